@@ -1,0 +1,1 @@
+"""Everything that a request runs after its features."""

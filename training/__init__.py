@@ -1,0 +1,1 @@
+"""Everything before the request: data, fitting, measuring, tracking."""
