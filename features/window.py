@@ -1,0 +1,194 @@
+"""The window: statements laid out by month back from ``as_of``, and the verbs in which features are written.
+
+Layout
+------
+A column is a float64 array of shape (months, accounts).  Row 0 is ``as_of``, row k is k months earlier.  NaN means unknown,
+or before the account's first statement.  Month-major on purpose: every verb walks the months in order and works on all
+accounts side by side, so that an account's value is the same to the last bit whatever stands beside it.  (Polars' grouped
+means do not promise that: measured, a third of six-month means change in the last bit between a table of 1 and of 1,000.)
+
+Verbs take "the last k months, or as many as there are" and leave unknown months out; all unknown gives NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.schema import COLUMNS
+
+Months = NDArray[np.float64]  # (months, accounts)
+Values = NDArray[np.float64]  # (accounts,)
+CENT = 0.005  # amounts that differ by less are equal
+# Months for which utilization is still measured against the limit before a cut: our own cut must not become its own
+# reason.  A definition of the features and not a setting of the policy: a model is fitted on it.
+COOLING_MONTHS = 6
+
+_NUMBERS = tuple(c.name for c in COLUMNS if c.kind in ("amount", "whole_number"))
+
+
+class Window:
+    """The windows of some accounts; columns by attribute: the statement's own, and those derived here.
+
+    Derived, row by row: ``owed_before`` and ``due_before`` (balance, at least 0, and minimum due of the statement before),
+    ``uncut_limit`` (the largest limit of this month and the COOLING_MONTHS before), ``utilization`` (of ``uncut_limit``),
+    and 1/0 columns ``late``, ``active``, ``missed_minimum``, ``minimum_only``, ``paid_in_full``, ``drew_cash``.
+    """
+
+    def __init__(self, columns: Mapping[str, Months], months_observed: NDArray[np.int64]) -> None:
+        self._columns = dict(columns)
+        self._running: dict[tuple[str, str], Any] = {}
+        self.months_observed: Values = months_observed.astype(np.float64)
+
+    def __getattr__(self, name: str) -> Months:
+        columns: dict[str, Months] = self.__dict__["_columns"]
+        if name not in columns:
+            if name not in _DERIVED:
+                raise AttributeError(f"the window has no column {name!r}; it has {sorted({*columns, *_DERIVED})}")
+            with np.errstate(invalid="ignore", divide="ignore"):
+                columns[name] = _DERIVED[name](self)
+        return columns[name]
+
+    def total(self, name: str, months: int) -> Values:
+        """The sum over the last months."""
+        count = self.count(name, months)
+        total: Values = np.where(count > 0, self._at("total", name, months), np.nan)
+        return total
+
+    def count(self, name: str, months: int) -> Values:
+        """How many of the last months are known; 0 where none is."""
+        return self._at("count", name, months)
+
+    def mean(self, name: str, months: int) -> Values:
+        """The mean over the known ones of the last months."""
+        return ratio(self._at("total", name, months), self.count(name, months))
+
+    def most(self, name: str, months: int) -> Values:
+        """The largest of the last months."""
+        return self._at("most", name, months)
+
+    def least(self, name: str, months: int) -> Values:
+        """The smallest of the last months."""
+        return self._at("least", name, months)
+
+    def now(self, name: str) -> Values:
+        """The value at as_of."""
+        values: Values = getattr(self, name)[0]
+        return values
+
+    def ago(self, name: str, months: int) -> Values:
+        """The value that many months before as_of; NaN where the window does not reach back."""
+        column: Months = getattr(self, name)
+        values: Values = column[months] if months < len(column) else np.full(column.shape[1], np.nan)
+        return values
+
+    def last_known(self, name: str) -> Values:
+        """The latest value that is known."""
+        column: Months = getattr(self, name)
+        values: Values = column[0]
+        for row in column[1:]:
+            if not np.isnan(values).any():
+                break
+            values = np.where(np.isnan(values), row, values)
+        return values
+
+    def months_since(self, name: str) -> Values:
+        """Months in a row, up to as_of, in which a 1/0 column is 0; all of them where it never is 1."""
+        column: Months = getattr(self, name)
+        hit = column == 1.0
+        values: Values = np.where(hit.any(axis=0), hit.argmax(axis=0).astype(np.float64), self.months_observed)
+        return values
+
+    def _at(self, verb: str, name: str, months: int) -> Values:
+        running: Months | None = self._running.get((verb, name))
+        if running is None:
+            running = self._running[(verb, name)] = _RUNNING[verb](getattr(self, name))
+        values: Values = running[min(months, len(running)) - 1]
+        return values
+
+
+def lay_out(statements: pl.DataFrame) -> Window:
+    """The windows of a checked, sorted table, accounts in order of appearance.  Raises nothing: ``check`` did."""
+    account = statements["account_id"]
+    first = np.ones(len(account), dtype=np.bool_)
+    first[1:] = (account.slice(1) != account.slice(0, len(account) - 1)).to_numpy()
+    starts = np.flatnonzero(first)
+    lengths = np.diff(starts, append=len(account))
+    number = np.repeat(np.arange(len(starts)), lengths)
+    back = np.repeat(starts + lengths - 1, lengths) - np.arange(len(account))
+    shape = (int(lengths.max()), len(starts))
+    columns = {}
+    for name in _NUMBERS:
+        column = columns[name] = np.full(shape, np.nan)
+        column[back, number] = statements[name].to_numpy()
+    return Window(columns, lengths)
+
+
+def ratio(numerator: Values, denominator: Values) -> Values:
+    """numerator / denominator where the denominator is above 0, else NaN."""
+    out = np.full(np.broadcast(numerator, denominator).shape, np.nan)
+    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+
+
+def _before(column: Months, months: int = 1) -> Months:
+    """Each month's value that many months earlier: rows run back in time."""
+    out = np.full_like(column, np.nan)
+    out[:-months] = column[months:]
+    return out
+
+
+def _uncut_limit(w: Window) -> Months:
+    highest = w.credit_limit.copy()
+    for lag in range(1, min(COOLING_MONTHS, len(highest) - 1) + 1):
+        highest[:-lag] = np.fmax(highest[:-lag], w.credit_limit[lag:])
+    return highest
+
+
+def _flag(condition: NDArray[np.bool_], *known: Months) -> Months:
+    """1.0 or 0.0; NaN where an operand is unknown."""
+    unknown = np.isnan(known[0])
+    for column in known[1:]:
+        unknown = unknown | np.isnan(column)
+    return np.where(unknown, np.nan, condition)
+
+
+def _minimum_only(w: Window) -> Months:
+    """More than the minimum was owed, and little more than the minimum was paid."""
+    due, owed, payment = w.due_before, w.owed_before, w.payment
+    paid = (payment >= due - CENT) & (payment <= 1.1 * due + CENT)
+    return _flag(paid & (due > CENT) & (owed > 1.2 * due), due, owed)
+
+
+def _active(w: Window) -> Months:
+    used = (w.spend > 0) | (w.cash_advance > 0) | (w.payment > 0) | (w.balance > CENT)
+    return _flag(used, w.balance)
+
+
+_DERIVED: Mapping[str, Callable[[Window], Months]] = {
+    "owed_before": lambda w: np.maximum(_before(w.balance), 0.0),
+    # The first month of a window pays a statement that nobody sees.
+    "payment_of_owed": lambda w: np.where(np.isnan(w.owed_before), np.nan, w.payment),
+    "spend_3_ago": lambda w: _before(w.spend, 3),
+    "due_before": lambda w: _before(w.minimum_due),
+    "uncut_limit": _uncut_limit,
+    "utilization": lambda w: ratio(np.maximum(w.balance, 0.0), w.uncut_limit),
+    "above_90": lambda w: _flag(w.utilization > 0.9, w.utilization),
+    "late": lambda w: _flag(w.days_past_due > 0, w.days_past_due),
+    "active": _active,
+    "missed_minimum": lambda w: _flag(w.payment < w.due_before - CENT, w.due_before),
+    "minimum_only": _minimum_only,
+    "paid_in_full": lambda w: _flag(w.payment >= w.owed_before - CENT, w.owed_before),
+    "drew_cash": lambda w: _flag(w.cash_advance > 0, w.cash_advance),
+}
+
+# Accumulations along the months, in order: exact whatever the number of accounts.
+_RUNNING: Mapping[str, Callable[[Months], Months]] = {
+    "total": lambda column: np.add.accumulate(np.nan_to_num(column, nan=0.0), axis=0),
+    "count": lambda column: np.add.accumulate(~np.isnan(column), axis=0, dtype=np.float64),
+    "most": lambda column: np.fmax.accumulate(column, axis=0),
+    "least": lambda column: np.fmin.accumulate(column, axis=0),
+}
