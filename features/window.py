@@ -131,7 +131,8 @@ def lay_out(statements: pl.DataFrame) -> Window:
 def ratio(numerator: Values, denominator: Values) -> Values:
     """numerator / denominator where the denominator is above 0, else NaN."""
     out = np.full(np.broadcast(numerator, denominator).shape, np.nan)
-    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+    np.divide(numerator, denominator, out=out, where=denominator > 0)
+    return out
 
 
 def _before(column: Months, months: int = 1) -> Months:

@@ -1,0 +1,182 @@
+"""Statements and a bundle to a decision with its reasons.  Read :func:`decide_many` first: the flow is there.
+
+Pure: no clock, network or environment; nothing is read but the bundle; the input is not changed.  The same statements, bundle
+and ``decided_at`` give the same decision to the last bit, whatever other accounts are decided beside it.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from features.build import Features, build
+from features.schema import StatementError, Violation, check
+from serving.decision import bundle as bundle_module
+from serving.decision import golden
+from serving.decision.bundle import Bundle, BundleError
+from serving.decision.identity import decision_ids
+from serving.decision.policy import Account, Action, Outcome, apply, hand_over, local_date
+from serving.decision.reasons import Evidence, Reason, principal, unspeakable
+from serving.decision.score import Scores, score
+
+__all__ = ["Bundle", "BundleError", "Decision", "ProductError", "Stages", "decide", "decide_many", "load", "stages"]
+
+
+class ProductError(ValueError):
+    """An account of a product that the model has no reference population for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is answered for one account.  Amounts in CNY; dates on the lender's clock.
+
+    ``new_limit`` is in force from ``effective_on``; under ``review`` nothing changes yet and ``proposed_limit`` is what a
+    person is asked to confirm, because of ``review_because``.  ``effective_on`` and ``review_on`` are null for ``keep``.
+    ``log_odds = base_log_odds + sum of contributions``; ``cut_off`` is the probability from which limits are cut.
+    """
+
+    decision_id: str
+    account_id: str
+    product: str
+    as_of: datetime.date
+    decided_at: datetime.datetime
+    action: Action
+    credit_limit: float
+    new_limit: float
+    proposed_limit: float | None
+    effective_on: datetime.date | None
+    review_on: datetime.date | None
+    review_because: tuple[str, ...]
+    probability: float
+    log_odds: float
+    base_log_odds: float
+    cut_off: float
+    reasons: tuple[Reason, ...]
+
+
+class Stages(NamedTuple):
+    """What each stage of the flow made of some accounts, in order of account."""
+
+    statements: pl.DataFrame
+    features: Features
+    scores: Scores
+    evidence: list[Evidence]
+    outcomes: list[Outcome]
+    decisions: list[Decision]
+
+
+def decide(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> Decision:
+    """The decision for the one account in ``statements``; ValueError where there are several.  See :func:`decide_many`."""
+    decisions = decide_many(statements, bundle, decided_at)
+    if len(decisions) != 1:
+        raise ValueError(f"decide: expected the statements of one account, got {len(decisions)} accounts")
+    return decisions[0]
+
+
+def decide_many(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> list[Decision]:
+    """One decision per account, in order of account.
+
+    ``statements`` are windows as :mod:`features.schema` declares them, rows and columns in any order.  ``decided_at`` is aware
+    of its time zone.  Raises :class:`features.schema.StatementError` for statements that break the schema or lie in the
+    future, :class:`ProductError` for a product that the bundle does not know.
+    """
+    return stages(statements, bundle, decided_at).decisions
+
+
+def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> Stages:
+    """The same flow with what each stage made."""
+    checked = _past(check(statements), bundle, decided_at)
+    features = build(checked)
+    _known_products(features, bundle)
+    scores = score(features.matrix(bundle.features), bundle.model, bundle.calibration)
+    evidence = _evidence(features, scores, bundle)
+    outcomes = _outcomes(features, scores, evidence, bundle, decided_at)
+    ids = decision_ids(checked, bundle.digest, decided_at)
+    rows = zip(features.accounts.iter_rows(), scores.log_odds, scores.base_log_odds, evidence, outcomes, ids, strict=True)
+    decisions = [
+        Decision(
+            decision_id=decision_id,
+            account_id=account_id,
+            product=product,
+            as_of=as_of,
+            decided_at=decided_at.astimezone(datetime.UTC),
+            action=outcome.action,
+            credit_limit=proof.values["limit_now"],
+            new_limit=outcome.new_limit,
+            proposed_limit=outcome.proposed_limit,
+            effective_on=outcome.effective_on,
+            review_on=outcome.review_on,
+            review_because=outcome.review_because,
+            probability=float(probability),
+            log_odds=float(log_odds),
+            base_log_odds=float(base),
+            cut_off=bundle.policy.cut_off,
+            reasons=principal(proof, outcome.hits, outcome.by_model, bundle.wording),
+        )
+        for ((account_id, product, as_of), log_odds, base, proof, outcome, decision_id), probability in zip(
+            rows, scores.probability, strict=True
+        )
+    ]
+    return Stages(checked, features, scores, evidence, outcomes, decisions)
+
+
+def load(folder: Path) -> Bundle:
+    """The bundle in ``folder``, its bytes verified and its golden rows answered as they were when it was written.
+
+    Raises :class:`BundleError`.
+    """
+    bundle = bundle_module.read(folder)
+    golden.verify(bundle, stages)
+    return bundle
+
+
+def _past(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> pl.DataFrame:
+    """The statements, none of which may be of a month that has not begun on the lender's clock."""
+    today = local_date(decided_at, bundle.policy)
+    if statements["month"].max() > today:  # type: ignore[operator]  # never null: check() saw to it
+        late = statements.filter(pl.col("month") > today)
+        first = tuple((str(a), f"{m:%Y-%m}") for a, m in late.head(3).select("account_id", "month").rows())
+        violation = Violation("no month is in the future", late.height, first)
+        raise StatementError(f"statements break the schema\n  {violation}", (violation,))
+    return statements
+
+
+def _known_products(features: Features, bundle: Bundle) -> None:
+    unknown = features.accounts.filter(~pl.col("product").cast(pl.String).is_in(list(bundle.medians)))
+    if not unknown.is_empty():
+        raise ProductError(
+            f"expected a product of {sorted(bundle.medians)}, got {unknown['product'][0]!r} "
+            f"for account {unknown['account_id'][0]} and {unknown.height - 1} more"
+        )
+
+
+def _evidence(features: Features, scores: Scores, bundle: Bundle) -> list[Evidence]:
+    products = features.accounts["product"].cast(pl.String)
+    return [
+        Evidence(
+            contributions=dict(zip(bundle.features, contributions, strict=True)),
+            values=dict(zip(features.names, values, strict=True)),
+            reference=bundle.medians[product],
+        )
+        for product, contributions, values in zip(
+            products, scores.contributions.tolist(), features.values.tolist(), strict=True
+        )
+    ]
+
+
+def _outcomes(
+    features: Features, scores: Scores, evidence: list[Evidence], bundle: Bundle, decided_at: datetime.datetime
+) -> list[Outcome]:
+    outcomes = []
+    for (_, product, as_of), probability, proof in zip(
+        features.accounts.iter_rows(), scores.probability.tolist(), evidence, strict=True
+    ):
+        outcome = apply(Account(product, as_of, probability, proof.values), bundle.policy, decided_at)
+        if outcome.by_model and (because := unspeakable(proof, bundle.wording)):
+            outcome = hand_over(outcome, because, proof.values["limit_now"], bundle.policy, decided_at)
+        outcomes.append(outcome)
+    return outcomes

@@ -1,0 +1,133 @@
+"""Contributions and the rules that decided to at most four principal reasons, worded in English and Chinese.
+
+Contributions are summed over reason groups, groups that push toward the cut are ranked, and those above a minimum share are
+stated (12 CFR 1002.9(b)(2): the specific principal reasons).  A rule that decided is itself a reason and comes first.
+Nothing is ever left out for being hard to say: a group that cannot be worded, or a protected feature, makes the whole
+decision a person's (see :func:`unspeakable`).
+
+The same account, contributions and wording give the same reasons: ties go by the order of the groups in reasons.toml.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from features.catalogue import BY_NAME, Unit
+from serving.decision.policy_file import Cause, RuleHit
+from serving.decision.wording import Text, Wording, say, say_rule
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonFeature:
+    """A feature behind a reason: value and the reference population's median (null = unknown), contribution in log-odds."""
+
+    name: str
+    value: float | None
+    reference_value: float | None
+    unit: Unit
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A principal reason.
+
+    ``share`` of all that pushes toward the cut, and ``contribution`` in log-odds; both are null for a rule, which decides
+    by itself and not by weight.
+    """
+
+    rank: int
+    code: str
+    cause: Cause
+    share: float | None
+    contribution: float | None
+    text: Text
+    features: tuple[ReasonFeature, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What reasons are made from, for one account.
+
+    ``contributions`` by model feature, in log-odds; ``values`` of every feature of the catalogue (NaN = unknown);
+    ``reference`` medians of the account's reference population (NaN = unknown).
+    """
+
+    contributions: Mapping[str, float]
+    values: Mapping[str, float]
+    reference: Mapping[str, float]
+
+
+def principal(evidence: Evidence, hits: tuple[RuleHit, ...], by_model: bool, wording: Wording) -> tuple[Reason, ...]:
+    """The reasons of a decision: the rules that decided, then, where the model did, the principal groups; at most four."""
+    rules = [_rule_reason(hit, evidence, wording) for hit in hits]
+    groups = _principal_groups(evidence, wording) if by_model else []
+    reasons = (rules + [_group_reason(group, share, evidence, wording) for group, share in groups])[: wording.most]
+    return tuple(
+        Reason(rank, r.code, r.cause, r.share, r.contribution, r.text, r.features) for rank, r in enumerate(reasons, start=1)
+    )
+
+
+def unspeakable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
+    """Why the model's principal reasons may not be stated by a machine: ``protected_feature``, ``unmapped_reason`` or none."""
+    groups = [group for group, _ in _principal_groups(evidence, wording)]
+    pushing = {name for group in groups for name in _pushing(group, evidence)}
+    grounds = []
+    if pushing & wording.protected:
+        grounds.append("protected_feature")
+    if any(group not in wording.groups for group in groups) or not groups:
+        grounds.append("unmapped_reason")
+    return tuple(grounds)
+
+
+def _principal_groups(evidence: Evidence, wording: Wording) -> list[tuple[str, float]]:
+    """The groups that push most toward the cut with their share of the push, ranked, those above the minimum share."""
+    sums: dict[str, float] = {}
+    for name, contribution in evidence.contributions.items():
+        group = group_of(name)
+        sums[group] = sums.get(group, 0.0) + contribution
+    push = sum(total for total in sums.values() if total > 0)
+    order = {group: place for place, group in enumerate(wording.groups)}
+    ranked = sorted(
+        (group for group, total in sums.items() if total > 0),
+        key=lambda group: (-sums[group], order.get(group, len(order)), group),
+    )
+    shares = [(group, sums[group] / push) for group in ranked]
+    return [(group, share) for group, share in shares if share >= wording.minimum_share][: wording.most]
+
+
+def group_of(name: str) -> str:
+    """A model feature's reason group; its own name where the catalogue does not know it, which no wording maps."""
+    return BY_NAME[name].group if name in BY_NAME else name
+
+
+def _pushing(group: str, evidence: Evidence) -> list[str]:
+    """The group's features that push toward the cut, most first; ties by name."""
+    pushing = [(-c, name) for name, c in evidence.contributions.items() if c > 0 and group_of(name) == group]
+    return [name for _, name in sorted(pushing)]
+
+
+def _group_reason(group: str, share: float, evidence: Evidence, wording: Wording) -> Reason:
+    names = _pushing(group, evidence)
+    contribution = sum(c for name, c in evidence.contributions.items() if group_of(name) == group)
+    cause: Cause = wording.groups[group].cause if group in wording.groups else "risk"
+    text = say(group, names[0], evidence.values, evidence.reference, wording)
+    shown = tuple(_feature(name, evidence) for name in names[: wording.features_shown])
+    return Reason(0, group, cause, share, contribution, text, shown)
+
+
+def _rule_reason(hit: RuleHit, evidence: Evidence, wording: Wording) -> Reason:
+    features = tuple(_feature(name, evidence) for name in dict.fromkeys(c.feature for c in hit.rule.when))
+    return Reason(0, hit.rule.code, hit.rule.cause, None, None, say_rule(hit), features)
+
+
+def _feature(name: str, evidence: Evidence) -> ReasonFeature:
+    unit: Unit = BY_NAME[name].unit if name in BY_NAME else "count"
+    value, reference = _known(evidence.values[name]), _known(evidence.reference.get(name, math.nan))
+    return ReasonFeature(name, value, reference, unit, evidence.contributions.get(name, 0.0))
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

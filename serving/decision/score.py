@@ -1,0 +1,79 @@
+"""Features to log-odds, probability and contributions.
+
+Conventions
+-----------
+``raw``            the model's own log-odds, before calibration
+``log_odds``       calibrated: ``slope * raw + intercept``; ``probability = 1 / (1 + exp(-log_odds))``
+``contributions``  float64 (accounts, features) in log-odds; ``base_log_odds + contributions.sum(axis=1) == log_odds``
+Calibration is affine in log-odds, so contributions stay exact: each is ``slope`` times that of the raw model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+
+ADDITIVITY_TOLERANCE = 1e-9
+_ROWS_WORTH_THREADS = 256  # below, handing rows to threads costs more than scoring them
+Vector = NDArray[np.float64]
+
+
+class AdditivityError(ArithmeticError):
+    """Contributions that do not add up to the log-odds: the explanation would be false, so there is no decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Platt calibration in log-odds; ``slope`` is above 0, so that order and signs are kept (Platt 1999)."""
+
+    slope: float
+    intercept: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.slope < np.inf and np.isfinite(self.intercept)):
+            raise ValueError(f"calibration: expected a finite slope above 0 and a finite intercept, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """For some accounts: float64 (accounts,), and contributions (accounts, features)."""
+
+    log_odds: Vector
+    probability: Vector
+    base_log_odds: Vector
+    contributions: NDArray[np.float64]
+
+
+def score(matrix: NDArray[np.float64], model: lgb.Booster, calibration: Calibration) -> Scores:
+    """Scores of the rows of ``matrix``, whose columns are the model's features in order; NaN = unknown.
+
+    A row's scores are the same to the last bit whatever rows stand beside it.  Raises :class:`AdditivityError` where
+    base + contributions misses the log-odds by more than 1e-9, ValueError for a matrix of another width.
+    """
+    if matrix.ndim != 2 or matrix.shape[1] != model.num_feature():
+        raise ValueError(f"score: expected (accounts, {model.num_feature()}), got {matrix.shape}")
+    threads = 1 if len(matrix) < _ROWS_WORTH_THREADS else 0
+    raw = np.asarray(model.predict(matrix, raw_score=True, num_threads=threads))
+    parts = np.asarray(model.predict(matrix, pred_contrib=True, num_threads=threads))
+    contributions = calibration.slope * parts[:, :-1]
+    base = calibration.slope * parts[:, -1] + calibration.intercept
+    log_odds = calibration.slope * raw + calibration.intercept
+    _check_additive(base, contributions, log_odds)
+    return Scores(log_odds, probability_of(log_odds), base, contributions)
+
+
+def probability_of(log_odds: Vector) -> Vector:
+    """The logistic function, without overflow at either end."""
+    small = np.exp(-np.abs(log_odds))
+    return np.where(log_odds >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
+
+
+def _check_additive(base: Vector, contributions: NDArray[np.float64], log_odds: Vector) -> None:
+    gap = np.abs(base + contributions.sum(axis=1) - log_odds)
+    # Written so that NaN fails too.
+    if not (gap <= ADDITIVITY_TOLERANCE).all():
+        worst = int(np.argmax(gap))
+        raise AdditivityError(f"contributions miss the log-odds by {gap[worst]:.3g} in row {worst}; at most 1e-9 is allowed")

@@ -1,0 +1,156 @@
+"""reasons.toml: how reasons are selected and worded; numbers as a customer reads them.
+
+Wording never computes: it puts values that are there into sentences that are there.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from features.catalogue import BY_NAME, Unit
+from serving.decision.policy_file import CAUSES, Cause, RuleHit
+
+Language = Literal["en", "zh"]
+_WINDOWS = (3, 6, 12, 24)
+_PLACEHOLDERS = frozenset({"value", "reference", "label", *(f"last_{months}" for months in _WINDOWS)})
+_SENTENCES = frozenset({"en", "zh", "missing_en", "missing_zh"})
+
+
+class WordingError(ValueError):
+    """A reasons file that cannot be used: which key, what was expected and what stands there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One sentence in English and Chinese."""
+
+    en: str
+    zh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """How a feature is said: when its value is known, and when it is not (null = by the fallback)."""
+
+    known: Text
+    missing: Text | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A reason group: its cause, and the sentences of its features by name."""
+
+    cause: Cause
+    sentences: Mapping[str, Sentence]
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """reasons.toml, read and checked.  The order of ``groups`` breaks ties."""
+
+    version: str
+    most: int
+    minimum_share: float
+    features_shown: int
+    protected: frozenset[str]
+    fallback: Sentence
+    groups: Mapping[str, Group]
+
+
+def say(group: str, feature: str, values: Mapping[str, float], reference: Mapping[str, float], wording: Wording) -> Text:
+    """The sentence for a group whose leading feature this is."""
+    sentences = wording.groups[group].sentences if group in wording.groups else {}
+    sentence = sentences.get(feature, wording.fallback)
+    template = sentence.known
+    if math.isnan(values[feature]):
+        fallback = wording.fallback.missing or wording.fallback.known
+        template = sentence.missing or fallback
+    return Text(*(_fill(template, language, feature, values, reference) for language in ("en", "zh")))
+
+
+def say_rule(hit: RuleHit) -> Text:
+    """The sentence of a rule that decided."""
+    unit: Unit = BY_NAME[hit.rule.when[0].feature].unit
+    cap = math.nan if hit.cap is None else hit.cap
+
+    def fill(template: str, language: Language) -> str:
+        return template.format(value=number(hit.value, unit, language), cap=number(cap, "CNY", language))
+
+    return Text(fill(hit.rule.en, "en"), fill(hit.rule.zh, "zh"))
+
+
+def number(value: float, unit: Unit, language: Language) -> str:
+    """A value as a customer reads it.
+
+    >>> number(0.934, "share", "en"), number(12300.0, "CNY", "zh"), number(3.0, "months", "en")
+    ('93 %', '12,300元', '3')
+    """
+    if math.isnan(value):
+        return "not known" if language == "en" else "未知"
+    if unit == "share":
+        return f"{value * 100:.0f} %" if language == "en" else f"{value * 100:.0f}%"
+    if unit == "CNY":
+        return f"CNY {value:,.0f}" if language == "en" else f"{value:,.0f}元"
+    if unit == "times":
+        return f"{value:.1f}"
+    if unit == "yes_no":
+        words = ("no", "yes") if language == "en" else ("否", "是")
+        return words[int(value > 0)]
+    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+
+
+def read_wording(text: str) -> Wording:
+    """The wording that a TOML text states; :class:`WordingError` names the key that is missing, unknown or out of range."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise WordingError(f"reasons: not TOML: {error}") from error
+    expected = {"version", "selection", "protected", "fallback", "groups"}
+    if raw.keys() != expected:
+        raise WordingError(f"reasons: expected the keys {sorted(expected)}, got {sorted(raw)}")
+    selection = raw["selection"]
+    if selection.keys() != {"most", "minimum_share", "features_shown"}:
+        raise WordingError(f"reasons.selection: expected most, minimum_share and features_shown, got {sorted(selection)}")
+    if not (1 <= selection["most"] <= 4 and 0 <= selection["minimum_share"] < 1 and selection["features_shown"] >= 1):
+        raise WordingError(f"reasons.selection: expected most 1-4, minimum_share 0-1, features_shown >= 1, got {selection}")
+    fallback = _sentence("reasons.fallback", raw["fallback"])
+    groups = {name: _group(f"reasons.groups.{name}", table) for name, table in raw["groups"].items()}
+    protected = frozenset(raw["protected"]["features"])
+    return Wording(str(raw["version"]), **selection, protected=protected, fallback=fallback, groups=groups)
+
+
+def _fill(template: Text, language: Language, feature: str, values: Mapping[str, float], reference: Mapping[str, float]) -> str:
+    declared = BY_NAME.get(feature)
+    unit: Unit = declared.unit if declared else "count"
+    words = {
+        "value": number(values[feature], unit, language),
+        "reference": number(reference.get(feature, math.nan), unit, language),
+        "label": getattr(declared, language, feature),
+    }
+    observed = values.get("months_observed", math.nan)
+    # A history of 4 months has no "last 12 months".
+    words |= {f"last_{months}": f"{min(months, observed) if observed == observed else months:.0f}" for months in _WINDOWS}
+    return str(getattr(template, language)).format(**words)
+
+
+def _group(where: str, table: Mapping[str, Any]) -> Group:
+    if table.get("cause") not in CAUSES:
+        raise WordingError(f"{where}.cause: expected one of {CAUSES}, got {table.get('cause')!r}")
+    sentences = {name: _sentence(f"{where}.{name}", value) for name, value in table.items() if name != "cause"}
+    return Group(table["cause"], sentences)
+
+
+def _sentence(where: str, table: object) -> Sentence:
+    if not isinstance(table, dict) or not {"en", "zh"} <= table.keys() <= _SENTENCES:
+        raise WordingError(f"{where}: expected en, zh and perhaps missing_en, missing_zh, got {table!r}")
+    for key, template in table.items():
+        unknown = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None} - _PLACEHOLDERS
+        if unknown:
+            raise WordingError(f"{where}.{key}: unknown placeholders {sorted(unknown)}; known are {sorted(_PLACEHOLDERS)}")
+    missing = Text(table["missing_en"], table["missing_zh"]) if "missing_en" in table else None
+    return Sentence(Text(table["en"], table["zh"]), missing)
