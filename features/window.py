@@ -173,6 +173,7 @@ _DERIVED: Mapping[str, Callable[[Window], Months]] = {
     "owed_before": lambda w: np.maximum(_before(w.balance), 0.0),
     # The first month of a window pays a statement that nobody sees.
     "payment_of_owed": lambda w: np.where(np.isnan(w.owed_before), np.nan, w.payment),
+    "repaid_spend": lambda w: np.minimum(w.spend, w.payment),
     "spend_3_ago": lambda w: _before(w.spend, 3),
     "due_before": lambda w: _before(w.minimum_due),
     "uncut_limit": _uncut_limit,

@@ -7,6 +7,7 @@ and ``decided_at`` give the same decision to the last bit, whatever other accoun
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -176,7 +177,10 @@ def _outcomes(
         features.accounts.iter_rows(), scores.probability.tolist(), evidence, strict=True
     ):
         outcome = apply(Account(product, as_of, probability, proof.values), bundle.policy, decided_at)
-        if outcome.by_model and (because := unspeakable(proof, bundle.wording)):
+        because = unspeakable(proof, bundle.wording) if outcome.by_model else ()
+        if any(math.isnan(proof.values[name]) for name in bundle.never_missing):
+            because += ("unseen_missing",)
+        if because:
             outcome = hand_over(outcome, because, proof.values["limit_now"], bundle.policy, decided_at)
         outcomes.append(outcome)
     return outcomes

@@ -63,10 +63,15 @@ class ReferenceNote:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a bundle is written from.  ``reference`` has a ``product`` column and one float64 column a model feature."""
+    """What a bundle is written from.
+
+    ``never_missing``: features that training never saw unknown; LightGBM scores an unknown value as 0 there, so such an account
+    is a person's.  ``reference`` has a ``product`` column and one float64 column a model feature.
+    """
 
     provenance: Provenance
     features: tuple[str, ...]
+    never_missing: tuple[str, ...]
     calibration: Calibration
     reference_notes: Mapping[str, ReferenceNote]
     model_text: str
@@ -82,6 +87,7 @@ class Bundle:
     digest: str
     provenance: Provenance
     features: tuple[str, ...]
+    never_missing: tuple[str, ...]
     calibration: Calibration
     model: lgb.Booster
     reference: pl.DataFrame
@@ -102,6 +108,7 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
         digest=digest,
         provenance=parts.provenance,
         features=parts.features,
+        never_missing=parts.never_missing,
         calibration=parts.calibration,
         model=model,
         reference=parts.reference,
@@ -148,6 +155,7 @@ def read(folder: Path) -> Bundle:
     parts = Parts(
         provenance=Provenance(**manifest["provenance"]),
         features=tuple(manifest["features"]),
+        never_missing=tuple(manifest["never_missing"]),
         calibration=Calibration(**manifest["calibration"]),
         reference_notes={product: ReferenceNote(**note) for product, note in manifest["reference"].items()},
         model_text=contents["model.txt"].decode(),
@@ -180,6 +188,7 @@ def _manifest(parts: Parts, contents: Mapping[str, bytes]) -> dict[str, object]:
         "format": FORMAT,
         "provenance": asdict(parts.provenance),
         "features": list(parts.features),
+        "never_missing": list(parts.never_missing),
         "calibration": asdict(parts.calibration),
         "reference": {product: asdict(note) for product, note in parts.reference_notes.items()},
         "files": {name: _sha256(content) for name, content in contents.items()},

@@ -1,0 +1,144 @@
+"""``python -m training``: the data scientist's door."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from training.settings import override
+
+# A failure that the user can mend is one line; anything else is a fault of ours and keeps its traceback.
+USER_ERRORS = (ValueError, LookupError, OSError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 where it succeeded, 2 where the user's input was refused."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except USER_ERRORS as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def simulate(options: argparse.Namespace) -> None:
+    """Write synthetic accounts whose true causes are known."""
+    from training.simulate import SimulationConfig, write
+
+    (config,) = override([SimulationConfig()], options.set)
+    with tqdm(total=config.accounts, unit="account", desc="simulate", disable=options.quiet) as bar:
+        summary = write(config, options.out, _shown_on(bar))
+    rows = summary["rows"]
+    print(f"simulated {rows['accounts']:,} accounts, {rows['statements']:,} statements: {options.out}")
+
+
+def ingest(options: argparse.Namespace) -> None:
+    """Read foreign data by a mapping file."""
+    from training.ingest import ingest as read_foreign
+
+    print(read_foreign(options.csv, options.mapping, options.out))
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Fit, measure, register and keep everything in one run."""
+    from training.bundling import BundleConfig
+    from training.data import DataConfig
+    from training.experiment import run_fit
+    from training.fit import FitConfig
+    from training.track import Store
+
+    data, model, bundle = override([DataConfig(), FitConfig(), BundleConfig()], options.set)
+    with tqdm(total=model.trees, unit="tree", desc="fit", disable=options.quiet) as bar:
+        report = run_fit(options.data, Store(options.store), (data, model, bundle), _shown_on(bar))
+    print(f"run {report.run}: version {report.version} of {bundle.name}, bundle {report.bundle[:12]}, kept in {options.store}")
+    print("rows: " + ", ".join(f"{name} {count:,}" for name, count in report.rows.items() if count))
+    for row in report.measures.iter_rows(named=True):
+        print(f"  {row['measure']:6} {row['value']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]")
+    if report.fold_auc:
+        mean = sum(report.fold_auc) / len(report.fold_auc)
+        print(f"mean AUC over {len(report.fold_auc)} folds: {mean:.4f}  ({', '.join(f'{a:.4f}' for a in report.fold_auc)})")
+
+
+def promote(options: argparse.Namespace) -> None:
+    """Make a registered version the champion."""
+    from training.track import Store, promote
+
+    version = promote(Store(options.store), options.name, options.version)
+    print(f"champion of {options.name} is version {version}")
+
+
+def request(options: argparse.Namespace) -> None:
+    """Write the request of a hold-out account that gets an action."""
+    from serving.decision import load as load_bundle
+    from training import requests
+    from training.data import DataConfig, load
+    from training.track import Store, TrackingError, champion, fetch_bundle, scratch
+
+    (config,) = override([DataConfig()], options.set)
+    store = Store(options.store)
+    version = options.version or champion(store, options.name)
+    if version is None:
+        raise TrackingError(f"{options.name} has no champion; promote a version first")
+    with scratch() as folder:
+        bundle = load_bundle(fetch_bundle(store, options.name, version, Path(folder)))
+    windows = requests.hold_out(load(options.data), config)
+    statements, decision = requests.find(windows, bundle, options.action, options.number)
+    requests.write(requests.request(statements), options.out)
+    print(f"account {decision.account_id}, {statements.height} statements up to {decision.as_of:%Y-%m}: {options.out}")
+
+
+def _shown_on(bar: tqdm[Any]) -> Callable[[int, int], None]:
+    def show(done: int, most: int) -> None:
+        bar.total, bar.n = most, done
+        bar.refresh()
+
+    return show
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, run: object, help: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=help)
+        added.set_defaults(run=run)
+        added.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of the stage's config")
+        added.add_argument("--quiet", action="store_true", help="no progress bar")
+        return added
+
+    added = command("simulate", simulate, "write synthetic accounts whose true causes are known")
+    added.add_argument("--out", type=Path, default=Path("data/simulated"))
+    added = command("ingest", ingest, "read foreign data by a mapping file")
+    added.add_argument("csv", type=Path)
+    added.add_argument("--mapping", type=Path, required=True)
+    added.add_argument("--out", type=Path, required=True)
+    added = command("fit", fit, "fit, measure, register and keep everything in one MLflow run")
+    added.add_argument("--data", type=Path, default=Path("data/simulated"))
+    added = _stored(added)
+    added = _stored(command("promote", promote, "make a registered version the champion (the newest, unless named)"))
+    added.add_argument("--version")
+    added = _stored(command("request", request, "write the request of a hold-out account that gets an action"))
+    added.add_argument("--data", type=Path, default=Path("data/simulated"))
+    added.add_argument("--version", help="of the model; the champion unless named")
+    added.add_argument("--action", choices=("keep", "reduce", "suspend", "review"), default="reduce")
+    added.add_argument("--number", type=int, default=1, help="the first such account, the second, ...")
+    added.add_argument("--out", type=Path, default=Path("data/request.json"))
+    return parser
+
+
+def _stored(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--store", type=Path, default=Path("mlruns"), help="MLflow's folder")
+    parser.add_argument("--name", default="limit-reduction", help="the registered model")
+    return parser
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")
+    raise SystemExit(main())

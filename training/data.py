@@ -1,0 +1,219 @@
+"""Statements to a labelled frame: what was known at ``as_of``, and what became of the account.
+
+``label`` is 1 where the account becomes 60 days past due or worse within the 6 months after ``as_of``, unless the data bring
+their own (``labels.parquet``).  Accounts that are already there at ``as_of`` are no question and stand in no frame.
+
+Features see the window up to ``as_of`` and nothing later; labels see only what is later.  Accounts are split by a checksum of
+their name, so that one never stands on both sides, and the test months lie after all training months with their outcomes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.build import Features, build
+from features.schema import LONGEST_WINDOW, StatementError, check
+
+Split = Literal["train", "valid", "test"]
+OWN_LABEL = "60 days past due or worse within the 6 months after as_of"
+
+
+class DataError(ValueError):
+    """A data folder that cannot be used: which file, what was expected and what stands there."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """How accounts and months are put to use."""
+
+    horizon_months: int = 6  # the label looks this far beyond as_of
+    default_days: int = 60  # days past due from which an account has defaulted
+    earliest_history: int = 12  # months of data before the first training as_of
+    as_of_every: int = 2  # months between training as_ofs
+    valid_share: float = 0.2  # of the accounts, for early stopping and calibration
+    test_share: float = 0.3  # of the accounts, seen by nothing but the final measures
+    split_seed: int = 0  # another seed puts other accounts on each side
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data folder, read: the statements in canonical form, its labels where it brings them, and its digest."""
+
+    statements: pl.DataFrame
+    labels: pl.DataFrame | None
+    label_definition: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Accounts at as_of dates: ``features`` in rows, ``label`` (0 or 1) and ``split`` beside them, float64 and str arrays."""
+
+    features: Features
+    label: NDArray[np.float64]
+    split: NDArray[np.str_]
+
+    def rows(self, split: Split) -> NDArray[np.int64]:
+        """Where the rows of a split stand, int64."""
+        return np.flatnonzero(self.split == split)
+
+
+def load(folder: Path) -> Source:
+    """The data that ``simulate`` or ``ingest`` wrote into ``folder``.
+
+    Raises :class:`DataError` for files that are missing, empty or no Parquet, StatementError for statements that break the
+    schema; both name the file.
+    """
+    files = sorted((folder / "statements").glob("*.parquet"))
+    if not files:
+        raise DataError(f"{folder}: expected Parquet files in {folder / 'statements'}, found none")
+    statements = pl.concat([_read(file) for file in files])
+    try:
+        statements = check(statements, window=False)
+    except StatementError as error:
+        raise StatementError(f"{folder / 'statements'}: {error}", error.violations) from None
+    labels_file = folder / "labels.parquet"
+    labels = _labels(labels_file) if labels_file.exists() else None
+    definition = OWN_LABEL if labels is None else _definition(folder)
+    return Source(statements, labels, definition, digest([*files, *([labels_file] if labels is not None else [])]))
+
+
+def labelled(source: Source, config: DataConfig) -> Labelled:
+    """The labelled frame of a source.
+
+    With labels of its own: every labelled account at its as_of, split ``train`` (folds are cut later, see fit).  Otherwise
+    training accounts at several as_ofs, validation accounts at the same, test accounts at the last as_of whose outcome is
+    known; a training outcome is over before the test as_of.
+    """
+    if source.labels is not None:
+        return _with_own_labels(source.statements, source.labels)
+    frames = [_at(source.statements, as_of, splits, config) for as_of, splits in as_ofs(source.statements["month"], config)]
+    return _stack(frames)
+
+
+def as_ofs(months: pl.Series, config: DataConfig) -> list[tuple[datetime.date, frozenset[Split]]]:
+    """The as_of dates with the splits that use them, in order of time.  DataError where the data are too short."""
+    first, last = _index(months.min()), _index(months.max())
+    test = last - config.horizon_months
+    latest = test - config.horizon_months
+    earliest = first + config.earliest_history - 1
+    if latest < earliest:
+        needed = config.earliest_history + 2 * config.horizon_months
+        raise DataError(f"statements: expected at least {needed} months, got {last - first + 1}")
+    training = range(latest, earliest - 1, -config.as_of_every)
+    dates = [(_month(index), frozenset[Split]({"train", "valid"})) for index in reversed(training)]
+    return [*dates, (_month(test), frozenset[Split]({"test"}))]
+
+
+def window(statements: pl.DataFrame, as_of: datetime.date) -> pl.DataFrame:
+    """The windows that a decision at ``as_of`` may see, of the accounts that have a statement of that month."""
+    first = _month(_index(as_of) - LONGEST_WINDOW + 1)
+    seen = statements.filter(pl.col("month").is_between(first, as_of))
+    present = seen.filter(pl.col("month") == as_of).select("account_id")
+    return seen.join(present, on="account_id", how="semi", maintain_order="left")
+
+
+def splits_of(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
+    """The split of each account, by a checksum of its name: the same in any table and any order."""
+    names = accounts.to_list()
+    draws = np.fromiter((zlib.crc32(f"{config.split_seed}:{name}".encode()) for name in names), np.float64, len(names)) / 2**32
+    return np.where(
+        draws < config.test_share, "test", np.where(draws < config.test_share + config.valid_share, "valid", "train")
+    )
+
+
+def digest(files: Sequence[Path]) -> str:
+    """sha256 over the files' bytes in order."""
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def _at(statements: pl.DataFrame, as_of: datetime.date, splits: frozenset[Split], config: DataConfig) -> Labelled:
+    seen = window(statements, as_of)
+    last = seen.filter(pl.col("month") == as_of)
+    eligible = last.filter(pl.col("days_past_due") < config.default_days).select("account_id")
+    split = splits_of(eligible["account_id"], config)
+    wanted = np.isin(split, list(splits))
+    chosen = eligible.filter(pl.Series(wanted))
+    features = build(seen.join(chosen, on="account_id", how="semi", maintain_order="left"))
+    return Labelled(features, _outcome(statements, chosen, as_of, config), split[wanted])
+
+
+def _outcome(statements: pl.DataFrame, accounts: pl.DataFrame, as_of: datetime.date, config: DataConfig) -> NDArray[np.float64]:
+    """1 where the account defaults within the horizon, in order of ``accounts``."""
+    end = _month(_index(as_of) + config.horizon_months)
+    later = statements.filter((pl.col("month") > as_of) & (pl.col("month") <= end))
+    defaulted = later.filter(pl.col("days_past_due") >= config.default_days).select("account_id").unique()
+    hit = accounts.with_row_index().join(defaulted, on="account_id", how="semi")["index"]
+    label = np.zeros(accounts.height)
+    label[hit.to_numpy()] = 1.0
+    return label
+
+
+def _with_own_labels(statements: pl.DataFrame, labels: pl.DataFrame) -> Labelled:
+    frames = []
+    for (as_of,), chosen in sorted(labels.group_by("as_of"), key=lambda item: item[0]):
+        if not isinstance(as_of, datetime.date):
+            raise DataError(f"labels.parquet: expected dates in as_of, got {as_of!r}")
+        seen = window(statements, as_of).join(chosen, on="account_id", how="semi", maintain_order="left")
+        features = build(seen)
+        label = features.accounts.join(chosen, on="account_id", how="left", maintain_order="left")["label"]
+        frames.append(Labelled(features, label.cast(pl.Float64).to_numpy(), np.full(len(label), "train")))
+    return _stack(frames)
+
+
+def _stack(frames: Sequence[Labelled]) -> Labelled:
+    features = Features(
+        pl.concat([frame.features.accounts for frame in frames]),
+        frames[0].features.names,
+        np.concatenate([frame.features.values for frame in frames]),
+    )
+    return Labelled(
+        features, np.concatenate([frame.label for frame in frames]), np.concatenate([frame.split for frame in frames])
+    )
+
+
+def _read(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{file}: expected a Parquet file: {str(error).splitlines()[0]}") from error
+
+
+def _labels(file: Path) -> pl.DataFrame:
+    labels = _read(file)
+    expected = {"account_id": pl.String(), "as_of": pl.Date(), "label": pl.Int8()}
+    if dict(labels.schema) != expected:
+        raise DataError(f"{file}: expected the columns {expected}, got {dict(labels.schema)}")
+    return labels
+
+
+def _definition(folder: Path) -> str:
+    file = folder / "ingest.json"
+    if not file.exists():
+        raise DataError(f"{file}: expected the label's definition beside labels.parquet, found no such file")
+    return str(json.loads(file.read_text())["label"]["definition"])
+
+
+def _index(month: object) -> int:
+    if not isinstance(month, datetime.date):
+        raise DataError(f"expected a month, got {month!r}")
+    return month.year * 12 + month.month - 1
+
+
+def _month(index: int) -> datetime.date:
+    return datetime.date(index // 12, index % 12 + 1, 1)

@@ -1,0 +1,134 @@
+"""One experiment: data to features to model to measures to bundle, kept as one MLflow run.  Read :func:`run_fit` first."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from serving.decision.bundle import Parts
+from serving.decision.policy_file import read_policy
+from serving.decision.score import score
+from training import bundling, measure, plots, track
+from training.bundling import BundleConfig
+from training.data import DataConfig, Labelled, Source, labelled, load
+from training.fit import FitConfig, Fitted, Progress, fit
+
+SHAP_ROWS = 2000  # accounts drawn in the SHAP figures
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a fit left: its run, registered version, the bundle's digest, and the measures by name with intervals."""
+
+    run: str
+    version: str
+    bundle: str
+    measures: pl.DataFrame
+    fold_auc: tuple[float, ...]
+    rows: Mapping[str, int]
+
+
+def run_fit(
+    data_folder: Path,
+    store: track.Store,
+    configs: tuple[DataConfig, FitConfig, BundleConfig],
+    progress: Progress | None = None,
+) -> Report:
+    """Fit on a data folder and keep everything in one run; registers a new version and writes its bundle.
+
+    Raises what its stages raise; the run is then marked as failed and no version has a bundle.
+    """
+    data_config, fit_config, bundle_config = configs
+    source = load(data_folder)
+    data = labelled(source, data_config)
+    with track.run(store) as run_id:
+        track.log_configs({"data": data_config, "fit": fit_config, "bundle": bundle_config}, _facts(source))
+        fitted = fit(data, fit_config, progress)
+        parts = bundling.parts(fitted, data, source, bundle_config)
+        tables = _tables(fitted)
+        track.log_metrics(_metrics(fitted, tables["discrimination"]))
+        track.log_tables(tables)
+        track.log_figures(_figures(fitted, data, tables, parts))
+        version, digest = _register(parts, fitted, data, source, bundle_config, run_id)
+    rows = {name: int((data.split == name).sum()) for name in ("train", "valid", "test")}
+    return Report(run_id, version, digest, tables["discrimination"], fitted.fold_auc, rows)
+
+
+def _register(
+    parts: Parts, fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, run_id: str
+) -> tuple[str, str]:
+    example = data.features.matrix(fitted.features)[:100]
+    requirements = [f"{name}=={version}" for name, version in bundling.library_versions().items()]
+    version = track.register(fitted.booster, example, config.name, requirements)
+    provenance = replace(parts.provenance, run=run_id, version=version)
+    with track.scratch() as folder:
+        place = Path(folder) / "bundle"
+        digest = bundling.write_bundle(replace(parts, provenance=provenance), fitted, data, source, config, place)
+        track.log_bundle(place, config.name, version, digest)
+    return version, digest
+
+
+def _facts(source: Source) -> dict[str, str]:
+    return {
+        "data.digest": source.digest,
+        "data.label": source.label_definition,
+        "code.version": importlib.metadata.version("clearline"),
+        "code.commit": _commit(),
+    } | {f"library.{name}": version for name, version in bundling.library_versions().items()}
+
+
+def _commit() -> str:
+    """The commit of the working tree, with a mark where it was changed since; "" outside a checkout."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found.stdout.strip()
+
+
+def _tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
+    label, probability = fitted.label, fitted.probability
+    gains = fitted.booster.feature_importance("gain")
+    splits = fitted.booster.feature_importance("split")
+    return {
+        "discrimination": measure.discrimination(label, probability),
+        "calibration": measure.calibration(label, probability),
+        "brier": measure.brier_parts(label, probability),
+        "lift": measure.lift(label, probability),
+        "gain": pl.DataFrame({"feature": fitted.features, "gain": gains, "splits": splits}).sort("gain", descending=True),
+        "folds": pl.DataFrame({"fold": range(1, len(fitted.fold_auc) + 1), "auc": fitted.fold_auc}),
+    }
+
+
+def _metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float]:
+    metrics = {"trees": float(fitted.booster.num_trees()), "label_rate": float(fitted.label.mean())}
+    for row in discrimination.iter_rows(named=True):
+        metrics |= {
+            f"{row['measure']}{suffix}": row[key] for key, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
+        }
+    if fitted.fold_auc:
+        metrics |= {"fold_auc_mean": float(np.mean(fitted.fold_auc)), "fold_auc_sd": float(np.std(fitted.fold_auc, ddof=1))}
+    return metrics
+
+
+def _figures(fitted: Fitted, data: Labelled, tables: Mapping[str, pl.DataFrame], parts: Parts) -> dict[str, Figure]:
+    label, probability = fitted.label, fitted.probability
+    cut_off = read_policy(parts.policy_text).cut_off
+    matrix = data.features.matrix(fitted.features)[fitted.held_out[:SHAP_ROWS]]
+    scores = score(matrix, fitted.booster, fitted.calibration)
+    return {
+        "roc": plots.roc(label, probability, measure.auc(label, probability)),
+        "precision_recall": plots.precision_recall(label, probability),
+        "calibration": plots.calibration(tables["calibration"]),
+        "scores": plots.scores(label, probability, cut_off),
+        "lift": plots.lift(tables["lift"]),
+        "gain": plots.gain(dict(tables["gain"].select("feature", "gain").iter_rows())),
+    } | plots.contributions(scores.contributions, scores.base_log_odds, matrix, fitted.features)

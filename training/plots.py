@@ -1,0 +1,120 @@
+"""Tables to figures.  Nothing is computed here that a table does not hold, but for the curves of the raw scores.
+
+Figures are matplotlib's, made without its global state; who asks for one closes nothing.  The two SHAP figures are drawn by
+``shap`` from the contributions that are served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+mpl.use("agg")  # no screen; shap draws on pyplot's current figure, so the choice comes before it is imported
+
+from matplotlib import pyplot as plt
+
+Vector = NDArray[np.float64]
+INK, SOFT, ALARM = "#1f3a5f", "#9db4c0", "#c8553d"
+_SIZE = (6.4, 4.4)
+
+
+def roc(label: Vector, probability: Vector, auc: float) -> Figure:
+    """The ROC curve with the diagonal of no signal."""
+    figure, axes = _axes("False positive rate", "True positive rate", f"ROC, AUC {auc:.3f}")
+    false_rate, true_rate, _ = roc_curve(label, probability)
+    axes.plot(false_rate, true_rate, color=INK)
+    axes.plot([0, 1], [0, 1], color=SOFT, linestyle="--", label="no signal")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def precision_recall(label: Vector, probability: Vector) -> Figure:
+    """Precision against recall, with the overall rate."""
+    figure, axes = _axes("Recall", "Precision", "Precision and recall")
+    precision, recall, _ = precision_recall_curve(label, probability)
+    axes.plot(recall, precision, color=INK)
+    axes.axhline(float(label.mean()), color=SOFT, linestyle="--", label=f"overall rate {label.mean():.1%}")
+    axes.legend(loc="upper right")
+    return figure
+
+
+def calibration(table: pl.DataFrame) -> Figure:
+    """Observed rate against probability, a point a bin with its interval, on logarithmic axes: rates span decades."""
+    figure, axes = _axes("Probability (mean of the bin)", "Observed rate", "Calibration, with 95 % intervals")
+    rate = table["rate"].to_numpy()
+    spread = np.vstack([rate - table["low"].to_numpy(), table["high"].to_numpy() - rate])
+    axes.errorbar(table["probability"], rate, yerr=spread, fmt="o", color=INK, capsize=3)
+    lowest = max(min(float(table["probability"].min() or 0.0), float(rate.min())) / 2, 1e-4)  # type: ignore[arg-type]
+    axes.plot([lowest, 1], [lowest, 1], color=SOFT, linestyle="--", label="perfect")
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=lowest)
+    axes.set_ylim(0, 1)
+    axes.legend(loc="upper left")
+    return figure
+
+
+def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
+    """The probability's distribution by label, with the cut-off."""
+    figure, axes = _axes("Probability", "Share of the accounts with that label", "Probability by outcome")
+    edges = np.logspace(np.log10(max(float(probability.min()), 1e-4)), 0, 41)
+    for value, colour, name in ((0.0, SOFT, "stayed good"), (1.0, ALARM, "defaulted")):
+        members = probability[label == value]
+        axes.hist(
+            members, bins=edges.tolist(), weights=np.full(len(members), 1 / len(members)), color=colour, alpha=0.6, label=name
+        )
+    axes.axvline(cut_off, color=INK, linestyle="--", label=f"cut-off {cut_off:.3f}")
+    axes.set_xscale("log")
+    axes.legend(loc="upper right")
+    return figure
+
+
+def gain(importance: Mapping[str, float], most: int = 20) -> Figure:
+    """The features by LightGBM's gain: what the trees used, not why an account was decided."""
+    ranked = sorted(importance.items(), key=lambda item: item[1])[-most:]
+    figure, axes = _axes("Total gain", "", f"Gain, top {len(ranked)} features", height=0.28 * len(ranked) + 1.4)
+    axes.barh([name for name, _ in ranked], [value for _, value in ranked], color=INK)
+    return figure
+
+
+def lift(table: pl.DataFrame) -> Figure:
+    """Lift by tenth of the accounts, riskiest first, with intervals."""
+    figure, axes = _axes("Tenth of the accounts, riskiest first", "Lift", "Lift, with 95 % intervals")
+    value = table["lift"].to_numpy()
+    spread = np.vstack([value - table["low"].to_numpy(), table["high"].to_numpy() - value])
+    axes.bar(table["decile"], value, yerr=spread, color=INK, ecolor=SOFT, capsize=3)
+    axes.axhline(1.0, color=ALARM, linestyle="--", label="overall rate")
+    axes.legend(loc="upper right")
+    return figure
+
+
+def contributions(
+    values: NDArray[np.float64], base: Vector, data: NDArray[np.float64], names: Sequence[str]
+) -> dict[str, Figure]:
+    """``shap_beeswarm`` and ``shap_bar`` of served contributions, all arrays in rows of accounts."""
+    import shap  # 2.5 s and 290 MB: only a run that draws pays for it
+
+    explanation = shap.Explanation(values=values, base_values=base, data=data, feature_names=list(names))
+    figures = {}
+    for name, draw in (("shap_beeswarm", shap.plots.beeswarm), ("shap_bar", shap.plots.bar)):
+        figure = plt.figure()
+        draw(explanation, max_display=16, show=False)
+        figure.set_size_inches(9, 6.4)
+        figure.tight_layout()
+        plt.close(figure)
+        figures[name] = figure
+    return figures
+
+
+def _axes(x: str, y: str, title: str, height: float = _SIZE[1]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=x, ylabel=y, title=title)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes

@@ -1,0 +1,53 @@
+"""``--set name=value``: any field of a frozen config dataclass, from the command line."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, get_type_hints
+
+Config = TypeVar("Config")
+
+
+def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
+    """The configs with the fields that ``name=value`` assignments name set, read as the field's type.
+
+    A name that none of the configs has, or a value that is not of its type, raises ValueError saying what was expected.
+
+    >>> from training.data import DataConfig
+    >>> override([DataConfig()], ["as_of_every=3"])[0].as_of_every
+    3
+    """
+    changed = list(configs)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"--set: expected name=value, got {assignment!r}")
+        places = [place for place, config in enumerate(changed) if name in _types(config)]
+        if not places:
+            known = sorted(field for config in changed for field in _types(config))
+            raise ValueError(f"--set: no field is named {name!r}; there are {known}")
+        for place in places:
+            changed[place] = replace(changed[place], **{name: _value(name, text, _types(changed[place])[name])})
+    return changed
+
+
+def _types(config: object) -> Mapping[str, Any]:
+    if not is_dataclass(config) or isinstance(config, type):
+        raise TypeError(f"expected a config dataclass, got {type(config).__name__}")
+    hints = get_type_hints(type(config))
+    return {field.name: hints[field.name] for field in fields(config)}
+
+
+def _value(name: str, text: str, kind: object) -> object:
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if kind is datetime.date:
+            return datetime.date.fromisoformat(text)
+        if kind in (int, float, str):
+            return kind(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"--set {name}: expected {getattr(kind, '__name__', kind)}, got {text!r}") from None
+    raise ValueError(f"--set {name}: a field of type {kind} cannot be set from the command line")

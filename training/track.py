@@ -1,0 +1,157 @@
+"""Params, tables, figures and the bundle to ``mlruns/``.  The only importer of MLflow in training.
+
+One run holds everything of one fit.  The store is SQLite under ``mlruns/`` with the artefacts beside it; models are LightGBM's
+own text, never a pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+# Before mlflow is imported: it reads them then.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import lightgbm as lgb
+import mlflow
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+from mlflow.tracking import MlflowClient
+from numpy.typing import NDArray
+
+EXPERIMENT = "limit-reduction"
+
+
+class TrackingError(LookupError):
+    """A run, version or alias that is not in the store: what was asked for, and what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where runs are kept: a folder with MLflow's database and artefacts."""
+
+    folder: Path
+
+    @property
+    def uri(self) -> str:
+        """The tracking address, absolute: a relative one would depend on who opens it."""
+        return f"sqlite:///{self.folder.resolve()}/mlflow.db"
+
+    def client(self) -> MlflowClient:
+        """A client of this store."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(self.uri, self.uri)
+
+    def experiment_id(self) -> str:
+        """The experiment that runs belong to, made if it is not there: its artefacts stand beside the database."""
+        client = self.client()
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        return client.create_experiment(EXPERIMENT, artifact_location=(self.folder.resolve() / "artifacts").as_uri())
+
+
+@contextmanager
+def run(store: Store) -> Iterator[str]:
+    """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed."""
+    experiment_id = store.experiment_id()
+    mlflow.set_tracking_uri(store.uri)
+    mlflow.set_registry_uri(store.uri)
+    with mlflow.start_run(experiment_id=experiment_id) as active:
+        yield str(active.info.run_id)
+
+
+def log_configs(configs: Mapping[str, Any], facts: Mapping[str, str]) -> None:
+    """Every field of every config as ``stage.field``; facts (digests, versions) as tags."""
+    parameters = {
+        f"{stage}.{field.name}": getattr(config, field.name) for stage, config in configs.items() for field in fields(config)
+    }
+    mlflow.log_params(parameters)
+    mlflow.set_tags(dict(facts))
+
+
+def log_tables(tables: Mapping[str, pl.DataFrame]) -> None:
+    """Each table as CSV under ``tables/``."""
+    for name, table in tables.items():
+        mlflow.log_text(table.write_csv(), f"tables/{name}.csv")
+
+
+def log_figures(figures: Mapping[str, Figure]) -> None:
+    """Each figure as PNG under ``figures/``."""
+    for name, figure in figures.items():
+        mlflow.log_figure(figure, f"figures/{name}.png", save_kwargs={"dpi": 110})
+
+
+def log_metrics(metrics: Mapping[str, float]) -> None:
+    """Metrics of the run by name."""
+    mlflow.log_metrics(dict(metrics))
+
+
+def register(booster: lgb.Booster, example: NDArray[np.float64], name: str, requirements: list[str]) -> str:
+    """Log the native Booster with its signature and register it; returns the new version of ``name``."""
+    signature = infer_signature(example, np.asarray(booster.predict(example)))
+    logged = mlflow.lightgbm.log_model(
+        booster, name="model", signature=signature, pip_requirements=requirements, registered_model_name=name
+    )
+    return str(logged.registered_model_version)
+
+
+def log_bundle(folder: Path, name: str, version: str, digest: str) -> None:
+    """Keep the bundle with the run as ``bundle/`` and tag the model version with its digest."""
+    mlflow.log_artifacts(str(folder), "bundle")
+    MlflowClient().set_model_version_tag(name, version, "bundle", digest)
+
+
+def promote(store: Store, name: str, version: str | None) -> str:
+    """Point the alias ``champion`` at a version (the newest, if none is named); returns it.
+
+    The version that was champion becomes ``previous``.  Raises :class:`TrackingError` for a version that is not there or has no
+    bundle.
+    """
+    client = store.client()
+    versions = {str(v.version): v for v in client.search_model_versions(f"name='{name}'")}
+    if not versions:
+        raise TrackingError(f"no version of {name} is registered in {store.folder}; fit one first")
+    chosen = version or max(versions, key=int)
+    if chosen not in versions:
+        raise TrackingError(f"expected a version of {name} among {sorted(versions, key=int)}, got {chosen}")
+    if "bundle" not in versions[chosen].tags:
+        raise TrackingError(f"version {chosen} of {name} has no bundle: its fit did not finish")
+    current = champion(store, name)
+    if current is not None and current != chosen:
+        client.set_registered_model_alias(name, "previous", current)
+    client.set_registered_model_alias(name, "champion", chosen)
+    return chosen
+
+
+def champion(store: Store, name: str) -> str | None:
+    """The version that is champion; None where there is none."""
+    try:
+        return str(store.client().get_model_version_by_alias(name, "champion").version)
+    except MlflowException:
+        return None
+
+
+def fetch_bundle(store: Store, name: str, version: str, folder: Path) -> Path:
+    """A copy of the version's bundle in ``folder``; returns where it is.  TrackingError where the version is not there."""
+    client = store.client()
+    try:
+        run_id = client.get_model_version(name, version).run_id
+    except MlflowException as error:
+        raise TrackingError(f"{name} has no version {version}: {error.message}") from error
+    return Path(client.download_artifacts(str(run_id), "bundle", str(folder)))
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for what is on its way into the store."""
+    return tempfile.TemporaryDirectory(prefix="clearline-")
