@@ -60,9 +60,9 @@ def _block(statements: pl.DataFrame, catalogue: tuple[Feature, ...]) -> Features
     window = lay_out(statements)
     with np.errstate(invalid="ignore"):  # NaN is unknown here, and compares as such
         values = np.column_stack([feature.expression(window) for feature in catalogue])
-    last = statements["account_id"].slice(1) != statements["account_id"].slice(0, statements.height - 1)
-    keep = np.append(np.flatnonzero(last.to_numpy()), statements.height - 1)
-    accounts = statements.select("account_id", "product", pl.col("month").alias("as_of"))[keep]
+    last = np.cumsum(window.months_observed.astype(np.int64)) - 1
+    columns = (("account_id", "account_id"), ("product", "product"), ("as_of", "month"))
+    accounts = pl.DataFrame({name: statements[column][last] for name, column in columns})
     return Features(accounts, tuple(feature.name for feature in catalogue), values)
 
 

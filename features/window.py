@@ -189,7 +189,7 @@ _DERIVED: Mapping[str, Callable[[Window], Months]] = {
 
 # Accumulations along the months, in order: exact whatever the number of accounts.
 _RUNNING: Mapping[str, Callable[[Months], Months]] = {
-    "total": lambda column: np.add.accumulate(np.nan_to_num(column, nan=0.0), axis=0),
+    "total": lambda column: np.add.accumulate(np.where(np.isnan(column), 0.0, column), axis=0),
     "count": lambda column: np.add.accumulate(~np.isnan(column), axis=0, dtype=np.float64),
     "most": lambda column: np.fmax.accumulate(column, axis=0),
     "least": lambda column: np.fmin.accumulate(column, axis=0),

@@ -147,16 +147,17 @@ def _past(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetim
 
 
 def _known_products(features: Features, bundle: Bundle) -> None:
-    unknown = features.accounts.filter(~pl.col("product").cast(pl.String).is_in(list(bundle.medians)))
-    if not unknown.is_empty():
+    products = features.accounts["product"].to_list()
+    unknown = [place for place, product in enumerate(products) if product not in bundle.medians]
+    if unknown:
         raise ProductError(
-            f"expected a product of {sorted(bundle.medians)}, got {unknown['product'][0]!r} "
-            f"for account {unknown['account_id'][0]} and {unknown.height - 1} more"
+            f"expected a product of {sorted(bundle.medians)}, got {products[unknown[0]]!r} "
+            f"for account {features.accounts['account_id'][unknown[0]]} and {len(unknown) - 1} more"
         )
 
 
 def _evidence(features: Features, scores: Scores, bundle: Bundle) -> list[Evidence]:
-    products = features.accounts["product"].cast(pl.String)
+    products = features.accounts["product"].to_list()
     return [
         Evidence(
             contributions=dict(zip(bundle.features, contributions, strict=True)),

@@ -109,8 +109,20 @@ def _pushing(group: str, evidence: Evidence) -> list[str]:
     return [name for _, name in sorted(pushing)]
 
 
+def _leading(names: list[str], evidence: Evidence) -> list[str]:
+    """The feature that gives the sentence first: of those that push, the most pushing whose value is also worse than the
+    reference's median, for a sentence must not compare a customer with others who look worse."""
+    worse = [name for name in names if _worse_than_reference(name, evidence)]
+    return [*worse[:1], *(name for name in names if name not in worse[:1])]
+
+
+def _worse_than_reference(name: str, evidence: Evidence) -> bool:
+    direction = BY_NAME[name].direction if name in BY_NAME else 0
+    return direction * (evidence.values[name] - evidence.reference.get(name, math.nan)) > 0
+
+
 def _group_reason(group: str, share: float, evidence: Evidence, wording: Wording) -> Reason:
-    names = _pushing(group, evidence)
+    names = _leading(_pushing(group, evidence), evidence)
     contribution = sum(c for name, c in evidence.contributions.items() if group_of(name) == group)
     cause: Cause = wording.groups[group].cause if group in wording.groups else "risk"
     text = say(group, names[0], evidence.values, evidence.reference, wording)
