@@ -93,7 +93,9 @@ def uncovered_instalments(standing: Standing, payment: Amounts) -> Days:
     """How many of the instalments in ``minimum_due`` a payment leaves uncovered, oldest first; int32, 0 = none."""
     owed = standing.days_past_due // DAYS_A_MONTH + 1
     due = standing.minimum_due
-    covered_share = np.divide(payment + _CENT, due, out=np.ones_like(due), where=due > _CENT)
+    # Half a cent is forgiven to who pays, not to who pays nothing: it may be a whole instalment of a debt of a few cents.
+    paid = np.where(payment > 0.0, payment + _CENT, 0.0)
+    covered_share = np.divide(paid, due, out=np.ones_like(due), where=due > _CENT)
     covered = np.floor(owed * np.minimum(covered_share, 1.0))
     return np.asarray(owed - covered, dtype=np.int32)
 

@@ -1,0 +1,70 @@
+# Everything runs in .venv, made from requirements.lock.  `make demo` and `make test` are the two to start with.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export BENTOML_HOME := $(CURDIR)/.bentoml
+export BENTOML_DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_ALLOW_PICKLE_DESERIALIZATION := false
+# pip says "already satisfied" and the like at length; errors still show.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: install demo serve ui test torture check bench docs lock clean
+
+install: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install
+	$(BIN)/python -m training simulate
+	$(BIN)/python -m training fit
+	$(BIN)/python -m training promote
+	$(BIN)/python -m serving pack
+	$(BIN)/python -m training request --out data/request.json
+	$(BIN)/python -m serving ask data/request.json --start
+	@echo
+	@echo 'What to try next:'
+	@echo '  make serve        the endpoint on http://127.0.0.1:3000, then in another shell:'
+	@echo '                    $(BIN)/python -m serving ask data/request.json'
+	@echo '  make ui           the runs, with tables and figures, on http://127.0.0.1:5000'
+	@echo '  $(BIN)/python -m training request --number 2 --out data/request.json      another account whose limit is cut'
+	@echo '  $(BIN)/python -m serving explain data/request.json                        every stage of its decision'
+
+serve: install
+	$(BIN)/bentoml serve serving.service:LimitReduction --host 127.0.0.1 --port 3000
+
+ui: install
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000
+
+test: install
+	$(BIN)/python -m pytest
+
+# Longer than a developer waits: the same promises over more accounts, and the million-account simulation.
+torture: install
+	$(BIN)/python -m pytest -m torture
+
+check: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python -m pytest tests/benches --benchmark-enable --benchmark-only --benchmark-json=.benchmarks/latest.json
+	$(BIN)/python tests/benches/table.py .benchmarks/latest.json docs/benchmarks.md
+
+# Every example and command in README and docs, run.
+docs: install
+	$(BIN)/python -m pytest tests/docs --doctest-modules features serving training
+
+lock: install
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv .bentoml .cache data build

@@ -1,0 +1,78 @@
+"""What several tests need: one small simulation and one small model a session, and no more."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, settings
+
+from serving.decision import Bundle, load
+from training import bundling
+from training.bundling import BundleConfig
+from training.data import DataConfig, Labelled, Source, labelled
+from training.data import load as load_data
+from training.fit import FitConfig, Fitted, fit
+from training.simulate import SimulationConfig, write
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
+ROOT = Path(__file__).parents[1]
+DECIDED_AT = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
+# Examples are drawn anew on every machine, but a run can be repeated; a slow example is a slow machine, not a fault.
+settings.register_profile("clearline", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("clearline")
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "simulated"
+    write(SimulationConfig(accounts=6000, seed=7), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def source(simulated: Path) -> Source:
+    return load_data(simulated)
+
+
+@pytest.fixture(scope="session")
+def data(source: Source) -> Labelled:
+    return labelled(source, DataConfig())
+
+
+@pytest.fixture(scope="session")
+def fitted(data: Labelled) -> Fitted:
+    return fit(data, FitConfig(trees=80, min_leaf=30))
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(fitted: Fitted, data: Labelled, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+    config = BundleConfig(reference_size=300)
+    bundling.write_bundle(bundling.parts(fitted, data, source, config), fitted, data, source, config, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_folder: Path) -> Bundle:
+    return load(bundle_folder)
+
+
+@pytest.fixture(scope="session")
+def windows(source: Source) -> pl.DataFrame:
+    """The windows of 1,000 drawn accounts at the last month: thin histories and unknown income among them."""
+    last = source.statements["month"].max()
+    accounts = source.statements.filter(pl.col("month") == last)["account_id"].to_numpy()
+    drawn = np.random.default_rng(0).choice(accounts, 1000, replace=False)
+    seen = source.statements.filter(pl.col("account_id").is_in(drawn.tolist()))
+    return seen.filter(pl.col("month") > pl.col("month").max().dt.offset_by("-24mo"))
+
+
+@pytest.fixture(scope="session")
+def decided_at() -> datetime.datetime:
+    """Soon after the last month of the simulation."""
+    return DECIDED_AT

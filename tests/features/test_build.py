@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import datetime
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features import build as build_module
+from features.build import build
+from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
+from features.schema import check
+from features.window import COOLING_MONTHS
+from tests.accounts import window
+from tests.features.test_schema import account
+
+
+def values(statements: pl.DataFrame) -> dict[str, float]:
+    features = build(check(statements))
+    return dict(zip(features.names, features.values[0].tolist(), strict=True))
+
+
+@settings(max_examples=40)
+@given(st.lists(window(), min_size=1, max_size=8))
+def test_build_gives_an_account_the_same_bits_alone_and_among_others(drawn: list[pl.DataFrame]) -> None:
+    named = [check(one.with_columns(account_id=pl.lit(f"a{i:02d}"))) for i, one in enumerate(drawn)]
+    together = build(check(pl.concat(named)))
+    alone = np.concatenate([build(one).values for one in named])
+    assert together.values.tobytes() == alone.tobytes()
+    assert together.accounts["account_id"].to_list() == [f"a{i:02d}" for i in range(len(drawn))]
+
+
+def test_build_does_not_depend_on_the_block_size(windows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = build(check(windows))
+    monkeypatch.setattr(build_module, "ROWS_A_BLOCK", 100)
+    in_blocks = build(check(windows))
+    assert in_blocks.values.tobytes() == whole.values.tobytes()
+    assert in_blocks.accounts.equals(whole.accounts)
+
+
+@given(window())
+def test_features_are_finite_or_unknown(drawn: pl.DataFrame) -> None:
+    assert not np.isinf(build(check(drawn)).values).any()
+
+
+@given(window(months=12), st.integers(1, 11))
+def test_features_see_nothing_after_as_of(drawn: pl.DataFrame, seen: int) -> None:
+    ordered = check(drawn)
+    assert values(ordered.head(seen)) == pytest.approx(values(ordered.clone().head(seen)), nan_ok=True)
+    later = ordered.with_columns(
+        balance=pl.when(pl.int_range(pl.len()) >= seen).then(99_999.0).otherwise("balance"),
+        days_past_due=pl.when(pl.int_range(pl.len()) >= seen).then(90).otherwise("days_past_due").cast(pl.Int32),
+    )
+    assert values(later.head(seen)) == pytest.approx(values(ordered.head(seen)), nan_ok=True)
+
+
+def test_a_column_that_is_absent_gives_unknown_never_zero() -> None:
+    lacking = account(12).with_columns(limit_requests=pl.lit(None, dtype=pl.Int32), cash_advance=pl.lit(None, dtype=pl.Float64))
+    found = values(lacking)
+    for name in ("limit_requests_3", "limit_requests_12", "cash_months_3", "cash_to_limit_6", "cash_to_income_6"):
+        assert math.isnan(found[name]), name
+
+
+def test_a_cut_does_not_raise_utilization_until_the_cooling_is_over() -> None:
+    limits = [1000.0] * 6 + [200.0] * (COOLING_MONTHS + 2)
+    history = account(len(limits)).with_columns(credit_limit=pl.Series(limits))
+    for months, expected in ((6, 0.1), (7, 0.1), (6 + COOLING_MONTHS, 0.1), (7 + COOLING_MONTHS, 0.5)):
+        assert values(history.head(months))["utilization_now"] == pytest.approx(expected), months
+
+
+def test_a_hand_computed_account() -> None:
+    months = pl.DataFrame(
+        {
+            "balance": [400.0, 600.0, 950.0, 800.0],
+            "spend": [400.0, 300.0, 500.0, 100.0],
+            "payment": [0.0, 100.0, 150.0, 250.0],
+            "minimum_due": [40.0, 60.0, 95.0, 80.0],
+            "days_past_due": pl.Series([0, 0, 12, 0], dtype=pl.Int32),
+            "external_debt": [None, 2000.0, None, None],
+        }
+    )
+    found = values(account(4).with_columns(months.get_columns()))
+    expected = {
+        "late_months_3": 1.0,
+        "worst_days_past_due_24": 12.0,
+        "months_on_time": 1.0,
+        "utilization_now": 0.8,
+        "utilization_mean_3": (0.6 + 0.95 + 0.8) / 3,
+        "months_above_90_6": 1.0,
+        "utilization_rise_6": math.nan,
+        "spend_to_income_3": 300.0 / 5000.0,
+        "spend_growth": 300.0 / 400.0,
+        "payment_to_balance_now": 250.0 / 950.0,
+        "payment_to_balance_3": 500.0 / 1950.0,
+        "minimum_only_months_6": 0.0,
+        "missed_minimum_months_6": 0.0,
+        "paid_in_full_months_6": 0.0,
+        "external_debt_to_income": 0.4,
+        "total_debt_to_income": 2800.0 / 5000.0,
+        "months_observed": 4.0,
+        "idle_months": 0.0,
+        "limit_now": 1000.0,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+
+
+def test_as_of_is_the_last_month_and_the_frame_says_unknown_with_null() -> None:
+    features = build(check(account(2)))
+    assert features.accounts["as_of"].to_list() == [datetime.date(2024, 2, 1)]
+    frame = features.frame()
+    assert frame.columns == ["account_id", "product", "as_of", *(feature.name for feature in CATALOGUE)]
+    assert frame["spend_growth"].to_list() == [None]
+    assert not any(frame[name].is_nan().any() for name in features.names)
+
+
+def test_a_feature_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="expected a feature of the catalogue, got 'age'"):
+        build(check(account())).column("age")
+
+
+def test_no_protected_attribute_is_a_feature_or_a_statement_column() -> None:
+    protected = ("age", "gender", "sex", "region", "marriage", "marital", "education", "ethnic", "religion", "disab", "nation")
+    names = [*BY_NAME, *account().columns]
+    words = [word for name in names for word in name.split("_")]
+    assert not [word for word in words if any(word == p or (len(p) > 4 and word.startswith(p)) for p in protected)]
+
+
+def test_every_feature_is_declared_whole() -> None:
+    assert len(BY_NAME) == len(CATALOGUE)
+    assert 40 <= len(MODEL_FEATURES) <= 60
+    for feature in CATALOGUE:
+        assert feature.en
+        assert feature.zh
+        assert (feature.direction == 0) == (feature.group == "")

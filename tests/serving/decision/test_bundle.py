@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serving.decision import Bundle, BundleError, load
+from serving.decision import bundle as bundle_module
+from serving.decision.bundle import FILES, SEAL, Parts, ReferenceNote, assemble, read, write
+
+NAMES = (SEAL, "manifest.json", *FILES)
+
+
+def parts_of(bundle: Bundle) -> Parts:
+    notes = {product: ReferenceNote(300, 0.0, 0.0, "drawn") for product in bundle.medians}
+    return Parts(
+        provenance=bundle.provenance,
+        features=bundle.features,
+        never_missing=bundle.never_missing,
+        calibration=bundle.calibration,
+        reference_notes=notes,
+        model_text=bundle.model.model_to_string(),
+        reference=bundle.reference,
+        policy_text=Path(bundle_module.__file__).with_name("policy.toml").read_text("utf-8"),
+        reasons_text=Path(bundle_module.__file__).with_name("reasons.toml").read_text("utf-8"),
+    )
+
+
+def test_a_written_bundle_is_read_as_it_was(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    digest = write(parts_of(bundle), bundle.golden_text, again)
+    assert {path.name for path in again.iterdir()} == set(NAMES)
+    found = load(again)
+    assert found.digest == digest == (again / SEAL).read_text().strip()
+    assert found.features == bundle.features
+    for product, medians in bundle.medians.items():
+        assert found.medians[product] == pytest.approx(medians, nan_ok=True)
+    assert (again / "model.txt").read_bytes() == (bundle_folder / "model.txt").read_bytes()
+
+
+def test_the_same_parts_give_the_same_digest(bundle: Bundle, tmp_path: Path) -> None:
+    digests = {write(parts_of(bundle), bundle.golden_text, tmp_path / name) for name in ("one", "two")}
+    assert len(digests) == 1
+
+
+def test_a_bundle_is_never_written_over(bundle: Bundle, tmp_path: Path) -> None:
+    write(parts_of(bundle), bundle.golden_text, tmp_path / "one")
+    with pytest.raises(FileExistsError, match="never written over"):
+        write(parts_of(bundle), bundle.golden_text, tmp_path / "one")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(NAMES), place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_any_changed_byte_is_refused_before_anything_is_parsed(
+    name: str, place: float, change: int, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    damaged = tmp_path_factory.mktemp("damaged") / "bundle"
+    shutil.copytree(bundle_folder, damaged)
+    content = bytearray((damaged / name).read_bytes())
+    content[int(place * len(content))] ^= change
+    (damaged / name).write_bytes(content)
+
+    def parse(*_: object, **__: object) -> None:
+        pytest.fail("parsed before its digest was verified")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle_module, "assemble", parse)
+        with pytest.raises(BundleError, match="damaged"):
+            read(damaged)
+    shutil.rmtree(damaged)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_truncated_or_foreign_file_is_refused(name: str, bundle_folder: Path, tmp_path: Path) -> None:
+    for fault in ("missing", "truncated", "foreign"):
+        damaged = tmp_path / f"{fault}-{name}"
+        shutil.copytree(bundle_folder, damaged)
+        if fault == "missing":
+            (damaged / name).unlink()
+        elif fault == "truncated":
+            (damaged / name).write_bytes((damaged / name).read_bytes()[:-1])
+        else:
+            (damaged / f"{name}.pkl").write_bytes(b"")
+        with pytest.raises(BundleError):
+            read(damaged)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="missing"):
+        read(tmp_path / "nowhere")
+
+
+def test_golden_rows_notice_another_answer(bundle: Bundle, tmp_path: Path) -> None:
+    """The control: bytes that are sealed but answer differently, as with another library version."""
+    golden = json.loads(bundle.golden_text)
+    golden["answers"][0]["log_odds"] += 1e-6
+    write(parts_of(bundle), json.dumps(golden), tmp_path / "other")
+    read(tmp_path / "other")
+    with pytest.raises(BundleError, match=r"golden-01 is answered differently here in \['log_odds'\]"):
+        load(tmp_path / "other")
+    golden["answers"][0]["log_odds"] -= 1e-6
+    golden["answers"][-1]["reasons"] = ["whim"]
+    write(parts_of(bundle), json.dumps(golden), tmp_path / "another")
+    with pytest.raises(BundleError, match=r"in \['reasons'\]"):
+        load(tmp_path / "another")
+
+
+def test_golden_rows_name_no_customer(bundle: Bundle) -> None:
+    accounts = {row[0] for row in json.loads(bundle.golden_text)["statements"]}
+    assert accounts == {f"golden-{number:02d}" for number in range(1, 9)}
+
+
+def test_parts_that_do_not_fit_are_refused(bundle: Bundle) -> None:
+    parts = parts_of(bundle)
+    cases = {
+        "expected the features": dataclasses.replace(parts, features=parts.features[::-1]),
+        "expected the columns": dataclasses.replace(parts, reference=parts.reference.drop(parts.features[0])),
+        "expected the products": dataclasses.replace(parts, reference_notes={}),
+        "not in the catalogue": dataclasses.replace(parts, policy_text=parts.policy_text.replace("idle_months", "idle_years")),
+        "expected the model's name": dataclasses.replace(parts, provenance=dataclasses.replace(parts.provenance, name="")),
+    }
+    for message, broken in cases.items():
+        with pytest.raises(BundleError, match=message):
+            assemble(broken)
+
+
+def test_the_reference_names_no_account(bundle: Bundle) -> None:
+    assert bundle.reference.columns == ["product", *bundle.features]
+    assert bundle.reference.group_by("product").len()["len"].to_list() == [300, 300]
+    assert bundle.reference.select(pl.exclude("product")).dtypes == [pl.Float64()] * len(bundle.features)
