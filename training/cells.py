@@ -85,8 +85,10 @@ class Cells:
         numbers = self.numbers(Origin((column,)), column, whole=True)
         self.refuse((numbers < starts[0]).fill_null(False), column, f"at least {starts[0]}, where the first band begins")
         names = [f"{low}-{high - 1}" for low, high in pairwise(starts)] + [f"{starts[-1]}+"]
-        # cut() needs a label below its first break; nothing falls there.
-        return numbers.cut(starts, labels=["", *names], left_closed=True).cast(pl.String)
+        bands = (
+            pl.when(pl.col(column) >= start).then(pl.lit(name)) for start, name in reversed([*zip(starts, names, strict=True)])
+        )
+        return numbers.to_frame(column).select(pl.coalesce(bands)).to_series()
 
 
 def read_cells(file: Path, plan: Plan) -> Cells:

@@ -98,8 +98,22 @@ def labelled(source: Source, config: DataConfig) -> Labelled:
     """
     if source.labels is not None:
         return _with_own_labels(source.statements, source.labels)
-    frames = [_at(source.statements, as_of, splits, config) for as_of, splits in as_ofs(source.statements["month"], config)]
-    return _stack(frames)
+    dates = as_ofs(source.statements["month"], config)
+    return _stack([labelled_at(source.statements, as_of, splits, config) for as_of, splits in dates])
+
+
+def labelled_at(statements: pl.DataFrame, as_of: datetime.date, splits: frozenset[Split], config: DataConfig) -> Labelled:
+    """The accounts of these splits that are not in default at ``as_of``, with what became of them.  DataError where none is."""
+    seen = window(statements, as_of)
+    last = seen.filter(pl.col("month") == as_of)
+    eligible = last.filter(pl.col("days_past_due") < config.default_days).select("account_id")
+    split = splits_of(eligible["account_id"], config)
+    wanted = np.isin(split, list(splits))
+    chosen = eligible.filter(pl.Series(wanted))
+    if chosen.is_empty():
+        raise DataError(f"{as_of:%Y-%m}: expected accounts of {sorted(splits)} that are not in default, got none")
+    features = build(seen.join(chosen, on="account_id", how="semi", maintain_order="left"))
+    return Labelled(features, _outcome(statements, chosen, as_of, config), split[wanted])
 
 
 def as_ofs(months: pl.Series, config: DataConfig) -> list[tuple[datetime.date, frozenset[Split]]]:
@@ -140,17 +154,6 @@ def digest(files: Sequence[Path]) -> str:
         with file.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
-
-
-def _at(statements: pl.DataFrame, as_of: datetime.date, splits: frozenset[Split], config: DataConfig) -> Labelled:
-    seen = window(statements, as_of)
-    last = seen.filter(pl.col("month") == as_of)
-    eligible = last.filter(pl.col("days_past_due") < config.default_days).select("account_id")
-    split = splits_of(eligible["account_id"], config)
-    wanted = np.isin(split, list(splits))
-    chosen = eligible.filter(pl.Series(wanted))
-    features = build(seen.join(chosen, on="account_id", how="semi", maintain_order="left"))
-    return Labelled(features, _outcome(statements, chosen, as_of, config), split[wanted])
 
 
 def _outcome(statements: pl.DataFrame, accounts: pl.DataFrame, as_of: datetime.date, config: DataConfig) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
@@ -126,26 +127,20 @@ def parameters_of(config: FitConfig) -> dict[str, Any]:
 
 
 def calibrate(raw: Vector, label: Vector) -> Calibration:
-    """Platt's two numbers by Newton's method on the log-loss, with his softened targets (Platt 1999; Lin, Lin & Weng 2007).
+    """Platt's two numbers: a logistic regression of the label on the raw score, on his softened targets (Platt 1999).
 
     :class:`FitError` where the slope is not above 0: the score would then rank accounts backwards.
     """
     ones, zeros = float(label.sum()), float(len(label) - label.sum())
     target = np.where(label == 1, (ones + 1.0) / (ones + 2.0), 1.0 / (zeros + 2.0))
-    design = np.column_stack([raw, np.ones_like(raw)])
-    beta = np.array([1.0, 0.0])
-    for _ in range(100):
-        probability = probability_of(design @ beta)
-        gradient = design.T @ (probability - target)
-        weight = probability * (1.0 - probability)
-        hessian = (design * weight[:, None]).T @ design + 1e-12 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        beta = beta - step
-        if np.abs(step).max() < 1e-10:
-            break
-    if not beta[0] > 0:
-        raise FitError(f"calibration: expected a slope above 0, got {beta[0]:.4g}: the score does not rank these accounts")
-    return Calibration(float(beta[0]), float(beta[1]))
+    # A target between 0 and 1 is the same row once as 1 and once as 0, weighted.
+    regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200)
+    labels = np.repeat([1, 0], len(raw))
+    regression.fit(np.tile(raw, 2)[:, None], labels, np.concatenate([target, 1.0 - target]))
+    slope, intercept = float(regression.coef_[0, 0]), float(regression.intercept_[0])
+    if not slope > 0:
+        raise FitError(f"calibration: expected a slope above 0, got {slope:.4g}: the score does not rank these accounts")
+    return Calibration(slope, intercept)
 
 
 def log_odds(fitted: Fitted, matrix: Matrix) -> Vector:

@@ -48,6 +48,17 @@ class Summary:
     labels: int  # accounts and months with a known outcome; 0 where the source brings none
     label_rate: float | None  # share of label 1; None where the source brings none
 
+    def __str__(self) -> str:
+        lines = [f"ingested {self.accounts:,} accounts, {self.statements:,} statements from {self.rows:,} rows: {self.folder}"]
+        if self.label_rate is not None:
+            lines.append(f"  labels {self.labels:,}, rate {self.label_rate:.2%}")
+        if self.absent:
+            lines.append(f"  the source lacks {', '.join(self.absent)}")
+        if self.rejected:
+            lines.append(f"  rejected {self.rejected_accounts:,} accounts: {self.folder / 'rejects.csv'}")
+        lines += [f"    {rule}: {count:,} row(s)" for rule, count in self.rejected.items()]
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True, slots=True)
 class _Tables:

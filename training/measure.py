@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
+from scipy.stats import rankdata
 
 Vector = NDArray[np.float64]
 Measure = Callable[[Vector, Vector], float]
@@ -20,19 +20,24 @@ BINS = 10
 
 
 def auc(label: Vector, probability: Vector) -> float:
-    """Area under the ROC curve: the chance that a random 1 ranks above a random 0; 0.5 = no signal."""
-    return float(roc_auc_score(label, probability))
+    """Area under the ROC curve: the chance that a random 1 ranks above a random 0, ties counting half; 0.5 = no signal."""
+    ones = float(label.sum())
+    ranks = rankdata(probability)  # not scikit-learn's: two hundred resamples of its checks take seconds
+    return float((ranks[label == 1].sum() - ones * (ones + 1) / 2) / (ones * (len(label) - ones)))
 
 
 def ks(label: Vector, probability: Vector) -> float:
     """Kolmogorov-Smirnov: the largest gap between the score distributions of the two labels; 0 to 1."""
-    false_rate, true_rate, _ = roc_curve(label, probability)
-    return float(np.max(np.abs(true_rate - false_rate)))
+    order = np.argsort(probability, kind="stable")
+    ones = np.cumsum(label[order]) / label.sum()
+    zeros = np.cumsum(1.0 - label[order]) / (len(label) - label.sum())
+    last_of_ties = np.append(np.diff(probability[order]) > 0, True)
+    return float(np.abs(ones - zeros)[last_of_ties].max())
 
 
 def brier(label: Vector, probability: Vector) -> float:
     """Mean squared error of the probability (Brier 1950); smaller is better."""
-    return float(brier_score_loss(label, probability))
+    return float(np.mean((probability - label) ** 2))
 
 
 MEASURES: Mapping[str, Measure] = {"auc": auc, "ks": ks, "brier": brier}

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import dataclasses
+
+import lightgbm as lgb
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.catalogue import MODEL_FEATURES
+from training import bundling
+from training.bundling import BundleConfig
+from training.data import Labelled, Source
+from training.fit import FitConfig, FitError, Fitted, calibrate, fit, log_odds, train_booster
+from training.measure import auc
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.3, 3.0), st.floats(-2.0, 2.0))
+def test_calibration_minimises_the_log_loss_of_softened_targets(seed: int, slope: float, intercept: float) -> None:
+    random = np.random.default_rng(seed)
+    raw = random.normal(0, 2, 400)
+    label = (random.random(400) < 1 / (1 + np.exp(-(slope * raw + intercept)))).astype(np.float64)
+    if label.sum() < 5 or label.sum() > 395:
+        return
+    try:
+        found = calibrate(raw, label)
+    except FitError:
+        assert np.corrcoef(raw, label)[0, 1] < 0.1
+        return
+    # At the minimum of a convex loss its gradient is nought.
+    ones, zeros = label.sum(), (1 - label).sum()
+    target = np.where(label == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))
+    error = 1 / (1 + np.exp(-(found.slope * raw + found.intercept))) - target
+    assert np.abs([error.sum(), (error * raw).sum()]).max() < 1e-4
+
+
+def test_a_score_that_ranks_backwards_is_refused() -> None:
+    raw = np.linspace(-2, 2, 200)
+    with pytest.raises(FitError, match="slope above 0"):
+        calibrate(raw, (raw < 0).astype(np.float64))
+
+
+def test_the_model_is_compact_constrained_and_as_bare_lightgbm_would_fit_it(data: Labelled) -> None:
+    config = FitConfig(trees=20)
+    matrix = data.features.matrix(MODEL_FEATURES)
+    booster = train_booster(matrix, data.label, config)
+    from training.fit import parameters_of
+
+    bare = lgb.train(parameters_of(config), lgb.Dataset(matrix, data.label, feature_name=list(MODEL_FEATURES)), 20)
+    assert np.array_equal(np.asarray(booster.predict(matrix[:200])), np.asarray(bare.predict(matrix[:200])))
+    trees = booster.trees_to_dataframe()
+    assert trees["node_depth"].max() <= config.depth + 1
+    assert trees[trees["left_child"].isna()].groupby("tree_index").size().max() <= config.leaves
+
+
+def test_fitting_is_deterministic(data: Labelled, fitted: Fitted) -> None:
+    again = fit(data, FitConfig(trees=80, min_leaf=30))
+    assert again.booster.model_to_string() == fitted.booster.model_to_string()
+    assert again.calibration == fitted.calibration
+
+
+def test_early_stopping_keeps_only_the_trees_that_help(data: Labelled) -> None:
+    stopped = fit(data, FitConfig(trees=400, learning_rate=0.3, stop_after=5))
+    assert stopped.booster.num_trees() < 400
+    matrix = data.features.matrix(MODEL_FEATURES)
+    text = lgb.Booster(model_str=stopped.booster.model_to_string())
+    assert np.array_equal(np.asarray(text.predict(matrix[:50])), np.asarray(stopped.booster.predict(matrix[:50])))
+
+
+def test_the_model_finds_the_signal_and_is_calibrated(fitted: Fitted) -> None:
+    assert 0.75 < auc(fitted.label, fitted.probability) < 0.95
+    assert fitted.probability.mean() == pytest.approx(fitted.label.mean(), abs=0.02)
+
+
+def test_folds_are_used_where_data_bring_their_labels(data: Labelled) -> None:
+    rows = data.rows("train")[:6000]
+    features = dataclasses.replace(
+        data.features, accounts=data.features.accounts[rows.tolist()], values=data.features.values[rows]
+    )
+    own = Labelled(features, data.label[rows], np.full(len(rows), "train"))
+    found = fit(own, FitConfig(trees=30, folds=3))
+    assert len(found.fold_auc) == 3
+    assert np.array_equal(found.held_out, np.arange(len(rows)))
+    assert 0.7 < np.mean(found.fold_auc) < 0.95
+
+
+def test_one_label_alone_is_refused(data: Labelled) -> None:
+    with pytest.raises(FitError, match="train: expected accounts of both labels"):
+        fit(dataclasses.replace(data, label=np.zeros_like(data.label)), FitConfig(trees=2))
+
+
+def test_the_reference_is_kept_accounts_nearest_below_the_cut_off(data: Labelled, fitted: Fitted, source: Source) -> None:
+    from serving.decision.policy import logit
+    from serving.decision.policy_file import read_policy
+
+    config = BundleConfig(reference_size=150)
+    parts = bundling.parts(fitted, data, source, config)
+    cut_off = logit(read_policy(parts.policy_text).cut_off)
+    for product, note in parts.reference_notes.items():
+        population = parts.reference.filter(pl.col("product") == product).select(fitted.features)
+        scores = log_odds(fitted, population.fill_null(np.nan).to_numpy())
+        assert note.accounts == len(scores) == 150
+        assert scores.max() <= cut_off
+        assert (note.lowest_log_odds, note.highest_log_odds) == pytest.approx((scores.min(), scores.max()))
+    smaller = bundling.parts(fitted, data, source, BundleConfig(reference_size=50))
+    for product, note in smaller.reference_notes.items():
+        assert note.lowest_log_odds >= parts.reference_notes[product].lowest_log_odds
+
+
+def test_too_few_for_a_reference_is_refused(data: Labelled, fitted: Fitted, source: Source) -> None:
+    with pytest.raises(FitError, match=r"reference population of cash_loan: expected 100000 kept accounts, got \d+"):
+        bundling.parts(fitted, data, source, BundleConfig(reference_size=100_000))
