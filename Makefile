@@ -20,8 +20,11 @@ install: .venv/installed
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# 36 months up to the last one, for a decision on older data is a person's.
+FIRST_MONTH = $(shell $(PYTHON) -c 'import datetime; t = datetime.date.today(); print(datetime.date(t.year - 3, t.month, 1))')
+
 demo: install
-	$(BIN)/python -m training simulate
+	$(BIN)/python -m training simulate --set first_month=$(FIRST_MONTH)
 	$(BIN)/python -m training fit
 	$(BIN)/python -m training promote
 	$(BIN)/python -m serving pack

@@ -11,7 +11,7 @@ import polars as pl
 
 from features.schema import COLUMNS
 from serving.decision import Bundle, Decision, decide_many
-from training.data import DataConfig, Source, as_ofs, splits_of, window
+from training.data import DataConfig, Source, splits_of, window
 
 LOOKED_THROUGH = 2000  # hold-out accounts decided in search of one
 
@@ -21,12 +21,12 @@ class NoSuchAccount(LookupError):
 
 
 def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
-    """The windows of accounts that no tree saw, at the last as_of whose outcome is known; all, where data are folded."""
+    """The latest windows of the accounts that no tree saw; of all labelled accounts, where the data are folded."""
     if source.labels is not None:
         return window(source.statements, source.labels["as_of"].max())  # type: ignore[arg-type]  # a checked date column
-    as_of, _ = as_ofs(source.statements["month"], config)[-1]
-    windows = window(source.statements, as_of)
-    accounts = windows.filter(pl.col("month") == as_of)["account_id"]
+    latest = source.statements["month"].max()
+    windows = window(source.statements, latest)  # type: ignore[arg-type]  # a checked date column
+    accounts = windows["account_id"].unique(maintain_order=True)
     unseen = accounts.filter(pl.Series(splits_of(accounts, config) == "test"))
     return windows.join(unseen.to_frame(), on="account_id", how="semi", maintain_order="left")
 
