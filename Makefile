@@ -6,6 +6,8 @@ export BENTOML_HOME := $(CURDIR)/.bentoml
 export BENTOML_DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_ALLOW_PICKLE_DESERIALIZATION := false
+# LightGBM's threads spin while they wait for each other; where another process wants the cores, that costs tenfold.
+export OMP_WAIT_POLICY := PASSIVE
 # pip says "already satisfied" and the like at length; errors still show.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 

@@ -13,7 +13,6 @@ Verbs take "the last k months, or as many as there are" and leave unknown months
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -40,32 +39,25 @@ class Window:
     """
 
     def __init__(self, columns: Mapping[str, Months], months_observed: NDArray[np.int64]) -> None:
-        self._columns = dict(columns)
-        self._running: dict[tuple[str, str], Any] = {}
+        self.__dict__.update(columns)
+        self._running: dict[tuple[str, str], Months] = {}
         self.months_observed: Values = months_observed.astype(np.float64)
 
     def __getattr__(self, name: str) -> Months:
-        columns: dict[str, Months] = self.__dict__["_columns"]
-        if name not in columns:
-            if name not in _DERIVED:
-                raise AttributeError(f"the window has no column {name!r}; it has {sorted({*columns, *_DERIVED})}")
-            with np.errstate(invalid="ignore", divide="ignore"):
-                columns[name] = _DERIVED[name](self)
-        return columns[name]
+        """A derived column, made when it is first asked for and found without this method from then on."""
+        if name not in _DERIVED:
+            raise AttributeError(f"the window has no column {name!r}; it derives {sorted(_DERIVED)}")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            column = self.__dict__[name] = _DERIVED[name](self)
+        return column
 
     def total(self, name: str, months: int) -> Values:
         """The sum over the last months."""
-        count = self.count(name, months)
-        total: Values = np.where(count > 0, self._at("total", name, months), np.nan)
-        return total
-
-    def count(self, name: str, months: int) -> Values:
-        """How many of the last months are known; 0 where none is."""
-        return self._at("count", name, months)
+        return self._at("total", name, months)
 
     def mean(self, name: str, months: int) -> Values:
         """The mean over the known ones of the last months."""
-        return ratio(self._at("total", name, months), self.count(name, months))
+        return self._at("mean", name, months)
 
     def most(self, name: str, months: int) -> Values:
         """The largest of the last months."""
@@ -88,13 +80,10 @@ class Window:
 
     def last_known(self, name: str) -> Values:
         """The latest value that is known."""
-        column: Months = getattr(self, name)
-        values: Values = column[0]
-        for row in column[1:]:
-            if not np.isnan(values).any():
-                break
-            values = np.where(np.isnan(values), row, values)
-        return values
+        known = self._running.get(("last known", name))
+        if known is None:
+            known = self._running[("last known", name)] = _last_known(getattr(self, name))
+        return known
 
     def months_since(self, name: str) -> Values:
         """Months in a row, up to as_of, in which a 1/0 column is 0; all of them where it never is 1."""
@@ -129,8 +118,8 @@ def lay_out(statements: pl.DataFrame) -> Window:
 
 
 def ratio(numerator: Values, denominator: Values) -> Values:
-    """numerator / denominator where the denominator is above 0, else NaN."""
-    out = np.full(np.broadcast(numerator, denominator).shape, np.nan)
+    """numerator / denominator, of one shape, where the denominator is above 0, else NaN."""
+    out = np.full(denominator.shape, np.nan)
     np.divide(numerator, denominator, out=out, where=denominator > 0)
     return out
 
@@ -187,10 +176,29 @@ _DERIVED: Mapping[str, Callable[[Window], Months]] = {
     "drew_cash": lambda w: _flag(w.cash_advance > 0, w.cash_advance),
 }
 
+
+def _count(column: Months) -> Months:
+    return np.add.accumulate(~np.isnan(column), axis=0, dtype=np.float64)
+
+
+def _last_known(column: Months) -> Values:
+    values: Values = column[0]
+    for row in column[1:]:
+        if not np.isnan(values).any():
+            break
+        values = np.where(np.isnan(values), row, values)
+    return values
+
+
+def _total(column: Months) -> Months:
+    total = np.add.accumulate(np.where(np.isnan(column), 0.0, column), axis=0)
+    return np.where(_count(column) > 0, total, np.nan)
+
+
 # Accumulations along the months, in order: exact whatever the number of accounts.
 _RUNNING: Mapping[str, Callable[[Months], Months]] = {
-    "total": lambda column: np.add.accumulate(np.where(np.isnan(column), 0.0, column), axis=0),
-    "count": lambda column: np.add.accumulate(~np.isnan(column), axis=0, dtype=np.float64),
+    "total": _total,
+    "mean": lambda column: _total(column) / np.maximum(_count(column), 1.0),
     "most": lambda column: np.fmax.accumulate(column, axis=0),
     "least": lambda column: np.fmin.accumulate(column, axis=0),
 }

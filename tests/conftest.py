@@ -6,6 +6,9 @@ import datetime
 import os
 from pathlib import Path
 
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before LightGBM is loaded, see training/__main__.py
+
 import numpy as np
 import polars as pl
 import pytest
@@ -19,7 +22,6 @@ from training.data import load as load_data
 from training.fit import FitConfig, Fitted, fit
 from training.simulate import SimulationConfig, write
 
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 ROOT = Path(__file__).parents[1]
 DECIDED_AT = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
 # Examples are drawn anew on every machine, but a run can be repeated; a slow example is a slow machine, not a fault.
