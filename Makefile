@@ -60,7 +60,9 @@ check: install
 	$(BIN)/lint-imports
 
 bench: install
-	$(BIN)/python -m pytest tests/benches --benchmark-enable --benchmark-only --benchmark-json=.benchmarks/latest.json
+	@mkdir -p .benchmarks
+	$(BIN)/python -m pytest tests/benches -o python_files='bench_*.py' --benchmark-only \
+	  --benchmark-save-data --benchmark-json=.benchmarks/latest.json
 	$(BIN)/python tests/benches/table.py .benchmarks/latest.json docs/benchmarks.md
 
 # Every example and command in README and docs, run.

@@ -60,7 +60,7 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
     limit, balance = account.features["limit_now"], account.features["balance_now"]
     today = local_date(decided_at, policy)
     hits = tuple(hit for rule in policy.rules if (hit := _hit(rule, account)) is not None)
-    in_band = abs(logit(account.probability) - logit(policy.cut_off)) < policy.review.band
+    in_band = near_cut_off(account, policy)
     model_limit = limit_by_model(account, policy, in_band)
     capped = {hit.rule.code: _capped(hit, limit, balance, policy) for hit in hits if hit.cap is not None}
     rule_limit = min(capped.values(), default=limit)
@@ -103,17 +103,32 @@ def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
     """
     limit, balance = account.features["limit_now"], max(account.features["balance_now"], 0.0)
     economics, cut = policy.economics, policy.cut
-    exposure = balance + economics.credit_conversion * max(limit - balance, 0.0)
-    expected_loss = account.probability * economics.loss_given_default * exposure
-    if (account.probability <= policy.cut_off and not in_band) or expected_loss < cut.minimum_expected_loss:
+    small = expected_loss(account, policy) < cut.minimum_expected_loss
+    if (account.probability <= policy.cut_off and not in_band) or small:
         return limit
-    tolerated_exposure = cut.tolerated_share * policy.cut_off * exposure / account.probability
+    tolerated_exposure = cut.tolerated_share * policy.cut_off * exposure(account, policy) / account.probability
     spare = max(tolerated_exposure - balance, 0.0)
     room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
     least = max(_grid_up(balance * (1.0 + cut.headroom), cut.rounding), cut.floor)
     new_limit = min(max(_grid_down(balance + room, cut.rounding), least), limit)
     small = limit - new_limit < max(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
     return limit if small else new_limit
+
+
+def exposure(account: Account, policy: Policy) -> float:
+    """What is expected to be owed at a default under the present limit, CNY."""
+    limit, balance = account.features["limit_now"], max(account.features["balance_now"], 0.0)
+    return balance + policy.economics.credit_conversion * max(limit - balance, 0.0)
+
+
+def expected_loss(account: Account, policy: Policy) -> float:
+    """Probability x loss given default x exposure under the present limit, CNY."""
+    return account.probability * policy.economics.loss_given_default * exposure(account, policy)
+
+
+def near_cut_off(account: Account, policy: Policy) -> bool:
+    """Whether the probability lies in the band round the cut-off within which a person decides."""
+    return abs(logit(account.probability) - logit(policy.cut_off)) < policy.review.band
 
 
 def local_date(decided_at: datetime.datetime, policy: Policy) -> datetime.date:

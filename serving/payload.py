@@ -1,0 +1,311 @@
+"""Request and answer as JSON: the only place that knows it.
+
+Strict: nothing is converted or left out.  Every column of the statement is a required key, and unknown is said with null, so
+that nobody forgets a field by accident.  Ranges, units and meanings are those of :mod:`features.schema`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from starlette.requests import Request as HttpRequest
+
+from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, Column, table
+from serving import example
+from serving.decision import Bundle, Decision
+from serving.descriptor import IODescriptor
+from serving.edge import read_body
+from serving.refusals import Fault, Refused, of_validation, path_of, refusal
+
+MOST_ACCOUNTS = 100
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+_OF_REQUEST = ("account_id", "product")  # columns that are stated once for all statements
+_NULL = {"never": "", "any": "; null = unknown", "whole": "; null = unknown, in all statements or in none"}
+_Submitted = TypeVar("_Submitted", bound="Submitted")
+
+
+class _Strict(BaseModel):
+    model_config = _STRICT
+
+
+def _field(column: Column) -> Any:
+    """The annotation and field of a column."""
+    number = float if column.kind == "amount" else int
+    kind = number if column.null == "never" else number | None
+    low, high, above = (None if bound is None else number(bound) for bound in (column.low, column.high, column.above))
+    return kind, Field(description=f"{column.meaning}; {column.unit}{_NULL[column.null]}", ge=low, le=high, gt=above)
+
+
+if TYPE_CHECKING:
+    Product = str
+
+    class Statement(_Strict):
+        """One month of an account."""
+
+        month: str
+else:
+    Product = Literal[PRODUCTS]
+    Statement = create_model(
+        "Statement",
+        __base__=_Strict,
+        __module__=__name__,
+        __doc__="One month of an account.  Amounts in CNY.",
+        month=(str, Field(pattern="^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$", description="the month that it closes, YYYY-MM")),
+        **{c.name: _field(c) for c in COLUMNS if c.kind in ("amount", "whole_number")},
+    )
+
+
+class Submitted(IODescriptor):
+    """A request as it comes in: parsed, or handed on as the problem that it has."""
+
+    model_config = _STRICT
+    largest_body: ClassVar[int] = 256 * 1024
+
+    @classmethod
+    async def from_http_request(cls, request: HttpRequest, serde: object) -> IODescriptor:
+        """The request, or the :class:`Problem` to answer with: BentoML logs what is raised here with the values sent."""
+        try:
+            return parse(cls, await read_body(request, cls.largest_body))
+        except Refused as refused:
+            return refused.problem
+
+    def faults(self) -> list[Fault]:
+        """What is wrong beyond single fields."""
+        return []
+
+
+class Request(Submitted):
+    """The statements of one account, in any order.  The last month is `as_of`; a month missing between two is refused."""
+
+    model_config = ConfigDict(json_schema_extra={"example": example.REQUEST})
+
+    account_id: Annotated[
+        str,
+        Field(pattern="^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=64, description="the lender's name for the account"),
+    ]
+    product: Annotated[Product, Field(description="what the limit is for")]
+    currency: Annotated[Literal["CNY"], Field(description="of all amounts")]
+    statements: Annotated[list[Statement], Field(min_length=1, max_length=LONGEST_WINDOW)]
+
+
+class BatchRequest(Submitted):
+    """Several accounts; a fault in one refuses them all."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"accounts": [example.REQUEST]}})
+    largest_body: ClassVar[int] = 2 * 1024 * 1024
+
+    accounts: Annotated[list[Request], Field(min_length=1, max_length=MOST_ACCOUNTS, description="each account once")]
+
+    def faults(self) -> list[Fault]:
+        """Accounts that were there before."""
+        names = [request.account_id for request in self.accounts]
+        first = {name: place for place, name in reversed(list(enumerate(names)))}
+        repeated = [place for place, name in enumerate(names) if first[name] != place]
+        return [Fault(path=f"$.accounts[{i}].account_id", message="expected each account once") for i in repeated]
+
+
+class Text(_Strict):
+    """One sentence in two languages."""
+
+    en: str
+    zh: str
+
+
+class ReasonFeature(_Strict):
+    """A feature behind a reason."""
+
+    name: str
+    value: Annotated[float | None, Field(description="the account's; null = unknown")]
+    reference_value: Annotated[float | None, Field(description="median of the reference population; null = unknown there")]
+    unit: Annotated[str, Field(description="months, days, count, share, times, CNY or yes_no")]
+    contribution: Annotated[float, Field(description="to the log-odds")]
+
+
+class Reason(_Strict):
+    """A principal reason."""
+
+    rank: Annotated[int, Field(description="1 = first")]
+    code: Annotated[str, Field(description="the reason group, or the rule that decided")]
+    cause: Literal["risk", "behavior", "regulation"]
+    share: Annotated[float | None, Field(description="of all that pushed toward the cut; null for a rule")]
+    contribution: Annotated[float | None, Field(description="of the group to the log-odds; null for a rule")]
+    text: Text
+    features: Annotated[list[ReasonFeature], Field(description="those that pushed most first")]
+
+
+class ModelNote(_Strict):
+    """What decided."""
+
+    name: str
+    version: Annotated[str, Field(description='of the registered model; "" where it was never registered')]
+    bundle: Annotated[str, Field(description="sha256 of the bundle")]
+    reference: Annotated[str, Field(description="sha256 of the reference population")]
+    policy: Annotated[str, Field(description="version of the policy")]
+
+
+class Answer(IODescriptor):
+    """The decision on one account, with its reasons."""
+
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"example": example.ANSWER})
+
+    decision_id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+    account_id: str
+    as_of: Annotated[str, Field(description="month of the last statement, YYYY-MM")]
+    decided_at: Annotated[str, Field(description="UTC, to the microsecond", json_schema_extra={"format": "date-time"})]
+    action: Annotated[
+        Literal["keep", "reduce", "suspend", "review"],
+        Field(description="suspend = no new drawings; review = a person decides, and nothing changes yet"),
+    ]
+    credit_limit: Annotated[float, Field(description="before the decision")]
+    new_limit: Annotated[float, Field(description="from effective_on; under review the present one")]
+    proposed_limit: Annotated[float | None, Field(description="what a person is asked to confirm; null unless review")]
+    currency: Literal["CNY"]
+    effective_on: Annotated[datetime.date | None, Field(description="on the lender's clock; null unless the limit changes")]
+    review_on: Annotated[
+        datetime.date | None,
+        Field(description="when the account is looked at again; under review the day by which a person decides; null for keep"),
+    ]
+    review_because: Annotated[list[str], Field(description="why a person decides; empty unless review")]
+    probability: Annotated[float, Field(description="of 60 days past due or worse within 6 months, if nothing is done")]
+    log_odds: Annotated[float, Field(description="logit of probability")]
+    base_log_odds: Annotated[float, Field(description="log_odds less all contributions")]
+    cut_off: Annotated[float, Field(description="the probability from which limits are cut")]
+    reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
+    model: ModelNote
+
+
+class BatchAnswer(IODescriptor):
+    """The decisions in the order of the request's accounts."""
+
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"example": {"decisions": [example.ANSWER]}})
+
+    decisions: list[Answer]
+
+
+def parse(model: type[_Submitted], body: bytes) -> _Submitted:
+    """The request in a body of UTF-8 JSON; raises :class:`serving.refusals.Refused` with a path to each fault.
+
+    >>> import json
+    >>> parse(Request, json.dumps(example.REQUEST).encode()).statements[-1].month
+    '2026-10'
+    """
+    try:
+        request = model.model_validate_json(body)
+    except ValidationError as error:
+        # Without its cause: the error holds what was sent.
+        raise of_validation(error) from None
+    faults = [Fault(path=path, message="expected each field once") for path in _repeated_fields(body)] or request.faults()
+    if faults:
+        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+    return request
+
+
+def statements(requests: Sequence[Request]) -> pl.DataFrame:
+    """The statements of all requests as one table of :mod:`features.schema`; nothing is checked here."""
+    return table(
+        {
+            **statement.__dict__,
+            "account_id": request.account_id,
+            "product": request.product,
+            "month": datetime.date(int(statement.month[:4]), int(statement.month[5:]), 1),
+        }
+        for request in requests
+        for statement in request.statements
+    )
+
+
+def answer(decision: Decision, bundle: Bundle) -> Answer:
+    """The answer for a decision that this bundle made."""
+    reasons = [
+        Reason(
+            rank=reason.rank,
+            code=reason.code,
+            cause=reason.cause,
+            share=reason.share,
+            contribution=reason.contribution,
+            text=Text(en=reason.text.en, zh=reason.text.zh),
+            features=[
+                ReasonFeature(
+                    name=f.name, value=f.value, reference_value=f.reference_value, unit=f.unit, contribution=f.contribution
+                )
+                for f in reason.features
+            ],
+        )
+        for reason in decision.reasons
+    ]
+    return Answer(
+        decision_id=decision.decision_id,
+        account_id=decision.account_id,
+        as_of=f"{decision.as_of:%Y-%m}",
+        decided_at=decision.decided_at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        action=decision.action,
+        credit_limit=decision.credit_limit,
+        new_limit=decision.new_limit,
+        proposed_limit=decision.proposed_limit,
+        currency="CNY",
+        effective_on=decision.effective_on,
+        review_on=decision.review_on,
+        review_because=list(decision.review_because),
+        probability=decision.probability,
+        log_odds=decision.log_odds,
+        base_log_odds=decision.base_log_odds,
+        cut_off=decision.cut_off,
+        reasons=reasons,
+        model=ModelNote(
+            name=bundle.provenance.name,
+            version=bundle.provenance.version,
+            bundle=bundle.digest,
+            reference=bundle.reference_digest,
+            policy=bundle.policy.version,
+        ),
+    )
+
+
+def encode(answered: Answer | BatchAnswer) -> bytes:
+    """The bytes that the endpoint sends; an answer has the same ones alone and in a batch."""
+    return answered.model_dump_json().encode()
+
+
+class _Repeating(dict[str, object]):
+    """A JSON object in which a name stood twice."""
+
+    repeated: str
+
+
+def _repeated_fields(body: bytes) -> list[str]:
+    """The paths of fields that stand twice in their object: RFC 8259 leaves open which of them counts.
+
+    pydantic takes the last and does not tell.  The body has the right shape already, so what is walked has known names only.
+    """
+    found = False
+
+    def read(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        nonlocal found
+        made = dict(pairs)
+        if len(made) == len(pairs):
+            return made
+        found = True
+        names = [name for name, _ in pairs]
+        repeating = _Repeating(made)
+        repeating.repeated = next(name for name in names if names.count(name) > 1)
+        return repeating
+
+    document = json.loads(body, object_pairs_hook=read)
+    return list(_walk(document, ())) if found else []
+
+
+def _walk(value: object, location: tuple[str | int, ...]) -> Iterator[str]:
+    if isinstance(value, _Repeating):
+        yield path_of((*location, value.repeated))
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _walk(inner, (*location, name))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _walk(inner, (*location, place))

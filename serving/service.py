@@ -1,0 +1,74 @@
+"""The BentoML service: parse, decide, answer.  No arithmetic and no thresholds.
+
+bentoml serve serving.service:LimitReduction
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+
+import bentoml
+
+from features.schema import StatementError
+from serving.decision import ProductError, decide_many, load
+from serving.edge import DescribedService, OnlyJson, WithoutValues, refusable
+from serving.payload import Answer, BatchAnswer, BatchRequest, Request, answer, statements
+from serving.refusals import Fault, Refused, of_statements, refusal
+from serving.stored import BUNDLE_FOLDER, MODEL
+
+
+@bentoml.service(
+    service_class=DescribedService,
+    traffic={"timeout": 5},
+    # Measured: spans and access log cost twice what a decision's parsing does; /metrics counts requests.
+    tracing={"excluded_urls": ".*"},
+    logging={"access": {"enabled": False}},
+)
+class LimitReduction:
+    """Decides whose credit limit is reduced and by how much, with the reasons."""
+
+    stored = bentoml.models.BentoModel(f"{MODEL}:latest")
+
+    def __init__(self) -> None:
+        # Digests and golden rows are verified before the service is ready.
+        self.bundle = load(Path(self.stored.path) / BUNDLE_FOLDER)
+        logging.getLogger("bentoml._internal.server.http_app").addFilter(WithoutValues())
+
+    @bentoml.api(route="/v1/decisions")  # type: ignore[untyped-decorator]
+    @refusable
+    async def decide(self, request: Request, /) -> Answer:
+        """The decision on one account."""
+        return self._answers([request], ["$"])[0]
+
+    @bentoml.api(route="/v1/decisions/batch")  # type: ignore[untyped-decorator]
+    @refusable
+    async def decide_batch(self, request: BatchRequest, /) -> BatchAnswer:
+        """The decisions on up to 100 accounts, made at one time."""
+        roots = [f"$.accounts[{place}]" for place in range(len(request.accounts))]
+        return BatchAnswer(decisions=self._answers(request.accounts, roots))
+
+    def _answers(self, requests: Sequence[Request], roots: Sequence[str]) -> list[Answer]:
+        """One answer a request, in their order; ``roots`` are the requests' paths."""
+        named = dict(zip((request.account_id for request in requests), roots, strict=True))
+        try:
+            decisions = decide_many(statements(requests), self.bundle, datetime.datetime.now(datetime.UTC))
+        except StatementError as error:
+            months = {request.account_id: [s.month for s in request.statements] for request in requests}
+            raise of_statements(error, months, named) from None
+        except ProductError:
+            raise self._unknown_products(requests, named) from None
+        by_account = {decision.account_id: answer(decision, self.bundle) for decision in decisions}
+        return [by_account[account] for account in named]
+
+    def _unknown_products(self, requests: Sequence[Request], roots: dict[str, str]) -> Refused:
+        known = sorted(self.bundle.medians)
+        unknown = [request.account_id for request in requests if request.product not in known]
+        faults = [Fault(path=f"{roots[name]}.product", message=f"expected a product of the model: {known}") for name in unknown]
+        return refusal(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+
+
+LimitReduction.add_asgi_middleware(OnlyJson)  # type: ignore[attr-defined]  # the decorator made a service of it

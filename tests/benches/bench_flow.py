@@ -1,0 +1,128 @@
+"""What each stage costs; `make bench` runs it and writes the table.  Figures to compare stand in one run, side by side."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import lightgbm as lgb
+import polars as pl
+import pytest
+
+from features.build import build
+from features.catalogue import MODEL_FEATURES
+from features.schema import check
+from serving.client import started
+from serving.decision import Bundle, decide, load
+from serving.pack import store
+from training import bundling, requests
+from training.bundling import BundleConfig
+from training.data import DataConfig, Labelled, Source, labelled
+from training.data import load as load_data
+from training.fit import FitConfig, fit, parameters_of, train_booster
+from training.simulate import SimulationConfig, simulate, write
+
+pytestmark = pytest.mark.benchmark(disable_gc=True)
+REQUESTS = 400
+
+
+@pytest.fixture(scope="session")
+def full_source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """The default simulation, 20,000 accounts."""
+    folder = tmp_path_factory.mktemp("bench") / "simulated"
+    write(SimulationConfig(), folder)
+    return load_data(folder)
+
+
+@pytest.fixture(scope="session")
+def full_data(full_source: Source) -> Labelled:
+    return labelled(full_source, DataConfig())
+
+
+@pytest.fixture(scope="session")
+def champion(full_source: Source, full_data: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the default model on the default data."""
+    folder = tmp_path_factory.mktemp("champion") / "bundle"
+    config = BundleConfig()
+    fitted = fit(full_data, FitConfig())
+    bundling.write_bundle(
+        bundling.parts(fitted, full_data, full_source, config), fitted, full_data, full_source, config, folder
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def window(full_source: Source) -> pl.DataFrame:
+    """An account with 24 statements."""
+    recent = full_source.statements.filter(pl.col("month") > pl.col("month").max().dt.offset_by("-24mo"))
+    full = recent.filter(pl.len().over("account_id") == 24)
+    return check(full.filter(pl.col("account_id") == full["account_id"][0]))
+
+
+def test_simulate(benchmark: Any) -> None:
+    config = SimulationConfig(accounts=5000)
+    statements = benchmark.pedantic(lambda: sum(b.statements.height for b in simulate(config)), rounds=3, warmup_rounds=1)
+    benchmark.extra_info |= {"rows": statements, "unit": "statements"}
+
+
+def test_features_of_one_account(benchmark: Any, window: pl.DataFrame) -> None:
+    benchmark(build, window)
+    benchmark.extra_info |= {"rows": 24, "unit": "statements"}
+
+
+def test_features_of_100_000_accounts(benchmark: Any, window: pl.DataFrame) -> None:
+    ids = pl.DataFrame({"account_id": [f"a{number:06d}" for number in range(100_000)]})
+    many = check(ids.join(window.drop("account_id"), how="cross").select(window.columns))
+    benchmark.pedantic(build, (many,), rounds=3, warmup_rounds=1)
+    benchmark.extra_info |= {"rows": many.height, "unit": "statements"}
+
+
+@pytest.mark.parametrize("how", ["bare_lightgbm", "clearline"])
+def test_fit(benchmark: Any, full_data: Labelled, how: str) -> None:
+    rows = full_data.rows("train")
+    matrix, label = full_data.features.matrix(MODEL_FEATURES)[rows], full_data.label[rows]
+    config = FitConfig()
+
+    def bare() -> lgb.Booster:
+        return lgb.train(parameters_of(config), lgb.Dataset(matrix, label), config.trees)
+
+    def ours() -> lgb.Booster:
+        return train_booster(matrix, label, config)
+
+    benchmark.pedantic(bare if how == "bare_lightgbm" else ours, rounds=5, warmup_rounds=1)
+    benchmark.extra_info |= {"rows": len(rows), "unit": "rows"}
+
+
+def test_decide_in_process(benchmark: Any, champion: Path, window: pl.DataFrame) -> None:
+    bundle: Bundle = load(champion)
+    last = window["month"].max()
+    assert isinstance(last, datetime.date)
+    decided_at = datetime.datetime(last.year, last.month, 28, tzinfo=datetime.UTC)
+    benchmark(decide, window, bundle, decided_at)
+    benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
+
+
+@pytest.fixture(params=["empty_bentoml_endpoint", "clearline"])
+def address(request: pytest.FixtureRequest, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    store(champion)
+    service = "tests.benches.empty_service:Empty" if request.param.startswith("empty") else "serving.service:LimitReduction"
+    with started(tmp_path / "log", service) as url:
+        yield url
+
+
+def test_http(benchmark: Any, address: str, window: pl.DataFrame) -> None:
+    body = json.dumps(requests.request(window)).encode()
+    with httpx.Client(base_url=address, headers={"content-type": "application/json"}) as client:
+
+        def post() -> int:
+            return client.post("/v1/decisions", content=body).status_code
+
+        assert post() == 200
+        benchmark.pedantic(post, rounds=REQUESTS, warmup_rounds=50)
+    benchmark.extra_info |= {"rows": 1, "unit": "requests"}

@@ -1,0 +1,28 @@
+"""A BentoML endpoint that does nothing, with the default settings: what the framework costs by itself."""
+
+from __future__ import annotations
+
+import bentoml
+from pydantic import ConfigDict
+
+from serving.descriptor import Descriptor
+
+
+class Anything(Descriptor):
+    """Any JSON object."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Nothing(Descriptor):
+    """An empty object."""
+
+
+@bentoml.service
+class Empty:
+    """Takes anything and answers nothing."""
+
+    @bentoml.api(route="/v1/decisions")  # type: ignore[untyped-decorator]
+    async def decide(self, request: Anything, /) -> Nothing:
+        """Nothing."""
+        return Nothing()
