@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from training.fit import FitConfig, Fitted, fit
 from training.simulate import SimulationConfig, write
 
 ROOT = Path(__file__).parents[1]
-DECIDED_AT = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
 # Examples are drawn anew on every machine, but a run can be repeated; a slow example is a slow machine, not a fault.
 settings.register_profile("clearline", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("clearline")
@@ -66,15 +64,14 @@ def bundle(bundle_folder: Path) -> Bundle:
 
 @pytest.fixture(scope="session")
 def windows(source: Source) -> pl.DataFrame:
-    """The windows of 1,000 drawn accounts at the last month: thin histories and unknown income among them."""
+    """The windows of 1,000 drawn accounts at the last month: unknown incomes among them, and histories of 1 to 24 months."""
     last = source.statements["month"].max()
     accounts = source.statements.filter(pl.col("month") == last)["account_id"].to_numpy()
-    drawn = np.random.default_rng(0).choice(accounts, 1000, replace=False)
-    seen = source.statements.filter(pl.col("account_id").is_in(drawn.tolist()))
-    return seen.filter(pl.col("month") > pl.col("month").max().dt.offset_by("-24mo"))
-
-
-@pytest.fixture(scope="session")
-def decided_at() -> datetime.datetime:
-    """Soon after the last month of the simulation."""
-    return DECIDED_AT
+    random = np.random.default_rng(0)
+    drawn = np.sort(random.choice(accounts, 1000, replace=False))
+    # The simulation's youngest account has 6 months by its end; a lender's has one.
+    longest = np.where(random.random(1000) < 0.1, random.integers(1, 6, 1000), 24)
+    kept = pl.DataFrame({"account_id": drawn, "longest": longest})
+    seen = source.statements.join(kept, on="account_id", how="inner", maintain_order="left")
+    back = pl.col("month").cum_count(reverse=True).over("account_id")
+    return seen.filter(back <= pl.col("longest")).drop("longest")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,6 @@ from features.catalogue import MODEL_FEATURES
 from features.schema import check
 from serving.client import started
 from serving.decision import Bundle, decide, load
-from serving.pack import store
 from training import bundling, requests
 from training.bundling import BundleConfig
 from training.data import DataConfig, Labelled, Source, labelled
@@ -110,7 +111,8 @@ def test_decide_in_process(benchmark: Any, champion: Path, window: pl.DataFrame)
 def address(request: pytest.FixtureRequest, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    store(champion)
+    # In its own process: BentoML remembers the home that it saw first.
+    subprocess.run([sys.executable, "-m", "serving", "pack", "--bundle", str(champion), "--no-bento"], check=True)
     service = "tests.benches.empty_service:Empty" if request.param.startswith("empty") else "serving.service:LimitReduction"
     with started(tmp_path / "log", service) as url:
         yield url

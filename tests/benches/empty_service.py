@@ -5,16 +5,16 @@ from __future__ import annotations
 import bentoml
 from pydantic import ConfigDict
 
-from serving.descriptor import Descriptor
+from serving.descriptor import IODescriptor
 
 
-class Anything(Descriptor):
+class Anything(IODescriptor):
     """Any JSON object."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class Nothing(Descriptor):
+class Nothing(IODescriptor):
     """An empty object."""
 
 

@@ -1,0 +1,100 @@
+"""The service in an environment made from the project without extras: what a Bento has, and nothing that a developer has."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from serving.decision import Bundle
+from tests import checks
+from tests.serving.conftest import as_requests
+
+ROOT = Path(__file__).parents[2]
+ABSENT = ("mlflow", "shap", "scikit-learn", "pandas", "matplotlib", "dask", "optuna")
+MOST_MEMORY = 300 * 2**20  # bytes a worker may hold
+SERVE = """
+import json, sys, time
+from pathlib import Path
+import httpx, psutil
+from serving.client import started
+from serving.pack import store
+
+store(Path("bundle"))
+before = time.monotonic()
+with started(Path("log")) as url:
+    ready = time.monotonic() - before
+    bodies = json.loads(Path("requests.json").read_text())
+    answers = [httpx.post(f"{url}/v1/decisions", json=body).text for body in bodies]
+    served = [p for p in psutil.Process().children(recursive=True)]
+    memory = max(p.memory_info().rss for p in served)
+    print(json.dumps({"ready": ready, "memory": memory, "answers": answers}))
+"""
+
+
+@pytest.fixture(scope="module")
+def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of that environment, its versions those of the lock."""
+    place = tmp_path_factory.mktemp("environment")
+    project = place / "project"
+    for package in ("features", "serving", "training"):
+        shutil.copytree(ROOT / package, project / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, project / file)
+    # pip takes no hashes in a constraints file beside a project, which has none itself.
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    (place / "constraints.txt").write_text(re.sub(r" \\\n    --hash=\S+", "", lock), "utf-8")
+    venv.create(place / "venv", with_pip=True)
+    python = place / "venv" / "bin" / "python"
+    quietly = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([str(python), *quietly, "-c", str(place / "constraints.txt"), str(project)], check=True, capture_output=True)
+    return python
+
+
+@pytest.fixture(scope="module")
+def served(
+    serving_python: Path, bundle_folder: Path, windows: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What a service in that environment answered, how soon it was ready and what it held."""
+    place = tmp_path_factory.mktemp("served-alone")
+    shutil.copytree(bundle_folder, place / "bundle")
+    accounts = windows["account_id"].unique(maintain_order=True).head(20)
+    chosen = windows.filter(pl.col("account_id").is_in(accounts.to_list()))
+    (place / "requests.json").write_text(json.dumps(as_requests(chosen)))
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment["BENTOML_HOME"] = str(place / "bentoml")
+    run = subprocess.run([serving_python, "-c", SERVE], cwd=place, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return found
+
+
+def installed(python: Path | str) -> set[str]:
+    code = "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})"
+    return set(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_nothing_of_training_is_installed(serving_python: Path) -> None:
+    found = installed(serving_python)
+    assert {"bentoml", "lightgbm", "polars", "clearline"} <= found
+    assert not found & set(ABSENT)
+    # The control: here they are.
+    assert {"mlflow", "shap", "scikit-learn", "pandas"} <= installed(sys.executable)
+
+
+def test_it_answers_what_is_decided_here(served: dict[str, Any], windows: pl.DataFrame, bundle: Bundle) -> None:
+    accounts = windows.partition_by("account_id", maintain_order=True)[:20]
+    checks.check_one_is_many(lambda _: [text.encode() for text in served["answers"]], accounts, bundle)
+
+
+def test_a_worker_stays_small(served: dict[str, Any]) -> None:
+    assert served["memory"] <= MOST_MEMORY, f"{served['memory'] / 2**20:.0f} MiB"
