@@ -40,7 +40,9 @@ demo: install
 	@echo '  $(BIN)/python -m training request --number 2 --out data/request.json      another account whose limit is cut'
 	@echo '  $(BIN)/python -m serving explain data/request.json                        every stage of its decision'
 
+# Verified first: BentoML starts a worker that fails again and again, and holds the port meanwhile.
 serve: install
+	$(BIN)/python -c 'from serving.decision import load; from serving.stored import newest; print("serving", load(newest()).digest)'
 	$(BIN)/bentoml serve serving.service:LimitReduction --host 127.0.0.1 --port 3000
 
 ui: install

@@ -49,8 +49,7 @@ def calibration(table: pl.DataFrame) -> Figure:
     """Observed rate against probability, a point a bin with its interval, on logarithmic axes: rates span decades."""
     figure, axes = _axes("Probability (mean of the bin)", "Observed rate", "Calibration, with 95 % intervals")
     rate = table["rate"].to_numpy()
-    spread = np.vstack([rate - table["low"].to_numpy(), table["high"].to_numpy() - rate])
-    axes.errorbar(table["probability"], rate, yerr=spread, fmt="o", color=INK, capsize=3)
+    axes.errorbar(table["probability"], rate, yerr=_spread(table, rate), fmt="o", color=INK, capsize=3)
     lowest = max(min(float(table["probability"].min() or 0.0), float(rate.min())) / 2, 1e-4)  # type: ignore[arg-type]
     axes.plot([lowest, 1], [lowest, 1], color=SOFT, linestyle="--", label="perfect")
     axes.set_xscale("log")
@@ -87,8 +86,7 @@ def lift(table: pl.DataFrame) -> Figure:
     """Lift by tenth of the accounts, riskiest first, with intervals."""
     figure, axes = _axes("Tenth of the accounts, riskiest first", "Lift", "Lift, with 95 % intervals")
     value = table["lift"].to_numpy()
-    spread = np.vstack([value - table["low"].to_numpy(), table["high"].to_numpy() - value])
-    axes.bar(table["decile"], value, yerr=spread, color=INK, ecolor=SOFT, capsize=3)
+    axes.bar(table["decile"], value, yerr=_spread(table, value), color=INK, ecolor=SOFT, capsize=3)
     axes.axhline(1.0, color=ALARM, linestyle="--", label="overall rate")
     axes.legend(loc="upper right")
     return figure
@@ -110,6 +108,13 @@ def contributions(
         plt.close(figure)
         figures[name] = figure
     return figures
+
+
+def _spread(table: pl.DataFrame, value: Vector) -> NDArray[np.float64]:
+    """How far the interval reaches below and above, (2, rows).  Where a share is 0 or 1 rounding leaves -1e-17, which matplotlib
+    refuses."""
+    reach = np.vstack([value - table["low"].to_numpy(), table["high"].to_numpy() - value])
+    return np.maximum(reach, 0.0)
 
 
 def _axes(x: str, y: str, title: str, height: float = _SIZE[1]) -> tuple[Figure, Axes]:

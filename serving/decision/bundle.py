@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import lightgbm as lgb
 import polars as pl
@@ -152,7 +153,16 @@ def read(folder: Path) -> Bundle:
     manifest = json.loads(contents["manifest.json"])
     if manifest.get("format") != FORMAT:
         raise BundleError(f"{folder}: expected bundle format {FORMAT}, got {manifest.get('format')!r}")
-    parts = Parts(
+    try:
+        parts = _parts(manifest, contents)
+    except (KeyError, TypeError) as error:
+        # Sealed by someone who writes another manifest under this format's number.
+        raise BundleError(f"{folder}/manifest.json: not as format {FORMAT} has it: {error}") from error
+    return assemble(parts, digest, contents["golden.json"].decode())
+
+
+def _parts(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> Parts:
+    return Parts(
         provenance=Provenance(**manifest["provenance"]),
         features=tuple(manifest["features"]),
         never_missing=tuple(manifest["never_missing"]),
@@ -163,7 +173,6 @@ def read(folder: Path) -> Bundle:
         policy_text=contents["policy.toml"].decode(),
         reasons_text=contents["reasons.toml"].decode(),
     )
-    return assemble(parts, digest, contents["golden.json"].decode())
 
 
 def _verified(folder: Path) -> tuple[dict[str, bytes], str]:

@@ -111,8 +111,8 @@ def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
     room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
     least = max(_grid_up(balance * (1.0 + cut.headroom), cut.rounding), cut.floor)
     new_limit = min(max(_grid_down(balance + room, cut.rounding), least), limit)
-    small = limit - new_limit < max(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
-    return limit if small else new_limit
+    trifling = limit - new_limit < max(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
+    return limit if trifling else new_limit
 
 
 def exposure(account: Account, policy: Policy) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -94,6 +95,24 @@ def test_a_missing_truncated_or_foreign_file_is_refused(name: str, bundle_folder
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="missing"):
         read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("change", ["format", "missing", "unknown"])
+def test_a_sealed_manifest_of_another_kind_is_refused(change: str, bundle_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(bundle_folder, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    if change == "format":
+        manifest["format"] = 99
+    elif change == "missing":
+        del manifest["never_missing"]
+    else:
+        manifest["provenance"]["colour"] = "blue"
+    content = json.dumps(manifest).encode()
+    (other / "manifest.json").write_bytes(content)
+    (other / SEAL).write_text(f"{hashlib.sha256(content).hexdigest()}\n")
+    with pytest.raises(BundleError, match="format"):
+        read(other)
 
 
 def test_golden_rows_notice_another_answer(bundle: Bundle, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""The structure's own promises: contracts name every module, and no module or function outgrows its room."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [file for package in ("features", "serving", "training") for file in sorted((ROOT / package).rglob("*.py"))]
+CONTRACTS = {
+    contract["name"].split(":")[0]: contract
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+}
+
+
+def modules(package: str) -> set[str]:
+    """The modules and packages right below a package."""
+    found = (ROOT / package).iterdir()
+    return {f"{package}.{path.stem}" for path in found if path.suffix == ".py" and path.stem != "__init__"} | {
+        f"{package}.{path.name}" for path in (ROOT / package).iterdir() if (path / "__init__.py").exists()
+    }
+
+
+def test_the_contracts_name_every_module() -> None:
+    hidden = set(CONTRACTS["training uses nothing of serving but the decision"]["forbidden_modules"])
+    assert hidden == modules("serving") - {"serving.decision"}
+    light = set(CONTRACTS["a request needs none of training's libraries"]["source_modules"])
+    assert light == modules("serving") - {"serving.pack", "serving.__main__"}
+    without_mlflow = set(CONTRACTS["one importer of MLflow in training"]["source_modules"])
+    assert without_mlflow == modules("training") - {"training.track", "training.experiment", "training.__main__"}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_module_or_function_is_too_long(file: Path) -> None:
+    text = file.read_text("utf-8")
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+
+
+def test_every_package_is_packed() -> None:
+    packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"])
+    assert packages >= {str(file.parent.relative_to(ROOT)).replace("/", ".") for file in SOURCES}
+
+
+def test_the_lock_names_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    assert "://" not in lock
+    assert "--index" not in lock
+    assert lock.count("--hash=sha256:") >= lock.count("==")
