@@ -38,7 +38,7 @@ def simulate(options: argparse.Namespace) -> None:
     from training.simulate import SimulationConfig, write
 
     (config,) = override([SimulationConfig()], options.set)
-    with tqdm(total=config.accounts, unit="account", desc="simulate", disable=options.quiet) as bar:
+    with tqdm(total=config.accounts, unit="account", desc="simulate", disable=options.quiet or None) as bar:
         summary = write(config, options.out, _shown_on(bar))
     rows = summary["rows"]
     print(f"simulated {rows['accounts']:,} accounts, {rows['statements']:,} statements: {options.out}")
@@ -60,7 +60,7 @@ def fit(options: argparse.Namespace) -> None:
     from training.track import Store
 
     data, model, bundle = override([DataConfig(), FitConfig(), BundleConfig()], options.set)
-    with tqdm(total=model.trees, unit="tree", desc="fit", disable=options.quiet) as bar:
+    with tqdm(total=model.trees, unit="tree", desc="fit", disable=options.quiet or None) as bar:
         report = run_fit(options.data, Store(options.store), (data, model, bundle), _shown_on(bar))
     print(f"run {report.run}: version {report.version} of {bundle.name}, bundle {report.bundle[:12]}, kept in {options.store}")
     print("rows: " + ", ".join(f"{name} {count:,}" for name, count in report.rows.items() if count))
@@ -84,25 +84,28 @@ def request(options: argparse.Namespace) -> None:
     from serving.decision import load as load_bundle
     from training import requests
     from training.data import DataConfig, load
-    from training.track import Store, TrackingError, champion, fetch_bundle, scratch
+    from training.track import Store, TrackingError, champion, fetch_bundle, parameters, scratch
 
-    (config,) = override([DataConfig()], options.set)
     store = Store(options.store)
     version = options.version or champion(store, options.name)
     if version is None:
         raise TrackingError(f"{options.name} has no champion; promote a version first")
     with scratch() as folder:
         bundle = load_bundle(fetch_bundle(store, options.name, version, Path(folder)))
+    # With another config than the fit's, the hold-out would hold accounts that the trees saw.
+    fitted_with = parameters(store, options.name, version, "data")
+    (config,) = override([DataConfig()], [f"{name}={value}" for name, value in fitted_with.items()])
     windows = requests.hold_out(load(options.data), config)
     statements, decision = requests.find(windows, bundle, options.action, options.number)
     requests.write(requests.request(statements), options.out)
     print(f"account {decision.account_id}, {statements.height} statements up to {decision.as_of:%Y-%m}: {options.out}")
 
 
+# ``disable=None`` above: no bar where nobody watches a terminal.
 def _shown_on(bar: tqdm[Any]) -> Callable[[int, int], None]:
     def show(done: int, most: int) -> None:
-        bar.total, bar.n = most, done
-        bar.refresh()
+        bar.total = most
+        bar.update(done - bar.n)  # which draws as often as is worth looking at
 
     return show
 
@@ -114,22 +117,19 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: object, help: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help, description=help)
         added.set_defaults(run=run)
-        added.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of the stage's config")
-        added.add_argument("--quiet", action="store_true", help="no progress bar")
         return added
 
-    added = command("simulate", simulate, "write synthetic accounts whose true causes are known")
+    added = _settable(command("simulate", simulate, "write synthetic accounts whose true causes are known"))
     added.add_argument("--out", type=Path, default=Path("data/simulated"))
     added = command("ingest", ingest, "read foreign data by a mapping file")
     added.add_argument("csv", type=Path)
     added.add_argument("--mapping", type=Path, required=True)
     added.add_argument("--out", type=Path, required=True)
-    added = command("fit", fit, "fit, measure, register and keep everything in one MLflow run")
+    added = _stored(_settable(command("fit", fit, "fit, measure, register and keep everything in one MLflow run")))
     added.add_argument("--data", type=Path, default=Path("data/simulated"))
-    added = _stored(added)
-    added = _stored(command("promote", promote, "make a registered version the champion (the newest, unless named)"))
+    added = _named(_stored(command("promote", promote, "make a registered version the champion (the newest, unless named)")))
     added.add_argument("--version")
-    added = _stored(command("request", request, "write the request of a hold-out account that gets an action"))
+    added = _named(_stored(command("request", request, "write the request of a hold-out account that gets an action")))
     added.add_argument("--data", type=Path, default=Path("data/simulated"))
     added.add_argument("--version", help="of the model; the champion unless named")
     added.add_argument("--action", choices=("keep", "reduce", "suspend", "review"), default="reduce")
@@ -138,8 +138,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _settable(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of the stage's config")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
 def _stored(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--store", type=Path, default=Path("mlruns"), help="MLflow's folder")
+    return parser
+
+
+def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """For fit the name is a field of its config: ``--set name=...``."""
     parser.add_argument("--name", default="limit-reduction", help="the registered model")
     return parser
 
