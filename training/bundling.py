@@ -70,9 +70,12 @@ def parts(fitted: Fitted, data: Labelled, source: Source, config: BundleConfig) 
 
 
 def write_bundle(made: Parts, fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, folder: Path) -> str:
-    """Write the bundle with golden rows drawn over the range of the score; returns its digest.  See ``bundle.write``."""
-    order = np.argsort(log_odds(fitted, data.features.matrix(fitted.features)), kind="stable")
-    picked = order[np.linspace(0, len(order) - 1, config.golden_accounts).astype(int)]
+    """Write the bundle with golden rows spread over the range of the score; returns its digest.  See ``bundle.write``."""
+    scores = log_odds(fitted, data.features.matrix(fitted.features))
+    order = np.argsort(scores, kind="stable")
+    # Evenly over log-odds, not over accounts: those would nearly all be kept.
+    wanted = np.linspace(scores.min(), scores.max(), config.golden_accounts)
+    picked = order[np.minimum(np.searchsorted(scores[order], wanted), len(order) - 1)]
     windows = []
     for number, row in enumerate(picked.tolist()):
         account, _, as_of = data.features.accounts.row(row)
