@@ -20,6 +20,7 @@ from serving.decision.policy_file import Policy, read_policy
 from serving.decision.score import probability_of
 from training.data import Labelled, Source, window
 from training.fit import FitError, Fitted, log_odds
+from training.settings import in_ranges
 
 LIBRARIES = ("lightgbm", "numpy", "polars")
 RULE = "accounts of the product that the policy keeps, latest as_of of each, nearest below the cut-off whatever the distance"
@@ -34,6 +35,9 @@ class BundleConfig:
     golden_accounts: int = 8  # accounts whose exact answers travel with the bundle
     policy: str = ""  # path of a policy.toml; the project's own if empty
     reasons: str = ""  # path of a reasons.toml; the project's own if empty
+
+    def __post_init__(self) -> None:
+        in_ranges(self, reference_size=(1, 1_000_000), golden_accounts=(1, 1000))
 
 
 def parts(fitted: Fitted, data: Labelled, source: Source, config: BundleConfig) -> Parts:

@@ -3,7 +3,7 @@
 ``label`` is 1 where the account becomes 60 days past due or worse within the 6 months after ``as_of``, unless the data bring
 their own (``labels.parquet``).  Accounts that are already there at ``as_of`` are no question and stand in no frame.
 
-Features see the window up to ``as_of`` and nothing later; labels see only what is later.  Accounts are split by a checksum of
+Features see the window up to ``as_of`` and nothing later; labels see only what is later.  Accounts are split by a hash of
 their name, so that one never stands on both sides, and the test months lie after all training months with their outcomes.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from features.build import Features, build
 from features.schema import LONGEST_WINDOW, StatementError, check
+from training.settings import in_ranges
 
 Split = Literal["train", "valid", "test"]
 OWN_LABEL = "60 days past due or worse within the 6 months after as_of"
@@ -44,6 +44,20 @@ class DataConfig:
     valid_share: float = 0.2  # of the accounts, for early stopping and calibration
     test_share: float = 0.3  # of the accounts, seen by nothing but the final measures
     split_seed: int = 0  # another seed puts other accounts on each side
+
+    def __post_init__(self) -> None:
+        in_ranges(
+            self,
+            horizon_months=(1, 24),
+            default_days=(1, 3650),
+            earliest_history=(1, 600),
+            as_of_every=(1, 600),
+            valid_share=(0.01, 0.9),
+            test_share=(0.01, 0.9),
+            split_seed=(0, 2**63 - 1),
+        )
+        if self.valid_share + self.test_share > 0.95:
+            raise ValueError(f"DataConfig: expected valid_share + test_share of at most 0.95, got {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +153,11 @@ def window(statements: pl.DataFrame, as_of: datetime.date) -> pl.DataFrame:
 
 
 def splits_of(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
-    """The split of each account, by a checksum of its name: the same in any table and any order."""
-    names = accounts.to_list()
-    draws = np.fromiter((zlib.crc32(f"{config.split_seed}:{name}".encode()) for name in names), np.float64, len(names)) / 2**32
+    """The split of each account, by a hash of its name and the seed: the same in any table and any order."""
+    # Not a checksum: those are linear, so that another seed moves all accounts alike and redraws nothing.
+    key = config.split_seed.to_bytes(8, "big")
+    hashes = (hashlib.blake2b(name.encode(), digest_size=8, key=key).digest() for name in accounts.to_list())
+    draws = np.fromiter((int.from_bytes(digest, "big") for digest in hashes), np.float64, len(accounts)) / 2**64
     return np.where(
         draws < config.test_share, "test", np.where(draws < config.test_share + config.valid_share, "valid", "train")
     )

@@ -20,6 +20,7 @@ from features.catalogue import BY_NAME, MODEL_FEATURES
 from serving.decision.score import Calibration, probability_of
 from training.data import Labelled
 from training.measure import auc
+from training.settings import in_ranges
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -47,6 +48,23 @@ class FitConfig:
     monotone: bool = True  # constrain every feature to its declared direction
     seed: int = 0  # of everything random in fitting and folding
     threads: int = 0  # 0 = all cores
+
+    def __post_init__(self) -> None:
+        in_ranges(
+            self,
+            trees=(1, 10_000),
+            leaves=(2, 256),
+            depth=(1, 8),
+            learning_rate=(1e-4, 1.0),
+            min_leaf=(1, 10_000_000),
+            l2=(0.0, 1e6),
+            feature_share=(0.01, 1.0),
+            row_share=(0.01, 1.0),
+            stop_after=(0, 10_000),
+            folds=(2, 50),
+            seed=(0, 2**31 - 1),
+            threads=(0, 1024),
+        )
 
 
 @dataclass(frozen=True, slots=True)

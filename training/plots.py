@@ -111,10 +111,12 @@ def contributions(
 
 
 def _spread(table: pl.DataFrame, value: Vector) -> NDArray[np.float64]:
-    """How far the interval reaches below and above, (2, rows).  Where a share is 0 or 1 rounding leaves -1e-17, which matplotlib
-    refuses."""
-    reach = np.vstack([value - table["low"].to_numpy(), table["high"].to_numpy() - value])
-    return np.maximum(reach, 0.0)
+    """How far the interval reaches below and above, (2, rows): 0 where rounding puts its end 1e-17 on the wrong side.
+
+    matplotlib refuses a negative reach, and a bin whose accounts all stayed good has one in a fourth of the cases.
+    """
+    reach: NDArray[np.float64] = np.vstack([value - table["low"].to_numpy(), table["high"].to_numpy() - value])
+    return reach.clip(min=0.0)
 
 
 def _axes(x: str, y: str, title: str, height: float = _SIZE[1]) -> tuple[Figure, Axes]:

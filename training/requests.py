@@ -33,6 +33,8 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
 
 def find(windows: pl.DataFrame, bundle: Bundle, action: str, number: int) -> tuple[pl.DataFrame, Decision]:
     """The window and decision of the ``number``-th account (from 1) that gets this action, those with most reasons first."""
+    if number < 1:
+        raise ValueError(f"number: expected 1 for the first account, or more, got {number}")
     accounts = windows["account_id"].unique(maintain_order=True).head(LOOKED_THROUGH)
     looked = windows.filter(pl.col("account_id").is_in(accounts.to_list()))
     last = looked["month"].max()

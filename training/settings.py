@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, get_type_hints
@@ -33,6 +34,14 @@ def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
     return changed
 
 
+def in_ranges(config: object, **ranges: tuple[float, float]) -> None:
+    """Nothing where each named field lies in its range, both ends included; ValueError naming the first that does not."""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise ValueError(f"{type(config).__name__}.{name}: expected {low} to {high}, got {value}")
+
+
 def _types(config: object) -> Mapping[str, Any]:
     if not is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"expected a config dataclass, got {type(config).__name__}")
@@ -46,8 +55,18 @@ def _value(name: str, text: str, kind: object) -> object:
             return {"true": True, "false": False}[text.lower()]
         if kind is datetime.date:
             return datetime.date.fromisoformat(text)
-        if kind in (int, float, str):
+        if kind is float:
+            return _finite(text)
+        if kind in (int, str):
             return kind(text)
     except (ValueError, KeyError):
         raise ValueError(f"--set {name}: expected {getattr(kind, '__name__', kind)}, got {text!r}") from None
     raise ValueError(f"--set {name}: a field of type {kind} cannot be set from the command line")
+
+
+def _finite(text: str) -> float:
+    """A number: NaN would pass every comparison that a stage makes, and stop nothing."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("not finite")
+    return value

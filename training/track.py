@@ -24,9 +24,11 @@ import mlflow
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import infer_signature
+from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from numpy.typing import NDArray
 
 EXPERIMENT = "limit-reduction"
@@ -46,6 +48,10 @@ class Store:
     def uri(self) -> str:
         """The tracking address, absolute: a relative one would depend on who opens it."""
         return f"sqlite:///{self.folder.resolve()}/mlflow.db"
+
+    def exists(self) -> bool:
+        """Whether anything was ever kept here: asking MLflow would make a database and migrate it."""
+        return (self.folder / "mlflow.db").is_file()
 
     def client(self) -> MlflowClient:
         """A client of this store."""
@@ -98,8 +104,14 @@ def log_metrics(metrics: Mapping[str, float]) -> None:
 
 
 def register(booster: lgb.Booster, example: NDArray[np.float64], name: str, requirements: list[str]) -> str:
-    """Log the native Booster with its signature and register it; returns the new version of ``name``."""
-    signature = infer_signature(example, np.asarray(booster.predict(example)))
+    """Log the native Booster with its signature and register it; returns the new version of ``name``.
+
+    ``example`` is float64 (n, features).  The signature names the features: MLflow then orders a table's columns by name, where
+    LightGBM would score them as they stand.
+    """
+    inputs = Schema([ColSpec(DataType.double, feature) for feature in booster.feature_name()])
+    probability = np.asarray(booster.predict(example))
+    signature = ModelSignature(inputs, Schema([TensorSpec(probability.dtype, (-1, *probability.shape[1:]))]))
     logged = mlflow.lightgbm.log_model(
         booster, name="model", signature=signature, pip_requirements=requirements, registered_model_name=name
     )
@@ -113,20 +125,19 @@ def log_bundle(folder: Path, name: str, version: str, digest: str) -> None:
 
 
 def promote(store: Store, name: str, version: str | None) -> str:
-    """Point the alias ``champion`` at a version (the newest, if none is named); returns it.
+    """Point the alias ``champion`` at a version (the newest that has a bundle, if none is named); returns it.
 
     The version that was champion becomes ``previous``.  Raises :class:`TrackingError` for a version that is not there or has no
     bundle.
     """
-    client = store.client()
-    versions = {str(v.version): v for v in client.search_model_versions(f"name='{name}'")}
+    versions = _versions(store, name)
     if not versions:
         raise TrackingError(f"no version of {name} is registered in {store.folder}; fit one first")
-    chosen = version or max(versions, key=int)
-    if chosen not in versions:
-        raise TrackingError(f"expected a version of {name} among {sorted(versions, key=int)}, got {chosen}")
-    if "bundle" not in versions[chosen].tags:
-        raise TrackingError(f"version {chosen} of {name} has no bundle: its fit did not finish")
+    # A fit that failed half-way leaves a version without a bundle: not what "the newest" means.
+    whole = [number for number, found in versions.items() if "bundle" in found.tags] or list(versions)
+    chosen = version or max(whole, key=int)
+    _with_bundle(versions, name, chosen)
+    client = store.client()
     current = champion(store, name)
     if current is not None and current != chosen:
         client.set_registered_model_alias(name, "previous", current)
@@ -136,6 +147,8 @@ def promote(store: Store, name: str, version: str | None) -> str:
 
 def champion(store: Store, name: str) -> str | None:
     """The version that is champion; None where there is none."""
+    if not store.exists():
+        return None
     try:
         return str(store.client().get_model_version_by_alias(name, "champion").version)
     except MlflowException:
@@ -143,13 +156,39 @@ def champion(store: Store, name: str) -> str | None:
 
 
 def fetch_bundle(store: Store, name: str, version: str, folder: Path) -> Path:
-    """A copy of the version's bundle in ``folder``; returns where it is.  TrackingError where the version is not there."""
-    client = store.client()
+    """A copy of the version's bundle in ``folder``; returns where it is.
+
+    Raises :class:`TrackingError` where the version is not there or has no bundle.
+    """
+    found = _with_bundle(_versions(store, name), name, version)
+    return Path(store.client().download_artifacts(str(found.run_id), "bundle", str(folder)))
+
+
+def parameters(store: Store, name: str, version: str, stage: str) -> dict[str, str]:
+    """The fields of the config of a stage that the version was fitted with, as text.
+
+    Raises :class:`TrackingError` where the version is not there or has no bundle.
+    """
+    run_id = _with_bundle(_versions(store, name), name, version).run_id
+    kept = store.client().get_run(str(run_id)).data.params
+    return {key.removeprefix(f"{stage}."): value for key, value in kept.items() if key.startswith(f"{stage}.")}
+
+
+def _with_bundle(versions: Mapping[str, ModelVersion], name: str, version: str) -> ModelVersion:
+    if version not in versions:
+        raise TrackingError(f"expected a version of {name} among {sorted(versions, key=int)}, got {version}")
+    if "bundle" not in versions[version].tags:
+        raise TrackingError(f"version {version} of {name} has no bundle: its fit did not finish")
+    return versions[version]
+
+
+def _versions(store: Store, name: str) -> dict[str, ModelVersion]:
+    if not store.exists():
+        return {}
     try:
-        run_id = client.get_model_version(name, version).run_id
+        return {str(v.version): v for v in store.client().search_model_versions(f"name='{name}'")}
     except MlflowException as error:
-        raise TrackingError(f"{name} has no version {version}: {error.message}") from error
-    return Path(client.download_artifacts(str(run_id), "bundle", str(folder)))
+        raise TrackingError(f"{name!r} is not the name of a model: {error.message}") from error
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:

@@ -75,11 +75,14 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
 
     review_hits = tuple(hit for hit in hits if hit.rule.review)
     because = tuple(hit.rule.code for hit in review_hits)
-    if by_model:
-        because += _review_because(account, policy, in_band, limit - new_limit, today)
+    cut = suspended or new_limit < limit
+    if cut and by_model:
+        because += _grounds_for_review(account, policy, in_band, limit - new_limit)
+    if cut and _months_between(account.as_of, today) > policy.review.stale_months:
+        because += ("stale_data",)
     if because:
         return Outcome("review", limit, new_limit, None, _due(today, policy), deciding + review_hits, by_model, because)
-    if new_limit >= limit and not suspended:
+    if not cut:
         return Outcome("keep", limit, None, None, None, (), False, ())
     effective_on = today + datetime.timedelta(days=policy.dates.effective_after_days)
     review_on = _add_months(today, int(policy.dates.review_after_months))
@@ -144,17 +147,18 @@ def logit(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
 
 
-def _review_because(account: Account, policy: Policy, in_band: bool, reduction: float, today: datetime.date) -> tuple[str, ...]:
-    if reduction <= 0:
-        return ()
-    age = (today.year - account.as_of.year) * 12 + today.month - account.as_of.month
+def _grounds_for_review(account: Account, policy: Policy, in_band: bool, reduction: float) -> tuple[str, ...]:
+    """Why a cut by the model is a person's."""
     grounds = {
         "near_cut_off": in_band,
         "high_impact": reduction > policy.review.high_impact_amount,
         "short_history": account.features["months_observed"] < policy.review.minimum_months,
-        "stale_data": age > policy.review.stale_months,
     }
     return tuple(name for name, holds in grounds.items() if holds)
+
+
+def _months_between(earlier: datetime.date, later: datetime.date) -> int:
+    return (later.year - earlier.year) * 12 + later.month - earlier.month
 
 
 def _hit(rule: Rule, account: Account) -> RuleHit | None:

@@ -26,10 +26,11 @@ config = bundling.BundleConfig(reference_size=200)
 folder = pathlib.Path("bundle")
 bundling.write_bundle(bundling.parts(fitted, labelled, source, config), fitted, labelled, source, config, folder)
 bundle = load(folder)
-quiet = dict.fromkeys(bundle.features, 0.0) | {"months_observed": 24.0}
+none = dict.fromkeys(bundle.features, 0.0)
+quiet = none | {"months_observed": 24.0}
 said = []
 for value in (0.8, math.nan):
-    evidence = Evidence(quiet | {"cash_share_6": 1.0}, quiet | {"cash_share_6": value}, quiet | {"cash_share_6": 0.1})
+    evidence = Evidence(none | {"cash_share_6": 1.0}, quiet | {"cash_share_6": value}, quiet | {"cash_share_6": 0.1})
     said.append(principal(evidence, (), True, bundle.wording)[0].text.en)
 last = source.statements["month"].max()
 windows = data.window(source.statements, last).with_columns(

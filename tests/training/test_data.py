@@ -73,6 +73,21 @@ def test_shares_are_met() -> None:
         assert np.mean(splits == name) == pytest.approx(share, abs=0.02)
 
 
+def test_another_seed_redraws_the_split() -> None:
+    names = pl.Series([f"account-{i}" for i in range(20_000)])
+    ours = splits_of(names, CONFIG) == "test"
+    for seed in (1, 2, 5, 42):
+        theirs = splits_of(names, DataConfig(split_seed=seed)) == "test"
+        assert np.mean(theirs[ours]) == pytest.approx(0.3, abs=0.03), seed
+
+
+def test_a_config_out_of_its_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"DataConfig.horizon_months: expected 1 to 24, got 0"):
+        DataConfig(horizon_months=0)
+    with pytest.raises(ValueError, match=r"at most 0\.95"):
+        DataConfig(valid_share=0.5, test_share=0.5)
+
+
 def test_too_few_months_are_refused() -> None:
     months = pl.Series([datetime.date(2024, 1, 1), datetime.date(2025, 11, 1)])
     with pytest.raises(DataError, match="at least 24 months, got 23"):

@@ -88,6 +88,9 @@ def test_keep_reduce_suspend_review() -> None:
     assert outcome(0.3, months_observed=2.0).review_because == ("short_history",)
     stale = dataclasses.replace(account(0.3), as_of=datetime.date(2026, 6, 1))
     assert apply(stale, POLICY, WHEN).review_because == ("stale_data",)
+    by_rule = dataclasses.replace(account(0.01, days_past_due_now=60.0), as_of=datetime.date(2026, 6, 1))
+    assert apply(by_rule, POLICY, WHEN).review_because == ("stale_data",)
+    assert apply(dataclasses.replace(account(0.01), as_of=datetime.date(2026, 6, 1)), POLICY, WHEN).action == "keep"
 
 
 def test_a_fully_drawn_account_cannot_be_cut_but_can_be_suspended() -> None:

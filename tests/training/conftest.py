@@ -1,0 +1,52 @@
+"""One fit that MLflow keeps, for all tests that look into it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from training.bundling import BundleConfig
+from training.data import DataConfig
+from training.experiment import Report, run_fit
+from training.fit import FitConfig
+from training.track import Store
+
+# What a module says that uses a store: its own ``pytestmark``, for the first test to ask makes the store.
+STORE_WARNINGS = [
+    # mlflow 3.17.2 with today's SQLAlchemy.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+    # The same at import, of its own classes; the message begins with a colour.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+    # shap 0.51.0 at import, with today's matplotlib.
+    pytest.mark.filterwarnings("ignore:The set_(bad|over|under) function will be deprecated:PendingDeprecationWarning"),
+]
+CONFIGS = (DataConfig(), FitConfig(trees=40), BundleConfig(reference_size=200))
+
+
+class Kept(NamedTuple):
+    """A store with one finished fit, and what the fit reported."""
+
+    store: Store
+    report: Report
+
+
+@pytest.fixture(scope="session")
+def kept(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """Only to be read; a test that writes takes :func:`another_store`."""
+    store = Store(tmp_path_factory.mktemp("mlruns") / "a store")
+    return Kept(store, run_fit(simulated, store, CONFIGS))
+
+
+def copy_of(store: Store, folder: Path) -> Store:
+    """A store to write to with the same runs and versions.  Artefacts stand where they did: MLflow keeps their addresses."""
+    folder.mkdir()
+    shutil.copy(store.folder / "mlflow.db", folder / "mlflow.db")
+    return Store(folder)
+
+
+@pytest.fixture
+def another_store(kept: Kept, tmp_path: Path) -> Store:
+    return copy_of(kept.store, tmp_path / "mlruns")
