@@ -59,7 +59,8 @@ def build(statements: pl.DataFrame, catalogue: tuple[Feature, ...] = CATALOGUE) 
 def _block(statements: pl.DataFrame, catalogue: tuple[Feature, ...]) -> Features:
     window = lay_out(statements)
     with np.errstate(invalid="ignore"):  # NaN is unknown here, and compares as such
-        values = np.column_stack([feature.expression(window) for feature in catalogue])
+        # + 0.0: a limit sent as -0.0 is 0, and an answer says so.
+        values = np.column_stack([feature.expression(window) for feature in catalogue]) + 0.0
     last = np.cumsum(window.months_observed.astype(np.int64)) - 1
     columns = (("account_id", "account_id"), ("product", "product"), ("as_of", "month"))
     accounts = pl.DataFrame({name: statements[column][last] for name, column in columns})

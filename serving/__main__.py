@@ -14,6 +14,13 @@ from pathlib import Path
 
 # Before bentoml is imported: nothing is reported to its makers.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
+# In a checkout models are stored where make stores them: a command says the same with and without make.
+os.environ.setdefault(
+    "BENTOML_HOME",
+    str(
+        Path(__file__).parents[1] / ".bentoml" if (Path(__file__).parents[1] / "Makefile").exists() else Path.home() / "bentoml"
+    ),
+)
 
 from bentoml.exceptions import BentoMLException
 

@@ -102,9 +102,9 @@ class WithoutValues(logging.Filter):
 
 
 class OnlyJson:
-    """ASGI middleware: a POST under ``/v1/`` that is not JSON is refused (415).
+    """ASGI middleware: a POST under ``/v1/`` that is not JSON is refused (415), and there is no index page (404).
 
-    Before BentoML looks for a parser for it: it has some for forms and pickles.
+    Before BentoML looks for a parser: it has some for forms and pickles.  Its index page loads a tracker of a third party.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -113,7 +113,10 @@ class OnlyJson:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it.  Nothing here can raise: BentoML would let the client wait for its timeout."""
         app = self.app
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith("/v1/"):
+        if scope["type"] == "http" and scope["path"] == "/":
+            fault = Fault(path="$", message="there is no page here; /docs.json describes the endpoints")
+            app = answer_problem(refusal(HTTPStatus.NOT_FOUND, [fault]).problem)
+        elif scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith("/v1/"):
             content_type = Headers(scope=scope).get("content-type", "")
             if content_type.partition(";")[0].strip().lower() != "application/json":
                 fault = Fault(path="$", message="expected the content type application/json")

@@ -6,6 +6,7 @@ own text, never a pickle.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from numpy.typing import NDArray
 
 EXPERIMENT = "limit-reduction"
+# It tells of each migration of a database that is new.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 
 class TrackingError(LookupError):

@@ -65,7 +65,7 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
     capped = {hit.rule.code: _capped(hit, limit, balance, policy) for hit in hits if hit.cap is not None}
     rule_limit = min(capped.values(), default=limit)
     suspending = tuple(hit for hit in hits if hit.rule.suspend)
-    model_suspends = account.probability >= policy.suspend.probability and limit > max(balance, 0.0)
+    model_suspends = account.probability >= policy.suspend.probability
 
     by_model = model_suspends or model_limit < rule_limit or (in_band and model_limit < limit)
     suspended = model_suspends or bool(suspending)
@@ -76,10 +76,8 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
     review_hits = tuple(hit for hit in hits if hit.rule.review)
     because = tuple(hit.rule.code for hit in review_hits)
     cut = suspended or new_limit < limit
-    if cut and by_model:
-        because += _grounds_for_review(account, policy, in_band, limit - new_limit)
-    if cut and _months_between(account.as_of, today) > policy.review.stale_months:
-        because += ("stale_data",)
+    if cut:
+        because += _grounds_for_review(account, policy, in_band, by_model, limit - new_limit, today)
     if because:
         return Outcome("review", limit, new_limit, None, _due(today, policy), deciding + review_hits, by_model, because)
     if not cut:
@@ -147,12 +145,15 @@ def logit(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
 
 
-def _grounds_for_review(account: Account, policy: Policy, in_band: bool, reduction: float) -> tuple[str, ...]:
-    """Why a cut by the model is a person's."""
+def _grounds_for_review(
+    account: Account, policy: Policy, in_band: bool, by_model: bool, reduction: float, today: datetime.date
+) -> tuple[str, ...]:
+    """Why a cut is a person's; a rule needs no long history, and the band is the model's."""
     grounds = {
-        "near_cut_off": in_band,
+        "near_cut_off": by_model and in_band,
         "high_impact": reduction > policy.review.high_impact_amount,
-        "short_history": account.features["months_observed"] < policy.review.minimum_months,
+        "short_history": by_model and account.features["months_observed"] < policy.review.minimum_months,
+        "stale_data": _months_between(account.as_of, today) > policy.review.stale_months,
     }
     return tuple(name for name, holds in grounds.items() if holds)
 

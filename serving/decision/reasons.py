@@ -125,7 +125,8 @@ def _group_reason(group: str, share: float, evidence: Evidence, wording: Wording
     names = _leading(_pushing(group, evidence), evidence)
     contribution = sum(c for name, c in evidence.contributions.items() if group_of(name) == group)
     cause: Cause = wording.groups[group].cause if group in wording.groups else "risk"
-    text = say(group, names[0], evidence.values, evidence.reference, wording)
+    worse = _worse_than_reference(names[0], evidence)
+    text = say(group, names[0], evidence.values, evidence.reference, worse, wording)
     shown = tuple(_feature(name, evidence) for name in names[: wording.features_shown])
     return Reason(0, group, cause, share, contribution, text, shown)
 

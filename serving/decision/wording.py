@@ -18,7 +18,8 @@ from serving.decision.policy_file import CAUSES, Cause, RuleHit
 Language = Literal["en", "zh"]
 _WINDOWS = (3, 6, 12, 24)
 _PLACEHOLDERS = frozenset({"value", "reference", "label", *(f"last_{months}" for months in _WINDOWS)})
-_SENTENCES = frozenset({"en", "zh", "missing_en", "missing_zh"})
+_KEYS = ("en", "zh", "missing_en", "missing_zh")
+_FALLBACK_KEYS = (*_KEYS, "plain_en", "plain_zh")
 
 
 class WordingError(ValueError):
@@ -59,14 +60,17 @@ class Wording:
     features_shown: int
     protected: frozenset[str]
     fallback: Sentence
+    plain: Text  # where a comparison with the reference would contradict itself
     groups: Mapping[str, Group]
 
 
-def say(group: str, feature: str, values: Mapping[str, float], reference: Mapping[str, float], wording: Wording) -> Text:
-    """The sentence for a group whose leading feature this is."""
+def say(
+    group: str, feature: str, values: Mapping[str, float], reference: Mapping[str, float], worse: bool, wording: Wording
+) -> Text:
+    """The sentence for a group whose leading feature this is; ``worse``: than the reference's median."""
     sentences = wording.groups[group].sentences if group in wording.groups else {}
     sentence = sentences.get(feature, wording.fallback)
-    template = sentence.known
+    template = sentence.known if worse or "{reference}" not in sentence.known.en else wording.plain
     if math.isnan(values[feature]):
         fallback = wording.fallback.missing or wording.fallback.known
         template = sentence.missing or fallback
@@ -118,10 +122,13 @@ def read_wording(text: str) -> Wording:
         raise WordingError(f"reasons.selection: expected most, minimum_share and features_shown, got {sorted(selection)}")
     if not (1 <= selection["most"] <= 4 and 0 <= selection["minimum_share"] < 1 and selection["features_shown"] >= 1):
         raise WordingError(f"reasons.selection: expected most 1-4, minimum_share 0-1, features_shown >= 1, got {selection}")
-    fallback = _sentence("reasons.fallback", raw["fallback"])
+    fallback = _sentence("reasons.fallback", raw["fallback"], _FALLBACK_KEYS)
+    if missing := set(_FALLBACK_KEYS) - raw["fallback"].keys():
+        raise WordingError(f"reasons.fallback: missing {sorted(missing)}")
+    plain = Text(raw["fallback"]["plain_en"], raw["fallback"]["plain_zh"])
     groups = {name: _group(f"reasons.groups.{name}", table) for name, table in raw["groups"].items()}
     protected = frozenset(raw["protected"]["features"])
-    return Wording(str(raw["version"]), **selection, protected=protected, fallback=fallback, groups=groups)
+    return Wording(str(raw["version"]), **selection, protected=protected, fallback=fallback, plain=plain, groups=groups)
 
 
 def _fill(template: Text, language: Language, feature: str, values: Mapping[str, float], reference: Mapping[str, float]) -> str:
@@ -145,8 +152,8 @@ def _group(where: str, table: Mapping[str, Any]) -> Group:
     return Group(table["cause"], sentences)
 
 
-def _sentence(where: str, table: object) -> Sentence:
-    if not isinstance(table, dict) or not {"en", "zh"} <= table.keys() <= _SENTENCES:
+def _sentence(where: str, table: object, keys: tuple[str, ...] = _KEYS) -> Sentence:
+    if not isinstance(table, dict) or not {"en", "zh"} <= table.keys() <= set(keys):
         raise WordingError(f"{where}: expected en, zh and perhaps missing_en, missing_zh, got {table!r}")
     for key, template in table.items():
         unknown = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None} - _PLACEHOLDERS

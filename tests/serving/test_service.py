@@ -297,3 +297,15 @@ print(encode(answer(decide(statements([request]), bundle, now), bundle)).decode(
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["account_id"] == "A-1027"
+
+
+def test_there_is_no_page_that_calls_others(client: httpx.Client) -> None:
+    response = client.get("/")
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
+    assert response.json()["errors"][0]["message"].startswith("there is no page here")
+    assert client.get("/docs.json").status_code == 200
+
+
+def test_a_limit_of_minus_nought_is_nought(client: httpx.Client) -> None:
+    sent = request(statements=[s | {"credit_limit": -0.0} for s in request()["statements"]])
+    assert b'"credit_limit":0.0' in client.post("/v1/decisions", json=sent).raise_for_status().content

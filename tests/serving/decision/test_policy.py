@@ -96,6 +96,14 @@ def test_keep_reduce_suspend_review() -> None:
 def test_a_fully_drawn_account_cannot_be_cut_but_can_be_suspended() -> None:
     assert apply(account(0.4, 5_000.0, 5_000.0), POLICY, WHEN).action == "keep"
     assert apply(account(0.9, 5_000.0, 4_900.0), POLICY, WHEN).new_limit == 4_900.0
+    over = apply(account(0.9, 5_000.0, 5_400.0), POLICY, WHEN)
+    assert (over.action, over.new_limit, over.by_model) == ("suspend", 5_000.0, True)
+
+
+def test_a_large_cut_by_a_rule_is_a_persons_too() -> None:
+    idle = apply(account(0.01, 300_000.0, 0.0, idle_months=12.0), POLICY, WHEN)
+    assert (idle.action, idle.proposed_limit, idle.review_because) == ("review", 2_000.0, ("high_impact",))
+    assert apply(account(0.01, 30_000.0, 0.0, idle_months=12.0), POLICY, WHEN).action == "reduce"
 
 
 def test_a_regulatory_cap_decides_by_itself_from_its_month_on() -> None:

@@ -88,6 +88,12 @@ def test_the_sentence_compares_with_those_who_look_better() -> None:
     assert "balance changed by 30 %" in reason.text.en
 
 
+def test_nothing_is_compared_where_the_account_looks_better() -> None:
+    (reason,) = principal(evidence({"payment_to_balance_3": 0.5}, payment_to_balance_3=0.4), (), True, WORDING)
+    assert reason.text.en == "share of balances paid, last 3 months: 40 %."
+    assert reason.text.zh == "近3个月账单还款比例：40%。"
+
+
 def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
     pushing = dict.fromkeys(("late_months_6", "utilization_now", "cash_months_3", "limit_requests_3"), 0.5)
     reasons = principal(evidence(pushing, income=3000.0), (HIT,), True, WORDING)
