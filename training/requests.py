@@ -32,7 +32,7 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
 
 
 def find(windows: pl.DataFrame, bundle: Bundle, action: str, number: int) -> tuple[pl.DataFrame, Decision]:
-    """The window and decision of the ``number``-th account (from 1) that gets this action, those with most reasons first."""
+    """The window and decision of the ``number``-th account (from 1) that gets this action: most reasons, then deepest cut first."""
     if number < 1:
         raise ValueError(f"number: expected 1 for the first account, or more, got {number}")
     accounts = windows["account_id"].unique(maintain_order=True).head(LOOKED_THROUGH)
@@ -44,8 +44,14 @@ def find(windows: pl.DataFrame, bundle: Bundle, action: str, number: int) -> tup
     decisions = [d for d in decide_many(looked, bundle, decided_at) if d.action == action]
     if len(decisions) < number:
         raise NoSuchAccount(f"expected {number} hold-out accounts with action {action}, found {len(decisions)}")
-    chosen = sorted(decisions, key=lambda d: (-len(d.reasons), d.account_id))[number - 1]
+    chosen = sorted(decisions, key=_telling)[number - 1]
     return looked.filter(pl.col("account_id") == chosen.account_id), chosen
+
+
+def _telling(decision: Decision) -> tuple[int, float, str]:
+    """In order of how much there is to see."""
+    kept = decision.new_limit / decision.credit_limit if decision.credit_limit > 0 else 1.0
+    return (-len(decision.reasons), kept, decision.account_id)
 
 
 def request(statements: pl.DataFrame) -> dict[str, object]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from features.catalogue import BY_NAME, Unit
 from serving.decision.policy_file import Cause, RuleHit
-from serving.decision.wording import Text, Wording, say, say_rule
+from serving.decision.wording import Text, Wording, number, say, say_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,12 @@ def _leading(names: list[str], evidence: Evidence) -> list[str]:
 
 
 def _worse_than_reference(name: str, evidence: Evidence) -> bool:
-    direction = BY_NAME[name].direction if name in BY_NAME else 0
-    return direction * (evidence.values[name] - evidence.reference.get(name, math.nan)) > 0
+    """Worse than the median, and by so much that a customer sees two different numbers."""
+    if name not in BY_NAME:
+        return False
+    feature, value, median = BY_NAME[name], evidence.values[name], evidence.reference.get(name, math.nan)
+    visible = number(value, feature.unit, "en") != number(median, feature.unit, "en")
+    return visible and feature.direction * (value - median) > 0
 
 
 def _group_reason(group: str, share: float, evidence: Evidence, wording: Wording) -> Reason:

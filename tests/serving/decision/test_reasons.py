@@ -92,6 +92,9 @@ def test_nothing_is_compared_where_the_account_looks_better() -> None:
     (reason,) = principal(evidence({"payment_to_balance_3": 0.5}, payment_to_balance_3=0.4), (), True, WORDING)
     assert reason.text.en == "share of balances paid, last 3 months: 40 %."
     assert reason.text.zh == "近3个月账单还款比例：40%。"
+    # Nor where both read the same.
+    close = dataclasses.replace(evidence({"utilization_now": 0.5}, utilization_now=0.281), reference={"utilization_now": 0.279})
+    assert principal(close, (), True, WORDING)[0].text.en == "share of the limit in use: 28 %."
 
 
 def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
