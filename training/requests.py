@@ -32,7 +32,7 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
 
 
 def find(windows: pl.DataFrame, bundle: Bundle, action: str, number: int) -> tuple[pl.DataFrame, Decision]:
-    """The window and decision of the ``number``-th account (from 1) that gets this action: most reasons, then deepest cut first."""
+    """Window and decision of the ``number``-th account (from 1) that gets this action: most reasons, then deepest cut first."""
     if number < 1:
         raise ValueError(f"number: expected 1 for the first account, or more, got {number}")
     accounts = windows["account_id"].unique(maintain_order=True).head(LOOKED_THROUGH)
