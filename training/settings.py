@@ -6,9 +6,7 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar, get_type_hints
-
-Config = TypeVar("Config")
+from typing import Any, get_type_hints
 
 
 def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:

@@ -182,11 +182,18 @@ def _rule(where: str, table: Mapping[str, Any]) -> Rule:
     effect = dict(table["effect"])
     if set(effect) not in ({"cap"}, {"cap_of", "times"}, {"suspend"}, {"review"}):
         raise PolicyError(f"{where}.effect: expected cap, cap_of and times, suspend, or review; got {sorted(effect)}")
-    first_month = datetime.date.fromisoformat(f"{table['from']}-01") if "from" in table else None
+    first_month = _month(f"{where}.from", table["from"]) if "from" in table else None
     products = frozenset(table["products"]) if "products" in table else None
     when = tuple(_condition(f"{where}.when[{i}]", condition) for i, condition in enumerate(table["when"]))
     words: dict[str, Any] = {key: str(table[key]) for key in ("code", "en", "zh")}
     return Rule(cause=table["cause"], when=when, products=products, first_month=first_month, **words, **effect)
+
+
+def _month(where: str, value: object) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(f"{value}-01")
+    except ValueError:
+        raise PolicyError(f'{where}: expected a month such as "2025-10", got {value!r}') from None
 
 
 def _condition(where: str, table: Mapping[str, Any]) -> Condition:

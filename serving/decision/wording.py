@@ -155,6 +155,8 @@ def _group(where: str, table: Mapping[str, Any]) -> Group:
 def _sentence(where: str, table: object, keys: tuple[str, ...] = _KEYS) -> Sentence:
     if not isinstance(table, dict) or not {"en", "zh"} <= table.keys() <= set(keys):
         raise WordingError(f"{where}: expected en, zh and perhaps missing_en, missing_zh, got {table!r}")
+    if ("missing_en" in table) != ("missing_zh" in table):
+        raise WordingError(f"{where}: expected missing_en and missing_zh, or neither")
     for key, template in table.items():
         unknown = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None} - _PLACEHOLDERS
         if unknown:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
+from training.settings import in_ranges
+
 MOST_ACCOUNTS = 9_999_999  # account ids have seven digits and sort as numbers do
 MOST_MONTHS = 600
 _SEEDS = 2**63
@@ -42,29 +44,27 @@ class SimulationConfig:
     month_unknown: float = 0.04  # chance that a known income, or debt elsewhere, is missing in one month
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("accounts", 1, MOST_ACCOUNTS),
-            ("months", 1, MOST_MONTHS),
-            ("seed", 0, _SEEDS - 1),
-            ("partition_accounts", 1, MOST_ACCOUNTS),
-            ("warm_up_months", 0, MOST_MONTHS),
-            ("cash_loan_share", 0.0, 1.0),
-            ("opened_before", 0.0, 1.0),
-            ("openings_over", 1, MOST_MONTHS),
-            ("median_income", 100.0, 1e6),
-            ("shock_rate", 0.0, 10.0),
-            ("incumbent_cut_rate", 0.0, 0.5),
-            ("incumbent_noise", 0.0, 100.0),
-            ("limit_increase_rate", 0.0, 1.0),
-            ("cap_multiple", 0.1, 1e6),
-            ("cap_phase_in_months", 1, MOST_MONTHS),
-            ("income_unknown", 0.0, 1.0),
-            ("debt_unknown", 0.0, 1.0),
-            ("month_unknown", 0.0, 1.0),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"SimulationConfig.{name}: expected {low} to {high}, got {value}")
+        in_ranges(
+            self,
+            accounts=(1, MOST_ACCOUNTS),
+            months=(1, MOST_MONTHS),
+            seed=(0, _SEEDS - 1),
+            partition_accounts=(1, MOST_ACCOUNTS),
+            warm_up_months=(0, MOST_MONTHS),
+            cash_loan_share=(0.0, 1.0),
+            opened_before=(0.0, 1.0),
+            openings_over=(1, MOST_MONTHS),
+            median_income=(100.0, 1e6),
+            shock_rate=(0.0, 10.0),
+            incumbent_cut_rate=(0.0, 0.5),
+            incumbent_noise=(0.0, 100.0),
+            limit_increase_rate=(0.0, 1.0),
+            cap_multiple=(0.1, 1e6),
+            cap_phase_in_months=(1, MOST_MONTHS),
+            income_unknown=(0.0, 1.0),
+            debt_unknown=(0.0, 1.0),
+            month_unknown=(0.0, 1.0),
+        )
         for name in ("first_month", "cap_from"):
             day = getattr(self, name)
             if day.day != 1:

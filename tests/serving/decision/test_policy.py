@@ -157,6 +157,7 @@ BROKEN = [
     ('cause = "regulation"', 'cause = "whim"', "rules\\[1\\].cause: expected one of .* got 'whim'"),
     ("at_least = 60", "at_leest = 60", "rules\\[0\\].when\\[0\\]: expected a feature and one of"),
     ("effect = { suspend = true }", "effect = { vanish = true }", "rules\\[0\\].effect: expected cap"),
+    ('from = "2025-10"', 'from = "October"', "rules\\[1\\].from: expected a month .* got 'October'"),
     ("[economics]", "[economics", "policy: not TOML"),
     ("rounding = 100.0", "rounding = 0", "expected rounding above 0"),
 ]

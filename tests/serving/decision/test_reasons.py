@@ -140,6 +140,7 @@ def test_every_feature_of_the_model_can_be_said() -> None:
 BROKEN = [
     ('cause = "risk"', 'cause = "fate"', "expected one of .* got 'fate'"),
     ("{value} of the last {last_3}", "{valeu} of the last {last_3}", r"late_months_3.en: unknown placeholders \['valeu'\]"),
+    ('missing_zh = "收入未知。"\n', "", "capacity.income: expected missing_en and missing_zh, or neither"),
     ("most = 4 ", "most = 7 ", "expected most 1-4"),
     ("\n[fallback]", "\n[fallbak]", "expected the keys"),
     ("[groups.late_payment]", "[groups.late_payment", "not TOML"),
