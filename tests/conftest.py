@@ -53,7 +53,7 @@ def fitted(data: Labelled) -> Fitted:
 def bundle_folder(fitted: Fitted, data: Labelled, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     config = BundleConfig(reference_size=300)
-    bundling.write_bundle(bundling.parts(fitted, data, source, config), fitted, data, source, config, folder)
+    bundling.make_bundle(fitted, data, source, config, folder)
     return folder
 
 

@@ -236,3 +236,10 @@ def _index(month: object) -> int:
 
 def _month(index: int) -> datetime.date:
     return datetime.date(index // 12, index % 12 + 1, 1)
+
+
+def soon_after(month: object) -> datetime.datetime:
+    """A time soon after a month's statement: the last day that every month has, noon UTC."""
+    if not isinstance(month, datetime.date):
+        raise TypeError(f"expected a month, got {month!r}")
+    return datetime.datetime(month.year, month.month, 28, 12, tzinfo=datetime.UTC)

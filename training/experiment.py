@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from serving.decision.bundle import Parts
-from serving.decision.policy_file import read_policy
+from serving.decision.bundle import Bundle, Parts, assemble
 from serving.decision.score import score
-from training import bundling, measure, plots, track
+from training import bundling, examine, measure, plots, track
 from training.bundling import BundleConfig
 from training.data import DataConfig, Labelled, Source, labelled, load
 from training.fit import FitConfig, Fitted, Progress, fit
@@ -51,11 +51,14 @@ def run_fit(
     with track.run(store) as run_id:
         track.log_configs({"data": data_config, "fit": fit_config, "bundle": bundle_config}, _facts(source))
         fitted = fit(data, fit_config, progress)
-        parts = bundling.parts(fitted, data, source, bundle_config)
-        tables = _tables(fitted)
-        track.log_metrics(_metrics(fitted, tables["discrimination"]))
+        chosen = bundling.references(fitted, data, bundle_config)
+        parts = bundling.parts(fitted, data, source, bundle_config, chosen)
+        served = assemble(parts)  # refuses what cannot be served before a version of it is registered
+        agreement = examine.reason_agreement(data, fitted.held_out, served, chosen)
+        tables = _tables(fitted) | {"reason_agreement": agreement}
+        track.log_metrics(_metrics(fitted, tables["discrimination"]) | examine.agreement_metrics(agreement))
         track.log_tables(tables)
-        track.log_figures(_figures(fitted, data, tables, parts))
+        track.log_figures(_figures(fitted, data, tables, served))
         version, digest = _register(parts, fitted, data, source, bundle_config, run_id)
     rows = {name: int((data.split == name).sum()) for name in ("train", "valid", "test")}
     return Report(run_id, version, digest, tables["discrimination"], fitted.fold_auc, rows)
@@ -119,16 +122,24 @@ def _metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float]:
     return metrics
 
 
-def _figures(fitted: Fitted, data: Labelled, tables: Mapping[str, pl.DataFrame], parts: Parts) -> dict[str, Figure]:
+def _figures(fitted: Fitted, data: Labelled, tables: Mapping[str, pl.DataFrame], served: Bundle) -> dict[str, Figure]:
     label, probability = fitted.label, fitted.probability
-    cut_off = read_policy(parts.policy_text).cut_off
-    matrix = data.features.matrix(fitted.features)[fitted.held_out[:SHAP_ROWS]]
-    scores = score(matrix, fitted.booster, fitted.calibration)
     return {
         "roc": plots.roc(label, probability, measure.auc(label, probability)),
         "precision_recall": plots.precision_recall(label, probability),
         "calibration": plots.calibration(tables["calibration"]),
-        "scores": plots.scores(label, probability, cut_off),
+        "scores": plots.scores(label, probability, served.policy.cut_off),
         "lift": plots.lift(tables["lift"]),
         "gain": plots.gain(dict(tables["gain"].select("feature", "gain").iter_rows())),
-    } | plots.contributions(scores.contributions, scores.base_log_odds, matrix, fitted.features)
+    } | _figures_of_contributions(fitted.held_out, data, served)
+
+
+def _figures_of_contributions(held_out: NDArray[np.int64], data: Labelled, served: Bundle) -> dict[str, Figure]:
+    """``shap``'s figures of what is served, each account against its product's reference; the waterfall is of a cut one."""
+    drawn = np.random.default_rng(0).permutation(held_out)[:SHAP_ROWS]
+    matrix = data.features.matrix(served.features)[drawn]
+    scores = score(matrix, data.features.accounts["product"][drawn].cast(pl.String).to_list(), served.scorer)
+    by_risk = np.argsort(scores.log_odds, kind="stable")
+    cut = int((scores.probability > served.policy.cut_off).sum())
+    example = int(by_risk[len(by_risk) - 1 - cut // 2])  # the middle one of the cut; the riskiest where none is
+    return plots.contributions(scores.contributions, scores.base_log_odds, matrix, served.features, example)

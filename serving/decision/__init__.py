@@ -92,8 +92,7 @@ def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
     """The same flow with what each stage made."""
     checked = _past(check(statements), bundle, decided_at)
     features = build(checked)
-    _known_products(features, bundle)
-    scores = score(features.matrix(bundle.features), bundle.model, bundle.calibration)
+    scores = score(features.matrix(bundle.features), _known_products(features, bundle), bundle.scorer)
     evidence = _evidence(features, scores, bundle)
     outcomes = _outcomes(features, scores, evidence, bundle, decided_at)
     ids = decision_ids(checked, bundle.digest, decided_at)
@@ -146,14 +145,16 @@ def _past(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetim
     return statements
 
 
-def _known_products(features: Features, bundle: Bundle) -> None:
-    products = features.accounts["product"].to_list()
+def _known_products(features: Features, bundle: Bundle) -> list[str]:
+    """The product of each account, for each of which there is a reference population."""
+    products: list[str] = features.accounts["product"].to_list()
     unknown = [place for place, product in enumerate(products) if product not in bundle.medians]
     if unknown:
         raise ProductError(
             f"expected a product of {sorted(bundle.medians)}, got {products[unknown[0]]!r} "
             f"for account {features.accounts['account_id'][unknown[0]]} and {len(unknown) - 1} more"
         )
+    return products
 
 
 def _evidence(features: Features, scores: Scores, bundle: Bundle) -> list[Evidence]:

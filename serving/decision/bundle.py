@@ -24,14 +24,19 @@ from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from features.catalogue import BY_NAME
 from serving.decision.policy_file import Policy, read_policy
-from serving.decision.score import Calibration
+from serving.decision.score import AdditivityError, Calibration, Scorer, score
+from serving.decision.shapley import against
+from serving.decision.tables import lay_out
+from serving.decision.trees import TreeError, read_trees
 from serving.decision.wording import Wording, read_wording
 
-FORMAT = 1
+FORMAT = 2
 SEAL = "bundle.sha256"
 FILES = ("model.txt", "reference.parquet", "policy.toml", "reasons.toml", "golden.json")
 
@@ -54,9 +59,19 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceNote:
-    """How a product's reference population was chosen: its size, and the log-odds it spans below the cut-off."""
+    """How a product's reference population was chosen, by ``rule``; distances in calibrated log-odds.
+
+    ``accounts`` of a ``pool`` that was to reach ``band`` below the cut-off and reaches ``reach``; ``widened`` where that is
+    more, for want of accounts.  ``imbalance``: the largest mean contribution of a reason group of these accounts against
+    the pool.
+    """
 
     accounts: int
+    pool: int
+    band: float
+    widened: bool
+    reach: float
+    imbalance: float
     lowest_log_odds: float
     highest_log_odds: float
     rule: str
@@ -89,8 +104,7 @@ class Bundle:
     provenance: Provenance
     features: tuple[str, ...]
     never_missing: tuple[str, ...]
-    calibration: Calibration
-    model: lgb.Booster
+    scorer: Scorer
     reference: pl.DataFrame
     reference_digest: str
     medians: Mapping[str, Mapping[str, float]]
@@ -110,8 +124,7 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
         provenance=parts.provenance,
         features=parts.features,
         never_missing=parts.never_missing,
-        calibration=parts.calibration,
-        model=model,
+        scorer=_scorer(parts, model),
         reference=parts.reference,
         reference_digest=_sha256(_parquet(parts.reference)),
         medians=_medians(parts),
@@ -217,6 +230,24 @@ def _check_structure(parts: Parts, model: lgb.Booster) -> None:
         raise BundleError(f"reference.parquet: expected the products {sorted(parts.reference_notes)}, got {sorted(products)}")
     if not parts.provenance.name:
         raise BundleError("manifest: expected the model's name")
+
+
+def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
+    """The model with its explainers, tried on every reference row: there our tables and LightGBM must agree."""
+    by_product = parts.reference.partition_by("product", as_dict=True)
+    populations = {str(product): _rows(rows) for (product,), rows in by_product.items()}
+    try:
+        layout = lay_out(read_trees(model))
+        scorer = Scorer(model, parts.calibration, {product: against(layout, rows) for product, rows in populations.items()})
+        for product, rows in populations.items():
+            score(rows, [product] * len(rows), scorer)
+    except (TreeError, AdditivityError) as error:
+        raise BundleError(f"model.txt: {error}") from error
+    return scorer
+
+
+def _rows(population: pl.DataFrame) -> NDArray[np.float64]:
+    return population.drop("product").fill_null(math.nan).to_numpy()
 
 
 def _check_rules(policy: Policy) -> None:

@@ -63,7 +63,7 @@ class Evidence:
 def principal(evidence: Evidence, hits: tuple[RuleHit, ...], by_model: bool, wording: Wording) -> tuple[Reason, ...]:
     """The reasons of a decision: the rules that decided, then, where the model did, the principal groups; at most four."""
     rules = [_rule_reason(hit, evidence, wording) for hit in hits]
-    groups = _principal_groups(evidence, wording) if by_model else []
+    groups = principal_groups(evidence.contributions, wording) if by_model else []
     reasons = (rules + [_group_reason(group, share, evidence, wording) for group, share in groups])[: wording.most]
     return tuple(
         Reason(rank, r.code, r.cause, r.share, r.contribution, r.text, r.features) for rank, r in enumerate(reasons, start=1)
@@ -72,7 +72,7 @@ def principal(evidence: Evidence, hits: tuple[RuleHit, ...], by_model: bool, wor
 
 def unspeakable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     """Why the model's principal reasons may not be stated by a machine: ``protected_feature``, ``unmapped_reason`` or none."""
-    groups = [group for group, _ in _principal_groups(evidence, wording)]
+    groups = [group for group, _ in principal_groups(evidence.contributions, wording)]
     pushing = {name for group in groups for name in _pushing(group, evidence)}
     grounds = []
     if pushing & wording.protected:
@@ -82,10 +82,13 @@ def unspeakable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     return tuple(grounds)
 
 
-def _principal_groups(evidence: Evidence, wording: Wording) -> list[tuple[str, float]]:
-    """The groups that push most toward the cut with their share of the push, ranked, those above the minimum share."""
+def principal_groups(contributions: Mapping[str, float], wording: Wording) -> list[tuple[str, float]]:
+    """The groups that push most toward the cut with their share of the push, ranked: at most four, none below the minimum.
+
+    ``contributions`` by model feature, in log-odds.
+    """
     sums: dict[str, float] = {}
-    for name, contribution in evidence.contributions.items():
+    for name, contribution in contributions.items():
         group = group_of(name)
         sums[group] = sums.get(group, 0.0) + contribution
     push = sum(total for total in sums.values() if total > 0)

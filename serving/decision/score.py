@@ -4,17 +4,25 @@ Conventions
 -----------
 ``raw``            the model's own log-odds, before calibration
 ``log_odds``       calibrated: ``slope * raw + intercept``; ``probability = 1 / (1 + exp(-log_odds))``
-``contributions``  float64 (accounts, features) in log-odds; ``base_log_odds + contributions.sum(axis=1) == log_odds``
+``contributions``  float64 (accounts, features) in log-odds, against the reference population of the account's product;
+                   ``base_log_odds + contributions.sum(axis=1) == log_odds``
+``base_log_odds``  the mean log_odds of that reference population
 Calibration is affine in log-odds, so contributions stay exact: each is ``slope`` times that of the raw model.
+
+The log-odds are LightGBM's own prediction and the contributions come from our tables: that they add up, which is checked for
+every account, is a check of the one by the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
+
+from serving.decision.shapley import Explainer, explain_many
 
 ADDITIVITY_TOLERANCE = 1e-9
 _ROWS_WORTH_THREADS = 256  # below, handing rows to threads costs more than scoring them
@@ -47,22 +55,49 @@ class Scores:
     contributions: NDArray[np.float64]
 
 
-def score(matrix: NDArray[np.float64], model: lgb.Booster, calibration: Calibration) -> Scores:
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A model with its calibration and, for each product, what explains it against that product's reference population."""
+
+    model: lgb.Booster
+    calibration: Calibration
+    explainers: Mapping[str, Explainer]
+
+
+def score(matrix: NDArray[np.float64], products: Sequence[str], scorer: Scorer) -> Scores:
     """Scores of the rows of ``matrix``, whose columns are the model's features in order; NaN = unknown.
 
-    A row's scores are the same to the last bit whatever rows stand beside it.  Raises :class:`AdditivityError` where
-    base + contributions misses the log-odds by more than 1e-9, ValueError for a matrix of another width.
+    ``products`` names each row's product.  A row's scores are the same to the last bit whatever rows stand beside it.  Raises
+    :class:`AdditivityError` where base + contributions misses the log-odds by more than 1e-9, ValueError for a matrix of
+    another width, another number of products, or a product without a reference population.
     """
-    if matrix.ndim != 2 or matrix.shape[1] != model.num_feature():
-        raise ValueError(f"score: expected (accounts, {model.num_feature()}), got {matrix.shape}")
+    model, calibration = scorer.model, scorer.calibration
+    if matrix.ndim != 2 or matrix.shape != (len(products), model.num_feature()):
+        raise ValueError(f"score: expected ({len(products)}, {model.num_feature()}), got {matrix.shape}")
     threads = 1 if len(matrix) < _ROWS_WORTH_THREADS else 0
     raw = np.asarray(model.predict(matrix, raw_score=True, num_threads=threads))
-    parts = np.asarray(model.predict(matrix, pred_contrib=True, num_threads=threads))
-    contributions = calibration.slope * parts[:, :-1]
-    base = calibration.slope * parts[:, -1] + calibration.intercept
+    raw_base, raw_contributions = _explained(matrix, products, scorer.explainers)
+    contributions = calibration.slope * raw_contributions
+    base = calibration.slope * raw_base + calibration.intercept
     log_odds = calibration.slope * raw + calibration.intercept
     _check_additive(base, contributions, log_odds)
     return Scores(log_odds, probability_of(log_odds), base, contributions)
+
+
+def _explained(
+    matrix: NDArray[np.float64], products: Sequence[str], explainers: Mapping[str, Explainer]
+) -> tuple[Vector, NDArray[np.float64]]:
+    """Base and contributions to the raw log-odds, each row against its product's reference."""
+    base, contributions = np.empty(len(matrix)), np.empty(matrix.shape)
+    rows_of: dict[str, list[int]] = {}
+    for row, product in enumerate(products):
+        rows_of.setdefault(product, []).append(row)
+    for product, rows in rows_of.items():
+        if product not in explainers:
+            raise ValueError(f"score: expected a product of {sorted(explainers)}, got {product!r} in row {rows[0]}")
+        base[rows] = explainers[product].base
+        contributions[rows] = explain_many(matrix[rows], explainers[product])
+    return base, contributions
 
 
 def probability_of(log_odds: Vector) -> Vector:

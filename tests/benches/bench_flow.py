@@ -50,9 +50,7 @@ def champion(full_source: Source, full_data: Labelled, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("champion") / "bundle"
     config = BundleConfig()
     fitted = fit(full_data, FitConfig())
-    bundling.write_bundle(
-        bundling.parts(fitted, full_data, full_source, config), fitted, full_data, full_source, config, folder
-    )
+    bundling.make_bundle(fitted, full_data, full_source, config, folder)
     return folder
 
 

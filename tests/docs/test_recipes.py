@@ -24,7 +24,7 @@ labelled = data.labelled(source, data.DataConfig())
 fitted = fit.fit(labelled, fit.FitConfig(trees=30))
 config = bundling.BundleConfig(reference_size=200)
 folder = pathlib.Path("bundle")
-bundling.write_bundle(bundling.parts(fitted, labelled, source, config), fitted, labelled, source, config, folder)
+bundling.make_bundle(fitted, labelled, source, config, folder)
 bundle = load(folder)
 none = dict.fromkeys(bundle.features, 0.0)
 quiet = none | {"months_observed": 24.0}

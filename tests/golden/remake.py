@@ -27,8 +27,7 @@ def remake(target: Path) -> str:
         data = labelled(source, DataConfig())
         fitted = fit(data, FitConfig(trees=20, stop_after=0, threads=1))
         config = BundleConfig(reference_size=50)
-        parts = bundling.parts(fitted, data, source, config)
-        return bundling.write_bundle(parts, fitted, data, source, config, target)
+        return bundling.make_bundle(fitted, data, source, config, target)
 
 
 if __name__ == "__main__":

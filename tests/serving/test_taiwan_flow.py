@@ -43,7 +43,7 @@ def real(accounts: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fi
     data, config = labelled(accounts, DataConfig()), BundleConfig()
     fitted = fit(data, FitConfig())
     folder = tmp_path_factory.mktemp("taiwan_bundle") / "bundle"
-    bundling.write_bundle(bundling.parts(fitted, data, accounts, config), fitted, data, accounts, config, folder)
+    bundling.make_bundle(fitted, data, accounts, config, folder)
     return fitted, folder
 
 

@@ -4,16 +4,13 @@ import dataclasses
 
 import lightgbm as lgb
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue import MODEL_FEATURES
-from training import bundling
-from training.bundling import BundleConfig
-from training.data import Labelled, Source
-from training.fit import FitConfig, FitError, Fitted, calibrate, fit, log_odds, train_booster
+from training.data import Labelled
+from training.fit import FitConfig, FitError, Fitted, calibrate, fit, train_booster
 from training.measure import auc
 
 
@@ -89,26 +86,3 @@ def test_folds_are_used_where_data_bring_their_labels(data: Labelled) -> None:
 def test_one_label_alone_is_refused(data: Labelled) -> None:
     with pytest.raises(FitError, match="train: expected accounts of both labels"):
         fit(dataclasses.replace(data, label=np.zeros_like(data.label)), FitConfig(trees=2))
-
-
-def test_the_reference_is_kept_accounts_nearest_below_the_cut_off(data: Labelled, fitted: Fitted, source: Source) -> None:
-    from serving.decision.policy import logit
-    from serving.decision.policy_file import read_policy
-
-    config = BundleConfig(reference_size=150)
-    parts = bundling.parts(fitted, data, source, config)
-    cut_off = logit(read_policy(parts.policy_text).cut_off)
-    for product, note in parts.reference_notes.items():
-        population = parts.reference.filter(pl.col("product") == product).select(fitted.features)
-        scores = log_odds(fitted, population.fill_null(np.nan).to_numpy())
-        assert note.accounts == len(scores) == 150
-        assert scores.max() <= cut_off
-        assert (note.lowest_log_odds, note.highest_log_odds) == pytest.approx((scores.min(), scores.max()))
-    smaller = bundling.parts(fitted, data, source, BundleConfig(reference_size=50))
-    for product, note in smaller.reference_notes.items():
-        assert note.lowest_log_odds >= parts.reference_notes[product].lowest_log_odds
-
-
-def test_too_few_for_a_reference_is_refused(data: Labelled, fitted: Fitted, source: Source) -> None:
-    with pytest.raises(FitError, match=r"reference population of cash_loan: expected 100000 kept accounts, got \d+"):
-        bundling.parts(fitted, data, source, BundleConfig(reference_size=100_000))

@@ -44,5 +44,5 @@ def test_contributions_add_up_for_a_hundred_thousand_accounts(bundle: Bundle, tm
     statements = pl.read_parquet(tmp_path / "sim" / "statements" / "*.parquet")
     features = build(check(window(statements, statements["month"].max())))  # type: ignore[arg-type]  # a date column
     assert len(features.values) >= 100_000
-    found = score(features.matrix(bundle.features), bundle.model, bundle.calibration)
+    found = score(features.matrix(bundle.features), features.accounts["product"].to_list(), bundle.scorer)
     assert np.abs(found.base_log_odds + found.contributions.sum(axis=1) - found.log_odds).max() <= 1e-9

@@ -30,8 +30,10 @@ from training.track import Store, TrackingError, promote
 
 pytestmark = STORE_WARNINGS
 NAME = "limit-reduction"
-FIGURES = {"roc", "precision_recall", "calibration", "scores", "lift", "gain", "shap_beeswarm", "shap_bar"}
-TABLES = {"discrimination", "calibration", "brier", "lift", "gain", "folds"}
+FIGURES = {"roc", "precision_recall", "calibration", "scores", "lift", "gain"} | {
+    f"shap_{name}" for name in ("beeswarm", "bar", "dependence", "waterfall")
+}
+TABLES = {"discrimination", "calibration", "brier", "lift", "gain", "folds", "reason_agreement"}
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,9 @@ def test_a_run_holds_the_tables(artefacts: Path, run: Run, kept: Kept) -> None:
     assert set(tables["gain"]["feature"]) == set(MODEL_FEATURES)
     assert tables["folds"].columns == ["fold", "auc"]
     assert tables["folds"].is_empty()  # simulated data have a hold-out
+    agreement = tables["reason_agreement"]
+    assert set(agreement["against"]) == {"second_sample", "random_samples", "path_dependent"}
+    assert 0.5 < run.data.metrics["reasons_second_sample_same_set"] <= 1
 
 
 def test_a_run_holds_figures_that_show_something(artefacts: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import lightgbm as lgb
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,19 +16,21 @@ from hypothesis import strategies as st
 from serving.decision import Bundle, BundleError, load
 from serving.decision import bundle as bundle_module
 from serving.decision.bundle import FILES, SEAL, Parts, ReferenceNote, assemble, read, write
+from serving.decision.shapley import Explainer, against
+from serving.decision.tables import Layout
 
 NAMES = (SEAL, "manifest.json", *FILES)
 
 
 def parts_of(bundle: Bundle) -> Parts:
-    notes = {product: ReferenceNote(300, 0.0, 0.0, "drawn") for product in bundle.medians}
+    notes = {product: ReferenceNote(300, 600, 1.0, False, 0.9, 0.001, 0.0, 0.0, "drawn") for product in bundle.medians}
     return Parts(
         provenance=bundle.provenance,
         features=bundle.features,
         never_missing=bundle.never_missing,
-        calibration=bundle.calibration,
+        calibration=bundle.scorer.calibration,
         reference_notes=notes,
-        model_text=bundle.model.model_to_string(),
+        model_text=bundle.scorer.model.model_to_string(),
         reference=bundle.reference,
         policy_text=Path(bundle_module.__file__).with_name("policy.toml").read_text("utf-8"),
         reasons_text=Path(bundle_module.__file__).with_name("reasons.toml").read_text("utf-8"),
@@ -147,6 +151,30 @@ def test_parts_that_do_not_fit_are_refused(bundle: Bundle) -> None:
     for message, broken in cases.items():
         with pytest.raises(BundleError, match=message):
             assemble(broken)
+
+
+@pytest.mark.parametrize("options", [{"linear_tree": True}, {"max_depth": 12, "num_leaves": 200}])
+def test_a_model_that_cannot_be_explained_is_no_bundle(bundle: Bundle, options: dict[str, object]) -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(600, len(bundle.features)))
+    parameters = {"verbose": -1, "min_data_in_leaf": 1} | options
+    label = np.exp(3 * rows[:, 0])
+    data = lgb.Dataset(rows, label, feature_name=list(bundle.features), params=parameters)
+    text = lgb.train(parameters, data, 2).model_to_string()
+    with pytest.raises(BundleError, match=r"model.txt: tree \d: expected"):
+        assemble(dataclasses.replace(parts_of(bundle), model_text=text))
+
+
+def test_tables_that_do_not_add_up_on_the_reference_are_no_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lying(layout: Layout, reference: np.ndarray) -> Explainer:
+        found = against(layout, reference)
+        return dataclasses.replace(found, base=found.base + 1e-6)
+
+    parts = parts_of(bundle)
+    assemble(parts)
+    monkeypatch.setattr(bundle_module, "against", lying)
+    with pytest.raises(BundleError, match=r"model.txt: contributions miss the log-odds by"):
+        assemble(parts)
 
 
 def test_the_reference_names_no_account(bundle: Bundle) -> None:

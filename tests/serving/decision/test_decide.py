@@ -15,7 +15,10 @@ from features.catalogue import MODEL_FEATURES
 from features.schema import StatementError, check
 from serving.decision import Bundle, ProductError, decide, decide_many, stages
 from serving.decision.policy import logit
-from serving.decision.score import AdditivityError, Calibration, score
+from serving.decision.score import AdditivityError, Calibration, Scorer, score
+from serving.decision.shapley import path_dependent
+from serving.decision.tables import lay_out
+from serving.decision.trees import read_trees
 from tests import checks
 
 WHEN = checks.WHEN
@@ -51,8 +54,10 @@ def test_the_monotone_check_notices_a_model_without_constraints(data: object, wi
     assert isinstance(data, Labelled)
     matrix = data.features.matrix(MODEL_FEATURES)
     free = train_booster(matrix, data.label, FitConfig(trees=40, monotone=False))
+    explainers = dict.fromkeys(bundle.medians, path_dependent(lay_out(read_trees(free))))
+    scorer = Scorer(free, bundle.scorer.calibration, explainers)
     with pytest.raises(AssertionError):
-        checks.check_monotone(build(check(windows)).matrix(MODEL_FEATURES), dataclasses.replace(bundle, model=free))
+        checks.check_monotone(build(check(windows)).matrix(MODEL_FEATURES), dataclasses.replace(bundle, scorer=scorer))
 
 
 def test_every_action_occurs_and_is_whole(windows: pl.DataFrame, bundle: Bundle) -> None:
@@ -120,19 +125,26 @@ def test_what_training_never_saw_unknown_is_a_persons(accounts: list[pl.DataFram
     assert decision.new_limit == decision.credit_limit
 
 
+PRODUCTS = ["cash_loan", "pay_later"]
+
+
 def test_score_refuses_another_width_and_what_does_not_add_up(bundle: Bundle) -> None:
     matrix = np.zeros((2, len(bundle.features)))
-    with pytest.raises(ValueError, match="expected \\(accounts,"):
-        score(matrix[:, 1:], bundle.model, bundle.calibration)
+    with pytest.raises(ValueError, match="expected \\(2, "):
+        score(matrix[:, 1:], PRODUCTS, bundle.scorer)
+    with pytest.raises(ValueError, match="expected \\(1, "):
+        score(matrix, PRODUCTS[:1], bundle.scorer)
+    with pytest.raises(ValueError, match="got 'mortgage' in row 1"):
+        score(matrix, [*PRODUCTS[:1], "mortgage"], bundle.scorer)
 
     class Lying(lgb.Booster):
         def predict(self, *arguments: object, **options: object) -> np.ndarray:
-            found = bundle.model.predict(*arguments, **options)  # type: ignore[arg-type]
+            found = bundle.scorer.model.predict(*arguments, **options)  # type: ignore[arg-type]
             return np.asarray(found) + (1e-6 if "raw_score" in options else 0.0)
 
-    lying = Lying(model_str=bundle.model.model_to_string())
+    lying = Lying(model_str=bundle.scorer.model.model_to_string())
     with pytest.raises(AdditivityError, match="miss the log-odds by 1e-06"):
-        score(matrix, lying, Calibration(1.0, 0.0))
+        score(matrix, PRODUCTS, Scorer(lying, Calibration(1.0, 0.0), bundle.scorer.explainers))
 
 
 @pytest.mark.parametrize("slope", [0.0, -1.0, math.inf, math.nan])

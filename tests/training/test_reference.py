@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.decision.bundle import Bundle
+from serving.decision.policy import logit
+from training import bundling, examine
+from training.bundling import BundleConfig
+from training.data import Labelled, Source
+from training.fit import FitError, Fitted, log_odds
+from training.reference import Population, balanced
+
+SIZE = 100
+
+
+@pytest.fixture(scope="module")
+def chosen(fitted: Fitted, data: Labelled) -> dict[str, Population]:
+    return bundling.references(fitted, data, BundleConfig(reference_size=SIZE))
+
+
+def scores_of(fitted: Fitted, data: Labelled) -> np.ndarray:
+    return log_odds(fitted, data.features.matrix(fitted.features))
+
+
+def test_it_is_kept_accounts_just_inside_the_cut_off(
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
+) -> None:
+    scores, cut_off = scores_of(fitted, data), logit(bundle.policy.cut_off)
+    for product, population in chosen.items():
+        table = data.features.accounts[population.pool]
+        assert set(table["product"]) == {product}
+        assert table["account_id"].n_unique() == table.height, "one as_of each"
+        assert not (data.split[population.pool] == "test").any()
+        inside = scores[population.pool]
+        assert inside.max() <= cut_off
+        assert (np.diff(inside) <= 0).all(), "nearest first"
+        assert set(population.rows) <= set(population.pool)
+        note = population.note
+        assert (note.accounts, note.pool) == (len(population.rows), len(population.pool)) == (SIZE, note.pool)
+        drawn = scores[population.rows]
+        assert (note.lowest_log_odds, note.highest_log_odds) == pytest.approx((drawn.min(), drawn.max()))
+        assert note.reach == pytest.approx(cut_off - inside.min())
+        assert note.imbalance < 0.02
+
+
+def test_no_nearer_kept_account_is_left_out(
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
+) -> None:
+    """An account outside the pool is a test account, of another product, farther away, not kept, or in it at another month."""
+    from training.reference import _keeps
+
+    scores = scores_of(fitted, data)
+    for product, population in chosen.items():
+        farthest = scores[population.pool].min()
+        table = data.features.accounts.with_row_index("row").with_columns(
+            score=pl.Series(scores), split=pl.Series(data.split.astype(str))
+        )
+        seen = set(data.features.accounts["account_id"][population.pool])
+        left = table.filter(
+            (pl.col("product") == product)
+            & (pl.col("split") != "test")
+            & pl.col("score").is_between(farthest, logit(bundle.policy.cut_off), closed="right")
+            & ~pl.col("account_id").is_in(seen)
+        )
+        assert left.height > 0, "nothing to tell"
+        assert not any(_keeps(bundle.policy, data, row, score) for row, score in left.select("row", "score").iter_rows())
+
+
+def test_a_pool_too_small_is_widened_and_says_so(fitted: Fitted, data: Labelled) -> None:
+    narrow = bundling.references(fitted, data, BundleConfig(reference_size=SIZE, reference_band=0.05))
+    wide = bundling.references(fitted, data, BundleConfig(reference_size=SIZE, reference_band=8.0))
+    for product, population in narrow.items():
+        assert population.note.widened
+        assert population.note.reach > 0.05
+        assert len(population.pool) == 2 * SIZE
+        assert not wide[product].note.widened
+        assert 2 * SIZE < len(wide[product].pool) <= 10 * SIZE
+        assert set(population.pool) <= set(wide[product].pool)
+
+
+def test_the_second_sample_shares_no_account(chosen: dict[str, Population]) -> None:
+    for population in chosen.values():
+        assert len(population.second) == min(SIZE, len(population.pool) - SIZE) > 0
+        assert not set(population.second) & set(population.rows)
+        assert set(population.second) <= set(population.pool)
+
+
+def test_too_few_kept_accounts_are_refused(fitted: Fitted, data: Labelled) -> None:
+    with pytest.raises(FitError, match=r"reference population of cash_loan: expected 100000 kept accounts, got \d+"):
+        bundling.references(fitted, data, BundleConfig(reference_size=100_000))
+
+
+def test_the_manifest_tells_how_it_was_chosen(fitted: Fitted, data: Labelled, source: Source) -> None:
+    config = BundleConfig(reference_size=SIZE)
+    found = bundling.references(fitted, data, config)
+    parts = bundling.parts(fitted, data, source, config, found)
+    assert parts.reference_notes == {product: population.note for product, population in found.items()}
+    for product, population in found.items():
+        rows = parts.reference.filter(pl.col("product") == product).select(fitted.features).fill_null(np.nan).to_numpy()
+        assert np.array_equal(rows, data.features.matrix(fitted.features)[population.rows], equal_nan=True)
+
+
+@given(st.integers(0, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_a_balanced_sample_is_one_of_each_stratum(rows: int, size: int, seed: int) -> None:
+    weights = np.random.default_rng(seed).normal(size=(rows + size, 3))
+    sample = balanced(weights, size)
+    assert len(sample) == size
+    for stratum, row in zip(np.array_split(np.arange(len(weights)), size), sample, strict=True):
+        assert row in stratum
+
+
+def test_a_balanced_sample_is_nearer_to_all_than_random_ones() -> None:
+    random = np.random.default_rng(0)
+    weights = np.sort(random.standard_t(3, size=(4000, 6)), axis=0)  # heavy tails, and a trend along the rows
+    centre = weights.mean(axis=0)
+    distance = np.abs(weights[balanced(weights, 1000)].mean(axis=0) - centre).max()
+    of_random = [np.abs(random.permutation(weights)[:1000].mean(axis=0) - centre).max() for _ in range(20)]
+    assert distance < min(of_random) / 3
+
+
+def test_agreement_is_told_for_each_product(
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
+) -> None:
+    table = examine.reason_agreement(data, fitted.held_out, bundle, chosen)
+    assert dict(table.schema) == examine.SCHEMA
+    assert table["against"].to_list() == ["second_sample", "random_samples", "path_dependent"] * 2
+    metrics = examine.agreement_metrics(table)
+    assert metrics["reasons_second_sample_same_first"] > 0.9
+    assert metrics["reasons_second_sample_same_set"] > metrics["reasons_path_dependent_same_set"]
+    # The same sample again agrees in everything: what is told apart is the sample.
+    own = {product: dataclasses.replace(population, second=population.rows) for product, population in chosen.items()}
+    layouts = {product: bundle.scorer.explainers[product].layout for product in chosen}
+    matrix = data.features.matrix(bundle.features)
+    from serving.decision.shapley import against
+
+    explainers = {product: against(layouts[product], matrix[population.rows]) for product, population in chosen.items()}
+    served = dataclasses.replace(bundle, scorer=dataclasses.replace(bundle.scorer, explainers=explainers))
+    same = examine.reason_agreement(data, fitted.held_out, served, own).filter(pl.col("against") == "second_sample")
+    assert same["same_set"].to_list() == same["same_first"].to_list() == [1.0, 1.0]
+
+
+def test_agreement_without_cut_accounts_is_unknown(
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
+) -> None:
+    safe = fitted.held_out[fitted.probability < 0.01]
+    table = examine.reason_agreement(data, safe, bundle, chosen)
+    assert table["cut"].to_list() == [0] * 6
+    assert table["same_set"].null_count() == 6
+    assert examine.agreement_metrics(table) == {}
