@@ -1,7 +1,8 @@
 """The compiled loops of :mod:`serving.decision.shapley`, over plain arrays; nothing else imports numba.
 
-Why numba: the same tables cost a multiple in NumPy, for many rows and for one (docs/explanations.md), and no compiler is
-needed at install time.  Its price: a third of a second to import, and two to compile on a machine's first start.
+Why numba: the same tables in NumPy take four times as long on one core, for one row and for many
+(`make bench`); and no compiler is needed at install time.  Its price: a third of a second to import, and less than two to
+compile on a machine's first start.
 
 Hazard: numba's cache knows this file by its time and size and nothing that it imports.  What these functions use stands here.
 
@@ -22,7 +23,7 @@ import numba
 import numpy as np
 
 WIDTH = 8  # splits and slots of a table, at most
-BLOCK = 256  # rows that pass a table while it is in the cache
+BLOCK = 1024  # rows that pass a table while it is in the cache; with fewer, deep models wait for memory
 TINY = 1.0000000180025095e-35  # LightGBM's zero: its float 1e-35
 _ZERO, _NAN = 1, 2  # which values are missing, as a split says it
 
@@ -86,32 +87,32 @@ def explain_rows(
 def find_patterns(
     matrix: Any, columns: Any, cuts: Any, cut_starts: Any, widths: Any, split_column: Any, split_bin: Any, patterns: Any
 ) -> None:
-    """The patterns of at most BLOCK rows in every table, into ``patterns`` uint8 (tables, BLOCK).
+    """The patterns of a block of rows in every table, into ``patterns`` uint8 (tables, rows).
 
     A value becomes the number of its column's cuts that lie below it; ``value <= cuts[k]`` is then ``number <= k``, and 32 such
     small integers are compared by one instruction.
     """
     rows = matrix.shape[0]
-    values = np.zeros(BLOCK)
-    bins = np.empty((len(columns), BLOCK), np.uint16)
+    values = np.empty(rows)
+    bins = np.empty((len(columns), rows), np.uint16)
     for column in range(len(columns)):
         feature, missing, left = columns[column, 0], columns[column, 1], columns[column, 2]
         for row in range(rows):
             values[row] = settled(matrix[row, feature], missing, left)
         below = bins[column]
-        for row in range(BLOCK):
+        for row in range(rows):
             below[row] = 0
         for cut in range(cut_starts[column], cut_starts[column + 1]):
             threshold = cuts[cut]
-            for row in range(BLOCK):
+            for row in range(rows):
                 below[row] += np.uint16(not values[row] <= threshold)  # also where it is NaN
     for piece in range(len(widths)):
         pattern = patterns[piece]
-        for row in range(BLOCK):
+        for row in range(rows):
             pattern[row] = 0
         for j in range(widths[piece, 0]):
             below, last, bit = bins[split_column[piece, j]], split_bin[piece, j], np.uint8(1 << j)
-            for row in range(BLOCK):
+            for row in range(rows):
                 pattern[row] |= bit if below[row] <= last else np.uint8(0)
 
 
@@ -122,13 +123,13 @@ def add_lines(patterns: Any, starts: Any, widths: Any, slots: Any, table: Any, o
     Adds in the order of :func:`explain_rows`, so that a row gets the same bits from both.
     """
     rows, features = out.shape
-    sums = np.zeros((features, BLOCK))
+    sums = np.zeros((features, rows))
     for piece in range(len(widths)):
         pattern = patterns[piece]
         lines = table[starts[piece] : starts[piece + 1]]
         for j in range(widths[piece, 1]):
             feature = sums[slots[piece, j]]
-            for row in range(BLOCK):
+            for row in range(rows):
                 feature[row] += lines[pattern[row], j]
     for row in range(rows):
         for place in range(features):

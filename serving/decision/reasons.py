@@ -113,10 +113,10 @@ def _pushing(group: str, evidence: Evidence) -> list[str]:
 
 
 def _leading(names: list[str], evidence: Evidence) -> list[str]:
-    """The feature that gives the sentence first: of those that push, the most pushing whose value is also worse than the
-    reference's median, for a sentence must not compare a customer with others who look worse."""
+    """Those first whose value is worse than the reference's median, for a sentence must not compare a customer with others who
+    look worse; the first gives the sentence.  (A value may push and yet be better than the median of a skewed reference.)"""
     worse = [name for name in names if _worse_than_reference(name, evidence)]
-    return [*worse[:1], *(name for name in names if name not in worse[:1])]
+    return [*worse, *(name for name in names if name not in worse)]
 
 
 def _worse_than_reference(name: str, evidence: Evidence) -> bool:

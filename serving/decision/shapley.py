@@ -28,7 +28,7 @@ from serving.decision.tables import Layout, against_cover, against_reference, bl
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-_ROWS_WORTH_A_BLOCK = 32  # below, one row after the other is faster
+_ROWS_WORTH_A_BLOCK = 8  # below, one row after the other is faster
 _ROWS_A_THREAD = 4096
 
 

@@ -128,15 +128,15 @@ def blocks(matrix: Matrix) -> Iterator[Matrix]:
 
 
 def patterns_of(layout: Layout, block: Matrix) -> NDArray[np.uint8]:
-    """The patterns of a block of rows, uint8 (pieces, BLOCK); what stands after its rows means nothing."""
-    at, patterns = layout, np.empty((len(layout.pieces), kernels.BLOCK), np.uint8)
+    """The patterns of a block of rows in every table, uint8 (pieces, rows)."""
+    at, patterns = layout, np.empty((len(layout.pieces), len(block)), np.uint8)
     kernels.find_patterns(block, at.columns, at.cuts, at.cut_starts, at.widths, at.split_column, at.split_bin, patterns)
     return patterns
 
 
 def against_reference(layout: Layout, reference: Matrix) -> tuple[Matrix, float]:
     """The tables against the rows of ``reference``, float64 (lines, 8), and the mean raw log-odds of these rows."""
-    patterns = np.hstack([patterns_of(layout, block)[:, : len(block)] for block in blocks(reference)])
+    patterns = np.hstack([patterns_of(layout, block) for block in blocks(reference)])
     counts = [np.bincount(met, minlength=2**splits) for met, splits in zip(patterns, layout.widths[:, 0], strict=True)]
 
     def frequencies(place: int, leaf: Leaf) -> Vector:

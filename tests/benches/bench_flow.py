@@ -19,47 +19,14 @@ from features.build import build
 from features.catalogue import MODEL_FEATURES
 from features.schema import check
 from serving.client import started
-from serving.decision import Bundle, decide, load
-from training import bundling, requests
-from training.bundling import BundleConfig
-from training.data import DataConfig, Labelled, Source, labelled
-from training.data import load as load_data
-from training.fit import FitConfig, fit, parameters_of, train_booster
-from training.simulate import SimulationConfig, simulate, write
+from serving.decision import Bundle, decide
+from training import requests
+from training.data import Labelled
+from training.fit import FitConfig, parameters_of, train_booster
+from training.simulate import SimulationConfig, simulate
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 REQUESTS = 400
-
-
-@pytest.fixture(scope="session")
-def full_source(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """The default simulation, 20,000 accounts."""
-    folder = tmp_path_factory.mktemp("bench") / "simulated"
-    write(SimulationConfig(), folder)
-    return load_data(folder)
-
-
-@pytest.fixture(scope="session")
-def full_data(full_source: Source) -> Labelled:
-    return labelled(full_source, DataConfig())
-
-
-@pytest.fixture(scope="session")
-def champion(full_source: Source, full_data: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of the default model on the default data."""
-    folder = tmp_path_factory.mktemp("champion") / "bundle"
-    config = BundleConfig()
-    fitted = fit(full_data, FitConfig())
-    bundling.make_bundle(fitted, full_data, full_source, config, folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def window(full_source: Source) -> pl.DataFrame:
-    """An account with 24 statements."""
-    recent = full_source.statements.filter(pl.col("month") > pl.col("month").max().dt.offset_by("-24mo"))
-    full = recent.filter(pl.len().over("account_id") == 24)
-    return check(full.filter(pl.col("account_id") == full["account_id"][0]))
 
 
 def test_simulate(benchmark: Any) -> None:
@@ -96,21 +63,19 @@ def test_fit(benchmark: Any, full_data: Labelled, how: str) -> None:
     benchmark.extra_info |= {"rows": len(rows), "unit": "rows"}
 
 
-def test_decide_in_process(benchmark: Any, champion: Path, window: pl.DataFrame) -> None:
-    bundle: Bundle = load(champion)
-    last = window["month"].max()
-    assert isinstance(last, datetime.date)
-    decided_at = datetime.datetime(last.year, last.month, 28, tzinfo=datetime.UTC)
-    benchmark(decide, window, bundle, decided_at)
+def test_decide_in_process(benchmark: Any, champion: Bundle, window: pl.DataFrame, decided_at: datetime.datetime) -> None:
+    benchmark(decide, window, champion, decided_at)
     benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
 
 
 @pytest.fixture(params=["empty_bentoml_endpoint", "clearline"])
-def address(request: pytest.FixtureRequest, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def address(
+    request: pytest.FixtureRequest, champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     # In its own process: BentoML remembers the home that it saw first.
-    subprocess.run([sys.executable, "-m", "serving", "pack", "--bundle", str(champion), "--no-bento"], check=True)
+    subprocess.run([sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder), "--no-bento"], check=True)
     service = "tests.benches.empty_service:Empty" if request.param.startswith("empty") else "serving.service:LimitReduction"
     with started(tmp_path / "log", service) as url:
         yield url

@@ -15,48 +15,128 @@ HEAD = """# Benchmarks
 a run hold.
 
 {machine}
-
-| what | median | rate |
-|---|---|---|
 """
-RATIOS = (
-    ("fit: ours to bare `lgb.train` on the same matrix", "test_fit[clearline]", "test_fit[bare_lightgbm]", "at most 1.15"),
-    (
-        "HTTP: a decision to an empty BentoML endpoint with its default settings and the same payload",
-        "test_http[clearline]",
-        "test_http[empty_bentoml_endpoint]",
-        "",
-    ),
-)
+LIBRARIES = ("bentoml", "lightgbm", "numba", "numpy", "polars", "shap", "woodelf-explainer")
+Bench = dict[str, Any]
 
 
 def page(results: dict[str, Any]) -> str:
     """The page's text for pytest-benchmark's results."""
-    found = {bench["name"]: bench for bench in results["benchmarks"]}
-    text = HEAD.format(machine=_machine(results))
-    for name, bench in found.items():
-        median, info = bench["stats"]["median"], bench["extra_info"]
-        rate = f"{info['rows'] / median:,.0f} {info['unit']}/s"
-        text += f"| {name.removeprefix('test_').replace('_', ' ')} | {_time(median)} | {rate} |\n"
-    text += "\n| ratio of medians in this run | | wanted |\n|---|---|---|\n"
-    for what, ours, other, wanted in RATIOS:
-        text += f"| {what} | {found[ours]['stats']['median'] / found[other]['stats']['median']:.2f} | {wanted} |\n"
-    text += "\n| one request over HTTP, one client | p50 | p99 |\n|---|---|---|\n"
-    for name in ("test_http[empty_bentoml_endpoint]", "test_http[clearline]"):
-        times = sorted(found[name]["stats"]["data"])
-        p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
-        text += f"| {name.removeprefix('test_http[').removesuffix(']').replace('_', ' ')} | {_time(p50)} | {_time(p99)} |\n"
-    return text
+    found = {bench["name"].removeprefix("test_"): bench for bench in results["benchmarks"]}
+    parts = [HEAD.format(machine=_machine(results)), _stages(found), _explanations(found), _growth(found)]
+    return "\n".join(parts)
+
+
+def _stages(found: dict[str, Bench]) -> str:
+    names = [name for name in found if not name.startswith(("explain", "growth", "load", "size", "the_numpy_form"))]
+    rows = [[name.replace("_", " "), _time(_median(found[name])), _rate(found[name])] for name in names]
+    fit = _median(found["fit[clearline]"]) / _median(found["fit[bare_lightgbm]"])
+    http = _median(found["http[clearline]"]) / _median(found["http[empty_bentoml_endpoint]"])
+    ratios = [
+        ["fit: ours to bare `lgb.train` on the same matrix", f"{fit:.2f}", "at most 1.15"],
+        ["HTTP: a decision to an empty BentoML endpoint with its default settings and the same payload", f"{http:.2f}", ""],
+    ]
+    doors = {"an empty BentoML endpoint": "http[empty_bentoml_endpoint]", "Clearline": "http[clearline]"}
+    served = [[named, *(_time(_quantile(found[name], q)) for q in (0.5, 0.99))] for named, name in doors.items()]
+    return "\n".join(
+        [
+            _table(["what", "median", "rate"], rows),
+            _table(["ratio of medians in this run", "", "wanted"], ratios),
+            _table(["one request over HTTP, one client", "p50", "p99"], served),
+        ]
+    )
+
+
+def _explanations(found: dict[str, Bench]) -> str:
+    many = {how: found[f"explain_100_000_rows[{how}]"] for how in ("clearline", "numpy", "pred_contrib", "woodelf", "predict")}
+    one = {how: found[f"explain_one_row[{how}]"] for how in ("clearline", "numpy", "pred_contrib", "shap", "predict")}
+    named = {
+        "clearline": "Clearline",
+        "numpy": "the same tables in NumPy, one core",
+        "pred_contrib": "LightGBM `predict(pred_contrib=True)`, path-dependent",
+        "woodelf": "woodelf-explainer, same reference",
+        "shap": "`shap.TreeExplainer`, interventional, same reference",
+        "predict": "LightGBM `predict(raw_score=True)`: the score alone",
+    }
+    of_many = [
+        [named[how], _time(_median(bench)), _rate(bench), f"{_median(bench) / _median(many['clearline']):.1f}"]
+        for how, bench in many.items()
+    ]
+    of_one = [
+        [named[how], *(_time(_quantile(bench, q)) for q in (0.5, 0.99))]
+        + [f"{_quantile(bench, q) / _quantile(one['clearline'], q):,.1f}" for q in (0.5, 0.99)]
+        for how, bench in one.items()
+    ]
+    load = [
+        [start.replace("_", " "), *(f"{seconds:.2f} s, {mib:.0f} MiB" for seconds, mib in (info["import"], info["load"]))]
+        for start in ("first_start", "later_start")
+        for info in [found[f"load_200_trees_of_16_leaves_against_5000[{start}]"]["extra_info"]]
+    ]
+    ratio = found["size_of_the_reference"]["extra_info"]["against 10,000 to against 100"]
+    return "\n".join(
+        [
+            "## Explanations\n\nOf the default model on the default data, against one product's reference of 1,000 accounts.\n",
+            _table(["100,000 rows, all cores", "time", "rate", "times ours"], of_many),
+            "Wanted: 40 times `pred_contrib`, 8 times woodelf-explainer.\n",
+            _table(["one row, another each time", "p50", "p99", "p50 to ours", "p99 to ours"], of_one),
+            "Wanted: 10 times `pred_contrib` with one thread at p50 and 6 times at p99, 1,000 times `shap`.\n",
+            _table(["a process that starts, 200 trees of 16 leaves, N = 5,000", "import", "tables and warm-up"], load),
+            "Wanted: tables and warm-up in 2 s and 100 MB; on the first start that includes compiling.\n",
+            f"The same rows against 10,000 reference rows take {ratio:.3f} times the time against 100 (wanted: within 5 %).\n",
+        ]
+    )
+
+
+def _growth(found: dict[str, Bench]) -> str:
+    rows = [
+        [
+            str(info["trees"]),
+            str(info["depth"]),
+            f"{info['leaves']:,}",
+            f"{info['tables']:.1f} MiB",
+            f"{info['ns']:.2f}",
+            _time(_median(bench) / info["rows"]),
+            _time(info["one"]),
+        ]
+        for name, bench in found.items()
+        if name.startswith("growth")
+        for info in [bench["extra_info"]]
+    ]
+    header = ["trees", "depth", "leaves", "tables", "ns a leaf and row", "a row among many", "one row"]
+    text = "How the cost grows, on one core; a bound of 1 ns a leaf and row was set beforehand.\n"
+    return f"{text}\n{_table(header, sorted(rows, key=lambda row: (int(row[0]), int(row[1]))))}"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _median(bench: Bench) -> float:
+    return float(bench["stats"]["median"])
+
+
+def _quantile(bench: Bench, share: float) -> float:
+    times = sorted(bench["stats"]["data"])
+    return float(times[int(len(times) * share)])
+
+
+def _rate(bench: Bench) -> str:
+    info = bench["extra_info"]
+    return f"{info['rows'] / _median(bench):,.0f} {info['unit']}/s"
 
 
 def _machine(results: dict[str, Any]) -> str:
     cpu = results["machine_info"]["cpu"]
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("bentoml", "lightgbm", "numpy", "polars"))
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return f"Measured on {cpu['brand_raw']}, {cpu['count']} cores, Python {platform.python_version()}, {libraries}."
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.2f} {unit}"
+    return f"{seconds * 1e6:.1f} us"
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def test_one_row_and_many_give_the_same_bits(data: Labelled, fitted: Fitted, bun
     explainer = next(iter(bundle.scorer.explainers.values()))
     matrix = rows_like(data, fitted, 10_000)
     together = explain_many(matrix, explainer)
-    for rows in (1, 31, 32, 33, 255, 256, 257, 4096, 4097):
+    for rows in (1, 7, 8, 9, 1023, 1024, 1025, 4096, 4097):
         assert np.array_equal(explain_many(matrix[:rows], explainer), together[:rows]), rows
     for row in (0, 1, 4095, 4096, 9999):
         assert np.array_equal(explain_one(matrix[row], explainer), together[row])

@@ -1,0 +1,59 @@
+"""What the benchmarks share: the default simulation and the default model, as a user gets them."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from features.schema import check
+from serving.decision import Bundle, load
+from training import bundling
+from training.bundling import BundleConfig
+from training.data import DataConfig, Labelled, Source, labelled
+from training.data import load as load_data
+from training.fit import FitConfig, fit
+from training.simulate import SimulationConfig, write
+
+
+@pytest.fixture(scope="session")
+def full_source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """The default simulation, 20,000 accounts."""
+    folder = tmp_path_factory.mktemp("bench") / "simulated"
+    write(SimulationConfig(), folder)
+    return load_data(folder)
+
+
+@pytest.fixture(scope="session")
+def full_data(full_source: Source) -> Labelled:
+    return labelled(full_source, DataConfig())
+
+
+@pytest.fixture(scope="session")
+def champion_folder(full_source: Source, full_data: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the default model on the default data."""
+    folder = tmp_path_factory.mktemp("champion") / "bundle"
+    bundling.make_bundle(fit(full_data, FitConfig()), full_data, full_source, BundleConfig(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def champion(champion_folder: Path) -> Bundle:
+    return load(champion_folder)
+
+
+@pytest.fixture(scope="session")
+def window(full_source: Source) -> pl.DataFrame:
+    """An account with 24 statements."""
+    recent = full_source.statements.filter(pl.col("month") > pl.col("month").max().dt.offset_by("-24mo"))
+    full = recent.filter(pl.len().over("account_id") == 24)
+    return check(full.filter(pl.col("account_id") == full["account_id"][0]))
+
+
+@pytest.fixture(scope="session")
+def decided_at(window: pl.DataFrame) -> datetime.datetime:
+    last = window["month"].max()
+    assert isinstance(last, datetime.date)
+    return datetime.datetime(last.year, last.month, 28, tzinfo=datetime.UTC)

@@ -1,0 +1,36 @@
+"""What explaining costs a process that starts: `python tests/benches/load.py MODEL.txt REFERENCE.npy` prints it as JSON.
+
+``import``: numba and our modules, numpy and LightGBM being there already.  ``load``: tables and warm-up, from the Booster to
+the first explanation.  Each in seconds and in MiB by which the process grew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import lightgbm as lgb
+import numpy as np
+import psutil
+
+
+def mark() -> tuple[float, float]:
+    return time.perf_counter(), psutil.Process().memory_info().rss / 2**20
+
+
+def measured(model: lgb.Booster, reference: np.ndarray) -> dict[str, list[float]]:
+    started = mark()
+    from serving.decision.shapley import against, explain_one
+    from serving.decision.tables import lay_out
+    from serving.decision.trees import read_trees
+
+    imported = mark()
+    explain_one(reference[0], against(lay_out(read_trees(model)), reference))
+    loaded = mark()
+    steps = {"import": (started, imported), "load": (imported, loaded)}
+    return {name: [after[0] - before[0], after[1] - before[1]] for name, (before, after) in steps.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(lgb.Booster(model_file=sys.argv[1]), np.load(sys.argv[2]))))
