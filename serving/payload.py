@@ -124,7 +124,7 @@ class ReasonFeature(_Strict):
     value: Annotated[float | None, Field(description="the account's; null = unknown")]
     reference_value: Annotated[float | None, Field(description="median of the reference population; null = unknown there")]
     unit: Annotated[str, Field(description="months, days, count, share, times, CNY or yes_no")]
-    contribution: Annotated[float, Field(description="to the log-odds")]
+    contribution: Annotated[float, Field(description="to the log-odds, against the reference population")]
 
 
 class Reason(_Strict):
@@ -174,7 +174,9 @@ class Answer(IODescriptor):
     review_because: Annotated[list[str], Field(description="why a person decides; empty unless review")]
     probability: Annotated[float, Field(description="of 60 days past due or worse within 6 months, if nothing is done")]
     log_odds: Annotated[float, Field(description="logit of probability")]
-    base_log_odds: Annotated[float, Field(description="log_odds less all contributions")]
+    base_log_odds: Annotated[
+        float, Field(description="mean log_odds of the reference population: log_odds less all contributions")
+    ]
     cut_off: Annotated[float, Field(description="the probability from which limits are cut")]
     reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
     model: ModelNote
