@@ -97,7 +97,7 @@ def _groups(contributions: Mapping[str, float]) -> str:
 def _score(made: Stages, bundle: Bundle) -> str:
     decision = made.decisions[0]
     rows = [
-        ["base log-odds", f"{decision.base_log_odds:+.4f}"],
+        [f"base log-odds: mean of kept {decision.product}", f"{decision.base_log_odds:+.4f}"],
         ["+ contributions", f"{math.fsum(made.evidence[0].contributions.values()):+.4f}"],
         ["= log-odds", f"{decision.log_odds:+.4f}"],
         ["probability", f"{decision.probability:.2%}"],

@@ -122,7 +122,9 @@ class ReasonFeature(_Strict):
 
     name: str
     value: Annotated[float | None, Field(description="the account's; null = unknown")]
-    reference_value: Annotated[float | None, Field(description="median of the reference population; null = unknown there")]
+    reference_value: Annotated[
+        float | None, Field(description="median of the reference population where known; null = mostly unknown there")
+    ]
     unit: Annotated[str, Field(description="months, days, count, share, times, CNY or yes_no")]
     contribution: Annotated[float, Field(description="to the log-odds, against the reference population")]
 

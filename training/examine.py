@@ -1,4 +1,4 @@
-"""Replays the served decision on the hold-out: would other, equally good choices have given a customer other reasons?"""
+"""Replays the served decision on the hold-out: would another reference have given a customer other reasons?"""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from serving.decision.bundle import Bundle
 from serving.decision.reasons import principal_groups
-from serving.decision.score import probability_of
 from serving.decision.shapley import Explainer, against, explain_many, path_dependent
 from training.data import Labelled
-from training.reference import Population
+from training.reference import Population, outcome_of
 
 SCHEMA = {
     "product": pl.String,
@@ -28,17 +27,17 @@ SCHEMA = {
 def reason_agreement(
     data: Labelled, held_out: NDArray[np.int64], bundle: Bundle, chosen: Mapping[str, Population], seed: int = 0
 ) -> pl.DataFrame:
-    """How many cut accounts of the hold-out would be given the same principal reasons against something else.
+    """How many accounts of the hold-out that the model cuts would be given the same principal reasons against something else.
 
     One row a product and comparison: ``against`` is ``second_sample`` (drawn by the same rule, no account in common),
     ``random_samples`` (two random samples of the pool, compared with each other: what the rule of drawing wins) or
-    ``path_dependent`` (LightGBM's own values); ``accounts`` of the sample, null for the last; ``cut`` accounts above the
-    cut-off; ``same_set`` and ``same_first`` are shares of these, null where there are none, whose reasons are the same
-    reason groups in any order, and whose first is the same.
+    ``path_dependent`` (LightGBM's own values); ``accounts`` of the sample, null for the last; ``cut`` accounts that
+    the served policy cuts on the model's word, or asks a person to; ``same_set`` and ``same_first`` are shares of these, null
+    where there are none, whose reasons are the same reason groups in any order, and whose first is the same.
     """
     matrix = data.features.matrix(bundle.features)
     products = data.features.accounts["product"].cast(pl.String).to_numpy()
-    cut = held_out[_probability(matrix[held_out], bundle) > bundle.policy.cut_off]
+    cut = held_out[_cut_by_model(data, held_out, matrix, bundle)]
     rows: list[dict[str, object]] = []
     for product, population in chosen.items():
         accounts = matrix[cut[products[cut] == product]]
@@ -89,7 +88,13 @@ def _reasons(accounts: NDArray[np.float64], explainer: Explainer, bundle: Bundle
     ]
 
 
-def _probability(matrix: NDArray[np.float64], bundle: Bundle) -> NDArray[np.float64]:
+def _cut_by_model(
+    data: Labelled, held_out: NDArray[np.int64], matrix: NDArray[np.float64], bundle: Bundle
+) -> NDArray[np.bool_]:
     calibration = bundle.scorer.calibration
-    raw = np.asarray(bundle.scorer.model.predict(matrix, raw_score=True))
-    return probability_of(calibration.slope * raw + calibration.intercept)
+    raw = np.asarray(bundle.scorer.model.predict(matrix[held_out], raw_score=True))
+    log_odds = calibration.slope * raw + calibration.intercept
+    outcomes = (
+        outcome_of(bundle.policy, data, row, score) for row, score in zip(held_out.tolist(), log_odds.tolist(), strict=True)
+    )
+    return np.fromiter((outcome.by_model for outcome in outcomes), np.bool_, len(held_out))

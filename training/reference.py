@@ -2,10 +2,11 @@
 
 For each product: accounts that the policy keeps, just inside the cut-off; the official comment 9(b)(2)-5 to 12 CFR 1002.9 names
 those at or slightly above the passing score as one group to compare with.  Each account stands in it once, at the month in
-which it was nearest.
+which it was nearest.  No chance is in any of this.
 
-1. The *pool*: the kept accounts within ``reference_band`` below the cut-off, nearest first, at most 10 N.  Where they are
-   fewer than 2 N, the next nearest join until they are; the manifest says that it was widened, and how far it reaches.
+1. The *pool*: the kept accounts within ``reference_band`` below where a person decides (nearer to the cut-off only those are
+   kept from whom there is nothing to take, and they are not typical), nearest first, at most 10 N.  Where they are fewer
+   than 2 N, the next nearest join until they are; the manifest says that it was widened, and how far it reaches.
 2. The *reference*: N of them.  A random N would not do: between two random samples of 1,000, some 7 % of cut accounts get
    another set of reasons, because the samples differ in how strong each reason group is on average.  So the pool, in order
    of log-odds, is cut into N strata, and from each the account is taken that keeps the sums of the reason groups'
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from features.catalogue import BY_NAME
 from serving.decision.bundle import ReferenceNote
-from serving.decision.policy import Account, apply, logit
+from serving.decision.policy import Account, Outcome, apply, logit
 from serving.decision.policy_file import Policy
 from serving.decision.score import probability_of
 from serving.decision.shapley import against, explain_many
@@ -34,10 +35,10 @@ from training.fit import FitError, Fitted, log_odds
 
 Rows = NDArray[np.int64]
 RULE = (
-    "accounts of the product that the policy keeps, each at its month nearest below the cut-off, test accounts left out: the "
-    "pool is those within the band, nearest first, at most ten times the accounts wanted, widened by the next nearest where "
-    "they are fewer than twice those wanted; from as many strata of log-odds as accounts are wanted one each, so that the "
-    "reason groups' mean contributions are the pool's"
+    "accounts of the product that the policy keeps, each at its month nearest below the cut-off, test accounts left out, and "
+    "those so near the cut-off that a person decides: the pool is those within the band below, nearest first, at most ten "
+    "times the accounts wanted, widened by the next nearest where they are fewer than twice those wanted; from as many strata "
+    "of log-odds as accounts are wanted one each, so that the reason groups' mean contributions are nearly the pool's"
 )
 _POOL_AT_LEAST, _POOL_AT_MOST = 2, 10  # times the accounts wanted
 
@@ -67,7 +68,7 @@ def populations(data: Labelled, fitted: Fitted, policy: Policy, size: int, band:
     layout = lay_out(read_trees(fitted.booster))
     made = {}
     for product in sorted(set(products.tolist())):
-        inside = (products == product) & (data.split != "test") & (scores <= logit(policy.cut_off))
+        inside = (products == product) & (data.split != "test") & (scores <= _highest(policy))
         pool = _pool(data, np.flatnonzero(inside), scores, policy, (size, band))
         if len(pool) < size:
             raise FitError(f"reference population of {product}: expected {size} kept accounts, got {len(pool)}")
@@ -75,7 +76,8 @@ def populations(data: Labelled, fitted: Fitted, policy: Policy, size: int, band:
         first = balanced(weights, size)
         rest = np.setdiff1d(np.arange(len(pool)), first)
         second = rest[balanced(weights[rest], min(size, len(rest)))]
-        note = _note(scores, policy, band, pool, pool[first], float(np.abs(weights[first].mean(axis=0)).max()))
+        imbalance = fitted.calibration.slope * float(np.abs(weights[first].mean(axis=0)).max())
+        note = _note(scores, policy, band, pool, pool[first], imbalance)
         made[product] = Population(np.sort(pool[first]), note, pool, np.sort(pool[second]))
     return made
 
@@ -99,24 +101,30 @@ def _pool(data: Labelled, inside: Rows, scores: NDArray[np.float64], policy: Pol
     """Kept rows in order of nearness to the cut-off, one an account."""
     size, band = wanted
     nearest = inside[np.argsort(-scores[inside], kind="stable")]
-    lowest = logit(policy.cut_off) - band
+    lowest = _highest(policy) - band
     accounts = data.features.accounts["account_id"].to_numpy()
     pool: list[int] = []
     seen: set[str] = set()
     for row in nearest.tolist():
         if len(pool) == _POOL_AT_MOST * size or (scores[row] < lowest and len(pool) >= _POOL_AT_LEAST * size):
             break
-        if accounts[row] not in seen and _keeps(policy, data, row, float(scores[row])):
+        if accounts[row] not in seen and outcome_of(policy, data, row, float(scores[row])).action == "keep":
             seen.add(accounts[row])
             pool.append(row)
     return np.array(pool, dtype=np.int64)
 
 
-def _keeps(policy: Policy, data: Labelled, row: int, score: float) -> bool:
+def _highest(policy: Policy) -> float:
+    """Log-odds below which the policy keeps accounts by itself: in the band above, only those with nothing to take are kept."""
+    return logit(policy.cut_off) - policy.review.band
+
+
+def outcome_of(policy: Policy, data: Labelled, row: int, score: float) -> Outcome:
+    """What the policy says of a row of the labelled frame with these log-odds, soon after its as_of."""
     _, product, as_of = data.features.accounts.row(row)
     probability = float(probability_of(np.array([score]))[0])
     values = dict(zip(data.features.names, data.features.values[row].tolist(), strict=True))
-    return apply(Account(product, as_of, probability, values), policy, soon_after(as_of)).action == "keep"
+    return apply(Account(product, as_of, probability, values), policy, soon_after(as_of))
 
 
 def _group_contributions(pool: NDArray[np.float64], layout: Layout, features: tuple[str, ...]) -> NDArray[np.float64]:
@@ -128,7 +136,7 @@ def _group_contributions(pool: NDArray[np.float64], layout: Layout, features: tu
 
 
 def _note(scores: NDArray[np.float64], policy: Policy, band: float, pool: Rows, rows: Rows, imbalance: float) -> ReferenceNote:
-    reach = logit(policy.cut_off) - float(scores[pool].min())
+    reach = _highest(policy) - float(scores[pool].min())
     return ReferenceNote(
         accounts=len(rows),
         pool=len(pool),

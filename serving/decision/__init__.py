@@ -127,6 +127,7 @@ def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
 def load(folder: Path) -> Bundle:
     """The bundle in ``folder``, its bytes verified and its golden rows answered as they were when it was written.
 
+    Load it in the process that decides: LightGBM's threads do not survive a fork, and a child's prediction of many rows hangs.
     Raises :class:`BundleError`.
     """
     bundle = bundle_module.read(folder)

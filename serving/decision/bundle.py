@@ -61,9 +61,9 @@ class Provenance:
 class ReferenceNote:
     """How a product's reference population was chosen, by ``rule``; distances in calibrated log-odds.
 
-    ``accounts`` of a ``pool`` that was to reach ``band`` below the cut-off and reaches ``reach``; ``widened`` where that is
-    more, for want of accounts.  ``imbalance``: the largest mean contribution of a reason group of these accounts against
-    the pool.
+    ``accounts`` of a ``pool`` that was to reach ``band`` below where a person decides and reaches ``reach``; ``widened`` where
+    that is more, for want of accounts.  ``imbalance``: the largest mean contribution of a reason group of these accounts
+    against the pool.
     """
 
     accounts: int
@@ -98,7 +98,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle in memory, read-only.  ``medians``: product -> feature -> the reference's median (NaN = unknown)."""
+    """A bundle in memory, read-only.  ``medians``: product -> feature -> the reference's median (see :func:`_medians`)."""
 
     digest: str
     provenance: Provenance
@@ -228,6 +228,12 @@ def _check_structure(parts: Parts, model: lgb.Booster) -> None:
     products = set(parts.reference["product"].unique())
     if products != set(parts.reference_notes) or not products:
         raise BundleError(f"reference.parquet: expected the products {sorted(parts.reference_notes)}, got {sorted(products)}")
+    for product, note in parts.reference_notes.items():
+        population = parts.reference.filter(product=product)
+        if population.height != note.accounts:
+            raise BundleError(f"reference.parquet: expected {note.accounts} accounts of {product}, got {population.height}")
+    if parts.reference.select(pl.any_horizontal(pl.exclude("product").is_infinite().any())).item():
+        raise BundleError("reference.parquet: expected finite values, got an infinite one")
     if not parts.provenance.name:
         raise BundleError("manifest: expected the model's name")
 
@@ -257,7 +263,11 @@ def _check_rules(policy: Policy) -> None:
 
 
 def _medians(parts: Parts) -> dict[str, dict[str, float]]:
-    table = parts.reference.group_by("product").agg(pl.col(name).median() for name in parts.features)
+    """Product -> feature -> median of the values that are known, NaN where fewer than half are: no one to compare with."""
+    known = [
+        pl.when(pl.col(name).null_count() * 2 <= pl.len()).then(pl.col(name).median()).alias(name) for name in parts.features
+    ]
+    table = parts.reference.group_by("product").agg(known)
     return {
         str(row["product"]): {name: math.nan if row[name] is None else float(row[name]) for name in parts.features}
         for row in table.iter_rows(named=True)

@@ -1,4 +1,4 @@
-"""The compiled loops of :mod:`serving.decision.shapley`, over plain arrays; nothing else imports numba.
+"""The compiled loops of :mod:`serving.decision.shapley`, over plain arrays.
 
 Why numba: the same tables in NumPy take four times as long on one core, for one row and for many
 (`make bench`); and no compiler is needed at install time.  Its price: a third of a second to import, and less than two to
@@ -16,28 +16,16 @@ A *column* is a feature as some splits see it: feature, missing type and default
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
+
+from serving.decision.compiled import compiled
 
 WIDTH = 8  # splits and slots of a table, at most
 BLOCK = 1024  # rows that pass a table while it is in the cache; with fewer, deep models wait for memory
 TINY = 1.0000000180025095e-35  # LightGBM's zero: its float 1e-35
 _ZERO, _NAN = 1, 2  # which values are missing, as a split says it
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(function: Function) -> Function:
-    """``function`` compiled at its first call, kept on disk where some folder allows it."""
-    made: Function
-    try:
-        made = numba.njit(function, cache=True, nogil=True, error_model="numpy")
-    except RuntimeError:  # no folder to keep it in: compiled anew in each process
-        made = numba.njit(function, nogil=True, error_model="numpy")
-    return made
 
 
 @compiled

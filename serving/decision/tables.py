@@ -173,6 +173,7 @@ def _tables(layout: Layout, frequencies: Callable[[int, Leaf], Vector]) -> tuple
             values = _weights(len(leaf.slots)) @ share * leaf.value
             lines[:, leaf.slots] += values[_codes(len(piece.splits), leaf.conditions)]
             base += leaf.value * float(share[-1])
+    table.flags.writeable = False
     return table, base
 
 

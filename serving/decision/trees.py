@@ -9,6 +9,7 @@ A model that cannot be explained exactly is refused here, and so when a bundle i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -74,17 +75,23 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """The trees whose leaves add up to the model's raw log-odds, over ``features`` columns."""
+    """The trees whose leaves add up to the model's raw log-odds, over ``features`` columns.
+
+    Raises :class:`TreeError` for a path of more than 8 splits, whose table would take too much.
+    """
 
     features: int
     trees: tuple[Tree, ...]
+
+    def __post_init__(self) -> None:
+        _check_depth(self.trees)
 
 
 def read_trees(model: lgb.Booster) -> Forest:
     """The trees of ``model``, as many as it predicts with.
 
     Raises :class:`TreeError` for another version of LightGBM's text, more than one output, categorical splits, linear leaves,
-    and a path of more than 8 splits.
+    leaves without a finite value, and a path of more than 8 splits.
 
     >>> import numpy as np
     >>> rows = lgb.Dataset(np.array([[0.0], [1.0]]), [10.0, 20.0], params={"min_data_in_bin": 1, "verbose": -1})
@@ -101,7 +108,6 @@ def read_trees(model: lgb.Booster) -> Forest:
         raise TreeError(f"expected one tree an iteration, got {stated['num_tree_per_iteration']}: a model of several classes")
     # A random forest's too: LightGBM's raw score is the sum of its trees, only what it makes of that is the mean.
     trees = tuple(_tree(place, _fields(block)) for place, block in enumerate(blocks))
-    _check_depth(trees)
     return Forest(model.num_feature(), trees)
 
 
@@ -118,6 +124,11 @@ def _tree(place: int, fields: Mapping[str, str]) -> Tree:
         raise TreeError(f"tree {place}: expected splits by threshold, got a categorical one; give the model numbers")
     if fields.get("is_linear", "0") != "0":
         raise TreeError(f"tree {place}: expected leaves of one value, got linear ones; fit with linear_tree=false")
+    leaf = tuple(map(float, numbers("leaf_value")))
+    if not all(map(math.isfinite, leaf)):
+        raise TreeError(
+            f"tree {place}: expected finite leaf values, got {[value for value in leaf if not math.isfinite(value)]}"
+        )
     return Tree(
         feature=tuple(map(int, numbers("split_feature"))),
         threshold=tuple(map(float, numbers("threshold"))),
@@ -126,18 +137,28 @@ def _tree(place: int, fields: Mapping[str, str]) -> Tree:
         left=tuple(map(int, numbers("left_child"))),
         right=tuple(map(int, numbers("right_child"))),
         split_cover=tuple(map(int, numbers("internal_count"))),
-        leaf=tuple(map(float, numbers("leaf_value"))),
+        leaf=leaf,
         leaf_cover=tuple(map(int, numbers("leaf_count"))),
     )
 
 
 def _check_depth(trees: tuple[Tree, ...]) -> None:
-    """A leaf below d splits takes 2^d lines of at most d numbers: what the deep ones would take is told."""
-    depths = [(place, len(path)) for place, tree in enumerate(trees) if tree.feature for _, path in tree.paths(0)]
-    place, deepest = max(depths, key=lambda found: found[1], default=(0, 0))
-    if deepest > DEEPEST:
-        needed = sum(2**depth * depth * 8 for _, depth in depths)
+    """A table for the leaves below a path of d splits takes 2^d lines of 64 bytes: what the deep ones would take is told."""
+    deep = [(place, depth) for place, tree in enumerate(trees) for depth in _depths(tree) if depth > DEEPEST]
+    if deep:
+        place, deepest = max(deep, key=lambda found: found[1])
         raise TreeError(
-            f"tree {place}: expected at most {DEEPEST} splits on a path, got {deepest}: the tables of this model would take "
-            f"{needed / 2**20:,.0f} MiB; fit with max_depth={DEEPEST} or less"
+            f"tree {place}: expected at most {DEEPEST} splits on a path, got {deepest}: tables for the paths beyond would take "
+            f"{sum(2.0 ** min(depth, 1000) for _, depth in deep) * 64 / 2**20:,.4g} MiB; fit with max_depth={DEEPEST} or less"
         )
+
+
+def _depths(tree: Tree) -> Iterator[int]:
+    """For each split that ends in a leaf, how many splits are on the path to it, itself counted."""
+    waiting = [(0, 1)] if tree.feature else []
+    while waiting:
+        split, depth = waiting.pop()
+        children = tree.children(split)
+        waiting += [(child, depth + 1) for child in children if child >= 0]
+        if min(children) < 0:
+            yield depth

@@ -8,13 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.catalogue import BY_NAME
 from serving.decision.bundle import Bundle
 from serving.decision.policy import logit
+from serving.decision.shapley import against, explain_many
+from serving.decision.tables import lay_out
+from serving.decision.trees import read_trees
 from training import bundling, examine
 from training.bundling import BundleConfig
 from training.data import Labelled, Source
 from training.fit import FitError, Fitted, log_odds
-from training.reference import Population, balanced
+from training.reference import Population, balanced, outcome_of
 
 SIZE = 100
 
@@ -28,10 +32,21 @@ def scores_of(fitted: Fitted, data: Labelled) -> np.ndarray:
     return log_odds(fitted, data.features.matrix(fitted.features))
 
 
+def imbalance_of(population: Population, fitted: Fitted, data: Labelled) -> float:
+    """The largest mean, over the reference, of a reason group's calibrated contributions against the pool."""
+    matrix = data.features.matrix(fitted.features)
+    explainer = against(lay_out(read_trees(fitted.booster)), matrix[population.pool])
+    found = explain_many(matrix[population.rows], explainer).mean(axis=0) * fitted.calibration.slope
+    sums: dict[str, float] = {}
+    for name, value in zip(fitted.features, found, strict=True):
+        sums[BY_NAME[name].group] = sums.get(BY_NAME[name].group, 0.0) + value
+    return max(abs(value) for value in sums.values())
+
+
 def test_it_is_kept_accounts_just_inside_the_cut_off(
     chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
-    scores, cut_off = scores_of(fitted, data), logit(bundle.policy.cut_off)
+    scores, cut_off = scores_of(fitted, data), logit(bundle.policy.cut_off) - bundle.policy.review.band
     for product, population in chosen.items():
         table = data.features.accounts[population.pool]
         assert set(table["product"]) == {product}
@@ -46,16 +61,14 @@ def test_it_is_kept_accounts_just_inside_the_cut_off(
         drawn = scores[population.rows]
         assert (note.lowest_log_odds, note.highest_log_odds) == pytest.approx((drawn.min(), drawn.max()))
         assert note.reach == pytest.approx(cut_off - inside.min())
+        assert note.imbalance == pytest.approx(imbalance_of(population, fitted, data))
         assert note.imbalance < 0.02
 
 
-def test_no_nearer_kept_account_is_left_out(
-    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
-) -> None:
+def test_no_nearer_kept_account_is_left_out(fitted: Fitted, data: Labelled, bundle: Bundle) -> None:
     """An account outside the pool is a test account, of another product, farther away, not kept, or in it at another month."""
-    from training.reference import _keeps
-
-    scores = scores_of(fitted, data)
+    scores, tried = scores_of(fitted, data), 0
+    chosen = bundling.references(fitted, data, BundleConfig(reference_size=300, reference_band=8.0))  # deep: some are capped
     for product, population in chosen.items():
         farthest = scores[population.pool].min()
         table = data.features.accounts.with_row_index("row").with_columns(
@@ -65,11 +78,13 @@ def test_no_nearer_kept_account_is_left_out(
         left = table.filter(
             (pl.col("product") == product)
             & (pl.col("split") != "test")
-            & pl.col("score").is_between(farthest, logit(bundle.policy.cut_off), closed="right")
+            & pl.col("score").is_between(farthest, logit(bundle.policy.cut_off) - bundle.policy.review.band, closed="right")
             & ~pl.col("account_id").is_in(seen)
         )
-        assert left.height > 0, "nothing to tell"
-        assert not any(_keeps(bundle.policy, data, row, score) for row, score in left.select("row", "score").iter_rows())
+        tried += left.height
+        outcomes = [outcome_of(bundle.policy, data, row, score) for row, score in left.select("row", "score").iter_rows()]
+        assert not any(outcome.action == "keep" for outcome in outcomes)
+    assert tried > 0, "nothing to tell"
 
 
 def test_a_pool_too_small_is_widened_and_says_so(fitted: Fitted, data: Labelled) -> None:
@@ -130,6 +145,7 @@ def test_agreement_is_told_for_each_product(
     table = examine.reason_agreement(data, fitted.held_out, bundle, chosen)
     assert dict(table.schema) == examine.SCHEMA
     assert table["against"].to_list() == ["second_sample", "random_samples", "path_dependent"] * 2
+    assert (table.filter(pl.col("against") == "random_samples")["same_set"] < 1).all(), "two samples, and not one twice"
     metrics = examine.agreement_metrics(table)
     assert metrics["reasons_second_sample_same_first"] > 0.9
     assert metrics["reasons_second_sample_same_set"] > metrics["reasons_path_dependent_same_set"]
@@ -137,12 +153,30 @@ def test_agreement_is_told_for_each_product(
     own = {product: dataclasses.replace(population, second=population.rows) for product, population in chosen.items()}
     layouts = {product: bundle.scorer.explainers[product].layout for product in chosen}
     matrix = data.features.matrix(bundle.features)
-    from serving.decision.shapley import against
-
     explainers = {product: against(layouts[product], matrix[population.rows]) for product, population in chosen.items()}
     served = dataclasses.replace(bundle, scorer=dataclasses.replace(bundle.scorer, explainers=explainers))
     same = examine.reason_agreement(data, fitted.held_out, served, own).filter(pl.col("against") == "second_sample")
     assert same["same_set"].to_list() == same["same_first"].to_list() == [1.0, 1.0]
+
+
+def test_agreement_counts_sets_and_first_reasons_and_weighs_products() -> None:
+    told = [("late", "cash"), ("cash", "late"), ("debt",), ()]
+    others = [("cash", "late"), ("cash", "late"), ("debt", "late"), ()]
+    assert examine._same(told, others) == {"same_set": 0.75, "same_first": 0.75}
+    rows = [("one", "second_sample", 10, 30, 1.0, 0.5), ("two", "second_sample", 10, 10, 0.0, 0.5)]
+    metrics = examine.agreement_metrics(pl.DataFrame(rows, examine.SCHEMA, orient="row"))
+    assert metrics == {"reasons_second_sample_same_set": 0.75, "reasons_second_sample_same_first": 0.5}
+
+
+def test_agreement_is_of_accounts_that_the_policy_cuts(
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
+) -> None:
+    scores = scores_of(fitted, data)
+    outcomes = [outcome_of(bundle.policy, data, row, float(scores[row])) for row in fitted.held_out.tolist()]
+    table = examine.reason_agreement(data, fitted.held_out, bundle, chosen)
+    told = table.filter(pl.col("against") == "path_dependent")["cut"].sum()
+    assert told == sum(outcome.by_model for outcome in outcomes) > 50
+    assert told < (fitted.probability > bundle.policy.cut_off).sum(), "some above the cut-off keep their limit"
 
 
 def test_agreement_without_cut_accounts_is_unknown(

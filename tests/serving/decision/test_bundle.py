@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from serving.decision import Bundle, BundleError, load
 from serving.decision import bundle as bundle_module
 from serving.decision.bundle import FILES, SEAL, Parts, ReferenceNote, assemble, read, write
+from serving.decision.score import Scorer, Scores, score
 from serving.decision.shapley import Explainer, against
 from serving.decision.tables import Layout
 
@@ -144,6 +146,10 @@ def test_parts_that_do_not_fit_are_refused(bundle: Bundle) -> None:
     cases = {
         "expected the features": dataclasses.replace(parts, features=parts.features[::-1]),
         "expected the columns": dataclasses.replace(parts, reference=parts.reference.drop(parts.features[0])),
+        "expected 300 accounts of cash_loan, got 299": dataclasses.replace(parts, reference=parts.reference[1:]),
+        "expected finite values": dataclasses.replace(
+            parts, reference=parts.reference.with_columns(pl.lit(np.inf).alias(parts.features[3]))
+        ),
         "expected the products": dataclasses.replace(parts, reference_notes={}),
         "not in the catalogue": dataclasses.replace(parts, policy_text=parts.policy_text.replace("idle_months", "idle_years")),
         "expected the model's name": dataclasses.replace(parts, provenance=dataclasses.replace(parts.provenance, name="")),
@@ -175,6 +181,34 @@ def test_tables_that_do_not_add_up_on_the_reference_are_no_bundle(bundle: Bundle
     monkeypatch.setattr(bundle_module, "against", lying)
     with pytest.raises(BundleError, match=r"model.txt: contributions miss the log-odds by"):
         assemble(parts)
+
+
+def test_every_reference_row_is_tried(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def counted(matrix: np.ndarray, products: list[str], scorer: Scorer) -> Scores:
+        tried.append(len(matrix))
+        return score(matrix, products, scorer)
+
+    monkeypatch.setattr(bundle_module, "score", counted)
+    assemble(parts_of(bundle))
+    assert sum(tried) == bundle.reference.height
+
+
+def test_medians_are_of_known_values_and_unknown_where_most_are(bundle: Bundle) -> None:
+    one, other = bundle.features[:2]
+    product = next(iter(bundle.medians))
+    place = pl.int_range(pl.len()).over("product")
+    reference = bundle.reference.with_columns(
+        pl.when(place < 150).then(None).otherwise(pl.lit(7.0)).alias(one),
+        pl.when(place < 151).then(None).otherwise(1.0).alias(other),
+    )
+    medians = assemble(dataclasses.replace(parts_of(bundle), reference=reference)).medians[product]
+    assert medians[one] == 7.0
+    assert math.isnan(medians[other])
+    for name in bundle.features[2:]:
+        values = bundle.reference.filter(product=product)[name].drop_nulls().to_numpy()
+        assert medians[name] == np.median(values) if len(values) >= 150 else math.isnan(medians[name])
 
 
 def test_the_reference_names_no_account(bundle: Bundle) -> None:

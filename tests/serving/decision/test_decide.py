@@ -142,6 +142,14 @@ def test_score_refuses_another_width_and_what_does_not_add_up(bundle: Bundle) ->
             found = bundle.scorer.model.predict(*arguments, **options)  # type: ignore[arg-type]
             return np.asarray(found) + (1e-6 if "raw_score" in options else 0.0)
 
+    class Unknowing(lgb.Booster):
+        def predict(self, *arguments: object, **options: object) -> np.ndarray:
+            return np.full(2, np.nan)
+
+    unknowing = Unknowing(model_str=bundle.scorer.model.model_to_string())
+    with pytest.raises(AdditivityError, match="miss the log-odds by nan"):
+        score(matrix, PRODUCTS, dataclasses.replace(bundle.scorer, model=unknowing))
+
     lying = Lying(model_str=bundle.scorer.model.model_to_string())
     with pytest.raises(AdditivityError, match="miss the log-odds by 1e-06"):
         score(matrix, PRODUCTS, Scorer(lying, Calibration(1.0, 0.0), bundle.scorer.explainers))

@@ -102,9 +102,32 @@ def test_what_cannot_be_explained_exactly_is_refused(message: str) -> None:
 
 def test_a_deep_model_is_told_what_it_would_take() -> None:
     model = fitted_with(np.exp(np.arange(300.0) / 20), num_leaves=120, max_depth=DEEPEST + 1)
-    with pytest.raises(TreeError, match=r"the tables of this model would take \d+ MiB; fit with max_depth=8 or less"):
+    with pytest.raises(TreeError, match=r"tables for the paths beyond would take [\d.]+ MiB; fit with max_depth=8 or less"):
         read_trees(model)
     read_trees(fitted_with(np.exp(np.arange(300.0) / 20), num_leaves=120, max_depth=DEEPEST))
+
+
+def test_the_limits_are_what_the_arrays_hold() -> None:
+    assert tables.MOST_BYTES == 2**30
+    assert np.iinfo(lay_out(Forest(1, ())).split_bin.dtype).max == tables.MOST_CUTS
+    assert DEEPEST == kernels.WIDTH == np.iinfo(np.uint8).bits
+
+
+def test_a_chain_of_any_length_is_refused() -> None:
+    length = 3000
+    chain = Tree(
+        (0,) * length, tuple(map(float, range(length))), (0,) * length, (True,) * length, (*range(1, length), -1),
+        tuple(range(-2, -2 - length, -1)), (2,) * length, (0.0,) * (length + 1), (1,) * (length + 1),
+    )  # fmt: skip
+    with pytest.raises(TreeError, match="got 3000: tables for the paths beyond would take"):
+        Forest(1, (chain,))
+
+
+def test_leaves_without_a_finite_value_are_refused() -> None:
+    model = fitted_with(ROWS[:, 0])
+    model.set_leaf_output(1, 0, float("nan"))
+    with pytest.raises(TreeError, match=r"tree 1: expected finite leaf values, got \[nan\]"):
+        read_trees(model)
 
 
 def test_tables_beyond_a_gibibyte_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,4 +171,35 @@ def test_loops_are_compiled_where_no_folder_keeps_them(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True, check=False)
     assert run.stdout.split() == ["3.0", "NullCache"], run.stderr
     # The control: here they are kept.
-    assert type(kernels.settled._cache).__name__ == "FunctionCache"  # type: ignore[attr-defined]
+    assert type(kernels.settled._cache).__name__ == "_LossyCache"  # type: ignore[attr-defined]
+
+
+START = """
+import sys
+from pathlib import Path
+from serving.decision import kernels, load
+load(Path(sys.argv[1]))
+print([len(kernel.signatures) for kernel in (kernels.explain_rows, kernels.find_patterns, kernels.add_lines)])
+"""
+
+
+def test_a_cache_that_cannot_be_used_is_done_without(tmp_path: Path) -> None:
+    """Its files cut short, or emptied, as a power loss leaves them; and the next start finds whole ones."""
+    golden = Path(__file__).parents[2] / "golden" / "bundle"
+
+    def start() -> None:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", START, str(golden)]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=golden.parents[2])
+        # Each loop is compiled before a bundle is served, and for one kind of array.
+        assert run.stdout.split("\n")[0] == "[1, 1, 1]", run.stderr
+
+    start()
+    for suffix, kept in (("nbi", 0), ("nbc", 100)):
+        files = list(tmp_path.rglob(f"*.{suffix}"))
+        assert len(files) == 4
+        whole = {file: file.stat().st_size for file in files}
+        for file in files:
+            file.write_bytes(file.read_bytes()[:kept])
+        start()
+        assert {file: file.stat().st_size for file in files} == whole
