@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE, Feature
-from features.window import lay_out
+from features.window import Window, lay_out
 
 ROWS_A_BLOCK = 200_000  # statements laid out at a time: they fit the processor's cache, and memory stays flat
 
@@ -56,11 +56,16 @@ def build(statements: pl.DataFrame, catalogue: tuple[Feature, ...] = CATALOGUE) 
     return blocks[0] if len(blocks) == 1 else _concatenate(blocks)
 
 
-def _block(statements: pl.DataFrame, catalogue: tuple[Feature, ...]) -> Features:
-    window = lay_out(statements)
+def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> NDArray[np.float64]:
+    """The features of a window's accounts, float64 (accounts, features), NaN = unknown."""
     with np.errstate(invalid="ignore"):  # NaN is unknown here, and compares as such
         # + 0.0: a limit sent as -0.0 is 0, and an answer says so.
-        values = np.column_stack([feature.expression(window) for feature in catalogue]) + 0.0
+        return np.column_stack([feature.expression(window) for feature in catalogue]) + 0.0
+
+
+def _block(statements: pl.DataFrame, catalogue: tuple[Feature, ...]) -> Features:
+    window = lay_out(statements)
+    values = values_of(window, catalogue)
     last = np.cumsum(window.months_observed.astype(np.int64)) - 1
     columns = (("account_id", "account_id"), ("product", "product"), ("as_of", "month"))
     accounts = pl.DataFrame({name: statements[column][last] for name, column in columns})

@@ -184,6 +184,6 @@ ANSWER: dict[str, Any] = {
         "version": "1",
         "bundle": "c1eb719cd6d61905c574c0d4297fc1a1031a93c957e53af3216b56edb933a4f2",
         "reference": "7c5d0b2b0ec1072d7909ab46636694ec2f0f003a6bfd21f225f3d5fdac831ead",
-        "policy": "2026-11.1",
+        "policy": "2026-11.2",
     },
 }

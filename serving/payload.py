@@ -24,14 +24,14 @@ from serving.edge import read_body
 from serving.refusals import Fault, Refused, of_validation, path_of, refusal
 
 MOST_ACCOUNTS = 100
-_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 _OF_REQUEST = ("account_id", "product")  # columns that are stated once for all statements
 _NULL = {"never": "", "any": "; null = unknown", "whole": "; null = unknown, in all statements or in none"}
 _Submitted = TypeVar("_Submitted", bound="Submitted")
 
 
 class _Strict(BaseModel):
-    model_config = _STRICT
+    model_config = STRICT
 
 
 def _field(column: Column) -> Any:
@@ -64,7 +64,7 @@ else:
 class Submitted(IODescriptor):
     """A request as it comes in: parsed, or handed on as the problem that it has."""
 
-    model_config = _STRICT
+    model_config = STRICT
     largest_body: ClassVar[int] = 256 * 1024
 
     @classmethod
@@ -154,7 +154,7 @@ class ModelNote(_Strict):
 class Answer(IODescriptor):
     """The decision on one account, with its reasons."""
 
-    model_config = ConfigDict(**_STRICT, json_schema_extra={"example": example.ANSWER})
+    model_config = ConfigDict(**STRICT, json_schema_extra={"example": example.ANSWER})
 
     decision_id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
     account_id: str
@@ -187,7 +187,7 @@ class Answer(IODescriptor):
 class BatchAnswer(IODescriptor):
     """The decisions in the order of the request's accounts."""
 
-    model_config = ConfigDict(**_STRICT, json_schema_extra={"example": {"decisions": [example.ANSWER]}})
+    model_config = ConfigDict(**STRICT, json_schema_extra={"example": {"decisions": [example.ANSWER]}})
 
     decisions: list[Answer]
 

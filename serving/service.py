@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
 import bentoml
 
 from features.schema import StatementError
-from serving.decision import ProductError, decide_many, load
+from serving.advice_payload import AdviceAnswer, AdviceRequest, advice_answer
+from serving.decision import ProductError, advise, decide_many, load
 from serving.edge import DescribedService, OnlyJson, WithoutValues, refusable
 from serving.payload import Answer, BatchAnswer, BatchRequest, Request, answer, statements
 from serving.refusals import Fault, Refused, of_statements, refusal
@@ -51,18 +53,32 @@ class LimitReduction:
         roots = [f"$.accounts[{place}]" for place in range(len(request.accounts))]
         return BatchAnswer(decisions=self._answers(request.accounts, roots))
 
+    @bentoml.api(route="/v1/advice")  # type: ignore[untyped-decorator]
+    @refusable
+    async def advise(self, request: AdviceRequest, /) -> AdviceAnswer:
+        """The decision on one account and, where the model cut its limit, the way back."""
+        with self._refusing([request], {request.account_id: "$"}):
+            advised = advise(statements([request]), self.bundle, datetime.datetime.now(datetime.UTC), request.settled())
+        return advice_answer(advised, self.bundle)
+
     def _answers(self, requests: Sequence[Request], roots: Sequence[str]) -> list[Answer]:
         """One answer a request, in their order; ``roots`` are the requests' paths."""
         named = dict(zip((request.account_id for request in requests), roots, strict=True))
-        try:
+        with self._refusing(requests, named):
             decisions = decide_many(statements(requests), self.bundle, datetime.datetime.now(datetime.UTC))
+        by_account = {decision.account_id: answer(decision, self.bundle) for decision in decisions}
+        return [by_account[account] for account in named]
+
+    @contextmanager
+    def _refusing(self, requests: Sequence[Request], named: dict[str, str]) -> Iterator[None]:
+        """What the decision refuses, as a problem with the path of each fault; ``named`` gives each account's."""
+        try:
+            yield
         except StatementError as error:
             months = {request.account_id: [s.month for s in request.statements] for request in requests}
             raise of_statements(error, months, named) from None
         except ProductError:
             raise self._unknown_products(requests, named) from None
-        by_account = {decision.account_id: answer(decision, self.bundle) for decision in decisions}
-        return [by_account[account] for account in named]
 
     def _unknown_products(self, requests: Sequence[Request], roots: dict[str, str]) -> Refused:
         known = sorted(self.bundle.medians)

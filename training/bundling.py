@@ -35,6 +35,7 @@ class BundleConfig:
     golden_accounts: int = 8  # accounts whose exact answers travel with the bundle
     policy: str = ""  # path of a policy.toml; the project's own if empty
     reasons: str = ""  # path of a reasons.toml; the project's own if empty
+    advice: str = ""  # path of an advice.toml; the project's own if empty
 
     def __post_init__(self) -> None:
         in_ranges(self, reference_size=(1, 1_000_000), reference_band=(0.01, 20.0), golden_accounts=(1, 1000))
@@ -48,7 +49,7 @@ def references(fitted: Fitted, data: Labelled, config: BundleConfig) -> dict[str
 
 def parts(fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, chosen: Mapping[str, Population]) -> Parts:
     """What a bundle of this model is written from, its provenance still without run and version."""
-    policy_text, reasons_text = texts(config)
+    policy_text, reasons_text, advice_text = texts(config)
     return Parts(
         provenance=Provenance(config.name, "", "", source.label_definition, source.digest, library_versions()),
         features=fitted.features,
@@ -59,6 +60,7 @@ def parts(fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, 
         reference=pl.concat([_values(product, data, population.rows, fitted) for product, population in chosen.items()]),
         policy_text=policy_text,
         reasons_text=reasons_text,
+        advice_text=advice_text,
     )
 
 
@@ -85,12 +87,14 @@ def make_bundle(fitted: Fitted, data: Labelled, source: Source, config: BundleCo
     return write_bundle(made, fitted, data, source, config, folder)
 
 
-def texts(config: BundleConfig) -> tuple[str, str]:
-    """The policy's and the wording's text that the config names."""
+def texts(config: BundleConfig) -> tuple[str, str, str]:
+    """The text of the policy, of the wording and of the advice that the config names."""
     own = files("serving.decision")
-    policy = Path(config.policy).read_text("utf-8") if config.policy else own.joinpath("policy.toml").read_text("utf-8")
-    reasons = Path(config.reasons).read_text("utf-8") if config.reasons else own.joinpath("reasons.toml").read_text("utf-8")
-    return policy, reasons
+    named = {"policy.toml": config.policy, "reasons.toml": config.reasons, "advice.toml": config.advice}
+    policy, reasons, advice = (
+        Path(path).read_text("utf-8") if path else own.joinpath(name).read_text("utf-8") for name, path in named.items()
+    )
+    return policy, reasons, advice
 
 
 def library_versions() -> Mapping[str, str]:

@@ -16,15 +16,20 @@ import polars as pl
 
 from features.build import Features, build
 from features.schema import StatementError, Violation, check
+from serving.decision import advice, golden
 from serving.decision import bundle as bundle_module
-from serving.decision import golden
+from serving.decision.advice import UNDECIDED, Advice, Choices, Cut
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.identity import decision_ids
-from serving.decision.policy import Account, Action, Outcome, apply, hand_over, local_date
+from serving.decision.policy import Account, Action, Outcome, apply, hand_over, local_date, logit
 from serving.decision.reasons import Evidence, Reason, principal, unspeakable
 from serving.decision.score import Scores, score
+from serving.decision.wording import Text
 
-__all__ = ["Bundle", "BundleError", "Decision", "ProductError", "Stages", "decide", "decide_many", "load", "stages"]
+__all__ = [
+    "Advised", "Bundle", "BundleError", "Choices", "Decision", "ProductError", "Stages",
+    "advise", "decide", "decide_many", "load", "stages",
+]  # fmt: skip
 
 
 class ProductError(ValueError):
@@ -59,6 +64,21 @@ class Decision:
     reasons: tuple[Reason, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """A decision with the way back.
+
+    ``advice`` is null where there is nothing to win back by behaviour: the limit is not cut, or a rule alone cut it.
+    ``below_cut_off`` is how far the log-odds lie below the cut-off; negative = above it.  ``notes`` say so in words, or what
+    must be known beside the advice.
+    """
+
+    decision: Decision
+    below_cut_off: float
+    notes: tuple[Text, ...]
+    advice: Advice | None
+
+
 class Stages(NamedTuple):
     """What each stage of the flow made of some accounts, in order of account."""
 
@@ -86,6 +106,27 @@ def decide_many(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.d
     future, :class:`ProductError` for a product that the bundle does not know.
     """
     return stages(statements, bundle, decided_at).decisions
+
+
+def advise(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime, choices: Choices = UNDECIDED) -> Advised:
+    """The decision for the one account in ``statements``, and the way back where the model cut its limit.
+
+    Under ``review`` the advice is for the proposed cut.  Raises what :func:`decide` raises.
+    """
+    made = stages(statements, bundle, decided_at)
+    if len(made.decisions) != 1:
+        raise ValueError(f"advise: expected the statements of one account, got {len(made.decisions)} accounts")
+    decision, outcome = made.decisions[0], made.outcomes[0]
+    below = logit(decision.cut_off) - decision.log_odds
+    after = decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
+    cut_by_model = outcome.by_model and (after < decision.credit_limit or decision.action == "suspend")
+    notes = bundle.advice.notes
+    if not cut_by_model:
+        return Advised(decision, below, (notes["by_rule" if outcome.hits else "not_cut"],), None)
+    cut = Cut(decision.product, decision.as_of, decision.credit_limit, after, decision.action == "suspend")
+    found = advice.advise(made.statements, cut, bundle, local_date(decided_at, bundle.policy), choices)
+    proposed = (notes["proposed"],) if decision.action == "review" else ()
+    return Advised(decision, below, proposed + found.notes, found)
 
 
 def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> Stages:

@@ -6,6 +6,7 @@
     reference.parquet  the reference populations: features of kept accounts just inside the cut-off, one product or more
     policy.toml        from probability to action
     reasons.toml       the wording
+    advice.toml        what a customer can do about a cut, and how it is said
     golden.json        statements with the exact answers they must get (see golden.py)
 
 Reading verifies every digest before anything is parsed: LightGBM's parser ends the process on a damaged text.  No pickle.
@@ -29,6 +30,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue import BY_NAME
+from serving.decision.advice_file import AdviceRules, read_advice
 from serving.decision.policy_file import Policy, read_policy
 from serving.decision.score import AdditivityError, Calibration, Scorer, score
 from serving.decision.shapley import against
@@ -36,9 +38,9 @@ from serving.decision.tables import lay_out
 from serving.decision.trees import TreeError, read_trees
 from serving.decision.wording import Wording, read_wording
 
-FORMAT = 2
+FORMAT = 3
 SEAL = "bundle.sha256"
-FILES = ("model.txt", "reference.parquet", "policy.toml", "reasons.toml", "golden.json")
+FILES = ("model.txt", "reference.parquet", "policy.toml", "reasons.toml", "advice.toml", "golden.json")
 
 
 class BundleError(ValueError):
@@ -94,6 +96,7 @@ class Parts:
     reference: pl.DataFrame
     policy_text: str
     reasons_text: str
+    advice_text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Bundle:
     medians: Mapping[str, Mapping[str, float]]
     policy: Policy
     wording: Wording
+    advice: AdviceRules
     golden_text: str
 
 
@@ -130,6 +134,7 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
         medians=_medians(parts),
         policy=policy,
         wording=wording,
+        advice=read_advice(parts.advice_text),
         golden_text=golden_text,
     )
 
@@ -143,6 +148,7 @@ def write(parts: Parts, golden_text: str, folder: Path) -> str:
         "reference.parquet": _parquet(parts.reference),
         "policy.toml": parts.policy_text.encode(),
         "reasons.toml": parts.reasons_text.encode(),
+        "advice.toml": parts.advice_text.encode(),
         "golden.json": golden_text.encode(),
     }
     manifest = _json(_manifest(parts, contents)).encode()
@@ -185,6 +191,7 @@ def _parts(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> Parts:
         reference=pl.read_parquet(io.BytesIO(contents["reference.parquet"])),
         policy_text=contents["policy.toml"].decode(),
         reasons_text=contents["reasons.toml"].decode(),
+        advice_text=contents["advice.toml"].decode(),
     )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from features.ledger import Terms
+
 Cause = Literal["risk", "behavior", "regulation"]
 Comparison = Literal["at_least", "at_most", "above", "below"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
@@ -128,6 +130,7 @@ class Policy:
     suspend: Suspend
     review: Review
     dates: Dates
+    terms: Terms
     rules: tuple[Rule, ...]
 
     @property
@@ -143,7 +146,7 @@ def read_policy(text: str) -> Policy:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"policy: not TOML: {error}") from error
-    sections = {"economics": Economics, "cut": Cut, "suspend": Suspend, "review": Review, "dates": Dates}
+    sections = {"economics": Economics, "cut": Cut, "suspend": Suspend, "review": Review, "dates": Dates, "terms": Terms}
     _keys("policy", raw, {"version", *sections}, {"rules"})
     parts: dict[str, Any] = {name: _numbers(name, kind, raw[name]) for name, kind in sections.items()}
     rules = tuple(_rule(f"policy.rules[{i}]", table) for i, table in enumerate(raw.get("rules", ())))
@@ -170,7 +173,10 @@ def _numbers(name: str, kind: type, table: Mapping[str, object]) -> object:
             raise PolicyError(f"policy.{name}.{key}: expected a number of at least 0, got {value!r}")
         if (kind is Economics or key.endswith("share") or key == "probability") and not value <= 1:
             raise PolicyError(f"policy.{name}.{key}: expected a share of at most 1, got {value!r}")
-    return kind(**table)
+    try:
+        return kind(**table)
+    except ValueError as error:  # the terms' own ranges
+        raise PolicyError(f"policy.{name}: {error}") from error
 
 
 def _rule(where: str, table: Mapping[str, Any]) -> Rule:

@@ -36,6 +36,7 @@ def parts_of(bundle: Bundle) -> Parts:
         reference=bundle.reference,
         policy_text=Path(bundle_module.__file__).with_name("policy.toml").read_text("utf-8"),
         reasons_text=Path(bundle_module.__file__).with_name("reasons.toml").read_text("utf-8"),
+        advice_text=Path(bundle_module.__file__).with_name("advice.toml").read_text("utf-8"),
     )
 
 

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import itertools
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.schema import check
+from serving.decision import Advised, Bundle, Choices, advise, decide_many, stages
+from serving.decision.advice import Course
+from serving.decision.advice_file import LEVERS
+from serving.decision.course import Plans
+from serving.decision.policy import Account, apply, logit
+from serving.decision.score import probability_of
+from tests.serving.decision.test_course import as_table, lived
+from training.data import Source, window
+
+MONTHS = 12
+
+
+@pytest.fixture(scope="module")
+def when(source: Source) -> datetime.datetime:
+    last = source.statements["month"].max()
+    assert isinstance(last, datetime.date)
+    return datetime.datetime(last.year, last.month, 28, 12, tzinfo=datetime.UTC)
+
+
+@pytest.fixture(scope="module")
+def cut(source: Source, bundle: Bundle, when: datetime.datetime) -> list[pl.DataFrame]:
+    """The windows of accounts whose limit the model cuts, every tenth of them."""
+    statements = check(window(source.statements, when.date().replace(day=1)))
+    made = stages(statements, bundle, when)
+    names = [
+        d.account_id
+        for d, o in zip(made.decisions, made.outcomes, strict=True)
+        if o.by_model and d.action in ("reduce", "suspend")
+    ]
+    windows = statements.filter(pl.col("account_id").is_in(names)).partition_by("account_id", maintain_order=True)
+    return windows[:: max(len(windows) // 40, 1)]
+
+
+@pytest.fixture(scope="module")
+def advised(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> list[Advised]:
+    return [advise(statements, bundle, when) for statements in cut]
+
+
+def plan_of(course: Course) -> Plans:
+    """The plan that the steps tell, read back from what is told."""
+    values: dict[str, float] = {name: math.inf if name == "spending" else 0.0 for name in LEVERS}
+    for step in course.steps:
+        values[step.lever] = 1.0 if step.amount is None else step.amount
+    return Plans(**{name: np.array([value]) for name, value in values.items()})
+
+
+def verdicts(statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bundle) -> list[tuple[float, bool]]:
+    """For each month to come, the log-odds and whether the limit would be free, by the ordinary flow on whole statements."""
+    decision = advised.decision
+    columns = lived(statements, plan, decision.new_limit, decision.action == "suspend")
+    table = as_table(statements, columns, 0)
+    found = []
+    for month in range(1, MONTHS + 1):
+        seen = check(table[: statements.height + month][-24:])
+        as_of = seen["month"][-1]
+        soon = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
+        made = stages(seen, bundle, soon)
+        log_odds = float(made.scores.log_odds[0]) + bundle.advice.search.margin
+        values = {**made.evidence[0].values, "limit_now": decision.credit_limit}
+        probability = float(probability_of(np.array([log_odds]))[0])
+        outcome = apply(Account(decision.product, as_of, probability, values), bundle.policy, soon)
+        found.append((log_odds - bundle.advice.search.margin, not outcome.by_model and outcome.action in ("keep", "reduce")))
+    return found
+
+
+def test_limits_come_back_and_not_all_at_once(advised: list[Advised]) -> None:
+    restored = [found.advice.plan.restored for found in advised if found.advice is not None]
+    assert len(restored) == len(advised) > 30
+    assert len(set(restored)) > 3
+    assert sum(month is not None for month in restored) > 0.5 * len(restored)
+
+
+def test_where_nothing_helps_it_says_so(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
+    """With a margin that no behaviour reaches: the plan told is the feasible one after which the risk is least."""
+    search = dataclasses.replace(bundle.advice.search, margin=9.0)
+    strict = dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, search=search))
+    for statements in cut[:10]:
+        found = advise(statements, strict, when)
+        assert found.advice is not None
+        plan = found.advice.plan
+        assert plan.restored is None
+        assert all(month.limit == found.decision.new_limit for month in plan.path)
+        assert plan.path[-1].probability <= found.advice.on_time_only.path[-1].probability
+
+
+def test_a_promise_is_what_the_ordinary_flow_decides(cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle) -> None:
+    """The plan, followed to the letter through whole statements, is free in the promised month and in none before."""
+    for statements, found in zip(cut, advised, strict=True):
+        assert found.advice is not None
+        course = found.advice.plan
+        free = [is_free for _, is_free in verdicts(statements, plan_of(course), found, bundle)]
+        if course.restored is None:
+            assert not any(free)
+        else:
+            index = (course.restored.year - found.decision.as_of.year) * 12 + course.restored.month - found.decision.as_of.month
+            assert free.index(True) == index - 1
+
+
+def test_the_path_is_that_of_the_ordinary_flow(cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle) -> None:
+    for statements, found in zip(cut[:10], advised[:10], strict=True):
+        assert found.advice is not None
+        course = found.advice.carry_on
+        expected = [log_odds for log_odds, _ in verdicts(statements, plan_of(course), found, bundle)]
+        until = MONTHS if course.restored is None else [p.month for p in course.path].index(course.restored) + 1
+        for month, log_odds in zip(course.path[:until], expected[:until], strict=True):
+            assert logit(month.probability) == pytest.approx(log_odds, abs=1e-9)
+
+
+def last_known(statements: pl.DataFrame, name: str, otherwise: float) -> float:
+    known = statements[name].drop_nulls()
+    return float(known[-1]) if len(known) else otherwise
+
+
+def least_effort(statements: pl.DataFrame, found: Advised, bundle: Bundle) -> tuple[float, int] | None:
+    """By trying every plan of the grid, one by one, through the ordinary flow: (effort, month) of the least that restores."""
+    rules, seen = bundle.advice, statements[-6:]
+    debt = last_known(statements, "external_debt", 0.0)
+    income = last_known(statements, "income", math.nan)
+    spent = float(np.nan_to_num(np.mean(seen["spend"].drop_nulls().to_numpy())))
+    step = rules.search.rounding
+    balance = max(statements["balance"][-1], 0.0)
+    asked = float((seen["limit_requests"] + seen["credit_inquiries"]).to_numpy().sum())
+    tried = {
+        "on_time": [1.0],
+        "extra": sorted({math.ceil(g * balance / step - 1e-9) * step for g in rules.levers["extra"].grid}),
+        "spending": [math.inf if g == 1 else math.floor(g * spent / step + 1e-9) * step for g in rules.levers["spending"].grid]
+        if spent > 0
+        else [math.inf],
+        "no_cash": [0.0, 1.0] if seen["cash_advance"].sum() > 0 else [0.0],
+        "no_new_credit": [0.0, 1.0] if asked > 0 else [0.0],
+        "repay_elsewhere": sorted({math.ceil(g * debt / step - 1e-9) * step for g in rules.levers["repay_elsewhere"].grid}),
+    }
+    unit = found.decision.credit_limit if math.isnan(income) else income
+    left = income * (1 - rules.search.living_share) - rules.search.instalment_share * debt
+    payable = math.inf if math.isnan(income) else max(left, float(seen["payment"].to_numpy().max()))
+    best: tuple[float, int] | None = None
+    for values in itertools.product(*(tried[name] for name in LEVERS)):
+        plan = dict(zip(LEVERS, values, strict=True))
+        effort = (plan["extra"] + plan["repay_elsewhere"] + 0.7 * max(spent - plan["spending"], 0.0)) / unit
+        effort += 0.05 * plan["no_cash"] + 0.03 * plan["no_new_credit"]
+        if best is not None and effort >= best[0] - 1e-12:
+            continue
+        plans = Plans(**{name: np.array([value]) for name, value in plan.items()})
+        columns = lived(statements, plans, found.decision.new_limit, found.decision.action == "suspend")
+        asks_more = plan["extra"] > 0 or plan["repay_elsewhere"] > 0
+        if asks_more and (columns["payment"][:MONTHS, 0] + plan["repay_elsewhere"]).max() > payable + 0.005:
+            continue
+        free = [is_free for _, is_free in verdicts(statements, plans, found, bundle)]
+        if any(free):
+            best = (effort, free.index(True))
+    return best
+
+
+def check_exhaustively(cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle) -> None:
+    for statements, found in zip(cut, advised, strict=True):
+        assert found.advice is not None
+        course, best = found.advice.plan, least_effort(statements, found, bundle)
+        assert (course.restored is None) == (best is None)
+        if best is not None:
+            assert course.effort == pytest.approx(best[0], abs=1e-9)
+
+
+def test_the_plan_is_the_least_effort_of_all(cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle) -> None:
+    easy = sorted(range(len(advised)), key=lambda k: advised[k].advice.tried if advised[k].advice else 0)[:6]  # type: ignore[union-attr]
+    check_exhaustively([cut[k] for k in easy], [advised[k] for k in easy], bundle)
+
+
+@pytest.mark.torture
+def test_the_plan_is_the_least_effort_of_all_for_everyone(
+    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
+) -> None:
+    check_exhaustively(cut, advised, bundle)
+
+
+def test_the_same_account_gets_the_same_advice(
+    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle, when: datetime.datetime
+) -> None:
+    for statements, found in zip(cut[:5], advised[:5], strict=True):
+        before = statements.clone()
+        assert advise(statements.sample(fraction=1, shuffle=True, seed=1), bundle, when) == found
+        assert statements.equals(before)
+
+
+def test_more_to_pay_with_never_makes_it_harder(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
+    for statements in cut[:10]:
+        little, much = (advise(statements, bundle, when, Choices(monthly_payment=amount)).advice for amount in (500.0, 1e9))
+        assert little is not None
+        assert much is not None
+        assert little.feasible <= much.feasible == much.tried
+        if little.plan.restored is not None:
+            assert much.plan.restored is not None
+            assert much.plan.effort <= little.plan.effort
+
+
+def test_who_is_not_cut_needs_no_advice(source: Source, bundle: Bundle, when: datetime.datetime) -> None:
+    statements = check(window(source.statements, when.date().replace(day=1)))
+    kept = next(d for d in decide_many(statements, bundle, when) if d.action == "keep" and d.probability < 0.02)
+    found = advise(statements.filter(pl.col("account_id") == kept.account_id), bundle, when)
+    assert found.advice is None
+    assert found.below_cut_off == pytest.approx(logit(kept.cut_off) - kept.log_odds)
+    assert found.below_cut_off > 0
+
+
+def test_steps_are_told_with_their_amounts(advised: list[Advised]) -> None:
+    for found in advised:
+        assert found.advice is not None
+        assert found.advice.carry_on.steps == ()
+        assert [step.lever for step in found.advice.on_time_only.steps] == ["on_time"]
+        for step in found.advice.plan.steps:
+            assert "{" not in step.text.en + step.text.zh
+            if step.amount is not None:
+                assert f"{step.amount:,.0f}" in step.text.en
+                assert f"{step.amount:,.0f}元" in step.text.zh
+        if found.decision.new_limit < found.decision.credit_limit and found.advice.plan.restored is not None:
+            path = found.advice.plan.path
+            back = [month.month for month in path].index(found.advice.plan.restored)
+            limits = [found.decision.new_limit] * back + [found.decision.credit_limit] * (MONTHS - back)
+            assert [month.limit for month in path] == limits
