@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -114,7 +115,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """The plans tried, by effort, and the most that may be paid a month (inf where an income is not known)."""
+    """The plans tried, by effort, carrying on after them, and the most that may be paid a month (inf: income not known)."""
 
     plans: Plans
     effort: Values
@@ -129,37 +130,32 @@ def advise(statements: pl.DataFrame, cut: Cut, bundle: Bundle, today: datetime.d
     window = lay_out(statements)
     grid = _grid(window, cut, bundle.advice, choices)
     future = _Future(window, grid.plans, cut, bundle)
+    asks_no_money = (grid.plans.extra == 0) & (grid.plans.repay_elsewhere == 0)
     # The minimum due is asked for whatever a customer can pay: only what goes beyond must be within reach.
-    modest = (grid.plans.extra == 0) & (grid.plans.repay_elsewhere == 0)
-    feasible = np.flatnonzero(modest | (future.payment <= grid.payable + _CENT))
+    feasible = np.flatnonzero((asks_no_money | (future.payment <= grid.payable + _CENT)) & (grid.plans.on_time > 0))
     place, month = _least_effort(future, feasible)
-    others = _Future(window, _OTHERWISE, cut, bundle)
+    carry_on = len(grid.plans) - 1
+    places = (place, _ON_TIME_ONLY, carry_on)
+    restored = (month, future.restored(_ON_TIME_ONLY), future.restored(carry_on))
+    plan, on_time_only, as_before = _courses(grid, places, restored, window, cut, bundle)
     return Advice(
-        plan=_course(grid.plans[[place]], float(grid.effort[place]), month, window, cut, bundle),
-        on_time_only=_course(_OTHERWISE[[0]], 0.0, others.restored(0), window, cut, bundle),
-        carry_on=_course(_OTHERWISE[[1]], 0.0, others.restored(1), window, cut, bundle),
+        plan=plan,
+        on_time_only=on_time_only,
+        carry_on=as_before,
         ageing=_ageing(window, cut.as_of, bundle.advice),
         notes=_notes(window, month, choices, bundle.advice),
         expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
-        tried=len(grid.plans),
+        tried=carry_on,
         feasible=len(feasible),
     )
 
 
 _CENT = 0.005
-# Only paying on time, and carrying on as before.
-_OTHERWISE = Plans(
-    on_time=np.array([1.0, 0.0]),
-    extra=np.zeros(2),
-    spending=np.full(2, np.inf),
-    no_cash=np.zeros(2),
-    no_new_credit=np.zeros(2),
-    repay_elsewhere=np.zeros(2),
-)
+_ON_TIME_ONLY = 0  # of the grid: no other plan is without effort
 
 
 def _grid(window: Window, cut: Cut, rules: AdviceRules, choices: Choices) -> _Grid:
-    """Every combination of what the levers can do for this account, the least effort first.
+    """Every combination of what the levers can do for this account, the least effort first, and carrying on as the last.
 
     A lever that would change nothing (no cash was drawn, no debt elsewhere is known) is left out, and so is never advised.
     """
@@ -179,9 +175,12 @@ def _grid(window: Window, cut: Cut, rules: AdviceRules, choices: Choices) -> _Gr
     }
     if spent <= 0:
         tried["spending"] = [math.inf]
-    plans = Plans(*np.array(list(product(*(dict.fromkeys(tried[name]) for name in LEVERS)))).T)
+    combinations = np.array(list(product(*(dict.fromkeys(tried[name]) for name in LEVERS))))
+    plans = Plans(*combinations.T)
     effort = _effort(plans, spent, income if income > 0 else max(cut.limit_before, 1.0), rules)
     order = np.argsort(effort, kind="stable")
+    as_before = [math.inf if name == "spending" else 0.0 for name in LEVERS]
+    plans, effort = Plans(*np.vstack([combinations[order], as_before]).T), np.append(effort[order], 0.0)
     if choices.monthly_payment is not None:
         payable = choices.monthly_payment
     elif math.isnan(income):
@@ -189,7 +188,7 @@ def _grid(window: Window, cut: Cut, rules: AdviceRules, choices: Choices) -> _Gr
     else:
         left = income * (1.0 - search.living_share) - search.instalment_share * debt
         payable = max(left, float(np.nan_to_num(window.most("payment", _RECENT)[0])))
-    return _Grid(plans[order], effort[order], payable)
+    return _Grid(plans, effort, payable)
 
 
 def _recent(window: Window, name: str) -> float:
@@ -240,25 +239,35 @@ def _least_effort(future: _Future, feasible: NDArray[np.int64]) -> tuple[int, in
     return int(feasible[np.argmin(future.log_odds[-1, feasible])]), None
 
 
-def _course(plan: Plans, effort: float, month: int | None, window: Window, cut: Cut, bundle: Bundle) -> Course:
-    """The plan month by month, with the limit back in force from the month after it is restored."""
+def _courses(
+    grid: _Grid, places: Sequence[int], restored: Sequence[int | None], window: Window, cut: Cut, bundle: Bundle
+) -> list[Course]:
+    """Plans month by month, with the limit back in force from the month after it is restored."""
     months = bundle.advice.search.months
-    reduced = np.arange(months)[:, None] < (months if month is None else month + 1)
+    plans = grid.plans[list(places)]
+    reduced = np.column_stack([np.arange(months) < (months if month is None else month + 1) for month in restored])
     limits = np.where(reduced, cut.limit_after, cut.limit_before)
-    lived = live(window, plan, limits, reduced & cut.suspended, bundle.policy.terms)
-    features = [values_of(window_after(lived, window.months_observed, m, months)) for m in range(1, months + 1)]
-    log_odds = _log_odds(features, bundle)[:, 0].tolist()
-    path = tuple(
-        PathMonth(
-            month=_month_after(cut.as_of, place + 1),
-            probability=float(probability_of(np.array([score]))[0]),
-            action=_outcome(values[0].tolist(), score, cut, place + 1, bundle).action,
-            limit=cut.limit_after if month is None or place < month else cut.limit_before,
+    many = spread(window, len(plans))
+    lived = live(many, plans, limits, reduced & cut.suspended, bundle.policy.terms)
+    features = [values_of(window_after(lived, many.months_observed, m, months)) for m in range(1, months + 1)]
+    log_odds = _log_odds(features, bundle)
+    return [
+        Course(
+            steps=_steps(plans[[k]], bundle.advice),
+            effort=float(grid.effort[place]),
+            restored=None if back is None else _month_after(cut.as_of, back + 1),
+            path=tuple(
+                PathMonth(
+                    month=_month_after(cut.as_of, m + 1),
+                    probability=float(probability_of(log_odds[m : m + 1, k])[0]),
+                    action=_outcome(features[m][k].tolist(), float(log_odds[m, k]), cut, m + 1, bundle).action,
+                    limit=cut.limit_after if back is None or m < back else cut.limit_before,
+                )
+                for m in range(months)
+            ),
         )
-        for place, (values, score) in enumerate(zip(features, log_odds, strict=True))
-    )
-    restored = None if month is None else _month_after(cut.as_of, month + 1)
-    return Course(_steps(plan, bundle.advice), effort, restored, path)
+        for k, (place, back) in enumerate(zip(places, restored, strict=True))
+    ]
 
 
 def _steps(plan: Plans, rules: AdviceRules) -> tuple[Step, ...]:
