@@ -36,6 +36,9 @@ def _stages(found: dict[str, Bench]) -> str:
         ["fit: ours to bare `lgb.train` on the same matrix", f"{fit:.2f}", "at most 1.15"],
         ["HTTP: a decision to an empty BentoML endpoint with its default settings and the same payload", f"{http:.2f}", ""],
     ]
+    advise = found["advise_in_process"]
+    p50, p99 = (_time(_quantile(advise, share)) for share in (0.5, 0.99))
+    advised = f"Advice for one cut account, another each time: p50 {p50}, p99 {p99} (wanted: 60 ms and 150 ms).\n"
     doors = {"an empty BentoML endpoint": "http[empty_bentoml_endpoint]", "Clearline": "http[clearline]"}
     served = [[named, *(_time(_quantile(found[name], q)) for q in (0.5, 0.99))] for named, name in doors.items()]
     return "\n".join(
@@ -43,6 +46,7 @@ def _stages(found: dict[str, Bench]) -> str:
             _table(["what", "median", "rate"], rows),
             _table(["ratio of medians in this run", "", "wanted"], ratios),
             _table(["one request over HTTP, one client", "p50", "p99"], served),
+            advised,
         ]
     )
 

@@ -39,6 +39,7 @@ class Acts:
     limit_requests: Whole
     credit_inquiries: Whole
     borrowed: Vector  # from other lenders
+    repaid: Vector  # to other lenders, beyond the instalments; only because somebody says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def act(state: State, purse: Purse, appetite: Vector, limit: Vector, month: date
         limit_requests=draws.poisson(Event.REQUEST, asking, most=5),
         credit_inquiries=inquiries,
         borrowed=borrowed,
+        repaid=np.zeros_like(borrowed),
     )
 
 

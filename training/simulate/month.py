@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -39,12 +39,21 @@ def begin(config: SimulationConfig, first_account: int, count: int) -> State:
     return state
 
 
-def step(state: State, month_number: int, config: SimulationConfig, future: int = 0) -> tuple[State, Columns]:
+def step(
+    state: State,
+    month_number: int,
+    config: SimulationConfig,
+    future: int = 0,
+    change: Callable[[State, Acts], Acts] | None = None,
+    limit: Vector | None = None,
+) -> tuple[State, Columns]:
     """The state after a month, and that month's statements.
 
     The columns are those of the statement but ``account_id``, ``month`` and ``product``, each with one entry an account (NaN =
     unknown), and ``open``, bool: whether there is a statement at all.  ``future`` other than 0 draws another future from the
-    same state.  ValueError where the state is not that of the end of the month before, or was made with another seed.
+    same state.  ``change`` makes other acts of the month's own, and ``limit`` is in force instead of the lender's where it is
+    not NaN: see :mod:`training.simulate.interventions`.  ValueError where the state is not that of the end of the month
+    before, or was made with another seed.
     """
     if month_number != state.months_done:
         raise ValueError(f"expected month number {state.months_done}, which follows the state, got {month_number}")
@@ -54,9 +63,11 @@ def step(state: State, month_number: int, config: SimulationConfig, future: int 
     means = befall(state, draws, config)
     appetite = appetite_of(state, draws)
     purse = purse_of(state, means, appetite)
-    limit = limits(state, month_number, draws, config)
-    acts = act(state, purse, appetite, limit, month_of(month_number, config), draws)
-    moved = _settle(state, means, appetite, purse, limit, acts, draws)
+    lenders = limits(state, month_number, draws, config)
+    in_force = lenders if limit is None else np.where(np.isnan(limit), lenders, limit)
+    acts = act(state, purse, appetite, in_force, month_of(month_number, config), draws)
+    acts = acts if change is None else change(state, acts)
+    moved = _settle(state, means, appetite, purse, in_force, acts, draws)
     active, after = _living(state, moved, month_number, draws)
     return after, _statement(after, acts, active, draws, config)
 
@@ -66,11 +77,11 @@ def _settle(state: State, means: Means, appetite: Vector, purse: Purse, limit: V
     now = Standing(state.balance, state.minimum_due, state.days_past_due)
     after = next_standing(now, Behaviour(acts.spend, acts.cash_advance, acts.payment, acts.days_late), Terms())
     income = state.traits.income_level
-    left = purse.free + purse.kept * (acts.borrowed + acts.cash_advance) - acts.payment
+    left = purse.free + purse.kept * (acts.borrowed + acts.cash_advance) - acts.payment - acts.repaid
     surplus = np.maximum(left - _SAVINGS_MOST * income, 0.0)
     # What the purse lacked was not paid elsewhere either and is owed there.
     lacked = np.maximum(-left, 0.0)
-    debt = (1.0 + EXTERNAL_RATE - EXTERNAL_INSTALMENT) * state.external_debt + acts.borrowed + lacked - surplus
+    debt = (1.0 + EXTERNAL_RATE - EXTERNAL_INSTALMENT) * state.external_debt + acts.borrowed + lacked - surplus - acts.repaid
     update = draws.happens(Event.INCOME_UPDATE, 1.0 / 12.0)
     reported = np.where(update, np.maximum(np.round(means.income, -2), 100.0), state.reported_income)
     return replace(
