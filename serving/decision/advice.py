@@ -115,7 +115,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """The plans tried, by effort, carrying on after them, and the most that may be paid a month (inf: income not known)."""
+    """The plans tried, by effort, the two to set beside them, and the most that may be paid a month (inf: income not known)."""
 
     plans: Plans
     effort: Values
@@ -130,47 +130,45 @@ def advise(statements: pl.DataFrame, cut: Cut, bundle: Bundle, today: datetime.d
     window = lay_out(statements)
     grid = _grid(window, cut, bundle.advice, choices)
     future = _Future(window, grid.plans, cut, bundle)
+    tried = len(grid.plans) - 2
     asks_no_money = (grid.plans.extra == 0) & (grid.plans.repay_elsewhere == 0)
     # The minimum due is asked for whatever a customer can pay: only what goes beyond must be within reach.
-    feasible = np.flatnonzero((asks_no_money | (future.payment <= grid.payable + _CENT)) & (grid.plans.on_time > 0))
+    feasible = np.flatnonzero((asks_no_money | (future.payment <= grid.payable + _CENT))[:tried])
     place, month = _least_effort(future, feasible)
-    carry_on = len(grid.plans) - 1
-    places = (place, _ON_TIME_ONLY, carry_on)
-    restored = (month, future.restored(_ON_TIME_ONLY), future.restored(carry_on))
-    plan, on_time_only, as_before = _courses(grid, places, restored, window, cut, bundle)
+    places = (place, tried, tried + 1)
+    restored = (month, future.restored(tried), future.restored(tried + 1))
+    plan, on_time_only, carry_on = _courses(grid, places, restored, window, cut, bundle)
     return Advice(
         plan=plan,
         on_time_only=on_time_only,
-        carry_on=as_before,
+        carry_on=carry_on,
         ageing=_ageing(window, cut.as_of, bundle.advice),
         notes=_notes(window, month, choices, bundle.advice),
         expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
-        tried=carry_on,
+        tried=tried,
         feasible=len(feasible),
     )
 
 
 _CENT = 0.005
-_ON_TIME_ONLY = 0  # of the grid: no other plan is without effort
 
 
 def _grid(window: Window, cut: Cut, rules: AdviceRules, choices: Choices) -> _Grid:
-    """Every combination of what the levers can do for this account, the least effort first, and carrying on as the last.
+    """Every combination of what the levers can do for this account, by effort; then only paying on time, and carrying on.
 
-    A lever that would change nothing (no cash was drawn, no debt elsewhere is known) is left out, and so is never advised.
+    An amount that would change nothing (nothing was spent, no debt elsewhere is known) is not tried, and so never advised.
     """
     levers, search = rules.levers, rules.search
     balance = max(float(window.now("balance")[0]), 0.0)
     debt = float(np.nan_to_num(window.last_known("external_debt")[0]))
     spent = float(np.nan_to_num(window.mean("spend", _RECENT)[0]))
     income = float(window.last_known("income")[0])
-    asked = _recent(window, "limit_requests") + _recent(window, "credit_inquiries")
     tried: dict[LeverName, list[float]] = {
         "on_time": [1.0],
         "extra": [_up(share * balance, search.rounding) for share in levers["extra"].grid],
         "spending": [math.inf if share == 1 else _down(share * spent, search.rounding) for share in levers["spending"].grid],
-        "no_cash": list(levers["no_cash"].grid) if _recent(window, "cash_advance") > 0 else [0.0],
-        "no_new_credit": list(levers["no_new_credit"].grid) if asked > 0 else [0.0],
+        "no_cash": list(levers["no_cash"].grid),
+        "no_new_credit": list(levers["no_new_credit"].grid),
         "repay_elsewhere": [_up(share * debt, search.rounding) for share in levers["repay_elsewhere"].grid],
     }
     if spent <= 0:
@@ -180,7 +178,8 @@ def _grid(window: Window, cut: Cut, rules: AdviceRules, choices: Choices) -> _Gr
     effort = _effort(plans, spent, income if income > 0 else max(cut.limit_before, 1.0), rules)
     order = np.argsort(effort, kind="stable")
     as_before = [math.inf if name == "spending" else 0.0 for name in LEVERS]
-    plans, effort = Plans(*np.vstack([combinations[order], as_before]).T), np.append(effort[order], 0.0)
+    on_time = [1.0 if name == "on_time" else value for name, value in zip(LEVERS, as_before, strict=True)]
+    plans, effort = Plans(*np.vstack([combinations[order], on_time, as_before]).T), np.append(effort[order], [0.0, 0.0])
     if choices.monthly_payment is not None:
         payable = choices.monthly_payment
     elif math.isnan(income):
@@ -189,11 +188,6 @@ def _grid(window: Window, cut: Cut, rules: AdviceRules, choices: Choices) -> _Gr
         left = income * (1.0 - search.living_share) - search.instalment_share * debt
         payable = max(left, float(np.nan_to_num(window.most("payment", _RECENT)[0])))
     return _Grid(plans, effort, payable)
-
-
-def _recent(window: Window, name: str) -> float:
-    """The sum of the last months, what is not known counting as nothing."""
-    return float(np.nansum(getattr(window, name)[:_RECENT]))
 
 
 def _effort(plans: Plans, spent: float, unit: float, rules: AdviceRules) -> Values:

@@ -4,7 +4,8 @@
 purchases and cash, the same share of the balance paid, the same applications and the same change of debt elsewhere.  A plan
 changes some of that.  What follows from the acts (interest, fees, minimum due, days past due) is the ledger's.
 
-Nothing here is random: a plan that works only if nothing new happens is given a margin by who asks (:mod:`advice`).
+Who follows a plan pays what it asks, or the smallest share of a balance that was paid of late where that is more: a promise may
+not rest on a good month that nobody asked for.  Nothing here is random: :mod:`serving.decision.advice` adds a margin.
 
 Conventions
 -----------
@@ -58,6 +59,7 @@ class Habits:
     """What the last months were like, (HABITS, courses), the oldest first; ``length`` int64 (courses,): how many there are.
 
     ``paid_share`` of the balance that was to be paid; NaN where there was none or it is not known, and then ``payment`` counts.
+    ``least_share`` is the smallest of them in every month, 0 where none is known.
     """
 
     length: NDArray[np.int64]
@@ -65,6 +67,7 @@ class Habits:
     cash_advance: Months
     payment: Months
     paid_share: Months
+    least_share: Months
     days_late: Months
     limit_requests: Months
     credit_inquiries: Months
@@ -82,6 +85,7 @@ def habits_of(window: Window) -> Habits:
     owed = window.owed_before[:months][::-1]
     payment = last(window.payment)
     paid_share = np.divide(payment, owed, out=np.full_like(payment, np.nan), where=owed > 0)
+    smallest = np.min(np.where(np.isnan(paid_share), np.inf, np.minimum(paid_share, 1.0)), axis=0)
     days = last(window.days_past_due)
     debt = window.external_debt
     before = np.vstack([debt[1:], np.full((1, debt.shape[1]), np.nan)])
@@ -91,6 +95,7 @@ def habits_of(window: Window) -> Habits:
         last(window.cash_advance),
         payment,
         np.minimum(paid_share, 1.0),
+        np.broadcast_to(np.where(np.isinf(smallest), 0.0, smallest), paid_share.shape),
         np.where(days < DAYS_A_MONTH, days, 0.0),
         last(window.limit_requests),
         last(window.credit_inquiries),
@@ -172,9 +177,11 @@ def _acts(habit: _Relived, now: Standing, plans: Plans, limit: Values, suspended
     owed, due = np.maximum(now.balance, 0.0), now.minimum_due
     relived = np.where(np.isnan(habit.paid_share), habit.payment, habit.paid_share * owed)
     on_time = plans.on_time > 0
+    # A promise may not rest on a good month that the plan does not ask for.
+    relied_on = np.where(on_time, habit.least_share * owed, relived)
     least = np.where(on_time, due + plans.extra, 0.0)
     most = np.where(on_time, np.maximum(owed, due), owed)  # a lender's minimum may ask for more than its balance shows
-    payment = _cents(np.minimum(np.maximum(relived, least), most))
+    payment = _cents(np.minimum(np.maximum(relied_on, least), most))
     blocked = suspended | (now.days_past_due >= DAYS_A_MONTH)
     room = np.maximum(limit - np.maximum(now.balance - payment, 0.0), 0.0)
     cash = np.where(blocked | (plans.no_cash > 0), 0.0, np.minimum(habit.cash_advance, room))

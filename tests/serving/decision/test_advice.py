@@ -131,15 +131,14 @@ def least_effort(statements: pl.DataFrame, found: Advised, bundle: Bundle) -> tu
     spent = float(np.nan_to_num(np.mean(seen["spend"].drop_nulls().to_numpy())))
     step = rules.search.rounding
     balance = max(statements["balance"][-1], 0.0)
-    asked = float((seen["limit_requests"] + seen["credit_inquiries"]).to_numpy().sum())
     tried = {
         "on_time": [1.0],
         "extra": sorted({math.ceil(g * balance / step - 1e-9) * step for g in rules.levers["extra"].grid}),
         "spending": [math.inf if g == 1 else math.floor(g * spent / step + 1e-9) * step for g in rules.levers["spending"].grid]
         if spent > 0
         else [math.inf],
-        "no_cash": [0.0, 1.0] if seen["cash_advance"].sum() > 0 else [0.0],
-        "no_new_credit": [0.0, 1.0] if asked > 0 else [0.0],
+        "no_cash": [1.0],
+        "no_new_credit": [1.0],
         "repay_elsewhere": sorted({math.ceil(g * debt / step - 1e-9) * step for g in rules.levers["repay_elsewhere"].grid}),
     }
     unit = found.decision.credit_limit if math.isnan(income) else income

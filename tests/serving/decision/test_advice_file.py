@@ -23,8 +23,8 @@ def test_the_projects_own_is_read() -> None:
     [
         ("[search]", "[search", "not TOML"),
         ("months = 12\n# Log", "months = 0\n# Log", "advice.search.months: expected 1 to 24, got 0"),
-        ("margin = 0.15", "margin = true", "advice.search.margin: expected 0 to 10, got True"),
-        ("margin = 0.15", "", "advice.search: missing \\['margin'\\]"),
+        ("margin = 1.0", "margin = true", "advice.search.margin: expected 0 to 10, got True"),
+        ("margin = 1.0", "", "advice.search: missing \\['margin'\\]"),
         ("grid = [1.0]", "grid = []", "advice.levers.on_time: expected a grid of numbers"),
         ("grid = [1.0]", "grid = [1.5]", "advice.levers.on_time: expected a grid within 0 to 1"),
         ("[levers.on_time]", "[levers.smile]", "advice.levers: missing \\['on_time'\\], unknown \\['smile'\\]"),
