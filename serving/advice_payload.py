@@ -58,7 +58,10 @@ class PathMonth(BaseModel):
 
     month: Annotated[str, Field(description="YYYY-MM")]
     probability: float
-    action: Annotated[Action, Field(description="what would be decided on the limit from before the cut")]
+    action: Annotated[
+        Action,
+        Field(description="what would be decided on the limit from before the cut, without the margin that restoring it takes"),
+    ]
     limit: Annotated[float, Field(description="in force after that decision, CNY")]
 
 

@@ -138,3 +138,21 @@ def test_who_is_suspended_draws_nothing(source: Source) -> None:
     columns = lived(statements, plans(), float(statements["credit_limit"][-1]), suspended=True)
     assert (columns["spend"][:MONTHS] == 0).all()
     assert (columns["cash_advance"][:MONTHS] == 0).all()
+
+
+def test_a_plan_relies_on_the_least_share_that_was_paid() -> None:
+    """Months in which more was paid than a plan asks for promise nothing; a share that was always paid does."""
+    shares = [1.0, 0.6, 0.4, 1.0, 0.5, 0.7, 0.9]
+    rows = [
+        {
+            "account_id": "a", "product": "pay_later", "month": datetime.date(2026, month, 1), "credit_limit": 10_000.0,
+            "balance": 1000.0, "spend": 100.0, "cash_advance": 0.0, "payment": 1000.0 * share, "minimum_due": 100.0,
+            "days_past_due": 0, "limit_requests": 0, "credit_inquiries": 0, "external_debt": 5000.0, "income": 8000.0,
+        }
+        for month, share in enumerate(shares, start=1)
+    ]  # fmt: skip
+    statements = check(pl.DataFrame(rows).with_columns(pl.col("income", "external_debt").cast(pl.Float64)))
+    for changes, least in (({"on_time": 1.0}, 0.4), ({"on_time": 1.0, "extra": 2000.0}, 1.0)):
+        columns = lived(statements, plans(1, **changes), 10_000.0)
+        balance, payment = columns["balance"][: MONTHS + 1, 0], columns["payment"][:MONTHS, 0]
+        assert payment == pytest.approx(np.round(balance[1:] * least, 2), abs=0.011)
