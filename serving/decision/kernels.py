@@ -1,8 +1,8 @@
 """The compiled loops of :mod:`serving.decision.shapley`, over plain arrays.
 
-Why numba: the same tables in NumPy take four times as long on one core, for one row and for many
-(`make bench`); and no compiler is needed at install time.  Its price: a third of a second to import, and less than two to
-compile on a machine's first start.
+Why numba: the same tables in NumPy take about three to four times as long on one core, for one row and for many (`make bench`),
+and no compiler is needed at install time.  Its price: a third of a second to import, and less than two to compile on a
+machine's first start.
 
 Hazard: numba's cache knows this file by its time and size and nothing that it imports.  What these functions use stands here.
 
