@@ -86,7 +86,7 @@ def next_standing(standing: Standing, behaviour: Behaviour, terms: Terms) -> Sta
     left = uncovered_instalments(standing, behaviour.payment)
     on_time_or_cured = np.where(standing.minimum_due > _CENT, behaviour.days_late, 0)
     days = np.where(left > 0, left * DAYS_A_MONTH, on_time_or_cured).astype(np.int32)
-    return Standing(balance, _minimum_due(balance, left, terms), days)
+    return Standing(balance, minimum_due_of(balance, left, terms), days)
 
 
 def uncovered_instalments(standing: Standing, payment: Amounts) -> Days:
@@ -100,8 +100,8 @@ def uncovered_instalments(standing: Standing, payment: Amounts) -> Days:
     return np.asarray(owed - covered, dtype=np.int32)
 
 
-def _minimum_due(balance: Amounts, uncovered: Days, terms: Terms) -> Amounts:
-    """One instalment and those left uncovered; never more than is owed, never a trifle."""
+def minimum_due_of(balance: Amounts, uncovered: Days, terms: Terms) -> Amounts:
+    """One instalment of ``balance`` and those left ``uncovered``; never more than is owed, never a trifle."""
     owed = np.maximum(balance, 0.0)
     asked = np.minimum(owed * np.minimum(terms.minimum_share * (1 + uncovered), 1.0), owed)
     due: Amounts = np.where(owed <= terms.minimum_amount, owed, np.maximum(asked, terms.minimum_amount))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from serving.decision.bundle import Bundle
 from serving.decision.reasons import principal_groups
+from serving.decision.score import log_odds_of
 from serving.decision.shapley import Explainer, against, explain_many, path_dependent
 from training.data import Labelled
 from training.reference import Population, outcome_of
@@ -91,9 +92,7 @@ def _reasons(accounts: NDArray[np.float64], explainer: Explainer, bundle: Bundle
 def _cut_by_model(
     data: Labelled, held_out: NDArray[np.int64], matrix: NDArray[np.float64], bundle: Bundle
 ) -> NDArray[np.bool_]:
-    calibration = bundle.scorer.calibration
-    raw = np.asarray(bundle.scorer.model.predict(matrix[held_out], raw_score=True))
-    log_odds = calibration.slope * raw + calibration.intercept
+    log_odds = log_odds_of(matrix[held_out], bundle.scorer)
     outcomes = (
         outcome_of(bundle.policy, data, row, score) for row, score in zip(held_out.tolist(), log_odds.tolist(), strict=True)
     )

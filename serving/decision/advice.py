@@ -26,8 +26,8 @@ from features.window import Months, Values, Window, lay_out
 from serving.decision.advice_file import LEVERS, AdviceRules, LeverName, NoteName
 from serving.decision.bundle import Bundle
 from serving.decision.course import Plans, live, spread, window_after
-from serving.decision.policy import Account, Action, Outcome, apply
-from serving.decision.score import probability_of
+from serving.decision.policy import Account, Action, Outcome, add_months, apply, grid_down, grid_up
+from serving.decision.score import log_odds_of, probability_of
 from serving.decision.wording import Text, number
 
 _NAMES = tuple(feature.name for feature in CATALOGUE)
@@ -165,11 +165,13 @@ def _grid(window: Window, cut: Cut, rules: AdviceRules, choices: Choices) -> _Gr
     income = float(window.last_known("income")[0])
     tried: dict[LeverName, list[float]] = {
         "on_time": [1.0],
-        "extra": [_up(share * balance, search.rounding) for share in levers["extra"].grid],
-        "spending": [math.inf if share == 1 else _down(share * spent, search.rounding) for share in levers["spending"].grid],
+        "extra": [grid_up(share * balance, search.rounding) for share in levers["extra"].grid],
+        "spending": [
+            math.inf if share == 1 else grid_down(share * spent, search.rounding) for share in levers["spending"].grid
+        ],
         "no_cash": list(levers["no_cash"].grid),
         "no_new_credit": list(levers["no_new_credit"].grid),
-        "repay_elsewhere": [_up(share * debt, search.rounding) for share in levers["repay_elsewhere"].grid],
+        "repay_elsewhere": [grid_up(share * debt, search.rounding) for share in levers["repay_elsewhere"].grid],
     }
     if spent <= 0:
         tried["spending"] = [math.inf]
@@ -249,10 +251,10 @@ def _courses(
         Course(
             steps=_steps(plans[[k]], bundle.advice),
             effort=float(grid.effort[place]),
-            restored=None if back is None else _month_after(cut.as_of, back + 1),
+            restored=None if back is None else add_months(cut.as_of, back + 1),
             path=tuple(
                 PathMonth(
-                    month=_month_after(cut.as_of, m + 1),
+                    month=add_months(cut.as_of, m + 1),
                     probability=float(probability_of(log_odds[m : m + 1, k])[0]),
                     action=_outcome(features[m][k].tolist(), float(log_odds[m, k]), cut, m + 1, bundle).action,
                     limit=cut.limit_after if back is None or m < back else cut.limit_before,
@@ -285,7 +287,7 @@ def _ageing(window: Window, as_of: datetime.date, rules: AdviceRules) -> tuple[A
     for code, ageing in rules.ageing.items():
         happened = np.flatnonzero(getattr(window, ageing.column)[: ageing.months, 0] > 0)
         if len(happened):
-            last, until = (_month_after(as_of, months - int(happened[0])) for months in (0, ageing.months))
+            last, until = (add_months(as_of, months - int(happened[0])) for months in (0, ageing.months))
             said = {"month": f"{last:%Y-%m}", "until": f"{until:%Y-%m}"}
             found.append(Aged(code, last, until, Text(ageing.text.en.format(**said), ageing.text.zh.format(**said))))
     return tuple(sorted(found, key=lambda aged: aged.until))
@@ -311,7 +313,7 @@ def _free(outcome: Outcome) -> bool:
 
 
 def _outcome(values: list[float], log_odds: float, cut: Cut, month: int, bundle: Bundle) -> Outcome:
-    as_of = _month_after(cut.as_of, month)
+    as_of = add_months(cut.as_of, month)
     probability = float(probability_of(np.array([log_odds]))[0])
     features = dict(zip(_NAMES, values, strict=True)) | {"limit_now": cut.limit_before}
     soon = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
@@ -322,20 +324,4 @@ def _log_odds(features: list[Values], bundle: Bundle) -> Months:
     """Calibrated log-odds, (months, courses)."""
     places = [_NAMES.index(name) for name in bundle.features]
     rows = np.ascontiguousarray(np.vstack(features)[:, places])
-    raw = np.asarray(bundle.scorer.model.predict(rows, raw_score=True, num_threads=1))
-    calibration = bundle.scorer.calibration
-    scored: Months = (calibration.slope * raw + calibration.intercept).reshape(len(features), -1)
-    return scored
-
-
-def _month_after(month: datetime.date, months: int) -> datetime.date:
-    index = month.year * 12 + month.month - 1 + months
-    return datetime.date(index // 12, index % 12 + 1, 1)
-
-
-def _up(amount: float, step: float) -> float:
-    return math.ceil(amount / step - 1e-9) * step
-
-
-def _down(amount: float, step: float) -> float:
-    return math.floor(amount / step + 1e-9) * step
+    return log_odds_of(rows, bundle.scorer, threads=1).reshape(len(features), -1)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from features.ledger import DAYS_A_MONTH, Behaviour, Standing, Terms, next_standing
+from features.ledger import DAYS_A_MONTH, Behaviour, Standing, Terms, minimum_due_of, next_standing
 from features.schema import LONGEST_WINDOW
 from features.window import Months, Values, Window
 
@@ -205,6 +205,5 @@ def _cents(amount: Values) -> Values:
 def _standing(window: Window, terms: Terms) -> Standing:
     """Where the last statement leaves the account; a minimum due that a source does not tell is what the terms ask for."""
     balance, due = window.now("balance"), window.now("minimum_due")
-    owed = np.maximum(balance, 0.0)
-    asked = np.where(owed <= terms.minimum_amount, owed, np.maximum(terms.minimum_share * owed, terms.minimum_amount))
-    return Standing(balance, np.where(np.isnan(due), np.round(asked, 2), due), window.now("days_past_due").astype(np.int32))
+    asked = minimum_due_of(balance, np.zeros(len(balance), dtype=np.int32), terms)
+    return Standing(balance, np.where(np.isnan(due), asked, due), window.now("days_past_due").astype(np.int32))

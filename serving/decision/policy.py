@@ -83,7 +83,7 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
     if not cut:
         return Outcome("keep", limit, None, None, None, (), False, ())
     effective_on = today + datetime.timedelta(days=policy.dates.effective_after_days)
-    review_on = _add_months(today, int(policy.dates.review_after_months))
+    review_on = add_months(today, int(policy.dates.review_after_months))
     return Outcome("suspend" if suspended else "reduce", new_limit, None, effective_on, review_on, deciding, by_model, ())
 
 
@@ -110,8 +110,8 @@ def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
     tolerated_exposure = cut.tolerated_share * policy.cut_off * exposure(account, policy) / account.probability
     spare = max(tolerated_exposure - balance, 0.0)
     room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
-    least = max(_grid_up(balance * (1.0 + cut.headroom), cut.rounding), cut.floor)
-    new_limit = min(max(_grid_down(balance + room, cut.rounding), least), limit)
+    least = max(grid_up(balance * (1.0 + cut.headroom), cut.rounding), cut.floor)
+    new_limit = min(max(grid_down(balance + room, cut.rounding), least), limit)
     trifling = limit - new_limit < max(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
     return limit if trifling else new_limit
 
@@ -180,15 +180,15 @@ def _hit(rule: Rule, account: Account) -> RuleHit | None:
 def _capped(hit: RuleHit, limit: float, balance: float, policy: Policy) -> float:
     """A cap on the grid; what is drawn already stays drawn."""
     cap = limit if hit.cap is None else hit.cap
-    drawn = _grid_up(max(balance, 0.0), policy.cut.rounding)
-    return min(limit, max(_grid_down(cap, policy.cut.rounding), drawn))
+    drawn = grid_up(max(balance, 0.0), policy.cut.rounding)
+    return min(limit, max(grid_down(cap, policy.cut.rounding), drawn))
 
 
 def _due(today: datetime.date, policy: Policy) -> datetime.date:
     return today + datetime.timedelta(days=policy.dates.decide_within_days)
 
 
-def _add_months(day: datetime.date, months: int) -> datetime.date:
+def add_months(day: datetime.date, months: int) -> datetime.date:
     """The same day of a later month, or that month's last day."""
     index = day.year * 12 + day.month - 1 + months
     first = datetime.date(index // 12, index % 12 + 1, 1)
@@ -196,9 +196,11 @@ def _add_months(day: datetime.date, months: int) -> datetime.date:
     return min(first + datetime.timedelta(days=day.day - 1), following - datetime.timedelta(days=1))
 
 
-def _grid_down(amount: float, rounding: float) -> float:
+def grid_down(amount: float, rounding: float) -> float:
+    """The largest multiple of ``rounding`` that is at most ``amount``."""
     return math.floor(amount / rounding + 1e-9) * rounding
 
 
-def _grid_up(amount: float, rounding: float) -> float:
+def grid_up(amount: float, rounding: float) -> float:
+    """The smallest multiple of ``rounding`` that is at least ``amount``."""
     return math.ceil(amount / rounding - 1e-9) * rounding

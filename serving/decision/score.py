@@ -75,13 +75,19 @@ def score(matrix: NDArray[np.float64], products: Sequence[str], scorer: Scorer) 
     if matrix.ndim != 2 or matrix.shape != (len(products), model.num_feature()):
         raise ValueError(f"score: expected ({len(products)}, {model.num_feature()}), got {matrix.shape}")
     threads = 1 if len(matrix) < _ROWS_WORTH_THREADS else 0
-    raw = np.asarray(model.predict(matrix, raw_score=True, num_threads=threads))
     raw_base, raw_contributions = _explained(matrix, products, scorer.explainers)
     contributions = calibration.slope * raw_contributions
     base = calibration.slope * raw_base + calibration.intercept
-    log_odds = calibration.slope * raw + calibration.intercept
+    log_odds = log_odds_of(matrix, scorer, threads)
     _check_additive(base, contributions, log_odds)
     return Scores(log_odds, probability_of(log_odds), base, contributions)
+
+
+def log_odds_of(matrix: NDArray[np.float64], scorer: Scorer, threads: int = 0) -> Vector:
+    """Calibrated log-odds alone, float64 (rows,), of rows of model features; ``threads`` 0 = all cores."""
+    raw = np.asarray(scorer.model.predict(matrix, raw_score=True, num_threads=threads))
+    calibrated: Vector = scorer.calibration.slope * raw + scorer.calibration.intercept
+    return calibrated
 
 
 def _explained(
