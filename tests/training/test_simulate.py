@@ -68,7 +68,7 @@ def test_saved_state_rolled_forward_is_the_uninterrupted_history(tmp_path: Path)
     for month_number in range(4, 8):
         loaded, columns = step(loaded, month_number, SMALL)
         _same_columns(columns, expected[month_number])
-    assert (loaded.months_done, loaded.first_account, loaded.seed) == (8, 100, SMALL.seed)
+    assert (loaded.months_done, loaded.accounts[0], loaded.seed) == (8, 100, SMALL.seed)
 
 
 def test_futures_differ_from_each_other_and_repeat() -> None:
@@ -79,6 +79,23 @@ def test_futures_differ_from_each_other_and_repeat() -> None:
     again, _ = step(state, 0, SMALL, future=1)
     assert len({str(s.balance.tolist()) for s in (history, one, two)}) == 3
     np.testing.assert_array_equal(one.balance, again.balance)
+
+
+def test_some_accounts_in_several_futures_at_once_live_each_as_alone() -> None:
+    state = begin(SMALL, 0, 200)
+    chosen = np.array([150, 3, 77])
+    futures = np.repeat([4, 0, 9], len(chosen))
+    together = state.take(np.tile(chosen, 3))
+    for month_number in range(3):
+        together, columns = step(together, month_number, SMALL, futures)
+    for k, future in enumerate([4, 0, 9]):
+        alone = state
+        for month_number in range(3):
+            alone, expected = step(alone, month_number, SMALL, future)
+        places = slice(3 * k, 3 * k + 3)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(columns[name][places], values[chosen])
+        np.testing.assert_array_equal(together.savings[places], alone.savings[chosen])
 
 
 def test_step_leaves_the_state_as_it_was() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 Vector = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 _WORDS_A_STEP = 4  # 64-bit words that Philox gives for one step of its counter
 _MONTH_ZERO = 2**15  # warm-up months are negative
 _LEAST = 2.0**-54  # keeps the normal of a uniform 0 finite
@@ -82,28 +83,49 @@ class Event(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The numbers of a block of accounts in one month.  Every method gives float64 (count,) for accounts ``first`` onwards.
+    """The numbers of some accounts in one month.  Every method gives float64 (accounts,).
 
-    ``future`` tells futures of the same account and month apart; 0 is the history itself.
+    ``accounts`` are numbers of accounts from 0, int64, in any order and as often as wanted.  ``future`` tells futures of the
+    same account and month apart, one for all or one an account; 0 is the history itself.
 
-    >>> whole, part = Draws(1, 5, 0, 0, 10), Draws(1, 5, 0, 7, 3)
-    >>> bool((whole.uniform(Event.SPEND)[7:] == part.uniform(Event.SPEND)).all())
+    >>> whole, part = Draws(1, 5, 0, np.arange(10)), Draws(1, 5, 0, np.array([7, 2]))
+    >>> bool((whole.uniform(Event.SPEND)[[7, 2]] == part.uniform(Event.SPEND)).all())
     True
     """
 
     seed: int
     month_number: int
-    future: int
-    first: int
-    count: int
+    future: int | Numbers
+    accounts: Numbers
+
+    @property
+    def count(self) -> int:
+        """How many numbers an event has."""
+        return len(self.accounts)
 
     def uniform(self, event: Event) -> Vector:
         """Uniform on [0, 1)."""
-        word = (self.future << 32) | ((self.month_number + _MONTH_ZERO) << 8) | event
+        if isinstance(self.future, int):
+            return self._of_future(self.future, self.accounts, event)
+        ends = [*(np.flatnonzero(np.diff(self.future)) + 1).tolist(), self.count]
+        starts = [0, *ends[:-1]]
+        return np.concatenate(
+            [
+                self._of_future(int(self.future[start]), self.accounts[start:end], event)
+                for start, end in zip(starts, ends, strict=True)
+            ]
+        )
+
+    def _of_future(self, future: int, accounts: Numbers, event: Event) -> Vector:
+        """The stream from the lowest of the accounts to the highest, of which the accounts take theirs."""
+        word = (future << 32) | ((self.month_number + _MONTH_ZERO) << 8) | event
         key = np.array([self.seed, word], dtype=np.uint64)
-        step, skip = divmod(self.first, _WORDS_A_STEP)
+        lowest, highest = int(accounts.min()), int(accounts.max())
+        step = lowest // _WORDS_A_STEP
         stream = np.random.Generator(np.random.Philox(key=key, counter=[step, 0, 0, 0]))
-        return stream.random(skip + self.count)[skip:]
+        first = step * _WORDS_A_STEP
+        drawn: Vector = stream.random(highest - first + 1)
+        return drawn[accounts - first]
 
     def normal(self, event: Event) -> Vector:
         """Standard normal, by inversion."""

@@ -17,7 +17,7 @@ from serving.decision.course import Plans
 from training.simulate.behaviour import Acts
 from training.simulate.config import SimulationConfig
 from training.simulate.month import Columns, step
-from training.simulate.state import State, Vector, cents
+from training.simulate.state import Numbers, State, Vector, cents
 
 Change = Callable[[State, Acts], Acts]
 
@@ -45,7 +45,12 @@ def following(plans: Plans) -> Change:
 
 
 def live_on(
-    state: State, months: int, config: SimulationConfig, future: int, change: Change | None = None, limit: Vector | None = None
+    state: State,
+    months: int,
+    config: SimulationConfig,
+    future: int | Numbers,
+    change: Change | None = None,
+    limit: Vector | None = None,
 ) -> Iterator[tuple[State, Columns]]:
     """The next months of a block, one by one: the state after each and its statements (see :func:`training.simulate.step`).
 

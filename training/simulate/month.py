@@ -15,7 +15,7 @@ from training.simulate.draws import Draws, Event
 from training.simulate.lender import limits
 from training.simulate.people import arrive, traits_of
 from training.simulate.shocks import Means, befall
-from training.simulate.state import Mask, State, Vector, cents
+from training.simulate.state import Mask, Numbers, State, Vector, cents
 
 Columns = Mapping[str, NDArray[np.float64] | NDArray[np.int32] | NDArray[np.bool_]]
 CHARGED_OFF_DAYS = 180
@@ -43,7 +43,7 @@ def step(
     state: State,
     month_number: int,
     config: SimulationConfig,
-    future: int = 0,
+    future: int | Numbers = 0,
     change: Callable[[State, Acts], Acts] | None = None,
     limit: Vector | None = None,
 ) -> tuple[State, Columns]:
@@ -51,15 +51,15 @@ def step(
 
     The columns are those of the statement but ``account_id``, ``month`` and ``product``, each with one entry an account (NaN =
     unknown), and ``open``, bool: whether there is a statement at all.  ``future`` other than 0 draws another future from the
-    same state.  ``change`` makes other acts of the month's own, and ``limit`` is in force instead of the lender's where it is
-    not NaN: see :mod:`training.simulate.interventions`.  ValueError where the state is not that of the end of the month
-    before, or was made with another seed.
+    same state; one for all, or one an account.  ``change`` makes other acts of the month's own, and ``limit`` is in force
+    instead of the lender's where it is not NaN: see :mod:`training.simulate.interventions`.  ValueError where the state is not
+    that of the end of the month before, or was made with another seed.
     """
     if month_number != state.months_done:
         raise ValueError(f"expected month number {state.months_done}, which follows the state, got {month_number}")
     if config.seed != state.seed:
         raise ValueError(f"expected the seed {state.seed} that the state was made with, got {config.seed}")
-    draws = Draws(config.seed, month_number, future, state.first_account, state.count)
+    draws = Draws(config.seed, month_number, future, state.accounts)
     means = befall(state, draws, config)
     appetite = appetite_of(state, draws)
     purse = purse_of(state, means, appetite)
@@ -131,7 +131,7 @@ def _living(state: State, moved: State, month_number: int, draws: Draws) -> tupl
 
 
 _CARRIED = tuple(
-    name for name in State.__dataclass_fields__ if name not in ("seed", "first_account", "months_done", "traits", "ended")
+    name for name in State.__dataclass_fields__ if name not in ("seed", "months_done", "accounts", "traits", "ended")
 )
 
 

@@ -35,7 +35,7 @@ _LONGEST_TENURE = 96  # months
 
 def traits_of(first_account: int, count: int, config: SimulationConfig) -> Traits:
     """The traits of accounts ``first_account`` onwards."""
-    draws = Draws(config.seed, TRAITS_MONTH, 0, first_account, count)
+    draws = Draws(config.seed, TRAITS_MONTH, 0, np.arange(first_account, first_account + count))
     age = _pick(draws.uniform(Event.AGE), _AGE_SHARES)
     gender = _pick(draws.uniform(Event.GENDER), (0.47, 0.53))
     region = _pick(draws.uniform(Event.REGION), _REGION_SHARES)
@@ -75,7 +75,8 @@ def traits_of(first_account: int, count: int, config: SimulationConfig) -> Trait
 def arrive(traits: Traits, first_account: int, config: SimulationConfig) -> State:
     """The state in which the simulation meets the accounts: at the warm-up's start, or at their opening if that is later."""
     count = len(traits.income_level)
-    draws = Draws(config.seed, TRAITS_MONTH, 0, first_account, count)
+    accounts = np.arange(first_account, first_account + count)
+    draws = Draws(config.seed, TRAITS_MONTH, 0, accounts)
     income = traits.income_level
     reported = _hundreds(income * np.exp(0.12 * draws.normal(Event.REPORTING_ERROR)))
     limit = _granted(traits, reported, draws.normal(Event.LIMIT))
@@ -87,8 +88,8 @@ def arrive(traits: Traits, first_account: int, config: SimulationConfig) -> Stat
     standing = next_standing(nothing, owing, Terms())
     return State(
         seed=config.seed,
-        first_account=first_account,
         months_done=-config.warm_up_months,
+        accounts=accounts,
         traits=traits,
         shock=np.zeros(count, dtype=np.int32),
         severity=np.zeros(count),

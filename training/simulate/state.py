@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 Whole = NDArray[np.int32]
 Mask = NDArray[np.bool_]
-_SCALARS = ("seed", "first_account", "months_done")
+Numbers = NDArray[np.int64]
+_SCALARS = ("seed", "months_done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,15 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A block of accounts after ``months_done`` months: traits, standing and everything carried into the next month.
+    """Some accounts after ``months_done`` months: traits, standing and everything carried into the next month.
 
-    All arrays have one entry an account, for accounts ``first_account`` onwards.  A step makes a new state.
+    All arrays have one entry an account; the same account may stand in it several times, with a future for each.  A step makes
+    a new state.
     """
 
     seed: int  # of the simulation: a state is rolled forward with the numbers that it was made with
-    first_account: int  # number of the first account, from 0
     months_done: int  # the next step is for this month number
+    accounts: Numbers  # their numbers in the simulation, from 0
     traits: Traits
     shock: Whole  # index into shocks.SHOCKS
     severity: Vector  # 0 to 1: share of income that the present shock takes
@@ -73,6 +75,12 @@ class State:
     def count(self) -> int:
         """How many accounts."""
         return len(self.balance)
+
+    def take(self, places: Numbers) -> State:
+        """The accounts at these places, in their order, as often as they are named."""
+        traits = Traits(*(getattr(self.traits, field.name)[places] for field in fields(Traits)))
+        own = {f.name: getattr(self, f.name)[places] for f in fields(State) if f.name not in (*_SCALARS, "traits")}
+        return replace(self, traits=traits, **own)
 
     def save(self, file: Path) -> None:
         """Write the state into one ``.npz`` file (plain arrays, no pickle)."""
