@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from serving.decision.bundle import Bundle, Parts, assemble
 from serving.decision.score import score
-from training import bundling, examine, measure, plots, track
+from training import bundling, measure, plots, track
 from training.bundling import BundleConfig
 from training.data import DataConfig, Labelled, Source, labelled, load
+from training.examine.agreement import agreement_metrics, reason_agreement
 from training.fit import FitConfig, Fitted, Progress, fit
 
 SHAP_ROWS = 2000  # accounts drawn in the SHAP figures
@@ -54,9 +55,9 @@ def run_fit(
         chosen = bundling.references(fitted, data, bundle_config)
         parts = bundling.parts(fitted, data, source, bundle_config, chosen)
         served = assemble(parts)  # refuses what cannot be served before a version of it is registered
-        agreement = examine.reason_agreement(data, fitted.held_out, served, chosen)
+        agreement = reason_agreement(data, fitted.held_out, served, chosen)
         tables = _tables(fitted) | {"reason_agreement": agreement}
-        track.log_metrics(_metrics(fitted, tables["discrimination"]) | examine.agreement_metrics(agreement))
+        track.log_metrics(_metrics(fitted, tables["discrimination"]) | agreement_metrics(agreement))
         track.log_tables(tables)
         track.log_figures(_figures(fitted, data, tables, served))
         version, digest = _register(parts, fitted, data, source, bundle_config, run_id)

@@ -14,9 +14,10 @@ from serving.decision.policy import logit
 from serving.decision.shapley import against, explain_many
 from serving.decision.tables import lay_out
 from serving.decision.trees import read_trees
-from training import bundling, examine
+from training import bundling
 from training.bundling import BundleConfig
 from training.data import Labelled, Source
+from training.examine.agreement import SCHEMA, _same, agreement_metrics, reason_agreement
 from training.fit import FitError, Fitted, log_odds
 from training.reference import Population, balanced, outcome_of
 
@@ -142,11 +143,11 @@ def test_a_balanced_sample_is_nearer_to_all_than_random_ones() -> None:
 def test_agreement_is_told_for_each_product(
     chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
-    table = examine.reason_agreement(data, fitted.held_out, bundle, chosen)
-    assert dict(table.schema) == examine.SCHEMA
+    table = reason_agreement(data, fitted.held_out, bundle, chosen)
+    assert dict(table.schema) == SCHEMA
     assert table["against"].to_list() == ["second_sample", "random_samples", "path_dependent"] * 2
     assert (table.filter(pl.col("against") == "random_samples")["same_set"] < 1).all(), "two samples, and not one twice"
-    metrics = examine.agreement_metrics(table)
+    metrics = agreement_metrics(table)
     assert metrics["reasons_second_sample_same_first"] > 0.9
     assert metrics["reasons_second_sample_same_set"] > metrics["reasons_path_dependent_same_set"]
     # The same sample again agrees in everything: what is told apart is the sample.
@@ -155,16 +156,16 @@ def test_agreement_is_told_for_each_product(
     matrix = data.features.matrix(bundle.features)
     explainers = {product: against(layouts[product], matrix[population.rows]) for product, population in chosen.items()}
     served = dataclasses.replace(bundle, scorer=dataclasses.replace(bundle.scorer, explainers=explainers))
-    same = examine.reason_agreement(data, fitted.held_out, served, own).filter(pl.col("against") == "second_sample")
+    same = reason_agreement(data, fitted.held_out, served, own).filter(pl.col("against") == "second_sample")
     assert same["same_set"].to_list() == same["same_first"].to_list() == [1.0, 1.0]
 
 
 def test_agreement_counts_sets_and_first_reasons_and_weighs_products() -> None:
     told = [("late", "cash"), ("cash", "late"), ("debt",), ()]
     others = [("cash", "late"), ("cash", "late"), ("debt", "late"), ()]
-    assert examine._same(told, others) == {"same_set": 0.75, "same_first": 0.75}
+    assert _same(told, others) == {"same_set": 0.75, "same_first": 0.75}
     rows = [("one", "second_sample", 10, 30, 1.0, 0.5), ("two", "second_sample", 10, 10, 0.0, 0.5)]
-    metrics = examine.agreement_metrics(pl.DataFrame(rows, examine.SCHEMA, orient="row"))
+    metrics = agreement_metrics(pl.DataFrame(rows, SCHEMA, orient="row"))
     assert metrics == {"reasons_second_sample_same_set": 0.75, "reasons_second_sample_same_first": 0.5}
 
 
@@ -173,7 +174,7 @@ def test_agreement_is_of_accounts_that_the_policy_cuts(
 ) -> None:
     scores = scores_of(fitted, data)
     outcomes = [outcome_of(bundle.policy, data, row, float(scores[row])) for row in fitted.held_out.tolist()]
-    table = examine.reason_agreement(data, fitted.held_out, bundle, chosen)
+    table = reason_agreement(data, fitted.held_out, bundle, chosen)
     told = table.filter(pl.col("against") == "path_dependent")["cut"].sum()
     assert told == sum(outcome.by_model for outcome in outcomes) > 50
     assert told < (fitted.probability > bundle.policy.cut_off).sum(), "some above the cut-off keep their limit"
@@ -183,7 +184,7 @@ def test_agreement_without_cut_accounts_is_unknown(
     chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
     safe = fitted.held_out[fitted.probability < 0.01]
-    table = examine.reason_agreement(data, safe, bundle, chosen)
+    table = reason_agreement(data, safe, bundle, chosen)
     assert table["cut"].to_list() == [0] * 6
     assert table["same_set"].null_count() == 6
-    assert examine.agreement_metrics(table) == {}
+    assert agreement_metrics(table) == {}

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from features.schema import COLUMNS, NAMES, PRODUCTS
 from training.simulate.config import SimulationConfig, month_of
-from training.simulate.month import begin, step
+from training.simulate.month import Columns, begin, step
 from training.simulate.people import AGE_BANDS, GENDERS, REGIONS
-from training.simulate.state import Mask, Traits
+from training.simulate.state import Mask, Numbers, Traits
 
 Progress = Callable[[int, int], None]  # accounts done, accounts in all
 SUMMARY = "simulation.json"
@@ -76,6 +76,27 @@ def write(config: SimulationConfig, folder: Path, progress: Progress | None = No
     return summary
 
 
+def as_table(names: pl.Series, cash_loan: Mask, lived: Sequence[tuple[int, Columns]], config: SimulationConfig) -> pl.DataFrame:
+    """Months that :func:`training.simulate.step` gave, each with its number and one after the other, as a statement table.
+
+    One row an account and month in which it is open, in the form of :mod:`features.schema`, sorted where ``names`` are;
+    ``names`` and ``cash_loan`` have one entry an account.
+    """
+    columns = {name: np.column_stack([c[name] for _, c in lived]).astype(_DTYPES[name]) for name in _MEASURED}
+    is_open = np.column_stack([c["open"] for _, c in lived]).astype(np.bool_)
+    months = pl.Series([month_of(number, config) for number, _ in lived], dtype=pl.Date)
+    return _statements(names, cash_loan, months, columns, is_open)
+
+
+def account_names(accounts: Numbers) -> pl.Series:
+    """The ids of accounts by their numbers.
+
+    >>> account_names(np.array([0, 41])).to_list()
+    ['sim-0000001', 'sim-0000042']
+    """
+    return ("sim-" + pl.Series(accounts + 1).cast(pl.String).str.zfill(7)).alias("account_id")
+
+
 def _write_blocks(config: SimulationConfig, partial: Path, progress: Progress | None) -> dict[str, Any]:
     rows = dict.fromkeys(Block._fields, 0)
     files = done = 0
@@ -114,19 +135,22 @@ def _block(config: SimulationConfig, first: int, count: int) -> Block:
         is_open[:, month_number] = statement["open"]
         for name in _MEASURED:
             columns[name][:, month_number] = statement[name]
-    return Block(_statements(config, first, state.traits, columns, is_open), _accounts(config, first, state.traits, is_open))
+    names = account_names(state.accounts)
+    months = pl.Series([month_of(number, config) for number in range(config.months)], dtype=pl.Date)
+    statements = _statements(names, state.traits.cash_loan, months, columns, is_open)
+    return Block(statements, _accounts(config, names, state.traits, is_open))
 
 
 def _statements(
-    config: SimulationConfig, first: int, traits: Traits, columns: dict[str, NDArray[Any]], is_open: Mask
+    names: pl.Series, cash_loan: Mask, months: pl.Series, columns: dict[str, NDArray[Any]], is_open: Mask
 ) -> pl.DataFrame:
+    """``columns`` and ``is_open`` are (accounts, months)."""
     account, month = np.nonzero(is_open)
-    months = pl.Series([month_of(number, config) for number in range(config.months)], dtype=pl.Date)
     products = pl.Series(PRODUCTS, dtype=pl.Enum(PRODUCTS))
     series = {
-        "account_id": _names(first, len(is_open)).gather(account),
+        "account_id": names.gather(account),
         "month": months.gather(month),
-        "product": products.gather(traits.cash_loan[account].astype(np.uint32)),
+        "product": products.gather(cash_loan[account].astype(np.uint32)),
     }
     for c in COLUMNS:
         if c.name in columns:
@@ -135,14 +159,14 @@ def _statements(
     return pl.DataFrame(series)
 
 
-def _accounts(config: SimulationConfig, first: int, traits: Traits, is_open: Mask) -> pl.DataFrame:
+def _accounts(config: SimulationConfig, names: pl.Series, traits: Traits, is_open: Mask) -> pl.DataFrame:
     opened = [
         month_of(month, config).replace(day=day)
         for month, day in zip(traits.opened_month.tolist(), traits.opened_day.tolist(), strict=True)
     ]
     frame = pl.DataFrame(
         {
-            "account_id": _names(first, len(is_open)),
+            "account_id": names,
             "opened": pl.Series(opened, dtype=pl.Date),
             "age_band": pl.Series(AGE_BANDS).gather(traits.age_band),
             "gender": pl.Series(GENDERS).gather(traits.gender),
@@ -150,8 +174,3 @@ def _accounts(config: SimulationConfig, first: int, traits: Traits, is_open: Mas
         }
     )
     return frame.filter(pl.Series(np.any(is_open, axis=1)))
-
-
-def _names(first: int, count: int) -> pl.Series:
-    numbers = pl.int_range(first + 1, first + count + 1, eager=True).cast(pl.String).str.zfill(7)
-    return ("sim-" + numbers).alias("account_id")
