@@ -61,6 +61,7 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Beside DiCE too where the extra `peers` is installed; the lock leaves it out.
 bench: install
 	@mkdir -p .benchmarks
 	$(BIN)/python -m pytest tests/benches -o python_files='bench_*.py' --benchmark-only \

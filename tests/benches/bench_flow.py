@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import json
 import subprocess
 import sys
@@ -20,10 +19,9 @@ from features.build import build
 from features.catalogue import MODEL_FEATURES
 from features.schema import check
 from serving.client import started
-from serving.decision import Bundle, advise, decide, stages
+from serving.decision import Bundle, decide
 from training import requests
-from training.data import Labelled, Source
-from training.data import window as window_of
+from training.data import Labelled
 from training.fit import FitConfig, parameters_of, train_booster
 from training.simulate import SimulationConfig, simulate
 
@@ -68,20 +66,6 @@ def test_fit(benchmark: Any, full_data: Labelled, how: str) -> None:
 def test_decide_in_process(benchmark: Any, champion: Bundle, window: pl.DataFrame, decided_at: datetime.datetime) -> None:
     benchmark(decide, window, champion, decided_at)
     benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
-
-
-def test_advise_in_process(benchmark: Any, champion: Bundle, full_source: Source) -> None:
-    """Accounts whose limit the model cuts, another each time."""
-    last = full_source.statements["month"].max()
-    assert isinstance(last, datetime.date)
-    when = datetime.datetime(last.year, last.month, 28, tzinfo=datetime.UTC)
-    statements = check(window_of(full_source.statements, last))
-    made = stages(statements, champion, when)
-    cut = [d.account_id for d, outcome in zip(made.decisions, made.outcomes, strict=True) if outcome.by_model]
-    windows = statements.filter(pl.col("account_id").is_in(cut)).partition_by("account_id", maintain_order=True)[:300]
-    others = itertools.cycle(windows)
-    benchmark.pedantic(advise, setup=lambda: ((next(others), champion, when), {}), rounds=len(windows), warmup_rounds=5)
-    benchmark.extra_info |= {"rows": 1, "unit": "accounts"}
 
 
 @pytest.fixture(params=["empty_bentoml_endpoint", "clearline"])

@@ -1,0 +1,281 @@
+"""What advice costs, beside DiCE on the same model and the same accounts; `make bench` runs it.
+
+DiCE is of the optional extra ``peers``; without it what would run it is skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import io
+import itertools
+import random
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from features.catalogue import BY_NAME, MODEL_FEATURES
+from features.schema import check
+from serving.decision import Bundle, Stages, advise, stages
+from serving.decision.policy import logit
+from serving.decision.score import Scorer, log_odds_of, probability_of
+from training.data import Labelled, Source
+from training.data import window as window_of
+
+pytestmark = pytest.mark.benchmark(disable_gc=True)
+BESIDE = 20  # accounts that DiCE and we are both asked about
+GIVEN = 10_000  # rows of the training data that DiCE draws from
+AN_ACCOUNT, A_METHOD = 4.0, 45.0  # seconds after which DiCE is stopped: it has no limit of its own
+NAMES = list(MODEL_FEATURES)
+WHOLE = [name for name in NAMES if BY_NAME[name].unit in ("months", "days", "count", "yes_no")]
+# DiCE rounds what it says: without these it takes the digits of the commonest value, which is often 0.
+DECIMALS = {name: 0 if BY_NAME[name].unit == "CNY" else 3 for name in NAMES if name not in WHOLE}
+HALF_A_STEP = {name: 0.5 * 10.0 ** -DECIMALS.get(name, 0) for name in NAMES}
+
+# What holds for every account, since all features tell of the same months: the first is at most so many times the
+# second and so much more.  `test_dice` sees that it holds for all the data before anyone is measured by it.
+AT_MOST: tuple[tuple[str, float, str, float], ...] = (
+    ("late_months_3", 1, "late_months_6", 0),
+    ("late_months_6", 1, "late_months_3", 3),
+    ("late_months_6", 1, "late_months_12", 0),
+    ("late_months_12", 1, "late_months_6", 6),
+    ("days_past_due_now", 1, "worst_days_past_due_6", 0),
+    ("worst_days_past_due_6", 1, "worst_days_past_due_24", 0),
+    ("utilization_now", 3, "utilization_mean_3", 0),
+    ("utilization_now", 1, "utilization_peak_12", 0),
+    ("utilization_mean_3", 2, "utilization_mean_6", 0),
+    ("utilization_mean_3", 1, "utilization_peak_12", 0),
+    ("utilization_mean_6", 2, "utilization_mean_12", 0),
+    ("utilization_mean_6", 1, "utilization_peak_12", 0),
+    ("utilization_mean_12", 1, "utilization_peak_12", 0),
+    ("months_above_90_6", 1, "months_above_90_12", 0),
+    ("months_above_90_12", 1, "months_above_90_6", 6),
+    ("minimum_only_months_6", 1, "minimum_only_months_12", 0),
+    ("minimum_only_months_12", 1, "minimum_only_months_6", 6),
+    ("paid_in_full_months_6", -1, "missed_minimum_months_6", 6),
+    ("payment_least_3", 2, "payment_mean_6", 0),
+    ("repaid_spending_3", 2, "repaid_spending_6", 0),
+    ("repaid_spending_6", 1, "payment_mean_6", 0),
+    ("cash_months_3", 1, "cash_months_12", 0),
+    ("cash_months_12", 1, "cash_months_3", 9),
+    ("limit_requests_3", 1, "limit_requests_12", 0),
+    ("credit_inquiries_3", 1, "credit_inquiries_6", 0),
+    ("credit_inquiries_6", 1, "credit_inquiries_12", 0),
+    ("external_debt_to_income", 1, "total_debt_to_income", 0),
+)
+# The same amount, told as a share of the income and of the limit.
+SAME_AMOUNT = (("external_debt_to_income", "external_debt_to_limit"), ("spend_to_income_3", "spend_to_limit_3"))
+
+
+@pytest.fixture(scope="session")
+def made(champion: Bundle, full_source: Source) -> Stages:
+    """The last month's decisions about every account."""
+    last = full_source.statements["month"].max()
+    assert isinstance(last, datetime.date)
+    return stages(check(window_of(full_source.statements, last)), champion, _on(last))
+
+
+@pytest.fixture(scope="session")
+def above(made: Stages) -> list[int]:
+    """Places of accounts that the model cut and that lie above the cut-off, evenly among them all."""
+    limits_cut = zip(made.decisions, made.outcomes, strict=True)
+    places = [
+        place
+        for place, (decision, outcome) in enumerate(limits_cut)
+        if outcome.by_model and decision.probability > decision.cut_off
+    ]
+    return [places[k] for k in np.linspace(0, len(places) - 1, BESIDE).astype(int)]
+
+
+def test_advise_in_process(benchmark: Any, champion: Bundle, made: Stages) -> None:
+    """Accounts whose limit the model cuts, another each time."""
+    cut = [d.account_id for d, outcome in zip(made.decisions, made.outcomes, strict=True) if outcome.by_model]
+    windows = _windows(made, cut)[:300]
+    others = itertools.cycle(windows)
+    when = _on(made.decisions[0].as_of)
+    benchmark.pedantic(advise, setup=lambda: ((next(others), champion, when), {}), rounds=len(windows), warmup_rounds=5)
+    benchmark.extra_info |= {"rows": 1, "unit": "accounts"}
+
+
+def test_advise_beside_dice(benchmark: Any, champion: Bundle, made: Stages, above: list[int]) -> None:
+    """The accounts that DiCE is asked about."""
+    windows = _windows(made, [made.decisions[place].account_id for place in above])
+    others, when, steps = iter(windows), _on(made.decisions[0].as_of), []
+
+    def one(window: pl.DataFrame) -> None:
+        found = advise(window, champion, when).advice
+        if found is not None and found.plan.restored is not None:
+            steps.append(len(found.plan.steps))
+
+    one(windows[0])
+    steps.clear()
+    benchmark.pedantic(one, setup=lambda: ((next(others),), {}), rounds=len(windows))
+    benchmark.extra_info |= {"rows": 1, "unit": "accounts", "accounts": len(windows), "flipped": len(steps)}
+    benchmark.extra_info |= {"changed": float(np.median(steps or [0]))}
+
+
+@pytest.mark.parametrize("how", ["random", "genetic", "kdtree", "kdtree_of_all_features"])
+def test_dice(benchmark: Any, how: str, champion: Bundle, made: Stages, above: list[int], full_data: Labelled) -> None:
+    """One counterfactual an account, with DiCE's own defaults.
+
+    DiCE takes no missing values.  It is given medians in their place, which it may not change, and the model is shown the
+    account as it is: what flips the model here flips it for that account.
+    """
+    dice_ml = pytest.importorskip("dice_ml", reason="DiCE is not installed: the optional extra peers has it")
+    matrix = full_data.features.matrix(MODEL_FEATURES)
+    assert not contradictory(matrix).any(), "the rules that DiCE is measured by do not hold for the data"
+    rows = np.random.default_rng(0).choice(full_data.rows("train"), GIVEN, replace=False)
+    medians = np.nanmedian(matrix[rows], axis=0)
+    model = Shown(champion.scorer, logit(champion.policy.cut_off), time.perf_counter() + A_METHOD)
+    with _quiet():
+        table = _frame(matrix[rows], medians).assign(bad=full_data.label[rows].astype(int))
+        data = dice_ml.Data(
+            dataframe=table, continuous_features=NAMES, outcome_name="bad", continuous_features_precision=DECIMALS
+        )
+        explainer = dice_ml.Dice(data, dice_ml.Model(model=model, backend="sklearn"), method=how.split("_")[0])
+    accounts = made.features.matrix(MODEL_FEATURES)[above]
+    refused = sum(_refused(explainer, row) for row in accounts)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    stopped: list[np.ndarray] = []
+
+    def one(row: np.ndarray) -> None:
+        unknown = np.isnan(row)
+        known = [name for name, gone in zip(NAMES, unknown, strict=True) if not gone and BY_NAME[name].actionable]
+        model.show(unknown, AN_ACCOUNT)
+        try:
+            said = _said(explainer, _frame(row[None], medians), "all" if how.endswith("all_features") else known)
+        except TimeoutError:
+            stopped.append(row)
+        else:
+            if said is not None:
+                found.append((row, np.where(unknown, np.nan, said)))
+
+    others = iter(accounts)
+    random.seed(0)
+    np.random.seed(0)  # DiCE draws from both
+    benchmark.pedantic(one, setup=lambda: ((next(others),), {}), rounds=len(accounts))
+    benchmark.extra_info |= {"rows": 1, "unit": "accounts", "accounts": len(accounts), "seconds": AN_ACCOUNT}
+    benchmark.extra_info |= {"given": GIVEN, "refused": refused, "stopped": len(stopped), "found": len(found)}
+    benchmark.extra_info |= judged(found, champion)
+
+
+class Shown:
+    """Our model as DiCE wants one: 0.5 is the cut-off, what is unknown of the account stays so, and there is an end."""
+
+    classes_ = (0, 1)
+
+    def __init__(self, scorer: Scorer, cut_off_log_odds: float, end: float) -> None:
+        self.scorer, self.cut_off_log_odds, self.end = scorer, cut_off_log_odds, end
+        self.unknown, self.until = np.zeros(len(NAMES), dtype=np.bool_), end
+
+    def show(self, unknown: np.ndarray, seconds: float) -> None:
+        """From now on the account whose features these are unknown, for so long."""
+        self.unknown, self.until = unknown, min(time.perf_counter() + seconds, self.end)
+
+    def predict_proba(self, frame: pd.DataFrame) -> np.ndarray:
+        """Probability of keeping and of cutting, (rows, 2); TimeoutError where DiCE has had its time."""
+        if time.perf_counter() > self.until:
+            raise TimeoutError
+        rows = np.where(self.unknown, np.nan, frame[NAMES].to_numpy(np.float64))
+        cut = probability_of(log_odds_of(rows, self.scorer, threads=1) - self.cut_off_log_odds)
+        return np.column_stack([1.0 - cut, cut])
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        """1 where the limit is cut, (rows,)."""
+        return (self.predict_proba(frame)[:, 1] > 0.5).astype(np.int64)
+
+
+def judged(found: list[tuple[np.ndarray, np.ndarray]], bundle: Bundle) -> dict[str, float]:
+    """Of counterfactuals (the account, what was said of it): how many are what, and the median of features changed."""
+    if not found:
+        return dict.fromkeys(("flipped", "changed", "fixed", "worse", "contradictory"), 0)
+    rows, said = (np.array(side) for side in zip(*found, strict=True))
+    changed = np.abs(said - rows) > np.array(list(HALF_A_STEP.values()))
+    fixed = np.array([not BY_NAME[name].actionable for name in NAMES])
+    direction = np.array([BY_NAME[name].direction for name in NAMES])
+    # What was only rounded is as it was: rounding must not make a contradiction.
+    meant = np.where(changed, said, rows)
+    return {
+        "flipped": int((log_odds_of(said, bundle.scorer) <= logit(bundle.policy.cut_off)).sum()),
+        "changed": float(np.median(changed.sum(axis=1))),
+        "fixed": int((changed & fixed).any(axis=1).sum()),
+        "worse": int((changed & ((said - rows) * direction > 0)).any(axis=1).sum()),
+        "contradictory": int(contradictory(meant).sum()),
+    }
+
+
+def contradictory(rows: np.ndarray) -> np.ndarray:
+    """Whether a row says what can be true of no account, (rows,); what is unknown contradicts nothing."""
+    value: Mapping[str, np.ndarray] = dict(zip(NAMES, rows.T, strict=True))
+    at_odds = np.zeros(len(rows), dtype=np.bool_)
+    for lesser, times, greater, more in AT_MOST:
+        rounding = HALF_A_STEP[lesser] + abs(times) * HALF_A_STEP[greater] if lesser in DECIMALS else 0.0
+        at_odds |= value[lesser] > times * value[greater] + more + rounding + 1e-9
+    for of_income, of_limit in SAME_AMOUNT:
+        first, second = value[of_income] * value["income"], value[of_limit] * value["established_limit"]
+        rounded = HALF_A_STEP[of_income] * value["income"] + HALF_A_STEP[of_limit] * value["established_limit"]
+        at_odds |= np.abs(first - second) > 2.0 * rounded + 1.0
+    for months in (3, 6, 12):
+        ever_late = value["months_on_time"] < np.minimum(months, value["months_observed"])
+        at_odds |= (value[f"late_months_{months}"] > 0) != ever_late
+    at_odds |= (value["days_past_due_now"] > 0) != (value["months_on_time"] == 0)
+    at_odds |= (value["worst_days_past_due_6"] > 0) != (value["late_months_6"] > 0)
+    at_odds |= (value["income_known"] == 1) == np.isnan(value["income"])
+    return at_odds
+
+
+def _said(explainer: Any, asked: pd.DataFrame, vary: list[str] | str) -> np.ndarray | None:
+    """What DiCE says the features should be, (features,); None where it finds nothing."""
+    from raiutils.exceptions import UserConfigValidationException
+
+    try:
+        with _quiet():
+            answer = explainer.generate_counterfactuals(asked, total_CFs=1, desired_class=0, features_to_vary=vary)
+    except UserConfigValidationException as error:
+        if "No counterfactuals found" not in str(error):
+            raise
+        return None
+    example = answer.cf_examples_list[0]
+    table = example.final_cfs_df if example.final_cfs_df_sparse is None else example.final_cfs_df_sparse
+    said: np.ndarray = table[NAMES].to_numpy(np.float64)[0]
+    return said
+
+
+def _refused(explainer: Any, row: np.ndarray) -> bool:
+    """Whether something is missing of the account; that DiCE refuses it, and because of that, is seen to."""
+    from raiutils.exceptions import UserConfigValidationException
+
+    if not np.isnan(row).any():
+        return False
+    with _quiet(), pytest.raises(UserConfigValidationException, match="should not have any missing values"):
+        explainer.generate_counterfactuals(pd.DataFrame(row[None], columns=NAMES), total_CFs=1, desired_class=0)
+    return True
+
+
+def _frame(rows: np.ndarray, medians: np.ndarray) -> pd.DataFrame:
+    """As DiCE wants it: nothing missing, whole numbers as such."""
+    table = pd.DataFrame(np.where(np.isnan(rows), medians, rows), columns=NAMES)
+    return table.astype(dict.fromkeys(WHOLE, np.int64))
+
+
+def _windows(made: Stages, account_ids: list[str]) -> list[pl.DataFrame]:
+    theirs = made.statements.filter(pl.col("account_id").is_in(account_ids))
+    return theirs.partition_by("account_id", maintain_order=True)
+
+
+def _on(month: datetime.date) -> datetime.datetime:
+    return datetime.datetime(month.year, month.month, 28, tzinfo=datetime.UTC)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """DiCE prints, and uses pandas in ways of which pandas warns."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
