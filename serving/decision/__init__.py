@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +19,11 @@ from features.build import Features, build
 from features.schema import StatementError, Violation, check
 from serving.decision import advice, golden
 from serving.decision import bundle as bundle_module
-from serving.decision.advice import UNDECIDED, Advice, Choices, Cut
+from serving.decision.advice import Advice
 from serving.decision.bundle import Bundle, BundleError
+from serving.decision.grid import UNDECIDED, Choices
 from serving.decision.identity import decision_ids
+from serving.decision.outlook import Cut
 from serving.decision.policy import Account, Action, Outcome, apply, hand_over, local_date, logit
 from serving.decision.reasons import Evidence, Reason, principal, unspeakable
 from serving.decision.score import Scores, score
@@ -28,7 +31,7 @@ from serving.decision.wording import Text
 
 __all__ = [
     "Advised", "Bundle", "BundleError", "Choices", "Decision", "ProductError", "Stages",
-    "advise", "decide", "decide_many", "load", "stages",
+    "advise", "advise_many", "decide", "decide_many", "load", "stages",
 ]  # fmt: skip
 
 
@@ -109,22 +112,66 @@ def decide_many(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.d
 
 
 def advise(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime, choices: Choices = UNDECIDED) -> Advised:
-    """The decision for the one account in ``statements``, and the way back where the model cut its limit.
+    """The decision for the one account in ``statements`` with the way back; ValueError where there are several.
 
-    Under ``review`` the advice is for the proposed cut.  Raises what :func:`decide` raises.
+    See :func:`advise_many`.
+    """
+    advised = advise_many(statements, bundle, decided_at, None if choices is UNDECIDED else [choices])
+    if len(advised) != 1:
+        raise ValueError(f"advise: expected the statements of one account, got {len(advised)} accounts")
+    return advised[0]
+
+
+def advise_many(
+    statements: pl.DataFrame,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    choices: Sequence[Choices] | None = None,
+    threads: int = 1,
+) -> list[Advised]:
+    """The decisions of :func:`decide_many` and, where the model cut a limit, the way back.
+
+    ``choices`` has one entry an account, in order of account; None = nothing is settled by anybody.  Under ``review`` the
+    advice is for the proposed cut.  Raises what :func:`decide_many` raises, and ValueError for another number of choices.
     """
     made = stages(statements, bundle, decided_at)
-    if len(made.decisions) != 1:
-        raise ValueError(f"advise: expected the statements of one account, got {len(made.decisions)} accounts")
-    decision, outcome = made.decisions[0], made.outcomes[0]
-    below = logit(decision.cut_off) - decision.log_odds
+    settled = [UNDECIDED] * len(made.decisions) if choices is None else choices
+    if len(settled) != len(made.decisions):
+        raise ValueError(f"advise: expected choices for {len(made.decisions)} accounts, got {len(settled)}")
+    cuts = [_cut_by_model(decision, outcome) for decision, outcome in zip(made.decisions, made.outcomes, strict=True)]
+    accounts = [d.account_id for d, cut in zip(made.decisions, cuts, strict=True) if cut is not None]
+    found = iter(
+        advice.advise_many(
+            made.statements.filter(pl.col("account_id").is_in(accounts)) if len(accounts) < len(cuts) else made.statements,
+            [cut for cut in cuts if cut is not None],
+            [chosen for chosen, cut in zip(settled, cuts, strict=True) if cut is not None],
+            bundle,
+            local_date(decided_at, bundle.policy),
+            threads,
+        )
+        if accounts
+        else ()
+    )
+    return [
+        _advised(decision, outcome, None if cut is None else next(found), bundle)
+        for decision, outcome, cut in zip(made.decisions, made.outcomes, cuts, strict=True)
+    ]
+
+
+def _cut_by_model(decision: Decision, outcome: Outcome) -> Cut | None:
+    """The cut, or the proposal of one, where the model made it; a rule's cut is nothing that behaviour wins back."""
     after = decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
-    cut_by_model = outcome.by_model and (after < decision.credit_limit or decision.action == "suspend")
+    suspended = decision.action == "suspend"
+    if not (outcome.by_model and (after < decision.credit_limit or suspended)):
+        return None
+    return Cut(decision.product, decision.as_of, decision.credit_limit, after, suspended)
+
+
+def _advised(decision: Decision, outcome: Outcome, found: Advice | None, bundle: Bundle) -> Advised:
     notes = bundle.advice.notes
-    if not cut_by_model:
+    below = logit(decision.cut_off) - decision.log_odds
+    if found is None:
         return Advised(decision, below, (notes["by_rule" if outcome.hits else "not_cut"],), None)
-    cut = Cut(decision.product, decision.as_of, decision.credit_limit, after, decision.action == "suspend")
-    found = advice.advise(made.statements, cut, bundle, local_date(decided_at, bundle.policy), choices)
     proposed = (notes["proposed"],) if decision.action == "review" else ()
     return Advised(decision, below, proposed + found.notes, found)
 

@@ -15,6 +15,7 @@ in :mod:`features.window`.  Amounts in CNY a month.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -52,6 +53,11 @@ class Plans:
 
     def __getitem__(self, courses: object) -> Plans:
         return Plans(*(getattr(self, field.name)[courses] for field in fields(Plans)))
+
+
+def joined(parts: Sequence[Plans]) -> Plans:
+    """All of them in order."""
+    return Plans(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Plans)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +146,26 @@ def live(window: Window, plans: Plans, limits: Months, suspended: NDArray[np.boo
 _WHOLE = ("cash_advance", "minimum_due", "limit_requests", "credit_inquiries")  # known in all statements or in none
 
 
-def spread(window: Window, courses: int) -> Window:
-    """The window of one account, as many times as there are courses."""
-    columns = {name: np.repeat(getattr(window, name), courses, axis=1) for name in _NUMBERS}
-    return Window(columns, np.repeat(window.months_observed, courses).astype(np.int64))
+def spread(window: Window, owner: NDArray[np.int64]) -> Window:
+    """A window with a course in each place: that of the account which owns it, int64 (courses,)."""
+    columns = {name: getattr(window, name)[:, owner] for name in _NUMBERS}
+    return Window(columns, window.months_observed[owner].astype(np.int64))
 
 
-def window_after(lived: dict[str, Months], months_observed: Values, month: int, months: int) -> Window:
-    """The window that a decision sees after ``month`` of the ``months`` that were lived."""
-    rows = slice(months - month, months - month + LONGEST_WINDOW)
-    observed = np.minimum(months_observed + month, LONGEST_WINDOW).astype(np.int64)
-    return Window({name: column[rows] for name, column in lived.items()}, observed)
+def windows_ahead(lived: dict[str, Months], months_observed: Values, months: int) -> Window:
+    """The windows that decisions see after each of the ``months`` lived, side by side: all courses after the first first."""
+    courses = len(months_observed)
+    history = len(lived["balance"]) - months
+    longest = min(history + months, LONGEST_WINDOW)
+    columns = {name: np.full((longest, months * courses), np.nan) for name in lived}
+    for month in range(1, months + 1):
+        rows = min(history + month, longest)
+        places = slice((month - 1) * courses, month * courses)
+        for name, column in lived.items():
+            columns[name][:rows, places] = column[months - month : months - month + rows]
+    after = np.repeat(np.arange(1, months + 1), courses)
+    observed = np.minimum(np.tile(months_observed, months) + after, LONGEST_WINDOW)
+    return Window(columns, observed.astype(np.int64))
 
 
 @dataclass(frozen=True, slots=True)

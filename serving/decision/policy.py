@@ -21,6 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.decision.policy_file import Policy, Rule, RuleHit
 
 Action = Literal["keep", "reduce", "suspend", "review"]
@@ -114,6 +117,33 @@ def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
     new_limit = min(max(grid_down(balance + room, cut.rounding), least), limit)
     trifling = limit - new_limit < max(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
     return limit if trifling else new_limit
+
+
+def surely_cut(
+    probability: NDArray[np.float64], limit: NDArray[np.float64], balance: NDArray[np.float64], policy: Policy
+) -> NDArray[np.bool_]:
+    """Whether the model certainly cuts or suspends, for arrays of one shape and unless a rule's cap does more: a bound, not the
+    policy.
+
+    False tells nothing; :func:`apply` does.  It is there for who asks about a million months of which the policy leaves few.
+    """
+    economics, cut = policy.economics, policy.cut
+    owed = np.maximum(balance, 0.0)
+    exposed = owed + economics.credit_conversion * np.maximum(limit - owed, 0.0)
+    # A little below each bound: the last bits may differ from those of limit_by_model.
+    risky = probability > policy.cut_off * (1 + _BITS)
+    large = probability * economics.loss_given_default * exposed > cut.minimum_expected_loss * (1 + _BITS)
+    spare = np.maximum(cut.tolerated_share * policy.cut_off * exposed / probability - owed, 0.0)
+    room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
+    highest = np.maximum(np.maximum(owed + room, owed * (1.0 + cut.headroom) + cut.rounding), cut.floor)
+    trifle = np.maximum(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
+    reduction = limit - highest * (1 + _BITS)
+    felt = (reduction > 0) & (reduction >= trifle)
+    sure: NDArray[np.bool_] = (risky & large & felt) | (probability >= policy.suspend.probability)
+    return sure
+
+
+_BITS = 1e-9
 
 
 def exposure(account: Account, policy: Policy) -> float:

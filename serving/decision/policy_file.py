@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import datetime
 import math
+import operator
 import tomllib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from features.ledger import Terms
 
@@ -82,15 +86,15 @@ class Condition:
 
     def holds(self, value: float) -> bool:
         """Whether a value of the feature meets the condition."""
-        match self.comparison:
-            case "at_least":
-                return value >= self.number
-            case "at_most":
-                return value <= self.number
-            case "above":
-                return value > self.number
-            case "below":
-                return value < self.number
+        return bool(_COMPARE[self.comparison](value, self.number))
+
+    def holds_in(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of some values meet it; bool of their shape."""
+        held: NDArray[np.bool_] = _COMPARE[self.comparison](values, self.number)
+        return held
+
+
+_COMPARE = {"at_least": operator.ge, "at_most": operator.le, "above": operator.gt, "below": operator.lt}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,16 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
+from features.catalogue import CATALOGUE
 from features.schema import check
-from serving.decision import Advised, Bundle, Choices, advise, decide_many, stages
-from serving.decision.advice import Course
+from serving.decision import Advised, Bundle, Choices, advise, advise_many, decide_many, stages
+from serving.decision.advice import Course, _Search
 from serving.decision.advice_file import LEVERS
 from serving.decision.course import Plans
+from serving.decision.grid import Means, grid_of
+from serving.decision.outlook import Cut, Outlook
 from serving.decision.policy import Account, apply, logit
 from serving.decision.score import probability_of
 from tests.serving.decision.test_course import as_table, lived
@@ -192,12 +196,97 @@ def test_the_same_account_gets_the_same_advice(
         assert statements.equals(before)
 
 
+def test_many_at_once_get_what_each_gets_alone(
+    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle, when: datetime.datetime, source: Source
+) -> None:
+    """Beside accounts that are kept, in blocks and in threads."""
+    names = [found.decision.account_id for found in advised]
+    everybody = check(window(source.statements, when.date().replace(day=1)))
+    others = everybody["account_id"].unique(maintain_order=True)[:200].to_list()
+    many = everybody.filter(pl.col("account_id").is_in(names + others))
+    for threads in (1, 3):
+        found = {one.decision.account_id: one for one in advise_many(many, bundle, when, threads=threads)}
+        assert len(found) > len(names)
+        for name, alone in zip(names, advised, strict=True):
+            together = found[name]
+            assert together.advice == alone.advice
+            assert together.notes == alone.notes
+            assert dataclasses.replace(together.decision, decision_id="") == dataclasses.replace(alone.decision, decision_id="")
+
+
+def test_each_account_is_given_its_own_choices(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
+    choices = [Choices(200.0), Choices(1e6), Choices()]
+    together = advise_many(pl.concat(cut[:3]), bundle, when, choices)
+    for statements, chosen, found in zip(cut[:3], choices, together, strict=True):
+        assert found.advice == advise(statements, bundle, when, chosen).advice
+    with pytest.raises(ValueError, match="expected choices for 3 accounts, got 2"):
+        advise_many(pl.concat(cut[:3]), bundle, when, choices[:2])
+
+
+def test_it_does_not_matter_how_many_plans_are_tried_at_a_time(
+    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = dataclasses.replace(bundle.advice.search, margin=2.5)  # some find a plan and some do not
+    strict = dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, search=search))
+    together = pl.concat(cut[:20])
+    found = {}
+    for first in (1, 7, 40, 1000):
+        monkeypatch.setattr("serving.decision.advice._TRIED_FIRST", first)
+        found[first] = advise_many(together, strict, when)
+    assert found[1] == found[7] == found[40] == found[1000]
+    restored = [one.advice.plan.restored is not None for one in found[7] if one.advice is not None]
+    assert any(restored)
+    assert not all(restored)
+
+
+def test_where_none_restores_the_least_risk_of_all_rounds_is_told(bundle: Bundle) -> None:
+    grid = grid_of(Means(10_000.0, math.nan, math.nan, 0.0, 0.0), 12_000.0, bundle.advice, Choices())
+    search = _Search(0, grid)
+    cut = [Cut("pay_later", datetime.date(2026, 9, 1), 12_000.0, 500.0, True)]
+    for first, last_log_odds in ((0, [5.0, 3.0]), (2, [4.0])):
+        courses = np.arange(len(last_log_odds))
+        features = np.zeros((1, len(courses), len(CATALOGUE)))
+        search.judge(
+            first, courses, Outlook(courses * 0, cut, features, np.array([last_log_odds]), np.zeros(len(courses))), bundle
+        )
+        assert search.month is None
+        assert search.place == 1
+
+
+@pytest.mark.parametrize("product", ["pay_later", "cash_loan"])
+def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, product: str) -> None:
+    """Over drawn accounts, with caps that bind and caps that do not: the first free month is that of asking about each."""
+    random, courses, months = np.random.default_rng(0), 60, 5
+    names = [feature.name for feature in CATALOGUE]
+    features = np.zeros((months, courses, len(names)))
+    limit = 500.0 * np.ceil(random.uniform(1, 60, courses))
+    columns: dict[str, NDArray[np.float64] | float] = {
+        "limit_now": limit,
+        "balance_now": limit * random.uniform(0, 1, (months, courses)),
+        "income": limit / random.uniform(4, 12, courses),
+        "idle_months": np.floor(random.uniform(0, 16, (months, courses))),
+        "months_observed": 24.0,
+    }
+    for name, values in columns.items():
+        features[..., names.index(name)] = values
+    cut = [Cut(product, datetime.date(2026, 9, 1), before, 500.0, False) for before in limit.tolist()]
+    log_odds = random.uniform(-2.4, 2.0, (months, courses))
+    outlook = Outlook(np.arange(courses), cut, features, log_odds, np.zeros(courses))
+    found = []
+    for course in range(courses):
+        outcomes = [outlook.outcome(course, month, 0.5, bundle) for month in range(months)]
+        free = [month for month, o in enumerate(outcomes) if not o.by_model and o.action in ("keep", "reduce")]
+        found.append(outlook.restored(np.array([course]), 0.5, bundle))
+        assert found[-1] == ((course, free[0]) if free else None)
+    assert None in found
+    assert len(set(found)) > 20
+
+
 def test_more_to_pay_with_never_makes_it_harder(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
     for statements in cut[:10]:
         little, much = (advise(statements, bundle, when, Choices(monthly_payment=amount)).advice for amount in (500.0, 1e9))
         assert little is not None
         assert much is not None
-        assert little.feasible <= much.feasible == much.tried
         if little.plan.restored is not None:
             assert much.plan.restored is not None
             assert much.plan.effort <= little.plan.effort

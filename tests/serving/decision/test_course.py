@@ -12,7 +12,7 @@ from features.build import build, values_of
 from features.ledger import Behaviour, Standing, Terms, next_standing
 from features.schema import check
 from features.window import lay_out
-from serving.decision.course import HABITS, Plans, live, spread, window_after
+from serving.decision.course import HABITS, Plans, live, spread, windows_ahead
 from tests.accounts import window
 from training.data import Source
 
@@ -28,7 +28,7 @@ def plans(courses: int = 1, **changes: float) -> Plans:
 
 def lived(statements: pl.DataFrame, plan: Plans, limit: float, suspended: bool = False) -> dict[str, np.ndarray]:
     shape = (MONTHS, len(plan))
-    many = spread(lay_out(statements), len(plan))
+    many = spread(lay_out(statements), np.zeros(len(plan), dtype=np.int64))
     return live(many, plan, np.full(shape, limit), np.full(shape, suspended), TERMS)
 
 
@@ -75,12 +75,11 @@ def test_what_is_lived_are_statements_and_their_features_are_the_same(drawn: pl.
     statements = check(drawn)
     columns = lived(statements, plans(2, **changes), float(statements["credit_limit"][-1]))
     table = as_table(statements, columns, 1)
-    observed = np.full(2, statements.height)
+    found = values_of(windows_ahead(columns, np.full(2, statements.height), MONTHS)).reshape(MONTHS, 2, -1)
     for month in (1, 5, MONTHS):
         seen = table[: statements.height + month][-24:]
         expected = build(check(seen)).values[0]
-        found = values_of(window_after(columns, observed, month, MONTHS))[1]
-        assert np.array_equal(found, expected, equal_nan=True)
+        assert np.array_equal(found[month - 1, 1], expected, equal_nan=True)
 
 
 @settings(max_examples=60)

@@ -5,12 +5,13 @@ import datetime
 import math
 from importlib.resources import files
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE
-from serving.decision.policy import Account, Outcome, apply, hand_over, limit_by_model, logit, near_cut_off
+from serving.decision.policy import Account, Outcome, apply, hand_over, limit_by_model, logit, near_cut_off, surely_cut
 from serving.decision.policy_file import PolicyError, read_policy
 
 TEXT = files("serving.decision").joinpath("policy.toml").read_text("utf-8")
@@ -54,6 +55,42 @@ def test_a_riskier_account_never_gets_a_larger_limit(one: float, other: float, l
     assume(not any(near_cut_off(account(p), POLICY) for p in (low, high)))
     # Expected loss grows with the probability, so the accounts too small to cut are the less risky ones.
     assert by_model(high, limit, balance) <= by_model(low, limit, balance)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"minimum_cut_share": 0.0, "minimum_cut_amount": 0.0},
+        {"floor": 0.0, "minimum_cut_amount": 0.0},
+        {"floor": 9e3},
+        {"tolerated_share": 0.95},
+        {"headroom": 0.3},
+    ],
+)
+@pytest.mark.parametrize("conversion", [0.0, 0.6, 1.0])
+def test_what_is_surely_cut_is_cut(changes: dict[str, float], conversion: float) -> None:
+    policy = dataclasses.replace(
+        POLICY,
+        cut=dataclasses.replace(POLICY.cut, **changes),
+        economics=dataclasses.replace(POLICY.economics, credit_conversion=conversion),
+    )
+    random = np.random.default_rng(0)
+    probability, limit = 0.02 * 40.0 ** random.random(5000), 100.0 * 200.0 ** random.random(5000)
+    balance = limit * random.uniform(-0.1, 1.2, 5000)
+    sure = surely_cut(probability, limit, balance, policy)
+    assert sure.any()
+    for row in np.flatnonzero(sure).tolist():
+        outcome = apply(account(float(probability[row]), float(limit[row]), float(balance[row])), policy, WHEN)
+        assert outcome.by_model, (probability[row], limit[row], balance[row])
+
+
+def test_most_of_what_is_cut_is_surely_cut() -> None:
+    """Else asking about it first would be for nothing."""
+    drawn = np.random.default_rng(0).uniform([0.05, 500, 0], [0.95, 60_000, 60_000], (2000, 3))
+    sure = surely_cut(drawn[:, 0], drawn[:, 1], drawn[:, 2], POLICY)
+    told = [apply(account(*row), POLICY, WHEN).by_model for row in drawn.tolist()]
+    assert sure.sum() > 0.9 * sum(told) > 900
 
 
 def test_the_largest_tolerated_limit_on_the_grid_is_taken() -> None:

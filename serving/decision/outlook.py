@@ -1,0 +1,130 @@
+"""What months to come bring to accounts under plans: the features, the log-odds and the verdict of each month.
+
+Each month is judged as a decision would be made then: by the same features, the same model and the same policy, as if the limit
+from before the cut were asked for again.  Courses of many accounts lie side by side, and all their months too: one call builds
+the features of all, for a call costs what a hundred courses cost.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.build import values_of
+from features.catalogue import CATALOGUE
+from features.window import Months, Values, Window
+from serving.decision.bundle import Bundle
+from serving.decision.course import Plans, live, spread, windows_ahead
+from serving.decision.policy import Account, Outcome, add_months, apply, surely_cut
+from serving.decision.policy_file import Rule
+from serving.decision.score import log_odds_of, probability_of
+
+_NAMES = tuple(feature.name for feature in CATALOGUE)
+_LIMIT, _BALANCE = _NAMES.index("limit_now"), _NAMES.index("balance_now")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What was decided about an account: the limit before, the one after, and whether nothing may be drawn meanwhile."""
+
+    product: str
+    as_of: datetime.date
+    limit_before: float
+    limit_after: float
+    suspended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Some courses, month by month; month 0 is the next.
+
+    ``owner`` int64 (courses,): whose course it is, a place in ``cuts``.  ``features`` float64 (months, courses, features) with
+    the limit from before the cut; ``log_odds`` (months, courses); ``payment`` (courses,): the most that is paid in a month,
+    here and elsewhere together.
+    """
+
+    owner: NDArray[np.int64]
+    cuts: Sequence[Cut]
+    features: NDArray[np.float64]
+    log_odds: Months
+    payment: Values
+
+    def outcome(self, course: int, month: int, margin: float, bundle: Bundle) -> Outcome:
+        """What is decided after that month, were the log-odds higher by ``margin``."""
+        cut = self.cuts[self.owner[course]]
+        as_of = add_months(cut.as_of, month + 1)
+        probability = float(probability_of(self.log_odds[month : month + 1, course] + margin)[0])
+        values = dict(zip(_NAMES, self.features[month, course].tolist(), strict=True))
+        soon = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
+        return apply(Account(cut.product, as_of, probability, values), bundle.policy, soon)
+
+    def restored(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> tuple[int, int] | None:
+        """(the first of these courses, and its first month, in which the limit is free), None where none is.
+
+        Free: the model has nothing against the limit, even with the margin; at most a rule's cap stands.
+        """
+        open_to = ~self._hopeless(courses, margin, bundle)
+        for k in np.flatnonzero(open_to.any(axis=0)).tolist():
+            course = int(courses[k])
+            for month in np.flatnonzero(open_to[:, k]).tolist():
+                outcome = self.outcome(course, month, margin, bundle)
+                if not outcome.by_model and outcome.action in ("keep", "reduce"):
+                    return course, month
+        return None
+
+    def _hopeless(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> NDArray[np.bool_]:
+        """Months in which the model cuts, (months, courses), told without asking the policy in full; none by mistake."""
+        features, products = self.features[:, courses], [self.cuts[owner].product for owner in self.owner[courses]]
+        probability = probability_of(self.log_odds[:, courses] + margin)
+        cut = surely_cut(probability, features[..., _LIMIT], features[..., _BALANCE], bundle.policy)
+        for rule in bundle.policy.rules:
+            cut &= ~_may_cap(rule, features, products, bundle)
+        return cut
+
+
+def look_ahead(
+    window: Window,
+    owner: NDArray[np.int64],
+    plans: Plans,
+    cuts: Sequence[Cut],
+    reduced: NDArray[np.bool_],
+    bundle: Bundle,
+) -> Outlook:
+    """Courses of a window's accounts through the months to come.
+
+    ``owner`` and ``plans`` have one entry a course, ``cuts`` one an account; ``reduced`` bool (months, courses): in which
+    months the cut is in force; the limit from before it is in the others.
+    """
+    months = len(reduced)
+    before, after, suspended = (
+        np.array([getattr(cut, name) for cut in cuts])[owner] for name in ("limit_before", "limit_after", "suspended")
+    )
+    many = spread(window, owner)
+    lived = live(many, plans, np.where(reduced, after, before), reduced & suspended, bundle.policy.terms)
+    features = values_of(windows_ahead(lived, many.months_observed, months))
+    log_odds = log_odds_of(_model_rows(features, bundle), bundle.scorer, threads=1).reshape(months, -1)
+    features = features.reshape(months, len(owner), -1)
+    features[..., _LIMIT] = before
+    return Outlook(owner, cuts, features, log_odds, lived["payment"][:months].max(axis=0) + plans.repay_elsewhere)
+
+
+def _model_rows(features: NDArray[np.float64], bundle: Bundle) -> NDArray[np.float64]:
+    return np.ascontiguousarray(features[:, [_NAMES.index(name) for name in bundle.features]])
+
+
+def _may_cap(rule: Rule, features: NDArray[np.float64], products: Sequence[str], bundle: Bundle) -> NDArray[np.bool_]:
+    """Whether a rule's cap may bind: then the model may have no part in a cut however risky the account."""
+    caps = [] if rule.cap is None else [np.full(features.shape[:2], rule.cap)]
+    if rule.cap_of is not None:
+        caps.append(rule.times * features[..., _NAMES.index(rule.cap_of)])
+    if not caps:
+        return np.zeros(features.shape[:2], dtype=np.bool_)
+    concerned = np.array([rule.products is None or product in rule.products for product in products], dtype=np.bool_)
+    for condition in rule.when:
+        concerned = concerned & condition.holds_in(features[..., _NAMES.index(condition.feature)])
+    binding: NDArray[np.bool_] = concerned & (caps[0] < features[..., _LIMIT] + bundle.policy.cut.rounding)
+    return binding
