@@ -76,7 +76,7 @@ def calibration(label: Vector, probability: Vector, bins: int = BINS) -> pl.Data
         if len(members) == 0:
             continue
         rate = float(label[members].mean())
-        low, high = _wilson(rate, len(members))
+        low, high = wilson(rate, len(members))
         rows.append(
             {
                 "bin": number,
@@ -117,7 +117,7 @@ def lift(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
         defaults = float(label[members].sum())
         seen += defaults
         rate = defaults / max(len(members), 1)
-        low, high = _wilson(rate, max(len(members), 1))
+        low, high = wilson(rate, max(len(members), 1))
         rows.append(
             {
                 "decile": number,
@@ -133,7 +133,7 @@ def lift(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _wilson(rate: float, count: int) -> tuple[float, float]:
+def wilson(rate: float, count: int) -> tuple[float, float]:
     """The 95 % score interval of a share (Wilson 1927): inside [0, 1] also where the share is 0."""
     z = 1.959963984540054
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)

@@ -55,24 +55,19 @@ class Outlook:
 
     def outcome(self, course: int, month: int, margin: float, bundle: Bundle) -> Outcome:
         """What is decided after that month, were the log-odds higher by ``margin``."""
-        cut = self.cuts[self.owner[course]]
-        as_of = add_months(cut.as_of, month + 1)
-        probability = float(probability_of(self.log_odds[month : month + 1, course] + margin)[0])
-        values = dict(zip(_NAMES, self.features[month, course].tolist(), strict=True))
-        soon = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
-        return apply(Account(cut.product, as_of, probability, values), bundle.policy, soon)
+        log_odds = float(self.log_odds[month, course]) + margin
+        return outcome_after(month, self.cuts[self.owner[course]], log_odds, self.features[month, course], bundle)
 
     def restored(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> tuple[int, int] | None:
         """(the first of these courses, and its first month, in which the limit is free), None where none is.
 
-        Free: the model has nothing against the limit, even with the margin; at most a rule's cap stands.
+        Free even with the margin: see :func:`is_free`.
         """
         open_to = ~self._hopeless(courses, margin, bundle)
         for k in np.flatnonzero(open_to.any(axis=0)).tolist():
             course = int(courses[k])
             for month in np.flatnonzero(open_to[:, k]).tolist():
-                outcome = self.outcome(course, month, margin, bundle)
-                if not outcome.by_model and outcome.action in ("keep", "reduce"):
+                if is_free(self.outcome(course, month, margin, bundle)):
                     return course, month
         return None
 
@@ -84,6 +79,20 @@ class Outlook:
         for rule in bundle.policy.rules:
             cut &= ~_may_cap(rule, features, products, bundle)
         return cut
+
+
+def outcome_after(month: int, cut: Cut, log_odds: float, values: NDArray[np.float64], bundle: Bundle) -> Outcome:
+    """What is decided on the limit from before a cut, after that month (0 = the next); ``values`` are all features then."""
+    as_of = add_months(cut.as_of, month + 1)
+    probability = float(probability_of(np.array([log_odds]))[0])
+    features = dict(zip(_NAMES, values.tolist(), strict=True)) | {"limit_now": cut.limit_before}
+    soon = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
+    return apply(Account(cut.product, as_of, probability, features), bundle.policy, soon)
+
+
+def is_free(outcome: Outcome) -> bool:
+    """Whether the model has nothing against the limit: it is kept, or only a rule's cap stands."""
+    return not outcome.by_model and outcome.action in ("keep", "reduce")
 
 
 def look_ahead(

@@ -1,0 +1,168 @@
+"""Does the advice come true?  Each plan is followed in the simulator, with the account's own shocks and its own luck.
+
+*Kept*: in the promised month or the one after it, the served decision has nothing against the limit from before the cut.
+*Fell*: the true probability of default in the six months after the promised month, left to one's own ways and with the limit
+back, is lower than had the account carried on as before under the reduced limit; who has defaulted by then counts as certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.build import build
+from features.schema import LONGEST_WINDOW, check
+from serving.decision.course import Plans
+from serving.decision.outlook import is_free, outcome_after
+from serving.decision.score import log_odds_of
+from training.examine.cohort import Cohort, plans_of
+from training.examine.futures import DEFAULT_DAYS, HORIZON, untreated
+from training.simulate import State, step
+from training.simulate.interventions import following
+from training.simulate.month import Columns
+from training.simulate.output import as_table
+from training.simulate.shocks import ILLNESS, INCOME_LOSS
+from training.simulate.state import Mask, Numbers, Vector
+
+FOLLOWED = 4  # futures in which the served decision is asked: 0 is the history's own
+_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What came of the plans; ``promised`` int64 (accounts,), 0 = nothing promised, the others (futures, accounts).
+
+    ``kept`` bool; ``shocked`` bool: an income loss or illness struck between the decision and the month after the promised one.
+    ``months`` is the most that anybody's limit is promised in.
+    """
+
+    promised: NDArray[np.int64]
+    kept: Mask
+    shocked: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """True probabilities of default, float64 (accounts,), in the six months after the promised month (twelve, where none is).
+
+    ``plan``: after following it; ``carry_on``: after carrying on, who has defaulted by then counts as 1; ``on_the_way``: of
+    defaulting by then when carrying on; ``during``: of defaulting while the plan is followed.
+    """
+
+    plan: Vector
+    carry_on: Vector
+    on_the_way: Vector
+    during: Vector
+
+
+def follow(cohort: Cohort) -> Followed:
+    """Follow every plan and ask for the limit back in the promised month and the one after."""
+    promised = cohort.promised
+    until = np.where(promised > 0, promised + 1, 0)
+    months, count = int(until.max()), len(cohort)
+    futures = np.repeat(np.arange(FOLLOWED), count)
+    free = np.zeros((months, FOLLOWED, count), dtype=np.bool_)
+    struck = np.zeros((FOLLOWED, count), dtype=np.bool_)
+    columns: list[tuple[int, Columns]] = [(number, _taken(month, cohort, FOLLOWED)) for number, month in cohort.world.lived]
+    state = cohort.world.now.take(np.tile(cohort.places, FOLLOWED))
+    for month, (after, statement) in enumerate(_lived(cohort, state, futures, np.full(count, months), months)):
+        struck |= _newly_struck(state, after).reshape(FOLLOWED, count) & (month < until)
+        columns = [*columns, (after.months_done - 1, statement)][-LONGEST_WINDOW:]
+        free[month] = _free(cohort, after, columns, month, np.tile((month + 1 == promised) | (month == promised), FOLLOWED))
+        state = after
+    return Followed(promised, free.any(axis=0), struck)
+
+
+def risk(cohort: Cohort, futures: int) -> Risk:
+    """The true probabilities, by ``futures`` futures of each account."""
+    promised = np.where(cohort.promised > 0, cohort.promised, cohort.bundle.advice.search.months)
+    sums = np.zeros((4, len(cohort)))
+    step_ = max(_ROWS // len(cohort), 1)
+    for start in range(1, futures + 1, step_):
+        numbers = np.arange(start, min(start + step_, futures + 1))
+        during, after = _defaults(cohort, numbers, promised, with_plan=True)
+        on_the_way, later = _defaults(cohort, numbers, promised, with_plan=False)
+        sums += np.array([(after | during).sum(axis=0), (later | on_the_way).sum(axis=0), on_the_way.sum(0), during.sum(0)])
+    return Risk(*(sums / futures))
+
+
+def _defaults(cohort: Cohort, numbers: Numbers, promised: NDArray[np.int64], with_plan: bool) -> tuple[Mask, Mask]:
+    """(default up to the promised month, default in the six months after it), bool (futures, accounts)."""
+    count = len(cohort)
+    found = np.zeros((2, len(numbers), count), dtype=np.bool_)
+    state = cohort.world.now.take(np.tile(cohort.places, len(numbers)))
+    months = int(promised.max()) + HORIZON
+    plan_for = promised if with_plan else np.zeros_like(promised)
+    lived = _lived(cohort, state, np.repeat(numbers, count), plan_for, months, restored=promised if with_plan else None)
+    for month, (_, statement) in enumerate(lived):
+        worst = np.where(statement["open"], statement["days_past_due"], 0).reshape(len(numbers), count)
+        found[0] |= (worst >= DEFAULT_DAYS) & (month < promised)
+        found[1] |= (worst >= DEFAULT_DAYS) & (month >= promised) & (month < promised + HORIZON)
+    return found[0], found[1]
+
+
+def _lived(
+    cohort: Cohort,
+    state: State,
+    futures: Numbers,
+    plan_for: NDArray[np.int64],
+    months: int,
+    restored: NDArray[np.int64] | None = None,
+) -> Iterator[tuple[State, Columns]]:
+    """Months of the cut accounts, each under its plan for its first ``plan_for`` months, and its own ways after them.
+
+    The reduced limit is in force, up to the month ``restored`` where there is one; nobody else cuts it meanwhile.
+    """
+    repeats = state.count // len(cohort)
+    plans = plans_of(cohort.plans)
+    before, after = (np.array([getattr(cut, name) for cut in cohort.cuts]) for name in ("limit_before", "limit_after"))
+    suspended = np.array([cut.suspended for cut in cohort.cuts])
+    config = untreated(cohort.world.config)
+    for month in range(months):
+        reduced = np.ones(len(cohort), dtype=np.bool_) if restored is None else month < restored
+        now = _under_way(plans, month < plan_for, suspended & reduced)
+        change = following(Plans(*(np.tile(getattr(now, name), repeats) for name in Plans.__dataclass_fields__)))
+        limit = np.tile(np.where(reduced, np.maximum(after, 1.0), before), repeats)  # a limit of 0 has no utilization
+        state, statement = step(state, state.months_done, config, futures, change, limit)
+        yield state, statement
+
+
+def _under_way(plans: Plans, followed: Mask, suspended: Mask) -> Plans:
+    """The plans of those who follow them now; who is suspended draws nothing in any case."""
+    return Plans(
+        on_time=np.where(followed, plans.on_time, 0.0),
+        extra=np.where(followed, plans.extra, 0.0),
+        spending=np.where(suspended, 0.0, np.where(followed, plans.spending, np.inf)),
+        no_cash=np.where(suspended, 1.0, np.where(followed, plans.no_cash, 0.0)),
+        no_new_credit=np.where(followed, plans.no_new_credit, 0.0),
+        repay_elsewhere=np.where(followed, plans.repay_elsewhere, 0.0),
+    )
+
+
+def _taken(columns: Columns, cohort: Cohort, times: int) -> Columns:
+    return {name: np.tile(values[cohort.places], times) for name, values in columns.items()}
+
+
+def _newly_struck(before: State, after: State) -> Mask:
+    struck = np.isin(after.shock, (INCOME_LOSS, ILLNESS))
+    return struck & (after.shock != before.shock)
+
+
+def _free(cohort: Cohort, state: State, columns: list[tuple[int, Columns]], month: int, asked: Mask) -> Mask:
+    """Whose limit from before the cut the served decision leaves alone, bool (futures, accounts); who has closed has none."""
+    rows = np.flatnonzero(asked & columns[-1][1]["open"].astype(np.bool_))
+    free = np.zeros(state.count, dtype=np.bool_)
+    if len(rows):
+        seen = [(number, {name: values[rows] for name, values in lived.items()}) for number, lived in columns]
+        names = pl.Series(rows).cast(pl.String).str.zfill(9)
+        features = build(check(as_table(names, state.traits.cash_loan[rows], seen, cohort.world.config)))
+        log_odds = log_odds_of(features.matrix(cohort.bundle.features), cohort.bundle.scorer)
+        free[rows] = [
+            is_free(outcome_after(month, cohort.cuts[row % len(cohort)], score, values, cohort.bundle))
+            for row, score, values in zip(rows.tolist(), log_odds.tolist(), features.values, strict=True)
+        ]
+    return free.reshape(-1, len(cohort))

@@ -1,0 +1,146 @@
+"""do(group := reference level): what would have been, had one thing been as it is with the accounts that keep their limit.
+
+Each reason group has a driver, set here the way the group means it: what a customer does in a month (late payment,
+overspending, weak repayment, cash reliance, credit seeking) is set as an act, out of the same purse; what an account is in (a
+full line, debt elsewhere) is set as a level.  All else follows from it by the mechanism, on the account's own luck.  Only towards the
+reference: who does better than it is left alone.
+
+Length of history and capacity (income, the limit once granted) have no driver: they are what an account was opened with.
+``hidden`` is no reason group: it takes away the income losses and illnesses that no statement shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from features.ledger import DAYS_A_MONTH, Terms, minimum_due_of
+from training.simulate.behaviour import Acts
+from training.simulate.config import SimulationConfig
+from training.simulate.month import step
+from training.simulate.shocks import NONE
+from training.simulate.state import State, Vector, cents
+
+Driver = Literal[
+    "late_payment", "high_utilization", "overspending", "weak_repayment", "cash_reliance", "credit_seeking", "external_debt",
+    "hidden",
+]  # fmt: skip
+DRIVERS: tuple[Driver, ...] = get_args(Driver)
+_YEAR = 12  # months that the levels of counts speak of
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The reference accounts' levels, float64 (accounts,); NaN = not known, and then left alone.
+
+    ``paid_share`` of the balance a month; ``spend`` and ``debt`` elsewhere (as the lender sees it) in monthly incomes; ``cash``
+    a month and ``used`` as shares of the limit; ``limit_requests`` and ``inquiries`` a year.
+    """
+
+    paid_share: Vector
+    spend: Vector
+    debt: Vector
+    cash: Vector
+    used: Vector
+    limit_requests: Vector
+    inquiries: Vector
+
+
+def levels_of(medians: Mapping[str, Mapping[str, float]], cash_loan: np.ndarray) -> Levels:
+    """The levels of accounts from the medians of their product's reference population: product -> feature -> median."""
+
+    def level(feature: str, times: float = 1.0) -> Vector:
+        later, loan = (medians[product][feature] for product in ("pay_later", "cash_loan"))
+        return np.where(cash_loan, loan, later) * times
+
+    return Levels(
+        paid_share=level("payment_to_balance_12"),
+        spend=level("spend_to_income_12"),
+        debt=level("external_debt_to_income"),
+        cash=level("cash_to_limit_6", 1 / 6),
+        used=level("utilization_mean_12"),
+        limit_requests=level("limit_requests_12"),
+        inquiries=level("credit_inquiries_12"),
+    )
+
+
+def relive(state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels) -> State:
+    """The state after the next months of the accounts' own history, one driver at its reference level (None: as it was)."""
+    if driver == "hidden":
+        config = replace(config, shock_rate=0.0)
+        state = replace(state, shock=np.full_like(state.shock, NONE), severity=np.zeros_like(state.severity))
+    act, level = _ACTS.get(driver), _LEVELS.get(driver)
+    for month in range(months):
+        place = month % _YEAR
+        change = None if act is None else _changing(act, levels, place)
+        state, _ = step(state, state.months_done, config, 0, change)
+        if level is not None:
+            state = level(state, levels)
+    return state
+
+
+_Act = Callable[[State, Acts, Levels, int], Acts]
+
+
+def _changing(act: _Act, levels: Levels, month: int) -> Callable[[State, Acts], Acts]:
+    return lambda state, acts: act(state, acts, levels, month)
+
+
+def _on_time(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+    return replace(acts, payment=np.maximum(acts.payment, state.minimum_due), days_late=np.zeros_like(acts.days_late))
+
+
+def _repaying(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+    share = np.clip(np.nan_to_num(levels.paid_share), 0.0, 1.0)
+    return replace(acts, payment=np.maximum(acts.payment, cents(share * np.maximum(state.balance, 0.0))))
+
+
+def _spending(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+    return replace(acts, spend=cents(np.fmin(acts.spend, levels.spend * state.reported_income)))
+
+
+def _drawing(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+    return replace(acts, cash_advance=cents(np.fmin(acts.cash_advance, levels.cash * state.credit_limit)))
+
+
+def _seeking(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+    """Credit that is not asked for is not granted either."""
+    requests, inquiries = (
+        np.minimum(own, _of_the_year(level, month)).astype(np.int32)
+        for own, level in ((acts.limit_requests, levels.limit_requests), (acts.credit_inquiries, levels.inquiries))
+    )
+    borrowed = np.where(inquiries < acts.credit_inquiries, 0.0, acts.borrowed)
+    return replace(acts, limit_requests=requests, credit_inquiries=inquiries, borrowed=borrowed)
+
+
+def _of_the_year(level: Vector, month: int) -> Vector:
+    """A year's count, spread over its months; not known = all of one's own."""
+    counts: Vector = np.floor(level * (month + 1) / _YEAR) - np.floor(level * month / _YEAR)
+    return np.where(np.isnan(counts), np.inf, counts)
+
+
+def _using(state: State, levels: Levels) -> State:
+    """The balance, with what is due of it, at most at the reference's share of the limit."""
+    balance = np.fmin(state.balance, cents(levels.used * state.credit_limit))
+    due = minimum_due_of(balance, (state.days_past_due // DAYS_A_MONTH).astype(np.int32), Terms())
+    return replace(state, balance=balance, minimum_due=np.minimum(state.minimum_due, due))
+
+
+def _owing(state: State, levels: Levels) -> State:
+    """Debt elsewhere at most such that the lender sees the reference's level."""
+    traits = state.traits
+    allowed = np.maximum(levels.debt * state.reported_income / traits.coverage - traits.secured_debt, 0.0)
+    return replace(state, external_debt=np.fmin(state.external_debt, allowed))
+
+
+_ACTS: Mapping[Driver | None, _Act] = {
+    "late_payment": _on_time,
+    "overspending": _spending,
+    "weak_repayment": _repaying,
+    "cash_reliance": _drawing,
+    "credit_seeking": _seeking,
+}
+_LEVELS: Mapping[Driver | None, Callable[[State, Levels], State]] = {"high_utilization": _using, "external_debt": _owing}
