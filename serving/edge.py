@@ -33,7 +33,7 @@ _REFUSALS = {
     HTTPStatus.BAD_REQUEST: "The body is not JSON.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not application/json.",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "A field is not what it should be.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "A field or a parameter is not what it should be.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A fault of the service.",
 }
 _Service = TypeVar("_Service")
@@ -146,6 +146,7 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         for api in self.apis.values():
             # BentoML writes the models into the operation and drops null on the way.
             operation = spec.paths[api.route].post
+            operation["parameters"] = [_switch(name, said) for name, said in api.input_spec.switches.items()]
             operation["requestBody"] = {"content": _json_of(api.input_spec), "required": True}
             operation["responses"] = {"200": {"description": "The answer.", "content": _json_of(api.output_spec)}, **problems}
         info = attrs.evolve(spec.info, description=self.inner.__doc__, contact=None)
@@ -155,3 +156,8 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
 
 def _json_of(model: type[IODescriptor]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REFERENCE.format(model.__name__)}}}
+
+
+def _switch(name: str, meaning: str) -> dict[str, Any]:
+    schema = {"type": "boolean", "default": False}
+    return {"name": name, "in": "query", "required": False, "description": meaning, "schema": schema}

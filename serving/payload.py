@@ -8,30 +8,29 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, create_model
+from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request as HttpRequest
 
 from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, Column, table
 from serving import example
 from serving.decision import Bundle, Decision
-from serving.descriptor import IODescriptor
+from serving.descriptor import STRICT, IODescriptor, Strict, Text
 from serving.edge import read_body
+from serving.query import switched_on
 from serving.refusals import Fault, Refused, of_validation, path_of, refusal
+from serving.way_back import Advice
 
 MOST_ACCOUNTS = 100
-STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 _OF_REQUEST = ("account_id", "product")  # columns that are stated once for all statements
 _NULL = {"never": "", "any": "; null = unknown", "whole": "; null = unknown, in all statements or in none"}
+_SWITCHES = {"advice": "Whether each decision comes with the advice on it."}
 _Submitted = TypeVar("_Submitted", bound="Submitted")
-
-
-class _Strict(BaseModel):
-    model_config = STRICT
 
 
 def _field(column: Column) -> Any:
@@ -45,7 +44,7 @@ def _field(column: Column) -> Any:
 if TYPE_CHECKING:
     Product = str
 
-    class Statement(_Strict):
+    class Statement(Strict):
         """One month of an account."""
 
         month: str
@@ -53,7 +52,7 @@ else:
     Product = Literal[PRODUCTS]
     Statement = create_model(
         "Statement",
-        __base__=_Strict,
+        __base__=Strict,
         __module__=__name__,
         __doc__="One month of an account.  Amounts in CNY.",
         month=(str, Field(pattern="^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$", description="the month that it closes, YYYY-MM")),
@@ -66,14 +65,25 @@ class Submitted(IODescriptor):
 
     model_config = STRICT
     largest_body: ClassVar[int] = 256 * 1024
+    switches: ClassVar[Mapping[str, str]] = {}  # what may be true or false in the URL's query, and what it means
+
+    _on: frozenset[str] = PrivateAttr(default=frozenset())
 
     @classmethod
     async def from_http_request(cls, request: HttpRequest, serde: object) -> IODescriptor:
         """The request, or the :class:`Problem` to answer with: BentoML logs what is raised here with the values sent."""
         try:
-            return parse(cls, await read_body(request, cls.largest_body))
+            on = switched_on(request.scope["query_string"], cls.switches)
+            submitted = parse(cls, await read_body(request, cls.largest_body))
         except Refused as refused:
             return refused.problem
+        submitted._on = on
+        return submitted
+
+    @property
+    def with_advice(self) -> bool:
+        """Whether the URL asks for advice beside the decision."""
+        return "advice" in self._on
 
     def faults(self) -> list[Fault]:
         """What is wrong beyond single fields."""
@@ -84,6 +94,7 @@ class Request(Submitted):
     """The statements of one account, in any order.  The last month is `as_of`; a month missing between two is refused."""
 
     model_config = ConfigDict(json_schema_extra={"example": example.REQUEST})
+    switches: ClassVar[Mapping[str, str]] = _SWITCHES
 
     account_id: Annotated[
         str,
@@ -99,6 +110,7 @@ class BatchRequest(Submitted):
 
     model_config = ConfigDict(json_schema_extra={"example": {"accounts": [example.REQUEST]}})
     largest_body: ClassVar[int] = 2 * 1024 * 1024
+    switches: ClassVar[Mapping[str, str]] = _SWITCHES
 
     accounts: Annotated[list[Request], Field(min_length=1, max_length=MOST_ACCOUNTS, description="each account once")]
 
@@ -110,14 +122,7 @@ class BatchRequest(Submitted):
         return [Fault(path=f"$.accounts[{i}].account_id", message="expected each account once") for i in repeated]
 
 
-class Text(_Strict):
-    """One sentence in two languages."""
-
-    en: str
-    zh: str
-
-
-class ReasonFeature(_Strict):
+class ReasonFeature(Strict):
     """A feature behind a reason."""
 
     name: str
@@ -129,7 +134,7 @@ class ReasonFeature(_Strict):
     contribution: Annotated[float, Field(description="to the log-odds, against the reference population")]
 
 
-class Reason(_Strict):
+class Reason(Strict):
     """A principal reason."""
 
     rank: Annotated[int, Field(description="1 = first")]
@@ -141,7 +146,7 @@ class Reason(_Strict):
     features: Annotated[list[ReasonFeature], Field(description="those that pushed most first")]
 
 
-class ModelNote(_Strict):
+class ModelNote(Strict):
     """What decided."""
 
     name: str
@@ -182,6 +187,15 @@ class Answer(IODescriptor):
     cut_off: Annotated[float, Field(description="the probability from which limits are cut")]
     reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
     model: ModelNote
+    # Left out where it was not asked for: the answer's bytes are then those that they were before there was advice.
+    advice: Annotated[
+        Advice | SkipJsonSchema[None],
+        Field(
+            description="only where the URL asks for it, with ?advice=true",
+            exclude_if=lambda advice: advice is None,
+            json_schema_extra=lambda schema: schema.pop("default"),
+        ),
+    ] = None
 
 
 class BatchAnswer(IODescriptor):
@@ -224,8 +238,8 @@ def statements(requests: Sequence[Request]) -> pl.DataFrame:
     )
 
 
-def answer(decision: Decision, bundle: Bundle) -> Answer:
-    """The answer for a decision that this bundle made."""
+def answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> Answer:
+    """The answer for a decision that this bundle made, with the advice on it where one was asked for."""
     reasons = [
         Reason(
             rank=reason.rank,
@@ -268,6 +282,7 @@ def answer(decision: Decision, bundle: Bundle) -> Answer:
             reference=bundle.reference_digest,
             policy=bundle.policy.version,
         ),
+        advice=advice,
     )
 
 

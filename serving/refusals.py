@@ -26,7 +26,7 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    path: Annotated[str, Field(description="JSONPath of the field; `$` is the whole request")]
+    path: Annotated[str, Field(description="JSONPath of the field, `?` and the name for a parameter; `$` is the whole request")]
     message: Annotated[str, Field(description="what was expected; no value that was sent is repeated")]
 
 
@@ -121,3 +121,12 @@ def path_of(location: Iterable[str | int]) -> str:
         elif _FIELD_NAME.fullmatch(step):
             path += f".{step}"
     return path
+
+
+def parameter_path(name: str) -> str:
+    """The path of a parameter in the URL.
+
+    >>> parameter_path("advice"), parameter_path("6222 0000")
+    ('?advice', '?')
+    """
+    return f"?{name}" if _FIELD_NAME.fullmatch(name) else "?"

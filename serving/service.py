@@ -16,11 +16,12 @@ import bentoml
 
 from features.schema import StatementError
 from serving.advice_payload import AdviceAnswer, AdviceRequest, advice_answer
-from serving.decision import ProductError, advise, decide_many, load
+from serving.decision import ChoiceError, ProductError, advise, advise_many, decide_many, load
 from serving.edge import DescribedService, OnlyJson, WithoutValues, refusable
 from serving.payload import Answer, BatchAnswer, BatchRequest, Request, answer, statements
-from serving.refusals import Fault, Refused, of_statements, refusal
+from serving.refusals import Fault, Refused, of_statements, path_of, refusal
 from serving.stored import BUNDLE_FOLDER, MODEL
+from serving.way_back import advice_of
 
 
 @bentoml.service(
@@ -44,14 +45,14 @@ class LimitReduction:
     @refusable
     async def decide(self, request: Request, /) -> Answer:
         """The decision on one account."""
-        return self._answers([request], ["$"])[0]
+        return self._answers([request], ["$"], request.with_advice)[0]
 
     @bentoml.api(route="/v1/decisions/batch")  # type: ignore[untyped-decorator]
     @refusable
     async def decide_batch(self, request: BatchRequest, /) -> BatchAnswer:
         """The decisions on up to 100 accounts, made at one time."""
         roots = [f"$.accounts[{place}]" for place in range(len(request.accounts))]
-        return BatchAnswer(decisions=self._answers(request.accounts, roots))
+        return BatchAnswer(decisions=self._answers(request.accounts, roots, request.with_advice))
 
     @bentoml.api(route="/v1/advice")  # type: ignore[untyped-decorator]
     @refusable
@@ -61,12 +62,17 @@ class LimitReduction:
             advised = advise(statements([request]), self.bundle, datetime.datetime.now(datetime.UTC), request.settled())
         return advice_answer(advised, self.bundle)
 
-    def _answers(self, requests: Sequence[Request], roots: Sequence[str]) -> list[Answer]:
+    def _answers(self, requests: Sequence[Request], roots: Sequence[str], with_advice: bool) -> list[Answer]:
         """One answer a request, in their order; ``roots`` are the requests' paths."""
         named = dict(zip((request.account_id for request in requests), roots, strict=True))
+        asked, now = statements(requests), datetime.datetime.now(datetime.UTC)
         with self._refusing(requests, named):
-            decisions = decide_many(statements(requests), self.bundle, datetime.datetime.now(datetime.UTC))
-        by_account = {decision.account_id: answer(decision, self.bundle) for decision in decisions}
+            if with_advice:
+                each = advise_many(asked, self.bundle, now)
+                answers = [answer(advised.decision, self.bundle, advice_of(advised)) for advised in each]
+            else:
+                answers = [answer(decision, self.bundle) for decision in decide_many(asked, self.bundle, now)]
+        by_account = {answered.account_id: answered for answered in answers}
         return [by_account[account] for account in named]
 
     @contextmanager
@@ -77,6 +83,9 @@ class LimitReduction:
         except StatementError as error:
             months = {request.account_id: [s.month for s in request.statements] for request in requests}
             raise of_statements(error, months, named) from None
+        except ChoiceError as error:
+            fault = Fault(path=path_of(("choices", error.field)), message=error.expected)
+            raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault]) from None
         except ProductError:
             raise self._unknown_products(requests, named) from None
 

@@ -17,11 +17,12 @@ import polars as pl
 
 from features.build import Features, build
 from features.schema import StatementError, Violation, check
+from features.window import lay_out
 from serving.decision import advice, golden
 from serving.decision import bundle as bundle_module
 from serving.decision.advice import Advice
 from serving.decision.bundle import Bundle, BundleError
-from serving.decision.grid import UNDECIDED, Choices
+from serving.decision.choices import UNDECIDED, ChoiceError, Choices, check_choices
 from serving.decision.identity import decision_ids
 from serving.decision.outlook import Cut
 from serving.decision.policy import Account, Action, Outcome, apply, hand_over, local_date, logit
@@ -30,7 +31,7 @@ from serving.decision.score import Scores, score
 from serving.decision.wording import Text
 
 __all__ = [
-    "Advised", "Bundle", "BundleError", "Choices", "Decision", "ProductError", "Stages",
+    "Advised", "Bundle", "BundleError", "ChoiceError", "Choices", "Decision", "ProductError", "Stages",
     "advise", "advise_many", "decide", "decide_many", "load", "stages",
 ]  # fmt: skip
 
@@ -132,12 +133,17 @@ def advise_many(
     """The decisions of :func:`decide_many` and, where the model cut a limit, the way back.
 
     ``choices`` has one entry an account, in order of account; None = nothing is settled by anybody.  Under ``review`` the
-    advice is for the proposed cut.  Raises what :func:`decide_many` raises, and ValueError for another number of choices.
+    advice is for the proposed cut.  Raises what :func:`decide_many` raises, ValueError for another number of choices, and
+    :class:`ChoiceError` for choices that cannot be, whatever is decided.
     """
     made = stages(statements, bundle, decided_at)
     settled = [UNDECIDED] * len(made.decisions) if choices is None else choices
     if len(settled) != len(made.decisions):
         raise ValueError(f"advise: expected choices for {len(made.decisions)} accounts, got {len(settled)}")
+    if choices is not None:
+        window = lay_out(made.statements)
+        for account, chosen in enumerate(choices):
+            check_choices(chosen, window, bundle.advice.search.rounding, account)
     cuts = [_cut_by_model(decision, outcome) for decision, outcome in zip(made.decisions, made.outcomes, strict=True)]
     accounts = [d.account_id for d, cut in zip(made.decisions, cuts, strict=True) if cut is not None]
     found = iter(

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from features.window import Window, lay_out
 from serving.decision.advice_file import AdviceRules, LeverName, NoteName
 from serving.decision.bundle import Bundle
+from serving.decision.choices import Choices
 from serving.decision.course import Plans, joined
-from serving.decision.grid import Choices, Grid, grid_of, means_of
+from serving.decision.grid import Grid, grid_of, means_of
 from serving.decision.outlook import Cut, Outlook, look_ahead
 from serving.decision.policy import Action, add_months
 from serving.decision.score import probability_of
@@ -150,9 +151,10 @@ class _Search:
     def judge(self, first: int, courses: NDArray[np.int64], outlook: Outlook, bundle: Bundle) -> None:
         """The plans from place ``first`` on, which lie in these courses."""
         plans = self.grid.plans[first : first + len(courses)]
-        asks_no_money = (plans.extra == 0) & (plans.repay_elsewhere == 0)
-        # The minimum due is asked for whatever a customer can pay: only what goes beyond must be within reach.
-        feasible = courses[asks_no_money | (outlook.payment[courses] <= self.grid.payable + _CENT)]
+        tried = self.grid.plans
+        asks_least = (plans.extra == tried.extra.min()) & (plans.repay_elsewhere == tried.repay_elsewhere.min())
+        # The minimum due is asked for whatever a customer can pay, and so is what they settled; only more must be within reach.
+        feasible = courses[asks_least | (outlook.payment[courses] <= self.grid.payable + _CENT)]
         restored = outlook.restored(feasible, bundle.advice.search.margin, bundle)
         if restored is not None:
             self.place, self.month = first + restored[0] - int(courses[0]), restored[1]

@@ -14,20 +14,11 @@ import numpy as np
 
 from features.window import Values, Window
 from serving.decision.advice_file import LEVERS, AdviceRules, LeverName
+from serving.decision.choices import Choices
 from serving.decision.course import Plans
 from serving.decision.policy import grid_down, grid_up
 
 _RECENT = 6  # months that tell what is spent and paid now
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What a customer has settled already: the most they can pay a month, here and elsewhere together (None = not said)."""
-
-    monthly_payment: float | None = None
-
-
-UNDECIDED = Choices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,7 @@ def grid_of(means: Means, limit: float, rules: AdviceRules, choices: Choices) ->
 
     An amount that would change nothing (nothing was spent, no debt elsewhere is known) is not tried, and so never advised.
     """
-    tried = _tried(means, rules)
+    tried = _tried(means, rules) | choices.fixed()
     combinations = np.array(list(product(*(dict.fromkeys(tried[name]) for name in LEVERS))))
     plans = Plans(*combinations.T)
     unit = means.income if means.income > 0 else max(limit, 1.0)
