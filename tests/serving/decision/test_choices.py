@@ -222,6 +222,4 @@ def test_a_refusal_names_no_amount() -> None:
 
 def test_minus_nought_is_nought(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
     found = plan(advise(cut[0], bundle, when, Choices(spending=-0.0)))
-    spending = next(step for step in found.steps if step.lever == "spending")
-    assert math.copysign(1.0, spending.amount or 0.0) == 1.0
-    assert spending.amount == 0.0
+    assert [repr(step.amount) for step in found.steps if step.lever == "spending"] == ["0.0"]
