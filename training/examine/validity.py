@@ -1,8 +1,9 @@
 """Does the advice come true?  Each plan is followed in the simulator, with the account's own shocks and its own luck.
 
 *Kept*: in the promised month or the one after it, the served decision has nothing against the limit from before the cut.
-*Fell*: the true probability of default in the six months after the promised month, left to one's own ways and with the limit
-back, is lower than had the account carried on as before under the reduced limit; who has defaulted by then counts as certain.
+*Fell*: the true probability of default in the six months after the promised month, left to one's own ways, is lower than
+had the account carried on as before; who has defaulted by then counts as certain.  Told twice: with the reduced limit in
+force in both (what the plan does), and with the limit back after the plan (what plan and limit do together).
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _ROWS = 100_000
 class Followed:
     """What came of the plans; ``promised`` int64 (accounts,), 0 = nothing promised, the others (futures, accounts).
 
-    ``kept`` bool; ``shocked`` bool: an income loss or illness struck between the decision and the month after the promised one.
-    ``months`` is the most that anybody's limit is promised in.
+    ``kept`` bool; ``shocked`` bool: an income loss or illness struck between the decision and the month after the promised
+    one.  ``months`` is the most that anybody's limit is promised in.
     """
 
     promised: NDArray[np.int64]
@@ -49,11 +50,13 @@ class Followed:
 class Risk:
     """True probabilities of default, float64 (accounts,), in the six months after the promised month (twelve, where none is).
 
-    ``plan``: after following it; ``carry_on``: after carrying on, who has defaulted by then counts as 1; ``on_the_way``: of
-    defaulting by then when carrying on; ``during``: of defaulting while the plan is followed.
+    ``plan``: after following it, the limit still reduced; ``limit_back``: the same with the limit back; ``carry_on``: after
+    carrying on, who has defaulted by then counts as 1; ``on_the_way``: of defaulting by then when carrying on; ``during``:
+    of defaulting while the plan is followed.
     """
 
     plan: Vector
+    limit_back: Vector
     carry_on: Vector
     on_the_way: Vector
     during: Vector
@@ -69,35 +72,44 @@ def follow(cohort: Cohort) -> Followed:
     struck = np.zeros((FOLLOWED, count), dtype=np.bool_)
     columns: list[tuple[int, Columns]] = [(number, _taken(month, cohort, FOLLOWED)) for number, month in cohort.world.lived]
     state = cohort.world.now.take(np.tile(cohort.places, FOLLOWED))
-    for month, (after, statement) in enumerate(_lived(cohort, state, futures, np.full(count, months), months)):
+    for month, (after, statement) in enumerate(_lived(cohort, state, futures, until, until + 1, months)):
         struck |= _newly_struck(state, after).reshape(FOLLOWED, count) & (month < until)
         columns = [*columns, (after.months_done - 1, statement)][-LONGEST_WINDOW:]
         free[month] = _free(cohort, after, columns, month, np.tile((month + 1 == promised) | (month == promised), FOLLOWED))
         state = after
-    return Followed(promised, free.any(axis=0), struck)
+    kept: Mask = np.any(free, axis=0)
+    return Followed(promised, kept, struck)
 
 
 def risk(cohort: Cohort, futures: int) -> Risk:
     """The true probabilities, by ``futures`` futures of each account."""
     promised = np.where(cohort.promised > 0, cohort.promised, cohort.bundle.advice.search.months)
-    sums = np.zeros((4, len(cohort)))
+    never = np.full_like(promised, 1000)
+    sums = np.zeros((5, len(cohort)))
     step_ = max(_ROWS // len(cohort), 1)
     for start in range(1, futures + 1, step_):
         numbers = np.arange(start, min(start + step_, futures + 1))
-        during, after = _defaults(cohort, numbers, promised, with_plan=True)
-        on_the_way, later = _defaults(cohort, numbers, promised, with_plan=False)
-        sums += np.array([(after | during).sum(axis=0), (later | on_the_way).sum(axis=0), on_the_way.sum(0), during.sum(0)])
+        during, after = _defaults(cohort, numbers, promised, promised, never)
+        _, with_limit = _defaults(cohort, numbers, promised, promised, promised)
+        on_the_way, later = _defaults(cohort, numbers, promised, np.zeros_like(promised), never)
+        arms = (during | after, during | with_limit, on_the_way | later, on_the_way, during)
+        sums += np.array([arm.sum(axis=0) for arm in arms])
     return Risk(*(sums / futures))
 
 
-def _defaults(cohort: Cohort, numbers: Numbers, promised: NDArray[np.int64], with_plan: bool) -> tuple[Mask, Mask]:
+def _defaults(
+    cohort: Cohort,
+    numbers: Numbers,
+    promised: NDArray[np.int64],
+    plan_for: NDArray[np.int64],
+    restored: NDArray[np.int64],
+) -> tuple[Mask, Mask]:
     """(default up to the promised month, default in the six months after it), bool (futures, accounts)."""
     count = len(cohort)
     found = np.zeros((2, len(numbers), count), dtype=np.bool_)
     state = cohort.world.now.take(np.tile(cohort.places, len(numbers)))
     months = int(promised.max()) + HORIZON
-    plan_for = promised if with_plan else np.zeros_like(promised)
-    lived = _lived(cohort, state, np.repeat(numbers, count), plan_for, months, restored=promised if with_plan else None)
+    lived = _lived(cohort, state, np.repeat(numbers, count), plan_for, restored, months)
     for month, (_, statement) in enumerate(lived):
         worst = np.where(statement["open"], statement["days_past_due"], 0).reshape(len(numbers), count)
         found[0] |= (worst >= DEFAULT_DAYS) & (month < promised)
@@ -110,12 +122,13 @@ def _lived(
     state: State,
     futures: Numbers,
     plan_for: NDArray[np.int64],
+    restored: NDArray[np.int64],
     months: int,
-    restored: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[State, Columns]]:
     """Months of the cut accounts, each under its plan for its first ``plan_for`` months, and its own ways after them.
 
-    The reduced limit is in force, up to the month ``restored`` where there is one; nobody else cuts it meanwhile.
+    The reduced limit is in force for ``restored`` months, and the one from before the cut from then on; nobody else cuts
+    it.
     """
     repeats = state.count // len(cohort)
     plans = plans_of(cohort.plans)
@@ -123,7 +136,7 @@ def _lived(
     suspended = np.array([cut.suspended for cut in cohort.cuts])
     config = untreated(cohort.world.config)
     for month in range(months):
-        reduced = np.ones(len(cohort), dtype=np.bool_) if restored is None else month < restored
+        reduced = month < restored
         now = _under_way(plans, month < plan_for, suspended & reduced)
         change = following(Plans(*(np.tile(getattr(now, name), repeats) for name in Plans.__dataclass_fields__)))
         limit = np.tile(np.where(reduced, np.maximum(after, 1.0), before), repeats)  # a limit of 0 has no utilization
@@ -144,12 +157,14 @@ def _under_way(plans: Plans, followed: Mask, suspended: Mask) -> Plans:
 
 
 def _taken(columns: Columns, cohort: Cohort, times: int) -> Columns:
-    return {name: np.tile(values[cohort.places], times) for name, values in columns.items()}
+    """The cut accounts' part of a month, as often as there are futures."""
+    places = np.tile(cohort.places, times)
+    return {name: values[places] for name, values in columns.items()}
 
 
 def _newly_struck(before: State, after: State) -> Mask:
-    struck = np.isin(after.shock, (INCOME_LOSS, ILLNESS))
-    return struck & (after.shock != before.shock)
+    struck: Mask = np.isin(after.shock, (INCOME_LOSS, ILLNESS)) & (after.shock != before.shock)
+    return struck
 
 
 def _free(cohort: Cohort, state: State, columns: list[tuple[int, Columns]], month: int, asked: Mask) -> Mask:

@@ -14,10 +14,11 @@ from training.measure import wilson
 def validity(cohort: Cohort, followed: Followed, risk: Risk) -> pl.DataFrame:
     """One row a segment of the cut accounts.
 
-    ``accounts``; ``plans`` of them with a promise; ``months`` to it on average; ``kept`` and ``kept_unshocked``: shares of plans
-    and futures, with 95 % intervals that count accounts and not futures; ``fell``, ``tied`` and ``rose``: shares of the plans
-    whose true probability did; ``risk_plan`` and ``risk_carry_on``: its mean; ``default_on_the_way``: the mean probability of
-    having defaulted by the promised month when carrying on, ``default_during`` when following the plan.
+    ``accounts``; ``plans`` of them with a promise; ``months`` to it on average; ``kept`` and ``kept_unshocked``: shares of
+    plans and futures, with 95 % intervals that count accounts and not futures; ``fell``, ``tied`` and ``rose``: shares of
+    the plans whose true probability did, under one limit, and ``fell_limit_back``; ``risk_plan``, ``risk_limit_back`` and
+    ``risk_carry_on``: its mean; ``default_on_the_way``: the mean probability of having defaulted by the promised month when
+    carrying on, ``default_during`` when following the plan.
     """
     promised = followed.promised > 0
     rows: list[dict[str, object]] = []
@@ -55,7 +56,9 @@ def _fell(risk: Risk, members: NDArray[np.bool_]) -> dict[str, object]:
         "fell": float((plan < carry_on).mean()),
         "tied": float((plan == carry_on).mean()),
         "rose": float((plan > carry_on).mean()),
+        "fell_limit_back": float((risk.limit_back[members] < carry_on).mean()),
         "risk_plan": float(plan.mean()),
+        "risk_limit_back": float(risk.limit_back[members].mean()),
         "risk_carry_on": float(carry_on.mean()),
         "default_on_the_way": float(risk.on_the_way[members].mean()),
         "default_during": float(risk.during[members].mean()),

@@ -1,9 +1,9 @@
 """do(group := reference level): what would have been, had one thing been as it is with the accounts that keep their limit.
 
 Each reason group has a driver, set here the way the group means it: what a customer does in a month (late payment,
-overspending, weak repayment, cash reliance, credit seeking) is set as an act, out of the same purse; what an account is in (a
-full line, debt elsewhere) is set as a level.  All else follows from it by the mechanism, on the account's own luck.  Only towards the
-reference: who does better than it is left alone.
+overspending, weak repayment, cash reliance, credit seeking) is set as an act, out of the same purse; what an account is in
+(a full line, debt elsewhere) is set as a level.  All else follows from it by the mechanism, on the account's own luck.
+Only towards the reference: who does better than it is left alone.
 
 Length of history and capacity (income, the limit once granted) have no driver: they are what an account was opened with.
 ``hidden`` is no reason group: it takes away the income losses and illnesses that no statement shows.
@@ -25,8 +25,8 @@ from training.simulate.shocks import NONE
 from training.simulate.state import State, Vector, cents
 
 Driver = Literal[
-    "late_payment", "high_utilization", "overspending", "weak_repayment", "cash_reliance", "credit_seeking", "external_debt",
-    "hidden",
+    "late_payment", "high_utilization", "overspending", "weak_repayment", "cash_reliance", "credit_seeking",
+    "external_debt", "hidden",
 ]  # fmt: skip
 DRIVERS: tuple[Driver, ...] = get_args(Driver)
 _YEAR = 12  # months that the levels of counts speak of
@@ -36,8 +36,8 @@ _YEAR = 12  # months that the levels of counts speak of
 class Levels:
     """The reference accounts' levels, float64 (accounts,); NaN = not known, and then left alone.
 
-    ``paid_share`` of the balance a month; ``spend`` and ``debt`` elsewhere (as the lender sees it) in monthly incomes; ``cash``
-    a month and ``used`` as shares of the limit; ``limit_requests`` and ``inquiries`` a year.
+    ``paid_share`` of the balance a month; ``spend`` and ``debt`` elsewhere (as the lender sees it) in monthly incomes;
+    ``cash`` a month and ``used`` as shares of the limit; ``limit_requests`` and ``inquiries`` a year.
     """
 
     paid_share: Vector

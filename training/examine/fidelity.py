@@ -1,0 +1,186 @@
+"""Do the reasons name the true causes?
+
+The true effect of a reason group: the account's last twelve months are lived again, on its own luck, with the group's driver at
+the level of the reference population (:mod:`training.simulate.drivers`); the effect is by how much that lowers the probability
+of the outcome, over many common futures.  A *cause* of an account is a group whose effect is above twice its standard error;
+who has none among the groups is left out of the rates, and counted.
+
+Beside the served reasons stand the same from LightGBM's path-dependent contributions, from the gain of the whole model, and in
+random order.  ``hidden`` is the effect of the income losses and illnesses that no statement shows: where it is the largest, the
+first reason is a symptom that stands for a cause which nobody can see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from serving.decision.reasons import group_of, principal_groups
+from serving.decision.shapley import explain_many, path_dependent
+from training.examine.cohort import Cohort
+from training.examine.futures import outcomes, untreated
+from training.examine.world import LOOKED_BACK
+from training.simulate.drivers import DRIVERS, levels_of, relive
+from training.simulate.state import Mask
+
+GROUPS = tuple(driver for driver in DRIVERS if driver != "hidden")
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """True effects on the probability of default, positive = the driver raised it.
+
+    ``effect`` and ``error`` (its standard error) by driver, float64 (accounts,); ``halves`` the same effect from each half of the
+    futures, which tells how well the futures know it.
+    """
+
+    effect: Mapping[str, NDArray[np.float64]]
+    error: Mapping[str, NDArray[np.float64]]
+    halves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+    def of_groups(self) -> NDArray[np.float64]:
+        """The effects of the reason groups, float64 (accounts, GROUPS)."""
+        return np.column_stack([self.effect[group] for group in GROUPS])
+
+    def caused(self) -> Mask:
+        """Which accounts have a cause among the reason groups."""
+        found: Mask = np.any([self.effect[group] > 2 * self.error[group] for group in GROUPS], axis=0)
+        return found
+
+
+def effects(cohort: Cohort, futures: int) -> Effects:
+    """Live the last year again under each driver, and ``futures`` futures from where it leads."""
+    world = cohort.world
+    before = world.before.take(cohort.places)
+    levels = levels_of(cohort.bundle.medians, before.traits.cash_loan)
+    config = untreated(world.config)
+    as_it_was = outcomes(relive(before, LOOKED_BACK, world.config, None, levels), config, futures)
+    half = futures // 2
+    effect, error, halves = {}, {}, {}
+    for driver in DRIVERS:
+        changed = outcomes(relive(before, LOOKED_BACK, world.config, driver, levels), config, futures)
+        gained = as_it_was.astype(np.float64) - changed
+        effect[driver] = gained.mean(axis=0)
+        error[driver] = gained.std(axis=0, ddof=1) / np.sqrt(futures)
+        halves[driver] = gained[:half].mean(axis=0), gained[half:].mean(axis=0)
+    return Effects(effect, error, halves)
+
+
+def rankings(cohort: Cohort) -> dict[str, tuple[list[tuple[str, ...]], NDArray[np.float64]]]:
+    """How each way of explaining ranks: name -> (the reasons stated for each account, its weight of each group, (accounts, GROUPS)).
+
+    ``served``: the reasons told; ``path_dependent``: by the same rules from LightGBM's own contributions; ``gain``: the four
+    groups with the largest gain in the model, for everybody alike.
+    """
+    bundle, names = cohort.bundle, cohort.bundle.features
+    layout = next(iter(bundle.scorer.explainers.values())).layout
+    own = explain_many(cohort.matrix, path_dependent(layout)) * bundle.scorer.calibration.slope
+    gain = dict(zip(names, bundle.scorer.model.feature_importance("gain").tolist(), strict=True))
+    by_gain = _summed([gain])[0]
+    ranked = [group for group, _ in sorted(_group_sums(gain).items(), key=lambda item: -item[1])]
+    found = {}
+    for name, contributions in (("served", cohort.contributions), ("path_dependent", own)):
+        rows = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
+        stated = [tuple(group for group, _ in principal_groups(row, bundle.wording)) for row in rows]
+        found[name] = stated, _summed(rows)
+    most = bundle.wording.most_reasons
+    return found | {"gain": ([tuple(ranked[:most])] * len(cohort), np.tile(by_gain, (len(cohort), 1)))}
+
+
+def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
+    """One row a way of explaining, over the accounts that have a cause, with bootstrap intervals of the accounts.
+
+    ``top_1``: the first reason is the largest cause; ``top_4``: it is among the reasons stated; ``rank_correlation``: Spearman's
+    between the groups' weights and true effects, the mean over accounts.  ``random``: what any order would reach on average, and
+    ``futures``: how well one half of the futures foretells the other's largest cause, which bounds what top_1 can reach.
+    """
+    members, causes = true.caused(), true.of_groups()
+    largest = np.array(GROUPS)[np.argmax(causes, axis=1)]
+    most = cohort.bundle.wording.most_reasons
+    groups = len({group_of(name) for name in cohort.bundle.features})
+    hits: dict[str, tuple[NDArray[np.float64], ...]] = {}
+    for name, (stated, weights) in rankings(cohort).items():
+        first = np.array([reasons[:1] == (cause,) for reasons, cause in zip(stated, largest, strict=True)])
+        among = np.array([cause in reasons for reasons, cause in zip(stated, largest, strict=True)])
+        hits[name] = first.astype(np.float64), among.astype(np.float64), _correlations(weights, causes)
+    flat = np.ones(len(cohort))
+    hits["random"] = flat / groups, flat * most / groups, flat * 0.0
+    one, other = (np.column_stack([true.halves[group][half] for group in GROUPS]) for half in (0, 1))
+    same = (np.argmax(one, axis=1) == np.argmax(other, axis=1)).astype(np.float64)
+    hits["futures"] = same, np.full(len(cohort), np.nan), _correlations(one, other)
+    names = ("top_1", "top_4", "rank_correlation")
+    return pl.DataFrame(
+        [
+            {"explained_by": name, "accounts": int(members.sum())}
+            | {
+                key: value
+                for column, values in zip(names, columns, strict=True)
+                for key, value in _interval(column, values[members], seed)
+            }
+            for name, columns in hits.items()
+        ]
+    )
+
+
+def symptoms(cohort: Cohort, true: Effects) -> pl.DataFrame:
+    """One row a first reason: ``accounts`` told it, and what their largest true cause is, shares in one column a driver.
+
+    ``none``: no driver's effect is above twice its standard error; ``hidden`` is counted as a driver here.
+    """
+    effect = np.column_stack([true.effect[driver] for driver in DRIVERS])
+    error = np.column_stack([true.error[driver] for driver in DRIVERS])
+    sure = np.where(effect > 2 * error, effect, -np.inf)
+    largest = np.where(np.isinf(sure.max(axis=1)), "none", np.array(DRIVERS)[np.argmax(sure, axis=1)])
+    first = np.array([advised.decision.reasons[0].code for advised in cohort.advised])
+    rows = []
+    for reason in ["all", *sorted(set(first.tolist()))]:
+        members = np.ones(len(first), dtype=np.bool_) if reason == "all" else first == reason
+        shares = {driver: float((largest[members] == driver).mean()) for driver in (*DRIVERS, "none")}
+        rows.append({"first_reason": reason, "accounts": int(members.sum())} | shares)
+    return pl.DataFrame(rows)
+
+
+def mean_effects(true: Effects) -> pl.DataFrame:
+    """One row a driver: the mean true ``effect``, and the ``share`` of the accounts of which it is a cause."""
+    return pl.DataFrame(
+        [
+            {
+                "driver": driver,
+                "effect": float(true.effect[driver].mean()),
+                "share": float((true.effect[driver] > 2 * true.error[driver]).mean()),
+            }
+            for driver in DRIVERS
+        ]
+    )
+
+
+def _group_sums(contributions: Mapping[str, float]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for name, value in contributions.items():
+        group = group_of(name)
+        sums[group] = sums.get(group, 0.0) + value
+    return sums
+
+
+def _summed(rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
+    return np.array([[sums.get(group, 0.0) for group in GROUPS] for sums in map(_group_sums, rows)])
+
+
+def _correlations(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spearman's correlation of each row; 0 where a row has one value only."""
+    constant = (np.ptp(some, axis=1) == 0) | (np.ptp(others, axis=1) == 0)
+    return np.array([0.0 if flat else spearmanr(a, b).statistic for flat, a, b in zip(constant, some, others, strict=True)])
+
+
+def _interval(name: str, values: NDArray[np.float64], seed: int) -> list[tuple[str, float | None]]:
+    if np.isnan(values).all():
+        return [(name, None), (f"{name}_low", None), (f"{name}_high", None)]
+    draws = np.random.default_rng(seed).integers(0, len(values), (_RESAMPLES, len(values)))
+    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
+    return [(name, float(values.mean())), (f"{name}_low", float(low)), (f"{name}_high", float(high))]
