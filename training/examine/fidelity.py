@@ -1,13 +1,13 @@
 """Do the reasons name the true causes?
 
-The true effect of a reason group: the account's last twelve months are lived again, on its own luck, with the group's driver at
-the level of the reference population (:mod:`training.simulate.drivers`); the effect is by how much that lowers the probability
-of the outcome, over many common futures.  A *cause* of an account is a group whose effect is above twice its standard error;
-who has none among the groups is left out of the rates, and counted.
+The true effect of a reason group: the account's last twelve months are lived again, on its own luck, with the group's
+driver at the level of the reference population (:mod:`training.simulate.drivers`); the effect is by how much that lowers
+the probability of the outcome, over many common futures.  A *cause* of an account is a group whose effect is above twice
+its standard error; who has none among the groups is left out of the rates, and counted.
 
-Beside the served reasons stand the same from LightGBM's path-dependent contributions, from the gain of the whole model, and in
-random order.  ``hidden`` is the effect of the income losses and illnesses that no statement shows: where it is the largest, the
-first reason is a symptom that stands for a cause which nobody can see.
+Beside the served reasons stand the same from LightGBM's path-dependent contributions, from the gain of the whole model, and
+in random order.  ``hidden`` is the effect of the income losses and illnesses that no statement shows: where it is the
+largest, the first reason is a symptom that stands for a cause which nobody can see.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _RESAMPLES = 1000
 class Effects:
     """True effects on the probability of default, positive = the driver raised it.
 
-    ``effect`` and ``error`` (its standard error) by driver, float64 (accounts,); ``halves`` the same effect from each half of the
-    futures, which tells how well the futures know it.
+    ``effect`` and ``error`` (its standard error) by driver, float64 (accounts,); ``halves`` the same effect from each half
+    of the futures, which tells how well the futures know it.
     """
 
     effect: Mapping[str, NDArray[np.float64]]
@@ -62,7 +62,9 @@ def effects(cohort: Cohort, futures: int) -> Effects:
     config = untreated(world.config)
     as_it_was = outcomes(relive(before, LOOKED_BACK, world.config, None, levels), config, futures)
     half = futures // 2
-    effect, error, halves = {}, {}, {}
+    effect: dict[str, NDArray[np.float64]] = {}
+    error: dict[str, NDArray[np.float64]] = {}
+    halves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for driver in DRIVERS:
         changed = outcomes(relive(before, LOOKED_BACK, world.config, driver, levels), config, futures)
         gained = as_it_was.astype(np.float64) - changed
@@ -73,10 +75,10 @@ def effects(cohort: Cohort, futures: int) -> Effects:
 
 
 def rankings(cohort: Cohort) -> dict[str, tuple[list[tuple[str, ...]], NDArray[np.float64]]]:
-    """How each way of explaining ranks: name -> (the reasons stated for each account, its weight of each group, (accounts, GROUPS)).
+    """How each way of explaining ranks: name -> (the reasons stated for each account, its weights (accounts, GROUPS)).
 
-    ``served``: the reasons told; ``path_dependent``: by the same rules from LightGBM's own contributions; ``gain``: the four
-    groups with the largest gain in the model, for everybody alike.
+    ``served``: the reasons told; ``path_dependent``: by the same rules from LightGBM's own contributions; ``gain``: the
+    four groups with the largest gain in the model, for everybody alike.
     """
     bundle, names = cohort.bundle, cohort.bundle.features
     layout = next(iter(bundle.scorer.explainers.values())).layout
@@ -89,20 +91,21 @@ def rankings(cohort: Cohort) -> dict[str, tuple[list[tuple[str, ...]], NDArray[n
         rows = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
         stated = [tuple(group for group, _ in principal_groups(row, bundle.wording)) for row in rows]
         found[name] = stated, _summed(rows)
-    most = bundle.wording.most_reasons
+    most = bundle.wording.most
     return found | {"gain": ([tuple(ranked[:most])] * len(cohort), np.tile(by_gain, (len(cohort), 1)))}
 
 
 def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
     """One row a way of explaining, over the accounts that have a cause, with bootstrap intervals of the accounts.
 
-    ``top_1``: the first reason is the largest cause; ``top_4``: it is among the reasons stated; ``rank_correlation``: Spearman's
-    between the groups' weights and true effects, the mean over accounts.  ``random``: what any order would reach on average, and
-    ``futures``: how well one half of the futures foretells the other's largest cause, which bounds what top_1 can reach.
+    ``top_1``: the first reason is the largest cause; ``top_4``: it is among the reasons stated; ``rank_correlation``:
+    Spearman's between the groups' weights and true effects, the mean over accounts.  ``random``: what any order would reach
+    on average, and ``futures``: how well one half of the futures foretells the other's largest cause, which bounds what
+    top_1 can reach.
     """
     members, causes = true.caused(), true.of_groups()
     largest = np.array(GROUPS)[np.argmax(causes, axis=1)]
-    most = cohort.bundle.wording.most_reasons
+    most = cohort.bundle.wording.most
     groups = len({group_of(name) for name in cohort.bundle.features})
     hits: dict[str, tuple[NDArray[np.float64], ...]] = {}
     for name, (stated, weights) in rankings(cohort).items():
@@ -114,18 +117,13 @@ def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
     one, other = (np.column_stack([true.halves[group][half] for group in GROUPS]) for half in (0, 1))
     same = (np.argmax(one, axis=1) == np.argmax(other, axis=1)).astype(np.float64)
     hits["futures"] = same, np.full(len(cohort), np.nan), _correlations(one, other)
-    names = ("top_1", "top_4", "rank_correlation")
-    return pl.DataFrame(
-        [
-            {"explained_by": name, "accounts": int(members.sum())}
-            | {
-                key: value
-                for column, values in zip(names, columns, strict=True)
-                for key, value in _interval(column, values[members], seed)
-            }
-            for name, columns in hits.items()
-        ]
-    )
+    rows: list[dict[str, object]] = []
+    for name, columns in hits.items():
+        row: dict[str, object] = {"explained_by": name, "accounts": int(members.sum())}
+        for column, values in zip(("top_1", "top_4", "rank_correlation"), columns, strict=True):
+            row |= _interval(column, values[members], seed)
+        rows.append(row)
+    return pl.DataFrame(rows)
 
 
 def symptoms(cohort: Cohort, true: Effects) -> pl.DataFrame:
@@ -178,9 +176,10 @@ def _correlations(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDA
     return np.array([0.0 if flat else spearmanr(a, b).statistic for flat, a, b in zip(constant, some, others, strict=True)])
 
 
-def _interval(name: str, values: NDArray[np.float64], seed: int) -> list[tuple[str, float | None]]:
+def _interval(name: str, values: NDArray[np.float64], seed: int) -> dict[str, float | None]:
+    keys = (name, f"{name}_low", f"{name}_high")
     if np.isnan(values).all():
-        return [(name, None), (f"{name}_low", None), (f"{name}_high", None)]
+        return dict.fromkeys(keys)
     draws = np.random.default_rng(seed).integers(0, len(values), (_RESAMPLES, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
-    return [(name, float(values.mean())), (f"{name}_low", float(low)), (f"{name}_high", float(high))]
+    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975]).tolist()
+    return dict(zip(keys, (float(values.mean()), low, high), strict=True))
