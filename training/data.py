@@ -5,6 +5,10 @@ their own (``labels.parquet``).  Accounts that are already there at ``as_of`` ar
 
 Features see the window up to ``as_of`` and nothing later; labels see only what is later.  Accounts are split by a hash of
 their name, so that one never stands on both sides, and the test months lie after all training months with their outcomes.
+
+The label asks what becomes of the account if nothing is done, and some were cut meanwhile: ``DataConfig.treated`` says how
+training and validation rows take them (see :mod:`training.treated`).  Test rows keep what was observed, and labels that the
+data bring are taken as they are.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from numpy.typing import NDArray
 from features.build import Features, build
 from features.schema import LONGEST_WINDOW, StatementError, check
 from training.settings import in_ranges
+from training.treated import TREATED, Followed, follow, take, weigh
 
 Split = Literal["train", "valid", "test"]
 OWN_LABEL = "60 days past due or worse within the 6 months after as_of"
@@ -44,6 +49,7 @@ class DataConfig:
     valid_share: float = 0.2  # of the accounts, for early stopping and calibration
     test_share: float = 0.3  # of the accounts, seen by nothing but the final measures
     split_seed: int = 0  # another seed puts other accounts on each side
+    treated: str = "keep"  # accounts cut within the horizon: keep, drop, censor or reweight, see training/treated.py
 
     def __post_init__(self) -> None:
         in_ranges(
@@ -58,6 +64,8 @@ class DataConfig:
         )
         if self.valid_share + self.test_share > 0.95:
             raise ValueError(f"DataConfig: expected valid_share + test_share of at most 0.95, got {self}")
+        if self.treated not in TREATED:
+            raise ValueError(f"DataConfig.treated: expected one of {TREATED}, got {self.treated!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +80,23 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Accounts at as_of dates: ``features`` in rows, ``label`` (0 or 1) and ``split`` beside them, float64 and str arrays."""
+    """Accounts at as_of dates: ``features`` in rows, ``label`` (0 or 1) and ``split`` beside them, float64 and str arrays.
+
+    ``weight`` is what each row counts in a fit, float64 above 0; None = each counts once.
+    """
 
     features: Features
     label: NDArray[np.float64]
     split: NDArray[np.str_]
+    weight: NDArray[np.float64] | None = None
 
     def rows(self, split: Split) -> NDArray[np.int64]:
         """Where the rows of a split stand, int64."""
         return np.flatnonzero(self.split == split)
+
+    def weights(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """The weights of these rows, None where each counts once."""
+        return None if self.weight is None else self.weight[rows]
 
 
 def load(folder: Path) -> Source:
@@ -113,11 +129,15 @@ def labelled(source: Source, config: DataConfig) -> Labelled:
     if source.labels is not None:
         return _with_own_labels(source.statements, source.labels)
     dates = as_ofs(source.statements["month"], config)
-    return _stack([labelled_at(source.statements, as_of, splits, config) for as_of, splits in dates])
+    observed = _stack([labelled_at(source.statements, as_of, splits, config) for as_of, splits in dates])
+    return observed if config.treated == "keep" else _treated(observed, source.statements, config)
 
 
 def labelled_at(statements: pl.DataFrame, as_of: datetime.date, splits: frozenset[Split], config: DataConfig) -> Labelled:
-    """The accounts of these splits that are not in default at ``as_of``, with what became of them.  DataError where none is."""
+    """The accounts of these splits that are not in default at ``as_of``, with what was seen to become of them.
+
+    DataError where none is.
+    """
     seen = window(statements, as_of)
     last = seen.filter(pl.col("month") == as_of)
     eligible = last.filter(pl.col("days_past_due") < config.default_days).select("account_id")
@@ -181,6 +201,26 @@ def _outcome(statements: pl.DataFrame, accounts: pl.DataFrame, as_of: datetime.d
     label = np.zeros(accounts.height)
     label[hit.to_numpy()] = 1.0
     return label
+
+
+def _treated(observed: Labelled, statements: pl.DataFrame, config: DataConfig) -> Labelled:
+    """The rows for fitting as ``config.treated`` takes those that were cut; the test rows as they were."""
+    fitting = np.flatnonzero(observed.split != "test")
+    accounts = observed.features.accounts[fitting.tolist()]
+    followed = follow(statements, accounts, config.horizon_months, config.default_days)
+    kept, label, weight = np.ones(len(observed.label), dtype=np.bool_), observed.label.copy(), np.ones(len(observed.label))
+    kept[fitting], label[fitting] = take(config.treated, followed)
+    reweighted = config.treated == "reweight"
+    if reweighted:
+        weight[fitting] = _weights(statements, accounts, followed)
+    rows = np.flatnonzero(kept)
+    values = Features(observed.features.accounts[rows.tolist()], observed.features.names, observed.features.values[rows])
+    return Labelled(values, label[rows], observed.split[rows], weight[rows] if reweighted else None)
+
+
+def _weights(statements: pl.DataFrame, accounts: pl.DataFrame, followed: Followed) -> NDArray[np.float64]:
+    theirs = statements.join(accounts.select("account_id").unique(), on="account_id", how="semi", maintain_order="left")
+    return weigh(theirs, accounts, followed, lambda month: build(window(theirs, month)))
 
 
 def _with_own_labels(statements: pl.DataFrame, labels: pl.DataFrame) -> Labelled:

@@ -104,12 +104,14 @@ def train_booster(
     matrix: Matrix,
     label: Vector,
     config: FitConfig,
-    valid: tuple[Matrix, Vector] | None = None,
+    valid: tuple[Matrix, Vector] | tuple[Matrix, Vector, Vector | None] | None = None,
     progress: Progress | None = None,
+    weight: Vector | None = None,
 ) -> lgb.Booster:
-    """Trees on these rows; with ``valid`` as many as its loss wants, at most ``config.trees``."""
+    """Trees on these rows; with ``valid`` (rows, labels, weights) as many as its loss wants, at most ``config.trees``."""
     parameters = parameters_of(config)
-    train = lgb.Dataset(matrix, label, feature_name=list(MODEL_FEATURES), params=parameters, free_raw_data=False)
+    names = list(MODEL_FEATURES)
+    train = lgb.Dataset(matrix, label, weight=weight, feature_name=names, params=parameters, free_raw_data=False)
     callbacks: list[Callable[..., Any]] = []
     if progress is not None:
         callbacks.append(lambda env: progress(env.iteration + 1, config.trees))
@@ -144,17 +146,19 @@ def parameters_of(config: FitConfig) -> dict[str, Any]:
     }
 
 
-def calibrate(raw: Vector, label: Vector) -> Calibration:
+def calibrate(raw: Vector, label: Vector, weight: Vector | None = None) -> Calibration:
     """Platt's two numbers: a logistic regression of the label on the raw score, on his softened targets (Platt 1999).
 
+    ``weight`` is what each row counts; None = once.
     :class:`FitError` where the slope is not above 0: the score would then rank accounts backwards.
     """
-    ones, zeros = float(label.sum()), float(len(label) - label.sum())
+    counts = np.ones(len(label)) if weight is None else weight
+    ones, zeros = float((counts * label).sum()), float((counts * (1.0 - label)).sum())
     target = np.where(label == 1, (ones + 1.0) / (ones + 2.0), 1.0 / (zeros + 2.0))
     # A target between 0 and 1 is the same row once as 1 and once as 0, weighted.
     regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200)
     labels = np.repeat([1, 0], len(raw))
-    regression.fit(np.tile(raw, 2)[:, None], labels, np.concatenate([target, 1.0 - target]))
+    regression.fit(np.tile(raw, 2)[:, None], labels, np.concatenate([counts * target, counts * (1.0 - target)]))
     slope, intercept = float(regression.coef_[0, 0]), float(regression.intercept_[0])
     if not slope > 0:
         raise FitError(f"calibration: expected a slope above 0, got {slope:.4g}: the score does not rank these accounts")
@@ -170,8 +174,9 @@ def _with_hold_out(data: Labelled, matrix: Matrix, config: FitConfig, progress: 
     train, valid, test = data.rows("train"), data.rows("valid"), data.rows("test")
     for rows, name in ((valid, "valid"), (test, "test")):
         _both_labels(data.label[rows], name)
-    booster = train_booster(matrix[train], data.label[train], config, (matrix[valid], data.label[valid]), progress)
-    calibration = calibrate(_raw(booster, matrix[valid]), data.label[valid])
+    stopping = (matrix[valid], data.label[valid], data.weights(valid))
+    booster = train_booster(matrix[train], data.label[train], config, stopping, progress, data.weights(train))
+    calibration = calibrate(_raw(booster, matrix[valid]), data.label[valid], data.weights(valid))
     probability = probability_of(calibration.slope * _raw(booster, matrix[test]) + calibration.intercept)
     never = _never_missing(matrix[train])
     return Fitted(booster, MODEL_FEATURES, calibration, test, data.label[test], probability, (), never)
@@ -182,12 +187,12 @@ def _with_folds(data: Labelled, matrix: Matrix, config: FitConfig, progress: Pro
     raw, fold_auc = np.zeros(len(label)), []
     folds = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
     for rows, held_out in folds.split(matrix, label):
-        booster = train_booster(matrix[rows], label[rows], config, progress=progress)
+        booster = train_booster(matrix[rows], label[rows], config, progress=progress, weight=data.weights(rows))
         raw[held_out] = _raw(booster, matrix[held_out])
         fold_auc.append(auc(label[held_out], raw[held_out]))
-    calibration = calibrate(raw, label)
+    calibration = calibrate(raw, label, data.weight)
     probability = probability_of(calibration.slope * raw + calibration.intercept)
-    booster = train_booster(matrix, label, config, progress=progress)
+    booster = train_booster(matrix, label, config, progress=progress, weight=data.weight)
     every = np.arange(len(label))
     return Fitted(booster, MODEL_FEATURES, calibration, every, label, probability, tuple(fold_auc), _never_missing(matrix))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from features.catalogue import MODEL_FEATURES
 from training.data import Labelled
-from training.fit import FitConfig, FitError, Fitted, calibrate, fit, train_booster
+from training.fit import FitConfig, FitError, Fitted, calibrate, fit, log_odds, train_booster
 from training.measure import auc
 
 
@@ -31,6 +31,43 @@ def test_calibration_minimises_the_log_loss_of_softened_targets(seed: int, slope
     target = np.where(label == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))
     error = 1 / (1 + np.exp(-(found.slope * raw + found.intercept))) - target
     assert np.abs([error.sum(), (error * raw).sum()]).max() < 1e-4
+
+
+def test_a_row_of_weight_two_calibrates_as_two_rows() -> None:
+    random = np.random.default_rng(3)
+    raw, times = random.normal(0, 2, 400), random.integers(1, 4, 400)
+    label = (random.random(400) < 1 / (1 + np.exp(-raw))).astype(np.float64)
+    weighted = calibrate(raw, label, times.astype(np.float64))
+    repeated = calibrate(np.repeat(raw, times), np.repeat(label, times))
+    assert (weighted.slope, weighted.intercept) == pytest.approx((repeated.slope, repeated.intercept), abs=1e-6)
+    assert calibrate(raw, label, np.ones(400)) == calibrate(raw, label)
+
+
+def test_weights_move_trees_and_calibration_alike(data: Labelled) -> None:
+    config = FitConfig(trees=20)
+    plain = fit(data, config)
+    doubled = fit(dataclasses.replace(data, weight=1.0 + data.label), config)
+    # Twice the defaults are twice the odds, and the test rows are as they were.
+    matrix = data.features.matrix(MODEL_FEATURES)
+    gap = log_odds(doubled, matrix) - log_odds(plain, matrix)
+    assert gap.mean() == pytest.approx(np.log(2.0), abs=0.1)
+    assert np.array_equal(doubled.label, plain.label)
+    weight = np.where(data.split == "train", 1.0 + data.label, 1.0)
+    trees = fit(dataclasses.replace(data, weight=weight), config).booster.model_to_string()
+    assert trees != plain.booster.model_to_string()
+
+
+def test_folds_weigh_too(data: Labelled) -> None:
+    rows = data.rows("train")[:6000]
+    features = dataclasses.replace(
+        data.features, accounts=data.features.accounts[rows.tolist()], values=data.features.values[rows]
+    )
+    own = Labelled(features, data.label[rows], np.full(len(rows), "train"))
+    config = FitConfig(trees=10, folds=3)
+    plain, doubled = fit(own, config), fit(dataclasses.replace(own, weight=1.0 + own.label), config)
+    assert doubled.fold_auc != plain.fold_auc
+    assert doubled.probability.mean() > 1.5 * plain.probability.mean()
+    assert doubled.booster.model_to_string() != plain.booster.model_to_string()
 
 
 def test_a_score_that_ranks_backwards_is_refused() -> None:
