@@ -94,6 +94,11 @@ class Labelled:
         """Where the rows of a split stand, int64."""
         return np.flatnonzero(self.split == split)
 
+    def take(self, rows: NDArray[np.int64]) -> Labelled:
+        """These rows in their order, as often as they are named."""
+        features = Features(self.features.accounts[rows], self.features.names, self.features.values[rows])
+        return Labelled(features, self.label[rows], self.split[rows], self.weights(rows))
+
     def weights(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """The weights of these rows, None where each counts once."""
         return None if self.weight is None else self.weight[rows]

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.catalogue import CATALOGUE
 from serving.decision import Advised, Bundle, advise_many, stages
 from serving.decision.advice import Course
 from serving.decision.advice_file import LEVERS
@@ -40,6 +41,16 @@ class Cohort:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features of ``values``, in order."""
+        return tuple(feature.name for feature in CATALOGUE)
+
+    @property
+    def model_places(self) -> list[int]:
+        """Where the model's features stand among them."""
+        return [self.names.index(name) for name in self.bundle.features]
 
     @property
     def products(self) -> NDArray[np.str_]:

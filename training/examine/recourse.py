@@ -1,0 +1,73 @@
+"""Reasons without recourse: is there anything that a customer told these reasons could do about them?
+
+A reason is *movable* for an account where some plan of the grid, in some month looked ahead, brings the contribution of its
+reason group to at most half of what it is now.  A reason that is none is stated all the same, for it moved the decision.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.window import lay_out
+from serving.decision.choices import UNDECIDED
+from serving.decision.course import joined
+from serving.decision.grid import grid_of, means_of
+from serving.decision.outlook import look_ahead
+from serving.decision.reasons import group_of
+from serving.decision.shapley import explain_many
+from training.examine.cohort import Cohort
+
+_ACCOUNTS_A_BLOCK = 64
+
+
+def recourse(cohort: Cohort) -> pl.DataFrame:
+    """One row a reason group, in order of how often it is stated, and ``all``.
+
+    ``accounts`` that are told it as a reason of the model's; the share of them for whom it is ``movable``; and in the row of
+    all, ``without``: the share of accounts none of whose reasons is.  Null where a row says nothing of it.
+    """
+    told = [[reason.code for reason in a.decision.reasons if reason.share is not None] for a in cohort.advised]
+    movable = _movable(cohort)
+    groups = sorted({group for reasons in told for group in reasons}, key=lambda g: -sum(g in reasons for reasons in told))
+    stated = [(account, group) for account, reasons in enumerate(told) for group in reasons]
+    moved = {pair: bool(movable[pair[1]][pair[0]]) for pair in stated}
+    without = np.mean([not any(moved[account, group] for group in reasons) for account, reasons in enumerate(told)])
+    rows: list[dict[str, object]] = [
+        {"reason": "all", "accounts": len(cohort), "movable": float(np.mean(list(moved.values()))), "without": float(without)}
+    ]
+    for group in groups:
+        hits = [hit for (_, own), hit in moved.items() if own == group]
+        rows.append({"reason": group, "accounts": len(hits), "movable": float(np.mean(hits)), "without": None})
+    return pl.DataFrame(rows)
+
+
+def _movable(cohort: Cohort) -> dict[str, NDArray[np.bool_]]:
+    """Reason group -> for which accounts some plan halves its contribution."""
+    groups = sorted({group_of(name) for name in cohort.bundle.features})
+    members = np.array([[group_of(name) == group for group in groups] for name in cohort.bundle.features], dtype=np.float64)
+    now = cohort.contributions @ members
+    least = np.empty_like(now)
+    for start in range(0, len(cohort), _ACCOUNTS_A_BLOCK):
+        stop = min(start + _ACCOUNTS_A_BLOCK, len(cohort))
+        least[start:stop] = _least(cohort, range(start, stop), members)
+    return {group: least[:, k] <= 0.5 * now[:, k] for k, group in enumerate(groups)}
+
+
+def _least(cohort: Cohort, accounts: range, members: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lowest that each group's contribution comes to under any plan in any month, (accounts, groups)."""
+    bundle, window = cohort.bundle, lay_out(cohort.statements)
+    means = means_of(window)
+    grids = [grid_of(means[a], cohort.cuts[a].limit_before, bundle.advice, UNDECIDED).plans for a in accounts]
+    owner = np.repeat(np.array(accounts), [len(plans) for plans in grids])
+    months = bundle.advice.search.months
+    outlook = look_ahead(window, owner, joined(grids), cohort.cuts, np.ones((months, len(owner)), dtype=np.bool_), bundle)
+    matrix = np.ascontiguousarray(outlook.features[..., cohort.model_places].reshape(months * len(owner), -1))
+    products = np.tile(cohort.products[owner], months)
+    sums = np.empty((len(matrix), members.shape[1]))
+    for product, explainer in bundle.scorer.explainers.items():
+        rows = products == product
+        sums[rows] = bundle.scorer.calibration.slope * explain_many(matrix[rows], explainer) @ members
+    by_course = sums.reshape(months, len(owner), -1).min(axis=0)
+    return np.array([by_course[owner == account].min(axis=0) for account in accounts])
