@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before LightGBM is loaded: its threads otherwise spin while they wait for each other.  Measured on two cores with one other
 # busy process: 14.5 s for what takes 1.3 s.
@@ -17,6 +17,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from tqdm import tqdm
 
 from training.settings import override
+
+if TYPE_CHECKING:
+    from training.track import Store
 
 # A failure that the user can mend is one line; anything else is a fault of ours and keeps its traceback.
 USER_ERRORS = (ValueError, LookupError, OSError)
@@ -71,6 +74,16 @@ def fit(options: argparse.Namespace) -> None:
         print(f"mean AUC over {len(report.fold_auc)} folds: {mean:.4f}  ({', '.join(f'{a:.4f}' for a in report.fold_auc)})")
 
 
+def _version(options: argparse.Namespace, store: Store) -> str:
+    """The version that is named, else the champion."""
+    from training.track import TrackingError, champion
+
+    version: str | None = options.version or champion(store, options.name)
+    if version is None:
+        raise TrackingError(f"{options.name} has no champion; promote a version first")
+    return version
+
+
 def promote(options: argparse.Namespace) -> None:
     """Make a registered version the champion."""
     from training.track import Store, promote
@@ -84,12 +97,10 @@ def request(options: argparse.Namespace) -> None:
     from serving.decision import load as load_bundle
     from training import requests
     from training.data import DataConfig, load
-    from training.track import Store, TrackingError, champion, fetch_bundle, parameters, scratch
+    from training.track import Store, fetch_bundle, parameters, scratch
 
     store = Store(options.store)
-    version = options.version or champion(store, options.name)
-    if version is None:
-        raise TrackingError(f"{options.name} has no champion; promote a version first")
+    version = _version(options, store)
     with scratch() as folder:
         bundle = load_bundle(fetch_bundle(store, options.name, version, Path(folder)))
     # With another config than the fit's, the hold-out would hold accounts that the trees saw.
@@ -99,6 +110,33 @@ def request(options: argparse.Namespace) -> None:
     statements, decision = requests.find(windows, bundle, options.action, options.number)
     requests.write(requests.request(statements), options.out)
     print(f"account {decision.account_id}, {statements.height} statements up to {decision.as_of:%Y-%m}: {options.out}")
+
+
+def examine(options: argparse.Namespace) -> None:
+    """Examine a version on simulated accounts that it never saw: advice, reasons, ceiling, treated accounts."""
+    from training.examination import STAGES, run_examination
+    from training.examine.world import ExamineConfig
+    from training.track import Store
+
+    (config,) = override([ExamineConfig()], options.set)
+    store = Store(options.store)
+    with tqdm(total=STAGES, unit="stage", desc="examine", disable=options.quiet or None) as bar:
+
+        def show(stage: str) -> None:
+            bar.set_postfix_str(stage)
+            bar.update()
+
+        found = run_examination(options.data, store, options.name, _version(options, store), config, show)
+    if options.page is not None:
+        options.page.write_text(found.page, encoding="utf-8")
+    advice, reasons = (found.tables[name].row(0, named=True) for name in ("validity", "fidelity"))
+    print(f"run {found.run}: version {found.examined.version} of {found.examined.name}, {found.examined.cut:,} limits cut")
+    print(
+        f"  plans kept within a month of the promise {advice['kept']:.1%}, without a new shock {advice['kept_unshocked']:.1%}"
+    )
+    print(f"  true probability lower after the plan    {advice['fell']:.1%}")
+    print(f"  largest true cause named first           {reasons['top_1']:.1%}, among the reasons {reasons['top_4']:.1%}")
+    print(f"the page: {options.page or 'examination.md in the run'}")
 
 
 # ``disable=None`` above: no bar where nobody watches a terminal.
@@ -129,6 +167,13 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--data", type=Path, default=Path("data/simulated"))
     added = _named(_stored(command("promote", promote, "make a registered version the champion (the newest, unless named)")))
     added.add_argument("--version")
+    what = "follow its advice and check its reasons where the truth is known: on simulated accounts that it never saw"
+    added = _named(_stored(_settable(command("examine", examine, what))))
+    added.add_argument(
+        "--data", type=Path, default=Path("data/simulated"), help="the simulation that the version was fitted on"
+    )
+    added.add_argument("--version", help="of the model; the champion unless named")
+    added.add_argument("--page", type=Path, help="where the page of the findings is written, beside the run")
     added = _named(_stored(command("request", request, "write the request of a hold-out account that gets an action")))
     added.add_argument("--data", type=Path, default=Path("data/simulated"))
     added.add_argument("--version", help="of the model; the champion unless named")

@@ -27,7 +27,7 @@ _SIZE = (6.4, 4.4)
 
 def roc(label: Vector, probability: Vector, auc: float) -> Figure:
     """The ROC curve with the diagonal of no signal."""
-    figure, axes = _axes("False positive rate", "True positive rate", f"ROC, AUC {auc:.3f}")
+    figure, axes = axes_of("False positive rate", "True positive rate", f"ROC, AUC {auc:.3f}")
     false_rate, true_rate, _ = roc_curve(label, probability)
     axes.plot(false_rate, true_rate, color=INK)
     axes.plot([0, 1], [0, 1], color=SOFT, linestyle="--", label="no signal")
@@ -37,7 +37,7 @@ def roc(label: Vector, probability: Vector, auc: float) -> Figure:
 
 def precision_recall(label: Vector, probability: Vector) -> Figure:
     """Precision against recall, with the overall rate."""
-    figure, axes = _axes("Recall", "Precision", "Precision and recall")
+    figure, axes = axes_of("Recall", "Precision", "Precision and recall")
     precision, recall, _ = precision_recall_curve(label, probability)
     axes.plot(recall, precision, color=INK)
     axes.axhline(float(label.mean()), color=SOFT, linestyle="--", label=f"overall rate {label.mean():.1%}")
@@ -47,7 +47,7 @@ def precision_recall(label: Vector, probability: Vector) -> Figure:
 
 def calibration(table: pl.DataFrame) -> Figure:
     """Observed rate against probability, a point a bin with its interval, on logarithmic axes: rates span decades."""
-    figure, axes = _axes("Probability (mean of the bin)", "Observed rate", "Calibration, with 95 % intervals")
+    figure, axes = axes_of("Probability (mean of the bin)", "Observed rate", "Calibration, with 95 % intervals")
     rate = table["rate"].to_numpy()
     axes.errorbar(table["probability"], rate, yerr=_spread(table, rate), fmt="o", color=INK, capsize=3)
     lowest = max(min(float(table["probability"].min() or 0.0), float(rate.min())) / 2, 1e-4)  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def calibration(table: pl.DataFrame) -> Figure:
 
 def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
     """The probability's distribution by label, with the cut-off."""
-    figure, axes = _axes("Probability", "Share of the accounts with that label", "Probability by outcome")
+    figure, axes = axes_of("Probability", "Share of the accounts with that label", "Probability by outcome")
     edges = np.logspace(np.log10(max(float(probability.min()), 1e-4)), 0, 41)
     for value, colour, name in ((0.0, SOFT, "stayed good"), (1.0, ALARM, "defaulted")):
         members = probability[label == value]
@@ -77,14 +77,14 @@ def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
 def gain(importance: Mapping[str, float], most: int = 20) -> Figure:
     """The features by LightGBM's gain: what the trees used, not why an account was decided."""
     ranked = sorted(importance.items(), key=lambda item: item[1])[-most:]
-    figure, axes = _axes("Total gain", "", f"Gain, top {len(ranked)} features", height=0.28 * len(ranked) + 1.4)
+    figure, axes = axes_of("Total gain", "", f"Gain, top {len(ranked)} features", height=0.28 * len(ranked) + 1.4)
     axes.barh([name for name, _ in ranked], [value for _, value in ranked], color=INK)
     return figure
 
 
 def lift(table: pl.DataFrame) -> Figure:
     """Lift by tenth of the accounts, riskiest first, with intervals."""
-    figure, axes = _axes("Tenth of the accounts, riskiest first", "Lift", "Lift, with 95 % intervals")
+    figure, axes = axes_of("Tenth of the accounts, riskiest first", "Lift", "Lift, with 95 % intervals")
     value = table["lift"].to_numpy()
     axes.bar(table["decile"], value, yerr=_spread(table, value), color=INK, ecolor=SOFT, capsize=3)
     axes.axhline(1.0, color=ALARM, linestyle="--", label="overall rate")
@@ -141,7 +141,8 @@ def _spread(table: pl.DataFrame, value: Vector) -> NDArray[np.float64]:
     return reach.clip(min=0.0)
 
 
-def _axes(x: str, y: str, title: str, height: float = _SIZE[1]) -> tuple[Figure, Axes]:
+def axes_of(x: str, y: str, title: str, height: float = _SIZE[1]) -> tuple[Figure, Axes]:
+    """An empty figure of the house's size, and its axes."""
     figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel=x, ylabel=y, title=title)

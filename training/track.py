@@ -95,6 +95,11 @@ def log_tables(tables: Mapping[str, pl.DataFrame]) -> None:
         mlflow.log_text(table.write_csv(), f"tables/{name}.csv")
 
 
+def log_text(text: str, place: str) -> None:
+    """A text of the run under that name."""
+    mlflow.log_text(text, place)
+
+
 def log_figures(figures: Mapping[str, Figure]) -> None:
     """Each figure as PNG under ``figures/``."""
     for name, figure in figures.items():

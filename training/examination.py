@@ -1,0 +1,123 @@
+"""One examination: a registered version on accounts that no model saw, kept as one MLflow run.
+
+Read :func:`run_examination` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from serving.decision import load as load_bundle
+from training import track
+from training.data import DataConfig, labelled, load
+from training.examine import ceiling, durability, fidelity, figures, recourse, treatment, truth, validity, validity_tables
+from training.examine.cohort import Cohort, cohort
+from training.examine.page import Examined, page
+from training.examine.world import ExamineConfig, World, draw, simulation_of
+from training.fit import FitConfig
+from training.settings import override
+
+Progress = Callable[[str], None]  # what is done next
+STAGES = 8  # times that progress is told
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an examination left: its run, the page, and the tables by name."""
+
+    run: str
+    examined: Examined
+    page: str
+    tables: Mapping[str, pl.DataFrame]
+
+
+def run_examination(
+    data_folder: Path, store: track.Store, name: str, version: str, config: ExamineConfig, progress: Progress
+) -> Findings:
+    """Examine a version that was fitted on the simulation in ``data_folder``, with the configs that its run tells.
+
+    Raises :class:`training.data.DataError` for data that are no simulation, TrackingError for a version without a bundle.
+    """
+    with track.scratch() as folder:
+        bundle = load_bundle(track.fetch_bundle(store, name, version, Path(folder)))
+    source, simulation = load(data_folder), simulation_of(data_folder)
+    configs = _configs(store, name, version)
+    with track.run(store) as run_id:
+        progress("the accounts")
+        world = draw(simulation, config)
+        cut = cohort(world, bundle)
+        examined = Examined(name, version, bundle.digest, len(cut))
+        track.log_configs({"examine": config}, _facts(examined, world))
+        tables = dict(_advice(cut, config, progress))
+        progress("other models")
+        tables["durability"] = durability.durability(cut, labelled(source, configs[0]), configs[1], config.refits)
+        tables |= _reasons(cut, config, progress)
+        progress("futures of everybody")
+        known = truth.live(world, config)
+        tables["ceiling"] = ceiling.ceiling(world, bundle, config, known)
+        progress("treated accounts")
+        tables["treatment"] = treatment.treatment(world, source, bundle.policy, configs, config, known)
+        text = page(examined, world, config, tables)
+        track.log_tables(tables)
+        track.log_text(text, "examination.md")
+        track.log_metrics(metrics(tables))
+        track.log_figures(
+            {
+                "recovery_path": figures.recovery_path(figures.example_of(cut.advised, cut.promised.tolist())),
+                "fidelity": figures.fidelity_bars(tables["fidelity"]),
+                "validity_by_month": figures.validity_by_month(tables["validity_by_month"]),
+            }
+        )
+    return Findings(run_id, examined, text, tables)
+
+
+def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
+    """The figures that runs are compared by."""
+    everybody = tables["validity"].row(0, named=True)
+    served = tables["fidelity"].row(0, named=True)
+    others = tables["durability"].filter(pl.col("model") != "served")["hold"]
+    realised = tables["ceiling"].filter(pl.col("outcome") == "realised")
+    found = {f"advice_{key}": everybody[key] for key in ("kept", "kept_unshocked", "fell", "fell_limit_back", "months")}
+    found |= {f"reasons_true_{key}": served[key] for key in ("top_1", "top_4", "rank_correlation")}
+    found |= {"advice_hold_least": others.min(), "reasons_without_recourse": tables["recourse"]["without"][0]}
+    found |= {f"ceiling_{row['measure']}": row["value"] for row in realised.iter_rows(named=True)}
+    return {key: float(value) for key, value in found.items() if value is not None}
+
+
+def _advice(cut: Cohort, config: ExamineConfig, progress: Progress) -> Iterator[tuple[str, pl.DataFrame]]:
+    progress("following the plans")
+    followed = validity.follow(cut)
+    progress("what becomes of who follows")
+    yield "validity", validity_tables.validity(cut, followed, validity.risk(cut, config.futures))
+    yield "validity_by_month", validity_tables.by_month(followed)
+
+
+def _reasons(cut: Cohort, config: ExamineConfig, progress: Progress) -> dict[str, pl.DataFrame]:
+    progress("what could be done about the reasons")
+    found = {"recourse": recourse.recourse(cut)}
+    progress("the last year, lived otherwise")
+    true = fidelity.effects(cut, config.futures)
+    found |= {"fidelity": fidelity.fidelity(cut, true), "effects": fidelity.mean_effects(true)}
+    return found | {"symptoms": fidelity.symptoms(cut, true)}
+
+
+def _configs(store: track.Store, name: str, version: str) -> tuple[DataConfig, FitConfig]:
+    """As the version was fitted; another fit would not be its own challenger."""
+    data, fit = (
+        override([config], [f"{key}={value}" for key, value in track.parameters(store, name, version, stage).items()])[0]
+        for config, stage in ((DataConfig(), "data"), (FitConfig(), "fit"))
+    )
+    return data, fit
+
+
+def _facts(examined: Examined, world: World) -> dict[str, str]:
+    return {
+        "examined.version": f"{examined.name} {examined.version}",
+        "examined.bundle": examined.bundle,
+        "examined.cut": str(examined.cut),
+        "world.digest": world.digest,
+    }
