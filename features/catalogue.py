@@ -79,10 +79,6 @@ CATALOGUE: tuple[Feature, ...] = (
             "mean share of the limit in use, last 12 months", "近12个月平均额度使用率", lambda w: w.mean("utilization", 12)),
     Feature("utilization_peak_12", "share", 1, "high_utilization", True,
             "highest share of the limit in use, last 12 months", "近12个月最高额度使用率", lambda w: w.most("utilization", 12)),
-    # What is owed here, against what is earned: in its own group, so that debt elsewhere is not blamed for it.
-    Feature("balance_to_income", "times", 1, "high_utilization", True,
-            "balance, in monthly incomes", "欠款为月收入的倍数",
-            lambda w: ratio(_owed(w), w.last_known("income"))),
     Feature("months_above_90_6", "months", 1, "high_utilization", True,
             "months with over 90 % of the limit in use, last 6", "近6个月额度使用率超过90%的月数",
             lambda w: w.total("above_90", 6)),
@@ -180,6 +176,9 @@ CATALOGUE: tuple[Feature, ...] = (
     Feature("external_debt_growth_6", "share", 1, "external_debt", True,
             "growth of debt elsewhere over 6 months to the limit here", "近6个月其他机构负债增长占本额度比例",
             lambda w: ratio(w.now("external_debt") - w.ago("external_debt", 6), w.now("uncut_limit"))),
+    Feature("total_debt_to_income", "times", 1, "external_debt", True,
+            "debt here and elsewhere, in monthly incomes", "全部负债为月收入的倍数",
+            lambda w: ratio(_owed(w) + w.last_known("external_debt"), w.last_known("income"))),
     # Capacity: what the line was granted on
     Feature("income", "CNY", -1, "capacity", False,
             "monthly income last known", "最近已知月收入", lambda w: w.last_known("income")),

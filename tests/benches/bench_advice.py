@@ -67,13 +67,10 @@ AT_MOST: tuple[tuple[str, float, str, float], ...] = (
     ("limit_requests_3", 1, "limit_requests_12", 0),
     ("credit_inquiries_3", 1, "credit_inquiries_6", 0),
     ("credit_inquiries_6", 1, "credit_inquiries_12", 0),
+    ("external_debt_to_income", 1, "total_debt_to_income", 0),
 )
 # The same amount, told as a share of the income and of the limit.
-SAME_AMOUNT = (
-    ("balance_to_income", "utilization_now"),
-    ("external_debt_to_income", "external_debt_to_limit"),
-    ("spend_to_income_3", "spend_to_limit_3"),
-)
+SAME_AMOUNT = (("external_debt_to_income", "external_debt_to_limit"), ("spend_to_income_3", "spend_to_limit_3"))
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,11 @@ driver at the level of the reference population (:mod:`training.simulate.drivers
 the probability of the outcome, over many common futures.  A *cause* of an account is a group whose effect is above twice
 its standard error; who has none among the groups is left out of the rates, and counted.
 
-Beside the served reasons stand the same from LightGBM's path-dependent contributions, from the gain of the whole model, and
-in random order.  ``hidden`` is the effect of the income losses and illnesses that no statement shows: where it is the
-largest, the first reason is a symptom that stands for a cause which nobody can see.
+Beside the served reasons stand the same from LightGBM's path-dependent contributions, from the gain of the whole model, and in
+random order; and, as what the statements could tell at all, from a forest that is trained on the true causes themselves and
+asked about accounts it has not seen, which nobody outside a simulation can have.  ``hidden`` is the effect of the income losses
+and illnesses that no statement shows: where it is the largest, the first reason is a symptom that stands for a cause which
+nobody can see.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import KFold
 
 from serving.decision.reasons import group_of, principal_groups
 from serving.decision.shapley import explain_many, path_dependent
@@ -98,32 +102,55 @@ def rankings(cohort: Cohort) -> dict[str, tuple[list[tuple[str, ...]], NDArray[n
 def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
     """One row a way of explaining, over the accounts that have a cause, with bootstrap intervals of the accounts.
 
-    ``top_1``: the first reason is the largest cause; ``top_4``: it is among the reasons stated; ``rank_correlation``:
-    Spearman's between the groups' weights and true effects, the mean over accounts.  ``random``: what any order would reach
-    on average, and ``futures``: how well one half of the futures foretells the other's largest cause, which bounds what
-    top_1 can reach.
+    ``top_1``: the first reason is the largest cause; ``top_4``: it is among the reasons stated, of which there are ``stated``
+    on average; ``rank_correlation``: Spearman's between the groups' weights and true effects, the mean over accounts.
+    ``random``: what any order would reach on average; ``trained_on_truth``: the forest; ``futures``: how well one half of the
+    futures foretells the other's largest cause, which bounds what top_1 can reach.
     """
     members, causes = true.caused(), true.of_groups()
     largest = np.array(GROUPS)[np.argmax(causes, axis=1)]
     most = cohort.bundle.wording.most
     groups = len({group_of(name) for name in cohort.bundle.features})
     hits: dict[str, tuple[NDArray[np.float64], ...]] = {}
+    counts: dict[str, float] = {}
     for name, (stated, weights) in rankings(cohort).items():
+        counts[name] = float(np.mean([len(reasons) for reasons in stated]))
         first = np.array([reasons[:1] == (cause,) for reasons, cause in zip(stated, largest, strict=True)])
         among = np.array([cause in reasons for reasons, cause in zip(stated, largest, strict=True)])
         hits[name] = first.astype(np.float64), among.astype(np.float64), _correlations(weights, causes)
     flat = np.ones(len(cohort))
     hits["random"] = flat / groups, flat * most / groups, flat * 0.0
+    hits["trained_on_truth"] = _trained(cohort, largest, members, most)
     one, other = (np.column_stack([true.halves[group][half] for group in GROUPS]) for half in (0, 1))
     same = (np.argmax(one, axis=1) == np.argmax(other, axis=1)).astype(np.float64)
     hits["futures"] = same, np.full(len(cohort), np.nan), _correlations(one, other)
     rows: list[dict[str, object]] = []
     for name, columns in hits.items():
-        row: dict[str, object] = {"explained_by": name, "accounts": int(members.sum())}
+        row: dict[str, object] = {"explained_by": name, "accounts": int(members.sum()), "stated": counts.get(name)}
         for column, values in zip(("top_1", "top_4", "rank_correlation"), columns, strict=True):
             row |= _interval(column, values[members], seed)
         rows.append(row)
     return pl.DataFrame(rows)
+
+
+def _trained(
+    cohort: Cohort, largest: NDArray[np.str_], members: Mask, most: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Whether a forest names the largest cause, first and among its most likely ones, out of five folds."""
+    rows = np.nan_to_num(np.column_stack([cohort.matrix, cohort.contributions]), nan=-1.0)[members]
+    forest = RandomForestClassifier(400, min_samples_leaf=3, random_state=0, n_jobs=2)
+    folds = KFold(5, shuffle=True, random_state=0)
+    causes = np.array(GROUPS)
+    wanted = np.array([GROUPS.index(cause) for cause in largest[members].tolist()])
+    likely = np.full((len(wanted), len(causes)), -1.0)
+    for train, held_out in folds.split(rows):
+        forest.fit(rows[train], wanted[train])
+        likely[np.ix_(held_out, forest.classes_)] = forest.predict_proba(rows[held_out])
+    order = np.argsort(-likely, axis=1, kind="stable")
+    first, among, unknown = (np.full(len(members), np.nan) for _ in range(3))
+    first[members] = order[:, 0] == wanted
+    among[members] = (order[:, :most] == wanted[:, None]).any(axis=1)
+    return first, among, unknown
 
 
 def symptoms(cohort: Cohort, true: Effects) -> pl.DataFrame:

@@ -55,9 +55,10 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
         "Do the reasons name the true causes?",
         "Over the accounts that have a cause among the reason groups: how often the first reason is the group "
         "whose driver has the largest true effect (`top_1`), how often that group is among the reasons stated "
-        "(`top_4`), and the rank correlation of the groups' weights with their true effects. `futures`: how well "
-        "one half of the futures foretells the other, which no explanation can beat. See [reasons and "
-        "causes](explanations.md#reasons-and-causes).",
+        "(`top_4`), and the rank correlation of the groups' weights with their true effects. `trained_on_truth`: a "
+        "forest that has seen other accounts' true causes, which nobody outside a simulation can have. `futures`: "
+        "how well one half of the futures foretells the other, which no explanation can beat. See "
+        "[reasons and causes](explanations.md#reasons-and-causes).",
     ),
     "effects": (
         "What each driver does",
@@ -96,8 +97,18 @@ def page(examined: Examined, world: World, config: ExamineConfig, tables: Mappin
 
 
 def _markdown(table: pl.DataFrame) -> str:
-    head = "| " + " | ".join(table.columns) + " |\n|" + "---|" * table.width + "\n"
-    return head + "".join("| " + " | ".join(_cell(value) for value in row) + " |\n" for row in table.iter_rows())
+    """A cell holds a figure with its interval: columns ``x``, ``x_low`` and ``x_high`` are one."""
+    ends = {f"{name}_{end}" for name in table.columns for end in ("low", "high")}
+    shown = [name for name in table.columns if name not in ends]
+    head = "| " + " | ".join(shown) + " |\n|" + "---|" * len(shown) + "\n"
+    rows = table.iter_rows(named=True)
+    return head + "".join("| " + " | ".join(_with_interval(row, name) for name in shown) + " |\n" for row in rows)
+
+
+def _with_interval(row: Mapping[str, object], name: str) -> str:
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    cell = _cell(row[name])
+    return cell if low is None or low == high else f"{cell} [{_cell(low)}, {_cell(high)}]"
 
 
 def _cell(value: object) -> str:

@@ -47,7 +47,7 @@ def _kept(followed: Followed, members: NDArray[np.bool_]) -> dict[str, object]:
     found: dict[str, object] = {"kept": share, "kept_low": low, "kept_high": high}
     unshocked, accounts = float(kept[quiet].mean()), int(quiet.any(axis=0).sum())
     low, high = wilson(unshocked, accounts)
-    return found | {"kept_unshocked": unshocked, "unshocked_low": low, "unshocked_high": high}
+    return found | {"kept_unshocked": unshocked, "kept_unshocked_low": low, "kept_unshocked_high": high}
 
 
 def _fell(risk: Risk, members: NDArray[np.bool_]) -> dict[str, object]:

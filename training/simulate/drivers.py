@@ -1,9 +1,10 @@
 """do(group := reference level): what would have been, had a customer done one thing as the accounts do that keep their limit.
 
-Each reason group has a driver, set here the way the group means it.  Most are acts of a month: paying on time, repaying a share
-of the balance, spending, drawing cash, asking for credit.  A full line and debt elsewhere are what the past left: there the
-account begins at the reference's level, and then draws and borrows no further than to it.  All else follows by the mechanism,
-on the account's own luck and out of the same purse.  Only towards the reference: who does better than it is left alone.
+Each reason group has a driver, and no act belongs to two: else the largest cause would be the driver that contains the others.
+What a customer does in a month is an act: paying on time, repaying a share of the balance, spending, drawing cash, asking for
+credit (and being granted it).  A full line and debt elsewhere are what the time before has left: there the account begins at
+the reference's level.  All else follows by the mechanism, on the account's own luck and out of the same purse.  Only towards
+the reference: who does better than it is left alone.
 
 Length of history and capacity (income, the limit once granted) have no driver: they are what an account was opened with.
 ``hidden`` is no reason group: it takes away the income losses and illnesses that no statement shows.
@@ -120,14 +121,6 @@ def _of_the_year(level: Vector, month: int) -> Vector:
     return np.where(np.isnan(counts), np.inf, counts)
 
 
-def _using(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    """No more is drawn than up to the reference's share of the limit, cash first."""
-    owed = np.maximum(state.balance - acts.payment, 0.0)
-    room = np.maximum(levels.used * state.credit_limit - owed, 0.0)
-    cash = np.fmin(acts.cash_advance, room)
-    return replace(acts, cash_advance=cents(cash), spend=cents(np.fmin(acts.spend, room - cash)))
-
-
 def _used(state: State, levels: Levels) -> State:
     """The balance, with what is due of it, at most at the reference's share of the limit."""
     balance = np.fmin(state.balance, cents(levels.used * state.credit_limit))
@@ -135,19 +128,10 @@ def _used(state: State, levels: Levels) -> State:
     return replace(state, balance=balance, minimum_due=np.minimum(state.minimum_due, due))
 
 
-def _borrowing(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    """Nothing is borrowed elsewhere beyond what the lender sees of the reference accounts."""
-    return replace(acts, borrowed=cents(np.fmin(acts.borrowed, np.maximum(_debt(state, levels) - state.external_debt, 0.0))))
-
-
 def _owing(state: State, levels: Levels) -> State:
-    return replace(state, external_debt=np.fmin(state.external_debt, _debt(state, levels)))
-
-
-def _debt(state: State, levels: Levels) -> Vector:
-    """Debt elsewhere such that the lender sees the reference's level of it."""
-    allowed = levels.debt * state.reported_income / state.traits.coverage - state.traits.secured_debt
-    return np.maximum(allowed, 0.0)
+    """Debt elsewhere at most such that the lender sees the reference's level of it."""
+    allowed = np.maximum(levels.debt * state.reported_income / state.traits.coverage - state.traits.secured_debt, 0.0)
+    return replace(state, external_debt=np.fmin(state.external_debt, allowed))
 
 
 _ACTS: Mapping[Driver | None, _Act] = {
@@ -156,7 +140,5 @@ _ACTS: Mapping[Driver | None, _Act] = {
     "weak_repayment": _repaying,
     "cash_reliance": _drawing,
     "credit_seeking": _seeking,
-    "high_utilization": _using,
-    "external_debt": _borrowing,
 }
 _BEGINNINGS: Mapping[Driver | None, Callable[[State, Levels], State]] = {"high_utilization": _used, "external_debt": _owing}

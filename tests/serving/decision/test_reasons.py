@@ -73,7 +73,7 @@ def test_a_short_history_is_not_called_twelve_months() -> None:
 
 
 def test_an_unknown_value_has_its_own_wording() -> None:
-    proof = evidence({"balance_to_income": 0.5}, balance_to_income=math.nan)
+    proof = evidence({"total_debt_to_income": 0.5}, total_debt_to_income=math.nan)
     (reason,) = principal(proof, (), True, WORDING)
     assert "not known" in reason.text.en
     assert "未知" in reason.text.zh
