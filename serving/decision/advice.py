@@ -214,18 +214,20 @@ def _courses(searches: Sequence[_Search], window: Window, cuts: Sequence[Cut], b
     outlook, courses = _ahead(told, window, cuts, bundle, back)
     return [
         [
-            _course(plans[[k]], float(effort), int(course), back[course], outlook, bundle)
+            _course(plans[[k]], float(effort), search.grid.income, int(course), back[course], outlook, bundle)
             for k, (course, effort) in enumerate(zip(own, (search.grid.effort[search.place], 0.0, 0.0), strict=True))
         ]
         for (search, plans), own in zip(told, courses, strict=True)
     ]
 
 
-def _course(plan: Plans, effort: float, course: int, back: int | None, outlook: Outlook, bundle: Bundle) -> Course:
+def _course(
+    plan: Plans, effort: float, income: float, course: int, back: int | None, outlook: Outlook, bundle: Bundle
+) -> Course:
     cut = outlook.cuts[outlook.owner[course]]
     probabilities = probability_of(outlook.log_odds[:, course]).tolist()
     return Course(
-        steps=_steps(plan, bundle.advice),
+        steps=_steps(plan, income, bundle.advice),
         effort=effort,
         restored=None if back is None else add_months(cut.as_of, back + 1),
         path=tuple(
@@ -240,18 +242,19 @@ def _course(plan: Plans, effort: float, course: int, back: int | None, outlook: 
     )
 
 
-def _steps(plan: Plans, rules: AdviceRules) -> tuple[Step, ...]:
-    """What the plan changes, worded, in the order of the levers."""
+def _steps(plan: Plans, income: float, rules: AdviceRules) -> tuple[Step, ...]:
+    """What the plan changes, worded, in the order of the levers; ``income`` NaN = not known."""
     steps = []
     for name, lever in rules.levers.items():
         value = float(getattr(plan, name)[0])
         if math.isinf(value) if name == "spending" else value == 0.0:
             continue
+        related = income > 0 and value > 0
+        text, share = (lever.of_income, value / income) if related else (lever.text, math.nan)
+        en = text.en.format(amount=number(value, "CNY", "en"), share=number(share, "share", "en"))
+        zh = text.zh.format(amount=number(value, "CNY", "zh"), share=number(share, "share", "zh"))
         stated = name in ("extra", "spending", "repay_elsewhere")
-        en, zh = (number(value, "CNY", "en"), number(value, "CNY", "zh")) if stated else ("", "")
-        steps.append(
-            Step(name, value if stated else None, Text(lever.text.en.format(amount=en), lever.text.zh.format(amount=zh)))
-        )
+        steps.append(Step(name, value if stated else None, Text(en, zh)))
     return tuple(steps)
 
 

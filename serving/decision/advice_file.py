@@ -41,12 +41,16 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Lever:
-    """One thing that a customer can do: what is tried of it, the effort of a unit, and its wording."""
+    """One thing that a customer can do: what is tried of it, the effort of a unit, and its wording.
+
+    ``of_income`` is the wording where the income is known; the same as ``text`` but for spending.
+    """
 
     name: LeverName
     grid: tuple[float, ...]
     weight: float
     text: Text
+    of_income: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,8 @@ def _search(table: Mapping[str, Any]) -> Search:
 
 def _lever(name: LeverName, table: Mapping[str, Any]) -> Lever:
     where = f"advice.levers.{name}"
-    _keys(where, table, {"grid", "weight", "en", "zh"})
+    own = {"en_of_income", "zh_of_income"} if name == "spending" else set()
+    _keys(where, table, {"grid", "weight", "en", "zh"} | own)
     grid, weight = table["grid"], table["weight"]
     numbers = [*grid, weight] if isinstance(grid, list) else []
     if not numbers or not grid or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
@@ -121,7 +126,8 @@ def _lever(name: LeverName, table: Mapping[str, Any]) -> Lever:
     if not all(0 <= share <= 1 for share in grid) or not 0 <= weight < math.inf:
         raise AdviceError(f"{where}: expected a grid within 0 to 1 and a weight of at least 0, got {grid} and {weight}")
     text = _text(where, table, {"amount"} if name in _WITH_AMOUNT else set())
-    return Lever(name, tuple(float(share) for share in grid), float(weight), text)
+    of_income = _text(where, table, {"amount", "share"}, "_of_income") if own else text
+    return Lever(name, tuple(float(share) for share in grid), float(weight), text, of_income)
 
 
 def _ageing(where: str, table: Mapping[str, Any]) -> Ageing:
@@ -140,9 +146,9 @@ def _note(name: NoteName, table: Mapping[str, Any]) -> Text:
     return _text(where, table, {"amount"} if name == "minimum_beyond_payment" else set())
 
 
-def _text(where: str, table: Mapping[str, Any], placeholders: set[str]) -> Text:
-    for language in ("en", "zh"):
-        found = {key for _, key, _, _ in string.Formatter().parse(str(table[language])) if key is not None}
+def _text(where: str, table: Mapping[str, Any], placeholders: set[str], suffix: str = "") -> Text:
+    for key in (f"en{suffix}", f"zh{suffix}"):
+        found = {name for _, name, _, _ in string.Formatter().parse(str(table[key])) if name is not None}
         if found != placeholders:
-            raise AdviceError(f"{where}.{language}: expected the placeholders {sorted(placeholders)}, got {sorted(found)}")
-    return Text(str(table["en"]), str(table["zh"]))
+            raise AdviceError(f"{where}.{key}: expected the placeholders {sorted(placeholders)}, got {sorted(found)}")
+    return Text(str(table[f"en{suffix}"]), str(table[f"zh{suffix}"]))

@@ -39,12 +39,14 @@ class Means:
 class Grid:
     """The plans by effort, and ``beside`` them two that are told for comparison: only paying on time, and carrying on.
 
-    ``payable``: the most that may be paid a month (inf where neither the customer nor an income tells).
+    ``income`` a month as last known, NaN = not; ``payable``: the most that may be paid a month (inf where neither the customer
+    nor an income tells).
     """
 
     plans: Plans
     effort: Values
     beside: Plans
+    income: float
     payable: float
 
 
@@ -74,7 +76,7 @@ def grid_of(means: Means, limit: float, rules: AdviceRules, choices: Choices) ->
     as_before = [math.inf if name == "spending" else 0.0 for name in LEVERS]
     on_time = [1.0 if name == "on_time" else value for name, value in zip(LEVERS, as_before, strict=True)]
     beside = Plans(*np.array([on_time, as_before]).T)
-    return Grid(plans[order], effort[order], beside, _payable(means, rules, choices))
+    return Grid(plans[order], effort[order], beside, means.income, _payable(means, rules, choices))
 
 
 def _tried(means: Means, rules: AdviceRules) -> dict[LeverName, list[float]]:

@@ -301,6 +301,20 @@ def test_who_is_not_cut_needs_no_advice(source: Source, bundle: Bundle, when: da
     assert found.below_cut_off > 0
 
 
+def test_spending_is_told_as_a_share_of_a_known_income(cut: list[pl.DataFrame], advised: list[Advised]) -> None:
+    told = 0
+    for statements, found in zip(cut, advised, strict=True):
+        assert found.advice is not None
+        income = last_known(statements, "income", math.nan)
+        for step in found.advice.plan.steps:
+            if step.lever == "spending" and step.amount:
+                share = f"{100 * step.amount / income:.0f} %" if income > 0 else None
+                told += share is not None
+                assert ("of your monthly income" in step.text.en) == ("月收入" in step.text.zh) == (share is not None)
+                assert share is None or f" {share} of your monthly income" in step.text.en
+    assert told > 2
+
+
 def test_steps_are_told_with_their_amounts(advised: list[Advised]) -> None:
     for found in advised:
         assert found.advice is not None
