@@ -22,7 +22,7 @@ import pytest
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
 from features.schema import check
-from serving.decision import Bundle, Stages, advise, stages
+from serving.decision import Bundle, Stages, advise, advise_many, stages
 from serving.decision.policy import logit
 from serving.decision.score import Scorer, log_odds_of, probability_of
 from training.data import Labelled, Source
@@ -101,6 +101,20 @@ def test_advise_in_process(benchmark: Any, champion: Bundle, made: Stages) -> No
     when = _on(made.decisions[0].as_of)
     benchmark.pedantic(advise, setup=lambda: ((next(others), champion, when), {}), rounds=len(windows), warmup_rounds=5)
     benchmark.extra_info |= {"rows": 1, "unit": "accounts"}
+
+
+def test_advise_10_000_accounts(benchmark: Any, champion: Bundle, made: Stages) -> None:
+    """All of them cut by the model: those that there are, under new names until they are 10,000."""
+    cut = [d.account_id for d, outcome in zip(made.decisions, made.outcomes, strict=True) if outcome.by_model]
+    those = made.statements.filter(pl.col("account_id").is_in(cut))
+    copies = -(-10_000 // len(cut))
+    renamed = [those.with_columns(account_id=f"{copy:03d}-" + pl.col("account_id")) for copy in range(copies)]
+    names = pl.concat([table["account_id"].unique(maintain_order=True) for table in renamed])[:10_000]
+    many = check(pl.concat(renamed).filter(pl.col("account_id").is_in(names.implode())))
+    when = _on(made.decisions[0].as_of)
+    found = benchmark.pedantic(advise_many, (many, champion, when), {"threads": 2}, rounds=1)
+    assert sum(one.advice is not None for one in found) == len(found) == 10_000
+    benchmark.extra_info |= {"rows": 10_000, "unit": "accounts"}
 
 
 def test_advise_beside_dice(benchmark: Any, champion: Bundle, made: Stages, above: list[int]) -> None:

@@ -34,8 +34,8 @@ def when(source: Source) -> datetime.datetime:
 
 
 @pytest.fixture(scope="module")
-def cut(source: Source, bundle: Bundle, when: datetime.datetime) -> list[pl.DataFrame]:
-    """The windows of accounts whose limit the model cuts, every tenth of them."""
+def all_cut(source: Source, bundle: Bundle, when: datetime.datetime) -> list[pl.DataFrame]:
+    """The windows of accounts whose limit the model cuts."""
     statements = check(window(source.statements, when.date().replace(day=1)))
     made = stages(statements, bundle, when)
     names = [
@@ -43,8 +43,13 @@ def cut(source: Source, bundle: Bundle, when: datetime.datetime) -> list[pl.Data
         for d, o in zip(made.decisions, made.outcomes, strict=True)
         if o.by_model and d.action in ("reduce", "suspend")
     ]
-    windows = statements.filter(pl.col("account_id").is_in(names)).partition_by("account_id", maintain_order=True)
-    return windows[:: max(len(windows) // 40, 1)]
+    return statements.filter(pl.col("account_id").is_in(names)).partition_by("account_id", maintain_order=True)
+
+
+@pytest.fixture(scope="module")
+def cut(all_cut: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Some forty of them."""
+    return all_cut[:: max(len(all_cut) // 40, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +190,22 @@ def test_the_plan_is_the_least_effort_of_all_for_everyone(
     cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
 ) -> None:
     check_exhaustively(cut, advised, bundle)
+
+
+COARSE = {"extra": (0.0, 0.12, 1.0), "spending": (1.0, 0.25), "repay_elsewhere": (0.0, 0.08)}
+
+
+@pytest.mark.torture
+def test_the_plan_of_a_coarse_grid_is_that_of_brute_force_for_200(
+    all_cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+) -> None:
+    levers = {
+        name: dataclasses.replace(lever, grid=COARSE.get(name, lever.grid)) for name, lever in bundle.advice.levers.items()
+    }
+    coarse = dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, levers=levers))
+    some = all_cut[:200]
+    assert len(some) == 200
+    check_exhaustively(some, advise_many(pl.concat(some), coarse, when), coarse)
 
 
 def test_the_same_account_gets_the_same_advice(
