@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # pip says "already satisfied" and the like at length; errors still show.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install demo serve ui test torture check bench docs lock clean
+.PHONY: install demo serve ui test torture check bench examine docs lock clean
 
 install: .venv/installed
 
@@ -67,6 +67,15 @@ bench: install
 	$(BIN)/python -m pytest tests/benches -o python_files='bench_*.py' --benchmark-only \
 	  --benchmark-save-data --benchmark-json=.benchmarks/latest.json
 	$(BIN)/python tests/benches/table.py .benchmarks/latest.json docs/benchmarks.md
+
+# Follow the advice and hold the reasons against the truth, on the default simulation; some four minutes.
+EXAMINED := .cache/examined
+examine: install
+	rm -rf $(EXAMINED)
+	$(BIN)/python -m training simulate --out $(EXAMINED)/data
+	$(BIN)/python -m training fit --data $(EXAMINED)/data --store $(EXAMINED)/mlruns
+	$(BIN)/python -m training promote --store $(EXAMINED)/mlruns
+	$(BIN)/python -m training examine --data $(EXAMINED)/data --store $(EXAMINED)/mlruns --page docs/examination.md
 
 # Every example and command in README and docs, run.
 docs: install

@@ -234,7 +234,7 @@ def _course(
             PathMonth(
                 month=add_months(cut.as_of, month + 1),
                 probability=probability,
-                action=outlook.outcome(course, month, 0.0, bundle).action,
+                action=outlook.outcome(course, month, probability, bundle).action,
                 limit=cut.limit_after if back is None or month < back else cut.limit_before,
             )
             for month, probability in enumerate(probabilities)

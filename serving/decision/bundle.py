@@ -38,7 +38,7 @@ from serving.decision.tables import lay_out
 from serving.decision.trees import TreeError, read_trees
 from serving.decision.wording import Wording, read_wording
 
-FORMAT = 3
+FORMAT = 4
 SEAL = "bundle.sha256"
 FILES = ("model.txt", "reference.parquet", "policy.toml", "reasons.toml", "advice.toml", "golden.json")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,41 +54,45 @@ class Outlook:
     log_odds: Months
     payment: Values
 
-    def outcome(self, course: int, month: int, margin: float, bundle: Bundle) -> Outcome:
-        """What is decided after that month, were the log-odds higher by ``margin``."""
-        log_odds = float(self.log_odds[month, course]) + margin
-        return outcome_after(month, self.cuts[self.owner[course]], log_odds, self.features[month, course], bundle)
+    def outcome(self, course: int, month: int, probability: float, bundle: Bundle) -> Outcome:
+        """What is decided after that month at that probability."""
+        return outcome_after(month, self.cuts[self.owner[course]], probability, self.features[month, course], bundle)
 
     def restored(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> tuple[int, int] | None:
         """(the first of these courses, and its first month, in which the limit is free), None where none is.
 
         Free even with the margin: see :func:`is_free`.
         """
-        open_to = ~self._hopeless(courses, margin, bundle)
+        probability = probability_of(self.log_odds[:, courses] + margin)
+        open_to = ~self._hopeless(courses, probability, bundle)
         for k in np.flatnonzero(open_to.any(axis=0)).tolist():
             course = int(courses[k])
             for month in np.flatnonzero(open_to[:, k]).tolist():
-                if is_free(self.outcome(course, month, margin, bundle)):
+                if is_free(self.outcome(course, month, float(probability[month, k]), bundle)):
                     return course, month
         return None
 
-    def _hopeless(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> NDArray[np.bool_]:
+    def _hopeless(self, courses: NDArray[np.int64], probability: Months, bundle: Bundle) -> NDArray[np.bool_]:
         """Months in which the model cuts, (months, courses), told without asking the policy in full; none by mistake."""
         features, products = self.features[:, courses], [self.cuts[owner].product for owner in self.owner[courses]]
-        probability = probability_of(self.log_odds[:, courses] + margin)
         cut = surely_cut(probability, features[..., _LIMIT], features[..., _BALANCE], bundle.policy)
         for rule in bundle.policy.rules:
             cut &= ~_may_cap(rule, features, products, bundle)
         return cut
 
 
-def outcome_after(month: int, cut: Cut, log_odds: float, values: NDArray[np.float64], bundle: Bundle) -> Outcome:
+def outcome_after(month: int, cut: Cut, probability: float, values: NDArray[np.float64], bundle: Bundle) -> Outcome:
     """What is decided on the limit from before a cut, after that month (0 = the next); ``values`` are all features then."""
-    as_of = add_months(cut.as_of, month + 1)
-    probability = float(probability_of(np.array([log_odds]))[0])
+    as_of, soon = _decided(cut.as_of, month)
     features = dict(zip(_NAMES, values.tolist(), strict=True)) | {"limit_now": cut.limit_before}
-    soon = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
     return apply(Account(cut.product, as_of, probability, features), bundle.policy, soon)
+
+
+@lru_cache(maxsize=1024)
+def _decided(as_of: datetime.date, month: int) -> tuple[datetime.date, datetime.datetime]:
+    """The month of the statement that is decided on, and a time soon after it."""
+    later = add_months(as_of, month + 1)
+    return later, datetime.datetime(later.year, later.month, 28, 12, tzinfo=datetime.UTC)
 
 
 def is_free(outcome: Outcome) -> bool:

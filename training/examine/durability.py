@@ -16,7 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.window import lay_out
-from serving.decision.outlook import Outlook, is_free, look_ahead, outcome_after
+from serving.decision.outlook import Cut, Outlook, is_free, look_ahead, outcome_after
+from serving.decision.score import probability_of
 from training.data import Labelled
 from training.examine.cohort import Cohort, plans_of
 from training.fit import FitConfig, Fitted, fit, log_odds
@@ -30,13 +31,13 @@ def durability(
 ) -> pl.DataFrame:
     """One row a model, ``served`` first: ``plans``, the share that ``hold``, and that of the accounts it cuts ``as_well``."""
     outlook = to_the_letter(cohort)
-    rows: list[dict[str, object]] = [_row("served", _holding(cohort, outlook, outlook.log_odds), None)]
+    rows: list[dict[str, object]] = [_row("served", _holding(cohort, outlook, probability_of(outlook.log_odds)), None)]
     for done, (name, model) in enumerate(_models(data, config, refits)):
         months, count = outlook.log_odds.shape
         matrix = outlook.features[..., [cohort.names.index(name) for name in model.features]].reshape(months * count, -1)
-        scores = log_odds(model, np.ascontiguousarray(matrix)).reshape(months, count)
-        now = log_odds(model, cohort.matrix)
-        rows.append(_row(name, _holding(cohort, outlook, scores), _cut_now(cohort, now)))
+        risks = probability_of(log_odds(model, np.ascontiguousarray(matrix))).reshape(months, count)
+        now = probability_of(log_odds(model, cohort.matrix))
+        rows.append(_row(name, _holding(cohort, outlook, risks), _cut_now(cohort, now)))
         if progress is not None:
             progress(done + 1, refits + 1)
     return pl.DataFrame(rows)
@@ -71,27 +72,28 @@ def resampled(data: Labelled, seed: int) -> Labelled:
     return data.take(np.concatenate(rows))
 
 
-def _holding(cohort: Cohort, outlook: Outlook, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each promise holds under these log-odds, (plans with a promise,)."""
-    months = len(scores)
-    held = []
+def _holding(cohort: Cohort, outlook: Outlook, risks: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each promise holds at these probabilities, (plans with a promise,)."""
+    months = len(risks)
+    held, cuts = [], cohort.cuts
     for account, promised in enumerate(cohort.promised.tolist()):
         if promised:
             asked = range(promised - 1, min(promised + 1, months))
-            held.append(any(_free(cohort, outlook, scores, account, month) for month in asked))
+            held.append(
+                any(_free(cohort, outlook, cuts[account], float(risks[month, account]), account, month) for month in asked)
+            )
     return np.array(held)
 
 
-def _free(cohort: Cohort, outlook: Outlook, scores: NDArray[np.float64], account: int, month: int) -> bool:
-    values = outlook.features[month, account]
-    return is_free(outcome_after(month, cohort.cuts[account], float(scores[month, account]), values, cohort.bundle))
+def _free(cohort: Cohort, outlook: Outlook, cut: Cut, risk: float, account: int, month: int) -> bool:
+    return is_free(outcome_after(month, cut, risk, outlook.features[month, account], cohort.bundle))
 
 
-def _cut_now(cohort: Cohort, scores: NDArray[np.float64]) -> float:
-    """Share of the cut accounts that a model's log-odds cut too (on the day of decision, which is month -1)."""
+def _cut_now(cohort: Cohort, risks: NDArray[np.float64]) -> float:
+    """Share of the cut accounts that a model's probabilities cut too; the day of decision is month -1."""
     outcomes = [
-        outcome_after(-1, cut, score, values, cohort.bundle)
-        for cut, score, values in zip(cohort.cuts, scores.tolist(), cohort.values, strict=True)
+        outcome_after(-1, cut, risk, values, cohort.bundle)
+        for cut, risk, values in zip(cohort.cuts, risks.tolist(), cohort.values, strict=True)
     ]
     return float(np.mean([outcome.by_model for outcome in outcomes]))
 

@@ -72,7 +72,7 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "treatment": (
         "Accounts that were cut within the outcome window",
-        "Each way of taking them, against the outcome if nothing is done: [the model](model.md#accounts-that-were-treated).",
+        "Each way of taking them, against the outcome if nothing is done: [the model](model.md#accounts-that-the-lender-cut-meanwhile).",
     ),
 }
 
@@ -114,4 +114,6 @@ def _with_interval(row: Mapping[str, object], name: str) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.5f}"

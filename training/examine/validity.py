@@ -19,7 +19,7 @@ from features.build import build
 from features.schema import LONGEST_WINDOW, check
 from serving.decision.course import Plans
 from serving.decision.outlook import is_free, outcome_after
-from serving.decision.score import log_odds_of
+from serving.decision.score import log_odds_of, probability_of
 from training.examine.cohort import Cohort, plans_of
 from training.examine.futures import DEFAULT_DAYS, HORIZON, untreated
 from training.simulate import State, step
@@ -170,14 +170,14 @@ def _newly_struck(before: State, after: State) -> Mask:
 def _free(cohort: Cohort, state: State, columns: list[tuple[int, Columns]], month: int, asked: Mask) -> Mask:
     """Whose limit from before the cut the served decision leaves alone, bool (futures, accounts); who has closed has none."""
     rows = np.flatnonzero(asked & columns[-1][1]["open"].astype(np.bool_))
-    free = np.zeros(state.count, dtype=np.bool_)
+    free, cuts = np.zeros(state.count, dtype=np.bool_), cohort.cuts
     if len(rows):
         seen = [(number, {name: values[rows] for name, values in lived.items()}) for number, lived in columns]
         names = pl.Series(rows).cast(pl.String).str.zfill(9)
         features = build(check(as_table(names, state.traits.cash_loan[rows], seen, cohort.world.config)))
-        log_odds = log_odds_of(features.matrix(cohort.bundle.features), cohort.bundle.scorer)
+        probability = probability_of(log_odds_of(features.matrix(cohort.bundle.features), cohort.bundle.scorer))
         free[rows] = [
-            is_free(outcome_after(month, cohort.cuts[row % len(cohort)], score, values, cohort.bundle))
-            for row, score, values in zip(rows.tolist(), log_odds.tolist(), features.values, strict=True)
+            is_free(outcome_after(month, cuts[row % len(cuts)], risk, values, cohort.bundle))
+            for row, risk, values in zip(rows.tolist(), probability.tolist(), features.values, strict=True)
         ]
     return free.reshape(-1, len(cohort))

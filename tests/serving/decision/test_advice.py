@@ -295,7 +295,8 @@ def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, pro
     outlook = Outlook(np.arange(courses), cut, features, log_odds, np.zeros(courses))
     found = []
     for course in range(courses):
-        outcomes = [outlook.outcome(course, month, 0.5, bundle) for month in range(months)]
+        risks = probability_of(log_odds[:, course] + 0.5).tolist()
+        outcomes = [outlook.outcome(course, month, risk, bundle) for month, risk in enumerate(risks)]
         free = [month for month, o in enumerate(outcomes) if not o.by_model and o.action in ("keep", "reduce")]
         found.append(outlook.restored(np.array([course]), 0.5, bundle))
         assert found[-1] == ((course, free[0]) if free else None)
