@@ -14,7 +14,18 @@ import polars as pl
 from serving.decision import load as load_bundle
 from training import track
 from training.data import DataConfig, labelled, load
-from training.examine import ceiling, durability, fidelity, figures, recourse, treatment, truth, validity, validity_tables
+from training.examine import (
+    ceiling,
+    durability,
+    fidelity,
+    figures,
+    promises,
+    recourse,
+    treatment,
+    truth,
+    validity,
+    validity_tables,
+)
 from training.examine.cohort import Cohort, cohort
 from training.examine.page import Examined, page
 from training.examine.world import ExamineConfig, World, draw, simulation_of
@@ -22,7 +33,7 @@ from training.fit import FitConfig
 from training.settings import override
 
 Progress = Callable[[str], None]  # what is done next
-STAGES = 8  # times that progress is told
+STAGES = 9  # times that progress is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,8 @@ def run_examination(
         examined = Examined(name, version, bundle.digest, len(cut))
         track.log_configs({"examine": config}, _facts(examined, world))
         tables = dict(_advice(cut, config, progress))
+        progress("other rules of advice")
+        tables["promises"] = promises.promises(world, bundle)
         progress("other models")
         tables["durability"] = durability.durability(cut, labelled(source, configs[0]), configs[1], config.refits)
         tables |= _reasons(cut, config, progress)

@@ -40,6 +40,11 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
         "Who has defaulted by then counts as certain: `default_on_the_way`. See [the way back](advice.md).",
     ),
     "validity_by_month": ("Kept, by the month promised", ""),
+    "promises": (
+        "What promises rest on",
+        "The same accounts advised by other rules: with less margin, and with plans that need not go without cash and "
+        "new credit. `effort` is of a plan on average, in monthly incomes.",
+    ),
     "durability": (
         "Do plans outlive the model?",
         "`hold`: plans followed to the letter that another model keeps too. The challenger has 400 trees of 31 "
@@ -72,7 +77,8 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "treatment": (
         "Accounts that were cut within the outcome window",
-        "Each way of taking them, against the outcome if nothing is done: [the model](model.md#accounts-that-the-lender-cut-meanwhile).",
+        "Each way of taking them, against the outcome if nothing is done: "
+        "[the model](model.md#accounts-that-the-lender-cut-meanwhile).",
     ),
 }
 
