@@ -74,7 +74,7 @@ def row(table: pl.DataFrame, way: str) -> dict[str, float]:
 
 def test_keep_is_what_the_others_are_compared_with(table: pl.DataFrame) -> None:
     keep = row(table, "keep")
-    for name in ("log_loss_gain", "gain_low", "gain_high", "band_log_loss_gain", "changed", "changed_action"):
+    for name in ("log_loss_gain", "log_loss_gain_low", "log_loss_gain_high", "band_log_loss_gain", "changed", "changed_action"):
         assert keep[name] == 0.0, name
 
 
@@ -83,7 +83,7 @@ def test_the_truth_is_best_and_calibrated(table: pl.DataFrame) -> None:
     for part in ("", "band_"):
         assert right[f"{part}slope"] == pytest.approx(1.0, abs=1e-4)
         assert right[f"{part}intercept"] == pytest.approx(0.0, abs=1e-6)
-        assert right[f"{part}gain_low"] > 0.0
+        assert right[f"{part}log_loss_gain_low"] > 0.0
         for other in ("keep", "drop", "censor"):
             assert right[f"{part}log_loss"] < row(table, other)[f"{part}log_loss"]
             assert right[f"{part}brier"] < row(table, other)[f"{part}brier"]
@@ -106,8 +106,8 @@ def test_gains_are_differences_of_losses_within_their_interval(table: pl.DataFra
     for part in ("", "band_"):
         losses = table[f"{part}log_loss"].to_numpy()
         assert table[f"{part}log_loss_gain"].to_numpy() == pytest.approx(losses[0] - losses, abs=1e-12)
-        assert (table[f"{part}gain_low"] <= table[f"{part}log_loss_gain"]).all()
-        assert (table[f"{part}log_loss_gain"] <= table[f"{part}gain_high"]).all()
+        assert (table[f"{part}log_loss_gain_low"] <= table[f"{part}log_loss_gain"]).all()
+        assert (table[f"{part}log_loss_gain"] <= table[f"{part}log_loss_gain_high"]).all()
 
 
 def test_every_way_is_fitted_and_measured(world: World, source: Source, policy: Policy, truth: Truth) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -83,6 +83,15 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
 }
 
 
+# The run has all columns; of these tables a page shows the ones that a decision is made by.
+_SHOWN: Mapping[str, Sequence[str]] = {
+    "treatment": [
+        "treated", "rows", "auc_expected", "log_loss_gain", "log_loss_gain_low", "log_loss_gain_high", "intercept",
+        "band_log_loss_gain", "band_log_loss_gain_low", "band_log_loss_gain_high", "band_intercept", "changed",
+    ],
+}  # fmt: skip
+
+
 def page(examined: Examined, world: World, config: ExamineConfig, tables: Mapping[str, pl.DataFrame]) -> str:
     """The page."""
     head = _HEAD.format(
@@ -98,7 +107,8 @@ def page(examined: Examined, world: World, config: ExamineConfig, tables: Mappin
     )
     parts = [head]
     for name, (title, text) in _SECTIONS.items():
-        parts += [f"## {title}\n"] + ([f"{text}\n"] if text else []) + [_markdown(tables[name])]
+        table = tables[name].select(_SHOWN[name]) if name in _SHOWN else tables[name]
+        parts += [f"## {title}\n"] + ([f"{text}\n"] if text else []) + [_markdown(table)]
     return "\n".join(parts)
 
 

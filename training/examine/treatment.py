@@ -53,8 +53,8 @@ def treatment(
     """One row a way of ``TREATED``, ``keep`` first: how well its model meets what becomes of accounts if nothing is done.
 
     - ``treated``; ``rows`` that trees and calibration were fitted on; ``auc_realised`` and ``auc_expected``
-    - ``log_loss`` (expected, nats), ``log_loss_gain`` with ``gain_low`` and ``gain_high`` (how much less it is than that of
-      ``keep``, with its 95 % paired interval), ``brier`` (expected)
+    - ``log_loss`` (expected, nats), ``log_loss_gain`` (how much less it is than that of ``keep``) and its 95 % paired
+      interval, ``_low`` and ``_high``, ``brier`` (expected)
     - ``slope`` and ``intercept`` of calibration (Cox 1958: a logistic regression on the log-odds; the intercept is the one with
       slope 1, above 0 where the model's probabilities are too small)
     - the last seven in the band, with ``band_`` before their names, and ``band_accounts``
@@ -116,8 +116,8 @@ def _measures(probability: Vector, score: Vector, keep: Vector) -> dict[str, flo
     return {
         "log_loss": float(loss.mean()),
         "log_loss_gain": float(gain.mean()),
-        "gain_low": low,
-        "gain_high": high,
+        "log_loss_gain_low": low,
+        "log_loss_gain_high": high,
         "brier": float(np.mean(mean**2 - 2.0 * mean * probability + probability)),
         "slope": slope,
         "intercept": intercept,
