@@ -1,15 +1,21 @@
-"""One fit that MLflow keeps, for all tests that look into it."""
+"""One fit that MLflow keeps, and one small world that no model saw, for all tests that look into them."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import polars as pl
 import pytest
 
+from serving.decision import Bundle
 from training.bundling import BundleConfig
 from training.data import DataConfig
+from training.examine.cohort import Cohort, cohort
+from training.examine.world import ExamineConfig, World, draw, simulation_of
 from training.experiment import Report, run_fit
 from training.fit import FitConfig
 from training.track import Store
@@ -50,3 +56,30 @@ def copy_of(store: Store, folder: Path) -> Store:
 @pytest.fixture
 def another_store(kept: Kept, tmp_path: Path) -> Store:
     return copy_of(kept.store, tmp_path / "mlruns")
+
+
+@pytest.fixture(scope="session")
+def examined(simulated: Path) -> World:
+    """Another population of the session's simulation."""
+    return draw(simulation_of(simulated), ExamineConfig(accounts=2_500, seed=11))
+
+
+@pytest.fixture(scope="session")
+def cut_accounts(examined: World, bundle: Bundle) -> Cohort:
+    """Its accounts, about a hundred, whose limit the session's model cuts."""
+    return cohort(examined, bundle)
+
+
+def part_of(cut: Cohort, which: list[int]) -> Cohort:
+    """These of the cut accounts, in rising order."""
+    rows = np.array(which)
+    ids = [cut.advised[row].decision.account_id for row in which]
+    return replace(
+        cut,
+        places=cut.places[rows],
+        statements=cut.statements.filter(pl.col("account_id").is_in(ids)),
+        advised=tuple(cut.advised[row] for row in which),
+        contributions=cut.contributions[rows],
+        values=cut.values[rows],
+        matrix=cut.matrix[rows],
+    )
