@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]  # models fitted, models in all
 def durability(
     cohort: Cohort, data: Labelled, config: FitConfig, refits: int, progress: Progress | None = None
 ) -> pl.DataFrame:
-    """One row a model, ``served`` first: ``plans``, the share that ``hold``, and that of the accounts it cuts ``as_well``."""
+    """One row a model, ``served`` first: ``plans``, the share that ``hold`` under it, and of accounts cut ``as_well``."""
     outlook = to_the_letter(cohort)
     rows: list[dict[str, object]] = [_row("served", _holding(cohort, outlook, probability_of(outlook.log_odds)), None)]
     for done, (name, model) in enumerate(_models(data, config, refits)):

@@ -35,10 +35,10 @@ _ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What came of the plans; ``promised`` int64 (accounts,), 0 = nothing promised, the others (futures, accounts).
+    """What came of the plans; ``promised`` int64 (accounts,), 0 = nothing promised, the others bool (futures, accounts).
 
-    ``kept`` bool; ``shocked`` bool: an income loss or illness struck between the decision and the month after the promised
-    one.  ``months`` is the most that anybody's limit is promised in.
+    ``kept``: False where nothing is promised; ``shocked``: an income loss or illness struck between the decision and the month
+    after the promised one.
     """
 
     promised: NDArray[np.int64]
@@ -75,7 +75,8 @@ def follow(cohort: Cohort) -> Followed:
     for month, (after, statement) in enumerate(_lived(cohort, state, futures, until, until + 1, months)):
         struck |= _newly_struck(state, after).reshape(FOLLOWED, count) & (month < until)
         columns = [*columns, (after.months_done - 1, statement)][-LONGEST_WINDOW:]
-        free[month] = _free(cohort, after, columns, month, np.tile((month + 1 == promised) | (month == promised), FOLLOWED))
+        asked = (promised > 0) & ((month + 1 == promised) | (month == promised))
+        free[month] = _free(cohort, after, columns, month, np.tile(asked, FOLLOWED))
         state = after
     kept: Mask = np.any(free, axis=0)
     return Followed(promised, kept, struck)

@@ -15,10 +15,10 @@ def validity(cohort: Cohort, followed: Followed, risk: Risk) -> pl.DataFrame:
     """One row a segment of the cut accounts.
 
     ``accounts``; ``plans`` of them with a promise; ``months`` to it on average; ``kept`` and ``kept_unshocked``: shares of
-    plans and futures, with 95 % intervals that count accounts and not futures; ``fell``, ``tied`` and ``rose``: shares of
-    the plans whose true probability did, under one limit, and ``fell_limit_back``; ``risk_plan``, ``risk_limit_back`` and
-    ``risk_carry_on``: its mean; ``default_on_the_way``: the mean probability of having defaulted by the promised month when
-    carrying on, ``default_during`` when following the plan.
+    plans and futures, with 95 % intervals that count accounts and not futures, the latter null where everybody was struck;
+    ``fell``, ``tied`` and ``rose``: shares of the plans whose true probability did, under one limit, and ``fell_limit_back``;
+    ``risk_plan``, ``risk_limit_back`` and ``risk_carry_on``: its mean; ``default_on_the_way``: the mean probability of having
+    defaulted by the promised month when carrying on, ``default_during`` when following the plan.
     """
     promised = followed.promised > 0
     rows: list[dict[str, object]] = []
@@ -45,9 +45,11 @@ def _kept(followed: Followed, members: NDArray[np.bool_]) -> dict[str, object]:
     share, count = float(kept.mean()), int(members.sum())
     low, high = wilson(share, count)
     found: dict[str, object] = {"kept": share, "kept_low": low, "kept_high": high}
+    names = ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high")
+    if not quiet.any():
+        return found | dict.fromkeys(names)
     unshocked, accounts = float(kept[quiet].mean()), int(quiet.any(axis=0).sum())
-    low, high = wilson(unshocked, accounts)
-    return found | {"kept_unshocked": unshocked, "kept_unshocked_low": low, "kept_unshocked_high": high}
+    return found | dict(zip(names, (unshocked, *wilson(unshocked, accounts)), strict=True))
 
 
 def _fell(risk: Risk, members: NDArray[np.bool_]) -> dict[str, object]:
