@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from training.data import DataConfig, DataError, as_ofs, labelled_at, window
+from training.data import DataConfig, DataError, Split, as_ofs, labelled_at, window
 from training.examine.world import ExamineConfig, World, draw, simulation_of
 from training.simulate import SimulationConfig, behaviour, simulate, write
 
 SMALL = ExamineConfig(accounts=400, seed=11)
-EVERYBODY = frozenset({"train", "valid", "test"})
+EVERYBODY: frozenset[Split] = frozenset({"train", "valid", "test"})
 
 
 def statements_of(world: World) -> pl.DataFrame:

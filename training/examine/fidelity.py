@@ -81,8 +81,8 @@ def effects(cohort: Cohort, futures: int) -> Effects:
 def rankings(cohort: Cohort) -> dict[str, tuple[list[tuple[str, ...]], NDArray[np.float64]]]:
     """How each way of explaining ranks: name -> (the reasons stated for each account, its weights (accounts, GROUPS)).
 
-    ``served``: the reasons told; ``path_dependent``: by the same rules from LightGBM's own contributions; ``gain``: the
-    four groups with the largest gain in the model, for everybody alike.
+    ``served``: the model's reasons, as told where no hard rule takes a place among them; ``path_dependent``: chosen alike from
+    LightGBM's own contributions; ``gain``: the four groups with the largest gain in the model, for everybody alike.
     """
     bundle, names = cohort.bundle, cohort.bundle.features
     layout = next(iter(bundle.scorer.explainers.values())).layout
