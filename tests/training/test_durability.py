@@ -103,7 +103,7 @@ def test_refits_stand_between(cut_accounts: Cohort, data: Labelled) -> None:
     assert others["as_well"].is_between(0.5, 0.999).all()
     refits = [log_odds(fit(resampled(data, seed), replace(config, seed=seed)), cut_accounts.matrix) for seed in (0, 1)]
     assert others["as_well"].to_list()[1:] == [room._cut_now(cut_accounts, scores) for scores in refits]
-    assert not np.array_equal(*refits)
+    assert not np.array_equal(refits[0], refits[1])
     assert (table["plans"] == (cut_accounts.promised > 0).sum()).all()
 
 

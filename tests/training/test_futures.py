@@ -21,8 +21,9 @@ def config(examined: World) -> SimulationConfig:
 
 @pytest.fixture(scope="module")
 def state(examined: World) -> State:
-    """Accounts in some trouble, for the others do not default in six futures."""
-    return examined.now.take(np.flatnonzero(examined.now.days_past_due > 0)[:150])
+    """The accounts under most strain, for the others do not default in six futures."""
+    lives = ~examined.now.ended & (examined.now.traits.opened_month < examined.now.months_done)
+    return examined.now.take(np.argsort(np.where(lives, -examined.now.strain, 0.0), kind="stable")[:150])
 
 
 def test_an_outcome_is_that_of_the_account_alone_in_that_future(state: State, config: SimulationConfig) -> None:
@@ -62,6 +63,13 @@ def test_who_is_changed_alone_has_another_outcome(state: State, config: Simulati
     before, after = outcomes(state, config, FUTURES), outcomes(poorer, config, FUTURES)
     assert np.array_equal(before[:, ~odd], after[:, ~odd])
     assert after[:, odd].sum() > before[:, odd].sum()
+
+
+def test_a_default_begins_at_sixty_days(examined: World, config: SimulationConfig) -> None:
+    ((_, columns),) = live_on(examined.now, 1, config, 1)
+    days = np.where(columns["open"], columns["days_past_due"], 0)
+    assert {30, 60} <= set(days.tolist())
+    assert np.array_equal(outcomes(examined.now, config, 1, months=1)[0], days >= 60)
 
 
 def test_a_longer_horizon_only_adds_outcomes(state: State, config: SimulationConfig) -> None:
