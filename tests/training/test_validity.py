@@ -9,10 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from features.window import lay_out
+from serving.decision import Bundle
 from serving.decision.advice import Course
 from serving.decision.course import Plans, live, spread
-from serving.decision.policy import add_months
+from serving.decision.outlook import Cut, outcome_after
+from serving.decision.policy import Outcome, add_months
 from tests.training.conftest import part_of
+from training.examine import durability
 from training.examine import validity as room
 from training.examine.cohort import Cohort, plans_of
 from training.examine.futures import HORIZON, untreated
@@ -24,6 +27,7 @@ from training.simulate.month import Columns
 from training.simulate.shocks import ILLNESS, INCOME_LOSS
 
 FUTURES = 3
+Vector = NDArray[np.float64]
 ARMS = ("plan", "limit_back", "carry_on", "on_the_way", "during")
 
 
@@ -83,6 +87,25 @@ def test_followed_to_the_letter_every_plan_is_kept(cut_accounts: Cohort, monkeyp
     found = follow(cut_accounts)
     assert np.array_equal(found.kept, np.tile(found.promised > 0, (FOLLOWED, 1)))
     assert not found.shocked.any()
+
+
+def test_what_is_judged_is_what_advice_judged(cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, float]] = []
+
+    def noted(month: int, cut: Cut, log_odds: float, values: Vector, bundle: Bundle) -> Outcome:
+        seen.append((month, log_odds))
+        return outcome_after(month, cut, log_odds, values, bundle)
+
+    monkeypatch.setattr(room, "_lived", to_the_letter)
+    monkeypatch.setattr(room, "outcome_after", noted)
+    promised = follow(cut_accounts).promised
+    foreseen = durability.to_the_letter(cut_accounts).log_odds
+    for month in range(len(foreseen)):
+        asked = np.flatnonzero((promised > 0) & ((promised == month + 1) | (promised == month)))
+        assert [score for then, score in seen if then == month] == pytest.approx(
+            np.tile(foreseen[month, asked], FOLLOWED), abs=1e-9
+        )
+    assert len(seen) == 2 * FOLLOWED * (promised > 0).sum()
 
 
 def test_the_letter_of_other_plans_is_not_kept(cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +201,8 @@ def test_risks_are_those_of_each_account_lived_by_itself(cut_accounts: Cohort) -
     suspended = np.flatnonzero([cut.suspended for cut in cut_accounts.cuts])[:5].tolist()
     which = sorted({*suspended, *range(0, len(cut_accounts), 20)})
     few = part_of(cut_accounts, which)
-    silent = replace(few, advised=(promising_nothing(few).advised[0], *few.advised[1:]))
-    assert silent.promised[0] == 0 < silent.promised[1:].min()
+    silent = replace(few, advised=(*promising_nothing(few).advised[:4], *few.advised[4:]))
+    assert silent.promised[:4].max() == 0 < silent.promised[4:].min()
     found = risk(silent, FUTURES)
     for account in range(len(silent)):
         slow = [slowly(silent, account, future) for future in range(1, FUTURES + 1)]
@@ -187,6 +210,44 @@ def test_risks_are_those_of_each_account_lived_by_itself(cut_accounts: Cohort) -
             assert getattr(found, arm)[account] == np.mean([outcome[arm] for outcome in slow]), arm
     assert len({float(value) for value in found.carry_on}) > 2
     assert not np.array_equal(found.carry_on, found.on_the_way)
+
+
+def with_suspensions(cut: Cohort, plans: Plans) -> Plans:
+    """The plans, but that who is suspended draws nothing."""
+    suspended = np.array([one.suspended for one in cut.cuts])
+    return replace(plans, spending=np.where(suspended, 0.0, plans.spending), no_cash=np.where(suspended, 1.0, plans.no_cash))
+
+
+def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(cut_accounts: Cohort) -> None:
+    count, state = len(cut_accounts), cut_accounts.world.now.take(cut_accounts.places)
+    config, reduced = untreated(cut_accounts.world.config), np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts])
+    plans, nothing = plans_of(cut_accounts.plans), own_ways(suspended=False)[np.zeros(count, dtype=np.int64)]
+    assert all((getattr(plans, name) != getattr(nothing, name)).any() for name in Plans.__dataclass_fields__)
+    three, never = np.full(count, 3), np.full(count, 1000)
+    lived = room._lived(cut_accounts, state, np.full(count, 2), three, never, 6)
+    for month, (_, columns) in enumerate(lived):
+        change = following(with_suspensions(cut_accounts, plans if month < 3 else nothing))
+        ((state, expected),) = live_on(state, 1, config, 2, change, reduced)
+        for name, values in expected.items():
+            assert np.array_equal(columns[name], values, equal_nan=values.dtype.kind == "f"), (month, name)
+
+
+def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(cut_accounts: Cohort, risks: Risk) -> None:
+    count, state = len(cut_accounts), cut_accounts.world.now.take(cut_accounts.places)
+    config, reduced = untreated(cut_accounts.world.config), np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts])
+    nothing = with_suspensions(cut_accounts, own_ways(suspended=False)[np.zeros(count, dtype=np.int64)])
+    promised = np.where(cut_accounts.promised > 0, cut_accounts.promised, cut_accounts.bundle.advice.search.months)
+    sums = np.zeros((2, count))
+    for future in range(1, FUTURES + 1):
+        shown = [
+            np.where(columns["open"], columns["days_past_due"], 0) >= 60
+            for _, columns in live_on(state, int(promised.max()) + HORIZON, config, future, following(nothing), reduced)
+        ]
+        for account in range(count):
+            own = [bool(month[account]) for month in shown]
+            sums[:, account] += any(own[: promised[account]]), any(own[: promised[account] + HORIZON])
+    assert risks.on_the_way == pytest.approx(sums[0] / FUTURES)
+    assert risks.carry_on == pytest.approx(sums[1] / FUTURES)
 
 
 @pytest.mark.parametrize("rows", [1, 20])
