@@ -27,8 +27,8 @@ NAMED: dict[Driver, set[str]] = {
     "overspending": {"spend"},
     "cash_reliance": {"cash_advance"},
     "credit_seeking": {"limit_requests", "credit_inquiries", "borrowed"},
-    "high_utilization": {"cash_advance", "spend"},
-    "external_debt": {"borrowed"},
+    "high_utilization": set(),
+    "external_debt": set(),
 }
 CENT = 0.0051
 
@@ -203,47 +203,30 @@ def test_a_year_s_count_is_spread_over_its_months(level: float) -> None:
     assert (np.abs(spread - level / 12) <= 1).all()
 
 
-def test_a_line_that_is_full_begins_at_the_reference_and_is_drawn_no_further(examined: World, months: Relived) -> None:
+def test_a_line_that_is_full_begins_at_the_reference(examined: World, months: Relived) -> None:
     given = levels(examined.before, used=0.3)
-    lived = months(examined, "high_utilization", given)
-    begun = lived[0].before
+    begun = months(examined, "high_utilization", given)[0].before
     assert (begun.balance <= 0.3 * examined.before.credit_limit + CENT).all()
     fuller = examined.before.balance > 0.3 * examined.before.credit_limit
+    assert np.array_equal(begun.balance[~fuller], examined.before.balance[~fuller])
     assert np.array_equal(begun.minimum_due[~fuller], examined.before.minimum_due[~fuller])
     assert (begun.minimum_due <= np.minimum(examined.before.minimum_due, np.maximum(begun.balance, 0.0))).all()
     assert (begun.minimum_due < examined.before.minimum_due)[fuller].mean() > 0.9
-    bound = 0
-    for month, _ in each(lived):
-        own, told = month.own, month.told
-        owed = np.maximum(month.before.balance - own.payment, 0.0)
-        room = np.maximum(0.3 * month.before.credit_limit - owed, 0.0)
-        assert (told.spend + told.cash_advance <= room + 2 * CENT).all()
-        within = own.spend + own.cash_advance <= room
-        bound += int((~within).sum())
-        for name in ("spend", "cash_advance"):
-            assert np.array_equal(getattr(told, name)[within], getattr(own, name)[within])
-        assert np.abs(told.cash_advance - np.minimum(own.cash_advance, room)).max() < CENT, "cash first"
-    assert bound > 1000
 
 
-def test_debt_elsewhere_begins_at_the_reference_and_no_more_is_borrowed(examined: World, months: Relived) -> None:
+def test_debt_elsewhere_begins_at_the_reference(examined: World, months: Relived) -> None:
     given = levels(examined.before, debt=1.5)
-    lived = months(examined, "external_debt", given)
-    begun = lived[0].before
+    begun = months(examined, "external_debt", given)[0].before
     less = lent(given, examined.before) <= 0
     assert np.array_equal(begun.external_debt[less], examined.before.external_debt[less])
     assert 0.1 < less.mean() < 0.95
     assert lent(given, begun)[begun.external_debt > 0].max() < CENT
-    bound = 0
-    for month, _ in each(lived):
-        own, told = month.own, month.told
-        assert ((told.borrowed == own.borrowed) | (told.borrowed < own.borrowed)).all()
-        room = -lent(given, month.before) / month.before.traits.coverage
-        assert (told.borrowed <= np.maximum(room, 0.0) + CENT).all()
-        within = own.borrowed <= room
-        bound += int((~within & (own.borrowed > 0)).sum())
-        assert np.array_equal(told.borrowed[within], own.borrowed[within])
-    assert bound > 20
+
+
+def test_no_act_belongs_to_two_drivers() -> None:
+    """But for the payment: on time, and enough, are two things to say of one act."""
+    acts = [act for driver, named in NAMED.items() if driver != "late_payment" for act in named]
+    assert len(acts) == len(set(acts))
 
 
 def test_hidden_takes_away_every_shock_and_touches_no_act(examined: World, reference: Levels, months: Relived) -> None:

@@ -12,6 +12,7 @@ from features.window import lay_out
 from serving.decision.advice import Course
 from serving.decision.outlook import Outlook
 from serving.decision.policy import logit
+from serving.decision.score import probability_of
 from training.data import Labelled, Split
 from training.examine import durability as room
 from training.examine.cohort import Cohort
@@ -28,7 +29,7 @@ def outlook(cut_accounts: Cohort) -> Outlook:
 
 def hold(cut: Cohort, outlook: Outlook, higher: float) -> float:
     """The share of the promises that hold under log-odds that are so much higher."""
-    return float(room._holding(cut, outlook, outlook.log_odds + higher).mean())
+    return float(room._holding(cut, outlook, probability_of(outlook.log_odds + higher)).mean())
 
 
 def test_the_letter_is_what_the_plan_s_path_told(cut_accounts: Cohort, outlook: Outlook) -> None:
@@ -43,7 +44,7 @@ def test_the_letter_is_what_the_plan_s_path_told(cut_accounts: Cohort, outlook: 
 
 
 def test_the_model_that_promised_holds_every_promise(cut_accounts: Cohort, outlook: Outlook) -> None:
-    held = room._holding(cut_accounts, outlook, outlook.log_odds)
+    held = room._holding(cut_accounts, outlook, probability_of(outlook.log_odds))
     assert held.all()
     assert len(held) == (cut_accounts.promised > 0).sum() > 50
 
@@ -62,9 +63,9 @@ def test_it_is_the_promised_month_and_the_next_that_count(cut_accounts: Cohort, 
     months = np.arange(len(outlook.log_odds))[:, None]
     promised = cut_accounts.promised
     asked = (months == promised - 1) | (months == promised)
-    assert room._holding(cut_accounts, outlook, np.where(asked, outlook.log_odds, 20.0)).all()
-    assert not room._holding(cut_accounts, outlook, np.where(asked, 20.0, outlook.log_odds)).any()
-    next_month = np.where(months == promised - 1, 20.0, outlook.log_odds)
+    assert room._holding(cut_accounts, outlook, probability_of(np.where(asked, outlook.log_odds, 20.0))).all()
+    assert not room._holding(cut_accounts, outlook, probability_of(np.where(asked, 20.0, outlook.log_odds))).any()
+    next_month = probability_of(np.where(months == promised - 1, 20.0, outlook.log_odds))
     held, last = room._holding(cut_accounts, outlook, next_month), promised[promised > 0] == len(months)
     assert not held[last].any(), "there is no next month to look at"
     assert held[~last].mean() > 0.5
@@ -72,10 +73,10 @@ def test_it_is_the_promised_month_and_the_next_that_count(cut_accounts: Cohort, 
 
 def test_who_is_cut_is_cut_by_the_same_log_odds(cut_accounts: Cohort) -> None:
     now = np.array([advised.decision.log_odds for advised in cut_accounts.advised])
-    assert room._cut_now(cut_accounts, now) == 1.0
-    assert room._cut_now(cut_accounts, now - 10.0) == 0.0
+    assert room._cut_now(cut_accounts, probability_of(now)) == 1.0
+    assert room._cut_now(cut_accounts, probability_of(now - 10.0)) == 0.0
     half = np.where(np.arange(len(now)) % 2 == 0, now, -10.0)
-    assert room._cut_now(cut_accounts, half) == pytest.approx((len(now) + 1) // 2 / len(now))
+    assert room._cut_now(cut_accounts, probability_of(half)) == pytest.approx((len(now) + 1) // 2 / len(now))
 
 
 def test_the_same_model_again_is_told_as_served(
@@ -102,7 +103,7 @@ def test_refits_stand_between(cut_accounts: Cohort, data: Labelled) -> None:
     assert (others["hold"] > 0.9).all(), "the margin is there for that"
     assert others["as_well"].is_between(0.5, 0.999).all()
     refits = [log_odds(fit(resampled(data, seed), replace(config, seed=seed)), cut_accounts.matrix) for seed in (0, 1)]
-    assert others["as_well"].to_list()[1:] == [room._cut_now(cut_accounts, scores) for scores in refits]
+    assert others["as_well"].to_list()[1:] == [room._cut_now(cut_accounts, probability_of(scores)) for scores in refits]
     assert not np.array_equal(refits[0], refits[1])
     assert (table["plans"] == (cut_accounts.promised > 0).sum()).all()
 

@@ -13,7 +13,7 @@ from serving.decision import Bundle
 from serving.decision.advice import Course
 from serving.decision.course import Plans, live, spread
 from serving.decision.outlook import Cut, outcome_after
-from serving.decision.policy import Outcome, add_months
+from serving.decision.policy import Outcome, add_months, logit
 from tests.training.conftest import part_of
 from training.examine import durability
 from training.examine import validity as room
@@ -92,9 +92,9 @@ def test_followed_to_the_letter_every_plan_is_kept(cut_accounts: Cohort, monkeyp
 def test_what_is_judged_is_what_advice_judged(cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, float]] = []
 
-    def noted(month: int, cut: Cut, log_odds: float, values: Vector, bundle: Bundle) -> Outcome:
-        seen.append((month, log_odds))
-        return outcome_after(month, cut, log_odds, values, bundle)
+    def noted(month: int, cut: Cut, probability: float, values: Vector, bundle: Bundle) -> Outcome:
+        seen.append((month, logit(probability)))
+        return outcome_after(month, cut, probability, values, bundle)
 
     monkeypatch.setattr(room, "_lived", to_the_letter)
     monkeypatch.setattr(room, "outcome_after", noted)
@@ -334,7 +334,7 @@ def test_the_table_counts_plans_and_futures_of_each_segment(cut_accounts: Cohort
 
 def test_intervals_hold_the_share_and_count_accounts(cut_accounts: Cohort) -> None:
     table = validity(cut_accounts, *planted(cut_accounts))
-    for name, low, high in (("kept", "kept_low", "kept_high"), ("kept_unshocked", "unshocked_low", "unshocked_high")):
+    for name, low, high in (("kept", "kept_low", "kept_high"), ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high")):
         assert ((table[low] < table[name]) & (table[name] < table[high])).all()
         width = (table[high] - table[low]) / np.sqrt(table[name] * (1 - table[name]) / table["plans"])
         assert width.is_between(3.0, 4.5).all(), "of accounts: of futures too it were half as wide"
@@ -353,7 +353,7 @@ def test_where_everybody_was_struck_the_unshocked_are_unknown(cut_accounts: Coho
     followed, risks = planted(cut_accounts)
     struck = replace(followed, shocked=np.ones_like(followed.shocked))
     for table in (validity(cut_accounts, struck, risks), by_month(struck)):
-        for column in ("kept_unshocked", "unshocked_low", "unshocked_high"):
+        for column in ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high"):
             assert table[column].null_count() == table.height
         assert table["kept"].null_count() == 0
 

@@ -34,6 +34,7 @@ from training.simulate.state import Mask
 
 GROUPS = tuple(driver for driver in DRIVERS if driver != "hidden")
 _RESAMPLES = 1000
+_FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,12 @@ def _trained(
     cohort: Cohort, largest: NDArray[np.str_], members: Mask, most: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Whether a forest names the largest cause, first and among its most likely ones, out of five folds."""
+    first, among, unknown = (np.full(len(members), np.nan) for _ in range(3))
+    if members.sum() < _FOLDS:
+        return first, among, unknown
     rows = np.nan_to_num(np.column_stack([cohort.matrix, cohort.contributions]), nan=-1.0)[members]
     forest = RandomForestClassifier(400, min_samples_leaf=3, random_state=0, n_jobs=2)
-    folds = KFold(5, shuffle=True, random_state=0)
+    folds = KFold(_FOLDS, shuffle=True, random_state=0)
     causes = np.array(GROUPS)
     wanted = np.array([GROUPS.index(cause) for cause in largest[members].tolist()])
     likely = np.full((len(wanted), len(causes)), -1.0)
@@ -147,7 +151,6 @@ def _trained(
         forest.fit(rows[train], wanted[train])
         likely[np.ix_(held_out, forest.classes_)] = forest.predict_proba(rows[held_out])
     order = np.argsort(-likely, axis=1, kind="stable")
-    first, among, unknown = (np.full(len(members), np.nan) for _ in range(3))
     first[members] = order[:, 0] == wanted
     among[members] = (order[:, :most] == wanted[:, None]).any(axis=1)
     return first, among, unknown
