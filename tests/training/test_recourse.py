@@ -24,8 +24,8 @@ from training.examine.recourse import recourse
 from training.fit import FitConfig, fit
 
 
-def slowly(cut: Cohort, account: int) -> dict[str, bool]:
-    """Reason group -> whether it is movable, by each plan of the account's grid looked ahead by itself, month by month."""
+def slowly(cut: Cohort, account: int) -> tuple[dict[str, bool], dict[str, float]]:
+    """Reason group -> (whether it is movable, its least contribution), by each plan of the grid alone, month by month."""
     bundle, alone = cut.bundle, part_of(cut, [account])
     window, months = lay_out(alone.statements), bundle.advice.search.months
     explainer = bundle.scorer.explainers[alone.cuts[0].product]
@@ -44,7 +44,7 @@ def slowly(cut: Cohort, account: int) -> dict[str, bool]:
             explained = explain_one(np.array([values[name] for name in bundle.features]), explainer)
             for group, total in sums(explained * bundle.scorer.calibration.slope).items():
                 least[group] = min(least[group], total)
-    return {group: least[group] <= 0.5 * now[group] for group in now}
+    return {group: least[group] <= 0.5 * now[group] for group in now}, least
 
 
 def told(cut: Cohort) -> list[list[str]]:
@@ -55,7 +55,9 @@ def told(cut: Cohort) -> list[list[str]]:
 def test_movable_is_what_some_plan_halves_in_some_month(cut_accounts: Cohort) -> None:
     hard = [a for a, reasons in enumerate(told(cut_accounts)) if {"capacity", "overspending"} & set(reasons)][:2]
     few = part_of(cut_accounts, sorted({*hard, 1, len(cut_accounts) - 1}))
-    movable = [slowly(few, account) for account in range(len(few))]
+    assert len(set(few.products)) == 2
+    slow = [slowly(few, account) for account in range(len(few))]
+    movable = [moved for moved, _ in slow]
     table = recourse(few)
     pairs = [(account, group) for account, reasons in enumerate(told(few)) for group in reasons]
     for row in table.iter_rows(named=True):
@@ -64,6 +66,10 @@ def test_movable_is_what_some_plan_halves_in_some_month(cut_accounts: Cohort) ->
         assert row["accounts"] == (len(few) if row["reason"] == "all" else len(own))
     helped = [any(movable[account][group] for group in reasons) for account, reasons in enumerate(told(few))]
     assert table["without"][0] == pytest.approx(1 - np.mean(helped))
+    groups = sorted(slow[0][1])
+    members = np.array([[group_of(name) == group for group in groups] for name in few.bundle.features], dtype=np.float64)
+    expected = np.array([[least[group] for group in groups] for _, least in slow])
+    assert room._least(few, range(len(few)), members) == pytest.approx(expected, abs=1e-9)
     found = room._movable(few)
     assert all({group: bool(found[group][account]) for group in found} == movable[account] for account in range(len(few)))
     assert not all(movable[account][group] for account, group in pairs), "nothing to tell"
