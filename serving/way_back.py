@@ -20,6 +20,7 @@ class Step(Strict):
 
     lever: Literal["on_time", "extra", "spending", "no_cash", "no_new_credit", "repay_elsewhere"]
     amount: Annotated[float | None, Field(description="CNY a month; null where there is none to state")]
+    share: Annotated[float | None, Field(description="of the balance that is paid at least; null where the minimum is enough")]
     text: Text
 
 
@@ -94,7 +95,7 @@ def _way_back(found: Found) -> WayBack:
 
 
 def _course(course: LivedCourse) -> Course:
-    steps = [Step(lever=s.lever, amount=s.amount, text=Text(en=s.text.en, zh=s.text.zh)) for s in course.steps]
+    steps = [Step(lever=s.lever, amount=s.amount, share=s.share, text=Text(en=s.text.en, zh=s.text.zh)) for s in course.steps]
     path = [PathMonth(month=f"{m.month:%Y-%m}", probability=m.probability, action=m.action, limit=m.limit) for m in course.path]
     restored = None if course.restored is None else f"{course.restored:%Y-%m}"
     return Course(steps=steps, effort=course.effort, restored=restored, path=path)

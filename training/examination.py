@@ -13,7 +13,7 @@ import polars as pl
 
 from serving.decision import load as load_bundle
 from training import track
-from training.data import DataConfig, labelled, load
+from training.data import DataConfig, DataError, labelled, load
 from training.examine import (
     ceiling,
     durability,
@@ -51,11 +51,15 @@ def run_examination(
 ) -> Findings:
     """Examine a version that was fitted on the simulation in ``data_folder``, with the configs that its run tells.
 
-    Raises :class:`training.data.DataError` for data that are no simulation, TrackingError for a version without a bundle.
+    Raises :class:`training.data.DataError` for data that are no simulation or not the version's own, TrackingError for a
+    version without a bundle.
     """
     with track.scratch() as folder:
         bundle = load_bundle(track.fetch_bundle(store, name, version, Path(folder)))
     source, simulation = load(data_folder), simulation_of(data_folder)
+    if bundle.provenance.training_data != source.digest:
+        # Its refits would be of other data, and the accounts drawn anew perhaps those that it was fitted on.
+        raise DataError(f"{data_folder}: expected the data that version {version} of {name} was fitted on, got other data")
     configs = _configs(store, name, version)
     with track.run(store) as run_id:
         progress("the accounts")

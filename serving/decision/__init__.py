@@ -144,7 +144,7 @@ def advise_many(
         window = lay_out(made.statements)
         for account, chosen in enumerate(choices):
             check_choices(chosen, window, bundle.advice.search.rounding, account)
-    cuts = [_cut_by_model(decision, outcome) for decision, outcome in zip(made.decisions, made.outcomes, strict=True)]
+    cuts = [_cut_by_model(decision, outcome, bundle) for decision, outcome in zip(made.decisions, made.outcomes, strict=True)]
     accounts = [d.account_id for d, cut in zip(made.decisions, cuts, strict=True) if cut is not None]
     found = iter(
         advice.advise_many(
@@ -164,10 +164,12 @@ def advise_many(
     ]
 
 
-def _cut_by_model(decision: Decision, outcome: Outcome) -> Cut | None:
+def _cut_by_model(decision: Decision, outcome: Outcome, bundle: Bundle) -> Cut | None:
     """The cut, or the proposal of one, where the model made it; a rule's cut is nothing that behaviour wins back."""
     after = decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
-    suspended = decision.action == "suspend"
+    # Under review the policy proposes what it would have done: at such a probability, that nothing more is drawn.
+    proposes = decision.action == "review" and decision.probability >= bundle.policy.suspend.probability
+    suspended = decision.action == "suspend" or proposes
     if not (outcome.by_model and (after < decision.credit_limit or suspended)):
         return None
     return Cut(decision.product, decision.as_of, decision.credit_limit, after, suspended)

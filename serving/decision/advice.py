@@ -26,7 +26,7 @@ from serving.decision.bundle import Bundle
 from serving.decision.choices import Choices
 from serving.decision.course import Plans, joined
 from serving.decision.grid import Grid, grid_of, means_of
-from serving.decision.outlook import Cut, Outlook, look_ahead
+from serving.decision.outlook import Cut, Outlook, Restored, look_ahead
 from serving.decision.policy import Action, add_months
 from serving.decision.score import probability_of
 from serving.decision.wording import Text, number
@@ -38,10 +38,11 @@ _TRIED_FIRST = 12  # plans an account; half of all find theirs among them, and t
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One lever of a plan; ``amount`` in CNY a month, None where there is none to state."""
+    """One lever of a plan; ``amount`` in CNY a month, and ``share`` of the balance, None where there is none to state."""
 
     lever: LeverName
     amount: float | None
+    share: float | None
     text: Text
 
 
@@ -57,7 +58,10 @@ class PathMonth:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A plan and where it leads.  ``restored`` is the month after which the limit comes back, None where it does not."""
+    """A plan and where it leads.
+
+    ``restored`` is the month after which the limit comes back to stay, as far as a rule allows; None where it does not.
+    """
 
     steps: tuple[Step, ...]
     effort: float
@@ -107,7 +111,7 @@ def advise_many(
     """
     window = lay_out(statements)
     grids = [
-        grid_of(means, cut.limit_before, bundle.advice, chosen)
+        grid_of(means, cut.limit_before, bundle.advice, chosen, bundle.policy.terms.minimum_share)
         for means, cut, chosen in zip(means_of(window), cuts, choices, strict=True)
     ]
 
@@ -125,7 +129,7 @@ def advise_many(
             on_time_only=on_time_only,
             carry_on=carry_on,
             ageing=_ageing(window, account, cuts[account].as_of, bundle.advice),
-            notes=_notes(window, account, plan.restored is None, choices[account], bundle.advice),
+            notes=_notes(window, account, plan, choices[account], bundle.advice, today),
             expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
             tried=len(grids[account].plans),
         )
@@ -137,15 +141,15 @@ def advise_many(
 class _Search:
     """An account's search: its plans are judged in order of effort, until one restores the limit.
 
-    ``place`` of the plan and the ``month`` that restores the limit, 0 = the next; before one is found, and where none is, the
-    place of the feasible plan with the least risk in the end, and None.  ``beside``: the months of the two beside.
+    ``place`` of the plan and what it has ``restored``; before one is found, and where none is, the place of the feasible plan
+    with the least risk in the end, and None.  ``beside``: what the two beside have restored.
     """
 
     def __init__(self, account: int, grid: Grid) -> None:
         self.account, self.grid = account, grid
         self.place = 0
-        self.month: int | None = None
-        self.beside: tuple[int | None, ...] = ()
+        self.restored: Restored | None = None
+        self.beside: tuple[Restored | None, ...] = ()
         self._least = math.inf
 
     def judge(self, first: int, courses: NDArray[np.int64], outlook: Outlook, bundle: Bundle) -> None:
@@ -155,24 +159,24 @@ class _Search:
         asks_least = (plans.extra == tried.extra.min()) & (plans.repay_elsewhere == tried.repay_elsewhere.min())
         # The minimum due is asked for whatever a customer can pay, and so is what they settled; only more must be within reach.
         feasible = courses[asks_least | (outlook.payment[courses] <= self.grid.payable + _CENT)]
-        restored = outlook.restored(feasible, bundle.advice.search.margin, bundle)
-        if restored is not None:
-            self.place, self.month = first + restored[0] - int(courses[0]), restored[1]
+        self.restored = outlook.restored(feasible, bundle.advice.search.margin, bundle)
+        if self.restored is not None:
+            self.place = first + self.restored.course - int(courses[0])
         elif len(feasible) and outlook.log_odds[-1, feasible].min() < self._least:
             best = feasible[np.argmin(outlook.log_odds[-1, feasible])]
             self.place, self._least = first + int(best - courses[0]), float(outlook.log_odds[-1, best])
 
     def compare(self, courses: NDArray[np.int64], outlook: Outlook, bundle: Bundle) -> None:
         """The two plans beside, which lie in these courses."""
-        hits = [outlook.restored(courses[[k]], bundle.advice.search.margin, bundle) for k in range(len(courses))]
-        self.beside = tuple(None if hit is None else hit[1] for hit in hits)
+        margin = bundle.advice.search.margin
+        self.beside = tuple(outlook.restored(courses[[k]], margin, bundle) for k in range(len(courses)))
 
 
 def _searched(searches: Sequence[_Search], window: Window, cuts: Sequence[Cut], bundle: Bundle) -> Sequence[_Search]:
     """The searches, done.  The first few plans of all accounts look ahead together, then the others of who needs them."""
     pending = list(searches)
     for first, last in ((0, _TRIED_FIRST), (_TRIED_FIRST, None)):
-        pending = [search for search in pending if search.month is None and first < len(search.grid.plans)]
+        pending = [search for search in pending if search.restored is None and first < len(search.grid.plans)]
         if not pending:
             break
         wanted = [(search, search.grid.plans[first:last]) for search in pending]
@@ -191,26 +195,28 @@ def _ahead(
     window: Window,
     cuts: Sequence[Cut],
     bundle: Bundle,
-    back: Sequence[int | None] | None = None,
+    back: Sequence[Restored | None] | None = None,
 ) -> tuple[Outlook, list[NDArray[np.int64]]]:
     """The outlook of some accounts' plans, and where each one's courses lie in it.
 
-    ``back`` has, for every course, the month after which the limit is in force again; the cut stays in force without it.
+    ``back`` has, for every course, from when on which limit is in force again; the cut stays in force without it.
     """
     months = bundle.advice.search.months
     lengths = [len(plans) for _, plans in wanted]
     ends = np.cumsum(lengths)
     owner = np.repeat([search.account for search, _ in wanted], lengths)
-    until = np.array([months if month is None else month + 1 for month in back or [None] * len(owner)])
+    restored = back or [None] * len(owner)
+    until = np.array([months if one is None else one.month + 1 for one in restored])
+    limits = np.array([cuts[k].limit_before if one is None else one.limit for k, one in zip(owner, restored, strict=True)])
     reduced = np.arange(months)[:, None] < until
-    outlook = look_ahead(window, owner, joined([plans for _, plans in wanted]), cuts, reduced, bundle)
+    outlook = look_ahead(window, owner, joined([plans for _, plans in wanted]), cuts, reduced, bundle, limits)
     return outlook, [np.arange(end - length, end) for end, length in zip(ends, lengths, strict=True)]
 
 
 def _courses(searches: Sequence[_Search], window: Window, cuts: Sequence[Cut], bundle: Bundle) -> list[list[Course]]:
     """Of each account the plan and the two beside month by month, with the limit back in force when it is restored."""
     told = [(search, joined([search.grid.plans[[search.place]], search.grid.beside])) for search in searches]
-    back = [month for search in searches for month in (search.month, *search.beside)]
+    back = [restored for search in searches for restored in (search.restored, *search.beside)]
     outlook, courses = _ahead(told, window, cuts, bundle, back)
     return [
         [
@@ -222,20 +228,20 @@ def _courses(searches: Sequence[_Search], window: Window, cuts: Sequence[Cut], b
 
 
 def _course(
-    plan: Plans, effort: float, income: float, course: int, back: int | None, outlook: Outlook, bundle: Bundle
+    plan: Plans, effort: float, income: float, course: int, back: Restored | None, outlook: Outlook, bundle: Bundle
 ) -> Course:
     cut = outlook.cuts[outlook.owner[course]]
     probabilities = probability_of(outlook.log_odds[:, course]).tolist()
     return Course(
         steps=_steps(plan, income, bundle.advice),
         effort=effort,
-        restored=None if back is None else add_months(cut.as_of, back + 1),
+        restored=None if back is None else add_months(cut.as_of, back.month + 1),
         path=tuple(
             PathMonth(
                 month=add_months(cut.as_of, month + 1),
                 probability=probability,
                 action=outlook.outcome(course, month, probability, bundle).action,
-                limit=cut.limit_after if back is None or month < back else cut.limit_before,
+                limit=cut.limit_after if back is None or month < back.month else back.limit,
             )
             for month, probability in enumerate(probabilities)
         ),
@@ -249,13 +255,23 @@ def _steps(plan: Plans, income: float, rules: AdviceRules) -> tuple[Step, ...]:
         value = float(getattr(plan, name)[0])
         if math.isinf(value) if name == "spending" else value == 0.0:
             continue
-        related = income > 0 and value > 0
-        text, share = (lever.of_income, value / income) if related else (lever.text, math.nan)
+        share = float(plan.paid_share[0]) if name == "on_time" else value / income
+        text = lever.variants.get(_variant(name, value, share), lever.text)
         en = text.en.format(amount=number(value, "CNY", "en"), share=number(share, "share", "en"))
         zh = text.zh.format(amount=number(value, "CNY", "zh"), share=number(share, "share", "zh"))
         stated = name in ("extra", "spending", "repay_elsewhere")
-        steps.append(Step(name, value if stated else None, Text(en, zh)))
+        of_balance = share if name == "on_time" and share > 0 else None
+        steps.append(Step(name, value if stated else None, of_balance, Text(en, zh)))
     return tuple(steps)
+
+
+def _variant(lever: LeverName, value: float, share: float) -> str:
+    """Which wording is meant: a share is told where it is known, and shows as more than 0 %."""
+    if lever == "on_time":
+        return "of_balance" if share > 0 else ""
+    if value == 0:
+        return "nothing"
+    return "of_income" if share >= 0.005 else ""
 
 
 def _ageing(window: Window, account: int, as_of: datetime.date, rules: AdviceRules) -> tuple[Aged, ...]:
@@ -270,15 +286,22 @@ def _ageing(window: Window, account: int, as_of: datetime.date, rules: AdviceRul
     return tuple(sorted(found, key=lambda aged: aged.until))
 
 
-def _notes(window: Window, account: int, nothing_helps: bool, choices: Choices, rules: AdviceRules) -> tuple[Text, ...]:
+def _notes(
+    window: Window, account: int, plan: Course, choices: Choices, rules: AdviceRules, today: datetime.date
+) -> tuple[Text, ...]:
     """What must be known beside the plan."""
     most, due = choices.monthly_payment, float(window.now("minimum_due")[account])
+    settled = bool(choices.fixed()) or most is not None
+    begins = plan.path[0].month
     said: dict[NoteName, bool] = {
-        "no_plan": nothing_helps,
+        "no_plan": plan.restored is None and not settled,
+        "no_plan_as_settled": plan.restored is None and settled,
+        "old_statements": begins < today.replace(day=1),
         "minimum_beyond_payment": most is not None and due > most + _CENT,
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
         "debt_unknown": bool(np.isnan(window.last_known("external_debt")[account])),
     }
     texts = (rules.notes[name] for name, holds in said.items() if holds)
+    month = f"{add_months(begins, -1):%Y-%m}"
     en, zh = number(due, "CNY", "en"), number(due, "CNY", "zh")
-    return tuple(Text(text.en.format(amount=en), text.zh.format(amount=zh)) for text in texts)
+    return tuple(Text(text.en.format(amount=en, month=month), text.zh.format(amount=zh, month=month)) for text in texts)

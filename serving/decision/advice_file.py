@@ -15,9 +15,15 @@ from serving.decision.wording import Text
 LeverName = Literal["on_time", "extra", "spending", "no_cash", "no_new_credit", "repay_elsewhere"]
 LEVERS: tuple[LeverName, ...] = get_args(LeverName)
 NoteName = Literal[
-    "not_cut", "by_rule", "proposed", "no_plan", "income_unknown", "debt_unknown", "minimum_beyond_payment"
+    "not_cut", "by_rule", "proposed", "no_plan", "no_plan_as_settled", "old_statements", "income_unknown", "debt_unknown",
+    "minimum_beyond_payment"
 ]  # fmt: skip
 NOTES: tuple[NoteName, ...] = get_args(NoteName)
+# Lever -> variant -> its placeholders: paying on time a share of the balance, spending where the income is known, and nothing.
+_VARIANTS: Mapping[LeverName, Mapping[str, set[str]]] = {
+    "on_time": {"of_balance": {"share"}},
+    "spending": {"of_income": {"amount", "share"}, "nothing": set()},
+}
 _WITH_AMOUNT = ("extra", "spending", "repay_elsewhere")
 # Columns of the window that are 0 in a month in which nothing happened.
 _SHOWN = {"late", "drew_cash", "credit_inquiries", "limit_requests", "above_90", "missed_minimum", "minimum_only"}
@@ -43,14 +49,14 @@ class Search:
 class Lever:
     """One thing that a customer can do: what is tried of it, the effort of a unit, and its wording.
 
-    ``of_income`` is the wording where the income is known; the same as ``text`` but for spending.
+    ``variants`` are wordings for what is told otherwise: see ``_VARIANTS``.
     """
 
     name: LeverName
     grid: tuple[float, ...]
     weight: float
     text: Text
-    of_income: Text
+    variants: Mapping[str, Text]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +123,8 @@ def _search(table: Mapping[str, Any]) -> Search:
 
 def _lever(name: LeverName, table: Mapping[str, Any]) -> Lever:
     where = f"advice.levers.{name}"
-    own = {"en_of_income", "zh_of_income"} if name == "spending" else set()
-    _keys(where, table, {"grid", "weight", "en", "zh"} | own)
+    variants = _VARIANTS.get(name, {})
+    _keys(where, table, {"grid", "weight", "en", "zh"} | {f"{language}_{key}" for key in variants for language in ("en", "zh")})
     grid, weight = table["grid"], table["weight"]
     numbers = [*grid, weight] if isinstance(grid, list) else []
     if not numbers or not grid or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
@@ -126,8 +132,8 @@ def _lever(name: LeverName, table: Mapping[str, Any]) -> Lever:
     if not all(0 <= share <= 1 for share in grid) or not 0 <= weight < math.inf:
         raise AdviceError(f"{where}: expected a grid within 0 to 1 and a weight of at least 0, got {grid} and {weight}")
     text = _text(where, table, {"amount"} if name in _WITH_AMOUNT else set())
-    of_income = _text(where, table, {"amount", "share"}, "_of_income") if own else text
-    return Lever(name, tuple(float(share) for share in grid), float(weight), text, of_income)
+    other = {key: _text(where, table, placeholders, f"_{key}") for key, placeholders in variants.items()}
+    return Lever(name, tuple(float(share) for share in grid), float(weight), text, other)
 
 
 def _ageing(where: str, table: Mapping[str, Any]) -> Ageing:
@@ -140,10 +146,13 @@ def _ageing(where: str, table: Mapping[str, Any]) -> Ageing:
     return Ageing(column, months, _text(where, table, {"month", "until"}))
 
 
+_OF_NOTES: Mapping[NoteName, set[str]] = {"minimum_beyond_payment": {"amount"}, "old_statements": {"month"}}
+
+
 def _note(name: NoteName, table: Mapping[str, Any]) -> Text:
     where = f"advice.notes.{name}"
     _keys(where, table, {"en", "zh"})
-    return _text(where, table, {"amount"} if name == "minimum_beyond_payment" else set())
+    return _text(where, table, _OF_NOTES.get(name, set()))
 
 
 def _text(where: str, table: Mapping[str, Any], placeholders: set[str], suffix: str = "") -> Text:

@@ -71,8 +71,9 @@ def check_choices(choices: Choices, window: Window, rounding: float, account: in
         raise ChoiceError("spending", "expected at most the limit before the cut, or what is spent now where that is more")
     if elsewhere > grid_up(debt, rounding):
         raise ChoiceError("repay_elsewhere", "expected at most the debt elsewhere that is last known")
-    if choices.monthly_payment is not None and extra + elsewhere > choices.monthly_payment + CENT:
-        raise ChoiceError("monthly_payment", "expected at least what is chosen to be paid above the minimum and elsewhere")
+    due = float(np.nan_to_num(window.now("minimum_due")[account])) if extra else 0.0
+    if choices.monthly_payment is not None and due + extra + elsewhere > choices.monthly_payment + CENT:
+        raise ChoiceError("monthly_payment", "expected at least the minimum due with what is chosen above it and elsewhere")
 
 
 def _in_range(name: str, amount: float | None) -> None:

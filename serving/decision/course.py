@@ -4,8 +4,8 @@
 purchases and cash, the same share of the balance paid, the same applications and the same change of debt elsewhere.  A plan
 changes some of that.  What follows from the acts (interest, fees, minimum due, days past due) is the ledger's.
 
-Who follows a plan pays what it asks, or the smallest share of a balance that was paid of late where that is more: a promise may
-not rest on a good month that nobody asked for.  Nothing here is random: :mod:`serving.decision.advice` adds a margin.
+Who follows a plan pays what it asks and no more: a promise may not rest on a good month that nobody asked for.  Nothing here is
+random: :mod:`serving.decision.advice` adds a margin.
 
 Conventions
 -----------
@@ -38,7 +38,8 @@ class Plans:
 
     ``on_time`` 1 = at least the minimum is paid each month, and in time.  ``extra`` is paid above the minimum.  ``spending``
     is the most that is bought in a month (inf = as before).  ``no_cash`` and ``no_new_credit`` 1 = none.  ``repay_elsewhere``
-    is paid off debt elsewhere.
+    is paid off debt elsewhere.  ``paid_share`` of the balance is paid at least, where the plan is on time: what the customer
+    has kept up of late, told and relied on.
     """
 
     on_time: Values
@@ -47,6 +48,7 @@ class Plans:
     no_cash: Values
     no_new_credit: Values
     repay_elsewhere: Values
+    paid_share: Values
 
     def __len__(self) -> int:
         return len(self.extra)
@@ -65,7 +67,6 @@ class Habits:
     """What the last months were like, (HABITS, courses), the oldest first; ``length`` int64 (courses,): how many there are.
 
     ``paid_share`` of the balance that was to be paid; NaN where there was none or it is not known, and then ``payment`` counts.
-    ``least_share`` is the smallest of them in every month, 0 where none is known.
     """
 
     length: NDArray[np.int64]
@@ -73,7 +74,6 @@ class Habits:
     cash_advance: Months
     payment: Months
     paid_share: Months
-    least_share: Months
     days_late: Months
     limit_requests: Months
     credit_inquiries: Months
@@ -91,7 +91,6 @@ def habits_of(window: Window) -> Habits:
     owed = window.owed_before[:months][::-1]
     payment = last(window.payment)
     paid_share = np.divide(payment, owed, out=np.full_like(payment, np.nan), where=owed > 0)
-    smallest = np.min(np.where(np.isnan(paid_share), np.inf, np.minimum(paid_share, 1.0)), axis=0)
     days = last(window.days_past_due)
     debt = window.external_debt
     before = np.vstack([debt[1:], np.full((1, debt.shape[1]), np.nan)])
@@ -101,12 +100,19 @@ def habits_of(window: Window) -> Habits:
         last(window.cash_advance),
         payment,
         np.minimum(paid_share, 1.0),
-        np.broadcast_to(np.where(np.isinf(smallest), 0.0, smallest), paid_share.shape),
         np.where(days < DAYS_A_MONTH, days, 0.0),
         last(window.limit_requests),
         last(window.credit_inquiries),
         last(debt - before),
     )
+
+
+def least_share_of(window: Window) -> Values:
+    """The smallest share of a balance that was paid in the months of habit, in whole hundredths; 0 where none is known."""
+    shares = habits_of(window).paid_share
+    smallest = np.min(np.where(np.isnan(shares), np.inf, shares), axis=0)
+    whole: Values = np.floor(np.where(np.isinf(smallest), 0.0, smallest) * 100.0 + 1e-9) / 100.0
+    return whole
 
 
 def live(window: Window, plans: Plans, limits: Months, suspended: NDArray[np.bool_], terms: Terms) -> dict[str, Months]:
@@ -192,8 +198,8 @@ def _acts(habit: _Relived, now: Standing, plans: Plans, limit: Values, suspended
     owed, due = np.maximum(now.balance, 0.0), now.minimum_due
     relived = np.where(np.isnan(habit.paid_share), habit.payment, habit.paid_share * owed)
     on_time = plans.on_time > 0
-    # A promise may not rest on a good month that the plan does not ask for.
-    relied_on = np.where(on_time, habit.least_share * owed, relived)
+    # A promise may not rest on a payment that the plan does not ask for.
+    relied_on = np.where(on_time, plans.paid_share * owed, relived)
     least = np.where(on_time, due + plans.extra, 0.0)
     most = np.where(on_time, np.maximum(owed, due), owed)  # a lender's minimum may ask for more than its balance shows
     payment = _cents(np.minimum(np.maximum(relied_on, least), most))

@@ -15,7 +15,7 @@ import numpy as np
 from features.window import Values, Window
 from serving.decision.advice_file import LEVERS, AdviceRules, LeverName
 from serving.decision.choices import Choices
-from serving.decision.course import Plans
+from serving.decision.course import Plans, least_share_of
 from serving.decision.policy import grid_down, grid_up
 
 _RECENT = 6  # months that tell what is spent and paid now
@@ -25,7 +25,8 @@ _RECENT = 6  # months that tell what is spent and paid now
 class Means:
     """What an account has to do with, CNY; NaN = not known.
 
-    ``debt`` elsewhere and ``income`` as last known; ``spent`` a month of late, ``paid`` the most in a month of late.
+    ``debt`` elsewhere and ``income`` as last known; ``spent`` and ``paid`` a month of late, on average; ``least_share`` of a
+    balance that was paid of late.
     """
 
     balance: float
@@ -33,6 +34,7 @@ class Means:
     income: float
     spent: float
     paid: float
+    least_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +59,28 @@ def means_of(window: Window) -> list[Means]:
         window.last_known("external_debt"),
         window.last_known("income"),
         window.mean("spend", _RECENT),
-        window.most("payment", _RECENT),
+        window.mean("payment", _RECENT),
+        least_share_of(window),
     )
     return [Means(*row) for row in np.column_stack(columns).tolist()]
 
 
-def grid_of(means: Means, limit: float, rules: AdviceRules, choices: Choices) -> Grid:
-    """The grid of one account, whose limit before the cut was ``limit``.
+def grid_of(means: Means, limit: float, rules: AdviceRules, choices: Choices, minimum_share: float) -> Grid:
+    """The grid of one account, whose limit before the cut was ``limit``; the lender asks for ``minimum_share`` of a balance.
 
     An amount that would change nothing (nothing was spent, no debt elsewhere is known) is not tried, and so never advised.
     """
     tried = _tried(means, rules) | choices.fixed()
     combinations = np.array(list(product(*(dict.fromkeys(tried[name]) for name in LEVERS))))
-    plans = Plans(*combinations.T)
+    # What the minimum asks for anyway need not be told.
+    share = means.least_share if means.least_share > minimum_share else 0.0
+    plans = Plans(*np.column_stack([combinations, np.full(len(combinations), share)]).T)
     unit = means.income if means.income > 0 else max(limit, 1.0)
     effort = _effort(plans, _known(means.spent), unit, rules)
     order = np.argsort(effort, kind="stable")
     as_before = [math.inf if name == "spending" else 0.0 for name in LEVERS]
     on_time = [1.0 if name == "on_time" else value for name, value in zip(LEVERS, as_before, strict=True)]
-    beside = Plans(*np.array([on_time, as_before]).T)
+    beside = Plans(*np.array([[*on_time, share], [*as_before, 0.0]]).T)
     return Grid(plans[order], effort[order], beside, means.income, _payable(means, rules, choices))
 
 
@@ -102,7 +107,7 @@ def _effort(plans: Plans, spent: float, unit: float, rules: AdviceRules) -> Valu
 
 
 def _payable(means: Means, rules: AdviceRules, choices: Choices) -> float:
-    """What the customer says; else what a known income leaves, or was paid of late where that is more."""
+    """What the customer says; else what a known income leaves, or was paid of late on average where that is more."""
     if choices.monthly_payment is not None:
         return choices.monthly_payment
     if math.isnan(means.income):

@@ -40,6 +40,15 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """Which course brings the limit back, after which month (0 = the next), and how much of it: a rule may cap it, CNY."""
+
+    course: int
+    month: int
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outlook:
     """Some courses, month by month; month 0 is the next.
 
@@ -58,18 +67,25 @@ class Outlook:
         """What is decided after that month at that probability."""
         return outcome_after(month, self.cuts[self.owner[course]], probability, self.features[month, course], bundle)
 
-    def restored(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> tuple[int, int] | None:
-        """(the first of these courses, and its first month, in which the limit is free), None where none is.
+    def restored(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> Restored | None:
+        """The first of these courses that brings the limit back, and when; None where none does.
 
-        Free even with the margin: see :func:`is_free`.
+        It is back in the first month in which it is free (see :func:`is_free`) even with the margin, and free in all the
+        months after it: a limit that is cut again next month is not back.
         """
-        probability = probability_of(self.log_odds[:, courses] + margin)
-        open_to = ~self._hopeless(courses, probability, bundle)
+        wanted, then = (probability_of(self.log_odds[:, courses] + more) for more in (margin, 0.0))
+        cut_later = np.cumsum(self._hopeless(courses, then, bundle)[::-1], axis=0)[::-1] > 0
+        open_to = ~self._hopeless(courses, wanted, bundle)
+        open_to[:-1] &= ~cut_later[1:]
         for k in np.flatnonzero(open_to.any(axis=0)).tolist():
-            course = int(courses[k])
+            course, months = int(courses[k]), range(len(then))
             for month in np.flatnonzero(open_to[:, k]).tolist():
-                if is_free(self.outcome(course, month, float(probability[month, k]), bundle)):
-                    return course, month
+                outcome = self.outcome(course, month, float(wanted[month, k]), bundle)
+                if is_free(outcome) and all(
+                    is_free(self.outcome(course, later, float(then[later, k]), bundle)) for later in months[month + 1 :]
+                ):
+                    limit = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
+                    return Restored(course, month, limit)
         return None
 
     def _hopeless(self, courses: NDArray[np.int64], probability: Months, bundle: Bundle) -> NDArray[np.bool_]:
@@ -96,8 +112,8 @@ def _decided(as_of: datetime.date, month: int) -> tuple[datetime.date, datetime.
 
 
 def is_free(outcome: Outcome) -> bool:
-    """Whether the model has nothing against the limit: it is kept, or only a rule's cap stands."""
-    return not outcome.by_model and outcome.action in ("keep", "reduce")
+    """Whether the model has nothing against the limit: it is kept, or only a rule's cap stands, if a person confirms it."""
+    return not outcome.by_model and outcome.action != "suspend"
 
 
 def look_ahead(
@@ -107,18 +123,21 @@ def look_ahead(
     cuts: Sequence[Cut],
     reduced: NDArray[np.bool_],
     bundle: Bundle,
+    back: Values | None = None,
 ) -> Outlook:
     """Courses of a window's accounts through the months to come.
 
     ``owner`` and ``plans`` have one entry a course, ``cuts`` one an account; ``reduced`` bool (months, courses): in which
-    months the cut is in force; the limit from before it is in the others.
+    months the cut is in force.  In the others it is ``back``, CNY (courses,), or the limit from before the cut.
     """
     months = len(reduced)
     before, after, suspended = (
         np.array([getattr(cut, name) for cut in cuts])[owner] for name in ("limit_before", "limit_after", "suspended")
     )
     many = spread(window, owner)
-    lived = live(many, plans, np.where(reduced, after, before), reduced & suspended, bundle.policy.terms)
+    lived = live(
+        many, plans, np.where(reduced, after, before if back is None else back), reduced & suspended, bundle.policy.terms
+    )
     features = values_of(windows_ahead(lived, many.months_observed, months))
     log_odds = log_odds_of(_model_rows(features, bundle), bundle.scorer, threads=1).reshape(months, -1)
     features = features.reshape(months, len(owner), -1)

@@ -64,7 +64,7 @@ def test_plans_are_read_back_from_what_their_steps_tell(cut_accounts: Cohort, bu
     for account, (course, means, cut) in enumerate(zip(cut_accounts.plans, means_of(window), cut_accounts.cuts, strict=True)):
         own = plans[[account]]
         assert _steps(own, means.income, bundle.advice) == course.steps
-        grid = grid_of(means, cut.limit_before, bundle.advice, UNDECIDED).plans
+        grid = grid_of(means, cut.limit_before, bundle.advice, UNDECIDED, bundle.policy.terms.minimum_share).plans
         same = [getattr(grid, name) == getattr(own, name) for name in grid.__dataclass_fields__]
         assert np.all(same, axis=0).sum() == 1, "one of the plans that were tried"
         tried += len(course.steps)

@@ -21,7 +21,15 @@ def state() -> State:
 
 
 def plans(**changes: float) -> Plans:
-    as_before = {"on_time": 0.0, "extra": 0.0, "spending": np.inf, "no_cash": 0.0, "no_new_credit": 0.0, "repay_elsewhere": 0.0}
+    as_before = {
+        "on_time": 0.0,
+        "extra": 0.0,
+        "spending": np.inf,
+        "no_cash": 0.0,
+        "no_new_credit": 0.0,
+        "repay_elsewhere": 0.0,
+        "paid_share": 0.0,
+    }
     values = {name: np.full(CONFIG.accounts, value) for name, value in (as_before | changes).items()}
     return Plans(**values)
 

@@ -110,10 +110,13 @@ def cohort(world: World, bundle: Bundle, threads: int = 2) -> Cohort:
 def plans_of(courses: list[Course]) -> Plans:
     """The plans that courses tell, read back from their steps."""
     values = {name: np.full(len(courses), np.inf if name == "spending" else 0.0) for name in LEVERS}
+    shares = np.zeros(len(courses))
     for place, course in enumerate(courses):
         for told in course.steps:
             values[told.lever][place] = 1.0 if told.amount is None else told.amount
-    return Plans(**values)
+            if told.share is not None:
+                shares[place] = told.share
+    return Plans(**values, paid_share=shares)
 
 
 def _months(earlier: datetime.date, later: datetime.date) -> int:

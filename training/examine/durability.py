@@ -2,8 +2,8 @@
 
 The *challenger* is a larger model of the same data.  The refits are of bootstrapped accounts: as many as there are, drawn with
 replacement, each with all its rows; what differs between them is what another sample of customers would have changed.
-A plan holds under a model where, followed to the letter or as it was lived in the simulator, that model has nothing against
-the limit in the promised month or the one after it.
+A plan holds under a model where, followed to the letter, that model has nothing against the limit in the promised month or the
+one after it.
 """
 
 from __future__ import annotations

@@ -105,8 +105,9 @@ def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
 
     ``top_1``: the first reason is the largest cause; ``top_4``: it is among the reasons stated, of which there are ``stated``
     on average; ``rank_correlation``: Spearman's between the groups' weights and true effects, the mean over accounts.
-    ``random``: what any order would reach on average; ``trained_on_truth``: the forest; ``futures``: how well one half of the
-    futures foretells the other's largest cause, which bounds what top_1 can reach.
+    ``commonest``: the causes that are most frequent here, named to everybody, which only who knows the truth can; ``random``:
+    what any order would reach on average; ``trained_on_truth``: the forest; ``futures``: how well one half of the futures
+    foretells the other's largest cause, so how surely the truth is known.
     """
     members, causes = true.caused(), true.of_groups()
     largest = np.array(GROUPS)[np.argmax(causes, axis=1)]
@@ -120,6 +121,7 @@ def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
         among = np.array([cause in reasons for reasons, cause in zip(stated, largest, strict=True)])
         hits[name] = first.astype(np.float64), among.astype(np.float64), _correlations(weights, causes)
     flat = np.ones(len(cohort))
+    hits["commonest"] = _commonest(largest, members, most)
     hits["random"] = flat / groups, flat * most / groups, flat * 0.0
     hits["trained_on_truth"] = _trained(cohort, largest, members, most)
     one, other = (np.column_stack([true.halves[group][half] for group in GROUPS]) for half in (0, 1))
@@ -132,6 +134,16 @@ def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
             row |= _interval(column, values[members], seed)
         rows.append(row)
     return pl.DataFrame(rows)
+
+
+def _commonest(
+    largest: NDArray[np.str_], members: Mask, most: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Whether the most frequent largest cause is this account's, and whether one of the few most frequent is."""
+    names, counts = np.unique(largest[members], return_counts=True)
+    ranked = names[np.argsort(-counts, kind="stable")]
+    first, among = np.isin(largest, ranked[:1]).astype(np.float64), np.isin(largest, ranked[:most]).astype(np.float64)
+    return first, among, np.full(len(largest), np.nan)
 
 
 def _trained(

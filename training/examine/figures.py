@@ -31,7 +31,7 @@ def recovery_path(advised: Advised) -> Figure:
             axes.axvline(found.plan.restored.toordinal(), color=INK, linestyle=":", linewidth=1)
     above.set(ylabel="Probability", yscale="log", title=f"The way back of account {decision.account_id}")
     below.set(ylabel="Limit, CNY", ylim=(0, None))
-    above.legend(loc="lower left", ncols=2)
+    figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     months = [decision.as_of, *(month.month for month in found.plan.path)]
     below.set_xticks([month.toordinal() for month in months[::2]], [f"{month:%Y-%m}" for month in months[::2]], rotation=30)
     return figure
@@ -51,6 +51,7 @@ def fidelity_bars(table: pl.DataFrame) -> Figure:
         "served": "reasons served",
         "path_dependent": "LightGBM's own\ncontributions",
         "gain": "gain of the\nwhole model",
+        "commonest": "the commonest\ncauses, to all",
         "random": "random order",
     }
     rows = table.filter(pl.col("explained_by").is_in(list(names)))
@@ -62,21 +63,23 @@ def fidelity_bars(table: pl.DataFrame) -> Figure:
         axes.bar(places + offset, value, 0.38, yerr=reach, color=colour, ecolor=ALARM, capsize=3, label=label)
     axes.set_xticks(places, [names[name] for name in rows["explained_by"]])
     axes.set_ylim(0, 1)
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure
 
 
 def validity_by_month(table: pl.DataFrame) -> Figure:
     """The share of promises kept by the month promised, with 95 % intervals and how many there are."""
-    figure, axes = axes_of("Months until the limit is promised back", "Share kept within a month", "Does the advice come true?")
+    figure, axes = axes_of(
+        "Months until the limit is promised back (in the bar: promises)",
+        "Share kept within a month",
+        "Does the advice come true?",
+    )
     months, kept = table["month"].to_numpy(), table["kept"].to_numpy()
     reach = np.vstack([kept - table["kept_low"].to_numpy(), table["kept_high"].to_numpy() - kept]).clip(min=0)
     axes.bar(months, kept, color=INK, yerr=reach, ecolor=SOFT, capsize=3)
     for month, plans in table.select("month", "plans").iter_rows():
         axes.annotate(f"{plans}", (month, 0.02), ha="center", color="white", fontsize=8)
-    axes.axhline(0.9, color=ALARM, linestyle="--", label="wanted")
     axes.set(ylim=(0, 1.02), xticks=months)
-    axes.legend(loc="lower right")
     return figure
 
 

@@ -43,7 +43,9 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
     "promises": (
         "What promises rest on",
         "The same accounts advised by other rules: with less margin, and with plans that need not go without cash and "
-        "new credit. `effort` is of a plan on average, in monthly incomes.",
+        "new credit. `effort` is of a plan on average, in monthly incomes. `exactly`: kept where nobody pays more than "
+        "the plan tells. `with_margin`: kept where the decision, like the promise, has to clear the cut-off by the "
+        "margin; the decision that is served need not.",
     ),
     "durability": (
         "Do plans outlive the model?",
@@ -53,16 +55,17 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "recourse": (
         "Reasons without recourse",
-        "`movable`: some plan halves the reason's contribution within the months looked ahead. `without`: "
-        "accounts none of whose reasons is.",
+        "`movable`: in some month looked ahead a plan brings the reason's contribution below what carrying on would, "
+        "by at least half of what it is now. `without`: accounts none of whose reasons is movable.",
     ),
     "fidelity": (
         "Do the reasons name the true causes?",
         "Over the accounts that have a cause among the reason groups: how often the first reason is the group "
         "whose driver has the largest true effect (`top_1`), how often that group is among the reasons stated "
         "(`top_4`), and the rank correlation of the groups' weights with their true effects. `trained_on_truth`: a "
-        "forest that has seen other accounts' true causes, which nobody outside a simulation can have. `futures`: "
-        "how well one half of the futures foretells the other, which no explanation can beat. See "
+        "forest that has seen other accounts' true causes, which nobody outside a simulation can have. `commonest`: "
+        "the most frequent causes, named to everybody. `futures`: how well one half of the futures foretells the other, "
+        "so how surely the truth is known. See "
         "[reasons and causes](explanations.md#reasons-and-causes).",
     ),
     "effects": (

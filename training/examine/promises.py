@@ -30,12 +30,17 @@ def rules_of(rules: AdviceRules) -> Mapping[str, AdviceRules]:
 
 
 def promises(world: World, bundle: Bundle) -> pl.DataFrame:
-    """One row a set of rules: ``plans`` with a promise, ``months`` to it and ``effort`` on average, and the shares kept."""
+    """One row a set of rules: ``plans`` with a promise, ``months`` to it and ``effort`` on average, and the shares kept.
+
+    ``exactly``: of followers who never pay more than they are told.  ``with_margin``: by the decision that the promise was made
+    by, which has to be clear of the cut-off by the margin; a decision that is served need not be.
+    """
     rows = []
     for name, rules in rules_of(bundle.advice).items():
         cut = cohort(world, replace(bundle, advice=rules))
         followed = follow(cut)
         promised = followed.promised > 0
+        exact, clear = follow(cut, exactly=True), follow(cut, margin=rules.search.margin)
         kept, quiet = followed.kept[:, promised], ~followed.shocked[:, promised]
         efforts = [plan.effort for plan in cut.plans if plan.restored is not None]
         rows.append(
@@ -46,6 +51,8 @@ def promises(world: World, bundle: Bundle) -> pl.DataFrame:
                 "effort": sum(efforts) / len(efforts),
                 "kept": float(kept.mean()),
                 "kept_unshocked": float(kept[quiet].mean()),
+                "exactly": float(exact.kept[:, promised].mean()),
+                "with_margin": float(clear.kept[:, promised].mean()),
             }
         )
     return pl.DataFrame(rows)

@@ -1,7 +1,8 @@
 """Reasons without recourse: is there anything that a customer told these reasons could do about them?
 
 A reason is *movable* for an account where some plan of the grid, in some month looked ahead, brings the contribution of its
-reason group to at most half of what it is now.  A reason that is none is stated all the same, for it moved the decision.
+reason group below what carrying on as before would bring it to, by at least half of what it is now: what time alone takes away
+is nothing that a customer could do.  A reason that is none is stated all the same, for it moved the decision.
 """
 
 from __future__ import annotations
@@ -44,30 +45,37 @@ def recourse(cohort: Cohort) -> pl.DataFrame:
 
 
 def _movable(cohort: Cohort) -> dict[str, NDArray[np.bool_]]:
-    """Reason group -> for which accounts some plan halves its contribution."""
+    """Reason group -> for which accounts some plan lowers its contribution by half of it."""
     groups = sorted({group_of(name) for name in cohort.bundle.features})
     members = np.array([[group_of(name) == group for group in groups] for name in cohort.bundle.features], dtype=np.float64)
     now = cohort.contributions @ members
-    least = np.empty_like(now)
+    gained = np.empty_like(now)
     for start in range(0, len(cohort), _ACCOUNTS_A_BLOCK):
         stop = min(start + _ACCOUNTS_A_BLOCK, len(cohort))
-        least[start:stop] = _least(cohort, range(start, stop), members)
-    return {group: least[:, k] <= 0.5 * now[:, k] for k, group in enumerate(groups)}
+        gained[start:stop] = _gained(cohort, range(start, stop), members)
+    return {group: gained[:, k] >= 0.5 * now[:, k] for k, group in enumerate(groups)}
 
 
-def _least(cohort: Cohort, accounts: range, members: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The lowest that each group's contribution comes to under any plan in any month, (accounts, groups)."""
+def _gained(cohort: Cohort, accounts: range, members: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The most by which any plan in any month lowers each group's contribution against carrying on, (accounts, groups)."""
     bundle, window = cohort.bundle, lay_out(cohort.statements)
     means = means_of(window)
-    grids = [grid_of(means[a], cohort.cuts[a].limit_before, bundle.advice, UNDECIDED).plans for a in accounts]
-    owner = np.repeat(np.array(accounts), [len(plans) for plans in grids])
+    asked = bundle.policy.terms.minimum_share
+    grids = [grid_of(means[a], cohort.cuts[a].limit_before, bundle.advice, UNDECIDED, asked) for a in accounts]
+    # The last course of each is carrying on.
+    courses = [joined([grid.plans, grid.beside]) for grid in grids]
+    owner = np.repeat(np.array(accounts), [len(plans) for plans in courses])
     months = bundle.advice.search.months
-    outlook = look_ahead(window, owner, joined(grids), cohort.cuts, np.ones((months, len(owner)), dtype=np.bool_), bundle)
+    outlook = look_ahead(window, owner, joined(courses), cohort.cuts, np.ones((months, len(owner)), dtype=np.bool_), bundle)
     matrix = np.ascontiguousarray(outlook.features[..., cohort.model_places].reshape(months * len(owner), -1))
     products = np.tile(cohort.products[owner], months)
     sums = np.empty((len(matrix), members.shape[1]))
     for product, explainer in bundle.scorer.explainers.items():
         rows = products == product
         sums[rows] = bundle.scorer.calibration.slope * explain_many(matrix[rows], explainer) @ members
-    by_course = sums.reshape(months, len(owner), -1).min(axis=0)
-    return np.array([by_course[owner == account].min(axis=0) for account in accounts])
+    by_course = sums.reshape(months, len(owner), -1)
+    gained = []
+    for account in accounts:
+        own = by_course[:, owner == account]
+        gained.append((own[:, -1:] - own[:, :-2]).max(axis=(0, 1)))
+    return np.array(gained)

@@ -62,8 +62,11 @@ class Risk:
     during: Vector
 
 
-def follow(cohort: Cohort) -> Followed:
-    """Follow every plan and ask for the limit back in the promised month and the one after."""
+def follow(cohort: Cohort, exactly: bool = False, margin: float = 0.0) -> Followed:
+    """Follow every plan and ask for the limit back in the promised month and the one after.
+
+    ``exactly``: nobody pays more than is told.  ``margin``: log-odds by which the decision has to be clear; 0 = as served.
+    """
     promised = cohort.promised
     until = np.where(promised > 0, promised + 1, 0)
     months, count = int(until.max()), len(cohort)
@@ -72,11 +75,11 @@ def follow(cohort: Cohort) -> Followed:
     struck = np.zeros((FOLLOWED, count), dtype=np.bool_)
     columns: list[tuple[int, Columns]] = [(number, _taken(month, cohort, FOLLOWED)) for number, month in cohort.world.lived]
     state = cohort.world.now.take(np.tile(cohort.places, FOLLOWED))
-    for month, (after, statement) in enumerate(_lived(cohort, state, futures, until, until + 1, months)):
+    for month, (after, statement) in enumerate(_lived(cohort, state, futures, until, until + 1, months, exactly)):
         struck |= _newly_struck(state, after).reshape(FOLLOWED, count) & (month < until)
         columns = [*columns, (after.months_done - 1, statement)][-LONGEST_WINDOW:]
         asked = (promised > 0) & ((month + 1 == promised) | (month == promised))
-        free[month] = _free(cohort, after, columns, month, np.tile(asked, FOLLOWED))
+        free[month] = _free(cohort, after, columns, month, np.tile(asked, FOLLOWED), margin)
         state = after
     kept: Mask = np.any(free, axis=0)
     return Followed(promised, kept, struck)
@@ -125,6 +128,7 @@ def _lived(
     plan_for: NDArray[np.int64],
     restored: NDArray[np.int64],
     months: int,
+    exactly: bool = False,
 ) -> Iterator[tuple[State, Columns]]:
     """Months of the cut accounts, each under its plan for its first ``plan_for`` months, and its own ways after them.
 
@@ -139,7 +143,7 @@ def _lived(
     for month in range(months):
         reduced = month < restored
         now = _under_way(plans, month < plan_for, suspended & reduced)
-        change = following(Plans(*(np.tile(getattr(now, name), repeats) for name in Plans.__dataclass_fields__)))
+        change = following(Plans(*(np.tile(getattr(now, name), repeats) for name in Plans.__dataclass_fields__)), exactly)
         limit = np.tile(np.where(reduced, np.maximum(after, 1.0), before), repeats)  # a limit of 0 has no utilization
         state, statement = step(state, state.months_done, config, futures, change, limit)
         yield state, statement
@@ -154,6 +158,7 @@ def _under_way(plans: Plans, followed: Mask, suspended: Mask) -> Plans:
         no_cash=np.where(suspended, 1.0, np.where(followed, plans.no_cash, 0.0)),
         no_new_credit=np.where(followed, plans.no_new_credit, 0.0),
         repay_elsewhere=np.where(followed, plans.repay_elsewhere, 0.0),
+        paid_share=np.where(followed, plans.paid_share, 0.0),
     )
 
 
@@ -168,7 +173,7 @@ def _newly_struck(before: State, after: State) -> Mask:
     return struck
 
 
-def _free(cohort: Cohort, state: State, columns: list[tuple[int, Columns]], month: int, asked: Mask) -> Mask:
+def _free(cohort: Cohort, state: State, columns: list[tuple[int, Columns]], month: int, asked: Mask, margin: float) -> Mask:
     """Whose limit from before the cut the served decision leaves alone, bool (futures, accounts); who has closed has none."""
     rows = np.flatnonzero(asked & columns[-1][1]["open"].astype(np.bool_))
     free, cuts = np.zeros(state.count, dtype=np.bool_), cohort.cuts
@@ -176,7 +181,7 @@ def _free(cohort: Cohort, state: State, columns: list[tuple[int, Columns]], mont
         seen = [(number, {name: values[rows] for name, values in lived.items()}) for number, lived in columns]
         names = pl.Series(rows).cast(pl.String).str.zfill(9)
         features = build(check(as_table(names, state.traits.cash_loan[rows], seen, cohort.world.config)))
-        probability = probability_of(log_odds_of(features.matrix(cohort.bundle.features), cohort.bundle.scorer))
+        probability = probability_of(log_odds_of(features.matrix(cohort.bundle.features), cohort.bundle.scorer) + margin)
         free[rows] = [
             is_free(outcome_after(month, cuts[row % len(cuts)], risk, values, cohort.bundle))
             for row, risk, values in zip(rows.tolist(), probability.tolist(), features.values, strict=True)

@@ -37,7 +37,7 @@ class ExamineConfig:
     refits: int = 20  # bootstrapped models that plans are held against
 
     def __post_init__(self) -> None:
-        in_ranges(self, accounts=(1, 1_000_000), seed=(0, 2**63 - 1), futures=(2, 100_000), refits=(1, 1000))
+        in_ranges(self, accounts=(1, 1_000_000), seed=(0, 2**63 - 1), futures=(4, 100_000), refits=(1, 1000))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,18 +22,22 @@ from training.simulate.state import Numbers, State, Vector, cents
 Change = Callable[[State, Acts], Acts]
 
 
-def following(plans: Plans) -> Change:
-    """The acts of customers who follow plans, one an account; what a plan does not name is their own."""
+def following(plans: Plans, exactly: bool = False) -> Change:
+    """The acts of customers who follow plans, one an account; what a plan does not name is their own.
+
+    They pay at least what the plan tells; ``exactly``: and no more, however much they would have.
+    """
 
     def change(state: State, acts: Acts) -> Acts:
         owed, due = np.maximum(state.balance, 0.0), state.minimum_due
         on_time, no_credit = plans.on_time > 0, plans.no_new_credit > 0
-        told = np.minimum(due + plans.extra, np.maximum(owed, due))
+        told = np.minimum(np.maximum(due + plans.extra, plans.paid_share * owed), np.maximum(owed, due))
+        paid = told if exactly else np.maximum(acts.payment, told)
         return replace(
             acts,
             spend=cents(np.minimum(acts.spend, plans.spending)),
             cash_advance=np.where(plans.no_cash > 0, 0.0, acts.cash_advance),
-            payment=cents(np.where(on_time, np.maximum(acts.payment, told), acts.payment)),
+            payment=cents(np.where(on_time, paid, acts.payment)),
             days_late=np.where(on_time, 0, acts.days_late).astype(np.int32),
             limit_requests=np.where(no_credit, 0, acts.limit_requests).astype(np.int32),
             credit_inquiries=np.where(no_credit, 0, acts.credit_inquiries).astype(np.int32),

@@ -17,7 +17,7 @@ from serving.decision.advice import Course, _Search
 from serving.decision.advice_file import LEVERS
 from serving.decision.course import Plans
 from serving.decision.grid import Means, grid_of
-from serving.decision.outlook import Cut, Outlook
+from serving.decision.outlook import Cut, Outlook, Restored, is_free
 from serving.decision.policy import Account, apply, logit
 from serving.decision.score import probability_of
 from tests.serving.decision.test_course import as_table, lived
@@ -60,13 +60,16 @@ def advised(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) ->
 def plan_of(course: Course) -> Plans:
     """The plan that the steps tell, read back from what is told."""
     values: dict[str, float] = {name: math.inf if name == "spending" else 0.0 for name in LEVERS}
+    values["paid_share"] = 0.0
     for step in course.steps:
         values[step.lever] = 1.0 if step.amount is None else step.amount
+        values["paid_share"] += step.share or 0.0
     return Plans(**{name: np.array([value]) for name, value in values.items()})
 
 
-def verdicts(statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bundle) -> list[tuple[float, bool]]:
-    """For each month to come, the log-odds and whether the limit would be free, by the ordinary flow on whole statements."""
+def verdicts(statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bundle) -> list[tuple[float, bool, bool]]:
+    """For each month to come, by the ordinary flow on whole statements: the log-odds, and whether the limit would be free, with
+    the margin and without."""
     decision = advised.decision
     columns = lived(statements, plan, decision.new_limit, decision.action == "suspend")
     table = as_table(statements, columns, 0)
@@ -76,12 +79,19 @@ def verdicts(statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bu
         as_of = seen["month"][-1]
         soon = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
         made = stages(seen, bundle, soon)
-        log_odds = float(made.scores.log_odds[0]) + bundle.advice.search.margin
+        log_odds = float(made.scores.log_odds[0])
         values = {**made.evidence[0].values, "limit_now": decision.credit_limit}
-        probability = float(probability_of(np.array([log_odds]))[0])
-        outcome = apply(Account(decision.product, as_of, probability, values), bundle.policy, soon)
-        found.append((log_odds - bundle.advice.search.margin, not outcome.by_model and outcome.action in ("keep", "reduce")))
+        probabilities = probability_of(np.array([log_odds + bundle.advice.search.margin, log_odds])).tolist()
+        outcomes = [apply(Account(decision.product, as_of, p, values), bundle.policy, soon) for p in probabilities]
+        wanted, then = (not outcome.by_model and outcome.action != "suspend" for outcome in outcomes)
+        found.append((log_odds, wanted, then))
     return found
+
+
+def restoring(verdicts: list[tuple[float, bool, bool]]) -> int | None:
+    """The first month that is free with the margin, and after which all are free without."""
+    months = range(len(verdicts))
+    return next((m for m in months if verdicts[m][1] and all(then for _, _, then in verdicts[m + 1 :])), None)
 
 
 def test_limits_come_back_and_not_all_at_once(advised: list[Advised]) -> None:
@@ -109,19 +119,19 @@ def test_a_promise_is_what_the_ordinary_flow_decides(cut: list[pl.DataFrame], ad
     for statements, found in zip(cut, advised, strict=True):
         assert found.advice is not None
         course = found.advice.plan
-        free = [is_free for _, is_free in verdicts(statements, plan_of(course), found, bundle)]
+        month = restoring(verdicts(statements, plan_of(course), found, bundle))
         if course.restored is None:
-            assert not any(free)
+            assert month is None
         else:
             index = (course.restored.year - found.decision.as_of.year) * 12 + course.restored.month - found.decision.as_of.month
-            assert free.index(True) == index - 1
+            assert month == index - 1
 
 
 def test_the_path_is_that_of_the_ordinary_flow(cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle) -> None:
     for statements, found in zip(cut[:10], advised[:10], strict=True):
         assert found.advice is not None
         course = found.advice.carry_on
-        expected = [log_odds for log_odds, _ in verdicts(statements, plan_of(course), found, bundle)]
+        expected = [log_odds for log_odds, _, _ in verdicts(statements, plan_of(course), found, bundle)]
         until = MONTHS if course.restored is None else [p.month for p in course.path].index(course.restored) + 1
         for month, log_odds in zip(course.path[:until], expected[:until], strict=True):
             assert logit(month.probability) == pytest.approx(log_odds, abs=1e-9)
@@ -152,7 +162,16 @@ def least_effort(statements: pl.DataFrame, found: Advised, bundle: Bundle) -> tu
     }
     unit = found.decision.credit_limit if math.isnan(income) else income
     left = income * (1 - rules.search.living_share) - rules.search.instalment_share * debt
-    payable = math.inf if math.isnan(income) else max(left, float(seen["payment"].to_numpy().max()))
+    payable = math.inf if math.isnan(income) else max(left, float(seen["payment"].to_numpy().mean()))
+    shares = [
+        min(paid / owed, 1.0)
+        for paid, owed in zip(statements["payment"][1:], statements["balance"][:-1], strict=True)
+        if owed > 0
+    ][-min(6, statements.height) :]
+    # Of the months of habit, in whole hundredths, and told where it is more than the minimum asks for.
+    owed_in = [owed > 0 for owed in [0.0, *statements["balance"][:-1].to_list()]][-6:]
+    least = math.floor(100 * min(shares[len(shares) - sum(owed_in) :], default=0.0) + 1e-9) / 100
+    share = least if least > bundle.policy.terms.minimum_share else 0.0
     best: tuple[float, int] | None = None
     for values in itertools.product(*(tried[name] for name in LEVERS)):
         plan = dict(zip(LEVERS, values, strict=True))
@@ -160,14 +179,14 @@ def least_effort(statements: pl.DataFrame, found: Advised, bundle: Bundle) -> tu
         effort += 0.05 * plan["no_cash"] + 0.03 * plan["no_new_credit"]
         if best is not None and effort >= best[0] - 1e-12:
             continue
-        plans = Plans(**{name: np.array([value]) for name, value in plan.items()})
+        plans = Plans(**{name: np.array([value]) for name, value in plan.items()}, paid_share=np.array([share]))
         columns = lived(statements, plans, found.decision.new_limit, found.decision.action == "suspend")
         asks_more = plan["extra"] > 0 or plan["repay_elsewhere"] > 0
         if asks_more and (columns["payment"][:MONTHS, 0] + plan["repay_elsewhere"]).max() > payable + 0.005:
             continue
-        free = [is_free for _, is_free in verdicts(statements, plans, found, bundle)]
-        if any(free):
-            best = (effort, free.index(True))
+        month = restoring(verdicts(statements, plans, found, bundle))
+        if month is not None:
+            best = (effort, month)
     return best
 
 
@@ -261,7 +280,7 @@ def test_it_does_not_matter_how_many_plans_are_tried_at_a_time(
 
 
 def test_where_none_restores_the_least_risk_of_all_rounds_is_told(bundle: Bundle) -> None:
-    grid = grid_of(Means(10_000.0, math.nan, math.nan, 0.0, 0.0), 12_000.0, bundle.advice, Choices())
+    grid = grid_of(Means(10_000.0, math.nan, math.nan, 0.0, 0.0, 0.0), 12_000.0, bundle.advice, Choices(), 0.1)
     search = _Search(0, grid)
     cut = [Cut("pay_later", datetime.date(2026, 9, 1), 12_000.0, 500.0, True)]
     for first, last_log_odds in ((0, [5.0, 3.0]), (2, [4.0])):
@@ -270,7 +289,7 @@ def test_where_none_restores_the_least_risk_of_all_rounds_is_told(bundle: Bundle
         search.judge(
             first, courses, Outlook(courses * 0, cut, features, np.array([last_log_odds]), np.zeros(len(courses))), bundle
         )
-        assert search.month is None
+        assert search.restored is None
         assert search.place == 1
 
 
@@ -291,17 +310,27 @@ def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, pro
     for name, values in columns.items():
         features[..., names.index(name)] = values
     cut = [Cut(product, datetime.date(2026, 9, 1), before, 500.0, False) for before in limit.tolist()]
-    log_odds = random.uniform(-2.4, 2.0, (months, courses))
+    log_odds = random.uniform(-3.2, 0.6, (months, courses))
     outlook = Outlook(np.arange(courses), cut, features, log_odds, np.zeros(courses))
-    found = []
+    found: list[Restored | None] = []
     for course in range(courses):
-        risks = probability_of(log_odds[:, course] + 0.5).tolist()
-        outcomes = [outlook.outcome(course, month, risk, bundle) for month, risk in enumerate(risks)]
-        free = [month for month, o in enumerate(outcomes) if not o.by_model and o.action in ("keep", "reduce")]
+        wanted, then = (
+            [outlook.outcome(course, m, p, bundle) for m, p in enumerate(probability_of(log_odds[:, course] + more).tolist())]
+            for more in (0.5, 0.0)
+        )
+        free = [(is_free(a), is_free(b)) for a, b in zip(wanted, then, strict=True)]
+        months_free = [m for m in range(months) if free[m][0] and all(later for _, later in free[m + 1 :])]
         found.append(outlook.restored(np.array([course]), 0.5, bundle))
-        assert found[-1] == ((course, free[0]) if free else None)
+        if months_free:
+            outcome = wanted[months_free[0]]
+            back = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
+            assert found[-1] == Restored(course, months_free[0], back)
+        else:
+            assert found[-1] is None
     assert None in found
     assert len(set(found)) > 20
+    if product == "cash_loan":
+        assert any(one.limit < limit[one.course] for one in found if one is not None), "a cap stands"
 
 
 def test_more_to_pay_with_never_makes_it_harder(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
@@ -344,11 +373,18 @@ def test_steps_are_told_with_their_amounts(advised: list[Advised]) -> None:
         assert [step.lever for step in found.advice.on_time_only.steps] == ["on_time"]
         for step in found.advice.plan.steps:
             assert "{" not in step.text.en + step.text.zh
-            if step.amount is not None:
+            if step.share is not None:
+                assert step.lever == "on_time"
+                assert f"{100 * step.share:.0f} % of the balance" in step.text.en
+            if step.amount == 0:
+                assert step.text.en == "Buy nothing with this account."
+            elif step.amount is not None:
                 assert f"{step.amount:,.0f}" in step.text.en
                 assert f"{step.amount:,.0f}元" in step.text.zh
         if found.decision.new_limit < found.decision.credit_limit and found.advice.plan.restored is not None:
             path = found.advice.plan.path
             back = [month.month for month in path].index(found.advice.plan.restored)
-            limits = [found.decision.new_limit] * back + [found.decision.credit_limit] * (MONTHS - back)
-            assert [month.limit for month in path] == limits
+            assert [month.limit for month in path[:back]] == [found.decision.new_limit] * back
+            assert len({month.limit for month in path[back:]}) == 1
+            assert found.decision.new_limit <= path[-1].limit <= found.decision.credit_limit
+            assert (path[-1].limit == found.decision.credit_limit) == (path[back].action == "keep")

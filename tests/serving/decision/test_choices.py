@@ -15,7 +15,7 @@ from serving.decision import Advised, Bundle, ChoiceError, Choices, advise, advi
 from serving.decision.advice import Course
 from serving.decision.choices import UNDECIDED, check_choices
 from serving.payload import Request, statements
-from tests.serving.decision.test_advice import plan_of, verdicts
+from tests.serving.decision.test_advice import plan_of, restoring, verdicts
 
 ROUNDING = 50.0
 SETTLED = ("extra", "spending", "repay_elsewhere")
@@ -110,9 +110,9 @@ def test_a_promise_on_settled_amounts_is_what_the_ordinary_flow_decides(
     kept = 0
     for window in cut[:12]:
         found = advise(window, bundle, when, Choices(extra=round(0.31 * most(window)["extra"], 2), spending=123.45))
-        free = [is_free for _, is_free in verdicts(window, plan_of(plan(found)), found, bundle)]
-        promised = [month.month == plan(found).restored for month in plan(found).path]
-        assert free.index(True) == promised.index(True) if any(promised) else not any(free)
+        month = restoring(verdicts(window, plan_of(plan(found)), found, bundle))
+        promised = [one.month == plan(found).restored for one in plan(found).path]
+        assert month == (promised.index(True) if any(promised) else None)
         kept += any(promised)
     assert kept > 3
 
@@ -123,7 +123,8 @@ def test_what_is_settled_is_in_reach_whatever_else_can_be_paid(
     """Where all that is paid is settled, what could be paid changes nothing."""
     for window in cut[:30]:
         amounts = {name: round(0.4 * most(window)[name], 2) for name in ("extra", "repay_elsewhere")}
-        able = max(sum(amounts.values()), 0.01)
+        due = float(window["minimum_due"][-1]) if amounts["extra"] else 0.0
+        able = max(due + sum(amounts.values()), 0.01)
         plans = [
             plan(advise(window, bundle, when, Choices(most_paid, **amounts))) for most_paid in (None, able, LARGEST_AMOUNT)
         ]
@@ -195,11 +196,15 @@ def test_debt_elsewhere_is_the_last_known() -> None:
 
 
 def test_more_than_can_be_paid_is_a_contradiction() -> None:
-    assert refused(Choices(500.0, extra=300.0, repay_elsewhere=200.0)) is None
-    assert refused(Choices(0.3, extra=0.1, repay_elsewhere=0.2)) is None  # whose sum in binary is above 0.3
-    assert refused(Choices(500.0, extra=300.0, repay_elsewhere=200.01)) == "monthly_payment"
-    assert refused(Choices(500.0, extra=500.01)) == "monthly_payment"
+    assert refused(Choices(500.0, extra=300.0, repay_elsewhere=200.0), minimum_due=0.0) is None
+    assert refused(Choices(0.3, extra=0.1, repay_elsewhere=0.2), minimum_due=0.0) is None  # whose sum in binary is above 0.3
+    assert refused(Choices(500.0, extra=300.0, repay_elsewhere=200.01), minimum_due=0.0) == "monthly_payment"
+    assert refused(Choices(500.0, extra=500.01), minimum_due=0.0) == "monthly_payment"
     assert refused(Choices(500.0, spending=20000.0)) is None
+    # What is paid above the minimum is paid on top of it.
+    assert refused(Choices(500.0, extra=300.0), minimum_due=200.0) is None
+    assert refused(Choices(500.0, extra=300.0), minimum_due=200.01) == "monthly_payment"
+    assert refused(Choices(500.0, repay_elsewhere=300.0), minimum_due=900.0) is None
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Choices)])

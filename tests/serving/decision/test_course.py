@@ -12,7 +12,7 @@ from features.build import build, values_of
 from features.ledger import Behaviour, Standing, Terms, next_standing
 from features.schema import check
 from features.window import lay_out
-from serving.decision.course import HABITS, Plans, live, spread, windows_ahead
+from serving.decision.course import HABITS, Plans, least_share_of, live, spread, windows_ahead
 from tests.accounts import window
 from training.data import Source
 
@@ -22,7 +22,15 @@ MONTHS = 12
 
 def plans(courses: int = 1, **changes: float) -> Plans:
     """Carrying on, but for the changes."""
-    as_before = {"on_time": 0.0, "extra": 0.0, "spending": np.inf, "no_cash": 0.0, "no_new_credit": 0.0, "repay_elsewhere": 0.0}
+    as_before = {
+        "on_time": 0.0,
+        "extra": 0.0,
+        "spending": np.inf,
+        "no_cash": 0.0,
+        "no_new_credit": 0.0,
+        "repay_elsewhere": 0.0,
+        "paid_share": 0.0,
+    }
     return Plans(**{name: np.full(courses, value) for name, value in (as_before | changes).items()})
 
 
@@ -151,7 +159,9 @@ def test_a_plan_relies_on_the_least_share_that_was_paid() -> None:
         for month, share in enumerate(shares, start=1)
     ]  # fmt: skip
     statements = check(pl.DataFrame(rows).with_columns(pl.col("income", "external_debt").cast(pl.Float64)))
-    for changes, least in (({"on_time": 1.0}, 0.4), ({"on_time": 1.0, "extra": 2000.0}, 1.0)):
-        columns = lived(statements, plans(1, **changes), 10_000.0)
+    found = float(least_share_of(lay_out(statements))[0])
+    assert found == 0.4
+    for changes, least in (({"on_time": 1.0}, found), ({"on_time": 1.0, "extra": 2000.0}, 1.0)):
+        columns = lived(statements, plans(1, **changes, paid_share=found), 10_000.0)
         balance, payment = columns["balance"][: MONTHS + 1, 0], columns["payment"][:MONTHS, 0]
         assert payment == pytest.approx(np.round(balance[1:] * least, 2), abs=0.011)
