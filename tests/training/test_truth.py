@@ -83,6 +83,5 @@ def test_the_quarters_are_the_futures_apart_and_untreated() -> None:
 
 
 def test_too_few_futures_to_see_their_noise_are_refused() -> None:
-    world = draw(SimulationConfig(), ExamineConfig(accounts=20))
-    with pytest.raises(ValueError, match="futures: expected 4 or more"):
-        live(world, ExamineConfig(accounts=20, futures=3))
+    with pytest.raises(ValueError, match="futures: expected 4 to 100000, got 3"):
+        ExamineConfig(accounts=20, futures=3)

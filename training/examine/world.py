@@ -33,7 +33,7 @@ class ExamineConfig:
 
     accounts: int = 20_000  # drawn; about one in 25 has its limit cut by the model
     seed: int = 1001  # of the population; another than the data's, or the model saw it
-    futures: int = 200  # that a probability is the share of
+    futures: int = 200  # that a probability is the share of; four quarters tell how much it would differ
     refits: int = 20  # bootstrapped models that plans are held against
 
     def __post_init__(self) -> None:
