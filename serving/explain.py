@@ -9,7 +9,7 @@ from typing import Any
 from features.catalogue import BY_NAME, Unit
 from serving.decision import Bundle, Stages
 from serving.decision.policy import Account, expected_loss, limit_by_model, near_cut_off
-from serving.decision.reasons import group_of
+from serving.decision.reasons import Evidence, group_of, sums_of, weights_of
 from serving.decision.wording import number
 
 _ACTIONS = {
@@ -27,7 +27,7 @@ def stages_text(made: Stages, bundle: Bundle) -> str:
         ("Statements", _statements(made)),
         ("Features", _features(evidence.values, evidence.reference, decision.product)),
         ("Contributions to the log-odds", _contributions(evidence.contributions)),
-        ("Contributions by reason group", _groups(evidence.contributions)),
+        ("Reason groups", _groups(evidence)),
         ("Score", _score(made, bundle)),
         ("Policy", _policy(made, bundle)),
         ("Reasons", _reasons(made)),
@@ -84,14 +84,19 @@ def _contributions(contributions: Mapping[str, float]) -> str:
     return "\n".join([*_table([["feature", "group", "contribution"], *rows]), f"{len(ranked) - len(rows)} features: 0"])
 
 
-def _groups(contributions: Mapping[str, float]) -> str:
-    sums: dict[str, float] = {}
-    for name, value in contributions.items():
-        sums[group_of(name)] = sums.get(group_of(name), 0.0) + value
-    push = sum(value for value in sums.values() if value > 0)
-    ranked = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
-    rows = [[name, f"{value:+.4f}", f"{value / push:.1%}" if value > 0 else ""] for name, value in ranked]
-    return "\n".join(_table([["group", "contribution", "share of the push"], *rows]))
+def _groups(evidence: Evidence) -> str:
+    sums, weights = sums_of(evidence.contributions), weights_of(evidence.contributions, evidence.effects)
+    push = sum(weight for weight in weights.values() if weight > 0)
+    rows = [
+        [
+            name,
+            f"{sums[name]:+.4f}",
+            f"{evidence.effects[name]:+.4f}" if name in evidence.effects else "",
+            f"{weight / push:.1%}" if weight > 0 else "",
+        ]
+        for name, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return "\n".join(_table([["group", "contribution", "effect", "share of the push"], *rows]))
 
 
 def _score(made: Stages, bundle: Bundle) -> str:

@@ -32,7 +32,7 @@ def fetch(version_or_alias: str, tracking_uri: str, folder: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    client = MlflowClient(tracking_uri)
+    client = MlflowClient(tracking_uri, registry_uri=tracking_uri)  # not whatever registry the process last named
     by_version = version_or_alias.isdigit()
     try:
         found = (client.get_model_version if by_version else client.get_model_version_by_alias)(MODEL, version_or_alias)

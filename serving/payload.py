@@ -141,7 +141,16 @@ class Reason(Strict):
     code: Annotated[str, Field(description="the reason group, or the rule that decided")]
     cause: Literal["risk", "behavior", "regulation"]
     share: Annotated[float | None, Field(description="of all that pushed toward the cut; null for a rule")]
-    contribution: Annotated[float | None, Field(description="of the group to the log-odds; null for a rule")]
+    contribution: Annotated[
+        float | None, Field(description="to the log-odds, of the group's features by themselves; null for a rule")
+    ]
+    effect: Annotated[
+        float | None,
+        Field(
+            description="on the log-odds, of the group's behaviour with all that followed from it; "
+            "null for a rule, and where behaviour does not drive the group or it is not known"
+        ),
+    ]
     text: Text
     features: Annotated[list[ReasonFeature], Field(description="those that pushed most first")]
 
@@ -247,6 +256,7 @@ def answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> 
             cause=reason.cause,
             share=reason.share,
             contribution=reason.contribution,
+            effect=reason.effect,
             text=Text(en=reason.text.en, zh=reason.text.zh),
             features=[
                 ReasonFeature(

@@ -28,6 +28,8 @@ class PathMonth(Strict):
     """How the account stands after a month."""
 
     month: Annotated[str, Field(description="YYYY-MM")]
+    payment: Annotated[float, Field(description="on this account in the month, CNY, as far as can be foreseen")]
+    balance: Annotated[float, Field(description="owed after the month, CNY; negative = overpaid")]
     probability: float
     action: Annotated[
         Action,
@@ -96,6 +98,16 @@ def _way_back(found: Found) -> WayBack:
 
 def _course(course: LivedCourse) -> Course:
     steps = [Step(lever=s.lever, amount=s.amount, share=s.share, text=Text(en=s.text.en, zh=s.text.zh)) for s in course.steps]
-    path = [PathMonth(month=f"{m.month:%Y-%m}", probability=m.probability, action=m.action, limit=m.limit) for m in course.path]
+    path = [
+        PathMonth(
+            month=f"{m.month:%Y-%m}",
+            payment=m.payment,
+            balance=m.balance,
+            probability=m.probability,
+            action=m.action,
+            limit=m.limit,
+        )
+        for m in course.path
+    ]
     restored = None if course.restored is None else f"{course.restored:%Y-%m}"
     return Course(steps=steps, effort=course.effort, restored=restored, path=path)

@@ -55,7 +55,7 @@ def run_fit(
         chosen = bundling.references(fitted, data, bundle_config)
         parts = bundling.parts(fitted, data, source, bundle_config, chosen)
         served = assemble(parts)  # refuses what cannot be served before a version of it is registered
-        agreement = reason_agreement(data, fitted.held_out, served, chosen)
+        agreement = reason_agreement(data, source.statements, fitted.held_out, served, chosen)
         tables = _tables(fitted) | {"reason_agreement": agreement}
         track.log_metrics(_metrics(fitted, tables["discrimination"]) | agreement_metrics(agreement))
         track.log_tables(tables)

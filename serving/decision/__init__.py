@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from serving.decision import bundle as bundle_module
 from serving.decision.advice import Advice
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.choices import UNDECIDED, ChoiceError, Choices, check_choices
+from serving.decision.effects import by_group, effects
 from serving.decision.identity import decision_ids
 from serving.decision.outlook import Cut
 from serving.decision.policy import Account, Action, Outcome, apply, hand_over, local_date, logit
@@ -191,6 +192,8 @@ def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
     scores = score(features.matrix(bundle.features), _known_products(features, bundle), bundle.scorer)
     evidence = _evidence(features, scores, bundle)
     outcomes = _outcomes(features, scores, evidence, bundle, decided_at)
+    evidence = _with_effects(checked, features, evidence, outcomes, bundle)
+    outcomes = [_spoken(*pair, bundle, decided_at) for pair in zip(outcomes, evidence, strict=True)]
     ids = decision_ids(checked, bundle.digest, decided_at)
     rows = zip(features.accounts.iter_rows(), scores.log_odds, scores.base_log_odds, evidence, outcomes, ids, strict=True)
     decisions = [
@@ -271,15 +274,32 @@ def _evidence(features: Features, scores: Scores, bundle: Bundle) -> list[Eviden
 def _outcomes(
     features: Features, scores: Scores, evidence: list[Evidence], bundle: Bundle, decided_at: datetime.datetime
 ) -> list[Outcome]:
-    outcomes = []
-    for (_, product, as_of), probability, proof in zip(
-        features.accounts.iter_rows(), scores.probability.tolist(), evidence, strict=True
-    ):
-        outcome = apply(Account(product, as_of, probability, proof.values), bundle.policy, decided_at)
-        because = unspeakable(proof, bundle.wording) if outcome.by_model else ()
-        if any(math.isnan(proof.values[name]) for name in bundle.never_missing):
-            because += ("unseen_missing",)
-        if because:
-            outcome = hand_over(outcome, because, proof.values["limit_now"], bundle.policy, decided_at)
-        outcomes.append(outcome)
-    return outcomes
+    return [
+        apply(Account(product, as_of, probability, proof.values), bundle.policy, decided_at)
+        for (_, product, as_of), probability, proof in zip(
+            features.accounts.iter_rows(), scores.probability.tolist(), evidence, strict=True
+        )
+    ]
+
+
+def _with_effects(
+    statements: pl.DataFrame, features: Features, evidence: list[Evidence], outcomes: list[Outcome], bundle: Bundle
+) -> list[Evidence]:
+    """The evidence with what each behaviour did, of the accounts that the model cuts; nobody else is told reasons of it."""
+    cut = [place for place, outcome in enumerate(outcomes) if outcome.by_model]
+    if not cut:
+        return evidence
+    accounts = features.accounts[cut]
+    if len(cut) < len(evidence):
+        statements = statements.filter(pl.col("account_id").is_in(accounts["account_id"].implode()))
+    found = effects(lay_out(statements), accounts["product"].to_list(), bundle).tolist()
+    known = {place: by_group(row) for place, row in zip(cut, found, strict=True)}
+    return [replace(proof, effects=known[place]) if place in known else proof for place, proof in enumerate(evidence)]
+
+
+def _spoken(outcome: Outcome, proof: Evidence, bundle: Bundle, decided_at: datetime.datetime) -> Outcome:
+    """The outcome, or a person's where a machine may not state its reasons."""
+    because = unspeakable(proof, bundle.wording) if outcome.by_model else ()
+    if any(math.isnan(proof.values[name]) for name in bundle.never_missing):
+        because += ("unseen_missing",)
+    return hand_over(outcome, because, proof.values["limit_now"], bundle.policy, decided_at) if because else outcome

@@ -48,9 +48,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class PathMonth:
-    """After one month: the probability, what would be decided on the limit from before the cut, and the limit in force."""
+    """After one month: the probability, what would be decided on the limit from before the cut, and the limit in force.
+
+    ``payment`` is what the account is paid in the month, and ``balance`` what is owed after it, both CNY: as relived, where
+    nothing new happens.
+    """
 
     month: datetime.date
+    payment: float
+    balance: float
     probability: float
     action: Action
     limit: float
@@ -158,7 +164,7 @@ class _Search:
         tried = self.grid.plans
         asks_least = (plans.extra == tried.extra.min()) & (plans.repay_elsewhere == tried.repay_elsewhere.min())
         # The minimum due is asked for whatever a customer can pay, and so is what they settled; only more must be within reach.
-        feasible = courses[asks_least | (outlook.payment[courses] <= self.grid.payable + _CENT)]
+        feasible = courses[asks_least | (outlook.most_paid[courses] <= self.grid.payable + _CENT)]
         self.restored = outlook.restored(feasible, bundle.advice.search.margin, bundle)
         if self.restored is not None:
             self.place = first + self.restored.course - int(courses[0])
@@ -239,6 +245,8 @@ def _course(
         path=tuple(
             PathMonth(
                 month=add_months(cut.as_of, month + 1),
+                payment=float(outlook.paid[month, course]),
+                balance=outlook.balance(course, month),
                 probability=probability,
                 action=outlook.outcome(course, month, probability, bundle).action,
                 limit=cut.limit_after if back is None or month < back.month else back.limit,

@@ -38,7 +38,7 @@ from serving.decision.tables import lay_out
 from serving.decision.trees import TreeError, read_trees
 from serving.decision.wording import Wording, read_wording
 
-FORMAT = 4
+FORMAT = 5
 SEAL = "bundle.sha256"
 FILES = ("model.txt", "reference.parquet", "policy.toml", "reasons.toml", "advice.toml", "golden.json")
 
@@ -101,7 +101,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle in memory, read-only.  ``medians``: product -> feature -> the reference's median (see :func:`_medians`)."""
+    """A bundle in memory, read-only.  ``medians``: product -> feature -> the reference's median (see :func:`medians_of`)."""
 
     digest: str
     provenance: Provenance
@@ -131,7 +131,10 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
         scorer=_scorer(parts, model),
         reference=parts.reference,
         reference_digest=_sha256(_parquet(parts.reference)),
-        medians=_medians(parts),
+        medians={
+            str(product): medians_of(rows.select(parts.features))
+            for (product,), rows in parts.reference.group_by("product", maintain_order=True)
+        },
         policy=policy,
         wording=wording,
         advice=read_advice(parts.advice_text),
@@ -259,6 +262,13 @@ def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
     return scorer
 
 
+def medians_of(rows: pl.DataFrame) -> dict[str, float]:
+    """Column -> median of the values that are known, NaN where fewer than half are: no one to compare with."""
+    known = (pl.when(pl.col(name).null_count() * 2 <= pl.len()).then(pl.col(name).median()) for name in rows.columns)
+    found = rows.select(column.alias(name) for name, column in zip(rows.columns, known, strict=True)).row(0)
+    return {name: math.nan if value is None else float(value) for name, value in zip(rows.columns, found, strict=True)}
+
+
 def _rows(population: pl.DataFrame) -> NDArray[np.float64]:
     return population.drop("product").fill_null(math.nan).to_numpy()
 
@@ -267,18 +277,6 @@ def _check_rules(policy: Policy) -> None:
     named = {c.feature for rule in policy.rules for c in rule.when} | {r.cap_of for r in policy.rules if r.cap_of}
     if unknown := sorted(named - BY_NAME.keys()):
         raise BundleError(f"policy.toml: rules name {unknown}, which are not in the catalogue")
-
-
-def _medians(parts: Parts) -> dict[str, dict[str, float]]:
-    """Product -> feature -> median of the values that are known, NaN where fewer than half are: no one to compare with."""
-    known = [
-        pl.when(pl.col(name).null_count() * 2 <= pl.len()).then(pl.col(name).median()).alias(name) for name in parts.features
-    ]
-    table = parts.reference.group_by("product").agg(known)
-    return {
-        str(row["product"]): {name: math.nan if row[name] is None else float(row[name]) for name in parts.features}
-        for row in table.iter_rows(named=True)
-    }
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

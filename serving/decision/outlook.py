@@ -53,15 +53,20 @@ class Outlook:
     """Some courses, month by month; month 0 is the next.
 
     ``owner`` int64 (courses,): whose course it is, a place in ``cuts``.  ``features`` float64 (months, courses, features) with
-    the limit from before the cut; ``log_odds`` (months, courses); ``payment`` (courses,): the most that is paid in a month,
-    here and elsewhere together.
+    the limit from before the cut; ``log_odds`` (months, courses); ``paid`` (months, courses): on the account, CNY;
+    ``most_paid`` (courses,): the most in a month, here and elsewhere together.
     """
 
     owner: NDArray[np.int64]
     cuts: Sequence[Cut]
     features: NDArray[np.float64]
     log_odds: Months
-    payment: Values
+    paid: Months
+    most_paid: Values
+
+    def balance(self, course: int, month: int) -> float:
+        """What is owed after that month, CNY."""
+        return float(self.features[month, course, _BALANCE])
 
     def outcome(self, course: int, month: int, probability: float, bundle: Bundle) -> Outcome:
         """What is decided after that month at that probability."""
@@ -142,7 +147,8 @@ def look_ahead(
     log_odds = log_odds_of(_model_rows(features, bundle), bundle.scorer, threads=1).reshape(months, -1)
     features = features.reshape(months, len(owner), -1)
     features[..., _LIMIT] = before
-    return Outlook(owner, cuts, features, log_odds, lived["payment"][:months].max(axis=0) + plans.repay_elsewhere)
+    paid = lived["payment"][:months][::-1]
+    return Outlook(owner, cuts, features, log_odds, paid, paid.max(axis=0) + plans.repay_elsewhere)
 
 
 def _model_rows(features: NDArray[np.float64], bundle: Bundle) -> NDArray[np.float64]:

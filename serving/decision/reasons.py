@@ -1,18 +1,20 @@
-"""Contributions and the rules that decided to at most four principal reasons, worded in English and Chinese.
+"""Contributions, effects and the rules that decided to at most four principal reasons, worded in English and Chinese.
 
-Contributions are summed over reason groups, groups that push toward the cut are ranked, and those above a minimum share are
-stated (12 CFR 1002.9(b)(2): the specific principal reasons).  A rule that decided is itself a reason and comes first.
+A reason group weighs what it did to the log-odds: the contributions of its own features, or the effect of its behaviour with
+all that followed from it (:mod:`serving.decision.effects`), whichever is more.  Groups that push toward the cut are ranked,
+and those above a minimum share are stated (12 CFR 1002.9(b)(2): the specific principal reasons).  By contributions alone a
+customer is told the symptoms; docs/explanations.md has the figures.  A rule that decided is itself a reason and comes first.
 Nothing is ever left out for being hard to say: a group that cannot be worded, or a protected feature, makes the whole
 decision a person's (see :func:`unspeakable`).
 
-The same account, contributions and wording give the same reasons: ties go by the order of the groups in reasons.toml.
+The same evidence and wording give the same reasons: ties go by the order of the groups in reasons.toml.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from features.catalogue import BY_NAME, Unit
 from serving.decision.policy_file import Cause, RuleHit
@@ -34,8 +36,9 @@ class ReasonFeature:
 class Reason:
     """A principal reason.
 
-    ``share`` of all that pushes toward the cut, and ``contribution`` in log-odds; both are null for a rule, which decides
-    by itself and not by weight.
+    In log-odds, ``contribution`` is what the group's features did by themselves, and ``effect`` what its behaviour did with
+    all that followed; null where behaviour does not drive the group or it is not known.  The larger is its weight, ``share``
+    that weight as a share of all groups' that push.  All three are null for a rule, which decides by itself.
     """
 
     rank: int
@@ -43,6 +46,7 @@ class Reason:
     cause: Cause
     share: float | None
     contribution: float | None
+    effect: float | None
     text: Text
     features: tuple[ReasonFeature, ...]
 
@@ -52,28 +56,31 @@ class Evidence:
     """What reasons are made from, for one account.
 
     ``contributions`` by model feature, in log-odds; ``values`` of every feature of the catalogue (NaN = unknown);
-    ``reference`` medians of the account's reference population (NaN = unknown).
+    ``reference`` medians of the account's reference population (NaN = unknown); ``effects`` by reason group, in log-odds, of
+    those that are known, and none where the model did not cut.
     """
 
     contributions: Mapping[str, float]
     values: Mapping[str, float]
     reference: Mapping[str, float]
+    effects: Mapping[str, float] = field(default_factory=dict)
 
 
 def principal(evidence: Evidence, hits: tuple[RuleHit, ...], by_model: bool, wording: Wording) -> tuple[Reason, ...]:
     """The reasons of a decision: the rules that decided, then, where the model did, the principal groups; at most four."""
     rules = [_rule_reason(hit, evidence, wording) for hit in hits]
-    groups = principal_groups(evidence.contributions, wording) if by_model else []
+    groups = principal_groups(evidence.contributions, evidence.effects, wording) if by_model else []
     reasons = (rules + [_group_reason(group, share, evidence, wording) for group, share in groups])[: wording.most]
     return tuple(
-        Reason(rank, r.code, r.cause, r.share, r.contribution, r.text, r.features) for rank, r in enumerate(reasons, start=1)
+        Reason(rank, r.code, r.cause, r.share, r.contribution, r.effect, r.text, r.features)
+        for rank, r in enumerate(reasons, start=1)
     )
 
 
 def unspeakable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     """Why the model's principal reasons may not be stated by a machine: ``protected_feature``, ``unmapped_reason`` or none."""
-    groups = [group for group, _ in principal_groups(evidence.contributions, wording)]
-    pushing = {name for group in groups for name in _pushing(group, evidence)}
+    groups = [group for group, _ in principal_groups(evidence.contributions, evidence.effects, wording)]
+    pushing = {name for group in groups for name in _behind(group, evidence)}
     grounds = []
     if pushing & wording.protected:
         grounds.append("protected_feature")
@@ -82,23 +89,36 @@ def unspeakable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     return tuple(grounds)
 
 
-def principal_groups(contributions: Mapping[str, float], wording: Wording) -> list[tuple[str, float]]:
+def principal_groups(
+    contributions: Mapping[str, float], effects: Mapping[str, float], wording: Wording
+) -> list[tuple[str, float]]:
     """The groups that push most toward the cut with their share of the push, ranked: at most four, none below the minimum.
 
-    ``contributions`` by model feature, in log-odds.
+    ``contributions`` by model feature and ``effects`` by reason group, in log-odds.
     """
+    weights = weights_of(contributions, effects)
+    push = sum(weight for weight in weights.values() if weight > 0)
+    order = {group: place for place, group in enumerate(wording.groups)}
+    ranked = sorted(
+        (group for group, weight in weights.items() if weight > 0),
+        key=lambda group: (-weights[group], order.get(group, len(order)), group),
+    )
+    shares = [(group, weights[group] / push) for group in ranked]
+    return [(group, share) for group, share in shares if share >= wording.minimum_share][: wording.most]
+
+
+def weights_of(contributions: Mapping[str, float], effects: Mapping[str, float]) -> dict[str, float]:
+    """What each reason group of the model did to the log-odds, by itself or with all that followed, whichever is more."""
+    return {group: max(total, effects.get(group, total)) for group, total in sums_of(contributions).items()}
+
+
+def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
+    """Contributions by model feature, summed over reason groups."""
     sums: dict[str, float] = {}
     for name, contribution in contributions.items():
         group = group_of(name)
         sums[group] = sums.get(group, 0.0) + contribution
-    push = sum(total for total in sums.values() if total > 0)
-    order = {group: place for place, group in enumerate(wording.groups)}
-    ranked = sorted(
-        (group for group, total in sums.items() if total > 0),
-        key=lambda group: (-sums[group], order.get(group, len(order)), group),
-    )
-    shares = [(group, sums[group] / push) for group in ranked]
-    return [(group, share) for group, share in shares if share >= wording.minimum_share][: wording.most]
+    return sums
 
 
 def group_of(name: str) -> str:
@@ -106,10 +126,15 @@ def group_of(name: str) -> str:
     return BY_NAME[name].group if name in BY_NAME else name
 
 
-def _pushing(group: str, evidence: Evidence) -> list[str]:
-    """The group's features that push toward the cut, most first; ties by name."""
-    pushing = [(-c, name) for name, c in evidence.contributions.items() if c > 0 and group_of(name) == group]
-    return [name for _, name in sorted(pushing)]
+def _behind(group: str, evidence: Evidence) -> list[str]:
+    """The group's features that push toward the cut, most first, ties by name.
+
+    Where none does, the group is a reason for what followed from it: then those that are worse than the reference's median, or
+    all of them.
+    """
+    own = [name for _, name in sorted((-c, name) for name, c in evidence.contributions.items() if group_of(name) == group)]
+    pushing = [name for name in own if evidence.contributions[name] > 0]
+    return pushing or [name for name in own if _worse_than_reference(name, evidence)] or own
 
 
 def _leading(names: list[str], evidence: Evidence) -> list[str]:
@@ -129,18 +154,18 @@ def _worse_than_reference(name: str, evidence: Evidence) -> bool:
 
 
 def _group_reason(group: str, share: float, evidence: Evidence, wording: Wording) -> Reason:
-    names = _leading(_pushing(group, evidence), evidence)
-    contribution = sum(c for name, c in evidence.contributions.items() if group_of(name) == group)
+    names = _leading(_behind(group, evidence), evidence)
+    contribution = sums_of(evidence.contributions)[group]
     cause: Cause = wording.groups[group].cause if group in wording.groups else "risk"
     worse = _worse_than_reference(names[0], evidence)
     text = say(group, names[0], evidence.values, evidence.reference, worse, wording)
     shown = tuple(_feature(name, evidence) for name in names[: wording.features_shown])
-    return Reason(0, group, cause, share, contribution, text, shown)
+    return Reason(0, group, cause, share, contribution, evidence.effects.get(group), text, shown)
 
 
 def _rule_reason(hit: RuleHit, evidence: Evidence, wording: Wording) -> Reason:
     features = tuple(_feature(name, evidence) for name in dict.fromkeys(c.feature for c in hit.rule.when))
-    return Reason(0, hit.rule.code, hit.rule.cause, None, None, say_rule(hit), features)
+    return Reason(0, hit.rule.code, hit.rule.cause, None, None, None, say_rule(hit), features)
 
 
 def _feature(name: str, evidence: Evidence) -> ReasonFeature:

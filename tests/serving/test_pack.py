@@ -114,7 +114,7 @@ def test_explain_shows_every_stage(request_file: Path, bundle_folder: Path, caps
         "Statements",
         "Features",
         "Contributions to the log-odds",
-        "Contributions by reason group",
+        "Reason groups",
         "Score",
         "Policy",
         "Reasons",

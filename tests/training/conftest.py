@@ -80,6 +80,7 @@ def part_of(cut: Cohort, which: list[int]) -> Cohort:
         statements=cut.statements.filter(pl.col("account_id").is_in(ids)),
         advised=tuple(cut.advised[row] for row in which),
         contributions=cut.contributions[rows],
+        effects=cut.effects[rows],
         values=cut.values[rows],
         matrix=cut.matrix[rows],
     )

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from serving.decision import Bundle
+from serving.decision.effects import Levels, levels_of, of_the_year
 from training.examine.world import LOOKED_BACK, World
 from training.simulate import State, drivers, step
 from training.simulate.behaviour import Acts
-from training.simulate.drivers import DRIVERS, Driver, Levels, levels_of, relive
+from training.simulate.drivers import DRIVERS, Driver, relive
 from training.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
 from training.simulate.state import Traits, Vector
 
@@ -91,7 +92,8 @@ Relived = Callable[[World, Driver | None, Levels], list[Month]]
 @pytest.fixture(scope="module")
 def reference(examined: World, bundle: Bundle) -> Levels:
     """The levels that the session's bundle serves."""
-    return levels_of(bundle.medians, examined.before.traits.cash_loan)
+    loan = examined.before.traits.cash_loan
+    return levels_of(bundle.medians, np.where(loan, "cash_loan", "pay_later").tolist())
 
 
 def lent(levels: Levels, state: State) -> Vector:
@@ -198,7 +200,7 @@ def test_credit_seeking_asks_no_more_often_than_the_reference(examined: World, m
 
 @given(st.floats(0, 200))
 def test_a_year_s_count_is_spread_over_its_months(level: float) -> None:
-    spread = np.array([drivers._of_the_year(np.array([level]), month)[0] for month in range(12)])
+    spread = np.array([of_the_year(np.array([level]), month)[0] for month in range(12)])
     assert spread.sum() == np.floor(level)
     assert (np.abs(spread - level / 12) <= 1).all()
 
@@ -253,7 +255,7 @@ def test_levels_are_of_the_account_s_own_product() -> None:
     counts = ("limit_requests_12", "credit_inquiries_12")
     later = {name: float(place) for place, name in enumerate((*names, *counts))}
     loan = {name: 10 * value + 1 for name, value in later.items()} | {"spend_to_income_12": np.nan}
-    found = levels_of({"pay_later": later, "cash_loan": loan}, np.array([True, False]))
+    found = levels_of({"pay_later": later, "cash_loan": loan}, ["cash_loan", "pay_later"])
     assert found.paid_share.tolist() == [1.0, 0.0]
     assert np.array_equal(found.spend, [np.nan, 1.0], equal_nan=True)
     assert found.debt.tolist() == [21.0, 2.0]

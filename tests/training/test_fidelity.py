@@ -8,12 +8,13 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from serving.decision.effects import levels_of
 from serving.decision.reasons import group_of
 from training.examine.cohort import Cohort
 from training.examine.fidelity import GROUPS, Effects, effects, fidelity, mean_effects, rankings, symptoms
 from training.examine.futures import probability, untreated
 from training.examine.world import LOOKED_BACK
-from training.simulate.drivers import DRIVERS, levels_of, relive
+from training.simulate.drivers import DRIVERS, relive
 
 FUTURES = 20
 Vector = NDArray[np.float64]
@@ -42,12 +43,12 @@ def causes(cut_accounts: Cohort) -> Matrix:
 
 
 def contributing(cut: Cohort, weights: Matrix) -> Cohort:
-    """The same accounts, whose contributions come to these weights of the groups."""
+    """The same accounts, whose contributions come to these weights of the groups, and whose effects are not known."""
     contributions = np.zeros_like(cut.contributions)
     groups = [group_of(name) for name in cut.bundle.features]
     for place, group in enumerate(GROUPS):
         contributions[:, groups.index(group)] = weights[:, place]
-    return replace(cut, contributions=contributions)
+    return replace(cut, contributions=contributions, effects=np.full_like(cut.effects, np.nan))
 
 
 def row(table: pl.DataFrame, name: str) -> Mapping[str, float]:
@@ -57,7 +58,7 @@ def row(table: pl.DataFrame, name: str) -> Mapping[str, float]:
 def test_an_effect_is_what_the_driver_takes_off_the_probability(cut_accounts: Cohort, true: Effects) -> None:
     world, config = cut_accounts.world, untreated(cut_accounts.world.config)
     before = world.before.take(cut_accounts.places)
-    levels = levels_of(cut_accounts.bundle.medians, before.traits.cash_loan)
+    levels = levels_of(cut_accounts.bundle.medians, cut_accounts.products.tolist())
     as_it_was = probability(world.now.take(cut_accounts.places), config, FUTURES)
     for driver in DRIVERS:
         changed = probability(relive(before, LOOKED_BACK, world.config, driver, levels), config, FUTURES)
@@ -135,6 +136,7 @@ def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(cut_accounts
     table = fidelity(cut_accounts, true)
     assert table["explained_by"].to_list() == [
         "served",
+        "contributions",
         "path_dependent",
         "gain",
         "commonest",
@@ -148,7 +150,7 @@ def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(cut_accounts
         known = table.drop_nulls(measure)
         assert (known[f"{measure}_low"] <= known[measure] + 1e-12).all()
         assert (known[measure] <= known[f"{measure}_high"] + 1e-12).all()
-        assert known.height == {"top_1": 7, "top_4": 6, "rank_correlation": 5}[measure]
+        assert known.height == {"top_1": 8, "top_4": 7, "rank_correlation": 6}[measure]
     assert row(table, "served")["top_1_low"] < row(table, "served")["top_1_high"]
 
 
@@ -166,14 +168,16 @@ def test_futures_that_agree_foretell_each_other(cut_accounts: Cohort, causes: Ma
 
 
 def test_the_served_ranking_is_what_was_told(cut_accounts: Cohort) -> None:
-    stated, weights = rankings(cut_accounts)["served"]
+    found = rankings(cut_accounts)
+    (stated, weights), (others, sums) = found["served"], found["contributions"]
     groups = np.array([group_of(name) for name in cut_accounts.bundle.features])
-    for advised, reasons, weight, contributions in zip(
-        cut_accounts.advised, stated, weights, cut_accounts.contributions, strict=True
-    ):
+    for account, advised in enumerate(cut_accounts.advised):
         told = tuple(reason.code for reason in advised.decision.reasons if reason.share is not None)
-        assert reasons[: len(told)] == told
-        assert weight == pytest.approx([contributions[groups == group].sum() for group in GROUPS], abs=1e-12)
+        assert stated[account][: len(told)] == told
+        own = [cut_accounts.contributions[account, groups == group].sum() for group in GROUPS]
+        assert sums[account] == pytest.approx(own, abs=1e-12)
+        assert weights[account] == pytest.approx(np.fmax(own, cut_accounts.effects[account]), abs=1e-12)
+    assert stated != others
 
 
 def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: Cohort) -> None:

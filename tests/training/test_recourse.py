@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from features.window import lay_out
 from serving.decision.choices import UNDECIDED
 from serving.decision.course import joined
+from serving.decision.effects import DRIVEN
 from serving.decision.grid import grid_of, means_of
 from serving.decision.outlook import look_ahead
 from serving.decision.reasons import group_of
@@ -24,6 +25,8 @@ from training.examine.cohort import Cohort
 from training.examine.recourse import recourse
 from training.fit import FitConfig, fit
 
+ALL = "~all"  # groups together; sorts last
+
 
 def slowly(cut: Cohort, account: int) -> tuple[dict[str, bool], dict[str, float]]:
     """Reason group -> (whether it is movable, its least contribution), by each plan of the grid alone, month by month."""
@@ -33,9 +36,10 @@ def slowly(cut: Cohort, account: int) -> tuple[dict[str, bool], dict[str, float]
     groups = [group_of(name) for name in bundle.features]
 
     def sums(contributions: NDArray[np.float64]) -> dict[str, float]:
-        return {g: float(sum(c for c, own in zip(contributions, groups, strict=True) if own == g)) for g in groups}
+        found = {g: float(sum(c for c, own in zip(contributions, groups, strict=True) if own == g)) for g in groups}
+        return found | {ALL: float(contributions.sum())}
 
-    now, gained = sums(cut.contributions[account]), dict.fromkeys(groups, -np.inf)
+    now, gained = sums(cut.contributions[account]), dict.fromkeys([*groups, ALL], -np.inf)
     asked = bundle.policy.terms.minimum_share
     grid = grid_of(means_of(window)[0], alone.cuts[0].limit_before, bundle.advice, UNDECIDED, asked)
     plans = joined([grid.beside[[1]], grid.plans])  # carrying on first
@@ -52,7 +56,13 @@ def slowly(cut: Cohort, account: int) -> tuple[dict[str, bool], dict[str, float]
                 continue
             for group, total in found.items():
                 gained[group] = max(gained[group], before[month][group] - total)
-    return {group: gained[group] >= 0.5 * now[group] for group in now}, gained
+    effects = dict(zip(DRIVEN, cut.effects[account].tolist(), strict=True))
+    movable = {
+        group: gained[group] >= 0.5 * total if total > 0 else gained[ALL] >= 0.5 * effects.get(group, np.inf)
+        for group, total in now.items()
+        if group != ALL
+    }
+    return movable, gained
 
 
 def told(cut: Cohort) -> list[list[str]]:
@@ -75,7 +85,7 @@ def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(cut_accoun
     helped = [any(movable[account][group] for group in reasons) for account, reasons in enumerate(told(few))]
     assert table["without"][0] == pytest.approx(1 - np.mean(helped))
     groups = sorted(slow[0][1])
-    members = np.array([[group_of(name) == group for group in groups] for name in few.bundle.features], dtype=np.float64)
+    members = np.array([[group in (group_of(name), ALL) for group in groups] for name in few.bundle.features], dtype=np.float64)
     expected = np.array([[gained[group] for group in groups] for _, gained in slow])
     assert room._gained(few, range(len(few)), members) == pytest.approx(expected, abs=1e-9)
     found = room._movable(few)

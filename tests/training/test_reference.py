@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue import BY_NAME
-from serving.decision.bundle import Bundle
+from serving.decision.bundle import Bundle, medians_of
 from serving.decision.policy import logit
 from serving.decision.shapley import against, explain_many
 from serving.decision.tables import lay_out
@@ -141,11 +141,11 @@ def test_a_balanced_sample_is_nearer_to_all_than_random_ones() -> None:
 
 
 def test_agreement_is_told_for_each_product(
-    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle, source: Source
 ) -> None:
-    table = reason_agreement(data, fitted.held_out, bundle, chosen)
+    table = reason_agreement(data, source.statements, fitted.held_out, bundle, chosen)
     assert dict(table.schema) == SCHEMA
-    assert table["against"].to_list() == ["second_sample", "random_samples", "path_dependent"] * 2
+    assert table["against"].to_list() == ["second_sample", "random_samples", "contributions", "path_dependent"] * 2
     assert (table.filter(pl.col("against") == "random_samples")["same_set"] < 1).all(), "two samples, and not one twice"
     metrics = agreement_metrics(table)
     assert metrics["reasons_second_sample_same_first"] > 0.9
@@ -155,8 +155,11 @@ def test_agreement_is_told_for_each_product(
     layouts = {product: bundle.scorer.explainers[product].layout for product in chosen}
     matrix = data.features.matrix(bundle.features)
     explainers = {product: against(layouts[product], matrix[population.rows]) for product, population in chosen.items()}
-    served = dataclasses.replace(bundle, scorer=dataclasses.replace(bundle.scorer, explainers=explainers))
-    same = reason_agreement(data, fitted.held_out, served, own).filter(pl.col("against") == "second_sample")
+    tables = {p: pl.from_numpy(matrix[population.rows], schema=list(bundle.features)) for p, population in chosen.items()}
+    medians = {product: medians_of(table.fill_nan(None)) for product, table in tables.items()}
+    scorer = dataclasses.replace(bundle.scorer, explainers=explainers)
+    served = dataclasses.replace(bundle, scorer=scorer, medians=medians)
+    same = reason_agreement(data, source.statements, fitted.held_out, served, own).filter(pl.col("against") == "second_sample")
     assert same["same_set"].to_list() == same["same_first"].to_list() == [1.0, 1.0]
 
 
@@ -170,21 +173,21 @@ def test_agreement_counts_sets_and_first_reasons_and_weighs_products() -> None:
 
 
 def test_agreement_is_of_accounts_that_the_policy_cuts(
-    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle, source: Source
 ) -> None:
     scores = scores_of(fitted, data)
     outcomes = [outcome_of(bundle.policy, data, row, float(scores[row])) for row in fitted.held_out.tolist()]
-    table = reason_agreement(data, fitted.held_out, bundle, chosen)
+    table = reason_agreement(data, source.statements, fitted.held_out, bundle, chosen)
     told = table.filter(pl.col("against") == "path_dependent")["cut"].sum()
     assert told == sum(outcome.by_model for outcome in outcomes) > 50
     assert told < (fitted.probability > bundle.policy.cut_off).sum(), "some above the cut-off keep their limit"
 
 
 def test_agreement_without_cut_accounts_is_unknown(
-    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle, source: Source
 ) -> None:
     safe = fitted.held_out[fitted.probability < 0.01]
-    table = reason_agreement(data, safe, bundle, chosen)
-    assert table["cut"].to_list() == [0] * 6
-    assert table["same_set"].null_count() == 6
+    table = reason_agreement(data, source.statements, safe, bundle, chosen)
+    assert table["cut"].to_list() == [0] * 8
+    assert table["same_set"].null_count() == 8
     assert agreement_metrics(table) == {}

@@ -112,7 +112,7 @@ def test_a_run_holds_the_tables(artefacts: Path, run: Run, kept: Kept) -> None:
     assert tables["folds"].columns == ["fold", "auc"]
     assert tables["folds"].is_empty()  # simulated data have a hold-out
     agreement = tables["reason_agreement"]
-    assert set(agreement["against"]) == {"second_sample", "random_samples", "path_dependent"}
+    assert set(agreement["against"]) == {"second_sample", "random_samples", "contributions", "path_dependent"}
     assert 0.5 < run.data.metrics["reasons_second_sample_same_set"] <= 1
 
 

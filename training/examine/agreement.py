@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from serving.decision.bundle import Bundle
+from features.window import Window, lay_out
+from serving.decision.bundle import Bundle, medians_of
+from serving.decision.effects import DRIVEN, by_group, effects
 from serving.decision.reasons import principal_groups
 from serving.decision.score import log_odds_of
 from serving.decision.shapley import Explainer, against, explain_many, path_dependent
-from training.data import Labelled
+from training.data import Labelled, window
 from training.reference import Population, outcome_of
 
 SCHEMA = {
@@ -25,14 +28,38 @@ SCHEMA = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A way of explaining: the explainer, and the medians that the effects are taken from (null = reasons without effects)."""
+
+    explainer: Explainer
+    medians: Mapping[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Accounts:
+    """Some accounts of one product: their model features, and their windows with the rows of ``matrix`` that each holds."""
+
+    product: str
+    matrix: NDArray[np.float64]
+    windows: Sequence[tuple[NDArray[np.int64], Window]]
+
+
 def reason_agreement(
-    data: Labelled, held_out: NDArray[np.int64], bundle: Bundle, chosen: Mapping[str, Population], seed: int = 0
+    data: Labelled,
+    statements: pl.DataFrame,
+    held_out: NDArray[np.int64],
+    bundle: Bundle,
+    chosen: Mapping[str, Population],
+    seed: int = 0,
 ) -> pl.DataFrame:
     """How many accounts of the hold-out that the model cuts would be given the same principal reasons against something else.
 
-    One row a product and comparison: ``against`` is ``second_sample`` (drawn by the same rule, no account in common),
-    ``random_samples`` (two random samples of the pool, compared with each other: what the rule of drawing wins) or
-    ``path_dependent`` (LightGBM's own values); ``accounts`` of the sample, null for the last; ``cut`` accounts that
+    ``statements`` are those that ``data`` was labelled from.  One row a product and comparison: ``against`` is
+    ``second_sample`` (drawn by the same rule, no account in common), ``random_samples`` (two random samples of the pool,
+    compared with each other: what the rule of drawing wins), ``contributions`` (the same reference without the effects) or
+    ``path_dependent`` (LightGBM's own values, compared with the contributions); ``accounts`` of the sample, null for the
+    last two; ``cut`` accounts that
     the served policy cuts on the model's word, or asks a person to; ``same_set`` and ``same_first`` are shares of these, null
     where there are none, whose reasons are the same reason groups in any order, and whose first is the same.
     """
@@ -41,24 +68,35 @@ def reason_agreement(
     cut = held_out[_cut_by_model(data, held_out, matrix, bundle)]
     rows: list[dict[str, object]] = []
     for product, population in chosen.items():
-        accounts = matrix[cut[products[cut] == product]]
-        for name, (sample, one, other) in _comparisons(matrix, bundle.scorer.explainers[product], population, seed).items():
+        own = cut[products[cut] == product]
+        accounts = _Accounts(product, matrix[own], _windows(statements, data.features.accounts[own.tolist()]))
+        for name, (sample, one, other) in _comparisons(matrix, product, bundle, population, seed).items():
             same = _same(_reasons(accounts, one, bundle), _reasons(accounts, other, bundle))
-            rows.append({"product": product, "against": name, "accounts": sample, "cut": len(accounts), **same})
+            rows.append({"product": product, "against": name, "accounts": sample, "cut": len(own), **same})
     return pl.DataFrame(rows, SCHEMA)
 
 
 def _comparisons(
-    matrix: NDArray[np.float64], served: Explainer, population: Population, seed: int
-) -> dict[str, tuple[int | None, Explainer, Explainer]]:
-    """Name -> size of the samples, and the two explainers to compare."""
-    layout, size = served.layout, len(population.second)
-    found: dict[str, tuple[int | None, Explainer, Explainer]] = {}
+    matrix: NDArray[np.float64], product: str, bundle: Bundle, population: Population, seed: int
+) -> dict[str, tuple[int | None, _View, _View]]:
+    """Name -> size of the samples, and the two views to compare."""
+    explainer, size = bundle.scorer.explainers[product], len(population.second)
+    served = _View(explainer, bundle.medians[product])
+
+    def of(rows: NDArray[np.int64]) -> _View:
+        table = pl.from_numpy(matrix[rows], schema=list(bundle.features)).fill_nan(None)
+        return _View(against(explainer.layout, matrix[rows]), medians_of(table))
+
+    found: dict[str, tuple[int | None, _View, _View]] = {}
     if size:
-        found["second_sample"] = size, served, against(layout, matrix[population.second])
-        drawn = matrix[np.random.default_rng(seed).permutation(population.pool)]
-        found["random_samples"] = size, against(layout, drawn[:size]), against(layout, drawn[size : 2 * size])
-    return found | {"path_dependent": (None, served, path_dependent(layout))}
+        drawn = np.random.default_rng(seed).permutation(population.pool)
+        found["second_sample"] = size, served, of(population.second)
+        found["random_samples"] = size, of(drawn[:size]), of(drawn[size : 2 * size])
+    alone = _View(explainer, None)
+    return found | {
+        "contributions": (None, served, alone),
+        "path_dependent": (None, alone, _View(path_dependent(explainer.layout), None)),
+    }
 
 
 def agreement_metrics(table: pl.DataFrame) -> dict[str, float]:
@@ -81,12 +119,35 @@ def _same(some: list[tuple[str, ...]], others: list[tuple[str, ...]]) -> dict[st
     }
 
 
-def _reasons(accounts: NDArray[np.float64], explainer: Explainer, bundle: Bundle) -> list[tuple[str, ...]]:
-    """The principal reason groups of each account, ranked.  Calibration scales all contributions alike and changes none."""
+def _reasons(accounts: _Accounts, view: _View, bundle: Bundle) -> list[tuple[str, ...]]:
+    """The principal reason groups of each account, ranked."""
+    contributions = bundle.scorer.calibration.slope * explain_many(accounts.matrix, view.explainer)
+    driven = np.full((len(accounts.matrix), len(DRIVEN)), np.nan)
+    if view.medians is not None:
+        compared = replace(bundle, medians={accounts.product: view.medians})
+        for places, seen in accounts.windows:
+            driven[places] = effects(seen, [accounts.product] * len(places), compared)
     return [
-        tuple(group for group, _ in principal_groups(dict(zip(bundle.features, row, strict=True)), bundle.wording))
-        for row in explain_many(accounts, explainer).tolist()
+        tuple(
+            group
+            for group, _ in principal_groups(
+                dict(zip(bundle.features, own, strict=True)),
+                by_group(did),
+                bundle.wording,
+            )
+        )
+        for own, did in zip(contributions.tolist(), driven.tolist(), strict=True)
     ]
+
+
+def _windows(statements: pl.DataFrame, accounts: pl.DataFrame) -> list[tuple[NDArray[np.int64], Window]]:
+    """The windows that the rows of ``accounts`` were decided on, one a month of decision, with the places of their rows."""
+    found = []
+    for (as_of,), group in accounts.with_row_index("place").group_by("as_of", maintain_order=True):
+        own = group.sort("account_id")
+        seen = window(statements, as_of).filter(pl.col("account_id").is_in(own["account_id"].implode()))
+        found.append((own["place"].cast(pl.Int64).to_numpy(), lay_out(seen)))
+    return found
 
 
 def _cut_by_model(

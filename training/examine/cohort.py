@@ -14,6 +14,7 @@ from serving.decision import Advised, Bundle, advise_many, stages
 from serving.decision.advice import Course
 from serving.decision.advice_file import LEVERS
 from serving.decision.course import Plans
+from serving.decision.effects import DRIVEN
 from serving.decision.outlook import Cut
 from training.data import DataError
 from training.examine.world import World
@@ -27,7 +28,7 @@ class Cohort:
     """The cut accounts, in order of account; arrays have one entry each.
 
     ``places`` int64, where they stand in the world.  ``statements`` are their windows; ``contributions`` float64 (accounts,
-    model features); ``values`` (accounts, all features of the catalogue).
+    model features); ``effects`` (accounts, DRIVEN), NaN = not known; ``values`` (accounts, all features of the catalogue).
     """
 
     world: World
@@ -36,6 +37,7 @@ class Cohort:
     statements: pl.DataFrame
     advised: tuple[Advised, ...]
     contributions: NDArray[np.float64]
+    effects: NDArray[np.float64]
     values: NDArray[np.float64]
     matrix: NDArray[np.float64]
 
@@ -102,6 +104,7 @@ def cohort(world: World, bundle: Bundle, threads: int = 2) -> Cohort:
         statements,
         tuple(advise_many(statements, bundle, world.decided_at, threads=threads)),
         made.scores.contributions[cut],
+        np.array([[made.evidence[place].effects.get(group, np.nan) for group in DRIVEN] for place in cut]),
         made.features.values[cut],
         made.features.matrix(bundle.features)[cut],
     )

@@ -5,16 +5,16 @@ driver at the level of the reference population (:mod:`training.simulate.drivers
 the probability of the outcome, over many common futures.  A *cause* of an account is a group whose effect is above twice
 its standard error; who has none among the groups is left out of the rates, and counted.
 
-Beside the served reasons stand the same from LightGBM's path-dependent contributions, from the gain of the whole model, and in
-random order; and, as what the statements could tell at all, from a forest that is trained on the true causes themselves and
-asked about accounts it has not seen, which nobody outside a simulation can have.  ``hidden`` is the effect of the income losses
-and illnesses that no statement shows: where it is the largest, the first reason is a symptom that stands for a cause which
-nobody can see.
+Beside the served reasons stand the same from the exact contributions alone, from LightGBM's path-dependent ones, from the
+gain of the whole model, and in random order; and, as what the statements could tell at all, from a forest that is trained on
+the true causes themselves and asked about accounts it has not seen, which nobody outside a simulation can have.  ``hidden`` is
+the effect of the income losses and illnesses that no statement shows: where it is the largest, the first reason is a symptom
+that stands for a cause which nobody can see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,15 +24,17 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import KFold
 
-from serving.decision.reasons import group_of, principal_groups
+from serving.decision.bundle import Bundle
+from serving.decision.effects import DRIVEN, by_group, levels_of
+from serving.decision.reasons import principal_groups, sums_of, weights_of
 from serving.decision.shapley import explain_many, path_dependent
 from training.examine.cohort import Cohort
 from training.examine.futures import outcomes, untreated
 from training.examine.world import LOOKED_BACK
-from training.simulate.drivers import DRIVERS, levels_of, relive
+from training.simulate.drivers import DRIVERS, relive
 from training.simulate.state import Mask
 
-GROUPS = tuple(driver for driver in DRIVERS if driver != "hidden")
+GROUPS = DRIVEN
 _RESAMPLES = 1000
 _FOLDS = 5
 
@@ -63,7 +65,7 @@ def effects(cohort: Cohort, futures: int) -> Effects:
     """Live the last year again under each driver, and ``futures`` futures from where it leads."""
     world = cohort.world
     before = world.before.take(cohort.places)
-    levels = levels_of(cohort.bundle.medians, before.traits.cash_loan)
+    levels = levels_of(cohort.bundle.medians, cohort.products.tolist())
     config = untreated(world.config)
     as_it_was = outcomes(relive(before, LOOKED_BACK, world.config, None, levels), config, futures)
     half = futures // 2
@@ -82,22 +84,38 @@ def effects(cohort: Cohort, futures: int) -> Effects:
 def rankings(cohort: Cohort) -> dict[str, tuple[list[tuple[str, ...]], NDArray[np.float64]]]:
     """How each way of explaining ranks: name -> (the reasons stated for each account, its weights (accounts, GROUPS)).
 
-    ``served``: the model's reasons, as told where no hard rule takes a place among them; ``path_dependent``: chosen alike from
-    LightGBM's own contributions; ``gain``: the four groups with the largest gain in the model, for everybody alike.
+    ``served``: the model's reasons, as told where no hard rule takes a place among them; ``contributions``: chosen alike from
+    the exact contributions, without the effects; ``path_dependent``: from LightGBM's own contributions; ``gain``: the four
+    groups with the largest gain in the model, for everybody alike.
     """
     bundle, names = cohort.bundle, cohort.bundle.features
     layout = next(iter(bundle.scorer.explainers.values())).layout
     own = explain_many(cohort.matrix, path_dependent(layout)) * bundle.scorer.calibration.slope
-    gain = dict(zip(names, bundle.scorer.model.feature_importance("gain").tolist(), strict=True))
-    by_gain = _summed([gain])[0]
-    ranked = [group for group, _ in sorted(_group_sums(gain).items(), key=lambda item: -item[1])]
-    found = {}
-    for name, contributions in (("served", cohort.contributions), ("path_dependent", own)):
-        rows = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
-        stated = [tuple(group for group, _ in principal_groups(row, bundle.wording)) for row in rows]
-        found[name] = stated, _summed(rows)
-    most = bundle.wording.most
-    return found | {"gain": ([tuple(ranked[:most])] * len(cohort), np.tile(by_gain, (len(cohort), 1)))}
+    ways = {
+        "served": (cohort.contributions, cohort.effects),
+        "contributions": (cohort.contributions, np.full_like(cohort.effects, np.nan)),
+        "path_dependent": (own, np.full_like(cohort.effects, np.nan)),
+    }
+    found = {name: _ranked(*way, bundle) for name, way in ways.items()}
+    gain = sums_of(dict(zip(names, bundle.scorer.model.feature_importance("gain").tolist(), strict=True)))
+    first = tuple(sorted(gain, key=lambda group: -gain[group])[: bundle.wording.most])
+    return found | {"gain": ([first] * len(cohort), np.tile(_of_groups(gain), (len(cohort), 1)))}
+
+
+def _ranked(
+    contributions: NDArray[np.float64], effects: NDArray[np.float64], bundle: Bundle
+) -> tuple[list[tuple[str, ...]], NDArray[np.float64]]:
+    stated, weights = [], []
+    for own, driven in zip(contributions.tolist(), effects.tolist(), strict=True):
+        by_feature = dict(zip(bundle.features, own, strict=True))
+        did = by_group(driven)
+        stated.append(tuple(group for group, _ in principal_groups(by_feature, did, bundle.wording)))
+        weights.append(_of_groups(weights_of(by_feature, did)))
+    return stated, np.array(weights)
+
+
+def _of_groups(weights: Mapping[str, float]) -> list[float]:
+    return [weights.get(group, 0.0) for group in GROUPS]
 
 
 def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
@@ -112,7 +130,7 @@ def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
     members, causes = true.caused(), true.of_groups()
     largest = np.array(GROUPS)[np.argmax(causes, axis=1)]
     most = cohort.bundle.wording.most
-    groups = len({group_of(name) for name in cohort.bundle.features})
+    groups = len(sums_of(dict.fromkeys(cohort.bundle.features, 0.0)))
     hits: dict[str, tuple[NDArray[np.float64], ...]] = {}
     counts: dict[str, float] = {}
     for name, (stated, weights) in rankings(cohort).items():
@@ -198,18 +216,6 @@ def mean_effects(true: Effects) -> pl.DataFrame:
             for driver in DRIVERS
         ]
     )
-
-
-def _group_sums(contributions: Mapping[str, float]) -> dict[str, float]:
-    sums: dict[str, float] = {}
-    for name, value in contributions.items():
-        group = group_of(name)
-        sums[group] = sums.get(group, 0.0) + value
-    return sums
-
-
-def _summed(rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
-    return np.array([[sums.get(group, 0.0) for group in GROUPS] for sums in map(_group_sums, rows)])
 
 
 def _correlations(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -49,6 +49,7 @@ def fidelity_bars(table: pl.DataFrame) -> Figure:
     """How often each way of explaining names the largest true cause first, and among its reasons, with 95 % intervals."""
     names = {
         "served": "reasons served",
+        "contributions": "exact\ncontributions\nalone",
         "path_dependent": "LightGBM's own\ncontributions",
         "gain": "gain of the\nwhole model",
         "commonest": "the commonest\ncauses, to all",

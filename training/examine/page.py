@@ -56,13 +56,16 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
     "recourse": (
         "Reasons without recourse",
         "`movable`: in some month looked ahead a plan brings the reason's contribution below what carrying on would, "
-        "by at least half of what it is now. `without`: accounts none of whose reasons is movable.",
+        "by at least half of what it is now; of a reason that contributes nothing by itself, the log-odds by half of its "
+        "effect. `without`: accounts none of whose reasons is movable.",
     ),
     "fidelity": (
         "Do the reasons name the true causes?",
         "Over the accounts that have a cause among the reason groups: how often the first reason is the group "
         "whose driver has the largest true effect (`top_1`), how often that group is among the reasons stated "
-        "(`top_4`), and the rank correlation of the groups' weights with their true effects. `trained_on_truth`: a "
+        "(`top_4`), and the rank correlation of the groups' weights with their true effects. `served`: the reasons "
+        "as told; `contributions`: chosen alike from the exact contributions alone, without the effects; "
+        "`path_dependent`: from LightGBM's own. `trained_on_truth`: a "
         "forest that has seen other accounts' true causes, which nobody outside a simulation can have. `commonest`: "
         "the most frequent causes, named to everybody. `futures`: how well one half of the futures foretells the other, "
         "so how surely the truth is known. See "

@@ -2,7 +2,9 @@
 
 A reason is *movable* for an account where some plan of the grid, in some month looked ahead, brings the contribution of its
 reason group below what carrying on as before would bring it to, by at least half of what it is now: what time alone takes away
-is nothing that a customer could do.  A reason that is none is stated all the same, for it moved the decision.
+is nothing that a customer could do.  Where the group is a reason only for what followed from it, its own features contributing
+nothing, the log-odds have to come down by half of its effect.  A reason that is not movable is stated all the same, for it
+moved the decision.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from features.window import lay_out
 from serving.decision.choices import UNDECIDED
 from serving.decision.course import joined
+from serving.decision.effects import DRIVEN
 from serving.decision.grid import grid_of, means_of
 from serving.decision.outlook import look_ahead
 from serving.decision.reasons import group_of
@@ -45,15 +48,23 @@ def recourse(cohort: Cohort) -> pl.DataFrame:
 
 
 def _movable(cohort: Cohort) -> dict[str, NDArray[np.bool_]]:
-    """Reason group -> for which accounts some plan lowers its contribution by half of it."""
+    """Reason group -> for which accounts it is movable."""
     groups = sorted({group_of(name) for name in cohort.bundle.features})
     members = np.array([[group_of(name) == group for group in groups] for name in cohort.bundle.features], dtype=np.float64)
+    # All groups together are the log-odds, but for the base.
+    members = np.column_stack([members, np.ones(len(members))])
     now = cohort.contributions @ members
     gained = np.empty_like(now)
     for start in range(0, len(cohort), _ACCOUNTS_A_BLOCK):
         stop = min(start + _ACCOUNTS_A_BLOCK, len(cohort))
         gained[start:stop] = _gained(cohort, range(start, stop), members)
-    return {group: gained[:, k] >= 0.5 * now[:, k] for k, group in enumerate(groups)}
+    effect: dict[str, NDArray[np.float64]] = {group: cohort.effects[:, k] for k, group in enumerate(DRIVEN)}
+    return {
+        group: np.where(
+            now[:, k] > 0, gained[:, k] >= 0.5 * now[:, k], gained[:, -1] >= 0.5 * effect.get(group, np.full(len(now), np.inf))
+        )
+        for k, group in enumerate(groups)
+    }
 
 
 def _gained(cohort: Cohort, accounts: range, members: NDArray[np.float64]) -> NDArray[np.float64]:

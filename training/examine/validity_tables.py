@@ -16,7 +16,8 @@ def validity(cohort: Cohort, followed: Followed, risk: Risk) -> pl.DataFrame:
 
     ``accounts``; ``plans`` of them with a promise; ``months`` to it on average; ``kept`` and ``kept_unshocked``: shares of
     plans and futures, with 95 % intervals that count accounts and not futures, the latter null where everybody was struck;
-    ``fell``, ``tied`` and ``rose``: shares of the plans whose true probability did, under one limit, and ``fell_limit_back``;
+    ``fell``, ``tied`` and ``rose``: shares of the plans whose true probability did, under one limit, and ``fell_limit_back``,
+    the falls with intervals;
     ``risk_plan``, ``risk_limit_back`` and ``risk_carry_on``: its mean; ``default_on_the_way``: the mean probability of having
     defaulted by the promised month when carrying on, ``default_during`` when following the plan.
     """
@@ -55,13 +56,19 @@ def _kept(followed: Followed, members: NDArray[np.bool_]) -> dict[str, object]:
 def _fell(risk: Risk, members: NDArray[np.bool_]) -> dict[str, object]:
     plan, carry_on = risk.plan[members], risk.carry_on[members]
     return {
-        "fell": float((plan < carry_on).mean()),
+        **_share("fell", plan < carry_on),
         "tied": float((plan == carry_on).mean()),
         "rose": float((plan > carry_on).mean()),
-        "fell_limit_back": float((risk.limit_back[members] < carry_on).mean()),
+        **_share("fell_limit_back", risk.limit_back[members] < carry_on),
         "risk_plan": float(plan.mean()),
         "risk_limit_back": float(risk.limit_back[members].mean()),
         "risk_carry_on": float(carry_on.mean()),
         "default_on_the_way": float(risk.on_the_way[members].mean()),
         "default_during": float(risk.during[members].mean()),
     }
+
+
+def _share(name: str, of_plans: NDArray[np.bool_]) -> dict[str, object]:
+    share = float(of_plans.mean())
+    low, high = wilson(share, len(of_plans))
+    return {name: share, f"{name}_low": low, f"{name}_high": high}

@@ -4,7 +4,8 @@ Each reason group has a driver, and no act belongs to two: else the largest caus
 What a customer does in a month is an act: paying on time, repaying a share of the balance, spending, drawing cash, asking for
 credit (and being granted it).  A full line and debt elsewhere are what the time before has left: there the account begins at
 the reference's level.  All else follows by the mechanism, on the account's own luck and out of the same purse.  Only towards
-the reference: who does better than it is left alone.
+the reference: who does better than it is left alone.  (The levels are those that the served effects take, so that the two
+ask one question: :mod:`serving.decision.effects` answers by the model and the ledger, this by the mechanism itself.)
 
 Length of history and capacity (income, the limit once granted) have no driver: they are what an account was opened with.
 ``hidden`` is no reason group: it takes away the income losses and illnesses that no statement shows.
@@ -13,59 +14,24 @@ Length of history and capacity (income, the limit once granted) have no driver: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
 
 from features.ledger import DAYS_A_MONTH, Terms, minimum_due_of
+from serving.decision.effects import YEAR, Levels, of_the_year
 from training.simulate.behaviour import Acts
 from training.simulate.config import SimulationConfig
 from training.simulate.month import step
 from training.simulate.shocks import NONE
-from training.simulate.state import State, Vector, cents
+from training.simulate.state import State, cents
 
 Driver = Literal[
     "late_payment", "high_utilization", "overspending", "weak_repayment", "cash_reliance", "credit_seeking",
     "external_debt", "hidden",
 ]  # fmt: skip
 DRIVERS: tuple[Driver, ...] = get_args(Driver)
-_YEAR = 12  # months that the levels of counts speak of
-
-
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """The reference accounts' levels, float64 (accounts,); NaN = not known, and then left alone.
-
-    ``paid_share`` of the balance a month; ``spend`` and ``debt`` elsewhere (as the lender sees it) in monthly incomes;
-    ``cash`` a month and ``used`` as shares of the limit; ``limit_requests`` and ``inquiries`` a year.
-    """
-
-    paid_share: Vector
-    spend: Vector
-    debt: Vector
-    cash: Vector
-    used: Vector
-    limit_requests: Vector
-    inquiries: Vector
-
-
-def levels_of(medians: Mapping[str, Mapping[str, float]], cash_loan: np.ndarray) -> Levels:
-    """The levels of accounts from the medians of their product's reference population: product -> feature -> median."""
-
-    def level(feature: str, times: float = 1.0) -> Vector:
-        later, loan = (medians[product][feature] for product in ("pay_later", "cash_loan"))
-        return np.where(cash_loan, loan, later) * times
-
-    return Levels(
-        paid_share=level("payment_to_balance_12"),
-        spend=level("spend_to_income_12"),
-        debt=level("external_debt_to_income"),
-        cash=level("cash_to_limit_6", 1 / 6),
-        used=level("utilization_mean_12"),
-        limit_requests=level("limit_requests_12"),
-        inquiries=level("credit_inquiries_12"),
-    )
 
 
 def relive(state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels) -> State:
@@ -76,7 +42,7 @@ def relive(state: State, months: int, config: SimulationConfig, driver: Driver |
     act, beginning = _ACTS.get(driver), _BEGINNINGS.get(driver)
     state = state if beginning is None else beginning(state, levels)
     for month in range(months):
-        change = None if act is None else _changing(act, levels, month % _YEAR)
+        change = None if act is None else _changing(act, levels, month % YEAR)
         state, _ = step(state, state.months_done, config, 0, change)
     return state
 
@@ -108,17 +74,11 @@ def _drawing(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
 def _seeking(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
     """Credit that is not asked for is not granted either."""
     requests, inquiries = (
-        np.minimum(own, _of_the_year(level, month)).astype(np.int32)
+        np.minimum(own, of_the_year(level, month)).astype(np.int32)
         for own, level in ((acts.limit_requests, levels.limit_requests), (acts.credit_inquiries, levels.inquiries))
     )
     borrowed = np.where(inquiries < acts.credit_inquiries, 0.0, acts.borrowed)
     return replace(acts, limit_requests=requests, credit_inquiries=inquiries, borrowed=borrowed)
-
-
-def _of_the_year(level: Vector, month: int) -> Vector:
-    """A year's count, spread over its months; not known = all of one's own."""
-    counts: Vector = np.floor(level * (month + 1) / _YEAR) - np.floor(level * month / _YEAR)
-    return np.where(np.isnan(counts), np.inf, counts)
 
 
 def _used(state: State, levels: Levels) -> State:

@@ -137,6 +137,25 @@ def test_the_path_is_that_of_the_ordinary_flow(cut: list[pl.DataFrame], advised:
             assert logit(month.probability) == pytest.approx(log_odds, abs=1e-9)
 
 
+def test_the_path_tells_what_is_paid_and_what_is_owed_then(cut: list[pl.DataFrame], advised: list[Advised]) -> None:
+    paid = 0
+    for statements, found in zip(cut, advised, strict=True):
+        assert found.advice is not None
+        for course in (found.advice.plan, found.advice.carry_on):
+            suspended = found.decision.action == "suspend"
+            columns = lived(statements, plan_of(course), found.decision.new_limit, suspended)
+            # With the limit back, other purchases are possible than under the reduced one.
+            until = MONTHS if course.restored is None else [month.month for month in course.path].index(course.restored) + 1
+            for name, told in (
+                ("payment", [month.payment for month in course.path]),
+                ("balance", [month.balance for month in course.path]),
+            ):
+                expected = columns[name][:MONTHS, 0][::-1].tolist()
+                assert told[:until] == pytest.approx(expected[:until], abs=1e-9)
+            paid += sum(month.payment > 0 for month in course.path)
+    assert paid > 100
+
+
 def last_known(statements: pl.DataFrame, name: str, otherwise: float) -> float:
     known = statements[name].drop_nulls()
     return float(known[-1]) if len(known) else otherwise
@@ -287,7 +306,10 @@ def test_where_none_restores_the_least_risk_of_all_rounds_is_told(bundle: Bundle
         courses = np.arange(len(last_log_odds))
         features = np.zeros((1, len(courses), len(CATALOGUE)))
         search.judge(
-            first, courses, Outlook(courses * 0, cut, features, np.array([last_log_odds]), np.zeros(len(courses))), bundle
+            first,
+            courses,
+            Outlook(courses * 0, cut, features, np.array([last_log_odds]), np.zeros((1, len(courses))), np.zeros(len(courses))),
+            bundle,
         )
         assert search.restored is None
         assert search.place == 1
@@ -311,7 +333,7 @@ def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, pro
         features[..., names.index(name)] = values
     cut = [Cut(product, datetime.date(2026, 9, 1), before, 500.0, False) for before in limit.tolist()]
     log_odds = random.uniform(-3.2, 0.6, (months, courses))
-    outlook = Outlook(np.arange(courses), cut, features, log_odds, np.zeros(courses))
+    outlook = Outlook(np.arange(courses), cut, features, log_odds, np.zeros_like(log_odds), np.zeros(courses))
     found: list[Restored | None] = []
     for course in range(courses):
         wanted, then = (

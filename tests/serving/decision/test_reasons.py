@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
+from serving.decision.effects import DRIVEN
 from serving.decision.policy_file import Condition, Rule, RuleHit
 from serving.decision.reasons import Evidence, principal, unspeakable
 from serving.decision.wording import WordingError, number, read_wording
@@ -50,6 +51,34 @@ def test_reasons_are_ranked_groups_that_push_above_the_share(drawn: dict[str, fl
     for reason in reasons:
         assert reason.share == pytest.approx(sums[reason.code] / push)
         assert all(feature.contribution > 0 for feature in reason.features)
+
+
+@given(contributions, st.dictionaries(st.sampled_from(DRIVEN), st.floats(-1, 4).map(lambda value: round(value, 3))))
+def test_a_group_weighs_by_itself_or_with_what_followed(drawn: dict[str, float], effects: dict[str, float]) -> None:
+    proof = dataclasses.replace(evidence(drawn), effects=effects)
+    reasons = principal(proof, (), True, WORDING)
+    sums = {group: sum(v for n, v in drawn.items() if BY_NAME[n].group == group) for group in WORDING.groups}
+    weights = {group: max(total, effects.get(group, -math.inf)) for group, total in sums.items()}
+    push = sum(weight for weight in weights.values() if weight > 0)
+    ranked = sorted((g for g in weights if weights[g] > 0), key=lambda g: -weights[g])
+    worthy = [group for group in ranked if weights[group] / push >= WORDING.minimum_share]
+    assert [weights[reason.code] for reason in reasons] == pytest.approx([weights[group] for group in worthy[:4]])
+    for reason in reasons:
+        assert reason.share == pytest.approx(weights[reason.code] / push)
+        assert reason.contribution == pytest.approx(sums[reason.code])
+        assert reason.effect == effects.get(reason.code)
+        assert reason.features
+        assert "{" not in reason.text.en + reason.text.zh
+
+
+def test_a_reason_for_what_followed_shows_what_is_worse_than_the_reference() -> None:
+    quiet = dict.fromkeys((name for name in MODEL_FEATURES if BY_NAME[name].group == "overspending"), -0.1)
+    proof = evidence(quiet | {"late_months_3": 0.2}, spend_to_income_12=0.8)
+    assert [reason.code for reason in principal(proof, (), True, WORDING)] == ["late_payment"]
+    first, second = principal(dataclasses.replace(proof, effects={"overspending": 1.5}), (), True, WORDING)
+    assert (first.code, second.code) == ("overspending", "late_payment")
+    assert [feature.name for feature in first.features] == ["spend_to_income_12"]
+    assert "80 %" in first.text.en
 
 
 @given(contributions, st.permutations(MODEL_FEATURES))
