@@ -31,11 +31,11 @@ demo: install
 	$(BIN)/python -m training promote
 	$(BIN)/python -m serving pack
 	$(BIN)/python -m training request --out data/request.json
-	$(BIN)/python -m serving ask data/request.json --start
+	$(BIN)/python -m serving ask data/request.json --advice --start
 	@echo
 	@echo 'What to try next:'
 	@echo '  make serve        the endpoint on http://127.0.0.1:3000, then in another shell:'
-	@echo '                    $(BIN)/python -m serving ask data/request.json'
+	@echo '                    $(BIN)/python -m serving ask data/request.json --advice'
 	@echo '  make ui           the runs, with tables and figures, on http://127.0.0.1:5000'
 	@echo '  $(BIN)/python -m training request --number 2 --out data/request.json      another account whose limit is cut'
 	@echo '  $(BIN)/python -m serving explain data/request.json                        every stage of its decision'

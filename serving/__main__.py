@@ -79,7 +79,7 @@ def ask_service(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         service = started(Path(scratch) / "log") if options.start else nullcontext(options.url)
         with service as url:
-            answered = ask(url.rstrip("/"), body)
+            answered = ask(url.rstrip("/"), body, options.advice)
     print(answer_text(json.loads(answered)))
     if options.out:
         options.out.write_bytes(answered)
@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     where = asking.add_mutually_exclusive_group()
     where.add_argument("--url", default="http://127.0.0.1:3000", help="of the service (default: %(default)s)")
     where.add_argument("--start", action="store_true", help="start a service for the duration, with the newest stored model")
+    asking.add_argument("--advice", action="store_true", help="with the way back")
     asking.add_argument("--out", type=Path, metavar="FILE", help="keep the answer as it came")
     asking.set_defaults(run=ask_service)
     return parser

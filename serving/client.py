@@ -23,10 +23,15 @@ class ServiceError(RuntimeError):
     """The service did not answer, or not with a decision."""
 
 
-def ask(url: str, body: bytes) -> bytes:
-    """The answer's bytes for a request's; raises :class:`ServiceError` with the refusal as the service words it."""
+def ask(url: str, body: bytes, advice: bool = False) -> bytes:
+    """The answer's bytes for a request's; raises :class:`ServiceError` with the refusal as the service words it.
+
+    ``advice``: with the way back beside the decision.
+    """
+    query = "?advice=true" if advice else ""
+    headers = {"content-type": "application/json"}
     try:
-        response = httpx.post(f"{url}/v1/decisions", content=body, headers={"content-type": "application/json"}, timeout=30)
+        response = httpx.post(f"{url}/v1/decisions{query}", content=body, headers=headers, timeout=30)
     except httpx.HTTPError as error:
         raise ServiceError(f"{url}: {error}; is the service running? (--start starts one)") from error
     if response.status_code != httpx.codes.OK:

@@ -25,7 +25,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-87b5-af94-1a35e6eaada8",
+    "decision_id": "01a1c4af-86fb-84ab-9329-d16bc2254a67",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -186,7 +186,7 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "70f49e8842f71bd20293e3dea0e0a126e1c27efb1ab4df380d6d22f0d5c327e0",
+        "bundle": "dec4fe49fd1360f4f7b0e4ddece70dc70141d5ba1a1987bc9f945a3d0fd894d7",
         "reference": "7c5d0b2b0ec1072d7909ab46636694ec2f0f003a6bfd21f225f3d5fdac831ead",
         "policy": "2026-11.2",
     },

@@ -57,9 +57,39 @@ def answer_text(answer: Mapping[str, Any]) -> str:
     for reason in answer["reasons"]:
         lines += [f"  {reason['rank']}. {reason['text']['en']}", f"     {reason['text']['zh']}"]
         lines += [f"       {line}" for line in _table(_feature_rows(reason["features"]))]
+    if answer.get("advice"):
+        lines += ["", "The way back", *(f"  {line}".rstrip() for line in _advice(answer["advice"]))]
     model = answer["model"]
     lines += ["", f"Model {model['name']} version {model['version']}, policy {model['policy']}, bundle {model['bundle'][:12]}"]
     return "\n".join(lines)
+
+
+def _advice(advice: Mapping[str, Any]) -> list[str]:
+    notes = [line for note in advice["notes"] for line in (note["en"], note["zh"])]
+    found = advice["way_back"]
+    if found is None:
+        return notes
+    plan, without = found["plan"], found["carry_on"]
+    restored = plan["restored"]
+    lines = [f"The limit is back after {restored}, if every month" if restored else "What lowers the risk most, every month"]
+    for step in plan["steps"]:
+        lines += [f"- {step['text']['en']}", f"  {step['text']['zh']}"]
+    header = ["month", "payment", "owed then", "probability", "limit", "probability as before"]
+    rows = [
+        [
+            month["month"],
+            _money(month["payment"]),
+            _money(month["balance"]),
+            f"{month['probability']:.1%}",
+            _money(month["limit"]),
+            f"{before['probability']:.1%}",
+        ]
+        for month, before in zip(plan["path"], without["path"], strict=True)
+    ]
+    lines += ["", *_table([header, *rows]), ""]
+    for aged in found["ageing"]:
+        lines += [aged["text"]["en"], aged["text"]["zh"]]
+    return [*lines, *notes, f"Holds until {found['expires_on']}."]
 
 
 def _statements(made: Stages) -> str:

@@ -71,7 +71,10 @@ def populations(data: Labelled, fitted: Fitted, policy: Policy, size: int, band:
         inside = (products == product) & (data.split != "test") & (scores <= _highest(policy))
         pool = _pool(data, np.flatnonzero(inside), scores, policy, (size, band))
         if len(pool) < size:
-            raise FitError(f"reference population of {product}: expected {size} kept accounts, got {len(pool)}")
+            raise FitError(
+                f"reference population of {product}: expected {size} kept accounts, got {len(pool)}; "
+                "fit on more accounts, or set reference_size lower"
+            )
         weights = _group_contributions(matrix[pool], layout, fitted.features)
         first = balanced(weights, size)
         rest = np.setdiff1d(np.arange(len(pool)), first)

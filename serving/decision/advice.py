@@ -11,6 +11,7 @@ Reasons and advice are different things: a reason is what moved the decision, ad
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -300,16 +301,25 @@ def _notes(
     """What must be known beside the plan."""
     most, due = choices.monthly_payment, float(window.now("minimum_due")[account])
     settled = bool(choices.fixed()) or most is not None
-    begins = plan.path[0].month
+    begins, kept = plan.path[0].month, _kept_to_the_end(plan)
     said: dict[NoteName, bool] = {
         "no_plan": plan.restored is None and not settled,
         "no_plan_as_settled": plan.restored is None and settled,
+        "too_narrow": plan.restored is None and kept is not None,
         "old_statements": begins < today.replace(day=1),
         "minimum_beyond_payment": most is not None and due > most + _CENT,
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
         "debt_unknown": bool(np.isnan(window.last_known("external_debt")[account])),
     }
-    texts = (rules.notes[name] for name, holds in said.items() if holds)
-    month = f"{add_months(begins, -1):%Y-%m}"
+    months = {"too_narrow": f"{kept or begins:%Y-%m}", "old_statements": f"{add_months(begins, -1):%Y-%m}"}
     en, zh = number(due, "CNY", "en"), number(due, "CNY", "zh")
-    return tuple(Text(text.en.format(amount=en, month=month), text.zh.format(amount=zh, month=month)) for text in texts)
+    return tuple(
+        Text(text.en.format(amount=en, month=months.get(name)), text.zh.format(amount=zh, month=months.get(name)))
+        for name, text in ((name, rules.notes[name]) for name, holds in said.items() if holds)
+    )
+
+
+def _kept_to_the_end(plan: Course) -> datetime.date | None:
+    """The first of the months at the end of the path in all of which the limit from before the cut would be kept."""
+    kept = [month.month for month in itertools.takewhile(lambda month: month.action == "keep", reversed(plan.path))]
+    return kept[-1] if kept else None

@@ -15,8 +15,8 @@ from serving.decision.wording import Text
 LeverName = Literal["on_time", "extra", "spending", "no_cash", "no_new_credit", "repay_elsewhere"]
 LEVERS: tuple[LeverName, ...] = get_args(LeverName)
 NoteName = Literal[
-    "not_cut", "by_rule", "proposed", "no_plan", "no_plan_as_settled", "old_statements", "income_unknown", "debt_unknown",
-    "minimum_beyond_payment"
+    "not_cut", "by_rule", "proposed", "no_plan", "no_plan_as_settled", "too_narrow", "old_statements", "income_unknown",
+    "debt_unknown", "minimum_beyond_payment",
 ]  # fmt: skip
 NOTES: tuple[NoteName, ...] = get_args(NoteName)
 # Lever -> variant -> its placeholders: paying on time a share of the balance, spending where the income is known, and nothing.
@@ -146,7 +146,11 @@ def _ageing(where: str, table: Mapping[str, Any]) -> Ageing:
     return Ageing(column, months, _text(where, table, {"month", "until"}))
 
 
-_OF_NOTES: Mapping[NoteName, set[str]] = {"minimum_beyond_payment": {"amount"}, "old_statements": {"month"}}
+_OF_NOTES: Mapping[NoteName, set[str]] = {
+    "minimum_beyond_payment": {"amount"},
+    "old_statements": {"month"},
+    "too_narrow": {"month"},
+}
 
 
 def _note(name: NoteName, table: Mapping[str, Any]) -> Text:

@@ -6,6 +6,7 @@ Wording never computes: it puts values that are there into sentences that are th
 from __future__ import annotations
 
 import math
+import re
 import string
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ Language = Literal["en", "zh"]
 _WINDOWS = (3, 6, 12, 24)
 _PLACEHOLDERS = frozenset({"value", "reference", "label", *(f"last_{months}" for months in _WINDOWS)})
 _KEYS = ("en", "zh", "missing_en", "missing_zh")
+_ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (day|month|time)s\b")
 _FALLBACK_KEYS = (*_KEYS, "plain_en", "plain_zh")
 
 
@@ -93,13 +95,19 @@ def number(value: float, unit: Unit, language: Language) -> str:
 
     >>> number(0.934, "share", "en"), number(12300.0, "CNY", "zh"), number(3.0, "months", "en")
     ('93 %', '12,300元', '3')
+
+    Less than a whole yuan is told in cents, for nothing is something else.
+
+    >>> number(0.4, "CNY", "en"), number(0.0, "CNY", "en")
+    ('CNY 0.40', 'CNY 0')
     """
     if math.isnan(value):
         return "not known" if language == "en" else "未知"
     if unit == "share":
         return f"{value * 100:.0f} %" if language == "en" else f"{value * 100:.0f}%"
     if unit == "CNY":
-        return f"CNY {value:,.0f}" if language == "en" else f"{value:,.0f}元"
+        amount = f"{value:,.2f}" if 0 < abs(value) < 1 else f"{value:,.0f}"
+        return f"CNY {amount}" if language == "en" else f"{amount}元"
     if unit == "times":
         return f"{value:.1f}"
     if unit == "yes_no":
@@ -142,7 +150,8 @@ def _fill(template: Text, language: Language, feature: str, values: Mapping[str,
     observed = values.get("months_observed", math.nan)
     # A history of 4 months has no "last 12 months".
     words |= {f"last_{months}": f"{min(months, observed) if observed == observed else months:.0f}" for months in _WINDOWS}
-    return str(getattr(template, language)).format(**words)
+    said = str(getattr(template, language)).format(**words)
+    return _ONE_OF_MANY.sub(r"1 \1", said) if language == "en" else said
 
 
 def _group(where: str, table: Mapping[str, Any]) -> Group:

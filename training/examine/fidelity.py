@@ -6,8 +6,9 @@ the probability of the outcome, over many common futures.  A *cause* of an accou
 its standard error; who has none among the groups is left out of the rates, and counted.
 
 Beside the served reasons stand the same from the exact contributions alone, from LightGBM's path-dependent ones, from the
-gain of the whole model, and in random order; and, as what the statements could tell at all, from a forest that is trained on
-the true causes themselves and asked about accounts it has not seen, which nobody outside a simulation can have.  ``hidden`` is
+gain of the whole model, and in random order; and two that nobody outside a simulation can have.  What the served model could
+tell at all: the effects with the year lived again by the mechanism itself.  What the statements could tell at all: a forest
+that is trained on the true causes and asked about accounts it has not seen.  ``hidden`` is
 the effect of the income losses and illnesses that no statement shows: where it is the largest, the first reason is a symptom
 that stands for a cause which nobody can see.
 """
@@ -30,6 +31,7 @@ from serving.decision.reasons import principal_groups, sums_of, weights_of
 from serving.decision.shapley import explain_many, path_dependent
 from training.examine.cohort import Cohort
 from training.examine.futures import outcomes, untreated
+from training.examine.mechanism import effects_by_mechanism
 from training.examine.world import LOOKED_BACK
 from training.simulate.drivers import DRIVERS, relive
 from training.simulate.state import Mask
@@ -124,7 +126,8 @@ def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
     ``top_1``: the first reason is the largest cause; ``top_4``: it is among the reasons stated, of which there are ``stated``
     on average; ``rank_correlation``: Spearman's between the groups' weights and true effects, the mean over accounts.
     ``commonest``: the causes that are most frequent here, named to everybody, which only who knows the truth can; ``random``:
-    what any order would reach on average; ``trained_on_truth``: the forest; ``futures``: how well one half of the futures
+    what any order would reach on average; ``relived_by_simulator``: the effects of :mod:`training.examine.mechanism`;
+    ``trained_on_truth``: the forest; ``futures``: how well one half of the futures
     foretells the other's largest cause, so how surely the truth is known.
     """
     members, causes = true.caused(), true.of_groups()
@@ -141,6 +144,7 @@ def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
     flat = np.ones(len(cohort))
     hits["commonest"] = _commonest(largest, members, most)
     hits["random"] = flat / groups, flat * most / groups, flat * 0.0
+    hits["relived_by_simulator"] = _in_order(effects_by_mechanism(cohort), largest, causes, most)
     hits["trained_on_truth"] = _trained(cohort, largest, members, most)
     one, other = (np.column_stack([true.halves[group][half] for group in GROUPS]) for half in (0, 1))
     same = (np.argmax(one, axis=1) == np.argmax(other, axis=1)).astype(np.float64)
@@ -162,6 +166,15 @@ def _commonest(
     ranked = names[np.argsort(-counts, kind="stable")]
     first, among = np.isin(largest, ranked[:1]).astype(np.float64), np.isin(largest, ranked[:most]).astype(np.float64)
     return first, among, np.full(len(largest), np.nan)
+
+
+def _in_order(
+    weights: NDArray[np.float64], largest: NDArray[np.str_], causes: NDArray[np.float64], most: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Whether the group of the largest weight is the largest cause, and whether one of the few largest is."""
+    ranked = np.array(GROUPS)[np.argsort(-weights, axis=1, kind="stable")]
+    hit = ranked == largest[:, None]
+    return hit[:, 0].astype(np.float64), hit[:, :most].any(axis=1).astype(np.float64), _correlations(weights, causes)
 
 
 def _trained(

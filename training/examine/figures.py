@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from serving.decision import Advised
 from serving.decision.advice import Course
@@ -29,7 +30,9 @@ def recovery_path(advised: Advised) -> Figure:
     if found.plan.restored is not None:
         for axes in (above, below):
             axes.axvline(found.plan.restored.toordinal(), color=INK, linestyle=":", linewidth=1)
-    above.set(ylabel="Probability", yscale="log", title=f"The way back of account {decision.account_id}")
+    above.set(ylabel="Probability of default", yscale="log", title=f"The way back of account {decision.account_id}")
+    above.yaxis.set_major_formatter(PercentFormatter(1.0))
+    above.yaxis.set_minor_formatter(PercentFormatter(1.0))
     below.set(ylabel="Limit, CNY", ylim=(0, None))
     figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     months = [decision.as_of, *(month.month for month in found.plan.path)]
@@ -49,22 +52,23 @@ def fidelity_bars(table: pl.DataFrame) -> Figure:
     """How often each way of explaining names the largest true cause first, and among its reasons, with 95 % intervals."""
     names = {
         "served": "reasons served",
-        "contributions": "exact\ncontributions\nalone",
-        "path_dependent": "LightGBM's own\ncontributions",
-        "gain": "gain of the\nwhole model",
-        "commonest": "the commonest\ncauses, to all",
+        "contributions": "exact contributions alone",
+        "path_dependent": "LightGBM's own contributions",
+        "gain": "gain of the whole model",
+        "commonest": "the commonest causes, to all",
         "random": "random order",
     }
     rows = table.filter(pl.col("explained_by").is_in(list(names)))
-    figure, axes = axes_of("", "Share of the accounts that have a cause", "Do the reasons name the largest true cause?")
+    figure, axes = axes_of("Share of the accounts that have a cause", "", "Do the reasons name the largest true cause?")
     places = np.arange(rows.height)
     for offset, column, colour, label in ((-0.2, "top_1", INK, "named first"), (0.2, "top_4", SOFT, "among the reasons")):
         value = rows[column].to_numpy()
         reach = np.vstack([value - rows[f"{column}_low"].to_numpy(), rows[f"{column}_high"].to_numpy() - value]).clip(min=0)
-        axes.bar(places + offset, value, 0.38, yerr=reach, color=colour, ecolor=ALARM, capsize=3, label=label)
-    axes.set_xticks(places, [names[name] for name in rows["explained_by"]])
-    axes.set_ylim(0, 1)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        axes.barh(places + offset, value, 0.38, xerr=reach, color=colour, ecolor=ALARM, capsize=3, label=label)
+    axes.set_yticks(places, [names[name] for name in rows["explained_by"]])
+    axes.invert_yaxis()  # the reasons served on top
+    axes.set_xlim(0, 1)
+    axes.legend(loc="lower right", frameon=False)
     return figure
 
 

@@ -65,10 +65,11 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
         "whose driver has the largest true effect (`top_1`), how often that group is among the reasons stated "
         "(`top_4`), and the rank correlation of the groups' weights with their true effects. `served`: the reasons "
         "as told; `contributions`: chosen alike from the exact contributions alone, without the effects; "
-        "`path_dependent`: from LightGBM's own. `trained_on_truth`: a "
-        "forest that has seen other accounts' true causes, which nobody outside a simulation can have. `commonest`: "
-        "the most frequent causes, named to everybody. `futures`: how well one half of the futures foretells the other, "
-        "so how surely the truth is known. See "
+        "`path_dependent`: from LightGBM's own. `commonest`: the most frequent causes, named to everybody. Two that "
+        "nobody outside a simulation can have: `relived_by_simulator`, the effects with the year lived again by the "
+        "simulator instead of the ledger, the most that effects of this model could tell; and `trained_on_truth`, a "
+        "forest that has seen other accounts' true causes, the most that the statements tell. `futures`: how well one "
+        "half of the futures foretells the other, so how surely the truth is known. See "
         "[reasons and causes](explanations.md#reasons-and-causes).",
     ),
     "effects": (

@@ -13,7 +13,7 @@ Length of history and capacity (income, the limit once granted) have no driver: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -23,7 +23,7 @@ from features.ledger import DAYS_A_MONTH, Terms, minimum_due_of
 from serving.decision.effects import YEAR, Levels, of_the_year
 from training.simulate.behaviour import Acts
 from training.simulate.config import SimulationConfig
-from training.simulate.month import step
+from training.simulate.month import Columns, step
 from training.simulate.shocks import NONE
 from training.simulate.state import State, cents
 
@@ -36,6 +36,14 @@ DRIVERS: tuple[Driver, ...] = get_args(Driver)
 
 def relive(state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels) -> State:
     """The state after the next months of the accounts' own history, one driver at its reference level (None: as it was)."""
+    *_, (last, _) = relived(state, months, config, driver, levels)
+    return last
+
+
+def relived(
+    state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels
+) -> Iterator[tuple[State, Columns]]:
+    """Those months one by one: the state after each, and its statements (see :func:`training.simulate.step`)."""
     if driver == "hidden":
         config = replace(config, shock_rate=0.0)
         state = replace(state, shock=np.full_like(state.shock, NONE), severity=np.zeros_like(state.severity))
@@ -43,8 +51,8 @@ def relive(state: State, months: int, config: SimulationConfig, driver: Driver |
     state = state if beginning is None else beginning(state, levels)
     for month in range(months):
         change = None if act is None else _changing(act, levels, month % YEAR)
-        state, _ = step(state, state.months_done, config, 0, change)
-    return state
+        state, columns = step(state, state.months_done, config, 0, change)
+        yield state, columns
 
 
 _Act = Callable[[State, Acts, Levels, int], Acts]

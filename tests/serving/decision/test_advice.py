@@ -20,6 +20,7 @@ from serving.decision.grid import Means, grid_of
 from serving.decision.outlook import Cut, Outlook, Restored, is_free
 from serving.decision.policy import Account, apply, logit
 from serving.decision.score import probability_of
+from serving.decision.wording import Text
 from tests.serving.decision.test_course import as_table, lived
 from training.data import Source, window
 
@@ -112,6 +113,34 @@ def test_where_nothing_helps_it_says_so(cut: list[pl.DataFrame], bundle: Bundle,
         assert plan.restored is None
         assert all(month.limit == found.decision.new_limit for month in plan.path)
         assert plan.path[-1].probability <= found.advice.on_time_only.path[-1].probability
+
+
+def test_what_is_only_just_kept_is_told_and_not_promised(
+    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+) -> None:
+    """Where no plan has the margin but the one told ends in months that would be kept, the first of them is named."""
+    search = dataclasses.replace(bundle.advice.search, margin=9.0)
+    strict = dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, search=search))
+    narrow, none = bundle.advice.notes["too_narrow"], bundle.advice.notes["no_plan"]
+    seen: list[bool] = []
+    for statements in cut:
+        found = advise(statements, strict, when)
+        assert found.advice is not None
+        kept = [month.action == "keep" for month in found.advice.plan.path]
+        first = len(kept) - next((k for k, keeps in enumerate(reversed(kept)) if not keeps), len(kept))
+        assert none in found.advice.notes
+        named = [note for note in found.advice.notes if note.en.startswith(narrow.en[:20])]
+        assert bool(named) == kept[-1]
+        if named:
+            month = f"{found.advice.plan.path[first].month:%Y-%m}"
+            assert named == [Text(narrow.en.format(month=month), narrow.zh.format(month=month))]
+        seen.append(kept[-1])
+    assert len(set(seen)) == 2
+    # Who has a promise is not told that it is too narrow.
+    kept_by_margin = [advise(statements, bundle, when).advice for statements in cut[:10]]
+    for advice in kept_by_margin:
+        if advice is not None and advice.plan.restored is not None:
+            assert not any(note.en.startswith(narrow.en[:20]) for note in advice.notes)
 
 
 def test_a_promise_is_what_the_ordinary_flow_decides(cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle) -> None:

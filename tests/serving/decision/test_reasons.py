@@ -101,6 +101,19 @@ def test_a_short_history_is_not_called_twelve_months() -> None:
     assert principal(proof, (), True, WORDING)[0].text.en == "You paid late in 2 of the last 4 months."
 
 
+def test_one_is_not_many() -> None:
+    once = evidence({"limit_requests_12": 0.5}, limit_requests_12=1.0)
+    assert principal(once, (), True, WORDING)[0].text.en == "You asked for a higher limit 1 time in the last 12 months."
+    single = evidence({"late_months_6": 0.5}, late_months_6=1.0, months_observed=1.0)
+    assert principal(single, (), True, WORDING)[0].text.en == "You paid late in 1 of the last 1 month."
+    # And eleven, a tenth and 1.1 are.
+    for value, said in ((11.0, "11 times"), (2.0, "2 times")):
+        many = evidence({"limit_requests_12": 0.5}, limit_requests_12=value)
+        assert said in principal(many, (), True, WORDING)[0].text.en
+    share = evidence({"external_debt_to_income": 0.5}, external_debt_to_income=1.1)
+    assert "1.1 times your monthly income" in principal(share, (), True, WORDING)[0].text.en
+
+
 def test_an_unknown_value_has_its_own_wording() -> None:
     proof = evidence({"total_debt_to_income": 0.5}, total_debt_to_income=math.nan)
     (reason,) = principal(proof, (), True, WORDING)
