@@ -22,7 +22,7 @@ import pytest
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
 from features.schema import check
-from serving.decision import Bundle, Stages, advise, advise_many, stages
+from serving.decision import Bundle, Stages, advise, advise_many, decide, stages
 from serving.decision.policy import logit
 from serving.decision.score import Scorer, log_odds_of, probability_of
 from training.data import Labelled, Source
@@ -91,6 +91,14 @@ def above(made: Stages) -> list[int]:
         if outcome.by_model and decision.probability > decision.cut_off
     ]
     return [places[k] for k in np.linspace(0, len(places) - 1, BESIDE).astype(int)]
+
+
+def test_decide_in_process_on_a_cut_account(benchmark: Any, champion: Bundle, made: Stages) -> None:
+    """Another each time; who is cut is told effects, and so has the last year lived again."""
+    cut = [d.account_id for d, outcome in zip(made.decisions, made.outcomes, strict=True) if outcome.by_model]
+    others, when = itertools.cycle(_windows(made, cut)[:300]), _on(made.decisions[0].as_of)
+    benchmark.pedantic(decide, setup=lambda: ((next(others), champion, when), {}), rounds=300, warmup_rounds=5)
+    benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
 
 
 def test_advise_in_process(benchmark: Any, champion: Bundle, made: Stages) -> None:
