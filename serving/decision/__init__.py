@@ -27,7 +27,7 @@ from serving.decision.effects import by_group, effects
 from serving.decision.identity import decision_ids
 from serving.decision.outlook import Cut
 from serving.decision.policy import Account, Action, Outcome, apply, hand_over, local_date, logit
-from serving.decision.reasons import Evidence, Reason, principal, unspeakable
+from serving.decision.reasons import Evidence, Reason, borne_out, principal, unspeakable
 from serving.decision.score import Scores, score
 from serving.decision.wording import Text
 
@@ -293,8 +293,11 @@ def _with_effects(
     if len(cut) < len(evidence):
         statements = statements.filter(pl.col("account_id").is_in(accounts["account_id"].implode()))
     found = effects(lay_out(statements), accounts["product"].to_list(), bundle).tolist()
-    known = {place: by_group(row) for place, row in zip(cut, found, strict=True)}
-    return [replace(proof, effects=known[place]) if place in known else proof for place, proof in enumerate(evidence)]
+    proven = list(evidence)
+    for place, row in zip(cut, found, strict=True):
+        proof = evidence[place]
+        proven[place] = replace(proof, effects=borne_out(by_group(row), proof.contributions, proof.values, proof.reference))
+    return proven
 
 
 def _spoken(outcome: Outcome, proof: Evidence, bundle: Bundle, decided_at: datetime.datetime) -> Outcome:

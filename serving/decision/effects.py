@@ -87,6 +87,11 @@ _GROUP_OF_LEVEL: Mapping[str, Driven] = {
 }
 
 
+def features_of(group: str) -> tuple[str, ...]:
+    """The features whose medians are the group's levels; none of a group that has no level."""
+    return tuple(_SOURCES[level][0] for level, own in _GROUP_OF_LEVEL.items() if own == group)
+
+
 def levels_of(medians: Mapping[str, Mapping[str, float]], products: Sequence[str]) -> Levels:
     """The levels of accounts of these products, from the reference's medians: product -> feature -> median."""
     return Levels(

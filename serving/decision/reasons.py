@@ -1,11 +1,12 @@
 """Contributions, effects and the rules that decided to at most four principal reasons, worded in English and Chinese.
 
 A reason group weighs what it did to the log-odds: the contributions of its own features, or the effect of its behaviour with
-all that followed from it (:mod:`serving.decision.effects`), whichever is more.  Groups that push toward the cut are ranked,
-and those above a minimum share are stated (12 CFR 1002.9(b)(2): the specific principal reasons).  By contributions alone a
-customer is told the symptoms; docs/explanations.md has the figures.  A rule that decided is itself a reason and comes first.
-Nothing is ever left out for being hard to say: a group that cannot be worded, or a protected feature, makes the whole
-decision a person's (see :func:`unspeakable`).
+all that followed from it (:mod:`serving.decision.effects`), whichever is more.  An effect counts where the account looks worse
+than the reference population in something of the group: nobody is told of a behaviour in which they do as well as those who
+keep their limit.  Groups that push toward the cut are ranked, and those above a minimum share are stated (12 CFR
+1002.9(b)(2): the specific principal reasons).  By contributions alone a customer is told the symptoms; docs/explanations.md
+has the figures.  A rule that decided is itself a reason and comes first.  Nothing is ever left out for being hard to say: a
+group that cannot be worded, or a protected feature, makes the whole decision a person's (see :func:`unspeakable`).
 
 The same evidence and wording give the same reasons: ties go by the order of the groups in reasons.toml.
 """
@@ -13,10 +14,11 @@ The same evidence and wording give the same reasons: ties go by the order of the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from features.catalogue import BY_NAME, Unit
+from serving.decision.effects import features_of
 from serving.decision.policy_file import Cause, RuleHit
 from serving.decision.wording import Text, Wording, number, say, say_rule
 
@@ -37,8 +39,9 @@ class Reason:
     """A principal reason.
 
     In log-odds, ``contribution`` is what the group's features did by themselves, and ``effect`` what its behaviour did with
-    all that followed; null where behaviour does not drive the group or it is not known.  The larger is its weight, ``share``
-    that weight as a share of all groups' that push.  All three are null for a rule, which decides by itself.
+    all that followed; null where behaviour does not drive the group, it is not known, or the account looks no worse than the
+    reference.  The larger is its weight, ``share`` that weight as a share of all groups' that push.  All three are null for a
+    rule, which decides by itself.
     """
 
     rank: int
@@ -57,7 +60,7 @@ class Evidence:
 
     ``contributions`` by model feature, in log-odds; ``values`` of every feature of the catalogue (NaN = unknown);
     ``reference`` medians of the account's reference population (NaN = unknown); ``effects`` by reason group, in log-odds, of
-    those that are known, and none where the model did not cut.
+    those that count (see :func:`borne_out`), and none where the model did not cut.
     """
 
     contributions: Mapping[str, float]
@@ -77,10 +80,22 @@ def principal(evidence: Evidence, hits: tuple[RuleHit, ...], by_model: bool, wor
     )
 
 
+def borne_out(
+    effects: Mapping[str, float], features: Iterable[str], values: Mapping[str, float], reference: Mapping[str, float]
+) -> dict[str, float]:
+    """The effects of the groups in one of whose features the account visibly looks worse than the reference.
+
+    ``effects`` by reason group; ``features`` the model's; ``values`` and ``reference`` medians by feature.
+    """
+    worse = {group_of(name) for name in features if _is_worse(name, values, reference)}
+    return {group: effect for group, effect in effects.items() if group in worse}
+
+
 def unspeakable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     """Why the model's principal reasons may not be stated by a machine: ``protected_feature``, ``unmapped_reason`` or none."""
     groups = [group for group, _ in principal_groups(evidence.contributions, evidence.effects, wording)]
-    pushing = {name for group in groups for name in _behind(group, evidence)}
+    pushing = {name for name, contribution in evidence.contributions.items() if contribution > 0 and group_of(name) in groups}
+    pushing |= {name for group in groups for name in _behind(group, evidence)}
     grounds = []
     if pushing & wording.protected:
         grounds.append("protected_feature")
@@ -127,37 +142,34 @@ def group_of(name: str) -> str:
 
 
 def _behind(group: str, evidence: Evidence) -> list[str]:
-    """The group's features that push toward the cut, most first, ties by name.
+    """The group's features that the reason speaks of, the first of which gives the sentence.
 
-    Where none does, the group is a reason for what followed from it: then those that are worse than the reference's median, or
-    all of them.
+    Those that push toward the cut, most first, ties by name; but first of all those that are worse than the reference's median,
+    for a sentence must not compare a customer with others who look worse.  (A value may push and yet be better than the median
+    of a skewed reference.)  Where the effect is what weighs, it is those that are worse, and first what the effect set.
     """
     own = [name for _, name in sorted((-c, name) for name, c in evidence.contributions.items() if group_of(name) == group)]
+    worse = [name for name in own if _is_worse(name, evidence.values, evidence.reference)]
+    if worse and evidence.effects.get(group, -math.inf) > sums_of(evidence.contributions)[group]:
+        return sorted(worse, key=lambda name: name not in features_of(group))
     pushing = [name for name in own if evidence.contributions[name] > 0]
-    return pushing or [name for name in own if _worse_than_reference(name, evidence)] or own
+    return sorted(pushing or own, key=lambda name: name not in worse)
 
 
-def _leading(names: list[str], evidence: Evidence) -> list[str]:
-    """Those first whose value is worse than the reference's median, for a sentence must not compare a customer with others who
-    look worse; the first gives the sentence.  (A value may push and yet be better than the median of a skewed reference.)"""
-    worse = [name for name in names if _worse_than_reference(name, evidence)]
-    return [*worse, *(name for name in names if name not in worse)]
-
-
-def _worse_than_reference(name: str, evidence: Evidence) -> bool:
+def _is_worse(name: str, values: Mapping[str, float], reference: Mapping[str, float]) -> bool:
     """Worse than the median, and by so much that a customer sees two different numbers."""
     if name not in BY_NAME:
         return False
-    feature, value, median = BY_NAME[name], evidence.values[name], evidence.reference.get(name, math.nan)
+    feature, value, median = BY_NAME[name], values[name], reference.get(name, math.nan)
     visible = number(value, feature.unit, "en") != number(median, feature.unit, "en")
     return visible and feature.direction * (value - median) > 0
 
 
 def _group_reason(group: str, share: float, evidence: Evidence, wording: Wording) -> Reason:
-    names = _leading(_behind(group, evidence), evidence)
+    names = _behind(group, evidence)
     contribution = sums_of(evidence.contributions)[group]
     cause: Cause = wording.groups[group].cause if group in wording.groups else "risk"
-    worse = _worse_than_reference(names[0], evidence)
+    worse = _is_worse(names[0], evidence.values, evidence.reference)
     text = say(group, names[0], evidence.values, evidence.reference, worse, wording)
     shown = tuple(_feature(name, evidence) for name in names[: wording.features_shown])
     return Reason(0, group, cause, share, contribution, evidence.effects.get(group), text, shown)

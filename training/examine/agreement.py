@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from features.window import Window, lay_out
 from serving.decision.bundle import Bundle, medians_of
 from serving.decision.effects import DRIVEN, by_group, effects
-from serving.decision.reasons import principal_groups
+from serving.decision.reasons import borne_out, principal_groups
 from serving.decision.score import log_odds_of
 from serving.decision.shapley import Explainer, against, explain_many, path_dependent
 from training.data import Labelled, window
@@ -132,11 +132,11 @@ def _reasons(accounts: _Accounts, view: _View, bundle: Bundle) -> list[tuple[str
             group
             for group, _ in principal_groups(
                 dict(zip(bundle.features, own, strict=True)),
-                by_group(did),
+                borne_out(by_group(did), bundle.features, dict(zip(bundle.features, row, strict=True)), view.medians or {}),
                 bundle.wording,
             )
         )
-        for own, did in zip(contributions.tolist(), driven.tolist(), strict=True)
+        for own, did, row in zip(contributions.tolist(), driven.tolist(), accounts.matrix.tolist(), strict=True)
     ]
 
 

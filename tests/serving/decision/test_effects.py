@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from features.catalogue import BY_NAME
 from features.ledger import Terms
 from features.schema import check
 from features.window import Window, lay_out
 from serving.decision import Bundle, Stages, stages
 from serving.decision.course import spread
 from serving.decision.effects import _ACCOUNTS_A_BLOCK, DRIVEN, Driven, Levels, _relived, by_group, effects, levels_of
-from serving.decision.reasons import group_of, principal
+from serving.decision.reasons import Evidence, group_of, principal
+from serving.decision.wording import number
 from tests.accounts import window
 from tests.checks import WHEN
 
@@ -471,8 +473,8 @@ def test_an_effect_is_the_fall_of_the_log_odds(windows: pl.DataFrame, found: NDA
         own = levels_of(bundle.medians, [accounts[place]["product"][0]])
         level = {name: float(getattr(own, name)[0]) for name in MEDIAN_OF}
         rows = accounts[place].to_dicts()
-        for number, group in enumerate([None, *DRIVEN]):
-            told += [row | {"account_id": f"{place:04}-{number}"} for row in lived_again(rows, group, level, terms, share)]
+        for way, group in enumerate([None, *DRIVEN]):
+            told += [row | {"account_id": f"{place:04}-{way}"} for row in lived_again(rows, group, level, terms, share)]
         expected.append(found[place])
     table = pl.DataFrame(told, schema=accounts[0].schema, infer_schema_length=None)
     log_odds = stages(table, bundle, WHEN).scores.log_odds.reshape(len(places), -1)
@@ -515,11 +517,51 @@ def weights(made: Stages, place: int) -> dict[str, float]:
     return {group: max(total, proof.effects.get(group, -math.inf)) for group, total in sums.items()}
 
 
+def looks_worse(proof: Evidence) -> set[str]:
+    """The groups in a feature of which the account's value is worse than the median, and reads otherwise."""
+    groups = set()
+    for name in proof.contributions:
+        feature, value, median = BY_NAME[name], proof.values[name], proof.reference[name]
+        if (value - median) * feature.direction > 0 and number(value, feature.unit, "en") != number(median, feature.unit, "en"):
+            groups.add(feature.group)
+    return groups
+
+
 def test_who_is_cut_has_effects_and_who_is_not_has_none(made: Stages, found: NDArray[np.float64]) -> None:
     cut = [outcome.by_model for outcome in made.outcomes]
     assert 40 < sum(cut) < len(cut) - 40
     for proof, by_model, row in zip(made.evidence, cut, found.tolist(), strict=True):
-        assert proof.effects == (by_group(row) if by_model else {})
+        worse = looks_worse(proof)
+        assert proof.effects == ({g: e for g, e in by_group(row).items() if g in worse} if by_model else {})
+
+
+def test_nobody_is_told_an_effect_of_what_they_do_as_well_as_others(made: Stages, found: NDArray[np.float64]) -> None:
+    left_out = 0
+    for decision, outcome, proof, row in zip(made.decisions, made.outcomes, made.evidence, found.tolist(), strict=True):
+        worse = looks_worse(proof)
+        for reason in decision.reasons if outcome.by_model else ():
+            if reason.effect is not None:
+                assert reason.code in worse
+                assert reason.contribution is not None
+                if reason.effect > reason.contribution:
+                    first = reason.features[0]
+                    assert first.value is not None
+                    assert first.reference_value is not None
+                    assert (first.value - first.reference_value) * BY_NAME[first.name].direction > 0
+        left_out += outcome.by_model and any(effect > 0 and group not in worse for group, effect in by_group(row).items())
+    assert left_out > 3
+
+
+def test_the_sentence_is_of_what_the_effect_set_where_that_looks_worse(made: Stages) -> None:
+    level_first = 0
+    for decision in made.decisions:
+        for reason in decision.reasons:
+            if reason.effect is not None and reason.contribution is not None and reason.effect > reason.contribution:
+                own = {MEDIAN_OF[name] for name in LEVELS.get(reason.code, ())}  # type: ignore[call-overload]
+                shown = [feature.name for feature in reason.features]
+                assert not own & set(shown[1:]) or shown[0] in own
+                level_first += shown[0] in own
+    assert level_first > 10
 
 
 def test_a_reasons_share_is_of_all_weights_that_push(made: Stages) -> None:
