@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -124,8 +124,8 @@ def advise_many(
 
     def explored(start: int) -> list[tuple[int, list[Course]]]:
         searches = [_Search(start + k, grid) for k, grid in enumerate(grids[start : start + _ACCOUNTS_A_BLOCK])]
-        courses = _courses(_searched(searches, window, cuts, bundle), window, cuts, bundle)
-        return [(search.account, own) for search, own in zip(searches, courses, strict=True)]
+        courses = _told(searches, window, cuts, bundle)
+        return [(search.account, courses[search.account]) for search in searches]
 
     starts = range(0, len(cuts), _ACCOUNTS_A_BLOCK)
     with ThreadPoolExecutor(threads) as pool:  # NumPy and LightGBM let go of the interpreter while they work
@@ -149,52 +149,108 @@ class _Search:
     """An account's search: its plans are judged in order of effort, until one restores the limit.
 
     ``place`` of the plan and what it has ``restored``; before one is found, and where none is, the place of the feasible plan
-    with the least risk in the end, and None.  ``beside``: what the two beside have restored.
+    with the least risk in the end, and None.  ``beside``: what the two beside have restored.  What is offered is found with the
+    cut in force; whether it holds with the limit back is told by :meth:`settle`.
     """
 
     def __init__(self, account: int, grid: Grid) -> None:
         self.account, self.grid = account, grid
-        self.place = 0
+        self.place = self.judged = 0
         self.restored: Restored | None = None
         self.beside: tuple[Restored | None, ...] = ()
-        self._least = math.inf
+        self._offers: Iterator[tuple[int, Restored]] = iter(())
+        self._offers_beside: tuple[Iterator[Restored], ...] = ()
+        self._least, self._least_at = math.inf, 0
 
-    def judge(self, first: int, courses: NDArray[np.int64], outlook: Outlook, bundle: Bundle) -> None:
-        """The plans from place ``first`` on, which lie in these courses."""
-        plans = self.grid.plans[first : first + len(courses)]
+    def judge(self, courses: NDArray[np.int64], outlook: Outlook, bundle: Bundle) -> None:
+        """The next plans, which lie in these courses."""
+        first, self.judged = self.judged, self.judged + len(courses)
+        plans = self.grid.plans[first : self.judged]
         tried = self.grid.plans
         asks_least = (plans.extra == tried.extra.min()) & (plans.repay_elsewhere == tried.repay_elsewhere.min())
         # The minimum due is asked for whatever a customer can pay, and so is what they settled; only more must be within reach.
         feasible = courses[asks_least | (outlook.most_paid[courses] <= self.grid.payable + _CENT)]
-        self.restored = outlook.restored(feasible, bundle.advice.search.margin, bundle)
-        if self.restored is not None:
-            self.place = first + self.restored.course - int(courses[0])
-        elif len(feasible) and outlook.log_odds[-1, feasible].min() < self._least:
+        if len(feasible) and outlook.log_odds[-1, feasible].min() < self._least:
             best = feasible[np.argmin(outlook.log_odds[-1, feasible])]
-            self.place, self._least = first + int(best - courses[0]), float(outlook.log_odds[-1, best])
+            self._least_at, self._least = first + int(best - courses[0]), float(outlook.log_odds[-1, best])
+        found = outlook.restorations(feasible, bundle.advice.search.margin, bundle)
+        self._offers = ((first + one.course - int(courses[0]), one) for one in found)
+        self._next()
 
     def compare(self, courses: NDArray[np.int64], outlook: Outlook, bundle: Bundle) -> None:
-        """The two plans beside, which lie in these courses."""
-        margin = bundle.advice.search.margin
-        self.beside = tuple(outlook.restored(courses[[k]], margin, bundle) for k in range(len(courses)))
+        """The two plans beside, which lie in these courses.
+
+        Nothing is promised to who carries on: their months are as good as their best ones, for which no plan could ask.
+        """
+        margin, on_time = bundle.advice.search.margin, self.grid.beside.on_time > 0
+        self._offers_beside = tuple(
+            outlook.restorations(courses[[k]] if promises else courses[:0], margin, bundle)
+            for k, promises in enumerate(on_time)
+        )
+        self.beside = tuple(next(offers, None) for offers in self._offers_beside)
+
+    def settle(self, courses: NDArray[np.int64], outlook: Outlook, bundle: Bundle) -> bool:
+        """Whether what is told stays with the limit back, as these courses live it; the next offer stands where it does not."""
+        told = (self.restored, *self.beside)
+        stays = [one is None or outlook.stays(int(k), one.month, bundle) for one, k in zip(told, courses, strict=True)]
+        if not stays[0]:
+            self._next()
+        self.beside = tuple(
+            one if holds else next(offers, None)
+            for one, holds, offers in zip(self.beside, stays[1:], self._offers_beside, strict=True)
+        )
+        return all(stays)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether nothing is found yet and plans are left to judge."""
+        return self.restored is None and self.judged < len(self.grid.plans)
+
+    def _next(self) -> None:
+        self.place, self.restored = next(self._offers, (self._least_at, None))
 
 
-def _searched(searches: Sequence[_Search], window: Window, cuts: Sequence[Cut], bundle: Bundle) -> Sequence[_Search]:
-    """The searches, done.  The first few plans of all accounts look ahead together, then the others of who needs them."""
+def _told(searches: Sequence[_Search], window: Window, cuts: Sequence[Cut], bundle: Bundle) -> dict[int, list[Course]]:
+    """Of each account the plan and the two beside month by month, with the limit back in force when it is restored.
+
+    The first few plans of all accounts look ahead together, then the others of who needs them.
+    """
+    _look(searches, _TRIED_FIRST, window, cuts, bundle)
+    found: dict[int, list[Course]] = {}
     pending = list(searches)
-    for first, last in ((0, _TRIED_FIRST), (_TRIED_FIRST, None)):
-        pending = [search for search in pending if search.restored is None and first < len(search.grid.plans)]
-        if not pending:
-            break
-        wanted = [(search, search.grid.plans[first:last]) for search in pending]
-        # Those beside look ahead with the first, for a look ahead costs what a hundred courses cost.
-        beside = [(search, search.grid.beside) for search in searches] if first == 0 else []
-        outlook, courses = _ahead(wanted + beside, window, cuts, bundle)
-        for search, own in zip(pending, courses[: len(pending)], strict=True):
-            search.judge(first, own, outlook, bundle)
-        for (search, _), own in zip(beside, courses[len(pending) :], strict=True):
-            search.compare(own, outlook, bundle)
-    return searches
+    while pending:
+        _look([search for search in pending if search.unsure], None, window, cuts, bundle)
+        plans = [(search, joined([search.grid.plans[[search.place]], search.grid.beside])) for search in pending]
+        back = [restored for search in pending for restored in (search.restored, *search.beside)]
+        outlook, courses = _ahead(plans, window, cuts, bundle, back)
+        unsettled = []
+        for (search, own_plans), own in zip(plans, courses, strict=True):
+            efforts, restored = (float(search.grid.effort[search.place]), 0.0, 0.0), (search.restored, *search.beside)
+            if search.settle(own, outlook, bundle):
+                found[search.account] = [
+                    _course(own_plans[[k]], effort, search.grid.income, int(course), one, outlook, bundle)
+                    for k, (course, effort, one) in enumerate(zip(own, efforts, restored, strict=True))
+                ]
+            else:
+                unsettled.append(search)
+        pending = unsettled
+    return found
+
+
+def _look(searches: Sequence[_Search], most: int | None, window: Window, cuts: Sequence[Cut], bundle: Bundle) -> None:
+    """Judge the next plans of these accounts, ``most`` each (None = all), and with the first of them those beside."""
+    if not searches:
+        return
+    wanted = [
+        (search, search.grid.plans[search.judged : None if most is None else search.judged + most]) for search in searches
+    ]
+    # Those beside look ahead with the first, for a look ahead costs what a hundred courses cost.
+    beside = [(search, search.grid.beside) for search in searches if search.judged == 0]
+    outlook, courses = _ahead(wanted + beside, window, cuts, bundle)
+    for (search, _), own in zip(beside, courses[len(wanted) :], strict=True):
+        search.compare(own, outlook, bundle)
+    for (search, _), own in zip(wanted, courses, strict=False):
+        search.judge(own, outlook, bundle)
 
 
 def _ahead(
@@ -218,20 +274,6 @@ def _ahead(
     reduced = np.arange(months)[:, None] < until
     outlook = look_ahead(window, owner, joined([plans for _, plans in wanted]), cuts, reduced, bundle, limits)
     return outlook, [np.arange(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-
-
-def _courses(searches: Sequence[_Search], window: Window, cuts: Sequence[Cut], bundle: Bundle) -> list[list[Course]]:
-    """Of each account the plan and the two beside month by month, with the limit back in force when it is restored."""
-    told = [(search, joined([search.grid.plans[[search.place]], search.grid.beside])) for search in searches]
-    back = [restored for search in searches for restored in (search.restored, *search.beside)]
-    outlook, courses = _ahead(told, window, cuts, bundle, back)
-    return [
-        [
-            _course(plans[[k]], float(effort), search.grid.income, int(course), back[course], outlook, bundle)
-            for k, (course, effort) in enumerate(zip(own, (search.grid.effort[search.place], 0.0, 0.0), strict=True))
-        ]
-        for (search, plans), own in zip(told, courses, strict=True)
-    ]
 
 
 def _course(
@@ -299,23 +341,27 @@ def _notes(
     window: Window, account: int, plan: Course, choices: Choices, rules: AdviceRules, today: datetime.date
 ) -> tuple[Text, ...]:
     """What must be known beside the plan."""
-    most, due = choices.monthly_payment, float(window.now("minimum_due")[account])
+    most = choices.monthly_payment
     settled = bool(choices.fixed()) or most is not None
     begins, kept = plan.path[0].month, _kept_to_the_end(plan)
+    elsewhere = sum(step.amount or 0.0 for step in plan.steps if step.lever == "repay_elsewhere")
+    beyond = next((m for m in plan.path if most is not None and m.payment + elsewhere > most + _CENT), plan.path[0])
+    asked = beyond.payment + elsewhere
     said: dict[NoteName, bool] = {
-        "no_plan": plan.restored is None and not settled,
-        "no_plan_as_settled": plan.restored is None and settled,
+        "no_plan": plan.restored is None and kept is None and not settled,
+        "no_plan_as_settled": plan.restored is None and kept is None and settled,
         "too_narrow": plan.restored is None and kept is not None,
         "old_statements": begins < today.replace(day=1),
-        "minimum_beyond_payment": most is not None and due > most + _CENT,
+        "beyond_payment": most is not None and asked > most + _CENT,
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
         "debt_unknown": bool(np.isnan(window.last_known("external_debt")[account])),
     }
-    months = {"too_narrow": f"{kept or begins:%Y-%m}", "old_statements": f"{add_months(begins, -1):%Y-%m}"}
-    en, zh = number(due, "CNY", "en"), number(due, "CNY", "zh")
+    months = {"too_narrow": kept or begins, "old_statements": add_months(begins, -1), "beyond_payment": beyond.month}
+    texts = ((months.get(name, begins), rules.notes[name]) for name, holds in said.items() if holds)
+    en, zh = number(asked, "CNY", "en"), number(asked, "CNY", "zh")
     return tuple(
-        Text(text.en.format(amount=en, month=months.get(name)), text.zh.format(amount=zh, month=months.get(name)))
-        for name, text in ((name, rules.notes[name]) for name, holds in said.items() if holds)
+        Text(text.en.format(amount=en, month=f"{month:%Y-%m}"), text.zh.format(amount=zh, month=f"{month:%Y-%m}"))
+        for month, text in texts
     )
 
 

@@ -16,7 +16,7 @@ LeverName = Literal["on_time", "extra", "spending", "no_cash", "no_new_credit", 
 LEVERS: tuple[LeverName, ...] = get_args(LeverName)
 NoteName = Literal[
     "not_cut", "by_rule", "proposed", "no_plan", "no_plan_as_settled", "too_narrow", "old_statements", "income_unknown",
-    "debt_unknown", "minimum_beyond_payment",
+    "debt_unknown", "beyond_payment",
 ]  # fmt: skip
 NOTES: tuple[NoteName, ...] = get_args(NoteName)
 # Lever -> variant -> its placeholders: paying on time a share of the balance, spending where the income is known, and nothing.
@@ -147,7 +147,7 @@ def _ageing(where: str, table: Mapping[str, Any]) -> Ageing:
 
 
 _OF_NOTES: Mapping[NoteName, set[str]] = {
-    "minimum_beyond_payment": {"amount"},
+    "beyond_payment": {"amount", "month"},
     "old_statements": {"month"},
     "too_narrow": {"month"},
 }

@@ -8,13 +8,18 @@ the total effect of causal inference (Pearl 2001, "Direct and indirect effects")
 
 Each reason group that behaviour drives has one.  Paying on time, repaying a share of the balance, spending, drawing cash and
 asking for credit are acts of each month; a full line and debt elsewhere are what the time before has left, and there the year
-begins at the reference's level.  Only towards the reference: who does better than it is left alone.  No act belongs to two: a
-month that leaves an instalment uncovered is late payment's, and weak repayment is of the others.  Short history and capacity
-have none.
+begins at the reference's level.  Only towards the reference: who does better than it is left alone, and who was never late
+has nothing to pay in time.  No act belongs to two: a month that leaves an instalment uncovered is late payment's, and weak
+repayment is of the others.  Short history and capacity have none.
 
-Money is kept count of, so that nothing comes from nowhere.  Payments and cash stay as they were.  What need not be paid any
-more, here or as instalments elsewhere, is at hand: it pays off the balance, then stands in for cash.  What is paid more, or
-not drawn, is borrowed elsewhere.  So only who spends less owes less in all, but for interest and fees.
+Money is kept count of.  Payments and cash stay as they were.  What need not be paid any more, here or as instalments
+elsewhere, is at hand: it pays off the balance, then stands in for cash, then pays back what was borrowed.  What is paid
+more, or not drawn, is borrowed elsewhere.  So of the acts only spending less makes a customer owe less in all, but for
+interest and fees.  A line less full and less debt elsewhere are gifts, for who had them would have lived otherwise before.
+
+The lender's books are kept as well: what the terms do not explain of a statement (another minimum, another rate, a day of
+grace) is carried into the year that is lived again, and nobody is later in it than they were.  So a year in which nothing
+is changed is the year that was, whoever sent it.
 
 Conventions
 -----------
@@ -26,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -195,12 +200,14 @@ def _relived(
     start = np.minimum(months, was.months_observed.astype(np.int64) - 1)
     income = was.last_known("income")
     stand = _beginning(was, start, levels, income, terms)
+    books = _books(was, months, terms)
     known = {name: np.nan_to_num(getattr(was, name)[:months]) for name in _COLUMNS}
-    owed_then = np.nan_to_num(was.owed_before[:months])
+    known["owed_before"] = np.nan_to_num(was.owed_before[:months])
     written: dict[str, list[Values]] = {name: [] for name in _CHANGED}
     for row in range(months - 1, -1, -1):
         then = {name: column[row] for name, column in known.items()}
-        after, behaviour = _month(stand, then, owed_then[row], levels, on_time, income, terms, instalment_share)
+        after, behaviour = _month(stand, then, levels, on_time, income, terms, instalment_share)
+        after = replace(after, account=books.at(row).kept(stand.account, after.account, then, on_time, terms))
         month = (YEAR - 1 - row) % YEAR
         new = {
             "balance": after.account.balance,
@@ -233,17 +240,17 @@ def _overwritten(was: Window, written: Mapping[str, list[Values]], start: NDArra
 def _month(
     stand: _Stand,
     then: Mapping[str, Values],
-    owed_then: Values,
     levels: Levels,
     on_time: NDArray[np.bool_],
     income: Values,
     terms: Terms,
     instalment_share: float,
 ) -> tuple[_Stand, Behaviour]:
-    """A month lived again: what it leaves, and what was done.  ``then`` is what was."""
+    """A month lived again: what it leaves by the ledger, and what was done.  ``then`` is what was."""
     at_hand = stand.at_hand + then["payment"] + instalment_share * stand.spared
+    late = then["days_past_due"] > 0
     share = np.where(then["days_past_due"] < DAYS_A_MONTH, levels.paid_share, np.nan)
-    payment = _payment(then["payment"], owed_then, stand.account, share, on_time, at_hand)
+    payment = _payment(then["payment"], then["owed_before"], stand.account, share, on_time & late, at_hand)
     at_hand = at_hand - payment
     wanted = _cents(np.fmin(then["cash_advance"], levels.cash * then["credit_limit"]))
     at_hand = at_hand - (then["cash_advance"] - wanted)
@@ -253,9 +260,71 @@ def _month(
     days = np.where((then["days_past_due"] < DAYS_A_MONTH) & ~on_time, then["days_past_due"], 0.0).astype(np.int32)
     behaviour = Behaviour(spend, _cents(wanted - instead), payment, days)
     account = next_standing(stand.account, behaviour, terms)
-    # What is lacking is borrowed elsewhere, at the rate that is charged here.
+    # What is lacking is borrowed elsewhere, at the rate that is charged here, and paid back when there is money again.
     spared = stand.spared * (1.0 + terms.monthly_rate - instalment_share) + np.minimum(at_hand, 0.0)
-    return _Stand(account, spared, np.maximum(at_hand, 0.0)), behaviour
+    back = np.minimum(np.maximum(at_hand, 0.0), np.maximum(-spared, 0.0))
+    # A line that begins less full is a gift.  What was paid on it and is not needed in its month was never there to keep.
+    kept = np.where(np.isnan(levels.used), np.maximum(at_hand, 0.0) - back, 0.0)
+    return _Stand(account, spared + back, kept), behaviour
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """By how much the lender's books differ from the ledger's, month by month or in one of them: what no act explains.
+
+    ``unexplained`` is owed beside what the ledger says.  ``due`` is the minimum due for each yuan of the ledger's, NaN = a
+    source that tells none; ``due_beside`` is due where the ledger asks for nothing; ``due_before`` was to be paid in the
+    month.  ``more_days`` past due than the ledger counts.
+    """
+
+    unexplained: Values
+    due: Values
+    due_beside: Values
+    due_before: Values
+    more_days: Values
+
+    def at(self, row: int) -> _Books:
+        """The books of one month."""
+        return _Books(*(getattr(self, field.name)[row] for field in fields(_Books)))
+
+    def kept(
+        self, before: Standing, by_ledger: Standing, then: Mapping[str, Values], on_time: NDArray[np.bool_], terms: Terms
+    ) -> Standing:
+        """The standing as this lender would have booked it; nobody is later than they were."""
+        owed_then = then["owed_before"]
+        share = np.divide(np.maximum(before.balance, 0.0), owed_then, out=np.ones_like(owed_then), where=owed_then > 0)
+        # What was charged less than the terms would have, is less of a smaller debt.
+        less = np.minimum(self.unexplained, 0.0) * np.minimum(share, 1.0)
+        balance = _cents(by_ledger.balance + np.maximum(self.unexplained, 0.0) + less)
+        nothing_due = (before.minimum_due <= 0) & (self.due_before > 0)
+        more = np.where(on_time | nothing_due, 0.0, self.more_days)
+        days = np.minimum(by_ledger.days_past_due + more, then["days_past_due"]).astype(np.int32)
+        due = _cents(by_ledger.minimum_due * self.due + self.due_beside)
+        return Standing(balance, np.where(np.isnan(due), minimum_due_of(balance, days // DAYS_A_MONTH, terms), due), days)
+
+
+def _books(was: Window, months: int, terms: Terms) -> _Books:
+    """What the ledger does not explain of each statement from the one before, (months, courses)."""
+    then, before = (
+        {name: getattr(was, name)[rows] for name in ("balance", "minimum_due", "days_past_due")}
+        for rows in (slice(0, months), slice(1, months + 1))
+    )
+    days = np.nan_to_num(before["days_past_due"]).astype(np.int32)
+    asked = minimum_due_of(np.nan_to_num(before["balance"]), days // DAYS_A_MONTH, terms)
+    due = np.where(np.isnan(before["minimum_due"]), asked, before["minimum_due"])
+    late = np.nan_to_num(then["days_past_due"])
+    spend, cash, payment = (np.nan_to_num(getattr(was, name)[:months]) for name in ("spend", "cash_advance", "payment"))
+    acts = Behaviour(spend, cash, payment, np.where(late < DAYS_A_MONTH, late, 0.0).astype(np.int32))
+    told = next_standing(Standing(np.nan_to_num(before["balance"]), due, days), acts, terms)
+    asks = told.minimum_due > 0
+    ratio = np.divide(then["minimum_due"], told.minimum_due, out=np.where(asks, np.nan, then["minimum_due"] * 0.0), where=asks)
+    return _Books(
+        np.nan_to_num(_cents(then["balance"] - told.balance)),
+        ratio,
+        np.where(asks, 0.0, then["minimum_due"]),
+        np.nan_to_num(due),
+        np.maximum(late - told.days_past_due, 0.0),
+    )
 
 
 def _beginning(was: Window, start: NDArray[np.int64], levels: Levels, income: Values, terms: Terms) -> _Stand:
@@ -263,10 +332,11 @@ def _beginning(was: Window, start: NDArray[np.int64], levels: Levels, income: Va
     courses = np.arange(len(start))
     balance, days = was.balance[start, courses], was.days_past_due[start, courses].astype(np.int32)
     due, debt = was.minimum_due[start, courses], was.external_debt[start, courses]
-    balance = np.fmin(balance, _cents(levels.used * was.credit_limit[start, courses]))
-    asked = minimum_due_of(balance, (days // DAYS_A_MONTH).astype(np.int32), terms)
-    # A minimum that a source does not tell is what the terms ask for; a smaller debt has no larger one than it had.
-    due = np.where(np.isnan(due) | ~np.isnan(levels.used), np.fmin(due, asked), due)
+    # A minimum that a source does not tell is what the terms ask for; of a smaller debt it is as much smaller.
+    due = np.where(np.isnan(due), minimum_due_of(balance, days // DAYS_A_MONTH, terms), due)
+    lower = np.fmin(balance, _cents(levels.used * was.credit_limit[start, courses]))
+    due = _cents(due * np.divide(np.maximum(lower, 0.0), balance, out=np.ones_like(balance), where=balance > 0))
+    balance = lower
     spared = np.nan_to_num(np.maximum(debt - levels.debt * income, 0.0))
     return _Stand(Standing(balance, due, days), spared, np.zeros(len(start)))
 

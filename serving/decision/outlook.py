@@ -8,7 +8,7 @@ the features of all, for a call costs what a hundred courses cost.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,7 +21,6 @@ from features.window import Months, Values, Window
 from serving.decision.bundle import Bundle
 from serving.decision.course import Plans, live, spread, windows_ahead
 from serving.decision.policy import Account, Outcome, add_months, apply, surely_cut
-from serving.decision.policy_file import Rule
 from serving.decision.score import log_odds_of, probability_of
 
 _NAMES = tuple(feature.name for feature in CATALOGUE)
@@ -72,34 +71,35 @@ class Outlook:
         """What is decided after that month at that probability."""
         return outcome_after(month, self.cuts[self.owner[course]], probability, self.features[month, course], bundle)
 
-    def restored(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> Restored | None:
-        """The first of these courses that brings the limit back, and when; None where none does.
+    def restorations(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> Iterator[Restored]:
+        """When these courses bring the limit back, the courses in their order, the months of each in theirs.
 
-        It is back in the first month in which it is free (see :func:`is_free`) even with the margin, and free in all the
-        months after it: a limit that is cut again next month is not back.
+        A month does which is free (see :func:`is_free`) even with the margin, while the months after it are free as well, and
+        in which something comes back: more limit than the cut left, or the use of it.  Told with the cut in force in all
+        months; whether the limit stays back once it is, is for who lives on with it (:meth:`stays`).
         """
         wanted, then = (probability_of(self.log_odds[:, courses] + more) for more in (margin, 0.0))
         cut_later = np.cumsum(self._hopeless(courses, then, bundle)[::-1], axis=0)[::-1] > 0
         open_to = ~self._hopeless(courses, wanted, bundle)
         open_to[:-1] &= ~cut_later[1:]
         for k in np.flatnonzero(open_to.any(axis=0)).tolist():
-            course, months = int(courses[k]), range(len(then))
+            course = int(courses[k])
+            cut = self.cuts[self.owner[course]]
             for month in np.flatnonzero(open_to[:, k]).tolist():
                 outcome = self.outcome(course, month, float(wanted[month, k]), bundle)
-                if is_free(outcome) and all(
-                    is_free(self.outcome(course, later, float(then[later, k]), bundle)) for later in months[month + 1 :]
-                ):
-                    limit = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
-                    return Restored(course, month, limit)
-        return None
+                limit = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
+                if is_free(outcome) and (cut.suspended or limit > cut.limit_after) and self.stays(course, month, bundle):
+                    yield Restored(course, month, limit)
+
+    def stays(self, course: int, month: int, bundle: Bundle) -> bool:
+        """Whether all months of a course after that one are free."""
+        later = probability_of(self.log_odds[month + 1 :, course]).tolist()
+        return all(is_free(self.outcome(course, k, p, bundle)) for k, p in enumerate(later, start=month + 1))
 
     def _hopeless(self, courses: NDArray[np.int64], probability: Months, bundle: Bundle) -> NDArray[np.bool_]:
         """Months in which the model cuts, (months, courses), told without asking the policy in full; none by mistake."""
-        features, products = self.features[:, courses], [self.cuts[owner].product for owner in self.owner[courses]]
-        cut = surely_cut(probability, features[..., _LIMIT], features[..., _BALANCE], bundle.policy)
-        for rule in bundle.policy.rules:
-            cut &= ~_may_cap(rule, features, products, bundle)
-        return cut
+        features = self.features[:, courses]
+        return surely_cut(probability, features[..., _LIMIT], features[..., _BALANCE], bundle.policy)
 
 
 def outcome_after(month: int, cut: Cut, probability: float, values: NDArray[np.float64], bundle: Bundle) -> Outcome:
@@ -117,8 +117,8 @@ def _decided(as_of: datetime.date, month: int) -> tuple[datetime.date, datetime.
 
 
 def is_free(outcome: Outcome) -> bool:
-    """Whether the model has nothing against the limit: it is kept, or only a rule's cap stands, if a person confirms it."""
-    return not outcome.by_model and outcome.action != "suspend"
+    """Whether the model has nothing against the limit, and drawing is allowed: it is kept, or only a rule's cap stands."""
+    return not outcome.model_cuts and not outcome.suspends
 
 
 def look_ahead(
@@ -153,17 +153,3 @@ def look_ahead(
 
 def _model_rows(features: NDArray[np.float64], bundle: Bundle) -> NDArray[np.float64]:
     return np.ascontiguousarray(features[:, [_NAMES.index(name) for name in bundle.features]])
-
-
-def _may_cap(rule: Rule, features: NDArray[np.float64], products: Sequence[str], bundle: Bundle) -> NDArray[np.bool_]:
-    """Whether a rule's cap may bind: then the model may have no part in a cut however risky the account."""
-    caps = [] if rule.cap is None else [np.full(features.shape[:2], rule.cap)]
-    if rule.cap_of is not None:
-        caps.append(rule.times * features[..., _NAMES.index(rule.cap_of)])
-    if not caps:
-        return np.zeros(features.shape[:2], dtype=np.bool_)
-    concerned = np.array([rule.products is None or product in rule.products for product in products], dtype=np.bool_)
-    for condition in rule.when:
-        concerned = concerned & condition.holds_in(features[..., _NAMES.index(condition.feature)])
-    binding: NDArray[np.bool_] = concerned & (caps[0] < features[..., _LIMIT] + bundle.policy.cut.rounding)
-    return binding

@@ -18,7 +18,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -45,7 +45,8 @@ class Outcome:
 
     ``new_limit`` is in force from ``effective_on``; under ``review`` the limit stays and ``proposed_limit`` is what a person
     is asked to confirm (null otherwise).  ``hits`` are the rules that decided; ``by_model``: the model decided, alone or
-    with them.  ``review_on``: when the account is looked at again, or the day by which a person decides.
+    with them.  ``review_on``: when the account is looked at again, or the day by which a person decides.  Whoever decided:
+    ``model_cuts``, the model alone would cut or suspend; ``suspends``, nothing may be drawn, or a person is asked that.
     """
 
     action: Action
@@ -56,6 +57,8 @@ class Outcome:
     hits: tuple[RuleHit, ...]
     by_model: bool
     review_because: tuple[str, ...]
+    model_cuts: bool
+    suspends: bool
 
 
 def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Outcome:
@@ -81,13 +84,16 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
     cut = suspended or new_limit < limit
     if cut:
         because += _grounds_for_review(account, policy, in_band, by_model, limit - new_limit, today)
+    objections = (model_suspends or model_limit < limit, suspended)
     if because:
-        return Outcome("review", limit, new_limit, None, _due(today, policy), deciding + review_hits, by_model, because)
+        due = _due(today, policy)
+        return Outcome("review", limit, new_limit, None, due, deciding + review_hits, by_model, because, *objections)
     if not cut:
-        return Outcome("keep", limit, None, None, None, (), False, ())
+        return Outcome("keep", limit, None, None, None, (), False, (), *objections)
     effective_on = today + datetime.timedelta(days=policy.dates.effective_after_days)
     review_on = add_months(today, int(policy.dates.review_after_months))
-    return Outcome("suspend" if suspended else "reduce", new_limit, None, effective_on, review_on, deciding, by_model, ())
+    action: Action = "suspend" if suspended else "reduce"
+    return Outcome(action, new_limit, None, effective_on, review_on, deciding, by_model, (), *objections)
 
 
 def hand_over(
@@ -97,7 +103,15 @@ def hand_over(
     proposed = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
     due = _due(local_date(decided_at, policy), policy)
     reasons = outcome.review_because + because
-    return Outcome("review", limit, proposed, None, due, outcome.hits, outcome.by_model, reasons)
+    return replace(
+        outcome,
+        action="review",
+        new_limit=limit,
+        proposed_limit=proposed,
+        effective_on=None,
+        review_on=due,
+        review_because=reasons,
+    )
 
 
 def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
@@ -122,8 +136,7 @@ def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
 def surely_cut(
     probability: NDArray[np.float64], limit: NDArray[np.float64], balance: NDArray[np.float64], policy: Policy
 ) -> NDArray[np.bool_]:
-    """Whether the model certainly cuts or suspends, for arrays of one shape and unless a rule's cap does more: a bound, not the
-    policy.
+    """Whether the model alone certainly cuts or suspends, for arrays of one shape: a bound, not the policy.
 
     False tells nothing; :func:`apply` does.  It is there for who asks about a million months of which the policy leaves few.
     """

@@ -115,13 +115,23 @@ def test_every_choice_of_the_decision_can_be_sent_and_is_kept_to(client: httpx.C
     assert ("spending", 77.7) in [(step["lever"], step["amount"]) for step in answered["advice"]["way_back"]["plan"]["steps"]]
 
 
-def test_a_payment_below_the_minimum_is_said(client: httpx.Client, requests: list[dict[str, Any]]) -> None:
+def test_a_payment_beyond_what_can_be_paid_is_said(client: httpx.Client, requests: list[dict[str, Any]]) -> None:
+    """The minimum is asked for whatever can be paid; the first month in which it is more is named."""
     sent = cut_request(client, requests)
-    due = sorted(sent["statements"], key=lambda statement: statement["month"])[-1]["minimum_due"]
-    answered = client.post("/v1/advice", json=sent | {"choices": {"monthly_payment": 0.01}}).json()
-    assert any(note["en"].startswith("The minimum due of your last statement") for note in answered["advice"]["notes"]) == (
-        due > 0.02
-    )
+    path = client.post("/v1/advice", json=sent).json()["advice"]["way_back"]["plan"]["path"]
+    said = 0
+    for most in (0.01, path[0]["payment"], max(month["payment"] for month in path) - 0.02, 1e9):
+        advice = client.post("/v1/advice", json=sent | {"choices": {"monthly_payment": round(most, 2)}}).json()["advice"]
+        plan = advice["way_back"]["plan"]
+        elsewhere = sum(step["amount"] for step in plan["steps"] if step["lever"] == "repay_elsewhere")
+        beyond = [month for month in plan["path"] if month["payment"] + elsewhere > round(most, 2) + 0.005]
+        told = [note["en"] for note in advice["notes"] if "more than you say you can pay" in note["en"]]
+        assert len(told) == bool(beyond)
+        if beyond:
+            amount = beyond[0]["payment"] + elsewhere
+            assert told[0].startswith(f"In {beyond[0]['month']} this comes to CNY {amount:,.0f}, ")
+        said += bool(beyond)
+    assert 0 < said < 4
 
 
 def test_openapi_describes_it(client: httpx.Client) -> None:

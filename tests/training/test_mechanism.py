@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from serving.decision.effects import DRIVEN, Levels, levels_of
+from serving.decision.reasons import sums_of
 from serving.decision.score import log_odds_of
 from training.examine.cohort import Cohort
 from training.examine.mechanism import effects_by_mechanism, log_odds_under
@@ -55,8 +57,18 @@ def test_a_driver_s_effect_is_how_far_the_log_odds_fall(cut_accounts: Cohort, le
         open_then = ~np.isnan(under)
         assert found[open_then, place] == pytest.approx((as_it_was - under)[open_then], abs=1e-12)
         assert (found[~open_then, place] == 0).all()
-    # The ledger knows less than the mechanism, and yet says much the same.
+    # The ledger knows less than the mechanism, and yet says more of it than the contributions do, of the same groups.
     both = np.isfinite(cut_accounts.effects)
-    assert np.corrcoef(found[both], cut_accounts.effects[both])[0, 1] > 0.5
+    summed = [sums_of(dict(zip(cut_accounts.bundle.features, row, strict=True))) for row in cut_accounts.contributions.tolist()]
+    contributed = np.array([[sums.get(group, 0.0) for group in DRIVEN] for sums in summed])
+
+    def likeness(effects: NDArray[np.float64]) -> float:
+        return float(np.corrcoef(found[both], effects[both])[0, 1])
+
+    assert likeness(cut_accounts.effects) > likeness(contributed) + 0.1
+    # Of paying late, which the statements tell in full, it knows nearly all.
+    late = DRIVEN.index("late_payment")
+    known = both[:, late]
+    assert np.corrcoef(found[known, late], cut_accounts.effects[known, late])[0, 1] > 0.8
     shuffled = np.random.default_rng(0).permutation(cut_accounts.effects[both])
     assert abs(np.corrcoef(found[both], shuffled)[0, 1]) < 0.2

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from serving.decision.advice_file import LEVERS
 from serving.decision.course import Plans
 from serving.decision.grid import Means, grid_of
 from serving.decision.outlook import Cut, Outlook, Restored, is_free
-from serving.decision.policy import Account, apply, logit
+from serving.decision.policy import Account, Outcome, apply, logit
 from serving.decision.score import probability_of
 from serving.decision.wording import Text
 from tests.serving.decision.test_course import as_table, lived
@@ -68,11 +69,21 @@ def plan_of(course: Course) -> Plans:
     return Plans(**{name: np.array([value]) for name, value in values.items()})
 
 
-def verdicts(statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bundle) -> list[tuple[float, bool, bool]]:
-    """For each month to come, by the ordinary flow on whole statements: the log-odds, and whether the limit would be free, with
-    the margin and without."""
-    decision = advised.decision
-    columns = lived(statements, plan, decision.new_limit, decision.action == "suspend")
+class Verdict(NamedTuple):
+    """A month to come, by the ordinary flow: the log-odds; whether it is free, with the margin and without; what is back."""
+
+    log_odds: float
+    wanted: bool
+    then: bool
+    limit: float
+
+
+def verdicts(
+    statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bundle, back: tuple[int, float] = (MONTHS, 0.0)
+) -> list[Verdict]:
+    """Each month to come, by the ordinary flow on whole statements, with the limit back after a month or the cut in force."""
+    decision, without_rules = advised.decision, dataclasses.replace(bundle.policy, rules=())
+    columns = lived(statements, plan, decision.new_limit, decision.action == "suspend", back)
     table = as_table(statements, columns, 0)
     found = []
     for month in range(1, MONTHS + 1):
@@ -82,17 +93,34 @@ def verdicts(statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bu
         made = stages(seen, bundle, soon)
         log_odds = float(made.scores.log_odds[0])
         values = {**made.evidence[0].values, "limit_now": decision.credit_limit}
-        probabilities = probability_of(np.array([log_odds + bundle.advice.search.margin, log_odds])).tolist()
-        outcomes = [apply(Account(decision.product, as_of, p, values), bundle.policy, soon) for p in probabilities]
-        wanted, then = (not outcome.by_model and outcome.action != "suspend" for outcome in outcomes)
-        found.append((log_odds, wanted, then))
+        accounts = [
+            Account(decision.product, as_of, p, values)
+            for p in probability_of(np.array([log_odds + bundle.advice.search.margin, log_odds])).tolist()
+        ]
+        outcomes = [apply(account, bundle.policy, soon) for account in accounts]
+        # Free: the model, left alone, does nothing, and no rule suspends.
+        wanted, then = (
+            apply(account, without_rules, soon).proposed_limit is None
+            and apply(account, without_rules, soon).new_limit == decision.credit_limit
+            and not any(hit.rule.suspend for hit in outcome.hits)
+            for account, outcome in zip(accounts, outcomes, strict=True)
+        )
+        proposed = outcomes[0].proposed_limit
+        found.append(Verdict(log_odds, wanted, then, outcomes[0].new_limit if proposed is None else proposed))
     return found
 
 
-def restoring(verdicts: list[tuple[float, bool, bool]]) -> int | None:
-    """The first month that is free with the margin, and after which all are free without."""
-    months = range(len(verdicts))
-    return next((m for m in months if verdicts[m][1] and all(then for _, _, then in verdicts[m + 1 :])), None)
+def restoring(statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bundle) -> int | None:
+    """The first month that is free with the margin, in which something comes back, and after which all are free without: while
+    the cut is in force, and with the limit back."""
+    told, decision = verdicts(statements, plan, advised, bundle), advised.decision
+    for month, verdict in enumerate(told):
+        something = decision.action == "suspend" or verdict.limit > decision.new_limit
+        if verdict.wanted and something and all(later.then for later in told[month + 1 :]):
+            after = verdicts(statements, plan, advised, bundle, (month, verdict.limit))
+            if all(later.then for later in after[month + 1 :]):
+                return month
+    return None
 
 
 def test_limits_come_back_and_not_all_at_once(advised: list[Advised]) -> None:
@@ -128,7 +156,7 @@ def test_what_is_only_just_kept_is_told_and_not_promised(
         assert found.advice is not None
         kept = [month.action == "keep" for month in found.advice.plan.path]
         first = len(kept) - next((k for k, keeps in enumerate(reversed(kept)) if not keeps), len(kept))
-        assert none in found.advice.notes
+        assert (none in found.advice.notes) == (not kept[-1])
         named = [note for note in found.advice.notes if note.en.startswith(narrow.en[:20])]
         assert bool(named) == kept[-1]
         if named:
@@ -148,7 +176,7 @@ def test_a_promise_is_what_the_ordinary_flow_decides(cut: list[pl.DataFrame], ad
     for statements, found in zip(cut, advised, strict=True):
         assert found.advice is not None
         course = found.advice.plan
-        month = restoring(verdicts(statements, plan_of(course), found, bundle))
+        month = restoring(statements, plan_of(course), found, bundle)
         if course.restored is None:
             assert month is None
         else:
@@ -160,7 +188,7 @@ def test_the_path_is_that_of_the_ordinary_flow(cut: list[pl.DataFrame], advised:
     for statements, found in zip(cut[:10], advised[:10], strict=True):
         assert found.advice is not None
         course = found.advice.carry_on
-        expected = [log_odds for log_odds, _, _ in verdicts(statements, plan_of(course), found, bundle)]
+        expected = [verdict.log_odds for verdict in verdicts(statements, plan_of(course), found, bundle)]
         until = MONTHS if course.restored is None else [p.month for p in course.path].index(course.restored) + 1
         for month, log_odds in zip(course.path[:until], expected[:until], strict=True):
             assert logit(month.probability) == pytest.approx(log_odds, abs=1e-9)
@@ -232,7 +260,7 @@ def least_effort(statements: pl.DataFrame, found: Advised, bundle: Bundle) -> tu
         asks_more = plan["extra"] > 0 or plan["repay_elsewhere"] > 0
         if asks_more and (columns["payment"][:MONTHS, 0] + plan["repay_elsewhere"]).max() > payable + 0.005:
             continue
-        month = restoring(verdicts(statements, plans, found, bundle))
+        month = restoring(statements, plans, found, bundle)
         if month is not None:
             best = (effort, month)
     return best
@@ -334,14 +362,18 @@ def test_where_none_restores_the_least_risk_of_all_rounds_is_told(bundle: Bundle
     for first, last_log_odds in ((0, [5.0, 3.0]), (2, [4.0])):
         courses = np.arange(len(last_log_odds))
         features = np.zeros((1, len(courses), len(CATALOGUE)))
+        assert search.judged == first
         search.judge(
-            first,
             courses,
             Outlook(courses * 0, cut, features, np.array([last_log_odds]), np.zeros((1, len(courses))), np.zeros(len(courses))),
             bundle,
         )
         assert search.restored is None
         assert search.place == 1
+
+
+def back_of(outcome: Outcome) -> float:
+    return outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
 
 
 @pytest.mark.parametrize("product", ["pay_later", "cash_loan"])
@@ -370,12 +402,12 @@ def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, pro
             for more in (0.5, 0.0)
         )
         free = [(is_free(a), is_free(b)) for a, b in zip(wanted, then, strict=True)]
-        months_free = [m for m in range(months) if free[m][0] and all(later for _, later in free[m + 1 :])]
-        found.append(outlook.restored(np.array([course]), 0.5, bundle))
+        months_free = [
+            m for m in range(months) if free[m][0] and back_of(wanted[m]) > 500.0 and all(later for _, later in free[m + 1 :])
+        ]
+        found.append(next(outlook.restorations(np.array([course]), 0.5, bundle), None))
         if months_free:
-            outcome = wanted[months_free[0]]
-            back = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
-            assert found[-1] == Restored(course, months_free[0], back)
+            assert found[-1] == Restored(course, months_free[0], back_of(wanted[months_free[0]]))
         else:
             assert found[-1] is None
     assert None in found
@@ -421,6 +453,8 @@ def test_steps_are_told_with_their_amounts(advised: list[Advised]) -> None:
     for found in advised:
         assert found.advice is not None
         assert found.advice.carry_on.steps == ()
+        assert found.advice.carry_on.restored is None, "nothing is promised to who carries on"
+        assert {month.limit for month in found.advice.carry_on.path} == {found.decision.new_limit}
         assert [step.lever for step in found.advice.on_time_only.steps] == ["on_time"]
         for step in found.advice.plan.steps:
             assert "{" not in step.text.en + step.text.zh

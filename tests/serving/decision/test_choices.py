@@ -15,7 +15,7 @@ from serving.decision import Advised, Bundle, ChoiceError, Choices, advise, advi
 from serving.decision.advice import Course
 from serving.decision.choices import UNDECIDED, check_choices
 from serving.payload import Request, statements
-from tests.serving.decision.test_advice import plan_of, restoring, verdicts
+from tests.serving.decision.test_advice import plan_of, restoring
 
 ROUNDING = 50.0
 SETTLED = ("extra", "spending", "repay_elsewhere")
@@ -110,7 +110,7 @@ def test_a_promise_on_settled_amounts_is_what_the_ordinary_flow_decides(
     kept = 0
     for window in cut[:12]:
         found = advise(window, bundle, when, Choices(extra=round(0.31 * most(window)["extra"], 2), spending=123.45))
-        month = restoring(verdicts(window, plan_of(plan(found)), found, bundle))
+        month = restoring(window, plan_of(plan(found)), found, bundle)
         promised = [one.month == plan(found).restored for one in plan(found).path]
         assert month == (promised.index(True) if any(promised) else None)
         kept += any(promised)

@@ -34,10 +34,14 @@ def plans(courses: int = 1, **changes: float) -> Plans:
     return Plans(**{name: np.full(courses, value) for name, value in (as_before | changes).items()})
 
 
-def lived(statements: pl.DataFrame, plan: Plans, limit: float, suspended: bool = False) -> dict[str, np.ndarray]:
+def lived(
+    statements: pl.DataFrame, plan: Plans, limit: float, suspended: bool = False, back: tuple[int, float] = (MONTHS, 0.0)
+) -> dict[str, np.ndarray]:
+    """``back``: after that month (0 = the next) this limit is in force, and nobody is suspended."""
     shape = (MONTHS, len(plan))
     many = spread(lay_out(statements), np.zeros(len(plan), dtype=np.int64))
-    return live(many, plan, np.full(shape, limit), np.full(shape, suspended), TERMS)
+    reduced = np.arange(MONTHS)[:, None] <= back[0]
+    return live(many, plan, np.where(reduced, np.full(shape, limit), back[1]), reduced & np.full(shape, suspended), TERMS)
 
 
 def as_table(statements: pl.DataFrame, columns: dict[str, np.ndarray], course: int) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -110,6 +111,22 @@ def uncovered(due: float, days: int, payment: float) -> int:
     return instalments - math.floor(instalments * min(paid / due, 1.0))
 
 
+def by_ledger(
+    balance: float, due: float, days: int, acts: tuple[float, float, float, int], terms: Terms
+) -> tuple[float, float, int]:
+    """(balance, minimum due, days past due) after a month: spend, cash, payment, days late."""
+    spend, cash, payment, late = acts
+    left = uncovered(due, days, payment)
+    charges = terms.monthly_rate * max(balance - payment, 0.0) + terms.late_fee * max(due - payment, 0.0)
+    after = cents(balance - payment + spend + cash + charges + terms.cash_fee * cash)
+    return after, asked(after, left, terms), 30 * left if left else late if due > HALF_A_CENT else 0
+
+
+def told_due(row: dict[str, Any], terms: Terms) -> float:
+    due = row["minimum_due"]
+    return asked(row["balance"], row["days_past_due"] // 30, terms) if due is None else due
+
+
 def lived_again(
     rows: list[dict[str, Any]], group: Driven | None, level: Mapping[str, float], terms: Terms, instalment_share: float
 ) -> list[dict[str, Any]]:
@@ -118,25 +135,28 @@ def lived_again(
     incomes = [row["income"] for row in rows if row["income"] is not None]
     first = max(len(rows) - 1 - YEAR, 0)
     then = rows[first]
-    balance, due, days, spared, at_hand = then["balance"], then["minimum_due"], then["days_past_due"], 0.0, 0.0
+    balance, due, days, spared, at_hand = then["balance"], told_due(then, terms), then["days_past_due"], 0.0, 0.0
     if "used" in at:
         balance = min(balance, cents(at["used"] * then["credit_limit"]))
-    terms_ask = asked(balance, days // 30, terms)
-    if due is None:
-        due = terms_ask
-    elif "used" in at:
-        due = min(due, terms_ask)
+    due = cents(due * (max(balance, 0.0) / then["balance"] if then["balance"] > 0 else 1.0))
     if "debt" in at and incomes and then["external_debt"] is not None:
         spared = max(then["external_debt"] - at["debt"] * incomes[-1], 0.0)
     told = [dict(row) for row in rows[: first + 1]]
     for place in range(first + 1, len(rows)):
-        was = rows[place]
+        was, earlier = rows[place], rows[place - 1]
+        drawn, spend = was["cash_advance"] or 0.0, was["spend"] or 0.0
+        late = was["days_past_due"] if was["days_past_due"] < 30 else 0
+        # What the lender booked beside the terms.
+        acts = (spend, drawn, was["payment"], late)
+        expected = by_ledger(earlier["balance"], told_due(earlier, terms), earlier["days_past_due"], acts, terms)
+        unexplained, more_days = cents(was["balance"] - expected[0]), max(was["days_past_due"] - expected[2], 0)
         # What comes to hand, and what is paid of it.
         money = at_hand + was["payment"] + instalment_share * spared
-        owed = max(balance, 0.0)
-        overpaid = was["payment"] > max(rows[place - 1]["balance"], 0.0)
-        payment = was["payment"] if overpaid else min(was["payment"], owed)
-        if group == "late_payment":
+        owed, owed_then = max(balance, 0.0), max(earlier["balance"], 0.0)
+        payment = was["payment"] if was["payment"] > owed_then else min(was["payment"], owed)
+        if was["payment"] > owed_then and owed > was["payment"]:
+            payment = was["payment"]
+        if group == "late_payment" and was["days_past_due"] > 0:
             payment = max(payment, due)
         if "paid_share" in at and was["days_past_due"] < 30:
             payment = max(payment, min(at["paid_share"], 1.0) * owed)
@@ -145,25 +165,34 @@ def lived_again(
         payment = cents(payment)
         money -= payment
         # Cash: no more than the level, and what is at hand first.
-        drawn = was["cash_advance"] or 0.0
         wanted = cents(min(drawn, at["cash"] * was["credit_limit"]) if "cash" in at else drawn)
         money -= drawn - wanted
         instead = min(max(money, 0.0), wanted)
         money -= instead
         cash = cents(wanted - instead)
-        spend = was["spend"] or 0.0
         if "spend" in at and incomes:
             spend = min(spend, at["spend"] * incomes[-1])
         spend = cents(spend)
-        # The books.
-        left = uncovered(due, days, payment)
-        late = was["days_past_due"] if was["days_past_due"] < 30 and group != "late_payment" else 0
-        days = 30 * left if left else late if due > HALF_A_CENT else 0
-        charges = terms.monthly_rate * max(balance - payment, 0.0) + terms.late_fee * max(due - payment, 0.0)
-        balance = cents(balance - payment + spend + cash + charges + terms.cash_fee * cash)
-        due = asked(balance, left, terms)
+        # The books: the terms, and what this lender booked beside them.
+        was_due, share = due, owed / owed_then if owed_then > 0 else 1.0
+        balance, due, days = by_ledger(
+            balance, due, days, (spend, cash, payment, 0 if group == "late_payment" else late), terms
+        )
+        balance = cents(balance + (unexplained if unexplained > 0 else unexplained * min(share, 1.0)))
+        days = min(
+            days + (0 if group == "late_payment" or was_due <= 0 < told_due(earlier, terms) else more_days),
+            was["days_past_due"],
+        )
+        if was["minimum_due"] is None:
+            due = asked(balance, days // 30, terms)
+        else:
+            due = cents(due * was["minimum_due"] / expected[1]) if expected[1] > 0 else cents(was["minimum_due"])
+        # Elsewhere.
         spared = spared * (1.0 + terms.monthly_rate - instalment_share) + min(money, 0.0)
-        at_hand = max(money, 0.0)
+        back = min(max(money, 0.0), max(-spared, 0.0))
+        spared, at_hand = spared + back, max(money, 0.0) - back
+        if "used" in at:
+            at_hand = 0.0
         # A year's count is spread over its months; the last statement is of the twelfth.
         month = YEAR - (len(rows) - place)
         new = {"balance": balance, "spend": spend, "cash_advance": cash, "payment": payment, "minimum_due": due}
@@ -194,6 +223,30 @@ def test_an_account_is_lived_again_by_the_rules(
             assert same_to_the_cent(found[name][::-1, place], expected), (group, name)
 
 
+@settings(max_examples=150)
+@given(window(), terms_drawn, st.sampled_from([0.0, 0.05]))
+def test_a_year_in_which_nothing_is_changed_is_the_year_that_was(drawn: pl.DataFrame, terms: Terms, share: float) -> None:
+    """Whatever a lender's books say, and whatever the terms are: the minimum, the charges and the days are the lender's own."""
+    statements = check(drawn)
+    was = lay_out(statements)
+    unknown = levels(1)
+    again = _relived(was, unknown, np.zeros(1, dtype=np.bool_), terms, share)
+    for name in NUMBERS:
+        assert np.array_equal(again[name], getattr(was, name), equal_nan=True), name
+
+
+@settings(max_examples=60)
+@given(window(), st.sampled_from([Terms(), Terms(minimum_share=0.5), Terms(0.05, 0.1, 0.02, 0.5, 500.0)]))
+def test_who_was_never_late_was_never_late(drawn: pl.DataFrame, terms: Terms) -> None:
+    """The terms may ask for more than the lender did; the effect of late payment is exactly 0, and so is any act's of who does
+    as well as the reference."""
+    statements = check(drawn.with_columns(pl.lit(0, dtype=pl.Int32).alias("days_past_due")))
+    was = lay_out(statements)
+    again = _relived(was, levels(1), np.ones(1, dtype=np.bool_), terms, 0.05)
+    for name in NUMBERS:
+        assert np.array_equal(again[name], getattr(was, name), equal_nan=True), name
+
+
 def test_who_is_left_alone_lives_the_same_year_again(windows: pl.DataFrame) -> None:
     was = lay_out(check(windows))
     accounts = len(was.months_observed)
@@ -205,7 +258,6 @@ def test_who_is_left_alone_lives_the_same_year_again(windows: pl.DataFrame) -> N
     for changed in (
         _relived(was, levels(accounts, used=0.1), nobody, Terms(), 0.05),
         _relived(was, levels(accounts), ~nobody, Terms(), 0.05),
-        _relived(was, levels(accounts), nobody, Terms(monthly_rate=0.02), 0.05),
     ):
         assert not same_to_the_cent(changed["balance"], was.balance)
 
@@ -262,9 +314,17 @@ def books(statements: pl.DataFrame, level: Mapping[str, float], terms: Terms, sh
     )
 
 
-def fully_known(drawn: pl.DataFrame) -> pl.DataFrame:
+def fully_known(drawn: pl.DataFrame, terms: Terms) -> pl.DataFrame:
+    """The acts of a window, with books that are the ledger's from the first statement on."""
     plenty = pl.lit(PLENTY).alias("external_debt")
-    return check(drawn.with_columns(pl.col(name).fill_null(123) for name in NUMBERS).with_columns(plenty))
+    rows = drawn.with_columns(pl.col(name).fill_null(123) for name in NUMBERS).with_columns(plenty).to_dicts()
+    rows[0]["minimum_due"] = asked(rows[0]["balance"], rows[0]["days_past_due"] // 30, terms)
+    for earlier, row in itertools.pairwise(rows):
+        late = row["days_past_due"] if row["days_past_due"] < 30 else 0
+        acts = (row["spend"], row["cash_advance"], row["payment"], late)
+        standing = by_ledger(earlier["balance"], earlier["minimum_due"], earlier["days_past_due"], acts, terms)
+        row["balance"], row["minimum_due"], row["days_past_due"] = standing
+    return check(pl.DataFrame(rows, schema=drawn.schema))
 
 
 @settings(max_examples=120)
@@ -274,7 +334,7 @@ def test_money_comes_from_somewhere_and_goes_somewhere(
 ) -> None:
     """Nobody has less than nothing at hand, or borrows while there is some, or holds it while owing here or drawing cash."""
     cent_a_month = 0.01 * YEAR + 1e-6
-    made = books(fully_known(drawn), level, *charged)
+    made = books(fully_known(drawn, charged[0]), level, *charged)
     assert (made.at_hand >= -cent_a_month).all()
     assert (made.at_hand[made.borrowed > cent_a_month] <= cent_a_month).all()
     holding = made.at_hand > cent_a_month
@@ -285,7 +345,7 @@ def test_money_comes_from_somewhere_and_goes_somewhere(
 @settings(max_examples=120)
 @given(window(), levels_drawn)
 def test_only_who_spends_less_owes_less_in_all(drawn: pl.DataFrame, level: dict[str, float]) -> None:
-    statements = fully_known(drawn)
+    statements = fully_known(drawn, FREE)
     # Without interest and fees, what was drawn and not paid is what must be owed, but for what was not bought.
     made = books(statements, level, FREE, 0.0)
     was = {name: statements[name].to_numpy()[-len(made.cash) :] for name in ("spend", "cash_advance", "payment")}
@@ -303,7 +363,7 @@ def test_each_behaviour_moves_money_in_its_own_direction(windows: pl.DataFrame) 
     level = {"paid_share": 0.5, "spend": 0.01, "debt": 0.0, "cash": 0.0, "used": 0.0, "limit_requests": 0.0, "inquiries": 0.0}
     seen = dict.fromkeys(ACTS, 0)
     for account in windows.partition_by("account_id", maintain_order=True)[:300]:
-        made = books(fully_known(account), level, FREE, 0.0)
+        made = books(fully_known(account, FREE), level, FREE, 0.0)
         for place, group in enumerate(ACTS):
             spared = made.spent_less[:, place]
             seen[group] += bool((made.borrowed[:, place] > 1.0).any() if group != "overspending" else (spared > 1.0).any())
