@@ -1,15 +1,18 @@
-"""python -m serving {pack, explain, ask}: pack a model, explain a decision stage by stage, ask the service for one."""
+"""python -m serving COMMAND: pack a model, explain a decision, ask the service for one, hand out keys, keep the record.
+
+Each command says of itself what it does: python -m serving COMMAND --help.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 # Before bentoml is imported: nothing is reported to its makers.
@@ -25,23 +28,29 @@ os.environ.setdefault(
 from bentoml.exceptions import BentoMLException
 
 from features.schema import StatementError
+from serving import keys, operate
+from serving.caller import SCOPES
 from serving.client import ServiceError, ask, started
 from serving.decision import BundleError, ProductError, load, stages
 from serving.explain import answer_text, stages_text
 from serving.pack import ALIAS, TRACKING_URI, PackError, build, fetch, store
 from serving.payload import Request, parse, statements
+from serving.record.errors import RecordError
 from serving.refusals import Refused
 from serving.stored import NothingStored, newest
 
 # What a user can set right; anything else is a fault of ours and keeps its traceback.
-_USER_ERRORS = (BentoMLException, BundleError, NothingStored, OSError, PackError, ProductError, ServiceError, StatementError)
+_USER_ERRORS = (
+    BentoMLException, BundleError, keys.KeyRefused, NothingStored, OSError, PackError, ProductError, RecordError, ServiceError,
+    StatementError,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it is done, 2 after one line on stderr when it cannot be."""
+    """Run a command; 0 when it is done, 1 when it found something wrong, 2 after one line on stderr when it cannot be done."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        status: int | None = options.run(options)
     except Refused as refused:
         faults = "; ".join(f"{fault.path}: {fault.message}" for fault in refused.problem.errors)
         print(f"{options.request}: {faults}", file=sys.stderr)
@@ -49,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _USER_ERRORS as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def pack(options: argparse.Namespace) -> None:
@@ -77,7 +86,7 @@ def ask_service(options: argparse.Namespace) -> None:
         # A service whose bundle is damaged is started again for ever; this says what is wrong with it.
         load(newest())
     with tempfile.TemporaryDirectory() as scratch:
-        service = started(Path(scratch) / "log") if options.start else nullcontext(options.url)
+        service = started(Path(scratch) / "log") if options.start else contextlib.nullcontext(options.url)
         with service as url:
             answered = ask(url.rstrip("/"), body, options.advice)
     print(answer_text(json.loads(answered)))
@@ -86,9 +95,37 @@ def ask_service(options: argparse.Namespace) -> None:
         print(f"\nanswer  {options.out}")
 
 
+def keys_new(options: argparse.Namespace) -> None:
+    """A new API key: alone on stdout, once and never again."""
+    scopes = [scope.strip() for scope in options.scopes.split(",")]
+    with contextlib.closing(keys.opened()) as database:
+        text, key = keys.new(database, options.tenant, scopes, options.days, options.rate)
+    print(text)
+    print(f"key {_key_line(key)}; keep it now, for only its hash is stored", file=sys.stderr)
+
+
+def keys_list(_: argparse.Namespace) -> None:
+    """The API keys that were ever made, without their secrets."""
+    now = datetime.datetime.now(datetime.UTC)
+    with contextlib.closing(keys.opened()) as database:
+        for key in keys.listing(database):
+            state = "live" if key.lives(now) else "revoked" if key.revoked_at else "expired"
+            print(f"{state:8}{_key_line(key)}")
+
+
+def keys_revoke(options: argparse.Namespace) -> None:
+    """End an API key; a service that runs refuses it two seconds later."""
+    with contextlib.closing(keys.opened()) as database:
+        print(f"revoked {_key_line(keys.revoke(database, options.key_id))}")
+
+
+def _key_line(key: keys.Key) -> str:
+    return f"{key.key_id}  {key.tenant}  {keys.scopes_text(key.scopes)}  until {key.expires_at:%Y-%m-%d}  {key.rate:g}/s"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="{pack,explain,ask}")
+    commands = parser.add_subparsers(required=True, metavar="{pack,explain,ask,keys,verify,erase,replay,export}")
 
     packing = commands.add_parser("pack", help=pack.__doc__, description=pack.__doc__)
     source = packing.add_mutually_exclusive_group()
@@ -114,7 +151,24 @@ def _parser() -> argparse.ArgumentParser:
     asking.add_argument("--advice", action="store_true", help="with the way back")
     asking.add_argument("--out", type=Path, metavar="FILE", help="keep the answer as it came")
     asking.set_defaults(run=ask_service)
+
+    _key_commands(commands.add_parser("keys", help="API keys: new, list, revoke", description="API keys"))
+    operate.add_commands(commands)
     return parser
+
+
+def _key_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="{new,list,revoke}")
+    making = commands.add_parser("new", help=keys_new.__doc__, description=keys_new.__doc__)
+    making.add_argument("--tenant", required=True, help="the lender that it is for, which sees its own decisions only")
+    making.add_argument("--scopes", required=True, help=f"what it is for: some of {','.join(SCOPES)}")
+    making.add_argument("--days", type=float, default=365, help="until it expires (default: %(default)s)")
+    making.add_argument("--rate", type=float, default=100, help="requests a second, per worker (default: %(default)s)")
+    making.set_defaults(run=keys_new)
+    commands.add_parser("list", help=keys_list.__doc__, description=keys_list.__doc__).set_defaults(run=keys_list)
+    ending = commands.add_parser("revoke", help=keys_revoke.__doc__, description=keys_revoke.__doc__)
+    ending.add_argument("key_id", metavar="KEY_ID", help="as `keys list` shows it")
+    ending.set_defaults(run=keys_revoke)
 
 
 if __name__ == "__main__":

@@ -8,33 +8,54 @@ from __future__ import annotations
 
 import functools
 import logging
-import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 import attrs
 import bentoml
 from _bentoml_sdk.service.openapi import generate_spec  # type: ignore[import-untyped]
-from bentoml._internal.service.openapi.specification import OpenAPISpecification
-from starlette.datastructures import Headers
+from bentoml._internal.service.openapi.specification import OpenAPISpecification, PathItem
+from bentoml._internal.utils.cattr import bentoml_cattr
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from serving.descriptor import IODescriptor
+from serving.gate import Gate, RealPath
+from serving.idempotency import KEY_HEADER
+from serving.logged import without_values
+from serving.outgoing import MEDIA_TYPE
 from serving.refusals import Fault, Problem, Refused, internal_error, refusal
 
-MEDIA_TYPE = "application/problem+json"
 LOGGER = logging.getLogger("bentoml.limit_reduction")
+_KEY = "key"
+_KEY_TEXT = "An API key, `clk_...`; a service that has none yet answers clients on its own machine without one."
 _REFERENCE = "#/components/schemas/{}"
 _REFUSALS = {
-    HTTPStatus.BAD_REQUEST: "The body is not JSON.",
+    HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8, or nested too deep.",
+    HTTPStatus.UNAUTHORIZED: "There is no live API key with the request.",
+    HTTPStatus.FORBIDDEN: "The key is not for this; without any key, the client is not on the service's machine.",
+    HTTPStatus.REQUEST_TIMEOUT: "The request took too long to arrive.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not application/json.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A field or a parameter is not what it should be.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The key asked too often; `Retry-After` says when to ask again.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A fault of the service.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The record or the keys do not answer; `Retry-After` says when to ask again.",
+}
+# What a decision can be refused with beyond that.
+_OF_A_KEY = {
+    HTTPStatus.GONE: "The answer to this `Idempotency-Key` was erased.",
+    HTTPStatus.GATEWAY_TIMEOUT: "It may have been decided and kept: the same `Idempotency-Key` tells.",
+}
+_IDEMPOTENCY_KEY = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Asked again with the same key and body, the first answer comes again, byte for byte.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
 _Service = TypeVar("_Service")
 _Request = TypeVar("_Request")
@@ -56,9 +77,9 @@ async def read_body(request: HttpRequest, largest: int) -> bytes:
     return bytes(body)
 
 
-def answer_problem(problem: Problem) -> Response:
+def answer_problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """The problem as it is sent."""
-    return Response(problem.model_dump_json(), status_code=problem.status, media_type=MEDIA_TYPE)
+    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
 
 
 def refusable(
@@ -73,7 +94,7 @@ def refusable(
         try:
             return await method(service, request)
         except Refused as refused:
-            return answer_problem(refused.problem)
+            return answer_problem(refused.problem, refused.headers)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a problem and the log gets its place
             LOGGER.error("internal error\n%s", without_values(error))
             return answer_problem(internal_error())
@@ -81,52 +102,15 @@ def refusable(
     return answering
 
 
-def without_values(error: BaseException | None) -> str:
-    """Types and places of an error and its causes; no message, because messages name accounts and values."""
-    parts = []
-    while error is not None:
-        parts.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__)
-        error = error.__cause__ or error.__context__
-    return "\n\n".join(reversed(parts))
-
-
-class WithoutValues(logging.Filter):
-    """Keeps the place of a logged error and drops its message."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Always true; the record is changed."""
-        if record.exc_info:
-            error = record.exc_info[1]
-            record.exc_info, record.exc_text = None, without_values(error)
-        return True
-
-
-class OnlyJson:
-    """ASGI middleware: a POST under ``/v1/`` that is not JSON is refused (415), and there is no index page (404).
-
-    Before BentoML looks for a parser: it has some for forms and pickles.  Its index page loads a tracker of a third party.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it.  Nothing here can raise: BentoML would let the client wait for its timeout."""
-        app = self.app
-        if scope["type"] == "http" and scope["path"] == "/":
-            fault = Fault(path="$", message="there is no page here; /docs.json describes the endpoints")
-            app = answer_problem(refusal(HTTPStatus.NOT_FOUND, [fault]).problem)
-        elif scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith("/v1/"):
-            content_type = Headers(scope=scope).get("content-type", "")
-            if content_type.partition(";")[0].strip().lower() != "application/json":
-                fault = Fault(path="$", message="expected the content type application/json")
-                app = answer_problem(refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, [fault]).problem)
-        await app(scope, receive, send)
-
-
 @attrs.define
 class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML hides its types
     """A BentoML service that keeps to the models of its Bento and whose OpenAPI says all that it answers."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """The app with the gate in front, as BentoML's worker serves it."""
+        if all(middleware is not RealPath for middleware, _ in self.middlewares):
+            self.add_asgi_middleware(RealPath)
+        return Gate(super().to_asgi(is_main))
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
         """Serve the model that the Bento was built with; BentoML alone takes the newest in the store of the day."""
@@ -141,14 +125,26 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         """BentoML's own, of version 3.1 as pydantic's schemas are, with examples, null where it may stand, and the problems."""
         spec: Any = generate_spec(self, openapi_version="3.1.0")
         problem = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(Problem.__name__)}}}
-        problems = {str(status.value): {"description": text, "content": problem} for status, text in _REFUSALS.items()}
+        problems, kept = (
+            {str(status.value): {"description": text, "content": problem} for status, text in refusals.items()}
+            for refusals in (_REFUSALS, _OF_A_KEY)
+        )
         spec.components["schemas"].update(Problem.openapi_components(Problem.__name__))  # type: ignore[attr-defined]
+        spec.components["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer", "description": _KEY_TEXT}}
         for api in self.apis.values():
             # BentoML writes the models into the operation and drops null on the way.
             operation = spec.paths[api.route].post
             operation["parameters"] = [_switch(name, said) for name, said in api.input_spec.switches.items()]
             operation["requestBody"] = {"content": _json_of(api.input_spec), "required": True}
-            operation["responses"] = {"200": {"description": "The answer.", "content": _json_of(api.output_spec)}, **problems}
+            operation["parameters"].append(_IDEMPOTENCY_KEY)
+            operation["security"] = [{_KEY: []}]
+            operation["responses"] = (
+                {"200": {"description": "The answer.", "content": _json_of(api.output_spec)}} | problems | kept
+            )
+        for app in (mounted for mounted, *_ in self.mount_apps if hasattr(mounted.state, "described")):
+            paths, schemas = app.state.described(problems, [{_KEY: []}])
+            spec.components["schemas"].update(schemas)
+            spec.paths.update({path: bentoml_cattr.structure(item, PathItem) for path, item in paths.items()})
         info = attrs.evolve(spec.info, description=self.inner.__doc__, contact=None)
         described: OpenAPISpecification = attrs.evolve(spec, info=info)
         return described

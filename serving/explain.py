@@ -31,6 +31,7 @@ def stages_text(made: Stages, bundle: Bundle) -> str:
         ("Score", _score(made, bundle)),
         ("Policy", _policy(made, bundle)),
         ("Reasons", _reasons(made)),
+        ("Notice", _notice(made)),
     ]
     return "\n\n".join(f"{title}\n{'=' * len(title)}\n{text}" for title, text in sections)
 
@@ -50,6 +51,7 @@ def answer_text(answer: Mapping[str, Any]) -> str:
         "Effective on": answer["effective_on"],
         "Review on": answer["review_on"],
         "Review because": ", ".join(answer["review_because"]),
+        "Notice": "" if answer["notice"] is None else _notice_line(answer["notice"]["kind"], answer["notice"]["send_by"]),
         "Probability": f"{answer['probability']:.1%} (limits are cut from {answer['cut_off']:.1%})",
     }
     lines += [f"{name:<17}{value}" for name, value in optional.items() if value]
@@ -62,6 +64,10 @@ def answer_text(answer: Mapping[str, Any]) -> str:
     model = answer["model"]
     lines += ["", f"Model {model['name']} version {model['version']}, policy {model['policy']}, bundle {model['bundle'][:12]}"]
     return "\n".join(lines)
+
+
+def _notice_line(kind: str, send_by: object) -> str:
+    return f"{kind.replace('_', ' ')}, to be sent by {send_by}"
 
 
 def _advice(advice: Mapping[str, Any]) -> list[str]:
@@ -168,6 +174,13 @@ def _reasons(made: Stages) -> str:
         weight = "a rule" if reason.share is None else f"{reason.share:.1%} of the push"
         lines += [f"{reason.rank}. {reason.code} ({reason.cause}; {weight})", f"   {reason.text.en}", f"   {reason.text.zh}"]
     return "\n".join(lines) or "none: the limit stays"
+
+
+def _notice(made: Stages) -> str:
+    notice = made.decisions[0].notice
+    if notice is None:
+        return "none: the limit stays"
+    return "\n\n".join((_notice_line(notice.kind, notice.send_by), notice.text.en, notice.text.zh))
 
 
 def _feature_rows(features: Iterable[Mapping[str, Any]]) -> list[list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
@@ -19,9 +20,13 @@ from starlette.requests import Request as HttpRequest
 
 from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, Column, table
 from serving import example
+from serving.caller import Caller, caller_of
 from serving.decision import Bundle, Decision
+from serving.decision.notice import Notice as MadeNotice
+from serving.decision.reasons import Reason as PrincipalReason
 from serving.descriptor import STRICT, IODescriptor, Strict, Text
 from serving.edge import read_body
+from serving.idempotency import key_of
 from serving.query import switched_on
 from serving.refusals import Fault, Refused, of_validation, path_of, refusal
 from serving.way_back import Advice
@@ -68,17 +73,38 @@ class Submitted(IODescriptor):
     switches: ClassVar[Mapping[str, str]] = {}  # what may be true or false in the URL's query, and what it means
 
     _on: frozenset[str] = PrivateAttr(default=frozenset())
+    _key: str | None = PrivateAttr(default=None)
+    _caller: Caller = PrivateAttr()
+    _arrived: float = PrivateAttr(default_factory=time.monotonic)
 
     @classmethod
     async def from_http_request(cls, request: HttpRequest, serde: object) -> IODescriptor:
         """The request, or the :class:`Problem` to answer with: BentoML logs what is raised here with the values sent."""
+        arrived = time.monotonic()
         try:
             on = switched_on(request.scope["query_string"], cls.switches)
+            key = key_of(request.headers)
             submitted = parse(cls, await read_body(request, cls.largest_body))
         except Refused as refused:
             return refused.problem
-        submitted._on = on
+        submitted._on, submitted._key, submitted._arrived = on, key, arrived
+        submitted._caller = caller_of(request.scope)
         return submitted
+
+    @property
+    def key(self) -> str | None:
+        """What makes asking again the same request; None = nothing does."""
+        return self._key
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks, as the gate found."""
+        return self._caller
+
+    @property
+    def arrived(self) -> float:
+        """When the request came, on time.monotonic's clock."""
+        return self._arrived
 
     @property
     def with_advice(self) -> bool:
@@ -155,6 +181,17 @@ class Reason(Strict):
     features: Annotated[list[ReasonFeature], Field(description="those that pushed most first")]
 
 
+class Notice(Strict):
+    """What the customer is told of the decision."""
+
+    kind: Annotated[
+        Literal["adverse_action", "under_review"],
+        Field(description="adverse_action for reduce and suspend; under_review where a person decides and nothing changes yet"),
+    ]
+    send_by: Annotated[datetime.date, Field(description="the last day to send it, on the lender's clock")]
+    text: Annotated[Text, Field(description="paragraphs, a blank line between them")]
+
+
 class ModelNote(Strict):
     """What decided."""
 
@@ -195,6 +232,7 @@ class Answer(IODescriptor):
     ]
     cut_off: Annotated[float, Field(description="the probability from which limits are cut")]
     reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
+    notice: Annotated[Notice | None, Field(description="to the customer; null for keep")]
     model: ModelNote
     # Left out where it was not asked for: the answer's bytes are then those that they were before there was advice.
     advice: Annotated[
@@ -249,24 +287,6 @@ def statements(requests: Sequence[Request]) -> pl.DataFrame:
 
 def answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> Answer:
     """The answer for a decision that this bundle made, with the advice on it where one was asked for."""
-    reasons = [
-        Reason(
-            rank=reason.rank,
-            code=reason.code,
-            cause=reason.cause,
-            share=reason.share,
-            contribution=reason.contribution,
-            effect=reason.effect,
-            text=Text(en=reason.text.en, zh=reason.text.zh),
-            features=[
-                ReasonFeature(
-                    name=f.name, value=f.value, reference_value=f.reference_value, unit=f.unit, contribution=f.contribution
-                )
-                for f in reason.features
-            ],
-        )
-        for reason in decision.reasons
-    ]
     return Answer(
         decision_id=decision.decision_id,
         account_id=decision.account_id,
@@ -284,7 +304,8 @@ def answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> 
         log_odds=decision.log_odds,
         base_log_odds=decision.base_log_odds,
         cut_off=decision.cut_off,
-        reasons=reasons,
+        reasons=[_reason(reason) for reason in decision.reasons],
+        notice=None if decision.notice is None else _notice(decision.notice),
         model=ModelNote(
             name=bundle.provenance.name,
             version=bundle.provenance.version,
@@ -296,7 +317,29 @@ def answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> 
     )
 
 
-def encode(answered: Answer | BatchAnswer) -> bytes:
+def _reason(reason: PrincipalReason) -> Reason:
+    return Reason(
+        rank=reason.rank,
+        code=reason.code,
+        cause=reason.cause,
+        share=reason.share,
+        contribution=reason.contribution,
+        effect=reason.effect,
+        text=Text(en=reason.text.en, zh=reason.text.zh),
+        features=[
+            ReasonFeature(
+                name=f.name, value=f.value, reference_value=f.reference_value, unit=f.unit, contribution=f.contribution
+            )
+            for f in reason.features
+        ],
+    )
+
+
+def _notice(notice: MadeNotice) -> Notice:
+    return Notice(kind=notice.kind, send_by=notice.send_by, text=Text(en=notice.text.en, zh=notice.text.zh))
+
+
+def encode(answered: IODescriptor) -> bytes:
     """The bytes that the endpoint sends; an answer has the same ones alone and in a batch."""
     return answered.model_dump_json().encode()
 

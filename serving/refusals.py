@@ -18,6 +18,13 @@ from serving.descriptor import IODescriptor
 
 MOST_LISTED = 20  # a batch in which one field is wrong has 2,400 faults; these are enough to see which
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_STATUSES = frozenset(HTTPStatus)
+_BY_STATUS: Mapping[int, str] = {
+    HTTPStatus.NOT_FOUND: "there is nothing of this name here",
+    HTTPStatus.METHOD_NOT_ALLOWED: "expected another method",
+    HTTPStatus.TOO_MANY_REQUESTS: "too many requests at once",
+    HTTPStatus.GATEWAY_TIMEOUT: "there was no answer in the time that is allowed",
+}
 _MESSAGES: Mapping[str, str] = {"extra_forbidden": "unknown field", "missing": "field is missing"}
 
 
@@ -60,19 +67,21 @@ class Problem(IODescriptor):
 
 
 class Refused(Exception):
-    """There is no decision, and ``problem`` says why."""
+    """There is no decision, and ``problem`` says why; ``headers`` go with it."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(problem.title)
         self.problem = problem
+        self.headers: Mapping[str, str] = headers or {}
 
 
-def refusal(status: HTTPStatus, faults: Sequence[Fault]) -> Refused:
+def refusal(status: HTTPStatus, faults: Sequence[Fault], headers: Mapping[str, str] | None = None) -> Refused:
     """A refusal for these faults, the first :data:`MOST_LISTED` of which are listed."""
     count = f"{len(faults)} fault" + ("s" if len(faults) != 1 else "")
     more = f"; the first {MOST_LISTED} are listed" if len(faults) > MOST_LISTED else ""
     listed = list(faults[:MOST_LISTED])
-    return Refused(Problem(type="about:blank", title=status.phrase, status=status, detail=count + more, errors=listed))
+    problem = Problem(type="about:blank", title=status.phrase, status=status, detail=count + more, errors=listed)
+    return Refused(problem, headers)
 
 
 def internal_error() -> Problem:
@@ -80,6 +89,18 @@ def internal_error() -> Problem:
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     detail = "a fault of the service, not of the request; its log says where"
     return Problem(type="about:blank", title=status.phrase, status=status, detail=detail, errors=[])
+
+
+def of_status(status: int) -> Problem:
+    """What an answer with this status (400 to 599) says where whoever made it was not to be repeated."""
+    known = HTTPStatus(status) if status in _STATUSES else None
+    if known is HTTPStatus.INTERNAL_SERVER_ERROR:
+        return internal_error()
+    message = _BY_STATUS.get(status, "this cannot be answered" if status < 500 else "the service cannot answer this now")
+    faults = [Fault(path="$", message=message)] if status < 500 else []
+    detail = "1 fault" if faults else message
+    title = known.phrase if known else "Error"
+    return Problem(type="about:blank", title=title, status=status, detail=detail, errors=faults)
 
 
 def of_validation(error: ValidationError) -> Refused:

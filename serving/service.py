@@ -1,29 +1,40 @@
-"""The BentoML service: parse, decide, answer.  No arithmetic and no thresholds.
+"""The BentoML service: parse, decide, keep, answer.  No arithmetic and no thresholds.
 
 bentoml serve serving.service:LimitReduction
 """
 
 from __future__ import annotations
 
-import datetime
 import logging
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
 import bentoml
+from starlette.responses import Response
 
 from features.schema import StatementError
-from serving.advice_payload import AdviceAnswer, AdviceRequest, advice_answer
-from serving.decision import ChoiceError, ProductError, advise, advise_many, decide_many, load
-from serving.edge import DescribedService, OnlyJson, WithoutValues, refusable
-from serving.payload import Answer, BatchAnswer, BatchRequest, Request, answer, statements
+from serving.advice_payload import AdviceAnswer, AdviceRequest
+from serving.answering import Door
+from serving.counter import Counter
+from serving.decision import ChoiceError, ProductError, load
+from serving.desk import Desk
+from serving.edge import DescribedService, refusable
+from serving.logged import WithoutValues
+from serving.payload import Answer, BatchAnswer, BatchRequest, Request, Submitted
+from serving.record.record import Record
+from serving.record.settings import settings_from
 from serving.refusals import Fault, Refused, of_statements, path_of, refusal
+from serving.review import review_app
 from serving.stored import BUNDLE_FOLDER, MODEL
-from serving.way_back import advice_of
+
+REVIEWS = review_app()
+_SECONDS_A_TURN = 0.0005
 
 
+@bentoml.asgi_app(REVIEWS, path="/")
 @bentoml.service(
     service_class=DescribedService,
     traffic={"timeout": 5},
@@ -32,68 +43,70 @@ from serving.way_back import advice_of
     logging={"access": {"enabled": False}},
 )
 class LimitReduction:
-    """Decides whose credit limit is reduced and by how much, with the reasons."""
+    """Decides whose credit limit is reduced and by how much, with the reasons, and keeps what it answered."""
 
     stored = bentoml.models.BentoModel(f"{MODEL}:latest")
 
     def __init__(self) -> None:
+        # The record's writer gives the interpreter away at each step of SQLite, and at most so long it waits to have it back.
+        sys.setswitchinterval(_SECONDS_A_TURN)
         # Digests and golden rows are verified before the service is ready.
         self.bundle = load(Path(self.stored.path) / BUNDLE_FOLDER)
+        self.record = Record(settings_from())
+        self.desk = Desk(self.bundle, self.record)
+        REVIEWS.state.counter = Counter(self.bundle, self.record)
         logging.getLogger("bentoml._internal.server.http_app").addFilter(WithoutValues())
 
-    @bentoml.api(route="/v1/decisions")  # type: ignore[untyped-decorator]
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """Keep what waits, and sign a checkpoint of it."""
+        self.record.close()
+
+    async def __is_ready__(self) -> bool:
+        """Whether decisions can be answered: the bundle was read, and the record takes writes."""
+        return self.record.ready
+
+    @bentoml.api(route="/v1/decisions", output_spec=Answer)  # type: ignore[untyped-decorator]
     @refusable
-    async def decide(self, request: Request, /) -> Answer:
+    async def decide(self, request: Request, /) -> Response:
         """The decision on one account."""
-        return self._answers([request], ["$"], request.with_advice)[0]
+        return await self._answer("decisions", request, {"$": request})
 
-    @bentoml.api(route="/v1/decisions/batch")  # type: ignore[untyped-decorator]
+    @bentoml.api(route="/v1/decisions/batch", output_spec=BatchAnswer)  # type: ignore[untyped-decorator]
     @refusable
-    async def decide_batch(self, request: BatchRequest, /) -> BatchAnswer:
+    async def decide_batch(self, request: BatchRequest, /) -> Response:
         """The decisions on up to 100 accounts, made at one time."""
-        roots = [f"$.accounts[{place}]" for place in range(len(request.accounts))]
-        return BatchAnswer(decisions=self._answers(request.accounts, roots, request.with_advice))
+        roots = {f"$.accounts[{place}]": account for place, account in enumerate(request.accounts)}
+        return await self._answer("batch", request, roots)
 
-    @bentoml.api(route="/v1/advice")  # type: ignore[untyped-decorator]
+    @bentoml.api(route="/v1/advice", output_spec=AdviceAnswer)  # type: ignore[untyped-decorator]
     @refusable
-    async def advise(self, request: AdviceRequest, /) -> AdviceAnswer:
+    async def advise(self, request: AdviceRequest, /) -> Response:
         """The decision on one account and, where the model cut its limit, the way back."""
-        with self._refusing([request], {request.account_id: "$"}):
-            advised = advise(statements([request]), self.bundle, datetime.datetime.now(datetime.UTC), request.settled())
-        return advice_answer(advised, self.bundle)
+        return await self._answer("advice", request, {"$": request})
 
-    def _answers(self, requests: Sequence[Request], roots: Sequence[str], with_advice: bool) -> list[Answer]:
-        """One answer a request, in their order; ``roots`` are the requests' paths."""
-        named = dict(zip((request.account_id for request in requests), roots, strict=True))
-        asked, now = statements(requests), datetime.datetime.now(datetime.UTC)
-        with self._refusing(requests, named):
-            if with_advice:
-                each = advise_many(asked, self.bundle, now)
-                answers = [answer(advised.decision, self.bundle, advice_of(advised)) for advised in each]
-            else:
-                answers = [answer(decision, self.bundle) for decision in decide_many(asked, self.bundle, now)]
-        by_account = {answered.account_id: answered for answered in answers}
-        return [by_account[account] for account in named]
+    async def _answer(self, door: Door, submitted: Submitted, requests: Mapping[str, Request]) -> Response:
+        """The bytes that were kept; ``requests`` by their paths."""
+        with self._refusing(requests):
+            return await self.desk.answer(door, submitted, list(requests.values()))
 
     @contextmanager
-    def _refusing(self, requests: Sequence[Request], named: dict[str, str]) -> Iterator[None]:
-        """What the decision refuses, as a problem with the path of each fault; ``named`` gives each account's."""
+    def _refusing(self, requests: Mapping[str, Request]) -> Iterator[None]:
+        """What the decision refuses, as a problem with the path of each fault."""
+        named = {request.account_id: path for path, request in requests.items()}
         try:
             yield
         except StatementError as error:
-            months = {request.account_id: [s.month for s in request.statements] for request in requests}
+            months = {request.account_id: [s.month for s in request.statements] for request in requests.values()}
             raise of_statements(error, months, named) from None
         except ChoiceError as error:
             fault = Fault(path=path_of(("choices", error.field)), message=error.expected)
             raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault]) from None
         except ProductError:
-            raise self._unknown_products(requests, named) from None
+            raise self._unknown_products(requests) from None
 
-    def _unknown_products(self, requests: Sequence[Request], roots: dict[str, str]) -> Refused:
+    def _unknown_products(self, requests: Mapping[str, Request]) -> Refused:
         known = sorted(self.bundle.medians)
-        unknown = [request.account_id for request in requests if request.product not in known]
-        faults = [Fault(path=f"{roots[name]}.product", message=f"expected a product of the model: {known}") for name in unknown]
+        unknown = [path for path, request in requests.items() if request.product not in known]
+        faults = [Fault(path=f"{path}.product", message=f"expected a product of the model: {known}") for path in unknown]
         return refusal(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
-
-
-LimitReduction.add_asgi_middleware(OnlyJson)  # type: ignore[attr-defined]  # the decorator made a service of it

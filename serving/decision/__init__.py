@@ -25,6 +25,7 @@ from serving.decision.bundle import Bundle, BundleError
 from serving.decision.choices import UNDECIDED, ChoiceError, Choices, check_choices
 from serving.decision.effects import by_group, effects
 from serving.decision.identity import decision_ids
+from serving.decision.notice import Notice, notice_of
 from serving.decision.outlook import Cut
 from serving.decision.policy import Account, Action, Outcome, apply, hand_over, local_date, logit
 from serving.decision.reasons import Evidence, Reason, borne_out, principal, unspeakable
@@ -48,6 +49,7 @@ class Decision:
     ``new_limit`` is in force from ``effective_on``; under ``review`` nothing changes yet and ``proposed_limit`` is what a
     person is asked to confirm, because of ``review_because``.  ``effective_on`` and ``review_on`` are null for ``keep``.
     ``log_odds = base_log_odds + sum of contributions``; ``cut_off`` is the probability from which limits are cut.
+    ``notice`` is what the customer is told, null for ``keep``.
     """
 
     decision_id: str
@@ -67,6 +69,7 @@ class Decision:
     base_log_odds: float
     cut_off: float
     reasons: tuple[Reason, ...]
+    notice: Notice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,8 @@ def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
     evidence = _with_effects(checked, features, evidence, outcomes, bundle)
     outcomes = [_spoken(*pair, bundle, decided_at) for pair in zip(outcomes, evidence, strict=True)]
     ids = decision_ids(checked, bundle.digest, decided_at)
-    rows = zip(features.accounts.iter_rows(), scores.log_odds, scores.base_log_odds, evidence, outcomes, ids, strict=True)
+    told = [_told(*pair, bundle, decided_at) for pair in zip(outcomes, evidence, strict=True)]
+    rows = zip(features.accounts.iter_rows(), scores.log_odds, scores.base_log_odds, evidence, outcomes, ids, told, strict=True)
     decisions = [
         Decision(
             decision_id=decision_id,
@@ -214,9 +218,10 @@ def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
             log_odds=float(log_odds),
             base_log_odds=float(base),
             cut_off=bundle.policy.cut_off,
-            reasons=principal(proof, outcome.hits, outcome.by_model, bundle.wording),
+            reasons=reasons,
+            notice=notice,
         )
-        for ((account_id, product, as_of), log_odds, base, proof, outcome, decision_id), probability in zip(
+        for ((account_id, product, as_of), log_odds, base, proof, outcome, decision_id, (reasons, notice)), probability in zip(
             rows, scores.probability, strict=True
         )
     ]
@@ -306,3 +311,11 @@ def _spoken(outcome: Outcome, proof: Evidence, bundle: Bundle, decided_at: datet
     if any(math.isnan(proof.values[name]) for name in bundle.never_missing):
         because += ("unseen_missing",)
     return hand_over(outcome, because, proof.values["limit_now"], bundle.policy, decided_at) if because else outcome
+
+
+def _told(
+    outcome: Outcome, proof: Evidence, bundle: Bundle, decided_at: datetime.datetime
+) -> tuple[tuple[Reason, ...], Notice | None]:
+    """The principal reasons, and the notice that tells the customer."""
+    reasons = principal(proof, outcome.hits, outcome.by_model, bundle.wording)
+    return reasons, notice_of(outcome, proof.values["limit_now"], reasons, bundle.wording, bundle.policy, decided_at)

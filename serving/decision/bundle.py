@@ -19,7 +19,8 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import lightgbm as lgb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from polars.exceptions import PanicException, PolarsError
 
 from features.catalogue import BY_NAME
 from serving.decision.advice_file import AdviceRules, read_advice
@@ -38,13 +40,29 @@ from serving.decision.tables import lay_out
 from serving.decision.trees import TreeError, read_trees
 from serving.decision.wording import Wording, read_wording
 
-FORMAT = 5
+FORMAT = 6
 SEAL = "bundle.sha256"
 FILES = ("model.txt", "reference.parquet", "policy.toml", "reasons.toml", "advice.toml", "golden.json")
+# What parsing, laying out and deciding raise on a file sealed with something else in it.  A Rust panic is no Exception.
+_UNFIT = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RecursionError, TypeError, ValueError,
+    lgb.basic.LightGBMError, PanicException, PolarsError,
+)  # fmt: skip
 
 
 class BundleError(ValueError):
     """A bundle that must not be served: which file, what was expected and what stands there."""
+
+
+@contextmanager
+def refusing(where: str) -> Iterator[None]:
+    """Whatever the content of a bundle raises inside the block, as a :class:`BundleError`: one kind of refusal for callers."""
+    try:
+        yield
+    except BundleError:
+        raise
+    except _UNFIT as error:
+        raise BundleError(f"{where}: not as format {FORMAT} has it: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +189,13 @@ def read(folder: Path) -> Bundle:
 
     The golden rows are not run here: :func:`serving.decision.load` does, and is what services use.
     """
-    contents, digest = _verified(folder)
-    manifest = json.loads(contents["manifest.json"])
-    if manifest.get("format") != FORMAT:
-        raise BundleError(f"{folder}: expected bundle format {FORMAT}, got {manifest.get('format')!r}")
-    try:
-        parts = _parts(manifest, contents)
-    except (KeyError, TypeError) as error:
-        # Sealed by someone who writes another manifest under this format's number.
-        raise BundleError(f"{folder}/manifest.json: not as format {FORMAT} has it: {error}") from error
-    return assemble(parts, digest, contents["golden.json"].decode())
+    # A bundle may be sealed by someone who writes other things under this format's number.
+    with refusing(str(folder)):
+        contents, digest = _verified(folder)
+        manifest = json.loads(contents["manifest.json"])
+        if manifest.get("format") != FORMAT:
+            raise BundleError(f"{folder}: expected bundle format {FORMAT}, got {manifest.get('format')!r}")
+        return assemble(_parts(manifest, contents), digest, contents["golden.json"].decode())
 
 
 def _parts(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> Parts:

@@ -74,6 +74,7 @@ class Dates:
     effective_after_days: float
     review_after_months: float
     decide_within_days: float
+    notice_within_days: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
-"""reasons.toml: how reasons are selected and worded; numbers as a customer reads them.
+"""reasons.toml: how reasons are selected and worded, and notices put; numbers and dates as a customer reads them.
 
 Wording never computes: it puts values that are there into sentences that are there.
 """
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 import string
 import tomllib
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +24,24 @@ _PLACEHOLDERS = frozenset({"value", "reference", "label", *(f"last_{months}" for
 _KEYS = ("en", "zh", "missing_en", "missing_zh")
 _ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (day|month|time)s\b")
 _FALLBACK_KEYS = (*_KEYS, "plain_en", "plain_zh")
+_DECIDED = frozenset({"decided_on", "effective_on", "review_on", "credit_limit", "new_limit"})
+_PROPOSED = frozenset({"decided_on", "proposed_limit"})
+_NOTICE: Mapping[str, AbstractSet[str]] = {  # each part of a notice, and the placeholders that stand in it
+    "reduce": _DECIDED,
+    "suspend": _DECIDED,
+    "review": frozenset({"review_on", "credit_limit", "proposal"}),
+    "propose_reduce": _PROPOSED,
+    "propose_suspend": _PROPOSED,
+    "propose_nothing": frozenset(),
+    "reasons": frozenset({"reasons"}),
+    "rights": frozenset(),
+    "hearing": frozenset(),
+}
+# Not strftime's: its names of months are those of the machine's locale.
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 
 
 class WordingError(ValueError):
@@ -30,7 +50,7 @@ class WordingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One sentence in English and Chinese."""
+    """The same words in English and Chinese: a sentence, or a notice of several."""
 
     en: str
     zh: str
@@ -54,7 +74,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """reasons.toml, read and checked.  The order of ``groups`` breaks ties."""
+    """reasons.toml, read and checked.  The order of ``groups`` breaks ties; ``notice`` has its parts by name."""
 
     version: str
     most: int
@@ -64,6 +84,7 @@ class Wording:
     fallback: Sentence
     plain: Text  # where a comparison with the reference would contradict itself
     groups: Mapping[str, Group]
+    notice: Mapping[str, Text]
 
 
 def say(
@@ -116,13 +137,24 @@ def number(value: float, unit: Unit, language: Language) -> str:
     return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
 
 
+def day(date: datetime.date, language: Language) -> str:
+    """A date as a customer reads it.
+
+    >>> day(datetime.date(2026, 11, 7), "en"), day(datetime.date(2026, 11, 7), "zh")
+    ('7 November 2026', '2026年11月7日')
+    """
+    if language == "en":
+        return f"{date.day} {_MONTHS[date.month - 1]} {date.year}"
+    return f"{date.year}年{date.month}月{date.day}日"
+
+
 def read_wording(text: str) -> Wording:
     """The wording that a TOML text states; :class:`WordingError` names the key that is missing, unknown or out of range."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise WordingError(f"reasons: not TOML: {error}") from error
-    expected = {"version", "selection", "protected", "fallback", "groups"}
+    expected = {"version", "selection", "protected", "fallback", "notice", "groups"}
     if raw.keys() != expected:
         raise WordingError(f"reasons: expected the keys {sorted(expected)}, got {sorted(raw)}")
     selection = raw["selection"]
@@ -135,8 +167,15 @@ def read_wording(text: str) -> Wording:
         raise WordingError(f"reasons.fallback: missing {sorted(missing)}")
     plain = Text(raw["fallback"]["plain_en"], raw["fallback"]["plain_zh"])
     groups = {name: _group(f"reasons.groups.{name}", table) for name, table in raw["groups"].items()}
-    protected = frozenset(raw["protected"]["features"])
-    return Wording(str(raw["version"]), **selection, protected=protected, fallback=fallback, plain=plain, groups=groups)
+    return Wording(
+        version=str(raw["version"]),
+        **selection,
+        protected=frozenset(raw["protected"]["features"]),
+        fallback=fallback,
+        plain=plain,
+        groups=groups,
+        notice=_notice(raw["notice"]),
+    )
 
 
 def _fill(template: Text, language: Language, feature: str, values: Mapping[str, float], reference: Mapping[str, float]) -> str:
@@ -167,8 +206,39 @@ def _sentence(where: str, table: object, keys: tuple[str, ...] = _KEYS) -> Sente
     if ("missing_en" in table) != ("missing_zh" in table):
         raise WordingError(f"{where}: expected missing_en and missing_zh, or neither")
     for key, template in table.items():
-        unknown = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None} - _PLACEHOLDERS
-        if unknown:
+        if unknown := _placeholders(f"{where}.{key}", template) - _PLACEHOLDERS:
             raise WordingError(f"{where}.{key}: unknown placeholders {sorted(unknown)}; known are {sorted(_PLACEHOLDERS)}")
     missing = Text(table["missing_en"], table["missing_zh"]) if "missing_en" in table else None
     return Sentence(Text(table["en"], table["zh"]), missing)
+
+
+def _notice(table: object) -> dict[str, Text]:
+    """Each part of a notice by name; what must be told is told in both languages, or the file is refused."""
+    if not isinstance(table, dict) or table.keys() != _NOTICE.keys():
+        got = sorted(table) if isinstance(table, dict) else table
+        raise WordingError(f"reasons.notice: expected the parts {sorted(_NOTICE)}, got {got!r}")
+    return {name: _part(f"reasons.notice.{name}", table[name], placeholders) for name, placeholders in _NOTICE.items()}
+
+
+def _part(where: str, table: object, placeholders: AbstractSet[str]) -> Text:
+    if not isinstance(table, dict) or table.keys() != {"en", "zh"}:
+        raise WordingError(f"{where}: expected en and zh, got {table!r}")
+    for key, template in table.items():
+        found = _placeholders(f"{where}.{key}", template)
+        if found != placeholders:
+            missing, unknown = sorted(placeholders - found), sorted(found - placeholders)
+            raise WordingError(f"{where}.{key}: missing placeholders {missing}, unknown {unknown}")
+    return Text(table["en"], table["zh"])
+
+
+def _placeholders(where: str, template: object) -> set[str]:
+    """What stands between braces in a template; a format of its own is refused, for numbers come as text."""
+    if not isinstance(template, str) or not template.strip():
+        raise WordingError(f"{where}: expected a text, got {template!r}")
+    try:
+        fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
+    except ValueError as error:
+        raise WordingError(f"{where}: expected placeholders as {{name}}: {error}") from error
+    if any(specification or conversion for _, _, specification, conversion in fields):
+        raise WordingError(f"{where}: expected placeholders as {{name}}, got one with a format in {template!r}")
+    return {str(name) for _, name, _, _ in fields}

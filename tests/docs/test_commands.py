@@ -32,8 +32,12 @@ def test_a_command_takes_what_it_is_shown_with(page: str, door: str, line: str) 
     name = words[0].rstrip(",;.")
     choices = next(a for a in PARSERS[door]()._actions if isinstance(a, argparse._SubParsersAction)).choices
     assert name in choices, f"{page}: {line}"
-    shown = [word.rstrip(",;.") for word in words[1:]]
-    known = {option for action in choices[name]._actions for option in action.option_strings}
+    command, shown = choices[name], [word.rstrip(",;.") for word in words[1:]]
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            assert shown[0] in action.choices, f"{page}: {line}"
+            command = action.choices[shown[0]]
+    known = {option for action in command._actions for option in action.option_strings}
     assert {word for word in shown if word.startswith("--")} <= known, f"{page}: {line}"
 
 

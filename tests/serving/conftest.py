@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +12,13 @@ import polars as pl
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 
+from serving import keys
+from serving.caller import SCOPES
 from serving.client import started
+from serving.keyring import Keys
 from serving.pack import store
+from serving.record.database import Database
+from tests.serving.behind import LIVE, keys_of
 
 
 class Server(NamedTuple):
@@ -34,6 +41,19 @@ def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
         }
         for (account,), rows in said.group_by("account_id", maintain_order=True)
     ]
+
+
+class Guarded(NamedTuple):
+    """A service that has keys: where, its log, the address of its record, and the text of each key by its name.
+
+    A key that is good is named ``tenant/scope``, or ``tenant/all``; the others ``expired``, ``revoked`` and ``slow``, which may
+    ask once in 100 s.
+    """
+
+    url: str
+    log: Path
+    record: str
+    keys: dict[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +84,41 @@ def server(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.Tem
     tag = store(bundle_folder)
     with started(log) as url:
         yield Server(url, log, tag)
+
+
+@pytest.fixture(scope="session")
+def guarded(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    address = f"sqlite:///{folder / 'record.db'}"
+    with closing(Database(address)) as database:
+        texts = some_keys(database)
+    store(bundle_folder)
+    with started(folder / "log", settings={"CLEARLINE_RECORD": address}) as url:
+        yield Guarded(url, folder / "log", address, texts)
+
+
+def some_keys(database: Database) -> dict[str, str]:
+    """Keys of all kinds, of two tenants; see :class:`Guarded`."""
+    texts = {}
+    for tenant in ("north", "south"):
+        for scope in SCOPES:
+            texts[f"{tenant}/{scope}"], _ = keys.new(database, tenant, [scope], rate=10_000)
+        texts[f"{tenant}/all"], _ = keys.new(database, tenant, SCOPES, rate=10_000)
+    long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=30)
+    texts["expired"], _ = keys.new(database, "old", SCOPES, days=29, now=long_ago)
+    texts["revoked"], revoked = keys.new(database, "old", SCOPES)
+    keys.revoke(database, revoked.key_id)
+    texts["slow"], _ = keys.new(database, "slow", SCOPES, rate=0.01)
+    return texts
+
+
+@pytest.fixture
+def with_key() -> Iterator[Keys]:
+    with closing(keys_of(LIVE)) as held:
+        yield held
+
+
+@pytest.fixture
+def without_key() -> Iterator[Keys]:
+    with closing(keys_of()) as held:
+        yield held

@@ -148,10 +148,10 @@ def test_openapi_describes_the_parameter(client: httpx.Client) -> None:
     spec = client.get("/docs.json").json()
     for path in DOORS:
         parameters = spec["paths"][path]["post"]["parameters"]
-        assert [(p["name"], p["in"], p["required"]) for p in parameters] == [("advice", "query", False)] * (
-            path != "/v1/advice"
-        )
-        assert all(p["schema"] == {"type": "boolean", "default": False} and p["description"] for p in parameters)
+        *switches, key = parameters
+        assert [(p["name"], p["in"], p["required"]) for p in switches] == [("advice", "query", False)] * (path != "/v1/advice")
+        assert all(p["schema"] == {"type": "boolean", "default": False} and p["description"] for p in switches)
+        assert (key["name"], key["in"], key["required"]) == ("Idempotency-Key", "header", False)
     told = spec["components"]["schemas"]["Answer"]
     assert told["properties"]["advice"]["$ref"].endswith("/Advice")  # never null, and without a default: it is left out
     assert "default" not in told["properties"]["advice"]

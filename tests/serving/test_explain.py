@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 
+from serving import example
 from serving.client import ServiceError, ask
-from serving.explain import answer_text
+from serving.decision import Bundle, stages
+from serving.explain import answer_text, stages_text
 from tests.serving.conftest import Server
 
 
@@ -22,12 +26,18 @@ def answers(server: Server, requests: list[dict[str, Any]]) -> list[dict[str, An
     return decisions
 
 
+_LEFT_OUT = ("on_time_only", "carry_on", "notice")
+
+
 def texts_of(part: Any) -> list[str]:
-    """All that is said in words, in both languages, wherever it stands; the two plans beside say nothing that is shown."""
+    """All that is said in words, in both languages, wherever it stands.
+
+    But for the two plans beside, which say nothing that is shown, and the notice, of which the sentences are shown as reasons.
+    """
     if isinstance(part, dict):
         if part.keys() == {"en", "zh"}:
             return [part["en"], part["zh"]]
-        return [text for name, value in part.items() if name not in ("on_time_only", "carry_on") for text in texts_of(value)]
+        return [text for name, value in part.items() if name not in _LEFT_OUT for text in texts_of(value)]
     return [text for value in part for text in texts_of(value)] if isinstance(part, list) else []
 
 
@@ -39,6 +49,32 @@ def test_all_that_is_said_is_shown(answers: list[dict[str, Any]]) -> None:
             assert any(line.endswith(text) for line in lines), text
             shown += 1
     assert shown > 50
+
+
+def test_the_notice_is_shown_with_the_day_it_is_due(answers: list[dict[str, Any]]) -> None:
+    kinds = set()
+    reviewed = example.ANSWER | {"notice": example.ANSWER["notice"] | {"kind": "under_review"}}
+    for answer in [*answers, reviewed]:
+        lines = [line for line in answer_text(answer).splitlines() if line.startswith("Notice ")]
+        if answer["notice"] is None:
+            assert lines == []
+            continue
+        kind = {"adverse_action": "adverse action", "under_review": "under review"}[answer["notice"]["kind"]]
+        assert lines == [f"Notice           {kind}, to be sent by {answer['notice']['send_by']}"]
+        kinds.add(kind)
+    assert kinds == {"adverse action", "under review"}
+
+
+def test_every_stage_of_a_decision_is_shown_up_to_the_notice(some_windows: pl.DataFrame, bundle: Bundle) -> None:
+    for window in some_windows.partition_by("account_id", maintain_order=True):
+        made = stages(window, bundle, datetime.datetime(2026, 11, 10, 9, tzinfo=datetime.UTC))
+        shown = stages_text(made, bundle).split("Notice\n======\n")[1]
+        notice = made.decisions[0].notice
+        if notice is None:
+            assert shown == "none: the limit stays"
+        else:
+            assert str(notice.send_by) in shown.split("\n")[0]
+            assert shown.endswith(f"{notice.text.en}\n\n{notice.text.zh}")
 
 
 def test_the_way_back_is_shown_month_by_month(answers: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from features.schema import COLUMNS, Column, check
 from serving import example
-from serving.decision import Bundle, decide
+from serving.decision import Bundle, decide, decide_many
 from serving.payload import (
     MOST_ACCOUNTS,
     Answer,
@@ -202,6 +202,12 @@ def test_answer_says_what_was_decided(bundle: Bundle) -> None:
         assert sent[name] == getattr(decision, name)  # floats to the last bit
     assert [r["text"]["zh"] for r in sent["reasons"]] == [r.text.zh for r in decision.reasons]
     assert sent["reasons"][0]["features"][0]["contribution"] == decision.reasons[0].features[0].contribution
+    assert decision.notice is not None
+    assert sent["notice"] == {
+        "kind": "adverse_action",
+        "send_by": "2026-12-10",
+        "text": {"en": decision.notice.text.en, "zh": decision.notice.text.zh},
+    }
     assert sent["model"] == {
         "name": "limit-reduction",
         "version": bundle.provenance.version,
@@ -210,6 +216,13 @@ def test_answer_says_what_was_decided(bundle: Bundle) -> None:
         "policy": bundle.policy.version,
     }
     assert list(sent) == list(example.ANSWER)
+
+
+def test_answer_to_who_keeps_the_limit_has_a_null_for_a_notice(some_windows: pl.DataFrame, bundle: Bundle) -> None:
+    for decision in decide_many(some_windows, bundle, DECIDED_AT):
+        sent = json.loads(encode(answer(decision, bundle)))
+        assert list(sent) == list(example.ANSWER)
+        assert (sent["notice"] is None) == (sent["action"] == "keep") == (not sent["reasons"])
 
 
 def test_answer_holds_no_number_that_json_lacks() -> None:

@@ -20,7 +20,8 @@ import pytest
 
 from serving import example
 from serving.decision import Bundle, decide
-from serving.edge import LOGGER, WithoutValues, refusable
+from serving.edge import LOGGER, refusable
+from serving.logged import WithoutValues
 from serving.payload import Answer, BatchAnswer, BatchRequest, Request, answer, encode
 from serving.refusals import Problem, internal_error
 from tests.serving.conftest import Server
@@ -254,7 +255,21 @@ def test_openapi_shows_examples_nulls_and_problems(client: httpx.Client) -> None
         operation = described["paths"][path]["post"]
         assert operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{asked.__name__}")
         assert operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{answered.__name__}")
-        assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "500"}
+        assert set(operation["responses"]) == {
+            "200",
+            "400",
+            "401",
+            "403",
+            "408",
+            "413",
+            "415",
+            "410",
+            "422",
+            "429",
+            "500",
+            "503",
+            "504",
+        }
         for status, response in operation["responses"].items():
             if status != "200":
                 assert response["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")

@@ -195,6 +195,12 @@ BROKEN = [
     ("at_least = 60", "at_leest = 60", "rules\\[0\\].when\\[0\\]: expected a feature and one of"),
     ("effect = { suspend = true }", "effect = { vanish = true }", "rules\\[0\\].effect: expected cap"),
     ('from = "2025-10"', 'from = "October"', "rules\\[1\\].from: expected a month .* got 'October'"),
+    ("notice_within_days = 30", "", "policy.dates: missing \\['notice_within_days'\\]"),
+    (
+        "notice_within_days = 30",
+        "notice_within_days = -1",
+        "policy.dates.notice_within_days: expected a number of at least 0, got -1",
+    ),
     ("[economics]", "[economics", "policy: not TOML"),
     ("rounding = 100.0", "rounding = 0", "expected rounding above 0"),
 ]

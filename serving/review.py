@@ -1,0 +1,311 @@
+"""The web side of the counter: decisions that were made, their reviews, and what the customer was told.
+
+A small app beside the decisions.  Each operation stands once in :data:`OPERATIONS`, from which the routes and their OpenAPI are
+made; who may ask stands in :mod:`serving.routes`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar, get_args
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.caller import caller_of
+from serving.counter import Counter, decision_in
+from serving.descriptor import IODescriptor
+from serving.desk import not_kept
+from serving.edge import LOGGER, answer_problem
+from serving.logged import without_values
+from serving.payload import Answer, Submitted, encode
+from serving.record.entry import Kept, encode_time
+from serving.record.errors import InDoubt, Unavailable
+from serving.refusals import Fault, Problem, Refused, internal_error, parameter_path, refusal
+from serving.review_payload import (
+    DecisionAnswer,
+    Difference,
+    Due,
+    NoticeList,
+    NotificationAnswer,
+    NotificationNote,
+    NotificationRequest,
+    ResolutionNote,
+    ResolutionRequest,
+    ReviewAnswer,
+    ReviewList,
+    ReviewRequest,
+    StartRequest,
+    WithdrawalRequest,
+)
+from serving.reviews import STATES, Review, State, reviews_of
+
+_Handler = Callable[[Counter, HttpRequest], Awaitable[IODescriptor]]
+_Asked = TypeVar("_Asked", bound=Submitted)
+_REFUSALS = {
+    HTTPStatus.NOT_FOUND: "There is no such decision or review, or another tenant has it.",
+    HTTPStatus.CONFLICT: "The state does not allow it, or somebody else was quicker.",
+    HTTPStatus.GONE: "What could name the person was erased.",
+    HTTPStatus.GATEWAY_TIMEOUT: "It may have been kept: look before asking again.",
+}
+_COMPARED = ("action", "new_limit", "proposed_limit", "probability", "reasons")
+
+
+async def decision(counter: Counter, request: HttpRequest) -> DecisionAnswer:
+    """A decision as it was answered, its reviews, and when the customer was told."""
+    rows = await counter.about(request.path_params["id"], caller_of(request.scope))
+    answered = Answer.model_validate_json(json.dumps(decision_in(rows[0])))
+    reviews = reviews_of(rows)
+    limits = [review.resolution.limit for review in reviews if review.resolution is not None]
+    return DecisionAnswer(
+        decision=answered,
+        limit=limits[-1] if limits else answered.new_limit,
+        reviews=[_shown(review, rows) for review in reviews],
+        notifications=[_told(row) for row in rows if row.kind == "notification"],
+    )
+
+
+async def open_review(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+    """Ask for a person to reconsider a decision; with corrected statements the same bundle decides again, for comparison."""
+    asked = await _asked(ReviewRequest, request)
+    review_id = await counter.open(request.path_params["id"], asked)
+    return _shown(*await counter.review(review_id, asked.caller))
+
+
+async def review(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+    """A review as it stands."""
+    return _shown(*await counter.review(request.path_params["id"], caller_of(request.scope)))
+
+
+async def reviews(counter: Counter, request: HttpRequest) -> ReviewList:
+    """The reviews in one state, the one to be answered first first; at most 100."""
+    status = _choice(request, "status", get_args(State), "open")
+    found = await counter.reviews(next(state for state in STATES if state == status), caller_of(request.scope))
+    return ReviewList(reviews=[_shown(*one) for one in found])
+
+
+async def start(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+    """A person takes a review that is open."""
+    asked = await _asked(StartRequest, request)
+    await counter.step("started", request.path_params["id"], asked)
+    return _shown(*await counter.review(request.path_params["id"], asked.caller))
+
+
+async def resolve(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+    """A person's answer to a review that was taken: the decision is upheld, overturned, or the limit amended."""
+    asked = await _asked(ResolutionRequest, request)
+    await counter.resolve(request.path_params["id"], asked)
+    return _shown(*await counter.review(request.path_params["id"], asked.caller))
+
+
+async def withdraw(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+    """The customer asks no longer."""
+    asked = await _asked(WithdrawalRequest, request)
+    await counter.step("withdrawal", request.path_params["id"], asked)
+    return _shown(*await counter.review(request.path_params["id"], asked.caller))
+
+
+async def notify(counter: Counter, request: HttpRequest) -> NotificationAnswer:
+    """Record that the customer was told: when, by which channel, in which language."""
+    asked = await _asked(NotificationRequest, request)
+    decision_id = request.path_params["id"]
+    entry_id = await counter.notify(decision_id, asked)
+    note = NotificationNote(notification_id=entry_id, sent_at=asked.sent_at, channel=asked.channel, language=asked.language)
+    return NotificationAnswer(decision_id=decision_id, notification=note)
+
+
+async def notices(counter: Counter, request: HttpRequest) -> NoticeList:
+    """Decisions that the customer has not been told of, due or overdue, the soonest first; at most 100."""
+    status = _choice(request, "status", ("due", "overdue"), "due")
+    rows = await counter.notices(status == "overdue", caller_of(request.scope))
+    return NoticeList(notices=[_due(row) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A method and path of the counter, what it takes and gives, and how it may be refused beyond what the gate refuses."""
+
+    method: str
+    path: str
+    handler: _Handler
+    takes: type[Submitted] | None
+    gives: type[IODescriptor]
+    created: bool = False
+    choices: Mapping[str, Sequence[str]] | None = None
+    refusals: tuple[HTTPStatus, ...] = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+
+
+_STEP = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
+OPERATIONS = (
+    Operation("GET", "/v1/decisions/{id}", decision, None, DecisionAnswer),
+    Operation("POST", "/v1/decisions/{id}/reviews", open_review, ReviewRequest, ReviewAnswer, True, refusals=_STEP),
+    Operation(
+        "POST", "/v1/decisions/{id}/notifications", notify, NotificationRequest, NotificationAnswer, True, refusals=_STEP
+    ),
+    Operation("GET", "/v1/reviews", reviews, None, ReviewList, choices={"status": STATES}, refusals=()),
+    Operation("GET", "/v1/reviews/{id}", review, None, ReviewAnswer),
+    Operation("POST", "/v1/reviews/{id}/start", start, StartRequest, ReviewAnswer, refusals=_STEP),
+    Operation("POST", "/v1/reviews/{id}/resolution", resolve, ResolutionRequest, ReviewAnswer, refusals=_STEP),
+    Operation("POST", "/v1/reviews/{id}/withdrawal", withdraw, WithdrawalRequest, ReviewAnswer, refusals=_STEP),
+    Operation("GET", "/v1/notices", notices, None, NoticeList, choices={"status": ("due", "overdue")}, refusals=()),
+)
+
+
+def review_app() -> Starlette:
+    """The app; its ``state.counter`` is set when the service starts."""
+    app = Starlette(routes=[Route(one.path, _answering(one), methods=[one.method]) for one in OPERATIONS])
+    app.state.described = described
+    return app
+
+
+def described(problems: Mapping[str, Any], security: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The operations' paths and schemas, as OpenAPI 3.1; ``problems`` are the responses that any operation may give."""
+    paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
+    for one in OPERATIONS:
+        said: dict[str, Any] = {
+            "summary": (one.handler.__doc__ or "").strip(),
+            "operationId": one.handler.__name__,
+            "tags": ["Service APIs"],
+            "parameters": _parameters(one),
+            "security": list(security),
+            "responses": _responses(one, problems),
+        }
+        if one.takes is not None:
+            said["requestBody"] = {"content": _json_of(one.takes, schemas), "required": True}
+        _json_of(one.gives, schemas)
+        paths.setdefault(one.path, {})[one.method.lower()] = said
+    return paths, schemas
+
+
+def _responses(one: Operation, problems: Mapping[str, Any]) -> dict[str, Any]:
+    content = _json_of(one.gives, {})
+    status = HTTPStatus.CREATED if one.created else HTTPStatus.OK
+    problem = next(iter(problems.values()))["content"]
+    own = {str(int(refused)): {"description": _REFUSALS[refused], "content": problem} for refused in one.refusals}
+    if one.created or one.method == "POST":
+        late = HTTPStatus.GATEWAY_TIMEOUT
+        own[str(int(late))] = {"description": _REFUSALS[late], "content": problem}
+    return {str(int(status)): {"description": "The answer.", "content": content}} | dict(problems) | own
+
+
+def _parameters(one: Operation) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if "{id}" in one.path:
+        name = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
+        found.append({"name": "id", "in": "path", "required": True, "description": "as it was answered", "schema": name})
+    for parameter, known in (one.choices or {}).items():
+        choice = {"type": "string", "enum": list(known), "default": known[0]}
+        found.append({"name": parameter, "in": "query", "required": False, "description": "which are listed", "schema": choice})
+    return found
+
+
+def _json_of(model: type[IODescriptor], schemas: dict[str, Any]) -> dict[str, Any]:
+    schemas.update(model.openapi_components(model.__name__))  # type: ignore[attr-defined]
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+
+
+def _answering(operation: Operation) -> Callable[[HttpRequest], Awaitable[Response]]:
+    status = HTTPStatus.CREATED if operation.created else HTTPStatus.OK
+
+    async def endpoint(request: HttpRequest) -> Response:
+        try:
+            if operation.choices is None and request.url.query:
+                raise _unknown_parameters(request, ())
+            answered = await operation.handler(request.app.state.counter, request)
+        except Refused as refused:
+            return answer_problem(refused.problem, refused.headers)
+        except (Unavailable, InDoubt) as error:
+            late = not_kept(error)
+            return answer_problem(late.problem, late.headers)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a problem and the log gets its place
+            LOGGER.error("internal error\n%s", without_values(error))
+            return answer_problem(internal_error())
+        return Response(encode(answered), status, media_type="application/json")
+
+    return endpoint
+
+
+async def _asked(model: type[_Asked], request: HttpRequest) -> _Asked:
+    """The request, parsed; raises :class:`serving.refusals.Refused`."""
+    asked = await model.from_http_request(request, None)
+    if isinstance(asked, Problem):
+        raise Refused(asked)
+    if not isinstance(asked, model):
+        raise TypeError(f"expected {model.__name__}, got {type(asked).__name__}")
+    return asked
+
+
+def _choice(request: HttpRequest, name: str, known: Sequence[str], default: str) -> str:
+    """A parameter of the URL that is one of a few words, at most once, and beside which there is no other."""
+    sent = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    values = [value for key, value in sent if key == name]
+    if len(sent) > len(values):
+        raise _unknown_parameters(request, (name,))
+    if len(values) > 1 or (values and values[0] not in known):
+        fault = Fault(path=parameter_path(name), message=f"expected one of {', '.join(known)}, once")
+        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
+    return values[0] if values else default
+
+
+def _unknown_parameters(request: HttpRequest, known: Sequence[str]) -> Refused:
+    sent = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    paths = dict.fromkeys(parameter_path(name) for name, _ in sent if name not in known) or {"?": None}
+    return refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path=path, message="unknown parameter") for path in paths])
+
+
+def _shown(one: Review, rows: Sequence[Kept]) -> ReviewAnswer:
+    made, corrected = decision_in(rows[0]), one.corrected
+    resolution = one.resolution
+    return ReviewAnswer(
+        review_id=one.review_id,
+        decision_id=one.decision_id,
+        status=one.state,
+        opened_at=encode_time(one.opened_at),
+        decide_by=one.decide_by,
+        reason=one.reason,
+        reviewer=one.reviewer,
+        corrected=None if corrected is None else Answer.model_validate_json(json.dumps(corrected)),
+        differences=None if corrected is None else _differences(made, corrected),
+        resolution=None
+        if resolution is None
+        else ResolutionNote(
+            outcome=resolution.outcome,
+            limit=resolution.limit,
+            reviewer=resolution.reviewer,
+            reasons=resolution.reasons,
+            at=encode_time(resolution.at),
+        ),
+    )
+
+
+def _differences(made: Mapping[str, Any], corrected: Mapping[str, Any]) -> list[Difference]:
+    """What the corrected statements changed; of the reasons their codes, in order."""
+
+    def value(answered: Mapping[str, Any], name: str) -> Any:
+        return [reason["code"] for reason in answered["reasons"]] if name == "reasons" else answered[name]
+
+    pairs = [(name, value(made, name), value(corrected, name)) for name in _COMPARED]
+    return [Difference(field=name, decided=before, corrected=after) for name, before, after in pairs if before != after]
+
+
+def _told(row: Kept) -> NotificationNote:
+    return NotificationNote(notification_id=row.entry_id, **row.facts)
+
+
+def _due(row: Kept) -> Due:
+    answered = decision_in(row)
+    return Due(
+        decision_id=row.entry_id,
+        account_id=answered["account_id"],
+        action=answered["action"],
+        decided_at=answered["decided_at"],
+        send_by=datetime.date.fromisoformat(answered["notice"]["send_by"]),
+    )

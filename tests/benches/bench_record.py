@@ -1,0 +1,126 @@
+"""What it costs that nothing is answered before it is durable: the service with its record beside the same without.
+
+The two run side by side and are asked in turn, so that a machine that slows down slows both.  Callers are raw sockets with a
+prepared request: a client library would cost more than the difference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import polars as pl
+import pytest
+
+from serving.client import started
+from training import requests
+
+SERVICES = {"without": "tests.benches.unrecorded_service:LimitReduction", "with": "serving.service:LimitReduction"}
+ALONE = 400  # requests of one client a turn
+TOGETHER = 16  # clients
+SECONDS = 3.0  # that these ask a turn
+TURNS = 5
+
+
+@pytest.fixture
+def urls(champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    subprocess.run([sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder), "--no-bento"], check=True)
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for name, service in SERVICES.items():
+            folder = tmp_path / name
+            folder.mkdir()
+            found[name] = stack.enter_context(started(folder / "log", service))
+        yield found
+
+
+class Caller:
+    """One connection that sends the same request again and again."""
+
+    def __init__(self, url: str, body: bytes) -> None:
+        where = urlsplit(url)
+        self._socket = socket.create_connection((where.hostname or "", where.port or 0), timeout=30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = f"POST /v1/decisions HTTP/1.1\r\nhost: {where.netloc}\r\ncontent-type: application/json\r\n"
+        self._request = head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body
+
+    def ask(self) -> float:
+        """Seconds until the whole answer had come."""
+        begun = time.perf_counter()
+        self._socket.sendall(self._request)
+        answered = self._socket.recv(1 << 16)
+        head, _, content = answered.partition(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        missing = length - len(content)
+        while missing > 0:
+            missing -= len(self._socket.recv(1 << 16))
+        took = time.perf_counter() - begun
+        if b" 200 " not in head[:16]:
+            raise ValueError(head.decode())
+        return took
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def alone(url: str, body: bytes) -> list[float]:
+    caller = Caller(url, body)
+    took = [caller.ask() for _ in range(ALONE)]
+    caller.close()
+    return took
+
+
+def together(url: str, body: bytes) -> float:
+    """Answers a second."""
+    counts = [0] * TOGETHER
+    until = time.perf_counter() + SECONDS
+
+    def ask(place: int) -> None:
+        caller = Caller(url, body)
+        while time.perf_counter() < until:
+            caller.ask()
+            counts[place] += 1
+        caller.close()
+
+    callers = [threading.Thread(target=ask, args=(place,)) for place in range(TOGETHER)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    return sum(counts) / SECONDS
+
+
+def test_record(benchmark: Any, urls: dict[str, str], window: pl.DataFrame) -> None:
+    body = json.dumps(requests.request(window)).encode()
+    took: dict[str, list[float]] = {name: [] for name in urls}
+    rates: dict[str, list[float]] = {name: [] for name in urls}
+
+    def turn() -> None:
+        for name, url in urls.items():
+            took[name] += alone(url, body)
+            rates[name].append(together(url, body))
+
+    for url in urls.values():
+        alone(url, body)
+    benchmark.pedantic(turn, rounds=TURNS, warmup_rounds=0)
+    for name in urls:
+        quantiles = statistics.quantiles(took[name], n=100)
+        benchmark.extra_info |= {
+            f"{name}_p50": quantiles[49],
+            f"{name}_p99": quantiles[98],
+            f"{name}_rate": statistics.median(rates[name]),
+        }
+    ratios = [ours / bare for ours, bare in zip(rates["with"], rates["without"], strict=True)]
+    benchmark.extra_info |= {"clients": TOGETHER, "ratio": statistics.median(ratios)}
