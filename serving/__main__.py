@@ -30,11 +30,12 @@ from bentoml.exceptions import BentoMLException
 from features.schema import StatementError
 from serving import keys, operate
 from serving.caller import SCOPES
-from serving.client import ServiceError, ask, started
+from serving.client import ServiceError, ask, record_in, started
 from serving.decision import BundleError, ProductError, load, stages
 from serving.explain import answer_text, stages_text
 from serving.pack import ALIAS, TRACKING_URI, PackError, build, fetch, store
 from serving.payload import Request, parse, statements
+from serving.record.database import Database
 from serving.record.errors import RecordError
 from serving.refusals import Refused
 from serving.stored import NothingStored, newest
@@ -86,13 +87,23 @@ def ask_service(options: argparse.Namespace) -> None:
         # A service whose bundle is damaged is started again for ever; this says what is wrong with it.
         load(newest())
     with tempfile.TemporaryDirectory() as scratch:
+        key = _key_for(Path(scratch)) if options.start else None
         service = started(Path(scratch) / "log") if options.start else contextlib.nullcontext(options.url)
         with service as url:
-            answered = ask(url.rstrip("/"), body, options.advice)
+            answered = ask(url.rstrip("/"), body, options.advice, key)
     print(answer_text(json.loads(answered)))
     if options.out:
         options.out.write_bytes(answered)
         print(f"\nanswer  {options.out}")
+
+
+def _key_for(folder: Path) -> str:
+    """A key of the record that a service started beside this folder's log will have."""
+    database = Database(record_in(folder)["CLEARLINE_RECORD"])
+    try:
+        return keys.new(database, "demo", {"score"}, days=1)[0]
+    finally:
+        database.close()
 
 
 def keys_new(options: argparse.Namespace) -> None:

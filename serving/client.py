@@ -23,14 +23,14 @@ class ServiceError(RuntimeError):
     """The service did not answer, or not with a decision."""
 
 
-def ask(url: str, body: bytes, advice: bool = False) -> bytes:
+def ask(url: str, body: bytes, advice: bool = False, key: str | None = None) -> bytes:
     """The answer's bytes for a request's; raises :class:`ServiceError` with the refusal as the service words it.
 
-    ``advice``: with the way back beside the decision.  The API key in ``CLEARLINE_KEY``, where there is one, goes with it.
+    ``advice``: with the way back beside the decision.  The API key, or the one in ``CLEARLINE_KEY``, goes with it.
     """
     query = "?advice=true" if advice else ""
     headers = {"content-type": "application/json"}
-    if key := os.environ.get("CLEARLINE_KEY"):
+    if key := key or os.environ.get("CLEARLINE_KEY"):
         headers["authorization"] = f"Bearer {key}"
     try:
         response = httpx.post(f"{url}/v1/decisions{query}", content=body, headers=headers, timeout=30)
@@ -59,13 +59,13 @@ def running(
     log: Path, service: str, settings: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The same, with the process that leads the group of all that the service started."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", service]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     home = os.environ.get("BENTOML_HOME")
     # The service starts in the project's folder, where a relative path would be another one.
     environment = os.environ | ({"BENTOML_HOME": os.path.abspath(home)} if home else {})
-    environment |= _record_in(log.absolute().parent) | dict(settings or {})
+    environment |= record_in(log.absolute().parent) | dict(settings or {})
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=PROJECT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -80,7 +80,8 @@ def running(
             _stop(process)
 
 
-def _record_in(folder: Path) -> dict[str, str]:
+def record_in(folder: Path) -> dict[str, str]:
+    """The settings of a record that lies in a folder, with its secrets and checkpoints."""
     return {
         "CLEARLINE_RECORD": f"sqlite:///{folder / 'record.db'}",
         "CLEARLINE_SECRETS": str(folder / "secrets.json"),
@@ -129,7 +130,8 @@ def _kill(family: Sequence[psutil.Process], process: subprocess.Popen[bytes]) ->
     process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens at just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -54,19 +54,22 @@ class Counter:
             raise (_nothing("review") if refused.problem.status == HTTPStatus.NOT_FOUND else refused) from None
         return next(review for review in reviews_of(rows) if review.review_id == review_id), rows
 
-    async def reviews(self, status: State, caller: Caller) -> list[tuple[Review, list[Kept]]]:
-        """The tenant's reviews in this state, the one to be answered first first, at most :data:`MOST_LISTED`."""
+    async def reviews(self, status: State, caller: Caller, after: str | None) -> list[tuple[Review, list[Kept]]]:
+        """The tenant's reviews in this state, the oldest first, at most :data:`MOST_LISTED`; those ``after`` one of them."""
+        last = 0 if after is None else (await self._row(after, "review", caller)).seq
 
         def found(reader: Reader) -> list[tuple[Review, list[Kept]]]:
-            listed = []
+            listed: list[tuple[Review, list[Kept]]] = []
             for row in reader.of_kind(["review"], caller.tenant):
+                if row.seq <= last or len(listed) == MOST_LISTED:
+                    continue
                 rows = reader.about(row.subject)
                 review = next(one for one in reviews_of(rows) if one.review_id == row.entry_id)
                 if review.state == status:
                     listed.append((review, rows))
             return listed
 
-        return sorted(await self._record.find(found), key=lambda pair: (pair[0].decide_by, pair[0].opened_at))[:MOST_LISTED]
+        return await self._record.find(found)
 
     async def open(self, decision_id: str, asked: ReviewRequest) -> str:
         """Open a review; its id.  Refused with 409 while another one is open."""
@@ -117,12 +120,22 @@ class Counter:
         facts = {"sent_at": asked.sent_at, "channel": asked.channel, "language": asked.language}
         return await self._keep("notification", rows[0], asked, now, facts, None, None, None)
 
-    async def notices(self, overdue: bool, caller: Caller) -> list[Kept]:
-        """The tenant's decisions that nobody was told of: those overdue, or those that are not yet; at most MOST_LISTED."""
+    async def notices(self, overdue: bool, caller: Caller, after: str | None) -> list[Kept]:
+        """The tenant's decisions that nobody was told of, those overdue or those not yet, at most :data:`MOST_LISTED`."""
+        last = None if after is None else await self._row(after, "decision", caller)
+        place = ("", 0) if last is None or last.due is None else (last.due.isoformat(), last.seq)
         today = local_date(_now(), self._bundle.policy)
         since, until = (_NEVER, today) if overdue else (today, _EVER)
-        rows = await self._record.find(lambda reader: reader.untold(caller.tenant, since, until, MOST_LISTED))
+        rows = await self._record.find(lambda reader: reader.untold(caller.tenant, since, until, MOST_LISTED, place))
         return [row for row in rows if not row.erased]
+
+    async def _row(self, entry_id: str, kind: Kind, caller: Caller) -> Kept:
+        """A row of the tenant's; Refused with 422 where there is none."""
+        row = await self._record.find(lambda reader: reader.by_id(entry_id))
+        if row is None or row.kind != kind or row.tenant != caller.tenant:
+            fault = Fault(path="?after", message=f"expected the last {kind} of the page before")
+            raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
+        return row
 
     def _again(self, decision: Kept, asked: ReviewRequest, now: datetime.datetime) -> bytes:
         """The answer on the corrected statements, by the bundle that decided first."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -45,7 +45,7 @@ from serving.review_payload import (
     StartRequest,
     WithdrawalRequest,
 )
-from serving.reviews import STATES, Review, State, reviews_of
+from serving.reviews import STATES, Review, reviews_of
 
 _Handler = Callable[[Counter, HttpRequest], Awaitable[IODescriptor]]
 _Asked = TypeVar("_Asked", bound=Submitted)
@@ -85,9 +85,9 @@ async def review(counter: Counter, request: HttpRequest) -> ReviewAnswer:
 
 
 async def reviews(counter: Counter, request: HttpRequest) -> ReviewList:
-    """The reviews in one state, the one to be answered first first; at most 100."""
-    status = _choice(request, "status", get_args(State), "open")
-    found = await counter.reviews(next(state for state in STATES if state == status), caller_of(request.scope))
+    """The reviews in one state, the oldest first: it is to be answered first.  At most 100; `after` leads to the next page."""
+    status, after = _page(request, STATES)
+    found = await counter.reviews(next(state for state in STATES if state == status), caller_of(request.scope), after)
     return ReviewList(reviews=[_shown(*one) for one in found])
 
 
@@ -122,9 +122,9 @@ async def notify(counter: Counter, request: HttpRequest) -> NotificationAnswer:
 
 
 async def notices(counter: Counter, request: HttpRequest) -> NoticeList:
-    """Decisions that the customer has not been told of, due or overdue, the soonest first; at most 100."""
-    status = _choice(request, "status", ("due", "overdue"), "due")
-    rows = await counter.notices(status == "overdue", caller_of(request.scope))
+    """Decisions that nobody was told of, due or overdue, the soonest first.  At most 100; `after` leads to the next page."""
+    status, after = _page(request, ("due", "overdue"))
+    rows = await counter.notices(status == "overdue", caller_of(request.scope), after)
     return NoticeList(notices=[_due(row) for row in rows])
 
 
@@ -204,6 +204,8 @@ def _parameters(one: Operation) -> list[dict[str, Any]]:
     for parameter, known in (one.choices or {}).items():
         choice = {"type": "string", "enum": list(known), "default": known[0]}
         found.append({"name": parameter, "in": "query", "required": False, "description": "which are listed", "schema": choice})
+        said = "the id of the last one of the page before"
+        found.append({"name": "after", "in": "query", "required": False, "description": said, "schema": {"type": "string"}})
     return found
 
 
@@ -243,16 +245,18 @@ async def _asked(model: type[_Asked], request: HttpRequest) -> _Asked:
     return asked
 
 
-def _choice(request: HttpRequest, name: str, known: Sequence[str], default: str) -> str:
-    """A parameter of the URL that is one of a few words, at most once, and beside which there is no other."""
+def _page(request: HttpRequest, known: Sequence[str]) -> tuple[str, str | None]:
+    """What is listed, the first of these words unless the URL names one, and after which; nothing else may be in the URL."""
     sent = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    values = [value for key, value in sent if key == name]
-    if len(sent) > len(values):
-        raise _unknown_parameters(request, (name,))
-    if len(values) > 1 or (values and values[0] not in known):
-        fault = Fault(path=parameter_path(name), message=f"expected one of {', '.join(known)}, once")
+    if any(name not in ("status", "after") for name, _ in sent):
+        raise _unknown_parameters(request, ("status", "after"))
+    statuses, afters = ([value for key, value in sent if key == name] for name in ("status", "after"))
+    if len(statuses) > 1 or (statuses and statuses[0] not in known):
+        fault = Fault(path=parameter_path("status"), message=f"expected one of {', '.join(known)}, once")
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
-    return values[0] if values else default
+    if len(afters) > 1:
+        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path="?after", message="expected each parameter once")])
+    return statuses[0] if statuses else known[0], afters[0] if afters else None
 
 
 def _unknown_parameters(request: HttpRequest, known: Sequence[str]) -> Refused:

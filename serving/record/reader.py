@@ -42,8 +42,13 @@ class Reader:
             rows = [*connection.execute(own).mappings(), *connection.execute(others.order_by(entries.c.seq)).mappings()]
             return said_by(connection, rows, self._secrets)
 
-    def untold(self, tenant: str, since: datetime.date, until: datetime.date, most: int) -> list[Kept]:
-        """A tenant's decisions that nobody was told of, due from ``since`` up to before ``until``, the soonest first."""
+    def untold(
+        self, tenant: str, since: datetime.date, until: datetime.date, most: int, after: tuple[str, int] = ("", 0)
+    ) -> list[Kept]:
+        """A tenant's decisions that nobody was told of, due from ``since`` up to before ``until``, the soonest first.
+
+        ``after``: the due day and ``seq`` of the last one of the page before.
+        """
         told = entries.alias()
         told_of_it = sa.exists().where(
             told.c.subject == entries.c.subject,
@@ -51,7 +56,12 @@ class Reader:
             told.c.kind == "notification",
         )
         due = (entries.c.tenant == tenant) & (entries.c.due >= since.isoformat()) & (entries.c.due < until.isoformat())
-        wanted = sa.select(entries).where(due, ~told_of_it).order_by(entries.c.due, entries.c.seq).limit(most)
+        wanted = (
+            sa.select(entries)
+            .where(due, ~told_of_it, sa.tuple_(entries.c.due, entries.c.seq) > sa.tuple_(*after))
+            .order_by(entries.c.due, entries.c.seq)
+            .limit(most)
+        )
         with self._database.reading() as connection:
             return said_by(connection, connection.execute(wanted).mappings().all(), self._secrets)
 

@@ -188,8 +188,16 @@ def test_corrected_statements_are_checked_like_any(
 
 def test_who_was_told_is_not_listed_as_to_be_told(client: httpx.Client, decision: dict[str, Any]) -> None:
     def listed() -> list[str]:
-        found = client.get("/v1/notices").json()["notices"]
+        """Of all pages."""
+        found: list[dict[str, Any]] = []
+        while True:
+            after = {"after": found[-1]["decision_id"]} if found else {}
+            page = client.get("/v1/notices", params=after).json()["notices"]
+            found += page
+            if len(page) < 100:
+                break
         assert [one["send_by"] for one in found] == sorted(one["send_by"] for one in found)
+        assert len({one["decision_id"] for one in found}) == len(found)
         return [one["decision_id"] for one in found]
 
     assert decision["decision_id"] in listed()
@@ -228,6 +236,9 @@ WRONG: list[tuple[str, str, dict[str, Any] | None, int, str]] = [
     ("GET", "/v1/reviews?status=lost", None, 422, "?status"),
     ("GET", "/v1/reviews?status=open&status=open", None, 422, "?status"),
     ("GET", "/v1/notices?status=due&more=1", None, 422, "?more"),
+    ("GET", "/v1/notices?after=none", None, 422, "?after"),
+    ("GET", "/v1/reviews?after={decision}", None, 422, "?after"),
+    ("GET", "/v1/reviews?after=a&after=b", None, 422, "?after"),
     ("GET", "/v1/reviews/{decision}", None, 404, "$"),
     ("POST", "/v1/decisions/none/reviews", {"reason": "x"}, 404, "$"),
     ("POST", "/v1/decisions/{decision}/reviews", {}, 422, "$.reason"),

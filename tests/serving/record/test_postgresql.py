@@ -179,8 +179,6 @@ def test_backends_that_are_killed(
     assert sum(killed) >= 20
 
 
-# SQLAlchemy 2.1 lets go of a connection unclosed that breaks while it is being greeted.
-@pytest.mark.filterwarnings("ignore:Exception ignored in.*BaseConnection.__del__:pytest.PytestUnraisableExceptionWarning")
 def test_servers_that_stop_at_once(
     bundle: Bundle, tmp_path: Path, requests: list[dict[str, Any]], postgresql: PostgreSQL
 ) -> None:

@@ -401,7 +401,7 @@ def test_a_key_that_came_back_is_found(record: Record, fill: Fill, tmp_path: Pat
     assert verify.verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").found == 0
     with record.database.writing() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO people VALUES (?, ?, ?, ?, ?)", next(tuple(row) for row in kept if row.person == found[0])
+            "INSERT INTO people VALUES (?, ?, ?, ?)", next(tuple(row) for row in kept if row.person == found[0])
         )
     [finding] = verify.verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").findings
     assert (finding.row, finding.what) == (31, "says that a person was erased whose key is there")
