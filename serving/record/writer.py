@@ -91,15 +91,18 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            batch = self._next()
-            if batch is None:
-                break
-            if batch:
-                self._keep(batch)
-            elif not self.ready:
-                self._probe()
-            self._sign(at_once=False)
+        while (batch := self._next()) is not None:
+            try:
+                if batch:
+                    self._keep(batch)
+                elif not self.ready:
+                    self._probe()
+                self._sign(at_once=False)
+            except Exception as error:  # noqa: BLE001  # a fault of ours: the thread must live, and nobody may wait for ever
+                LOGGER.error("the record's writer failed: %s", type(error).__name__)
+                self.ready = False
+                self._database.reopen()
+                _tell([item for item in batch if not item.future.done()], error)
         self._sign(at_once=True)
 
     def _next(self) -> list[_Item] | None:
@@ -131,11 +134,6 @@ class Writer:
         except SQLAlchemyError as error:
             self._failed(error)
             self._resolve(batch)
-        except Exception as error:  # noqa: BLE001  # a fault of ours: the thread must live, and nobody may wait for ever
-            LOGGER.error("the record's writer failed: %s", type(error).__name__)
-            self.ready = False
-            self._database.reopen()
-            _tell([item for item in batch if not item.future.done()], error)
 
     def _commit(self, batch: Sequence[_Item]) -> list[list[Kept] | None]:
         """The rows of each item, None where a slot is taken.  Durable when this returns."""

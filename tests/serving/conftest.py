@@ -82,7 +82,8 @@ def bentoml_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def server(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("served") / "log"
     tag = store(bundle_folder)
-    with started(log) as url:
+    # How long a busy machine takes is not what these tests are about.
+    with started(log, settings={"CLEARLINE_DEADLINE": "30"}) as url:
         yield Server(url, log, tag)
 
 

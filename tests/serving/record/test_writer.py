@@ -129,6 +129,31 @@ def test_of_two_in_one_batch_the_first_has_the_slot(record: Record) -> None:
         futures[1].result(5)
 
 
+@pytest.mark.parametrize("where", ["_commit", "_unkept", "_sign"])
+def test_a_fault_of_ours_is_told_and_the_writer_lives(record: Record, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    def refuses(*_: object) -> None:
+        raise sa.exc.OperationalError("statement", {}, Exception())
+
+    with monkeypatch.context() as broken:
+        if where == "_unkept":
+            broken.setattr(record._writer, "_commit", refuses)
+        broken.setattr(record._writer, where, breaks)
+        if where == "_sign":
+            keep(record, draft("d-1"))
+        else:
+            with pytest.raises(ZeroDivisionError):
+                keep(record, draft("d-1"))
+        until = time.monotonic() + 5
+        while time.monotonic() < until and record.ready:
+            time.sleep(0.01)
+        assert not record.ready
+    assert keep(record, draft("d-2"))[0].entry_id == "d-2"
+    assert record.ready
+
+
 def becomes_ready(record: Record) -> bool:
     until = time.monotonic() + 5
     while time.monotonic() < until and not record.ready:
