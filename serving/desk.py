@@ -75,13 +75,16 @@ class Desk:
         digest: str | None,
     ) -> list[bytes]:
         """Decide and keep; the contents of the answers."""
-        made = answers(door, requests, submitted.with_advice, self._bundle, datetime.datetime.now(datetime.UTC))
-        drafts = [
-            self._draft(
-                door, submitted.with_advice, request, answered, caller, None if slot is None else f"{slot}:{place}", digest
-            )
-            for place, (request, answered) in enumerate(zip(requests, made, strict=True))
-        ]
+        with self._record.expecting():
+            # Whoever came in the same turn of the loop comes as far as this, and is expected too.
+            await asyncio.sleep(0)
+            made = answers(door, requests, submitted.with_advice, self._bundle, datetime.datetime.now(datetime.UTC))
+            drafts = [
+                self._draft(
+                    door, submitted.with_advice, request, answered, caller, None if slot is None else f"{slot}:{place}", digest
+                )
+                for place, (request, answered) in enumerate(zip(requests, made, strict=True))
+            ]
         await self._record.keep(drafts, deadline)
         return [answered.content for answered in made]
 

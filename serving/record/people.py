@@ -6,6 +6,7 @@ without that row nothing leads from an account to its decisions, and nobody can 
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +16,11 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from serving.record.entry import Draft
+from serving.record.prepared import Prepared
 from serving.record.secrets import Secrets
 from serving.record.tables import entries, people
 
-# Made once: putting a statement together costs more than running it.
-_BY_ACCOUNT = sa.select(people.c.account, people.c.person, people.c.sealed_key).where(
-    people.c.account.in_(sa.bindparam("hashes", expanding=True))
-)
+_INSERT = Prepared(people.insert())
 _NONCE = 12  # bytes; random, for a key seals far fewer than 2**32 rows
 
 
@@ -63,7 +62,7 @@ def persons_of(connection: sa.Connection, drafts: Iterable[Draft], secrets_: Sec
             fresh.append(_row(person, secrets_.account_key, own, secrets_))
         found[account] = person
     if fresh:
-        connection.execute(people.insert(), fresh)
+        _INSERT.each(connection, fresh)
     return found
 
 
@@ -91,8 +90,16 @@ def expired(connection: sa.Connection, before: str) -> list[str]:
 
 
 def _known(connection: sa.Connection, hashes: Sequence[str], secrets_: Secrets) -> dict[str, Person]:
-    found = connection.execute(_BY_ACCOUNT, {"hashes": hashes})
+    if not hashes:
+        return {}
+    found = _by_account(len(hashes)).rows(connection, {f"hash_{place}": one for place, one in enumerate(hashes)})
     return {account: Person(person, _opened(sealed, person, account, secrets_)) for account, person, sealed in found}
+
+
+@functools.cache
+def _by_account(count: int) -> Prepared:
+    hashes = [sa.bindparam(f"hash_{place}") for place in range(count)]
+    return Prepared(sa.select(people.c.account, people.c.person, people.c.sealed_key).where(people.c.account.in_(hashes)))
 
 
 def _row(person: Person, key_id: str, hashes: Mapping[str, str], secrets_: Secrets) -> dict[str, object]:

@@ -21,8 +21,9 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,10 +43,14 @@ from serving.record.writer import Writer
 _Found = TypeVar("_Found")
 _READERS = 2  # threads; reads are short
 _SECONDS_TO_LET_GO = 2.0
+_SECONDS_FOR_COMPANY = 0.01  # some decisions' time: a window shorter than one would gather nothing
 
 
 class Record:
-    """Opened where the settings say; RecordError where it would lose, or has lost, what was answered."""
+    """Opened where the settings say; RecordError where it would lose, or has lost, what was answered.
+
+    Its coroutines run in one loop.
+    """
 
     def __init__(self, settings: RecordSettings) -> None:
         self._lock = None if settings.file is None else _only_writer(settings.file)
@@ -55,6 +60,8 @@ class Record:
         self.deadline = settings.deadline
         self.reader = Reader(self.database, self.secrets)
         self._writer = Writer(self.database, self.secrets, settings.checkpoints)
+        self._coming = 0  # requests whose rows are being made
+        self._beginning: asyncio.TimerHandle | None = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="record-reader")
 
     @property
@@ -67,7 +74,8 @@ class Record:
 
         Raises :class:`serving.record.errors.Taken`, ``Unavailable`` (nothing was kept) or ``InDoubt`` (perhaps it was).
         """
-        future = self._writer.submit(drafts, deadline)
+        future = self._writer.submit(drafts, deadline, at_once=False)
+        self._begin_together()
         waited = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waited], timeout=max(deadline - time.monotonic(), 0.0))
         if done:
@@ -76,6 +84,31 @@ class Record:
         if future.cancel():
             raise Unavailable("the record did not get to it in time; nothing was kept")
         raise InDoubt("the record had not answered in time; it may still be kept")
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """While the block lasts rows may be coming: what is kept meanwhile waits for them, some milliseconds at most.
+
+        A commit takes the interpreter several times from whoever decides next, however many rows are in it.
+        """
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+
+    def _begin_together(self) -> None:
+        """Have the writer begin: now where nothing is coming, or else before long."""
+        if not self._coming:
+            self._begin()
+        elif self._beginning is None:
+            self._beginning = asyncio.get_running_loop().call_later(_SECONDS_FOR_COMPANY, self._begin)
+
+    def _begin(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+            self._beginning = None
+        self._writer.begin()
 
     async def find(self, what: Callable[[Reader], _Found]) -> _Found:
         """What a reader finds; ``Unavailable`` where the database does not answer."""
@@ -104,6 +137,18 @@ class Record:
                 f"the record does not agree with the checkpoint of row {checkpoint.seq} in {file}: rows are missing or "
                 "changed; `python -m serving verify` says which"
             )
+
+
+def refuse_several_writers(settings: RecordSettings, workers: int) -> None:
+    """RecordError where more than one process would write an embedded record: these workers, or another service's."""
+    if settings.file is None:
+        return
+    if workers != 1:
+        raise RecordError(
+            f"expected one worker with the embedded record {settings.file}, got {workers}: for several workers or hosts set "
+            "CLEARLINE_RECORD to a PostgreSQL"
+        )
+    os.close(_only_writer(settings.file))
 
 
 def _only_writer(file: Path) -> int:

@@ -12,22 +12,24 @@ import sqlalchemy as sa
 from serving.record.chain import GENESIS, hash_of
 from serving.record.entry import Draft, Kept, decode_time, encode_facts, encode_time
 from serving.record.people import Person, key_of, persons_of, seal, unseal
+from serving.record.prepared import Prepared
 from serving.record.secrets import Secrets
 from serving.record.tables import entries
 
-# Made once: putting a statement together costs more than running it.
-_LAST = sa.select(entries.c.seq, entries.c.hash).order_by(entries.c.seq.desc()).limit(1)
-_INSERT = entries.insert()
+_NEWEST = sa.select(sa.func.max(entries.c.seq)).scalar_subquery()
+_LAST = Prepared(sa.select(entries.c.seq, entries.c.hash).where(entries.c.seq == _NEWEST))
+_INSERT = Prepared(entries.insert())
 
 
 def head(connection: sa.Connection) -> tuple[int, bytes]:
     """How many rows there are, and the hash of the last."""
-    last = connection.execute(_LAST).first()
-    return (0, GENESIS) if last is None else (last.seq, bytes(last.hash))
+    for seq, row_hash in _LAST.rows(connection, {}):
+        return seq, bytes(row_hash)
+    return 0, GENESIS
 
 
 def add(connection: sa.Connection, drafts: Sequence[Draft], secrets: Secrets) -> list[Kept]:
-    """Chain these drafts to the record, within a writing transaction; none may have a slot that is taken."""
+    """Chain these drafts to the record, within a writing transaction; IntegrityError where a name or a slot is taken."""
     if not drafts:
         return []
     accounts = persons_of(connection, drafts, secrets)
@@ -40,7 +42,7 @@ def add(connection: sa.Connection, drafts: Sequence[Draft], secrets: Secrets) ->
         before = hash_of(row, previous := before)
         rows.append(row | {"before": previous, "hash": before})
         kept.append(_kept_as(draft, seq, person))
-    connection.execute(_INSERT, rows)
+    _INSERT.each(connection, rows)
     return kept
 
 

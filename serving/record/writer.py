@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from serving.record import checkpoints
 from serving.record.database import Database
@@ -38,7 +38,6 @@ _TRIES = 2
 _SECONDS_BETWEEN_TRIES = 0.05
 _FILLER = 64 * 1024  # bytes: a database that takes these takes a decision
 
-# Made once: putting a statement together costs more than running it.
 _TAKEN = sa.select(entries.c.entry_id, entries.c.slot).where(
     entries.c.entry_id.in_(sa.bindparam("names", expanding=True)) | entries.c.slot.in_(sa.bindparam("slots", expanding=True))
 )
@@ -68,8 +67,10 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="record-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, drafts: Sequence[Draft], deadline: float) -> Future[list[Kept]]:
+    def submit(self, drafts: Sequence[Draft], deadline: float, at_once: bool = True) -> Future[list[Kept]]:
         """What will be the rows, all or none.  Cancelled while it waits, nothing is kept of it.
+
+        A writer that has nothing to do begins now; unless ``at_once``, with :meth:`begin`.
 
         Its exception is :class:`Taken` where another row has a slot of theirs, :class:`Unavailable` where nothing was kept,
         :class:`InDoubt` where that is not known.  Raises Unavailable at once where too many wait.
@@ -80,8 +81,14 @@ class Writer:
                 raise Unavailable("the record has no room for more to wait")
             self._waiting.append(_Item(drafts, deadline, future))
             self._rows_waiting += len(drafts)
-            self._wake.notify()
+            if at_once:
+                self._wake.notify()
         return future
+
+    def begin(self) -> None:
+        """Write what was submitted."""
+        with self._wake:
+            self._wake.notify()
 
     def close(self) -> None:
         """Write what waits, sign a checkpoint, and end."""
@@ -137,14 +144,21 @@ class Writer:
 
     def _commit(self, batch: Sequence[_Item]) -> list[list[Kept] | None]:
         """The rows of each item, None where a slot is taken.  Durable when this returns."""
-        with self._database.writing() as connection:
-            free = self._free(connection, batch)
-            drafts = [draft for item, goes in zip(batch, free, strict=True) if goes for draft in item.drafts]
-            kept = iter(add(connection, drafts, self._secrets))
-            found = [[next(kept) for _ in item.drafts] if goes else None for item, goes in zip(batch, free, strict=True)]
+        try:
+            found = self._add(batch, careful=False)
+        except IntegrityError:
+            found = self._add(batch, careful=True)
         self.ready = True
         self._since += sum(len(rows or ()) for rows in found)
         return found
+
+    def _add(self, batch: Sequence[_Item], careful: bool) -> list[list[Kept] | None]:
+        """All of them, or where ``careful`` those whose names and slots are free: seldom is one not, and asking costs."""
+        with self._database.writing() as connection:
+            free = self._free(connection, batch) if careful else [True] * len(batch)
+            drafts = [draft for item, goes in zip(batch, free, strict=True) if goes for draft in item.drafts]
+            kept = iter(add(connection, drafts, self._secrets))
+            return [[next(kept) for _ in item.drafts] if goes else None for item, goes in zip(batch, free, strict=True)]
 
     @staticmethod
     def _free(connection: sa.Connection, batch: Sequence[_Item]) -> list[bool]:

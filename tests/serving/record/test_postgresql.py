@@ -61,6 +61,16 @@ class PostgreSQL:
         finally:
             engine.dispose()
 
+    def set(self, setting: str, value: str) -> None:
+        """Set it for the whole server, and wait until it is."""
+        self.execute(f"ALTER SYSTEM SET {setting} = {value}")
+        until = time.monotonic() + 20
+        while self.execute(f"SHOW {setting}") != [(value,)] and time.monotonic() < until:
+            self.execute("SELECT pg_reload_conf()")
+            time.sleep(0.05)
+        if self.execute(f"SHOW {setting}") != [(value,)]:
+            pytest.fail(f"{setting} did not become {value}: {self.server.log.read_text()[-2000:]}")
+
     def kill_backends(self, name: str) -> int:
         return len(self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
 
@@ -246,20 +256,12 @@ def test_the_record_only_grows_there_too(tmp_path: Path, postgresql: PostgreSQL)
 @pytest.mark.parametrize("setting", ["fsync", "full_page_writes", "synchronous_commit"])
 def test_a_server_that_would_lose_commits_is_refused(postgresql: PostgreSQL, setting: str) -> None:
     address = postgresql.address(postgresql.fresh())
-    postgresql.execute(f"ALTER SYSTEM SET {setting} = off")
-    postgresql.execute("SELECT pg_reload_conf()")
+    postgresql.set(setting, "off")
     try:
-        until = time.monotonic() + 5
-        while postgresql.execute(f"SHOW {setting}") != [("off",)] and time.monotonic() < until:
-            time.sleep(0.02)
         with pytest.raises(RecordError, match=f"{setting} off"):
             Database(address)
     finally:
-        postgresql.execute(f"ALTER SYSTEM RESET {setting}")
-        postgresql.execute("SELECT pg_reload_conf()")
-    until = time.monotonic() + 5
-    while postgresql.execute(f"SHOW {setting}") != [("on",)] and time.monotonic() < until:
-        time.sleep(0.02)
+        postgresql.set(setting, "on")
     Database(address).close()
 
 

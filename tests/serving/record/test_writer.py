@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import itertools
 import random
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -187,6 +189,52 @@ def test_what_is_not_reached_by_its_deadline_leaves_nothing(record: Record) -> N
     hold.set()
     keep(record, draft("d-1"))
     assert [row["entry_id"] for row in stored(record)] == ["blocks", "d-1"]
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_rows_that_are_coming_go_with_the_first(record: Record, monkeypatch: pytest.MonkeyPatch, expected: bool) -> None:
+    """The control: where nothing is expected each is committed by itself."""
+    commits = committed(record, monkeypatch)
+
+    async def one(place: int) -> None:
+        with record.expecting() if expected else contextlib.nullcontext():
+            for _ in range(place + 1):  # each a turn of the loop later than the one before
+                await asyncio.sleep(0.002)
+        await record.keep([draft(f"d-{place}")], soon())
+
+    async def four() -> None:
+        await asyncio.gather(*map(one, range(4)))
+
+    asyncio.run(four())
+    assert sum(commits) == 4
+    assert (max(commits) > 1) == expected
+
+
+def test_nobody_waits_long_for_rows_that_do_not_come(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = committed(record, monkeypatch)
+
+    async def beside_one_that_never_ends() -> list[Kept]:
+        with record.expecting():
+            return await asyncio.wait_for(record.keep([draft("d-1")], soon()), 0.4)  # sooner than the writer wakes by itself
+
+    assert asyncio.run(beside_one_that_never_ends())[0].entry_id == "d-1"
+    assert commits == [1]
+    # Whatever becomes of those that were expected, the next one finds nobody to wait for.
+    assert keep(record, draft("d-2"))[0].seq == 2
+    assert record._beginning is None
+
+
+def committed(record: Record, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many items each commit has, as they come."""
+    sizes: list[int] = []
+    commit = record._writer._commit
+
+    def counted(batch: Any) -> Any:
+        sizes.append(len(batch))
+        return commit(batch)
+
+    monkeypatch.setattr(record._writer, "_commit", counted)
+    return sizes
 
 
 def test_there_is_a_bound_to_what_waits(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
