@@ -14,11 +14,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import polars as pl
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, create_model
+from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, ValidationError, create_model
+from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request as HttpRequest
 
-from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, Column, table
+from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, SMALLEST_AMOUNT, Column, table
 from serving import example
 from serving.caller import Caller, caller_of
 from serving.decision import Bundle, Decision
@@ -33,6 +35,8 @@ from serving.way_back import Advice
 
 MOST_ACCOUNTS = 100
 _OF_REQUEST = ("account_id", "product")  # columns that are stated once for all statements
+_WRITTEN = {"amount": f", 0 or at least {SMALLEST_AMOUNT:g} away from it", "whole_number": ", written without a point"}
+_NO_MONEY: JsonDict = {"exclusiveMinimum": -SMALLEST_AMOUNT, "exclusiveMaximum": SMALLEST_AMOUNT, "not": {"const": 0}}
 _NULL = {"never": "", "any": "; null = unknown", "whole": "; null = unknown, in all statements or in none"}
 _SWITCHES = {"advice": "Whether each decision comes with the advice on it."}
 _Submitted = TypeVar("_Submitted", bound="Submitted")
@@ -41,9 +45,20 @@ _Submitted = TypeVar("_Submitted", bound="Submitted")
 def _field(column: Column) -> Any:
     """The annotation and field of a column."""
     number = float if column.kind == "amount" else int
-    kind = number if column.null == "never" else number | None
     low, high, above = (None if bound is None else number(bound) for bound in (column.low, column.high, column.above))
-    return kind, Field(description=f"{column.meaning}; {column.unit}{_NULL[column.null]}", ge=low, le=high, gt=above)
+    value: Any = Annotated[number, Field(ge=low, le=high, gt=above)]
+    if column.kind == "amount":
+        value = Annotated[value, AfterValidator(_some_money), Field(json_schema_extra={"not": _NO_MONEY})]
+    kind = value if column.null == "never" else value | None
+    return kind, Field(description=f"{column.meaning}; {column.unit}{_WRITTEN[column.kind]}{_NULL[column.null]}")
+
+
+def _some_money(amount: float) -> float:
+    if 0.0 < abs(amount) < SMALLEST_AMOUNT:
+        raise PydanticCustomError(
+            "amount", "Input should be 0 or at least {smallest} away from it", {"smallest": SMALLEST_AMOUNT}
+        )
+    return amount
 
 
 if TYPE_CHECKING:

@@ -85,6 +85,15 @@ def test_statement_takes_each_column_within_its_range_only(column: Column) -> No
         assert paths_of(sent) == [path]
 
 
+@pytest.mark.parametrize("column", [column for column in NUMBERS if column.kind == "amount"], ids=lambda column: column.name)
+def test_statement_takes_no_amount_of_less_than_a_fen(column: Column) -> None:
+    """Features divide by it: the quotient may be no number."""
+    for sent in (5e-324, 1e-300, 0.0099, *((-0.0099,) if column.name == "balance" else ())):
+        assert paths_of(with_statement(1, **{column.name: sent})) == [f"$.statements[1].{column.name}"]
+    for sent in (0.01, *((0.0,) if column.above is None else ()), *((-0.01, -0.0) if column.name == "balance" else ())):
+        parse(Request, json.dumps(with_statement(1, **{column.name: sent})).encode())
+
+
 @pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.name)
 def test_statement_takes_null_only_where_the_schema_says_unknown(column: Column) -> None:
     changed = with_statement(0, **{column.name: None})
