@@ -14,49 +14,19 @@ from typing import Any, TypeVar
 
 import attrs
 import bentoml
-from _bentoml_sdk.service.openapi import generate_spec  # type: ignore[import-untyped]
-from bentoml._internal.service.openapi.specification import OpenAPISpecification, PathItem
-from bentoml._internal.utils.cattr import bentoml_cattr
+from bentoml._internal.service.openapi.specification import OpenAPISpecification
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from serving.descriptor import IODescriptor
 from serving.gate import Gate, RealPath
-from serving.idempotency import KEY_HEADER
 from serving.logged import without_values
+from serving.openapi import document
 from serving.outgoing import MEDIA_TYPE
 from serving.refusals import Fault, Problem, Refused, internal_error, refusal
 
 LOGGER = logging.getLogger("bentoml.limit_reduction")
-_KEY = "key"
-_KEY_TEXT = "An API key, `clk_...`; a service that has none yet answers clients on its own machine without one."
-_REFERENCE = "#/components/schemas/{}"
-_REFUSALS = {
-    HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8, or nested too deep.",
-    HTTPStatus.UNAUTHORIZED: "There is no live API key with the request.",
-    HTTPStatus.FORBIDDEN: "The key is not for this; without any key, the client is not on the service's machine.",
-    HTTPStatus.REQUEST_TIMEOUT: "The request took too long to arrive.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not application/json.",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "A field or a parameter is not what it should be.",
-    HTTPStatus.TOO_MANY_REQUESTS: "The key asked too often; `Retry-After` says when to ask again.",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "A fault of the service.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The record or the keys do not answer; `Retry-After` says when to ask again.",
-}
-# What a decision can be refused with beyond that.
-_OF_A_KEY = {
-    HTTPStatus.GONE: "The answer to this `Idempotency-Key` was erased.",
-    HTTPStatus.GATEWAY_TIMEOUT: "It may have been decided and kept: the same `Idempotency-Key` tells.",
-}
-_IDEMPOTENCY_KEY = {
-    "name": KEY_HEADER,
-    "in": "header",
-    "required": False,
-    "description": "Asked again with the same key and body, the first answer comes again, byte for byte.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
-}
 _Service = TypeVar("_Service")
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
@@ -122,38 +92,5 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
 
     @property
     def openapi_spec(self) -> OpenAPISpecification:
-        """BentoML's own, of version 3.1 as pydantic's schemas are, with examples, null where it may stand, and the problems."""
-        spec: Any = generate_spec(self, openapi_version="3.1.0")
-        problem = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(Problem.__name__)}}}
-        problems, kept = (
-            {str(status.value): {"description": text, "content": problem} for status, text in refusals.items()}
-            for refusals in (_REFUSALS, _OF_A_KEY)
-        )
-        spec.components["schemas"].update(Problem.openapi_components(Problem.__name__))  # type: ignore[attr-defined]
-        spec.components["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer", "description": _KEY_TEXT}}
-        for api in self.apis.values():
-            # BentoML writes the models into the operation and drops null on the way.
-            operation = spec.paths[api.route].post
-            operation["parameters"] = [_switch(name, said) for name, said in api.input_spec.switches.items()]
-            operation["requestBody"] = {"content": _json_of(api.input_spec), "required": True}
-            operation["parameters"].append(_IDEMPOTENCY_KEY)
-            operation["security"] = [{_KEY: []}]
-            operation["responses"] = (
-                {"200": {"description": "The answer.", "content": _json_of(api.output_spec)}} | problems | kept
-            )
-        for app in (mounted for mounted, *_ in self.mount_apps if hasattr(mounted.state, "described")):
-            paths, schemas = app.state.described(problems, [{_KEY: []}])
-            spec.components["schemas"].update(schemas)
-            spec.paths.update({path: bentoml_cattr.structure(item, PathItem) for path, item in paths.items()})
-        info = attrs.evolve(spec.info, description=self.inner.__doc__, contact=None)
-        described: OpenAPISpecification = attrs.evolve(spec, info=info)
-        return described
-
-
-def _json_of(model: type[IODescriptor]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REFERENCE.format(model.__name__)}}}
-
-
-def _switch(name: str, meaning: str) -> dict[str, Any]:
-    schema = {"type": "boolean", "default": False}
-    return {"name": name, "in": "query", "required": False, "description": meaning, "schema": schema}
+        """What `/docs.json` shows: see :mod:`serving.openapi`."""
+        return document(self)

@@ -25,6 +25,7 @@ from serving.descriptor import IODescriptor
 from serving.desk import not_kept
 from serving.edge import LOGGER, answer_problem
 from serving.logged import without_values
+from serving.openapi import SECURITY, json_of, refusals
 from serving.payload import Answer, Submitted, encode
 from serving.record.entry import Kept, encode_time
 from serving.record.errors import InDoubt, Unavailable
@@ -49,6 +50,7 @@ from serving.reviews import STATES, Review, reviews_of
 
 _Handler = Callable[[Counter, HttpRequest], Awaitable[IODescriptor]]
 _Asked = TypeVar("_Asked", bound=Submitted)
+_NAME = {"type": "string", "format": "uuid"}
 _REFUSALS = {
     HTTPStatus.NOT_FOUND: "There is no such decision or review, or another tenant has it.",
     HTTPStatus.CONFLICT: "The state does not allow it, or somebody else was quicker.",
@@ -165,8 +167,8 @@ def review_app() -> Starlette:
     return app
 
 
-def described(problems: Mapping[str, Any], security: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The operations' paths and schemas, as OpenAPI 3.1; ``problems`` are the responses that any operation may give."""
+def described() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The operations' paths and schemas, as OpenAPI 3.1."""
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
     for one in OPERATIONS:
@@ -175,43 +177,43 @@ def described(problems: Mapping[str, Any], security: Sequence[Any]) -> tuple[dic
             "operationId": one.handler.__name__,
             "tags": ["Service APIs"],
             "parameters": _parameters(one),
-            "security": list(security),
-            "responses": _responses(one, problems),
+            "security": SECURITY,
+            "responses": _responses(one),
         }
         if one.takes is not None:
-            said["requestBody"] = {"content": _json_of(one.takes, schemas), "required": True}
-        _json_of(one.gives, schemas)
+            said["requestBody"] = {"content": json_of(one.takes), "required": True}
+        for model in (one.takes, one.gives):
+            if model is not None:
+                schemas.update(model.openapi_components(model.__name__))  # type: ignore[attr-defined]
         paths.setdefault(one.path, {})[one.method.lower()] = said
     return paths, schemas
 
 
-def _responses(one: Operation, problems: Mapping[str, Any]) -> dict[str, Any]:
-    content = _json_of(one.gives, {})
+def _responses(one: Operation) -> dict[str, Any]:
     status = HTTPStatus.CREATED if one.created else HTTPStatus.OK
-    problem = next(iter(problems.values()))["content"]
-    own = {str(int(refused)): {"description": _REFUSALS[refused], "content": problem} for refused in one.refusals}
-    if one.created or one.method == "POST":
-        late = HTTPStatus.GATEWAY_TIMEOUT
-        own[str(int(late))] = {"description": _REFUSALS[late], "content": problem}
-    return {str(int(status)): {"description": "The answer.", "content": content}} | dict(problems) | own
+    late = (HTTPStatus.GATEWAY_TIMEOUT,) if one.method == "POST" else ()
+    own = {refused: _REFUSALS[refused] for refused in (*one.refusals, *late)}
+    return {str(int(status)): {"description": "The answer.", "content": json_of(one.gives)}} | refusals(one.method, own)
 
 
 def _parameters(one: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if "{id}" in one.path:
-        name = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
-        found.append({"name": "id", "in": "path", "required": True, "description": "as it was answered", "schema": name})
+        found.append({"name": "id", "in": "path", "required": True, "description": "as it was answered", "schema": _NAME})
     for parameter, known in (one.choices or {}).items():
         choice = {"type": "string", "enum": list(known), "default": known[0]}
         found.append({"name": parameter, "in": "query", "required": False, "description": "which are listed", "schema": choice})
         said = "the id of the last one of the page before"
-        found.append({"name": "after", "in": "query", "required": False, "description": said, "schema": {"type": "string"}})
+        found.append(
+            {
+                "name": "after",
+                "in": "query",
+                "required": False,
+                "description": said,
+                "schema": {"type": "string", "format": "uuid"},
+            }
+        )
     return found
-
-
-def _json_of(model: type[IODescriptor], schemas: dict[str, Any]) -> dict[str, Any]:
-    schemas.update(model.openapi_components(model.__name__))  # type: ignore[attr-defined]
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
 
 
 def _answering(operation: Operation) -> Callable[[HttpRequest], Awaitable[Response]]:
