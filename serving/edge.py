@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import attrs
 import bentoml
+from _bentoml_impl.server.allocator import ResourceAllocator  # type: ignore[import-untyped]
 from bentoml._internal.service.openapi.specification import OpenAPISpecification
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
@@ -89,6 +90,12 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         for name, model in list(vars(self.inner).items()):
             if isinstance(model, bentoml.models.BentoModel):
                 setattr(self.inner, name, bentoml.models.BentoModel(built_with[model.tag.name]))
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes BentoML will start to answer, by its configuration."""
+        count: int = ResourceAllocator().get_worker_env(self)[0]
+        return count
 
     @property
     def openapi_spec(self) -> OpenAPISpecification:

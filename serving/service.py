@@ -24,7 +24,7 @@ from serving.desk import Desk
 from serving.edge import DescribedService, refusable
 from serving.logged import WithoutValues
 from serving.payload import Answer, BatchAnswer, BatchRequest, Request, Submitted
-from serving.record.record import Record
+from serving.record.record import Record, refuse_several_writers
 from serving.record.settings import settings_from
 from serving.refusals import Fault, Refused, of_statements, path_of, refusal
 from serving.review import review_app
@@ -56,6 +56,12 @@ class LimitReduction:
         self.desk = Desk(self.bundle, self.record)
         REVIEWS.state.counter = Counter(self.bundle, self.record)
         logging.getLogger("bentoml._internal.server.http_app").addFilter(WithoutValues())
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def check() -> None:
+        """Refuse to start what could not run: workers that fail are started again and again."""
+        refuse_several_writers(settings_from(), LimitReduction.worker_count)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
