@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from typing import cast
 
 import bentoml
 from starlette.responses import Response
@@ -61,7 +62,7 @@ class LimitReduction:
     @staticmethod
     def check() -> None:
         """Refuse to start what could not run: workers that fail are started again and again."""
-        refuse_several_writers(settings_from(), LimitReduction.worker_count)
+        refuse_several_writers(settings_from(), cast(DescribedService, LimitReduction).worker_count)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

@@ -98,7 +98,7 @@ def _known(connection: sa.Connection, hashes: Sequence[str], secrets_: Secrets) 
 
 @functools.cache
 def _by_account(count: int) -> Prepared:
-    hashes = [sa.bindparam(f"hash_{place}") for place in range(count)]
+    hashes: list[sa.BindParameter[str]] = [sa.bindparam(f"hash_{place}") for place in range(count)]
     return Prepared(sa.select(people.c.account, people.c.person, people.c.sealed_key).where(people.c.account.in_(hashes)))
 
 

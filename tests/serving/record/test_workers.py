@@ -1,4 +1,4 @@
-"""An embedded record has one process that writes: a service with more says so and ends, instead of starting workers for ever."""
+"""An embedded record has one process that writes: a service with more says so and ends; else BentoML starts them for ever."""
 
 from __future__ import annotations
 
