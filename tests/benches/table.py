@@ -42,12 +42,13 @@ Bench = dict[str, Any]
 def page(results: dict[str, Any]) -> str:
     """The page's text for pytest-benchmark's results."""
     found = {bench["name"].removeprefix("test_"): bench for bench in results["benchmarks"]}
-    parts = [HEAD.format(machine=_machine(results)), _stages(found), _advice(found), _explanations(found), _growth(found)]
+    head = HEAD.format(machine=_machine(results))
+    parts = [head, _stages(found), _record(found), _advice(found), _explanations(found), _growth(found)]
     return "\n".join(parts)
 
 
 def _stages(found: dict[str, Bench]) -> str:
-    elsewhere = ("advise_beside", "dice", "explain", "growth", "load", "size", "the_numpy_form")
+    elsewhere = ("advise_beside", "dice", "explain", "growth", "load", "record", "size", "the_numpy_form")
     names = [name for name in found if not name.startswith(elsewhere)]
     rows = [[name.replace("_", " "), _time(_median(found[name])), _rate(found[name])] for name in names]
     fit = _median(found["fit[clearline]"]) / _median(found["fit[bare_lightgbm]"])
@@ -63,6 +64,25 @@ def _stages(found: dict[str, Bench]) -> str:
             _table(["what", "median", "rate"], rows),
             _table(["ratio of medians in this run", "", "wanted"], ratios),
             _table(["one request over HTTP, one client", "p50", "p99"], served),
+        ]
+    )
+
+
+def _record(found: dict[str, Bench]) -> str:
+    """The service with its record, durable before it answers, beside the same service that keeps nothing."""
+    info = found["record"]["extra_info"]
+    named = {"without": "keeps nothing", "with": "answers what is durable"}
+    rows = [
+        [said, _time(info[f"{name}_p50"]), _time(info[f"{name}_p99"]), f"{info[f'{name}_rate']:,.0f}/s"]
+        for name, said in named.items()
+    ]
+    more = info["with_p50"] - info["without_p50"]
+    return "\n".join(
+        [
+            "## The record\n",
+            _table(["the service", "one client, p50", "p99", f"{info['clients']} clients"], rows),
+            f"It costs {_time(more)} at one client (wanted: at most 1.5 ms), and {info['clients']} clients get {info['ratio']:.0%} of "
+            "the answers that they get without (wanted: at least 80 %). SQLite on this disk.\n",
         ]
     )
 
