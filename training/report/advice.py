@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import polars as pl
 
@@ -33,23 +35,22 @@ def advice(evaluated: Evaluated, seed: int = 0) -> Section:
 
 def _table(advised: list[Advised]) -> pl.DataFrame:
     plans = [one.advice.plan for one in advised if one.advice is not None]
-    promised = [(plan, one) for one in advised if one.advice is not None and (plan := one.advice.plan).restored is not None]
     by_itself = sum(one.advice is not None and one.advice.carry_on.restored is not None for one in advised)
     on_time = sum(one.advice is not None and one.advice.on_time_only.restored is not None for one in advised)
-    months = [_months(one, plan.restored) for plan, one in promised]
+    restored = [(one, plan.restored) for one in advised if one.advice is not None and (plan := one.advice.plan)]
+    months = [_months(one, month) for one, month in restored if month is not None]
+    efforts = [plan.effort for plan in plans if plan.restored is not None]
     rows = {
         "a rule alone decided, which no behaviour wins back": f"{len(advised) - len(plans)}",
-        "a plan restores the limit": f"{len(promised)} ({len(promised) / len(advised):.0%})",
+        "a plan restores the limit": f"{len(months)} ({len(months) / len(advised):.0%})",
         "so does only paying on time": f"{on_time}",
         "so does carrying on as before": f"{by_itself}",
         "months until it is back, median": f"{np.median(months):.0f}" if months else "-",
-        "effort of such a plan, in monthly incomes, median": f"{np.median([plan.effort for plan, _ in promised]):.2f}"
-        if promised
-        else "-",
+        "effort of such a plan, in monthly incomes, median": f"{np.median(efforts):.2f}" if efforts else "-",
     }
     return pl.DataFrame({"what": list(rows), "accounts": list(rows.values())})
 
 
-def _months(one: Advised, restored: object) -> int:
+def _months(one: Advised, restored: datetime.date) -> int:
     as_of = one.decision.as_of
-    return (restored.year - as_of.year) * 12 + restored.month - as_of.month  # type: ignore[attr-defined]
+    return (restored.year - as_of.year) * 12 + restored.month - as_of.month

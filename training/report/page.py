@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 
 import jinja2
 import matplotlib as mpl
 import polars as pl
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from training.report.section import Section
 
+_CODE = re.compile(r"`([^`]+)`")
 ROWS = 60  # of a table; the run has all of them
 
 
 def page(title: str, about: Sequence[str], sections: Sequence[Section]) -> str:
     """The whole file's text, UTF-8; ``about`` are the lines below the title."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"cell": cell, "numeric": _numeric, "picture": picture}
+    environment.filters |= {"cell": cell, "numeric": _numeric, "picture": picture, "prose": prose}
     environment.tests["table"] = lambda what: isinstance(what, pl.DataFrame)
     template = environment.from_string((files("training.report") / "page.html").read_text("utf-8"))
     return template.render(title=title, about=about, sections=sections, most=ROWS)
@@ -38,6 +40,11 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return "-" if value != value else f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
     return str(value)
+
+
+def prose(text: str) -> Markup:
+    """The text with what stands between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def _numeric(table: pl.DataFrame, column: str) -> bool:
