@@ -37,7 +37,7 @@ def _table(advised: list[Advised]) -> pl.DataFrame:
     plans = [one.advice.plan for one in advised if one.advice is not None]
     by_itself = sum(one.advice is not None and one.advice.carry_on.restored is not None for one in advised)
     on_time = sum(one.advice is not None and one.advice.on_time_only.restored is not None for one in advised)
-    restored = [(one, plan.restored) for one in advised if one.advice is not None and (plan := one.advice.plan)]
+    restored = [(one, one.advice.plan.restored) for one in advised if one.advice is not None]
     months = [_months(one, month) for one, month in restored if month is not None]
     efforts = [plan.effort for plan in plans if plan.restored is not None]
     rows = {
