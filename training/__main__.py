@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +27,14 @@ USER_ERRORS = (ValueError, LookupError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 where it succeeded, 2 where the user's input was refused."""
+    """Run one command; 0 where it succeeded, 1 where the answer is no, 2 where the user's input was refused."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        code: int | None = options.run(options)
     except USER_ERRORS as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return 2
-    return 0
+    return code or 0
 
 
 def simulate(options: argparse.Namespace) -> None:
@@ -84,12 +85,46 @@ def _version(options: argparse.Namespace, store: Store) -> str:
     return version
 
 
-def promote(options: argparse.Namespace) -> None:
-    """Make a registered version the champion."""
-    from training.track import Store, promote
+def compare(options: argparse.Namespace) -> int:
+    """Compare models with the first of them on accounts that none has seen; 0 where one of the others is better."""
+    from training.compare import STAGES, compare
+    from training.track import Store
 
-    version = promote(Store(options.store), options.name, options.version)
-    print(f"champion of {options.name} is version {version}")
+    with _stages(STAGES, options) as show:
+        found = compare(options.models, options.data, Store(options.store), options.name, options.shared, show)
+    if options.page is not None:
+        options.page.write_text(found.page, encoding="utf-8")
+    print(found.summary)
+    print(f"run {found.run}, kept in {options.store}; the page: {options.page or 'comparison.md in the run'}")
+    return 0 if found.better else 1
+
+
+def promote(options: argparse.Namespace) -> int:
+    """Make a registered version the champion if every gate passes; 1 where one refuses."""
+    from training.gate_file import load_gates
+    from training.promotion import STAGES, nominate, promote
+    from training.track import Store
+
+    store = Store(options.store)
+    if options.challenger:
+        print(f"challenger of {options.name} is version {nominate(store, options.name, options.version)}")
+        return 0
+    if options.force and options.why is None:
+        raise ValueError("--force: expected the reason with --why TEXT; it is kept with the version")
+    force = options.why if options.force else None
+    gates = load_gates(options.gates)
+    with _stages(STAGES, options) as show:
+        done = promote(options.data, store, options.name, options.version, gates, force, show)
+    print(done.summary)
+    return 0 if done.promoted else 1
+
+
+def rollback(options: argparse.Namespace) -> None:
+    """Make the previous champion champion again."""
+    from training.promotion import rollback
+    from training.track import Store
+
+    print(f"champion of {options.name} is version {rollback(Store(options.store), options.name, options.why)} again")
 
 
 def request(options: argparse.Namespace) -> None:
@@ -120,12 +155,7 @@ def examine(options: argparse.Namespace) -> None:
 
     (config,) = override([ExamineConfig()], options.set)
     store = Store(options.store)
-    with tqdm(total=STAGES, unit="stage", desc="examine", disable=options.quiet or None) as bar:
-
-        def show(stage: str) -> None:
-            bar.set_postfix_str(stage)
-            bar.update()
-
+    with _stages(STAGES, options) as show:
         found = run_examination(options.data, store, options.name, _version(options, store), config, show)
     if options.page is not None:
         options.page.write_text(found.page, encoding="utf-8")
@@ -137,6 +167,18 @@ def examine(options: argparse.Namespace) -> None:
     print(f"  true probability lower after the plan    {advice['fell']:.1%}")
     print(f"  largest true cause named first           {reasons['top_1']:.1%}, among the reasons {reasons['top_4']:.1%}")
     print(f"the page: {options.page or 'examination.md in the run'}")
+
+
+@contextmanager
+def _stages(stages: int, options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
+    """A bar of the command's stages; called with what is done next."""
+    with tqdm(total=stages, unit="stage", desc=options.command, disable=options.quiet or None) as bar:
+
+        def show(stage: str) -> None:
+            bar.set_postfix_str(stage)
+            bar.update()
+
+        yield show
 
 
 # ``disable=None`` above: no bar where nobody watches a terminal.
@@ -165,8 +207,22 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--out", type=Path, required=True)
     added = _stored(_settable(command("fit", fit, "fit, measure, register and keep everything in one MLflow run")))
     added.add_argument("--data", type=Path, default=Path("data/simulated"))
-    added = _named(_stored(command("promote", promote, "make a registered version the champion (the newest, unless named)")))
-    added.add_argument("--version")
+    what = "compare models with the first of them on accounts that none has seen; exit code 0 where another is better, else 1"
+    added = _named(_stored(command("compare", compare, what)))
+    added.add_argument("models", nargs="+", metavar="MODEL", help="alias, version (v3), run id or bundle folder; two or more")
+    _measured(added)
+    added.add_argument("--shared", action="store_true", help="where splits differ: on the accounts that all left unseen")
+    added.add_argument("--page", type=Path, help="where the page is written, beside the run")
+    what = "make a registered version the champion if every gate passes; exit code 1 where one refuses"
+    added = _named(_stored(command("promote", promote, what)))
+    added.add_argument("--version", help="number or alias; the newest unless named")
+    _measured(added)
+    added.add_argument("--gates", type=Path, help="another file of bounds than the project's own, training/gates.toml")
+    added.add_argument("--force", action="store_true", help="whatever the gates say; needs --why")
+    added.add_argument("--why", metavar="TEXT", help="the reason to force it, kept with the version")
+    added.add_argument("--challenger", action="store_true", help="point the alias challenger at the version, and no more")
+    added = _named(_stored(command("rollback", rollback, "make the previous champion champion again")))
+    added.add_argument("--why", metavar="TEXT", default="", help="the reason, kept with both versions")
     what = "follow its advice and check its reasons where the truth is known: on simulated accounts that it never saw"
     added = _named(_stored(_settable(command("examine", examine, what))))
     added.add_argument(
@@ -192,6 +248,11 @@ def _settable(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _stored(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--store", type=Path, default=Path("mlruns"), help="MLflow's folder")
     return parser
+
+
+def _measured(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=Path("data/simulated"), help="what accounts are held out of")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

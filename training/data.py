@@ -77,6 +77,14 @@ class Source:
     label_definition: str
     digest: str
 
+    @property
+    def last_month(self) -> str:
+        """The month of the last statements, such as "2026-09"."""
+        last = self.statements["month"].max()
+        if not isinstance(last, datetime.date):
+            raise DataError(f"statements: expected months, got {last!r}")
+        return f"{last:%Y-%m}"
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:

@@ -92,13 +92,13 @@ class Evaluated:
         return np.array([d.reasons[0].code if d.reasons else "" for d in self.stages.decisions])
 
 
-def hold_out(source: Source, config: DataConfig, folder: Path | None = None) -> HoldOut:
+def hold_out(source: Source, config: DataConfig, folder: Path | None = None, as_of: datetime.date | None = None) -> HoldOut:
     """The test accounts of a source on the last day whose outcome is known; every labelled one where the data bring labels.
 
-    ``folder`` is the source's: who people are is read from its ``accounts``, where it has any.  Raises
-    :class:`training.data.DataError` where the data are too short or hold no such account.
+    ``folder`` is the source's: who people are is read from its ``accounts``, where it has any.  ``as_of`` is another month to
+    look at them in.  Raises :class:`training.data.DataError` where the data are too short or hold no such account.
     """
-    found, as_of = _labelled(source, config)
+    found, as_of = _labelled(source, config, as_of)
     accounts = found.features.accounts
     seen = window(source.statements, as_of).join(accounts.select("account_id"), on="account_id", how="semi")
     order = np.argsort(accounts["account_id"].to_numpy(), kind="stable")
@@ -114,11 +114,11 @@ def evaluate(name: str, bundle: Bundle, on: HoldOut) -> Evaluated:
     return Evaluated(name, bundle, on, made)
 
 
-def _labelled(source: Source, config: DataConfig) -> tuple[Labelled, datetime.date]:
+def _labelled(source: Source, config: DataConfig, as_of: datetime.date | None) -> tuple[Labelled, datetime.date]:
     if source.labels is None:
-        as_of = as_ofs(source.statements["month"], config)[-1][0]
-        return labelled_at(source.statements, as_of, frozenset({"test"}), config), as_of
-    last = source.labels["as_of"].max()
+        month = as_ofs(source.statements["month"], config)[-1][0] if as_of is None else as_of
+        return labelled_at(source.statements, month, frozenset({"test"}), config), month
+    last = source.labels["as_of"].max() if as_of is None else as_of
     if not isinstance(last, datetime.date):
         raise DataError(f"labels.parquet: expected dates in as_of, got {last!r}")
     every = labelled(source, config)

@@ -83,6 +83,7 @@ def _facts(source: Source) -> dict[str, str]:
     return {
         "data.digest": source.digest,
         "data.label": source.label_definition,
+        "data.last_month": source.last_month,
         "code.version": importlib.metadata.version("clearline"),
         "code.commit": _commit(),
     } | {f"library.{name}": version for name, version in bundling.library_versions().items()}

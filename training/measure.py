@@ -48,7 +48,7 @@ def discrimination(label: Vector, probability: Vector, seed: int = 0) -> pl.Data
 
     ValueError where a label is absent.
     """
-    _check(label, probability)
+    check(label, probability)
     values = {name: measure(label, probability) for name, measure in MEASURES.items()}
     generator = np.random.default_rng(seed)
     draws: dict[str, list[float]] = {name: [] for name in MEASURES}
@@ -141,7 +141,8 @@ def wilson(rate: float, count: int) -> tuple[float, float]:
     return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
-def _check(label: Vector, probability: Vector) -> None:
+def check(label: Vector, probability: Vector) -> None:
+    """Nothing where the conventions above hold; ValueError saying which does not."""
     if label.shape != probability.shape or label.ndim != 1:
         raise ValueError(f"expected label and probability of one length, got {label.shape} and {probability.shape}")
     if set(np.unique(label)) != {0.0, 1.0}:

@@ -6,6 +6,7 @@ own text, never a pickle.
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import tempfile
@@ -71,12 +72,15 @@ class Store:
 
 
 @contextmanager
-def run(store: Store) -> Iterator[str]:
-    """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed."""
+def run(store: Store, name: str | None = None) -> Iterator[str]:
+    """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed.
+
+    ``name`` is what MLflow shows it as; one of MLflow's own making if none is given.
+    """
     experiment_id = store.experiment_id()
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_registry_uri(store.uri)
-    with mlflow.start_run(experiment_id=experiment_id) as active:
+    with mlflow.start_run(experiment_id=experiment_id, run_name=name) as active:
         yield str(active.info.run_id)
 
 
@@ -87,6 +91,11 @@ def log_configs(configs: Mapping[str, Any], facts: Mapping[str, str]) -> None:
     }
     mlflow.log_params(parameters)
     mlflow.set_tags(dict(facts))
+
+
+def log_tags(tags: Mapping[str, str]) -> None:
+    """Tags of the run by name."""
+    mlflow.set_tags(dict(tags))
 
 
 def log_tables(tables: Mapping[str, pl.DataFrame]) -> None:
@@ -135,32 +144,104 @@ def log_bundle(folder: Path, name: str, version: str, digest: str) -> None:
 def promote(store: Store, name: str, version: str | None) -> str:
     """Point the alias ``champion`` at a version (the newest that has a bundle, if none is named); returns it.
 
-    The version that was champion becomes ``previous``.  Raises :class:`TrackingError` for a version that is not there or has no
-    bundle.
+    The version that was champion becomes ``previous``.  No gate is asked: see :mod:`training.promotion`.  Raises
+    :class:`TrackingError` for a version that is not there or has no bundle.
     """
+    chosen = version or newest(store, name)
+    _with_bundle(_versions(store, name), name, chosen)
+    current = champion(store, name)
+    if current is not None and current != chosen:
+        point(store, name, "previous", current)
+    point(store, name, "champion", chosen)
+    return chosen
+
+
+def newest(store: Store, name: str) -> str:
+    """The newest version that has a bundle; the newest of all where none has.  :class:`TrackingError` where there is none."""
     versions = _versions(store, name)
     if not versions:
         raise TrackingError(f"no version of {name} is registered in {store.folder}; fit one first")
     # A fit that failed half-way leaves a version without a bundle: not what "the newest" means.
     whole = [number for number, found in versions.items() if "bundle" in found.tags] or list(versions)
-    chosen = version or max(whole, key=int)
-    _with_bundle(versions, name, chosen)
-    client = store.client()
-    current = champion(store, name)
-    if current is not None and current != chosen:
-        client.set_registered_model_alias(name, "previous", current)
-    client.set_registered_model_alias(name, "champion", chosen)
-    return chosen
+    return max(whole, key=int)
 
 
 def champion(store: Store, name: str) -> str | None:
     """The version that is champion; None where there is none."""
+    return aliases(store, name).get("champion")
+
+
+def aliases(store: Store, name: str) -> dict[str, str]:
+    """Alias -> version; empty where the model is not there."""
     if not store.exists():
-        return None
+        return {}
     try:
-        return str(store.client().get_model_version_by_alias(name, "champion").version)
+        found = store.client().get_registered_model(name).aliases
     except MlflowException:
-        return None
+        return {}
+    return {alias: str(version) for alias, version in sorted(found.items())}
+
+
+def point(store: Store, name: str, alias: str, version: str) -> None:
+    """Point an alias at a version."""
+    store.client().set_registered_model_alias(name, alias, version)
+
+
+def unpoint(store: Store, name: str, alias: str) -> None:
+    """Take an alias away."""
+    store.client().delete_registered_model_alias(name, alias)
+
+
+def versions_with_bundle(store: Store, name: str) -> list[str]:
+    """The versions that can be served, in order."""
+    return sorted((number for number, found in _versions(store, name).items() if "bundle" in found.tags), key=int)
+
+
+def run_of(store: Store, name: str, version: str) -> str:
+    """The run that a version was fitted in; :class:`TrackingError` where it is not there or has no bundle."""
+    return str(_with_bundle(_versions(store, name), name, version).run_id)
+
+
+def tag_version(store: Store, name: str, version: str, tags: Mapping[str, str]) -> None:
+    """Tags of a version by name, beside those that it has."""
+    client = store.client()
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a run tells of itself: its parameters and tags by name, and who started it when (ISO 8601, UTC)."""
+
+    parameters: Mapping[str, str]
+    tags: Mapping[str, str]
+    by: str
+    at: str
+
+    def stage(self, stage: str) -> dict[str, str]:
+        """The fields of the config of a stage, as text."""
+        return {key.removeprefix(f"{stage}."): value for key, value in self.parameters.items() if key.startswith(f"{stage}.")}
+
+
+def told(store: Store, run_id: str) -> Told:
+    """What a run tells; :class:`TrackingError` where it is not in the store."""
+    if not store.exists():
+        raise TrackingError(f"expected a store in {store.folder}, found none")
+    try:
+        found = store.client().get_run(run_id)
+    except MlflowException as error:
+        raise TrackingError(f"no run {run_id} is in {store.folder}") from error
+    began = datetime.datetime.fromtimestamp(found.info.start_time / 1000, datetime.UTC)
+    return Told(found.data.params, found.data.tags, str(found.data.tags.get("mlflow.user", "")), f"{began:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def fetch_run_bundle(store: Store, run_id: str, folder: Path) -> Path:
+    """A copy of the bundle that a run keeps, in ``folder``; returns where it is.  :class:`TrackingError` where it keeps
+    none."""
+    told(store, run_id)
+    if not store.client().list_artifacts(run_id, "bundle"):
+        raise TrackingError(f"run {run_id} keeps no bundle: it is no fit, or one that did not finish")
+    return Path(store.client().download_artifacts(run_id, "bundle", str(folder)))
 
 
 def fetch_bundle(store: Store, name: str, version: str, folder: Path) -> Path:
@@ -177,9 +258,7 @@ def parameters(store: Store, name: str, version: str, stage: str) -> dict[str, s
 
     Raises :class:`TrackingError` where the version is not there or has no bundle.
     """
-    run_id = _with_bundle(_versions(store, name), name, version).run_id
-    kept = store.client().get_run(str(run_id)).data.params
-    return {key.removeprefix(f"{stage}."): value for key, value in kept.items() if key.startswith(f"{stage}.")}
+    return told(store, run_of(store, name, version)).stage(stage)
 
 
 def _with_bundle(versions: Mapping[str, ModelVersion], name: str, version: str) -> ModelVersion:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from training.examine.world import ExamineConfig, World
+from training.markdown import markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,28 +116,5 @@ def page(examined: Examined, world: World, config: ExamineConfig, tables: Mappin
     parts = [head]
     for name, (title, text) in _SECTIONS.items():
         table = tables[name].select(_SHOWN[name]) if name in _SHOWN else tables[name]
-        parts += [f"## {title}\n"] + ([f"{text}\n"] if text else []) + [_markdown(table)]
+        parts += [f"## {title}\n"] + ([f"{text}\n"] if text else []) + [markdown(table)]
     return "\n".join(parts)
-
-
-def _markdown(table: pl.DataFrame) -> str:
-    """A cell holds a figure with its interval: columns ``x``, ``x_low`` and ``x_high`` are one."""
-    ends = {f"{name}_{end}" for name in table.columns for end in ("low", "high")}
-    shown = [name for name in table.columns if name not in ends]
-    head = "| " + " | ".join(shown) + " |\n|" + "---|" * len(shown) + "\n"
-    rows = table.iter_rows(named=True)
-    return head + "".join("| " + " | ".join(_with_interval(row, name) for name in shown) + " |\n" for row in rows)
-
-
-def _with_interval(row: Mapping[str, object], name: str) -> str:
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    cell = _cell(row[name])
-    return cell if low is None or low == high else f"{cell} [{_cell(low)}, {_cell(high)}]"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.5f}"

@@ -1,0 +1,1 @@
+"""Two models on the same accounts: measures, calibration, decisions and value, each as a small table.  Knows no MLflow."""
