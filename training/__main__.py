@@ -99,6 +99,16 @@ def compare(options: argparse.Namespace) -> int:
     return 0 if found.better else 1
 
 
+def report(options: argparse.Namespace) -> None:
+    """Write the report on a model as one HTML file."""
+    from training.reporting import STAGES, report
+    from training.track import Store
+
+    with _stages(STAGES, options) as show:
+        done = report(options.model, options.data, Store(options.store), options.out, options.name, options.shared, show)
+    print(f"report on {options.model}: {done.file} ({len(done.text) / 2**20:.1f} MiB), and report.html of run {done.run}")
+
+
 def promote(options: argparse.Namespace) -> int:
     """Make a registered version the champion if every gate passes; 1 where one refuses."""
     from training.gate_file import load_gates
@@ -213,6 +223,12 @@ def _parser() -> argparse.ArgumentParser:
     _measured(added)
     added.add_argument("--shared", action="store_true", help="where splits differ: on the accounts that all left unseen")
     added.add_argument("--page", type=Path, help="where the page is written, beside the run")
+    what = "write the report on a model, one HTML file that needs no network, and keep it with the model's run"
+    added = _named(_stored(command("report", report, what)))
+    added.add_argument("model", metavar="MODEL", help="alias, version (v3), run id or bundle folder")
+    _measured(added)
+    added.add_argument("--shared", action="store_true", help="with other data than the fit's: on the accounts left unseen")
+    added.add_argument("--out", type=Path, default=Path("report.html"))
     what = "make a registered version the champion if every gate passes; exit code 1 where one refuses"
     added = _named(_stored(command("promote", promote, what)))
     added.add_argument("--version", help="number or alias; the newest unless named")

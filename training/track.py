@@ -235,6 +235,21 @@ def told(store: Store, run_id: str) -> Told:
     return Told(found.data.params, found.data.tags, str(found.data.tags.get("mlflow.user", "")), f"{began:%Y-%m-%dT%H:%M:%SZ}")
 
 
+def fetch_table(store: Store, run_id: str, name: str) -> pl.DataFrame | None:
+    """A table that a run keeps; None where it keeps none of that name."""
+    place = f"tables/{name}.csv"
+    client = store.client()
+    if place not in {file.path for file in client.list_artifacts(run_id, "tables")}:
+        return None
+    with scratch() as folder:
+        return pl.read_csv(client.download_artifacts(run_id, place, folder))
+
+
+def keep_text(store: Store, run_id: str, text: str, place: str) -> None:
+    """Keep a text with a run that is over, under that name; one of before is replaced."""
+    store.client().log_text(run_id, text, place)
+
+
 def fetch_run_bundle(store: Store, run_id: str, folder: Path) -> Path:
     """A copy of the bundle that a run keeps, in ``folder``; returns where it is.  :class:`TrackingError` where it keeps
     none."""

@@ -48,7 +48,7 @@ class Read(HTMLParser):
 
 
 def test_a_page_is_whole_and_asks_nobody_for_anything(evaluated: Evaluated) -> None:
-    sections = [card(evaluated, {}), performance(evaluated, seen=False), reasons(evaluated, None)]
+    sections = [card(evaluated), performance(evaluated, seen=False), reasons(evaluated, None)]
     text = page("A title", ["about"], sections)
     read = Read(text)
     assert read.open == []

@@ -53,15 +53,14 @@ _RULES = (
 )  # fmt: skip
 
 
-def card(evaluated: Evaluated, run: Mapping[str, str]) -> Section:
-    """``run``: params and tags of the run that fitted it, empty where it is not known."""
+def card(evaluated: Evaluated) -> Section:
+    """What the model is, over the accounts that the report looks at."""
     return Section(
         "The model",
         _PURPOSE,
         (
             Shown("What is served.", _facts(evaluated.bundle)),
             Shown("The accounts that this report looks at.", _accounts(evaluated)),
-            Shown("How it was fitted, as its run tells.", _run(run)),
             Shown("What it does not know.", pl.DataFrame(_LIMITS, schema=["limit", "what it means"], orient="row")),
             Shown(
                 "Rules that such a model is under, and what answers them here. Not legal advice.",
@@ -89,7 +88,7 @@ def _facts(bundle: Bundle) -> pl.DataFrame:
         "reference populations": ", ".join(sorted(bundle.medians)) + f"; digest {bundle.reference_digest[:16]}",
         "libraries": ", ".join(f"{name} {version}" for name, version in made.libraries.items()),
     }
-    return pl.DataFrame({"what": list(facts), "": list(facts.values())})
+    return pl.DataFrame({"what": list(facts), "value": list(facts.values())})
 
 
 def _accounts(evaluated: Evaluated) -> pl.DataFrame:
@@ -107,11 +106,11 @@ def _accounts(evaluated: Evaluated) -> pl.DataFrame:
     return pl.concat([counted.sort("product"), whole], how="vertical_relaxed")
 
 
-def _run(run: Mapping[str, str]) -> pl.DataFrame:
-    if not run:
-        return pl.DataFrame({"what": ["run"], "": ["none: the bundle was given as a folder"]})
+def origin(run: Mapping[str, str]) -> Section:
+    """``run``: parameters and tags of the run that fitted it."""
     shown = {name: value for name, value in sorted(run.items()) if not name.startswith("mlflow.log") and value != ""}
-    return pl.DataFrame({"what": list(shown), "": [str(value) for value in shown.values()]})
+    table = pl.DataFrame({"what": list(shown), "value": [str(value) for value in shown.values()]})
+    return Section("How it was fitted", ("As its run tells.",), (Shown("Parameters and tags.", table),))
 
 
 def importance(evaluated: Evaluated) -> pl.DataFrame:

@@ -1,0 +1,105 @@
+"""The report on one model, written to a file and kept with the run that fitted it.  Read :func:`report` first.
+
+from pathlib import Path
+from training.reporting import report
+from training.track import Store
+
+done = report("champion", Path("data/simulated"), Store(Path("mlruns")), Path("report.html"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from training import track
+from training.data import Source, load
+from training.evaluated import Evaluated, evaluate, hold_out
+from training.models import Model, find
+from training.report.advice import advice
+from training.report.card import card, origin
+from training.report.effects import effects
+from training.report.fair import fair
+from training.report.page import page
+from training.report.performance import calibration, performance
+from training.report.reasons import reasons
+from training.report.section import Section
+from training.report.stable import stable
+from training.track import Store
+from training.unseen import unseen
+
+ARTIFACT = "report.html"  # of the run
+STAGES = 12  # times that progress is told
+Progress = Callable[[str], None]  # what is done next
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Where the report is: the file, and the run that keeps it too; ``text`` is the HTML."""
+
+    file: Path
+    run: str
+    text: str
+
+
+def report(
+    asked: str,
+    data: Path,
+    store: Store,
+    out: Path,
+    name: str = "limit-reduction",
+    shared: bool = False,
+    progress: Progress = lambda stage: None,
+) -> Reported:
+    """Write the report on a model, looked at on the accounts of the data in folder ``data`` that none of its trees saw.
+
+    ``asked`` and ``name`` are as :func:`training.models.find` reads them, ``shared`` as in :func:`training.unseen.unseen`; what
+    they refuse is refused.  Where the data bring labels of their own nobody was set aside: the report then says that the model
+    has seen the accounts.  OSError where ``out`` cannot be written; the run is then as it was.
+    """
+    progress("the model")
+    model = find(asked, store, name)
+    progress("the accounts")
+    source = load(data)
+    now, earlier, notes = _evaluated(model, source, data, shared)
+    sections = []
+    for title, section in _sections(model, now, earlier, store, seen=source.labels is not None):
+        progress(title)
+        sections.append(section())
+    progress("the page")
+    made = model.bundle.provenance
+    about = (
+        f"Run {model.run}, bundle {model.bundle.digest}.",
+        f"{len(now.label):,} accounts of {data.name} as of {now.hold_out.as_of:%B %Y}.",
+        *(f"{note[:1].upper()}{note[1:]}." for note in notes),
+    )
+    text = page(f"{made.name}, version {made.version or '(none)'}", about, sections)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, "utf-8")
+    track.keep_text(store, model.run, text, ARTIFACT)
+    return Reported(out, model.run, text)
+
+
+def _evaluated(model: Model, source: Source, data: Path, shared: bool) -> tuple[Evaluated, Evaluated | None, tuple[str, ...]]:
+    if source.labels is not None:
+        return evaluate(model.asked, model.bundle, hold_out(source, model.config, data)), None, ()
+    on = unseen(source, data, [model], shared)
+    now, earlier = (evaluate(model.asked, model.bundle, accounts) for accounts in (on.hold_out, on.earlier))
+    return now, earlier, on.notes
+
+
+def _sections(
+    model: Model, now: Evaluated, earlier: Evaluated | None, store: Store, *, seen: bool
+) -> Iterator[tuple[str, Callable[[], Section]]]:
+    yield "the card", lambda: card(now)
+    yield "performance", lambda: performance(now, seen=seen)
+    yield "calibration", lambda: calibration(now, seen=seen)
+    yield "what features do", lambda: effects(now)
+    yield "reasons", lambda: reasons(now, track.fetch_table(store, model.run, "reason_agreement"))
+    yield "the way back", lambda: advice(now)
+    yield "fairness", lambda: fair(now)
+    if earlier is not None:
+        yield "stability", lambda: stable(earlier, now)
+    told = track.told(store, model.run)
+    yield "the run", lambda: origin({**told.parameters, **told.tags})
