@@ -71,12 +71,15 @@ class Store:
 
 
 @contextmanager
-def run(store: Store) -> Iterator[str]:
-    """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed."""
+def run(store: Store, name: str | None = None) -> Iterator[str]:
+    """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed.
+
+    ``name`` is what MLflow shows it as; one of MLflow's own making if none is given.
+    """
     experiment_id = store.experiment_id()
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_registry_uri(store.uri)
-    with mlflow.start_run(experiment_id=experiment_id) as active:
+    with mlflow.start_run(experiment_id=experiment_id, run_name=name) as active:
         yield str(active.info.run_id)
 
 
