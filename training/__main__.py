@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import sys
 import warnings
@@ -179,6 +180,36 @@ def examine(options: argparse.Namespace) -> None:
     print(f"the page: {options.page or 'examination.md in the run'}")
 
 
+def policy(options: argparse.Namespace) -> None:
+    """What other numbers in policy.toml, or a regulator's cap, would do to a version's hold-out."""
+    from training.lab import STAGES, Cap, LabConfig, run_lab
+    from training.markdown import columns
+    from training.track import Store
+
+    if (options.cap_income_multiple is None) != (options.from_month is None):
+        raise ValueError("--cap-income-multiple and --from: expected both or neither")
+    asked = [] if options.most_good_cut is None else [f"most_good_cut={options.most_good_cut}"]
+    (config,) = override([LabConfig()], [*options.set, *asked])
+    cap = None if options.from_month is None else Cap(options.cap_income_multiple, options.from_month)
+    store = Store(options.store)
+    with _stages(STAGES, options) as show:
+        found = run_lab(options.data, store, options.name, _version(options, store), config, cap, show)
+    if options.page is not None:
+        options.page.write_text(found.page, encoding="utf-8")
+    for name in ("points", "oracle", "cap"):
+        if name in found.tables:
+            print(columns(found.tables[name]), end="\n\n")
+    print(f"policy.toml at the best point, at most {config.most_good_cut:.1%} of good customers cut:\n{found.toml}\n")
+    print(f"run {found.run}, kept in {options.store}; the page: {options.page or 'policy_lab.md in the run'}")
+
+
+def _month(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a month such as 2026-09, got {text!r}") from None
+
+
 @contextmanager
 def _stages(stages: int, options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
     """A bar of the command's stages; called with what is done next."""
@@ -246,6 +277,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument("--version", help="of the model; the champion unless named")
     added.add_argument("--page", type=Path, help="where the page of the findings is written, beside the run")
+    what = "what other numbers in policy.toml, or a regulator's cap, would do to a version's hold-out"
+    added = _named(_stored(_settable(command("policy", policy, what))))
+    added.add_argument("--data", type=Path, default=Path("data/simulated"))
+    added.add_argument("--version", help="of the model; the champion unless named")
+    added.add_argument("--most-good-cut", type=float, metavar="SHARE", help="of the good customers, that may be cut")
+    added.add_argument("--cap-income-multiple", type=float, metavar="X", help="a cap of every limit, in monthly incomes")
+    added.add_argument("--from", type=_month, dest="from_month", metavar="YYYY-MM", help="the month that the cap begins in")
+    added.add_argument("--page", type=Path, help="where the page is written, beside the run")
     added = _named(_stored(command("request", request, "write the request of a hold-out account that gets an action")))
     added.add_argument("--data", type=Path, default=Path("data/simulated"))
     added.add_argument("--version", help="of the model; the champion unless named")

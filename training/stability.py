@@ -111,8 +111,9 @@ def wasserstein(expected: Vector, actual: Vector) -> float | None:
 def drift_table(reference: Evaluated, current: Evaluated) -> pl.DataFrame:
     """One row a feature of the reference's model, one of the score and one a reason.
 
-    Columns: ``kind`` (feature, score or reason), ``name``, ``psi``, ``wasserstein``.  The score is the log-odds.  Of the reasons, ``first reason`` is the mix of all first reasons (``none`` where nothing is
-    cut), the others what each code adds to it; reasons have no order and so no Wasserstein distance (null).
+    Columns: ``kind`` (feature, score or reason), ``name``, ``psi``, ``wasserstein``.  The score is the log-odds.
+    Of the reasons, ``first reason`` is the mix of all first reasons (``none`` where nothing is cut), the others what each code
+    adds to it; reasons have no order and so no Wasserstein distance (null).
     """
     names = reference.bundle.features
     was, now = (evaluated.stages.features.matrix(names) for evaluated in (reference, current))
