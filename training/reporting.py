@@ -23,6 +23,7 @@ from training.report.effects import effects
 from training.report.fair import fair
 from training.report.page import page
 from training.report.performance import calibration, performance
+from training.report.policy import policy
 from training.report.reasons import reasons
 from training.report.section import Section
 from training.report.stable import stable
@@ -30,7 +31,7 @@ from training.track import Store
 from training.unseen import unseen
 
 ARTIFACT = "report.html"  # of the run
-STAGES = 12  # times that progress is told
+STAGES = 13  # times that progress is told
 Progress = Callable[[str], None]  # what is done next
 
 
@@ -99,6 +100,7 @@ def _sections(
     yield "reasons", lambda: reasons(now, track.fetch_table(store, model.run, "reason_agreement"))
     yield "the way back", lambda: advice(now)
     yield "fairness", lambda: fair(now)
+    yield "the policy", lambda: policy(now)
     if earlier is not None:
         yield "stability", lambda: stable(earlier, now)
     told = track.told(store, model.run)

@@ -24,7 +24,7 @@ def test_the_file_is_what_the_run_keeps(
     assert done.run == kept.report.run
     mlflow.set_tracking_uri(another_store.uri)
     assert mlflow.artifacts.load_text(f"runs:/{done.run}/{ARTIFACT}") == done.text
-    for title in ("The model", "Performance", "Calibration", "Reasons", "Fairness", "Stability", "How it was fitted"):
+    for title in ("The model", "Performance", "Calibration", "Reasons", "Fairness", "Policy", "Stability", "How it was fitted"):
         assert f">{title}</h2>" in done.text
     assert kept.report.bundle in done.text
     assert "&lt;built-in" not in done.text
