@@ -282,6 +282,13 @@ def test_the_record_only_grows(record: Record) -> None:
     assert [row["tenant"] for row in stored(record)] == ["lender"]
 
 
+def test_an_embedded_record_is_its_owners_alone(record: Record) -> None:
+    keep(record, draft("d-1"))
+    file = Path(str(record.database.url.database))
+    assert {path.name: path.stat().st_mode & 0o077 for path in file.parent.glob("record.db*")}.keys() >= {"record.db"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in file.parent.glob("record.db*"))
+
+
 def test_one_process_writes_an_embedded_record(tmp_path: Path) -> None:
     record = Record(settings_in(tmp_path))
     with pytest.raises(RecordError, match="PostgreSQL"):
