@@ -191,23 +191,27 @@ def test_what_is_not_reached_by_its_deadline_leaves_nothing(record: Record) -> N
     assert [row["entry_id"] for row in stored(record)] == ["blocks", "d-1"]
 
 
-@pytest.mark.parametrize("expected", [True, False])
-def test_rows_that_are_coming_go_with_the_first(record: Record, monkeypatch: pytest.MonkeyPatch, expected: bool) -> None:
-    """The control: where nothing is expected each is committed by itself."""
-    commits = committed(record, monkeypatch)
+@pytest.mark.parametrize(("expected", "begun"), [(True, 1), (False, 4)])
+def test_rows_that_are_coming_go_with_the_first(
+    record: Record, monkeypatch: pytest.MonkeyPatch, expected: bool, begun: int
+) -> None:
+    """The control: where nothing is expected the writer begins with each."""
+    monkeypatch.setattr("serving.record.record._SECONDS_FOR_COMPANY", 30.0)
+    calls: list[None] = []
+    begin = record._writer.begin
+    monkeypatch.setattr(record._writer, "begin", lambda: (calls.append(None), begin()))
 
-    async def one(place: int) -> None:
+    async def one(place: int) -> list[Kept]:
         with record.expecting() if expected else contextlib.nullcontext():
             for _ in range(place + 1):  # each a turn of the loop later than the one before
-                await asyncio.sleep(0.002)
-        await record.keep([draft(f"d-{place}")], soon())
+                await asyncio.sleep(0)
+        return await record.keep([draft(f"d-{place}")], soon())
 
-    async def four() -> None:
-        await asyncio.gather(*map(one, range(4)))
+    async def four() -> list[list[Kept]]:
+        return await asyncio.gather(*map(one, range(4)))
 
-    asyncio.run(four())
-    assert sum(commits) == 4
-    assert (max(commits) > 1) == expected
+    assert [kept[0].seq for kept in asyncio.run(four())] == [1, 2, 3, 4]
+    assert len(calls) == begun
 
 
 def test_nobody_waits_long_for_rows_that_do_not_come(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
