@@ -197,9 +197,14 @@ def test_rows_that_are_coming_go_with_the_first(
 ) -> None:
     """The control: where nothing is expected the writer begins with each."""
     monkeypatch.setattr("serving.record.record._SECONDS_FOR_COMPANY", 30.0)
-    calls: list[None] = []
+    calls: list[int] = []
     begin = record._writer.begin
-    monkeypatch.setattr(record._writer, "begin", lambda: (calls.append(None), begin()))
+
+    def counted() -> None:
+        calls.append(record._writer._rows_waiting)
+        begin()
+
+    monkeypatch.setattr(record._writer, "begin", counted)
 
     async def one(place: int) -> list[Kept]:
         with record.expecting() if expected else contextlib.nullcontext():
