@@ -8,9 +8,11 @@ lock), because each row's hash needs the one before it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -102,6 +104,7 @@ class Database:
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
+    _make_private(Path(str(url.database)))
     # isolation_level None: the driver begins nothing by itself, so that `begin` below decides which kind of transaction it is.
     arguments = {"isolation_level": None, "timeout": _PATIENCE_MS / 1000, "check_same_thread": False}
     engine = sa.create_engine(url, connect_args=arguments)
@@ -120,6 +123,12 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _make_private(file: Path) -> None:
+    """A new file is its owner's alone, and SQLite gives its journals the same mode; one that is there stays as it is."""
+    with suppress(OSError):  # where it cannot be made SQLite says so, and better
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _postgresql(url: sa.URL) -> sa.Engine:

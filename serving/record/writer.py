@@ -1,9 +1,9 @@
 """One thread that writes: what waits is committed together, and only then does anybody hear of it.
 
 At most 64 rows go together, or one request's where it has more: those that came while the last transaction became durable,
-and those that :meth:`serving.record.record.Record.expecting` gathers.  A single caller waits for nobody.  After any failure the
-connections are dropped and the database is asked, under the writers' lock, what it holds: a commit whose answer was lost is then
-known to be kept or not.
+and those that :meth:`serving.record.record.Record.expecting` gathers.  A single caller waits for nobody.  After any failure
+the connections are dropped and the database is asked, under the writers' lock, what it holds: a commit whose answer was lost
+is then known to be kept or not.
 """
 
 from __future__ import annotations

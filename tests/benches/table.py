@@ -81,8 +81,8 @@ def _record(found: dict[str, Bench]) -> str:
         [
             "## The record\n",
             _table(["the service", "one client, p50", "p99", f"{info['clients']} clients"], rows),
-            f"It costs {_time(more)} at one client (wanted: at most 1.5 ms), and {info['clients']} clients get {info['ratio']:.0%} of "
-            "the answers that they get without (wanted: at least 80 %). SQLite on this disk.\n",
+            f"It costs {_time(more)} at one client (wanted: at most 1.5 ms), and {info['clients']} clients get "
+            f"{info['ratio']:.0%} of the answers that they get without (wanted: at least 80 %). SQLite on this disk.\n",
         ]
     )
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from serving.decision import BundleError, load
+from serving.decision import Bundle, BundleError, load
 from tests.golden.remake import BUNDLE
 
 ROOT = Path(__file__).parents[2]
@@ -102,26 +102,13 @@ def of_compiled_code(frames: list[list[str]]) -> bool:
     return Path(file).parts[-3:] == ("numba", "core", "caching.py") and function in ("_load_index", "_load_data")
 
 
-class First(NamedTuple):
-    """A decision by a process that found numba's cache empty: what was heard, and the cache that it left."""
-
-    heard: Heard
-    cache: Path
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> First:
-    cache = tmp_path_factory.mktemp("compiled")
-    return First(listened(DECIDE, tmp_path_factory.mktemp("first"), cache), cache)
-
-
-def listened(program: str, place: Path, cache: Path) -> Heard:
-    """What is heard while a program runs in ``place``, given the golden bundle."""
+def listened(program: str, place: Path, **settings: str) -> Heard:
+    """What is heard while a program runs in ``place``, given the golden bundle; ``settings`` of its environment."""
     log = place / "unpickled"
     (place / "hook").mkdir()
     (place / "hook" / "sitecustomize.py").write_text(HOOK)
-    told = {"PYTHONPATH": f"{place / 'hook'}:{ROOT}", "UNPICKLED": str(log), "NUMBA_CACHE_DIR": str(cache)}
-    environment = os.environ | told | {"BENTOML_HOME": str(place / "bentoml")}
+    told = {"PYTHONPATH": f"{place / 'hook'}:{ROOT}", "UNPICKLED": str(log), "BENTOML_HOME": str(place / "bentoml")}
+    environment = os.environ | told | settings
     run = subprocess.run(
         [sys.executable, "-c", program, str(BUNDLE)], cwd=place, env=environment, capture_output=True, text=True
     )
@@ -130,26 +117,29 @@ def listened(program: str, place: Path, cache: Path) -> Heard:
     return Heard([json.loads(line) for line in lines], log.with_name("unpickled.listening").read_text().splitlines())
 
 
-def test_a_decision_unpickles_nothing_where_nothing_was_compiled(first: First) -> None:
-    assert first.heard.unpickled == []
-    assert list(first.cache.rglob("*.nbc"))
+@pytest.mark.torture
+def test_a_decision_unpickles_nothing_where_nothing_was_compiled(tmp_path: Path) -> None:
+    """Compiling takes a quarter of a minute."""
+    heard = listened(DECIDE, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "compiled"))
+    assert heard.unpickled == []
+    assert list((tmp_path / "compiled").rglob("*.nbc"))
 
 
-def test_a_decision_unpickles_compiled_code_and_nothing_else(first: First, tmp_path: Path) -> None:
-    heard = listened(DECIDE, tmp_path, first.cache)
+def test_a_decision_unpickles_compiled_code_and_nothing_else(bundle: Bundle, tmp_path: Path) -> None:
+    heard = listened(DECIDE, tmp_path)
     assert heard.beside_the_cache() == []
     assert heard.unpickled  # so that the exception is one
 
 
-def test_a_service_unpickles_nothing_from_store_to_answer(first: First, tmp_path: Path) -> None:
-    heard = listened(SERVE, tmp_path, first.cache)
+def test_a_service_unpickles_nothing_from_store_to_answer(tmp_path: Path) -> None:
+    heard = listened(SERVE, tmp_path)
     assert heard.beside_the_cache() == []
     assert any("bentoml serve" in command for command in heard.listening)
     assert any("worker" in command for command in heard.listening)
 
 
-def test_a_fit_kept_and_fetched_back_unpickles_nothing(first: First, tmp_path: Path) -> None:
-    assert listened(FIT, tmp_path, first.cache).beside_the_cache() == []
+def test_a_fit_kept_and_fetched_back_unpickles_nothing(tmp_path: Path) -> None:
+    assert listened(FIT, tmp_path).beside_the_cache() == []
 
 
 @pytest.mark.parametrize(
@@ -163,7 +153,7 @@ def test_a_fit_kept_and_fetched_back_unpickles_nothing(first: First, tmp_path: P
 def test_a_pickle_that_is_read_is_heard(reading: str, tmp_path: Path) -> None:
     """The control: loaded here, or by a process that was started."""
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(Path("anything")))
-    heard = listened(f"import pickle, subprocess, sys\n{reading}", tmp_path, tmp_path)
+    heard = listened(f"import pickle, subprocess, sys\n{reading}", tmp_path)
     assert [name for name, _ in heard.beside_the_cache()] == ["pathlib.PosixPath"]
 
 

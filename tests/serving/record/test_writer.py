@@ -191,23 +191,32 @@ def test_what_is_not_reached_by_its_deadline_leaves_nothing(record: Record) -> N
     assert [row["entry_id"] for row in stored(record)] == ["blocks", "d-1"]
 
 
-@pytest.mark.parametrize("expected", [True, False])
-def test_rows_that_are_coming_go_with_the_first(record: Record, monkeypatch: pytest.MonkeyPatch, expected: bool) -> None:
-    """The control: where nothing is expected each is committed by itself."""
-    commits = committed(record, monkeypatch)
+@pytest.mark.parametrize(("expected", "begun"), [(True, 1), (False, 4)])
+def test_rows_that_are_coming_go_with_the_first(
+    record: Record, monkeypatch: pytest.MonkeyPatch, expected: bool, begun: int
+) -> None:
+    """The control: where nothing is expected the writer begins with each."""
+    monkeypatch.setattr("serving.record.record._SECONDS_FOR_COMPANY", 30.0)
+    calls: list[int] = []
+    begin = record._writer.begin
 
-    async def one(place: int) -> None:
+    def counted() -> None:
+        calls.append(record._writer._rows_waiting)
+        begin()
+
+    monkeypatch.setattr(record._writer, "begin", counted)
+
+    async def one(place: int) -> list[Kept]:
         with record.expecting() if expected else contextlib.nullcontext():
             for _ in range(place + 1):  # each a turn of the loop later than the one before
-                await asyncio.sleep(0.002)
-        await record.keep([draft(f"d-{place}")], soon())
+                await asyncio.sleep(0)
+        return await record.keep([draft(f"d-{place}")], soon())
 
-    async def four() -> None:
-        await asyncio.gather(*map(one, range(4)))
+    async def four() -> list[list[Kept]]:
+        return await asyncio.gather(*map(one, range(4)))
 
-    asyncio.run(four())
-    assert sum(commits) == 4
-    assert (max(commits) > 1) == expected
+    assert [kept[0].seq for kept in asyncio.run(four())] == [1, 2, 3, 4]
+    assert len(calls) == begun
 
 
 def test_nobody_waits_long_for_rows_that_do_not_come(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,6 +289,13 @@ def test_the_record_only_grows(record: Record) -> None:
         with pytest.raises(sa.exc.DBAPIError, match="only grows"), record.database.writing() as connection:
             connection.execute(statement)
     assert [row["tenant"] for row in stored(record)] == ["lender"]
+
+
+def test_an_embedded_record_is_its_owners_alone(record: Record) -> None:
+    keep(record, draft("d-1"))
+    file = Path(str(record.database.url.database))
+    assert {path.name: path.stat().st_mode & 0o077 for path in file.parent.glob("record.db*")}.keys() >= {"record.db"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in file.parent.glob("record.db*"))
 
 
 def test_one_process_writes_an_embedded_record(tmp_path: Path) -> None:
