@@ -34,6 +34,8 @@ def test_the_contracts_name_every_module() -> None:
         "training.track",
         "training.experiment",
         "training.examination",
+        "training.searched",
+        "training.tune",
         "training.__main__",
     }
     without_numba = set(CONTRACTS["one importer of numba"]["source_modules"])
