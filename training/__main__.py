@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from tqdm import tqdm
 
-from training.settings import override
+from training.settings import assigned, override
 
 if TYPE_CHECKING:
     from training.track import Store
@@ -66,7 +66,7 @@ def fit(options: argparse.Namespace) -> None:
 
     data, model, bundle = override([DataConfig(), FitConfig(), BundleConfig()], options.set)
     with tqdm(total=model.trees, unit="tree", desc="fit", disable=options.quiet or None) as bar:
-        report = run_fit(options.data, Store(options.store), (data, model, bundle), _shown_on(bar))
+        report = run_fit(options.data, Store(options.store), (data, model, bundle), _shown_on(bar), options.data_digest)
     print(f"run {report.run}: version {report.version} of {bundle.name}, bundle {report.bundle[:12]}, kept in {options.store}")
     print("rows: " + ", ".join(f"{name} {count:,}" for name, count in report.rows.items() if count))
     for row in report.measures.iter_rows(named=True):
@@ -74,6 +74,49 @@ def fit(options: argparse.Namespace) -> None:
     if report.fold_auc:
         mean = sum(report.fold_auc) / len(report.fold_auc)
         print(f"mean AUC over {len(report.fold_auc)} folds: {mean:.4f}  ({', '.join(f'{a:.4f}' for a in report.fold_auc)})")
+
+
+def tune(options: argparse.Namespace) -> None:
+    """Search for the smallest model that is as good as the best."""
+    from training.bundling import BundleConfig
+    from training.data import DataConfig
+    from training.fit import FitConfig
+    from training.tune import Found, TuneConfig
+    from training.tune import tune as search
+
+    data, base, bundle, config = override(
+        [DataConfig(), FitConfig(), BundleConfig(), TuneConfig()],
+        [*options.set, *([] if options.trials is None else [f"trials={options.trials}"])],
+    )
+    with tqdm(total=config.trials, unit="trial", desc="tune", disable=options.quiet or None) as bar:
+        found: Found = search(
+            options.data, options.store, config, study=options.study, data=data, base=base, bundle=bundle, shown=_best_on(bar)
+        )
+    pruned = sum(not trial.whole for trial in found.trials)
+    print(
+        f"study {options.study}: {len(found.trials)} trials, {pruned} given up early; run {found.run}, kept in {options.store}"
+    )
+    for what, scored in (("begun with", found.base), ("best", found.best), ("taken", found.taken)):
+        print(f"  {what:10} trial {scored.number:3}  AUC {scored.mean_auc:.4f}  {scored.mean_leaves:,.0f} leaves")
+    print(f"the smallest within one standard error of the best:\n  {found.command}")
+    if options.fit:
+        options.set = assigned([data, found.chosen, bundle])
+        options.data_digest = None
+        fit(options)
+
+
+def peers(options: argparse.Namespace) -> None:
+    """Our model beside others, on the same folds."""
+    from training.data import DataConfig
+    from training.fit import FitConfig
+    from training.peers import PeersConfig, compare
+
+    data, config, peers_config = override([DataConfig(), FitConfig(), PeersConfig()], options.set)
+    with tqdm(unit="fit", desc="peers", disable=options.quiet or None) as bar:
+        page = compare(options.data, data, config, peers_config, _shown_on(bar)).page()
+    if options.page is not None:
+        options.page.write_text(page, encoding="utf-8")
+    print(page if options.page is None else f"the page: {options.page}")
 
 
 def _version(options: argparse.Namespace, store: Store) -> str:
@@ -231,6 +274,16 @@ def _shown_on(bar: tqdm[Any]) -> Callable[[int, int], None]:
     return show
 
 
+def _best_on(bar: tqdm[Any]) -> Callable[[Sequence[Any], int], None]:
+    def show(trials: Sequence[Any], most: int) -> None:
+        best = max((trial.scored for trial in trials if trial.whole), key=lambda scored: scored.mean_auc)
+        bar.total = most
+        bar.set_postfix_str(f"best AUC {best.mean_auc:.4f}, {best.mean_leaves:,.0f} leaves", refresh=False)
+        bar.update(len(trials) - bar.n)
+
+    return show
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -270,6 +323,15 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--challenger", action="store_true", help="point the alias challenger at the version, and no more")
     added = _named(_stored(command("rollback", rollback, "make the previous champion champion again")))
     added.add_argument("--why", metavar="TEXT", default="", help="the reason, kept with both versions")
+    added.add_argument("--data-digest", help="refuse data of another digest: what a run's own command says")
+    added = _stored(_settable(command("tune", tune, "search for the smallest model that is as good as the best")))
+    added.add_argument("--data", type=Path, default=Path("data/simulated"))
+    added.add_argument("--trials", type=int, help="how many the study is to have in all; it goes on where it was stopped")
+    added.add_argument("--study", default="limit-reduction", help="the study's name; it belongs to its data, space and code")
+    added.add_argument("--fit", action="store_true", help="fit what is found, and register it")
+    added = _settable(command("peers", peers, "our model beside others, on the same folds; the extra peers has them"))
+    added.add_argument("--data", type=Path, default=Path("data/simulated"))
+    added.add_argument("--page", type=Path, help="where the page is written; printed unless named")
     what = "follow its advice and check its reasons where the truth is known: on simulated accounts that it never saw"
     added = _named(_stored(_settable(command("examine", examine, what))))
     added.add_argument(

@@ -187,13 +187,15 @@ def window(statements: pl.DataFrame, as_of: datetime.date) -> pl.DataFrame:
 
 def splits_of(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
     """The split of each account, by a hash of its name and the seed: the same in any table and any order."""
-    # Not a checksum: those are linear, so that another seed moves all accounts alike and redraws nothing.
-    key = config.split_seed.to_bytes(8, "big")
-    hashes = (hashlib.blake2b(name.encode(), digest_size=8, key=key).digest() for name in accounts.to_list())
-    draws = np.fromiter((int.from_bytes(digest, "big") for digest in hashes), np.float64, len(accounts)) / 2**64
+    draws = _draws(accounts, config.split_seed.to_bytes(8, "big"))
     return np.where(
         draws < config.test_share, "test", np.where(draws < config.test_share + config.valid_share, "valid", "train")
     )
+
+
+def folds_of(accounts: pl.Series, count: int, config: DataConfig) -> NDArray[np.int64]:
+    """The fold of each account, 0 to ``count - 1``, by another hash of its name: all months of an account share one."""
+    return (_draws(accounts, b"folds" + config.split_seed.to_bytes(8, "big")) * count).astype(np.int64)
 
 
 def digest(files: Sequence[Path]) -> str:
@@ -203,6 +205,14 @@ def digest(files: Sequence[Path]) -> str:
         with file.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
+
+
+def _draws(accounts: pl.Series, key: bytes) -> NDArray[np.float64]:
+    """A number in [0, 1) an account, the same for the same name and key."""
+    # Not a checksum: those are linear, so that another seed moves all accounts alike and redraws nothing.
+    hashes = (hashlib.blake2b(name.encode(), digest_size=8, key=key).digest() for name in accounts.to_list())
+    # 53 bits: what a float64 holds, so that no draw is rounded up to 1.
+    return np.fromiter((int.from_bytes(digest, "big") >> 11 for digest in hashes), np.float64, len(accounts)) / 2**53
 
 
 def _outcome(statements: pl.DataFrame, accounts: pl.DataFrame, as_of: datetime.date, config: DataConfig) -> NDArray[np.float64]:

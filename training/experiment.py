@@ -17,9 +17,11 @@ from serving.decision.bundle import Bundle, Parts, assemble
 from serving.decision.score import score
 from training import bundling, measure, plots, track
 from training.bundling import BundleConfig
-from training.data import DataConfig, Labelled, Source, labelled, load
+from training.data import DataConfig, DataError, Labelled, Source, labelled, load
 from training.examine.agreement import agreement_metrics, reason_agreement
 from training.fit import FitConfig, Fitted, Progress, fit
+from training.reproduce import fit_command, model_digest
+from training.reproduce import page as reproduce_page
 
 SHAP_ROWS = 2000  # accounts drawn in the SHAP figures
 
@@ -41,16 +43,20 @@ def run_fit(
     store: track.Store,
     configs: tuple[DataConfig, FitConfig, BundleConfig],
     progress: Progress | None = None,
+    expected_digest: str | None = None,
 ) -> Report:
     """Fit on a data folder and keep everything in one run; registers a new version and writes its bundle.
 
-    Raises what its stages raise; the run is then marked as failed and no version has a bundle.
+    Raises what its stages raise; the run is then marked as failed and no version has a bundle.  DataError where the data have
+    another digest than the one expected.
     """
     data_config, fit_config, bundle_config = configs
-    source = load(data_folder)
+    source = _expected(load(data_folder), expected_digest, data_folder)
     data = labelled(source, data_config)
-    with track.run(store) as run_id:
-        track.log_configs({"data": data_config, "fit": fit_config, "bundle": bundle_config}, _facts(source))
+    command = fit_command(data_folder, None, configs, source.digest)
+    with track.run(store, f"fit {bundle_config.name}") as run_id:
+        facts = _facts(source) | {"kind": "fit", "reproduce": command}
+        track.log_configs({"data": data_config, "fit": fit_config, "bundle": bundle_config}, facts)
         fitted = fit(data, fit_config, progress)
         chosen = bundling.references(fitted, data, bundle_config)
         parts = bundling.parts(fitted, data, source, bundle_config, chosen)
@@ -61,6 +67,7 @@ def run_fit(
         track.log_tables(tables)
         track.log_figures(_figures(fitted, data, tables, served))
         version, digest = _register(parts, fitted, data, source, bundle_config, run_id)
+        _name(parts, bundle_config.name, version, digest, tables["discrimination"], facts)
     rows = {name: int((data.split == name).sum()) for name in ("train", "valid", "test")}
     return Report(run_id, version, digest, tables["discrimination"], fitted.fold_auc, rows)
 
@@ -77,6 +84,24 @@ def _register(
         digest = bundling.write_bundle(replace(parts, provenance=provenance), fitted, data, source, config, place)
         track.log_bundle(place, config.name, version, digest)
     return version, digest
+
+
+def _name(parts: Parts, name: str, version: str, digest: str, discrimination: pl.DataFrame, facts: Mapping[str, str]) -> None:
+    """What the run is found by: its name, tags, a text on top of its page, and how it is done again."""
+    model = model_digest(parts.model_text)
+    measures = {row["measure"]: row for row in discrimination.iter_rows(named=True)}
+    track.rename(f"fit {name} v{version} auc {measures['auc']['value']:.3f}")
+    track.log_tags({"model.digest": model, "model.version": version, "bundle": digest})
+    track.log_text(reproduce_page(facts["reproduce"], {**facts, "model.digest": model}), "reproduce.md")
+    rows = "\n".join(f"| {m} | {r['value']:.4f} | {r['low']:.4f} to {r['high']:.4f} |" for m, r in measures.items())
+    top = f"**{name} version {version}**, bundle `{digest[:12]}`, model `{model[:12]}`\n\n| measure | | 95 % |\n|---|---|---|\n"
+    track.describe(f"{top}{rows}\n\nAgain: `{facts['reproduce']}`")
+
+
+def _expected(source: Source, digest: str | None, folder: Path) -> Source:
+    if digest is not None and source.digest != digest:
+        raise DataError(f"{folder}: expected data of digest {digest}, got {source.digest}")
+    return source
 
 
 def _facts(source: Source) -> dict[str, str]:

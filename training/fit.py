@@ -25,6 +25,8 @@ from training.settings import in_ranges
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Progress = Callable[[int, int], None]  # trees fitted, trees at most
+# From the crudest bounds on a split to the tightest; LightGBM's names.
+MONOTONE_METHODS = ("basic", "intermediate", "advanced")
 
 
 class FitError(ValueError):
@@ -46,6 +48,7 @@ class FitConfig:
     stop_after: int = 30  # trees without better validation loss before stopping; 0 = never stop
     folds: int = 5  # where the data bring their own labels: stratified folds, out of which calibration is made
     monotone: bool = True  # constrain every feature to its declared direction
+    monotone_method: str = "basic"  # how the constraints are kept: basic, intermediate or advanced; each keeps all of them
     seed: int = 0  # of everything random in fitting and folding
     threads: int = 0  # 0 = all cores
 
@@ -65,6 +68,8 @@ class FitConfig:
             seed=(0, 2**31 - 1),
             threads=(0, 1024),
         )
+        if self.monotone_method not in MONOTONE_METHODS:
+            raise ValueError(f"FitConfig.monotone_method: expected one of {MONOTONE_METHODS}, got {self.monotone_method!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,7 @@ def parameters_of(config: FitConfig) -> dict[str, Any]:
         "bagging_fraction": config.row_share,
         "bagging_freq": 1,
         "monotone_constraints": [BY_NAME[name].direction if config.monotone else 0 for name in MODEL_FEATURES],
+        "monotone_constraints_method": config.monotone_method,
         "seed": config.seed,
         "deterministic": True,
         "force_row_wise": True,  # with deterministic: the other layout adds in another order

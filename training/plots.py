@@ -141,6 +141,21 @@ def _spread(table: pl.DataFrame, value: Vector) -> NDArray[np.float64]:
     return reach.clip(min=0.0)
 
 
+def front(trials: pl.DataFrame, taken: int) -> Figure:
+    """A search's trials by leaves and AUC, the front joined, the one taken marked; the table of ``searched.trials_table``."""
+    figure, axes = axes_of("Leaves of all trees", "AUC, mean over folds", "What was tried")
+    whole, given_up = trials.filter("whole"), trials.filter(~pl.col("whole"))
+    axes.scatter(given_up["leaves"], given_up["auc"], color=SOFT, marker="x", label="given up early")
+    axes.scatter(whole["leaves"], whole["auc"], color=INK, s=14, label="tried")
+    best = whole.filter("on_front").sort("leaves")
+    axes.step(best["leaves"], best["auc"], where="post", color=INK, linewidth=1, label="front")
+    mark = trials.filter(pl.col("trial") == taken)
+    axes.scatter(mark["leaves"], mark["auc"], color=ALARM, marker="*", s=160, zorder=3, label="taken")
+    axes.set_xscale("log")
+    axes.legend(loc="lower right")
+    return figure
+
+
 def axes_of(x: str, y: str, title: str, height: float = _SIZE[1]) -> tuple[Figure, Axes]:
     """An empty figure of the house's size, and its axes."""
     figure = Figure(figsize=(_SIZE[0], height), layout="constrained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -25,11 +26,27 @@ def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
             raise ValueError(f"--set: expected name=value, got {assignment!r}")
         places = [place for place, config in enumerate(changed) if name in _types(config)]
         if not places:
-            known = sorted(field for config in changed for field in _types(config))
-            raise ValueError(f"--set: no field is named {name!r}; there are {known}")
+            known = sorted({field for config in changed for field in _types(config)})
+            raise ValueError(f"--set: no field is named {name!r}{_meant(name, known)}; there are {known}")
         for place in places:
             changed[place] = replace(changed[place], **{name: _value(name, text, _types(changed[place])[name])})
     return changed
+
+
+def assigned(configs: Sequence[Any]) -> list[str]:
+    """The ``name=value`` of every field that is not at its default: :func:`override` makes the configs of the defaults again.
+
+    >>> from training.data import DataConfig
+    >>> assigned([DataConfig(as_of_every=3)])
+    ['as_of_every=3']
+    """
+    named = {
+        name: getattr(config, name)
+        for config in configs
+        for name in _types(config)
+        if getattr(config, name) != getattr(type(config)(), name)
+    }
+    return [f"{name}={value}" for name, value in named.items()]
 
 
 def in_ranges(config: object, **ranges: tuple[float, float]) -> None:
@@ -45,6 +62,12 @@ def _types(config: object) -> Mapping[str, Any]:
         raise TypeError(f"expected a config dataclass, got {type(config).__name__}")
     hints = get_type_hints(type(config))
     return {field.name: hints[field.name] for field in fields(config)}
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """The nearest of the names that there are, as a question; nothing where none is near."""
+    nearest = difflib.get_close_matches(name.lower(), known, n=1)
+    return f", did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _value(name: str, text: str, kind: object) -> object:

@@ -10,7 +10,8 @@ import datetime
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +27,7 @@ import mlflow
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
+from mlflow.entities import Metric, Param
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -72,30 +74,96 @@ class Store:
 
 
 @contextmanager
-def run(store: Store, name: str | None = None) -> Iterator[str]:
+def run(store: Store, name: str | None = None, again: str | None = None) -> Iterator[str]:
     """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed.
 
-    ``name`` is what MLflow shows it as; one of MLflow's own making if none is given.
+    ``name`` is what MLflow shows it as; one of MLflow's own making if none is given.  ``again`` is a
+    run to go on with; a new one where the store has no such run any more.
     """
     experiment_id = store.experiment_id()
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_registry_uri(store.uri)
-    with mlflow.start_run(experiment_id=experiment_id, run_name=name) as active:
+    if again is not None and not _is_there(store, again):
+        again = None
+    with mlflow.start_run(run_id=again, experiment_id=experiment_id, run_name=None if again else name) as active:
         yield str(active.info.run_id)
 
 
-def log_configs(configs: Mapping[str, Any], facts: Mapping[str, str]) -> None:
-    """Every field of every config as ``stage.field``; facts (digests, versions) as tags."""
-    parameters = {
-        f"{stage}.{field.name}": getattr(config, field.name) for stage, config in configs.items() for field in fields(config)
-    }
-    mlflow.log_params(parameters)
-    mlflow.set_tags(dict(facts))
+def _is_there(store: Store, run_id: str) -> bool:
+    try:
+        return str(store.client().get_run(run_id).info.lifecycle_stage) == "active"
+    except MlflowException:
+        return False
+
+
+def rename(name: str) -> None:
+    """The active run's name, once it is known what came of it, and tags to find it by."""
+    mlflow.set_tag("mlflow.runName", name)
 
 
 def log_tags(tags: Mapping[str, str]) -> None:
-    """Tags of the run by name."""
+    """Tags of the active run."""
     mlflow.set_tags(dict(tags))
+
+
+def describe(text: str) -> None:
+    """What MLflow's page of the active run says on top, in Markdown."""
+    mlflow.set_tag("mlflow.note.content", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A run inside another: its name, and the little that is worth keeping of it."""
+
+    name: str
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+class Children:
+    """The runs inside a run, each written whole at its end: three transactions, whatever it holds."""
+
+    def __init__(self, store: Store, parent: str) -> None:
+        self._client, self._experiment, self._parent = store.client(), store.experiment_id(), parent
+
+    def names(self) -> set[str]:
+        """Those that are there; what a killed process left unfinished is deleted."""
+        inside = f"tags.`mlflow.parentRunId` = '{self._parent}'"
+        found, token = set(), None
+        while True:
+            page = self._client.search_runs([self._experiment], inside, max_results=1000, page_token=token)
+            for child in page:
+                if child.info.status == "FINISHED":
+                    found.add(str(child.info.run_name))
+                else:
+                    self._client.delete_run(child.info.run_id)
+            if not (token := page.token):
+                return found
+
+    def log(self, child: Child) -> None:
+        """Keep one."""
+        tags = {"mlflow.parentRunId": self._parent, "mlflow.runName": child.name} | dict(child.tags)
+        run_id = self._client.create_run(self._experiment, tags=tags).info.run_id
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in child.metrics.items()],
+            params=[Param(name, str(value)) for name, value in child.params.items()],
+        )
+        self._client.set_terminated(run_id)
+
+
+def log_configs(configs: Mapping[str, Any], facts: Mapping[str, str], but: Sequence[str] = ()) -> None:
+    """Every field of every config as ``stage.field``, ``but`` these; facts (digests, versions) as tags."""
+    parameters = {
+        f"{stage}.{field.name}": getattr(config, field.name)
+        for stage, config in configs.items()
+        for field in fields(config)
+        if f"{stage}.{field.name}" not in but
+    }
+    mlflow.log_params(parameters)
+    mlflow.set_tags(dict(facts))
 
 
 def log_tables(tables: Mapping[str, pl.DataFrame]) -> None:
