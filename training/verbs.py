@@ -1,0 +1,178 @@
+"""The commands as functions, for a notebook: ``from training import fit, compare, promote``.
+
+Each does what ``python -m training`` of the same name does, with the same defaults, takes paths as text too, and gives back
+what was found instead of printing it.  A setting is named as after ``--set``.  They raise what the command would say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.settings import override
+
+if TYPE_CHECKING:
+    from training.comparing import Comparison
+    from training.experiment import Report
+    from training.ingesting import Summary
+    from training.lab import LabFindings
+    from training.peers import Compared
+    from training.promotion import Promotion
+    from training.reporting import Reported
+    from training.tuning import Found
+
+DATA, STORE, NAME = "data/simulated", "mlruns", "limit-reduction"
+AnyPath = str | Path
+
+
+def simulate(out: AnyPath = DATA, **settings: object) -> dict[str, Any]:
+    """Write synthetic accounts whose true causes are known; the rows written and the config, as ``simulation.json`` has them.
+
+    Settings are fields of :class:`training.simulator.SimulationConfig`.
+    """
+    from training.simulator import SimulationConfig, write
+
+    (config,) = _configs([SimulationConfig()], settings)
+    return write(config, Path(out))
+
+
+def ingest(csv: AnyPath, mapping: AnyPath, out: AnyPath) -> Summary:
+    """Read foreign data by a mapping file; see :func:`training.ingesting.ingest`."""
+    from training.ingesting import ingest
+
+    return ingest(Path(csv), Path(mapping), Path(out))
+
+
+def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> Report:
+    """Fit, measure, register and keep everything in one run; the run, version, digest and measures with intervals.
+
+    Settings are fields of :class:`training.data.DataConfig`, :class:`training.fitting.FitConfig` and
+    :class:`training.bundling.BundleConfig`.
+
+    >>> fit(leafs=8)
+    Traceback (most recent call last):
+    ...
+    ValueError: --set: no field is named 'leafs', did you mean 'leaves'?; there are [...]
+    """
+    from training.bundling import BundleConfig
+    from training.data import DataConfig
+    from training.experiment import run_fit
+    from training.fitting import FitConfig
+    from training.track import Store
+
+    data_config, model, bundle = _configs([DataConfig(), FitConfig(), BundleConfig()], settings)
+    return run_fit(Path(data), Store(Path(store)), (data_config, model, bundle))
+
+
+def tune(data: AnyPath = DATA, store: AnyPath = STORE, study: str = NAME, **settings: object) -> Found:
+    """Search for the smallest model that is as good as the best; a study that was stopped goes on.
+
+    Settings are fields of :class:`training.space.TuneConfig` and of the configs of :func:`fit`.  ``fit(**settings)`` with those
+    of ``chosen`` fits what was found.
+    """
+    from training.bundling import BundleConfig
+    from training.data import DataConfig
+    from training.fitting import FitConfig
+    from training.space import TuneConfig
+    from training.tuning import tune
+
+    search, data_config, base, bundle = _configs([TuneConfig(), DataConfig(), FitConfig(), BundleConfig()], settings)
+    return tune(Path(data), Path(store), search, study=study, data=data_config, base=base, bundle=bundle)
+
+
+def compare(*models: str, data: AnyPath = DATA, store: AnyPath = STORE, name: str = NAME, shared: bool = False) -> Comparison:
+    """Each model against the first, on accounts that none has seen; see :func:`training.comparing.compare`."""
+    from training.comparing import compare
+    from training.track import Store
+
+    return compare(models, Path(data), Store(Path(store)), name, shared)
+
+
+def promote(
+    version: str | None = None,
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    name: str = NAME,
+    gates: AnyPath | None = None,
+    force: str | None = None,
+) -> Promotion:
+    """Make a version (the newest unless named) champion if every gate passes; ``force`` is a reason to do it whatever they say.
+
+    See :func:`training.promotion.promote`; ``gates`` is a file of bounds.
+    """
+    from training.gate_file import load_gates
+    from training.promotion import promote
+    from training.track import Store
+
+    bounds = load_gates(None if gates is None else Path(gates))
+    return promote(Path(data), Store(Path(store)), name, version, bounds, force)
+
+
+def rollback(store: AnyPath = STORE, name: str = NAME, why: str = "") -> str:
+    """Make the previous champion champion again; its version."""
+    from training.promotion import rollback
+    from training.track import Store
+
+    return rollback(Store(Path(store)), name, why)
+
+
+def policy(
+    version: str | None = None, data: AnyPath = DATA, store: AnyPath = STORE, name: str = NAME, **settings: object
+) -> LabFindings:
+    """What other numbers in policy.toml would do to the hold-out of a version (the champion unless named).
+
+    Settings are fields of :class:`training.lab.LabConfig`, such as ``most_good_cut=0.04``.
+    """
+    from training.lab import LabConfig, run_lab
+    from training.track import Store
+
+    (config,) = _configs([LabConfig()], settings)
+    chosen = Store(Path(store))
+    return run_lab(Path(data), chosen, name, version or _champion(chosen, name), config)
+
+
+def peers(data: AnyPath = DATA, **settings: object) -> Compared:
+    """Our model beside others on the same folds; the extra ``peers`` has them.
+
+    Settings are fields of :class:`training.peers.PeersConfig` and of the configs of :func:`fit`.
+    """
+    from training.data import DataConfig
+    from training.fitting import FitConfig
+    from training.peers import PeersConfig, compare
+
+    others, data_config, config = _configs([PeersConfig(), DataConfig(), FitConfig()], settings)
+    return compare(Path(data), data_config, config, others)
+
+
+def report(
+    model: str = "champion",
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    out: AnyPath = "report.html",
+    name: str = NAME,
+    shared: bool = False,
+) -> Reported:
+    """Write the report on a model, one HTML file, and keep it with its run; see :func:`training.reporting.report`."""
+    from training.reporting import report
+    from training.track import Store
+
+    return report(model, Path(data), Store(Path(store)), Path(out), name, shared)
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    verb.__name__: verb for verb in (simulate, ingest, fit, tune, compare, promote, rollback, policy, peers, report)
+}
+
+
+def _configs(configs: list[Any], settings: dict[str, object]) -> list[Any]:
+    return override(configs, [f"{name}={value}" for name, value in settings.items()])
+
+
+def _champion(store: Any, name: str) -> str:
+    from training.track import TrackingError, champion
+
+    version = champion(store, name)
+    if version is None:
+        raise TrackingError(f"{name} has no champion; promote a version first")
+    return version
