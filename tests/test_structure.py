@@ -35,6 +35,7 @@ def test_the_contracts_name_every_module() -> None:
         "training.experiment",
         "training.examination",
         "training.lab",
+        "training.monitor",
         "training.registered",
         "training.__main__",
     }
