@@ -18,7 +18,7 @@ CONTRACTS = {
 KEEPS_RUNS = {
     f"training.{name}"
     for name in (
-        "__main__", "compare", "examination", "experiment", "lab", "models", "promotion", "registered", "reporting", "searched",
+        "__main__", "compare", "examination", "experiment", "lab", "models", "monitor", "promotion", "registered", "reporting", "searched",
         "track", "tune", "unseen", "verbs",
     )
 }  # fmt: skip

@@ -246,6 +246,27 @@ def policy(options: argparse.Namespace) -> None:
     print(f"run {found.run}, kept in {options.store}; the page: {options.page or 'policy_lab.md in the run'}")
 
 
+def monitor(options: argparse.Namespace) -> int:
+    """Hold a period's decision records against what the version was fitted on; 1 where drift or decline is beyond bounds."""
+    from training.markdown import columns
+    from training.monitor import run_monitor
+    from training.track import Store
+    from training.watch.bounds import read_bounds
+
+    store = Store(options.store)
+    version = _version(options, store)
+    bounds = read_bounds(options.bounds)
+    found = run_monitor(options.records, options.data, store, options.name, version, options.labels, bounds)
+    print(columns(found.performance), end="\n\n")
+    for note in found.notes:
+        print(note)
+    for breach in found.breaches:
+        print(f"{breach.month}  {breach.name}: {breach.measure} {breach.value:.3f}, bound {breach.bound:.3f}")
+    page, data = found.write(options.report)
+    print(f"{'beyond' if found.breaches else 'within'} bounds; the report: {page}, {data}")
+    return found.code
+
+
 def _month(text: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(f"{text}-01")
@@ -347,6 +368,14 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--cap-income-multiple", type=float, metavar="X", help="a cap of every limit, in monthly incomes")
     added.add_argument("--from", type=_month, dest="from_month", metavar="YYYY-MM", help="the month that the cap begins in")
     added.add_argument("--page", type=Path, help="where the page is written, beside the run")
+    what = "hold a period's decision records against what the version was fitted on; 1 where something is beyond bounds"
+    added = _named(_stored(command("monitor", monitor, what)))
+    added.add_argument("records", type=Path, help="as `python -m serving export --asked` writes them")
+    added.add_argument("--data", type=Path, default=Path("data/simulated"), help="what the version was fitted on")
+    added.add_argument("--version", help="of the model; the champion unless named")
+    added.add_argument("--labels", type=Path, help="what became of accounts, .parquet or .csv: account_id, as_of, label")
+    added.add_argument("--bounds", type=Path, help="what is too much (default: training/watch/bounds.toml)")
+    added.add_argument("--report", type=Path, default=Path("data/monitor"), help="written as this with .md and .json")
     added = _named(_stored(command("request", request, "write the request of a hold-out account that gets an action")))
     added.add_argument("--data", type=Path, default=Path("data/simulated"))
     added.add_argument("--version", help="of the model; the champion unless named")
