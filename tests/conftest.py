@@ -18,8 +18,8 @@ from training import bundling
 from training.bundling import BundleConfig
 from training.data import DataConfig, Labelled, Source, labelled
 from training.data import load as load_data
-from training.fit import FitConfig, Fitted, fit
-from training.simulate import SimulationConfig, write
+from training.fitting import FitConfig, Fitted, fit
+from training.simulator import SimulationConfig, write
 
 ROOT = Path(__file__).parents[1]
 # Examples are drawn anew on every machine, but a run can be repeated; a slow example is a slow machine, not a fault.

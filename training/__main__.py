@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def simulate(options: argparse.Namespace) -> None:
     """Write synthetic accounts whose true causes are known."""
-    from training.simulate import SimulationConfig, write
+    from training.simulator import SimulationConfig, write
 
     (config,) = override([SimulationConfig()], options.set)
     with tqdm(total=config.accounts, unit="account", desc="simulate", disable=options.quiet or None) as bar:
@@ -51,7 +51,7 @@ def simulate(options: argparse.Namespace) -> None:
 
 def ingest(options: argparse.Namespace) -> None:
     """Read foreign data by a mapping file."""
-    from training.ingest import ingest as read_foreign
+    from training.ingesting import ingest as read_foreign
 
     print(read_foreign(options.csv, options.mapping, options.out))
 
@@ -61,7 +61,7 @@ def fit(options: argparse.Namespace) -> None:
     from training.bundling import BundleConfig
     from training.data import DataConfig
     from training.experiment import run_fit
-    from training.fit import FitConfig
+    from training.fitting import FitConfig
     from training.track import Store
 
     data, model, bundle = override([DataConfig(), FitConfig(), BundleConfig()], options.set)
@@ -80,9 +80,9 @@ def tune(options: argparse.Namespace) -> None:
     """Search for the smallest model that is as good as the best."""
     from training.bundling import BundleConfig
     from training.data import DataConfig
-    from training.fit import FitConfig
-    from training.tune import Found, TuneConfig
-    from training.tune import tune as search
+    from training.fitting import FitConfig
+    from training.tuning import Found, TuneConfig
+    from training.tuning import tune as search
 
     data, base, bundle, config = override(
         [DataConfig(), FitConfig(), BundleConfig(), TuneConfig()],
@@ -108,8 +108,8 @@ def tune(options: argparse.Namespace) -> None:
 def peers(options: argparse.Namespace) -> None:
     """Our model beside others, on the same folds."""
     from training.data import DataConfig
-    from training.fit import FitConfig
-    from training.peers import PeersConfig, compare
+    from training.fitting import FitConfig
+    from training.peer_models import PeersConfig, compare
 
     data, config, peers_config = override([DataConfig(), FitConfig(), PeersConfig()], options.set)
     with tqdm(unit="fit", desc="peers", disable=options.quiet or None) as bar:
@@ -131,7 +131,7 @@ def _version(options: argparse.Namespace, store: Store) -> str:
 
 def compare(options: argparse.Namespace) -> int:
     """Compare models with the first of them on accounts that none has seen; 0 where one of the others is better."""
-    from training.compare import STAGES, compare
+    from training.comparing import STAGES, compare
     from training.track import Store
 
     with _stages(STAGES, options) as show:
@@ -204,7 +204,7 @@ def request(options: argparse.Namespace) -> None:
 def examine(options: argparse.Namespace) -> None:
     """Examine a version on simulated accounts that it never saw: advice, reasons, ceiling, treated accounts."""
     from training.examination import STAGES, run_examination
-    from training.examine.world import ExamineConfig
+    from training.examining.world import ExamineConfig
     from training.track import Store
 
     (config,) = override([ExamineConfig()], options.set)
@@ -249,7 +249,7 @@ def policy(options: argparse.Namespace) -> None:
 def monitor(options: argparse.Namespace) -> int:
     """Hold a period's decision records against what the version was fitted on; 1 where drift or decline is beyond bounds."""
     from training.markdown import columns
-    from training.monitor import run_monitor
+    from training.monitoring import run_monitor
     from training.track import Store
     from training.watch.bounds import read_bounds
 

@@ -16,7 +16,7 @@ from serving.decision import golden, stages
 from serving.decision.bundle import Parts, Provenance, assemble, write
 from serving.decision.policy_file import read_policy
 from training.data import Labelled, Source, soon_after, window
-from training.fit import Fitted, log_odds
+from training.fitting import Fitted, log_odds
 from training.reference import Population, populations
 from training.settings import in_ranges
 

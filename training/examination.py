@@ -14,7 +14,7 @@ import polars as pl
 from serving.decision import load as load_bundle
 from training import track
 from training.data import DataConfig, DataError, labelled, load
-from training.examine import (
+from training.examining import (
     ceiling,
     durability,
     fidelity,
@@ -26,10 +26,10 @@ from training.examine import (
     validity,
     validity_tables,
 )
-from training.examine.cohort import Cohort, cohort
-from training.examine.page import Examined, page
-from training.examine.world import ExamineConfig, World, draw, simulation_of
-from training.fit import FitConfig
+from training.examining.cohort import Cohort, cohort
+from training.examining.page import Examined, page
+from training.examining.world import ExamineConfig, World, draw, simulation_of
+from training.fitting import FitConfig
 from training.settings import override
 
 Progress = Callable[[str], None]  # what is done next

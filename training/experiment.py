@@ -18,8 +18,8 @@ from serving.decision.score import score
 from training import bundling, measure, plots, track
 from training.bundling import BundleConfig
 from training.data import DataConfig, DataError, Labelled, Source, labelled, load
-from training.examine.agreement import agreement_metrics, reason_agreement
-from training.fit import FitConfig, Fitted, Progress, fit
+from training.examining.agreement import agreement_metrics, reason_agreement
+from training.fitting import FitConfig, Fitted, Progress, fit
 from training.reproduce import fit_command, model_digest
 from training.reproduce import page as reproduce_page
 

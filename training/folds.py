@@ -1,8 +1,8 @@
 """A labelled frame to folds, binned once: what every trial of a search is scored on.
 
-The hold-out is not touched.  With validation accounts a fold is a part of the training accounts, in all their months; trees are
-stopped on the validation accounts, as :func:`training.fit.fit` stops them, and never on the fold that scores them.  Without,
-folds are stratified by label and nothing stops the trees.
+The hold-out is not touched.  With validation accounts a fold is a part of the training accounts, in all their months; trees
+are stopped on the validation accounts, as :func:`training.fitting.fit` stops them, and never on the fold that scores them.
+Without, folds are stratified by label and nothing stops the trees.
 
 LightGBM's bins are made of all training rows, as ``lgb.cv`` makes them: the edges of bins see a fold's features, never its
 labels.
@@ -22,7 +22,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from features.catalogue import MODEL_FEATURES
 from training.data import DataConfig, Labelled, folds_of
-from training.fit import FitConfig, FitError, Matrix, Vector, parameters_of
+from training.fitting import FitConfig, FitError, Matrix, Vector, parameters_of
 from training.measure import auc
 
 Rows = NDArray[np.int64]

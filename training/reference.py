@@ -31,7 +31,7 @@ from serving.decision.shapley import against, explain_many
 from serving.decision.tables import Layout, lay_out
 from serving.decision.trees import read_trees
 from training.data import Labelled, soon_after
-from training.fit import FitError, Fitted, log_odds
+from training.fitting import FitError, Fitted, log_odds
 
 Rows = NDArray[np.int64]
 RULE = (

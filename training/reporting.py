@@ -17,16 +17,16 @@ from training import track
 from training.data import Source, load
 from training.evaluated import Evaluated, evaluate, hold_out
 from training.models import Model, find
-from training.report.advice import advice
-from training.report.card import card, origin
-from training.report.effects import effects
-from training.report.fair import fair
-from training.report.page import page
-from training.report.performance import calibration, performance
-from training.report.policy import policy
-from training.report.reasons import reasons
-from training.report.section import Section
-from training.report.stable import stable
+from training.report_page.advice import advice
+from training.report_page.card import card, origin
+from training.report_page.effects import effects
+from training.report_page.fair import fair
+from training.report_page.page import page
+from training.report_page.performance import calibration, performance
+from training.report_page.policy import policy
+from training.report_page.reasons import reasons
+from training.report_page.section import Section
+from training.report_page.stable import stable
 from training.track import Store
 from training.unseen import unseen
 

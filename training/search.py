@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from optuna import TrialPruned
 
 from training import folds
-from training.fit import FitConfig
+from training.fitting import FitConfig
 from training.folds import Fold
 from training.front import Scored, hopeless
 from training.settings import in_ranges

@@ -19,7 +19,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from training.fit import FitConfig
+from training.fitting import FitConfig
 
 Point = Mapping[str, Any]  # a value for each field of the space
 

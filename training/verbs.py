@@ -14,10 +14,12 @@ from training.settings import override
 
 if TYPE_CHECKING:
     from training.comparing import Comparison
+    from training.examination import Findings
     from training.experiment import Report
     from training.ingesting import Summary
     from training.lab import LabFindings
-    from training.peers import Compared
+    from training.monitoring import Monitored
+    from training.peer_models import Compared
     from training.promotion import Promotion
     from training.reporting import Reported
     from training.tuning import Found
@@ -68,13 +70,13 @@ def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> Rep
 def tune(data: AnyPath = DATA, store: AnyPath = STORE, study: str = NAME, **settings: object) -> Found:
     """Search for the smallest model that is as good as the best; a study that was stopped goes on.
 
-    Settings are fields of :class:`training.space.TuneConfig` and of the configs of :func:`fit`.  ``fit(**settings)`` with those
-    of ``chosen`` fits what was found.
+    Settings are fields of :class:`training.search.TuneConfig` and of the configs of :func:`fit`; ``chosen`` is the config to fit
+    with.
     """
     from training.bundling import BundleConfig
     from training.data import DataConfig
     from training.fitting import FitConfig
-    from training.space import TuneConfig
+    from training.search import TuneConfig
     from training.tuning import tune
 
     search, data_config, base, bundle = _configs([TuneConfig(), DataConfig(), FitConfig(), BundleConfig()], settings)
@@ -135,14 +137,53 @@ def policy(
 def peers(data: AnyPath = DATA, **settings: object) -> Compared:
     """Our model beside others on the same folds; the extra ``peers`` has them.
 
-    Settings are fields of :class:`training.peers.PeersConfig` and of the configs of :func:`fit`.
+    Settings are fields of :class:`training.peer_models.PeersConfig` and of the configs of :func:`fit`.
     """
     from training.data import DataConfig
     from training.fitting import FitConfig
-    from training.peers import PeersConfig, compare
+    from training.peer_models import PeersConfig, compare
 
     others, data_config, config = _configs([PeersConfig(), DataConfig(), FitConfig()], settings)
     return compare(Path(data), data_config, config, others)
+
+
+def monitor(
+    records: AnyPath,
+    version: str | None = None,
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    name: str = NAME,
+    labels: AnyPath | None = None,
+    bounds: AnyPath | None = None,
+) -> Monitored:
+    """A period's decision records, as ``python -m serving export`` writes them, against what the version was fitted on.
+
+    ``version`` is the champion's unless named; ``labels`` what became of them, as far as known; ``bounds`` a file of bounds.
+    """
+    from training.monitoring import run_monitor
+    from training.track import Store
+    from training.watch.bounds import read_bounds
+
+    chosen = Store(Path(store))
+    known = None if labels is None else Path(labels)
+    limits = None if bounds is None else read_bounds(Path(bounds))
+    return run_monitor(Path(records), Path(data), chosen, name, version or _champion(chosen, name), known, limits)
+
+
+def examine(
+    version: str | None = None, data: AnyPath = DATA, store: AnyPath = STORE, name: str = NAME, **settings: object
+) -> Findings:
+    """Follow a version's advice and check its reasons where the truth is known: on simulated accounts that it never saw.
+
+    Settings are fields of :class:`training.examining.world.ExamineConfig`.
+    """
+    from training.examination import run_examination
+    from training.examining.world import ExamineConfig
+    from training.track import Store
+
+    (config,) = _configs([ExamineConfig()], settings)
+    chosen = Store(Path(store))
+    return run_examination(Path(data), chosen, name, version or _champion(chosen, name), config, lambda _: None)
 
 
 def report(
@@ -161,7 +202,8 @@ def report(
 
 
 VERBS: dict[str, Callable[..., Any]] = {
-    verb.__name__: verb for verb in (simulate, ingest, fit, tune, compare, promote, rollback, policy, peers, report)
+    verb.__name__: verb
+    for verb in (simulate, ingest, fit, tune, compare, promote, rollback, policy, monitor, peers, examine, report)
 }
 
 

@@ -22,8 +22,8 @@ from serving.client import started
 from serving.decision import Bundle, decide
 from training import requests
 from training.data import Labelled
-from training.fit import FitConfig, parameters_of, train_booster
-from training.simulate import SimulationConfig, simulate
+from training.fitting import FitConfig, parameters_of, train_booster
+from training.simulator import SimulationConfig, simulate
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 REQUESTS = 400

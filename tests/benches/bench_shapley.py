@@ -24,7 +24,7 @@ from serving.decision.shapley import Explainer, against, explain_many, explain_o
 from serving.decision.tables import lay_out
 from serving.decision.trees import read_trees
 from training.data import Labelled
-from training.fit import FitConfig, train_booster
+from training.fitting import FitConfig, train_booster
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 PRODUCT = "pay_later"

@@ -14,8 +14,8 @@ from training import bundling
 from training.bundling import BundleConfig
 from training.data import DataConfig, Labelled, Source, labelled
 from training.data import load as load_data
-from training.fit import FitConfig, fit
-from training.simulate import SimulationConfig, write
+from training.fitting import FitConfig, fit
+from training.simulator import SimulationConfig, write
 
 
 @pytest.fixture(scope="session")

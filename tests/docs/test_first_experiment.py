@@ -1,4 +1,4 @@
-"""docs/first_experiment.md, followed to the letter in a copy of the project: minutes of machine time, so CI runs it by itself."""
+"""docs/first_experiment.md, followed to the letter in a copy of the project: it takes minutes, so CI runs it by itself."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ import datetime, json, math, pathlib, sys
 import polars as pl
 from serving.decision import load, decide_many
 from serving.decision.reasons import Evidence, principal
-from training import bundling, data, fit, simulate
+from training import bundling, data, fitting, simulator
 
-simulate.write(simulate.SimulationConfig(accounts=4000, seed=3), pathlib.Path("sim"))
+simulator.write(simulator.SimulationConfig(accounts=4000, seed=3), pathlib.Path("sim"))
 source = data.load(pathlib.Path("sim"))
 labelled = data.labelled(source, data.DataConfig())
-fitted = fit.fit(labelled, fit.FitConfig(trees=30))
+fitted = fitting.fit(labelled, fitting.FitConfig(trees=30))
 config = bundling.BundleConfig(reference_size=200)
 folder = pathlib.Path("bundle")
 bundling.make_bundle(fitted, labelled, source, config, folder)

@@ -12,8 +12,8 @@ from pathlib import Path
 from training import bundling
 from training.bundling import BundleConfig
 from training.data import DataConfig, labelled, load
-from training.fit import FitConfig, fit
-from training.simulate import SimulationConfig, write
+from training.fitting import FitConfig, fit
+from training.simulator import SimulationConfig, write
 
 BUNDLE = Path(__file__).with_name("bundle")
 

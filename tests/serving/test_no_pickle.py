@@ -73,8 +73,8 @@ from training import track
 from training.bundling import BundleConfig
 from training.data import DataConfig
 from training.experiment import run_fit
-from training.fit import FitConfig
-from training.simulate import SimulationConfig, write
+from training.fitting import FitConfig
+from training.simulator import SimulationConfig, write
 write(SimulationConfig(accounts=1500, seed=7), Path("simulated"))
 store = track.Store(Path("mlruns"))
 report = run_fit(Path("simulated"), store, (DataConfig(), FitConfig(trees=10), BundleConfig(reference_size=30)))

@@ -22,8 +22,8 @@ from training import bundling, requests
 from training.bundling import BundleConfig
 from training.data import DataConfig, Source, labelled
 from training.data import load as load_data
-from training.fit import FitConfig, Fitted, fit
-from training.ingest import ingest
+from training.fitting import FitConfig, Fitted, fit
+from training.ingesting import ingest
 from training.mapping import MAPPINGS
 
 uci_file = taiwan.source

@@ -14,10 +14,10 @@ import pytest
 from serving.decision import Bundle
 from training.bundling import BundleConfig
 from training.data import DataConfig
-from training.examine.cohort import Cohort, cohort
-from training.examine.world import ExamineConfig, World, draw, simulation_of
+from training.examining.cohort import Cohort, cohort
+from training.examining.world import ExamineConfig, World, draw, simulation_of
 from training.experiment import Report, run_fit
-from training.fit import FitConfig
+from training.fitting import FitConfig
 from training.track import Store
 
 # What a module says that uses a store: its own ``pytestmark``, for the first test to ask makes the store.

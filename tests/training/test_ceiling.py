@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from features.build import Features
 from serving.decision import Bundle
-from training.examine.ceiling import SCHEMA, ceiling, measured
-from training.examine.truth import Truth
-from training.examine.world import ExamineConfig, draw
+from training.examining.ceiling import SCHEMA, ceiling, measured
+from training.examining.truth import Truth
+from training.examining.world import ExamineConfig, draw
 from training.measure import auc
-from training.simulate import SimulationConfig
+from training.simulator import SimulationConfig
 
 Vector = NDArray[np.float64]
 NONE = Features(pl.DataFrame(), (), np.zeros((0, 0)))  # a planted truth has no accounts behind it

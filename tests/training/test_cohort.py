@@ -14,8 +14,8 @@ from serving.decision.choices import UNDECIDED
 from serving.decision.grid import grid_of, means_of
 from serving.decision.policy import add_months
 from training.data import DataError
-from training.examine.cohort import Cohort, cohort, plans_of
-from training.examine.world import World
+from training.examining.cohort import Cohort, cohort, plans_of
+from training.examining.world import World
 
 
 @pytest.fixture(scope="module")

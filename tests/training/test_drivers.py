@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from serving.decision import Bundle
 from serving.decision.effects import Levels, levels_of, of_the_year
-from training.examine.world import LOOKED_BACK, World
-from training.simulate import State, drivers, step
-from training.simulate.behaviour import Acts
-from training.simulate.drivers import DRIVERS, Driver, relive
-from training.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
-from training.simulate.state import Traits, Vector
+from training.examining.world import LOOKED_BACK, World
+from training.simulator import State, drivers, step
+from training.simulator.behaviour import Acts
+from training.simulator.drivers import DRIVERS, Driver, relive
+from training.simulator.shocks import ILLNESS, INCOME_LOSS, NONE
+from training.simulator.state import Traits, Vector
 
 ACTING: tuple[Driver, ...] = tuple(driver for driver in DRIVERS if driver != "hidden")
 BY_LEVEL: tuple[Driver, ...] = tuple(driver for driver in ACTING if driver != "late_payment")

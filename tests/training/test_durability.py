@@ -14,10 +14,10 @@ from serving.decision.outlook import Outlook
 from serving.decision.policy import logit
 from serving.decision.score import probability_of
 from training.data import Labelled, Split
-from training.examine import durability as room
-from training.examine.cohort import Cohort
-from training.examine.durability import durability, resampled, to_the_letter
-from training.fit import FitConfig, Fitted, fit, log_odds
+from training.examining import durability as room
+from training.examining.cohort import Cohort
+from training.examining.durability import durability, resampled, to_the_letter
+from training.fitting import FitConfig, Fitted, fit, log_odds
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 

@@ -12,9 +12,9 @@ import pytest
 from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.data import DataError
 from training.examination import STAGES, Findings, metrics, run_examination
-from training.examine.page import _SECTIONS, _SHOWN, Examined, page
-from training.examine.world import ExamineConfig, draw, simulation_of
-from training.simulate import SimulationConfig
+from training.examining.page import _SECTIONS, _SHOWN, Examined, page
+from training.examining.world import ExamineConfig, draw, simulation_of
+from training.simulator import SimulationConfig
 from training.track import Store, TrackingError
 
 pytestmark = [*STORE_WARNINGS, pytest.mark.xdist_group("examination")]

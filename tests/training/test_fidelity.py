@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from serving.decision.effects import levels_of
 from serving.decision.reasons import group_of
-from training.examine.cohort import Cohort
-from training.examine.fidelity import GROUPS, Effects, effects, fidelity, mean_effects, rankings, symptoms
-from training.examine.futures import probability, untreated
-from training.examine.world import LOOKED_BACK
-from training.simulate.drivers import DRIVERS, relive
+from training.examining.cohort import Cohort
+from training.examining.fidelity import GROUPS, Effects, effects, fidelity, mean_effects, rankings, symptoms
+from training.examining.futures import probability, untreated
+from training.examining.world import LOOKED_BACK
+from training.simulator.drivers import DRIVERS, relive
 
 FUTURES = 20
 Vector = NDArray[np.float64]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from features.catalogue import MODEL_FEATURES
 from training.data import Labelled
-from training.fit import FitConfig, FitError, Fitted, calibrate, fit, log_odds, train_booster
+from training.fitting import FitConfig, FitError, Fitted, calibrate, fit, log_odds, train_booster
 from training.measure import auc
 
 
@@ -80,7 +80,7 @@ def test_the_model_is_compact_constrained_and_as_bare_lightgbm_would_fit_it(data
     config = FitConfig(trees=20)
     matrix = data.features.matrix(MODEL_FEATURES)
     booster = train_booster(matrix, data.label, config)
-    from training.fit import parameters_of
+    from training.fitting import parameters_of
 
     bare = lgb.train(parameters_of(config), lgb.Dataset(matrix, data.label, feature_name=list(MODEL_FEATURES)), 20)
     assert np.array_equal(np.asarray(booster.predict(matrix[:200])), np.asarray(bare.predict(matrix[:200])))

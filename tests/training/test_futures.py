@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.examine import futures
-from training.examine.futures import outcomes, probability, untreated, worst_days
-from training.examine.world import World
-from training.simulate import SimulationConfig, State
-from training.simulate.interventions import live_on
+from training.examining import futures
+from training.examining.futures import outcomes, probability, untreated, worst_days
+from training.examining.world import World
+from training.simulator import SimulationConfig, State
+from training.simulator.interventions import live_on
 
 FUTURES = 6
 

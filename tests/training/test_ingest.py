@@ -22,7 +22,7 @@ from polars.testing import assert_frame_equal
 
 from features.schema import NAMES, check
 from training import mapping
-from training.ingest import IngestError, Summary, ingest
+from training.ingesting import IngestError, Summary, ingest
 
 DOCS = Path(__file__).parents[2] / "docs" / "ingest.md"
 WIDE_MAPPING = """

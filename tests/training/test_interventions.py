@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from serving.decision.course import Plans
-from training.simulate import SimulationConfig, State, begin, step
-from training.simulate.interventions import Change, following, live_on
+from training.simulator import SimulationConfig, State, begin, step
+from training.simulator.interventions import Change, following, live_on
 
 CONFIG = SimulationConfig(accounts=3000, seed=4)
 MONTHS = 8

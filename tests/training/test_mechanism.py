@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from serving.decision.effects import DRIVEN, Levels, levels_of
 from serving.decision.reasons import sums_of
 from serving.decision.score import log_odds_of
-from training.examine.cohort import Cohort
-from training.examine.mechanism import effects_by_mechanism, log_odds_under
-from training.simulate.drivers import DRIVERS
+from training.examining.cohort import Cohort
+from training.examining.mechanism import effects_by_mechanism, log_odds_under
+from training.simulator.drivers import DRIVERS
 
 
 @pytest.fixture(scope="module")

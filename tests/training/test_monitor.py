@@ -14,9 +14,9 @@ from tests.training.conftest import STORE_WARNINGS, Kept
 from tests.training.watch.made import labels_of, lines, write_lines
 from training.__main__ import main
 from training.data import DataError, load, window
-from training.examine.world import simulation_of
-from training.monitor import run_monitor
-from training.simulate import write
+from training.examining.world import simulation_of
+from training.monitoring import run_monitor
+from training.simulator import write
 from training.track import fetch_bundle
 from training.watch.bounds import read_bounds
 from training.watch.records import RecordFileError

@@ -15,13 +15,13 @@ from features.catalogue import BY_NAME, MODEL_FEATURES
 from training import folds
 from training.__main__ import main
 from training.data import DataConfig, labelled, load
-from training.fit import FitConfig, train_booster
+from training.fitting import FitConfig, train_booster
 from training.measure import auc
-from training.peers import Compared, PeersConfig, compare, contenders
-from training.peers.contenders import CONTENDERS, Contender
-from training.peers.paired import difference, holm
-from training.peers.tuned import taken
-from training.simulate import SimulationConfig, write
+from training.peer_models import Compared, PeersConfig, compare, contenders
+from training.peer_models.contenders import CONTENDERS, Contender
+from training.peer_models.paired import difference, holm
+from training.peer_models.tuned import taken
+from training.simulator import SimulationConfig, write
 
 CONFIG = FitConfig(trees=20, leaves=6, depth=3, learning_rate=0.15, min_leaf=20)
 HERE = ("Clearline", "LightGBM, our config unconstrained", "LightGBM", "logistic regression")
@@ -83,7 +83,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("peers") / "data"
     write(SimulationConfig(accounts=1200, seed=5), folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.peers.CONTENDERS", (*CONTENDERS[:4], ABSENT))
+        patch.setattr("training.peer_models.CONTENDERS", (*CONTENDERS[:4], ABSENT))
         found = compare(folder, DataConfig(as_of_every=6), CONFIG, PeersConfig(peer_folds=3, tune_trials=0))
     return Run(folder, found)
 

@@ -20,10 +20,10 @@ from serving.decision.tables import lay_out as table_layout
 from serving.decision.trees import read_trees
 from tests.training.conftest import part_of
 from training.data import Labelled
-from training.examine import recourse as room
-from training.examine.cohort import Cohort
-from training.examine.recourse import recourse
-from training.fit import FitConfig, fit
+from training.examining import recourse as room
+from training.examining.cohort import Cohort
+from training.examining.recourse import recourse
+from training.fitting import FitConfig, fit
 
 ALL = "~all"  # groups together; sorts last
 

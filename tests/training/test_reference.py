@@ -17,8 +17,8 @@ from serving.decision.trees import read_trees
 from training import bundling
 from training.bundling import BundleConfig
 from training.data import Labelled, Source
-from training.examine.agreement import SCHEMA, _same, agreement_metrics, reason_agreement
-from training.fit import FitError, Fitted, log_odds
+from training.examining.agreement import SCHEMA, _same, agreement_metrics, reason_agreement
+from training.fitting import FitError, Fitted, log_odds
 from training.reference import Population, balanced, outcome_of
 
 SIZE = 100

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from serving.decision import Bundle
 from training.data import DataConfig, Source
 from training.evaluated import Evaluated, evaluate, hold_out
-from training.report.advice import advice
-from training.report.card import card, importance
-from training.report.effects import effects, turns
-from training.report.page import ROWS, cell, page
-from training.report.performance import calibration, performance
-from training.report.reasons import frequencies, reasons
-from training.report.section import Section, Shown
+from training.report_page.advice import advice
+from training.report_page.card import card, importance
+from training.report_page.effects import effects, turns
+from training.report_page.page import ROWS, cell, page
+from training.report_page.performance import calibration, performance
+from training.report_page.reasons import frequencies, reasons
+from training.report_page.section import Section, Shown
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from training.__main__ import main
 from training.bundling import BundleConfig
 from training.data import DataConfig, DataError, Source
 from training.experiment import run_fit
-from training.fit import FitConfig
+from training.fitting import FitConfig
 from training.reproduce import fit_command, model_digest
 from training.settings import assigned, override
 from training.track import Store

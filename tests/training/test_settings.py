@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from training.bundling import BundleConfig
 from training.data import DataConfig
-from training.fit import FitConfig
+from training.fitting import FitConfig
 from training.settings import override
-from training.simulate import SimulationConfig
+from training.simulator import SimulationConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-import training.simulate.output as output
+import training.simulator.output as output
 from features.ledger import Behaviour, Standing, Terms, next_standing
 from features.schema import NAMES, PRODUCTS, check, column
-from training.simulate import Block, SimulationConfig, State, begin, month_number_of, month_of, simulate, step, write
-from training.simulate.month import CHARGED_OFF_DAYS, Columns
+from training.simulator import Block, SimulationConfig, State, begin, month_number_of, month_of, simulate, step, write
+from training.simulator.month import CHARGED_OFF_DAYS, Columns
 
 SMALL = SimulationConfig(accounts=900, months=30, warm_up_months=6)
 

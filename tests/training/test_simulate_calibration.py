@@ -25,9 +25,9 @@ if __name__ == "__main__":
 from features.catalogue import MODEL_FEATURES
 from features.schema import PRODUCTS, check
 from training.data import DataConfig, Labelled, Source, labelled
-from training.fit import FitConfig, fit
+from training.fitting import FitConfig, fit
 from training.measure import auc
-from training.simulate import SimulationConfig, month_of, simulate
+from training.simulator import SimulationConfig, month_of, simulate
 
 PAGE = Path(__file__).parents[2] / "docs" / "simulation.md"
 AS_OFS = (11, 17, 23, 29)  # month numbers at which labels are counted

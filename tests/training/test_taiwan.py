@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from features.schema import check
-from training.ingest import Summary, ingest
+from training.ingesting import Summary, ingest
 from training.mapping import MAPPINGS
 
 ROOT = Path(__file__).parents[2]

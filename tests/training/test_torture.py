@@ -17,14 +17,14 @@ from features.schema import check
 from serving.decision import Bundle
 from serving.decision.score import score
 from training.data import window
-from training.simulate import SimulationConfig, write
+from training.simulator import SimulationConfig, write
 
 pytestmark = pytest.mark.torture
 MOST_MEMORY = 3 * 2**30
 A_MILLION = """
 import json, resource, sys
 from pathlib import Path
-from training.simulate import SimulationConfig, write
+from training.simulator import SimulationConfig, write
 summary = write(SimulationConfig(accounts=1_000_000), Path(sys.argv[1]))
 print(json.dumps(summary["rows"] | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 """

@@ -25,7 +25,7 @@ from training import measure, plots, track
 from training.bundling import BundleConfig, library_versions
 from training.data import DataConfig, Labelled, Source
 from training.experiment import run_fit
-from training.fit import FitConfig, FitError, fit
+from training.fitting import FitConfig, FitError, fit
 from training.track import Store, TrackingError, promote
 
 pytestmark = STORE_WARNINGS

@@ -20,12 +20,12 @@ from features.schema import check
 from serving.decision.policy_file import Policy, read_policy
 from training.bundling import BundleConfig, texts
 from training.data import DataConfig, Source, labelled
-from training.examine.futures import probability
-from training.examine.treatment import Way, compared, fitted_ways, treatment
-from training.examine.truth import Truth, live
-from training.examine.world import ExamineConfig, World, draw
-from training.fit import FitConfig
-from training.simulate import SimulationConfig, simulate
+from training.examining.futures import probability
+from training.examining.treatment import Way, compared, fitted_ways, treatment
+from training.examining.truth import Truth, live
+from training.examining.world import ExamineConfig, World, draw
+from training.fitting import FitConfig
+from training.simulator import SimulationConfig, simulate
 from training.treated import TREATED, follow
 
 Vector = NDArray[np.float64]

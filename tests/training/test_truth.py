@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.examine.futures import probability, untreated
-from training.examine.truth import expected_auc, expected_log_loss, live, resamples
-from training.examine.world import ExamineConfig, draw
+from training.examining.futures import probability, untreated
+from training.examining.truth import expected_auc, expected_log_loss, live, resamples
+from training.examining.world import ExamineConfig, draw
 from training.measure import auc
-from training.simulate import SimulationConfig
+from training.simulator import SimulationConfig
 
 CONFIG = ExamineConfig(accounts=300, futures=10)
 

@@ -21,15 +21,15 @@ from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training import folds, track
 from training.__main__ import main
 from training.data import DataConfig, Labelled, folds_of
-from training.fit import FitConfig, FitError, train_booster
+from training.fitting import FitConfig, FitError, train_booster
 from training.measure import auc
 from training.search import TuneConfig, search
 from training.settings import override
-from training.simulate import SimulationConfig, write
+from training.simulator import SimulationConfig, write
 from training.space import SPACE, config_at, point_of
 from training.study import StudyError, Trial, opened
 from training.track import Store
-from training.tune import Found, tune
+from training.tuning import Found, tune
 
 pytestmark = STORE_WARNINGS
 BASE = FitConfig(trees=40, leaves=6, depth=3, learning_rate=0.15, min_leaf=30, stop_after=5)
@@ -92,7 +92,7 @@ def test_data_with_their_own_labels_are_folded_by_label(data: Labelled) -> None:
 
 
 def test_a_fold_is_scored_as_a_fit_would_score(data: Labelled) -> None:
-    """The oracle bins each fold by itself and fits through :func:`training.fit.train_booster`; only edges of bins differ."""
+    """The oracle bins each fold by itself, and :func:`training.fitting.train_booster` fits; only edges of bins differ."""
     parts = list(folds.cut(data, 2, DataConfig(), 0))
     (fitted, held), valid = parts[0], data.rows("valid")
     matrix = data.features.matrix(MODEL_FEATURES)

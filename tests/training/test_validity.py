@@ -15,16 +15,16 @@ from serving.decision.course import Plans, live, spread
 from serving.decision.outlook import Cut, outcome_after
 from serving.decision.policy import Outcome, add_months, logit
 from tests.training.conftest import part_of
-from training.examine import durability
-from training.examine import validity as room
-from training.examine.cohort import Cohort, plans_of
-from training.examine.futures import HORIZON, untreated
-from training.examine.validity import FOLLOWED, Followed, Risk, follow, risk
-from training.examine.validity_tables import by_month, validity
-from training.simulate import State
-from training.simulate.interventions import following, live_on
-from training.simulate.month import Columns
-from training.simulate.shocks import ILLNESS, INCOME_LOSS
+from training.examining import durability
+from training.examining import validity as room
+from training.examining.cohort import Cohort, plans_of
+from training.examining.futures import HORIZON, untreated
+from training.examining.validity import FOLLOWED, Followed, Risk, follow, risk
+from training.examining.validity_tables import by_month, validity
+from training.simulator import State
+from training.simulator.interventions import following, live_on
+from training.simulator.month import Columns
+from training.simulator.shocks import ILLNESS, INCOME_LOSS
 
 FUTURES = 3
 Vector = NDArray[np.float64]

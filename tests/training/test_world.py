@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from training.data import DataConfig, DataError, Split, as_ofs, labelled_at, window
-from training.examine.world import ExamineConfig, World, draw, simulation_of
-from training.simulate import SimulationConfig, behaviour, simulate, write
+from training.examining.world import ExamineConfig, World, draw, simulation_of
+from training.simulator import SimulationConfig, behaviour, simulate, write
 
 SMALL = ExamineConfig(accounts=400, seed=11)
 EVERYBODY: frozenset[Split] = frozenset({"train", "valid", "test"})

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from serving.decision.policy_file import Policy
 from training.data import DataError
 from training.evaluated import HoldOut
-from training.examine.futures import probability, untreated
-from training.examine.truth import interval, resamples
-from training.examine.world import simulation_of
+from training.examining.futures import probability, untreated
+from training.examining.truth import interval, resamples
+from training.examining.world import simulation_of
 from training.policy_lab.book import Book, limits_under
 from training.policy_lab.frontier import measure
-from training.simulate import SimulationConfig, State, begin, month_number_of, step
-from training.simulate.output import SUMMARY, account_names, as_table
+from training.simulator import SimulationConfig, State, begin, month_number_of, step
+from training.simulator.output import SUMMARY, account_names, as_table
 
 Vector = NDArray[np.float64]
 SCHEMA = {

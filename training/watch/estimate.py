@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from training.examine.truth import expected_auc
+from training.examining.truth import expected_auc
 from training.measure import auc, brier, wilson
 
 Vector = NDArray[np.float64]

@@ -45,7 +45,7 @@ def drift_breaches(month: str, table: pl.DataFrame, sizes: tuple[int, int], boun
 
 
 def performance_breaches(table: pl.DataFrame, bounds: Bounds) -> list[Breach]:
-    """The rows of a performance table (see :mod:`training.monitor`) beyond their bound by more than their interval.
+    """The rows of a performance table (see :mod:`training.monitoring`) beyond their bound by more than their interval.
 
     A month of fewer than ``bounds.least_accounts`` is not judged.
     """

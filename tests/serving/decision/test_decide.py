@@ -49,7 +49,7 @@ def test_worse_is_never_better(windows: pl.DataFrame, bundle: Bundle) -> None:
 
 def test_the_monotone_check_notices_a_model_without_constraints(data: object, windows: pl.DataFrame, bundle: Bundle) -> None:
     from training.data import Labelled
-    from training.fit import FitConfig, train_booster
+    from training.fitting import FitConfig, train_booster
 
     assert isinstance(data, Labelled)
     matrix = data.features.matrix(MODEL_FEATURES)

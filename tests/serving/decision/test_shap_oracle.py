@@ -20,7 +20,7 @@ from serving.decision.trees import read_trees
 from tests.boosters import MISSING
 from tests.brute_force import shapley_values
 from training.data import Labelled
-from training.fit import Fitted
+from training.fitting import Fitted
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports

@@ -18,7 +18,7 @@ from serving.decision.trees import Forest, Tree, read_trees
 from tests.boosters import MISSING, Case, case, cases
 from tests.brute_force import shapley_values
 from training.data import Labelled
-from training.fit import Fitted
+from training.fitting import Fitted
 
 EXACT = 1e-10
 seeds = st.integers(0, 2**32 - 1)

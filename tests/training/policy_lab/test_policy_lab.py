@@ -17,7 +17,7 @@ from training.policy_lab.book import Book, accounts_of, book_of, limits_under, s
 from training.policy_lab.frontier import PolicyLabError, best_under, efficient, frontier, toml_of, with_values
 from training.policy_lab.oracle import Truth, oracle_table, true_frontier, truth_of
 from training.policy_lab.regulation import ALL, UNKNOWN, cap_table, capped
-from training.simulate import SimulationConfig, write
+from training.simulator import SimulationConfig, write
 
 
 @pytest.fixture(scope="module")
