@@ -18,8 +18,8 @@ CONTRACTS = {
 KEEPS_RUNS = {
     f"training.{name}"
     for name in (
-        "__main__", "comparing", "examination", "experiment", "lab", "models", "monitoring", "promotion", "registered",
-        "reporting", "searched", "track", "tuning", "unseen", "verbs",
+        "__main__", "commands", "comparing", "examination", "experiment", "lab", "models", "monitoring", "promotion",
+        "registered", "reporting", "searched", "track", "tuning", "unseen", "verbs",
     )
 }  # fmt: skip
 

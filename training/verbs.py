@@ -70,7 +70,7 @@ def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> Rep
 def tune(data: AnyPath = DATA, store: AnyPath = STORE, study: str = NAME, **settings: object) -> Found:
     """Search for the smallest model that is as good as the best; a study that was stopped goes on.
 
-    Settings are fields of :class:`training.search.TuneConfig` and of the configs of :func:`fit`; ``chosen`` is the config to fit
+    Settings are fields of :class:`training.search.TuneConfig` and of the configs of :func:`fit`; ``chosen`` is the one to fit
     with.
     """
     from training.bundling import BundleConfig
