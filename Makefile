@@ -74,7 +74,7 @@ examine: install
 	rm -rf $(EXAMINED)
 	$(BIN)/python -m training simulate --out $(EXAMINED)/data
 	$(BIN)/python -m training fit --data $(EXAMINED)/data --store $(EXAMINED)/mlruns
-	$(BIN)/python -m training promote --store $(EXAMINED)/mlruns
+	$(BIN)/python -m training promote --data $(EXAMINED)/data --store $(EXAMINED)/mlruns
 	$(BIN)/python -m training examine --data $(EXAMINED)/data --store $(EXAMINED)/mlruns --page docs/examination.md
 
 # Every example and command in README and docs, run.

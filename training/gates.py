@@ -16,8 +16,8 @@ from scipy.stats import norm
 
 from training import measure
 from training.comparison import paired, reliability
-from training.evaluated import Evaluated
-from training.fairness import LEAST_SHARE, group_table, impact
+from training.evaluated import GROUPS, Evaluated
+from training.fairness import JOINT, LEAST_SHARE, group_table, impact
 from training.gate_file import (
     CalibrationGate,
     CostGate,
@@ -137,9 +137,12 @@ def stability(evidence: Evidence, gate: StabilityGate) -> list[Finding]:
 def fairness(evidence: Evidence, gate: FairnessGate) -> list[Finding]:
     """Of each attribute and intersection of attributes that can be told: impact ratio and gap of false-reduction rates."""
     groups = group_table(evidence.version)
-    known = groups.filter(pl.col("group") != "unknown")["attribute"].unique().to_list()
+    people = evidence.version.hold_out.people
+    unknown = {name for name in GROUPS if people[name].null_count() == people.height}
     found = []
-    for row in impact(groups).filter(pl.col("attribute").is_in(known)).iter_rows(named=True):
+    for row in impact(groups).iter_rows(named=True):
+        if unknown & set(row["attribute"].split(JOINT)):
+            continue
         where = f"{row['attribute']}: {row['worst_group']}"
         interval = row["adverse_impact_ratio"], row["low"], row["high"]
         found.append(_at_least("fairness", f"impact_ratio {row['attribute']}", *interval, gate.least_impact_ratio, where))
@@ -217,11 +220,11 @@ def _at_least(
     gate: str, name: str, value: float | None, low: float | None, high: float | None, bound: float, note: str = ""
 ) -> Finding:
     furthest = value if high is None else high
-    return Finding(gate, name, value, low, high, f">= {bound:g}", furthest is None or furthest >= bound, note)
+    return Finding(gate, name, value, low, high, f">= {bound:,.10g}", furthest is None or furthest >= bound, note)
 
 
 def _at_most(
     gate: str, name: str, value: float | None, low: float | None, high: float | None, bound: float, note: str = ""
 ) -> Finding:
     furthest = value if low is None else low
-    return Finding(gate, name, value, low, high, f"<= {bound:g}", furthest is None or furthest <= bound, note)
+    return Finding(gate, name, value, low, high, f"<= {bound:,.10g}", furthest is None or furthest <= bound, note)

@@ -55,6 +55,6 @@ def _cell(value: object) -> str:
         return ""
     if not isinstance(value, float):
         return str(value)
-    if abs(value) >= 1000:
+    if abs(value) >= 1000 or (abs(value) >= 10 and value.is_integer()):
         return f"{value:,.0f}"
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.5f}"

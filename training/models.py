@@ -14,7 +14,7 @@ from training.data import DataConfig
 from training.settings import override
 from training.track import Store, TrackingError
 
-_VERSION = re.compile(r"v?(\d+)")
+_VERSION = re.compile(r"v?(\d{1,9})")  # a run id may be of digits alone
 _RUN = re.compile(r"[0-9a-f]{32}")
 
 

@@ -12,12 +12,13 @@ import polars as pl
 import pytest
 
 from serving.decision import Bundle
+from training import bundling, experiment, track
 from training.bundling import BundleConfig
-from training.data import DataConfig
+from training.data import DataConfig, Labelled, Source
 from training.examining.cohort import Cohort, cohort
 from training.examining.world import ExamineConfig, World, draw, simulation_of
 from training.experiment import Report, run_fit
-from training.fitting import FitConfig
+from training.fitting import FitConfig, Fitted
 from training.track import Store
 
 # What a module says that uses a store: its own ``pytestmark``, for the first test to ask makes the store.
@@ -56,6 +57,26 @@ def copy_of(store: Store, folder: Path) -> Store:
 @pytest.fixture
 def another_store(kept: Kept, tmp_path: Path) -> Store:
     return copy_of(kept.store, tmp_path / "mlruns")
+
+
+def add_version(store: Store, fitted: Fitted, data: Labelled, source: Source, split: DataConfig | None = None) -> str:
+    """A version of a model that is fitted already, without the figures of a whole run; returns its number.
+
+    ``split`` is what its run tells that the data were split by, if not what they were.
+    """
+    bundle = CONFIGS[2]
+    made = bundling.parts(fitted, data, source, bundle, bundling.references(fitted, data, bundle))
+    with track.run(store) as run:
+        track.log_configs({"data": split or CONFIGS[0]}, {"data.last_month": source.last_month})
+        version, _ = experiment._register(made, fitted, data, source, bundle, run)
+    return version
+
+
+def pressed(fitted: Fitted, cut_off: float) -> Fitted:
+    """The model with its log-odds pressed together about the cut-off: the same accounts are cut, but for the depth."""
+    centre, calibration = float(np.log(cut_off / (1 - cut_off))), fitted.calibration
+    halved = replace(calibration, slope=0.5 * calibration.slope, intercept=0.5 * (calibration.intercept + centre))
+    return replace(fitted, calibration=halved)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def store(kept: Kept, small: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     settings = ["trees=25", "min_leaf=20", "reference_size=50", f"split_seed={SPLIT.split_seed}"]
     sets = [word for setting in settings for word in ("--set", setting)]
     assert main(["fit", "--data", str(small), "--store", str(store.folder), "--quiet", *sets]) == 0
-    assert main(["promote", "--store", str(store.folder)]) == 0
+    track.promote(store, NAME, "2")
     return store
 
 
@@ -65,9 +65,7 @@ def test_simulate_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert written["month"].n_unique() == 3
 
 
-def test_fit_and_promote_say_what_they_kept(
-    kept: Kept, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fit_says_what_it_kept(kept: Kept, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = copy_of(kept.store, tmp_path / "mlruns")
     sets = ["--set", "trees=5", "--set", "min_leaf=20", "--set", "reference_size=50"]
     result = said(capsys, "fit", "--data", small, "--store", store.folder, "--quiet", *sets)
@@ -82,11 +80,6 @@ def test_fit_and_promote_say_what_they_kept(
     assert [line.split()[0] for line in measures] == ["auc", "ks", "brier", "gini"]
     assert all(re.fullmatch(r"  \w+ +\d\.\d{4}  \[\d\.\d{4}, \d\.\d{4}\]", line) for line in measures)
     assert track.parameters(store, NAME, "2", "fit")["trees"] == "5"
-    for options, promoted in (([], "2"), (["--version", "1"], "1")):
-        assert said(capsys, "promote", "--store", store.folder, *options) == Said(
-            0, f"champion of limit-reduction is version {promoted}\n", ""
-        )
-        assert track.champion(store, NAME) == promoted
 
 
 @pytest.mark.parametrize(("action", "number"), [("reduce", 1), ("reduce", 2), ("keep", 3), ("review", 1)])
