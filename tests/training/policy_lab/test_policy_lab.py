@@ -155,6 +155,14 @@ def test_the_oracle_is_worth_more_and_knows_what_happens(book: Book, bundle: Bun
     assert blind["share"] < model["share_low"]
 
 
+def test_the_oracle_does_not_profit_from_luck(book: Book, bundle: Bundle) -> None:
+    # Nobody differs, but the futures do: who decides by their luck is valued by other luck, and wins nothing.
+    random = np.random.default_rng(4)
+    same = Truth(random.binomial(20, 0.05, (2, len(book.label))) / 20)
+    found = oracle_table(book, bundle.policy, same).filter(decided_by="oracle", outcome="expected")
+    assert found["value"][0] < 0
+
+
 def test_by_the_truth_the_oracle_avoids_more_for_as_many_good_customers(book: Book, bundle: Bundle, truth: Truth) -> None:
     curves = true_frontier(book, [with_values(bundle.policy, p, 0.5) for p in (0.05, 0.1, 0.2, 0.4)], truth)
     model, oracle = (curves.filter(decided_by=who).sort("good_cut") for who in ("model", "oracle"))
