@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # pip says "already satisfied" and the like at length; errors still show.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install demo serve ui test torture check bench examine docs lock clean
+.PHONY: install demo serve ui test slow torture check bench examine docs lock clean
 
 install: .venv/installed
 
@@ -50,6 +50,10 @@ ui: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# What takes minutes to set up: an environment of its own, the pages' commands, the first experiment as its page tells it.
+slow: install
+	$(BIN)/python -m pytest -m slow
 
 # Longer than a developer waits: the same promises over more accounts, and the million-account simulation.
 torture: install

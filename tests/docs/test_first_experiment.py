@@ -1,4 +1,4 @@
-"""docs/first_experiment.md, followed to the letter in a copy of the project: it takes minutes, so CI runs it by itself."""
+"""docs/first_experiment.md, followed to the letter in a copy of the project: it takes minutes, so `make slow` runs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 MOST_SECONDS = 600.0  # of machine time: what the page promises
 

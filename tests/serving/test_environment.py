@@ -19,8 +19,8 @@ from serving.decision import Bundle
 from tests import checks
 from tests.serving.conftest import as_requests
 
-# Making the environment takes a minute.  CI runs these beside `make test`.
-pytestmark = [pytest.mark.torture, pytest.mark.xdist_group("environment")]
+# Making the environment takes a minute.
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ABSENT = ("mlflow", "shap", "scikit-learn", "pandas", "matplotlib", "dask", "optuna")
 # Bytes a worker may hold.  SQLAlchemy and cryptography, for the record, are 18 MiB of it.

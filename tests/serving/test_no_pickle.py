@@ -117,7 +117,7 @@ def listened(program: str, place: Path, **settings: str) -> Heard:
     return Heard([json.loads(line) for line in lines], log.with_name("unpickled.listening").read_text().splitlines())
 
 
-@pytest.mark.torture
+@pytest.mark.slow
 def test_a_decision_unpickles_nothing_where_nothing_was_compiled(tmp_path: Path) -> None:
     """Compiling takes a quarter of a minute."""
     heard = listened(DECIDE, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "compiled"))
@@ -131,6 +131,7 @@ def test_a_decision_unpickles_compiled_code_and_nothing_else(bundle: Bundle, tmp
     assert heard.unpickled  # so that the exception is one
 
 
+@pytest.mark.slow
 def test_a_service_unpickles_nothing_from_store_to_answer(tmp_path: Path) -> None:
     heard = listened(SERVE, tmp_path)
     assert heard.beside_the_cache() == []
@@ -138,6 +139,7 @@ def test_a_service_unpickles_nothing_from_store_to_answer(tmp_path: Path) -> Non
     assert any("worker" in command for command in heard.listening)
 
 
+@pytest.mark.slow
 def test_a_fit_kept_and_fetched_back_unpickles_nothing(tmp_path: Path) -> None:
     assert listened(FIT, tmp_path).beside_the_cache() == []
 

@@ -24,7 +24,7 @@ from serving.record.database import Database
 from serving.routes import ROUTES, template_match
 from tests.serving.page_commands import Ran, commands_of, run
 
-pytestmark = pytest.mark.xdist_group("pages")
+pytestmark = pytest.mark.slow
 PAGES = ("api.md", "reviews.md", "gate.md", "operations.md")
 PG_DUMP = 'pg_dump "$CLEARLINE_RECORD" > copy.sql'  # by a test of its own: it needs another record
 
