@@ -57,19 +57,26 @@ def run_fit(
     with track.run(store, f"fit {bundle_config.name}") as run_id:
         facts = _facts(source) | {"kind": "fit", "reproduce": command}
         track.log_configs({"data": data_config, "fit": fit_config, "bundle": bundle_config}, facts)
-        fitted = fit(data, fit_config, progress)
-        chosen = bundling.references(fitted, data, bundle_config)
-        parts = bundling.parts(fitted, data, source, bundle_config, chosen)
-        served = assemble(parts)  # refuses what cannot be served before a version of it is registered
-        agreement = reason_agreement(data, source.statements, fitted.held_out, served, chosen)
-        tables = _tables(fitted) | {"reason_agreement": agreement}
-        track.log_metrics(_metrics(fitted, tables["discrimination"]) | agreement_metrics(agreement))
+        fitted, parts, served, tables = made(source, data, fit_config, bundle_config, progress)
+        track.log_metrics(_metrics(fitted, tables["discrimination"]) | agreement_metrics(tables["reason_agreement"]))
         track.log_tables(tables)
         track.log_figures(_figures(fitted, data, tables, served))
         version, digest = _register(parts, fitted, data, source, bundle_config, run_id)
         _name(parts, bundle_config.name, version, digest, tables["discrimination"], facts)
     rows = {name: int((data.split == name).sum()) for name in ("train", "valid", "test")}
     return Report(run_id, version, digest, tables["discrimination"], fitted.fold_auc, rows)
+
+
+def made(
+    source: Source, data: Labelled, fit_config: FitConfig, bundle_config: BundleConfig, progress: Progress | None = None
+) -> tuple[Fitted, Parts, Bundle, dict[str, pl.DataFrame]]:
+    """All that a fit makes and measures before any of it is kept: the model, its bundle's parts and the bundle, and tables."""
+    fitted = fit(data, fit_config, progress)
+    chosen = bundling.references(fitted, data, bundle_config)
+    parts = bundling.parts(fitted, data, source, bundle_config, chosen)
+    served = assemble(parts)  # refuses what cannot be served before a version of it is registered
+    agreement = reason_agreement(data, source.statements, fitted.held_out, served, chosen)
+    return fitted, parts, served, _tables(fitted) | {"reason_agreement": agreement}
 
 
 def _register(

@@ -67,7 +67,7 @@ def _types(config: object) -> Mapping[str, Any]:
 def _meant(name: str, known: Sequence[str]) -> str:
     """The nearest of the names that there are, as a question; nothing where none is near."""
     nearest = difflib.get_close_matches(name.lower(), known, n=1)
-    return f", did you mean {nearest[0]!r}?" if nearest else ""
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
 def _value(name: str, text: str, kind: object) -> object:

@@ -20,10 +20,13 @@ from features.catalogue import MODEL_FEATURES
 from features.schema import check
 from serving.client import started
 from serving.decision import Bundle, decide
-from training import requests
-from training.data import Labelled
+from training import bundling, experiment, requests
+from training.bundling import BundleConfig
+from training.data import DataConfig, Labelled, labelled
+from training.data import load as load_data
 from training.fitting import FitConfig, parameters_of, train_booster
 from training.simulator import SimulationConfig, simulate
+from training.track import Store, scratch
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 REQUESTS = 400
@@ -61,6 +64,26 @@ def test_fit(benchmark: Any, full_data: Labelled, how: str) -> None:
 
     benchmark.pedantic(bare if how == "bare_lightgbm" else ours, rounds=5, warmup_rounds=1)
     benchmark.extra_info |= {"rows": len(rows), "unit": "rows"}
+
+
+@pytest.mark.parametrize("how", ["untracked", "tracked"])
+def test_whole_fit(benchmark: Any, full_folder: Path, tmp_path: Path, how: str) -> None:
+    """``fit`` from the files on, and the same without figures and MLflow; imports and a new store's migration are no part."""
+    configs = (DataConfig(), FitConfig(), BundleConfig())
+    store = Store(tmp_path / "mlruns")
+    store.experiment_id()
+
+    def untracked() -> None:
+        source = load_data(full_folder)
+        data = labelled(source, configs[0])
+        fitted, parts, _, _ = experiment.made(source, data, configs[1], configs[2])
+        with scratch() as folder:
+            bundling.write_bundle(parts, fitted, data, source, configs[2], Path(folder) / "bundle")
+
+    def tracked() -> None:
+        experiment.run_fit(full_folder, store, configs)
+
+    benchmark.pedantic(untracked if how == "untracked" else tracked, rounds=3, warmup_rounds=1)
 
 
 def test_decide_in_process(benchmark: Any, champion: Bundle, window: pl.DataFrame, decided_at: datetime.datetime) -> None:

@@ -19,11 +19,16 @@ from training.simulator import SimulationConfig, write
 
 
 @pytest.fixture(scope="session")
-def full_source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+def full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default simulation, 20,000 accounts."""
     folder = tmp_path_factory.mktemp("bench") / "simulated"
     write(SimulationConfig(), folder)
-    return load_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def full_source(full_folder: Path) -> Source:
+    return load_data(full_folder)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from training.bundling import BundleConfig
 from training.data import DataConfig
 from training.fitting import FitConfig
-from training.settings import override
+from training.settings import assigned, override
 from training.simulator import SimulationConfig
 
 
@@ -117,6 +117,18 @@ def test_a_name_that_nobody_has_is_refused_with_those_there_are(name: str) -> No
         override([Every(), Other()], [f"{name}=1"])
     assert repr(name) in str(refused.value)
     assert all(known in str(refused.value) for known in (*VALUES, "seed"))
+
+
+@pytest.mark.parametrize(("wrong", "meant"), [("cuont", "count"), ("SEED", "seed"), ("nam", "name"), ("fleg", "flag")])
+def test_a_name_that_is_nearly_one_is_asked_after(wrong: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"no field is named '{wrong}' \(did you mean '{meant}'\?\); there are"):
+        override([Every(), Other()], [f"{wrong}=1"])
+
+
+def test_what_is_not_at_its_default_is_written_so_that_it_can_be_set() -> None:
+    configs = [Every(flag=True, share=0.1 + 0.2, day=datetime.date(2025, 2, 3)), Other(seed=4)]
+    assert assigned([Every(), Other()]) == []
+    assert override([Every(), Other()], assigned(configs)) == configs
 
 
 @pytest.mark.parametrize(

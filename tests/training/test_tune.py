@@ -307,7 +307,7 @@ def test_a_study_of_other_data_or_settings_is_one_line(
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("trials=0", "TuneConfig.trials: expected 1 to 100000, got 0"), ("serch_folds=3", "did you mean 'search_folds'?")],
+    [("trials=0", "TuneConfig.trials: expected 1 to 100000, got 0"), ("serch_folds=3", "(did you mean 'search_folds'?)")],
 )
 def test_bad_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, message: str) -> None:
     capsys.readouterr()
