@@ -49,7 +49,7 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class LabFindings:
-    """What the lab left: its run, the page, the tables by name, the best point, what policy.toml says there, and what to know."""
+    """What the lab left: its run, the page, the tables by name, the best point with its policy.toml, and what to know."""
 
     run: str
     page: str

@@ -14,7 +14,8 @@ from training.settings import override
 def held_out(data_folder: Path, store: track.Store, name: str, version: str) -> tuple[Evaluated, Source, DataConfig]:
     """The version put to the hold-out of these data, split as its fit split them, so that no tree saw any of the accounts.
 
-    Data that bring labels have no hold-out, and all labelled accounts stand in: :func:`caveats` says so.  Raises :class:`training.track.TrackingError` for a version without a bundle, DataError for data that cannot be used.
+    Data that bring labels have no hold-out, and all labelled accounts stand in: :func:`caveats` says so.  Raises
+    :class:`training.track.TrackingError` for a version without a bundle, DataError for data that cannot be used.
     """
     with track.scratch() as folder:
         bundle = load_bundle(track.fetch_bundle(store, name, version, Path(folder)))
