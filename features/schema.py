@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 LONGEST_WINDOW = 24
 LARGEST_AMOUNT = 1e9
-# One fen.  Features divide by amounts, and by less than there is money for the quotient may be no number: a statement that comes
-# from outside has none between.  `check` lets them pass, for statements that are computed have such remainders.
+# One fen.  Features divide by amounts, and by less than there is money for the quotient may be no number: a statement that
+# comes from outside has none between.  `check` lets them pass, for statements that are computed have such remainders.
 SMALLEST_AMOUNT = 0.01
 PRODUCTS = ("pay_later", "cash_loan")
 Null = Literal["never", "any", "whole"]

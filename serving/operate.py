@@ -115,9 +115,9 @@ def replay_decisions(options: argparse.Namespace) -> int:
 def export_decisions(options: argparse.Namespace) -> int:
     """The decisions of a period as JSON lines; docs/record.md says what each field means."""
     with opened() as record:
-        lines = (
-            line(one) for one in export(record.database, record.secrets, *period(options.since, options.until), options.tenant)
-        )
+        of = period(options.since, options.until)
+        every = export(record.database, record.secrets, *of, options.tenant, options.asked)
+        lines = (line(one) for one in every)
         if options.out is None:
             for one in lines:
                 print(one)
@@ -159,6 +159,7 @@ def add_commands(commands: Any) -> None:
     exporting = commands.add_parser("export", help=export_decisions.__doc__, description=export_decisions.__doc__)
     _add_period(exporting)
     exporting.add_argument("--tenant", help="of this one alone")
+    exporting.add_argument("--asked", action="store_true", help="with account and statements, for `python -m training monitor`")
     exporting.add_argument("--out", type=Path, metavar="FILE", help="(default: stdout)")
     exporting.set_defaults(run=export_decisions)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import sys
 import warnings
@@ -169,6 +170,57 @@ def examine(options: argparse.Namespace) -> None:
     print(f"the page: {options.page or 'examination.md in the run'}")
 
 
+def policy(options: argparse.Namespace) -> None:
+    """What other numbers in policy.toml, or a regulator's cap, would do to a version's hold-out."""
+    from training.lab import STAGES, Cap, LabConfig, run_lab
+    from training.markdown import columns
+    from training.track import Store
+
+    if (options.cap_income_multiple is None) != (options.from_month is None):
+        raise ValueError("--cap-income-multiple and --from: expected both or neither")
+    asked = [] if options.most_good_cut is None else [f"most_good_cut={options.most_good_cut}"]
+    (config,) = override([LabConfig()], [*options.set, *asked])
+    cap = None if options.from_month is None else Cap(options.cap_income_multiple, options.from_month)
+    store = Store(options.store)
+    with _stages(STAGES, options) as show:
+        found = run_lab(options.data, store, options.name, _version(options, store), config, cap, show)
+    if options.page is not None:
+        options.page.write_text(found.page, encoding="utf-8")
+    for name in ("points", "oracle", "cap"):
+        if name in found.tables:
+            print(columns(found.tables[name]), end="\n\n")
+    print(f"policy.toml at the best point, at most {config.most_good_cut:.1%} of good customers cut:\n{found.toml}\n")
+    print(f"run {found.run}, kept in {options.store}; the page: {options.page or 'policy_lab.md in the run'}")
+
+
+def monitor(options: argparse.Namespace) -> int:
+    """Hold a period's decision records against what the version was fitted on; 1 where drift or decline is beyond bounds."""
+    from training.markdown import columns
+    from training.monitor import run_monitor
+    from training.track import Store
+    from training.watch.bounds import read_bounds
+
+    store = Store(options.store)
+    version = _version(options, store)
+    bounds = read_bounds(options.bounds)
+    found = run_monitor(options.records, options.data, store, options.name, version, options.labels, bounds)
+    print(columns(found.performance), end="\n\n")
+    for note in found.notes:
+        print(note)
+    for breach in found.breaches:
+        print(f"{breach.month}  {breach.name}: {breach.measure} {breach.value:.3f}, bound {breach.bound:.3f}")
+    page, data = found.write(options.report)
+    print(f"{'beyond' if found.breaches else 'within'} bounds; the report: {page}, {data}")
+    return found.code
+
+
+def _month(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a month such as 2026-09, got {text!r}") from None
+
+
 @contextmanager
 def _stages(stages: int, options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
     """A bar of the command's stages; called with what is done next."""
@@ -207,6 +259,41 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--out", type=Path, required=True)
     added = _stored(_settable(command("fit", fit, "fit, measure, register and keep everything in one MLflow run")))
     added.add_argument("--data", type=Path, default=Path("data/simulated"))
+    _champions(command)
+    what = "follow its advice and check its reasons where the truth is known: on simulated accounts that it never saw"
+    added = _named(_stored(_settable(command("examine", examine, what))))
+    added.add_argument(
+        "--data", type=Path, default=Path("data/simulated"), help="the simulation that the version was fitted on"
+    )
+    added.add_argument("--version", help="of the model; the champion unless named")
+    added.add_argument("--page", type=Path, help="where the page of the findings is written, beside the run")
+    what = "what other numbers in policy.toml, or a regulator's cap, would do to a version's hold-out"
+    added = _named(_stored(_settable(command("policy", policy, what))))
+    added.add_argument("--data", type=Path, default=Path("data/simulated"))
+    added.add_argument("--version", help="of the model; the champion unless named")
+    added.add_argument("--most-good-cut", type=float, metavar="SHARE", help="of the good customers, that may be cut")
+    added.add_argument("--cap-income-multiple", type=float, metavar="X", help="a cap of every limit, in monthly incomes")
+    added.add_argument("--from", type=_month, dest="from_month", metavar="YYYY-MM", help="the month that the cap begins in")
+    added.add_argument("--page", type=Path, help="where the page is written, beside the run")
+    what = "hold a period's decision records against what the version was fitted on; 1 where something is beyond bounds"
+    added = _named(_stored(command("monitor", monitor, what)))
+    added.add_argument("records", type=Path, help="as `python -m serving export --asked` writes them")
+    added.add_argument("--data", type=Path, default=Path("data/simulated"), help="what the version was fitted on")
+    added.add_argument("--version", help="of the model; the champion unless named")
+    added.add_argument("--labels", type=Path, help="what became of accounts, .parquet or .csv: account_id, as_of, label")
+    added.add_argument("--bounds", type=Path, help="what is too much (default: training/watch/bounds.toml)")
+    added.add_argument("--report", type=Path, default=Path("data/monitor"), help="written as this with .md and .json")
+    added = _named(_stored(command("request", request, "write the request of a hold-out account that gets an action")))
+    added.add_argument("--data", type=Path, default=Path("data/simulated"))
+    added.add_argument("--version", help="of the model; the champion unless named")
+    added.add_argument("--action", choices=("keep", "reduce", "suspend", "review"), default="reduce")
+    added.add_argument("--number", type=int, default=1, help="the first such account, the second, ...")
+    added.add_argument("--out", type=Path, default=Path("data/request.json"))
+    return parser
+
+
+def _champions(command: Callable[[str, object, str], argparse.ArgumentParser]) -> None:
+    """The commands that choose which version is served."""
     what = "compare models with the first of them on accounts that none has seen; exit code 0 where another is better, else 1"
     added = _named(_stored(command("compare", compare, what)))
     added.add_argument("models", nargs="+", metavar="MODEL", help="alias, version (v3), run id or bundle folder; two or more")
@@ -223,20 +310,6 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--challenger", action="store_true", help="point the alias challenger at the version, and no more")
     added = _named(_stored(command("rollback", rollback, "make the previous champion champion again")))
     added.add_argument("--why", metavar="TEXT", default="", help="the reason, kept with both versions")
-    what = "follow its advice and check its reasons where the truth is known: on simulated accounts that it never saw"
-    added = _named(_stored(_settable(command("examine", examine, what))))
-    added.add_argument(
-        "--data", type=Path, default=Path("data/simulated"), help="the simulation that the version was fitted on"
-    )
-    added.add_argument("--version", help="of the model; the champion unless named")
-    added.add_argument("--page", type=Path, help="where the page of the findings is written, beside the run")
-    added = _named(_stored(command("request", request, "write the request of a hold-out account that gets an action")))
-    added.add_argument("--data", type=Path, default=Path("data/simulated"))
-    added.add_argument("--version", help="of the model; the champion unless named")
-    added.add_argument("--action", choices=("keep", "reduce", "suspend", "review"), default="reduce")
-    added.add_argument("--number", type=int, default=1, help="the first such account, the second, ...")
-    added.add_argument("--out", type=Path, default=Path("data/request.json"))
-    return parser
 
 
 def _settable(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

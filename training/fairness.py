@@ -95,7 +95,7 @@ def impact(table: pl.DataFrame) -> pl.DataFrame:
     The share that keeps its limit in the group where fewest do (``worst_group``), to that where most do; 1 = no difference.
     Below four fifths is "generally regarded as evidence of adverse impact" (29 CFR 1607.4(D), which speaks of the rate of the
     favourable outcome: here to keep the limit, not to be cut; the ratio of the cut rates would turn the rule round).  The rule
-    is blunt where few are cut: with a twentieth cut, five times as many in one group still pass it; see ``selection_rate``.
+    is blunt where few are cut: where a twentieth is cut, a group cut four times as often still passes; see ``selection_rate``.
     As that rule's own records do (29 CFR 1607.15A(2)(a)), it leaves out groups of less than 2 % of the accounts.  Null where
     fewer than two groups are left, or nobody keeps a limit.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -108,17 +109,36 @@ def wasserstein(expected: Vector, actual: Vector) -> float | None:
     return float(wasserstein_distance(e, a)) / (spread if spread > 0 else 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen and said of some accounts: ``matrix`` (accounts, features), log-odds and first reasons ("" = none)."""
+
+    matrix: NDArray[np.float64]
+    log_odds: Vector
+    first_reasons: Sequence[str]
+
+
 def drift_table(reference: Evaluated, current: Evaluated) -> pl.DataFrame:
     """One row a feature of the reference's model, one of the score and one a reason.
 
-    Columns: ``kind`` (feature, score or reason), ``name``, ``psi``, ``wasserstein``.  The score is the log-odds.  Of the reasons, ``first reason`` is the mix of all first reasons (``none`` where nothing is
-    cut), the others what each code adds to it; reasons have no order and so no Wasserstein distance (null).
+    Columns: ``kind`` (feature, score or reason), ``name``, ``psi``, ``wasserstein``.  The score is the log-odds.
+    Of the reasons, ``first reason`` is the mix of all first reasons (``none`` where nothing is cut), the others what each code
+    adds to it; reasons have no order and so no Wasserstein distance (null).
     """
     names = reference.bundle.features
-    was, now = (evaluated.stages.features.matrix(names) for evaluated in (reference, current))
-    rows = [_row("feature", name, was[:, place], now[:, place]) for place, name in enumerate(names)]
-    rows.append(_row("score", "log_odds", reference.log_odds, current.log_odds))
-    rows += mix(reference.first_reasons.tolist(), current.first_reasons.tolist())
+    return drift_of(names, *(seen_of(evaluated, names) for evaluated in (reference, current)))
+
+
+def seen_of(evaluated: Evaluated, names: Sequence[str]) -> Seen:
+    """What a bundle saw of a hold-out and said of it, in these features."""
+    return Seen(evaluated.stages.features.matrix(names), evaluated.log_odds, evaluated.first_reasons.tolist())
+
+
+def drift_of(names: Sequence[str], was: Seen, now: Seen) -> pl.DataFrame:
+    """:func:`drift_table` of what was and is seen, in features of these names."""
+    rows = [_row("feature", name, was.matrix[:, place], now.matrix[:, place]) for place, name in enumerate(names)]
+    rows.append(_row("score", "log_odds", was.log_odds, now.log_odds))
+    rows += mix(was.first_reasons, now.first_reasons)
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 

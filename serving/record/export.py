@@ -1,5 +1,7 @@
 """The decisions of a period as a supervisor reads them: one JSON object each, and nothing that tells who it is.
 
+The lender itself, who watches whether what is asked still is what the model was fitted on, can have what was asked beside it.
+
 docs/record.md says what each field means.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -50,8 +52,19 @@ class ExportedReview:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedAsked:
+    """What was decided from, as it was asked: it tells who it is."""
+
+    account_id: str
+    statements: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
-    """A decision, what the customer was told and when, and what came of it.  None in what was erased with the person."""
+    """A decision, what the customer was told and when, and what came of it.  None in what was erased with the person.
+
+    ``asked`` is None also where it was not asked for.
+    """
 
     decision_id: str
     tenant: str
@@ -61,6 +74,7 @@ class Exported:
     action: str
     credit_limit: float | None
     new_limit: float | None
+    probability: float | None
     reasons: tuple[ExportedReason, ...] | None
     model: str
     version: str
@@ -75,17 +89,27 @@ class Exported:
     language: str | None
     notice_days: float | None
     reviews: tuple[ExportedReview, ...]
+    asked: ExportedAsked | None = None
 
 
 def export(
-    database: Database, secrets: Secrets, since: str | None, until: str | None, tenant: str | None = None
+    database: Database,
+    secrets: Secrets,
+    since: str | None,
+    until: str | None,
+    tenant: str | None = None,
+    with_asked: bool = False,
 ) -> Iterator[Exported]:
-    """The decisions of ``since`` <= time < ``until`` in their order, with all that was recorded about them to this day."""
+    """The decisions of ``since`` <= time < ``until`` in their order, with all that was recorded about them to this day.
+
+    ``with_asked``: the account and its statements too, which tell who it is.
+    """
     decisions = Reader(database, secrets).of_kind(("decision",), tenant, since, until)
     while some := list(islice(decisions, _TOGETHER)):
         later = _about(database, secrets, [decision.entry_id for decision in some])
         for decision in some:
-            yield _exported(decision, later.get(decision.entry_id, []))
+            one = _exported(decision, later.get(decision.entry_id, []))
+            yield replace(one, asked=_asked(decision)) if with_asked else one
 
 
 def line(exported: Exported) -> str:
@@ -119,6 +143,7 @@ def _exported(decision: Kept, later: Sequence[Kept]) -> Exported:
         action=facts["action"],
         credit_limit=None if answer is None else answer["credit_limit"],
         new_limit=None if answer is None else answer["new_limit"],
+        probability=None if answer is None else answer["probability"],
         reasons=None if answer is None else tuple(_reason(reason) for reason in answer["reasons"]),
         model=model["name"],
         version=model["version"],
@@ -134,6 +159,13 @@ def _exported(decision: Kept, later: Sequence[Kept]) -> Exported:
         notice_days=None if told is None else _days(decode_time(facts["decided_at"]), told.facts["sent_at"]),
         reviews=tuple(_review(review) for review in reviews_of(later)),
     )
+
+
+def _asked(decision: Kept) -> ExportedAsked | None:
+    if decision.asked is None:
+        return None
+    request = json.loads(decision.asked)
+    return ExportedAsked(request["account_id"], tuple(request["statements"]))
 
 
 def _reason(reason: dict[str, Any]) -> ExportedReason:

@@ -9,18 +9,23 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from features.build import build
+from features.schema import check
 from serving.__main__ import main
 from serving.decision import Bundle
+from serving.payload import statements
 from serving.record import export as module
 from serving.record.entry import Draft, Kind
 from serving.record.erasure import Order, erase_account
-from serving.record.export import Exported, ExportedReason, ExportedReview, export, line
+from serving.record.export import Exported, ExportedAsked, ExportedReason, ExportedReview, export, line
 from serving.record.record import Record
 from serving.record.settings import RecordSettings
 from tests.serving.record.conftest import NOW, keep
 from tests.serving.record.made import asked, kept_as
+from training.watch.records import read_records
 
 PAGE = Path(__file__).parents[3] / "docs" / "record.md"
 LATER = NOW + datetime.timedelta(days=3)
@@ -48,7 +53,7 @@ def test_a_decision_is_told_as_it_was_answered(record: Record, golden: Bundle, d
     answer = json.loads(draft.answered or b"")
     answer = answer["decision"] if door == "advice" else answer
     [one] = exported(record)
-    for name in ("decision_id", "decided_at", "as_of", "action", "credit_limit", "new_limit"):
+    for name in ("decision_id", "decided_at", "as_of", "action", "credit_limit", "new_limit", "probability"):
         assert one[name] == answer[name]
     assert (one["tenant"], one["product"], one["person"], one["erased"]) == ("lender", "pay_later", row.person, False)
     assert one["reasons"] == [
@@ -106,7 +111,15 @@ def test_of_an_erased_person_stands_what_tells_nothing(record: Record, golden: B
     [before] = exported(record)
     erase_account(record.database, record.secrets, "lender", "A-1", Order("Li Na", "asked for", NOW))
     [after] = exported(record)
-    assert after == before | {"erased": True, "credit_limit": None, "new_limit": None, "reasons": None}
+    assert after == before | {
+        "erased": True,
+        "credit_limit": None,
+        "new_limit": None,
+        "probability": None,
+        "reasons": None,
+    }
+    [asked_for] = export(record.database, record.secrets, None, None, with_asked=True)
+    assert asked_for.asked is None
 
 
 def test_a_period_and_a_tenant_are_chosen(record: Record, golden: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,9 +140,23 @@ def test_no_account_and_no_statement_is_exported(record: Record, golden: Bundle)
     assert "7319" not in line(one).replace(one.decision_id, "").replace(str(one.person), "")
 
 
+@pytest.mark.parametrize("door", ["decisions", "advice"])
+def test_what_was_asked_is_there_for_who_asks_for_it(record: Record, golden: Bundle, door: Any) -> None:
+    request = asked("A-7319", door=door, income=73190.0)
+    keep(record, [kept_as(request, golden, door=door)])
+    [one] = export(record.database, record.secrets, None, None, with_asked=True)
+    told = json.loads(line(one))["asked"]
+    body = json.loads(request.model_dump_json())
+    assert told == {"account_id": "A-7319", "statements": body["statements"]}
+    assert told["statements"][-1]["income"] == 73190.0
+    [without] = export(record.database, record.secrets, None, None)
+    assert without.asked is None
+
+
 def test_every_field_is_documented() -> None:
     described = set(re.findall(r"^\| `([a-z_]+)` \|", PAGE.read_text("utf-8"), re.MULTILINE))
-    fields = {field.name for kind in (Exported, ExportedReason, ExportedReview) for field in dataclasses.fields(kind)}
+    kinds = (Exported, ExportedAsked, ExportedReason, ExportedReview)
+    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     assert fields <= described
 
 
@@ -144,5 +171,16 @@ def test_the_command_writes_a_line_a_decision(
     assert main(["export", *period, "--out", str(tmp_path / "out.jsonl")]) == 0
     assert (tmp_path / "out.jsonl").read_text("utf-8").splitlines() == lines
     assert "decisions 3" in capsys.readouterr().out
+    assert main(["export", *period, "--asked"]) == 0
+    named = [json.loads(one)["asked"]["account_id"] for one in capsys.readouterr().out.splitlines()]
+    assert named == ["A-0", "A-1", "A-2"]
+    # What the lender's monitor reads: the decisions, and the features that they were made from.
+    assert main(["export", *period, "--asked", "--out", str(tmp_path / "asked.jsonl")]) == 0
+    capsys.readouterr()
+    records = read_records(tmp_path / "asked.jsonl", golden.digest)
+    assert records.rows["account_id"].sort().to_list() == named
+    [month] = records.months
+    there = build(check(statements([asked(name) for name in named])))
+    assert np.array_equal(records.features_of(month).values, there.values, equal_nan=True)
     assert main(["export", *period, "--tenant", "nobody"]) == 0
     assert capsys.readouterr().out == ""

@@ -1,0 +1,24 @@
+"""A registered version with the accounts that its own fit held out: what the policy lab and the monitor begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from serving.decision import load as load_bundle
+from training import track
+from training.data import DataConfig, Source, load
+from training.evaluated import Evaluated, evaluate, hold_out
+from training.settings import override
+
+
+def held_out(data_folder: Path, store: track.Store, name: str, version: str) -> tuple[Evaluated, Source, DataConfig]:
+    """The version put to the hold-out of these data, split as its fit split them, so that no tree saw any of the accounts.
+
+    Raises :class:`training.track.TrackingError` for a version without a bundle, DataError for data that cannot be used.
+    """
+    with track.scratch() as folder:
+        bundle = load_bundle(track.fetch_bundle(store, name, version, Path(folder)))
+    kept = track.parameters(store, name, version, "data")
+    (config,) = override([DataConfig()], [f"{key}={value}" for key, value in kept.items()])
+    source = load(data_folder)
+    return evaluate(f"version {version} of {name}", bundle, hold_out(source, config, data_folder)), source, config
