@@ -20,6 +20,7 @@ from training.comparison.verdict import ASKED, Verdict, verdict
 from training.data import DataConfig, Labelled, Source
 from training.evaluated import Evaluated, evaluate, hold_out
 from training.fitting import Fitted
+from training.policy_lab.book import book_of
 
 
 @pytest.fixture(scope="module")
@@ -35,29 +36,30 @@ def pair(bundle: Bundle, fitted: Fitted, data: Labelled, source: Source, simulat
 def test_value_is_the_formula_account_by_account(pair: tuple[Evaluated, Evaluated]) -> None:
     for model in pair:
         economics, policy = model.bundle.policy.economics, model.bundle.policy
-        table = worth(model, economics)
-        for place in np.flatnonzero(model.cut)[::7].tolist():
-            decision, label = model.stages.decisions[place], model.label[place]
+        book = book_of(model)
+        by_rules, table = book.rule_limit, worth(model, book, policy)
+        for place in np.flatnonzero(model.cut)[::5].tolist():
+            decision, before = model.stages.decisions[place], float(by_rules[place])
             values = dict(model.stages.evidence[place].values)
             after = decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
             exposed = [
-                exposure(Account("", decision.as_of, 0.5, values | {"limit_now": limit}), policy)
-                for limit in (decision.credit_limit, after)
+                exposure(Account("", decision.as_of, 0.5, values | {"limit_now": limit}), policy) for limit in (before, after)
             ]
             saved = economics.loss_given_default * (exposed[0] - exposed[1])
-            cost = (economics.margin + economics.harm) * (decision.credit_limit - after)
-            expected = saved if label else -cost
-            assert table["value"][place] == pytest.approx(expected)
-        kept = ~model.cut
-        assert (table["value"].to_numpy()[kept] == 0).all()
+            cost = (economics.margin + economics.harm) * (before - after)
+            assert table["value"][place] == pytest.approx(saved if model.label[place] else -cost)
+            by_model = model.stages.outcomes[place].by_model
+            assert by_model or table["value"][place] == 0  # what rules take is no doing of the model's
+        assert (table["value"].to_numpy()[~model.cut] == 0).all()
+        assert (table["taken"].to_numpy() >= 0).all()
 
 
 def test_a_difference_of_value_is_of_the_same_accounts(pair: tuple[Evaluated, Evaluated]) -> None:
     first, second = value(pair).iter_rows(named=True)
     assert first["difference"] == first["low"] == first["high"] == 0
     assert first["favours"] == "neither"
-    economics = pair[0].bundle.policy.economics
-    totals = [float(worth(model, economics)["value"].to_numpy().mean()) * PER for model in pair]
+    book, policy = book_of(pair[0]), pair[0].bundle.policy
+    totals = [float(worth(model, book, policy)["value"].to_numpy().mean()) * PER for model in pair]
     assert (first["value"], second["value"]) == pytest.approx(totals)
     assert second["difference"] == pytest.approx(totals[1] - totals[0])
     assert second["low"] < second["difference"] < second["high"]

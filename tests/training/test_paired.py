@@ -103,6 +103,8 @@ def test_pairing_sees_what_intervals_of_each_alone_do_not() -> None:
     label, first, _ = drawn(1, count=1000)
     worse = np.clip(first + np.random.default_rng(0).normal(0, 0.15, 1000), 0.01, 0.99)
     found = delong(label, first, worse)
+    in_table = differences(label, first, worse).filter(measure="auc").row(0, named=True)
+    assert (in_table["low"], in_table["high"], in_table["favours"]) == (found.low, found.high, "first")
     alone = np.sqrt(covariance_by_definition(label, (first,))[1][0, 0])
     assert found.high < 0
     assert abs(found.difference) < 2 * alone

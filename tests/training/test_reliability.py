@@ -65,6 +65,8 @@ def test_noise_is_not_taken_for_an_error_and_an_error_is_found() -> None:
     value, low, high = values(label, log_odds)["ece"]
     assert low <= value <= high
     assert low < 0.005
+    ends = [values(*outcomes(seed, 1500))["ece"][1] for seed in range(20)]
+    assert np.median(ends) < 0.003  # of perfect probabilities; a percentile interval begins at 0.018
     assert values(label, log_odds + 1.0)["ece"][1] > 0.05
 
 

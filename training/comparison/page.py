@@ -39,10 +39,10 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "value": (
         "Value under the policy",
-        "CNY for 1,000 accounts over the outcome window, by the first model's `[economics]`, as it turned out: `avoided` = "
-        "loss_given_default x the exposure that the cut took from accounts that defaulted; `forgone` = margin x, `harmed` = "
-        "harm x the limit taken from accounts that stayed good; `value` = avoided - forgone - harmed; keeping every limit is "
-        "worth 0. `difference` is to the first, with a paired bootstrap interval.",
+        "CNY for 1,000 accounts over the outcome window, by the first model's `[economics]`, as it turned out, of what the "
+        "model takes beyond the hard rules: `avoided` = loss_given_default x the exposure taken from accounts that defaulted; "
+        "`forgone` = margin x, `harmed` = harm x the limit taken from accounts that stayed good; `value` = avoided - forgone - "
+        "harmed; a model that cuts nobody is worth 0. `difference` is to the first, with a paired bootstrap interval.",
     ),
     "shift": (
         "How far the models differ, by month",

@@ -1,7 +1,7 @@
 """What a model's decisions were worth under a policy, by what became of the accounts.
 
-For an account with limit L before and L' after the decision, balance B (0 where it is overpaid), and the outcome y (1 = it
-defaulted), all in CNY over the outcome window:
+For an account with limit L left by the hard rules alone and L' by the decision, balance B (0 where it is overpaid), and the
+outcome y (1 = it defaulted), all in CNY over the outcome window:
 
     exposure(L) = B + credit_conversion (L - B)+
     avoided     = y      loss_given_default (exposure(L) - exposure(L'))      the loss that the cut spared the lender
@@ -9,8 +9,9 @@ defaulted), all in CNY over the outcome window:
     harmed      = (1-y)  harm   (L - L')                                      what cutting a good customer costs
     value       = avoided - forgone - harmed
 
-All four numbers are those of ``[economics]`` in policy.toml.  A proposal to a person counts as if it were confirmed, whoever
-cuts, model or rule.  Keeping every limit is worth 0.
+All four numbers are those of ``[economics]`` in policy.toml.  A proposal to a person counts as if it were confirmed.  A model
+that cuts nobody is worth 0; what the rules take, no model can give back.  The policy lab's value is the same one
+(:mod:`training.policy_lab.oracle`).
 
 A cut of the unused part spares only ``credit_conversion`` of it, and costs its margin whole: such a cut pays from a probability
 above the policy's cut-off, which is that of an exposed unit.
@@ -24,23 +25,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from serving.decision.policy_file import Economics
+from serving.decision.policy_file import Policy
 from training.comparison.paired import favours
 from training.evaluated import Evaluated
+from training.policy_lab.book import Book, book_of
 
-Vector = NDArray[np.float64]
 RESAMPLES = 1000
 PER = 1000  # accounts that a value is stated for
 
 
-def worth(evaluated: Evaluated, economics: Economics) -> pl.DataFrame:
-    """One row an account of the hold-out, float64 CNY: ``avoided``, ``forgone``, ``harmed``, ``value`` and ``taken``, L -
-    L'."""
-    before, after = evaluated.limits
-    features = evaluated.stages.features
-    balance = np.maximum(features.matrix(("balance_now",))[:, 0], 0.0)
-    converted = economics.credit_conversion
-    spared = (_exposure(before, balance, converted) - _exposure(after, balance, converted)) * economics.loss_given_default
+def worth(evaluated: Evaluated, book: Book, policy: Policy) -> pl.DataFrame:
+    """One row an account of the hold-out, float64 CNY: ``avoided``, ``forgone``, ``harmed``, ``value`` and ``taken``, L - L'.
+
+    ``book`` tells L and B of the same accounts; the numbers are the policy's.
+    """
+    _, after = evaluated.limits
+    economics, before = policy.economics, book.rule_limit
+    spared = (book.exposure(before, policy) - book.exposure(after, policy)) * economics.loss_given_default
     taken, label = before - after, evaluated.label
     avoided = label * spared
     forgone, harmed = ((1.0 - label) * share * taken for share in (economics.margin, economics.harm))
@@ -49,13 +50,13 @@ def worth(evaluated: Evaluated, economics: Economics) -> pl.DataFrame:
 
 
 def value(models: Sequence[Evaluated], seed: int = 0) -> pl.DataFrame:
-    """One row a model, by the first one's economics and per 1,000 accounts, CNY.
+    """One row a model, by the first one's economics and rules and per 1,000 accounts, CNY.
 
     ``model``, the means of :func:`worth`, ``difference`` to the first with its 95 % paired bootstrap interval over accounts,
     ``low`` and ``high`` (all 0 for the first), and ``favours``.
     """
-    economics = models[0].bundle.policy.economics
-    tables = [worth(model, economics) for model in models]
+    book, policy = book_of(models[0]), models[0].bundle.policy
+    tables = [worth(model, book, policy) for model in models]
     resampled = _resampled(len(models[0].label), seed)
     rows = []
     for model, table in zip(models, tables, strict=True):
@@ -65,12 +66,6 @@ def value(models: Sequence[Evaluated], seed: int = 0) -> pl.DataFrame:
         compared = {"difference": float(gain.mean()), "low": float(low), "high": float(high)}
         rows.append({"model": model.name} | means | compared | {"favours": favours(float(low), float(high))})
     return pl.DataFrame(rows)
-
-
-def _exposure(limit: Vector, balance: Vector, converted: float) -> Vector:
-    """As :func:`serving.decision.policy.exposure`, of arrays."""
-    exposed: Vector = balance + converted * np.maximum(limit - balance, 0.0)
-    return exposed
 
 
 def _resampled(accounts: int, seed: int) -> list[NDArray[np.int64]]:
