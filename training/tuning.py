@@ -1,8 +1,8 @@
 """A search for the smallest model that is as good as the best.  Read :func:`tune` first.
 
 Two objectives: AUC over folds of the training accounts, and leaves, which are what explaining a decision costs.  What is taken
-is the smallest model within one standard error of the best (see :func:`training.front.chosen`).  The
-hold-out is never looked at.
+is the smallest model within one standard error of the best (see :func:`training.front.chosen`).  The hold-out is never
+looked at.
 
 >>> from pathlib import Path
 >>> from training.tuning import TuneConfig, tune
