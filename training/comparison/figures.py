@@ -58,7 +58,7 @@ def scores(first: Evaluated, second: Evaluated) -> Figure:
 
 def value(table: pl.DataFrame) -> Figure:
     """The value of each model under the policy, per 1,000 accounts, in its parts."""
-    figure, axes = axes_of("", "CNY for 1,000 accounts", "Value under the policy, as it turned out")
+    figure, axes = axes_of("", "CNY for 1,000 accounts", "Value under the policy, as it turned out", names=0.16)
     names, base = table["model"].to_list(), np.arange(table.height)
     for place, (part, sign, colour) in enumerate((("avoided", 1, INK), ("forgone", -1, SOFT), ("harmed", -1, ALARM))):
         axes.bar(base + 0.2 * (place - 1.5), sign * table[part].to_numpy(), 0.2, color=colour, label=part)

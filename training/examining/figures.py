@@ -59,7 +59,8 @@ def fidelity_bars(table: pl.DataFrame) -> Figure:
         "random": "random order",
     }
     rows = table.filter(pl.col("explained_by").is_in(list(names)))
-    figure, axes = axes_of("Share of the accounts that have a cause", "", "Do the reasons name the largest true cause?")
+    title = "Do the reasons name the largest true cause?"
+    figure, axes = axes_of("Share of the accounts that have a cause", "", title, names=0.34)
     places = np.arange(rows.height)
     for offset, column, colour, label in ((-0.2, "top_1", INK, "named first"), (0.2, "top_4", SOFT, "among the reasons")):
         value = rows[column].to_numpy()

@@ -86,7 +86,7 @@ def _worded(decision: Decision) -> pl.DataFrame:
 
 def _figure(table: pl.DataFrame) -> Figure:
     ordered = table.reverse()
-    figure, axes = axes_of("Share of those who are given reasons", "", "Reasons", height=0.32 * table.height + 1.4)
+    figure, axes = axes_of("Share of those who are given reasons", "", "Reasons", height=0.32 * table.height + 1.4, names=0.3)
     axes.barh(ordered["reason"].to_list(), ordered["among"].to_list(), color=SOFT, label="among the reasons")
     axes.barh(ordered["reason"].to_list(), ordered["first"].to_list(), color=INK, height=0.45, label="first")
     axes.legend(loc="lower right")
