@@ -189,6 +189,8 @@ def policy(options: argparse.Namespace) -> None:
     for name in ("points", "oracle", "cap"):
         if name in found.tables:
             print(columns(found.tables[name]), end="\n\n")
+    for note in found.notes:
+        print(f"Note: {note}")
     print(f"policy.toml at the best point, at most {config.most_good_cut:.1%} of good customers cut:\n{found.toml}\n")
     print(f"run {found.run}, kept in {options.store}; the page: {options.page or 'policy_lab.md in the run'}")
 

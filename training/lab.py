@@ -20,7 +20,7 @@ from training.policy_lab.frontier import Point, best_under, frontier, grid, toml
 from training.policy_lab.oracle import is_simulated, oracle_table, true_frontier, truth_of
 from training.policy_lab.page import page, points
 from training.policy_lab.regulation import cap_table
-from training.registered import held_out
+from training.registered import caveats, held_out
 from training.settings import in_ranges
 
 STAGES = 4  # times that progress is told
@@ -49,13 +49,14 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class LabFindings:
-    """What the lab left: its run, the page, the tables by name, the best point and what policy.toml says there."""
+    """What the lab left: its run, the page, the tables by name, the best point with its policy.toml, and what to know."""
 
     run: str
     page: str
     tables: Mapping[str, pl.DataFrame]
     best: Point
     toml: str
+    notes: tuple[str, ...]
 
 
 def run_lab(
@@ -79,7 +80,7 @@ def run_lab(
     """
     config = config or LabConfig()
     progress("the hold-out")
-    evaluated, _, _ = held_out(data_folder, store, name, version)
+    evaluated, source, _ = held_out(data_folder, store, name, version)
     book, policy = book_of(evaluated), evaluated.bundle.policy
     progress("the frontier")
     table = frontier(book, policy, config.cut_offs)
@@ -92,9 +93,11 @@ def run_lab(
     if cap is not None:
         tables["cap"] = cap_table(evaluated, cap.multiple, cap.from_month)
     toml = toml_of(best, policy)
-    text = page(_facts(evaluated, table, config, cap, toml), tables["points"], tables.get("oracle"), tables.get("cap"))
+    notes = caveats(source)
+    facts = _facts(evaluated, table, config, cap, toml) | {"notes": "".join(f"\n**Note:** {note}.\n" for note in notes)}
+    text = page(facts, tables["points"], tables.get("oracle"), tables.get("cap"))
     run_id = _keep(store, evaluated, config, tables, best, text)
-    return LabFindings(run_id, text, tables, best, toml)
+    return LabFindings(run_id, text, tables, best, toml, notes)
 
 
 def _against_the_truth(evaluated: Evaluated, book: Book, folder: Path, config: LabConfig) -> dict[str, pl.DataFrame]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from training import track
 from training.data import DataError
 from training.evaluated import Evaluated
-from training.registered import held_out
+from training.registered import caveats, held_out
 from training.stability import Seen, drift_of, seen_of
 from training.watch import report
 from training.watch.bounds import Bounds, read_bounds
@@ -92,7 +92,7 @@ def run_monitor(
     drift, breaches = _drift(records, reference, bounds)
     performance = _performance(records, labels, reference)
     found = (*breaches, *performance_breaches(performance, bounds))
-    notes = _notes(records, labels, performance, bounds)
+    notes = (*caveats(source), *_notes(records, labels, performance, bounds))
     facts = _facts(records, reference)
     told = (facts, notes, found, drift, performance)
     return Monitored(drift, performance, found, notes, report.page(*told), report.as_json(*told))

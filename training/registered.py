@@ -14,7 +14,8 @@ from training.settings import override
 def held_out(data_folder: Path, store: track.Store, name: str, version: str) -> tuple[Evaluated, Source, DataConfig]:
     """The version put to the hold-out of these data, split as its fit split them, so that no tree saw any of the accounts.
 
-    Raises :class:`training.track.TrackingError` for a version without a bundle, DataError for data that cannot be used.
+    Data that bring labels have no hold-out, and all labelled accounts stand in: :func:`caveats` says so.  Raises
+    :class:`training.track.TrackingError` for a version without a bundle, DataError for data that cannot be used.
     """
     with track.scratch() as folder:
         bundle = load_bundle(track.fetch_bundle(store, name, version, Path(folder)))
@@ -22,3 +23,10 @@ def held_out(data_folder: Path, store: track.Store, name: str, version: str) -> 
     (config,) = override([DataConfig()], [f"{key}={value}" for key, value in kept.items()])
     source = load(data_folder)
     return evaluate(f"version {version} of {name}", bundle, hold_out(source, config, data_folder)), source, config
+
+
+def caveats(source: Source) -> tuple[str, ...]:
+    """What must be known of the accounts that stand for a hold-out; nothing where they are one."""
+    if source.labels is None:
+        return ()
+    return ("the data bring labels of their own and are fitted whole: the model saw these accounts, and looks better on them",)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import datetime
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,10 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from serving.decision import Bundle
+from tests.training.conftest import STORE_WARNINGS
+from tests.training.watch.made import labels_of
 from training.data import DataConfig, DataError, Source, as_ofs
 from training.evaluated import Evaluated, evaluate, hold_out
+from training.registered import caveats
 from training.stability import FIRST_REASON, by_month, drift_table, mix, psi, psi_noise, psi_parts, wasserstein
 
+pytestmark = STORE_WARNINGS
 values = arrays(np.float64, st.integers(1, 60), elements=st.sampled_from([-3.0, 0.0, 0.5, 1.0, 2.0, 7.0, np.nan]))
 
 
@@ -35,7 +42,7 @@ def test_it_is_never_below_nothing_and_finite(expected: np.ndarray, actual: np.n
     assert 0 <= psi(expected, actual) < np.inf
 
 
-@given(values, values)
+@given(values, arrays(np.float64, st.integers(1, 60), elements=st.integers(-300, 700).map(lambda n: n / 100)))
 def test_a_rising_transformation_changes_nothing(expected: np.ndarray, actual: np.ndarray) -> None:
     assert psi(np.exp(expected), np.exp(actual)) == psi(expected, actual)
     assert psi(expected * 100 - 7, actual * 100 - 7) == psi(expected, actual)
@@ -132,3 +139,15 @@ def test_every_month_is_held_against_the_reference(evaluated: Evaluated, source:
     assert table.filter(as_of=months[0], name="income_multiple_cap")["psi"][0] > 0
     with pytest.raises(DataError, match="at least"):
         by_month(evaluated, source, DataConfig(earliest_history=60))
+
+
+def test_where_the_data_bring_labels_each_of_their_months_is_looked_at(evaluated: Evaluated, source: Source) -> None:
+    months = [datetime.date(2026, 1, 1), datetime.date(2026, 3, 1)]
+    named = evaluated.hold_out.people.select("account_id").head(400)
+    labels = pl.concat([labels_of(source.statements, month) for month in months]).join(named, on="account_id", how="semi")
+    own = replace(source, labels=labels)
+    table = by_month(evaluated, own, DataConfig())
+    assert table["as_of"].unique(maintain_order=True).to_list() == months
+    assert table.filter(kind="score")["psi"].max() < psi_noise(len(evaluated.label), 400) * 1.5  # type: ignore[operator]
+    assert caveats(source) == ()
+    assert "the model saw these accounts" in caveats(own)[0]

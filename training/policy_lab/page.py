@@ -27,7 +27,7 @@ _HEAD = """# What policy could do
 
 {name}, bundle `{bundle}`, on the {accounts:,} accounts of {as_of} that its fit held out. Amounts are in CNY, intervals of 95 %.
 A good customer is one of label 0; cut means that the limit is reduced or suspended, or that a person is asked to.
-
+{notes}
 ## Points
 
 Hard rules alone cut {rules:.2%} of the good customers. `served` is policy.toml as it stands; of {points:,} points `best` avoids

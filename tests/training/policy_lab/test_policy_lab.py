@@ -158,7 +158,7 @@ def test_the_oracle_is_worth_more_and_knows_what_happens(book: Book, bundle: Bun
 def test_the_oracle_does_not_profit_from_luck(book: Book, bundle: Bundle) -> None:
     # Nobody differs, but the futures do: who decides by their luck is valued by other luck, and wins nothing.
     random = np.random.default_rng(4)
-    same = Truth(random.binomial(20, 0.05, (2, len(book.label))) / 20)
+    same = Truth(random.binomial(4, 0.05, (2, len(book.label))) / 4)
     found = oracle_table(book, bundle.policy, same).filter(decided_by="oracle", outcome="expected")
     assert found["value"][0] < 0
 

@@ -44,6 +44,7 @@ def value(table: pl.DataFrame, measure: str) -> tuple[Any, Any, Any]:
 def test_the_estimate_foretells_what_labels_say_where_probabilities_are_right() -> None:
     random = np.random.default_rng(2)
     inside = dict.fromkeys(("auc", "brier", "rate"), 0)
+    apart = dict.fromkeys(inside, 0.0)
     for seed in range(20):
         p = random.beta(0.4, 6.0, 800).clip(1e-6, 1 - 1e-6)
         label = (random.random(800) < p).astype(float)
@@ -51,7 +52,9 @@ def test_the_estimate_foretells_what_labels_say_where_probabilities_are_right() 
         for measure in inside:
             _, low, high = value(told, measure)
             inside[measure] += low <= value(seen, measure)[0] <= high
+            apart[measure] += (value(told, measure)[0] - value(seen, measure)[0]) / 20
     assert all(hits >= 17 for hits in inside.values()), inside
+    assert all(abs(mean) < 0.02 for mean in apart.values()), apart
 
 
 def test_on_simulated_accounts_it_foretells_what_came(bundle: Bundle, source: Source) -> None:
