@@ -107,7 +107,7 @@ def test_a_fold_is_scored_as_a_fit_would_score(data: Labelled) -> None:
 def test_trees_are_stopped_on_the_validation_accounts_alone(data: Labelled) -> None:
     for fold in folds.binned(data, list(folds.cut(data, 2, DataConfig(), 0))):
         assert fold.stop is not None
-        assert np.array_equal(fold.stop.get_label(), data.label[data.rows("valid")])
+        assert np.array_equal(np.asarray(fold.stop.get_label()), data.label[data.rows("valid")])
 
 
 def test_threads_and_company_change_no_score(prepared: list[folds.Fold]) -> None:
