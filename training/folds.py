@@ -42,9 +42,8 @@ class Fold:
 def cut(data: Labelled, count: int, config: DataConfig, seed: int) -> Iterator[tuple[Rows, Rows]]:
     """``count`` times the rows to fit on and those to score, int64; together the rows of split ``train``.
 
-    By a hash of the account where accounts repeat or some are for validation, else stratified by label from ``seed``.  FitError
-    where a
-    side of a fold lacks one of the labels.
+    By a hash of the account where accounts repeat or some are for validation, else stratified by label from ``seed``.
+    FitError where a side of a fold lacks one of the labels.
     """
     rows = data.rows("train")
     accounts = data.features.accounts["account_id"][rows.tolist()]

@@ -52,10 +52,10 @@ def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> Rep
     Settings are fields of :class:`training.data.DataConfig`, :class:`training.fitting.FitConfig` and
     :class:`training.bundling.BundleConfig`.
 
-    >>> fit(leafs=8)
+    >>> fit(leafs=8)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: --set: no field is named 'leafs', did you mean 'leaves'?; there are [...]
+    ValueError: --set: no field is named 'leafs' (did you mean 'leaves'?); there are [...]
     """
     from training.bundling import BundleConfig
     from training.data import DataConfig

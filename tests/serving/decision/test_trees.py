@@ -183,6 +183,7 @@ print([len(kernel.signatures) for kernel in (kernels.explain_rows, kernels.find_
 """
 
 
+@pytest.mark.slow  # it compiles anew
 def test_a_cache_that_cannot_be_used_is_done_without(tmp_path: Path) -> None:
     """Its files cut short, or emptied, as a power loss leaves them; and the next start finds whole ones."""
     golden = Path(__file__).parents[2] / "golden" / "bundle"
