@@ -53,7 +53,7 @@ test: install
 
 # What takes minutes to set up: an environment of its own, the pages' commands, the first experiment as its page tells it.
 slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 # Longer than a developer waits: the same promises over more accounts, and the million-account simulation.
 torture: install
