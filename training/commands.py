@@ -102,12 +102,9 @@ def peers(options: argparse.Namespace) -> None:
 
 def _version(options: argparse.Namespace, store: Store) -> str:
     """The version that is named, else the champion."""
-    from training.track import TrackingError, champion
+    from training.track import chosen
 
-    version: str | None = options.version or champion(store, options.name)
-    if version is None:
-        raise TrackingError(f"{options.name} has no champion; promote a version first")
-    return version
+    return chosen(store, options.name, options.version)
 
 
 def compare(options: argparse.Namespace) -> int:

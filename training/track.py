@@ -239,6 +239,14 @@ def champion(store: Store, name: str) -> str | None:
     return aliases(store, name).get("champion")
 
 
+def chosen(store: Store, name: str, version: str | None) -> str:
+    """The version that is named, else the champion; :class:`TrackingError` where there is neither."""
+    found = version or champion(store, name)
+    if found is None:
+        raise TrackingError(f"{name} has no champion; promote a version first")
+    return found
+
+
 def aliases(store: Store, name: str) -> dict[str, str]:
     """Alias -> version; empty where the model is not there."""
     if not store.exists():

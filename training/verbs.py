@@ -126,12 +126,12 @@ def policy(
 
     Settings are fields of :class:`training.lab.LabConfig`, such as ``most_good_cut=0.04``.
     """
+    from training import track
     from training.lab import LabConfig, run_lab
-    from training.track import Store
 
     (config,) = _configs([LabConfig()], settings)
-    chosen = Store(Path(store))
-    return run_lab(Path(data), chosen, name, version or _champion(chosen, name), config)
+    kept = track.Store(Path(store))
+    return run_lab(Path(data), kept, name, track.chosen(kept, name, version), config)
 
 
 def peers(data: AnyPath = DATA, **settings: object) -> Compared:
@@ -160,14 +160,14 @@ def monitor(
 
     ``version`` is the champion's unless named; ``labels`` what became of them, as far as known; ``bounds`` a file of bounds.
     """
+    from training import track
     from training.monitoring import run_monitor
-    from training.track import Store
     from training.watch.bounds import read_bounds
 
-    chosen = Store(Path(store))
+    kept = track.Store(Path(store))
     known = None if labels is None else Path(labels)
     limits = None if bounds is None else read_bounds(Path(bounds))
-    return run_monitor(Path(records), Path(data), chosen, name, version or _champion(chosen, name), known, limits)
+    return run_monitor(Path(records), Path(data), kept, name, track.chosen(kept, name, version), known, limits)
 
 
 def examine(
@@ -177,13 +177,13 @@ def examine(
 
     Settings are fields of :class:`training.examining.world.ExamineConfig`.
     """
+    from training import track
     from training.examination import run_examination
     from training.examining.world import ExamineConfig
-    from training.track import Store
 
     (config,) = _configs([ExamineConfig()], settings)
-    chosen = Store(Path(store))
-    return run_examination(Path(data), chosen, name, version or _champion(chosen, name), config, lambda _: None)
+    kept = track.Store(Path(store))
+    return run_examination(Path(data), kept, name, track.chosen(kept, name, version), config, lambda _: None)
 
 
 def report(
@@ -209,12 +209,3 @@ VERBS: dict[str, Callable[..., Any]] = {
 
 def _configs(configs: list[Any], settings: dict[str, object]) -> list[Any]:
     return override(configs, [f"{name}={value}" for name, value in settings.items()])
-
-
-def _champion(store: Any, name: str) -> str:
-    from training.track import TrackingError, champion
-
-    version = champion(store, name)
-    if version is None:
-        raise TrackingError(f"{name} has no champion; promote a version first")
-    return version
