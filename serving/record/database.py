@@ -1,7 +1,8 @@
 """The record's database, opened so that what is committed is durable, or not at all.
 
-SQLite: a rollback journal with ``TRUNCATE`` and ``EXTRA``, or WAL with ``FULL`` in the versions without the WAL-reset bug
-(https://sqlite.org/wal.html#walresetbug): then a commit costs one fsync instead of three.  PostgreSQL: refused with
+SQLite: WAL with ``FULL`` in the versions without the WAL-reset bug (https://sqlite.org/wal.html#walresetbug), or a rollback
+journal with ``TRUNCATE`` and ``EXTRA``, which costs a commit three fsyncs instead of one.  Few Pythons bring such a version,
+so it comes with pysqlite3: the standard library's driver with a SQLite of its own.  PostgreSQL: refused with
 ``fsync``, ``full_page_writes`` or ``synchronous_commit`` off.  Writers wait for each other (``BEGIN IMMEDIATE``, an advisory
 lock), because each row's hash needs the one before it.
 """
@@ -9,13 +10,13 @@ lock), because each row's hash needs the one before it.
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from pysqlite3 import dbapi2 as sqlite  # type: ignore[import-untyped]
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from serving.record.errors import RecordError
@@ -70,14 +71,19 @@ class Database:
             ) from error
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that no other writer runs beside; durable when the block is left without an error."""
-        with self.engine.connect() as plain:
-            connection = plain.execution_options(clearline_writes=True)
-            with connection.begin():
-                if self.kind == "postgresql":
-                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-                yield connection
+    def writing(self, held: sa.Connection | None = None) -> Iterator[sa.Connection]:
+        """A transaction that no other writer runs beside; durable when the block is left without an error.
+
+        On a connection of its own, or on one that :meth:`hold` gave.
+        """
+        with self.hold() if held is None else nullcontext(held) as connection, connection.begin():
+            if self.kind == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            yield connection
+
+    def hold(self) -> sa.Connection:
+        """A connection for many writes of one thread, which closes it: to make it ready costs more than what SQLite does."""
+        return self.engine.connect().execution_options(clearline_writes=True)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -107,12 +113,11 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     _make_private(Path(str(url.database)))
     # isolation_level None: the driver begins nothing by itself, so that `begin` below decides which kind of transaction it is.
     arguments = {"isolation_level": None, "timeout": _PATIENCE_MS / 1000, "check_same_thread": False}
-    engine = sa.create_engine(url, connect_args=arguments)
-    major, minor, patch = sqlite3.sqlite_version_info
-    wal = free_of_wal_reset_bug((major, minor, patch))
+    engine = sa.create_engine(url, module=sqlite, connect_args=arguments)
+    wal = free_of_wal_reset_bug(sqlite.sqlite_version_info)
 
     @sa.event.listens_for(engine, "connect")
-    def durable(connection: sqlite3.Connection, _: object) -> None:
+    def durable(connection: Any, _: object) -> None:
         connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if wal else 'EXTRA'}")
         connection.execute("PRAGMA secure_delete = ON")  # a destroyed key shall not lie on in a free page

@@ -64,6 +64,7 @@ class Writer:
         self._wake = threading.Condition()
         self._closing = False
         self._since, self._signed_at = 0, time.monotonic()
+        self._held: sa.Connection | None = None
         self.ready = True
         self._thread = threading.Thread(target=self._run, name="record-writer", daemon=True)
         self._thread.start()
@@ -109,9 +110,11 @@ class Writer:
             except Exception as error:  # noqa: BLE001  # a fault of ours: the thread must live, and nobody may wait for ever
                 LOGGER.error("the record's writer failed: %s", type(error).__name__)
                 self.ready = False
-                self._database.reopen()
+                self._reopen()
                 _tell([item for item in batch if not item.future.done()], error)
         self._sign(at_once=True)
+        if self._held is not None:
+            self._held.close()
 
     def _next(self) -> list[_Item] | None:
         """What goes together now; empty = nothing came for a while; None = nothing will come any more."""
@@ -155,7 +158,9 @@ class Writer:
 
     def _add(self, batch: Sequence[_Item], careful: bool) -> list[list[Kept] | None]:
         """All of them, or where ``careful`` those whose names and slots are free: seldom is one not, and asking costs."""
-        with self._database.writing() as connection:
+        if self._held is None:
+            self._held = self._database.hold()
+        with self._database.writing(self._held) as connection:
             free = self._free(connection, batch) if careful else [True] * len(batch)
             drafts = [draft for item, goes in zip(batch, free, strict=True) if goes for draft in item.drafts]
             kept = iter(add(connection, drafts, self._secrets))
@@ -222,6 +227,13 @@ class Writer:
         if self.ready:
             LOGGER.error("the record does not take writes: %s", type(getattr(error, "orig", None) or error).__name__)
         self.ready = False
+        self._reopen()
+
+    def _reopen(self) -> None:
+        if self._held is not None:
+            self._held.invalidate()
+            self._held.close()
+            self._held = None
         self._database.reopen()
 
     def _probe(self) -> None:

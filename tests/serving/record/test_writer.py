@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.record import checkpoints, writer
+from serving.record import checkpoints, database, writer
 from serving.record.chain import GENESIS, hash_of
 from serving.record.database import Database
 from serving.record.entry import Draft, Kept
@@ -270,7 +270,7 @@ def test_a_database_that_takes_no_writes_keeps_nothing_and_recovers_by_itself(tm
 
     keep(record, draft("d-1"))
     now[0] = trouble[0]
-    record.database.reopen()
+    record._writer._reopen()  # it holds a connection, which is to be one of these
     lost = [f"lost-{k}" for k in range(12)]
     for name in lost:
         with pytest.raises(Unavailable, match="nothing was kept"):
@@ -289,6 +289,25 @@ def test_the_record_only_grows(record: Record) -> None:
         with pytest.raises(sa.exc.DBAPIError, match="only grows"), record.database.writing() as connection:
             connection.execute(statement)
     assert [row["tenant"] for row in stored(record)] == ["lender"]
+
+
+@pytest.mark.parametrize("older", ["TRUNCATE", "DELETE"])
+def test_an_embedded_record_is_written_ahead_also_where_an_older_clearline_made_it(tmp_path: Path, older: str) -> None:
+    def mode() -> tuple[Any, Any]:
+        with record.database.engine.connect() as connection:
+            return tuple(connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous"))
+
+    record = Record(settings_in(tmp_path))
+    assert mode() == ("wal", 2)  # FULL: durable at the commit and not at a checkpoint
+    keep(record, draft("d-1"))
+    record.close()
+    with contextlib.closing(database.sqlite.connect(tmp_path / "record.db")) as raw:
+        assert raw.execute(f"PRAGMA journal_mode = {older}").fetchone() == (older.lower(),)
+    record = Record(settings_in(tmp_path))
+    assert mode() == ("wal", 2)
+    keep(record, draft("d-2"))
+    assert [row["entry_id"] for row in stored(record)] == ["d-1", "d-2"]
+    record.close()
 
 
 def test_an_embedded_record_is_its_owners_alone(record: Record) -> None:
