@@ -17,8 +17,9 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pysqlite3 import dbapi2 as sqlite
 
-from serving.record import checkpoints, database, writer
+from serving.record import checkpoints, writer
 from serving.record.chain import GENESIS, hash_of
 from serving.record.database import Database
 from serving.record.entry import Draft, Kept
@@ -293,18 +294,18 @@ def test_the_record_only_grows(record: Record) -> None:
 
 @pytest.mark.parametrize("older", ["TRUNCATE", "DELETE"])
 def test_an_embedded_record_is_written_ahead_also_where_an_older_clearline_made_it(tmp_path: Path, older: str) -> None:
-    def mode() -> tuple[Any, Any]:
+    def mode(record: Record) -> tuple[Any, ...]:
         with record.database.engine.connect() as connection:
             return tuple(connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous"))
 
     record = Record(settings_in(tmp_path))
-    assert mode() == ("wal", 2)  # FULL: durable at the commit and not at a checkpoint
+    assert mode(record) == ("wal", 2)  # FULL: durable at the commit and not at a checkpoint
     keep(record, draft("d-1"))
     record.close()
-    with contextlib.closing(database.sqlite.connect(tmp_path / "record.db")) as raw:
+    with contextlib.closing(sqlite.connect(tmp_path / "record.db")) as raw:
         assert raw.execute(f"PRAGMA journal_mode = {older}").fetchone() == (older.lower(),)
     record = Record(settings_in(tmp_path))
-    assert mode() == ("wal", 2)
+    assert mode(record) == ("wal", 2)
     keep(record, draft("d-2"))
     assert [row["entry_id"] for row in stored(record)] == ["d-1", "d-2"]
     record.close()
