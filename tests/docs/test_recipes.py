@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 # The copy is made once, by one worker.
-pytestmark = pytest.mark.xdist_group("recipes")
 ROOT = Path(__file__).parents[2]
 FOLLOWED = """
 import datetime, json, math, pathlib, sys

@@ -31,7 +31,6 @@ from serving.routes import ROUTES
 from serving.service import LimitReduction
 from tests.serving.openapi_cases import Asked, Battery, described, faults, shown
 
-pytestmark = pytest.mark.xdist_group("openapi")
 EACH = 15  # cases of each kind of each operation
 # Of the cases of an operation; what is left is refused, as most of what is drawn or negated must be.
 LEAST_ACCEPTED = 0.25

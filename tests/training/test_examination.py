@@ -17,7 +17,7 @@ from training.examining.world import ExamineConfig, draw, simulation_of
 from training.simulator import SimulationConfig
 from training.track import Store, TrackingError
 
-pytestmark = [*STORE_WARNINGS, pytest.mark.xdist_group("examination")]
+pytestmark = STORE_WARNINGS
 CONFIG = ExamineConfig(accounts=1600, seed=99, futures=8, refits=1)
 NAME = "limit-reduction"
 

@@ -25,7 +25,7 @@ from training.models import find, version_of
 from training.promotion import nominate, promote, rollback
 from training.track import Store, TrackingError
 
-pytestmark = [*STORE_WARNINGS, pytest.mark.xdist_group("promotion")]  # one worker: the store takes seconds to make
+pytestmark = STORE_WARNINGS
 NAME = "limit-reduction"
 HONEST, PRESSED, RESPLIT = "2", "3", "4"
 

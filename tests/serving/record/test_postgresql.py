@@ -30,7 +30,6 @@ from tests.serving.record.proxy import Proxy
 from tests.serving.record.test_writer import draft, settings_in, soon
 from tests.serving.test_desk import asked, content
 
-pytestmark = pytest.mark.xdist_group("postgresql")
 WORKERS = 2  # desks, each with a record of its own, as two processes would have
 
 
