@@ -150,7 +150,7 @@ def test_no_artefact_is_a_pickle(model_folder: Path, artefacts: Path) -> None:
     assert len(files) > 20
     assert [file for file in files if is_pickle(file.read_bytes())] == []
     assert {file.suffix for file in files} <= {
-        "", ".csv", ".json", ".lgb", ".md", ".parquet", ".png", ".sha256", ".toml", ".txt", ".yaml",
+        "", ".csv", ".html", ".json", ".lgb", ".md", ".parquet", ".png", ".sha256", ".toml", ".txt", ".yaml",
     }  # fmt: skip
 
 

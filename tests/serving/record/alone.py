@@ -1,14 +1,41 @@
-"""The service in one process, without the seconds that BentoML takes to start its two: run with the port as argument."""
+"""The service in one process, again and again: each is forked from this one, which has imported it.
+
+BentoML takes seconds to start its two.  Run with the service's `module:name`.  A line `port folder` on standard input is a service
+on that port with its record in that folder; its process id is the line that answers.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
+import signal
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import uvicorn
 
-from serving.service import LimitReduction
+from serving.client import record_in
+
+
+def serve(service: Any, port: int, folder: Path) -> None:
+    os.environ.update(record_in(folder))
+    uvicorn.run(service.to_asgi(), host="127.0.0.1", port=port, log_level="error", access_log=False)
+
+
+def fork_for_each(lines: TextIO, named: str) -> None:
+    module, name = named.split(":")
+    service = getattr(importlib.import_module(module), name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who was killed is gone at once, and waited for by nobody
+    for line in lines:
+        port, folder = line.rstrip("\n").split(" ", 1)
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            serve(service, int(port), Path(folder))
+            os._exit(0)
+        print(child, flush=True)
+
 
 if __name__ == "__main__":
-    service: Any = LimitReduction  # the decorator made a service of it
-    uvicorn.run(service.to_asgi(), host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False)
+    fork_for_each(sys.stdin, sys.argv[1])

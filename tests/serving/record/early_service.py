@@ -18,6 +18,6 @@ async def _too_early(record: Any, drafts: Sequence[Draft], deadline: float) -> l
     return []
 
 
-if "bentoml" in sys.argv[0]:
-    # Only where BentoML serves it: pytest imports every module that may hold a doctest.
+if "bentoml" in sys.argv[0] or sys.argv[0].endswith("alone.py"):
+    # Only where it is served: pytest imports every module that may hold a doctest.
     Record.keep = _too_early  # type: ignore[method-assign, assignment]
