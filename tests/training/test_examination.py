@@ -18,7 +18,7 @@ from training.simulator import SimulationConfig
 from training.track import Store, TrackingError
 
 pytestmark = STORE_WARNINGS
-CONFIG = ExamineConfig(accounts=1600, seed=99, futures=8, refits=1)
+CONFIG = ExamineConfig(accounts=900, seed=99, futures=6, refits=1)
 NAME = "limit-reduction"
 
 
@@ -42,7 +42,7 @@ def test_everything_found_is_in_the_run(findings: Findings, store: Store, told: 
     run = store.client().get_run(findings.run)
     assert run.info.status == "FINISHED"
     assert run.data.metrics == pytest.approx(metrics(findings.tables))
-    assert run.data.params["examine.futures"] == "8"
+    assert run.data.params["examine.futures"] == "6"
     assert run.data.tags["examined.bundle"] == findings.examined.bundle
     files = {f.path for folder in ("tables", "figures") for f in store.client().list_artifacts(findings.run, folder)}
     assert {f"tables/{name}.csv" for name in findings.tables} <= files

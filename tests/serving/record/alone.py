@@ -1,7 +1,7 @@
 """The service in one process, again and again: each is forked from this one, which has imported it.
 
-BentoML takes seconds to start its two.  Run with the service's `module:name`.  A line `port folder` on standard input is a service
-on that port with its record in that folder; its process id is the line that answers.
+BentoML takes seconds to start its two.  Run with the service's `module:name`.  A line `port folder` on standard input is a
+service on that port with its record in that folder; its process id is the line that answers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def fork_for_each(lines: TextIO, named: str) -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             serve(service, int(port), Path(folder))
             os._exit(0)
-        print(child, flush=True)
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

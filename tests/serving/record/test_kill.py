@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from serving.client import PROJECT, free_port, kill, record_in, running
+from serving.client import PROJECT, free_port, kill, running
 from serving.pack import store
 from serving.record.chain import GENESIS, hash_of
 from serving.record.database import Database
@@ -96,7 +96,8 @@ def alone(folder: Path, forking: subprocess.Popen[str]) -> Serving:
     @contextmanager
     def serving() -> Iterator[tuple[str, Callable[[], None]]]:
         port = free_port()
-        assert forking.stdin is not None and forking.stdout is not None
+        assert forking.stdin is not None
+        assert forking.stdout is not None
         forking.stdin.write(f"{port} {folder}\n")
         forking.stdin.flush()
         service = psutil.Process(int(forking.stdout.readline()))
