@@ -23,7 +23,7 @@ from training.fitting import FitConfig, Fitted, Progress, fit
 from training.reproduce import fit_command, model_digest
 from training.reproduce import page as reproduce_page
 
-SHAP_ROWS = 2000  # accounts drawn in the SHAP figures
+SHAP_ROWS = 1000  # accounts drawn in the SHAP figures
 
 
 @dataclass(frozen=True, slots=True)

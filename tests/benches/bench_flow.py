@@ -20,6 +20,7 @@ from features.catalogue import MODEL_FEATURES
 from features.schema import check
 from serving.client import started
 from serving.decision import Bundle, decide
+from tests.training.conftest import STORE_WARNINGS
 from training import bundling, experiment, requests
 from training.bundling import BundleConfig
 from training.data import DataConfig, Labelled, labelled
@@ -28,7 +29,7 @@ from training.fitting import FitConfig, parameters_of, train_booster
 from training.simulator import SimulationConfig, simulate
 from training.track import Store, scratch
 
-pytestmark = pytest.mark.benchmark(disable_gc=True)
+pytestmark = [pytest.mark.benchmark(disable_gc=True), *STORE_WARNINGS]
 REQUESTS = 400
 
 
@@ -83,7 +84,7 @@ def test_whole_fit(benchmark: Any, full_folder: Path, tmp_path: Path, how: str) 
     def tracked() -> None:
         experiment.run_fit(full_folder, store, configs)
 
-    benchmark.pedantic(untracked if how == "untracked" else tracked, rounds=3, warmup_rounds=1)
+    benchmark.pedantic(untracked if how == "untracked" else tracked, rounds=5, warmup_rounds=1)
 
 
 def test_decide_in_process(benchmark: Any, champion: Bundle, window: pl.DataFrame, decided_at: datetime.datetime) -> None:
