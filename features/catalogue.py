@@ -189,6 +189,11 @@ CATALOGUE: tuple[Feature, ...] = (
     # Short or incomplete history
     Feature("months_observed", "months", -1, "short_history", False,
             "months of history", "账户历史月数", lambda w: w.months_observed),
+    # Who owes little has shown little: "no recent revolving balances" is a usual reason of credit scores.  Months that were
+    # paid late are left out, so that lateness is told once, and by its own group.
+    Feature("carried_on_time_3", "CNY", -1, "short_history", True,
+            "balance carried in months without a late payment, last 3", "近3个月中按时还款月份的月均欠款",
+            lambda w: w.mean("carried_on_time", 3)),
     # Facts: for policy rules and the size of a cut, never for the model
     Feature("limit_now", "CNY", 0, "", False, "limit in force", "当前额度", lambda w: w.now("credit_limit")),
     Feature("balance_now", "CNY", 0, "", False, "balance owed", "当前欠款", lambda w: w.now("balance")),

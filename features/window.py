@@ -34,8 +34,9 @@ class Window:
     """The windows of some accounts; columns by attribute: the statement's own, and those derived here.
 
     Derived, row by row: ``owed_before`` and ``due_before`` (balance, at least 0, and minimum due of the statement before),
-    ``uncut_limit`` (the largest limit of this month and the COOLING_MONTHS before), ``utilization`` (of ``uncut_limit``),
-    and 1/0 columns ``late``, ``active``, ``missed_minimum``, ``minimum_only``, ``paid_in_full``, ``drew_cash``.
+    ``carried_on_time`` (balance, at least 0, of a month without a late payment), ``uncut_limit`` (the largest limit of this
+    month and the COOLING_MONTHS before), ``utilization`` (of ``uncut_limit``), and 1/0 columns ``late``, ``active``,
+    ``missed_minimum``, ``minimum_only``, ``paid_in_full``, ``drew_cash``.
     """
 
     def __init__(self, columns: Mapping[str, Months], months_observed: NDArray[np.int64]) -> None:
@@ -174,6 +175,7 @@ _DERIVED: Mapping[str, Callable[[Window], Months]] = {
     "utilization": lambda w: ratio(np.maximum(w.balance, 0.0), w.uncut_limit),
     "above_90": lambda w: _flag(w.utilization > 0.9, w.utilization),
     "late": lambda w: _flag(w.days_past_due > 0, w.days_past_due),
+    "carried_on_time": lambda w: np.where(w.days_past_due == 0, np.maximum(w.balance, 0.0), np.nan),
     "active": _active,
     "missed_minimum": lambda w: _flag(w.payment < w.due_before - CENT, w.due_before),
     "minimum_only": _minimum_only,

@@ -101,10 +101,21 @@ def test_a_hand_computed_account() -> None:
         "external_debt_to_income": 0.4,
         "total_debt_to_income": 2800.0 / 5000.0,
         "months_observed": 4.0,
+        "carried_on_time_3": (600.0 + 800.0) / 2,
         "idle_months": 0.0,
         "limit_now": 1000.0,
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"), [([0, 0, 0], 200.0), ([3, 0, 0], 300.0), ([0, 0, 9], 50.0), ([1, 2, 3], math.nan)]
+)
+def test_what_was_carried_is_of_months_on_time_alone(late: list[int], expected: float) -> None:
+    """Balances of -50 (the customer's, so nothing owed), 100 and 500: a late month says nothing either way."""
+    months = pl.DataFrame({"balance": [-50.0, 100.0, 500.0], "days_past_due": pl.Series(late, dtype=pl.Int32)})
+    found = values(account(3).with_columns(months.get_columns()))["carried_on_time_3"]
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_as_of_is_the_last_month_and_the_frame_says_unknown_with_null() -> None:

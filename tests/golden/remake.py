@@ -22,7 +22,7 @@ def remake(target: Path) -> str:
     """A tiny bundle in ``target``; returns its digest."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "simulated"
-        write(SimulationConfig(accounts=3000, seed=5), folder)
+        write(SimulationConfig(accounts=3000, seed=9), folder)
         source = load(folder)
         data = labelled(source, DataConfig())
         fitted = fit(data, FitConfig(trees=20, stop_after=0, threads=1))

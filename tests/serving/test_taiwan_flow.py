@@ -68,9 +68,9 @@ def url(real: tuple[Fitted, Path], bentoml_home: Path, tmp_path_factory: pytest.
         bentoml.models.delete(tag)
 
 
-def test_taiwan_mean_auc_over_the_folds_is_at_least_0_780(fitted: Fitted) -> None:
+def test_taiwan_mean_auc_over_the_folds_is_at_least_0_783(fitted: Fitted) -> None:
     assert FitConfig().folds == len(fitted.fold_auc) == 5
-    assert sum(fitted.fold_auc) / 5 >= 0.780
+    assert sum(fitted.fold_auc) / 5 >= 0.783
 
 
 def test_taiwan_model_is_compact_and_constrained(fitted: Fitted) -> None:
