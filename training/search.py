@@ -20,7 +20,7 @@ from training.fitting import FitConfig
 from training.folds import Fold
 from training.front import Scored, hopeless
 from training.settings import in_ranges
-from training.space import config_at, point_of
+from training.space import beginnings, config_at
 from training.study import Study, Trial
 
 TOGETHER = 2  # folds that are scored side by side, and between which a trial may be given up: the same on every machine
@@ -31,7 +31,7 @@ class TuneConfig:
     """How a search goes about it."""
 
     trials: int = 50  # in all: a study that has some already makes the rest
-    search_folds: int = 4  # of the training accounts; each trial is scored on all of them, unless it is given up
+    search_folds: int = 10  # of the training accounts; each trial is scored on all of them, unless it is given up
     search_seed: int = 0  # of what is drawn
     startup: int = 10  # trials drawn blindly before the sampler learns from them
     prune: bool = True  # give up trials that cannot come on the front any more
@@ -48,7 +48,7 @@ def search(study: Study, prepared: Sequence[Fold], base: FitConfig, config: Tune
     trials = study.trials()
     with _workers(base) as (pool, threads):
         while len(trials) < config.trials:
-            asked, point = study.ask(point_of(base))
+            asked, point = study.ask(beginnings(base))
             tried = replace(config_at(point, base), threads=threads)
             rivals = [t.scored for t in trials if t.whole] if config.prune else []
             begun = time.perf_counter()

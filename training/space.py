@@ -45,6 +45,20 @@ def point_of(config: FitConfig) -> Point:
     return {name: _inside(getattr(config, name), SPACE[name]) for name in SPACE}
 
 
+def beginnings(config: FitConfig) -> list[Point]:
+    """What is tried before anything is drawn: where the config lies, and four smaller models beside it.
+
+    A sampler spreads its trials over the whole front, and few come near a config that is good already.  Fewer leaves, larger
+    steps (of which early stopping then keeps fewer), both, and both under tighter bounds, which lose less to the directions.
+
+    >>> [(point["leaves"], round(point["learning_rate"], 3), point["monotone_method"]) for point in beginnings(FitConfig())]
+    [(16, 0.05, 'basic'), (10, 0.05, 'basic'), (16, 0.08, 'basic'), (10, 0.08, 'basic'), (10, 0.08, 'intermediate')]
+    """
+    fewer, larger = {"leaves": round(config.leaves * 0.6)}, {"learning_rate": config.learning_rate * 1.6}
+    moves: list[dict[str, Any]] = [{}, fewer, larger, fewer | larger, fewer | larger | {"monotone_method": "intermediate"}]
+    return [point_of(replace(config, **move)) for move in moves]
+
+
 def config_at(point: Point, config: FitConfig) -> FitConfig:
     """The config with the point's values; everything else as it was."""
     return replace(config, **point)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,14 +60,14 @@ class Study:
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         return [_read(trial) for trial in self.inner.get_trials(deepcopy=False, states=states)]
 
-    def ask(self, first: Point) -> tuple[optuna.Trial, Point]:
-        """The next trial and its point: ``first`` for the first one of the study, drawn by the sampler for any other."""
+    def ask(self, beginnings: Sequence[Point]) -> tuple[optuna.Trial, Point]:
+        """The next trial and its point: of ``beginnings`` for the first of the study, drawn by the sampler for any other."""
         done = len(self.trials())
         # Made anew for each: its state would die with the process.
         self.inner.sampler = _sampler(self.seed, done, self.startup)
         waiting = self.inner.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if done == 0 and not waiting:  # one waits where a process was killed just before it took it
-            self.inner.enqueue_trial(dict(first))
+        if done < len(beginnings) and not waiting:  # one waits where a process was killed just before it took it
+            self.inner.enqueue_trial(dict(beginnings[done]))
         trial = self.inner.ask(dict(SPACE))
         return trial, trial.params
 
