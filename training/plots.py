@@ -74,7 +74,7 @@ def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
     axes.axvline(cut_off, color=INK, linestyle="--", label=f"cut-off {cut_off:.3f}")
     axes.set_xscale("log")
     axes.minorticks_off()
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper left")
     return figure
 
 
@@ -113,7 +113,7 @@ def contributions(
         figure = plt.figure()
         draw(drawn, max_display=12, show=False)
         figure.set_size_inches(10, 6.8)
-        figure.subplots_adjust(left=0.3, right=0.94, bottom=0.1, top=0.93)
+        figure.subplots_adjust(left=0.34, right=0.94, bottom=0.1, top=0.93)
         plt.close(figure)
         figures[name] = figure
     figures["shap_dependence"] = _dependence(values, data, names)
