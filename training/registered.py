@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serving.decision import load as load_bundle
 from training import track
 from training.data import DataConfig, Source, load
 from training.evaluated import Evaluated, evaluate, hold_out
-from training.settings import override
+from training.models import find
 
 
 def held_out(data_folder: Path, store: track.Store, name: str, version: str) -> tuple[Evaluated, Source, DataConfig]:
@@ -17,12 +16,10 @@ def held_out(data_folder: Path, store: track.Store, name: str, version: str) -> 
     Data that bring labels have no hold-out, and all labelled accounts stand in: :func:`caveats` says so.  Raises
     :class:`training.track.TrackingError` for a version without a bundle, DataError for data that cannot be used.
     """
-    with track.scratch() as folder:
-        bundle = load_bundle(track.fetch_bundle(store, name, version, Path(folder)))
-    kept = track.parameters(store, name, version, "data")
-    (config,) = override([DataConfig()], [f"{key}={value}" for key, value in kept.items()])
+    model = find(version, store, name)
     source = load(data_folder)
-    return evaluate(f"version {version} of {name}", bundle, hold_out(source, config, data_folder)), source, config
+    on = hold_out(source, model.config, data_folder)
+    return evaluate(f"version {version} of {name}", model.bundle, on), source, model.config
 
 
 def caveats(source: Source) -> tuple[str, ...]:

@@ -18,9 +18,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import chi2, wasserstein_distance
 
-from features.schema import check
-from training.data import DataConfig, Source, as_ofs, labelled_at, window
-from training.evaluated import GROUPS, Evaluated, HoldOut, evaluate
+from training.data import DataConfig, Source, as_ofs
+from training.evaluated import Evaluated, HoldOut, evaluate, hold_out
 
 Vector = NDArray[np.float64]
 BINS = 10
@@ -170,30 +169,9 @@ def _row(kind: str, name: str, expected: Vector, actual: Vector) -> tuple[object
 
 
 def _hold_outs(source: Source, config: DataConfig) -> list[HoldOut]:
+    months: list[datetime.date]
     if source.labels is not None:
-        months: list[datetime.date] = sorted(source.labels["as_of"].unique().to_list())
-        return [_labelled_on(source, month) for month in months]
-    return [_test_on(source, month, config) for month, _ in as_ofs(source.statements["month"], config)]
-
-
-def _test_on(source: Source, month: datetime.date, config: DataConfig) -> HoldOut:
-    found = labelled_at(source.statements, month, frozenset({"test"}), config)
-    return _hold_out(source, month, found.features.accounts, found.label)
-
-
-def _labelled_on(source: Source, month: datetime.date) -> HoldOut:
-    labels = source.labels
-    if labels is None:
-        raise ValueError("expected a source with labels of its own")
-    chosen = labels.filter(pl.col("as_of") == month).sort("account_id")
-    accounts = window(source.statements, month).filter(pl.col("month") == month).select("account_id", "product")
-    known = chosen.join(accounts, on="account_id", how="inner", maintain_order="left")
-    return _hold_out(source, month, known, known["label"].cast(pl.Float64).to_numpy())
-
-
-def _hold_out(source: Source, month: datetime.date, accounts: pl.DataFrame, label: Vector) -> HoldOut:
-    order = np.argsort(accounts["account_id"].to_numpy(), kind="stable")
-    named = accounts.select("account_id", pl.col("product").cast(pl.String))[order.tolist()]
-    seen = window(source.statements, month).join(named.select("account_id"), on="account_id", how="semi")
-    people = named.with_columns(pl.lit(None, pl.String).alias(group) for group in GROUPS)
-    return HoldOut(month, check(seen), label[order], people, source.digest)
+        months = sorted(source.labels["as_of"].unique().to_list())
+    else:
+        months = [month for month, _ in as_ofs(source.statements["month"], config)]
+    return [hold_out(source, config, as_of=month) for month in months]

@@ -17,7 +17,7 @@ from training.examining.world import ExamineConfig, draw, simulation_of
 from training.simulator import SimulationConfig
 from training.track import Store, TrackingError
 
-pytestmark = STORE_WARNINGS
+pytestmark = [*STORE_WARNINGS, pytest.mark.slow]
 CONFIG = ExamineConfig(accounts=900, seed=99, futures=6, refits=1)
 NAME = "limit-reduction"
 

@@ -21,6 +21,7 @@ from training.peer_models import Compared, PeersConfig, compare, contenders
 from training.peer_models.contenders import CONTENDERS, Contender
 from training.peer_models.paired import difference, holm
 from training.peer_models.tuned import taken
+from training.search import TuneConfig
 from training.simulator import SimulationConfig, write
 
 CONFIG = FitConfig(trees=20, leaves=6, depth=3, learning_rate=0.15, min_leaf=20)
@@ -182,7 +183,7 @@ def test_tuning_inside_a_fold_sees_its_rows_alone(run: Run, monkeypatch: pytest.
     config = taken(inner, CONFIG, 2, DataConfig(as_of_every=6))
     assert config.seed == CONFIG.seed
     assert config.monotone
-    assert seen == [set()] * 4
+    assert seen == [set()] * TuneConfig().search_folds
 
 
 def test_the_command_prints_or_writes_the_page(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,7 @@ def test_a_verb_is_typed_and_told(verb: object) -> None:
     assert verb.__doc__
 
 
+@pytest.mark.slow
 def test_they_do_what_the_commands_do(simulated: Path, another_store: Store, kept: Kept, tmp_path: Path) -> None:
     store = str(another_store.folder)
     second = fit(simulated, store, trees=40, reference_size=200, leaves=8)
