@@ -52,7 +52,7 @@ ui: install
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# What takes minutes to set up: an environment of its own, the pages' commands, the first experiment as its page tells it, an examination.
+# What takes minutes to set up: an environment, the pages and the first experiment as they are written, an examination.
 slow: install
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 

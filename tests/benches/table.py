@@ -48,7 +48,7 @@ def page(results: dict[str, Any]) -> str:
 
 
 def _stages(found: dict[str, Bench]) -> str:
-    elsewhere = ("advise_beside", "dice", "explain", "growth", "load", "record", "size", "the_numpy_form")
+    elsewhere = ("advise_beside", "dice", "explain", "growth", "load", "record", "size", "the_numpy_form", "whole_fit")
     names = [name for name in found if not name.startswith(elsewhere)]
     rows = [[name.replace("_", " "), _time(_median(found[name])), _rate(found[name])] for name in names]
     fit = _median(found["fit[clearline]"]) / _median(found["fit[bare_lightgbm]"])
