@@ -93,33 +93,43 @@ def forking(service: str = SERVICE) -> Iterator[subprocess.Popen[str]]:
 def alone(folder: Path, forking: subprocess.Popen[str]) -> Serving:
     """The same app in one process, which starts within a second: imports are most of what a start takes."""
 
-    @contextmanager
-    def serving() -> Iterator[tuple[str, Callable[[], None]]]:
+    def start() -> tuple[str, psutil.Process]:
         port = free_port()
         assert forking.stdin is not None
         assert forking.stdout is not None
         forking.stdin.write(f"{port} {folder}\n")
         forking.stdin.flush()
-        service = psutil.Process(int(forking.stdout.readline()))
+        return f"http://127.0.0.1:{port}", psutil.Process(int(forking.stdout.readline()))
+
+    @contextmanager
+    def serving() -> Iterator[tuple[str, Callable[[], None]]]:
+        url, service = start()
+        for _ in range(3):
+            if becomes_ready(url, service):
+                break
+            # While it started, somebody's connection took the port that was free.
+            url, service = start()
+        else:
+            pytest.fail("the service did not become ready")
         try:
-            wait_until_ready(f"http://127.0.0.1:{port}", service)
-            yield f"http://127.0.0.1:{port}", service.kill
+            yield url, service.kill
         finally:
             with suppress(psutil.NoSuchProcess):
                 service.kill()
-            service.wait(10)
+            service.wait(60)  # who is in the middle of an fsync goes when the disk has answered
 
     return serving
 
 
-def wait_until_ready(url: str, service: psutil.Process) -> None:
+def becomes_ready(url: str, service: psutil.Process) -> bool:
+    """False where the process ended instead."""
     until = time.monotonic() + 60
     while time.monotonic() < until and service.is_running():
         with suppress(httpx.HTTPError):
             if httpx.get(f"{url}/readyz", timeout=1).status_code == httpx.codes.OK:
-                return
+                return True
         time.sleep(0.02)
-    pytest.fail("the service did not become ready")
+    return False
 
 
 def missing(folder: Path, answers: Sequence[tuple[str | None, bytes]]) -> int:
