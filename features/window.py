@@ -175,7 +175,7 @@ _DERIVED: Mapping[str, Callable[[Window], Months]] = {
     "utilization": lambda w: ratio(np.maximum(w.balance, 0.0), w.uncut_limit),
     "above_90": lambda w: _flag(w.utilization > 0.9, w.utilization),
     "late": lambda w: _flag(w.days_past_due > 0, w.days_past_due),
-    "carried_on_time": lambda w: np.where(w.days_past_due == 0, np.maximum(w.balance, 0.0), np.nan),
+    "carried_on_time": lambda w: np.where(w.late == 0.0, np.maximum(w.balance, 0.0), np.nan),
     "active": _active,
     "missed_minimum": lambda w: _flag(w.payment < w.due_before - CENT, w.due_before),
     "minimum_only": _minimum_only,

@@ -46,17 +46,20 @@ def point_of(config: FitConfig) -> Point:
 
 
 def beginnings(config: FitConfig) -> list[Point]:
-    """What is tried before anything is drawn: where the config lies, and four smaller models beside it.
+    """What is tried before anything is drawn: where the config lies, and up to four smaller models beside it.
 
     A sampler spreads its trials over the whole front, and few come near a config that is good already.  Fewer leaves, larger
-    steps (of which early stopping then keeps fewer), both, and both under tighter bounds, which lose less to the directions.
+    steps (of which early stopping then keeps fewer), both, and both under tighter bounds, which lose less to the directions;
+    each only once, and no further than the space goes.
 
     >>> [(point["leaves"], round(point["learning_rate"], 3), point["monotone_method"]) for point in beginnings(FitConfig())]
     [(16, 0.05, 'basic'), (10, 0.05, 'basic'), (16, 0.08, 'basic'), (10, 0.08, 'basic'), (10, 0.08, 'intermediate')]
     """
-    fewer, larger = {"leaves": round(config.leaves * 0.6)}, {"learning_rate": config.learning_rate * 1.6}
-    moves: list[dict[str, Any]] = [{}, fewer, larger, fewer | larger, fewer | larger | {"monotone_method": "intermediate"}]
-    return [point_of(replace(config, **move)) for move in moves]
+    begun = point_of(config)
+    fewer, larger = {"leaves": round(begun["leaves"] * 0.6)}, {"learning_rate": begun["learning_rate"] * 1.6}
+    moves: list[Point] = [{}, fewer, larger, fewer | larger, fewer | larger | {"monotone_method": "intermediate"}]
+    moved = [{name: _inside(value, SPACE[name]) for name, value in {**begun, **move}.items()} for move in moves]
+    return [point for place, point in enumerate(moved) if point not in moved[:place]]
 
 
 def config_at(point: Point, config: FitConfig) -> FitConfig:

@@ -133,6 +133,23 @@ def test_a_point_of_the_space_is_a_config_and_back() -> None:
 # The search
 
 
+@pytest.mark.parametrize(
+    ("config", "number"),
+    [
+        (FitConfig(), 5),
+        (FitConfig(leaves=2), 3),
+        (FitConfig(learning_rate=0.9), 3),
+        (FitConfig(leaves=4, learning_rate=1.0), 2),
+    ],
+)
+def test_a_search_begins_inside_the_space_and_tries_nothing_twice(config: FitConfig, number: int) -> None:
+    begun = beginnings(config)
+    assert begun[0] == point_of(config)
+    assert len(begun) == number
+    assert all(point_of(config_at(point, config)) == point for point in begun)
+    assert all(point not in begun[:place] for place, point in enumerate(begun))
+
+
 def test_the_same_seed_makes_the_same_trials_and_another_does_not(prepared: list[folds.Fold], tmp_path: Path) -> None:
     first = searched(tmp_path / "a", prepared[:2], CONFIG)
     assert said(searched(tmp_path / "b", prepared[:2], CONFIG)) == said(first)
