@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from serving.client import PROJECT, free_port, kill, running
+from serving.client import PROJECT, kill, running
 from serving.pack import store
 from serving.record.chain import GENESIS, hash_of
 from serving.record.database import Database
@@ -93,26 +93,17 @@ def forking(service: str = SERVICE) -> Iterator[subprocess.Popen[str]]:
 def alone(folder: Path, forking: subprocess.Popen[str]) -> Serving:
     """The same app in one process, which starts within a second: imports are most of what a start takes."""
 
-    def start() -> tuple[str, psutil.Process]:
-        port = free_port()
-        assert forking.stdin is not None
-        assert forking.stdout is not None
-        forking.stdin.write(f"{port} {folder}\n")
-        forking.stdin.flush()
-        return f"http://127.0.0.1:{port}", psutil.Process(int(forking.stdout.readline()))
-
     @contextmanager
     def serving() -> Iterator[tuple[str, Callable[[], None]]]:
-        url, service = start()
-        for _ in range(3):
-            if becomes_ready(url, service):
-                break
-            # While it started, somebody's connection took the port that was free.
-            url, service = start()
-        else:
-            pytest.fail("the service did not become ready")
+        assert forking.stdin is not None
+        assert forking.stdout is not None
+        forking.stdin.write(f"{folder}\n")
+        forking.stdin.flush()
+        port, process_id = forking.stdout.readline().split()
+        service = psutil.Process(int(process_id))
         try:
-            yield url, service.kill
+            wait_until_ready(f"http://127.0.0.1:{port}", service)
+            yield f"http://127.0.0.1:{port}", service.kill
         finally:
             with suppress(psutil.NoSuchProcess):
                 service.kill()
@@ -121,15 +112,14 @@ def alone(folder: Path, forking: subprocess.Popen[str]) -> Serving:
     return serving
 
 
-def becomes_ready(url: str, service: psutil.Process) -> bool:
-    """False where the process ended instead."""
+def wait_until_ready(url: str, service: psutil.Process) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until and service.is_running():
         with suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/readyz", timeout=1).status_code == httpx.codes.OK:
-                return True
+            if httpx.get(f"{url}/readyz", timeout=10).status_code == httpx.codes.OK:
+                return
         time.sleep(0.02)
-    return False
+    pytest.fail("the service did not become ready")
 
 
 def missing(folder: Path, answers: Sequence[tuple[str | None, bytes]]) -> int:
