@@ -24,12 +24,11 @@ def hash_of(row: Mapping[str, Any] | sa.RowMapping, before: bytes) -> bytes:
 
     Every column counts, with its type and length: no two different rows are the same bytes.
     """
-    digest = hashlib.sha256(before)
+    parts = [before]
     for name in _HASHED:
-        value = row[name]
-        tag, content = _bytes_of(value)
-        digest.update(tag + len(content).to_bytes(8, "big") + content)
-    return digest.digest()
+        tag, content = _bytes_of(row[name])
+        parts += tag, len(content).to_bytes(8, "big"), content
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def _bytes_of(value: Any) -> tuple[bytes, bytes]:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import functools
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from serving.record.entry import Draft
-from serving.record.prepared import Prepared
+from serving.record.prepared import Insertion, Prepared
 from serving.record.secrets import Secrets
 from serving.record.tables import entries, people
 
-_INSERT = Prepared(people.insert())
+_INSERT = Insertion(people)
 _NONCE = 12  # bytes; random, for a key seals far fewer than 2**32 rows
 
 
@@ -35,11 +35,16 @@ class Person:
 Accounts = Mapping[tuple[str, str], Person]  # (tenant, account) -> person
 
 
-def seal(content: bytes | None, key: bytes, about: str) -> bytes | None:
-    """The content under a key, bound to what it is ``about``; None stays None."""
+def nonces(count: int) -> Iterator[bytes]:
+    """As many, drawn together: to ask the system gives the interpreter away, to whoever decides meanwhile."""
+    drawn = os.urandom(_NONCE * count)
+    return (drawn[begin : begin + _NONCE] for begin in range(0, len(drawn), _NONCE))
+
+
+def seal(content: bytes | None, key: bytes, about: str, nonce: bytes) -> bytes | None:
+    """The content under a key, bound to what it is ``about``; None stays None.  A ``nonce`` serves once."""
     if content is None:
         return None
-    nonce = os.urandom(_NONCE)
     return nonce + AESGCM(key).encrypt(nonce, content, about.encode())
 
 
@@ -62,7 +67,7 @@ def persons_of(connection: sa.Connection, drafts: Iterable[Draft], secrets_: Sec
             fresh.append(_row(person, secrets_.account_key, own, secrets_))
         found[account] = person
     if fresh:
-        _INSERT.each(connection, fresh)
+        _INSERT.run(connection, fresh)
     return found
 
 
@@ -103,7 +108,7 @@ def _by_account(count: int) -> Prepared:
 
 
 def _row(person: Person, key_id: str, hashes: Mapping[str, str], secrets_: Secrets) -> dict[str, object]:
-    sealed = seal(person.key, secrets_.sealing_key, bound_to(person.name, hashes[key_id]))
+    sealed = seal(person.key, secrets_.sealing_key, bound_to(person.name, hashes[key_id]), next(nonces(1)))
     return {"person": person.name, "account": hashes[key_id], "key_id": key_id, "sealed_key": sealed}
 
 

@@ -6,11 +6,14 @@ the next request.  What a driver raises comes as SQLAlchemy's errors, as it does
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+
+_MOST_TOGETHER = 6  # as a power of two; PostgreSQL takes at most 65,535 parameters
 
 
 class Prepared:
@@ -32,22 +35,8 @@ class Prepared:
         sql, order = self._for(connection.dialect)
         cursor = _driver(connection).cursor()
         try:
-            cursor.execute(sql, _placed(values, order))
-            return [*cursor.fetchall()]
-        except connection.dialect.loaded_dbapi.Error as error:
-            raise _known(error, sql, connection.dialect) from error
-        finally:
-            cursor.close()
-
-    def each(self, connection: sa.Connection, values: Sequence[Mapping[str, object]]) -> None:
-        """Run it for each of these within the connection's transaction."""
-        sql, order = self._for(connection.dialect)
-        cursor = _driver(connection).cursor()
-        try:
-            # Not executemany: psycopg makes that a pipeline, and PostgreSQL lets a client that is gone amid one keep its locks;
-            # idle_in_transaction_session_timeout does not see it.
-            for row in values:
-                cursor.execute(sql, _placed(row, order))
+            cursor.execute(sql, values if order is None else [values[name] for name in order])
+            return [*cursor.fetchall()] if cursor.description else []
         except connection.dialect.loaded_dbapi.Error as error:
             raise _known(error, sql, connection.dialect) from error
         finally:
@@ -61,8 +50,42 @@ class Prepared:
         return made
 
 
-def _placed(values: Mapping[str, object], order: Sequence[str] | None) -> Any:
-    return values if order is None else [values[name] for name in order]
+class Insertion:
+    """Rows into a table, each with a value for every column.
+
+    Several go in one statement: after each the driver must have the interpreter back, from whoever decides meanwhile.
+    (Not ``executemany``: psycopg makes that a pipeline, and PostgreSQL lets a client that is gone amid one keep its locks;
+    idle_in_transaction_session_timeout does not see it.)
+
+    >>> engine, table = sa.create_engine("sqlite://"), sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer))
+    >>> with engine.begin() as connection:
+    ...     table.create(connection)
+    ...     Insertion(table).run(connection, [{"a": place} for place in range(7)])
+    ...     connection.scalar(sa.select(sa.func.sum(table.c.a)))
+    21
+    """
+
+    def __init__(self, table: sa.Table) -> None:
+        self._table = table
+        self._of = functools.cache(self._made)
+
+    def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, object]]) -> None:
+        """Insert them within the connection's transaction, in this order."""
+        begun = 0
+        while left := len(rows) - begun:
+            # Powers of two: few statements serve every number of rows.
+            together = 1 << min(left.bit_length() - 1, _MOST_TOGETHER)
+            some = rows[begun : begun + together]
+            values = {f"{name}_{place}": value for place, row in enumerate(some) for name, value in row.items()}
+            self._of(together).rows(connection, values)
+            begun += together
+
+    def _made(self, count: int) -> Prepared:
+        names = [column.name for column in self._table.columns]
+        rows: list[dict[str, sa.BindParameter[object]]] = [
+            {name: sa.bindparam(f"{name}_{place}") for name in names} for place in range(count)
+        ]
+        return Prepared(self._table.insert().values(rows))
 
 
 def _driver(connection: sa.Connection) -> Any:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from serving.record.chain import GENESIS, hash_of
 from serving.record.entry import Draft, Kept, decode_time, encode_facts, encode_time
-from serving.record.people import Person, key_of, persons_of, seal, unseal
-from serving.record.prepared import Prepared
+from serving.record.people import Person, key_of, nonces, persons_of, seal, unseal
+from serving.record.prepared import Insertion, Prepared
 from serving.record.secrets import Secrets
 from serving.record.tables import entries
 
 _NEWEST = sa.select(sa.func.max(entries.c.seq)).scalar_subquery()
 _LAST = Prepared(sa.select(entries.c.seq, entries.c.hash).where(entries.c.seq == _NEWEST))
-_INSERT = Prepared(entries.insert())
+_INSERT = Insertion(entries)
 
 
 def head(connection: sa.Connection) -> tuple[int, bytes]:
@@ -34,15 +34,16 @@ def add(connection: sa.Connection, drafts: Sequence[Draft], secrets: Secrets) ->
         return []
     accounts = persons_of(connection, drafts, secrets)
     seq, before = head(connection)
+    fresh = nonces(2 * len(drafts))
     rows, kept = [], []
     for draft in drafts:
         seq += 1
         person = None if draft.account is None else accounts[draft.tenant, draft.account]
-        row = _row(draft, seq, person)
+        row = _row(draft, seq, person, fresh)
         before = hash_of(row, previous := before)
         rows.append(row | {"before": previous, "hash": before})
         kept.append(_kept_as(draft, seq, person))
-    _INSERT.each(connection, rows)
+    _INSERT.run(connection, rows)
     return kept
 
 
@@ -52,9 +53,9 @@ def said_by(connection: sa.Connection, rows: Sequence[sa.RowMapping], secrets: S
     return [_said(row, None if row["person"] is None else keys.get(row["person"])) for row in rows]
 
 
-def _row(draft: Draft, seq: int, person: Person | None) -> dict[str, Any]:
+def _row(draft: Draft, seq: int, person: Person | None, fresh: Iterator[bytes]) -> dict[str, Any]:
     asked, answered = (
-        content if person is None else seal(content, person.key, f"{draft.entry_id} {name}")
+        content if person is None else seal(content, person.key, f"{draft.entry_id} {name}", next(fresh))
         for name, content in (("asked", draft.asked), ("answered", draft.answered))
     )
     return {
