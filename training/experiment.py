@@ -60,8 +60,8 @@ def run_fit(
         fitted, parts, served, tables = made(source, data, fit_config, bundle_config, progress)
         track.log_metrics(_metrics(fitted, tables["discrimination"]) | agreement_metrics(tables["reason_agreement"]))
         track.log_tables(tables)
-        track.log_figures(_figures(fitted, data, tables, served))
-        version, digest = _register(parts, fitted, data, source, bundle_config, run_id)
+        with track.drawing(_figures(fitted, data, tables, served)):
+            version, digest = _register(parts, fitted, data, source, bundle_config, run_id)
         _name(parts, bundle_config.name, version, digest, tables["discrimination"], facts)
     rows = {name: int((data.split == name).sum()) for name in ("train", "valid", "test")}
     return Report(run_id, version, digest, tables["discrimination"], fitted.fold_auc, rows)

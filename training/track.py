@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -179,8 +180,31 @@ def log_text(text: str, place: str) -> None:
 
 def log_figures(figures: Mapping[str, Figure]) -> None:
     """Each figure as PNG under ``figures/``."""
-    for name, figure in figures.items():
-        mlflow.log_figure(figure, f"figures/{name}.png", save_kwargs={"dpi": 110})
+    with drawing(figures):
+        pass
+
+
+@contextmanager
+def drawing(figures: Mapping[str, Figure]) -> Iterator[None]:
+    """Log figures while the block runs, which leaves matplotlib alone; they are kept when it ends.
+
+    Drawing is most of what keeping a run costs, and what a fit does last are LightGBM's predictions, without the interpreter.
+    """
+    active = mlflow.active_run()
+    if active is None:
+        raise TrackingError("expected a run that is active, to keep figures with; there is none")
+    client, run_id = MlflowClient(), active.info.run_id
+
+    def draw() -> None:
+        # Pillow's default level takes a fifth of the drawing's time to save a twentieth of the bytes.
+        how = {"dpi": 110, "pil_kwargs": {"compress_level": 1}}
+        for name, figure in figures.items():
+            client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs=how)
+
+    with ThreadPoolExecutor(1, "figures") as pool:
+        drawn = pool.submit(draw)
+        yield
+        drawn.result()
 
 
 def log_metrics(metrics: Mapping[str, float]) -> None:

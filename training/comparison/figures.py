@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from training.evaluated import Evaluated
-from training.plots import ALARM, INK, SOFT, axes_of
+from training.plots import ALARM, INK, SOFT, axes_of, percent
 
 _COLOURS = (INK, ALARM, "#5b8c5a", "#8a6fa8", "#b58b2b")
 
@@ -39,6 +39,8 @@ def calibration(tables: pl.DataFrame) -> Figure:
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=lowest)
     axes.set_ylim(0, 1)
+    percent(axes.xaxis)
+    percent(axes.yaxis)
     axes.legend(loc="upper left")
     return figure
 
