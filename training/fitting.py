@@ -20,7 +20,7 @@ from features.catalogue import BY_NAME, MODEL_FEATURES
 from serving.decision.score import Calibration, probability_of
 from training.data import Labelled
 from training.measure import auc
-from training.settings import in_ranges
+from training.settings import in_ranges, meant
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -49,6 +49,7 @@ class FitConfig:
     folds: int = 5  # where the data bring their own labels: stratified folds, out of which calibration is made
     monotone: bool = True  # constrain every feature to its declared direction
     monotone_method: str = "basic"  # how the constraints are kept: basic, intermediate or advanced; each keeps all of them
+    without: str = ""  # model features that no tree splits on, with ; between: what are they worth?
     seed: int = 0  # of everything random in fitting and folding
     threads: int = 0  # 0 = all cores
 
@@ -70,6 +71,16 @@ class FitConfig:
         )
         if self.monotone_method not in MONOTONE_METHODS:
             raise ValueError(f"FitConfig.monotone_method: expected one of {MONOTONE_METHODS}, got {self.monotone_method!r}")
+        for name in self.left_out - set(MODEL_FEATURES):
+            near = meant(name, MODEL_FEATURES)
+            raise ValueError(f"FitConfig.without: expected features of the model, got {name!r}{near}")
+        if len(self.left_out) == len(MODEL_FEATURES):
+            raise ValueError("FitConfig.without: expected some feature to be left to the trees, all are named")
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The features of ``without``."""
+        return frozenset(name.strip() for name in self.without.split(";") if name.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,7 @@ def train_booster(
 
 def parameters_of(config: FitConfig) -> dict[str, Any]:
     """The config in LightGBM's words."""
+    left_out = config.left_out
     return {
         "objective": "binary",
         "num_leaves": config.leaves,
@@ -149,7 +161,7 @@ def parameters_of(config: FitConfig) -> dict[str, Any]:
         "force_row_wise": True,  # with deterministic: the other layout adds in another order
         "num_threads": config.threads,
         "verbose": -1,
-    }
+    } | ({"feature_contri": [float(name not in left_out) for name in MODEL_FEATURES]} if left_out else {})
 
 
 def calibrate(raw: Vector, label: Vector, weight: Vector | None = None) -> Calibration:

@@ -27,7 +27,7 @@ def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
         places = [place for place, config in enumerate(changed) if name in _types(config)]
         if not places:
             known = sorted({field for config in changed for field in _types(config)})
-            raise ValueError(f"--set: no field is named {name!r}{_meant(name, known)}; there are {known}")
+            raise ValueError(f"--set: no field is named {name!r}{meant(name, known)}; there are {known}")
         for place in places:
             changed[place] = replace(changed[place], **{name: _value(name, text, _types(changed[place])[name])})
     return changed
@@ -57,17 +57,17 @@ def in_ranges(config: object, **ranges: tuple[float, float]) -> None:
             raise ValueError(f"{type(config).__name__}.{name}: expected {low} to {high}, got {value}")
 
 
+def meant(name: str, known: Sequence[str]) -> str:
+    """The nearest of the names that there are, as a question; nothing where none is near."""
+    nearest = difflib.get_close_matches(name.lower(), known, n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+
+
 def _types(config: object) -> Mapping[str, Any]:
     if not is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"expected a config dataclass, got {type(config).__name__}")
     hints = get_type_hints(type(config))
     return {field.name: hints[field.name] for field in fields(config)}
-
-
-def _meant(name: str, known: Sequence[str]) -> str:
-    """The nearest of the names that there are, as a question; nothing where none is near."""
-    nearest = difflib.get_close_matches(name.lower(), known, n=1)
-    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
 def _value(name: str, text: str, kind: object) -> object:

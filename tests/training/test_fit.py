@@ -123,3 +123,26 @@ def test_folds_are_used_where_data_bring_their_labels(data: Labelled) -> None:
 def test_one_label_alone_is_refused(data: Labelled) -> None:
     with pytest.raises(FitError, match="train: expected accounts of both labels"):
         fit(dataclasses.replace(data, label=np.zeros_like(data.label)), FitConfig(trees=2))
+
+
+def test_no_tree_splits_on_what_is_left_out(data: Labelled) -> None:
+    """The oracle: the same trees on data in which those features are unknown throughout."""
+    rows = data.rows("train")
+    matrix, label = data.features.matrix(MODEL_FEATURES)[rows], data.label[rows]
+    config = FitConfig(trees=20, feature_share=1.0)
+    gains = train_booster(matrix, label, config).feature_importance("gain")
+    names = [name for _, name in sorted(zip(gains, MODEL_FEATURES, strict=True))[-2:]]
+    without = dataclasses.replace(config, without="; ".join(names))
+    assert without.left_out == set(names)
+    unknown = matrix.copy()
+    unknown[:, [MODEL_FEATURES.index(name) for name in names]] = np.nan
+    fitted = train_booster(matrix, label, without)
+    assert not any(fitted.feature_importance()[MODEL_FEATURES.index(name)] for name in names)
+    np.testing.assert_array_equal(fitted.predict(matrix), train_booster(unknown, label, config).predict(unknown))
+
+
+def test_what_is_left_out_has_to_be_a_feature() -> None:
+    with pytest.raises(ValueError, match="got 'utilisation_now' \\(did you mean 'utilization_now'\\?\\)"):
+        FitConfig(without="income; utilisation_now")
+    with pytest.raises(ValueError, match="all are named"):
+        FitConfig(without=";".join(MODEL_FEATURES))

@@ -72,12 +72,15 @@ class _Model:
         return None if self.parts is None else np.asarray(self.parts(matrix), dtype=np.float64)
 
 
-def _of(data: Labelled) -> tuple[Matrix, Vector]:
-    return data.features.matrix(MODEL_FEATURES), data.label
+def _of(data: Labelled, config: FitConfig) -> tuple[Matrix, Vector]:
+    """What a learner is given: features that the config leaves out are unknown throughout, so that none learns from them."""
+    matrix = data.features.matrix(MODEL_FEATURES)
+    matrix[:, [place for place, name in enumerate(MODEL_FEATURES) if name in config.left_out]] = np.nan
+    return matrix, data.label
 
 
 def _logistic(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data)
+    matrix, label = _of(data, config)
     scaled = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
     regression = LogisticRegression(max_iter=1000).fit(scaled.fit_transform(matrix), label)
     return _Model(
@@ -89,7 +92,7 @@ def _logistic(data: Labelled, config: FitConfig) -> Model:
 def _scorecard(data: Labelled, config: FitConfig) -> Model:
     from optbinning import BinningProcess
 
-    matrix, label = _of(data)
+    matrix, label = _of(data, config)
     known = np.flatnonzero(~np.isnan(matrix).all(axis=0))  # it bins no column that is unknown throughout
     names = [MODEL_FEATURES[place] for place in known]
     # One direction a feature, found from the data: what makes a scorecard readable.
@@ -107,7 +110,7 @@ def _scorecard(data: Labelled, config: FitConfig) -> Model:
 
 
 def _ebm(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data)
+    matrix, label = _of(data, config)
     from interpret.glassbox import ExplainableBoostingClassifier
 
     model = ExplainableBoostingClassifier(random_state=config.seed, n_jobs=config.threads or -1)
@@ -118,7 +121,7 @@ def _ebm(data: Labelled, config: FitConfig) -> Model:
 
 
 def _xgboost(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data)
+    matrix, label = _of(data, config)
     import xgboost
 
     parameters = {"objective": "binary:logistic", "seed": config.seed, "nthread": config.threads or None}
@@ -127,7 +130,7 @@ def _xgboost(data: Labelled, config: FitConfig) -> Model:
 
 
 def _catboost(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data)
+    matrix, label = _of(data, config)
     import catboost
 
     model = catboost.CatBoostClassifier(
@@ -148,13 +151,13 @@ def _of_booster(booster: lgb.Booster) -> _Model:
 
 
 def _lightgbm(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data)
+    matrix, label = _of(data, config)
     parameters = {"objective": "binary", "seed": config.seed, "verbose": -1, "num_threads": config.threads}
     return _of_booster(lgb.train(parameters, lgb.Dataset(matrix, label, params=parameters), 100))
 
 
 def _unconstrained(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data)
+    matrix, label = _of(data, config)
     free = replace(config, monotone=False)
     parameters = parameters_of(free)
     return _of_booster(lgb.train(parameters, lgb.Dataset(matrix, label, params=parameters), free.trees))
@@ -162,7 +165,7 @@ def _unconstrained(data: Labelled, config: FitConfig) -> Model:
 
 def ours(data: Labelled, config: FitConfig) -> Model:
     """Our trees as a fit in folds makes them, explained as a decision is: exactly, against 1,000 of the rows fitted on."""
-    matrix, label = _of(data)
+    matrix, label = _of(data, config)
     booster = train_booster(matrix, label, config, weight=data.weight)
     reference = np.random.default_rng(config.seed).permutation(matrix)[:REFERENCE]
     explainer = against(lay_out(read_trees(booster)), reference)
