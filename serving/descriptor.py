@@ -5,16 +5,18 @@ BentoML's lazy imports hide that from type checkers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel as IODescriptor
 else:
     from bentoml import IODescriptor
 
-__all__ = ["STRICT", "IODescriptor", "Strict", "Text"]
+__all__ = ["STRICT", "IODescriptor", "Strict", "Text", "written"]
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -30,3 +32,18 @@ class Text(Strict):
 
     en: str
     zh: str
+
+
+def written(pattern: str, said: str, **schema: str) -> tuple[Any, ...]:
+    """Annotations of a text in which the pattern is found; what is no such text is refused with what is ``said``.
+
+    pydantic's own pattern says the expression, which nobody in a hurry reads.
+    """
+    expression = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if expression.search(text) is None:
+            raise PydanticCustomError("written", "{said}", {"said": said})
+        return text
+
+    return AfterValidator(check), Field(json_schema_extra={"pattern": pattern, **schema})

@@ -29,6 +29,7 @@ from serving.record.entry import Draft, Kept
 from serving.record.errors import InDoubt, Taken, Unavailable
 from serving.record.record import Record
 from serving.refusals import Fault, Refused, refusal
+from serving.reviews import review_by_policy
 
 _JSON = "application/json"
 _TIMES_FOR_A_BATCH = 2  # a hundred accounts with advice take more than a second by themselves
@@ -80,15 +81,16 @@ class Desk:
             await asyncio.sleep(0)
             made = answers(door, requests, submitted.with_advice, self._bundle, datetime.datetime.now(datetime.UTC))
             drafts = [
-                self._draft(
+                draft
+                for place, (request, answered) in enumerate(zip(requests, made, strict=True))
+                for draft in self._drafts(
                     door, submitted.with_advice, request, answered, caller, None if slot is None else f"{slot}:{place}", digest
                 )
-                for place, (request, answered) in enumerate(zip(requests, made, strict=True))
             ]
         await self._record.keep(drafts, deadline)
         return [answered.content for answered in made]
 
-    def _draft(
+    def _drafts(
         self,
         door: Door,
         with_advice: bool,
@@ -97,9 +99,10 @@ class Desk:
         caller: Caller,
         slot: str | None,
         digest: str | None,
-    ) -> Draft:
+    ) -> list[Draft]:
+        """The decision's row and, where it is that a person decides, the review that asks one to."""
         decision = answered.decision
-        return Draft(
+        draft = Draft(
             entry_id=decision.decision_id,
             kind="decision",
             subject=decision.decision_id,
@@ -114,6 +117,9 @@ class Desk:
             digest=digest,
             due=None if decision.notice is None else decision.notice.send_by,
         )
+        if decision.action != "review" or decision.review_on is None:
+            return [draft]
+        return [draft, review_by_policy(draft, decision.review_on)]
 
     async def _first(self, slot: str, digest: str) -> list[bytes] | None:
         """What was answered first to this key; None = nothing was.  Refused where another question had it."""

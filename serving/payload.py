@@ -48,7 +48,7 @@ def _field(column: Column) -> Any:
     low, high, above = (None if bound is None else number(bound) for bound in (column.low, column.high, column.above))
     value: Any = Annotated[number, Field(ge=low, le=high, gt=above)]
     if column.kind == "amount":
-        value = Annotated[value, AfterValidator(_some_money), Field(json_schema_extra={"not": _NO_MONEY})]
+        value = Annotated[value, *MONEY]
     kind = value if column.null == "never" else value | None
     return kind, Field(description=f"{column.meaning}; {column.unit}{_WRITTEN[column.kind]}{_NULL[column.null]}")
 
@@ -58,8 +58,11 @@ def _some_money(amount: float) -> float:
         raise PydanticCustomError(
             "amount", "Input should be 0 or at least {smallest} away from it", {"smallest": SMALLEST_AMOUNT}
         )
-    return amount
+    return amount + 0.0  # of -0.0 that makes 0.0
 
+
+# What holds of every amount: less than a fen is none, and -0.0 is 0.
+MONEY: tuple[Any, ...] = (AfterValidator(_some_money), Field(json_schema_extra={"not": _NO_MONEY}))
 
 if TYPE_CHECKING:
     Product = str

@@ -19,18 +19,19 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.caller import caller_of
-from serving.counter import Counter, decision_in
+from serving.caller import Caller, caller_of
+from serving.counter import Counter
 from serving.descriptor import IODescriptor
 from serving.desk import not_kept
 from serving.edge import LOGGER, answer_problem
 from serving.logged import without_values
 from serving.openapi import SECURITY, json_of, refusals
-from serving.payload import Answer, Submitted, encode
+from serving.payload import Answer, Statement, Submitted, encode
 from serving.record.entry import Kept, encode_time
 from serving.record.errors import InDoubt, Unavailable
 from serving.refusals import Fault, Problem, Refused, internal_error, parameter_path, refusal
 from serving.review_payload import (
+    Correction,
     DecisionAnswer,
     Difference,
     Due,
@@ -44,9 +45,10 @@ from serving.review_payload import (
     ReviewList,
     ReviewRequest,
     StartRequest,
+    WithdrawalNote,
     WithdrawalRequest,
 )
-from serving.reviews import STATES, Review, reviews_of
+from serving.reviews import STATES, Resolution, Review, Withdrawal, decision_in, limit_of, reviews_of
 
 _Handler = Callable[[Counter, HttpRequest], Awaitable[IODescriptor]]
 _Asked = TypeVar("_Asked", bound=Submitted)
@@ -62,14 +64,12 @@ _COMPARED = ("action", "new_limit", "proposed_limit", "probability", "reasons")
 
 async def decision(counter: Counter, request: HttpRequest) -> DecisionAnswer:
     """A decision as it was answered, its reviews, and when the customer was told."""
-    rows = await counter.about(request.path_params["id"], caller_of(request.scope))
+    rows = await counter.about(_name(request), caller_of(request.scope))
     answered = Answer.model_validate_json(json.dumps(decision_in(rows[0])))
-    reviews = reviews_of(rows)
-    limits = [review.resolution.limit for review in reviews if review.resolution is not None]
     return DecisionAnswer(
         decision=answered,
-        limit=limits[-1] if limits else answered.new_limit,
-        reviews=[_shown(review, rows) for review in reviews],
+        limit=limit_of(rows),
+        reviews=[_shown(review, rows) for review in reviews_of(rows)],
         notifications=[_told(row) for row in rows if row.kind == "notification"],
     )
 
@@ -77,57 +77,61 @@ async def decision(counter: Counter, request: HttpRequest) -> DecisionAnswer:
 async def open_review(counter: Counter, request: HttpRequest) -> ReviewAnswer:
     """Ask for a person to reconsider a decision; with corrected statements the same bundle decides again, for comparison."""
     asked = await _asked(ReviewRequest, request)
-    review_id = await counter.open(request.path_params["id"], asked)
-    return _shown(*await counter.review(review_id, asked.caller))
+    return await _review(counter, await counter.open(_name(request), asked), asked.caller)
 
 
 async def review(counter: Counter, request: HttpRequest) -> ReviewAnswer:
     """A review as it stands."""
-    return _shown(*await counter.review(request.path_params["id"], caller_of(request.scope)))
+    return await _review(counter, _name(request), caller_of(request.scope))
 
 
 async def reviews(counter: Counter, request: HttpRequest) -> ReviewList:
-    """The reviews in one state, the oldest first: it is to be answered first.  At most 100; `after` leads to the next page."""
+    """The reviews that somebody has still to answer, or those in one state, the oldest first.  At most 100 a page."""
     status, after = _page(request, STATES)
-    found = await counter.reviews(next(state for state in STATES if state == status), caller_of(request.scope), after)
+    found = await counter.reviews(next((one for one in STATES if one == status), None), caller_of(request.scope), after)
     return ReviewList(reviews=[_shown(*one) for one in found])
 
 
 async def start(counter: Counter, request: HttpRequest) -> ReviewAnswer:
-    """A person takes a review that is open."""
+    """A person takes a review that is open, or takes it over from another."""
     asked = await _asked(StartRequest, request)
-    await counter.step("started", request.path_params["id"], asked)
-    return _shown(*await counter.review(request.path_params["id"], asked.caller))
+    await counter.start(_name(request), asked)
+    return await _review(counter, _name(request), asked.caller)
 
 
 async def resolve(counter: Counter, request: HttpRequest) -> ReviewAnswer:
-    """A person's answer to a review that was taken: the decision is upheld, overturned, or the limit amended."""
+    """The answer of the person who has taken a review: the limit in force stays, that of before comes back, or another."""
     asked = await _asked(ResolutionRequest, request)
-    await counter.resolve(request.path_params["id"], asked)
-    return _shown(*await counter.review(request.path_params["id"], asked.caller))
+    await counter.resolve(_name(request), asked)
+    return await _review(counter, _name(request), asked.caller)
 
 
 async def withdraw(counter: Counter, request: HttpRequest) -> ReviewAnswer:
     """The customer asks no longer."""
     asked = await _asked(WithdrawalRequest, request)
-    await counter.step("withdrawal", request.path_params["id"], asked)
-    return _shown(*await counter.review(request.path_params["id"], asked.caller))
+    await counter.withdraw(_name(request), asked)
+    return await _review(counter, _name(request), asked.caller)
 
 
 async def notify(counter: Counter, request: HttpRequest) -> NotificationAnswer:
-    """Record that the customer was told: when, by which channel, in which language."""
+    """Record that the customer was told of the decision, or of a review's outcome: when, how, in which language."""
     asked = await _asked(NotificationRequest, request)
-    decision_id = request.path_params["id"]
-    entry_id = await counter.notify(decision_id, asked)
-    note = NotificationNote(notification_id=entry_id, sent_at=asked.sent_at, channel=asked.channel, language=asked.language)
+    decision_id = _name(request)
+    note = NotificationNote(
+        notification_id=await counter.notify(decision_id, asked),
+        sent_at=asked.sent_at,
+        channel=asked.channel,
+        language=asked.language,
+        review_id=asked.review_id,
+    )
     return NotificationAnswer(decision_id=decision_id, notification=note)
 
 
 async def notices(counter: Counter, request: HttpRequest) -> NoticeList:
-    """Decisions that nobody was told of, due or overdue, the soonest first.  At most 100; `after` leads to the next page."""
+    """Decisions and outcomes of reviews that nobody was told of, the soonest to be sent first.  At most 100 a page."""
     status, after = _page(request, ("due", "overdue"))
-    rows = await counter.notices(status == "overdue", caller_of(request.scope), after)
-    return NoticeList(notices=[_due(row) for row in rows])
+    found = await counter.notices(None if status is None else status == "overdue", caller_of(request.scope), after)
+    return NoticeList(notices=[_due(row, rows, counter.today()) for row, rows in found])
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +205,10 @@ def _parameters(one: Operation) -> list[dict[str, Any]]:
     if "{id}" in one.path:
         found.append({"name": "id", "in": "path", "required": True, "description": "as it was answered", "schema": _NAME})
     for parameter, known in (one.choices or {}).items():
-        choice = {"type": "string", "enum": list(known), "default": known[0]}
-        found.append({"name": parameter, "in": "query", "required": False, "description": "which are listed", "schema": choice})
-        said = "the id of the last one of the page before"
+        choice = {"type": "string", "enum": list(known)}
+        which = "which are listed alone"
+        found.append({"name": parameter, "in": "query", "required": False, "description": which, "schema": choice})
+        said = "the id of the last one of the page before: its `review_id` or `notice_id`"
         found.append(
             {
                 "name": "after",
@@ -247,8 +252,8 @@ async def _asked(model: type[_Asked], request: HttpRequest) -> _Asked:
     return asked
 
 
-def _page(request: HttpRequest, known: Sequence[str]) -> tuple[str, str | None]:
-    """What is listed, the first of these words unless the URL names one, and after which; nothing else may be in the URL."""
+def _page(request: HttpRequest, known: Sequence[str]) -> tuple[str | None, str | None]:
+    """Which of these words the URL names, and after which what is listed begins; nothing else may be in the URL."""
     sent = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     if any(name not in ("status", "after") for name, _ in sent):
         raise _unknown_parameters(request, ("status", "after"))
@@ -258,7 +263,19 @@ def _page(request: HttpRequest, known: Sequence[str]) -> tuple[str, str | None]:
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
     if len(afters) > 1:
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path="?after", message="expected each parameter once")])
-    return statuses[0] if statuses else known[0], afters[0] if afters else None
+    return statuses[0] if statuses else None, afters[0].lower() if afters else None
+
+
+def _name(request: HttpRequest) -> str:
+    """The id in the path; a UUID is the same in capitals."""
+    return str(request.path_params["id"]).lower()
+
+
+async def _review(counter: Counter, review_id: str, caller: Caller) -> ReviewAnswer:
+    """A review with all that whoever answers it has to see."""
+    found, rows = await counter.review(review_id, caller)
+    decided = json.loads(rows[0].asked or b"{}")["statements"]
+    return _shown(found, rows).model_copy(update={"statements": [_statement(one) for one in decided]})
 
 
 def _unknown_parameters(request: HttpRequest, known: Sequence[str]) -> Refused:
@@ -269,27 +286,62 @@ def _unknown_parameters(request: HttpRequest, known: Sequence[str]) -> Refused:
 
 def _shown(one: Review, rows: Sequence[Kept]) -> ReviewAnswer:
     made, corrected = decision_in(rows[0]), one.corrected
-    resolution = one.resolution
     return ReviewAnswer(
         review_id=one.review_id,
         decision_id=one.decision_id,
+        account_id=made["account_id"],
         status=one.state,
+        asked_by=one.asked_by,
         opened_at=encode_time(one.opened_at),
         decide_by=one.decide_by,
         reason=one.reason,
         reviewer=one.reviewer,
+        limit=limit_of(rows),
+        statements=None,
+        corrections=None if one.statements is None else _corrections(rows[0], one.statements),
         corrected=None if corrected is None else Answer.model_validate_json(json.dumps(corrected)),
         differences=None if corrected is None else _differences(made, corrected),
-        resolution=None
-        if resolution is None
-        else ResolutionNote(
-            outcome=resolution.outcome,
-            limit=resolution.limit,
-            reviewer=resolution.reviewer,
-            reasons=resolution.reasons,
-            at=encode_time(resolution.at),
-        ),
+        resolution=None if one.resolution is None else _ended(one.resolution),
+        withdrawal=None if one.withdrawal is None else _withdrawn(one.withdrawal),
     )
+
+
+def _ended(resolution: Resolution) -> ResolutionNote:
+    return ResolutionNote.model_validate_json(
+        json.dumps(
+            {
+                "outcome": resolution.outcome,
+                "limit": resolution.limit,
+                "reviewer": resolution.reviewer,
+                "reasons": resolution.reasons,
+                "at": encode_time(resolution.at),
+                "notice": resolution.notice,
+            }
+        )
+    )
+
+
+def _withdrawn(withdrawal: Withdrawal) -> WithdrawalNote:
+    return WithdrawalNote(reason=withdrawal.reason, at=encode_time(withdrawal.at), superseded_by=withdrawal.superseded_by)
+
+
+def _statement(said: Mapping[str, Any]) -> Statement:
+    return Statement.model_validate_json(json.dumps(said))
+
+
+def _corrections(decision: Kept, statements: Sequence[Mapping[str, Any]]) -> list[Correction]:
+    """Field by field where a month stands on both sides, else the whole of it; by month."""
+    decided = {one["month"]: one for one in json.loads(decision.asked or b"{}")["statements"]}
+    corrected = {one["month"]: one for one in statements}
+    found = []
+    for month in sorted(decided.keys() | corrected.keys()):
+        first, second = decided.get(month), corrected.get(month)
+        if first is None or second is None:
+            found.append(Correction(month=month, field="statement", decided=first, corrected=second))
+            continue
+        pairs = [(name, first[name], second[name]) for name in first]
+        found += [Correction(month=month, field=name, decided=a, corrected=b) for name, a, b in pairs if a != b]
+    return found
 
 
 def _differences(made: Mapping[str, Any], corrected: Mapping[str, Any]) -> list[Difference]:
@@ -303,15 +355,23 @@ def _differences(made: Mapping[str, Any], corrected: Mapping[str, Any]) -> list[
 
 
 def _told(row: Kept) -> NotificationNote:
-    return NotificationNote(notification_id=row.entry_id, **row.facts)
+    return NotificationNote(notification_id=row.entry_id, **{"review_id": None, **row.facts})
 
 
-def _due(row: Kept) -> Due:
-    answered = decision_in(row)
+def _due(row: Kept, rows: Sequence[Kept], today: datetime.date) -> Due:
+    """A notice to be sent: a decision's, or that of a review's outcome."""
+    made = decision_in(rows[0])
+    notice = made["notice"] if row.kind == "decision" else json.loads(row.answered or b"{}")
+    send_by = datetime.date.fromisoformat(notice["send_by"])
     return Due(
-        decision_id=row.entry_id,
-        account_id=answered["account_id"],
-        action=answered["action"],
-        decided_at=answered["decided_at"],
-        send_by=datetime.date.fromisoformat(answered["notice"]["send_by"]),
+        notice_id=row.entry_id,
+        decision_id=rows[0].entry_id,
+        review_id=row.facts.get("review"),
+        account_id=made["account_id"],
+        kind=notice["kind"],
+        action=made["action"],
+        decided_at=made["decided_at"] if row.kind == "decision" else encode_time(row.at),
+        send_by=send_by,
+        overdue=send_by < today,
+        limit=limit_of(rows),
     )

@@ -14,15 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
-import sqlalchemy as sa
-
 from serving.record.database import Database
 from serving.record.entry import Kept, decode_time, encode_time
 from serving.record.reader import Reader
-from serving.record.rows import said_by
 from serving.record.secrets import Secrets
-from serving.record.tables import entries
-from serving.reviews import Review, reviews_of
+from serving.reviews import Review, decision_in, reviews_of
 
 _TOGETHER = 200  # decisions whose reviews and notifications are looked up at once
 
@@ -104,11 +100,12 @@ def export(
 
     ``with_asked``: the account and its statements too, which tell who it is.
     """
-    decisions = Reader(database, secrets).of_kind(("decision",), tenant, since, until)
+    reader = Reader(database, secrets)
+    decisions = reader.of_kind(("decision",), tenant, since, until)
     while some := list(islice(decisions, _TOGETHER)):
-        later = _about(database, secrets, [decision.entry_id for decision in some])
+        about = reader.about_all([decision.entry_id for decision in some])
         for decision in some:
-            one = _exported(decision, later.get(decision.entry_id, []))
+            one = _exported(about[decision.entry_id])
             yield replace(one, asked=_asked(decision)) if with_asked else one
 
 
@@ -117,23 +114,13 @@ def line(exported: Exported) -> str:
     return json.dumps(asdict(exported), ensure_ascii=False, allow_nan=False)
 
 
-def _about(database: Database, secrets: Secrets, decisions: Sequence[str]) -> dict[str, list[Kept]]:
-    """Decision -> the rows about it that came after it."""
-    chosen = sa.select(entries).where(entries.c.subject.in_(decisions), entries.c.kind != "decision").order_by(entries.c.seq)
-    with database.reading() as connection:
-        rows = said_by(connection, connection.execute(chosen).mappings().all(), secrets)
-    found: dict[str, list[Kept]] = {}
-    for row in rows:
-        found.setdefault(row.subject, []).append(row)
-    return found
-
-
-def _exported(decision: Kept, later: Sequence[Kept]) -> Exported:
+def _exported(rows: Sequence[Kept]) -> Exported:
+    decision = rows[0]
     facts, model = decision.facts, decision.facts["model"]
-    answer = None if decision.answered is None else json.loads(decision.answered)
-    if answer is not None and facts["door"] == "advice":
-        answer = answer["decision"]
-    told = min((row for row in later if row.kind == "notification"), key=lambda row: str(row.facts["sent_at"]), default=None)
+    answer = None if decision.answered is None else decision_in(decision)
+    # Of the decision itself: what was told of a review's outcome is another notice.
+    of_it = [row for row in rows if row.kind == "notification" and row.facts.get("review_id") is None]
+    told = min(of_it, key=lambda row: str(row.facts["sent_at"]), default=None)
     return Exported(
         decision_id=decision.entry_id,
         tenant=decision.tenant,
@@ -157,7 +144,7 @@ def _exported(decision: Kept, later: Sequence[Kept]) -> Exported:
         channel=None if told is None else told.facts["channel"],
         language=None if told is None else told.facts["language"],
         notice_days=None if told is None else _days(decode_time(facts["decided_at"]), told.facts["sent_at"]),
-        reviews=tuple(_review(review) for review in reviews_of(later)),
+        reviews=tuple(_review(review) for review in reviews_of(rows)),
     )
 
 

@@ -42,10 +42,23 @@ class Reader:
             rows = [*connection.execute(own).mappings(), *connection.execute(others.order_by(entries.c.seq)).mappings()]
             return said_by(connection, rows, self._secrets)
 
+    def about_all(self, subjects: Sequence[str]) -> dict[str, list[Kept]]:
+        """The rows about each of these decisions, as :meth:`about` gives them; in one transaction."""
+        own = sa.select(entries).where(entries.c.entry_id.in_(subjects))
+        others = sa.select(entries).where(entries.c.subject.in_(subjects), not_a_decision).order_by(entries.c.seq)
+        with self._database.reading() as connection:
+            rows = [*connection.execute(own).mappings(), *connection.execute(others).mappings()]
+            said = said_by(connection, rows, self._secrets)
+        found: dict[str, list[Kept]] = {}
+        for row in said:
+            found.setdefault(row.subject, []).append(row)
+        return found
+
     def untold(
         self, tenant: str, since: datetime.date, until: datetime.date, most: int, after: tuple[str, int] = ("", 0)
     ) -> list[Kept]:
-        """A tenant's decisions that nobody was told of, due from ``since`` up to before ``until``, the soonest first.
+        """A tenant's decisions and outcomes of reviews that nobody was told of, due from ``since`` up to before ``until``, the
+        soonest first.
 
         ``after``: the due day and ``seq`` of the last one of the page before.
         """
@@ -54,6 +67,9 @@ class Reader:
             told.c.subject == entries.c.subject,
             told.c.kind != sa.literal_column("'decision'"),
             told.c.kind == "notification",
+            # Without a slot it tells of the decision alone, as they were kept at first.
+            (told.c.slot == sa.literal("told:") + entries.c.entry_id)
+            | (told.c.slot.is_(None) & (entries.c.kind == sa.literal_column("'decision'"))),
         )
         due = (entries.c.tenant == tenant) & (entries.c.due >= since.isoformat()) & (entries.c.due < until.isoformat())
         wanted = (

@@ -77,7 +77,11 @@ class Known:
     decisions: list[str] = field(default_factory=list)
     limits: dict[str, float] = field(default_factory=dict)  # before the decision
     due: list[str] = field(default_factory=list)
+    least: dict[str, float] = field(default_factory=dict)  # what a review can leave of it
+    as_of: dict[str, str] = field(default_factory=dict)
+    undecided: set[str] = field(default_factory=set)  # decisions that a person has to make
     reviews: dict[str, tuple[str, str]] = field(default_factory=dict)  # review -> its decision and state
+    reviewers: dict[str, str] = field(default_factory=dict)
 
     def heard(self, operation: str, response: Response) -> None:
         """Take an answer that says that something was kept."""
@@ -88,8 +92,11 @@ class Known:
             kind, review = _STEPS[last], answered["review_id"]
             self.rows.add((kind, review))
             self.reviews[review] = (answered["decision_id"], _AFTER[kind])
+            self.reviewers[review] = answered["reviewer"]
         elif last == "reviews":
             self.rows.add(("review", answered["review_id"]))
+            if answered["decision_id"] in self.undecided:
+                self.rows.add(("withdrawal", f"policy's of {answered['decision_id']}"))
             self.reviews[answered["review_id"]] = (answered["decision_id"], "open")
         elif last == "notifications":
             self.rows.add(("notification", answered["notification"]["notification_id"]))
@@ -99,6 +106,11 @@ class Known:
                 if name not in self.limits:
                     self.decisions.append(name)
                     self.limits[name] = decision["credit_limit"]
+                    self.as_of[name] = decision["as_of"]
+                    self.least[name] = 0.0 if decision["action"] == "review" else decision["new_limit"]
+                    if decision["action"] == "review":
+                        self.undecided.add(name)
+                        self.rows.add(("review", f"policy's of {name}"))
                     self.rows.add(("decision", name))
                     self.due += [name] * (decision["notice"] is not None)
 
@@ -212,6 +224,8 @@ class Battery:
         for place, request in enumerate(requests_in):
             if request.get("statements"):
                 request["statements"] = mended(request["statements"], self._turn % 4)
+                if label.endswith("reviews"):
+                    _end_in(request["statements"], self.known.as_of[name or ""])
             if "account_id" in request:
                 request["account_id"] = f"{request['account_id'][:50]}-{place}"
                 if (self._turn + place) % 3 == 0:
@@ -222,9 +236,15 @@ class Battery:
             body["choices"] = None  # what may be chosen depends on the account
         if label.endswith("notifications"):
             body["sent_at"] = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            body["review_id"] = None
+        if label.endswith("start"):
+            body["instead_of"] = None
         if label.endswith("resolution"):
-            limit = self.known.limits[self.known.reviews[name or ""][0]]
-            wanted = min(body.get("new_limit") or 0.0, limit)
+            decision = self.known.reviews[name or ""][0]
+            body["reviewer"] = self.known.reviewers[name or ""]
+            if decision in self.known.undecided and body["outcome"] == "uphold":
+                body["outcome"] = "overturn"
+            wanted = min(max(body.get("new_limit") or 0.0, self.known.least[decision]), self.known.limits[decision])
             body["new_limit"] = wanted if body["outcome"] == "amend" else None
 
     def _decision(self, fitting: Sequence[str]) -> str:
@@ -257,6 +277,14 @@ class Battery:
         response, wrong = self._sent(operation, case, self._key)
         if response is None or response.status_code >= 300:
             raise LookupError(f"{label}: {wrong} {'' if response is None else response.text[:300]}")
+
+
+def _end_in(statements: list[dict[str, Any]], month: str) -> None:
+    """Move statements whose months follow each other so that the last is of this month."""
+    last = int(month[:4]) * 12 + int(month[5:]) - 1
+    for back, statement in enumerate(sorted(statements, key=lambda one: str(one["month"]), reverse=True)):
+        year, number = divmod(last - back, 12)
+        statement["month"] = f"{year:04d}-{number + 1:02d}"
 
 
 def described(document: Mapping[str, Any]) -> BaseSchema:

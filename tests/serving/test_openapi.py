@@ -71,10 +71,20 @@ def results(
 
 
 def rows_of(folder: Path) -> list[tuple[str, str]]:
-    """Each row's kind with its id, or for a step of a review with the review's; see :class:`openapi_cases.Known`."""
+    """Each row's kind with its id, or for a step of a review with the review's; see :class:`openapi_cases.Known`.
+
+    What becomes of a review that the policy asked for, nobody was told: it has the decision's name.
+    """
     with closing(Database(f"sqlite:///{folder / 'record.db'}")) as database, database.reading() as connection:
-        rows = connection.execute(sa.select(entries.c.kind, entries.c.entry_id, entries.c.facts)).all()
-    return sorted((row.kind, json.loads(row.facts).get("review", row.entry_id)) for row in rows)
+        rows = connection.execute(sa.select(entries.c.kind, entries.c.entry_id, entries.c.subject, entries.c.facts)).all()
+
+    def named(row: Any) -> str:
+        facts = json.loads(row.facts)
+        if facts.get("asked_by") == "policy" or "superseded_by" in facts:
+            return f"policy's of {row.subject}"
+        return str(facts.get("review", row.entry_id))
+
+    return sorted((row.kind, named(row)) for row in rows)
 
 
 def check_all(found: Ran, each: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import threading
@@ -12,6 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.record.database import Database
+from serving.record.erasure import Order, erase_account
+from serving.record.secrets import read_secrets
 from serving.review import OPERATIONS
 from serving.routes import ROUTES
 from tests.serving.conftest import Server
@@ -72,24 +76,27 @@ def test_a_review_is_opened_taken_and_resolved(client: httpx.Client, decision: d
     assert (review["status"], review["reason"], review["reviewer"]) == ("open", "I was ill.", None)
     days = datetime.date.fromisoformat(review["decide_by"]) - datetime.datetime.fromisoformat(review["opened_at"]).date()
     assert 29 <= days.days <= 31
-    assert review in client.get("/v1/reviews").json()["reviews"]
+    assert review | {"statements": None} in client.get("/v1/reviews").json()["reviews"]
     taken = step(client, review, "start", reviewer="Li Na").json()
     assert (taken["status"], taken["reviewer"]) == ("in_review", "Li Na")
-    done = step(client, review, "resolution", reviewer="Li Na", outcome="amend", reasons="Half of it.", new_limit=1234.0)
+    halfway = (decision["new_limit"] + decision["credit_limit"]) / 2
+    done = step(client, review, "resolution", reviewer="Li Na", outcome="amend", reasons="Half of it.", new_limit=halfway)
     assert done.status_code == HTTPStatus.OK
     resolved = done.json()
-    assert resolved["resolution"] == {
+    resolution = resolved["resolution"]
+    assert resolution == {
         "outcome": "amend",
-        "limit": 1234.0,
+        "limit": halfway,
         "reviewer": "Li Na",
         "reasons": "Half of it.",
-        "at": resolved["resolution"]["at"],
+        "at": resolution["at"],
+        "notice": resolution["notice"],
     }
     assert client.get(f"/v1/reviews/{review['review_id']}").json() == resolved
     found = client.get(f"/v1/decisions/{decision['decision_id']}").json()
-    assert found["limit"] == 1234.0
+    assert found["limit"] == halfway
     assert found["decision"] == decision, "what was answered is never changed"
-    assert found["reviews"] == [resolved]
+    assert found["reviews"] == [resolved | {"statements": None}]
     # A person can be asked again.
     assert opened(client, decision)["status"] == "open"
 
@@ -191,14 +198,14 @@ def test_who_was_told_is_not_listed_as_to_be_told(client: httpx.Client, decision
         """Of all pages."""
         found: list[dict[str, Any]] = []
         while True:
-            after = {"after": found[-1]["decision_id"]} if found else {}
+            after = {"after": found[-1]["notice_id"]} if found else {}
             page = client.get("/v1/notices", params=after).json()["notices"]
             found += page
             if len(page) < 100:
                 break
         assert [one["send_by"] for one in found] == sorted(one["send_by"] for one in found)
-        assert len({one["decision_id"] for one in found}) == len(found)
-        return [one["decision_id"] for one in found]
+        assert len({one["notice_id"] for one in found}) == len(found)
+        return [one["notice_id"] for one in found]
 
     assert decision["decision_id"] in listed()
     assert client.get("/v1/notices", params={"status": "overdue"}).json() == {"notices": []}
@@ -229,6 +236,155 @@ def test_of_a_limit_that_is_kept_there_is_nothing_to_tell(client: httpx.Client, 
     assert client.post(f"/v1/decisions/{kept['decision_id']}/notifications", json=sent).status_code == HTTPStatus.CONFLICT
 
 
+def resolved(client: httpx.Client, review: dict[str, Any], **asked: Any) -> dict[str, Any]:
+    """The review, taken and answered."""
+    step(client, review, "start", reviewer="Li Na")
+    response = step(client, review, "resolution", **{"reviewer": "Li Na", "reasons": "So it is."} | asked)
+    assert response.status_code == HTTPStatus.OK, response.text
+    done: dict[str, Any] = response.json()
+    return done
+
+
+@pytest.fixture(scope="module")
+def referred(client: httpx.Client, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    """A request whose decision is that a person decides, with a lower limit proposed."""
+    for sent in requests:
+        answered = client.post("/v1/decisions", json=sent).json()
+        if answered["action"] == "review" and answered["proposed_limit"] < answered["credit_limit"]:
+            return sent
+    pytest.fail("expected an account that a person decides on")
+
+
+def test_what_a_person_decides_on_is_in_their_queue(client: httpx.Client, referred: dict[str, Any]) -> None:
+    made = client.post("/v1/decisions", json=referred).json()
+    [review] = client.get(f"/v1/decisions/{made['decision_id']}").json()["reviews"]
+    assert (review["asked_by"], review["status"], review["reason"]) == ("policy", "open", None)
+    assert review["decide_by"] == made["review_on"]
+    # Nothing was decided that could be upheld, and the customer cannot withdraw what the policy asks.
+    step(client, review, "start", reviewer="Li Na")
+    asked = {"reviewer": "Li Na", "reasons": "So it is."}
+    assert step(client, review, "resolution", **asked, outcome="uphold").status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert step(client, review, "withdrawal", reason=None).status_code == HTTPStatus.CONFLICT
+    done = step(client, review, "resolution", **asked, outcome="amend", new_limit=made["proposed_limit"]).json()
+    notice = done["resolution"]["notice"]
+    assert (done["limit"], notice["kind"]) == (made["proposed_limit"], "adverse_action")
+    assert "So it is." in notice["text"]["en"]
+    assert "So it is." in notice["text"]["zh"]
+    # Somebody has to be told of that cut too.
+    [due] = [one for one in client.get("/v1/notices").json()["notices"] if one["review_id"] == review["review_id"]]
+    assert (due["kind"], due["send_by"], due["overdue"]) == ("adverse_action", notice["send_by"], False)
+
+
+def test_a_customer_s_own_review_takes_the_policy_s_place(client: httpx.Client, referred: dict[str, Any]) -> None:
+    made = client.post("/v1/decisions", json=referred).json()
+    own = opened(client, made)
+    assert own["decide_by"] == made["review_on"], "the day that was promised stands"
+    by_policy, by_customer = client.get(f"/v1/decisions/{made['decision_id']}").json()["reviews"]
+    assert by_policy["status"] == "withdrawn"
+    assert by_policy["withdrawal"]["superseded_by"] == own["review_id"]
+    assert by_customer == own | {"statements": None}
+    again = client.post(f"/v1/decisions/{made['decision_id']}/reviews", json={"reason": "x"})
+    assert again.status_code == HTTPStatus.CONFLICT
+    assert own["review_id"] in again.json()["errors"][0]["message"]
+
+
+def test_a_review_shows_what_was_decided_on_and_what_was_corrected(
+    client: httpx.Client, cut_request: dict[str, Any], decision: dict[str, Any]
+) -> None:
+    corrected = json.loads(json.dumps(cut_request["statements"][1:]))
+    corrected[-1]["income"] = 54321.0
+    review = opened(client, decision, statements=corrected)
+    assert review["account_id"] == decision["account_id"]
+    assert review["statements"] == cut_request["statements"]
+    first, last = cut_request["statements"][0], cut_request["statements"][-1]
+    expected = [(first["month"], "statement", first, None), (last["month"], "income", last["income"], 54321.0)]
+    assert [tuple(one.values()) for one in review["corrections"]] == expected
+    found = client.get(f"/v1/reviews/{review['review_id']}").json()
+    assert found == review
+
+
+def test_corrected_statements_end_where_the_decided_ones_do(
+    client: httpx.Client, cut_request: dict[str, Any], decision: dict[str, Any]
+) -> None:
+    sent = {"reason": "x", "statements": cut_request["statements"][:-1]}
+    response = client.post(f"/v1/decisions/{decision['decision_id']}/reviews", json=sent)
+    assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert [fault["path"] for fault in response.json()["errors"]] == ["$.statements"]
+
+
+@pytest.mark.parametrize("limit", [-1.0, 0.001, -0.0001, 1e-320, 1e308])
+def test_a_limit_is_an_amount_within_what_the_decision_took(
+    client: httpx.Client, decision: dict[str, Any], limit: float
+) -> None:
+    review = opened(client, decision)
+    step(client, review, "start", reviewer="Li Na")
+    asked = {"reviewer": "Li Na", "reasons": "x", "outcome": "amend"}
+    for wrong in (limit, decision["new_limit"] - 0.01, decision["credit_limit"] + 0.01):
+        response = step(client, review, "resolution", **asked, new_limit=wrong)
+        assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        assert [fault["path"] for fault in response.json()["errors"]] == ["$.new_limit"]
+
+
+def test_a_limit_that_was_kept_is_not_lowered_by_a_review(client: httpx.Client, requests: list[dict[str, Any]]) -> None:
+    kept = next(one for sent in requests if (one := client.post("/v1/decisions", json=sent).json())["action"] == "keep")
+    review = opened(client, kept)
+    step(client, review, "start", reviewer="Li Na")
+    asked = {"reviewer": "Li Na", "reasons": "x", "outcome": "amend", "new_limit": kept["credit_limit"] / 2}
+    assert step(client, review, "resolution", **asked).status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def test_upheld_is_the_limit_in_force_and_not_an_earlier_one(client: httpx.Client, decision: dict[str, Any]) -> None:
+    assert resolved(client, opened(client, decision), outcome="overturn")["limit"] == decision["credit_limit"]
+    assert resolved(client, opened(client, decision), outcome="uphold")["limit"] == decision["credit_limit"]
+
+
+def test_a_review_is_taken_over_only_by_who_says_so(client: httpx.Client, decision: dict[str, Any]) -> None:
+    review = opened(client, decision)
+    step(client, review, "start", reviewer="Li Na")
+    assert step(client, review, "start", reviewer="Wang Wei", instead_of="Li Na").json()["reviewer"] == "Wang Wei"
+    asked = {"outcome": "uphold", "reasons": "So it is."}
+    assert step(client, review, "resolution", reviewer="Li Na", **asked).status_code == HTTPStatus.CONFLICT
+    assert step(client, review, "resolution", reviewer="Wang Wei", **asked).status_code == HTTPStatus.OK
+
+
+def test_a_withdrawal_says_why(client: httpx.Client, decision: dict[str, Any]) -> None:
+    withdrawn = step(client, opened(client, decision), "withdrawal", reason="It was paid.").json()
+    assert withdrawn["withdrawal"]["reason"] == "It was paid."
+    assert withdrawn["withdrawal"]["superseded_by"] is None
+
+
+def test_a_decision_and_each_outcome_are_told_apart(client: httpx.Client, decision: dict[str, Any]) -> None:
+    review = resolved(client, opened(client, decision), outcome="overturn")
+
+    def due() -> list[str | None]:
+        listed = client.get("/v1/notices").json()["notices"]
+        mine = [one for one in listed if one["decision_id"] == decision["decision_id"]]
+        # Whoever writes the first letter late sees that it is no longer the limit in force.
+        assert all(one["limit"] == decision["credit_limit"] for one in mine)
+        return [one["review_id"] for one in mine]
+
+    def tell(**asked: Any) -> httpx.Response:
+        return client.post(f"/v1/decisions/{decision['decision_id']}/notifications", json=sent | asked)
+
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    sent = {"sent_at": now, "channel": "app", "language": "zh"}
+    assert sorted(due(), key=str) == sorted([None, review["review_id"]], key=str)
+    told = tell(review_id=review["review_id"])
+    assert told.status_code == HTTPStatus.CREATED, told.text
+    assert due() == [None]
+    again = tell(review_id=review["review_id"])
+    assert again.status_code == HTTPStatus.CONFLICT, "an answer that was lost, and the same sent again"
+    assert told.json()["notification"]["notification_id"] in again.json()["errors"][0]["message"]
+    assert tell().status_code == HTTPStatus.CREATED
+    assert due() == []
+    assert tell(channel="letter").status_code == HTTPStatus.CREATED, "by another channel it is told again"
+    assert len(client.get(f"/v1/decisions/{decision['decision_id']}").json()["notifications"]) == 3
+
+
+def test_an_id_in_capitals_is_the_same(client: httpx.Client, decision: dict[str, Any]) -> None:
+    assert client.get(f"/v1/decisions/{decision['decision_id'].upper()}").status_code == HTTPStatus.OK
+
+
 WRONG: list[tuple[str, str, dict[str, Any] | None, int, str]] = [
     ("GET", "/v1/decisions/none", None, 404, "$"),
     ("GET", "/v1/reviews/none", None, 404, "$"),
@@ -245,18 +401,28 @@ WRONG: list[tuple[str, str, dict[str, Any] | None, int, str]] = [
     ("POST", "/v1/decisions/{decision}/reviews", {"reason": "  "}, 422, "$.reason"),
     ("POST", "/v1/decisions/{decision}/reviews", {"reason": "x", "more": 1}, 422, "$.more"),
     ("POST", "/v1/reviews/none/start", {"reviewer": "Li Na"}, 404, "$"),
-    ("POST", "/v1/reviews/{review}/resolution", {"reviewer": "x", "outcome": "amend", "reasons": "x"}, 422, "$"),
+    ("POST", "/v1/reviews/{review}/resolution", {"reviewer": "x", "outcome": "amend", "reasons": "x"}, 422, "$.new_limit"),
+    ("POST", "/v1/reviews/{review}/resolution", {"reviewer": "x", "outcome": "uphold", "reasons": "x"}, 409, "$"),
+    ("POST", "/v1/reviews/{review}/start", {"reviewer": "x"}, 409, "$"),
+    ("POST", "/v1/reviews/{review}/start", {"reviewer": "x", "instead_of": "Wang Wei"}, 409, "$"),
+    (
+        "POST",
+        "/v1/decisions/{decision}/notifications",
+        {"sent_at": "2026-11-26T08:00:00Z", "channel": "app", "language": "zh", "review_id": "none"},
+        422,
+        "$.review_id",
+    ),
     (
         "POST",
         "/v1/reviews/{review}/resolution",
         {"reviewer": "x", "outcome": "uphold", "reasons": "x", "new_limit": 1.0},
         422,
-        "$",
+        "$.new_limit",
     ),
     (
         "POST",
         "/v1/reviews/{review}/resolution",
-        {"reviewer": "x", "outcome": "amend", "reasons": "x", "new_limit": 1e9},
+        {"reviewer": "Li Na", "outcome": "amend", "reasons": "x", "new_limit": 1e9},
         422,
         "$.new_limit",
     ),
@@ -275,3 +441,19 @@ def test_what_cannot_be_is_refused_with_its_path(
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert [one["path"] for one in response.json()["errors"]] == [fault]
+
+
+def test_the_reviews_of_an_erased_person_are_nobody_s_to_answer(
+    client: httpx.Client, server: Server, cut_request: dict[str, Any]
+) -> None:
+    made = client.post("/v1/decisions", json=cut_request | {"account_id": "to-be-erased"}).json()
+    review = opened(client, made)
+    assert review["review_id"] in {one["review_id"] for one in client.get("/v1/reviews").json()["reviews"]}
+    folder = server.log.parent
+    with contextlib.closing(Database(f"sqlite:///{folder / 'record.db'}")) as database:
+        secrets = read_secrets(folder / "secrets.json")
+        order = Order("Li Na", "asked for", datetime.datetime.now(datetime.UTC))
+        assert erase_account(database, secrets, "local", "to-be-erased", order) is not None
+    assert review["review_id"] not in {one["review_id"] for one in client.get("/v1/reviews").json()["reviews"]}
+    assert client.get("/v1/notices").status_code == HTTPStatus.OK
+    assert client.get(f"/v1/reviews/{review['review_id']}").status_code == HTTPStatus.GONE

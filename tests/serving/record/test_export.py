@@ -89,7 +89,7 @@ def test_reviews_are_told_with_their_outcomes(record: Record, golden: Bundle) ->
     rows = [
         about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {"reason": "wrong"}),
         about(draft, "started", "s-1", {"review": "r-1"}, {"reviewer": "Li Na"}),
-        about(draft, "resolution", "x-1", {"review": "r-1", "outcome": "amend", "limit": 20000.0}, {"reviewer": "Li Na"}),
+        about(draft, "resolution", "x-1", {"review": "r-1", "outcome": "amend"}, {"reviewer": "Li Na", "new_limit": 20000.0}),
         about(draft, "review", "r-2", {"decide_by": "2026-12-26"}, {"reason": "wrong"}),
         about(draft, "withdrawal", "w-2", {"review": "r-2"}, {}),
     ]
@@ -106,7 +106,14 @@ def test_of_an_erased_person_stands_what_tells_nothing(record: Record, golden: B
     draft = kept_as(asked("A-1"), golden)
     keep(
         record,
-        [draft, told(draft, "n-1", "2026-11-27T11:00:00Z"), about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {})],
+        [
+            draft,
+            told(draft, "n-1", "2026-11-27T11:00:00Z"),
+            about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {}),
+            about(
+                draft, "resolution", "x-1", {"review": "r-1", "outcome": "amend"}, {"reviewer": "Li Na", "new_limit": 20000.0}
+            ),
+        ],
     )
     [before] = exported(record)
     erase_account(record.database, record.secrets, "lender", "A-1", Order("Li Na", "asked for", NOW))
@@ -117,7 +124,9 @@ def test_of_an_erased_person_stands_what_tells_nothing(record: Record, golden: B
         "new_limit": None,
         "probability": None,
         "reasons": None,
+        "reviews": [before["reviews"][0] | {"limit": None}],
     }
+    assert before["reviews"][0]["limit"] == 20000.0
     [asked_for] = export(record.database, record.secrets, None, None, with_asked=True)
     assert asked_for.asked is None
 
