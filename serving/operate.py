@@ -116,13 +116,17 @@ def export_decisions(options: argparse.Namespace) -> int:
     """The decisions of a period as JSON lines; docs/record.md says what each field means."""
     with opened() as record:
         of = period(options.since, options.until)
+        if options.tenant is not None and options.tenant not in (known := Reader(record.database, record.secrets).tenants()):
+            raise RecordError(f"expected a tenant of the record, one of {known}, got {options.tenant!r}")
         every = export(record.database, record.secrets, *of, options.tenant, options.asked)
         lines = (line(one) for one in every)
         if options.out is None:
             for one in lines:
                 print(one)
             return 0
-        with options.out.open("w", encoding="utf-8") as file:
+        # Its owner's alone: with --asked it tells who it is.
+        descriptor = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             count = sum(1 for one in lines if file.write(one + "\n"))
     print(f"decisions {count}  {options.out}")
     return 0
@@ -164,9 +168,16 @@ def add_commands(commands: Any) -> None:
     exporting.set_defaults(run=export_decisions)
 
 
+def _day(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a day such as 2026-11-26, got {text!r}") from None
+
+
 def _add_period(parser: argparse.ArgumentParser) -> None:
     for name, meaning in (("--since", "first"), ("--until", "last")):
-        parser.add_argument(name, type=datetime.date.fromisoformat, metavar="YYYY-MM-DD", help=f"the {meaning} day, UTC")
+        parser.add_argument(name, type=_day, metavar="YYYY-MM-DD", help=f"the {meaning} day, UTC")
 
 
 def _erase(record: Opened, options: argparse.Namespace, order: Order) -> Iterator[Erased]:

@@ -6,6 +6,7 @@ import argparse
 import datetime
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,19 +19,40 @@ from training import commands
 
 # A failure that the user can mend is one line; anything else is a fault of ours and keeps its traceback.
 USER_ERRORS = (ValueError, LookupError, OSError)
+# What was interrupted can be done again; what is worth knowing beside that.
+AGAIN = {
+    "simulate": "what is there is incomplete: give the same command again",
+    "ingest": "what is there is incomplete: give the same command again",
+    "tune": "what was tried is kept: the same command goes on from there",
+    "fit": "nothing can be served of it: give the same command again",
+}
 DATA = Path("data/simulated")
 Added = Callable[..., argparse.ArgumentParser]  # (name, what runs it, what it does) -> its parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 where it succeeded, 1 where the answer is no, 2 where the user's input was refused."""
+    """Run one command; 0 where it succeeded, 1 where the answer is no, 2 where there is none: input that was refused, or a
+    fault of ours, which keeps its traceback; 130 where it was interrupted."""
     options = _parser().parse_args(arguments)
     try:
         code: int | None = options.run(options)
     except USER_ERRORS as error:
-        print(f"{options.command}: {error}", file=sys.stderr)
+        print(f"{options.command}: {_in_words(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{options.command}: interrupted; {AGAIN.get(options.command, 'nothing was registered')}", file=sys.stderr)
+        return 130
+    except Exception:  # noqa: BLE001  # Python would end with 1, and 1 says that the answer is no
+        traceback.print_exc()
         return 2
     return code or 0
+
+
+def _in_words(error: Exception) -> str:
+    """Without the number that the system gives an error, and with the file that it is about."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -243,7 +243,7 @@ def monitor(options: argparse.Namespace) -> int:
     for breach in found.breaches:
         print(f"{breach.month}  {breach.name}: {breach.measure} {breach.value:.3f}, bound {breach.bound:.3f}")
     page, data = found.write(options.report)
-    print(f"{'beyond' if found.breaches else 'within'} bounds; the report: {page}, {data}")
+    print(f"{found.verdict}; the report: {page}, {data}")
     return found.code
 
 

@@ -120,7 +120,10 @@ def load(folder: Path) -> Source:
     """
     files = sorted((folder / "statements").glob("*.parquet"))
     if not files:
-        raise DataError(f"{folder}: expected Parquet files in {folder / 'statements'}, found none")
+        where = (
+            f"expected Parquet files in {folder / 'statements'}, found none" if folder.is_dir() else "there is no such folder"
+        )
+        raise DataError(f"{folder}: {where}; `python -m training simulate` and `ingest` write such a folder")
     statements = pl.concat([_read(file) for file in files])
     try:
         statements = check(statements, window=False)

@@ -19,11 +19,12 @@ from training import bundling, measure, plots, track
 from training.bundling import BundleConfig
 from training.data import DataConfig, DataError, Labelled, Source, labelled, load
 from training.examining.agreement import agreement_metrics, reason_agreement
-from training.fitting import FitConfig, Fitted, Progress, fit
+from training.fitting import FitConfig, Fitted, Progress, fit, log_odds
 from training.reproduce import fit_command, model_digest
 from training.reproduce import page as reproduce_page
 
 SHAP_ROWS = 1000  # accounts drawn in the SHAP figures
+CHANGES = "uncommitted.patch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ def run_fit(
         fitted, parts, served, tables = made(source, data, fit_config, bundle_config, progress)
         track.log_metrics(_metrics(fitted, tables["discrimination"]) | agreement_metrics(tables["reason_agreement"]))
         track.log_tables(tables)
+        if changes := _uncommitted():
+            track.log_text(changes, CHANGES)
         with track.drawing(_figures(fitted, data, tables, served)):
             version, digest = _register(parts, fitted, data, source, bundle_config, run_id)
         _name(parts, bundle_config.name, version, digest, tables["discrimination"], facts)
@@ -76,7 +79,7 @@ def made(
     parts = bundling.parts(fitted, data, source, bundle_config, chosen)
     served = assemble(parts)  # refuses what cannot be served before a version of it is registered
     agreement = reason_agreement(data, source.statements, fitted.held_out, served, chosen)
-    return fitted, parts, served, _tables(fitted) | {"reason_agreement": agreement}
+    return fitted, parts, served, _tables(fitted) | {"splits": _splits(fitted, data), "reason_agreement": agreement}
 
 
 def _register(
@@ -99,10 +102,12 @@ def _name(parts: Parts, name: str, version: str, digest: str, discrimination: pl
     measures = {row["measure"]: row for row in discrimination.iter_rows(named=True)}
     track.rename(f"fit {name} v{version} auc {measures['auc']['value']:.3f}")
     track.log_tags({"model.digest": model, "model.version": version, "bundle": digest})
-    track.log_text(reproduce_page(facts["reproduce"], {**facts, "model.digest": model}), "reproduce.md")
+    changed = CHANGES if facts["code.commit"].endswith("-dirty") else None
+    track.log_text(reproduce_page(facts["reproduce"], {**facts, "model.digest": model}, changed), "reproduce.md")
     rows = "\n".join(f"| {m} | {r['value']:.4f} | {r['low']:.4f} to {r['high']:.4f} |" for m, r in measures.items())
     top = f"**{name} version {version}**, bundle `{digest[:12]}`, model `{model[:12]}`\n\n| measure | | 95 % |\n|---|---|---|\n"
-    track.describe(f"{top}{rows}\n\nAgain: `{facts['reproduce']}`")
+    first = f", with `{CHANGES}` applied to the commit" if changed else ""
+    track.describe(f"{top}{rows}\n\nAgain{first}: `{facts['reproduce']}`")
 
 
 def _expected(source: Source, digest: str | None, folder: Path) -> Source:
@@ -123,12 +128,20 @@ def _facts(source: Source) -> dict[str, str]:
 
 def _commit() -> str:
     """The commit of the working tree, with a mark where it was changed since; "" outside a checkout."""
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
+
+
+def _uncommitted() -> str:
+    """What was changed since the commit, as a patch; "" where nothing was.  Of new files only those that git knows of."""
+    return _git("diff", "HEAD", "--binary")
+
+
+def _git(*words: str) -> str:
+    root = Path(__file__).parents[1]
     try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=root).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return found.stdout.strip()
 
 
 def _tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
@@ -143,6 +156,32 @@ def _tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
         "gain": pl.DataFrame({"feature": fitted.features, "gain": gains, "splits": splits}).sort("gain", descending=True),
         "folds": pl.DataFrame({"fold": range(1, len(fitted.fold_auc) + 1), "auc": fitted.fold_auc}),
     }
+
+
+def _splits(fitted: Fitted, data: Labelled) -> pl.DataFrame:
+    """What each split holds, and the AUC on it: far better on what trees were fitted on, they have learnt it by heart."""
+    predicted = log_odds(fitted, data.features.matrix(fitted.features))
+    table = data.features.accounts.select("account_id", "as_of").with_columns(
+        split=pl.Series(data.split), label=pl.Series(data.label), log_odds=pl.Series(predicted)
+    )
+    found = []
+    for split in ("train", "valid", "test"):
+        rows = table.filter(split=split)
+        if rows.is_empty():
+            continue
+        months = rows["as_of"].sort().dt.strftime("%Y-%m")
+        found.append(
+            {
+                "split": split,
+                "rows": rows.height,
+                "accounts": rows["account_id"].n_unique(),
+                "first_as_of": months[0],
+                "last_as_of": months[-1],
+                "label_rate": rows["label"].mean(),
+                "auc": measure.auc(rows["label"].to_numpy(), rows["log_odds"].to_numpy()),
+            }
+        )
+    return pl.DataFrame(found)
 
 
 def _metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float]:

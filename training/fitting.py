@@ -124,7 +124,10 @@ def train_booster(
     progress: Progress | None = None,
     weight: Vector | None = None,
 ) -> lgb.Booster:
-    """Trees on these rows; with ``valid`` (rows, labels, weights) as many as its loss wants, at most ``config.trees``."""
+    """Trees on these rows; with ``valid`` (rows, labels, weights) as many as its loss wants, at most ``config.trees``.
+
+    FitError where none of them splits anything.
+    """
     parameters = parameters_of(config)
     names = list(MODEL_FEATURES)
     train = lgb.Dataset(matrix, label, weight=weight, feature_name=names, params=parameters, free_raw_data=False)
@@ -138,6 +141,8 @@ def train_booster(
     booster = lgb.train(parameters, train, config.trees, valid_sets=valid_sets, callbacks=callbacks)
     # Only the kept trees: a text model with more would score with all of them.
     best = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+    if not booster.feature_importance(iteration=best).any():
+        raise FitError(f"expected trees that tell accounts apart, got no split at all: {len(label):,} rows, {config}")
     return lgb.Booster(model_str=booster.model_to_string(num_iteration=best))
 
 

@@ -41,13 +41,15 @@ class Monitored:
 
     ``drift``: ``month`` ("2026-09") and the columns of :func:`training.stability.drift_table`.  ``performance``: ``month``,
     ``basis`` (estimated, or realised of the decisions that have labels), ``accounts``, ``measure`` (auc, brier, rate),
-    ``value``, ``low``, ``high`` (95 %) and ``reference``.  ``page`` and ``json`` are the report.
+    ``value``, ``low``, ``high`` (95 %) and ``reference``.  ``verdict``: beyond or within bounds, or too little to judge.
+    ``page`` and ``json`` are the report.
     """
 
     drift: pl.DataFrame
     performance: pl.DataFrame
     breaches: tuple[Breach, ...]
     notes: tuple[str, ...]
+    verdict: str
     page: str
     json: str
 
@@ -94,8 +96,10 @@ def run_monitor(
     found = (*breaches, *performance_breaches(performance, bounds))
     notes = (*caveats(source), *_notes(records, labels, performance, bounds))
     facts = _facts(records, reference)
-    told = (facts, notes, found, drift, performance)
-    return Monitored(drift, performance, found, notes, report.page(*told), report.as_json(*told))
+    judged = bool((performance["accounts"] >= bounds.least_accounts).any())
+    verdict = "beyond bounds" if found else "within bounds" if judged else "too few decisions to judge"
+    told = (facts | {"verdict": verdict}, notes, found, drift, performance)
+    return Monitored(drift, performance, found, notes, verdict, report.page(*told), report.as_json(*told))
 
 
 def _drift(records: Records, reference: Evaluated, bounds: Bounds) -> tuple[pl.DataFrame, list[Breach]]:

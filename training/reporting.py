@@ -93,7 +93,7 @@ def _evaluated(model: Model, source: Source, data: Path, shared: bool) -> tuple[
 def _sections(
     model: Model, now: Evaluated, earlier: Evaluated | None, store: Store, *, seen: bool
 ) -> Iterator[tuple[str, Callable[[], Section]]]:
-    yield "the card", lambda: card(now)
+    yield "the card", lambda: card(now, track.fetch_table(store, model.run, "splits"))
     yield "performance", lambda: performance(now, seen=seen)
     yield "calibration", lambda: calibration(now, seen=seen)
     yield "what features do", lambda: effects(now)

@@ -18,13 +18,19 @@ PAGE = """# How to reproduce this run
 
     {command}
 
-The command refuses other data than those of this run. `--store` names another store, if the run is not to be beside this one.
+{changed}The command refuses other data than those of this run. `--store` names another store.
 
 | what | this run |
 |---|---|
 {facts}
 
 The model is the same where the tag `model.digest` is: the sha256 of `bundle/model.txt`.
+"""
+
+
+_CHANGED = """**The code was changed since its commit: this command alone does not make the model again.** What was changed in
+files that git knows of stands beside this page in `{0}`: `git checkout` the commit without its `-dirty`, and `git apply {0}`.
+
 """
 
 
@@ -45,10 +51,13 @@ def fit_command(data: Path, store: Path | None, configs: tuple[Any, ...], digest
     return shlex.join(words)
 
 
-def page(command: str, facts: Mapping[str, str]) -> str:
-    """``reproduce.md``: the command, and what has to be the same, in Markdown."""
+def page(command: str, facts: Mapping[str, str], changed: str | None = None) -> str:
+    """``reproduce.md``: the command, and what has to be the same, in Markdown; ``changed`` = the file with changes of the code
+    that were never committed."""
     return PAGE.format(
-        command=command, facts="\n".join(f"| {name} | {value or 'not known'} |" for name, value in facts.items())
+        command=command,
+        changed=_CHANGED.format(changed) if changed else "",
+        facts="\n".join(f"| {name} | {value or 'not known'} |" for name, value in facts.items()),
     )
 
 

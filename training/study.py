@@ -11,6 +11,7 @@ refused.
 from __future__ import annotations
 
 import fcntl
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -126,12 +127,27 @@ def _same(inner: optuna.Study, name: str, made_with: Mapping[str, str]) -> None:
         inner.set_user_attr(_MADE_WITH, dict(made_with))
         return
     differing = [
-        f"{what} was {before.get(what, 'not there')}, is {made_with.get(what, 'not there')}"
+        difference
         for what in sorted({*before, *made_with})
-        if before.get(what) != made_with.get(what)
+        for difference in _differences(what, before.get(what, "not there"), made_with.get(what, "not there"))
     ]
     if differing:
         raise StudyError(f"study {name!r} was begun otherwise: {'; '.join(differing)}; begin another one with --study NAME")
+
+
+def _differences(what: str, before: str, now: str) -> Iterator[str]:
+    """In words; of a config its fields that differ."""
+    try:
+        was, is_ = json.loads(before), json.loads(now)
+    except ValueError:
+        was, is_ = before, now
+    if not (isinstance(was, dict) and isinstance(is_, dict)):
+        if before != now:
+            yield f"{what} was {before}, is {now}"
+        return
+    for name in sorted({*was, *is_}):
+        if was.get(name) != is_.get(name):
+            yield f"{name} was {was.get(name, 'not there')}, is {is_.get(name, 'not there')}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ own text, never a pickle.
 from __future__ import annotations
 
 import datetime
+import errno
 import logging
 import os
 import tempfile
@@ -61,8 +62,11 @@ class Store:
         return (self.folder / "mlflow.db").is_file()
 
     def client(self) -> MlflowClient:
-        """A client of this store."""
+        """A client of this store; PermissionError where it cannot be written: MLflow would say so late, and in SQL."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for place in (self.folder, self.folder / "mlflow.db"):
+            if place.exists() and not os.access(place, os.W_OK):
+                raise PermissionError(errno.EACCES, "cannot be written", str(place))
         return MlflowClient(self.uri, self.uri)
 
     def experiment_id(self) -> str:
@@ -76,7 +80,8 @@ class Store:
 
 @contextmanager
 def run(store: Store, name: str | None = None, again: str | None = None) -> Iterator[str]:
-    """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed.
+    """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed, an interruption as
+    killed, and the tag ``ended_by`` says which it was.
 
     ``name`` is what MLflow shows it as; one of MLflow's own making if none is given.  ``again`` is a
     run to go on with; a new one where the store has no such run any more.
@@ -87,7 +92,15 @@ def run(store: Store, name: str | None = None, again: str | None = None) -> Iter
     if again is not None and not _is_there(store, again):
         again = None
     with mlflow.start_run(run_id=again, experiment_id=experiment_id, run_name=None if again else name) as active:
-        yield str(active.info.run_id)
+        try:
+            yield str(active.info.run_id)
+        except KeyboardInterrupt:
+            mlflow.set_tag("ended_by", "interrupted")
+            mlflow.end_run("KILLED")
+            raise
+        except Exception as error:
+            mlflow.set_tag("ended_by", f"{type(error).__name__}: {error}"[:500])
+            raise
 
 
 def _is_there(store: Store, run_id: str) -> bool:

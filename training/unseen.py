@@ -42,7 +42,7 @@ def unseen(source: Source, folder: Path, models: Sequence[Model], shared: bool =
     _check_comparable(source, models)
     config = models[0].config
     on = hold_out(source, config, folder)
-    fair, doubts = _fair(on, source, models)
+    fair, doubts, remarks = _fair(on, source, models)
     if doubts and not shared:
         raise DataError(
             f"the models cannot be compared fairly on {folder}: {'; '.join(doubts)}; "
@@ -50,8 +50,8 @@ def unseen(source: Source, folder: Path, models: Sequence[Model], shared: bool =
         )
     kept = on if fair.all() else on.take(np.flatnonzero(fair))
     _both_labels(kept, folder)
-    notes = (f"on the {len(kept.label):,} accounts that no model has seen: {'; '.join(doubts)}",) if doubts else ()
-    return Unseen(kept, _earlier(source, folder, config, models), notes)
+    notes = [f"on the {len(kept.label):,} accounts that no model has seen: {'; '.join(doubts)}"] if doubts else []
+    return Unseen(kept, _earlier(source, folder, config, models), (*notes, *remarks))
 
 
 def _check_comparable(source: Source, models: Sequence[Model]) -> None:
@@ -76,19 +76,21 @@ def _check_comparable(source: Source, models: Sequence[Model]) -> None:
             )
 
 
-def _fair(on: HoldOut, source: Source, models: Sequence[Model]) -> tuple[NDArray[np.bool_], list[str]]:
-    """Which accounts no model has seen, and in words where a model's split or data are not the first's or the source's."""
-    fair, doubts = np.ones(len(on.label), dtype=np.bool_), []
+def _fair(on: HoldOut, source: Source, models: Sequence[Model]) -> tuple[NDArray[np.bool_], list[str], list[str]]:
+    """Which accounts no model has seen; in words where a model has seen some, and where one was fitted on other data."""
+    fair, doubts, remarks = np.ones(len(on.label), dtype=np.bool_), list[str](), list[str]()
     for model in models:
         held_out = splits_of(on.people["account_id"], model.config) == "test"
         fair &= held_out
         overlap, other_data = int((~held_out).sum()), model.bundle.provenance.training_data != source.digest
-        if overlap or other_data:
+        if overlap:
             doubts.append(
                 f"{model.asked} was fitted {'on other data' if other_data else 'with another split'}, and {overlap:,} of the "
                 f"hold-out's {len(on.label):,} accounts are among those that its trees or its calibration may have seen"
             )
-    return fair, doubts
+        elif other_data:
+            remarks.append(f"{model.asked} was fitted on other data; by its split it has seen none of the hold-out's accounts")
+    return fair, doubts, remarks
 
 
 def _earlier(source: Source, folder: Path, config: DataConfig, models: Sequence[Model]) -> HoldOut:

@@ -83,16 +83,18 @@ def tune(data: AnyPath = DATA, store: AnyPath = STORE, study: str = NAME, **sett
     return tune(Path(data), Path(store), search, study=study, data=data_config, base=base, bundle=bundle)
 
 
-def compare(*models: str, data: AnyPath = DATA, store: AnyPath = STORE, name: str = NAME, shared: bool = False) -> Comparison:
+def compare(
+    *models: str | int, data: AnyPath = DATA, store: AnyPath = STORE, name: str = NAME, shared: bool = False
+) -> Comparison:
     """Each model against the first, on accounts that none has seen; see :func:`training.comparing.compare`."""
     from training.comparing import compare
     from training.track import Store
 
-    return compare(models, Path(data), Store(Path(store)), name, shared)
+    return compare([str(model) for model in models], Path(data), Store(Path(store)), name, shared)
 
 
 def promote(
-    version: str | None = None,
+    version: str | int | None = None,
     data: AnyPath = DATA,
     store: AnyPath = STORE,
     name: str = NAME,
@@ -102,13 +104,20 @@ def promote(
     """Make a version (the newest unless named) champion if every gate passes; ``force`` is a reason to do it whatever they say.
 
     See :func:`training.promotion.promote`; ``gates`` is a file of bounds.
+
+    >>> promote(4, force=True)
+    Traceback (most recent call last):
+    ...
+    TypeError: force: expected the reason as text, which the record keeps, got True
     """
+    if force is not None and not isinstance(force, str):
+        raise TypeError(f"force: expected the reason as text, which the record keeps, got {force!r}")
     from training.gate_file import load_gates
     from training.promotion import promote
     from training.track import Store
 
     bounds = load_gates(None if gates is None else Path(gates))
-    return promote(Path(data), Store(Path(store)), name, version, bounds, force)
+    return promote(Path(data), Store(Path(store)), name, None if version is None else str(version), bounds, force)
 
 
 def rollback(store: AnyPath = STORE, name: str = NAME, why: str = "") -> str:

@@ -99,6 +99,11 @@ class Reader:
                 said = said_by(connection, page, self._secrets)
             yield from said  # after the transaction: whoever asks may take as long as they like over a row
 
+    def tenants(self) -> list[str]:
+        """Whose decisions there are."""
+        with self._database.reading() as connection:
+            return list(connection.scalars(sa.select(entries.c.tenant).distinct().order_by(entries.c.tenant)))
+
     def rows(self) -> Iterator[sa.RowMapping]:
         """Every row as it is stored, sealed, in order of ``seq``."""
         for page in self._pages(sa.true()):

@@ -171,7 +171,7 @@ def test_a_folder_without_data_or_store_is_one_line_and_stays_as_it_was(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = tmp_path / "missing"
-    words = f"expected Parquet files in {missing / 'statements'}, found none"
+    words = f"{missing}: there is no such folder"
     refused(said(capsys, "fit", "--data", missing, "--store", missing, "--quiet"), "fit", words)
     asked: list[str | Path] = ["request", "--out", tmp_path / "request.json", "--data", missing, "--store"]
     refused(said(capsys, *asked, store.folder), "request", words)
@@ -188,3 +188,62 @@ def test_an_option_that_would_do_nothing_or_harm_is_not_taken(arguments: list[st
     with pytest.raises(SystemExit):
         main(arguments)
     assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_an_interruption_is_one_line_and_a_run_that_says_so(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.experiment.made", interrupted)
+    asked = said(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
+    assert asked.code == 130
+    assert asked.err.strip() == "fit: interrupted; nothing can be served of it: give the same command again"
+    store = Store(tmp_path / "mlruns")
+    [run] = store.client().search_runs([store.experiment_id()])
+    assert (run.info.status, run.data.tags["ended_by"]) == ("KILLED", "interrupted")
+
+
+def test_a_fault_of_ours_is_no_answer(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python ends with 1 of itself, and 1 is what a comparison says of a model that is not better."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("training.experiment.made", broken)
+    asked = said(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
+    assert asked.code == 2
+    assert "Traceback" in asked.err
+    store = Store(tmp_path / "mlruns")
+    [run] = store.client().search_runs([store.experiment_id()])
+    assert (run.info.status, run.data.tags["ended_by"]) == ("FAILED", "ZeroDivisionError: ")
+
+
+def test_a_store_that_cannot_be_written_is_one_line(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlruns").mkdir()
+    # Whoever runs the tests may be root, to whom every mode is writable; a mount that is read only is not.
+    monkeypatch.setattr("training.track.os.access", lambda place, mode: False)
+    asked = said(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
+    refused(asked, "fit", f"{tmp_path / 'mlruns'}: cannot be written")
+
+
+def test_a_file_that_is_not_there_is_named(
+    store: Store, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "gates.toml"
+    asked = said(capsys, "promote", "--data", small, "--store", store.folder, "--gates", missing, "--quiet")
+    refused(asked, "promote", f"{missing}: no such file or directory")
+
+
+def test_trees_without_a_split_are_refused_and_register_nothing(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "mlruns"
+    asked = said(capsys, "fit", "--data", small, "--store", store, "--quiet", "--set", "min_leaf=1000000")
+    refused(asked, "fit", "got no split at all")
+    assert track.versions_with_bundle(Store(store), NAME) == []

@@ -99,6 +99,8 @@ def test_without_what_was_asked_the_score_is_watched_alone(
     assert set(found.drift["kind"]) == {"score", "reason"}
     assert any("without --asked" in note for note in found.notes)
     assert any("too few accounts" in note for note in found.notes)
+    assert (found.verdict, found.code) == ("too few decisions to judge", 0)
+    assert found.page.startswith("# Monitor: too few decisions to judge")
     labels_of(calm, MONTH).write_csv(tmp_path / "labels.csv")
     with pytest.raises(RecordFileError, match="--asked"):
         run_monitor(records, simulated, kept.store, "limit-reduction", "1", tmp_path / "labels.csv")

@@ -88,3 +88,21 @@ def test_a_command_sets_what_is_not_the_default_and_quotes_it() -> None:
     assert settings == assigned(configs)
     assert override([DataConfig(), FitConfig(), BundleConfig()], settings) == list(configs)
     assert len(settings) == 4
+
+
+def test_changes_that_were_never_committed_are_kept_with_the_run(
+    simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: of a clean tree there is nothing to keep, and the page says nothing of it."""
+    from training import experiment
+
+    for patch in ("", "diff --git a/features/catalogue.py b/features/catalogue.py\n"):
+        monkeypatch.setattr(
+            experiment, "_git", lambda *words, of=patch: of if words[0] == "diff" else "0" * 40 + "-dirty" * bool(of)
+        )
+        store = Store(tmp_path / f"mlruns{len(patch)}")
+        configs = (DataConfig(as_of_every=6), FitConfig(trees=3, min_leaf=30), BundleConfig(reference_size=20))
+        run = experiment.run_fit(simulated, store, configs).run
+        kept = {file.path for file in store.client().list_artifacts(run)}
+        page = Path(store.client().download_artifacts(run, "reproduce.md", str(tmp_path))).read_text("utf-8")
+        assert ("uncommitted.patch" in kept, "git apply" in page) == (bool(patch), bool(patch))

@@ -33,7 +33,7 @@ NAME = "limit-reduction"
 FIGURES = {"roc", "precision_recall", "calibration", "scores", "lift", "gain"} | {
     f"shap_{name}" for name in ("beeswarm", "bar", "dependence", "waterfall")
 }
-TABLES = {"discrimination", "calibration", "brier", "lift", "gain", "folds", "reason_agreement"}
+TABLES = {"splits", "discrimination", "calibration", "brier", "lift", "gain", "folds", "reason_agreement"}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,10 @@ def test_a_run_holds_the_tables(artefacts: Path, run: Run, kept: Kept) -> None:
     assert set(tables["gain"]["feature"]) == set(MODEL_FEATURES)
     assert tables["folds"].columns == ["fold", "auc"]
     assert tables["folds"].is_empty()  # simulated data have a hold-out
+    splits = {row["split"]: row for row in tables["splits"].iter_rows(named=True)}
+    assert {split: row["rows"] for split, row in splits.items()} == kept.report.rows
+    assert splits["test"]["auc"] == pytest.approx(measures["auc"]["value"], abs=1e-12)
+    assert splits["train"]["last_as_of"] < splits["test"]["first_as_of"] == splits["test"]["last_as_of"]
     agreement = tables["reason_agreement"]
     assert set(agreement["against"]) == {"second_sample", "random_samples", "contributions", "path_dependent"}
     assert 0.5 < run.data.metrics["reasons_second_sample_same_set"] <= 1
@@ -150,7 +154,7 @@ def test_no_artefact_is_a_pickle(model_folder: Path, artefacts: Path) -> None:
     assert len(files) > 20
     assert [file for file in files if is_pickle(file.read_bytes())] == []
     assert {file.suffix for file in files} <= {
-        "", ".csv", ".html", ".json", ".lgb", ".md", ".parquet", ".png", ".sha256", ".toml", ".txt", ".yaml",
+        "", ".csv", ".html", ".json", ".lgb", ".md", ".parquet", ".patch", ".png", ".sha256", ".toml", ".txt", ".yaml",
     }  # fmt: skip
 
 

@@ -53,13 +53,19 @@ _RULES = (
 )  # fmt: skip
 
 
-def card(evaluated: Evaluated) -> Section:
-    """What the model is, over the accounts that the report looks at."""
+def card(evaluated: Evaluated, splits: pl.DataFrame | None = None) -> Section:
+    """What the model is, over the accounts that the report looks at; ``splits``: what its run says it was fitted on."""
+    fitted_on = (
+        ()
+        if splits is None
+        else (Shown("What it was fitted on (train), stopped and calibrated on (valid), and measured on (test).", splits),)
+    )
     return Section(
         "The model",
         _PURPOSE,
         (
             Shown("What is served.", _facts(evaluated.bundle)),
+            *fitted_on,
             Shown("The accounts that this report looks at.", _accounts(evaluated)),
             Shown("What it does not know.", pl.DataFrame(_LIMITS, schema=["limit", "what it means"], orient="row")),
             Shown(
@@ -108,7 +114,7 @@ def _accounts(evaluated: Evaluated) -> pl.DataFrame:
 
 def origin(run: Mapping[str, str]) -> Section:
     """``run``: parameters and tags of the run that fitted it."""
-    shown = {name: value for name, value in sorted(run.items()) if not name.startswith("mlflow.log") and value != ""}
+    shown = {name: value for name, value in sorted(run.items()) if not name.startswith("mlflow.") and value != ""}
     table = pl.DataFrame({"what": list(shown), "value": [str(value) for value in shown.values()]})
     return Section("How it was fitted", ("As its run tells.",), (Shown("Parameters and tags.", table),))
 

@@ -47,7 +47,7 @@ def effects(evaluated: Evaluated, seed: int = 0) -> Section:
     broken = int(table["curves that turn"].sum())
     text = (
         "Every feature is constrained to its declared direction: making an account worse in one of them never lowers its "
-        "log-odds. "
+        f"log-odds. The {FEATURES} of {len(evaluated.bundle.features)} that contribute most are shown. "
         f"Of {table.height * len(rows):,} curves {broken} turn"
         + (": the model is not constrained as the catalogue declares." if broken else "."),
     )

@@ -105,7 +105,7 @@ def read_records(file: Path, bundle: str) -> Records:
     if known.is_empty():
         raise RecordFileError(
             f"{file}: expected decisions of bundle {bundle[:12]}, got none of {table.height}: "
-            f"{table.height - ours.height} are of other bundles, {ours.height} of erased persons"
+            f"{table.height - ours.height} are of other bundles (--version names another), {ours.height} of erased persons"
         )
     newest = known.sort("decided_at", "line").with_columns(key=pl.col("account_id").fill_null(pl.col("line").cast(pl.String)))
     newest = newest.unique(["key", "as_of"], keep="last", maintain_order=True).drop("key")

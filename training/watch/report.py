@@ -29,7 +29,7 @@ def page(
     performance: pl.DataFrame,
 ) -> str:
     """The page: the verdict, what is beyond its bound, how well the model does, and what moved."""
-    parts = [_HEAD.format(verdict="beyond bounds" if breaches else "within bounds", **facts)]
+    parts = [_HEAD.format(**facts)]
     parts += [f"- {note}\n" for note in notes]
     if breaches:
         parts += ["\n## Beyond bounds\n\n", markdown(pl.DataFrame([asdict(breach) for breach in breaches]))]

@@ -191,5 +191,6 @@ def test_the_command_writes_a_line_a_decision(
     [month] = records.months
     there = build(check(statements([asked(name) for name in named])))
     assert np.array_equal(records.features_of(month).values, there.values, equal_nan=True)
-    assert main(["export", *period, "--tenant", "nobody"]) == 0
-    assert capsys.readouterr().out == ""
+    assert (tmp_path / "asked.jsonl").stat().st_mode & 0o777 == 0o600
+    assert main(["export", *period, "--tenant", "nobody"]) == 2
+    assert "one of ['lender'], got 'nobody'" in capsys.readouterr().err
