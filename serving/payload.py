@@ -61,8 +61,7 @@ def _some_money(amount: float) -> float:
     return amount + 0.0  # of -0.0 that makes 0.0
 
 
-# What holds of every amount: less than a fen is none, and -0.0 is 0.
-MONEY: tuple[Any, ...] = (AfterValidator(_some_money), Field(json_schema_extra={"not": _NO_MONEY}))
+MONEY: tuple[Any, ...] = (AfterValidator(_some_money), Field(json_schema_extra={"not": _NO_MONEY}))  # of every amount
 
 if TYPE_CHECKING:
     Product = str

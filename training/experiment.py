@@ -100,14 +100,14 @@ def _name(parts: Parts, name: str, version: str, digest: str, discrimination: pl
     """What the run is found by: its name, tags, a text on top of its page, and how it is done again."""
     model = model_digest(parts.model_text)
     measures = {row["measure"]: row for row in discrimination.iter_rows(named=True)}
-    track.rename(f"fit {name} v{version} auc {measures['auc']['value']:.3f}")
-    track.log_tags({"model.digest": model, "model.version": version, "bundle": digest})
+    called = f"fit {name} v{version} auc {measures['auc']['value']:.3f}"
+    track.log_tags({track.RUN_NAME: called, "model.digest": model, "model.version": version, "bundle": digest})
     changed = CHANGES if facts["code.commit"].endswith("-dirty") else None
     track.log_text(reproduce_page(facts["reproduce"], {**facts, "model.digest": model}, changed), "reproduce.md")
     rows = "\n".join(f"| {m} | {r['value']:.4f} | {r['low']:.4f} to {r['high']:.4f} |" for m, r in measures.items())
     top = f"**{name} version {version}**, bundle `{digest[:12]}`, model `{model[:12]}`\n\n| measure | | 95 % |\n|---|---|---|\n"
     first = f", with `{CHANGES}` applied to the commit" if changed else ""
-    track.describe(f"{top}{rows}\n\nAgain{first}: `{facts['reproduce']}`")
+    track.log_tags({track.ON_TOP: f"{top}{rows}\n\nAgain{first}: `{facts['reproduce']}`"})
 
 
 def _expected(source: Source, digest: str | None, folder: Path) -> Source:

@@ -52,8 +52,9 @@ class KeptSearch:
         track.log_tags({"taken": str(taken.number), "fit.command": command})
         said = {"auc": taken.mean_auc, "leaves": taken.mean_leaves, "best": best.number, "best_auc": best.mean_auc}
         said |= {"best_leaves": best.mean_leaves, "base_auc": base.mean_auc, "base_leaves": base.mean_leaves}
-        track.describe(NOTE.format(trials=len(trials), pruned=pruned, taken=taken.number, command=command, **said))
-        track.rename(f"tune {self.study} {len(trials)} trials auc {taken.mean_auc:.3f}")
+        note = NOTE.format(trials=len(trials), pruned=pruned, taken=taken.number, command=command, **said)
+        called = f"tune {self.study} {len(trials)} trials auc {taken.mean_auc:.3f}"
+        track.log_tags({track.ON_TOP: note, track.RUN_NAME: called})
 
 
 @contextmanager

@@ -7,7 +7,6 @@ own text, never a pickle.
 from __future__ import annotations
 
 import datetime
-import errno
 import logging
 import os
 import tempfile
@@ -38,8 +37,11 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from numpy.typing import NDArray
 
 EXPERIMENT = "limit-reduction"
-# It tells of each migration of a database that is new.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+RUN_NAME, ON_TOP = (
+    "mlflow.runName",
+    "mlflow.note.content",
+)  # tags: what a run is called, and what its page says first (Markdown)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each migration of a new database
 
 
 class TrackingError(LookupError):
@@ -66,7 +68,7 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         for place in (self.folder, self.folder / "mlflow.db"):
             if place.exists() and not os.access(place, os.W_OK):
-                raise PermissionError(errno.EACCES, "cannot be written", str(place))
+                raise PermissionError(f"{place}: cannot be written")
         return MlflowClient(self.uri, self.uri)
 
     def experiment_id(self) -> str:
@@ -94,12 +96,10 @@ def run(store: Store, name: str | None = None, again: str | None = None) -> Iter
     with mlflow.start_run(run_id=again, experiment_id=experiment_id, run_name=None if again else name) as active:
         try:
             yield str(active.info.run_id)
-        except KeyboardInterrupt:
-            mlflow.set_tag("ended_by", "interrupted")
-            mlflow.end_run("KILLED")
-            raise
-        except Exception as error:
-            mlflow.set_tag("ended_by", f"{type(error).__name__}: {error}"[:500])
+        except (Exception, KeyboardInterrupt) as error:
+            killed = isinstance(error, KeyboardInterrupt)
+            mlflow.set_tag("ended_by", "interrupted" if killed else f"{type(error).__name__}: {error}"[:500])
+            mlflow.end_run("KILLED" if killed else "FAILED")
             raise
 
 
@@ -110,19 +110,9 @@ def _is_there(store: Store, run_id: str) -> bool:
         return False
 
 
-def rename(name: str) -> None:
-    """The active run's name, once it is known what came of it, and tags to find it by."""
-    mlflow.set_tag("mlflow.runName", name)
-
-
 def log_tags(tags: Mapping[str, str]) -> None:
     """Tags of the active run."""
     mlflow.set_tags(dict(tags))
-
-
-def describe(text: str) -> None:
-    """What MLflow's page of the active run says on top, in Markdown."""
-    mlflow.set_tag("mlflow.note.content", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +147,7 @@ class Children:
 
     def log(self, child: Child) -> None:
         """Keep one."""
-        tags = {"mlflow.parentRunId": self._parent, "mlflow.runName": child.name} | dict(child.tags)
+        tags = {"mlflow.parentRunId": self._parent, RUN_NAME: child.name} | dict(child.tags)
         run_id = self._client.create_run(self._experiment, tags=tags).info.run_id
         now = int(time.time() * 1000)
         self._client.log_batch(
@@ -203,8 +193,7 @@ def drawing(figures: Mapping[str, Figure]) -> Iterator[None]:
 
     Drawing is most of what keeping a run costs, and what a fit does last are LightGBM's predictions, without the interpreter.
     """
-    active = mlflow.active_run()
-    if active is None:
+    if (active := mlflow.active_run()) is None:
         raise TrackingError("expected a run that is active, to keep figures with; there is none")
     client, run_id = MlflowClient(), active.info.run_id
 

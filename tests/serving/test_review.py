@@ -50,6 +50,24 @@ def opened(client: httpx.Client, decision: dict[str, Any], **asked: Any) -> dict
     return review
 
 
+def listed(client: httpx.Client, path: str, name: str) -> list[dict[str, Any]]:
+    """What is listed there, of all pages; other tests ask the same service."""
+    found: list[dict[str, Any]] = []
+    while True:
+        page = client.get(path, params={"after": found[-1][name]} if found else {}).json()[path.rsplit("/", 1)[1]]
+        found += page
+        if len(page) < 100:
+            return found
+
+
+def queue(client: httpx.Client) -> list[dict[str, Any]]:
+    return listed(client, "/v1/reviews", "review_id")
+
+
+def untold(client: httpx.Client) -> list[dict[str, Any]]:
+    return listed(client, "/v1/notices", "notice_id")
+
+
 def step(client: httpx.Client, review: dict[str, Any], name: str, **asked: Any) -> httpx.Response:
     return client.post(f"/v1/reviews/{review['review_id']}/{name}", json=asked)
 
@@ -76,7 +94,7 @@ def test_a_review_is_opened_taken_and_resolved(client: httpx.Client, decision: d
     assert (review["status"], review["reason"], review["reviewer"]) == ("open", "I was ill.", None)
     days = datetime.date.fromisoformat(review["decide_by"]) - datetime.datetime.fromisoformat(review["opened_at"]).date()
     assert 29 <= days.days <= 31
-    assert review | {"statements": None} in client.get("/v1/reviews").json()["reviews"]
+    assert review | {"statements": None} in queue(client)
     taken = step(client, review, "start", reviewer="Li Na").json()
     assert (taken["status"], taken["reviewer"]) == ("in_review", "Li Na")
     halfway = (decision["new_limit"] + decision["credit_limit"]) / 2
@@ -194,27 +212,20 @@ def test_corrected_statements_are_checked_like_any(
 
 
 def test_who_was_told_is_not_listed_as_to_be_told(client: httpx.Client, decision: dict[str, Any]) -> None:
-    def listed() -> list[str]:
-        """Of all pages."""
-        found: list[dict[str, Any]] = []
-        while True:
-            after = {"after": found[-1]["notice_id"]} if found else {}
-            page = client.get("/v1/notices", params=after).json()["notices"]
-            found += page
-            if len(page) < 100:
-                break
+    def names() -> list[str]:
+        found = untold(client)
         assert [one["send_by"] for one in found] == sorted(one["send_by"] for one in found)
         assert len({one["notice_id"] for one in found}) == len(found)
         return [one["notice_id"] for one in found]
 
-    assert decision["decision_id"] in listed()
+    assert decision["decision_id"] in names()
     assert client.get("/v1/notices", params={"status": "overdue"}).json() == {"notices": []}
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     told = client.post(
         f"/v1/decisions/{decision['decision_id']}/notifications", json={"sent_at": now, "channel": "app", "language": "zh"}
     )
     assert told.status_code == HTTPStatus.CREATED
-    assert decision["decision_id"] not in listed()
+    assert decision["decision_id"] not in names()
     found = client.get(f"/v1/decisions/{decision['decision_id']}").json()
     assert found["notifications"] == [told.json()["notification"]]
 
@@ -271,7 +282,7 @@ def test_what_a_person_decides_on_is_in_their_queue(client: httpx.Client, referr
     assert "So it is." in notice["text"]["en"]
     assert "So it is." in notice["text"]["zh"]
     # Somebody has to be told of that cut too.
-    [due] = [one for one in client.get("/v1/notices").json()["notices"] if one["review_id"] == review["review_id"]]
+    [due] = [one for one in untold(client) if one["review_id"] == review["review_id"]]
     assert (due["kind"], due["send_by"], due["overdue"]) == ("adverse_action", notice["send_by"], False)
 
 
@@ -357,8 +368,7 @@ def test_a_decision_and_each_outcome_are_told_apart(client: httpx.Client, decisi
     review = resolved(client, opened(client, decision), outcome="overturn")
 
     def due() -> list[str | None]:
-        listed = client.get("/v1/notices").json()["notices"]
-        mine = [one for one in listed if one["decision_id"] == decision["decision_id"]]
+        mine = [one for one in untold(client) if one["decision_id"] == decision["decision_id"]]
         # Whoever writes the first letter late sees that it is no longer the limit in force.
         assert all(one["limit"] == decision["credit_limit"] for one in mine)
         return [one["review_id"] for one in mine]
@@ -448,12 +458,12 @@ def test_the_reviews_of_an_erased_person_are_nobody_s_to_answer(
 ) -> None:
     made = client.post("/v1/decisions", json=cut_request | {"account_id": "to-be-erased"}).json()
     review = opened(client, made)
-    assert review["review_id"] in {one["review_id"] for one in client.get("/v1/reviews").json()["reviews"]}
+    assert review["review_id"] in {one["review_id"] for one in queue(client)}
     folder = server.log.parent
     with contextlib.closing(Database(f"sqlite:///{folder / 'record.db'}")) as database:
         secrets = read_secrets(folder / "secrets.json")
         order = Order("Li Na", "asked for", datetime.datetime.now(datetime.UTC))
         assert erase_account(database, secrets, "local", "to-be-erased", order) is not None
-    assert review["review_id"] not in {one["review_id"] for one in client.get("/v1/reviews").json()["reviews"]}
+    assert review["review_id"] not in {one["review_id"] for one in queue(client)}
     assert client.get("/v1/notices").status_code == HTTPStatus.OK
     assert client.get(f"/v1/reviews/{review['review_id']}").status_code == HTTPStatus.GONE

@@ -29,8 +29,8 @@ def reasons(evaluated: Evaluated, agreement: pl.DataFrame | None) -> Section:
     if agreement is not None:
         said = (
             "How many would be told the same against another reference or explanation: second_sample is another draw as "
-            "balanced as the one served, and the one to be judged; random_samples shows what two plain draws would do; contributions "
-            "leaves out the effects, path_dependent is LightGBM's own explanation, and both answer another question."
+            "balanced as the one served, and the one to be judged; random_samples shows what two plain draws would do; "
+            "contributions leaves out the effects, path_dependent is LightGBM's own explanation: both answer other questions."
         )
         shown.append(Shown(said, agreement))
     shown += [Shown(f"Account {one.account_id}: {_decided(one)}.", _worded(one)) for one in examples(told)]
