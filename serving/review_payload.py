@@ -119,7 +119,7 @@ class ResolutionNote(Strict):
     reviewer: str
     reasons: str
     at: str
-    notice: OutcomeNotice
+    notice: Annotated[OutcomeNotice | None, Field(description="null = none was made then, by an earlier version")]
 
 
 class WithdrawalNote(Strict):

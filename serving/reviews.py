@@ -37,7 +37,7 @@ class Resolution:
     (another limit).
 
     ``limit`` is in force after it, CNY; ``notice`` is what the customer is to be told, as JSON, and ``resolution_id`` the row
-    that says so.  None in limit, reviewer, reasons and notice = erased.
+    that says so.  None in limit, reviewer, reasons and notice = erased; in notice also: made before there were any.
     """
 
     resolution_id: str
