@@ -280,11 +280,12 @@ class Battery:
 
 
 def _end_in(statements: list[dict[str, Any]], month: str) -> None:
-    """Move statements whose months follow each other so that the last is of this month."""
+    """Move statements whose months follow each other so that the last is of this month; none can be of before 1900."""
     last = int(month[:4]) * 12 + int(month[5:]) - 1
     for back, statement in enumerate(sorted(statements, key=lambda one: str(one["month"]), reverse=True)):
         year, number = divmod(last - back, 12)
         statement["month"] = f"{year:04d}-{number + 1:02d}"
+    statements[:] = [statement for statement in statements if statement["month"] >= "1900-01"]
 
 
 def described(document: Mapping[str, Any]) -> BaseSchema:
