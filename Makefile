@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # pip says "already satisfied" and the like at length; errors still show.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install demo serve ui test slow torture check bench examine docs lock clean
+.PHONY: install demo serve ui test slow every torture check bench examine docs lock clean
 
 install: .venv/installed
 
@@ -55,6 +55,10 @@ test: install
 # What takes minutes to set up: an environment, the pages and the first experiment as they are written, an examination.
 slow: install
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+
+# Both in one run, as CI does: what tests share is made once, and neither waits for the other's last.
+every: install
+	$(BIN)/python -m pytest -m "not torture" -n 2 --dist loadfile --no-loadscope-reorder
 
 # Longer than a developer waits: the same promises over more accounts, and the million-account simulation.
 torture: install

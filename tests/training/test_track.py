@@ -36,6 +36,17 @@ FIGURES = {"roc", "precision_recall", "calibration", "scores", "lift", "gain"} |
 TABLES = {"splits", "discrimination", "calibration", "brier", "lift", "gain", "folds", "reason_agreement"}
 
 
+def point_at(store: Store) -> None:
+    """MLflow finds the model behind a version's source in the store that it was told of last, whatever a client is of."""
+    mlflow.set_tracking_uri(store.uri)
+    mlflow.set_registry_uri(store.uri)
+
+
+@pytest.fixture(autouse=True)
+def pointed_at_the_kept_store(kept: Kept) -> None:
+    point_at(kept.store)
+
+
 @pytest.fixture(scope="module")
 def run(kept: Kept) -> Run:
     return kept.store.client().get_run(kept.report.run)
@@ -54,6 +65,7 @@ def artefacts(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model_folder(kept: Kept, version: ModelVersion, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    point_at(kept.store)
     folder = tmp_path_factory.mktemp("model")
     uri = f"models:/{NAME}/{version.version}"
     found = mlflow.artifacts.download_artifacts(
