@@ -408,7 +408,7 @@ WRONG: list[tuple[str, str, dict[str, Any] | None, int, str]] = [
     ("GET", "/v1/reviews/{decision}", None, 404, "$"),
     ("POST", "/v1/decisions/none/reviews", {"reason": "x"}, 404, "$"),
     ("POST", "/v1/decisions/{decision}/reviews", {}, 422, "$.reason"),
-    ("POST", "/v1/decisions/{decision}/reviews", {"reason": "  "}, 422, "$.reason"),
+    ("POST", "/v1/decisions/{decision}/reviews", {"reason": " \u3000"}, 422, "$.reason"),
     ("POST", "/v1/decisions/{decision}/reviews", {"reason": "x", "more": 1}, 422, "$.more"),
     ("POST", "/v1/reviews/none/start", {"reviewer": "Li Na"}, 404, "$"),
     ("POST", "/v1/reviews/{review}/resolution", {"reviewer": "x", "outcome": "amend", "reasons": "x"}, 422, "$.new_limit"),
@@ -467,3 +467,8 @@ def test_the_reviews_of_an_erased_person_are_nobody_s_to_answer(
     assert review["review_id"] not in {one["review_id"] for one in queue(client)}
     assert client.get("/v1/notices").status_code == HTTPStatus.OK
     assert client.get(f"/v1/reviews/{review['review_id']}").status_code == HTTPStatus.GONE
+
+
+def test_what_is_blank_is_what_the_document_says(client: httpx.Client, decision: dict[str, Any]) -> None:
+    """U+001D is a blank to Python, and none to JSON Schema."""
+    assert opened(client, decision, reason="\u001d")["reason"] == "\u001d"
