@@ -41,7 +41,6 @@ from serving.reviews import (
 from serving.stored import with_digest
 
 MOST_LISTED = 100
-_IN_WORDS: dict[State, str] = {"open": "open", "in_review": "in review", "resolved": "resolved", "withdrawn": "withdrawn"}
 _NEVER, _EVER = datetime.date(1970, 1, 1), datetime.date(9999, 12, 31)
 
 
@@ -101,7 +100,7 @@ class Counter:
         drafts: list[Draft] = []
         for current in (review for review in earlier if review.under_way):
             if current.asked_by == "customer":
-                raise _conflict(f"a review of this decision is {_IN_WORDS[current.state]} already: {current.review_id}")
+                raise _conflict(f"a review of this decision is {_in_words(current.state)} already: {current.review_id}")
             gives_way = {"review": current.review_id, "superseded_by": review_id}
             drafts.append(_draft("withdrawal", rows[0], asked, now, gives_way, None, None, slot_of_step(current)))
             decide_by = min(decide_by, current.decide_by)
@@ -216,8 +215,8 @@ class Counter:
         review, rows = await self.review(review_id, asked.caller)
         before, _ = STEPS[kind]
         if review.state not in before:
-            states = " or ".join(_IN_WORDS[state] for state in STATES if state in before)
-            raise _conflict(f"expected a review that is {states}, this one is {_IN_WORDS[review.state]}")
+            states = " or ".join(_in_words(state) for state in STATES if state in before)
+            raise _conflict(f"expected a review that is {states}, this one is {_in_words(review.state)}")
         return review, rows
 
     async def _step(
@@ -295,7 +294,7 @@ def _resolution_row(rows: Sequence[Kept], review_id: str) -> Kept:
     if review is None:
         raise _wrong("review_id", "expected a review of this decision")
     if review.resolution is None:
-        raise _conflict(f"expected a review that is resolved, this one is {_IN_WORDS[review.state]}")
+        raise _conflict(f"expected a review that is resolved, this one is {_in_words(review.state)}")
     resolution_id = review.resolution.resolution_id
     return next(row for row in rows if row.entry_id == resolution_id)
 
@@ -308,6 +307,10 @@ def _stored(digest: str) -> Bundle | None:
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
+
+
+def _in_words(state: State) -> str:
+    return state.replace("_", " ")
 
 
 def _nothing(what: str) -> Refused:

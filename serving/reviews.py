@@ -67,8 +67,7 @@ class Review:
 
     ``asked_by``: the customer, or the policy whose decision was that a person decides.  ``reason`` is the customer's; None =
     the policy asked, or erased.  ``statements`` are as the customer corrected them and ``corrected`` the answer on them,
-    decided by the bundle of the first; None = none were.  ``before``: the limit in force when it was opened, CNY, None =
-    erased.  ``reviewer``: who has it.  ``steps``: how many were taken.
+    decided by the bundle of the first; None = none were.  ``reviewer``: who has it.  ``steps``: how many were taken.
     """
 
     review_id: str
@@ -81,7 +80,6 @@ class Review:
     reason: str | None
     statements: list[dict[str, Any]] | None
     corrected: dict[str, Any] | None
-    before: float | None
     reviewer: str | None = None
     resolution: Resolution | None = None
     withdrawal: Withdrawal | None = None
@@ -99,7 +97,7 @@ def reviews_of(rows: Sequence[Kept]) -> list[Review]:
     limit = None if decision.answered is None else decision_in(decision)["new_limit"]
     for row in rows[1:]:
         if row.kind == "review":
-            found[row.entry_id] = _opened(row, limit)
+            found[row.entry_id] = _opened(row)
         elif row.kind in STEPS:
             review = _after(found[row.facts["review"]], row, decision, limit)
             found[review.review_id] = review
@@ -150,7 +148,7 @@ def slot_of_notification(told_of: str, earlier: int) -> str:
     return f"told:{told_of}" if not earlier else f"told:{told_of}:{earlier}"
 
 
-def _opened(row: Kept, limit: float | None) -> Review:
+def _opened(row: Kept) -> Review:
     said = _said(row)
     return Review(
         review_id=row.entry_id,
@@ -163,7 +161,6 @@ def _opened(row: Kept, limit: float | None) -> Review:
         reason=said.get("reason"),
         statements=said.get("statements"),
         corrected=None if row.answered is None else json.loads(row.answered),
-        before=limit,
     )
 
 

@@ -58,11 +58,12 @@ def run_fit(
     with track.run(store, f"fit {bundle_config.name}") as run_id:
         facts = _facts(source) | {"kind": "fit", "reproduce": command}
         track.log_configs({"data": data_config, "fit": fit_config, "bundle": bundle_config}, facts)
+        # Before the fit: whoever goes on working meanwhile changes the tree, and not what runs.
+        if changes := _uncommitted():
+            track.log_text(changes, CHANGES)
         fitted, parts, served, tables = made(source, data, fit_config, bundle_config, progress)
         track.log_metrics(_metrics(fitted, tables["discrimination"]) | agreement_metrics(tables["reason_agreement"]))
         track.log_tables(tables)
-        if changes := _uncommitted():
-            track.log_text(changes, CHANGES)
         with track.drawing(_figures(fitted, data, tables, served)):
             version, digest = _register(parts, fitted, data, source, bundle_config, run_id)
         _name(parts, bundle_config.name, version, digest, tables["discrimination"], facts)
