@@ -93,6 +93,11 @@ class Window:
         values: Values = np.where(hit.any(axis=0), hit.argmax(axis=0).astype(np.float64), self.months_observed)
         return values
 
+    def take(self, accounts: NDArray[np.int64]) -> Window:
+        """The window of these accounts, by position: int64 (n,).  Order is kept; an account may be taken several times."""
+        columns = {name: getattr(self, name)[:, accounts] for name in _NUMBERS}
+        return Window(columns, self.months_observed[accounts].astype(np.int64))
+
     def _at(self, verb: str, name: str, months: int) -> Values:
         running = self._over(verb, name)
         values: Values = running[min(months, len(running)) - 1]

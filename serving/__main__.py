@@ -15,30 +15,31 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from serving import MODEL_STORE
+
 # Before bentoml is imported: nothing is reported to its makers.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
-# In a checkout models are stored where make stores them: a command says the same with and without make.
-os.environ.setdefault(
-    "BENTOML_HOME",
-    str(
-        Path(__file__).parents[1] / ".bentoml" if (Path(__file__).parents[1] / "Makefile").exists() else Path.home() / "bentoml"
-    ),
-)
+os.environ.setdefault("BENTOML_HOME", str(MODEL_STORE))
 
 from bentoml.exceptions import BentoMLException
 
 from features.schema import StatementError
-from serving import keys, operate
-from serving.caller import SCOPES
-from serving.client import ServiceError, ask, record_in, started
-from serving.decision import BundleError, ProductError, load, stages
-from serving.explain import answer_text, stages_text
-from serving.pack import ALIAS, TRACKING_URI, PackError, build, fetch, store
-from serving.payload import Request, parse, statements
-from serving.record.database import Database
-from serving.record.errors import RecordError
-from serving.refusals import Refused
-from serving.stored import NothingStored, newest
+from serving.auth import keys
+from serving.auth.caller import SCOPES
+from serving.decision.bundle import BundleError
+from serving.decision.golden import load
+from serving.decision.pipeline import stages
+from serving.decision.result import ProductError
+from serving.operations import audit
+from serving.operations.client import ServiceError, ask, record_in, started
+from serving.operations.explain import answer_text, stages_text
+from serving.operations.pack import ALIAS, TRACKING_URI, PackError, build, fetch, store
+from serving.schemas.base import parse
+from serving.schemas.decision import Request, statements
+from serving.storage.database import Database
+from serving.storage.errors import RecordError
+from serving.storage.models import NothingStored, newest
+from serving.web.errors import Refused
 
 # What a user can set right; anything else is a fault of ours and keeps its traceback.
 _USER_ERRORS = (
@@ -164,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     asking.set_defaults(run=ask_service)
 
     _key_commands(commands.add_parser("keys", help="API keys: new, list, revoke", description="API keys"))
-    operate.add_commands(commands)
+    audit.add_commands(commands)
     return parser
 
 

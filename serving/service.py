@@ -17,19 +17,22 @@ import bentoml
 from starlette.responses import Response
 
 from features.schema import StatementError
-from serving.advice_payload import AdviceAnswer, AdviceRequest
-from serving.answering import Door
-from serving.counter import Counter
-from serving.decision import ChoiceError, ProductError, load
-from serving.desk import Desk
-from serving.edge import DescribedService, refusable
-from serving.logged import WithoutValues
-from serving.payload import Answer, BatchAnswer, BatchRequest, Request, Submitted
-from serving.record.record import Record, refuse_several_writers
-from serving.record.settings import settings_from
-from serving.refusals import Fault, Refused, of_statements, path_of, refusal
-from serving.review import review_app
-from serving.stored import BUNDLE_FOLDER, MODEL
+from serving.api.bento import DescribedService, refusable
+from serving.api.decisions import Desk
+from serving.api.reviews import review_app
+from serving.audit_log.log import Record, refuse_several_writers
+from serving.decision.advice.constraints import ChoiceError
+from serving.decision.golden import load
+from serving.decision.result import ProductError
+from serving.reviews.service import Counter
+from serving.schemas.advice_request import AdviceAnswer, AdviceRequest
+from serving.schemas.answers import Door
+from serving.schemas.base import Submitted
+from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request
+from serving.storage.models import BUNDLE_FOLDER, MODEL
+from serving.storage.settings import settings_from
+from serving.web.errors import Fault, Refused, of_statements, path_of, refusal
+from serving.web.logs import WithoutValues
 
 REVIEWS = review_app()
 _SECONDS_A_TURN = 0.0005

@@ -13,15 +13,18 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, settings
 
-from serving.decision import Bundle, load
-from training import bundling
-from training.bundling import BundleConfig
-from training.data import DataConfig, Labelled, Source, labelled
-from training.data import load as load_data
-from training.fitting import FitConfig, Fitted, fit
-from training.simulator import SimulationConfig, write
+from serving.decision.bundle import Bundle
+from serving.decision.golden import load
+from training.data.config import DataConfig
+from training.data.dataset import Source
+from training.data.dataset import load as load_data
+from training.data.labels import Labelled, labelled
+from training.data.simulate.config import SimulationConfig
+from training.data.simulate.output import write
+from training.fit.bundle import BundleConfig, make_bundle
+from training.fit.config import FitConfig
+from training.fit.fit import Fitted, fit
 
-ROOT = Path(__file__).parents[1]
 # Examples are drawn anew on every machine, but a run can be repeated; a slow example is a slow machine, not a fault.
 settings.register_profile("clearline", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("clearline")
@@ -53,7 +56,7 @@ def fitted(data: Labelled) -> Fitted:
 def bundle_folder(fitted: Fitted, data: Labelled, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     config = BundleConfig(reference_size=300)
-    bundling.make_bundle(fitted, data, source, config, folder)
+    make_bundle(fitted, data, source, config, folder)
     return folder
 
 

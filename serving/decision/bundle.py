@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 from polars.exceptions import PanicException, PolarsError
 
 from features.catalogue import BY_NAME
-from serving.decision.advice_file import AdviceRules, read_advice
-from serving.decision.policy_file import Policy, read_policy
-from serving.decision.score import AdditivityError, Calibration, Scorer, score
-from serving.decision.shapley import against
-from serving.decision.tables import lay_out
-from serving.decision.trees import TreeError, read_trees
-from serving.decision.wording import Wording, read_wording
+from serving.decision.config.advice import AdviceRules, read_advice
+from serving.decision.config.policy import Policy, read_policy
+from serving.decision.config.reasons import Wording, read_wording
+from serving.decision.scoring.lightgbm_trees import TreeError, read_trees
+from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, score
+from serving.decision.scoring.shapley import against
+from serving.decision.scoring.shapley_tables import lay_out
 
 FORMAT = 6
 SEAL = "bundle.sha256"
@@ -187,7 +187,7 @@ def write(parts: Parts, golden_text: str, folder: Path) -> str:
 def read(folder: Path) -> Bundle:
     """The bundle in ``folder``, every byte verified before any is parsed.  Raises :class:`BundleError`.
 
-    The golden rows are not run here: :func:`serving.decision.load` does, and is what services use.
+    The golden rows are not run here: :func:`serving.decision.golden.load` does, and is what services use.
     """
     # A bundle may be sealed by someone who writes other things under this format's number.
     with refusing(str(folder)):

@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from serving.decision.policy import Action, Outcome, local_date
-from serving.decision.policy_file import Policy
-from serving.decision.reasons import Reason
-from serving.decision.wording import Language, Text, Wording, day, number
+from serving.decision.config.policy import Policy
+from serving.decision.config.reasons import Language, Text, Wording
+from serving.decision.policy.dates import local_date
+from serving.decision.policy.outcome import Action, Outcome
+from serving.decision.reasons.ranking import Reason
+from serving.decision.reasons.wording import day, number
 
 Kind = Literal["adverse_action", "under_review"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)

@@ -22,11 +22,13 @@ import pytest
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
 from features.schema import check
-from serving.decision import Bundle, Stages, advise, advise_many, decide, stages
-from serving.decision.policy import logit
-from serving.decision.score import Scorer, log_odds_of, probability_of
-from training.data import Labelled, Source
-from training.data import window as window_of
+from serving.decision.bundle import Bundle
+from serving.decision.pipeline import advise, advise_many, decide, stages
+from serving.decision.result import Stages
+from serving.decision.scoring.score import Scorer, log_odds_of, logit, probability_of
+from training.data.dataset import Source
+from training.data.labels import Labelled
+from training.data.labels import window as window_of
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 BESIDE = 20  # accounts that DiCE and we are both asked about

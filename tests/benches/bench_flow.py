@@ -21,16 +21,22 @@ import pytest
 from features.build import build
 from features.catalogue import MODEL_FEATURES
 from features.schema import check
-from serving.client import started
-from serving.decision import Bundle, decide
+from serving.decision.bundle import Bundle
+from serving.decision.pipeline import decide
+from serving.operations.client import started
+from tests.support.paths import ROOT
 from tests.training.conftest import STORE_WARNINGS
-from training import bundling, experiment, requests
-from training.bundling import BundleConfig
-from training.data import DataConfig, Labelled, labelled
-from training.data import load as load_data
-from training.fitting import FitConfig, parameters_of, train_booster
-from training.simulator import SimulationConfig, simulate
-from training.track import Store, scratch
+from training.data import sample_request
+from training.data.config import DataConfig
+from training.data.dataset import load as load_data
+from training.data.labels import Labelled, labelled
+from training.data.simulate.config import SimulationConfig
+from training.data.simulate.output import simulate
+from training.fit import bundle, run
+from training.fit.bundle import BundleConfig
+from training.fit.config import FitConfig
+from training.fit.fit import parameters_of, train_booster
+from training.tracking.store import Store, scratch
 
 pytestmark = [pytest.mark.benchmark(disable_gc=True), *STORE_WARNINGS]
 REQUESTS = 400
@@ -83,12 +89,12 @@ def test_whole_fit(benchmark: Any, full_folder: Path, tmp_path: Path) -> None:
     def untracked() -> None:
         source = load_data(full_folder)
         data = labelled(source, configs[0])
-        fitted, parts, _, _ = experiment.made(source, data, configs[1], configs[2])
+        fitted, parts, _, _ = run.made(source, data, configs[1], configs[2])
         with scratch() as folder:
-            bundling.write_bundle(parts, fitted, data, source, configs[2], Path(folder) / "bundle")
+            bundle.write_bundle(parts, fitted, data, source, configs[2], Path(folder) / "bundle")
 
     def tracked() -> None:
-        experiment.run_fit(full_folder, store, configs)
+        run.run_fit(full_folder, store, configs)
 
     def in_turns() -> None:
         for turn in range(WHOLE_FITS):
@@ -114,7 +120,7 @@ def address(
     request: pytest.FixtureRequest, champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # In its own process: BentoML remembers the home that it saw first.
     subprocess.run([sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder), "--no-bento"], check=True)
     service = "tests.benches.empty_service:Empty" if request.param.startswith("empty") else "serving.service:LimitReduction"
@@ -123,7 +129,7 @@ def address(
 
 
 def test_http(benchmark: Any, address: str, window: pl.DataFrame) -> None:
-    body = json.dumps(requests.request(window)).encode()
+    body = json.dumps(sample_request.request(window)).encode()
     with httpx.Client(base_url=address, headers={"content-type": "application/json"}) as client:
 
         def post() -> int:

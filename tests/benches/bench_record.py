@@ -25,8 +25,9 @@ from urllib.parse import urlsplit
 import polars as pl
 import pytest
 
-from serving.client import started
-from training import requests
+from serving.operations.client import started
+from tests.support.paths import ROOT
+from training.data import sample_request
 
 ACCOUNT = "another-one-each-time"  # in the request, for the number of the account
 SERVICES = {"without": "tests.benches.unrecorded_service:LimitReduction", "with": "serving.service:LimitReduction"}
@@ -40,7 +41,7 @@ TURNS_TOGETHER = 20
 @pytest.fixture
 def urls(champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     subprocess.run([sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder), "--no-bento"], check=True)
     with contextlib.ExitStack() as stack:
         found = {}
@@ -109,7 +110,7 @@ def together(url: str, body: bytes) -> float:
 
 
 def test_record(benchmark: Any, urls: dict[str, str], window: pl.DataFrame) -> None:
-    body = json.dumps(requests.request(window) | {"account_id": ACCOUNT}).encode()
+    body = json.dumps(sample_request.request(window) | {"account_id": ACCOUNT}).encode()
     turns: dict[str, list[list[float]]] = {name: [] for name in urls}
     rates: dict[str, list[float]] = {name: [] for name in urls}
 

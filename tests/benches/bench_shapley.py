@@ -19,19 +19,20 @@ import pandas as pd
 import pytest
 
 from features.catalogue import MODEL_FEATURES
-from serving.decision import Bundle
-from serving.decision.shapley import Explainer, against, explain_many, explain_one
-from serving.decision.tables import lay_out
-from serving.decision.trees import read_trees
-from training.data import Labelled
-from training.fitting import FitConfig, train_booster
+from serving.decision.bundle import Bundle
+from serving.decision.scoring.lightgbm_trees import read_trees
+from serving.decision.scoring.shapley import Explainer, against, explain_many, explain_one
+from serving.decision.scoring.shapley_tables import lay_out
+from tests.support.paths import ROOT
+from training.data.labels import Labelled
+from training.fit.config import FitConfig
+from training.fit.fit import train_booster
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 PRODUCT = "pay_later"
 MANY = 100_000
 ROUNDS = 3000
 GROWTH = [(trees, depth) for trees in (100, 200, 400) for depth in range(3, 8)]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,18 @@ import polars as pl
 import pytest
 
 from features.schema import check
-from serving.decision import Bundle, load
-from training import bundling
-from training.bundling import BundleConfig
-from training.data import DataConfig, Labelled, Source, labelled
-from training.data import load as load_data
-from training.fitting import FitConfig, fit
-from training.simulator import SimulationConfig, write
+from serving.decision.bundle import Bundle
+from serving.decision.golden import load
+from training.data.config import DataConfig
+from training.data.dataset import Source
+from training.data.dataset import load as load_data
+from training.data.labels import Labelled, labelled
+from training.data.simulate.config import SimulationConfig
+from training.data.simulate.output import write
+from training.fit import bundle
+from training.fit.bundle import BundleConfig
+from training.fit.config import FitConfig
+from training.fit.fit import fit
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +45,7 @@ def full_data(full_source: Source) -> Labelled:
 def champion_folder(full_source: Source, full_data: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of the default model on the default data."""
     folder = tmp_path_factory.mktemp("champion") / "bundle"
-    bundling.make_bundle(fit(full_data, FitConfig()), full_data, full_source, BundleConfig(), folder)
+    bundle.make_bundle(fit(full_data, FitConfig()), full_data, full_source, BundleConfig(), folder)
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bentoml
 from pydantic import ConfigDict
 
-from serving.descriptor import IODescriptor
+from serving.web.models import IODescriptor
 
 
 class Anything(IODescriptor):

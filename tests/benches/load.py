@@ -21,9 +21,9 @@ def mark() -> tuple[float, float]:
 
 def measured(model: lgb.Booster, reference: np.ndarray) -> dict[str, list[float]]:
     started = mark()
-    from serving.decision.shapley import against, explain_one
-    from serving.decision.tables import lay_out
-    from serving.decision.trees import read_trees
+    from serving.decision.scoring.lightgbm_trees import read_trees
+    from serving.decision.scoring.shapley import against, explain_one
+    from serving.decision.scoring.shapley_tables import lay_out
 
     imported = mark()
     explain_one(reference[0], against(lay_out(read_trees(model)), reference))

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from serving.record.entry import Draft, Kept
-from serving.record.record import Record
+from serving.audit_log.entry import Draft, Kept
+from serving.audit_log.log import Record
 from serving.service import LimitReduction
 
 __all__ = ["LimitReduction"]

@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from serving.__main__ import _parser as serving_parser
+from tests.support.paths import ROOT
 from training.__main__ import _parser as training_parser
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSERS = {"training": training_parser, "serving": serving_parser}
 COMMAND = re.compile(r"python -m (training|serving) ([^`|\n]+)")

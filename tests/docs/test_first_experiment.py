@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 MOST_SECONDS = 600.0  # of machine time: what the page promises
 
 

@@ -6,23 +6,29 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 # The copy is made once, by one worker.
-ROOT = Path(__file__).parents[2]
 FOLLOWED = """
 import datetime, json, math, pathlib, sys
 import polars as pl
-from serving.decision import load, decide_many
-from serving.decision.reasons import Evidence, principal
-from training import bundling, data, fitting, simulator
+from serving.decision.golden import load
+from serving.decision.pipeline import decide_many
+from serving.decision.reasons.ranking import Evidence, principal
+from training.data import dataset, labels
+from training.data.config import DataConfig
+from training.data.simulate import SimulationConfig, write
+from training.fit import bundle as bundling
+from training.fit.config import FitConfig
+from training.fit.fit import fit
 
-simulator.write(simulator.SimulationConfig(accounts=4000, seed=3), pathlib.Path("sim"))
-source = data.load(pathlib.Path("sim"))
-labelled = data.labelled(source, data.DataConfig())
-fitted = fitting.fit(labelled, fitting.FitConfig(trees=30))
+write(SimulationConfig(accounts=4000, seed=3), pathlib.Path("sim"))
+source = dataset.load(pathlib.Path("sim"))
+labelled = labels.labelled(source, DataConfig())
+fitted = fit(labelled, FitConfig(trees=30))
 config = bundling.BundleConfig(reference_size=200)
 folder = pathlib.Path("bundle")
 bundling.make_bundle(fitted, labelled, source, config, folder)
@@ -34,7 +40,7 @@ for value in (0.8, math.nan):
     evidence = Evidence(none | {"cash_share_6": 1.0}, quiet | {"cash_share_6": value}, quiet | {"cash_share_6": 0.1})
     said.append(principal(evidence, (), True, bundle.wording)[0].text.en)
 last = source.statements["month"].max()
-windows = data.window(source.statements, last).with_columns(
+windows = labels.window(source.statements, last).with_columns(
     cash_advance=pl.when(pl.col("product") == "pay_later").then(100.0).otherwise("cash_advance"), income=pl.lit(1500.0)
 )
 decisions = decide_many(windows, bundle, datetime.datetime(last.year, last.month, 28, tzinfo=datetime.UTC))
@@ -92,4 +98,4 @@ def test_the_control_without_the_recipes() -> None:
     from features.catalogue import BY_NAME
 
     assert "cash_share_6" not in BY_NAME
-    assert "cash_every_month" not in (ROOT / "serving" / "decision" / "policy.toml").read_text("utf-8")
+    assert "cash_every_month" not in (ROOT / "serving" / "decision" / "config" / "policy.toml").read_text("utf-8")

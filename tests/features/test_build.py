@@ -14,8 +14,8 @@ from features.build import build
 from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
 from features.schema import check
 from features.window import COOLING_MONTHS
-from tests.accounts import window
 from tests.features.test_schema import account
+from tests.support.accounts import window
 
 
 def values(statements: pl.DataFrame) -> dict[str, float]:

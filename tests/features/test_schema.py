@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.schema import COLUMNS, LONGEST_WINDOW, NAMES, StatementError, check, sift, table
-from tests.accounts import window
+from tests.support.accounts import window
 
 
 def account(months: int = 3, account_id: str = "a", changes: dict[str, object] | None = None) -> pl.DataFrame:

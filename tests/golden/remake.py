@@ -9,11 +9,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from training import bundling
-from training.bundling import BundleConfig
-from training.data import DataConfig, labelled, load
-from training.fitting import FitConfig, fit
-from training.simulator import SimulationConfig, write
+from training.data.config import DataConfig
+from training.data.dataset import load
+from training.data.labels import labelled
+from training.data.simulate.config import SimulationConfig
+from training.data.simulate.output import write
+from training.fit import bundle
+from training.fit.bundle import BundleConfig
+from training.fit.config import FitConfig
+from training.fit.fit import fit
 
 BUNDLE = Path(__file__).with_name("bundle")
 
@@ -27,7 +31,7 @@ def remake(target: Path) -> str:
         data = labelled(source, DataConfig())
         fitted = fit(data, FitConfig(trees=20, stop_after=0, threads=1))
         config = BundleConfig(reference_size=50)
-        return bundling.make_bundle(fitted, data, source, config, target)
+        return bundle.make_bundle(fitted, data, source, config, target)
 
 
 if __name__ == "__main__":

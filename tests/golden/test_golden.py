@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from serving.decision import load
+from serving.decision.golden import load
 from tests.golden.remake import BUNDLE
 
 

@@ -12,13 +12,16 @@ import polars as pl
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 
-from serving import keys
-from serving.caller import SCOPES
-from serving.client import started
-from serving.keyring import Keys
-from serving.pack import store
-from serving.record.database import Database
-from tests.serving.behind import LIVE, keys_of
+from serving.auth import keys
+from serving.auth.caller import SCOPES
+from serving.auth.key_cache import Keys
+from serving.operations.client import started
+from serving.operations.pack import store
+from serving.storage.database import Database
+from tests.support.gated_app import LIVE, keys_of
+from tests.support.records import at_hand, fill, golden, postgres, postgres_server, record
+
+__all__ = ["at_hand", "fill", "golden", "postgres", "postgres_server", "record"]  # fixtures, for all tests below this folder
 
 
 class Server(NamedTuple):
@@ -30,7 +33,7 @@ class Server(NamedTuple):
 
 
 def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
-    """The statements as a caller would send them, made without serving.payload."""
+    """The statements as a caller would send them, made without serving.schemas.decision."""
     said = statements.with_columns(pl.col("month").dt.strftime("%Y-%m"))
     return [
         {

@@ -15,13 +15,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from serving.decision import Bundle
-from tests import checks
+from serving.decision.bundle import Bundle
 from tests.serving.conftest import as_requests
+from tests.support import checks
+from tests.support.paths import ROOT
 
 # Making the environment takes a minute.
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 ABSENT = ("mlflow", "shap", "scikit-learn", "pandas", "matplotlib", "dask", "optuna")
 # Bytes a worker may hold.  SQLAlchemy and cryptography, for the record, are 18 MiB of it.
 MOST_MEMORY = 340 * 2**20
@@ -29,8 +29,8 @@ SERVE = """
 import json, sys, time
 from pathlib import Path
 import httpx, psutil
-from serving.client import started
-from serving.pack import store
+from serving.operations.client import started
+from serving.operations.pack import store
 
 store(Path("bundle"))
 before = time.monotonic()

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import pytest
 
-from serving.decision import Bundle, BundleError, load
+from serving.decision.bundle import Bundle, BundleError
+from serving.decision.golden import load
 from tests.golden.remake import BUNDLE
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 HOOK = """
 import json, os, sys
 
@@ -41,9 +42,10 @@ DECIDE = """
 import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from serving.decision import advise_many, load
-from serving.example import REQUEST
-from serving.payload import Request, statements
+from serving.decision.golden import load
+from serving.decision.pipeline import advise_many
+from serving.schemas.examples import REQUEST
+from serving.schemas.decision import Request, statements
 bundle = load(Path(sys.argv[1]))
 asked = statements([Request.model_validate_json(json.dumps(REQUEST))])
 (found,) = advise_many(asked, bundle, datetime(2026, 11, 20, tzinfo=UTC))
@@ -55,9 +57,9 @@ import datetime, json, pickle, sys
 from pathlib import Path
 import httpx
 import serving.service
-from serving.client import ask, started
-from serving.example import REQUEST
-from serving.pack import store
+from serving.operations.client import ask, started
+from serving.schemas.examples import REQUEST
+from serving.operations.pack import store
 store(Path(sys.argv[1]))
 with started(Path("log")) as url:
     print(json.loads(ask(url, json.dumps(REQUEST).encode(), advice=True))["action"])
@@ -68,17 +70,18 @@ with started(Path("log")) as url:
 """
 FIT = """
 from pathlib import Path
-from serving.decision import load
-from training import track
-from training.bundling import BundleConfig
-from training.data import DataConfig
-from training.experiment import run_fit
-from training.fitting import FitConfig
-from training.simulator import SimulationConfig, write
+from serving.decision.golden import load
+from training.tracking import registry
+from training.tracking.store import Store
+from training.fit.bundle import BundleConfig
+from training.data.config import DataConfig
+from training.fit.run import run_fit
+from training.fit.config import FitConfig
+from training.data.simulate import SimulationConfig, write
 write(SimulationConfig(accounts=1500, seed=7), Path("simulated"))
-store = track.Store(Path("mlruns"))
+store = Store(Path("mlruns"))
 report = run_fit(Path("simulated"), store, (DataConfig(), FitConfig(trees=10), BundleConfig(reference_size=30)))
-assert load(track.fetch_bundle(store, "limit-reduction", report.version, Path("fetched"))).digest == report.bundle
+assert load(registry.fetch_bundle(store, "limit-reduction", report.version, Path("fetched"))).digest == report.bundle
 """
 
 

@@ -18,15 +18,17 @@ import httpx
 import polars as pl
 import pytest
 
-from serving import example
-from serving.decision import Bundle, decide
-from serving.edge import LOGGER, refusable
-from serving.logged import WithoutValues
-from serving.payload import Answer, BatchAnswer, BatchRequest, Request, answer, encode
-from serving.refusals import Problem, internal_error
+from serving.api.bento import LOGGER, refusable
+from serving.decision.bundle import Bundle
+from serving.decision.pipeline import decide
+from serving.schemas import examples
+from serving.schemas.base import encode
+from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request, answer
+from serving.web.errors import Problem, internal_error
+from serving.web.logs import WithoutValues
 from tests.serving.conftest import Server
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 MARK = "Geheimnis7319"  # a value that a customer sent, as far as these tests go
 MARKED_AMOUNT = 731.9731973
 JSON = {"content-type": "application/json"}
@@ -39,7 +41,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 
 def request(**changes: Any) -> dict[str, Any]:
-    return copy.deepcopy(example.REQUEST) | changes
+    return copy.deepcopy(examples.REQUEST) | changes
 
 
 def statements_with(place: int, **changes: Any) -> list[dict[str, Any]]:
@@ -301,11 +303,13 @@ for name in ("mlflow", "shap", "sklearn", "pandas"):
 import datetime, json
 from pathlib import Path
 import serving.service
-from serving import example
-from serving.decision import decide, load
-from serving.payload import Request, answer, encode, parse, statements
+from serving.decision.golden import load
+from serving.decision.pipeline import decide
+from serving.schemas import examples
+from serving.schemas.base import encode, parse
+from serving.schemas.decision import Request, answer, statements
 bundle = load(Path({str(bundle_folder)!r}))
-request = parse(Request, json.dumps(example.REQUEST).encode())
+request = parse(Request, json.dumps(examples.REQUEST).encode())
 now = datetime.datetime.now(datetime.UTC)
 print(encode(answer(decide(statements([request]), bundle, now), bundle)).decode())
 """

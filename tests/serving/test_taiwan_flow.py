@@ -12,19 +12,26 @@ import bentoml
 import polars as pl
 import pytest
 
-import tests.training.test_taiwan as taiwan
+import tests.training.data.ingest.test_uci_taiwan as taiwan
 from features.catalogue import BY_NAME, MODEL_FEATURES
-from serving.client import ask, started
-from serving.decision import Bundle, decide, decide_many, load
-from serving.pack import store
-from serving.payload import Answer, answer, encode
-from training import bundling, requests
-from training.bundling import BundleConfig
-from training.data import DataConfig, Source, labelled
-from training.data import load as load_data
-from training.fitting import FitConfig, Fitted, fit
-from training.ingesting import ingest
-from training.mapping import MAPPINGS
+from serving.decision.bundle import Bundle
+from serving.decision.golden import load
+from serving.decision.pipeline import decide, decide_many
+from serving.operations.client import ask, started
+from serving.operations.pack import store
+from serving.schemas.base import encode
+from serving.schemas.decision import Answer, answer
+from training.data import sample_request
+from training.data.config import DataConfig
+from training.data.dataset import Source
+from training.data.dataset import load as load_data
+from training.data.ingest.ingest import ingest
+from training.data.ingest.mapping import MAPPINGS
+from training.data.labels import labelled
+from training.fit import bundle
+from training.fit.bundle import BundleConfig
+from training.fit.config import FitConfig
+from training.fit.fit import Fitted, fit
 
 uci_file = taiwan.source
 
@@ -43,7 +50,7 @@ def real(accounts: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fi
     data, config = labelled(accounts, DataConfig()), BundleConfig()
     fitted = fit(data, FitConfig())
     folder = tmp_path_factory.mktemp("taiwan_bundle") / "bundle"
-    bundling.make_bundle(fitted, data, accounts, config, folder)
+    bundle.make_bundle(fitted, data, accounts, config, folder)
     return fitted, folder
 
 
@@ -91,7 +98,7 @@ def test_taiwan_model_knows_nothing_personal(fitted: Fitted) -> None:
 
 
 def test_taiwan_accounts_are_decided_over_http_as_by_the_function(accounts: Source, packed: Bundle, url: str) -> None:
-    windows = requests.hold_out(accounts, DataConfig())
+    windows = sample_request.hold_out(accounts, DataConfig())
     some = windows.filter(pl.col("account_id").is_in(windows["account_id"].unique().sort().head(500).implode()))
     now = datetime.datetime.now(datetime.UTC)
     ranked = sorted(decide_many(some, packed, now), key=lambda decision: decision.probability)
@@ -104,7 +111,7 @@ def test_taiwan_accounts_are_decided_over_http_as_by_the_function(accounts: Sour
     answers = {}
     for action, decision in chosen.items():
         window = some.filter(pl.col("account_id") == decision.account_id)
-        got = ask(url, json.dumps(requests.request(window)).encode())
+        got = ask(url, json.dumps(sample_request.request(window)).encode())
         said = Answer.model_validate_json(got)
         assert got == encode(answer(decide(window, packed, datetime.datetime.fromisoformat(said.decided_at)), packed))
         assert (said.account_id, said.as_of, len(window)) == (decision.account_id, "2005-09", 6)

@@ -11,15 +11,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from serving.decision import Bundle
-from training import bundling, experiment, track
-from training.bundling import BundleConfig
-from training.data import DataConfig, Labelled, Source
-from training.examining.cohort import Cohort, cohort
-from training.examining.world import ExamineConfig, World, draw, simulation_of
-from training.experiment import Report, run_fit
-from training.fitting import FitConfig, Fitted
-from training.track import Store
+from serving.decision.bundle import Bundle
+from training.data.config import DataConfig
+from training.data.dataset import Source
+from training.data.labels import Labelled
+from training.examine.truth.cut_accounts import Cohort, cohort
+from training.examine.truth.population import ExamineConfig, World, draw, simulation_of
+from training.fit.bundle import BundleConfig, parts, references
+from training.fit.config import FitConfig
+from training.fit.fit import Fitted
+from training.fit.run import Report, _register, run_fit
+from training.tracking import runs
+from training.tracking.store import Store
 
 # What a module says that uses a store: its own ``pytestmark``, for the first test to ask makes the store.
 STORE_WARNINGS = [
@@ -65,10 +68,10 @@ def add_version(store: Store, fitted: Fitted, data: Labelled, source: Source, sp
     ``split`` is what its run tells that the data were split by, if not what they were.
     """
     bundle = CONFIGS[2]
-    made = bundling.parts(fitted, data, source, bundle, bundling.references(fitted, data, bundle))
-    with track.run(store) as run:
-        track.log_configs({"data": split or CONFIGS[0]}, {"data.last_month": source.last_month})
-        version, _ = experiment._register(made, fitted, data, source, bundle, run)
+    made = parts(fitted, data, source, bundle, references(fitted, data, bundle))
+    with runs.run(store) as run:
+        runs.log_configs({"data": split or CONFIGS[0]}, {"data.last_month": source.last_month})
+        version, _ = _register(made, fitted, data, source, bundle, run)
     return version
 
 

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.decision import Bundle, BundleError, load
 from serving.decision import bundle as bundle_module
-from serving.decision.bundle import FILES, SEAL, Parts, ReferenceNote, assemble, read, write
-from serving.decision.score import Scorer, Scores, score
-from serving.decision.shapley import Explainer, against
-from serving.decision.tables import Layout
+from serving.decision.bundle import FILES, SEAL, Bundle, BundleError, Parts, ReferenceNote, assemble, read, write
+from serving.decision.golden import load
+from serving.decision.scoring.score import Scorer, Scores, score
+from serving.decision.scoring.shapley import Explainer, against
+from serving.decision.scoring.shapley_tables import Layout
+from tests.support.paths import ROOT
 
 NAMES = (SEAL, "manifest.json", *FILES)
 
@@ -34,9 +35,9 @@ def parts_of(bundle: Bundle) -> Parts:
         reference_notes=notes,
         model_text=bundle.scorer.model.model_to_string(),
         reference=bundle.reference,
-        policy_text=Path(bundle_module.__file__).with_name("policy.toml").read_text("utf-8"),
-        reasons_text=Path(bundle_module.__file__).with_name("reasons.toml").read_text("utf-8"),
-        advice_text=Path(bundle_module.__file__).with_name("advice.toml").read_text("utf-8"),
+        policy_text=ROOT.joinpath("serving/decision/config/policy.toml").read_text("utf-8"),
+        reasons_text=ROOT.joinpath("serving/decision/config/reasons.toml").read_text("utf-8"),
+        advice_text=ROOT.joinpath("serving/decision/config/advice.toml").read_text("utf-8"),
     )
 
 

@@ -30,16 +30,17 @@ import polars as pl
 import pytest
 
 from features import schema
-from serving.decision import Bundle, BundleError, golden, load, stages
 from serving.decision import bundle as bundle_module
-from serving.decision.bundle import FILES, SEAL
-from serving.decision.score import Calibration, Scorer, score
-from serving.decision.shapley import against
-from serving.decision.tables import lay_out
-from serving.decision.trees import read_trees
-from tests.damage import GOLDEN, MANIFEST, RESEALED, UNSEALED, Files, copies, put, truncated
+from serving.decision import golden
+from serving.decision.bundle import FILES, SEAL, Bundle, BundleError
+from serving.decision.golden import load
+from serving.decision.scoring.lightgbm_trees import read_trees
+from serving.decision.scoring.score import Calibration, Scorer, score
+from serving.decision.scoring.shapley import against
+from serving.decision.scoring.shapley_tables import lay_out
+from tests.support.damage import GOLDEN, MANIFEST, RESEALED, UNSEALED, Files, copies, put, truncated
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 PATIENCE = 3.0  # seconds for a bundle that is read in a tenth of one
 MOST_MEMORY = 8 * 2**30  # of addresses: a damaged count asks for any amount
 TOLERANCE = 1e-9
@@ -134,7 +135,7 @@ def answers(bundle: Bundle, folder: Path) -> list[dict[str, Any]]:
     records = [dict(zip(schema.NAMES, row, strict=True)) for row in content["statements"]]
     windows = schema.table([r | {"month": datetime.date.fromisoformat(r["month"])} for r in records])
     decided_at = datetime.datetime.fromisoformat(content["decided_at"])
-    found: list[dict[str, Any]] = json.loads(golden.make(bundle, windows, decided_at, stages))["answers"]
+    found: list[dict[str, Any]] = json.loads(golden.make(bundle, windows, decided_at))["answers"]
     return found
 
 

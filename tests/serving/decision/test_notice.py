@@ -12,17 +12,20 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE
-from serving import example
-from serving.decision import Bundle, decide_many
+from serving.decision.bundle import Bundle
+from serving.decision.config.policy import read_policy
+from serving.decision.config.reasons import Language, Text, WordingError, read_wording
 from serving.decision.notice import LANGUAGES, Notice, notice_of
-from serving.decision.policy import Account, Outcome, apply
-from serving.decision.policy_file import read_policy
-from serving.decision.reasons import Reason
-from serving.decision.wording import Language, Text, WordingError, day, number, read_wording
+from serving.decision.pipeline import decide_many
+from serving.decision.policy.limit import Account
+from serving.decision.policy.outcome import Outcome, apply
+from serving.decision.reasons.ranking import Reason
+from serving.decision.reasons.wording import day, number
+from serving.schemas import examples
 
-TEXT = files("serving.decision").joinpath("reasons.toml").read_text("utf-8")
+TEXT = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-8")
 WORDING = read_wording(TEXT)
-POLICY = read_policy(files("serving.decision").joinpath("policy.toml").read_text("utf-8"))
+POLICY = read_policy(files("serving.decision.config").joinpath("policy.toml").read_text("utf-8"))
 WHEN = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
 TODAY = datetime.date(2026, 10, 5)
 LIMIT = 20_000.0
@@ -199,7 +202,7 @@ def test_every_decision_has_the_notice_of_its_own(windows: pl.DataFrame, bundle:
 
 
 def test_the_example_has_the_notice_of_its_decision() -> None:
-    notice, decided = example.ANSWER["notice"], example.ANSWER
+    notice, decided = examples.ANSWER["notice"], examples.ANSWER
     assert notice["send_by"] == "2026-12-10"
     for language in LANGUAGES:
         opening, stated, rights = notice["text"][language].split("\n\n")

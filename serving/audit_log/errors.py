@@ -1,0 +1,15 @@
+"""Why something is not kept, or not known to be."""
+
+from __future__ import annotations
+
+
+class Unavailable(Exception):
+    """Nothing was kept: the database did not take it, or there is no room to wait.  Another try may succeed."""
+
+
+class InDoubt(Exception):
+    """Whether it was kept is not known: the answer to the commit was lost.  The same key asked again tells."""
+
+
+class Taken(Exception):
+    """Another draft has the slot already; nothing of this one was kept."""

@@ -1,0 +1,69 @@
+"""The way back from a cut: the least effort by which the limit comes back, and what each month would then be decided.
+
+A plan is behaviour of coming months, relived through the account's own ledger (:mod:`serving.decision.advice.rollout`) and judged
+each month by the same features, the same model and the same policy (:mod:`serving.decision.advice.projection`), with the reduced limit in
+force meanwhile.  All plans of a declared grid (:mod:`serving.decision.advice.plans`) are tried; the answer is the first by effort that
+brings the limit back within the months looked ahead, with a margin, at payments that the customer can make.
+
+Reasons and advice are different things: a reason is what moved the decision, advice is what would move it back.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+
+from features.window import lay_out
+from serving.decision.advice.constraints import Choices
+from serving.decision.advice.plans import grid_of, means_of
+from serving.decision.advice.projection import Cut
+from serving.decision.advice.result import Advice, Course
+from serving.decision.advice.search import _Search, _told
+from serving.decision.advice.wording import _ageing, _notes
+from serving.decision.bundle import Bundle
+
+_ACCOUNTS_A_BLOCK = 16  # that look ahead together: more leave the processor's cache
+
+
+def advise_many(
+    statements: pl.DataFrame,
+    cuts: Sequence[Cut],
+    choices: Sequence[Choices],
+    bundle: Bundle,
+    today: datetime.date,
+    threads: int = 1,
+) -> list[Advice]:
+    """The advice for accounts whose limit the model cut, one each; ``statements`` are their checked windows.
+
+    The same account, cut, choices and bundle give the same advice, whatever other accounts stand beside it.
+    """
+    window = lay_out(statements)
+    grids = [
+        grid_of(means, cut.limit_before, bundle.advice, chosen, bundle.policy.terms.minimum_share)
+        for means, cut, chosen in zip(means_of(window), cuts, choices, strict=True)
+    ]
+
+    def explored(start: int) -> list[tuple[int, list[Course]]]:
+        searches = [_Search(start + k, grid) for k, grid in enumerate(grids[start : start + _ACCOUNTS_A_BLOCK])]
+        courses = _told(searches, window, cuts, bundle)
+        return [(search.account, courses[search.account]) for search in searches]
+
+    starts = range(0, len(cuts), _ACCOUNTS_A_BLOCK)
+    with ThreadPoolExecutor(threads) as pool:  # NumPy and LightGBM let go of the interpreter while they work
+        blocks = list(pool.map(explored, starts) if threads > 1 else map(explored, starts))
+    return [
+        Advice(
+            plan=plan,
+            on_time_only=on_time_only,
+            carry_on=carry_on,
+            ageing=_ageing(window, account, cuts[account].as_of, bundle.advice),
+            notes=_notes(window, account, plan, choices[account], bundle.advice, today),
+            expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
+            tried=len(grids[account].plans),
+        )
+        for block in blocks
+        for account, (plan, on_time_only, carry_on) in block
+    ]

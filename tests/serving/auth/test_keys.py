@@ -1,0 +1,275 @@
+"""API keys: how they are made, stored, found and ended, over a real record."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import hmac
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.__main__ import main
+from serving.auth import keys
+from serving.auth.caller import SCOPES
+from serving.auth.key_cache import Keys
+from serving.auth.keys import Key, KeyRefused, key_of, listing, new, revoke
+from serving.storage.database import Database
+from serving.storage.tables import api_keys
+from tests.support.gated_app import DAY, KEY, NOW, TEXT
+
+KNOWN = {KEY.key_id: KEY}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(Database(f"sqlite:///{tmp_path / 'record.db'}")) as opened:
+        yield opened
+
+
+def until(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.005)
+    return holds()
+
+
+def test_a_key_is_found_by_its_text_and_by_no_other(database: Database) -> None:
+    text, key = new(database, "lender", ["score", "review"], days=30, rate=7.0, now=NOW)
+    by_id = {stored.key_id: stored for stored in listing(database)}
+    assert by_id == {key.key_id: key}
+    assert key_of(text, by_id, NOW) == key
+    assert (key.caller.tenant, key.caller.scopes, key.rate) == ("lender", frozenset({"score", "review"}), 7.0)
+    other, _ = new(database, "lender", ["score", "review"], now=NOW)
+    assert key_of(other, by_id, NOW) is None
+
+
+@given(place=st.integers(0, len(TEXT) - 1), letter=st.characters(max_codepoint=255))
+def test_a_text_with_one_other_letter_is_no_key(place: int, letter: str) -> None:
+    changed = TEXT[:place] + letter + TEXT[place + 1 :]
+    assert (key_of(changed, KNOWN, NOW) is None) is (changed != TEXT)
+
+
+@given(text=st.text())
+def test_no_other_text_is_a_key(text: str) -> None:
+    assert key_of(text, KNOWN, NOW) is None
+    assert key_of(TEXT + text, KNOWN, NOW) is (KEY if not text else None)
+
+
+@given(seconds=st.floats(-2 * 86400, 4 * 86400), revoked=st.none() | st.floats(-2 * 86400, 2 * 86400))
+def test_a_key_ends_on_time(seconds: float, revoked: float | None) -> None:
+    now = NOW + datetime.timedelta(seconds=seconds)
+    ended = None if revoked is None else NOW + datetime.timedelta(seconds=revoked)
+    found = key_of(TEXT, {KEY.key_id: replace(KEY, revoked_at=ended)}, now)
+    assert (found is not None) is (now < NOW + DAY and (ended is None or now < ended))
+
+
+def test_a_key_ends_at_its_time_and_not_after() -> None:
+    moment = datetime.timedelta(microseconds=1)
+    ended = {KEY.key_id: replace(KEY, revoked_at=NOW + moment)}
+    assert key_of(TEXT, KNOWN, NOW + DAY - moment) == KEY
+    assert key_of(TEXT, KNOWN, NOW + DAY) is None
+    assert key_of(TEXT, ended, NOW) is not None
+    assert key_of(TEXT, ended, NOW + moment) is None
+
+
+def test_every_text_costs_one_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a key of a name exists is not to be learnt from the time that a refusal takes."""
+    compared: list[tuple[int, int]] = []
+    compare = hmac.compare_digest
+
+    def counting(one: str, other: str) -> bool:
+        compared.append((len(one), len(other)))
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    for text in (TEXT, TEXT[:-1] + "x", TEXT.replace("0123", "ffff"), "", "clk_"):
+        key_of(text, KNOWN, NOW)
+    assert compared == [(64, 64)] * 5
+
+
+def test_only_the_hash_of_256_bits_is_kept(database: Database, tmp_path: Path) -> None:
+    texts = [new(database, f"t{number}", ["score"])[0] for number in range(50)]
+    secrets = {text[-43:] for text in texts}
+    assert len(secrets) == 50
+    database.close()
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for secret in secrets:
+        assert len(base64.urlsafe_b64decode(secret + "=")) == 32
+        assert secret.encode() not in kept
+        assert hashlib.sha256(secret.encode()).hexdigest().encode() in kept  # the search finds what is there
+
+
+def test_there_are_two_live_keys_for_one_purpose(database: Database) -> None:
+    _, first = new(database, "lender", ["score", "review"], now=NOW)
+    new(database, "lender", ["review", "score"], now=NOW)
+    with pytest.raises(KeyRefused, match=f"2 live keys for score,review .*{first.key_id}.*keys revoke"):
+        new(database, "lender", ["score", "review"], now=NOW)
+    new(database, "lender", ["score"], now=NOW)  # another purpose
+    new(database, "other", ["score", "review"], now=NOW)  # another tenant
+    revoke(database, first.key_id, NOW)
+    new(database, "lender", ["score", "review"], now=NOW)
+    new(database, "lender", ["score", "review"], now=NOW + 366 * DAY)  # by then all have expired
+    assert len(listing(database)) == 6
+
+
+def test_of_many_commands_at_once_two_make_a_key(database: Database) -> None:
+    def one(_: int) -> None:
+        with suppress(KeyRefused):
+            new(database, "lender", ["score"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(16)))
+    assert len(listing(database)) == 2
+
+
+def test_a_key_that_was_revoked_keeps_its_time(database: Database) -> None:
+    _, key = new(database, "lender", ["score"], now=NOW)
+    assert revoke(database, key.key_id, NOW + DAY).revoked_at == NOW + DAY
+    assert revoke(database, key.key_id, NOW + 2 * DAY).revoked_at == NOW + DAY
+    with pytest.raises(KeyRefused, match="keys list"):
+        revoke(database, "f" * 16)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"tenant": ""}, "tenant"),
+        ({"tenant": "a b"}, "tenant"),
+        ({"tenant": "-a"}, "tenant"),
+        ({"tenant": "a" * 65}, "tenant"),
+        ({"scopes": []}, "scopes"),
+        ({"scopes": ["score", "all"]}, "scopes"),
+        ({"days": 0}, "days"),
+        ({"days": 4000}, "days"),
+        ({"days": float("nan")}, "days"),
+        ({"rate": 0}, "rate"),
+        ({"rate": -1}, "rate"),
+        ({"rate": float("inf")}, "rate"),
+    ],
+)
+def test_what_is_no_key_is_refused_and_leaves_nothing(database: Database, changed: dict[str, object], named: str) -> None:
+    asked: dict[str, object] = {"tenant": "lender", "scopes": ["score"], "days": 1, "rate": 1} | changed
+    with pytest.raises(KeyRefused, match=named):
+        new(database, **asked)  # type: ignore[arg-type]
+    assert listing(database) == []
+
+
+def test_a_key_made_or_revoked_elsewhere_counts_soon(database: Database) -> None:
+    with closing(Keys(lambda: listing(database), 0.02)) as held:
+        held.wait()
+        assert held.known
+        assert not held.needed
+        text, key = new(database, "lender", ["score"])
+        assert until(lambda: held.find(text) is not None)
+        assert held.needed
+        revoke(database, key.key_id)
+        assert until(lambda: held.find(text) is None)
+        assert held.needed  # all keys gone does not mean that none is asked for
+        with database.writing() as connection:
+            connection.execute(api_keys.delete())
+        time.sleep(0.1)
+        assert held.needed  # nor does a record that was emptied
+
+
+def test_keys_go_on_holding_where_the_database_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+    text, expiring = TEXT, replace(KEY, expires_at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.3))
+    reads = 0
+
+    def read() -> Sequence[Key]:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            raise [OSError("Geheimnis"), ValueError("Geheimnis"), MemoryError()][(reads - 2) % 3]
+        return [expiring]
+
+    with caplog.at_level(logging.WARNING), closing(Keys(read, 0.01)) as held:
+        assert until(lambda: reads > 5)
+        assert held.find(text) == expiring
+        assert until(lambda: held.find(text) is None)  # it expires all the same
+    assert [record.levelname for record in caplog.records] == ["ERROR"]  # once, not every time
+    assert "Geheimnis" not in caplog.text
+
+
+def test_nobody_waits_for_a_read_that_hangs() -> None:
+    let_go, hanging = threading.Event(), threading.Event()
+    first = True
+
+    def read() -> Sequence[Key]:
+        nonlocal first
+        if first:
+            first = False
+            return [replace(KEY, expires_at=datetime.datetime.now(datetime.UTC) + DAY)]
+        hanging.set()
+        let_go.wait(10)
+        return []
+
+    held = Keys(read, 0.01)
+    assert hanging.wait(5)
+    started = time.perf_counter()
+    for _ in range(1000):
+        assert held.find(TEXT) is not None
+    assert time.perf_counter() - started < 1.0
+    let_go.set()
+    held.close()
+
+
+def test_it_is_said_at_start_that_there_is_no_key(caplog: pytest.LogCaptureFixture, database: Database) -> None:
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING), closing(Keys(lambda: listing(database), 0.01)):
+            time.sleep(0.1)
+        said = [record.getMessage() for record in caplog.records if record.name == "clearline.gate"]
+        if listing(database):
+            assert said == []
+        else:
+            assert len(said) == 1
+            assert "python -m serving keys new" in said[0]
+            assert "only clients on this machine" in said[0]
+        caplog.clear()
+        new(database, "lender", ["score"])
+
+
+def test_commands_make_list_and_end_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'made' / 'record.db'}")
+    assert main(["keys", "new", "--tenant", "lender", "--scopes", "score,review", "--days", "30", "--rate", "5"]) == 0
+    made = capsys.readouterr()
+    text = made.out.removesuffix("\n")  # alone, so that a shell can take it
+    with closing(keys.opened()) as database:
+        [key] = listing(database)
+        assert key_of(text, {key.key_id: key}, datetime.datetime.now(datetime.UTC)) == key
+    secret = text[-43:]
+    assert secret not in made.err
+    assert main(["keys", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.startswith(f"live    {key.key_id}  lender  score,review  until ")
+    assert listed.endswith("  5/s\n")
+    assert secret not in listed
+    assert main(["keys", "revoke", key.key_id]) == 0
+    assert main(["keys", "list"]) == 0
+    assert "revoked " + key.key_id in capsys.readouterr().out
+    assert main(["keys", "revoke", "nobody"]) == 2
+    assert main(["keys", "new", "--tenant", "lender", "--scopes", "everything"]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 2
+    assert ",".join(SCOPES) in said
+
+
+def test_a_record_that_does_not_open_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "record.db").write_bytes(b"no database at all" * 100)
+    monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'record.db'}")
+    assert main(["keys", "list"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+
+import lightgbm as lgb
+import numpy as np
+import polars as pl
+import pytest
+
+from features.build import build
+from features.catalogue import MODEL_FEATURES
+from features.schema import StatementError, check
+from serving.decision.bundle import Bundle
+from serving.decision.pipeline import decide, decide_many, stages
+from serving.decision.result import ProductError
+from serving.decision.scoring.lightgbm_trees import read_trees
+from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, logit, score
+from serving.decision.scoring.shapley import path_dependent
+from serving.decision.scoring.shapley_tables import lay_out
+from tests.support import checks
+
+WHEN = checks.WHEN
+
+
+@pytest.fixture(scope="module")
+def accounts(windows: pl.DataFrame) -> list[pl.DataFrame]:
+    return windows.partition_by("account_id", maintain_order=True)
+
+
+def test_the_table_gives_what_each_account_gets_alone(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    checks.check_one_is_many(checks.table_door(bundle), accounts, bundle)
+
+
+def test_contributions_add_up_for_every_account(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    checks.check_additive(accounts, bundle)
+
+
+def test_deterministic_and_careless_of_order(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    for door in (checks.function_door(bundle), checks.table_door(bundle)):
+        checks.check_deterministic(door, accounts[:50])
+        checks.check_order_and_input(door, accounts[:50])
+
+
+def test_worse_is_never_better(windows: pl.DataFrame, bundle: Bundle) -> None:
+    checks.check_monotone(build(check(windows)).matrix(MODEL_FEATURES), bundle)
+
+
+def test_the_monotone_check_notices_a_model_without_constraints(data: object, windows: pl.DataFrame, bundle: Bundle) -> None:
+    from training.data.labels import Labelled
+    from training.fit.config import FitConfig
+    from training.fit.fit import train_booster
+
+    assert isinstance(data, Labelled)
+    matrix = data.features.matrix(MODEL_FEATURES)
+    free = train_booster(matrix, data.label, FitConfig(trees=40, monotone=False))
+    explainers = dict.fromkeys(bundle.medians, path_dependent(lay_out(read_trees(free))))
+    scorer = Scorer(free, bundle.scorer.calibration, explainers)
+    with pytest.raises(AssertionError):
+        checks.check_monotone(build(check(windows)).matrix(MODEL_FEATURES), dataclasses.replace(bundle, scorer=scorer))
+
+
+def test_every_action_occurs_and_is_whole(windows: pl.DataFrame, bundle: Bundle) -> None:
+    decisions = decide_many(windows, bundle, WHEN)
+    assert {decision.action for decision in decisions} == {"keep", "reduce", "suspend", "review"}
+    for d in decisions:
+        assert 0 <= d.new_limit <= d.credit_limit
+        assert d.log_odds == pytest.approx(logit(d.probability), abs=1e-6)
+        assert (d.effective_on is not None) == (d.action in ("reduce", "suspend"))
+        assert (d.review_on is None) == (d.action == "keep")
+        assert bool(d.review_because) == (d.proposed_limit is not None) == (d.action == "review")
+        assert bool(d.reasons) == (d.action != "keep")
+        assert [reason.rank for reason in d.reasons] == list(range(1, len(d.reasons) + 1))
+        assert len(d.reasons) <= 4
+        if d.action in ("keep", "review"):
+            assert d.new_limit == d.credit_limit
+
+
+def test_identity_follows_statements_bundle_and_time(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    account = accounts[0]
+    first = decide(account, bundle, WHEN).decision_id
+    assert decide(account, bundle, WHEN).decision_id == first
+    elsewhere = WHEN.astimezone(datetime.timezone(datetime.timedelta(hours=8)))
+    assert decide(account, bundle, elsewhere) == decide(account, bundle, WHEN)
+    changed = account.with_columns(payment=pl.col("payment") + 1)
+    others = {
+        decide(changed, bundle, WHEN).decision_id,
+        decide(account, dataclasses.replace(bundle, digest="other"), WHEN).decision_id,
+        decide(account, bundle, WHEN + datetime.timedelta(microseconds=1)).decision_id,
+    }
+    assert first not in others
+    assert len(others) == 3
+
+
+def test_statements_of_the_future_are_refused_on_the_lenders_clock(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    account = accounts[0]
+    last = account["month"].max()
+    assert isinstance(last, datetime.date)
+    begun = datetime.datetime(last.year, last.month, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=8)))
+    assert decide(account, bundle, begun).as_of == last
+    with pytest.raises(StatementError, match=f"no month is in the future: 1 row.*{last:%Y-%m}"):
+        decide(account, bundle, begun - datetime.timedelta(seconds=1))
+    with pytest.raises(ValueError, match="time with a zone"):
+        decide(account, bundle, begun.replace(tzinfo=None))
+
+
+def test_a_product_without_reference_is_refused(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    product = accounts[0]["product"][0]
+    without = dataclasses.replace(bundle, medians={"other": {}})
+    with pytest.raises(ProductError, match=f"got '{product}' for account {accounts[0]['account_id'][0]}"):
+        decide(accounts[0], without, WHEN)
+
+
+def test_decide_takes_one_account(windows: pl.DataFrame, bundle: Bundle) -> None:
+    with pytest.raises(ValueError, match="one account, got 1000"):
+        decide(windows, bundle, WHEN)
+
+
+def test_what_training_never_saw_unknown_is_a_persons(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    assert "limit_requests_3" in bundle.never_missing
+    lacking = accounts[0].with_columns(limit_requests=pl.lit(None, dtype=pl.Int32))
+    decision = decide(lacking, bundle, WHEN)
+    assert decision.action == "review"
+    assert "unseen_missing" in decision.review_because
+    assert decision.new_limit == decision.credit_limit
+
+
+PRODUCTS = ["cash_loan", "pay_later"]
+
+
+def test_score_refuses_another_width_and_what_does_not_add_up(bundle: Bundle) -> None:
+    matrix = np.zeros((2, len(bundle.features)))
+    with pytest.raises(ValueError, match="expected \\(2, "):
+        score(matrix[:, 1:], PRODUCTS, bundle.scorer)
+    with pytest.raises(ValueError, match="expected \\(1, "):
+        score(matrix, PRODUCTS[:1], bundle.scorer)
+    with pytest.raises(ValueError, match="got 'mortgage' in row 1"):
+        score(matrix, [*PRODUCTS[:1], "mortgage"], bundle.scorer)
+
+    class Lying(lgb.Booster):
+        def predict(self, *arguments: object, **options: object) -> np.ndarray:
+            found = bundle.scorer.model.predict(*arguments, **options)  # type: ignore[arg-type]
+            return np.asarray(found) + (1e-6 if "raw_score" in options else 0.0)
+
+    class Unknowing(lgb.Booster):
+        def predict(self, *arguments: object, **options: object) -> np.ndarray:
+            return np.full(2, np.nan)
+
+    unknowing = Unknowing(model_str=bundle.scorer.model.model_to_string())
+    with pytest.raises(AdditivityError, match="miss the log-odds by nan"):
+        score(matrix, PRODUCTS, dataclasses.replace(bundle.scorer, model=unknowing))
+
+    lying = Lying(model_str=bundle.scorer.model.model_to_string())
+    with pytest.raises(AdditivityError, match="miss the log-odds by 1e-06"):
+        score(matrix, PRODUCTS, Scorer(lying, Calibration(1.0, 0.0), bundle.scorer.explainers))
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0, math.inf, math.nan])
+def test_calibration_keeps_order(slope: float) -> None:
+    with pytest.raises(ValueError, match="slope above 0"):
+        Calibration(slope, 0.0)
+
+
+def test_an_answer_repeats_no_statement(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    """The answer holds features of the window, never the window."""
+    made = stages(accounts[0], bundle, WHEN)
+    assert not {"statements", "features"} & set(json.loads(checks.function_door(bundle)(accounts[:1])[0]))
+    assert made.decisions[0].account_id == accounts[0]["account_id"][0]

@@ -1,0 +1,197 @@
+"""The decisions of a period as a supervisor reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features.build import build
+from features.schema import check
+from serving.__main__ import main
+from serving.audit_log.entry import Draft, Kind
+from serving.audit_log.erasure import Order, erase_account
+from serving.audit_log.log import Record
+from serving.decision.bundle import Bundle
+from serving.operations import export as module
+from serving.operations.export import Exported, ExportedAsked, ExportedReason, ExportedReview, export, line
+from serving.schemas.decision import statements
+from serving.storage.settings import RecordSettings
+from tests.support.entries import asked, kept_as
+from tests.support.paths import ROOT
+from tests.support.records import NOW, keep
+from training.release.monitor.records import read_records
+
+PAGE = ROOT / "docs" / "record.md"
+LATER = NOW + datetime.timedelta(days=3)
+
+
+def about(decision: Draft, kind: Kind, name: str, facts: dict[str, Any], said: dict[str, Any] | None = None) -> Draft:
+    """A row about a decision, as the service writes it."""
+    content = None if said is None else json.dumps(said).encode()
+    return Draft(name, kind, decision.entry_id, decision.tenant, "key-1", LATER, decision.account, facts, content)
+
+
+def told(decision: Draft, name: str, sent_at: str, channel: str = "app") -> Draft:
+    return about(decision, "notification", name, {"sent_at": sent_at, "channel": channel, "language": "zh"})
+
+
+def exported(record: Record, **chosen: Any) -> list[dict[str, Any]]:
+    every = export(record.database, record.secrets, chosen.get("since"), chosen.get("until"), chosen.get("tenant"))
+    return [json.loads(line(one)) for one in every]
+
+
+@pytest.mark.parametrize("door", ["decisions", "advice"])
+def test_a_decision_is_told_as_it_was_answered(record: Record, golden: Bundle, door: Any) -> None:
+    draft = kept_as(asked("A-1", door=door), golden, door=door)
+    [row] = keep(record, [draft])
+    answer = json.loads(draft.answered or b"")
+    answer = answer["decision"] if door == "advice" else answer
+    [one] = exported(record)
+    for name in ("decision_id", "decided_at", "as_of", "action", "credit_limit", "new_limit", "probability"):
+        assert one[name] == answer[name]
+    assert (one["tenant"], one["product"], one["person"], one["erased"]) == ("lender", "pay_later", row.person, False)
+    assert one["reasons"] == [
+        {"rank": r["rank"], "code": r["code"], "cause": r["cause"], "en": r["text"]["en"], "zh": r["text"]["zh"]}
+        for r in answer["reasons"]
+    ]
+    assert one["reasons"]
+    model = answer["model"]
+    assert [one[name] for name in ("model", "version", "bundle", "reference", "policy")] == list(model.values())
+    assert (one["send_by"], one["notified_at"], one["notice_days"], one["reviews"]) == (
+        answer["notice"]["send_by"],
+        None,
+        None,
+        [],
+    )
+
+
+def test_the_first_notice_counts_and_how_long_it_took(record: Record, golden: Bundle) -> None:
+    draft = kept_as(asked("A-1"), golden)
+    keep(record, [draft, told(draft, "n-1", "2026-11-27T20:00:00Z", "letter"), told(draft, "n-2", "2026-11-27T11:00:00Z")])
+    [one] = exported(record)
+    # Decided on the 25th at 8: two days and three hours.
+    assert (one["notified_at"], one["channel"], one["language"], one["notice_days"]) == (
+        "2026-11-27T11:00:00Z",
+        "app",
+        "zh",
+        2.12,
+    )
+
+
+def test_reviews_are_told_with_their_outcomes(record: Record, golden: Bundle) -> None:
+    draft = kept_as(asked("A-1"), golden)
+    rows = [
+        about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {"reason": "wrong"}),
+        about(draft, "started", "s-1", {"review": "r-1"}, {"reviewer": "Li Na"}),
+        about(draft, "resolution", "x-1", {"review": "r-1", "outcome": "amend"}, {"reviewer": "Li Na", "new_limit": 20000.0}),
+        about(draft, "review", "r-2", {"decide_by": "2026-12-26"}, {"reason": "wrong"}),
+        about(draft, "withdrawal", "w-2", {"review": "r-2"}, {}),
+    ]
+    keep(record, [draft, *rows])
+    [one] = exported(record)
+    at = "2026-11-28T08:00:00.000000Z"
+    assert [tuple(review.values()) for review in one["reviews"]] == [
+        ("r-1", "resolved", at, "2026-12-25", at, "amend", 20000.0),
+        ("r-2", "withdrawn", at, "2026-12-26", None, None, None),
+    ]
+
+
+def test_of_an_erased_person_stands_what_tells_nothing(record: Record, golden: Bundle) -> None:
+    draft = kept_as(asked("A-1"), golden)
+    keep(
+        record,
+        [
+            draft,
+            told(draft, "n-1", "2026-11-27T11:00:00Z"),
+            about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {}),
+            about(
+                draft, "resolution", "x-1", {"review": "r-1", "outcome": "amend"}, {"reviewer": "Li Na", "new_limit": 20000.0}
+            ),
+        ],
+    )
+    [before] = exported(record)
+    erase_account(record.database, record.secrets, "lender", "A-1", Order("Li Na", "asked for", NOW))
+    [after] = exported(record)
+    assert after == before | {
+        "erased": True,
+        "credit_limit": None,
+        "new_limit": None,
+        "probability": None,
+        "reasons": None,
+        "reviews": [before["reviews"][0] | {"limit": None}],
+    }
+    assert before["reviews"][0]["limit"] == 20000.0
+    [asked_for] = export(record.database, record.secrets, None, None, with_asked=True)
+    assert asked_for.asked is None
+
+
+def test_a_period_and_a_tenant_are_chosen(record: Record, golden: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TOGETHER", 2)
+    days = [NOW + datetime.timedelta(days=day) for day in range(5)]
+    made = [kept_as(asked(f"A-{day}"), golden, at=at, tenant=("a", "b")[day % 2]) for day, at in enumerate(days)]
+    keep(record, [*made, told(made[3], "n-3", "2026-11-29T11:00:00Z")])
+    ids = [draft.entry_id for draft in made]
+    assert [one["decision_id"] for one in exported(record)] == ids
+    assert [one["decision_id"] for one in exported(record, since="2026-11-26", until="2026-11-29")] == ids[1:4]
+    assert [one["decision_id"] for one in exported(record, tenant="b")] == [ids[1], ids[3]]
+    assert [one["notified_at"] for one in exported(record)] == [None, None, None, "2026-11-29T11:00:00Z", None]
+
+
+def test_no_account_and_no_statement_is_exported(record: Record, golden: Bundle) -> None:
+    keep(record, [kept_as(asked("A-7319", income=73190.0), golden)])
+    [one] = export(record.database, record.secrets, None, None)
+    assert "7319" not in line(one).replace(one.decision_id, "").replace(str(one.person), "")
+
+
+@pytest.mark.parametrize("door", ["decisions", "advice"])
+def test_what_was_asked_is_there_for_who_asks_for_it(record: Record, golden: Bundle, door: Any) -> None:
+    request = asked("A-7319", door=door, income=73190.0)
+    keep(record, [kept_as(request, golden, door=door)])
+    [one] = export(record.database, record.secrets, None, None, with_asked=True)
+    told = json.loads(line(one))["asked"]
+    body = json.loads(request.model_dump_json())
+    assert told == {"account_id": "A-7319", "statements": body["statements"]}
+    assert told["statements"][-1]["income"] == 73190.0
+    [without] = export(record.database, record.secrets, None, None)
+    assert without.asked is None
+
+
+def test_every_field_is_documented() -> None:
+    described = set(re.findall(r"^\| `([a-z_]+)` \|", PAGE.read_text("utf-8"), re.MULTILINE))
+    kinds = (Exported, ExportedAsked, ExportedReason, ExportedReview)
+    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    assert fields <= described
+
+
+def test_the_command_writes_a_line_a_decision(
+    record: Record, golden: Bundle, at_hand: RecordSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(record, [kept_as(asked(f"A-{number}"), golden) for number in range(3)])
+    period = ["--since", "2026-01-01", "--until", "2026-12-31"]
+    assert main(["export", *period, "--tenant", "lender"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(one) for one in lines] == exported(record)
+    assert main(["export", *period, "--out", str(tmp_path / "out.jsonl")]) == 0
+    assert (tmp_path / "out.jsonl").read_text("utf-8").splitlines() == lines
+    assert "decisions 3" in capsys.readouterr().out
+    assert main(["export", *period, "--asked"]) == 0
+    named = [json.loads(one)["asked"]["account_id"] for one in capsys.readouterr().out.splitlines()]
+    assert named == ["A-0", "A-1", "A-2"]
+    # What the lender's monitor reads: the decisions, and the features that they were made from.
+    assert main(["export", *period, "--asked", "--out", str(tmp_path / "asked.jsonl")]) == 0
+    capsys.readouterr()
+    records = read_records(tmp_path / "asked.jsonl", golden.digest)
+    assert records.rows["account_id"].sort().to_list() == named
+    [month] = records.months
+    there = build(check(statements([asked(name) for name in named])))
+    assert np.array_equal(records.features_of(month).values, there.values, equal_nan=True)
+    assert (tmp_path / "asked.jsonl").stat().st_mode & 0o777 == 0o600
+    assert main(["export", *period, "--tenant", "nobody"]) == 2
+    assert "one of ['lender'], got 'nobody'" in capsys.readouterr().err

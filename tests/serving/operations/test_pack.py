@@ -1,0 +1,184 @@
+"""Packing, and the commands as a person gives them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from serving.__main__ import main
+from serving.decision.bundle import Bundle
+from serving.operations.pack import PackError, fetch
+from serving.schemas import examples
+from serving.schemas.decision import Answer
+from serving.storage.models import BUNDLE_FOLDER, MODEL
+from tests.serving.conftest import Server
+
+# mlflow 3.17.2 with today's SQLAlchemy.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def request_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("requests") / "request.json"
+    file.write_text(json.dumps(examples.REQUEST))
+    return file
+
+
+@pytest.fixture(scope="module")
+def registry(bundle_folder: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a store with two versions: 1 is champion, 2 is tagged with a digest that is not its bundle's."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("mlruns")
+    address = f"sqlite:///{folder}/mlflow.db"
+    client = MlflowClient(address, address)
+    experiment = client.create_experiment("packed", artifact_location=(folder / "artifacts").as_uri())
+    client.create_registered_model(MODEL)
+    for digest in (bundle.digest, "0" * 64):
+        run_id = client.create_run(experiment).info.run_id
+        client.log_artifacts(run_id, str(bundle_folder), BUNDLE_FOLDER)
+        client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id, tags={"bundle": digest})
+    client.set_registered_model_alias(MODEL, "champion", "1")
+    return address
+
+
+@pytest.mark.parametrize("which", ["champion", "1"])
+def test_fetch_gives_the_bundle_that_was_registered(registry: str, bundle_folder: Path, tmp_path: Path, which: str) -> None:
+    fetched = fetch(which, registry, tmp_path / "new")
+    assert {file.name: file.read_bytes() for file in fetched.iterdir()} == {
+        file.name: file.read_bytes() for file in bundle_folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("which", "words"), [("2", "version 2: expected bundle 0000"), ("7", "'7'"), ("challenger", "'challenger'")]
+)
+def test_fetch_refuses_what_was_not_registered(registry: str, tmp_path: Path, which: str, words: str) -> None:
+    with pytest.raises(PackError, match=words):
+        fetch(which, registry, tmp_path)
+
+
+def test_pack_stores_the_registered_bundle_once(
+    registry: str, server: Server, bundle: Bundle, bundle_folder: Path, bentoml_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pack", "--tracking-uri", registry, "--no-bento"]) == 0
+    folder = bentoml_home / "models" / server.tag.replace(":", "/")
+    assert capsys.readouterr().out.split() == ["model", server.tag, str(folder / BUNDLE_FOLDER)]
+    assert f"digest: {bundle.digest}" in (folder / "model.yaml").read_text()
+    assert (folder / BUNDLE_FOLDER / "manifest.json").read_bytes() == (bundle_folder / "manifest.json").read_bytes()
+
+
+# bentoml 1.4.39 where it writes the Bento's entry point.
+@pytest.mark.filterwarnings(r"ignore:path is deprecated\. Use files\(\):DeprecationWarning")
+def test_pack_builds_a_bento_of_code_alone(
+    server: Server, bundle_folder: Path, bentoml_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pack", "--bundle", str(bundle_folder)]) == 0
+    tag = capsys.readouterr().out.split()[-1]
+    bento = bentoml_home / "bentos" / tag.replace(":", "/")
+    code = {str(file.relative_to(bento / "src")) for file in (bento / "src").rglob("*") if file.is_file()}
+    assert {"features/schema.py", "serving/service.py", "serving/decision/config/policy.toml"} <= code
+    assert {Path(file).parts[0] for file in code} == {"features", "serving", "bentofile.yaml"}
+    assert {Path(file).suffix for file in code} == {".py", ".toml", ".yaml"}
+    needed = (bento / "env" / "python" / "requirements.txt").read_text()
+    assert "polars" in needed
+    assert not any(word in needed for word in ("mlflow", "shap", "http://", "https://"))
+    assert f"tag: {server.tag}" in (bento / "bento.yaml").read_text()
+    assert "/v1/decisions/batch" in (bento / "apis" / "openapi.yaml").read_text()
+
+
+def test_pack_refuses_a_damaged_bundle_with_one_line(
+    bundle_folder: Path, bentoml_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(bundle_folder, damaged)
+    policy = damaged / "policy.toml"
+    policy.write_text(policy.read_text().replace("0.75", "0.76"))
+    before = sorted(bentoml_home.glob("models/*/*"))
+    assert main(["pack", "--bundle", str(damaged)]) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert len(written.err.splitlines()) == 1
+    assert "policy.toml" in written.err
+    assert sorted(bentoml_home.glob("models/*/*")) == before
+
+
+def test_explain_shows_every_stage(request_file: Path, bundle_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(request_file), "--bundle", str(bundle_folder)]) == 0
+    shown = capsys.readouterr().out
+    titles = [
+        "Statements",
+        "Features",
+        "Contributions to the log-odds",
+        "Reason groups",
+        "Score",
+        "Policy",
+        "Reasons",
+    ]
+    places = [shown.index(f"{title}\n{'=' * len(title)}") for title in titles]
+    assert places == sorted(places)
+    assert "utilization_mean_3" in shown
+    assert "expected loss" in shown
+
+
+def test_ask_says_the_answer_in_both_languages_and_keeps_it(
+    server: Server, request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "answer.json"
+    assert main(["ask", str(request_file), "--url", server.url, "--out", str(kept)]) == 0
+    shown = capsys.readouterr().out
+    answer = Answer.model_validate_json(kept.read_bytes())
+    assert answer.decision_id in shown
+    assert str(kept) in shown
+    for reason in answer.reasons:
+        assert reason.text.en in shown
+        assert reason.text.zh in shown
+        assert all(feature.name in shown for feature in reason.features)
+
+
+def test_ask_starts_a_service_and_leaves_nothing_behind(
+    server: Server, bentoml_home: Path, request_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = processes_with(bentoml_home)
+    assert before  # the session's own service, so the search finds what there is
+    assert main(["ask", str(request_file), "--start"]) == 0
+    assert "Action" in capsys.readouterr().out
+    assert processes_with(bentoml_home) == before
+
+
+def processes_with(home: Path) -> set[str]:
+    """The processes whose environment names this home for BentoML."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended, or belongs to another user
+        if f"BENTOML_HOME={home}".encode() in environment:
+            found.add(folder.name)
+    return found
+
+
+@pytest.mark.parametrize("command", ["explain", "ask"])
+def test_user_errors_are_one_line(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        options = ["--url", f"http://127.0.0.1:{nobody.getsockname()[1]}"] if command == "ask" else ["--bundle", str(tmp_path)]
+        missing, there = tmp_path / "missing.json", tmp_path / "there.json"
+        there.write_text("{}")
+        for file in (missing, there):
+            assert main([command, str(file), *options]) == 2
+            written = capsys.readouterr()
+            assert written.out == ""
+            assert len(written.err.splitlines()) == 1
+
+
+def test_explain_names_the_faults_of_a_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(examples.REQUEST | {"currency": "EUR"}))
+    assert main(["explain", str(file)]) == 2
+    assert "$.currency" in capsys.readouterr().err

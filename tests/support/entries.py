@@ -1,0 +1,51 @@
+"""Decisions as the service keeps them, made by the golden bundle, which loads at once."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import json
+from typing import Any
+
+from serving.audit_log.entry import Draft
+from serving.decision.bundle import Bundle
+from serving.schemas import examples
+from serving.schemas.advice_request import AdviceRequest
+from serving.schemas.answers import Door, answers
+from serving.schemas.base import parse
+from serving.schemas.decision import Request
+from tests.support.records import NOW
+
+
+def asked(account: str, door: Door = "decisions", **changes: Any) -> Request:
+    """The example's request for an account; ``changes`` are of its newest statement."""
+    body = copy.deepcopy(examples.REQUEST) | {"account_id": account}
+    body["statements"][-1] |= changes
+    if door == "advice":
+        return parse(AdviceRequest, json.dumps(body | {"choices": {"monthly_payment": 3000.0}}).encode())
+    return parse(Request, json.dumps(body).encode())
+
+
+def kept_as(
+    request: Request,
+    bundle: Bundle,
+    door: Door = "decisions",
+    with_advice: bool = False,
+    at: datetime.datetime = NOW,
+    tenant: str = "lender",
+) -> Draft:
+    """The row of the decision on a request."""
+    [answered] = answers(door, [request], with_advice, bundle, at)
+    decision = answered.decision
+    return Draft(
+        entry_id=decision.decision_id,
+        kind="decision",
+        subject=decision.decision_id,
+        tenant=tenant,
+        caller="key-1",
+        at=at,
+        account=decision.account_id,
+        facts=answered.facts(door, with_advice, bundle),
+        asked=request.model_dump_json().encode(),
+        answered=answered.content,
+    )

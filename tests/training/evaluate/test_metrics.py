@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from training.evaluate import metrics
+
+Vector = NDArray[np.float64]
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[Vector, Vector]:
+    """Labels, both present, and probabilities with ties."""
+    size = draw(st.integers(4, 60))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    label = (random.random(size) < 0.3).astype(np.float64)
+    label[:2] = [0.0, 1.0]
+    return label, np.round(random.uniform(0.01, 0.99, size), draw(st.integers(1, 6))).clip(0.01, 0.99)
+
+
+@given(scored())
+def test_auc_is_the_chance_that_a_one_ranks_above_a_zero(drawn: tuple[Vector, Vector]) -> None:
+    label, probability = drawn
+    pairs = itertools.product(probability[label == 1], probability[label == 0])
+    wins = [1.0 if one > zero else 0.5 if one == zero else 0.0 for one, zero in pairs]
+    assert metrics.auc(label, probability) == pytest.approx(np.mean(wins))
+
+
+@given(scored())
+def test_ks_is_the_largest_gap_of_the_distributions(drawn: tuple[Vector, Vector]) -> None:
+    label, probability = drawn
+    gaps = [abs(np.mean(probability[label == 1] <= cut) - np.mean(probability[label == 0] <= cut)) for cut in probability]
+    assert metrics.ks(label, probability) == pytest.approx(max(gaps))
+
+
+@given(scored())
+def test_the_brier_score_is_the_sum_of_its_parts(drawn: tuple[Vector, Vector]) -> None:
+    label, probability = drawn
+    (parts,) = metrics.brier_parts(label, probability).to_dicts()
+    total = parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within"]
+    assert total == pytest.approx(np.mean((label - probability) ** 2))
+    assert parts["reliability"] >= 0
+    assert 0 <= parts["resolution"] <= parts["uncertainty"] + 1e-12
+
+
+@given(scored())
+def test_lift_and_calibration_count_every_account(drawn: tuple[Vector, Vector]) -> None:
+    label, probability = drawn
+    lift, calibration = metrics.lift(label, probability), metrics.calibration(label, probability)
+    assert lift["accounts"].sum() == len(label)
+    assert lift["captured"][-1] == pytest.approx(1.0)
+    assert calibration["accounts"].sum() == len(label)
+    assert (calibration["low"] <= calibration["rate"] + 1e-12).all()
+    assert (calibration["high"] >= calibration["rate"] - 1e-12).all()
+
+
+def test_a_perfect_score() -> None:
+    label = np.repeat([0.0, 1.0], 50)
+    table = metrics.discrimination(label, np.where(label == 1, 0.99, 0.01))
+    values = dict(table.select("measure", "value").iter_rows())
+    assert values == pytest.approx({"auc": 1.0, "ks": 1.0, "gini": 1.0, "brier": 0.0001})
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    """AUC of two unit normals one apart is Phi(1 / sqrt 2); 95 % intervals over 60 samples miss it a few times, not often."""
+    random, truth, missed = np.random.default_rng(5), 0.7602, 0
+    for sample in range(60):
+        label = (random.random(300) < 0.3).astype(np.float64)
+        score = 1 / (1 + np.exp(-(random.normal(size=300) + label)))
+        row = metrics.discrimination(label, score, seed=sample).filter(pl.col("measure") == "auc").row(0, named=True)
+        missed += not row["low"] <= truth <= row["high"]
+    assert 0 <= missed <= 9
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    with pytest.raises(ValueError, match="both present"):
+        metrics.discrimination(np.zeros(5), np.full(5, 0.5))
+    with pytest.raises(ValueError, match="one length"):
+        metrics.discrimination(np.array([0.0, 1.0]), np.full(3, 0.5))
+    with pytest.raises(ValueError, match="inside"):
+        metrics.discrimination(np.array([0.0, 1.0]), np.array([0.0, 1.0]))

@@ -1,0 +1,125 @@
+"""DeLong and the paired bootstrap against what they are by definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import log_loss
+
+from training.evaluate.metrics import auc, brier, ks
+from training.evaluate.paired_tests import BETTER, _resampled, _Sorted, delong, differences, favours
+
+Vector = NDArray[np.float64]
+
+
+def drawn(seed: int, count: int = 300, ties: int = 0) -> tuple[Vector, Vector, Vector]:
+    """Labels and two scores that both know something of them and of each other; rounded to so many digits where ``ties``."""
+    random = np.random.default_rng(seed)
+    hidden = random.normal(size=count)
+    label = (hidden + random.normal(size=count) > 1.0).astype(np.float64)
+    label[:2], label[2:4] = 1.0, 0.0
+    scores = [1 / (1 + np.exp(-(hidden + random.normal(size=count)))) for _ in range(2)]
+    if ties:
+        scores = [np.clip(np.round(score, ties), 0.1, 0.9) for score in scores]
+    return label, scores[0], scores[1]
+
+
+def covariance_by_definition(label: Vector, scores: tuple[Vector, ...]) -> tuple[Vector, NDArray[np.float64]]:
+    """AUCs and their covariance as DeLong, DeLong and Clarke-Pearson write them: over every pair of a 1 and a 0."""
+    kernels = []
+    for score in scores:
+        ones, zeros = score[label == 1], score[label == 0]
+        kernels.append((ones[:, None] > zeros[None, :]) + 0.5 * (ones[:, None] == zeros[None, :]))
+    stacked = np.array(kernels)
+    aucs = stacked.mean(axis=(1, 2))
+    m, n = stacked.shape[1:]
+    s10 = (stacked.mean(axis=2) - aucs[:, None]) @ (stacked.mean(axis=2) - aucs[:, None]).T / (m - 1)
+    s01 = (stacked.mean(axis=1) - aucs[:, None]) @ (stacked.mean(axis=1) - aucs[:, None]).T / (n - 1)
+    return aucs, s10 / m + s01 / n
+
+
+@pytest.mark.parametrize("ties", [0, 1])
+@pytest.mark.parametrize("seed", range(5))
+def test_delong_is_what_its_authors_define(seed: int, ties: int) -> None:
+    label, first, second = drawn(seed, ties=ties)
+    aucs, covariance = covariance_by_definition(label, (first, second))
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    found = delong(label, first, second)
+    assert (found.first, found.second) == pytest.approx(aucs, abs=1e-12)
+    assert found.error == pytest.approx(np.sqrt(variance), abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(found.difference + np.array([-1, 1]) * 1.959964 * found.error, abs=1e-6)
+    assert found.first == pytest.approx(auc(label, first), abs=1e-12)
+
+
+def test_delong_agrees_with_a_bootstrap_of_the_difference() -> None:
+    label, first, second = drawn(3, count=2000)
+    draws = []
+    for counts in _resampled(label, 400, seed=1):
+        rows = np.repeat(np.arange(len(label)), counts.astype(int))
+        draws.append(auc(label[rows], second[rows]) - auc(label[rows], first[rows]))
+    assert delong(label, first, second).error == pytest.approx(np.std(draws), rel=0.12)
+
+
+def test_delong_finds_noise_in_one_of_twenty_pairs_that_are_equally_good() -> None:
+    found = [delong(*drawn(seed, count=250)).p for seed in range(400)]
+    assert 0.025 <= np.mean(np.array(found) < 0.05) <= 0.085  # 0.05 within three standard errors
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0, 1]))
+def test_a_measure_of_a_resample_is_that_of_its_rows(seed: int, ties: int) -> None:
+    label, first, _ = drawn(seed, count=60, ties=ties)
+    for counts in _resampled(label, 2, seed):
+        rows = np.repeat(np.arange(len(label)), counts.astype(int))
+        taken = label[rows], first[rows]
+        expected = [auc(*taken), ks(*taken), brier(*taken), log_loss(*taken)]
+        assert _Sorted(label, first).measures(counts) == pytest.approx(expected, abs=1e-12)
+        assert label[rows].sum() == label.sum()
+
+
+@given(st.integers(0, 10_000))
+def test_turned_round_every_difference_changes_its_sign(seed: int) -> None:
+    label, first, second = drawn(seed, count=80)
+    there = differences(label, first, second, resamples=40).sort("measure")
+    back = differences(label, second, first, resamples=40).sort("measure")
+    assert there["difference"].to_numpy() == pytest.approx(-back["difference"].to_numpy(), abs=1e-12)
+    assert there["low"].to_numpy() == pytest.approx(-back["high"].to_numpy(), abs=1e-12)
+    turned = {"first": "second", "second": "first", "neither": "neither"}
+    assert there["favours"].to_list() == [turned[side] for side in back["favours"]]
+
+
+def test_a_model_differs_from_itself_in_nothing() -> None:
+    label, first, _ = drawn(0)
+    found = differences(label, first, first)
+    assert found["measure"].to_list() == list(BETTER)
+    assert found.select("difference", "low", "high").to_numpy().tolist() == [[0.0] * 3] * len(BETTER)
+    assert set(found["favours"]) == {"neither"}
+    assert delong(label, first, first).p == 1.0
+
+
+def test_pairing_sees_what_intervals_of_each_alone_do_not() -> None:
+    label, first, _ = drawn(1, count=1000)
+    worse = np.clip(first + np.random.default_rng(0).normal(0, 0.15, 1000), 0.01, 0.99)
+    found = delong(label, first, worse)
+    in_table = differences(label, first, worse).filter(measure="auc").row(0, named=True)
+    assert (in_table["low"], in_table["high"], in_table["favours"]) == (found.low, found.high, "first")
+    alone = np.sqrt(covariance_by_definition(label, (first,))[1][0, 0])
+    assert found.high < 0
+    assert abs(found.difference) < 2 * alone
+
+
+@pytest.mark.parametrize(("low", "high", "side"), [(0.0, 0.1, "neither"), (0.1, 0.2, "second"), (-0.2, -0.1, "first")])
+def test_only_a_whole_interval_favours(low: float, high: float, side: str) -> None:
+    assert favours(low, high) == side
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    label, first, second = drawn(0)
+    with pytest.raises(ValueError, match="one length"):
+        delong(label, first[:-1], second)
+    with pytest.raises(ValueError, match="both present"):
+        delong(np.zeros(300), first, second)
+    with pytest.raises(ValueError, match="at least two accounts of each label, got 1 of one"):
+        delong(np.eye(1, 300)[0], first, second)

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+
+from serving.decision.reasons.effects import levels_of
+from serving.decision.reasons.ranking import group_of
+from training.examine.reasons.true_causes import GROUPS, Effects, effects, fidelity, mean_effects, rankings, symptoms
+from training.examine.truth.cut_accounts import Cohort
+from training.examine.truth.drivers import DRIVERS, relive
+from training.examine.truth.futures import probability, untreated
+from training.examine.truth.population import LOOKED_BACK
+
+FUTURES = 20
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+MEASURES = ("top_1", "top_4", "rank_correlation")
+
+
+@pytest.fixture(scope="module")
+def true(cut_accounts: Cohort) -> Effects:
+    return effects(cut_accounts, FUTURES)
+
+
+def planted(causes: Matrix, hidden: float = 0.0, error: float = 0.0) -> Effects:
+    """Effects of the groups, (accounts, GROUPS), known to ``error``."""
+    by_driver: dict[str, Vector] = {driver: np.full(len(causes), hidden) for driver in DRIVERS}
+    by_driver |= {group: causes[:, place] for place, group in enumerate(GROUPS)}
+    errors: dict[str, Vector] = {driver: np.full(len(causes), error) for driver in DRIVERS}
+    return Effects(by_driver, errors, {driver: (values, values) for driver, values in by_driver.items()})
+
+
+@pytest.fixture(scope="module")
+def causes(cut_accounts: Cohort) -> Matrix:
+    """Each account's groups in an order of its own, all with some effect."""
+    random = np.random.default_rng(0)
+    return np.array([random.permutation(np.arange(1.0, len(GROUPS) + 1)) for _ in range(len(cut_accounts))])
+
+
+def contributing(cut: Cohort, weights: Matrix) -> Cohort:
+    """The same accounts, whose contributions come to these weights of the groups, and whose effects are not known."""
+    contributions = np.zeros_like(cut.contributions)
+    groups = [group_of(name) for name in cut.bundle.features]
+    for place, group in enumerate(GROUPS):
+        contributions[:, groups.index(group)] = weights[:, place]
+    return replace(cut, contributions=contributions, effects=np.full_like(cut.effects, np.nan))
+
+
+def row(table: pl.DataFrame, name: str) -> Mapping[str, float]:
+    return table.row(by_predicate=pl.col("explained_by") == name, named=True)
+
+
+def test_an_effect_is_what_the_driver_takes_off_the_probability(cut_accounts: Cohort, true: Effects) -> None:
+    world, config = cut_accounts.world, untreated(cut_accounts.world.config)
+    before = world.before.take(cut_accounts.places)
+    levels = levels_of(cut_accounts.bundle.medians, cut_accounts.products.tolist())
+    as_it_was = probability(world.now.take(cut_accounts.places), config, FUTURES)
+    for driver in DRIVERS:
+        changed = probability(relive(before, LOOKED_BACK, world.config, driver, levels), config, FUTURES)
+        assert true.effect[driver] == pytest.approx(as_it_was - changed, abs=1e-12), driver
+    assert np.array_equal(true.of_groups(), np.column_stack([true.effect[group] for group in GROUPS]))
+    assert true.effect["high_utilization"].mean() > 0
+    assert true.effect["hidden"].mean() > 0
+
+
+def test_halves_average_to_the_effect(true: Effects) -> None:
+    for driver in DRIVERS:
+        one, other = true.halves[driver]
+        assert (one + other) / 2 == pytest.approx(true.effect[driver], abs=1e-12)
+        assert not np.array_equal(one, other)
+
+
+def test_an_error_is_that_of_a_mean_of_futures(cut_accounts: Cohort) -> None:
+    shorter, longer = (effects(cut_accounts, futures) for futures in (10, 40))
+    for driver in DRIVERS:
+        # A difference of outcomes is -1, 0 or 1: spread most where it is one of the two ends.
+        effect, error = shorter.effect[driver], shorter.error[driver]
+        assert (error <= np.sqrt((1 - effect**2) / 9) + 1e-12).all()
+        assert (error[(effect != 0) & (np.abs(effect) < 1)] > 0).all()
+    ratio = np.mean([longer.error[d].mean() for d in DRIVERS]) / np.mean([shorter.error[d].mean() for d in DRIVERS])
+    assert ratio == pytest.approx(0.5, abs=0.1), "four times the futures, half the error"
+
+
+def test_nothing_is_a_cause_at_levels_that_are_not_known(cut_accounts: Cohort) -> None:
+    medians = {product: dict.fromkeys(values, float("nan")) for product, values in cut_accounts.bundle.medians.items()}
+    found = effects(replace(cut_accounts, bundle=replace(cut_accounts.bundle, medians=medians)), 4)
+    for driver in DRIVERS:
+        assert found.effect[driver].any() == (driver in ("late_payment", "hidden")), driver
+
+
+def test_a_cause_is_above_twice_its_error(cut_accounts: Cohort, causes: Matrix) -> None:
+    most = float(len(GROUPS))
+    assert planted(causes, error=most / 2 - 0.01).caused().all()
+    assert not planted(causes, error=most / 2).caused().any()
+    assert not planted(-causes, hidden=1.0).caused().any(), "what is hidden is no reason group's"
+
+
+def test_reasons_that_are_the_causes_are_all_right(cut_accounts: Cohort, causes: Matrix) -> None:
+    served = row(fidelity(contributing(cut_accounts, causes), planted(causes)), "served")
+    assert served["accounts"] == len(cut_accounts)
+    for measure in MEASURES:
+        assert served[measure] == served[f"{measure}_low"] == served[f"{measure}_high"] == pytest.approx(1.0)
+
+
+def test_reasons_turned_round_are_all_wrong(cut_accounts: Cohort, causes: Matrix) -> None:
+    served = row(fidelity(contributing(cut_accounts, len(GROUPS) + 1 - causes), planted(causes)), "served")
+    assert (served["top_1"], served["top_4"]) == (0.0, 0.0)
+    assert served["rank_correlation"] == pytest.approx(-1.0)
+
+
+def test_the_second_cause_first_is_among_the_reasons_and_not_the_first(cut_accounts: Cohort, causes: Matrix) -> None:
+    most = len(GROUPS)
+    swapped = np.where(causes == most, most - 1, np.where(causes == most - 1, most, causes))
+    served = row(fidelity(contributing(cut_accounts, swapped), planted(causes)), "served")
+    assert (served["top_1"], served["top_4"]) == (0.0, 1.0)
+    assert 0.9 < served["rank_correlation"] < 1.0
+
+
+def test_random_is_what_random_orders_reach(cut_accounts: Cohort, causes: Matrix) -> None:
+    told = row(fidelity(cut_accounts, planted(causes)), "random")
+    every = sorted({group_of(name) for name in cut_accounts.bundle.features})
+    assert set(GROUPS) < set(every)
+    random, draws = np.random.default_rng(1), 20_000
+    place = random.permuted(np.tile(np.arange(len(every)), (draws, 1)), axis=1)[:, every.index(GROUPS[2])]
+    for measure, hits in (("top_1", place == 0), ("top_4", place < cut_accounts.bundle.wording.most)):
+        assert told[measure] == pytest.approx(hits.mean(), abs=4 * hits.std() / np.sqrt(draws))
+    assert told["rank_correlation"] == 0.0
+
+
+def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(cut_accounts: Cohort, true: Effects) -> None:
+    table = fidelity(cut_accounts, true)
+    assert table["explained_by"].to_list() == [
+        "served",
+        "contributions",
+        "path_dependent",
+        "gain",
+        "commonest",
+        "random",
+        "relived_by_simulator",
+        "trained_on_truth",
+        "futures",
+    ]
+    assert (table["accounts"] == true.caused().sum()).all()
+    assert 0 < true.caused().sum() < len(cut_accounts)
+    for measure in MEASURES:
+        known = table.drop_nulls(measure)
+        assert (known[f"{measure}_low"] <= known[measure] + 1e-12).all()
+        assert (known[measure] <= known[f"{measure}_high"] + 1e-12).all()
+        assert known.height == {"top_1": 9, "top_4": 8, "rank_correlation": 7}[measure]
+    assert row(table, "served")["top_1_low"] < row(table, "served")["top_1_high"]
+
+
+def test_without_a_cause_nothing_is_known(cut_accounts: Cohort, causes: Matrix) -> None:
+    table = fidelity(cut_accounts, planted(causes, error=100.0))
+    assert (table["accounts"] == 0).all()
+    assert all(table[measure].null_count() == table.height for measure in MEASURES)
+
+
+def test_futures_that_agree_foretell_each_other(cut_accounts: Cohort, causes: Matrix, true: Effects) -> None:
+    sure = row(fidelity(cut_accounts, planted(causes)), "futures")
+    assert sure["top_1"] == 1.0
+    assert sure["rank_correlation"] == pytest.approx(1.0)
+    assert row(fidelity(cut_accounts, true), "futures")["top_1"] < 1.0
+
+
+def test_the_served_ranking_is_what_was_told(cut_accounts: Cohort) -> None:
+    found = rankings(cut_accounts)
+    (stated, weights), (others, sums) = found["served"], found["contributions"]
+    groups = np.array([group_of(name) for name in cut_accounts.bundle.features])
+    for account, advised in enumerate(cut_accounts.advised):
+        told = tuple(reason.code for reason in advised.decision.reasons if reason.share is not None)
+        assert stated[account][: len(told)] == told
+        own = [cut_accounts.contributions[account, groups == group].sum() for group in GROUPS]
+        assert sums[account] == pytest.approx(own, abs=1e-12)
+        assert weights[account] == pytest.approx(np.fmax(own, cut_accounts.effects[account]), abs=1e-12)
+    assert stated != others
+
+
+def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: Cohort) -> None:
+    scorer = cut_accounts.bundle.scorer
+    own = np.asarray(scorer.model.predict(cut_accounts.matrix, pred_contrib=True))[:, :-1] * scorer.calibration.slope
+    groups = np.array([group_of(name) for name in cut_accounts.bundle.features])
+    expected = np.column_stack([own[:, groups == group].sum(axis=1) for group in GROUPS])
+    stated, weights = rankings(cut_accounts)["path_dependent"]
+    assert weights == pytest.approx(expected, abs=1e-9)
+    every = {group: own[:, groups == group].sum(axis=1) for group in set(groups.tolist())}
+    for account, reasons in enumerate(stated):
+        assert reasons[0] == max(every, key=lambda group: every[group][account])
+
+
+def test_the_gain_s_ranking_is_one_for_all(cut_accounts: Cohort) -> None:
+    model = cut_accounts.bundle.scorer.model
+    gain: dict[str, float] = {}
+    for name, value in zip(model.feature_name(), model.feature_importance("gain"), strict=True):
+        gain[group_of(name)] = gain.get(group_of(name), 0.0) + value
+    stated, weights = rankings(cut_accounts)["gain"]
+    assert len(set(stated)) == 1
+    assert list(stated[0]) == sorted(gain, key=lambda group: -gain[group])[: cut_accounts.bundle.wording.most]
+    assert weights == pytest.approx(np.tile([gain[group] for group in GROUPS], (len(cut_accounts), 1)))
+
+
+def test_symptoms_are_shares_of_whom_each_reason_is_told(cut_accounts: Cohort, true: Effects) -> None:
+    table = symptoms(cut_accounts, true)
+    shares = table.select(*DRIVERS, "none")
+    assert shares.sum_horizontal().to_list() == pytest.approx([1.0] * table.height)
+    assert table["first_reason"][0] == "all"
+    reasons = table[1:]
+    assert table["accounts"][0] == reasons["accounts"].sum() == len(cut_accounts)
+    first = [advised.decision.reasons[0].code for advised in cut_accounts.advised]
+    assert dict(reasons.select("first_reason", "accounts").iter_rows()) == {code: first.count(code) for code in set(first)}
+    for column in shares.columns:
+        mean = np.average(reasons[column], weights=reasons["accounts"])
+        assert table[column][0] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize(("hidden", "error", "column"), [(9.0, 0.0, "hidden"), (0.0, 0.0, "late_payment"), (9.0, 5.0, "none")])
+def test_a_symptom_s_cause_is_the_largest_that_is_sure(hidden: float, error: float, column: str, cut_accounts: Cohort) -> None:
+    causes = np.tile(np.arange(len(GROUPS), 0, -1.0), (len(cut_accounts), 1))
+    assert (GROUPS[0], causes[0, 0]) == ("late_payment", 7.0)
+    table = symptoms(cut_accounts, planted(causes, hidden, error))
+    assert set(table[column]) == {1.0}
+
+
+def test_mean_effects_are_means_and_shares(true: Effects, causes: Matrix) -> None:
+    table = mean_effects(true)
+    assert table["driver"].to_list() == list(DRIVERS)
+    for driver, effect, share in table.iter_rows():
+        assert effect == pytest.approx(true.effect[driver].mean())
+        assert share == np.mean([e > 2 * s for e, s in zip(true.effect[driver], true.error[driver], strict=True)])
+    assert mean_effects(planted(causes, hidden=1.0, error=2.0))["share"].to_list()[-1] == 0.0

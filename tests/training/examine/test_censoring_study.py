@@ -1,0 +1,225 @@
+"""Which way of taking treated accounts is best: properties of the table, and what docs/model.md states.
+
+``PYTHONPATH=. python tests/training/examine/test_censoring_study.py`` prints the page's table: five data seeds in three worlds, in about
+a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+
+from features.schema import check
+from serving.decision.config.policy import Policy, read_policy
+from tests.support.paths import ROOT
+from training.data.censoring import TREATED, follow
+from training.data.config import DataConfig
+from training.data.dataset import Source
+from training.data.labels import labelled
+from training.data.simulate.config import SimulationConfig
+from training.data.simulate.output import simulate
+from training.examine.censoring_study import Way, compared, fitted_ways, treatment
+from training.examine.truth.futures import probability
+from training.examine.truth.outcomes import Truth, live
+from training.examine.truth.population import ExamineConfig, World, draw
+from training.fit.bundle import BundleConfig, texts
+from training.fit.config import FitConfig
+
+Vector = NDArray[np.float64]
+PAGE = ROOT / "docs" / "model.md"
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return read_policy(texts(BundleConfig())[0])
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return draw(SimulationConfig(), ExamineConfig(accounts=2_000))
+
+
+@pytest.fixture(scope="module")
+def truth(world: World) -> Truth:
+    return live(world, ExamineConfig(accounts=2_000, futures=8))
+
+
+def planted(truth: Truth, log_odds: Vector) -> Truth:
+    """The same accounts, whose probability is exactly this."""
+    chance = 1.0 / (1.0 + np.exp(-log_odds))
+    return dataclasses.replace(truth, quarters=np.tile(chance, (4, 1)))
+
+
+@pytest.fixture(scope="module")
+def table(truth: Truth, policy: Policy) -> pl.DataFrame:
+    """``keep`` is too timid by half a unit, ``drop`` too steep, ``censor`` shuffled, ``reweight`` right."""
+    log_odds = np.random.default_rng(0).normal(-2.5, 1.2, len(truth.realised))
+    scores = {
+        "keep": log_odds - 0.5,
+        "drop": 2.0 * log_odds,
+        "censor": np.random.default_rng(1).permutation(log_odds),
+        "reweight": log_odds,
+    }
+    ways = {name: Way(100, score) for name, score in scores.items()}
+    return compared(planted(truth, log_odds), ways, policy)
+
+
+def row(table: pl.DataFrame, way: str) -> dict[str, float]:
+    found: dict[str, float] = table.row(by_predicate=pl.col("treated") == way, named=True)
+    return found
+
+
+def test_keep_is_what_the_others_are_compared_with(table: pl.DataFrame) -> None:
+    keep = row(table, "keep")
+    for name in ("log_loss_gain", "log_loss_gain_low", "log_loss_gain_high", "band_log_loss_gain", "changed", "changed_action"):
+        assert keep[name] == 0.0, name
+
+
+def test_the_truth_is_best_and_calibrated(table: pl.DataFrame) -> None:
+    right = row(table, "reweight")
+    for part in ("", "band_"):
+        assert right[f"{part}slope"] == pytest.approx(1.0, abs=1e-4)
+        assert right[f"{part}intercept"] == pytest.approx(0.0, abs=1e-6)
+        assert right[f"{part}log_loss_gain_low"] > 0.0
+        for other in ("keep", "drop", "censor"):
+            assert right[f"{part}log_loss"] < row(table, other)[f"{part}log_loss"]
+            assert right[f"{part}brier"] < row(table, other)[f"{part}brier"]
+    assert right["auc_expected"] == table["auc_expected"].max()
+
+
+def test_each_fault_shows_where_it_belongs(table: pl.DataFrame) -> None:
+    keep, drop = row(table, "keep"), row(table, "drop")
+    assert keep["intercept"] == pytest.approx(0.5, abs=1e-6)
+    assert keep["slope"] == pytest.approx(1.0, abs=1e-4)
+    assert drop["slope"] == pytest.approx(0.5, abs=1e-4)
+    assert drop["auc_expected"] == keep["auc_expected"] == row(table, "reweight")["auc_expected"]
+    assert row(table, "censor")["auc_expected"] == pytest.approx(0.5, abs=0.05)
+    # Too timid cuts too few; what changes is at least what changes its action.
+    assert keep["cut"] < row(table, "reweight")["cut"]
+    assert 0.0 < row(table, "reweight")["changed_action"] <= row(table, "reweight")["changed"]
+
+
+def test_gains_are_differences_of_losses_within_their_interval(table: pl.DataFrame) -> None:
+    for part in ("", "band_"):
+        losses = table[f"{part}log_loss"].to_numpy()
+        assert table[f"{part}log_loss_gain"].to_numpy() == pytest.approx(losses[0] - losses, abs=1e-12)
+        assert (table[f"{part}log_loss_gain_low"] <= table[f"{part}log_loss_gain"]).all()
+        assert (table[f"{part}log_loss_gain"] <= table[f"{part}log_loss_gain_high"]).all()
+
+
+def test_every_way_is_fitted_and_measured(world: World, source: Source, policy: Policy, truth: Truth) -> None:
+    config = ExamineConfig(accounts=2_000, futures=8)
+    table = treatment(world, source, policy, (DataConfig(), FitConfig(trees=20)), config, truth)
+    assert table["treated"].to_list() == list(TREATED)
+    rows = dict(table.select("treated", "rows").iter_rows())
+    assert rows["keep"] == rows["censor"] > rows["reweight"] >= rows["drop"]
+    assert (table["auc_expected"] > 0.75).all()
+    # Nobody who is cut is watched any longer, so that some of their defaults are missing.
+    assert row(table, "censor")["intercept"] > row(table, "keep")["intercept"]
+
+
+def test_data_with_labels_of_their_own_are_refused(world: World, source: Source, policy: Policy) -> None:
+    own = dataclasses.replace(source, labels=pl.DataFrame())
+    with pytest.raises(ValueError, match="labels of their own"):
+        treatment(world, own, policy, (DataConfig(), FitConfig()), ExamineConfig())
+
+
+# What the page states ------------------------------------------------------------------------------------------------------
+
+SEEDS = (1, 2, 3, 4, 5)
+MANY_CUTS = SimulationConfig(incumbent_cut_rate=0.10, incumbent_noise=0.5)
+
+
+def as_simulated(statements: pl.DataFrame) -> pl.DataFrame:
+    return statements
+
+
+def prevented(statements: pl.DataFrame) -> pl.DataFrame:
+    """The statements of a lender whose cuts prevent every default for six months: at worst 59 days past due."""
+    cut = pl.col("credit_limit") < pl.col("credit_limit").shift(1)
+    lately = pl.any_horizontal(cut.shift(months).fill_null(False) for months in range(6)).over("account_id")
+    days = pl.when(lately).then(pl.min_horizontal("days_past_due", 59)).otherwise("days_past_due")
+    return statements.with_columns(days_past_due=days.cast(pl.Int32))
+
+
+WORLDS: dict[str, tuple[SimulationConfig, Callable[[pl.DataFrame], pl.DataFrame]]] = {
+    "as simulated": (SimulationConfig(), as_simulated),
+    "many cuts": (MANY_CUTS, as_simulated),
+    "many cuts, each preventing default": (MANY_CUTS, prevented),
+}
+
+
+def several(name: str, seeds: tuple[int, ...] = SEEDS, config: ExamineConfig | None = None) -> pl.DataFrame:
+    """The tables of a world for several seeds of the training data, ``seed`` in front."""
+    simulation, lived = WORLDS[name]
+    asked = config or ExamineConfig()
+    world = draw(simulation, asked)
+    truth, policy = live(world, asked), read_policy(texts(BundleConfig())[0])
+    tables = []
+    for seed in seeds:
+        blocks = simulate(dataclasses.replace(simulation, seed=seed))
+        statements = check(lived(pl.concat([block.statements for block in blocks])), window=False)
+        ways = fitted_ways(Source(statements, None, "", ""), truth, (DataConfig(), FitConfig()))
+        tables.append(compared(truth, ways, policy).select(pl.lit(seed).alias("seed"), pl.all()))
+    return pl.concat(tables)
+
+
+def effect_of_cuts(simulation: SimulationConfig, config: ExamineConfig) -> tuple[float, float]:
+    """The rate of default on the day of decision (if nothing is done, if the incumbent goes on)."""
+    world = draw(simulation, config)
+    truth = live(world, config)
+    state = world.now.take(world.places(truth.features.accounts["account_id"]))
+    return float(truth.probability.mean()), float(probability(state, world.config, config.futures).mean())
+
+
+def share_cut(simulation: SimulationConfig) -> tuple[float, float]:
+    """(of the rows that a model is fitted on, of their defaults) the share with a cut within the horizon."""
+    statements = check(pl.concat([block.statements for block in simulate(simulation)]), window=False)
+    data = labelled(Source(statements, None, "", ""), DataConfig())
+    fitting = np.flatnonzero(data.split != "test")
+    cut = np.isfinite(follow(statements, data.features.accounts[fitting.tolist()], 6, 60).cut)
+    return float(cut.mean()), float(cut[data.label[fitting] == 1].mean())
+
+
+def test_a_default_prevented_is_prevented_for_half_a_year() -> None:
+    days = [0, 30, 90, 90, 90, 90, 90, 90, 90]
+    limits = [9.0, 9.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0]
+    columns = {"account_id": ["a"] * 9, "credit_limit": limits, "days_past_due": days}
+    assert prevented(pl.DataFrame(columns))["days_past_due"].to_list() == [0, 30, 59, 59, 59, 59, 59, 59, 90]
+
+
+def test_the_page_has_every_way_in_every_world() -> None:
+    page = PAGE.read_text("utf-8")
+    for name in WORLDS:
+        for way in TREATED:
+            assert page.count(f"| {name} | {way} |") == 1
+
+
+def _printed(name: str) -> str:
+    table = several(name)
+    table.write_csv(sys.stderr)
+    shown = ("auc_expected", "log_loss_gain", "band_log_loss_gain", "intercept", "band_intercept", "band_slope", "changed")
+    lines = []
+    for (way,), rows in table.group_by("treated", maintain_order=True):
+        cells = [f"{np.mean(rows[one].to_numpy()):.4f} ± {np.std(rows[one].to_numpy(), ddof=1):.4f}" for one in shown]
+        lines.append(f"| {name} | {way} | " + " | ".join(cells) + " |\n")
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    for name in WORLDS:
+        sys.stdout.write(_printed(name))
+        sys.stdout.flush()
+    for simulation in (SimulationConfig(), MANY_CUTS):
+        (rows, defaults), (untouched, cut) = share_cut(simulation), effect_of_cuts(simulation, ExamineConfig())
+        sys.stdout.write(
+            f"incumbent_cut_rate {simulation.incumbent_cut_rate}: "
+            f"cut within the window {rows:.4f} of the rows and {defaults:.4f} of the defaults; "
+            f"default rate {untouched:.4f} if nothing is done, {cut:.4f} if cuts go on\n"
+        )

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from serving.decision.bundle import Bundle
+from serving.decision.reasons.counterfactual import Levels, of_the_year
+from serving.decision.reasons.effects import levels_of
+from training.data.simulate.behaviour import Acts
+from training.data.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
+from training.data.simulate.state import State, Traits, Vector
+from training.data.simulate.step import step
+from training.examine.truth import drivers
+from training.examine.truth.drivers import DRIVERS, Driver, relive
+from training.examine.truth.population import LOOKED_BACK, World
+
+ACTING: tuple[Driver, ...] = tuple(driver for driver in DRIVERS if driver != "hidden")
+BY_LEVEL: tuple[Driver, ...] = tuple(driver for driver in ACTING if driver != "late_payment")
+# What a driver may change of a month's acts; all else is the customer's own.
+NAMED: dict[Driver, set[str]] = {
+    "late_payment": {"payment", "days_late"},
+    "weak_repayment": {"payment"},
+    "overspending": {"spend"},
+    "cash_reliance": {"cash_advance"},
+    "credit_seeking": {"limit_requests", "credit_inquiries", "borrowed"},
+    "high_utilization": set(),
+    "external_debt": set(),
+}
+CENT = 0.0051
+
+
+@dataclass(frozen=True)
+class Month:
+    """One month relived: the state before it, the customer's own acts, those under the driver, and the state after."""
+
+    before: State
+    own: Acts
+    told: Acts
+    after: State
+
+
+def levels(state: State, **given: float) -> Levels:
+    """These levels for everybody; not known where none is given."""
+    return Levels(**{field.name: np.full(state.count, given.get(field.name, np.nan)) for field in fields(Levels)})
+
+
+def differing(some: Any, others: Any) -> list[str]:
+    """The fields that are not the same to the last bit."""
+    found = []
+    for field in fields(some):
+        one, other = getattr(some, field.name), getattr(others, field.name)
+        same = not differing(one, other) if isinstance(one, Traits) else np.array_equal(one, other)
+        found += [] if same else [field.name]
+    return found
+
+
+@pytest.fixture
+def months(monkeypatch: pytest.MonkeyPatch) -> Callable[[World, Driver | None, Levels], list[Month]]:
+    """Relive a world under a driver, and see every month of it."""
+
+    def seen(world: World, driver: Driver | None, given: Levels) -> list[Month]:
+        found: list[Month] = []
+
+        def watched(state: State, month: int, config: Any, future: int, change: Any) -> tuple[State, Any]:
+            acts: list[tuple[Acts, Acts]] = []
+
+            def noted(before: State, own: Acts) -> Acts:
+                told: Acts = own if change is None else change(before, own)
+                acts.append((own, told))
+                return told
+
+            after, columns = step(state, month, config, future, noted)
+            found.append(Month(state, *acts[0], after))
+            return after, columns
+
+        monkeypatch.setattr(drivers, "step", watched)
+        relive(world.before, LOOKED_BACK, world.config, driver, given)
+        assert len(found) == LOOKED_BACK
+        return found
+
+    return seen
+
+
+Relived = Callable[[World, Driver | None, Levels], list[Month]]
+
+
+@pytest.fixture(scope="module")
+def reference(examined: World, bundle: Bundle) -> Levels:
+    """The levels that the session's bundle serves."""
+    loan = examined.before.traits.cash_loan
+    return levels_of(bundle.medians, np.where(loan, "cash_loan", "pay_later").tolist())
+
+
+def lent(levels: Levels, state: State) -> Vector:
+    """Debt elsewhere as the lender sees it beyond the reference's, CNY."""
+    seen: Vector = state.traits.coverage * (state.external_debt + state.traits.secured_debt)
+    return seen - levels.debt * state.reported_income
+
+
+def test_undriven_it_is_the_very_history(examined: World, reference: Levels) -> None:
+    again = relive(examined.before, LOOKED_BACK, examined.config, None, reference)
+    assert differing(again, examined.now) == []
+    some = np.array([1800, 3, 3, 77])
+    part = relive(examined.before.take(some), LOOKED_BACK, examined.config, None, reference)
+    assert differing(part, examined.now.take(some)) == []
+    assert differing(relive(examined.before, LOOKED_BACK, examined.config, "late_payment", reference), examined.now)
+
+
+@pytest.mark.parametrize("driver", BY_LEVEL)
+def test_a_level_that_is_not_known_leaves_alone(driver: Driver, examined: World) -> None:
+    unknown = levels(examined.before)
+    assert differing(relive(examined.before, LOOKED_BACK, examined.config, driver, unknown), examined.now) == []
+
+
+@pytest.mark.parametrize("driver", BY_LEVEL)
+def test_who_does_better_than_the_reference_is_left_alone(driver: Driver, examined: World) -> None:
+    much = 1e6
+    worse = levels(
+        examined.before, paid_share=0.0, spend=much, debt=much, cash=much, used=much, limit_requests=much, inquiries=much
+    )
+    assert differing(relive(examined.before, LOOKED_BACK, examined.config, driver, worse), examined.now) == []
+
+
+@pytest.mark.parametrize("driver", ACTING)
+def test_a_driver_changes_what_it_names_and_nothing_that_befalls(
+    driver: Driver, examined: World, reference: Levels, months: Relived
+) -> None:
+    undriven = months(examined, None, reference)
+    touched = set()
+    for month, own in zip(months(examined, driver, reference), undriven, strict=True):
+        touched |= set(differing(month.told, month.own))
+        assert not set(differing(month.after, own.after)) & {"shock", "severity", "appetite", "reported_income", "traits"}
+    assert touched == NAMED[driver]
+
+
+def each(months: list[Month]) -> Iterator[tuple[Month, NDArray[np.bool_]]]:
+    """The months, with whose account is open and well enough to act in them."""
+    for month in months:
+        yield month, (month.before.traits.opened_month <= month.before.months_done) & ~month.before.ended
+
+
+def test_late_payment_pays_what_is_due_in_time(examined: World, reference: Levels, months: Relived) -> None:
+    for month, acting in each(months(examined, "late_payment", reference)):
+        assert np.array_equal(month.told.payment, np.maximum(month.own.payment, month.before.minimum_due))
+        assert not month.told.days_late.any()
+        assert not month.after.days_past_due[acting].any()
+
+
+def test_weak_repayment_pays_the_reference_s_share(examined: World, months: Relived) -> None:
+    for month, _ in each(months(examined, "weak_repayment", levels(examined.before, paid_share=0.4))):
+        asked = 0.4 * np.maximum(month.before.balance, 0.0)
+        enough = month.own.payment >= asked
+        assert 0.1 < enough.mean() < 0.95
+        assert np.array_equal(month.told.payment[enough], month.own.payment[enough])
+        assert np.abs(month.told.payment - asked)[~enough].max() < CENT
+
+
+def test_overspending_spends_no_more_than_the_reference(examined: World, months: Relived) -> None:
+    for month, _ in each(months(examined, "overspending", levels(examined.before, spend=0.1))):
+        most = 0.1 * month.before.reported_income
+        little = month.own.spend <= most
+        assert 0.1 < little.mean() < 0.95
+        assert np.array_equal(month.told.spend[little], month.own.spend[little])
+        assert np.abs(month.told.spend - most)[~little].max() < CENT
+
+
+def test_cash_reliance_draws_no_more_than_the_reference(examined: World, months: Relived) -> None:
+    bound = 0
+    for month, _ in each(months(examined, "cash_reliance", levels(examined.before, cash=0.05))):
+        most = 0.05 * month.before.credit_limit
+        little = month.own.cash_advance <= most
+        bound += int((~little).sum())
+        assert np.array_equal(month.told.cash_advance[little], month.own.cash_advance[little])
+        assert np.abs(month.told.cash_advance - most)[~little].max(initial=0.0) < CENT
+    assert bound > 100
+
+
+def test_credit_seeking_asks_no_more_often_than_the_reference(examined: World, months: Relived) -> None:
+    requests, inquiries = np.zeros((2, examined.before.count), dtype=np.int64)
+    refused = 0
+    for number, (month, _) in enumerate(
+        each(months(examined, "credit_seeking", levels(examined.before, limit_requests=2.5, inquiries=1)))
+    ):
+        own, told = month.own, month.told
+        requests, inquiries = requests + told.limit_requests, inquiries + told.credit_inquiries
+        assert requests.max() <= np.floor(2.5 * (number + 1) / 12)
+        assert inquiries.max() <= np.floor((number + 1) / 12)
+        fewer = told.credit_inquiries < own.credit_inquiries
+        refused += int((own.borrowed[fewer] > 0).sum())
+        assert not told.borrowed[fewer].any(), "credit that is not asked for is not granted"
+        assert np.array_equal(told.borrowed[~fewer], own.borrowed[~fewer])
+    assert (requests.max(), inquiries.max()) == (2, 1)
+    assert refused > 20
+
+
+@given(st.floats(0, 200))
+def test_a_year_s_count_is_spread_over_its_months(level: float) -> None:
+    spread = np.array([of_the_year(np.array([level]), month)[0] for month in range(12)])
+    assert spread.sum() == np.floor(level)
+    assert (np.abs(spread - level / 12) <= 1).all()
+
+
+def test_a_line_that_is_full_begins_at_the_reference(examined: World, months: Relived) -> None:
+    given = levels(examined.before, used=0.3)
+    begun = months(examined, "high_utilization", given)[0].before
+    assert (begun.balance <= 0.3 * examined.before.credit_limit + CENT).all()
+    fuller = examined.before.balance > 0.3 * examined.before.credit_limit
+    assert np.array_equal(begun.balance[~fuller], examined.before.balance[~fuller])
+    assert np.array_equal(begun.minimum_due[~fuller], examined.before.minimum_due[~fuller])
+    assert (begun.minimum_due <= np.minimum(examined.before.minimum_due, np.maximum(begun.balance, 0.0))).all()
+    assert (begun.minimum_due < examined.before.minimum_due)[fuller].mean() > 0.9
+
+
+def test_debt_elsewhere_begins_at_the_reference(examined: World, months: Relived) -> None:
+    given = levels(examined.before, debt=1.5)
+    begun = months(examined, "external_debt", given)[0].before
+    less = lent(given, examined.before) <= 0
+    assert np.array_equal(begun.external_debt[less], examined.before.external_debt[less])
+    assert 0.1 < less.mean() < 0.95
+    assert lent(given, begun)[begun.external_debt > 0].max() < CENT
+
+
+def test_no_act_belongs_to_two_drivers() -> None:
+    """But for the payment: on time, and enough, are two things to say of one act."""
+    acts = [act for driver, named in NAMED.items() if driver != "late_payment" for act in named]
+    assert len(acts) == len(set(acts))
+
+
+def test_hidden_takes_away_every_shock_and_touches_no_act(examined: World, reference: Levels, months: Relived) -> None:
+    undriven = months(examined, None, reference)
+    spared = np.ones(examined.before.count, dtype=np.bool_)
+    for month in undriven:
+        for state in (month.before, month.after):
+            spared &= state.shock == NONE
+    assert np.isin(examined.before.shock, (INCOME_LOSS, ILLNESS)).sum() > 50
+    assert 0.3 < spared.mean() < 0.95
+    for month in months(examined, "hidden", reference):
+        assert not differing(month.told, month.own)
+        for state in (month.before, month.after):
+            assert (state.shock == NONE).all()
+            assert not state.severity.any()
+        last = month.after
+    same = np.flatnonzero(spared)
+    assert differing(last.take(same), examined.now.take(same)) == []
+    assert differing(last, examined.now)
+
+
+def test_levels_are_of_the_account_s_own_product() -> None:
+    names = ("payment_to_balance_12", "spend_to_income_12", "external_debt_to_income", "cash_to_limit_6", "utilization_mean_12")
+    counts = ("limit_requests_12", "credit_inquiries_12")
+    later = {name: float(place) for place, name in enumerate((*names, *counts))}
+    loan = {name: 10 * value + 1 for name, value in later.items()} | {"spend_to_income_12": np.nan}
+    found = levels_of({"pay_later": later, "cash_loan": loan}, ["cash_loan", "pay_later"])
+    assert found.paid_share.tolist() == [1.0, 0.0]
+    assert np.array_equal(found.spend, [np.nan, 1.0], equal_nan=True)
+    assert found.debt.tolist() == [21.0, 2.0]
+    assert found.cash == pytest.approx([31 / 6, 3 / 6]), "of six months, and a month's is asked for"
+    assert found.used.tolist() == [41.0, 4.0]
+    assert found.limit_requests.tolist() == [51.0, 5.0]
+    assert found.inquiries.tolist() == [61.0, 6.0]

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import dataclasses
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.catalogue import MODEL_FEATURES
+from training.data.labels import Labelled
+from training.evaluate.metrics import auc
+from training.fit.calibration import calibrate
+from training.fit.config import FitConfig, FitError
+from training.fit.fit import Fitted, fit, log_odds, train_booster
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.3, 3.0), st.floats(-2.0, 2.0))
+def test_calibration_minimises_the_log_loss_of_softened_targets(seed: int, slope: float, intercept: float) -> None:
+    random = np.random.default_rng(seed)
+    raw = random.normal(0, 2, 400)
+    label = (random.random(400) < 1 / (1 + np.exp(-(slope * raw + intercept)))).astype(np.float64)
+    if label.sum() < 5 or label.sum() > 395:
+        return
+    try:
+        found = calibrate(raw, label)
+    except FitError:
+        assert np.corrcoef(raw, label)[0, 1] < 0.1
+        return
+    # At the minimum of a convex loss its gradient is nought.
+    ones, zeros = label.sum(), (1 - label).sum()
+    target = np.where(label == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))
+    error = 1 / (1 + np.exp(-(found.slope * raw + found.intercept))) - target
+    assert np.abs([error.sum(), (error * raw).sum()]).max() < 1e-4
+
+
+def test_a_row_of_weight_two_calibrates_as_two_rows() -> None:
+    random = np.random.default_rng(3)
+    raw, times = random.normal(0, 2, 400), random.integers(1, 4, 400)
+    label = (random.random(400) < 1 / (1 + np.exp(-raw))).astype(np.float64)
+    weighted = calibrate(raw, label, times.astype(np.float64))
+    repeated = calibrate(np.repeat(raw, times), np.repeat(label, times))
+    assert (weighted.slope, weighted.intercept) == pytest.approx((repeated.slope, repeated.intercept), abs=1e-6)
+    assert calibrate(raw, label, np.ones(400)) == calibrate(raw, label)
+
+
+def test_weights_move_trees_and_calibration_alike(data: Labelled) -> None:
+    config = FitConfig(trees=20)
+    plain = fit(data, config)
+    doubled = fit(dataclasses.replace(data, weight=1.0 + data.label), config)
+    # Twice the defaults are twice the odds, and the test rows are as they were.
+    matrix = data.features.matrix(MODEL_FEATURES)
+    gap = log_odds(doubled, matrix) - log_odds(plain, matrix)
+    assert gap.mean() == pytest.approx(np.log(2.0), abs=0.1)
+    assert np.array_equal(doubled.label, plain.label)
+    weight = np.where(data.split == "train", 1.0 + data.label, 1.0)
+    trees = fit(dataclasses.replace(data, weight=weight), config).booster.model_to_string()
+    assert trees != plain.booster.model_to_string()
+
+
+def test_folds_weigh_too(data: Labelled) -> None:
+    rows = data.rows("train")[:6000]
+    features = dataclasses.replace(
+        data.features, accounts=data.features.accounts[rows.tolist()], values=data.features.values[rows]
+    )
+    own = Labelled(features, data.label[rows], np.full(len(rows), "train"))
+    config = FitConfig(trees=10, folds=3)
+    plain, doubled = fit(own, config), fit(dataclasses.replace(own, weight=1.0 + own.label), config)
+    assert doubled.fold_auc != plain.fold_auc
+    assert doubled.probability.mean() > 1.5 * plain.probability.mean()
+    assert doubled.booster.model_to_string() != plain.booster.model_to_string()
+
+
+def test_a_score_that_ranks_backwards_is_refused() -> None:
+    raw = np.linspace(-2, 2, 200)
+    with pytest.raises(FitError, match="slope above 0"):
+        calibrate(raw, (raw < 0).astype(np.float64))
+
+
+def test_the_model_is_compact_constrained_and_as_bare_lightgbm_would_fit_it(data: Labelled) -> None:
+    config = FitConfig(trees=20)
+    matrix = data.features.matrix(MODEL_FEATURES)
+    booster = train_booster(matrix, data.label, config)
+    from training.fit.fit import parameters_of
+
+    bare = lgb.train(parameters_of(config), lgb.Dataset(matrix, data.label, feature_name=list(MODEL_FEATURES)), 20)
+    assert np.array_equal(np.asarray(booster.predict(matrix[:200])), np.asarray(bare.predict(matrix[:200])))
+    trees = booster.trees_to_dataframe()
+    assert trees["node_depth"].max() <= config.depth + 1
+    assert trees[trees["left_child"].isna()].groupby("tree_index").size().max() <= config.leaves
+
+
+def test_fitting_is_deterministic(data: Labelled, fitted: Fitted) -> None:
+    again = fit(data, FitConfig(trees=80, min_leaf=30))
+    assert again.booster.model_to_string() == fitted.booster.model_to_string()
+    assert again.calibration == fitted.calibration
+
+
+def test_early_stopping_keeps_only_the_trees_that_help(data: Labelled) -> None:
+    stopped = fit(data, FitConfig(trees=400, learning_rate=0.3, stop_after=5))
+    assert stopped.booster.num_trees() < 400
+    matrix = data.features.matrix(MODEL_FEATURES)
+    text = lgb.Booster(model_str=stopped.booster.model_to_string())
+    assert np.array_equal(np.asarray(text.predict(matrix[:50])), np.asarray(stopped.booster.predict(matrix[:50])))
+
+
+def test_the_model_finds_the_signal_and_is_calibrated(fitted: Fitted) -> None:
+    assert 0.75 < auc(fitted.label, fitted.probability) < 0.95
+    assert fitted.probability.mean() == pytest.approx(fitted.label.mean(), abs=0.02)
+
+
+def test_folds_are_used_where_data_bring_their_labels(data: Labelled) -> None:
+    rows = data.rows("train")[:6000]
+    features = dataclasses.replace(
+        data.features, accounts=data.features.accounts[rows.tolist()], values=data.features.values[rows]
+    )
+    own = Labelled(features, data.label[rows], np.full(len(rows), "train"))
+    found = fit(own, FitConfig(trees=30, folds=3))
+    assert len(found.fold_auc) == 3
+    assert np.array_equal(found.held_out, np.arange(len(rows)))
+    assert 0.7 < np.mean(found.fold_auc) < 0.95
+
+
+def test_one_label_alone_is_refused(data: Labelled) -> None:
+    with pytest.raises(FitError, match="train: expected accounts of both labels"):
+        fit(dataclasses.replace(data, label=np.zeros_like(data.label)), FitConfig(trees=2))
+
+
+def test_no_tree_splits_on_what_is_left_out(data: Labelled) -> None:
+    """The oracle: the same trees on data in which those features are unknown throughout."""
+    rows = data.rows("train")
+    matrix, label = data.features.matrix(MODEL_FEATURES)[rows], data.label[rows]
+    config = FitConfig(trees=20, feature_share=1.0)
+    gains = train_booster(matrix, label, config).feature_importance("gain")
+    names = [name for _, name in sorted(zip(gains, MODEL_FEATURES, strict=True))[-2:]]
+    without = dataclasses.replace(config, without="; ".join(names))
+    assert without.left_out == set(names)
+    unknown = matrix.copy()
+    unknown[:, [MODEL_FEATURES.index(name) for name in names]] = np.nan
+    fitted = train_booster(matrix, label, without)
+    assert not any(fitted.feature_importance()[MODEL_FEATURES.index(name)] for name in names)
+    np.testing.assert_array_equal(fitted.predict(matrix), train_booster(unknown, label, config).predict(unknown))
+
+
+def test_what_is_left_out_has_to_be_a_feature() -> None:
+    with pytest.raises(ValueError, match="got 'utilisation_now' \\(did you mean 'utilization_now'\\?\\)"):
+        FitConfig(without="income; utilisation_now")
+    with pytest.raises(ValueError, match="all are named"):
+        FitConfig(without=";".join(MODEL_FEATURES))

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from tests.training.conftest import STORE_WARNINGS, Kept
+from training.__main__ import main
+from training.release.report.report import ARTIFACT, STAGES, report
+from training.tracking.store import Store
+
+pytestmark = STORE_WARNINGS
+
+
+def test_the_file_is_what_the_run_keeps(
+    simulated: Path, another_store: Store, kept: Kept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    file = tmp_path / "reports" / "v1.html"
+    done = report(f"v{kept.report.version}", simulated, another_store, file, progress=told.append)
+    assert len(told) == STAGES
+    assert file.read_text("utf-8") == done.text
+    assert done.run == kept.report.run
+    mlflow.set_tracking_uri(another_store.uri)
+    assert mlflow.artifacts.load_text(f"runs:/{done.run}/{ARTIFACT}") == done.text
+    for title in ("The model", "Performance", "Calibration", "Reasons", "Fairness", "Policy", "Stability", "How it was fitted"):
+        assert f">{title}</h2>" in done.text
+    assert kept.report.bundle in done.text
+    assert "&lt;built-in" not in done.text
+    assert main(["report", "nothing", "--data", str(simulated), "--store", str(another_store.folder)]) == 2
+    assert "'nothing' is no alias or version" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Comparisons: of models, of policies, and with other learners."""

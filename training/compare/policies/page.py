@@ -1,0 +1,66 @@
+"""What the policy lab found, as a page of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from training.compare.policies.frontier import Point
+from training.evaluate.text_tables import markdown
+
+SHOWN = (
+    "point",
+    "cut_off",
+    "tolerated_share",
+    "accounts_cut",
+    "good_cut",
+    "good_cut_low",
+    "good_cut_high",
+    "loss_avoided",
+    "loss_avoided_share",
+    "realised_loss_avoided",
+    "good_limit_cut",
+)
+
+_HEAD = """# What policy could do
+
+{name}, bundle `{bundle}`, on the {accounts:,} accounts of {as_of} that its fit held out. Amounts are in CNY, intervals of 95 %.
+A good customer is one of label 0; cut means that the limit is reduced or suspended, or that a person is asked to.
+{notes}
+## Points
+
+Hard rules alone cut {rules:.2%} of the good customers. `served` is policy.toml as it stands; of {points:,} points `best` avoids
+the most expected loss among those that cut at most {most:.2%} of them. policy.toml says so with
+
+```toml
+{toml}
+```
+
+"""
+_ORACLE = """## Against one who knows
+
+The same policy decided by the true probability (`oracle`): see [the policy lab](policy_lab.md#against-one-who-knows).
+
+"""
+_CAP = """## A cap at {multiple:g} monthly incomes from {month}
+
+By product and by the limit in monthly incomes; `limit` and `reduction` in CNY beyond what is decided today.
+
+"""
+
+
+def points(table: pl.DataFrame, best: Point) -> pl.DataFrame:
+    """The two points that are decided between: as served, and the best under the constraint."""
+    rows = [("served", table.filter("operating").row(0, named=True)), ("best", best)]
+    return pl.DataFrame([{"point": name, **row} for name, row in rows]).select(SHOWN)
+
+
+def page(facts: Mapping[str, object], chosen: pl.DataFrame, oracle: pl.DataFrame | None, cap: pl.DataFrame | None) -> str:
+    """The page; ``facts`` fill its head."""
+    parts = [_HEAD.format(**facts), markdown(chosen), "\n![The frontier](figures/policy_frontier.png)\n"]
+    if oracle is not None:
+        parts += ["\n", _ORACLE, markdown(oracle)]
+    if cap is not None:
+        parts += ["\n", _CAP.format(**facts), markdown(cap)]
+    return "".join(parts)

@@ -1,0 +1,86 @@
+"""How large a simulation is, when it runs, and what the lender in it does."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from training.tracking.config import in_ranges
+
+MOST_ACCOUNTS = 9_999_999  # account ids have seven digits and sort as numbers do
+MOST_MONTHS = 600
+_SEEDS = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationConfig:
+    """Size, calendar and policy of a simulated lender.  ValueError for a field out of its range.
+
+    >>> SimulationConfig(accounts=0)
+    Traceback (most recent call last):
+    ...
+    ValueError: SimulationConfig.accounts: expected 1 to 9999999, got 0
+    """
+
+    accounts: int = 20_000  # accounts that are drawn; those that open after the last month stand in no table
+    months: int = 36  # months of statements; a shorter run is the beginning of a longer one
+    seed: int = 1  # another seed is another population
+    first_month: datetime.date = datetime.date(2023, 10, 1)  # month of the first statements
+    partition_accounts: int = 50_000  # accounts in a block and in a file; about 10 kB of memory each at 36 months
+    warm_up_months: int = 24  # unseen months lived before the first, so that debts and habits are under way
+    cash_loan_share: float = 0.35  # of the accounts; the others are pay_later
+    opened_before: float = 0.75  # share of the accounts that exist in the first month
+    openings_over: int = 30  # months from the first over which the others open, evenly
+    median_income: float = 8_000.0  # CNY a month, of the population's reference group
+    shock_rate: float = 1.0  # scales how often income losses and illnesses strike; 1 = as calibrated
+    incumbent_cut_rate: float = 0.02  # share of the accounts that the score picks in a month; few of them have much to cut
+    incumbent_noise: float = 1.0  # noise in the incumbent's score, in standard deviations of its signal; 0 = none
+    limit_increase_rate: float = 0.03  # monthly chance of a higher limit for an account in good standing
+    cap_from: datetime.date = datetime.date(2025, 10, 1)  # month from which the regulator caps cash loan lines
+    cap_multiple: float = 6.0  # the cap, in monthly incomes as the lender knows them
+    cap_phase_in_months: int = 12  # the lender brings the accounts under the cap over this many months
+    income_unknown: float = 0.12  # share of the accounts whose income the lender never learns
+    debt_unknown: float = 0.10  # share of the accounts whose debt elsewhere is never known
+    month_unknown: float = 0.04  # chance that a known income, or debt elsewhere, is missing in one month
+
+    def __post_init__(self) -> None:
+        in_ranges(
+            self,
+            accounts=(1, MOST_ACCOUNTS),
+            months=(1, MOST_MONTHS),
+            seed=(0, _SEEDS - 1),
+            partition_accounts=(1, MOST_ACCOUNTS),
+            warm_up_months=(0, MOST_MONTHS),
+            cash_loan_share=(0.0, 1.0),
+            opened_before=(0.0, 1.0),
+            openings_over=(1, MOST_MONTHS),
+            median_income=(100.0, 1e6),
+            shock_rate=(0.0, 10.0),
+            incumbent_cut_rate=(0.0, 0.5),
+            incumbent_noise=(0.0, 100.0),
+            limit_increase_rate=(0.0, 1.0),
+            cap_multiple=(0.1, 1e6),
+            cap_phase_in_months=(1, MOST_MONTHS),
+            income_unknown=(0.0, 1.0),
+            debt_unknown=(0.0, 1.0),
+            month_unknown=(0.0, 1.0),
+        )
+        for name in ("first_month", "cap_from"):
+            day = getattr(self, name)
+            if day.day != 1:
+                raise ValueError(f"SimulationConfig.{name}: expected the first day of a month, got {day}")
+
+
+def month_of(month_number: int, config: SimulationConfig) -> datetime.date:
+    """The calendar month of a month number; 0 is ``config.first_month``, warm-up months are negative.
+
+    >>> month_of(3, SimulationConfig())
+    datetime.date(2024, 1, 1)
+    """
+    index = config.first_month.year * 12 + config.first_month.month - 1 + month_number
+    return datetime.date(index // 12, index % 12 + 1, 1)
+
+
+def month_number_of(month: datetime.date, config: SimulationConfig) -> int:
+    """The number of a calendar month; the inverse of :func:`month_of`."""
+    return (month.year - config.first_month.year) * 12 + month.month - config.first_month.month

@@ -1,0 +1,176 @@
+"""A simulation as tables, block by block, and as a folder of Parquet files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.schema import COLUMNS, NAMES, PRODUCTS
+from training.data.simulate.config import SimulationConfig, month_of
+from training.data.simulate.population import AGE_BANDS, GENDERS, REGIONS
+from training.data.simulate.state import Mask, Numbers, Traits
+from training.data.simulate.step import Columns, begin, step
+
+Progress = Callable[[int, int], None]  # accounts done, accounts in all
+SUMMARY = "simulation.json"
+_MEASURED = tuple(name for name in NAMES if name not in ("account_id", "month", "product"))
+_DTYPES = {c.name: (np.int32 if c.kind == "whole_number" else np.float64) for c in COLUMNS}
+
+
+class Block(NamedTuple):
+    """Some accounts: their statements in the form of :mod:`features.schema`, sorted; and their rows of the accounts table.
+
+    The accounts table has ``account_id``, ``opened`` (date), ``age_band``, ``gender`` and ``region``.  It serves the
+    measurement of fairness only.
+    """
+
+    statements: pl.DataFrame
+    accounts: pl.DataFrame
+
+
+def simulate(config: SimulationConfig) -> Iterator[Block]:
+    """The simulated accounts, ``config.partition_accounts`` at a time.
+
+    An account's history depends on the config's other fields and its own number, and not on the partition.  Accounts that open
+    after the last month are in neither table.
+
+    >>> block = next(simulate(SimulationConfig(accounts=3, months=2)))
+    >>> block.statements.select("account_id", "month", "product").row(0)
+    ('sim-0000001', datetime.date(2023, 10, 1), 'cash_loan')
+    """
+    for first in range(0, config.accounts, config.partition_accounts):
+        yield _block(config, first, min(config.partition_accounts, config.accounts - first))
+
+
+def write(config: SimulationConfig, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Simulate into ``folder`` and return what its ``simulation.json`` holds: the config and the row counts.
+
+    Files are ``statements/part-00000.parquet`` and on, and ``accounts/`` likewise, a block each.  They are written beside the
+    folder and moved into place when all is done, so that an interrupted run leaves nothing; a simulation that stood there
+    before is replaced.  ``progress`` is called with (accounts done, accounts in all) after each block.  Raises FileExistsError
+    where the folder holds something else, ValueError where no account opens within the months.
+    """
+    _replaceable(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        for name in Block._fields:
+            (partial / name).mkdir(parents=True)
+        summary = _write_blocks(config, partial, progress)
+        (partial / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except BaseException:  # an interrupt too must leave nothing behind
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return summary
+
+
+def as_table(names: pl.Series, cash_loan: Mask, lived: Sequence[tuple[int, Columns]], config: SimulationConfig) -> pl.DataFrame:
+    """Months that :func:`training.data.simulate.step` gave, each with its number and one after the other, as a statement table.
+
+    One row an account and month in which it is open, in the form of :mod:`features.schema`, sorted where ``names`` are;
+    ``names`` and ``cash_loan`` have one entry an account.
+    """
+    columns = {name: np.column_stack([c[name] for _, c in lived]).astype(_DTYPES[name]) for name in _MEASURED}
+    is_open = np.column_stack([c["open"] for _, c in lived]).astype(np.bool_)
+    months = pl.Series([month_of(number, config) for number, _ in lived], dtype=pl.Date)
+    return _statements(names, cash_loan, months, columns, is_open)
+
+
+def account_names(accounts: Numbers) -> pl.Series:
+    """The ids of accounts by their numbers.
+
+    >>> account_names(np.array([0, 41])).to_list()
+    ['sim-0000001', 'sim-0000042']
+    """
+    return ("sim-" + pl.Series(accounts + 1).cast(pl.String).str.zfill(7)).alias("account_id")
+
+
+def _write_blocks(config: SimulationConfig, partial: Path, progress: Progress | None) -> dict[str, Any]:
+    rows = dict.fromkeys(Block._fields, 0)
+    files = done = 0
+    for block in simulate(config):
+        done = min(done + config.partition_accounts, config.accounts)
+        if block.statements.height:
+            for name, frame in zip(Block._fields, block, strict=True):
+                frame.write_parquet(partial / name / f"part-{files:05d}.parquet", compression="lz4")
+                rows[name] += frame.height
+            files += 1
+        if progress is not None:
+            progress(done, config.accounts)
+    if not files:
+        raise ValueError(f"expected accounts that open within {config.months} month(s), got none of {config.accounts}")
+    fields = {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+    return {"config": fields, "rows": rows, "files": files}
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, (int, float, str)) else str(value)
+
+
+def _replaceable(folder: Path) -> None:
+    if folder.exists() and not (folder.is_dir() and ((folder / SUMMARY).exists() or not any(folder.iterdir()))):
+        raise FileExistsError(
+            f"{folder}: expected no such folder, an empty one, or an earlier simulation; it holds other files"
+        )
+
+
+def _block(config: SimulationConfig, first: int, count: int) -> Block:
+    state = begin(config, first, count)
+    columns = {name: np.empty((count, config.months), dtype=_DTYPES[name]) for name in _MEASURED}
+    is_open = np.empty((count, config.months), dtype=np.bool_)
+    for month_number in range(config.months):
+        state, statement = step(state, month_number, config)
+        is_open[:, month_number] = statement["open"]
+        for name in _MEASURED:
+            columns[name][:, month_number] = statement[name]
+    names = account_names(state.accounts)
+    months = pl.Series([month_of(number, config) for number in range(config.months)], dtype=pl.Date)
+    statements = _statements(names, state.traits.cash_loan, months, columns, is_open)
+    return Block(statements, _accounts(config, names, state.traits, is_open))
+
+
+def _statements(
+    names: pl.Series, cash_loan: Mask, months: pl.Series, columns: dict[str, NDArray[Any]], is_open: Mask
+) -> pl.DataFrame:
+    """``columns`` and ``is_open`` are (accounts, months)."""
+    account, month = np.nonzero(is_open)
+    products = pl.Series(PRODUCTS, dtype=pl.Enum(PRODUCTS))
+    series = {
+        "account_id": names.gather(account),
+        "month": months.gather(month),
+        "product": products.gather(cash_loan[account].astype(np.uint32)),
+    }
+    for c in COLUMNS:
+        if c.name in columns:
+            values = pl.Series(columns.pop(c.name)[is_open], dtype=c.dtype)  # popped: one copy at a time
+            series[c.name] = values.fill_nan(None) if c.kind == "amount" else values
+    return pl.DataFrame(series)
+
+
+def _accounts(config: SimulationConfig, names: pl.Series, traits: Traits, is_open: Mask) -> pl.DataFrame:
+    opened = [
+        month_of(month, config).replace(day=day)
+        for month, day in zip(traits.opened_month.tolist(), traits.opened_day.tolist(), strict=True)
+    ]
+    frame = pl.DataFrame(
+        {
+            "account_id": names,
+            "opened": pl.Series(opened, dtype=pl.Date),
+            "age_band": pl.Series(AGE_BANDS).gather(traits.age_band),
+            "gender": pl.Series(GENDERS).gather(traits.gender),
+            "region": pl.Series(REGIONS).gather(traits.region),
+        }
+    )
+    return frame.filter(pl.Series(np.any(is_open, axis=1)))

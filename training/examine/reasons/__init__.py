@@ -1,0 +1,1 @@
+"""Are the reasons true?  Stated reasons held against the causes that the simulation knows."""

@@ -1,0 +1,1 @@
+"""What the simulation knows: true probabilities, causes and futures of accounts."""

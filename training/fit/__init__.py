@@ -1,0 +1,9 @@
+"""One fit.
+
+run                    the whole flow of ``python -m training fit``
+fit, calibration       LightGBM and Platt
+reference_population   the accounts that contributions are measured against
+bundle                 the folder that is served
+tables, provenance     what the run keeps
+reproduce              the same run again
+"""

@@ -1,0 +1,106 @@
+"""The report on one model, written to a file and kept with the run that fitted it.  Read :func:`report` first.
+
+from pathlib import Path
+from training.release.report.report import report
+from training.tracking.runs import Store
+
+done = report("champion", Path("data/simulated"), Store(Path("mlruns")), Path("report.html"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.dataset import Source, load
+from training.evaluate.holdout import Evaluated, evaluate, hold_out
+from training.evaluate.model_lookup import Model, find
+from training.evaluate.unseen_accounts import unseen
+from training.release.report.advice import advice
+from training.release.report.drift import stable
+from training.release.report.fairness import fair
+from training.release.report.feature_curves import effects
+from training.release.report.model_card import card, origin
+from training.release.report.page import Section, page
+from training.release.report.performance import calibration, performance
+from training.release.report.policy import policy
+from training.release.report.reasons import reasons
+from training.tracking import runs
+from training.tracking.store import Store, run_info
+
+ARTIFACT = "report.html"  # of the run
+STAGES = 13  # times that progress is told
+Progress = Callable[[str], None]  # what is done next
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Where the report is: the file, and the run that keeps it too; ``text`` is the HTML."""
+
+    file: Path
+    run: str
+    text: str
+
+
+def report(
+    asked: str,
+    data: Path,
+    store: Store,
+    out: Path,
+    name: str = "limit-reduction",
+    shared: bool = False,
+    progress: Progress = lambda stage: None,
+) -> Reported:
+    """Write the report on a model, looked at on the accounts of the data in folder ``data`` that none of its trees saw.
+
+    ``asked`` and ``name`` are as :func:`training.evaluate.model_lookup.find` reads them, ``shared`` as in :func:`training.evaluate.unseen_accounts.unseen`; what
+    they refuse is refused.  Where the data bring labels of their own nobody was set aside: the report then says that the model
+    has seen the accounts.  OSError where ``out`` cannot be written; the run is then as it was.
+    """
+    progress("the model")
+    model = find(asked, store, name)
+    progress("the accounts")
+    source = load(data)
+    now, earlier, notes = _evaluated(model, source, data, shared)
+    sections = []
+    for title, section in _sections(model, now, earlier, store, seen=source.labels is not None):
+        progress(title)
+        sections.append(section())
+    progress("the page")
+    made = model.bundle.provenance
+    about = (
+        f"Run {model.run}, bundle {model.bundle.digest}.",
+        f"{len(now.label):,} accounts of {data.name} as of {now.hold_out.as_of:%B %Y}.",
+        *(f"{note[:1].upper()}{note[1:]}." for note in notes),
+    )
+    text = page(f"{made.name}, version {made.version or '(none)'}", about, sections)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, "utf-8")
+    runs.keep_text(store, model.run, text, ARTIFACT)
+    return Reported(out, model.run, text)
+
+
+def _evaluated(model: Model, source: Source, data: Path, shared: bool) -> tuple[Evaluated, Evaluated | None, tuple[str, ...]]:
+    if source.labels is not None:
+        return evaluate(model.asked, model.bundle, hold_out(source, model.config, data)), None, ()
+    on = unseen(source, data, [model], shared)
+    now, earlier = (evaluate(model.asked, model.bundle, accounts) for accounts in (on.hold_out, on.earlier))
+    return now, earlier, on.notes
+
+
+def _sections(
+    model: Model, now: Evaluated, earlier: Evaluated | None, store: Store, *, seen: bool
+) -> Iterator[tuple[str, Callable[[], Section]]]:
+    yield "the card", lambda: card(now, runs.fetch_table(store, model.run, "splits"))
+    yield "performance", lambda: performance(now, seen=seen)
+    yield "calibration", lambda: calibration(now, seen=seen)
+    yield "what features do", lambda: effects(now)
+    yield "reasons", lambda: reasons(now, runs.fetch_table(store, model.run, "reason_agreement"))
+    yield "the way back", lambda: advice(now)
+    yield "fairness", lambda: fair(now)
+    yield "the policy", lambda: policy(now)
+    if earlier is not None:
+        yield "stability", lambda: stable(earlier, now)
+    told = run_info(store, model.run)
+    yield "the run", lambda: origin({**told.parameters, **told.tags})
