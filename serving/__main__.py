@@ -31,29 +31,29 @@ from serving.decision.golden import load
 from serving.decision.pipeline import stages
 from serving.decision.result import ProductError
 from serving.operations import audit
-from serving.operations.client import ServiceError, ask, record_in, started
+from serving.operations.client import ServiceError, ask, settings_for, start_service
 from serving.operations.explain import answer_text, stages_text
 from serving.operations.pack import ALIAS, TRACKING_URI, PackError, build, fetch, store
 from serving.schemas.base import parse
-from serving.schemas.decision import Request, statements
+from serving.schemas.decision import Request, statements_table
 from serving.storage.database import Database
-from serving.storage.errors import RecordError
-from serving.storage.models import NothingStored, newest
-from serving.web.errors import Refused
+from serving.storage.errors import StorageError
+from serving.storage.models import NoStoredModel, newest_bundle
+from serving.web.errors import ApiError
 
 # What a user can set right; anything else is a fault of ours and keeps its traceback.
 _USER_ERRORS = (
-    BentoMLException, BundleError, keys.KeyRefused, NothingStored, OSError, PackError, ProductError, RecordError, ServiceError,
+    BentoMLException, BundleError, keys.KeyRefused, NoStoredModel, OSError, PackError, ProductError, StorageError, ServiceError,
     StatementError,
 )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 when it is done, 1 when it found something wrong, 2 after one line on stderr when it cannot be done."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         status: int | None = options.run(options)
-    except Refused as refused:
+    except ApiError as refused:
         faults = "; ".join(f"{fault.path}: {fault.message}" for fault in refused.problem.errors)
         print(f"{options.request}: {faults}", file=sys.stderr)
         return 2
@@ -68,7 +68,7 @@ def pack(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         bundle = options.bundle or fetch(options.version or options.alias, options.tracking_uri, Path(scratch))
         tag = store(bundle)
-    print(f"model  {tag}  {newest()}")
+    print(f"model  {tag}  {newest_bundle()}")
     if not options.no_bento:
         print(f"bento  {build()}")
 
@@ -76,8 +76,8 @@ def pack(options: argparse.Namespace) -> None:
 def explain(options: argparse.Namespace) -> None:
     """Each stage of the flow for a request."""
     request = parse(Request, options.request.read_bytes())
-    bundle = load(options.bundle or newest())
-    made = stages(statements([request]), bundle, datetime.datetime.now(datetime.UTC))
+    bundle = load(options.bundle or newest_bundle())
+    made = stages(statements_table([request]), bundle, datetime.datetime.now(datetime.UTC))
     print(stages_text(made, bundle))
 
 
@@ -86,10 +86,10 @@ def ask_service(options: argparse.Namespace) -> None:
     body = options.request.read_bytes()
     if options.start:
         # A service whose bundle is damaged is started again for ever; this says what is wrong with it.
-        load(newest())
+        load(newest_bundle())
     with tempfile.TemporaryDirectory() as scratch:
         key = _key_for(Path(scratch)) if options.start else None
-        service = started(Path(scratch) / "log") if options.start else contextlib.nullcontext(options.url)
+        service = start_service(Path(scratch) / "log") if options.start else contextlib.nullcontext(options.url)
         with service as url:
             answered = ask(url.rstrip("/"), body, options.advice, key)
     print(answer_text(json.loads(answered)))
@@ -100,9 +100,9 @@ def ask_service(options: argparse.Namespace) -> None:
 
 def _key_for(folder: Path) -> str:
     """A key of the record that a service started beside this folder's log will have."""
-    database = Database(record_in(folder)["CLEARLINE_RECORD"])
+    database = Database(settings_for(folder)["CLEARLINE_RECORD"])
     try:
-        return keys.new(database, "demo", {"score"}, days=1)[0]
+        return keys.create(database, "demo", {"score"}, days=1)[0]
     finally:
         database.close()
 
@@ -110,8 +110,8 @@ def _key_for(folder: Path) -> str:
 def keys_new(options: argparse.Namespace) -> None:
     """A new API key: alone on stdout, once and never again."""
     scopes = [scope.strip() for scope in options.scopes.split(",")]
-    with contextlib.closing(keys.opened()) as database:
-        text, key = keys.new(database, options.tenant, scopes, options.days, options.rate)
+    with contextlib.closing(keys.open_database()) as database:
+        text, key = keys.create(database, options.tenant, scopes, options.days, options.rate)
     print(text)
     print(f"key {_key_line(key)}; keep it now, for only its hash is stored", file=sys.stderr)
 
@@ -119,15 +119,15 @@ def keys_new(options: argparse.Namespace) -> None:
 def keys_list(_: argparse.Namespace) -> None:
     """The API keys that were ever made, without their secrets."""
     now = datetime.datetime.now(datetime.UTC)
-    with contextlib.closing(keys.opened()) as database:
-        for key in keys.listing(database):
+    with contextlib.closing(keys.open_database()) as database:
+        for key in keys.list_keys(database):
             state = "live" if key.lives(now) else "revoked" if key.revoked_at else "expired"
             print(f"{state:8}{_key_line(key)}")
 
 
 def keys_revoke(options: argparse.Namespace) -> None:
     """End an API key; a service that runs refuses it two seconds later."""
-    with contextlib.closing(keys.opened()) as database:
+    with contextlib.closing(keys.open_database()) as database:
         print(f"revoked {_key_line(keys.revoke(database, options.key_id))}")
 
 
@@ -135,7 +135,8 @@ def _key_line(key: keys.Key) -> str:
     return f"{key.key_id}  {key.tenant}  {keys.scopes_text(key.scopes)}  until {key.expires_at:%Y-%m-%d}  {key.rate:g}/s"
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="{pack,explain,ask,keys,verify,erase,replay,export}")
 

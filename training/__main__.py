@@ -33,7 +33,7 @@ Added = Callable[..., argparse.ArgumentParser]  # (name, what runs it, what it d
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 where it succeeded, 1 where the answer is no, 2 where there is none: input that was refused, or a
     fault of ours, which keeps its traceback; 130 where it was interrupted."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         code: int | None = options.run(options)
     except USER_ERRORS as error:
@@ -55,7 +55,8 @@ def _in_words(error: Exception) -> str:
     return str(error)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     below = parser.add_subparsers(dest="command", required=True)
 

@@ -14,7 +14,7 @@ from training.tracking.config import override
 
 if TYPE_CHECKING:
     from training.compare.models.compare import Comparison
-    from training.compare.peers.compare import Compared
+    from training.compare.peers.compare import PeerComparison
     from training.compare.policies.lab import LabFindings
     from training.data.ingest.ingest import Summary
     from training.examine.run import Findings
@@ -142,10 +142,10 @@ def policy(
 
     (config,) = _configs([LabConfig()], settings)
     kept = Store(Path(store))
-    return run_lab(Path(data), kept, name, registry.chosen(kept, name, version), config)
+    return run_lab(Path(data), kept, name, registry.resolve_version(kept, name, version), config)
 
 
-def peers(data: AnyPath = DATA, **settings: object) -> Compared:
+def peers(data: AnyPath = DATA, **settings: object) -> PeerComparison:
     """Our model beside others on the same folds; the extra ``peers`` has them.
 
     Settings are fields of :class:`training.compare.peers.compare.PeersConfig` and of the configs of :func:`fit`.
@@ -179,7 +179,7 @@ def monitor(
     kept = Store(Path(store))
     known = None if labels is None else Path(labels)
     limits = None if bounds is None else read_bounds(Path(bounds))
-    return run_monitor(Path(records), Path(data), kept, name, registry.chosen(kept, name, version), known, limits)
+    return run_monitor(Path(records), Path(data), kept, name, registry.resolve_version(kept, name, version), known, limits)
 
 
 def examine(
@@ -196,7 +196,7 @@ def examine(
 
     (config,) = _configs([ExamineConfig()], settings)
     kept = Store(Path(store))
-    return run_examination(Path(data), kept, name, registry.chosen(kept, name, version), config, lambda _: None)
+    return run_examination(Path(data), kept, name, registry.resolve_version(kept, name, version), config, lambda _: None)
 
 
 def report(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from training.tracking.config import assigned, override
+from training.tracking.config import as_assignments, override
 
 if TYPE_CHECKING:
     from training.tracking.store import Store
@@ -83,7 +83,7 @@ def tune(options: argparse.Namespace) -> None:
         print(f"  {what:10} trial {scored.number:3}  AUC {scored.mean_auc:.4f}  {scored.mean_leaves:,.0f} leaves")
     print(f"the smallest within one standard error of the best:\n  {found.command}")
     if options.fit:
-        options.set = assigned([data, found.chosen, bundle])
+        options.set = as_assignments([data, found.chosen, bundle])
         options.data_digest = None
         fit(options)
 
@@ -104,9 +104,9 @@ def peers(options: argparse.Namespace) -> None:
 
 def _version(options: argparse.Namespace, store: Store) -> str:
     """The version that is named, else the champion."""
-    from training.tracking.registry import chosen
+    from training.tracking.registry import resolve_version
 
-    return chosen(store, options.name, options.version)
+    return resolve_version(store, options.name, options.version)
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -168,11 +168,11 @@ def request(options: argparse.Namespace) -> None:
     from training.data.config import DataConfig
     from training.data.dataset import load
     from training.tracking.registry import fetch_bundle, parameters
-    from training.tracking.store import Store, scratch
+    from training.tracking.store import Store, temporary_folder
 
     store = Store(options.store)
     version = _version(options, store)
-    with scratch() as folder:
+    with temporary_folder() as folder:
         bundle = load_bundle(fetch_bundle(store, options.name, version, Path(folder)))
     # With another config than the fit's, the hold-out would hold accounts that the trees saw.
     fitted_with = parameters(store, options.name, version, "data")

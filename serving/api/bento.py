@@ -1,7 +1,7 @@
 """Where HTTP ends: bodies are read up to a size, refusals and faults of ours become problem details, logs keep no values.
 
 BentoML alone would answer a refused request with a shape of its own and log it with a traceback and the values sent.  So
-nothing is raised into BentoML: a request model hands a refusal on as a value (see payload.py), and :func:`refusable` answers.
+nothing is raised into BentoML: a request model hands a refusal on as a value (see payload.py), and :func:`answers_errors` answers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from starlette.types import ASGIApp
 
 from serving.api.openapi import document
 from serving.auth.gate import Gate, RealPath
-from serving.web.errors import Problem, Refused, answer_problem, internal_error
-from serving.web.logs import without_values
+from serving.web.errors import ApiError, Problem, internal_error, problem_response
+from serving.web.logs import format_without_values
 
 LOGGER = logging.getLogger("bentoml.limit_reduction")
 _Service = TypeVar("_Service")
@@ -29,7 +29,7 @@ _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 
-def refusable(
+def answers_errors(
     method: Callable[[_Service, _Request], Coroutine[Any, Any, _Answer]],
 ) -> Callable[[_Service, _Request], Coroutine[Any, Any, _Answer | Response]]:
     """The same method of a service, which answers a refusal with its problem and a fault of ours with a masked one."""
@@ -37,14 +37,14 @@ def refusable(
     @functools.wraps(method)
     async def answering(service: _Service, request: _Request, /) -> _Answer | Response:
         if isinstance(request, Problem):
-            return answer_problem(request)
+            return problem_response(request)
         try:
             return await method(service, request)
-        except Refused as refused:
-            return answer_problem(refused.problem, refused.headers)
+        except ApiError as refused:
+            return problem_response(refused.problem, refused.headers)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a problem and the log gets its place
-            LOGGER.error("internal error\n%s", without_values(error))
-            return answer_problem(internal_error())
+            LOGGER.error("internal error\n%s", format_without_values(error))
+            return problem_response(internal_error())
 
     return answering
 

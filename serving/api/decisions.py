@@ -20,56 +20,56 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from serving.audit_log.entry import Draft, Kept
-from serving.audit_log.errors import InDoubt, Taken, Unavailable
-from serving.audit_log.log import Record
+from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.errors import Duplicate, Unavailable, Unconfirmed
+from serving.audit_log.log import AuditLog
 from serving.auth.caller import Caller
 from serving.decision.bundle import Bundle
 from serving.reviews.workflow import review_by_policy
-from serving.schemas.answers import Answered, Door, answers, body_of
-from serving.schemas.base import Submitted
+from serving.schemas.answers import AnsweredDecision, Endpoint, answer_requests, join_answers
+from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Request
-from serving.web.errors import Fault, Refused, refusal
+from serving.web.errors import ApiError, Fault, api_error
 from serving.web.params import KEY_HEADER
 
 _JSON = "application/json"
 _TIMES_FOR_A_BATCH = 2  # a hundred accounts with advice take more than a second by themselves
 
 
-class Desk:
+class Decisions:
     """Answers requests with one bundle over one record."""
 
-    def __init__(self, bundle: Bundle, record: Record) -> None:
+    def __init__(self, bundle: Bundle, record: AuditLog) -> None:
         self._bundle, self._record = bundle, record
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}  # slot -> whose turn it is, and how many want it
 
-    async def answer(self, door: Door, submitted: Submitted, requests: Sequence[Request]) -> Response:
-        """The response; raises :class:`serving.web.errors.Refused`, and what the decision refuses (see ``answers``)."""
+    async def answer(self, door: Endpoint, submitted: ApiRequest, requests: Sequence[Request]) -> Response:
+        """The response; raises :class:`serving.web.errors.ApiError`, and what the decision refuses (see ``answer_requests``)."""
         caller = submitted.caller
         deadline = submitted.arrived + self._record.deadline * (_TIMES_FOR_A_BATCH if door == "batch" else 1)
         try:
             if submitted.key is None:
                 return self._response(door, await self._decide(door, submitted, requests, caller, deadline, None, None))
             digest = self._digest(door, submitted)
-            slot = slot_of(caller.tenant, submitted.key)
+            slot = unique_key_of(caller.tenant, submitted.key)
             async with self._turn(slot, deadline):
                 contents = await self._first(slot, digest)
                 if contents is None:
                     try:
                         contents = await self._decide(door, submitted, requests, caller, deadline, slot, digest)
-                    except Taken:
+                    except Duplicate:
                         # Another worker was quicker.
                         contents = await self._first(slot, digest)
                         if contents is None:
                             raise Unavailable("the row that has this key cannot be read") from None
                 return self._response(door, contents)
-        except (Unavailable, InDoubt) as error:
-            raise not_kept(error) from None
+        except (Unavailable, Unconfirmed) as error:
+            raise not_stored(error) from None
 
     async def _decide(
         self,
-        door: Door,
-        submitted: Submitted,
+        door: Endpoint,
+        submitted: ApiRequest,
         requests: Sequence[Request],
         caller: Caller,
         deadline: float,
@@ -80,7 +80,7 @@ class Desk:
         with self._record.expecting():
             # Whoever came in the same turn of the loop comes as far as this, and is expected too.
             await asyncio.sleep(0)
-            made = answers(door, requests, submitted.with_advice, self._bundle, datetime.datetime.now(datetime.UTC))
+            made = answer_requests(door, requests, submitted.with_advice, self._bundle, datetime.datetime.now(datetime.UTC))
             drafts = [
                 draft
                 for place, (request, answered) in enumerate(zip(requests, made, strict=True))
@@ -93,17 +93,17 @@ class Desk:
 
     def _drafts(
         self,
-        door: Door,
+        door: Endpoint,
         with_advice: bool,
         request: Request,
-        answered: Answered,
+        answered: AnsweredDecision,
         caller: Caller,
         slot: str | None,
         digest: str | None,
-    ) -> list[Draft]:
+    ) -> list[NewEntry]:
         """The decision's row and, where it is that a person decides, the review that asks one to."""
         decision = answered.decision
-        draft = Draft(
+        draft = NewEntry(
             entry_id=decision.decision_id,
             kind="decision",
             subject=decision.decision_id,
@@ -111,10 +111,10 @@ class Desk:
             caller=caller.key_id,
             at=decision.decided_at,
             account=decision.account_id,
-            facts=answered.facts(door, with_advice, self._bundle),
-            asked=request.model_dump_json().encode(),
-            answered=answered.content,
-            slot=slot,
+            metadata=answered.metadata(door, with_advice, self._bundle),
+            request_body=request.model_dump_json().encode(),
+            response_body=answered.content,
+            unique_key=slot,
             digest=digest,
             due=None if decision.notice is None else decision.notice.send_by,
         )
@@ -124,25 +124,25 @@ class Desk:
 
     async def _first(self, slot: str, digest: str) -> list[bytes] | None:
         """What was answered first to this key; None = nothing was.  Refused where another question had it."""
-        rows: list[Kept] = await self._record.find(lambda reader: reader.by_slots(f"{slot}:"))
+        rows: list[Entry] = await self._record.find(lambda reader: reader.by_slots(f"{slot}:"))
         if not rows:
             return None
         if any(row.digest != digest for row in rows):
             fault = Fault(path=KEY_HEADER, message="this key was used for another request")
-            raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
-        contents = [row.answered for row in rows if row.answered is not None]
+            raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
+        contents = [row.response_body for row in rows if row.response_body is not None]
         if len(contents) < len(rows):
-            raise refusal(HTTPStatus.GONE, [Fault(path=KEY_HEADER, message="the answer to this key was erased")])
+            raise api_error(HTTPStatus.GONE, [Fault(path=KEY_HEADER, message="the answer to this key was erased")])
         return contents
 
-    def _digest(self, door: Door, submitted: Submitted) -> str:
+    def _digest(self, door: Endpoint, submitted: ApiRequest) -> str:
         """Whether two ask the same: the door, the switches and the fields, however they were written."""
         asked = f"{door}\0{submitted.with_advice}\0{submitted.model_dump_json()}"
         return self._record.secrets.digest_of(asked.encode())
 
     @staticmethod
-    def _response(door: Door, contents: Sequence[bytes]) -> Response:
-        return Response(body_of(door, contents), media_type=_JSON)
+    def _response(door: Endpoint, contents: Sequence[bytes]) -> Response:
+        return Response(join_answers(door, contents), media_type=_JSON)
 
     @asynccontextmanager
     async def _turn(self, slot: str, deadline: float) -> AsyncIterator[None]:
@@ -164,12 +164,12 @@ class Desk:
                 self._turns[slot] = lock, wanted - 1
 
 
-def slot_of(tenant: str, key: str) -> str:
+def unique_key_of(tenant: str, key: str) -> str:
     """Where the answers to a tenant's key stand: the key itself is not kept, for callers put into it what they like."""
     return "key:" + hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest()
 
 
-def not_kept(error: Unavailable | InDoubt) -> Refused:
+def not_stored(error: Unavailable | Unconfirmed) -> ApiError:
     """503 where nothing was kept, 504 where that is not known."""
     known = isinstance(error, Unavailable)
     said = (
@@ -178,4 +178,4 @@ def not_kept(error: Unavailable | InDoubt) -> Refused:
         else f"it may have been decided and kept: ask again with the same {KEY_HEADER}, and the first answer comes"
     )
     status = HTTPStatus.SERVICE_UNAVAILABLE if known else HTTPStatus.GATEWAY_TIMEOUT
-    return refusal(status, [Fault(path="$", message=said)], {"retry-after": "1"})
+    return api_error(status, [Fault(path="$", message=said)], {"retry-after": "1"})

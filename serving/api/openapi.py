@@ -85,10 +85,10 @@ def document(service: bentoml.Service[Any]) -> OpenAPISpecification:
         operation = spec.paths[api.route].post
         operation["parameters"] = [_switch(name, said) for name, said in api.input_spec.switches.items()]
         operation["parameters"].append(_IDEMPOTENCY_KEY)
-        operation["requestBody"] = {"content": json_of(api.input_spec), "required": True}
+        operation["requestBody"] = {"content": json_content(api.input_spec), "required": True}
         operation["security"] = SECURITY
-        answer = {"description": "The answer.", "content": json_of(api.output_spec)}
-        operation["responses"] = {"200": answer} | refusals("POST", _OF_A_DECISION)
+        answer = {"description": "The answer.", "content": json_content(api.output_spec)}
+        operation["responses"] = {"200": answer} | error_responses("POST", _OF_A_DECISION)
     paths = dict(spec.paths) | {route.template: _about(route) for route in ROUTES if route.template in _ABOUT}
     for app in (mounted for mounted, *_ in service.mount_apps if hasattr(mounted.state, "described")):
         found, used = app.state.described()
@@ -101,13 +101,13 @@ def document(service: bentoml.Service[Any]) -> OpenAPISpecification:
     return described
 
 
-def refusals(method: str, own: Mapping[HTTPStatus, str]) -> dict[str, Any]:
+def error_responses(method: str, own: Mapping[HTTPStatus, str]) -> dict[str, Any]:
     """The responses by which an operation of a caller's may refuse, its ``own`` texts included."""
     of_a_body = _OF_A_BODY if method == "POST" else {}
     return _responses({**_OF_ALL, **_OF_A_CALLER, **_OF_PARAMETERS, **of_a_body, **own})
 
 
-def json_of(model: type[IODescriptor]) -> dict[str, Any]:
+def json_content(model: type[IODescriptor]) -> dict[str, Any]:
     """The content of a body that is this model as JSON."""
     return {"application/json": {"schema": {"$ref": _REFERENCE.format(model.__name__)}}}
 

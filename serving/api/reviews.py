@@ -20,14 +20,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving.api.bento import LOGGER
-from serving.api.decisions import not_kept
-from serving.api.openapi import SECURITY, json_of, refusals
-from serving.audit_log.entry import Kept
-from serving.audit_log.errors import InDoubt, Unavailable
+from serving.api.decisions import not_stored
+from serving.api.openapi import SECURITY, error_responses, json_content
+from serving.audit_log.entry import Entry
+from serving.audit_log.errors import Unavailable, Unconfirmed
 from serving.auth.caller import Caller, caller_of
-from serving.reviews.service import Counter
+from serving.reviews.service import Reviews
 from serving.reviews.workflow import Resolution, Review, Withdrawal, decision_in, limit_of, reviews_of
-from serving.schemas.base import Submitted, encode
+from serving.schemas.base import ApiRequest, encode
 from serving.schemas.decision import Answer, Statement
 from serving.schemas.review import (
     STATES,
@@ -49,12 +49,12 @@ from serving.schemas.review import (
     WithdrawalRequest,
 )
 from serving.storage.timestamps import encode_time
-from serving.web.errors import Fault, Problem, Refused, answer_problem, internal_error, parameter_path, refusal
-from serving.web.logs import without_values
+from serving.web.errors import ApiError, Fault, Problem, api_error, internal_error, parameter_path, problem_response
+from serving.web.logs import format_without_values
 from serving.web.models import IODescriptor
 
-_Handler = Callable[[Counter, HttpRequest], Awaitable[IODescriptor]]
-_Asked = TypeVar("_Asked", bound=Submitted)
+_Handler = Callable[[Reviews, HttpRequest], Awaitable[IODescriptor]]
+_Asked = TypeVar("_Asked", bound=ApiRequest)
 _NAME = {"type": "string", "format": "uuid"}
 _REFUSALS = {
     HTTPStatus.NOT_FOUND: "There is no such decision or review, or another tenant has it.",
@@ -65,7 +65,7 @@ _REFUSALS = {
 _COMPARED = ("action", "new_limit", "proposed_limit", "probability", "reasons")
 
 
-async def decision(counter: Counter, request: HttpRequest) -> DecisionAnswer:
+async def decision(counter: Reviews, request: HttpRequest) -> DecisionAnswer:
     """A decision as it was answered, its reviews, and when the customer was told."""
     rows = await counter.about(_name(request), caller_of(request.scope))
     answered = Answer.model_validate_json(json.dumps(decision_in(rows[0])))
@@ -77,46 +77,46 @@ async def decision(counter: Counter, request: HttpRequest) -> DecisionAnswer:
     )
 
 
-async def open_review(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+async def open_review(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
     """Ask for a person to reconsider a decision; with corrected statements the same bundle decides again, for comparison."""
     asked = await _asked(ReviewRequest, request)
     return await _review(counter, await counter.open(_name(request), asked), asked.caller)
 
 
-async def review(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+async def review(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
     """A review as it stands."""
     return await _review(counter, _name(request), caller_of(request.scope))
 
 
-async def reviews(counter: Counter, request: HttpRequest) -> ReviewList:
+async def reviews(counter: Reviews, request: HttpRequest) -> ReviewList:
     """The reviews that somebody has still to answer, or those in one state, the oldest first.  At most 100 a page."""
     status, after = _page(request, STATES)
     found = await counter.reviews(next((one for one in STATES if one == status), None), caller_of(request.scope), after)
     return ReviewList(reviews=[_shown(*one) for one in found])
 
 
-async def start(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+async def start(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
     """A person takes a review that is open, or takes it over from another."""
     asked = await _asked(StartRequest, request)
     await counter.start(_name(request), asked)
     return await _review(counter, _name(request), asked.caller)
 
 
-async def resolve(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+async def resolve(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
     """The answer of the person who has taken a review: the limit in force stays, that of before comes back, or another."""
     asked = await _asked(ResolutionRequest, request)
     await counter.resolve(_name(request), asked)
     return await _review(counter, _name(request), asked.caller)
 
 
-async def withdraw(counter: Counter, request: HttpRequest) -> ReviewAnswer:
+async def withdraw(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
     """The customer asks no longer."""
     asked = await _asked(WithdrawalRequest, request)
     await counter.withdraw(_name(request), asked)
     return await _review(counter, _name(request), asked.caller)
 
 
-async def notify(counter: Counter, request: HttpRequest) -> NotificationAnswer:
+async def notify(counter: Reviews, request: HttpRequest) -> NotificationAnswer:
     """Record that the customer was told of the decision, or of a review's outcome: when, how, in which language."""
     asked = await _asked(NotificationRequest, request)
     decision_id = _name(request)
@@ -130,7 +130,7 @@ async def notify(counter: Counter, request: HttpRequest) -> NotificationAnswer:
     return NotificationAnswer(decision_id=decision_id, notification=note)
 
 
-async def notices(counter: Counter, request: HttpRequest) -> NoticeList:
+async def notices(counter: Reviews, request: HttpRequest) -> NoticeList:
     """Decisions and outcomes of reviews that nobody was told of, the soonest to be sent first.  At most 100 a page."""
     status, after = _page(request, ("due", "overdue"))
     found = await counter.notices(None if status is None else status == "overdue", caller_of(request.scope), after)
@@ -144,7 +144,7 @@ class Operation:
     method: str
     path: str
     handler: _Handler
-    takes: type[Submitted] | None
+    takes: type[ApiRequest] | None
     gives: type[IODescriptor]
     created: bool = False
     choices: Mapping[str, Sequence[str]] | None = None
@@ -188,7 +188,7 @@ def described() -> tuple[dict[str, Any], dict[str, Any]]:
             "responses": _responses(one),
         }
         if one.takes is not None:
-            said["requestBody"] = {"content": json_of(one.takes), "required": True}
+            said["requestBody"] = {"content": json_content(one.takes), "required": True}
         for model in (one.takes, one.gives):
             if model is not None:
                 schemas.update(model.openapi_components(model.__name__))  # type: ignore[attr-defined]
@@ -200,7 +200,9 @@ def _responses(one: Operation) -> dict[str, Any]:
     status = HTTPStatus.CREATED if one.created else HTTPStatus.OK
     late = (HTTPStatus.GATEWAY_TIMEOUT,) if one.method == "POST" else ()
     own = {refused: _REFUSALS[refused] for refused in (*one.refusals, *late)}
-    return {str(int(status)): {"description": "The answer.", "content": json_of(one.gives)}} | refusals(one.method, own)
+    return {str(int(status)): {"description": "The answer.", "content": json_content(one.gives)}} | error_responses(
+        one.method, own
+    )
 
 
 def _parameters(one: Operation) -> list[dict[str, Any]]:
@@ -232,24 +234,24 @@ def _answering(operation: Operation) -> Callable[[HttpRequest], Awaitable[Respon
             if operation.choices is None and request.url.query:
                 raise _unknown_parameters(request, ())
             answered = await operation.handler(request.app.state.counter, request)
-        except Refused as refused:
-            return answer_problem(refused.problem, refused.headers)
-        except (Unavailable, InDoubt) as error:
-            late = not_kept(error)
-            return answer_problem(late.problem, late.headers)
+        except ApiError as refused:
+            return problem_response(refused.problem, refused.headers)
+        except (Unavailable, Unconfirmed) as error:
+            late = not_stored(error)
+            return problem_response(late.problem, late.headers)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a problem and the log gets its place
-            LOGGER.error("internal error\n%s", without_values(error))
-            return answer_problem(internal_error())
+            LOGGER.error("internal error\n%s", format_without_values(error))
+            return problem_response(internal_error())
         return Response(encode(answered), status, media_type="application/json")
 
     return endpoint
 
 
 async def _asked(model: type[_Asked], request: HttpRequest) -> _Asked:
-    """The request, parsed; raises :class:`serving.web.errors.Refused`."""
+    """The request, parsed; raises :class:`serving.web.errors.ApiError`."""
     asked = await model.from_http_request(request, None)
     if isinstance(asked, Problem):
-        raise Refused(asked)
+        raise ApiError(asked)
     if not isinstance(asked, model):
         raise TypeError(f"expected {model.__name__}, got {type(asked).__name__}")
     return asked
@@ -263,9 +265,9 @@ def _page(request: HttpRequest, known: Sequence[str]) -> tuple[str | None, str |
     statuses, afters = ([value for key, value in sent if key == name] for name in ("status", "after"))
     if len(statuses) > 1 or (statuses and statuses[0] not in known):
         fault = Fault(path=parameter_path("status"), message=f"expected one of {', '.join(known)}, once")
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
+        raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
     if len(afters) > 1:
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path="?after", message="expected each parameter once")])
+        raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path="?after", message="expected each parameter once")])
     return statuses[0] if statuses else None, afters[0].lower() if afters else None
 
 
@@ -274,20 +276,20 @@ def _name(request: HttpRequest) -> str:
     return str(request.path_params["id"]).lower()
 
 
-async def _review(counter: Counter, review_id: str, caller: Caller) -> ReviewAnswer:
+async def _review(counter: Reviews, review_id: str, caller: Caller) -> ReviewAnswer:
     """A review with all that whoever answers it has to see."""
     found, rows = await counter.review(review_id, caller)
-    decided = json.loads(rows[0].asked or b"{}")["statements"]
+    decided = json.loads(rows[0].request_body or b"{}")["statements"]
     return _shown(found, rows).model_copy(update={"statements": [_statement(one) for one in decided]})
 
 
-def _unknown_parameters(request: HttpRequest, known: Sequence[str]) -> Refused:
+def _unknown_parameters(request: HttpRequest, known: Sequence[str]) -> ApiError:
     sent = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     paths = dict.fromkeys(parameter_path(name) for name, _ in sent if name not in known) or {"?": None}
-    return refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path=path, message="unknown parameter") for path in paths])
+    return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path=path, message="unknown parameter") for path in paths])
 
 
-def _shown(one: Review, rows: Sequence[Kept]) -> ReviewAnswer:
+def _shown(one: Review, rows: Sequence[Entry]) -> ReviewAnswer:
     made, corrected = decision_in(rows[0]), one.corrected
     return ReviewAnswer(
         review_id=one.review_id,
@@ -332,9 +334,9 @@ def _statement(said: Mapping[str, Any]) -> Statement:
     return Statement.model_validate_json(json.dumps(said))
 
 
-def _corrections(decision: Kept, statements: Sequence[Mapping[str, Any]]) -> list[Correction]:
+def _corrections(decision: Entry, statements: Sequence[Mapping[str, Any]]) -> list[Correction]:
     """Field by field where a month stands on both sides, else the whole of it; by month."""
-    decided = {one["month"]: one for one in json.loads(decision.asked or b"{}")["statements"]}
+    decided = {one["month"]: one for one in json.loads(decision.request_body or b"{}")["statements"]}
     corrected = {one["month"]: one for one in statements}
     found = []
     for month in sorted(decided.keys() | corrected.keys()):
@@ -357,19 +359,19 @@ def _differences(made: Mapping[str, Any], corrected: Mapping[str, Any]) -> list[
     return [Difference(field=name, decided=before, corrected=after) for name, before, after in pairs if before != after]
 
 
-def _told(row: Kept) -> NotificationNote:
-    return NotificationNote(notification_id=row.entry_id, **{"review_id": None, **row.facts})
+def _told(row: Entry) -> NotificationNote:
+    return NotificationNote(notification_id=row.entry_id, **{"review_id": None, **row.metadata})
 
 
-def _due(row: Kept, rows: Sequence[Kept], today: datetime.date) -> Due:
+def _due(row: Entry, rows: Sequence[Entry], today: datetime.date) -> Due:
     """A notice to be sent: a decision's, or that of a review's outcome."""
     made = decision_in(rows[0])
-    notice = made["notice"] if row.kind == "decision" else json.loads(row.answered or b"{}")
+    notice = made["notice"] if row.kind == "decision" else json.loads(row.response_body or b"{}")
     send_by = datetime.date.fromisoformat(notice["send_by"])
     return Due(
         notice_id=row.entry_id,
         decision_id=rows[0].entry_id,
-        review_id=row.facts.get("review"),
+        review_id=row.metadata.get("review"),
         account_id=made["account_id"],
         kind=notice["kind"],
         action=made["action"],

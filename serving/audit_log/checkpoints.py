@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from serving.storage.errors import RecordError
+from serving.storage.errors import StorageError
 from serving.storage.timestamps import encode_time
 
 _BYTES_AT_THE_END = 128 * 1024
@@ -78,7 +78,7 @@ def read(path: Path, verifier: Ed25519PublicKey) -> Iterator[Checkpoint]:
     """
     for number, said in lines(path, verifier):
         if said is Flaw.NOT_SIGNED:
-            raise RecordError(f"{path}, line {number}: this checkpoint was not signed with the record's key")
+            raise StorageError(f"{path}, line {number}: this checkpoint was not signed with the record's key")
         if isinstance(said, Checkpoint):
             yield said
 
@@ -96,7 +96,7 @@ def newest(path: Path, verifier: Ed25519PublicKey) -> Checkpoint | None:
         ends = file.read().splitlines()[0 if whole_file else 1 :]
     found = [_said(line, verifier) for line in ends]
     if Flaw.NOT_SIGNED in found:
-        raise RecordError(f"{path}: there is a checkpoint near its end that was not signed with the record's key")
+        raise StorageError(f"{path}: there is a checkpoint near its end that was not signed with the record's key")
     told = [one for one in found if isinstance(one, Checkpoint)]
     return max(told, key=lambda checkpoint: checkpoint.seq, default=None)
 

@@ -12,13 +12,13 @@ Kind = Literal["decision", "review", "started", "resolution", "withdrawal", "not
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class NewEntry:
     """A row to be kept.
 
     ``entry_id`` names it for ever; ``subject`` is the decision that it is about (itself, for a decision).  ``caller`` is the id
     of the key that asked, of ``tenant``.  ``account`` is the lender's name of the account: it is never stored, only as a keyed
-    hash.  ``asked`` and ``answered`` are kept sealed, None = there is none; ``facts`` are kept readable, so they hold nothing
-    that tells who it is: JSON's types only.  Of two drafts with one ``slot`` the first is kept (None = no other is in the way);
+    hash.  ``request_body`` and ``response_body`` are kept sealed, None = there is none; ``metadata`` are kept readable, so they hold nothing
+    that tells who it is: JSON's types only.  Of two drafts with one ``unique_key`` the first is kept (None = no other is in the way);
     ``digest`` (hex) says whether the second asked the same.  ``due``: the last day to tell the customer, None = there is
     nothing to tell.
     """
@@ -30,20 +30,20 @@ class Draft:
     caller: str
     at: datetime.datetime
     account: str | None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    asked: bytes | None = None
-    answered: bytes | None = None
-    slot: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    request_body: bytes | None = None
+    response_body: bytes | None = None
+    unique_key: str | None = None
     digest: str | None = None
     due: datetime.date | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Entry:
     """A row that is durable.
 
-    As :class:`Draft`, with its place ``seq`` in the record, from 1 without a gap.  ``person`` is a random name that leads to
-    the person's key while there is one; ``erased``: there is none any more, and ``asked`` and ``answered`` are None for ever.
+    As :class:`NewEntry`, with its place ``seq`` in the record, from 1 without a gap.  ``data_subject`` is a random name that leads to
+    the person's key while there is one; ``erased``: there is none any more, and ``request_body`` and ``response_body`` are None for ever.
     """
 
     seq: int
@@ -53,16 +53,16 @@ class Kept:
     tenant: str
     caller: str
     at: datetime.datetime
-    person: str | None
-    facts: Mapping[str, Any]
-    asked: bytes | None
-    answered: bytes | None
-    slot: str | None
+    data_subject: str | None
+    metadata: Mapping[str, Any]
+    request_body: bytes | None
+    response_body: bytes | None
+    unique_key: str | None
     digest: str | None
     due: datetime.date | None
     erased: bool
 
 
-def encode_facts(facts: Mapping[str, Any]) -> str:
+def encode_metadata(facts: Mapping[str, Any]) -> str:
     """The facts as text: the same facts, the same text."""
     return json.dumps(dict(facts), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -13,12 +13,12 @@ from itertools import islice
 
 import sqlalchemy as sa
 
-from serving.audit_log.entry import Draft
+from serving.audit_log.entry import NewEntry
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.persons import erase, expired
-from serving.audit_log.rows import add
+from serving.audit_log.rows import insert_entries
 from serving.storage.database import Database
-from serving.storage.errors import RecordError
+from serving.storage.errors import StorageError
 from serving.storage.tables import entries, people
 from serving.storage.timestamps import encode_time
 
@@ -32,7 +32,7 @@ _CALLER = "operator"  # no key asks for it
 class Erased:
     """A person by their random name, and how many rows nobody can read any more."""
 
-    person: str
+    data_subject: str
     rows: int
 
 
@@ -52,7 +52,7 @@ def erase_account(database: Database, secrets: Secrets, tenant: str, account: st
         if found is None:
             return None
         erased = Erased(*found)
-        add(connection, [_draft(erased, tenant, order)], secrets)
+        insert_entries(connection, [_draft(erased, tenant, order)], secrets)
     return erased
 
 
@@ -64,16 +64,16 @@ def erase_expired(database: Database, secrets: Secrets, years: int, order: Order
     while some := list(islice(persons, _TOGETHER)):
         with database.writing() as connection:
             erased = [one for person in some for one in _destroyed(connection, person, before)]
-            add(connection, [_draft(one, tenant, order) for one, tenant in erased], secrets)
+            insert_entries(connection, [_draft(one, tenant, order) for one, tenant in erased], secrets)
         yield from (one for one, _ in erased)
 
 
 def check_retention(years: int, force: bool, why: str | None) -> None:
     """RecordError where records would be kept for less than the law asks, unless that is meant and has its reason."""
     if years < 1:
-        raise RecordError(f"expected to keep records for 1 year at least, got {years}")
+        raise StorageError(f"expected to keep records for 1 year at least, got {years}")
     if years < RETENTION_YEARS and not (force and why):
-        raise RecordError(
+        raise StorageError(
             f"expected to keep records for {RETENTION_YEARS} years at least (PIPL articles 55 and 56), got {years}: "
             "where another rule allows less, say so with --force and --why"
         )
@@ -89,7 +89,7 @@ def years_before(at: datetime.datetime, years: int) -> datetime.datetime:
     return at.replace(year=at.year - years, day=28 if leap else at.day)
 
 
-def rub_out(database: Database) -> bool:
+def purge_free_pages(database: Database) -> bool:
     """Write over what SQLite's write-ahead log still holds of destroyed keys; False where a reader holds it up: try again.
 
     PostgreSQL keeps them in its own log, in dead rows and in backups until those are gone.
@@ -115,14 +115,14 @@ def _destroyed(connection: sa.Connection, person: str, before: str) -> list[tupl
     return [(Erased(person, count), tenant)] if gone else []
 
 
-def _draft(erased: Erased, tenant: str, order: Order) -> Draft:
-    return Draft(
+def _draft(erased: Erased, tenant: str, order: Order) -> NewEntry:
+    return NewEntry(
         entry_id=str(uuid.uuid4()),
         kind="erasure",
-        subject=erased.person,
+        subject=erased.data_subject,
         tenant=tenant,
         caller=_CALLER,
         at=order.at,
         account=None,
-        facts={"person": erased.person, "rows": erased.rows, "by": order.by, "why": order.why},
+        metadata={"person": erased.data_subject, "rows": erased.rows, "by": order.by, "why": order.why},
     )

@@ -1,14 +1,14 @@
 """The record as the service holds it: keep and find, without holding up the loop that answers.
 
 >>> import asyncio, datetime, tempfile, time
->>> from serving.audit_log.entry import Draft
+>>> from serving.audit_log.entry import NewEntry
 >>> from serving.storage.settings import settings_from
 >>> folder = tempfile.mkdtemp()
 >>> paths = {"SECRETS": "secrets.json", "CHECKPOINTS": "checkpoints.jsonl"}
 >>> named = {f"CLEARLINE_{name}": f"{folder}/{file}" for name, file in paths.items()}
->>> record = Record(settings_from({"CLEARLINE_RECORD": f"sqlite:///{folder}/record.db"} | named))
+>>> record = AuditLog(settings_from({"CLEARLINE_RECORD": f"sqlite:///{folder}/record.db"} | named))
 >>> now = datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC)
->>> draft = Draft("d-1", "decision", "d-1", "lender", "key-1", now, "acct-1", {"action": "keep"}, b"asked", b"answered")
+>>> draft = NewEntry("d-1", "decision", "d-1", "lender", "key-1", now, "acct-1", {"action": "keep"}, b"asked", b"answered")
 >>> [kept] = asyncio.run(record.keep([draft], time.monotonic() + 2))
 >>> kept.seq, asyncio.run(record.find(lambda reader: reader.by_id("d-1"))).answered
 (1, b'answered')
@@ -31,14 +31,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.audit_log import checkpoints
-from serving.audit_log.entry import Draft, Kept
-from serving.audit_log.errors import InDoubt, Unavailable
+from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.errors import Unavailable, Unconfirmed
 from serving.audit_log.privacy.key_file import secrets_at
 from serving.audit_log.reader import Reader
 from serving.audit_log.writer import Writer
 from serving.storage.database import Database
-from serving.storage.errors import RecordError
-from serving.storage.settings import RecordSettings
+from serving.storage.errors import StorageError
+from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
 
 _Found = TypeVar("_Found")
@@ -47,13 +47,13 @@ _SECONDS_TO_LET_GO = 2.0
 _SECONDS_FOR_COMPANY = 0.01  # some decisions' time: a window shorter than one would gather nothing
 
 
-class Record:
+class AuditLog:
     """Opened where the settings say; RecordError where it would lose, or has lost, what was answered.
 
     Its coroutines run in one loop.
     """
 
-    def __init__(self, settings: RecordSettings) -> None:
+    def __init__(self, settings: StorageSettings) -> None:
         self._lock = None if settings.file is None else _only_writer(settings.file)
         self.secrets = secrets_at(settings.secrets)
         self.database = Database(settings.address)
@@ -70,10 +70,10 @@ class Record:
         """Whether what was tried last was written."""
         return self._writer.ready
 
-    async def keep(self, drafts: Sequence[Draft], deadline: float) -> list[Kept]:
+    async def keep(self, drafts: Sequence[NewEntry], deadline: float) -> list[Entry]:
         """The rows, all of them durable, by a deadline on time.monotonic's clock.
 
-        Raises :class:`serving.audit_log.errors.Taken`, ``Unavailable`` (nothing was kept) or ``InDoubt`` (perhaps it was).
+        Raises :class:`serving.audit_log.errors.Duplicate`, ``Unavailable`` (nothing was kept) or ``Unconfirmed`` (perhaps it was).
         """
         future = self._writer.submit(drafts, deadline, at_once=False)
         self._begin_together()
@@ -84,7 +84,7 @@ class Record:
         # Cancelled before the writer took it, it is kept by nobody; afterwards it cannot be cancelled.
         if future.cancel():
             raise Unavailable("the record did not get to it in time; nothing was kept")
-        raise InDoubt("the record had not answered in time; it may still be kept")
+        raise Unconfirmed("the record had not answered in time; it may still be kept")
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
@@ -134,18 +134,18 @@ class Record:
         with self.database.reading() as connection:
             found = connection.scalar(sa.select(entries.c.hash).where(entries.c.seq == checkpoint.seq))
         if found is None or bytes(found) != checkpoint.hash:
-            raise RecordError(
+            raise StorageError(
                 f"the record does not agree with the checkpoint of row {checkpoint.seq} in {file}: rows are missing or "
                 "changed; `python -m serving verify` says which"
             )
 
 
-def refuse_several_writers(settings: RecordSettings, workers: int) -> None:
+def check_single_writer(settings: StorageSettings, workers: int) -> None:
     """RecordError where more than one process would write an embedded record: these workers, or another service's."""
     if settings.file is None:
         return
     if workers != 1:
-        raise RecordError(
+        raise StorageError(
             f"expected one worker with the embedded record {settings.file}, got {workers}: for several workers or hosts set "
             "CLEARLINE_RECORD to a PostgreSQL"
         )
@@ -167,6 +167,6 @@ def _only_writer(file: Path) -> int:
                 time.sleep(0.05)
                 continue
             os.close(descriptor)
-            raise RecordError(
+            raise StorageError(
                 f"another process writes the record {file}: for several workers or hosts set CLEARLINE_RECORD to a PostgreSQL"
             ) from None

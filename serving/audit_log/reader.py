@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
-from serving.audit_log.entry import Kept, Kind
+from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.rows import said_by
+from serving.audit_log.rows import decode_rows
 from serving.storage.database import Database
 from serving.storage.tables import entries, not_a_decision
 
@@ -22,41 +22,41 @@ class Reader:
     def __init__(self, database: Database, secrets: Secrets) -> None:
         self._database, self._secrets = database, secrets
 
-    def by_id(self, entry_id: str) -> Kept | None:
+    def by_id(self, entry_id: str) -> Entry | None:
         """The row of this name; None = there is none."""
         return next(iter(self._where(entries.c.entry_id == entry_id)), None)
 
-    def by_slot(self, slot: str) -> Kept | None:
+    def by_slot(self, slot: str) -> Entry | None:
         """The row that has this slot; None = it is free."""
         return next(iter(self._where(entries.c.slot == slot)), None)
 
-    def by_slots(self, prefix: str) -> list[Kept]:
+    def by_slots(self, prefix: str) -> list[Entry]:
         """The rows whose slot begins so, in their order."""
         return self._where(entries.c.slot.startswith(prefix, autoescape=True))
 
-    def about(self, subject: str) -> list[Kept]:
+    def about(self, subject: str) -> list[Entry]:
         """The rows about a decision, itself first, in their order."""
         own = sa.select(entries).where(entries.c.entry_id == subject)
         others = sa.select(entries).where(entries.c.subject == subject, not_a_decision)
         with self._database.reading() as connection:
             rows = [*connection.execute(own).mappings(), *connection.execute(others.order_by(entries.c.seq)).mappings()]
-            return said_by(connection, rows, self._secrets)
+            return decode_rows(connection, rows, self._secrets)
 
-    def about_all(self, subjects: Sequence[str]) -> dict[str, list[Kept]]:
+    def about_all(self, subjects: Sequence[str]) -> dict[str, list[Entry]]:
         """The rows about each of these decisions, as :meth:`about` gives them; in one transaction."""
         own = sa.select(entries).where(entries.c.entry_id.in_(subjects))
         others = sa.select(entries).where(entries.c.subject.in_(subjects), not_a_decision).order_by(entries.c.seq)
         with self._database.reading() as connection:
             rows = [*connection.execute(own).mappings(), *connection.execute(others).mappings()]
-            said = said_by(connection, rows, self._secrets)
-        found: dict[str, list[Kept]] = {}
+            said = decode_rows(connection, rows, self._secrets)
+        found: dict[str, list[Entry]] = {}
         for row in said:
             found.setdefault(row.subject, []).append(row)
         return found
 
     def untold(
         self, tenant: str, since: datetime.date, until: datetime.date, most: int, after: tuple[str, int] = ("", 0)
-    ) -> list[Kept]:
+    ) -> list[Entry]:
         """A tenant's decisions and outcomes of reviews that nobody was told of, due from ``since`` up to before ``until``, the
         soonest first.
 
@@ -79,11 +79,11 @@ class Reader:
             .limit(most)
         )
         with self._database.reading() as connection:
-            return said_by(connection, connection.execute(wanted).mappings().all(), self._secrets)
+            return decode_rows(connection, connection.execute(wanted).mappings().all(), self._secrets)
 
     def of_kind(
         self, kinds: Sequence[Kind], tenant: str | None = None, since: str | None = None, until: str | None = None
-    ) -> Iterator[Kept]:
+    ) -> Iterator[Entry]:
         """The rows of these kinds in their order; of one tenant, of ``since`` <= time < ``until`` where these are given."""
         chosen: sa.ColumnElement[bool] = entries.c.kind.in_(kinds)
         if "decision" not in kinds:
@@ -96,7 +96,7 @@ class Reader:
             chosen &= entries.c.at < until
         for page in self._pages(chosen):
             with self._database.reading() as connection:
-                said = said_by(connection, page, self._secrets)
+                said = decode_rows(connection, page, self._secrets)
             yield from said  # after the transaction: whoever asks may take as long as they like over a row
 
     def tenants(self) -> list[str]:
@@ -109,10 +109,10 @@ class Reader:
         for page in self._pages(sa.true()):
             yield from page
 
-    def _where(self, chosen: sa.ColumnElement[bool]) -> list[Kept]:
+    def _where(self, chosen: sa.ColumnElement[bool]) -> list[Entry]:
         with self._database.reading() as connection:
             rows = connection.execute(sa.select(entries).where(chosen).order_by(entries.c.seq)).mappings().all()
-            return said_by(connection, rows, self._secrets)
+            return decode_rows(connection, rows, self._secrets)
 
     def _pages(self, chosen: sa.ColumnElement[bool]) -> Iterator[Sequence[sa.RowMapping]]:
         last = -1

@@ -1,7 +1,7 @@
 """One thread that writes: what waits is committed together, and only then does anybody hear of it.
 
 At most 64 rows go together, or one request's where it has more: those that came while the last transaction became durable,
-and those that :meth:`serving.audit_log.log.Record.expecting` gathers.  A single caller waits for nobody.  After any failure
+and those that :meth:`serving.audit_log.log.AuditLog.expecting` gathers.  A single caller waits for nobody.  After any failure
 the connections are dropped and the database is asked, under the writers' lock, what it holds: a commit whose answer was lost
 is then known to be kept or not.
 """
@@ -22,10 +22,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from serving.audit_log import checkpoints
-from serving.audit_log.entry import Draft, Kept
-from serving.audit_log.errors import InDoubt, Taken, Unavailable
+from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.errors import Duplicate, Unavailable, Unconfirmed
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.rows import add, head
+from serving.audit_log.rows import chain_head, insert_entries
 from serving.storage.database import Database
 from serving.storage.tables import entries, probe
 
@@ -46,9 +46,9 @@ _TAKEN = sa.select(entries.c.entry_id, entries.c.slot).where(
 
 @dataclass(slots=True)
 class _Item:
-    drafts: Sequence[Draft]
+    drafts: Sequence[NewEntry]
     deadline: float  # on time.monotonic's clock
-    future: Future[list[Kept]]
+    future: Future[list[Entry]]
 
 
 class Writer:
@@ -69,15 +69,15 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="record-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, drafts: Sequence[Draft], deadline: float, at_once: bool = True) -> Future[list[Kept]]:
+    def submit(self, drafts: Sequence[NewEntry], deadline: float, at_once: bool = True) -> Future[list[Entry]]:
         """What will be the rows, all or none.  Cancelled while it waits, nothing is kept of it.
 
         A writer that has nothing to do begins now; unless ``at_once``, with :meth:`begin`.
 
-        Its exception is :class:`Taken` where another row has a slot of theirs, :class:`Unavailable` where nothing was kept,
-        :class:`InDoubt` where that is not known.  Raises Unavailable at once where too many wait.
+        Its exception is :class:`Duplicate` where another row has a slot of theirs, :class:`Unavailable` where nothing was kept,
+        :class:`Unconfirmed` where that is not known.  Raises Unavailable at once where too many wait.
         """
-        future: Future[list[Kept]] = Future()
+        future: Future[list[Entry]] = Future()
         with self._wake:
             if self._closing or self._rows_waiting + len(drafts) > ROWS_WAITING:
                 raise Unavailable("the record has no room for more to wait")
@@ -146,7 +146,7 @@ class Writer:
             self._failed(error)
             self._resolve(batch)
 
-    def _commit(self, batch: Sequence[_Item]) -> list[list[Kept] | None]:
+    def _commit(self, batch: Sequence[_Item]) -> list[list[Entry] | None]:
         """The rows of each item, None where a slot is taken.  Durable when this returns."""
         try:
             found = self._add(batch, careful=False)
@@ -156,37 +156,37 @@ class Writer:
         self._since += sum(len(rows or ()) for rows in found)
         return found
 
-    def _add(self, batch: Sequence[_Item], careful: bool) -> list[list[Kept] | None]:
+    def _add(self, batch: Sequence[_Item], careful: bool) -> list[list[Entry] | None]:
         """All of them, or where ``careful`` those whose names and slots are free: seldom is one not, and asking costs."""
         if self._held is None:
             self._held = self._database.hold()
         with self._database.writing(self._held) as connection:
             free = self._free(connection, batch) if careful else [True] * len(batch)
             drafts = [draft for item, goes in zip(batch, free, strict=True) if goes for draft in item.drafts]
-            kept = iter(add(connection, drafts, self._secrets))
+            kept = iter(insert_entries(connection, drafts, self._secrets))
             return [[next(kept) for _ in item.drafts] if goes else None for item, goes in zip(batch, free, strict=True)]
 
     @staticmethod
     def _free(connection: sa.Connection, batch: Sequence[_Item]) -> list[bool]:
         """Which items have no name or slot that another row has, in the record or earlier in the batch."""
         drafts = [draft for item in batch for draft in item.drafts]
-        slots = [draft.slot for draft in drafts if draft.slot is not None]
+        slots = [draft.unique_key for draft in drafts if draft.unique_key is not None]
         names = [draft.entry_id for draft in drafts]
         found = connection.execute(_TAKEN, {"names": names, "slots": slots})
         taken: set[str | None] = {value for row in found for value in row} - {None}
         free = []
         for item in batch:
-            own = {value for draft in item.drafts for value in (draft.entry_id, draft.slot)} - {None}
+            own = {value for draft in item.drafts for value in (draft.entry_id, draft.unique_key)} - {None}
             free.append(not own & taken)
             if free[-1]:
                 taken |= own
         return free
 
     @staticmethod
-    def _settle(batch: Sequence[_Item], found: Sequence[list[Kept] | None]) -> None:
+    def _settle(batch: Sequence[_Item], found: Sequence[list[Entry] | None]) -> None:
         for item, rows in zip(batch, found, strict=True):
             if rows is None:
-                item.future.set_exception(Taken("another row has this slot"))
+                item.future.set_exception(Duplicate("another row has this slot"))
             else:
                 item.future.set_result(rows)
 
@@ -205,7 +205,7 @@ class Writer:
             except SQLAlchemyError as error:
                 self._failed(error)
                 late = [item for item in pending if time.monotonic() > item.deadline]
-                _tell(late, InDoubt("the record does not answer; whether it was kept is not known"))
+                _tell(late, Unconfirmed("the record does not answer; whether it was kept is not known"))
                 pending = [item for item in pending if item not in late]
                 time.sleep(_SECONDS_BETWEEN_TRIES)
 
@@ -255,7 +255,7 @@ class Writer:
             return
         try:
             with self._database.reading() as connection:
-                seq, row_hash = head(connection)
+                seq, row_hash = chain_head(connection)
             checkpoints.append(self._file, seq, row_hash, _now(), self._secrets.signer)
         except (SQLAlchemyError, OSError) as error:
             LOGGER.error("no checkpoint could be written: %s", type(error).__name__)
@@ -269,9 +269,9 @@ def _tell(items: Sequence[_Item], error: Exception) -> None:
         item.future.set_exception(error)
 
 
-def _as_kept(draft: Draft, seq: int) -> Kept:
-    fields = {name: getattr(draft, name) for name in Draft.__slots__ if name != "account"}
-    return Kept(seq=seq, person=None, erased=False, **fields)
+def _as_kept(draft: NewEntry, seq: int) -> Entry:
+    fields = {name: getattr(draft, name) for name in NewEntry.__slots__ if name != "account"}
+    return Entry(seq=seq, data_subject=None, erased=False, **fields)
 
 
 def _now() -> datetime.datetime:

@@ -19,13 +19,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.caller import LOOPBACK, Caller
-from serving.auth.key_cache import Keys
-from serving.auth.rate_limit import Rates
+from serving.auth.key_cache import KeyCache
+from serving.auth.rate_limit import RateLimiter
 from serving.auth.routes import Route, template_match
-from serving.web.body import Gone, check_kind, check_shape, whole_body
-from serving.web.error_responses import Outgoing
-from serving.web.errors import Fault, Refused, internal_error, refusal
-from serving.web.logs import without_values
+from serving.web.body import ClientDisconnected, check_content_type, check_encoding_and_depth, receive_body
+from serving.web.error_responses import ProblemSender
+from serving.web.errors import ApiError, Fault, api_error, internal_error
+from serving.web.logs import format_without_values
 
 LOGGER = logging.getLogger("clearline.gate")
 _ASK_FOR_KEY = {"www-authenticate": "Bearer"}
@@ -41,41 +41,41 @@ class Gate:
     :func:`serving.auth.caller.caller_of`).
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys | None = None) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyCache | None = None) -> None:
         self.app = app
         self._keys = keys
-        self._rates = Rates()
+        self._rates = RateLimiter()
         self._strangers = _Strangers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the app answer; raises nothing of the app's."""
         if scope["type"] == "http":
-            await self._http(scope, receive, Outgoing(send))
+            await self._http(scope, receive, ProblemSender(send))
         elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
             await _no_websocket(scope, send)
 
-    async def _http(self, scope: Scope, receive: Receive, outgoing: Outgoing) -> None:
+    async def _http(self, scope: Scope, receive: Receive, outgoing: ProblemSender) -> None:
         headers = Headers(scope=scope)
         try:
             route, caller = self._admitted(scope, headers, await self._opened())
             if route.method == "POST":
-                check_kind(headers)
-            body = await whole_body(headers, receive, route.largest_body)
+                check_content_type(headers)
+            body = await receive_body(headers, receive, route.largest_body)
             if route.method == "POST":
-                check_shape(body)
-        except Refused as refused:
+                check_encoding_and_depth(body)
+        except ApiError as refused:
             await outgoing.problem(refused.problem, refused.headers)
-        except Gone:
+        except ClientDisconnected:
             return
         else:
             # Nothing that is answered here has a use for a body with GET.
             passed = body if route.method == "POST" else b""
             await self._behind(_as_admitted(scope, route, caller), _Replay(passed, receive), outgoing)
 
-    def _admitted(self, scope: Scope, headers: Headers, keys: Keys) -> tuple[Route, Caller | None]:
-        """The route and who asks; raises :class:`serving.web.errors.Refused`."""
+    def _admitted(self, scope: Scope, headers: Headers, keys: KeyCache) -> tuple[Route, Caller | None]:
+        """The route and who asks; raises :class:`serving.web.errors.ApiError`."""
         routes = template_match(scope["path"])
         route = routes.get("GET" if scope["method"] == "HEAD" else scope["method"])
         if route is not None and route.open:
@@ -93,7 +93,7 @@ class Gate:
             raise _refused(HTTPStatus.FORBIDDEN, f"expected a key with the scope {' or '.join(sorted(route.scopes))}")
         return route, caller
 
-    def _caller(self, scope: Scope, headers: Headers, keys: Keys) -> Caller:
+    def _caller(self, scope: Scope, headers: Headers, keys: KeyCache) -> Caller:
         if not keys.known:
             raise _refused(HTTPStatus.SERVICE_UNAVAILABLE, "the API keys cannot be read yet", {"retry-after": "1"})
         if not keys.needed:
@@ -119,17 +119,17 @@ class Gate:
         message = "expected a client on the service's own machine: the service has no API keys yet"
         raise _refused(HTTPStatus.FORBIDDEN, message)
 
-    async def _behind(self, scope: Scope, receive: Receive, outgoing: Outgoing) -> None:
+    async def _behind(self, scope: Scope, receive: Receive, outgoing: ProblemSender) -> None:
         try:
             await self.app(scope, receive, outgoing)
         except Exception as error:  # noqa: BLE001  # the server would log its message, and that names values
-            LOGGER.error("internal error\n%s", without_values(error))
+            LOGGER.error("internal error\n%s", format_without_values(error))
             if not outgoing.started:
                 await outgoing.problem(internal_error())
 
-    async def _opened(self) -> Keys:
+    async def _opened(self) -> KeyCache:
         if self._keys is None:
-            self._keys = Keys()
+            self._keys = KeyCache()
             await asyncio.to_thread(self._keys.wait)
         return self._keys
 
@@ -204,7 +204,7 @@ async def _no_websocket(scope: Scope, send: Send) -> None:
     async def in_its_words(message: Message) -> None:
         await send({**message, "type": message["type"].replace("http.", "websocket.http.")})
 
-    await Outgoing(in_its_words).problem(_refused(HTTPStatus.NOT_FOUND, "there are no WebSockets here").problem)
+    await ProblemSender(in_its_words).problem(_refused(HTTPStatus.NOT_FOUND, "there are no WebSockets here").problem)
 
 
 def _as_admitted(scope: Scope, route: Route, caller: Caller | None) -> Scope:
@@ -241,5 +241,5 @@ def _is_direct(headers: Headers) -> bool:
     return name.lower() == "localhost" or _is_loopback(name)
 
 
-def _refused(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> Refused:
-    return refusal(status, [Fault(path="$", message=message)], headers)
+def _refused(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> ApiError:
+    return api_error(status, [Fault(path="$", message=message)], headers)

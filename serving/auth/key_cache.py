@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.auth.keys import Key, key_of, listing, opened
+from serving.auth.keys import Key, find_key, list_keys, open_database
 from serving.storage.database import Database
 
 LOGGER = logging.getLogger("clearline.gate")
@@ -25,7 +25,7 @@ _OPEN_TO_LOOPBACK = (
 )
 
 
-class Keys:
+class KeyCache:
     """What ``read`` returns, the record's keys unless given, kept up to date until :meth:`close`.
 
     ``known``: they were read at least once; until then nobody can be told apart.  ``needed``: a key was ever made, so that
@@ -45,7 +45,7 @@ class Keys:
 
     def find(self, text: str) -> Key | None:
         """The live key with this text; None where there is none."""
-        return key_of(text, self._by_id, datetime.datetime.now(datetime.UTC))
+        return find_key(text, self._by_id, datetime.datetime.now(datetime.UTC))
 
     def wait(self) -> None:
         """Return when they were read for the first time, or it was tried for 3 s."""
@@ -91,9 +91,9 @@ class _Stored:
 
     def __call__(self) -> Sequence[Key]:
         if self._database is None:
-            self._database = opened()
+            self._database = open_database()
         try:
-            return listing(self._database)
+            return list_keys(self._database)
         except SQLAlchemyError:
             self._database.reopen()
             raise

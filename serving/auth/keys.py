@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from serving.auth.caller import SCOPES, Caller
 from serving.storage.database import Database
-from serving.storage.settings import settings_from
+from serving.storage.settings import read_settings
 from serving.storage.tables import api_keys
 from serving.storage.timestamps import decode_time, encode_time
 
@@ -60,15 +60,15 @@ class Key:
         return Caller(self.key_id, self.tenant, self.scopes)
 
 
-def opened() -> Database:
+def open_database() -> Database:
     """The record's database, of which the keys are a table; made where there is none.  RecordError where it does not open."""
-    settings = settings_from()
+    settings = read_settings()
     if settings.file is not None:
         settings.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Database(settings.address)
 
 
-def new(
+def create(
     database: Database,
     tenant: str,
     scopes: Collection[str],
@@ -95,7 +95,7 @@ def new(
     )
     with database.writing() as connection:
         # Within the writers' lock: two commands at once do not make a third key.
-        alike = [k for k in stored(connection) if k.tenant == tenant and k.scopes == key.scopes and k.lives(made_at)]
+        alike = [k for k in read_keys(connection) if k.tenant == tenant and k.scopes == key.scopes and k.lives(made_at)]
         if len(alike) >= MOST_LIVE:
             raise KeyRefused(
                 f"{tenant} has {len(alike)} live keys for {scopes_text(key.scopes)} ({', '.join(k.key_id for k in alike)}): "
@@ -105,10 +105,10 @@ def new(
     return f"clk_{key.key_id}_{secret}", key
 
 
-def listing(database: Database) -> list[Key]:
+def list_keys(database: Database) -> list[Key]:
     """All keys that were ever made, oldest first."""
     with database.reading() as connection:
-        return stored(connection)
+        return read_keys(connection)
 
 
 def revoke(database: Database, key_id: str, now: datetime.datetime | None = None) -> Key:
@@ -118,13 +118,13 @@ def revoke(database: Database, key_id: str, now: datetime.datetime | None = None
         connection.execute(
             api_keys.update().where(wanted, api_keys.c.revoked_at.is_(None)).values(revoked_at=encode_time(now or _now()))
         )
-        found = stored(connection, wanted)
+        found = read_keys(connection, wanted)
     if not found:
         raise KeyRefused("expected the id of a key, as `python -m serving keys list` shows it: there is none of this name")
     return found[0]
 
 
-def stored(connection: sa.Connection, *wanted: sa.ColumnElement[bool]) -> list[Key]:
+def read_keys(connection: sa.Connection, *wanted: sa.ColumnElement[bool]) -> list[Key]:
     """The keys that a connection sees, oldest first."""
     rows = connection.execute(sa.select(api_keys).where(*wanted).order_by(api_keys.c.created_at, api_keys.c.key_id))
     return [
@@ -142,7 +142,7 @@ def stored(connection: sa.Connection, *wanted: sa.ColumnElement[bool]) -> list[K
     ]
 
 
-def key_of(text: str, keys: dict[str, Key], now: datetime.datetime) -> Key | None:
+def find_key(text: str, keys: dict[str, Key], now: datetime.datetime) -> Key | None:
     """The live key that this text is the text of; None where there is none.
 
     An unknown key takes the path and the time of a known one with a wrong secret.

@@ -8,10 +8,10 @@ from collections.abc import Callable
 SECONDS_SAVED = 2.0  # of requests that were not made, that may come at once
 
 
-class Rates:
+class RateLimiter:
     """The buckets of all keys; ``clock`` in seconds.
 
-    >>> rates = Rates(clock=lambda: 0.0)
+    >>> rates = RateLimiter(clock=lambda: 0.0)
     >>> [rates.wait("key", 1.0) for _ in range(3)]
     [0.0, 0.0, 1.0]
     """

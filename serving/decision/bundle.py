@@ -37,8 +37,8 @@ from serving.decision.config.policy import Policy, read_policy
 from serving.decision.config.reasons import Wording, read_wording
 from serving.decision.scoring.lightgbm_trees import TreeError, read_trees
 from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, score
-from serving.decision.scoring.shapley import against
-from serving.decision.scoring.shapley_tables import lay_out
+from serving.decision.scoring.shapley import make_explainer
+from serving.decision.scoring.shapley_tables import flatten_trees
 
 FORMAT = 6
 SEAL = "bundle.sha256"
@@ -268,8 +268,10 @@ def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
     by_product = parts.reference.partition_by("product", as_dict=True)
     populations = {str(product): _rows(rows) for (product,), rows in by_product.items()}
     try:
-        layout = lay_out(read_trees(model))
-        scorer = Scorer(model, parts.calibration, {product: against(layout, rows) for product, rows in populations.items()})
+        layout = flatten_trees(read_trees(model))
+        scorer = Scorer(
+            model, parts.calibration, {product: make_explainer(layout, rows) for product, rows in populations.items()}
+        )
         for product, rows in populations.items():
             score(rows, [product] * len(rows), scorer)
     except (TreeError, AdditivityError) as error:

@@ -17,17 +17,17 @@ from features.build import Features, build
 from features.schema import StatementError, Violation, check
 from features.window import lay_out
 from serving.decision.advice import advise as advise_module
-from serving.decision.advice.constraints import UNDECIDED, Choices, check_choices
-from serving.decision.advice.projection import Cut
+from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, check_constraints
+from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
 from serving.decision.ids import decision_ids
 from serving.decision.notice import Notice, notice_of
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
-from serving.decision.policy.outcome import Outcome, apply, hand_over
+from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.reasons.effects import by_group, effects
-from serving.decision.reasons.ranking import Evidence, Reason, borne_out, principal, unspeakable
+from serving.decision.reasons.ranking import Evidence, Reason, principal_reasons, unexplainable, visible_effects
 from serving.decision.result import Advised, Decision, ProductError, Stages
 from serving.decision.scoring.score import Scores, logit, score
 
@@ -50,12 +50,14 @@ def decide_many(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.d
     return stages(statements, bundle, decided_at).decisions
 
 
-def advise(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime, choices: Choices = UNDECIDED) -> Advised:
+def advise(
+    statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime, choices: Constraints = UNCONSTRAINED
+) -> Advised:
     """The decision for the one account in ``statements`` with the way back; ValueError where there are several.
 
     See :func:`advise_many`.
     """
-    advised = advise_many(statements, bundle, decided_at, None if choices is UNDECIDED else [choices])
+    advised = advise_many(statements, bundle, decided_at, None if choices is UNCONSTRAINED else [choices])
     if len(advised) != 1:
         raise ValueError(f"advise: expected the statements of one account, got {len(advised)} accounts")
     return advised[0]
@@ -65,7 +67,7 @@ def advise_many(
     statements: pl.DataFrame,
     bundle: Bundle,
     decided_at: datetime.datetime,
-    choices: Sequence[Choices] | None = None,
+    choices: Sequence[Constraints] | None = None,
     threads: int = 1,
 ) -> list[Advised]:
     """The decisions of :func:`decide_many` and, where the model cut a limit, the way back.
@@ -75,13 +77,13 @@ def advise_many(
     :class:`ChoiceError` for choices that cannot be, whatever is decided.
     """
     made = stages(statements, bundle, decided_at)
-    settled = [UNDECIDED] * len(made.decisions) if choices is None else choices
+    settled = [UNCONSTRAINED] * len(made.decisions) if choices is None else choices
     if len(settled) != len(made.decisions):
         raise ValueError(f"advise: expected choices for {len(made.decisions)} accounts, got {len(settled)}")
     if choices is not None:
         window = lay_out(made.statements)
         for account, chosen in enumerate(choices):
-            check_choices(chosen, window, bundle.advice.search.rounding, account)
+            check_constraints(chosen, window, bundle.advice.search.rounding, account)
     cuts = [_cut_by_model(decision, outcome, bundle) for decision, outcome in zip(made.decisions, made.outcomes, strict=True)]
     accounts = [d.account_id for d, cut in zip(made.decisions, cuts, strict=True) if cut is not None]
     found = iter(
@@ -102,7 +104,7 @@ def advise_many(
     ]
 
 
-def _cut_by_model(decision: Decision, outcome: Outcome, bundle: Bundle) -> Cut | None:
+def _cut_by_model(decision: Decision, outcome: Outcome, bundle: Bundle) -> LimitCut | None:
     """The cut, or the proposal of one, where the model made it; a rule's cut is nothing that behaviour wins back."""
     after = decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
     # Under review the policy proposes what it would have done: at such a probability, that nothing more is drawn.
@@ -110,7 +112,7 @@ def _cut_by_model(decision: Decision, outcome: Outcome, bundle: Bundle) -> Cut |
     suspended = decision.action == "suspend" or proposes
     if not (outcome.by_model and (after < decision.credit_limit or suspended)):
         return None
-    return Cut(decision.product, decision.as_of, decision.credit_limit, after, suspended)
+    return LimitCut(decision.product, decision.as_of, decision.credit_limit, after, suspended)
 
 
 def _advised(decision: Decision, outcome: Outcome, found: Advice | None, bundle: Bundle) -> Advised:
@@ -124,15 +126,15 @@ def _advised(decision: Decision, outcome: Outcome, found: Advice | None, bundle:
 
 def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> Stages:
     """The same flow with what each stage made."""
-    checked = _past(check(statements), bundle, decided_at)
+    checked = _check_no_future_months(check(statements), bundle, decided_at)
     features = build(checked)
     scores = score(features.matrix(bundle.features), _known_products(features, bundle), bundle.scorer)
     evidence = _evidence(features, scores, bundle)
     outcomes = _outcomes(features, scores, evidence, bundle, decided_at)
     evidence = _with_effects(checked, features, evidence, outcomes, bundle)
-    outcomes = [_spoken(*pair, bundle, decided_at) for pair in zip(outcomes, evidence, strict=True)]
+    outcomes = [_referred_if_unexplainable(*pair, bundle, decided_at) for pair in zip(outcomes, evidence, strict=True)]
     ids = decision_ids(checked, bundle.digest, decided_at)
-    told = [_told(*pair, bundle, decided_at) for pair in zip(outcomes, evidence, strict=True)]
+    told = [_reasons_and_notice(*pair, bundle, decided_at) for pair in zip(outcomes, evidence, strict=True)]
     rows = zip(features.accounts.iter_rows(), scores.log_odds, scores.base_log_odds, evidence, outcomes, ids, told, strict=True)
     decisions = [
         Decision(
@@ -162,7 +164,7 @@ def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
     return Stages(checked, features, scores, evidence, outcomes, decisions)
 
 
-def _past(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> pl.DataFrame:
+def _check_no_future_months(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> pl.DataFrame:
     """The statements, none of which may be of a month that has not begun on the lender's clock."""
     today = local_date(decided_at, bundle.policy)
     if statements["month"].max() > today:  # type: ignore[operator]  # never null: check() saw to it
@@ -224,21 +226,23 @@ def _with_effects(
     proven = list(evidence)
     for place, row in zip(cut, found, strict=True):
         proof = evidence[place]
-        proven[place] = replace(proof, effects=borne_out(by_group(row), proof.contributions, proof.values, proof.reference))
+        proven[place] = replace(
+            proof, effects=visible_effects(by_group(row), proof.contributions, proof.values, proof.reference)
+        )
     return proven
 
 
-def _spoken(outcome: Outcome, proof: Evidence, bundle: Bundle, decided_at: datetime.datetime) -> Outcome:
+def _referred_if_unexplainable(outcome: Outcome, proof: Evidence, bundle: Bundle, decided_at: datetime.datetime) -> Outcome:
     """The outcome, or a person's where a machine may not state its reasons."""
-    because = unspeakable(proof, bundle.wording) if outcome.by_model else ()
+    because = unexplainable(proof, bundle.wording) if outcome.by_model else ()
     if any(math.isnan(proof.values[name]) for name in bundle.never_missing):
         because += ("unseen_missing",)
-    return hand_over(outcome, because, proof.values["limit_now"], bundle.policy, decided_at) if because else outcome
+    return refer_to_reviewer(outcome, because, proof.values["limit_now"], bundle.policy, decided_at) if because else outcome
 
 
-def _told(
+def _reasons_and_notice(
     outcome: Outcome, proof: Evidence, bundle: Bundle, decided_at: datetime.datetime
 ) -> tuple[tuple[Reason, ...], Notice | None]:
     """The principal reasons, and the notice that tells the customer."""
-    reasons = principal(proof, outcome.hits, outcome.by_model, bundle.wording)
+    reasons = principal_reasons(proof, outcome.hits, outcome.by_model, bundle.wording)
     return reasons, notice_of(outcome, proof.values["limit_now"], reasons, bundle.wording, bundle.policy, decided_at)

@@ -16,24 +16,32 @@ from cryptography.exceptions import InvalidTag
 from sqlalchemy.exc import DBAPIError
 
 from serving.audit_log import checkpoints
-from serving.audit_log.erasure import RETENTION_YEARS, Erased, Order, check_retention, erase_account, erase_expired, rub_out
+from serving.audit_log.erasure import (
+    RETENTION_YEARS,
+    Erased,
+    Order,
+    check_retention,
+    erase_account,
+    erase_expired,
+    purge_free_pages,
+)
 from serving.audit_log.privacy.key_file import Secrets, read_secrets
 from serving.audit_log.reader import Reader
-from serving.audit_log.rows import head
+from serving.audit_log.rows import chain_head
 from serving.audit_log.verify import verdict_text, verify
 from serving.operations.export import export, line
 from serving.operations.replay import Bundles, period, replay, replay_text
 from serving.storage.database import Database
-from serving.storage.errors import RecordError
-from serving.storage.models import digest_in, stored_bundles
-from serving.storage.settings import RecordSettings, settings_from
+from serving.storage.errors import StorageError
+from serving.storage.models import stated_digest, stored_bundles
+from serving.storage.settings import StorageSettings, read_settings
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A record that is there, beside the service that may be writing it."""
 
-    settings: RecordSettings
+    settings: StorageSettings
     secrets: Secrets
     database: Database
 
@@ -41,17 +49,17 @@ class Opened:
 @contextmanager
 def opened() -> Iterator[Opened]:
     """The record that the environment names; RecordError where there is none, or it cannot be read."""
-    settings = settings_from()
+    settings = read_settings()
     if settings.file is not None and not settings.file.exists():
-        raise RecordError(f"there is no record at {settings.file}; CLEARLINE_RECORD says where it is")
+        raise StorageError(f"there is no record at {settings.file}; CLEARLINE_RECORD says where it is")
     secrets = read_secrets(settings.secrets)
     database = Database(settings.address)
     try:
         yield Opened(settings, secrets, database)
     except InvalidTag:
-        raise RecordError("what a row holds does not open; `python -m serving verify` says which") from None
+        raise StorageError("what a row holds does not open; `python -m serving verify` says which") from None
     except DBAPIError as error:
-        raise RecordError(f"the record does not answer: {error.orig}") from error
+        raise StorageError(f"the record does not answer: {error.orig}") from error
     finally:
         database.close()
 
@@ -68,17 +76,17 @@ def erase_persons(options: argparse.Namespace) -> int:
     """Destroy the key of an account's person, or of all whose time is over: nobody can read their rows any more."""
     check_retention(options.years, options.force, options.why)
     if options.expired == (options.account is not None) or (options.tenant is None) != (options.account is None):
-        raise RecordError("expected --tenant with --account, or --expired")
+        raise StorageError("expected --tenant with --account, or --expired")
     why = options.why or (f"older than {options.years} years" if options.expired else "asked for")
     order = Order(options.by, why, datetime.datetime.now(datetime.UTC))
     with opened() as record:
         erased = 0
         for one in _erase(record, options, order):
             erased += 1
-            print(f"erased  {one.person}  rows {one.rows}")
+            print(f"erased  {one.data_subject}  rows {one.rows}")
         if erased:
             _seal(record)
-            if not rub_out(record.database):
+            if not purge_free_pages(record.database):
                 print("a reader held up the write-ahead log: run this again to write over it", file=sys.stderr)
     if options.account is not None and not erased:
         print("the record knows no such account of this tenant, or erased it before")
@@ -89,7 +97,7 @@ def erase_persons(options: argparse.Namespace) -> int:
 
 def replay_decisions(options: argparse.Namespace) -> int:
     """Decide again what was decided, by the bundle that decided, and compare the bytes; 1 where any differs."""
-    folders = stored_bundles() | {digest_in(folder): folder for folder in options.bundle}
+    folders = stored_bundles() | {stated_digest(folder): folder for folder in options.bundle}
     with opened() as record:
         reader = Reader(record.database, record.secrets)
         if options.decision is None:
@@ -97,7 +105,7 @@ def replay_decisions(options: argparse.Namespace) -> int:
         else:
             found = reader.by_id(options.decision)
             if found is None or found.kind != "decision":
-                raise RecordError("expected the id of a decision: the record has none of this name")
+                raise StorageError("expected the id of a decision: the record has none of this name")
             decisions = iter([found])
         done = replay(decisions, Bundles(folders))
     print(replay_text(done))
@@ -109,8 +117,8 @@ def export_decisions(options: argparse.Namespace) -> int:
     with opened() as record:
         of = period(options.since, options.until)
         if options.tenant is not None and options.tenant not in (known := Reader(record.database, record.secrets).tenants()):
-            raise RecordError(f"expected a tenant of the record, one of {known}, got {options.tenant!r}")
-        every = export(record.database, record.secrets, *of, options.tenant, options.asked)
+            raise StorageError(f"expected a tenant of the record, one of {known}, got {options.tenant!r}")
+        every = export(record.database, record.secrets, *of, options.tenant, options.request_body)
         lines = (line(one) for one in every)
         if options.out is None:
             for one in lines:
@@ -184,6 +192,6 @@ def _erase(record: Opened, options: argparse.Namespace, order: Order) -> Iterato
 def _seal(record: Opened) -> None:
     """A checkpoint of what was just written: no service may be there to sign one."""
     with record.database.reading() as connection:
-        seq, row_hash = head(connection)
+        seq, row_hash = chain_head(connection)
     now = datetime.datetime.now(datetime.UTC)
     checkpoints.append(record.settings.checkpoints, seq, row_hash, now, record.secrets.signer)

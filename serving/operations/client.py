@@ -43,7 +43,7 @@ def ask(url: str, body: bytes, advice: bool = False, key: str | None = None) -> 
 
 
 @contextlib.contextmanager
-def started(
+def start_service(
     log: Path, service: str = "serving.service:LimitReduction", settings: Mapping[str, str] | None = None
 ) -> Iterator[str]:
     """The URL of a service, ours unless named, on a free port of 127.0.0.1 until the block ends.
@@ -66,7 +66,7 @@ def running(
     home = os.environ.get("BENTOML_HOME")
     # The service starts in the project's folder, where a relative path would be another one.
     environment = os.environ | ({"BENTOML_HOME": os.path.abspath(home)} if home else {})
-    environment |= record_in(log.absolute().parent) | dict(settings or {})
+    environment |= settings_for(log.absolute().parent) | dict(settings or {})
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=PROJECT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -81,7 +81,7 @@ def running(
             _stop(process)
 
 
-def record_in(folder: Path) -> dict[str, str]:
+def settings_for(folder: Path) -> dict[str, str]:
     """The settings of a record that lies in a folder, with its secrets and checkpoints."""
     return {
         "CLEARLINE_RECORD": f"sqlite:///{folder / 'record.db'}",

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
-from serving.audit_log.entry import Kept
+from serving.audit_log.entry import Entry
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.reader import Reader
 from serving.reviews.workflow import Review, decision_in, reviews_of
@@ -60,7 +60,7 @@ class ExportedAsked:
 class Exported:
     """A decision, what the customer was told and when, and what came of it.  None in what was erased with the person.
 
-    ``asked`` is None also where it was not asked for.
+    ``request_body`` is None also where it was not asked for.
     """
 
     decision_id: str
@@ -78,7 +78,7 @@ class Exported:
     bundle: str
     reference: str
     policy: str
-    person: str | None
+    data_subject: str | None
     erased: bool
     send_by: str | None
     notified_at: str | None
@@ -86,7 +86,7 @@ class Exported:
     language: str | None
     notice_days: float | None
     reviews: tuple[ExportedReview, ...]
-    asked: ExportedAsked | None = None
+    request_body: ExportedAsked | None = None
 
 
 def export(
@@ -107,7 +107,7 @@ def export(
         about = reader.about_all([decision.entry_id for decision in some])
         for decision in some:
             one = _exported(about[decision.entry_id])
-            yield replace(one, asked=_asked(decision)) if with_asked else one
+            yield replace(one, request_body=_asked(decision)) if with_asked else one
 
 
 def line(exported: Exported) -> str:
@@ -115,13 +115,13 @@ def line(exported: Exported) -> str:
     return json.dumps(asdict(exported), ensure_ascii=False, allow_nan=False)
 
 
-def _exported(rows: Sequence[Kept]) -> Exported:
+def _exported(rows: Sequence[Entry]) -> Exported:
     decision = rows[0]
-    facts, model = decision.facts, decision.facts["model"]
-    answer = None if decision.answered is None else decision_in(decision)
+    facts, model = decision.metadata, decision.metadata["model"]
+    answer = None if decision.response_body is None else decision_in(decision)
     # Of the decision itself: what was told of a review's outcome is another notice.
-    of_it = [row for row in rows if row.kind == "notification" and row.facts.get("review_id") is None]
-    told = min(of_it, key=lambda row: str(row.facts["sent_at"]), default=None)
+    of_it = [row for row in rows if row.kind == "notification" and row.metadata.get("review_id") is None]
+    told = min(of_it, key=lambda row: str(row.metadata["sent_at"]), default=None)
     return Exported(
         decision_id=decision.entry_id,
         tenant=decision.tenant,
@@ -138,21 +138,21 @@ def _exported(rows: Sequence[Kept]) -> Exported:
         bundle=model["bundle"],
         reference=model["reference"],
         policy=model["policy"],
-        person=decision.person,
+        data_subject=decision.data_subject,
         erased=decision.erased,
         send_by=facts["send_by"],
-        notified_at=None if told is None else told.facts["sent_at"],
-        channel=None if told is None else told.facts["channel"],
-        language=None if told is None else told.facts["language"],
-        notice_days=None if told is None else _days(decode_time(facts["decided_at"]), told.facts["sent_at"]),
+        notified_at=None if told is None else told.metadata["sent_at"],
+        channel=None if told is None else told.metadata["channel"],
+        language=None if told is None else told.metadata["language"],
+        notice_days=None if told is None else _days(decode_time(facts["decided_at"]), told.metadata["sent_at"]),
         reviews=tuple(_review(review) for review in reviews_of(rows)),
     )
 
 
-def _asked(decision: Kept) -> ExportedAsked | None:
-    if decision.asked is None:
+def _asked(decision: Entry) -> ExportedAsked | None:
+    if decision.request_body is None:
         return None
-    request = json.loads(decision.asked)
+    request = json.loads(decision.request_body)
     return ExportedAsked(request["account_id"], tuple(request["statements"]))
 
 

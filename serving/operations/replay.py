@@ -12,19 +12,19 @@ from typing import Literal
 from pydantic import ValidationError
 
 from features.schema import StatementError
-from serving.audit_log.entry import Kept
-from serving.decision.advice.constraints import ChoiceError
+from serving.audit_log.entry import Entry
+from serving.decision.advice.constraints import ConstraintError
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.result import ProductError
 from serving.schemas.advice_request import AdviceRequest
-from serving.schemas.answers import answers
+from serving.schemas.answers import answer_requests
 from serving.schemas.decision import Request
 from serving.storage.timestamps import decode_time
 
 Fate = Literal["same", "different", "no_bundle", "erased"]
 MOST_NAMED = 20
-_REFUSALS = (StatementError, ProductError, ChoiceError, ValidationError)
+_REFUSALS = (StatementError, ProductError, ConstraintError, ValidationError)
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Bundles:
         return bundle if bundle.digest == digest else f"{self._folders[digest]} holds another bundle, {bundle.digest}"
 
 
-def replay(decisions: Iterable[Kept], bundles: Bundles) -> Replay:
+def replay(decisions: Iterable[Entry], bundles: Bundles) -> Replay:
     """What came of deciding again, one decision after the other; rows of other kinds are passed over."""
     done = Replay()
     for row in decisions:
@@ -72,18 +72,18 @@ def replay(decisions: Iterable[Kept], bundles: Bundles) -> Replay:
     return done
 
 
-def recomputed(row: Kept, bundle: Bundle) -> bytes | None:
+def recomputed(row: Entry, bundle: Bundle) -> bytes | None:
     """The bytes of the answer to what a decision's row says was asked; None where it is refused today.
 
     Raises ValueError for a row that holds nothing to ask.
     """
-    if row.asked is None:
+    if row.request_body is None:
         raise ValueError(f"recomputed: expected a decision that was not erased, got {row.entry_id}")
-    door, decided_at = row.facts["door"], decode_time(row.facts["decided_at"])
+    door, decided_at = row.metadata["door"], decode_time(row.metadata["decided_at"])
     model = AdviceRequest if door == "advice" else Request
     try:
-        request = model.model_validate_json(row.asked)
-        [answered] = answers(door, [request], row.facts["advice"], bundle, decided_at)
+        request = model.model_validate_json(row.request_body)
+        [answered] = answer_requests(door, [request], row.metadata["advice"], bundle, decided_at)
     except _REFUSALS:
         return None
     return answered.content
@@ -112,15 +112,15 @@ def replay_text(done: Replay) -> str:
     return "\n".join(lines + [f"no bundle  {digest}: {why}" for digest, why in done.bundles.items()])
 
 
-def _fate(row: Kept, bundles: Bundles, done: Replay) -> Fate:
+def _fate(row: Entry, bundles: Bundles, done: Replay) -> Fate:
     if row.erased:
         return "erased"
-    digest = row.facts["model"]["bundle"]
+    digest = row.metadata["model"]["bundle"]
     bundle = bundles.of(digest)
     if isinstance(bundle, str):
         done.bundles[digest] = bundle
         return "no_bundle"
-    return "same" if row.asked is not None and recomputed(row, bundle) == row.answered else "different"
+    return "same" if row.request_body is not None and recomputed(row, bundle) == row.response_body else "different"
 
 
 def period(since: datetime.date | None, until: datetime.date | None) -> tuple[str | None, str | None]:

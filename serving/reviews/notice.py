@@ -12,7 +12,7 @@ from typing import Any
 
 from serving.decision.config.reasons import Language
 from serving.decision.reasons.wording import day, number
-from serving.schemas.review import Asker, Outcome, OutcomeKind
+from serving.schemas.review import Asker, OutcomeKind, ReviewOutcome
 
 _ASKED: dict[tuple[Asker, Language], str] = {
     ("customer", "en"): "You asked for a person to reconsider the decision of {decided_on} on your credit limit. It was done.",
@@ -42,21 +42,21 @@ _AGAIN: dict[Language, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ReviewDecision:
     """What a person answered: the limit in force before it and after it, CNY, and their reasons."""
 
     asked_by: Asker
-    outcome: Outcome
+    outcome: ReviewOutcome
     before: float
     limit: float
     reasons: str
 
 
-def outcome_notice(answered: Answered, decided_on: datetime.date, send_by: datetime.date) -> dict[str, Any]:
+def outcome_notice(answered: ReviewDecision, decided_on: datetime.date, send_by: datetime.date) -> dict[str, Any]:
     """The notice as JSON: ``kind``, ``send_by`` (YYYY-MM-DD) and ``text`` in paragraphs, ``en`` and ``zh``.
 
     >>> from datetime import date
-    >>> answered = Answered("customer", "overturn", 3500.0, 21500.0, "Proven.")
+    >>> answered = ReviewDecision("customer", "overturn", 3500.0, 21500.0, "Proven.")
     >>> told = outcome_notice(answered, date(2026, 11, 7), date(2026, 12, 7))
     >>> told["kind"], told["text"]["en"].splitlines()[2]
     ('review_outcome', 'The decision is withdrawn: your credit limit is CNY 21,500 again, as before it.')
@@ -66,7 +66,7 @@ def outcome_notice(answered: Answered, decided_on: datetime.date, send_by: datet
     return {"kind": kind, "send_by": send_by.isoformat(), "text": text}
 
 
-def _text(answered: Answered, decided_on: datetime.date, language: Language) -> str:
+def _text(answered: ReviewDecision, decided_on: datetime.date, language: Language) -> str:
     before, limit = (number(amount, "CNY", language) for amount in (answered.before, answered.limit))
     paragraphs = (
         _ASKED[answered.asked_by, language].format(decided_on=day(decided_on, language)),
@@ -77,7 +77,7 @@ def _text(answered: Answered, decided_on: datetime.date, language: Language) -> 
     return "\n\n".join(paragraphs)
 
 
-def _change(answered: Answered) -> str:
+def _change(answered: ReviewDecision) -> str:
     if answered.limit == answered.before:
         return "same"
     if answered.outcome == "overturn":

@@ -12,15 +12,15 @@ from itertools import islice
 from typing import Any
 
 from features.schema import StatementError
-from serving.audit_log.entry import Draft, Kept, Kind
-from serving.audit_log.errors import Taken
-from serving.audit_log.log import Record
+from serving.audit_log.entry import Entry, Kind, NewEntry
+from serving.audit_log.errors import Duplicate
+from serving.audit_log.log import AuditLog
 from serving.audit_log.reader import Reader
 from serving.auth.caller import Caller
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.decision.policy.dates import local_date
-from serving.reviews.notice import Answered, outcome_notice
+from serving.reviews.notice import ReviewDecision, outcome_notice
 from serving.reviews.workflow import (
     DAYS_TO_DECIDE,
     STEPS,
@@ -32,8 +32,8 @@ from serving.reviews.workflow import (
     slot_of_review,
     slot_of_step,
 )
-from serving.schemas.answers import answers
-from serving.schemas.base import Submitted, parse
+from serving.schemas.answers import answer_requests
+from serving.schemas.base import ApiRequest, parse
 from serving.schemas.decision import Request
 from serving.schemas.review import (
     STATES,
@@ -45,47 +45,47 @@ from serving.schemas.review import (
     State,
     WithdrawalRequest,
 )
-from serving.storage.models import with_digest
-from serving.web.errors import Fault, Refused, of_statements, refusal
+from serving.storage.models import find_bundle
+from serving.web.errors import ApiError, Fault, api_error, statement_error
 
 MOST_LISTED = 100
 _NEVER, _EVER = datetime.date(1970, 1, 1), datetime.date(9999, 12, 31)
 
 
-class Counter:
+class Reviews:
     """Answers about the decisions of one record; ``bundle`` is the one that decides now."""
 
-    def __init__(self, bundle: Bundle, record: Record) -> None:
+    def __init__(self, bundle: Bundle, record: AuditLog) -> None:
         self._bundle, self._record = bundle, record
 
-    async def about(self, decision_id: str, caller: Caller) -> list[Kept]:
+    async def about(self, decision_id: str, caller: Caller) -> list[Entry]:
         """The rows about a decision, itself first; Refused with 404 where the tenant has none, 410 where it was erased."""
         rows = await self._record.find(lambda reader: reader.about(decision_id))
         if not rows or rows[0].kind != "decision" or rows[0].tenant != caller.tenant:
             raise _nothing("decision")
         if rows[0].erased:
-            raise refusal(HTTPStatus.GONE, [Fault(path="$", message="what could name the person was erased")])
+            raise api_error(HTTPStatus.GONE, [Fault(path="$", message="what could name the person was erased")])
         return rows
 
-    async def review(self, review_id: str, caller: Caller) -> tuple[Review, list[Kept]]:
+    async def review(self, review_id: str, caller: Caller) -> tuple[Review, list[Entry]]:
         """A review, and the rows about its decision; Refused with 404 where the tenant has none."""
         row = await self._record.find(lambda reader: reader.by_id(review_id))
         if row is None or row.kind != "review":
             raise _nothing("review")
         try:
             rows = await self.about(row.subject, caller)
-        except Refused as refused:
+        except ApiError as refused:
             raise (_nothing("review") if refused.problem.status == HTTPStatus.NOT_FOUND else refused) from None
         return next(review for review in reviews_of(rows) if review.review_id == review_id), rows
 
-    async def reviews(self, status: State | None, caller: Caller, after: str | None) -> list[tuple[Review, list[Kept]]]:
+    async def reviews(self, status: State | None, caller: Caller, after: str | None) -> list[tuple[Review, list[Entry]]]:
         """The tenant's reviews in this state (None = those that somebody has still to answer), the oldest first, at most
         :data:`MOST_LISTED`; those ``after`` one of them.  Those of erased persons are none any more."""
         last = 0 if after is None else (await self._row(after, ("review",), caller)).seq
         states = UNDER_WAY if status is None else (status,)
 
-        def found(reader: Reader) -> list[tuple[Review, list[Kept]]]:
-            listed: list[tuple[Review, list[Kept]]] = []
+        def found(reader: Reader) -> list[tuple[Review, list[Entry]]]:
+            listed: list[tuple[Review, list[Entry]]] = []
             rows = (row for row in reader.of_kind(["review"], caller.tenant) if row.seq > last and not row.erased)
             while len(listed) < MOST_LISTED and (some := list(islice(rows, MOST_LISTED))):
                 about = reader.about_all([row.subject for row in some])
@@ -105,7 +105,7 @@ class Counter:
         corrected = None if asked.statements is None else self._again(rows[0], asked, now)
         days = datetime.timedelta(days=DAYS_TO_DECIDE)
         decide_by, review_id = local_date(now, self._bundle.policy) + days, str(uuid.uuid4())
-        drafts: list[Draft] = []
+        drafts: list[NewEntry] = []
         for current in (review for review in earlier if review.under_way):
             if current.asked_by == "customer":
                 raise _conflict(f"a review of this decision is {_in_words(current.state)} already: {current.review_id}")
@@ -143,7 +143,7 @@ class Counter:
         limit = _resolved_limit(asked, decision, before, any(one.resolution for one in reviews_of(rows)))
         policy = self._bundle.policy
         due = local_date(now, policy) + datetime.timedelta(days=policy.dates.notice_within_days)
-        answered = Answered(review.asked_by, asked.outcome, before, limit, asked.reasons)
+        answered = ReviewDecision(review.asked_by, asked.outcome, before, limit, asked.reasons)
         notice = outcome_notice(answered, local_date(rows[0].at, policy), due)
         content = json.dumps(notice, ensure_ascii=False).encode()
         await self._step("resolution", review, rows, asked, {"outcome": asked.outcome}, now, content, due)
@@ -163,14 +163,14 @@ class Counter:
         if not told_of.at.replace(microsecond=0) <= sent_at <= now:
             raise _wrong("sent_at", "expected a time from when it was decided, up to now")
         facts = {"sent_at": asked.sent_at, "channel": asked.channel, "language": asked.language, "review_id": asked.review_id}
-        earlier = [row for row in rows if row.kind == "notification" and row.facts.get("review_id") == asked.review_id]
-        if same := next((row for row in earlier if row.facts == facts), None):
+        earlier = [row for row in rows if row.kind == "notification" and row.metadata.get("review_id") == asked.review_id]
+        if same := next((row for row in earlier if row.metadata == facts), None):
             raise _conflict(f"the same notification is recorded already: {same.entry_id}")
         slot = slot_of_notification(told_of.entry_id, len(earlier))
         draft = _draft("notification", rows[0], asked, now, facts, None, None, slot)
         return await self._keep([draft], asked, "another notification was recorded just now: look at the decision again")
 
-    async def notices(self, overdue: bool | None, caller: Caller, after: str | None) -> list[tuple[Kept, list[Kept]]]:
+    async def notices(self, overdue: bool | None, caller: Caller, after: str | None) -> list[tuple[Entry, list[Entry]]]:
         """What the tenant's customers were not told of, the soonest due first, at most :data:`MOST_LISTED`: decisions and
         outcomes of reviews, each with the rows about its decision; None = overdue or not."""
         last = None if after is None else await self._row(after, ("decision", "resolution"), caller)
@@ -179,7 +179,7 @@ class Counter:
         since = today if overdue is False else _NEVER
         until = today if overdue else _EVER
 
-        def found(reader: Reader) -> list[tuple[Kept, list[Kept]]]:
+        def found(reader: Reader) -> list[tuple[Entry, list[Entry]]]:
             rows = [row for row in reader.untold(caller.tenant, since, until, MOST_LISTED, place) if not row.erased]
             about = reader.about_all([row.subject for row in rows])
             return [(row, about[row.subject]) for row in rows]
@@ -190,21 +190,21 @@ class Counter:
         """The day on the lender's clock."""
         return local_date(_now(), self._bundle.policy)
 
-    async def _row(self, entry_id: str, kinds: Sequence[Kind], caller: Caller) -> Kept:
+    async def _row(self, entry_id: str, kinds: Sequence[Kind], caller: Caller) -> Entry:
         """A row of the tenant's; Refused with 422 where there is none."""
         row = await self._record.find(lambda reader: reader.by_id(entry_id))
         if row is None or row.kind not in kinds or row.tenant != caller.tenant:
             fault = Fault(path="?after", message="expected the id of the last one of the page before")
-            raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
+            raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
         return row
 
-    def _again(self, decision: Kept, asked: ReviewRequest, now: datetime.datetime) -> bytes:
+    def _again(self, decision: Entry, asked: ReviewRequest, now: datetime.datetime) -> bytes:
         """The answer on the corrected statements, by the bundle that decided first."""
-        digest = decision.facts["model"]["bundle"]
+        digest = decision.metadata["model"]["bundle"]
         bundle = self._bundle if digest == self._bundle.digest else _stored(digest)
         if bundle is None:
             raise _conflict("the bundle that decided is not stored here any more: a person has to decide without it")
-        first = json.loads(decision.asked or b"{}")
+        first = json.loads(decision.request_body or b"{}")
         last = max(statement["month"] for statement in first["statements"])
         if max(statement.month for statement in asked.statements or ()) != last:
             raise _wrong("statements", "expected statements up to the month that was decided on, and none later")
@@ -212,13 +212,13 @@ class Counter:
         corrected["statements"] = [statement.model_dump() for statement in asked.statements or ()]
         request = parse(Request, json.dumps(corrected).encode())
         try:
-            [made] = answers("decisions", [request], False, bundle, now)
+            [made] = answer_requests("decisions", [request], False, bundle, now)
         except StatementError as error:
             months = {request.account_id: [statement.month for statement in request.statements]}
-            raise of_statements(error, months, {request.account_id: "$"}) from None
+            raise statement_error(error, months, {request.account_id: "$"}) from None
         return made.content
 
-    async def _to_step(self, kind: Kind, review_id: str, asked: Submitted) -> tuple[Review, list[Kept]]:
+    async def _to_step(self, kind: Kind, review_id: str, asked: ApiRequest) -> tuple[Review, list[Entry]]:
         """A review whose next step can be this; Refused with 409 where its state does not allow it."""
         review, rows = await self.review(review_id, asked.caller)
         before, _ = STEPS[kind]
@@ -231,8 +231,8 @@ class Counter:
         self,
         kind: Kind,
         review: Review,
-        rows: Sequence[Kept],
-        asked: Submitted,
+        rows: Sequence[Entry],
+        asked: ApiRequest,
         facts: Mapping[str, Any],
         at: datetime.datetime,
         answered: bytes | None = None,
@@ -242,19 +242,19 @@ class Counter:
         draft = _draft(kind, rows[0], asked, at, said, content, answered, slot_of_step(review), due=due)
         await self._keep([draft], asked, "somebody else was quicker: look at the review again")
 
-    async def _keep(self, drafts: Sequence[Draft], asked: Submitted, taken: str) -> str:
+    async def _keep(self, drafts: Sequence[NewEntry], asked: ApiRequest, taken: str) -> str:
         """Keep all or none; the id of the last.  Refused with 409 that says ``taken`` where another was quicker."""
         try:
             await self._record.keep(drafts, asked.arrived + self._record.deadline)
-        except Taken:
+        except Duplicate:
             raise _conflict(taken) from None
         return drafts[-1].entry_id
 
 
 def _draft(
     kind: Kind,
-    decision: Kept,
-    asked: Submitted,
+    decision: Entry,
+    asked: ApiRequest,
     at: datetime.datetime,
     facts: Mapping[str, Any],
     content: bytes | None,
@@ -262,8 +262,8 @@ def _draft(
     slot: str | None,
     entry_id: str | None = None,
     due: datetime.date | None = None,
-) -> Draft:
-    return Draft(
+) -> NewEntry:
+    return NewEntry(
         entry_id=entry_id or str(uuid.uuid4()),
         kind=kind,
         subject=decision.entry_id,
@@ -271,10 +271,10 @@ def _draft(
         caller=asked.caller.key_id,
         at=at,
         account=decision_in(decision)["account_id"],
-        facts=facts,
-        asked=content,
-        answered=answered,
-        slot=slot,
+        metadata=facts,
+        request_body=content,
+        response_body=answered,
+        unique_key=slot,
         due=due,
     )
 
@@ -296,7 +296,7 @@ def _resolved_limit(asked: ResolutionRequest, decision: Mapping[str, Any], in_fo
     return limit
 
 
-def _resolution_row(rows: Sequence[Kept], review_id: str) -> Kept:
+def _resolution_row(rows: Sequence[Entry], review_id: str) -> Entry:
     """The row that says how a review ended; Refused where it has not, or there is no such review."""
     review = next((one for one in reviews_of(rows) if one.review_id == review_id), None)
     if review is None:
@@ -309,7 +309,7 @@ def _resolution_row(rows: Sequence[Kept], review_id: str) -> Kept:
 
 @functools.lru_cache(maxsize=4)
 def _stored(digest: str) -> Bundle | None:
-    folder = with_digest(digest)
+    folder = find_bundle(digest)
     return None if folder is None else load(folder)
 
 
@@ -321,13 +321,13 @@ def _in_words(state: State) -> str:
     return state.replace("_", " ")
 
 
-def _nothing(what: str) -> Refused:
-    return refusal(HTTPStatus.NOT_FOUND, [Fault(path="$", message=f"there is no such {what}")])
+def _nothing(what: str) -> ApiError:
+    return api_error(HTTPStatus.NOT_FOUND, [Fault(path="$", message=f"there is no such {what}")])
 
 
-def _conflict(said: str) -> Refused:
-    return refusal(HTTPStatus.CONFLICT, [Fault(path="$", message=said)])
+def _conflict(said: str) -> ApiError:
+    return api_error(HTTPStatus.CONFLICT, [Fault(path="$", message=said)])
 
 
-def _wrong(field: str, said: str) -> Refused:
-    return refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path=f"$.{field}", message=said)])
+def _wrong(field: str, said: str) -> ApiError:
+    return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path=f"$.{field}", message=said)])

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serving.audit_log.entry import Draft, Kept, Kind
-from serving.schemas.review import UNDER_WAY, Asker, Outcome, State
+from serving.audit_log.entry import Entry, Kind, NewEntry
+from serving.schemas.review import UNDER_WAY, Asker, ReviewOutcome, State
 
 # Until a person has answered.  Regulation B and PIPL name no period for this; one month is GDPR's (article 12(3)).
 DAYS_TO_DECIDE = 30
@@ -37,7 +37,7 @@ class Resolution:
     """
 
     resolution_id: str
-    outcome: Outcome
+    outcome: ReviewOutcome
     limit: float | None
     reviewer: str | None
     reasons: str | None
@@ -87,36 +87,36 @@ class Review:
         return self.state in UNDER_WAY
 
 
-def reviews_of(rows: Sequence[Kept]) -> list[Review]:
+def reviews_of(rows: Sequence[Entry]) -> list[Review]:
     """The reviews that the rows about a decision tell, itself first; oldest first."""
     decision, found = rows[0], dict[str, Review]()
-    limit = None if decision.answered is None else decision_in(decision)["new_limit"]
+    limit = None if decision.response_body is None else decision_in(decision)["new_limit"]
     for row in rows[1:]:
         if row.kind == "review":
             found[row.entry_id] = _opened(row)
         elif row.kind in STEPS:
-            review = _after(found[row.facts["review"]], row, decision, limit)
+            review = _after(found[row.metadata["review"]], row, decision, limit)
             found[review.review_id] = review
             limit = limit if review.resolution is None else review.resolution.limit
     return list(found.values())
 
 
-def limit_of(rows: Sequence[Kept]) -> float:
+def limit_of(rows: Sequence[Entry]) -> float:
     """The limit in force after the reviews of a decision, CNY; of a decision that nobody erased."""
     limits = [review.resolution.limit for review in reviews_of(rows) if review.resolution is not None]
     return float(decision_in(rows[0])["new_limit"] if not limits or limits[-1] is None else limits[-1])
 
 
-def decision_in(row: Kept) -> dict[str, Any]:
+def decision_in(row: Entry) -> dict[str, Any]:
     """The answer in a decision's row: of the door `advice` the decision is a part of it."""
-    answered: dict[str, Any] = json.loads(row.answered or b"{}")
-    decision: dict[str, Any] = answered["decision"] if row.facts["door"] == "advice" else answered
+    answered: dict[str, Any] = json.loads(row.response_body or b"{}")
+    decision: dict[str, Any] = answered["decision"] if row.metadata["door"] == "advice" else answered
     return decision
 
 
-def review_by_policy(decision: Draft, decide_by: datetime.date) -> Draft:
+def review_by_policy(decision: NewEntry, decide_by: datetime.date) -> NewEntry:
     """The review that is opened with a decision which a person has to make."""
-    return Draft(
+    return NewEntry(
         entry_id=str(uuid.uuid4()),
         kind="review",
         subject=decision.entry_id,
@@ -124,8 +124,8 @@ def review_by_policy(decision: Draft, decide_by: datetime.date) -> Draft:
         caller=decision.caller,
         at=decision.at,
         account=decision.account,
-        facts={"decide_by": decide_by.isoformat(), "corrected": False, "asked_by": "policy"},
-        slot=slot_of_review(decision.entry_id, ()),
+        metadata={"decide_by": decide_by.isoformat(), "corrected": False, "asked_by": "policy"},
+        unique_key=slot_of_review(decision.entry_id, ()),
     )
 
 
@@ -144,7 +144,7 @@ def slot_of_notification(told_of: str, earlier: int) -> str:
     return f"told:{told_of}" if not earlier else f"told:{told_of}:{earlier}"
 
 
-def _opened(row: Kept) -> Review:
+def _opened(row: Entry) -> Review:
     said = _said(row)
     return Review(
         review_id=row.entry_id,
@@ -152,35 +152,35 @@ def _opened(row: Kept) -> Review:
         tenant=row.tenant,
         state="open",
         opened_at=row.at,
-        decide_by=datetime.date.fromisoformat(row.facts["decide_by"]),
-        asked_by=row.facts.get("asked_by", "customer"),
+        decide_by=datetime.date.fromisoformat(row.metadata["decide_by"]),
+        asked_by=row.metadata.get("asked_by", "customer"),
         reason=said.get("reason"),
         statements=said.get("statements"),
-        corrected=None if row.answered is None else json.loads(row.answered),
+        corrected=None if row.response_body is None else json.loads(row.response_body),
     )
 
 
-def _after(review: Review, row: Kept, decision: Kept, limit: float | None) -> Review:
+def _after(review: Review, row: Entry, decision: Entry, limit: float | None) -> Review:
     _, state = STEPS[row.kind]
     said = _said(row)
     moved = replace(review, state=state, steps=review.steps + 1)
     if row.kind == "started":
         return replace(moved, reviewer=said.get("reviewer"))
     if row.kind == "withdrawal":
-        return replace(moved, withdrawal=Withdrawal(said.get("reason"), row.at, row.facts.get("superseded_by")))
+        return replace(moved, withdrawal=Withdrawal(said.get("reason"), row.at, row.metadata.get("superseded_by")))
     return replace(moved, resolution=_resolution(row, said, decision, limit))
 
 
-def _resolution(row: Kept, said: dict[str, Any], decision: Kept, limit: float | None) -> Resolution:
-    outcome: Outcome = row.facts["outcome"]
-    if row.erased or decision.answered is None:
+def _resolution(row: Entry, said: dict[str, Any], decision: Entry, limit: float | None) -> Resolution:
+    outcome: ReviewOutcome = row.metadata["outcome"]
+    if row.erased or decision.response_body is None:
         limit = None
     elif outcome != "uphold":
         limit = decision_in(decision)["credit_limit"] if outcome == "overturn" else said["new_limit"]
-    notice = None if row.answered is None else json.loads(row.answered)
+    notice = None if row.response_body is None else json.loads(row.response_body)
     return Resolution(row.entry_id, outcome, limit, said.get("reviewer"), said.get("reasons"), row.at, notice)
 
 
-def _said(row: Kept) -> dict[str, Any]:
-    said: dict[str, Any] = {} if row.asked is None else json.loads(row.asked)
+def _said(row: Entry) -> dict[str, Any]:
+    said: dict[str, Any] = {} if row.request_body is None else json.loads(row.request_body)
     return said

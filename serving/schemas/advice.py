@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from serving.decision.advice.result import Advice as Found
-from serving.decision.advice.result import Course as LivedCourse
+from serving.decision.advice.result import PlanPath as LivedCourse
 from serving.decision.result import Advised
 from serving.web.models import Strict, Text
 
@@ -74,7 +74,7 @@ class Advice(Strict):
     way_back: Annotated[WayBack | None, Field(description="null: nothing to win back by behaviour")]
 
 
-def advice_of(advised: Advised) -> Advice:
+def make_advice(advised: Advised) -> Advice:
     """The advice as it is sent; the decision that it is on is not in it."""
     return Advice(
         below_cut_off=advised.below_cut_off,

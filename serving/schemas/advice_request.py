@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field
 
 from features.schema import LARGEST_AMOUNT
-from serving.decision.advice.constraints import Choices as Settled
+from serving.decision.advice.constraints import Constraints as Settled
 from serving.decision.bundle import Bundle
 from serving.decision.result import Advised
 from serving.schemas import examples
-from serving.schemas.advice import Advice, advice_of
-from serving.schemas.decision import Answer, Request, answer
+from serving.schemas.advice import Advice, make_advice
+from serving.schemas.decision import Answer, Request, make_answer
 from serving.web.models import STRICT, IODescriptor, Strict
 
 
@@ -59,6 +59,6 @@ class AdviceAnswer(IODescriptor):
     advice: Advice
 
 
-def advice_answer(advised: Advised, bundle: Bundle) -> AdviceAnswer:
+def make_advice_answer(advised: Advised, bundle: Bundle) -> AdviceAnswer:
     """The answer for advice that this bundle gave."""
-    return AdviceAnswer(decision=answer(advised.decision, bundle), advice=advice_of(advised))
+    return AdviceAnswer(decision=make_answer(advised.decision, bundle), advice=make_advice(advised))

@@ -13,22 +13,22 @@ from typing import Any, Literal
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, advise_many, decide_many
 from serving.decision.result import Decision
-from serving.schemas.advice import advice_of
-from serving.schemas.advice_request import AdviceRequest, advice_answer
+from serving.schemas.advice import make_advice
+from serving.schemas.advice_request import AdviceRequest, make_advice_answer
 from serving.schemas.base import encode
-from serving.schemas.decision import Request, answer, statements
+from serving.schemas.decision import Request, make_answer, statements_table
 
-Door = Literal["decisions", "batch", "advice"]
+Endpoint = Literal["decisions", "batch", "advice"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredDecision:
     """A decision, and the bytes that answer it."""
 
     decision: Decision
     content: bytes
 
-    def facts(self, door: Door, with_advice: bool, bundle: Bundle) -> dict[str, Any]:
+    def metadata(self, door: Endpoint, with_advice: bool, bundle: Bundle) -> dict[str, Any]:
         """What the record keeps readable of it: nothing that tells who it is."""
         decision = self.decision
         notice = decision.notice
@@ -50,28 +50,28 @@ class Answered:
         }
 
 
-def answers(
-    door: Door, requests: Sequence[Request], with_advice: bool, bundle: Bundle, decided_at: datetime.datetime
-) -> list[Answered]:
+def answer_requests(
+    door: Endpoint, requests: Sequence[Request], with_advice: bool, bundle: Bundle, decided_at: datetime.datetime
+) -> list[AnsweredDecision]:
     """One answer a request, in their order.
 
     Raises :class:`features.schema.StatementError`, :class:`serving.decision.result.ProductError` and, for the door ``advice``,
-    :class:`serving.decision.advice.constraints.ChoiceError` for what the decision refuses.
+    :class:`serving.decision.advice.constraints.ConstraintError` for what the decision refuses.
     """
-    asked = statements(requests)
+    asked = statements_table(requests)
     if door == "advice":
         settled = [request.settled() for request in requests if isinstance(request, AdviceRequest)]
         advised = [advise(asked, bundle, decided_at, choices) for choices in settled]
-        made = [Answered(one.decision, encode(advice_answer(one, bundle))) for one in advised]
+        made = [AnsweredDecision(one.decision, encode(make_advice_answer(one, bundle))) for one in advised]
     elif with_advice:
         each = advise_many(asked, bundle, decided_at)
-        made = [Answered(one.decision, encode(answer(one.decision, bundle, advice_of(one)))) for one in each]
+        made = [AnsweredDecision(one.decision, encode(make_answer(one.decision, bundle, make_advice(one)))) for one in each]
     else:
-        made = [Answered(one, encode(answer(one, bundle))) for one in decide_many(asked, bundle, decided_at)]
+        made = [AnsweredDecision(one, encode(make_answer(one, bundle))) for one in decide_many(asked, bundle, decided_at)]
     by_account = {answered.decision.account_id: answered for answered in made}
     return [by_account[request.account_id] for request in requests]
 
 
-def body_of(door: Door, contents: Sequence[bytes]) -> bytes:
+def join_answers(door: Endpoint, contents: Sequence[bytes]) -> bytes:
     """The body that is sent: an answer has the same bytes alone and in a batch."""
     return b'{"decisions":[' + b",".join(contents) + b"]}" if door == "batch" else contents[0]

@@ -13,14 +13,14 @@ from starlette.requests import Request as HttpRequest
 
 from serving.auth.caller import Caller, caller_of
 from serving.web.body import read_body
-from serving.web.errors import Fault, Refused, of_validation, path_of, refusal
+from serving.web.errors import ApiError, Fault, api_error, json_path, validation_error
 from serving.web.models import STRICT, IODescriptor
-from serving.web.params import key_of, switched_on
+from serving.web.params import idempotency_key, read_switches
 
-_Submitted = TypeVar("_Submitted", bound="Submitted")
+_ApiRequest = TypeVar("_ApiRequest", bound="ApiRequest")
 
 
-class Submitted(IODescriptor):
+class ApiRequest(IODescriptor):
     """A request as it comes in: parsed, or handed on as the problem that it has."""
 
     model_config = STRICT
@@ -37,10 +37,10 @@ class Submitted(IODescriptor):
         """The request, or the :class:`Problem` to answer with: BentoML logs what is raised here with the values sent."""
         arrived = time.monotonic()
         try:
-            on = switched_on(request.scope["query_string"], cls.switches)
-            key = key_of(request.headers)
+            on = read_switches(request.scope["query_string"], cls.switches)
+            key = idempotency_key(request.headers)
             submitted = parse(cls, await read_body(request, cls.largest_body))
-        except Refused as refused:
+        except ApiError as refused:
             return refused.problem
         submitted._on, submitted._key, submitted._arrived = on, key, arrived
         submitted._caller = caller_of(request.scope)
@@ -71,8 +71,8 @@ class Submitted(IODescriptor):
         return []
 
 
-def parse(model: type[_Submitted], body: bytes) -> _Submitted:
-    """The request in a body of UTF-8 JSON; raises :class:`serving.web.errors.Refused` with a path to each fault.
+def parse(model: type[_ApiRequest], body: bytes) -> _ApiRequest:
+    """The request in a body of UTF-8 JSON; raises :class:`serving.web.errors.ApiError` with a path to each fault.
 
     >>> import json
     >>> parse(Request, json.dumps(example.REQUEST).encode()).statements[-1].month
@@ -82,10 +82,10 @@ def parse(model: type[_Submitted], body: bytes) -> _Submitted:
         request = model.model_validate_json(body)
     except ValidationError as error:
         # Without its cause: the error holds what was sent.
-        raise of_validation(error) from None
+        raise validation_error(error) from None
     faults = [Fault(path=path, message="expected each field once") for path in _repeated_fields(body)] or request.faults()
     if faults:
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+        raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
     return request
 
 
@@ -124,7 +124,7 @@ def _repeated_fields(body: bytes) -> list[str]:
 
 def _walk(value: object, location: tuple[str | int, ...]) -> Iterator[str]:
     if isinstance(value, _Repeating):
-        yield path_of((*location, value.repeated))
+        yield json_path((*location, value.repeated))
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _walk(inner, (*location, name))

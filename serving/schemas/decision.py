@@ -21,8 +21,8 @@ from serving.decision.reasons.ranking import Reason as PrincipalReason
 from serving.decision.result import Decision
 from serving.schemas import examples
 from serving.schemas.advice import Advice
-from serving.schemas.base import Submitted
-from serving.schemas.statement import _field
+from serving.schemas.base import ApiRequest
+from serving.schemas.statement import statement_field
 from serving.web.errors import Fault
 from serving.web.models import STRICT, IODescriptor, Strict, Text
 
@@ -45,11 +45,11 @@ else:
         __module__=__name__,
         __doc__="One month of an account.  Amounts in CNY.",
         month=(str, Field(pattern="^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$", description="the month that it closes, YYYY-MM")),
-        **{c.name: _field(c) for c in COLUMNS if c.kind in ("amount", "whole_number")},
+        **{c.name: statement_field(c) for c in COLUMNS if c.kind in ("amount", "whole_number")},
     )
 
 
-class Request(Submitted):
+class Request(ApiRequest):
     """The statements of one account, in any order.  The last month is `as_of`; a month missing between two is refused."""
 
     model_config = ConfigDict(json_schema_extra={"example": examples.REQUEST})
@@ -64,7 +64,7 @@ class Request(Submitted):
     statements: Annotated[list[Statement], Field(min_length=1, max_length=LONGEST_WINDOW)]
 
 
-class BatchRequest(Submitted):
+class BatchRequest(ApiRequest):
     """Several accounts; a fault in one refuses them all."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"accounts": [examples.REQUEST]}})
@@ -186,7 +186,7 @@ class BatchAnswer(IODescriptor):
     decisions: list[Answer]
 
 
-def statements(requests: Sequence[Request]) -> pl.DataFrame:
+def statements_table(requests: Sequence[Request]) -> pl.DataFrame:
     """The statements of all requests as one table of :mod:`features.schema`; nothing is checked here."""
     return table(
         {
@@ -200,7 +200,7 @@ def statements(requests: Sequence[Request]) -> pl.DataFrame:
     )
 
 
-def answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> Answer:
+def make_answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> Answer:
     """The answer for a decision that this bundle made, with the advice on it where one was asked for."""
     return Answer(
         decision_id=decision.decision_id,

@@ -9,21 +9,21 @@ from pydantic import ConfigDict, Field
 
 from features.schema import LARGEST_AMOUNT, LONGEST_WINDOW
 from serving.schemas import examples
-from serving.schemas.base import Submitted
+from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, Statement
 from serving.schemas.statement import MONEY
 from serving.web.errors import Fault
-from serving.web.models import STRICT, IODescriptor, Strict, Text, written
+from serving.web.models import STRICT, IODescriptor, Strict, Text, matching_text
 
 OutcomeKind = Literal["adverse_action", "review_outcome"]
 
 State = Literal["open", "in_review", "resolved", "withdrawn"]
 STATES: tuple[State, ...] = get_args(State)
 UNDER_WAY: tuple[State, ...] = ("open", "in_review")
-Outcome = Literal["uphold", "overturn", "amend"]
+ReviewOutcome = Literal["uphold", "overturn", "amend"]
 Asker = Literal["customer", "policy"]
 
-_NOT_BLANK = written(r"\S", "expected something other than blanks")
+_NOT_BLANK = matching_text(r"\S", "expected something other than blanks")
 Words = Annotated[str, Field(min_length=1, max_length=4000), *_NOT_BLANK]
 Name = Annotated[str, Field(min_length=1, max_length=100), *_NOT_BLANK]
 Limit = Annotated[float, Field(ge=0, le=LARGEST_AMOUNT), *MONEY]
@@ -31,7 +31,7 @@ _REASON = "My income of August was not counted."
 _REVIEW_ID = "0192f3a0-1111-4222-8333-444455556666"
 
 
-class ReviewRequest(Submitted):
+class ReviewRequest(ApiRequest):
     """A customer asks for a person to reconsider a decision."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"reason": _REASON, "statements": None}})
@@ -43,7 +43,7 @@ class ReviewRequest(Submitted):
     ] = None
 
 
-class StartRequest(Submitted):
+class StartRequest(ApiRequest):
     """A person takes a review."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"reviewer": "Li Na", "instead_of": None}})
@@ -52,7 +52,7 @@ class StartRequest(Submitted):
     instead_of: Annotated[Name | None, Field(description="who had it, to take it over; null = nobody has it yet")] = None
 
 
-class ResolutionRequest(Submitted):
+class ResolutionRequest(ApiRequest):
     """A person's answer to a review."""
 
     model_config = ConfigDict(
@@ -63,7 +63,7 @@ class ResolutionRequest(Submitted):
 
     reviewer: Annotated[Name, Field(description="who reconsidered: the person who has taken it")]
     outcome: Annotated[
-        Outcome,
+        ReviewOutcome,
         Field(description="uphold: the limit in force stays; overturn: that of before the decision; amend: another"),
     ]
     reasons: Annotated[Words, Field(description="the reviewer's reasons, for the customer and the record")]
@@ -78,7 +78,7 @@ class ResolutionRequest(Submitted):
         return [Fault(path="$.new_limit", message="expected with the outcome amend, and with no other")]
 
 
-class WithdrawalRequest(Submitted):
+class WithdrawalRequest(ApiRequest):
     """The customer asks no longer."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"reason": None}})
@@ -86,7 +86,7 @@ class WithdrawalRequest(Submitted):
     reason: Annotated[Words | None, Field(description="null = none was given")] = None
 
 
-class NotificationRequest(Submitted):
+class NotificationRequest(ApiRequest):
     """The customer was told of a decision, or of how a review of it ended."""
 
     model_config = ConfigDict(
@@ -97,7 +97,7 @@ class NotificationRequest(Submitted):
 
     sent_at: Annotated[
         str,
-        *written(
+        *matching_text(
             r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
             "expected UTC to the second, as in 2026-11-26T08:00:00Z",
             format="date-time",
@@ -122,7 +122,7 @@ class OutcomeNotice(Strict):
 class ResolutionNote(Strict):
     """How a review ended."""
 
-    outcome: Outcome
+    outcome: ReviewOutcome
     limit: Annotated[float, Field(description="in force after it, CNY")]
     reviewer: str
     reasons: str

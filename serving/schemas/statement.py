@@ -15,7 +15,7 @@ _NO_MONEY: JsonDict = {"exclusiveMinimum": -SMALLEST_AMOUNT, "exclusiveMaximum":
 _NULL = {"never": "", "any": "; null = unknown", "whole": "; null = unknown, in all statements or in none"}
 
 
-def _field(column: Column) -> Any:
+def statement_field(column: Column) -> Any:
     """The annotation and field of a column."""
     number = float if column.kind == "amount" else int
     low, high, above = (None if bound is None else number(bound) for bound in (column.low, column.high, column.above))

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from serving.storage.errors import RecordError
+from serving.storage.errors import StorageError
 from serving.storage.tables import migrate
 
 _LOCK = 7_265_126_011  # of the chain, among PostgreSQL's advisory locks
@@ -39,7 +39,7 @@ def free_of_wal_reset_bug(version: tuple[int, int, int]) -> bool:
 class Database:
     """An engine whose transactions are durable.
 
-    Raises :class:`RecordError` where the address is none, the database is not reached or would lose a commit.
+    Raises :class:`StorageError` where the address is none, the database is not reached or would lose a commit.
     """
 
     def __init__(self, address: str) -> None:
@@ -49,24 +49,24 @@ class Database:
                 url = url.set(drivername="postgresql+psycopg")
             self.kind = url.get_backend_name()
             if self.kind not in ("sqlite", "postgresql"):
-                raise RecordError(f"expected a record at sqlite:///... or postgresql://..., got {self.kind}")
+                raise StorageError(f"expected a record at sqlite:///... or postgresql://..., got {self.kind}")
             if self.kind == "sqlite" and url.database in (None, "", ":memory:"):
-                raise RecordError("expected a file for the record, got a database in memory: it would keep nothing")
+                raise StorageError("expected a file for the record, got a database in memory: it would keep nothing")
             self.url = url
             self.engine = _sqlite(url) if self.kind == "sqlite" else _postgresql(url)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise RecordError(f"no record can be opened at this address: {error}") from error
+            raise StorageError(f"no record can be opened at this address: {error}") from error
         try:
             with self.engine.connect() as connection:
                 _refuse_to_lose(connection)
             with self.writing() as connection:
                 migrate(connection)
-        except RecordError:
+        except StorageError:
             self.engine.dispose()
             raise
         except DBAPIError as error:
             self.engine.dispose()
-            raise RecordError(
+            raise StorageError(
                 f"the record at {url.render_as_string(hide_password=True)} does not open: {error.orig}"
             ) from error
 
@@ -152,8 +152,8 @@ def _refuse_to_lose(connection: sa.Connection) -> None:
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
         level = connection.exec_driver_sql("PRAGMA synchronous").scalar()
         if (mode, level) not in (("wal", 2), ("truncate", 3)):
-            raise RecordError(f"expected WAL with FULL (2) or TRUNCATE with EXTRA (3), SQLite gave {mode} with {level}")
+            raise StorageError(f"expected WAL with FULL (2) or TRUNCATE with EXTRA (3), SQLite gave {mode} with {level}")
         return
     for setting in ("fsync", "full_page_writes", "synchronous_commit"):
         if connection.exec_driver_sql(f"SHOW {setting}").scalar() == "off":
-            raise RecordError(f"PostgreSQL runs with {setting} off and would lose decisions that were answered: turn it on")
+            raise StorageError(f"PostgreSQL runs with {setting} off and would lose decisions that were answered: turn it on")

@@ -16,11 +16,11 @@ from sqlalchemy.exc import DBAPIError
 _MOST_TOGETHER = 6  # as a power of two; PostgreSQL takes at most 65,535 parameters
 
 
-class Prepared:
+class PreparedStatement:
     """A statement whose parameters all have names; no type in it may need SQLAlchemy's help to go in or come out.
 
     >>> engine = sa.create_engine("sqlite://")
-    >>> sum_of = Prepared(sa.select(sa.bindparam("a", type_=sa.Integer) + sa.bindparam("b", type_=sa.Integer)))
+    >>> sum_of = PreparedStatement(sa.select(sa.bindparam("a", type_=sa.Integer) + sa.bindparam("b", type_=sa.Integer)))
     >>> with engine.connect() as connection:
     ...     sum_of.rows(connection, {"b": 2, "a": 1})
     [(3,)]
@@ -50,7 +50,7 @@ class Prepared:
         return made
 
 
-class Insertion:
+class BulkInsert:
     """Rows into a table, each with a value for every column.
 
     Several go in one statement: after each the driver must have the interpreter back, from whoever decides meanwhile.
@@ -80,12 +80,12 @@ class Insertion:
             self._of(together).rows(connection, values)
             begun += together
 
-    def _made(self, count: int) -> Prepared:
+    def _made(self, count: int) -> PreparedStatement:
         names = [column.name for column in self._table.columns]
         rows: list[dict[str, sa.BindParameter[object]]] = [
             {name: sa.bindparam(f"{name}_{place}") for name in names} for place in range(count)
         ]
-        return Prepared(self._table.insert().values(rows))
+        return PreparedStatement(self._table.insert().values(rows))
 
 
 def _driver(connection: sa.Connection) -> Any:

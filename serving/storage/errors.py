@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class RecordError(Exception):
+class StorageError(Exception):
     """The record cannot be used as it is: says what was expected, what was found and what to do."""

@@ -13,19 +13,19 @@ MODEL = "limit-reduction"
 BUNDLE_FOLDER = "bundle"
 
 
-class NothingStored(LookupError):
+class NoStoredModel(LookupError):
     """No bundle has been stored yet."""
 
 
-def newest() -> Path:
-    """The folder of the newest stored bundle; raises :class:`NothingStored` where there is none."""
+def newest_bundle() -> Path:
+    """The folder of the newest stored bundle; raises :class:`NoStoredModel` where there is none."""
     try:
         return Path(bentoml.models.get(f"{MODEL}:latest").path) / BUNDLE_FOLDER
     except bentoml.exceptions.NotFound as error:
-        raise NothingStored("no bundle is stored; `python -m serving pack` stores one") from error
+        raise NoStoredModel("no bundle is stored; `python -m serving pack` stores one") from error
 
 
-def with_digest(digest: str) -> Path | None:
+def find_bundle(digest: str) -> Path | None:
     """The folder of the stored bundle that has this digest; None where it is not stored here."""
     return stored_bundles().get(digest)
 
@@ -34,9 +34,9 @@ def stored_bundles() -> dict[str, Path]:
     """The folders of all stored bundles, by the digest that each states; nothing is verified here."""
     # Asked for by name, the list raises where there is none.
     folders = [Path(model.path) / BUNDLE_FOLDER for model in bentoml.models.list() if model.tag.name == MODEL]
-    return {digest_in(folder): folder for folder in folders if (folder / SEAL).exists()}
+    return {stated_digest(folder): folder for folder in folders if (folder / SEAL).exists()}
 
 
-def digest_in(folder: Path) -> str:
+def stated_digest(folder: Path) -> str:
     """The digest that the bundle in a folder states."""
     return (folder / SEAL).read_text().strip()

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.storage.errors import RecordError
+from serving.storage.errors import StorageError
 
 FOLDER = Path(".clearline")  # of the embedded record, below the folder that the service starts in
 
 
 @dataclass(frozen=True, slots=True)
-class RecordSettings:
+class StorageSettings:
     """Where the record, its secrets and its checkpoints are, and how long a caller waits for it."""
 
     address: str  # CLEARLINE_RECORD: sqlite:///path or postgresql://user@host/name
@@ -28,7 +28,7 @@ class RecordSettings:
         return Path(self.address.removeprefix(prefix)) if self.address.startswith(prefix) else None
 
 
-def settings_from(environment: Mapping[str, str] = os.environ) -> RecordSettings:
+def read_settings(environment: Mapping[str, str] = os.environ) -> StorageSettings:
     """The settings; RecordError for a deadline that is none.
 
     >>> settings_from({}).address, settings_from({"CLEARLINE_DEADLINE": "0.5"}).deadline
@@ -40,8 +40,8 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> RecordSettings
     except ValueError:
         deadline = 0.0
     if not 0 < deadline <= 60:
-        raise RecordError(f"CLEARLINE_DEADLINE: expected seconds above 0, at most 60, got {said!r}")
-    return RecordSettings(
+        raise StorageError(f"CLEARLINE_DEADLINE: expected seconds above 0, at most 60, got {said!r}")
+    return StorageSettings(
         address=environment.get("CLEARLINE_RECORD") or f"sqlite:///{FOLDER / 'record.db'}",
         secrets=Path(environment.get("CLEARLINE_SECRETS") or FOLDER / "secrets.json"),
         checkpoints=Path(environment.get("CLEARLINE_CHECKPOINTS") or FOLDER / "checkpoints.jsonl"),

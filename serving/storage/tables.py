@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from serving.storage.errors import RecordError
+from serving.storage.errors import StorageError
 
 METADATA = sa.MetaData()
 
@@ -103,7 +103,7 @@ def migrate(connection: sa.Connection) -> None:
     exists = sa.inspect(connection).has_table(_version.name)
     version: int = connection.execute(sa.select(_version.c.version)).scalar_one() if exists else 0
     if version > len(STEPS):
-        raise RecordError(
+        raise StorageError(
             f"the record's schema is of version {version}, expected at most {len(STEPS)}: a newer Clearline wrote it"
         )
     for step in STEPS[version:]:

@@ -11,21 +11,21 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.types import Message, Receive
 
-from serving.web.errors import Fault, Refused, refusal
+from serving.web.errors import ApiError, Fault, api_error
 
 
 async def read_body(request: HttpRequest, largest: int) -> bytes:
-    """The body, at most ``largest`` bytes; raises :class:`Refused` as soon as more have come, without reading on."""
+    """The body, at most ``largest`` bytes; raises :class:`ApiError` as soon as more have come, without reading on."""
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > largest:
                 fault = Fault(path="$", message=f"expected at most {largest} bytes")
-                raise refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, [fault])
+                raise api_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, [fault])
     except ClientDisconnect:
         # Nobody is left to read the answer; it keeps a caller's hanging up from being logged as an error of ours.
-        raise refusal(HTTPStatus.BAD_REQUEST, [Fault(path="$", message="the body ended early")]) from None
+        raise api_error(HTTPStatus.BAD_REQUEST, [Fault(path="$", message="the body ended early")]) from None
     return bytes(body)
 
 
@@ -37,12 +37,12 @@ _STEPS = bytes.maketrans(b"[]", bytes([1, 255]))  # as signed bytes: one deeper,
 _PIECE = 4096
 
 
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """The client hung up before its request was whole; nobody is left to answer."""
 
 
-def check_kind(headers: Headers) -> None:
-    """Raises :class:`serving.web.errors.Refused` (415) for what is not called JSON in UTF-8, or is compressed."""
+def check_content_type(headers: Headers) -> None:
+    """Raises :class:`serving.web.errors.ApiError` (415) for what is not called JSON in UTF-8, or is compressed."""
     kinds = headers.getlist("content-type")
     if len(kinds) != 1 or not _is_json(kinds[0]):
         raise _refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected the content type application/json, in UTF-8")
@@ -50,11 +50,11 @@ def check_kind(headers: Headers) -> None:
         raise _refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected no content encoding")
 
 
-async def whole_body(headers: Headers, receive: Receive, largest: int) -> bytes:
+async def receive_body(headers: Headers, receive: Receive, largest: int) -> bytes:
     """The body, at most ``largest`` bytes.
 
     Raises Refused (413) as soon as more is announced or has come, Refused (408) where it takes longer than 5 s, and
-    :class:`Gone`.
+    :class:`ClientDisconnected`.
     """
     announced = headers.get("content-length", "0")
     # Servers refuse what is no number; a long one is not worth reading.
@@ -75,7 +75,7 @@ async def _read(receive: Receive, largest: int) -> bytes:
     while more:
         message: Message = await receive()
         if message["type"] == "http.disconnect":
-            raise Gone
+            raise ClientDisconnected
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > largest:
@@ -83,7 +83,7 @@ async def _read(receive: Receive, largest: int) -> bytes:
     return bytes(body)
 
 
-def check_shape(body: bytes) -> None:
+def check_encoding_and_depth(body: bytes) -> None:
     """Raises Refused (400) for what is not UTF-8, or nested deeper than :data:`DEEPEST`; otherwise it may not be JSON yet."""
     try:
         body.decode()
@@ -132,9 +132,9 @@ def _is_json(content_type: str) -> bool:
     return kind == "application/json" and all(charset in ("utf-8", "utf8") for charset in charsets)
 
 
-def _too_large(largest: int) -> Refused:
+def _too_large(largest: int) -> ApiError:
     return _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {largest} bytes")
 
 
-def _refused(status: HTTPStatus, message: str, headers: dict[str, str] | None = None) -> Refused:
-    return refusal(status, [Fault(path="$", message=message)], headers)
+def _refused(status: HTTPStatus, message: str, headers: dict[str, str] | None = None) -> ApiError:
+    return api_error(status, [Fault(path="$", message=message)], headers)

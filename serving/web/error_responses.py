@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from starlette.types import Message, Send
 
-from serving.web.errors import MEDIA_TYPE, Problem, of_status
+from serving.web.errors import MEDIA_TYPE, Problem, status_problem
 
 _KEPT = (b"allow", b"retry-after", b"www-authenticate")
 
 
-class Outgoing:
+class ProblemSender:
     """An ASGI ``send`` that lets a problem and a success pass and puts a problem in the place of any other error.
 
     What was not said as a problem may repeat what was sent, so nothing of it goes out but the status and what a client needs to
@@ -40,7 +40,7 @@ class Outgoing:
         kind = next((value for name, value in headers if name == b"content-type"), b"")
         if message["status"] >= 400 and kind.partition(b";")[0].strip() != MEDIA_TYPE.encode():
             self._replaced = True
-            await self._whole(of_status(message["status"]), [header for header in headers if header[0] in _KEPT])
+            await self._whole(status_problem(message["status"]), [header for header in headers if header[0] in _KEPT])
         else:
             self.started = True
             await self._send(message)

@@ -18,7 +18,7 @@ from features.schema import NAMES, StatementError
 from serving.web.models import IODescriptor
 
 
-def answer_problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """The problem as it is sent."""
     return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
 
@@ -75,7 +75,7 @@ class Problem(IODescriptor):
     errors: Annotated[list[Fault], Field(description=f"the faults, at most {MOST_LISTED}")]
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """There is no decision, and ``problem`` says why; ``headers`` go with it."""
 
     def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
@@ -84,13 +84,13 @@ class Refused(Exception):
         self.headers: Mapping[str, str] = headers or {}
 
 
-def refusal(status: HTTPStatus, faults: Sequence[Fault], headers: Mapping[str, str] | None = None) -> Refused:
+def api_error(status: HTTPStatus, faults: Sequence[Fault], headers: Mapping[str, str] | None = None) -> ApiError:
     """A refusal for these faults, the first :data:`MOST_LISTED` of which are listed."""
     count = f"{len(faults)} fault" + ("s" if len(faults) != 1 else "")
     more = f"; the first {MOST_LISTED} are listed" if len(faults) > MOST_LISTED else ""
     listed = list(faults[:MOST_LISTED])
     problem = Problem(type="about:blank", title=status.phrase, status=status, detail=count + more, errors=listed)
-    return Refused(problem, headers)
+    return ApiError(problem, headers)
 
 
 def internal_error() -> Problem:
@@ -100,7 +100,7 @@ def internal_error() -> Problem:
     return Problem(type="about:blank", title=status.phrase, status=status, detail=detail, errors=[])
 
 
-def of_status(status: int) -> Problem:
+def status_problem(status: int) -> Problem:
     """What an answer with this status (400 to 599) says where whoever made it was not to be repeated."""
     known = HTTPStatus(status) if status in _STATUSES else None
     if known is HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -112,16 +112,16 @@ def of_status(status: int) -> Problem:
     return Problem(type="about:blank", title=title, status=status, detail=detail, errors=faults)
 
 
-def of_validation(error: ValidationError) -> Refused:
+def validation_error(error: ValidationError) -> ApiError:
     """400 where the request is not JSON, 422 where a field is not what it should be."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     if details[0]["type"] == "json_invalid":
-        return refusal(HTTPStatus.BAD_REQUEST, [Fault(path="$", message=details[0]["msg"])])
-    faults = [Fault(path=path_of(d["loc"]), message=_MESSAGES.get(d["type"], d["msg"])) for d in details]
-    return refusal(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+        return api_error(HTTPStatus.BAD_REQUEST, [Fault(path="$", message=details[0]["msg"])])
+    faults = [Fault(path=json_path(d["loc"]), message=_MESSAGES.get(d["type"], d["msg"])) for d in details]
+    return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
 
 
-def of_statements(error: StatementError, months: Mapping[str, Sequence[str]], roots: Mapping[str, str]) -> Refused:
+def statement_error(error: StatementError, months: Mapping[str, Sequence[str]], roots: Mapping[str, str]) -> ApiError:
     """422 for statements that break a rule of :mod:`features.schema`: the first few of each rule.
 
     ``months`` are each account's months ("YYYY-MM") in the order sent, ``roots`` the path of its request.  A rule about
@@ -135,10 +135,10 @@ def of_statements(error: StatementError, months: Mapping[str, Sequence[str]], ro
             place = max(index for index, sent in enumerate(months[account]) if sent == month)
             path = f"{roots[account]}.statements[{place}].{column}"
             faults[path, violation.rule] = Fault(path=path, message=f"expected: {violation.rule}")
-    return refusal(HTTPStatus.UNPROCESSABLE_ENTITY, list(faults.values()))
+    return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, list(faults.values()))
 
 
-def path_of(location: Iterable[str | int]) -> str:
+def json_path(location: Iterable[str | int]) -> str:
     """The JSONPath of a place in a document.
 
     >>> path_of(("accounts", 3, "statements", 0, "balance")), path_of(()), path_of(("statements", 0, "6222 0000"))

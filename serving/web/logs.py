@@ -6,7 +6,7 @@ import logging
 import traceback
 
 
-def without_values(error: BaseException | None) -> str:
+def format_without_values(error: BaseException | None) -> str:
     """Types and places of an error and its causes; no message, because messages name accounts and values."""
     parts = []
     while error is not None:
@@ -15,12 +15,12 @@ def without_values(error: BaseException | None) -> str:
     return "\n\n".join(reversed(parts))
 
 
-class WithoutValues(logging.Filter):
+class ValueFilter(logging.Filter):
     """Keeps the place of a logged error and drops its message."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always true; the record is changed."""
         if record.exc_info:
             error = record.exc_info[1]
-            record.exc_info, record.exc_text = None, without_values(error)
+            record.exc_info, record.exc_text = None, format_without_values(error)
         return True

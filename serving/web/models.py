@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     from bentoml import IODescriptor
 
-__all__ = ["STRICT", "IODescriptor", "Strict", "Text", "written"]
+__all__ = ["STRICT", "IODescriptor", "Strict", "Text", "matching_text"]
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -33,7 +33,7 @@ class Text(Strict):
     zh: str
 
 
-def written(pattern: str, said: str, **schema: str) -> tuple[Any, ...]:
+def matching_text(pattern: str, said: str, **schema: str) -> tuple[Any, ...]:
     """Annotations of a text in which the pattern is found; what is no such text is refused with what is ``said``.
 
     pydantic's own refusal says the expression, which nobody in a hurry reads.  It is asked all the same: to Python U+001D is a
@@ -45,6 +45,6 @@ def written(pattern: str, said: str, **schema: str) -> tuple[Any, ...]:
         try:
             return matching.validate_python(text)
         except ValidationError:
-            raise PydanticCustomError("written", "{said}", {"said": said}) from None
+            raise PydanticCustomError("matching_text", "{said}", {"said": said}) from None
 
     return AfterValidator(check), Field(json_schema_extra={"pattern": pattern, **schema})

@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 
-from serving.web.errors import Fault, parameter_path, refusal
+from serving.web.errors import Fault, api_error, parameter_path
 
 
-def switched_on(query: bytes, known: Collection[str]) -> frozenset[str]:
-    """The switches that are ``true``; raises :class:`serving.web.errors.Refused` with the path of each fault.
+def read_switches(query: bytes, known: Collection[str]) -> frozenset[str]:
+    """The switches that are ``true``; raises :class:`serving.web.errors.ApiError` with the path of each fault.
 
     >>> switched_on(b"advice=true", ["advice"]), switched_on(b"advice=false", ["advice"]), switched_on(b"", [])
     (frozenset({'advice'}), frozenset(), frozenset())
@@ -33,7 +33,7 @@ def switched_on(query: bytes, known: Collection[str]) -> frozenset[str]:
         elif value not in ("true", "false"):
             faults[parameter_path(name)] = "expected true or false"
     if faults:
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path=path, message=said) for path, said in faults.items()])
+        raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path=path, message=said) for path, said in faults.items()])
     return frozenset(name for name, value in sent if value == "true")
 
 
@@ -41,8 +41,8 @@ KEY_HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def key_of(headers: Headers) -> str | None:
-    """The key that a request brings, None where it brings none; raises :class:`serving.web.errors.Refused` for what is no key.
+def idempotency_key(headers: Headers) -> str | None:
+    """The key that a request brings, None where it brings none; raises :class:`serving.web.errors.ApiError` for what is no key.
 
     >>> key_of(Headers({"idempotency-key": "order-1"})), key_of(Headers({}))
     ('order-1', None)
@@ -52,5 +52,5 @@ def key_of(headers: Headers) -> str | None:
         return None
     if len(sent) > 1 or not _KEY.fullmatch(sent[0]):
         fault = Fault(path=KEY_HEADER, message="expected one key of 1 to 128 visible ASCII characters")
-        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
+        raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
     return sent[0]

@@ -23,7 +23,7 @@ from features.catalogue import MODEL_FEATURES
 from features.schema import check
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
-from serving.operations.client import started
+from serving.operations.client import start_service
 from tests.support.paths import ROOT
 from tests.training.conftest import STORE_WARNINGS
 from training.data import sample_request
@@ -36,7 +36,7 @@ from training.fit import bundle, run
 from training.fit.bundle import BundleConfig
 from training.fit.config import FitConfig
 from training.fit.fit import parameters_of, train_booster
-from training.tracking.store import Store, scratch
+from training.tracking.store import Store, temporary_folder
 
 pytestmark = [pytest.mark.benchmark(disable_gc=True), *STORE_WARNINGS]
 REQUESTS = 400
@@ -89,8 +89,8 @@ def test_whole_fit(benchmark: Any, full_folder: Path, tmp_path: Path) -> None:
     def untracked() -> None:
         source = load_data(full_folder)
         data = labelled(source, configs[0])
-        fitted, parts, _, _ = run.made(source, data, configs[1], configs[2])
-        with scratch() as folder:
+        fitted, parts, _, _ = run.fit_and_measure(source, data, configs[1], configs[2])
+        with temporary_folder() as folder:
             bundle.write_bundle(parts, fitted, data, source, configs[2], Path(folder) / "bundle")
 
     def tracked() -> None:
@@ -124,7 +124,7 @@ def address(
     # In its own process: BentoML remembers the home that it saw first.
     subprocess.run([sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder), "--no-bento"], check=True)
     service = "tests.benches.empty_service:Empty" if request.param.startswith("empty") else "serving.service:LimitReduction"
-    with started(tmp_path / "log", service) as url:
+    with start_service(tmp_path / "log", service) as url:
         yield url
 
 

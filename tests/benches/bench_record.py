@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import polars as pl
 import pytest
 
-from serving.operations.client import started
+from serving.operations.client import start_service
 from tests.support.paths import ROOT
 from training.data import sample_request
 
@@ -48,7 +48,7 @@ def urls(champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for name, service in SERVICES.items():
             folder = tmp_path / name
             folder.mkdir()
-            found[name] = stack.enter_context(started(folder / "log", service))
+            found[name] = stack.enter_context(start_service(folder / "log", service))
         yield found
 
 

@@ -21,8 +21,8 @@ import pytest
 from features.catalogue import MODEL_FEATURES
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.lightgbm_trees import read_trees
-from serving.decision.scoring.shapley import Explainer, against, explain_many, explain_one
-from serving.decision.scoring.shapley_tables import lay_out
+from serving.decision.scoring.shapley import Explainer, explain_many, explain_one, make_explainer
+from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.paths import ROOT
 from training.data.labels import Labelled
 from training.fit.config import FitConfig
@@ -158,8 +158,8 @@ def test_explain_one_row(
 
 def test_size_of_the_reference(benchmark: Any, rows: np.ndarray, model: lgb.Booster) -> None:
     """The time of the same rows against 100 and against 10,000 reference rows, in turns."""
-    layout, block = lay_out(read_trees(model)), rows[:20_000]
-    small, large = against(layout, rows[-100:]), against(layout, rows[-10_000:])
+    layout, block = flatten_trees(read_trees(model)), rows[:20_000]
+    small, large = make_explainer(layout, rows[-100:]), make_explainer(layout, rows[-10_000:])
     times: dict[str, list[float]] = {"small": [], "large": []}
     for name, explainer in [("small", small), ("large", large)] * 100:
         before = time.perf_counter()
@@ -216,7 +216,7 @@ def test_growth(benchmark: Any, trees: int, depth: int, largest: dict[int, lgb.B
     """One core, blocks of rows: nanoseconds for a leaf and a row."""
     model = lgb.Booster(model_str=largest[depth].model_to_string(num_iteration=trees))
     forest = read_trees(model)
-    explainer = against(lay_out(forest), rows[:1000])
+    explainer = make_explainer(flatten_trees(forest), rows[:1000])
     block, leaves = rows[:4096], sum(len(tree.leaf) for tree in forest.trees)
     benchmark.pedantic(explain_many, (block, explainer), rounds=7, warmup_rounds=1)
     times = []

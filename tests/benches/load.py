@@ -22,11 +22,11 @@ def mark() -> tuple[float, float]:
 def measured(model: lgb.Booster, reference: np.ndarray) -> dict[str, list[float]]:
     started = mark()
     from serving.decision.scoring.lightgbm_trees import read_trees
-    from serving.decision.scoring.shapley import against, explain_one
-    from serving.decision.scoring.shapley_tables import lay_out
+    from serving.decision.scoring.shapley import explain_one, make_explainer
+    from serving.decision.scoring.shapley_tables import flatten_trees
 
     imported = mark()
-    explain_one(reference[0], against(lay_out(read_trees(model)), reference))
+    explain_one(reference[0], make_explainer(flatten_trees(read_trees(model)), reference))
     loaded = mark()
     steps = {"import": (started, imported), "load": (imported, loaded)}
     return {name: [after[0] - before[0], after[1] - before[1]] for name, (before, after) in steps.items()}

@@ -6,17 +6,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from serving.audit_log.entry import Draft, Kept
-from serving.audit_log.log import Record
+from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.log import AuditLog
 from serving.service import LimitReduction
 
 __all__ = ["LimitReduction"]
 
 
-async def _forget(record: Any, drafts: Sequence[Draft], deadline: float) -> list[Kept]:
+async def _forget(record: Any, drafts: Sequence[NewEntry], deadline: float) -> list[Entry]:
     return []
 
 
 if "bentoml" in sys.argv[0]:
     # Only where BentoML serves it: pytest imports every module that may hold a doctest.
-    Record.keep = _forget  # type: ignore[method-assign, assignment]
+    AuditLog.keep = _forget  # type: ignore[method-assign, assignment]

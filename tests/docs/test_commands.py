@@ -11,9 +11,9 @@ import shlex
 
 import pytest
 
-from serving.__main__ import _parser as serving_parser
+from serving.__main__ import make_parser as serving_parser
 from tests.support.paths import ROOT
-from training.__main__ import _parser as training_parser
+from training.__main__ import make_parser as training_parser
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSERS = {"training": training_parser, "serving": serving_parser}

@@ -19,7 +19,7 @@ import pytest
 
 from serving.auth import keys
 from serving.auth.routes import ROUTES, template_match
-from serving.operations.client import record_in, started
+from serving.operations.client import settings_for, start_service
 from serving.operations.pack import store
 from serving.schemas import examples
 from serving.storage.database import Database
@@ -56,10 +56,10 @@ def followed(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("pages")
     (folder / ".clearline").mkdir()
     (folder / "request.json").write_text(json.dumps(examples.REQUEST))
-    settings = record_in(folder / ".clearline") | {"CLEARLINE_DEADLINE": "30"}
+    settings = settings_for(folder / ".clearline") | {"CLEARLINE_DEADLINE": "30"}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CLEARLINE_RECORD", raising=False)
-        with started(folder / ".clearline" / "log", settings=settings) as url:
+        with start_service(folder / ".clearline" / "log", settings=settings) as url:
             pages = {}
             for page in PAGES:
                 commands = [command for command in commands_of(page) if command != PG_DUMP]
@@ -70,7 +70,7 @@ def followed(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.T
 def test_every_command_ran_and_answered_as_the_page_claims(followed: Followed) -> None:
     for page, commands in followed.pages.items():
         for one in commands:
-            statuses = [status for *_, status in one.asked]
+            statuses = [status for *_, status in one.requests]
             if one.command.startswith("curl"):
                 assert statuses in ([one.claimed],) if one.claimed else statuses in ([200], [201]), (page, one)
             else:
@@ -78,7 +78,7 @@ def test_every_command_ran_and_answered_as_the_page_claims(followed: Followed) -
 
 
 def test_api_md_shows_each_call(followed: Followed) -> None:
-    asked = [request for one in followed.pages["api.md"] for request in one.asked]
+    asked = [request for one in followed.pages["api.md"] for request in one.requests]
     shown = {(method, template_match(urlsplit(url).path)[method].template) for method, url, _ in asked}
     assert shown == {(route.method, route.template) for route in ROUTES}
 
@@ -169,7 +169,7 @@ def test_a_dump_of_postgresql_holds_what_was_kept(tmp_path: Path) -> None:
     try:
         address = server.get_uri()
         with closing(Database(address)) as database:
-            _, key = keys.new(database, "mylender", ["score"])
+            _, key = keys.create(database, "mylender", ["score"])
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         run([PG_DUMP], "", tmp_path, {"CLEARLINE_RECORD": address, "PATH": path})
     finally:

@@ -14,8 +14,8 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from serving.auth import keys
 from serving.auth.caller import SCOPES
-from serving.auth.key_cache import Keys
-from serving.operations.client import started
+from serving.auth.key_cache import KeyCache
+from serving.operations.client import start_service
 from serving.operations.pack import store
 from serving.storage.database import Database
 from tests.support.gated_app import LIVE, keys_of
@@ -86,7 +86,7 @@ def server(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.Tem
     log = tmp_path_factory.mktemp("served") / "log"
     tag = store(bundle_folder)
     # How long a busy machine takes is not what these tests are about.
-    with started(log, settings={"CLEARLINE_DEADLINE": "30"}) as url:
+    with start_service(log, settings={"CLEARLINE_DEADLINE": "30"}) as url:
         yield Server(url, log, tag)
 
 
@@ -97,7 +97,7 @@ def guarded(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.Te
     with closing(Database(address)) as database:
         texts = some_keys(database)
     store(bundle_folder)
-    with started(folder / "log", settings={"CLEARLINE_RECORD": address}) as url:
+    with start_service(folder / "log", settings={"CLEARLINE_RECORD": address}) as url:
         yield Guarded(url, folder / "log", address, texts)
 
 
@@ -106,23 +106,23 @@ def some_keys(database: Database) -> dict[str, str]:
     texts = {}
     for tenant in ("north", "south"):
         for scope in SCOPES:
-            texts[f"{tenant}/{scope}"], _ = keys.new(database, tenant, [scope], rate=10_000)
-        texts[f"{tenant}/all"], _ = keys.new(database, tenant, SCOPES, rate=10_000)
+            texts[f"{tenant}/{scope}"], _ = keys.create(database, tenant, [scope], rate=10_000)
+        texts[f"{tenant}/all"], _ = keys.create(database, tenant, SCOPES, rate=10_000)
     long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=30)
-    texts["expired"], _ = keys.new(database, "old", SCOPES, days=29, now=long_ago)
-    texts["revoked"], revoked = keys.new(database, "old", SCOPES)
+    texts["expired"], _ = keys.create(database, "old", SCOPES, days=29, now=long_ago)
+    texts["revoked"], revoked = keys.create(database, "old", SCOPES)
     keys.revoke(database, revoked.key_id)
-    texts["slow"], _ = keys.new(database, "slow", SCOPES, rate=0.01)
+    texts["slow"], _ = keys.create(database, "slow", SCOPES, rate=0.01)
     return texts
 
 
 @pytest.fixture
-def with_key() -> Iterator[Keys]:
+def with_key() -> Iterator[KeyCache]:
     with closing(keys_of(LIVE)) as held:
         yield held
 
 
 @pytest.fixture
-def without_key() -> Iterator[Keys]:
+def without_key() -> Iterator[KeyCache]:
     with closing(keys_of()) as held:
         yield held

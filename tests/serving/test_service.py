@@ -18,14 +18,14 @@ import httpx
 import polars as pl
 import pytest
 
-from serving.api.bento import LOGGER, refusable
+from serving.api.bento import LOGGER, answers_errors
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
 from serving.schemas import examples
 from serving.schemas.base import encode
-from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request, answer
+from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request, make_answer
 from serving.web.errors import Problem, internal_error
-from serving.web.logs import WithoutValues
+from serving.web.logs import ValueFilter
 from tests.serving.conftest import Server
 from tests.support.paths import ROOT
 
@@ -62,7 +62,7 @@ def later_month() -> str:
 
 def expected(sent: dict[str, Any], windows: pl.DataFrame, bundle: Bundle, decided_at: str) -> bytes:
     window = windows.filter(pl.col("account_id") == sent["account_id"])
-    return encode(answer(decide(window, bundle, datetime.datetime.fromisoformat(decided_at)), bundle))
+    return encode(make_answer(decide(window, bundle, datetime.datetime.fromisoformat(decided_at)), bundle))
 
 
 def test_endpoint_sends_the_bytes_of_decide(
@@ -219,7 +219,7 @@ def test_fault_of_ours_is_masked_and_logged_without_values(capsys: pytest.Captur
     handler = logging.StreamHandler(sys.stdout)
     LOGGER.addHandler(handler)
     try:
-        response: Any = asyncio.run(refusable(Failing.decide)(Failing(), MARK))
+        response: Any = asyncio.run(answers_errors(Failing.decide)(Failing(), MARK))
     finally:
         LOGGER.removeHandler(handler)
     assert response.status_code == 500
@@ -237,7 +237,7 @@ def test_filter_drops_the_message_of_a_logged_error(capsys: pytest.CaptureFixtur
     logger.addHandler(handler)
     for filtered in (False, True):
         if filtered:
-            logger.addFilter(WithoutValues())
+            logger.addFilter(ValueFilter())
         try:
             raise ValueError(MARK)
         except ValueError:

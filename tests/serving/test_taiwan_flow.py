@@ -17,10 +17,10 @@ from features.catalogue import BY_NAME, MODEL_FEATURES
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.decision.pipeline import decide, decide_many
-from serving.operations.client import ask, started
+from serving.operations.client import ask, start_service
 from serving.operations.pack import store
 from serving.schemas.base import encode
-from serving.schemas.decision import Answer, answer
+from serving.schemas.decision import Answer, make_answer
 from training.data import sample_request
 from training.data.config import DataConfig
 from training.data.dataset import Source
@@ -69,7 +69,7 @@ def url(real: tuple[Fitted, Path], bentoml_home: Path, tmp_path_factory: pytest.
     """A service of the real model; the newest stored model is afterwards what it was before."""
     tag = store(real[1])
     try:
-        with started(tmp_path_factory.mktemp("taiwan_served") / "log") as url:
+        with start_service(tmp_path_factory.mktemp("taiwan_served") / "log") as url:
             yield url
     finally:
         bentoml.models.delete(tag)
@@ -113,7 +113,7 @@ def test_taiwan_accounts_are_decided_over_http_as_by_the_function(accounts: Sour
         window = some.filter(pl.col("account_id") == decision.account_id)
         got = ask(url, json.dumps(sample_request.request(window)).encode())
         said = Answer.model_validate_json(got)
-        assert got == encode(answer(decide(window, packed, datetime.datetime.fromisoformat(said.decided_at)), packed))
+        assert got == encode(make_answer(decide(window, packed, datetime.datetime.fromisoformat(said.decided_at)), packed))
         assert (said.account_id, said.as_of, len(window)) == (decision.account_id, "2005-09", 6)
         assert (said.action, said.model.bundle) == (action, packed.digest)
         answers[action] = said

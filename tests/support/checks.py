@@ -18,7 +18,7 @@ from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide, decide_many
 from serving.decision.scoring.score import score
 from serving.schemas.base import encode
-from serving.schemas.decision import answer
+from serving.schemas.decision import make_answer
 
 Door = Callable[[Sequence[pl.DataFrame]], list[bytes]]
 WHEN = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
@@ -26,7 +26,7 @@ WHEN = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
 
 def function_door(bundle: Bundle, decided_at: datetime.datetime = WHEN) -> Door:
     """Answers straight from the function, one account at a time."""
-    return lambda windows: [encode(answer(decide(window, bundle, decided_at), bundle)) for window in windows]
+    return lambda windows: [encode(make_answer(decide(window, bundle, decided_at), bundle)) for window in windows]
 
 
 def table_door(bundle: Bundle, decided_at: datetime.datetime = WHEN) -> Door:
@@ -34,7 +34,7 @@ def table_door(bundle: Bundle, decided_at: datetime.datetime = WHEN) -> Door:
 
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
         decisions = {d.account_id: d for d in decide_many(pl.concat(windows, how="diagonal"), bundle, decided_at)}
-        return [encode(answer(decisions[window["account_id"][0]], bundle)) for window in windows]
+        return [encode(make_answer(decisions[window["account_id"][0]], bundle)) for window in windows]
 
     return answers
 
@@ -45,7 +45,7 @@ def check_one_is_many(door: Door, windows: Sequence[pl.DataFrame], bundle: Bundl
     assert len(answers) == len(windows)
     for window, got in zip(windows, answers, strict=True):
         decided_at = datetime.datetime.fromisoformat(json.loads(got)["decided_at"])
-        assert got == encode(answer(decide(window, bundle, decided_at), bundle))
+        assert got == encode(make_answer(decide(window, bundle, decided_at), bundle))
 
 
 def check_additive(windows: Sequence[pl.DataFrame], bundle: Bundle) -> None:

@@ -45,7 +45,7 @@ def _line(decision: Decision, asked: Sequence[dict[str, object]] | None, bundle:
         bundle=bundle.digest,
         reference=bundle.reference_digest,
         policy=bundle.policy.version,
-        person=None,
+        data_subject=None,
         erased=False,
         send_by=None,
         notified_at=None,
@@ -53,7 +53,7 @@ def _line(decision: Decision, asked: Sequence[dict[str, object]] | None, bundle:
         language=None,
         notice_days=None,
         reviews=(),
-        asked=None if asked is None else ExportedAsked(decision.account_id, tuple(asked)),
+        request_body=None if asked is None else ExportedAsked(decision.account_id, tuple(asked)),
     )
     return line(one)
 

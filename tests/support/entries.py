@@ -7,17 +7,17 @@ import datetime
 import json
 from typing import Any
 
-from serving.audit_log.entry import Draft
+from serving.audit_log.entry import NewEntry
 from serving.decision.bundle import Bundle
 from serving.schemas import examples
 from serving.schemas.advice_request import AdviceRequest
-from serving.schemas.answers import Door, answers
+from serving.schemas.answers import Endpoint, answer_requests
 from serving.schemas.base import parse
 from serving.schemas.decision import Request
 from tests.support.records import NOW
 
 
-def asked(account: str, door: Door = "decisions", **changes: Any) -> Request:
+def asked(account: str, door: Endpoint = "decisions", **changes: Any) -> Request:
     """The example's request for an account; ``changes`` are of its newest statement."""
     body = copy.deepcopy(examples.REQUEST) | {"account_id": account}
     body["statements"][-1] |= changes
@@ -29,15 +29,15 @@ def asked(account: str, door: Door = "decisions", **changes: Any) -> Request:
 def kept_as(
     request: Request,
     bundle: Bundle,
-    door: Door = "decisions",
+    door: Endpoint = "decisions",
     with_advice: bool = False,
     at: datetime.datetime = NOW,
     tenant: str = "lender",
-) -> Draft:
+) -> NewEntry:
     """The row of the decision on a request."""
-    [answered] = answers(door, [request], with_advice, bundle, at)
+    [answered] = answer_requests(door, [request], with_advice, bundle, at)
     decision = answered.decision
-    return Draft(
+    return NewEntry(
         entry_id=decision.decision_id,
         kind="decision",
         subject=decision.decision_id,
@@ -45,7 +45,7 @@ def kept_as(
         caller="key-1",
         at=at,
         account=decision.account_id,
-        facts=answered.facts(door, with_advice, bundle),
-        asked=request.model_dump_json().encode(),
-        answered=answered.content,
+        metadata=answered.metadata(door, with_advice, bundle),
+        request_body=request.model_dump_json().encode(),
+        response_body=answered.content,
     )

@@ -13,7 +13,7 @@ import httpx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.gate import Gate
-from serving.auth.key_cache import Keys
+from serving.auth.key_cache import KeyCache
 from serving.auth.keys import Key
 from serving.web.errors import Problem
 
@@ -44,8 +44,8 @@ class Echo:
         await send({"type": "http.response.body", "body": message["body"], "more_body": False})
 
 
-def keys_of(*stored: Key) -> Keys:
-    held = Keys(lambda: stored)
+def keys_of(*stored: Key) -> KeyCache:
+    held = KeyCache(lambda: stored)
     held.wait()
     return held
 

@@ -24,7 +24,7 @@ class Ran(NamedTuple):
     command: str
     output: str
     claimed: int | None
-    asked: list[tuple[str, str, int]]
+    requests: list[tuple[str, str, int]]
 
 
 def commands_of(page: str) -> list[str]:

@@ -13,23 +13,23 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from serving.audit_log.entry import Draft, Kept
-from serving.audit_log.log import Record
+from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
-from serving.storage.settings import RecordSettings
+from serving.storage.settings import StorageSettings
 from tests.golden.remake import BUNDLE
 
 NOW = datetime.datetime(2026, 11, 25, 8, 0, tzinfo=datetime.UTC)
 ACCOUNTS = 40
-Fill = Callable[[int], list[Draft]]
+Fill = Callable[[int], list[NewEntry]]
 
 
-def settings_in(folder: Path) -> RecordSettings:
-    return RecordSettings(f"sqlite:///{folder}/record.db", folder / "secrets.json", folder / "checkpoints.jsonl", 2.0)
+def settings_in(folder: Path) -> StorageSettings:
+    return StorageSettings(f"sqlite:///{folder}/record.db", folder / "secrets.json", folder / "checkpoints.jsonl", 2.0)
 
 
-def environment_of(settings: RecordSettings) -> dict[str, str]:
+def environment_of(settings: StorageSettings) -> dict[str, str]:
     """What a command finds the record by."""
     return {
         "CLEARLINE_RECORD": settings.address,
@@ -38,10 +38,10 @@ def environment_of(settings: RecordSettings) -> dict[str, str]:
     }
 
 
-def some_draft(number: int) -> Draft:
+def some_draft(number: int) -> NewEntry:
     """A row of some kind: sealed or not, with content, without, or with empty content, with a slot or without."""
     account = None if number % 7 == 3 else f"acct-{number % ACCOUNTS}"
-    return Draft(
+    return NewEntry(
         entry_id=f"d-{number}",
         kind="review" if number % 5 == 4 else "decision",
         subject=f"d-{number}",
@@ -49,30 +49,30 @@ def some_draft(number: int) -> Draft:
         caller="key-1",
         at=NOW + datetime.timedelta(seconds=number),
         account=account,
-        facts={"action": "keep", "number": number},
-        asked=[b"asked %d" % number, b"", None][number % 3],
-        answered=b"answered %d" % number if number % 4 else None,
-        slot=f"slot-{number}" if number % 2 else None,
+        metadata={"action": "keep", "number": number},
+        request_body=[b"asked %d" % number, b"", None][number % 3],
+        response_body=b"answered %d" % number if number % 4 else None,
+        unique_key=f"slot-{number}" if number % 2 else None,
         digest="" if number % 10 == 1 else None,
     )
 
 
-def keep(record: Record, drafts: Sequence[Draft]) -> list[Kept]:
+def keep(record: AuditLog, drafts: Sequence[NewEntry]) -> list[Entry]:
     return asyncio.run(record.keep(drafts, time.monotonic() + 10))
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Iterator[Record]:
-    opened = Record(settings_in(tmp_path))
+def record(tmp_path: Path) -> Iterator[AuditLog]:
+    opened = AuditLog(settings_in(tmp_path))
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def fill(record: Record) -> Fill:
+def fill(record: AuditLog) -> Fill:
     """Keeps so many rows in the record, and returns what they were."""
 
-    def filled(rows: int) -> list[Draft]:
+    def filled(rows: int) -> list[NewEntry]:
         drafts = [some_draft(number) for number in range(rows)]
         keep(record, drafts)
         return drafts
@@ -81,7 +81,7 @@ def fill(record: Record) -> Fill:
 
 
 @pytest.fixture
-def at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordSettings:
+def at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorageSettings:
     """The settings of ``record``, in the environment too, so that commands find it."""
     settings = settings_in(tmp_path)
     for name, value in environment_of(settings).items():
@@ -109,7 +109,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres(postgres_server: str, tmp_path: Path) -> Iterator[Record]:
+def postgres(postgres_server: str, tmp_path: Path) -> Iterator[AuditLog]:
     """A record in a PostgreSQL database of its own."""
     name = f"record_{secrets.token_hex(4)}"
     engine = sa.create_engine(postgres_server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
@@ -117,6 +117,6 @@ def postgres(postgres_server: str, tmp_path: Path) -> Iterator[Record]:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     engine.dispose()
     address = postgres_server.replace("/postgres?", f"/{name}?")
-    record = Record(RecordSettings(address, tmp_path / "secrets.json", tmp_path / "checkpoints.jsonl", 2.0))
+    record = AuditLog(StorageSettings(address, tmp_path / "secrets.json", tmp_path / "checkpoints.jsonl", 2.0))
     yield record
     record.close()

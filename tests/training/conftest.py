@@ -15,12 +15,12 @@ from serving.decision.bundle import Bundle
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled
-from training.examine.truth.cut_accounts import Cohort, cohort
-from training.examine.truth.population import ExamineConfig, World, draw, simulation_of
+from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
+from training.examine.truth.population import ExamineConfig, Population, draw, simulation_of
 from training.fit.bundle import BundleConfig, parts, references
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted
-from training.fit.run import Report, _register, run_fit
+from training.fit.run import Report, register_run, run_fit
 from training.tracking import runs
 from training.tracking.store import Store
 
@@ -69,13 +69,13 @@ def add_version(store: Store, fitted: Fitted, data: Labelled, source: Source, sp
     """
     bundle = CONFIGS[2]
     made = parts(fitted, data, source, bundle, references(fitted, data, bundle))
-    with runs.run(store) as run:
+    with runs.start_run(store) as run:
         runs.log_configs({"data": split or CONFIGS[0]}, {"data.last_month": source.last_month})
-        version, _ = _register(made, fitted, data, source, bundle, run)
+        version, _ = register_run(made, fitted, data, source, bundle, run)
     return version
 
 
-def pressed(fitted: Fitted, cut_off: float) -> Fitted:
+def shrunken(fitted: Fitted, cut_off: float) -> Fitted:
     """The model with its log-odds pressed together about the cut-off: the same accounts are cut, but for the depth."""
     centre, calibration = float(np.log(cut_off / (1 - cut_off))), fitted.calibration
     halved = replace(calibration, slope=0.5 * calibration.slope, intercept=0.5 * (calibration.intercept + centre))
@@ -83,18 +83,18 @@ def pressed(fitted: Fitted, cut_off: float) -> Fitted:
 
 
 @pytest.fixture(scope="session")
-def examined(simulated: Path) -> World:
+def examined(simulated: Path) -> Population:
     """Another population of the session's simulation."""
     return draw(simulation_of(simulated), ExamineConfig(accounts=2_500, seed=11))
 
 
 @pytest.fixture(scope="session")
-def cut_accounts(examined: World, bundle: Bundle) -> Cohort:
+def cut_accounts(examined: Population, bundle: Bundle) -> CutAccounts:
     """Its accounts, about a hundred, whose limit the session's model cuts."""
-    return cohort(examined, bundle)
+    return find_cut_accounts(examined, bundle)
 
 
-def part_of(cut: Cohort, which: list[int]) -> Cohort:
+def part_of(cut: CutAccounts, which: list[int]) -> CutAccounts:
     """These of the cut accounts, in rising order."""
     rows = np.array(which)
     ids = [cut.advised[row].decision.account_id for row in which]

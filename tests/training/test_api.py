@@ -12,7 +12,7 @@ import pytest
 
 from tests.training.conftest import STORE_WARNINGS, Kept
 from training import api
-from training.__main__ import _parser
+from training.__main__ import make_parser
 from training.api import compare, fit, promote
 from training.tracking.store import Store
 
@@ -20,7 +20,7 @@ pytestmark = STORE_WARNINGS
 
 
 def test_every_command_has_a_function_but_the_one_that_writes_a_request() -> None:
-    [commands] = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    [commands] = [action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)]
     assert set(api.VERBS) == set(commands.choices) - {"request"}
 
 

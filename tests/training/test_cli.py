@@ -13,7 +13,7 @@ import pytest
 from serving.decision.golden import load
 from serving.decision.pipeline import decide
 from serving.schemas.base import parse
-from serving.schemas.decision import Request, statements
+from serving.schemas.decision import Request, statements_table
 from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.__main__ import main
 from training.data.config import DataConfig
@@ -101,12 +101,12 @@ def test_request_is_of_a_hold_out_account_that_gets_the_action(
 
     bundle = load(registry.fetch_bundle(store, NAME, "2", tmp_path / "bundle"))
     decided_at = datetime.datetime.strptime(f"{last}-28 12:00 +0000", "%Y-%m-%d %H:%M %z")
-    decision = decide(statements([asked]), bundle, decided_at)
+    decision = decide(statements_table([asked]), bundle, decided_at)
     assert decision.action == action
 
     source = load_data(small)
     own = source.statements.filter(pl.col("account_id") == asked.account_id).tail(24)
-    assert statements([asked]).equals(own.select(statements([asked]).columns))
+    assert statements_table([asked]).equals(own.select(statements_table([asked]).columns))
     data = labelled(source, SPLIT)
     seen = data.features.accounts.filter(pl.Series(data.split != "test"))["account_id"]
     assert asked.account_id not in seen.to_list()
@@ -200,7 +200,7 @@ def test_an_interruption_is_one_line_and_a_run_that_says_so(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.fit.run.made", interrupted)
+    monkeypatch.setattr("training.fit.run.fit_and_measure", interrupted)
     asked = said(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
     assert asked.code == 130
     assert asked.err.strip() == "fit: interrupted; nothing can be served of it: give the same command again"
@@ -217,7 +217,7 @@ def test_a_fault_of_ours_is_no_answer(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("training.fit.run.made", broken)
+    monkeypatch.setattr("training.fit.run.fit_and_measure", broken)
     asked = said(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
     assert asked.code == 2
     assert "Traceback" in asked.err

@@ -49,7 +49,7 @@ _MODEL = {
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class ObservedOutcomes:
     """What is seen of rows after their as_of: float64, one entry a row; inf where it does not come within the horizon.
 
     ``cut`` and ``default``: months from as_of to the first statement that shows it.  ``watched``: months in which a cut could
@@ -61,7 +61,9 @@ class Followed:
     watched: Vector
 
 
-def follow(statements: pl.DataFrame, accounts: pl.DataFrame, horizon_months: int, default_days: int) -> Followed:
+def observe_outcomes(
+    statements: pl.DataFrame, accounts: pl.DataFrame, horizon_months: int, default_days: int
+) -> ObservedOutcomes:
     """What is seen within the horizon of accounts at their as_of: ``accounts`` has ``account_id`` and ``as_of``.
 
     ``statements`` are in canonical form: sorted by account and month.
@@ -75,10 +77,10 @@ def follow(statements: pl.DataFrame, accounts: pl.DataFrame, horizon_months: int
     after = rows.join(events, on="account_id").with_columns(after=(pl.col("number") - pl.col("as_of")).cast(pl.Float64))
     within = after.filter(pl.col("after").is_between(1, horizon_months))
     cut, default = (_first(within.filter(pl.col(name)), rows.height) for name in ("cut", "default"))
-    return Followed(cut, default, np.minimum(np.minimum(default, seen), horizon_months))
+    return ObservedOutcomes(cut, default, np.minimum(np.minimum(default, seen), horizon_months))
 
 
-def take(way: str, followed: Followed) -> tuple[NDArray[np.bool_], Vector]:
+def select_rows(way: str, followed: ObservedOutcomes) -> tuple[NDArray[np.bool_], Vector]:
     """(which rows a way takes, the label that it gives each)."""
     uncut, before = np.isinf(followed.cut), followed.default < followed.cut
     everyone = np.ones(len(uncut), dtype=np.bool_)
@@ -94,12 +96,15 @@ def take(way: str, followed: Followed) -> tuple[NDArray[np.bool_], Vector]:
     raise ValueError(f"treated: expected one of {TREATED}, got {way!r}")
 
 
-def weigh(
-    statements: pl.DataFrame, accounts: pl.DataFrame, followed: Followed, features_at: Callable[[datetime.date], Features]
+def censoring_weights(
+    statements: pl.DataFrame,
+    accounts: pl.DataFrame,
+    followed: ObservedOutcomes,
+    features_at: Callable[[datetime.date], Features],
 ) -> Vector:
     """1 / (the probability that a row was not cut while watched), float64 in [1, MOST_WEIGHT], for rows of ``accounts``.
 
-    For those that :func:`take` leaves out there is no such number, and what stands in their place means nothing.
+    For those that :func:`select_rows` leaves out there is no such number, and what stands in their place means nothing.
     ``features_at`` gives the features of all accounts that have a statement of a month.
     """
     until = pl.Series(np.minimum(followed.cut, followed.watched))

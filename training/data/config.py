@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from training.data.censoring import TREATED
-from training.tracking.config import in_ranges
+from training.tracking.config import check_ranges
 
 OWN_LABEL = "60 days past due or worse within the 6 months after as_of"
 
@@ -28,7 +28,7 @@ class DataConfig:
     treated: str = "keep"  # accounts cut within the horizon: keep, drop, censor or reweight, see training/data/censoring.py
 
     def __post_init__(self) -> None:
-        in_ranges(
+        check_ranges(
             self,
             horizon_months=(1, 24),
             default_days=(1, 3650),

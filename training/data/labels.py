@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from features.build import Features, build
 from features.months import month_index, month_of
 from features.schema import LONGEST_WINDOW
-from training.data.censoring import Followed, follow, take, weigh
+from training.data.censoring import ObservedOutcomes, censoring_weights, observe_outcomes, select_rows
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
 from training.data.splits import Split, splits_of
@@ -67,7 +67,7 @@ def labelled(source: Source, config: DataConfig) -> Labelled:
         return _with_own_labels(source.statements, source.labels)
     dates = as_ofs(source.statements["month"], config)
     observed = _stack([labelled_at(source.statements, as_of, splits, config) for as_of, splits in dates])
-    return observed if config.treated == "keep" else _treated(observed, source.statements, config)
+    return observed if config.treated == "keep" else _corrected_for_censoring(observed, source.statements, config)
 
 
 def labelled_at(statements: pl.DataFrame, as_of: datetime.date, splits: frozenset[Split], config: DataConfig) -> Labelled:
@@ -126,13 +126,13 @@ def _outcome(statements: pl.DataFrame, accounts: pl.DataFrame, as_of: datetime.d
     return label
 
 
-def _treated(observed: Labelled, statements: pl.DataFrame, config: DataConfig) -> Labelled:
+def _corrected_for_censoring(observed: Labelled, statements: pl.DataFrame, config: DataConfig) -> Labelled:
     """The rows for fitting as ``config.treated`` takes those that were cut; the test rows as they were."""
     fitting = np.flatnonzero(observed.split != "test")
     accounts = observed.features.accounts[fitting.tolist()]
-    followed = follow(statements, accounts, config.horizon_months, config.default_days)
+    followed = observe_outcomes(statements, accounts, config.horizon_months, config.default_days)
     kept, label, weight = np.ones(len(observed.label), dtype=np.bool_), observed.label.copy(), np.ones(len(observed.label))
-    kept[fitting], label[fitting] = take(config.treated, followed)
+    kept[fitting], label[fitting] = select_rows(config.treated, followed)
     reweighted = config.treated == "reweight"
     if reweighted:
         weight[fitting] = _weights(statements, accounts, followed)
@@ -141,9 +141,9 @@ def _treated(observed: Labelled, statements: pl.DataFrame, config: DataConfig) -
     return Labelled(values, label[rows], observed.split[rows], weight[rows] if reweighted else None)
 
 
-def _weights(statements: pl.DataFrame, accounts: pl.DataFrame, followed: Followed) -> NDArray[np.float64]:
+def _weights(statements: pl.DataFrame, accounts: pl.DataFrame, followed: ObservedOutcomes) -> NDArray[np.float64]:
     theirs = statements.join(accounts.select("account_id").unique(), on="account_id", how="semi", maintain_order="left")
-    return weigh(theirs, accounts, followed, lambda month: build(window(theirs, month)))
+    return censoring_weights(theirs, accounts, followed, lambda month: build(window(theirs, month)))
 
 
 def _with_own_labels(statements: pl.DataFrame, labels: pl.DataFrame) -> Labelled:

@@ -21,7 +21,7 @@ from scipy.stats import chi2, wasserstein_distance
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import as_ofs
-from training.evaluate.holdout import Evaluated, HoldOut, evaluate, hold_out
+from training.evaluate.holdout import Evaluation, HoldOut, evaluate, hold_out
 
 Vector = NDArray[np.float64]
 BINS = 10
@@ -119,7 +119,7 @@ class Seen:
     first_reasons: Sequence[str]
 
 
-def drift_table(reference: Evaluated, current: Evaluated) -> pl.DataFrame:
+def drift_table(reference: Evaluation, current: Evaluation) -> pl.DataFrame:
     """One row a feature of the reference's model, one of the score and one a reason.
 
     Columns: ``kind`` (feature, score or reason), ``name``, ``psi``, ``wasserstein``.  The score is the log-odds.
@@ -130,7 +130,7 @@ def drift_table(reference: Evaluated, current: Evaluated) -> pl.DataFrame:
     return drift_of(names, *(seen_of(evaluated, names) for evaluated in (reference, current)))
 
 
-def seen_of(evaluated: Evaluated, names: Sequence[str]) -> Seen:
+def seen_of(evaluated: Evaluation, names: Sequence[str]) -> Seen:
     """What a bundle saw of a hold-out and said of it, in these features."""
     return Seen(evaluated.stages.features.matrix(names), evaluated.log_odds, evaluated.first_reasons.tolist())
 
@@ -152,7 +152,7 @@ def mix(expected: Sequence[str], actual: Sequence[str]) -> list[tuple[object, ..
     return [("reason", FIRST_REASON, float(parts.sum()), None), *each]
 
 
-def by_month(reference: Evaluated, source: Source, config: DataConfig) -> pl.DataFrame:
+def by_month(reference: Evaluation, source: Source, config: DataConfig) -> pl.DataFrame:
     """:func:`drift_table` of the hold-out accounts at each as_of of a source against the reference, with ``as_of`` before it.
 
     The accounts are those that no tree saw, at the fit's as_ofs and the hold-out's; where the data bring labels, the labelled
@@ -161,7 +161,7 @@ def by_month(reference: Evaluated, source: Source, config: DataConfig) -> pl.Dat
     return pl.concat([_dated(on, reference) for on in _hold_outs(source, config)])
 
 
-def _dated(on: HoldOut, reference: Evaluated) -> pl.DataFrame:
+def _dated(on: HoldOut, reference: Evaluation) -> pl.DataFrame:
     table = drift_table(reference, evaluate(f"{on.as_of:%Y-%m}", reference.bundle, on))
     return table.select(pl.lit(on.as_of, pl.Date).alias("as_of"), pl.all())
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.model_selection import StratifiedKFold
 
-from training.evaluate.holdout import GROUPS, Evaluated
+from training.evaluate.holdout import GROUPS, Evaluation
 from training.evaluate.metrics import auc, wilson
 
 Vector = NDArray[np.float64]
@@ -74,7 +74,7 @@ PROXY_SCHEMA = {
 }
 
 
-def group_table(evaluated: Evaluated) -> pl.DataFrame:
+def group_table(evaluated: Evaluation) -> pl.DataFrame:
     """One row a group, in order of attribute and name, with 95 % Wilson intervals.
 
     ``selection_rate`` is the share whose limit is cut, suspended or proposed to be; ``false_reduction_rate`` the same among
@@ -106,7 +106,7 @@ def impact(table: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, IMPACT_SCHEMA, orient="row")
 
 
-def proxies(evaluated: Evaluated) -> pl.DataFrame:
+def proxies(evaluated: Evaluation) -> pl.DataFrame:
     """How well the model's features tell who belongs to each group: one row a group of :data:`GROUPS`.
 
     ``auc`` of the group against all others, from a small forest of the bundle's features, each account scored by trees that
@@ -118,7 +118,7 @@ def proxies(evaluated: Evaluated) -> pl.DataFrame:
     return pl.DataFrame(rows, PROXY_SCHEMA, orient="row")
 
 
-def attributes(evaluated: Evaluated) -> Mapping[str, NDArray[np.str_]]:
+def attributes(evaluated: Evaluation) -> Mapping[str, NDArray[np.str_]]:
     """Each attribute and intersection of attributes by name, with the group of every account (str)."""
     alone = {name: _members(evaluated, name) for name in GROUPS}
     found = dict(alone)
@@ -129,11 +129,11 @@ def attributes(evaluated: Evaluated) -> Mapping[str, NDArray[np.str_]]:
     return found
 
 
-def _members(evaluated: Evaluated, attribute: str) -> NDArray[np.str_]:
+def _members(evaluated: Evaluation, attribute: str) -> NDArray[np.str_]:
     return evaluated.hold_out.people[attribute].fill_null(UNKNOWN).to_numpy().astype(np.str_)
 
 
-def _counted(evaluated: Evaluated, members: NDArray[np.str_]):  # type: ignore[no-untyped-def]  # a pandas table
+def _counted(evaluated: Evaluation, members: NDArray[np.str_]):  # type: ignore[no-untyped-def]  # a pandas table
     """Fairlearn's frame of sums by group; rates are made of them, for it gives no interval that holds in a small group."""
     label, cut = evaluated.label, evaluated.cut.astype(np.float64)
     sums: Mapping[str, Callable[..., float]] = {

@@ -48,7 +48,7 @@ class HoldOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class Evaluation:
     """What a bundle makes of a hold-out; arrays in order of its accounts.  ``name`` is how it was asked for."""
 
     name: str
@@ -110,12 +110,12 @@ def hold_out(source: Source, config: DataConfig, folder: Path | None = None, as_
     return HoldOut(as_of, check(seen), found.label[order], _with_groups(named, folder), source.digest)
 
 
-def evaluate(name: str, bundle: Bundle, on: HoldOut) -> Evaluated:
+def evaluate(name: str, bundle: Bundle, on: HoldOut) -> Evaluation:
     """What the bundle says of a hold-out, decided as it would be served, soon after the month's statements came."""
     made = stages(on.statements, bundle, soon_after(on.as_of))
     if made.features.accounts["account_id"].to_list() != on.people["account_id"].to_list():
         raise DataError("hold-out: expected one decision an account, in order of account")
-    return Evaluated(name, bundle, on, made)
+    return Evaluation(name, bundle, on, made)
 
 
 def _labelled(source: Source, config: DataConfig, as_of: datetime.date | None) -> tuple[Labelled, datetime.date]:

@@ -43,13 +43,13 @@ def expected_log_loss(probability: Vector, log_odds: Vector) -> Vector:
     return loss
 
 
-def resamples(accounts: int, seed: int = 0, times: int = RESAMPLES) -> Vector:
+def bootstrap_counts(accounts: int, seed: int = 0, times: int = RESAMPLES) -> Vector:
     """How often each account stands in each bootstrap resample, float64 (times, accounts)."""
     generator = np.random.default_rng(seed)
     return np.array([np.bincount(generator.integers(0, accounts, accounts), minlength=accounts) for _ in range(times)], float)
 
 
-def interval(values: Vector) -> tuple[float, float]:
+def percentile_interval(values: Vector) -> tuple[float, float]:
     """The 95 % percentile interval of bootstrapped values (Efron 1979)."""
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)

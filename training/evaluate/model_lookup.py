@@ -12,7 +12,7 @@ from serving.decision.golden import load as load_bundle
 from training.data.config import DataConfig
 from training.tracking import registry, runs
 from training.tracking.config import override
-from training.tracking.store import Store, TrackingError, run_info, scratch
+from training.tracking.store import Store, TrackingError, run_info, temporary_folder
 
 _VERSION = re.compile(r"v?(\d{1,9})")  # a run id may be of digits alone
 _RUN = re.compile(r"[0-9a-f]{32}")
@@ -34,7 +34,7 @@ class Model:
     last_month: str
 
 
-def find(asked: str, store: Store, name: str) -> Model:
+def find_model(asked: str, store: Store, name: str) -> Model:
     """The model that is asked for, its bundle verified.
 
     In this order: an alias of ``name`` (champion, challenger, previous), a version (``3`` or ``v3``), a run id (32 hexadecimal
@@ -42,7 +42,7 @@ def find(asked: str, store: Store, name: str) -> Model:
     is and what is nearest, or that the bundle's split is not known; BundleError for a bundle that must not be served.
     """
     version = version_of(asked, store, name)
-    with scratch() as folder:
+    with temporary_folder() as folder:
         if version is not None:
             place = registry.fetch_bundle(store, name, version, Path(folder))
         elif _RUN.fullmatch(asked):

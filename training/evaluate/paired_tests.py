@@ -70,9 +70,9 @@ def differences(label: Vector, first: Vector, second: Vector, resamples: int = R
     """
     by_ranks = delong(label, first, second)
     every = np.ones(len(label))
-    one, other = (_Sorted(label, probability) for probability in (first, second))
+    one, other = (SortedScores(label, probability) for probability in (first, second))
     values = one.measures(every), other.measures(every)
-    draws = [other.measures(counts) - one.measures(counts) for counts in _resampled(label, resamples, seed)]
+    draws = [other.measures(counts) - one.measures(counts) for counts in bootstrap_differences(label, resamples, seed)]
     lows, highs = np.quantile(draws, [0.025, 0.975], axis=0)
     lows[0], highs[0] = by_ranks.low, by_ranks.high
     return pl.DataFrame(
@@ -102,7 +102,7 @@ def favours(low: float, high: float, better: int = 1) -> str:
     return "second" if (low > 0) == (better > 0) else "first"
 
 
-class _Sorted:
+class SortedScores:
     """A probability in its order, which no resample changes: only how often each account counts."""
 
     def __init__(self, label: Vector, probability: Vector) -> None:
@@ -133,7 +133,7 @@ def _components(ones: Vector, zeros: Vector) -> tuple[Vector, Vector]:
     return (ranks[:m] - rankdata(ones)) / n, 1.0 - (ranks[m:] - rankdata(zeros)) / m
 
 
-def _resampled(label: Vector, resamples: int, seed: int) -> Iterator[Vector]:
+def bootstrap_differences(label: Vector, resamples: int, seed: int) -> Iterator[Vector]:
     """How often each account stands in each resample; stratified, for a resample without a default has no AUC."""
     random = np.random.default_rng(seed)
     strata = [np.flatnonzero(label == value) for value in (0, 1)]

@@ -17,8 +17,8 @@ from training.data.config import OWN_LABEL, DataConfig, DataError
 from training.data.dataset import Source, load
 from training.data.labels import as_ofs
 from training.data.splits import splits_of
-from training.evaluate.holdout import Evaluated, HoldOut, evaluate, hold_out
-from training.evaluate.model_lookup import Model, find
+from training.evaluate.holdout import Evaluation, HoldOut, evaluate, hold_out
+from training.evaluate.model_lookup import Model, find_model
 from training.tracking.store import Store
 
 LABEL_FIELDS = ("horizon_months", "default_days")  # of DataConfig: they say what is predicted
@@ -114,13 +114,13 @@ def _both_labels(on: HoldOut, folder: Path) -> None:
         )
 
 
-def held_out(data_folder: Path, store: Store, name: str, version: str) -> tuple[Evaluated, Source, DataConfig]:
+def held_out(data_folder: Path, store: Store, name: str, version: str) -> tuple[Evaluation, Source, DataConfig]:
     """The version put to the hold-out of these data, split as its fit split them, so that no tree saw any of the accounts.
 
     Data that bring labels have no hold-out, and all labelled accounts stand in: :func:`caveats` says so.  Raises
     :class:`training.tracking.store.TrackingError` for a version without a bundle, DataError for data that cannot be used.
     """
-    model = find(version, store, name)
+    model = find_model(version, store, name)
     source = load(data_folder)
     on = hold_out(source, model.config, data_folder)
     return evaluate(f"version {version} of {name}", model.bundle, on), source, model.config

@@ -27,43 +27,43 @@ from numpy.typing import NDArray
 
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import log_odds_of
-from training.evaluate.metrics import expected_auc, interval, resamples
-from training.examine.truth.outcomes import Truth, live
-from training.examine.truth.population import ExamineConfig, World
+from training.evaluate.metrics import bootstrap_counts, expected_auc, percentile_interval
+from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
+from training.examine.truth.population import ExamineConfig, Population
 
 Vector = NDArray[np.float64]
 SCHEMA = {"outcome": pl.String, "measure": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
 
 
-def ceiling(world: World, bundle: Bundle, config: ExamineConfig, truth: Truth | None = None) -> pl.DataFrame:
+def auc_ceiling(world: Population, bundle: Bundle, config: ExamineConfig, truth: TrueOutcomes | None = None) -> pl.DataFrame:
     """AUC of the full state and of the served model, with paired bootstrap intervals over accounts.
 
     One row a measure: ``outcome`` (``realised``, ``expected``, or ``futures`` for what says how well the probability is known),
     ``measure``, ``value``, ``low``, ``high`` (95 %).  Of an outcome: ``full_state``; ``full_state_half`` (half as many futures
     score); ``limit``; ``model``; ``ratio`` (model to full_state); ``share_of_way`` (how far the model comes from 0.5 to
     full_state); ``ratio_limit`` and ``share_of_way_limit`` (to limit).  Of the futures: ``tied_at_0``, the share of accounts
-    that default in none, and ``reliability``.  ``truth`` is what :func:`training.examine.truth.outcomes.live` gave, where it is at
+    that default in none, and ``reliability``.  ``truth`` is what :func:`training.examine.truth.outcomes.simulate_untreated` gave, where it is at
     hand.  ValueError where nobody defaults, or everybody.
     """
-    known = live(world, config) if truth is None else truth
+    known = simulate_untreated(world, config) if truth is None else truth
     return measured(known, log_odds_of(known.features.matrix(bundle.features), bundle.scorer))
 
 
-def measured(truth: Truth, log_odds: Vector) -> pl.DataFrame:
-    """The table of :func:`ceiling` for any score of the truth's accounts, float64 (accounts,)."""
+def measured(truth: TrueOutcomes, log_odds: Vector) -> pl.DataFrame:
+    """The table of :func:`auc_ceiling` for any score of the truth's accounts, float64 (accounts,)."""
     defaults = float(truth.realised.sum())
     if not 0 < defaults < len(truth.realised):
         raise ValueError(f"ceiling: expected both outcomes, got {defaults:.0f} defaults of {len(truth.realised)} accounts")
     values = _measures(truth, log_odds, np.ones(len(log_odds)))
-    drawn = [_measures(truth, log_odds, counts) for counts in resamples(len(log_odds))]
+    drawn = [_measures(truth, log_odds, counts) for counts in bootstrap_counts(len(log_odds))]
     rows = [
-        (outcome, measure, value, *interval(np.array([one[outcome, measure] for one in drawn])))
+        (outcome, measure, value, *percentile_interval(np.array([one[outcome, measure] for one in drawn])))
         for (outcome, measure), value in values.items()
     ]
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
-def _measures(truth: Truth, log_odds: Vector, counts: Vector) -> Mapping[tuple[str, str], float]:
+def _measures(truth: TrueOutcomes, log_odds: Vector, counts: Vector) -> Mapping[tuple[str, str], float]:
     """(outcome, measure) -> its value over a resample."""
     model = {
         "realised": expected_auc(truth.realised, log_odds, counts),
@@ -79,7 +79,7 @@ def _measures(truth: Truth, log_odds: Vector, counts: Vector) -> Mapping[tuple[s
     return found | {("futures", "tied_at_0"): tied, ("futures", "reliability"): _reliability(one, other, counts)}
 
 
-def _full_state(truth: Truth, counts: Vector) -> Mapping[str, tuple[float, float]]:
+def _full_state(truth: TrueOutcomes, counts: Vector) -> Mapping[str, tuple[float, float]]:
     """Outcome -> AUC of the futures' share, and of the share of half as many."""
     halves, quarters = ((0, 1), (2, 3)), ((0,), (1,), (2,), (3,))
 

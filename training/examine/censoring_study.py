@@ -26,9 +26,9 @@ from training.data.censoring import TREATED
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, labelled
-from training.evaluate.metrics import expected_auc, expected_log_loss, interval, resamples
-from training.examine.truth.outcomes import Truth, live
-from training.examine.truth.population import ExamineConfig, World
+from training.evaluate.metrics import bootstrap_counts, expected_auc, expected_log_loss, percentile_interval
+from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
+from training.examine.truth.population import ExamineConfig, Population
 from training.fit.config import FitConfig
 from training.fit.fit import fit, log_odds
 from training.fit.reference_population import outcome_of
@@ -45,13 +45,13 @@ class Way:
     log_odds: Vector
 
 
-def treatment(
-    world: World,
+def censoring_study(
+    world: Population,
     source: Source,
     policy: Policy,
     configs: tuple[DataConfig, FitConfig],
     config: ExamineConfig,
-    truth: Truth | None = None,
+    truth: TrueOutcomes | None = None,
 ) -> pl.DataFrame:
     """One row a way of ``TREATED``, ``keep`` first: how well its model meets what becomes of accounts if nothing is done.
 
@@ -64,16 +64,16 @@ def treatment(
     - ``cut``: the share of accounts that the policy does not keep; ``changed``: the share whose action or limit is not that
       under ``keep``; ``changed_action``
 
-    ``truth`` is what :func:`training.examine.truth.outcomes.live` gave, where it is at hand.  ValueError for data with labels of their
+    ``truth`` is what :func:`training.examine.truth.outcomes.simulate_untreated` gave, where it is at hand.  ValueError for data with labels of their
     own.
     """
     if source.labels is not None:
         raise ValueError("treatment: expected simulated data, got data with labels of their own: what was cut cannot be undone")
-    known = live(world, config) if truth is None else truth
+    known = simulate_untreated(world, config) if truth is None else truth
     return compared(known, fitted_ways(source, known, configs), policy)
 
 
-def fitted_ways(source: Source, truth: Truth, configs: tuple[DataConfig, FitConfig]) -> dict[str, Way]:
+def fitted_ways(source: Source, truth: TrueOutcomes, configs: tuple[DataConfig, FitConfig]) -> dict[str, Way]:
     """A model fitted in each way, and its log-odds of the truth's accounts."""
     data_config, fit_config = configs
     ways = {}
@@ -85,8 +85,8 @@ def fitted_ways(source: Source, truth: Truth, configs: tuple[DataConfig, FitConf
     return ways
 
 
-def compared(truth: Truth, ways: Mapping[str, Way], policy: Policy) -> pl.DataFrame:
-    """The table of :func:`treatment`."""
+def compared(truth: TrueOutcomes, ways: Mapping[str, Way], policy: Policy) -> pl.DataFrame:
+    """The table of :func:`censoring_study`."""
     hold_out = truth.labelled()
     keep = ways["keep"].log_odds
     band = np.abs(np.mean([way.log_odds for way in ways.values()], axis=0) - logit(policy.cut_off)) <= BAND
@@ -113,7 +113,7 @@ def compared(truth: Truth, ways: Mapping[str, Way], policy: Policy) -> pl.DataFr
 def _measures(probability: Vector, score: Vector, keep: Vector) -> dict[str, float]:
     loss, loss_of_keep = expected_log_loss(probability, score), expected_log_loss(probability, keep)
     gain = loss_of_keep - loss
-    low, high = interval(resamples(len(gain)) @ gain / len(gain))
+    low, high = percentile_interval(bootstrap_counts(len(gain)) @ gain / len(gain))
     mean = probability_of(score)
     slope, intercept = _recalibration(probability, score)
     return {

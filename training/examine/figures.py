@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from serving.decision.advice.result import Course
+from serving.decision.advice.result import PlanPath
 from serving.decision.result import Advised
 from training.evaluate.figures import ALARM, INK, SOFT, axes_of
 
@@ -41,7 +41,7 @@ def recovery_path(advised: Advised) -> Figure:
 
 
 def _path(
-    above: Axes, below: Axes, name: str, course: Course, colour: str, as_of: datetime.date, now: tuple[float, float]
+    above: Axes, below: Axes, name: str, course: PlanPath, colour: str, as_of: datetime.date, now: tuple[float, float]
 ) -> None:
     days = [as_of.toordinal(), *(month.month.toordinal() for month in course.path)]
     above.plot(days, [now[0], *(month.probability for month in course.path)], color=colour, marker="o", ms=3, label=name)

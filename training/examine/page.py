@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from training.evaluate.text_tables import markdown
-from training.examine.truth.population import ExamineConfig, World
+from training.examine.truth.population import ExamineConfig, Population
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ of an account, with the same luck for whatever is compared. Intervals are of 95 
 and not of any portfolio: [simulated accounts](simulation.md).
 """
 
-_SECTIONS: Mapping[str, tuple[str, str]] = {
+SECTIONS: Mapping[str, tuple[str, str]] = {
     "validity": (
         "Does the advice come true?",
         "Each plan is followed in the simulator with the account's own shocks, in four futures. `kept`: in the "
@@ -92,7 +92,7 @@ _SECTIONS: Mapping[str, tuple[str, str]] = {
 
 
 # The run has all columns; of these tables a page shows the ones that a decision is made by.
-_SHOWN: Mapping[str, Sequence[str]] = {
+FIGURES: Mapping[str, Sequence[str]] = {
     "treatment": [
         "treated", "rows", "auc_expected", "log_loss_gain", "log_loss_gain_low", "log_loss_gain_high", "intercept",
         "band_log_loss_gain", "band_log_loss_gain_low", "band_log_loss_gain_high", "band_intercept", "changed",
@@ -100,7 +100,7 @@ _SHOWN: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 
 
-def page(examined: Examined, world: World, config: ExamineConfig, tables: Mapping[str, pl.DataFrame]) -> str:
+def page(examined: Examined, world: Population, config: ExamineConfig, tables: Mapping[str, pl.DataFrame]) -> str:
     """The page."""
     head = _HEAD.format(
         name=f"version {examined.version} of {examined.name}",
@@ -114,7 +114,7 @@ def page(examined: Examined, world: World, config: ExamineConfig, tables: Mappin
         futures=config.futures,
     )
     parts = [head]
-    for name, (title, text) in _SECTIONS.items():
-        table = tables[name].select(_SHOWN[name]) if name in _SHOWN else tables[name]
+    for name, (title, text) in SECTIONS.items():
+        table = tables[name].select(FIGURES[name]) if name in FIGURES else tables[name]
         parts += [f"## {title}\n"] + ([f"{text}\n"] if text else []) + [markdown(table)]
     return "\n".join(parts)

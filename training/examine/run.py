@@ -21,12 +21,12 @@ from training.examine.advice.tables import by_month, validity
 from training.examine.page import Examined, page
 from training.examine.reasons import true_causes
 from training.examine.truth import outcomes
-from training.examine.truth.cut_accounts import Cohort, cohort
-from training.examine.truth.population import ExamineConfig, World, draw, simulation_of
+from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
+from training.examine.truth.population import ExamineConfig, Population, draw, simulation_of
 from training.fit.config import FitConfig
 from training.tracking import registry, runs
 from training.tracking.config import override
-from training.tracking.store import Store, scratch
+from training.tracking.store import Store, temporary_folder
 
 Progress = Callable[[str], None]  # what is done next
 STAGES = 9  # times that progress is told
@@ -50,30 +50,30 @@ def run_examination(
     Raises :class:`training.data.config.DataError` for data that are no simulation or not the version's own, TrackingError for a
     version without a bundle.
     """
-    with scratch() as folder:
+    with temporary_folder() as folder:
         bundle = load_bundle(registry.fetch_bundle(store, name, version, Path(folder)))
     source, simulation = load(data_folder), simulation_of(data_folder)
     if bundle.provenance.training_data != source.digest:
         # Its refits would be of other data, and the accounts drawn anew perhaps those that it was fitted on.
         raise DataError(f"{data_folder}: expected the data that version {version} of {name} was fitted on, got other data")
     configs = _configs(store, name, version)
-    with runs.run(store) as run_id:
+    with runs.start_run(store) as run_id:
         progress("the accounts")
         world = draw(simulation, config)
-        cut = cohort(world, bundle)
+        cut = find_cut_accounts(world, bundle)
         examined = Examined(name, version, bundle.digest, len(cut))
         runs.log_configs({"examine": config}, _facts(examined, world))
         tables = dict(_advice(cut, config, progress))
         progress("other rules of advice")
-        tables["promises"] = other_rules.promises(world, bundle)
+        tables["promises"] = other_rules.under_other_rules(world, bundle)
         progress("other models")
-        tables["durability"] = other_models.durability(cut, labelled(source, configs[0]), configs[1], config.refits)
+        tables["durability"] = other_models.under_other_models(cut, labelled(source, configs[0]), configs[1], config.refits)
         tables |= _reasons(cut, config, progress)
         progress("futures of everybody")
-        known = outcomes.live(world, config)
-        tables["ceiling"] = auc_ceiling.ceiling(world, bundle, config, known)
+        known = outcomes.simulate_untreated(world, config)
+        tables["ceiling"] = auc_ceiling.auc_ceiling(world, bundle, config, known)
         progress("treated accounts")
-        tables["treatment"] = censoring_study.treatment(world, source, bundle.policy, configs, config, known)
+        tables["treatment"] = censoring_study.censoring_study(world, source, bundle.policy, configs, config, known)
         text = page(examined, world, config, tables)
         runs.log_tables(tables)
         runs.log_text(text, "examination.md")
@@ -101,20 +101,20 @@ def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def _advice(cut: Cohort, config: ExamineConfig, progress: Progress) -> Iterator[tuple[str, pl.DataFrame]]:
+def _advice(cut: CutAccounts, config: ExamineConfig, progress: Progress) -> Iterator[tuple[str, pl.DataFrame]]:
     progress("following the plans")
-    followed = follow.follow(cut)
+    followed = follow.follow_plans(cut)
     progress("what becomes of who follows")
     yield "validity", validity(cut, followed, follow.risk(cut, config.futures))
     yield "validity_by_month", by_month(followed)
 
 
-def _reasons(cut: Cohort, config: ExamineConfig, progress: Progress) -> dict[str, pl.DataFrame]:
+def _reasons(cut: CutAccounts, config: ExamineConfig, progress: Progress) -> dict[str, pl.DataFrame]:
     progress("what could be done about the reasons")
-    found = {"recourse": actionability.recourse(cut)}
+    found = {"recourse": actionability.actionability(cut)}
     progress("the last year, lived otherwise")
     true = true_causes.effects(cut, config.futures)
-    found |= {"fidelity": true_causes.fidelity(cut, true), "effects": true_causes.mean_effects(true)}
+    found |= {"fidelity": true_causes.agreement_with_causes(cut, true), "effects": true_causes.mean_effects(true)}
     return found | {"symptoms": true_causes.symptoms(cut, true)}
 
 
@@ -127,7 +127,7 @@ def _configs(store: Store, name: str, version: str) -> tuple[DataConfig, FitConf
     return data, fit
 
 
-def _facts(examined: Examined, world: World) -> dict[str, str]:
+def _facts(examined: Examined, world: Population) -> dict[str, str]:
     return {
         "examined.version": f"{examined.name} {examined.version}",
         "examined.bundle": examined.bundle,

@@ -19,7 +19,7 @@ from training.data.dataset import Source
 from training.data.labels import Labelled, soon_after, window
 from training.fit.fit import Fitted, log_odds
 from training.fit.reference_population import Population, populations
-from training.tracking.config import in_ranges
+from training.tracking.config import check_ranges
 
 LIBRARIES = ("lightgbm", "numpy", "polars")
 
@@ -39,7 +39,7 @@ class BundleConfig:
     advice: str = ""  # path of an advice.toml; the project's own if empty
 
     def __post_init__(self) -> None:
-        in_ranges(self, reference_size=(1, 1_000_000), reference_band=(0.01, 20.0), golden_accounts=(1, 1000))
+        check_ranges(self, reference_size=(1, 1_000_000), reference_band=(0.01, 20.0), golden_accounts=(1, 1000))
 
 
 def references(fitted: Fitted, data: Labelled, config: BundleConfig) -> dict[str, Population]:

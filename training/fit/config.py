@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.catalogue import MODEL_FEATURES
-from training.tracking.config import in_ranges, meant
+from training.tracking.config import check_ranges, meant
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -43,7 +43,7 @@ class FitConfig:
     threads: int = 0  # 0 = all cores
 
     def __post_init__(self) -> None:
-        in_ranges(
+        check_ranges(
             self,
             trees=(1, 10_000),
             leaves=(2, 256),

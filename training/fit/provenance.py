@@ -12,7 +12,8 @@ from training.fit.bundle import library_versions
 CHANGES = "uncommitted.patch"
 
 
-def _facts(source: Source) -> dict[str, str]:
+def run_facts(source: Source) -> dict[str, str]:
+    """What a run says about its data, code and libraries, by tag."""
     return {
         "data.digest": source.digest,
         "data.label": source.label_definition,
@@ -24,15 +25,16 @@ def _facts(source: Source) -> dict[str, str]:
 
 def _commit() -> str:
     """The commit of the working tree, with a mark where it was changed since; "" outside a checkout."""
-    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
+    return run_git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
 
 
-def _uncommitted() -> str:
+def uncommitted_patch() -> str:
     """What was changed since the commit, as a patch; "" where nothing was.  Of new files only those that git knows of."""
-    return _git("diff", "HEAD", "--binary")
+    return run_git("diff", "HEAD", "--binary")
 
 
-def _git(*words: str) -> str:
+def run_git(*words: str) -> str:
+    """The output of a git command in the checkout; "" where there is no git or no checkout."""
     try:
         return subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=PROJECT).stdout
     except (OSError, subprocess.CalledProcessError):

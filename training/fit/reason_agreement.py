@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from features.window import Window, lay_out
 from serving.decision.bundle import Bundle, medians_of
 from serving.decision.reasons.effects import DRIVEN, by_group, effects
-from serving.decision.reasons.ranking import borne_out, principal_groups
+from serving.decision.reasons.ranking import principal_groups, visible_effects
 from serving.decision.scoring.score import log_odds_of
-from serving.decision.scoring.shapley import Explainer, against, explain_many, path_dependent
+from serving.decision.scoring.shapley import Explainer, explain_many, make_explainer, path_dependent
 from training.data.labels import Labelled, window
 from training.fit.reference_population import Population, outcome_of
 
@@ -55,7 +55,7 @@ def reason_agreement(
 ) -> pl.DataFrame:
     """How many accounts of the hold-out that the model cuts would be given the same principal reasons against something else.
 
-    ``statements`` are those that ``data`` was labelled from.  One row a product and comparison: ``against`` is
+    ``statements`` are those that ``data`` was labelled from.  One row a product and comparison: ``make_explainer`` is
     ``second_sample`` (drawn by the same rule, no account in common), ``random_samples`` (two random samples of the pool,
     compared with each other: what the rule of drawing wins), ``contributions`` (the same reference without the effects) or
     ``path_dependent`` (LightGBM's own values, compared with the contributions); ``accounts`` of the sample, null for the
@@ -71,7 +71,7 @@ def reason_agreement(
         own = cut[products[cut] == product]
         accounts = _Accounts(product, matrix[own], _windows(statements, data.features.accounts[own.tolist()]))
         for name, (sample, one, other) in _comparisons(matrix, product, bundle, population, seed).items():
-            same = _same(_reasons(accounts, one, bundle), _reasons(accounts, other, bundle))
+            same = same_sets(_reasons(accounts, one, bundle), _reasons(accounts, other, bundle))
             rows.append({"product": product, "against": name, "accounts": sample, "cut": len(own), **same})
     return pl.DataFrame(rows, SCHEMA)
 
@@ -85,7 +85,7 @@ def _comparisons(
 
     def of(rows: NDArray[np.int64]) -> _View:
         table = pl.from_numpy(matrix[rows], schema=list(bundle.features)).fill_nan(None)
-        return _View(against(explainer.layout, matrix[rows]), medians_of(table))
+        return _View(make_explainer(explainer.layout, matrix[rows]), medians_of(table))
 
     found: dict[str, tuple[int | None, _View, _View]] = {}
     if size:
@@ -109,7 +109,8 @@ def agreement_metrics(table: pl.DataFrame) -> dict[str, float]:
     }
 
 
-def _same(some: list[tuple[str, ...]], others: list[tuple[str, ...]]) -> dict[str, float | None]:
+def same_sets(some: list[tuple[str, ...]], others: list[tuple[str, ...]]) -> dict[str, float | None]:
+    """The shares of accounts whose whole reason set, and whose first reason, are the same; None without accounts."""
     if not some:
         return {"same_set": None, "same_first": None}
     pairs = list(zip(some, others, strict=True))
@@ -132,7 +133,9 @@ def _reasons(accounts: _Accounts, view: _View, bundle: Bundle) -> list[tuple[str
             group
             for group, _ in principal_groups(
                 dict(zip(bundle.features, own, strict=True)),
-                borne_out(by_group(did), bundle.features, dict(zip(bundle.features, row, strict=True)), view.medians or {}),
+                visible_effects(
+                    by_group(did), bundle.features, dict(zip(bundle.features, row, strict=True)), view.medians or {}
+                ),
                 bundle.wording,
             )
         )

@@ -29,8 +29,8 @@ from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import logit, probability_of
-from serving.decision.scoring.shapley import against, explain_many
-from serving.decision.scoring.shapley_tables import Layout, lay_out
+from serving.decision.scoring.shapley import explain_many, make_explainer
+from serving.decision.scoring.shapley_tables import Layout, flatten_trees
 from training.data.labels import Labelled, soon_after
 from training.fit.config import FitError
 from training.fit.fit import Fitted, log_odds
@@ -67,7 +67,7 @@ def populations(data: Labelled, fitted: Fitted, policy: Policy, size: int, band:
     matrix = data.features.matrix(fitted.features)
     scores = log_odds(fitted, matrix)
     products = data.features.accounts["product"].cast(pl.String).to_numpy()
-    layout = lay_out(read_trees(fitted.booster))
+    layout = flatten_trees(read_trees(fitted.booster))
     made = {}
     for product in sorted(set(products.tolist())):
         inside = (products == product) & (data.split != "test") & (scores <= _highest(policy))
@@ -136,7 +136,7 @@ def _group_contributions(pool: NDArray[np.float64], layout: Layout, features: tu
     """Contributions of the pool's rows against the pool, summed over reason groups, (rows, groups): they average to 0."""
     groups = [BY_NAME[name].group for name in features]
     member = np.array([[group == one for one in sorted(set(groups))] for group in groups], float)
-    summed: NDArray[np.float64] = explain_many(pool, against(layout, pool)) @ member
+    summed: NDArray[np.float64] = explain_many(pool, make_explainer(layout, pool)) @ member
     return summed
 
 

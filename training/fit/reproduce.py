@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.tracking.config import assigned
+from training.tracking.config import as_assignments
 
 PAGE = """# How to reproduce this run
 
@@ -46,7 +46,7 @@ def fit_command(data: Path, store: Path | None, configs: tuple[Any, ...], digest
     words = ["python", "-m", "training", "fit", "--data", str(data)]
     words += [] if store is None else ["--store", str(store)]
     words += [] if digest is None else ["--data-digest", digest]
-    for setting in assigned(configs):
+    for setting in as_assignments(configs):
         words += ["--set", setting]
     return shlex.join(words)
 

@@ -16,13 +16,13 @@ from training.fit import bundle as bundling
 from training.fit.bundle import BundleConfig, library_versions, references, write_bundle
 from training.fit.config import FitConfig, Progress
 from training.fit.fit import Fitted, fit
-from training.fit.provenance import CHANGES, _facts, _uncommitted
+from training.fit.provenance import CHANGES, run_facts, uncommitted_patch
 from training.fit.reason_agreement import agreement_metrics, reason_agreement
 from training.fit.reproduce import fit_command, model_digest
 from training.fit.reproduce import page as reproduce_page
-from training.fit.tables import _figures, _metrics, _splits, _tables
+from training.fit.tables import fit_figures, fit_metrics, fit_tables, split_table
 from training.tracking import registry, runs
-from training.tracking.store import Store, scratch
+from training.tracking.store import Store, temporary_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +53,23 @@ def run_fit(
     source = _expected(load(data_folder), expected_digest, data_folder)
     data = labelled(source, data_config)
     command = fit_command(data_folder, None, configs, source.digest)
-    with runs.run(store, f"fit {bundle_config.name}") as run_id:
-        facts = _facts(source) | {"kind": "fit", "reproduce": command}
+    with runs.start_run(store, f"fit {bundle_config.name}") as run_id:
+        facts = run_facts(source) | {"kind": "fit", "reproduce": command}
         runs.log_configs({"data": data_config, "fit": fit_config, "bundle": bundle_config}, facts)
         # Before the fit: whoever goes on working meanwhile changes the tree, and not what runs.
-        if changes := _uncommitted():
+        if changes := uncommitted_patch():
             runs.log_text(changes, CHANGES)
-        fitted, parts, served, tables = made(source, data, fit_config, bundle_config, progress)
-        runs.log_metrics(_metrics(fitted, tables["discrimination"]) | agreement_metrics(tables["reason_agreement"]))
+        fitted, parts, served, tables = fit_and_measure(source, data, fit_config, bundle_config, progress)
+        runs.log_metrics(fit_metrics(fitted, tables["discrimination"]) | agreement_metrics(tables["reason_agreement"]))
         runs.log_tables(tables)
-        with runs.drawing(_figures(fitted, data, tables, served)):
-            version, digest = _register(parts, fitted, data, source, bundle_config, run_id)
+        with runs.drawing(fit_figures(fitted, data, tables, served)):
+            version, digest = register_run(parts, fitted, data, source, bundle_config, run_id)
         _name(parts, bundle_config.name, version, digest, tables["discrimination"], facts)
     rows = {name: int((data.split == name).sum()) for name in ("train", "valid", "test")}
     return Report(run_id, version, digest, tables["discrimination"], fitted.fold_auc, rows)
 
 
-def made(
+def fit_and_measure(
     source: Source, data: Labelled, fit_config: FitConfig, bundle_config: BundleConfig, progress: Progress | None = None
 ) -> tuple[Fitted, Parts, Bundle, dict[str, pl.DataFrame]]:
     """All that a fit makes and measures before any of it is kept: the model, its bundle's parts and the bundle, and tables."""
@@ -78,17 +78,18 @@ def made(
     parts = bundling.parts(fitted, data, source, bundle_config, chosen)
     served = assemble(parts)  # refuses what cannot be served before a version of it is registered
     agreement = reason_agreement(data, source.statements, fitted.held_out, served, chosen)
-    return fitted, parts, served, _tables(fitted) | {"splits": _splits(fitted, data), "reason_agreement": agreement}
+    return fitted, parts, served, fit_tables(fitted) | {"splits": split_table(fitted, data), "reason_agreement": agreement}
 
 
-def _register(
+def register_run(
     parts: Parts, fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, run_id: str
 ) -> tuple[str, str]:
+    """Register the model and keep its bundle with the run; returns the version and the bundle's digest."""
     example = data.features.matrix(fitted.features)[:100]
     requirements = [f"{name}=={version}" for name, version in library_versions().items()]
     version = registry.register(fitted.booster, example, config.name, requirements)
     provenance = replace(parts.provenance, run=run_id, version=version)
-    with scratch() as folder:
+    with temporary_folder() as folder:
         place = Path(folder) / "bundle"
         digest = write_bundle(replace(parts, provenance=provenance), fitted, data, source, config, place)
         registry.log_bundle(place, config.name, version, digest)

@@ -19,7 +19,8 @@ from training.fit.fit import Fitted, log_odds
 SHAP_ROWS = 1000  # accounts drawn in the SHAP figures
 
 
-def _tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
+def fit_tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
+    """The tables of a run by name."""
     label, probability = fitted.label, fitted.probability
     gains = fitted.booster.feature_importance("gain")
     splits = fitted.booster.feature_importance("split")
@@ -33,7 +34,7 @@ def _tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
     }
 
 
-def _splits(fitted: Fitted, data: Labelled) -> pl.DataFrame:
+def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
     """What each split holds, and the AUC on it: far better on what trees were fitted on, they have learnt it by heart."""
     predicted = log_odds(fitted, data.features.matrix(fitted.features))
     table = data.features.accounts.select("account_id", "as_of").with_columns(
@@ -59,7 +60,8 @@ def _splits(fitted: Fitted, data: Labelled) -> pl.DataFrame:
     return pl.DataFrame(found)
 
 
-def _metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float]:
+def fit_metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float]:
+    """The metrics of a run by name."""
     metrics = {"trees": float(fitted.booster.num_trees()), "label_rate": float(fitted.label.mean())}
     for row in discrimination.iter_rows(named=True):
         metrics |= {
@@ -70,7 +72,8 @@ def _metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float]:
     return metrics
 
 
-def _figures(fitted: Fitted, data: Labelled, tables: Mapping[str, pl.DataFrame], served: Bundle) -> dict[str, Figure]:
+def fit_figures(fitted: Fitted, data: Labelled, tables: Mapping[str, pl.DataFrame], served: Bundle) -> dict[str, Figure]:
+    """The figures of a run by name."""
     label, probability = fitted.label, fitted.probability
     return {
         "roc": figures.roc(label, probability, auc(label, probability)),

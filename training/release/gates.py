@@ -18,7 +18,7 @@ from training.evaluate import metrics, paired_tests
 from training.evaluate.calibration import reliability
 from training.evaluate.drift import drift_table, mix, psi_noise
 from training.evaluate.fairness import JOINT, LEAST_SHARE, group_table, impact
-from training.evaluate.holdout import GROUPS, Evaluated
+from training.evaluate.holdout import GROUPS, Evaluation
 from training.evaluate.metrics import wilson
 from training.release.gate_config import (
     CalibrationGate,
@@ -40,12 +40,12 @@ _SCHEMA = {
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class GateInput:
     """The version on the hold-out and on its accounts in the last training month, and the champion on the hold-out."""
 
-    version: Evaluated
-    earlier: Evaluated
-    champion: Evaluated | None
+    version: Evaluation
+    earlier: Evaluation
+    champion: Evaluation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Finding:
     note: str = ""
 
 
-def findings(evidence: Evidence, gates: Gates) -> list[Finding]:
+def findings(evidence: GateInput, gates: Gates) -> list[Finding]:
     """What every gate finds, in order of :data:`NAMES`; ``golden`` is found by loading the bundle and stands elsewhere."""
     return [
         *hold_out(evidence, gates.hold_out),
@@ -87,14 +87,14 @@ def refusing(found: Sequence[Finding]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f.gate for f in found if not f.passed))
 
 
-def hold_out(evidence: Evidence, gate: HoldOutGate) -> list[Finding]:
+def hold_out(evidence: GateInput, gate: HoldOutGate) -> list[Finding]:
     """Whether the hold-out can tell anything: its defaults."""
     label = evidence.version.label
     defaults = float(label.sum())
     return [_at_least("hold_out", "defaults", defaults, None, None, gate.least_defaults, f"of {len(label):,} accounts")]
 
 
-def discrimination(evidence: Evidence, gate: DiscriminationGate) -> list[Finding]:
+def discrimination(evidence: GateInput, gate: DiscriminationGate) -> list[Finding]:
     """The AUC, and what of the champion's is lost: DeLong's, paired."""
     version, champion = evidence.version, evidence.champion
     auc = metrics.discrimination(version.label, version.probability).row(0, named=True)
@@ -107,7 +107,7 @@ def discrimination(evidence: Evidence, gate: DiscriminationGate) -> list[Finding
     return [*found, lost]
 
 
-def calibration(evidence: Evidence, gate: CalibrationGate) -> list[Finding]:
+def calibration(evidence: GateInput, gate: CalibrationGate) -> list[Finding]:
     """Slope, intercept and expected calibration error."""
     found = reliability(evidence.version.label, evidence.version.log_odds)
     slope, intercept, ece = ((row["value"], row["low"], row["high"]) for row in found.iter_rows(named=True))
@@ -121,7 +121,7 @@ def calibration(evidence: Evidence, gate: CalibrationGate) -> list[Finding]:
     ]
 
 
-def stability(evidence: Evidence, gate: StabilityGate) -> list[Finding]:
+def stability(evidence: GateInput, gate: StabilityGate) -> list[Finding]:
     """The PSI of the score and of the feature that moved most, less the noise of samples of that size."""
     was, now = evidence.earlier, evidence.version
     noise = psi_noise(len(was.label), len(now.label))
@@ -134,7 +134,7 @@ def stability(evidence: Evidence, gate: StabilityGate) -> list[Finding]:
     return found
 
 
-def fairness(evidence: Evidence, gate: FairnessGate) -> list[Finding]:
+def fairness(evidence: GateInput, gate: FairnessGate) -> list[Finding]:
     """Of each attribute and intersection of attributes that can be told: impact ratio and gap of false-reduction rates."""
     groups = group_table(evidence.version)
     people = evidence.version.hold_out.people
@@ -146,12 +146,12 @@ def fairness(evidence: Evidence, gate: FairnessGate) -> list[Finding]:
         where = f"{row['attribute']}: {row['worst_group']}"
         interval = row["adverse_impact_ratio"], row["low"], row["high"]
         found.append(_at_least("fairness", f"impact_ratio {row['attribute']}", *interval, gate.least_impact_ratio, where))
-        gap = _gap(groups.filter(attribute=row["attribute"]))
+        gap = reduction_gap(groups.filter(attribute=row["attribute"]))
         found.append(_at_most("fairness", f"reduction_gap {row['attribute']}", *gap, gate.most_reduction_gap))
     return found or [_at_least("fairness", "impact_ratio", None, None, None, gate.least_impact_ratio, "no group is known")]
 
 
-def reasons(evidence: Evidence, gate: ReasonsGate) -> list[Finding]:
+def reasons(evidence: GateInput, gate: ReasonsGate) -> list[Finding]:
     """Whether customers are told the same as by the champion, of what the model cuts; rules say what they say under any
     model."""
     champion = evidence.champion
@@ -174,7 +174,7 @@ def reasons(evidence: Evidence, gate: ReasonsGate) -> list[Finding]:
     return [*found, _at_most("reasons", "mix_psi", psi, max(psi - noise, 0.0), psi, gate.most_mix_psi)]
 
 
-def cost(evidence: Evidence, gate: CostGate) -> list[Finding]:
+def cost(evidence: GateInput, gate: CostGate) -> list[Finding]:
     """The lines of the tables that explain a score, and how many times the champion's they are."""
     lines = lines_of(evidence.version)
     found = [_at_most("cost", "lines", float(lines), None, None, gate.most_lines)]
@@ -186,18 +186,18 @@ def cost(evidence: Evidence, gate: CostGate) -> list[Finding]:
     return [*found, _at_most("cost", "times_champion", times, None, None, gate.most_times_champion, said)]
 
 
-def lines_of(evaluated: Evaluated) -> int:
+def lines_of(evaluated: Evaluation) -> int:
     """Lines of the tables of one product: what explaining an account reads from (:mod:`serving.decision.scoring.shapley_tables`)."""
     explainer = next(iter(evaluated.bundle.scorer.explainers.values()))  # the layout is the same for every product
     return int(explainer.layout.starts[-1])
 
 
-def _cut_by_model(evaluated: Evaluated) -> NDArray[np.bool_]:
+def _cut_by_model(evaluated: Evaluation) -> NDArray[np.bool_]:
     by_model: NDArray[np.bool_] = np.array([outcome.by_model for outcome in evaluated.stages.outcomes])
     return evaluated.cut & by_model
 
 
-def _gap(groups: pl.DataFrame) -> tuple[float | None, float | None, float | None]:
+def reduction_gap(groups: pl.DataFrame) -> tuple[float | None, float | None, float | None]:
     """The false-reduction rate of the worst group less that of the best, with an interval that holds for the pair picked.
 
     The interval is made of those of the two rates (Newcombe 1998, method 10), widened for all pairs of groups (Bonferroni): the

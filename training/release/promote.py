@@ -25,13 +25,13 @@ from serving.decision.bundle import BundleError
 from training.compare.models.page import head
 from training.data.config import DataError
 from training.data.dataset import Source, load
-from training.evaluate.holdout import Evaluated, evaluate
-from training.evaluate.model_lookup import Model, find, version_of
+from training.evaluate.holdout import Evaluation, evaluate
+from training.evaluate.model_lookup import Model, find_model, version_of
 from training.evaluate.text_tables import columns, markdown, with_interval
 from training.evaluate.unseen_accounts import unseen
 from training.release import gates as rules
 from training.release.gate_config import Gates, load_gates
-from training.release.gates import Evidence, Finding
+from training.release.gates import Finding, GateInput
 from training.tracking import registry, runs
 from training.tracking.store import Store, TrackingError, run_info
 
@@ -100,7 +100,7 @@ def rollback(store: Store, name: str = NAME, why: str = "") -> str:
     if "previous" not in there or "champion" not in there:
         raise TrackingError(f"{name} has no previous champion to go back to; its aliases are {there or 'none'}")
     registry.run_of(store, name, there["previous"])  # refuses one without a bundle
-    with runs.run(store, f"rollback {name} v{there['champion']} to v{there['previous']}") as run:
+    with runs.start_run(store, f"rollback {name} v{there['champion']} to v{there['previous']}") as run:
         runs.log_tags({"kind": "rollback", "from": there["champion"], "to": there["previous"], "why": why})
     told = run_info(store, run)
     registry.promote(store, name, there["previous"])
@@ -116,13 +116,13 @@ def nominate(store: Store, name: str = NAME, version: str | None = None) -> str:
     TrackingError for a version that is not there or has no bundle, BundleError for one that must not be served.
     """
     chosen = _chosen(store, name, version)
-    find(chosen, store, name)
-    registry.point(store, name, "challenger", chosen)
+    find_model(chosen, store, name)
+    registry.set_alias(store, name, "challenger", chosen)
     return chosen
 
 
 def _chosen(store: Store, name: str, version: str | None) -> str:
-    chosen = registry.newest(store, name) if version is None else version_of(version, store, name) or version
+    chosen = registry.newest_version(store, name) if version is None else version_of(version, store, name) or version
     registry.run_of(store, name, chosen)
     return chosen
 
@@ -132,26 +132,26 @@ def _measured(
 ) -> tuple[list[Finding], str]:
     """What the gates find, and on what they were measured."""
     try:
-        model = find(version, store, name)
+        model = find_model(version, store, name)
     except BundleError as error:
         return [_unmeasured("golden", f"the bundle does not load: {error}")], f"version {version} of {name}"
     golden = Finding("golden", "loads", None, None, None, "answers as written", True, f"bundle {model.bundle.digest[:12]}")
     try:
-        evidence, about = _evidence(source, data, model, None if before is None else find(before, store, name))
+        evidence, about = _evidence(source, data, model, None if before is None else find_model(before, store, name))
     except (DataError, TrackingError, BundleError) as error:
         said = f"no fair measure of version {version}" + (f" against champion {before}" if before else "")
         return [golden, _unmeasured("hold_out", f"{said}: {error}")], f"version {version} of {name}"
     return [golden, *rules.findings(evidence, bounds)], about
 
 
-def _evidence(source: Source, data: Path, model: Model, champion: Model | None) -> tuple[Evidence, str]:
+def _evidence(source: Source, data: Path, model: Model, champion: Model | None) -> tuple[GateInput, str]:
     found = unseen(source, data, [model] if champion is None else [model, champion], shared=True)
     version = evaluate(f"version {model.version}", model.bundle, found.hold_out)
-    theirs: Evaluated | None = None
+    theirs: Evaluation | None = None
     if champion is not None:
         theirs = evaluate(f"champion {champion.version}", champion.bundle, found.hold_out)
     earlier = evaluate(f"version {model.version}", model.bundle, found.earlier)
-    return Evidence(version, earlier, theirs), head([version] if theirs is None else [version, theirs], found.notes)
+    return GateInput(version, earlier, theirs), head([version] if theirs is None else [version, theirs], found.notes)
 
 
 def _unmeasured(gate: str, why: str) -> Finding:
@@ -165,7 +165,7 @@ def _kept(done: Promotion, store: Store, name: str, force: str | None, data: str
         f"gate.{gate}": "refused" if gate in done.refused_by else "passed" for gate in done.table["gate"].unique().to_list()
     }
     facts = {"promotion.outcome": outcome, "promotion.why": force or "", "promotion.refused_by": ", ".join(done.refused_by)}
-    with runs.run(store, f"promote {name} v{done.version}") as run:
+    with runs.start_run(store, f"promote {name} v{done.version}") as run:
         tags = {
             "kind": "promotion",
             "version": f"{name} {done.version}",
@@ -180,7 +180,7 @@ def _kept(done: Promotion, store: Store, name: str, force: str | None, data: str
         if done.promoted:
             registry.promote(store, name, done.version)
             if registry.aliases(store, name).get("challenger") == done.version:
-                registry.unpoint(store, name, "challenger")
+                registry.delete_alias(store, name, "challenger")
     told = run_info(store, run)
     registry.tag_version(
         store, name, done.version, facts | gates | {"promotion.run": run, "promotion.by": told.by, "promotion.at": told.at}

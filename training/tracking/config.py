@@ -33,7 +33,7 @@ def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
     return changed
 
 
-def assigned(configs: Sequence[Any]) -> list[str]:
+def as_assignments(configs: Sequence[Any]) -> list[str]:
     """The ``name=value`` of every field that is not at its default: :func:`override` makes the configs of the defaults again.
 
     >>> from training.data.config import DataConfig
@@ -49,7 +49,7 @@ def assigned(configs: Sequence[Any]) -> list[str]:
     return [f"{name}={value}" for name, value in named.items()]
 
 
-def in_ranges(config: object, **ranges: tuple[float, float]) -> None:
+def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
     """Nothing where each named field lies in its range, both ends included; ValueError naming the first that does not."""
     for name, (low, high) in ranges.items():
         value = getattr(config, name)

@@ -45,16 +45,16 @@ def promote(store: Store, name: str, version: str | None) -> str:
     The version that was champion becomes ``previous``.  No gate is asked: see :mod:`training.release.promote`.  Raises
     :class:`TrackingError` for a version that is not there or has no bundle.
     """
-    chosen = version or newest(store, name)
+    chosen = version or newest_version(store, name)
     _with_bundle(_versions(store, name), name, chosen)
     current = champion(store, name)
     if current is not None and current != chosen:
-        point(store, name, "previous", current)
-    point(store, name, "champion", chosen)
+        set_alias(store, name, "previous", current)
+    set_alias(store, name, "champion", chosen)
     return chosen
 
 
-def newest(store: Store, name: str) -> str:
+def newest_version(store: Store, name: str) -> str:
     """The newest version that has a bundle; the newest of all where none has.  :class:`TrackingError` where there is none."""
     versions = _versions(store, name)
     if not versions:
@@ -69,7 +69,7 @@ def champion(store: Store, name: str) -> str | None:
     return aliases(store, name).get("champion")
 
 
-def chosen(store: Store, name: str, version: str | None) -> str:
+def resolve_version(store: Store, name: str, version: str | None) -> str:
     """The version that is named, else the champion; :class:`TrackingError` where there is neither."""
     found = version or champion(store, name)
     if found is None:
@@ -88,12 +88,12 @@ def aliases(store: Store, name: str) -> dict[str, str]:
     return {alias: str(version) for alias, version in sorted(found.items())}
 
 
-def point(store: Store, name: str, alias: str, version: str) -> None:
+def set_alias(store: Store, name: str, alias: str, version: str) -> None:
     """Point an alias at a version."""
     store.client().set_registered_model_alias(name, alias, version)
 
 
-def unpoint(store: Store, name: str, alias: str) -> None:
+def delete_alias(store: Store, name: str, alias: str) -> None:
     """Take an alias away."""
     store.client().delete_registered_model_alias(name, alias)
 

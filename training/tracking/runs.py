@@ -22,7 +22,7 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from training.tracking.store import Store, TrackingError, run_info, scratch
+from training.tracking.store import Store, TrackingError, run_info, temporary_folder
 
 RUN_NAME, ON_TOP = (
     "mlflow.runName",
@@ -32,7 +32,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells
 
 
 @contextmanager
-def run(store: Store, name: str | None = None, again: str | None = None) -> Iterator[str]:
+def start_run(store: Store, name: str | None = None, again: str | None = None) -> Iterator[str]:
     """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed, an interruption as
     killed, and the tag ``ended_by`` says which it was.
 
@@ -171,7 +171,7 @@ def fetch_table(store: Store, run_id: str, name: str) -> pl.DataFrame | None:
     client = store.client()
     if place not in {file.path for file in client.list_artifacts(run_id, "tables")}:
         return None
-    with scratch() as folder:
+    with temporary_folder() as folder:
         return pl.read_csv(client.download_artifacts(run_id, place, folder))
 
 

@@ -79,6 +79,6 @@ def run_info(store: Store, run_id: str) -> RunInfo:
     )
 
 
-def scratch() -> tempfile.TemporaryDirectory[str]:
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """A folder for what is on its way into the store."""
     return tempfile.TemporaryDirectory(prefix="clearline-")

@@ -12,7 +12,7 @@ import polars as pl
 from training.evaluate import figures
 from training.tracking import runs
 from training.tracking.store import Store
-from training.tune.pareto import Scored, standard_error
+from training.tune.pareto import TrialScore, standard_error
 from training.tune.study import Study, Trial
 
 NOTE = """{trials} trials, {pruned} of them given up early. Taken: trial {taken}, AUC {auc:.4f} with {leaves:,.0f} leaves; the
@@ -39,7 +39,11 @@ class KeptSearch:
         self.children.log(runs.Child(_name(trial), {f"fit.{k}": v for k, v in trial.point.items()}, metrics, tags))
 
     def found(
-        self, trials: Sequence[Trial], front: Sequence[Scored], marked: tuple[Scored, Scored, Scored], command: str
+        self,
+        trials: Sequence[Trial],
+        front: Sequence[TrialScore],
+        marked: tuple[TrialScore, TrialScore, TrialScore],
+        command: str,
     ) -> None:
         """What the search found: ``marked`` are where it began, the best and the one taken."""
         base, best, taken = marked
@@ -65,7 +69,7 @@ def kept_in_run(
 ) -> Iterator[KeptSearch]:
     """The study's run, the one it already has if any; trials that a killed process did not get to are added first."""
     data, base, config = configs
-    with runs.run(store, f"tune {study.name}", study.run) as run:
+    with runs.start_run(store, f"tune {study.name}", study.run) as run:
         if run != study.run:
             study.shown_in(run)
             tags = {"kind": "tune", "study": study.name} | {f"made_with.{name}": text for name, text in made_with.items()}
@@ -79,7 +83,7 @@ def kept_in_run(
         yield kept
 
 
-def trials_table(trials: Sequence[Trial], front: Sequence[Scored], best: Scored) -> pl.DataFrame:
+def trials_table(trials: Sequence[Trial], front: Sequence[TrialScore], best: TrialScore) -> pl.DataFrame:
     """One row a trial: ``trial``, ``whole``, ``on_front``, ``auc``, ``leaves``, ``below_best`` (AUC) with its standard
     ``error`` over the folds (null where not all were scored), ``seconds``, and the point."""
     on_front = {scored.number for scored in front}

@@ -12,7 +12,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class TrialScore:
     """A trial's AUC and leaves, one of each a fold in order of folds; ``number`` is the trial's."""
 
     number: int
@@ -30,16 +30,16 @@ class Scored:
         return float(np.mean(self.leaves))
 
 
-def front(scored: Sequence[Scored]) -> list[Scored]:
+def pareto_front(scored: Sequence[TrialScore]) -> list[TrialScore]:
     """Those that none beats in one of AUC and leaves and equals in the other, smallest first; of equals the earliest."""
-    found: list[Scored] = []
+    found: list[TrialScore] = []
     for one in sorted(scored, key=lambda s: (s.mean_leaves, -s.mean_auc, s.number)):
         if not found or one.mean_auc > found[-1].mean_auc:
             found.append(one)
     return found
 
 
-def chosen(scored: Sequence[Scored]) -> Scored:
+def smallest_within_noise(scored: Sequence[TrialScore]) -> TrialScore:
     """The smallest whose mean AUC lies within one standard error of the best (Breiman et al. 1984, section 3.4.3).
 
     The error is that of the *paired* difference to the best over the folds.  That of the best's own mean would mostly say how
@@ -47,19 +47,19 @@ def chosen(scored: Sequence[Scored]) -> Scored:
     """
     if not scored:
         raise ValueError("expected at least one finished trial to choose from, got none")
-    best = max(front(scored), key=lambda s: s.mean_auc)
+    best = max(pareto_front(scored), key=lambda s: s.mean_auc)
     close = [s for s in scored if best.mean_auc - s.mean_auc <= standard_error(best, s)]
     return min(close, key=lambda s: (s.mean_leaves, -s.mean_auc, s.number))
 
 
-def standard_error(one: Scored, another: Scored) -> float:
+def standard_error(one: TrialScore, another: TrialScore) -> float:
     """Of the mean difference in AUC over the folds that both have; ValueError where the folds are not the same number."""
     if len(one.auc) != len(another.auc) or len(one.auc) < 2:
         raise ValueError(f"expected the same two or more folds, got {len(one.auc)} and {len(another.auc)}")
     return float(np.std(np.subtract(one.auc, another.auc), ddof=1) / np.sqrt(len(one.auc)))
 
 
-def noise(finished: Sequence[Scored]) -> float | None:
+def noise(finished: Sequence[TrialScore]) -> float | None:
     """How far the difference in AUC of two models wanders from fold to fold: a standard deviation, pooled over all pairs.
 
     Two folds alone would say next to nothing about it.  None where fewer than four models are there to judge by.
@@ -73,10 +73,10 @@ def noise(finished: Sequence[Scored]) -> float | None:
     return float(np.sqrt(2.0 * np.square(rest).sum() / freedom))
 
 
-def hopeless(partial: Scored, finished: Sequence[Scored], clear_by: float) -> Scored | None:
+def dominated_by(partial: TrialScore, finished: Sequence[TrialScore], clear_by: float) -> TrialScore | None:
     """A finished trial that dominates one of which only the first folds are known, beyond noise; None where there is none.
 
-    Beyond noise: smaller in *every* fold so far, and better in AUC by ``clear_by`` standard errors of a mean difference over
+    Beyond noise: smaller in *every* fold so far, and better in AUC by ``prune_margin_se`` standard errors of a mean difference over
     that many folds.  A trial that is worse in AUC only may still be the smallest of the front, and goes on.
     """
     folds, deviation = len(partial.auc), noise(finished)

@@ -24,7 +24,7 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from training.tune.pareto import Scored
+from training.tune.pareto import TrialScore
 from training.tune.space import SPACE, Point
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is told by whoever searches
@@ -42,7 +42,7 @@ class Trial:
 
     number: int
     point: Point
-    scored: Scored
+    scored: TrialScore
     seconds: float
     whole: bool
 
@@ -72,7 +72,7 @@ class Study:
         trial = self.inner.ask(dict(SPACE))
         return trial, trial.params
 
-    def tell(self, trial: optuna.Trial, scored: Scored, seconds: float, whole: bool) -> Trial:
+    def tell(self, trial: optuna.Trial, scored: TrialScore, seconds: float, whole: bool) -> Trial:
         """Keep what a trial scored, in one transaction with its end for the objectives and one before it for the folds."""
         trial.set_user_attr(_FOLDS, {"auc": scored.auc, "leaves": scored.leaves, "seconds": seconds})
         if whole:
@@ -175,5 +175,5 @@ def _quiet() -> Iterator[None]:
 
 def _read(trial: FrozenTrial) -> Trial:
     kept: dict[str, Any] = trial.user_attrs[_FOLDS]
-    scored = Scored(trial.number, tuple(kept["auc"]), tuple(kept["leaves"]))
+    scored = TrialScore(trial.number, tuple(kept["auc"]), tuple(kept["leaves"]))
     return Trial(trial.number, trial.params, scored, float(kept["seconds"]), trial.state == TrialState.COMPLETE)

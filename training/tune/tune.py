@@ -1,7 +1,7 @@
 """A search for the smallest model that is as good as the best.  Read :func:`tune` first.
 
 Two objectives: AUC over folds of the training accounts, and leaves, which are what explaining a decision costs.  What is taken
-is the smallest model within one standard error of the best (see :func:`training.tune.pareto.chosen`).  The hold-out is never
+is the smallest model within one standard error of the best (see :func:`training.tune.pareto.smallest_within_noise`).  The hold-out is never
 looked at.
 
 >>> from pathlib import Path
@@ -32,7 +32,7 @@ from training.tracking.store import Store
 from training.tune import folds
 from training.tune.folds import Fold
 from training.tune.mlflow_run import kept_in_run
-from training.tune.pareto import Scored, chosen, front
+from training.tune.pareto import TrialScore, pareto_front, smallest_within_noise
 from training.tune.search import TuneConfig, search
 from training.tune.space import config_at, written
 from training.tune.study import Trial, opened
@@ -55,10 +55,10 @@ class Found:
 
     run: str
     trials: tuple[Trial, ...]
-    front: tuple[Scored, ...]
-    base: Scored
-    best: Scored
-    taken: Scored
+    front: tuple[TrialScore, ...]
+    base: TrialScore
+    best: TrialScore
+    taken: TrialScore
     chosen: FitConfig
     command: str
 
@@ -128,10 +128,10 @@ def code_digest() -> str:
 
 def _found(run: str, trials: Sequence[Trial], base: FitConfig) -> Found:
     whole = [trial.scored for trial in trials if trial.whole]
-    taken, points = chosen(whole), {trial.number: trial.point for trial in trials}
+    taken, points = smallest_within_noise(whole), {trial.number: trial.point for trial in trials}
     best = max(whole, key=lambda s: s.mean_auc)
     config = config_at(points[taken.number], base)
-    return Found(run, tuple(trials), tuple(front(whole)), whole[0], best, taken, config, "")
+    return Found(run, tuple(trials), tuple(pareto_front(whole)), whole[0], best, taken, config, "")
 
 
 __all__ = ["Found", "TuneConfig", "tune"]

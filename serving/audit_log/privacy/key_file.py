@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from serving.storage.errors import RecordError
+from serving.storage.errors import StorageError
 
 _BYTES = 32
 _FIELDS = {"account_keys", "account_key", "sealing_key", "signing_key"}
@@ -56,15 +56,15 @@ class Secrets:
 def read_secrets(path: Path) -> Secrets:
     """The secrets in a file; RecordError where it does not hold them, or others than its owner may read it."""
     if path.stat().st_mode & 0o077:
-        raise RecordError(f"{path}: expected secrets that only their owner can read (chmod 600)")
+        raise StorageError(f"{path}: expected secrets that only their owner can read (chmod 600)")
     try:
         raw = json.loads(path.read_text())
         if set(raw) != _FIELDS or raw["account_key"] not in raw["account_keys"]:
-            raise RecordError(f"{path}: expected {sorted(_FIELDS)}, with account_key among account_keys")
+            raise StorageError(f"{path}: expected {sorted(_FIELDS)}, with account_key among account_keys")
         keys = {name: _key(path, value) for name, value in raw["account_keys"].items()}
         return Secrets(keys, raw["account_key"], _key(path, raw["sealing_key"]), _key(path, raw["signing_key"]))
     except (ValueError, TypeError, AttributeError) as error:
-        raise RecordError(f"{path}: expected the record's secrets as JSON") from error
+        raise StorageError(f"{path}: expected the record's secrets as JSON") from error
 
 
 def secrets_at(path: Path) -> Secrets:
@@ -101,5 +101,5 @@ def _write_new(path: Path, text: str) -> None:
 def _key(path: Path, text: str) -> bytes:
     key = bytes.fromhex(text)
     if len(key) != _BYTES:
-        raise RecordError(f"{path}: expected keys of {_BYTES} bytes, got one of {len(key)}")
+        raise StorageError(f"{path}: expected keys of {_BYTES} bytes, got one of {len(key)}")
     return key

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from serving.audit_log.entry import Draft
+from serving.audit_log.entry import NewEntry
 from serving.audit_log.privacy.key_file import Secrets
-from serving.storage.driver_sql import Insertion, Prepared
+from serving.storage.driver_sql import BulkInsert, PreparedStatement
 from serving.storage.tables import entries, people
 
-_INSERT = Insertion(people)
+_INSERT = BulkInsert(people)
 _NONCE = 12  # bytes; random, for a key seals far fewer than 2**32 rows
 
 
@@ -53,7 +53,7 @@ def unseal(sealed: bytes | None, key: bytes, about: str) -> bytes | None:
     return None if sealed is None else AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], about.encode())
 
 
-def persons_of(connection: sa.Connection, drafts: Iterable[Draft], secrets_: Secrets) -> Accounts:
+def persons_of(connection: sa.Connection, drafts: Iterable[NewEntry], secrets_: Secrets) -> Accounts:
     """The persons of these drafts' accounts, within a writing transaction; who has none yet gets one."""
     named = [(draft.tenant, draft.account) for draft in drafts if draft.account is not None]
     hashes = {account: secrets_.hashes_of(*account) for account in dict.fromkeys(named)}
@@ -74,7 +74,7 @@ def persons_of(connection: sa.Connection, drafts: Iterable[Draft], secrets_: Sec
 def key_of(connection: sa.Connection, persons: Sequence[str], secrets_: Secrets) -> dict[str, bytes]:
     """The keys of these persons; those that were destroyed are missing."""
     rows = connection.execute(sa.select(people).where(people.c.person.in_(persons)))
-    return {row.person: _opened(row.sealed_key, row.person, row.account, secrets_) for row in rows}
+    return {row.data_subject: _opened(row.sealed_key, row.data_subject, row.account, secrets_) for row in rows}
 
 
 def erase(connection: sa.Connection, tenant: str, account: str, secrets_: Secrets) -> tuple[str, int] | None:
@@ -102,9 +102,11 @@ def _known(connection: sa.Connection, hashes: Sequence[str], secrets_: Secrets) 
 
 
 @functools.cache
-def _by_account(count: int) -> Prepared:
+def _by_account(count: int) -> PreparedStatement:
     hashes: list[sa.BindParameter[str]] = [sa.bindparam(f"hash_{place}") for place in range(count)]
-    return Prepared(sa.select(people.c.account, people.c.person, people.c.sealed_key).where(people.c.account.in_(hashes)))
+    return PreparedStatement(
+        sa.select(people.c.account, people.c.person, people.c.sealed_key).where(people.c.account.in_(hashes))
+    )
 
 
 def _row(person: Person, key_id: str, hashes: Mapping[str, str], secrets_: Secrets) -> dict[str, object]:

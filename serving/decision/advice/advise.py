@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 
 from features.window import lay_out
-from serving.decision.advice.constraints import Choices
-from serving.decision.advice.plans import grid_of, means_of
-from serving.decision.advice.projection import Cut
-from serving.decision.advice.result import Advice, Course
-from serving.decision.advice.search import _Search, _told
-from serving.decision.advice.wording import _ageing, _notes
+from serving.decision.advice.constraints import Constraints
+from serving.decision.advice.plans import habits_of, make_plan_grid
+from serving.decision.advice.projection import LimitCut
+from serving.decision.advice.result import Advice, PlanPath
+from serving.decision.advice.search import PlanSearch, explore_plans
+from serving.decision.advice.wording import aging_out, plan_notes
 from serving.decision.bundle import Bundle
 
 _ACCOUNTS_A_BLOCK = 16  # that look ahead together: more leave the processor's cache
@@ -30,8 +30,8 @@ _ACCOUNTS_A_BLOCK = 16  # that look ahead together: more leave the processor's c
 
 def advise_many(
     statements: pl.DataFrame,
-    cuts: Sequence[Cut],
-    choices: Sequence[Choices],
+    cuts: Sequence[LimitCut],
+    choices: Sequence[Constraints],
     bundle: Bundle,
     today: datetime.date,
     threads: int = 1,
@@ -42,13 +42,13 @@ def advise_many(
     """
     window = lay_out(statements)
     grids = [
-        grid_of(means, cut.limit_before, bundle.advice, chosen, bundle.policy.terms.minimum_share)
-        for means, cut, chosen in zip(means_of(window), cuts, choices, strict=True)
+        make_plan_grid(means, cut.limit_before, bundle.advice, chosen, bundle.policy.terms.minimum_share)
+        for means, cut, chosen in zip(habits_of(window), cuts, choices, strict=True)
     ]
 
-    def explored(start: int) -> list[tuple[int, list[Course]]]:
-        searches = [_Search(start + k, grid) for k, grid in enumerate(grids[start : start + _ACCOUNTS_A_BLOCK])]
-        courses = _told(searches, window, cuts, bundle)
+    def explored(start: int) -> list[tuple[int, list[PlanPath]]]:
+        searches = [PlanSearch(start + k, grid) for k, grid in enumerate(grids[start : start + _ACCOUNTS_A_BLOCK])]
+        courses = explore_plans(searches, window, cuts, bundle)
         return [(search.account, courses[search.account]) for search in searches]
 
     starts = range(0, len(cuts), _ACCOUNTS_A_BLOCK)
@@ -59,8 +59,8 @@ def advise_many(
             plan=plan,
             on_time_only=on_time_only,
             carry_on=carry_on,
-            ageing=_ageing(window, account, cuts[account].as_of, bundle.advice),
-            notes=_notes(window, account, plan, choices[account], bundle.advice, today),
+            ageing=aging_out(window, account, cuts[account].as_of, bundle.advice),
+            notes=plan_notes(window, account, plan, choices[account], bundle.advice, today),
             expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
             tried=len(grids[account].plans),
         )

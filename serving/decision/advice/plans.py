@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from features.window import Values, Window
-from serving.decision.advice.constraints import Choices
+from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.rollout import Plans, least_share_of
 from serving.decision.config.advice import LEVERS, AdviceRules, LeverName
 from serving.decision.policy.limit import grid_down, grid_up
@@ -22,7 +22,7 @@ _RECENT = 6  # months that tell what is spent and paid now
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Habits:
     """What an account has to do with, CNY; NaN = not known.
 
     ``debt`` elsewhere and ``income`` as last known; ``spent`` and ``paid`` a month of late, on average; ``least_share`` of a
@@ -38,8 +38,8 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """The plans by effort, and ``beside`` them two that are told for comparison: only paying on time, and carrying on.
+class PlanGrid:
+    """The plans by effort, and ``baselines`` them two that are told for comparison: only paying on time, and carrying on.
 
     ``income`` a month as last known, NaN = not; ``payable``: the most that may be paid a month (inf where neither the customer
     nor an income tells).
@@ -47,12 +47,12 @@ class Grid:
 
     plans: Plans
     effort: Values
-    beside: Plans
+    baselines: Plans
     income: float
     payable: float
 
 
-def means_of(window: Window) -> list[Means]:
+def habits_of(window: Window) -> list[Habits]:
     """The means of each of a window's accounts."""
     columns = (
         np.maximum(window.now("balance"), 0.0),
@@ -62,10 +62,10 @@ def means_of(window: Window) -> list[Means]:
         window.mean("payment", _RECENT),
         least_share_of(window),
     )
-    return [Means(*row) for row in np.column_stack(columns).tolist()]
+    return [Habits(*row) for row in np.column_stack(columns).tolist()]
 
 
-def grid_of(means: Means, limit: float, rules: AdviceRules, choices: Choices, minimum_share: float) -> Grid:
+def make_plan_grid(means: Habits, limit: float, rules: AdviceRules, choices: Constraints, minimum_share: float) -> PlanGrid:
     """The grid of one account, whose limit before the cut was ``limit``; the lender asks for ``minimum_share`` of a balance.
 
     An amount that would change nothing (nothing was spent, no debt elsewhere is known) is not tried, and so never advised.
@@ -81,10 +81,10 @@ def grid_of(means: Means, limit: float, rules: AdviceRules, choices: Choices, mi
     as_before = [math.inf if name == "spending" else 0.0 for name in LEVERS]
     on_time = [1.0 if name == "on_time" else value for name, value in zip(LEVERS, as_before, strict=True)]
     beside = Plans(*np.array([[*on_time, share], [*as_before, 0.0]]).T)
-    return Grid(plans[order], effort[order], beside, means.income, _payable(means, rules, choices))
+    return PlanGrid(plans[order], effort[order], beside, means.income, _payable(means, rules, choices))
 
 
-def _tried(means: Means, rules: AdviceRules) -> dict[LeverName, list[float]]:
+def _tried(means: Habits, rules: AdviceRules) -> dict[LeverName, list[float]]:
     levers, step = rules.levers, rules.search.rounding
     spent, debt = _known(means.spent), _known(means.debt)
     spending = [math.inf if share == 1 else grid_down(share * spent, step) for share in levers["spending"].grid]
@@ -106,7 +106,7 @@ def _effort(plans: Plans, spent: float, unit: float, rules: AdviceRules) -> Valu
     return money / unit + without
 
 
-def _payable(means: Means, rules: AdviceRules, choices: Choices) -> float:
+def _payable(means: Habits, rules: AdviceRules, choices: Constraints) -> float:
     """What the customer says; else what a known income leaves, or was paid of late on average where that is more."""
     if choices.monthly_payment is not None:
         return choices.monthly_payment

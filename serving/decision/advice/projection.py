@@ -19,9 +19,9 @@ from features.build import values_of
 from features.catalogue import CATALOGUE
 from features.months import add_months
 from features.window import Months, Values, Window
-from serving.decision.advice.rollout import Plans, live, windows_ahead
+from serving.decision.advice.rollout import Plans, roll_forward, windows_ahead
 from serving.decision.bundle import Bundle
-from serving.decision.policy.limit import Account, surely_cut
+from serving.decision.policy.limit import Account, certainly_cut
 from serving.decision.policy.outcome import Outcome, apply
 from serving.decision.scoring.score import log_odds_of, probability_of
 
@@ -30,7 +30,7 @@ _LIMIT, _BALANCE = _NAMES.index("limit_now"), _NAMES.index("balance_now")
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class LimitCut:
     """What was decided about an account: the limit before, the one after, and whether nothing may be drawn meanwhile."""
 
     product: str
@@ -50,7 +50,7 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Projection:
     """Some courses, month by month; month 0 is the next.
 
     ``owner`` int64 (courses,): whose course it is, a place in ``cuts``.  ``features`` float64 (months, courses, features) with
@@ -59,7 +59,7 @@ class Outlook:
     """
 
     owner: NDArray[np.int64]
-    cuts: Sequence[Cut]
+    cuts: Sequence[LimitCut]
     features: NDArray[np.float64]
     log_odds: Months
     paid: Months
@@ -76,7 +76,7 @@ class Outlook:
     def restorations(self, courses: NDArray[np.int64], margin: float, bundle: Bundle) -> Iterator[Restored]:
         """When these courses bring the limit back, the courses in their order, the months of each in theirs.
 
-        A month does which is free (see :func:`is_free`) even with the margin, while the months after it are free as well, and
+        A month does which is free (see :func:`restores_limit`) even with the margin, while the months after it are free as well, and
         in which something comes back: more limit than the cut left, or the use of it.  Told with the cut in force in all
         months; whether the limit stays back once it is, is for who lives on with it (:meth:`stays`).
         """
@@ -90,21 +90,21 @@ class Outlook:
             for month in np.flatnonzero(open_to[:, k]).tolist():
                 outcome = self.outcome(course, month, float(wanted[month, k]), bundle)
                 limit = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
-                if is_free(outcome) and (cut.suspended or limit > cut.limit_after) and self.stays(course, month, bundle):
+                if restores_limit(outcome) and (cut.suspended or limit > cut.limit_after) and self.stays(course, month, bundle):
                     yield Restored(course, month, limit)
 
     def stays(self, course: int, month: int, bundle: Bundle) -> bool:
         """Whether all months of a course after that one are free."""
         later = probability_of(self.log_odds[month + 1 :, course]).tolist()
-        return all(is_free(self.outcome(course, k, p, bundle)) for k, p in enumerate(later, start=month + 1))
+        return all(restores_limit(self.outcome(course, k, p, bundle)) for k, p in enumerate(later, start=month + 1))
 
     def _hopeless(self, courses: NDArray[np.int64], probability: Months, bundle: Bundle) -> NDArray[np.bool_]:
         """Months in which the model cuts, (months, courses), told without asking the policy in full; none by mistake."""
         features = self.features[:, courses]
-        return surely_cut(probability, features[..., _LIMIT], features[..., _BALANCE], bundle.policy)
+        return certainly_cut(probability, features[..., _LIMIT], features[..., _BALANCE], bundle.policy)
 
 
-def outcome_after(month: int, cut: Cut, probability: float, values: NDArray[np.float64], bundle: Bundle) -> Outcome:
+def outcome_after(month: int, cut: LimitCut, probability: float, values: NDArray[np.float64], bundle: Bundle) -> Outcome:
     """What is decided on the limit from before a cut, after that month (0 = the next); ``values`` are all features then."""
     as_of, soon = _decided(cut.as_of, month)
     features = dict(zip(_NAMES, values.tolist(), strict=True)) | {"limit_now": cut.limit_before}
@@ -118,20 +118,20 @@ def _decided(as_of: datetime.date, month: int) -> tuple[datetime.date, datetime.
     return later, datetime.datetime(later.year, later.month, 28, 12, tzinfo=datetime.UTC)
 
 
-def is_free(outcome: Outcome) -> bool:
+def restores_limit(outcome: Outcome) -> bool:
     """Whether the model has nothing against the limit, and drawing is allowed: it is kept, or only a rule's cap stands."""
     return not outcome.model_cuts and not outcome.suspends
 
 
-def look_ahead(
+def project(
     window: Window,
     owner: NDArray[np.int64],
     plans: Plans,
-    cuts: Sequence[Cut],
+    cuts: Sequence[LimitCut],
     reduced: NDArray[np.bool_],
     bundle: Bundle,
     back: Values | None = None,
-) -> Outlook:
+) -> Projection:
     """Courses of a window's accounts through the months to come.
 
     ``owner`` and ``plans`` have one entry a course, ``cuts`` one an account; ``reduced`` bool (months, courses): in which
@@ -142,7 +142,7 @@ def look_ahead(
         np.array([getattr(cut, name) for cut in cuts])[owner] for name in ("limit_before", "limit_after", "suspended")
     )
     many = window.take(owner)
-    lived = live(
+    lived = roll_forward(
         many, plans, np.where(reduced, after, before if back is None else back), reduced & suspended, bundle.policy.terms
     )
     features = values_of(windows_ahead(lived, many.months_observed, months))
@@ -150,7 +150,7 @@ def look_ahead(
     features = features.reshape(months, len(owner), -1)
     features[..., _LIMIT] = before
     paid = lived["payment"][:months][::-1]
-    return Outlook(owner, cuts, features, log_odds, paid, paid.max(axis=0) + plans.repay_elsewhere)
+    return Projection(owner, cuts, features, log_odds, paid, paid.max(axis=0) + plans.repay_elsewhere)
 
 
 def _model_rows(features: NDArray[np.float64], bundle: Bundle) -> NDArray[np.float64]:

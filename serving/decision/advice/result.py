@@ -37,7 +37,7 @@ class PathMonth:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class PlanPath:
     """A plan and where it leads.
 
     ``restored`` is the month after which the limit comes back to stay, as far as a rule allows; None where it does not.
@@ -50,7 +50,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class Aged:
+class AgingOut:
     """Something that counts until a month, and no longer in that month's decision; ``last`` is when it last happened."""
 
     code: str
@@ -68,10 +68,10 @@ class Advice:
     away, the soonest gone first; ``notes`` what must be known beside.
     """
 
-    plan: Course
-    on_time_only: Course
-    carry_on: Course
-    ageing: tuple[Aged, ...]
+    plan: PlanPath
+    on_time_only: PlanPath
+    carry_on: PlanPath
+    ageing: tuple[AgingOut, ...]
     notes: tuple[Text, ...]
     expires_on: datetime.date
     tried: int

@@ -115,7 +115,7 @@ def least_share_of(window: Window) -> Values:
     return whole
 
 
-def live(window: Window, plans: Plans, limits: Months, suspended: NDArray[np.bool_], terms: Terms) -> dict[str, Months]:
+def roll_forward(window: Window, plans: Plans, limits: Months, suspended: NDArray[np.bool_], terms: Terms) -> dict[str, Months]:
     """The statements of months to come, newest first, then the window's: column -> (months + history, courses).
 
     ``limits`` float64 and ``suspended`` bool, both (months, courses), the next month first: the limit in force, and whether

@@ -10,9 +10,9 @@ import numpy as np
 
 from features.months import add_months
 from features.window import CENT, Window
-from serving.decision.advice.constraints import Choices
-from serving.decision.advice.projection import Outlook, Restored
-from serving.decision.advice.result import Aged, Course, PathMonth, Step
+from serving.decision.advice.constraints import Constraints
+from serving.decision.advice.projection import Projection, Restored
+from serving.decision.advice.result import AgingOut, PathMonth, PlanPath, Step
 from serving.decision.advice.rollout import Plans
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import AdviceRules, LeverName, NoteName
@@ -21,13 +21,14 @@ from serving.decision.reasons.wording import number
 from serving.decision.scoring.score import probability_of
 
 
-def _course(
-    plan: Plans, effort: float, income: float, course: int, back: Restored | None, outlook: Outlook, bundle: Bundle
-) -> Course:
+def plan_path(
+    plan: Plans, effort: float, income: float, course: int, back: Restored | None, outlook: Projection, bundle: Bundle
+) -> PlanPath:
+    """One plan of the projection as it is shown: its steps, and what each month brings."""
     cut = outlook.cuts[outlook.owner[course]]
     probabilities = probability_of(outlook.log_odds[:, course]).tolist()
-    return Course(
-        steps=_steps(plan, income, bundle.advice),
+    return PlanPath(
+        steps=plan_steps(plan, income, bundle.advice),
         effort=effort,
         restored=None if back is None else add_months(cut.as_of, back.month + 1),
         path=tuple(
@@ -44,7 +45,7 @@ def _course(
     )
 
 
-def _steps(plan: Plans, income: float, rules: AdviceRules) -> tuple[Step, ...]:
+def plan_steps(plan: Plans, income: float, rules: AdviceRules) -> tuple[Step, ...]:
     """What the plan changes, worded, in the order of the levers; ``income`` NaN = not known."""
     steps = []
     for name, lever in rules.levers.items():
@@ -70,7 +71,7 @@ def _variant(lever: LeverName, value: float, share: float) -> str:
     return "of_income" if share >= 0.005 else ""
 
 
-def _ageing(window: Window, account: int, as_of: datetime.date, rules: AdviceRules) -> tuple[Aged, ...]:
+def aging_out(window: Window, account: int, as_of: datetime.date, rules: AdviceRules) -> tuple[AgingOut, ...]:
     """What happened within the months in which it counts, the soonest gone first."""
     found = []
     for code, ageing in rules.ageing.items():
@@ -78,12 +79,12 @@ def _ageing(window: Window, account: int, as_of: datetime.date, rules: AdviceRul
         if len(happened):
             last, until = (add_months(as_of, months - int(happened[0])) for months in (0, ageing.months))
             said = {"month": f"{last:%Y-%m}", "until": f"{until:%Y-%m}"}
-            found.append(Aged(code, last, until, Text(ageing.text.en.format(**said), ageing.text.zh.format(**said))))
+            found.append(AgingOut(code, last, until, Text(ageing.text.en.format(**said), ageing.text.zh.format(**said))))
     return tuple(sorted(found, key=lambda aged: aged.until))
 
 
-def _notes(
-    window: Window, account: int, plan: Course, choices: Choices, rules: AdviceRules, today: datetime.date
+def plan_notes(
+    window: Window, account: int, plan: PlanPath, choices: Constraints, rules: AdviceRules, today: datetime.date
 ) -> tuple[Text, ...]:
     """What must be known beside the plan."""
     most = choices.monthly_payment
@@ -110,7 +111,7 @@ def _notes(
     )
 
 
-def _kept_to_the_end(plan: Course) -> datetime.date | None:
+def _kept_to_the_end(plan: PlanPath) -> datetime.date | None:
     """The first of the months at the end of the path in all of which the limit from before the cut would be kept."""
     kept = [month.month for month in itertools.takewhile(lambda month: month.action == "keep", reversed(plan.path))]
     return kept[-1] if kept else None

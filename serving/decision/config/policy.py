@@ -37,7 +37,7 @@ class Economics:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CutSettings:
     """How deep a cut goes: shares, and CNY."""
 
     tolerated_share: float
@@ -57,7 +57,7 @@ class Suspend:
 
 
 @dataclass(frozen=True, slots=True)
-class Review:
+class ReviewSettings:
     """What a person decides."""
 
     band: float
@@ -131,9 +131,9 @@ class Policy:
 
     version: str
     economics: Economics
-    cut: Cut
+    cut: CutSettings
     suspend: Suspend
-    review: Review
+    review: ReviewSettings
     dates: Dates
     terms: Terms
     rules: tuple[Rule, ...]
@@ -151,7 +151,14 @@ def read_policy(text: str) -> Policy:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"policy: not TOML: {error}") from error
-    sections = {"economics": Economics, "cut": Cut, "suspend": Suspend, "review": Review, "dates": Dates, "terms": Terms}
+    sections = {
+        "economics": Economics,
+        "cut": CutSettings,
+        "suspend": Suspend,
+        "review": ReviewSettings,
+        "dates": Dates,
+        "terms": Terms,
+    }
     _keys("policy", raw, {"version", *sections}, {"rules"})
     parts: dict[str, Any] = {name: _numbers(name, kind, raw[name]) for name, kind in sections.items()}
     rules = tuple(_rule(f"policy.rules[{i}]", table) for i, table in enumerate(raw.get("rules", ())))

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from serving.decision.config.policy import CAUSES, Cause
 
 Language = Literal["en", "zh"]
-_WINDOWS = (3, 6, 12, 24)
-_PLACEHOLDERS = frozenset({"value", "reference", "label", *(f"last_{months}" for months in _WINDOWS)})
+WINDOWS = (3, 6, 12, 24)
+_PLACEHOLDERS = frozenset({"value", "reference", "label", *(f"last_{months}" for months in WINDOWS)})
 _KEYS = ("en", "zh", "missing_en", "missing_zh")
 _FALLBACK_KEYS = (*_KEYS, "plain_en", "plain_zh")
 _DECIDED = frozenset({"decided_on", "effective_on", "review_on", "credit_limit", "new_limit"})

@@ -15,5 +15,6 @@ def local_date(decided_at: datetime.datetime, policy: Policy) -> datetime.date:
     return shifted.date()
 
 
-def _due(today: datetime.date, policy: Policy) -> datetime.date:
+def review_due_date(today: datetime.date, policy: Policy) -> datetime.date:
+    """The last day for a person to decide."""
     return today + datetime.timedelta(days=policy.dates.decide_within_days)

@@ -43,7 +43,7 @@ def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
     return limit if trifling else new_limit
 
 
-def surely_cut(
+def certainly_cut(
     probability: NDArray[np.float64], limit: NDArray[np.float64], balance: NDArray[np.float64], policy: Policy
 ) -> NDArray[np.bool_]:
     """Whether the model alone certainly cuts or suspends, for arrays of one shape: a bound, not the policy.
@@ -54,19 +54,19 @@ def surely_cut(
     owed = np.maximum(balance, 0.0)
     exposed = owed + economics.credit_conversion * np.maximum(limit - owed, 0.0)
     # A little below each bound: the last bits may differ from those of limit_by_model.
-    risky = probability > policy.cut_off * (1 + _BITS)
-    large = probability * economics.loss_given_default * exposed > cut.minimum_expected_loss * (1 + _BITS)
+    risky = probability > policy.cut_off * (1 + ROUNDING_ERROR)
+    large = probability * economics.loss_given_default * exposed > cut.minimum_expected_loss * (1 + ROUNDING_ERROR)
     spare = np.maximum(cut.tolerated_share * policy.cut_off * exposed / probability - owed, 0.0)
     room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
     highest = np.maximum(np.maximum(owed + room, owed * (1.0 + cut.headroom) + cut.rounding), cut.floor)
     trifle = np.maximum(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
-    reduction = limit - highest * (1 + _BITS)
+    reduction = limit - highest * (1 + ROUNDING_ERROR)
     felt = (reduction > 0) & (reduction >= trifle)
     sure: NDArray[np.bool_] = (risky & large & felt) | (probability >= policy.suspend.probability)
     return sure
 
 
-_BITS = 1e-9
+ROUNDING_ERROR = 1e-9
 
 
 def exposure(account: Account, policy: Policy) -> float:

@@ -22,7 +22,7 @@ from typing import Literal
 
 from features.months import add_months, months_between
 from serving.decision.config.policy import Policy, Rule, RuleHit
-from serving.decision.policy.dates import _due, local_date
+from serving.decision.policy.dates import local_date, review_due_date
 from serving.decision.policy.limit import Account, grid_down, grid_up, limit_by_model, near_cut_off
 
 Action = Literal["keep", "reduce", "suspend", "review"]
@@ -75,7 +75,7 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
         because += _grounds_for_review(account, policy, in_band, by_model, limit - new_limit, today)
     objections = (model_suspends or model_limit < limit, suspended)
     if because:
-        due = _due(today, policy)
+        due = review_due_date(today, policy)
         return Outcome("review", limit, new_limit, None, due, deciding + review_hits, by_model, because, *objections)
     if not cut:
         return Outcome("keep", limit, None, None, None, (), False, (), *objections)
@@ -85,12 +85,12 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
     return Outcome(action, new_limit, None, effective_on, review_on, deciding, by_model, (), *objections)
 
 
-def hand_over(
+def refer_to_reviewer(
     outcome: Outcome, because: tuple[str, ...], limit: float, policy: Policy, decided_at: datetime.datetime
 ) -> Outcome:
     """The same outcome as a proposal to a person, for these reasons."""
     proposed = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
-    due = _due(local_date(decided_at, policy), policy)
+    due = review_due_date(local_date(decided_at, policy), policy)
     reasons = outcome.review_because + because
     return replace(
         outcome,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from features.ledger import DAYS_A_MONTH, Behaviour, Standing, Terms, minimum_due_of, next_standing
 from features.window import Months, Values, Window
 
-YEAR = 12  # months that are lived again, and that the levels of counts speak of
+MONTHS_REPLAYED = 12  # months that are lived again, and that the levels of counts speak of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Levels:
     inquiries: Values
 
 
-def of_the_year(level: Values, month: int) -> Values:
+def year_amount(level: Values, month: int) -> Values:
     """A year's count, spread over its months; a level that is not known allows all."""
-    counts: Values = np.floor(level * (month + 1) / YEAR) - np.floor(level * month / YEAR)
+    counts: Values = np.floor(level * (month + 1) / MONTHS_REPLAYED) - np.floor(level * month / MONTHS_REPLAYED)
     return np.where(np.isnan(counts), np.inf, counts)
 
 
@@ -44,12 +44,13 @@ _CHANGED = (
 _COLUMNS = (*_CHANGED, "credit_limit", "income")
 
 
-def _at(levels: Levels, places: NDArray[np.int64]) -> Levels:
+def take_levels(levels: Levels, places: NDArray[np.int64]) -> Levels:
+    """The levels of these accounts, by position."""
     return Levels(*(getattr(levels, field.name)[places] for field in fields(Levels)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Stand:
+class _Position:
     """Where a month leaves the courses.
 
     ``spared`` is debt elsewhere that was and now is not, below 0 = debt that is new; ``at_hand`` money no longer needed.
@@ -60,11 +61,11 @@ class _Stand:
     at_hand: Values
 
 
-def _relived(
+def replay_year(
     was: Window, levels: Levels, on_time: NDArray[np.bool_], terms: Terms, instalment_share: float
 ) -> dict[str, Months]:
     """The columns of the windows that would have been, each course at the levels that are not NaN."""
-    months = min(YEAR, len(was.balance) - 1)
+    months = min(MONTHS_REPLAYED, len(was.balance) - 1)
     start = np.minimum(months, was.months_observed.astype(np.int64) - 1)
     income = was.last_known("income")
     stand = _beginning(was, start, levels, income, terms)
@@ -76,7 +77,7 @@ def _relived(
         then = {name: column[row] for name, column in known.items()}
         after, behaviour = _month(stand, then, levels, on_time, income, terms, instalment_share)
         after = replace(after, account=books.at(row).kept(stand.account, after.account, then, on_time, terms))
-        month = (YEAR - 1 - row) % YEAR
+        month = (MONTHS_REPLAYED - 1 - row) % MONTHS_REPLAYED
         new = {
             "balance": after.account.balance,
             "spend": behaviour.spend,
@@ -84,8 +85,8 @@ def _relived(
             "payment": behaviour.payment,
             "minimum_due": after.account.minimum_due,
             "days_past_due": after.account.days_past_due,
-            "limit_requests": np.minimum(then["limit_requests"], of_the_year(levels.limit_requests, month)),
-            "credit_inquiries": np.minimum(then["credit_inquiries"], of_the_year(levels.inquiries, month)),
+            "limit_requests": np.minimum(then["limit_requests"], year_amount(levels.limit_requests, month)),
+            "credit_inquiries": np.minimum(then["credit_inquiries"], year_amount(levels.inquiries, month)),
             "external_debt": np.maximum(then["external_debt"] - after.spared, 0.0),
         }
         for name, values in new.items():
@@ -106,14 +107,14 @@ def _overwritten(was: Window, written: Mapping[str, list[Values]], start: NDArra
 
 
 def _month(
-    stand: _Stand,
+    stand: _Position,
     then: Mapping[str, Values],
     levels: Levels,
     on_time: NDArray[np.bool_],
     income: Values,
     terms: Terms,
     instalment_share: float,
-) -> tuple[_Stand, Behaviour]:
+) -> tuple[_Position, Behaviour]:
     """A month lived again: what it leaves by the ledger, and what was done.  ``then`` is what was."""
     at_hand = stand.at_hand + then["payment"] + instalment_share * stand.spared
     late = then["days_past_due"] > 0
@@ -133,7 +134,7 @@ def _month(
     back = np.minimum(np.maximum(at_hand, 0.0), np.maximum(-spared, 0.0))
     # A line that begins less full is a gift.  What was paid on it and is not needed in its month was never there to keep.
     kept = np.where(np.isnan(levels.used), np.maximum(at_hand, 0.0) - back, 0.0)
-    return _Stand(account, spared + back, kept), behaviour
+    return _Position(account, spared + back, kept), behaviour
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def _books(was: Window, months: int, terms: Terms) -> _Books:
     )
 
 
-def _beginning(was: Window, start: NDArray[np.int64], levels: Levels, income: Values, terms: Terms) -> _Stand:
+def _beginning(was: Window, start: NDArray[np.int64], levels: Levels, income: Values, terms: Terms) -> _Position:
     """Where the year begins: at the statement before its first month."""
     courses = np.arange(len(start))
     balance, days = was.balance[start, courses], was.days_past_due[start, courses].astype(np.int32)
@@ -206,7 +207,7 @@ def _beginning(was: Window, start: NDArray[np.int64], levels: Levels, income: Va
     due = _cents(due * np.divide(np.maximum(lower, 0.0), balance, out=np.ones_like(balance), where=balance > 0))
     balance = lower
     spared = np.nan_to_num(np.maximum(debt - levels.debt * income, 0.0))
-    return _Stand(Standing(balance, due, days), spared, np.zeros(len(start)))
+    return _Position(Standing(balance, due, days), spared, np.zeros(len(start)))
 
 
 def _payment(
@@ -224,11 +225,11 @@ def _payment(
     return _cents(payment + more)
 
 
-def _either(first: NDArray[np.bool_], one: _Stand, other: _Stand) -> _Stand:
+def _either(first: NDArray[np.bool_], one: _Position, other: _Position) -> _Position:
     account = Standing(
         *(np.where(first, getattr(one.account, f.name), getattr(other.account, f.name)) for f in fields(Standing))
     )
-    return _Stand(account, np.where(first, one.spared, other.spared), np.where(first, one.at_hand, other.at_hand))
+    return _Position(account, np.where(first, one.spared, other.spared), np.where(first, one.at_hand, other.at_hand))
 
 
 def _cents(amount: Values) -> Values:

@@ -40,7 +40,7 @@ from features.build import values_of
 from features.catalogue import CATALOGUE
 from features.window import Months, Window
 from serving.decision.bundle import Bundle
-from serving.decision.reasons.counterfactual import Levels, _at, _relived
+from serving.decision.reasons.counterfactual import Levels, replay_year, take_levels
 from serving.decision.scoring.score import log_odds_of
 
 Driven = Literal[
@@ -108,12 +108,12 @@ def by_group(row: Sequence[float]) -> dict[str, float]:
 
 def _block(window: Window, levels: Levels, accounts: NDArray[np.int64], bundle: Bundle) -> NDArray[np.float64]:
     ways = 1 + len(DRIVEN)  # as it was, then one behaviour each
-    courses, own = window.take(np.repeat(accounts, ways)), _at(levels, np.repeat(accounts, ways))
+    courses, own = window.take(np.repeat(accounts, ways)), take_levels(levels, np.repeat(accounts, ways))
     driven = np.tile(np.array(["", *DRIVEN]), len(accounts))
     only = Levels(
         **{name: np.where(driven == group, getattr(own, name), np.nan) for name, group in _GROUP_OF_LEVEL.items()},
     )
-    relived = _relived(courses, only, driven == "late_payment", bundle.policy.terms, bundle.advice.search.instalment_share)
+    relived = replay_year(courses, only, driven == "late_payment", bundle.policy.terms, bundle.advice.search.instalment_share)
     rows = values_of(Window(relived, courses.months_observed.astype(np.int64)))
     matrix = np.ascontiguousarray(rows[:, [_NAMES.index(name) for name in bundle.features]])
     log_odds = log_odds_of(matrix, bundle.scorer, threads=1).reshape(-1, ways)
@@ -123,7 +123,7 @@ def _block(window: Window, levels: Levels, accounts: NDArray[np.int64], bundle: 
 
 def _known(window: Window, levels: Levels, accounts: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether an effect can be said, (accounts, DRIVEN)."""
-    own = _at(levels, accounts)
+    own = take_levels(levels, accounts)
     income = ~np.isnan(window.last_known("income")[accounts])
     seen: dict[Driven, NDArray[np.bool_]] = {
         "late_payment": np.ones(len(accounts), dtype=np.bool_),

@@ -6,7 +6,7 @@ than the reference population in something of the group: nobody is told of a beh
 keep their limit.  Groups that push toward the cut are ranked, and those above a minimum share are stated (12 CFR
 1002.9(b)(2): the specific principal reasons).  By contributions alone a customer is told the symptoms; docs/explanations.md
 has the figures.  A rule that decided is itself a reason and comes first.  Nothing is ever left out for being hard to say: a
-group that cannot be worded, or a protected feature, makes the whole decision a person's (see :func:`unspeakable`).
+group that cannot be worded, or a protected feature, makes the whole decision a person's (see :func:`unexplainable`).
 
 The same evidence and wording give the same reasons: ties go by the order of the groups in reasons.toml.
 """
@@ -61,7 +61,7 @@ class Evidence:
 
     ``contributions`` by model feature, in log-odds; ``values`` of every feature of the catalogue (NaN = unknown);
     ``reference`` medians of the account's reference population (NaN = unknown); ``effects`` by reason group, in log-odds, of
-    those that count (see :func:`borne_out`), and none where the model did not cut.
+    those that count (see :func:`visible_effects`), and none where the model did not cut.
     """
 
     contributions: Mapping[str, float]
@@ -70,7 +70,7 @@ class Evidence:
     effects: Mapping[str, float] = field(default_factory=dict)
 
 
-def principal(evidence: Evidence, hits: tuple[RuleHit, ...], by_model: bool, wording: Wording) -> tuple[Reason, ...]:
+def principal_reasons(evidence: Evidence, hits: tuple[RuleHit, ...], by_model: bool, wording: Wording) -> tuple[Reason, ...]:
     """The reasons of a decision: the rules that decided, then, where the model did, the principal groups; at most four."""
     rules = [_rule_reason(hit, evidence, wording) for hit in hits]
     groups = principal_groups(evidence.contributions, evidence.effects, wording) if by_model else []
@@ -81,7 +81,7 @@ def principal(evidence: Evidence, hits: tuple[RuleHit, ...], by_model: bool, wor
     )
 
 
-def borne_out(
+def visible_effects(
     effects: Mapping[str, float], features: Iterable[str], values: Mapping[str, float], reference: Mapping[str, float]
 ) -> dict[str, float]:
     """The effects of the groups in one of whose features the account visibly looks worse than the reference.
@@ -92,7 +92,7 @@ def borne_out(
     return {group: effect for group, effect in effects.items() if group in worse}
 
 
-def unspeakable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
+def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     """Why the model's principal reasons may not be stated by a machine: ``protected_feature``, ``unmapped_reason`` or none."""
     groups = [group for group, _ in principal_groups(evidence.contributions, evidence.effects, wording)]
     pushing = {name for name, contribution in evidence.contributions.items() if contribution > 0 and group_of(name) in groups}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from features.catalogue import BY_NAME, Unit
 from serving.decision.config.policy import RuleHit
-from serving.decision.config.reasons import _WINDOWS, Language, Text, Wording
+from serving.decision.config.reasons import WINDOWS, Language, Text, Wording
 
 _ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (day|month|time)s\b")
 # Not strftime's: its names of months are those of the machine's locale.
@@ -93,6 +93,6 @@ def _fill(template: Text, language: Language, feature: str, values: Mapping[str,
     }
     observed = values.get("months_observed", math.nan)
     # A history of 4 months has no "last 12 months".
-    words |= {f"last_{months}": f"{min(months, observed) if observed == observed else months:.0f}" for months in _WINDOWS}
+    words |= {f"last_{months}": f"{min(months, observed) if observed == observed else months:.0f}" for months in WINDOWS}
     said = str(getattr(template, language)).format(**words)
     return _ONE_OF_MANY.sub(r"1 \1", said) if language == "en" else said

@@ -29,7 +29,7 @@ _ZERO, _NAN = 1, 2  # which values are missing, as a split says it
 
 
 @compiled
-def settled(value: float, missing: int, left: int) -> float:
+def route_value(value: float, missing: int, left: int) -> float:
     """The number that is at most a split's threshold exactly where LightGBM sends ``value`` left.
 
     What is missing becomes -inf, which is below all thresholds, or NaN, which is not; an infinite threshold has all numbers on
@@ -57,7 +57,7 @@ def explain_rows(
     sums = np.empty(features + 1)
     for row in range(matrix.shape[0]):
         for column in range(len(columns)):
-            values[column] = settled(matrix[row, columns[column, 0]], columns[column, 1], columns[column, 2])
+            values[column] = route_value(matrix[row, columns[column, 0]], columns[column, 1], columns[column, 2])
         for feature in range(features + 1):
             sums[feature] = 0.0
         for piece in range(len(starts) - 1):
@@ -86,7 +86,7 @@ def find_patterns(
     for column in range(len(columns)):
         feature, missing, left = columns[column, 0], columns[column, 1], columns[column, 2]
         for row in range(rows):
-            values[row] = settled(matrix[row, feature], missing, left)
+            values[row] = route_value(matrix[row, feature], missing, left)
         below = bins[column]
         for row in range(rows):
             below[row] = 0

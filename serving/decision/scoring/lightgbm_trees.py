@@ -1,7 +1,7 @@
 """A LightGBM model as plain trees: what :mod:`serving.decision.scoring.shapley` explains.
 
 The trees are read from the model's own text, whose numbers are exact to the last bit (its JSON is not: that says 1e300 for an
-infinite threshold).  How LightGBM routes a value at a split is written once, in :func:`serving.decision.scoring.kernels.settled`; here
+infinite threshold).  How LightGBM routes a value at a split is written once, in :func:`serving.decision.scoring.kernels.route_value`; here
 stands what the split says.
 
 A model that cannot be explained exactly is refused here, and so when a bundle is written and not at a request.

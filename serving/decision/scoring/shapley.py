@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.decision.scoring import kernels
-from serving.decision.scoring.shapley_tables import Layout, against_cover, against_reference, blocks, patterns_of
+from serving.decision.scoring.shapley_tables import Layout, against_cover, blocks, patterns_of, tables_for_reference
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -41,7 +41,7 @@ class Explainer:
     base: float
 
 
-def against(layout: Layout, reference: Matrix) -> Explainer:
+def make_explainer(layout: Layout, reference: Matrix) -> Explainer:
     """The explainer against the rows of ``reference``, float64 (N, features), N >= 1, NaN = unknown.
 
     The order of the rows does not matter, and N copies of one row are that row alone.  ValueError for another shape.
@@ -57,7 +57,7 @@ def against(layout: Layout, reference: Matrix) -> Explainer:
     """
     if reference.ndim != 2 or reference.shape[1] != layout.features or not len(reference):
         raise ValueError(f"reference: expected (one row or more, {layout.features}), got {reference.shape}")
-    return _warm(Explainer(layout, *against_reference(layout, _plain(reference))))
+    return _warm(Explainer(layout, *tables_for_reference(layout, _plain(reference))))
 
 
 def path_dependent(layout: Layout) -> Explainer:

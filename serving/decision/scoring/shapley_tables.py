@@ -83,7 +83,7 @@ class Layout:
     slots: NDArray[np.int32]
 
 
-def lay_out(forest: Forest) -> Layout:
+def flatten_trees(forest: Forest) -> Layout:
     """The pieces of all trees and where their tables stand.
 
     Raises :class:`TreeError` where the tables would take more than 1 GiB, or a feature has more than 65,535 thresholds.
@@ -134,7 +134,7 @@ def patterns_of(layout: Layout, block: Matrix) -> NDArray[np.uint8]:
     return patterns
 
 
-def against_reference(layout: Layout, reference: Matrix) -> tuple[Matrix, float]:
+def tables_for_reference(layout: Layout, reference: Matrix) -> tuple[Matrix, float]:
     """The tables against the rows of ``reference``, float64 (lines, 8), and the mean raw log-odds of these rows."""
     patterns = np.hstack([patterns_of(layout, block) for block in blocks(reference)])
     counts = [np.bincount(met, minlength=2**splits) for met, splits in zip(patterns, layout.widths[:, 0], strict=True)]

@@ -13,16 +13,16 @@ import httpx
 import polars as pl
 import pytest
 
-from serving.decision.advice.constraints import Choices
+from serving.decision.advice.constraints import Constraints
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise
 from serving.decision.result import Advised
 from serving.schemas import examples
-from serving.schemas.advice import advice_of
-from serving.schemas.advice_request import AdviceRequest, advice_answer
+from serving.schemas.advice import make_advice
+from serving.schemas.advice_request import AdviceRequest, make_advice_answer
 from serving.schemas.advice_request import Choices as SentChoices
 from serving.schemas.base import encode, parse
-from serving.schemas.decision import answer
+from serving.schemas.decision import make_answer
 from tests.serving.conftest import Server
 
 MARK = "Geheimnis7319"  # a value that a customer sent, as far as these tests go
@@ -63,7 +63,7 @@ def test_endpoint_sends_the_bytes_of_advise(
         answered = response.json()
         decided_at = datetime.datetime.fromisoformat(answered["decision"]["decided_at"])
         window = some_windows.filter(pl.col("account_id") == sent["account_id"])
-        expected = advice_answer(advise(window, bundle, decided_at, Choices(900.0)), bundle)
+        expected = make_advice_answer(advise(window, bundle, decided_at, Constraints(900.0)), bundle)
         assert response.content == expected.model_dump_json().encode()
         given += answered["advice"]["way_back"] is not None
     assert 0 < given < len(requests)
@@ -113,7 +113,7 @@ def test_choices_that_cannot_be_are_refused_with_a_path(client: httpx.Client, ch
 
 
 def test_every_choice_of_the_decision_can_be_sent_and_is_kept_to(client: httpx.Client, requests: list[dict[str, Any]]) -> None:
-    assert list(SentChoices.model_fields) == [field.name for field in dataclasses.fields(Choices)]
+    assert list(SentChoices.model_fields) == [field.name for field in dataclasses.fields(Constraints)]
     sent = cut_request(client, requests)
     answered = client.post("/v1/advice", json=sent | {"choices": {"spending": 77.7, "extra": None}}).raise_for_status().json()
     assert ("spending", 77.7) in [(step["lever"], step["amount"]) for step in answered["advice"]["way_back"]["plan"]["steps"]]
@@ -144,7 +144,7 @@ def test_openapi_describes_it(client: httpx.Client) -> None:
     schemas = spec["components"]["schemas"]
     assert {"AdviceRequest", "AdviceAnswer", "Advice", "WayBack"} <= schemas.keys()
     shown = schemas["AdviceRequest"]["example"]
-    assert parse(AdviceRequest, json.dumps(shown).encode()).settled() == Choices(**shown["choices"])
+    assert parse(AdviceRequest, json.dumps(shown).encode()).settled() == Constraints(**shown["choices"])
     assert client.post("/v1/advice", json=shown).status_code == 200
 
 
@@ -170,7 +170,7 @@ def test_a_decision_asked_for_with_advice_has_the_bytes_of_advise(
     for sent in requests:
         response = client.post("/v1/decisions?advice=true", json=sent).raise_for_status()
         found = advised_in_process(sent, response.json()["decided_at"], some_windows, bundle)
-        assert response.content == encode(answer(found.decision, bundle, advice_of(found)))
+        assert response.content == encode(make_answer(found.decision, bundle, make_advice(found)))
         given += response.json()["advice"]["way_back"] is not None
     assert 0 < given < len(requests)
 
@@ -183,8 +183,8 @@ def test_without_the_parameter_the_bytes_are_those_before_the_advice(
             response = client.post(f"/v1/decisions{query}", json=sent).raise_for_status()
             assert response.json().keys() == examples.ANSWER.keys()
             found = advised_in_process(sent, response.json()["decided_at"], some_windows, bundle)
-            said = b',"advice":' + advice_of(found).model_dump_json().encode() + b"}"
-            assert response.content[:-1] + said == encode(answer(found.decision, bundle, advice_of(found)))
+            said = b',"advice":' + make_advice(found).model_dump_json().encode() + b"}"
+            assert response.content[:-1] + said == encode(make_answer(found.decision, bundle, make_advice(found)))
 
 
 def test_both_doors_have_advice_of_one_shape(client: httpx.Client, requests: list[dict[str, Any]]) -> None:
@@ -202,7 +202,7 @@ def test_a_batch_with_advice_has_the_bytes_of_each_in_the_order_asked(
     response = client.post("/v1/decisions/batch?advice=true", json={"accounts": backwards}).raise_for_status()
     decided_at = response.json()["decisions"][0]["decided_at"]
     each = [advised_in_process(sent, decided_at, some_windows, bundle) for sent in backwards]
-    single = b",".join(encode(answer(found.decision, bundle, advice_of(found))) for found in each)
+    single = b",".join(encode(make_answer(found.decision, bundle, make_advice(found))) for found in each)
     assert response.content == b'{"decisions":[' + single + b"]}"
 
 

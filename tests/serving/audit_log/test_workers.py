@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from serving import PROJECT
-from serving.audit_log.log import Record
-from serving.operations.client import free_port, record_in
-from serving.storage.settings import settings_from
+from serving.audit_log.log import AuditLog
+from serving.operations.client import free_port, settings_for
+from serving.storage.settings import read_settings
 
 
 def served(folder: Path, **settings: str) -> str:
     """What the service says that does not start."""
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:LimitReduction", "--port", str(free_port())]
-    environment = os.environ | record_in(folder) | settings
+    environment = os.environ | settings_for(folder) | settings
     ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode != 0
     assert "initialized" not in ended.stdout + ended.stderr
@@ -34,7 +34,7 @@ def test_several_workers_need_a_server(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("server")
 def test_a_second_service_over_the_same_record_does_not_start(tmp_path: Path) -> None:
-    record = Record(settings_from(record_in(tmp_path)))
+    record = AuditLog(read_settings(settings_for(tmp_path)))
     said = served(tmp_path)
     assert "another process writes the record" in said
     record.close()

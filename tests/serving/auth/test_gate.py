@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.caller import LOOPBACK, Caller, caller_of
 from serving.auth.gate import Gate, RealPath
-from serving.auth.key_cache import Keys
+from serving.auth.key_cache import KeyCache
 from serving.auth.keys import Key
-from serving.auth.rate_limit import Rates
-from serving.operations.client import started
-from serving.web.error_responses import Outgoing
+from serving.auth.rate_limit import RateLimiter
+from serving.operations.client import start_service
+from serving.web.error_responses import ProblemSender
 from serving.web.errors import internal_error
 from tests.serving.conftest import Guarded, Server
 from tests.support.gated_app import JSON, LIVE, MARK, SHOWN, Echo, asked, keys_of, piece, problem_of, served
@@ -32,7 +32,7 @@ from tests.support.gated_app import JSON, LIVE, MARK, SHOWN, Echo, asked, keys_o
 @given(rate=st.floats(0.01, 1000), pauses=st.lists(st.floats(0, 3), min_size=1, max_size=60))
 def test_a_key_gets_no_more_than_its_rate_and_what_it_saved(rate: float, pauses: list[float]) -> None:
     now = 0.0
-    rates = Rates(clock=lambda: now)
+    rates = RateLimiter(clock=lambda: now)
     passed: list[float] = []
     for pause in pauses:
         now += pause
@@ -91,7 +91,7 @@ def test_a_key_that_asks_too_often_is_refused_over_http(guarded: Guarded) -> Non
     ],
 )
 def test_without_a_key_only_this_machine_is_answered(
-    without_key: Keys, client: str, headers: dict[str, str], let_in: bool, caplog: pytest.LogCaptureFixture
+    without_key: KeyCache, client: str, headers: dict[str, str], let_in: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     echo = Echo()
     for _ in range(3):
@@ -106,7 +106,7 @@ def test_without_a_key_only_this_machine_is_answered(
     assert asked(Gate(echo, without_key), "GET", "/livez", client=client, headers=headers).status_code == 200
 
 
-def test_a_stranger_is_logged_once_a_minute(without_key: Keys, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stranger_is_logged_once_a_minute(without_key: KeyCache, caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate(Echo(), without_key)
     for _ in range(5):
         for client in ("10.0.0.1", "10.0.0.2"):
@@ -134,7 +134,7 @@ def test_nobody_is_let_in_while_the_keys_are_not_known() -> None:
     def failing() -> Sequence[Key]:
         raise OSError(MARK)
 
-    with closing(Keys(failing, 0.01)) as held:
+    with closing(KeyCache(failing, 0.01)) as held:
         held.wait()
         gate = Gate(Echo(), held)
         for path in ("/docs.json", "/readyz", "/nowhere"):
@@ -157,7 +157,7 @@ def test_a_gate_opens_the_keys_of_the_record_by_itself(tmp_path: Path, monkeypat
 # What is handed on, and what comes back
 
 
-def test_the_app_learns_who_asks_and_the_metrics_see_templates(with_key: Keys) -> None:
+def test_the_app_learns_who_asks_and_the_metrics_see_templates(with_key: KeyCache) -> None:
     seen: list[str] = []
     echo = Echo()
 
@@ -183,7 +183,7 @@ def test_an_app_without_a_gate_knows_no_caller() -> None:
 @pytest.mark.usefixtures("server")
 def test_metrics_name_no_path_that_was_asked_for(tmp_path: Path) -> None:
     # A service of its own: each one that starts takes away the metrics of those of the same BENTOML_HOME.
-    with started(tmp_path / "log") as url, httpx.Client(base_url=url, timeout=30) as client:
+    with start_service(tmp_path / "log") as url, httpx.Client(base_url=url, timeout=30) as client:
         for number in range(5):
             client.get(f"/v1/decisions/{MARK}-{number}")
             client.get(f"/{MARK}/{number}")
@@ -206,7 +206,7 @@ def replying(*messages: Message) -> ASGIApp:
 @pytest.mark.parametrize("status", [400, 404, 405, 413, 422, 429, 431, 499, 500, 501, 503, 504, 599])
 @pytest.mark.parametrize("kind", [b"application/json", b"text/html; charset=utf-8", b""])
 def test_every_error_of_the_app_leaves_as_a_problem(
-    with_key: Keys, status: int, kind: bytes, caplog: pytest.LogCaptureFixture
+    with_key: KeyCache, status: int, kind: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = [(b"content-type", kind), (b"Retry-After", b"7"), (b"allow", b"GET"), (b"x-said", MARK.encode())]
     start = {"type": "http.response.start", "status": status, "headers": headers}
@@ -219,7 +219,7 @@ def test_every_error_of_the_app_leaves_as_a_problem(
     assert caplog.records == []  # nothing went out after the end either: the client here would have complained
 
 
-def test_problems_and_answers_leave_as_they_are(with_key: Keys) -> None:
+def test_problems_and_answers_leave_as_they_are(with_key: KeyCache) -> None:
     for status, kind in ((200, "text/plain"), (304, "text/plain"), (422, "application/problem+json")):
         start = {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind.encode()), (b"x-a", b"b")]}
         parts = [{"type": "http.response.body", "body": b"ab", "more_body": more} for more in (True, False)]
@@ -227,7 +227,7 @@ def test_problems_and_answers_leave_as_they_are(with_key: Keys) -> None:
         assert (response.status_code, response.content, response.headers["x-a"]) == (status, b"abab", "b")
 
 
-def test_a_fault_behind_the_gate_is_masked(with_key: Keys, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_behind_the_gate_is_masked(with_key: KeyCache, caplog: pytest.LogCaptureFixture) -> None:
     async def failing(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             raise KeyError(MARK)
@@ -241,7 +241,7 @@ def test_a_fault_behind_the_gate_is_masked(with_key: Keys, caplog: pytest.LogCap
     assert MARK not in caplog.text
 
 
-def test_a_fault_after_the_first_byte_says_nothing_more(with_key: Keys, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_after_the_first_byte_says_nothing_more(with_key: KeyCache, caplog: pytest.LogCaptureFixture) -> None:
     async def failing(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ValueError(MARK)
@@ -250,7 +250,7 @@ def test_a_fault_after_the_first_byte_says_nothing_more(with_key: Keys, caplog: 
     assert MARK not in caplog.text
 
 
-def test_a_websocket_is_refused_as_a_problem_where_the_server_can(with_key: Keys) -> None:
+def test_a_websocket_is_refused_as_a_problem_where_the_server_can(with_key: KeyCache) -> None:
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({}, ["websocket.close"]),
         ({"websocket.http.response": {}}, ["websocket.http.response.start", "websocket.http.response.body"]),
@@ -272,7 +272,7 @@ def test_outgoing_sends_a_problem_with_its_length() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(Outgoing(send).problem(internal_error(), {"Retry-After": "1"}))
+    asyncio.run(ProblemSender(send).problem(internal_error(), {"Retry-After": "1"}))
     headers = dict(sent[0]["headers"])
     assert headers[b"content-length"] == str(len(sent[1]["body"])).encode()
     assert headers[b"retry-after"] == b"1"

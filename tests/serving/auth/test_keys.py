@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from serving.__main__ import main
 from serving.auth import keys
 from serving.auth.caller import SCOPES
-from serving.auth.key_cache import Keys
-from serving.auth.keys import Key, KeyRefused, key_of, listing, new, revoke
+from serving.auth.key_cache import KeyCache
+from serving.auth.keys import Key, KeyRefused, create, find_key, list_keys, revoke
 from serving.storage.database import Database
 from serving.storage.tables import api_keys
 from tests.support.gated_app import DAY, KEY, NOW, TEXT
@@ -45,42 +45,42 @@ def until(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def test_a_key_is_found_by_its_text_and_by_no_other(database: Database) -> None:
-    text, key = new(database, "lender", ["score", "review"], days=30, rate=7.0, now=NOW)
-    by_id = {stored.key_id: stored for stored in listing(database)}
+    text, key = create(database, "lender", ["score", "review"], days=30, rate=7.0, now=NOW)
+    by_id = {stored.key_id: stored for stored in list_keys(database)}
     assert by_id == {key.key_id: key}
-    assert key_of(text, by_id, NOW) == key
+    assert find_key(text, by_id, NOW) == key
     assert (key.caller.tenant, key.caller.scopes, key.rate) == ("lender", frozenset({"score", "review"}), 7.0)
-    other, _ = new(database, "lender", ["score", "review"], now=NOW)
-    assert key_of(other, by_id, NOW) is None
+    other, _ = create(database, "lender", ["score", "review"], now=NOW)
+    assert find_key(other, by_id, NOW) is None
 
 
 @given(place=st.integers(0, len(TEXT) - 1), letter=st.characters(max_codepoint=255))
 def test_a_text_with_one_other_letter_is_no_key(place: int, letter: str) -> None:
     changed = TEXT[:place] + letter + TEXT[place + 1 :]
-    assert (key_of(changed, KNOWN, NOW) is None) is (changed != TEXT)
+    assert (find_key(changed, KNOWN, NOW) is None) is (changed != TEXT)
 
 
 @given(text=st.text())
 def test_no_other_text_is_a_key(text: str) -> None:
-    assert key_of(text, KNOWN, NOW) is None
-    assert key_of(TEXT + text, KNOWN, NOW) is (KEY if not text else None)
+    assert find_key(text, KNOWN, NOW) is None
+    assert find_key(TEXT + text, KNOWN, NOW) is (KEY if not text else None)
 
 
 @given(seconds=st.floats(-2 * 86400, 4 * 86400), revoked=st.none() | st.floats(-2 * 86400, 2 * 86400))
 def test_a_key_ends_on_time(seconds: float, revoked: float | None) -> None:
     now = NOW + datetime.timedelta(seconds=seconds)
     ended = None if revoked is None else NOW + datetime.timedelta(seconds=revoked)
-    found = key_of(TEXT, {KEY.key_id: replace(KEY, revoked_at=ended)}, now)
+    found = find_key(TEXT, {KEY.key_id: replace(KEY, revoked_at=ended)}, now)
     assert (found is not None) is (now < NOW + DAY and (ended is None or now < ended))
 
 
 def test_a_key_ends_at_its_time_and_not_after() -> None:
     moment = datetime.timedelta(microseconds=1)
     ended = {KEY.key_id: replace(KEY, revoked_at=NOW + moment)}
-    assert key_of(TEXT, KNOWN, NOW + DAY - moment) == KEY
-    assert key_of(TEXT, KNOWN, NOW + DAY) is None
-    assert key_of(TEXT, ended, NOW) is not None
-    assert key_of(TEXT, ended, NOW + moment) is None
+    assert find_key(TEXT, KNOWN, NOW + DAY - moment) == KEY
+    assert find_key(TEXT, KNOWN, NOW + DAY) is None
+    assert find_key(TEXT, ended, NOW) is not None
+    assert find_key(TEXT, ended, NOW + moment) is None
 
 
 def test_every_text_costs_one_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +94,12 @@ def test_every_text_costs_one_comparison(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(hmac, "compare_digest", counting)
     for text in (TEXT, TEXT[:-1] + "x", TEXT.replace("0123", "ffff"), "", "clk_"):
-        key_of(text, KNOWN, NOW)
+        find_key(text, KNOWN, NOW)
     assert compared == [(64, 64)] * 5
 
 
 def test_only_the_hash_of_256_bits_is_kept(database: Database, tmp_path: Path) -> None:
-    texts = [new(database, f"t{number}", ["score"])[0] for number in range(50)]
+    texts = [create(database, f"t{number}", ["score"])[0] for number in range(50)]
     secrets = {text[-43:] for text in texts}
     assert len(secrets) == 50
     database.close()
@@ -111,30 +111,30 @@ def test_only_the_hash_of_256_bits_is_kept(database: Database, tmp_path: Path) -
 
 
 def test_there_are_two_live_keys_for_one_purpose(database: Database) -> None:
-    _, first = new(database, "lender", ["score", "review"], now=NOW)
-    new(database, "lender", ["review", "score"], now=NOW)
+    _, first = create(database, "lender", ["score", "review"], now=NOW)
+    create(database, "lender", ["review", "score"], now=NOW)
     with pytest.raises(KeyRefused, match=f"2 live keys for score,review .*{first.key_id}.*keys revoke"):
-        new(database, "lender", ["score", "review"], now=NOW)
-    new(database, "lender", ["score"], now=NOW)  # another purpose
-    new(database, "other", ["score", "review"], now=NOW)  # another tenant
+        create(database, "lender", ["score", "review"], now=NOW)
+    create(database, "lender", ["score"], now=NOW)  # another purpose
+    create(database, "other", ["score", "review"], now=NOW)  # another tenant
     revoke(database, first.key_id, NOW)
-    new(database, "lender", ["score", "review"], now=NOW)
-    new(database, "lender", ["score", "review"], now=NOW + 366 * DAY)  # by then all have expired
-    assert len(listing(database)) == 6
+    create(database, "lender", ["score", "review"], now=NOW)
+    create(database, "lender", ["score", "review"], now=NOW + 366 * DAY)  # by then all have expired
+    assert len(list_keys(database)) == 6
 
 
 def test_of_many_commands_at_once_two_make_a_key(database: Database) -> None:
     def one(_: int) -> None:
         with suppress(KeyRefused):
-            new(database, "lender", ["score"])
+            create(database, "lender", ["score"])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(16)))
-    assert len(listing(database)) == 2
+    assert len(list_keys(database)) == 2
 
 
 def test_a_key_that_was_revoked_keeps_its_time(database: Database) -> None:
-    _, key = new(database, "lender", ["score"], now=NOW)
+    _, key = create(database, "lender", ["score"], now=NOW)
     assert revoke(database, key.key_id, NOW + DAY).revoked_at == NOW + DAY
     assert revoke(database, key.key_id, NOW + 2 * DAY).revoked_at == NOW + DAY
     with pytest.raises(KeyRefused, match="keys list"):
@@ -161,16 +161,16 @@ def test_a_key_that_was_revoked_keeps_its_time(database: Database) -> None:
 def test_what_is_no_key_is_refused_and_leaves_nothing(database: Database, changed: dict[str, object], named: str) -> None:
     asked: dict[str, object] = {"tenant": "lender", "scopes": ["score"], "days": 1, "rate": 1} | changed
     with pytest.raises(KeyRefused, match=named):
-        new(database, **asked)  # type: ignore[arg-type]
-    assert listing(database) == []
+        create(database, **asked)  # type: ignore[arg-type]
+    assert list_keys(database) == []
 
 
 def test_a_key_made_or_revoked_elsewhere_counts_soon(database: Database) -> None:
-    with closing(Keys(lambda: listing(database), 0.02)) as held:
+    with closing(KeyCache(lambda: list_keys(database), 0.02)) as held:
         held.wait()
         assert held.known
         assert not held.needed
-        text, key = new(database, "lender", ["score"])
+        text, key = create(database, "lender", ["score"])
         assert until(lambda: held.find(text) is not None)
         assert held.needed
         revoke(database, key.key_id)
@@ -193,7 +193,7 @@ def test_keys_go_on_holding_where_the_database_does_not_answer(caplog: pytest.Lo
             raise [OSError("Geheimnis"), ValueError("Geheimnis"), MemoryError()][(reads - 2) % 3]
         return [expiring]
 
-    with caplog.at_level(logging.WARNING), closing(Keys(read, 0.01)) as held:
+    with caplog.at_level(logging.WARNING), closing(KeyCache(read, 0.01)) as held:
         assert until(lambda: reads > 5)
         assert held.find(text) == expiring
         assert until(lambda: held.find(text) is None)  # it expires all the same
@@ -214,7 +214,7 @@ def test_nobody_waits_for_a_read_that_hangs() -> None:
         let_go.wait(10)
         return []
 
-    held = Keys(read, 0.01)
+    held = KeyCache(read, 0.01)
     assert hanging.wait(5)
     started = time.perf_counter()
     for _ in range(1000):
@@ -226,17 +226,17 @@ def test_nobody_waits_for_a_read_that_hangs() -> None:
 
 def test_it_is_said_at_start_that_there_is_no_key(caplog: pytest.LogCaptureFixture, database: Database) -> None:
     for _ in range(2):
-        with caplog.at_level(logging.WARNING), closing(Keys(lambda: listing(database), 0.01)):
+        with caplog.at_level(logging.WARNING), closing(KeyCache(lambda: list_keys(database), 0.01)):
             time.sleep(0.1)
         said = [record.getMessage() for record in caplog.records if record.name == "clearline.gate"]
-        if listing(database):
+        if list_keys(database):
             assert said == []
         else:
             assert len(said) == 1
             assert "python -m serving keys new" in said[0]
             assert "only clients on this machine" in said[0]
         caplog.clear()
-        new(database, "lender", ["score"])
+        create(database, "lender", ["score"])
 
 
 def test_commands_make_list_and_end_a_key(
@@ -246,9 +246,9 @@ def test_commands_make_list_and_end_a_key(
     assert main(["keys", "new", "--tenant", "lender", "--scopes", "score,review", "--days", "30", "--rate", "5"]) == 0
     made = capsys.readouterr()
     text = made.out.removesuffix("\n")  # alone, so that a shell can take it
-    with closing(keys.opened()) as database:
-        [key] = listing(database)
-        assert key_of(text, {key.key_id: key}, datetime.datetime.now(datetime.UTC)) == key
+    with closing(keys.open_database()) as database:
+        [key] = list_keys(database)
+        assert find_key(text, {key.key_id: key}, datetime.datetime.now(datetime.UTC)) == key
     secret = text[-43:]
     assert secret not in made.err
     assert main(["keys", "list"]) == 0

@@ -18,7 +18,7 @@ from serving.decision import bundle as bundle_module
 from serving.decision.bundle import FILES, SEAL, Bundle, BundleError, Parts, ReferenceNote, assemble, read, write
 from serving.decision.golden import load
 from serving.decision.scoring.score import Scorer, Scores, score
-from serving.decision.scoring.shapley import Explainer, against
+from serving.decision.scoring.shapley import Explainer, make_explainer
 from serving.decision.scoring.shapley_tables import Layout
 from tests.support.paths import ROOT
 
@@ -175,7 +175,7 @@ def test_a_model_that_cannot_be_explained_is_no_bundle(bundle: Bundle, options: 
 
 def test_tables_that_do_not_add_up_on_the_reference_are_no_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     def lying(layout: Layout, reference: np.ndarray) -> Explainer:
-        found = against(layout, reference)
+        found = make_explainer(layout, reference)
         return dataclasses.replace(found, base=found.base + 1e-6)
 
     parts = parts_of(bundle)

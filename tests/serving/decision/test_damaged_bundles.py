@@ -36,8 +36,8 @@ from serving.decision.bundle import FILES, SEAL, Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import Calibration, Scorer, score
-from serving.decision.scoring.shapley import against
-from serving.decision.scoring.shapley_tables import lay_out
+from serving.decision.scoring.shapley import make_explainer
+from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.damage import GOLDEN, MANIFEST, RESEALED, UNSEALED, Files, copies, put, truncated
 from tests.support.paths import ROOT
 
@@ -79,7 +79,7 @@ def _warm_up() -> None:
     """Load what was compiled, for all children at once.  Polars is left alone: its threads would not survive the fork."""
     model = lgb.Booster(model_file=GOLDEN / "model.txt")
     rows = np.zeros((1, model.num_feature()))
-    score(rows, ["any"], Scorer(model, Calibration(1.0, 0.0), {"any": against(lay_out(read_trees(model)), rows)}))
+    score(rows, ["any"], Scorer(model, Calibration(1.0, 0.0), {"any": make_explainer(flatten_trees(read_trees(model)), rows)}))
 
 
 def _attended(reader: str, folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from serving.decision.result import ProductError
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, logit, score
 from serving.decision.scoring.shapley import path_dependent
-from serving.decision.scoring.shapley_tables import lay_out
+from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support import checks
 
 WHEN = checks.WHEN
@@ -56,7 +56,7 @@ def test_the_monotone_check_notices_a_model_without_constraints(data: object, wi
     assert isinstance(data, Labelled)
     matrix = data.features.matrix(MODEL_FEATURES)
     free = train_booster(matrix, data.label, FitConfig(trees=40, monotone=False))
-    explainers = dict.fromkeys(bundle.medians, path_dependent(lay_out(read_trees(free))))
+    explainers = dict.fromkeys(bundle.medians, path_dependent(flatten_trees(read_trees(free))))
     scorer = Scorer(free, bundle.scorer.calibration, explainers)
     with pytest.raises(AssertionError):
         checks.check_monotone(build(check(windows)).matrix(MODEL_FEATURES), dataclasses.replace(bundle, scorer=scorer))

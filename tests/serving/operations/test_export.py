@@ -15,14 +15,14 @@ import pytest
 from features.build import build
 from features.schema import check
 from serving.__main__ import main
-from serving.audit_log.entry import Draft, Kind
+from serving.audit_log.entry import Kind, NewEntry
 from serving.audit_log.erasure import Order, erase_account
-from serving.audit_log.log import Record
+from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.operations import export as module
 from serving.operations.export import Exported, ExportedAsked, ExportedReason, ExportedReview, export, line
-from serving.schemas.decision import statements
-from serving.storage.settings import RecordSettings
+from serving.schemas.decision import statements_table
+from serving.storage.settings import StorageSettings
 from tests.support.entries import asked, kept_as
 from tests.support.paths import ROOT
 from tests.support.records import NOW, keep
@@ -32,31 +32,31 @@ PAGE = ROOT / "docs" / "record.md"
 LATER = NOW + datetime.timedelta(days=3)
 
 
-def about(decision: Draft, kind: Kind, name: str, facts: dict[str, Any], said: dict[str, Any] | None = None) -> Draft:
+def about(decision: NewEntry, kind: Kind, name: str, facts: dict[str, Any], said: dict[str, Any] | None = None) -> NewEntry:
     """A row about a decision, as the service writes it."""
     content = None if said is None else json.dumps(said).encode()
-    return Draft(name, kind, decision.entry_id, decision.tenant, "key-1", LATER, decision.account, facts, content)
+    return NewEntry(name, kind, decision.entry_id, decision.tenant, "key-1", LATER, decision.account, facts, content)
 
 
-def told(decision: Draft, name: str, sent_at: str, channel: str = "app") -> Draft:
+def told(decision: NewEntry, name: str, sent_at: str, channel: str = "app") -> NewEntry:
     return about(decision, "notification", name, {"sent_at": sent_at, "channel": channel, "language": "zh"})
 
 
-def exported(record: Record, **chosen: Any) -> list[dict[str, Any]]:
+def exported(record: AuditLog, **chosen: Any) -> list[dict[str, Any]]:
     every = export(record.database, record.secrets, chosen.get("since"), chosen.get("until"), chosen.get("tenant"))
     return [json.loads(line(one)) for one in every]
 
 
 @pytest.mark.parametrize("door", ["decisions", "advice"])
-def test_a_decision_is_told_as_it_was_answered(record: Record, golden: Bundle, door: Any) -> None:
+def test_a_decision_is_told_as_it_was_answered(record: AuditLog, golden: Bundle, door: Any) -> None:
     draft = kept_as(asked("A-1", door=door), golden, door=door)
     [row] = keep(record, [draft])
-    answer = json.loads(draft.answered or b"")
+    answer = json.loads(draft.response_body or b"")
     answer = answer["decision"] if door == "advice" else answer
     [one] = exported(record)
     for name in ("decision_id", "decided_at", "as_of", "action", "credit_limit", "new_limit", "probability"):
         assert one[name] == answer[name]
-    assert (one["tenant"], one["product"], one["person"], one["erased"]) == ("lender", "pay_later", row.person, False)
+    assert (one["tenant"], one["product"], one["person"], one["erased"]) == ("lender", "pay_later", row.data_subject, False)
     assert one["reasons"] == [
         {"rank": r["rank"], "code": r["code"], "cause": r["cause"], "en": r["text"]["en"], "zh": r["text"]["zh"]}
         for r in answer["reasons"]
@@ -72,7 +72,7 @@ def test_a_decision_is_told_as_it_was_answered(record: Record, golden: Bundle, d
     )
 
 
-def test_the_first_notice_counts_and_how_long_it_took(record: Record, golden: Bundle) -> None:
+def test_the_first_notice_counts_and_how_long_it_took(record: AuditLog, golden: Bundle) -> None:
     draft = kept_as(asked("A-1"), golden)
     keep(record, [draft, told(draft, "n-1", "2026-11-27T20:00:00Z", "letter"), told(draft, "n-2", "2026-11-27T11:00:00Z")])
     [one] = exported(record)
@@ -85,7 +85,7 @@ def test_the_first_notice_counts_and_how_long_it_took(record: Record, golden: Bu
     )
 
 
-def test_reviews_are_told_with_their_outcomes(record: Record, golden: Bundle) -> None:
+def test_reviews_are_told_with_their_outcomes(record: AuditLog, golden: Bundle) -> None:
     draft = kept_as(asked("A-1"), golden)
     rows = [
         about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {"reason": "wrong"}),
@@ -103,7 +103,7 @@ def test_reviews_are_told_with_their_outcomes(record: Record, golden: Bundle) ->
     ]
 
 
-def test_of_an_erased_person_stands_what_tells_nothing(record: Record, golden: Bundle) -> None:
+def test_of_an_erased_person_stands_what_tells_nothing(record: AuditLog, golden: Bundle) -> None:
     draft = kept_as(asked("A-1"), golden)
     keep(
         record,
@@ -129,10 +129,10 @@ def test_of_an_erased_person_stands_what_tells_nothing(record: Record, golden: B
     }
     assert before["reviews"][0]["limit"] == 20000.0
     [asked_for] = export(record.database, record.secrets, None, None, with_asked=True)
-    assert asked_for.asked is None
+    assert asked_for.request_body is None
 
 
-def test_a_period_and_a_tenant_are_chosen(record: Record, golden: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_period_and_a_tenant_are_chosen(record: AuditLog, golden: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TOGETHER", 2)
     days = [NOW + datetime.timedelta(days=day) for day in range(5)]
     made = [kept_as(asked(f"A-{day}"), golden, at=at, tenant=("a", "b")[day % 2]) for day, at in enumerate(days)]
@@ -144,14 +144,14 @@ def test_a_period_and_a_tenant_are_chosen(record: Record, golden: Bundle, monkey
     assert [one["notified_at"] for one in exported(record)] == [None, None, None, "2026-11-29T11:00:00Z", None]
 
 
-def test_no_account_and_no_statement_is_exported(record: Record, golden: Bundle) -> None:
+def test_no_account_and_no_statement_is_exported(record: AuditLog, golden: Bundle) -> None:
     keep(record, [kept_as(asked("A-7319", income=73190.0), golden)])
     [one] = export(record.database, record.secrets, None, None)
-    assert "7319" not in line(one).replace(one.decision_id, "").replace(str(one.person), "")
+    assert "7319" not in line(one).replace(one.decision_id, "").replace(str(one.data_subject), "")
 
 
 @pytest.mark.parametrize("door", ["decisions", "advice"])
-def test_what_was_asked_is_there_for_who_asks_for_it(record: Record, golden: Bundle, door: Any) -> None:
+def test_what_was_asked_is_there_for_who_asks_for_it(record: AuditLog, golden: Bundle, door: Any) -> None:
     request = asked("A-7319", door=door, income=73190.0)
     keep(record, [kept_as(request, golden, door=door)])
     [one] = export(record.database, record.secrets, None, None, with_asked=True)
@@ -160,7 +160,7 @@ def test_what_was_asked_is_there_for_who_asks_for_it(record: Record, golden: Bun
     assert told == {"account_id": "A-7319", "statements": body["statements"]}
     assert told["statements"][-1]["income"] == 73190.0
     [without] = export(record.database, record.secrets, None, None)
-    assert without.asked is None
+    assert without.request_body is None
 
 
 def test_every_field_is_documented() -> None:
@@ -171,7 +171,7 @@ def test_every_field_is_documented() -> None:
 
 
 def test_the_command_writes_a_line_a_decision(
-    record: Record, golden: Bundle, at_hand: RecordSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    record: AuditLog, golden: Bundle, at_hand: StorageSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keep(record, [kept_as(asked(f"A-{number}"), golden) for number in range(3)])
     period = ["--since", "2026-01-01", "--until", "2026-12-31"]
@@ -190,7 +190,7 @@ def test_the_command_writes_a_line_a_decision(
     records = read_records(tmp_path / "asked.jsonl", golden.digest)
     assert records.rows["account_id"].sort().to_list() == named
     [month] = records.months
-    there = build(check(statements([asked(name) for name in named])))
+    there = build(check(statements_table([asked(name) for name in named])))
     assert np.array_equal(records.features_of(month).values, there.values, equal_nan=True)
     assert (tmp_path / "asked.jsonl").stat().st_mode & 0o777 == 0o600
     assert main(["export", *period, "--tenant", "nobody"]) == 2

@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from serving.__main__ import main
-from serving.audit_log.entry import Draft
+from serving.audit_log.entry import NewEntry
 from serving.audit_log.erasure import Order, erase_account
-from serving.audit_log.log import Record
+from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.operations.replay import MOST_NAMED, Bundles, replay, replay_text
-from serving.storage.settings import RecordSettings
+from serving.storage.settings import StorageSettings
 from tests.golden.remake import BUNDLE
 from tests.serving.conftest import Server
 from tests.support.entries import asked, kept_as
@@ -30,7 +30,7 @@ def bundles(golden: Bundle) -> Bundles:
     return Bundles({golden.digest: BUNDLE})
 
 
-def drafts_of_every_door(golden: Bundle) -> list[Draft]:
+def drafts_of_every_door(golden: Bundle) -> list[NewEntry]:
     return [
         kept_as(asked("A-1"), golden),
         kept_as(asked("A-2", days_past_due=0, balance=10.0), golden, with_advice=True),
@@ -40,7 +40,7 @@ def drafts_of_every_door(golden: Bundle) -> list[Draft]:
     ]
 
 
-def test_every_door_decides_the_same_again(record: Record, golden: Bundle, bundles: Bundles) -> None:
+def test_every_door_decides_the_same_again(record: AuditLog, golden: Bundle, bundles: Bundles) -> None:
     keep(record, drafts_of_every_door(golden))
     assert replay(record.reader.of_kind(("decision", "review")), bundles).counts == Counter(same=5)
 
@@ -54,9 +54,9 @@ def test_every_door_decides_the_same_again(record: Record, golden: Bundle, bundl
         ("facts", {"advice": True}),
     ],
 )
-def test_what_comes_out_otherwise_is_named(record: Record, golden: Bundle, bundles: Bundles, name: str, value: Any) -> None:
+def test_what_comes_out_otherwise_is_named(record: AuditLog, golden: Bundle, bundles: Bundles, name: str, value: Any) -> None:
     drafts = drafts_of_every_door(golden)
-    changed = drafts[0].facts | value if name == "facts" else value
+    changed = drafts[0].metadata | value if name == "facts" else value
     keep(record, [dataclasses.replace(drafts[0], **{name: changed}), *drafts[1:]])
     done = replay(record.reader.of_kind(("decision",)), bundles)
     assert done.counts == Counter(same=4, different=1)
@@ -64,36 +64,36 @@ def test_what_comes_out_otherwise_is_named(record: Record, golden: Bundle, bundl
     assert f"differs    {drafts[0].entry_id}" in replay_text(done)
 
 
-def test_a_request_that_is_refused_today_differs(record: Record, golden: Bundle, bundles: Bundles) -> None:
+def test_a_request_that_is_refused_today_differs(record: AuditLog, golden: Bundle, bundles: Bundles) -> None:
     draft = kept_as(asked("A-1"), golden)
-    body = json.loads(draft.asked or b"")
+    body = json.loads(draft.request_body or b"")
     body["statements"][0]["income"] = -1.0
-    keep(record, [dataclasses.replace(draft, asked=json.dumps(body).encode())])
+    keep(record, [dataclasses.replace(draft, request_body=json.dumps(body).encode())])
     assert replay(record.reader.of_kind(("decision",)), bundles).counts == Counter(different=1)
 
 
-def test_only_the_first_that_differ_are_named(record: Record, golden: Bundle, bundles: Bundles) -> None:
+def test_only_the_first_that_differ_are_named(record: AuditLog, golden: Bundle, bundles: Bundles) -> None:
     made = [kept_as(asked(f"A-{number}"), golden) for number in range(MOST_NAMED + 3)]
-    keep(record, [dataclasses.replace(draft, answered=b"{}") for draft in made])
+    keep(record, [dataclasses.replace(draft, response_body=b"{}") for draft in made])
     done = replay(record.reader.of_kind(("decision",)), bundles)
     assert (len(done.different), done.counts["different"]) == (MOST_NAMED, MOST_NAMED + 3)
     assert "and 3 more" in replay_text(done)
 
 
-def test_who_was_erased_is_not_decided_again(record: Record, golden: Bundle, bundles: Bundles) -> None:
+def test_who_was_erased_is_not_decided_again(record: AuditLog, golden: Bundle, bundles: Bundles) -> None:
     keep(record, drafts_of_every_door(golden))
     erase_account(record.database, record.secrets, "lender", "A-3", Order("Li Na", "asked for", NOW))
     assert replay(record.reader.of_kind(("decision", "erasure")), bundles).counts == Counter(same=4, erased=1)
 
 
-def test_a_bundle_that_is_not_there_is_named(record: Record, golden: Bundle) -> None:
+def test_a_bundle_that_is_not_there_is_named(record: AuditLog, golden: Bundle) -> None:
     keep(record, drafts_of_every_door(golden))
     done = replay(record.reader.of_kind(("decision",)), Bundles({}))
     assert done.counts == Counter(no_bundle=5)
     assert f"no bundle  {golden.digest}: not given and not stored" in replay_text(done)
 
 
-def test_a_bundle_that_is_damaged_decides_nothing(record: Record, golden: Bundle, tmp_path: Path) -> None:
+def test_a_bundle_that_is_damaged_decides_nothing(record: AuditLog, golden: Bundle, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for file in BUNDLE.iterdir():
@@ -106,13 +106,13 @@ def test_a_bundle_that_is_damaged_decides_nothing(record: Record, golden: Bundle
 
 
 def test_the_command_replays_a_period_or_a_decision(
-    record: Record, golden: Bundle, at_hand: RecordSettings, bentoml_home: Path, capsys: pytest.CaptureFixture[str]
+    record: AuditLog, golden: Bundle, at_hand: StorageSettings, bentoml_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = [
         kept_as(asked(f"A-{month}"), golden, at=datetime.datetime(2026, 12, month, 23, 59, tzinfo=datetime.UTC))
         for month in (1, 2, 3)
     ]
-    keep(record, [*made[:2], dataclasses.replace(made[2], answered=b"{}")])
+    keep(record, [*made[:2], dataclasses.replace(made[2], response_body=b"{}")])
     given = ["--bundle", str(BUNDLE)]
     assert main(["replay", "--since", "2026-12-02", "--until", "2026-12-02", *given]) == 0
     assert "decisions  1\n  the same bytes: 1\n" in capsys.readouterr().out

@@ -17,8 +17,17 @@ from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide, decide_many
 from serving.schemas import examples
 from serving.schemas.base import encode, parse
-from serving.schemas.decision import MOST_ACCOUNTS, Answer, BatchAnswer, BatchRequest, Request, Statement, answer, statements
-from serving.web.errors import MOST_LISTED, Problem, Refused
+from serving.schemas.decision import (
+    MOST_ACCOUNTS,
+    Answer,
+    BatchAnswer,
+    BatchRequest,
+    Request,
+    Statement,
+    make_answer,
+    statements_table,
+)
+from serving.web.errors import MOST_LISTED, ApiError, Problem
 
 DECIDED_AT = datetime.datetime(2026, 11, 10, 9, tzinfo=datetime.UTC)
 NUMBERS = [column for column in COLUMNS if column.kind in ("amount", "whole_number")]
@@ -36,7 +45,7 @@ def with_statement(place: int, **changes: Any) -> dict[str, Any]:
 
 def problem_of(body: str | bytes | dict[str, Any], model: type[Request] | type[BatchRequest] = Request) -> Problem:
     sent = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiError) as caught:
         parse(model, sent)
     return caught.value.problem
 
@@ -187,14 +196,14 @@ def test_statements_are_those_sent_whatever_their_order(some_windows: pl.DataFra
     shuffled = copy.deepcopy(requests)
     for one in shuffled:
         random.Random(1).shuffle(one["statements"])
-    made = statements(parse(BatchRequest, json.dumps({"accounts": shuffled}).encode()).accounts)
+    made = statements_table(parse(BatchRequest, json.dumps({"accounts": shuffled}).encode()).accounts)
     assert made.height > len(requests)
     assert_frame_equal(check(made), check(some_windows))
 
 
 def test_answer_says_what_was_decided(bundle: Bundle) -> None:
-    decision = decide(statements([parse(Request, json.dumps(examples.REQUEST).encode())]), bundle, DECIDED_AT)
-    sent = json.loads(encode(answer(decision, bundle)))
+    decision = decide(statements_table([parse(Request, json.dumps(examples.REQUEST).encode())]), bundle, DECIDED_AT)
+    sent = json.loads(encode(make_answer(decision, bundle)))
     assert sent["decided_at"] == "2026-11-10T09:00:00.000000Z"
     assert sent["as_of"] == "2026-10"
     assert sent["effective_on"] == str(decision.effective_on)
@@ -220,7 +229,7 @@ def test_answer_says_what_was_decided(bundle: Bundle) -> None:
 
 def test_answer_to_who_keeps_the_limit_has_a_null_for_a_notice(some_windows: pl.DataFrame, bundle: Bundle) -> None:
     for decision in decide_many(some_windows, bundle, DECIDED_AT):
-        sent = json.loads(encode(answer(decision, bundle)))
+        sent = json.loads(encode(make_answer(decision, bundle)))
         assert list(sent) == list(examples.ANSWER)
         assert (sent["notice"] is None) == (sent["action"] == "keep") == (not sent["reasons"])
 

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from serving.storage.database import Database
-from serving.storage.driver_sql import Insertion, Prepared
+from serving.storage.driver_sql import BulkInsert, PreparedStatement
 from serving.storage.tables import people
 
 ROW = {"person": "p-1", "account": "hash", "key_id": "a1", "sealed_key": b"\x00\xffsealed"}
@@ -22,10 +22,10 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def test_it_does_what_the_statement_does(database: Database) -> None:
     with database.writing() as connection:
-        Insertion(people).run(connection, [ROW, ROW | {"person": "p-2", "account": "other"}])
+        BulkInsert(people).run(connection, [ROW, ROW | {"person": "p-2", "account": "other"}])
     chosen = sa.select(people.c.person, people.c.sealed_key).where(people.c.account == sa.bindparam("account"))
     with database.reading() as connection:
-        assert Prepared(chosen).rows(connection, {"account": "hash"}) == [("p-1", ROW["sealed_key"])]
+        assert PreparedStatement(chosen).rows(connection, {"account": "hash"}) == [("p-1", ROW["sealed_key"])]
         assert [tuple(row) for row in connection.execute(chosen, {"account": "hash"})] == [("p-1", ROW["sealed_key"])]
 
 
@@ -33,14 +33,14 @@ def test_it_does_what_the_statement_does(database: Database) -> None:
 def test_any_number_of_rows_goes_in_in_order(database: Database, count: int) -> None:
     rows = [ROW | {"person": f"p-{place}", "account": f"hash-{place}"} for place in range(count)]
     with database.writing() as connection:
-        Insertion(people).run(connection, rows)
+        BulkInsert(people).run(connection, rows)
     with database.reading() as connection:
         found = connection.execute(sa.select(people).order_by(sa.text("rowid"))).mappings()
         assert [dict(row) for row in found] == rows
 
 
 def test_what_the_driver_raises_has_sqlalchemys_name_and_no_values(database: Database) -> None:
-    insert = Insertion(people)
+    insert = BulkInsert(people)
     with pytest.raises(sa.exc.IntegrityError) as caught, database.writing() as connection:
         insert.run(connection, [ROW, ROW])
     assert "sealed" not in str(caught.value).replace("sealed_key", "")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
 from serving.auth.gate import Gate
-from serving.auth.key_cache import Keys
+from serving.auth.key_cache import KeyCache
 from serving.auth.routes import LARGEST_BATCH, LARGEST_BODY
 from serving.schemas import examples
 from serving.web import body
@@ -90,7 +90,7 @@ def test_the_app_gets_the_body_in_one_piece_however_it_comes(cuts: list[int]) ->
     assert sent[1]["body"] == content
 
 
-def test_an_app_that_waits_hears_that_the_client_hung_up(with_key: Keys) -> None:
+def test_an_app_that_waits_hears_that_the_client_hung_up(with_key: KeyCache) -> None:
     heard: list[Message] = []
 
     async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,7 +103,7 @@ def test_an_app_that_waits_hears_that_the_client_hung_up(with_key: Keys) -> None
 
 @pytest.mark.parametrize(("path", "largest"), [("/v1/decisions", LARGEST_BODY), ("/v1/decisions/batch", LARGEST_BATCH)])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_is_as_large_as_its_route_lets_it(with_key: Keys, path: str, largest: int, chunked: bool) -> None:
+def test_a_body_is_as_large_as_its_route_lets_it(with_key: KeyCache, path: str, largest: int, chunked: bool) -> None:
     async def in_chunks(content: bytes) -> Any:
         for start in range(0, len(content), 65536):
             yield content[start : start + 65536]
@@ -118,18 +118,18 @@ def test_a_body_is_as_large_as_its_route_lets_it(with_key: Keys, path: str, larg
     assert problem_of(response, 413).errors[0].message == f"expected at most {largest} bytes"
 
 
-def test_what_is_announced_as_too_large_is_not_read(with_key: Keys) -> None:
+def test_what_is_announced_as_too_large_is_not_read(with_key: KeyCache) -> None:
     for announced in (str(LARGEST_BODY + 1), "9" * 400, "-1", "x"):
         assert served(Gate(Echo(), with_key), [], {"content-length": announced})[0]["status"] == 413
 
 
-def test_no_more_is_read_than_is_let_in(with_key: Keys) -> None:
+def test_no_more_is_read_than_is_let_in(with_key: KeyCache) -> None:
     coming: list[Message | float] = [piece(b"1" * LARGEST_BODY), piece(b"1"), piece(b"never")]
     sent = served(Gate(Echo(), with_key), coming)
     assert sent[0]["status"] == 413
 
 
-def test_a_body_that_comes_too_slowly_is_given_up(with_key: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_comes_too_slowly_is_given_up(with_key: KeyCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "SECONDS_TO_ARRIVE", 0.1)
     slowly: list[Message | float] = [item for _ in range(20) for item in (piece(b" "), 0.02)]
     sent = served(Gate(Echo(), with_key), [*slowly, piece(b"{}", False)])
@@ -138,7 +138,7 @@ def test_a_body_that_comes_too_slowly_is_given_up(with_key: Keys, monkeypatch: p
     assert served(Gate(Echo(), with_key), [*slowly[:4], piece(b"{}", False)])[0]["status"] == 200
 
 
-def test_a_client_that_hangs_up_is_no_fault_of_ours(with_key: Keys, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_hangs_up_is_no_fault_of_ours(with_key: KeyCache, caplog: pytest.LogCaptureFixture) -> None:
     echo = Echo()
     assert served(Gate(echo, with_key), [piece(b"{"), {"type": "http.disconnect"}]) == []
     assert (echo.scopes, caplog.records) == ([], [])
@@ -164,31 +164,31 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_only_json_in_utf_8_is_let_in(with_key: Keys, kind: str) -> None:
+def test_only_json_in_utf_8_is_let_in(with_key: KeyCache, kind: str) -> None:
     response = asked(Gate(Echo(), with_key), content=b"{}", headers=SHOWN | {"content-type": kind})
     assert response.status_code == KINDS[kind]
     if response.is_error:
         problem_of(response, 415)
 
 
-def test_a_second_kind_or_none_is_refused(with_key: Keys) -> None:
+def test_a_second_kind_or_none_is_refused(with_key: KeyCache) -> None:
     for kinds in ([], ["application/json"] * 2, ["application/json", "text/plain"]):
         headers = [*SHOWN.items(), *(("content-type", kind) for kind in kinds)]
         problem_of(asked(Gate(Echo(), with_key), content=b"{}", headers=headers), 415)
 
 
 @pytest.mark.parametrize(("coding", "status"), [("identity", 200), ("gzip", 415), ("br", 415), ("identity, gzip", 415)])
-def test_a_body_that_is_compressed_is_refused(with_key: Keys, coding: str, status: int) -> None:
+def test_a_body_that_is_compressed_is_refused(with_key: KeyCache, coding: str, status: int) -> None:
     headers = JSON | SHOWN | {"content-encoding": coding}
     assert asked(Gate(Echo(), with_key), content=b"{}", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("content", [b"\xff", b'{"a": "\xc3"}', b"\xed\xa0\x80", b"\xff\xfe{\x00}\x00", b"[" * 33 + b"]" * 33])
-def test_a_body_of_another_shape_is_refused(with_key: Keys, content: bytes) -> None:
+def test_a_body_of_another_shape_is_refused(with_key: KeyCache, content: bytes) -> None:
     problem_of(asked(Gate(Echo(), with_key), content=content, headers=JSON | SHOWN), 400)
 
 
-def test_a_body_with_get_is_limited_and_ignored(with_key: Keys) -> None:
+def test_a_body_with_get_is_limited_and_ignored(with_key: KeyCache) -> None:
     gate = Gate(Echo(), with_key)
     assert asked(gate, "GET", "/docs.json", content=b"\xff" * 10, headers=SHOWN).content == b""
     problem_of(asked(gate, "GET", "/docs.json", content=b"1" * (LARGEST_BODY + 1), headers=SHOWN), 413)

@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.web.errors import MOST_LISTED, Problem, Refused
-from serving.web.params import switched_on
+from serving.web.errors import MOST_LISTED, ApiError, Problem
+from serving.web.params import read_switches
 
 KNOWN = ("advice",)
 MARK = "Geheimnis7319"
 
 
 def problem_of(query: str) -> Problem:
-    with pytest.raises(Refused) as caught:
-        switched_on(query.encode("latin-1"), KNOWN)
+    with pytest.raises(ApiError) as caught:
+        read_switches(query.encode("latin-1"), KNOWN)
     return caught.value.problem
 
 
 def test_a_switch_is_on_only_where_it_is_true() -> None:
-    assert switched_on(b"advice=true", KNOWN) == {"advice"}
-    assert switched_on(b"advi%63e=true", KNOWN) == {"advice"}  # the same URL, written otherwise
-    assert switched_on(b"advice=false", KNOWN) == switched_on(b"", KNOWN) == switched_on(b"", ()) == frozenset()
+    assert read_switches(b"advice=true", KNOWN) == {"advice"}
+    assert read_switches(b"advi%63e=true", KNOWN) == {"advice"}  # the same URL, written otherwise
+    assert read_switches(b"advice=false", KNOWN) == read_switches(b"", KNOWN) == read_switches(b"", ()) == frozenset()
 
 
 NEARLY = ["0", "1", "True", "TRUE", "yes", "on", "null", " true", "true ", "true,false", ""]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from serving.operations.client import started
+from serving.operations.client import start_service
 from serving.schemas import examples
 from tests.serving.conftest import Guarded
 from tests.support.raw_cases import MARK, REQUEST, Case, all_cases, post
@@ -154,7 +154,7 @@ def test_without_the_gate_the_same_cases_find_much(guarded: Guarded, tmp_path: P
     cases = [case for case in CASES if case.name.startswith(kinds)]
     plain = post(REQUEST).replace(b"application/json", b"text/plain", 1)
     cases.append(Case("text/plain", (plain,)))
-    with started(tmp_path / "log", "tests.serving.web.ungated_service:LimitReduction") as url:
+    with start_service(tmp_path / "log", "tests.serving.web.ungated_service:LimitReduction") as url:
         results = battery(url, cases, guarded.keys["north/all"], within=5.5)
         assert httpx.get(f"{url}/metrics").status_code == 200  # open to everybody
     found = Counter(wrong for case, result in results for wrong in wrongs(case, result))

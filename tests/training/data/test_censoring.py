@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from features.build import Features
-from training.data.censoring import MOST_WEIGHT, TREATED, follow, take, weigh
+from training.data.censoring import MOST_WEIGHT, TREATED, censoring_weights, observe_outcomes, select_rows
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, labelled
@@ -34,11 +34,11 @@ def keys(data: Labelled, split: str | None = None) -> list[tuple[object, ...]]:
 
 def test_what_is_followed_is_what_a_reader_of_the_statements_sees(source: Source, data: Labelled) -> None:
     drawn = np.random.default_rng(1).choice(len(data.label), 300, replace=False)
-    cut = follow(source.statements, data.features.accounts, 6, 60).cut
+    cut = observe_outcomes(source.statements, data.features.accounts, 6, 60).cut
     # Few are cut: all of those too.
     rows = np.unique(np.concatenate([drawn, np.flatnonzero(np.isfinite(cut))[:100]]))
     accounts = data.features.accounts[rows.tolist()]
-    followed = follow(source.statements, accounts, 6, 60)
+    followed = observe_outcomes(source.statements, accounts, 6, 60)
     for place, (account, _, as_of) in enumerate(accounts.iter_rows()):
         history = source.statements.filter(pl.col("account_id") == account).sort("month").to_dicts()
         found = {"cut": np.inf, "default": np.inf, "watched": 0.0}
@@ -70,7 +70,7 @@ def test_censoring_knows_no_default_after_a_cut(source: Source, ways: Mapping[st
     censored, observed = ways["censor"], ways["keep"]
     assert keys(censored) == keys(observed)
     fitting = np.flatnonzero(observed.split != "test")
-    followed = follow(source.statements, observed.features.accounts[fitting.tolist()], 6, 60)
+    followed = observe_outcomes(source.statements, observed.features.accounts[fitting.tolist()], 6, 60)
     after = followed.default >= followed.cut
     after &= np.isfinite(followed.cut)
     assert censored.label[fitting][after].sum() == 0
@@ -170,11 +170,11 @@ class Planted:
 
     def rate(self, way: str) -> float:
         """The label rate that a fit would see."""
-        followed = follow(self.statements(), self.accounts, 6, 60)
-        kept, label = take(way, followed)
+        followed = observe_outcomes(self.statements(), self.accounts, 6, 60)
+        kept, label = select_rows(way, followed)
         weight = np.ones(len(label))
         if way == "reweight":
-            weight = weigh(self.statements(), self.accounts, followed, self.features_at())
+            weight = censoring_weights(self.statements(), self.accounts, followed, self.features_at())
         return float(np.average(label[kept], weights=weight[kept]))
 
 
@@ -193,8 +193,8 @@ def test_where_cuts_prevent_defaults_only_reweighting_finds_what_would_have_been
 def test_weights_are_one_to_the_share_uncut() -> None:
     world = Planted(40_000, chance=0.1)
     statements, accounts = world.statements(), world.accounts
-    followed = follow(statements, accounts, 6, 60)
-    weight = weigh(statements, accounts, followed, world.features_at())
+    followed = observe_outcomes(statements, accounts, 6, 60)
+    weight = censoring_weights(statements, accounts, followed, world.features_at())
     for trouble, share in ((False, 0.98**6), (True, 0.98 * 0.9**5)):
         whole_time = np.isinf(followed.cut) & (followed.watched == 6) & (world.trouble == trouble)
         # The model shrinks a little towards what is common.
@@ -207,22 +207,22 @@ def test_weights_are_one_to_the_share_uncut() -> None:
 def test_a_default_ends_the_watch_also_where_the_account_is_asked_about_again() -> None:
     world = Planted(20_000, chance=0.1)
     twice = pl.concat([world.accounts, world.accounts.with_columns(as_of=pl.lit(MONTHS[4]))])
-    followed = follow(world.statements(), twice, 2 * 6, 60)
-    alone = follow(world.statements(), world.accounts, 2 * 6, 60)
-    weight = weigh(world.statements(), twice, followed, world.features_at())[: len(world.trouble)]
-    once = weigh(world.statements(), world.accounts, alone, world.features_at())
+    followed = observe_outcomes(world.statements(), twice, 2 * 6, 60)
+    alone = observe_outcomes(world.statements(), world.accounts, 2 * 6, 60)
+    weight = censoring_weights(world.statements(), twice, followed, world.features_at())[: len(world.trouble)]
+    once = censoring_weights(world.statements(), world.accounts, alone, world.features_at())
     early = world.trouble & (alone.default == 3)
     assert weight[early] == pytest.approx(once[early], rel=0.04)
 
 
 def test_nobody_cut_is_nobody_reweighted() -> None:
     world = Planted(2_000, chance=0.0)
-    followed = follow(world.statements(), world.accounts, 6, 60)
-    assert (weigh(world.statements(), world.accounts, followed, world.features_at()) == 1.0).all()
+    followed = observe_outcomes(world.statements(), world.accounts, 6, 60)
+    assert (censoring_weights(world.statements(), world.accounts, followed, world.features_at()) == 1.0).all()
 
 
 def test_no_row_stands_for_more_than_is_stated() -> None:
     world = Planted(20_000, chance=0.6)
-    followed = follow(world.statements(), world.accounts, 6, 60)
-    weight: Vector = weigh(world.statements(), world.accounts, followed, world.features_at())
+    followed = observe_outcomes(world.statements(), world.accounts, 6, 60)
+    weight: Vector = censoring_weights(world.statements(), world.accounts, followed, world.features_at())
     assert weight.max() == MOST_WEIGHT

@@ -17,7 +17,7 @@ from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
 from training.data.labels import as_ofs
 from training.evaluate.drift import FIRST_REASON, by_month, drift_table, mix, psi, psi_noise, psi_parts, wasserstein
-from training.evaluate.holdout import Evaluated, evaluate, hold_out
+from training.evaluate.holdout import Evaluation, evaluate, hold_out
 from training.evaluate.unseen_accounts import caveats
 
 pytestmark = STORE_WARNINGS
@@ -25,11 +25,11 @@ values = arrays(np.float64, st.integers(1, 60), elements=st.sampled_from([-3.0, 
 
 
 @pytest.fixture(scope="module")
-def evaluated(bundle: Bundle, source: Source) -> Evaluated:
+def evaluated(bundle: Bundle, source: Source) -> Evaluation:
     return evaluate("champion", bundle, hold_out(source, DataConfig()))
 
 
-def part(evaluated: Evaluated, rows: np.ndarray) -> Evaluated:
+def part(evaluated: Evaluation, rows: np.ndarray) -> Evaluation:
     return evaluate("part", evaluated.bundle, evaluated.hold_out.take(np.sort(rows)))
 
 
@@ -116,7 +116,7 @@ def test_the_mix_is_what_its_codes_add() -> None:
     assert sum(v for n, v in by_name.items() if n != FIRST_REASON) == pytest.approx(by_name[FIRST_REASON])  # type: ignore[misc]
 
 
-def test_planted_drift_is_found_and_other_accounts_of_the_same_month_are_not(evaluated: Evaluated) -> None:
+def test_planted_drift_is_found_and_other_accounts_of_the_same_month_are_not(evaluated: Evaluation) -> None:
     rows = np.random.default_rng(0).permutation(len(evaluated.label))
     half = len(rows) // 2
     one, other = part(evaluated, rows[:half]), part(evaluated, rows[half:])
@@ -130,7 +130,7 @@ def test_planted_drift_is_found_and_other_accounts_of_the_same_month_are_not(eva
     assert moved["wasserstein"][0] > 0.5
 
 
-def test_every_month_is_held_against_the_reference(evaluated: Evaluated, source: Source) -> None:
+def test_every_month_is_held_against_the_reference(evaluated: Evaluation, source: Source) -> None:
     table = by_month(evaluated, source, DataConfig(as_of_every=8))
     months = [month for month, _ in as_ofs(source.statements["month"], DataConfig(as_of_every=8))]
     assert table["as_of"].unique(maintain_order=True).to_list() == months
@@ -143,7 +143,7 @@ def test_every_month_is_held_against_the_reference(evaluated: Evaluated, source:
         by_month(evaluated, source, DataConfig(earliest_history=60))
 
 
-def test_where_the_data_bring_labels_each_of_their_months_is_looked_at(evaluated: Evaluated, source: Source) -> None:
+def test_where_the_data_bring_labels_each_of_their_months_is_looked_at(evaluated: Evaluation, source: Source) -> None:
     months = [datetime.date(2026, 1, 1), datetime.date(2026, 3, 1)]
     named = evaluated.hold_out.people.select("account_id").head(400)
     labels = pl.concat([labels_of(source.statements, month) for month in months]).join(named, on="account_id", how="semi")

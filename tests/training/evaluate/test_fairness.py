@@ -12,15 +12,15 @@ from serving.decision.bundle import Bundle
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.evaluate.fairness import GROUP_SCHEMA, IMPACT_SCHEMA, PROXY_SCHEMA, group_table, impact, proxies
-from training.evaluate.holdout import GROUPS, Evaluated, evaluate, hold_out
+from training.evaluate.holdout import GROUPS, Evaluation, evaluate, hold_out
 
 
 @pytest.fixture(scope="module")
-def evaluated(bundle: Bundle, source: Source, simulated: Path) -> Evaluated:
+def evaluated(bundle: Bundle, source: Source, simulated: Path) -> Evaluation:
     return evaluate("champion", bundle, hold_out(source, DataConfig(), simulated))
 
 
-def grouped(evaluated: Evaluated, **groups: np.ndarray) -> Evaluated:
+def grouped(evaluated: Evaluation, **groups: np.ndarray) -> Evaluation:
     """The same with other people in it."""
     people = evaluated.hold_out.people.with_columns(
         pl.Series(name, values.tolist(), pl.String) for name, values in groups.items()
@@ -28,12 +28,12 @@ def grouped(evaluated: Evaluated, **groups: np.ndarray) -> Evaluated:
     return replace(evaluated, hold_out=replace(evaluated.hold_out, people=people))
 
 
-def drawn(evaluated: Evaluated, chance: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def drawn(evaluated: Evaluation, chance: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """``b`` with that chance by cut or not, else ``a``."""
     return np.where(np.random.default_rng(5).random(len(evaluated.label)) < chance(evaluated.cut), "b", "a")
 
 
-def test_rates_are_those_of_the_accounts(evaluated: Evaluated) -> None:
+def test_rates_are_those_of_the_accounts(evaluated: Evaluation) -> None:
     table = group_table(evaluated)
     assert dict(table.schema) == GROUP_SCHEMA
     people = evaluated.hold_out.people.with_columns(
@@ -52,7 +52,7 @@ def test_rates_are_those_of_the_accounts(evaluated: Evaluated) -> None:
             np.testing.assert_allclose(mine[column].to_numpy(), theirs[there].to_numpy(), atol=1e-12)
 
 
-def test_a_small_group_is_kept_with_an_interval_as_wide_as_what_is_known(evaluated: Evaluated) -> None:
+def test_a_small_group_is_kept_with_an_interval_as_wide_as_what_is_known(evaluated: Evaluation) -> None:
     alone = np.full(len(evaluated.label), "a", dtype="U3")
     kept = int(np.flatnonzero(~evaluated.cut & (evaluated.label == 0))[0])
     defaulted = int(np.flatnonzero(evaluated.label == 1)[0])
@@ -66,7 +66,7 @@ def test_a_small_group_is_kept_with_an_interval_as_wide_as_what_is_known(evaluat
     assert ratio["worst_group"] is None  # neither is 2 % of the accounts: nobody is left to compare with
 
 
-def test_planted_unfairness_is_found_and_chance_is_not(evaluated: Evaluated) -> None:
+def test_planted_unfairness_is_found_and_chance_is_not(evaluated: Evaluation) -> None:
     unfair = impact(group_table(grouped(evaluated, gender=drawn(evaluated, lambda cut: np.where(cut, 0.9, 0.1)))))
     row = unfair.filter(attribute="gender").row(0, named=True)
     assert dict(unfair.schema) == IMPACT_SCHEMA
@@ -95,7 +95,7 @@ def test_the_interval_holds_though_the_pair_was_picked_after_looking() -> None:
     assert missed <= 0.05 * 300 + 10
 
 
-def test_who_is_not_known_is_a_group(evaluated: Evaluated) -> None:
+def test_who_is_not_known_is_a_group(evaluated: Evaluation) -> None:
     nobody = grouped(evaluated, **{name: np.full(len(evaluated.label), None) for name in GROUPS})
     table = group_table(nobody)
     assert set(table["group"].to_list()) == {"unknown", "unknown x unknown", "unknown x unknown x unknown"}
@@ -103,7 +103,7 @@ def test_who_is_not_known_is_a_group(evaluated: Evaluated) -> None:
     assert proxies(nobody)["auc"].null_count() == 3
 
 
-def test_a_planted_proxy_is_found_and_a_coin_is_not(evaluated: Evaluated) -> None:
+def test_a_planted_proxy_is_found_and_a_coin_is_not(evaluated: Evaluation) -> None:
     limit = evaluated.stages.features.column(evaluated.bundle.features[0])
     told = np.where(limit > np.nanmedian(limit), "b", "a")
     coin = drawn(evaluated, lambda cut: np.full(len(cut), 0.5))

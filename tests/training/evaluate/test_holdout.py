@@ -12,7 +12,7 @@ from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, soon_after
 from training.data.splits import splits_of
-from training.evaluate.holdout import GROUPS, Evaluated, HoldOut, evaluate, hold_out
+from training.evaluate.holdout import GROUPS, Evaluation, HoldOut, evaluate, hold_out
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def held_out(source: Source, simulated: Path) -> HoldOut:
 
 
 @pytest.fixture(scope="module")
-def evaluated(bundle: Bundle, held_out: HoldOut) -> Evaluated:
+def evaluated(bundle: Bundle, held_out: HoldOut) -> Evaluation:
     return evaluate("champion", bundle, held_out)
 
 
@@ -33,7 +33,7 @@ def test_it_holds_the_accounts_and_labels_that_a_fit_is_measured_on(data: Labell
     assert set(splits_of(held_out.people["account_id"], DataConfig())) == {"test"}
 
 
-def test_it_says_of_each_account_what_would_be_served(evaluated: Evaluated, held_out: HoldOut) -> None:
+def test_it_says_of_each_account_what_would_be_served(evaluated: Evaluation, held_out: HoldOut) -> None:
     accounts = held_out.people["account_id"]
     for place in np.linspace(0, len(accounts) - 1, 12).astype(int).tolist():
         alone = held_out.statements.filter(pl.col("account_id") == accounts[place])
@@ -55,7 +55,7 @@ def test_who_people_are_stands_beside_them(held_out: HoldOut, simulated: Path, s
     assert all(nobody[group].null_count() == nobody.height for group in GROUPS)
 
 
-def test_some_of_them_are_taken_together(evaluated: Evaluated, held_out: HoldOut) -> None:
+def test_some_of_them_are_taken_together(evaluated: Evaluation, held_out: HoldOut) -> None:
     rows = np.array([0, 5, 17])
     some = evaluate("some", evaluated.bundle, held_out.take(rows))
     assert some.label.tolist() == held_out.label[rows].tolist()

@@ -9,19 +9,19 @@ from features.build import Features
 from serving.decision.bundle import Bundle
 from training.data.simulate.config import SimulationConfig
 from training.evaluate.metrics import auc
-from training.examine.auc_ceiling import SCHEMA, ceiling, measured
-from training.examine.truth.outcomes import Truth
+from training.examine.auc_ceiling import SCHEMA, auc_ceiling, measured
+from training.examine.truth.outcomes import TrueOutcomes
 from training.examine.truth.population import ExamineConfig, draw
 
 Vector = NDArray[np.float64]
 NONE = Features(pl.DataFrame(), (), np.zeros((0, 0)))  # a planted truth has no accounts behind it
 
 
-def planted(probability: Vector, futures: int, seed: int = 0) -> Truth:
+def planted(probability: Vector, futures: int, seed: int = 0) -> TrueOutcomes:
     random = np.random.default_rng(seed)
     realised = (random.random(len(probability)) < probability).astype(np.float64)
     quarters = random.binomial(futures // 4, probability, (4, len(probability))) / (futures // 4)
-    return Truth(NONE, realised, quarters, (futures // 4,) * 4)
+    return TrueOutcomes(NONE, realised, quarters, (futures // 4,) * 4)
 
 
 def values(table: pl.DataFrame, outcome: str) -> dict[str, float]:
@@ -98,7 +98,7 @@ def test_one_outcome_alone_is_refused(chances: Vector) -> None:
 
 def test_the_full_state_knows_more_than_the_served_model(bundle: Bundle) -> None:
     config = ExamineConfig(accounts=3_000, futures=40)
-    table = ceiling(draw(SimulationConfig(), config), bundle, config)
+    table = auc_ceiling(draw(SimulationConfig(), config), bundle, config)
     found = values(table, "expected")
     assert 0.75 < found["model"] < found["full_state"] < found["limit"] < 1.0
     assert 0.5 < values(table, "futures")["reliability"] < 1.0

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from features.schema import check
 from serving.decision.config.policy import Policy, read_policy
 from tests.support.paths import ROOT
-from training.data.censoring import TREATED, follow
+from training.data.censoring import TREATED, observe_outcomes
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import labelled
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import simulate
-from training.examine.censoring_study import Way, compared, fitted_ways, treatment
+from training.examine.censoring_study import Way, censoring_study, compared, fitted_ways
 from training.examine.truth.futures import probability
-from training.examine.truth.outcomes import Truth, live
-from training.examine.truth.population import ExamineConfig, World, draw
+from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
+from training.examine.truth.population import ExamineConfig, Population, draw
 from training.fit.bundle import BundleConfig, texts
 from training.fit.config import FitConfig
 
@@ -41,23 +41,23 @@ def policy() -> Policy:
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> Population:
     return draw(SimulationConfig(), ExamineConfig(accounts=2_000))
 
 
 @pytest.fixture(scope="module")
-def truth(world: World) -> Truth:
-    return live(world, ExamineConfig(accounts=2_000, futures=8))
+def truth(world: Population) -> TrueOutcomes:
+    return simulate_untreated(world, ExamineConfig(accounts=2_000, futures=8))
 
 
-def planted(truth: Truth, log_odds: Vector) -> Truth:
+def planted(truth: TrueOutcomes, log_odds: Vector) -> TrueOutcomes:
     """The same accounts, whose probability is exactly this."""
     chance = 1.0 / (1.0 + np.exp(-log_odds))
     return dataclasses.replace(truth, quarters=np.tile(chance, (4, 1)))
 
 
 @pytest.fixture(scope="module")
-def table(truth: Truth, policy: Policy) -> pl.DataFrame:
+def table(truth: TrueOutcomes, policy: Policy) -> pl.DataFrame:
     """``keep`` is too timid by half a unit, ``drop`` too steep, ``censor`` shuffled, ``reweight`` right."""
     log_odds = np.random.default_rng(0).normal(-2.5, 1.2, len(truth.realised))
     scores = {
@@ -113,9 +113,9 @@ def test_gains_are_differences_of_losses_within_their_interval(table: pl.DataFra
         assert (table[f"{part}log_loss_gain"] <= table[f"{part}log_loss_gain_high"]).all()
 
 
-def test_every_way_is_fitted_and_measured(world: World, source: Source, policy: Policy, truth: Truth) -> None:
+def test_every_way_is_fitted_and_measured(world: Population, source: Source, policy: Policy, truth: TrueOutcomes) -> None:
     config = ExamineConfig(accounts=2_000, futures=8)
-    table = treatment(world, source, policy, (DataConfig(), FitConfig(trees=20)), config, truth)
+    table = censoring_study(world, source, policy, (DataConfig(), FitConfig(trees=20)), config, truth)
     assert table["treated"].to_list() == list(TREATED)
     rows = dict(table.select("treated", "rows").iter_rows())
     assert rows["keep"] == rows["censor"] > rows["reweight"] >= rows["drop"]
@@ -124,10 +124,10 @@ def test_every_way_is_fitted_and_measured(world: World, source: Source, policy: 
     assert row(table, "censor")["intercept"] > row(table, "keep")["intercept"]
 
 
-def test_data_with_labels_of_their_own_are_refused(world: World, source: Source, policy: Policy) -> None:
+def test_data_with_labels_of_their_own_are_refused(world: Population, source: Source, policy: Policy) -> None:
     own = dataclasses.replace(source, labels=pl.DataFrame())
     with pytest.raises(ValueError, match="labels of their own"):
-        treatment(world, own, policy, (DataConfig(), FitConfig()), ExamineConfig())
+        censoring_study(world, own, policy, (DataConfig(), FitConfig()), ExamineConfig())
 
 
 # What the page states ------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def several(name: str, seeds: tuple[int, ...] = SEEDS, config: ExamineConfig | N
     simulation, lived = WORLDS[name]
     asked = config or ExamineConfig()
     world = draw(simulation, asked)
-    truth, policy = live(world, asked), read_policy(texts(BundleConfig())[0])
+    truth, policy = simulate_untreated(world, asked), read_policy(texts(BundleConfig())[0])
     tables = []
     for seed in seeds:
         blocks = simulate(dataclasses.replace(simulation, seed=seed))
@@ -173,7 +173,7 @@ def several(name: str, seeds: tuple[int, ...] = SEEDS, config: ExamineConfig | N
 def effect_of_cuts(simulation: SimulationConfig, config: ExamineConfig) -> tuple[float, float]:
     """The rate of default on the day of decision (if nothing is done, if the incumbent goes on)."""
     world = draw(simulation, config)
-    truth = live(world, config)
+    truth = simulate_untreated(world, config)
     state = world.now.take(world.places(truth.features.accounts["account_id"]))
     return float(truth.probability.mean()), float(probability(state, world.config, config.futures).mean())
 
@@ -183,7 +183,7 @@ def share_cut(simulation: SimulationConfig) -> tuple[float, float]:
     statements = check(pl.concat([block.statements for block in simulate(simulation)]), window=False)
     data = labelled(Source(statements, None, "", ""), DataConfig())
     fitting = np.flatnonzero(data.split != "test")
-    cut = np.isfinite(follow(statements, data.features.accounts[fitting.tolist()], 6, 60).cut)
+    cut = np.isfinite(observe_outcomes(statements, data.features.accounts[fitting.tolist()], 6, 60).cut)
     return float(cut.mean()), float(cut[data.label[fitting] == 1].mean())
 
 

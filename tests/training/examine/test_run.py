@@ -12,7 +12,7 @@ import pytest
 from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.data.config import DataError
 from training.data.simulate.config import SimulationConfig
-from training.examine.page import _SECTIONS, _SHOWN, Examined, page
+from training.examine.page import FIGURES, SECTIONS, Examined, page
 from training.examine.run import STAGES, Findings, metrics, run_examination
 from training.examine.truth.population import ExamineConfig, draw, simulation_of
 from training.tracking.store import Store, TrackingError
@@ -86,7 +86,7 @@ def test_figures_beside_intervals_are_one_cell() -> None:
     table = pl.DataFrame({"x": [0.5, None], "x_low": [0.25, None], "x_high": [0.75, None], "n": [3, 4]})
     world = draw(SimulationConfig(accounts=40, months=20), ExamineConfig(accounts=40))
     assert world.as_of == datetime.date(2024, 11, 1)
-    ways = pl.DataFrame({name: ["keep"] for name in _SHOWN["treatment"]})
-    tables = dict.fromkeys(_SECTIONS, table) | {"treatment": ways}
+    ways = pl.DataFrame({name: ["keep"] for name in FIGURES["treatment"]})
+    tables = dict.fromkeys(SECTIONS, table) | {"treatment": ways}
     text = page(Examined("m", "1", "b" * 64, 3), world, ExamineConfig(), tables)
     assert "| x | n |\n|---|---|\n| 0.500 [0.250, 0.750] | 3 |\n|  | 4 |\n" in text

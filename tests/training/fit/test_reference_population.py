@@ -12,15 +12,15 @@ from features.catalogue import BY_NAME
 from serving.decision.bundle import Bundle, medians_of
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import logit
-from serving.decision.scoring.shapley import against, explain_many
-from serving.decision.scoring.shapley_tables import lay_out
+from serving.decision.scoring.shapley import explain_many, make_explainer
+from serving.decision.scoring.shapley_tables import flatten_trees
 from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.fit import bundle as bundle_module
 from training.fit.bundle import BundleConfig, references
 from training.fit.config import FitError
 from training.fit.fit import Fitted, log_odds
-from training.fit.reason_agreement import SCHEMA, _same, agreement_metrics, reason_agreement
+from training.fit.reason_agreement import SCHEMA, agreement_metrics, reason_agreement, same_sets
 from training.fit.reference_population import Population, balanced, outcome_of
 
 SIZE = 100
@@ -38,7 +38,7 @@ def scores_of(fitted: Fitted, data: Labelled) -> np.ndarray:
 def imbalance_of(population: Population, fitted: Fitted, data: Labelled) -> float:
     """The largest mean, over the reference, of a reason group's calibrated contributions against the pool."""
     matrix = data.features.matrix(fitted.features)
-    explainer = against(lay_out(read_trees(fitted.booster)), matrix[population.pool])
+    explainer = make_explainer(flatten_trees(read_trees(fitted.booster)), matrix[population.pool])
     found = explain_many(matrix[population.rows], explainer).mean(axis=0) * fitted.calibration.slope
     sums: dict[str, float] = {}
     for name, value in zip(fitted.features, found, strict=True):
@@ -156,7 +156,7 @@ def test_agreement_is_told_for_each_product(
     own = {product: dataclasses.replace(population, second=population.rows) for product, population in chosen.items()}
     layouts = {product: bundle.scorer.explainers[product].layout for product in chosen}
     matrix = data.features.matrix(bundle.features)
-    explainers = {product: against(layouts[product], matrix[population.rows]) for product, population in chosen.items()}
+    explainers = {product: make_explainer(layouts[product], matrix[population.rows]) for product, population in chosen.items()}
     tables = {p: pl.from_numpy(matrix[population.rows], schema=list(bundle.features)) for p, population in chosen.items()}
     medians = {product: medians_of(table.fill_nan(None)) for product, table in tables.items()}
     scorer = dataclasses.replace(bundle.scorer, explainers=explainers)
@@ -168,7 +168,7 @@ def test_agreement_is_told_for_each_product(
 def test_agreement_counts_sets_and_first_reasons_and_weighs_products() -> None:
     told = [("late", "cash"), ("cash", "late"), ("debt",), ()]
     others = [("cash", "late"), ("cash", "late"), ("debt", "late"), ()]
-    assert _same(told, others) == {"same_set": 0.75, "same_first": 0.75}
+    assert same_sets(told, others) == {"same_set": 0.75, "same_first": 0.75}
     rows = [("one", "second_sample", 10, 30, 1.0, 0.5), ("two", "second_sample", 10, 10, 0.0, 0.5)]
     metrics = agreement_metrics(pl.DataFrame(rows, SCHEMA, orient="row"))
     assert metrics == {"reasons_second_sample_same_set": 0.75, "reasons_second_sample_same_first": 0.5}

@@ -17,7 +17,7 @@ from training.fit.bundle import BundleConfig
 from training.fit.config import FitConfig
 from training.fit.reproduce import fit_command, model_digest
 from training.fit.run import run_fit
-from training.tracking.config import assigned, override
+from training.tracking.config import as_assignments, override
 from training.tracking.store import Store
 
 pytestmark = STORE_WARNINGS
@@ -86,7 +86,7 @@ def test_a_command_sets_what_is_not_the_default_and_quotes_it() -> None:
     words = shlex.split(fit_command(Path("my data"), Path("runs"), configs, "abc"))
     assert words[3:10] == ["fit", "--data", "my data", "--store", "runs", "--data-digest", "abc"]
     settings = words[11::2]
-    assert settings == assigned(configs)
+    assert settings == as_assignments(configs)
     assert override([DataConfig(), FitConfig(), BundleConfig()], settings) == list(configs)
     assert len(settings) == 4
 

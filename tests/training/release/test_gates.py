@@ -13,7 +13,7 @@ import pytest
 from features.build import Features
 from features.catalogue import BY_NAME
 from serving.decision.bundle import Bundle, assemble
-from tests.training.conftest import pressed
+from tests.training.conftest import shrunken
 from training.data.config import DataConfig
 from training.data.dataset import Source, load
 from training.data.labels import Labelled, as_ofs
@@ -26,7 +26,7 @@ from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit
 from training.release import gates as rules
 from training.release.gate_config import load_gates, own_gates, read_gates
-from training.release.gates import NO_CHAMPION, Evidence, Finding, _gap, findings, refusing, table
+from training.release.gates import NO_CHAMPION, Finding, GateInput, findings, reduction_gap, refusing, table
 
 GATES = load_gates()
 AS_FITTED = FitConfig(trees=80, min_leaf=30)  # as the session's model, which is the champion here
@@ -55,17 +55,17 @@ def halves(source: Source, folder: Path, config: DataConfig) -> tuple[HoldOut, H
 
 
 @pytest.fixture(scope="module")
-def champion(bundle: Bundle, months: tuple[HoldOut, HoldOut]) -> Evidence:
+def champion(bundle: Bundle, months: tuple[HoldOut, HoldOut]) -> GateInput:
     """The champion against itself."""
     on, earlier = months
     again = evaluate("version", bundle, on)
-    return Evidence(again, evaluate("version", bundle, earlier), again)
+    return GateInput(again, evaluate("version", bundle, earlier), again)
 
 
 def found(version: Bundle, champion: Bundle | None, months: tuple[HoldOut, HoldOut]) -> list[Finding]:
     on, earlier = months
     theirs = None if champion is None else evaluate("champion", champion, on)
-    return findings(Evidence(evaluate("version", version, on), evaluate("version", version, earlier), theirs), GATES)
+    return findings(GateInput(evaluate("version", version, on), evaluate("version", version, earlier), theirs), GATES)
 
 
 def of(measured: list[Finding], measure: str) -> Finding:
@@ -113,7 +113,7 @@ def test_shuffled_features_are_refused_for_discrimination(
 def test_a_broken_calibration_is_refused_for_calibration(
     fitted: Fitted, bundle: Bundle, served: Served, months: tuple[HoldOut, HoldOut]
 ) -> None:
-    measured = found(served(pressed(fitted, bundle.policy.cut_off)), bundle, months)
+    measured = found(served(shrunken(fitted, bundle.policy.cut_off)), bundle, months)
     assert refusing(measured) == ("calibration",)
     finding = of(measured, "slope")
     assert finding.value == pytest.approx(2.1, abs=0.2)
@@ -162,13 +162,13 @@ def test_ten_times_the_leaves_are_refused_for_cost(data: Labelled, served: Serve
     assert of(measured, "lines").passed
 
 
-def comparative(evidence: Evidence) -> list[Finding]:
+def comparative(evidence: GateInput) -> list[Finding]:
     """What the gates find that compare with the champion."""
     auc, same = rules.discrimination(evidence, GATES.discrimination), rules.reasons(evidence, GATES.reasons)
     return [*auc, *same, *rules.cost(evidence, GATES.cost)]
 
 
-def test_without_a_champion_the_comparative_gates_pass_and_say_so(champion: Evidence) -> None:
+def test_without_a_champion_the_comparative_gates_pass_and_say_so(champion: GateInput) -> None:
     alone = replace(champion, champion=None)
     measured = comparative(alone)
     assert refusing(measured) == ()
@@ -176,13 +176,13 @@ def test_without_a_champion_the_comparative_gates_pass_and_say_so(champion: Evid
     assert said == {"auc_lost", "same_first", "mix_psi", "times_champion"}
 
 
-def test_a_champion_against_itself_differs_in_nothing(champion: Evidence) -> None:
+def test_a_champion_against_itself_differs_in_nothing(champion: GateInput) -> None:
     measured = comparative(champion)
     assert refusing(measured) == ()
     assert [of(measured, name).value for name in ("auc_lost", "same_first", "mix_psi", "times_champion")] == [0, 1, 0, 1]
 
 
-def test_a_hold_out_too_small_to_tell_is_refused(champion: Evidence) -> None:
+def test_a_hold_out_too_small_to_tell_is_refused(champion: GateInput) -> None:
     on = champion.version.hold_out
     few = on.take(np.sort(np.concatenate([np.flatnonzero(on.label == 1)[:39], np.flatnonzero(on.label == 0)])))
     small = replace(champion, version=replace(champion.version, hold_out=few))
@@ -192,7 +192,7 @@ def test_a_hold_out_too_small_to_tell_is_refused(champion: Evidence) -> None:
     assert refusing(rules.hold_out(champion, GATES.hold_out)) == ()
 
 
-def test_other_people_s_reasons_are_refused_for_reasons(champion: Evidence) -> None:
+def test_other_people_s_reasons_are_refused_for_reasons(champion: GateInput) -> None:
     """The same decisions, each with the reasons of another account."""
     version = champion.version
     by_model = [place for place, outcome in enumerate(version.stages.outcomes) if outcome.by_model]
@@ -204,7 +204,7 @@ def test_other_people_s_reasons_are_refused_for_reasons(champion: Evidence) -> N
     assert [(finding.measure, finding.passed) for finding in measured] == [("same_first", False), ("mix_psi", True)]
 
 
-def test_people_of_whom_nothing_is_known_are_no_group(champion: Evidence, source: Source) -> None:
+def test_people_of_whom_nothing_is_known_are_no_group(champion: GateInput, source: Source) -> None:
     unknown = replace(champion, version=replace(champion.version, hold_out=hold_out(source, DataConfig())))
     (finding,) = rules.fairness(unknown, GATES.fairness)
     assert (finding.passed, finding.note) == (True, "no group is known")
@@ -218,17 +218,17 @@ def test_a_gap_s_interval_is_that_of_two_rates_and_wider_for_more_groups() -> No
         names = ["group", "accounts", "false_reduction_rate", "false_reduction_low", "false_reduction_high"]
         return pl.DataFrame(rows, schema=names, orient="row")
 
-    two = _gap(groups((56, 70), (48, 80)))
+    two = reduction_gap(groups((56, 70), (48, 80)))
     assert two == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
-    three = _gap(groups((56, 70), (48, 80), (52, 75)))
+    three = reduction_gap(groups((56, 70), (48, 80), (52, 75)))
     assert three[0] == pytest.approx(0.2)
     assert three[1] is not None
     assert two[1] is not None
     assert three[1] < two[1]
-    assert _gap(groups((5, 10))) == (None, None, None)
+    assert reduction_gap(groups((5, 10))) == (None, None, None)
 
 
-def test_a_bound_is_what_refuses(champion: Evidence) -> None:
+def test_a_bound_is_what_refuses(champion: GateInput) -> None:
     strict = read_gates(own_gates().replace("most_feature_psi = 0.25", "most_feature_psi = 0"))
     assert refusing(rules.stability(champion, GATES.stability)) == ()
     assert refusing(rules.stability(champion, strict.stability)) == ("stability",)

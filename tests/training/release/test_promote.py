@@ -12,14 +12,14 @@ import pytest
 
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load as load_bundle
-from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept, add_version, copy_of, pressed
+from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept, add_version, copy_of, shrunken
 from training.__main__ import main
 from training.compare.models.compare import compare
 from training.compare.models.page import SECTIONS
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled
-from training.evaluate.model_lookup import find, version_of
+from training.evaluate.model_lookup import find_model, version_of
 from training.fit.fit import Fitted, fit
 from training.release.gate_config import own_gates
 from training.release.gates import NAMES
@@ -39,7 +39,7 @@ def stocked(kept: Kept, bundle: Bundle, data: Labelled, source: Source, tmp_path
     refit = fit(data, replace(CONFIGS[1], seed=5))
     for version, split in (
         (refit, None),
-        (pressed(refit, bundle.policy.cut_off), None),
+        (shrunken(refit, bundle.policy.cut_off), None),
         (refit, DataConfig(split_seed=1)),
     ):
         add_version(store, version, data, source, split)
@@ -63,12 +63,12 @@ def version_tags(store: Store, version: str) -> dict[str, str]:
 def test_a_model_is_named_by_alias_version_run_or_folder(stocked: Store, kept: Kept, tmp_path: Path) -> None:
     folder = registry.fetch_bundle(stocked, NAME, "1", tmp_path)
     names = ["champion", "1", "v1", kept.report.run, str(folder)]
-    found = [find(name, stocked, NAME) for name in names]
+    found = [find_model(name, stocked, NAME) for name in names]
     assert {model.bundle.digest for model in found} == {kept.report.bundle}
     assert [model.version for model in found] == ["1", "1", "1", None, None]
     assert {model.config for model in found} == {DataConfig()}
     assert {model.last_month for model in found} == {"2026-09"}
-    assert find("v4", stocked, NAME).config == DataConfig(split_seed=1)
+    assert find_model("v4", stocked, NAME).config == DataConfig(split_seed=1)
 
 
 @pytest.mark.parametrize(
@@ -86,24 +86,24 @@ def test_a_model_is_named_by_alias_version_run_or_folder(stocked: Store, kept: K
 )
 def test_a_model_that_is_not_there_is_refused_with_what_there_is(stocked: Store, asked: str, words: str) -> None:
     with pytest.raises(TrackingError) as refusal:
-        find(asked, stocked, NAME)
+        find_model(asked, stocked, NAME)
     assert words in str(refusal.value)
 
 
 def test_a_bundle_whose_split_is_not_known_is_refused(stocked: Store, bundle_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="a bundle of no run, so it is not known which accounts it was fitted on"):
-        find(str(bundle_folder), stocked, NAME)
+        find_model(str(bundle_folder), stocked, NAME)
     folder = registry.fetch_bundle(stocked, NAME, "2", tmp_path / "bundle")
     with pytest.raises(TrackingError, match=r"expected a store in .*nothing, found none, so it is not known which accounts"):
-        find(str(folder), Store(tmp_path / "nothing"), NAME)
+        find_model(str(folder), Store(tmp_path / "nothing"), NAME)
     assert version_of("champion", Store(tmp_path / "nothing"), NAME) is None
 
 
 def test_a_run_that_is_no_fit_has_no_bundle(store: Store) -> None:
-    with runs.run(store, "something else") as run:
+    with runs.start_run(store, "something else") as run:
         pass
     with pytest.raises(TrackingError, match=f"run {run} keeps no bundle"):
-        find(run, store, NAME)
+        find_model(run, store, NAME)
 
 
 # Comparisons
@@ -273,7 +273,7 @@ def test_a_bundle_that_does_not_load_is_not_promoted_even_by_force(
     golden = folder / "golden.json"
     golden.write_text(json.dumps(json.loads(golden.read_text("utf-8"))), "utf-8")
     monkeypatch.setattr(registry, "fetch_bundle", lambda *_: folder)
-    registry.unpoint(store, NAME, "champion")
+    registry.delete_alias(store, NAME, "champion")
     done = promote(simulated, store, version="2", force="it must go out today")
     assert (done.promoted, done.refused_by) == (False, ("golden",))
     assert "golden.json: its sha256 is not what the manifest states" in done.table["note"][0]

@@ -14,7 +14,7 @@ from training.data.config import DataConfig
 from training.data.simulate.config import SimulationConfig
 from training.fit.bundle import BundleConfig
 from training.fit.config import FitConfig
-from training.tracking.config import assigned, override
+from training.tracking.config import as_assignments, override
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ def test_a_name_that_is_nearly_one_is_asked_after(wrong: str, meant: str) -> Non
 
 def test_what_is_not_at_its_default_is_written_so_that_it_can_be_set() -> None:
     configs = [Every(flag=True, share=0.1 + 0.2, day=datetime.date(2025, 2, 3)), Other(seed=4)]
-    assert assigned([Every(), Other()]) == []
-    assert override([Every(), Other()], assigned(configs)) == configs
+    assert as_assignments([Every(), Other()]) == []
+    assert override([Every(), Other()], as_assignments(configs)) == configs
 
 
 @pytest.mark.parametrize(

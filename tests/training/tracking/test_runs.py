@@ -299,7 +299,7 @@ def test_an_exception_after_registering_leaves_a_failed_run_and_no_version_to_pr
     started: list[str] = []
 
     def loses_power() -> None:
-        with runs.run(another_store) as run_id:
+        with runs.start_run(another_store) as run_id:
             started.extend([run_id, registry.register(made.booster, example, NAME, ["lightgbm"])])
             raise RuntimeError("power")
 

@@ -179,16 +179,19 @@ def test_pruning_leaves_the_front_as_it_was_and_saves_folds(prepared: list[folds
     """On the same points: what the sampler draws after a pruned trial may differ."""
     config = replace(CONFIG, trials=24, startup=1000)
     whole = searched(tmp_path / "whole", prepared, config)
-    pruned = searched(tmp_path / "pruned", prepared, replace(config, prune=True, clear_by=1.0))
+    pruned = searched(tmp_path / "pruned", prepared, replace(config, prune=True, prune_margin_se=1.0))
     assert [t.point for t in whole] == [t.point for t in pruned]
     given_up = [t for t in pruned if not t.whole]
     assert given_up
     assert all(len(t.scored.auc) == 2 for t in given_up)
-    from training.tune.pareto import chosen, front
+    from training.tune.pareto import pareto_front, smallest_within_noise
 
-    fronts = [[s.number for s in front([t.scored for t in trials if t.whole])] for trials in (whole, pruned)]
+    fronts = [[s.number for s in pareto_front([t.scored for t in trials if t.whole])] for trials in (whole, pruned)]
     assert fronts[0] == fronts[1]
-    assert chosen([t.scored for t in whole]).number == chosen([t.scored for t in pruned if t.whole]).number
+    assert (
+        smallest_within_noise([t.scored for t in whole]).number
+        == smallest_within_noise([t.scored for t in pruned if t.whole]).number
+    )
 
 
 # The study

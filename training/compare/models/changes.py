@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 
 ACTIONS = ("keep", "reduce", "suspend", "review")
 # CNY; the last reaches to where a cut is of high impact.
 BANDS = ((0.0, "below 5,000"), (5_000.0, "5,000 to 20,000"), (20_000.0, "20,000 to 50,000"), (50_000.0, "50,000 and more"))
 
 
-def actions(models: Sequence[Evaluated]) -> pl.DataFrame:
+def actions(models: Sequence[Evaluation]) -> pl.DataFrame:
     """One row a model: ``model``, accounts, how many get each action, how many are ``cut`` (proposals counted), ``cut_share``,
     ``defaults_cut``, the share of all defaults that are among the cut, and ``amount``, CNY taken off limits."""
     return pl.DataFrame(
@@ -33,7 +33,7 @@ def actions(models: Sequence[Evaluated]) -> pl.DataFrame:
     )
 
 
-def changes(first: Evaluated, second: Evaluated) -> pl.DataFrame:
+def changes(first: Evaluation, second: Evaluation) -> pl.DataFrame:
     """One row a product and band of the limit, and one of all (``product`` and ``limit`` are "all").
 
     ``accounts``; ``both`` cut by both; ``newly_cut`` by the second only and ``spared`` by it, with the rates of default of
@@ -66,7 +66,7 @@ def changes(first: Evaluated, second: Evaluated) -> pl.DataFrame:
     return pl.concat([by_band, whole])
 
 
-def reasons(first: Evaluated, second: Evaluated) -> pl.DataFrame:
+def reasons(first: Evaluation, second: Evaluation) -> pl.DataFrame:
     """One row a code that is somebody's first reason, the commonest first.
 
     ``code``; how often it is the ``first`` model's and the ``second``'s; of whom the second cuts newly (``newly_cut``, its
@@ -85,6 +85,6 @@ def reasons(first: Evaluated, second: Evaluated) -> pl.DataFrame:
     return table.sort(pl.col("first") + pl.col("second"), "code", descending=[True, False])
 
 
-def _amount(model: Evaluated) -> float:
+def _amount(model: Evaluation) -> float:
     before, after = model.limits
     return float((before - after).sum())

@@ -24,8 +24,8 @@ from training.compare.models.verdict import Verdict, verdict
 from training.data.dataset import load
 from training.evaluate import calibration, metrics, paired_tests
 from training.evaluate.drift import drift_table
-from training.evaluate.holdout import Evaluated, HoldOut, evaluate
-from training.evaluate.model_lookup import Model, find
+from training.evaluate.holdout import Evaluation, HoldOut, evaluate
+from training.evaluate.model_lookup import Model, find_model
 from training.evaluate.unseen_accounts import unseen
 from training.tracking import runs
 from training.tracking.store import Store
@@ -42,7 +42,7 @@ class Comparison:
     """
 
     run: str
-    models: tuple[Evaluated, ...]
+    models: tuple[Evaluation, ...]
     verdicts: tuple[Verdict, ...]
     tables: Mapping[str, pl.DataFrame]
     page: str
@@ -65,14 +65,14 @@ def compare(
 ) -> Comparison:
     """Compare models with the first of them, on the test accounts of the data in folder ``data``.
 
-    ``asked`` names two or more, as :func:`training.evaluate.model_lookup.find` reads names; ``name`` is the registered model whose aliases and
+    ``asked`` names two or more, as :func:`training.evaluate.model_lookup.find_model` reads names; ``name`` is the registered model whose aliases and
     versions are meant.  ``shared`` is as in :func:`training.evaluate.unseen_accounts.unseen`.  Raises ValueError for fewer than two or one asked
     for twice, and what these two raise.
     """
     if len(asked) < 2 or (len(asked) > 2 and len(set(asked)) < len(asked)):  # a pair may be of one model: nothing differs
         raise ValueError(f"expected two models or more, each once, got {list(asked)}")
     progress("the models")
-    models = [find(one, store, name) for one in asked]
+    models = [find_model(one, store, name) for one in asked]
     progress("the accounts")
     on = unseen(load(data), data, models, shared)
     evaluated = [evaluate(_named(place, model.asked, asked), model.bundle, on.hold_out) for place, model in enumerate(models)]
@@ -93,7 +93,7 @@ def _named(place: int, name: str, asked: Sequence[str]) -> str:
     return f"{name} again" if name in asked[:place] else name
 
 
-def _tables(models: Sequence[Evaluated]) -> Iterator[tuple[str, pl.DataFrame]]:
+def _tables(models: Sequence[Evaluation]) -> Iterator[tuple[str, pl.DataFrame]]:
     first, *others = models
     label = first.label
     yield "differences", _stacked({m.name: paired_tests.differences(label, first.probability, m.probability) for m in others})
@@ -105,7 +105,7 @@ def _tables(models: Sequence[Evaluated]) -> Iterator[tuple[str, pl.DataFrame]]:
     yield "value", value(models)
 
 
-def _shift(models: Sequence[Evaluated], earlier: HoldOut) -> pl.DataFrame:
+def _shift(models: Sequence[Evaluation], earlier: HoldOut) -> pl.DataFrame:
     """One row a month, other model and kind: ``model``, ``month``, ``psi_score``, ``psi_first_reason``."""
     then = [evaluate(model.name, model.bundle, earlier) for model in models]
     rows = []
@@ -123,7 +123,7 @@ def _stacked(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 
 def _keep(
-    models: Sequence[Evaluated],
+    models: Sequence[Evaluation],
     found: Sequence[Model],
     tables: Mapping[str, pl.DataFrame],
     verdicts: Sequence[Verdict],
@@ -139,7 +139,7 @@ def _keep(
     tags |= {f"verdict.{number}": str(said) for number, said in enumerate(verdicts, start=1)} | (
         {"notes": "; ".join(notes)} if notes else {}
     )
-    with runs.run(store, f"compare {' '.join(names)}") as run:
+    with runs.start_run(store, f"compare {' '.join(names)}") as run:
         runs.log_tags(tags)
         runs.log_tables(tables)
         runs.log_text(text, "comparison.md")
@@ -148,7 +148,7 @@ def _keep(
     return run
 
 
-def _figures(models: Sequence[Evaluated], tables: Mapping[str, pl.DataFrame]) -> dict[str, Figure]:
+def _figures(models: Sequence[Evaluation], tables: Mapping[str, pl.DataFrame]) -> dict[str, Figure]:
     drawn = {"roc": figures.roc(models), "calibration": figures.calibration(tables["calibration_bins"])}
     scores = {f"scores_{place}": figures.scores(models[0], other) for place, other in enumerate(models[1:], start=1)}
     return drawn | scores | {"value": figures.value(tables["value"])}

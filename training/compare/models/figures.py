@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from training.evaluate.figures import ALARM, INK, SOFT, axes_of, percent
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 
 _COLOURS = (INK, ALARM, "#5b8c5a", "#8a6fa8", "#b58b2b")
 
 
-def roc(models: Sequence[Evaluated]) -> Figure:
+def roc(models: Sequence[Evaluation]) -> Figure:
     """The ROC curves of all models in one."""
     figure, axes = axes_of("False positive rate", "True positive rate", "ROC on the same accounts")
     for place, model in enumerate(models):
@@ -45,7 +45,7 @@ def calibration(tables: pl.DataFrame) -> Figure:
     return figure
 
 
-def scores(first: Evaluated, second: Evaluated) -> Figure:
+def scores(first: Evaluation, second: Evaluation) -> Figure:
     """Each account's log-odds by both models, defaults marked, with the cut-off of each."""
     figure, axes = axes_of(f"Log-odds by {first.name}", f"Log-odds by {second.name}", "The same accounts by both models")
     for value, colour, size, name in ((0.0, SOFT, 6, "stayed good"), (1.0, ALARM, 12, "defaulted")):

@@ -8,7 +8,7 @@ import polars as pl
 
 from training.compare.models import verdict as rules
 from training.compare.models.verdict import Verdict
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 from training.evaluate.text_tables import columns, markdown, with_interval
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
@@ -55,7 +55,7 @@ _INTERVAL_OF = {"differences": "difference", "calibration": "value", "calibratio
 
 
 def page(
-    models: Sequence[Evaluated], tables: Mapping[str, pl.DataFrame], verdicts: Sequence[Verdict], notes: Sequence[str]
+    models: Sequence[Evaluation], tables: Mapping[str, pl.DataFrame], verdicts: Sequence[Verdict], notes: Sequence[str]
 ) -> str:
     """The page: what was compared, the verdicts and their rules, the tables."""
     parts = [f"# {' against '.join(model.name for model in [*models[1:], models[0]])}\n", head(models, notes) + "\n"]
@@ -66,7 +66,7 @@ def page(
 
 
 def terminal(
-    models: Sequence[Evaluated], tables: Mapping[str, pl.DataFrame], verdicts: Sequence[Verdict], notes: Sequence[str]
+    models: Sequence[Evaluation], tables: Mapping[str, pl.DataFrame], verdicts: Sequence[Verdict], notes: Sequence[str]
 ) -> str:
     """What a terminal shows: the tables that a verdict rests on, and the verdicts."""
     parts = [head(models, notes)]
@@ -75,7 +75,7 @@ def terminal(
     return "\n".join([*parts, "", *map(str, verdicts), rules_of_verdict()])
 
 
-def head(models: Sequence[Evaluated], notes: Sequence[str]) -> str:
+def head(models: Sequence[Evaluation], notes: Sequence[str]) -> str:
     """What is compared on what."""
     on = models[0].hold_out
     names = "; ".join(f"{model.name} is bundle {model.bundle.digest[:12]}" for model in models)

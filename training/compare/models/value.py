@@ -26,15 +26,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from serving.decision.config.policy import Policy
-from training.compare.policies.portfolio import Book, book_of
-from training.evaluate.holdout import Evaluated
+from training.compare.policies.portfolio import Portfolio, portfolio_of
+from training.evaluate.holdout import Evaluation
 from training.evaluate.paired_tests import favours
 
 RESAMPLES = 1000
 PER = 1000  # accounts that a value is stated for
 
 
-def worth(evaluated: Evaluated, book: Book, policy: Policy) -> pl.DataFrame:
+def worth(evaluated: Evaluation, book: Portfolio, policy: Policy) -> pl.DataFrame:
     """One row an account of the hold-out, float64 CNY: ``avoided``, ``forgone``, ``harmed``, ``value`` and ``taken``, L - L'.
 
     ``book`` tells L and B of the same accounts; the numbers are the policy's.
@@ -49,13 +49,13 @@ def worth(evaluated: Evaluated, book: Book, policy: Policy) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def value(models: Sequence[Evaluated], seed: int = 0) -> pl.DataFrame:
+def value(models: Sequence[Evaluation], seed: int = 0) -> pl.DataFrame:
     """One row a model, by the first one's economics and rules and per 1,000 accounts, CNY.
 
     ``model``, the means of :func:`worth`, ``difference`` to the first with its 95 % paired bootstrap interval over accounts,
     ``low`` and ``high`` (all 0 for the first), and ``favours``.
     """
-    book, policy = book_of(models[0]), models[0].bundle.policy
+    book, policy = portfolio_of(models[0]), models[0].bundle.policy
     tables = [worth(model, book, policy) for model in models]
     resampled = _resampled(len(models[0].label), seed)
     rows = []

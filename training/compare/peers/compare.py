@@ -28,7 +28,7 @@ from training.data.dataset import load
 from training.data.labels import Labelled, labelled
 from training.evaluate.metrics import auc, brier
 from training.fit.config import FitConfig, Matrix, Progress
-from training.tracking.config import in_ranges
+from training.tracking.config import check_ranges
 from training.tune import folds
 
 CALLS, MANY = 30, 1000  # one-row calls of which the median counts; rows that are explained at once
@@ -44,7 +44,7 @@ class PeersConfig:
     only: str = ""  # names on the page, by semicolons; all if empty
 
     def __post_init__(self) -> None:
-        in_ranges(self, peer_folds=(2, 20), peer_seed=(0, 2**31 - 1), tune_trials=(0, 1000))
+        check_ranges(self, peer_folds=(2, 20), peer_seed=(0, 2**31 - 1), tune_trials=(0, 1000))
         unknown = set(self.names()) - {c.name for c in CONTENDERS} - {TUNED}
         if unknown:
             raise ValueError(f"only: expected some of {[c.name for c in CONTENDERS] + [TUNED]}, got {sorted(unknown)}")
@@ -55,7 +55,7 @@ class PeersConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class PeerComparison:
     """``scores``: one row a contender and fold (``contender``, ``fold``, ``auc``, ``brier``, ``log_loss``, ``fit_s``,
     ``one_s``, ``explain_one_s``, ``explain_many_s`` - null where it explains nothing).
 
@@ -109,7 +109,7 @@ def compare(
     config: FitConfig | None = None,
     peers: PeersConfig | None = None,
     progress: Progress | None = None,
-) -> Compared:
+) -> PeerComparison:
     """Every contender that is installed, fitted and scored on each fold.
 
     Folds are those of a search (:func:`training.tune.folds.cut`): by account where accounts repeat, else stratified; of the training
@@ -129,7 +129,7 @@ def compare(
                 progress(done, len(here) * len(parts))
     missing = tuple((c.name, f"pip install {PACKAGE.get(c.package, c.package)}") for c in asked if c.package and c not in here)
     share = float(np.mean([len(held) / len(fitted) for fitted, held in parts]))
-    return Compared(
+    return PeerComparison(
         pl.DataFrame(rows, infer_schema_length=None),
         missing,
         tuple((c.name, c.told) for c in here),
@@ -182,4 +182,4 @@ def _many(model: Model, matrix: Matrix) -> float | None:
     return None if explained is None else (time.perf_counter() - begun) / len(matrix)
 
 
-__all__ = ["Compared", "PeersConfig", "compare"]
+__all__ = ["PeerComparison", "PeersConfig", "compare"]

@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from features.catalogue import MODEL_FEATURES
 from serving.decision.scoring.lightgbm_trees import read_trees
-from serving.decision.scoring.shapley import against, explain_many
-from serving.decision.scoring.shapley_tables import lay_out
+from serving.decision.scoring.shapley import explain_many, make_explainer
+from serving.decision.scoring.shapley_tables import flatten_trees
 from training.data.labels import Labelled
 from training.fit.config import FitConfig, Matrix, Vector
 from training.fit.fit import parameters_of, train_booster
@@ -169,7 +169,7 @@ def ours(data: Labelled, config: FitConfig) -> Model:
     matrix, label = _of(data, config)
     booster = train_booster(matrix, label, config, weight=data.weight)
     reference = np.random.default_rng(config.seed).permutation(matrix)[:REFERENCE]
-    explainer = against(lay_out(read_trees(booster)), reference)
+    explainer = make_explainer(flatten_trees(read_trees(booster)), reference)
     return replace(_of_booster(booster), parts=lambda rows: explain_many(rows, explainer))
 
 

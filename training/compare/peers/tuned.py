@@ -9,7 +9,7 @@ from training.data.config import DataConfig
 from training.data.labels import Labelled
 from training.fit.config import FitConfig
 from training.tune import folds
-from training.tune.pareto import chosen
+from training.tune.pareto import smallest_within_noise
 from training.tune.search import TuneConfig, search
 from training.tune.space import config_at
 from training.tune.study import in_memory
@@ -34,5 +34,5 @@ def taken(data: Labelled, config: FitConfig, trials: int, data_config: DataConfi
     within = replace(data_config, split_seed=data_config.split_seed + _OTHER_HASH)
     parts = list(folds.cut(data, how.search_folds, within, how.search_seed))
     found = list(search(in_memory(how.search_seed, how.startup), folds.binned(data, parts), config, how))[-1]
-    best = chosen([trial.scored for trial in found if trial.whole])
+    best = smallest_within_noise([trial.scored for trial in found if trial.whole])
     return config_at(next(trial.point for trial in found if trial.number == best.number), config)

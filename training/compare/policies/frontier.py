@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from serving.decision.config.policy import Policy
-from training.compare.policies.portfolio import Book, limits_under
+from training.compare.policies.portfolio import Portfolio, limits_under
 from training.evaluate.metrics import wilson
 
 Vector = NDArray[np.float64]
@@ -48,7 +48,7 @@ class PolicyLabError(ValueError):
     """What cannot be reached by any point: what was asked for, and what there is."""
 
 
-def frontier(book: Book, policy: Policy, cut_offs: int = 60, depths: Sequence[float] = ()) -> pl.DataFrame:
+def frontier(book: Portfolio, policy: Policy, cut_offs: int = 60, depths: Sequence[float] = ()) -> pl.DataFrame:
     """One row a point, the operating one first, then by depth and cut-off; amounts in CNY.
 
     ``good_cut`` is the share of the accounts of label 0 whose limit is cut, suspended or proposed to be, with its 95 % Wilson
@@ -91,7 +91,7 @@ def with_values(policy: Policy, cut_off: float, tolerated_share: float) -> Polic
     )
 
 
-def measure(book: Book, policy: Policy, after: Vector, cut: Mask) -> Point:
+def measure(book: Portfolio, policy: Policy, after: Vector, cut: Mask) -> Point:
     """What these limits come to: the columns of :func:`frontier` but for the two that compare points."""
     good = book.label == 0
     if not good.any():

@@ -15,7 +15,7 @@ from serving.decision.policy.outcome import apply
 from training.compare.policies.frontier import PolicyLabError
 from training.compare.policies.portfolio import accounts_of
 from training.data.labels import soon_after
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 from training.evaluate.metrics import wilson
 
 BANDS = (3.0, 6.0, 9.0, 12.0)  # limit in monthly incomes
@@ -53,7 +53,7 @@ def capped(policy: Policy, multiple: float, from_month: datetime.date) -> Policy
     return replace(policy, rules=(*others, rule))
 
 
-def cap_table(evaluated: Evaluated, multiple: float, from_month: datetime.date) -> pl.DataFrame:
+def cap_table(evaluated: Evaluation, multiple: float, from_month: datetime.date) -> pl.DataFrame:
     """What such a cap changes, by product and band of the limit in monthly incomes; the last row of a product is all of it.
 
     Columns: ``product``, ``band``, ``accounts``, ``affected`` (whose limit would be lower than is decided today, proposals to a

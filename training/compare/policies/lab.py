@@ -17,11 +17,11 @@ from training.compare.policies.frontier import Point, best_under, frontier, grid
 from training.compare.policies.income_cap import cap_table
 from training.compare.policies.oracle import is_simulated, oracle_table, true_frontier, truth_of
 from training.compare.policies.page import page, points
-from training.compare.policies.portfolio import Book, book_of
-from training.evaluate.holdout import Evaluated
+from training.compare.policies.portfolio import Portfolio, portfolio_of
+from training.evaluate.holdout import Evaluation
 from training.evaluate.unseen_accounts import caveats, held_out
 from training.tracking import runs
-from training.tracking.config import in_ranges
+from training.tracking.config import check_ranges
 from training.tracking.store import Store
 
 STAGES = 4  # times that progress is told
@@ -37,7 +37,7 @@ class LabConfig:
     futures: int = 100  # of each account, where the truth is known; 0 = do not ask for it
 
     def __post_init__(self) -> None:
-        in_ranges(self, most_good_cut=(0.0, 1.0), cut_offs=(2, 1000), futures=(0, 100_000))
+        check_ranges(self, most_good_cut=(0.0, 1.0), cut_offs=(2, 1000), futures=(0, 100_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def run_lab(
     config = config or LabConfig()
     progress("the hold-out")
     evaluated, source, _ = held_out(data_folder, store, name, version)
-    book, policy = book_of(evaluated), evaluated.bundle.policy
+    book, policy = portfolio_of(evaluated), evaluated.bundle.policy
     progress("the frontier")
     table = frontier(book, policy, config.cut_offs)
     best = best_under(table, config.most_good_cut)
@@ -101,14 +101,14 @@ def run_lab(
     return LabFindings(run_id, text, tables, best, toml, notes)
 
 
-def _against_the_truth(evaluated: Evaluated, book: Book, folder: Path, config: LabConfig) -> dict[str, pl.DataFrame]:
+def _against_the_truth(evaluated: Evaluation, book: Portfolio, folder: Path, config: LabConfig) -> dict[str, pl.DataFrame]:
     policy = evaluated.bundle.policy
     truth = truth_of(evaluated.hold_out, folder, config.futures)
     policies = grid(policy, config.cut_offs, (policy.cut.tolerated_share,))
     return {"oracle": oracle_table(book, policy, truth), "true_frontier": true_frontier(book, policies, truth)}
 
 
-def _facts(evaluated: Evaluated, table: pl.DataFrame, config: LabConfig, cap: Cap | None, toml: str) -> dict[str, object]:
+def _facts(evaluated: Evaluation, table: pl.DataFrame, config: LabConfig, cap: Cap | None, toml: str) -> dict[str, object]:
     facts: dict[str, object] = {
         "name": evaluated.name.capitalize(),
         "bundle": evaluated.bundle.digest[:12],
@@ -124,14 +124,14 @@ def _facts(evaluated: Evaluated, table: pl.DataFrame, config: LabConfig, cap: Ca
 
 def _keep(
     store: Store,
-    evaluated: Evaluated,
+    evaluated: Evaluation,
     config: LabConfig,
     tables: Mapping[str, pl.DataFrame],
     best: Point,
     text: str,
 ) -> str:
     named = f"policy lab: {evaluated.name}, at most {config.most_good_cut:.1%} of good customers cut"
-    with runs.run(store, named) as run_id:
+    with runs.start_run(store, named) as run_id:
         runs.log_configs(
             {"lab": config},
             {"lab.version": evaluated.name, "lab.bundle": evaluated.bundle.digest, "data.digest": evaluated.hold_out.data},

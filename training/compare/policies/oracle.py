@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 
 from serving.decision.config.policy import Policy
 from training.compare.policies.frontier import measure
-from training.compare.policies.portfolio import Book, limits_under
+from training.compare.policies.portfolio import Portfolio, limits_under
 from training.data.config import DataError
 from training.data.simulate.config import SimulationConfig, month_number_of
 from training.data.simulate.output import SUMMARY, account_names, as_table
 from training.data.simulate.state import State
 from training.data.simulate.step import begin, step
 from training.evaluate.holdout import HoldOut
-from training.evaluate.metrics import interval, resamples
+from training.evaluate.metrics import bootstrap_counts, percentile_interval
 from training.examine.truth.futures import probability, untreated
 from training.examine.truth.population import simulation_of
 
@@ -82,17 +82,17 @@ def truth_of(on: HoldOut, folder: Path, futures: int) -> Truth:
     return Truth(np.array([probability(state, untreated(simulation), count, first=first) for first, count in firsts]))
 
 
-def oracle_table(book: Book, policy: Policy, truth: Truth) -> pl.DataFrame:
+def oracle_table(book: Portfolio, policy: Policy, truth: Truth) -> pl.DataFrame:
     """The value of what the model and the oracle add to the rules under one policy; two rows each.
 
     ``decided_by`` model or oracle; ``good_cut`` the share of the accounts of label 0 that it cuts, suspends or proposes to;
     ``outcome`` says how it was valued: ``expected`` (by the true probability) or ``realised`` (by the label); ``value`` in CNY
     and ``share`` of the oracle's, with 95 % bootstrap intervals over accounts, the same resamples for both.
     """
-    oracles = [book.believing(half) for half in truth.halves]
+    oracles = [book.with_probability(half) for half in truth.halves]
     decided = {"model": (book, book), "oracle": (oracles[0], oracles[1])}
     valued = {"expected": (truth.halves[1], truth.halves[0]), "realised": (book.label, book.label)}
-    counts = resamples(len(book.label))
+    counts = bootstrap_counts(len(book.label))
     rows: list[tuple[object, ...]] = []
     for outcome, by in valued.items():
         each = {
@@ -102,12 +102,14 @@ def oracle_table(book: Book, policy: Policy, truth: Truth) -> pl.DataFrame:
         best, drawn_best = float(each["oracle"].sum()), counts @ each["oracle"]
         for who, values in each.items():
             value, drawn = float(values.sum()), counts @ values
-            share = (value / best, *interval(drawn / drawn_best)) if best > 0 and (drawn_best > 0).all() else (None,) * 3
-            rows.append((who, *_cut(decided[who], policy), outcome, value, *interval(drawn), *share))
+            share = (
+                (value / best, *percentile_interval(drawn / drawn_best)) if best > 0 and (drawn_best > 0).all() else (None,) * 3
+            )
+            rows.append((who, *_cut(decided[who], policy), outcome, value, *percentile_interval(drawn), *share))
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
-def _value(mind: Book, policy: Policy, p: Vector) -> Vector:
+def _value(mind: Portfolio, policy: Policy, p: Vector) -> Vector:
     """Each account's value of what is decided by one who has these beliefs, where the probability is ``p``."""
     economics = policy.economics
     after, _ = limits_under(mind, policy)
@@ -118,7 +120,7 @@ def _value(mind: Book, policy: Policy, p: Vector) -> Vector:
     return value
 
 
-def _cut(minds: tuple[Book, Book], policy: Policy) -> tuple[int, float]:
+def _cut(minds: tuple[Portfolio, Portfolio], policy: Policy) -> tuple[int, float]:
     cut = np.mean([limits_under(mind, policy)[1] for mind in minds], axis=0)
     return round(float(cut.sum())), float(cut[minds[0].label == 0].mean())
 
@@ -140,7 +142,7 @@ def _state_of(on: HoldOut, simulation: SimulationConfig, folder: Path) -> State:
     return state.take(names.str.slice(4).cast(pl.Int64).to_numpy() - 1)
 
 
-def true_frontier(book: Book, policies: Sequence[Policy], truth: Truth) -> pl.DataFrame:
+def true_frontier(book: Portfolio, policies: Sequence[Policy], truth: Truth) -> pl.DataFrame:
     """The points of :func:`training.compare.policies.frontier.frontier` by the true probability, for the model and the oracle.
 
     One row a policy and ``decided_by``; what the oracle avoids is counted by the half of the futures that it did not see.
@@ -149,7 +151,11 @@ def true_frontier(book: Book, policies: Sequence[Policy], truth: Truth) -> pl.Da
     for policy in policies:
         for who in ("model", "oracle"):
             ways = [
-                measure(book.believing(seen), policy, *limits_under(book.believing(own) if who == "oracle" else book, policy))
+                measure(
+                    book.with_probability(seen),
+                    policy,
+                    *limits_under(book.with_probability(own) if who == "oracle" else book, policy),
+                )
                 for own, seen in zip(truth.halves, truth.halves[::-1], strict=True)
             ]
             kept = ("good_cut", "loss_avoided_share")

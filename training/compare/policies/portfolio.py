@@ -18,7 +18,7 @@ from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import apply
 from serving.decision.scoring.score import logit
 from training.data.labels import soon_after
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -26,7 +26,7 @@ _SAFE = 1e-12  # a probability at which the model cuts nobody: what is then deci
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class Portfolio:
     """Arrays in order of account, float64 (accounts,) unless stated; CNY.
 
     ``limit`` and ``balance`` as of now; ``probability`` of label 1 and its ``log_odds``; ``label`` 0 or 1; ``rule_limit`` what
@@ -41,7 +41,7 @@ class Book:
     rule_limit: Vector
     rule_suspends: Mask
 
-    def believing(self, probability: Vector) -> Book:
+    def with_probability(self, probability: Vector) -> Portfolio:
         """The same accounts with other probabilities, in [0, 1]: 0 is never cut by the model and 1 always."""
         with np.errstate(divide="ignore"):
             return replace(self, probability=probability, log_odds=np.log(probability) - np.log1p(-probability))
@@ -53,7 +53,7 @@ class Book:
         return found
 
 
-def book_of(evaluated: Evaluated) -> Book:
+def portfolio_of(evaluated: Evaluation) -> Portfolio:
     """The accounts of a hold-out as its bundle's policy sees them."""
     features, policy = evaluated.stages.features, evaluated.bundle.policy
     accounts = accounts_of(evaluated, features.accounts["as_of"].to_list())
@@ -61,7 +61,7 @@ def book_of(evaluated: Evaluated) -> Book:
     by_rule = [apply(replace(account, probability=_SAFE), policy, decided_at) for account in accounts]
     # Under review the policy proposes what it would have done.
     left = [made.new_limit if made.proposed_limit is None else made.proposed_limit for made in by_rule]
-    return Book(
+    return Portfolio(
         limit=features.column("limit_now"),
         balance=features.column("balance_now"),
         probability=evaluated.probability,
@@ -72,21 +72,21 @@ def book_of(evaluated: Evaluated) -> Book:
     )
 
 
-def accounts_of(evaluated: Evaluated, as_ofs: list[datetime.date]) -> list[Account]:
+def accounts_of(evaluated: Evaluation, as_ofs: list[datetime.date]) -> list[Account]:
     """What the served policy takes, one an account, with these as_ofs."""
     products = evaluated.stages.features.accounts["product"].to_list()
     rows = zip(products, as_ofs, evaluated.probability.tolist(), evaluated.stages.evidence, strict=True)
     return [Account(product, as_of, probability, proof.values) for product, as_of, probability, proof in rows]
 
 
-def served(evaluated: Evaluated) -> tuple[Vector, Mask]:
+def served(evaluated: Evaluation) -> tuple[Vector, Mask]:
     """The limits that were decided or proposed, CNY, and whose limit is cut, suspended or proposed to be."""
     before, after = evaluated.limits
     suspends = np.array([outcome.suspends for outcome in evaluated.stages.outcomes])
     return after, (after < before) | suspends
 
 
-def limits_under(book: Book, policy: Policy) -> tuple[Vector, Mask]:
+def limits_under(book: Portfolio, policy: Policy) -> tuple[Vector, Mask]:
     """The limits that a policy with the book's own rules decides or proposes, and whose limit it cuts or suspends."""
     suspended = book.rule_suspends | (book.probability >= policy.suspend.probability)
     drawn = np.minimum(book.limit, np.maximum(book.balance, 0.0))
@@ -94,7 +94,7 @@ def limits_under(book: Book, policy: Policy) -> tuple[Vector, Mask]:
     return after, (after < book.limit) | suspended
 
 
-def _by_model(book: Book, policy: Policy) -> Vector:
+def _by_model(book: Portfolio, policy: Policy) -> Vector:
     """:func:`serving.decision.policy.limit.limit_by_model` for arrays."""
     economics, cut, cut_off = policy.economics, policy.cut, policy.cut_off
     limit, balance, p = book.limit, np.maximum(book.balance, 0.0), book.probability

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
-from training.tracking.config import in_ranges
+from training.tracking.config import check_ranges
 
 MOST_ACCOUNTS = 9_999_999  # account ids have seven digits and sort as numbers do
 MOST_MONTHS = 600
@@ -44,7 +44,7 @@ class SimulationConfig:
     month_unknown: float = 0.04  # chance that a known income, or debt elsewhere, is missing in one month
 
     def __post_init__(self) -> None:
-        in_ranges(
+        check_ranges(
             self,
             accounts=(1, MOST_ACCOUNTS),
             months=(1, MOST_MONTHS),

@@ -14,19 +14,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.window import lay_out
-from serving.decision.advice.constraints import UNDECIDED
-from serving.decision.advice.plans import grid_of, means_of
-from serving.decision.advice.projection import look_ahead
+from serving.decision.advice.constraints import UNCONSTRAINED
+from serving.decision.advice.plans import habits_of, make_plan_grid
+from serving.decision.advice.projection import project
 from serving.decision.advice.rollout import joined
 from serving.decision.reasons.effects import DRIVEN
 from serving.decision.reasons.ranking import group_of
 from serving.decision.scoring.shapley import explain_many
-from training.examine.truth.cut_accounts import Cohort
+from training.examine.truth.cut_accounts import CutAccounts
 
 _ACCOUNTS_A_BLOCK = 64
 
 
-def recourse(cohort: Cohort) -> pl.DataFrame:
+def actionability(cohort: CutAccounts) -> pl.DataFrame:
     """One row a reason group, in order of how often it is stated, and ``all``.
 
     ``accounts`` that are told it as a reason of the model's; the share of them for whom it is ``movable``; and in the row of
@@ -47,7 +47,7 @@ def recourse(cohort: Cohort) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _movable(cohort: Cohort) -> dict[str, NDArray[np.bool_]]:
+def _movable(cohort: CutAccounts) -> dict[str, NDArray[np.bool_]]:
     """Reason group -> for which accounts it is movable."""
     groups = sorted({group_of(name) for name in cohort.bundle.features})
     members = np.array([[group_of(name) == group for group in groups] for name in cohort.bundle.features], dtype=np.float64)
@@ -67,17 +67,17 @@ def _movable(cohort: Cohort) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def _gained(cohort: Cohort, accounts: range, members: NDArray[np.float64]) -> NDArray[np.float64]:
+def _gained(cohort: CutAccounts, accounts: range, members: NDArray[np.float64]) -> NDArray[np.float64]:
     """The most by which any plan in any month lowers each group's contribution against carrying on, (accounts, groups)."""
     bundle, window = cohort.bundle, lay_out(cohort.statements)
-    means = means_of(window)
+    means = habits_of(window)
     asked = bundle.policy.terms.minimum_share
-    grids = [grid_of(means[a], cohort.cuts[a].limit_before, bundle.advice, UNDECIDED, asked) for a in accounts]
+    grids = [make_plan_grid(means[a], cohort.cuts[a].limit_before, bundle.advice, UNCONSTRAINED, asked) for a in accounts]
     # The last course of each is carrying on.
-    courses = [joined([grid.plans, grid.beside]) for grid in grids]
+    courses = [joined([grid.plans, grid.baselines]) for grid in grids]
     owner = np.repeat(np.array(accounts), [len(plans) for plans in courses])
     months = bundle.advice.search.months
-    outlook = look_ahead(window, owner, joined(courses), cohort.cuts, np.ones((months, len(owner)), dtype=np.bool_), bundle)
+    outlook = project(window, owner, joined(courses), cohort.cuts, np.ones((months, len(owner)), dtype=np.bool_), bundle)
     matrix = np.ascontiguousarray(outlook.features[..., cohort.model_places].reshape(months * len(owner), -1))
     products = np.tile(cohort.products[owner], months)
     sums = np.empty((len(matrix), members.shape[1]))

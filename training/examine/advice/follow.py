@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from features.build import build
 from features.schema import LONGEST_WINDOW, check
-from serving.decision.advice.projection import is_free, outcome_after
+from serving.decision.advice.projection import outcome_after, restores_limit
 from serving.decision.advice.rollout import Plans
 from serving.decision.scoring.score import log_odds_of, probability_of
 from training.data.simulate.output import as_table
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS
 from training.data.simulate.state import Mask, Numbers, State, Vector
 from training.data.simulate.step import Columns, step
-from training.examine.truth.cut_accounts import Cohort, plans_of
+from training.examine.truth.cut_accounts import CutAccounts, plans_of
 from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, untreated
 from training.examine.truth.interventions import following
 
@@ -33,7 +33,7 @@ _ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class FollowedPlans:
     """What came of the plans; ``promised`` int64 (accounts,), 0 = nothing promised, the others bool (futures, accounts).
 
     ``kept``: False where nothing is promised; ``shocked``: an income loss or illness struck between the decision and the month
@@ -61,7 +61,7 @@ class Risk:
     during: Vector
 
 
-def follow(cohort: Cohort, exactly: bool = False, margin: float = 0.0) -> Followed:
+def follow_plans(cohort: CutAccounts, exactly: bool = False, margin: float = 0.0) -> FollowedPlans:
     """Follow every plan and ask for the limit back in the promised month and the one after.
 
     ``exactly``: nobody pays more than is told.  ``margin``: log-odds by which the decision has to be clear; 0 = as served.
@@ -81,10 +81,10 @@ def follow(cohort: Cohort, exactly: bool = False, margin: float = 0.0) -> Follow
         free[month] = _free(cohort, after, columns, month, np.tile(asked, FOLLOWED), margin)
         state = after
     kept: Mask = np.any(free, axis=0)
-    return Followed(promised, kept, struck)
+    return FollowedPlans(promised, kept, struck)
 
 
-def risk(cohort: Cohort, futures: int) -> Risk:
+def risk(cohort: CutAccounts, futures: int) -> Risk:
     """The true probabilities, by ``futures`` futures of each account."""
     promised = np.where(cohort.promised > 0, cohort.promised, cohort.bundle.advice.search.months)
     never = np.full_like(promised, 1000)
@@ -101,7 +101,7 @@ def risk(cohort: Cohort, futures: int) -> Risk:
 
 
 def _defaults(
-    cohort: Cohort,
+    cohort: CutAccounts,
     numbers: Numbers,
     promised: NDArray[np.int64],
     plan_for: NDArray[np.int64],
@@ -121,7 +121,7 @@ def _defaults(
 
 
 def _lived(
-    cohort: Cohort,
+    cohort: CutAccounts,
     state: State,
     futures: Numbers,
     plan_for: NDArray[np.int64],
@@ -161,7 +161,7 @@ def _under_way(plans: Plans, followed: Mask, suspended: Mask) -> Plans:
     )
 
 
-def _taken(columns: Columns, cohort: Cohort, times: int) -> Columns:
+def _taken(columns: Columns, cohort: CutAccounts, times: int) -> Columns:
     """The cut accounts' part of a month, as often as there are futures."""
     places = np.tile(cohort.places, times)
     return {name: values[places] for name, values in columns.items()}
@@ -172,7 +172,9 @@ def _newly_struck(before: State, after: State) -> Mask:
     return struck
 
 
-def _free(cohort: Cohort, state: State, columns: list[tuple[int, Columns]], month: int, asked: Mask, margin: float) -> Mask:
+def _free(
+    cohort: CutAccounts, state: State, columns: list[tuple[int, Columns]], month: int, asked: Mask, margin: float
+) -> Mask:
     """Whose limit from before the cut the served decision leaves alone, bool (futures, accounts); who has closed has none."""
     rows = np.flatnonzero(asked & columns[-1][1]["open"].astype(np.bool_))
     free, cuts = np.zeros(state.count, dtype=np.bool_), cohort.cuts
@@ -182,7 +184,7 @@ def _free(cohort: Cohort, state: State, columns: list[tuple[int, Columns]], mont
         features = build(check(as_table(names, state.traits.cash_loan[rows], seen, cohort.world.config)))
         probability = probability_of(log_odds_of(features.matrix(cohort.bundle.features), cohort.bundle.scorer) + margin)
         free[rows] = [
-            is_free(outcome_after(month, cuts[row % len(cuts)], risk, values, cohort.bundle))
+            restores_limit(outcome_after(month, cuts[row % len(cuts)], risk, values, cohort.bundle))
             for row, risk, values in zip(rows.tolist(), probability.tolist(), features.values, strict=True)
         ]
     return free.reshape(-1, len(cohort))

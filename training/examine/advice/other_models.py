@@ -16,10 +16,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.window import lay_out
-from serving.decision.advice.projection import Cut, Outlook, is_free, look_ahead, outcome_after
+from serving.decision.advice.projection import LimitCut, Projection, outcome_after, project, restores_limit
 from serving.decision.scoring.score import probability_of
 from training.data.labels import Labelled
-from training.examine.truth.cut_accounts import Cohort, plans_of
+from training.examine.truth.cut_accounts import CutAccounts, plans_of
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit, log_odds
 
@@ -27,8 +27,8 @@ CHALLENGER = FitConfig(trees=400, leaves=31, depth=6, learning_rate=0.03, seed=1
 Progress = Callable[[int, int], None]  # models fitted, models in all
 
 
-def durability(
-    cohort: Cohort, data: Labelled, config: FitConfig, refits: int, progress: Progress | None = None
+def under_other_models(
+    cohort: CutAccounts, data: Labelled, config: FitConfig, refits: int, progress: Progress | None = None
 ) -> pl.DataFrame:
     """One row a model, ``served`` first: ``plans``, the share that ``hold`` under it, and of accounts cut ``as_well``."""
     outlook = to_the_letter(cohort)
@@ -44,12 +44,12 @@ def durability(
     return pl.DataFrame(rows)
 
 
-def to_the_letter(cohort: Cohort) -> Outlook:
+def to_the_letter(cohort: CutAccounts) -> Projection:
     """The plans followed exactly as advice rolls them forward, with the reduced limit in force all along."""
     months = cohort.bundle.advice.search.months
     reduced = np.ones((months, len(cohort)), dtype=np.bool_)
     owner = np.arange(len(cohort))
-    return look_ahead(lay_out(cohort.statements), owner, plans_of(cohort.plans), cohort.cuts, reduced, cohort.bundle)
+    return project(lay_out(cohort.statements), owner, plans_of(cohort.plans), cohort.cuts, reduced, cohort.bundle)
 
 
 def _models(data: Labelled, config: FitConfig, refits: int) -> Iterator[tuple[str, Fitted]]:
@@ -73,7 +73,7 @@ def resampled(data: Labelled, seed: int) -> Labelled:
     return data.take(np.concatenate(rows))
 
 
-def _holding(cohort: Cohort, outlook: Outlook, risks: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _holding(cohort: CutAccounts, outlook: Projection, risks: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether each promise holds at these probabilities, (plans with a promise,)."""
     months = len(risks)
     held, cuts = [], cohort.cuts
@@ -86,11 +86,11 @@ def _holding(cohort: Cohort, outlook: Outlook, risks: NDArray[np.float64]) -> ND
     return np.array(held)
 
 
-def _free(cohort: Cohort, outlook: Outlook, cut: Cut, risk: float, account: int, month: int) -> bool:
-    return is_free(outcome_after(month, cut, risk, outlook.features[month, account], cohort.bundle))
+def _free(cohort: CutAccounts, outlook: Projection, cut: LimitCut, risk: float, account: int, month: int) -> bool:
+    return restores_limit(outcome_after(month, cut, risk, outlook.features[month, account], cohort.bundle))
 
 
-def _cut_now(cohort: Cohort, risks: NDArray[np.float64]) -> float:
+def _cut_now(cohort: CutAccounts, risks: NDArray[np.float64]) -> float:
     """Share of the cut accounts that a model's probabilities cut too; the day of decision is month -1."""
     outcomes = [
         outcome_after(-1, cut, risk, values, cohort.bundle)

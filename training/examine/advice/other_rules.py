@@ -9,9 +9,9 @@ import polars as pl
 
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import AdviceRules
-from training.examine.advice.follow import follow
-from training.examine.truth.cut_accounts import cohort
-from training.examine.truth.population import World
+from training.examine.advice.follow import follow_plans
+from training.examine.truth.cut_accounts import find_cut_accounts
+from training.examine.truth.population import Population
 
 _MARGINS = (0.0, 0.3, 0.6)
 
@@ -29,7 +29,7 @@ def rules_of(rules: AdviceRules) -> Mapping[str, AdviceRules]:
     return found | {"both, margin 0.0": both}
 
 
-def promises(world: World, bundle: Bundle) -> pl.DataFrame:
+def under_other_rules(world: Population, bundle: Bundle) -> pl.DataFrame:
     """One row a set of rules: ``plans`` with a promise, ``months`` to it and ``effort`` on average, and the shares kept.
 
     ``exactly``: of followers who never pay more than they are told.  ``with_margin``: by the decision that the promise was made
@@ -37,10 +37,10 @@ def promises(world: World, bundle: Bundle) -> pl.DataFrame:
     """
     rows = []
     for name, rules in rules_of(bundle.advice).items():
-        cut = cohort(world, replace(bundle, advice=rules))
-        followed = follow(cut)
+        cut = find_cut_accounts(world, replace(bundle, advice=rules))
+        followed = follow_plans(cut)
         promised = followed.promised > 0
-        exact, clear = follow(cut, exactly=True), follow(cut, margin=rules.search.margin)
+        exact, clear = follow_plans(cut, exactly=True), follow_plans(cut, margin=rules.search.margin)
         kept, quiet = followed.kept[:, promised], ~followed.shocked[:, promised]
         efforts = [plan.effort for plan in cut.plans if plan.restored is not None]
         rows.append(

@@ -7,11 +7,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.evaluate.metrics import wilson
-from training.examine.advice.follow import Followed, Risk
-from training.examine.truth.cut_accounts import Cohort
+from training.examine.advice.follow import FollowedPlans, Risk
+from training.examine.truth.cut_accounts import CutAccounts
 
 
-def validity(cohort: Cohort, followed: Followed, risk: Risk) -> pl.DataFrame:
+def validity(cohort: CutAccounts, followed: FollowedPlans, risk: Risk) -> pl.DataFrame:
     """One row a segment of the cut accounts.
 
     ``accounts``; ``plans`` of them with a promise; ``months`` to it on average; ``kept`` and ``kept_unshocked``: shares of
@@ -31,7 +31,7 @@ def validity(cohort: Cohort, followed: Followed, risk: Risk) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def by_month(followed: Followed) -> pl.DataFrame:
+def by_month(followed: FollowedPlans) -> pl.DataFrame:
     """One row a promised month: ``plans``, and the shares kept as in :func:`validity`."""
     rows: list[dict[str, object]] = []
     for month in range(1, int(followed.promised.max()) + 1):
@@ -41,7 +41,7 @@ def by_month(followed: Followed) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _kept(followed: Followed, members: NDArray[np.bool_]) -> dict[str, object]:
+def _kept(followed: FollowedPlans, members: NDArray[np.bool_]) -> dict[str, object]:
     kept, quiet = followed.kept[:, members], ~followed.shocked[:, members]
     share, count = float(kept.mean()), int(members.sum())
     low, high = wilson(share, count)

@@ -17,12 +17,12 @@ from serving.decision.reasons.counterfactual import Levels
 from serving.decision.reasons.effects import DRIVEN, levels_of
 from serving.decision.scoring.score import log_odds_of
 from training.data.simulate.output import account_names, as_table
-from training.examine.truth.cut_accounts import Cohort
-from training.examine.truth.drivers import Driver, relived
+from training.examine.truth.cut_accounts import CutAccounts
+from training.examine.truth.drivers import Driver, replay_without_driver
 from training.examine.truth.population import LOOKED_BACK
 
 
-def effects_by_mechanism(cohort: Cohort) -> NDArray[np.float64]:
+def effects_by_mechanism(cohort: CutAccounts) -> NDArray[np.float64]:
     """By how much each driver raised the served log-odds, float64 (accounts, DRIVEN); 0 for who would have closed by then."""
     levels = levels_of(cohort.bundle.medians, cohort.products.tolist())
     as_it_was = log_odds_under(cohort, None, levels)
@@ -30,7 +30,7 @@ def effects_by_mechanism(cohort: Cohort) -> NDArray[np.float64]:
     return np.nan_to_num(falls)
 
 
-def log_odds_under(cohort: Cohort, driver: Driver | None, levels: Levels) -> NDArray[np.float64]:
+def log_odds_under(cohort: CutAccounts, driver: Driver | None, levels: Levels) -> NDArray[np.float64]:
     """The served log-odds had the last year been lived under the driver (None: as it was), (accounts,); NaN = closed."""
     world, places = cohort.world, cohort.places
     before = [
@@ -38,7 +38,7 @@ def log_odds_under(cohort: Cohort, driver: Driver | None, levels: Levels) -> NDA
     ]
     again = [
         (state.months_done - 1, columns)
-        for state, columns in relived(world.before.take(places), LOOKED_BACK, world.config, driver, levels)
+        for state, columns in replay_without_driver(world.before.take(places), LOOKED_BACK, world.config, driver, levels)
     ]
     names = account_names(world.now.accounts[places])
     lived = [*before, *again][-LONGEST_WINDOW:]

@@ -31,7 +31,7 @@ from serving.decision.reasons.ranking import principal_groups, sums_of, weights_
 from serving.decision.scoring.shapley import explain_many, path_dependent
 from training.data.simulate.state import Mask
 from training.examine.reasons.mechanism import effects_by_mechanism
-from training.examine.truth.cut_accounts import Cohort
+from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import DRIVERS, relive
 from training.examine.truth.futures import outcomes, untreated
 from training.examine.truth.population import LOOKED_BACK
@@ -63,7 +63,7 @@ class Effects:
         return found
 
 
-def effects(cohort: Cohort, futures: int) -> Effects:
+def effects(cohort: CutAccounts, futures: int) -> Effects:
     """Live the last year again under each driver, and ``futures`` futures from where it leads."""
     world = cohort.world
     before = world.before.take(cohort.places)
@@ -83,7 +83,7 @@ def effects(cohort: Cohort, futures: int) -> Effects:
     return Effects(effect, error, halves)
 
 
-def rankings(cohort: Cohort) -> dict[str, tuple[list[tuple[str, ...]], NDArray[np.float64]]]:
+def rankings(cohort: CutAccounts) -> dict[str, tuple[list[tuple[str, ...]], NDArray[np.float64]]]:
     """How each way of explaining ranks: name -> (the reasons stated for each account, its weights (accounts, GROUPS)).
 
     ``served``: the model's reasons, as told where no hard rule takes a place among them; ``contributions``: chosen alike from
@@ -120,7 +120,7 @@ def _of_groups(weights: Mapping[str, float]) -> list[float]:
     return [weights.get(group, 0.0) for group in GROUPS]
 
 
-def fidelity(cohort: Cohort, true: Effects, seed: int = 0) -> pl.DataFrame:
+def agreement_with_causes(cohort: CutAccounts, true: Effects, seed: int = 0) -> pl.DataFrame:
     """One row a way of explaining, over the accounts that have a cause, with bootstrap intervals of the accounts.
 
     ``top_1``: the first reason is the largest cause; ``top_4``: it is among the reasons stated, of which there are ``stated``
@@ -178,7 +178,7 @@ def _in_order(
 
 
 def _trained(
-    cohort: Cohort, largest: NDArray[np.str_], members: Mask, most: int
+    cohort: CutAccounts, largest: NDArray[np.str_], members: Mask, most: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Whether a forest names the largest cause, first and among its most likely ones, out of five folds."""
     first, among, unknown = (np.full(len(members), np.nan) for _ in range(3))
@@ -199,7 +199,7 @@ def _trained(
     return first, among, unknown
 
 
-def symptoms(cohort: Cohort, true: Effects) -> pl.DataFrame:
+def symptoms(cohort: CutAccounts, true: Effects) -> pl.DataFrame:
     """One row a first reason: ``accounts`` told it, and what their largest true cause is, shares in one column a driver.
 
     ``none``: no driver's effect is above twice its standard error; ``hidden`` is counted as a driver here.

@@ -10,8 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE
-from serving.decision.advice.projection import Cut
-from serving.decision.advice.result import Course
+from serving.decision.advice.projection import LimitCut
+from serving.decision.advice.result import PlanPath
 from serving.decision.advice.rollout import Plans
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import LEVERS
@@ -20,20 +20,20 @@ from serving.decision.reasons.effects import DRIVEN
 from serving.decision.result import Advised
 from training.data.config import DataError
 from training.data.simulate.state import Numbers
-from training.examine.truth.population import World
+from training.examine.truth.population import Population
 
 THIN_HISTORY = 12  # months of statements below which a history is thin
 
 
 @dataclass(frozen=True, slots=True)
-class Cohort:
+class CutAccounts:
     """The cut accounts, in order of account; arrays have one entry each.
 
     ``places`` int64, where they stand in the world.  ``statements`` are their windows; ``contributions`` float64 (accounts,
     model features); ``effects`` (accounts, DRIVEN), NaN = not known; ``values`` (accounts, all features of the catalogue).
     """
 
-    world: World
+    world: Population
     bundle: Bundle
     places: Numbers
     statements: pl.DataFrame
@@ -62,10 +62,10 @@ class Cohort:
         return np.array([advised.decision.product for advised in self.advised])
 
     @property
-    def cuts(self) -> list[Cut]:
+    def cuts(self) -> list[LimitCut]:
         """What was decided, as advice takes it."""
         decisions = [advised.decision for advised in self.advised]
-        return [Cut(d.product, d.as_of, d.credit_limit, d.new_limit, d.action == "suspend") for d in decisions]
+        return [LimitCut(d.product, d.as_of, d.credit_limit, d.new_limit, d.action == "suspend") for d in decisions]
 
     @property
     def promised(self) -> NDArray[np.int64]:
@@ -73,7 +73,7 @@ class Cohort:
         return np.array([0 if plan.restored is None else _months(self.world.as_of, plan.restored) for plan in self.plans])
 
     @property
-    def plans(self) -> list[Course]:
+    def plans(self) -> list[PlanPath]:
         """The plans told."""
         return [found.advice.plan for found in self.advised if found.advice is not None]
 
@@ -87,7 +87,7 @@ class Cohort:
         return found | {f"action {name}": actions == name for name in sorted(set(actions.tolist()))}
 
 
-def cohort(world: World, bundle: Bundle, threads: int = 2) -> Cohort:
+def find_cut_accounts(world: Population, bundle: Bundle, threads: int = 2) -> CutAccounts:
     """Decide on everybody, and advise those whose limit the model reduces or suspends.  DataError where it cuts nobody's."""
     made = stages(world.statements, bundle, world.decided_at)
     cut = [
@@ -99,7 +99,7 @@ def cohort(world: World, bundle: Bundle, threads: int = 2) -> Cohort:
         raise DataError(f"expected accounts whose limit the model cuts, got none of {len(made.decisions)}")
     ids = made.features.accounts["account_id"][cut]
     statements = made.statements.filter(pl.col("account_id").is_in(ids.implode()))
-    return Cohort(
+    return CutAccounts(
         world,
         bundle,
         world.places(ids),
@@ -112,7 +112,7 @@ def cohort(world: World, bundle: Bundle, threads: int = 2) -> Cohort:
     )
 
 
-def plans_of(courses: list[Course]) -> Plans:
+def plans_of(courses: list[PlanPath]) -> Plans:
     """The plans that courses tell, read back from their steps."""
     values = {name: np.full(len(courses), np.inf if name == "spending" else 0.0) for name in LEVERS}
     shares = np.zeros(len(courses))

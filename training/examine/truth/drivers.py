@@ -20,7 +20,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from features.ledger import DAYS_A_MONTH, Terms, minimum_due_of
-from serving.decision.reasons.counterfactual import YEAR, Levels, of_the_year
+from serving.decision.reasons.counterfactual import MONTHS_REPLAYED, Levels, year_amount
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.shocks import NONE
@@ -36,11 +36,11 @@ DRIVERS: tuple[Driver, ...] = get_args(Driver)
 
 def relive(state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels) -> State:
     """The state after the next months of the accounts' own history, one driver at its reference level (None: as it was)."""
-    *_, (last, _) = relived(state, months, config, driver, levels)
+    *_, (last, _) = replay_without_driver(state, months, config, driver, levels)
     return last
 
 
-def relived(
+def replay_without_driver(
     state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels
 ) -> Iterator[tuple[State, Columns]]:
     """Those months one by one: the state after each, and its statements (see :func:`training.data.simulate.step`)."""
@@ -50,7 +50,7 @@ def relived(
     act, beginning = _ACTS.get(driver), _BEGINNINGS.get(driver)
     state = state if beginning is None else beginning(state, levels)
     for month in range(months):
-        change = None if act is None else _changing(act, levels, month % YEAR)
+        change = None if act is None else _changing(act, levels, month % MONTHS_REPLAYED)
         state, columns = step(state, state.months_done, config, 0, change)
         yield state, columns
 
@@ -82,7 +82,7 @@ def _drawing(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
 def _seeking(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
     """Credit that is not asked for is not granted either."""
     requests, inquiries = (
-        np.minimum(own, of_the_year(level, month)).astype(np.int32)
+        np.minimum(own, year_amount(level, month)).astype(np.int32)
         for own, level in ((acts.limit_requests, levels.limit_requests), (acts.credit_inquiries, levels.inquiries))
     )
     borrowed = np.where(inquiries < acts.credit_inquiries, 0.0, acts.borrowed)

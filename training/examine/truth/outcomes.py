@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from features.build import Features, build
 from training.data.labels import Labelled
 from training.examine.truth.futures import probability, untreated
-from training.examine.truth.population import ExamineConfig, World
+from training.examine.truth.population import ExamineConfig, Population
 
 Vector = NDArray[np.float64]
 RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class TrueOutcomes:
     """The accounts that a decision is asked for, in order of ``features``.
 
     ``realised`` is 0 or 1, in future 0, float64 (accounts,).  ``quarters`` are the shares of the first, second, third and
@@ -52,11 +52,11 @@ class Truth:
         return Labelled(self.features, self.realised, np.full(len(self.realised), "test"))
 
 
-def live(world: World, config: ExamineConfig) -> Truth:
+def simulate_untreated(world: Population, config: ExamineConfig) -> TrueOutcomes:
     """Live the futures of the world's accounts in which the incumbent cuts nobody."""
     features = build(world.statements)
     places = world.places(features.accounts["account_id"])
     state, simulation = world.now.take(places), untreated(world.config)
     parts = np.array_split(np.arange(1, config.futures + 1), 4)
     shares = [probability(state, simulation, len(part), first=int(part[0])) for part in parts]
-    return Truth(features, world.realised()[places], np.array(shares), tuple(len(part) for part in parts))
+    return TrueOutcomes(features, world.realised()[places], np.array(shares), tuple(len(part) for part in parts))

@@ -23,7 +23,7 @@ from training.data.simulate.output import SUMMARY, account_names, as_table
 from training.data.simulate.state import Numbers, State, Vector
 from training.data.simulate.step import Columns, begin, step
 from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, untreated, worst_days
-from training.tracking.config import in_ranges, override
+from training.tracking.config import check_ranges, override
 
 LOOKED_BACK = 12  # months before the day of decision from which the past can be lived again
 
@@ -38,11 +38,11 @@ class ExamineConfig:
     refits: int = 20  # bootstrapped models that plans are held against
 
     def __post_init__(self) -> None:
-        in_ranges(self, accounts=(1, 1_000_000), seed=(0, 2**63 - 1), futures=(4, 100_000), refits=(1, 1000))
+        check_ranges(self, accounts=(1, 1_000_000), seed=(0, 2**63 - 1), futures=(4, 100_000), refits=(1, 1000))
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Population:
     """The accounts drawn; arrays and states have one entry an account, whether it is open or not.
 
     ``before`` and ``now`` are their states LOOKED_BACK months before the day of decision and on it; ``lived`` the months up to
@@ -91,7 +91,7 @@ def simulation_of(folder: Path) -> SimulationConfig:
     return found
 
 
-def draw(simulation: SimulationConfig, config: ExamineConfig) -> World:
+def draw(simulation: SimulationConfig, config: ExamineConfig) -> Population:
     """Live the population up to its day of decision.
 
     DataError where it would be the one that the model was fitted on, or the simulation has too few months.
@@ -113,7 +113,7 @@ def draw(simulation: SimulationConfig, config: ExamineConfig) -> World:
     statements = as_table(names, state.traits.cash_loan, lived[-LONGEST_WINDOW:], world)
     open_now = lived[-1][1]["open"].astype(np.bool_) & (state.days_past_due < DEFAULT_DAYS)
     seen = statements.filter(pl.col("account_id").is_in(names.filter(pl.Series(open_now)).implode()))
-    return World(world, month_of(day, world), before, state, tuple(lived[-LONGEST_WINDOW:]), check(seen), _digest(lived))
+    return Population(world, month_of(day, world), before, state, tuple(lived[-LONGEST_WINDOW:]), check(seen), _digest(lived))
 
 
 def _digest(lived: list[tuple[int, Columns]]) -> str:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from serving.decision.config.strict_toml import Section, SectionError
-from training.tracking.config import in_ranges
+from training.tracking.config import check_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Bounds:
     def __post_init__(self) -> None:
         psis = dict.fromkeys(("feature_psi", "score_psi", "reason_psi", "score_wasserstein"), (0.0, 100.0))
         shares = dict.fromkeys(("auc_drop", "rate_gap"), (0.0, 1.0))
-        in_ranges(self, **psis, **shares, false_alarm=(1e-9, 0.5), least_accounts=(1, 1e9))
+        check_ranges(self, **psis, **shares, false_alarm=(1e-9, 0.5), least_accounts=(1, 1e9))
 
 
 def read_bounds(file: Path | None = None) -> Bounds:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from training.data.config import DataError
 from training.evaluate.drift import Seen, drift_of, seen_of
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 from training.evaluate.unseen_accounts import caveats, held_out
 from training.release.monitor.alerts import Breach, drift_breaches, performance_breaches
 from training.release.monitor.bounds import Bounds, read_bounds
@@ -102,7 +102,7 @@ def run_monitor(
     return Monitored(drift, performance, found, notes, verdict, render_page(*told), as_json(*told))
 
 
-def _drift(records: Records, reference: Evaluated, bounds: Bounds) -> tuple[pl.DataFrame, list[Breach]]:
+def _drift(records: Records, reference: Evaluation, bounds: Bounds) -> tuple[pl.DataFrame, list[Breach]]:
     names = reference.bundle.features if records.with_asked else ()
     was = seen_of(reference, names)
     tables, breaches = [], []
@@ -121,7 +121,7 @@ def _seen(records: Records, month: datetime.date, names: Sequence[str]) -> Seen:
     return Seen(matrix, np.log(p) - np.log1p(-p), rows["first_reason"].to_list())
 
 
-def _performance(records: Records, labels: pl.DataFrame | None, reference: Evaluated) -> pl.DataFrame:
+def _performance(records: Records, labels: pl.DataFrame | None, reference: Evaluation) -> pl.DataFrame:
     """Each month estimated over all its decisions, and realised over those that have a label."""
     told = {
         "estimated": _by_measure(estimated(reference.probability)),
@@ -172,7 +172,7 @@ def _notes(records: Records, labels: pl.DataFrame | None, performance: pl.DataFr
     return tuple(notes)
 
 
-def _facts(records: Records, reference: Evaluated) -> dict[str, object]:
+def _facts(records: Records, reference: Evaluation) -> dict[str, object]:
     months = [_named(month) for month in records.months]
     return {
         "name": reference.name.capitalize(),

@@ -10,13 +10,13 @@ import polars as pl
 from serving.decision.pipeline import advise_many
 from serving.decision.result import Advised
 from training.data.labels import soon_after
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 from training.release.report.page import Section, Shown
 
 ACCOUNTS = 200  # of the cut ones, drawn
 
 
-def advice(evaluated: Evaluated, seed: int = 0) -> Section:
+def advice_section(evaluated: Evaluation, seed: int = 0) -> Section:
     """What plans ask for and promise; whether promises come true is examined on simulated accounts (``examine``)."""
     cut = np.flatnonzero(evaluated.cut)
     if not len(cut):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import polars as pl
 
 from training.evaluate.drift import FIRST_REASON, drift_table
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 from training.release.report.page import Section, Shown
 
 MOST = 12  # features shown, the most drifted first
 
 
-def stable(earlier: Evaluated, evaluated: Evaluated) -> Section:
+def drift_section(earlier: Evaluation, evaluated: Evaluation) -> Section:
     """``earlier``: the same model on hold-out accounts in the last month that its trees were fitted on."""
     table = drift_table(earlier, evaluated)
     features = table.filter(pl.col("kind") == "feature").sort("psi", descending=True).head(MOST)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import polars as pl
 
 from training.evaluate.fairness import FOUR_FIFTHS, group_table, impact, proxies
-from training.evaluate.holdout import GROUPS, Evaluated
+from training.evaluate.holdout import GROUPS, Evaluation
 from training.release.report.page import Section, Shown
 
 
-def fair(evaluated: Evaluated) -> Section:
+def fairness_section(evaluated: Evaluation) -> Section:
     """Nothing is shown where nobody's group is known."""
     people = evaluated.hold_out.people
     if all(people[group].null_count() == people.height for group in GROUPS):

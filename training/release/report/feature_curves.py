@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from features.catalogue import BY_NAME
 from serving.decision.scoring.score import log_odds_of
 from training.evaluate.figures import INK, SOFT
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 from training.release.report.model_card import importance
 from training.release.report.page import Section, Shown
 
@@ -25,7 +25,7 @@ _TOLERANCE = 1e-12  # log-odds: rounding of LightGBM's sum
 Matrix = NDArray[np.float64]
 
 
-def effects(evaluated: Evaluated, seed: int = 0) -> Section:
+def feature_curves_section(evaluated: Evaluation, seed: int = 0) -> Section:
     """The features that move the log-odds most, each over the values that it has."""
     ranked = importance(evaluated)
     names = ranked["feature"].head(FEATURES).to_list()
@@ -69,7 +69,7 @@ def turns(lines: Matrix, direction: int) -> int:
     return int((steps < -_TOLERANCE).any(axis=1).sum())
 
 
-def _curves(name: str, matrix: Matrix, varied: Matrix, evaluated: Evaluated) -> tuple[NDArray[np.float64], Matrix]:
+def _curves(name: str, matrix: Matrix, varied: Matrix, evaluated: Evaluation) -> tuple[NDArray[np.float64], Matrix]:
     """Values tried, ascending, and log-odds (accounts, values)."""
     place = evaluated.bundle.features.index(name)
     column = matrix[:, place]

@@ -12,7 +12,7 @@ import polars as pl
 
 from features.catalogue import BY_NAME
 from serving.decision.bundle import Bundle
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 from training.release.report.page import Section, Shown
 
 _PURPOSE = (
@@ -53,7 +53,7 @@ _RULES = (
 )  # fmt: skip
 
 
-def card(evaluated: Evaluated, splits: pl.DataFrame | None = None) -> Section:
+def model_card_section(evaluated: Evaluation, splits: pl.DataFrame | None = None) -> Section:
     """What the model is, over the accounts that the report looks at; ``splits``: what its run says it was fitted on."""
     fitted_on = (
         ()
@@ -97,7 +97,7 @@ def _facts(bundle: Bundle) -> pl.DataFrame:
     return pl.DataFrame({"what": list(facts), "value": list(facts.values())})
 
 
-def _accounts(evaluated: Evaluated) -> pl.DataFrame:
+def _accounts(evaluated: Evaluation) -> pl.DataFrame:
     people = evaluated.hold_out.people.with_columns(label=pl.Series(evaluated.label), cut=pl.Series(evaluated.cut))
     counted = people.group_by("product").agg(
         accounts=pl.len(), bad=pl.col("label").sum().cast(pl.Int64), rate=pl.col("label").mean(), cut=pl.col("cut").mean()
@@ -112,14 +112,14 @@ def _accounts(evaluated: Evaluated) -> pl.DataFrame:
     return pl.concat([counted.sort("product"), whole], how="vertical_relaxed")
 
 
-def origin(run: Mapping[str, str]) -> Section:
+def origin_section(run: Mapping[str, str]) -> Section:
     """``run``: parameters and tags of the run that fitted it."""
     shown = {name: value for name, value in sorted(run.items()) if not name.startswith("mlflow.") and value != ""}
     table = pl.DataFrame({"what": list(shown), "value": [str(value) for value in shown.values()]})
     return Section("How it was fitted", ("As its run tells.",), (Shown("Parameters and tags.", table),))
 
 
-def importance(evaluated: Evaluated) -> pl.DataFrame:
+def importance(evaluated: Evaluation) -> pl.DataFrame:
     """Each feature's mean absolute contribution in log-odds over the accounts, the largest first."""
     mean = np.abs(evaluated.stages.scores.contributions).mean(axis=0)
     return pl.DataFrame({"feature": evaluated.bundle.features, "importance": mean}).sort("importance", descending=True)

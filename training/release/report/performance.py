@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from training.evaluate import figures, metrics
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 from training.release.report.page import Section, Shown
 
 _SEEN = (
@@ -13,7 +13,7 @@ _SEEN = (
 )
 
 
-def performance(evaluated: Evaluated, *, seen: bool) -> Section:
+def performance_section(evaluated: Evaluation, *, seen: bool) -> Section:
     """``seen``: the model's trees saw these accounts, which is said."""
     label, probability = evaluated.label, evaluated.probability
     table = metrics.discrimination(label, probability)
@@ -39,7 +39,7 @@ def performance(evaluated: Evaluated, *, seen: bool) -> Section:
     )  # fmt: skip
 
 
-def calibration(evaluated: Evaluated, *, seen: bool) -> Section:
+def calibration_section(evaluated: Evaluation, *, seen: bool) -> Section:
     """Whether one of a hundred with a probability of 1 % goes bad."""
     label, probability = evaluated.label, evaluated.probability
     table = metrics.calibration(label, probability)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from training.compare.policies.figures import frontier_figure
 from training.compare.policies.frontier import best_under, frontier
 from training.compare.policies.page import points
-from training.compare.policies.portfolio import book_of
-from training.evaluate.holdout import Evaluated
+from training.compare.policies.portfolio import portfolio_of
+from training.evaluate.holdout import Evaluation
 from training.release.report.page import Section, Shown
 
 
-def policy(evaluated: Evaluated) -> Section:
+def policy_section(evaluated: Evaluation) -> Section:
     """The operating point on the frontier, beside the best one that cuts no more good customers."""
     served = evaluated.bundle.policy
-    table = frontier(book_of(evaluated), served)
+    table = frontier(portfolio_of(evaluated), served)
     most = table.filter("operating")["good_cut"].item()
     best = best_under(table, most)
     text = (

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 
 from serving.decision.result import Decision
 from training.evaluate.figures import INK, SOFT, axes_of
-from training.evaluate.holdout import Evaluated
+from training.evaluate.holdout import Evaluation
 from training.release.report.page import Section, Shown
 
 EXAMPLES = 3
 
 
-def reasons(evaluated: Evaluated, agreement: pl.DataFrame | None) -> Section:
+def reasons_section(evaluated: Evaluation, agreement: pl.DataFrame | None) -> Section:
     """``agreement``: the fit's table of how many would be told the same against another reference; None = not known."""
     told = [decision for decision in evaluated.stages.decisions if decision.reasons]
     if not told:

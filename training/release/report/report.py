@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.dataset import Source, load
-from training.evaluate.holdout import Evaluated, evaluate, hold_out
-from training.evaluate.model_lookup import Model, find
+from training.evaluate.holdout import Evaluation, evaluate, hold_out
+from training.evaluate.model_lookup import Model, find_model
 from training.evaluate.unseen_accounts import unseen
-from training.release.report.advice import advice
-from training.release.report.drift import stable
-from training.release.report.fairness import fair
-from training.release.report.feature_curves import effects
-from training.release.report.model_card import card, origin
+from training.release.report.advice import advice_section
+from training.release.report.drift import drift_section
+from training.release.report.fairness import fairness_section
+from training.release.report.feature_curves import feature_curves_section
+from training.release.report.model_card import model_card_section, origin_section
 from training.release.report.page import Section, page
-from training.release.report.performance import calibration, performance
-from training.release.report.policy import policy
-from training.release.report.reasons import reasons
+from training.release.report.performance import calibration_section, performance_section
+from training.release.report.policy import policy_section
+from training.release.report.reasons import reasons_section
 from training.tracking import runs
 from training.tracking.store import Store, run_info
 
@@ -54,12 +54,12 @@ def report(
 ) -> Reported:
     """Write the report on a model, looked at on the accounts of the data in folder ``data`` that none of its trees saw.
 
-    ``asked`` and ``name`` are as :func:`training.evaluate.model_lookup.find` reads them, ``shared`` as in :func:`training.evaluate.unseen_accounts.unseen`; what
+    ``asked`` and ``name`` are as :func:`training.evaluate.model_lookup.find_model` reads them, ``shared`` as in :func:`training.evaluate.unseen_accounts.unseen`; what
     they refuse is refused.  Where the data bring labels of their own nobody was set aside: the report then says that the model
     has seen the accounts.  OSError where ``out`` cannot be written; the run is then as it was.
     """
     progress("the model")
-    model = find(asked, store, name)
+    model = find_model(asked, store, name)
     progress("the accounts")
     source = load(data)
     now, earlier, notes = _evaluated(model, source, data, shared)
@@ -81,7 +81,7 @@ def report(
     return Reported(out, model.run, text)
 
 
-def _evaluated(model: Model, source: Source, data: Path, shared: bool) -> tuple[Evaluated, Evaluated | None, tuple[str, ...]]:
+def _evaluated(model: Model, source: Source, data: Path, shared: bool) -> tuple[Evaluation, Evaluation | None, tuple[str, ...]]:
     if source.labels is not None:
         return evaluate(model.asked, model.bundle, hold_out(source, model.config, data)), None, ()
     on = unseen(source, data, [model], shared)
@@ -90,17 +90,17 @@ def _evaluated(model: Model, source: Source, data: Path, shared: bool) -> tuple[
 
 
 def _sections(
-    model: Model, now: Evaluated, earlier: Evaluated | None, store: Store, *, seen: bool
+    model: Model, now: Evaluation, earlier: Evaluation | None, store: Store, *, seen: bool
 ) -> Iterator[tuple[str, Callable[[], Section]]]:
-    yield "the card", lambda: card(now, runs.fetch_table(store, model.run, "splits"))
-    yield "performance", lambda: performance(now, seen=seen)
-    yield "calibration", lambda: calibration(now, seen=seen)
-    yield "what features do", lambda: effects(now)
-    yield "reasons", lambda: reasons(now, runs.fetch_table(store, model.run, "reason_agreement"))
-    yield "the way back", lambda: advice(now)
-    yield "fairness", lambda: fair(now)
-    yield "the policy", lambda: policy(now)
+    yield "the card", lambda: model_card_section(now, runs.fetch_table(store, model.run, "splits"))
+    yield "performance", lambda: performance_section(now, seen=seen)
+    yield "calibration", lambda: calibration_section(now, seen=seen)
+    yield "what features do", lambda: feature_curves_section(now)
+    yield "reasons", lambda: reasons_section(now, runs.fetch_table(store, model.run, "reason_agreement"))
+    yield "the way back", lambda: advice_section(now)
+    yield "fairness", lambda: fairness_section(now)
+    yield "the policy", lambda: policy_section(now)
     if earlier is not None:
-        yield "stability", lambda: stable(earlier, now)
+        yield "stability", lambda: drift_section(earlier, now)
     told = run_info(store, model.run)
-    yield "the run", lambda: origin({**told.parameters, **told.tags})
+    yield "the run", lambda: origin_section({**told.parameters, **told.tags})

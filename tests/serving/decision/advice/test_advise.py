@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE
 from features.schema import check
-from serving.decision.advice.constraints import Choices
-from serving.decision.advice.plans import Means, grid_of
-from serving.decision.advice.projection import Cut, Outlook, Restored, is_free
-from serving.decision.advice.result import Course
+from serving.decision.advice.constraints import Constraints
+from serving.decision.advice.plans import Habits, make_plan_grid
+from serving.decision.advice.projection import LimitCut, Projection, Restored, restores_limit
+from serving.decision.advice.result import PlanPath
 from serving.decision.advice.rollout import Plans
-from serving.decision.advice.search import _Search
+from serving.decision.advice.search import PlanSearch
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import LEVERS
 from serving.decision.config.reasons import Text
@@ -65,7 +65,7 @@ def advised(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) ->
     return [advise(statements, bundle, when) for statements in cut]
 
 
-def plan_of(course: Course) -> Plans:
+def plan_of(course: PlanPath) -> Plans:
     """The plan that the steps tell, read back from what is told."""
     values: dict[str, float] = {name: math.inf if name == "spending" else 0.0 for name in LEVERS}
     values["paid_share"] = 0.0
@@ -337,7 +337,7 @@ def test_many_at_once_get_what_each_gets_alone(
 
 
 def test_each_account_is_given_its_own_choices(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
-    choices = [Choices(200.0), Choices(1e6), Choices()]
+    choices = [Constraints(200.0), Constraints(1e6), Constraints()]
     together = advise_many(pl.concat(cut[:3]), bundle, when, choices)
     for statements, chosen, found in zip(cut[:3], choices, together, strict=True):
         assert found.advice == advise(statements, bundle, when, chosen).advice
@@ -362,16 +362,18 @@ def test_it_does_not_matter_how_many_plans_are_tried_at_a_time(
 
 
 def test_where_none_restores_the_least_risk_of_all_rounds_is_told(bundle: Bundle) -> None:
-    grid = grid_of(Means(10_000.0, math.nan, math.nan, 0.0, 0.0, 0.0), 12_000.0, bundle.advice, Choices(), 0.1)
-    search = _Search(0, grid)
-    cut = [Cut("pay_later", datetime.date(2026, 9, 1), 12_000.0, 500.0, True)]
+    grid = make_plan_grid(Habits(10_000.0, math.nan, math.nan, 0.0, 0.0, 0.0), 12_000.0, bundle.advice, Constraints(), 0.1)
+    search = PlanSearch(0, grid)
+    cut = [LimitCut("pay_later", datetime.date(2026, 9, 1), 12_000.0, 500.0, True)]
     for first, last_log_odds in ((0, [5.0, 3.0]), (2, [4.0])):
         courses = np.arange(len(last_log_odds))
         features = np.zeros((1, len(courses), len(CATALOGUE)))
         assert search.judged == first
         search.judge(
             courses,
-            Outlook(courses * 0, cut, features, np.array([last_log_odds]), np.zeros((1, len(courses))), np.zeros(len(courses))),
+            Projection(
+                courses * 0, cut, features, np.array([last_log_odds]), np.zeros((1, len(courses))), np.zeros(len(courses))
+            ),
             bundle,
         )
         assert search.restored is None
@@ -398,16 +400,16 @@ def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, pro
     }
     for name, values in columns.items():
         features[..., names.index(name)] = values
-    cut = [Cut(product, datetime.date(2026, 9, 1), before, 500.0, False) for before in limit.tolist()]
+    cut = [LimitCut(product, datetime.date(2026, 9, 1), before, 500.0, False) for before in limit.tolist()]
     log_odds = random.uniform(-3.2, 0.6, (months, courses))
-    outlook = Outlook(np.arange(courses), cut, features, log_odds, np.zeros_like(log_odds), np.zeros(courses))
+    outlook = Projection(np.arange(courses), cut, features, log_odds, np.zeros_like(log_odds), np.zeros(courses))
     found: list[Restored | None] = []
     for course in range(courses):
         wanted, then = (
             [outlook.outcome(course, m, p, bundle) for m, p in enumerate(probability_of(log_odds[:, course] + more).tolist())]
             for more in (0.5, 0.0)
         )
-        free = [(is_free(a), is_free(b)) for a, b in zip(wanted, then, strict=True)]
+        free = [(restores_limit(a), restores_limit(b)) for a, b in zip(wanted, then, strict=True)]
         months_free = [
             m for m in range(months) if free[m][0] and back_of(wanted[m]) > 500.0 and all(later for _, later in free[m + 1 :])
         ]
@@ -424,7 +426,7 @@ def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, pro
 
 def test_more_to_pay_with_never_makes_it_harder(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
     for statements in cut[:10]:
-        little, much = (advise(statements, bundle, when, Choices(monthly_payment=amount)).advice for amount in (500.0, 1e9))
+        little, much = (advise(statements, bundle, when, Constraints(monthly_payment=amount)).advice for amount in (500.0, 1e9))
         assert little is not None
         assert much is not None
         if little.plan.restored is not None:

@@ -10,13 +10,13 @@ import pytest
 
 from features.schema import LARGEST_AMOUNT, check
 from features.window import lay_out
-from serving.decision.advice.constraints import UNDECIDED, ChoiceError, Choices, check_choices
-from serving.decision.advice.result import Course
+from serving.decision.advice.constraints import UNCONSTRAINED, ConstraintError, Constraints, check_constraints
+from serving.decision.advice.result import PlanPath
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, advise_many, decide_many, stages
 from serving.decision.result import Advised
 from serving.schemas import examples
-from serving.schemas.decision import Request, statements
+from serving.schemas.decision import Request, statements_table
 from tests.serving.decision.advice.test_advise import plan_of, restoring
 
 ROUNDING = 50.0
@@ -57,13 +57,13 @@ def most(window: pl.DataFrame) -> dict[str, float]:
     }
 
 
-def told(course: Course) -> dict[str, float]:
+def told(course: PlanPath) -> dict[str, float]:
     """The amounts that the steps tell; what is not told is not done (but for spending, which then goes on as before)."""
     stated: dict[str, float] = {step.lever: step.amount for step in course.steps if step.amount is not None}
     return {name: stated.get(name, 0.0) for name in SETTLED if name != "spending" or name in stated}
 
 
-def plan(found: Advised) -> Course:
+def plan(found: Advised) -> PlanPath:
     assert found.advice is not None
     return found.advice.plan
 
@@ -77,7 +77,7 @@ def test_what_is_settled_is_in_the_plan_of_every_cut_account(
         named = [name for bit, name in enumerate(SETTLED) if (number % 7 + 1) >> bit & 1]
         shares = random.choice([0.0, 0.013, 0.2, 1.0], len(named))
         amounts = {name: round(share * most(window)[name], 2) for name, share in zip(named, shares, strict=True)}
-        found = advise(window, bundle, when, Choices(**amounts))
+        found = advise(window, bundle, when, Constraints(**amounts))
         assert told(plan(found)).items() >= amounts.items()
         seen.update((name, amount > 0) for name, amount in amounts.items())
     assert len(cut) > 40
@@ -88,7 +88,7 @@ def test_what_a_plan_tells_can_be_settled_and_gives_the_same_plan(
     cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle, when: datetime.datetime
 ) -> None:
     for window, found in zip(cut, advised, strict=True):
-        assert plan(advise(window, bundle, when, Choices(**told(plan(found))))) == plan(found)
+        assert plan(advise(window, bundle, when, Constraints(**told(plan(found))))) == plan(found)
 
 
 def test_settling_one_amount_as_told_loses_nothing(
@@ -99,7 +99,7 @@ def test_settling_one_amount_as_told_loses_nothing(
         name = SETTLED[number % len(SETTLED)]
         if plan(found).restored is None or name not in told(plan(found)):
             continue
-        again = plan(advise(window, bundle, when, Choices(**{name: told(plan(found))[name]})))
+        again = plan(advise(window, bundle, when, Constraints(**{name: told(plan(found))[name]})))
         assert again.restored is not None
         assert again.effort <= plan(found).effort
         restored += 1
@@ -111,7 +111,7 @@ def test_a_promise_on_settled_amounts_is_what_the_ordinary_flow_decides(
 ) -> None:
     kept = 0
     for window in cut[:12]:
-        found = advise(window, bundle, when, Choices(extra=round(0.31 * most(window)["extra"], 2), spending=123.45))
+        found = advise(window, bundle, when, Constraints(extra=round(0.31 * most(window)["extra"], 2), spending=123.45))
         month = restoring(window, plan_of(plan(found)), found, bundle)
         promised = [one.month == plan(found).restored for one in plan(found).path]
         assert month == (promised.index(True) if any(promised) else None)
@@ -128,7 +128,7 @@ def test_what_is_settled_is_in_reach_whatever_else_can_be_paid(
         due = float(window["minimum_due"][-1]) if amounts["extra"] else 0.0
         able = max(due + sum(amounts.values()), 0.01)
         plans = [
-            plan(advise(window, bundle, when, Choices(most_paid, **amounts))) for most_paid in (None, able, LARGEST_AMOUNT)
+            plan(advise(window, bundle, when, Constraints(most_paid, **amounts))) for most_paid in (None, able, LARGEST_AMOUNT)
         ]
         assert plans[0] == plans[1] == plans[2]
 
@@ -136,29 +136,29 @@ def test_what_is_settled_is_in_reach_whatever_else_can_be_paid(
 def test_each_account_is_checked_against_its_own_choices(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
-    beyond = Choices(extra=most(cut[1])["extra"] + ROUNDING)
-    for choices in ([Choices(extra=LARGEST_AMOUNT), UNDECIDED], [UNDECIDED, beyond]):
-        with pytest.raises(ChoiceError):
+    beyond = Constraints(extra=most(cut[1])["extra"] + ROUNDING)
+    for choices in ([Constraints(extra=LARGEST_AMOUNT), UNCONSTRAINED], [UNCONSTRAINED, beyond]):
+        with pytest.raises(ConstraintError):
             advise_many(pl.concat(cut[:2]), bundle, when, choices)
 
 
 def test_who_is_not_cut_is_refused_the_same(windows: pl.DataFrame, bundle: Bundle, when: datetime.datetime) -> None:
     kept = next(d.account_id for d in decide_many(windows, bundle, when) if d.action == "keep")
     window = windows.filter(pl.col("account_id") == kept)
-    assert advise(window, bundle, when, Choices(extra=0.0)).advice is None
-    with pytest.raises(ChoiceError) as caught:
-        advise(window, bundle, when, Choices(extra=LARGEST_AMOUNT))
+    assert advise(window, bundle, when, Constraints(extra=0.0)).advice is None
+    with pytest.raises(ConstraintError) as caught:
+        advise(window, bundle, when, Constraints(extra=LARGEST_AMOUNT))
     assert caught.value.field == "extra"
 
 
-def refused(choices: Choices, **last: float | None) -> str | None:
+def refused(choices: Constraints, **last: float | None) -> str | None:
     """The field that is refused, None where none is, for the account of the example with another last statement."""
-    table = check(statements([Request.model_validate(examples.REQUEST)]))
+    table = check(statements_table([Request.model_validate(examples.REQUEST)]))
     newest = pl.col("month") == table["month"].max()
     table = table.with_columns(pl.when(newest).then(value).otherwise(pl.col(name)).alias(name) for name, value in last.items())
     try:
-        check_choices(choices, lay_out(table), ROUNDING)
-    except ChoiceError as error:
+        check_constraints(choices, lay_out(table), ROUNDING)
+    except ConstraintError as error:
         return error.field
     return None
 
@@ -167,66 +167,70 @@ def test_each_choice_is_taken_up_to_what_the_account_has() -> None:
     newest = examples.REQUEST["statements"][-1]
     for name, column in (("extra", "balance"), ("repay_elsewhere", "external_debt"), ("spending", "credit_limit")):
         assert newest[column] % ROUNDING == 0
-        assert refused(Choices(**{name: newest[column]})) is None
-        assert refused(Choices(**{name: newest[column] + 0.01})) == name
+        assert refused(Constraints(**{name: newest[column]})) is None
+        assert refused(Constraints(**{name: newest[column] + 0.01})) == name
 
 
 def test_what_is_rounded_up_in_a_plan_can_be_chosen() -> None:
     for name, column in (("extra", "balance"), ("repay_elsewhere", "external_debt")):
-        assert refused(Choices(**{name: 1050.0}), **{column: 1000.01}) is None
-        assert refused(Choices(**{name: 1050.01}), **{column: 1000.01}) == name
+        assert refused(Constraints(**{name: 1050.0}), **{column: 1000.01}) is None
+        assert refused(Constraints(**{name: 1050.01}), **{column: 1000.01}) == name
 
 
 def test_who_spends_more_than_the_limit_may_choose_what_a_plan_could_tell() -> None:
     mean = sum(statement["spend"] for statement in examples.REQUEST["statements"]) / 6
-    assert refused(Choices(spending=math.floor(mean)), credit_limit=1000.0) is None
-    assert refused(Choices(spending=math.ceil(mean)), credit_limit=1000.0) == "spending"
+    assert refused(Constraints(spending=math.floor(mean)), credit_limit=1000.0) is None
+    assert refused(Constraints(spending=math.ceil(mean)), credit_limit=1000.0) == "spending"
 
 
 def test_nothing_can_be_paid_on_what_is_not_owed() -> None:
-    assert refused(Choices(extra=0.0), balance=-700.0) is None
-    assert refused(Choices(extra=0.01), balance=-700.0) == "extra"
-    table = check(statements([Request.model_validate(examples.REQUEST)])).with_columns(external_debt=pl.lit(None, pl.Float64))
-    check_choices(Choices(repay_elsewhere=0.0), lay_out(table), ROUNDING)
-    with pytest.raises(ChoiceError, match=r"choices\.repay_elsewhere"):
-        check_choices(Choices(repay_elsewhere=0.01), lay_out(table), ROUNDING)
+    assert refused(Constraints(extra=0.0), balance=-700.0) is None
+    assert refused(Constraints(extra=0.01), balance=-700.0) == "extra"
+    table = check(statements_table([Request.model_validate(examples.REQUEST)])).with_columns(
+        external_debt=pl.lit(None, pl.Float64)
+    )
+    check_constraints(Constraints(repay_elsewhere=0.0), lay_out(table), ROUNDING)
+    with pytest.raises(ConstraintError, match=r"choices\.repay_elsewhere"):
+        check_constraints(Constraints(repay_elsewhere=0.01), lay_out(table), ROUNDING)
 
 
 def test_debt_elsewhere_is_the_last_known() -> None:
-    assert refused(Choices(repay_elsewhere=47500.0), external_debt=None) is None
-    assert refused(Choices(repay_elsewhere=47550.0), external_debt=None) == "repay_elsewhere"
+    assert refused(Constraints(repay_elsewhere=47500.0), external_debt=None) is None
+    assert refused(Constraints(repay_elsewhere=47550.0), external_debt=None) == "repay_elsewhere"
 
 
 def test_more_than_can_be_paid_is_a_contradiction() -> None:
-    assert refused(Choices(500.0, extra=300.0, repay_elsewhere=200.0), minimum_due=0.0) is None
-    assert refused(Choices(0.3, extra=0.1, repay_elsewhere=0.2), minimum_due=0.0) is None  # whose sum in binary is above 0.3
-    assert refused(Choices(500.0, extra=300.0, repay_elsewhere=200.01), minimum_due=0.0) == "monthly_payment"
-    assert refused(Choices(500.0, extra=500.01), minimum_due=0.0) == "monthly_payment"
-    assert refused(Choices(500.0, spending=20000.0)) is None
+    assert refused(Constraints(500.0, extra=300.0, repay_elsewhere=200.0), minimum_due=0.0) is None
+    assert (
+        refused(Constraints(0.3, extra=0.1, repay_elsewhere=0.2), minimum_due=0.0) is None
+    )  # whose sum in binary is above 0.3
+    assert refused(Constraints(500.0, extra=300.0, repay_elsewhere=200.01), minimum_due=0.0) == "monthly_payment"
+    assert refused(Constraints(500.0, extra=500.01), minimum_due=0.0) == "monthly_payment"
+    assert refused(Constraints(500.0, spending=20000.0)) is None
     # What is paid above the minimum is paid on top of it.
-    assert refused(Choices(500.0, extra=300.0), minimum_due=200.0) is None
-    assert refused(Choices(500.0, extra=300.0), minimum_due=200.01) == "monthly_payment"
-    assert refused(Choices(500.0, repay_elsewhere=300.0), minimum_due=900.0) is None
+    assert refused(Constraints(500.0, extra=300.0), minimum_due=200.0) is None
+    assert refused(Constraints(500.0, extra=300.0), minimum_due=200.01) == "monthly_payment"
+    assert refused(Constraints(500.0, repay_elsewhere=300.0), minimum_due=900.0) is None
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Choices)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Constraints)])
 def test_an_amount_out_of_range_is_refused(name: str) -> None:
     account: dict[str, float | None] = {"balance": 1e12, "credit_limit": 1e12, "external_debt": 1e12}
     for amount in (-0.01, math.nan, math.inf, -math.inf, LARGEST_AMOUNT + 1):
-        assert refused(Choices(**{name: amount}), **account) == name
-    assert refused(Choices(**{name: LARGEST_AMOUNT}), **account) is None
-    assert refused(Choices(**{name: 0.0})) == ("monthly_payment" if name == "monthly_payment" else None)
-    assert refused(UNDECIDED) is None
+        assert refused(Constraints(**{name: amount}), **account) == name
+    assert refused(Constraints(**{name: LARGEST_AMOUNT}), **account) is None
+    assert refused(Constraints(**{name: 0.0})) == ("monthly_payment" if name == "monthly_payment" else None)
+    assert refused(UNCONSTRAINED) is None
 
 
 def test_a_refusal_names_no_amount() -> None:
-    table = lay_out(check(statements([Request.model_validate(examples.REQUEST)])))
-    for choices in (Choices(extra=54321.75), Choices(5.25, extra=54.75), Choices(spending=-54321.75)):
-        with pytest.raises(ChoiceError) as caught:
-            check_choices(choices, table, ROUNDING)
+    table = lay_out(check(statements_table([Request.model_validate(examples.REQUEST)])))
+    for choices in (Constraints(extra=54321.75), Constraints(5.25, extra=54.75), Constraints(spending=-54321.75)):
+        with pytest.raises(ConstraintError) as caught:
+            check_constraints(choices, table, ROUNDING)
         assert not any(amount in str(caught.value) for amount in ("54", "5.25", "18600", "30000"))
 
 
 def test_minus_nought_is_nought(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
-    found = plan(advise(cut[0], bundle, when, Choices(spending=-0.0)))
+    found = plan(advise(cut[0], bundle, when, Constraints(spending=-0.0)))
     assert [repr(step.amount) for step in found.steps if step.lever == "spending"] == ["0.0"]

@@ -12,7 +12,7 @@ from features.build import build, values_of
 from features.ledger import Behaviour, Standing, Terms, next_standing
 from features.schema import check
 from features.window import lay_out
-from serving.decision.advice.rollout import HABITS, Plans, least_share_of, live, windows_ahead
+from serving.decision.advice.rollout import HABITS, Plans, least_share_of, roll_forward, windows_ahead
 from tests.support.accounts import window
 from training.data.dataset import Source
 
@@ -41,7 +41,9 @@ def lived(
     shape = (MONTHS, len(plan))
     many = lay_out(statements).take(np.zeros(len(plan), dtype=np.int64))
     reduced = np.arange(MONTHS)[:, None] <= back[0]
-    return live(many, plan, np.where(reduced, np.full(shape, limit), back[1]), reduced & np.full(shape, suspended), TERMS)
+    return roll_forward(
+        many, plan, np.where(reduced, np.full(shape, limit), back[1]), reduced & np.full(shape, suspended), TERMS
+    )
 
 
 def as_table(statements: pl.DataFrame, columns: dict[str, np.ndarray], course: int) -> pl.DataFrame:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE
 from serving.decision.config.policy import PolicyError, read_policy
-from serving.decision.policy.limit import Account, limit_by_model, near_cut_off, surely_cut
-from serving.decision.policy.outcome import Outcome, apply, hand_over
+from serving.decision.policy.limit import Account, certainly_cut, limit_by_model, near_cut_off
+from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.scoring.score import logit
 
 TEXT = files("serving.decision.config").joinpath("policy.toml").read_text("utf-8")
@@ -80,7 +80,7 @@ def test_what_is_surely_cut_is_cut(changes: dict[str, float], conversion: float)
     random = np.random.default_rng(0)
     probability, limit = 0.02 * 40.0 ** random.random(5000), 100.0 * 200.0 ** random.random(5000)
     balance = limit * random.uniform(-0.1, 1.2, 5000)
-    sure = surely_cut(probability, limit, balance, policy)
+    sure = certainly_cut(probability, limit, balance, policy)
     assert sure.any()
     for row in np.flatnonzero(sure).tolist():
         outcome = apply(account(float(probability[row]), float(limit[row]), float(balance[row])), policy, WHEN)
@@ -90,7 +90,7 @@ def test_what_is_surely_cut_is_cut(changes: dict[str, float], conversion: float)
 def test_most_of_what_is_cut_is_surely_cut() -> None:
     """Else asking about it first would be for nothing."""
     drawn = np.random.default_rng(0).uniform([0.05, 500, 0], [0.95, 60_000, 60_000], (2000, 3))
-    sure = surely_cut(drawn[:, 0], drawn[:, 1], drawn[:, 2], POLICY)
+    sure = certainly_cut(drawn[:, 0], drawn[:, 1], drawn[:, 2], POLICY)
     told = [apply(account(*row), POLICY, WHEN).by_model for row in drawn.tolist()]
     assert sure.sum() > 0.9 * sum(told) > 900
 
@@ -176,7 +176,7 @@ def test_past_due_suspends_whatever_the_model_says() -> None:
 
 def test_hand_over_keeps_the_limit_and_adds_its_grounds() -> None:
     outcome = apply(account(0.25), POLICY, WHEN)
-    handed = hand_over(outcome, ("unmapped_reason",), 20_000.0, POLICY, WHEN)
+    handed = refer_to_reviewer(outcome, ("unmapped_reason",), 20_000.0, POLICY, WHEN)
     assert (handed.action, handed.new_limit, handed.proposed_limit) == ("review", 20_000.0, outcome.new_limit)
     assert handed.review_because == ("unmapped_reason",)
     assert handed.effective_on is None

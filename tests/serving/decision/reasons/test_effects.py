@@ -19,9 +19,9 @@ from features.schema import check
 from features.window import Window, lay_out
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import stages
-from serving.decision.reasons.counterfactual import Levels, _relived
+from serving.decision.reasons.counterfactual import Levels, replay_year
 from serving.decision.reasons.effects import _ACCOUNTS_A_BLOCK, DRIVEN, Driven, by_group, effects, levels_of
-from serving.decision.reasons.ranking import Evidence, group_of, principal
+from serving.decision.reasons.ranking import Evidence, group_of, principal_reasons
 from serving.decision.reasons.wording import number
 from serving.decision.result import Stages
 from tests.support.accounts import window
@@ -84,7 +84,7 @@ def ways(
     )
     on_time = np.array([False, *(group == "late_payment" for group in DRIVEN)])
     many = lay_out(statements).take(np.zeros(courses, dtype=np.int64))
-    return _relived(many, only, on_time, terms, instalment_share)
+    return replay_year(many, only, on_time, terms, instalment_share)
 
 
 def same_to_the_cent(some: NDArray[Any], others: NDArray[Any]) -> bool:
@@ -232,7 +232,7 @@ def test_a_year_in_which_nothing_is_changed_is_the_year_that_was(drawn: pl.DataF
     statements = check(drawn)
     was = lay_out(statements)
     unknown = levels(1)
-    again = _relived(was, unknown, np.zeros(1, dtype=np.bool_), terms, share)
+    again = replay_year(was, unknown, np.zeros(1, dtype=np.bool_), terms, share)
     for name in NUMBERS:
         assert np.array_equal(again[name], getattr(was, name), equal_nan=True), name
 
@@ -244,7 +244,7 @@ def test_who_was_never_late_was_never_late(drawn: pl.DataFrame, terms: Terms) ->
     as well as the reference."""
     statements = check(drawn.with_columns(pl.lit(0, dtype=pl.Int32).alias("days_past_due")))
     was = lay_out(statements)
-    again = _relived(was, levels(1), np.ones(1, dtype=np.bool_), terms, 0.05)
+    again = replay_year(was, levels(1), np.ones(1, dtype=np.bool_), terms, 0.05)
     for name in NUMBERS:
         assert np.array_equal(again[name], getattr(was, name), equal_nan=True), name
 
@@ -253,13 +253,13 @@ def test_who_is_left_alone_lives_the_same_year_again(windows: pl.DataFrame) -> N
     was = lay_out(check(windows))
     accounts = len(was.months_observed)
     nobody = np.zeros(accounts, dtype=np.bool_)
-    again = _relived(was, levels(accounts), nobody, Terms(), 0.05)
+    again = replay_year(was, levels(accounts), nobody, Terms(), 0.05)
     for name in NUMBERS:
         assert same_to_the_cent(again[name], getattr(was, name)), name
     # And who is not, does not.
     for changed in (
-        _relived(was, levels(accounts, used=0.1), nobody, Terms(), 0.05),
-        _relived(was, levels(accounts), ~nobody, Terms(), 0.05),
+        replay_year(was, levels(accounts, used=0.1), nobody, Terms(), 0.05),
+        replay_year(was, levels(accounts), ~nobody, Terms(), 0.05),
     ):
         assert not same_to_the_cent(changed["balance"], was.balance)
 
@@ -268,7 +268,7 @@ def test_nothing_is_changed_before_the_year_nor_where_it_was_not_known(windows: 
     was = lay_out(check(windows))
     accounts = len(was.months_observed)
     zero = {field.name: 0.0 for field in dataclasses.fields(Levels)}
-    again = _relived(was, levels(accounts, **zero), np.ones(accounts, dtype=np.bool_), Terms(), 0.05)
+    again = replay_year(was, levels(accounts, **zero), np.ones(accounts, dtype=np.bool_), Terms(), 0.05)
     for name in NUMBERS:
         assert np.array_equal(again[name][YEAR:], getattr(was, name)[YEAR:], equal_nan=True)
         assert np.array_equal(np.isnan(again[name]), np.isnan(getattr(was, name)))
@@ -650,7 +650,7 @@ def test_effects_order_reasons_otherwise_than_contributions_alone(made: Stages, 
     moved = first = 0
     for decision, outcome, proof in zip(made.decisions, made.outcomes, made.evidence, strict=True):
         if outcome.by_model:
-            alone = principal(dataclasses.replace(proof, effects={}), outcome.hits, True, bundle.wording)
+            alone = principal_reasons(dataclasses.replace(proof, effects={}), outcome.hits, True, bundle.wording)
             moved += [r.code for r in alone] != [r.code for r in decision.reasons]
             first += alone[0].code != decision.reasons[0].code
     assert moved > 10

@@ -12,7 +12,7 @@ from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
 from serving.decision.config.policy import Condition, Rule, RuleHit
 from serving.decision.config.reasons import WordingError, read_wording
 from serving.decision.reasons.effects import DRIVEN
-from serving.decision.reasons.ranking import Evidence, principal, unspeakable
+from serving.decision.reasons.ranking import Evidence, principal_reasons, unexplainable
 from serving.decision.reasons.wording import number
 
 TEXT = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-8")
@@ -36,7 +36,7 @@ contributions = st.fixed_dictionaries({name: st.floats(-1, 1).map(lambda value: 
 
 @given(contributions)
 def test_reasons_are_ranked_groups_that_push_above_the_share(drawn: dict[str, float]) -> None:
-    reasons = principal(evidence(drawn), (), True, WORDING)
+    reasons = principal_reasons(evidence(drawn), (), True, WORDING)
     sums: dict[str, float] = {}
     for name, value in drawn.items():
         sums[BY_NAME[name].group] = sums.get(BY_NAME[name].group, 0.0) + value
@@ -57,7 +57,7 @@ def test_reasons_are_ranked_groups_that_push_above_the_share(drawn: dict[str, fl
 @given(contributions, st.dictionaries(st.sampled_from(DRIVEN), st.floats(-1, 4).map(lambda value: round(value, 3))))
 def test_a_group_weighs_by_itself_or_with_what_followed(drawn: dict[str, float], effects: dict[str, float]) -> None:
     proof = dataclasses.replace(evidence(drawn), effects=effects)
-    reasons = principal(proof, (), True, WORDING)
+    reasons = principal_reasons(proof, (), True, WORDING)
     sums = {group: sum(v for n, v in drawn.items() if BY_NAME[n].group == group) for group in WORDING.groups}
     weights = {group: max(total, effects.get(group, -math.inf)) for group, total in sums.items()}
     push = sum(weight for weight in weights.values() if weight > 0)
@@ -75,8 +75,8 @@ def test_a_group_weighs_by_itself_or_with_what_followed(drawn: dict[str, float],
 def test_a_reason_for_what_followed_shows_what_is_worse_than_the_reference() -> None:
     quiet = dict.fromkeys((name for name in MODEL_FEATURES if BY_NAME[name].group == "overspending"), -0.1)
     proof = evidence(quiet | {"late_months_3": 0.2}, spend_to_income_12=0.8)
-    assert [reason.code for reason in principal(proof, (), True, WORDING)] == ["late_payment"]
-    first, second = principal(dataclasses.replace(proof, effects={"overspending": 1.5}), (), True, WORDING)
+    assert [reason.code for reason in principal_reasons(proof, (), True, WORDING)] == ["late_payment"]
+    first, second = principal_reasons(dataclasses.replace(proof, effects={"overspending": 1.5}), (), True, WORDING)
     assert (first.code, second.code) == ("overspending", "late_payment")
     assert [feature.name for feature in first.features] == ["spend_to_income_12"]
     assert "80 %" in first.text.en
@@ -84,14 +84,14 @@ def test_a_reason_for_what_followed_shows_what_is_worse_than_the_reference() -> 
 
 @given(contributions, st.permutations(MODEL_FEATURES))
 def test_the_order_of_features_does_not_matter(drawn: dict[str, float], order: list[str]) -> None:
-    one = principal(evidence(drawn), (), True, WORDING)
-    other = principal(evidence({name: drawn[name] for name in order}), (), True, WORDING)
+    one = principal_reasons(evidence(drawn), (), True, WORDING)
+    other = principal_reasons(evidence({name: drawn[name] for name in order}), (), True, WORDING)
     assert [reason.code for reason in one] == [reason.code for reason in other]
     assert [reason.text for reason in one] == [reason.text for reason in other]
 
 
 def test_a_reason_is_specific_in_both_languages() -> None:
-    (reason,) = principal(evidence({"late_months_6": 0.5}, late_months_6=3.0), (), True, WORDING)
+    (reason,) = principal_reasons(evidence({"late_months_6": 0.5}, late_months_6=3.0), (), True, WORDING)
     assert reason.text.en == "You paid late in 3 of the last 6 months."
     assert reason.text.zh == "近6个月中有3个月逾期还款。"
     assert (reason.code, reason.cause, reason.share) == ("late_payment", "behavior", 1.0)
@@ -99,25 +99,25 @@ def test_a_reason_is_specific_in_both_languages() -> None:
 
 def test_a_short_history_is_not_called_twelve_months() -> None:
     proof = evidence({"late_months_12": 0.5}, late_months_12=2.0, months_observed=4.0)
-    assert principal(proof, (), True, WORDING)[0].text.en == "You paid late in 2 of the last 4 months."
+    assert principal_reasons(proof, (), True, WORDING)[0].text.en == "You paid late in 2 of the last 4 months."
 
 
 def test_one_is_not_many() -> None:
     once = evidence({"limit_requests_12": 0.5}, limit_requests_12=1.0)
-    assert principal(once, (), True, WORDING)[0].text.en == "You asked for a higher limit 1 time in the last 12 months."
+    assert principal_reasons(once, (), True, WORDING)[0].text.en == "You asked for a higher limit 1 time in the last 12 months."
     single = evidence({"late_months_6": 0.5}, late_months_6=1.0, months_observed=1.0)
-    assert principal(single, (), True, WORDING)[0].text.en == "You paid late in 1 of the last 1 month."
+    assert principal_reasons(single, (), True, WORDING)[0].text.en == "You paid late in 1 of the last 1 month."
     # And eleven, a tenth and 1.1 are.
     for value, said in ((11.0, "11 times"), (2.0, "2 times")):
         many = evidence({"limit_requests_12": 0.5}, limit_requests_12=value)
-        assert said in principal(many, (), True, WORDING)[0].text.en
+        assert said in principal_reasons(many, (), True, WORDING)[0].text.en
     share = evidence({"external_debt_to_income": 0.5}, external_debt_to_income=1.1)
-    assert "1.1 times your monthly income" in principal(share, (), True, WORDING)[0].text.en
+    assert "1.1 times your monthly income" in principal_reasons(share, (), True, WORDING)[0].text.en
 
 
 def test_an_unknown_value_has_its_own_wording() -> None:
     proof = evidence({"total_debt_to_income": 0.5}, total_debt_to_income=math.nan)
-    (reason,) = principal(proof, (), True, WORDING)
+    (reason,) = principal_reasons(proof, (), True, WORDING)
     assert "not known" in reason.text.en
     assert "未知" in reason.text.zh
     assert reason.features[0].value is None
@@ -126,42 +126,42 @@ def test_an_unknown_value_has_its_own_wording() -> None:
 def test_the_sentence_compares_with_those_who_look_better() -> None:
     """A feature may push although it is better than the reference's median; the sentence then takes another one."""
     proof = evidence({"payment_to_balance_3": 0.5, "balance_growth_6": 0.2}, payment_to_balance_3=0.4, balance_growth_6=0.3)
-    (reason,) = principal(proof, (), True, WORDING)
+    (reason,) = principal_reasons(proof, (), True, WORDING)
     assert [feature.name for feature in reason.features] == ["balance_growth_6", "payment_to_balance_3"]
     assert "balance changed by 30 %" in reason.text.en
 
 
 def test_nothing_is_compared_where_the_account_looks_better() -> None:
-    (reason,) = principal(evidence({"payment_to_balance_3": 0.5}, payment_to_balance_3=0.4), (), True, WORDING)
+    (reason,) = principal_reasons(evidence({"payment_to_balance_3": 0.5}, payment_to_balance_3=0.4), (), True, WORDING)
     assert reason.text.en == "share of balances paid, last 3 months: 40 %."
     assert reason.text.zh == "近3个月账单还款比例：40%。"
     # Nor where both read the same.
     close = dataclasses.replace(evidence({"utilization_now": 0.5}, utilization_now=0.281), reference={"utilization_now": 0.279})
-    assert principal(close, (), True, WORDING)[0].text.en == "share of the limit in use: 28 %."
+    assert principal_reasons(close, (), True, WORDING)[0].text.en == "share of the limit in use: 28 %."
 
 
 def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
     pushing = dict.fromkeys(("late_months_6", "utilization_now", "cash_months_3", "limit_requests_3"), 0.5)
-    reasons = principal(evidence(pushing, income=3000.0), (HIT,), True, WORDING)
+    reasons = principal_reasons(evidence(pushing, income=3000.0), (HIT,), True, WORDING)
     assert reasons[0].code == "cap"
     assert len(reasons) == 4
     assert reasons[0].share is None
     assert reasons[0].text.en == "At most CNY 18,000 on an income of CNY 3,000."
-    alone = principal(evidence(pushing), (HIT,), False, WORDING)
+    alone = principal_reasons(evidence(pushing), (HIT,), False, WORDING)
     assert [reason.code for reason in alone] == ["cap"]
 
 
 def test_a_group_without_wording_or_a_protected_feature_is_never_filtered() -> None:
     proof = evidence({"late_months_6": 0.5, "utilization_now": 0.4})
-    assert unspeakable(proof, WORDING) == ()
+    assert unexplainable(proof, WORDING) == ()
     unmapped = dataclasses.replace(WORDING, groups={"late_payment": WORDING.groups["late_payment"]})
-    assert unspeakable(proof, unmapped) == ("unmapped_reason",)
-    assert [reason.code for reason in principal(proof, (), True, unmapped)] == ["late_payment", "high_utilization"]
+    assert unexplainable(proof, unmapped) == ("unmapped_reason",)
+    assert [reason.code for reason in principal_reasons(proof, (), True, unmapped)] == ["late_payment", "high_utilization"]
     protected = dataclasses.replace(WORDING, protected=frozenset({"utilization_now"}))
-    assert unspeakable(proof, protected) == ("protected_feature",)
-    assert unspeakable(evidence({"late_months_6": -0.5}), WORDING) == ("unmapped_reason",)
+    assert unexplainable(proof, protected) == ("protected_feature",)
+    assert unexplainable(evidence({"late_months_6": -0.5}), WORDING) == ("unmapped_reason",)
     behind = evidence({"late_months_6": 5.0, "utilization_now": 0.01})
-    assert unspeakable(behind, protected) == ()
+    assert unexplainable(behind, protected) == ()
 
 
 def test_every_feature_of_the_model_can_be_said() -> None:
@@ -172,7 +172,7 @@ def test_every_feature_of_the_model_can_be_said() -> None:
     for name in MODEL_FEATURES:
         assert name in WORDING.groups[BY_NAME[name].group].sentences or name not in worded
         for value in (0.3, math.nan):
-            (reason,) = principal(evidence({name: 0.5}, **{name: value}), (), True, WORDING)
+            (reason,) = principal_reasons(evidence({name: 0.5}, **{name: value}), (), True, WORDING)
             for text in (reason.text.en, reason.text.zh):
                 assert text
                 assert "{" not in text

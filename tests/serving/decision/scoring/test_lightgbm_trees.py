@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.decision.scoring import kernels, shapley_tables
-from serving.decision.scoring.kernels import settled
+from serving.decision.scoring.kernels import route_value
 from serving.decision.scoring.lightgbm_trees import DEEPEST, Forest, Tree, TreeError, read_trees
-from serving.decision.scoring.shapley_tables import lay_out
+from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.boosters import ODD, Case, case, cases
 from tests.support.paths import GOLDEN, ROOT
 
@@ -28,7 +28,7 @@ def leaf_of(tree: Tree, row: np.ndarray) -> int:
     """The leaf that a row falls into, by one split after the other."""
     node = 0 if tree.feature else ~0
     while node >= 0:
-        value = settled(row[tree.feature[node]], tree.missing[node], int(tree.default_left[node]))
+        value = route_value(row[tree.feature[node]], tree.missing[node], int(tree.default_left[node]))
         node = tree.left[node] if value <= tree.threshold[node] else tree.right[node]
     return ~node
 
@@ -63,7 +63,7 @@ def test_a_settled_value_is_lightgbms_numerical_decision(value: float, missing: 
         read = 0.0
     gone = (missing == 1 and abs(read) <= tiny) or (missing == 2 and np.isnan(read))
     expected = left if gone else read <= threshold
-    assert (settled(value, missing, int(left)) <= threshold) == expected
+    assert (route_value(value, missing, int(left)) <= threshold) == expected
 
 
 def test_the_trees_are_those_that_predict() -> None:
@@ -110,7 +110,7 @@ def test_a_deep_model_is_told_what_it_would_take() -> None:
 
 def test_the_limits_are_what_the_arrays_hold() -> None:
     assert shapley_tables.MOST_BYTES == 2**30
-    assert np.iinfo(lay_out(Forest(1, ())).split_bin.dtype).max == shapley_tables.MOST_CUTS
+    assert np.iinfo(flatten_trees(Forest(1, ())).split_bin.dtype).max == shapley_tables.MOST_CUTS
     assert DEEPEST == kernels.WIDTH == np.iinfo(np.uint8).bits
 
 
@@ -133,19 +133,19 @@ def test_leaves_without_a_finite_value_are_refused() -> None:
 
 def test_tables_beyond_a_gibibyte_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     forest = read_trees(fitted_with(ROWS[:, 0], num_leaves=16, max_depth=4))
-    lay_out(forest)
+    flatten_trees(forest)
     monkeypatch.setattr(shapley_tables, "MOST_BYTES", 1000)
     with pytest.raises(TreeError, match=r"2 trees: expected tables of at most 0 MiB, these would take \d+ MiB"):
-        lay_out(forest)
+        flatten_trees(forest)
 
 
 def test_a_feature_with_too_many_thresholds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     stump = Tree((0,), (0.0,), (0,), (True,), (-1,), (-2,), (2,), (0.0, 1.0), (1, 1))
     forest = Forest(1, tuple(Tree((0,), (float(cut),), *_rest(stump)) for cut in range(40)))
-    lay_out(forest)
+    flatten_trees(forest)
     monkeypatch.setattr(shapley_tables, "MOST_CUTS", 39)
     with pytest.raises(TreeError, match="feature 0: expected at most 39 thresholds, got 40"):
-        lay_out(forest)
+        flatten_trees(forest)
 
 
 def _rest(tree: Tree) -> tuple[Any, ...]:
@@ -172,7 +172,7 @@ def test_loops_are_compiled_where_no_folder_keeps_them(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True, check=False)
     assert run.stdout.split() == ["3.0", "NullCache"], run.stderr
     # The control: here they are kept.
-    assert type(kernels.settled._cache).__name__ == "_LossyCache"  # type: ignore[attr-defined]
+    assert type(kernels.route_value._cache).__name__ == "_LossyCache"  # type: ignore[attr-defined]
 
 
 START = """

@@ -15,8 +15,8 @@ import pytest
 
 from features.catalogue import MODEL_FEATURES
 from serving.decision.scoring.lightgbm_trees import read_trees
-from serving.decision.scoring.shapley import against, explain_many
-from serving.decision.scoring.shapley_tables import lay_out
+from serving.decision.scoring.shapley import explain_many, make_explainer
+from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.boosters import MISSING
 from tests.support.brute_force import shapley_values
 from training.data.labels import Labelled
@@ -38,7 +38,7 @@ def shap_values(model: lgb.Booster, reference: np.ndarray, rows: np.ndarray) -> 
 
 
 def ours(model: lgb.Booster, reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return explain_many(rows, against(lay_out(read_trees(model)), reference))
+    return explain_many(rows, make_explainer(flatten_trees(read_trees(model)), reference))
 
 
 def drawn(random: np.random.Generator, rows: int, unknown: float, zeros: float = 0.0) -> np.ndarray:

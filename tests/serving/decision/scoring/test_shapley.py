@@ -14,8 +14,8 @@ from serving.decision.bundle import Bundle
 from serving.decision.scoring import kernels
 from serving.decision.scoring.lightgbm_trees import Forest, Tree, read_trees
 from serving.decision.scoring.score import score
-from serving.decision.scoring.shapley import Explainer, against, explain_many, explain_one, path_dependent
-from serving.decision.scoring.shapley_tables import lay_out
+from serving.decision.scoring.shapley import Explainer, explain_many, explain_one, make_explainer, path_dependent
+from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.boosters import MISSING, Case, case, cases
 from tests.support.brute_force import shapley_values
 from training.data.labels import Labelled
@@ -26,7 +26,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def explainer_of(model: lgb.Booster, reference: np.ndarray) -> Explainer:
-    return against(lay_out(read_trees(model)), reference)
+    return make_explainer(flatten_trees(read_trees(model)), reference)
 
 
 def raw(model: lgb.Booster, rows: np.ndarray) -> np.ndarray:
@@ -160,14 +160,14 @@ def test_features_in_the_same_position_contribute_the_same(drawn: Case) -> None:
     swapped = reference[:, [1, 0, *range(2, reference.shape[1])]]
     rows = rows.copy()
     rows[:, 1] = rows[:, 0]
-    found = explain_many(rows, against(lay_out(both_ways), np.vstack([reference, swapped])))
+    found = explain_many(rows, make_explainer(flatten_trees(both_ways), np.vstack([reference, swapped])))
     assert np.abs(found[:, 0] - found[:, 1]).max() <= EXACT
 
 
 @settings(max_examples=60)
 @given(cases())
 def test_with_cover_instead_of_a_reference_it_is_pred_contrib(drawn: Case) -> None:
-    explainer = path_dependent(lay_out(read_trees(drawn.model)))
+    explainer = path_dependent(flatten_trees(read_trees(drawn.model)))
     expected = np.asarray(drawn.model.predict(drawn.rows, pred_contrib=True, num_threads=1))
     assert np.abs(explain_many(drawn.rows, explainer) - expected[:, :-1]).max() <= 1e-9
     assert explainer.base == pytest.approx(expected[0, -1], abs=1e-9, rel=0)
@@ -175,7 +175,7 @@ def test_with_cover_instead_of_a_reference_it_is_pred_contrib(drawn: Case) -> No
 
 def test_with_cover_the_served_model_is_pred_contrib(data: Labelled, fitted: Fitted) -> None:
     matrix = rows_like(data, fitted, 3000)
-    explainer = path_dependent(lay_out(read_trees(fitted.booster)))
+    explainer = path_dependent(flatten_trees(read_trees(fitted.booster)))
     expected = np.asarray(fitted.booster.predict(matrix, pred_contrib=True))
     assert np.abs(explain_many(matrix, explainer) - expected[:, :-1]).max() <= 1e-9
 
@@ -195,7 +195,7 @@ def test_worse_than_the_whole_reference_in_one_thing_has_the_declared_sign(
         for row in random.choice(known, 10):
             reference = np.repeat(row[None], 50, axis=0)
             reference[:, place] -= direction * random.exponential(np.ptp(known[:, place]) + 1e-6, 50)
-            found = explain_one(row, against(layout, reference))
+            found = explain_one(row, make_explainer(layout, reference))
             assert found[place] >= 0, name
             assert (np.delete(found, place) == 0).all()
             moved += found[place] > 0
@@ -230,7 +230,7 @@ def test_another_width_is_refused(bundle: Bundle) -> None:
         explain_one(np.zeros(features + 1), explainer)
     for shape in ((0, features), (3, features + 1), (features,)):
         with pytest.raises(ValueError, match="reference: expected"):
-            against(explainer.layout, np.zeros(shape))
+            make_explainer(explainer.layout, np.zeros(shape))
     assert explain_many(np.zeros((0, features)), explainer).shape == (0, features)
 
 
@@ -238,7 +238,7 @@ def test_pieces_cover_every_leaf_once() -> None:
     for seed in range(10):
         drawn = case(features=6, reference=5, missing="seen", depth=8, leaves=40, trees=4, levels=0, kind="binary", seed=seed)
         forest = read_trees(drawn.model)
-        layout = lay_out(forest)
+        layout = flatten_trees(forest)
         assert sum(len(piece.leaves) for piece in layout.pieces) == sum(len(tree.leaf) for tree in forest.trees)
         assert all(len(piece.splits) <= kernels.WIDTH for piece in layout.pieces)
         assert all(a < b for a, b in pairwise(layout.starts))

@@ -14,18 +14,18 @@ from serving.decision.policy.limit import Account, exposure
 from training.compare.models.changes import ACTIONS, actions, changes, reasons
 from training.compare.models.value import PER, value, worth
 from training.compare.models.verdict import ASKED, Verdict, verdict
-from training.compare.policies.portfolio import book_of
+from training.compare.policies.portfolio import portfolio_of
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled
-from training.evaluate.holdout import Evaluated, evaluate, hold_out
+from training.evaluate.holdout import Evaluation, evaluate, hold_out
 from training.fit import bundle as bundle_module
 from training.fit.bundle import BundleConfig, references
 from training.fit.fit import Fitted
 
 
 @pytest.fixture(scope="module")
-def pair(bundle: Bundle, fitted: Fitted, data: Labelled, source: Source, simulated: Path) -> tuple[Evaluated, Evaluated]:
+def pair(bundle: Bundle, fitted: Fitted, data: Labelled, source: Source, simulated: Path) -> tuple[Evaluation, Evaluation]:
     """The session's model, and the same with probabilities nearly twice as high."""
     on = hold_out(source, DataConfig(), simulated)
     config = BundleConfig(reference_size=200)
@@ -34,10 +34,10 @@ def pair(bundle: Bundle, fitted: Fitted, data: Labelled, source: Source, simulat
     return evaluate("first", bundle, on), evaluate("second", stricter, on)
 
 
-def test_value_is_the_formula_account_by_account(pair: tuple[Evaluated, Evaluated]) -> None:
+def test_value_is_the_formula_account_by_account(pair: tuple[Evaluation, Evaluation]) -> None:
     for model in pair:
         economics, policy = model.bundle.policy.economics, model.bundle.policy
-        book = book_of(model)
+        book = portfolio_of(model)
         by_rules, table = book.rule_limit, worth(model, book, policy)
         for place in np.flatnonzero(model.cut)[::5].tolist():
             decision, before = model.stages.decisions[place], float(by_rules[place])
@@ -55,11 +55,11 @@ def test_value_is_the_formula_account_by_account(pair: tuple[Evaluated, Evaluate
         assert (table["taken"].to_numpy() >= 0).all()
 
 
-def test_a_difference_of_value_is_of_the_same_accounts(pair: tuple[Evaluated, Evaluated]) -> None:
+def test_a_difference_of_value_is_of_the_same_accounts(pair: tuple[Evaluation, Evaluation]) -> None:
     first, second = value(pair).iter_rows(named=True)
     assert first["difference"] == first["low"] == first["high"] == 0
     assert first["favours"] == "neither"
-    book, policy = book_of(pair[0]), pair[0].bundle.policy
+    book, policy = portfolio_of(pair[0]), pair[0].bundle.policy
     totals = [float(worth(model, book, policy)["value"].to_numpy().mean()) * PER for model in pair]
     assert (first["value"], second["value"]) == pytest.approx(totals)
     assert second["difference"] == pytest.approx(totals[1] - totals[0])
@@ -71,14 +71,14 @@ def test_a_difference_of_value_is_of_the_same_accounts(pair: tuple[Evaluated, Ev
     )
 
 
-def test_the_table_of_actions_counts_everybody(pair: tuple[Evaluated, Evaluated]) -> None:
+def test_the_table_of_actions_counts_everybody(pair: tuple[Evaluation, Evaluation]) -> None:
     for row, model in zip(actions(pair).iter_rows(named=True), pair, strict=True):
         assert sum(row[action] for action in ACTIONS) == row["accounts"] == len(model.label)
         assert row["cut"] == model.cut.sum()
         assert row["defaults_cut"] == pytest.approx(model.label[model.cut].sum() / model.label.sum())
 
 
-def test_who_is_newly_cut_one_way_is_spared_the_other(pair: tuple[Evaluated, Evaluated]) -> None:
+def test_who_is_newly_cut_one_way_is_spared_the_other(pair: tuple[Evaluation, Evaluation]) -> None:
     there, back = changes(*pair), changes(*pair[::-1])
     assert there.select("accounts", "both").equals(back.select("accounts", "both"))
     assert there["newly_cut"].to_list() == back["spared"].to_list()
@@ -90,7 +90,7 @@ def test_who_is_newly_cut_one_way_is_spared_the_other(pair: tuple[Evaluated, Eva
     assert whole["amount_second"].item() > whole["amount_first"].item()
 
 
-def test_the_reasons_of_who_is_newly_cut_are_the_second_model_s(pair: tuple[Evaluated, Evaluated]) -> None:
+def test_the_reasons_of_who_is_newly_cut_are_the_second_model_s(pair: tuple[Evaluation, Evaluation]) -> None:
     table = reasons(*pair)
     newly = pair[1].cut & ~pair[0].cut
     counted = dict(table.select("code", "newly_cut").iter_rows())

@@ -14,7 +14,7 @@ from scipy.stats import ttest_rel
 from features.catalogue import BY_NAME, MODEL_FEATURES
 from training.__main__ import main
 from training.compare.peers import learners
-from training.compare.peers.compare import Compared, PeersConfig, compare
+from training.compare.peers.compare import PeerComparison, PeersConfig, compare
 from training.compare.peers.fold_tests import difference, holm
 from training.compare.peers.learners import CONTENDERS, Contender
 from training.compare.peers.tuned import taken
@@ -81,7 +81,7 @@ def test_holm_raises_in_order_and_never_above_one() -> None:
 
 class Run(NamedTuple):
     folder: Path
-    compared: Compared
+    compared: PeerComparison
 
 
 @pytest.fixture(scope="module")

@@ -15,32 +15,32 @@ from tests.support.paths import ROOT
 from training.compare.policies.frontier import PolicyLabError, best_under, efficient, frontier, toml_of, with_values
 from training.compare.policies.income_cap import ALL, UNKNOWN, cap_table, capped
 from training.compare.policies.oracle import Truth, oracle_table, true_frontier, truth_of
-from training.compare.policies.portfolio import Book, accounts_of, book_of, limits_under, served
+from training.compare.policies.portfolio import Portfolio, accounts_of, limits_under, portfolio_of, served
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
 from training.data.labels import soon_after
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
-from training.evaluate.holdout import Evaluated, evaluate, hold_out
+from training.evaluate.holdout import Evaluation, evaluate, hold_out
 
 
 @pytest.fixture(scope="module")
-def evaluated(bundle: Bundle, source: Source) -> Evaluated:
+def evaluated(bundle: Bundle, source: Source) -> Evaluation:
     return evaluate("champion", bundle, hold_out(source, DataConfig()))
 
 
 @pytest.fixture(scope="module")
-def book(evaluated: Evaluated) -> Book:
-    return book_of(evaluated)
+def book(evaluated: Evaluation) -> Portfolio:
+    return portfolio_of(evaluated)
 
 
 @pytest.fixture(scope="module")
-def table(book: Book, bundle: Bundle) -> pl.DataFrame:
+def table(book: Portfolio, bundle: Bundle) -> pl.DataFrame:
     return frontier(book, bundle.policy, cut_offs=25)
 
 
 @pytest.fixture(scope="module")
-def truth(evaluated: Evaluated, simulated: Path) -> Truth:
+def truth(evaluated: Evaluation, simulated: Path) -> Truth:
     return truth_of(evaluated.hold_out, simulated, 30)
 
 
@@ -59,7 +59,7 @@ def policies(policy: Policy) -> list[Policy]:
     return changed
 
 
-def test_the_operating_point_is_what_is_served_to_the_last_bit(evaluated: Evaluated, book: Book) -> None:
+def test_the_operating_point_is_what_is_served_to_the_last_bit(evaluated: Evaluation, book: Portfolio) -> None:
     after, cut = limits_under(book, evaluated.bundle.policy)
     limits, whose = served(evaluated)
     assert after.tolist() == limits.tolist()
@@ -69,7 +69,7 @@ def test_the_operating_point_is_what_is_served_to_the_last_bit(evaluated: Evalua
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_any_policy_over_arrays_is_the_served_code_one_by_one(evaluated: Evaluated, book: Book, number: int) -> None:
+def test_any_policy_over_arrays_is_the_served_code_one_by_one(evaluated: Evaluation, book: Portfolio, number: int) -> None:
     policy = policies(evaluated.bundle.policy)[number]
     decided_at = soon_after(evaluated.hold_out.as_of)
     accounts = accounts_of(evaluated, evaluated.stages.features.accounts["as_of"].to_list())
@@ -81,11 +81,11 @@ def test_any_policy_over_arrays_is_the_served_code_one_by_one(evaluated: Evaluat
     assert (cut == ((after < book.limit) | np.array([one.suspends for one in made]))).all()
 
 
-def _with_rules(evaluated: Evaluated, policy: Policy) -> Book:
-    return book_of(replace(evaluated, bundle=replace(evaluated.bundle, policy=policy)))
+def _with_rules(evaluated: Evaluation, policy: Policy) -> Portfolio:
+    return portfolio_of(replace(evaluated, bundle=replace(evaluated.bundle, policy=policy)))
 
 
-def test_the_marked_point_counts_the_served_decisions(evaluated: Evaluated, table: pl.DataFrame) -> None:
+def test_the_marked_point_counts_the_served_decisions(evaluated: Evaluation, table: pl.DataFrame) -> None:
     point = table.filter("operating").row(0, named=True)
     after, cut = served(evaluated)
     good = evaluated.label == 0
@@ -113,7 +113,7 @@ def test_the_efficient_points_rise_and_nothing_is_better(table: pl.DataFrame) ->
 
 
 def test_the_best_under_a_constraint_is_reached_by_what_it_says(
-    bundle: Bundle, book: Book, table: pl.DataFrame, evaluated: Evaluated
+    bundle: Bundle, book: Portfolio, table: pl.DataFrame, evaluated: Evaluation
 ) -> None:
     best = best_under(table, 0.06)
     assert best["good_cut"] <= 0.06
@@ -143,7 +143,7 @@ def test_a_constraint_that_nothing_meets_is_refused(table: pl.DataFrame, most: f
         best_under(table, most)
 
 
-def test_the_oracle_is_worth_more_and_knows_what_happens(book: Book, bundle: Bundle, truth: Truth) -> None:
+def test_the_oracle_is_worth_more_and_knows_what_happens(book: Portfolio, bundle: Bundle, truth: Truth) -> None:
     found = oracle_table(book, bundle.policy, truth)
     model, oracle = (found.filter(decided_by=who, outcome="expected").row(0, named=True) for who in ("model", "oracle"))
     assert oracle["share"] == 1
@@ -152,14 +152,14 @@ def test_the_oracle_is_worth_more_and_knows_what_happens(book: Book, bundle: Bun
     assert truth.probability.mean() == pytest.approx(book.label.mean(), abs=0.015)
     # The model handed the truth is the oracle, and a model that knows nothing is worth less than ours.
     knowing = Truth(np.array([truth.probability, truth.probability]))
-    same = oracle_table(book.believing(truth.probability), bundle.policy, knowing)
+    same = oracle_table(book.with_probability(truth.probability), bundle.policy, knowing)
     assert same["share"].to_list() == pytest.approx([1.0] * 4)
     shuffled = np.random.default_rng(0).permutation(book.probability)
-    blind = oracle_table(book.believing(shuffled), bundle.policy, truth).row(0, named=True)
+    blind = oracle_table(book.with_probability(shuffled), bundle.policy, truth).row(0, named=True)
     assert blind["share"] < model["share_low"]
 
 
-def test_the_oracle_does_not_profit_from_luck(book: Book, bundle: Bundle) -> None:
+def test_the_oracle_does_not_profit_from_luck(book: Portfolio, bundle: Bundle) -> None:
     # Nobody differs, but the futures do: who decides by their luck is valued by other luck, and wins nothing.
     random = np.random.default_rng(4)
     same = Truth(random.binomial(4, 0.05, (2, len(book.label))) / 4)
@@ -167,7 +167,7 @@ def test_the_oracle_does_not_profit_from_luck(book: Book, bundle: Bundle) -> Non
     assert found["value"][0] < 0
 
 
-def test_by_the_truth_the_oracle_avoids_more_for_as_many_good_customers(book: Book, bundle: Bundle, truth: Truth) -> None:
+def test_by_the_truth_the_oracle_avoids_more_for_as_many_good_customers(book: Portfolio, bundle: Bundle, truth: Truth) -> None:
     curves = true_frontier(book, [with_values(bundle.policy, p, 0.5) for p in (0.05, 0.1, 0.2, 0.4)], truth)
     model, oracle = (curves.filter(decided_by=who).sort("good_cut") for who in ("model", "oracle"))
     inside = model.filter(pl.col("good_cut").is_between(oracle["good_cut"].min(), oracle["good_cut"].max()))
@@ -176,7 +176,7 @@ def test_by_the_truth_the_oracle_avoids_more_for_as_many_good_customers(book: Bo
     assert (inside["loss_avoided_share"].to_numpy() < there).all()
 
 
-def test_the_truth_of_another_simulation_is_refused(evaluated: Evaluated, simulated: Path, tmp_path: Path) -> None:
+def test_the_truth_of_another_simulation_is_refused(evaluated: Evaluation, simulated: Path, tmp_path: Path) -> None:
     write(SimulationConfig(accounts=6000, seed=8), tmp_path)
     with pytest.raises(DataError, match="other statements"):
         truth_of(evaluated.hold_out, tmp_path, 2)
@@ -186,7 +186,7 @@ def test_the_truth_of_another_simulation_is_refused(evaluated: Evaluated, simula
         truth_of(evaluated.hold_out, simulated, 1)
 
 
-def test_a_cap_is_what_the_served_policy_would_do_with_it(evaluated: Evaluated) -> None:
+def test_a_cap_is_what_the_served_policy_would_do_with_it(evaluated: Evaluation) -> None:
     month = datetime.date(2026, 12, 1)
     found = cap_table(evaluated, 3.0, month)
     features = evaluated.stages.features

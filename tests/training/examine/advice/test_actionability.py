@@ -8,28 +8,28 @@ import pytest
 from numpy.typing import NDArray
 
 from features.window import lay_out
-from serving.decision.advice.constraints import UNDECIDED
-from serving.decision.advice.plans import grid_of, means_of
-from serving.decision.advice.projection import look_ahead
+from serving.decision.advice.constraints import UNCONSTRAINED
+from serving.decision.advice.plans import habits_of, make_plan_grid
+from serving.decision.advice.projection import project
 from serving.decision.advice.rollout import joined
 from serving.decision.reasons.effects import DRIVEN
 from serving.decision.reasons.ranking import group_of
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import Calibration, Scorer, score
-from serving.decision.scoring.shapley import against, explain_one
-from serving.decision.scoring.shapley_tables import lay_out as table_layout
+from serving.decision.scoring.shapley import explain_one, make_explainer
+from serving.decision.scoring.shapley_tables import flatten_trees as table_layout
 from tests.training.conftest import part_of
 from training.data.labels import Labelled
 from training.examine.advice import actionability as room
-from training.examine.advice.actionability import recourse
-from training.examine.truth.cut_accounts import Cohort
+from training.examine.advice.actionability import actionability
+from training.examine.truth.cut_accounts import CutAccounts
 from training.fit.config import FitConfig
 from training.fit.fit import fit
 
 ALL = "~all"  # groups together; sorts last
 
 
-def slowly(cut: Cohort, account: int) -> tuple[dict[str, bool], dict[str, float]]:
+def slowly(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[str, float]]:
     """Reason group -> (whether it is movable, its least contribution), by each plan of the grid alone, month by month."""
     bundle, alone = cut.bundle, part_of(cut, [account])
     window, months = lay_out(alone.statements), bundle.advice.search.months
@@ -42,12 +42,12 @@ def slowly(cut: Cohort, account: int) -> tuple[dict[str, bool], dict[str, float]
 
     now, gained = sums(cut.contributions[account]), dict.fromkeys([*groups, ALL], -np.inf)
     asked = bundle.policy.terms.minimum_share
-    grid = grid_of(means_of(window)[0], alone.cuts[0].limit_before, bundle.advice, UNDECIDED, asked)
-    plans = joined([grid.beside[[1]], grid.plans])  # carrying on first
+    grid = make_plan_grid(habits_of(window)[0], alone.cuts[0].limit_before, bundle.advice, UNCONSTRAINED, asked)
+    plans = joined([grid.baselines[[1]], grid.plans])  # carrying on first
     before: list[dict[str, float]] = []
     for place in range(len(plans)):
         reduced = np.ones((months, 1), dtype=np.bool_)
-        outlook = look_ahead(window, np.array([0]), plans[[place]], alone.cuts, reduced, bundle)
+        outlook = project(window, np.array([0]), plans[[place]], alone.cuts, reduced, bundle)
         for month in range(months):
             values = dict(zip(cut.names, outlook.features[month, 0], strict=True))
             explained = explain_one(np.array([values[name] for name in bundle.features]), explainer)
@@ -66,18 +66,18 @@ def slowly(cut: Cohort, account: int) -> tuple[dict[str, bool], dict[str, float]
     return movable, gained
 
 
-def told(cut: Cohort) -> list[list[str]]:
+def told(cut: CutAccounts) -> list[list[str]]:
     """The reasons of the model's that each account is told; a rule's have no share."""
     return [[r.code for r in advised.decision.reasons if r.share is not None] for advised in cut.advised]
 
 
-def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(cut_accounts: Cohort) -> None:
+def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(cut_accounts: CutAccounts) -> None:
     hard = [a for a, reasons in enumerate(told(cut_accounts)) if {"capacity", "overspending"} & set(reasons)][:2]
     few = part_of(cut_accounts, sorted({*hard, 1, len(cut_accounts) - 1}))
     assert len(set(few.products)) == 2
     slow = [slowly(few, account) for account in range(len(few))]
     movable = [moved for moved, _ in slow]
-    table = recourse(few)
+    table = actionability(few)
     pairs = [(account, group) for account, reasons in enumerate(told(few)) for group in reasons]
     for row in table.iter_rows(named=True):
         own = [movable[account][group] for account, group in pairs if row["reason"] in ("all", group)]
@@ -96,16 +96,16 @@ def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(cut_accoun
 
 @pytest.mark.parametrize("block", [1, 5])
 def test_it_does_not_depend_on_who_looks_ahead_together(
-    block: int, cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch
+    block: int, cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = part_of(cut_accounts, list(range(0, len(cut_accounts), 9)))
-    whole = recourse(few)
+    whole = actionability(few)
     monkeypatch.setattr(room, "_ACCOUNTS_A_BLOCK", block)
-    assert recourse(few).equals(whole)
+    assert actionability(few).equals(whole)
 
 
-def test_each_reason_is_counted_as_often_as_it_is_told(cut_accounts: Cohort) -> None:
-    table = recourse(cut_accounts)
+def test_each_reason_is_counted_as_often_as_it_is_told(cut_accounts: CutAccounts) -> None:
+    table = actionability(cut_accounts)
     stated = [group for reasons in told(cut_accounts) for group in reasons]
     assert dict(table[1:].select("reason", "accounts").iter_rows()) == {group: stated.count(group) for group in set(stated)}
     assert table["reason"][0] == "all"
@@ -115,34 +115,36 @@ def test_each_reason_is_counted_as_often_as_it_is_told(cut_accounts: Cohort) -> 
 
 
 @pytest.mark.parametrize("can", [True, False])
-def test_who_can_move_nothing_is_without_recourse(can: bool, cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
-    def planted(cut: Cohort) -> Mapping[str, NDArray[np.bool_]]:
+def test_who_can_move_nothing_is_without_recourse(
+    can: bool, cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(cut: CutAccounts) -> Mapping[str, NDArray[np.bool_]]:
         return {group_of(name): np.full(len(cut), can) for name in cut.bundle.features}
 
     monkeypatch.setattr(room, "_movable", planted)
-    table = recourse(cut_accounts)
+    table = actionability(cut_accounts)
     assert set(table["movable"]) == {float(can)}
     assert table["without"][0] == float(not can)
 
 
-def test_one_movable_reason_is_recourse(cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
-    def planted(cut: Cohort) -> Mapping[str, NDArray[np.bool_]]:
+def test_one_movable_reason_is_recourse(cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planted(cut: CutAccounts) -> Mapping[str, NDArray[np.bool_]]:
         return {group_of(name): np.full(len(cut), group_of(name) == "high_utilization") for name in cut.bundle.features}
 
     monkeypatch.setattr(room, "_movable", planted)
-    table = recourse(cut_accounts)
+    table = actionability(cut_accounts)
     without = [("high_utilization" not in reasons) for reasons in told(cut_accounts)]
     assert 0.0 < table["without"][0] == pytest.approx(np.mean(without))
 
 
 def test_what_the_line_was_granted_on_moves_for_nobody_under_a_model_without_interactions(
-    cut_accounts: Cohort, data: Labelled
+    cut_accounts: CutAccounts, data: Labelled
 ) -> None:
     """Where a contribution is its own feature's alone, no plan raises an income or the limit before the cut."""
     stumps = fit(data, FitConfig(trees=120, depth=1, leaves=2, min_leaf=30, feature_share=0.2))
     layout = table_layout(read_trees(stumps.booster))
     rows = data.features.matrix(stumps.features)[:200]
-    explainers = {product: against(layout, rows) for product in cut_accounts.bundle.medians}
+    explainers = {product: make_explainer(layout, rows) for product in cut_accounts.bundle.medians}
     scorer = Scorer(stumps.booster, Calibration(stumps.calibration.slope, stumps.calibration.intercept), explainers)
     assert stumps.features == cut_accounts.bundle.features
     judged = score(cut_accounts.matrix, cut_accounts.products.tolist(), scorer)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from features.months import add_months
 from features.window import lay_out
-from serving.decision.advice.projection import Cut, outcome_after
-from serving.decision.advice.result import Course
-from serving.decision.advice.rollout import Plans, live
+from serving.decision.advice.projection import LimitCut, outcome_after
+from serving.decision.advice.result import PlanPath
+from serving.decision.advice.rollout import Plans, roll_forward
 from serving.decision.bundle import Bundle
 from serving.decision.policy.outcome import Outcome
 from serving.decision.scoring.score import logit
@@ -22,9 +22,9 @@ from training.data.simulate.state import State
 from training.data.simulate.step import Columns
 from training.examine.advice import follow as room
 from training.examine.advice import other_models
-from training.examine.advice.follow import FOLLOWED, Followed, Risk, follow, risk
+from training.examine.advice.follow import FOLLOWED, FollowedPlans, Risk, follow_plans, risk
 from training.examine.advice.tables import by_month, validity
-from training.examine.truth.cut_accounts import Cohort, plans_of
+from training.examine.truth.cut_accounts import CutAccounts, plans_of
 from training.examine.truth.futures import HORIZON, untreated
 from training.examine.truth.interventions import following, live_on
 
@@ -33,7 +33,7 @@ Vector = NDArray[np.float64]
 ARMS = ("plan", "limit_back", "carry_on", "on_the_way", "during")
 
 
-def retold(cut: Cohort, change: Callable[[Course], Course]) -> Cohort:
+def retold(cut: CutAccounts, change: Callable[[PlanPath], PlanPath]) -> CutAccounts:
     """The same accounts, told other plans."""
     told = []
     for advised in cut.advised:
@@ -42,31 +42,31 @@ def retold(cut: Cohort, change: Callable[[Course], Course]) -> Cohort:
     return replace(cut, advised=tuple(told))
 
 
-def promising_nothing(cut: Cohort) -> Cohort:
+def promising_nothing(cut: CutAccounts) -> CutAccounts:
     return retold(cut, lambda course: replace(course, restored=None))
 
 
-def in_a_world(cut: Cohort, shock_rate: float) -> Cohort:
+def in_a_world(cut: CutAccounts, shock_rate: float) -> CutAccounts:
     """The same accounts, whom shocks strike at another rate from now on."""
     return replace(cut, world=replace(cut.world, config=replace(cut.world.config, shock_rate=shock_rate)))
 
 
 @pytest.fixture(scope="module")
-def followed(cut_accounts: Cohort) -> Followed:
-    return follow(cut_accounts)
+def followed(cut_accounts: CutAccounts) -> FollowedPlans:
+    return follow_plans(cut_accounts)
 
 
 @pytest.fixture(scope="module")
-def risks(cut_accounts: Cohort) -> Risk:
+def risks(cut_accounts: CutAccounts) -> Risk:
     return risk(cut_accounts, FUTURES)
 
 
-def share(followed: Followed) -> float:
+def share(followed: FollowedPlans) -> float:
     return float(followed.kept[:, followed.promised > 0].mean())
 
 
 def to_the_letter(
-    cut: Cohort, state: State, futures: object, plan_for: object, restored: object, months: int, exactly: bool = False
+    cut: CutAccounts, state: State, futures: object, plan_for: object, restored: object, months: int, exactly: bool = False
 ) -> Iterator[tuple[State, Columns]]:
     """Months in which the accounts do exactly what advice rolls forward, one of :func:`room._lived`'s kind."""
     count, times = len(cut), state.count // len(cut)
@@ -74,7 +74,7 @@ def to_the_letter(
     limits, suspended = (
         np.tile(np.array([getattr(one, name) for one in cut.cuts]), (months, 1)) for name in ("limit_after", "suspended")
     )
-    lived = live(window, plans_of(cut.plans), limits, suspended, cut.bundle.policy.terms)
+    lived = roll_forward(window, plans_of(cut.plans), limits, suspended, cut.bundle.policy.terms)
     for month in range(months):
         columns: dict[str, NDArray[np.float64] | NDArray[np.int32] | NDArray[np.bool_]] = {
             name: np.tile(values[months - 1 - month], times) for name, values in lived.items()
@@ -83,24 +83,24 @@ def to_the_letter(
         yield state, columns | {"open": np.ones(state.count, dtype=np.bool_)}
 
 
-def test_followed_to_the_letter_every_plan_is_kept(cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_followed_to_the_letter_every_plan_is_kept(cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge of what was lived says what advice said, where what was lived is what advice foresaw."""
     monkeypatch.setattr(room, "_lived", to_the_letter)
-    found = follow(cut_accounts)
+    found = follow_plans(cut_accounts)
     assert np.array_equal(found.kept, np.tile(found.promised > 0, (FOLLOWED, 1)))
     assert not found.shocked.any()
 
 
-def test_what_is_judged_is_what_advice_judged(cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_judged_is_what_advice_judged(cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, float]] = []
 
-    def noted(month: int, cut: Cut, probability: float, values: Vector, bundle: Bundle) -> Outcome:
+    def noted(month: int, cut: LimitCut, probability: float, values: Vector, bundle: Bundle) -> Outcome:
         seen.append((month, logit(probability)))
         return outcome_after(month, cut, probability, values, bundle)
 
     monkeypatch.setattr(room, "_lived", to_the_letter)
     monkeypatch.setattr(room, "outcome_after", noted)
-    promised = follow(cut_accounts).promised
+    promised = follow_plans(cut_accounts).promised
     foreseen = other_models.to_the_letter(cut_accounts).log_odds
     for month in range(len(foreseen)):
         asked = np.flatnonzero((promised > 0) & ((promised == month + 1) | (promised == month)))
@@ -110,42 +110,44 @@ def test_what_is_judged_is_what_advice_judged(cut_accounts: Cohort, monkeypatch:
     assert len(seen) == 2 * FOLLOWED * (promised > 0).sum()
 
 
-def test_the_letter_of_other_plans_is_not_kept(cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_letter_of_other_plans_is_not_kept(cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_lived", to_the_letter)
-    assert share(follow(retold(cut_accounts, lambda course: replace(course, steps=())))) < 0.4
+    assert share(follow_plans(retold(cut_accounts, lambda course: replace(course, steps=())))) < 0.4
     early = add_months(cut_accounts.world.as_of, 1)
-    assert share(follow(retold(cut_accounts, lambda course: replace(course, restored=early)))) < 0.5
+    assert share(follow_plans(retold(cut_accounts, lambda course: replace(course, restored=early)))) < 0.5
 
 
-def test_most_plans_are_kept_and_it_is_the_plans_that_do_it(cut_accounts: Cohort, followed: Followed) -> None:
+def test_most_plans_are_kept_and_it_is_the_plans_that_do_it(cut_accounts: CutAccounts, followed: FollowedPlans) -> None:
     assert share(followed) > 0.85
-    emptied = follow(retold(cut_accounts, lambda course: replace(course, steps=())))
+    emptied = follow_plans(retold(cut_accounts, lambda course: replace(course, steps=())))
     assert np.array_equal(emptied.promised, followed.promised)
     assert share(emptied) < share(followed) - 0.4
     early = add_months(cut_accounts.world.as_of, 1)
-    hasty = follow(retold(cut_accounts, lambda course: replace(course, restored=early)))
+    hasty = follow_plans(retold(cut_accounts, lambda course: replace(course, restored=early)))
     assert (hasty.promised == 1).all()
     assert share(hasty) < share(followed) - 0.4
 
 
-def test_what_is_not_promised_is_not_kept(cut_accounts: Cohort) -> None:
+def test_what_is_not_promised_is_not_kept(cut_accounts: CutAccounts) -> None:
     pairs = zip(promising_nothing(cut_accounts).advised, cut_accounts.advised, strict=True)
     mixed = replace(cut_accounts, advised=tuple(pair[place % 2] for place, pair in enumerate(pairs)))
-    found = follow(mixed)
+    found = follow_plans(mixed)
     assert (found.promised[::2] == 0).all()
     assert not found.kept[:, found.promised == 0].any()
     assert not found.shocked[:, found.promised == 0].any()
     assert found.kept[:, found.promised > 0].mean() > 0.8
 
 
-def test_a_plan_is_followed_whoever_stands_beside(cut_accounts: Cohort, followed: Followed) -> None:
+def test_a_plan_is_followed_whoever_stands_beside(cut_accounts: CutAccounts, followed: FollowedPlans) -> None:
     which = list(range(0, len(cut_accounts), 9))
-    alone = follow(part_of(cut_accounts, which))
+    alone = follow_plans(part_of(cut_accounts, which))
     assert np.array_equal(alone.kept, followed.kept[:, which])
     assert np.array_equal(alone.shocked, followed.shocked[:, which])
 
 
-def test_shocks_are_those_that_strike_until_the_month_after_the_promised_one(cut_accounts: Cohort, followed: Followed) -> None:
+def test_shocks_are_those_that_strike_until_the_month_after_the_promised_one(
+    cut_accounts: CutAccounts, followed: FollowedPlans
+) -> None:
     plans, config = plans_of(cut_accounts.plans), untreated(cut_accounts.world.config)
     for account in range(0, len(cut_accounts), 20):
         before = cut_accounts.world.now.take(cut_accounts.places[[account]])
@@ -157,8 +159,8 @@ def test_shocks_are_those_that_strike_until_the_month_after_the_promised_one(cut
                 state = after
             assert followed.shocked[future, account] == struck
     assert 0.05 < followed.shocked.mean() < 0.95
-    assert not follow(in_a_world(cut_accounts, 0.0)).shocked.any()
-    assert follow(in_a_world(cut_accounts, 10.0)).shocked.mean() > followed.shocked.mean() + 0.1
+    assert not follow_plans(in_a_world(cut_accounts, 0.0)).shocked.any()
+    assert follow_plans(in_a_world(cut_accounts, 10.0)).shocked.mean() > followed.shocked.mean() + 0.1
 
 
 def own_ways(suspended: bool) -> Plans:
@@ -175,7 +177,7 @@ def default_in(lived: Iterator[tuple[State, Columns]], state: State) -> tuple[St
     return state, worst >= 60
 
 
-def slowly(cut: Cohort, account: int, future: int) -> dict[str, bool]:
+def slowly(cut: CutAccounts, account: int, future: int) -> dict[str, bool]:
     """The outcome of each arm for one account in one future, lived month by month by itself."""
     one, promised = cut.cuts[account], int(cut.promised[account])
     months = promised if promised else cut.bundle.advice.search.months
@@ -199,7 +201,7 @@ def slowly(cut: Cohort, account: int, future: int) -> dict[str, bool]:
     }
 
 
-def test_risks_are_those_of_each_account_lived_by_itself(cut_accounts: Cohort) -> None:
+def test_risks_are_those_of_each_account_lived_by_itself(cut_accounts: CutAccounts) -> None:
     suspended = np.flatnonzero([cut.suspended for cut in cut_accounts.cuts])[:5].tolist()
     which = sorted({*suspended, *range(0, len(cut_accounts), 20)})
     few = part_of(cut_accounts, which)
@@ -214,13 +216,13 @@ def test_risks_are_those_of_each_account_lived_by_itself(cut_accounts: Cohort) -
     assert not np.array_equal(found.carry_on, found.on_the_way)
 
 
-def with_suspensions(cut: Cohort, plans: Plans) -> Plans:
+def with_suspensions(cut: CutAccounts, plans: Plans) -> Plans:
     """The plans, but that who is suspended draws nothing."""
     suspended = np.array([one.suspended for one in cut.cuts])
     return replace(plans, spending=np.where(suspended, 0.0, plans.spending), no_cash=np.where(suspended, 1.0, plans.no_cash))
 
 
-def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(cut_accounts: Cohort) -> None:
+def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(cut_accounts: CutAccounts) -> None:
     count, state = len(cut_accounts), cut_accounts.world.now.take(cut_accounts.places)
     config, reduced = untreated(cut_accounts.world.config), np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts])
     plans, nothing = plans_of(cut_accounts.plans), own_ways(suspended=False)[np.zeros(count, dtype=np.int64)]
@@ -234,7 +236,7 @@ def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(cut_accounts
             assert np.array_equal(columns[name], values, equal_nan=values.dtype.kind == "f"), (month, name)
 
 
-def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(cut_accounts: Cohort, risks: Risk) -> None:
+def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(cut_accounts: CutAccounts, risks: Risk) -> None:
     count, state = len(cut_accounts), cut_accounts.world.now.take(cut_accounts.places)
     config, reduced = untreated(cut_accounts.world.config), np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts])
     nothing = with_suspensions(cut_accounts, own_ways(suspended=False)[np.zeros(count, dtype=np.int64)])
@@ -254,7 +256,7 @@ def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(cut_a
 
 @pytest.mark.parametrize("rows", [1, 20])
 def test_risks_do_not_depend_on_how_many_live_together(
-    rows: int, cut_accounts: Cohort, monkeypatch: pytest.MonkeyPatch
+    rows: int, cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = part_of(cut_accounts, list(range(0, len(cut_accounts), 9)))
     whole = risk(few, FUTURES)
@@ -264,7 +266,7 @@ def test_risks_do_not_depend_on_how_many_live_together(
         assert getattr(apart, arm) == pytest.approx(getattr(whole, arm), abs=1e-12)
 
 
-def test_who_pays_on_time_does_not_default_meanwhile(cut_accounts: Cohort, risks: Risk) -> None:
+def test_who_pays_on_time_does_not_default_meanwhile(cut_accounts: CutAccounts, risks: Risk) -> None:
     assert (plans_of(cut_accounts.plans).on_time == 1).all()
     assert not risks.during.any()
     emptied = risk(retold(cut_accounts, lambda course: replace(course, steps=())), FUTURES)
@@ -283,7 +285,7 @@ def test_risks_hold_each_other(risks: Risk) -> None:
     assert risks.plan.mean() < risks.carry_on.mean() - 0.1
 
 
-def test_the_cut_is_in_force_until_the_limit_is_back(cut_accounts: Cohort) -> None:
+def test_the_cut_is_in_force_until_the_limit_is_back(cut_accounts: CutAccounts) -> None:
     count, months = len(cut_accounts), 6
     restored = np.arange(count) % 5
     state = cut_accounts.world.now.take(np.tile(cut_accounts.places, 2))
@@ -303,15 +305,15 @@ def test_the_cut_is_in_force_until_the_limit_is_back(cut_accounts: Cohort) -> No
     assert (drawn[~suspended] > 0).mean() > 0.3
 
 
-def planted(cut: Cohort, seed: int = 0) -> tuple[Followed, Risk]:
+def planted(cut: CutAccounts, seed: int = 0) -> tuple[FollowedPlans, Risk]:
     random = np.random.default_rng(seed)
     promised = random.integers(0, 4, len(cut))
     kept = (random.random((FOLLOWED, len(cut))) < 0.7) & (promised > 0)
     numbers = [random.integers(0, 5, len(cut)) / 4 for _ in ARMS]
-    return Followed(promised, kept, random.random((FOLLOWED, len(cut))) < 0.3), Risk(*numbers)
+    return FollowedPlans(promised, kept, random.random((FOLLOWED, len(cut))) < 0.3), Risk(*numbers)
 
 
-def test_the_table_counts_plans_and_futures_of_each_segment(cut_accounts: Cohort) -> None:
+def test_the_table_counts_plans_and_futures_of_each_segment(cut_accounts: CutAccounts) -> None:
     followed, risks = planted(cut_accounts)
     table = validity(cut_accounts, followed, risks)
     assert table["segment"].to_list() == list(cut_accounts.segments())
@@ -334,7 +336,7 @@ def test_the_table_counts_plans_and_futures_of_each_segment(cut_accounts: Cohort
             assert row[column] == pytest.approx(np.mean([getattr(risks, arm)[a] for a in plans]))
 
 
-def test_intervals_hold_the_share_and_count_accounts(cut_accounts: Cohort) -> None:
+def test_intervals_hold_the_share_and_count_accounts(cut_accounts: CutAccounts) -> None:
     table = validity(cut_accounts, *planted(cut_accounts))
     for name, low, high in (("kept", "kept_low", "kept_high"), ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high")):
         assert ((table[low] < table[name]) & (table[name] < table[high])).all()
@@ -342,7 +344,7 @@ def test_intervals_hold_the_share_and_count_accounts(cut_accounts: Cohort) -> No
         assert width.is_between(3.0, 4.5).all(), "of accounts: of futures too it were half as wide"
 
 
-def test_the_months_make_the_whole(cut_accounts: Cohort) -> None:
+def test_the_months_make_the_whole(cut_accounts: CutAccounts) -> None:
     followed, risks = planted(cut_accounts)
     months = by_month(followed)
     assert months["month"].to_list() == [1, 2, 3]
@@ -351,7 +353,7 @@ def test_the_months_make_the_whole(cut_accounts: Cohort) -> None:
     assert mean == pytest.approx(validity(cut_accounts, followed, risks)["kept"][0])
 
 
-def test_where_everybody_was_struck_the_unshocked_are_unknown(cut_accounts: Cohort) -> None:
+def test_where_everybody_was_struck_the_unshocked_are_unknown(cut_accounts: CutAccounts) -> None:
     followed, risks = planted(cut_accounts)
     struck = replace(followed, shocked=np.ones_like(followed.shocked))
     for table in (validity(cut_accounts, struck, risks), by_month(struck)):
@@ -360,8 +362,8 @@ def test_where_everybody_was_struck_the_unshocked_are_unknown(cut_accounts: Coho
         assert table["kept"].null_count() == 0
 
 
-def test_without_a_promise_there_is_nothing_to_tell(cut_accounts: Cohort, risks: Risk) -> None:
-    silent = follow(promising_nothing(cut_accounts))
+def test_without_a_promise_there_is_nothing_to_tell(cut_accounts: CutAccounts, risks: Risk) -> None:
+    silent = follow_plans(promising_nothing(cut_accounts))
     assert not silent.kept.any()
     assert validity(cut_accounts, silent, risks).is_empty()
     assert by_month(silent).is_empty()

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.window import lay_out
-from serving.decision.advice.projection import Outlook
-from serving.decision.advice.result import Course
+from serving.decision.advice.projection import Projection
+from serving.decision.advice.result import PlanPath
 from serving.decision.scoring.score import logit, probability_of
 from training.data.labels import Labelled
 from training.data.splits import Split
 from training.examine.advice import other_models as room
-from training.examine.advice.other_models import durability, resampled, to_the_letter
-from training.examine.truth.cut_accounts import Cohort
+from training.examine.advice.other_models import resampled, to_the_letter, under_other_models
+from training.examine.truth.cut_accounts import CutAccounts
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit, log_odds
 
@@ -24,18 +24,18 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 @pytest.fixture(scope="module")
-def outlook(cut_accounts: Cohort) -> Outlook:
+def outlook(cut_accounts: CutAccounts) -> Projection:
     return to_the_letter(cut_accounts)
 
 
-def hold(cut: Cohort, outlook: Outlook, higher: float) -> float:
+def hold(cut: CutAccounts, outlook: Projection, higher: float) -> float:
     """The share of the promises that hold under log-odds that are so much higher."""
     return float(room._holding(cut, outlook, probability_of(outlook.log_odds + higher)).mean())
 
 
-def test_the_letter_is_what_the_plan_s_path_told(cut_accounts: Cohort, outlook: Outlook) -> None:
+def test_the_letter_is_what_the_plan_s_path_told(cut_accounts: CutAccounts, outlook: Projection) -> None:
     """Until the limit is back: from then on the path has it in force, and the letter not."""
-    plans: list[Course] = cut_accounts.plans
+    plans: list[PlanPath] = cut_accounts.plans
     for account, (course, promised) in enumerate(zip(plans, cut_accounts.promised.tolist(), strict=True)):
         months = promised if promised else len(course.path)
         for month, told in enumerate(course.path[:months]):
@@ -44,13 +44,13 @@ def test_the_letter_is_what_the_plan_s_path_told(cut_accounts: Cohort, outlook: 
     assert np.array_equal(outlook.owner, np.arange(len(lay_out(cut_accounts.statements).months_observed)))
 
 
-def test_the_model_that_promised_holds_every_promise(cut_accounts: Cohort, outlook: Outlook) -> None:
+def test_the_model_that_promised_holds_every_promise(cut_accounts: CutAccounts, outlook: Projection) -> None:
     held = room._holding(cut_accounts, outlook, probability_of(outlook.log_odds))
     assert held.all()
     assert len(held) == (cut_accounts.promised > 0).sum() > 50
 
 
-def test_a_model_that_thinks_worse_of_everybody_holds_almost_none(cut_accounts: Cohort, outlook: Outlook) -> None:
+def test_a_model_that_thinks_worse_of_everybody_holds_almost_none(cut_accounts: CutAccounts, outlook: Projection) -> None:
     assert hold(cut_accounts, outlook, 3.0) < 0.1
     margin = cut_accounts.bundle.advice.search.margin
     # Each promise is made with the margin, and so it stands where the log-odds are higher by less.
@@ -60,7 +60,7 @@ def test_a_model_that_thinks_worse_of_everybody_holds_almost_none(cut_accounts: 
     assert 0.1 < shares[2] < 0.9
 
 
-def test_it_is_the_promised_month_and_the_next_that_count(cut_accounts: Cohort, outlook: Outlook) -> None:
+def test_it_is_the_promised_month_and_the_next_that_count(cut_accounts: CutAccounts, outlook: Projection) -> None:
     months = np.arange(len(outlook.log_odds))[:, None]
     promised = cut_accounts.promised
     asked = (months == promised - 1) | (months == promised)
@@ -72,7 +72,7 @@ def test_it_is_the_promised_month_and_the_next_that_count(cut_accounts: Cohort, 
     assert held[~last].mean() > 0.5
 
 
-def test_who_is_cut_is_cut_by_the_same_log_odds(cut_accounts: Cohort) -> None:
+def test_who_is_cut_is_cut_by_the_same_log_odds(cut_accounts: CutAccounts) -> None:
     now = np.array([advised.decision.log_odds for advised in cut_accounts.advised])
     assert room._cut_now(cut_accounts, probability_of(now)) == 1.0
     assert room._cut_now(cut_accounts, probability_of(now - 10.0)) == 0.0
@@ -81,12 +81,12 @@ def test_who_is_cut_is_cut_by_the_same_log_odds(cut_accounts: Cohort) -> None:
 
 
 def test_the_same_model_again_is_told_as_served(
-    cut_accounts: Cohort, data: Labelled, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+    cut_accounts: CutAccounts, data: Labelled, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worse = replace(fitted.calibration, intercept=fitted.calibration.intercept + 3.0)
     models = [("again", fitted), ("worse", replace(fitted, calibration=worse))]
     monkeypatch.setattr(room, "_models", lambda data, config, refits: iter(models))
-    table = durability(cut_accounts, data, FitConfig(), refits=1)
+    table = under_other_models(cut_accounts, data, FitConfig(), refits=1)
     assert table["model"].to_list() == ["served", "again", "worse"]
     assert table.select("plans", "hold", "as_well").row(1) == table.select("plans", "hold", "as_well").row(0)
     assert table.select("hold", "as_well").row(0) == (1.0, 1.0)
@@ -94,10 +94,10 @@ def test_the_same_model_again_is_told_as_served(
     assert table["as_well"][2] == 1.0
 
 
-def test_refits_stand_between(cut_accounts: Cohort, data: Labelled) -> None:
+def test_refits_stand_between(cut_accounts: CutAccounts, data: Labelled) -> None:
     seen: list[tuple[int, int]] = []
     config = FitConfig(trees=40, min_leaf=30)
-    table = durability(cut_accounts, data, config, 2, lambda *done: seen.append(done))
+    table = under_other_models(cut_accounts, data, config, 2, lambda *done: seen.append(done))
     assert table["model"].to_list() == ["served", "challenger", "refit 1", "refit 2"]
     assert seen == [(1, 3), (2, 3), (3, 3)]
     others = table[1:]

@@ -11,16 +11,16 @@ from serving.decision.reasons.effects import DRIVEN, levels_of
 from serving.decision.reasons.ranking import sums_of
 from serving.decision.scoring.score import log_odds_of
 from training.examine.reasons.mechanism import effects_by_mechanism, log_odds_under
-from training.examine.truth.cut_accounts import Cohort
+from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import DRIVERS
 
 
 @pytest.fixture(scope="module")
-def levels(cut_accounts: Cohort) -> Levels:
+def levels(cut_accounts: CutAccounts) -> Levels:
     return levels_of(cut_accounts.bundle.medians, cut_accounts.products.tolist())
 
 
-def test_the_year_as_it_was_is_judged_as_it_was(cut_accounts: Cohort, levels: Levels) -> None:
+def test_the_year_as_it_was_is_judged_as_it_was(cut_accounts: CutAccounts, levels: Levels) -> None:
     expected = [advised.decision.log_odds for advised in cut_accounts.advised]
     assert log_odds_under(cut_accounts, None, levels) == pytest.approx(expected, abs=1e-12)
     # And under no driver is it the same.
@@ -28,7 +28,7 @@ def test_the_year_as_it_was_is_judged_as_it_was(cut_accounts: Cohort, levels: Le
         assert log_odds_under(cut_accounts, driver, levels) != pytest.approx(expected, abs=1e-3, nan_ok=True)
 
 
-def test_an_account_s_year_does_not_depend_on_the_others(cut_accounts: Cohort, levels: Levels) -> None:
+def test_an_account_s_year_does_not_depend_on_the_others(cut_accounts: CutAccounts, levels: Levels) -> None:
     places = np.arange(len(cut_accounts))[::3]
     some = dataclasses.replace(cut_accounts, places=cut_accounts.places[places])
     theirs = Levels(**{field.name: getattr(levels, field.name)[places] for field in dataclasses.fields(Levels)})
@@ -37,7 +37,7 @@ def test_an_account_s_year_does_not_depend_on_the_others(cut_accounts: Cohort, l
         assert np.array_equal(log_odds_under(some, driver, theirs), whole, equal_nan=True)
 
 
-def test_levels_that_nobody_is_above_change_nothing(cut_accounts: Cohort, levels: Levels) -> None:
+def test_levels_that_nobody_is_above_change_nothing(cut_accounts: CutAccounts, levels: Levels) -> None:
     """The control of what a driver does: where all are better than the level, nothing."""
     high = Levels(
         **{field.name: np.full(len(cut_accounts), 1e9) for field in dataclasses.fields(Levels)}
@@ -48,7 +48,7 @@ def test_levels_that_nobody_is_above_change_nothing(cut_accounts: Cohort, levels
         assert log_odds_under(cut_accounts, driver, high) == pytest.approx(as_it_was, abs=1e-12)
 
 
-def test_a_driver_s_effect_is_how_far_the_log_odds_fall(cut_accounts: Cohort, levels: Levels) -> None:
+def test_a_driver_s_effect_is_how_far_the_log_odds_fall(cut_accounts: CutAccounts, levels: Levels) -> None:
     found = effects_by_mechanism(cut_accounts)
     assert found.shape == (len(cut_accounts), len(DRIVEN))
     assert np.isfinite(found).all()

@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from serving.decision.reasons.effects import levels_of
 from serving.decision.reasons.ranking import group_of
-from training.examine.reasons.true_causes import GROUPS, Effects, effects, fidelity, mean_effects, rankings, symptoms
-from training.examine.truth.cut_accounts import Cohort
+from training.examine.reasons.true_causes import (
+    GROUPS,
+    Effects,
+    agreement_with_causes,
+    effects,
+    mean_effects,
+    rankings,
+    symptoms,
+)
+from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import DRIVERS, relive
 from training.examine.truth.futures import probability, untreated
 from training.examine.truth.population import LOOKED_BACK
@@ -23,7 +31,7 @@ MEASURES = ("top_1", "top_4", "rank_correlation")
 
 
 @pytest.fixture(scope="module")
-def true(cut_accounts: Cohort) -> Effects:
+def true(cut_accounts: CutAccounts) -> Effects:
     return effects(cut_accounts, FUTURES)
 
 
@@ -36,13 +44,13 @@ def planted(causes: Matrix, hidden: float = 0.0, error: float = 0.0) -> Effects:
 
 
 @pytest.fixture(scope="module")
-def causes(cut_accounts: Cohort) -> Matrix:
+def causes(cut_accounts: CutAccounts) -> Matrix:
     """Each account's groups in an order of its own, all with some effect."""
     random = np.random.default_rng(0)
     return np.array([random.permutation(np.arange(1.0, len(GROUPS) + 1)) for _ in range(len(cut_accounts))])
 
 
-def contributing(cut: Cohort, weights: Matrix) -> Cohort:
+def contributing(cut: CutAccounts, weights: Matrix) -> CutAccounts:
     """The same accounts, whose contributions come to these weights of the groups, and whose effects are not known."""
     contributions = np.zeros_like(cut.contributions)
     groups = [group_of(name) for name in cut.bundle.features]
@@ -55,7 +63,7 @@ def row(table: pl.DataFrame, name: str) -> Mapping[str, float]:
     return table.row(by_predicate=pl.col("explained_by") == name, named=True)
 
 
-def test_an_effect_is_what_the_driver_takes_off_the_probability(cut_accounts: Cohort, true: Effects) -> None:
+def test_an_effect_is_what_the_driver_takes_off_the_probability(cut_accounts: CutAccounts, true: Effects) -> None:
     world, config = cut_accounts.world, untreated(cut_accounts.world.config)
     before = world.before.take(cut_accounts.places)
     levels = levels_of(cut_accounts.bundle.medians, cut_accounts.products.tolist())
@@ -75,7 +83,7 @@ def test_halves_average_to_the_effect(true: Effects) -> None:
         assert not np.array_equal(one, other)
 
 
-def test_an_error_is_that_of_a_mean_of_futures(cut_accounts: Cohort) -> None:
+def test_an_error_is_that_of_a_mean_of_futures(cut_accounts: CutAccounts) -> None:
     shorter, longer = (effects(cut_accounts, futures) for futures in (10, 40))
     for driver in DRIVERS:
         # A difference of outcomes is -1, 0 or 1: spread most where it is one of the two ends.
@@ -86,43 +94,43 @@ def test_an_error_is_that_of_a_mean_of_futures(cut_accounts: Cohort) -> None:
     assert ratio == pytest.approx(0.5, abs=0.1), "four times the futures, half the error"
 
 
-def test_nothing_is_a_cause_at_levels_that_are_not_known(cut_accounts: Cohort) -> None:
+def test_nothing_is_a_cause_at_levels_that_are_not_known(cut_accounts: CutAccounts) -> None:
     medians = {product: dict.fromkeys(values, float("nan")) for product, values in cut_accounts.bundle.medians.items()}
     found = effects(replace(cut_accounts, bundle=replace(cut_accounts.bundle, medians=medians)), 4)
     for driver in DRIVERS:
         assert found.effect[driver].any() == (driver in ("late_payment", "hidden")), driver
 
 
-def test_a_cause_is_above_twice_its_error(cut_accounts: Cohort, causes: Matrix) -> None:
+def test_a_cause_is_above_twice_its_error(cut_accounts: CutAccounts, causes: Matrix) -> None:
     most = float(len(GROUPS))
     assert planted(causes, error=most / 2 - 0.01).caused().all()
     assert not planted(causes, error=most / 2).caused().any()
     assert not planted(-causes, hidden=1.0).caused().any(), "what is hidden is no reason group's"
 
 
-def test_reasons_that_are_the_causes_are_all_right(cut_accounts: Cohort, causes: Matrix) -> None:
-    served = row(fidelity(contributing(cut_accounts, causes), planted(causes)), "served")
+def test_reasons_that_are_the_causes_are_all_right(cut_accounts: CutAccounts, causes: Matrix) -> None:
+    served = row(agreement_with_causes(contributing(cut_accounts, causes), planted(causes)), "served")
     assert served["accounts"] == len(cut_accounts)
     for measure in MEASURES:
         assert served[measure] == served[f"{measure}_low"] == served[f"{measure}_high"] == pytest.approx(1.0)
 
 
-def test_reasons_turned_round_are_all_wrong(cut_accounts: Cohort, causes: Matrix) -> None:
-    served = row(fidelity(contributing(cut_accounts, len(GROUPS) + 1 - causes), planted(causes)), "served")
+def test_reasons_turned_round_are_all_wrong(cut_accounts: CutAccounts, causes: Matrix) -> None:
+    served = row(agreement_with_causes(contributing(cut_accounts, len(GROUPS) + 1 - causes), planted(causes)), "served")
     assert (served["top_1"], served["top_4"]) == (0.0, 0.0)
     assert served["rank_correlation"] == pytest.approx(-1.0)
 
 
-def test_the_second_cause_first_is_among_the_reasons_and_not_the_first(cut_accounts: Cohort, causes: Matrix) -> None:
+def test_the_second_cause_first_is_among_the_reasons_and_not_the_first(cut_accounts: CutAccounts, causes: Matrix) -> None:
     most = len(GROUPS)
     swapped = np.where(causes == most, most - 1, np.where(causes == most - 1, most, causes))
-    served = row(fidelity(contributing(cut_accounts, swapped), planted(causes)), "served")
+    served = row(agreement_with_causes(contributing(cut_accounts, swapped), planted(causes)), "served")
     assert (served["top_1"], served["top_4"]) == (0.0, 1.0)
     assert 0.9 < served["rank_correlation"] < 1.0
 
 
-def test_random_is_what_random_orders_reach(cut_accounts: Cohort, causes: Matrix) -> None:
-    told = row(fidelity(cut_accounts, planted(causes)), "random")
+def test_random_is_what_random_orders_reach(cut_accounts: CutAccounts, causes: Matrix) -> None:
+    told = row(agreement_with_causes(cut_accounts, planted(causes)), "random")
     every = sorted({group_of(name) for name in cut_accounts.bundle.features})
     assert set(GROUPS) < set(every)
     random, draws = np.random.default_rng(1), 20_000
@@ -132,8 +140,8 @@ def test_random_is_what_random_orders_reach(cut_accounts: Cohort, causes: Matrix
     assert told["rank_correlation"] == 0.0
 
 
-def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(cut_accounts: Cohort, true: Effects) -> None:
-    table = fidelity(cut_accounts, true)
+def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(cut_accounts: CutAccounts, true: Effects) -> None:
+    table = agreement_with_causes(cut_accounts, true)
     assert table["explained_by"].to_list() == [
         "served",
         "contributions",
@@ -155,20 +163,20 @@ def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(cut_accounts
     assert row(table, "served")["top_1_low"] < row(table, "served")["top_1_high"]
 
 
-def test_without_a_cause_nothing_is_known(cut_accounts: Cohort, causes: Matrix) -> None:
-    table = fidelity(cut_accounts, planted(causes, error=100.0))
+def test_without_a_cause_nothing_is_known(cut_accounts: CutAccounts, causes: Matrix) -> None:
+    table = agreement_with_causes(cut_accounts, planted(causes, error=100.0))
     assert (table["accounts"] == 0).all()
     assert all(table[measure].null_count() == table.height for measure in MEASURES)
 
 
-def test_futures_that_agree_foretell_each_other(cut_accounts: Cohort, causes: Matrix, true: Effects) -> None:
-    sure = row(fidelity(cut_accounts, planted(causes)), "futures")
+def test_futures_that_agree_foretell_each_other(cut_accounts: CutAccounts, causes: Matrix, true: Effects) -> None:
+    sure = row(agreement_with_causes(cut_accounts, planted(causes)), "futures")
     assert sure["top_1"] == 1.0
     assert sure["rank_correlation"] == pytest.approx(1.0)
-    assert row(fidelity(cut_accounts, true), "futures")["top_1"] < 1.0
+    assert row(agreement_with_causes(cut_accounts, true), "futures")["top_1"] < 1.0
 
 
-def test_the_served_ranking_is_what_was_told(cut_accounts: Cohort) -> None:
+def test_the_served_ranking_is_what_was_told(cut_accounts: CutAccounts) -> None:
     found = rankings(cut_accounts)
     (stated, weights), (others, sums) = found["served"], found["contributions"]
     groups = np.array([group_of(name) for name in cut_accounts.bundle.features])
@@ -181,7 +189,7 @@ def test_the_served_ranking_is_what_was_told(cut_accounts: Cohort) -> None:
     assert stated != others
 
 
-def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: Cohort) -> None:
+def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: CutAccounts) -> None:
     scorer = cut_accounts.bundle.scorer
     own = np.asarray(scorer.model.predict(cut_accounts.matrix, pred_contrib=True))[:, :-1] * scorer.calibration.slope
     groups = np.array([group_of(name) for name in cut_accounts.bundle.features])
@@ -193,7 +201,7 @@ def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: Cohort) -> None:
         assert reasons[0] == max(every, key=lambda group: every[group][account])
 
 
-def test_the_gain_s_ranking_is_one_for_all(cut_accounts: Cohort) -> None:
+def test_the_gain_s_ranking_is_one_for_all(cut_accounts: CutAccounts) -> None:
     model = cut_accounts.bundle.scorer.model
     gain: dict[str, float] = {}
     for name, value in zip(model.feature_name(), model.feature_importance("gain"), strict=True):
@@ -204,7 +212,7 @@ def test_the_gain_s_ranking_is_one_for_all(cut_accounts: Cohort) -> None:
     assert weights == pytest.approx(np.tile([gain[group] for group in GROUPS], (len(cut_accounts), 1)))
 
 
-def test_symptoms_are_shares_of_whom_each_reason_is_told(cut_accounts: Cohort, true: Effects) -> None:
+def test_symptoms_are_shares_of_whom_each_reason_is_told(cut_accounts: CutAccounts, true: Effects) -> None:
     table = symptoms(cut_accounts, true)
     shares = table.select(*DRIVERS, "none")
     assert shares.sum_horizontal().to_list() == pytest.approx([1.0] * table.height)
@@ -219,7 +227,9 @@ def test_symptoms_are_shares_of_whom_each_reason_is_told(cut_accounts: Cohort, t
 
 
 @pytest.mark.parametrize(("hidden", "error", "column"), [(9.0, 0.0, "hidden"), (0.0, 0.0, "late_payment"), (9.0, 5.0, "none")])
-def test_a_symptom_s_cause_is_the_largest_that_is_sure(hidden: float, error: float, column: str, cut_accounts: Cohort) -> None:
+def test_a_symptom_s_cause_is_the_largest_that_is_sure(
+    hidden: float, error: float, column: str, cut_accounts: CutAccounts
+) -> None:
     causes = np.tile(np.arange(len(GROUPS), 0, -1.0), (len(cut_accounts), 1))
     assert (GROUPS[0], causes[0, 0]) == ("late_payment", 7.0)
     table = symptoms(cut_accounts, planted(causes, hidden, error))

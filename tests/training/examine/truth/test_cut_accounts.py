@@ -9,19 +9,19 @@ import pytest
 from features.build import build
 from features.months import add_months
 from features.window import lay_out
-from serving.decision.advice.constraints import UNDECIDED
-from serving.decision.advice.plans import grid_of, means_of
-from serving.decision.advice.wording import _steps
+from serving.decision.advice.constraints import UNCONSTRAINED
+from serving.decision.advice.plans import habits_of, make_plan_grid
+from serving.decision.advice.wording import plan_steps
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, decide_many
 from serving.decision.result import Decision
 from training.data.config import DataError
-from training.examine.truth.cut_accounts import Cohort, cohort, plans_of
-from training.examine.truth.population import World
+from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts, plans_of
+from training.examine.truth.population import Population
 
 
 @pytest.fixture(scope="module")
-def decisions(examined: World, bundle: Bundle) -> list[Decision]:
+def decisions(examined: Population, bundle: Bundle) -> list[Decision]:
     return decide_many(examined.statements, bundle, examined.decided_at)
 
 
@@ -30,7 +30,7 @@ def by_model(decision: Decision) -> bool:
     return any(reason.share is not None for reason in decision.reasons)
 
 
-def test_it_is_who_is_cut_by_the_model(cut_accounts: Cohort, decisions: list[Decision], examined: World) -> None:
+def test_it_is_who_is_cut_by_the_model(cut_accounts: CutAccounts, decisions: list[Decision], examined: Population) -> None:
     expected = [d for d in decisions if d.action in ("reduce", "suspend") and by_model(d)]
     assert [advised.decision for advised in cut_accounts.advised] == expected
     assert 50 < len(cut_accounts) == len(expected) < sum(d.action != "keep" for d in decisions)
@@ -39,13 +39,13 @@ def test_it_is_who_is_cut_by_the_model(cut_accounts: Cohort, decisions: list[Dec
     assert cut_accounts.statements["account_id"].unique(maintain_order=True).to_list() == ids
 
 
-def test_each_is_told_what_it_would_be_told_alone(cut_accounts: Cohort, bundle: Bundle, examined: World) -> None:
+def test_each_is_told_what_it_would_be_told_alone(cut_accounts: CutAccounts, bundle: Bundle, examined: Population) -> None:
     for advised in cut_accounts.advised[::15]:
         alone = examined.statements.filter(pl.col("account_id") == advised.decision.account_id)
         assert advise(alone, bundle, examined.decided_at) == advised
 
 
-def test_rows_are_the_accounts_own(cut_accounts: Cohort, bundle: Bundle) -> None:
+def test_rows_are_the_accounts_own(cut_accounts: CutAccounts, bundle: Bundle) -> None:
     features = build(cut_accounts.statements)
     assert features.names == cut_accounts.names
     assert np.array_equal(cut_accounts.values, features.values, equal_nan=True)
@@ -60,27 +60,27 @@ def test_rows_are_the_accounts_own(cut_accounts: Cohort, bundle: Bundle) -> None
         assert cut.suspended == (decision.action == "suspend")
 
 
-def test_plans_are_read_back_from_what_their_steps_tell(cut_accounts: Cohort, bundle: Bundle) -> None:
+def test_plans_are_read_back_from_what_their_steps_tell(cut_accounts: CutAccounts, bundle: Bundle) -> None:
     plans, window = plans_of(cut_accounts.plans), lay_out(cut_accounts.statements)
     tried = 0
-    for account, (course, means, cut) in enumerate(zip(cut_accounts.plans, means_of(window), cut_accounts.cuts, strict=True)):
+    for account, (course, means, cut) in enumerate(zip(cut_accounts.plans, habits_of(window), cut_accounts.cuts, strict=True)):
         own = plans[[account]]
-        assert _steps(own, means.income, bundle.advice) == course.steps
-        grid = grid_of(means, cut.limit_before, bundle.advice, UNDECIDED, bundle.policy.terms.minimum_share).plans
+        assert plan_steps(own, means.income, bundle.advice) == course.steps
+        grid = make_plan_grid(means, cut.limit_before, bundle.advice, UNCONSTRAINED, bundle.policy.terms.minimum_share).plans
         same = [getattr(grid, name) == getattr(own, name) for name in grid.__dataclass_fields__]
         assert np.all(same, axis=0).sum() == 1, "one of the plans that were tried"
         tried += len(course.steps)
     assert tried > 2 * len(cut_accounts)
 
 
-def test_a_promise_is_in_months_from_the_decision(cut_accounts: Cohort) -> None:
+def test_a_promise_is_in_months_from_the_decision(cut_accounts: CutAccounts) -> None:
     for months, plan in zip(cut_accounts.promised.tolist(), cut_accounts.plans, strict=True):
         assert plan.restored == (add_months(cut_accounts.world.as_of, months) if months else None)
     assert 0 < cut_accounts.promised.max() <= cut_accounts.bundle.advice.search.months
 
 
 @pytest.mark.parametrize("kind", ["product", "history", "action"])
-def test_segments_are_a_partition(kind: str, cut_accounts: Cohort) -> None:
+def test_segments_are_a_partition(kind: str, cut_accounts: CutAccounts) -> None:
     segments = cut_accounts.segments()
     assert segments["all"].all()
     assert len(segments["all"]) == len(cut_accounts)
@@ -90,7 +90,7 @@ def test_segments_are_a_partition(kind: str, cut_accounts: Cohort) -> None:
     assert all(0 < members.sum() < len(cut_accounts) for members in parts)
 
 
-def test_segments_are_what_they_are_named(cut_accounts: Cohort) -> None:
+def test_segments_are_what_they_are_named(cut_accounts: CutAccounts) -> None:
     segments = cut_accounts.segments()
     observed = cut_accounts.values[:, cut_accounts.names.index("months_observed")]
     assert np.array_equal(segments["history thin"], observed < 12)
@@ -98,8 +98,8 @@ def test_segments_are_what_they_are_named(cut_accounts: Cohort) -> None:
     assert segments["action suspend"].tolist() == [action == "suspend" for action in actions]
 
 
-def test_a_model_that_cuts_nobody_is_refused(examined: World, bundle: Bundle, decisions: list[Decision]) -> None:
+def test_a_model_that_cuts_nobody_is_refused(examined: Population, bundle: Bundle, decisions: list[Decision]) -> None:
     kept = [decision.account_id for decision in decisions if decision.action == "keep"][:100]
     safe = replace(examined, statements=examined.statements.filter(pl.col("account_id").is_in(kept)))
     with pytest.raises(DataError, match="expected accounts whose limit the model cuts, got none of 100"):
-        cohort(safe, bundle)
+        find_cut_accounts(safe, bundle)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from serving.decision.bundle import Bundle
-from serving.decision.reasons.counterfactual import Levels, of_the_year
+from serving.decision.reasons.counterfactual import Levels, year_amount
 from serving.decision.reasons.effects import levels_of
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
@@ -19,7 +19,7 @@ from training.data.simulate.state import State, Traits, Vector
 from training.data.simulate.step import step
 from training.examine.truth import drivers
 from training.examine.truth.drivers import DRIVERS, Driver, relive
-from training.examine.truth.population import LOOKED_BACK, World
+from training.examine.truth.population import LOOKED_BACK, Population
 
 ACTING: tuple[Driver, ...] = tuple(driver for driver in DRIVERS if driver != "hidden")
 BY_LEVEL: tuple[Driver, ...] = tuple(driver for driver in ACTING if driver != "late_payment")
@@ -62,10 +62,10 @@ def differing(some: Any, others: Any) -> list[str]:
 
 
 @pytest.fixture
-def months(monkeypatch: pytest.MonkeyPatch) -> Callable[[World, Driver | None, Levels], list[Month]]:
+def months(monkeypatch: pytest.MonkeyPatch) -> Callable[[Population, Driver | None, Levels], list[Month]]:
     """Relive a world under a driver, and see every month of it."""
 
-    def seen(world: World, driver: Driver | None, given: Levels) -> list[Month]:
+    def seen(world: Population, driver: Driver | None, given: Levels) -> list[Month]:
         found: list[Month] = []
 
         def watched(state: State, month: int, config: Any, future: int, change: Any) -> tuple[State, Any]:
@@ -88,11 +88,11 @@ def months(monkeypatch: pytest.MonkeyPatch) -> Callable[[World, Driver | None, L
     return seen
 
 
-Relived = Callable[[World, Driver | None, Levels], list[Month]]
+Relived = Callable[[Population, Driver | None, Levels], list[Month]]
 
 
 @pytest.fixture(scope="module")
-def reference(examined: World, bundle: Bundle) -> Levels:
+def reference(examined: Population, bundle: Bundle) -> Levels:
     """The levels that the session's bundle serves."""
     loan = examined.before.traits.cash_loan
     return levels_of(bundle.medians, np.where(loan, "cash_loan", "pay_later").tolist())
@@ -104,7 +104,7 @@ def lent(levels: Levels, state: State) -> Vector:
     return seen - levels.debt * state.reported_income
 
 
-def test_undriven_it_is_the_very_history(examined: World, reference: Levels) -> None:
+def test_undriven_it_is_the_very_history(examined: Population, reference: Levels) -> None:
     again = relive(examined.before, LOOKED_BACK, examined.config, None, reference)
     assert differing(again, examined.now) == []
     some = np.array([1800, 3, 3, 77])
@@ -114,13 +114,13 @@ def test_undriven_it_is_the_very_history(examined: World, reference: Levels) -> 
 
 
 @pytest.mark.parametrize("driver", BY_LEVEL)
-def test_a_level_that_is_not_known_leaves_alone(driver: Driver, examined: World) -> None:
+def test_a_level_that_is_not_known_leaves_alone(driver: Driver, examined: Population) -> None:
     unknown = levels(examined.before)
     assert differing(relive(examined.before, LOOKED_BACK, examined.config, driver, unknown), examined.now) == []
 
 
 @pytest.mark.parametrize("driver", BY_LEVEL)
-def test_who_does_better_than_the_reference_is_left_alone(driver: Driver, examined: World) -> None:
+def test_who_does_better_than_the_reference_is_left_alone(driver: Driver, examined: Population) -> None:
     much = 1e6
     worse = levels(
         examined.before, paid_share=0.0, spend=much, debt=much, cash=much, used=much, limit_requests=much, inquiries=much
@@ -130,7 +130,7 @@ def test_who_does_better_than_the_reference_is_left_alone(driver: Driver, examin
 
 @pytest.mark.parametrize("driver", ACTING)
 def test_a_driver_changes_what_it_names_and_nothing_that_befalls(
-    driver: Driver, examined: World, reference: Levels, months: Relived
+    driver: Driver, examined: Population, reference: Levels, months: Relived
 ) -> None:
     undriven = months(examined, None, reference)
     touched = set()
@@ -146,14 +146,14 @@ def each(months: list[Month]) -> Iterator[tuple[Month, NDArray[np.bool_]]]:
         yield month, (month.before.traits.opened_month <= month.before.months_done) & ~month.before.ended
 
 
-def test_late_payment_pays_what_is_due_in_time(examined: World, reference: Levels, months: Relived) -> None:
+def test_late_payment_pays_what_is_due_in_time(examined: Population, reference: Levels, months: Relived) -> None:
     for month, acting in each(months(examined, "late_payment", reference)):
         assert np.array_equal(month.told.payment, np.maximum(month.own.payment, month.before.minimum_due))
         assert not month.told.days_late.any()
         assert not month.after.days_past_due[acting].any()
 
 
-def test_weak_repayment_pays_the_reference_s_share(examined: World, months: Relived) -> None:
+def test_weak_repayment_pays_the_reference_s_share(examined: Population, months: Relived) -> None:
     for month, _ in each(months(examined, "weak_repayment", levels(examined.before, paid_share=0.4))):
         asked = 0.4 * np.maximum(month.before.balance, 0.0)
         enough = month.own.payment >= asked
@@ -162,7 +162,7 @@ def test_weak_repayment_pays_the_reference_s_share(examined: World, months: Reli
         assert np.abs(month.told.payment - asked)[~enough].max() < CENT
 
 
-def test_overspending_spends_no_more_than_the_reference(examined: World, months: Relived) -> None:
+def test_overspending_spends_no_more_than_the_reference(examined: Population, months: Relived) -> None:
     for month, _ in each(months(examined, "overspending", levels(examined.before, spend=0.1))):
         most = 0.1 * month.before.reported_income
         little = month.own.spend <= most
@@ -171,7 +171,7 @@ def test_overspending_spends_no_more_than_the_reference(examined: World, months:
         assert np.abs(month.told.spend - most)[~little].max() < CENT
 
 
-def test_cash_reliance_draws_no_more_than_the_reference(examined: World, months: Relived) -> None:
+def test_cash_reliance_draws_no_more_than_the_reference(examined: Population, months: Relived) -> None:
     bound = 0
     for month, _ in each(months(examined, "cash_reliance", levels(examined.before, cash=0.05))):
         most = 0.05 * month.before.credit_limit
@@ -182,7 +182,7 @@ def test_cash_reliance_draws_no_more_than_the_reference(examined: World, months:
     assert bound > 100
 
 
-def test_credit_seeking_asks_no_more_often_than_the_reference(examined: World, months: Relived) -> None:
+def test_credit_seeking_asks_no_more_often_than_the_reference(examined: Population, months: Relived) -> None:
     requests, inquiries = np.zeros((2, examined.before.count), dtype=np.int64)
     refused = 0
     for number, (month, _) in enumerate(
@@ -202,12 +202,12 @@ def test_credit_seeking_asks_no_more_often_than_the_reference(examined: World, m
 
 @given(st.floats(0, 200))
 def test_a_year_s_count_is_spread_over_its_months(level: float) -> None:
-    spread = np.array([of_the_year(np.array([level]), month)[0] for month in range(12)])
+    spread = np.array([year_amount(np.array([level]), month)[0] for month in range(12)])
     assert spread.sum() == np.floor(level)
     assert (np.abs(spread - level / 12) <= 1).all()
 
 
-def test_a_line_that_is_full_begins_at_the_reference(examined: World, months: Relived) -> None:
+def test_a_line_that_is_full_begins_at_the_reference(examined: Population, months: Relived) -> None:
     given = levels(examined.before, used=0.3)
     begun = months(examined, "high_utilization", given)[0].before
     assert (begun.balance <= 0.3 * examined.before.credit_limit + CENT).all()
@@ -218,7 +218,7 @@ def test_a_line_that_is_full_begins_at_the_reference(examined: World, months: Re
     assert (begun.minimum_due < examined.before.minimum_due)[fuller].mean() > 0.9
 
 
-def test_debt_elsewhere_begins_at_the_reference(examined: World, months: Relived) -> None:
+def test_debt_elsewhere_begins_at_the_reference(examined: Population, months: Relived) -> None:
     given = levels(examined.before, debt=1.5)
     begun = months(examined, "external_debt", given)[0].before
     less = lent(given, examined.before) <= 0
@@ -233,7 +233,7 @@ def test_no_act_belongs_to_two_drivers() -> None:
     assert len(acts) == len(set(acts))
 
 
-def test_hidden_takes_away_every_shock_and_touches_no_act(examined: World, reference: Levels, months: Relived) -> None:
+def test_hidden_takes_away_every_shock_and_touches_no_act(examined: Population, reference: Levels, months: Relived) -> None:
     undriven = months(examined, None, reference)
     spared = np.ones(examined.before.count, dtype=np.bool_)
     for month in undriven:

@@ -10,18 +10,18 @@ from training.data.simulate.state import State
 from training.examine.truth import futures
 from training.examine.truth.futures import outcomes, probability, untreated, worst_days
 from training.examine.truth.interventions import live_on
-from training.examine.truth.population import World
+from training.examine.truth.population import Population
 
 FUTURES = 6
 
 
 @pytest.fixture(scope="module")
-def config(examined: World) -> SimulationConfig:
+def config(examined: Population) -> SimulationConfig:
     return untreated(examined.config)
 
 
 @pytest.fixture(scope="module")
-def state(examined: World) -> State:
+def state(examined: Population) -> State:
     """The accounts under most strain, for the others do not default in six futures."""
     lives = ~examined.now.ended & (examined.now.traits.opened_month < examined.now.months_done)
     return examined.now.take(np.argsort(np.where(lives, -examined.now.strain, 0.0), kind="stable")[:150])
@@ -66,7 +66,7 @@ def test_who_is_changed_alone_has_another_outcome(state: State, config: Simulati
     assert after[:, odd].sum() > before[:, odd].sum()
 
 
-def test_a_default_begins_at_sixty_days(examined: World, config: SimulationConfig) -> None:
+def test_a_default_begins_at_sixty_days(examined: Population, config: SimulationConfig) -> None:
     ((_, columns),) = live_on(examined.now, 1, config, 1)
     days = np.where(columns["open"], columns["days_past_due"], 0)
     assert {30, 60} <= set(days.tolist())

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.simulate.config import SimulationConfig
-from training.evaluate.metrics import auc, expected_auc, expected_log_loss, resamples
+from training.evaluate.metrics import auc, bootstrap_counts, expected_auc, expected_log_loss
 from training.examine.truth.futures import probability, untreated
-from training.examine.truth.outcomes import live
+from training.examine.truth.outcomes import simulate_untreated
 from training.examine.truth.population import ExamineConfig, draw
 
 CONFIG = ExamineConfig(accounts=300, futures=10)
@@ -62,16 +62,16 @@ def test_the_expected_log_loss_is_that_of_both_outcomes_and_least_at_the_truth()
 
 
 def test_a_resample_has_as_many_accounts() -> None:
-    drawn = resamples(50, seed=3)
+    drawn = bootstrap_counts(50, seed=3)
     assert (drawn.sum(axis=1) == 50).all()
     assert drawn.mean() == 1.0
-    assert np.array_equal(drawn, resamples(50, seed=3))
+    assert np.array_equal(drawn, bootstrap_counts(50, seed=3))
 
 
 def test_the_quarters_are_the_futures_apart_and_untreated() -> None:
     # Many cuts, so that a future in which they are made is another.
     world = draw(SimulationConfig(incumbent_cut_rate=0.3, incumbent_noise=0.0), CONFIG)
-    truth = live(world, CONFIG)
+    truth = simulate_untreated(world, CONFIG)
     assert truth.sizes == (3, 3, 2, 2)
     places = world.places(truth.features.accounts["account_id"])
     state = world.now.take(places)

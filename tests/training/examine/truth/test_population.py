@@ -14,13 +14,13 @@ from training.data.simulate import behaviour
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import simulate, write
 from training.data.splits import Split
-from training.examine.truth.population import ExamineConfig, World, draw, simulation_of
+from training.examine.truth.population import ExamineConfig, Population, draw, simulation_of
 
 SMALL = ExamineConfig(accounts=400, seed=11)
 EVERYBODY: frozenset[Split] = frozenset({"train", "valid", "test"})
 
 
-def statements_of(world: World) -> pl.DataFrame:
+def statements_of(world: Population) -> pl.DataFrame:
     """All statements that the simulation gives for a world's config."""
     return next(simulate(world.config)).statements
 
@@ -76,7 +76,7 @@ def test_the_data_s_seed_and_size_are_nothing_to_it() -> None:
     assert draw(SimulationConfig(seed=5, accounts=70), SMALL).digest == draw(SimulationConfig(seed=6), SMALL).digest
 
 
-def test_statements_are_the_windows_of_the_simulation_s_own(examined: World) -> None:
+def test_statements_are_the_windows_of_the_simulation_s_own(examined: Population) -> None:
     everything = statements_of(examined)
     assert examined.as_of == as_ofs(everything["month"], DataConfig())[-1][0], "the model's hold-out is at the same month"
     seen = window(everything, examined.as_of)
@@ -86,7 +86,7 @@ def test_statements_are_the_windows_of_the_simulation_s_own(examined: World) -> 
     assert examined.statements.select(expected.columns).equals(expected)
 
 
-def test_nobody_in_default_is_decided_on(examined: World) -> None:
+def test_nobody_in_default_is_decided_on(examined: Population) -> None:
     last = examined.statements.filter(pl.col("month") == examined.as_of)
     assert last.height == examined.statements["account_id"].n_unique()
     assert last["days_past_due"].max() < 60  # type: ignore[operator]
@@ -96,7 +96,7 @@ def test_nobody_in_default_is_decided_on(examined: World) -> None:
     assert (examined.now.days_past_due >= 60).any(), "nothing to tell"
 
 
-def test_names_and_places_are_each_other_s_inverse(examined: World) -> None:
+def test_names_and_places_are_each_other_s_inverse(examined: Population) -> None:
     assert np.array_equal(examined.places(examined.names), np.arange(examined.config.accounts))
     drawn = np.random.default_rng(0).permutation(examined.config.accounts)[:50]
     assert np.array_equal(examined.places(examined.names[drawn]), drawn)

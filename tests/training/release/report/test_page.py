@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 from serving.decision.bundle import Bundle
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.evaluate.holdout import Evaluated, evaluate, hold_out
-from training.release.report.advice import advice
-from training.release.report.feature_curves import effects, turns
-from training.release.report.model_card import card, importance
+from training.evaluate.holdout import Evaluation, evaluate, hold_out
+from training.release.report.advice import advice_section
+from training.release.report.feature_curves import feature_curves_section, turns
+from training.release.report.model_card import importance, model_card_section
 from training.release.report.page import ROWS, Section, Shown, cell, page
-from training.release.report.performance import calibration, performance
-from training.release.report.reasons import frequencies, reasons
+from training.release.report.performance import calibration_section, performance_section
+from training.release.report.reasons import frequencies, reasons_section
 
 
 @pytest.fixture(scope="module")
-def evaluated(source: Source, simulated: Path, bundle: Bundle) -> Evaluated:
+def evaluated(source: Source, simulated: Path, bundle: Bundle) -> Evaluation:
     whole = hold_out(source, DataConfig(), simulated)
     return evaluate("v1", bundle, whole.take(np.arange(0, len(whole.label), 2)))
 
@@ -47,8 +47,8 @@ class Read(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_page_is_whole_and_asks_nobody_for_anything(evaluated: Evaluated) -> None:
-    sections = [card(evaluated), performance(evaluated, seen=False), reasons(evaluated, None)]
+def test_a_page_is_whole_and_asks_nobody_for_anything(evaluated: Evaluation) -> None:
+    sections = [model_card_section(evaluated), performance_section(evaluated, seen=False), reasons_section(evaluated, None)]
     text = page("A title", ["about"], sections)
     read = Read(text)
     assert read.open == []
@@ -88,14 +88,14 @@ def test_a_cell_is_read_by_a_person(value: object, said: str) -> None:
     assert cell(value) == said
 
 
-def test_performance_says_where_the_model_has_seen_the_accounts(evaluated: Evaluated) -> None:
-    for section in (performance, calibration):
+def test_performance_says_where_the_model_has_seen_the_accounts(evaluated: Evaluation) -> None:
+    for section in (performance_section, calibration_section):
         assert "fitted on these very accounts" in section(evaluated, seen=True).text[0]
         assert not any("these very accounts" in paragraph for paragraph in section(evaluated, seen=False).text)
 
 
-def test_no_curve_of_a_constrained_model_turns(evaluated: Evaluated) -> None:
-    section = effects(evaluated)
+def test_no_curve_of_a_constrained_model_turns(evaluated: Evaluation) -> None:
+    section = feature_curves_section(evaluated)
     table = section.shown[1].what
     assert isinstance(table, pl.DataFrame)
     assert table["curves that turn"].sum() == 0
@@ -109,7 +109,7 @@ def test_a_curve_that_turns_is_counted(direction: int, turning: int) -> None:
     assert turns(np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.5]]), direction) == turning
 
 
-def test_frequencies_are_those_of_the_decisions(evaluated: Evaluated) -> None:
+def test_frequencies_are_those_of_the_decisions(evaluated: Evaluation) -> None:
     told = [decision for decision in evaluated.stages.decisions if decision.reasons]
     table = frequencies(told)
     assert table["first"].sum() == pytest.approx(1.0)
@@ -118,15 +118,15 @@ def test_frequencies_are_those_of_the_decisions(evaluated: Evaluated) -> None:
     assert table["reason"][0] == max(set(firsts), key=lambda code: firsts.count(code))
 
 
-def test_nobody_is_cut_and_the_report_says_so(evaluated: Evaluated) -> None:
+def test_nobody_is_cut_and_the_report_says_so(evaluated: Evaluation) -> None:
     kept = evaluate("v1", evaluated.bundle, evaluated.hold_out.take(np.flatnonzero(evaluated.actions == "keep")[:5]))
-    assert reasons(kept, None).text == ("No limit is cut, so nobody is given a reason.",)
-    assert advice(kept).text == ("No limit is cut.",)
+    assert reasons_section(kept, None).text == ("No limit is cut, so nobody is given a reason.",)
+    assert advice_section(kept).text == ("No limit is cut.",)
 
 
-def test_the_way_back_counts_everybody_once(evaluated: Evaluated) -> None:
+def test_the_way_back_counts_everybody_once(evaluated: Evaluation) -> None:
     some = evaluate("v1", evaluated.bundle, evaluated.hold_out.take(np.flatnonzero(evaluated.cut)[:12]))
-    section = advice(some)
+    section = advice_section(some)
     assert section.text[0].startswith("Of 12 accounts")
     table = section.shown[0].what
     assert isinstance(table, pl.DataFrame)
