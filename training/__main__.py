@@ -131,7 +131,7 @@ def _add_watches(command: Added) -> None:
     added = _named(_stored(_settable(command("policy", cli.policy, what))))
     added.add_argument("--data", type=Path, default=DATA)
     added.add_argument("--version", help="of the model; the champion unless named")
-    added.add_argument("--most-good-cut", type=float, metavar="SHARE", help="of the good customers, that may be cut")
+    added.add_argument("--max-good-cut", type=float, metavar="SHARE", help="of the good customers, that may be cut")
     added.add_argument("--cap-income-multiple", type=float, metavar="X", help="a cap of every limit, in monthly incomes")
     added.add_argument("--from", type=_month, dest="from_month", metavar="YYYY-MM", help="the month that the cap begins in")
     added.add_argument("--page", type=Path, help="where the page is written, beside the run")

@@ -134,7 +134,7 @@ def policy(
 ) -> LabFindings:
     """What other numbers in policy.toml would do to the hold-out of a version (the champion unless named).
 
-    Settings are fields of :class:`training.compare.policies.lab.LabConfig`, such as ``most_good_cut=0.04``.
+    Settings are fields of :class:`training.compare.policies.lab.LabConfig`, such as ``max_good_cut=0.04``.
     """
     from training.compare.policies.lab import LabConfig, run_lab
     from training.tracking import registry

@@ -213,7 +213,7 @@ def policy(options: argparse.Namespace) -> None:
 
     if (options.cap_income_multiple is None) != (options.from_month is None):
         raise ValueError("--cap-income-multiple and --from: expected both or neither")
-    asked = [] if options.most_good_cut is None else [f"most_good_cut={options.most_good_cut}"]
+    asked = [] if options.max_good_cut is None else [f"max_good_cut={options.max_good_cut}"]
     (config,) = override([LabConfig()], [*options.set, *asked])
     cap = None if options.from_month is None else Cap(options.cap_income_multiple, options.from_month)
     store = Store(options.store)
@@ -226,7 +226,7 @@ def policy(options: argparse.Namespace) -> None:
             print(columns(found.tables[name]), end="\n\n")
     for note in found.notes:
         print(f"Note: {note}")
-    print(f"policy.toml at the best point, at most {config.most_good_cut:.1%} of good customers cut:\n{found.toml}\n")
+    print(f"policy.toml at the best point, at most {config.max_good_cut:.1%} of good customers cut:\n{found.toml}\n")
     print(f"run {found.run}, kept in {options.store}; the page: {options.page or 'policy_lab.md in the run'}")
 
 

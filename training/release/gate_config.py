@@ -20,57 +20,57 @@ class GateError(ValueError):
 class HoldOutGate:
     """Enough accounts to tell."""
 
-    least_defaults: float
+    min_defaults: float
 
 
 @dataclass(frozen=True, slots=True)
 class DiscriminationGate:
     """Bounds of the AUC and of what it loses to the champion's."""
 
-    least_auc: float
-    most_auc_lost: float
+    min_auc: float
+    max_auc_lost: float
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationGate:
     """Bounds of slope, intercept (log-odds) and expected calibration error."""
 
-    least_slope: float
-    most_slope: float
-    most_intercept: float
-    most_ece: float
+    min_slope: float
+    max_slope: float
+    max_intercept: float
+    max_ece: float
 
 
 @dataclass(frozen=True, slots=True)
 class StabilityGate:
     """Bounds of the PSI from the last training month to the hold-out's."""
 
-    most_score_psi: float
-    most_feature_psi: float
+    max_score_psi: float
+    max_feature_psi: float
 
 
 @dataclass(frozen=True, slots=True)
 class FairnessGate:
     """Bounds of the adverse impact ratio, and of the gap of false-reduction rates."""
 
-    least_impact_ratio: float
-    most_reduction_gap: float
+    min_impact_ratio: float
+    max_reduction_gap: float
 
 
 @dataclass(frozen=True, slots=True)
 class ReasonsGate:
     """Bounds of how far the first reasons are not the champion's: a share, and the PSI of the mix."""
 
-    least_same_first: float
-    most_mix_psi: float
+    min_same_first: float
+    max_mix_psi: float
 
 
 @dataclass(frozen=True, slots=True)
 class CostGate:
     """Bounds of what explaining an account costs: lines of tables, and times the champion's."""
 
-    most_lines: float
-    most_times_champion: float
+    max_lines: float
+    max_times_champion: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ _KINDS: Mapping[str, type] = {
     "reasons": ReasonsGate,
     "cost": CostGate,
 }
-_SHARES = {"least_auc", "most_auc_lost", "most_ece", "least_impact_ratio", "most_reduction_gap", "least_same_first"}
+_SHARES = {"min_auc", "max_auc_lost", "max_ece", "min_impact_ratio", "max_reduction_gap", "min_same_first"}
 
 
 def own_gates() -> str:
@@ -116,10 +116,10 @@ def load_gates(file: Path | None = None) -> Gates:
 def read_gates(text: str) -> Gates:
     """The gates that a TOML text states; :class:`GateError` names the key that is missing, unknown or out of range.
 
-    >>> read_gates(own_gates().replace("most_ece", "most_ce"))
+    >>> read_gates(own_gates().replace("max_ece", "max_ce"))
     Traceback (most recent call last):
     ...
-    training.release.gate_config.GateError: gates.calibration: 'most_ce' is no key of it, did you mean 'most_ece'?
+    training.release.gate_config.GateError: gates.calibration: 'max_ce' is no key of it, did you mean 'max_ece'?
     """
     try:
         raw = tomllib.loads(text)
@@ -128,8 +128,8 @@ def read_gates(text: str) -> Gates:
     _keys("gates", raw, list(_KINDS))
     parts: dict[str, Any] = {name: _bounds(f"gates.{name}", kind, raw[name]) for name, kind in _KINDS.items()}
     gates = Gates(**parts)
-    if gates.calibration.least_slope > gates.calibration.most_slope:
-        raise GateError(f"gates.calibration: expected least_slope of at most most_slope, got {gates.calibration}")
+    if gates.calibration.min_slope > gates.calibration.max_slope:
+        raise GateError(f"gates.calibration: expected min_slope of at most max_slope, got {gates.calibration}")
     return gates
 
 

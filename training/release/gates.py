@@ -91,19 +91,19 @@ def hold_out(evidence: GateInput, gate: HoldOutGate) -> list[Finding]:
     """Whether the hold-out can tell anything: its defaults."""
     label = evidence.version.label
     defaults = float(label.sum())
-    return [_at_least("hold_out", "defaults", defaults, None, None, gate.least_defaults, f"of {len(label):,} accounts")]
+    return [_at_least("hold_out", "defaults", defaults, None, None, gate.min_defaults, f"of {len(label):,} accounts")]
 
 
 def discrimination(evidence: GateInput, gate: DiscriminationGate) -> list[Finding]:
     """The AUC, and what of the champion's is lost: DeLong's, paired."""
     version, champion = evidence.version, evidence.champion
     auc = metrics.discrimination(version.label, version.probability).row(0, named=True)
-    found = [_at_least("discrimination", "auc", auc["value"], auc["low"], auc["high"], gate.least_auc)]
+    found = [_at_least("discrimination", "auc", auc["value"], auc["low"], auc["high"], gate.min_auc)]
     if champion is None:
-        return [*found, _at_most("discrimination", "auc_lost", None, None, None, gate.most_auc_lost, NO_CHAMPION)]
+        return [*found, _at_most("discrimination", "auc_lost", None, None, None, gate.max_auc_lost, NO_CHAMPION)]
     by = paired_tests.delong(version.label, champion.probability, version.probability)
     said = f"the champion's is {by.first:.4f}"
-    lost = _at_most("discrimination", "auc_lost", -by.difference, -by.high, -by.low, gate.most_auc_lost, said)
+    lost = _at_most("discrimination", "auc_lost", -by.difference, -by.high, -by.low, gate.max_auc_lost, said)
     return [*found, lost]
 
 
@@ -114,10 +114,10 @@ def calibration(evidence: GateInput, gate: CalibrationGate) -> list[Finding]:
     value, low, high = intercept
     away = abs(value), max(low, -high, 0.0), max(high, -low)
     return [
-        _at_least("calibration", "slope", *slope, gate.least_slope),
-        _at_most("calibration", "slope", *slope, gate.most_slope),
-        _at_most("calibration", "intercept_size", *away, gate.most_intercept, f"the intercept is {value:+.3f}"),
-        _at_most("calibration", "ece", *ece, gate.most_ece),
+        _at_least("calibration", "slope", *slope, gate.min_slope),
+        _at_most("calibration", "slope", *slope, gate.max_slope),
+        _at_most("calibration", "intercept_size", *away, gate.max_intercept, f"the intercept is {value:+.3f}"),
+        _at_most("calibration", "ece", *ece, gate.max_ece),
     ]
 
 
@@ -128,7 +128,7 @@ def stability(evidence: GateInput, gate: StabilityGate) -> list[Finding]:
     drift = drift_table(was, now)
     months = f"{was.hold_out.as_of:%Y-%m} to {now.hold_out.as_of:%Y-%m}"
     found = []
-    for kind, bound in (("score", gate.most_score_psi), ("feature", gate.most_feature_psi)):
+    for kind, bound in (("score", gate.max_score_psi), ("feature", gate.max_feature_psi)):
         name, _, psi = drift.filter(kind=kind).sort("psi", descending=True).select("name", "kind", "psi").row(0)
         found.append(_at_most("stability", f"{kind}_psi", psi, max(psi - noise, 0.0), psi, bound, f"{name}, {months}"))
     return found
@@ -145,10 +145,10 @@ def fairness(evidence: GateInput, gate: FairnessGate) -> list[Finding]:
             continue
         where = f"{row['attribute']}: {row['worst_group']}"
         interval = row["adverse_impact_ratio"], row["low"], row["high"]
-        found.append(_at_least("fairness", f"impact_ratio {row['attribute']}", *interval, gate.least_impact_ratio, where))
+        found.append(_at_least("fairness", f"impact_ratio {row['attribute']}", *interval, gate.min_impact_ratio, where))
         gap = reduction_gap(groups.filter(attribute=row["attribute"]))
-        found.append(_at_most("fairness", f"reduction_gap {row['attribute']}", *gap, gate.most_reduction_gap))
-    return found or [_at_least("fairness", "impact_ratio", None, None, None, gate.least_impact_ratio, "no group is known")]
+        found.append(_at_most("fairness", f"reduction_gap {row['attribute']}", *gap, gate.max_reduction_gap))
+    return found or [_at_least("fairness", "impact_ratio", None, None, None, gate.min_impact_ratio, "no group is known")]
 
 
 def reasons(evidence: GateInput, gate: ReasonsGate) -> list[Finding]:
@@ -157,33 +157,33 @@ def reasons(evidence: GateInput, gate: ReasonsGate) -> list[Finding]:
     champion = evidence.champion
     if champion is None:
         return [
-            _at_least("reasons", "same_first", None, None, None, gate.least_same_first, NO_CHAMPION),
-            _at_most("reasons", "mix_psi", None, None, None, gate.most_mix_psi, NO_CHAMPION),
+            _at_least("reasons", "same_first", None, None, None, gate.min_same_first, NO_CHAMPION),
+            _at_most("reasons", "mix_psi", None, None, None, gate.max_mix_psi, NO_CHAMPION),
         ]
     one, other = _cut_by_model(champion), _cut_by_model(evidence.version)
     both = int((one & other).sum())
-    found = [_at_least("reasons", "same_first", None, None, None, gate.least_same_first, "no account is cut by both")]
+    found = [_at_least("reasons", "same_first", None, None, None, gate.min_same_first, "no account is cut by both")]
     if both:
         same = float((champion.first_reasons == evidence.version.first_reasons)[one & other].mean())
         said = f"of {both:,} accounts cut by both"
-        found = [_at_least("reasons", "same_first", same, *wilson(same, both), gate.least_same_first, said)]
+        found = [_at_least("reasons", "same_first", same, *wilson(same, both), gate.min_same_first, said)]
     if not (one.any() and other.any()):
-        return [*found, _at_most("reasons", "mix_psi", None, None, None, gate.most_mix_psi, "one of both cuts nobody")]
+        return [*found, _at_most("reasons", "mix_psi", None, None, None, gate.max_mix_psi, "one of both cuts nobody")]
     rows = mix(champion.first_reasons[one].tolist(), evidence.version.first_reasons[other].tolist())
     psi, noise = float(str(rows[0][2])), psi_noise(int(one.sum()), int(other.sum()), max(len(rows) - 1, 2))
-    return [*found, _at_most("reasons", "mix_psi", psi, max(psi - noise, 0.0), psi, gate.most_mix_psi)]
+    return [*found, _at_most("reasons", "mix_psi", psi, max(psi - noise, 0.0), psi, gate.max_mix_psi)]
 
 
 def cost(evidence: GateInput, gate: CostGate) -> list[Finding]:
     """The lines of the tables that explain a score, and how many times the champion's they are."""
     lines = lines_of(evidence.version)
-    found = [_at_most("cost", "lines", float(lines), None, None, gate.most_lines)]
+    found = [_at_most("cost", "lines", float(lines), None, None, gate.max_lines)]
     if evidence.champion is None:
-        return [*found, _at_most("cost", "times_champion", None, None, None, gate.most_times_champion, NO_CHAMPION)]
+        return [*found, _at_most("cost", "times_champion", None, None, None, gate.max_times_champion, NO_CHAMPION)]
     theirs = lines_of(evidence.champion)
     times = lines / max(theirs, 1)
     said = f"the champion has {theirs:,}"
-    return [*found, _at_most("cost", "times_champion", times, None, None, gate.most_times_champion, said)]
+    return [*found, _at_most("cost", "times_champion", times, None, None, gate.max_times_champion, said)]
 
 
 def lines_of(evaluated: Evaluation) -> int:

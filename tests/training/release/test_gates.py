@@ -229,6 +229,6 @@ def test_a_gap_s_interval_is_that_of_two_rates_and_wider_for_more_groups() -> No
 
 
 def test_a_bound_is_what_refuses(champion: GateInput) -> None:
-    strict = read_gates(own_gates().replace("most_feature_psi = 0.25", "most_feature_psi = 0"))
+    strict = read_gates(own_gates().replace("max_feature_psi = 0.25", "max_feature_psi = 0"))
     assert refusing(rules.stability(champion, GATES.stability)) == ()
     assert refusing(rules.stability(champion, strict.stability)) == ("stability",)

@@ -13,7 +13,7 @@ from training.evaluate.figures import ALARM, INK, SOFT
 _SHOWN_DEPTHS = 4
 
 
-def frontier_figure(table: pl.DataFrame, best: Point, most_good_cut: float, true: pl.DataFrame | None = None) -> Figure:
+def frontier_figure(table: pl.DataFrame, best: Point, max_good_cut: float, true: pl.DataFrame | None = None) -> Figure:
     """Loss avoided against good customers cut: a curve a depth, the operating point, and the best under the constraint.
 
     ``true`` (where it is known) is drawn beside it: the same by the true probability, for the model and the oracle.
@@ -22,7 +22,7 @@ def frontier_figure(table: pl.DataFrame, best: Point, most_good_cut: float, true
     figure = Figure(figsize=(6.4 * panels, 4.8), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
     _curves(axes[0], table)
-    _marks(axes[0], table, best, most_good_cut)
+    _marks(axes[0], table, best, max_good_cut)
     _dressed(axes[0], "What can be had, by the model's probability")
     if true is not None:
         for who, colour, line in (("oracle", ALARM, "--"), ("model", INK, "-")):
@@ -43,10 +43,10 @@ def _curves(axes: Axes, table: pl.DataFrame) -> None:
         )
 
 
-def _marks(axes: Axes, table: pl.DataFrame, best: Point, most_good_cut: float) -> None:
+def _marks(axes: Axes, table: pl.DataFrame, best: Point, max_good_cut: float) -> None:
     served = table.filter("operating").row(0, named=True)
     axes.axvline(served["good_cut_by_rules"], color=SOFT, linestyle=":", label="cut by hard rules alone")
-    axes.axvline(most_good_cut, color=SOFT, linestyle="--", label=f"at most {most_good_cut:.1%}")
+    axes.axvline(max_good_cut, color=SOFT, linestyle="--", label=f"at most {max_good_cut:.1%}")
     axes.plot(served["good_cut"], served["loss_avoided_share"], "o", color=ALARM, label="policy.toml as served")
     axes.plot([best["good_cut"]], [best["loss_avoided_share"]], "*", color=ALARM, ms=13, label="best under the constraint")
 

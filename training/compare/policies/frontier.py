@@ -128,18 +128,18 @@ def efficient(good_cut: Vector, loss_avoided: Vector) -> Mask:
     return found
 
 
-def best_under(table: pl.DataFrame, most_good_cut: float) -> Point:
+def best_under(table: pl.DataFrame, max_good_cut: float) -> Point:
     """The row of :func:`frontier` that avoids the most loss and cuts at most this share of the good customers.
 
     Raises :class:`PolicyLabError` for a share outside [0, 1], or where hard rules alone cut more.
     """
-    if not 0 <= most_good_cut <= 1:
-        raise PolicyLabError(f"most good cut: expected a share from 0 to 1, got {most_good_cut}")
-    allowed = table.filter(pl.col("good_cut") <= most_good_cut)
+    if not 0 <= max_good_cut <= 1:
+        raise PolicyLabError(f"most good cut: expected a share from 0 to 1, got {max_good_cut}")
+    allowed = table.filter(pl.col("good_cut") <= max_good_cut)
     if allowed.is_empty():
         least = float(table["good_cut"].to_numpy().min())
         raise PolicyLabError(
-            f"most good cut: expected a share that some policy reaches, got {most_good_cut:.2%}; the fewest are {least:.2%}, "
+            f"most good cut: expected a share that some policy reaches, got {max_good_cut:.2%}; the fewest are {least:.2%}, "
             f"of which {table['good_cut_by_rules'][0]:.2%} by hard rules, which no cut-off changes"
         )
     return allowed.sort(["loss_avoided", "good_cut"], descending=[True, False]).row(0, named=True)

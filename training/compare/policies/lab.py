@@ -32,12 +32,12 @@ Progress = Callable[[str], None]  # what is done next
 class LabConfig:
     """What is looked through, and what is asked."""
 
-    most_good_cut: float = 0.05  # share of the good customers that may be cut, by rules and model together
+    max_good_cut: float = 0.05  # share of the good customers that may be cut, by rules and model together
     cut_offs: int = 60  # points of a depth
     futures: int = 100  # of each account, where the truth is known; 0 = do not ask for it
 
     def __post_init__(self) -> None:
-        check_ranges(self, most_good_cut=(0.0, 1.0), cut_offs=(2, 1000), futures=(0, 100_000))
+        check_ranges(self, max_good_cut=(0.0, 1.0), cut_offs=(2, 1000), futures=(0, 100_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def run_lab(
 
     An example, with the names of :mod:`training.compare.policies.lab` and :mod:`training.tracking.runs`::
 
-        found = run_lab(Path("data/simulated"), Store(Path("mlruns")), "limit-reduction", "1", LabConfig(most_good_cut=0.04))
+        found = run_lab(Path("data/simulated"), Store(Path("mlruns")), "limit-reduction", "1", LabConfig(max_good_cut=0.04))
         print(found.toml)
     """
     config = config or LabConfig()
@@ -85,7 +85,7 @@ def run_lab(
     book, policy = portfolio_of(evaluated), evaluated.bundle.policy
     progress("the frontier")
     table = frontier(book, policy, config.cut_offs)
-    best = best_under(table, config.most_good_cut)
+    best = best_under(table, config.max_good_cut)
     tables = {"frontier": table, "points": points(table, best)}
     progress("one who knows")
     if config.futures and is_simulated(data_folder):
@@ -116,7 +116,7 @@ def _facts(evaluated: Evaluation, table: pl.DataFrame, config: LabConfig, cap: C
         "as_of": f"{evaluated.hold_out.as_of:%Y-%m}",
         "rules": table["good_cut_by_rules"][0],
         "points": table.height,
-        "most": config.most_good_cut,
+        "most": config.max_good_cut,
         "toml": toml,
     }
     return facts if cap is None else facts | {"multiple": cap.multiple, "month": f"{cap.from_month:%Y-%m}"}
@@ -130,7 +130,7 @@ def _keep(
     best: Point,
     text: str,
 ) -> str:
-    named = f"policy lab: {evaluated.name}, at most {config.most_good_cut:.1%} of good customers cut"
+    named = f"policy lab: {evaluated.name}, at most {config.max_good_cut:.1%} of good customers cut"
     with runs.start_run(store, named) as run_id:
         runs.log_configs(
             {"lab": config},
@@ -139,7 +139,7 @@ def _keep(
         runs.log_tables(tables)
         runs.log_text(text, "policy_lab.md")
         runs.log_metrics(_metrics(tables))
-        drawn = figures.frontier_figure(tables["frontier"], best, config.most_good_cut, tables.get("true_frontier"))
+        drawn = figures.frontier_figure(tables["frontier"], best, config.max_good_cut, tables.get("true_frontier"))
         runs.log_figures({"policy_frontier": drawn})
     return run_id
 

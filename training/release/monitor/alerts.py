@@ -47,9 +47,9 @@ def drift_breaches(month: str, table: pl.DataFrame, sizes: tuple[int, int], boun
 def performance_breaches(table: pl.DataFrame, bounds: Bounds) -> list[Breach]:
     """The rows of a performance table (see :mod:`training.release.monitor.monitor`) beyond their bound by more than their interval.
 
-    A month of fewer than ``bounds.least_accounts`` is not judged.
+    A month of fewer than ``bounds.min_accounts`` is not judged.
     """
-    judged = table.filter(pl.col("accounts") >= bounds.least_accounts)
+    judged = table.filter(pl.col("accounts") >= bounds.min_accounts)
     return [breach for row in judged.iter_rows(named=True) for breach in _breach(row, bounds)]
 
 

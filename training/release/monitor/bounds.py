@@ -21,14 +21,14 @@ class Bounds:
     score_wasserstein: float
     false_alarm: float
     expected_to_move: tuple[str, ...]
-    least_accounts: float
+    min_accounts: float
     auc_drop: float
     rate_gap: float
 
     def __post_init__(self) -> None:
         psis = dict.fromkeys(("feature_psi", "score_psi", "reason_psi", "score_wasserstein"), (0.0, 100.0))
         shares = dict.fromkeys(("auc_drop", "rate_gap"), (0.0, 1.0))
-        check_ranges(self, **psis, **shares, false_alarm=(1e-9, 0.5), least_accounts=(1, 1e9))
+        check_ranges(self, **psis, **shares, false_alarm=(1e-9, 0.5), min_accounts=(1, 1e9))
 
 
 def read_bounds(file: Path | None = None) -> Bounds:
@@ -49,7 +49,7 @@ def read_bounds(file: Path | None = None) -> Bounds:
         section: {name: section.number(name) for name in names}
         for section, names in (
             (drift, ("feature_psi", "score_psi", "reason_psi", "score_wasserstein", "false_alarm")),
-            (performance, ("least_accounts", "auc_drop", "rate_gap")),
+            (performance, ("min_accounts", "auc_drop", "rate_gap")),
         )
     }
     bounds = Bounds(expected_to_move=drift.texts("expected_to_move"), **numbers[drift], **numbers[performance])

@@ -96,7 +96,7 @@ def run_monitor(
     found = (*breaches, *performance_breaches(performance, bounds))
     notes = (*caveats(source), *_notes(records, labels, performance, bounds))
     facts = _facts(records, reference)
-    judged = bool((performance["accounts"] >= bounds.least_accounts).any())
+    judged = bool((performance["accounts"] >= bounds.min_accounts).any())
     verdict = "beyond bounds" if found else "within bounds" if judged else "too few decisions to judge"
     told = (facts | {"verdict": verdict}, notes, found, drift, performance)
     return Monitored(drift, performance, found, notes, verdict, render_page(*told), as_json(*told))
@@ -167,7 +167,7 @@ def _notes(records: Records, labels: pl.DataFrame | None, performance: pl.DataFr
         notes.append("features are not compared: the records were exported without --asked")
     if labels is not None:
         notes.append(f"{labels.height:,} of {records.rows.height:,} decisions have a label")
-    few = performance.filter(pl.col("accounts") < bounds.least_accounts).select("month", "basis").unique(maintain_order=True)
+    few = performance.filter(pl.col("accounts") < bounds.min_accounts).select("month", "basis").unique(maintain_order=True)
     notes += [f"{month}: too few accounts to judge the {basis} performance" for month, basis in few.iter_rows()]
     return tuple(notes)
 
