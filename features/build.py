@@ -1,4 +1,6 @@
-"""Statements to features: one row per account, the same function for one account and for ten million."""
+"""Statements to features: one row per account, the same function for one account and for ten
+million.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,16 @@ from numpy.typing import NDArray
 from features.catalogue import CATALOGUE, Feature
 from features.window import Window, lay_out
 
-ROWS_A_BLOCK = 200_000  # statements laid out at a time: they fit the processor's cache, and memory stays flat
+# statements laid out at a time: they fit the processor's cache, and memory stays flat
+ROWS_A_BLOCK = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """The features of some accounts, in order of account.
 
-    ``accounts`` has the columns ``account_id``, ``product`` and ``as_of``; ``values`` is float64 (accounts, features),
-    NaN = unknown, never infinite; ``names`` gives its columns.
+    ``accounts`` has the columns ``account_id``, ``product`` and ``as_of``; ``values`` is float64
+    (accounts, features), NaN = unknown, never infinite; ``names`` gives its columns.
     """
 
     accounts: pl.DataFrame
@@ -36,7 +39,9 @@ class Features:
         return np.ascontiguousarray(self.values[:, [self._place(name) for name in names]])
 
     def frame(self) -> pl.DataFrame:
-        """As a table: the columns of ``accounts``, then one float64 column a feature with null for unknown."""
+        """As a table: the columns of ``accounts``, then one float64 column a feature with null for
+        unknown.
+        """
         table = pl.from_numpy(self.values, schema=list(self.names)).fill_nan(None)
         return pl.concat([self.accounts, table], how="horizontal")
 

@@ -1,10 +1,12 @@
 """Every feature, declared once.
 
-A feature is an expression over the window of one account, in the verbs of :mod:`features.window`; ``mean("spend", 3)`` is
-the mean over the last 3 months, or over as many as there are.  NaN means unknown, never zero.
+A feature is an expression over the window of one account, in the verbs of :mod:`features.window`;
+``mean("spend", 3)`` is the mean over the last 3 months, or over as many as there are.  NaN means
+unknown, never zero.
 
-``direction`` is the side on which the feature is worse for the customer: +1 = a larger value never lowers the log-odds,
--1 = never raises it.  The model is fitted under these constraints, so a good value is never a reason.
+``direction`` is the side on which the feature is worse for the customer: +1 = a larger value never
+lowers the log-odds, -1 = never raises it.  The model is fitted under these constraints, so a good
+value is never a reason.
 
 No protected attribute (age, gender, region, ...) may stand here, nor anything computed from one.
 """
@@ -27,9 +29,10 @@ Direction = Literal[-1, 0, 1]
 class Feature:
     """One declared feature: what it is called, how it is computed, what it means to a customer.
 
-    ``group`` is the reason group (reasons.toml words it).  ``actionable``: behaviour of the coming months can move it.
-    ``direction`` 0 marks a fact that policy rules may use and the model never sees; facts have no group.
-    ``en`` and ``zh`` name the feature to a customer.  ``expression`` gives float64 (accounts,), NaN = unknown.
+    ``group`` is the reason group (reasons.toml words it).  ``actionable``: behaviour of the coming
+    months can move it. ``direction`` 0 marks a fact that policy rules may use and the model never
+    sees; facts have no group. ``en`` and ``zh`` name the feature to a customer.  ``expression``
+    gives float64 (accounts,), NaN = unknown.
     """
 
     name: str
@@ -189,8 +192,9 @@ CATALOGUE: tuple[Feature, ...] = (
     # Short or incomplete history
     Feature("months_observed", "months", -1, "short_history", False,
             "months of history", "账户历史月数", lambda w: w.months_observed),
-    # Who owes little has shown little: "no recent revolving balances" is a usual reason of credit scores.  Months that were
-    # paid late are left out, so that lateness is told once, and by its own group.
+    # Who owes little has shown little: "no recent revolving balances" is a usual reason of credit
+    # scores.  Months that were paid late are left out, so that lateness is told once, and by its
+    # own group.
     Feature("carried_on_time_3", "CNY", -1, "short_history", True,
             "balance carried in months without a late payment, last 3", "近3个月中按时还款月份的月均欠款",
             lambda w: w.mean("carried_on_time", 3)),
@@ -203,4 +207,6 @@ CATALOGUE: tuple[Feature, ...] = (
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in CATALOGUE}
-MODEL_FEATURES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE if feature.direction != 0)
+MODEL_FEATURES: tuple[str, ...] = tuple(
+    feature.name for feature in CATALOGUE if feature.direction != 0
+)

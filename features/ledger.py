@@ -1,13 +1,16 @@
 """Account arithmetic: the next statement from this one and a month's behaviour.
 
-The same function serves the simulator (accounts by the million) and advice (one account, month by month).  All arguments
-are float64 or int arrays of one shape, or scalars; amounts in CNY; what comes back has that shape.
+The same function serves the simulator (accounts by the million) and advice (one account, month by
+month).  All arguments are float64 or int arrays of one shape, or scalars; amounts in CNY; what
+comes back has that shape.
 
-A month runs: the statement of the month before shows a balance and a minimum due; payments come in; interest is charged on
-what was not paid, and a fee on the unpaid part of the minimum; purchases and cash are added; the next statement closes.
+A month runs: the statement of the month before shows a balance and a minimum due; payments come in;
+interest is charged on what was not paid, and a fee on the unpaid part of the minimum; purchases and
+cash are added; the next statement closes.
 
-Arrears are counted in instalments: a statement that is ``b`` whole months past due shows ``b + 1`` instalments in its
-minimum due.  A payment covers them oldest first; each one left uncovered is 30 days.
+Arrears are counted in instalments: a statement that is ``b`` whole months past due shows ``b + 1``
+instalments in its minimum due.  A payment covers them oldest first; each one left uncovered is 30
+days.
 """
 
 from __future__ import annotations
@@ -49,7 +52,9 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a statement says of the account and the next one builds on: balance, minimum_due (CNY) and days_past_due."""
+    """What a statement says of the account and the next one builds on: balance, minimum_due (CNY)
+    and days_past_due.
+    """
 
     balance: Amounts
     minimum_due: Amounts
@@ -58,7 +63,9 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """A month's acts: amounts in CNY >= 0, and by how many days (0 to 29) a sufficient payment came after its due date."""
+    """A month's acts: amounts in CNY >= 0, and by how many days (0 to 29) a sufficient payment came
+    after its due date.
+    """
 
     spend: Amounts
     cash_advance: Amounts
@@ -69,8 +76,9 @@ class Behaviour:
 def next_standing(standing: Standing, behaviour: Behaviour, terms: Terms) -> Standing:
     """The standing that the next statement shows.
 
-    ``balance`` may become negative (overpaid); ``minimum_due`` is 0 then.  ``days_past_due`` is 30 for each instalment
-    left uncovered, or ``days_late`` where all were covered and something was due.
+    ``balance`` may become negative (overpaid); ``minimum_due`` is 0 then.  ``days_past_due`` is 30
+    for each instalment left uncovered, or ``days_late`` where all were covered and something was
+    due.
 
     >>> import numpy as np
     >>> now = Standing(np.array([1000.0]), np.array([100.0]), np.array([0], dtype=np.int32))
@@ -81,8 +89,14 @@ def next_standing(standing: Standing, behaviour: Behaviour, terms: Terms) -> Sta
     """
     unpaid = np.maximum(standing.balance - behaviour.payment, 0.0)
     shortfall = np.maximum(standing.minimum_due - behaviour.payment, 0.0)
-    charges = terms.monthly_rate * unpaid + terms.late_fee * shortfall + terms.cash_fee * behaviour.cash_advance
-    balance = standing.balance - behaviour.payment + behaviour.spend + behaviour.cash_advance + charges
+    charges = (
+        terms.monthly_rate * unpaid
+        + terms.late_fee * shortfall
+        + terms.cash_fee * behaviour.cash_advance
+    )
+    balance = (
+        standing.balance - behaviour.payment + behaviour.spend + behaviour.cash_advance + charges
+    )
     balance = np.round(balance, 2)
     left = uncovered_instalments(standing, behaviour.payment)
     on_time_or_cured = np.where(standing.minimum_due > CENT, behaviour.days_late, 0)
@@ -91,10 +105,13 @@ def next_standing(standing: Standing, behaviour: Behaviour, terms: Terms) -> Sta
 
 
 def uncovered_instalments(standing: Standing, payment: Amounts) -> Days:
-    """How many of the instalments in ``minimum_due`` a payment leaves uncovered, oldest first; int32, 0 = none."""
+    """How many of the instalments in ``minimum_due`` a payment leaves uncovered, oldest first;
+    int32, 0 = none.
+    """
     owed = standing.days_past_due // DAYS_A_MONTH + 1
     due = standing.minimum_due
-    # Half a cent is forgiven to who pays, not to who pays nothing: it may be a whole instalment of a debt of a few cents.
+    # Half a cent is forgiven to who pays, not to who pays nothing: it may be a whole instalment of
+    # a debt of a few cents.
     paid = np.where(payment > 0.0, payment + CENT, 0.0)
     covered_share = np.divide(paid, due, out=np.ones_like(due), where=due > CENT)
     covered = np.floor(owed * np.minimum(covered_share, 1.0))
@@ -102,8 +119,12 @@ def uncovered_instalments(standing: Standing, payment: Amounts) -> Days:
 
 
 def minimum_due_of(balance: Amounts, uncovered: Days, terms: Terms) -> Amounts:
-    """One instalment of ``balance`` and those left ``uncovered``; never more than is owed, never a trifle."""
+    """One instalment of ``balance`` and those left ``uncovered``; never more than is owed, never a
+    trifle.
+    """
     owed = np.maximum(balance, 0.0)
     asked = np.minimum(owed * np.minimum(terms.minimum_share * (1 + uncovered), 1.0), owed)
-    due: Amounts = np.where(owed <= terms.minimum_amount, owed, np.maximum(asked, terms.minimum_amount))
+    due: Amounts = np.where(
+        owed <= terms.minimum_amount, owed, np.maximum(asked, terms.minimum_amount)
+    )
     return np.round(due, 2)

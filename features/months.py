@@ -1,4 +1,6 @@
-"""Arithmetic on months: a month is the date of its first day, and a month index counts months since year 0."""
+"""Arithmetic on months: a month is the date of its first day, and a month index counts months since
+year 0.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def month_of(index: int) -> datetime.date:
 
 
 def months_between(earlier: datetime.date, later: datetime.date) -> int:
-    """How many months ``later`` lies after ``earlier``, by calendar month; negative where it lies before.
+    """How many months ``later`` lies after ``earlier``, by calendar month; negative where it lies
+    before.
 
     >>> months_between(datetime.date(2026, 1, 31), datetime.date(2026, 3, 1))
     2

@@ -8,9 +8,10 @@ counts, days    whole numbers, int32
 null            unknown.  ``Column.null`` says where it may stand: ``never``; ``any`` statement; or ``whole``: in all
                 statements of an account or in none, because a source either has the column or lacks it
 
-A table holds any number of months per account; a *window* is what one decision may see: 1 to ``LONGEST_WINDOW``
-consecutive months per account, the last of which is ``as_of``.  A month that is missing between two others means a lost
-statement, never a quiet month (a dormant account still has statements, with zeros): a table with such a gap is refused.
+A table holds any number of months per account; a *window* is what one decision may see: 1 to
+``LONGEST_WINDOW`` consecutive months per account, the last of which is ``as_of``.  A month that is
+missing between two others means a lost statement, never a quiet month (a dormant account still has
+statements, with zeros): a table with such a gap is refused.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 LONGEST_WINDOW = 24
 LARGEST_AMOUNT = 1e9
-# One fen.  Features divide by amounts, and by less than there is money for the quotient may be no number: a request with such
-# an amount is refused.  `check` lets it pass, for statements that are computed have such remainders.
+# One fen.  Features divide by amounts, and by less than there is money for the quotient may be no
+# number: a request with such an amount is refused.  `check` lets it pass, for statements that are
+# computed have such remainders.
 SMALLEST_AMOUNT = 0.01
 PRODUCTS = ("pay_later", "cash_loan")
 Null = Literal["never", "any", "whole"]
@@ -36,7 +38,9 @@ Kind = Literal["identifier", "month", "product", "amount", "whole_number"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the statement: its kind, unit, range (both ends belong to it unless ``above``) and meaning of null."""
+    """One column of the statement: its kind, unit, range (both ends belong to it unless ``above``)
+    and meaning of null.
+    """
 
     name: str
     kind: Kind
@@ -62,9 +66,17 @@ _DTYPES: Mapping[Kind, pl.DataType] = {
 }
 
 
-def _amount(name: str, meaning: str, low: float | None = 0.0, null: Null = "never", above: float | None = None) -> Column:
+def _amount(
+    name: str,
+    meaning: str,
+    low: float | None = 0.0,
+    null: Null = "never",
+    above: float | None = None,
+) -> Column:
     low = None if above is not None else low
-    return Column(name, "amount", "CNY", meaning, low=low, high=LARGEST_AMOUNT, above=above, null=null)
+    return Column(
+        name, "amount", "CNY", meaning, low=low, high=LARGEST_AMOUNT, above=above, null=null
+    )
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -76,10 +88,35 @@ COLUMNS: tuple[Column, ...] = (
     _amount("spend", "purchases of the month", null="any"),
     _amount("cash_advance", "cash drawn in the month", null="whole"),
     _amount("payment", "paid in the month, towards the statement of the month before"),
-    _amount("minimum_due", "least to be paid before the next statement, arrears included", null="whole"),
-    Column("days_past_due", "whole_number", "days", "longest that any amount stood past due in the month", low=0, high=3650),
-    Column("limit_requests", "whole_number", "count", "times a higher limit was asked for", low=0, high=1000, null="whole"),
-    Column("credit_inquiries", "whole_number", "count", "times credit was asked for elsewhere", low=0, high=1000, null="whole"),
+    _amount(
+        "minimum_due", "least to be paid before the next statement, arrears included", null="whole"
+    ),
+    Column(
+        "days_past_due",
+        "whole_number",
+        "days",
+        "longest that any amount stood past due in the month",
+        low=0,
+        high=3650,
+    ),
+    Column(
+        "limit_requests",
+        "whole_number",
+        "count",
+        "times a higher limit was asked for",
+        low=0,
+        high=1000,
+        null="whole",
+    ),
+    Column(
+        "credit_inquiries",
+        "whole_number",
+        "count",
+        "times credit was asked for elsewhere",
+        low=0,
+        high=1000,
+        null="whole",
+    ),
     _amount("external_debt", "owed to other lenders", null="any"),
     _amount("income", "monthly income", above=0.0, null="any"),
 )
@@ -103,7 +140,10 @@ class Violation:
 
 
 class StatementError(ValueError):
-    """Statements that break the schema.  ``violations`` holds the rules broken; structural faults have none."""
+    """Statements that break the schema.
+
+    ``violations`` holds the rules broken; structural faults have none.
+    """
 
     def __init__(self, message: str, violations: tuple[Violation, ...] = ()) -> None:
         super().__init__(message)
@@ -116,10 +156,12 @@ def column(name: str) -> Column:
 
 
 def check(statements: pl.DataFrame, *, window: bool = True) -> pl.DataFrame:
-    """The statements in canonical form: declared columns, types and order, sorted by account and month.
+    """The statements in canonical form: declared columns, types and order, sorted by account and
+    month.
 
-    ``window=False`` lifts the limit of 24 statements an account (raw tables).  Raises :class:`StatementError` naming every
-    broken rule with its count and first rows; the input is left as it was.
+    ``window=False`` lifts the limit of 24 statements an account (raw tables).  Raises
+    :class:`StatementError` naming every broken rule with its count and first rows; the input is
+    left as it was.
 
     >>> import datetime
     >>> row = dict.fromkeys(NAMES) | {"account_id": "a", "month": datetime.date(2026, 9, 1), "product": "pay_later"}
@@ -134,19 +176,24 @@ def check(statements: pl.DataFrame, *, window: bool = True) -> pl.DataFrame:
     breaches = [(rule, mask) for rule, mask in _breaches(frame, window) if mask.any()]
     if breaches:
         violations = tuple(_violation(frame.filter(mask), rule) for rule, mask in breaches)
-        raise StatementError("\n  ".join(["statements break the schema", *map(str, violations)]), violations)
+        raise StatementError(
+            "\n  ".join(["statements break the schema", *map(str, violations)]), violations
+        )
     return frame
 
 
 def sift(statements: pl.DataFrame, *, window: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(good, failed): the accounts without fault in canonical form, and one row ``account_id, month, rule`` a breach.
+    """(good, failed): the accounts without fault in canonical form, and one row ``account_id,
+    month, rule`` a breach.
 
-    An account with one bad statement is out as a whole: without that statement it would have a gap.  Structural faults
-    (a column missing or of the wrong type, an empty table) still raise :class:`StatementError`.
+    An account with one bad statement is out as a whole: without that statement it would have a
+    gap.  Structural faults (a column missing or of the wrong type, an empty table) still raise
+    :class:`StatementError`.
     """
     frame = _conform(statements)
     breaches = pl.concat(
-        frame.filter(mask).select("account_id", "month", rule=pl.lit(rule)) for rule, mask in _breaches(frame, window)
+        frame.filter(mask).select("account_id", "month", rule=pl.lit(rule))
+        for rule, mask in _breaches(frame, window)
     )
     # Null account names belong to nobody and are never good; an anti-join alone would keep them.
     good = frame.join(breaches, on="account_id", how="anti").drop_nulls("account_id")
@@ -156,12 +203,17 @@ def sift(statements: pl.DataFrame, *, window: bool = False) -> tuple[pl.DataFram
 def table(rows: Iterable[Mapping[str, object]]) -> pl.DataFrame:
     """Rows of statement columns as a table of the declared types; columns that no row has are null."""
     records = list(rows)
-    columns = {c.name: pl.Series(c.name, [row.get(c.name) for row in records], dtype=c.dtype) for c in COLUMNS}
+    columns = {
+        c.name: pl.Series(c.name, [row.get(c.name) for row in records], dtype=c.dtype)
+        for c in COLUMNS
+    }
     return pl.DataFrame(columns)
 
 
 def _conform(statements: pl.DataFrame) -> pl.DataFrame:
-    """Declared columns in order and type, sorted; raises where the table's shape is wrong rather than its values."""
+    """Declared columns in order and type, sorted; raises where the table's shape is wrong rather
+    than its values.
+    """
     schema = statements.schema  # read once: Polars builds it anew at each access
     if missing := [name for name in NAMES if name not in schema]:
         raise StatementError(f"statements: expected the columns {list(NAMES)}, missing {missing}")
@@ -169,11 +221,16 @@ def _conform(statements: pl.DataFrame) -> pl.DataFrame:
         raise StatementError(f"statements: unknown columns {extra}; expected {list(NAMES)}")
     if statements.is_empty():
         raise StatementError("statements: expected at least one row, got none")
-    wrong = [f"{c.name}: expected {c.dtype}, got {schema[c.name]}" for c in COLUMNS if not _fits(schema[c.name], c)]
+    wrong = [
+        f"{c.name}: expected {c.dtype}, got {schema[c.name]}"
+        for c in COLUMNS
+        if not _fits(schema[c.name], c)
+    ]
     if wrong:
         raise StatementError("statements: wrong types\n  " + "\n  ".join(wrong))
     exact = all(schema[c.name] == c.dtype for c in COLUMNS)
-    # Built from its columns: a select would start the query planner, which costs more than all checks of one account.
+    # Built from its columns: a select would start the query planner, which costs more than all
+    # checks of one account.
     frame = pl.DataFrame([statements[name] for name in NAMES]) if exact else _cast(statements)
     return frame if _in_order(frame) else frame.sort(_KEYS, maintain_order=True)
 
@@ -205,13 +262,16 @@ def _cast(statements: pl.DataFrame) -> pl.DataFrame:
         return statements.select(pl.col(c.name).cast(c.dtype) for c in COLUMNS)
     except pl.exceptions.InvalidOperationError as error:
         # An unknown product, or a count beyond int32.
-        raise StatementError(f"statements: a value does not fit its column: {str(error).splitlines()[0]}") from error
+        raise StatementError(
+            f"statements: a value does not fit its column: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, Mask]]:
     """Each rule's name with a mask over the sorted frame: true = the row breaks it.
 
-    Series and arrays rather than expressions: for one account the query planner costs ten times the arithmetic.
+    Series and arrays rather than expressions: for one account the query planner costs ten times the
+    arithmetic.
     """
     for c in COLUMNS:
         values = frame[c.name]
@@ -227,15 +287,24 @@ def _breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, Mask]]:
 def _range_rule(c: Column, values: pl.Series) -> tuple[str, Mask]:
     numbers = values.to_numpy()  # null becomes NaN
     if c.above is not None:
-        rule, inside = f"{c.above:g} < {c.name} <= {c.high:g}", (numbers <= c.high) & (numbers > c.above)
+        rule, inside = (
+            f"{c.above:g} < {c.name} <= {c.high:g}",
+            (numbers <= c.high) & (numbers > c.above),
+        )
     else:
-        rule, inside = f"{c.low:g} <= {c.name} <= {c.high:g}", (numbers <= c.high) & (numbers >= c.low)
+        rule, inside = (
+            f"{c.low:g} <= {c.name} <= {c.high:g}",
+            (numbers <= c.high) & (numbers >= c.low),
+        )
     # Null keeps the range, NaN does not.
     return rule, ~inside & values.is_not_null().to_numpy() if values.null_count() else ~inside
 
 
 def _history_breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, Mask]]:
-    """The rules between a row and the one before it of the same account.  Neighbours in the sorted frame do: no groups."""
+    """The rules between a row and the one before it of the same account.
+
+    Neighbours in the sorted frame do: no groups.
+    """
     account, product = frame["account_id"], frame["product"].to_physical()
     same = _against_earlier(account, 1, equal=True)
     step = np.diff(frame["month"].to_numpy().astype("datetime64[M]").astype(np.int64), prepend=0)
@@ -247,11 +316,16 @@ def _history_breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, 
             changed = _against_earlier(frame[c.name].is_null(), 1, equal=False)
             yield f"{c.name} is known in all statements or in none", same & changed
     if window and frame.height > LONGEST_WINDOW:
-        yield f"at most {LONGEST_WINDOW} statements an account", _against_earlier(account, LONGEST_WINDOW, equal=True)
+        yield (
+            f"at most {LONGEST_WINDOW} statements an account",
+            _against_earlier(account, LONGEST_WINDOW, equal=True),
+        )
 
 
 def _against_earlier(values: pl.Series, lag: int, *, equal: bool) -> Mask:
-    """Each row compared with the one ``lag`` rows before; false in the first ``lag`` rows and beside a null."""
+    """Each row compared with the one ``lag`` rows before; false in the first ``lag`` rows and
+    beside a null.
+    """
     mask = np.zeros(len(values), dtype=np.bool_)
     later, earlier = values.slice(lag), values.slice(0, max(len(values) - lag, 0))
     result = later == earlier if equal else later != earlier
@@ -261,4 +335,6 @@ def _against_earlier(values: pl.Series, lag: int, *, equal: bool) -> Mask:
 
 def _violation(rows: pl.DataFrame, rule: str) -> Violation:
     first = rows.head(3).select("account_id", pl.col("month").dt.strftime("%Y-%m")).rows()
-    return Violation(rule, rows.height, tuple((str(account), str(month)) for account, month in first))
+    return Violation(
+        rule, rows.height, tuple((str(account), str(month)) for account, month in first)
+    )

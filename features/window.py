@@ -1,13 +1,15 @@
-"""The window: statements laid out by month back from ``as_of``, and the verbs in which features are written.
+"""The window: statements laid out by month back from ``as_of``, and the verbs in which features are
+written.
 
-Layout
-------
-A column is a float64 array of shape (months, accounts).  Row 0 is ``as_of``, row k is k months earlier.  NaN means unknown,
-or before the account's first statement.  Month-major on purpose: every verb walks the months in order and works on all
-accounts side by side, so that an account's value is the same to the last bit whatever stands beside it.  (Polars' grouped
-means do not promise that: measured, a third of six-month means change in the last bit between a table of 1 and of 1,000.)
+Layout ------ A column is a float64 array of shape (months, accounts).  Row 0 is ``as_of``, row k is
+k months earlier.  NaN means unknown, or before the account's first statement.  Month-major on
+purpose: every verb walks the months in order and works on all accounts side by side, so that an
+account's value is the same to the last bit whatever stands beside it.  (Polars' grouped means do
+not promise that: measured, a third of six-month means change in the last bit between a table of 1
+and of 1,000.)
 
-Verbs take "the last k months, or as many as there are" and leave unknown months out; all unknown gives NaN.
+Verbs take "the last k months, or as many as there are" and leave unknown months out; all unknown
+gives NaN.
 """
 
 from __future__ import annotations
@@ -23,20 +25,23 @@ from features.schema import COLUMNS
 Months = NDArray[np.float64]  # (months, accounts)
 Values = NDArray[np.float64]  # (accounts,)
 CENT = 0.005  # amounts that differ by less are equal
-# Months for which utilization is still measured against the limit before a cut: our own cut must not become its own
-# reason.  A definition of the features and not a setting of the policy: a model is fitted on it.
+# Months for which utilization is still measured against the limit before a cut: our own cut must
+# not become its own reason.  A definition of the features and not a setting of the policy: a model
+# is fitted on it.
 COOLING_MONTHS = 6
 
 _NUMBERS = tuple(c.name for c in COLUMNS if c.kind in ("amount", "whole_number"))
 
 
 class Window:
-    """The windows of some accounts; columns by attribute: the statement's own, and those derived here.
+    """The windows of some accounts; columns by attribute: the statement's own, and those derived
+    here.
 
-    Derived, row by row: ``owed_before`` and ``due_before`` (balance, at least 0, and minimum due of the statement before),
-    ``carried_on_time`` (balance, at least 0, of a month without a late payment), ``uncut_limit`` (the largest limit of this
-    month and the COOLING_MONTHS before), ``utilization`` (of ``uncut_limit``), and 1/0 columns ``late``, ``active``,
-    ``missed_minimum``, ``minimum_only``, ``paid_in_full``, ``drew_cash``.
+    Derived, row by row: ``owed_before`` and ``due_before`` (balance, at least 0, and minimum due of
+    the statement before), ``carried_on_time`` (balance, at least 0, of a month without a late
+    payment), ``uncut_limit`` (the largest limit of this month and the COOLING_MONTHS before),
+    ``utilization`` (of ``uncut_limit``), and 1/0 columns ``late``, ``active``, ``missed_minimum``,
+    ``minimum_only``, ``paid_in_full``, ``drew_cash``.
     """
 
     def __init__(self, columns: Mapping[str, Months], months_observed: NDArray[np.int64]) -> None:
@@ -45,9 +50,13 @@ class Window:
         self.months_observed: Values = months_observed.astype(np.float64)
 
     def __getattr__(self, name: str) -> Months:
-        """A derived column, made when it is first asked for and found without this method from then on."""
+        """A derived column, made when it is first asked for and found without this method from then
+        on.
+        """
         if name not in _DERIVED:
-            raise AttributeError(f"the window has no column {name!r}; it derives {sorted(_DERIVED)}")
+            raise AttributeError(
+                f"the window has no column {name!r}; it derives {sorted(_DERIVED)}"
+            )
         with np.errstate(invalid="ignore", divide="ignore"):
             column = self.__dict__[name] = _DERIVED[name](self)
         return column
@@ -76,7 +85,9 @@ class Window:
     def ago(self, name: str, months: int) -> Values:
         """The value that many months before as_of; NaN where the window does not reach back."""
         column: Months = getattr(self, name)
-        values: Values = column[months] if months < len(column) else np.full(column.shape[1], np.nan)
+        values: Values = (
+            column[months] if months < len(column) else np.full(column.shape[1], np.nan)
+        )
         return values
 
     def last_known(self, name: str) -> Values:
@@ -87,14 +98,21 @@ class Window:
         return known
 
     def months_since(self, name: str) -> Values:
-        """Months in a row, up to as_of, in which a 1/0 column is 0; all of them where it never is 1."""
+        """Months in a row, up to as_of, in which a 1/0 column is 0; all of them where it never is
+        1.
+        """
         column: Months = getattr(self, name)
         hit = column == 1.0
-        values: Values = np.where(hit.any(axis=0), hit.argmax(axis=0).astype(np.float64), self.months_observed)
+        values: Values = np.where(
+            hit.any(axis=0), hit.argmax(axis=0).astype(np.float64), self.months_observed
+        )
         return values
 
     def take(self, accounts: NDArray[np.int64]) -> Window:
-        """The window of these accounts, by position: int64 (n,).  Order is kept; an account may be taken several times."""
+        """The window of these accounts, by position: int64 (n,).
+
+        Order is kept; an account may be taken several times.
+        """
         columns = {name: getattr(self, name)[:, accounts] for name in _NUMBERS}
         return Window(columns, self.months_observed[accounts].astype(np.int64))
 
@@ -112,7 +130,10 @@ class Window:
 
 
 def lay_out(statements: pl.DataFrame) -> Window:
-    """The windows of a checked, sorted table, accounts in order of appearance.  Raises nothing: ``check`` did."""
+    """The windows of a checked, sorted table, accounts in order of appearance.
+
+    Raises nothing: ``check`` did.
+    """
     account = statements["account_id"]
     first = np.ones(len(account), dtype=np.bool_)
     first[1:] = (account.slice(1) != account.slice(0, len(account) - 1)).to_numpy()
@@ -199,7 +220,9 @@ def _last_known(column: Months) -> Values:
 
 
 def _accumulate(ufunc: np.ufunc, column: Months) -> Months:
-    """``ufunc`` over the first 1, 2, 3, ... rows, in that order whichever way it is done: the same to the last bit."""
+    """``ufunc`` over the first 1, 2, 3, ... rows, in that order whichever way it is done: the same
+    to the last bit.
+    """
     if column.shape[1] < _WIDE:
         narrow: Months = ufunc.accumulate(column, axis=0)
         return narrow
@@ -210,7 +233,9 @@ def _accumulate(ufunc: np.ufunc, column: Months) -> Months:
     return out
 
 
-_WIDE = 128  # accounts from which a row at a time is faster than NumPy's own accumulation (measured: eight times at 2,000)
+# accounts from which a row at a time is faster than NumPy's own accumulation (measured: eight times
+# at 2,000)
+_WIDE = 128
 
 
 def _count(w: Window, name: str) -> Months:

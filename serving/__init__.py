@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]  # the checkout, or the folder that the packages are installed in
-# A checkout has a model store of its own, so that commands find the same models with and without make.
+# the checkout, or the folder that the packages are installed in
+PROJECT = Path(__file__).resolve().parents[1]
+# A checkout has a model store of its own, so that commands find the same models with and without
+# make.
 MODEL_STORE = PROJECT / ".bentoml" if (PROJECT / "Makefile").exists() else Path.home() / "bentoml"

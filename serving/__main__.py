@@ -1,4 +1,5 @@
-"""python -m serving COMMAND: pack a model, explain a decision, ask the service for one, hand out keys, keep the record.
+"""python -m serving COMMAND: pack a model, explain a decision, ask the service for one, hand out
+keys, keep the record.
 
 Each command says of itself what it does: python -m serving COMMAND --help.
 """
@@ -49,7 +50,9 @@ _USER_ERRORS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it is done, 1 when it found something wrong, 2 after one line on stderr when it cannot be done."""
+    """Run a command; 0 when it is done, 1 when it found something wrong, 2 after one line on stderr
+    when it cannot be done.
+    """
     options = make_parser().parse_args(arguments)
     try:
         status: int | None = options.run(options)
@@ -66,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def pack(options: argparse.Namespace) -> None:
     """A registered model, or a bundle's folder, to a BentoML model and a Bento."""
     with tempfile.TemporaryDirectory() as scratch:
-        bundle = options.bundle or fetch(options.version or options.alias, options.tracking_uri, Path(scratch))
+        bundle = options.bundle or fetch(
+            options.version or options.alias, options.tracking_uri, Path(scratch)
+        )
         tag = store(bundle)
     print(f"model  {tag}  {newest_bundle()}")
     if not options.no_bento:
@@ -85,11 +90,16 @@ def ask_service(options: argparse.Namespace) -> None:
     """The service's decision on a request."""
     body = options.request.read_bytes()
     if options.start:
-        # A service whose bundle is damaged is started again for ever; this says what is wrong with it.
+        # A service whose bundle is damaged is started again for ever; this says what is wrong with
+        # it.
         load(newest_bundle())
     with tempfile.TemporaryDirectory() as scratch:
         key = _key_for(Path(scratch)) if options.start else None
-        service = start_service(Path(scratch) / "log") if options.start else contextlib.nullcontext(options.url)
+        service = (
+            start_service(Path(scratch) / "log")
+            if options.start
+            else contextlib.nullcontext(options.url)
+        )
         with service as url:
             answered = ask(url.rstrip("/"), body, options.advice, key)
     print(answer_text(json.loads(answered)))
@@ -138,34 +148,53 @@ def _key_line(key: keys.Key) -> str:
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="{pack,explain,ask,keys,verify,erase,replay,export}")
+    commands = parser.add_subparsers(
+        required=True, metavar="{pack,explain,ask,keys,verify,erase,replay,export}"
+    )
 
     packing = commands.add_parser("pack", help=pack.__doc__, description=pack.__doc__)
     source = packing.add_mutually_exclusive_group()
-    source.add_argument("--alias", default=ALIAS, help="of the registered model (default: %(default)s)")
+    source.add_argument(
+        "--alias", default=ALIAS, help="of the registered model (default: %(default)s)"
+    )
     source.add_argument("--version", help="of the registered model")
-    source.add_argument("--bundle", type=Path, metavar="FOLDER", help="a bundle that was never registered")
+    source.add_argument(
+        "--bundle", type=Path, metavar="FOLDER", help="a bundle that was never registered"
+    )
     packing.add_argument(
-        "--tracking-uri", default=TRACKING_URI, metavar="URI", help="MLflow's (default: mlruns/ of the project)"
+        "--tracking-uri",
+        default=TRACKING_URI,
+        metavar="URI",
+        help="MLflow's (default: mlruns/ of the project)",
     )
     packing.add_argument("--no-bento", action="store_true", help="store the model only")
     packing.set_defaults(run=pack)
 
     explaining = commands.add_parser("explain", help=explain.__doc__, description=explain.__doc__)
     explaining.add_argument("request", type=Path, metavar="REQUEST.json")
-    explaining.add_argument("--bundle", type=Path, metavar="FOLDER", help="(default: the newest stored)")
+    explaining.add_argument(
+        "--bundle", type=Path, metavar="FOLDER", help="(default: the newest stored)"
+    )
     explaining.set_defaults(run=explain)
 
     asking = commands.add_parser("ask", help=ask_service.__doc__, description=ask_service.__doc__)
     asking.add_argument("request", type=Path, metavar="REQUEST.json")
     where = asking.add_mutually_exclusive_group()
-    where.add_argument("--url", default="http://127.0.0.1:3000", help="of the service (default: %(default)s)")
-    where.add_argument("--start", action="store_true", help="start a service for the duration, with the newest stored model")
+    where.add_argument(
+        "--url", default="http://127.0.0.1:3000", help="of the service (default: %(default)s)"
+    )
+    where.add_argument(
+        "--start",
+        action="store_true",
+        help="start a service for the duration, with the newest stored model",
+    )
     asking.add_argument("--advice", action="store_true", help="with the way back")
     asking.add_argument("--out", type=Path, metavar="FILE", help="keep the answer as it came")
     asking.set_defaults(run=ask_service)
 
-    _key_commands(commands.add_parser("keys", help="API keys: new, list, revoke", description="API keys"))
+    _key_commands(
+        commands.add_parser("keys", help="API keys: new, list, revoke", description="API keys")
+    )
     audit.add_commands(commands)
     return parser
 
@@ -173,13 +202,30 @@ def make_parser() -> argparse.ArgumentParser:
 def _key_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="{new,list,revoke}")
     making = commands.add_parser("new", help=keys_new.__doc__, description=keys_new.__doc__)
-    making.add_argument("--tenant", required=True, help="the lender that it is for, which sees its own decisions only")
-    making.add_argument("--scopes", required=True, help=f"what it is for: some of {','.join(SCOPES)}")
-    making.add_argument("--days", type=float, default=365, help="until it expires (default: %(default)s)")
-    making.add_argument("--rate", type=float, default=100, help="requests a second, per worker (default: %(default)s)")
+    making.add_argument(
+        "--tenant",
+        required=True,
+        help="the lender that it is for, which sees its own decisions only",
+    )
+    making.add_argument(
+        "--scopes", required=True, help=f"what it is for: some of {','.join(SCOPES)}"
+    )
+    making.add_argument(
+        "--days", type=float, default=365, help="until it expires (default: %(default)s)"
+    )
+    making.add_argument(
+        "--rate",
+        type=float,
+        default=100,
+        help="requests a second, per worker (default: %(default)s)",
+    )
     making.set_defaults(run=keys_new)
-    commands.add_parser("list", help=keys_list.__doc__, description=keys_list.__doc__).set_defaults(run=keys_list)
-    ending = commands.add_parser("revoke", help=keys_revoke.__doc__, description=keys_revoke.__doc__)
+    commands.add_parser("list", help=keys_list.__doc__, description=keys_list.__doc__).set_defaults(
+        run=keys_list
+    )
+    ending = commands.add_parser(
+        "revoke", help=keys_revoke.__doc__, description=keys_revoke.__doc__
+    )
     ending.add_argument("key_id", metavar="KEY_ID", help="as `keys list` shows it")
     ending.set_defaults(run=keys_revoke)
 

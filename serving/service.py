@@ -42,17 +42,21 @@ _SECONDS_A_TURN = 0.0005
 @bentoml.service(
     service_class=DescribedService,
     traffic={"timeout": 5},
-    # Measured: spans and access log cost twice what a decision's parsing does; /metrics counts requests.
+    # Measured: spans and access log cost twice what a decision's parsing does; /metrics counts
+    # requests.
     tracing={"excluded_urls": ".*"},
     logging={"access": {"enabled": False}},
 )
 class LimitReduction:
-    """Decides whose credit limit is reduced and by how much, with the reasons, and keeps what it answered."""
+    """Decides whose credit limit is reduced and by how much, with the reasons, and keeps what it
+    answered.
+    """
 
     stored = bentoml.models.BentoModel(f"{MODEL}:latest")
 
     def __init__(self) -> None:
-        # The record's writer gives the interpreter away at each step of SQLite, and at most so long it waits to have it back.
+        # The record's writer gives the interpreter away at each step of SQLite, and at most so long
+        # it waits to have it back.
         sys.setswitchinterval(_SECONDS_A_TURN)
         # Digests and golden rows are verified before the service is ready.
         self.bundle = load(Path(self.stored.path) / BUNDLE_FOLDER)
@@ -95,7 +99,9 @@ class LimitReduction:
         """The decision on one account and, where the model cut its limit, the way back."""
         return await self._answer("advice", request, {"$": request})
 
-    async def _answer(self, door: Endpoint, submitted: ApiRequest, requests: Mapping[str, Request]) -> Response:
+    async def _answer(
+        self, door: Endpoint, submitted: ApiRequest, requests: Mapping[str, Request]
+    ) -> Response:
         """The bytes that were kept; ``requests`` by their paths."""
         with self._refusing(requests):
             return await self.desk.answer(door, submitted, list(requests.values()))
@@ -107,7 +113,10 @@ class LimitReduction:
         try:
             yield
         except StatementError as error:
-            months = {request.account_id: [s.month for s in request.statements] for request in requests.values()}
+            months = {
+                request.account_id: [s.month for s in request.statements]
+                for request in requests.values()
+            }
             raise statement_error(error, months, named) from None
         except ConstraintError as error:
             fault = Fault(path=json_path(("choices", error.field)), message=error.expected)
@@ -118,5 +127,8 @@ class LimitReduction:
     def _unknown_products(self, requests: Mapping[str, Request]) -> ApiError:
         known = sorted(self.bundle.medians)
         unknown = [path for path, request in requests.items() if request.product not in known]
-        faults = [Fault(path=f"{path}.product", message=f"expected a product of the model: {known}") for path in unknown]
+        faults = [
+            Fault(path=f"{path}.product", message=f"expected a product of the model: {known}")
+            for path in unknown
+        ]
         return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before LightGBM is loaded, see training/__main__.py
+# before LightGBM is loaded, see training/__main__.py
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import polars as pl
@@ -25,8 +26,11 @@ from training.fit.bundle import BundleConfig, make_bundle
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit
 
-# Examples are drawn anew on every machine, but a run can be repeated; a slow example is a slow machine, not a fault.
-settings.register_profile("clearline", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# Examples are drawn anew on every machine, but a run can be repeated; a slow example is a slow
+# machine, not a fault.
+settings.register_profile(
+    "clearline", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("clearline")
 
 
@@ -53,7 +57,9 @@ def fitted(data: Labelled) -> Fitted:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(fitted: Fitted, data: Labelled, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_folder(
+    fitted: Fitted, data: Labelled, source: Source, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     config = BundleConfig(reference_size=300)
     make_bundle(fitted, data, source, config, folder)
@@ -67,7 +73,9 @@ def bundle(bundle_folder: Path) -> Bundle:
 
 @pytest.fixture(scope="session")
 def windows(source: Source) -> pl.DataFrame:
-    """The windows of 1,000 drawn accounts at the last month: unknown incomes among them, and histories of 1 to 24 months."""
+    """The windows of 1,000 drawn accounts at the last month: unknown incomes among them, and
+    histories of 1 to 24 months.
+    """
     last = source.statements["month"].max()
     accounts = source.statements.filter(pl.col("month") == last)["account_id"].to_numpy()
     random = np.random.default_rng(0)

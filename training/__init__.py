@@ -1,1 +1,4 @@
-"""Everything before a request: data, fitting, comparing, releasing.  In a notebook: ``from training.api import fit``."""
+"""Everything before a request: data, fitting, comparing, releasing.
+
+In a notebook: ``from training.api import fit``.
+"""

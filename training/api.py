@@ -1,7 +1,8 @@
 """The commands as functions, for a notebook: ``from training.api import fit, compare, promote``.
 
-Each does what ``python -m training`` of the same name does, with the same defaults, takes paths as text too, and gives back
-what was found instead of printing it.  A setting is named as after ``--set``.  They raise what the command would say.
+Each does what ``python -m training`` of the same name does, with the same defaults, takes paths as
+text too, and gives back what was found instead of printing it.  A setting is named as after
+``--set``.  They raise what the command would say.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ AnyPath = str | Path
 
 
 def simulate(out: AnyPath = DATA, **settings: object) -> dict[str, Any]:
-    """Write synthetic accounts whose true causes are known; the rows written and the config, as ``simulation.json`` has them.
+    """Write synthetic accounts whose true causes are known; the rows written and the config, as
+    ``simulation.json`` has them.
 
     Settings are fields of :class:`training.data.simulate.SimulationConfig`.
     """
@@ -48,10 +50,11 @@ def ingest(csv: AnyPath, mapping: AnyPath, out: AnyPath) -> Summary:
 
 
 def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> Report:
-    """Fit, measure, register and keep everything in one run; the run, version, digest and measures with intervals.
+    """Fit, measure, register and keep everything in one run; the run, version, digest and measures
+    with intervals.
 
-    Settings are fields of :class:`training.data.config.DataConfig`, :class:`training.fit.config.FitConfig` and
-    :class:`training.fit.bundle.BundleConfig`.
+    Settings are fields of :class:`training.data.config.DataConfig`,
+    :class:`training.fit.config.FitConfig` and :class:`training.fit.bundle.BundleConfig`.
 
     >>> fit(leafs=8)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -68,11 +71,13 @@ def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> Rep
     return run_fit(Path(data), Store(Path(store)), (data_config, model, bundle))
 
 
-def tune(data: AnyPath = DATA, store: AnyPath = STORE, study: str = NAME, **settings: object) -> Found:
+def tune(
+    data: AnyPath = DATA, store: AnyPath = STORE, study: str = NAME, **settings: object
+) -> Found:
     """Search for the smallest model that is as good as the best; a study that was stopped goes on.
 
-    Settings are fields of :class:`training.tune.search.TuneConfig` and of the configs of :func:`fit`; ``chosen`` is the one to fit
-    with.
+    Settings are fields of :class:`training.tune.search.TuneConfig` and of the configs of
+    :func:`fit`; ``chosen`` is the one to fit with.
     """
     from training.data.config import DataConfig
     from training.fit.bundle import BundleConfig
@@ -80,14 +85,24 @@ def tune(data: AnyPath = DATA, store: AnyPath = STORE, study: str = NAME, **sett
     from training.tune.search import TuneConfig
     from training.tune.tune import tune
 
-    search, data_config, base, bundle = _configs([TuneConfig(), DataConfig(), FitConfig(), BundleConfig()], settings)
-    return tune(Path(data), Path(store), search, study=study, data=data_config, base=base, bundle=bundle)
+    search, data_config, base, bundle = _configs(
+        [TuneConfig(), DataConfig(), FitConfig(), BundleConfig()], settings
+    )
+    return tune(
+        Path(data), Path(store), search, study=study, data=data_config, base=base, bundle=bundle
+    )
 
 
 def compare(
-    *models: str | int, data: AnyPath = DATA, store: AnyPath = STORE, name: str = NAME, shared: bool = False
+    *models: str | int,
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    name: str = NAME,
+    shared: bool = False,
 ) -> Comparison:
-    """Each model against the first, on accounts that none has seen; see :func:`training.compare.models.compare.compare`."""
+    """Each model against the first, on accounts that none has seen; see
+    :func:`training.compare.models.compare.compare`.
+    """
     from training.compare.models.compare import compare
     from training.tracking.store import Store
 
@@ -102,7 +117,8 @@ def promote(
     gates: AnyPath | None = None,
     force: str | None = None,
 ) -> Promotion:
-    """Make a version (the newest unless named) champion if every gate passes; ``force`` is a reason to do it whatever they say.
+    """Make a version (the newest unless named) champion if every gate passes; ``force`` is a reason
+    to do it whatever they say.
 
     See :func:`training.release.promote.promote`; ``gates`` is a file of bounds.
 
@@ -112,13 +128,22 @@ def promote(
     TypeError: force: expected the reason as text, which the record keeps, got True
     """
     if force is not None and not isinstance(force, str):
-        raise TypeError(f"force: expected the reason as text, which the record keeps, got {force!r}")
+        raise TypeError(
+            f"force: expected the reason as text, which the record keeps, got {force!r}"
+        )
     from training.release.gate_config import load_gates
     from training.release.promote import promote
     from training.tracking.store import Store
 
     bounds = load_gates(None if gates is None else Path(gates))
-    return promote(Path(data), Store(Path(store)), name, None if version is None else str(version), bounds, force)
+    return promote(
+        Path(data),
+        Store(Path(store)),
+        name,
+        None if version is None else str(version),
+        bounds,
+        force,
+    )
 
 
 def rollback(store: AnyPath = STORE, name: str = NAME, why: str = "") -> str:
@@ -130,11 +155,17 @@ def rollback(store: AnyPath = STORE, name: str = NAME, why: str = "") -> str:
 
 
 def policy(
-    version: str | None = None, data: AnyPath = DATA, store: AnyPath = STORE, name: str = NAME, **settings: object
+    version: str | None = None,
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    name: str = NAME,
+    **settings: object,
 ) -> LabFindings:
-    """What other numbers in policy.toml would do to the hold-out of a version (the champion unless named).
+    """What other numbers in policy.toml would do to the hold-out of a version (the champion unless
+    named).
 
-    Settings are fields of :class:`training.compare.policies.lab.LabConfig`, such as ``max_good_cut=0.04``.
+    Settings are fields of :class:`training.compare.policies.lab.LabConfig`, such as
+    ``max_good_cut=0.04``.
     """
     from training.compare.policies.lab import LabConfig, run_lab
     from training.tracking import registry
@@ -148,7 +179,8 @@ def policy(
 def peers(data: AnyPath = DATA, **settings: object) -> PeerComparison:
     """Our model beside others on the same folds; the extra ``peers`` has them.
 
-    Settings are fields of :class:`training.compare.peers.compare.PeersConfig` and of the configs of :func:`fit`.
+    Settings are fields of :class:`training.compare.peers.compare.PeersConfig` and of the configs of
+    :func:`fit`.
     """
     from training.compare.peers.compare import PeersConfig, compare
     from training.data.config import DataConfig
@@ -167,9 +199,11 @@ def monitor(
     labels: AnyPath | None = None,
     bounds: AnyPath | None = None,
 ) -> Monitored:
-    """A period's decision records, as ``python -m serving export`` writes them, against what the version was fitted on.
+    """A period's decision records, as ``python -m serving export`` writes them, against what the
+    version was fitted on.
 
-    ``version`` is the champion's unless named; ``labels`` what became of them, as far as known; ``bounds`` a file of bounds.
+    ``version`` is the champion's unless named; ``labels`` what became of them, as far as known;
+    ``bounds`` a file of bounds.
     """
     from training.release.monitor.bounds import read_bounds
     from training.release.monitor.monitor import run_monitor
@@ -179,13 +213,26 @@ def monitor(
     kept = Store(Path(store))
     known = None if labels is None else Path(labels)
     limits = None if bounds is None else read_bounds(Path(bounds))
-    return run_monitor(Path(records), Path(data), kept, name, registry.resolve_version(kept, name, version), known, limits)
+    return run_monitor(
+        Path(records),
+        Path(data),
+        kept,
+        name,
+        registry.resolve_version(kept, name, version),
+        known,
+        limits,
+    )
 
 
 def examine(
-    version: str | None = None, data: AnyPath = DATA, store: AnyPath = STORE, name: str = NAME, **settings: object
+    version: str | None = None,
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    name: str = NAME,
+    **settings: object,
 ) -> Findings:
-    """Follow a version's advice and check its reasons where the truth is known: on simulated accounts that it never saw.
+    """Follow a version's advice and check its reasons where the truth is known: on simulated
+    accounts that it never saw.
 
     Settings are fields of :class:`training.examine.truth.population.ExamineConfig`.
     """
@@ -196,7 +243,14 @@ def examine(
 
     (config,) = _configs([ExamineConfig()], settings)
     kept = Store(Path(store))
-    return run_examination(Path(data), kept, name, registry.resolve_version(kept, name, version), config, lambda _: None)
+    return run_examination(
+        Path(data),
+        kept,
+        name,
+        registry.resolve_version(kept, name, version),
+        config,
+        lambda _: None,
+    )
 
 
 def report(
@@ -207,7 +261,9 @@ def report(
     name: str = NAME,
     shared: bool = False,
 ) -> Reported:
-    """Write the report on a model, one HTML file, and keep it with its run; see :func:`training.release.report.report.report`."""
+    """Write the report on a model, one HTML file, and keep it with its run; see
+    :func:`training.release.report.report.report`.
+    """
     from training.release.report.report import report
     from training.tracking.store import Store
 
@@ -216,7 +272,20 @@ def report(
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
-    for verb in (simulate, ingest, fit, tune, compare, promote, rollback, policy, monitor, peers, examine, report)
+    for verb in (
+        simulate,
+        ingest,
+        fit,
+        tune,
+        compare,
+        promote,
+        rollback,
+        policy,
+        monitor,
+        peers,
+        examine,
+        report,
+    )
 }
 
 

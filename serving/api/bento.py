@@ -1,7 +1,9 @@
-"""Where HTTP ends: bodies are read up to a size, refusals and faults of ours become problem details, logs keep no values.
+"""Where HTTP ends: bodies are read up to a size, refusals and faults of ours become problem
+details, logs keep no values.
 
-BentoML alone would answer a refused request with a shape of its own and log it with a traceback and the values sent.  So
-nothing is raised into BentoML: a request model hands a refusal on as a value (see payload.py), and :func:`answers_errors` answers.
+BentoML alone would answer a refused request with a shape of its own and log it with a traceback and
+the values sent.  So nothing is raised into BentoML: a request model hands a refusal on as a value
+(see payload.py), and :func:`answers_errors` answers.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ _Answer = TypeVar("_Answer")
 def answers_errors(
     method: Callable[[_Service, _Request], Coroutine[Any, Any, _Answer]],
 ) -> Callable[[_Service, _Request], Coroutine[Any, Any, _Answer | Response]]:
-    """The same method of a service, which answers a refusal with its problem and a fault of ours with a masked one."""
+    """The same method of a service, which answers a refusal with its problem and a fault of ours
+    with a masked one.
+    """
 
     @functools.wraps(method)
     async def answering(service: _Service, request: _Request, /) -> _Answer | Response:
@@ -51,7 +55,9 @@ def answers_errors(
 
 @attrs.define
 class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML hides its types
-    """A BentoML service that keeps to the models of its Bento and whose OpenAPI says all that it answers."""
+    """A BentoML service that keeps to the models of its Bento and whose OpenAPI says all that it
+    answers.
+    """
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """The app with the gate in front, as BentoML's worker serves it."""
@@ -60,9 +66,13 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         return Gate(super().to_asgi(is_main))
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
-        """Serve the model that the Bento was built with; BentoML alone takes the newest in the store of the day."""
+        """Serve the model that the Bento was built with; BentoML alone takes the newest in the
+        store of the day.
+        """
         super().on_load_bento(bento)
-        built_with = {model.tag.name: model.tag for service in bento.info.services for model in service.models}
+        built_with = {
+            model.tag.name: model.tag for service in bento.info.services for model in service.models
+        }
         for name, model in list(vars(self.inner).items()):
             if isinstance(model, bentoml.models.BentoModel):
                 setattr(self.inner, name, bentoml.models.BentoModel(built_with[model.tag.name]))

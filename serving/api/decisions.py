@@ -3,9 +3,9 @@
     asked before with this key? -> the first answer, byte for byte
     else decide -> keep, durable -> answer
 
-Of two with one ``Idempotency-Key`` the second waits for the first; where they met in the database, the first kept is answered.
-A request whose time is over before the record took it leaves nothing (503); one that the record was writing by then is
-perhaps kept, and its key tells (504).
+Of two with one ``Idempotency-Key`` the second waits for the first; where they met in the database,
+the first kept is answered. A request whose time is over before the record took it leaves nothing
+(503); one that the record was writing by then is perhaps kept, and its key tells (504).
 """
 
 from __future__ import annotations
@@ -41,22 +41,34 @@ class Decisions:
 
     def __init__(self, bundle: Bundle, record: AuditLog) -> None:
         self._bundle, self._record = bundle, record
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}  # slot -> whose turn it is, and how many want it
+        # slot -> whose turn it is, and how many want it
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
-    async def answer(self, door: Endpoint, submitted: ApiRequest, requests: Sequence[Request]) -> Response:
-        """The response; raises :class:`serving.web.errors.ApiError`, and what the decision refuses (see ``answer_requests``)."""
+    async def answer(
+        self, door: Endpoint, submitted: ApiRequest, requests: Sequence[Request]
+    ) -> Response:
+        """The response; raises :class:`serving.web.errors.ApiError`, and what the decision refuses
+        (see ``answer_requests``).
+        """
         caller = submitted.caller
-        deadline = submitted.arrived + self._record.deadline * (_TIMES_FOR_A_BATCH if door == "batch" else 1)
+        deadline = submitted.arrived + self._record.deadline * (
+            _TIMES_FOR_A_BATCH if door == "batch" else 1
+        )
         try:
             if submitted.key is None:
-                return self._response(door, await self._decide(door, submitted, requests, caller, deadline, None, None))
+                return self._response(
+                    door,
+                    await self._decide(door, submitted, requests, caller, deadline, None, None),
+                )
             digest = self._digest(door, submitted)
             slot = unique_key_of(caller.tenant, submitted.key)
             async with self._turn(slot, deadline):
                 contents = await self._first(slot, digest)
                 if contents is None:
                     try:
-                        contents = await self._decide(door, submitted, requests, caller, deadline, slot, digest)
+                        contents = await self._decide(
+                            door, submitted, requests, caller, deadline, slot, digest
+                        )
                     except Duplicate:
                         # Another worker was quicker.
                         contents = await self._first(slot, digest)
@@ -80,12 +92,24 @@ class Decisions:
         with self._record.expecting():
             # Whoever came in the same turn of the loop comes as far as this, and is expected too.
             await asyncio.sleep(0)
-            made = answer_requests(door, requests, submitted.with_advice, self._bundle, datetime.datetime.now(datetime.UTC))
+            made = answer_requests(
+                door,
+                requests,
+                submitted.with_advice,
+                self._bundle,
+                datetime.datetime.now(datetime.UTC),
+            )
             drafts = [
                 draft
                 for place, (request, answered) in enumerate(zip(requests, made, strict=True))
                 for draft in self._drafts(
-                    door, submitted.with_advice, request, answered, caller, None if slot is None else f"{slot}:{place}", digest
+                    door,
+                    submitted.with_advice,
+                    request,
+                    answered,
+                    caller,
+                    None if slot is None else f"{slot}:{place}",
+                    digest,
                 )
             ]
         await self._record.keep(drafts, deadline)
@@ -123,7 +147,10 @@ class Decisions:
         return [draft, review_by_policy(draft, decision.review_on)]
 
     async def _first(self, slot: str, digest: str) -> list[bytes] | None:
-        """What was answered first to this key; None = nothing was.  Refused where another question had it."""
+        """What was answered first to this key; None = nothing was.
+
+        Refused where another question had it.
+        """
         rows: list[Entry] = await self._record.find(lambda reader: reader.by_slots(f"{slot}:"))
         if not rows:
             return None
@@ -132,11 +159,16 @@ class Decisions:
             raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
         contents = [row.response_body for row in rows if row.response_body is not None]
         if len(contents) < len(rows):
-            raise api_error(HTTPStatus.GONE, [Fault(path=KEY_HEADER, message="the answer to this key was erased")])
+            raise api_error(
+                HTTPStatus.GONE,
+                [Fault(path=KEY_HEADER, message="the answer to this key was erased")],
+            )
         return contents
 
     def _digest(self, door: Endpoint, submitted: ApiRequest) -> str:
-        """Whether two ask the same: the door, the switches and the fields, however they were written."""
+        """Whether two ask the same: the door, the switches and the fields, however they were
+        written.
+        """
         asked = f"{door}\0{submitted.with_advice}\0{submitted.model_dump_json()}"
         return self._record.secrets.digest_of(asked.encode())
 
@@ -165,7 +197,9 @@ class Decisions:
 
 
 def unique_key_of(tenant: str, key: str) -> str:
-    """Where the answers to a tenant's key stand: the key itself is not kept, for callers put into it what they like."""
+    """Where the answers to a tenant's key stand: the key itself is not kept, for callers put into
+    it what they like.
+    """
     return "key:" + hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest()
 
 

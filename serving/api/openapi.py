@@ -1,6 +1,8 @@
-"""The OpenAPI document: BentoML's own, of version 3.1 as pydantic's schemas are, with all that is answered and nothing else.
+"""The OpenAPI document: BentoML's own, of version 3.1 as pydantic's schemas are, with all that is
+answered and nothing else.
 
-The gate and the record refuse beyond what an operation knows of, so each operation says what they answer, headers too.
+The gate and the record refuse beyond what an operation knows of, so each operation says what they
+answer, headers too.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ _OF_A_CALLER = {
     HTTPStatus.TOO_MANY_REQUESTS: "The key asked too often; `Retry-After` says when to ask again.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The record or the keys do not answer; `Retry-After` says when to ask again.",
 }
-_OF_PARAMETERS = {HTTPStatus.UNPROCESSABLE_ENTITY: "A field or a parameter is not what it should be."}
+_OF_PARAMETERS = {
+    HTTPStatus.UNPROCESSABLE_ENTITY: "A field or a parameter is not what it should be."
+}
 _OF_A_BODY = {
     HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8, or nested too deep.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not application/json.",
@@ -56,9 +60,14 @@ _IDEMPOTENCY_KEY = {
     "description": "Asked again with the same key and body, the first answer comes again, byte for byte.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
-_SECONDS = {"schema": {"type": "integer", "minimum": 1}, "description": "seconds after which to ask again"}
+_SECONDS = {
+    "schema": {"type": "integer", "minimum": 1},
+    "description": "seconds after which to ask again",
+}
 _HEADERS: Mapping[int, Mapping[str, Any]] = {
-    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    HTTPStatus.UNAUTHORIZED: {
+        "WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}
+    },
     HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": {"required": True, **_SECONDS}},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": {"required": True, **_SECONDS}},
     # Where it is not known whether something was kept; a timeout of the server's own has none.
@@ -71,7 +80,10 @@ _ABOUT: Mapping[str, tuple[str, str]] = {
     "/readyz": ("Answers while decisions can be made and kept.", "text/plain"),
     "/metrics": ("Metrics for Prometheus.", "text/plain"),
     "/docs.json": ("This document.", "application/json"),
-    "/schema.json": ("BentoML's description of the service, for its own client.", "application/json"),
+    "/schema.json": (
+        "BentoML's description of the service, for its own client.",
+        "application/json",
+    ),
 }
 
 
@@ -83,21 +95,29 @@ def document(service: bentoml.Service[Any]) -> OpenAPISpecification:
     for api in service.apis.values():
         # BentoML writes the models into the operation and drops null on the way.
         operation = spec.paths[api.route].post
-        operation["parameters"] = [_switch(name, said) for name, said in api.input_spec.switches.items()]
+        operation["parameters"] = [
+            _switch(name, said) for name, said in api.input_spec.switches.items()
+        ]
         operation["parameters"].append(_IDEMPOTENCY_KEY)
         operation["requestBody"] = {"content": json_content(api.input_spec), "required": True}
         operation["security"] = SECURITY
         answer = {"description": "The answer.", "content": json_content(api.output_spec)}
         operation["responses"] = {"200": answer} | error_responses("POST", _OF_A_DECISION)
-    paths = dict(spec.paths) | {route.template: _about(route) for route in ROUTES if route.template in _ABOUT}
-    for app in (mounted for mounted, *_ in service.mount_apps if hasattr(mounted.state, "described")):
+    paths = dict(spec.paths) | {
+        route.template: _about(route) for route in ROUTES if route.template in _ABOUT
+    }
+    for app in (
+        mounted for mounted, *_ in service.mount_apps if hasattr(mounted.state, "described")
+    ):
         found, used = app.state.described()
         schemas.update(used)
         paths |= {path: bentoml_cattr.structure(item, PathItem) for path, item in found.items()}
     key = {"type": "http", "scheme": "bearer", "description": _KEY_TEXT}
     components = {"schemas": _used(paths, schemas), "securitySchemes": {"key": key}}
     info = attrs.evolve(spec.info, description=service.inner.__doc__, contact=None, version=VERSION)
-    described: OpenAPISpecification = attrs.evolve(spec, info=info, paths=paths, components=components)
+    described: OpenAPISpecification = attrs.evolve(
+        spec, info=info, paths=paths, components=components
+    )
     return described
 
 
@@ -116,30 +136,47 @@ def _about(route: Route) -> PathItem:
     text, kind = _ABOUT[route.template]
     said = _OF_ALL if route.open else _OF_ALL | _OF_A_CALLER
     schema = {"type": "string"} if kind == "text/plain" else {"type": "object"}
-    responses = {"200": {"description": "The answer.", "content": {kind: {"schema": schema}}}} | _responses(said)
+    responses = {
+        "200": {"description": "The answer.", "content": {kind: {"schema": schema}}}
+    } | _responses(said)
     if route.template == "/readyz":
         late = {"Retry-After": {"required": False, **_SECONDS}}
         responses["503"] = _problem("The record or the keys do not answer.") | {"headers": late}
-    operation = {"summary": text, "operationId": route.template.strip("/").replace(".", "_"), "tags": ["Infrastructure"]}
+    operation = {
+        "summary": text,
+        "operationId": route.template.strip("/").replace(".", "_"),
+        "tags": ["Infrastructure"],
+    }
     asked = {} if route.open else {"security": SECURITY}
     return PathItem(get={**operation, **asked, "responses": responses})
 
 
 def _responses(said: Mapping[HTTPStatus, str]) -> dict[str, Any]:
     return {
-        str(int(status)): _problem(text) | ({"headers": dict(_HEADERS[status])} if status in _HEADERS else {})
+        str(int(status)): _problem(text)
+        | ({"headers": dict(_HEADERS[status])} if status in _HEADERS else {})
         for status, text in sorted(said.items())
     }
 
 
 def _problem(text: str) -> dict[str, Any]:
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(Problem.__name__)}}}}
+    return {
+        "description": text,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(Problem.__name__)}}},
+    }
 
 
 def _used(paths: Mapping[str, PathItem], schemas: Mapping[str, Any]) -> dict[str, Any]:
     """The schemas that the paths lead to; BentoML adds some that nothing here answers with."""
-    plain = {name: json.dumps(bentoml_cattr.unstructure(schema), default=str) for name, schema in schemas.items()}
-    wanted = _named(json.dumps({path: bentoml_cattr.unstructure(item) for path, item in paths.items()}, default=str))
+    plain = {
+        name: json.dumps(bentoml_cattr.unstructure(schema), default=str)
+        for name, schema in schemas.items()
+    }
+    wanted = _named(
+        json.dumps(
+            {path: bentoml_cattr.unstructure(item) for path, item in paths.items()}, default=str
+        )
+    )
     found: set[str] = set()
     while wanted - found:
         name = min(wanted - found)
@@ -154,4 +191,10 @@ def _named(text: str) -> set[str]:
 
 def _switch(name: str, meaning: str) -> dict[str, Any]:
     schema = {"type": "boolean", "default": False}
-    return {"name": name, "in": "query", "required": False, "description": meaning, "schema": schema}
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": meaning,
+        "schema": schema,
+    }

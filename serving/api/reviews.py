@@ -1,7 +1,8 @@
-"""The web side of the counter: decisions that were made, their reviews, and what the customer was told.
+"""The web side of the counter: decisions that were made, their reviews, and what the customer was
+told.
 
-A small app beside the decisions.  Each operation stands once in :data:`OPERATIONS`, from which the routes and their OpenAPI are
-made; who may ask stands in :mod:`serving.auth.routes`.
+A small app beside the decisions.  Each operation stands once in :data:`OPERATIONS`, from which the
+routes and their OpenAPI are made; who may ask stands in :mod:`serving.auth.routes`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ from serving.audit_log.entry import Entry
 from serving.audit_log.errors import Unavailable, Unconfirmed
 from serving.auth.caller import Caller, caller_of
 from serving.reviews.service import Reviews
-from serving.reviews.workflow import Resolution, Review, Withdrawal, decision_in, limit_of, reviews_of
+from serving.reviews.workflow import (
+    Resolution,
+    Review,
+    Withdrawal,
+    decision_in,
+    limit_of,
+    reviews_of,
+)
 from serving.schemas.base import ApiRequest, encode
 from serving.schemas.decision import Answer, Statement
 from serving.schemas.review import (
@@ -49,7 +57,15 @@ from serving.schemas.review import (
     WithdrawalRequest,
 )
 from serving.storage.timestamps import encode_time
-from serving.web.errors import ApiError, Fault, Problem, api_error, internal_error, parameter_path, problem_response
+from serving.web.errors import (
+    ApiError,
+    Fault,
+    Problem,
+    api_error,
+    internal_error,
+    parameter_path,
+    problem_response,
+)
 from serving.web.logs import format_without_values
 from serving.web.models import IODescriptor
 
@@ -78,7 +94,9 @@ async def decision(counter: Reviews, request: HttpRequest) -> DecisionAnswer:
 
 
 async def open_review(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
-    """Ask for a person to reconsider a decision; with corrected statements the same bundle decides again, for comparison."""
+    """Ask for a person to reconsider a decision; with corrected statements the same bundle decides
+    again, for comparison.
+    """
     asked = await _asked(ReviewRequest, request)
     return await _review(counter, await counter.open(_name(request), asked), asked.caller)
 
@@ -89,9 +107,14 @@ async def review(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
 
 
 async def reviews(counter: Reviews, request: HttpRequest) -> ReviewList:
-    """The reviews that somebody has still to answer, or those in one state, the oldest first.  At most 100 a page."""
+    """The reviews that somebody has still to answer, or those in one state, the oldest first.
+
+    At most 100 a page.
+    """
     status, after = _page(request, STATES)
-    found = await counter.reviews(next((one for one in STATES if one == status), None), caller_of(request.scope), after)
+    found = await counter.reviews(
+        next((one for one in STATES if one == status), None), caller_of(request.scope), after
+    )
     return ReviewList(reviews=[_shown(*one) for one in found])
 
 
@@ -103,7 +126,9 @@ async def start(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
 
 
 async def resolve(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
-    """The answer of the person who has taken a review: the limit in force stays, that of before comes back, or another."""
+    """The answer of the person who has taken a review: the limit in force stays, that of before
+    comes back, or another.
+    """
     asked = await _asked(ResolutionRequest, request)
     await counter.resolve(_name(request), asked)
     return await _review(counter, _name(request), asked.caller)
@@ -117,7 +142,9 @@ async def withdraw(counter: Reviews, request: HttpRequest) -> ReviewAnswer:
 
 
 async def notify(counter: Reviews, request: HttpRequest) -> NotificationAnswer:
-    """Record that the customer was told of the decision, or of a review's outcome: when, how, in which language."""
+    """Record that the customer was told of the decision, or of a review's outcome: when, how, in
+    which language.
+    """
     asked = await _asked(NotificationRequest, request)
     decision_id = _name(request)
     note = NotificationNote(
@@ -131,15 +158,22 @@ async def notify(counter: Reviews, request: HttpRequest) -> NotificationAnswer:
 
 
 async def notices(counter: Reviews, request: HttpRequest) -> NoticeList:
-    """Decisions and outcomes of reviews that nobody was told of, the soonest to be sent first.  At most 100 a page."""
+    """Decisions and outcomes of reviews that nobody was told of, the soonest to be sent first.
+
+    At most 100 a page.
+    """
     status, after = _page(request, ("due", "overdue"))
-    found = await counter.notices(None if status is None else status == "overdue", caller_of(request.scope), after)
+    found = await counter.notices(
+        None if status is None else status == "overdue", caller_of(request.scope), after
+    )
     return NoticeList(notices=[_due(row, rows, counter.today()) for row, rows in found])
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A method and path of the counter, what it takes and gives, and how it may be refused beyond what the gate refuses."""
+    """A method and path of the counter, what it takes and gives, and how it may be refused beyond
+    what the gate refuses.
+    """
 
     method: str
     path: str
@@ -154,22 +188,62 @@ class Operation:
 _STEP = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
 OPERATIONS = (
     Operation("GET", "/v1/decisions/{id}", decision, None, DecisionAnswer),
-    Operation("POST", "/v1/decisions/{id}/reviews", open_review, ReviewRequest, ReviewAnswer, True, refusals=_STEP),
     Operation(
-        "POST", "/v1/decisions/{id}/notifications", notify, NotificationRequest, NotificationAnswer, True, refusals=_STEP
+        "POST",
+        "/v1/decisions/{id}/reviews",
+        open_review,
+        ReviewRequest,
+        ReviewAnswer,
+        True,
+        refusals=_STEP,
     ),
-    Operation("GET", "/v1/reviews", reviews, None, ReviewList, choices={"status": STATES}, refusals=()),
+    Operation(
+        "POST",
+        "/v1/decisions/{id}/notifications",
+        notify,
+        NotificationRequest,
+        NotificationAnswer,
+        True,
+        refusals=_STEP,
+    ),
+    Operation(
+        "GET", "/v1/reviews", reviews, None, ReviewList, choices={"status": STATES}, refusals=()
+    ),
     Operation("GET", "/v1/reviews/{id}", review, None, ReviewAnswer),
     Operation("POST", "/v1/reviews/{id}/start", start, StartRequest, ReviewAnswer, refusals=_STEP),
-    Operation("POST", "/v1/reviews/{id}/resolution", resolve, ResolutionRequest, ReviewAnswer, refusals=_STEP),
-    Operation("POST", "/v1/reviews/{id}/withdrawal", withdraw, WithdrawalRequest, ReviewAnswer, refusals=_STEP),
-    Operation("GET", "/v1/notices", notices, None, NoticeList, choices={"status": ("due", "overdue")}, refusals=()),
+    Operation(
+        "POST",
+        "/v1/reviews/{id}/resolution",
+        resolve,
+        ResolutionRequest,
+        ReviewAnswer,
+        refusals=_STEP,
+    ),
+    Operation(
+        "POST",
+        "/v1/reviews/{id}/withdrawal",
+        withdraw,
+        WithdrawalRequest,
+        ReviewAnswer,
+        refusals=_STEP,
+    ),
+    Operation(
+        "GET",
+        "/v1/notices",
+        notices,
+        None,
+        NoticeList,
+        choices={"status": ("due", "overdue")},
+        refusals=(),
+    ),
 )
 
 
 def review_app() -> Starlette:
     """The app; its ``state.counter`` is set when the service starts."""
-    app = Starlette(routes=[Route(one.path, _answering(one), methods=[one.method]) for one in OPERATIONS])
+    app = Starlette(
+        routes=[Route(one.path, _answering(one), methods=[one.method]) for one in OPERATIONS]
+    )
     app.state.described = described
     return app
 
@@ -200,19 +274,35 @@ def _responses(one: Operation) -> dict[str, Any]:
     status = HTTPStatus.CREATED if one.created else HTTPStatus.OK
     late = (HTTPStatus.GATEWAY_TIMEOUT,) if one.method == "POST" else ()
     own = {refused: _REFUSALS[refused] for refused in (*one.refusals, *late)}
-    return {str(int(status)): {"description": "The answer.", "content": json_content(one.gives)}} | error_responses(
-        one.method, own
-    )
+    return {
+        str(int(status)): {"description": "The answer.", "content": json_content(one.gives)}
+    } | error_responses(one.method, own)
 
 
 def _parameters(one: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if "{id}" in one.path:
-        found.append({"name": "id", "in": "path", "required": True, "description": "as it was answered", "schema": _NAME})
+        found.append(
+            {
+                "name": "id",
+                "in": "path",
+                "required": True,
+                "description": "as it was answered",
+                "schema": _NAME,
+            }
+        )
     for parameter, known in (one.choices or {}).items():
         choice = {"type": "string", "enum": list(known)}
         which = "which are listed alone"
-        found.append({"name": parameter, "in": "query", "required": False, "description": which, "schema": choice})
+        found.append(
+            {
+                "name": parameter,
+                "in": "query",
+                "required": False,
+                "description": which,
+                "schema": choice,
+            }
+        )
         said = "the id of the last one of the page before: its `review_id` or `notice_id`"
         found.append(
             {
@@ -258,16 +348,25 @@ async def _asked(model: type[_Asked], request: HttpRequest) -> _Asked:
 
 
 def _page(request: HttpRequest, known: Sequence[str]) -> tuple[str | None, str | None]:
-    """Which of these words the URL names, and after which what is listed begins; nothing else may be in the URL."""
+    """Which of these words the URL names, and after which what is listed begins; nothing else may
+    be in the URL.
+    """
     sent = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     if any(name not in ("status", "after") for name, _ in sent):
         raise _unknown_parameters(request, ("status", "after"))
-    statuses, afters = ([value for key, value in sent if key == name] for name in ("status", "after"))
+    statuses, afters = (
+        [value for key, value in sent if key == name] for name in ("status", "after")
+    )
     if len(statuses) > 1 or (statuses and statuses[0] not in known):
-        fault = Fault(path=parameter_path("status"), message=f"expected one of {', '.join(known)}, once")
+        fault = Fault(
+            path=parameter_path("status"), message=f"expected one of {', '.join(known)}, once"
+        )
         raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
     if len(afters) > 1:
-        raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path="?after", message="expected each parameter once")])
+        raise api_error(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            [Fault(path="?after", message="expected each parameter once")],
+        )
     return statuses[0] if statuses else None, afters[0].lower() if afters else None
 
 
@@ -280,13 +379,20 @@ async def _review(counter: Reviews, review_id: str, caller: Caller) -> ReviewAns
     """A review with all that whoever answers it has to see."""
     found, rows = await counter.review(review_id, caller)
     decided = json.loads(rows[0].request_body or b"{}")["statements"]
-    return _shown(found, rows).model_copy(update={"statements": [_statement(one) for one in decided]})
+    return _shown(found, rows).model_copy(
+        update={"statements": [_statement(one) for one in decided]}
+    )
 
 
 def _unknown_parameters(request: HttpRequest, known: Sequence[str]) -> ApiError:
     sent = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    paths = dict.fromkeys(parameter_path(name) for name, _ in sent if name not in known) or {"?": None}
-    return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path=path, message="unknown parameter") for path in paths])
+    paths = dict.fromkeys(parameter_path(name) for name, _ in sent if name not in known) or {
+        "?": None
+    }
+    return api_error(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        [Fault(path=path, message="unknown parameter") for path in paths],
+    )
 
 
 def _shown(one: Review, rows: Sequence[Entry]) -> ReviewAnswer:
@@ -327,7 +433,11 @@ def _ended(resolution: Resolution) -> ResolutionNote:
 
 
 def _withdrawn(withdrawal: Withdrawal) -> WithdrawalNote:
-    return WithdrawalNote(reason=withdrawal.reason, at=encode_time(withdrawal.at), superseded_by=withdrawal.superseded_by)
+    return WithdrawalNote(
+        reason=withdrawal.reason,
+        at=encode_time(withdrawal.at),
+        superseded_by=withdrawal.superseded_by,
+    )
 
 
 def _statement(said: Mapping[str, Any]) -> Statement:
@@ -336,16 +446,24 @@ def _statement(said: Mapping[str, Any]) -> Statement:
 
 def _corrections(decision: Entry, statements: Sequence[Mapping[str, Any]]) -> list[Correction]:
     """Field by field where a month stands on both sides, else the whole of it; by month."""
-    decided = {one["month"]: one for one in json.loads(decision.request_body or b"{}")["statements"]}
+    decided = {
+        one["month"]: one for one in json.loads(decision.request_body or b"{}")["statements"]
+    }
     corrected = {one["month"]: one for one in statements}
     found = []
     for month in sorted(decided.keys() | corrected.keys()):
         first, second = decided.get(month), corrected.get(month)
         if first is None or second is None:
-            found.append(Correction(month=month, field="statement", decided=first, corrected=second))
+            found.append(
+                Correction(month=month, field="statement", decided=first, corrected=second)
+            )
             continue
         pairs = [(name, first[name], second[name]) for name in first]
-        found += [Correction(month=month, field=name, decided=a, corrected=b) for name, a, b in pairs if a != b]
+        found += [
+            Correction(month=month, field=name, decided=a, corrected=b)
+            for name, a, b in pairs
+            if a != b
+        ]
     return found
 
 
@@ -353,10 +471,18 @@ def _differences(made: Mapping[str, Any], corrected: Mapping[str, Any]) -> list[
     """What the corrected statements changed; of the reasons their codes, in order."""
 
     def value(answered: Mapping[str, Any], name: str) -> Any:
-        return [reason["code"] for reason in answered["reasons"]] if name == "reasons" else answered[name]
+        return (
+            [reason["code"] for reason in answered["reasons"]]
+            if name == "reasons"
+            else answered[name]
+        )
 
     pairs = [(name, value(made, name), value(corrected, name)) for name in _COMPARED]
-    return [Difference(field=name, decided=before, corrected=after) for name, before, after in pairs if before != after]
+    return [
+        Difference(field=name, decided=before, corrected=after)
+        for name, before, after in pairs
+        if before != after
+    ]
 
 
 def _told(row: Entry) -> NotificationNote:

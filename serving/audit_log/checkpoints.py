@@ -1,7 +1,9 @@
-"""Signed checkpoints of the chain, in a file outside the database: so many rows there were, and the last had this hash.
+"""Signed checkpoints of the chain, in a file outside the database: so many rows there were, and the
+last had this hash.
 
-A line each, JSON: ``seq``, ``hash``, ``at``, ``signature`` (Ed25519, RFC 8032).  Who can write the database can write a whole
-new chain, or cut off its end; neither agrees with a checkpoint, and a new checkpoint needs the signing key.
+A line each, JSON: ``seq``, ``hash``, ``at``, ``signature`` (Ed25519, RFC 8032).  Who can write the
+database can write a whole new chain, or cut off its end; neither agrees with a checkpoint, and a
+new checkpoint needs the signing key.
 """
 
 from __future__ import annotations
@@ -44,16 +46,24 @@ class Checkpoint:
         return b"clearline checkpoint 1\0" + f"{self.seq}\0{self.hash.hex()}\0{self.at}".encode()
 
 
-def append(path: Path, seq: int, row_hash: bytes, at: datetime.datetime, signer: Ed25519PrivateKey) -> Checkpoint:
+def append(
+    path: Path, seq: int, row_hash: bytes, at: datetime.datetime, signer: Ed25519PrivateKey
+) -> Checkpoint:
     """Sign a checkpoint and add it to the file; durable when this returns."""
     checkpoint = Checkpoint(seq, row_hash, encode_time(at))
     signature = signer.sign(checkpoint.signed()).hex()
-    line = json.dumps({"seq": seq, "hash": row_hash.hex(), "at": checkpoint.at, "signature": signature}) + "\n"
+    line = (
+        json.dumps(
+            {"seq": seq, "hash": row_hash.hex(), "at": checkpoint.at, "signature": signature}
+        )
+        + "\n"
+    )
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         end = os.lseek(descriptor, 0, os.SEEK_END)
-        # A line that a power failure cut short stays alone, and is passed over when the file is read.
+        # A line that a power failure cut short stays alone, and is passed over when the file is
+        # read.
         torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
         os.write(descriptor, (b"\n" if torn else b"") + line.encode())
         os.fsync(descriptor)
@@ -63,7 +73,10 @@ def append(path: Path, seq: int, row_hash: bytes, at: datetime.datetime, signer:
 
 
 def lines(path: Path, verifier: Ed25519PublicKey) -> Iterator[tuple[int, Checkpoint | Flaw]]:
-    """Each line of a file with its number, from 1: the checkpoint, or why it is none.  Nothing where there is no file."""
+    """Each line of a file with its number, from 1: the checkpoint, or why it is none.
+
+    Nothing where there is no file.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -74,19 +87,24 @@ def lines(path: Path, verifier: Ed25519PublicKey) -> Iterator[tuple[int, Checkpo
 def read(path: Path, verifier: Ed25519PublicKey) -> Iterator[Checkpoint]:
     """The checkpoints of a file, oldest first; none where there is no file.
 
-    RecordError at a line that was not signed here.  A line cut short, as a power failure leaves one, is no checkpoint.
+    RecordError at a line that was not signed here.  A line cut short, as a power failure leaves
+    one, is no checkpoint.
     """
     for number, said in lines(path, verifier):
         if said is Flaw.NOT_SIGNED:
-            raise StorageError(f"{path}, line {number}: this checkpoint was not signed with the record's key")
+            raise StorageError(
+                f"{path}, line {number}: this checkpoint was not signed with the record's key"
+            )
         if isinstance(said, Checkpoint):
             yield said
 
 
 def newest(path: Path, verifier: Ed25519PublicKey) -> Checkpoint | None:
-    """The checkpoint that speaks of most rows, among the last few hundred; RecordError as of :func:`read`.
+    """The checkpoint that speaks of most rows, among the last few hundred; RecordError as of
+    :func:`read`.
 
-    Only the end of the file is read: a service's start does not take longer with every year that it has run.
+    Only the end of the file is read: a service's start does not take longer with every year that it
+    has run.
     """
     if not path.exists():
         return None
@@ -96,7 +114,9 @@ def newest(path: Path, verifier: Ed25519PublicKey) -> Checkpoint | None:
         ends = file.read().splitlines()[0 if whole_file else 1 :]
     found = [_said(line, verifier) for line in ends]
     if Flaw.NOT_SIGNED in found:
-        raise StorageError(f"{path}: there is a checkpoint near its end that was not signed with the record's key")
+        raise StorageError(
+            f"{path}: there is a checkpoint near its end that was not signed with the record's key"
+        )
     told = [one for one in found if isinstance(one, Checkpoint)]
     return max(told, key=lambda checkpoint: checkpoint.seq, default=None)
 

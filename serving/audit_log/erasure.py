@@ -1,4 +1,5 @@
-"""Erasure: a person's key is destroyed, and their rows can be read by nobody any more; the chain holds as it did.
+"""Erasure: a person's key is destroyed, and their rows can be read by nobody any more; the chain
+holds as it did.
 
 At a person's wish, or when the time for keeping is over.  That it was done is a row of its own.
 """
@@ -22,7 +23,8 @@ from serving.storage.errors import StorageError
 from serving.storage.tables import entries, people
 from serving.storage.timestamps import encode_time
 
-# What is decided about people by machine is kept for three years at least (PIPL articles 55 and 56).
+# What is decided about people by machine is kept for three years at least (PIPL articles 55 and
+# 56).
 RETENTION_YEARS = 3
 _TOGETHER = 50  # persons in a transaction: whoever answers meanwhile waits for no more
 _CALLER = "operator"  # no key asks for it
@@ -45,7 +47,9 @@ class Order:
     at: datetime.datetime
 
 
-def erase_account(database: Database, secrets: Secrets, tenant: str, account: str, order: Order) -> Erased | None:
+def erase_account(
+    database: Database, secrets: Secrets, tenant: str, account: str, order: Order
+) -> Erased | None:
     """Destroy the key of an account's person; None = the record knows none."""
     with database.writing() as connection:
         found = erase(connection, tenant, account, secrets)
@@ -56,20 +60,28 @@ def erase_account(database: Database, secrets: Secrets, tenant: str, account: st
     return erased
 
 
-def erase_expired(database: Database, secrets: Secrets, years: int, order: Order) -> Iterator[Erased]:
-    """Destroy the keys of all persons whose newest row is older than so many years; a few at a time are durable together."""
+def erase_expired(
+    database: Database, secrets: Secrets, years: int, order: Order
+) -> Iterator[Erased]:
+    """Destroy the keys of all persons whose newest row is older than so many years; a few at a time
+    are durable together.
+    """
     before = encode_time(years_before(order.at, years))
     with database.reading() as connection:
         persons = iter(expired(connection, before))
     while some := list(islice(persons, _TOGETHER)):
         with database.writing() as connection:
             erased = [one for person in some for one in _destroyed(connection, person, before)]
-            insert_entries(connection, [_draft(one, tenant, order) for one, tenant in erased], secrets)
+            insert_entries(
+                connection, [_draft(one, tenant, order) for one, tenant in erased], secrets
+            )
         yield from (one for one, _ in erased)
 
 
 def check_retention(years: int, force: bool, why: str | None) -> None:
-    """RecordError where records would be kept for less than the law asks, unless that is meant and has its reason."""
+    """RecordError where records would be kept for less than the law asks, unless that is meant and
+    has its reason.
+    """
     if years < 1:
         raise StorageError(f"expected to keep records for 1 year at least, got {years}")
     if years < RETENTION_YEARS and not (force and why):
@@ -90,7 +102,8 @@ def years_before(at: datetime.datetime, years: int) -> datetime.datetime:
 
 
 def purge_free_pages(database: Database) -> bool:
-    """Write over what SQLite's write-ahead log still holds of destroyed keys; False where a reader holds it up: try again.
+    """Write over what SQLite's write-ahead log still holds of destroyed keys; False where a reader
+    holds it up: try again.
 
     PostgreSQL keeps them in its own log, in dead rows and in backups until those are gone.
     """
@@ -105,9 +118,9 @@ def purge_free_pages(database: Database) -> bool:
 
 def _destroyed(connection: sa.Connection, person: str, before: str) -> list[tuple[Erased, str]]:
     """The person and their tenant; nothing where they came again meanwhile, or are gone already."""
-    rows = sa.select(sa.func.count(), sa.func.max(entries.c.at), sa.func.min(entries.c.tenant)).where(
-        entries.c.person == person
-    )
+    rows = sa.select(
+        sa.func.count(), sa.func.max(entries.c.at), sa.func.min(entries.c.tenant)
+    ).where(entries.c.person == person)
     count, newest, tenant = connection.execute(rows).one()
     if newest is None or newest >= before:
         return []
@@ -124,5 +137,10 @@ def _draft(erased: Erased, tenant: str, order: Order) -> NewEntry:
         caller=_CALLER,
         at=order.at,
         account=None,
-        metadata={"person": erased.data_subject, "rows": erased.rows, "by": order.by, "why": order.why},
+        metadata={
+            "person": erased.data_subject,
+            "rows": erased.rows,
+            "by": order.by,
+            "why": order.why,
+        },
     )

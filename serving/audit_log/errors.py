@@ -4,11 +4,17 @@ from __future__ import annotations
 
 
 class Unavailable(Exception):
-    """Nothing was kept: the database did not take it, or there is no room to wait.  Another try may succeed."""
+    """Nothing was kept: the database did not take it, or there is no room to wait.
+
+    Another try may succeed.
+    """
 
 
 class Unconfirmed(Exception):
-    """Whether it was kept is not known: the answer to the commit was lost.  The same key asked again tells."""
+    """Whether it was kept is not known: the answer to the commit was lost.
+
+    The same key asked again tells.
+    """
 
 
 class Duplicate(Exception):

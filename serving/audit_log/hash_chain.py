@@ -1,7 +1,8 @@
 """The chain: each row's SHA-256 is taken over the row and the hash of the one before it.
 
-Whoever changes, removes, adds or swaps rows breaks it at that place, or has to write every later hash anew; against that stand
-the signed checkpoints.  What is hashed is what is stored, sealed, so that the chain holds after a person is erased.
+Whoever changes, removes, adds or swaps rows breaks it at that place, or has to write every later
+hash anew; against that stand the signed checkpoints.  What is hashed is what is stored, sealed, so
+that the chain holds after a person is erased.
 """
 
 from __future__ import annotations

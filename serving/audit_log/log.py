@@ -48,7 +48,8 @@ _SECONDS_FOR_COMPANY = 0.01  # some decisions' time: a window shorter than one w
 
 
 class AuditLog:
-    """Opened where the settings say; RecordError where it would lose, or has lost, what was answered.
+    """Opened where the settings say; RecordError where it would lose, or has lost, what was
+    answered.
 
     Its coroutines run in one loop.
     """
@@ -73,7 +74,8 @@ class AuditLog:
     async def keep(self, drafts: Sequence[NewEntry], deadline: float) -> list[Entry]:
         """The rows, all of them durable, by a deadline on time.monotonic's clock.
 
-        Raises :class:`serving.audit_log.errors.Duplicate`, ``Unavailable`` (nothing was kept) or ``Unconfirmed`` (perhaps it was).
+        Raises :class:`serving.audit_log.errors.Duplicate`, ``Unavailable`` (nothing was kept) or
+        ``Unconfirmed`` (perhaps it was).
         """
         future = self._writer.submit(drafts, deadline, at_once=False)
         self._begin_together()
@@ -81,16 +83,19 @@ class AuditLog:
         done, _ = await asyncio.wait([waited], timeout=max(deadline - time.monotonic(), 0.0))
         if done:
             return waited.result()
-        # Cancelled before the writer took it, it is kept by nobody; afterwards it cannot be cancelled.
+        # Cancelled before the writer took it, it is kept by nobody; afterwards it cannot be
+        # cancelled.
         if future.cancel():
             raise Unavailable("the record did not get to it in time; nothing was kept")
         raise Unconfirmed("the record had not answered in time; it may still be kept")
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
-        """While the block lasts rows may be coming: what is kept meanwhile waits for them, some milliseconds at most.
+        """While the block lasts rows may be coming: what is kept meanwhile waits for them, some
+        milliseconds at most.
 
-        A commit takes the interpreter several times from whoever decides next, however many rows are in it.
+        A commit takes the interpreter several times from whoever decides next, however many rows
+        are in it.
         """
         self._coming += 1
         try:
@@ -103,7 +108,9 @@ class AuditLog:
         if not self._coming:
             self._begin()
         elif self._beginning is None:
-            self._beginning = asyncio.get_running_loop().call_later(_SECONDS_FOR_COMPANY, self._begin)
+            self._beginning = asyncio.get_running_loop().call_later(
+                _SECONDS_FOR_COMPANY, self._begin
+            )
 
     def _begin(self) -> None:
         if self._beginning is not None:
@@ -114,7 +121,9 @@ class AuditLog:
     async def find(self, what: Callable[[Reader], _Found]) -> _Found:
         """What a reader finds; ``Unavailable`` where the database does not answer."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, what, self.reader)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._readers, what, self.reader
+            )
         except SQLAlchemyError:
             raise Unavailable("the record does not answer") from None
 
@@ -127,12 +136,16 @@ class AuditLog:
             os.close(self._lock)
 
     def _agree(self, file: Path) -> None:
-        """RecordError where the rows are not those of the newest checkpoint: nothing is added to a record that was cut."""
+        """RecordError where the rows are not those of the newest checkpoint: nothing is added to a
+        record that was cut.
+        """
         checkpoint = checkpoints.newest(file, self.secrets.verifier)
         if checkpoint is None:
             return
         with self.database.reading() as connection:
-            found = connection.scalar(sa.select(entries.c.hash).where(entries.c.seq == checkpoint.seq))
+            found = connection.scalar(
+                sa.select(entries.c.hash).where(entries.c.seq == checkpoint.seq)
+            )
         if found is None or bytes(found) != checkpoint.hash:
             raise StorageError(
                 f"the record does not agree with the checkpoint of row {checkpoint.seq} in {file}: rows are missing or "
@@ -141,7 +154,9 @@ class AuditLog:
 
 
 def check_single_writer(settings: StorageSettings, workers: int) -> None:
-    """RecordError where more than one process would write an embedded record: these workers, or another service's."""
+    """RecordError where more than one process would write an embedded record: these workers, or
+    another service's.
+    """
     if settings.file is None:
         return
     if workers != 1:
@@ -153,7 +168,9 @@ def check_single_writer(settings: StorageSettings, workers: int) -> None:
 
 
 def _only_writer(file: Path) -> int:
-    """A lock on an embedded record, kept until the process ends; RecordError where another process keeps it."""
+    """A lock on an embedded record, kept until the process ends; RecordError where another process
+    keeps it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(file.with_name(file.name + ".lock"), os.O_RDONLY | os.O_CREAT, 0o600)
     until = time.monotonic() + _SECONDS_TO_LET_GO
@@ -162,7 +179,8 @@ def _only_writer(file: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return descriptor
         except BlockingIOError:
-            # A process that was killed in the middle of a write lets go only when the disk has answered.
+            # A process that was killed in the middle of a write lets go only when the disk has
+            # answered.
             if time.monotonic() < until:
                 time.sleep(0.05)
                 continue

@@ -39,13 +39,20 @@ class Reader:
         own = sa.select(entries).where(entries.c.entry_id == subject)
         others = sa.select(entries).where(entries.c.subject == subject, not_a_decision)
         with self._database.reading() as connection:
-            rows = [*connection.execute(own).mappings(), *connection.execute(others.order_by(entries.c.seq)).mappings()]
+            rows = [
+                *connection.execute(own).mappings(),
+                *connection.execute(others.order_by(entries.c.seq)).mappings(),
+            ]
             return decode_rows(connection, rows, self._secrets)
 
     def about_all(self, subjects: Sequence[str]) -> dict[str, list[Entry]]:
         """The rows about each of these decisions, as :meth:`about` gives them; in one transaction."""
         own = sa.select(entries).where(entries.c.entry_id.in_(subjects))
-        others = sa.select(entries).where(entries.c.subject.in_(subjects), not_a_decision).order_by(entries.c.seq)
+        others = (
+            sa.select(entries)
+            .where(entries.c.subject.in_(subjects), not_a_decision)
+            .order_by(entries.c.seq)
+        )
         with self._database.reading() as connection:
             rows = [*connection.execute(own).mappings(), *connection.execute(others).mappings()]
             said = decode_rows(connection, rows, self._secrets)
@@ -55,10 +62,15 @@ class Reader:
         return found
 
     def untold(
-        self, tenant: str, since: datetime.date, until: datetime.date, most: int, after: tuple[str, int] = ("", 0)
+        self,
+        tenant: str,
+        since: datetime.date,
+        until: datetime.date,
+        most: int,
+        after: tuple[str, int] = ("", 0),
     ) -> list[Entry]:
-        """A tenant's decisions and outcomes of reviews that nobody was told of, due from ``since`` up to before ``until``, the
-        soonest first.
+        """A tenant's decisions and outcomes of reviews that nobody was told of, due from ``since``
+        up to before ``until``, the soonest first.
 
         ``after``: the due day and ``seq`` of the last one of the page before.
         """
@@ -71,7 +83,11 @@ class Reader:
             (told.c.slot == sa.literal("told:") + entries.c.entry_id)
             | (told.c.slot.is_(None) & (entries.c.kind == sa.literal_column("'decision'"))),
         )
-        due = (entries.c.tenant == tenant) & (entries.c.due >= since.isoformat()) & (entries.c.due < until.isoformat())
+        due = (
+            (entries.c.tenant == tenant)
+            & (entries.c.due >= since.isoformat())
+            & (entries.c.due < until.isoformat())
+        )
         wanted = (
             sa.select(entries)
             .where(due, ~told_of_it, sa.tuple_(entries.c.due, entries.c.seq) > sa.tuple_(*after))
@@ -79,12 +95,20 @@ class Reader:
             .limit(most)
         )
         with self._database.reading() as connection:
-            return decode_rows(connection, connection.execute(wanted).mappings().all(), self._secrets)
+            return decode_rows(
+                connection, connection.execute(wanted).mappings().all(), self._secrets
+            )
 
     def of_kind(
-        self, kinds: Sequence[Kind], tenant: str | None = None, since: str | None = None, until: str | None = None
+        self,
+        kinds: Sequence[Kind],
+        tenant: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
     ) -> Iterator[Entry]:
-        """The rows of these kinds in their order; of one tenant, of ``since`` <= time < ``until`` where these are given."""
+        """The rows of these kinds in their order; of one tenant, of ``since`` <= time < ``until``
+        where these are given.
+        """
         chosen: sa.ColumnElement[bool] = entries.c.kind.in_(kinds)
         if "decision" not in kinds:
             chosen &= not_a_decision
@@ -97,12 +121,17 @@ class Reader:
         for page in self._pages(chosen):
             with self._database.reading() as connection:
                 said = decode_rows(connection, page, self._secrets)
-            yield from said  # after the transaction: whoever asks may take as long as they like over a row
+            # after the transaction: whoever asks may take as long as they like over a row
+            yield from said
 
     def tenants(self) -> list[str]:
         """Whose decisions there are."""
         with self._database.reading() as connection:
-            return list(connection.scalars(sa.select(entries.c.tenant).distinct().order_by(entries.c.tenant)))
+            return list(
+                connection.scalars(
+                    sa.select(entries.c.tenant).distinct().order_by(entries.c.tenant)
+                )
+            )
 
     def rows(self) -> Iterator[sa.RowMapping]:
         """Every row as it is stored, sealed, in order of ``seq``."""
@@ -111,13 +140,22 @@ class Reader:
 
     def _where(self, chosen: sa.ColumnElement[bool]) -> list[Entry]:
         with self._database.reading() as connection:
-            rows = connection.execute(sa.select(entries).where(chosen).order_by(entries.c.seq)).mappings().all()
+            rows = (
+                connection.execute(sa.select(entries).where(chosen).order_by(entries.c.seq))
+                .mappings()
+                .all()
+            )
             return decode_rows(connection, rows, self._secrets)
 
     def _pages(self, chosen: sa.ColumnElement[bool]) -> Iterator[Sequence[sa.RowMapping]]:
         last = -1
         while True:
-            page_of = sa.select(entries).where(chosen, entries.c.seq > last).order_by(entries.c.seq).limit(_ROWS_A_PAGE)
+            page_of = (
+                sa.select(entries)
+                .where(chosen, entries.c.seq > last)
+                .order_by(entries.c.seq)
+                .limit(_ROWS_A_PAGE)
+            )
             with self._database.reading() as connection:
                 page = connection.execute(page_of).mappings().all()
             if not page:

@@ -29,8 +29,12 @@ def chain_head(connection: sa.Connection) -> tuple[int, bytes]:
     return 0, GENESIS
 
 
-def insert_entries(connection: sa.Connection, drafts: Sequence[NewEntry], secrets: Secrets) -> list[Entry]:
-    """Chain these drafts to the record, within a writing transaction; IntegrityError where a name or a slot is taken."""
+def insert_entries(
+    connection: sa.Connection, drafts: Sequence[NewEntry], secrets: Secrets
+) -> list[Entry]:
+    """Chain these drafts to the record, within a writing transaction; IntegrityError where a name
+    or a slot is taken.
+    """
     if not drafts:
         return []
     accounts = persons_of(connection, drafts, secrets)
@@ -48,15 +52,25 @@ def insert_entries(connection: sa.Connection, drafts: Sequence[NewEntry], secret
     return kept
 
 
-def decode_rows(connection: sa.Connection, rows: Sequence[sa.RowMapping], secrets: Secrets) -> list[Entry]:
-    """What rows of ``entries`` say; cryptography's InvalidTag where a row's content is not what was sealed."""
-    keys = key_of(connection, sorted({row["person"] for row in rows if row["person"] is not None}), secrets)
+def decode_rows(
+    connection: sa.Connection, rows: Sequence[sa.RowMapping], secrets: Secrets
+) -> list[Entry]:
+    """What rows of ``entries`` say; cryptography's InvalidTag where a row's content is not what was
+    sealed.
+    """
+    keys = key_of(
+        connection, sorted({row["person"] for row in rows if row["person"] is not None}), secrets
+    )
     return [_said(row, None if row["person"] is None else keys.get(row["person"])) for row in rows]
 
 
-def _row(draft: NewEntry, seq: int, person: Person | None, fresh: Iterator[bytes]) -> dict[str, Any]:
+def _row(
+    draft: NewEntry, seq: int, person: Person | None, fresh: Iterator[bytes]
+) -> dict[str, Any]:
     asked, answered = (
-        content if person is None else seal(content, person.key, f"{draft.entry_id} {name}", next(fresh))
+        content
+        if person is None
+        else seal(content, person.key, f"{draft.entry_id} {name}", next(fresh))
         for name, content in (("asked", draft.request_body), ("answered", draft.response_body))
     )
     return {
@@ -124,4 +138,8 @@ def _said(row: sa.RowMapping, key: bytes | None) -> Entry:
 
 def _content(row: sa.RowMapping, name: str, key: bytes | None) -> bytes | None:
     sealed = row[name]
-    return None if key is None or sealed is None else unseal(bytes(sealed), key, f"{row['entry_id']} {name}")
+    return (
+        None
+        if key is None or sealed is None
+        else unseal(bytes(sealed), key, f"{row['entry_id']} {name}")
+    )

@@ -1,7 +1,9 @@
-"""Whether the record is what was written: every row in its place, unchanged, and as the signed checkpoints say.
+"""Whether the record is what was written: every row in its place, unchanged, and as the signed
+checkpoints say.
 
-The chain shows an edit, a deletion, an insertion or a swap, unless all later hashes were written anew; the checkpoints show
-that, and rows cut off the end.  What neither can show stands in the verdict too.
+The chain shows an edit, a deletion, an insertion or a swap, unless all later hashes were written
+anew; the checkpoints show that, and rows cut off the end.  What neither can show stands in the
+verdict too.
 """
 
 from __future__ import annotations
@@ -26,11 +28,15 @@ from serving.storage.tables import entries, people
 
 MOST_NAMED = 20  # findings; where one row is wrong, thousands after it may be
 _TOGETHER = 500  # rows or checkpoints in memory at a time
-# As they are stored: SQLite takes any type in any column, and a type that converts what it reads would hide that.
+# As they are stored: SQLite takes any type in any column, and a type that converts what it reads
+# would hide that.
 _RAW = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in entries.c]
 _number = sa.type_coerce(entries.c.seq, sa.types.NullType())
 _KINDS = {sa.BigInteger: int, sa.String: str, sa.Text: str, sa.LargeBinary: bytes}
-_TYPES = {column.name: {_KINDS[type(column.type)]} | ({type(None)} if column.nullable else set()) for column in entries.c}
+_TYPES = {
+    column.name: {_KINDS[type(column.type)]} | ({type(None)} if column.nullable else set())
+    for column in entries.c
+}
 _UNREADABLE = object()
 
 Reading = Callable[[], AbstractContextManager[sa.Connection]]  # a transaction that sees one state
@@ -46,10 +52,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found in ``rows`` rows with ``signed`` checkpoints, the newest of which speaks of row ``newest`` (0 = none).
+    """What was found in ``rows`` rows with ``signed`` checkpoints, the newest of which speaks of
+    row ``newest`` (0 = none).
 
-    ``findings`` are the first of the ``found``; nothing is wrong where there is none.  ``cut_short`` lines of checkpoints were
-    passed over.
+    ``findings`` are the first of the ``found``; nothing is wrong where there is none.
+    ``cut_short`` lines of checkpoints were passed over.
     """
 
     rows: int
@@ -88,11 +95,17 @@ def verify(reading: Reading, secrets: Secrets, checkpoint_file: Path) -> Verdict
     signed, newest, cut_short = _checkpoints(reading, secrets, checkpoint_file, witnessed)
     walked = _Findings()
     rows = _walk(reading, secrets, walked)
-    first = sorted(witnessed.first + walked.first, key=lambda one: (one.row is not None, one.row or 0))
-    return Verdict(rows, signed, newest, cut_short, witnessed.count + walked.count, tuple(first[:MOST_NAMED]))
+    first = sorted(
+        witnessed.first + walked.first, key=lambda one: (one.row is not None, one.row or 0)
+    )
+    return Verdict(
+        rows, signed, newest, cut_short, witnessed.count + walked.count, tuple(first[:MOST_NAMED])
+    )
 
 
-def _checkpoints(reading: Reading, secrets: Secrets, file: Path, found: _Findings) -> tuple[int, int, int]:
+def _checkpoints(
+    reading: Reading, secrets: Secrets, file: Path, found: _Findings
+) -> tuple[int, int, int]:
     """How many were signed, the row of the newest, and how many lines were cut short."""
     signed, newest, cut_short = 0, 0, 0
     lines = checkpoints.lines(file, secrets.verifier)
@@ -109,19 +122,24 @@ def _checkpoints(reading: Reading, secrets: Secrets, file: Path, found: _Finding
                 found.add(one.seq, f"is missing: a checkpoint of it was signed at {one.at}")
             elif hashes[one.seq] != one.hash:
                 found.add(
-                    one.seq, f"is not the one of which a checkpoint was signed at {one.at}: it, or one before, was rewritten"
+                    one.seq,
+                    f"is not the one of which a checkpoint was signed at {one.at}: it, or one before, was rewritten",
                 )
     return signed, newest, cut_short
 
 
 def _hashes(reading: Reading, numbers: Sequence[int]) -> dict[Any, Any]:
-    chosen = sa.select(_number, sa.type_coerce(entries.c.hash, sa.types.NullType())).where(_number.in_(numbers))
+    chosen = sa.select(_number, sa.type_coerce(entries.c.hash, sa.types.NullType())).where(
+        _number.in_(numbers)
+    )
     with reading() as connection:
         return {row[0]: row[1] for row in connection.execute(chosen)}
 
 
 def _walk(reading: Reading, secrets: Secrets, found: _Findings) -> int:
-    """Every row against the one before it, and its content against its person's key; how many there are."""
+    """Every row against the one before it, and its content against its person's key; how many there
+    are.
+    """
     count, expected, before = 0, 1, GENESIS
     for page in _pages(reading, secrets):
         count += len(page.rows)
@@ -133,7 +151,11 @@ def _walk(reading: Reading, secrets: Secrets, found: _Findings) -> int:
             if number < expected:
                 found.add(number, "is a row too many: rows are numbered from 1")
             elif number > expected:
-                gone = f"row {expected} is" if number == expected + 1 else f"rows {expected} to {number - 1} are"
+                gone = (
+                    f"row {expected} is"
+                    if number == expected + 1
+                    else f"rows {expected} to {number - 1} are"
+                )
                 found.add(number, f"does not follow: {gone} missing")
             _check(row, before, page, found)
             expected, before = max(number + 1, expected), row["hash"]
@@ -144,8 +166,8 @@ def _walk(reading: Reading, secrets: Secrets, found: _Findings) -> int:
 class _Page:
     """Rows as they are stored.
 
-    ``keys``: person -> key, None = it does not open; those that were destroyed are missing, and ``gone`` are those of whom no
-    erasure says so.
+    ``keys``: person -> key, None = it does not open; those that were destroyed are missing, and
+    ``gone`` are those of whom no erasure says so.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -160,7 +182,10 @@ def _check(row: Mapping[str, Any], before: Any, page: _Page, found: _Findings) -
     if odd:
         found.add(number, f"holds in {', '.join(odd)} what is never written there")
     if row["before"] != before:
-        found.add(number, "does not continue the row before it: one of the two was changed, or rows between them are missing")
+        found.add(
+            number,
+            "does not continue the row before it: one of the two was changed, or rows between them are missing",
+        )
     if odd:
         return
     if hash_of(row, row["before"]) != row["hash"]:
@@ -185,7 +210,9 @@ def _opens(row: Mapping[str, Any], name: str, key: bytes) -> bool:
 
 
 def _pages(reading: Reading, secrets: Secrets) -> Iterator[_Page]:
-    """Every row in order; each page is a transaction of its own, so that nobody who writes waits for long."""
+    """Every row in order; each page is a transaction of its own, so that nobody who writes waits
+    for long.
+    """
     last: Any = None
     while True:
         chosen = sa.true() if last is None else _number > last
@@ -201,18 +228,30 @@ def _pages(reading: Reading, secrets: Secrets) -> Iterator[_Page]:
 
 def _page(connection: sa.Connection, rows: Sequence[Mapping[str, Any]], secrets: Secrets) -> _Page:
     persons = {row["person"] for row in rows if isinstance(row["person"], str)}
-    erased = {row["subject"] for row in rows if row["kind"] == "erasure" and isinstance(row["subject"], str)}
+    erased = {
+        row["subject"]
+        for row in rows
+        if row["kind"] == "erasure" and isinstance(row["subject"], str)
+    }
     # Cast: SQLite may hold text there, which need not even be text.
-    chosen = sa.select(people.c.person, sa.cast(people.c.account, sa.LargeBinary), sa.cast(people.c.sealed_key, sa.LargeBinary))
+    chosen = sa.select(
+        people.c.person,
+        sa.cast(people.c.account, sa.LargeBinary),
+        sa.cast(people.c.sealed_key, sa.LargeBinary),
+    )
     sealed = connection.execute(chosen.where(people.c.person.in_(sorted(persons | erased))))
     keys = {person: _key(content, person, account, secrets) for person, account, content in sealed}
     lost = sorted(persons - keys.keys())
-    said = sa.select(entries.c.subject).where(entries.c.kind == "erasure", entries.c.subject.in_(lost))
+    said = sa.select(entries.c.subject).where(
+        entries.c.kind == "erasure", entries.c.subject.in_(lost)
+    )
     gone = set(lost) - set(connection.scalars(said)) if lost else set()
     return _Page(rows, keys, frozenset(gone))
 
 
-def _key(sealed: bytes | None, person: str, account: bytes | None, secrets: Secrets) -> bytes | None:
+def _key(
+    sealed: bytes | None, person: str, account: bytes | None, secrets: Secrets
+) -> bytes | None:
     try:
         return unseal(sealed, secrets.sealing_key, bound_to(person, (account or b"").decode()))
     except (InvalidTag, ValueError):
@@ -222,12 +261,16 @@ def _key(sealed: bytes | None, person: str, account: bytes | None, secrets: Secr
 def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Sequence[Mapping[str, Any]]:
     """The next rows among the chosen; a value that cannot be read is ``_UNREADABLE``."""
     try:
-        rows = connection.execute(sa.select(*_RAW).where(chosen).order_by(_number).limit(_TOGETHER)).mappings()
+        rows = connection.execute(
+            sa.select(*_RAW).where(chosen).order_by(_number).limit(_TOGETHER)
+        ).mappings()
         return [dict(row) for row in rows]
     except OperationalError as error:
         if not _is_no_text(error):
             raise
-    numbers = connection.scalars(sa.select(_number).where(chosen).order_by(_number).limit(_TOGETHER)).all()
+    numbers = connection.scalars(
+        sa.select(_number).where(chosen).order_by(_number).limit(_TOGETHER)
+    ).all()
     return [_row(connection, number) for number in numbers]
 
 
@@ -236,8 +279,13 @@ def _row(connection: sa.Connection, number: Any) -> Mapping[str, Any]:
     whole = _read_if_text(connection, sa.select(*_RAW).where(_number == number))
     if whole is not _UNREADABLE:
         return dict(zip(_TYPES, whole, strict=True))
-    values = (_read_if_text(connection, sa.select(column).where(_number == number)) for column in _RAW)
-    return {name: value if value is _UNREADABLE else value[0] for name, value in zip(_TYPES, values, strict=True)}
+    values = (
+        _read_if_text(connection, sa.select(column).where(_number == number)) for column in _RAW
+    )
+    return {
+        name: value if value is _UNREADABLE else value[0]
+        for name, value in zip(_TYPES, values, strict=True)
+    }
 
 
 def _read_if_text(connection: sa.Connection, chosen: sa.Select[*tuple[Any, ...]]) -> Any:
@@ -266,9 +314,13 @@ def verdict_text(verdict: Verdict) -> str:
     newest = f", the newest of row {verdict.newest}" if verdict.signed else ""
     lines = [f"rows         {verdict.rows}", f"checkpoints  {verdict.signed}{newest}"]
     if verdict.cut_short:
-        lines.append(f"passed over  lines cut short, as a power failure leaves one: {verdict.cut_short}")
+        lines.append(
+            f"passed over  lines cut short, as a power failure leaves one: {verdict.cut_short}"
+        )
     lines.append(f"findings     {verdict.found or 'none'}")
-    lines += [f"  {'' if one.row is None else f'row {one.row} '}{one.what}" for one in verdict.findings]
+    lines += [
+        f"  {'' if one.row is None else f'row {one.row} '}{one.what}" for one in verdict.findings
+    ]
     if verdict.found > len(verdict.findings):
         lines.append(f"  and {verdict.found - len(verdict.findings)} more")
     return "\n".join([*lines, f"not seen     {_unseen(verdict)}"])

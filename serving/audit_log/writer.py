@@ -1,9 +1,10 @@
 """One thread that writes: what waits is committed together, and only then does anybody hear of it.
 
-At most 64 rows go together, or one request's where it has more: those that came while the last transaction became durable,
-and those that :meth:`serving.audit_log.log.AuditLog.expecting` gathers.  A single caller waits for nobody.  After any failure
-the connections are dropped and the database is asked, under the writers' lock, what it holds: a commit whose answer was lost
-is then known to be kept or not.
+At most 64 rows go together, or one request's where it has more: those that came while the last
+transaction became durable, and those that :meth:`serving.audit_log.log.AuditLog.expecting`
+gathers.  A single caller waits for nobody.  After any failure the connections are dropped and the
+database is asked, under the writers' lock, what it holds: a commit whose answer was lost is then
+known to be kept or not.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ _SECONDS_BETWEEN_TRIES = 0.05
 _FILLER = 64 * 1024  # bytes: a database that takes these takes a decision
 
 _TAKEN = sa.select(entries.c.entry_id, entries.c.slot).where(
-    entries.c.entry_id.in_(sa.bindparam("names", expanding=True)) | entries.c.slot.in_(sa.bindparam("slots", expanding=True))
+    entries.c.entry_id.in_(sa.bindparam("names", expanding=True))
+    | entries.c.slot.in_(sa.bindparam("slots", expanding=True))
 )
 
 
@@ -54,7 +56,8 @@ class _Item:
 class Writer:
     """Writes to a database until it is closed.
 
-    ``ready``: the last thing tried was written.  ``checkpoint_file`` gets a signed line now and then, and at the end.
+    ``ready``: the last thing tried was written.  ``checkpoint_file`` gets a signed line now and
+    then, and at the end.
     """
 
     def __init__(self, database: Database, secrets: Secrets, checkpoint_file: Path) -> None:
@@ -69,13 +72,16 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="record-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, drafts: Sequence[NewEntry], deadline: float, at_once: bool = True) -> Future[list[Entry]]:
+    def submit(
+        self, drafts: Sequence[NewEntry], deadline: float, at_once: bool = True
+    ) -> Future[list[Entry]]:
         """What will be the rows, all or none.  Cancelled while it waits, nothing is kept of it.
 
         A writer that has nothing to do begins now; unless ``at_once``, with :meth:`begin`.
 
-        Its exception is :class:`Duplicate` where another row has a slot of theirs, :class:`Unavailable` where nothing was kept,
-        :class:`Unconfirmed` where that is not known.  Raises Unavailable at once where too many wait.
+        Its exception is :class:`Duplicate` where another row has a slot of theirs,
+        :class:`Unavailable` where nothing was kept, :class:`Unconfirmed` where that is not known.
+        Raises Unavailable at once where too many wait.
         """
         future: Future[list[Entry]] = Future()
         with self._wake:
@@ -117,7 +123,9 @@ class Writer:
             self._held.close()
 
     def _next(self) -> list[_Item] | None:
-        """What goes together now; empty = nothing came for a while; None = nothing will come any more."""
+        """What goes together now; empty = nothing came for a while; None = nothing will come any
+        more.
+        """
         with self._wake:
             if not self._waiting and not self._closing:
                 self._wake.wait(_SECONDS_A_PROBE)
@@ -125,7 +133,9 @@ class Writer:
                 return None if self._closing else []
             batch: list[_Item] = []
             rows = 0
-            while self._waiting and (not batch or rows + len(self._waiting[0].drafts) <= ROWS_TOGETHER):
+            while self._waiting and (
+                not batch or rows + len(self._waiting[0].drafts) <= ROWS_TOGETHER
+            ):
                 item = self._waiting.popleft()
                 self._rows_waiting -= len(item.drafts)
                 # From here on nobody can cancel it: who waits no longer may find it kept.
@@ -157,18 +167,30 @@ class Writer:
         return found
 
     def _add(self, batch: Sequence[_Item], careful: bool) -> list[list[Entry] | None]:
-        """All of them, or where ``careful`` those whose names and slots are free: seldom is one not, and asking costs."""
+        """All of them, or where ``careful`` those whose names and slots are free: seldom is one
+        not, and asking costs.
+        """
         if self._held is None:
             self._held = self._database.hold()
         with self._database.writing(self._held) as connection:
             free = self._free(connection, batch) if careful else [True] * len(batch)
-            drafts = [draft for item, goes in zip(batch, free, strict=True) if goes for draft in item.drafts]
+            drafts = [
+                draft
+                for item, goes in zip(batch, free, strict=True)
+                if goes
+                for draft in item.drafts
+            ]
             kept = iter(insert_entries(connection, drafts, self._secrets))
-            return [[next(kept) for _ in item.drafts] if goes else None for item, goes in zip(batch, free, strict=True)]
+            return [
+                [next(kept) for _ in item.drafts] if goes else None
+                for item, goes in zip(batch, free, strict=True)
+            ]
 
     @staticmethod
     def _free(connection: sa.Connection, batch: Sequence[_Item]) -> list[bool]:
-        """Which items have no name or slot that another row has, in the record or earlier in the batch."""
+        """Which items have no name or slot that another row has, in the record or earlier in the
+        batch.
+        """
         drafts = [draft for item in batch for draft in item.drafts]
         slots = [draft.unique_key for draft in drafts if draft.unique_key is not None]
         names = [draft.entry_id for draft in drafts]
@@ -176,7 +198,9 @@ class Writer:
         taken: set[str | None] = {value for row in found for value in row} - {None}
         free = []
         for item in batch:
-            own = {value for draft in item.drafts for value in (draft.entry_id, draft.unique_key)} - {None}
+            own = {
+                value for draft in item.drafts for value in (draft.entry_id, draft.unique_key)
+            } - {None}
             free.append(not own & taken)
             if free[-1]:
                 taken |= own
@@ -191,7 +215,9 @@ class Writer:
                 item.future.set_result(rows)
 
     def _resolve(self, batch: Sequence[_Item]) -> None:
-        """After a failure: ask, once the database answers again, what was kept, and try the rest once more."""
+        """After a failure: ask, once the database answers again, what was kept, and try the rest
+        once more.
+        """
         pending, tries = list(batch), 1
         while pending:
             try:
@@ -205,7 +231,10 @@ class Writer:
             except SQLAlchemyError as error:
                 self._failed(error)
                 late = [item for item in pending if time.monotonic() > item.deadline]
-                _tell(late, Unconfirmed("the record does not answer; whether it was kept is not known"))
+                _tell(
+                    late,
+                    Unconfirmed("the record does not answer; whether it was kept is not known"),
+                )
                 pending = [item for item in pending if item not in late]
                 time.sleep(_SECONDS_BETWEEN_TRIES)
 
@@ -213,19 +242,26 @@ class Writer:
         """Tell those that were kept after all; the others certainly were not."""
         names = [draft.entry_id for item in pending for draft in item.drafts]
         with self._database.settled() as connection:
-            rows = connection.execute(sa.select(entries.c.entry_id, entries.c.seq).where(entries.c.entry_id.in_(names)))
+            rows = connection.execute(
+                sa.select(entries.c.entry_id, entries.c.seq).where(entries.c.entry_id.in_(names))
+            )
             numbers: dict[str, int] = {row.entry_id: row.seq for row in rows}
         left = []
         for item in pending:
             if all(draft.entry_id in numbers for draft in item.drafts):
-                item.future.set_result([_as_kept(draft, numbers[draft.entry_id]) for draft in item.drafts])
+                item.future.set_result(
+                    [_as_kept(draft, numbers[draft.entry_id]) for draft in item.drafts]
+                )
             else:
                 left.append(item)
         return left
 
     def _failed(self, error: SQLAlchemyError) -> None:
         if self.ready:
-            LOGGER.error("the record does not take writes: %s", type(getattr(error, "orig", None) or error).__name__)
+            LOGGER.error(
+                "the record does not take writes: %s",
+                type(getattr(error, "orig", None) or error).__name__,
+            )
         self.ready = False
         self._reopen()
 
@@ -250,7 +286,10 @@ class Writer:
 
     def _sign(self, at_once: bool) -> None:
         """A checkpoint, where enough was written or enough time passed since the last."""
-        due = self._since >= ROWS_A_CHECKPOINT or time.monotonic() - self._signed_at >= SECONDS_A_CHECKPOINT
+        due = (
+            self._since >= ROWS_A_CHECKPOINT
+            or time.monotonic() - self._signed_at >= SECONDS_A_CHECKPOINT
+        )
         if not self._since or not (due or at_once):
             return
         try:

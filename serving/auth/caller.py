@@ -11,7 +11,9 @@ SCOPES = ("score", "review", "audit", "admin")  # what a key may be for
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The key that was shown, the lender it belongs to and what it is for; of the key there is its public name only."""
+    """The key that was shown, the lender it belongs to and what it is for; of the key there is its
+    public name only.
+    """
 
     key_id: str
     tenant: str
@@ -31,7 +33,8 @@ LOOPBACK = Caller("loopback", "local", frozenset(SCOPES))
 
 
 def caller_of(scope: Mapping[str, Any]) -> Caller:
-    """Who sent the request of an ASGI scope; raises :class:`LookupError` where it did not come through the gate.
+    """Who sent the request of an ASGI scope; raises :class:`LookupError` where it did not come
+    through the gate.
 
     >>> caller_of({"type": "http", "state": {"caller": LOOPBACK}}).tenant
     'local'
@@ -39,5 +42,7 @@ def caller_of(scope: Mapping[str, Any]) -> Caller:
     caller = scope.get("state", {}).get("caller")
     if not isinstance(caller, Caller):
         # Without this an app that is served without its gate would answer everybody.
-        raise LookupError("expected the caller that serving.auth.gate puts into a request's scope, found none")
+        raise LookupError(
+            "expected the caller that serving.auth.gate puts into a request's scope, found none"
+        )
     return caller

@@ -1,6 +1,8 @@
-"""What stands before the service, its metrics and its documents: nothing that is refused here is seen by anything behind.
+"""What stands before the service, its metrics and its documents: nothing that is refused here is
+seen by anything behind.
 
-    route -> key -> rate -> scope -> kind, size and shape of the body -> the service -> every error as a problem
+    route -> key -> rate -> scope -> kind, size and shape of the body -> the service -> every error
+    as a problem
 
 Pure ASGI, outermost: BentoML's own middleware runs inside its timeout and after its metrics.
 """
@@ -22,7 +24,12 @@ from serving.auth.caller import LOOPBACK, Caller
 from serving.auth.key_cache import KeyCache
 from serving.auth.rate_limit import RateLimiter
 from serving.auth.routes import Route, template_match
-from serving.web.body import ClientDisconnected, check_content_type, check_encoding_and_depth, receive_body
+from serving.web.body import (
+    ClientDisconnected,
+    check_content_type,
+    check_encoding_and_depth,
+    receive_body,
+)
 from serving.web.error_responses import ProblemSender
 from serving.web.errors import ApiError, Fault, api_error, internal_error
 from serving.web.logs import format_without_values
@@ -35,10 +42,11 @@ _MOST_ADDRESSES = 1000
 
 
 class Gate:
-    """An ASGI app in front of another one, which gets whole bodies from known callers on known routes, and nothing else.
+    """An ASGI app in front of another one, which gets whole bodies from known callers on known
+    routes, and nothing else.
 
-    ``keys`` are the record's unless given, opened when the app starts; the caller is then ``scope["state"]["caller"]`` (see
-    :func:`serving.auth.caller.caller_of`).
+    ``keys`` are the record's unless given, opened when the app starts; the caller is then
+    ``scope["state"]["caller"]`` (see :func:`serving.auth.caller.caller_of`).
     """
 
     def __init__(self, app: ASGIApp, keys: KeyCache | None = None) -> None:
@@ -72,30 +80,49 @@ class Gate:
         else:
             # Nothing that is answered here has a use for a body with GET.
             passed = body if route.method == "POST" else b""
-            await self._behind(_as_admitted(scope, route, caller), _Replay(passed, receive), outgoing)
+            await self._behind(
+                _as_admitted(scope, route, caller), _Replay(passed, receive), outgoing
+            )
 
-    def _admitted(self, scope: Scope, headers: Headers, keys: KeyCache) -> tuple[Route, Caller | None]:
+    def _admitted(
+        self, scope: Scope, headers: Headers, keys: KeyCache
+    ) -> tuple[Route, Caller | None]:
         """The route and who asks; raises :class:`serving.web.errors.ApiError`."""
         routes = template_match(scope["path"])
         route = routes.get("GET" if scope["method"] == "HEAD" else scope["method"])
         if route is not None and route.open:
             if route.template == "/readyz" and not keys.known:
-                raise _refused(HTTPStatus.SERVICE_UNAVAILABLE, "the API keys cannot be read yet", {"retry-after": "1"})
+                raise _refused(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "the API keys cannot be read yet",
+                    {"retry-after": "1"},
+                )
             return route, None
         caller = self._caller(scope, headers, keys)
         if not routes:
-            raise _refused(HTTPStatus.NOT_FOUND, "there is no page here; /docs.json describes the endpoints")
+            raise _refused(
+                HTTPStatus.NOT_FOUND, "there is no page here; /docs.json describes the endpoints"
+            )
         if route is None:
             methods = [*routes, "HEAD"] if "GET" in routes else [*routes]
             allowed = ", ".join(sorted(methods))
-            raise _refused(HTTPStatus.METHOD_NOT_ALLOWED, f"expected the method {allowed}", {"allow": allowed})
+            raise _refused(
+                HTTPStatus.METHOD_NOT_ALLOWED, f"expected the method {allowed}", {"allow": allowed}
+            )
         if not caller.may(*route.scopes):
-            raise _refused(HTTPStatus.FORBIDDEN, f"expected a key with the scope {' or '.join(sorted(route.scopes))}")
+            raise _refused(
+                HTTPStatus.FORBIDDEN,
+                f"expected a key with the scope {' or '.join(sorted(route.scopes))}",
+            )
         return route, caller
 
     def _caller(self, scope: Scope, headers: Headers, keys: KeyCache) -> Caller:
         if not keys.known:
-            raise _refused(HTTPStatus.SERVICE_UNAVAILABLE, "the API keys cannot be read yet", {"retry-after": "1"})
+            raise _refused(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "the API keys cannot be read yet",
+                {"retry-after": "1"},
+            )
         if not keys.needed:
             return self._neighbour(scope, headers)
         key = keys.find(_shown(headers))
@@ -105,17 +132,24 @@ class Gate:
         wait = self._rates.wait(key.key_id, key.rate)
         if wait:
             message = f"expected at most {key.rate:g} requests a second with this key"
-            raise _refused(HTTPStatus.TOO_MANY_REQUESTS, message, {"retry-after": str(math.ceil(wait))})
+            raise _refused(
+                HTTPStatus.TOO_MANY_REQUESTS, message, {"retry-after": str(math.ceil(wait))}
+            )
         return key.caller
 
     def _neighbour(self, scope: Scope, headers: Headers) -> Caller:
-        """Whoever asks from this machine, straight and by its name; raises Refused for everybody else."""
+        """Whoever asks from this machine, straight and by its name; raises Refused for everybody
+        else.
+        """
         client = scope.get("client")
         address = client[0] if client else "a socket without an address"
         if _is_loopback(address) and _is_direct(headers):
             return LOOPBACK
         if self._strangers.is_news(address):
-            LOGGER.warning("refused a client at %s: there is no API key, so only clients on this machine are answered", address)
+            LOGGER.warning(
+                "refused a client at %s: there is no API key, so only clients on this machine are answered",
+                address,
+            )
         message = "expected a client on the service's own machine: the service has no API keys yet"
         raise _refused(HTTPStatus.FORBIDDEN, message)
 
@@ -147,8 +181,8 @@ class Gate:
 class RealPath:
     """ASGI middleware, behind BentoML's metrics: gives the app the path that was asked for.
 
-    BentoML labels its metrics with the path that it sees.  With names in it there would be a series for every decision, so the
-    gate lets it see the route's template.
+    BentoML labels its metrics with the path that it sees.  With names in it there would be a series
+    for every decision, so the gate lets it see the route's template.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -161,7 +195,9 @@ class RealPath:
 
 
 class _Replay:
-    """An ASGI ``receive``: the whole body in one message, then whatever the server still says (that the client hung up)."""
+    """An ASGI ``receive``: the whole body in one message, then whatever the server still says (that
+    the client hung up).
+    """
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self._body: bytes | None = body
@@ -178,7 +214,9 @@ class _Replay:
 
 
 class _Strangers:
-    """Which addresses are worth a line in the log: one that had none for a minute, so that nobody can fill the disk."""
+    """Which addresses are worth a line in the log: one that had none for a minute, so that nobody
+    can fill the disk.
+    """
 
     def __init__(self) -> None:
         self._logged: dict[str, float] = {}
@@ -188,7 +226,9 @@ class _Strangers:
         if now - self._logged.get(address, -math.inf) < _SECONDS_BETWEEN_LINES:
             return False
         if len(self._logged) >= _MOST_ADDRESSES:
-            self._logged = {known: at for known, at in self._logged.items() if now - at < _SECONDS_BETWEEN_LINES}
+            self._logged = {
+                known: at for known, at in self._logged.items() if now - at < _SECONDS_BETWEEN_LINES
+            }
         if len(self._logged) >= _MOST_ADDRESSES:
             return False
         self._logged[address] = now
@@ -196,7 +236,9 @@ class _Strangers:
 
 
 async def _no_websocket(scope: Scope, send: Send) -> None:
-    """There are none; whoever asks for one is told so where the server can, before any key is looked at."""
+    """There are none; whoever asks for one is told so where the server can, before any key is
+    looked at.
+    """
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": ""})
         return
@@ -204,7 +246,9 @@ async def _no_websocket(scope: Scope, send: Send) -> None:
     async def in_its_words(message: Message) -> None:
         await send({**message, "type": message["type"].replace("http.", "websocket.http.")})
 
-    await ProblemSender(in_its_words).problem(_refused(HTTPStatus.NOT_FOUND, "there are no WebSockets here").problem)
+    await ProblemSender(in_its_words).problem(
+        _refused(HTTPStatus.NOT_FOUND, "there are no WebSockets here").problem
+    )
 
 
 def _as_admitted(scope: Scope, route: Route, caller: Caller | None) -> Scope:
@@ -230,16 +274,22 @@ def _is_loopback(address: str) -> bool:
 
 
 def _is_direct(headers: Headers) -> bool:
-    """Whether nobody stands between: no proxy, behind which the client may be anywhere, and no web page of another name.
+    """Whether nobody stands between: no proxy, behind which the client may be anywhere, and no web
+    page of another name.
 
-    A page can make its own name lead to this machine (DNS rebinding); the browser then still says the page's name.
+    A page can make its own name lead to this machine (DNS rebinding); the browser then still says
+    the page's name.
     """
     if any(name in headers for name in _SAID_BY_PROXIES):
         return False
     host = headers.get("host", "localhost")
-    name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    name = (
+        host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    )
     return name.lower() == "localhost" or _is_loopback(name)
 
 
-def _refused(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> ApiError:
+def _refused(
+    status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None
+) -> ApiError:
     return api_error(status, [Fault(path="$", message=message)], headers)

@@ -1,7 +1,8 @@
-"""The keys as the gate holds them: read again every two seconds by a thread of their own, so that no request waits for them.
+"""The keys as the gate holds them: read again every two seconds by a thread of their own, so that
+no request waits for them.
 
-A key that was made or revoked elsewhere counts two seconds later.  Where the database does not answer, the keys last read go on
-holding; an expiry needs no reading and comes on time.
+A key that was made or revoked elsewhere counts two seconds later.  Where the database does not
+answer, the keys last read go on holding; an expiry needs no reading and comes on time.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ _OPEN_TO_LOOPBACK = (
 class KeyCache:
     """What ``read`` returns, the record's keys unless given, kept up to date until :meth:`close`.
 
-    ``known``: they were read at least once; until then nobody can be told apart.  ``needed``: a key was ever made, so that
-    one must be shown, also where all have expired since.
+    ``known``: they were read at least once; until then nobody can be told apart.  ``needed``: a key
+    was ever made, so that one must be shown, also where all have expired since.
     """
 
-    def __init__(self, read: Callable[[], Sequence[Key]] | None = None, seconds_between: float = SECONDS_BETWEEN) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Sequence[Key]] | None = None,
+        seconds_between: float = SECONDS_BETWEEN,
+    ) -> None:
         self._read = read or _Stored()
         self._every = seconds_between
         self._by_id: dict[str, Key] = {}
@@ -67,7 +72,8 @@ class KeyCache:
 
     def _take(self, keys: Sequence[Key]) -> None:
         self._by_id = {key.key_id: key for key in keys}
-        # Once there was a key, a record that was emptied or exchanged does not open the service to keyless clients.
+        # Once there was a key, a record that was emptied or exchanged does not open the service to
+        # keyless clients.
         self.needed = self.needed or bool(keys)
         if not self.known and not self.needed:
             LOGGER.warning(_OPEN_TO_LOOPBACK)

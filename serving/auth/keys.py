@@ -22,12 +22,14 @@ from serving.storage.settings import read_settings
 from serving.storage.tables import api_keys
 from serving.storage.timestamps import decode_time, encode_time
 
-MOST_LIVE = 2  # keys of one tenant and one set of scopes: the old one and the one that takes its place
+# keys of one tenant and one set of scopes: the old one and the one that takes its place
+MOST_LIVE = 2
 LONGEST_DAYS = 3650
 HIGHEST_RATE = 10_000.0  # requests a second
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TEXT = re.compile(r"clk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
-_NOBODYS = hashlib.sha256(secrets.token_bytes(32)).hexdigest()  # what an unknown key's secret is compared with
+# what an unknown key's secret is compared with
+_NOBODYS = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 
 
 class KeyRefused(ValueError):
@@ -36,7 +38,8 @@ class KeyRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is stored: whose, what for, and until when; ``hash`` is the hex SHA-256 of its secret.
+    """A key as it is stored: whose, what for, and until when; ``hash`` is the hex SHA-256 of its
+    secret.
 
     ``rate`` is in requests a second; times are UTC; ``revoked_at`` None = it was not.
     """
@@ -61,7 +64,10 @@ class Key:
 
 
 def open_database() -> Database:
-    """The record's database, of which the keys are a table; made where there is none.  RecordError where it does not open."""
+    """The record's database, of which the keys are a table; made where there is none.
+
+    RecordError where it does not open.
+    """
     settings = read_settings()
     if settings.file is not None:
         settings.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -78,8 +84,8 @@ def create(
 ) -> tuple[str, Key]:
     """The text of a new key, which nobody can show again, and the key as it was stored.
 
-    ``days`` until it expires, ``rate`` in requests a second.  Raises :class:`KeyRefused` where one of these is none, or where
-    the tenant has two live keys for the same scopes.
+    ``days`` until it expires, ``rate`` in requests a second.  Raises :class:`KeyRefused` where one
+    of these is none, or where the tenant has two live keys for the same scopes.
     """
     _check(tenant, scopes, days, rate)
     made_at = now or _now()
@@ -95,7 +101,11 @@ def create(
     )
     with database.writing() as connection:
         # Within the writers' lock: two commands at once do not make a third key.
-        alike = [k for k in read_keys(connection) if k.tenant == tenant and k.scopes == key.scopes and k.lives(made_at)]
+        alike = [
+            k
+            for k in read_keys(connection)
+            if k.tenant == tenant and k.scopes == key.scopes and k.lives(made_at)
+        ]
         if len(alike) >= MOST_LIVE:
             raise KeyRefused(
                 f"{tenant} has {len(alike)} live keys for {scopes_text(key.scopes)} ({', '.join(k.key_id for k in alike)}): "
@@ -112,21 +122,30 @@ def list_keys(database: Database) -> list[Key]:
 
 
 def revoke(database: Database, key_id: str, now: datetime.datetime | None = None) -> Key:
-    """The key, revoked; one that was revoked before keeps its time.  Raises :class:`KeyRefused` where there is none."""
+    """The key, revoked; one that was revoked before keeps its time.
+
+    Raises :class:`KeyRefused` where there is none.
+    """
     with database.writing() as connection:
         wanted = api_keys.c.key_id == key_id
         connection.execute(
-            api_keys.update().where(wanted, api_keys.c.revoked_at.is_(None)).values(revoked_at=encode_time(now or _now()))
+            api_keys.update()
+            .where(wanted, api_keys.c.revoked_at.is_(None))
+            .values(revoked_at=encode_time(now or _now()))
         )
         found = read_keys(connection, wanted)
     if not found:
-        raise KeyRefused("expected the id of a key, as `python -m serving keys list` shows it: there is none of this name")
+        raise KeyRefused(
+            "expected the id of a key, as `python -m serving keys list` shows it: there is none of this name"
+        )
     return found[0]
 
 
 def read_keys(connection: sa.Connection, *wanted: sa.ColumnElement[bool]) -> list[Key]:
     """The keys that a connection sees, oldest first."""
-    rows = connection.execute(sa.select(api_keys).where(*wanted).order_by(api_keys.c.created_at, api_keys.c.key_id))
+    rows = connection.execute(
+        sa.select(api_keys).where(*wanted).order_by(api_keys.c.created_at, api_keys.c.key_id)
+    )
     return [
         Key(
             key_id=row.key_id,
@@ -166,7 +185,9 @@ def scopes_text(scopes: Iterable[str]) -> str:
 
 def _check(tenant: str, scopes: Collection[str], days: float, rate: float) -> None:
     if not _TENANT.fullmatch(tenant):
-        raise KeyRefused("tenant: expected letters, digits, dots, dashes and underscores, at most 64, a letter or digit first")
+        raise KeyRefused(
+            "tenant: expected letters, digits, dots, dashes and underscores, at most 64, a letter or digit first"
+        )
     if not scopes or not set(scopes) <= set(SCOPES):
         raise KeyRefused(f"scopes: expected some of {','.join(SCOPES)}")
     if not (math.isfinite(days) and 0 < days <= LONGEST_DAYS):

@@ -1,4 +1,6 @@
-"""How often a key may ask: a bucket of tokens for each, filled at the key's rate, in the memory of one worker."""
+"""How often a key may ask: a bucket of tokens for each, filled at the key's rate, in the memory of
+one worker.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,14 @@ class RateLimiter:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # Of each key: how many requests it may make, and when that was so.  There are as many as there are keys.
+        # Of each key: how many requests it may make, and when that was so.  There are as many as
+        # there are keys.
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def wait(self, key_id: str, rate: float) -> float:
-        """Take one request of a key with ``rate`` a second: 0 where it may go on, else the seconds until one may."""
+        """Take one request of a key with ``rate`` a second: 0 where it may go on, else the seconds
+        until one may.
+        """
         now = self._clock()
         room = max(1.0, rate * SECONDS_SAVED)
         tokens, since = self._buckets.get(key_id, (room, now))

@@ -1,7 +1,8 @@
-"""What may be asked: every method and path that is answered, who may ask, and how large the body may be.
+"""What may be asked: every method and path that is answered, who may ask, and how large the body
+may be.
 
-Whatever does not stand in :data:`ROUTES` is refused before the service hears of it, so a route that is added to the service is
-closed until it is added here.
+Whatever does not stand in :data:`ROUTES` is refused before the service hears of it, so a route that
+is added to the service is closed until it is added here.
 """
 
 from __future__ import annotations
@@ -81,4 +82,7 @@ def _by_template(named: bool) -> dict[str, dict[str, Route]]:
 
 
 _WRITTEN_OUT = _by_template(named=False)
-_NAMED = [(re.compile(_ID.join(map(re.escape, template.split("{id}")))), r) for template, r in _by_template(named=True).items()]
+_NAMED = [
+    (re.compile(_ID.join(map(re.escape, template.split("{id}")))), r)
+    for template, r in _by_template(named=True).items()
+]

@@ -1,4 +1,5 @@
-"""The decision, without network, clock or environment.  Read :func:`serving.decision.pipeline.decide_many` first.
+"""The decision, without network, clock or environment.  Read
+:func:`serving.decision.pipeline.decide_many` first.
 
 scoring     log-odds and exact contributions
 policy      action and new limit

@@ -9,7 +9,8 @@
     advice.toml        what a customer can do about a cut, and how it is said
     golden.json        statements with the exact answers they must get (see golden.py)
 
-Reading verifies every digest before anything is parsed: LightGBM's parser ends the process on a damaged text.  No pickle.
+Reading verifies every digest before anything is parsed: LightGBM's parser ends the process on a
+damaged text.  No pickle.
 """
 
 from __future__ import annotations
@@ -42,8 +43,16 @@ from serving.decision.scoring.shapley_tables import flatten_trees
 
 FORMAT = 6
 SEAL = "bundle.sha256"
-FILES = ("model.txt", "reference.parquet", "policy.toml", "reasons.toml", "advice.toml", "golden.json")
-# What parsing, laying out and deciding raise on a file sealed with something else in it.  A Rust panic is no Exception.
+FILES = (
+    "model.txt",
+    "reference.parquet",
+    "policy.toml",
+    "reasons.toml",
+    "advice.toml",
+    "golden.json",
+)
+# What parsing, laying out and deciding raise on a file sealed with something else in it.  A Rust
+# panic is no Exception.
 _UNFIT = (
     ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RecursionError, TypeError, ValueError,
     lgb.basic.LightGBMError, PanicException, PolarsError,
@@ -56,18 +65,24 @@ class BundleError(ValueError):
 
 @contextmanager
 def refusing(where: str) -> Iterator[None]:
-    """Whatever the content of a bundle raises inside the block, as a :class:`BundleError`: one kind of refusal for callers."""
+    """Whatever the content of a bundle raises inside the block, as a :class:`BundleError`: one kind
+    of refusal for callers.
+    """
     try:
         yield
     except BundleError:
         raise
     except _UNFIT as error:
-        raise BundleError(f"{where}: not as format {FORMAT} has it: {type(error).__name__}: {error}") from error
+        raise BundleError(
+            f"{where}: not as format {FORMAT} has it: {type(error).__name__}: {error}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a model comes from; ``run`` and ``version`` are MLflow's, "" where it was fitted without."""
+    """Where a model comes from; ``run`` and ``version`` are MLflow's, "" where it was fitted
+    without.
+    """
 
     name: str
     version: str
@@ -79,11 +94,12 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceNote:
-    """How a product's reference population was chosen, by ``rule``; distances in calibrated log-odds.
+    """How a product's reference population was chosen, by ``rule``; distances in calibrated
+    log-odds.
 
-    ``accounts`` of a ``pool`` that was to reach ``band`` below where a person decides and reaches ``reach``; ``widened`` where
-    that is more, for want of accounts.  ``imbalance``: the largest mean contribution of a reason group of these accounts
-    against the pool.
+    ``accounts`` of a ``pool`` that was to reach ``band`` below where a person decides and reaches
+    ``reach``; ``widened`` where that is more, for want of accounts.  ``imbalance``: the largest
+    mean contribution of a reason group of these accounts against the pool.
     """
 
     accounts: int
@@ -101,8 +117,9 @@ class ReferenceNote:
 class Parts:
     """What a bundle is written from.
 
-    ``never_missing``: features that training never saw unknown; LightGBM scores an unknown value as 0 there, so such an account
-    is a person's.  ``reference`` has a ``product`` column and one float64 column a model feature.
+    ``never_missing``: features that training never saw unknown; LightGBM scores an unknown value as
+    0 there, so such an account is a person's.  ``reference`` has a ``product`` column and one
+    float64 column a model feature.
     """
 
     provenance: Provenance
@@ -119,7 +136,10 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle in memory, read-only.  ``medians``: product -> feature -> the reference's median (see :func:`medians_of`)."""
+    """A bundle in memory, read-only.
+
+    ``medians``: product -> feature -> the reference's median (see :func:`medians_of`).
+    """
 
     digest: str
     provenance: Provenance
@@ -161,7 +181,10 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
 
 
 def write(parts: Parts, golden_text: str, folder: Path) -> str:
-    """Write the bundle into ``folder``, whole or not at all; returns its digest.  FileExistsError where it is there."""
+    """Write the bundle into ``folder``, whole or not at all; returns its digest.
+
+    FileExistsError where it is there.
+    """
     if folder.exists():
         raise FileExistsError(f"bundle: {folder} exists already; a bundle is never written over")
     contents = {
@@ -185,16 +208,20 @@ def write(parts: Parts, golden_text: str, folder: Path) -> str:
 
 
 def read(folder: Path) -> Bundle:
-    """The bundle in ``folder``, every byte verified before any is parsed.  Raises :class:`BundleError`.
+    """The bundle in ``folder``, every byte verified before any is parsed.  Raises
+    :class:`BundleError`.
 
-    The golden rows are not run here: :func:`serving.decision.golden.load` does, and is what services use.
+    The golden rows are not run here: :func:`serving.decision.golden.load` does, and is what
+    services use.
     """
     # A bundle may be sealed by someone who writes other things under this format's number.
     with refusing(str(folder)):
         contents, digest = _verified(folder)
         manifest = json.loads(contents["manifest.json"])
         if manifest.get("format") != FORMAT:
-            raise BundleError(f"{folder}: expected bundle format {FORMAT}, got {manifest.get('format')!r}")
+            raise BundleError(
+                f"{folder}: expected bundle format {FORMAT}, got {manifest.get('format')!r}"
+            )
         return assemble(_parts(manifest, contents), digest, contents["golden.json"].decode())
 
 
@@ -204,7 +231,9 @@ def _parts(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> Parts:
         features=tuple(manifest["features"]),
         never_missing=tuple(manifest["never_missing"]),
         calibration=Calibration(**manifest["calibration"]),
-        reference_notes={product: ReferenceNote(**note) for product, note in manifest["reference"].items()},
+        reference_notes={
+            product: ReferenceNote(**note) for product, note in manifest["reference"].items()
+        },
         model_text=contents["model.txt"].decode(),
         reference=pl.read_parquet(io.BytesIO(contents["reference.parquet"])),
         policy_text=contents["policy.toml"].decode(),
@@ -214,19 +243,27 @@ def _parts(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> Parts:
 
 
 def _verified(folder: Path) -> tuple[dict[str, bytes], str]:
-    """Every file's bytes, all of which have the digest that the manifest states; and the manifest's own."""
+    """Every file's bytes, all of which have the digest that the manifest states; and the manifest's
+    own.
+    """
     expected = {SEAL, "manifest.json", *FILES}
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if found != expected:
-        raise BundleError(f"{folder}: missing {sorted(expected - found)}, unexpected {sorted(found - expected)}")
+        raise BundleError(
+            f"{folder}: missing {sorted(expected - found)}, unexpected {sorted(found - expected)}"
+        )
     contents = {name: (folder / name).read_bytes() for name in expected}
     digest = _sha256(contents["manifest.json"])
     if contents[SEAL] != f"{digest}\n".encode():
-        raise BundleError(f"{folder}/manifest.json: its sha256 is {digest}, not what {SEAL} states; the bundle is damaged")
+        raise BundleError(
+            f"{folder}/manifest.json: its sha256 is {digest}, not what {SEAL} states; the bundle is damaged"
+        )
     stated = json.loads(contents["manifest.json"]).get("files", {})
     for name in FILES:
         if _sha256(contents[name]) != stated.get(name):
-            raise BundleError(f"{folder}/{name}: its sha256 is not what the manifest states; the bundle is damaged")
+            raise BundleError(
+                f"{folder}/{name}: its sha256 is not what the manifest states; the bundle is damaged"
+            )
     return contents, digest
 
 
@@ -244,19 +281,27 @@ def _manifest(parts: Parts, contents: Mapping[str, bytes]) -> dict[str, object]:
 
 def _check_structure(parts: Parts, model: lgb.Booster) -> None:
     if tuple(model.feature_name()) != parts.features:
-        raise BundleError(f"model.txt: expected the features {parts.features}, got {tuple(model.feature_name())}")
+        raise BundleError(
+            f"model.txt: expected the features {parts.features}, got {tuple(model.feature_name())}"
+        )
     if unknown := [name for name in parts.features if name not in BY_NAME]:
         raise BundleError(f"manifest: features {unknown} are not in the catalogue")
     columns = ["product", *parts.features]
     if parts.reference.columns != columns:
-        raise BundleError(f"reference.parquet: expected the columns {columns}, got {parts.reference.columns}")
+        raise BundleError(
+            f"reference.parquet: expected the columns {columns}, got {parts.reference.columns}"
+        )
     products = set(parts.reference["product"].unique())
     if products != set(parts.reference_notes) or not products:
-        raise BundleError(f"reference.parquet: expected the products {sorted(parts.reference_notes)}, got {sorted(products)}")
+        raise BundleError(
+            f"reference.parquet: expected the products {sorted(parts.reference_notes)}, got {sorted(products)}"
+        )
     for product, note in parts.reference_notes.items():
         population = parts.reference.filter(product=product)
         if population.height != note.accounts:
-            raise BundleError(f"reference.parquet: expected {note.accounts} accounts of {product}, got {population.height}")
+            raise BundleError(
+                f"reference.parquet: expected {note.accounts} accounts of {product}, got {population.height}"
+            )
     if parts.reference.select(pl.any_horizontal(pl.exclude("product").is_infinite().any())).item():
         raise BundleError("reference.parquet: expected finite values, got an infinite one")
     if not parts.provenance.name:
@@ -264,13 +309,17 @@ def _check_structure(parts: Parts, model: lgb.Booster) -> None:
 
 
 def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
-    """The model with its explainers, tried on every reference row: there our tables and LightGBM must agree."""
+    """The model with its explainers, tried on every reference row: there our tables and LightGBM
+    must agree.
+    """
     by_product = parts.reference.partition_by("product", as_dict=True)
     populations = {str(product): _rows(rows) for (product,), rows in by_product.items()}
     try:
         layout = flatten_trees(read_trees(model))
         scorer = Scorer(
-            model, parts.calibration, {product: make_explainer(layout, rows) for product, rows in populations.items()}
+            model,
+            parts.calibration,
+            {product: make_explainer(layout, rows) for product, rows in populations.items()},
         )
         for product, rows in populations.items():
             score(rows, [product] * len(rows), scorer)
@@ -280,10 +329,20 @@ def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
 
 
 def medians_of(rows: pl.DataFrame) -> dict[str, float]:
-    """Column -> median of the values that are known, NaN where fewer than half are: no one to compare with."""
-    known = (pl.when(pl.col(name).null_count() * 2 <= pl.len()).then(pl.col(name).median()) for name in rows.columns)
-    found = rows.select(column.alias(name) for name, column in zip(rows.columns, known, strict=True)).row(0)
-    return {name: math.nan if value is None else float(value) for name, value in zip(rows.columns, found, strict=True)}
+    """Column -> median of the values that are known, NaN where fewer than half are: no one to
+    compare with.
+    """
+    known = (
+        pl.when(pl.col(name).null_count() * 2 <= pl.len()).then(pl.col(name).median())
+        for name in rows.columns
+    )
+    found = rows.select(
+        column.alias(name) for name, column in zip(rows.columns, known, strict=True)
+    ).row(0)
+    return {
+        name: math.nan if value is None else float(value)
+        for name, value in zip(rows.columns, found, strict=True)
+    }
 
 
 def _rows(population: pl.DataFrame) -> NDArray[np.float64]:
@@ -291,7 +350,9 @@ def _rows(population: pl.DataFrame) -> NDArray[np.float64]:
 
 
 def _check_rules(policy: Policy) -> None:
-    named = {c.feature for rule in policy.rules for c in rule.when} | {r.cap_of for r in policy.rules if r.cap_of}
+    named = {c.feature for rule in policy.rules for c in rule.when} | {
+        r.cap_of for r in policy.rules if r.cap_of
+    }
     if unknown := sorted(named - BY_NAME.keys()):
         raise BundleError(f"policy.toml: rules name {unknown}, which are not in the catalogue")
 

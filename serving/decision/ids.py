@@ -14,8 +14,9 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 def decision_ids(statements: pl.DataFrame, bundle: str, decided_at: datetime.datetime) -> list[str]:
     """One UUID an account, in order of account: version 8 (RFC 9562), in order of time.
 
-    48 bits are the milliseconds of ``decided_at``, 74 the sha256 of the account's statements, the bundle's digest and the
-    time.  The same statements, bundle and time give the same name; it does not show the statements.
+    48 bits are the milliseconds of ``decided_at``, 74 the sha256 of the account's statements, the
+    bundle's digest and the time.  The same statements, bundle and time give the same name; it does
+    not show the statements.
     """
     stamp = decided_at.astimezone(datetime.UTC).isoformat(timespec="microseconds")
     milliseconds = (decided_at - _EPOCH) // datetime.timedelta(milliseconds=1)

@@ -1,7 +1,9 @@
-"""Statements and a bundle to a decision with its reasons.  Read :func:`decide_many` first: the flow is there.
+"""Statements and a bundle to a decision with its reasons.  Read :func:`decide_many` first: the flow
+is there.
 
-Pure: no clock, network or environment; nothing is read but the bundle; the input is not changed.  The same statements, bundle
-and ``decided_at`` give the same decision to the last bit, whatever other accounts are decided in the same call.
+Pure: no clock, network or environment; nothing is read but the bundle; the input is not changed.
+The same statements, bundle and ``decided_at`` give the same decision to the last bit, whatever
+other accounts are decided in the same call.
 """
 
 from __future__ import annotations
@@ -27,39 +29,61 @@ from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.reasons.effects import by_group, effects
-from serving.decision.reasons.ranking import Evidence, Reason, principal_reasons, unexplainable, visible_effects
+from serving.decision.reasons.ranking import (
+    Evidence,
+    Reason,
+    principal_reasons,
+    unexplainable,
+    visible_effects,
+)
 from serving.decision.result import Advised, Decision, ProductError, Stages
 from serving.decision.scoring.score import Scores, logit, score
 
 
 def decide(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> Decision:
-    """The decision for the one account in ``statements``; ValueError where there are several.  See :func:`decide_many`."""
+    """The decision for the one account in ``statements``; ValueError where there are several.
+
+    See :func:`decide_many`.
+    """
     decisions = decide_many(statements, bundle, decided_at)
     if len(decisions) != 1:
-        raise ValueError(f"decide: expected the statements of one account, got {len(decisions)} accounts")
+        raise ValueError(
+            f"decide: expected the statements of one account, got {len(decisions)} accounts"
+        )
     return decisions[0]
 
 
-def decide_many(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> list[Decision]:
+def decide_many(
+    statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime
+) -> list[Decision]:
     """One decision per account, in order of account.
 
-    ``statements`` are windows as :mod:`features.schema` declares them, rows and columns in any order.  ``decided_at`` is aware
-    of its time zone.  Raises :class:`features.schema.StatementError` for statements that break the schema or lie in the
+    ``statements`` are windows as :mod:`features.schema` declares them, rows and columns in any
+    order.  ``decided_at`` is aware of its time zone.  Raises
+    :class:`features.schema.StatementError` for statements that break the schema or lie in the
     future, :class:`ProductError` for a product that the bundle does not know.
     """
     return stages(statements, bundle, decided_at).decisions
 
 
 def advise(
-    statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime, choices: Constraints = UNCONSTRAINED
+    statements: pl.DataFrame,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    choices: Constraints = UNCONSTRAINED,
 ) -> Advised:
-    """The decision for the one account in ``statements`` with the way back; ValueError where there are several.
+    """The decision for the one account in ``statements`` with the way back; ValueError where there
+    are several.
 
     See :func:`advise_many`.
     """
-    advised = advise_many(statements, bundle, decided_at, None if choices is UNCONSTRAINED else [choices])
+    advised = advise_many(
+        statements, bundle, decided_at, None if choices is UNCONSTRAINED else [choices]
+    )
     if len(advised) != 1:
-        raise ValueError(f"advise: expected the statements of one account, got {len(advised)} accounts")
+        raise ValueError(
+            f"advise: expected the statements of one account, got {len(advised)} accounts"
+        )
     return advised[0]
 
 
@@ -72,23 +96,33 @@ def advise_many(
 ) -> list[Advised]:
     """The decisions of :func:`decide_many` and, where the model cut a limit, the way back.
 
-    ``choices`` has one entry an account, in order of account; None = nothing is settled by anybody.  Under ``review`` the
-    advice is for the proposed cut.  Raises what :func:`decide_many` raises, ValueError for another number of choices, and
-    :class:`ChoiceError` for choices that cannot be, whatever is decided.
+    ``choices`` has one entry an account, in order of account; None = nothing is settled by
+    anybody.  Under ``review`` the advice is for the proposed cut.  Raises what :func:`decide_many`
+    raises, ValueError for another number of choices, and :class:`ChoiceError` for choices that
+    cannot be, whatever is decided.
     """
     made = stages(statements, bundle, decided_at)
     settled = [UNCONSTRAINED] * len(made.decisions) if choices is None else choices
     if len(settled) != len(made.decisions):
-        raise ValueError(f"advise: expected choices for {len(made.decisions)} accounts, got {len(settled)}")
+        raise ValueError(
+            f"advise: expected choices for {len(made.decisions)} accounts, got {len(settled)}"
+        )
     if choices is not None:
         window = lay_out(made.statements)
         for account, chosen in enumerate(choices):
             check_constraints(chosen, window, bundle.advice.search.rounding, account)
-    cuts = [_cut_by_model(decision, outcome, bundle) for decision, outcome in zip(made.decisions, made.outcomes, strict=True)]
-    accounts = [d.account_id for d, cut in zip(made.decisions, cuts, strict=True) if cut is not None]
+    cuts = [
+        _cut_by_model(decision, outcome, bundle)
+        for decision, outcome in zip(made.decisions, made.outcomes, strict=True)
+    ]
+    accounts = [
+        d.account_id for d, cut in zip(made.decisions, cuts, strict=True) if cut is not None
+    ]
     found = iter(
         advise_module.advise_many(
-            made.statements.filter(pl.col("account_id").is_in(accounts)) if len(accounts) < len(cuts) else made.statements,
+            made.statements.filter(pl.col("account_id").is_in(accounts))
+            if len(accounts) < len(cuts)
+            else made.statements,
             [cut for cut in cuts if cut is not None],
             [chosen for chosen, cut in zip(settled, cuts, strict=True) if cut is not None],
             bundle,
@@ -105,10 +139,15 @@ def advise_many(
 
 
 def _cut_by_model(decision: Decision, outcome: Outcome, bundle: Bundle) -> LimitCut | None:
-    """The cut, or the proposal of one, where the model made it; a rule's cut is nothing that behaviour wins back."""
+    """The cut, or the proposal of one, where the model made it; a rule's cut is nothing that
+    behaviour wins back.
+    """
     after = decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
-    # Under review the policy proposes what it would have done: at such a probability, that nothing more is drawn.
-    proposes = decision.action == "review" and decision.probability >= bundle.policy.suspend.probability
+    # Under review the policy proposes what it would have done: at such a probability, that nothing
+    # more is drawn.
+    proposes = (
+        decision.action == "review" and decision.probability >= bundle.policy.suspend.probability
+    )
     suspended = decision.action == "suspend" or proposes
     if not (outcome.by_model and (after < decision.credit_limit or suspended)):
         return None
@@ -128,14 +167,31 @@ def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
     """The same flow with what each stage made."""
     checked = _check_no_future_months(check(statements), bundle, decided_at)
     features = build(checked)
-    scores = score(features.matrix(bundle.features), _known_products(features, bundle), bundle.scorer)
+    scores = score(
+        features.matrix(bundle.features), _known_products(features, bundle), bundle.scorer
+    )
     evidence = _evidence(features, scores, bundle)
     outcomes = _outcomes(features, scores, evidence, bundle, decided_at)
     evidence = _with_effects(checked, features, evidence, outcomes, bundle)
-    outcomes = [_referred_if_unexplainable(*pair, bundle, decided_at) for pair in zip(outcomes, evidence, strict=True)]
+    outcomes = [
+        _referred_if_unexplainable(*pair, bundle, decided_at)
+        for pair in zip(outcomes, evidence, strict=True)
+    ]
     ids = decision_ids(checked, bundle.digest, decided_at)
-    told = [_reasons_and_notice(*pair, bundle, decided_at) for pair in zip(outcomes, evidence, strict=True)]
-    rows = zip(features.accounts.iter_rows(), scores.log_odds, scores.base_log_odds, evidence, outcomes, ids, told, strict=True)
+    told = [
+        _reasons_and_notice(*pair, bundle, decided_at)
+        for pair in zip(outcomes, evidence, strict=True)
+    ]
+    rows = zip(
+        features.accounts.iter_rows(),
+        scores.log_odds,
+        scores.base_log_odds,
+        evidence,
+        outcomes,
+        ids,
+        told,
+        strict=True,
+    )
     decisions = [
         Decision(
             decision_id=decision_id,
@@ -157,19 +213,29 @@ def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
             reasons=reasons,
             notice=notice,
         )
-        for ((account_id, product, as_of), log_odds, base, proof, outcome, decision_id, (reasons, notice)), probability in zip(
-            rows, scores.probability, strict=True
-        )
+        for (
+            (account_id, product, as_of),
+            log_odds,
+            base,
+            proof,
+            outcome,
+            decision_id,
+            (reasons, notice),
+        ), probability in zip(rows, scores.probability, strict=True)
     ]
     return Stages(checked, features, scores, evidence, outcomes, decisions)
 
 
-def _check_no_future_months(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> pl.DataFrame:
+def _check_no_future_months(
+    statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime
+) -> pl.DataFrame:
     """The statements, none of which may be of a month that has not begun on the lender's clock."""
     today = local_date(decided_at, bundle.policy)
     if statements["month"].max() > today:  # type: ignore[operator]  # never null: check() saw to it
         late = statements.filter(pl.col("month") > today)
-        first = tuple((str(a), f"{m:%Y-%m}") for a, m in late.head(3).select("account_id", "month").rows())
+        first = tuple(
+            (str(a), f"{m:%Y-%m}") for a, m in late.head(3).select("account_id", "month").rows()
+        )
         violation = Violation("no month is in the future", late.height, first)
         raise StatementError(f"statements break the schema\n  {violation}", (violation,))
     return statements
@@ -202,7 +268,11 @@ def _evidence(features: Features, scores: Scores, bundle: Bundle) -> list[Eviden
 
 
 def _outcomes(
-    features: Features, scores: Scores, evidence: list[Evidence], bundle: Bundle, decided_at: datetime.datetime
+    features: Features,
+    scores: Scores,
+    evidence: list[Evidence],
+    bundle: Bundle,
+    decided_at: datetime.datetime,
 ) -> list[Outcome]:
     return [
         apply(Account(product, as_of, probability, proof.values), bundle.policy, decided_at)
@@ -213,9 +283,15 @@ def _outcomes(
 
 
 def _with_effects(
-    statements: pl.DataFrame, features: Features, evidence: list[Evidence], outcomes: list[Outcome], bundle: Bundle
+    statements: pl.DataFrame,
+    features: Features,
+    evidence: list[Evidence],
+    outcomes: list[Outcome],
+    bundle: Bundle,
 ) -> list[Evidence]:
-    """The evidence with what each behaviour did, of the accounts that the model cuts; nobody else is told reasons of it."""
+    """The evidence with what each behaviour did, of the accounts that the model cuts; nobody else
+    is told reasons of it.
+    """
     cut = [place for place, outcome in enumerate(outcomes) if outcome.by_model]
     if not cut:
         return evidence
@@ -227,17 +303,26 @@ def _with_effects(
     for place, row in zip(cut, found, strict=True):
         proof = evidence[place]
         proven[place] = replace(
-            proof, effects=visible_effects(by_group(row), proof.contributions, proof.values, proof.reference)
+            proof,
+            effects=visible_effects(
+                by_group(row), proof.contributions, proof.values, proof.reference
+            ),
         )
     return proven
 
 
-def _referred_if_unexplainable(outcome: Outcome, proof: Evidence, bundle: Bundle, decided_at: datetime.datetime) -> Outcome:
+def _referred_if_unexplainable(
+    outcome: Outcome, proof: Evidence, bundle: Bundle, decided_at: datetime.datetime
+) -> Outcome:
     """The outcome, or a person's where a machine may not state its reasons."""
     because = unexplainable(proof, bundle.wording) if outcome.by_model else ()
     if any(math.isnan(proof.values[name]) for name in bundle.never_missing):
         because += ("unseen_missing",)
-    return refer_to_reviewer(outcome, because, proof.values["limit_now"], bundle.policy, decided_at) if because else outcome
+    return (
+        refer_to_reviewer(outcome, because, proof.values["limit_now"], bundle.policy, decided_at)
+        if because
+        else outcome
+    )
 
 
 def _reasons_and_notice(
@@ -245,4 +330,6 @@ def _reasons_and_notice(
 ) -> tuple[tuple[Reason, ...], Notice | None]:
     """The principal reasons, and the notice that tells the customer."""
     reasons = principal_reasons(proof, outcome.hits, outcome.by_model, bundle.wording)
-    return reasons, notice_of(outcome, proof.values["limit_now"], reasons, bundle.wording, bundle.policy, decided_at)
+    return reasons, notice_of(
+        outcome, proof.values["limit_now"], reasons, bundle.wording, bundle.policy, decided_at
+    )

@@ -25,10 +25,11 @@ class ProductError(ValueError):
 class Decision:
     """What is answered for one account.  Amounts in CNY; dates on the lender's clock.
 
-    ``new_limit`` is in force from ``effective_on``; under ``review`` nothing changes yet and ``proposed_limit`` is what a
-    person is asked to confirm, because of ``review_because``.  ``effective_on`` and ``review_on`` are null for ``keep``.
-    ``log_odds = base_log_odds + sum of contributions``; ``cut_off`` is the probability from which limits are cut.
-    ``notice`` is what the customer is told, null for ``keep``.
+    ``new_limit`` is in force from ``effective_on``; under ``review`` nothing changes yet and
+    ``proposed_limit`` is what a person is asked to confirm, because of ``review_because``.
+    ``effective_on`` and ``review_on`` are null for ``keep``. ``log_odds = base_log_odds + sum of
+    contributions``; ``cut_off`` is the probability from which limits are cut. ``notice`` is what
+    the customer is told, null for ``keep``.
     """
 
     decision_id: str
@@ -55,9 +56,9 @@ class Decision:
 class Advised:
     """A decision with the way back.
 
-    ``advice`` is null where there is nothing to win back by behaviour: the limit is not cut, or a rule alone cut it.
-    ``below_cut_off`` is how far the log-odds lie below the cut-off; negative = above it.  ``notes`` say so in words, or what
-    must be known beside the advice.
+    ``advice`` is null where there is nothing to win back by behaviour: the limit is not cut, or a
+    rule alone cut it. ``below_cut_off`` is how far the log-odds lie below the cut-off; negative =
+    above it.  ``notes`` say so in words, or what must be known beside the advice.
     """
 
     decision: Decision

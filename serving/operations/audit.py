@@ -51,13 +51,17 @@ def opened() -> Iterator[Opened]:
     """The record that the environment names; RecordError where there is none, or it cannot be read."""
     settings = read_settings()
     if settings.file is not None and not settings.file.exists():
-        raise StorageError(f"there is no record at {settings.file}; CLEARLINE_RECORD says where it is")
+        raise StorageError(
+            f"there is no record at {settings.file}; CLEARLINE_RECORD says where it is"
+        )
     secrets = read_secrets(settings.secrets)
     database = Database(settings.address)
     try:
         yield Opened(settings, secrets, database)
     except InvalidTag:
-        raise StorageError("what a row holds does not open; `python -m serving verify` says which") from None
+        raise StorageError(
+            "what a row holds does not open; `python -m serving verify` says which"
+        ) from None
     except DBAPIError as error:
         raise StorageError(f"the record does not answer: {error.orig}") from error
     finally:
@@ -73,9 +77,13 @@ def verify_record(_: argparse.Namespace) -> int:
 
 
 def erase_persons(options: argparse.Namespace) -> int:
-    """Destroy the key of an account's person, or of all whose time is over: nobody can read their rows any more."""
+    """Destroy the key of an account's person, or of all whose time is over: nobody can read their
+    rows any more.
+    """
     check_retention(options.years, options.force, options.why)
-    if options.expired == (options.account is not None) or (options.tenant is None) != (options.account is None):
+    if options.expired == (options.account is not None) or (options.tenant is None) != (
+        options.account is None
+    ):
         raise StorageError("expected --tenant with --account, or --expired")
     why = options.why or (f"older than {options.years} years" if options.expired else "asked for")
     order = Order(options.by, why, datetime.datetime.now(datetime.UTC))
@@ -87,7 +95,10 @@ def erase_persons(options: argparse.Namespace) -> int:
         if erased:
             _seal(record)
             if not purge_free_pages(record.database):
-                print("a reader held up the write-ahead log: run this again to write over it", file=sys.stderr)
+                print(
+                    "a reader held up the write-ahead log: run this again to write over it",
+                    file=sys.stderr,
+                )
     if options.account is not None and not erased:
         print("the record knows no such account of this tenant, or erased it before")
     elif not erased:
@@ -96,7 +107,9 @@ def erase_persons(options: argparse.Namespace) -> int:
 
 
 def replay_decisions(options: argparse.Namespace) -> int:
-    """Decide again what was decided, by the bundle that decided, and compare the bytes; 1 where any differs."""
+    """Decide again what was decided, by the bundle that decided, and compare the bytes; 1 where any
+    differs.
+    """
     folders = stored_bundles() | {stated_digest(folder): folder for folder in options.bundle}
     with opened() as record:
         reader = Reader(record.database, record.secrets)
@@ -105,7 +118,9 @@ def replay_decisions(options: argparse.Namespace) -> int:
         else:
             found = reader.by_id(options.decision)
             if found is None or found.kind != "decision":
-                raise StorageError("expected the id of a decision: the record has none of this name")
+                raise StorageError(
+                    "expected the id of a decision: the record has none of this name"
+                )
             decisions = iter([found])
         done = replay(decisions, Bundles(folders))
     print(replay_text(done))
@@ -116,8 +131,12 @@ def export_decisions(options: argparse.Namespace) -> int:
     """The decisions of a period as JSON lines; docs/record.md says what each field means."""
     with opened() as record:
         of = period(options.since, options.until)
-        if options.tenant is not None and options.tenant not in (known := Reader(record.database, record.secrets).tenants()):
-            raise StorageError(f"expected a tenant of the record, one of {known}, got {options.tenant!r}")
+        if options.tenant is not None and options.tenant not in (
+            known := Reader(record.database, record.secrets).tenants()
+        ):
+            raise StorageError(
+                f"expected a tenant of the record, one of {known}, got {options.tenant!r}"
+            )
         every = export(record.database, record.secrets, *of, options.tenant, options.request_body)
         lines = (line(one) for one in every)
         if options.out is None:
@@ -134,14 +153,22 @@ def export_decisions(options: argparse.Namespace) -> int:
 
 def add_commands(commands: Any) -> None:
     """Add these commands to a parser's."""
-    verifying = commands.add_parser("verify", help=verify_record.__doc__, description=verify_record.__doc__)
+    verifying = commands.add_parser(
+        "verify", help=verify_record.__doc__, description=verify_record.__doc__
+    )
     verifying.set_defaults(run=verify_record)
 
-    erasing = commands.add_parser("erase", help=erase_persons.__doc__, description=erase_persons.__doc__)
+    erasing = commands.add_parser(
+        "erase", help=erase_persons.__doc__, description=erase_persons.__doc__
+    )
     erasing.add_argument("--tenant", help="whose account it is")
     erasing.add_argument("--account", help="the lender's name for it")
-    erasing.add_argument("--expired", action="store_true", help="all persons whose newest row is older than --years")
-    erasing.add_argument("--by", required=True, metavar="NAME", help="who erases; kept in the record")
+    erasing.add_argument(
+        "--expired", action="store_true", help="all persons whose newest row is older than --years"
+    )
+    erasing.add_argument(
+        "--by", required=True, metavar="NAME", help="who erases; kept in the record"
+    )
     erasing.add_argument("--why", help="kept in the record, readable: nothing that tells who it is")
     erasing.add_argument(
         "--years",
@@ -149,21 +176,36 @@ def add_commands(commands: Any) -> None:
         default=os.environ.get("CLEARLINE_RETENTION_YEARS", str(RETENTION_YEARS)),
         help="for which records are kept (default: CLEARLINE_RETENTION_YEARS, or %(default)s)",
     )
-    erasing.add_argument("--force", action="store_true", help="with fewer years than the law asks; needs --why")
+    erasing.add_argument(
+        "--force", action="store_true", help="with fewer years than the law asks; needs --why"
+    )
     erasing.set_defaults(run=erase_persons)
 
-    replaying = commands.add_parser("replay", help=replay_decisions.__doc__, description=replay_decisions.__doc__)
+    replaying = commands.add_parser(
+        "replay", help=replay_decisions.__doc__, description=replay_decisions.__doc__
+    )
     _add_period(replaying)
     replaying.add_argument("--decision", metavar="ID", help="this one alone")
     replaying.add_argument(
-        "--bundle", type=Path, action="append", default=[], metavar="FOLDER", help="beside those stored; may be given again"
+        "--bundle",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="beside those stored; may be given again",
     )
     replaying.set_defaults(run=replay_decisions)
 
-    exporting = commands.add_parser("export", help=export_decisions.__doc__, description=export_decisions.__doc__)
+    exporting = commands.add_parser(
+        "export", help=export_decisions.__doc__, description=export_decisions.__doc__
+    )
     _add_period(exporting)
     exporting.add_argument("--tenant", help="of this one alone")
-    exporting.add_argument("--asked", action="store_true", help="with account and statements, for `python -m training monitor`")
+    exporting.add_argument(
+        "--asked",
+        action="store_true",
+        help="with account and statements, for `python -m training monitor`",
+    )
     exporting.add_argument("--out", type=Path, metavar="FILE", help="(default: stdout)")
     exporting.set_defaults(run=export_decisions)
 
@@ -172,7 +214,9 @@ def _day(text: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a day such as 2026-11-26, got {text!r}") from None
+        raise argparse.ArgumentTypeError(
+            f"expected a day such as 2026-11-26, got {text!r}"
+        ) from None
 
 
 def _add_period(parser: argparse.ArgumentParser) -> None:

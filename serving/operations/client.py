@@ -25,18 +25,24 @@ class ServiceError(RuntimeError):
 
 
 def ask(url: str, body: bytes, advice: bool = False, key: str | None = None) -> bytes:
-    """The answer's bytes for a request's; raises :class:`ServiceError` with the refusal as the service words it.
+    """The answer's bytes for a request's; raises :class:`ServiceError` with the refusal as the
+    service words it.
 
-    ``advice``: with the way back beside the decision.  The API key, or the one in ``CLEARLINE_KEY``, goes with it.
+    ``advice``: with the way back beside the decision.  The API key, or the one in
+    ``CLEARLINE_KEY``, goes with it.
     """
     query = "?advice=true" if advice else ""
     headers = {"content-type": "application/json"}
     if key := key or os.environ.get("CLEARLINE_KEY"):
         headers["authorization"] = f"Bearer {key}"
     try:
-        response = httpx.post(f"{url}/v1/decisions{query}", content=body, headers=headers, timeout=30)
+        response = httpx.post(
+            f"{url}/v1/decisions{query}", content=body, headers=headers, timeout=30
+        )
     except httpx.HTTPError as error:
-        raise ServiceError(f"{url}: {error}; is the service running? (--start starts one)") from error
+        raise ServiceError(
+            f"{url}: {error}; is the service running? (--start starts one)"
+        ) from error
     if response.status_code != httpx.codes.OK:
         raise ServiceError(f"{url}: {response.status_code} {response.text}")
     return response.content
@@ -44,12 +50,14 @@ def ask(url: str, body: bytes, advice: bool = False, key: str | None = None) -> 
 
 @contextlib.contextmanager
 def start_service(
-    log: Path, service: str = "serving.service:LimitReduction", settings: Mapping[str, str] | None = None
+    log: Path,
+    service: str = "serving.service:LimitReduction",
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """The URL of a service, ours unless named, on a free port of 127.0.0.1 until the block ends.
 
-    It leaves the log and, beside it, its record, unless ``settings`` (of the environment) name another.  Raises
-    :class:`ServiceError` where it does not become ready.
+    It leaves the log and, beside it, its record, unless ``settings`` (of the environment) name
+    another.  Raises :class:`ServiceError` where it does not become ready.
     """
     with running(log, service, settings) as (url, _):
         yield url
@@ -69,13 +77,20 @@ def running(
     environment |= settings_for(log.absolute().parent) | dict(settings or {})
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=PROJECT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=PROJECT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             url = f"http://127.0.0.1:{port}"
             if not _ready(url, process):
                 lines = log.read_text(errors="replace").strip().splitlines()
-                raise ServiceError(f"the service did not start: {lines[-1] if lines else 'it said nothing'}")
+                raise ServiceError(
+                    f"the service did not start: {lines[-1] if lines else 'it said nothing'}"
+                )
             yield url, process
         finally:
             _stop(process)
@@ -115,7 +130,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The process and its descendants.  BentoML's workers lead groups of their own: no signal to ours reaches them."""
+    """The process and its descendants.
+
+    BentoML's workers lead groups of their own: no signal to ours reaches them.
+    """
     try:
         leader = psutil.Process(process.pid)
         return [leader, *leader.children(recursive=True)]

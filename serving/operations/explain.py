@@ -1,4 +1,6 @@
-"""Decisions as text for a person: each stage of the flow as a table, and an answer as a letter would say it."""
+"""Decisions as text for a person: each stage of the flow as a table, and an answer as a letter
+would say it.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +50,15 @@ def answer_text(answer: Mapping[str, Any]) -> str:
         f"New limit        {_money(answer['new_limit'])}",
     ]
     optional = {
-        "Proposed limit": None if answer["proposed_limit"] is None else _money(answer["proposed_limit"]),
+        "Proposed limit": None
+        if answer["proposed_limit"] is None
+        else _money(answer["proposed_limit"]),
         "Effective on": answer["effective_on"],
         "Review on": answer["review_on"],
         "Review because": ", ".join(answer["review_because"]),
-        "Notice": "" if answer["notice"] is None else _notice_line(answer["notice"]["kind"], answer["notice"]["send_by"]),
+        "Notice": ""
+        if answer["notice"] is None
+        else _notice_line(answer["notice"]["kind"], answer["notice"]["send_by"]),
         "Probability": f"{answer['probability']:.1%} (limits are cut from {answer['cut_off']:.1%})",
     }
     lines += [f"{name:<17}{value}" for name, value in optional.items() if value]
@@ -63,7 +69,10 @@ def answer_text(answer: Mapping[str, Any]) -> str:
     if answer.get("advice"):
         lines += ["", "The way back", *(f"  {line}".rstrip() for line in _advice(answer["advice"]))]
     model = answer["model"]
-    lines += ["", f"Model {model['name']} version {model['version']}, policy {model['policy']}, bundle {model['bundle'][:12]}"]
+    lines += [
+        "",
+        f"Model {model['name']} version {model['version']}, policy {model['policy']}, bundle {model['bundle'][:12]}",
+    ]
     return "\n".join(lines)
 
 
@@ -78,7 +87,11 @@ def _advice(advice: Mapping[str, Any]) -> list[str]:
         return notes
     plan, without = found["plan"], found["carry_on"]
     restored = plan["restored"]
-    lines = [f"The limit is back after {restored}, if every month" if restored else "What lowers the risk most, every month"]
+    lines = [
+        f"The limit is back after {restored}, if every month"
+        if restored
+        else "What lowers the risk most, every month"
+    ]
     for step in plan["steps"]:
         lines += [f"- {step['text']['en']}", f"  {step['text']['zh']}"]
     header = ["month", "payment", "owed then", "probability", "limit", "probability as before"]
@@ -101,14 +114,22 @@ def _advice(advice: Mapping[str, Any]) -> list[str]:
 
 def _statements(made: Stages) -> str:
     names = [name for name in made.statements.columns if name not in ("account_id", "product")]
-    rows = [[f"{row[0]:%Y-%m}", *(_plain(value) for value in row[1:])] for row in made.statements.select(names).iter_rows()]
+    rows = [
+        [f"{row[0]:%Y-%m}", *(_plain(value) for value in row[1:])]
+        for row in made.statements.select(names).iter_rows()
+    ]
     return "\n".join(_table([names, *rows]))
 
 
 def _features(values: Mapping[str, float], reference: Mapping[str, float], product: str) -> str:
     header = ["feature", "value", f"median of kept {product}", "unit"]
     rows = [
-        [name, _said(value, BY_NAME[name].unit), _said(reference[name], BY_NAME[name].unit) if name in reference else "", unit]
+        [
+            name,
+            _said(value, BY_NAME[name].unit),
+            _said(reference[name], BY_NAME[name].unit) if name in reference else "",
+            unit,
+        ]
         for name, value in values.items()
         for unit in [BY_NAME[name].unit]
     ]
@@ -118,11 +139,19 @@ def _features(values: Mapping[str, float], reference: Mapping[str, float], produ
 def _contributions(contributions: Mapping[str, float]) -> str:
     ranked = sorted(contributions.items(), key=lambda item: (-abs(item[1]), item[0]))
     rows = [[name, group_of(name), f"{value:+.4f}"] for name, value in ranked if value != 0]
-    return "\n".join([*_table([["feature", "group", "contribution"], *rows]), f"{len(ranked) - len(rows)} features: 0"])
+    return "\n".join(
+        [
+            *_table([["feature", "group", "contribution"], *rows]),
+            f"{len(ranked) - len(rows)} features: 0",
+        ]
+    )
 
 
 def _groups(evidence: Evidence) -> str:
-    sums, weights = sums_of(evidence.contributions), weights_of(evidence.contributions, evidence.effects)
+    sums, weights = (
+        sums_of(evidence.contributions),
+        weights_of(evidence.contributions, evidence.effects),
+    )
     push = sum(weight for weight in weights.values() if weight > 0)
     rows = [
         [
@@ -160,7 +189,10 @@ def _policy(made: Stages, bundle: Bundle) -> str:
         ["rules that decided", ", ".join(hit.rule.code for hit in outcome.hits) or "none"],
         ["limit", _money(decision.credit_limit)],
         ["new limit", _money(decision.new_limit)],
-        ["proposed limit", "" if decision.proposed_limit is None else _money(decision.proposed_limit)],
+        [
+            "proposed limit",
+            "" if decision.proposed_limit is None else _money(decision.proposed_limit),
+        ],
         ["action", decision.action],
         ["review because", ", ".join(decision.review_because)],
         ["effective on", str(decision.effective_on or "")],
@@ -173,7 +205,11 @@ def _reasons(made: Stages) -> str:
     lines = []
     for reason in made.decisions[0].reasons:
         weight = "a rule" if reason.share is None else f"{reason.share:.1%} of the push"
-        lines += [f"{reason.rank}. {reason.code} ({reason.cause}; {weight})", f"   {reason.text.en}", f"   {reason.text.zh}"]
+        lines += [
+            f"{reason.rank}. {reason.code} ({reason.cause}; {weight})",
+            f"   {reason.text.en}",
+            f"   {reason.text.zh}",
+        ]
     return "\n".join(lines) or "none: the limit stays"
 
 
@@ -186,7 +222,12 @@ def _notice(made: Stages) -> str:
 
 def _feature_rows(features: Iterable[Mapping[str, Any]]) -> list[list[str]]:
     return [
-        [f["name"], _said(f["value"], f["unit"]), "accounts that keep their limit:", _said(f["reference_value"], f["unit"])]
+        [
+            f["name"],
+            _said(f["value"], f["unit"]),
+            "accounts that keep their limit:",
+            _said(f["reference_value"], f["unit"]),
+        ]
         for f in features
     ]
 
@@ -194,7 +235,10 @@ def _feature_rows(features: Iterable[Mapping[str, Any]]) -> list[list[str]]:
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows in columns; those of numbers only, below the first row, stand to the right."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    right = [len(rows) > 2 and all(_numeric(row[place]) for row in rows[1:]) for place in range(len(rows[0]))]
+    right = [
+        len(rows) > 2 and all(_numeric(row[place]) for row in rows[1:])
+        for place in range(len(rows[0]))
+    ]
     return [
         "  ".join(
             cell.rjust(width) if to_right else cell.ljust(width)

@@ -1,6 +1,8 @@
-"""The decisions of a period as a supervisor reads them: one JSON object each, and nothing that tells who it is.
+"""The decisions of a period as a supervisor reads them: one JSON object each, and nothing that
+tells who it is.
 
-The lender itself, who watches whether what is asked still is what the model was fitted on, can have what was asked beside it.
+The lender itself, who watches whether what is asked still is what the model was fitted on, can have
+what was asked beside it.
 
 docs/record.md says what each field means.
 """
@@ -58,7 +60,8 @@ class ExportedAsked:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A decision, what the customer was told and when, and what came of it.  None in what was erased with the person.
+    """A decision, what the customer was told and when, and what came of it.  None in what was
+    erased with the person.
 
     ``request_body`` is None also where it was not asked for.
     """
@@ -97,7 +100,8 @@ def export(
     tenant: str | None = None,
     with_asked: bool = False,
 ) -> Iterator[Exported]:
-    """The decisions of ``since`` <= time < ``until`` in their order, with all that was recorded about them to this day.
+    """The decisions of ``since`` <= time < ``until`` in their order, with all that was recorded
+    about them to this day.
 
     ``with_asked``: the account and its statements too, which tell who it is.
     """
@@ -120,7 +124,9 @@ def _exported(rows: Sequence[Entry]) -> Exported:
     facts, model = decision.metadata, decision.metadata["model"]
     answer = None if decision.response_body is None else decision_in(decision)
     # Of the decision itself: what was told of a review's outcome is another notice.
-    of_it = [row for row in rows if row.kind == "notification" and row.metadata.get("review_id") is None]
+    of_it = [
+        row for row in rows if row.kind == "notification" and row.metadata.get("review_id") is None
+    ]
     told = min(of_it, key=lambda row: str(row.metadata["sent_at"]), default=None)
     return Exported(
         decision_id=decision.entry_id,
@@ -144,7 +150,9 @@ def _exported(rows: Sequence[Entry]) -> Exported:
         notified_at=None if told is None else told.metadata["sent_at"],
         channel=None if told is None else told.metadata["channel"],
         language=None if told is None else told.metadata["language"],
-        notice_days=None if told is None else _days(decode_time(facts["decided_at"]), told.metadata["sent_at"]),
+        notice_days=None
+        if told is None
+        else _days(decode_time(facts["decided_at"]), told.metadata["sent_at"]),
         reviews=tuple(_review(review) for review in reviews_of(rows)),
     )
 
@@ -157,7 +165,9 @@ def _asked(decision: Entry) -> ExportedAsked | None:
 
 
 def _reason(reason: dict[str, Any]) -> ExportedReason:
-    return ExportedReason(reason["rank"], reason["code"], reason["cause"], reason["text"]["en"], reason["text"]["zh"])
+    return ExportedReason(
+        reason["rank"], reason["code"], reason["cause"], reason["text"]["en"], reason["text"]["zh"]
+    )
 
 
 def _review(review: Review) -> ExportedReview:
@@ -175,4 +185,6 @@ def _review(review: Review) -> ExportedReview:
 
 def _days(decided_at: datetime.datetime, sent_at: str) -> float:
     """From the decision until the customer was told, in days to the hundredth."""
-    return round((datetime.datetime.fromisoformat(sent_at) - decided_at) / datetime.timedelta(days=1), 2)
+    return round(
+        (datetime.datetime.fromisoformat(sent_at) - decided_at) / datetime.timedelta(days=1), 2
+    )

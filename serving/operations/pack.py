@@ -1,4 +1,6 @@
-"""A registered model version to a verified bundle, and that to a BentoML model and a Bento; here alone serving uses mlflow."""
+"""A registered model version to a verified bundle, and that to a BentoML model and a Bento; here
+alone serving uses mlflow.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ class PackError(ValueError):
 
 
 def fetch(version_or_alias: str, tracking_uri: str, folder: Path) -> Path:
-    """The bundle of a registered version ("3") or alias ("champion"), downloaded into ``folder``; its path there.
+    """The bundle of a registered version ("3") or alias ("champion"), downloaded into ``folder``;
+    its path there.
 
-    Raises :class:`PackError` where there is no such version or its bundle is not the one that was registered,
-    :class:`serving.decision.bundle.BundleError` where it is damaged.
+    Raises :class:`PackError` where there is no such version or its bundle is not the one that was
+    registered, :class:`serving.decision.bundle.BundleError` where it is damaged.
     """
     # Here and not above: a service has no mlflow, and does without its 165 MB.
     from mlflow import MlflowClient
@@ -33,18 +36,26 @@ def fetch(version_or_alias: str, tracking_uri: str, folder: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    client = MlflowClient(tracking_uri, registry_uri=tracking_uri)  # not whatever registry the process last named
+    # not whatever registry the process last named
+    client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
     by_version = version_or_alias.isdigit()
     try:
-        found = (client.get_model_version if by_version else client.get_model_version_by_alias)(MODEL, version_or_alias)
+        found = (client.get_model_version if by_version else client.get_model_version_by_alias)(
+            MODEL, version_or_alias
+        )
         folder.mkdir(parents=True, exist_ok=True)
         path = Path(
             download_artifacts(
-                run_id=found.run_id, artifact_path=BUNDLE_FOLDER, dst_path=str(folder), tracking_uri=tracking_uri
+                run_id=found.run_id,
+                artifact_path=BUNDLE_FOLDER,
+                dst_path=str(folder),
+                tracking_uri=tracking_uri,
             )
         )
     except MlflowException as error:
-        raise PackError(f"model {MODEL!r}, version or alias {version_or_alias!r}: {error.message}") from error
+        raise PackError(
+            f"model {MODEL!r}, version or alias {version_or_alias!r}: {error.message}"
+        ) from error
     registered, digest = found.tags.get("bundle"), bundle.read(path).digest
     if registered != digest:
         raise PackError(
@@ -54,7 +65,8 @@ def fetch(version_or_alias: str, tracking_uri: str, folder: Path) -> Path:
 
 
 def store(folder: Path) -> str:
-    """The tag of the BentoML model that holds this bundle, verified; the newest one where that holds it already.
+    """The tag of the BentoML model that holds this bundle, verified; the newest one where that
+    holds it already.
 
     Raises :class:`serving.decision.bundle.BundleError`.
     """
@@ -69,7 +81,9 @@ def store(folder: Path) -> str:
         "policy": packed.policy.version,
         "run": provenance.run,
     }
-    with bentoml.models.create(MODEL, labels={"model": provenance.name}, metadata=metadata) as model:
+    with bentoml.models.create(
+        MODEL, labels={"model": provenance.name}, metadata=metadata
+    ) as model:
         shutil.copytree(folder, Path(model.path_of(BUNDLE_FOLDER)))
     return str(model.tag)
 
@@ -80,7 +94,8 @@ def _stored() -> list[bentoml.Model]:
 
 
 def build() -> str:
-    """The tag of a new Bento: the code in features/ and serving/, what they depend on, and the newest stored model.
+    """The tag of a new Bento: the code in features/ and serving/, what they depend on, and the
+    newest stored model.
 
     What goes in stands in pyproject.toml, ``[tool.bentoml.build]``.
     """

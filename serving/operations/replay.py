@@ -1,4 +1,6 @@
-"""Replay: what was decided is decided again, from what was asked and by the bundle that decided, and must be the same bytes."""
+"""Replay: what was decided is decided again, from what was asked and by the bundle that decided,
+and must be the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _REFUSALS = (StatementError, ProductError, ConstraintError, ValidationError)
 
 @dataclass(slots=True)
 class Replay:
-    """How many decisions came out how; ``different`` and ``bundles`` name the first that differ, and what is not there."""
+    """How many decisions came out how; ``different`` and ``bundles`` name the first that differ,
+    and what is not there.
+    """
 
     counts: Counter[Fate] = field(default_factory=Counter)
     different: list[str] = field(default_factory=list)
@@ -56,11 +60,17 @@ class Bundles:
             bundle = load(self._folders[digest])
         except BundleError as error:
             return str(error)
-        return bundle if bundle.digest == digest else f"{self._folders[digest]} holds another bundle, {bundle.digest}"
+        return (
+            bundle
+            if bundle.digest == digest
+            else f"{self._folders[digest]} holds another bundle, {bundle.digest}"
+        )
 
 
 def replay(decisions: Iterable[Entry], bundles: Bundles) -> Replay:
-    """What came of deciding again, one decision after the other; rows of other kinds are passed over."""
+    """What came of deciding again, one decision after the other; rows of other kinds are passed
+    over.
+    """
     done = Replay()
     for row in decisions:
         if row.kind != "decision":
@@ -73,7 +83,8 @@ def replay(decisions: Iterable[Entry], bundles: Bundles) -> Replay:
 
 
 def recomputed(row: Entry, bundle: Bundle) -> bytes | None:
-    """The bytes of the answer to what a decision's row says was asked; None where it is refused today.
+    """The bytes of the answer to what a decision's row says was asked; None where it is refused
+    today.
 
     Raises ValueError for a row that holds nothing to ask.
     """
@@ -105,11 +116,15 @@ def replay_text(done: Replay) -> str:
         "erased": "not decided again, for they were erased",
     }
     lines = [f"decisions  {sum(done.counts.values())}"]
-    lines += [f"  {words}: {done.counts[fate]}" for fate, words in said.items() if done.counts[fate]]
+    lines += [
+        f"  {words}: {done.counts[fate]}" for fate, words in said.items() if done.counts[fate]
+    ]
     lines += [f"differs    {decision_id}" for decision_id in done.different]
     if done.counts["different"] > len(done.different):
         lines.append(f"           and {done.counts['different'] - len(done.different)} more")
-    return "\n".join(lines + [f"no bundle  {digest}: {why}" for digest, why in done.bundles.items()])
+    return "\n".join(
+        lines + [f"no bundle  {digest}: {why}" for digest, why in done.bundles.items()]
+    )
 
 
 def _fate(row: Entry, bundles: Bundles, done: Replay) -> Fate:
@@ -120,14 +135,23 @@ def _fate(row: Entry, bundles: Bundles, done: Replay) -> Fate:
     if isinstance(bundle, str):
         done.bundles[digest] = bundle
         return "no_bundle"
-    return "same" if row.request_body is not None and recomputed(row, bundle) == row.response_body else "different"
+    return (
+        "same"
+        if row.request_body is not None and recomputed(row, bundle) == row.response_body
+        else "different"
+    )
 
 
-def period(since: datetime.date | None, until: datetime.date | None) -> tuple[str | None, str | None]:
+def period(
+    since: datetime.date | None, until: datetime.date | None
+) -> tuple[str | None, str | None]:
     """The times from which and up to before which rows count: days in UTC, both of them included.
 
     >>> period(datetime.date(2026, 1, 1), datetime.date(2026, 12, 31))
     ('2026-01-01', '2027-01-01')
     """
     after = None if until is None else until + datetime.timedelta(days=1)
-    return None if since is None else since.isoformat(), None if after is None else after.isoformat()
+    return (
+        None if since is None else since.isoformat(),
+        None if after is None else after.isoformat(),
+    )

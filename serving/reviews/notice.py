@@ -1,7 +1,8 @@
 """The notice of a person's answer to a review: what the customer is told of it, and by when.
 
-Where the person lowers the limit that is adverse action like any other: the customer is told within 30 days, with the reasons
-(12 CFR 1002.9(a)).  Whoever asked for a review is told how it ended in any case.  The reasons are the reviewer's own words.
+Where the person lowers the limit that is adverse action like any other: the customer is told within
+30 days, with the reasons (12 CFR 1002.9(a)).  Whoever asked for a review is told how it ended in
+any case.  The reasons are the reviewer's own words.
 """
 
 from __future__ import annotations
@@ -15,9 +16,15 @@ from serving.decision.reasons.wording import day, number
 from serving.schemas.review import Asker, OutcomeKind, ReviewOutcome
 
 _ASKED: dict[tuple[Asker, Language], str] = {
-    ("customer", "en"): "You asked for a person to reconsider the decision of {decided_on} on your credit limit. It was done.",
+    (
+        "customer",
+        "en",
+    ): "You asked for a person to reconsider the decision of {decided_on} on your credit limit. It was done.",
     ("customer", "zh"): "您曾要求人工复核{decided_on}关于您信用额度的决定，复核已完成。",
-    ("policy", "en"): "On {decided_on} we told you that a person would look at your credit limit. It was done.",
+    (
+        "policy",
+        "en",
+    ): "On {decided_on} we told you that a person would look at your credit limit. It was done.",
     ("policy", "zh"): "我们曾于{decided_on}告知您，将由专人审核您的信用额度，审核已完成。",
 }
 _ANSWERS: dict[Language, dict[str, str]] = {
@@ -52,8 +59,11 @@ class ReviewDecision:
     reasons: str
 
 
-def outcome_notice(answered: ReviewDecision, decided_on: datetime.date, send_by: datetime.date) -> dict[str, Any]:
-    """The notice as JSON: ``kind``, ``send_by`` (YYYY-MM-DD) and ``text`` in paragraphs, ``en`` and ``zh``.
+def outcome_notice(
+    answered: ReviewDecision, decided_on: datetime.date, send_by: datetime.date
+) -> dict[str, Any]:
+    """The notice as JSON: ``kind``, ``send_by`` (YYYY-MM-DD) and ``text`` in paragraphs, ``en`` and
+    ``zh``.
 
     >>> from datetime import date
     >>> answered = ReviewDecision("customer", "overturn", 3500.0, 21500.0, "Proven.")
@@ -67,7 +77,9 @@ def outcome_notice(answered: ReviewDecision, decided_on: datetime.date, send_by:
 
 
 def _text(answered: ReviewDecision, decided_on: datetime.date, language: Language) -> str:
-    before, limit = (number(amount, "CNY", language) for amount in (answered.before, answered.limit))
+    before, limit = (
+        number(amount, "CNY", language) for amount in (answered.before, answered.limit)
+    )
     paragraphs = (
         _ASKED[answered.asked_by, language].format(decided_on=day(decided_on, language)),
         _ANSWERS[language][_change(answered)].format(before=before, limit=limit),

@@ -1,4 +1,7 @@
-"""The counter: what is done about decisions that were made.  Every step is a row of the record, and of one tenant."""
+"""The counter: what is done about decisions that were made.
+
+Every step is a row of the record, and of one tenant.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +62,16 @@ class Reviews:
         self._bundle, self._record = bundle, record
 
     async def about(self, decision_id: str, caller: Caller) -> list[Entry]:
-        """The rows about a decision, itself first; Refused with 404 where the tenant has none, 410 where it was erased."""
+        """The rows about a decision, itself first; Refused with 404 where the tenant has none, 410
+        where it was erased.
+        """
         rows = await self._record.find(lambda reader: reader.about(decision_id))
         if not rows or rows[0].kind != "decision" or rows[0].tenant != caller.tenant:
             raise _nothing("decision")
         if rows[0].erased:
-            raise api_error(HTTPStatus.GONE, [Fault(path="$", message="what could name the person was erased")])
+            raise api_error(
+                HTTPStatus.GONE, [Fault(path="$", message="what could name the person was erased")]
+            )
         return rows
 
     async def review(self, review_id: str, caller: Caller) -> tuple[Review, list[Entry]]:
@@ -75,22 +82,35 @@ class Reviews:
         try:
             rows = await self.about(row.subject, caller)
         except ApiError as refused:
-            raise (_nothing("review") if refused.problem.status == HTTPStatus.NOT_FOUND else refused) from None
+            raise (
+                _nothing("review") if refused.problem.status == HTTPStatus.NOT_FOUND else refused
+            ) from None
         return next(review for review in reviews_of(rows) if review.review_id == review_id), rows
 
-    async def reviews(self, status: State | None, caller: Caller, after: str | None) -> list[tuple[Review, list[Entry]]]:
-        """The tenant's reviews in this state (None = those that somebody has still to answer), the oldest first, at most
-        :data:`MOST_LISTED`; those ``after`` one of them.  Those of erased persons are none any more."""
+    async def reviews(
+        self, status: State | None, caller: Caller, after: str | None
+    ) -> list[tuple[Review, list[Entry]]]:
+        """The tenant's reviews in this state (None = those that somebody has still to answer), the
+        oldest first, at most :data:`MOST_LISTED`; those ``after`` one of them.  Those of erased
+        persons are none any more."""
         last = 0 if after is None else (await self._row(after, ("review",), caller)).seq
         states = UNDER_WAY if status is None else (status,)
 
         def found(reader: Reader) -> list[tuple[Review, list[Entry]]]:
             listed: list[tuple[Review, list[Entry]]] = []
-            rows = (row for row in reader.of_kind(["review"], caller.tenant) if row.seq > last and not row.erased)
+            rows = (
+                row
+                for row in reader.of_kind(["review"], caller.tenant)
+                if row.seq > last and not row.erased
+            )
             while len(listed) < MOST_LISTED and (some := list(islice(rows, MOST_LISTED))):
                 about = reader.about_all([row.subject for row in some])
                 for row in some:
-                    review = next(one for one in reviews_of(about[row.subject]) if one.review_id == row.entry_id)
+                    review = next(
+                        one
+                        for one in reviews_of(about[row.subject])
+                        if one.review_id == row.entry_id
+                    )
                     if review.state in states:
                         listed.append((review, about[row.subject]))
             return listed[:MOST_LISTED]
@@ -98,8 +118,8 @@ class Reviews:
         return await self._record.find(found)
 
     async def open(self, decision_id: str, asked: ReviewRequest) -> str:
-        """Open a customer's review; its id.  One that the policy asked for gives way to it; Refused with 409 while another
-        customer's is open."""
+        """Open a customer's review; its id.  One that the policy asked for gives way to it; Refused
+        with 409 while another customer's is open."""
         rows = await self.about(decision_id, asked.caller)
         earlier, now = reviews_of(rows), _now()
         corrected = None if asked.statements is None else self._again(rows[0], asked, now)
@@ -108,15 +128,29 @@ class Reviews:
         drafts: list[NewEntry] = []
         for current in (review for review in earlier if review.under_way):
             if current.asked_by == "customer":
-                raise _conflict(f"a review of this decision is {_in_words(current.state)} already: {current.review_id}")
+                raise _conflict(
+                    f"a review of this decision is {_in_words(current.state)} already: {current.review_id}"
+                )
             gives_way = {"review": current.review_id, "superseded_by": review_id}
-            drafts.append(_draft("withdrawal", rows[0], asked, now, gives_way, None, None, slot_of_step(current)))
+            drafts.append(
+                _draft(
+                    "withdrawal", rows[0], asked, now, gives_way, None, None, slot_of_step(current)
+                )
+            )
             decide_by = min(decide_by, current.decide_by)
-        facts = {"decide_by": decide_by.isoformat(), "corrected": corrected is not None, "asked_by": "customer"}
+        facts = {
+            "decide_by": decide_by.isoformat(),
+            "corrected": corrected is not None,
+            "asked_by": "customer",
+        }
         content = asked.model_dump_json().encode()
         slot = slot_of_review(decision_id, earlier)
-        drafts.append(_draft("review", rows[0], asked, now, facts, content, corrected, slot, review_id))
-        return await self._keep(drafts, asked, "another review was opened just now: look at the decision again")
+        drafts.append(
+            _draft("review", rows[0], asked, now, facts, content, corrected, slot, review_id)
+        )
+        return await self._keep(
+            drafts, asked, "another review was opened just now: look at the decision again"
+        )
 
     async def start(self, review_id: str, asked: StartRequest) -> None:
         """A person takes a review, or takes it over; Refused with 409 where another has it."""
@@ -138,19 +172,25 @@ class Reviews:
         """The answer of the person who has taken a review, with the notice of it to the customer."""
         review, rows = await self._to_step("resolution", review_id, asked)
         if review.reviewer != asked.reviewer:
-            raise _conflict("another person has taken it: to take it over, start it again and say instead_of whom")
+            raise _conflict(
+                "another person has taken it: to take it over, start it again and say instead_of whom"
+            )
         decision, before, now = decision_in(rows[0]), limit_of(rows), _now()
-        limit = _resolved_limit(asked, decision, before, any(one.resolution for one in reviews_of(rows)))
+        limit = _resolved_limit(
+            asked, decision, before, any(one.resolution for one in reviews_of(rows))
+        )
         policy = self._bundle.policy
         due = local_date(now, policy) + datetime.timedelta(days=policy.dates.notice_within_days)
         answered = ReviewDecision(review.asked_by, asked.outcome, before, limit, asked.reasons)
         notice = outcome_notice(answered, local_date(rows[0].at, policy), due)
         content = json.dumps(notice, ensure_ascii=False).encode()
-        await self._step("resolution", review, rows, asked, {"outcome": asked.outcome}, now, content, due)
+        await self._step(
+            "resolution", review, rows, asked, {"outcome": asked.outcome}, now, content, due
+        )
 
     async def notify(self, decision_id: str, asked: NotificationRequest) -> str:
-        """Record that the customer was told of a decision or of a review's outcome; the row's id.  Refused where there was
-        nothing to tell, not then, or where the same was recorded."""
+        """Record that the customer was told of a decision or of a review's outcome; the row's id.
+        Refused where there was nothing to tell, not then, or where the same was recorded."""
         rows = await self.about(decision_id, asked.caller)
         told_of = rows[0] if asked.review_id is None else _resolution_row(rows, asked.review_id)
         if told_of.due is None:
@@ -162,17 +202,31 @@ class Reviews:
             raise _wrong("sent_at", "expected a day of the calendar") from None
         if not told_of.at.replace(microsecond=0) <= sent_at <= now:
             raise _wrong("sent_at", "expected a time from when it was decided, up to now")
-        facts = {"sent_at": asked.sent_at, "channel": asked.channel, "language": asked.language, "review_id": asked.review_id}
-        earlier = [row for row in rows if row.kind == "notification" and row.metadata.get("review_id") == asked.review_id]
+        facts = {
+            "sent_at": asked.sent_at,
+            "channel": asked.channel,
+            "language": asked.language,
+            "review_id": asked.review_id,
+        }
+        earlier = [
+            row
+            for row in rows
+            if row.kind == "notification" and row.metadata.get("review_id") == asked.review_id
+        ]
         if same := next((row for row in earlier if row.metadata == facts), None):
             raise _conflict(f"the same notification is recorded already: {same.entry_id}")
         slot = slot_of_notification(told_of.entry_id, len(earlier))
         draft = _draft("notification", rows[0], asked, now, facts, None, None, slot)
-        return await self._keep([draft], asked, "another notification was recorded just now: look at the decision again")
+        return await self._keep(
+            [draft], asked, "another notification was recorded just now: look at the decision again"
+        )
 
-    async def notices(self, overdue: bool | None, caller: Caller, after: str | None) -> list[tuple[Entry, list[Entry]]]:
-        """What the tenant's customers were not told of, the soonest due first, at most :data:`MOST_LISTED`: decisions and
-        outcomes of reviews, each with the rows about its decision; None = overdue or not."""
+    async def notices(
+        self, overdue: bool | None, caller: Caller, after: str | None
+    ) -> list[tuple[Entry, list[Entry]]]:
+        """What the tenant's customers were not told of, the soonest due first, at most
+        :data:`MOST_LISTED`: decisions and outcomes of reviews, each with the rows about its
+        decision; None = overdue or not."""
         last = None if after is None else await self._row(after, ("decision", "resolution"), caller)
         place = ("", 0) if last is None or last.due is None else (last.due.isoformat(), last.seq)
         today = self.today()
@@ -180,7 +234,11 @@ class Reviews:
         until = today if overdue else _EVER
 
         def found(reader: Reader) -> list[tuple[Entry, list[Entry]]]:
-            rows = [row for row in reader.untold(caller.tenant, since, until, MOST_LISTED, place) if not row.erased]
+            rows = [
+                row
+                for row in reader.untold(caller.tenant, since, until, MOST_LISTED, place)
+                if not row.erased
+            ]
             about = reader.about_all([row.subject for row in rows])
             return [(row, about[row.subject]) for row in rows]
 
@@ -194,7 +252,9 @@ class Reviews:
         """A row of the tenant's; Refused with 422 where there is none."""
         row = await self._record.find(lambda reader: reader.by_id(entry_id))
         if row is None or row.kind not in kinds or row.tenant != caller.tenant:
-            fault = Fault(path="?after", message="expected the id of the last one of the page before")
+            fault = Fault(
+                path="?after", message="expected the id of the last one of the page before"
+            )
             raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
         return row
 
@@ -203,11 +263,16 @@ class Reviews:
         digest = decision.metadata["model"]["bundle"]
         bundle = self._bundle if digest == self._bundle.digest else _stored(digest)
         if bundle is None:
-            raise _conflict("the bundle that decided is not stored here any more: a person has to decide without it")
+            raise _conflict(
+                "the bundle that decided is not stored here any more: a person has to decide without it"
+            )
         first = json.loads(decision.request_body or b"{}")
         last = max(statement["month"] for statement in first["statements"])
         if max(statement.month for statement in asked.statements or ()) != last:
-            raise _wrong("statements", "expected statements up to the month that was decided on, and none later")
+            raise _wrong(
+                "statements",
+                "expected statements up to the month that was decided on, and none later",
+            )
         corrected = {name: first[name] for name in ("account_id", "product", "currency")}
         corrected["statements"] = [statement.model_dump() for statement in asked.statements or ()]
         request = parse(Request, json.dumps(corrected).encode())
@@ -218,13 +283,17 @@ class Reviews:
             raise statement_error(error, months, {request.account_id: "$"}) from None
         return made.content
 
-    async def _to_step(self, kind: Kind, review_id: str, asked: ApiRequest) -> tuple[Review, list[Entry]]:
+    async def _to_step(
+        self, kind: Kind, review_id: str, asked: ApiRequest
+    ) -> tuple[Review, list[Entry]]:
         """A review whose next step can be this; Refused with 409 where its state does not allow it."""
         review, rows = await self.review(review_id, asked.caller)
         before, _ = STEPS[kind]
         if review.state not in before:
             states = " or ".join(_in_words(state) for state in STATES if state in before)
-            raise _conflict(f"expected a review that is {states}, this one is {_in_words(review.state)}")
+            raise _conflict(
+                f"expected a review that is {states}, this one is {_in_words(review.state)}"
+            )
         return review, rows
 
     async def _step(
@@ -239,11 +308,16 @@ class Reviews:
         due: datetime.date | None = None,
     ) -> None:
         said, content = {"review": review.review_id, **facts}, asked.model_dump_json().encode()
-        draft = _draft(kind, rows[0], asked, at, said, content, answered, slot_of_step(review), due=due)
+        draft = _draft(
+            kind, rows[0], asked, at, said, content, answered, slot_of_step(review), due=due
+        )
         await self._keep([draft], asked, "somebody else was quicker: look at the review again")
 
     async def _keep(self, drafts: Sequence[NewEntry], asked: ApiRequest, taken: str) -> str:
-        """Keep all or none; the id of the last.  Refused with 409 that says ``taken`` where another was quicker."""
+        """Keep all or none; the id of the last.
+
+        Refused with 409 that says ``taken`` where another was quicker.
+        """
         try:
             await self._record.keep(drafts, asked.arrived + self._record.deadline)
         except Duplicate:
@@ -279,20 +353,31 @@ def _draft(
     )
 
 
-def _resolved_limit(asked: ResolutionRequest, decision: Mapping[str, Any], in_force: float, answered_before: bool) -> float:
-    """The limit that an answer leads to; Refused where it takes more than the decision did, or leaves open what it is."""
+def _resolved_limit(
+    asked: ResolutionRequest, decision: Mapping[str, Any], in_force: float, answered_before: bool
+) -> float:
+    """The limit that an answer leads to; Refused where it takes more than the decision did, or
+    leaves open what it is.
+    """
     before: float = decision["credit_limit"]
     if asked.outcome == "uphold":
         if decision["action"] == "review" and not answered_before:
-            raise _wrong("outcome", "nothing was decided yet: expected overturn, and the limit stays, or amend")
+            raise _wrong(
+                "outcome",
+                "nothing was decided yet: expected overturn, and the limit stays, or amend",
+            )
         return in_force
     if asked.outcome == "overturn":
         return before
     limit = asked.new_limit
-    # A customer who asks for a review does not come out of it worse; where no decision was made yet, the person makes it.
+    # A customer who asks for a review does not come out of it worse; where no decision was made
+    # yet, the person makes it.
     least = 0.0 if decision["action"] == "review" else decision["new_limit"]
     if limit is None or not least <= limit <= before:
-        raise _wrong("new_limit", "expected at least the limit that the decision left, and at most the one from before it")
+        raise _wrong(
+            "new_limit",
+            "expected at least the limit that the decision left, and at most the one from before it",
+        )
     return limit
 
 
@@ -302,7 +387,9 @@ def _resolution_row(rows: Sequence[Entry], review_id: str) -> Entry:
     if review is None:
         raise _wrong("review_id", "expected a review of this decision")
     if review.resolution is None:
-        raise _conflict(f"expected a review that is resolved, this one is {_in_words(review.state)}")
+        raise _conflict(
+            f"expected a review that is resolved, this one is {_in_words(review.state)}"
+        )
     resolution_id = review.resolution.resolution_id
     return next(row for row in rows if row.entry_id == resolution_id)
 

@@ -1,8 +1,10 @@
-"""A person's reconsideration of a decision, as rows of the record tell it: open -> in review -> resolved, or withdrawn.
+"""A person's reconsideration of a decision, as rows of the record tell it: open -> in review ->
+resolved, or withdrawn.
 
-A review is always possible, and one at a time for a decision: no decision is by automation alone (PIPL article 24, GDPR article
-22(3)).  Where the policy itself asks for a person, a review is opened with the decision; the customer's own takes its place.
-Nothing is ever changed: each step is a row, and of two steps at once the record keeps one.
+A review is always possible, and one at a time for a decision: no decision is by automation alone
+(PIPL article 24, GDPR article 22(3)).  Where the policy itself asks for a person, a review is
+opened with the decision; the customer's own takes its place. Nothing is ever changed: each step is
+a row, and of two steps at once the record keeps one.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from typing import Any
 from serving.audit_log.entry import Entry, Kind, NewEntry
 from serving.schemas.review import UNDER_WAY, Asker, ReviewOutcome, State
 
-# Until a person has answered.  Regulation B and PIPL name no period for this; one month is GDPR's (article 12(3)).
+# Until a person has answered.  Regulation B and PIPL name no period for this; one month is GDPR's
+# (article 12(3)).
 DAYS_TO_DECIDE = 30
-# Step -> the states from which it can be taken, and the state to which it leads.  From one person to another a review goes on.
+# Step -> the states from which it can be taken, and the state to which it leads.  From one person
+# to another a review goes on.
 STEPS: dict[Kind, tuple[frozenset[State], State]] = {
     "started": (frozenset(UNDER_WAY), "in_review"),
     "resolution": (frozenset({"in_review"}), "resolved"),
@@ -29,11 +33,12 @@ STEPS: dict[Kind, tuple[frozenset[State], State]] = {
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How a review ended: ``uphold`` (the limit in force stays), ``overturn`` (the limit from before the decision), ``amend``
-    (another limit).
+    """How a review ended: ``uphold`` (the limit in force stays), ``overturn`` (the limit from
+    before the decision), ``amend`` (another limit).
 
-    ``limit`` is in force after it, CNY; ``notice`` is what the customer is to be told, as JSON, and ``resolution_id`` the row
-    that says so.  None in limit, reviewer, reasons and notice = erased; in notice also: made before there were any.
+    ``limit`` is in force after it, CNY; ``notice`` is what the customer is to be told, as JSON, and
+    ``resolution_id`` the row that says so.  None in limit, reviewer, reasons and notice = erased;
+    in notice also: made before there were any.
     """
 
     resolution_id: str
@@ -49,7 +54,8 @@ class Resolution:
 class Withdrawal:
     """That a review was wanted no longer; ``reason`` None = none was given, or erased.
 
-    ``superseded_by``: the customer's own review that took its place; None = it was withdrawn for itself.
+    ``superseded_by``: the customer's own review that took its place; None = it was withdrawn for
+    itself.
     """
 
     reason: str | None
@@ -61,9 +67,10 @@ class Withdrawal:
 class Review:
     """A review as it stands.
 
-    ``asked_by``: the customer, or the policy whose decision was that a person decides.  ``reason`` is the customer's; None =
-    the policy asked, or erased.  ``statements`` are as the customer corrected them and ``corrected`` the answer on them,
-    decided by the bundle of the first; None = none were.  ``reviewer``: who has it.  ``steps``: how many were taken.
+    ``asked_by``: the customer, or the policy whose decision was that a person decides.  ``reason``
+    is the customer's; None = the policy asked, or erased.  ``statements`` are as the customer
+    corrected them and ``corrected`` the answer on them, decided by the bundle of the first; None =
+    none were.  ``reviewer``: who has it.  ``steps``: how many were taken.
     """
 
     review_id: str
@@ -103,14 +110,20 @@ def reviews_of(rows: Sequence[Entry]) -> list[Review]:
 
 def limit_of(rows: Sequence[Entry]) -> float:
     """The limit in force after the reviews of a decision, CNY; of a decision that nobody erased."""
-    limits = [review.resolution.limit for review in reviews_of(rows) if review.resolution is not None]
-    return float(decision_in(rows[0])["new_limit"] if not limits or limits[-1] is None else limits[-1])
+    limits = [
+        review.resolution.limit for review in reviews_of(rows) if review.resolution is not None
+    ]
+    return float(
+        decision_in(rows[0])["new_limit"] if not limits or limits[-1] is None else limits[-1]
+    )
 
 
 def decision_in(row: Entry) -> dict[str, Any]:
     """The answer in a decision's row: of the door `advice` the decision is a part of it."""
     answered: dict[str, Any] = json.loads(row.response_body or b"{}")
-    decision: dict[str, Any] = answered["decision"] if row.metadata["door"] == "advice" else answered
+    decision: dict[str, Any] = (
+        answered["decision"] if row.metadata["door"] == "advice" else answered
+    )
     return decision
 
 
@@ -167,18 +180,27 @@ def _after(review: Review, row: Entry, decision: Entry, limit: float | None) -> 
     if row.kind == "started":
         return replace(moved, reviewer=said.get("reviewer"))
     if row.kind == "withdrawal":
-        return replace(moved, withdrawal=Withdrawal(said.get("reason"), row.at, row.metadata.get("superseded_by")))
+        return replace(
+            moved,
+            withdrawal=Withdrawal(said.get("reason"), row.at, row.metadata.get("superseded_by")),
+        )
     return replace(moved, resolution=_resolution(row, said, decision, limit))
 
 
-def _resolution(row: Entry, said: dict[str, Any], decision: Entry, limit: float | None) -> Resolution:
+def _resolution(
+    row: Entry, said: dict[str, Any], decision: Entry, limit: float | None
+) -> Resolution:
     outcome: ReviewOutcome = row.metadata["outcome"]
     if row.erased or decision.response_body is None:
         limit = None
     elif outcome != "uphold":
-        limit = decision_in(decision)["credit_limit"] if outcome == "overturn" else said["new_limit"]
+        limit = (
+            decision_in(decision)["credit_limit"] if outcome == "overturn" else said["new_limit"]
+        )
     notice = None if row.response_body is None else json.loads(row.response_body)
-    return Resolution(row.entry_id, outcome, limit, said.get("reviewer"), said.get("reasons"), row.at, notice)
+    return Resolution(
+        row.entry_id, outcome, limit, said.get("reviewer"), said.get("reasons"), row.at, notice
+    )
 
 
 def _said(row: Entry) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""What is asked of advice alone, and its answer, as JSON: a decision's request with what the customer has settled."""
+"""What is asked of advice alone, and its answer, as JSON: a decision's request with what the
+customer has settled.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from serving.web.models import STRICT, IODescriptor, Strict
 
 def _amount(meaning: str) -> float | None:
     """The default of an amount that may be settled: not said."""
-    field: float | None = Field(default=None, ge=0, le=LARGEST_AMOUNT, description=f"{meaning}; CNY a month")
+    field: float | None = Field(
+        default=None, ge=0, le=LARGEST_AMOUNT, description=f"{meaning}; CNY a month"
+    )
     return field
 
 
@@ -28,18 +32,29 @@ class Choices(Strict):
 
     monthly_payment: Annotated[
         float | None,
-        Field(gt=0, le=LARGEST_AMOUNT, description="the most that can be paid, here and elsewhere together; CNY a month"),
+        Field(
+            gt=0,
+            le=LARGEST_AMOUNT,
+            description="the most that can be paid, here and elsewhere together; CNY a month",
+        ),
     ] = None
     extra: float | None = _amount("what is paid above the minimum due, at most the balance")
-    spending: float | None = _amount("the most that is bought with the account, at most the limit before the cut")
-    repay_elsewhere: float | None = _amount("what is paid off debt elsewhere, at most what is known of it")
+    spending: float | None = _amount(
+        "the most that is bought with the account, at most the limit before the cut"
+    )
+    repay_elsewhere: float | None = _amount(
+        "what is paid off debt elsewhere, at most what is known of it"
+    )
 
 
 class AdviceRequest(Request):
     """The request of a decision, and perhaps what the customer has settled."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": examples.REQUEST | {"choices": {"monthly_payment": 3000.0, "spending": 800.0}}}
+        json_schema_extra={
+            "example": examples.REQUEST
+            | {"choices": {"monthly_payment": 3000.0, "spending": 800.0}}
+        }
     )
     switches: ClassVar[Mapping[str, str]] = {}  # advice is what is asked for
 

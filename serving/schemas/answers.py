@@ -1,4 +1,5 @@
-"""From parsed requests to the bytes of their answers: what the service does, and what a replay does again.
+"""From parsed requests to the bytes of their answers: what the service does, and what a replay does
+again.
 
 The same requests, bundle and time give the same bytes, for one account and for many.
 """
@@ -35,7 +36,9 @@ class AnsweredDecision:
         return {
             "door": door,
             "advice": with_advice,
-            "decided_at": decision.decided_at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "decided_at": decision.decided_at.astimezone(datetime.UTC).strftime(
+                "%Y-%m-%dT%H:%M:%S.%fZ"
+            ),
             "as_of": f"{decision.as_of:%Y-%m}",
             "product": decision.product,
             "action": decision.action,
@@ -51,23 +54,39 @@ class AnsweredDecision:
 
 
 def answer_requests(
-    door: Endpoint, requests: Sequence[Request], with_advice: bool, bundle: Bundle, decided_at: datetime.datetime
+    door: Endpoint,
+    requests: Sequence[Request],
+    with_advice: bool,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
 ) -> list[AnsweredDecision]:
     """One answer a request, in their order.
 
-    Raises :class:`features.schema.StatementError`, :class:`serving.decision.result.ProductError` and, for the door ``advice``,
-    :class:`serving.decision.advice.constraints.ConstraintError` for what the decision refuses.
+    Raises :class:`features.schema.StatementError`, :class:`serving.decision.result.ProductError`
+    and, for the door ``advice``, :class:`serving.decision.advice.constraints.ConstraintError` for
+    what the decision refuses.
     """
     asked = statements_table(requests)
     if door == "advice":
         settled = [request.settled() for request in requests if isinstance(request, AdviceRequest)]
         advised = [advise(asked, bundle, decided_at, choices) for choices in settled]
-        made = [AnsweredDecision(one.decision, encode(make_advice_answer(one, bundle))) for one in advised]
+        made = [
+            AnsweredDecision(one.decision, encode(make_advice_answer(one, bundle)))
+            for one in advised
+        ]
     elif with_advice:
         each = advise_many(asked, bundle, decided_at)
-        made = [AnsweredDecision(one.decision, encode(make_answer(one.decision, bundle, make_advice(one)))) for one in each]
+        made = [
+            AnsweredDecision(
+                one.decision, encode(make_answer(one.decision, bundle, make_advice(one)))
+            )
+            for one in each
+        ]
     else:
-        made = [AnsweredDecision(one, encode(make_answer(one, bundle))) for one in decide_many(asked, bundle, decided_at)]
+        made = [
+            AnsweredDecision(one, encode(make_answer(one, bundle)))
+            for one in decide_many(asked, bundle, decided_at)
+        ]
     by_account = {answered.decision.account_id: answered for answered in made}
     return [by_account[request.account_id] for request in requests]
 

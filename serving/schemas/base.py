@@ -25,7 +25,8 @@ class ApiRequest(IODescriptor):
 
     model_config = STRICT
     largest_body: ClassVar[int] = 256 * 1024
-    switches: ClassVar[Mapping[str, str]] = {}  # what may be true or false in the URL's query, and what it means
+    # what may be true or false in the URL's query, and what it means
+    switches: ClassVar[Mapping[str, str]] = {}
 
     _on: frozenset[str] = PrivateAttr(default=frozenset())
     _key: str | None = PrivateAttr(default=None)
@@ -34,7 +35,9 @@ class ApiRequest(IODescriptor):
 
     @classmethod
     async def from_http_request(cls, request: HttpRequest, serde: object) -> IODescriptor:
-        """The request, or the :class:`Problem` to answer with: BentoML logs what is raised here with the values sent."""
+        """The request, or the :class:`Problem` to answer with: BentoML logs what is raised here
+        with the values sent.
+        """
         arrived = time.monotonic()
         try:
             on = read_switches(request.scope["query_string"], cls.switches)
@@ -72,7 +75,8 @@ class ApiRequest(IODescriptor):
 
 
 def parse(model: type[_ApiRequest], body: bytes) -> _ApiRequest:
-    """The request in a body of UTF-8 JSON; raises :class:`serving.web.errors.ApiError` with a path to each fault.
+    """The request in a body of UTF-8 JSON; raises :class:`serving.web.errors.ApiError` with a path
+    to each fault.
 
     >>> import json
     >>> parse(Request, json.dumps(example.REQUEST).encode()).statements[-1].month
@@ -83,7 +87,9 @@ def parse(model: type[_ApiRequest], body: bytes) -> _ApiRequest:
     except ValidationError as error:
         # Without its cause: the error holds what was sent.
         raise validation_error(error) from None
-    faults = [Fault(path=path, message="expected each field once") for path in _repeated_fields(body)] or request.faults()
+    faults = [
+        Fault(path=path, message="expected each field once") for path in _repeated_fields(body)
+    ] or request.faults()
     if faults:
         raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
     return request
@@ -101,9 +107,11 @@ class _Repeating(dict[str, object]):
 
 
 def _repeated_fields(body: bytes) -> list[str]:
-    """The paths of fields that stand twice in their object: RFC 8259 leaves open which of them counts.
+    """The paths of fields that stand twice in their object: RFC 8259 leaves open which of them
+    counts.
 
-    pydantic takes the last and does not tell.  The body has the right shape already, so what is walked has known names only.
+    pydantic takes the last and does not tell.  The body has the right shape already, so what is
+    walked has known names only.
     """
     found = False
 

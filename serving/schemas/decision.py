@@ -1,7 +1,8 @@
 """Request and answer as JSON: the only place that knows it.
 
-Strict: nothing is converted or left out.  Every column of the statement is a required key, and unknown is said with null, so
-that nobody forgets a field by accident.  Ranges, units and meanings are those of :mod:`features.schema`.
+Strict: nothing is converted or left out.  Every column of the statement is a required key, and
+unknown is said with null, so that nobody forgets a field by accident.  Ranges, units and meanings
+are those of :mod:`features.schema`.
 """
 
 from __future__ import annotations
@@ -44,20 +45,33 @@ else:
         __base__=Strict,
         __module__=__name__,
         __doc__="One month of an account.  Amounts in CNY.",
-        month=(str, Field(pattern="^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$", description="the month that it closes, YYYY-MM")),
+        month=(
+            str,
+            Field(
+                pattern="^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$",
+                description="the month that it closes, YYYY-MM",
+            ),
+        ),
         **{c.name: statement_field(c) for c in COLUMNS if c.kind in ("amount", "whole_number")},
     )
 
 
 class Request(ApiRequest):
-    """The statements of one account, in any order.  The last month is `as_of`; a month missing between two is refused."""
+    """The statements of one account, in any order.
+
+    The last month is `as_of`; a month missing between two is refused.
+    """
 
     model_config = ConfigDict(json_schema_extra={"example": examples.REQUEST})
     switches: ClassVar[Mapping[str, str]] = _SWITCHES
 
     account_id: Annotated[
         str,
-        Field(pattern="^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=64, description="the lender's name for the account"),
+        Field(
+            pattern="^[A-Za-z0-9][A-Za-z0-9._:-]*$",
+            max_length=64,
+            description="the lender's name for the account",
+        ),
     ]
     product: Annotated[Product, Field(description="what the limit is for")]
     currency: Annotated[Literal["CNY"], Field(description="of all amounts")]
@@ -71,14 +85,20 @@ class BatchRequest(ApiRequest):
     largest_body: ClassVar[int] = 2 * 1024 * 1024
     switches: ClassVar[Mapping[str, str]] = _SWITCHES
 
-    accounts: Annotated[list[Request], Field(min_length=1, max_length=MOST_ACCOUNTS, description="each account once")]
+    accounts: Annotated[
+        list[Request],
+        Field(min_length=1, max_length=MOST_ACCOUNTS, description="each account once"),
+    ]
 
     def faults(self) -> list[Fault]:
         """Accounts that were there before."""
         names = [request.account_id for request in self.accounts]
         first = {name: place for place, name in reversed(list(enumerate(names)))}
         repeated = [place for place, name in enumerate(names) if first[name] != place]
-        return [Fault(path=f"$.accounts[{i}].account_id", message="expected each account once") for i in repeated]
+        return [
+            Fault(path=f"$.accounts[{i}].account_id", message="expected each account once")
+            for i in repeated
+        ]
 
 
 class ReasonFeature(Strict):
@@ -87,10 +107,15 @@ class ReasonFeature(Strict):
     name: str
     value: Annotated[float | None, Field(description="the account's; null = unknown")]
     reference_value: Annotated[
-        float | None, Field(description="median of the reference population where known; null = mostly unknown there")
+        float | None,
+        Field(
+            description="median of the reference population where known; null = mostly unknown there"
+        ),
     ]
     unit: Annotated[str, Field(description="months, days, count, share, times, CNY or yes_no")]
-    contribution: Annotated[float, Field(description="to the log-odds, against the reference population")]
+    contribution: Annotated[
+        float, Field(description="to the log-odds, against the reference population")
+    ]
 
 
 class Reason(Strict):
@@ -99,9 +124,14 @@ class Reason(Strict):
     rank: Annotated[int, Field(description="1 = first")]
     code: Annotated[str, Field(description="the reason group, or the rule that decided")]
     cause: Literal["risk", "behavior", "regulation"]
-    share: Annotated[float | None, Field(description="of all that pushed toward the cut; null for a rule")]
+    share: Annotated[
+        float | None, Field(description="of all that pushed toward the cut; null for a rule")
+    ]
     contribution: Annotated[
-        float | None, Field(description="to the log-odds, of the group's features by themselves; null for a rule")
+        float | None,
+        Field(
+            description="to the log-odds, of the group's features by themselves; null for a rule"
+        ),
     ]
     effect: Annotated[
         float | None,
@@ -119,9 +149,13 @@ class Notice(Strict):
 
     kind: Annotated[
         Literal["adverse_action", "under_review"],
-        Field(description="adverse_action for reduce and suspend; under_review where a person decides and nothing changes yet"),
+        Field(
+            description="adverse_action for reduce and suspend; under_review where a person decides and nothing changes yet"
+        ),
     ]
-    send_by: Annotated[datetime.date, Field(description="the last day to send it, on the lender's clock")]
+    send_by: Annotated[
+        datetime.date, Field(description="the last day to send it, on the lender's clock")
+    ]
     text: Annotated[Text, Field(description="paragraphs, a blank line between them")]
 
 
@@ -129,7 +163,9 @@ class ModelNote(Strict):
     """What decided."""
 
     name: str
-    version: Annotated[str, Field(description='of the registered model; "" where it was never registered')]
+    version: Annotated[
+        str, Field(description='of the registered model; "" where it was never registered')
+    ]
     bundle: Annotated[str, Field(description="sha256 of the bundle")]
     reference: Annotated[str, Field(description="sha256 of the reference population")]
     policy: Annotated[str, Field(description="version of the policy")]
@@ -143,31 +179,52 @@ class Answer(IODescriptor):
     decision_id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
     account_id: str
     as_of: Annotated[str, Field(description="month of the last statement, YYYY-MM")]
-    decided_at: Annotated[str, Field(description="UTC, to the microsecond", json_schema_extra={"format": "date-time"})]
+    decided_at: Annotated[
+        str, Field(description="UTC, to the microsecond", json_schema_extra={"format": "date-time"})
+    ]
     action: Annotated[
         Literal["keep", "reduce", "suspend", "review"],
-        Field(description="suspend = no new drawings; review = a person decides, and nothing changes yet"),
+        Field(
+            description="suspend = no new drawings; review = a person decides, and nothing changes yet"
+        ),
     ]
     credit_limit: Annotated[float, Field(description="before the decision")]
-    new_limit: Annotated[float, Field(description="from effective_on; under review the present one")]
-    proposed_limit: Annotated[float | None, Field(description="what a person is asked to confirm; null unless review")]
+    new_limit: Annotated[
+        float, Field(description="from effective_on; under review the present one")
+    ]
+    proposed_limit: Annotated[
+        float | None, Field(description="what a person is asked to confirm; null unless review")
+    ]
     currency: Literal["CNY"]
-    effective_on: Annotated[datetime.date | None, Field(description="on the lender's clock; null unless the limit changes")]
+    effective_on: Annotated[
+        datetime.date | None,
+        Field(description="on the lender's clock; null unless the limit changes"),
+    ]
     review_on: Annotated[
         datetime.date | None,
-        Field(description="when the account is looked at again; under review the day by which a person decides; null for keep"),
+        Field(
+            description="when the account is looked at again; under review the day by which a person decides; null for keep"
+        ),
     ]
-    review_because: Annotated[list[str], Field(description="why a person decides; empty unless review")]
-    probability: Annotated[float, Field(description="of 60 days past due or worse within 6 months, if nothing is done")]
+    review_because: Annotated[
+        list[str], Field(description="why a person decides; empty unless review")
+    ]
+    probability: Annotated[
+        float, Field(description="of 60 days past due or worse within 6 months, if nothing is done")
+    ]
     log_odds: Annotated[float, Field(description="logit of probability")]
     base_log_odds: Annotated[
-        float, Field(description="mean log_odds of the reference population: log_odds less all contributions")
+        float,
+        Field(
+            description="mean log_odds of the reference population: log_odds less all contributions"
+        ),
     ]
     cut_off: Annotated[float, Field(description="the probability from which limits are cut")]
     reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
     notice: Annotated[Notice | None, Field(description="to the customer; null for keep")]
     model: ModelNote
-    # Left out where it was not asked for: the answer's bytes are then those that they were before there was advice.
+    # Left out where it was not asked for: the answer's bytes are then those that they were before
+    # there was advice.
     advice: Annotated[
         Advice | SkipJsonSchema[None],
         Field(
@@ -181,13 +238,17 @@ class Answer(IODescriptor):
 class BatchAnswer(IODescriptor):
     """The decisions in the order of the request's accounts."""
 
-    model_config = ConfigDict(**STRICT, json_schema_extra={"example": {"decisions": [examples.ANSWER]}})
+    model_config = ConfigDict(
+        **STRICT, json_schema_extra={"example": {"decisions": [examples.ANSWER]}}
+    )
 
     decisions: list[Answer]
 
 
 def statements_table(requests: Sequence[Request]) -> pl.DataFrame:
-    """The statements of all requests as one table of :mod:`features.schema`; nothing is checked here."""
+    """The statements of all requests as one table of :mod:`features.schema`; nothing is checked
+    here.
+    """
     return table(
         {
             **statement.__dict__,
@@ -201,7 +262,9 @@ def statements_table(requests: Sequence[Request]) -> pl.DataFrame:
 
 
 def make_answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> Answer:
-    """The answer for a decision that this bundle made, with the advice on it where one was asked for."""
+    """The answer for a decision that this bundle made, with the advice on it where one was asked
+    for.
+    """
     return Answer(
         decision_id=decision.decision_id,
         account_id=decision.account_id,
@@ -243,7 +306,11 @@ def _reason(reason: PrincipalReason) -> Reason:
         text=Text(en=reason.text.en, zh=reason.text.zh),
         features=[
             ReasonFeature(
-                name=f.name, value=f.value, reference_value=f.reference_value, unit=f.unit, contribution=f.contribution
+                name=f.name,
+                value=f.value,
+                reference_value=f.reference_value,
+                unit=f.unit,
+                contribution=f.contribution,
             )
             for f in reason.features
         ],
@@ -251,4 +318,6 @@ def _reason(reason: PrincipalReason) -> Reason:
 
 
 def _notice(notice: MadeNotice) -> Notice:
-    return Notice(kind=notice.kind, send_by=notice.send_by, text=Text(en=notice.text.en, zh=notice.text.zh))
+    return Notice(
+        kind=notice.kind, send_by=notice.send_by, text=Text(en=notice.text.en, zh=notice.text.zh)
+    )

@@ -1,4 +1,6 @@
-"""What is asked and answered about decisions that were made: their reviews, and what the customer was told, as JSON."""
+"""What is asked and answered about decisions that were made: their reviews, and what the customer
+was told, as JSON.
+"""
 
 from __future__ import annotations
 
@@ -34,22 +36,32 @@ _REVIEW_ID = "0192f3a0-1111-4222-8333-444455556666"
 class ReviewRequest(ApiRequest):
     """A customer asks for a person to reconsider a decision."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"reason": _REASON, "statements": None}})
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"reason": _REASON, "statements": None}}
+    )
 
     reason: Annotated[Words, Field(description="the customer's own words")]
     statements: Annotated[
         list[Statement] | None,
-        Field(min_length=1, max_length=LONGEST_WINDOW, description="as they should have been; the same bundle decides again"),
+        Field(
+            min_length=1,
+            max_length=LONGEST_WINDOW,
+            description="as they should have been; the same bundle decides again",
+        ),
     ] = None
 
 
 class StartRequest(ApiRequest):
     """A person takes a review."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"reviewer": "Li Na", "instead_of": None}})
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"reviewer": "Li Na", "instead_of": None}}
+    )
 
     reviewer: Annotated[Name, Field(description="who reconsiders")]
-    instead_of: Annotated[Name | None, Field(description="who had it, to take it over; null = nobody has it yet")] = None
+    instead_of: Annotated[
+        Name | None, Field(description="who had it, to take it over; null = nobody has it yet")
+    ] = None
 
 
 class ResolutionRequest(ApiRequest):
@@ -57,25 +69,39 @@ class ResolutionRequest(ApiRequest):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {"reviewer": "Li Na", "outcome": "overturn", "reasons": "The income was proven.", "new_limit": None}
+            "example": {
+                "reviewer": "Li Na",
+                "outcome": "overturn",
+                "reasons": "The income was proven.",
+                "new_limit": None,
+            }
         }
     )
 
     reviewer: Annotated[Name, Field(description="who reconsidered: the person who has taken it")]
     outcome: Annotated[
         ReviewOutcome,
-        Field(description="uphold: the limit in force stays; overturn: that of before the decision; amend: another"),
+        Field(
+            description="uphold: the limit in force stays; overturn: that of before the decision; amend: another"
+        ),
     ]
-    reasons: Annotated[Words, Field(description="the reviewer's reasons, for the customer and the record")]
+    reasons: Annotated[
+        Words, Field(description="the reviewer's reasons, for the customer and the record")
+    ]
     new_limit: Annotated[
-        Limit | None, Field(description="CNY; for amend alone, from the limit that the decision left to the one from before it")
+        Limit | None,
+        Field(
+            description="CNY; for amend alone, from the limit that the decision left to the one from before it"
+        ),
     ] = None
 
     def faults(self) -> list[Fault]:
         """A limit that is missing, or that the outcome does not ask for."""
         if (self.outcome == "amend") == (self.new_limit is not None):
             return []
-        return [Fault(path="$.new_limit", message="expected with the outcome amend, and with no other")]
+        return [
+            Fault(path="$.new_limit", message="expected with the outcome amend, and with no other")
+        ]
 
 
 class WithdrawalRequest(ApiRequest):
@@ -91,7 +117,12 @@ class NotificationRequest(ApiRequest):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {"sent_at": "2026-11-26T08:00:00Z", "channel": "app", "language": "zh", "review_id": None}
+            "example": {
+                "sent_at": "2026-11-26T08:00:00Z",
+                "channel": "app",
+                "language": "zh",
+                "review_id": None,
+            }
         }
     )
 
@@ -106,16 +137,24 @@ class NotificationRequest(ApiRequest):
     ]
     channel: Literal["letter", "email", "sms", "app", "phone"]
     language: Literal["en", "zh"]
-    review_id: Annotated[str | None, Field(max_length=64, description="whose outcome was told; null = the decision itself")] = (
-        None
-    )
+    review_id: Annotated[
+        str | None,
+        Field(max_length=64, description="whose outcome was told; null = the decision itself"),
+    ] = None
 
 
 class OutcomeNotice(Strict):
     """What the customer is told of a review's outcome."""
 
-    kind: Annotated[OutcomeKind, Field(description="adverse_action where the limit in force was lowered; else review_outcome")]
-    send_by: Annotated[datetime.date, Field(description="the last day to send it, on the lender's clock")]
+    kind: Annotated[
+        OutcomeKind,
+        Field(
+            description="adverse_action where the limit in force was lowered; else review_outcome"
+        ),
+    ]
+    send_by: Annotated[
+        datetime.date, Field(description="the last day to send it, on the lender's clock")
+    ]
     text: Annotated[Text, Field(description="paragraphs, a blank line between them")]
 
 
@@ -127,7 +166,9 @@ class ResolutionNote(Strict):
     reviewer: str
     reasons: str
     at: str
-    notice: Annotated[OutcomeNotice | None, Field(description="null = none was made then, by an earlier version")]
+    notice: Annotated[
+        OutcomeNotice | None, Field(description="null = none was made then, by an earlier version")
+    ]
 
 
 class WithdrawalNote(Strict):
@@ -136,15 +177,23 @@ class WithdrawalNote(Strict):
     reason: Annotated[str | None, Field(description="null = none was given")]
     at: str
     superseded_by: Annotated[
-        str | None, Field(description="the customer's own review that took the place of the policy's; null = none did")
+        str | None,
+        Field(
+            description="the customer's own review that took the place of the policy's; null = none did"
+        ),
     ]
 
 
 class Correction(Strict):
-    """A difference between the statements that were decided on and those that the customer corrected."""
+    """A difference between the statements that were decided on and those that the customer
+    corrected.
+    """
 
     month: str
-    field: Annotated[str, Field(description="of the statement; `statement` where the month stands on one side alone")]
+    field: Annotated[
+        str,
+        Field(description="of the statement; `statement` where the month stands on one side alone"),
+    ]
     decided: Annotated[Any, Field(description="null = unknown, or the month was not there")]
     corrected: Annotated[Any, Field(description="null = unknown, or the month is left out")]
 
@@ -193,19 +242,29 @@ class ReviewAnswer(IODescriptor):
     decide_by: Annotated[datetime.date, Field(description="the day by which a person has answered")]
     reason: Annotated[str | None, Field(description="the customer's; null = the policy asked")]
     reviewer: Annotated[str | None, Field(description="who has taken it; null = nobody yet")]
-    limit: Annotated[float, Field(description="in force now, after all reviews of the decision, CNY")]
+    limit: Annotated[
+        float, Field(description="in force now, after all reviews of the decision, CNY")
+    ]
     statements: Annotated[
         list[Statement] | None,
         Field(description="that were decided on; null in lists and in a decision's reviews"),
     ]
     corrections: Annotated[
-        list[Correction] | None, Field(description="how the corrected statements differ from them; null = none were corrected")
+        list[Correction] | None,
+        Field(
+            description="how the corrected statements differ from them; null = none were corrected"
+        ),
     ]
     corrected: Annotated[
         Answer | None,
-        Field(description="on the corrected statements, for comparison alone: no decision has its id; null = none were"),
+        Field(
+            description="on the corrected statements, for comparison alone: no decision has its id; null = none were"
+        ),
     ]
-    differences: Annotated[list[Difference] | None, Field(description="of action, limits, probability and reasons; null alike")]
+    differences: Annotated[
+        list[Difference] | None,
+        Field(description="of action, limits, probability and reasons; null alike"),
+    ]
     resolution: ResolutionNote | None
     withdrawal: WithdrawalNote | None
 
@@ -225,7 +284,9 @@ class NotificationNote(Strict):
     sent_at: str
     channel: str
     language: str
-    review_id: Annotated[str | None, Field(description="whose outcome was told; null = the decision itself")]
+    review_id: Annotated[
+        str | None, Field(description="whose outcome was told; null = the decision itself")
+    ]
 
 
 class NotificationAnswer(IODescriptor):
@@ -243,7 +304,12 @@ class DecisionAnswer(IODescriptor):
     model_config = STRICT
 
     decision: Answer
-    limit: Annotated[float, Field(description="in force after reviews that were resolved, CNY; else new_limit of the decision")]
+    limit: Annotated[
+        float,
+        Field(
+            description="in force after reviews that were resolved, CNY; else new_limit of the decision"
+        ),
+    ]
     reviews: list[ReviewAnswer]
     notifications: list[NotificationNote]
 
@@ -253,14 +319,19 @@ class Due(Strict):
 
     notice_id: Annotated[str, Field(description="for `after`")]
     decision_id: str
-    review_id: Annotated[str | None, Field(description="whose outcome it is; null = the decision itself")]
+    review_id: Annotated[
+        str | None, Field(description="whose outcome it is; null = the decision itself")
+    ]
     account_id: str
     kind: Literal["adverse_action", "under_review", "review_outcome"]
     action: Annotated[str, Field(description="of the decision")]
     decided_at: Annotated[str, Field(description="the decision, or the outcome")]
     send_by: datetime.date
     overdue: bool
-    limit: Annotated[float, Field(description="in force now, CNY: a review may have changed what the notice says")]
+    limit: Annotated[
+        float,
+        Field(description="in force now, CNY: a review may have changed what the notice says"),
+    ]
 
 
 class NoticeList(IODescriptor):

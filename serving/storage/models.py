@@ -9,7 +9,8 @@ import bentoml
 from serving.decision.bundle import SEAL
 
 MODEL = "limit-reduction"
-# Below the folder of the BentoML model, which holds a file of BentoML's own: a bundle has no files but its own.
+# Below the folder of the BentoML model, which holds a file of BentoML's own: a bundle has no files
+# but its own.
 BUNDLE_FOLDER = "bundle"
 
 
@@ -33,7 +34,11 @@ def find_bundle(digest: str) -> Path | None:
 def stored_bundles() -> dict[str, Path]:
     """The folders of all stored bundles, by the digest that each states; nothing is verified here."""
     # Asked for by name, the list raises where there is none.
-    folders = [Path(model.path) / BUNDLE_FOLDER for model in bentoml.models.list() if model.tag.name == MODEL]
+    folders = [
+        Path(model.path) / BUNDLE_FOLDER
+        for model in bentoml.models.list()
+        if model.tag.name == MODEL
+    ]
     return {stated_digest(folder): folder for folder in folders if (folder / SEAL).exists()}
 
 

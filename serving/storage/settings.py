@@ -19,7 +19,8 @@ class StorageSettings:
     address: str  # CLEARLINE_RECORD: sqlite:///path or postgresql://user@host/name
     secrets: Path  # CLEARLINE_SECRETS: a file outside the database, made where there is none
     checkpoints: Path  # CLEARLINE_CHECKPOINTS: a file outside the database
-    deadline: float  # CLEARLINE_DEADLINE: seconds from a request's arrival to its answer, 2 by default
+    # CLEARLINE_DEADLINE: seconds from a request's arrival to its answer, 2 by default
+    deadline: float
 
     @property
     def file(self) -> Path | None:
@@ -40,7 +41,9 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> StorageSetting
     except ValueError:
         deadline = 0.0
     if not 0 < deadline <= 60:
-        raise StorageError(f"CLEARLINE_DEADLINE: expected seconds above 0, at most 60, got {said!r}")
+        raise StorageError(
+            f"CLEARLINE_DEADLINE: expected seconds above 0, at most 60, got {said!r}"
+        )
     return StorageSettings(
         address=environment.get("CLEARLINE_RECORD") or f"sqlite:///{FOLDER / 'record.db'}",
         secrets=Path(environment.get("CLEARLINE_SECRETS") or FOLDER / "secrets.json"),

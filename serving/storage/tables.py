@@ -1,7 +1,8 @@
-"""The tables of the record, in SQLite and PostgreSQL alike, and the steps by which an older schema becomes today's.
+"""The tables of the record, in SQLite and PostgreSQL alike, and the steps by which an older schema
+becomes today's.
 
-``entries`` only grows: triggers refuse every update and deletion.  ``people`` and ``api_keys`` are no history and may change:
-a person's key can be destroyed, a caller's be revoked.
+``entries`` only grows: triggers refuse every update and deletion.  ``people`` and ``api_keys`` are
+no history and may change: a person's key can be destroyed, a caller's be revoked.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ entries = sa.Table(
     sa.Column("before", sa.LargeBinary(32), nullable=False),
     sa.Column("hash", sa.LargeBinary(32), nullable=False),
 )
-# Most rows are decisions of limits that are kept, and each index is a page more to make durable: what is only asked about other
-# rows is an index of those alone.  A query that is to use one repeats its condition word for word.
+# Most rows are decisions of limits that are kept, and each index is a page more to make durable:
+# what is only asked about other rows is an index of those alone.  A query that is to use one
+# repeats its condition word for word.
 not_a_decision = entries.c.kind != sa.literal_column("'decision'")
 _to_tell = entries.c.due.is_not(None)
 for name, columns, condition in (
@@ -49,7 +51,8 @@ people = sa.Table(
     "people",
     METADATA,
     sa.Column("person", sa.String(32), primary_key=True),
-    sa.Column("account", sa.String(64), nullable=False, unique=True),  # hex of the keyed hash of tenant and account
+    # hex of the keyed hash of tenant and account
+    sa.Column("account", sa.String(64), nullable=False, unique=True),
     sa.Column("key_id", sa.String(32), nullable=False),  # which key hashed it
     sa.Column("sealed_key", sa.LargeBinary, nullable=False),
 )
@@ -67,9 +70,15 @@ api_keys = sa.Table(
     sa.Column("revoked_at", sa.String(32)),
 )
 
-# One row each: which schema this is, and what is overwritten to learn whether the database takes a write.
+# One row each: which schema this is, and what is overwritten to learn whether the database takes a
+# write.
 _version = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
-probe = sa.Table("probe", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("filler", sa.LargeBinary))
+probe = sa.Table(
+    "probe",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("filler", sa.LargeBinary),
+)
 
 _ONLY_GROWS = {
     "sqlite": [
@@ -99,7 +108,9 @@ STEPS: Sequence[Callable[[sa.Connection], None]] = (_first,)
 
 
 def migrate(connection: sa.Connection) -> None:
-    """Bring the schema up to date, within the caller's transaction; RecordError where a newer Clearline wrote it."""
+    """Bring the schema up to date, within the caller's transaction; RecordError where a newer
+    Clearline wrote it.
+    """
     exists = sa.inspect(connection).has_table(_version.name)
     version: int = connection.execute(sa.select(_version.c.version)).scalar_one() if exists else 0
     if version > len(STEPS):

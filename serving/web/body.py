@@ -1,4 +1,6 @@
-"""The body of a request, read whole before anything looks at it: of the right kind, size and shape, and in good time."""
+"""The body of a request, read whole before anything looks at it: of the right kind, size and shape,
+and in good time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from serving.web.errors import ApiError, Fault, api_error
 
 
 async def read_body(request: HttpRequest, largest: int) -> bytes:
-    """The body, at most ``largest`` bytes; raises :class:`ApiError` as soon as more have come, without reading on."""
+    """The body, at most ``largest`` bytes; raises :class:`ApiError` as soon as more have come,
+    without reading on.
+    """
     body = bytearray()
     try:
         async for chunk in request.stream():
@@ -24,8 +28,11 @@ async def read_body(request: HttpRequest, largest: int) -> bytes:
                 fault = Fault(path="$", message=f"expected at most {largest} bytes")
                 raise api_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, [fault])
     except ClientDisconnect:
-        # Nobody is left to read the answer; it keeps a caller's hanging up from being logged as an error of ours.
-        raise api_error(HTTPStatus.BAD_REQUEST, [Fault(path="$", message="the body ended early")]) from None
+        # Nobody is left to read the answer; it keeps a caller's hanging up from being logged as an
+        # error of ours.
+        raise api_error(
+            HTTPStatus.BAD_REQUEST, [Fault(path="$", message="the body ended early")]
+        ) from None
     return bytes(body)
 
 
@@ -42,10 +49,15 @@ class ClientDisconnected(Exception):
 
 
 def check_content_type(headers: Headers) -> None:
-    """Raises :class:`serving.web.errors.ApiError` (415) for what is not called JSON in UTF-8, or is compressed."""
+    """Raises :class:`serving.web.errors.ApiError` (415) for what is not called JSON in UTF-8, or is
+    compressed.
+    """
     kinds = headers.getlist("content-type")
     if len(kinds) != 1 or not _is_json(kinds[0]):
-        raise _refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected the content type application/json, in UTF-8")
+        raise _refused(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "expected the content type application/json, in UTF-8",
+        )
     if any(coding.strip().lower() != "identity" for coding in headers.getlist("content-encoding")):
         raise _refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected no content encoding")
 
@@ -53,8 +65,8 @@ def check_content_type(headers: Headers) -> None:
 async def receive_body(headers: Headers, receive: Receive, largest: int) -> bytes:
     """The body, at most ``largest`` bytes.
 
-    Raises Refused (413) as soon as more is announced or has come, Refused (408) where it takes longer than 5 s, and
-    :class:`ClientDisconnected`.
+    Raises Refused (413) as soon as more is announced or has come, Refused (408) where it takes
+    longer than 5 s, and :class:`ClientDisconnected`.
     """
     announced = headers.get("content-length", "0")
     # Servers refuse what is no number; a long one is not worth reading.
@@ -64,7 +76,8 @@ async def receive_body(headers: Headers, receive: Receive, largest: int) -> byte
         async with asyncio.timeout(SECONDS_TO_ARRIVE):
             return await _read(receive, largest)
     except TimeoutError:
-        # The rest may come at any time and would be taken for the next request: the connection ends.
+        # The rest may come at any time and would be taken for the next request: the connection
+        # ends.
         message = f"expected the whole request within {SECONDS_TO_ARRIVE:g} s"
         raise _refused(HTTPStatus.REQUEST_TIMEOUT, message, {"connection": "close"}) from None
 
@@ -84,19 +97,25 @@ async def _read(receive: Receive, largest: int) -> bytes:
 
 
 def check_encoding_and_depth(body: bytes) -> None:
-    """Raises Refused (400) for what is not UTF-8, or nested deeper than :data:`DEEPEST`; otherwise it may not be JSON yet."""
+    """Raises Refused (400) for what is not UTF-8, or nested deeper than :data:`DEEPEST`; otherwise
+    it may not be JSON yet.
+    """
     try:
         body.decode()
     except UnicodeDecodeError:
         raise _refused(HTTPStatus.BAD_REQUEST, "expected UTF-8") from None
     if not is_shallow(body):
-        raise _refused(HTTPStatus.BAD_REQUEST, f"expected JSON that is nested at most {DEEPEST} deep")
+        raise _refused(
+            HTTPStatus.BAD_REQUEST, f"expected JSON that is nested at most {DEEPEST} deep"
+        )
 
 
 def is_shallow(body: bytes) -> bool:
-    """Whether objects and arrays are at most :data:`DEEPEST` within each other, whatever stands in texts.
+    """Whether objects and arrays are at most :data:`DEEPEST` within each other, whatever stands in
+    texts.
 
-    Without a parser, because some recurse.  Measured: 4 us for a request of 6 KB, 75 us for a batch of 30 KB.
+    Without a parser, because some recurse.  Measured: 4 us for a request of 6 KB, 75 us for a batch
+    of 30 KB.
 
     >>> is_shallow(b"[" * 32 + b"]" * 32), is_shallow(b"[" * 33 + b"]" * 33), is_shallow(b'["' + b"[" * 33 + b'"]')
     (True, False, True)
@@ -111,9 +130,12 @@ def is_shallow(body: bytes) -> bool:
 
 
 def _depth(brackets: bytes) -> int:
-    """How deep square brackets stand within each other, or more where they do not match; stops beyond :data:`DEEPEST`."""
+    """How deep square brackets stand within each other, or more where they do not match; stops
+    beyond :data:`DEEPEST`.
+    """
     levels = 0
-    # The innermost go first, all at once, as long as most are innermost: ten times faster than step by step.
+    # The innermost go first, all at once, as long as most are innermost: ten times faster than step
+    # by step.
     while 2 * len(left := brackets.replace(b"[]", b"")) < len(brackets):
         brackets, levels = left, levels + 1
     steps = memoryview(brackets.translate(_STEPS)).cast("b")
@@ -128,7 +150,11 @@ def _depth(brackets: bytes) -> int:
 
 def _is_json(content_type: str) -> bool:
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    charsets = [parameter.partition("=")[2].strip('"') for parameter in parameters if parameter.startswith("charset")]
+    charsets = [
+        parameter.partition("=")[2].strip('"')
+        for parameter in parameters
+        if parameter.startswith("charset")
+    ]
     return kind == "application/json" and all(charset in ("utf-8", "utf8") for charset in charsets)
 
 

@@ -12,10 +12,11 @@ _KEPT = (b"allow", b"retry-after", b"www-authenticate")
 
 
 class ProblemSender:
-    """An ASGI ``send`` that lets a problem and a success pass and puts a problem in the place of any other error.
+    """An ASGI ``send`` that lets a problem and a success pass and puts a problem in the place of
+    any other error.
 
-    What was not said as a problem may repeat what was sent, so nothing of it goes out but the status and what a client needs to
-    go on: ``Allow``, ``Retry-After``, ``WWW-Authenticate``.
+    What was not said as a problem may repeat what was sent, so nothing of it goes out but the
+    status and what a client needs to go on: ``Allow``, ``Retry-After``, ``WWW-Authenticate``.
     """
 
     def __init__(self, send: Send) -> None:
@@ -36,11 +37,16 @@ class ProblemSender:
         await self._whole(problem, said)
 
     async def _start(self, message: Message) -> None:
-        headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", [])]
+        headers = [
+            (bytes(name).lower(), bytes(value)) for name, value in message.get("headers", [])
+        ]
         kind = next((value for name, value in headers if name == b"content-type"), b"")
         if message["status"] >= 400 and kind.partition(b";")[0].strip() != MEDIA_TYPE.encode():
             self._replaced = True
-            await self._whole(status_problem(message["status"]), [header for header in headers if header[0] in _KEPT])
+            await self._whole(
+                status_problem(message["status"]),
+                [header for header in headers if header[0] in _KEPT],
+            )
         else:
             self.started = True
             await self._send(message)
@@ -49,5 +55,7 @@ class ProblemSender:
         self.started = True
         body = problem.model_dump_json().encode()
         own = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-        await self._send({"type": "http.response.start", "status": problem.status, "headers": [*own, *headers]})
+        await self._send(
+            {"type": "http.response.start", "status": problem.status, "headers": [*own, *headers]}
+        )
         await self._send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,7 +1,7 @@
 """What is answered instead of a decision: problem details (RFC 9457) with a path to each fault.
 
-No value that a customer sent is repeated: messages say what was expected.  A name that was sent is repeated only where it is
-shaped like a field's name, because the caller must find it.
+No value that a customer sent is repeated: messages say what was expected.  A name that was sent is
+repeated only where it is shaped like a field's name, because the caller must find it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 MEDIA_TYPE = "application/problem+json"
 
-MOST_LISTED = 20  # a batch in which one field is wrong has 2,400 faults; these are enough to see which
+# a batch in which one field is wrong has 2,400 faults; these are enough to see which
+MOST_LISTED = 20
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _STATUSES = frozenset(HTTPStatus)
 _BY_STATUS: Mapping[int, str] = {
@@ -42,8 +43,15 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    path: Annotated[str, Field(description="JSONPath of the field, `?` and the name for a parameter; `$` is the whole request")]
-    message: Annotated[str, Field(description="what was expected; no value that was sent is repeated")]
+    path: Annotated[
+        str,
+        Field(
+            description="JSONPath of the field, `?` and the name for a parameter; `$` is the whole request"
+        ),
+    ]
+    message: Annotated[
+        str, Field(description="what was expected; no value that was sent is repeated")
+    ]
 
 
 class Problem(IODescriptor):
@@ -68,7 +76,9 @@ class Problem(IODescriptor):
         },
     )
 
-    type: Annotated[str, Field(description="always `about:blank`: the status says which problem it is")]
+    type: Annotated[
+        str, Field(description="always `about:blank`: the status says which problem it is")
+    ]
     title: Annotated[str, Field(description="the status in words")]
     status: Annotated[int, Field(description="the HTTP status")]
     detail: Annotated[str, Field(description="how many faults there are, in words")]
@@ -84,12 +94,16 @@ class ApiError(Exception):
         self.headers: Mapping[str, str] = headers or {}
 
 
-def api_error(status: HTTPStatus, faults: Sequence[Fault], headers: Mapping[str, str] | None = None) -> ApiError:
+def api_error(
+    status: HTTPStatus, faults: Sequence[Fault], headers: Mapping[str, str] | None = None
+) -> ApiError:
     """A refusal for these faults, the first :data:`MOST_LISTED` of which are listed."""
     count = f"{len(faults)} fault" + ("s" if len(faults) != 1 else "")
     more = f"; the first {MOST_LISTED} are listed" if len(faults) > MOST_LISTED else ""
     listed = list(faults[:MOST_LISTED])
-    problem = Problem(type="about:blank", title=status.phrase, status=status, detail=count + more, errors=listed)
+    problem = Problem(
+        type="about:blank", title=status.phrase, status=status, detail=count + more, errors=listed
+    )
     return ApiError(problem, headers)
 
 
@@ -101,11 +115,15 @@ def internal_error() -> Problem:
 
 
 def status_problem(status: int) -> Problem:
-    """What an answer with this status (400 to 599) says where whoever made it was not to be repeated."""
+    """What an answer with this status (400 to 599) says where whoever made it was not to be
+    repeated.
+    """
     known = HTTPStatus(status) if status in _STATUSES else None
     if known is HTTPStatus.INTERNAL_SERVER_ERROR:
         return internal_error()
-    message = _BY_STATUS.get(status, "this cannot be answered" if status < 500 else "the service cannot answer this now")
+    message = _BY_STATUS.get(
+        status, "this cannot be answered" if status < 500 else "the service cannot answer this now"
+    )
     faults = [Fault(path="$", message=message)] if status < 500 else []
     detail = "1 fault" if faults else message
     title = known.phrase if known else "Error"
@@ -117,19 +135,25 @@ def validation_error(error: ValidationError) -> ApiError:
     details = error.errors(include_url=False, include_context=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         return api_error(HTTPStatus.BAD_REQUEST, [Fault(path="$", message=details[0]["msg"])])
-    faults = [Fault(path=json_path(d["loc"]), message=_MESSAGES.get(d["type"], d["msg"])) for d in details]
+    faults = [
+        Fault(path=json_path(d["loc"]), message=_MESSAGES.get(d["type"], d["msg"])) for d in details
+    ]
     return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
 
 
-def statement_error(error: StatementError, months: Mapping[str, Sequence[str]], roots: Mapping[str, str]) -> ApiError:
+def statement_error(
+    error: StatementError, months: Mapping[str, Sequence[str]], roots: Mapping[str, str]
+) -> ApiError:
     """422 for statements that break a rule of :mod:`features.schema`: the first few of each rule.
 
-    ``months`` are each account's months ("YYYY-MM") in the order sent, ``roots`` the path of its request.  A rule about
-    neighbours is broken by the later of them, and of two statements of one month by the second.
+    ``months`` are each account's months ("YYYY-MM") in the order sent, ``roots`` the path of its
+    request.  A rule about neighbours is broken by the later of them, and of two statements of one
+    month by the second.
     """
     faults: dict[tuple[str, str], Fault] = {}
     for violation in error.violations:
-        # A rule's name has its column's name among its words; those about the calendar have "month".
+        # A rule's name has its column's name among its words; those about the calendar have
+        # "month".
         column = next(name for name in NAMES if name in violation.rule.split())
         for account, month in violation.first:
             place = max(index for index, sent in enumerate(months[account]) if sent == month)

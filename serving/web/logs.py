@@ -1,4 +1,6 @@
-"""What a log may hold of an error: where it happened and of which type, never its message, which names accounts and values."""
+"""What a log may hold of an error: where it happened and of which type, never its message, which
+names accounts and values.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ import traceback
 
 
 def format_without_values(error: BaseException | None) -> str:
-    """Types and places of an error and its causes; no message, because messages name accounts and values."""
+    """Types and places of an error and its causes; no message, because messages name accounts and
+    values.
+    """
     parts = []
     while error is not None:
         parts.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__)

@@ -1,4 +1,5 @@
-"""What the models at the edge are made of: strict, and with ``bentoml.IODescriptor`` as the pydantic model that it is.
+"""What the models at the edge are made of: strict, and with ``bentoml.IODescriptor`` as the
+pydantic model that it is.
 
 BentoML's lazy imports hide that from type checkers.
 """
@@ -34,10 +35,11 @@ class Text(Strict):
 
 
 def matching_text(pattern: str, said: str, **schema: str) -> tuple[Any, ...]:
-    """Annotations of a text in which the pattern is found; what is no such text is refused with what is ``said``.
+    """Annotations of a text in which the pattern is found; what is no such text is refused with
+    what is ``said``.
 
-    pydantic's own refusal says the expression, which nobody in a hurry reads.  It is asked all the same: to Python U+001D is a
-    blank, and to JSON Schema it is none.
+    pydantic's own refusal says the expression, which nobody in a hurry reads.  It is asked all the
+    same: to Python U+001D is a blank, and to JSON Schema it is none.
     """
     matching = TypeAdapter(Annotated[str, Field(pattern=pattern)])
 

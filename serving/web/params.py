@@ -14,7 +14,8 @@ from serving.web.errors import Fault, api_error, parameter_path
 
 
 def read_switches(query: bytes, known: Collection[str]) -> frozenset[str]:
-    """The switches that are ``true``; raises :class:`serving.web.errors.ApiError` with the path of each fault.
+    """The switches that are ``true``; raises :class:`serving.web.errors.ApiError` with the path of
+    each fault.
 
     >>> switched_on(b"advice=true", ["advice"]), switched_on(b"advice=false", ["advice"]), switched_on(b"", [])
     (frozenset({'advice'}), frozenset(), frozenset())
@@ -33,7 +34,10 @@ def read_switches(query: bytes, known: Collection[str]) -> frozenset[str]:
         elif value not in ("true", "false"):
             faults[parameter_path(name)] = "expected true or false"
     if faults:
-        raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [Fault(path=path, message=said) for path, said in faults.items()])
+        raise api_error(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            [Fault(path=path, message=said) for path, said in faults.items()],
+        )
     return frozenset(name for name, value in sent if value == "true")
 
 
@@ -42,7 +46,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def idempotency_key(headers: Headers) -> str | None:
-    """The key that a request brings, None where it brings none; raises :class:`serving.web.errors.ApiError` for what is no key.
+    """The key that a request brings, None where it brings none; raises
+    :class:`serving.web.errors.ApiError` for what is no key.
 
     >>> key_of(Headers({"idempotency-key": "order-1"})), key_of(Headers({}))
     ('order-1', None)
@@ -51,6 +56,8 @@ def idempotency_key(headers: Headers) -> str | None:
     if not sent:
         return None
     if len(sent) > 1 or not _KEY.fullmatch(sent[0]):
-        fault = Fault(path=KEY_HEADER, message="expected one key of 1 to 128 visible ASCII characters")
+        fault = Fault(
+            path=KEY_HEADER, message="expected one key of 1 to 128 visible ASCII characters"
+        )
         raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
     return sent[0]

@@ -36,12 +36,14 @@ GIVEN = 10_000  # rows of the training data that DiCE draws from
 AN_ACCOUNT, A_METHOD = 4.0, 45.0  # seconds after which DiCE is stopped: it has no limit of its own
 NAMES = list(MODEL_FEATURES)
 WHOLE = [name for name in NAMES if BY_NAME[name].unit in ("months", "days", "count", "yes_no")]
-# DiCE rounds what it says: without these it takes the digits of the commonest value, which is often 0.
+# DiCE rounds what it says: without these it takes the digits of the commonest value, which is often
+# 0.
 DECIMALS = {name: 0 if BY_NAME[name].unit == "CNY" else 3 for name in NAMES if name not in WHOLE}
 HALF_A_STEP = {name: 0.5 * 10.0 ** -DECIMALS.get(name, 0) for name in NAMES}
 
-# What holds for every account, since all features tell of the same months: the first is at most so many times the
-# second and so much more.  `test_dice` sees that it holds for all the data before anyone is measured by it.
+# What holds for every account, since all features tell of the same months: the first is at most so
+# many times the second and so much more.  `test_dice` sees that it holds for all the data before
+# anyone is measured by it.
 AT_MOST: tuple[tuple[str, float, str, float], ...] = (
     ("late_months_3", 1, "late_months_6", 0),
     ("late_months_6", 1, "late_months_3", 3),
@@ -72,7 +74,10 @@ AT_MOST: tuple[tuple[str, float, str, float], ...] = (
     ("external_debt_to_income", 1, "total_debt_to_income", 0),
 )
 # The same amount, told as a share of the income and of the limit.
-SAME_AMOUNT = (("external_debt_to_income", "external_debt_to_limit"), ("spend_to_income_3", "spend_to_limit_3"))
+SAME_AMOUNT = (
+    ("external_debt_to_income", "external_debt_to_limit"),
+    ("spend_to_income_3", "spend_to_limit_3"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -97,29 +102,53 @@ def above(made: Stages) -> list[int]:
 
 def test_decide_in_process_on_a_cut_account(benchmark: Any, champion: Bundle, made: Stages) -> None:
     """Another each time; who is cut is told effects, and so has the last year lived again."""
-    cut = [d.account_id for d, outcome in zip(made.decisions, made.outcomes, strict=True) if outcome.by_model]
+    cut = [
+        d.account_id
+        for d, outcome in zip(made.decisions, made.outcomes, strict=True)
+        if outcome.by_model
+    ]
     others, when = itertools.cycle(_windows(made, cut)[:300]), _on(made.decisions[0].as_of)
-    benchmark.pedantic(decide, setup=lambda: ((next(others), champion, when), {}), rounds=300, warmup_rounds=5)
+    benchmark.pedantic(
+        decide, setup=lambda: ((next(others), champion, when), {}), rounds=300, warmup_rounds=5
+    )
     benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
 
 
 def test_advise_in_process(benchmark: Any, champion: Bundle, made: Stages) -> None:
     """Accounts whose limit the model cuts, another each time."""
-    cut = [d.account_id for d, outcome in zip(made.decisions, made.outcomes, strict=True) if outcome.by_model]
+    cut = [
+        d.account_id
+        for d, outcome in zip(made.decisions, made.outcomes, strict=True)
+        if outcome.by_model
+    ]
     windows = _windows(made, cut)[:300]
     others = itertools.cycle(windows)
     when = _on(made.decisions[0].as_of)
-    benchmark.pedantic(advise, setup=lambda: ((next(others), champion, when), {}), rounds=len(windows), warmup_rounds=5)
+    benchmark.pedantic(
+        advise,
+        setup=lambda: ((next(others), champion, when), {}),
+        rounds=len(windows),
+        warmup_rounds=5,
+    )
     benchmark.extra_info |= {"rows": 1, "unit": "accounts"}
 
 
 def test_advise_10_000_accounts(benchmark: Any, champion: Bundle, made: Stages) -> None:
     """All of them cut by the model: those that there are, under new names until they are 10,000."""
-    cut = [d.account_id for d, outcome in zip(made.decisions, made.outcomes, strict=True) if outcome.by_model]
+    cut = [
+        d.account_id
+        for d, outcome in zip(made.decisions, made.outcomes, strict=True)
+        if outcome.by_model
+    ]
     those = made.statements.filter(pl.col("account_id").is_in(cut))
     copies = -(-10_000 // len(cut))
-    renamed = [those.with_columns(account_id=f"{copy:03d}-" + pl.col("account_id")) for copy in range(copies)]
-    names = pl.concat([table["account_id"].unique(maintain_order=True) for table in renamed])[:10_000]
+    renamed = [
+        those.with_columns(account_id=f"{copy:03d}-" + pl.col("account_id"))
+        for copy in range(copies)
+    ]
+    names = pl.concat([table["account_id"].unique(maintain_order=True) for table in renamed])[
+        :10_000
+    ]
     many = check(pl.concat(renamed).filter(pl.col("account_id").is_in(names.implode())))
     when = _on(made.decisions[0].as_of)
     found = benchmark.pedantic(advise_many, (many, champion, when), {"threads": 2}, rounds=1)
@@ -127,7 +156,9 @@ def test_advise_10_000_accounts(benchmark: Any, champion: Bundle, made: Stages) 
     benchmark.extra_info |= {"rows": 10_000, "unit": "accounts"}
 
 
-def test_advise_beside_dice(benchmark: Any, champion: Bundle, made: Stages, above: list[int]) -> None:
+def test_advise_beside_dice(
+    benchmark: Any, champion: Bundle, made: Stages, above: list[int]
+) -> None:
     """The accounts that DiCE is asked about."""
     windows = _windows(made, [made.decisions[place].account_id for place in above])
     others, when, steps = iter(windows), _on(made.decisions[0].as_of), []
@@ -140,29 +171,45 @@ def test_advise_beside_dice(benchmark: Any, champion: Bundle, made: Stages, abov
     one(windows[0])
     steps.clear()
     benchmark.pedantic(one, setup=lambda: ((next(others),), {}), rounds=len(windows))
-    benchmark.extra_info |= {"rows": 1, "unit": "accounts", "accounts": len(windows), "flipped": len(steps)}
+    benchmark.extra_info |= {
+        "rows": 1,
+        "unit": "accounts",
+        "accounts": len(windows),
+        "flipped": len(steps),
+    }
     benchmark.extra_info |= {"changed": float(np.median(steps or [0]))}
 
 
 @pytest.mark.parametrize("how", ["random", "genetic", "kdtree", "kdtree_of_all_features"])
-def test_dice(benchmark: Any, how: str, champion: Bundle, made: Stages, above: list[int], full_data: Labelled) -> None:
+def test_dice(
+    benchmark: Any, how: str, champion: Bundle, made: Stages, above: list[int], full_data: Labelled
+) -> None:
     """One counterfactual an account, with DiCE's own defaults.
 
-    DiCE takes no missing values.  It is given medians in their place, which it may not change, and the model is shown the
-    account as it is: what flips the model here flips it for that account.
+    DiCE takes no missing values.  It is given medians in their place, which it may not change, and
+    the model is shown the account as it is: what flips the model here flips it for that account.
     """
-    dice_ml = pytest.importorskip("dice_ml", reason="DiCE is not installed: the optional extra peers has it")
+    dice_ml = pytest.importorskip(
+        "dice_ml", reason="DiCE is not installed: the optional extra peers has it"
+    )
     matrix = full_data.features.matrix(MODEL_FEATURES)
-    assert not contradictory(matrix).any(), "the rules that DiCE is measured by do not hold for the data"
+    assert not contradictory(matrix).any(), (
+        "the rules that DiCE is measured by do not hold for the data"
+    )
     rows = np.random.default_rng(0).choice(full_data.rows("train"), GIVEN, replace=False)
     medians = np.nanmedian(matrix[rows], axis=0)
     model = Shown(champion.scorer, logit(champion.policy.cut_off), time.perf_counter() + A_METHOD)
     with _quiet():
         table = _frame(matrix[rows], medians).assign(bad=full_data.label[rows].astype(int))
         data = dice_ml.Data(
-            dataframe=table, continuous_features=NAMES, outcome_name="bad", continuous_features_precision=DECIMALS
+            dataframe=table,
+            continuous_features=NAMES,
+            outcome_name="bad",
+            continuous_features_precision=DECIMALS,
         )
-        explainer = dice_ml.Dice(data, dice_ml.Model(model=model, backend="sklearn"), method=how.split("_")[0])
+        explainer = dice_ml.Dice(
+            data, dice_ml.Model(model=model, backend="sklearn"), method=how.split("_")[0]
+        )
     accounts = made.features.matrix(MODEL_FEATURES)[above]
     refused = sum(_refused(explainer, row) for row in accounts)
     found: list[tuple[np.ndarray, np.ndarray]] = []
@@ -170,10 +217,18 @@ def test_dice(benchmark: Any, how: str, champion: Bundle, made: Stages, above: l
 
     def one(row: np.ndarray) -> None:
         unknown = np.isnan(row)
-        known = [name for name, gone in zip(NAMES, unknown, strict=True) if not gone and BY_NAME[name].actionable]
+        known = [
+            name
+            for name, gone in zip(NAMES, unknown, strict=True)
+            if not gone and BY_NAME[name].actionable
+        ]
         model.show(unknown, AN_ACCOUNT)
         try:
-            said = _said(explainer, _frame(row[None], medians), "all" if how.endswith("all_features") else known)
+            said = _said(
+                explainer,
+                _frame(row[None], medians),
+                "all" if how.endswith("all_features") else known,
+            )
         except TimeoutError:
             stopped.append(row)
         else:
@@ -184,13 +239,25 @@ def test_dice(benchmark: Any, how: str, champion: Bundle, made: Stages, above: l
     random.seed(0)
     np.random.seed(0)  # DiCE draws from both
     benchmark.pedantic(one, setup=lambda: ((next(others),), {}), rounds=len(accounts))
-    benchmark.extra_info |= {"rows": 1, "unit": "accounts", "accounts": len(accounts), "seconds": AN_ACCOUNT}
-    benchmark.extra_info |= {"given": GIVEN, "refused": refused, "stopped": len(stopped), "found": len(found)}
+    benchmark.extra_info |= {
+        "rows": 1,
+        "unit": "accounts",
+        "accounts": len(accounts),
+        "seconds": AN_ACCOUNT,
+    }
+    benchmark.extra_info |= {
+        "given": GIVEN,
+        "refused": refused,
+        "stopped": len(stopped),
+        "found": len(found),
+    }
     benchmark.extra_info |= judged(found, champion)
 
 
 class Shown:
-    """Our model as DiCE wants one: 0.5 is the cut-off, what is unknown of the account stays so, and there is an end."""
+    """Our model as DiCE wants one: 0.5 is the cut-off, what is unknown of the account stays so, and
+    there is an end.
+    """
 
     classes_ = (0, 1)
 
@@ -203,7 +270,9 @@ class Shown:
         self.unknown, self.until = unknown, min(time.perf_counter() + seconds, self.end)
 
     def predict_proba(self, frame: pd.DataFrame) -> np.ndarray:
-        """Probability of keeping and of cutting, (rows, 2); TimeoutError where DiCE has had its time."""
+        """Probability of keeping and of cutting, (rows, 2); TimeoutError where DiCE has had its
+        time.
+        """
         if time.perf_counter() > self.until:
             raise TimeoutError
         rows = np.where(self.unknown, np.nan, frame[NAMES].to_numpy(np.float64))
@@ -216,7 +285,9 @@ class Shown:
 
 
 def judged(found: list[tuple[np.ndarray, np.ndarray]], bundle: Bundle) -> dict[str, float]:
-    """Of counterfactuals (the account, what was said of it): how many are what, and the median of features changed."""
+    """Of counterfactuals (the account, what was said of it): how many are what, and the median of
+    features changed.
+    """
     if not found:
         return dict.fromkeys(("flipped", "changed", "fixed", "worse", "contradictory"), 0)
     rows, said = (np.array(side) for side in zip(*found, strict=True))
@@ -235,15 +306,25 @@ def judged(found: list[tuple[np.ndarray, np.ndarray]], bundle: Bundle) -> dict[s
 
 
 def contradictory(rows: np.ndarray) -> np.ndarray:
-    """Whether a row says what can be true of no account, (rows,); what is unknown contradicts nothing."""
+    """Whether a row says what can be true of no account, (rows,); what is unknown contradicts
+    nothing.
+    """
     value: Mapping[str, np.ndarray] = dict(zip(NAMES, rows.T, strict=True))
     at_odds = np.zeros(len(rows), dtype=np.bool_)
     for lesser, times, greater, more in AT_MOST:
-        rounding = HALF_A_STEP[lesser] + abs(times) * HALF_A_STEP[greater] if lesser in DECIMALS else 0.0
+        rounding = (
+            HALF_A_STEP[lesser] + abs(times) * HALF_A_STEP[greater] if lesser in DECIMALS else 0.0
+        )
         at_odds |= value[lesser] > times * value[greater] + more + rounding + 1e-9
     for of_income, of_limit in SAME_AMOUNT:
-        first, second = value[of_income] * value["income"], value[of_limit] * value["established_limit"]
-        rounded = HALF_A_STEP[of_income] * value["income"] + HALF_A_STEP[of_limit] * value["established_limit"]
+        first, second = (
+            value[of_income] * value["income"],
+            value[of_limit] * value["established_limit"],
+        )
+        rounded = (
+            HALF_A_STEP[of_income] * value["income"]
+            + HALF_A_STEP[of_limit] * value["established_limit"]
+        )
         at_odds |= np.abs(first - second) > 2.0 * rounded + 1.0
     for months in (3, 6, 12):
         ever_late = value["months_on_time"] < np.minimum(months, value["months_observed"])
@@ -260,25 +341,36 @@ def _said(explainer: Any, asked: pd.DataFrame, vary: list[str] | str) -> np.ndar
 
     try:
         with _quiet():
-            answer = explainer.generate_counterfactuals(asked, total_CFs=1, desired_class=0, features_to_vary=vary)
+            answer = explainer.generate_counterfactuals(
+                asked, total_CFs=1, desired_class=0, features_to_vary=vary
+            )
     except UserConfigValidationException as error:
         if "No counterfactuals found" not in str(error):
             raise
         return None
     example = answer.cf_examples_list[0]
-    table = example.final_cfs_df if example.final_cfs_df_sparse is None else example.final_cfs_df_sparse
+    table = (
+        example.final_cfs_df if example.final_cfs_df_sparse is None else example.final_cfs_df_sparse
+    )
     said: np.ndarray = table[NAMES].to_numpy(np.float64)[0]
     return said
 
 
 def _refused(explainer: Any, row: np.ndarray) -> bool:
-    """Whether something is missing of the account; that DiCE refuses it, and because of that, is seen to."""
+    """Whether something is missing of the account; that DiCE refuses it, and because of that, is
+    seen to.
+    """
     from raiutils.exceptions import UserConfigValidationException
 
     if not np.isnan(row).any():
         return False
-    with _quiet(), pytest.raises(UserConfigValidationException, match="should not have any missing values"):
-        explainer.generate_counterfactuals(pd.DataFrame(row[None], columns=NAMES), total_CFs=1, desired_class=0)
+    with (
+        _quiet(),
+        pytest.raises(UserConfigValidationException, match="should not have any missing values"),
+    ):
+        explainer.generate_counterfactuals(
+            pd.DataFrame(row[None], columns=NAMES), total_CFs=1, desired_class=0
+        )
     return True
 
 
@@ -300,6 +392,10 @@ def _on(month: datetime.date) -> datetime.datetime:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """DiCE prints, and uses pandas in ways of which pandas warns."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield

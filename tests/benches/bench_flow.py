@@ -1,4 +1,7 @@
-"""What each stage costs; `make bench` runs it and writes the table.  Figures to compare stand in one run, side by side."""
+"""What each stage costs; `make bench` runs it and writes the table.
+
+Figures to compare stand in one run, side by side.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,9 @@ WHOLE_FITS = 10  # pairs
 
 def test_simulate(benchmark: Any) -> None:
     config = SimulationConfig(accounts=5000)
-    statements = benchmark.pedantic(lambda: sum(b.statements.height for b in simulate(config)), rounds=3, warmup_rounds=1)
+    statements = benchmark.pedantic(
+        lambda: sum(b.statements.height for b in simulate(config)), rounds=3, warmup_rounds=1
+    )
     benchmark.extra_info |= {"rows": statements, "unit": "statements"}
 
 
@@ -78,9 +83,11 @@ def test_fit(benchmark: Any, full_data: Labelled, how: str) -> None:
 
 
 def test_whole_fit(benchmark: Any, full_folder: Path, tmp_path: Path) -> None:
-    """``fit`` from the files on, and the same without figures and MLflow; imports and a new store's migration are no part.
+    """``fit`` from the files on, and the same without figures and MLflow; imports and a new store's
+    migration are no part.
 
-    In turns, and each goes first as often as the other: a machine's speed drifts by more than what the tracking costs.
+    In turns, and each goes first as often as the other: a machine's speed drifts by more than what
+    the tracking costs.
     """
     configs = (DataConfig(), FitConfig(), BundleConfig())
     store = Store(tmp_path / "mlruns")
@@ -107,23 +114,37 @@ def test_whole_fit(benchmark: Any, full_folder: Path, tmp_path: Path) -> None:
     tracked()
     benchmark.pedantic(in_turns, rounds=1, warmup_rounds=0)
     benchmark.extra_info |= {how: statistics.median(times) for how, times in took.items()}
-    benchmark.extra_info["ratio"] = statistics.median(map(operator.truediv, took["tracked"], took["untracked"]))
+    benchmark.extra_info["ratio"] = statistics.median(
+        map(operator.truediv, took["tracked"], took["untracked"])
+    )
 
 
-def test_decide_in_process(benchmark: Any, champion: Bundle, window: pl.DataFrame, decided_at: datetime.datetime) -> None:
+def test_decide_in_process(
+    benchmark: Any, champion: Bundle, window: pl.DataFrame, decided_at: datetime.datetime
+) -> None:
     benchmark(decide, window, champion, decided_at)
     benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
 
 
 @pytest.fixture(params=["empty_bentoml_endpoint", "clearline"])
 def address(
-    request: pytest.FixtureRequest, champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    champion_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # In its own process: BentoML remembers the home that it saw first.
-    subprocess.run([sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder), "--no-bento"], check=True)
-    service = "tests.benches.empty_service:Empty" if request.param.startswith("empty") else "serving.service:LimitReduction"
+    subprocess.run(
+        [sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder), "--no-bento"],
+        check=True,
+    )
+    service = (
+        "tests.benches.empty_service:Empty"
+        if request.param.startswith("empty")
+        else "serving.service:LimitReduction"
+    )
     with start_service(tmp_path / "log", service) as url:
         yield url
 

@@ -1,9 +1,11 @@
-"""What it costs that nothing is answered before it is durable: the service with its record beside the same without.
+"""What it costs that nothing is answered before it is durable: the service with its record beside
+the same without.
 
-The two run side by side and are asked in turn, a few requests each: machines have slow seconds, and a turn must be shorter.
-What the record costs one client is the median over the turns of the difference between their medians.  Callers are raw sockets
-with a prepared request: a client library would cost more than the difference.  Each request is about another account, as a
-lender's are: to keep the first decision on an account costs more than to keep the next.
+The two run side by side and are asked in turn, a few requests each: machines have slow seconds, and
+a turn must be shorter. What the record costs one client is the median over the turns of the
+difference between their medians.  Callers are raw sockets with a prepared request: a client library
+would cost more than the difference.  Each request is about another account, as a lender's are: to
+keep the first decision on an account costs more than to keep the next.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from tests.support.paths import ROOT
 from training.data import sample_request
 
 ACCOUNT = "another-one-each-time"  # in the request, for the number of the account
-SERVICES = {"without": "tests.benches.unrecorded_service:LimitReduction", "with": "serving.service:LimitReduction"}
+SERVICES = {
+    "without": "tests.benches.unrecorded_service:LimitReduction",
+    "with": "serving.service:LimitReduction",
+}
 ALONE = 10  # requests of one client a turn
 TURNS = 200
 TOGETHER = 16  # clients
@@ -39,10 +44,15 @@ TURNS_TOGETHER = 20
 
 
 @pytest.fixture
-def urls(champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def urls(
+    champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    subprocess.run([sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder), "--no-bento"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "serving", "pack", "--bundle", str(champion_folder), "--no-bento"],
+        check=True,
+    )
     with contextlib.ExitStack() as stack:
         found = {}
         for name, service in SERVICES.items():
@@ -123,7 +133,10 @@ def test_record(benchmark: Any, urls: dict[str, str], window: pl.DataFrame) -> N
                 rates[name].append(together(url, body))
 
     with contextlib.ExitStack() as stack:
-        callers = {name: stack.enter_context(contextlib.closing(Caller(url, body))) for name, url in urls.items()}
+        callers = {
+            name: stack.enter_context(contextlib.closing(Caller(url, body)))
+            for name, url in urls.items()
+        }
         for _ in range(TURNS // 10):
             for caller in callers.values():
                 alone(caller)
@@ -136,6 +149,10 @@ def test_record(benchmark: Any, urls: dict[str, str], window: pl.DataFrame) -> N
             f"{name}_rate": statistics.median(rates[name]),
         }
     pairs = zip(turns["with"], turns["without"], strict=True)
-    rise = statistics.median(statistics.median(ours) - statistics.median(bare) for ours, bare in pairs)
-    ratio = statistics.median(ours / bare for ours, bare in zip(rates["with"], rates["without"], strict=True))
+    rise = statistics.median(
+        statistics.median(ours) - statistics.median(bare) for ours, bare in pairs
+    )
+    ratio = statistics.median(
+        ours / bare for ours, bare in zip(rates["with"], rates["without"], strict=True)
+    )
     benchmark.extra_info |= {"clients": TOGETHER, "rise": rise, "ratio": ratio}

@@ -55,7 +55,9 @@ def model(champion: Bundle) -> lgb.Booster:
 @pytest.fixture(scope="session")
 def reference(champion: Bundle) -> np.ndarray:
     """The 1,000 rows of the reference population."""
-    found: np.ndarray = champion.reference.filter(product=PRODUCT).drop("product").fill_null(np.nan).to_numpy()
+    found: np.ndarray = (
+        champion.reference.filter(product=PRODUCT).drop("product").fill_null(np.nan).to_numpy()
+    )
     return found
 
 
@@ -69,12 +71,16 @@ def woodelf(model: lgb.Booster, reference: np.ndarray) -> Callable[[np.ndarray],
     def explain(matrix: np.ndarray) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return theirs.shap_values(pd.DataFrame(matrix, columns=list(MODEL_FEATURES)), verbose=False)
+            return theirs.shap_values(
+                pd.DataFrame(matrix, columns=list(MODEL_FEATURES)), verbose=False
+            )
 
     return explain
 
 
-def in_numpy(explainer: Explainer) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+def in_numpy(
+    explainer: Explainer,
+) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
     """The same tables without numba, for one row and for many: what compiling is worth."""
     at, table = explainer.layout, explainer.table
     feature, missing, left = at.columns.T
@@ -83,12 +89,16 @@ def in_numpy(explainer: Explainer) -> tuple[Callable[[np.ndarray], np.ndarray], 
     def settled(matrix: np.ndarray) -> np.ndarray:
         values = matrix[..., feature]
         unknown = np.isnan(values)
-        return np.where(unknown, np.where(missing == 2, np.where(left == 1, -np.inf, np.nan), 0.0), values)
+        return np.where(
+            unknown, np.where(missing == 2, np.where(left == 1, -np.inf, np.nan), 0.0), values
+        )
 
     def one(row: np.ndarray) -> np.ndarray:
         patterns = (settled(row)[at.split_column] <= at.split_threshold) @ bits
         lines = table[at.starts[:-1] + patterns]
-        return np.bincount(at.slots.ravel(), lines.ravel(), minlength=at.features + 1)[: at.features]
+        return np.bincount(at.slots.ravel(), lines.ravel(), minlength=at.features + 1)[
+            : at.features
+        ]
 
     def many(matrix: np.ndarray) -> np.ndarray:
         out = np.zeros((at.features, len(matrix)))
@@ -96,13 +106,17 @@ def in_numpy(explainer: Explainer) -> tuple[Callable[[np.ndarray], np.ndarray], 
         for piece, (splits, slots) in enumerate(at.widths):
             patterns = np.zeros(len(matrix), np.uint8)
             for j in range(splits):
-                patterns |= (values[at.split_column[piece, j]] <= at.split_threshold[piece, j]).view(np.uint8) << j
+                patterns |= (
+                    values[at.split_column[piece, j]] <= at.split_threshold[piece, j]
+                ).view(np.uint8) << j
             lines = np.ascontiguousarray(table[at.starts[piece] : at.starts[piece + 1]].T)
             for j in range(slots):
                 out[at.slots[piece, j]] += lines[j].take(patterns)
         return out.T
 
-    return one, lambda matrix: np.vstack([many(matrix[first : first + 4096]) for first in range(0, len(matrix), 4096)])
+    return one, lambda matrix: np.vstack(
+        [many(matrix[first : first + 4096]) for first in range(0, len(matrix), 4096)]
+    )
 
 
 def test_the_numpy_form_is_the_same(rows: np.ndarray, explainer: Explainer, benchmark: Any) -> None:
@@ -116,9 +130,16 @@ def test_the_numpy_form_is_the_same(rows: np.ndarray, explainer: Explainer, benc
 
 @pytest.mark.parametrize("how", ["clearline", "numpy", "pred_contrib", "woodelf", "predict"])
 def test_explain_100_000_rows(
-    benchmark: Any, how: str, rows: np.ndarray, model: lgb.Booster, explainer: Explainer, reference: np.ndarray
+    benchmark: Any,
+    how: str,
+    rows: np.ndarray,
+    model: lgb.Booster,
+    explainer: Explainer,
+    reference: np.ndarray,
 ) -> None:
-    """On all cores but for ``numpy``, which has one; ``predict`` is the score alone, without any explanation."""
+    """On all cores but for ``numpy``, which has one; ``predict`` is the score alone, without any
+    explanation.
+    """
     explain: dict[str, Callable[[np.ndarray], Any]] = {
         "clearline": lambda matrix: explain_many(matrix, explainer),
         "numpy": in_numpy(explainer)[1],
@@ -133,16 +154,25 @@ def test_explain_100_000_rows(
 
 @pytest.mark.parametrize("how", ["clearline", "numpy", "pred_contrib", "shap", "predict"])
 def test_explain_one_row(
-    benchmark: Any, how: str, rows: np.ndarray, model: lgb.Booster, explainer: Explainer, reference: np.ndarray
+    benchmark: Any,
+    how: str,
+    rows: np.ndarray,
+    model: lgb.Booster,
+    explainer: Explainer,
+    reference: np.ndarray,
 ) -> None:
-    """Another row each time; shap's interventional explainer is built before, with all rows of the reference."""
+    """Another row each time; shap's interventional explainer is built before, with all rows of the
+    reference.
+    """
     if how == "shap":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import shap
 
             masker = shap.maskers.Independent(reference, max_samples=len(reference))
-            theirs = shap.TreeExplainer(model, masker, feature_perturbation="interventional", model_output="raw")
+            theirs = shap.TreeExplainer(
+                model, masker, feature_perturbation="interventional", model_output="raw"
+            )
     explain: dict[str, Callable[[np.ndarray], Any]] = {
         "clearline": lambda row: explain_one(row, explainer),
         "numpy": in_numpy(explainer)[0],
@@ -152,7 +182,9 @@ def test_explain_one_row(
     }
     others = itertools.cycle(rows)
     rounds = 30 if how == "shap" else ROUNDS
-    benchmark.pedantic(explain[how], setup=lambda: ((next(others),), {}), rounds=rounds, warmup_rounds=rounds // 10)
+    benchmark.pedantic(
+        explain[how], setup=lambda: ((next(others),), {}), rounds=rounds, warmup_rounds=rounds // 10
+    )
     benchmark.extra_info |= {"rows": 1, "unit": "rows"}
 
 
@@ -167,7 +199,11 @@ def test_size_of_the_reference(benchmark: Any, rows: np.ndarray, model: lgb.Boos
         times[name].append(time.perf_counter() - before)
     benchmark.pedantic(explain_many, (block, large), rounds=3)
     ratio = float(np.median(times["large"]) / np.median(times["small"]))
-    benchmark.extra_info |= {"rows": len(block), "unit": "rows", "against 10,000 to against 100": ratio}
+    benchmark.extra_info |= {
+        "rows": len(block),
+        "unit": "rows",
+        "against 10,000 to against 100": ratio,
+    }
 
 
 @pytest.mark.parametrize("cache", ["first_start", "later_start"])
@@ -185,7 +221,11 @@ def test_load_200_trees_of_16_leaves_against_5000(
         str(tmp_path / "model.txt"),
         str(tmp_path / "reference.npy"),
     ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "NUMBA_CACHE_DIR": str(tmp_path / "compiled"),
+    }
 
     def start() -> dict[str, list[float]]:
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -201,7 +241,9 @@ def test_load_200_trees_of_16_leaves_against_5000(
 def grown(data: Labelled, trees: int, depth: int) -> lgb.Booster:
     """A model of exactly so many trees with as many leaves as that depth allows and the data fill."""
     train = data.rows("train")
-    config = FitConfig(trees=trees, leaves=2**depth, depth=depth, min_leaf=5, l2=1.0, stop_after=0, monotone=False)
+    config = FitConfig(
+        trees=trees, leaves=2**depth, depth=depth, min_leaf=5, l2=1.0, stop_after=0, monotone=False
+    )
     return train_booster(data.features.matrix(MODEL_FEATURES)[train], data.label[train], config)
 
 
@@ -212,7 +254,9 @@ def largest(full_data: Labelled) -> dict[int, lgb.Booster]:
 
 
 @pytest.mark.parametrize(("trees", "depth"), GROWTH)
-def test_growth(benchmark: Any, trees: int, depth: int, largest: dict[int, lgb.Booster], rows: np.ndarray) -> None:
+def test_growth(
+    benchmark: Any, trees: int, depth: int, largest: dict[int, lgb.Booster], rows: np.ndarray
+) -> None:
     """One core, blocks of rows: nanoseconds for a leaf and a row."""
     model = lgb.Booster(model_str=largest[depth].model_to_string(num_iteration=trees))
     forest = read_trees(model)

@@ -42,7 +42,9 @@ def full_data(full_source: Source) -> Labelled:
 
 
 @pytest.fixture(scope="session")
-def champion_folder(full_source: Source, full_data: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def champion_folder(
+    full_source: Source, full_data: Labelled, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The bundle of the default model on the default data."""
     folder = tmp_path_factory.mktemp("champion") / "bundle"
     bundle.make_bundle(fit(full_data, FitConfig()), full_data, full_source, BundleConfig(), folder)
@@ -57,7 +59,9 @@ def champion(champion_folder: Path) -> Bundle:
 @pytest.fixture(scope="session")
 def window(full_source: Source) -> pl.DataFrame:
     """An account with 24 statements."""
-    recent = full_source.statements.filter(pl.col("month") > pl.col("month").max().dt.offset_by("-24mo"))
+    recent = full_source.statements.filter(
+        pl.col("month") > pl.col("month").max().dt.offset_by("-24mo")
+    )
     full = recent.filter(pl.len().over("account_id") == 24)
     return check(full.filter(pl.col("account_id") == full["account_id"][0]))
 

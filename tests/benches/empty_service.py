@@ -1,4 +1,6 @@
-"""A BentoML endpoint that does nothing, with the default settings: what the framework costs by itself."""
+"""A BentoML endpoint that does nothing, with the default settings: what the framework costs by
+itself.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""What explaining costs a process that starts: `python tests/benches/load.py MODEL.txt REFERENCE.npy` prints it as JSON.
+"""What explaining costs a process that starts: `python tests/benches/load.py MODEL.txt
+REFERENCE.npy` prints it as JSON.
 
-``import``: numba and our modules, numpy and LightGBM being there already.  ``load``: tables and warm-up, from the Booster to
-the first explanation.  Each in seconds and in MiB by which the process grew.
+``import``: numba and our modules, numpy and LightGBM being there already.  ``load``: tables and
+warm-up, from the Booster to the first explanation.  Each in seconds and in MiB by which the process
+grew.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ def measured(model: lgb.Booster, reference: np.ndarray) -> dict[str, list[float]
     explain_one(reference[0], make_explainer(flatten_trees(read_trees(model)), reference))
     loaded = mark()
     steps = {"import": (started, imported), "load": (imported, loaded)}
-    return {name: [after[0] - before[0], after[1] - before[1]] for name, (before, after) in steps.items()}
+    return {
+        name: [after[0] - before[0], after[1] - before[1]]
+        for name, (before, after) in steps.items()
+    }
 
 
 if __name__ == "__main__":

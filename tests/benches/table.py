@@ -43,25 +43,61 @@ def page(results: dict[str, Any]) -> str:
     """The page's text for pytest-benchmark's results."""
     found = {bench["name"].removeprefix("test_"): bench for bench in results["benchmarks"]}
     head = HEAD.format(machine=_machine(results))
-    parts = [head, _stages(found), _record(found), _advice(found), _explanations(found), _growth(found)]
+    parts = [
+        head,
+        _stages(found),
+        _record(found),
+        _advice(found),
+        _explanations(found),
+        _growth(found),
+    ]
     return "\n".join(parts)
 
 
 def _stages(found: dict[str, Bench]) -> str:
-    elsewhere = ("advise_beside", "dice", "explain", "growth", "load", "record", "size", "the_numpy_form", "whole_fit")
+    elsewhere = (
+        "advise_beside",
+        "dice",
+        "explain",
+        "growth",
+        "load",
+        "record",
+        "size",
+        "the_numpy_form",
+        "whole_fit",
+    )
     names = [name for name in found if not name.startswith(elsewhere)]
-    rows = [[name.replace("_", " "), _time(_median(found[name])), _rate(found[name])] for name in names]
-    rows += [[f"a whole fit, {how}", _time(found["whole_fit"]["extra_info"][how]), ""] for how in ("untracked", "tracked")]
+    rows = [
+        [name.replace("_", " "), _time(_median(found[name])), _rate(found[name])] for name in names
+    ]
+    rows += [
+        [f"a whole fit, {how}", _time(found["whole_fit"]["extra_info"][how]), ""]
+        for how in ("untracked", "tracked")
+    ]
     fit = _median(found["fit[clearline]"]) / _median(found["fit[bare_lightgbm]"])
     whole = found["whole_fit"]["extra_info"]
     http = _median(found["http[clearline]"]) / _median(found["http[empty_bentoml_endpoint]"])
     ratios = [
         ["fit: ours to bare `lgb.train` on the same matrix", f"{fit:.2f}", "at most 1.15"],
-        ["a whole `fit` to the same without figures and MLflow", f"{whole['ratio']:.2f}", "at most 1.25"],
-        ["HTTP: a decision to an empty BentoML endpoint with its default settings and the same payload", f"{http:.2f}", ""],
+        [
+            "a whole `fit` to the same without figures and MLflow",
+            f"{whole['ratio']:.2f}",
+            "at most 1.25",
+        ],
+        [
+            "HTTP: a decision to an empty BentoML endpoint with its default settings and the same payload",
+            f"{http:.2f}",
+            "",
+        ],
     ]
-    doors = {"an empty BentoML endpoint": "http[empty_bentoml_endpoint]", "Clearline": "http[clearline]"}
-    served = [[named, *(_time(_quantile(found[name], q)) for q in (0.5, 0.99))] for named, name in doors.items()]
+    doors = {
+        "an empty BentoML endpoint": "http[empty_bentoml_endpoint]",
+        "Clearline": "http[clearline]",
+    }
+    served = [
+        [named, *(_time(_quantile(found[name], q)) for q in (0.5, 0.99))]
+        for named, name in doors.items()
+    ]
     return "\n".join(
         [
             _table(["what", "median", "rate"], rows),
@@ -72,11 +108,18 @@ def _stages(found: dict[str, Bench]) -> str:
 
 
 def _record(found: dict[str, Bench]) -> str:
-    """The service with its record, durable before it answers, beside the same service that keeps nothing."""
+    """The service with its record, durable before it answers, beside the same service that keeps
+    nothing.
+    """
     info = found["record"]["extra_info"]
     named = {"without": "keeps nothing", "with": "answers what is durable"}
     rows = [
-        [said, _time(info[f"{name}_p50"]), _time(info[f"{name}_p99"]), f"{info[f'{name}_rate']:,.0f}/s"]
+        [
+            said,
+            _time(info[f"{name}_p50"]),
+            _time(info[f"{name}_p99"]),
+            f"{info[f'{name}_rate']:,.0f}/s",
+        ]
         for name, said in named.items()
     ]
     return "\n".join(
@@ -97,10 +140,24 @@ def _advice(found: dict[str, Bench]) -> str:
     rows = [["Clearline: a plan, its steps", *_answered(ours), "-", "-", "-"]]
     dice = {name: bench for name, bench in found.items() if name.startswith("dice[")}
     for name, bench in dice.items():
-        info, (method, _, allowed) = bench["extra_info"], name.removeprefix("dice[").removesuffix("]").partition("_")
-        said = [str(info[what]) if info["found"] else "-" for what in ("fixed", "worse", "contradictory")]
-        rows.append([f"DiCE, `{method}` {allowed.replace('_', ' ')}".rstrip(), *_answered(bench), *said])
-    header = [f"{accounts} accounts above the cut-off", "p50", "slowest", "turned", "changes, median"]
+        info, (method, _, allowed) = (
+            bench["extra_info"],
+            name.removeprefix("dice[").removesuffix("]").partition("_"),
+        )
+        said = [
+            str(info[what]) if info["found"] else "-"
+            for what in ("fixed", "worse", "contradictory")
+        ]
+        rows.append(
+            [f"DiCE, `{method}` {allowed.replace('_', ' ')}".rstrip(), *_answered(bench), *said]
+        )
+    header = [
+        f"{accounts} accounts above the cut-off",
+        "p50",
+        "slowest",
+        "turned",
+        "changes, median",
+    ]
     about = next(iter(dice.values()))["extra_info"] if dice else None
     return "\n".join(
         [
@@ -108,7 +165,15 @@ def _advice(found: dict[str, Bench]) -> str:
             f"One cut account, another each time: p50 {p50}, p99 {p99} (wanted: 60 ms and 150 ms). 10,000 cut accounts in one "
             f"call on two threads: {many:,.0f} accounts a second (wanted: 200).\n",
             BESIDE_DICE if about is None else BESIDE_DICE + DICE_GIVEN.format(**about),
-            _table([*header, "with what nobody can change", "with something worse", "contradicting themselves"], rows),
+            _table(
+                [
+                    *header,
+                    "with what nobody can change",
+                    "with something worse",
+                    "contradicting themselves",
+                ],
+                rows,
+            ),
             *([] if dice else [NO_DICE]),
         ]
     )
@@ -117,13 +182,23 @@ def _advice(found: dict[str, Bench]) -> str:
 def _answered(bench: Bench) -> list[str]:
     info = bench["extra_info"]
     changed = f"{info['changed']:g}" if info["flipped"] else "-"
-    turned = f"{info['flipped']} ({info['stopped']} stopped)" if info.get("stopped") else str(info["flipped"])
+    turned = (
+        f"{info['flipped']} ({info['stopped']} stopped)"
+        if info.get("stopped")
+        else str(info["flipped"])
+    )
     return [_time(_quantile(bench, 0.5)), _time(bench["stats"]["max"]), turned, changed]
 
 
 def _explanations(found: dict[str, Bench]) -> str:
-    many = {how: found[f"explain_100_000_rows[{how}]"] for how in ("clearline", "numpy", "pred_contrib", "woodelf", "predict")}
-    one = {how: found[f"explain_one_row[{how}]"] for how in ("clearline", "numpy", "pred_contrib", "shap", "predict")}
+    many = {
+        how: found[f"explain_100_000_rows[{how}]"]
+        for how in ("clearline", "numpy", "pred_contrib", "woodelf", "predict")
+    }
+    one = {
+        how: found[f"explain_one_row[{how}]"]
+        for how in ("clearline", "numpy", "pred_contrib", "shap", "predict")
+    }
     named = {
         "clearline": "Clearline",
         "numpy": "the same tables in NumPy, one core",
@@ -133,7 +208,12 @@ def _explanations(found: dict[str, Bench]) -> str:
         "predict": "LightGBM `predict(raw_score=True)`: the score alone",
     }
     of_many = [
-        [named[how], _time(_median(bench)), _rate(bench), f"{_median(bench) / _median(many['clearline']):.1f}"]
+        [
+            named[how],
+            _time(_median(bench)),
+            _rate(bench),
+            f"{_median(bench) / _median(many['clearline']):.1f}",
+        ]
         for how, bench in many.items()
     ]
     of_one = [
@@ -142,7 +222,10 @@ def _explanations(found: dict[str, Bench]) -> str:
         for how, bench in one.items()
     ]
     load = [
-        [start.replace("_", " "), *(f"{seconds:.2f} s, {mib:.0f} MiB" for seconds, mib in (info["import"], info["load"]))]
+        [
+            start.replace("_", " "),
+            *(f"{seconds:.2f} s, {mib:.0f} MiB" for seconds, mib in (info["import"], info["load"])),
+        ]
         for start in ("first_start", "later_start")
         for info in [found[f"load_200_trees_of_16_leaves_against_5000[{start}]"]["extra_info"]]
     ]
@@ -152,9 +235,18 @@ def _explanations(found: dict[str, Bench]) -> str:
             "## Explanations\n\nOf the default model on the default data, against one product's reference of 1,000 accounts.\n",
             _table(["100,000 rows, all cores", "time", "rate", "times ours"], of_many),
             "Wanted: 40 times `pred_contrib`, 8 times woodelf-explainer.\n",
-            _table(["one row, another each time", "p50", "p99", "p50 to ours", "p99 to ours"], of_one),
+            _table(
+                ["one row, another each time", "p50", "p99", "p50 to ours", "p99 to ours"], of_one
+            ),
             "Wanted: 10 times `pred_contrib` with one thread at p50 and 6 times at p99, 1,000 times `shap`.\n",
-            _table(["a process that starts, 200 trees of 16 leaves, N = 5,000", "import", "tables and warm-up"], load),
+            _table(
+                [
+                    "a process that starts, 200 trees of 16 leaves, N = 5,000",
+                    "import",
+                    "tables and warm-up",
+                ],
+                load,
+            ),
             "Wanted: tables and warm-up in 2 s and 100 MB; on the first start that includes compiling.\n",
             f"The same rows against 10,000 reference rows take {ratio:.3f} times the time against 100 (wanted: within 5 %).\n",
         ]
@@ -176,7 +268,15 @@ def _growth(found: dict[str, Bench]) -> str:
         if name.startswith("growth")
         for info in [bench["extra_info"]]
     ]
-    header = ["trees", "depth", "leaves", "tables", "ns a leaf and row", "a row among many", "one row"]
+    header = [
+        "trees",
+        "depth",
+        "leaves",
+        "tables",
+        "ns a leaf and row",
+        "a row among many",
+        "one row",
+    ]
     text = "How the cost grows, on one core; a bound of 1 ns a leaf and row was set beforehand.\n"
     return f"{text}\n{_table(header, sorted(rows, key=lambda row: (int(row[0]), int(row[1]))))}"
 

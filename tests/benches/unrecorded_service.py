@@ -1,4 +1,7 @@
-"""The service without its record: it decides and answers, and keeps nothing.  What the record costs is the difference."""
+"""The service without its record: it decides and answers, and keeps nothing.
+
+What the record costs is the difference.
+"""
 
 from __future__ import annotations
 

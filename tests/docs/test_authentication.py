@@ -19,4 +19,6 @@ def row(route: Route) -> str:
 
 
 def test_the_page_lists_the_routes() -> None:
-    assert re.findall(r"^\| (?:GET|POST) .*$", PAGE, re.MULTILINE) == [row(route) for route in ROUTES]
+    assert re.findall(r"^\| (?:GET|POST) .*$", PAGE, re.MULTILINE) == [
+        row(route) for route in ROUTES
+    ]

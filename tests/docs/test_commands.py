@@ -1,6 +1,7 @@
 """Every command in README and docs exists and takes the arguments that it is shown with.
 
-What the pages' Python examples print is checked where they stand (pytest collects *.md); `make demo` itself is run in CI.
+What the pages' Python examples print is checked where they stand (pytest collects *.md); `make
+demo` itself is run in CI.
 """
 
 from __future__ import annotations
@@ -22,14 +23,20 @@ TARGET = re.compile(r"`make ([a-z]+)`|^ {4}make ([a-z]+)", re.MULTILINE)
 
 
 def commands() -> list[tuple[str, str, str]]:
-    return [(page.name, door, line.strip()) for page in PAGES for door, line in COMMAND.findall(page.read_text("utf-8"))]
+    return [
+        (page.name, door, line.strip())
+        for page in PAGES
+        for door, line in COMMAND.findall(page.read_text("utf-8"))
+    ]
 
 
 @pytest.mark.parametrize(("page", "door", "line"), commands(), ids=lambda value: str(value))
 def test_a_command_takes_what_it_is_shown_with(page: str, door: str, line: str) -> None:
     words = shlex.split(line, comments=True)
     name = words[0].rstrip(",;.")
-    choices = next(a for a in PARSERS[door]()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    choices = next(
+        a for a in PARSERS[door]()._actions if isinstance(a, argparse._SubParsersAction)
+    ).choices
     assert name in choices, f"{page}: {line}"
     command, shown = choices[name], [word.rstrip(",;.") for word in words[1:]]
     for action in command._actions:
@@ -55,4 +62,6 @@ def test_every_linked_page_exists() -> None:
 
 def test_no_page_names_a_place_on_a_machine() -> None:
     for page in PAGES:
-        assert not re.search(r"(?<![\w.])/(home|root|tmp|work|Users)/", page.read_text("utf-8")), page.name
+        assert not re.search(r"(?<![\w.])/(home|root|tmp|work|Users)/", page.read_text("utf-8")), (
+            page.name
+        )

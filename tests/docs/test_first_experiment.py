@@ -1,4 +1,6 @@
-"""docs/first_experiment.md, followed to the letter in a copy of the project: it takes minutes, so `make slow` runs it."""
+"""docs/first_experiment.md, followed to the letter in a copy of the project: it takes minutes, so
+`make slow` runs it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ MOST_SECONDS = 600.0  # of machine time: what the page promises
 
 
 def blocks() -> list[tuple[str, str]]:
-    """The page's fenced blocks with their kinds, in order; those of Python that follow one another are one kernel's."""
+    """The page's fenced blocks with their kinds, in order; those of Python that follow one another
+    are one kernel's.
+    """
     page = (ROOT / "docs" / "first_experiment.md").read_text("utf-8")
     found = re.findall(r"```(sh|python|catalogue)\n(.*?)```", page, flags=re.DOTALL)
     grouped = groupby(found, key=lambda block: block[0])
@@ -29,7 +33,9 @@ def blocks() -> list[tuple[str, str]]:
 
 def test_the_page_is_followed(tmp_path: Path) -> None:
     for package in ("features", "serving", "training"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for file in ("pyproject.toml", "README.md", "LICENSE", "requirements.lock"):
         shutil.copy(ROOT / file, tmp_path / file)
     environment = {
@@ -48,7 +54,14 @@ def test_the_page_is_followed(tmp_path: Path) -> None:
             catalogue.write_text(before + block + mark + after, "utf-8")
             continue
         program = ["sh", "-e", "-c", block] if kind == "sh" else [sys.executable, "-c", block]
-        run = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=MOST_SECONDS)
+        run = subprocess.run(
+            program,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=MOST_SECONDS,
+        )
         assert run.returncode == 0, f"{block}\n{run.stdout}\n{run.stderr}"
         said.append(run.stdout)
     assert time.monotonic() - begun < MOST_SECONDS
@@ -56,7 +69,10 @@ def test_the_page_is_followed(tmp_path: Path) -> None:
     assert "shape: (4, 4)" in whole  # the measures of the first fit
     assert re.search(r"^(not shown to be )?better$", whole, re.MULTILINE)
     assert (tmp_path / "report.html").stat().st_size > 100_000
-    models = [file.read_text("utf-8") for file in sorted((tmp_path / "mlruns").rglob("bundle/model.txt"))]
-    assert sorted("cash_share_6" in text for text in models) == [False, True]  # before the idea, and after it
+    models = [
+        file.read_text("utf-8") for file in sorted((tmp_path / "mlruns").rglob("bundle/model.txt"))
+    ]
+    # before the idea, and after it
+    assert sorted("cash_share_6" in text for text in models) == [False, True]
     assert "reduce" in said[-1]
     assert "The way back" in said[-1]

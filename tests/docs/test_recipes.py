@@ -84,13 +84,17 @@ def test_the_feature_is_fitted(followed: str) -> None:
 
 
 def test_the_text_is_said(followed: str) -> None:
-    assert "Of all you drew in the last 6 months, 80 % was cash; accounts that keep their limit: 10 %." in followed
+    assert (
+        "Of all you drew in the last 6 months, 80 % was cash; accounts that keep their limit: 10 %."
+        in followed
+    )
     assert "so the share of cash is not known." in followed
 
 
 def test_the_rule_decides_and_is_the_reason(followed: str) -> None:
     assert (
-        "You drew cash in each of the last 12 months; a line used so may be at most one monthly income, CNY 1,500." in followed
+        "You drew cash in each of the last 12 months; a line used so may be at most one monthly income, CNY 1,500."
+        in followed
     )
 
 
@@ -98,4 +102,6 @@ def test_the_control_without_the_recipes() -> None:
     from features.catalogue import BY_NAME
 
     assert "cash_share_6" not in BY_NAME
-    assert "cash_every_month" not in (ROOT / "serving" / "decision" / "config" / "policy.toml").read_text("utf-8")
+    assert "cash_every_month" not in (
+        ROOT / "serving" / "decision" / "config" / "policy.toml"
+    ).read_text("utf-8")

@@ -25,7 +25,9 @@ def values(statements: pl.DataFrame) -> dict[str, float]:
 
 @settings(max_examples=40)
 @given(st.lists(window(), min_size=1, max_size=8))
-def test_build_gives_an_account_the_same_bits_alone_and_among_others(drawn: list[pl.DataFrame]) -> None:
+def test_build_gives_an_account_the_same_bits_alone_and_among_others(
+    drawn: list[pl.DataFrame],
+) -> None:
     named = [check(one.with_columns(account_id=pl.lit(f"a{i:02d}"))) for i, one in enumerate(drawn)]
     together = build(check(pl.concat(named)))
     alone = np.concatenate([build(one).values for one in named])
@@ -33,7 +35,9 @@ def test_build_gives_an_account_the_same_bits_alone_and_among_others(drawn: list
     assert together.accounts["account_id"].to_list() == [f"a{i:02d}" for i in range(len(drawn))]
 
 
-def test_build_does_not_depend_on_the_block_size(windows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_does_not_depend_on_the_block_size(
+    windows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = build(check(windows))
     monkeypatch.setattr(build_module, "ROWS_A_BLOCK", 100)
     in_blocks = build(check(windows))
@@ -49,25 +53,43 @@ def test_features_are_finite_or_unknown(drawn: pl.DataFrame) -> None:
 @given(window(months=12), st.integers(1, 11))
 def test_features_see_nothing_after_as_of(drawn: pl.DataFrame, seen: int) -> None:
     ordered = check(drawn)
-    assert values(ordered.head(seen)) == pytest.approx(values(ordered.clone().head(seen)), nan_ok=True)
+    assert values(ordered.head(seen)) == pytest.approx(
+        values(ordered.clone().head(seen)), nan_ok=True
+    )
     later = ordered.with_columns(
         balance=pl.when(pl.int_range(pl.len()) >= seen).then(99_999.0).otherwise("balance"),
-        days_past_due=pl.when(pl.int_range(pl.len()) >= seen).then(90).otherwise("days_past_due").cast(pl.Int32),
+        days_past_due=pl.when(pl.int_range(pl.len()) >= seen)
+        .then(90)
+        .otherwise("days_past_due")
+        .cast(pl.Int32),
     )
     assert values(later.head(seen)) == pytest.approx(values(ordered.head(seen)), nan_ok=True)
 
 
 def test_a_column_that_is_absent_gives_unknown_never_zero() -> None:
-    lacking = account(12).with_columns(limit_requests=pl.lit(None, dtype=pl.Int32), cash_advance=pl.lit(None, dtype=pl.Float64))
+    lacking = account(12).with_columns(
+        limit_requests=pl.lit(None, dtype=pl.Int32), cash_advance=pl.lit(None, dtype=pl.Float64)
+    )
     found = values(lacking)
-    for name in ("limit_requests_3", "limit_requests_12", "cash_months_3", "cash_to_limit_6", "cash_to_income_6"):
+    for name in (
+        "limit_requests_3",
+        "limit_requests_12",
+        "cash_months_3",
+        "cash_to_limit_6",
+        "cash_to_income_6",
+    ):
         assert math.isnan(found[name]), name
 
 
 def test_a_cut_does_not_raise_utilization_until_the_cooling_is_over() -> None:
     limits = [1000.0] * 6 + [200.0] * (COOLING_MONTHS + 2)
     history = account(len(limits)).with_columns(credit_limit=pl.Series(limits))
-    for months, expected in ((6, 0.1), (7, 0.1), (6 + COOLING_MONTHS, 0.1), (7 + COOLING_MONTHS, 0.5)):
+    for months, expected in (
+        (6, 0.1),
+        (7, 0.1),
+        (6 + COOLING_MONTHS, 0.1),
+        (7 + COOLING_MONTHS, 0.5),
+    ):
         assert values(history.head(months))["utilization_now"] == pytest.approx(expected), months
 
 
@@ -109,11 +131,16 @@ def test_a_hand_computed_account() -> None:
 
 
 @pytest.mark.parametrize(
-    ("late", "expected"), [([0, 0, 0], 200.0), ([3, 0, 0], 300.0), ([0, 0, 9], 50.0), ([1, 2, 3], math.nan)]
+    ("late", "expected"),
+    [([0, 0, 0], 200.0), ([3, 0, 0], 300.0), ([0, 0, 9], 50.0), ([1, 2, 3], math.nan)],
 )
 def test_what_was_carried_is_of_months_on_time_alone(late: list[int], expected: float) -> None:
-    """Balances of -50 (the customer's, so nothing owed), 100 and 500: a late month says nothing either way."""
-    months = pl.DataFrame({"balance": [-50.0, 100.0, 500.0], "days_past_due": pl.Series(late, dtype=pl.Int32)})
+    """Balances of -50 (the customer's, so nothing owed), 100 and 500: a late month says nothing
+    either way.
+    """
+    months = pl.DataFrame(
+        {"balance": [-50.0, 100.0, 500.0], "days_past_due": pl.Series(late, dtype=pl.Int32)}
+    )
     found = values(account(3).with_columns(months.get_columns()))["carried_on_time_3"]
     assert found == pytest.approx(expected, nan_ok=True)
 
@@ -122,7 +149,12 @@ def test_as_of_is_the_last_month_and_the_frame_says_unknown_with_null() -> None:
     features = build(check(account(2)))
     assert features.accounts["as_of"].to_list() == [datetime.date(2024, 2, 1)]
     frame = features.frame()
-    assert frame.columns == ["account_id", "product", "as_of", *(feature.name for feature in CATALOGUE)]
+    assert frame.columns == [
+        "account_id",
+        "product",
+        "as_of",
+        *(feature.name for feature in CATALOGUE),
+    ]
     assert frame["spend_growth"].to_list() == [None]
     assert not any(frame[name].is_nan().any() for name in features.names)
 
@@ -133,10 +165,26 @@ def test_a_feature_that_is_not_there_is_named() -> None:
 
 
 def test_no_protected_attribute_is_a_feature_or_a_statement_column() -> None:
-    protected = ("age", "gender", "sex", "region", "marriage", "marital", "education", "ethnic", "religion", "disab", "nation")
+    protected = (
+        "age",
+        "gender",
+        "sex",
+        "region",
+        "marriage",
+        "marital",
+        "education",
+        "ethnic",
+        "religion",
+        "disab",
+        "nation",
+    )
     names = [*BY_NAME, *account().columns]
     words = [word for name in names for word in name.split("_")]
-    assert not [word for word in words if any(word == p or (len(p) > 4 and word.startswith(p)) for p in protected)]
+    assert not [
+        word
+        for word in words
+        if any(word == p or (len(p) > 4 and word.startswith(p)) for p in protected)
+    ]
 
 
 def test_every_feature_is_declared_whole() -> None:

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from features.ledger import DAYS_A_MONTH, Behaviour, Standing, Terms, next_standing, uncovered_instalments
+from features.ledger import (
+    DAYS_A_MONTH,
+    Behaviour,
+    Standing,
+    Terms,
+    next_standing,
+    uncovered_instalments,
+)
 
 TERMS = Terms()
 cents = st.integers(0, 20_000_000).map(lambda amount: amount / 100)
@@ -13,16 +20,24 @@ late_days = st.integers(0, 29)
 
 
 def standing(balance: float, days_past_due: int = 0) -> Standing:
-    """One account that owes ``balance``: its minimum due is what the ledger itself asks for at that many days."""
+    """One account that owes ``balance``: its minimum due is what the ledger itself asks for at that
+    many days.
+    """
     instalments = days_past_due // DAYS_A_MONTH + 1
     owed = max(balance, 0.0)
     asked = min(owed * min(TERMS.minimum_share * instalments, 1.0), owed)
     due = owed if owed <= TERMS.minimum_amount else max(asked, TERMS.minimum_amount)
-    return Standing(np.array([balance]), np.array([round(due, 2)]), np.array([days_past_due], dtype=np.int32))
+    return Standing(
+        np.array([balance]), np.array([round(due, 2)]), np.array([days_past_due], dtype=np.int32)
+    )
 
 
-def behaviour(spend: float = 0.0, cash: float = 0.0, payment: float = 0.0, late: int = 0) -> Behaviour:
-    return Behaviour(np.array([spend]), np.array([cash]), np.array([payment]), np.array([late], dtype=np.int32))
+def behaviour(
+    spend: float = 0.0, cash: float = 0.0, payment: float = 0.0, late: int = 0
+) -> Behaviour:
+    return Behaviour(
+        np.array([spend]), np.array([cash]), np.array([payment]), np.array([late], dtype=np.int32)
+    )
 
 
 balances = st.integers(-1_000_000, 20_000_000).map(lambda amount: amount / 100)
@@ -40,8 +55,12 @@ def test_missing_k_months_gives_30_k_days(balance: float, months: int) -> None:
 
 
 @given(owing, arrears, cents, late_days)
-def test_paying_everything_leaves_the_new_spend_and_no_arrears(balance: float, days: int, spend: float, late: int) -> None:
-    after = next_standing(standing(balance, days), behaviour(spend=spend, payment=balance, late=late), TERMS)
+def test_paying_everything_leaves_the_new_spend_and_no_arrears(
+    balance: float, days: int, spend: float, late: int
+) -> None:
+    after = next_standing(
+        standing(balance, days), behaviour(spend=spend, payment=balance, late=late), TERMS
+    )
     assert after.balance[0] == spend
     assert after.days_past_due[0] == late
 
@@ -98,11 +117,15 @@ def test_balance_grows_by_spend_and_by_cash_with_its_fee(
 
 
 @given(owing, arrears, cents)
-def test_interest_and_fee_are_charged_on_what_was_not_paid(balance: float, days: int, payment: float) -> None:
+def test_interest_and_fee_are_charged_on_what_was_not_paid(
+    balance: float, days: int, payment: float
+) -> None:
     now = standing(balance, days)
     charged = next_standing(now, behaviour(payment=payment), TERMS).balance[0] - (balance - payment)
     unpaid, shortfall = max(balance - payment, 0.0), max(float(now.minimum_due[0]) - payment, 0.0)
-    assert charged == pytest.approx(TERMS.monthly_rate * unpaid + TERMS.late_fee * shortfall, abs=0.006)
+    assert charged == pytest.approx(
+        TERMS.monthly_rate * unpaid + TERMS.late_fee * shortfall, abs=0.006
+    )
 
 
 @given(st.integers(-1_000_000, 0).map(lambda amount: amount / 100), cents, late_days)
@@ -118,7 +141,9 @@ rows = st.tuples(balances, arrears, cents, cents, cents, late_days)
 
 @settings(max_examples=50)
 @given(st.lists(rows, min_size=1, max_size=20))
-def test_many_accounts_side_by_side_are_each_as_alone(accounts: list[tuple[float, int, float, float, float, int]]) -> None:
+def test_many_accounts_side_by_side_are_each_as_alone(
+    accounts: list[tuple[float, int, float, float, float, int]],
+) -> None:
     alone = [next_standing(standing(b, d), behaviour(*acts), TERMS) for b, d, *acts in accounts]  # type: ignore[arg-type]
     singles = [standing(b, d) for b, d, *_ in accounts]
     columns = list(zip(*accounts, strict=True))
@@ -137,7 +162,9 @@ def test_many_accounts_side_by_side_are_each_as_alone(accounts: list[tuple[float
         TERMS,
     )
     for name in ("balance", "minimum_due", "days_past_due"):
-        np.testing.assert_array_equal(getattr(together, name), np.concatenate([getattr(one, name) for one in alone]))
+        np.testing.assert_array_equal(
+            getattr(together, name), np.concatenate([getattr(one, name) for one in alone])
+        )
 
 
 @given(rows)
@@ -159,17 +186,24 @@ def test_scalars_do_as_well_as_arrays(row: tuple[float, int, float, float, float
 
 
 @given(rows)
-def test_standing_and_behaviour_are_left_as_they_were(row: tuple[float, int, float, float, float, int]) -> None:
+def test_standing_and_behaviour_are_left_as_they_were(
+    row: tuple[float, int, float, float, float, int],
+) -> None:
     balance, days, *acts = row
     now, month = standing(balance, days), behaviour(*acts)  # type: ignore[arg-type]
-    before = [array.copy() for array in (now.balance, now.minimum_due, now.days_past_due, month.spend, month.payment)]
+    before = [
+        array.copy()
+        for array in (now.balance, now.minimum_due, now.days_past_due, month.spend, month.payment)
+    ]
     next_standing(now, month, TERMS)
     after = [now.balance, now.minimum_due, now.days_past_due, month.spend, month.payment]
     for was, is_now in zip(before, after, strict=True):
         np.testing.assert_array_equal(was, is_now)
 
 
-@pytest.mark.parametrize("name", ["monthly_rate", "cash_fee", "late_fee", "minimum_share", "minimum_amount"])
+@pytest.mark.parametrize(
+    "name", ["monthly_rate", "cash_fee", "late_fee", "minimum_share", "minimum_amount"]
+)
 def test_terms_out_of_range_are_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"Terms.{name}: expected 0.0 to .*, got -0.1"):
         Terms(**{name: -0.1})

@@ -12,7 +12,9 @@ from features.schema import COLUMNS, LONGEST_WINDOW, NAMES, StatementError, chec
 from tests.support.accounts import window
 
 
-def account(months: int = 3, account_id: str = "a", changes: dict[str, object] | None = None) -> pl.DataFrame:
+def account(
+    months: int = 3, account_id: str = "a", changes: dict[str, object] | None = None
+) -> pl.DataFrame:
     """A quiet account; ``changes`` go into its last row."""
     rows: list[dict[str, object]] = [
         {
@@ -43,7 +45,9 @@ def test_check_accepts_and_keeps_what_the_schema_allows(drawn: pl.DataFrame) -> 
 
 
 @given(window(), st.randoms(use_true_random=False))
-def test_check_does_not_mind_the_order_of_rows_and_columns(drawn: pl.DataFrame, random: object) -> None:
+def test_check_does_not_mind_the_order_of_rows_and_columns(
+    drawn: pl.DataFrame, random: object
+) -> None:
     rows = list(range(drawn.height))
     columns = list(drawn.columns)
     random.shuffle(rows)  # type: ignore[attr-defined]
@@ -72,8 +76,12 @@ BREACHES: list[tuple[dict[str, object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "rule"), BREACHES, ids=[rule + str(changes) for changes, rule in BREACHES])
-def test_check_names_the_rule_the_account_and_the_month(changes: dict[str, object], rule: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "rule"), BREACHES, ids=[rule + str(changes) for changes, rule in BREACHES]
+)
+def test_check_names_the_rule_the_account_and_the_month(
+    changes: dict[str, object], rule: str
+) -> None:
     with pytest.raises(StatementError) as caught:
         check(pl.concat([account(account_id="good"), account(changes=changes)]))
     violation = next(v for v in caught.value.violations if v.rule == rule)
@@ -83,7 +91,12 @@ def test_check_names_the_rule_the_account_and_the_month(changes: dict[str, objec
 
 
 def test_rows_that_name_no_account_are_refused_and_never_good() -> None:
-    nameless = pl.concat([account(account_id="good"), account().with_columns(account_id=pl.lit(None, dtype=pl.String))])
+    nameless = pl.concat(
+        [
+            account(account_id="good"),
+            account().with_columns(account_id=pl.lit(None, dtype=pl.String)),
+        ]
+    )
     with pytest.raises(StatementError, match=r"account_id is known: 3 row\(s\)"):
         check(nameless)
     assert sift(nameless)[0].equals(account(account_id="good"))
@@ -110,14 +123,20 @@ def test_check_names_missing_unknown_and_wrongly_typed_columns() -> None:
 
 
 def test_check_takes_other_number_types_without_changing_values() -> None:
-    narrow = account().with_columns(pl.col("days_past_due").cast(pl.Int64), pl.col("balance").cast(pl.Int64))
+    narrow = account().with_columns(
+        pl.col("days_past_due").cast(pl.Int64), pl.col("balance").cast(pl.Int64)
+    )
     assert check(narrow).equals(check(account()))
 
 
 @given(st.lists(st.sampled_from([None, *BREACHES]), min_size=1, max_size=6))
-def test_sift_splits_what_check_would_refuse(faults: list[tuple[dict[str, object], str] | None]) -> None:
+def test_sift_splits_what_check_would_refuse(
+    faults: list[tuple[dict[str, object], str] | None],
+) -> None:
     accounts = [
-        account(account_id=f"a{i}") if fault is None else account(account_id=f"a{i}", changes=fault[0])
+        account(account_id=f"a{i}")
+        if fault is None
+        else account(account_id=f"a{i}", changes=fault[0])
         for i, fault in enumerate(faults)
     ]
     good, failed = sift(pl.concat(accounts))

@@ -21,7 +21,8 @@ from serving.storage.database import Database
 from tests.support.gated_app import LIVE, keys_of
 from tests.support.records import at_hand, fill, golden, postgres, postgres_server, record
 
-__all__ = ["at_hand", "fill", "golden", "postgres", "postgres_server", "record"]  # fixtures, for all tests below this folder
+# fixtures, for all tests below this folder
+__all__ = ["at_hand", "fill", "golden", "postgres", "postgres_server", "record"]
 
 
 class Server(NamedTuple):
@@ -47,10 +48,11 @@ def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 class Guarded(NamedTuple):
-    """A service that has keys: where, its log, the address of its record, and the text of each key by its name.
+    """A service that has keys: where, its log, the address of its record, and the text of each key
+    by its name.
 
-    A key that is good is named ``tenant/scope``, or ``tenant/all``; the others ``expired``, ``revoked`` and ``slow``, which may
-    ask once in 100 s.
+    A key that is good is named ``tenant/scope``, or ``tenant/all``; the others ``expired``,
+    ``revoked`` and ``slow``, which may ask once in 100 s.
     """
 
     url: str
@@ -63,7 +65,11 @@ class Guarded(NamedTuple):
 def some_windows(windows: pl.DataFrame) -> pl.DataFrame:
     """The windows of 60 accounts, with all lengths of history that there are."""
     lengths = windows.group_by("account_id").len().sort("len", "account_id")
-    return windows.filter(pl.col("account_id").is_in(lengths["account_id"].gather_every(lengths.height // 60)[:60].implode()))
+    return windows.filter(
+        pl.col("account_id").is_in(
+            lengths["account_id"].gather_every(lengths.height // 60)[:60].implode()
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +79,10 @@ def requests(some_windows: pl.DataFrame) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def bentoml_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of the session's own.  BentoML reads the address once in a process, so there is one for all tests."""
+    """A home of the session's own.
+
+    BentoML reads the address once in a process, so there is one for all tests.
+    """
     home = tmp_path_factory.mktemp("bentoml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(home))
@@ -82,7 +91,9 @@ def bentoml_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def server(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("served") / "log"
     tag = store(bundle_folder)
     # How long a busy machine takes is not what these tests are about.
@@ -91,7 +102,9 @@ def server(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="session")
-def guarded(bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def guarded(
+    bundle_folder: Path, bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     address = f"sqlite:///{folder / 'record.db'}"
     with closing(Database(address)) as database:

@@ -1,4 +1,6 @@
-"""The service in an environment made from the project without extras: what a Bento has, and nothing that a developer has."""
+"""The service in an environment made from the project without extras: what a Bento has, and nothing
+that a developer has.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("environment")
     project = place / "project"
     for package in ("features", "serving", "training"):
-        shutil.copytree(ROOT / package, project / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / package, project / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, project / file)
     # pip takes no hashes in a constraints file beside a project, which has none itself.
@@ -59,13 +63,20 @@ def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(place / "venv", with_pip=True)
     python = place / "venv" / "bin" / "python"
     quietly = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([str(python), *quietly, "-c", str(place / "constraints.txt"), str(project)], check=True, capture_output=True)
+    subprocess.run(
+        [str(python), *quietly, "-c", str(place / "constraints.txt"), str(project)],
+        check=True,
+        capture_output=True,
+    )
     return python
 
 
 @pytest.fixture(scope="module")
 def served(
-    serving_python: Path, bundle_folder: Path, windows: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory
+    serving_python: Path,
+    bundle_folder: Path,
+    windows: pl.DataFrame,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
     """What a service in that environment answered, how soon it was ready and what it held."""
     place = tmp_path_factory.mktemp("served-alone")
@@ -75,7 +86,14 @@ def served(
     (place / "requests.json").write_text(json.dumps(as_requests(chosen)))
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment["BENTOML_HOME"] = str(place / "bentoml")
-    run = subprocess.run([serving_python, "-c", SERVE], cwd=place, env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [serving_python, "-c", SERVE],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return found
@@ -83,7 +101,11 @@ def served(
 
 def installed(python: Path | str) -> set[str]:
     code = "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})"
-    return set(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def test_nothing_of_training_is_installed(serving_python: Path) -> None:
@@ -94,9 +116,13 @@ def test_nothing_of_training_is_installed(serving_python: Path) -> None:
     assert {"mlflow", "shap", "scikit-learn", "pandas"} <= installed(sys.executable)
 
 
-def test_it_answers_what_is_decided_here(served: dict[str, Any], windows: pl.DataFrame, bundle: Bundle) -> None:
+def test_it_answers_what_is_decided_here(
+    served: dict[str, Any], windows: pl.DataFrame, bundle: Bundle
+) -> None:
     accounts = windows.partition_by("account_id", maintain_order=True)[:20]
-    checks.check_one_is_many(lambda _: [text.encode() for text in served["answers"]], accounts, bundle)
+    checks.check_one_is_many(
+        lambda _: [text.encode() for text in served["answers"]], accounts, bundle
+    )
 
 
 def test_a_worker_stays_small(served: dict[str, Any]) -> None:

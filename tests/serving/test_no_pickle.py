@@ -1,7 +1,9 @@
-"""No class is unpickled from a file, or from anything else, at any of the doors; one exception is named here.
+"""No class is unpickled from a file, or from anything else, at any of the doors; one exception is
+named here.
 
-The interpreter tells of each class that a pickle names before it is fetched, and so of each pickle that could do harm.  Every
-process that a door starts listens: the hook stands in a ``sitecustomize``, which Python imports before all else.
+The interpreter tells of each class that a pickle names before it is fetched, and so of each pickle
+that could do harm.  Every process that a door starts listens: the hook stands in a
+``sitecustomize``, which Python imports before all else.
 """
 
 from __future__ import annotations
@@ -86,7 +88,9 @@ assert load(registry.fetch_bundle(store, "limit-reduction", report.version, Path
 
 
 class Heard(NamedTuple):
-    """The classes unpickled by a program and all that it started, with the innermost frame's file and function first."""
+    """The classes unpickled by a program and all that it started, with the innermost frame's file
+    and function first.
+    """
 
     unpickled: list[tuple[str, list[list[str]]]]
     listening: list[str]  # the command of each process
@@ -98,26 +102,43 @@ class Heard(NamedTuple):
 def of_compiled_code(frames: list[list[str]]) -> bool:
     """Whether numba unpickles what it compiled: the one exception.
 
-    Its index and its machine code lie in a folder of the machine's own, written by this code and no other: beside the source,
-    whose owner could as well change the source.  A bundle cannot hold such a file, and a Bento takes sources and TOML alone.
+    Its index and its machine code lie in a folder of the machine's own, written by this code and no
+    other: beside the source, whose owner could as well change the source.  A bundle cannot hold
+    such a file, and a Bento takes sources and TOML alone.
     """
     file, function = frames[0]
-    return Path(file).parts[-3:] == ("numba", "core", "caching.py") and function in ("_load_index", "_load_data")
+    return Path(file).parts[-3:] == ("numba", "core", "caching.py") and function in (
+        "_load_index",
+        "_load_data",
+    )
 
 
 def listened(program: str, place: Path, **settings: str) -> Heard:
-    """What is heard while a program runs in ``place``, given the golden bundle; ``settings`` of its environment."""
+    """What is heard while a program runs in ``place``, given the golden bundle; ``settings`` of its
+    environment.
+    """
     log = place / "unpickled"
     (place / "hook").mkdir()
     (place / "hook" / "sitecustomize.py").write_text(HOOK)
-    told = {"PYTHONPATH": f"{place / 'hook'}:{ROOT}", "UNPICKLED": str(log), "BENTOML_HOME": str(place / "bentoml")}
+    told = {
+        "PYTHONPATH": f"{place / 'hook'}:{ROOT}",
+        "UNPICKLED": str(log),
+        "BENTOML_HOME": str(place / "bentoml"),
+    }
     environment = os.environ | told | settings
     run = subprocess.run(
-        [sys.executable, "-c", program, str(BUNDLE)], cwd=place, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", program, str(BUNDLE)],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 0, run.stderr
     lines = log.read_text().splitlines() if log.exists() else []
-    return Heard([json.loads(line) for line in lines], log.with_name("unpickled.listening").read_text().splitlines())
+    return Heard(
+        [json.loads(line) for line in lines],
+        log.with_name("unpickled.listening").read_text().splitlines(),
+    )
 
 
 @pytest.mark.slow
@@ -128,7 +149,9 @@ def test_a_decision_unpickles_nothing_where_nothing_was_compiled(tmp_path: Path)
     assert list((tmp_path / "compiled").rglob("*.nbc"))
 
 
-def test_a_decision_unpickles_compiled_code_and_nothing_else(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_decision_unpickles_compiled_code_and_nothing_else(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     heard = listened(DECIDE, tmp_path)
     assert heard.beside_the_cache() == []
     assert heard.unpickled  # so that the exception is one
@@ -162,7 +185,9 @@ def test_a_pickle_that_is_read_is_heard(reading: str, tmp_path: Path) -> None:
     assert [name for name, _ in heard.beside_the_cache()] == ["pathlib.PosixPath"]
 
 
-@pytest.mark.parametrize("name", ["model.pkl", "model.txt.pkl", "custom_objects.pkl", "kernels.nbi", "kernels.nbc"])
+@pytest.mark.parametrize(
+    "name", ["model.pkl", "model.txt.pkl", "custom_objects.pkl", "kernels.nbi", "kernels.nbc"]
+)
 def test_a_bundle_with_a_pickle_in_it_is_refused(name: str, tmp_path: Path) -> None:
     shutil.copytree(BUNDLE, tmp_path / "bundle")
     (tmp_path / "bundle" / name).write_bytes(pickle.dumps(Path("anything")))

@@ -62,7 +62,9 @@ def later_month() -> str:
 
 def expected(sent: dict[str, Any], windows: pl.DataFrame, bundle: Bundle, decided_at: str) -> bytes:
     window = windows.filter(pl.col("account_id") == sent["account_id"])
-    return encode(make_answer(decide(window, bundle, datetime.datetime.fromisoformat(decided_at)), bundle))
+    return encode(
+        make_answer(decide(window, bundle, datetime.datetime.fromisoformat(decided_at)), bundle)
+    )
 
 
 def test_endpoint_sends_the_bytes_of_decide(
@@ -72,7 +74,9 @@ def test_endpoint_sends_the_bytes_of_decide(
     for sent in requests:
         response = client.post("/v1/decisions", json=sent)
         assert response.status_code == 200
-        assert response.content == expected(sent, some_windows, bundle, response.json()["decided_at"])
+        assert response.content == expected(
+            sent, some_windows, bundle, response.json()["decided_at"]
+        )
         actions.add(response.json()["action"])
     assert len(actions) > 1  # or the accounts show little
 
@@ -90,7 +94,11 @@ def test_batch_sends_the_same_bytes_in_the_order_asked(
 def test_order_of_statements_does_not_matter(client: httpx.Client) -> None:
     def decision(sent: dict[str, Any]) -> dict[str, Any]:
         answered: dict[str, Any] = client.post("/v1/decisions", json=sent).raise_for_status().json()
-        return {name: value for name, value in answered.items() if name not in ("decision_id", "decided_at")}
+        return {
+            name: value
+            for name, value in answered.items()
+            if name not in ("decision_id", "decided_at")
+        }
 
     assert decision(request(statements=request()["statements"][::-1])) == decision(request())
 
@@ -100,10 +108,22 @@ BAD: dict[str, tuple[Any, int, list[str]]] = {
     "empty": (b"", 400, ["$"]),
     "missing_field": (b"{}", 422, ["$.account_id", "$.product", "$.currency", "$.statements"]),
     "extra_field": (request(note=1), 422, ["$.note"]),
-    "text_for_number": (request(statements=statements_with(3, balance="1")), 422, ["$.statements[3].balance"]),
-    "nan": (json.dumps(request(statements=statements_with(3, balance=float("nan")))), 422, ["$.statements[3].balance"]),
+    "text_for_number": (
+        request(statements=statements_with(3, balance="1")),
+        422,
+        ["$.statements[3].balance"],
+    ),
+    "nan": (
+        json.dumps(request(statements=statements_with(3, balance=float("nan")))),
+        422,
+        ["$.statements[3].balance"],
+    ),
     "1e999": (json.dumps(request()).replace("9200.0", "1e999"), 422, ["$.statements[0].balance"]),
-    "negative_limit": (request(statements=statements_with(0, credit_limit=-1)), 422, ["$.statements[0].credit_limit"]),
+    "negative_limit": (
+        request(statements=statements_with(0, credit_limit=-1)),
+        422,
+        ["$.statements[0].credit_limit"],
+    ),
     "no_statement": (request(statements=[]), 422, ["$.statements"]),
     "25_statements": (request(statements=request()["statements"][:1] * 25), 422, ["$.statements"]),
     "other_currency": (request(currency="EUR"), 422, ["$.currency"]),
@@ -129,9 +149,15 @@ BAD: dict[str, tuple[Any, int, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", list(BAD))
-def test_bad_request_is_refused_with_a_path_and_the_next_is_answered(client: httpx.Client, name: str) -> None:
+def test_bad_request_is_refused_with_a_path_and_the_next_is_answered(
+    client: httpx.Client, name: str
+) -> None:
     body, status, paths = BAD[name]
-    sent = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+    sent = (
+        body
+        if isinstance(body, bytes)
+        else (body if isinstance(body, str) else json.dumps(body)).encode()
+    )
     response = client.post("/v1/decisions", content=sent, headers=JSON)
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
@@ -142,21 +168,46 @@ def test_bad_request_is_refused_with_a_path_and_the_next_is_answered(client: htt
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in BAD if name not in ("not_json", "empty", "missing_field", "nan", "1e999", "too_large")]
+    "name",
+    [
+        name
+        for name in BAD
+        if name not in ("not_json", "empty", "missing_field", "nan", "1e999", "too_large")
+    ],
 )
-def test_batch_with_one_bad_account_is_refused_with_the_same_path(client: httpx.Client, name: str) -> None:
+def test_batch_with_one_bad_account_is_refused_with_the_same_path(
+    client: httpx.Client, name: str
+) -> None:
     body, status, paths = BAD[name]
-    response = client.post("/v1/decisions/batch", json={"accounts": [request(account_id="good"), body]})
+    response = client.post(
+        "/v1/decisions/batch", json={"accounts": [request(account_id="good"), body]}
+    )
     assert response.status_code == status
-    assert [fault["path"] for fault in response.json()["errors"]] == [path.replace("$", "$.accounts[1]") for path in paths]
+    assert [fault["path"] for fault in response.json()["errors"]] == [
+        path.replace("$", "$.accounts[1]") for path in paths
+    ]
 
 
-def test_batch_takes_a_body_that_is_too_large_for_one_and_refuses_a_larger(client: httpx.Client) -> None:
+def test_batch_takes_a_body_that_is_too_large_for_one_and_refuses_a_larger(
+    client: httpx.Client,
+) -> None:
     accounts = [request(account_id=f"a{number}") for number in range(100)]
     body = json.dumps({"accounts": accounts}, indent=2).encode().ljust(Request.largest_body + 1)
     assert len(body) <= BatchRequest.largest_body
-    assert len(client.post("/v1/decisions/batch", content=body, headers=JSON).raise_for_status().json()["decisions"]) == 100
-    assert client.post("/v1/decisions/batch", content=b" " * (BatchRequest.largest_body + 1), headers=JSON).status_code == 413
+    assert (
+        len(
+            client.post("/v1/decisions/batch", content=body, headers=JSON)
+            .raise_for_status()
+            .json()["decisions"]
+        )
+        == 100
+    )
+    assert (
+        client.post(
+            "/v1/decisions/batch", content=b" " * (BatchRequest.largest_body + 1), headers=JSON
+        ).status_code
+        == 413
+    )
 
 
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions/batch"])
@@ -171,7 +222,9 @@ def test_batch_takes_a_body_that_is_too_large_for_one_and_refuses_a_larger(clien
         "application/jsonx",
     ],
 )
-def test_what_is_not_called_json_is_never_parsed(client: httpx.Client, path: str, content_type: str | None) -> None:
+def test_what_is_not_called_json_is_never_parsed(
+    client: httpx.Client, path: str, content_type: str | None
+) -> None:
     headers = {"content-type": content_type} if content_type else {}
     response = client.post(path, content=json.dumps(request()), headers=headers)
     assert response.status_code == 415
@@ -180,7 +233,10 @@ def test_what_is_not_called_json_is_never_parsed(client: httpx.Client, path: str
 
 def test_json_may_name_its_charset(client: httpx.Client) -> None:
     headers = {"content-type": "Application/JSON; charset=utf-8"}
-    assert client.post("/v1/decisions", content=json.dumps(request()), headers=headers).status_code == 200
+    assert (
+        client.post("/v1/decisions", content=json.dumps(request()), headers=headers).status_code
+        == 200
+    )
 
 
 def test_log_holds_nothing_that_was_sent(client: httpx.Client, server: Server) -> None:
@@ -195,7 +251,9 @@ def test_log_holds_nothing_that_was_sent(client: httpx.Client, server: Server) -
     ):
         client.post("/v1/decisions", json=sent)
         client.post("/v1/decisions/batch", json={"accounts": [sent, sent]})
-        client.post("/v1/decisions", content=json.dumps(sent), headers={"content-type": "text/plain"})
+        client.post(
+            "/v1/decisions", content=json.dumps(sent), headers={"content-type": "text/plain"}
+        )
     client.post("/v1/decisions", content=MARK, headers=JSON)
     client.get(f"/{MARK}")
     log = server.log.read_text()
@@ -215,7 +273,9 @@ class Failing:
             raise ValueError(f"account {request}") from error
 
 
-def test_fault_of_ours_is_masked_and_logged_without_values(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fault_of_ours_is_masked_and_logged_without_values(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     handler = logging.StreamHandler(sys.stdout)
     LOGGER.addHandler(handler)
     try:
@@ -255,8 +315,12 @@ def test_openapi_shows_examples_nulls_and_problems(client: httpx.Client) -> None
         ("/v1/decisions/batch", BatchRequest, BatchAnswer),
     ):
         operation = described["paths"][path]["post"]
-        assert operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{asked.__name__}")
-        assert operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{answered.__name__}")
+        assert operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith(
+            f"/{asked.__name__}"
+        )
+        assert operation["responses"]["200"]["content"]["application/json"]["schema"][
+            "$ref"
+        ].endswith(f"/{answered.__name__}")
         assert set(operation["responses"]) == {
             "200",
             "400",
@@ -274,7 +338,9 @@ def test_openapi_shows_examples_nulls_and_problems(client: httpx.Client) -> None
         }
         for status, response in operation["responses"].items():
             if status != "200":
-                assert response["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
+                assert response["content"]["application/problem+json"]["schema"]["$ref"].endswith(
+                    "/Problem"
+                )
         asked.model_validate_json(json.dumps(schemas[asked.__name__]["example"]))
         answered.model_validate_json(json.dumps(schemas[answered.__name__]["example"]))
     Problem.model_validate_json(json.dumps(schemas["Problem"]["example"]))
@@ -290,7 +356,9 @@ def test_client_of_bentoml_works(server: Server) -> None:
     with bentoml.SyncHTTPClient(server.url) as client:
         answered = client.decide(request())
         assert Answer.model_validate_json(json.dumps(answered)).account_id == "A-1027"
-        batch = client.decide_batch({"accounts": [request(account_id="b"), request(account_id="a")]})
+        batch = client.decide_batch(
+            {"accounts": [request(account_id="b"), request(account_id="a")]}
+        )
         assert [decision["account_id"] for decision in batch["decisions"]] == ["b", "a"]
         client._temp_dir.cleanup()  # BentoML leaves it to the garbage collector, which warns
 
@@ -313,18 +381,25 @@ request = parse(Request, json.dumps(examples.REQUEST).encode())
 now = datetime.datetime.now(datetime.UTC)
 print(encode(answer(decide(statements([request]), bundle, now), bundle)).decode())
 """
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["account_id"] == "A-1027"
 
 
 def test_there_is_no_page_that_calls_others(client: httpx.Client) -> None:
     response = client.get("/")
-    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
+    assert (response.status_code, response.headers["content-type"]) == (
+        404,
+        "application/problem+json",
+    )
     assert response.json()["errors"][0]["message"].startswith("there is no page here")
     assert client.get("/docs.json").status_code == 200
 
 
 def test_a_limit_of_minus_nought_is_nought(client: httpx.Client) -> None:
     sent = request(statements=[s | {"credit_limit": -0.0} for s in request()["statements"]])
-    assert b'"credit_limit":0.0' in client.post("/v1/decisions", json=sent).raise_for_status().content
+    assert (
+        b'"credit_limit":0.0' in client.post("/v1/decisions", json=sent).raise_for_status().content
+    )

@@ -1,4 +1,7 @@
-"""The whole job on real accounts: the UCI card data, fitted, packed and served.  Skipped loudly where the file is absent."""
+"""The whole job on real accounts: the UCI card data, fitted, packed and served.
+
+Skipped loudly where the file is absent.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,9 @@ def packed(real: tuple[Fitted, Path]) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def url(real: tuple[Fitted, Path], bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(
+    real: tuple[Fitted, Path], bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A service of the real model; the newest stored model is afterwards what it was before."""
     tag = store(real[1])
     try:
@@ -82,7 +87,9 @@ def test_taiwan_mean_auc_over_the_folds_is_at_least_0_783(fitted: Fitted) -> Non
 
 def test_taiwan_model_is_compact_and_constrained(fitted: Fitted) -> None:
     model = fitted.booster.dump_model()
-    assert model["monotone_constraints"] == [BY_NAME[name].direction for name in model["feature_names"]]
+    assert model["monotone_constraints"] == [
+        BY_NAME[name].direction for name in model["feature_names"]
+    ]
     assert set(model["monotone_constraints"]) == {-1, 1}
     assert 0 < len(model["tree_info"]) <= 200
     trees = fitted.booster.trees_to_dataframe()
@@ -97,9 +104,13 @@ def test_taiwan_model_knows_nothing_personal(fitted: Fitted) -> None:
     assert not words & {"sex", "gender", "age", "education", "marriage", "married", "band"}
 
 
-def test_taiwan_accounts_are_decided_over_http_as_by_the_function(accounts: Source, packed: Bundle, url: str) -> None:
+def test_taiwan_accounts_are_decided_over_http_as_by_the_function(
+    accounts: Source, packed: Bundle, url: str
+) -> None:
     windows = sample_request.hold_out(accounts, DataConfig())
-    some = windows.filter(pl.col("account_id").is_in(windows["account_id"].unique().sort().head(500).implode()))
+    some = windows.filter(
+        pl.col("account_id").is_in(windows["account_id"].unique().sort().head(500).implode())
+    )
     now = datetime.datetime.now(datetime.UTC)
     ranked = sorted(decide_many(some, packed, now), key=lambda decision: decision.probability)
     assert ranked[0].probability < packed.policy.cut_off < ranked[-1].probability
@@ -113,7 +124,11 @@ def test_taiwan_accounts_are_decided_over_http_as_by_the_function(accounts: Sour
         window = some.filter(pl.col("account_id") == decision.account_id)
         got = ask(url, json.dumps(sample_request.request(window)).encode())
         said = Answer.model_validate_json(got)
-        assert got == encode(make_answer(decide(window, packed, datetime.datetime.fromisoformat(said.decided_at)), packed))
+        assert got == encode(
+            make_answer(
+                decide(window, packed, datetime.datetime.fromisoformat(said.decided_at)), packed
+            )
+        )
         assert (said.account_id, said.as_of, len(window)) == (decision.account_id, "2005-09", 6)
         assert (said.action, said.model.bundle) == (action, packed.digest)
         answers[action] = said

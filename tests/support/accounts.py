@@ -1,4 +1,6 @@
-"""Drawn accounts: windows that keep the schema, with what real ones have: thin histories, overpaid balances, unknowns."""
+"""Drawn accounts: windows that keep the schema, with what real ones have: thin histories, overpaid
+balances, unknowns.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ _UNKNOWN_AS_A_WHOLE = [column.name for column in COLUMNS if column.null == "whol
 def window(draw: st.DrawFn, account_id: str = "drawn", months: int | None = None) -> pl.DataFrame:
     """One account's window of 1 to 24 months.
 
-    Hypothesis draws what the tests turn on (length, product, what is unknown) and a seed for the amounts: drawing every amount
-    by itself took half of the suite's time.
+    Hypothesis draws what the tests turn on (length, product, what is unknown) and a seed for the
+    amounts: drawing every amount by itself took half of the suite's time.
     """
     count = months or draw(st.integers(1, 24))
     unknown = draw(st.sets(st.sampled_from(_UNKNOWN_AS_A_WHOLE)))
@@ -27,8 +29,14 @@ def window(draw: st.DrawFn, account_id: str = "drawn", months: int | None = None
     first = 2024 * 12 + draw(st.integers(0, 8))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     limits = _limits(random, count)
-    rows = [_row(random, index, limits[place]) for place, index in enumerate(range(first, first + count))]
-    return table(row | dict.fromkeys(unknown) | {"account_id": account_id, "product": product} for row in rows)
+    rows = [
+        _row(random, index, limits[place])
+        for place, index in enumerate(range(first, first + count))
+    ]
+    return table(
+        row | dict.fromkeys(unknown) | {"account_id": account_id, "product": product}
+        for row in rows
+    )
 
 
 def _limits(random: np.random.Generator, count: int) -> list[float]:

@@ -47,9 +47,20 @@ def cases(draw: st.DrawFn, most_features: int = 10, most_reference: int = 200) -
 
 
 def case(
-    *, features: int, reference: int, missing: str, depth: int, leaves: int, trees: int, levels: int, kind: str, seed: int
+    *,
+    features: int,
+    reference: int,
+    missing: str,
+    depth: int,
+    leaves: int,
+    trees: int,
+    levels: int,
+    kind: str,
+    seed: int,
 ) -> Case:
-    """``levels``: distinct values a feature has, 0 = all different; few levels make the same thresholds appear again."""
+    """``levels``: distinct values a feature has, 0 = all different; few levels make the same
+    thresholds appear again.
+    """
     random = np.random.default_rng(seed)
     options, seen = MISSING[missing]
 
@@ -79,8 +90,14 @@ def case(
     if kind != "regression":
         label = (label > np.median(label)).astype(float)
     model = lgb.train(parameters, lgb.Dataset(matrix, label, params=parameters), trees)
-    thresholds = [split for tree in model.dump_model()["tree_info"] for split in _thresholds(tree["tree_structure"])]
-    return Case(model, _tried(drawn(4), thresholds, random), _tried(drawn(reference), thresholds, random))
+    thresholds = [
+        split
+        for tree in model.dump_model()["tree_info"]
+        for split in _thresholds(tree["tree_structure"])
+    ]
+    return Case(
+        model, _tried(drawn(4), thresholds, random), _tried(drawn(reference), thresholds, random)
+    )
 
 
 def _thresholds(node: dict[str, Any]) -> list[float]:

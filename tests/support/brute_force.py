@@ -1,7 +1,8 @@
 """Interventional Shapley values by their definition: slow, obvious, and independent of the tables.
 
-The game of a row: its players are the features, and a set of them is worth the model's mean over the reference with the set's
-values replaced by the row's.  LightGBM itself predicts, so that its routing is the oracle too.
+The game of a row: its players are the features, and a set of them is worth the model's mean over
+the reference with the set's values replaced by the row's.  LightGBM itself predicts, so that its
+routing is the oracle too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 
 def shapley_values(row: np.ndarray, reference: np.ndarray, model: lgb.Booster) -> np.ndarray:
     features = len(row)
-    coalitions = [frozenset(c) for size in range(features + 1) for c in combinations(range(features), size)]
+    coalitions = [
+        frozenset(c) for size in range(features + 1) for c in combinations(range(features), size)
+    ]
     rows = np.repeat(reference[None], len(coalitions), axis=0)
     for place, coalition in enumerate(coalitions):
         for feature in coalition:
@@ -25,6 +28,10 @@ def shapley_values(row: np.ndarray, reference: np.ndarray, model: lgb.Booster) -
     values = np.zeros(features)
     for coalition in coalitions:
         for feature in set(range(features)) - coalition:
-            weight = factorial(len(coalition)) * factorial(features - len(coalition) - 1) / factorial(features)
+            weight = (
+                factorial(len(coalition))
+                * factorial(features - len(coalition) - 1)
+                / factorial(features)
+            )
             values[feature] += weight * (worth[coalition | {feature}] - worth[coalition])
     return values

@@ -1,4 +1,5 @@
-"""Damaged copies of the golden bundle, drawn: of any file, or sealed again so that all digests match.
+"""Damaged copies of the golden bundle, drawn: of any file, or sealed again so that all digests
+match.
 
 The golden bundle is the only thing read here; nothing of what is tested but the files' names.
 """
@@ -53,7 +54,11 @@ def removed(files: Files, random: Random) -> Files:
 
 def added(files: Files, random: Random) -> Files:
     name = random.choice(sorted(files))
-    return files | {random.choice([f"{name}.bak", f"{name}.pkl", f".{name}", "model.pkl", "notes.md"]): files[name]}
+    return files | {
+        random.choice([f"{name}.bak", f"{name}.pkl", f".{name}", "model.pkl", "notes.md"]): files[
+            name
+        ]
+    }
 
 
 UNSEALED: Mapping[str, Damage] = {
@@ -68,7 +73,9 @@ UNSEALED: Mapping[str, Damage] = {
 
 
 def _digit(content: bytes, random: Random, within: str) -> bytes:
-    """Another digit in one of the numbers that ``within`` finds in the text, wherever in that number."""
+    """Another digit in one of the numbers that ``within`` finds in the text, wherever in that
+    number.
+    """
     number = random.choice(list(re.finditer(within, content.decode())))
     start = len(number.string[: number.start()].encode())
     digits = [start + place for place, letter in enumerate(number.group()) if letter.isdecimal()]
@@ -84,22 +91,34 @@ def digit(files: Files, random: Random, name: str, within: str) -> Files:
 def in_trees(files: Files, random: Random, line: str) -> Files:
     """Another digit in a number of a random tree's line of this name."""
     lines = files["model.txt"].split(b"\n")
-    place = random.choice([place for place, text in enumerate(lines) if text.startswith(f"{line}=".encode())])
+    place = random.choice(
+        [place for place, text in enumerate(lines) if text.startswith(f"{line}=".encode())]
+    )
     lines[place] = _digit(lines[place], random, r"(?<=[= ])-?\d\S*")
     return files | {"model.txt": b"\n".join(lines)}
 
 
 def features_exchanged(files: Files, random: Random) -> Files:
-    """Two features change names wherever the order of features is told, so that all files fit together."""
+    """Two features change names wherever the order of features is told, so that all files fit
+    together.
+    """
     one, other = random.sample(list(_reference(files).columns[1:]), 2)
     names = {one: other, other: one}
 
     def renamed(text: bytes) -> bytes:
-        return re.sub(rf"\b({one}|{other})\b".encode(), lambda found: names[found.group().decode()].encode(), text)
+        return re.sub(
+            rf"\b({one}|{other})\b".encode(),
+            lambda found: names[found.group().decode()].encode(),
+            text,
+        )
 
     head, trees = files["model.txt"].split(b"\nTree=", 1)
     model = renamed(head) + b"\nTree=" + trees
-    return files | {"model.txt": model, MANIFEST: renamed(files[MANIFEST])} | _parquet(_reference(files).rename(names))
+    return (
+        files
+        | {"model.txt": model, MANIFEST: renamed(files[MANIFEST])}
+        | _parquet(_reference(files).rename(names))
+    )
 
 
 def order_changed(files: Files, random: Random) -> Files:
@@ -116,7 +135,9 @@ def reference_value(files: Files, random: Random) -> Files:
     value = reference[name][row]
     other = None if value is not None and random.random() < 0.2 else (value or 0.0) * 2 + 1
     place = pl.int_range(pl.len()) == row
-    return files | _parquet(reference.with_columns(pl.when(place).then(other).otherwise(name).alias(name)))
+    return files | _parquet(
+        reference.with_columns(pl.when(place).then(other).otherwise(name).alias(name))
+    )
 
 
 def reference_rows(files: Files, random: Random) -> Files:
@@ -128,12 +149,22 @@ def reference_rows(files: Files, random: Random) -> Files:
 
 
 def inert(files: Files, random: Random) -> Files:
-    """What no answer depends on: spaces of the manifest, its words on the model's origin, a remark in a file of rules."""
+    """What no answer depends on: spaces of the manifest, its words on the model's origin, a remark
+    in a file of rules.
+    """
     kind = random.randrange(3)
     if kind == 0:
-        return files | {MANIFEST: json.dumps(json.loads(files[MANIFEST]), indent=random.randrange(2, 9)).encode()}
+        return files | {
+            MANIFEST: json.dumps(
+                json.loads(files[MANIFEST]), indent=random.randrange(2, 9)
+            ).encode()
+        }
     if kind == 1:
-        return files | {MANIFEST: files[MANIFEST].replace(b'"label": "', b'"label": "%d ' % random.randrange(100))}
+        return files | {
+            MANIFEST: files[MANIFEST].replace(
+                b'"label": "', b'"label": "%d ' % random.randrange(100)
+            )
+        }
     name = random.choice(["policy.toml", "reasons.toml", "advice.toml"])
     return files | {name: files[name] + b"\n# remark %d\n" % random.randrange(100)}
 
@@ -180,7 +211,9 @@ def _parquet(frame: pl.DataFrame) -> Files:
 
 
 def sealed(files: Files, undamaged: Files) -> Files:
-    """The same with digests that match, put where the old ones stand: a damaged manifest need not be JSON."""
+    """The same with digests that match, put where the old ones stand: a damaged manifest need not
+    be JSON.
+    """
     manifest = files[MANIFEST]
     for name in FILES:
         manifest = manifest.replace(_sha256(undamaged[name]), _sha256(files[name]))
@@ -191,7 +224,9 @@ def _sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
 
 
-def copies(kinds: Mapping[str, Damage], each: int, seed: int, seal: bool) -> Iterator[tuple[str, Files]]:
+def copies(
+    kinds: Mapping[str, Damage], each: int, seed: int, seal: bool
+) -> Iterator[tuple[str, Files]]:
     """``each`` damaged copies of every kind, all of them different from the golden bundle."""
     undamaged = {name: (GOLDEN / name).read_bytes() for name in (*FILES, MANIFEST, SEAL)}
     for kind, damage in kinds.items():

@@ -17,18 +17,30 @@ from training.data.labels import soon_after, window
 
 
 def lines(
-    statements: pl.DataFrame, bundle: Bundle, month: datetime.date, with_asked: bool = True, tenant: str = "lender"
+    statements: pl.DataFrame,
+    bundle: Bundle,
+    month: datetime.date,
+    with_asked: bool = True,
+    tenant: str = "lender",
 ) -> list[str]:
     """The export of the decisions on all accounts that have a statement of the month."""
     seen = window(statements, month)
     decisions = decide_many(seen, bundle, soon_after(month))
     names = [column.name for column in COLUMNS if column.name not in ("account_id", "product")]
     told = seen.with_columns(pl.col("month").dt.strftime("%Y-%m"))
-    by_account = {key[0]: part.select(names).to_dicts() for key, part in told.group_by("account_id", maintain_order=True)}
-    return [_line(d, by_account[d.account_id] if with_asked else None, bundle, tenant) for d in decisions]
+    by_account = {
+        key[0]: part.select(names).to_dicts()
+        for key, part in told.group_by("account_id", maintain_order=True)
+    }
+    return [
+        _line(d, by_account[d.account_id] if with_asked else None, bundle, tenant)
+        for d in decisions
+    ]
 
 
-def _line(decision: Decision, asked: Sequence[dict[str, object]] | None, bundle: Bundle, tenant: str) -> str:
+def _line(
+    decision: Decision, asked: Sequence[dict[str, object]] | None, bundle: Bundle, tenant: str
+) -> str:
     one = Exported(
         decision_id=decision.decision_id,
         tenant=tenant,
@@ -63,10 +75,21 @@ def write_lines(file: Path, some: Sequence[str]) -> Path:
     return file
 
 
-def labels_of(statements: pl.DataFrame, month: datetime.date, horizon: int = 6, days: int = 60) -> pl.DataFrame:
+def labels_of(
+    statements: pl.DataFrame, month: datetime.date, horizon: int = 6, days: int = 60
+) -> pl.DataFrame:
     """What was seen to become of the accounts of a month."""
-    end = datetime.date(month.year + (month.month + horizon - 1) // 12, (month.month + horizon - 1) % 12 + 1, 1)
-    later = statements.filter((pl.col("month") > month) & (pl.col("month") <= end) & (pl.col("days_past_due") >= days))
+    end = datetime.date(
+        month.year + (month.month + horizon - 1) // 12, (month.month + horizon - 1) % 12 + 1, 1
+    )
+    later = statements.filter(
+        (pl.col("month") > month) & (pl.col("month") <= end) & (pl.col("days_past_due") >= days)
+    )
     accounts = statements.filter(pl.col("month") == month)
-    label = pl.col("account_id").is_in(later["account_id"].unique().implode()).cast(pl.Int8).alias("label")
+    label = (
+        pl.col("account_id")
+        .is_in(later["account_id"].unique().implode())
+        .cast(pl.Int8)
+        .alias("label")
+    )
     return accounts.select("account_id", pl.lit(month).alias("as_of"), label)

@@ -22,7 +22,9 @@ def asked(account: str, door: Endpoint = "decisions", **changes: Any) -> Request
     body = copy.deepcopy(examples.REQUEST) | {"account_id": account}
     body["statements"][-1] |= changes
     if door == "advice":
-        return parse(AdviceRequest, json.dumps(body | {"choices": {"monthly_payment": 3000.0}}).encode())
+        return parse(
+            AdviceRequest, json.dumps(body | {"choices": {"monthly_payment": 3000.0}}).encode()
+        )
     return parse(Request, json.dumps(body).encode())
 
 

@@ -23,7 +23,13 @@ NOW = datetime.datetime(2026, 11, 25, 8, 0, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
 SECRET = "Q" * 43
 KEY = Key(
-    "0123456789abcdef", "lender", frozenset({"score"}), hashlib.sha256(SECRET.encode()).hexdigest(), 100.0, NOW, NOW + DAY
+    "0123456789abcdef",
+    "lender",
+    frozenset({"score"}),
+    hashlib.sha256(SECRET.encode()).hexdigest(),
+    100.0,
+    NOW,
+    NOW + DAY,
 )
 TEXT = f"clk_{KEY.key_id}_{SECRET}"
 LIVE = replace(KEY, expires_at=datetime.datetime.now(datetime.UTC) + DAY, rate=1000.0)
@@ -51,7 +57,11 @@ def keys_of(*stored: Key) -> KeyCache:
 
 
 def asked(
-    app: ASGIApp, method: str = "POST", path: str = "/v1/decisions", client: str = "127.0.0.1", **sent: Any
+    app: ASGIApp,
+    method: str = "POST",
+    path: str = "/v1/decisions",
+    client: str = "127.0.0.1",
+    **sent: Any,
 ) -> httpx.Response:
     async def one() -> httpx.Response:
         transport = httpx.ASGITransport(app, client=(client, 5), raise_app_exceptions=True)
@@ -69,7 +79,9 @@ def problem_of(response: httpx.Response, status: int) -> Problem:
     return problem
 
 
-def served(gate: Gate, messages: Sequence[Message | float], headers: dict[str, str] | None = None) -> list[Message]:
+def served(
+    gate: Gate, messages: Sequence[Message | float], headers: dict[str, str] | None = None
+) -> list[Message]:
     """What the gate sends to a client whose messages come as told, with a pause for each number."""
     coming, sent = list(messages), []
 
@@ -83,8 +95,16 @@ def served(gate: Gate, messages: Sequence[Message | float], headers: dict[str, s
     async def send(message: Message) -> None:
         sent.append(message)
 
-    raw = [(name.encode(), value.encode()) for name, value in (JSON | SHOWN | (headers or {})).items()]
-    scope = {"type": "http", "method": "POST", "path": "/v1/decisions", "headers": raw, "client": ("127.0.0.1", 5)}
+    raw = [
+        (name.encode(), value.encode()) for name, value in (JSON | SHOWN | (headers or {})).items()
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/decisions",
+        "headers": raw,
+        "client": ("127.0.0.1", 5),
+    }
     asyncio.run(asyncio.wait_for(gate(scope, receive, send), 10))
     return sent
 

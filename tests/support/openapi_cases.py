@@ -1,8 +1,10 @@
-"""Cases that Schemathesis makes from the service's OpenAPI document, and what is wrong with the answers to them.
+"""Cases that Schemathesis makes from the service's OpenAPI document, and what is wrong with the
+answers to them.
 
-What is drawn from a schema alone is nearly always refused: no history has a month missing, and nobody guesses an id.  So a part
-of the cases is *meant* to be accepted: drawn in the same way, then led to months that follow each other and to decisions and
-reviews that are there in the state that is asked for.
+What is drawn from a schema alone is nearly always refused: no history has a month missing, and
+nobody guesses an id.  So a part of the cases is *meant* to be accepted: drawn in the same way, then
+led to months that follow each other and to decisions and reviews that are there in the state that
+is asked for.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ CHECKS = [
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
-    # Only where a case was negated; that what is drawn is accepted holds of the meant ones alone, see above.
+    # Only where a case was negated; that what is drawn is accepted holds of the meant ones alone,
+    # see above.
     negative_data_rejection,
 ]
 ANSWER_WITHIN = 20.0  # seconds
@@ -73,14 +76,16 @@ class Asked(NamedTuple):
 class Known:
     """What the service has said so far that it keeps."""
 
-    rows: set[tuple[str, str]] = field(default_factory=set)  # kind, and the row's id or for a step its review's
+    # kind, and the row's id or for a step its review's
+    rows: set[tuple[str, str]] = field(default_factory=set)
     decisions: list[str] = field(default_factory=list)
     limits: dict[str, float] = field(default_factory=dict)  # before the decision
     due: list[str] = field(default_factory=list)
     least: dict[str, float] = field(default_factory=dict)  # what a review can leave of it
     as_of: dict[str, str] = field(default_factory=dict)
     undecided: set[str] = field(default_factory=set)  # decisions that a person has to make
-    reviews: dict[str, tuple[str, str]] = field(default_factory=dict)  # review -> its decision and state
+    # review -> its decision and state
+    reviews: dict[str, tuple[str, str]] = field(default_factory=dict)
     reviewers: dict[str, str] = field(default_factory=dict)
 
     def heard(self, operation: str, response: Response) -> None:
@@ -107,7 +112,9 @@ class Known:
                     self.decisions.append(name)
                     self.limits[name] = decision["credit_limit"]
                     self.as_of[name] = decision["as_of"]
-                    self.least[name] = 0.0 if decision["action"] == "review" else decision["new_limit"]
+                    self.least[name] = (
+                        0.0 if decision["action"] == "review" else decision["new_limit"]
+                    )
                     if decision["action"] == "review":
                         self.undecided.add(name)
                         self.rows.add(("review", f"policy's of {name}"))
@@ -118,12 +125,16 @@ class Known:
         return [review for review, (_, state) in self.reviews.items() if state in states]
 
     def without_review(self) -> list[str]:
-        under_way = {decision for decision, state in self.reviews.values() if state in ("open", "in_review")}
+        under_way = {
+            decision for decision, state in self.reviews.values() if state in ("open", "in_review")
+        }
         return [decision for decision in self.decisions if decision not in under_way]
 
 
 class Battery:
-    """Every operation of a document asked of a service, in turns; ``accounts``: requests as a lender has them."""
+    """Every operation of a document asked of a service, in turns; ``accounts``: requests as a
+    lender has them.
+    """
 
     def __init__(
         self,
@@ -141,7 +152,9 @@ class Battery:
         self._turn = 0
 
     def run(self, each: int, of_health: int = 1) -> list[Asked]:
-        """So many cases of each kind of each operation of ours, of which some are named after a kind that cannot be made."""
+        """So many cases of each kind of each operation of ours, of which some are named after a
+        kind that cannot be made.
+        """
         lots: list[tuple[Operation, Kind, list[Case]]] = []
         for operation in self.operations.values():
             positive, negative = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
@@ -157,7 +170,9 @@ class Battery:
         found: list[Asked] = []
         for self._turn in range(max(len(cases) for _, _, cases in lots)):
             found += [
-                self._ask(operation, kind, cases[self._turn]) for operation, kind, cases in lots if self._turn < len(cases)
+                self._ask(operation, kind, cases[self._turn])
+                for operation, kind, cases in lots
+                if self._turn < len(cases)
             ]
         return found
 
@@ -178,9 +193,13 @@ class Battery:
                     wrong += ("asked again with its key, another answer",)
         return Asked(operation.label, kind, case, response, wrong)
 
-    def _sent(self, operation: Operation, case: Case, key: str) -> tuple[Response | None, tuple[str, ...]]:
+    def _sent(
+        self, operation: Operation, case: Case, key: str
+    ) -> tuple[Response | None, tuple[str, ...]]:
         try:
-            response = case.call(self._url, self._session, {"Authorization": key}, timeout=self._within)
+            response = case.call(
+                self._url, self._session, {"Authorization": key}, timeout=self._within
+            )
         except (requests.RequestException, TimeoutError) as error:
             return None, (f"no answer: {type(error).__name__}",)
         wrong = faults(case, response)
@@ -190,34 +209,64 @@ class Battery:
     def _lead(self, operation: Operation, case: Case) -> None:
         """Lead a case to an id that is there, unless its id is what was negated."""
         negated = case.meta is not None and any(
-            location == ParameterLocation.PATH and info.mode.is_negative for location, info in case.meta.components.items()
+            location == ParameterLocation.PATH and info.mode.is_negative
+            for location, info in case.meta.components.items()
         )
         if "{id}" in operation.path and not negated:
-            known = self.known.decisions if operation.path.startswith("/v1/decisions") else list(self.known.reviews)
+            known = (
+                self.known.decisions
+                if operation.path.startswith("/v1/decisions")
+                else list(self.known.reviews)
+            )
             if known:
                 case.path_parameters = {"id": known[self._turn % len(known)]}
 
     def _meant(self, operation: Operation, case: Case) -> Case:
         """The case, led to be accepted."""
         label, query = operation.label, dict(case.query or {})
-        body = copy.deepcopy(case.body) if isinstance(case.body, dict) else case.body  # nothing at all is no value to be copied
-        headers = {name: value for name, value in (case.headers or {}).items() if name.lower() != "authorization"}
+        # nothing at all is no value to be copied
+        body = copy.deepcopy(case.body) if isinstance(case.body, dict) else case.body
+        headers = {
+            name: value
+            for name, value in (case.headers or {}).items()
+            if name.lower() != "authorization"
+        }
         if "Idempotency-Key" in headers:
-            headers["Idempotency-Key"] = f"{headers['Idempotency-Key'][:100]}-{self._turn}-{len(self.known.rows)}"
+            headers["Idempotency-Key"] = (
+                f"{headers['Idempotency-Key'][:100]}-{self._turn}-{len(self.known.rows)}"
+            )
         name: str | None = None
         if label.startswith("POST /v1/decisions/{id}/"):
-            name = self._decision(self.known.without_review() if label.endswith("reviews") else self.known.due)
+            name = self._decision(
+                self.known.without_review() if label.endswith("reviews") else self.known.due
+            )
         elif label == "GET /v1/decisions/{id}":
             name = self._decision(self.known.decisions)
         elif "/v1/reviews/{id}" in label:
-            states = {"start": ("open",), "resolution": ("in_review",), "withdrawal": ("open", "in_review")}
-            name = self._review(states.get(label.rsplit("/", 1)[1], ("open", "in_review", "resolved", "withdrawn")))
+            states = {
+                "start": ("open",),
+                "resolution": ("in_review",),
+                "withdrawal": ("open", "in_review"),
+            }
+            name = self._review(
+                states.get(label.rsplit("/", 1)[1], ("open", "in_review", "resolved", "withdrawn"))
+            )
         elif query.pop("after", None) is not None and self._turn % 2:
-            query["after"] = self._decision(self.known.due) if "notices" in label else self._review(tuple(_AFTER.values()))
+            query["after"] = (
+                self._decision(self.known.due)
+                if "notices" in label
+                else self._review(tuple(_AFTER.values()))
+            )
         path = {} if name is None else {"id": name}
         if isinstance(body, dict):
             self._mend(label, body, name)
-        return operation.Case(path_parameters=path, query=query, headers=headers, body=body, media_type=case.media_type)
+        return operation.Case(
+            path_parameters=path,
+            query=query,
+            headers=headers,
+            body=body,
+            media_type=case.media_type,
+        )
 
     def _mend(self, label: str, body: dict[str, Any], name: str | None) -> None:
         requests_in = body.get("accounts", [body])
@@ -244,7 +293,10 @@ class Battery:
             body["reviewer"] = self.known.reviewers[name or ""]
             if decision in self.known.undecided and body["outcome"] == "uphold":
                 body["outcome"] = "overturn"
-            wanted = min(max(body.get("new_limit") or 0.0, self.known.least[decision]), self.known.limits[decision])
+            wanted = min(
+                max(body.get("new_limit") or 0.0, self.known.least[decision]),
+                self.known.limits[decision],
+            )
             body["new_limit"] = wanted if body["outcome"] == "amend" else None
 
     def _decision(self, fitting: Sequence[str]) -> str:
@@ -265,9 +317,15 @@ class Battery:
             decision = self._decision(self.known.without_review())
             self._prepare("POST /v1/decisions/{id}/reviews", {"reason": "It was paid."}, decision)
         else:
-            self._prepare("POST /v1/reviews/{id}/start", {"reviewer": "Li Na"}, self._review(("open",)))
+            self._prepare(
+                "POST /v1/reviews/{id}/start", {"reviewer": "Li Na"}, self._review(("open",))
+            )
             if "in_review" not in states:
-                self._prepare("POST /v1/reviews/{id}/withdrawal", {"reason": None}, self._review(("in_review",)))
+                self._prepare(
+                    "POST /v1/reviews/{id}/withdrawal",
+                    {"reason": None},
+                    self._review(("in_review",)),
+                )
         return self._review(states)
 
     def _prepare(self, label: str, body: dict[str, Any], name: str | None = None) -> None:
@@ -280,9 +338,13 @@ class Battery:
 
 
 def _end_in(statements: list[dict[str, Any]], month: str) -> None:
-    """Move statements whose months follow each other so that the last is of this month; none can be of before 1900."""
+    """Move statements whose months follow each other so that the last is of this month; none can be
+    of before 1900.
+    """
     last = int(month[:4]) * 12 + int(month[5:]) - 1
-    for back, statement in enumerate(sorted(statements, key=lambda one: str(one["month"]), reverse=True)):
+    for back, statement in enumerate(
+        sorted(statements, key=lambda one: str(one["month"]), reverse=True)
+    ):
         year, number = divmod(last - back, 12)
         statement["month"] = f"{year:04d}-{number + 1:02d}"
     statements[:] = [statement for statement in statements if statement["month"] >= "1900-01"]
@@ -331,24 +393,42 @@ def faults(case: Case, response: Response) -> tuple[str, ...]:
 
 
 def mended(statements: Sequence[Mapping[str, Any]], months_ago: int) -> list[dict[str, Any]]:
-    """The statements with months that follow each other, and what is unknown in the first unknown in all."""
+    """The statements with months that follow each other, and what is unknown in the first unknown
+    in all.
+    """
     today = datetime.datetime.now(datetime.UTC).date()
     last = today.year * 12 + today.month - 2 - months_ago
     found = []
     for place, statement in enumerate(statements):
         index = last - len(statements) + 1 + place
-        whole = {name: statements[0][name] for name in _WHOLE if (statement[name] is None) != (statements[0][name] is None)}
+        whole = {
+            name: statements[0][name]
+            for name in _WHOLE
+            if (statement[name] is None) != (statements[0][name] is None)
+        }
         made = {**statement, **whole, "month": f"{index // 12}-{index % 12 + 1:02d}"}
         # To JSON Schema 3.0 is a whole number and 1e-300 an amount; here neither is.
         made |= {name: int(made[name]) for name in _COUNTS if made[name] is not None}
-        made |= {name: SMALLEST_AMOUNT for name in _AMOUNTS if made[name] and abs(made[name]) < SMALLEST_AMOUNT}
+        made |= {
+            name: SMALLEST_AMOUNT
+            for name in _AMOUNTS
+            if made[name] and abs(made[name]) < SMALLEST_AMOUNT
+        }
         found.append(made)
     return found
 
 
 def shown(asked: Asked) -> str:
     """A case with what is wrong, for whoever has to mend it."""
-    sent = {"path": asked.case.path_parameters, "query": asked.case.query, "headers": dict(asked.case.headers or {})}
+    sent = {
+        "path": asked.case.path_parameters,
+        "query": asked.case.query,
+        "headers": dict(asked.case.headers or {}),
+    }
     body = asked.case.body
-    text = json.dumps(body, ensure_ascii=True, default=str) if isinstance(body, dict | list | str) else repr(body)
+    text = (
+        json.dumps(body, ensure_ascii=True, default=str)
+        if isinstance(body, dict | list | str)
+        else repr(body)
+    )
     return f"{asked.operation} {asked.kind} {sent} {text[:400]}: {' | '.join(asked.wrong)}"

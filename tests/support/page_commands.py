@@ -13,13 +13,17 @@ from typing import NamedTuple
 from serving import PROJECT
 
 ADDRESS = "http://127.0.0.1:3000"  # of the service in all pages
-_NOT_RUN = re.compile(r"make [a-z]+$")  # the tests start the service; that there is such a target is in tests/docs
-_FIRST_WORDS = ("curl", "python", "pg_dump", "make", "field()", "API=")  # the other indented blocks are figures
+# the tests start the service; that there is such a target is in tests/docs
+_NOT_RUN = re.compile(r"make [a-z]+$")
+# the other indented blocks are figures
+_FIRST_WORDS = ("curl", "python", "pg_dump", "make", "field()", "API=")
 _BETWEEN = "\x1e"
 
 
 class Ran(NamedTuple):
-    """A command, what it printed, the status that the page claims, and each request of curl: method, URL, status."""
+    """A command, what it printed, the status that the page claims, and each request of curl:
+    method, URL, status.
+    """
 
     command: str
     output: str
@@ -28,7 +32,9 @@ class Ran(NamedTuple):
 
 
 def commands_of(page: str) -> list[str]:
-    """The commands in a page's blocks, in order; a line that ends in a backslash goes on in the next."""
+    """The commands in a page's blocks, in order; a line that ends in a backslash goes on in the
+    next.
+    """
     found: list[str] = []
     for line in "\n".join(_blocks((PROJECT / "docs" / page).read_text("utf-8"))).split("\n"):
         if found and found[-1].endswith("\\"):
@@ -53,7 +59,9 @@ def _blocks(text: str) -> list[str]:
 
 
 def run(commands: Sequence[str], url: str, folder: Path, settings: Mapping[str, str]) -> list[Ran]:
-    """Run commands in one shell, in this folder and with these settings of the environment; AssertionError where one fails."""
+    """Run commands in one shell, in this folder and with these settings of the environment;
+    AssertionError where one fails.
+    """
     (folder / ".curlrc").write_text('write-out = "%{stderr}%{method} %{url} %{http_code}\\n"\n')
     between = f"printf '{_BETWEEN}'; printf '{_BETWEEN}' >&2"
     # `ask` has the address in itself.
@@ -68,7 +76,13 @@ def run(commands: Sequence[str], url: str, folder: Path, settings: Mapping[str, 
     }
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
-        ["sh", "-e", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        ["sh", "-e", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     outputs, errors = done.stdout.split(_BETWEEN), done.stderr.split(_BETWEEN)
     if done.returncode:
@@ -86,5 +100,6 @@ def _claimed(command: str) -> int | None:
 
 def _requests(said: str) -> list[tuple[str, str, int]]:
     return [
-        (method, url, int(status)) for method, url, status in re.findall(r"^([A-Z]+) (http\S+) (\d{3})$", said, re.MULTILINE)
+        (method, url, int(status))
+        for method, url, status in re.findall(r"^([A-Z]+) (http\S+) (\d{3})$", said, re.MULTILINE)
     ]

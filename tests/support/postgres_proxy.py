@@ -1,4 +1,6 @@
-"""A small fault proxy before PostgreSQL's socket: it passes everything on, and cuts a connection at the commit when told to."""
+"""A small fault proxy before PostgreSQL's socket: it passes everything on, and cuts a connection at
+the commit when told to.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ SOCKET = ".s.PGSQL.5432"
 class Proxy:
     """Listens in ``folder`` as PostgreSQL does, and passes on to the server in ``behind``.
 
-    ``cut(before)``: the next commit is cut, before it reaches the server or before its answer comes back; ``cuts`` were made.
+    ``cut(before)``: the next commit is cut, before it reaches the server or before its answer comes
+    back; ``cuts`` were made.
     """
 
     def __init__(self, folder: Path, behind: Path) -> None:
@@ -44,7 +47,9 @@ class Proxy:
         silenced = threading.Event()
         with contextlib.suppress(OSError), client, server:
             server.connect(str(self._behind / SOCKET))
-            threading.Thread(target=self._back, args=(server, client, silenced), daemon=True).start()
+            threading.Thread(
+                target=self._back, args=(server, client, silenced), daemon=True
+            ).start()
             while sent := client.recv(1 << 16):
                 if b"COMMIT" in sent and self._cut is not None:
                     before, self._cut = self._cut, None

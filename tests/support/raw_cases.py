@@ -19,17 +19,33 @@ HEAD = "head"  # in place of a pause: the client closes its half of the connecti
 
 @dataclass(frozen=True)
 class Case:
-    """The bytes of a connection, with pauses in seconds.  ``unasked``: no whole request is in them, so none is answered."""
+    """The bytes of a connection, with pauses in seconds.
+
+    ``unasked``: no whole request is in them, so none is answered.
+    """
 
     name: str
     parts: tuple[bytes | float | str, ...]
     unasked: bool = False
 
 
-def post(body: bytes, *headers: bytes, path: bytes = b"/v1/decisions", length: int | None = None, key: bytes = b"KEY") -> bytes:
+def post(
+    body: bytes,
+    *headers: bytes,
+    path: bytes = b"/v1/decisions",
+    length: int | None = None,
+    key: bytes = b"KEY",
+) -> bytes:
     """A request that is right but for what is given."""
-    own = [b"Host: 127.0.0.1", b"Connection: close", b"Content-Type: application/json", b"Authorization: Bearer " + key]
-    own += [b"Content-Length: %d" % (len(body) if length is None else length)] if length != -1 else []
+    own = [
+        b"Host: 127.0.0.1",
+        b"Connection: close",
+        b"Content-Type: application/json",
+        b"Authorization: Bearer " + key,
+    ]
+    own += (
+        [b"Content-Length: %d" % (len(body) if length is None else length)] if length != -1 else []
+    )
     return b"POST " + path + b" HTTP/1.1\r\n" + b"\r\n".join([*own, *headers]) + b"\r\n\r\n" + body
 
 
@@ -56,7 +72,9 @@ def broken_texts() -> Iterator[Case]:
     ]
     for wrong in bad:
         for place in (0, 1, 5, 20, 60, len(REQUEST) // 2, len(REQUEST) - 1, len(REQUEST)):
-            yield Case(f"utf8 {wrong!r} at {place}", (post(REQUEST[:place] + wrong + REQUEST[place:]),))
+            yield Case(
+                f"utf8 {wrong!r} at {place}", (post(REQUEST[:place] + wrong + REQUEST[place:]),)
+            )
     for encoding in ("utf-16", "utf-16-le", "utf-32", "utf-7", "utf-8-sig"):
         yield Case(encoding, (post(REQUEST.decode().encode(encoding)),))
 
@@ -67,7 +85,9 @@ def lying_lengths() -> Iterator[Case]:
         yield Case(f"announced {shorter}", (post(REQUEST, length=shorter),))
     for longer in (size + 1, size + 1000, LARGEST_BODY):
         yield Case(f"announced {longer}", (post(REQUEST, length=longer),))
-        yield Case(f"announced {longer}, half closed", (post(REQUEST, length=longer), HEAD), unasked=True)
+        yield Case(
+            f"announced {longer}, half closed", (post(REQUEST, length=longer), HEAD), unasked=True
+        )
     for said in (
         b"-1",
         b"+5",
@@ -93,7 +113,10 @@ def slow_bodies() -> Iterator[Case]:
     for path in (b"/v1/decisions", b"/v1/decisions/batch", b"/v1/advice"):
         yield Case(
             f"slow {path!r}",
-            (post(REQUEST[:10], path=path, length=len(REQUEST)), *[part for _ in range(30) for part in (0.25, b" ")]),
+            (
+                post(REQUEST[:10], path=path, length=len(REQUEST)),
+                *[part for _ in range(30) for part in (0.25, b" ")],
+            ),
         )
         yield Case(f"quiet {path!r}", (post(b"{", path=path, length=500),))
         yield Case(
@@ -107,20 +130,41 @@ def slow_bodies() -> Iterator[Case]:
         whole = post(REQUEST)
         yield Case(
             f"dripping {pause}",
-            tuple(part for start in range(0, len(whole), 200) for part in (whole[start : start + 200], pause)),
+            tuple(
+                part
+                for start in range(0, len(whole), 200)
+                for part in (whole[start : start + 200], pause)
+            ),
         )
-    yield Case("slow head", (b"POST /v1/decisions HTTP/1.1\r\nHost: ", 0.5, b"a\r\n", 0.5, HEAD), unasked=True)
+    yield Case(
+        "slow head",
+        (b"POST /v1/decisions HTTP/1.1\r\nHost: ", 0.5, b"a\r\n", 0.5, HEAD),
+        unasked=True,
+    )
 
 
 def compressed() -> Iterator[Case]:
     bomb = gzip.compress(b" " * 20_000_000 + REQUEST)
-    for coding in (b"gzip", b"deflate", b"br", b"zstd", b"compress", b"gzip, gzip", b"identity, gzip", b"x-" + MARK, b"GZIP"):
+    for coding in (
+        b"gzip",
+        b"deflate",
+        b"br",
+        b"zstd",
+        b"compress",
+        b"gzip, gzip",
+        b"identity, gzip",
+        b"x-" + MARK,
+        b"GZIP",
+    ):
         for body in (bomb, gzip.compress(REQUEST), zlib.compress(REQUEST), REQUEST):
-            yield Case(f"coded {coding!r} {len(body)}", (post(body, b"Content-Encoding: " + coding),))
+            yield Case(
+                f"coded {coding!r} {len(body)}", (post(body, b"Content-Encoding: " + coding),)
+            )
     for body in (bomb, gzip.compress(REQUEST)):
         yield Case(f"gzip unsaid {len(body)}", (post(body),))
         yield Case(
-            f"gzip as transfer {len(body)}", (post(chunk(body) + b"0\r\n\r\n", b"Transfer-Encoding: gzip, chunked", length=-1),)
+            f"gzip as transfer {len(body)}",
+            (post(chunk(body) + b"0\r\n\r\n", b"Transfer-Encoding: gzip, chunked", length=-1),),
         )
 
 
@@ -130,8 +174,25 @@ def chunks() -> Iterator[Case]:
     yield Case("one byte a chunk", (chunked(*(chunk(bytes([byte])) for byte in REQUEST), last),))
     yield Case("too large in chunks", (chunked(*[chunk(b" " * 65536)] * 8, last),))
     yield Case("endless", (chunked(*[chunk(b" " * 65536)] * 100),))
-    for size in (b"g", b"-1", b"0x5", b"", b" ", b"fffffffff", b"f" * 40, b"5;" + MARK * 50, b"5 ", b"\x00", b"+5", b"5\n5"):
-        yield Case(f"chunk size {size!r}", (chunked(size + b"\r\n" + REQUEST + b"\r\n", last), 0.2, HEAD), unasked=True)
+    for size in (
+        b"g",
+        b"-1",
+        b"0x5",
+        b"",
+        b" ",
+        b"fffffffff",
+        b"f" * 40,
+        b"5;" + MARK * 50,
+        b"5 ",
+        b"\x00",
+        b"+5",
+        b"5\n5",
+    ):
+        yield Case(
+            f"chunk size {size!r}",
+            (chunked(size + b"\r\n" + REQUEST + b"\r\n", last), 0.2, HEAD),
+            unasked=True,
+        )
     for ending in (
         b"0\r\n",
         b"0",
@@ -141,15 +202,21 @@ def chunks() -> Iterator[Case]:
         b"0\r\nContent-Length: 9\r\n\r\n",
         b"0\n\n",
     ):
-        yield Case(f"chunk end {ending!r}", (chunked(chunk(REQUEST), ending), 0.2, HEAD), unasked=True)
-    yield Case("a chunk shorter than said", (chunked(b"ff\r\n{}\r\n", last), 0.2, HEAD), unasked=True)
+        yield Case(
+            f"chunk end {ending!r}", (chunked(chunk(REQUEST), ending), 0.2, HEAD), unasked=True
+        )
+    yield Case(
+        "a chunk shorter than said", (chunked(b"ff\r\n{}\r\n", last), 0.2, HEAD), unasked=True
+    )
     yield Case("a chunk longer than said", (chunked(b"1\r\n{}\r\n", last), 0.2, HEAD), unasked=True)
 
 
 def deep() -> Iterator[Case]:
     for opening, closing in ((b"[", b"]"), (b'{"a":', b"}"), (b'[{"' + MARK + b'":', b"}]")):
         for levels in (33, 100, 1000, 10_000, 100_000 // len(opening) * 2):
-            yield Case(f"{levels} of {opening!r}", (post(opening * levels + b"1" + closing * levels),))
+            yield Case(
+                f"{levels} of {opening!r}", (post(opening * levels + b"1" + closing * levels),)
+            )
             yield Case(f"{levels} of {opening!r}, open", (post(opening * levels),))
     for batch in (b"[" * 100_000 + b"]" * 100_000, b"[" * 2_000_000):
         yield Case(f"deep batch {len(batch)}", (post(batch, path=b"/v1/decisions/batch"),))
@@ -173,7 +240,9 @@ def heads() -> Iterator[Case]:
         yield Case(f"path of {size}", (post(REQUEST, path=b"/v1/" + b"a" * size),))
         yield Case(f"query of {size}", (post(REQUEST, path=b"/v1/decisions?" + b"a" * size),))
         yield Case(f"key of {size}", (post(REQUEST, key=b"clk_" + b"a" * size),))
-    yield Case("2,000 headers", (post(REQUEST, *(b"X-%d: %s" % (number, MARK) for number in range(2000))),))
+    yield Case(
+        "2,000 headers", (post(REQUEST, *(b"X-%d: %s" % (number, MARK) for number in range(2000))),)
+    )
     for line in (
         b"X: a\x00b",
         b"X : a",
@@ -211,7 +280,11 @@ def heads() -> Iterator[Case]:
             b"websocket",
             b"close, Upgrade",
         ):
-            yield Case(f"{name!r} {value[:20]!r}", (post(REQUEST, name + b": " + value), 0.05, HEAD), unasked=True)
+            yield Case(
+                f"{name!r} {value[:20]!r}",
+                (post(REQUEST, name + b": " + value), 0.05, HEAD),
+                unasked=True,
+            )
     for key in (
         b"",
         b"clk_",
@@ -243,19 +316,39 @@ def smuggled() -> Iterator[Case]:
         for length in (0, 5, len(inner)):
             yield Case(
                 f"TE {value!r} CL {length}",
-                (post(b"0\r\n\r\n" + inner, b"Transfer-Encoding: " + value, length=length), 0.1, HEAD),
+                (
+                    post(b"0\r\n\r\n" + inner, b"Transfer-Encoding: " + value, length=length),
+                    0.1,
+                    HEAD,
+                ),
                 unasked=True,
             )
     yield Case(
-        "TE twice", (post(b"0\r\n\r\n" + inner, b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity", length=-1),)
+        "TE twice",
+        (
+            post(
+                b"0\r\n\r\n" + inner,
+                b"Transfer-Encoding: chunked",
+                b"Transfer-Encoding: identity",
+                length=-1,
+            ),
+        ),
     )
     yield Case("CL twice", (post(inner, b"Content-Length: 0"),))
     for ending in (b"\n", b"\r", b"\n\r"):
-        yield Case(f"lines end with {ending!r}", (post(REQUEST).replace(b"\r\n", ending), 0.1, HEAD), unasked=True)
+        yield Case(
+            f"lines end with {ending!r}",
+            (post(REQUEST).replace(b"\r\n", ending), 0.1, HEAD),
+            unasked=True,
+        )
     keep = post(REQUEST).replace(b"Connection: close\r\n", b"")
     yield Case("ten at once", (keep * 10 + post(REQUEST),))
     yield Case(
-        "refused ones between", ((keep + post(b"{}", key=b"x").replace(b"Connection: close\r\n", b"")) * 5 + post(REQUEST),)
+        "refused ones between",
+        (
+            (keep + post(b"{}", key=b"x").replace(b"Connection: close\r\n", b"")) * 5
+            + post(REQUEST),
+        ),
     )
     yield Case(
         "after a body that was too large",
@@ -267,7 +360,16 @@ def upgrades() -> Iterator[Case]:
     asked = b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nUpgrade: "
     for path in (b"/", b"/metrics", b"/v1/decisions", b"/" + MARK):
         for to in (b"websocket", b"h2c", b"TLS/1.0", MARK):
-            line = b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nX: " + MARK + b"\r\n" + asked + to + b"\r\n\r\n"
+            line = (
+                b"GET "
+                + path
+                + b" HTTP/1.1\r\nHost: a\r\nX: "
+                + MARK
+                + b"\r\n"
+                + asked
+                + to
+                + b"\r\n\r\n"
+            )
             yield Case(f"upgrade of {path!r} to {to!r}", (line, b"\x81\x85" + MARK))
 
 
@@ -312,7 +414,11 @@ def odd_lines() -> Iterator[Case]:
         b"http/1.1",
         b"HTTP/1.11",
     ):
-        yield Case(f"version {version!r}", (post(REQUEST).replace(b"HTTP/1.1", version, 1), 0.1, HEAD), unasked=True)
+        yield Case(
+            f"version {version!r}",
+            (post(REQUEST).replace(b"HTTP/1.1", version, 1), 0.1, HEAD),
+            unasked=True,
+        )
     for start in (
         b"",
         b"\r\n",
@@ -337,7 +443,9 @@ def half_closed() -> Iterator[Case]:
 
 
 def mutants(count: int) -> Iterator[Case]:
-    """Right requests in which a few bytes were changed, cut out or put in; none of them is waited for."""
+    """Right requests in which a few bytes were changed, cut out or put in; none of them is waited
+    for.
+    """
     drawn = random.Random(5150)
     whole = post(REQUEST.replace(b"A-1027", MARK))
     for number in range(count):
@@ -351,7 +459,19 @@ def mutants(count: int) -> Iterator[Case]:
                     del mutant[place : place + drawn.randrange(1, 20)]
                 case _:
                     mutant[place:place] = drawn.choice(
-                        (b"\r\n", b"\x00", b'"', b"{", b"[", b",", b"\xff", b"9", b":", b"\n", b"\\")
+                        (
+                            b"\r\n",
+                            b"\x00",
+                            b'"',
+                            b"{",
+                            b"[",
+                            b",",
+                            b"\xff",
+                            b"9",
+                            b":",
+                            b"\n",
+                            b"\\",
+                        )
                     )
         yield Case(f"mutant {number}", (bytes(mutant), 0.3, HEAD), unasked=True)
 

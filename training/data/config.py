@@ -25,7 +25,9 @@ class DataConfig:
     valid_share: float = 0.2  # of the accounts, for early stopping and calibration
     test_share: float = 0.3  # of the accounts, seen by nothing but the final measures
     split_seed: int = 0  # another seed puts other accounts on each side
-    treated: str = "keep"  # accounts cut within the horizon: keep, drop, censor or reweight, see training/data/censoring.py
+    # accounts cut within the horizon: keep, drop, censor or reweight, see
+    # training/data/censoring.py
+    treated: str = "keep"
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -39,6 +41,8 @@ class DataConfig:
             split_seed=(0, 2**63 - 1),
         )
         if self.valid_share + self.test_share > 0.95:
-            raise ValueError(f"DataConfig: expected valid_share + test_share of at most 0.95, got {self}")
+            raise ValueError(
+                f"DataConfig: expected valid_share + test_share of at most 0.95, got {self}"
+            )
         if self.treated not in TREATED:
             raise ValueError(f"DataConfig.treated: expected one of {TREATED}, got {self.treated!r}")

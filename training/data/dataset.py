@@ -17,7 +17,9 @@ from training.data.config import OWN_LABEL, DataError
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data folder, read: the statements in canonical form, its labels where it brings them, and its digest."""
+    """A data folder, read: the statements in canonical form, its labels where it brings them, and
+    its digest.
+    """
 
     statements: pl.DataFrame
     labels: pl.DataFrame | None
@@ -36,15 +38,19 @@ class Source:
 def load(folder: Path) -> Source:
     """The data that ``simulate`` or ``ingest`` wrote into ``folder``.
 
-    Raises :class:`DataError` for files that are missing, empty or no Parquet, StatementError for statements that break the
-    schema; both name the file.
+    Raises :class:`DataError` for files that are missing, empty or no Parquet, StatementError for
+    statements that break the schema; both name the file.
     """
     files = sorted((folder / "statements").glob("*.parquet"))
     if not files:
         where = (
-            f"expected Parquet files in {folder / 'statements'}, found none" if folder.is_dir() else "there is no such folder"
+            f"expected Parquet files in {folder / 'statements'}, found none"
+            if folder.is_dir()
+            else "there is no such folder"
         )
-        raise DataError(f"{folder}: {where}; `python -m training simulate` and `ingest` write such a folder")
+        raise DataError(
+            f"{folder}: {where}; `python -m training simulate` and `ingest` write such a folder"
+        )
     statements = pl.concat([_read(file) for file in files])
     try:
         statements = check(statements, window=False)
@@ -53,7 +59,12 @@ def load(folder: Path) -> Source:
     labels_file = folder / "labels.parquet"
     labels = _labels(labels_file) if labels_file.exists() else None
     definition = OWN_LABEL if labels is None else _definition(folder)
-    return Source(statements, labels, definition, digest([*files, *([labels_file] if labels is not None else [])]))
+    return Source(
+        statements,
+        labels,
+        definition,
+        digest([*files, *([labels_file] if labels is not None else [])]),
+    )
 
 
 def digest(files: Sequence[Path]) -> str:
@@ -83,5 +94,7 @@ def _labels(file: Path) -> pl.DataFrame:
 def _definition(folder: Path) -> str:
     file = folder / "ingest.json"
     if not file.exists():
-        raise DataError(f"{file}: expected the label's definition beside labels.parquet, found no such file")
+        raise DataError(
+            f"{file}: expected the label's definition beside labels.parquet, found no such file"
+        )
     return str(json.loads(file.read_text())["label"]["definition"])

@@ -26,7 +26,9 @@ class NoSuchAccount(LookupError):
 
 
 def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
-    """The latest windows of the accounts that no tree saw; of all labelled accounts, where the data are folded."""
+    """The latest windows of the accounts that no tree saw; of all labelled accounts, where the data
+    are folded.
+    """
     if source.labels is not None:
         return window(source.statements, source.labels["as_of"].max())  # type: ignore[arg-type]  # a checked date column
     latest = source.statements["month"].max()
@@ -36,8 +38,12 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
     return windows.join(unseen.to_frame(), on="account_id", how="semi", maintain_order="left")
 
 
-def find(windows: pl.DataFrame, bundle: Bundle, action: str, number: int) -> tuple[pl.DataFrame, Decision]:
-    """Window and decision of the ``number``-th account (from 1) that gets this action: most reasons, then deepest cut first."""
+def find(
+    windows: pl.DataFrame, bundle: Bundle, action: str, number: int
+) -> tuple[pl.DataFrame, Decision]:
+    """Window and decision of the ``number``-th account (from 1) that gets this action: most
+    reasons, then deepest cut first.
+    """
     if number < 1:
         raise ValueError(f"number: expected 1 for the first account, or more, got {number}")
     accounts = windows["account_id"].unique(maintain_order=True).head(LOOKED_THROUGH)
@@ -48,7 +54,9 @@ def find(windows: pl.DataFrame, bundle: Bundle, action: str, number: int) -> tup
     decided_at = datetime.datetime(last.year, last.month, 28, 12, tzinfo=datetime.UTC)
     decisions = [d for d in decide_many(looked, bundle, decided_at) if d.action == action]
     if len(decisions) < number:
-        raise NoSuchAccount(f"expected {number} hold-out accounts with action {action}, found {len(decisions)}")
+        raise NoSuchAccount(
+            f"expected {number} hold-out accounts with action {action}, found {len(decisions)}"
+        )
     chosen = sorted(decisions, key=_telling)[number - 1]
     return looked.filter(pl.col("account_id") == chosen.account_id), chosen
 
@@ -74,4 +82,6 @@ def request(statements: pl.DataFrame) -> dict[str, object]:
 def write(content: Mapping[str, object], file: Path) -> None:
     """The request as a JSON file."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n", "utf-8")
+    file.write_text(
+        json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n", "utf-8"
+    )

@@ -1,9 +1,11 @@
-"""Whom the cuts fall on: by gender, age band, region and their intersections.  Reported and gated, never features.
+"""Whom the cuts fall on: by gender, age band, region and their intersections.  Reported and gated,
+never features.
 
-What is measured is an *adverse* outcome: to be selected is to have one's limit cut, suspended, or proposed to be.  The
-favourable outcome, which rules such as four fifths compare, is to keep it.  Groups are as :class:`training.evaluate.holdout.HoldOut`
-tells them; who is not known stands as ``unknown``, a group like any other.  Small groups are kept: their intervals say how
-little is known of them.
+What is measured is an *adverse* outcome: to be selected is to have one's limit cut, suspended, or
+proposed to be.  The favourable outcome, which rules such as four fifths compare, is to keep it.
+Groups are as :class:`training.evaluate.holdout.HoldOut` tells them; who is not known stands as
+``unknown``, a group like any other.  Small groups are kept: their intervals say how little is known
+of them.
 """
 
 from __future__ import annotations
@@ -77,9 +79,10 @@ PROXY_SCHEMA = {
 def group_table(evaluated: Evaluation) -> pl.DataFrame:
     """One row a group, in order of attribute and name, with 95 % Wilson intervals.
 
-    ``selection_rate`` is the share whose limit is cut, suspended or proposed to be; ``false_reduction_rate`` the same among
-    those who stayed good (label 0), null where nobody did.  ``calibration_gap`` is the rate of label 1 less the mean
-    probability: above 0 the model thinks too well of the group, below 0 too badly; its interval is that of the rate.
+    ``selection_rate`` is the share whose limit is cut, suspended or proposed to be;
+    ``false_reduction_rate`` the same among those who stayed good (label 0), null where nobody did.
+    ``calibration_gap`` is the rate of label 1 less the mean probability: above 0 the model thinks
+    too well of the group, below 0 too badly; its interval is that of the rate.
     """
     rows = [
         _row(attribute, str(group), found)
@@ -92,29 +95,41 @@ def group_table(evaluated: Evaluation) -> pl.DataFrame:
 def impact(table: pl.DataFrame) -> pl.DataFrame:
     """The adverse impact ratio of each attribute of a :func:`group_table`: one row an attribute.
 
-    The share that keeps its limit in the group where fewest do (``worst_group``), to that where most do; 1 = no difference.
-    Below four fifths is "generally regarded as evidence of adverse impact" (29 CFR 1607.4(D), which speaks of the rate of the
-    favourable outcome: here to keep the limit, not to be cut; the ratio of the cut rates would turn the rule round).  The rule
-    is blunt where few are cut: where a twentieth is cut, a group cut four times as often still passes; see ``selection_rate``.
-    As that rule's own records do (29 CFR 1607.15A(2)(a)), it leaves out groups of less than 2 % of the accounts.  Null where
-    fewer than two groups are left, or nobody keeps a limit.
+    The share that keeps its limit in the group where fewest do (``worst_group``), to that where
+    most do; 1 = no difference. Below four fifths is "generally regarded as evidence of adverse
+    impact" (29 CFR 1607.4(D), which speaks of the rate of the favourable outcome: here to keep the
+    limit, not to be cut; the ratio of the cut rates would turn the rule round).  The rule is blunt
+    where few are cut: where a twentieth is cut, a group cut four times as often still passes; see
+    ``selection_rate``. As that rule's own records do (29 CFR 1607.15A(2)(a)), it leaves out groups
+    of less than 2 % of the accounts.  Null where fewer than two groups are left, or nobody keeps a
+    limit.
 
-    ``low`` and ``high``: log-normal interval with half an account added (Katz 1978, Walter 1975), at a level of 95 % for all
-    pairs of groups together (Bonferroni): the worst and the best are picked among them after looking.
+    ``low`` and ``high``: log-normal interval with half an account added (Katz 1978, Walter 1975),
+    at a level of 95 % for all pairs of groups together (Bonferroni): the worst and the best are
+    picked among them after looking.
     """
-    rows = [_impact(str(attribute), part) for (attribute,), part in table.group_by("attribute", maintain_order=True)]
+    rows = [
+        _impact(str(attribute), part)
+        for (attribute,), part in table.group_by("attribute", maintain_order=True)
+    ]
     return pl.DataFrame(rows, IMPACT_SCHEMA, orient="row")
 
 
 def proxies(evaluated: Evaluation) -> pl.DataFrame:
-    """How well the model's features tell who belongs to each group: one row a group of :data:`GROUPS`.
+    """How well the model's features tell who belongs to each group: one row a group of
+    :data:`GROUPS`.
 
-    ``auc`` of the group against all others, from a small forest of the bundle's features, each account scored by trees that
-    never saw it (five folds); 0.5 = the features tell nothing.  ``low`` and ``high``: 95 % (Hanley and McNeil 1982).  Null
-    where the group, or all others together, has fewer accounts than there are folds.
+    ``auc`` of the group against all others, from a small forest of the bundle's features, each
+    account scored by trees that never saw it (five folds); 0.5 = the features tell nothing.
+    ``low`` and ``high``: 95 % (Hanley and McNeil 1982).  Null where the group, or all others
+    together, has fewer accounts than there are folds.
     """
     matrix = evaluated.stages.features.matrix(evaluated.bundle.features)
-    rows = [row for attribute in GROUPS for row in _proxies(attribute, _members(evaluated, attribute), matrix)]
+    rows = [
+        row
+        for attribute in GROUPS
+        for row in _proxies(attribute, _members(evaluated, attribute), matrix)
+    ]
     return pl.DataFrame(rows, PROXY_SCHEMA, orient="row")
 
 
@@ -124,7 +139,10 @@ def attributes(evaluated: Evaluation) -> Mapping[str, NDArray[np.str_]]:
     found = dict(alone)
     for size in range(2, len(GROUPS) + 1):
         for names in combinations(GROUPS, size):
-            joined = [JOINT.join(parts) for parts in zip(*(alone[name].tolist() for name in names), strict=True)]
+            joined = [
+                JOINT.join(parts)
+                for parts in zip(*(alone[name].tolist() for name in names), strict=True)
+            ]
             found[JOINT.join(names)] = np.array(joined)
     return found
 
@@ -134,7 +152,9 @@ def _members(evaluated: Evaluation, attribute: str) -> NDArray[np.str_]:
 
 
 def _counted(evaluated: Evaluation, members: NDArray[np.str_]):  # type: ignore[no-untyped-def]  # a pandas table
-    """Fairlearn's frame of sums by group; rates are made of them, for it gives no interval that holds in a small group."""
+    """Fairlearn's frame of sums by group; rates are made of them, for it gives no interval that
+    holds in a small group.
+    """
     label, cut = evaluated.label, evaluated.cut.astype(np.float64)
     sums: Mapping[str, Callable[..., float]] = {
         "accounts": count,
@@ -159,7 +179,16 @@ def _row(attribute: str, group: str, found: Mapping[str, float]) -> tuple[object
     rate, mean = found["defaults"] / accounts, found["expected"] / accounts
     low, high = wilson(rate, accounts)
     selected = _share(found["cut"], accounts)
-    return attribute, group, accounts, *selected, *_share(found["good_cut"], good), rate - mean, low - mean, high - mean
+    return (
+        attribute,
+        group,
+        accounts,
+        *selected,
+        *_share(found["good_cut"], good),
+        rate - mean,
+        low - mean,
+        high - mean,
+    )
 
 
 def _share(part: float, whole: int) -> tuple[float | None, float | None, float | None]:
@@ -177,8 +206,12 @@ def _impact(attribute: str, part: pl.DataFrame) -> tuple[object, ...]:
         return attribute, None, None, None, None
     worst, best = int(np.argmin(kept)), int(np.argmax(kept))
     pairs = len(kept) * (len(kept) - 1) // 2
-    reach = float(norm.ppf(1.0 - (1.0 - LEVEL) / (2 * pairs))) * _log_ratio_error(kept[[worst, best]], accounts[[worst, best]])
-    middle = np.log(_smoothed(kept[worst], accounts[worst])) - np.log(_smoothed(kept[best], accounts[best]))
+    reach = float(norm.ppf(1.0 - (1.0 - LEVEL) / (2 * pairs))) * _log_ratio_error(
+        kept[[worst, best]], accounts[[worst, best]]
+    )
+    middle = np.log(_smoothed(kept[worst], accounts[worst])) - np.log(
+        _smoothed(kept[best], accounts[best])
+    )
     low, high = float(np.exp(middle - reach)), float(np.exp(middle + reach))
     return attribute, float(kept[worst] / kept[best]), low, high, compared["group"][worst]
 
@@ -192,7 +225,9 @@ def _log_ratio_error(kept: Vector, accounts: Vector) -> float:
     return float(np.sqrt(np.sum(1.0 / (kept * accounts + 0.5) - 1.0 / (accounts + 0.5))))
 
 
-def _proxies(attribute: str, members: NDArray[np.str_], matrix: NDArray[np.float64]) -> Iterator[tuple[object, ...]]:
+def _proxies(
+    attribute: str, members: NDArray[np.str_], matrix: NDArray[np.float64]
+) -> Iterator[tuple[object, ...]]:
     groups, sizes = np.unique(members, return_counts=True)
     mirrored = None  # of two groups the one is told exactly as well as the other
     for group, size in zip(groups.tolist(), sizes.tolist(), strict=True):
@@ -210,12 +245,18 @@ def _told(matrix: NDArray[np.float64], belongs: Vector) -> tuple[float, float, f
         model = lgb.train(FOREST, lgb.Dataset(matrix[seen], belongs[seen], params=FOREST), TREES)
         score[unseen] = np.asarray(model.predict(matrix[unseen], num_threads=1))
     value = auc(belongs, score)
-    reach = float(norm.ppf((1.0 + LEVEL) / 2)) * _auc_error(value, belongs.sum(), len(belongs) - belongs.sum())
+    reach = float(norm.ppf((1.0 + LEVEL) / 2)) * _auc_error(
+        value, belongs.sum(), len(belongs) - belongs.sum()
+    )
     return value, max(value - reach, 0.0), min(value + reach, 1.0)
 
 
 def _auc_error(value: float, ones: float, zeros: float) -> float:
     """The standard error of an AUC (Hanley and McNeil 1982, for exponential scores)."""
     first, second = value / (2.0 - value), 2.0 * value**2 / (1.0 + value)
-    spread = value * (1.0 - value) + (ones - 1.0) * (first - value**2) + (zeros - 1.0) * (second - value**2)
+    spread = (
+        value * (1.0 - value)
+        + (ones - 1.0) * (first - value**2)
+        + (zeros - 1.0) * (second - value**2)
+    )
     return float(np.sqrt(spread / (ones * zeros)))

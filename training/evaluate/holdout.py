@@ -1,6 +1,8 @@
-"""A bundle put to accounts that none of its trees saw: what it says of them, what it would do, and what became of them.
+"""A bundle put to accounts that none of its trees saw: what it says of them, what it would do, and
+what became of them.
 
-Whatever compares, gates or reports looks at models through this: the same accounts for each, decided as they would be served.
+Whatever compares, gates or reports looks at models through this: the same accounts for each,
+decided as they would be served.
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ GROUPS = ("gender", "age_band", "region")  # of ``accounts``: for measuring fair
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
-    """Accounts on one day, in order of name, with what became of them: the same for every bundle that is put to them.
+    """Accounts on one day, in order of name, with what became of them: the same for every bundle
+    that is put to them.
 
-    ``statements`` are their checked windows up to ``as_of``; ``label`` (float64, 0 or 1) is theirs; ``people`` has one row an
-    account: ``account_id``, ``product`` and the columns of :data:`GROUPS` (str, null where not known).  ``data`` is the digest
-    of the source.
+    ``statements`` are their checked windows up to ``as_of``; ``label`` (float64, 0 or 1) is theirs;
+    ``people`` has one row an account: ``account_id``, ``product`` and the columns of :data:`GROUPS`
+    (str, null where not known).  ``data`` is the digest of the source.
     """
 
     as_of: datetime.date
@@ -43,13 +46,18 @@ class HoldOut:
     def take(self, rows: NDArray[np.int64]) -> HoldOut:
         """These accounts alone; ``rows`` ascending."""
         people = self.people[rows.tolist()]
-        seen = self.statements.join(people.select("account_id"), on="account_id", how="semi", maintain_order="left")
+        seen = self.statements.join(
+            people.select("account_id"), on="account_id", how="semi", maintain_order="left"
+        )
         return HoldOut(self.as_of, seen, self.label[rows], people, self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a bundle makes of a hold-out; arrays in order of its accounts.  ``name`` is how it was asked for."""
+    """What a bundle makes of a hold-out; arrays in order of its accounts.
+
+    ``name`` is how it was asked for.
+    """
 
     name: str
     bundle: Bundle
@@ -96,29 +104,44 @@ class Evaluation:
         return np.array([d.reasons[0].code if d.reasons else "" for d in self.stages.decisions])
 
 
-def hold_out(source: Source, config: DataConfig, folder: Path | None = None, as_of: datetime.date | None = None) -> HoldOut:
-    """The test accounts of a source on the last day whose outcome is known; every labelled one where the data bring labels.
+def hold_out(
+    source: Source,
+    config: DataConfig,
+    folder: Path | None = None,
+    as_of: datetime.date | None = None,
+) -> HoldOut:
+    """The test accounts of a source on the last day whose outcome is known; every labelled one
+    where the data bring labels.
 
-    ``folder`` is the source's: who people are is read from its ``accounts``, where it has any.  ``as_of`` is another month to
-    look at them in.  Raises :class:`training.data.config.DataError` where the data are too short or hold no such account.
+    ``folder`` is the source's: who people are is read from its ``accounts``, where it has any.
+    ``as_of`` is another month to look at them in.  Raises :class:`training.data.config.DataError`
+    where the data are too short or hold no such account.
     """
     found, as_of = _labelled(source, config, as_of)
     accounts = found.features.accounts
-    seen = window(source.statements, as_of).join(accounts.select("account_id"), on="account_id", how="semi")
+    seen = window(source.statements, as_of).join(
+        accounts.select("account_id"), on="account_id", how="semi"
+    )
     order = np.argsort(accounts["account_id"].to_numpy(), kind="stable")
     named = accounts.select(pl.col("account_id"), pl.col("product").cast(pl.String))[order.tolist()]
-    return HoldOut(as_of, check(seen), found.label[order], _with_groups(named, folder), source.digest)
+    return HoldOut(
+        as_of, check(seen), found.label[order], _with_groups(named, folder), source.digest
+    )
 
 
 def evaluate(name: str, bundle: Bundle, on: HoldOut) -> Evaluation:
-    """What the bundle says of a hold-out, decided as it would be served, soon after the month's statements came."""
+    """What the bundle says of a hold-out, decided as it would be served, soon after the month's
+    statements came.
+    """
     made = stages(on.statements, bundle, soon_after(on.as_of))
     if made.features.accounts["account_id"].to_list() != on.people["account_id"].to_list():
         raise DataError("hold-out: expected one decision an account, in order of account")
     return Evaluation(name, bundle, on, made)
 
 
-def _labelled(source: Source, config: DataConfig, as_of: datetime.date | None) -> tuple[Labelled, datetime.date]:
+def _labelled(
+    source: Source, config: DataConfig, as_of: datetime.date | None
+) -> tuple[Labelled, datetime.date]:
     if source.labels is None:
         month = as_ofs(source.statements["month"], config)[-1][0] if as_of is None else as_of
         return labelled_at(source.statements, month, frozenset({"test"}), config), month
@@ -135,7 +158,12 @@ def _with_groups(named: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
     if not files:
         return named.with_columns(pl.lit(None, pl.String).alias(group) for group in GROUPS)
     people = pl.concat([pl.read_parquet(file) for file in files])
-    known = people.select("account_id", *(pl.col(group).cast(pl.String) for group in GROUPS if group in people.columns))
+    known = people.select(
+        "account_id",
+        *(pl.col(group).cast(pl.String) for group in GROUPS if group in people.columns),
+    )
     joined = named.join(known, on="account_id", how="left", maintain_order="left")
-    absent = [pl.lit(None, pl.String).alias(group) for group in GROUPS if group not in people.columns]
+    absent = [
+        pl.lit(None, pl.String).alias(group) for group in GROUPS if group not in people.columns
+    ]
     return joined.with_columns(absent)

@@ -22,8 +22,9 @@ _RUN = re.compile(r"[0-9a-f]{32}")
 class Model:
     """A bundle with the config that its data were split by.
 
-    ``asked`` is how it was asked for; ``version`` is null where it was asked for by run or folder; ``last_month`` is that of
-    the statements it was fitted on ("2026-09"), "" where its run does not tell.
+    ``asked`` is how it was asked for; ``version`` is null where it was asked for by run or folder;
+    ``last_month`` is that of the statements it was fitted on ("2026-09"), "" where its run does not
+    tell.
     """
 
     asked: str
@@ -37,9 +38,10 @@ class Model:
 def find_model(asked: str, store: Store, name: str) -> Model:
     """The model that is asked for, its bundle verified.
 
-    In this order: an alias of ``name`` (champion, challenger, previous), a version (``3`` or ``v3``), a run id (32 hexadecimal
-    digits), the folder of a bundle whose run is in the store.  Raises :class:`training.tracking.store.TrackingError` saying what there
-    is and what is nearest, or that the bundle's split is not known; BundleError for a bundle that must not be served.
+    In this order: an alias of ``name`` (champion, challenger, previous), a version (``3`` or
+    ``v3``), a run id (32 hexadecimal digits), the folder of a bundle whose run is in the store.
+    Raises :class:`training.tracking.store.TrackingError` saying what there is and what is nearest,
+    or that the bundle's split is not known; BundleError for a bundle that must not be served.
     """
     version = version_of(asked, store, name)
     with temporary_folder() as folder:
@@ -56,7 +58,10 @@ def find_model(asked: str, store: Store, name: str) -> Model:
 
 
 def version_of(asked: str, store: Store, name: str) -> str | None:
-    """The version that an alias or a number names; None where it is neither.  TrackingError for a number that is not there."""
+    """The version that an alias or a number names; None where it is neither.
+
+    TrackingError for a number that is not there.
+    """
     named = registry.aliases(store, name).get(asked)
     number = _VERSION.fullmatch(asked)
     if named is not None or number is None:
@@ -68,19 +73,29 @@ def version_of(asked: str, store: Store, name: str) -> str | None:
 def _with_config(asked: str, bundle: Bundle, version: str | None, store: Store) -> Model:
     run = bundle.provenance.run
     if not run:
-        raise TrackingError(f"{asked}: a bundle of no run, so it is not known which accounts it was fitted on; compare runs")
+        raise TrackingError(
+            f"{asked}: a bundle of no run, so it is not known which accounts it was fitted on; compare runs"
+        )
     try:
         told = run_info(store, run)
     except TrackingError as error:
-        raise TrackingError(f"{asked}: {error}, so it is not known which accounts its bundle was fitted on") from error
-    (config,) = override([DataConfig()], [f"{key}={value}" for key, value in told.stage("data").items()])
+        raise TrackingError(
+            f"{asked}: {error}, so it is not known which accounts its bundle was fitted on"
+        ) from error
+    (config,) = override(
+        [DataConfig()], [f"{key}={value}" for key, value in told.stage("data").items()]
+    )
     return Model(asked, bundle, config, version, run, told.tags.get("data.last_month", ""))
 
 
 def _nothing_called(asked: str, store: Store, name: str) -> str:
     aliases, versions = registry.aliases(store, name), registry.versions_with_bundle(store, name)
-    there = [f"{alias} (version {version})" for alias, version in aliases.items()] + [f"v{version}" for version in versions]
-    nearest = difflib.get_close_matches(asked, [*aliases, *(f"v{version}" for version in versions)], 1)
+    there = [f"{alias} (version {version})" for alias, version in aliases.items()] + [
+        f"v{version}" for version in versions
+    ]
+    nearest = difflib.get_close_matches(
+        asked, [*aliases, *(f"v{version}" for version in versions)], 1
+    )
     meant = f"; did you mean {nearest[0]}?" if nearest else ""
     return (
         f"{asked!r} is no alias or version of {name}, no run and no folder; there are "

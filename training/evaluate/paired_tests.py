@@ -1,10 +1,10 @@
 """Two probabilities of the same accounts, compared in pairs.
 
-Conventions: ``label`` float64 (n,), 0 or 1, at least two of each; ``first`` and ``second`` float64 (n,) in (0, 1), of label 1.
-A difference is second minus first.  Intervals are of 95 %.
+Conventions: ``label`` float64 (n,), 0 or 1, at least two of each; ``first`` and ``second`` float64
+(n,) in (0, 1), of label 1. A difference is second minus first.  Intervals are of 95 %.
 
-The models are put to the same accounts, so that most of the noise is in both and goes out of the difference: intervals of each
-alone may overlap where that of the difference is far from 0.
+The models are put to the same accounts, so that most of the noise is in both and goes out of the
+difference: intervals of each alone may overlap where that of the difference is far from 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _Z = float(norm.ppf(0.975))
 
 @dataclass(frozen=True, slots=True)
 class DeLong:
-    """The AUC of both, their difference with its standard error and interval, and ``p`` of its being 0 (two-sided)."""
+    """The AUC of both, their difference with its standard error and interval, and ``p`` of its
+    being 0 (two-sided).
+    """
 
     first: float
     second: float
@@ -40,8 +42,8 @@ class DeLong:
 
 
 def delong(label: Vector, first: Vector, second: Vector) -> DeLong:
-    """DeLong's test of two AUCs on the same accounts (DeLong et al. 1988), by midranks (Sun and Xu 2014): n log n, not n
-    squared.
+    """DeLong's test of two AUCs on the same accounts (DeLong et al. 1988), by midranks (Sun and Xu
+    2014): n log n, not n squared.
 
     Raises ValueError where the conventions do not hold.
 
@@ -52,7 +54,9 @@ def delong(label: Vector, first: Vector, second: Vector) -> DeLong:
     """
     _check(label, first, second)
     ones, zeros = label == 1, label == 0
-    one, other = (_components(probability[ones], probability[zeros]) for probability in (first, second))
+    one, other = (
+        _components(probability[ones], probability[zeros]) for probability in (first, second)
+    )
     aucs = float(one[0].mean()), float(other[0].mean())
     # The contrast of DeLong's covariance matrix is the variance of the components' differences.
     spread = [np.var(b - a, ddof=1) / len(a) for a, b in zip(one, other, strict=True)]
@@ -61,18 +65,25 @@ def delong(label: Vector, first: Vector, second: Vector) -> DeLong:
     return DeLong(*aucs, difference, error, difference - _Z * error, difference + _Z * error, p)
 
 
-def differences(label: Vector, first: Vector, second: Vector, resamples: int = RESAMPLES, seed: int = 0) -> pl.DataFrame:
-    """One row a measure of :data:`BETTER`: ``measure``, ``first``, ``second``, ``difference`` with ``low`` and ``high``, and
-    ``favours``: ``first`` or ``second`` where the whole interval is on its side of 0, else ``neither``.
+def differences(
+    label: Vector, first: Vector, second: Vector, resamples: int = RESAMPLES, seed: int = 0
+) -> pl.DataFrame:
+    """One row a measure of :data:`BETTER`: ``measure``, ``first``, ``second``, ``difference`` with
+    ``low`` and ``high``, and ``favours``: ``first`` or ``second`` where the whole interval is on
+    its side of 0, else ``neither``.
 
-    The interval of AUC is DeLong's; the others are percentile bootstrap intervals over accounts (Efron 1979), drawn within each
-    label and the same for both.  Raises ValueError where the conventions do not hold.
+    The interval of AUC is DeLong's; the others are percentile bootstrap intervals over accounts
+    (Efron 1979), drawn within each label and the same for both.  Raises ValueError where the
+    conventions do not hold.
     """
     by_ranks = delong(label, first, second)
     every = np.ones(len(label))
     one, other = (SortedScores(label, probability) for probability in (first, second))
     values = one.measures(every), other.measures(every)
-    draws = [other.measures(counts) - one.measures(counts) for counts in bootstrap_differences(label, resamples, seed)]
+    draws = [
+        other.measures(counts) - one.measures(counts)
+        for counts in bootstrap_differences(label, resamples, seed)
+    ]
     lows, highs = np.quantile(draws, [0.025, 0.975], axis=0)
     lows[0], highs[0] = by_ranks.low, by_ranks.high
     return pl.DataFrame(
@@ -115,7 +126,9 @@ class SortedScores:
         self._log_loss = -np.log(np.where(self._label == 1, ranked, 1.0 - ranked))
 
     def measures(self, counts: Vector) -> Vector:
-        """AUC, KS, Brier and log loss, in order of :data:`BETTER`, where each account counts that often."""
+        """AUC, KS, Brier and log loss, in order of :data:`BETTER`, where each account counts that
+        often.
+        """
         weight = counts[self._order]
         ones = np.add.reduceat(weight * self._label, self._first_of_ties)
         zeros = np.add.reduceat(weight * (1.0 - self._label), self._first_of_ties)
@@ -127,14 +140,18 @@ class SortedScores:
 
 
 def _components(ones: Vector, zeros: Vector) -> tuple[Vector, Vector]:
-    """DeLong's structural components: of each 1 the share of 0s below it, of each 0 the share of 1s above it; ties half."""
+    """DeLong's structural components: of each 1 the share of 0s below it, of each 0 the share of 1s
+    above it; ties half.
+    """
     m, n = len(ones), len(zeros)
     ranks = rankdata(np.concatenate([ones, zeros]))
     return (ranks[:m] - rankdata(ones)) / n, 1.0 - (ranks[m:] - rankdata(zeros)) / m
 
 
 def bootstrap_differences(label: Vector, resamples: int, seed: int) -> Iterator[Vector]:
-    """How often each account stands in each resample; stratified, for a resample without a default has no AUC."""
+    """How often each account stands in each resample; stratified, for a resample without a default
+    has no AUC.
+    """
     random = np.random.default_rng(seed)
     strata = [np.flatnonzero(label == value) for value in (0, 1)]
     for _ in range(resamples):

@@ -26,14 +26,19 @@ def columns(table: pl.DataFrame) -> str:
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     texts = [table.schema[name] == pl.String for name in rows[0]]
     aligned = (
-        [cell.ljust(width) if text else cell.rjust(width) for cell, width, text in zip(row, widths, texts, strict=True)]
+        [
+            cell.ljust(width) if text else cell.rjust(width)
+            for cell, width, text in zip(row, widths, texts, strict=True)
+        ]
         for row in rows
     )
     return "\n".join("  ".join(row).rstrip() for row in aligned)
 
 
 def with_interval(value: str) -> Mapping[str, str]:
-    """How to rename the bare columns ``low`` and ``high`` so that they are the interval of ``value``."""
+    """How to rename the bare columns ``low`` and ``high`` so that they are the interval of
+    ``value``.
+    """
     return {"low": f"{value}_low", "high": f"{value}_high"}
 
 
@@ -41,7 +46,10 @@ def _cells(table: pl.DataFrame) -> list[list[str]]:
     """The names of the columns shown, and each row's cells."""
     ends = {f"{name}_{end}" for name in table.columns for end in ("low", "high")}
     shown = [name for name in table.columns if name not in ends]
-    return [shown, *([_with_interval(row, name) for name in shown] for row in table.iter_rows(named=True))]
+    return [
+        shown,
+        *([_with_interval(row, name) for name in shown] for row in table.iter_rows(named=True)),
+    ]
 
 
 def _with_interval(row: Mapping[str, object], name: str) -> str:

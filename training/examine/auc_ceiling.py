@@ -1,20 +1,25 @@
-"""How near the served model comes to what could be known: its AUC beside that of the simulator's own probability.
+"""How near the served model comes to what could be known: its AUC beside that of the simulator's
+own probability.
 
-The *ceiling* is the AUC of the true probability given the full state: traits, shocks and savings that no statement shows.  No
-score can have a larger one on average, and no model of statements is expected to reach it.  Both are measured on the same
-accounts, against the same outcome of future 0, in which nothing is done.
+The *ceiling* is the AUC of the true probability given the full state: traits, shocks and savings
+that no statement shows.  No score can have a larger one on average, and no model of statements is
+expected to reach it.  Both are measured on the same accounts, against the same outcome of future 0,
+in which nothing is done.
 
-The true probability is known as the share of finitely many futures only.  As a score that share is worse than the truth: noise
-swaps accounts of nearly the same probability, and those that default in none of the futures tie at 0.  So ``full_state`` is
-below the ceiling, and ``ratio`` above what it would be; with too few futures a good model beats their share.  How much is
-missing is seen by halving the futures: what noise costs falls about as 1 / futures, so that ``limit`` = 2 x full_state -
-full_state with half of the futures estimates the ceiling (Richardson's extrapolation).  Where default is rarer than one in the
-futures it falls more slowly, so that ``limit`` is still a little low.  ``reliability`` is the correlation of the shares of two
-halves of the futures, stepped up to all of them (Spearman 1910, Brown 1910): 1 = no noise.
+The true probability is known as the share of finitely many futures only.  As a score that share is
+worse than the truth: noise swaps accounts of nearly the same probability, and those that default in
+none of the futures tie at 0.  So ``full_state`` is below the ceiling, and ``ratio`` above what it
+would be; with too few futures a good model beats their share.  How much is missing is seen by
+halving the futures: what noise costs falls about as 1 / futures, so that ``limit`` = 2 x full_state
+- full_state with half of the futures estimates the ceiling (Richardson's extrapolation).  Where
+default is rarer than one in the futures it falls more slowly, so that ``limit`` is still a little
+low.  ``reliability`` is the correlation of the shares of two halves of the futures, stepped up to
+all of them (Spearman 1910, Brown 1910): 1 = no noise.
 
-One realised outcome an account is few defaults.  ``expected`` rows have less noise: they count every pair with its
-probability instead of one outcome.  There half of the futures score and the other half count, and the two ways round are
-averaged: a share measured against itself would be flattered by its own luck.
+One realised outcome an account is few defaults.  ``expected`` rows have less noise: they count
+every pair with its probability instead of one outcome.  There half of the futures score and the
+other half count, and the two ways round are averaged: a share measured against itself would be
+flattered by its own luck.
 """
 
 from __future__ import annotations
@@ -32,18 +37,28 @@ from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
 from training.examine.truth.population import ExamineConfig, Population
 
 Vector = NDArray[np.float64]
-SCHEMA = {"outcome": pl.String, "measure": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+SCHEMA = {
+    "outcome": pl.String,
+    "measure": pl.String,
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+}
 
 
-def auc_ceiling(world: Population, bundle: Bundle, config: ExamineConfig, truth: TrueOutcomes | None = None) -> pl.DataFrame:
+def auc_ceiling(
+    world: Population, bundle: Bundle, config: ExamineConfig, truth: TrueOutcomes | None = None
+) -> pl.DataFrame:
     """AUC of the full state and of the served model, with paired bootstrap intervals over accounts.
 
-    One row a measure: ``outcome`` (``realised``, ``expected``, or ``futures`` for what says how well the probability is known),
-    ``measure``, ``value``, ``low``, ``high`` (95 %).  Of an outcome: ``full_state``; ``full_state_half`` (half as many futures
-    score); ``limit``; ``model``; ``ratio`` (model to full_state); ``share_of_way`` (how far the model comes from 0.5 to
-    full_state); ``ratio_limit`` and ``share_of_way_limit`` (to limit).  Of the futures: ``tied_at_0``, the share of accounts
-    that default in none, and ``reliability``.  ``truth`` is what :func:`training.examine.truth.outcomes.simulate_untreated` gave, where it is at
-    hand.  ValueError where nobody defaults, or everybody.
+    One row a measure: ``outcome`` (``realised``, ``expected``, or ``futures`` for what says how
+    well the probability is known), ``measure``, ``value``, ``low``, ``high`` (95 %).  Of an
+    outcome: ``full_state``; ``full_state_half`` (half as many futures score); ``limit``; ``model``;
+    ``ratio`` (model to full_state); ``share_of_way`` (how far the model comes from 0.5 to
+    full_state); ``ratio_limit`` and ``share_of_way_limit`` (to limit).  Of the futures:
+    ``tied_at_0``, the share of accounts that default in none, and ``reliability``.  ``truth`` is
+    what :func:`training.examine.truth.outcomes.simulate_untreated` gave, where it is at hand.
+    ValueError where nobody defaults, or everybody.
     """
     known = simulate_untreated(world, config) if truth is None else truth
     return measured(known, log_odds_of(known.features.matrix(bundle.features), bundle.scorer))
@@ -53,17 +68,26 @@ def measured(truth: TrueOutcomes, log_odds: Vector) -> pl.DataFrame:
     """The table of :func:`auc_ceiling` for any score of the truth's accounts, float64 (accounts,)."""
     defaults = float(truth.realised.sum())
     if not 0 < defaults < len(truth.realised):
-        raise ValueError(f"ceiling: expected both outcomes, got {defaults:.0f} defaults of {len(truth.realised)} accounts")
+        raise ValueError(
+            f"ceiling: expected both outcomes, got {defaults:.0f} defaults of {len(truth.realised)} accounts"
+        )
     values = _measures(truth, log_odds, np.ones(len(log_odds)))
     drawn = [_measures(truth, log_odds, counts) for counts in bootstrap_counts(len(log_odds))]
     rows = [
-        (outcome, measure, value, *percentile_interval(np.array([one[outcome, measure] for one in drawn])))
+        (
+            outcome,
+            measure,
+            value,
+            *percentile_interval(np.array([one[outcome, measure] for one in drawn])),
+        )
         for (outcome, measure), value in values.items()
     ]
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
-def _measures(truth: TrueOutcomes, log_odds: Vector, counts: Vector) -> Mapping[tuple[str, str], float]:
+def _measures(
+    truth: TrueOutcomes, log_odds: Vector, counts: Vector
+) -> Mapping[tuple[str, str], float]:
     """(outcome, measure) -> its value over a resample."""
     model = {
         "realised": expected_auc(truth.realised, log_odds, counts),
@@ -76,7 +100,10 @@ def _measures(truth: TrueOutcomes, log_odds: Vector, counts: Vector) -> Mapping[
     }
     one, other = truth.share_of(0, 1), truth.share_of(2, 3)
     tied = float(np.average(truth.probability == 0, weights=counts))
-    return found | {("futures", "tied_at_0"): tied, ("futures", "reliability"): _reliability(one, other, counts)}
+    return found | {
+        ("futures", "tied_at_0"): tied,
+        ("futures", "reliability"): _reliability(one, other, counts),
+    }
 
 
 def _full_state(truth: TrueOutcomes, counts: Vector) -> Mapping[str, tuple[float, float]]:

@@ -1,13 +1,16 @@
-"""Which way of taking accounts that were cut meanwhile gives the probability that is asked for: that of doing nothing.
+"""Which way of taking accounts that were cut meanwhile gives the probability that is asked for:
+that of doing nothing.
 
-A model is fitted in each way of :mod:`training.data.censoring` on the same simulated data, and measured on accounts that it did not
-see against what becomes of them if the incumbent cuts nobody.  The target is the share of many futures, whose noise biases
-no measure here (see :mod:`training.examine.truth.outcomes`).  What matters is the region where decisions are made, so all is
-measured again in the *band*: accounts whose log-odds, averaged over the ways (no way chooses its own accounts), lie within BAND
-of the policy's cut-off.
+A model is fitted in each way of :mod:`training.data.censoring` on the same simulated data, and
+measured on accounts that it did not see against what becomes of them if the incumbent cuts nobody.
+The target is the share of many futures, whose noise biases no measure here (see
+:mod:`training.examine.truth.outcomes`).  What matters is the region where decisions are made, so
+all is measured again in the *band*: accounts whose log-odds, averaged over the ways (no way chooses
+its own accounts), lie within BAND of the policy's cut-off.
 
-The intervals are paired and of the accounts measured on.  They do not say what another training sample would give: for that,
-fit on data of several seeds (docs/model.md has the figures and the command).
+The intervals are paired and of the accounts measured on.  They do not say what another training
+sample would give: for that, fit on data of several seeds (docs/model.md has the figures and the
+command).
 """
 
 from __future__ import annotations
@@ -26,7 +29,12 @@ from training.data.censoring import TREATED
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, labelled
-from training.evaluate.metrics import bootstrap_counts, expected_auc, expected_log_loss, percentile_interval
+from training.evaluate.metrics import (
+    bootstrap_counts,
+    expected_auc,
+    expected_log_loss,
+    percentile_interval,
+)
 from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
 from training.examine.truth.population import ExamineConfig, Population
 from training.fit.config import FitConfig
@@ -39,7 +47,9 @@ BAND = 1.0  # log-odds on either side of the cut-off
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A model fitted in one way: the rows that fitting took, and the log-odds that it gives the examined accounts."""
+    """A model fitted in one way: the rows that fitting took, and the log-odds that it gives the
+    examined accounts.
+    """
 
     rows: int
     log_odds: Vector
@@ -53,7 +63,8 @@ def censoring_study(
     config: ExamineConfig,
     truth: TrueOutcomes | None = None,
 ) -> pl.DataFrame:
-    """One row a way of ``TREATED``, ``keep`` first: how well its model meets what becomes of accounts if nothing is done.
+    """One row a way of ``TREATED``, ``keep`` first: how well its model meets what becomes of
+    accounts if nothing is done.
 
     - ``treated``; ``rows`` that trees and calibration were fitted on; ``auc_realised`` and ``auc_expected``
     - ``log_loss`` (expected, nats), ``log_loss_gain`` (how much less it is than that of ``keep``) and its 95 % paired
@@ -64,16 +75,20 @@ def censoring_study(
     - ``cut``: the share of accounts that the policy does not keep; ``changed``: the share whose action or limit is not that
       under ``keep``; ``changed_action``
 
-    ``truth`` is what :func:`training.examine.truth.outcomes.simulate_untreated` gave, where it is at hand.  ValueError for data with labels of their
-    own.
+    ``truth`` is what :func:`training.examine.truth.outcomes.simulate_untreated` gave, where it is
+    at hand.  ValueError for data with labels of their own.
     """
     if source.labels is not None:
-        raise ValueError("treatment: expected simulated data, got data with labels of their own: what was cut cannot be undone")
+        raise ValueError(
+            "treatment: expected simulated data, got data with labels of their own: what was cut cannot be undone"
+        )
     known = simulate_untreated(world, config) if truth is None else truth
     return compared(known, fitted_ways(source, known, configs), policy)
 
 
-def fitted_ways(source: Source, truth: TrueOutcomes, configs: tuple[DataConfig, FitConfig]) -> dict[str, Way]:
+def fitted_ways(
+    source: Source, truth: TrueOutcomes, configs: tuple[DataConfig, FitConfig]
+) -> dict[str, Way]:
     """A model fitted in each way, and its log-odds of the truth's accounts."""
     data_config, fit_config = configs
     ways = {}
@@ -89,7 +104,10 @@ def compared(truth: TrueOutcomes, ways: Mapping[str, Way], policy: Policy) -> pl
     """The table of :func:`censoring_study`."""
     hold_out = truth.labelled()
     keep = ways["keep"].log_odds
-    band = np.abs(np.mean([way.log_odds for way in ways.values()], axis=0) - logit(policy.cut_off)) <= BAND
+    band = (
+        np.abs(np.mean([way.log_odds for way in ways.values()], axis=0) - logit(policy.cut_off))
+        <= BAND
+    )
     before = _decisions(hold_out, keep, policy)
     rows = []
     for name, way in ways.items():
@@ -142,8 +160,12 @@ def _recalibration(probability: Vector, score: Vector) -> tuple[float, float]:
 
 def _decisions(hold_out: Labelled, score: Vector, policy: Policy) -> list[tuple[str, float]]:
     """(action, new limit, or the one proposed to a person) of each account."""
-    outcomes = (outcome_of(policy, hold_out, row, value) for row, value in enumerate(score.tolist()))
-    return [(o.action, o.new_limit if o.proposed_limit is None else o.proposed_limit) for o in outcomes]
+    outcomes = (
+        outcome_of(policy, hold_out, row, value) for row, value in enumerate(score.tolist())
+    )
+    return [
+        (o.action, o.new_limit if o.proposed_limit is None else o.proposed_limit) for o in outcomes
+    ]
 
 
 def _changes(now: list[tuple[str, float]], before: list[tuple[str, float]]) -> dict[str, float]:

@@ -13,7 +13,9 @@ from training.examine.truth.population import ExamineConfig, Population
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What was examined: the model's name, version and bundle digest, and how many accounts it cuts in the world."""
+    """What was examined: the model's name, version and bundle digest, and how many accounts it cuts
+    in the world.
+    """
 
     name: str
     version: str
@@ -78,7 +80,10 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "The mean true effect on the probability of default, and the share of accounts of which it is a cause. "
         "`hidden`: income losses and illnesses, which no statement shows.",
     ),
-    "symptoms": ("What stands for what", "By the first reason told: the driver with the largest true effect, as shares."),
+    "symptoms": (
+        "What stands for what",
+        "By the first reason told: the driver with the largest true effect, as shares.",
+    ),
     "ceiling": (
         "What could be known at all",
         "The AUC of the simulator's own probability given the full state, and of the model: [the model](model.md#ceiling).",
@@ -100,7 +105,9 @@ FIGURES: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 
 
-def page(examined: Examined, world: Population, config: ExamineConfig, tables: Mapping[str, pl.DataFrame]) -> str:
+def page(
+    examined: Examined, world: Population, config: ExamineConfig, tables: Mapping[str, pl.DataFrame]
+) -> str:
     """The page."""
     head = _HEAD.format(
         name=f"version {examined.version} of {examined.name}",

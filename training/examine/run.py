@@ -43,19 +43,28 @@ class Findings:
 
 
 def run_examination(
-    data_folder: Path, store: Store, name: str, version: str, config: ExamineConfig, progress: Progress
+    data_folder: Path,
+    store: Store,
+    name: str,
+    version: str,
+    config: ExamineConfig,
+    progress: Progress,
 ) -> Findings:
-    """Examine a version that was fitted on the simulation in ``data_folder``, with the configs that its run tells.
+    """Examine a version that was fitted on the simulation in ``data_folder``, with the configs that
+    its run tells.
 
-    Raises :class:`training.data.config.DataError` for data that are no simulation or not the version's own, TrackingError for a
-    version without a bundle.
+    Raises :class:`training.data.config.DataError` for data that are no simulation or not the
+    version's own, TrackingError for a version without a bundle.
     """
     with temporary_folder() as folder:
         bundle = load_bundle(registry.fetch_bundle(store, name, version, Path(folder)))
     source, simulation = load(data_folder), simulation_of(data_folder)
     if bundle.provenance.training_data != source.digest:
-        # Its refits would be of other data, and the accounts drawn anew perhaps those that it was fitted on.
-        raise DataError(f"{data_folder}: expected the data that version {version} of {name} was fitted on, got other data")
+        # Its refits would be of other data, and the accounts drawn anew perhaps those that it was
+        # fitted on.
+        raise DataError(
+            f"{data_folder}: expected the data that version {version} of {name} was fitted on, got other data"
+        )
     configs = _configs(store, name, version)
     with runs.start_run(store) as run_id:
         progress("the accounts")
@@ -67,20 +76,26 @@ def run_examination(
         progress("other rules of advice")
         tables["promises"] = other_rules.under_other_rules(world, bundle)
         progress("other models")
-        tables["durability"] = other_models.under_other_models(cut, labelled(source, configs[0]), configs[1], config.refits)
+        tables["durability"] = other_models.under_other_models(
+            cut, labelled(source, configs[0]), configs[1], config.refits
+        )
         tables |= _reasons(cut, config, progress)
         progress("futures of everybody")
         known = outcomes.simulate_untreated(world, config)
         tables["ceiling"] = auc_ceiling.auc_ceiling(world, bundle, config, known)
         progress("treated accounts")
-        tables["treatment"] = censoring_study.censoring_study(world, source, bundle.policy, configs, config, known)
+        tables["treatment"] = censoring_study.censoring_study(
+            world, source, bundle.policy, configs, config, known
+        )
         text = page(examined, world, config, tables)
         runs.log_tables(tables)
         runs.log_text(text, "examination.md")
         runs.log_metrics(metrics(tables))
         runs.log_figures(
             {
-                "recovery_path": figures.recovery_path(figures.example_of(cut.advised, cut.promised.tolist())),
+                "recovery_path": figures.recovery_path(
+                    figures.example_of(cut.advised, cut.promised.tolist())
+                ),
                 "fidelity": figures.fidelity_bars(tables["fidelity"]),
                 "validity_by_month": figures.validity_by_month(tables["validity_by_month"]),
             }
@@ -94,14 +109,22 @@ def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     served = tables["fidelity"].row(0, named=True)
     others = tables["durability"].filter(pl.col("model") != "served")["hold"]
     realised = tables["ceiling"].filter(pl.col("outcome") == "realised")
-    found = {f"advice_{key}": everybody[key] for key in ("kept", "kept_unshocked", "fell", "fell_limit_back", "months")}
+    found = {
+        f"advice_{key}": everybody[key]
+        for key in ("kept", "kept_unshocked", "fell", "fell_limit_back", "months")
+    }
     found |= {f"reasons_true_{key}": served[key] for key in ("top_1", "top_4", "rank_correlation")}
-    found |= {"advice_hold_least": others.min(), "reasons_without_recourse": tables["recourse"]["without"][0]}
+    found |= {
+        "advice_hold_least": others.min(),
+        "reasons_without_recourse": tables["recourse"]["without"][0],
+    }
     found |= {f"ceiling_{row['measure']}": row["value"] for row in realised.iter_rows(named=True)}
     return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def _advice(cut: CutAccounts, config: ExamineConfig, progress: Progress) -> Iterator[tuple[str, pl.DataFrame]]:
+def _advice(
+    cut: CutAccounts, config: ExamineConfig, progress: Progress
+) -> Iterator[tuple[str, pl.DataFrame]]:
     progress("following the plans")
     followed = follow.follow_plans(cut)
     progress("what becomes of who follows")
@@ -109,19 +132,30 @@ def _advice(cut: CutAccounts, config: ExamineConfig, progress: Progress) -> Iter
     yield "validity_by_month", by_month(followed)
 
 
-def _reasons(cut: CutAccounts, config: ExamineConfig, progress: Progress) -> dict[str, pl.DataFrame]:
+def _reasons(
+    cut: CutAccounts, config: ExamineConfig, progress: Progress
+) -> dict[str, pl.DataFrame]:
     progress("what could be done about the reasons")
     found = {"recourse": actionability.actionability(cut)}
     progress("the last year, lived otherwise")
     true = true_causes.effects(cut, config.futures)
-    found |= {"fidelity": true_causes.agreement_with_causes(cut, true), "effects": true_causes.mean_effects(true)}
+    found |= {
+        "fidelity": true_causes.agreement_with_causes(cut, true),
+        "effects": true_causes.mean_effects(true),
+    }
     return found | {"symptoms": true_causes.symptoms(cut, true)}
 
 
 def _configs(store: Store, name: str, version: str) -> tuple[DataConfig, FitConfig]:
     """As the version was fitted; another fit would not be its own challenger."""
     data, fit = (
-        override([config], [f"{key}={value}" for key, value in registry.parameters(store, name, version, stage).items()])[0]
+        override(
+            [config],
+            [
+                f"{key}={value}"
+                for key, value in registry.parameters(store, name, version, stage).items()
+            ],
+        )[0]
         for config, stage in ((DataConfig(), "data"), (FitConfig(), "fit"))
     )
     return data, fit

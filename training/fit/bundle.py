@@ -31,7 +31,9 @@ class BundleConfig:
     name: str = "limit-reduction"  # the registered model's name
     reference_size: int = 1000  # accounts in each product's reference population
     reference_band: float = (
-        1.0  # log-odds below the cut-off that the accounts to draw it from reach; more where they are too few
+        # log-odds below the cut-off that the accounts to draw it from reach; more where they are
+        # too few
+        1.0
     )
     golden_accounts: int = 8  # accounts whose exact answers travel with the bundle
     policy: str = ""  # path of a policy.toml; the project's own if empty
@@ -39,34 +41,59 @@ class BundleConfig:
     advice: str = ""  # path of an advice.toml; the project's own if empty
 
     def __post_init__(self) -> None:
-        check_ranges(self, reference_size=(1, 1_000_000), reference_band=(0.01, 20.0), golden_accounts=(1, 1000))
+        check_ranges(
+            self,
+            reference_size=(1, 1_000_000),
+            reference_band=(0.01, 20.0),
+            golden_accounts=(1, 1000),
+        )
 
 
 def references(fitted: Fitted, data: Labelled, config: BundleConfig) -> dict[str, Population]:
-    """The reference population of each product under the config's policy: see :func:`training.fit.reference_population.populations`."""
+    """The reference population of each product under the config's policy: see
+    :func:`training.fit.reference_population.populations`.
+    """
     policy = read_policy(texts(config)[0])
     return populations(data, fitted, policy, config.reference_size, config.reference_band)
 
 
-def parts(fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, chosen: Mapping[str, Population]) -> Parts:
+def parts(
+    fitted: Fitted,
+    data: Labelled,
+    source: Source,
+    config: BundleConfig,
+    chosen: Mapping[str, Population],
+) -> Parts:
     """What a bundle of this model is written from, its provenance still without run and version."""
     policy_text, reasons_text, advice_text = texts(config)
     return Parts(
-        provenance=Provenance(config.name, "", "", source.label_definition, source.digest, library_versions()),
+        provenance=Provenance(
+            config.name, "", "", source.label_definition, source.digest, library_versions()
+        ),
         features=fitted.features,
         never_missing=fitted.never_missing,
         calibration=fitted.calibration,
         reference_notes={product: population.note for product, population in chosen.items()},
         model_text=fitted.booster.model_to_string(),
-        reference=pl.concat([_values(product, data, population.rows, fitted) for product, population in chosen.items()]),
+        reference=pl.concat(
+            [
+                _values(product, data, population.rows, fitted)
+                for product, population in chosen.items()
+            ]
+        ),
         policy_text=policy_text,
         reasons_text=reasons_text,
         advice_text=advice_text,
     )
 
 
-def write_bundle(made: Parts, fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, folder: Path) -> str:
-    """Write the bundle with golden rows spread over the range of the score; returns its digest.  See ``bundle.write``."""
+def write_bundle(
+    made: Parts, fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, folder: Path
+) -> str:
+    """Write the bundle with golden rows spread over the range of the score; returns its digest.
+
+    See ``bundle.write``.
+    """
     scores = log_odds(fitted, data.features.matrix(fitted.features))
     order = np.argsort(scores, kind="stable")
     # Evenly over log-odds, not over accounts: those would nearly all be kept.
@@ -76,13 +103,16 @@ def write_bundle(made: Parts, fitted: Fitted, data: Labelled, source: Source, co
     for number, row in enumerate(picked.tolist()):
         account, _, as_of = data.features.accounts.row(row)
         seen = window(source.statements.filter(pl.col("account_id") == account), as_of)
-        windows.append(seen.with_columns(account_id=pl.lit(f"{number:03d}")))  # one account may be drawn at two as_ofs
+        # one account may be drawn at two as_ofs
+        windows.append(seen.with_columns(account_id=pl.lit(f"{number:03d}")))
     statements = pl.concat(windows)
     decided_at = soon_after(statements["month"].max())
     return write(made, golden.make(assemble(made), statements, decided_at), folder)
 
 
-def make_bundle(fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, folder: Path) -> str:
+def make_bundle(
+    fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, folder: Path
+) -> str:
     """All of it at once, for a model that no run keeps; returns the bundle's digest."""
     made = parts(fitted, data, source, config, references(fitted, data, config))
     return write_bundle(made, fitted, data, source, config, folder)
@@ -91,9 +121,14 @@ def make_bundle(fitted: Fitted, data: Labelled, source: Source, config: BundleCo
 def texts(config: BundleConfig) -> tuple[str, str, str]:
     """The text of the policy, of the wording and of the advice that the config names."""
     own = files("serving.decision.config")
-    named = {"policy.toml": config.policy, "reasons.toml": config.reasons, "advice.toml": config.advice}
+    named = {
+        "policy.toml": config.policy,
+        "reasons.toml": config.reasons,
+        "advice.toml": config.advice,
+    }
     policy, reasons, advice = (
-        Path(path).read_text("utf-8") if path else own.joinpath(name).read_text("utf-8") for name, path in named.items()
+        Path(path).read_text("utf-8") if path else own.joinpath(name).read_text("utf-8")
+        for name, path in named.items()
     )
     return policy, reasons, advice
 
@@ -104,5 +139,7 @@ def library_versions() -> Mapping[str, str]:
 
 
 def _values(product: str, data: Labelled, rows: NDArray[np.int64], fitted: Fitted) -> pl.DataFrame:
-    table = pl.from_numpy(data.features.matrix(fitted.features)[rows], schema=list(fitted.features)).fill_nan(None)
+    table = pl.from_numpy(
+        data.features.matrix(fitted.features)[rows], schema=list(fitted.features)
+    ).fill_nan(None)
     return table.select(pl.lit(product).alias("product"), *fitted.features)

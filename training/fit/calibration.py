@@ -10,7 +10,8 @@ from training.fit.config import FitError, Vector
 
 
 def calibrate(raw: Vector, label: Vector, weight: Vector | None = None) -> Calibration:
-    """Platt's two numbers: a logistic regression of the label on the raw score, on his softened targets (Platt 1999).
+    """Platt's two numbers: a logistic regression of the label on the raw score, on his softened
+    targets (Platt 1999).
 
     ``weight`` is what each row counts; None = once.
     :class:`FitError` where the slope is not above 0: the score would then rank accounts backwards.
@@ -21,8 +22,12 @@ def calibrate(raw: Vector, label: Vector, weight: Vector | None = None) -> Calib
     # A target between 0 and 1 is the same row once as 1 and once as 0, weighted.
     regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200)
     labels = np.repeat([1, 0], len(raw))
-    regression.fit(np.tile(raw, 2)[:, None], labels, np.concatenate([counts * target, counts * (1.0 - target)]))
+    regression.fit(
+        np.tile(raw, 2)[:, None], labels, np.concatenate([counts * target, counts * (1.0 - target)])
+    )
     slope, intercept = float(regression.coef_[0, 0]), float(regression.intercept_[0])
     if not slope > 0:
-        raise FitError(f"calibration: expected a slope above 0, got {slope:.4g}: the score does not rank these accounts")
+        raise FitError(
+            f"calibration: expected a slope above 0, got {slope:.4g}: the score does not rank these accounts"
+        )
     return Calibration(slope, intercept)

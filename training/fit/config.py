@@ -35,9 +35,11 @@ class FitConfig:
     feature_share: float = 0.6  # of the features, drawn for each tree
     row_share: float = 0.8  # of the rows, drawn for each tree
     stop_after: int = 30  # trees without better validation loss before stopping; 0 = never stop
-    folds: int = 5  # where the data bring their own labels: stratified folds, out of which calibration is made
+    # where the data bring their own labels: stratified folds, out of which calibration is made
+    folds: int = 5
     monotone: bool = True  # constrain every feature to its declared direction
-    monotone_method: str = "basic"  # how the constraints are kept: basic, intermediate or advanced; each keeps all of them
+    # how the constraints are kept: basic, intermediate or advanced; each keeps all of them
+    monotone_method: str = "basic"
     without: str = ""  # model features that no tree splits on, with ; between: what are they worth?
     seed: int = 0  # of everything random in fitting and folding
     threads: int = 0  # 0 = all cores
@@ -59,12 +61,18 @@ class FitConfig:
             threads=(0, 1024),
         )
         if self.monotone_method not in MONOTONE_METHODS:
-            raise ValueError(f"FitConfig.monotone_method: expected one of {MONOTONE_METHODS}, got {self.monotone_method!r}")
+            raise ValueError(
+                f"FitConfig.monotone_method: expected one of {MONOTONE_METHODS}, got {self.monotone_method!r}"
+            )
         for name in self.left_out - set(MODEL_FEATURES):
             near = meant(name, MODEL_FEATURES)
-            raise ValueError(f"FitConfig.without: expected features of the model, got {name!r}{near}")
+            raise ValueError(
+                f"FitConfig.without: expected features of the model, got {name!r}{near}"
+            )
         if len(self.left_out) == len(MODEL_FEATURES):
-            raise ValueError("FitConfig.without: expected some feature to be left to the trees, all are named")
+            raise ValueError(
+                "FitConfig.without: expected some feature to be left to the trees, all are named"
+            )
 
     @property
     def left_out(self) -> frozenset[str]:

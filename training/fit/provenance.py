@@ -24,18 +24,25 @@ def run_facts(source: Source) -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The commit of the working tree, with a mark where it was changed since; "" outside a checkout."""
+    """The commit of the working tree, with a mark where it was changed since; "" outside a
+    checkout.
+    """
     return run_git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
 
 
 def uncommitted_patch() -> str:
-    """What was changed since the commit, as a patch; "" where nothing was.  Of new files only those that git knows of."""
+    """What was changed since the commit, as a patch; "" where nothing was.
+
+    Of new files only those that git knows of.
+    """
     return run_git("diff", "HEAD", "--binary")
 
 
 def run_git(*words: str) -> str:
     """The output of a git command in the checkout; "" where there is no git or no checkout."""
     try:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=PROJECT).stdout
+        return subprocess.run(
+            ["git", *words], capture_output=True, text=True, check=True, cwd=PROJECT
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""

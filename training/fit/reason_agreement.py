@@ -1,4 +1,6 @@
-"""Replays the served decision on the hold-out: would another reference have given a customer other reasons?"""
+"""Replays the served decision on the hold-out: would another reference have given a customer other
+reasons?
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ SCHEMA = {
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A way of explaining: the explainer, and the medians that the effects are taken from (null = reasons without effects)."""
+    """A way of explaining: the explainer, and the medians that the effects are taken from (null =
+    reasons without effects).
+    """
 
     explainer: Explainer
     medians: Mapping[str, float] | None
@@ -38,7 +42,9 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class _Accounts:
-    """Some accounts of one product: their model features, and their windows with the rows of ``matrix`` that each holds."""
+    """Some accounts of one product: their model features, and their windows with the rows of
+    ``matrix`` that each holds.
+    """
 
     product: str
     matrix: NDArray[np.float64]
@@ -53,15 +59,17 @@ def reason_agreement(
     chosen: Mapping[str, Population],
     seed: int = 0,
 ) -> pl.DataFrame:
-    """How many accounts of the hold-out that the model cuts would be given the same principal reasons against something else.
+    """How many accounts of the hold-out that the model cuts would be given the same principal
+    reasons against something else.
 
-    ``statements`` are those that ``data`` was labelled from.  One row a product and comparison: ``make_explainer`` is
-    ``second_sample`` (drawn by the same rule, no account in common), ``random_samples`` (two random samples of the pool,
-    compared with each other: what the rule of drawing wins), ``contributions`` (the same reference without the effects) or
-    ``path_dependent`` (LightGBM's own values, compared with the contributions); ``accounts`` of the sample, null for the
-    last two; ``cut`` accounts that
-    the served policy cuts on the model's word, or asks a person to; ``same_set`` and ``same_first`` are shares of these, null
-    where there are none, whose reasons are the same reason groups in any order, and whose first is the same.
+    ``statements`` are those that ``data`` was labelled from.  One row a product and comparison:
+    ``make_explainer`` is ``second_sample`` (drawn by the same rule, no account in common),
+    ``random_samples`` (two random samples of the pool, compared with each other: what the rule of
+    drawing wins), ``contributions`` (the same reference without the effects) or ``path_dependent``
+    (LightGBM's own values, compared with the contributions); ``accounts`` of the sample, null for
+    the last two; ``cut`` accounts that the served policy cuts on the model's word, or asks a person
+    to; ``same_set`` and ``same_first`` are shares of these, null where there are none, whose
+    reasons are the same reason groups in any order, and whose first is the same.
     """
     matrix = data.features.matrix(bundle.features)
     products = data.features.accounts["product"].cast(pl.String).to_numpy()
@@ -69,10 +77,16 @@ def reason_agreement(
     rows: list[dict[str, object]] = []
     for product, population in chosen.items():
         own = cut[products[cut] == product]
-        accounts = _Accounts(product, matrix[own], _windows(statements, data.features.accounts[own.tolist()]))
-        for name, (sample, one, other) in _comparisons(matrix, product, bundle, population, seed).items():
+        accounts = _Accounts(
+            product, matrix[own], _windows(statements, data.features.accounts[own.tolist()])
+        )
+        for name, (sample, one, other) in _comparisons(
+            matrix, product, bundle, population, seed
+        ).items():
             same = same_sets(_reasons(accounts, one, bundle), _reasons(accounts, other, bundle))
-            rows.append({"product": product, "against": name, "accounts": sample, "cut": len(own), **same})
+            rows.append(
+                {"product": product, "against": name, "accounts": sample, "cut": len(own), **same}
+            )
     return pl.DataFrame(rows, SCHEMA)
 
 
@@ -100,17 +114,25 @@ def _comparisons(
 
 
 def agreement_metrics(table: pl.DataFrame) -> dict[str, float]:
-    """``reasons_<against>_same_set`` and ``..._same_first`` over all products, each weighted by its cut accounts."""
+    """``reasons_<against>_same_set`` and ``..._same_first`` over all products, each weighted by its
+    cut accounts.
+    """
     found = table.drop_nulls("same_set").group_by("against", maintain_order=True)
     return {
-        f"reasons_{name}_{share}": float(np.average(rows[share].to_numpy(), weights=rows["cut"].to_numpy()))
+        f"reasons_{name}_{share}": float(
+            np.average(rows[share].to_numpy(), weights=rows["cut"].to_numpy())
+        )
         for (name,), rows in found
         for share in ("same_set", "same_first")
     }
 
 
-def same_sets(some: list[tuple[str, ...]], others: list[tuple[str, ...]]) -> dict[str, float | None]:
-    """The shares of accounts whose whole reason set, and whose first reason, are the same; None without accounts."""
+def same_sets(
+    some: list[tuple[str, ...]], others: list[tuple[str, ...]]
+) -> dict[str, float | None]:
+    """The shares of accounts whose whole reason set, and whose first reason, are the same; None
+    without accounts.
+    """
     if not some:
         return {"same_set": None, "same_first": None}
     pairs = list(zip(some, others, strict=True))
@@ -134,21 +156,32 @@ def _reasons(accounts: _Accounts, view: _View, bundle: Bundle) -> list[tuple[str
             for group, _ in principal_groups(
                 dict(zip(bundle.features, own, strict=True)),
                 visible_effects(
-                    by_group(did), bundle.features, dict(zip(bundle.features, row, strict=True)), view.medians or {}
+                    by_group(did),
+                    bundle.features,
+                    dict(zip(bundle.features, row, strict=True)),
+                    view.medians or {},
                 ),
                 bundle.wording,
             )
         )
-        for own, did, row in zip(contributions.tolist(), driven.tolist(), accounts.matrix.tolist(), strict=True)
+        for own, did, row in zip(
+            contributions.tolist(), driven.tolist(), accounts.matrix.tolist(), strict=True
+        )
     ]
 
 
-def _windows(statements: pl.DataFrame, accounts: pl.DataFrame) -> list[tuple[NDArray[np.int64], Window]]:
-    """The windows that the rows of ``accounts`` were decided on, one a month of decision, with the places of their rows."""
+def _windows(
+    statements: pl.DataFrame, accounts: pl.DataFrame
+) -> list[tuple[NDArray[np.int64], Window]]:
+    """The windows that the rows of ``accounts`` were decided on, one a month of decision, with the
+    places of their rows.
+    """
     found = []
     for (as_of,), group in accounts.with_row_index("place").group_by("as_of", maintain_order=True):
         own = group.sort("account_id")
-        seen = window(statements, as_of).filter(pl.col("account_id").is_in(own["account_id"].implode()))
+        seen = window(statements, as_of).filter(
+            pl.col("account_id").is_in(own["account_id"].implode())
+        )
         found.append((own["place"].cast(pl.Int64).to_numpy(), lay_out(seen)))
     return found
 
@@ -158,6 +191,7 @@ def _cut_by_model(
 ) -> NDArray[np.bool_]:
     log_odds = log_odds_of(matrix[held_out], bundle.scorer)
     outcomes = (
-        outcome_of(bundle.policy, data, row, score) for row, score in zip(held_out.tolist(), log_odds.tolist(), strict=True)
+        outcome_of(bundle.policy, data, row, score)
+        for row, score in zip(held_out.tolist(), log_odds.tolist(), strict=True)
     )
     return np.fromiter((outcome.by_model for outcome in outcomes), np.bool_, len(held_out))

@@ -1,8 +1,9 @@
 """The reference populations: with whom an account is compared when it is told why its limit is cut.
 
-For each product: accounts that the policy keeps, just inside the cut-off; the official comment 9(b)(2)-5 to 12 CFR 1002.9 names
-those at or slightly above the passing score as one group to compare with.  Each account stands in it once, at the month in
-which it was nearest.  No chance is in any of this.
+For each product: accounts that the policy keeps, just inside the cut-off; the official comment
+9(b)(2)-5 to 12 CFR 1002.9 names those at or slightly above the passing score as one group to
+compare with.  Each account stands in it once, at the month in which it was nearest.  No chance is
+in any of this.
 
 1. The *pool*: the kept accounts within ``reference_band`` below where a person decides (nearer to the cut-off only those are
    kept from whom there is nothing to take, and they are not typical), nearest first, at most 10 N.  Where they are fewer
@@ -49,8 +50,9 @@ _POOL_AT_LEAST, _POOL_AT_MOST = 2, 10  # times the accounts wanted
 class Population:
     """The reference population of a product: rows of the labelled frame, and how they were chosen.
 
-    ``pool`` are the rows that it was drawn from; ``second`` is a second sample by the same rule from what the first left, which
-    shares no account with it and is smaller where not enough were left.
+    ``pool`` are the rows that it was drawn from; ``second`` is a second sample by the same rule
+    from what the first left, which shares no account with it and is smaller where not enough were
+    left.
     """
 
     rows: Rows
@@ -59,8 +61,11 @@ class Population:
     second: Rows
 
 
-def populations(data: Labelled, fitted: Fitted, policy: Policy, size: int, band: float) -> dict[str, Population]:
-    """Product -> its reference population of ``size`` accounts, from a pool that reaches ``band`` log-odds below the cut-off.
+def populations(
+    data: Labelled, fitted: Fitted, policy: Policy, size: int, band: float
+) -> dict[str, Population]:
+    """Product -> its reference population of ``size`` accounts, from a pool that reaches ``band``
+    log-odds below the cut-off.
 
     Raises :class:`FitError` where the policy keeps fewer accounts of a product than that.
     """
@@ -88,7 +93,8 @@ def populations(data: Labelled, fitted: Fitted, policy: Policy, size: int, band:
 
 
 def balanced(weights: NDArray[np.float64], size: int) -> Rows:
-    """``size`` rows of ``weights``, float64 (rows, groups): one of each of ``size`` runs of neighbours, their mean near all's.
+    """``size`` rows of ``weights``, float64 (rows, groups): one of each of ``size`` runs of
+    neighbours, their mean near all's.
 
     >>> balanced(np.array([[0.0], [1.0], [1.0], [0.0]]), 2).tolist()
     [0, 2]
@@ -102,7 +108,13 @@ def balanced(weights: NDArray[np.float64], size: int) -> Rows:
     return np.array(chosen, dtype=np.int64)
 
 
-def _pool(data: Labelled, inside: Rows, scores: NDArray[np.float64], policy: Policy, wanted: tuple[int, float]) -> Rows:
+def _pool(
+    data: Labelled,
+    inside: Rows,
+    scores: NDArray[np.float64],
+    policy: Policy,
+    wanted: tuple[int, float],
+) -> Rows:
     """Kept rows in order of nearness to the cut-off, one an account."""
     size, band = wanted
     nearest = inside[np.argsort(-scores[inside], kind="stable")]
@@ -111,36 +123,56 @@ def _pool(data: Labelled, inside: Rows, scores: NDArray[np.float64], policy: Pol
     pool: list[int] = []
     seen: set[str] = set()
     for row in nearest.tolist():
-        if len(pool) == _POOL_AT_MOST * size or (scores[row] < lowest and len(pool) >= _POOL_AT_LEAST * size):
+        if len(pool) == _POOL_AT_MOST * size or (
+            scores[row] < lowest and len(pool) >= _POOL_AT_LEAST * size
+        ):
             break
-        if accounts[row] not in seen and outcome_of(policy, data, row, float(scores[row])).action == "keep":
+        if (
+            accounts[row] not in seen
+            and outcome_of(policy, data, row, float(scores[row])).action == "keep"
+        ):
             seen.add(accounts[row])
             pool.append(row)
     return np.array(pool, dtype=np.int64)
 
 
 def _highest(policy: Policy) -> float:
-    """Log-odds below which the policy keeps accounts by itself: in the band above, only those with nothing to take are kept."""
+    """Log-odds below which the policy keeps accounts by itself: in the band above, only those with
+    nothing to take are kept.
+    """
     return logit(policy.cut_off) - policy.review.band
 
 
 def outcome_of(policy: Policy, data: Labelled, row: int, score: float) -> Outcome:
-    """What the policy says of a row of the labelled frame with these log-odds, soon after its as_of."""
+    """What the policy says of a row of the labelled frame with these log-odds, soon after its
+    as_of.
+    """
     _, product, as_of = data.features.accounts.row(row)
     probability = float(probability_of(np.array([score]))[0])
     values = dict(zip(data.features.names, data.features.values[row].tolist(), strict=True))
     return apply(Account(product, as_of, probability, values), policy, soon_after(as_of))
 
 
-def _group_contributions(pool: NDArray[np.float64], layout: Layout, features: tuple[str, ...]) -> NDArray[np.float64]:
-    """Contributions of the pool's rows against the pool, summed over reason groups, (rows, groups): they average to 0."""
+def _group_contributions(
+    pool: NDArray[np.float64], layout: Layout, features: tuple[str, ...]
+) -> NDArray[np.float64]:
+    """Contributions of the pool's rows against the pool, summed over reason groups, (rows, groups):
+    they average to 0.
+    """
     groups = [BY_NAME[name].group for name in features]
     member = np.array([[group == one for one in sorted(set(groups))] for group in groups], float)
     summed: NDArray[np.float64] = explain_many(pool, make_explainer(layout, pool)) @ member
     return summed
 
 
-def _note(scores: NDArray[np.float64], policy: Policy, band: float, pool: Rows, rows: Rows, imbalance: float) -> ReferenceNote:
+def _note(
+    scores: NDArray[np.float64],
+    policy: Policy,
+    band: float,
+    pool: Rows,
+    rows: Rows,
+    imbalance: float,
+) -> ReferenceNote:
     reach = _highest(policy) - float(scores[pool].min())
     return ReferenceNote(
         accounts=len(rows),

@@ -1,7 +1,7 @@
 """How a fit is done again: its command, and a page that says on what and with what.
 
-The same data, code, config and libraries give the same model, byte for byte (``model digest``); the bundle around it also
-names its run and version, so that its own digest is another in another store.
+The same data, code, config and libraries give the same model, byte for byte (``model digest``); the
+bundle around it also names its run and version, so that its own digest is another in another store.
 """
 
 from __future__ import annotations
@@ -34,8 +34,11 @@ files that git knows of stands beside this page in `{0}`: `git checkout` the com
 """
 
 
-def fit_command(data: Path, store: Path | None, configs: tuple[Any, ...], digest: str | None = None) -> str:
-    """The shell command that fits with these configs: a ``--set`` for every field that is not at its default.
+def fit_command(
+    data: Path, store: Path | None, configs: tuple[Any, ...], digest: str | None = None
+) -> str:
+    """The shell command that fits with these configs: a ``--set`` for every field that is not at
+    its default.
 
     ``digest``: of the data that it is to insist on.  ``store`` None = the command's own default.
 
@@ -52,8 +55,8 @@ def fit_command(data: Path, store: Path | None, configs: tuple[Any, ...], digest
 
 
 def page(command: str, facts: Mapping[str, str], changed: str | None = None) -> str:
-    """``reproduce.md``: the command, and what has to be the same, in Markdown; ``changed`` = the file with changes of the code
-    that were never committed."""
+    """``reproduce.md``: the command, and what has to be the same, in Markdown; ``changed`` = the
+    file with changes of the code that were never committed."""
     return PAGE.format(
         command=command,
         changed=_CHANGED.format(changed) if changed else "",

@@ -1,4 +1,7 @@
-"""One experiment: data to features to model to measures to bundle, kept as one MLflow run.  Read :func:`run_fit` first."""
+"""One experiment: data to features to model to measures to bundle, kept as one MLflow run.
+
+Read :func:`run_fit` first.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ from training.tracking.store import Store, temporary_folder
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a fit left: its run, registered version, the bundle's digest, and the measures by name with intervals."""
+    """What a fit left: its run, registered version, the bundle's digest, and the measures by name
+    with intervals.
+    """
 
     run: str
     version: str
@@ -44,10 +49,11 @@ def run_fit(
     progress: Progress | None = None,
     expected_digest: str | None = None,
 ) -> Report:
-    """Fit on a data folder and keep everything in one run; registers a new version and writes its bundle.
+    """Fit on a data folder and keep everything in one run; registers a new version and writes its
+    bundle.
 
-    Raises what its stages raise; the run is then marked as failed and no version has a bundle.  DataError where the data have
-    another digest than the one expected.
+    Raises what its stages raise; the run is then marked as failed and no version has a bundle.
+    DataError where the data have another digest than the one expected.
     """
     data_config, fit_config, bundle_config = configs
     source = _expected(load(data_folder), expected_digest, data_folder)
@@ -59,8 +65,13 @@ def run_fit(
         # Before the fit: whoever goes on working meanwhile changes the tree, and not what runs.
         if changes := uncommitted_patch():
             runs.log_text(changes, CHANGES)
-        fitted, parts, served, tables = fit_and_measure(source, data, fit_config, bundle_config, progress)
-        runs.log_metrics(fit_metrics(fitted, tables["discrimination"]) | agreement_metrics(tables["reason_agreement"]))
+        fitted, parts, served, tables = fit_and_measure(
+            source, data, fit_config, bundle_config, progress
+        )
+        runs.log_metrics(
+            fit_metrics(fitted, tables["discrimination"])
+            | agreement_metrics(tables["reason_agreement"])
+        )
         runs.log_tables(tables)
         with runs.drawing(fit_figures(fitted, data, tables, served)):
             version, digest = register_run(parts, fitted, data, source, bundle_config, run_id)
@@ -70,41 +81,73 @@ def run_fit(
 
 
 def fit_and_measure(
-    source: Source, data: Labelled, fit_config: FitConfig, bundle_config: BundleConfig, progress: Progress | None = None
+    source: Source,
+    data: Labelled,
+    fit_config: FitConfig,
+    bundle_config: BundleConfig,
+    progress: Progress | None = None,
 ) -> tuple[Fitted, Parts, Bundle, dict[str, pl.DataFrame]]:
-    """All that a fit makes and measures before any of it is kept: the model, its bundle's parts and the bundle, and tables."""
+    """All that a fit makes and measures before any of it is kept: the model, its bundle's parts and
+    the bundle, and tables.
+    """
     fitted = fit(data, fit_config, progress)
     chosen = references(fitted, data, bundle_config)
     parts = bundling.parts(fitted, data, source, bundle_config, chosen)
     served = assemble(parts)  # refuses what cannot be served before a version of it is registered
     agreement = reason_agreement(data, source.statements, fitted.held_out, served, chosen)
-    return fitted, parts, served, fit_tables(fitted) | {"splits": split_table(fitted, data), "reason_agreement": agreement}
+    return (
+        fitted,
+        parts,
+        served,
+        fit_tables(fitted) | {"splits": split_table(fitted, data), "reason_agreement": agreement},
+    )
 
 
 def register_run(
     parts: Parts, fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, run_id: str
 ) -> tuple[str, str]:
-    """Register the model and keep its bundle with the run; returns the version and the bundle's digest."""
+    """Register the model and keep its bundle with the run; returns the version and the bundle's
+    digest.
+    """
     example = data.features.matrix(fitted.features)[:100]
     requirements = [f"{name}=={version}" for name, version in library_versions().items()]
     version = registry.register(fitted.booster, example, config.name, requirements)
     provenance = replace(parts.provenance, run=run_id, version=version)
     with temporary_folder() as folder:
         place = Path(folder) / "bundle"
-        digest = write_bundle(replace(parts, provenance=provenance), fitted, data, source, config, place)
+        digest = write_bundle(
+            replace(parts, provenance=provenance), fitted, data, source, config, place
+        )
         registry.log_bundle(place, config.name, version, digest)
     return version, digest
 
 
-def _name(parts: Parts, name: str, version: str, digest: str, discrimination: pl.DataFrame, facts: Mapping[str, str]) -> None:
-    """What the run is found by: its name, tags, a text on top of its page, and how it is done again."""
+def _name(
+    parts: Parts,
+    name: str,
+    version: str,
+    digest: str,
+    discrimination: pl.DataFrame,
+    facts: Mapping[str, str],
+) -> None:
+    """What the run is found by: its name, tags, a text on top of its page, and how it is done
+    again.
+    """
     model = model_digest(parts.model_text)
     measures = {row["measure"]: row for row in discrimination.iter_rows(named=True)}
     called = f"fit {name} v{version} auc {measures['auc']['value']:.3f}"
-    runs.log_tags({runs.RUN_NAME: called, "model.digest": model, "model.version": version, "bundle": digest})
+    runs.log_tags(
+        {runs.RUN_NAME: called, "model.digest": model, "model.version": version, "bundle": digest}
+    )
     changed = CHANGES if facts["code.commit"].endswith("-dirty") else None
-    runs.log_text(reproduce_page(facts["reproduce"], {**facts, "model.digest": model}, changed), "reproduce.md")
-    rows = "\n".join(f"| {m} | {r['value']:.4f} | {r['low']:.4f} to {r['high']:.4f} |" for m, r in measures.items())
+    runs.log_text(
+        reproduce_page(facts["reproduce"], {**facts, "model.digest": model}, changed),
+        "reproduce.md",
+    )
+    rows = "\n".join(
+        f"| {m} | {r['value']:.4f} | {r['low']:.4f} to {r['high']:.4f} |"
+        for m, r in measures.items()
+    )
     top = f"**{name} version {version}**, bundle `{digest[:12]}`, model `{model[:12]}`\n\n| measure | | 95 % |\n|---|---|---|\n"
     first = f", with `{CHANGES}` applied to the commit" if changed else ""
     runs.log_tags({runs.ON_TOP: f"{top}{rows}\n\nAgain{first}: `{facts['reproduce']}`"})

@@ -29,13 +29,17 @@ def fit_tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
         "calibration": calibration(label, probability),
         "brier": brier_parts(label, probability),
         "lift": lift(label, probability),
-        "gain": pl.DataFrame({"feature": fitted.features, "gain": gains, "splits": splits}).sort("gain", descending=True),
+        "gain": pl.DataFrame({"feature": fitted.features, "gain": gains, "splits": splits}).sort(
+            "gain", descending=True
+        ),
         "folds": pl.DataFrame({"fold": range(1, len(fitted.fold_auc) + 1), "auc": fitted.fold_auc}),
     }
 
 
 def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
-    """What each split holds, and the AUC on it: far better on what trees were fitted on, they have learnt it by heart."""
+    """What each split holds, and the AUC on it: far better on what trees were fitted on, they have
+    learnt it by heart.
+    """
     predicted = log_odds(fitted, data.features.matrix(fitted.features))
     table = data.features.accounts.select("account_id", "as_of").with_columns(
         split=pl.Series(data.split), label=pl.Series(data.label), log_odds=pl.Series(predicted)
@@ -65,14 +69,20 @@ def fit_metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float
     metrics = {"trees": float(fitted.booster.num_trees()), "label_rate": float(fitted.label.mean())}
     for row in discrimination.iter_rows(named=True):
         metrics |= {
-            f"{row['measure']}{suffix}": row[key] for key, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
+            f"{row['measure']}{suffix}": row[key]
+            for key, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
         }
     if fitted.fold_auc:
-        metrics |= {"fold_auc_mean": float(np.mean(fitted.fold_auc)), "fold_auc_sd": float(np.std(fitted.fold_auc, ddof=1))}
+        metrics |= {
+            "fold_auc_mean": float(np.mean(fitted.fold_auc)),
+            "fold_auc_sd": float(np.std(fitted.fold_auc, ddof=1)),
+        }
     return metrics
 
 
-def fit_figures(fitted: Fitted, data: Labelled, tables: Mapping[str, pl.DataFrame], served: Bundle) -> dict[str, Figure]:
+def fit_figures(
+    fitted: Fitted, data: Labelled, tables: Mapping[str, pl.DataFrame], served: Bundle
+) -> dict[str, Figure]:
     """The figures of a run by name."""
     label, probability = fitted.label, fitted.probability
     return {
@@ -85,12 +95,21 @@ def fit_figures(fitted: Fitted, data: Labelled, tables: Mapping[str, pl.DataFram
     } | _figures_of_contributions(fitted.held_out, data, served)
 
 
-def _figures_of_contributions(held_out: NDArray[np.int64], data: Labelled, served: Bundle) -> dict[str, Figure]:
-    """``shap``'s figures of what is served, each account against its product's reference; the waterfall is of a cut one."""
+def _figures_of_contributions(
+    held_out: NDArray[np.int64], data: Labelled, served: Bundle
+) -> dict[str, Figure]:
+    """``shap``'s figures of what is served, each account against its product's reference; the
+    waterfall is of a cut one.
+    """
     drawn = np.random.default_rng(0).permutation(held_out)[:SHAP_ROWS]
     matrix = data.features.matrix(served.features)[drawn]
-    scores = score(matrix, data.features.accounts["product"][drawn].cast(pl.String).to_list(), served.scorer)
+    scores = score(
+        matrix, data.features.accounts["product"][drawn].cast(pl.String).to_list(), served.scorer
+    )
     by_risk = np.argsort(scores.log_odds, kind="stable")
     cut = int((scores.probability > served.policy.cut_off).sum())
-    example = int(by_risk[len(by_risk) - 1 - cut // 2])  # the middle one of the cut; the riskiest where none is
-    return figures.contributions(scores.contributions, scores.base_log_odds, matrix, served.features, example)
+    # the middle one of the cut; the riskiest where none is
+    example = int(by_risk[len(by_risk) - 1 - cut // 2])
+    return figures.contributions(
+        scores.contributions, scores.base_log_odds, matrix, served.features, example
+    )

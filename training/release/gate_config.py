@@ -1,4 +1,7 @@
-"""gates.toml: what it may say, and its reading.  Every bound of a promotion stands in that file, commented."""
+"""gates.toml: what it may say, and its reading.
+
+Every bound of a promotion stands in that file, commented.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,14 @@ _KINDS: Mapping[str, type] = {
     "reasons": ReasonsGate,
     "cost": CostGate,
 }
-_SHARES = {"min_auc", "max_auc_lost", "max_ece", "min_impact_ratio", "max_reduction_gap", "min_same_first"}
+_SHARES = {
+    "min_auc",
+    "max_auc_lost",
+    "max_ece",
+    "min_impact_ratio",
+    "max_reduction_gap",
+    "min_same_first",
+}
 
 
 def own_gates() -> str:
@@ -104,7 +114,9 @@ def own_gates() -> str:
 
 
 def load_gates(file: Path | None = None) -> Gates:
-    """The gates of a file, the project's own if none is given; :class:`GateError` names the file and the key."""
+    """The gates of a file, the project's own if none is given; :class:`GateError` names the file
+    and the key.
+    """
     if file is None:
         return read_gates(own_gates())
     try:
@@ -114,7 +126,8 @@ def load_gates(file: Path | None = None) -> Gates:
 
 
 def read_gates(text: str) -> Gates:
-    """The gates that a TOML text states; :class:`GateError` names the key that is missing, unknown or out of range.
+    """The gates that a TOML text states; :class:`GateError` names the key that is missing, unknown
+    or out of range.
 
     >>> read_gates(own_gates().replace("max_ece", "max_ce"))
     Traceback (most recent call last):
@@ -126,10 +139,14 @@ def read_gates(text: str) -> Gates:
     except tomllib.TOMLDecodeError as error:
         raise GateError(f"gates: not TOML: {error}") from error
     _keys("gates", raw, list(_KINDS))
-    parts: dict[str, Any] = {name: _bounds(f"gates.{name}", kind, raw[name]) for name, kind in _KINDS.items()}
+    parts: dict[str, Any] = {
+        name: _bounds(f"gates.{name}", kind, raw[name]) for name, kind in _KINDS.items()
+    }
     gates = Gates(**parts)
     if gates.calibration.min_slope > gates.calibration.max_slope:
-        raise GateError(f"gates.calibration: expected min_slope of at most max_slope, got {gates.calibration}")
+        raise GateError(
+            f"gates.calibration: expected min_slope of at most max_slope, got {gates.calibration}"
+        )
     return gates
 
 
@@ -138,7 +155,11 @@ def _bounds(where: str, kind: type, table: object) -> object:
         raise GateError(f"{where}: expected a table of bounds, got {table!r}")
     _keys(where, table, [field.name for field in fields(kind)])
     for key, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value < math.inf
+        ):
             raise GateError(f"{where}.{key}: expected a number of at least 0, got {value!r}")
         if key in _SHARES and value > 1:
             raise GateError(f"{where}.{key}: expected at most 1, got {value!r}")

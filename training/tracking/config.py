@@ -11,9 +11,11 @@ from typing import Any, get_type_hints
 
 
 def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
-    """The configs with the fields that ``name=value`` assignments name set, read as the field's type.
+    """The configs with the fields that ``name=value`` assignments name set, read as the field's
+    type.
 
-    A name that none of the configs has, or a value that is not of its type, raises ValueError saying what was expected.
+    A name that none of the configs has, or a value that is not of its type, raises ValueError
+    saying what was expected.
 
     >>> from training.data.config import DataConfig
     >>> override([DataConfig()], ["as_of_every=3"])[0].as_of_every
@@ -27,14 +29,19 @@ def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
         places = [place for place, config in enumerate(changed) if name in _types(config)]
         if not places:
             known = sorted({field for config in changed for field in _types(config)})
-            raise ValueError(f"--set: no field is named {name!r}{meant(name, known)}; there are {known}")
+            raise ValueError(
+                f"--set: no field is named {name!r}{meant(name, known)}; there are {known}"
+            )
         for place in places:
-            changed[place] = replace(changed[place], **{name: _value(name, text, _types(changed[place])[name])})
+            changed[place] = replace(
+                changed[place], **{name: _value(name, text, _types(changed[place])[name])}
+            )
     return changed
 
 
 def as_assignments(configs: Sequence[Any]) -> list[str]:
-    """The ``name=value`` of every field that is not at its default: :func:`override` makes the configs of the defaults again.
+    """The ``name=value`` of every field that is not at its default: :func:`override` makes the
+    configs of the defaults again.
 
     >>> from training.data.config import DataConfig
     >>> assigned([DataConfig(as_of_every=3)])
@@ -50,11 +57,15 @@ def as_assignments(configs: Sequence[Any]) -> list[str]:
 
 
 def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
-    """Nothing where each named field lies in its range, both ends included; ValueError naming the first that does not."""
+    """Nothing where each named field lies in its range, both ends included; ValueError naming the
+    first that does not.
+    """
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
         if not low <= value <= high:
-            raise ValueError(f"{type(config).__name__}.{name}: expected {low} to {high}, got {value}")
+            raise ValueError(
+                f"{type(config).__name__}.{name}: expected {low} to {high}, got {value}"
+            )
 
 
 def meant(name: str, known: Sequence[str]) -> str:
@@ -81,7 +92,9 @@ def _value(name: str, text: str, kind: object) -> object:
         if kind in (int, str):
             return kind(text)
     except (ValueError, KeyError):
-        raise ValueError(f"--set {name}: expected {getattr(kind, '__name__', kind)}, got {text!r}") from None
+        raise ValueError(
+            f"--set {name}: expected {getattr(kind, '__name__', kind)}, got {text!r}"
+        ) from None
     raise ValueError(f"--set {name}: a field of type {kind} cannot be set from the command line")
 
 

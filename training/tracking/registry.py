@@ -18,17 +18,26 @@ from numpy.typing import NDArray
 from training.tracking.store import Store, TrackingError, run_info
 
 
-def register(booster: lgb.Booster, example: NDArray[np.float64], name: str, requirements: list[str]) -> str:
-    """Log the native Booster with its signature and register it; returns the new version of ``name``.
+def register(
+    booster: lgb.Booster, example: NDArray[np.float64], name: str, requirements: list[str]
+) -> str:
+    """Log the native Booster with its signature and register it; returns the new version of
+    ``name``.
 
-    ``example`` is float64 (n, features).  The signature names the features: MLflow then orders a table's columns by name, where
-    LightGBM would score them as they stand.
+    ``example`` is float64 (n, features).  The signature names the features: MLflow then orders a
+    table's columns by name, where LightGBM would score them as they stand.
     """
     inputs = Schema([ColSpec(DataType.double, feature) for feature in booster.feature_name()])
     probability = np.asarray(booster.predict(example))
-    signature = ModelSignature(inputs, Schema([TensorSpec(probability.dtype, (-1, *probability.shape[1:]))]))
+    signature = ModelSignature(
+        inputs, Schema([TensorSpec(probability.dtype, (-1, *probability.shape[1:]))])
+    )
     logged = mlflow.lightgbm.log_model(
-        booster, name="model", signature=signature, pip_requirements=requirements, registered_model_name=name
+        booster,
+        name="model",
+        signature=signature,
+        pip_requirements=requirements,
+        registered_model_name=name,
     )
     return str(logged.registered_model_version)
 
@@ -40,10 +49,12 @@ def log_bundle(folder: Path, name: str, version: str, digest: str) -> None:
 
 
 def promote(store: Store, name: str, version: str | None) -> str:
-    """Point the alias ``champion`` at a version (the newest that has a bundle, if none is named); returns it.
+    """Point the alias ``champion`` at a version (the newest that has a bundle, if none is named);
+    returns it.
 
-    The version that was champion becomes ``previous``.  No gate is asked: see :mod:`training.release.promote`.  Raises
-    :class:`TrackingError` for a version that is not there or has no bundle.
+    The version that was champion becomes ``previous``.  No gate is asked: see
+    :mod:`training.release.promote`.  Raises :class:`TrackingError` for a version that is not there
+    or has no bundle.
     """
     chosen = version or newest_version(store, name)
     _with_bundle(_versions(store, name), name, chosen)
@@ -55,12 +66,17 @@ def promote(store: Store, name: str, version: str | None) -> str:
 
 
 def newest_version(store: Store, name: str) -> str:
-    """The newest version that has a bundle; the newest of all where none has.  :class:`TrackingError` where there is none."""
+    """The newest version that has a bundle; the newest of all where none has.
+
+    :class:`TrackingError` where there is none.
+    """
     versions = _versions(store, name)
     if not versions:
         raise TrackingError(f"no version of {name} is registered in {store.folder}; fit one first")
     # A fit that failed half-way leaves a version without a bundle: not what "the newest" means.
-    whole = [number for number, found in versions.items() if "bundle" in found.tags] or list(versions)
+    whole = [number for number, found in versions.items() if "bundle" in found.tags] or list(
+        versions
+    )
     return max(whole, key=int)
 
 
@@ -100,11 +116,16 @@ def delete_alias(store: Store, name: str, alias: str) -> None:
 
 def versions_with_bundle(store: Store, name: str) -> list[str]:
     """The versions that can be served, in order."""
-    return sorted((number for number, found in _versions(store, name).items() if "bundle" in found.tags), key=int)
+    return sorted(
+        (number for number, found in _versions(store, name).items() if "bundle" in found.tags),
+        key=int,
+    )
 
 
 def run_of(store: Store, name: str, version: str) -> str:
-    """The run that a version was fitted in; :class:`TrackingError` where it is not there or has no bundle."""
+    """The run that a version was fitted in; :class:`TrackingError` where it is not there or has no
+    bundle.
+    """
     return str(_with_bundle(_versions(store, name), name, version).run_id)
 
 
@@ -134,7 +155,9 @@ def parameters(store: Store, name: str, version: str, stage: str) -> dict[str, s
 
 def _with_bundle(versions: Mapping[str, ModelVersion], name: str, version: str) -> ModelVersion:
     if version not in versions:
-        raise TrackingError(f"expected a version of {name} among {sorted(versions, key=int)}, got {version}")
+        raise TrackingError(
+            f"expected a version of {name} among {sorted(versions, key=int)}, got {version}"
+        )
     if "bundle" not in versions[version].tags:
         raise TrackingError(f"version {version} of {name} has no bundle: its fit did not finish")
     return versions[version]

@@ -1,7 +1,7 @@
 """Params, tables, figures and the bundle to ``mlruns/``.  The only importer of MLflow in training.
 
-One run holds everything of one fit.  The store is SQLite under ``mlruns/`` with the artefacts beside it; models are LightGBM's
-own text, never a pickle.
+One run holds everything of one fit.  The store is SQLite under ``mlruns/`` with the artefacts
+beside it; models are LightGBM's own text, never a pickle.
 """
 
 from __future__ import annotations
@@ -28,28 +28,33 @@ RUN_NAME, ON_TOP = (
     "mlflow.runName",
     "mlflow.note.content",
 )  # tags: what a run is called, and what its page says first (Markdown)
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each migration of a new database
+# it tells of each migration of a new database
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 
 @contextmanager
 def start_run(store: Store, name: str | None = None, again: str | None = None) -> Iterator[str]:
-    """A run in the store, active inside the block; gives its id.  An exception inside marks it as failed, an interruption as
-    killed, and the tag ``ended_by`` says which it was.
+    """A run in the store, active inside the block; gives its id.  An exception inside marks it as
+    failed, an interruption as killed, and the tag ``ended_by`` says which it was.
 
-    ``name`` is what MLflow shows it as; one of MLflow's own making if none is given.  ``again`` is a
-    run to go on with; a new one where the store has no such run any more.
+    ``name`` is what MLflow shows it as; one of MLflow's own making if none is given.  ``again`` is
+    a run to go on with; a new one where the store has no such run any more.
     """
     experiment_id = store.experiment_id()
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_registry_uri(store.uri)
     if again is not None and not _is_there(store, again):
         again = None
-    with mlflow.start_run(run_id=again, experiment_id=experiment_id, run_name=None if again else name) as active:
+    with mlflow.start_run(
+        run_id=again, experiment_id=experiment_id, run_name=None if again else name
+    ) as active:
         try:
             yield str(active.info.run_id)
         except (Exception, KeyboardInterrupt) as error:
             killed = isinstance(error, KeyboardInterrupt)
-            mlflow.set_tag("ended_by", "interrupted" if killed else f"{type(error).__name__}: {error}"[:500])
+            mlflow.set_tag(
+                "ended_by", "interrupted" if killed else f"{type(error).__name__}: {error}"[:500]
+            )
             mlflow.end_run("KILLED" if killed else "FAILED")
             raise
 
@@ -87,7 +92,9 @@ class Children:
         inside = f"tags.`mlflow.parentRunId` = '{self._parent}'"
         found, token = set(), None
         while True:
-            page = self._client.search_runs([self._experiment], inside, max_results=1000, page_token=token)
+            page = self._client.search_runs(
+                [self._experiment], inside, max_results=1000, page_token=token
+            )
             for child in page:
                 if child.info.status == "FINISHED":
                     found.add(str(child.info.run_name))
@@ -109,8 +116,12 @@ class Children:
         self._client.set_terminated(run_id)
 
 
-def log_configs(configs: Mapping[str, Any], facts: Mapping[str, str], but: Sequence[str] = ()) -> None:
-    """Every field of every config as ``stage.field``, ``but`` these; facts (digests, versions) as tags."""
+def log_configs(
+    configs: Mapping[str, Any], facts: Mapping[str, str], but: Sequence[str] = ()
+) -> None:
+    """Every field of every config as ``stage.field``, ``but`` these; facts (digests, versions) as
+    tags.
+    """
     parameters = {
         f"{stage}.{field.name}": getattr(config, field.name)
         for stage, config in configs.items()
@@ -142,14 +153,16 @@ def log_figures(figures: Mapping[str, Figure]) -> None:
 def drawing(figures: Mapping[str, Figure]) -> Iterator[None]:
     """Log figures while the block runs, which leaves matplotlib alone; they are kept when it ends.
 
-    Drawing is most of what keeping a run costs, and what a fit does last are LightGBM's predictions, without the interpreter.
+    Drawing is most of what keeping a run costs, and what a fit does last are LightGBM's
+    predictions, without the interpreter.
     """
     if (active := mlflow.active_run()) is None:
         raise TrackingError("expected a run that is active, to keep figures with; there is none")
     client, run_id = MlflowClient(), active.info.run_id
 
     def draw() -> None:
-        # Pillow's default level takes a fifth of the drawing's time to save a twentieth of the bytes.
+        # Pillow's default level takes a fifth of the drawing's time to save a twentieth of the
+        # bytes.
         how = {"dpi": 110, "pil_kwargs": {"compress_level": 1}}
         for name, figure in figures.items():
             client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs=how)
@@ -181,9 +194,11 @@ def keep_text(store: Store, run_id: str, text: str, place: str) -> None:
 
 
 def fetch_run_bundle(store: Store, run_id: str, folder: Path) -> Path:
-    """A copy of the bundle that a run keeps, in ``folder``; returns where it is.  :class:`TrackingError` where it keeps
-    none."""
+    """A copy of the bundle that a run keeps, in ``folder``; returns where it is.
+    :class:`TrackingError` where it keeps none."""
     run_info(store, run_id)
     if not store.client().list_artifacts(run_id, "bundle"):
-        raise TrackingError(f"run {run_id} keeps no bundle: it is no fit, or one that did not finish")
+        raise TrackingError(
+            f"run {run_id} keeps no bundle: it is no fit, or one that did not finish"
+        )
     return Path(store.client().download_artifacts(run_id, "bundle", str(folder)))

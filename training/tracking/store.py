@@ -35,7 +35,9 @@ class Store:
         return (self.folder / "mlflow.db").is_file()
 
     def client(self) -> MlflowClient:
-        """A client of this store; PermissionError where it cannot be written: MLflow would say so late, and in SQL."""
+        """A client of this store; PermissionError where it cannot be written: MLflow would say so
+        late, and in SQL.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         for place in (self.folder, self.folder / "mlflow.db"):
             if place.exists() and not os.access(place, os.W_OK):
@@ -43,17 +45,23 @@ class Store:
         return MlflowClient(self.uri, self.uri)
 
     def experiment_id(self) -> str:
-        """The experiment that runs belong to, made if it is not there: its artefacts stand beside the database."""
+        """The experiment that runs belong to, made if it is not there: its artefacts stand beside
+        the database.
+        """
         client = self.client()
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
             return str(experiment.experiment_id)
-        return client.create_experiment(EXPERIMENT, artifact_location=(self.folder.resolve() / "artifacts").as_uri())
+        return client.create_experiment(
+            EXPERIMENT, artifact_location=(self.folder.resolve() / "artifacts").as_uri()
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What a run tells of itself: its parameters and tags by name, and who started it when (ISO 8601, UTC)."""
+    """What a run tells of itself: its parameters and tags by name, and who started it when (ISO
+    8601, UTC).
+    """
 
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
@@ -62,7 +70,11 @@ class RunInfo:
 
     def stage(self, stage: str) -> dict[str, str]:
         """The fields of the config of a stage, as text."""
-        return {key.removeprefix(f"{stage}."): value for key, value in self.parameters.items() if key.startswith(f"{stage}.")}
+        return {
+            key.removeprefix(f"{stage}."): value
+            for key, value in self.parameters.items()
+            if key.startswith(f"{stage}.")
+        }
 
 
 def run_info(store: Store, run_id: str) -> RunInfo:
@@ -75,7 +87,10 @@ def run_info(store: Store, run_id: str) -> RunInfo:
         raise TrackingError(f"no run {run_id} is in {store.folder}") from error
     began = datetime.datetime.fromtimestamp(found.info.start_time / 1000, datetime.UTC)
     return RunInfo(
-        found.data.params, found.data.tags, str(found.data.tags.get("mlflow.user", "")), f"{began:%Y-%m-%dT%H:%M:%SZ}"
+        found.data.params,
+        found.data.tags,
+        str(found.data.tags.get("mlflow.user", "")),
+        f"{began:%Y-%m-%dT%H:%M:%SZ}",
     )
 
 

@@ -1,11 +1,12 @@
 """A labelled frame to folds, binned once: what every trial of a search is scored on.
 
-The hold-out is not touched.  With validation accounts a fold is a part of the training accounts, in all their months; trees
-are stopped on the validation accounts, as :func:`training.fit.fit.fit` stops them, and never on the fold that scores them.
-Without, folds are stratified by label and nothing stops the trees.
+The hold-out is not touched.  With validation accounts a fold is a part of the training accounts, in
+all their months; trees are stopped on the validation accounts, as :func:`training.fit.fit.fit`
+stops them, and never on the fold that scores them. Without, folds are stratified by label and
+nothing stops the trees.
 
-LightGBM's bins are made of all training rows, as ``lgb.cv`` makes them: the edges of bins see a fold's features, never its
-labels.
+LightGBM's bins are made of all training rows, as ``lgb.cv`` makes them: the edges of bins see a
+fold's features, never its labels.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Binned rows to fit on and to stop on (None = trees are not stopped), and the rows that score: (n, features), (n,)."""
+    """Binned rows to fit on and to stop on (None = trees are not stopped), and the rows that score:
+    (n, features), (n,).
+    """
 
     train: lgb.Dataset
     stop: lgb.Dataset | None
@@ -43,10 +46,11 @@ class Fold:
 
 
 def cut(data: Labelled, count: int, config: DataConfig, seed: int) -> Iterator[tuple[Rows, Rows]]:
-    """``count`` times the rows to fit on and those to score, int64; together the rows of split ``train``.
+    """``count`` times the rows to fit on and those to score, int64; together the rows of split
+    ``train``.
 
-    By a hash of the account where accounts repeat or some are for validation, else stratified by label from ``seed``.
-    FitError where a side of a fold lacks one of the labels.
+    By a hash of the account where accounts repeat or some are for validation, else stratified by
+    label from ``seed``. FitError where a side of a fold lacks one of the labels.
     """
     rows = data.rows("train")
     accounts = data.features.accounts["account_id"][rows.tolist()]
@@ -56,21 +60,34 @@ def cut(data: Labelled, count: int, config: DataConfig, seed: int) -> Iterator[t
     else:
         label = data.label[rows]
         if min(label.sum(), len(label) - label.sum()) < count:
-            raise FitError(f"train: expected {count} rows or more of each label, got {int(label.sum())} of {len(label)} with 1")
+            raise FitError(
+                f"train: expected {count} rows or more of each label, got {int(label.sum())} of {len(label)} with 1"
+            )
         stratified = StratifiedKFold(count, shuffle=True, random_state=seed).split(rows, label)
         parts = [(rows[fitted], rows[held]) for fitted, held in stratified]
     for number, sides in enumerate(parts, start=1):
         if any(len(np.unique(data.label[side])) < 2 for side in sides):
-            raise FitError(f"fold {number} of {count}: expected both labels on each side; take fewer folds or more data")
+            raise FitError(
+                f"fold {number} of {count}: expected both labels on each side; take fewer folds or more data"
+            )
         yield sides
 
 
 def binned(data: Labelled, parts: Sequence[tuple[Rows, Rows]]) -> list[Fold]:
     """The folds of :func:`cut`, sharing one set of bins."""
-    matrix, train, valid = data.features.matrix(MODEL_FEATURES), data.rows("train"), data.rows("valid")
+    matrix, train, valid = (
+        data.features.matrix(MODEL_FEATURES),
+        data.rows("train"),
+        data.rows("valid"),
+    )
     names, parameters = list(MODEL_FEATURES), binning()
     whole = lgb.Dataset(
-        matrix[train], data.label[train], weight=data.weights(train), feature_name=names, params=parameters, free_raw_data=False
+        matrix[train],
+        data.label[train],
+        weight=data.weights(train),
+        feature_name=names,
+        params=parameters,
+        free_raw_data=False,
     ).construct()
     place = np.full(len(data.label), -1)
     place[train] = np.arange(len(train))
@@ -97,7 +114,9 @@ def score(fold: Fold, config: FitConfig) -> tuple[float, float]:
         callbacks=[lgb.early_stopping(config.stop_after, verbose=False)] if stops else None,
     )
     best = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
-    raw = np.asarray(booster.predict(fold.matrix, raw_score=True, num_iteration=best, num_threads=config.threads))
+    raw = np.asarray(
+        booster.predict(fold.matrix, raw_score=True, num_iteration=best, num_threads=config.threads)
+    )
     return auc(fold.label, raw), leaves_of(booster.model_to_string(num_iteration=best))
 
 

@@ -1,4 +1,6 @@
-"""A search as MLflow shows it: one run for the study, a run inside it for each trial, and what was found on top."""
+"""A search as MLflow shows it: one run for the study, a run inside it for each trial, and what was
+found on top.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class KeptSearch:
         metrics = {"auc": scored.mean_auc, "leaves": scored.mean_leaves, "seconds": trial.seconds}
         metrics |= {f"auc_fold_{number}": value for number, value in enumerate(scored.auc, start=1)}
         tags = {"kind": "trial", "study": self.study, "pruned": str(not trial.whole).lower()}
-        self.children.log(runs.Child(_name(trial), {f"fit.{k}": v for k, v in trial.point.items()}, metrics, tags))
+        self.children.log(
+            runs.Child(_name(trial), {f"fit.{k}": v for k, v in trial.point.items()}, metrics, tags)
+        )
 
     def found(
         self,
@@ -52,13 +56,33 @@ class KeptSearch:
         runs.log_figures({"front": figures.front(table, taken.number)})
         pruned = sum(not trial.whole for trial in trials)
         runs.log_metrics(
-            {"trials": len(trials), "pruned": pruned, "auc": taken.mean_auc, "leaves": taken.mean_leaves}
-            | {"auc_best": best.mean_auc, "auc_base": base.mean_auc, "leaves_base": base.mean_leaves}
+            {
+                "trials": len(trials),
+                "pruned": pruned,
+                "auc": taken.mean_auc,
+                "leaves": taken.mean_leaves,
+            }
+            | {
+                "auc_best": best.mean_auc,
+                "auc_base": base.mean_auc,
+                "leaves_base": base.mean_leaves,
+            }
         )
         runs.log_tags({"taken": str(taken.number), "fit.command": command})
-        said = {"auc": taken.mean_auc, "leaves": taken.mean_leaves, "best": best.number, "best_auc": best.mean_auc}
-        said |= {"best_leaves": best.mean_leaves, "base_auc": base.mean_auc, "base_leaves": base.mean_leaves}
-        note = NOTE.format(trials=len(trials), pruned=pruned, taken=taken.number, command=command, **said)
+        said = {
+            "auc": taken.mean_auc,
+            "leaves": taken.mean_leaves,
+            "best": best.number,
+            "best_auc": best.mean_auc,
+        }
+        said |= {
+            "best_leaves": best.mean_leaves,
+            "base_auc": base.mean_auc,
+            "base_leaves": base.mean_leaves,
+        }
+        note = NOTE.format(
+            trials=len(trials), pruned=pruned, taken=taken.number, command=command, **said
+        )
         called = f"tune {self.study} {len(trials)} trials auc {taken.mean_auc:.3f}"
         runs.log_tags({runs.ON_TOP: note, runs.RUN_NAME: called})
 
@@ -67,14 +91,21 @@ class KeptSearch:
 def kept_in_run(
     store: Store, study: Study, configs: tuple[Any, Any, Any], made_with: Mapping[str, str]
 ) -> Iterator[KeptSearch]:
-    """The study's run, the one it already has if any; trials that a killed process did not get to are added first."""
+    """The study's run, the one it already has if any; trials that a killed process did not get to
+    are added first.
+    """
     data, base, config = configs
     with runs.start_run(store, f"tune {study.name}", study.run) as run:
         if run != study.run:
             study.shown_in(run)
-            tags = {"kind": "tune", "study": study.name} | {f"made_with.{name}": text for name, text in made_with.items()}
-            # How many trials are wanted may change from one call to the next; a parameter of a run may not.
-            runs.log_configs({"data": data, "fit": base, "tune": config}, tags, but=("tune.trials",))
+            tags = {"kind": "tune", "study": study.name} | {
+                f"made_with.{name}": text for name, text in made_with.items()
+            }
+            # How many trials are wanted may change from one call to the next; a parameter of a run
+            # may not.
+            runs.log_configs(
+                {"data": data, "fit": base, "tune": config}, tags, but=("tune.trials",)
+            )
         kept = KeptSearch(run, study.name, runs.Children(store, run))
         there = kept.children.names()
         for trial in study.trials():
@@ -83,9 +114,12 @@ def kept_in_run(
         yield kept
 
 
-def trials_table(trials: Sequence[Trial], front: Sequence[TrialScore], best: TrialScore) -> pl.DataFrame:
-    """One row a trial: ``trial``, ``whole``, ``on_front``, ``auc``, ``leaves``, ``below_best`` (AUC) with its standard
-    ``error`` over the folds (null where not all were scored), ``seconds``, and the point."""
+def trials_table(
+    trials: Sequence[Trial], front: Sequence[TrialScore], best: TrialScore
+) -> pl.DataFrame:
+    """One row a trial: ``trial``, ``whole``, ``on_front``, ``auc``, ``leaves``, ``below_best``
+    (AUC) with its standard ``error`` over the folds (null where not all were scored), ``seconds``,
+    and the point."""
     on_front = {scored.number for scored in front}
     return pl.DataFrame(
         [

@@ -1,7 +1,9 @@
-"""Trials in a study: each point of the space scored on the folds, and given up where it is hopeless.
+"""Trials in a study: each point of the space scored on the folds, and given up where it is
+hopeless.
 
-Optuna prunes by one objective only.  Here a trial is given up after a pair of folds where a finished one is smaller in each of
-them and better in AUC beyond noise: such a trial would hardly have come on the front (see :func:`training.tune.pareto.dominated_by`).
+Optuna prunes by one objective only.  Here a trial is given up after a pair of folds where a
+finished one is smaller in each of them and better in AUC beyond noise: such a trial would hardly
+have come on the front (see :func:`training.tune.pareto.dominated_by`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from training.tune.pareto import TrialScore, dominated_by
 from training.tune.space import beginnings, config_at
 from training.tune.study import Study, Trial
 
-TOGETHER = 2  # folds that are scored side by side, and between which a trial may be given up: the same on every machine
+# folds that are scored side by side, and between which a trial may be given up: the same on every
+# machine
+TOGETHER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,13 @@ class TuneConfig:
     """How a search goes about it."""
 
     trials: int = 50  # in all: a study that has some already makes the rest
-    search_folds: int = 10  # of the training accounts; each trial is scored on all of them, unless it is given up
+    # of the training accounts; each trial is scored on all of them, unless it is given up
+    search_folds: int = 10
     search_seed: int = 0  # of what is drawn
     startup: int = 10  # trials drawn blindly before the sampler learns from them
     prune: bool = True  # give up trials that cannot come on the front any more
-    prune_margin_se: float = 2.5  # standard errors by which a finished trial must be better for that
+    # standard errors by which a finished trial must be better for that
+    prune_margin_se: float = 2.5
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -48,7 +54,9 @@ class TuneConfig:
         )
 
 
-def search(study: Study, prepared: Sequence[Fold], base: FitConfig, config: TuneConfig) -> Iterator[list[Trial]]:
+def search(
+    study: Study, prepared: Sequence[Fold], base: FitConfig, config: TuneConfig
+) -> Iterator[list[Trial]]:
     """Trials until the study has as many as wanted; after each, all that ended."""
     trials = study.trials()
     with _workers(base) as (pool, threads):
@@ -79,22 +87,32 @@ def _scored(
     scored = TrialScore(number, (), ())
     try:
         for first in range(0, len(prepared), TOGETHER):
-            made = list(pool.map(lambda fold: folds.score(fold, tried), prepared[first : first + TOGETHER]))
-            scored = TrialScore(number, (*scored.auc, *(a for a, _ in made)), (*scored.leaves, *(b for _, b in made)))
+            made = list(
+                pool.map(lambda fold: folds.score(fold, tried), prepared[first : first + TOGETHER])
+            )
+            scored = TrialScore(
+                number,
+                (*scored.auc, *(a for a, _ in made)),
+                (*scored.leaves, *(b for _, b in made)),
+            )
             _give_up_if_hopeless(scored, len(prepared), rivals, clear_by)
     except TrialPruned:
         pass  # its state says so: fewer folds than there are
     return scored
 
 
-def _give_up_if_hopeless(scored: TrialScore, count: int, rivals: Sequence[TrialScore], clear_by: float) -> None:
+def _give_up_if_hopeless(
+    scored: TrialScore, count: int, rivals: Sequence[TrialScore], clear_by: float
+) -> None:
     if len(scored.auc) < count and (rival := dominated_by(scored, rivals, clear_by)) is not None:
         raise TrialPruned(f"trial {rival.number} is smaller and better")
 
 
 @contextmanager
 def _workers(base: FitConfig) -> Iterator[tuple[ThreadPoolExecutor, int]]:
-    """Folds side by side, and the threads of each: two folds of one thread each waste less than one fold of two."""
+    """Folds side by side, and the threads of each: two folds of one thread each waste less than one
+    fold of two.
+    """
     cores = base.threads or os.cpu_count() or 1
     with ThreadPoolExecutor(min(TOGETHER, cores)) as pool:
         yield pool, max(1, cores // TOGETHER)

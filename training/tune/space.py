@@ -1,7 +1,7 @@
 """Where a search looks: the fields of :class:`FitConfig` that it varies, each with its range.
 
-How compact a model is allowed to be stands here and nowhere else.  Whether features are held to their directions is not
-searched: a model that is not would be another product.
+How compact a model is allowed to be stands here and nowhere else.  Whether features are held to
+their directions is not searched: a model that is not would be another product.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from training.fit.config import FitConfig
 Point = Mapping[str, Any]  # a value for each field of the space
 
 SPACE: Mapping[str, BaseDistribution] = {
-    "trees": IntDistribution(40, 400, log=True),  # at most: early stopping keeps fewer where there are accounts to stop on
+    # at most: early stopping keeps fewer where there are accounts to stop on
+    "trees": IntDistribution(40, 400, log=True),
     "leaves": IntDistribution(4, 32, log=True),
     "depth": IntDistribution(2, 6),  # a leaf's table has up to 2 ** depth cells
     "learning_rate": FloatDistribution(0.02, 0.3, log=True),
@@ -32,12 +33,14 @@ SPACE: Mapping[str, BaseDistribution] = {
     "l2": FloatDistribution(0.1, 100.0, log=True),
     "feature_share": FloatDistribution(0.2, 1.0),
     "row_share": FloatDistribution(0.5, 1.0),
-    "monotone_method": CategoricalDistribution(("basic", "intermediate")),  # advanced costs three times as long
+    # advanced costs three times as long
+    "monotone_method": CategoricalDistribution(("basic", "intermediate")),
 }
 
 
 def point_of(config: FitConfig) -> Point:
-    """Where a config lies in the space: its own values, moved to the nearest end where they lie outside.
+    """Where a config lies in the space: its own values, moved to the nearest end where they lie
+    outside.
 
     >>> point_of(FitConfig(trees=5))["trees"]
     40
@@ -46,19 +49,33 @@ def point_of(config: FitConfig) -> Point:
 
 
 def beginnings(config: FitConfig) -> list[Point]:
-    """What is tried before anything is drawn: where the config lies, and up to four smaller models beside it.
+    """What is tried before anything is drawn: where the config lies, and up to four smaller models
+    beside it.
 
-    A sampler spreads its trials over the whole front, and few come near a config that is good already.  Fewer leaves, larger
-    steps (of which early stopping then keeps fewer), both, and both under tighter bounds, which lose less to the directions;
-    each only once, and no further than the space goes.
+    A sampler spreads its trials over the whole front, and few come near a config that is good
+    already.  Fewer leaves, larger steps (of which early stopping then keeps fewer), both, and both
+    under tighter bounds, which lose less to the directions; each only once, and no further than the
+    space goes.
 
     >>> [(point["leaves"], round(point["learning_rate"], 3), point["monotone_method"]) for point in beginnings(FitConfig())]
     [(16, 0.05, 'basic'), (10, 0.05, 'basic'), (16, 0.08, 'basic'), (10, 0.08, 'basic'), (10, 0.08, 'intermediate')]
     """
     begun = point_of(config)
-    fewer, larger = {"leaves": round(begun["leaves"] * 0.6)}, {"learning_rate": begun["learning_rate"] * 1.6}
-    moves: list[Point] = [{}, fewer, larger, fewer | larger, fewer | larger | {"monotone_method": "intermediate"}]
-    moved = [{name: _inside(value, SPACE[name]) for name, value in {**begun, **move}.items()} for move in moves]
+    fewer, larger = (
+        {"leaves": round(begun["leaves"] * 0.6)},
+        {"learning_rate": begun["learning_rate"] * 1.6},
+    )
+    moves: list[Point] = [
+        {},
+        fewer,
+        larger,
+        fewer | larger,
+        fewer | larger | {"monotone_method": "intermediate"},
+    ]
+    moved = [
+        {name: _inside(value, SPACE[name]) for name, value in {**begun, **move}.items()}
+        for move in moves
+    ]
     return [point for place, point in enumerate(moved) if point not in moved[:place]]
 
 
@@ -69,7 +86,10 @@ def config_at(point: Point, config: FitConfig) -> FitConfig:
 
 def written() -> Mapping[str, str]:
     """The space as text, a field an entry: what two versions of it are compared by."""
-    return {name: json.dumps(json.loads(distribution_to_json(SPACE[name])), sort_keys=True) for name in sorted(SPACE)}
+    return {
+        name: json.dumps(json.loads(distribution_to_json(SPACE[name])), sort_keys=True)
+        for name in sorted(SPACE)
+    }
 
 
 def _inside(value: Any, distribution: BaseDistribution) -> Any:
@@ -77,4 +97,6 @@ def _inside(value: Any, distribution: BaseDistribution) -> Any:
         return value if value in distribution.choices else distribution.choices[0]
     if isinstance(distribution, IntDistribution | FloatDistribution):
         return min(max(value, distribution.low), distribution.high)
-    raise TypeError(f"expected a number's or a name's distribution, got {type(distribution).__name__}")
+    raise TypeError(
+        f"expected a number's or a name's distribution, got {type(distribution).__name__}"
+    )

@@ -1,11 +1,12 @@
 """A search that outlives its process: trials in a database of their own, beside MLflow's.
 
-Every trial is written when it ends, so a search that is killed goes on where it was; the trial under way is tried again.  What
-the sampler draws for the n-th trial depends on the seed, n and the trials before it, and on nothing that dies with a process:
-a search that was killed and resumed makes the same trials as one that was not.
+Every trial is written when it ends, so a search that is killed goes on where it was; the trial
+under way is tried again.  What the sampler draws for the n-th trial depends on the seed, n and the
+trials before it, and on nothing that dies with a process: a search that was killed and resumed
+makes the same trials as one that was not.
 
-A study belongs to the code, space, data and settings that it was begun with: trials of others cannot be compared, and are
-refused.
+A study belongs to the code, space, data and settings that it was begun with: trials of others
+cannot be compared, and are refused.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class StudyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A trial that ended: where in the space it lay, what it scored, and whether all folds were scored (``whole``)."""
+    """A trial that ended: where in the space it lay, what it scored, and whether all folds were
+    scored (``whole``).
+    """
 
     number: int
     point: Point
@@ -62,19 +65,26 @@ class Study:
         return [_read(trial) for trial in self.inner.get_trials(deepcopy=False, states=states)]
 
     def ask(self, beginnings: Sequence[Point]) -> tuple[optuna.Trial, Point]:
-        """The next trial and its point: of ``beginnings`` for the first of the study, drawn by the sampler for any other."""
+        """The next trial and its point: of ``beginnings`` for the first of the study, drawn by the
+        sampler for any other.
+        """
         done = len(self.trials())
         # Made anew for each: its state would die with the process.
         self.inner.sampler = _sampler(self.seed, done, self.startup)
         waiting = self.inner.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if done < len(beginnings) and not waiting:  # one waits where a process was killed just before it took it
+        # one waits where a process was killed just before it took it
+        if done < len(beginnings) and not waiting:
             self.inner.enqueue_trial(dict(beginnings[done]))
         trial = self.inner.ask(dict(SPACE))
         return trial, trial.params
 
     def tell(self, trial: optuna.Trial, scored: TrialScore, seconds: float, whole: bool) -> Trial:
-        """Keep what a trial scored, in one transaction with its end for the objectives and one before it for the folds."""
-        trial.set_user_attr(_FOLDS, {"auc": scored.auc, "leaves": scored.leaves, "seconds": seconds})
+        """Keep what a trial scored, in one transaction with its end for the objectives and one
+        before it for the folds.
+        """
+        trial.set_user_attr(
+            _FOLDS, {"auc": scored.auc, "leaves": scored.leaves, "seconds": seconds}
+        )
         if whole:
             self.inner.tell(trial, (scored.mean_auc, scored.mean_leaves))
         else:
@@ -95,25 +105,38 @@ class Study:
 def in_memory(seed: int, startup: int) -> Study:
     """A study that nobody will go on with."""
     with _quiet():
-        return Study("in memory", optuna.create_study(directions=["maximize", "minimize"]), seed, startup)
+        return Study(
+            "in memory", optuna.create_study(directions=["maximize", "minimize"]), seed, startup
+        )
 
 
 @contextmanager
-def opened(folder: Path, name: str, made_with: Mapping[str, str], seed: int, startup: int) -> Iterator[Study]:
+def opened(
+    folder: Path, name: str, made_with: Mapping[str, str], seed: int, startup: int
+) -> Iterator[Study]:
     """The study of that name in ``folder``, begun if it is not there.
 
-    Raises :class:`StudyError` where it was begun with anything else than ``made_with``, or another process is searching in it.
+    Raises :class:`StudyError` where it was begun with anything else than ``made_with``, or another
+    process is searching in it.
     """
     if not _NAME.fullmatch(name):
-        raise StudyError(f"--study: expected letters, digits, dots, dashes and underscores, got {name!r}")
+        raise StudyError(
+            f"--study: expected letters, digits, dots, dashes and underscores, got {name!r}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / f"{name}.lock", name), _quiet():
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder.resolve() / name}.db")
-        inner = optuna.create_study(storage=storage, study_name=name, directions=["maximize", "minimize"], load_if_exists=True)
+        inner = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=["maximize", "minimize"],
+            load_if_exists=True,
+        )
         inner.set_metric_names(["auc", "leaves"])
         _same(inner, name, made_with)
         for left in inner.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            inner.tell(left.number, state=TrialState.FAIL)  # the process that ran it is gone: the lock is ours
+            # the process that ran it is gone: the lock is ours
+            inner.tell(left.number, state=TrialState.FAIL)
         try:
             yield Study(name, inner, seed, startup)
         finally:
@@ -129,10 +152,14 @@ def _same(inner: optuna.Study, name: str, made_with: Mapping[str, str]) -> None:
     differing = [
         difference
         for what in sorted({*before, *made_with})
-        for difference in _differences(what, before.get(what, "not there"), made_with.get(what, "not there"))
+        for difference in _differences(
+            what, before.get(what, "not there"), made_with.get(what, "not there")
+        )
     ]
     if differing:
-        raise StudyError(f"study {name!r} was begun otherwise: {'; '.join(differing)}; begin another one with --study NAME")
+        raise StudyError(
+            f"study {name!r} was begun otherwise: {'; '.join(differing)}; begin another one with --study NAME"
+        )
 
 
 def _differences(what: str, before: str, now: str) -> Iterator[str]:
@@ -157,17 +184,23 @@ def _alone(lock: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StudyError(f"study {name!r}: another process is searching in it ({lock} is held)") from None
+            raise StudyError(
+                f"study {name!r}: another process is searching in it ({lock} is held)"
+            ) from None
         yield
 
 
 def _sampler(seed: int, done: int, startup: int) -> TPESampler:
-    return TPESampler(n_startup_trials=startup, multivariate=True, seed=(seed * 1_000_003 + done) % 2**32)
+    return TPESampler(
+        n_startup_trials=startup, multivariate=True, seed=(seed * 1_000_003 + done) % 2**32
+    )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Multivariate sampling and metric names are marked as experimental: said once here, not at every trial."""
+    """Multivariate sampling and metric names are marked as experimental: said once here, not at
+    every trial.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield
@@ -176,4 +209,10 @@ def _quiet() -> Iterator[None]:
 def _read(trial: FrozenTrial) -> Trial:
     kept: dict[str, Any] = trial.user_attrs[_FOLDS]
     scored = TrialScore(trial.number, tuple(kept["auc"]), tuple(kept["leaves"]))
-    return Trial(trial.number, trial.params, scored, float(kept["seconds"]), trial.state == TrialState.COMPLETE)
+    return Trial(
+        trial.number,
+        trial.params,
+        scored,
+        float(kept["seconds"]),
+        trial.state == TrialState.COMPLETE,
+    )

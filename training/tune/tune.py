@@ -1,8 +1,8 @@
 """A search for the smallest model that is as good as the best.  Read :func:`tune` first.
 
-Two objectives: AUC over folds of the training accounts, and leaves, which are what explaining a decision costs.  What is taken
-is the smallest model within one standard error of the best (see :func:`training.tune.pareto.smallest_within_noise`).  The hold-out is never
-looked at.
+Two objectives: AUC over folds of the training accounts, and leaves, which are what explaining a
+decision costs.  What is taken is the smallest model within one standard error of the best (see
+:func:`training.tune.pareto.smallest_within_noise`).  The hold-out is never looked at.
 
 >>> from pathlib import Path
 >>> from training.tune.tune import TuneConfig, tune
@@ -48,9 +48,11 @@ _CODE = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found: the trials, the front (smallest first), the config taken with its score, and how to fit it.
+    """What a search found: the trials, the front (smallest first), the config taken with its score,
+    and how to fit it.
 
-    ``base`` is the score of the config that the search began with.  ``run`` is the MLflow run that shows the study.
+    ``base`` is the score of the config that the search began with.  ``run`` is the MLflow run that
+    shows the study.
     """
 
     run: str
@@ -74,17 +76,21 @@ def tune(
     bundle: BundleConfig | None = None,
     shown: Shown | None = None,
 ) -> Found:
-    """Search until the study has ``config.trials`` trials; one that was stopped goes on where it was.
+    """Search until the study has ``config.trials`` trials; one that was stopped goes on where it
+    was.
 
-    ``base`` is the first trial, and holds the fields that are not searched; ``bundle`` is for the command only.  Raises
-    :class:`training.tune.study.StudyError` for a study begun otherwise, and what reading and folding the data raise.
+    ``base`` is the first trial, and holds the fields that are not searched; ``bundle`` is for the
+    command only.  Raises :class:`training.tune.study.StudyError` for a study begun otherwise, and
+    what reading and folding the data raise.
     """
     config, data_config, start = config or TuneConfig(), data or DataConfig(), base or FitConfig()
     source = load(data_folder)
     prepared = prepare(source, data_config, start, config)
     began_with = made_with(source, data_config, start, config)
     with (
-        opened(store / "studies", study, began_with, config.search_seed, config.startup) as opened_study,
+        opened(
+            store / "studies", study, began_with, config.search_seed, config.startup
+        ) as opened_study,
         kept_in_run(Store(store), opened_study, (data_config, start, config), began_with) as kept,
     ):
         for trials in search(opened_study, prepared, start, config):
@@ -92,19 +98,27 @@ def tune(
             if shown is not None:
                 shown(trials, config.trials)
         found = _found(kept.run, opened_study.trials(), start)
-        command = fit_command(data_folder, store, (data_config, found.chosen, bundle or BundleConfig()))
+        command = fit_command(
+            data_folder, store, (data_config, found.chosen, bundle or BundleConfig())
+        )
         found = replace(found, command=command)
         kept.found(found.trials, found.front, (found.base, found.best, found.taken), command)
     return found
 
 
-def prepare(source: Source, data_config: DataConfig, base: FitConfig, config: TuneConfig) -> list[Fold]:
+def prepare(
+    source: Source, data_config: DataConfig, base: FitConfig, config: TuneConfig
+) -> list[Fold]:
     """The binned folds of a source that every trial is scored on."""
     data = labelled(source, data_config)
-    return folds.binned(data, list(folds.cut(data, config.search_folds, data_config, config.search_seed)))
+    return folds.binned(
+        data, list(folds.cut(data, config.search_folds, data_config, config.search_seed))
+    )
 
 
-def made_with(source: Source, data_config: DataConfig, base: FitConfig, config: TuneConfig) -> dict[str, str]:
+def made_with(
+    source: Source, data_config: DataConfig, base: FitConfig, config: TuneConfig
+) -> dict[str, str]:
     """What trials must share to be compared, by name, as text."""
     fixed = {name: value for name, value in asdict(base).items() if name != "threads"}
     return {
@@ -114,7 +128,9 @@ def made_with(source: Source, data_config: DataConfig, base: FitConfig, config: 
         **{f"space {name}": text for name, text in written().items()},
         "data config": json.dumps(asdict(data_config)),
         "fit config": json.dumps(fixed),
-        "search": json.dumps({name: value for name, value in asdict(config).items() if name != "trials"}),
+        "search": json.dumps(
+            {name: value for name, value in asdict(config).items() if name != "trials"}
+        ),
     }
 
 

@@ -1,7 +1,8 @@
-"""The secrets of the record: what hashes account names, what seals people's keys, what signs checkpoints.
+"""The secrets of the record: what hashes account names, what seals people's keys, what signs
+checkpoints.
 
-They stand in one file outside the database; who has the database alone can read no request, and forge no checkpoint.  Losing
-the file is losing what is sealed: back it up apart from the database.
+They stand in one file outside the database; who has the database alone can read no request, and
+forge no checkpoint.  Losing the file is losing what is sealed: back it up apart from the database.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _FIELDS = {"account_keys", "account_key", "sealing_key", "signing_key"}
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """``account_keys`` by id, of which ``account_key`` is the one in use; ``sealing_key``; ``signing_key``.  32 bytes each."""
+    """``account_keys`` by id, of which ``account_key`` is the one in use; ``sealing_key``;
+    ``signing_key``.  32 bytes each.
+    """
 
     account_keys: Mapping[str, bytes]
     account_key: str
@@ -33,13 +36,20 @@ class Secrets:
     signing_key: bytes
 
     def hashes_of(self, tenant: str, account: str) -> dict[str, str]:
-        """The keyed hashes by which an account can be found, by key id, that of the key in use first; hex."""
+        """The keyed hashes by which an account can be found, by key id, that of the key in use
+        first; hex.
+        """
         named = f"{tenant}\0{account}".encode()
         order = sorted(self.account_keys, key=lambda key_id: (key_id != self.account_key, key_id))
-        return {key_id: hmac.new(self.account_keys[key_id], named, hashlib.sha256).hexdigest() for key_id in order}
+        return {
+            key_id: hmac.new(self.account_keys[key_id], named, hashlib.sha256).hexdigest()
+            for key_id in order
+        }
 
     def digest_of(self, content: bytes) -> str:
-        """A keyed digest of what was asked: tells whether two are the same, and nothing about either; hex."""
+        """A keyed digest of what was asked: tells whether two are the same, and nothing about
+        either; hex.
+        """
         return hmac.new(self.sealing_key, b"digest\0" + content, hashlib.sha256).hexdigest()
 
     @property
@@ -54,15 +64,21 @@ class Secrets:
 
 
 def read_secrets(path: Path) -> Secrets:
-    """The secrets in a file; RecordError where it does not hold them, or others than its owner may read it."""
+    """The secrets in a file; RecordError where it does not hold them, or others than its owner may
+    read it.
+    """
     if path.stat().st_mode & 0o077:
         raise StorageError(f"{path}: expected secrets that only their owner can read (chmod 600)")
     try:
         raw = json.loads(path.read_text())
         if set(raw) != _FIELDS or raw["account_key"] not in raw["account_keys"]:
-            raise StorageError(f"{path}: expected {sorted(_FIELDS)}, with account_key among account_keys")
+            raise StorageError(
+                f"{path}: expected {sorted(_FIELDS)}, with account_key among account_keys"
+            )
         keys = {name: _key(path, value) for name, value in raw["account_keys"].items()}
-        return Secrets(keys, raw["account_key"], _key(path, raw["sealing_key"]), _key(path, raw["signing_key"]))
+        return Secrets(
+            keys, raw["account_key"], _key(path, raw["sealing_key"]), _key(path, raw["signing_key"])
+        )
     except (ValueError, TypeError, AttributeError) as error:
         raise StorageError(f"{path}: expected the record's secrets as JSON") from error
 

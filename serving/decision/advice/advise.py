@@ -1,11 +1,15 @@
-"""The way back from a cut: the least effort by which the limit comes back, and what each month would then be decided.
+"""The way back from a cut: the least effort by which the limit comes back, and what each month
+would then be decided.
 
-A plan is behaviour of coming months, relived through the account's own ledger (:mod:`serving.decision.advice.rollout`) and judged
-each month by the same features, the same model and the same policy (:mod:`serving.decision.advice.projection`), with the reduced limit in
-force meanwhile.  All plans of a declared grid (:mod:`serving.decision.advice.plans`) are tried; the answer is the first by effort that
-brings the limit back within the months looked ahead, with a margin, at payments that the customer can make.
+A plan is behaviour of coming months, relived through the account's own ledger
+(:mod:`serving.decision.advice.rollout`) and judged each month by the same features, the same model
+and the same policy (:mod:`serving.decision.advice.projection`), with the reduced limit in force
+meanwhile.  All plans of a declared grid (:mod:`serving.decision.advice.plans`) are tried; the
+answer is the first by effort that brings the limit back within the months looked ahead, with a
+margin, at payments that the customer can make.
 
-Reasons and advice are different things: a reason is what moved the decision, advice is what would move it back.
+Reasons and advice are different things: a reason is what moved the decision, advice is what would
+move it back.
 """
 
 from __future__ import annotations
@@ -36,23 +40,31 @@ def advise_many(
     today: datetime.date,
     threads: int = 1,
 ) -> list[Advice]:
-    """The advice for accounts whose limit the model cut, one each; ``statements`` are their checked windows.
+    """The advice for accounts whose limit the model cut, one each; ``statements`` are their checked
+    windows.
 
-    The same account, cut, choices and bundle give the same advice, whatever other accounts stand beside it.
+    The same account, cut, choices and bundle give the same advice, whatever other accounts stand
+    beside it.
     """
     window = lay_out(statements)
     grids = [
-        make_plan_grid(means, cut.limit_before, bundle.advice, chosen, bundle.policy.terms.minimum_share)
+        make_plan_grid(
+            means, cut.limit_before, bundle.advice, chosen, bundle.policy.terms.minimum_share
+        )
         for means, cut, chosen in zip(habits_of(window), cuts, choices, strict=True)
     ]
 
     def explored(start: int) -> list[tuple[int, list[PlanPath]]]:
-        searches = [PlanSearch(start + k, grid) for k, grid in enumerate(grids[start : start + _ACCOUNTS_A_BLOCK])]
+        searches = [
+            PlanSearch(start + k, grid)
+            for k, grid in enumerate(grids[start : start + _ACCOUNTS_A_BLOCK])
+        ]
         courses = explore_plans(searches, window, cuts, bundle)
         return [(search.account, courses[search.account]) for search in searches]
 
     starts = range(0, len(cuts), _ACCOUNTS_A_BLOCK)
-    with ThreadPoolExecutor(threads) as pool:  # NumPy and LightGBM let go of the interpreter while they work
+    # NumPy and LightGBM let go of the interpreter while they work
+    with ThreadPoolExecutor(threads) as pool:
         blocks = list(pool.map(explored, starts) if threads > 1 else map(explored, starts))
     return [
         Advice(

@@ -1,7 +1,8 @@
-"""The plans that are tried for an account: every combination of what its levers can do (advice.toml), the least effort first.
+"""The plans that are tried for an account: every combination of what its levers can do
+(advice.toml), the least effort first.
 
-Effort is money a month, paid or not spent, in monthly incomes (in limits, where no income is known), and a little for what is
-gone without.
+Effort is money a month, paid or not spent, in monthly incomes (in limits, where no income is
+known), and a little for what is gone without.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _RECENT = 6  # months that tell what is spent and paid now
 class Habits:
     """What an account has to do with, CNY; NaN = not known.
 
-    ``debt`` elsewhere and ``income`` as last known; ``spent`` and ``paid`` a month of late, on average; ``least_share`` of a
-    balance that was paid of late.
+    ``debt`` elsewhere and ``income`` as last known; ``spent`` and ``paid`` a month of late, on
+    average; ``least_share`` of a balance that was paid of late.
     """
 
     balance: float
@@ -39,10 +40,11 @@ class Habits:
 
 @dataclass(frozen=True, slots=True)
 class PlanGrid:
-    """The plans by effort, and ``baselines`` them two that are told for comparison: only paying on time, and carrying on.
+    """The plans by effort, and ``baselines`` them two that are told for comparison: only paying on
+    time, and carrying on.
 
-    ``income`` a month as last known, NaN = not; ``payable``: the most that may be paid a month (inf where neither the customer
-    nor an income tells).
+    ``income`` a month as last known, NaN = not; ``payable``: the most that may be paid a month (inf
+    where neither the customer nor an income tells).
     """
 
     plans: Plans
@@ -65,10 +67,14 @@ def habits_of(window: Window) -> list[Habits]:
     return [Habits(*row) for row in np.column_stack(columns).tolist()]
 
 
-def make_plan_grid(means: Habits, limit: float, rules: AdviceRules, choices: Constraints, minimum_share: float) -> PlanGrid:
-    """The grid of one account, whose limit before the cut was ``limit``; the lender asks for ``minimum_share`` of a balance.
+def make_plan_grid(
+    means: Habits, limit: float, rules: AdviceRules, choices: Constraints, minimum_share: float
+) -> PlanGrid:
+    """The grid of one account, whose limit before the cut was ``limit``; the lender asks for
+    ``minimum_share`` of a balance.
 
-    An amount that would change nothing (nothing was spent, no debt elsewhere is known) is not tried, and so never advised.
+    An amount that would change nothing (nothing was spent, no debt elsewhere is known) is not
+    tried, and so never advised.
     """
     tried = _tried(means, rules) | choices.fixed()
     combinations = np.array(list(product(*(dict.fromkeys(tried[name]) for name in LEVERS))))
@@ -79,40 +85,59 @@ def make_plan_grid(means: Habits, limit: float, rules: AdviceRules, choices: Con
     effort = _effort(plans, _known(means.spent), unit, rules)
     order = np.argsort(effort, kind="stable")
     as_before = [math.inf if name == "spending" else 0.0 for name in LEVERS]
-    on_time = [1.0 if name == "on_time" else value for name, value in zip(LEVERS, as_before, strict=True)]
+    on_time = [
+        1.0 if name == "on_time" else value for name, value in zip(LEVERS, as_before, strict=True)
+    ]
     beside = Plans(*np.array([[*on_time, share], [*as_before, 0.0]]).T)
-    return PlanGrid(plans[order], effort[order], beside, means.income, _payable(means, rules, choices))
+    return PlanGrid(
+        plans[order], effort[order], beside, means.income, _payable(means, rules, choices)
+    )
 
 
 def _tried(means: Habits, rules: AdviceRules) -> dict[LeverName, list[float]]:
     levers, step = rules.levers, rules.search.rounding
     spent, debt = _known(means.spent), _known(means.debt)
-    spending = [math.inf if share == 1 else grid_down(share * spent, step) for share in levers["spending"].grid]
+    spending = [
+        math.inf if share == 1 else grid_down(share * spent, step)
+        for share in levers["spending"].grid
+    ]
     return {
         "on_time": [1.0],
         "extra": [grid_up(share * means.balance, step) for share in levers["extra"].grid],
         "spending": spending if spent > 0 else [math.inf],
         "no_cash": list(levers["no_cash"].grid),
         "no_new_credit": list(levers["no_new_credit"].grid),
-        "repay_elsewhere": [grid_up(share * debt, step) for share in levers["repay_elsewhere"].grid],
+        "repay_elsewhere": [
+            grid_up(share * debt, step) for share in levers["repay_elsewhere"].grid
+        ],
     }
 
 
 def _effort(plans: Plans, spent: float, unit: float, rules: AdviceRules) -> Values:
     levers = rules.levers
-    money = levers["extra"].weight * plans.extra + levers["repay_elsewhere"].weight * plans.repay_elsewhere
+    money = (
+        levers["extra"].weight * plans.extra
+        + levers["repay_elsewhere"].weight * plans.repay_elsewhere
+    )
     money = money + levers["spending"].weight * np.maximum(spent - plans.spending, 0.0)
-    without: Values = levers["no_cash"].weight * plans.no_cash + levers["no_new_credit"].weight * plans.no_new_credit
+    without: Values = (
+        levers["no_cash"].weight * plans.no_cash
+        + levers["no_new_credit"].weight * plans.no_new_credit
+    )
     return money / unit + without
 
 
 def _payable(means: Habits, rules: AdviceRules, choices: Constraints) -> float:
-    """What the customer says; else what a known income leaves, or was paid of late on average where that is more."""
+    """What the customer says; else what a known income leaves, or was paid of late on average where
+    that is more.
+    """
     if choices.monthly_payment is not None:
         return choices.monthly_payment
     if math.isnan(means.income):
         return math.inf
-    left = means.income * (1.0 - rules.search.living_share) - rules.search.instalment_share * _known(means.debt)
+    left = means.income * (
+        1.0 - rules.search.living_share
+    ) - rules.search.instalment_share * _known(means.debt)
     return max(left, _known(means.paid))
 
 

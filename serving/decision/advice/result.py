@@ -12,7 +12,9 @@ from serving.decision.policy.outcome import Action
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One lever of a plan; ``amount`` in CNY a month, and ``share`` of the balance, None where there is none to state."""
+    """One lever of a plan; ``amount`` in CNY a month, and ``share`` of the balance, None where
+    there is none to state.
+    """
 
     lever: LeverName
     amount: float | None
@@ -22,10 +24,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class PathMonth:
-    """After one month: the probability, what would be decided on the limit from before the cut, and the limit in force.
+    """After one month: the probability, what would be decided on the limit from before the cut, and
+    the limit in force.
 
-    ``payment`` is what the account is paid in the month, and ``balance`` what is owed after it, both CNY: as relived, where
-    nothing new happens.
+    ``payment`` is what the account is paid in the month, and ``balance`` what is owed after it,
+    both CNY: as relived, where nothing new happens.
     """
 
     month: datetime.date
@@ -40,7 +43,8 @@ class PathMonth:
 class PlanPath:
     """A plan and where it leads.
 
-    ``restored`` is the month after which the limit comes back to stay, as far as a rule allows; None where it does not.
+    ``restored`` is the month after which the limit comes back to stay, as far as a rule allows;
+    None where it does not.
     """
 
     steps: tuple[Step, ...]
@@ -51,7 +55,9 @@ class PlanPath:
 
 @dataclass(frozen=True, slots=True)
 class AgingOut:
-    """Something that counts until a month, and no longer in that month's decision; ``last`` is when it last happened."""
+    """Something that counts until a month, and no longer in that month's decision; ``last`` is when
+    it last happened.
+    """
 
     code: str
     last: datetime.date
@@ -63,9 +69,10 @@ class AgingOut:
 class Advice:
     """The way back, beside what happens otherwise.
 
-    ``plan`` is the least effort that restores the limit, or, where none does within the months looked ahead, the feasible one
-    that lowers the risk most: its ``restored`` is then None.  ``tried`` counts the plans.  ``ageing`` is what only time takes
-    away, the soonest gone first; ``notes`` what must be known beside.
+    ``plan`` is the least effort that restores the limit, or, where none does within the months
+    looked ahead, the feasible one that lowers the risk most: its ``restored`` is then None.
+    ``tried`` counts the plans.  ``ageing`` is what only time takes away, the soonest gone first;
+    ``notes`` what must be known beside.
     """
 
     plan: PlanPath

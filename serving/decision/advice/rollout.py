@@ -1,16 +1,17 @@
-"""Months to come: an account's own habits relived under a plan, through the ledger, into the windows that a decision would see.
+"""Months to come: an account's own habits relived under a plan, through the ledger, into the
+windows that a decision would see.
 
-*Carrying on* means that the last months (``habits``, six where there are as many) happen again, in their order: the same
-purchases and cash, the same share of the balance paid, the same applications and the same change of debt elsewhere.  A plan
-changes some of that.  What follows from the acts (interest, fees, minimum due, days past due) is the ledger's.
+*Carrying on* means that the last months (``habits``, six where there are as many) happen again, in
+their order: the same purchases and cash, the same share of the balance paid, the same applications
+and the same change of debt elsewhere.  A plan changes some of that.  What follows from the acts
+(interest, fees, minimum due, days past due) is the ledger's.
 
-Who follows a plan pays what it asks and no more: a promise may not rest on a good month that nobody asked for.  Nothing here is
-random: :mod:`serving.decision.advice.advise` adds a margin.
+Who follows a plan pays what it asks and no more: a promise may not rest on a good month that nobody
+asked for.  Nothing here is random: :mod:`serving.decision.advice.advise` adds a margin.
 
-Conventions
------------
-A *course* is one account under one plan.  Arrays are float64 (courses,), or (months, courses) with the newest month first, as
-in :mod:`features.window`.  Amounts in CNY a month.
+Conventions ----------- A *course* is one account under one plan.  Arrays are float64 (courses,), or
+(months, courses) with the newest month first, as in :mod:`features.window`.  Amounts in CNY a
+month.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ _NUMBERS = (
 class Plans:
     """What each course changes; all of one length.
 
-    ``on_time`` 1 = at least the minimum is paid each month, and in time.  ``extra`` is paid above the minimum.  ``spending``
-    is the most that is bought in a month (inf = as before).  ``no_cash`` and ``no_new_credit`` 1 = none.  ``repay_elsewhere``
-    is paid off debt elsewhere.  ``paid_share`` of the balance is paid at least, where the plan is on time: what the customer
-    has kept up of late, told and relied on.
+    ``on_time`` 1 = at least the minimum is paid each month, and in time.  ``extra`` is paid above
+    the minimum.  ``spending`` is the most that is bought in a month (inf = as before).  ``no_cash``
+    and ``no_new_credit`` 1 = none.  ``repay_elsewhere`` is paid off debt elsewhere.  ``paid_share``
+    of the balance is paid at least, where the plan is on time: what the customer has kept up of
+    late, told and relied on.
     """
 
     on_time: Values
@@ -59,14 +61,18 @@ class Plans:
 
 def joined(parts: Sequence[Plans]) -> Plans:
     """All of them in order."""
-    return Plans(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Plans)))
+    return Plans(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Plans))
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What the last months were like, (HABITS, courses), the oldest first; ``length`` int64 (courses,): how many there are.
+    """What the last months were like, (HABITS, courses), the oldest first; ``length`` int64
+    (courses,): how many there are.
 
-    ``paid_share`` of the balance that was to be paid; NaN where there was none or it is not known, and then ``payment`` counts.
+    ``paid_share`` of the balance that was to be paid; NaN where there was none or it is not known,
+    and then ``payment`` counts.
     """
 
     length: NDArray[np.int64]
@@ -81,7 +87,10 @@ class Habits:
 
 
 def habits_of(window: Window) -> Habits:
-    """The habits that a window shows.  Purchases that are not known are 0, and so is what a source never tells."""
+    """The habits that a window shows.
+
+    Purchases that are not known are 0, and so is what a source never tells.
+    """
     months = min(HABITS, len(window.balance))
     length = np.minimum(window.months_observed, months).astype(np.int64)
 
@@ -108,18 +117,24 @@ def habits_of(window: Window) -> Habits:
 
 
 def least_share_of(window: Window) -> Values:
-    """The smallest share of a balance that was paid in the months of habit, in whole hundredths; 0 where none is known."""
+    """The smallest share of a balance that was paid in the months of habit, in whole hundredths; 0
+    where none is known.
+    """
     shares = habits_of(window).paid_share
     smallest = np.min(np.where(np.isnan(shares), np.inf, shares), axis=0)
     whole: Values = np.floor(np.where(np.isinf(smallest), 0.0, smallest) * 100.0 + 1e-9) / 100.0
     return whole
 
 
-def roll_forward(window: Window, plans: Plans, limits: Months, suspended: NDArray[np.bool_], terms: Terms) -> dict[str, Months]:
-    """The statements of months to come, newest first, then the window's: column -> (months + history, courses).
+def roll_forward(
+    window: Window, plans: Plans, limits: Months, suspended: NDArray[np.bool_], terms: Terms
+) -> dict[str, Months]:
+    """The statements of months to come, newest first, then the window's: column -> (months +
+    history, courses).
 
-    ``limits`` float64 and ``suspended`` bool, both (months, courses), the next month first: the limit in force, and whether
-    nothing may be drawn.  Income stays as last known; what the window never knows stays unknown.
+    ``limits`` float64 and ``suspended`` bool, both (months, courses), the next month first: the
+    limit in force, and whether nothing may be drawn.  Income stays as last known; what the window
+    never knows stays unknown.
     """
     habits = habits_of(window)
     standing = _standing(window, terms)
@@ -149,11 +164,14 @@ def roll_forward(window: Window, plans: Plans, limits: Months, suspended: NDArra
     return {name: np.vstack([*written[name][::-1], getattr(window, name)]) for name in _NUMBERS}
 
 
-_WHOLE = ("cash_advance", "minimum_due", "limit_requests", "credit_inquiries")  # known in all statements or in none
+# known in all statements or in none
+_WHOLE = ("cash_advance", "minimum_due", "limit_requests", "credit_inquiries")
 
 
 def windows_ahead(lived: dict[str, Months], months_observed: Values, months: int) -> Window:
-    """The windows that decisions see after each of the ``months`` lived, side by side: all courses after the first first."""
+    """The windows that decisions see after each of the ``months`` lived, side by side: all courses
+    after the first first.
+    """
     courses = len(months_observed)
     history = len(lived["balance"]) - months
     longest = min(history + months, LONGEST_WINDOW)
@@ -187,15 +205,21 @@ class _Relived:
         return values
 
 
-def _acts(habit: _Relived, now: Standing, plans: Plans, limit: Values, suspended: NDArray[np.bool_]) -> _Acts:
-    """The month's acts, as habit has them where the plan says nothing.  Who is in arrears draws nothing."""
+def _acts(
+    habit: _Relived, now: Standing, plans: Plans, limit: Values, suspended: NDArray[np.bool_]
+) -> _Acts:
+    """The month's acts, as habit has them where the plan says nothing.
+
+    Who is in arrears draws nothing.
+    """
     owed, due = np.maximum(now.balance, 0.0), now.minimum_due
     relived = np.where(np.isnan(habit.paid_share), habit.payment, habit.paid_share * owed)
     on_time = plans.on_time > 0
     # A promise may not rest on a payment that the plan does not ask for.
     relied_on = np.where(on_time, plans.paid_share * owed, relived)
     least = np.where(on_time, due + plans.extra, 0.0)
-    most = np.where(on_time, np.maximum(owed, due), owed)  # a lender's minimum may ask for more than its balance shows
+    # a lender's minimum may ask for more than its balance shows
+    most = np.where(on_time, np.maximum(owed, due), owed)
     payment = _cents(np.minimum(np.maximum(relied_on, least), most))
     blocked = suspended | (now.days_past_due >= DAYS_A_MONTH)
     room = np.maximum(limit - np.maximum(now.balance - payment, 0.0), 0.0)
@@ -218,7 +242,11 @@ def _cents(amount: Values) -> Values:
 
 
 def _standing(window: Window, terms: Terms) -> Standing:
-    """Where the last statement leaves the account; a minimum due that a source does not tell is what the terms ask for."""
+    """Where the last statement leaves the account; a minimum due that a source does not tell is
+    what the terms ask for.
+    """
     balance, due = window.now("balance"), window.now("minimum_due")
     asked = minimum_due_of(balance, np.zeros(len(balance), dtype=np.int32), terms)
-    return Standing(balance, np.where(np.isnan(due), asked, due), window.now("days_past_due").astype(np.int32))
+    return Standing(
+        balance, np.where(np.isnan(due), asked, due), window.now("days_past_due").astype(np.int32)
+    )

@@ -22,7 +22,13 @@ from serving.decision.scoring.score import probability_of
 
 
 def plan_path(
-    plan: Plans, effort: float, income: float, course: int, back: Restored | None, outlook: Projection, bundle: Bundle
+    plan: Plans,
+    effort: float,
+    income: float,
+    course: int,
+    back: Restored | None,
+    outlook: Projection,
+    bundle: Bundle,
 ) -> PlanPath:
     """One plan of the projection as it is shown: its steps, and what each month brings."""
     cut = outlook.cuts[outlook.owner[course]]
@@ -71,27 +77,46 @@ def _variant(lever: LeverName, value: float, share: float) -> str:
     return "of_income" if share >= 0.005 else ""
 
 
-def aging_out(window: Window, account: int, as_of: datetime.date, rules: AdviceRules) -> tuple[AgingOut, ...]:
+def aging_out(
+    window: Window, account: int, as_of: datetime.date, rules: AdviceRules
+) -> tuple[AgingOut, ...]:
     """What happened within the months in which it counts, the soonest gone first."""
     found = []
     for code, ageing in rules.ageing.items():
         happened = np.flatnonzero(getattr(window, ageing.column)[: ageing.months, account] > 0)
         if len(happened):
-            last, until = (add_months(as_of, months - int(happened[0])) for months in (0, ageing.months))
+            last, until = (
+                add_months(as_of, months - int(happened[0])) for months in (0, ageing.months)
+            )
             said = {"month": f"{last:%Y-%m}", "until": f"{until:%Y-%m}"}
-            found.append(AgingOut(code, last, until, Text(ageing.text.en.format(**said), ageing.text.zh.format(**said))))
+            found.append(
+                AgingOut(
+                    code,
+                    last,
+                    until,
+                    Text(ageing.text.en.format(**said), ageing.text.zh.format(**said)),
+                )
+            )
     return tuple(sorted(found, key=lambda aged: aged.until))
 
 
 def plan_notes(
-    window: Window, account: int, plan: PlanPath, choices: Constraints, rules: AdviceRules, today: datetime.date
+    window: Window,
+    account: int,
+    plan: PlanPath,
+    choices: Constraints,
+    rules: AdviceRules,
+    today: datetime.date,
 ) -> tuple[Text, ...]:
     """What must be known beside the plan."""
     most = choices.monthly_payment
     settled = bool(choices.fixed()) or most is not None
     begins, kept = plan.path[0].month, _kept_to_the_end(plan)
     elsewhere = sum(step.amount or 0.0 for step in plan.steps if step.lever == "repay_elsewhere")
-    beyond = next((m for m in plan.path if most is not None and m.payment + elsewhere > most + CENT), plan.path[0])
+    beyond = next(
+        (m for m in plan.path if most is not None and m.payment + elsewhere > most + CENT),
+        plan.path[0],
+    )
     asked = beyond.payment + elsewhere
     said: dict[NoteName, bool] = {
         "no_plan": plan.restored is None and kept is None and not settled,
@@ -102,16 +127,28 @@ def plan_notes(
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
         "debt_unknown": bool(np.isnan(window.last_known("external_debt")[account])),
     }
-    months = {"too_narrow": kept or begins, "old_statements": add_months(begins, -1), "beyond_payment": beyond.month}
+    months = {
+        "too_narrow": kept or begins,
+        "old_statements": add_months(begins, -1),
+        "beyond_payment": beyond.month,
+    }
     texts = ((months.get(name, begins), rules.notes[name]) for name, holds in said.items() if holds)
     en, zh = number(asked, "CNY", "en"), number(asked, "CNY", "zh")
     return tuple(
-        Text(text.en.format(amount=en, month=f"{month:%Y-%m}"), text.zh.format(amount=zh, month=f"{month:%Y-%m}"))
+        Text(
+            text.en.format(amount=en, month=f"{month:%Y-%m}"),
+            text.zh.format(amount=zh, month=f"{month:%Y-%m}"),
+        )
         for month, text in texts
     )
 
 
 def _kept_to_the_end(plan: PlanPath) -> datetime.date | None:
-    """The first of the months at the end of the path in all of which the limit from before the cut would be kept."""
-    kept = [month.month for month in itertools.takewhile(lambda month: month.action == "keep", reversed(plan.path))]
+    """The first of the months at the end of the path in all of which the limit from before the cut
+    would be kept.
+    """
+    kept = [
+        month.month
+        for month in itertools.takewhile(lambda month: month.action == "keep", reversed(plan.path))
+    ]
     return kept[-1] if kept else None

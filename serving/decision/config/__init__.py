@@ -1,1 +1,3 @@
-"""What a lender edits: ``policy.toml``, ``reasons.toml`` and ``advice.toml``, each with its strict reader."""
+"""What a lender edits: ``policy.toml``, ``reasons.toml`` and ``advice.toml``, each with its strict
+reader.
+"""

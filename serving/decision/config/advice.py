@@ -19,14 +19,23 @@ NoteName = Literal[
     "debt_unknown", "beyond_payment",
 ]  # fmt: skip
 NOTES: tuple[NoteName, ...] = get_args(NoteName)
-# Lever -> variant -> its placeholders: paying on time a share of the balance, spending where the income is known, and nothing.
+# Lever -> variant -> its placeholders: paying on time a share of the balance, spending where the
+# income is known, and nothing.
 _VARIANTS: Mapping[LeverName, Mapping[str, set[str]]] = {
     "on_time": {"of_balance": {"share"}},
     "spending": {"of_income": {"amount", "share"}, "nothing": set()},
 }
 _WITH_AMOUNT = ("extra", "spending", "repay_elsewhere")
 # Columns of the window that are 0 in a month in which nothing happened.
-_SHOWN = {"late", "drew_cash", "credit_inquiries", "limit_requests", "above_90", "missed_minimum", "minimum_only"}
+_SHOWN = {
+    "late",
+    "drew_cash",
+    "credit_inquiries",
+    "limit_requests",
+    "above_90",
+    "missed_minimum",
+    "minimum_only",
+}
 
 
 class AdviceError(ValueError):
@@ -61,7 +70,9 @@ class Lever:
 
 @dataclass(frozen=True, slots=True)
 class Ageing:
-    """Something that only time takes away: the window's column that shows it, for how many months it counts, its wording."""
+    """Something that only time takes away: the window's column that shows it, for how many months
+    it counts, its wording.
+    """
 
     column: str
     months: int
@@ -80,7 +91,9 @@ class AdviceRules:
 
 
 def read_advice(text: str) -> AdviceRules:
-    """The rules that a TOML text states; :class:`AdviceError` names the key that is missing, unknown or out of range."""
+    """The rules that a TOML text states; :class:`AdviceError` names the key that is missing,
+    unknown or out of range.
+    """
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -92,7 +105,9 @@ def read_advice(text: str) -> AdviceRules:
         version=str(raw["version"]),
         search=_search(raw["search"]),
         levers={name: _lever(name, raw["levers"][name]) for name in LEVERS},
-        ageing={name: _ageing(f"advice.ageing.{name}", table) for name, table in raw["ageing"].items()},
+        ageing={
+            name: _ageing(f"advice.ageing.{name}", table) for name, table in raw["ageing"].items()
+        },
         notes={name: _note(name, raw["notes"][name]) for name in NOTES},
     )
 
@@ -116,7 +131,11 @@ def _search(table: Mapping[str, Any]) -> Search:
     for key, (low, high) in ranges.items():
         value = table[key]
         whole = key in ("months", "expires_after_days")
-        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int if whole else int | float)
+            or not low <= value <= high
+        ):
             raise AdviceError(f"advice.search.{key}: expected {low} to {high}, got {value!r}")
     return Search(**table)
 
@@ -124,15 +143,30 @@ def _search(table: Mapping[str, Any]) -> Search:
 def _lever(name: LeverName, table: Mapping[str, Any]) -> Lever:
     where = f"advice.levers.{name}"
     variants = _VARIANTS.get(name, {})
-    _keys(where, table, {"grid", "weight", "en", "zh"} | {f"{language}_{key}" for key in variants for language in ("en", "zh")})
+    _keys(
+        where,
+        table,
+        {"grid", "weight", "en", "zh"}
+        | {f"{language}_{key}" for key in variants for language in ("en", "zh")},
+    )
     grid, weight = table["grid"], table["weight"]
     numbers = [*grid, weight] if isinstance(grid, list) else []
-    if not numbers or not grid or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        raise AdviceError(f"{where}: expected a grid of numbers and a weight, got {grid!r} and {weight!r}")
+    if (
+        not numbers
+        or not grid
+        or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers)
+    ):
+        raise AdviceError(
+            f"{where}: expected a grid of numbers and a weight, got {grid!r} and {weight!r}"
+        )
     if not all(0 <= share <= 1 for share in grid) or not 0 <= weight < math.inf:
-        raise AdviceError(f"{where}: expected a grid within 0 to 1 and a weight of at least 0, got {grid} and {weight}")
+        raise AdviceError(
+            f"{where}: expected a grid within 0 to 1 and a weight of at least 0, got {grid} and {weight}"
+        )
     text = _text(where, table, {"amount"} if name in _WITH_AMOUNT else set())
-    other = {key: _text(where, table, placeholders, f"_{key}") for key, placeholders in variants.items()}
+    other = {
+        key: _text(where, table, placeholders, f"_{key}") for key, placeholders in variants.items()
+    }
     return Lever(name, tuple(float(share) for share in grid), float(weight), text, other)
 
 
@@ -161,7 +195,11 @@ def _note(name: NoteName, table: Mapping[str, Any]) -> Text:
 
 def _text(where: str, table: Mapping[str, Any], placeholders: set[str], suffix: str = "") -> Text:
     for key in (f"en{suffix}", f"zh{suffix}"):
-        found = {name for _, name, _, _ in string.Formatter().parse(str(table[key])) if name is not None}
+        found = {
+            name for _, name, _, _ in string.Formatter().parse(str(table[key])) if name is not None
+        }
         if found != placeholders:
-            raise AdviceError(f"{where}.{key}: expected the placeholders {sorted(placeholders)}, got {sorted(found)}")
+            raise AdviceError(
+                f"{where}.{key}: expected the placeholders {sorted(placeholders)}, got {sorted(found)}"
+            )
     return Text(str(table[f"en{suffix}"]), str(table[f"zh{suffix}"]))

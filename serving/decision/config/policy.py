@@ -1,4 +1,7 @@
-"""policy.toml: what it may say, and its reading.  Every number that decides stands in that file, commented."""
+"""policy.toml: what it may say, and its reading.
+
+Every number that decides stands in that file, commented.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,12 @@ class Condition:
         return held
 
 
-_COMPARE = {"at_least": operator.ge, "at_most": operator.le, "above": operator.gt, "below": operator.lt}
+_COMPARE = {
+    "at_least": operator.ge,
+    "at_most": operator.le,
+    "above": operator.gt,
+    "below": operator.lt,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +126,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
-    """A rule that applies to an account: ``value`` of its first condition's feature, ``cap`` in CNY where it caps."""
+    """A rule that applies to an account: ``value`` of its first condition's feature, ``cap`` in CNY
+    where it caps.
+    """
 
     rule: Rule
     value: float
@@ -146,7 +156,9 @@ class Policy:
 
 
 def read_policy(text: str) -> Policy:
-    """The policy that a TOML text states; :class:`PolicyError` names the key that is missing, unknown or out of range."""
+    """The policy that a TOML text states; :class:`PolicyError` names the key that is missing,
+    unknown or out of range.
+    """
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -160,17 +172,27 @@ def read_policy(text: str) -> Policy:
         "terms": Terms,
     }
     _keys("policy", raw, {"version", *sections}, {"rules"})
-    parts: dict[str, Any] = {name: _numbers(name, kind, raw[name]) for name, kind in sections.items()}
-    rules = tuple(_rule(f"policy.rules[{i}]", table) for i, table in enumerate(raw.get("rules", ())))
+    parts: dict[str, Any] = {
+        name: _numbers(name, kind, raw[name]) for name, kind in sections.items()
+    }
+    rules = tuple(
+        _rule(f"policy.rules[{i}]", table) for i, table in enumerate(raw.get("rules", ()))
+    )
     policy = Policy(version=str(raw["version"]), rules=rules, **parts)
-    for key, value in (("margin + harm", policy.economics.margin + policy.economics.harm), ("rounding", policy.cut.rounding)):
+    for key, value in (
+        ("margin + harm", policy.economics.margin + policy.economics.harm),
+        ("rounding", policy.cut.rounding),
+    ):
         if value <= 0:
             raise PolicyError(f"policy: expected {key} above 0, got {value}")
     return policy
 
 
 def _keys(
-    where: str, table: Mapping[str, object], required: AbstractSet[str], optional: AbstractSet[str] = frozenset()
+    where: str,
+    table: Mapping[str, object],
+    required: AbstractSet[str],
+    optional: AbstractSet[str] = frozenset(),
 ) -> None:
     missing, unknown = required - table.keys(), table.keys() - required - optional
     if missing or unknown:
@@ -181,8 +203,14 @@ def _numbers(name: str, kind: type, table: Mapping[str, object]) -> object:
     names = {field.name for field in fields(kind)}
     _keys(f"policy.{name}", table, names)
     for key, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise PolicyError(f"policy.{name}.{key}: expected a number of at least 0, got {value!r}")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value < math.inf
+        ):
+            raise PolicyError(
+                f"policy.{name}.{key}: expected a number of at least 0, got {value!r}"
+            )
         if (kind is Economics or key.endswith("share") or key == "probability") and not value <= 1:
             raise PolicyError(f"policy.{name}.{key}: expected a share of at most 1, got {value!r}")
     try:
@@ -199,12 +227,23 @@ def _rule(where: str, table: Mapping[str, Any]) -> Rule:
         raise PolicyError(f"{where}.when: expected at least one condition")
     effect = dict(table["effect"])
     if set(effect) not in ({"cap"}, {"cap_of", "times"}, {"suspend"}, {"review"}):
-        raise PolicyError(f"{where}.effect: expected cap, cap_of and times, suspend, or review; got {sorted(effect)}")
+        raise PolicyError(
+            f"{where}.effect: expected cap, cap_of and times, suspend, or review; got {sorted(effect)}"
+        )
     first_month = _month(f"{where}.from", table["from"]) if "from" in table else None
     products = frozenset(table["products"]) if "products" in table else None
-    when = tuple(_condition(f"{where}.when[{i}]", condition) for i, condition in enumerate(table["when"]))
+    when = tuple(
+        _condition(f"{where}.when[{i}]", condition) for i, condition in enumerate(table["when"])
+    )
     words: dict[str, Any] = {key: str(table[key]) for key in ("code", "en", "zh")}
-    return Rule(cause=table["cause"], when=when, products=products, first_month=first_month, **words, **effect)
+    return Rule(
+        cause=table["cause"],
+        when=when,
+        products=products,
+        first_month=first_month,
+        **words,
+        **effect,
+    )
 
 
 def _month(where: str, value: object) -> datetime.date:
@@ -217,5 +256,7 @@ def _month(where: str, value: object) -> datetime.date:
 def _condition(where: str, table: Mapping[str, Any]) -> Condition:
     named = [key for key in COMPARISONS if key in table]
     if len(named) != 1 or set(table) != {"feature", named[0]}:
-        raise PolicyError(f"{where}: expected a feature and one of {COMPARISONS}, got {sorted(table)}")
+        raise PolicyError(
+            f"{where}: expected a feature and one of {COMPARISONS}, got {sorted(table)}"
+        )
     return Condition(str(table["feature"]), named[0], float(table[named[0]]))

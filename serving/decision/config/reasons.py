@@ -1,4 +1,6 @@
-"""``reasons.toml`` to the sentences of reasons and notices: read once, every text and placeholder checked."""
+"""``reasons.toml`` to the sentences of reasons and notices: read once, every text and placeholder
+checked.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,15 @@ from serving.decision.config.policy import CAUSES, Cause
 
 Language = Literal["en", "zh"]
 WINDOWS = (3, 6, 12, 24)
-_PLACEHOLDERS = frozenset({"value", "reference", "label", *(f"last_{months}" for months in WINDOWS)})
+_PLACEHOLDERS = frozenset(
+    {"value", "reference", "label", *(f"last_{months}" for months in WINDOWS)}
+)
 _KEYS = ("en", "zh", "missing_en", "missing_zh")
 _FALLBACK_KEYS = (*_KEYS, "plain_en", "plain_zh")
 _DECIDED = frozenset({"decided_on", "effective_on", "review_on", "credit_limit", "new_limit"})
 _PROPOSED = frozenset({"decided_on", "proposed_limit"})
-_NOTICE: Mapping[str, AbstractSet[str]] = {  # each part of a notice, and the placeholders that stand in it
+# each part of a notice, and the placeholders that stand in it
+_NOTICE: Mapping[str, AbstractSet[str]] = {
     "reduce": _DECIDED,
     "suspend": _DECIDED,
     "review": frozenset({"review_on", "credit_limit", "proposal"}),
@@ -61,7 +66,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """reasons.toml, read and checked.  The order of ``groups`` breaks ties; ``notice`` has its parts by name."""
+    """reasons.toml, read and checked.
+
+    The order of ``groups`` breaks ties; ``notice`` has its parts by name.
+    """
 
     version: str
     most: int
@@ -75,7 +83,9 @@ class Wording:
 
 
 def read_wording(text: str) -> Wording:
-    """The wording that a TOML text states; :class:`WordingError` names the key that is missing, unknown or out of range."""
+    """The wording that a TOML text states; :class:`WordingError` names the key that is missing,
+    unknown or out of range.
+    """
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -85,14 +95,24 @@ def read_wording(text: str) -> Wording:
         raise WordingError(f"reasons: expected the keys {sorted(expected)}, got {sorted(raw)}")
     selection = raw["selection"]
     if selection.keys() != {"most", "minimum_share", "features_shown"}:
-        raise WordingError(f"reasons.selection: expected most, minimum_share and features_shown, got {sorted(selection)}")
-    if not (1 <= selection["most"] <= 4 and 0 <= selection["minimum_share"] < 1 and selection["features_shown"] >= 1):
-        raise WordingError(f"reasons.selection: expected most 1-4, minimum_share 0-1, features_shown >= 1, got {selection}")
+        raise WordingError(
+            f"reasons.selection: expected most, minimum_share and features_shown, got {sorted(selection)}"
+        )
+    if not (
+        1 <= selection["most"] <= 4
+        and 0 <= selection["minimum_share"] < 1
+        and selection["features_shown"] >= 1
+    ):
+        raise WordingError(
+            f"reasons.selection: expected most 1-4, minimum_share 0-1, features_shown >= 1, got {selection}"
+        )
     fallback = _sentence("reasons.fallback", raw["fallback"], _FALLBACK_KEYS)
     if missing := set(_FALLBACK_KEYS) - raw["fallback"].keys():
         raise WordingError(f"reasons.fallback: missing {sorted(missing)}")
     plain = Text(raw["fallback"]["plain_en"], raw["fallback"]["plain_zh"])
-    groups = {name: _group(f"reasons.groups.{name}", table) for name, table in raw["groups"].items()}
+    groups = {
+        name: _group(f"reasons.groups.{name}", table) for name, table in raw["groups"].items()
+    }
     return Wording(
         version=str(raw["version"]),
         **selection,
@@ -107,28 +127,41 @@ def read_wording(text: str) -> Wording:
 def _group(where: str, table: Mapping[str, Any]) -> Group:
     if table.get("cause") not in CAUSES:
         raise WordingError(f"{where}.cause: expected one of {CAUSES}, got {table.get('cause')!r}")
-    sentences = {name: _sentence(f"{where}.{name}", value) for name, value in table.items() if name != "cause"}
+    sentences = {
+        name: _sentence(f"{where}.{name}", value)
+        for name, value in table.items()
+        if name != "cause"
+    }
     return Group(table["cause"], sentences)
 
 
 def _sentence(where: str, table: object, keys: tuple[str, ...] = _KEYS) -> Sentence:
     if not isinstance(table, dict) or not {"en", "zh"} <= table.keys() <= set(keys):
-        raise WordingError(f"{where}: expected en, zh and perhaps missing_en, missing_zh, got {table!r}")
+        raise WordingError(
+            f"{where}: expected en, zh and perhaps missing_en, missing_zh, got {table!r}"
+        )
     if ("missing_en" in table) != ("missing_zh" in table):
         raise WordingError(f"{where}: expected missing_en and missing_zh, or neither")
     for key, template in table.items():
         if unknown := _placeholders(f"{where}.{key}", template) - _PLACEHOLDERS:
-            raise WordingError(f"{where}.{key}: unknown placeholders {sorted(unknown)}; known are {sorted(_PLACEHOLDERS)}")
+            raise WordingError(
+                f"{where}.{key}: unknown placeholders {sorted(unknown)}; known are {sorted(_PLACEHOLDERS)}"
+            )
     missing = Text(table["missing_en"], table["missing_zh"]) if "missing_en" in table else None
     return Sentence(Text(table["en"], table["zh"]), missing)
 
 
 def _notice(table: object) -> dict[str, Text]:
-    """Each part of a notice by name; what must be told is told in both languages, or the file is refused."""
+    """Each part of a notice by name; what must be told is told in both languages, or the file is
+    refused.
+    """
     if not isinstance(table, dict) or table.keys() != _NOTICE.keys():
         got = sorted(table) if isinstance(table, dict) else table
         raise WordingError(f"reasons.notice: expected the parts {sorted(_NOTICE)}, got {got!r}")
-    return {name: _part(f"reasons.notice.{name}", table[name], placeholders) for name, placeholders in _NOTICE.items()}
+    return {
+        name: _part(f"reasons.notice.{name}", table[name], placeholders)
+        for name, placeholders in _NOTICE.items()
+    }
 
 
 def _part(where: str, table: object, placeholders: AbstractSet[str]) -> Text:
@@ -143,7 +176,9 @@ def _part(where: str, table: object, placeholders: AbstractSet[str]) -> Text:
 
 
 def _placeholders(where: str, template: object) -> set[str]:
-    """What stands between braces in a template; a format of its own is refused, for numbers come as text."""
+    """What stands between braces in a template; a format of its own is refused, for numbers come as
+    text.
+    """
     if not isinstance(template, str) or not template.strip():
         raise WordingError(f"{where}: expected a text, got {template!r}")
     try:
@@ -151,5 +186,7 @@ def _placeholders(where: str, template: object) -> set[str]:
     except ValueError as error:
         raise WordingError(f"{where}: expected placeholders as {{name}}: {error}") from error
     if any(specification or conversion for _, _, specification, conversion in fields):
-        raise WordingError(f"{where}: expected placeholders as {{name}}, got one with a format in {template!r}")
+        raise WordingError(
+            f"{where}: expected placeholders as {{name}}, got one with a format in {template!r}"
+        )
     return {str(name) for _, name, _, _ in fields}

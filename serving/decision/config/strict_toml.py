@@ -1,4 +1,5 @@
-"""One table of a TOML file, read strictly: each key is taken once and checked; a key that nobody takes is an error.
+"""One table of a TOML file, read strictly: each key is taken once and checked; a key that nobody
+takes is an error.
 
 Strict, because a misspelt optional key would otherwise be left out without a word.
 """
@@ -14,11 +15,14 @@ Item = TypeVar("Item")
 
 
 class SectionError(ValueError):
-    """A key that is missing, unknown or of the wrong type: which, in which section, what was expected and what came."""
+    """A key that is missing, unknown or of the wrong type: which, in which section, what was
+    expected and what came.
+    """
 
 
 class Section:
-    """A table's keys.  Every method takes a key that must be there unless it has a default, or raises SectionError.
+    """A table's keys.  Every method takes a key that must be there unless it has a default, or
+    raises SectionError.
 
     >>> section = Section({"rate": 0.5, "sauce": "x"}, "currency")
     >>> section.number("rate")
@@ -93,16 +97,22 @@ class Section:
         """A table of finite numbers, or None where the key is absent."""
         if key not in self:
             return None
-        return {cell: self._finite(f"{key}.{cell}", value) for cell, value in self._table(key).items()}
+        return {
+            cell: self._finite(f"{key}.{cell}", value) for cell, value in self._table(key).items()
+        }
 
     def texts_by_cell(self, key: str, among: Sequence[str] = ()) -> dict[str, str] | None:
-        """A table of texts, all ``among`` those where some are given, or None where the key is absent."""
+        """A table of texts, all ``among`` those where some are given, or None where the key is
+        absent.
+        """
         if key not in self:
             return None
         words = {}
         for cell, value in self._table(key).items():
             if not isinstance(value, str) or (among and value not in among):
-                raise self.error(f"{key}.{cell}", f"one of {list(among)}" if among else "a text", value)
+                raise self.error(
+                    f"{key}.{cell}", f"one of {list(among)}" if among else "a text", value
+                )
             words[cell] = value
         return words
 
@@ -113,11 +123,15 @@ class Section:
         return Section(self._table(key) if key in self else {}, self._below(key))
 
     def sections(self, key: str, among: Sequence[str]) -> Iterator[tuple[str, Section]]:
-        """The sections below the section ``key``, none where that is absent; each is closed when the next is asked for."""
+        """The sections below the section ``key``, none where that is absent; each is closed when
+        the next is asked for.
+        """
         below = self.section(key, optional=True)
         for name in list(below._left):
             if name not in among:
-                raise SectionError(f"[{below._name}]: unknown section {name!r}; expected some of {list(among)}")
+                raise SectionError(
+                    f"[{below._name}]: unknown section {name!r}; expected some of {list(among)}"
+                )
             section = below.section(name)
             yield name, section
             section.close()
@@ -134,7 +148,9 @@ class Section:
             raise SectionError(f"{self._where}: expected the key {key!r}, found none")
         return self._left.pop(key, default)
 
-    def _list(self, key: str, default: tuple[Item, ...] | None, kind: type[Item], kinds: str) -> list[Item]:
+    def _list(
+        self, key: str, default: tuple[Item, ...] | None, kind: type[Item], kinds: str
+    ) -> list[Item]:
         value = self._take(key, default)
         if not isinstance(value, (list, tuple)) or not all(type(item) is kind for item in value):
             raise self.error(key, f"a list of {kinds}", value)
@@ -147,6 +163,10 @@ class Section:
         return value
 
     def _finite(self, key: str, value: object) -> float:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or not math.isfinite(value)
+        ):
             raise self.error(key, "a finite number", value)
         return float(value)

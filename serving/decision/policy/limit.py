@@ -16,7 +16,9 @@ from serving.decision.scoring.score import logit
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the policy sees of an account: its features by name (NaN = unknown), product, as_of and probability."""
+    """What the policy sees of an account: its features by name (NaN = unknown), product, as_of and
+    probability.
+    """
 
     product: str
     as_of: datetime.date
@@ -25,7 +27,8 @@ class Account:
 
 
 def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
-    """The limit that the probability allows, CNY: the present one where no cut is due or it would be too small to make.
+    """The limit that the probability allows, CNY: the present one where no cut is due or it would
+    be too small to make.
 
     Inside the band on either side of the cut-off it is the cut that a person is asked about.
     """
@@ -34,7 +37,9 @@ def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
     small = expected_loss(account, policy) < cut.minimum_expected_loss
     if (account.probability <= policy.cut_off and not in_band) or small:
         return limit
-    tolerated_exposure = cut.tolerated_share * policy.cut_off * exposure(account, policy) / account.probability
+    tolerated_exposure = (
+        cut.tolerated_share * policy.cut_off * exposure(account, policy) / account.probability
+    )
     spare = max(tolerated_exposure - balance, 0.0)
     room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
     least = max(grid_up(balance * (1.0 + cut.headroom), cut.rounding), cut.floor)
@@ -44,21 +49,30 @@ def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
 
 
 def certainly_cut(
-    probability: NDArray[np.float64], limit: NDArray[np.float64], balance: NDArray[np.float64], policy: Policy
+    probability: NDArray[np.float64],
+    limit: NDArray[np.float64],
+    balance: NDArray[np.float64],
+    policy: Policy,
 ) -> NDArray[np.bool_]:
-    """Whether the model alone certainly cuts or suspends, for arrays of one shape: a bound, not the policy.
+    """Whether the model alone certainly cuts or suspends, for arrays of one shape: a bound, not the
+    policy.
 
-    False tells nothing; :func:`apply` does.  It is there for who asks about a million months of which the policy leaves few.
+    False tells nothing; :func:`apply` does.  It is there for who asks about a million months of
+    which the policy leaves few.
     """
     economics, cut = policy.economics, policy.cut
     owed = np.maximum(balance, 0.0)
     exposed = owed + economics.credit_conversion * np.maximum(limit - owed, 0.0)
     # A little below each bound: the last bits may differ from those of limit_by_model.
     risky = probability > policy.cut_off * (1 + ROUNDING_ERROR)
-    large = probability * economics.loss_given_default * exposed > cut.minimum_expected_loss * (1 + ROUNDING_ERROR)
+    large = probability * economics.loss_given_default * exposed > cut.minimum_expected_loss * (
+        1 + ROUNDING_ERROR
+    )
     spare = np.maximum(cut.tolerated_share * policy.cut_off * exposed / probability - owed, 0.0)
     room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
-    highest = np.maximum(np.maximum(owed + room, owed * (1.0 + cut.headroom) + cut.rounding), cut.floor)
+    highest = np.maximum(
+        np.maximum(owed + room, owed * (1.0 + cut.headroom) + cut.rounding), cut.floor
+    )
     trifle = np.maximum(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
     reduction = limit - highest * (1 + ROUNDING_ERROR)
     felt = (reduction > 0) & (reduction >= trifle)

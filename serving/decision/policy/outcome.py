@@ -32,10 +32,12 @@ Action = Literal["keep", "reduce", "suspend", "review"]
 class Outcome:
     """What the policy says.
 
-    ``new_limit`` is in force from ``effective_on``; under ``review`` the limit stays and ``proposed_limit`` is what a person
-    is asked to confirm (null otherwise).  ``hits`` are the rules that decided; ``by_model``: the model decided, alone or
-    with them.  ``review_on``: when the account is looked at again, or the day by which a person decides.  Whoever decided:
-    ``model_cuts``, the model alone would cut or suspend; ``suspends``, nothing may be drawn, or a person is asked that.
+    ``new_limit`` is in force from ``effective_on``; under ``review`` the limit stays and
+    ``proposed_limit`` is what a person is asked to confirm (null otherwise).  ``hits`` are the
+    rules that decided; ``by_model``: the model decided, alone or with them.  ``review_on``: when
+    the account is looked at again, or the day by which a person decides.  Whoever decided:
+    ``model_cuts``, the model alone would cut or suspend; ``suspends``, nothing may be drawn, or a
+    person is asked that.
     """
 
     action: Action
@@ -57,7 +59,9 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
     hits = tuple(hit for rule in policy.rules if (hit := _hit(rule, account)) is not None)
     in_band = near_cut_off(account, policy)
     model_limit = limit_by_model(account, policy, in_band)
-    capped = {hit.rule.code: _capped(hit, limit, balance, policy) for hit in hits if hit.cap is not None}
+    capped = {
+        hit.rule.code: _capped(hit, limit, balance, policy) for hit in hits if hit.cap is not None
+    }
     rule_limit = min(capped.values(), default=limit)
     suspending = tuple(hit for hit in hits if hit.rule.suspend)
     model_suspends = account.probability >= policy.suspend.probability
@@ -65,7 +69,11 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
     by_model = model_suspends or model_limit < rule_limit or (in_band and model_limit < limit)
     suspended = model_suspends or bool(suspending)
     new_limit = min(limit, max(balance, 0.0)) if suspended else min(model_limit, rule_limit)
-    deciding = suspending if suspending else tuple(hit for hit in hits if capped.get(hit.rule.code, limit) < limit)
+    deciding = (
+        suspending
+        if suspending
+        else tuple(hit for hit in hits if capped.get(hit.rule.code, limit) < limit)
+    )
     by_model = by_model and not suspending
 
     review_hits = tuple(hit for hit in hits if hit.rule.review)
@@ -76,17 +84,33 @@ def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Ou
     objections = (model_suspends or model_limit < limit, suspended)
     if because:
         due = review_due_date(today, policy)
-        return Outcome("review", limit, new_limit, None, due, deciding + review_hits, by_model, because, *objections)
+        return Outcome(
+            "review",
+            limit,
+            new_limit,
+            None,
+            due,
+            deciding + review_hits,
+            by_model,
+            because,
+            *objections,
+        )
     if not cut:
         return Outcome("keep", limit, None, None, None, (), False, (), *objections)
     effective_on = today + datetime.timedelta(days=policy.dates.effective_after_days)
     review_on = add_months(today, int(policy.dates.review_after_months))
     action: Action = "suspend" if suspended else "reduce"
-    return Outcome(action, new_limit, None, effective_on, review_on, deciding, by_model, (), *objections)
+    return Outcome(
+        action, new_limit, None, effective_on, review_on, deciding, by_model, (), *objections
+    )
 
 
 def refer_to_reviewer(
-    outcome: Outcome, because: tuple[str, ...], limit: float, policy: Policy, decided_at: datetime.datetime
+    outcome: Outcome,
+    because: tuple[str, ...],
+    limit: float,
+    policy: Policy,
+    decided_at: datetime.datetime,
 ) -> Outcome:
     """The same outcome as a proposal to a person, for these reasons."""
     proposed = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
@@ -104,13 +128,19 @@ def refer_to_reviewer(
 
 
 def _grounds_for_review(
-    account: Account, policy: Policy, in_band: bool, by_model: bool, reduction: float, today: datetime.date
+    account: Account,
+    policy: Policy,
+    in_band: bool,
+    by_model: bool,
+    reduction: float,
+    today: datetime.date,
 ) -> tuple[str, ...]:
     """Why a cut is a person's; a rule needs no long history, and the band is the model's."""
     grounds = {
         "near_cut_off": by_model and in_band,
         "high_impact": reduction > policy.review.high_impact_amount,
-        "short_history": by_model and account.features["months_observed"] < policy.review.minimum_months,
+        "short_history": by_model
+        and account.features["months_observed"] < policy.review.minimum_months,
         "stale_data": months_between(account.as_of, today) > policy.review.stale_months,
     }
     return tuple(name for name, holds in grounds.items() if holds)

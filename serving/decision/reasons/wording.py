@@ -1,4 +1,5 @@
-"""reasons.toml: how reasons are selected and worded, and notices put; numbers and dates as a customer reads them.
+"""reasons.toml: how reasons are selected and worded, and notices put; numbers and dates as a
+customer reads them.
 
 Wording never computes: it puts values that are there into sentences that are there.
 """
@@ -23,16 +24,25 @@ _MONTHS = (
 
 
 def say(
-    group: str, feature: str, values: Mapping[str, float], reference: Mapping[str, float], worse: bool, wording: Wording
+    group: str,
+    feature: str,
+    values: Mapping[str, float],
+    reference: Mapping[str, float],
+    worse: bool,
+    wording: Wording,
 ) -> Text:
-    """The sentence for a group whose leading feature this is; ``worse``: than the reference's median."""
+    """The sentence for a group whose leading feature this is; ``worse``: than the reference's
+    median.
+    """
     sentences = wording.groups[group].sentences if group in wording.groups else {}
     sentence = sentences.get(feature, wording.fallback)
     template = sentence.known if worse or "{reference}" not in sentence.known.en else wording.plain
     if math.isnan(values[feature]):
         fallback = wording.fallback.missing or wording.fallback.known
         template = sentence.missing or fallback
-    return Text(*(_fill(template, language, feature, values, reference) for language in ("en", "zh")))
+    return Text(
+        *(_fill(template, language, feature, values, reference) for language in ("en", "zh"))
+    )
 
 
 def say_rule(hit: RuleHit) -> Text:
@@ -41,7 +51,9 @@ def say_rule(hit: RuleHit) -> Text:
     cap = math.nan if hit.cap is None else hit.cap
 
     def fill(template: str, language: Language) -> str:
-        return template.format(value=number(hit.value, unit, language), cap=number(cap, "CNY", language))
+        return template.format(
+            value=number(hit.value, unit, language), cap=number(cap, "CNY", language)
+        )
 
     return Text(fill(hit.rule.en, "en"), fill(hit.rule.zh, "zh"))
 
@@ -83,7 +95,13 @@ def day(date: datetime.date, language: Language) -> str:
     return f"{date.year}年{date.month}月{date.day}日"
 
 
-def _fill(template: Text, language: Language, feature: str, values: Mapping[str, float], reference: Mapping[str, float]) -> str:
+def _fill(
+    template: Text,
+    language: Language,
+    feature: str,
+    values: Mapping[str, float],
+    reference: Mapping[str, float],
+) -> str:
     declared = BY_NAME.get(feature)
     unit: Unit = declared.unit if declared else "count"
     words = {
@@ -93,6 +111,9 @@ def _fill(template: Text, language: Language, feature: str, values: Mapping[str,
     }
     observed = values.get("months_observed", math.nan)
     # A history of 4 months has no "last 12 months".
-    words |= {f"last_{months}": f"{min(months, observed) if observed == observed else months:.0f}" for months in WINDOWS}
+    words |= {
+        f"last_{months}": f"{min(months, observed) if observed == observed else months:.0f}"
+        for months in WINDOWS
+    }
     said = str(getattr(template, language)).format(**words)
     return _ONE_OF_MANY.sub(r"1 \1", said) if language == "en" else said

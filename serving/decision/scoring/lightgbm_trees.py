@@ -1,10 +1,11 @@
 """A LightGBM model as plain trees: what :mod:`serving.decision.scoring.shapley` explains.
 
-The trees are read from the model's own text, whose numbers are exact to the last bit (its JSON is not: that says 1e300 for an
-infinite threshold).  How LightGBM routes a value at a split is written once, in :func:`serving.decision.scoring.kernels.route_value`; here
-stands what the split says.
+The trees are read from the model's own text, whose numbers are exact to the last bit (its JSON is
+not: that says 1e300 for an infinite threshold).  How LightGBM routes a value at a split is written
+once, in :func:`serving.decision.scoring.kernels.route_value`; here stands what the split says.
 
-A model that cannot be explained exactly is refused here, and so when a bundle is written and not at a request.
+A model that cannot be explained exactly is refused here, and so when a bundle is written and not at
+a request.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import lightgbm as lgb
 
 # A row's way through the splits of one table is a byte.
 DEEPEST = 8
-# LightGBM's decision_type: categorical, default direction, and above these which values are missing: none, 0 or NaN.
+# LightGBM's decision_type: categorical, default direction, and above these which values are
+# missing: none, 0 or NaN.
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING = 1, 2, 2
 _VERSION = "v4"  # of LightGBM's text
 
@@ -29,11 +31,13 @@ class TreeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One tree: its splits, the root first, and its leaves, in log-odds with shrinkage and initial score in them.
+    """One tree: its splits, the root first, and its leaves, in log-odds with shrinkage and initial
+    score in them.
 
-    ``left`` and ``right`` of a split are the number of a split, or ``~number`` of a leaf.  A value goes left where it is at
-    most ``threshold``; ``missing`` (0: none, 1: zero and NaN, 2: NaN) says which values go ``default_left`` instead, or right.
-    ``split_cover`` and ``leaf_cover`` count training rows.  A tree without splits has one leaf.
+    ``left`` and ``right`` of a split are the number of a split, or ``~number`` of a leaf.  A value
+    goes left where it is at most ``threshold``; ``missing`` (0: none, 1: zero and NaN, 2: NaN) says
+    which values go ``default_left`` instead, or right. ``split_cover`` and ``leaf_cover`` count
+    training rows.  A tree without splits has one leaf.
     """
 
     feature: tuple[int, ...]
@@ -60,8 +64,12 @@ class Tree:
             return ()
         return (node, *self.splits_below(self.left[node]), *self.splits_below(self.right[node]))
 
-    def paths(self, node: int, above: tuple[int, ...] = ()) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Each leaf of the subtree at ``node`` with its path: ``above``, then the splits down to it, the root first."""
+    def paths(
+        self, node: int, above: tuple[int, ...] = ()
+    ) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Each leaf of the subtree at ``node`` with its path: ``above``, then the splits down to
+        it, the root first.
+        """
         if node < 0:
             yield ~node, above
             return
@@ -90,8 +98,9 @@ class Forest:
 def read_trees(model: lgb.Booster) -> Forest:
     """The trees of ``model``, as many as it predicts with.
 
-    Raises :class:`TreeError` for another version of LightGBM's text, more than one output, categorical splits, linear leaves,
-    leaves without a finite value, and a path of more than 8 splits.
+    Raises :class:`TreeError` for another version of LightGBM's text, more than one output,
+    categorical splits, linear leaves, leaves without a finite value, and a path of more than 8
+    splits.
 
     >>> import numpy as np
     >>> rows = lgb.Dataset(np.array([[0.0], [1.0]]), [10.0, 20.0], params={"min_data_in_bin": 1, "verbose": -1})
@@ -105,8 +114,11 @@ def read_trees(model: lgb.Booster) -> Forest:
     if stated["version"] != _VERSION:
         raise TreeError(f"expected LightGBM's text of version {_VERSION}, got {stated['version']}")
     if stated["num_tree_per_iteration"] != "1":
-        raise TreeError(f"expected one tree an iteration, got {stated['num_tree_per_iteration']}: a model of several classes")
-    # A random forest's too: LightGBM's raw score is the sum of its trees, only what it makes of that is the mean.
+        raise TreeError(
+            f"expected one tree an iteration, got {stated['num_tree_per_iteration']}: a model of several classes"
+        )
+    # A random forest's too: LightGBM's raw score is the sum of its trees, only what it makes of
+    # that is the mean.
     trees = tuple(_tree(place, _fields(block)) for place, block in enumerate(blocks))
     return Forest(model.num_feature(), trees)
 
@@ -121,9 +133,13 @@ def _tree(place: int, fields: Mapping[str, str]) -> Tree:
 
     decisions = [int(number) for number in numbers("decision_type")]
     if any(decision & _CATEGORICAL for decision in decisions):
-        raise TreeError(f"tree {place}: expected splits by threshold, got a categorical one; give the model numbers")
+        raise TreeError(
+            f"tree {place}: expected splits by threshold, got a categorical one; give the model numbers"
+        )
     if fields.get("is_linear", "0") != "0":
-        raise TreeError(f"tree {place}: expected leaves of one value, got linear ones; fit with linear_tree=false")
+        raise TreeError(
+            f"tree {place}: expected leaves of one value, got linear ones; fit with linear_tree=false"
+        )
     leaf = tuple(map(float, numbers("leaf_value")))
     if not all(map(math.isfinite, leaf)):
         raise TreeError(
@@ -143,8 +159,15 @@ def _tree(place: int, fields: Mapping[str, str]) -> Tree:
 
 
 def _check_depth(trees: tuple[Tree, ...]) -> None:
-    """A table for the leaves below a path of d splits takes 2^d lines of 64 bytes: what the deep ones would take is told."""
-    deep = [(place, depth) for place, tree in enumerate(trees) for depth in _depths(tree) if depth > DEEPEST]
+    """A table for the leaves below a path of d splits takes 2^d lines of 64 bytes: what the deep
+    ones would take is told.
+    """
+    deep = [
+        (place, depth)
+        for place, tree in enumerate(trees)
+        for depth in _depths(tree)
+        if depth > DEEPEST
+    ]
     if deep:
         place, deepest = max(deep, key=lambda found: found[1])
         raise TreeError(

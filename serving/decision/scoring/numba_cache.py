@@ -1,7 +1,8 @@
 """Compiling with numba; nothing else imports it.
 
-What was compiled is kept on disk where some folder allows it, and read from there by the next process.  A cache that cannot be
-read or written must never stop a service: then the functions are compiled anew, as on the first start.
+What was compiled is kept on disk where some folder allows it, and read from there by the next
+process.  A cache that cannot be read or written must never stop a service: then the functions are
+compiled anew, as on the first start.
 """
 
 from __future__ import annotations
@@ -15,8 +16,19 @@ import numba
 from numba.core.caching import FunctionCache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-# A folder that is full or not ours, and what pickle raises on a file that ends too soon or holds something else.
-_LOST = (OSError, EOFError, pickle.PickleError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError)
+# A folder that is full or not ours, and what pickle raises on a file that ends too soon or holds
+# something else.
+_LOST = (
+    OSError,
+    EOFError,
+    pickle.PickleError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 
 
 class _LossyCache(FunctionCache):

@@ -9,8 +9,8 @@ Conventions
 ``base_log_odds``  the mean log_odds of that reference population
 Calibration is affine in log-odds, so contributions stay exact: each is ``slope`` times that of the raw model.
 
-The log-odds are LightGBM's own prediction and the contributions come from our tables: that they add up, which is checked for
-every account, is a check of the one by the other.
+The log-odds are LightGBM's own prediction and the contributions come from our tables: that they add
+up, which is checked for every account, is a check of the one by the other.
 """
 
 from __future__ import annotations
@@ -37,19 +37,25 @@ Vector = NDArray[np.float64]
 
 
 class AdditivityError(ArithmeticError):
-    """Contributions that do not add up to the log-odds: the explanation would be false, so there is no decision."""
+    """Contributions that do not add up to the log-odds: the explanation would be false, so there is
+    no decision.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Platt calibration in log-odds; ``slope`` is above 0, so that order and signs are kept (Platt 1999)."""
+    """Platt calibration in log-odds; ``slope`` is above 0, so that order and signs are kept (Platt
+    1999).
+    """
 
     slope: float
     intercept: float
 
     def __post_init__(self) -> None:
         if not (0 < self.slope < np.inf and np.isfinite(self.intercept)):
-            raise ValueError(f"calibration: expected a finite slope above 0 and a finite intercept, got {self}")
+            raise ValueError(
+                f"calibration: expected a finite slope above 0 and a finite intercept, got {self}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,9 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A model with its calibration and, for each product, what explains it against that product's reference population."""
+    """A model with its calibration and, for each product, what explains it against that product's
+    reference population.
+    """
 
     model: lgb.Booster
     calibration: Calibration
@@ -72,15 +80,19 @@ class Scorer:
 
 
 def score(matrix: NDArray[np.float64], products: Sequence[str], scorer: Scorer) -> Scores:
-    """Scores of the rows of ``matrix``, whose columns are the model's features in order; NaN = unknown.
+    """Scores of the rows of ``matrix``, whose columns are the model's features in order; NaN =
+    unknown.
 
-    ``products`` names each row's product.  A row's scores are the same to the last bit whatever rows stand beside it.  Raises
-    :class:`AdditivityError` where base + contributions misses the log-odds by more than 1e-9, ValueError for a matrix of
-    another width, another number of products, or a product without a reference population.
+    ``products`` names each row's product.  A row's scores are the same to the last bit whatever
+    rows stand beside it.  Raises :class:`AdditivityError` where base + contributions misses the
+    log-odds by more than 1e-9, ValueError for a matrix of another width, another number of
+    products, or a product without a reference population.
     """
     model, calibration = scorer.model, scorer.calibration
     if matrix.ndim != 2 or matrix.shape != (len(products), model.num_feature()):
-        raise ValueError(f"score: expected ({len(products)}, {model.num_feature()}), got {matrix.shape}")
+        raise ValueError(
+            f"score: expected ({len(products)}, {model.num_feature()}), got {matrix.shape}"
+        )
     threads = 1 if len(matrix) < _ROWS_WORTH_THREADS else 0
     raw_base, raw_contributions = _explained(matrix, products, scorer.explainers)
     contributions = calibration.slope * raw_contributions
@@ -91,7 +103,9 @@ def score(matrix: NDArray[np.float64], products: Sequence[str], scorer: Scorer) 
 
 
 def log_odds_of(matrix: NDArray[np.float64], scorer: Scorer, threads: int = 0) -> Vector:
-    """Calibrated log-odds alone, float64 (rows,), of rows of model features; ``threads`` 0 = all cores."""
+    """Calibrated log-odds alone, float64 (rows,), of rows of model features; ``threads`` 0 = all
+    cores.
+    """
     raw = np.asarray(scorer.model.predict(matrix, raw_score=True, num_threads=threads))
     calibrated: Vector = scorer.calibration.slope * raw + scorer.calibration.intercept
     return calibrated
@@ -107,7 +121,9 @@ def _explained(
         rows_of.setdefault(product, []).append(row)
     for product, rows in rows_of.items():
         if product not in explainers:
-            raise ValueError(f"score: expected a product of {sorted(explainers)}, got {product!r} in row {rows[0]}")
+            raise ValueError(
+                f"score: expected a product of {sorted(explainers)}, got {product!r} in row {rows[0]}"
+            )
         base[rows] = explainers[product].base
         contributions[rows] = explain_many(matrix[rows], explainers[product])
     return base, contributions
@@ -124,4 +140,6 @@ def _check_additive(base: Vector, contributions: NDArray[np.float64], log_odds: 
     # Written so that NaN fails too.
     if not (gap <= ADDITIVITY_TOLERANCE).all():
         worst = int(np.argmax(gap))
-        raise AdditivityError(f"contributions miss the log-odds by {gap[worst]:.3g} in row {worst}; at most 1e-9 is allowed")
+        raise AdditivityError(
+            f"contributions miss the log-odds by {gap[worst]:.3g} in row {worst}; at most 1e-9 is allowed"
+        )

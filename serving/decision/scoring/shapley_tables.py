@@ -1,16 +1,19 @@
-"""Trees to tables of Shapley values: one look-up tells what a piece of a tree contributes to each of its features.
+"""Trees to tables of Shapley values: one look-up tells what a piece of a tree contributes to each
+of its features.
 
-The value of a leaf reaches a row only where the row satisfies what each feature on the leaf's path asks.  Let x be the row, z
-one of the reference population, A the features whose conditions only x satisfies and B those that only z does.  If neither
-satisfies some condition, the leaf plays no part between the two.  Otherwise, with v the leaf's value, a = |A| and b = |B|, its
-exact interventional Shapley values are (Lundberg et al. 2020, arXiv 1905.04610)
+The value of a leaf reaches a row only where the row satisfies what each feature on the leaf's path
+asks.  Let x be the row, z one of the reference population, A the features whose conditions only x
+satisfies and B those that only z does.  If neither satisfies some condition, the leaf plays no part
+between the two.  Otherwise, with v the leaf's value, a = |A| and b = |B|, its exact interventional
+Shapley values are (Lundberg et al. 2020, arXiv 1905.04610)
 
     i in A:  + v (a - 1)! b! / (a + b)!        i in B:  - v a! (b - 1)! / (a + b)!
 
-They depend on x and z only by the two sets of satisfied conditions, of which a leaf with d features on its path has 2^d.  So
-the mean over the reference is taken once, here, as 2^d frequencies; what remains is a table of 2^d lines (the idea of
-FastTreeSHAP, arXiv 2109.09847, and of WOODELF, AAAI 2026).  Leaves whose paths share splits share one table: a tree is cut
-into the largest pieces with at most 8 splits on and above them, and a line is found by one bit for each split.
+They depend on x and z only by the two sets of satisfied conditions, of which a leaf with d features
+on its path has 2^d.  So the mean over the reference is taken once, here, as 2^d frequencies; what
+remains is a table of 2^d lines (the idea of FastTreeSHAP, arXiv 2109.09847, and of WOODELF, AAAI
+2026).  Leaves whose paths share splits share one table: a tree is cut into the largest pieces with
+at most 8 splits on and above them, and a line is found by one bit for each split.
 """
 
 from __future__ import annotations
@@ -31,15 +34,18 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 MOST_BYTES = 2**30  # of the tables of one reference population
 MOST_CUTS = 2**16 - 1  # of a column: a bin is two bytes
-# What a feature asks of a row: (place of the split among the piece's, whether the row must go left) of each of its splits.
+# What a feature asks of a row: (place of the split among the piece's, whether the row must go left)
+# of each of its splits.
 Condition = tuple[tuple[int, bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A leaf of a piece: its value, the slots of the features on its path in order, and what each asks of a row.
+    """A leaf of a piece: its value, the slots of the features on its path in order, and what each
+    asks of a row.
 
-    ``cover`` is, for each of these features, the share of training rows that its splits sent towards the leaf.
+    ``cover`` is, for each of these features, the share of training rows that its splits sent
+    towards the leaf.
     """
 
     value: float
@@ -60,13 +66,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything stands, whatever the reference: see :mod:`serving.decision.scoring.kernels` for the words.
+    """Where everything stands, whatever the reference: see :mod:`serving.decision.scoring.kernels`
+    for the words.
 
-    ``columns`` int32 (columns, 3); ``cuts`` float64, sorted within each column, which begins at ``cut_starts`` int64;
-    ``starts`` int64 (pieces + 1) first line of each table; ``widths`` int32 (pieces, 2) its splits and its slots;
-    ``split_column`` int32, ``split_threshold`` float64 (NaN where there is no such split), ``split_bin`` uint16 and
-    ``slots`` int32 (``features`` where there is no such slot), all (pieces, 8).  ``constant``: the leaves of trees without
-    splits.
+    ``columns`` int32 (columns, 3); ``cuts`` float64, sorted within each column, which begins at
+    ``cut_starts`` int64; ``starts`` int64 (pieces + 1) first line of each table; ``widths`` int32
+    (pieces, 2) its splits and its slots; ``split_column`` int32, ``split_threshold`` float64 (NaN
+    where there is no such split), ``split_bin`` uint16 and ``slots`` int32 (``features`` where
+    there is no such slot), all (pieces, 8).  ``constant``: the leaves of trees without splits.
     """
 
     features: int
@@ -86,7 +93,8 @@ class Layout:
 def flatten_trees(forest: Forest) -> Layout:
     """The pieces of all trees and where their tables stand.
 
-    Raises :class:`TreeError` where the tables would take more than 1 GiB, or a feature has more than 65,535 thresholds.
+    Raises :class:`TreeError` where the tables would take more than 1 GiB, or a feature has more
+    than 65,535 thresholds.
     """
     pieces = tuple(piece for tree in forest.trees if tree.feature for piece in _pieces(tree))
     lines = np.cumsum([0, *(2 ** len(piece.splits) for piece in pieces)])
@@ -106,7 +114,9 @@ def flatten_trees(forest: Forest) -> Layout:
         cuts=np.concatenate([np.empty(0), *columns.values()]),
         cut_starts=np.cumsum([0, *map(len, columns.values())]),
         starts=lines,
-        widths=np.array([(len(piece.splits), len(piece.features)) for piece in pieces], np.int32).reshape(-1, 2),
+        widths=np.array(
+            [(len(piece.splits), len(piece.features)) for piece in pieces], np.int32
+        ).reshape(-1, 2),
         split_column=np.zeros((len(pieces), WIDTH), np.int32),
         split_threshold=np.full((len(pieces), WIDTH), np.nan),
         split_bin=np.zeros((len(pieces), WIDTH), np.uint16),
@@ -130,18 +140,34 @@ def blocks(matrix: Matrix) -> Iterator[Matrix]:
 def patterns_of(layout: Layout, block: Matrix) -> NDArray[np.uint8]:
     """The patterns of a block of rows in every table, uint8 (pieces, rows)."""
     at, patterns = layout, np.empty((len(layout.pieces), len(block)), np.uint8)
-    kernels.find_patterns(block, at.columns, at.cuts, at.cut_starts, at.widths, at.split_column, at.split_bin, patterns)
+    kernels.find_patterns(
+        block,
+        at.columns,
+        at.cuts,
+        at.cut_starts,
+        at.widths,
+        at.split_column,
+        at.split_bin,
+        patterns,
+    )
     return patterns
 
 
 def tables_for_reference(layout: Layout, reference: Matrix) -> tuple[Matrix, float]:
-    """The tables against the rows of ``reference``, float64 (lines, 8), and the mean raw log-odds of these rows."""
+    """The tables against the rows of ``reference``, float64 (lines, 8), and the mean raw log-odds
+    of these rows.
+    """
     patterns = np.hstack([patterns_of(layout, block) for block in blocks(reference)])
-    counts = [np.bincount(met, minlength=2**splits) for met, splits in zip(patterns, layout.widths[:, 0], strict=True)]
+    counts = [
+        np.bincount(met, minlength=2**splits)
+        for met, splits in zip(patterns, layout.widths[:, 0], strict=True)
+    ]
 
     def frequencies(place: int, leaf: Leaf) -> Vector:
         codes = _codes(len(layout.pieces[place].splits), leaf.conditions)
-        met: Vector = np.bincount(codes, counts[place], minlength=2 ** len(leaf.slots)) / len(reference)
+        met: Vector = np.bincount(codes, counts[place], minlength=2 ** len(leaf.slots)) / len(
+            reference
+        )
         return met
 
     return _tables(layout, frequencies)
@@ -150,7 +176,8 @@ def tables_for_reference(layout: Layout, reference: Matrix) -> tuple[Matrix, flo
 def against_cover(layout: Layout) -> tuple[Matrix, float]:
     """The tables of the path-dependent values, LightGBM's ``pred_contrib``, and their base.
 
-    There a feature that is not known is averaged over the shares of training rows that each split sent either way.
+    There a feature that is not known is averaged over the shares of training rows that each split
+    sent either way.
     """
 
     def frequencies(place: int, leaf: Leaf) -> Vector:
@@ -163,7 +190,9 @@ def against_cover(layout: Layout) -> tuple[Matrix, float]:
 
 
 def _tables(layout: Layout, frequencies: Callable[[int, Leaf], Vector]) -> tuple[Matrix, float]:
-    """``frequencies`` gives the share of the population with each code (see :func:`_codes`) at a leaf of a piece."""
+    """``frequencies`` gives the share of the population with each code (see :func:`_codes`) at a
+    leaf of a piece.
+    """
     table = np.zeros((int(layout.starts[-1]), WIDTH))
     base = layout.constant
     for place, piece in enumerate(layout.pieces):
@@ -179,7 +208,9 @@ def _tables(layout: Layout, frequencies: Callable[[int, Leaf], Vector]) -> tuple
 
 @lru_cache(maxsize=WIDTH + 1)
 def _weights(features: int) -> NDArray[np.float64]:
-    """Shapley value of each feature of a leaf of value 1, float64 (codes of x, features, codes of z)."""
+    """Shapley value of each feature of a leaf of value 1, float64 (codes of x, features, codes of
+    z).
+    """
     codes = np.arange(2**features)
     bits = codes[:, None] >> np.arange(features) & 1
     x, z = bits[:, None, :], bits[None, :, :]
@@ -190,13 +221,17 @@ def _weights(features: int) -> NDArray[np.float64]:
     for_x = factorials[np.maximum(a - 1, 0)] * factorials[b] / both
     for_z = factorials[a] * factorials[np.maximum(b - 1, 0)] / both
     plays = ((x | z).sum(axis=2) == features)[:, :, None]
-    weights: NDArray[np.float64] = np.where(plays, only_x * for_x[:, :, None] - only_z * for_z[:, :, None], 0.0)
+    weights: NDArray[np.float64] = np.where(
+        plays, only_x * for_x[:, :, None] - only_z * for_z[:, :, None], 0.0
+    )
     return np.ascontiguousarray(weights.transpose(0, 2, 1))
 
 
 @lru_cache(maxsize=65536)
 def _codes(splits: int, conditions: tuple[Condition, ...]) -> NDArray[np.uint8]:
-    """For each pattern of a piece's splits: bit i is set where what the leaf's i-th feature asks is satisfied."""
+    """For each pattern of a piece's splits: bit i is set where what the leaf's i-th feature asks is
+    satisfied.
+    """
     patterns = np.arange(2**splits)
     code = np.zeros(len(patterns), np.uint8)
     for i, condition in enumerate(conditions):
@@ -223,11 +258,15 @@ def _pieces(tree: Tree) -> list[Piece]:
 
 def _piece(tree: Tree, node: int, above: tuple[int, ...], splits: tuple[int, ...]) -> Piece:
     features = tuple(sorted({tree.feature[split] for split in splits}))
-    leaves = tuple(_leaf(tree, leaf, path, splits, features) for leaf, path in tree.paths(node, above))
+    leaves = tuple(
+        _leaf(tree, leaf, path, splits, features) for leaf, path in tree.paths(node, above)
+    )
     return Piece(tree, splits, features, leaves)
 
 
-def _leaf(tree: Tree, leaf: int, path: tuple[int, ...], splits: tuple[int, ...], features: Sequence[int]) -> Leaf:
+def _leaf(
+    tree: Tree, leaf: int, path: tuple[int, ...], splits: tuple[int, ...], features: Sequence[int]
+) -> Leaf:
     conditions: dict[int, list[tuple[int, bool]]] = {}
     cover: dict[int, float] = {}
     for split, below, left in zip(path, (*path[1:], ~leaf), tree.turns(leaf, path), strict=True):
@@ -235,7 +274,12 @@ def _leaf(tree: Tree, leaf: int, path: tuple[int, ...], splits: tuple[int, ...],
         conditions.setdefault(slot, []).append((splits.index(split), left))
         cover[slot] = cover.get(slot, 1.0) * (tree.cover(below) / tree.cover(split))
     slots = tuple(sorted(conditions))
-    return Leaf(tree.leaf[leaf], slots, tuple(tuple(conditions[slot]) for slot in slots), tuple(cover[slot] for slot in slots))
+    return Leaf(
+        tree.leaf[leaf],
+        slots,
+        tuple(tuple(conditions[slot]) for slot in slots),
+        tuple(cover[slot] for slot in slots),
+    )
 
 
 def _column(tree: Tree, split: int) -> tuple[int, int, int]:

@@ -1,4 +1,7 @@
-"""The service as it must not be: it answers otherwise than its document says.  The control of the cases of the document."""
+"""The service as it must not be: it answers otherwise than its document says.
+
+The control of the cases of the document.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,18 @@ class Said(NamedTuple):
 
 
 def _another_type(said: Said) -> Said:
-    return said._replace(body=re.sub(rb'"probability":[^,]+', b'"probability":"low"', said.body, count=1))
+    return said._replace(
+        body=re.sub(rb'"probability":[^,]+', b'"probability":"low"', said.body, count=1)
+    )
 
 
 def _another_kind(said: Said) -> Said:
-    return said._replace(headers=[(name, b"text/plain" if name == b"content-type" else value) for name, value in said.headers])
+    return said._replace(
+        headers=[
+            (name, b"text/plain" if name == b"content-type" else value)
+            for name, value in said.headers
+        ]
+    )
 
 
 def _accepted_all_the_same(said: Said) -> Said:
@@ -42,10 +52,13 @@ def _refused_after_all(said: Said) -> Said:
 
 
 def _silent(said: Said) -> Said:
-    return said._replace(headers=[header for header in said.headers if header[0] != b"www-authenticate"])
+    return said._replace(
+        headers=[header for header in said.headers if header[0] != b"www-authenticate"]
+    )
 
 
-# What becomes of an answer to each method and ending of a path; what the record keeps stays as it is.
+# What becomes of an answer to each method and ending of a path; what the record keeps stays as it
+# is.
 LIES: Mapping[tuple[str, str], Callable[[Said], Said]] = {
     ("POST", "/v1/decisions"): _another_type,
     ("GET", "/v1/reviews"): lambda said: said._replace(status=500),
@@ -62,7 +75,9 @@ class _Liar:
         self._hung = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        lie = next((lie for (method, end), lie in LIES.items() if self._is(scope, method, end)), None)
+        lie = next(
+            (lie for (method, end), lie in LIES.items() if self._is(scope, method, end)), None
+        )
         if scope["type"] == "http" and scope["path"] == "/v1/decisions/batch" and not self._hung:
             self._hung = True
             await asyncio.sleep(_HANGS_FOR)
@@ -83,7 +98,11 @@ class _Liar:
 
     @staticmethod
     def _is(scope: Scope, method: str, end: str) -> bool:
-        return scope["type"] == "http" and scope["method"] == method and bool(scope["path"].endswith(end))
+        return (
+            scope["type"] == "http"
+            and scope["method"] == method
+            and bool(scope["path"].endswith(end))
+        )
 
 
 _honest = DescribedService.to_asgi

@@ -33,7 +33,9 @@ def record(tmp_path: Path) -> Iterator[AuditLog]:
     opened.close()
 
 
-def asked(sent: dict[str, Any], key: str | None = None, caller: Caller = LENDER, advice: bool = False) -> Request:
+def asked(
+    sent: dict[str, Any], key: str | None = None, caller: Caller = LENDER, advice: bool = False
+) -> Request:
     request = parse(Request, json.dumps(sent).encode())
     request._key, request._caller, request._arrived = key, caller, time.monotonic()
     request._on = frozenset({"advice"} if advice else ())
@@ -55,9 +57,13 @@ def kept(record: AuditLog) -> list[Entry]:
     return list(record.reader.of_kind(["decision"]))
 
 
-def test_what_is_answered_is_what_is_kept(bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]) -> None:
+def test_what_is_answered_is_what_is_kept(
+    bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
+) -> None:
     desk = Decisions(bundle, record)
-    bodies = answered(desk, *(asked(sent, advice=place % 2 == 1) for place, sent in enumerate(requests[:20])))
+    bodies = answered(
+        desk, *(asked(sent, advice=place % 2 == 1) for place, sent in enumerate(requests[:20]))
+    )
     rows = {row.entry_id: row for row in kept(record)}
     assert len(rows) == 20
     for sent, body in zip(requests, bodies, strict=False):
@@ -65,18 +71,28 @@ def test_what_is_answered_is_what_is_kept(bundle: Bundle, record: AuditLog, requ
         assert row.response_body == body
         assert row.request_body is not None
         assert json.loads(row.request_body)["statements"] == sent["statements"]
-        assert (row.tenant, row.caller, row.metadata["action"]) == ("lender", "k1", json.loads(body)["action"])
+        assert (row.tenant, row.caller, row.metadata["action"]) == (
+            "lender",
+            "k1",
+            json.loads(body)["action"],
+        )
         assert row.metadata["model"] == json.loads(body)["model"]
         assert sent["account_id"] not in json.dumps(row.metadata)
 
 
-def test_what_was_kept_can_be_decided_again(bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]) -> None:
+def test_what_was_kept_can_be_decided_again(
+    bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
+) -> None:
     desk = Decisions(bundle, record)
     answered(desk, *(asked(sent, advice=True) for sent in requests[:5]))
     for row in kept(record):
         assert row.request_body is not None
         [again] = answer_requests(
-            row.metadata["door"], [parse(Request, row.request_body)], row.metadata["advice"], bundle, row.at
+            row.metadata["door"],
+            [parse(Request, row.request_body)],
+            row.metadata["advice"],
+            bundle,
+            row.at,
         )
         assert again.content == row.response_body
 
@@ -99,7 +115,9 @@ def test_a_key_has_one_answer_also_after_a_restart_and_another_model(
     again.close()
 
 
-def test_a_key_is_of_one_request_and_one_tenant(bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]) -> None:
+def test_a_key_is_of_one_request_and_one_tenant(
+    bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
+) -> None:
     desk = Decisions(bundle, record)
     [first] = answered(desk, asked(requests[0], "key-1"))
     for other in (asked(requests[1], "key-1"), asked(requests[0], "key-1", advice=True)):
@@ -113,13 +131,18 @@ def test_a_key_is_of_one_request_and_one_tenant(bundle: Bundle, record: AuditLog
     assert answered(desk, asked(dict(reversed(requests[0].items())), "key-1")) == [first]
 
 
-def test_duplicates_at_once_are_decided_once(bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]) -> None:
+def test_duplicates_at_once_are_decided_once(
+    bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
+) -> None:
     """50 at once of each of 100 keys: one row each, one answer."""
-    record.deadline = 60.0  # five hundred wait for each other on one loop, and how long is the machine's affair
+    # five hundred wait for each other on one loop, and how long is the machine's affair
+    record.deadline = 60.0
     desk = Decisions(bundle, record)
     for start in range(0, 100, 10):
         keys = [f"key-{number}" for number in range(start, start + 10)]
-        sent = [asked(requests[int(key[4:]) % len(requests)], key) for key in keys for _ in range(50)]
+        sent = [
+            asked(requests[int(key[4:]) % len(requests)], key) for key in keys for _ in range(50)
+        ]
         for place, own in enumerate(zip(*[iter(answered(desk, *sent))] * 50, strict=True)):
             assert len(set(own)) == 1, keys[place]
     assert len(kept(record)) == 100
@@ -127,7 +150,9 @@ def test_duplicates_at_once_are_decided_once(bundle: Bundle, record: AuditLog, r
     assert not desk._turns
 
 
-def test_duplicates_at_two_workers_are_decided_once(bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]) -> None:
+def test_duplicates_at_two_workers_are_decided_once(
+    bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
+) -> None:
     """Two desks know nothing of each other but the record."""
     desks = [Decisions(bundle, record), Decisions(bundle, record)]
 
@@ -140,7 +165,9 @@ def test_duplicates_at_two_workers_are_decided_once(bundle: Bundle, record: Audi
     assert len(kept(record)) == 30
 
 
-def test_a_batch_is_kept_whole_and_answered_again(bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]) -> None:
+def test_a_batch_is_kept_whole_and_answered_again(
+    bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
+) -> None:
     desk = Decisions(bundle, record)
 
     def batch(accounts: Sequence[dict[str, Any]]) -> bytes:
@@ -150,9 +177,12 @@ def test_a_batch_is_kept_whole_and_answered_again(bundle: Bundle, record: AuditL
 
     first = batch(requests[:7])
     assert batch(requests[:7]) == first
-    assert [one["account_id"] for one in json.loads(first)["decisions"]] == [one["account_id"] for one in requests[:7]]
+    assert [one["account_id"] for one in json.loads(first)["decisions"]] == [
+        one["account_id"] for one in requests[:7]
+    ]
     assert [row.response_body for row in kept(record)] == [
-        json.dumps(one, separators=(",", ":"), ensure_ascii=False).encode() for one in json.loads(first)["decisions"]
+        json.dumps(one, separators=(",", ":"), ensure_ascii=False).encode()
+        for one in json.loads(first)["decisions"]
     ]
     with pytest.raises(ApiError):
         batch(requests[:6])
@@ -175,7 +205,10 @@ def test_past_its_deadline_nothing_is_kept_and_that_is_said(
 
 
 def test_what_the_record_was_writing_at_the_deadline_is_found_by_its_key(
-    bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle,
+    record: AuditLog,
+    requests: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     desk = Decisions(bundle, record)
     commit = record._writer._commit

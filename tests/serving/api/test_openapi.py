@@ -1,7 +1,9 @@
-"""The OpenAPI document says what the service does: cases for every operation of it, against a service that runs.
+"""The OpenAPI document says what the service does: cases for every operation of it, against a
+service that runs.
 
-What must hold: an answer in time that is documented, with its status, type, headers and schema; none of 500 or more; what the
-document forbids is refused, and what is meant to be accepted is; the record has the rows that answers told of, and no others.
+What must hold: an answer in time that is documented, with its status, type, headers and schema;
+none of 500 or more; what the document forbids is refused, and what is meant to be accepted is; the
+record has the rows that answers told of, and no others.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from serving.storage.tables import entries
 from tests.support.openapi_cases import Asked, Battery, described, faults, shown
 
 EACH = 15  # cases of each kind of each operation
-# Of the cases of an operation; what is left is refused, as most of what is drawn or negated must be.
+# Of the cases of an operation; what is left is refused, as most of what is drawn or negated must
+# be.
 LEAST_ACCEPTED = 0.25
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(LimitReduction.openapi_spec.asdict()))  # type: ignore[attr-defined]
 
@@ -50,33 +53,48 @@ class Ran(NamedTuple):
 
 
 @contextmanager
-def ran(folder: Path, each: int, accounts: list[dict[str, Any]], service: str, within: float = 20.0) -> Iterator[Ran]:
+def ran(
+    folder: Path, each: int, accounts: list[dict[str, Any]], service: str, within: float = 20.0
+) -> Iterator[Ran]:
     address = f"sqlite:///{folder / 'record.db'}"
     with closing(Database(address)) as database:
         key, _ = keys.create(database, "north", SCOPES, rate=10_000)
     # How long a busy machine takes is not what these tests are about.
     with start_service(folder / "log", service, {"CLEARLINE_DEADLINE": "30"}) as url:
-        document = httpx.get(f"{url}/docs.json", headers={"authorization": f"Bearer {key}"}, timeout=30).json()
+        document = httpx.get(
+            f"{url}/docs.json", headers={"authorization": f"Bearer {key}"}, timeout=30
+        ).json()
         battery = Battery(document, url, f"Bearer {key}", accounts, within)
         yield Ran(battery, battery.run(each), folder)
 
 
 @pytest.fixture(scope="module")
 def results(
-    bundle_folder: Path, bentoml_home: Path, requests: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+    bundle_folder: Path,
+    bentoml_home: Path,
+    requests: list[dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Ran]:
     store(bundle_folder)
-    with ran(tmp_path_factory.mktemp("openapi"), EACH, requests, "serving.service:LimitReduction") as found:
+    with ran(
+        tmp_path_factory.mktemp("openapi"), EACH, requests, "serving.service:LimitReduction"
+    ) as found:
         yield found
 
 
 def rows_of(folder: Path) -> list[tuple[str, str]]:
-    """Each row's kind with its id, or for a step of a review with the review's; see :class:`openapi_cases.Known`.
+    """Each row's kind with its id, or for a step of a review with the review's; see
+    :class:`openapi_cases.Known`.
 
     What becomes of a review that the policy asked for, nobody was told: it has the decision's name.
     """
-    with closing(Database(f"sqlite:///{folder / 'record.db'}")) as database, database.reading() as connection:
-        rows = connection.execute(sa.select(entries.c.kind, entries.c.entry_id, entries.c.subject, entries.c.facts)).all()
+    with (
+        closing(Database(f"sqlite:///{folder / 'record.db'}")) as database,
+        database.reading() as connection,
+    ):
+        rows = connection.execute(
+            sa.select(entries.c.kind, entries.c.entry_id, entries.c.subject, entries.c.facts)
+        ).all()
 
     def named(row: Any) -> str:
         facts = json.loads(row.metadata)
@@ -110,7 +128,9 @@ def test_every_operation_does_what_its_document_says(results: Ran) -> None:
 
 def test_the_cases_reach_what_they_are_for(results: Ran) -> None:
     """Or all might be refused at the first line."""
-    statuses = {one.response.status_code for one in results.request_body if one.response is not None}
+    statuses = {
+        one.response.status_code for one in results.request_body if one.response is not None
+    }
     assert statuses >= {200, 201, 400, 401, 404, 409, 422}
     actions = {
         decision["action"]
@@ -119,7 +139,11 @@ def test_the_cases_reach_what_they_are_for(results: Ran) -> None:
         for decision in one.response.json()["decisions"]
     }
     assert actions >= {"keep", "reduce"}
-    opened = [one.response for one in results.request_body if one.operation.endswith("/reviews") and one.accepted]
+    opened = [
+        one.response
+        for one in results.request_body
+        if one.operation.endswith("/reviews") and one.accepted
+    ]
     assert any(response.json().get("corrected") for response in opened if response is not None)
 
 
@@ -150,9 +174,13 @@ def test_a_service_that_lies_is_found_out(
 ) -> None:
     """The control: the same cases of a service with one lie for each thing that must hold."""
     store(bundle_folder)
-    with ran(tmp_path, 4, requests, "tests.serving.api.lying_service:LimitReduction", within=2.0) as found:
+    with ran(
+        tmp_path, 4, requests, "tests.serving.api.lying_service:LimitReduction", within=2.0
+    ) as found:
         rows = rows_of(found.folder)
-    wrong = {(one.operation, said.split(":")[0]) for one in found.request_body for said in one.wrong}
+    wrong = {
+        (one.operation, said.split(":")[0]) for one in found.request_body for said in one.wrong
+    }
     assert wrong >= {
         ("POST /v1/decisions", "JsonSchemaError"),
         ("GET /v1/reviews", "ServerError"),
@@ -193,9 +221,13 @@ SCHEMAS = ("components", "schemas")
 ANSWERS = ("paths", "/v1/decisions", "post", "responses")
 LYING: dict[str, Callable[[dict[str, Any]], None]] = {
     "UndefinedStatusCode": without(*ANSWERS, "422"),
-    "JsonSchemaError": with_value("string", *SCHEMAS, "Answer", "properties", "probability", "type"),
+    "JsonSchemaError": with_value(
+        "string", *SCHEMAS, "Answer", "properties", "probability", "type"
+    ),
     "UndefinedContentType": with_value({"text/plain": {}}, *ANSWERS, "200", "content"),
-    "MissingHeaders": with_value({"ETag": {"required": True, "schema": {"type": "string"}}}, *ANSWERS, "200", "headers"),
+    "MissingHeaders": with_value(
+        {"ETag": {"required": True, "schema": {"type": "string"}}}, *ANSWERS, "200", "headers"
+    ),
 }
 
 
@@ -208,13 +240,17 @@ def test_a_document_that_lies_is_found_out(results: Ran, error: str) -> None:
         said
         for one in results.request_body
         if one.operation == label and one.response is not None
-        for said in faults(lying.Case(body=one.case.body, media_type="application/json"), one.response)
+        for said in faults(
+            lying.Case(body=one.case.body, media_type="application/json"), one.response
+        )
     ]
     assert {said.split(":")[0] for said in found} == {error}
 
 
 def schema_faults(document: dict[str, Any]) -> list[str]:
-    """Where a document is no OpenAPI 3.1, or leads nowhere, or shows an example that its own schema refuses."""
+    """Where a document is no OpenAPI 3.1, or leads nowhere, or shows an example that its own schema
+    refuses.
+    """
     found = []
     if not document["openapi"].startswith("3.1."):
         found.append(f"version {document['openapi']}")
@@ -225,7 +261,9 @@ def schema_faults(document: dict[str, Any]) -> list[str]:
     schemas = document["components"]["schemas"]
     text = json.dumps(document)
     for name, schema in schemas.items():
-        if not jsonschema_rs.meta.is_valid({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}):
+        if not jsonschema_rs.meta.is_valid(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        ):
             found.append(f"{name} is no JSON Schema")
         elif f'"#/components/schemas/{name}"' not in text:
             found.append(f"nothing is {name}")
@@ -233,9 +271,16 @@ def schema_faults(document: dict[str, Any]) -> list[str]:
     found += [f"{place} leads nowhere" for place in sorted(nowhere)]
     if not found:
         found += [f"{name}'s example: {said}" for name, said in _wrong_examples(schemas)]
-    operations = [said for item in document["paths"].values() for said in item.values() if isinstance(said, dict)]
+    operations = [
+        said
+        for item in document["paths"].values()
+        for said in item.values()
+        if isinstance(said, dict)
+    ]
     names = Counter(said["operationId"] for said in operations)
-    return found + [f"operationId {name} is there {count} times" for name, count in names.items() if count > 1]
+    return found + [
+        f"operationId {name} is there {count} times" for name, count in names.items() if count > 1
+    ]
 
 
 def _references(node: Any) -> Iterator[str]:
@@ -264,7 +309,12 @@ def test_the_document_is_openapi_31_and_whole() -> None:
 
 
 def test_the_document_describes_every_route_and_no_other() -> None:
-    told = {(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method, said in item.items() if said}
+    told = {
+        (method.upper(), path)
+        for path, item in DOCUMENT["paths"].items()
+        for method, said in item.items()
+        if said
+    }
     assert told == {(route.method, route.template) for route in ROUTES}
     for route in ROUTES:
         said = DOCUMENT["paths"][route.template][route.method.lower()]
@@ -274,12 +324,16 @@ def test_the_document_describes_every_route_and_no_other() -> None:
 
 BROKEN: dict[str, Callable[[dict[str, Any]], None]] = {
     "OpenAPI: ": with_value(7, "info", "title"),
-    "Answer is no JSON Schema": with_value("number and more", *SCHEMAS, "Answer", "properties", "probability", "type"),
+    "Answer is no JSON Schema": with_value(
+        "number and more", *SCHEMAS, "Answer", "properties", "probability", "type"
+    ),
     "nothing is Surplus": with_value({"type": "string"}, *SCHEMAS, "Surplus"),
     "#/components/schemas/Reason leads nowhere": without(*SCHEMAS, "Reason"),
     "Answer's example: ": with_value("2026", *SCHEMAS, "Answer", "example", "effective_on"),
     "version 3.0.2": with_value("3.0.2", "openapi"),
-    "operationId review is there 2 times": with_value("review", "paths", "/v1/reviews", "get", "operationId"),
+    "operationId review is there 2 times": with_value(
+        "review", "paths", "/v1/reviews", "get", "operationId"
+    ),
 }
 
 

@@ -24,7 +24,9 @@ def accounts(windows: pl.DataFrame) -> list[pl.DataFrame]:
 def one_by_one(server: Server) -> checks.Door:
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
         with httpx.Client(base_url=server.url) as client:
-            posts = [client.post("/v1/decisions", json=as_requests(window)[0]) for window in windows]
+            posts = [
+                client.post("/v1/decisions", json=as_requests(window)[0]) for window in windows
+            ]
         return [post.raise_for_status().content for post in posts]
 
     return answers
@@ -38,7 +40,11 @@ def in_batches(server: Server) -> checks.Door:
         with httpx.Client(base_url=server.url, timeout=30) as client:
             for start in range(0, len(windows), A_BATCH):
                 sent = [as_requests(window)[0] for window in windows[start : start + A_BATCH]]
-                found += cut(client.post("/v1/decisions/batch", json={"accounts": sent}).raise_for_status().text)
+                found += cut(
+                    client.post("/v1/decisions/batch", json={"accounts": sent})
+                    .raise_for_status()
+                    .text
+                )
         return found
 
     return answers
@@ -64,15 +70,21 @@ def test_the_accounts_are_of_all_kinds(accounts: list[pl.DataFrame]) -> None:
     assert {account["product"][0] for account in accounts} == {"pay_later", "cash_loan"}
 
 
-def test_the_endpoint_gives_the_bytes_of_the_function(server: Server, accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+def test_the_endpoint_gives_the_bytes_of_the_function(
+    server: Server, accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
     checks.check_one_is_many(one_by_one(server), accounts, bundle)
 
 
-def test_the_batch_gives_the_bytes_of_the_function(server: Server, accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+def test_the_batch_gives_the_bytes_of_the_function(
+    server: Server, accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
     checks.check_one_is_many(in_batches(server), accounts, bundle)
 
 
-def test_the_check_notices_a_byte(server: Server, accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+def test_the_check_notices_a_byte(
+    server: Server, accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
     """The control: one digit of one answer changed."""
 
     def spoilt(windows: Sequence[pl.DataFrame]) -> list[bytes]:

@@ -1,4 +1,7 @@
-"""The service as it must not be: it answers what the record has only been asked to keep.  The control of the kill tests."""
+"""The service as it must not be: it answers what the record has only been asked to keep.
+
+The control of the kill tests.
+"""
 
 from __future__ import annotations
 

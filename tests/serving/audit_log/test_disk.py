@@ -24,7 +24,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of two megabytes of this test's own."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)],
+        capture_output=True,
+        check=False,
+    )
     if mounted.returncode:
         pytest.skip("only who may mount a file system can give a test a disk of its own")
     try:
@@ -52,12 +56,19 @@ def ready_within(client: httpx.Client, seconds: float) -> bool:
 
 
 def test_a_full_disk(
-    small_disk: Path, tmp_path: Path, bundle_folder: Path, bentoml_home: Path, requests: list[dict[str, Any]]
+    small_disk: Path,
+    tmp_path: Path,
+    bundle_folder: Path,
+    bentoml_home: Path,
+    requests: list[dict[str, Any]],
 ) -> None:
     store(bundle_folder)
     settings = {"CLEARLINE_RECORD": f"sqlite:///{small_disk / 'record.db'}"}
     answered: list[bytes] = []
-    with start_service(tmp_path / "log", settings=settings) as url, httpx.Client(base_url=url, timeout=10) as client:
+    with (
+        start_service(tmp_path / "log", settings=settings) as url,
+        httpx.Client(base_url=url, timeout=10) as client,
+    ):
 
         def post(number: int) -> httpx.Response:
             return client.post("/v1/decisions", json=requests[number % len(requests)])
@@ -68,11 +79,16 @@ def test_a_full_disk(
             fill(small_disk)
             responses = [post(number) for number in range(40)]
             refused = [response for response in responses if response.status_code != httpx.codes.OK]
-            answered += [response.content for response in responses if response.status_code == httpx.codes.OK]
+            answered += [
+                response.content for response in responses if response.status_code == httpx.codes.OK
+            ]
             assert refused
             assert {response.status_code for response in refused} <= {503, 504}
             assert all(response.headers["retry-after"] == "1" for response in refused)
-            assert all(response.headers["content-type"] == "application/problem+json" for response in refused)
+            assert all(
+                response.headers["content-type"] == "application/problem+json"
+                for response in refused
+            )
             # Once it failed it fails for all: what is answered now would be lost.
             assert responses[-1].status_code != httpx.codes.OK
             assert client.get("/readyz").status_code == 503
@@ -87,6 +103,9 @@ def test_a_full_disk(
 
 def _kept(file: Path, secrets: Path) -> dict[str, bytes | None]:
     database = Database(f"sqlite:///{file}")
-    rows = {row.entry_id: row.response_body for row in Reader(database, read_secrets(secrets)).of_kind(["decision"])}
+    rows = {
+        row.entry_id: row.response_body
+        for row in Reader(database, read_secrets(secrets)).of_kind(["decision"])
+    }
     database.close()
     return rows

@@ -1,4 +1,6 @@
-"""Erasing a person: what nobody can read any more, what is left as it was, and what the files still hold."""
+"""Erasing a person: what nobody can read any more, what is left as it was, and what the files still
+hold.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ import sqlalchemy as sa
 from serving.__main__ import main
 from serving.audit_log import checkpoints, erasure
 from serving.audit_log.entry import NewEntry
-from serving.audit_log.erasure import Erased, Order, check_retention, erase_account, erase_expired, purge_free_pages
+from serving.audit_log.erasure import (
+    Erased,
+    Order,
+    check_retention,
+    erase_account,
+    erase_expired,
+    purge_free_pages,
+)
 from serving.audit_log.log import AuditLog
 from serving.audit_log.verify import verify
 from serving.storage import database
@@ -27,7 +36,9 @@ MARK = "Geheimnis7319"  # of the account's name and of what was asked
 
 
 @pytest.fixture(params=["rollback journal", "write-ahead log"])
-def journalled(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditLog]:
+def journalled(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[AuditLog]:
     """A record in each of the modes that SQLite is opened in, whatever version is installed."""
     wal = request.param == "write-ahead log"
     monkeypatch.setattr(database, "free_of_wal_reset_bug", lambda version: wal)
@@ -38,7 +49,9 @@ def journalled(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 
 def marked(name: str) -> NewEntry:
     content = f'{{"account_id":"{MARK}-account","income":7319}}'.encode()
-    return NewEntry(name, "decision", name, "lender", "key-1", NOW, f"{MARK}-account", {}, content, content)
+    return NewEntry(
+        name, "decision", name, "lender", "key-1", NOW, f"{MARK}-account", {}, content, content
+    )
 
 
 def on_disk(folder: Path) -> bytes:
@@ -46,7 +59,9 @@ def on_disk(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in sorted(folder.glob("record.db*")))
 
 
-def test_what_was_asked_and_answered_is_gone_and_nothing_else(record: AuditLog, fill: Fill, tmp_path: Path) -> None:
+def test_what_was_asked_and_answered_is_gone_and_nothing_else(
+    record: AuditLog, fill: Fill, tmp_path: Path
+) -> None:
     drafts = fill(100)
     before = list(record.reader.of_kind(("decision", "review")))
     stored = list(record.reader.rows())
@@ -61,7 +76,9 @@ def test_what_was_asked_and_answered_is_gone_and_nothing_else(record: AuditLog, 
         else:
             assert row == was
     assert list(record.reader.rows())[:-1] == stored
-    assert verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").found == 0
+    assert (
+        verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").found == 0
+    )
 
 
 def test_the_erasure_is_a_row_that_says_who_and_why(record: AuditLog, fill: Fill) -> None:
@@ -69,22 +86,43 @@ def test_the_erasure_is_a_row_that_says_who_and_why(record: AuditLog, fill: Fill
     erased = erase_account(record.database, record.secrets, "lender", "acct-5", ORDER)
     assert erased is not None
     [row] = record.reader.of_kind(("erasure",))
-    assert (row.subject, row.tenant, row.data_subject, row.at) == (erased.data_subject, "lender", None, NOW)
-    assert row.metadata == {"person": erased.data_subject, "rows": erased.rows, "by": "Li Na", "why": "asked for"}
+    assert (row.subject, row.tenant, row.data_subject, row.at) == (
+        erased.data_subject,
+        "lender",
+        None,
+        NOW,
+    )
+    assert row.metadata == {
+        "person": erased.data_subject,
+        "rows": erased.rows,
+        "by": "Li Na",
+        "why": "asked for",
+    }
 
 
-def test_nothing_on_the_disk_leads_to_the_person_any_more(journalled: AuditLog, tmp_path: Path) -> None:
-    keep(journalled, [marked("d-0"), *(some_draft(number) for number in range(1, 200)), marked("d-200")])
+def test_nothing_on_the_disk_leads_to_the_person_any_more(
+    journalled: AuditLog, tmp_path: Path
+) -> None:
+    keep(
+        journalled,
+        [marked("d-0"), *(some_draft(number) for number in range(1, 200)), marked("d-200")],
+    )
     kept = journalled.reader.by_id("d-0")
     assert kept is not None
     with journalled.database.reading() as connection:
-        row = connection.execute(sa.select(people).where(people.c.person == kept.data_subject)).one()
-    hashes = [one.encode() for one in journalled.secrets.hashes_of("lender", f"{MARK}-account").values()]
+        row = connection.execute(
+            sa.select(people).where(people.c.person == kept.data_subject)
+        ).one()
+    hashes = [
+        one.encode() for one in journalled.secrets.hashes_of("lender", f"{MARK}-account").values()
+    ]
     assert row.account.encode() in hashes
     leads = [bytes(row.sealed_key), *hashes]
     assert all(lead in on_disk(tmp_path) for lead in leads)  # or nothing would be shown below
     assert MARK.encode() not in on_disk(tmp_path)
-    erased = erase_account(journalled.database, journalled.secrets, "lender", f"{MARK}-account", ORDER)
+    erased = erase_account(
+        journalled.database, journalled.secrets, "lender", f"{MARK}-account", ORDER
+    )
     assert erased == Erased(row.data_subject, 2)
     assert purge_free_pages(journalled.database)
     assert not any(lead in on_disk(tmp_path) for lead in leads)
@@ -94,10 +132,14 @@ def test_nothing_on_the_disk_leads_to_the_person_any_more(journalled: AuditLog, 
 
 def test_the_same_account_comes_back_as_somebody_else(record: AuditLog) -> None:
     [first] = keep(record, [some_draft(1)])
-    assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(str(first.data_subject), 1)
+    assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(
+        str(first.data_subject), 1
+    )
     [again] = keep(record, [some_draft(1 + 40)])
     assert again.data_subject not in (first.data_subject, None)
-    assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(str(again.data_subject), 1)
+    assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(
+        str(again.data_subject), 1
+    )
     assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) is None
 
 
@@ -113,13 +155,19 @@ def test_rows_are_added_while_persons_are_erased(record: AuditLog, tmp_path: Pat
 
     def add() -> None:
         for start in range(80, 380, 10):
-            kept.extend(row.seq for row in keep(record, [some_draft(number) for number in range(start, start + 10)]))
+            kept.extend(
+                row.seq
+                for row in keep(record, [some_draft(number) for number in range(start, start + 10)])
+            )
 
     adding = threading.Thread(target=add)
     adding.start()
     # As the command does: connections of its own, beside the service's.
     beside = database.Database(settings_in(tmp_path).address)
-    erased = [erase_account(beside, record.secrets, "lender", f"acct-{number}", ORDER) for number in range(40)]
+    erased = [
+        erase_account(beside, record.secrets, "lender", f"acct-{number}", ORDER)
+        for number in range(40)
+    ]
     beside.close()
     adding.join()
     assert len(kept) == 300
@@ -128,7 +176,9 @@ def test_rows_are_added_while_persons_are_erased(record: AuditLog, tmp_path: Pat
     assert (verdict.rows, verdict.found) == (380 + sum(one is not None for one in erased), 0)
 
 
-def test_only_who_did_not_come_for_so_long_expires(record: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_who_did_not_come_for_so_long_expires(
+    record: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(erasure, "_TOGETHER", 2)
     day = datetime.timedelta(days=1)
     old = NOW.replace(year=NOW.year - 3)
@@ -141,19 +191,45 @@ def test_only_who_did_not_come_for_so_long_expires(record: AuditLog, monkeypatch
         "x": old - day,
     }
     for number, (account, at) in enumerate(ages.items()):
-        keep(record, [NewEntry(f"d-{number}", "decision", f"d-{number}", "lender", "key-1", at, account, {}, b"asked")])
+        keep(
+            record,
+            [
+                NewEntry(
+                    f"d-{number}",
+                    "decision",
+                    f"d-{number}",
+                    "lender",
+                    "key-1",
+                    at,
+                    account,
+                    {},
+                    b"asked",
+                )
+            ],
+        )
     keep(record, [NewEntry("d-9", "decision", "d-9", "lender", "key-1", NOW, "x", {}, b"asked")])
     erased = list(erase_expired(record.database, record.secrets, 3, ORDER))
     assert [one.rows for one in erased] == [1, 1, 1]
     rows = {row.entry_id: row.erased for row in record.reader.of_kind(("decision",))}
-    assert rows == {"d-0": True, "d-1": True, "d-2": False, "d-3": False, "d-4": True, "d-5": False, "d-9": False}
+    assert rows == {
+        "d-0": True,
+        "d-1": True,
+        "d-2": False,
+        "d-3": False,
+        "d-4": True,
+        "d-5": False,
+        "d-9": False,
+    }
     assert not list(erase_expired(record.database, record.secrets, 3, ORDER))
 
 
 @pytest.mark.parametrize(
-    ("years", "force", "why"), [(2, False, None), (2, True, None), (2, False, "a rule"), (0, True, "a rule")]
+    ("years", "force", "why"),
+    [(2, False, None), (2, True, None), (2, False, "a rule"), (0, True, "a rule")],
 )
-def test_fewer_years_than_the_law_asks_are_refused(years: int, force: bool, why: str | None) -> None:
+def test_fewer_years_than_the_law_asks_are_refused(
+    years: int, force: bool, why: str | None
+) -> None:
     with pytest.raises(StorageError, match="expected to keep records for"):
         check_retention(years, force, why)
 

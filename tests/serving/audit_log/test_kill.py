@@ -1,4 +1,6 @@
-"""kill -9 of the whole process tree under load: of all answers received, none is missing in the record."""
+"""kill -9 of the whole process tree under load: of all answers received, none is missing in the
+record.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +34,26 @@ SERVICE = "serving.service:LimitReduction"
 EARLY = "tests.serving.audit_log.early_service:LimitReduction"
 
 
-def load(url: str, requests: Sequence[dict[str, Any]], until: threading.Event, answers: list[tuple[str | None, bytes]]) -> None:
+def load(
+    url: str,
+    requests: Sequence[dict[str, Any]],
+    until: threading.Event,
+    answers: list[tuple[str | None, bytes]],
+) -> None:
     """Post until the service is gone; every whole answer is noted, with its key."""
     with httpx.Client(base_url=url, timeout=10) as client:
         for number, sent in enumerate(itertools.cycle(requests)):
             if until.is_set():
                 return
-            # The first with a key: a machine may be slow enough that there is no second before the kill.
+            # The first with a key: a machine may be slow enough that there is no second before the
+            # kill.
             key = None if number % 2 else f"{threading.get_ident()}-{time.monotonic_ns()}"
             try:
-                response = client.post("/v1/decisions", json=sent, headers={} if key is None else {"Idempotency-Key": key})
+                response = client.post(
+                    "/v1/decisions",
+                    json=sent,
+                    headers={} if key is None else {"Idempotency-Key": key},
+                )
             except httpx.HTTPError:
                 return
             if response.status_code == httpx.codes.OK:
@@ -49,16 +61,22 @@ def load(url: str, requests: Sequence[dict[str, Any]], until: threading.Event, a
 
 
 Answers = list[tuple[str | None, bytes]]
-Serving = Callable[[], AbstractContextManager[tuple[str, Callable[[], None]]]]  # a service's URL, and how it is killed
+# a service's URL, and how it is killed
+Serving = Callable[[], AbstractContextManager[tuple[str, Callable[[], None]]]]
 
 
-def killed_under_load(serving: Serving, requests: Sequence[dict[str, Any]], after: float) -> Answers:
-    """What was answered before the service and all its processes were killed, ``after`` seconds of load, or more until there
-    was some."""
+def killed_under_load(
+    serving: Serving, requests: Sequence[dict[str, Any]], after: float
+) -> Answers:
+    """What was answered before the service and all its processes were killed, ``after`` seconds of
+    load, or more until there was some."""
     answers: Answers = []
     over = threading.Event()
     with serving() as (url, kill_it):
-        clients = [threading.Thread(target=load, args=(url, requests, over, answers)) for _ in range(CLIENTS)]
+        clients = [
+            threading.Thread(target=load, args=(url, requests, over, answers))
+            for _ in range(CLIENTS)
+        ]
         for client in clients:
             client.start()
         time.sleep(after)
@@ -87,13 +105,17 @@ def whole_tree(folder: Path, service: str = SERVICE) -> Serving:
 def forking(service: str = SERVICE) -> Iterator[subprocess.Popen[str]]:
     """A process that has imported the service and forks one for each line, see alone.py."""
     command = [sys.executable, "-m", "tests.serving.audit_log.one_process", service]
-    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         yield process
         process.kill()
 
 
 def alone(folder: Path, forking: subprocess.Popen[str]) -> Serving:
-    """The same app in one process, which starts within a second: imports are most of what a start takes."""
+    """The same app in one process, which starts within a second: imports are most of what a start
+    takes.
+    """
 
     @contextmanager
     def serving() -> Iterator[tuple[str, Callable[[], None]]]:
@@ -145,7 +167,11 @@ def stored(bundle_folder: Path, bentoml_home: Path) -> str:
 
 
 def survives(
-    folder: Path, serving: Serving, number: int, requests: Sequence[dict[str, Any]], least_seconds: float = 0.05
+    folder: Path,
+    serving: Serving,
+    number: int,
+    requests: Sequence[dict[str, Any]],
+    least_seconds: float = 0.05,
 ) -> None:
     """So many kills, and after each nothing that was answered is missing."""
     drawn = random.Random(number)
@@ -157,30 +183,46 @@ def survives(
     assert missing(folder, answers) == 0
     with_key = [answer for answer in answers if answer[0] is not None]
     assert len(with_key) > 3 * number, "there was no load"
-    # Whoever asks again with a key gets the answer of before, from a service that has started since.
+    # Whoever asks again with a key gets the answer of before, from a service that has started
+    # since.
     with serving() as (url, _), httpx.Client(base_url=url, timeout=10) as client:
         for key, body in drawn.sample(with_key, min(len(with_key), 20)):
             assert key is not None
-            sent = next(request for request in requests if request["account_id"] == json.loads(body)["account_id"])
-            assert client.post("/v1/decisions", json=sent, headers={"Idempotency-Key": key}).content == body
+            sent = next(
+                request
+                for request in requests
+                if request["account_id"] == json.loads(body)["account_id"]
+            )
+            assert (
+                client.post("/v1/decisions", json=sent, headers={"Idempotency-Key": key}).content
+                == body
+            )
 
 
 # Twenty kills: these, and the next test's one.
-def test_nothing_answered_is_missing_after_kill(stored: str, tmp_path: Path, requests: list[dict[str, Any]]) -> None:
+def test_nothing_answered_is_missing_after_kill(
+    stored: str, tmp_path: Path, requests: list[dict[str, Any]]
+) -> None:
     with forking() as process:
         survives(tmp_path, alone(tmp_path, process), 19, requests)
 
 
-def test_nor_where_the_whole_tree_is_killed(stored: str, tmp_path: Path, requests: list[dict[str, Any]]) -> None:
+def test_nor_where_the_whole_tree_is_killed(
+    stored: str, tmp_path: Path, requests: list[dict[str, Any]]
+) -> None:
     survives(tmp_path, whole_tree(tmp_path), 1, requests, 0.5)
 
 
 @pytest.mark.torture
-def test_nothing_answered_is_missing_after_many_kills(stored: str, tmp_path: Path, requests: list[dict[str, Any]]) -> None:
+def test_nothing_answered_is_missing_after_many_kills(
+    stored: str, tmp_path: Path, requests: list[dict[str, Any]]
+) -> None:
     survives(tmp_path, whole_tree(tmp_path), 200, requests)
 
 
-def test_a_service_that_answers_too_early_loses_some(stored: str, tmp_path: Path, requests: list[dict[str, Any]]) -> None:
+def test_a_service_that_answers_too_early_loses_some(
+    stored: str, tmp_path: Path, requests: list[dict[str, Any]]
+) -> None:
     """The control: without waiting for the commit the same load loses answers."""
     lost = 0
     with forking(EARLY) as process:

@@ -1,4 +1,6 @@
-"""The record in a real PostgreSQL that is hurt under load: nothing answered is missing, nothing is decided twice."""
+"""The record in a real PostgreSQL that is hurt under load: nothing answered is missing, nothing is
+decided twice.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,11 @@ class PostgreSQL:
             pytest.fail(f"{setting} did not become {value}: {self.server.log.read_text()[-2000:]}")
 
     def kill_backends(self, name: str) -> int:
-        return len(self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+        return len(
+            self.execute(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            )
+        )
 
     def stop_at_once_and_start(self) -> None:
         pid = self.server.get_pid()
@@ -90,7 +96,9 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]
 
 
 def settings_at(folder: Path, address: str, worker: int = 0) -> StorageSettings:
-    return StorageSettings(address, folder / "secrets.json", folder / f"checkpoints{worker}.jsonl", 2.0)
+    return StorageSettings(
+        address, folder / "secrets.json", folder / f"checkpoints{worker}.jsonl", 2.0
+    )
 
 
 @contextmanager
@@ -102,14 +110,20 @@ def desks(bundle: Bundle, folder: Path, address: str) -> Iterator[list[Decisions
 
 
 class Load:
-    """Callers who ask, and ask again with the same key until they have an answer; one at each worker has the same keys."""
+    """Callers who ask, and ask again with the same key until they have an answer; one at each
+    worker has the same keys.
+    """
 
     def __init__(self, desks: list[Decisions], requests: list[dict[str, Any]]) -> None:
         self.answers: dict[str, list[bytes]] = {}
         self.asked_again = 0
         self.statuses: set[int] = set()
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(desk, requests, k)) for desk in desks for k in range(2)]
+        self._threads = [
+            threading.Thread(target=self._ask, args=(desk, requests, k))
+            for desk in desks
+            for k in range(2)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -138,7 +152,9 @@ class Load:
 
 
 def survives(load: Load, address: str, folder: Path) -> None:
-    """Each key has one row and one answer, every answer is in the record to the byte, and the chain is whole."""
+    """Each key has one row and one answer, every answer is in the record to the byte, and the chain
+    is whole.
+    """
     record = AuditLog(settings_at(folder, address))
     kept = {row.unique_key: row.response_body for row in record.reader.of_kind(["decision"])}
     rows = list(record.reader.rows())
@@ -146,10 +162,13 @@ def survives(load: Load, address: str, folder: Path) -> None:
     assert load.answers
     assert load.statuses <= {503, 504}
     answers = {body for bodies in load.answers.values() for body in bodies}
-    assert all(len(set(bodies)) == 1 for bodies in load.answers.values()), "a key was answered twice"
+    assert all(len(set(bodies)) == 1 for bodies in load.answers.values()), (
+        "a key was answered twice"
+    )
     assert answers <= set(kept.values()), "an answer is missing"
     assert len(answers) == len(load.answers)
-    # Beside the decisions there are only the reviews that the policy asks for with some of them, once each.
+    # Beside the decisions there are only the reviews that the policy asks for with some of them,
+    # once each.
     reviews = [row["subject"] for row in rows if row["kind"] == "review"]
     assert len(reviews) == len(set(reviews))
     assert len(kept) + len(reviews) == len(rows)
@@ -187,7 +206,14 @@ def test_backends_that_are_killed(
     name = postgresql.fresh()
     killed: list[int] = []
     address = postgresql.address(name)
-    hurt(bundle, tmp_path, requests, (address, address), 20, lambda _: killed.append(postgresql.kill_backends(name)))
+    hurt(
+        bundle,
+        tmp_path,
+        requests,
+        (address, address),
+        20,
+        lambda _: killed.append(postgresql.kill_backends(name)),
+    )
     assert sum(killed) >= 20
 
 
@@ -195,7 +221,14 @@ def test_servers_that_stop_at_once(
     bundle: Bundle, tmp_path: Path, requests: list[dict[str, Any]], postgresql: PostgreSQL
 ) -> None:
     address = postgresql.address(postgresql.fresh())
-    load = hurt(bundle, tmp_path, requests, (address, address), 5, lambda _: postgresql.stop_at_once_and_start())
+    load = hurt(
+        bundle,
+        tmp_path,
+        requests,
+        (address, address),
+        5,
+        lambda _: postgresql.stop_at_once_and_start(),
+    )
     assert load.asked_again > 0, "the server was never missed"
 
 
@@ -206,7 +239,9 @@ def test_connections_that_are_cut_at_the_commit(
     postgresql: PostgreSQL,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Five before the server hears of it, five before its answer is heard: in doubt until the database is asked."""
+    """Five before the server hears of it, five before its answer is heard: in doubt until the
+    database is asked.
+    """
     name = postgresql.fresh()
     folder = tmp_path_factory.mktemp("px")
     proxy = Proxy(folder, postgresql.socket)
@@ -232,7 +267,9 @@ def test_who_does_not_ask_the_database_decides_twice(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The control: a writer that takes a lost answer for a lost commit says that nothing was kept, and is wrong."""
+    """The control: a writer that takes a lost answer for a lost commit says that nothing was kept,
+    and is wrong.
+    """
     name = postgresql.fresh()
     proxy = Proxy(tmp_path_factory.mktemp("px"), postgresql.socket)
     record = AuditLog(settings_at(tmp_path, postgresql.address(name, proxy.folder)))
@@ -249,8 +286,15 @@ def test_who_does_not_ask_the_database_decides_twice(
 def test_the_record_only_grows_there_too(tmp_path: Path, postgresql: PostgreSQL) -> None:
     record = AuditLog(settings_at(tmp_path, postgresql.address(postgresql.fresh())))
     asyncio.run(record.keep([draft("d-1")], soon()))
-    for statement in (entries.update().values(tenant="other"), entries.delete(), sa.text("TRUNCATE entries")):
-        with pytest.raises(sa.exc.DBAPIError, match="only grows"), record.database.writing() as connection:
+    for statement in (
+        entries.update().values(tenant="other"),
+        entries.delete(),
+        sa.text("TRUNCATE entries"),
+    ):
+        with (
+            pytest.raises(sa.exc.DBAPIError, match="only grows"),
+            record.database.writing() as connection,
+        ):
             connection.execute(statement)
     record.close()
 
@@ -267,7 +311,9 @@ def test_a_server_that_would_lose_commits_is_refused(postgresql: PostgreSQL, set
     Database(address).close()
 
 
-def test_several_workers_share_a_record_there_and_not_in_a_file(tmp_path: Path, postgresql: PostgreSQL) -> None:
+def test_several_workers_share_a_record_there_and_not_in_a_file(
+    tmp_path: Path, postgresql: PostgreSQL
+) -> None:
     address = postgresql.address(postgresql.fresh())
     one, other = (AuditLog(settings_at(tmp_path, address, worker)) for worker in range(2))
     first = asyncio.run(one.keep([draft("d-1")], soon()))

@@ -35,7 +35,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Log:
-    """A record as whoever can write its database and its checkpoints sees it: in memory, and without any constraint."""
+    """A record as whoever can write its database and its checkpoints sees it: in memory, and
+    without any constraint.
+    """
 
     genuine: sqlite3.Connection
     copy: sqlite3.Connection
@@ -58,19 +60,26 @@ class Log:
 
     def row(self, number: int) -> Row:
         columns = ", ".join(COLUMNS)
-        found = self.copy.execute(f"SELECT {columns} FROM entries WHERE seq = ?", (number,)).fetchone()
+        found = self.copy.execute(
+            f"SELECT {columns} FROM entries WHERE seq = ?", (number,)
+        ).fetchone()
         return dict(zip(COLUMNS, found, strict=True))
 
     def write(self, row: Row) -> None:
         """Put a row where its number is."""
         self.copy.execute("DELETE FROM entries WHERE seq = ?", (row["seq"],))
         marks = ", ".join("?" * len(COLUMNS))
-        self.copy.execute(f"INSERT INTO entries ({', '.join(COLUMNS)}) VALUES ({marks})", [row[name] for name in COLUMNS])
+        self.copy.execute(
+            f"INSERT INTO entries ({', '.join(COLUMNS)}) VALUES ({marks})",
+            [row[name] for name in COLUMNS],
+        )
 
     def chain_from(self, number: int) -> None:
         """Write the hashes of this row and all later ones so that they fit."""
         before = GENESIS if number == 1 else self.row(number - 1)["hash"]
-        found = self.copy.execute(f"SELECT {', '.join(COLUMNS)} FROM entries WHERE seq >= ? ORDER BY seq", (number,)).fetchall()
+        found = self.copy.execute(
+            f"SELECT {', '.join(COLUMNS)} FROM entries WHERE seq >= ? ORDER BY seq", (number,)
+        ).fetchall()
         hashes = []
         for values in found:
             row_hash = hash_of(dict(zip(COLUMNS, values, strict=True)), before)
@@ -96,7 +105,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
     genuine.execute("CREATE UNIQUE INDEX by_number ON entries (seq)")
     genuine.execute("DETACH written")
     for number in range(50, ROWS + 1, 50):
-        row_hash = genuine.execute("SELECT hash FROM entries WHERE seq = ?", (number,)).fetchone()[0]
+        row_hash = genuine.execute("SELECT hash FROM entries WHERE seq = ?", (number,)).fetchone()[
+            0
+        ]
         checkpoints.append(settings.checkpoints, number, row_hash, NOW, secrets.signer)
     lines = tuple(settings.checkpoints.read_text().splitlines(keepends=True))
     copy = _memory()
@@ -112,7 +123,24 @@ def _memory() -> sqlite3.Connection:
 
 # What is done to the log.  Each leaves it other than it was, or says that it did not.
 
-_VALUES: tuple[Any, ...] = (None, "", b"", 0, 1, -1, 7, 1.5, "0", "keep", "null", "{}", b"\0", bytes(32), "D-1", "d-1 ")
+_VALUES: tuple[Any, ...] = (
+    None,
+    "",
+    b"",
+    0,
+    1,
+    -1,
+    7,
+    1.5,
+    "0",
+    "keep",
+    "null",
+    "{}",
+    b"\0",
+    bytes(32),
+    "D-1",
+    "d-1 ",
+)
 
 
 def edit(draw: random.Random, log: Log) -> bool:
@@ -131,13 +159,29 @@ def edit(draw: random.Random, log: Log) -> bool:
 
 def _near(value: Any, draw: random.Random) -> list[Any]:
     if isinstance(value, int):
-        return [value + 1, value - 1, float(value) + 0.5, str(value) + "x", ROWS + draw.randint(1, 5)]
+        return [
+            value + 1,
+            value - 1,
+            float(value) + 0.5,
+            str(value) + "x",
+            ROWS + draw.randint(1, 5),
+        ]
     if isinstance(value, str):
         place = draw.randrange(len(value) + 1)
-        return [value + " ", value.upper(), value.encode(), value[:-1], value[:place] + "x" + value[place:], len(value)]
+        return [
+            value + " ",
+            value.upper(),
+            value.encode(),
+            value[:-1],
+            value[:place] + "x" + value[place:],
+            len(value),
+        ]
     if isinstance(value, bytes) and value:
         place = draw.randrange(len(value))
-        flipped = bytes(byte ^ (1 << draw.randrange(8)) if at == place else byte for at, byte in enumerate(value))
+        flipped = bytes(
+            byte ^ (1 << draw.randrange(8)) if at == place else byte
+            for at, byte in enumerate(value)
+        )
         return [flipped, value + b"\0", value[:-1], value[::-1], value.hex(), len(value)]
     return []
 
@@ -153,7 +197,10 @@ def edit_with_its_hash(draw: random.Random, log: Log) -> bool:
 def no_text(draw: random.Random, log: Log) -> bool:
     """Bytes that are no text, kept as text."""
     column = draw.choice(COLUMNS[1:])
-    log.copy.execute(f"UPDATE entries SET {column} = CAST(x'ff41' AS TEXT) WHERE seq = ?", (draw.randint(1, ROWS),))
+    log.copy.execute(
+        f"UPDATE entries SET {column} = CAST(x'ff41' AS TEXT) WHERE seq = ?",
+        (draw.randint(1, ROWS),),
+    )
     return True
 
 
@@ -188,15 +235,26 @@ def insert(draw: random.Random, log: Log) -> bool:
 
 def insert_out_of_place(draw: random.Random, log: Log) -> bool:
     before = log.row(ROWS)["hash"]
-    row = log.row(draw.randint(1, ROWS)) | {"seq": draw.choice((0, -1, -7, 250.5, ROWS + 2, ROWS + 9)), "before": before}
-    log.write(row | {"entry_id": "forged", "slot": None} | {"hash": draw.choice((row["hash"], bytes(32), None))})
+    row = log.row(draw.randint(1, ROWS)) | {
+        "seq": draw.choice((0, -1, -7, 250.5, ROWS + 2, ROWS + 9)),
+        "before": before,
+    }
+    log.write(
+        row
+        | {"entry_id": "forged", "slot": None}
+        | {"hash": draw.choice((row["hash"], bytes(32), None))}
+    )
     return True
 
 
 def append_what_does_not_fit(draw: random.Random, log: Log) -> bool:
     """At the end a row that does not continue the chain, or whose content nobody sealed."""
     last = log.row(ROWS)
-    row = next(row for row in (log.row(n) for n in draw.sample(range(1, ROWS), ROWS - 1)) if row["person"] and row["answered"])
+    row = next(
+        row
+        for row in (log.row(n) for n in draw.sample(range(1, ROWS), ROWS - 1))
+        if row["person"] and row["answered"]
+    )
     row |= {"seq": ROWS + 1, "entry_id": "forged", "slot": None, "before": last["hash"]}
     if draw.random() < 0.5:
         row["hash"] = hash_of(row, last["hash"])
@@ -219,7 +277,9 @@ def swap_content(draw: random.Random, log: Log) -> bool:
     """What was asked or answered, between two rows of one person, the hashes written anew."""
     name = draw.choice(("asked", "answered"))
     first = log.row(draw.randint(1, ROWS))
-    same = log.copy.execute("SELECT seq FROM entries WHERE person = ?", (first["person"],)).fetchall()
+    same = log.copy.execute(
+        "SELECT seq FROM entries WHERE person = ?", (first["person"],)
+    ).fetchall()
     second = log.row(draw.choice(same)[0]) if same else first
     if first[name] == second[name]:
         return False
@@ -237,7 +297,10 @@ def cut_the_tail(draw: random.Random, log: Log) -> bool:
 def rewrite_the_tail(draw: random.Random, log: Log) -> bool:
     """From a row on: another fact, and every hash after it."""
     number = draw.randint(1, ROWS)
-    log.write(log.row(number) | {"facts": '{"action":"reduce"}', "tenant": draw.choice(("lender", "other"))})
+    log.write(
+        log.row(number)
+        | {"facts": '{"action":"reduce"}', "tenant": draw.choice(("lender", "other"))}
+    )
     log.chain_from(number)
     return True
 
@@ -270,7 +333,9 @@ def spoil_a_key(draw: random.Random, log: Log) -> bool:
 
 
 def edit_a_checkpoint(draw: random.Random, log: Log) -> bool:
-    """A digit of it, what it says, or who signed it; and perhaps the log as well, so that they agree."""
+    """A digit of it, what it says, or who signed it; and perhaps the log as well, so that they
+    agree.
+    """
     lines = list(log.lines)
     place = draw.randrange(len(lines))
     line = json.loads(lines[place])
@@ -285,7 +350,10 @@ def edit_a_checkpoint(draw: random.Random, log: Log) -> bool:
             line["at"] = draw.choice(("2026-11-25T08:00:00.000001Z", "", 0))
         case 3:
             signed = checkpoints.Checkpoint(line["seq"], bytes(32), line["at"]).signed()
-            line |= {"hash": bytes(32).hex(), "signature": Ed25519PrivateKey.generate().sign(signed).hex()}
+            line |= {
+                "hash": bytes(32).hex(),
+                "signature": Ed25519PrivateKey.generate().sign(signed).hex(),
+            }
         case _:
             line.pop(draw.choice(list(line)))
     lines[place] = json.dumps(line) + "\n"
@@ -328,10 +396,18 @@ def test_of_1000_tamperings_none_is_missed(log: Log) -> None:
 def test_a_genuine_log_has_nothing_wrong(log: Log) -> None:
     log.restore()
     verdict = log.verdict()
-    assert (verdict.rows, verdict.signed, verdict.newest, verdict.found, verdict.unwitnessed) == (ROWS, 10, ROWS, 0, 0)
+    assert (verdict.rows, verdict.signed, verdict.newest, verdict.found, verdict.unwitnessed) == (
+        ROWS,
+        10,
+        ROWS,
+        0,
+        0,
+    )
 
 
-@pytest.mark.parametrize("tampering", [cut_the_tail, rewrite_the_tail], ids=lambda tampering: tampering.__name__)
+@pytest.mark.parametrize(
+    "tampering", [cut_the_tail, rewrite_the_tail], ids=lambda tampering: tampering.__name__
+)
 def test_without_a_checkpoint_the_tail_can_be_cut_or_rewritten_and_the_verdict_says_so(
     log: Log, tampering: Callable[[random.Random, Log], bool]
 ) -> None:
@@ -345,7 +421,9 @@ def test_without_a_checkpoint_the_tail_can_be_cut_or_rewritten_and_the_verdict_s
         assert "there is no checkpoint: only that the rows fit one another" in verdict_text(verdict)
 
 
-def test_what_stands_after_the_newest_checkpoint_can_be_rewritten_and_the_verdict_counts_it(log: Log) -> None:
+def test_what_stands_after_the_newest_checkpoint_can_be_rewritten_and_the_verdict_counts_it(
+    log: Log,
+) -> None:
     log.restore()
     log.write(log.row(470) | {"facts": "{}"})
     log.chain_from(470)
@@ -398,23 +476,33 @@ def test_a_key_that_came_back_is_found(record: AuditLog, fill: Fill, tmp_path: P
         found = erase(connection, "lender", "acct-1", record.secrets)
         assert found is not None
         insert_entries(connection, [_erasure(found[0])], record.secrets)
-    assert verify.verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").found == 0
+    assert (
+        verify.verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").found
+        == 0
+    )
     with record.database.writing() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO people VALUES (?, ?, ?, ?)", next(tuple(row) for row in kept if row.data_subject == found[0])
+            "INSERT INTO people VALUES (?, ?, ?, ?)",
+            next(tuple(row) for row in kept if row.data_subject == found[0]),
         )
-    [finding] = verify.verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").findings
+    [finding] = verify.verify(
+        record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl"
+    ).findings
     assert (finding.row, finding.what) == (31, "says that a person was erased whose key is there")
 
 
 def _erasure(person: str) -> Any:
     draft = some_draft(0)
-    return type(draft)(f"e-{person}", "erasure", person, "lender", "operator", NOW, None, {"person": person})
+    return type(draft)(
+        f"e-{person}", "erasure", person, "lender", "operator", NOW, None, {"person": person}
+    )
 
 
 @settings(max_examples=15)
 @given(erased=st.lists(st.integers(0, 39), unique=True, max_size=40))
-def test_erasing_persons_leaves_nothing_wrong(tmp_path_factory: pytest.TempPathFactory, erased: list[int]) -> None:
+def test_erasing_persons_leaves_nothing_wrong(
+    tmp_path_factory: pytest.TempPathFactory, erased: list[int]
+) -> None:
     folder = tmp_path_factory.mktemp("erased")
     record = AuditLog(settings_in(folder))
     keep(record, [some_draft(number) for number in range(60)])
@@ -425,7 +513,12 @@ def test_erasing_persons_leaves_nothing_wrong(tmp_path_factory: pytest.TempPathF
                 insert_entries(connection, [_erasure(found[0])], record.secrets)
     record.close()
     reopened = AuditLog(settings_in(folder))
-    assert verify.verify(reopened.database.reading, reopened.secrets, folder / "checkpoints.jsonl").found == 0
+    assert (
+        verify.verify(
+            reopened.database.reading, reopened.secrets, folder / "checkpoints.jsonl"
+        ).found
+        == 0
+    )
     reopened.close()
 
 
@@ -440,7 +533,9 @@ POSTGRESQL_TAMPERINGS = (
 )
 
 
-def test_in_postgresql_a_log_is_right_until_it_is_tampered_with(postgres: AuditLog, tmp_path: Path) -> None:
+def test_in_postgresql_a_log_is_right_until_it_is_tampered_with(
+    postgres: AuditLog, tmp_path: Path
+) -> None:
     keep(postgres, [some_draft(number) for number in range(700)])
     with postgres.database.writing() as connection:
         found = erase(connection, "lender", "acct-5", postgres.secrets)
@@ -459,12 +554,16 @@ def _found_after(statement: str, record: AuditLog, file: Path) -> int:
     with record.database.engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE entries DISABLE TRIGGER ALL")
         assert connection.exec_driver_sql(statement).rowcount > 0
-        found = verify.verify(lambda: contextlib.nullcontext(connection), record.secrets, file).found
+        found = verify.verify(
+            lambda: contextlib.nullcontext(connection), record.secrets, file
+        ).found
         connection.rollback()
     return found
 
 
-def test_rows_are_read_a_page_at_a_time(record: AuditLog, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_read_a_page_at_a_time(
+    record: AuditLog, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verify, "_TOGETHER", 32)
     fill(300)
     begun = 0

@@ -1,4 +1,6 @@
-"""An embedded record has one process that writes: a service with more says so and ends; else BentoML starts them for ever."""
+"""An embedded record has one process that writes: a service with more says so and ends; else
+BentoML starts them for ever.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,19 @@ from serving.storage.settings import read_settings
 
 def served(folder: Path, **settings: str) -> str:
     """What the service says that does not start."""
-    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:LimitReduction", "--port", str(free_port())]
+    command = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "serving.service:LimitReduction",
+        "--port",
+        str(free_port()),
+    ]
     environment = os.environ | settings_for(folder) | settings
-    ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert ended.returncode != 0
     assert "initialized" not in ended.stdout + ended.stderr
     return ended.stderr.strip().splitlines()[-1]

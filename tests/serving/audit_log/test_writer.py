@@ -47,7 +47,18 @@ def record(tmp_path: Path) -> Iterator[AuditLog]:
 def draft(name: str, account: str | None = "acct-1", unique_key: str | None = None) -> NewEntry:
     content = f"of {name}".encode()
     return NewEntry(
-        name, "decision", name, "lender", "key-1", NOW, account, {"door": "decisions"}, content, content, unique_key, "00"
+        name,
+        "decision",
+        name,
+        "lender",
+        "key-1",
+        NOW,
+        account,
+        {"door": "decisions"},
+        content,
+        content,
+        unique_key,
+        "00",
     )
 
 
@@ -77,7 +88,9 @@ def test_what_is_kept_is_found_as_it_was_and_lies_sealed(record: AuditLog) -> No
 @settings(max_examples=40)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=40), st.integers(0, 2**32))
 def test_whatever_comes_together_the_chain_has_each_row_once(sizes: list[int], seed: int) -> None:
-    """Many threads at once, items of several rows: no gap, no row twice, an item's rows beside each other and in order."""
+    """Many threads at once, items of several rows: no gap, no row twice, an item's rows beside each
+    other and in order.
+    """
     names = (f"d-{number}" for number in itertools.count())
     items = [[draft(next(names), f"acct-{seed % 7}") for _ in range(size)] for size in sizes]
     with tempfile.TemporaryDirectory() as folder:
@@ -118,8 +131,12 @@ def test_a_unique_key_has_one_row(record: AuditLog) -> None:
             keep(record, draft("d-2", unique_key="s"))
     with pytest.raises(Duplicate):
         keep(record, draft("d-1"))
-    # One row of an item whose unique key exists rejects the whole item with it; others in the same batch are kept.
-    futures = [record._writer.submit(item, soon()) for item in ([draft("d-3"), draft("d-4", unique_key="s")], [draft("d-5")])]
+    # One row of an item whose unique key exists rejects the whole item with it; others in the same
+    # batch are kept.
+    futures = [
+        record._writer.submit(item, soon())
+        for item in ([draft("d-3"), draft("d-4", unique_key="s")], [draft("d-5")])
+    ]
     with pytest.raises(Duplicate):
         futures[0].result(5)
     assert futures[1].result(5)[0].entry_id == "d-5"
@@ -128,7 +145,9 @@ def test_a_unique_key_has_one_row(record: AuditLog) -> None:
 
 def test_of_two_in_one_batch_the_first_has_the_key(record: AuditLog) -> None:
     hold = hold_writer(record)
-    futures = [record._writer.submit([draft(name, unique_key="s")], soon()) for name in ("d-1", "d-2")]
+    futures = [
+        record._writer.submit([draft(name, unique_key="s")], soon()) for name in ("d-1", "d-2")
+    ]
     hold.set()
     assert futures[0].result(5)[0].entry_id == "d-1"
     with pytest.raises(Duplicate):
@@ -136,7 +155,9 @@ def test_of_two_in_one_batch_the_first_has_the_key(record: AuditLog) -> None:
 
 
 @pytest.mark.parametrize("where", ["_commit", "_unkept", "_sign"])
-def test_a_fault_of_ours_is_told_and_the_writer_lives(record: AuditLog, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_a_fault_of_ours_is_told_and_the_writer_lives(
+    record: AuditLog, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     def breaks(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
@@ -168,7 +189,9 @@ def becomes_ready(record: AuditLog) -> bool:
 
 
 def hold_writer(record: AuditLog) -> threading.Event:
-    """Another writer has the database until the event is set; the record's own waits for it, with one row of its own."""
+    """Another writer has the database until the event is set; the record's own waits for it, with
+    one row of its own.
+    """
     go, held = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -223,12 +246,15 @@ def test_rows_that_are_coming_go_with_the_first(
     assert len(calls) == begun
 
 
-def test_nobody_waits_long_for_rows_that_do_not_come(record: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_long_for_rows_that_do_not_come(
+    record: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commits = committed(record, monkeypatch)
 
     async def beside_one_that_never_ends() -> list[Entry]:
         with record.expecting():
-            return await asyncio.wait_for(record.keep([draft("d-1")], soon()), 0.4)  # sooner than the writer wakes by itself
+            # sooner than the writer wakes by itself
+            return await asyncio.wait_for(record.keep([draft("d-1")], soon()), 0.4)
 
     assert asyncio.run(beside_one_that_never_ends())[0].entry_id == "d-1"
     assert commits == [1]
@@ -260,11 +286,15 @@ def test_there_is_a_bound_to_what_waits(record: AuditLog, monkeypatch: pytest.Mo
     assert [future.result(5)[0].seq for future in futures] == [2, 3, 4]
 
 
-# SQLite's own errors: "database or disk is full", "attempt to write a readonly database", with the setting that ends them.
+# SQLite's own errors: "database or disk is full", "attempt to write a readonly database", with the
+# setting that ends them.
 @pytest.mark.parametrize(
-    "trouble", [("max_page_count = 1", "max_page_count = 1000000"), ("query_only = ON", "query_only = OFF")]
+    "trouble",
+    [("max_page_count = 1", "max_page_count = 1000000"), ("query_only = ON", "query_only = OFF")],
 )
-def test_a_database_that_takes_no_writes_keeps_nothing_and_recovers_by_itself(tmp_path: Path, trouble: tuple[str, str]) -> None:
+def test_a_database_that_takes_no_writes_keeps_nothing_and_recovers_by_itself(
+    tmp_path: Path, trouble: tuple[str, str]
+) -> None:
     record = AuditLog(settings_in(tmp_path))
     now = [trouble[1]]
 
@@ -278,7 +308,21 @@ def test_a_database_that_takes_no_writes_keeps_nothing_and_recovers_by_itself(tm
     lost = [f"lost-{k}" for k in range(12)]
     for name in lost:
         with pytest.raises(Unavailable, match="nothing was kept"):
-            keep(record, NewEntry(name, "decision", name, "lender", "k", NOW, "a", {}, bytes(20_000), bytes(20_000)))
+            keep(
+                record,
+                NewEntry(
+                    name,
+                    "decision",
+                    name,
+                    "lender",
+                    "k",
+                    NOW,
+                    "a",
+                    {},
+                    bytes(20_000),
+                    bytes(20_000),
+                ),
+            )
     assert not record.ready
     now[0] = trouble[1]
     assert becomes_ready(record)
@@ -290,16 +334,24 @@ def test_a_database_that_takes_no_writes_keeps_nothing_and_recovers_by_itself(tm
 def test_the_record_only_grows(record: AuditLog) -> None:
     keep(record, draft("d-1"))
     for statement in (entries.update().values(tenant="other"), entries.delete()):
-        with pytest.raises(sa.exc.DBAPIError, match="only grows"), record.database.writing() as connection:
+        with (
+            pytest.raises(sa.exc.DBAPIError, match="only grows"),
+            record.database.writing() as connection,
+        ):
             connection.execute(statement)
     assert [row["tenant"] for row in stored(record)] == ["lender"]
 
 
 @pytest.mark.parametrize("older", ["TRUNCATE", "DELETE"])
-def test_an_embedded_record_is_written_ahead_also_where_an_older_clearline_made_it(tmp_path: Path, older: str) -> None:
+def test_an_embedded_record_is_written_ahead_also_where_an_older_clearline_made_it(
+    tmp_path: Path, older: str
+) -> None:
     def mode(record: AuditLog) -> tuple[Any, ...]:
         with record.database.engine.connect() as connection:
-            return tuple(connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous"))
+            return tuple(
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous")
+            )
 
     record = AuditLog(settings_in(tmp_path))
     assert mode(record) == ("wal", 2)  # FULL: durable at the commit and not at a checkpoint
@@ -317,7 +369,9 @@ def test_an_embedded_record_is_written_ahead_also_where_an_older_clearline_made_
 def test_an_embedded_record_is_its_owners_alone(record: AuditLog) -> None:
     keep(record, draft("d-1"))
     file = Path(str(record.database.url.database))
-    assert {path.name: path.stat().st_mode & 0o077 for path in file.parent.glob("record.db*")}.keys() >= {"record.db"}
+    assert {
+        path.name: path.stat().st_mode & 0o077 for path in file.parent.glob("record.db*")
+    }.keys() >= {"record.db"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in file.parent.glob("record.db*"))
 
 

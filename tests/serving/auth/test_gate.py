@@ -24,13 +24,26 @@ from serving.operations.client import start_service
 from serving.web.error_responses import ProblemSender
 from serving.web.errors import internal_error
 from tests.serving.conftest import Guarded, Server
-from tests.support.gated_app import JSON, LIVE, MARK, SHOWN, Echo, asked, keys_of, piece, problem_of, served
+from tests.support.gated_app import (
+    JSON,
+    LIVE,
+    MARK,
+    SHOWN,
+    Echo,
+    asked,
+    keys_of,
+    piece,
+    problem_of,
+    served,
+)
 
 # Rates
 
 
 @given(rate=st.floats(0.01, 1000), pauses=st.lists(st.floats(0, 3), min_size=1, max_size=60))
-def test_a_key_gets_no_more_than_its_rate_and_what_it_saved(rate: float, pauses: list[float]) -> None:
+def test_a_key_gets_no_more_than_its_rate_and_what_it_saved(
+    rate: float, pauses: list[float]
+) -> None:
     now = 0.0
     rates = RateLimiter(clock=lambda: now)
     passed: list[float] = []
@@ -91,11 +104,17 @@ def test_a_key_that_asks_too_often_is_refused_over_http(guarded: Guarded) -> Non
     ],
 )
 def test_without_a_key_only_this_machine_is_answered(
-    without_key: KeyCache, client: str, headers: dict[str, str], let_in: bool, caplog: pytest.LogCaptureFixture
+    without_key: KeyCache,
+    client: str,
+    headers: dict[str, str],
+    let_in: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     echo = Echo()
     for _ in range(3):
-        response = asked(Gate(echo, without_key), client=client, content=b"{}", headers=JSON | headers)
+        response = asked(
+            Gate(echo, without_key), client=client, content=b"{}", headers=JSON | headers
+        )
     if let_in:
         assert response.status_code == 200
         assert [caller_of(scope) for scope in echo.scopes] == [LOOPBACK] * 3
@@ -103,10 +122,15 @@ def test_without_a_key_only_this_machine_is_answered(
         problem_of(response, 403)
         assert echo.scopes == []
         assert client in caplog.text
-    assert asked(Gate(echo, without_key), "GET", "/livez", client=client, headers=headers).status_code == 200
+    assert (
+        asked(Gate(echo, without_key), "GET", "/livez", client=client, headers=headers).status_code
+        == 200
+    )
 
 
-def test_a_stranger_is_logged_once_a_minute(without_key: KeyCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stranger_is_logged_once_a_minute(
+    without_key: KeyCache, caplog: pytest.LogCaptureFixture
+) -> None:
     gate = Gate(Echo(), without_key)
     for _ in range(5):
         for client in ("10.0.0.1", "10.0.0.2"):
@@ -116,7 +140,12 @@ def test_a_stranger_is_logged_once_a_minute(without_key: KeyCache, caplog: pytes
 
 
 def test_a_service_without_keys_says_so_and_refuses_others(server: Server) -> None:
-    assert server.log.read_text().count("only clients on this machine are answered, everybody else gets 403") == 1
+    assert (
+        server.log.read_text().count(
+            "only clients on this machine are answered, everybody else gets 403"
+        )
+        == 1
+    )
     # uvicorn takes the client's address from a proxy on this machine.
     response = httpx.get(f"{server.url}/docs.json", headers={"x-forwarded-for": "192.0.2.7"})
     problem_of(response, 403)
@@ -144,7 +173,9 @@ def test_nobody_is_let_in_while_the_keys_are_not_known() -> None:
         assert asked(gate, "GET", "/livez").status_code == 200
 
 
-def test_a_gate_opens_the_keys_of_the_record_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gate_opens_the_keys_of_the_record_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "broken.db").write_bytes(b"no database" * 200)
     for name, status in (("made/new.db", 200), ("broken.db", 503)):
         monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / name}")
@@ -182,7 +213,8 @@ def test_an_app_without_a_gate_knows_no_caller() -> None:
 
 @pytest.mark.usefixtures("server")
 def test_metrics_name_no_path_that_was_asked_for(tmp_path: Path) -> None:
-    # A service of its own: each one that starts takes away the metrics of those of the same BENTOML_HOME.
+    # A service of its own: each one that starts takes away the metrics of those of the same
+    # BENTOML_HOME.
     with start_service(tmp_path / "log") as url, httpx.Client(base_url=url, timeout=30) as client:
         for number in range(5):
             client.get(f"/v1/decisions/{MARK}-{number}")
@@ -203,31 +235,61 @@ def replying(*messages: Message) -> ASGIApp:
     return app
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 413, 422, 429, 431, 499, 500, 501, 503, 504, 599])
+@pytest.mark.parametrize(
+    "status", [400, 404, 405, 413, 422, 429, 431, 499, 500, 501, 503, 504, 599]
+)
 @pytest.mark.parametrize("kind", [b"application/json", b"text/html; charset=utf-8", b""])
 def test_every_error_of_the_app_leaves_as_a_problem(
     with_key: KeyCache, status: int, kind: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    headers = [(b"content-type", kind), (b"Retry-After", b"7"), (b"allow", b"GET"), (b"x-said", MARK.encode())]
+    headers = [
+        (b"content-type", kind),
+        (b"Retry-After", b"7"),
+        (b"allow", b"GET"),
+        (b"x-said", MARK.encode()),
+    ]
     start = {"type": "http.response.start", "status": status, "headers": headers}
-    parts = [{"type": "http.response.body", "body": MARK.encode(), "more_body": more} for more in (True, True, False)]
+    parts = [
+        {"type": "http.response.body", "body": MARK.encode(), "more_body": more}
+        for more in (True, True, False)
+    ]
     response = asked(Gate(replying(start, *parts), with_key), content=b"{}", headers=JSON | SHOWN)
     problem = problem_of(response, status)
     assert bool(problem.errors) is (status < 500)
     assert (response.headers["retry-after"], response.headers["allow"]) == ("7", "GET")
     assert "x-said" not in response.headers
-    assert caplog.records == []  # nothing went out after the end either: the client here would have complained
+    # nothing went out after the end either: the client here would have complained
+    assert caplog.records == []
 
 
 def test_problems_and_answers_leave_as_they_are(with_key: KeyCache) -> None:
-    for status, kind in ((200, "text/plain"), (304, "text/plain"), (422, "application/problem+json")):
-        start = {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind.encode()), (b"x-a", b"b")]}
-        parts = [{"type": "http.response.body", "body": b"ab", "more_body": more} for more in (True, False)]
-        response = asked(Gate(replying(start, *parts), with_key), content=b"{}", headers=JSON | SHOWN)
-        assert (response.status_code, response.content, response.headers["x-a"]) == (status, b"abab", "b")
+    for status, kind in (
+        (200, "text/plain"),
+        (304, "text/plain"),
+        (422, "application/problem+json"),
+    ):
+        start = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-type", kind.encode()), (b"x-a", b"b")],
+        }
+        parts = [
+            {"type": "http.response.body", "body": b"ab", "more_body": more}
+            for more in (True, False)
+        ]
+        response = asked(
+            Gate(replying(start, *parts), with_key), content=b"{}", headers=JSON | SHOWN
+        )
+        assert (response.status_code, response.content, response.headers["x-a"]) == (
+            status,
+            b"abab",
+            "b",
+        )
 
 
-def test_a_fault_behind_the_gate_is_masked(with_key: KeyCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_behind_the_gate_is_masked(
+    with_key: KeyCache, caplog: pytest.LogCaptureFixture
+) -> None:
     async def failing(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             raise KeyError(MARK)
@@ -241,19 +303,26 @@ def test_a_fault_behind_the_gate_is_masked(with_key: KeyCache, caplog: pytest.Lo
     assert MARK not in caplog.text
 
 
-def test_a_fault_after_the_first_byte_says_nothing_more(with_key: KeyCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_after_the_first_byte_says_nothing_more(
+    with_key: KeyCache, caplog: pytest.LogCaptureFixture
+) -> None:
     async def failing(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ValueError(MARK)
 
-    assert [message["type"] for message in served(Gate(failing, with_key), [piece(b"{}", False)])] == ["http.response.start"]
+    assert [
+        message["type"] for message in served(Gate(failing, with_key), [piece(b"{}", False)])
+    ] == ["http.response.start"]
     assert MARK not in caplog.text
 
 
 def test_a_websocket_is_refused_as_a_problem_where_the_server_can(with_key: KeyCache) -> None:
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({}, ["websocket.close"]),
-        ({"websocket.http.response": {}}, ["websocket.http.response.start", "websocket.http.response.body"]),
+        (
+            {"websocket.http.response": {}},
+            ["websocket.http.response.start", "websocket.http.response.body"],
+        ),
     ]
     for extensions, types in cases:
         sent: list[Message] = []

@@ -49,7 +49,11 @@ def test_a_key_is_found_by_its_text_and_by_no_other(database: Database) -> None:
     by_id = {stored.key_id: stored for stored in list_keys(database)}
     assert by_id == {key.key_id: key}
     assert find_key(text, by_id, NOW) == key
-    assert (key.caller.tenant, key.caller.scopes, key.rate) == ("lender", frozenset({"score", "review"}), 7.0)
+    assert (key.caller.tenant, key.caller.scopes, key.rate) == (
+        "lender",
+        frozenset({"score", "review"}),
+        7.0,
+    )
     other, _ = create(database, "lender", ["score", "review"], now=NOW)
     assert find_key(other, by_id, NOW) is None
 
@@ -66,7 +70,9 @@ def test_no_other_text_is_a_key(text: str) -> None:
     assert find_key(TEXT + text, KNOWN, NOW) is (KEY if not text else None)
 
 
-@given(seconds=st.floats(-2 * 86400, 4 * 86400), revoked=st.none() | st.floats(-2 * 86400, 2 * 86400))
+@given(
+    seconds=st.floats(-2 * 86400, 4 * 86400), revoked=st.none() | st.floats(-2 * 86400, 2 * 86400)
+)
 def test_a_key_ends_on_time(seconds: float, revoked: float | None) -> None:
     now = NOW + datetime.timedelta(seconds=seconds)
     ended = None if revoked is None else NOW + datetime.timedelta(seconds=revoked)
@@ -107,13 +113,16 @@ def test_only_the_hash_of_256_bits_is_kept(database: Database, tmp_path: Path) -
     for secret in secrets:
         assert len(base64.urlsafe_b64decode(secret + "=")) == 32
         assert secret.encode() not in kept
-        assert hashlib.sha256(secret.encode()).hexdigest().encode() in kept  # the search finds what is there
+        # the search finds what is there
+        assert hashlib.sha256(secret.encode()).hexdigest().encode() in kept
 
 
 def test_there_are_two_live_keys_for_one_purpose(database: Database) -> None:
     _, first = create(database, "lender", ["score", "review"], now=NOW)
     create(database, "lender", ["review", "score"], now=NOW)
-    with pytest.raises(KeyRefused, match=f"2 live keys for score,review .*{first.key_id}.*keys revoke"):
+    with pytest.raises(
+        KeyRefused, match=f"2 live keys for score,review .*{first.key_id}.*keys revoke"
+    ):
         create(database, "lender", ["score", "review"], now=NOW)
     create(database, "lender", ["score"], now=NOW)  # another purpose
     create(database, "other", ["score", "review"], now=NOW)  # another tenant
@@ -158,8 +167,15 @@ def test_a_key_that_was_revoked_keeps_its_time(database: Database) -> None:
         ({"rate": float("inf")}, "rate"),
     ],
 )
-def test_what_is_no_key_is_refused_and_leaves_nothing(database: Database, changed: dict[str, object], named: str) -> None:
-    asked: dict[str, object] = {"tenant": "lender", "scopes": ["score"], "days": 1, "rate": 1} | changed
+def test_what_is_no_key_is_refused_and_leaves_nothing(
+    database: Database, changed: dict[str, object], named: str
+) -> None:
+    asked: dict[str, object] = {
+        "tenant": "lender",
+        "scopes": ["score"],
+        "days": 1,
+        "rate": 1,
+    } | changed
     with pytest.raises(KeyRefused, match=named):
         create(database, **asked)  # type: ignore[arg-type]
     assert list_keys(database) == []
@@ -182,8 +198,15 @@ def test_a_key_made_or_revoked_elsewhere_counts_soon(database: Database) -> None
         assert held.needed  # nor does a record that was emptied
 
 
-def test_keys_go_on_holding_where_the_database_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
-    text, expiring = TEXT, replace(KEY, expires_at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.3))
+def test_keys_go_on_holding_where_the_database_does_not_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    text, expiring = (
+        TEXT,
+        replace(
+            KEY, expires_at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.3)
+        ),
+    )
     reads = 0
 
     def read() -> Sequence[Key]:
@@ -224,7 +247,9 @@ def test_nobody_waits_for_a_read_that_hangs() -> None:
     held.close()
 
 
-def test_it_is_said_at_start_that_there_is_no_key(caplog: pytest.LogCaptureFixture, database: Database) -> None:
+def test_it_is_said_at_start_that_there_is_no_key(
+    caplog: pytest.LogCaptureFixture, database: Database
+) -> None:
     for _ in range(2):
         with caplog.at_level(logging.WARNING), closing(KeyCache(lambda: list_keys(database), 0.01)):
             time.sleep(0.1)
@@ -243,7 +268,23 @@ def test_commands_make_list_and_end_a_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'made' / 'record.db'}")
-    assert main(["keys", "new", "--tenant", "lender", "--scopes", "score,review", "--days", "30", "--rate", "5"]) == 0
+    assert (
+        main(
+            [
+                "keys",
+                "new",
+                "--tenant",
+                "lender",
+                "--scopes",
+                "score,review",
+                "--days",
+                "30",
+                "--rate",
+                "5",
+            ]
+        )
+        == 0
+    )
     made = capsys.readouterr()
     text = made.out.removesuffix("\n")  # alone, so that a shell can take it
     with closing(keys.open_database()) as database:

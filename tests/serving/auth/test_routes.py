@@ -17,7 +17,8 @@ from serving.service import LimitReduction
 from serving.web.errors import Problem
 from tests.serving.conftest import Guarded
 
-# Written down a second time on purpose: a route that is added is closed to everybody until someone says here who may ask.
+# Written down a second time on purpose: a route that is added is closed to everybody until someone
+# says here who may ask.
 MAY = {
     ("GET", "/livez"): "everybody",
     ("GET", "/healthz"): "everybody",
@@ -40,7 +41,17 @@ MAY = {
 }
 # BentoML's own that nobody may ask for: they load parts from elsewhere.
 CLOSED = {"/", "/static_content", "/assets"}
-NO_KEY = ("none", "unknown", "malformed", "wrong_secret", "expired", "revoked", "two_headers", "other_scheme", "in_the_url")
+NO_KEY = (
+    "none",
+    "unknown",
+    "malformed",
+    "wrong_secret",
+    "expired",
+    "revoked",
+    "two_headers",
+    "other_scheme",
+    "in_the_url",
+)
 TENANTS = ("north", "south")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
@@ -54,7 +65,9 @@ def client(guarded: Guarded) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def of_north(client: httpx.Client, guarded: Guarded) -> str:
     """The id of a decision that north asked for."""
-    response = client.post("/v1/decisions", json=examples.REQUEST, headers=bearer(guarded.keys["north/score"]))
+    response = client.post(
+        "/v1/decisions", json=examples.REQUEST, headers=bearer(guarded.keys["north/score"])
+    )
     return str(response.raise_for_status().json()["decision_id"])
 
 
@@ -79,11 +92,21 @@ def headers_of(state: str, guarded: Guarded) -> list[tuple[str, str]]:
 
 
 def asked(
-    client: httpx.Client, route: Route, headers: Iterable[tuple[str, str]], name: str = "d-1", query: str = ""
+    client: httpx.Client,
+    route: Route,
+    headers: Iterable[tuple[str, str]],
+    name: str = "d-1",
+    query: str = "",
 ) -> httpx.Response:
-    sent = [*headers, ("content-type", "application/json")] if route.method == "POST" else list(headers)
+    sent = (
+        [*headers, ("content-type", "application/json")]
+        if route.method == "POST"
+        else list(headers)
+    )
     body = b"{}" if route.method == "POST" else None
-    return client.request(route.method, route.template.replace("{id}", name) + query, headers=sent, content=body)
+    return client.request(
+        route.method, route.template.replace("{id}", name) + query, headers=sent, content=body
+    )
 
 
 def check_problem(response: httpx.Response) -> None:
@@ -104,7 +127,9 @@ def test_each_route_says_here_who_may_ask() -> None:
 
 @pytest.mark.parametrize("state", NO_KEY)
 @pytest.mark.parametrize("route", ROUTES, ids=named)
-def test_without_a_live_key_only_health_is_told(client: httpx.Client, guarded: Guarded, route: Route, state: str) -> None:
+def test_without_a_live_key_only_health_is_told(
+    client: httpx.Client, guarded: Guarded, route: Route, state: str
+) -> None:
     query = f"?key={guarded.keys['north/all']}" if state == "in_the_url" else ""
     response = asked(client, route, headers_of(state, guarded), query=query)
     if MAY[route.method, route.template] == "everybody":
@@ -118,7 +143,9 @@ def test_without_a_live_key_only_health_is_told(client: httpx.Client, guarded: G
 @pytest.mark.parametrize("tenant", TENANTS)
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("route", ROUTES, ids=named)
-def test_a_live_key_opens_what_it_is_for(client: httpx.Client, guarded: Guarded, route: Route, scope: str, tenant: str) -> None:
+def test_a_live_key_opens_what_it_is_for(
+    client: httpx.Client, guarded: Guarded, route: Route, scope: str, tenant: str
+) -> None:
     response = asked(client, route, bearer(guarded.keys[f"{tenant}/{scope}"]).items())
     may = MAY[route.method, route.template]
     if may == "everybody" or scope in may.split():
@@ -130,7 +157,9 @@ def test_a_live_key_opens_what_it_is_for(client: httpx.Client, guarded: Guarded,
         check_problem(response)
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if "{id}" in route.template], ids=named)
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if "{id}" in route.template], ids=named
+)
 def test_a_tenant_is_told_nothing_of_another_ones_decision(
     client: httpx.Client, guarded: Guarded, of_north: str, route: Route
 ) -> None:
@@ -142,13 +171,19 @@ def test_a_tenant_is_told_nothing_of_another_ones_decision(
 
 
 @pytest.mark.parametrize("template", sorted({route.template for route in ROUTES}))
-def test_another_method_is_refused_with_those_that_there_are(client: httpx.Client, guarded: Guarded, template: str) -> None:
+def test_another_method_is_refused_with_those_that_there_are(
+    client: httpx.Client, guarded: Guarded, template: str
+) -> None:
     there = {route.method for route in ROUTES if route.template == template}
     for method in METHODS:
         if method not in there:
-            response = client.request(method, template.replace("{id}", "d-1"), headers=bearer(guarded.keys["north/admin"]))
+            response = client.request(
+                method, template.replace("{id}", "d-1"), headers=bearer(guarded.keys["north/admin"])
+            )
             assert response.status_code == 405
-            assert set(response.headers["allow"].split(", ")) == there | ({"HEAD"} if "GET" in there else set())
+            assert set(response.headers["allow"].split(", ")) == there | (
+                {"HEAD"} if "GET" in there else set()
+            )
             check_problem(response)
 
 
@@ -178,7 +213,8 @@ def test_head_is_answered_where_get_is(client: httpx.Client, guarded: Guarded) -
 def test_every_route_of_the_service_stands_in_the_table() -> None:
     app = LimitReduction.to_asgi().app  # type: ignore[attr-defined]
     found = set(paths(app.routes, ""))
-    assert found >= {"/v1/decisions", "/metrics", "/readyz", "/docs.json"}  # or nothing was looked at
+    # or nothing was looked at
+    assert found >= {"/v1/decisions", "/metrics", "/readyz", "/docs.json"}
     open_paths = {route.template for route in ROUTES}
     assert {path for path in found if path not in open_paths} <= CLOSED
     assert not any(template_match(path) for path in CLOSED)
@@ -195,17 +231,29 @@ def paths(routes: Iterable[BaseRoute], above: str) -> Iterator[str]:
 
 
 def test_limits_are_those_of_the_models() -> None:
-    assert template_match("/v1/decisions")["POST"].largest_body == LARGEST_BODY == Request.largest_body
-    assert template_match("/v1/decisions/batch")["POST"].largest_body == LARGEST_BATCH == BatchRequest.largest_body
+    assert (
+        template_match("/v1/decisions")["POST"].largest_body == LARGEST_BODY == Request.largest_body
+    )
+    assert (
+        template_match("/v1/decisions/batch")["POST"].largest_body
+        == LARGEST_BATCH
+        == BatchRequest.largest_body
+    )
 
 
 def test_the_documents_ask_for_a_key(client: httpx.Client, guarded: Guarded) -> None:
-    described = client.get("/docs.json", headers=bearer(guarded.keys["south/audit"])).raise_for_status().json()
+    described = (
+        client.get("/docs.json", headers=bearer(guarded.keys["south/audit"]))
+        .raise_for_status()
+        .json()
+    )
     schemes = described["components"]["securitySchemes"]
     assert {scheme["scheme"] for scheme in schemes.values()} == {"bearer"}
     for path, operations in described["paths"].items():
         if path.startswith("/v1/"):
             asked = [said["security"] for said in operations.values() if isinstance(said, dict)]
             assert asked
-            assert all([list(needed) for needed in security] == [list(schemes)] for security in asked), path
+            assert all(
+                [list(needed) for needed in security] == [list(schemes)] for security in asked
+            ), path
     assert "clk_0" not in json.dumps(described)

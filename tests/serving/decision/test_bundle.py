@@ -15,7 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.decision import bundle as bundle_module
-from serving.decision.bundle import FILES, SEAL, Bundle, BundleError, Parts, ReferenceNote, assemble, read, write
+from serving.decision.bundle import (
+    FILES,
+    SEAL,
+    Bundle,
+    BundleError,
+    Parts,
+    ReferenceNote,
+    assemble,
+    read,
+    write,
+)
 from serving.decision.golden import load
 from serving.decision.scoring.score import Scorer, Scores, score
 from serving.decision.scoring.shapley import Explainer, make_explainer
@@ -26,7 +36,10 @@ NAMES = (SEAL, "manifest.json", *FILES)
 
 
 def parts_of(bundle: Bundle) -> Parts:
-    notes = {product: ReferenceNote(300, 600, 1.0, False, 0.9, 0.001, 0.0, 0.0, "drawn") for product in bundle.medians}
+    notes = {
+        product: ReferenceNote(300, 600, 1.0, False, 0.9, 0.001, 0.0, 0.0, "drawn")
+        for product in bundle.medians
+    }
     return Parts(
         provenance=bundle.provenance,
         features=bundle.features,
@@ -41,7 +54,9 @@ def parts_of(bundle: Bundle) -> Parts:
     )
 
 
-def test_a_written_bundle_is_read_as_it_was(bundle: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_written_bundle_is_read_as_it_was(
+    bundle: Bundle, bundle_folder: Path, tmp_path: Path
+) -> None:
     again = tmp_path / "again"
     digest = write(parts_of(bundle), bundle.golden_text, again)
     assert {path.name for path in again.iterdir()} == set(NAMES)
@@ -54,7 +69,9 @@ def test_a_written_bundle_is_read_as_it_was(bundle: Bundle, bundle_folder: Path,
 
 
 def test_the_same_parts_give_the_same_digest(bundle: Bundle, tmp_path: Path) -> None:
-    digests = {write(parts_of(bundle), bundle.golden_text, tmp_path / name) for name in ("one", "two")}
+    digests = {
+        write(parts_of(bundle), bundle.golden_text, tmp_path / name) for name in ("one", "two")
+    }
     assert len(digests) == 1
 
 
@@ -65,9 +82,15 @@ def test_a_bundle_is_never_written_over(bundle: Bundle, tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from(NAMES), place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+@given(
+    name=st.sampled_from(NAMES), place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255)
+)
 def test_any_changed_byte_is_refused_before_anything_is_parsed(
-    name: str, place: float, change: int, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    name: str,
+    place: float,
+    change: int,
+    bundle_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     damaged = tmp_path_factory.mktemp("damaged") / "bundle"
     shutil.copytree(bundle_folder, damaged)
@@ -86,7 +109,9 @@ def test_any_changed_byte_is_refused_before_anything_is_parsed(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_missing_truncated_or_foreign_file_is_refused(name: str, bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_missing_truncated_or_foreign_file_is_refused(
+    name: str, bundle_folder: Path, tmp_path: Path
+) -> None:
     for fault in ("missing", "truncated", "foreign"):
         damaged = tmp_path / f"{fault}-{name}"
         shutil.copytree(bundle_folder, damaged)
@@ -106,7 +131,9 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["format", "missing", "unknown"])
-def test_a_sealed_manifest_of_another_kind_is_refused(change: str, bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_sealed_manifest_of_another_kind_is_refused(
+    change: str, bundle_folder: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(bundle_folder, other)
     manifest = json.loads((other / "manifest.json").read_text())
@@ -129,7 +156,9 @@ def test_golden_rows_notice_another_answer(bundle: Bundle, tmp_path: Path) -> No
     golden["answers"][0]["log_odds"] += 1e-6
     write(parts_of(bundle), json.dumps(golden), tmp_path / "other")
     read(tmp_path / "other")
-    with pytest.raises(BundleError, match=r"golden-01 is answered differently here in \['log_odds'\]"):
+    with pytest.raises(
+        BundleError, match=r"golden-01 is answered differently here in \['log_odds'\]"
+    ):
         load(tmp_path / "other")
     golden["answers"][0]["log_odds"] -= 1e-6
     golden["answers"][-1]["reasons"] = ["whim"]
@@ -147,14 +176,22 @@ def test_parts_that_do_not_fit_are_refused(bundle: Bundle) -> None:
     parts = parts_of(bundle)
     cases = {
         "expected the features": dataclasses.replace(parts, features=parts.features[::-1]),
-        "expected the columns": dataclasses.replace(parts, reference=parts.reference.drop(parts.features[0])),
-        "expected 300 accounts of cash_loan, got 299": dataclasses.replace(parts, reference=parts.reference[1:]),
+        "expected the columns": dataclasses.replace(
+            parts, reference=parts.reference.drop(parts.features[0])
+        ),
+        "expected 300 accounts of cash_loan, got 299": dataclasses.replace(
+            parts, reference=parts.reference[1:]
+        ),
         "expected finite values": dataclasses.replace(
             parts, reference=parts.reference.with_columns(pl.lit(np.inf).alias(parts.features[3]))
         ),
         "expected the products": dataclasses.replace(parts, reference_notes={}),
-        "not in the catalogue": dataclasses.replace(parts, policy_text=parts.policy_text.replace("idle_months", "idle_years")),
-        "expected the model's name": dataclasses.replace(parts, provenance=dataclasses.replace(parts.provenance, name="")),
+        "not in the catalogue": dataclasses.replace(
+            parts, policy_text=parts.policy_text.replace("idle_months", "idle_years")
+        ),
+        "expected the model's name": dataclasses.replace(
+            parts, provenance=dataclasses.replace(parts.provenance, name="")
+        ),
     }
     for message, broken in cases.items():
         with pytest.raises(BundleError, match=message):
@@ -162,7 +199,9 @@ def test_parts_that_do_not_fit_are_refused(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("options", [{"linear_tree": True}, {"max_depth": 12, "num_leaves": 200}])
-def test_a_model_that_cannot_be_explained_is_no_bundle(bundle: Bundle, options: dict[str, object]) -> None:
+def test_a_model_that_cannot_be_explained_is_no_bundle(
+    bundle: Bundle, options: dict[str, object]
+) -> None:
     random = np.random.default_rng(0)
     rows = random.normal(size=(600, len(bundle.features)))
     parameters = {"verbose": -1, "min_data_in_leaf": 1} | options
@@ -173,7 +212,9 @@ def test_a_model_that_cannot_be_explained_is_no_bundle(bundle: Bundle, options: 
         assemble(dataclasses.replace(parts_of(bundle), model_text=text))
 
 
-def test_tables_that_do_not_add_up_on_the_reference_are_no_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_that_do_not_add_up_on_the_reference_are_no_bundle(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def lying(layout: Layout, reference: np.ndarray) -> Explainer:
         found = make_explainer(layout, reference)
         return dataclasses.replace(found, base=found.base + 1e-6)
@@ -210,10 +251,14 @@ def test_medians_are_of_known_values_and_unknown_where_most_are(bundle: Bundle) 
     assert math.isnan(medians[other])
     for name in bundle.features[2:]:
         values = bundle.reference.filter(product=product)[name].drop_nulls().to_numpy()
-        assert medians[name] == np.median(values) if len(values) >= 150 else math.isnan(medians[name])
+        assert (
+            medians[name] == np.median(values) if len(values) >= 150 else math.isnan(medians[name])
+        )
 
 
 def test_the_reference_names_no_account(bundle: Bundle) -> None:
     assert bundle.reference.columns == ["product", *bundle.features]
     assert bundle.reference.group_by("product").len()["len"].to_list() == [300, 300]
-    assert bundle.reference.select(pl.exclude("product")).dtypes == [pl.Float64()] * len(bundle.features)
+    assert bundle.reference.select(pl.exclude("product")).dtypes == [pl.Float64()] * len(
+        bundle.features
+    )

@@ -1,8 +1,10 @@
-"""Hundreds of damaged bundles: the process survives them all, and none is accepted that answers otherwise than it says.
+"""Hundreds of damaged bundles: the process survives them all, and none is accepted that answers
+otherwise than it says.
 
-Copies whose digests do not match are read here; they are refused before anything is parsed.  Copies that were sealed again
-after the damage are read in a process each: LightGBM's parser may end it or never return, which is no acceptance.  Golden rows
-that someone writes anew to match are not noticed, and cannot be: that is what the digest in every answer is for.
+Copies whose digests do not match are read here; they are refused before anything is parsed.  Copies
+that were sealed again after the damage are read in a process each: LightGBM's parser may end it or
+never return, which is no acceptance.  Golden rows that someone writes anew to match are not
+noticed, and cannot be: that is what the digest in every answer is for.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ Reader = Literal["load", "rows_skipped", "digests_skipped"]
 
 
 class Told(NamedTuple):
-    """How the reading of one bundle ended; the answers of an accepted one to the undamaged bundle's windows and to its own."""
+    """How the reading of one bundle ended; the answers of an accepted one to the undamaged bundle's
+    windows and to its own.
+    """
 
     kind: str
     folder: Path
@@ -68,7 +72,9 @@ class Told(NamedTuple):
 
 
 def attend() -> None:
-    """Read the bundle that each line of stdin names, and tell on stdout how that ended, a line each."""
+    """Read the bundle that each line of stdin names, and tell on stdout how that ended, a line
+    each.
+    """
     _warm_up()
     for order in sys.stdin:
         reader, folder = order.rstrip("\n").split("\t")
@@ -76,10 +82,21 @@ def attend() -> None:
 
 
 def _warm_up() -> None:
-    """Load what was compiled, for all children at once.  Polars is left alone: its threads would not survive the fork."""
+    """Load what was compiled, for all children at once.
+
+    Polars is left alone: its threads would not survive the fork.
+    """
     model = lgb.Booster(model_file=GOLDEN / "model.txt")
     rows = np.zeros((1, model.num_feature()))
-    score(rows, ["any"], Scorer(model, Calibration(1.0, 0.0), {"any": make_explainer(flatten_trees(read_trees(model)), rows)}))
+    score(
+        rows,
+        ["any"],
+        Scorer(
+            model,
+            Calibration(1.0, 0.0),
+            {"any": make_explainer(flatten_trees(read_trees(model)), rows)},
+        ),
+    )
 
 
 def _attended(reader: str, folder: Path) -> dict[str, Any]:
@@ -124,7 +141,11 @@ def _tried(reader: str, folder: Path) -> dict[str, Any]:
     except BaseException as error:  # noqa: BLE001  # anything else is what is looked for
         return {"end": "raised", "said": f"{type(error).__name__}: {error}"}
     try:
-        return {"end": "accepted", "answers": answers(bundle, GOLDEN), "own": answers(bundle, folder)}
+        return {
+            "end": "accepted",
+            "answers": answers(bundle, GOLDEN),
+            "own": answers(bundle, folder),
+        }
     except Exception as error:  # noqa: BLE001  # accepted all the same: such an answer equals no other
         return {"end": "accepted", "said": f"{type(error).__name__}: {error}"}
 
@@ -133,7 +154,9 @@ def answers(bundle: Bundle, folder: Path) -> list[dict[str, Any]]:
     """What the bundle answers to the windows of the golden rows in a folder."""
     content = json.loads((folder / "golden.json").read_text("utf-8"))
     records = [dict(zip(schema.NAMES, row, strict=True)) for row in content["statements"]]
-    windows = schema.table([r | {"month": datetime.date.fromisoformat(r["month"])} for r in records])
+    windows = schema.table(
+        [r | {"month": datetime.date.fromisoformat(r["month"])} for r in records]
+    )
     decided_at = datetime.datetime.fromisoformat(content["decided_at"])
     found: list[dict[str, Any]] = json.loads(golden.make(bundle, windows, decided_at))["answers"]
     return found
@@ -155,10 +178,19 @@ _READERS: Mapping[str, Callable[[Path], Bundle]] = {
 }
 
 
-def told_of(made: Iterable[tuple[str, Files]], scratch: Path, reader: Reader = "load") -> list[Told]:
+def told_of(
+    made: Iterable[tuple[str, Files]], scratch: Path, reader: Reader = "load"
+) -> list[Told]:
     """How the reading of each copy ended, in a process of its own."""
-    placed = [(kind, put(files, scratch / f"{number:04d}")) for number, (kind, files) in enumerate(made)]
-    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    placed = [
+        (kind, put(files, scratch / f"{number:04d}")) for number, (kind, files) in enumerate(made)
+    ]
+    alone = {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "POLARS_MAX_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
     run = subprocess.run(
         [sys.executable, __file__],
         input="".join(f"{reader}\t{folder}\n" for _, folder in placed),
@@ -170,7 +202,10 @@ def told_of(made: Iterable[tuple[str, Files]], scratch: Path, reader: Reader = "
     )
     lines = run.stdout.splitlines()
     assert len(lines) == len(placed), run.stderr
-    return [Told(kind, folder, **json.loads(line)) for (kind, folder), line in zip(placed, lines, strict=True)]
+    return [
+        Told(kind, folder, **json.loads(line))
+        for (kind, folder), line in zip(placed, lines, strict=True)
+    ]
 
 
 def same(one: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]) -> bool:
@@ -179,7 +214,9 @@ def same(one: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]) -
     if not pairs or len(list(one)) != len(list(other)):
         return False
     held = all(a[key] == b[key] for a, b in pairs for key in HELD)
-    return held and all(np.abs(np.subtract(a[key], b[key])).max() <= TOLERANCE for a, b in pairs for key in CLOSE)
+    return held and all(
+        np.abs(np.subtract(a[key], b[key])).max() <= TOLERANCE for a, b in pairs for key in CLOSE
+    )
 
 
 def told_in(folder: Path) -> list[dict[str, Any]]:
@@ -223,8 +260,12 @@ def parsings() -> Iterator[Counter[str]]:
         yield counted
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.torture) for seed in range(2, 12))])
-def test_what_does_not_match_its_digests_is_refused_before_anything_is_parsed(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.torture) for seed in range(2, 12))]
+)
+def test_what_does_not_match_its_digests_is_refused_before_anything_is_parsed(
+    seed: int, tmp_path: Path
+) -> None:
     with parsings() as counted:
         for number, (kind, files) in enumerate(copies(UNSEALED, EACH_UNSEALED, seed, seal=False)):
             folder = put(files, tmp_path / f"{number:04d}")
@@ -251,8 +292,12 @@ def test_a_folder_in_place_of_a_file_is_refused(name: str, tmp_path: Path) -> No
         load(damaged)
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.torture) for seed in range(2, 12))])
-def test_no_damage_that_was_sealed_again_is_accepted_with_other_answers(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.torture) for seed in range(2, 12))]
+)
+def test_no_damage_that_was_sealed_again_is_accepted_with_other_answers(
+    seed: int, tmp_path: Path
+) -> None:
     found = told_of(copies(RESEALED, EACH_RESEALED, seed, seal=True), tmp_path)
     assert len(found) + EACH_UNSEALED * len(UNSEALED) >= 500
     check_all(found)
@@ -263,10 +308,15 @@ def test_no_damage_that_was_sealed_again_is_accepted_with_other_answers(seed: in
 
 def test_a_reader_without_golden_rows_accepts_other_answers(tmp_path: Path) -> None:
     """The control: the same copies, of which the test above saw none accepted with other answers."""
-    kinds = {kind: RESEALED[kind] for kind in ("leaf", "split", "calibration", "reference rows", "golden answer")}
+    kinds = {
+        kind: RESEALED[kind]
+        for kind in ("leaf", "split", "calibration", "reference rows", "golden answer")
+    }
     found = told_of(copies(kinds, EACH_RESEALED, 1, seal=True), tmp_path, "rows_skipped")
     accepted = [told for told in found if told.end == "accepted" and not told.said]
-    assert {told.kind for told in accepted if not same(told.own, told_in(told.folder))} == set(kinds)
+    assert {told.kind for told in accepted if not same(told.own, told_in(told.folder))} == set(
+        kinds
+    )
     with pytest.raises(AssertionError):
         check_all(accepted)
 

@@ -32,14 +32,19 @@ LIMIT = 20_000.0
 SAID = Text("You paid late in 3 of the last 6 months.", "近6个月中有3个月逾期还款。")
 
 
-def outcome(probability: float, limit: float = LIMIT, balance: float = 4_000.0, **features: float) -> Outcome:
+def outcome(
+    probability: float, limit: float = LIMIT, balance: float = 4_000.0, **features: float
+) -> Outcome:
     quiet = {feature.name: 0.0 for feature in CATALOGUE} | {"income": 1e6, "months_observed": 24.0}
     values = quiet | {"limit_now": limit, "balance_now": balance} | features
     return apply(Account("pay_later", datetime.date(2026, 9, 1), probability, values), POLICY, WHEN)
 
 
 def reasons(*texts: Text) -> tuple[Reason, ...]:
-    return tuple(Reason(rank, "late_payment", "behavior", 0.5, 1.0, None, text, ()) for rank, text in enumerate(texts, 1))
+    return tuple(
+        Reason(rank, "late_payment", "behavior", 0.5, 1.0, None, text, ())
+        for rank, text in enumerate(texts, 1)
+    )
 
 
 def told(made: Outcome, *texts: Text, limit: float = LIMIT, at: datetime.datetime = WHEN) -> Notice:
@@ -55,8 +60,15 @@ def said(notice: Notice, language: Language) -> str:
 REDUCED, SUSPENDED, KEPT = outcome(0.3), outcome(0.9), outcome(0.01)
 CONFIRMED = outcome(0.3, months_observed=2.0)  # a person is asked to confirm a cut
 STOPPED = outcome(0.9, months_observed=2.0)  # ... and here to stop new drawings
-HANDED = dataclasses.replace(KEPT, action="review", proposed_limit=LIMIT, review_on=TODAY)  # ... and here nothing
-TOLD = {"reduce": REDUCED, "suspend": SUSPENDED, "confirm": CONFIRMED, "stop": STOPPED, "nothing": HANDED}
+# ... and here nothing
+HANDED = dataclasses.replace(KEPT, action="review", proposed_limit=LIMIT, review_on=TODAY)
+TOLD = {
+    "reduce": REDUCED,
+    "suspend": SUSPENDED,
+    "confirm": CONFIRMED,
+    "stop": STOPPED,
+    "nothing": HANDED,
+}
 
 words = st.text(st.characters(categories=("L", "N", "P", "Zs")), min_size=1)
 texts = st.lists(st.builds(Text, words, words), min_size=1, max_size=4)
@@ -66,14 +78,26 @@ limits = st.sampled_from([1_000.0, 12_345.0, 60_000.0, 400_000.0])
 @st.composite
 def objected(draw: st.DrawFn) -> tuple[Outcome, float]:
     """An outcome that is not to keep the limit, and that limit."""
-    probability, limit, share = draw(st.floats(0.001, 0.999)), draw(limits), draw(st.floats(-0.1, 1.2))
-    made = outcome(probability, limit, share * limit, months_observed=draw(st.sampled_from([1.0, 24.0])))
+    probability, limit, share = (
+        draw(st.floats(0.001, 0.999)),
+        draw(limits),
+        draw(st.floats(-0.1, 1.2)),
+    )
+    made = outcome(
+        probability, limit, share * limit, months_observed=draw(st.sampled_from([1.0, 24.0]))
+    )
     assume(made.action != "keep")
     return made, limit
 
 
 def test_the_outcomes_are_of_every_kind() -> None:
-    assert [made.action for made in TOLD.values()] == ["reduce", "suspend", "review", "review", "review"]
+    assert [made.action for made in TOLD.values()] == [
+        "reduce",
+        "suspend",
+        "review",
+        "review",
+        "review",
+    ]
     assert (CONFIRMED.suspends, STOPPED.suspends) == (False, True)
 
 
@@ -82,20 +106,31 @@ def test_every_reason_stands_numbered_as_it_is_worded(name: str, worded: list[Te
     notice = told(TOLD[name], *worded)
     for language in LANGUAGES:
         _, stated, _ = said(notice, language).split("\n\n")
-        assert stated.split("\n")[1:] == [f"{rank}. {getattr(text, language)}" for rank, text in enumerate(worded, 1)]
+        assert stated.split("\n")[1:] == [
+            f"{rank}. {getattr(text, language)}" for rank, text in enumerate(worded, 1)
+        ]
 
 
 @given(objected())
-def test_nothing_is_unfilled_and_every_number_is_an_amount_or_a_date(case: tuple[Outcome, float]) -> None:
+def test_nothing_is_unfilled_and_every_number_is_an_amount_or_a_date(
+    case: tuple[Outcome, float],
+) -> None:
     """So no probability and no score is told, whatever they are."""
     made, limit = case
     notice = told(made, SAID, limit=limit)
     dates = [date for date in (TODAY, made.effective_on, made.review_on) if date is not None]
-    amounts = [amount for amount in (limit, made.new_limit, made.proposed_limit) if amount is not None]
+    amounts = [
+        amount for amount in (limit, made.new_limit, made.proposed_limit) if amount is not None
+    ]
     for language in LANGUAGES:
         text = said(notice, language).replace(f"1. {getattr(SAID, language)}", "")
         assert not set("{}%") & set(text)
-        known = " ".join([*(day(date, language) for date in dates), *(number(x, "CNY", language) for x in amounts)])
+        known = " ".join(
+            [
+                *(day(date, language) for date in dates),
+                *(number(x, "CNY", language) for x in amounts),
+            ]
+        )
         assert set(re.findall(r"[\d.,]*\d", text)) <= set(re.findall(r"[\d.,]*\d", known))
 
 
@@ -110,16 +145,21 @@ def test_what_a_customer_must_know_is_told_in_both_languages(case: tuple[Outcome
         assert number(after, "CNY", language) in text
         dates = (made.effective_on, made.review_on)
         assert all(day(date, language) in text for date in dates if date is not None)
-        person, free, correct = {"en": ("a person", "free of charge", "corrected"), "zh": ("工作人员", "免费", "更正")}[
-            language
-        ]
+        person, free, correct = {
+            "en": ("a person", "free of charge", "corrected"),
+            "zh": ("工作人员", "免费", "更正"),
+        }[language]
         assert person in text
         assert free in text
         assert correct in text
 
 
-@given(st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2030, 1, 1)), st.integers(-12, 14))
-def test_the_notice_is_due_thirty_days_after_the_lenders_day(naive: datetime.datetime, hours: int) -> None:
+@given(
+    st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2030, 1, 1)), st.integers(-12, 14)
+)
+def test_the_notice_is_due_thirty_days_after_the_lenders_day(
+    naive: datetime.datetime, hours: int
+) -> None:
     at = naive.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=hours)))
     local = at.astimezone(datetime.timezone(datetime.timedelta(hours=8))).date()
     notice = told(REDUCED, SAID, at=at)
@@ -132,7 +172,10 @@ def test_midnight_is_the_lenders() -> None:
     after = before + datetime.timedelta(microseconds=1)
     assert told(REDUCED, SAID, at=before).send_by == datetime.date(2027, 1, 30)
     assert told(REDUCED, SAID, at=after).send_by == datetime.date(2027, 1, 31)
-    west = dataclasses.replace(POLICY, dates=dataclasses.replace(POLICY.dates, utc_offset_hours=0.0, notice_within_days=7.0))
+    west = dataclasses.replace(
+        POLICY,
+        dates=dataclasses.replace(POLICY.dates, utc_offset_hours=0.0, notice_within_days=7.0),
+    )
     notice = notice_of(REDUCED, LIMIT, reasons(SAID), WORDING, west, after)
     assert notice is not None
     assert notice.send_by == datetime.date(2027, 1, 7)
@@ -149,15 +192,31 @@ def test_a_decision_is_adverse_and_a_review_is_not_yet(name: str) -> None:
     notice = told(TOLD[name], SAID)
     reviewed = TOLD[name].action == "review"
     assert notice.kind == ("under_review" if reviewed else "adverse_action")
-    assert ("Nothing changes yet" in notice.text.en) == ("目前不作任何变更" in notice.text.zh) == reviewed
-    assert ("automated means alone" in notice.text.en) == ("仅由系统自动作出" in notice.text.zh) == (not reviewed)
+    assert (
+        ("Nothing changes yet" in notice.text.en)
+        == ("目前不作任何变更" in notice.text.zh)
+        == reviewed
+    )
+    assert (
+        ("automated means alone" in notice.text.en)
+        == ("仅由系统自动作出" in notice.text.zh)
+        == (not reviewed)
+    )
 
 
 def test_a_review_says_what_is_proposed() -> None:
     assert CONFIRMED.proposed_limit is not None
-    assert f"proposed to lower it to {number(CONFIRMED.proposed_limit, 'CNY', 'en')}." in told(CONFIRMED, SAID).text.en
-    assert "proposed to stop new drawings and to set the limit to CNY 4,000." in told(STOPPED, SAID).text.en
-    assert "系统于2026年10月5日建议暂停新增支用，并将额度设为4,000元。" in told(STOPPED, SAID).text.zh
+    assert (
+        f"proposed to lower it to {number(CONFIRMED.proposed_limit, 'CNY', 'en')}."
+        in told(CONFIRMED, SAID).text.en
+    )
+    assert (
+        "proposed to stop new drawings and to set the limit to CNY 4,000."
+        in told(STOPPED, SAID).text.en
+    )
+    assert (
+        "系统于2026年10月5日建议暂停新增支用，并将额度设为4,000元。" in told(STOPPED, SAID).text.zh
+    )
     assert "proposed no change." in told(HANDED, SAID).text.en
 
 
@@ -166,11 +225,15 @@ def test_without_reasons_there_is_no_heading() -> None:
     for language in LANGUAGES:
         assert said(notice, language).count("\n\n") == 1
         assert said(notice, language).count("\n") == 2
-        assert getattr(WORDING.notice["reasons"], language).split("\n")[0] not in said(notice, language)
+        assert getattr(WORDING.notice["reasons"], language).split("\n")[0] not in said(
+            notice, language
+        )
 
 
 def test_the_notice_of_a_reduction_in_full() -> None:
-    assert told(dataclasses.replace(REDUCED, new_limit=5_500.0), SAID, Text("Second.", "其二。")).text == Text(
+    assert told(
+        dataclasses.replace(REDUCED, new_limit=5_500.0), SAID, Text("Second.", "其二。")
+    ).text == Text(
         "On 5 October 2026 we decided to lower the credit limit of your account from CNY 20,000 to CNY 5,500. "
         "The new limit applies from 8 October 2026. We will look at it again on 5 January 2027.\n\n"
         "Principal reasons:\n1. You paid late in 3 of the last 6 months.\n2. Second.\n\n"
@@ -196,7 +259,9 @@ def test_every_decision_has_the_notice_of_its_own(windows: pl.DataFrame, bundle:
         assert (d.notice.kind == "under_review") == (d.action == "review")
         for language in LANGUAGES:
             lines = said(d.notice, language).split("\n")
-            assert all(f"{reason.rank}. {getattr(reason.text, language)}" in lines for reason in d.reasons)
+            assert all(
+                f"{reason.rank}. {getattr(reason.text, language)}" in lines for reason in d.reasons
+            )
             assert number(d.credit_limit, "CNY", language) in lines[0]
             assert "{" not in said(d.notice, language)
 
@@ -206,7 +271,9 @@ def test_the_example_has_the_notice_of_its_decision() -> None:
     assert notice["send_by"] == "2026-12-10"
     for language in LANGUAGES:
         opening, stated, rights = notice["text"][language].split("\n\n")
-        assert [line.split(". ", 1)[1] for line in stated.split("\n")[1:]] == [r["text"][language] for r in decided["reasons"]]
+        assert [line.split(". ", 1)[1] for line in stated.split("\n")[1:]] == [
+            r["text"][language] for r in decided["reasons"]
+        ]
         assert rights == getattr(WORDING.notice["rights"], language)
         assert number(decided["new_limit"], "CNY", language) in opening
     assert str(decided["probability"]) not in json.dumps(notice)
@@ -225,22 +292,56 @@ BROKEN = [
         "to {new_limt}. \\",
         r"notice.reduce.en: missing placeholders \['new_limit'\], unknown \['new_limt'\]",
     ),
-    ("，自{effective_on}起生效", "，即日起生效", r"notice.reduce.zh: missing placeholders \['effective_on'\], unknown \[\]"),
-    ("lower it to {proposed_limit}.", "lower it.", r"notice.propose_reduce.en: missing placeholders \['proposed_limit'\]"),
-    ("stays at {credit_limit}", "stays at {credit_limit:.2f}", r"notice.review.en: expected placeholders as \{name\}"),
-    ("stays at {credit_limit}", "stays at {credit_limit", r"notice.review.en: expected placeholders as \{name\}"),
-    ("You have the right", "At {probability}, you have the right", r"notice.rights.en: .* unknown \['probability'\]"),
-    ("主要原因：\n{reasons}", "主要原因见附件。", r"notice.reasons.zh: missing placeholders \['reasons'\]"),
-    ('zh = "系统未建议调整额度。"', 'zh = " "', "notice.propose_nothing.zh: expected a text, got ' '"),
+    (
+        "，自{effective_on}起生效",
+        "，即日起生效",
+        r"notice.reduce.zh: missing placeholders \['effective_on'\], unknown \[\]",
+    ),
+    (
+        "lower it to {proposed_limit}.",
+        "lower it.",
+        r"notice.propose_reduce.en: missing placeholders \['proposed_limit'\]",
+    ),
+    (
+        "stays at {credit_limit}",
+        "stays at {credit_limit:.2f}",
+        r"notice.review.en: expected placeholders as \{name\}",
+    ),
+    (
+        "stays at {credit_limit}",
+        "stays at {credit_limit",
+        r"notice.review.en: expected placeholders as \{name\}",
+    ),
+    (
+        "You have the right",
+        "At {probability}, you have the right",
+        r"notice.rights.en: .* unknown \['probability'\]",
+    ),
+    (
+        "主要原因：\n{reasons}",
+        "主要原因见附件。",
+        r"notice.reasons.zh: missing placeholders \['reasons'\]",
+    ),
+    (
+        'zh = "系统未建议调整额度。"',
+        'zh = " "',
+        "notice.propose_nothing.zh: expected a text, got ' '",
+    ),
     ('zh = "系统未建议调整额度。"', "zh = 7", "notice.propose_nothing.zh: expected a text, got 7"),
     ('zh = "系统未建议调整额度。"\n', "", "notice.propose_nothing: expected en and zh"),
     ("\n[notice.suspend]\n", "\n[notice.suspended]\n", "notice: expected the parts"),
     # The same for the sentences of reasons.
-    ("in {value} of the last {last_3}", "in {value of the last {last_3}", "late_months_3.en: expected placeholders"),
+    (
+        "in {value} of the last {last_3}",
+        "in {value of the last {last_3}",
+        "late_months_3.en: expected placeholders",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "message"), BROKEN, ids=[f"{place}" for place in range(len(BROKEN))])
+@pytest.mark.parametrize(
+    ("old", "new", "message"), BROKEN, ids=[f"{place}" for place in range(len(BROKEN))]
+)
 def test_a_broken_template_names_its_key(old: str, new: str, message: str) -> None:
     assert old in TEXT
     with pytest.raises(WordingError, match=message):

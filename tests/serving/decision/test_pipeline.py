@@ -30,11 +30,15 @@ def accounts(windows: pl.DataFrame) -> list[pl.DataFrame]:
     return windows.partition_by("account_id", maintain_order=True)
 
 
-def test_the_table_gives_what_each_account_gets_alone(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+def test_the_table_gives_what_each_account_gets_alone(
+    accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
     checks.check_one_is_many(checks.table_door(bundle), accounts, bundle)
 
 
-def test_contributions_add_up_for_every_account(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+def test_contributions_add_up_for_every_account(
+    accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
     checks.check_additive(accounts, bundle)
 
 
@@ -48,7 +52,9 @@ def test_worse_is_never_better(windows: pl.DataFrame, bundle: Bundle) -> None:
     checks.check_monotone(build(check(windows)).matrix(MODEL_FEATURES), bundle)
 
 
-def test_the_monotone_check_notices_a_model_without_constraints(data: object, windows: pl.DataFrame, bundle: Bundle) -> None:
+def test_the_monotone_check_notices_a_model_without_constraints(
+    data: object, windows: pl.DataFrame, bundle: Bundle
+) -> None:
     from training.data.labels import Labelled
     from training.fit.config import FitConfig
     from training.fit.fit import train_booster
@@ -59,7 +65,9 @@ def test_the_monotone_check_notices_a_model_without_constraints(data: object, wi
     explainers = dict.fromkeys(bundle.medians, path_dependent(flatten_trees(read_trees(free))))
     scorer = Scorer(free, bundle.scorer.calibration, explainers)
     with pytest.raises(AssertionError):
-        checks.check_monotone(build(check(windows)).matrix(MODEL_FEATURES), dataclasses.replace(bundle, scorer=scorer))
+        checks.check_monotone(
+            build(check(windows)).matrix(MODEL_FEATURES), dataclasses.replace(bundle, scorer=scorer)
+        )
 
 
 def test_every_action_occurs_and_is_whole(windows: pl.DataFrame, bundle: Bundle) -> None:
@@ -78,7 +86,9 @@ def test_every_action_occurs_and_is_whole(windows: pl.DataFrame, bundle: Bundle)
             assert d.new_limit == d.credit_limit
 
 
-def test_identity_follows_statements_bundle_and_time(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+def test_identity_follows_statements_bundle_and_time(
+    accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
     account = accounts[0]
     first = decide(account, bundle, WHEN).decision_id
     assert decide(account, bundle, WHEN).decision_id == first
@@ -94,11 +104,15 @@ def test_identity_follows_statements_bundle_and_time(accounts: list[pl.DataFrame
     assert len(others) == 3
 
 
-def test_statements_of_the_future_are_refused_on_the_lenders_clock(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+def test_statements_of_the_future_are_refused_on_the_lenders_clock(
+    accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
     account = accounts[0]
     last = account["month"].max()
     assert isinstance(last, datetime.date)
-    begun = datetime.datetime(last.year, last.month, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=8)))
+    begun = datetime.datetime(
+        last.year, last.month, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=8))
+    )
     assert decide(account, bundle, begun).as_of == last
     with pytest.raises(StatementError, match=f"no month is in the future: 1 row.*{last:%Y-%m}"):
         decide(account, bundle, begun - datetime.timedelta(seconds=1))
@@ -106,10 +120,14 @@ def test_statements_of_the_future_are_refused_on_the_lenders_clock(accounts: lis
         decide(account, bundle, begun.replace(tzinfo=None))
 
 
-def test_a_product_without_reference_is_refused(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+def test_a_product_without_reference_is_refused(
+    accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
     product = accounts[0]["product"][0]
     without = dataclasses.replace(bundle, medians={"other": {}})
-    with pytest.raises(ProductError, match=f"got '{product}' for account {accounts[0]['account_id'][0]}"):
+    with pytest.raises(
+        ProductError, match=f"got '{product}' for account {accounts[0]['account_id'][0]}"
+    ):
         decide(accounts[0], without, WHEN)
 
 
@@ -118,7 +136,9 @@ def test_decide_takes_one_account(windows: pl.DataFrame, bundle: Bundle) -> None
         decide(windows, bundle, WHEN)
 
 
-def test_what_training_never_saw_unknown_is_a_persons(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+def test_what_training_never_saw_unknown_is_a_persons(
+    accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
     assert "limit_requests_3" in bundle.never_missing
     lacking = accounts[0].with_columns(limit_requests=pl.lit(None, dtype=pl.Int32))
     decision = decide(lacking, bundle, WHEN)
@@ -166,5 +186,7 @@ def test_calibration_keeps_order(slope: float) -> None:
 def test_an_answer_repeats_no_statement(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
     """The answer holds features of the window, never the window."""
     made = stages(accounts[0], bundle, WHEN)
-    assert not {"statements", "features"} & set(json.loads(checks.function_door(bundle)(accounts[:1])[0]))
+    assert not {"statements", "features"} & set(
+        json.loads(checks.function_door(bundle)(accounts[:1])[0])
+    )
     assert made.decisions[0].account_id == accounts[0]["account_id"][0]

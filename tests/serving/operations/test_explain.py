@@ -22,7 +22,9 @@ from tests.serving.conftest import Server
 def answers(server: Server, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Answers with the way back, of the accounts that are posted."""
     body = {"accounts": requests}
-    response = httpx.post(f"{server.url}/v1/decisions/batch?advice=true", json=body, timeout=60).raise_for_status()
+    response = httpx.post(
+        f"{server.url}/v1/decisions/batch?advice=true", json=body, timeout=60
+    ).raise_for_status()
     decisions: list[dict[str, Any]] = response.json()["decisions"]
     return decisions
 
@@ -33,12 +35,18 @@ _LEFT_OUT = ("on_time_only", "carry_on", "notice")
 def texts_of(part: Any) -> list[str]:
     """All that is said in words, in both languages, wherever it stands.
 
-    But for the two plans beside, which say nothing that is shown, and the notice, of which the sentences are shown as reasons.
+    But for the two plans beside, which say nothing that is shown, and the notice, of which the
+    sentences are shown as reasons.
     """
     if isinstance(part, dict):
         if part.keys() == {"en", "zh"}:
             return [part["en"], part["zh"]]
-        return [text for name, value in part.items() if name not in _LEFT_OUT for text in texts_of(value)]
+        return [
+            text
+            for name, value in part.items()
+            if name not in _LEFT_OUT
+            for text in texts_of(value)
+        ]
     return [text for value in part for text in texts_of(value)] if isinstance(part, list) else []
 
 
@@ -60,13 +68,17 @@ def test_the_notice_is_shown_with_the_day_it_is_due(answers: list[dict[str, Any]
         if answer["notice"] is None:
             assert lines == []
             continue
-        kind = {"adverse_action": "adverse action", "under_review": "under review"}[answer["notice"]["kind"]]
+        kind = {"adverse_action": "adverse action", "under_review": "under review"}[
+            answer["notice"]["kind"]
+        ]
         assert lines == [f"Notice           {kind}, to be sent by {answer['notice']['send_by']}"]
         kinds.add(kind)
     assert kinds == {"adverse action", "under review"}
 
 
-def test_every_stage_of_a_decision_is_shown_up_to_the_notice(some_windows: pl.DataFrame, bundle: Bundle) -> None:
+def test_every_stage_of_a_decision_is_shown_up_to_the_notice(
+    some_windows: pl.DataFrame, bundle: Bundle
+) -> None:
     for window in some_windows.partition_by("account_id", maintain_order=True):
         made = stages(window, bundle, datetime.datetime(2026, 11, 10, 9, tzinfo=datetime.UTC))
         shown = stages_text(made, bundle).split("Notice\n======\n")[1]
@@ -86,13 +98,30 @@ def test_the_way_back_is_shown_month_by_month(answers: list[dict[str, Any]]) -> 
             assert "Holds until" not in text
             continue
         plan = found["plan"]
-        promised, open_ended = promised + (plan["restored"] is not None), open_ended + (plan["restored"] is None)
-        assert (f"The limit is back after {plan['restored']}," in text) == (plan["restored"] is not None)
-        rows = {line.split()[0]: line for line in text.splitlines() if line[:4] == "  20" and "CNY" in line}
+        promised, open_ended = (
+            promised + (plan["restored"] is not None),
+            open_ended + (plan["restored"] is None),
+        )
+        assert (f"The limit is back after {plan['restored']}," in text) == (
+            plan["restored"] is not None
+        )
+        rows = {
+            line.split()[0]: line
+            for line in text.splitlines()
+            if line[:4] == "  20" and "CNY" in line
+        }
         assert list(rows) == [month["month"] for month in plan["path"]]
         for month, before in zip(plan["path"], found["carry_on"]["path"], strict=True):
-            told = (f"{month['payment']:,.0f}", f"{month['balance']:,.0f}", f"{month['limit']:,.0f}")
-            assert all(f"CNY {amount}" in rows[month["month"]] for amount in told if amount not in ("0", "-0"))
+            told = (
+                f"{month['payment']:,.0f}",
+                f"{month['balance']:,.0f}",
+                f"{month['limit']:,.0f}",
+            )
+            assert all(
+                f"CNY {amount}" in rows[month["month"]]
+                for amount in told
+                if amount not in ("0", "-0")
+            )
             assert f"{month['probability']:.1%}" in rows[month["month"]]
             assert rows[month["month"]].endswith(f"{before['probability']:.1%}")
     assert promised > 1

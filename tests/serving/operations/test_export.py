@@ -20,7 +20,14 @@ from serving.audit_log.erasure import Order, erase_account
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.operations import export as module
-from serving.operations.export import Exported, ExportedAsked, ExportedReason, ExportedReview, export, line
+from serving.operations.export import (
+    Exported,
+    ExportedAsked,
+    ExportedReason,
+    ExportedReview,
+    export,
+    line,
+)
 from serving.schemas.decision import statements_table
 from serving.storage.settings import StorageSettings
 from tests.support.entries import asked, kept_as
@@ -32,18 +39,42 @@ PAGE = ROOT / "docs" / "record.md"
 LATER = NOW + datetime.timedelta(days=3)
 
 
-def about(decision: NewEntry, kind: Kind, name: str, facts: dict[str, Any], said: dict[str, Any] | None = None) -> NewEntry:
+def about(
+    decision: NewEntry,
+    kind: Kind,
+    name: str,
+    facts: dict[str, Any],
+    said: dict[str, Any] | None = None,
+) -> NewEntry:
     """A row about a decision, as the service writes it."""
     content = None if said is None else json.dumps(said).encode()
-    return NewEntry(name, kind, decision.entry_id, decision.tenant, "key-1", LATER, decision.account, facts, content)
+    return NewEntry(
+        name,
+        kind,
+        decision.entry_id,
+        decision.tenant,
+        "key-1",
+        LATER,
+        decision.account,
+        facts,
+        content,
+    )
 
 
 def told(decision: NewEntry, name: str, sent_at: str, channel: str = "app") -> NewEntry:
-    return about(decision, "notification", name, {"sent_at": sent_at, "channel": channel, "language": "zh"})
+    return about(
+        decision, "notification", name, {"sent_at": sent_at, "channel": channel, "language": "zh"}
+    )
 
 
 def exported(record: AuditLog, **chosen: Any) -> list[dict[str, Any]]:
-    every = export(record.database, record.secrets, chosen.get("since"), chosen.get("until"), chosen.get("tenant"))
+    every = export(
+        record.database,
+        record.secrets,
+        chosen.get("since"),
+        chosen.get("until"),
+        chosen.get("tenant"),
+    )
     return [json.loads(line(one)) for one in every]
 
 
@@ -54,16 +85,37 @@ def test_a_decision_is_told_as_it_was_answered(record: AuditLog, golden: Bundle,
     answer = json.loads(draft.response_body or b"")
     answer = answer["decision"] if door == "advice" else answer
     [one] = exported(record)
-    for name in ("decision_id", "decided_at", "as_of", "action", "credit_limit", "new_limit", "probability"):
+    for name in (
+        "decision_id",
+        "decided_at",
+        "as_of",
+        "action",
+        "credit_limit",
+        "new_limit",
+        "probability",
+    ):
         assert one[name] == answer[name]
-    assert (one["tenant"], one["product"], one["person"], one["erased"]) == ("lender", "pay_later", row.data_subject, False)
+    assert (one["tenant"], one["product"], one["person"], one["erased"]) == (
+        "lender",
+        "pay_later",
+        row.data_subject,
+        False,
+    )
     assert one["reasons"] == [
-        {"rank": r["rank"], "code": r["code"], "cause": r["cause"], "en": r["text"]["en"], "zh": r["text"]["zh"]}
+        {
+            "rank": r["rank"],
+            "code": r["code"],
+            "cause": r["cause"],
+            "en": r["text"]["en"],
+            "zh": r["text"]["zh"],
+        }
         for r in answer["reasons"]
     ]
     assert one["reasons"]
     model = answer["model"]
-    assert [one[name] for name in ("model", "version", "bundle", "reference", "policy")] == list(model.values())
+    assert [one[name] for name in ("model", "version", "bundle", "reference", "policy")] == list(
+        model.values()
+    )
     assert (one["send_by"], one["notified_at"], one["notice_days"], one["reviews"]) == (
         answer["notice"]["send_by"],
         None,
@@ -74,7 +126,14 @@ def test_a_decision_is_told_as_it_was_answered(record: AuditLog, golden: Bundle,
 
 def test_the_first_notice_counts_and_how_long_it_took(record: AuditLog, golden: Bundle) -> None:
     draft = kept_as(asked("A-1"), golden)
-    keep(record, [draft, told(draft, "n-1", "2026-11-27T20:00:00Z", "letter"), told(draft, "n-2", "2026-11-27T11:00:00Z")])
+    keep(
+        record,
+        [
+            draft,
+            told(draft, "n-1", "2026-11-27T20:00:00Z", "letter"),
+            told(draft, "n-2", "2026-11-27T11:00:00Z"),
+        ],
+    )
     [one] = exported(record)
     # Decided on the 25th at 8: two days and three hours.
     assert (one["notified_at"], one["channel"], one["language"], one["notice_days"]) == (
@@ -90,7 +149,13 @@ def test_reviews_are_told_with_their_outcomes(record: AuditLog, golden: Bundle) 
     rows = [
         about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {"reason": "wrong"}),
         about(draft, "started", "s-1", {"review": "r-1"}, {"reviewer": "Li Na"}),
-        about(draft, "resolution", "x-1", {"review": "r-1", "outcome": "amend"}, {"reviewer": "Li Na", "new_limit": 20000.0}),
+        about(
+            draft,
+            "resolution",
+            "x-1",
+            {"review": "r-1", "outcome": "amend"},
+            {"reviewer": "Li Na", "new_limit": 20000.0},
+        ),
         about(draft, "review", "r-2", {"decide_by": "2026-12-26"}, {"reason": "wrong"}),
         about(draft, "withdrawal", "w-2", {"review": "r-2"}, {}),
     ]
@@ -112,12 +177,18 @@ def test_of_an_erased_person_stands_what_tells_nothing(record: AuditLog, golden:
             told(draft, "n-1", "2026-11-27T11:00:00Z"),
             about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {}),
             about(
-                draft, "resolution", "x-1", {"review": "r-1", "outcome": "amend"}, {"reviewer": "Li Na", "new_limit": 20000.0}
+                draft,
+                "resolution",
+                "x-1",
+                {"review": "r-1", "outcome": "amend"},
+                {"reviewer": "Li Na", "new_limit": 20000.0},
             ),
         ],
     )
     [before] = exported(record)
-    erase_account(record.database, record.secrets, "lender", "A-1", Order("Li Na", "asked for", NOW))
+    erase_account(
+        record.database, record.secrets, "lender", "A-1", Order("Li Na", "asked for", NOW)
+    )
     [after] = exported(record)
     assert after == before | {
         "erased": True,
@@ -132,16 +203,29 @@ def test_of_an_erased_person_stands_what_tells_nothing(record: AuditLog, golden:
     assert asked_for.request_body is None
 
 
-def test_a_period_and_a_tenant_are_chosen(record: AuditLog, golden: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_period_and_a_tenant_are_chosen(
+    record: AuditLog, golden: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_TOGETHER", 2)
     days = [NOW + datetime.timedelta(days=day) for day in range(5)]
-    made = [kept_as(asked(f"A-{day}"), golden, at=at, tenant=("a", "b")[day % 2]) for day, at in enumerate(days)]
+    made = [
+        kept_as(asked(f"A-{day}"), golden, at=at, tenant=("a", "b")[day % 2])
+        for day, at in enumerate(days)
+    ]
     keep(record, [*made, told(made[3], "n-3", "2026-11-29T11:00:00Z")])
     ids = [draft.entry_id for draft in made]
     assert [one["decision_id"] for one in exported(record)] == ids
-    assert [one["decision_id"] for one in exported(record, since="2026-11-26", until="2026-11-29")] == ids[1:4]
+    assert [
+        one["decision_id"] for one in exported(record, since="2026-11-26", until="2026-11-29")
+    ] == ids[1:4]
     assert [one["decision_id"] for one in exported(record, tenant="b")] == [ids[1], ids[3]]
-    assert [one["notified_at"] for one in exported(record)] == [None, None, None, "2026-11-29T11:00:00Z", None]
+    assert [one["notified_at"] for one in exported(record)] == [
+        None,
+        None,
+        None,
+        "2026-11-29T11:00:00Z",
+        None,
+    ]
 
 
 def test_no_account_and_no_statement_is_exported(record: AuditLog, golden: Bundle) -> None:
@@ -151,7 +235,9 @@ def test_no_account_and_no_statement_is_exported(record: AuditLog, golden: Bundl
 
 
 @pytest.mark.parametrize("door", ["decisions", "advice"])
-def test_what_was_asked_is_there_for_who_asks_for_it(record: AuditLog, golden: Bundle, door: Any) -> None:
+def test_what_was_asked_is_there_for_who_asks_for_it(
+    record: AuditLog, golden: Bundle, door: Any
+) -> None:
     request = asked("A-7319", door=door, income=73190.0)
     keep(record, [kept_as(request, golden, door=door)])
     [one] = export(record.database, record.secrets, None, None, with_asked=True)
@@ -171,7 +257,11 @@ def test_every_field_is_documented() -> None:
 
 
 def test_the_command_writes_a_line_a_decision(
-    record: AuditLog, golden: Bundle, at_hand: StorageSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    record: AuditLog,
+    golden: Bundle,
+    at_hand: StorageSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     keep(record, [kept_as(asked(f"A-{number}"), golden) for number in range(3)])
     period = ["--since", "2026-01-01", "--until", "2026-12-31"]

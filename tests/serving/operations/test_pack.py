@@ -30,13 +30,17 @@ def request_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def registry(bundle_folder: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a store with two versions: 1 is champion, 2 is tagged with a digest that is not its bundle's."""
+    """The address of a store with two versions: 1 is champion, 2 is tagged with a digest that is
+    not its bundle's.
+    """
     from mlflow import MlflowClient
 
     folder = tmp_path_factory.mktemp("mlruns")
     address = f"sqlite:///{folder}/mlflow.db"
     client = MlflowClient(address, address)
-    experiment = client.create_experiment("packed", artifact_location=(folder / "artifacts").as_uri())
+    experiment = client.create_experiment(
+        "packed", artifact_location=(folder / "artifacts").as_uri()
+    )
     client.create_registered_model(MODEL)
     for digest in (bundle.digest, "0" * 64):
         run_id = client.create_run(experiment).info.run_id
@@ -47,7 +51,9 @@ def registry(bundle_folder: Path, bundle: Bundle, tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.parametrize("which", ["champion", "1"])
-def test_fetch_gives_the_bundle_that_was_registered(registry: str, bundle_folder: Path, tmp_path: Path, which: str) -> None:
+def test_fetch_gives_the_bundle_that_was_registered(
+    registry: str, bundle_folder: Path, tmp_path: Path, which: str
+) -> None:
     fetched = fetch(which, registry, tmp_path / "new")
     assert {file.name: file.read_bytes() for file in fetched.iterdir()} == {
         file.name: file.read_bytes() for file in bundle_folder.iterdir()
@@ -55,21 +61,31 @@ def test_fetch_gives_the_bundle_that_was_registered(registry: str, bundle_folder
 
 
 @pytest.mark.parametrize(
-    ("which", "words"), [("2", "version 2: expected bundle 0000"), ("7", "'7'"), ("challenger", "'challenger'")]
+    ("which", "words"),
+    [("2", "version 2: expected bundle 0000"), ("7", "'7'"), ("challenger", "'challenger'")],
 )
-def test_fetch_refuses_what_was_not_registered(registry: str, tmp_path: Path, which: str, words: str) -> None:
+def test_fetch_refuses_what_was_not_registered(
+    registry: str, tmp_path: Path, which: str, words: str
+) -> None:
     with pytest.raises(PackError, match=words):
         fetch(which, registry, tmp_path)
 
 
 def test_pack_stores_the_registered_bundle_once(
-    registry: str, server: Server, bundle: Bundle, bundle_folder: Path, bentoml_home: Path, capsys: pytest.CaptureFixture[str]
+    registry: str,
+    server: Server,
+    bundle: Bundle,
+    bundle_folder: Path,
+    bentoml_home: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["pack", "--tracking-uri", registry, "--no-bento"]) == 0
     folder = bentoml_home / "models" / server.tag.replace(":", "/")
     assert capsys.readouterr().out.split() == ["model", server.tag, str(folder / BUNDLE_FOLDER)]
     assert f"digest: {bundle.digest}" in (folder / "model.yaml").read_text()
-    assert (folder / BUNDLE_FOLDER / "manifest.json").read_bytes() == (bundle_folder / "manifest.json").read_bytes()
+    assert (folder / BUNDLE_FOLDER / "manifest.json").read_bytes() == (
+        bundle_folder / "manifest.json"
+    ).read_bytes()
 
 
 # bentoml 1.4.39 where it writes the Bento's entry point.
@@ -80,8 +96,16 @@ def test_pack_builds_a_bento_of_code_alone(
     assert main(["pack", "--bundle", str(bundle_folder)]) == 0
     tag = capsys.readouterr().out.split()[-1]
     bento = bentoml_home / "bentos" / tag.replace(":", "/")
-    code = {str(file.relative_to(bento / "src")) for file in (bento / "src").rglob("*") if file.is_file()}
-    assert {"features/schema.py", "serving/service.py", "serving/decision/config/policy.toml"} <= code
+    code = {
+        str(file.relative_to(bento / "src"))
+        for file in (bento / "src").rglob("*")
+        if file.is_file()
+    }
+    assert {
+        "features/schema.py",
+        "serving/service.py",
+        "serving/decision/config/policy.toml",
+    } <= code
     assert {Path(file).parts[0] for file in code} == {"features", "serving", "bentofile.yaml"}
     assert {Path(file).suffix for file in code} == {".py", ".toml", ".yaml"}
     needed = (bento / "env" / "python" / "requirements.txt").read_text()
@@ -107,7 +131,9 @@ def test_pack_refuses_a_damaged_bundle_with_one_line(
     assert sorted(bentoml_home.glob("models/*/*")) == before
 
 
-def test_explain_shows_every_stage(request_file: Path, bundle_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_shows_every_stage(
+    request_file: Path, bundle_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["explain", str(request_file), "--bundle", str(bundle_folder)]) == 0
     shown = capsys.readouterr().out
     titles = [
@@ -164,10 +190,16 @@ def processes_with(home: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("command", ["explain", "ask"])
-def test_user_errors_are_one_line(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_errors_are_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        options = ["--url", f"http://127.0.0.1:{nobody.getsockname()[1]}"] if command == "ask" else ["--bundle", str(tmp_path)]
+        options = (
+            ["--url", f"http://127.0.0.1:{nobody.getsockname()[1]}"]
+            if command == "ask"
+            else ["--bundle", str(tmp_path)]
+        )
         missing, there = tmp_path / "missing.json", tmp_path / "there.json"
         there.write_text("{}")
         for file in (missing, there):
@@ -177,7 +209,9 @@ def test_user_errors_are_one_line(command: str, tmp_path: Path, capsys: pytest.C
             assert len(written.err.splitlines()) == 1
 
 
-def test_explain_names_the_faults_of_a_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_names_the_faults_of_a_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "request.json"
     file.write_text(json.dumps(examples.REQUEST | {"currency": "EUR"}))
     assert main(["explain", str(file)]) == 2

@@ -43,14 +43,22 @@ def with_statement(place: int, **changes: Any) -> dict[str, Any]:
     return changed
 
 
-def problem_of(body: str | bytes | dict[str, Any], model: type[Request] | type[BatchRequest] = Request) -> Problem:
-    sent = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+def problem_of(
+    body: str | bytes | dict[str, Any], model: type[Request] | type[BatchRequest] = Request
+) -> Problem:
+    sent = (
+        body
+        if isinstance(body, bytes)
+        else (body if isinstance(body, str) else json.dumps(body)).encode()
+    )
     with pytest.raises(ApiError) as caught:
         parse(model, sent)
     return caught.value.problem
 
 
-def paths_of(body: str | bytes | dict[str, Any], model: type[Request] | type[BatchRequest] = Request) -> list[str]:
+def paths_of(
+    body: str | bytes | dict[str, Any], model: type[Request] | type[BatchRequest] = Request
+) -> list[str]:
     return [fault.path for fault in problem_of(body, model).errors]
 
 
@@ -77,7 +85,14 @@ def test_statement_takes_each_column_within_its_range_only(column: Column) -> No
     path = f"$.statements[1].{column.name}"
     for value in (number(lowest), number(column.high)):
         parse(Request, json.dumps(with_statement(1, **{column.name: value})).encode())
-    wrong: list[object] = [number(lowest - step), number(column.high + step), str(lowest), True, [1], {}]
+    wrong: list[object] = [
+        number(lowest - step),
+        number(column.high + step),
+        str(lowest),
+        True,
+        [1],
+        {},
+    ]
     for bad in wrong:
         assert paths_of(with_statement(1, **{column.name: bad})) == [path]
     for literal in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 400):
@@ -85,12 +100,22 @@ def test_statement_takes_each_column_within_its_range_only(column: Column) -> No
         assert paths_of(sent) == [path]
 
 
-@pytest.mark.parametrize("column", [column for column in NUMBERS if column.kind == "amount"], ids=lambda column: column.name)
+@pytest.mark.parametrize(
+    "column",
+    [column for column in NUMBERS if column.kind == "amount"],
+    ids=lambda column: column.name,
+)
 def test_statement_takes_no_amount_of_less_than_a_fen(column: Column) -> None:
     """Features divide by it: the quotient may be no number."""
     for sent in (5e-324, 1e-300, 0.0099, *((-0.0099,) if column.name == "balance" else ())):
-        assert paths_of(with_statement(1, **{column.name: sent})) == [f"$.statements[1].{column.name}"]
-    for sent in (0.01, *((0.0,) if column.above is None else ()), *((-0.01, -0.0) if column.name == "balance" else ())):
+        assert paths_of(with_statement(1, **{column.name: sent})) == [
+            f"$.statements[1].{column.name}"
+        ]
+    for sent in (
+        0.01,
+        *((0.0,) if column.above is None else ()),
+        *((-0.01, -0.0) if column.name == "balance" else ()),
+    ):
         parse(Request, json.dumps(with_statement(1, **{column.name: sent})).encode())
 
 
@@ -122,7 +147,10 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     "extra_field_that_may_be_a_value": (request(**{"6222 0000 1111": 1}), ["$"]),
     "extra_in_statement": (with_statement(3, age=30), ["$.statements[3].age"]),
     "no_statement": (request(statements=[]), ["$.statements"]),
-    "25_statements": (request(statements=[examples.REQUEST["statements"][0]] * 25), ["$.statements"]),
+    "25_statements": (
+        request(statements=[examples.REQUEST["statements"][0]] * 25),
+        ["$.statements"],
+    ),
     "statements_null": (request(statements=None), ["$.statements"]),
     "other_currency": (request(currency="USD"), ["$.currency"]),
     "other_product": (request(product="mortgage"), ["$.product"]),
@@ -136,7 +164,10 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     "month_of_year_0": (with_statement(0, month="0000-05"), ["$.statements[0].month"]),
     "month_in_other_digits": (with_statement(0, month="２０２６-05"), ["$.statements[0].month"]),
     "month_as_number": (with_statement(0, month=202605), ["$.statements[0].month"]),
-    "whole_number_with_point": (with_statement(0, days_past_due=3.0), ["$.statements[0].days_past_due"]),
+    "whole_number_with_point": (
+        with_statement(0, days_past_due=3.0),
+        ["$.statements[0].days_past_due"],
+    ),
     "field_twice": (json.dumps(request())[:-1] + ', "currency": "CNY"}', ["$.currency"]),
     "statement_field_twice": (
         json.dumps(request()).replace('"balance": 11050.0', '"balance": 1, "balance": 11050.0'),
@@ -176,7 +207,10 @@ def test_largest_batch_fits_its_body_with_room() -> None:
 
 
 def test_problem_counts_all_faults_and_lists_the_first() -> None:
-    wrong = request(statements=[s | {"balance": "x", "payment": "x"} for s in examples.REQUEST["statements"]] * 3)
+    wrong = request(
+        statements=[s | {"balance": "x", "payment": "x"} for s in examples.REQUEST["statements"]]
+        * 3
+    )
     problem = problem_of(wrong)
     assert problem.detail == f"36 faults; the first {MOST_LISTED} are listed"
     assert len(problem.errors) == MOST_LISTED
@@ -189,28 +223,49 @@ def test_problem_repeats_no_value() -> None:
     text = problem_of(marked).model_dump_json()
     assert "$.account_id" in text
     assert "marked" not in text
-    assert "marked" in problem_of(request(marked=1)).model_dump_json()  # a field's name is repeated, and the search finds it
+    # a field's name is repeated, and the search finds it
+    assert "marked" in problem_of(request(marked=1)).model_dump_json()
 
 
-def test_statements_are_those_sent_whatever_their_order(some_windows: pl.DataFrame, requests: list[dict[str, Any]]) -> None:
+def test_statements_are_those_sent_whatever_their_order(
+    some_windows: pl.DataFrame, requests: list[dict[str, Any]]
+) -> None:
     shuffled = copy.deepcopy(requests)
     for one in shuffled:
         random.Random(1).shuffle(one["statements"])
-    made = statements_table(parse(BatchRequest, json.dumps({"accounts": shuffled}).encode()).accounts)
+    made = statements_table(
+        parse(BatchRequest, json.dumps({"accounts": shuffled}).encode()).accounts
+    )
     assert made.height > len(requests)
     assert_frame_equal(check(made), check(some_windows))
 
 
 def test_answer_says_what_was_decided(bundle: Bundle) -> None:
-    decision = decide(statements_table([parse(Request, json.dumps(examples.REQUEST).encode())]), bundle, DECIDED_AT)
+    decision = decide(
+        statements_table([parse(Request, json.dumps(examples.REQUEST).encode())]),
+        bundle,
+        DECIDED_AT,
+    )
     sent = json.loads(encode(make_answer(decision, bundle)))
     assert sent["decided_at"] == "2026-11-10T09:00:00.000000Z"
     assert sent["as_of"] == "2026-10"
     assert sent["effective_on"] == str(decision.effective_on)
-    for name in ("decision_id", "account_id", "action", "new_limit", "probability", "log_odds", "base_log_odds", "cut_off"):
+    for name in (
+        "decision_id",
+        "account_id",
+        "action",
+        "new_limit",
+        "probability",
+        "log_odds",
+        "base_log_odds",
+        "cut_off",
+    ):
         assert sent[name] == getattr(decision, name)  # floats to the last bit
     assert [r["text"]["zh"] for r in sent["reasons"]] == [r.text.zh for r in decision.reasons]
-    assert sent["reasons"][0]["features"][0]["contribution"] == decision.reasons[0].features[0].contribution
+    assert (
+        sent["reasons"][0]["features"][0]["contribution"]
+        == decision.reasons[0].features[0].contribution
+    )
     assert decision.notice is not None
     assert sent["notice"] == {
         "kind": "adverse_action",
@@ -227,7 +282,9 @@ def test_answer_says_what_was_decided(bundle: Bundle) -> None:
     assert list(sent) == list(examples.ANSWER)
 
 
-def test_answer_to_who_keeps_the_limit_has_a_null_for_a_notice(some_windows: pl.DataFrame, bundle: Bundle) -> None:
+def test_answer_to_who_keeps_the_limit_has_a_null_for_a_notice(
+    some_windows: pl.DataFrame, bundle: Bundle
+) -> None:
     for decision in decide_many(some_windows, bundle, DECIDED_AT):
         sent = json.loads(encode(make_answer(decision, bundle)))
         assert list(sent) == list(examples.ANSWER)
@@ -242,4 +299,7 @@ def test_answer_holds_no_number_that_json_lacks() -> None:
 
 def test_answer_has_the_same_bytes_alone_and_in_a_batch() -> None:
     shown = Answer.model_validate_json(json.dumps(examples.ANSWER))
-    assert encode(BatchAnswer(decisions=[shown, shown])) == b'{"decisions":[%b,%b]}' % (encode(shown), encode(shown))
+    assert encode(BatchAnswer(decisions=[shown, shown])) == b'{"decisions":[%b,%b]}' % (
+        encode(shown),
+        encode(shown),
+    )

@@ -23,10 +23,16 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def test_it_does_what_the_statement_does(database: Database) -> None:
     with database.writing() as connection:
         BulkInsert(people).run(connection, [ROW, ROW | {"person": "p-2", "account": "other"}])
-    chosen = sa.select(people.c.person, people.c.sealed_key).where(people.c.account == sa.bindparam("account"))
+    chosen = sa.select(people.c.person, people.c.sealed_key).where(
+        people.c.account == sa.bindparam("account")
+    )
     with database.reading() as connection:
-        assert PreparedStatement(chosen).rows(connection, {"account": "hash"}) == [("p-1", ROW["sealed_key"])]
-        assert [tuple(row) for row in connection.execute(chosen, {"account": "hash"})] == [("p-1", ROW["sealed_key"])]
+        assert PreparedStatement(chosen).rows(connection, {"account": "hash"}) == [
+            ("p-1", ROW["sealed_key"])
+        ]
+        assert [tuple(row) for row in connection.execute(chosen, {"account": "hash"})] == [
+            ("p-1", ROW["sealed_key"])
+        ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 63, 64, 65, 127, 200])

@@ -19,13 +19,26 @@ from serving.auth.routes import LARGEST_BATCH, LARGEST_BODY
 from serving.schemas import examples
 from serving.web import body
 from serving.web.body import DEEPEST, is_shallow
-from tests.support.gated_app import JSON, LIVE, MARK, SHOWN, Echo, asked, keys_of, piece, problem_of, served
+from tests.support.gated_app import (
+    JSON,
+    LIVE,
+    MARK,
+    SHOWN,
+    Echo,
+    asked,
+    keys_of,
+    piece,
+    problem_of,
+    served,
+)
 
 # Depth
 
 
 def depth_of(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    inner = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    )
     return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
 
 
@@ -34,18 +47,24 @@ TEXTS = st.text(alphabet='[]{}"\\/abn\u4e2d', max_size=12)
 
 @given(
     value=st.recursive(
-        TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=20
+        TEXTS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+        max_leaves=20,
     ),
     around=st.integers(0, 40),
     wide=st.booleans(),
     ascii_only=st.booleans(),
 )
-def test_depth_is_that_of_the_document(value: Any, around: int, wide: bool, ascii_only: bool) -> None:
+def test_depth_is_that_of_the_document(
+    value: Any, around: int, wide: bool, ascii_only: bool
+) -> None:
     for level in range(around):
         value = [value] if level % 2 else {"[": value}
     if wide:  # so many brackets that they are looked at
         value = [value, *([[], {}] * DEEPEST)]
-    assert is_shallow(json.dumps(value, ensure_ascii=ascii_only).encode()) is (depth_of(value) <= DEEPEST)
+    assert is_shallow(json.dumps(value, ensure_ascii=ascii_only).encode()) is (
+        depth_of(value) <= DEEPEST
+    )
 
 
 @pytest.mark.parametrize("brackets", [b"[", b'{"a":', b'[{"a":'])
@@ -55,7 +74,21 @@ def test_what_never_closes_is_deep(brackets: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\\", "\\\\", '"', '\\"', '"\\', '\\"[', "[" * 40, "]" * 40, '"]' * 40, "\n\\n", "\u0000", "\\u005b" * 40]
+    "text",
+    [
+        "\\",
+        "\\\\",
+        '"',
+        '\\"',
+        '"\\',
+        '\\"[',
+        "[" * 40,
+        "]" * 40,
+        '"]' * 40,
+        "\n\\n",
+        "\u0000",
+        "\\u005b" * 40,
+    ],
 )
 def test_a_text_neither_hides_depth_nor_makes_it(text: str) -> None:
     for levels in (DEEPEST, DEEPEST + 1):
@@ -66,9 +99,18 @@ def test_a_text_neither_hides_depth_nor_makes_it(text: str) -> None:
 
 
 def test_depth_costs_little() -> None:
-    """Measured 4 us, 75 us and 93 ms (2 MB of nothing but brackets); bounds far above, for a slow machine."""
-    request, batch = json.dumps(examples.REQUEST).encode(), json.dumps({"accounts": [examples.REQUEST] * 19}).encode()
-    for content, bound in ((request, 0.001), (batch, 0.003), ((b"[" * 30 + b"]" * 30) * 35_000, 1.0)):
+    """Measured 4 us, 75 us and 93 ms (2 MB of nothing but brackets); bounds far above, for a slow
+    machine.
+    """
+    request, batch = (
+        json.dumps(examples.REQUEST).encode(),
+        json.dumps({"accounts": [examples.REQUEST] * 19}).encode(),
+    )
+    for content, bound in (
+        (request, 0.001),
+        (batch, 0.003),
+        ((b"[" * 30 + b"]" * 30) * 35_000, 1.0),
+    ):
         times = []
         for _ in range(5):
             started = time.perf_counter()
@@ -98,12 +140,20 @@ def test_an_app_that_waits_hears_that_the_client_hung_up(with_key: KeyCache) -> 
 
     gone = {"type": "http.disconnect"}
     served(Gate(waiting, with_key), [piece(b"{}", False), piece(b"late", False), gone, gone])
-    assert [message["type"] for message in heard] == ["http.request", "http.disconnect", "http.disconnect"]
+    assert [message["type"] for message in heard] == [
+        "http.request",
+        "http.disconnect",
+        "http.disconnect",
+    ]
 
 
-@pytest.mark.parametrize(("path", "largest"), [("/v1/decisions", LARGEST_BODY), ("/v1/decisions/batch", LARGEST_BATCH)])
+@pytest.mark.parametrize(
+    ("path", "largest"), [("/v1/decisions", LARGEST_BODY), ("/v1/decisions/batch", LARGEST_BATCH)]
+)
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_is_as_large_as_its_route_lets_it(with_key: KeyCache, path: str, largest: int, chunked: bool) -> None:
+def test_a_body_is_as_large_as_its_route_lets_it(
+    with_key: KeyCache, path: str, largest: int, chunked: bool
+) -> None:
     async def in_chunks(content: bytes) -> Any:
         for start in range(0, len(content), 65536):
             yield content[start : start + 65536]
@@ -111,7 +161,10 @@ def test_a_body_is_as_large_as_its_route_lets_it(with_key: KeyCache, path: str, 
     for size, status in ((largest, 200), (largest + 1, 413)):
         content = b"1" * size
         response = asked(
-            Gate(Echo(), with_key), path=path, content=in_chunks(content) if chunked else content, headers=JSON | SHOWN
+            Gate(Echo(), with_key),
+            path=path,
+            content=in_chunks(content) if chunked else content,
+            headers=JSON | SHOWN,
         )
         assert ("content-length" in response.request.headers) is not chunked
         assert response.status_code == status
@@ -129,7 +182,9 @@ def test_no_more_is_read_than_is_let_in(with_key: KeyCache) -> None:
     assert sent[0]["status"] == 413
 
 
-def test_a_body_that_comes_too_slowly_is_given_up(with_key: KeyCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_comes_too_slowly_is_given_up(
+    with_key: KeyCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(body, "SECONDS_TO_ARRIVE", 0.1)
     slowly: list[Message | float] = [item for _ in range(20) for item in (piece(b" "), 0.02)]
     sent = served(Gate(Echo(), with_key), [*slowly, piece(b"{}", False)])
@@ -138,7 +193,9 @@ def test_a_body_that_comes_too_slowly_is_given_up(with_key: KeyCache, monkeypatc
     assert served(Gate(Echo(), with_key), [*slowly[:4], piece(b"{}", False)])[0]["status"] == 200
 
 
-def test_a_client_that_hangs_up_is_no_fault_of_ours(with_key: KeyCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_hangs_up_is_no_fault_of_ours(
+    with_key: KeyCache, caplog: pytest.LogCaptureFixture
+) -> None:
     echo = Echo()
     assert served(Gate(echo, with_key), [piece(b"{"), {"type": "http.disconnect"}]) == []
     assert (echo.scopes, caplog.records) == ([], [])
@@ -177,13 +234,18 @@ def test_a_second_kind_or_none_is_refused(with_key: KeyCache) -> None:
         problem_of(asked(Gate(Echo(), with_key), content=b"{}", headers=headers), 415)
 
 
-@pytest.mark.parametrize(("coding", "status"), [("identity", 200), ("gzip", 415), ("br", 415), ("identity, gzip", 415)])
+@pytest.mark.parametrize(
+    ("coding", "status"), [("identity", 200), ("gzip", 415), ("br", 415), ("identity, gzip", 415)]
+)
 def test_a_body_that_is_compressed_is_refused(with_key: KeyCache, coding: str, status: int) -> None:
     headers = JSON | SHOWN | {"content-encoding": coding}
     assert asked(Gate(Echo(), with_key), content=b"{}", headers=headers).status_code == status
 
 
-@pytest.mark.parametrize("content", [b"\xff", b'{"a": "\xc3"}', b"\xed\xa0\x80", b"\xff\xfe{\x00}\x00", b"[" * 33 + b"]" * 33])
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff", b'{"a": "\xc3"}', b"\xed\xa0\x80", b"\xff\xfe{\x00}\x00", b"[" * 33 + b"]" * 33],
+)
 def test_a_body_of_another_shape_is_refused(with_key: KeyCache, content: bytes) -> None:
     problem_of(asked(Gate(Echo(), with_key), content=content, headers=JSON | SHOWN), 400)
 
@@ -191,4 +253,6 @@ def test_a_body_of_another_shape_is_refused(with_key: KeyCache, content: bytes) 
 def test_a_body_with_get_is_limited_and_ignored(with_key: KeyCache) -> None:
     gate = Gate(Echo(), with_key)
     assert asked(gate, "GET", "/docs.json", content=b"\xff" * 10, headers=SHOWN).content == b""
-    problem_of(asked(gate, "GET", "/docs.json", content=b"1" * (LARGEST_BODY + 1), headers=SHOWN), 413)
+    problem_of(
+        asked(gate, "GET", "/docs.json", content=b"1" * (LARGEST_BODY + 1), headers=SHOWN), 413
+    )

@@ -1,7 +1,8 @@
-"""More than 1,000 requests as no client library sends them, over raw sockets, and a service that goes on answering.
+"""More than 1,000 requests as no client library sends them, over raw sockets, and a service that
+goes on answering.
 
-What must hold: an answer below 500 or a closed connection in good time, errors as problems, nothing that was sent in an error,
-the log or the metrics.
+What must hold: an answer below 500 or a closed connection in good time, errors as problems, nothing
+that was sent in an error, the log or the metrics.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from tests.serving.conftest import Guarded
 from tests.support.raw_cases import MARK, REQUEST, Case, all_cases, post
 
 AT_ONCE = 40  # connections
-ANSWER_WITHIN = 15.0  # seconds: a body may take 5 to arrive, and a kept connection is closed after another 5
-NOT_HTTP = b"Invalid HTTP request received."  # what the server says of bytes that are no request at all
+# seconds: a body may take 5 to arrive, and a kept connection is closed after another 5
+ANSWER_WITHIN = 15.0
+# what the server says of bytes that are no request at all
+NOT_HTTP = b"Invalid HTTP request received."
 CASES = all_cases()
 SLOW = ("slow", "quiet", "dripping", "announced")
 
@@ -67,7 +70,9 @@ async def ask(url: str, case: Case, key: bytes, within: float) -> Result:
     return Result(bytes(received), bool(done), cut_off)
 
 
-def battery(url: str, cases: Sequence[Case], key: str, within: float = ANSWER_WITHIN) -> list[tuple[Case, Result]]:
+def battery(
+    url: str, cases: Sequence[Case], key: str, within: float = ANSWER_WITHIN
+) -> list[tuple[Case, Result]]:
     """Every case with its result; those that take long go first, and the others pass them by."""
     ordered = sorted(cases, key=lambda case: not case.name.startswith(SLOW))
 
@@ -97,9 +102,13 @@ def wrongs(case: Case, result: Result) -> list[str]:
         for wrong, holds in (
             ("hangs", not result.in_time),
             ("5xx", any(status >= 500 for status in found)),
-            # Who goes on sending after the answer may lose it: the connection is closed with bytes unread.
+            # Who goes on sending after the answer may lose it: the connection is closed with bytes
+            # unread.
             ("no answer", not (found or case.unasked or (result.cut_off and large))),
-            ("no problem", content.count(b"application/problem+json") + content.count(NOT_HTTP) < len(errors)),
+            (
+                "no problem",
+                content.count(b"application/problem+json") + content.count(NOT_HTTP) < len(errors),
+            ),
             ("repeats what was sent", MARK in content and len(errors) == len(found)),
         )
         if holds
@@ -111,10 +120,16 @@ def results(guarded: Guarded) -> list[tuple[Case, Result]]:
     return battery(guarded.url, CASES, guarded.keys["north/all"])
 
 
-def test_nothing_that_is_sent_hangs_or_breaks_the_service(results: list[tuple[Case, Result]]) -> None:
+def test_nothing_that_is_sent_hangs_or_breaks_the_service(
+    results: list[tuple[Case, Result]],
+) -> None:
     assert len(results) >= 1000
     assert len({case.name for case, _ in results}) == len(results)
-    assert [(case.name, wrong, result.content[:200]) for case, result in results for wrong in wrongs(case, result)] == []
+    assert [
+        (case.name, wrong, result.content[:200])
+        for case, result in results
+        for wrong in wrongs(case, result)
+    ] == []
 
 
 def test_the_cases_reach_what_they_are_for(results: list[tuple[Case, Result]]) -> None:
@@ -128,13 +143,21 @@ def test_the_cases_reach_what_they_are_for(results: list[tuple[Case, Result]]) -
     assert by_name["ten at once"] == [200] * 11
     assert by_name["refused ones between"] == [200, 401] * 5 + [200]
     assert by_name["after a body that was too large"] == [413, 200]
-    assert {tuple(by_name[name]) for name in by_name if name.startswith(("slow b", "quiet", "slow c"))} == {(408,)}
-    assert {tuple(by_name[name]) for name in by_name if name.startswith("utf8") and not name.endswith("x00'")} <= {(400,)}
+    assert {
+        tuple(by_name[name]) for name in by_name if name.startswith(("slow b", "quiet", "slow c"))
+    } == {(408,)}
+    assert {
+        tuple(by_name[name])
+        for name in by_name
+        if name.startswith("utf8") and not name.endswith("x00'")
+    } <= {(400,)}
 
 
 @pytest.mark.usefixtures("results")
 def test_the_service_still_answers_and_kept_nothing_of_it_in_sight(guarded: Guarded) -> None:
-    with httpx.Client(base_url=guarded.url, headers={"authorization": f"Bearer {guarded.keys['south/all']}"}) as client:
+    with httpx.Client(
+        base_url=guarded.url, headers={"authorization": f"Bearer {guarded.keys['south/all']}"}
+    ) as client:
         assert client.post("/v1/decisions", json=examples.REQUEST).status_code == 200
         metrics = client.get("/metrics").raise_for_status().text
         assert client.get("/readyz").status_code == 200
@@ -150,7 +173,17 @@ def test_the_service_still_answers_and_kept_nothing_of_it_in_sight(guarded: Guar
 
 def test_without_the_gate_the_same_cases_find_much(guarded: Guarded, tmp_path: Path) -> None:
     """The control: BentoML's own app, with the same service behind it."""
-    kinds = ("quiet", "announced 1", "path", "get", "header b'X: a", "coded", "b'PUT'", "1000 of", "10000 of")
+    kinds = (
+        "quiet",
+        "announced 1",
+        "path",
+        "get",
+        "header b'X: a",
+        "coded",
+        "b'PUT'",
+        "1000 of",
+        "10000 of",
+    )
     cases = [case for case in CASES if case.name.startswith(kinds)]
     plain = post(REQUEST).replace(b"application/json", b"text/plain", 1)
     cases.append(Case("text/plain", (plain,)))
@@ -160,4 +193,6 @@ def test_without_the_gate_the_same_cases_find_much(guarded: Guarded, tmp_path: P
     found = Counter(wrong for case, result in results for wrong in wrongs(case, result))
     assert found["no problem"] > 10
     assert found["hangs"] + found["5xx"] > 0
-    assert {tuple(statuses(result.content)) for case, result in results if case.name == "text/plain"} == {(200,)}
+    assert {
+        tuple(statuses(result.content)) for case, result in results if case.name == "text/plain"
+    } == {(200,)}

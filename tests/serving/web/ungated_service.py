@@ -1,4 +1,7 @@
-"""The service as it must not be: BentoML's own, without the gate.  The control of the raw HTTP cases."""
+"""The service as it must not be: BentoML's own, without the gate.
+
+The control of the raw HTTP cases.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ class _Anybody:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app({**scope, "state": {**scope.get("state", {}), "caller": LOOPBACK}}, receive, send)
+        await self.app(
+            {**scope, "state": {**scope.get("state", {}), "caller": LOOPBACK}}, receive, send
+        )
 
 
 def _without_gate(service: Any, is_main: bool = True) -> ASGIApp:

@@ -11,7 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from features.build import Features
-from training.data.censoring import MOST_WEIGHT, TREATED, censoring_weights, observe_outcomes, select_rows
+from training.data.censoring import (
+    MOST_WEIGHT,
+    TREATED,
+    censoring_weights,
+    observe_outcomes,
+    select_rows,
+)
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, labelled
@@ -32,7 +38,9 @@ def keys(data: Labelled, split: str | None = None) -> list[tuple[object, ...]]:
     return data.features.accounts.select("account_id", "as_of")[rows.tolist()].rows()
 
 
-def test_what_is_followed_is_what_a_reader_of_the_statements_sees(source: Source, data: Labelled) -> None:
+def test_what_is_followed_is_what_a_reader_of_the_statements_sees(
+    source: Source, data: Labelled
+) -> None:
     drawn = np.random.default_rng(1).choice(len(data.label), 300, replace=False)
     cut = observe_outcomes(source.statements, data.features.accounts, 6, 60).cut
     # Few are cut: all of those too.
@@ -56,21 +64,33 @@ def test_what_is_followed_is_what_a_reader_of_the_statements_sees(source: Source
 
 
 def test_dropping_leaves_exactly_the_uncut(source: Source, ways: Mapping[str, Labelled]) -> None:
-    limits = source.statements.select("account_id", "month", lower=pl.col("credit_limit").diff().over("account_id") < 0)
+    limits = source.statements.select(
+        "account_id", "month", lower=pl.col("credit_limit").diff().over("account_id") < 0
+    )
     cuts = limits.filter("lower").drop("lower")
-    everyone = ways["keep"].features.accounts.filter(pl.Series(ways["keep"].split != "test")).select("account_id", "as_of")
+    everyone = (
+        ways["keep"]
+        .features.accounts.filter(pl.Series(ways["keep"].split != "test"))
+        .select("account_id", "as_of")
+    )
     end = pl.col("as_of").dt.offset_by("6mo")
-    cut = everyone.join(cuts, on="account_id").filter(pl.col("month") > pl.col("as_of"), pl.col("month") <= end)
+    cut = everyone.join(cuts, on="account_id").filter(
+        pl.col("month") > pl.col("as_of"), pl.col("month") <= end
+    )
     uncut = everyone.join(cut, on=["account_id", "as_of"], how="anti", maintain_order="left")
     assert keys(ways["drop"]) == uncut.rows()
     assert 0 < uncut.height < everyone.height
 
 
-def test_censoring_knows_no_default_after_a_cut(source: Source, ways: Mapping[str, Labelled]) -> None:
+def test_censoring_knows_no_default_after_a_cut(
+    source: Source, ways: Mapping[str, Labelled]
+) -> None:
     censored, observed = ways["censor"], ways["keep"]
     assert keys(censored) == keys(observed)
     fitting = np.flatnonzero(observed.split != "test")
-    followed = observe_outcomes(source.statements, observed.features.accounts[fitting.tolist()], 6, 60)
+    followed = observe_outcomes(
+        source.statements, observed.features.accounts[fitting.tolist()], 6, 60
+    )
     after = followed.default >= followed.cut
     after &= np.isfinite(followed.cut)
     assert censored.label[fitting][after].sum() == 0
@@ -90,7 +110,12 @@ def test_no_way_touches_the_test_rows(ways: Mapping[str, Labelled]) -> None:
 
 
 def test_rows_keep_their_features(ways: Mapping[str, Labelled]) -> None:
-    place = {key: row for row, key in enumerate(ways["keep"].features.accounts.select("account_id", "as_of").rows())}
+    place = {
+        key: row
+        for row, key in enumerate(
+            ways["keep"].features.accounts.select("account_id", "as_of").rows()
+        )
+    }
     for way in ways.values():
         rows = [place[key] for key in way.features.accounts.select("account_id", "as_of").rows()]
         assert way.features.values.tobytes() == ways["keep"].features.values[rows].tobytes()
@@ -104,12 +129,16 @@ def test_weights_stand_for_those_left_out(ways: Mapping[str, Labelled]) -> None:
     assert data.weight.max() <= MOST_WEIGHT
     # Those left in count as many as there were.
     assert data.weight[fitting].sum() == pytest.approx(len(keys(ways["keep"])), rel=0.01)
-    assert {way: ways[way].weight for way in ("keep", "drop", "censor")} == dict.fromkeys(("keep", "drop", "censor"))
+    assert {way: ways[way].weight for way in ("keep", "drop", "censor")} == dict.fromkeys(
+        ("keep", "drop", "censor")
+    )
 
 
 def test_labels_that_the_data_bring_are_taken_as_they_are(source: Source) -> None:
     last = source.statements.filter(pl.col("month") == datetime.date(2025, 6, 1)).head(500)
-    labels = last.select("account_id", as_of="month", label=(pl.col("balance") > 1000).cast(pl.Int8))
+    labels = last.select(
+        "account_id", as_of="month", label=(pl.col("balance") > 1000).cast(pl.Int8)
+    )
     own = dataclasses.replace(source, labels=labels)
     for way in TREATED:
         data = labelled(own, DataConfig(treated=way))
@@ -118,15 +147,19 @@ def test_labels_that_the_data_bring_are_taken_as_they_are(source: Source) -> Non
 
 
 def test_an_unknown_way_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"DataConfig.treated: expected one of .*'reweight'.*, got 'ignore'"):
+    with pytest.raises(
+        ValueError, match=r"DataConfig.treated: expected one of .*'reweight'.*, got 'ignore'"
+    ):
         DataConfig(treated="ignore")
 
 
 class Planted:
-    """Accounts with one trait that the lender sees each month, their untreated fate, and cuts that prevent every default.
+    """Accounts with one trait that the lender sees each month, their untreated fate, and cuts that
+    prevent every default.
 
-    Trouble comes in the month after as_of for some.  Of those in trouble 60 % would default, 3 to 6 months after as_of; of the
-    others 5 %.  The lender cuts those in trouble with a chance of ``chance`` a month, the others with a fifth of it.
+    Trouble comes in the month after as_of for some.  Of those in trouble 60 % would default, 3 to 6
+    months after as_of; of the others 5 %.  The lender cuts those in trouble with a chance of
+    ``chance`` a month, the others with a fifth of it.
     """
 
     def __init__(self, accounts: int, chance: float, seed: int = 0) -> None:
@@ -144,7 +177,9 @@ class Planted:
 
     @property
     def accounts(self) -> pl.DataFrame:
-        return pl.DataFrame({"account_id": self.names, "as_of": pl.Series([FIRST] * len(self.names))})
+        return pl.DataFrame(
+            {"account_id": self.names, "as_of": pl.Series([FIRST] * len(self.names))}
+        )
 
     def statements(self) -> pl.DataFrame:
         frames = [
@@ -163,7 +198,9 @@ class Planted:
     def features_at(self) -> Callable[[datetime.date], Features]:
         def at(month: datetime.date) -> Features:
             shown = (self.trouble & (month > FIRST)).astype(np.float64)
-            table = self.accounts.select("account_id", product=pl.lit("pay_later"), as_of=pl.lit(month))
+            table = self.accounts.select(
+                "account_id", product=pl.lit("pay_later"), as_of=pl.lit(month)
+            )
             return Features(table, ("trouble",), shown[:, None])
 
         return at
@@ -174,7 +211,9 @@ class Planted:
         kept, label = select_rows(way, followed)
         weight = np.ones(len(label))
         if way == "reweight":
-            weight = censoring_weights(self.statements(), self.accounts, followed, self.features_at())
+            weight = censoring_weights(
+                self.statements(), self.accounts, followed, self.features_at()
+            )
         return float(np.average(label[kept], weights=weight[kept]))
 
 
@@ -209,7 +248,9 @@ def test_a_default_ends_the_watch_also_where_the_account_is_asked_about_again() 
     twice = pl.concat([world.accounts, world.accounts.with_columns(as_of=pl.lit(MONTHS[4]))])
     followed = observe_outcomes(world.statements(), twice, 2 * 6, 60)
     alone = observe_outcomes(world.statements(), world.accounts, 2 * 6, 60)
-    weight = censoring_weights(world.statements(), twice, followed, world.features_at())[: len(world.trouble)]
+    weight = censoring_weights(world.statements(), twice, followed, world.features_at())[
+        : len(world.trouble)
+    ]
     once = censoring_weights(world.statements(), world.accounts, alone, world.features_at())
     early = world.trouble & (alone.default == 3)
     assert weight[early] == pytest.approx(once[early], rel=0.04)
@@ -218,11 +259,15 @@ def test_a_default_ends_the_watch_also_where_the_account_is_asked_about_again() 
 def test_nobody_cut_is_nobody_reweighted() -> None:
     world = Planted(2_000, chance=0.0)
     followed = observe_outcomes(world.statements(), world.accounts, 6, 60)
-    assert (censoring_weights(world.statements(), world.accounts, followed, world.features_at()) == 1.0).all()
+    assert (
+        censoring_weights(world.statements(), world.accounts, followed, world.features_at()) == 1.0
+    ).all()
 
 
 def test_no_row_stands_for_more_than_is_stated() -> None:
     world = Planted(20_000, chance=0.6)
     followed = observe_outcomes(world.statements(), world.accounts, 6, 60)
-    weight: Vector = censoring_weights(world.statements(), world.accounts, followed, world.features_at())
+    weight: Vector = censoring_weights(
+        world.statements(), world.accounts, followed, world.features_at()
+    )
     assert weight.max() == MOST_WEIGHT

@@ -39,7 +39,9 @@ def test_the_future_changes_labels_and_no_feature(source: Source, data: Labelled
             payment=pl.when(later).then(0.0).otherwise("payment"),
             days_past_due=pl.when(later).then(90).otherwise("days_past_due").cast(pl.Int32),
         )
-        splits = frozenset(data.split[(data.features.accounts["as_of"] == as_of).to_numpy()].tolist())
+        splits = frozenset(
+            data.split[(data.features.accounts["as_of"] == as_of).to_numpy()].tolist()
+        )
         before = labelled_at(source.statements, as_of, splits, CONFIG)
         after = labelled_at(changed, as_of, splits, CONFIG)
         assert after.features.accounts.equals(before.features.accounts)
@@ -55,14 +57,18 @@ def test_labels_follow_their_definition(source: Source, data: Labelled) -> None:
         account, _, as_of = data.features.accounts.row(row)
         history = source.statements.filter(pl.col("account_id") == account)
         later = history.filter(
-            pl.col("month").is_between(as_of, as_of.replace(day=2), closed="none") | (pl.col("month") > as_of)
+            pl.col("month").is_between(as_of, as_of.replace(day=2), closed="none")
+            | (pl.col("month") > as_of)
         )
         within = later.sort("month").filter(pl.col("month") <= pl.lit(as_of).dt.offset_by("6mo"))
         assert data.label[row] == float((within["days_past_due"] >= 60).any())
         assert history.filter(pl.col("month") == as_of)["days_past_due"][0] < 60
 
 
-@given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=50, unique=True), st.integers(0, 5))
+@given(
+    st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=50, unique=True),
+    st.integers(0, 5),
+)
 def test_a_split_follows_the_account_alone(names: list[str], seed: int) -> None:
     config = DataConfig(split_seed=seed)
     splits = splits_of(pl.Series(names), config)
@@ -130,5 +136,7 @@ def test_the_digest_follows_the_bytes(simulated: Path, source: Source, tmp_path:
     (content,) = [file.read_bytes() for file in (simulated / "statements").glob("*.parquet")]
     (folder / "part-00000.parquet").write_bytes(content)
     assert load(tmp_path).digest == source.digest
-    pl.read_parquet(folder / "part-00000.parquet").head(100).write_parquet(folder / "part-00000.parquet")
+    pl.read_parquet(folder / "part-00000.parquet").head(100).write_parquet(
+        folder / "part-00000.parquet"
+    )
     assert load(tmp_path).digest != source.digest

@@ -22,7 +22,9 @@ def outcomes(seed: int, count: int = 4000) -> tuple[Vector, Vector]:
     return (random.random(count) < probability_of(log_odds)).astype(np.float64), log_odds
 
 
-def values(label: Vector, log_odds: Vector, resamples: int = 100) -> dict[str, tuple[float, float, float]]:
+def values(
+    label: Vector, log_odds: Vector, resamples: int = 100
+) -> dict[str, tuple[float, float, float]]:
     table = reliability(label, log_odds, resamples)
     return {name: (value, low, high) for name, value, low, high in table.iter_rows()}
 
@@ -36,7 +38,9 @@ def test_slope_is_that_of_a_logistic_regression() -> None:
 def test_with_its_intercept_the_mean_probability_is_the_rate() -> None:
     label, log_odds = outcomes(1)
     intercept = values(label, log_odds - 0.7)["intercept"][0]
-    assert probability_of(log_odds - 0.7 + intercept).mean() == pytest.approx(label.mean(), abs=1e-10)
+    assert probability_of(log_odds - 0.7 + intercept).mean() == pytest.approx(
+        label.mean(), abs=1e-10
+    )
     assert intercept == pytest.approx(0.7, abs=0.15)
 
 
@@ -51,10 +55,12 @@ def test_the_calibration_error_is_the_mean_gap_of_the_table() -> None:
     label, log_odds = outcomes(2, 1234)
     probability = probability_of(log_odds)
     table = calibration(label, probability)
-    by_table = (((pl.col("probability") - pl.col("rate")).abs() * pl.col("accounts")).sum() / pl.col("accounts").sum()).alias(
-        "e"
-    )
-    assert ece(label, probability) == pytest.approx(table.select(by_table).item(), abs=2e-3)  # bins differ by one account
+    by_table = (
+        ((pl.col("probability") - pl.col("rate")).abs() * pl.col("accounts")).sum()
+        / pl.col("accounts").sum()
+    ).alias("e")
+    # bins differ by one account
+    assert ece(label, probability) == pytest.approx(table.select(by_table).item(), abs=2e-3)
     assert ece(label[:1230], probability[:1230]) == pytest.approx(
         calibration(label[:1230], probability[:1230]).select(by_table).item(), abs=1e-12
     )
@@ -66,7 +72,8 @@ def test_noise_is_not_taken_for_an_error_and_an_error_is_found() -> None:
     assert low <= value <= high
     assert low < 0.005
     ends = [values(*outcomes(seed, 1500))["ece"][1] for seed in range(20)]
-    assert np.median(ends) < 0.003  # of perfect probabilities; a percentile interval begins at 0.018
+    # of perfect probabilities; a percentile interval begins at 0.018
+    assert np.median(ends) < 0.003
     assert values(label, log_odds + 1.0)["ece"][1] > 0.05
 
 

@@ -16,12 +16,25 @@ from tests.training.conftest import STORE_WARNINGS
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
 from training.data.labels import as_ofs
-from training.evaluate.drift import FIRST_REASON, by_month, drift_table, mix, psi, psi_noise, psi_parts, wasserstein
+from training.evaluate.drift import (
+    FIRST_REASON,
+    by_month,
+    drift_table,
+    mix,
+    psi,
+    psi_noise,
+    psi_parts,
+    wasserstein,
+)
 from training.evaluate.holdout import Evaluation, evaluate, hold_out
 from training.evaluate.unseen_accounts import caveats
 
 pytestmark = STORE_WARNINGS
-values = arrays(np.float64, st.integers(1, 60), elements=st.sampled_from([-3.0, 0.0, 0.5, 1.0, 2.0, 7.0, np.nan]))
+values = arrays(
+    np.float64,
+    st.integers(1, 60),
+    elements=st.sampled_from([-3.0, 0.0, 0.5, 1.0, 2.0, 7.0, np.nan]),
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +49,9 @@ def part(evaluated: Evaluation, rows: np.ndarray) -> Evaluation:
 @given(values)
 def test_equal_samples_have_none(sample: np.ndarray) -> None:
     assert psi(sample, sample) == 0
-    assert psi(sample, np.random.default_rng(0).permutation(np.tile(sample, 3))) == pytest.approx(0, abs=1e-12)
+    assert psi(sample, np.random.default_rng(0).permutation(np.tile(sample, 3))) == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 @given(values, values)
@@ -44,7 +59,10 @@ def test_it_is_never_below_nothing_and_finite(expected: np.ndarray, actual: np.n
     assert 0 <= psi(expected, actual) < np.inf
 
 
-@given(values, arrays(np.float64, st.integers(1, 60), elements=st.integers(-300, 700).map(lambda n: n / 100)))
+@given(
+    values,
+    arrays(np.float64, st.integers(1, 60), elements=st.integers(-300, 700).map(lambda n: n / 100)),
+)
 def test_a_rising_transformation_changes_nothing(expected: np.ndarray, actual: np.ndarray) -> None:
     assert psi(np.exp(expected), np.exp(actual)) == psi(expected, actual)
     assert psi(expected * 100 - 7, actual * 100 - 7) == psi(expected, actual)
@@ -61,7 +79,8 @@ def test_it_is_the_sum_that_the_books_give() -> None:
     # 1,000 in ten equal bins; then the lowest bin's move to the highest.
     expected = np.arange(1000.0)
     actual = np.where(expected < 100, 999.5, expected)
-    # Shares with the one account more: both samples together hold 100 and 300 of 2,000 in those two bins.
+    # Shares with the one account more: both samples together hold 100 and 300 of 2,000 in those two
+    # bins.
     shares = [((100 + 0.05) / 1001, (0 + 0.05) / 1001), ((100 + 0.15) / 1001, (200 + 0.15) / 1001)]
     assert psi(expected, actual) == pytest.approx(sum((a - e) * np.log(a / e) for e, a in shares))
 
@@ -83,7 +102,9 @@ def test_values_that_go_missing_are_seen() -> None:
 def test_without_change_it_stays_within_its_noise() -> None:
     random = np.random.default_rng(3)
     drawn = [psi(random.normal(size=900), random.normal(size=400)) for _ in range(400)]
-    assert np.mean(np.array(drawn) > psi_noise(900, 400, level=0.95)) == pytest.approx(0.05, abs=0.03)
+    assert np.mean(np.array(drawn) > psi_noise(900, 400, level=0.95)) == pytest.approx(
+        0.05, abs=0.03
+    )
     assert np.mean(drawn) == pytest.approx(9 * (1 / 900 + 1 / 400), rel=0.12)
 
 
@@ -96,7 +117,9 @@ def test_without_change_it_stays_within_its_noise() -> None:
         (np.ones(3), np.ones(3), 1, "at least 2 bins"),
     ],
 )
-def test_what_has_no_index_is_refused(expected: np.ndarray, actual: np.ndarray, bins: int, told: str) -> None:
+def test_what_has_no_index_is_refused(
+    expected: np.ndarray, actual: np.ndarray, bins: int, told: str
+) -> None:
     with pytest.raises(ValueError, match=told):
         psi(expected, actual, bins)
 
@@ -113,10 +136,14 @@ def test_the_mix_is_what_its_codes_add() -> None:
     rows = mix(["", "", "late", "cash"], ["", "late", "late", "regulation"])
     by_name = {str(name): value for _, name, value, _ in rows}
     assert set(by_name) == {FIRST_REASON, "none", "late", "cash", "regulation"}
-    assert sum(v for n, v in by_name.items() if n != FIRST_REASON) == pytest.approx(by_name[FIRST_REASON])  # type: ignore[misc]
+    assert sum(v for n, v in by_name.items() if n != FIRST_REASON) == pytest.approx(
+        by_name[FIRST_REASON]
+    )  # type: ignore[misc]
 
 
-def test_planted_drift_is_found_and_other_accounts_of_the_same_month_are_not(evaluated: Evaluation) -> None:
+def test_planted_drift_is_found_and_other_accounts_of_the_same_month_are_not(
+    evaluated: Evaluation,
+) -> None:
     rows = np.random.default_rng(0).permutation(len(evaluated.label))
     half = len(rows) // 2
     one, other = part(evaluated, rows[:half]), part(evaluated, rows[half:])
@@ -143,10 +170,14 @@ def test_every_month_is_held_against_the_reference(evaluated: Evaluation, source
         by_month(evaluated, source, DataConfig(earliest_history=60))
 
 
-def test_where_the_data_bring_labels_each_of_their_months_is_looked_at(evaluated: Evaluation, source: Source) -> None:
+def test_where_the_data_bring_labels_each_of_their_months_is_looked_at(
+    evaluated: Evaluation, source: Source
+) -> None:
     months = [datetime.date(2026, 1, 1), datetime.date(2026, 3, 1)]
     named = evaluated.hold_out.people.select("account_id").head(400)
-    labels = pl.concat([labels_of(source.statements, month) for month in months]).join(named, on="account_id", how="semi")
+    labels = pl.concat([labels_of(source.statements, month) for month in months]).join(
+        named, on="account_id", how="semi"
+    )
     own = replace(source, labels=labels)
     table = by_month(evaluated, own, DataConfig())
     assert table["as_of"].unique(maintain_order=True).to_list() == months

@@ -25,7 +25,9 @@ def evaluated(bundle: Bundle, held_out: HoldOut) -> Evaluation:
     return evaluate("champion", bundle, held_out)
 
 
-def test_it_holds_the_accounts_and_labels_that_a_fit_is_measured_on(data: Labelled, held_out: HoldOut) -> None:
+def test_it_holds_the_accounts_and_labels_that_a_fit_is_measured_on(
+    data: Labelled, held_out: HoldOut
+) -> None:
     test = data.take(data.rows("test"))
     expected = dict(zip(test.features.accounts["account_id"], test.label, strict=True))
     assert dict(zip(held_out.people["account_id"], held_out.label, strict=True)) == expected
@@ -33,20 +35,31 @@ def test_it_holds_the_accounts_and_labels_that_a_fit_is_measured_on(data: Labell
     assert set(splits_of(held_out.people["account_id"], DataConfig())) == {"test"}
 
 
-def test_it_says_of_each_account_what_would_be_served(evaluated: Evaluation, held_out: HoldOut) -> None:
+def test_it_says_of_each_account_what_would_be_served(
+    evaluated: Evaluation, held_out: HoldOut
+) -> None:
     accounts = held_out.people["account_id"]
     for place in np.linspace(0, len(accounts) - 1, 12).astype(int).tolist():
         alone = held_out.statements.filter(pl.col("account_id") == accounts[place])
         decision = decide(alone, evaluated.bundle, soon_after(held_out.as_of))
         assert evaluated.probability[place] == decision.probability
         assert evaluated.actions[place] == decision.action
-        cut = decision.action == "suspend" or (decision.proposed_limit or decision.new_limit) < decision.credit_limit
+        cut = (
+            decision.action == "suspend"
+            or (decision.proposed_limit or decision.new_limit) < decision.credit_limit
+        )
         assert evaluated.cut[place] == cut
-        assert evaluated.first_reasons[place] == (decision.reasons[0].code if decision.reasons else "")
+        assert evaluated.first_reasons[place] == (
+            decision.reasons[0].code if decision.reasons else ""
+        )
 
 
-def test_who_people_are_stands_beside_them(held_out: HoldOut, simulated: Path, source: Source) -> None:
-    people = pl.concat([pl.read_parquet(file) for file in sorted((simulated / "accounts").glob("*.parquet"))])
+def test_who_people_are_stands_beside_them(
+    held_out: HoldOut, simulated: Path, source: Source
+) -> None:
+    people = pl.concat(
+        [pl.read_parquet(file) for file in sorted((simulated / "accounts").glob("*.parquet"))]
+    )
     known = held_out.people.join(people, on="account_id", how="inner", suffix="_there")
     assert known.height == held_out.people.height
     for group in GROUPS:

@@ -21,7 +21,9 @@ def scored(draw: st.DrawFn) -> tuple[Vector, Vector]:
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     label = (random.random(size) < 0.3).astype(np.float64)
     label[:2] = [0.0, 1.0]
-    return label, np.round(random.uniform(0.01, 0.99, size), draw(st.integers(1, 6))).clip(0.01, 0.99)
+    return label, np.round(random.uniform(0.01, 0.99, size), draw(st.integers(1, 6))).clip(
+        0.01, 0.99
+    )
 
 
 @given(scored())
@@ -35,7 +37,10 @@ def test_auc_is_the_chance_that_a_one_ranks_above_a_zero(drawn: tuple[Vector, Ve
 @given(scored())
 def test_ks_is_the_largest_gap_of_the_distributions(drawn: tuple[Vector, Vector]) -> None:
     label, probability = drawn
-    gaps = [abs(np.mean(probability[label == 1] <= cut) - np.mean(probability[label == 0] <= cut)) for cut in probability]
+    gaps = [
+        abs(np.mean(probability[label == 1] <= cut) - np.mean(probability[label == 0] <= cut))
+        for cut in probability
+    ]
     assert metrics.ks(label, probability) == pytest.approx(max(gaps))
 
 
@@ -68,12 +73,18 @@ def test_a_perfect_score() -> None:
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
-    """AUC of two unit normals one apart is Phi(1 / sqrt 2); 95 % intervals over 60 samples miss it a few times, not often."""
+    """AUC of two unit normals one apart is Phi(1 / sqrt 2); 95 % intervals over 60 samples miss it
+    a few times, not often.
+    """
     random, truth, missed = np.random.default_rng(5), 0.7602, 0
     for sample in range(60):
         label = (random.random(300) < 0.3).astype(np.float64)
         score = 1 / (1 + np.exp(-(random.normal(size=300) + label)))
-        row = metrics.discrimination(label, score, seed=sample).filter(pl.col("measure") == "auc").row(0, named=True)
+        row = (
+            metrics.discrimination(label, score, seed=sample)
+            .filter(pl.col("measure") == "auc")
+            .row(0, named=True)
+        )
         missed += not row["low"] <= truth <= row["high"]
     assert 0 <= missed <= 9
 

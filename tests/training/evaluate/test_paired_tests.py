@@ -10,13 +10,22 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
 from training.evaluate.metrics import auc, brier, ks
-from training.evaluate.paired_tests import BETTER, SortedScores, bootstrap_differences, delong, differences, favours
+from training.evaluate.paired_tests import (
+    BETTER,
+    SortedScores,
+    bootstrap_differences,
+    delong,
+    differences,
+    favours,
+)
 
 Vector = NDArray[np.float64]
 
 
 def drawn(seed: int, count: int = 300, ties: int = 0) -> tuple[Vector, Vector, Vector]:
-    """Labels and two scores that both know something of them and of each other; rounded to so many digits where ``ties``."""
+    """Labels and two scores that both know something of them and of each other; rounded to so many
+    digits where ``ties``.
+    """
     random = np.random.default_rng(seed)
     hidden = random.normal(size=count)
     label = (hidden + random.normal(size=count) > 1.0).astype(np.float64)
@@ -27,8 +36,12 @@ def drawn(seed: int, count: int = 300, ties: int = 0) -> tuple[Vector, Vector, V
     return label, scores[0], scores[1]
 
 
-def covariance_by_definition(label: Vector, scores: tuple[Vector, ...]) -> tuple[Vector, NDArray[np.float64]]:
-    """AUCs and their covariance as DeLong, DeLong and Clarke-Pearson write them: over every pair of a 1 and a 0."""
+def covariance_by_definition(
+    label: Vector, scores: tuple[Vector, ...]
+) -> tuple[Vector, NDArray[np.float64]]:
+    """AUCs and their covariance as DeLong, DeLong and Clarke-Pearson write them: over every pair of
+    a 1 and a 0.
+    """
     kernels = []
     for score in scores:
         ones, zeros = score[label == 1], score[label == 0]
@@ -36,8 +49,12 @@ def covariance_by_definition(label: Vector, scores: tuple[Vector, ...]) -> tuple
     stacked = np.array(kernels)
     aucs = stacked.mean(axis=(1, 2))
     m, n = stacked.shape[1:]
-    s10 = (stacked.mean(axis=2) - aucs[:, None]) @ (stacked.mean(axis=2) - aucs[:, None]).T / (m - 1)
-    s01 = (stacked.mean(axis=1) - aucs[:, None]) @ (stacked.mean(axis=1) - aucs[:, None]).T / (n - 1)
+    s10 = (
+        (stacked.mean(axis=2) - aucs[:, None]) @ (stacked.mean(axis=2) - aucs[:, None]).T / (m - 1)
+    )
+    s01 = (
+        (stacked.mean(axis=1) - aucs[:, None]) @ (stacked.mean(axis=1) - aucs[:, None]).T / (n - 1)
+    )
     return aucs, s10 / m + s01 / n
 
 
@@ -50,7 +67,9 @@ def test_delong_is_what_its_authors_define(seed: int, ties: int) -> None:
     found = delong(label, first, second)
     assert (found.first, found.second) == pytest.approx(aucs, abs=1e-12)
     assert found.error == pytest.approx(np.sqrt(variance), abs=1e-12)
-    assert (found.low, found.high) == pytest.approx(found.difference + np.array([-1, 1]) * 1.959964 * found.error, abs=1e-6)
+    assert (found.low, found.high) == pytest.approx(
+        found.difference + np.array([-1, 1]) * 1.959964 * found.error, abs=1e-6
+    )
     assert found.first == pytest.approx(auc(label, first), abs=1e-12)
 
 
@@ -84,7 +103,9 @@ def test_turned_round_every_difference_changes_its_sign(seed: int) -> None:
     label, first, second = drawn(seed, count=80)
     there = differences(label, first, second, resamples=40).sort("measure")
     back = differences(label, second, first, resamples=40).sort("measure")
-    assert there["difference"].to_numpy() == pytest.approx(-back["difference"].to_numpy(), abs=1e-12)
+    assert there["difference"].to_numpy() == pytest.approx(
+        -back["difference"].to_numpy(), abs=1e-12
+    )
     assert there["low"].to_numpy() == pytest.approx(-back["high"].to_numpy(), abs=1e-12)
     turned = {"first": "second", "second": "first", "neither": "neither"}
     assert there["favours"].to_list() == [turned[side] for side in back["favours"]]
@@ -94,7 +115,9 @@ def test_a_model_differs_from_itself_in_nothing() -> None:
     label, first, _ = drawn(0)
     found = differences(label, first, first)
     assert found["measure"].to_list() == list(BETTER)
-    assert found.select("difference", "low", "high").to_numpy().tolist() == [[0.0] * 3] * len(BETTER)
+    assert found.select("difference", "low", "high").to_numpy().tolist() == [[0.0] * 3] * len(
+        BETTER
+    )
     assert set(found["favours"]) == {"neither"}
     assert delong(label, first, first).p == 1.0
 
@@ -104,13 +127,19 @@ def test_pairing_sees_what_intervals_of_each_alone_do_not() -> None:
     worse = np.clip(first + np.random.default_rng(0).normal(0, 0.15, 1000), 0.01, 0.99)
     found = delong(label, first, worse)
     in_table = differences(label, first, worse).filter(measure="auc").row(0, named=True)
-    assert (in_table["low"], in_table["high"], in_table["favours"]) == (found.low, found.high, "first")
+    assert (in_table["low"], in_table["high"], in_table["favours"]) == (
+        found.low,
+        found.high,
+        "first",
+    )
     alone = np.sqrt(covariance_by_definition(label, (first,))[1][0, 0])
     assert found.high < 0
     assert abs(found.difference) < 2 * alone
 
 
-@pytest.mark.parametrize(("low", "high", "side"), [(0.0, 0.1, "neither"), (0.1, 0.2, "second"), (-0.2, -0.1, "first")])
+@pytest.mark.parametrize(
+    ("low", "high", "side"), [(0.0, 0.1, "neither"), (0.1, 0.2, "second"), (-0.2, -0.1, "first")]
+)
 def test_only_a_whole_interval_favours(low: float, high: float, side: str) -> None:
     assert favours(low, high) == side
 

@@ -28,7 +28,9 @@ def fitted_otherwise(model: Model, **provenance: str) -> Model:
     return replace(model, asked="b", bundle=replace(model.bundle, provenance=changed))
 
 
-def test_models_of_one_split_are_compared_on_its_test_accounts(model: Model, source: Source, simulated: Path) -> None:
+def test_models_of_one_split_are_compared_on_its_test_accounts(
+    model: Model, source: Source, simulated: Path
+) -> None:
     found = unseen(source, simulated, [model, replace(model, asked="b")])
     assert set(splits_of(found.hold_out.people["account_id"], DataConfig())) == {"test"}
     assert set(splits_of(found.earlier.people["account_id"], DataConfig())) == {"test"}
@@ -44,13 +46,18 @@ def test_another_split_is_refused_with_how_many_accounts_overlap(
     held_out = splits_of(accounts, other) == "test"
     with pytest.raises(DataError, match="cannot be compared fairly") as refusal:
         unseen(source, simulated, [model, replace(model, asked="b", config=other)])
-    assert f"b was fitted with another split, and {(~held_out).sum():,} of the hold-out's {len(accounts):,}" in str(
+    assert (
+        f"b was fitted with another split, and {(~held_out).sum():,} of the hold-out's {len(accounts):,}"
+        in str(refusal.value)
+    )
+    assert f"{held_out.sum():,} accounts were unseen by all: --shared compares on these" in str(
         refusal.value
     )
-    assert f"{held_out.sum():,} accounts were unseen by all: --shared compares on these" in str(refusal.value)
 
 
-def test_shared_is_the_accounts_that_every_model_left_out(model: Model, source: Source, simulated: Path) -> None:
+def test_shared_is_the_accounts_that_every_model_left_out(
+    model: Model, source: Source, simulated: Path
+) -> None:
     every = unseen(source, simulated, [model]).hold_out
     found = unseen(source, simulated, [model, replace(model, asked="b", config=OTHER)], shared=True)
     for on in (found.hold_out, found.earlier):
@@ -60,33 +67,54 @@ def test_shared_is_the_accounts_that_every_model_left_out(model: Model, source: 
     assert found.hold_out.label.tolist() == every.label[fair].tolist()
     assert 0 < fair.sum() < 0.5 * len(fair)
     (note,) = found.notes
-    assert note.startswith(f"on the {fair.sum():,} accounts that no model has seen: b was fitted with another split")
+    assert note.startswith(
+        f"on the {fair.sum():,} accounts that no model has seen: b was fitted with another split"
+    )
 
 
-def test_other_data_are_said_even_where_no_account_overlaps(model: Model, source: Source, simulated: Path) -> None:
+def test_other_data_are_said_even_where_no_account_overlaps(
+    model: Model, source: Source, simulated: Path
+) -> None:
     older = fitted_otherwise(model, training_data="f" * 64)
     every, found = unseen(source, simulated, [model]), unseen(source, simulated, [model, older])
     assert np.array_equal(found.hold_out.label, every.hold_out.label)
-    assert found.notes == ("b was fitted on other data; by its split it has seen none of the hold-out's accounts",)
+    assert found.notes == (
+        "b was fitted on other data; by its split it has seen none of the hold-out's accounts",
+    )
     otherwise = replace(older, config=OTHER)
-    with pytest.raises(DataError, match=r"b was fitted on other data, and [1-9][\d,]* of the hold-out's"):
+    with pytest.raises(
+        DataError, match=r"b was fitted on other data, and [1-9][\d,]* of the hold-out's"
+    ):
         unseen(source, simulated, [model, otherwise])
 
 
-def test_a_model_that_knows_what_came_after_is_refused(model: Model, source: Source, simulated: Path) -> None:
-    with pytest.raises(DataError, match=r"b was fitted on statements up to 2026-10, the data end in 2026-09"):
-        unseen(source, simulated, [model, replace(model, asked="b", last_month="2026-10")], shared=True)
+def test_a_model_that_knows_what_came_after_is_refused(
+    model: Model, source: Source, simulated: Path
+) -> None:
+    with pytest.raises(
+        DataError, match=r"b was fitted on statements up to 2026-10, the data end in 2026-09"
+    ):
+        unseen(
+            source, simulated, [model, replace(model, asked="b", last_month="2026-10")], shared=True
+        )
 
 
 def test_another_outcome_is_refused(model: Model, source: Source, simulated: Path) -> None:
     later = replace(model, asked="b", config=DataConfig(horizon_months=9))
-    with pytest.raises(DataError, match="b predicts another outcome than a: horizon_months is 9 there and 6 here"):
+    with pytest.raises(
+        DataError, match="b predicts another outcome than a: horizon_months is 9 there and 6 here"
+    ):
         unseen(source, simulated, [model, later], shared=True)
 
 
-def test_models_of_data_with_labels_of_their_own_have_no_unseen_accounts(model: Model, source: Source, simulated: Path) -> None:
+def test_models_of_data_with_labels_of_their_own_have_no_unseen_accounts(
+    model: Model, source: Source, simulated: Path
+) -> None:
     taiwan = fitted_otherwise(model, label="default next month")
-    with pytest.raises(DataError, match=r"b was fitted on all rows of data with labels of their own \(default next month\)"):
+    with pytest.raises(
+        DataError,
+        match=r"b was fitted on all rows of data with labels of their own \(default next month\)",
+    ):
         unseen(source, simulated, [model, taiwan], shared=True)
     labels = source.statements.select("account_id").unique()
     with pytest.raises(DataError, match="the data bring labels of their own"):
@@ -95,5 +123,8 @@ def test_models_of_data_with_labels_of_their_own_have_no_unseen_accounts(model: 
 
 def test_too_few_shared_accounts_are_refused(model: Model, source: Source, simulated: Path) -> None:
     sliver = replace(model, asked="b", config=DataConfig(split_seed=2, test_share=0.01))
-    with pytest.raises(DataError, match="expected at least two accounts of each label that all models left unseen, got "):
+    with pytest.raises(
+        DataError,
+        match="expected at least two accounts of each label that all models left unseen, got ",
+    ):
         unseen(source, simulated, [model, sliver], shared=True)

@@ -43,7 +43,10 @@ def test_where_all_is_certain_the_ceiling_is_one() -> None:
         assert found["full_state"] == found["full_state_half"] == found["limit"] == 1.0
         assert found["ratio"] == found["model"] == pytest.approx(auc(certain, model), abs=1e-12)
         assert found["share_of_way"] == pytest.approx(2.0 * found["model"] - 1.0, abs=1e-12)
-    assert values(table, "futures") == {"tied_at_0": float((certain == 0).mean()), "reliability": pytest.approx(1.0)}
+    assert values(table, "futures") == {
+        "tied_at_0": float((certain == 0).mean()),
+        "reliability": pytest.approx(1.0),
+    }
 
 
 @pytest.mark.parametrize("futures", [40, 200])
@@ -73,7 +76,9 @@ def test_the_limit_makes_good_most_of_what_the_noise_cost(chances: Vector, outco
 def test_reliability_is_the_share_of_variance_that_is_not_noise(chances: Vector) -> None:
     truth = planted(chances, 40)
     table = measured(truth, chances)
-    assert values(table, "futures")["reliability"] == pytest.approx(chances.var() / truth.probability.var(), abs=0.01)
+    assert values(table, "futures")["reliability"] == pytest.approx(
+        chances.var() / truth.probability.var(), abs=0.01
+    )
     assert values(table, "futures")["tied_at_0"] == (truth.probability == 0).mean()
     finer = values(measured(planted(chances, 400), chances), "futures")
     assert finer["reliability"] > values(table, "futures")["reliability"]
@@ -85,7 +90,11 @@ def test_intervals_are_paired_and_hold_what_they_are_of(chances: Vector) -> None
     assert dict(table.schema) == SCHEMA
     assert (table["low"] <= table["value"]).all()
     assert (table["value"] <= table["high"]).all()
-    width = dict(table.filter(pl.col("outcome") == "realised").select("measure", pl.col("high") - pl.col("low")).iter_rows())
+    width = dict(
+        table.filter(pl.col("outcome") == "realised")
+        .select("measure", pl.col("high") - pl.col("low"))
+        .iter_rows()
+    )
     # The same accounts for both: much of the luck of the outcomes falls out of the ratio.
     assert width["ratio"] < 0.3 * width["model"]
 

@@ -1,7 +1,8 @@
-"""Which way of taking treated accounts is best: properties of the table, and what docs/model.md states.
+"""Which way of taking treated accounts is best: properties of the table, and what docs/model.md
+states.
 
-``PYTHONPATH=. python tests/training/examine/test_censoring_study.py`` prints the page's table: five data seeds in three worlds, in about
-a quarter of an hour.
+``PYTHONPATH=. python tests/training/examine/test_censoring_study.py`` prints the page's table: five
+data seeds in three worlds, in about a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def planted(truth: TrueOutcomes, log_odds: Vector) -> TrueOutcomes:
 
 @pytest.fixture(scope="module")
 def table(truth: TrueOutcomes, policy: Policy) -> pl.DataFrame:
-    """``keep`` is too timid by half a unit, ``drop`` too steep, ``censor`` shuffled, ``reweight`` right."""
+    """``keep`` is too timid by half a unit, ``drop`` too steep, ``censor`` shuffled, ``reweight``
+    right.
+    """
     log_odds = np.random.default_rng(0).normal(-2.5, 1.2, len(truth.realised))
     scores = {
         "keep": log_odds - 0.5,
@@ -77,7 +80,14 @@ def row(table: pl.DataFrame, way: str) -> dict[str, float]:
 
 def test_keep_is_what_the_others_are_compared_with(table: pl.DataFrame) -> None:
     keep = row(table, "keep")
-    for name in ("log_loss_gain", "log_loss_gain_low", "log_loss_gain_high", "band_log_loss_gain", "changed", "changed_action"):
+    for name in (
+        "log_loss_gain",
+        "log_loss_gain_low",
+        "log_loss_gain_high",
+        "band_log_loss_gain",
+        "changed",
+        "changed_action",
+    ):
         assert keep[name] == 0.0, name
 
 
@@ -108,14 +118,20 @@ def test_each_fault_shows_where_it_belongs(table: pl.DataFrame) -> None:
 def test_gains_are_differences_of_losses_within_their_interval(table: pl.DataFrame) -> None:
     for part in ("", "band_"):
         losses = table[f"{part}log_loss"].to_numpy()
-        assert table[f"{part}log_loss_gain"].to_numpy() == pytest.approx(losses[0] - losses, abs=1e-12)
+        assert table[f"{part}log_loss_gain"].to_numpy() == pytest.approx(
+            losses[0] - losses, abs=1e-12
+        )
         assert (table[f"{part}log_loss_gain_low"] <= table[f"{part}log_loss_gain"]).all()
         assert (table[f"{part}log_loss_gain"] <= table[f"{part}log_loss_gain_high"]).all()
 
 
-def test_every_way_is_fitted_and_measured(world: Population, source: Source, policy: Policy, truth: TrueOutcomes) -> None:
+def test_every_way_is_fitted_and_measured(
+    world: Population, source: Source, policy: Policy, truth: TrueOutcomes
+) -> None:
     config = ExamineConfig(accounts=2_000, futures=8)
-    table = censoring_study(world, source, policy, (DataConfig(), FitConfig(trees=20)), config, truth)
+    table = censoring_study(
+        world, source, policy, (DataConfig(), FitConfig(trees=20)), config, truth
+    )
     assert table["treated"].to_list() == list(TREATED)
     rows = dict(table.select("treated", "rows").iter_rows())
     assert rows["keep"] == rows["censor"] > rows["reweight"] >= rows["drop"]
@@ -124,13 +140,16 @@ def test_every_way_is_fitted_and_measured(world: Population, source: Source, pol
     assert row(table, "censor")["intercept"] > row(table, "keep")["intercept"]
 
 
-def test_data_with_labels_of_their_own_are_refused(world: Population, source: Source, policy: Policy) -> None:
+def test_data_with_labels_of_their_own_are_refused(
+    world: Population, source: Source, policy: Policy
+) -> None:
     own = dataclasses.replace(source, labels=pl.DataFrame())
     with pytest.raises(ValueError, match="labels of their own"):
         censoring_study(world, own, policy, (DataConfig(), FitConfig()), ExamineConfig())
 
 
-# What the page states ------------------------------------------------------------------------------------------------------
+# What the page states
+# ------------------------------------------------------------------------------------------------------
 
 SEEDS = (1, 2, 3, 4, 5)
 MANY_CUTS = SimulationConfig(incumbent_cut_rate=0.10, incumbent_noise=0.5)
@@ -141,9 +160,13 @@ def as_simulated(statements: pl.DataFrame) -> pl.DataFrame:
 
 
 def prevented(statements: pl.DataFrame) -> pl.DataFrame:
-    """The statements of a lender whose cuts prevent every default for six months: at worst 59 days past due."""
+    """The statements of a lender whose cuts prevent every default for six months: at worst 59 days
+    past due.
+    """
     cut = pl.col("credit_limit") < pl.col("credit_limit").shift(1)
-    lately = pl.any_horizontal(cut.shift(months).fill_null(False) for months in range(6)).over("account_id")
+    lately = pl.any_horizontal(cut.shift(months).fill_null(False) for months in range(6)).over(
+        "account_id"
+    )
     days = pl.when(lately).then(pl.min_horizontal("days_past_due", 59)).otherwise("days_past_due")
     return statements.with_columns(days_past_due=days.cast(pl.Int32))
 
@@ -155,7 +178,9 @@ WORLDS: dict[str, tuple[SimulationConfig, Callable[[pl.DataFrame], pl.DataFrame]
 }
 
 
-def several(name: str, seeds: tuple[int, ...] = SEEDS, config: ExamineConfig | None = None) -> pl.DataFrame:
+def several(
+    name: str, seeds: tuple[int, ...] = SEEDS, config: ExamineConfig | None = None
+) -> pl.DataFrame:
     """The tables of a world for several seeds of the training data, ``seed`` in front."""
     simulation, lived = WORLDS[name]
     asked = config or ExamineConfig()
@@ -175,15 +200,23 @@ def effect_of_cuts(simulation: SimulationConfig, config: ExamineConfig) -> tuple
     world = draw(simulation, config)
     truth = simulate_untreated(world, config)
     state = world.now.take(world.places(truth.features.accounts["account_id"]))
-    return float(truth.probability.mean()), float(probability(state, world.config, config.futures).mean())
+    return float(truth.probability.mean()), float(
+        probability(state, world.config, config.futures).mean()
+    )
 
 
 def share_cut(simulation: SimulationConfig) -> tuple[float, float]:
-    """(of the rows that a model is fitted on, of their defaults) the share with a cut within the horizon."""
-    statements = check(pl.concat([block.statements for block in simulate(simulation)]), window=False)
+    """(of the rows that a model is fitted on, of their defaults) the share with a cut within the
+    horizon.
+    """
+    statements = check(
+        pl.concat([block.statements for block in simulate(simulation)]), window=False
+    )
     data = labelled(Source(statements, None, "", ""), DataConfig())
     fitting = np.flatnonzero(data.split != "test")
-    cut = np.isfinite(observe_outcomes(statements, data.features.accounts[fitting.tolist()], 6, 60).cut)
+    cut = np.isfinite(
+        observe_outcomes(statements, data.features.accounts[fitting.tolist()], 6, 60).cut
+    )
     return float(cut.mean()), float(cut[data.label[fitting] == 1].mean())
 
 
@@ -191,7 +224,17 @@ def test_a_default_prevented_is_prevented_for_half_a_year() -> None:
     days = [0, 30, 90, 90, 90, 90, 90, 90, 90]
     limits = [9.0, 9.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0]
     columns = {"account_id": ["a"] * 9, "credit_limit": limits, "days_past_due": days}
-    assert prevented(pl.DataFrame(columns))["days_past_due"].to_list() == [0, 30, 59, 59, 59, 59, 59, 59, 90]
+    assert prevented(pl.DataFrame(columns))["days_past_due"].to_list() == [
+        0,
+        30,
+        59,
+        59,
+        59,
+        59,
+        59,
+        59,
+        90,
+    ]
 
 
 def test_the_page_has_every_way_in_every_world() -> None:
@@ -204,10 +247,21 @@ def test_the_page_has_every_way_in_every_world() -> None:
 def _printed(name: str) -> str:
     table = several(name)
     table.write_csv(sys.stderr)
-    shown = ("auc_expected", "log_loss_gain", "band_log_loss_gain", "intercept", "band_intercept", "band_slope", "changed")
+    shown = (
+        "auc_expected",
+        "log_loss_gain",
+        "band_log_loss_gain",
+        "intercept",
+        "band_intercept",
+        "band_slope",
+        "changed",
+    )
     lines = []
     for (way,), rows in table.group_by("treated", maintain_order=True):
-        cells = [f"{np.mean(rows[one].to_numpy()):.4f} ± {np.std(rows[one].to_numpy(), ddof=1):.4f}" for one in shown]
+        cells = [
+            f"{np.mean(rows[one].to_numpy()):.4f} ± {np.std(rows[one].to_numpy(), ddof=1):.4f}"
+            for one in shown
+        ]
         lines.append(f"| {name} | {way} | " + " | ".join(cells) + " |\n")
     return "".join(lines)
 
@@ -217,7 +271,10 @@ if __name__ == "__main__":
         sys.stdout.write(_printed(name))
         sys.stdout.flush()
     for simulation in (SimulationConfig(), MANY_CUTS):
-        (rows, defaults), (untouched, cut) = share_cut(simulation), effect_of_cuts(simulation, ExamineConfig())
+        (rows, defaults), (untouched, cut) = (
+            share_cut(simulation),
+            effect_of_cuts(simulation, ExamineConfig()),
+        )
         sys.stdout.write(
             f"incumbent_cut_rate {simulation.incumbent_cut_rate}: "
             f"cut within the window {rows:.4f} of the rows and {defaults:.4f} of the defaults; "

@@ -44,21 +44,34 @@ def test_everything_found_is_in_the_run(findings: Findings, store: Store, told: 
     assert run.data.metrics == pytest.approx(metrics(findings.tables))
     assert run.data.params["examine.futures"] == "6"
     assert run.data.tags["examined.bundle"] == findings.examined.bundle
-    files = {f.path for folder in ("tables", "figures") for f in store.client().list_artifacts(findings.run, folder)}
+    files = {
+        f.path
+        for folder in ("tables", "figures")
+        for f in store.client().list_artifacts(findings.run, folder)
+    }
     assert {f"tables/{name}.csv" for name in findings.tables} <= files
-    assert {"figures/recovery_path.png", "figures/fidelity.png", "figures/validity_by_month.png"} <= files
+    assert {
+        "figures/recovery_path.png",
+        "figures/fidelity.png",
+        "figures/validity_by_month.png",
+    } <= files
     mlflow.set_tracking_uri(store.uri)
     assert mlflow.artifacts.load_text(f"runs:/{findings.run}/examination.md") == findings.page
 
 
-def test_the_page_tells_every_table_and_what_was_examined(findings: Findings, simulated: Path) -> None:
+def test_the_page_tells_every_table_and_what_was_examined(
+    findings: Findings, simulated: Path
+) -> None:
     world = draw(simulation_of(simulated), CONFIG)
     assert page(findings.examined, world, CONFIG, findings.tables) == findings.page
     assert f"bundle `{findings.examined.bundle[:12]}`" in findings.page
     assert world.digest[:16] in findings.page
     assert findings.page.count("\n## ") == len(findings.tables)
     served = findings.tables["fidelity"].row(0, named=True)
-    assert f"{served['top_1']:.3f} [{served['top_1_low']:.3f}, {served['top_1_high']:.3f}]" in findings.page
+    assert (
+        f"{served['top_1']:.3f} [{served['top_1_low']:.3f}, {served['top_1_high']:.3f}]"
+        in findings.page
+    )
     assert "_low" not in findings.page
 
 
@@ -83,7 +96,9 @@ def test_a_version_that_is_not_there_is_refused(simulated: Path, store: Store) -
 
 
 def test_figures_beside_intervals_are_one_cell() -> None:
-    table = pl.DataFrame({"x": [0.5, None], "x_low": [0.25, None], "x_high": [0.75, None], "n": [3, 4]})
+    table = pl.DataFrame(
+        {"x": [0.5, None], "x_low": [0.25, None], "x_high": [0.75, None], "n": [3, 4]}
+    )
     world = draw(SimulationConfig(accounts=40, months=20), ExamineConfig(accounts=40))
     assert world.as_of == datetime.date(2024, 11, 1)
     ways = pl.DataFrame({name: ["keep"] for name in FIGURES["treatment"]})

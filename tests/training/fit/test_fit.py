@@ -17,7 +17,9 @@ from training.fit.fit import Fitted, fit, log_odds, train_booster
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.3, 3.0), st.floats(-2.0, 2.0))
-def test_calibration_minimises_the_log_loss_of_softened_targets(seed: int, slope: float, intercept: float) -> None:
+def test_calibration_minimises_the_log_loss_of_softened_targets(
+    seed: int, slope: float, intercept: float
+) -> None:
     random = np.random.default_rng(seed)
     raw = random.normal(0, 2, 400)
     label = (random.random(400) < 1 / (1 + np.exp(-(slope * raw + intercept)))).astype(np.float64)
@@ -41,7 +43,9 @@ def test_a_row_of_weight_two_calibrates_as_two_rows() -> None:
     label = (random.random(400) < 1 / (1 + np.exp(-raw))).astype(np.float64)
     weighted = calibrate(raw, label, times.astype(np.float64))
     repeated = calibrate(np.repeat(raw, times), np.repeat(label, times))
-    assert (weighted.slope, weighted.intercept) == pytest.approx((repeated.slope, repeated.intercept), abs=1e-6)
+    assert (weighted.slope, weighted.intercept) == pytest.approx(
+        (repeated.slope, repeated.intercept), abs=1e-6
+    )
     assert calibrate(raw, label, np.ones(400)) == calibrate(raw, label)
 
 
@@ -62,7 +66,9 @@ def test_weights_move_trees_and_calibration_alike(data: Labelled) -> None:
 def test_folds_weigh_too(data: Labelled) -> None:
     rows = data.rows("train")[:6000]
     features = dataclasses.replace(
-        data.features, accounts=data.features.accounts[rows.tolist()], values=data.features.values[rows]
+        data.features,
+        accounts=data.features.accounts[rows.tolist()],
+        values=data.features.values[rows],
     )
     own = Labelled(features, data.label[rows], np.full(len(rows), "train"))
     config = FitConfig(trees=10, folds=3)
@@ -84,8 +90,14 @@ def test_the_model_is_compact_constrained_and_as_bare_lightgbm_would_fit_it(data
     booster = train_booster(matrix, data.label, config)
     from training.fit.fit import parameters_of
 
-    bare = lgb.train(parameters_of(config), lgb.Dataset(matrix, data.label, feature_name=list(MODEL_FEATURES)), 20)
-    assert np.array_equal(np.asarray(booster.predict(matrix[:200])), np.asarray(bare.predict(matrix[:200])))
+    bare = lgb.train(
+        parameters_of(config),
+        lgb.Dataset(matrix, data.label, feature_name=list(MODEL_FEATURES)),
+        20,
+    )
+    assert np.array_equal(
+        np.asarray(booster.predict(matrix[:200])), np.asarray(bare.predict(matrix[:200]))
+    )
     trees = booster.trees_to_dataframe()
     assert trees["node_depth"].max() <= config.depth + 1
     assert trees[trees["left_child"].isna()].groupby("tree_index").size().max() <= config.leaves
@@ -102,7 +114,9 @@ def test_early_stopping_keeps_only_the_trees_that_help(data: Labelled) -> None:
     assert stopped.booster.num_trees() < 400
     matrix = data.features.matrix(MODEL_FEATURES)
     text = lgb.Booster(model_str=stopped.booster.model_to_string())
-    assert np.array_equal(np.asarray(text.predict(matrix[:50])), np.asarray(stopped.booster.predict(matrix[:50])))
+    assert np.array_equal(
+        np.asarray(text.predict(matrix[:50])), np.asarray(stopped.booster.predict(matrix[:50]))
+    )
 
 
 def test_the_model_finds_the_signal_and_is_calibrated(fitted: Fitted) -> None:
@@ -113,7 +127,9 @@ def test_the_model_finds_the_signal_and_is_calibrated(fitted: Fitted) -> None:
 def test_folds_are_used_where_data_bring_their_labels(data: Labelled) -> None:
     rows = data.rows("train")[:6000]
     features = dataclasses.replace(
-        data.features, accounts=data.features.accounts[rows.tolist()], values=data.features.values[rows]
+        data.features,
+        accounts=data.features.accounts[rows.tolist()],
+        values=data.features.values[rows],
     )
     own = Labelled(features, data.label[rows], np.full(len(rows), "train"))
     found = fit(own, FitConfig(trees=30, folds=3))
@@ -140,11 +156,15 @@ def test_no_tree_splits_on_what_is_left_out(data: Labelled) -> None:
     unknown[:, [MODEL_FEATURES.index(name) for name in names]] = np.nan
     fitted = train_booster(matrix, label, without)
     assert not any(fitted.feature_importance()[MODEL_FEATURES.index(name)] for name in names)
-    np.testing.assert_array_equal(fitted.predict(matrix), train_booster(unknown, label, config).predict(unknown))
+    np.testing.assert_array_equal(
+        fitted.predict(matrix), train_booster(unknown, label, config).predict(unknown)
+    )
 
 
 def test_what_is_left_out_has_to_be_a_feature() -> None:
-    with pytest.raises(ValueError, match="got 'utilisation_now' \\(did you mean 'utilization_now'\\?\\)"):
+    with pytest.raises(
+        ValueError, match="got 'utilisation_now' \\(did you mean 'utilization_now'\\?\\)"
+    ):
         FitConfig(without="income; utilisation_now")
     with pytest.raises(ValueError, match="all are named"):
         FitConfig(without=";".join(MODEL_FEATURES))

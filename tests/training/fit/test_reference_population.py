@@ -36,7 +36,9 @@ def scores_of(fitted: Fitted, data: Labelled) -> np.ndarray:
 
 
 def imbalance_of(population: Population, fitted: Fitted, data: Labelled) -> float:
-    """The largest mean, over the reference, of a reason group's calibrated contributions against the pool."""
+    """The largest mean, over the reference, of a reason group's calibrated contributions against
+    the pool.
+    """
     matrix = data.features.matrix(fitted.features)
     explainer = make_explainer(flatten_trees(read_trees(fitted.booster)), matrix[population.pool])
     found = explain_many(matrix[population.rows], explainer).mean(axis=0) * fitted.calibration.slope
@@ -49,7 +51,10 @@ def imbalance_of(population: Population, fitted: Fitted, data: Labelled) -> floa
 def test_it_is_kept_accounts_just_inside_the_cut_off(
     chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
-    scores, cut_off = scores_of(fitted, data), logit(bundle.policy.cut_off) - bundle.policy.review.band
+    scores, cut_off = (
+        scores_of(fitted, data),
+        logit(bundle.policy.cut_off) - bundle.policy.review.band,
+    )
     for product, population in chosen.items():
         table = data.features.accounts[population.pool]
         assert set(table["product"]) == {product}
@@ -60,18 +65,27 @@ def test_it_is_kept_accounts_just_inside_the_cut_off(
         assert (np.diff(inside) <= 0).all(), "nearest first"
         assert set(population.rows) <= set(population.pool)
         note = population.note
-        assert (note.accounts, note.pool) == (len(population.rows), len(population.pool)) == (SIZE, note.pool)
+        assert (
+            (note.accounts, note.pool)
+            == (len(population.rows), len(population.pool))
+            == (SIZE, note.pool)
+        )
         drawn = scores[population.rows]
-        assert (note.lowest_log_odds, note.highest_log_odds) == pytest.approx((drawn.min(), drawn.max()))
+        assert (note.lowest_log_odds, note.highest_log_odds) == pytest.approx(
+            (drawn.min(), drawn.max())
+        )
         assert note.reach == pytest.approx(cut_off - inside.min())
         assert note.imbalance == pytest.approx(imbalance_of(population, fitted, data))
         assert note.imbalance < 0.02
 
 
 def test_no_nearer_kept_account_is_left_out(fitted: Fitted, data: Labelled, bundle: Bundle) -> None:
-    """An account outside the pool is a test account, of another product, farther away, not kept, or in it at another month."""
+    """An account outside the pool is a test account, of another product, farther away, not kept, or
+    in it at another month.
+    """
     scores, tried = scores_of(fitted, data), 0
-    chosen = references(fitted, data, BundleConfig(reference_size=300, reference_band=8.0))  # deep: some are capped
+    # deep: some are capped
+    chosen = references(fitted, data, BundleConfig(reference_size=300, reference_band=8.0))
     for product, population in chosen.items():
         farthest = scores[population.pool].min()
         table = data.features.accounts.with_row_index("row").with_columns(
@@ -81,11 +95,16 @@ def test_no_nearer_kept_account_is_left_out(fitted: Fitted, data: Labelled, bund
         left = table.filter(
             (pl.col("product") == product)
             & (pl.col("split") != "test")
-            & pl.col("score").is_between(farthest, logit(bundle.policy.cut_off) - bundle.policy.review.band, closed="right")
+            & pl.col("score").is_between(
+                farthest, logit(bundle.policy.cut_off) - bundle.policy.review.band, closed="right"
+            )
             & ~pl.col("account_id").is_in(seen)
         )
         tried += left.height
-        outcomes = [outcome_of(bundle.policy, data, row, score) for row, score in left.select("row", "score").iter_rows()]
+        outcomes = [
+            outcome_of(bundle.policy, data, row, score)
+            for row, score in left.select("row", "score").iter_rows()
+        ]
         assert not any(outcome.action == "keep" for outcome in outcomes)
     assert tried > 0, "nothing to tell"
 
@@ -110,18 +129,31 @@ def test_the_second_sample_shares_no_account(chosen: dict[str, Population]) -> N
 
 
 def test_too_few_kept_accounts_are_refused(fitted: Fitted, data: Labelled) -> None:
-    with pytest.raises(FitError, match=r"reference population of cash_loan: expected 100000 kept accounts, got \d+"):
+    with pytest.raises(
+        FitError, match=r"reference population of cash_loan: expected 100000 kept accounts, got \d+"
+    ):
         references(fitted, data, BundleConfig(reference_size=100_000))
 
 
-def test_the_manifest_tells_how_it_was_chosen(fitted: Fitted, data: Labelled, source: Source) -> None:
+def test_the_manifest_tells_how_it_was_chosen(
+    fitted: Fitted, data: Labelled, source: Source
+) -> None:
     config = BundleConfig(reference_size=SIZE)
     found = references(fitted, data, config)
     parts = bundle_module.parts(fitted, data, source, config, found)
-    assert parts.reference_notes == {product: population.note for product, population in found.items()}
+    assert parts.reference_notes == {
+        product: population.note for product, population in found.items()
+    }
     for product, population in found.items():
-        rows = parts.reference.filter(pl.col("product") == product).select(fitted.features).fill_null(np.nan).to_numpy()
-        assert np.array_equal(rows, data.features.matrix(fitted.features)[population.rows], equal_nan=True)
+        rows = (
+            parts.reference.filter(pl.col("product") == product)
+            .select(fitted.features)
+            .fill_null(np.nan)
+            .to_numpy()
+        )
+        assert np.array_equal(
+            rows, data.features.matrix(fitted.features)[population.rows], equal_nan=True
+        )
 
 
 @given(st.integers(0, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))
@@ -135,10 +167,13 @@ def test_a_balanced_sample_is_one_of_each_stratum(rows: int, size: int, seed: in
 
 def test_a_balanced_sample_is_nearer_to_all_than_random_ones() -> None:
     random = np.random.default_rng(0)
-    weights = np.sort(random.standard_t(3, size=(4000, 6)), axis=0)  # heavy tails, and a trend along the rows
+    # heavy tails, and a trend along the rows
+    weights = np.sort(random.standard_t(3, size=(4000, 6)), axis=0)
     centre = weights.mean(axis=0)
     distance = np.abs(weights[balanced(weights, 1000)].mean(axis=0) - centre).max()
-    of_random = [np.abs(random.permutation(weights)[:1000].mean(axis=0) - centre).max() for _ in range(20)]
+    of_random = [
+        np.abs(random.permutation(weights)[:1000].mean(axis=0) - centre).max() for _ in range(20)
+    ]
     assert distance < min(of_random) / 3
 
 
@@ -147,21 +182,37 @@ def test_agreement_is_told_for_each_product(
 ) -> None:
     table = reason_agreement(data, source.statements, fitted.held_out, bundle, chosen)
     assert dict(table.schema) == SCHEMA
-    assert table["against"].to_list() == ["second_sample", "random_samples", "contributions", "path_dependent"] * 2
-    assert (table.filter(pl.col("against") == "random_samples")["same_set"] < 1).all(), "two samples, and not one twice"
+    assert (
+        table["against"].to_list()
+        == ["second_sample", "random_samples", "contributions", "path_dependent"] * 2
+    )
+    assert (table.filter(pl.col("against") == "random_samples")["same_set"] < 1).all(), (
+        "two samples, and not one twice"
+    )
     metrics = agreement_metrics(table)
     assert metrics["reasons_second_sample_same_first"] > 0.9
     assert metrics["reasons_second_sample_same_set"] > metrics["reasons_path_dependent_same_set"]
     # The same sample again agrees in everything: what is told apart is the sample.
-    own = {product: dataclasses.replace(population, second=population.rows) for product, population in chosen.items()}
+    own = {
+        product: dataclasses.replace(population, second=population.rows)
+        for product, population in chosen.items()
+    }
     layouts = {product: bundle.scorer.explainers[product].layout for product in chosen}
     matrix = data.features.matrix(bundle.features)
-    explainers = {product: make_explainer(layouts[product], matrix[population.rows]) for product, population in chosen.items()}
-    tables = {p: pl.from_numpy(matrix[population.rows], schema=list(bundle.features)) for p, population in chosen.items()}
+    explainers = {
+        product: make_explainer(layouts[product], matrix[population.rows])
+        for product, population in chosen.items()
+    }
+    tables = {
+        p: pl.from_numpy(matrix[population.rows], schema=list(bundle.features))
+        for p, population in chosen.items()
+    }
     medians = {product: medians_of(table.fill_nan(None)) for product, table in tables.items()}
     scorer = dataclasses.replace(bundle.scorer, explainers=explainers)
     served = dataclasses.replace(bundle, scorer=scorer, medians=medians)
-    same = reason_agreement(data, source.statements, fitted.held_out, served, own).filter(pl.col("against") == "second_sample")
+    same = reason_agreement(data, source.statements, fitted.held_out, served, own).filter(
+        pl.col("against") == "second_sample"
+    )
     assert same["same_set"].to_list() == same["same_first"].to_list() == [1.0, 1.0]
 
 
@@ -171,18 +222,25 @@ def test_agreement_counts_sets_and_first_reasons_and_weighs_products() -> None:
     assert same_sets(told, others) == {"same_set": 0.75, "same_first": 0.75}
     rows = [("one", "second_sample", 10, 30, 1.0, 0.5), ("two", "second_sample", 10, 10, 0.0, 0.5)]
     metrics = agreement_metrics(pl.DataFrame(rows, SCHEMA, orient="row"))
-    assert metrics == {"reasons_second_sample_same_set": 0.75, "reasons_second_sample_same_first": 0.5}
+    assert metrics == {
+        "reasons_second_sample_same_set": 0.75,
+        "reasons_second_sample_same_first": 0.5,
+    }
 
 
 def test_agreement_is_of_accounts_that_the_policy_cuts(
     chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle, source: Source
 ) -> None:
     scores = scores_of(fitted, data)
-    outcomes = [outcome_of(bundle.policy, data, row, float(scores[row])) for row in fitted.held_out.tolist()]
+    outcomes = [
+        outcome_of(bundle.policy, data, row, float(scores[row])) for row in fitted.held_out.tolist()
+    ]
     table = reason_agreement(data, source.statements, fitted.held_out, bundle, chosen)
     told = table.filter(pl.col("against") == "path_dependent")["cut"].sum()
     assert told == sum(outcome.by_model for outcome in outcomes) > 50
-    assert told < (fitted.probability > bundle.policy.cut_off).sum(), "some above the cut-off keep their limit"
+    assert told < (fitted.probability > bundle.policy.cut_off).sum(), (
+        "some above the cut-off keep their limit"
+    )
 
 
 def test_agreement_without_cut_accounts_is_unknown(

@@ -30,14 +30,18 @@ def again(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, 
     assert command[:3] == ["python", "-m", "training"]
     store = copy_of(kept.store, tmp_path_factory.mktemp("again") / "mlruns")
     assert main([*command[3:], "--store", str(store.folder), "--quiet"]) == 0
-    newest, first = store.client().search_runs([store.experiment_id()], order_by=["attributes.start_time DESC"])
+    newest, first = store.client().search_runs(
+        [store.experiment_id()], order_by=["attributes.start_time DESC"]
+    )
     assert first.info.run_id == kept.report.run
     return store, str(newest.info.run_id)
 
 
 def manifest(store: Store, run: str, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
-        Path(store.client().download_artifacts(run, "bundle/manifest.json", str(folder))).read_text()
+        Path(
+            store.client().download_artifacts(run, "bundle/manifest.json", str(folder))
+        ).read_text()
     )
     return found
 
@@ -55,12 +59,21 @@ def test_the_command_of_a_run_makes_the_same_bundle_in_another_store(
     assert first == second  # every file, calibration and reference
 
 
-def test_the_page_of_a_run_says_on_what_and_with_what(kept: Kept, source: Source, tmp_path: Path) -> None:
+def test_the_page_of_a_run_says_on_what_and_with_what(
+    kept: Kept, source: Source, tmp_path: Path
+) -> None:
     client = kept.store.client()
-    page = Path(client.download_artifacts(kept.report.run, "reproduce.md", str(tmp_path))).read_text("utf-8")
+    page = Path(
+        client.download_artifacts(kept.report.run, "reproduce.md", str(tmp_path))
+    ).read_text("utf-8")
     tags = client.get_run(kept.report.run).data.tags
     assert f"    {tags['reproduce']}\n" in page
-    for fact in (source.digest, tags["model.digest"], tags["code.version"], tags["library.lightgbm"]):
+    for fact in (
+        source.digest,
+        tags["model.digest"],
+        tags["code.version"],
+        tags["library.lightgbm"],
+    ):
         assert fact in page
     model = Path(client.download_artifacts(kept.report.run, "bundle/model.txt", str(tmp_path)))
     assert model_digest(model.read_text("utf-8")) == tags["model.digest"]
@@ -75,14 +88,20 @@ def test_a_run_is_found_by_its_name_and_tags(kept: Kept) -> None:
     assert f"| auc | {auc:.4f} |" in run.data.tags["mlflow.note.content"]
 
 
-def test_other_data_are_refused_before_a_run_is_begun(simulated: Path, source: Source, tmp_path: Path) -> None:
+def test_other_data_are_refused_before_a_run_is_begun(
+    simulated: Path, source: Source, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=f"expected data of digest {'0' * 64}, got {source.digest}"):
         run_fit(simulated, Store(tmp_path / "mlruns"), CONFIGS, expected_digest="0" * 64)
     assert not (tmp_path / "mlruns").exists()
 
 
 def test_a_command_sets_what_is_not_the_default_and_quotes_it() -> None:
-    configs = (DataConfig(valid_share=0.1), FitConfig(monotone=False, learning_rate=0.1 + 0.2), BundleConfig(policy="a b.toml"))
+    configs = (
+        DataConfig(valid_share=0.1),
+        FitConfig(monotone=False, learning_rate=0.1 + 0.2),
+        BundleConfig(policy="a b.toml"),
+    )
     words = shlex.split(fit_command(Path("my data"), Path("runs"), configs, "abc"))
     assert words[3:10] == ["fit", "--data", "my data", "--store", "runs", "--data-digest", "abc"]
     settings = words[11::2]
@@ -99,11 +118,19 @@ def test_changes_that_were_never_committed_are_kept_with_the_run(
 
     for patch in ("", "diff --git a/features/catalogue.py b/features/catalogue.py\n"):
         monkeypatch.setattr(
-            run_module, "_git", lambda *words, of=patch: of if words[0] == "diff" else "0" * 40 + "-dirty" * bool(of)
+            run_module,
+            "_git",
+            lambda *words, of=patch: of if words[0] == "diff" else "0" * 40 + "-dirty" * bool(of),
         )
         store = Store(tmp_path / f"mlruns{len(patch)}")
-        configs = (DataConfig(as_of_every=6), FitConfig(trees=3, min_leaf=30), BundleConfig(reference_size=20))
+        configs = (
+            DataConfig(as_of_every=6),
+            FitConfig(trees=3, min_leaf=30),
+            BundleConfig(reference_size=20),
+        )
         run = run_module.run_fit(simulated, store, configs).run
         kept = {file.path for file in store.client().list_artifacts(run)}
-        page = Path(store.client().download_artifacts(run, "reproduce.md", str(tmp_path))).read_text("utf-8")
+        page = Path(
+            store.client().download_artifacts(run, "reproduce.md", str(tmp_path))
+        ).read_text("utf-8")
         assert ("uncommitted.patch" in kept, "git apply" in page) == (bool(patch), bool(patch))

@@ -16,7 +16,11 @@ def test_the_project_s_own_gates_are_read() -> None:
 @pytest.mark.parametrize(
     ("there", "instead", "words"),
     [
-        ("max_ece", "most_eces", "gates.calibration: 'most_eces' is no key of it, did you mean 'max_ece'?"),
+        (
+            "max_ece",
+            "most_eces",
+            "gates.calibration: 'most_eces' is no key of it, did you mean 'max_ece'?",
+        ),
         ("[fairness]", "[fairnes]", "gates: 'fairnes' is no key of it, did you mean 'fairness'?"),
         (
             "min_auc = 0.65",
@@ -24,15 +28,29 @@ def test_the_project_s_own_gates_are_read() -> None:
             "gates.discrimination: 'zzz' is no key of it, there are ['min_auc', 'max_auc_lost']",
         ),
         ("max_ece = 0.02", "", "gates.calibration: missing ['max_ece']"),
-        ("max_ece = 0.02", "max_ece = true", "gates.calibration.max_ece: expected a number of at least 0, got True"),
-        ("max_ece = 0.02", "max_ece = nan", "gates.calibration.max_ece: expected a number of at least 0, got nan"),
+        (
+            "max_ece = 0.02",
+            "max_ece = true",
+            "gates.calibration.max_ece: expected a number of at least 0, got True",
+        ),
+        (
+            "max_ece = 0.02",
+            "max_ece = nan",
+            "gates.calibration.max_ece: expected a number of at least 0, got nan",
+        ),
         ("max_ece = 0.02", "max_ece = 2", "gates.calibration.max_ece: expected at most 1, got 2"),
-        ("min_slope = 0.8", "min_slope = 1.5", "gates.calibration: expected min_slope of at most max_slope"),
+        (
+            "min_slope = 0.8",
+            "min_slope = 1.5",
+            "gates.calibration: expected min_slope of at most max_slope",
+        ),
         ("[fairness]", "fairness = 3\n[x]", "gates: 'x' is no key of it"),
         ("[hold_out]", "[hold_out", "gates: not TOML"),
     ],
 )
-def test_what_a_file_may_not_say_is_refused_by_its_key(there: str, instead: str, words: str, tmp_path: Path) -> None:
+def test_what_a_file_may_not_say_is_refused_by_its_key(
+    there: str, instead: str, words: str, tmp_path: Path
+) -> None:
     assert there in own_gates()
     file = tmp_path / "gates.toml"
     file.write_text(own_gates().replace(there, instead), "utf-8")

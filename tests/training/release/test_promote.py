@@ -33,8 +33,16 @@ HONEST, PRESSED, RESPLIT = "2", "3", "4"
 
 
 @pytest.fixture(scope="module")
-def stocked(kept: Kept, bundle: Bundle, data: Labelled, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Version 1, the champion; 2, an honest refit; 3, the same with its log-odds pressed together; 4, as if split otherwise."""
+def stocked(
+    kept: Kept,
+    bundle: Bundle,
+    data: Labelled,
+    source: Source,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Store:
+    """Version 1, the champion; 2, an honest refit; 3, the same with its log-odds pressed together;
+    4, as if split otherwise.
+    """
     store = copy_of(kept.store, tmp_path_factory.mktemp("promotion") / "mlruns")
     refit = fit(data, replace(CONFIGS[1], seed=5))
     for version, split in (
@@ -60,7 +68,9 @@ def version_tags(store: Store, version: str) -> dict[str, str]:
 # Which model is meant
 
 
-def test_a_model_is_named_by_alias_version_run_or_folder(stocked: Store, kept: Kept, tmp_path: Path) -> None:
+def test_a_model_is_named_by_alias_version_run_or_folder(
+    stocked: Store, kept: Kept, tmp_path: Path
+) -> None:
     folder = registry.fetch_bundle(stocked, NAME, "1", tmp_path)
     names = ["champion", "1", "v1", kept.report.run, str(folder)]
     found = [find_model(name, stocked, NAME) for name in names]
@@ -84,17 +94,27 @@ def test_a_model_is_named_by_alias_version_run_or_folder(stocked: Store, kept: K
         ("0" * 32, f"no run {'0' * 32} is in "),
     ],
 )
-def test_a_model_that_is_not_there_is_refused_with_what_there_is(stocked: Store, asked: str, words: str) -> None:
+def test_a_model_that_is_not_there_is_refused_with_what_there_is(
+    stocked: Store, asked: str, words: str
+) -> None:
     with pytest.raises(TrackingError) as refusal:
         find_model(asked, stocked, NAME)
     assert words in str(refusal.value)
 
 
-def test_a_bundle_whose_split_is_not_known_is_refused(stocked: Store, bundle_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrackingError, match="a bundle of no run, so it is not known which accounts it was fitted on"):
+def test_a_bundle_whose_split_is_not_known_is_refused(
+    stocked: Store, bundle_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        TrackingError,
+        match="a bundle of no run, so it is not known which accounts it was fitted on",
+    ):
         find_model(str(bundle_folder), stocked, NAME)
     folder = registry.fetch_bundle(stocked, NAME, "2", tmp_path / "bundle")
-    with pytest.raises(TrackingError, match=r"expected a store in .*nothing, found none, so it is not known which accounts"):
+    with pytest.raises(
+        TrackingError,
+        match=r"expected a store in .*nothing, found none, so it is not known which accounts",
+    ):
         find_model(str(folder), Store(tmp_path / "nothing"), NAME)
     assert version_of("champion", Store(tmp_path / "nothing"), NAME) is None
 
@@ -112,7 +132,21 @@ def test_a_run_that_is_no_fit_has_no_bundle(store: Store) -> None:
 def test_a_model_is_not_better_than_itself(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["compare", "v1", "champion", "--data", str(simulated), "--store", str(store.folder), "--quiet"]) == 1
+    assert (
+        main(
+            [
+                "compare",
+                "v1",
+                "champion",
+                "--data",
+                str(simulated),
+                "--store",
+                str(store.folder),
+                "--quiet",
+            ]
+        )
+        == 1
+    )
     said = capsys.readouterr().out
     assert "\nchampion is not better than v1: nothing differs beyond noise\n" in said
     (run,) = re.findall(r"^run ([0-9a-f]{32}), kept in ", said, re.MULTILINE)
@@ -124,7 +158,9 @@ def test_a_model_is_not_better_than_itself(
     assert tables["shift"].select("psi_score", "psi_first_reason").sum().row(0) == (0.0, 0.0)
 
 
-def test_everything_compared_is_in_a_run_and_only_one_way_is_better(store: Store, simulated: Path, tmp_path: Path) -> None:
+def test_everything_compared_is_in_a_run_and_only_one_way_is_better(
+    store: Store, simulated: Path, tmp_path: Path
+) -> None:
     found = compare(["v1", "v2", "v3"], simulated, store)
     told = run_info(store, found.run)
     assert told.tags["compared"] == "v1, v2, v3"
@@ -133,7 +169,13 @@ def test_everything_compared_is_in_a_run_and_only_one_way_is_better(store: Store
     kept = Path(store.client().download_artifacts(found.run, "", str(tmp_path)))
     assert (kept / "comparison.md").read_text("utf-8") == found.page
     assert {file.stem for file in (kept / "tables").iterdir()} == set(SECTIONS) == set(found.tables)
-    assert {file.stem for file in (kept / "figures").iterdir()} == {"roc", "calibration", "scores_1", "scores_2", "value"}
+    assert {file.stem for file in (kept / "figures").iterdir()} == {
+        "roc",
+        "calibration",
+        "scores_1",
+        "scores_2",
+        "value",
+    }
     metrics = store.client().get_run(found.run).data.metrics
     row = found.tables["differences"].filter(model="v3", measure="log_loss").row(0, named=True)
     assert metrics["difference_2.log_loss_low"] == row["low"] > 0
@@ -150,7 +192,9 @@ def test_a_comparison_s_exit_code_is_its_answer(
     page = tmp_path / "page.md"
     assert main(["compare", "v3", "v1", *where, "--page", str(page)]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^v1 is better than v3: .*log_loss.* beyond noise, nothing worse$", said, re.MULTILINE)
+    assert re.search(
+        r"^v1 is better than v3: .*log_loss.* beyond noise, nothing worse$", said, re.MULTILINE
+    )
     assert "Better: of auc, brier, log_loss, value," in said
     assert page.read_text("utf-8").startswith("# v1 against v3\n")
     for models, words in (
@@ -165,7 +209,10 @@ def test_a_comparison_s_exit_code_is_its_answer(
         assert words in output.err
         assert output.out == ""
     assert main(["compare", "v2", "v4", "--shared", *where]) == 1  # the same trees
-    assert "accounts that no model has seen: v4 was fitted with another split" in capsys.readouterr().out
+    assert (
+        "accounts that no model has seen: v4 was fitted with another split"
+        in capsys.readouterr().out
+    )
 
 
 # Promotions
@@ -180,8 +227,16 @@ def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Pa
     assert done.summary.endswith("champion of limit-reduction is version 2")
     tags, told = version_tags(store, "2"), run_info(store, done.run)
     assert tags["promotion.outcome"] == told.tags["promotion.outcome"] == "promoted"
-    assert (tags["promotion.run"], tags["promotion.by"], tags["promotion.at"]) == (done.run, told.by, told.at)
-    assert {tags[f"gate.{name}"] for name in NAMES} == {told.tags[f"gate.{name}"] for name in NAMES} == {"passed"}
+    assert (tags["promotion.run"], tags["promotion.by"], tags["promotion.at"]) == (
+        done.run,
+        told.by,
+        told.at,
+    )
+    assert (
+        {tags[f"gate.{name}"] for name in NAMES}
+        == {told.tags[f"gate.{name}"] for name in NAMES}
+        == {"passed"}
+    )
     metrics = store.client().get_run(done.run).data.metrics
     assert {metrics[f"gate.{name}"] for name in NAMES} == {1.0}
     assert metrics["discrimination.auc"] == done.table.filter(measure="auc")["value"].item()
@@ -198,29 +253,55 @@ def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Pa
 def test_a_bad_version_is_refused_until_it_is_forced(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["promote", "--version", "v3", "--data", str(simulated), "--store", str(store.folder), "--quiet"]
+    asked = [
+        "promote",
+        "--version",
+        "v3",
+        "--data",
+        str(simulated),
+        "--store",
+        str(store.folder),
+        "--quiet",
+    ]
     assert main(asked) == 1
     said = capsys.readouterr().out
-    assert "version 3 of limit-reduction is refused by calibration: version 1 stays champion" in said
-    assert re.search(r"^calibration +slope +2\.\d+ \[1\.\d+, \d\.\d+\] +<= 1\.25 +refused$", said, re.MULTILINE)
+    assert (
+        "version 3 of limit-reduction is refused by calibration: version 1 stays champion" in said
+    )
+    assert re.search(
+        r"^calibration +slope +2\.\d+ \[1\.\d+, \d\.\d+\] +<= 1\.25 +refused$", said, re.MULTILINE
+    )
     assert registry.aliases(store, NAME) == {"champion": "1"}
     tags = version_tags(store, "3")
     assert (tags["promotion.outcome"], tags["promotion.refused_by"]) == ("refused", "calibration")
     assert (tags["gate.calibration"], tags["gate.cost"]) == ("refused", "passed")
 
-    for more, words in (([], "expected the reason with --why"), (["--why", "  "], "expected a reason to force a promotion")):
+    for more, words in (
+        ([], "expected the reason with --why"),
+        (["--why", "  "], "expected a reason to force a promotion"),
+    ):
         assert main([*asked, "--force", *more]) == 2
         assert words in capsys.readouterr().err
     assert main([*asked, "--force", "--why", "the regulator asked for it"]) == 0
-    assert "promoted although refused by calibration, because: the regulator asked for it" in capsys.readouterr().out
+    assert (
+        "promoted although refused by calibration, because: the regulator asked for it"
+        in capsys.readouterr().out
+    )
     assert registry.aliases(store, NAME) == {"champion": "3", "previous": "1"}
     tags = version_tags(store, "3")
-    assert (tags["promotion.outcome"], tags["promotion.why"]) == ("forced", "the regulator asked for it")
+    assert (tags["promotion.outcome"], tags["promotion.why"]) == (
+        "forced",
+        "the regulator asked for it",
+    )
     assert tags["promotion.by"]
-    kept = Path(store.client().download_artifacts(tags["promotion.run"], "", str(tmp_path / "kept")))
+    kept = Path(
+        store.client().download_artifacts(tags["promotion.run"], "", str(tmp_path / "kept"))
+    )
     gates = pl.read_csv(kept / "tables" / "gates.csv")
     assert gates.filter(outcome="refused")["gate"].unique().to_list() == ["calibration"]
-    assert "**champion of limit-reduction is version 3**" in (kept / "promotion.md").read_text("utf-8")
+    assert "**champion of limit-reduction is version 3**" in (kept / "promotion.md").read_text(
+        "utf-8"
+    )
 
 
 def test_gates_of_one_s_own_are_asked_instead(
@@ -247,7 +328,9 @@ def test_gates_of_one_s_own_are_asked_instead(
     assert "'least_acu' is no key of it, did you mean 'min_auc'?" in capsys.readouterr().err
 
 
-def test_a_champion_of_another_split_is_met_on_the_accounts_that_both_left_out(store: Store, simulated: Path) -> None:
+def test_a_champion_of_another_split_is_met_on_the_accounts_that_both_left_out(
+    store: Store, simulated: Path
+) -> None:
     registry.promote(store, NAME, RESPLIT)
     done = promote(simulated, store, version=HONEST)
     assert "accounts that no model has seen: 4 was fitted with another split" in done.summary
@@ -262,7 +345,10 @@ def test_a_version_without_unseen_accounts_is_refused_for_that(
     done = promote(simulated, store, version=version)
     assert done.refused_by == ("hold_out",)
     assert done.table["gate"].to_list() == ["golden", "hold_out"]
-    assert f"{version} was fitted on all rows of data with labels of their own" in done.table["note"][1]
+    assert (
+        f"{version} was fitted on all rows of data with labels of their own"
+        in done.table["note"][1]
+    )
     assert promote(simulated, store, version=version, force="no hold-out in this data").forced
 
 
@@ -279,10 +365,15 @@ def test_a_bundle_that_does_not_load_is_not_promoted_even_by_force(
     assert "golden.json: its sha256 is not what the manifest states" in done.table["note"][0]
     assert registry.aliases(store, NAME) == {}
     monkeypatch.undo()
-    assert load_bundle(registry.fetch_bundle(store, NAME, "2", tmp_path / "again")).digest == version_tags(store, "2")["bundle"]
+    assert (
+        load_bundle(registry.fetch_bundle(store, NAME, "2", tmp_path / "again")).digest
+        == version_tags(store, "2")["bundle"]
+    )
 
 
-def test_there_is_nothing_to_go_back_to_at_first(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_there_is_nothing_to_go_back_to_at_first(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["rollback", "--store", str(store.folder)]) == 2
     assert capsys.readouterr().err == (
         "rollback: limit-reduction has no previous champion to go back to; its aliases are {'champion': '1'}\n"
@@ -292,7 +383,9 @@ def test_there_is_nothing_to_go_back_to_at_first(store: Store, capsys: pytest.Ca
     assert capsys.readouterr().out == "champion of limit-reduction is version 1 again\n"
 
 
-def test_a_challenger_is_named_by_a_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_challenger_is_named_by_a_command(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["promote", "--challenger", "--store", str(store.folder)]) == 0
     assert capsys.readouterr().out == "challenger of limit-reduction is version 4\n"
     assert main(["promote", "--challenger", "--version", "9", "--store", str(store.folder)]) == 2

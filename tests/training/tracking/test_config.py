@@ -1,4 +1,6 @@
-"""``--set``: what is written is what is set, for every type a field may have, and nothing else changes."""
+"""``--set``: what is written is what is set, for every type a field may have, and nothing else
+changes.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "name": st.text(),
     "day": st.dates(),
 }
-ASSIGNED = st.sampled_from(sorted(VALUES)).flatmap(lambda name: st.tuples(st.just(name), VALUES[name]))
+ASSIGNED = st.sampled_from(sorted(VALUES)).flatmap(
+    lambda name: st.tuples(st.just(name), VALUES[name])
+)
 NOT_OF = {"flag": bool, "count": int, "share": float, "day": datetime.date}
 
 
@@ -60,11 +64,15 @@ def test_what_is_written_is_set_and_the_last_one_counts(assigned: list[tuple[str
     (made,) = override([config], [f"{name}={value}" for name, value in assigned])
     expected = asdict(config) | dict(assigned)
     assert asdict(made) == expected
-    assert {name: type(value) for name, value in asdict(made).items()} == {name: type(v) for name, v in expected.items()}
+    assert {name: type(value) for name, value in asdict(made).items()} == {
+        name: type(v) for name, v in expected.items()
+    }
     assert config == Every()
 
 
-@given(st.sampled_from(["True", "true", "TRUE", "tRuE"]), st.sampled_from(["False", "false", "FALSE"]))
+@given(
+    st.sampled_from(["True", "true", "TRUE", "tRuE"]), st.sampled_from(["False", "false", "FALSE"])
+)
 def test_yes_and_no_are_written_in_any_case(yes: str, no: str) -> None:
     assert override([Every()], [f"flag={yes}"])[0].flag is True
     assert override([Every(flag=True)], [f"flag={no}"])[0].flag is False
@@ -93,13 +101,16 @@ def readable(name: str, text: str) -> bool:
 
 
 @given(
-    st.sampled_from(sorted(NOT_OF)), st.text(max_size=12) | st.sampled_from(["nan", "inf", "-Infinity", "1e999", "1.5", "1"])
+    st.sampled_from(sorted(NOT_OF)),
+    st.text(max_size=12) | st.sampled_from(["nan", "inf", "-Infinity", "1e999", "1.5", "1"]),
 )
 def test_a_value_of_another_type_is_refused_with_what_was_expected(name: str, text: str) -> None:
     if readable(name, text):
         override([Every()], [f"{name}={text}"])
         return
-    with pytest.raises(ValueError, match=f"--set {name}: expected {NOT_OF[name].__name__}, got ") as refused:
+    with pytest.raises(
+        ValueError, match=f"--set {name}: expected {NOT_OF[name].__name__}, got "
+    ) as refused:
         override([Every()], [f"{name}={text}"])
     assert repr(text) in str(refused.value)
 
@@ -119,9 +130,13 @@ def test_a_name_that_nobody_has_is_refused_with_those_there_are(name: str) -> No
     assert all(known in str(refused.value) for known in (*VALUES, "seed"))
 
 
-@pytest.mark.parametrize(("wrong", "meant"), [("cuont", "count"), ("SEED", "seed"), ("nam", "name"), ("fleg", "flag")])
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("cuont", "count"), ("SEED", "seed"), ("nam", "name"), ("fleg", "flag")]
+)
 def test_a_name_that_is_nearly_one_is_asked_after(wrong: str, meant: str) -> None:
-    with pytest.raises(ValueError, match=rf"no field is named '{wrong}' \(did you mean '{meant}'\?\); there are"):
+    with pytest.raises(
+        ValueError, match=rf"no field is named '{wrong}' \(did you mean '{meant}'\?\); there are"
+    ):
         override([Every(), Other()], [f"{wrong}=1"])
 
 
@@ -132,7 +147,9 @@ def test_what_is_not_at_its_default_is_written_so_that_it_can_be_set() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [SimulationConfig(), DataConfig(), FitConfig(), BundleConfig()], ids=lambda c: type(c).__name__
+    "config",
+    [SimulationConfig(), DataConfig(), FitConfig(), BundleConfig()],
+    ids=lambda c: type(c).__name__,
 )
 def test_every_field_of_our_configs_can_be_set(config: Any) -> None:
     written = [f"{field.name}={getattr(config, field.name)}" for field in fields(config)]

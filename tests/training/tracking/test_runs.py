@@ -1,4 +1,6 @@
-"""What one run of one fit holds, read back with MLflow's own client, and which versions may become champion."""
+"""What one run of one fit holds, read back with MLflow's own client, and which versions may become
+champion.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,22 @@ NAME = "limit-reduction"
 FIGURES = {"roc", "precision_recall", "calibration", "scores", "lift", "gain"} | {
     f"shap_{name}" for name in ("beeswarm", "bar", "dependence", "waterfall")
 }
-TABLES = {"splits", "discrimination", "calibration", "brier", "lift", "gain", "folds", "reason_agreement"}
+TABLES = {
+    "splits",
+    "discrimination",
+    "calibration",
+    "brier",
+    "lift",
+    "gain",
+    "folds",
+    "reason_agreement",
+}
 
 
 def point_at(store: Store) -> None:
-    """MLflow finds the model behind a version's source in the store that it was told of last, whatever a client is of."""
+    """MLflow finds the model behind a version's source in the store that it was told of last,
+    whatever a client is of.
+    """
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_registry_uri(store.uri)
 
@@ -67,11 +80,17 @@ def version(kept: Kept) -> ModelVersion:
 @pytest.fixture(scope="module")
 def artefacts(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All that the run holds, fetched as a stranger would."""
-    return Path(kept.store.client().download_artifacts(kept.report.run, "", str(tmp_path_factory.mktemp("artefacts"))))
+    return Path(
+        kept.store.client().download_artifacts(
+            kept.report.run, "", str(tmp_path_factory.mktemp("artefacts"))
+        )
+    )
 
 
 @pytest.fixture(scope="module")
-def model_folder(kept: Kept, version: ModelVersion, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_folder(
+    kept: Kept, version: ModelVersion, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     point_at(kept.store)
     folder = tmp_path_factory.mktemp("model")
     uri = f"models:/{NAME}/{version.version}"
@@ -88,13 +107,17 @@ def test_a_run_holds_every_field_of_every_config(run: Run) -> None:
     data, model, bundle = CONFIGS
     stages: list[tuple[str, Any]] = [("data", data), ("fit", model), ("bundle", bundle)]
     expected = {
-        f"{stage}.{field.name}": str(getattr(config, field.name)) for stage, config in stages for field in fields(config)
+        f"{stage}.{field.name}": str(getattr(config, field.name))
+        for stage, config in stages
+        for field in fields(config)
     }
     assert run.data.params == expected
     assert expected["fit.trees"] == "40"
 
 
-def test_a_run_holds_the_data_the_code_and_the_libraries_it_was_made_with(run: Run, source: Source) -> None:
+def test_a_run_holds_the_data_the_code_and_the_libraries_it_was_made_with(
+    run: Run, source: Source
+) -> None:
     tags = run.data.tags
     assert run.info.status == "FINISHED"
     assert tags["data.digest"] == source.digest
@@ -102,7 +125,9 @@ def test_a_run_holds_the_data_the_code_and_the_libraries_it_was_made_with(run: R
     assert re.fullmatch(r"\d+\.\d+\.\d+", tags["code.version"])
     in_checkout = (ROOT / ".git").exists()
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?" if in_checkout else "", tags["code.commit"])
-    assert {name: tags[f"library.{name}"] for name in ("lightgbm", "numpy", "polars")} == library_versions()
+    assert {
+        name: tags[f"library.{name}"] for name in ("lightgbm", "numpy", "polars")
+    } == library_versions()
 
 
 def test_a_run_holds_each_measure_inside_its_interval(run: Run, kept: Kept) -> None:
@@ -117,25 +142,38 @@ def test_a_run_holds_each_measure_inside_its_interval(run: Run, kept: Kept) -> N
 
 
 def test_a_run_holds_the_tables(artefacts: Path, run: Run, kept: Kept) -> None:
-    tables = {file.stem: pl.read_csv(file) for file in (artefacts / "tables").iterdir() if file.suffix == ".csv"}
+    tables = {
+        file.stem: pl.read_csv(file)
+        for file in (artefacts / "tables").iterdir()
+        if file.suffix == ".csv"
+    }
     assert tables.keys() == TABLES
     measures = {row["measure"]: row for row in tables["discrimination"].iter_rows(named=True)}
     assert measures["auc"]["value"] == run.data.metrics["auc"]
     for name in ("calibration", "lift"):
         assert tables[name]["accounts"].sum() == kept.report.rows["test"]
     parts = tables["brier"].row(0, named=True)
-    assert parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within"] == pytest.approx(
-        run.data.metrics["brier"]
-    )
+    assert parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts[
+        "within"
+    ] == pytest.approx(run.data.metrics["brier"])
     assert set(tables["gain"]["feature"]) == set(MODEL_FEATURES)
     assert tables["folds"].columns == ["fold", "auc"]
     assert tables["folds"].is_empty()  # simulated data have a hold-out
     splits = {row["split"]: row for row in tables["splits"].iter_rows(named=True)}
     assert {split: row["rows"] for split, row in splits.items()} == kept.report.rows
     assert splits["test"]["auc"] == pytest.approx(measures["auc"]["value"], abs=1e-12)
-    assert splits["train"]["last_as_of"] < splits["test"]["first_as_of"] == splits["test"]["last_as_of"]
+    assert (
+        splits["train"]["last_as_of"]
+        < splits["test"]["first_as_of"]
+        == splits["test"]["last_as_of"]
+    )
     agreement = tables["reason_agreement"]
-    assert set(agreement["against"]) == {"second_sample", "random_samples", "contributions", "path_dependent"}
+    assert set(agreement["against"]) == {
+        "second_sample",
+        "random_samples",
+        "contributions",
+        "path_dependent",
+    }
     assert 0.5 < run.data.metrics["reasons_second_sample_same_set"] <= 1
 
 
@@ -169,7 +207,9 @@ def test_the_model_is_the_native_booster_as_text(model_folder: Path, artefacts: 
 
 def test_no_artefact_is_a_pickle(model_folder: Path, artefacts: Path) -> None:
     assert is_pickle(b"\x80\x04N.")  # the control
-    files = [file for folder in (model_folder, artefacts) for file in folder.rglob("*") if file.is_file()]
+    files = [
+        file for folder in (model_folder, artefacts) for file in folder.rglob("*") if file.is_file()
+    ]
     assert len(files) > 20
     assert [file for file in files if is_pickle(file.read_bytes())] == []
     assert {file.suffix for file in files} <= {
@@ -178,7 +218,9 @@ def test_no_artefact_is_a_pickle(model_folder: Path, artefacts: Path) -> None:
 
 
 def is_pickle(content: bytes) -> bool:
-    """A whole pickle of a binary protocol; those of protocol 0 and 1 have no mark, and nothing writes them."""
+    """A whole pickle of a binary protocol; those of protocol 0 and 1 have no mark, and nothing
+    writes them.
+    """
     if not content.startswith(b"\x80"):
         return False
     try:
@@ -188,7 +230,9 @@ def is_pickle(content: bytes) -> bool:
     return True
 
 
-def test_the_signature_names_the_features_so_that_their_order_cannot_be_mistaken(model_folder: Path) -> None:
+def test_the_signature_names_the_features_so_that_their_order_cannot_be_mistaken(
+    model_folder: Path,
+) -> None:
     signature = mlflow.models.get_model_info(str(model_folder)).signature
     assert signature.inputs.input_names() == list(MODEL_FEATURES)
     assert set(signature.inputs.numpy_types()) == {np.dtype(np.float64)}
@@ -206,18 +250,26 @@ def test_the_run_holds_the_bundle_that_the_version_is_tagged_with(
     bundle = load(artefacts / "bundle")
     assert version.run_id == kept.report.run
     assert version.tags["bundle"] == bundle.digest == kept.report.bundle
-    assert (bundle.provenance.name, bundle.provenance.run, bundle.provenance.version) == (NAME, kept.report.run, "1")
+    assert (bundle.provenance.name, bundle.provenance.run, bundle.provenance.version) == (
+        NAME,
+        kept.report.run,
+        "1",
+    )
     assert load(registry.fetch_bundle(kept.store, NAME, "1", tmp_path)).digest == bundle.digest
 
 
 def test_the_config_of_a_version_can_be_read_back(kept: Kept) -> None:
     fitted_with = registry.parameters(kept.store, NAME, kept.report.version, "data")
-    assert fitted_with == {field.name: str(getattr(DataConfig(), field.name)) for field in fields(DataConfig)}
+    assert fitted_with == {
+        field.name: str(getattr(DataConfig(), field.name)) for field in fields(DataConfig)
+    }
 
 
 @pytest.mark.parametrize("accounts", [70, 90, 100, 120, 130, 250])
 def test_intervals_of_bins_without_a_default_or_with_nothing_else_are_drawn(accounts: int) -> None:
-    """Rounding puts some ends of Wilson's interval 1e-17 beyond the share; a fit must not fail on its picture."""
+    """Rounding puts some ends of Wilson's interval 1e-17 beyond the share; a fit must not fail on
+    its picture.
+    """
     probability = np.linspace(0.01, 0.9, accounts)
     label = (probability > 0.5).astype(np.float64)
     figures.calibration(calibration(label, probability))
@@ -231,7 +283,9 @@ def add_version(store: Store, tags: dict[str, str]) -> str:
     """One more version of the model, of the run that there is."""
     client = store.client()
     first = client.get_model_version(NAME, "1")
-    return str(client.create_model_version(NAME, str(first.source), first.run_id, tags=tags).version)
+    return str(
+        client.create_model_version(NAME, str(first.source), first.run_id, tags=tags).version
+    )
 
 
 def alias(store: Store, name: str) -> str | None:
@@ -240,7 +294,9 @@ def alias(store: Store, name: str) -> str | None:
     return None if found is None else str(found)
 
 
-def test_promote_takes_the_newest_or_the_one_named_and_remembers_the_one_before(another_store: Store) -> None:
+def test_promote_takes_the_newest_or_the_one_named_and_remembers_the_one_before(
+    another_store: Store,
+) -> None:
     for _ in range(9):
         add_version(another_store, {"bundle": "0" * 64})
     assert registry.champion(another_store, NAME) is None
@@ -264,7 +320,9 @@ def test_promote_refuses_a_version_that_is_not_there_or_has_no_bundle(another_st
 
 
 @pytest.mark.parametrize("version", ["7", "2", "one"])
-def test_only_the_bundle_of_a_finished_version_is_fetched(another_store: Store, version: str, tmp_path: Path) -> None:
+def test_only_the_bundle_of_a_finished_version_is_fetched(
+    another_store: Store, version: str, tmp_path: Path
+) -> None:
     add_version(another_store, {})
     with pytest.raises(TrackingError, match=f"version {version} of .* has no bundle|got {version}"):
         registry.fetch_bundle(another_store, NAME, version, tmp_path)
@@ -275,7 +333,10 @@ def test_only_the_bundle_of_a_finished_version_is_fetched(another_store: Store, 
 def test_an_empty_store_has_no_champion_and_asking_makes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "nothing")
     assert registry.champion(store, NAME) is None
-    with pytest.raises(TrackingError, match=r"no version of limit-reduction is registered in .*nothing; fit one first"):
+    with pytest.raises(
+        TrackingError,
+        match=r"no version of limit-reduction is registered in .*nothing; fit one first",
+    ):
         promote(store, NAME, None)
     with pytest.raises(TrackingError):
         registry.fetch_bundle(store, NAME, "1", tmp_path / "bundle")
@@ -314,9 +375,15 @@ def test_an_exception_after_registering_leaves_a_failed_run_and_no_version_to_pr
     assert promote(another_store, NAME, None) == "1"
 
 
-def test_a_fit_that_fails_is_kept_as_failed_with_what_it_was_asked(another_store: Store, simulated: Path) -> None:
+def test_a_fit_that_fails_is_kept_as_failed_with_what_it_was_asked(
+    another_store: Store, simulated: Path
+) -> None:
     with pytest.raises(FitError, match="reference population"):
-        run_fit(simulated, another_store, (DataConfig(), FitConfig(trees=3), BundleConfig(reference_size=100_000)))
+        run_fit(
+            simulated,
+            another_store,
+            (DataConfig(), FitConfig(trees=3), BundleConfig(reference_size=100_000)),
+        )
     client = another_store.client()
     newest, first = client.search_runs([another_store.experiment_id()])
     assert (newest.info.status, first.info.status) == ("FAILED", "FINISHED")

@@ -1,4 +1,6 @@
-"""What is on the front, what is taken and what is given up, each against its own definition in plain loops."""
+"""What is on the front, what is taken and what is given up, each against its own definition in
+plain loops.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.tune.pareto import TrialScore, dominated_by, noise, pareto_front, smallest_within_noise, standard_error
+from training.tune.pareto import (
+    TrialScore,
+    dominated_by,
+    noise,
+    pareto_front,
+    smallest_within_noise,
+    standard_error,
+)
 
 FOLDS = 4
 SCORES = st.lists(
     st.tuples(
-        st.tuples(*[st.integers(700, 760).map(lambda n: n / 1000)] * FOLDS), st.tuples(*[st.integers(1, 60).map(float)] * FOLDS)
+        st.tuples(*[st.integers(700, 760).map(lambda n: n / 1000)] * FOLDS),
+        st.tuples(*[st.integers(1, 60).map(float)] * FOLDS),
     ),
     min_size=1,
     max_size=12,
@@ -26,7 +36,11 @@ def dominates(one: TrialScore, other: TrialScore) -> bool:
 
 @given(SCORES)
 def test_the_front_is_what_nothing_dominates(scored: list[TrialScore]) -> None:
-    expected = {(s.mean_auc, s.mean_leaves) for s in scored if not any(dominates(other, s) for other in scored)}
+    expected = {
+        (s.mean_auc, s.mean_leaves)
+        for s in scored
+        if not any(dominates(other, s) for other in scored)
+    }
     found = pareto_front(scored)
     assert {(s.mean_auc, s.mean_leaves) for s in found} == expected
     assert len(found) == len(expected)  # of equals one
@@ -34,7 +48,9 @@ def test_the_front_is_what_nothing_dominates(scored: list[TrialScore]) -> None:
 
 
 @given(SCORES)
-def test_taken_is_the_smallest_within_one_paired_standard_error_of_the_best(scored: list[TrialScore]) -> None:
+def test_taken_is_the_smallest_within_one_paired_standard_error_of_the_best(
+    scored: list[TrialScore],
+) -> None:
     best = max(s.mean_auc for s in scored)
     top = min((s for s in scored if s.mean_auc == best), key=lambda s: s.mean_leaves)
     taken = smallest_within_noise(scored)
@@ -65,7 +81,9 @@ def test_noise_is_that_of_the_difference_of_two_models() -> None:
     random = np.random.default_rng(0)
     hard, good = random.normal(0.8, 0.05, FOLDS), random.normal(0, 0.02, 2000)
     table = hard + good[:, None] + random.normal(0, 0.003, (2000, FOLDS))
-    scored = [TrialScore(number, tuple(row), (1.0,) * FOLDS) for number, row in enumerate(table.tolist())]
+    scored = [
+        TrialScore(number, tuple(row), (1.0,) * FOLDS) for number, row in enumerate(table.tolist())
+    ]
     assert noise(scored) == pytest.approx(0.003 * 2**0.5, rel=0.05)
     assert noise(scored[:3]) is None
 
@@ -73,7 +91,8 @@ def test_noise_is_that_of_the_difference_of_two_models() -> None:
 def test_hopeless_is_larger_and_worse_beyond_noise_and_nothing_less() -> None:
     random = np.random.default_rng(1)
     finished = [
-        TrialScore(number, tuple(0.80 + random.normal(0, 0.001, FOLDS)), (50.0 + number,) * FOLDS) for number in range(8)
+        TrialScore(number, tuple(0.80 + random.normal(0, 0.001, FOLDS)), (50.0 + number,) * FOLDS)
+        for number in range(8)
     ]
     deviation = noise(finished)
     assert deviation is not None
@@ -83,5 +102,7 @@ def test_hopeless_is_larger_and_worse_beyond_noise_and_nothing_less() -> None:
         dominated_by(TrialScore(9, (0.75, 0.75), (90.0, 40.0)), finished, 2.5) is None
     )  # smaller in a fold: may be on the front
     assert dominated_by(TrialScore(9, (0.75, 0.75), (40.0, 40.0)), finished, 2.5) is None
-    assert dominated_by(TrialScore(9, (0.7995, 0.7995), (90.0, 90.0)), finished, 2.5) is None  # worse, but within noise
-    assert dominated_by(TrialScore(9, (0.75, 0.75), (90.0, 90.0)), finished[:3], 2.5) is None  # too few to know the noise
+    # worse, but within noise
+    assert dominated_by(TrialScore(9, (0.7995, 0.7995), (90.0, 90.0)), finished, 2.5) is None
+    # too few to know the noise
+    assert dominated_by(TrialScore(9, (0.75, 0.75), (90.0, 90.0)), finished[:3], 2.5) is None

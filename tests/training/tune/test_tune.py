@@ -1,4 +1,6 @@
-"""A search: scored as a fit would be, the same from the same seed, alive after a kill, and never on the hold-out."""
+"""A search: scored as a fit would be, the same from the same seed, alive after a kill, and never on
+the hold-out.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def prepared(small: Labelled) -> list[folds.Fold]:
     return folds.binned(small, list(folds.cut(small, 4, DataConfig(), 0)))
 
 
-def searched(folder: Path, prepared: list[folds.Fold], config: TuneConfig, stop_at: int | None = None) -> list[Trial]:
+def searched(
+    folder: Path, prepared: list[folds.Fold], config: TuneConfig, stop_at: int | None = None
+) -> list[Trial]:
     """A search in a study of its own; ``stop_at`` = let go of it after so many trials."""
     trials: list[Trial] = []
     with opened(folder, "s", {"code": "1"}, config.search_seed, config.startup) as study:
@@ -65,7 +69,9 @@ def searched(folder: Path, prepared: list[folds.Fold], config: TuneConfig, stop_
 
 
 def said(trials: list[Trial]) -> list[object]:
-    """What of trials must be the same: all but seconds, and the numbers, which skip those that were killed."""
+    """What of trials must be the same: all but seconds, and the numbers, which skip those that were
+    killed.
+    """
     return [(dict(t.point), t.scored.auc, t.scored.leaves, t.whole) for t in trials]
 
 
@@ -78,32 +84,44 @@ def test_folds_are_the_training_accounts_each_in_one(data: Labelled) -> None:
     held = np.concatenate([side for _, side in parts])
     assert np.array_equal(np.sort(held), data.rows("train"))
     for fitted, side in parts:
-        assert set(data.split[fitted]) == set(data.split[side]) == {"train"}  # nothing of the hold-out, nothing that stops
+        # nothing of the hold-out, nothing that stops
+        assert set(data.split[fitted]) == set(data.split[side]) == {"train"}
         assert not set(names[fitted]) & set(names[side])
         assert len(side) == pytest.approx(len(held) / 4, rel=0.1)
     other = folds_of(data.features.accounts["account_id"], 4, DataConfig(split_seed=1))
-    assert not np.array_equal(other, folds_of(data.features.accounts["account_id"], 4, DataConfig()))
+    assert not np.array_equal(
+        other, folds_of(data.features.accounts["account_id"], 4, DataConfig())
+    )
 
 
 def test_data_with_their_own_labels_are_folded_by_label(data: Labelled) -> None:
     as_of = data.features.accounts["as_of"]
-    rows = np.intersect1d(data.rows("train"), np.flatnonzero((as_of == as_of.min()).to_numpy()))  # each account once
+    # each account once
+    rows = np.intersect1d(data.rows("train"), np.flatnonzero((as_of == as_of.min()).to_numpy()))
     own = data.take(rows)
     parts = list(folds.cut(own, 3, DataConfig(), 0))
     rates = [own.label[side].mean() for _, side in parts]
     assert max(rates) - min(rates) < 0.002
     assert folds.binned(own, parts)[0].stop is None
     with pytest.raises(FitError, match="5 rows or more of each label, got 2 of"):
-        list(folds.cut(replace(own, label=(np.arange(len(rows)) < 2).astype(float)), 5, DataConfig(), 0))
+        list(
+            folds.cut(
+                replace(own, label=(np.arange(len(rows)) < 2).astype(float)), 5, DataConfig(), 0
+            )
+        )
 
 
 def test_a_fold_is_scored_as_a_fit_would_score(data: Labelled) -> None:
-    """The oracle bins each fold by itself, and :func:`training.fit.fit.train_booster` fits; only edges of bins differ."""
+    """The oracle bins each fold by itself, and :func:`training.fit.fit.train_booster` fits; only
+    edges of bins differ.
+    """
     parts = list(folds.cut(data, 2, DataConfig(), 0))
     (fitted, held), valid = parts[0], data.rows("valid")
     matrix = data.features.matrix(MODEL_FEATURES)
     config = FitConfig(trees=60, min_leaf=30)
-    booster = train_booster(matrix[fitted], data.label[fitted], config, (matrix[valid], data.label[valid]))
+    booster = train_booster(
+        matrix[fitted], data.label[fitted], config, (matrix[valid], data.label[valid])
+    )
     expected = auc(data.label[held], np.asarray(booster.predict(matrix[held])))
     found, leaves = folds.score(folds.binned(data, parts)[0], config)
     assert found == pytest.approx(expected, abs=0.004)
@@ -131,8 +149,11 @@ def test_a_point_of_the_space_is_a_config_and_back() -> None:
     assert set(point) == set(SPACE) <= set(asdict(FitConfig()))
     assert "monotone" not in SPACE
     for end in ("low", "high"):
-        ends = {name: getattr(d, end, None) or point_of(FitConfig())[name] for name, d in SPACE.items()}
-        assert point_of(config_at(ends, FitConfig())) == ends  # every end is a config that is allowed
+        ends = {
+            name: getattr(d, end, None) or point_of(FitConfig())[name] for name, d in SPACE.items()
+        }
+        # every end is a config that is allowed
+        assert point_of(config_at(ends, FitConfig())) == ends
 
 
 # The search
@@ -147,7 +168,9 @@ def test_a_point_of_the_space_is_a_config_and_back() -> None:
         (FitConfig(leaves=4, learning_rate=1.0), 2),
     ],
 )
-def test_a_search_begins_inside_the_space_and_tries_nothing_twice(config: FitConfig, number: int) -> None:
+def test_a_search_begins_inside_the_space_and_tries_nothing_twice(
+    config: FitConfig, number: int
+) -> None:
     begun = beginnings(config)
     assert begun[0] == point_of(config)
     assert len(begun) == number
@@ -155,7 +178,9 @@ def test_a_search_begins_inside_the_space_and_tries_nothing_twice(config: FitCon
     assert all(point not in begun[:place] for place, point in enumerate(begun))
 
 
-def test_the_same_seed_makes_the_same_trials_and_another_does_not(prepared: list[folds.Fold], tmp_path: Path) -> None:
+def test_the_same_seed_makes_the_same_trials_and_another_does_not(
+    prepared: list[folds.Fold], tmp_path: Path
+) -> None:
     first = searched(tmp_path / "a", prepared[:2], CONFIG)
     assert said(searched(tmp_path / "b", prepared[:2], CONFIG)) == said(first)
     assert len(first) == CONFIG.trials
@@ -167,7 +192,9 @@ def test_the_same_seed_makes_the_same_trials_and_another_does_not(prepared: list
     assert said(other)[len(begun) :] != said(first)[len(begun) :]
 
 
-def test_a_search_that_was_stopped_makes_the_trials_of_one_that_was_not(prepared: list[folds.Fold], tmp_path: Path) -> None:
+def test_a_search_that_was_stopped_makes_the_trials_of_one_that_was_not(
+    prepared: list[folds.Fold], tmp_path: Path
+) -> None:
     whole = searched(tmp_path / "a", prepared[:2], CONFIG)
     searched(tmp_path / "b", prepared[:2], CONFIG, stop_at=3)
     with opened(tmp_path / "b", "s", {"code": "1"}, 0, 2) as study:
@@ -175,18 +202,25 @@ def test_a_search_that_was_stopped_makes_the_trials_of_one_that_was_not(prepared
     assert said(searched(tmp_path / "b", prepared[:2], CONFIG)) == said(whole)
 
 
-def test_pruning_leaves_the_front_as_it_was_and_saves_folds(prepared: list[folds.Fold], tmp_path: Path) -> None:
+def test_pruning_leaves_the_front_as_it_was_and_saves_folds(
+    prepared: list[folds.Fold], tmp_path: Path
+) -> None:
     """On the same points: what the sampler draws after a pruned trial may differ."""
     config = replace(CONFIG, trials=24, startup=1000)
     whole = searched(tmp_path / "whole", prepared, config)
-    pruned = searched(tmp_path / "pruned", prepared, replace(config, prune=True, prune_margin_se=1.0))
+    pruned = searched(
+        tmp_path / "pruned", prepared, replace(config, prune=True, prune_margin_se=1.0)
+    )
     assert [t.point for t in whole] == [t.point for t in pruned]
     given_up = [t for t in pruned if not t.whole]
     assert given_up
     assert all(len(t.scored.auc) == 2 for t in given_up)
     from training.tune.pareto import pareto_front, smallest_within_noise
 
-    fronts = [[s.number for s in pareto_front([t.scored for t in trials if t.whole])] for trials in (whole, pruned)]
+    fronts = [
+        [s.number for s in pareto_front([t.scored for t in trials if t.whole])]
+        for trials in (whole, pruned)
+    ]
     assert fronts[0] == fronts[1]
     assert (
         smallest_within_noise([t.scored for t in whole]).number
@@ -201,7 +235,10 @@ def test_a_study_begun_otherwise_is_refused_with_what_differs(tmp_path: Path) ->
     with opened(tmp_path, "s", {"code": "1", "data": "a", "same": "x"}, 0, 2):
         pass
     with (
-        pytest.raises(StudyError, match=r"'s' was begun otherwise: code was 1, is 2; data was a, is not there; begin another"),
+        pytest.raises(
+            StudyError,
+            match=r"'s' was begun otherwise: code was 1, is 2; data was a, is not there; begin another",
+        ),
         opened(tmp_path, "s", {"code": "2", "same": "x"}, 0, 2),
     ):
         pass
@@ -220,14 +257,20 @@ def test_a_study_is_searched_by_one_process_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "../s", "a b", ".hidden"])
 def test_a_study_has_a_plain_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StudyError, match="--study: expected letters"), opened(tmp_path, name, {}, 0, 2):
+    with (
+        pytest.raises(StudyError, match="--study: expected letters"),
+        opened(tmp_path, name, {}, 0, 2),
+    ):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 # The whole, with MLflow
 
-SETS = [f"{name}={getattr(BASE, name)}" for name in ("trees", "leaves", "depth", "learning_rate", "min_leaf", "stop_after")]
+SETS = [
+    f"{name}={getattr(BASE, name)}"
+    for name in ("trees", "leaves", "depth", "learning_rate", "min_leaf", "stop_after")
+]
 SETS += ["as_of_every=6", "search_folds=2", "startup=2"]
 
 
@@ -243,11 +286,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tuned(kept: Kept, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Found]:
+def tuned(
+    kept: Kept, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Store, Found]:
     """A search that was killed with SIGKILL after some trials, and then finished."""
     store = copy_of(kept.store, tmp_path_factory.mktemp("tuned") / "mlruns")
-    command = [sys.executable, "-m", "training", "tune", "--data", str(folder), "--store", str(store.folder)]
-    process = subprocess.Popen([*command, "--trials", "1000", "--quiet", *words(SETS)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "training",
+        "tune",
+        "--data",
+        str(folder),
+        "--store",
+        str(store.folder),
+    ]
+    process = subprocess.Popen(
+        [*command, "--trials", "1000", "--quiet", *words(SETS)], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
     database = store.folder / "studies" / "limit-reduction.db"
     try:
         for _ in range(600):
@@ -268,26 +324,41 @@ def finished(database: Path) -> int:
 
     try:
         with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as opened_database:
-            return int(opened_database.execute("select count(*) from trials where state = 'COMPLETE'").fetchone()[0])
+            return int(
+                opened_database.execute(
+                    "select count(*) from trials where state = 'COMPLETE'"
+                ).fetchone()[0]
+            )
     except sqlite3.Error:
         return 0
 
 
-def test_a_killed_search_goes_on_and_mlflow_has_every_trial_once(tuned: tuple[Store, Found]) -> None:
+def test_a_killed_search_goes_on_and_mlflow_has_every_trial_once(
+    tuned: tuple[Store, Found],
+) -> None:
     store, found = tuned
     client = store.client()
     parent = client.get_run(found.run)
     assert parent.info.status == "FINISHED"
-    assert parent.info.run_name == f"tune limit-reduction {len(found.trials)} trials auc {found.taken.mean_auc:.3f}"
-    inside = client.search_runs([store.experiment_id()], f"tags.`mlflow.parentRunId` = '{found.run}'")
-    assert sorted(child.info.run_name for child in inside) == [f"trial {t.number:03d}" for t in found.trials]
+    assert (
+        parent.info.run_name
+        == f"tune limit-reduction {len(found.trials)} trials auc {found.taken.mean_auc:.3f}"
+    )
+    inside = client.search_runs(
+        [store.experiment_id()], f"tags.`mlflow.parentRunId` = '{found.run}'"
+    )
+    assert sorted(child.info.run_name for child in inside) == [
+        f"trial {t.number:03d}" for t in found.trials
+    ]
     by_name = {child.info.run_name: child for child in inside}
     for trial in found.trials:
         child = by_name[f"trial {trial.number:03d}"]
         assert child.info.status == "FINISHED"
         assert child.data.metrics["auc"] == trial.scored.mean_auc
         assert child.data.metrics["leaves"] == trial.scored.mean_leaves
-        assert child.data.params == {f"fit.{name}": str(value) for name, value in trial.point.items()}
+        assert child.data.params == {
+            f"fit.{name}": str(value) for name, value in trial.point.items()
+        }
 
 
 def test_a_search_keeps_its_trials_and_a_figure(tuned: tuple[Store, Found], tmp_path: Path) -> None:
@@ -304,7 +375,12 @@ def test_the_command_fits_the_config_that_was_taken(
     tuned: tuple[Store, Found],
 ) -> None:
     _, found = tuned
-    assert config_at(next(t.point for t in found.trials if t.number == found.taken.number), found.chosen) == found.chosen
+    assert (
+        config_at(
+            next(t.point for t in found.trials if t.number == found.taken.number), found.chosen
+        )
+        == found.chosen
+    )
     python, dash, module, *rest = shlex.split(found.command)
     assert (python, dash, module, rest[0]) == ("python", "-m", "training", "fit")
     settings = [word for flag, word in itertools.pairwise(rest) if flag == "--set"]
@@ -318,7 +394,10 @@ def test_tune_fits_straight_away_and_says_what_it_did(
     store, found = tuned
     capsys.readouterr()
     asked = ["tune", "--data", str(folder), "--store", str(store.folder), "--quiet", "--fit"]
-    assert main([*asked, "--trials", str(len(found.trials)), *words([*SETS, "reference_size=50"])]) == 0
+    assert (
+        main([*asked, "--trials", str(len(found.trials)), *words([*SETS, "reference_size=50"])])
+        == 0
+    )
     out = capsys.readouterr().out
     assert f"study limit-reduction: {len(found.trials)} trials" in out
     assert "--set reference_size=50" in out
@@ -331,18 +410,34 @@ def test_a_study_of_other_data_or_settings_is_one_line(
 ) -> None:
     store, _ = tuned
     capsys.readouterr()
-    asked = ["tune", "--data", str(folder), "--store", str(store.folder), "--quiet", "--trials", "1"]
+    asked = [
+        "tune",
+        "--data",
+        str(folder),
+        "--store",
+        str(store.folder),
+        "--quiet",
+        "--trials",
+        "1",
+    ]
     assert main([*asked, *words([*SETS, "l2=3", "split_seed=4"])]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert error.startswith("tune: study 'limit-reduction' was begun otherwise: split_seed was 0, is 4; l2 was 10.0, is 3.0;")
+    assert error.startswith(
+        "tune: study 'limit-reduction' was begun otherwise: split_seed was 0, is 4; l2 was 10.0, is 3.0;"
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("trials=0", "TuneConfig.trials: expected 1 to 100000, got 0"), ("serch_folds=3", "(did you mean 'search_folds'?)")],
+    [
+        ("trials=0", "TuneConfig.trials: expected 1 to 100000, got 0"),
+        ("serch_folds=3", "(did you mean 'search_folds'?)"),
+    ],
 )
-def test_bad_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, message: str) -> None:
+def test_bad_settings_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, message: str
+) -> None:
     capsys.readouterr()
     assert main(["tune", "--store", str(tmp_path), "--quiet", "--set", setting]) == 2
     error = capsys.readouterr().err
@@ -354,7 +449,9 @@ def test_bad_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_logging_a_trial_is_cheap(tuned: tuple[Store, Found]) -> None:
     store, found = tuned
     children = runs.Children(store, found.run)
-    trial = runs.Child("probe", {f"p{n}": n for n in range(9)}, {f"m{n}": 0.5 for n in range(8)}, {"kind": "trial"})
+    trial = runs.Child(
+        "probe", {f"p{n}": n for n in range(9)}, {f"m{n}": 0.5 for n in range(8)}, {"kind": "trial"}
+    )
     times = []
     for _ in range(15):
         begun = time.process_time()  # not the clock's: other tests run beside this one

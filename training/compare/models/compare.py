@@ -1,4 +1,5 @@
-"""Two models or more on the accounts that none of them has seen, kept as one MLflow run.  Read :func:`compare` first.
+"""Two models or more on the accounts that none of them has seen, kept as one MLflow run.  Read
+:func:`compare` first.
 
 from pathlib import Path
 from training.compare.models.compare import compare
@@ -36,9 +37,11 @@ STAGES = 4  # times that progress is told
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a comparison found: its run, each model on the hold-out, a verdict on each against the first, the tables by name.
+    """What a comparison found: its run, each model on the hold-out, a verdict on each against the
+    first, the tables by name.
 
-    ``page`` is Markdown, ``summary`` what a terminal shows; ``notes`` say what is not as usual about the hold-out.
+    ``page`` is Markdown, ``summary`` what a terminal shows; ``notes`` say what is not as usual
+    about the hold-out.
     """
 
     run: str
@@ -65,27 +68,35 @@ def compare(
 ) -> Comparison:
     """Compare models with the first of them, on the test accounts of the data in folder ``data``.
 
-    ``asked`` names two or more, as :func:`training.evaluate.model_lookup.find_model` reads names; ``name`` is the registered model whose aliases and
-    versions are meant.  ``shared`` is as in :func:`training.evaluate.unseen_accounts.unseen`.  Raises ValueError for fewer than two or one asked
-    for twice, and what these two raise.
+    ``asked`` names two or more, as :func:`training.evaluate.model_lookup.find_model` reads names;
+    ``name`` is the registered model whose aliases and versions are meant.  ``shared`` is as in
+    :func:`training.evaluate.unseen_accounts.unseen`.  Raises ValueError for fewer than two or one
+    asked for twice, and what these two raise.
     """
-    if len(asked) < 2 or (len(asked) > 2 and len(set(asked)) < len(asked)):  # a pair may be of one model: nothing differs
+    # a pair may be of one model: nothing differs
+    if len(asked) < 2 or (len(asked) > 2 and len(set(asked)) < len(asked)):
         raise ValueError(f"expected two models or more, each once, got {list(asked)}")
     progress("the models")
     models = [find_model(one, store, name) for one in asked]
     progress("the accounts")
     on = unseen(load(data), data, models, shared)
-    evaluated = [evaluate(_named(place, model.asked, asked), model.bundle, on.hold_out) for place, model in enumerate(models)]
+    evaluated = [
+        evaluate(_named(place, model.asked, asked), model.bundle, on.hold_out)
+        for place, model in enumerate(models)
+    ]
     progress("the tables")
     tables = dict(_tables(evaluated)) | {"shift": _shift(evaluated, on.earlier)}
     first = evaluated[0].name
     verdicts = tuple(
-        verdict(first, other.name, tables["differences"].filter(model=other.name), tables["value"]) for other in evaluated[1:]
+        verdict(first, other.name, tables["differences"].filter(model=other.name), tables["value"])
+        for other in evaluated[1:]
     )
     said = evaluated, tables, verdicts, on.notes
     progress("the run")
     run = _keep(evaluated, models, tables, verdicts, page(*said), on.notes, store)
-    return Comparison(run, tuple(evaluated), verdicts, tables, page(*said), terminal(*said), on.notes)
+    return Comparison(
+        run, tuple(evaluated), verdicts, tables, page(*said), terminal(*said), on.notes
+    )
 
 
 def _named(place: int, name: str, asked: Sequence[str]) -> str:
@@ -96,9 +107,23 @@ def _named(place: int, name: str, asked: Sequence[str]) -> str:
 def _tables(models: Sequence[Evaluation]) -> Iterator[tuple[str, pl.DataFrame]]:
     first, *others = models
     label = first.label
-    yield "differences", _stacked({m.name: paired_tests.differences(label, first.probability, m.probability) for m in others})
-    yield "calibration", _stacked({m.name: calibration.reliability(label, m.log_odds) for m in models})
-    yield "calibration_bins", _stacked({m.name: metrics.calibration(label, m.probability) for m in models})
+    yield (
+        "differences",
+        _stacked(
+            {
+                m.name: paired_tests.differences(label, first.probability, m.probability)
+                for m in others
+            }
+        ),
+    )
+    yield (
+        "calibration",
+        _stacked({m.name: calibration.reliability(label, m.log_odds) for m in models}),
+    )
+    yield (
+        "calibration_bins",
+        _stacked({m.name: metrics.calibration(label, m.probability) for m in models}),
+    )
     yield "actions", changes.actions(models)
     yield "changes", _stacked({m.name: changes.changes(first, m) for m in others})
     yield "reasons", _stacked({m.name: changes.reasons(first, m) for m in others})
@@ -106,7 +131,9 @@ def _tables(models: Sequence[Evaluation]) -> Iterator[tuple[str, pl.DataFrame]]:
 
 
 def _shift(models: Sequence[Evaluation], earlier: HoldOut) -> pl.DataFrame:
-    """One row a month, other model and kind: ``model``, ``month``, ``psi_score``, ``psi_first_reason``."""
+    """One row a month, other model and kind: ``model``, ``month``, ``psi_score``,
+    ``psi_first_reason``.
+    """
     then = [evaluate(model.name, model.bundle, earlier) for model in models]
     rows = []
     for first, *others in (then, models):
@@ -114,12 +141,21 @@ def _shift(models: Sequence[Evaluation], earlier: HoldOut) -> pl.DataFrame:
             table = drift_table(first, other)
             score, reason = (table.filter(kind=kind)["psi"][0] for kind in ("score", "reason"))
             month = f"{first.hold_out.as_of:%Y-%m}"
-            rows.append({"model": other.name, "month": month, "psi_score": score, "psi_first_reason": reason})
+            rows.append(
+                {
+                    "model": other.name,
+                    "month": month,
+                    "psi_score": score,
+                    "psi_first_reason": reason,
+                }
+            )
     return pl.DataFrame(rows)
 
 
 def _stacked(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat([table.select(pl.lit(name).alias("model"), pl.all()) for name, table in tables.items()])
+    return pl.concat(
+        [table.select(pl.lit(name).alias("model"), pl.all()) for name, table in tables.items()]
+    )
 
 
 def _keep(
@@ -132,7 +168,11 @@ def _keep(
     store: Store,
 ) -> str:
     names = [model.name for model in models]
-    tags = {"kind": "comparison", "compared": ", ".join(names), "data.digest": models[0].hold_out.data} | {
+    tags = {
+        "kind": "comparison",
+        "compared": ", ".join(names),
+        "data.digest": models[0].hold_out.data,
+    } | {
         f"compared.{place}": f"{model.asked}: run {model.run}, bundle {model.bundle.digest}"
         for place, model in enumerate(found)
     }
@@ -149,17 +189,33 @@ def _keep(
 
 
 def _figures(models: Sequence[Evaluation], tables: Mapping[str, pl.DataFrame]) -> dict[str, Figure]:
-    drawn = {"roc": figures.roc(models), "calibration": figures.calibration(tables["calibration_bins"])}
-    scores = {f"scores_{place}": figures.scores(models[0], other) for place, other in enumerate(models[1:], start=1)}
+    drawn = {
+        "roc": figures.roc(models),
+        "calibration": figures.calibration(tables["calibration_bins"]),
+    }
+    scores = {
+        f"scores_{place}": figures.scores(models[0], other)
+        for place, other in enumerate(models[1:], start=1)
+    }
     return drawn | scores | {"value": figures.value(tables["value"])}
 
 
 def _metrics(tables: Mapping[str, pl.DataFrame], verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Of each pair, numbered from 1: the differences with their intervals, and whether the second is better."""
+    """Of each pair, numbered from 1: the differences with their intervals, and whether the second
+    is better.
+    """
     metrics: dict[str, float] = {}
     for number, said in enumerate(verdicts, start=1):
-        pair = tables["differences"].filter(model=said.second).select("measure", "difference", "low", "high")
-        worth = tables["value"].filter(model=said.second).select(pl.lit("value").alias("measure"), "difference", "low", "high")
+        pair = (
+            tables["differences"]
+            .filter(model=said.second)
+            .select("measure", "difference", "low", "high")
+        )
+        worth = (
+            tables["value"]
+            .filter(model=said.second)
+            .select(pl.lit("value").alias("measure"), "difference", "low", "high")
+        )
         for measure_name, difference, low, high in pl.concat([pair, worth]).iter_rows():
             key = f"difference_{number}.{measure_name}"
             metrics |= {key: difference, f"{key}_low": low, f"{key}_high": high}

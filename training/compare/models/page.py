@@ -51,22 +51,40 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
 }
 SHOWN = ("differences", "calibration", "actions", "value")  # in a terminal
-_INTERVAL_OF = {"differences": "difference", "calibration": "value", "calibration_bins": "rate", "value": "difference"}
+_INTERVAL_OF = {
+    "differences": "difference",
+    "calibration": "value",
+    "calibration_bins": "rate",
+    "value": "difference",
+}
 
 
 def page(
-    models: Sequence[Evaluation], tables: Mapping[str, pl.DataFrame], verdicts: Sequence[Verdict], notes: Sequence[str]
+    models: Sequence[Evaluation],
+    tables: Mapping[str, pl.DataFrame],
+    verdicts: Sequence[Verdict],
+    notes: Sequence[str],
 ) -> str:
     """The page: what was compared, the verdicts and their rules, the tables."""
-    parts = [f"# {' against '.join(model.name for model in [*models[1:], models[0]])}\n", head(models, notes) + "\n"]
+    parts = [
+        f"# {' against '.join(model.name for model in [*models[1:], models[0]])}\n",
+        head(models, notes) + "\n",
+    ]
     parts += [*(f"- **{said}**" for said in verdicts), "", rules_of_verdict(), ""]
     for name, (title, text) in SECTIONS.items():
-        parts += [f"## {title}\n"] + ([f"{text}\n"] if text else []) + [markdown(shown(name, tables[name]))]
+        parts += (
+            [f"## {title}\n"]
+            + ([f"{text}\n"] if text else [])
+            + [markdown(shown(name, tables[name]))]
+        )
     return "\n".join(parts)
 
 
 def terminal(
-    models: Sequence[Evaluation], tables: Mapping[str, pl.DataFrame], verdicts: Sequence[Verdict], notes: Sequence[str]
+    models: Sequence[Evaluation],
+    tables: Mapping[str, pl.DataFrame],
+    verdicts: Sequence[Verdict],
+    notes: Sequence[str],
 ) -> str:
     """What a terminal shows: the tables that a verdict rests on, and the verdicts."""
     parts = [head(models, notes)]

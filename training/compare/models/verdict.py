@@ -5,8 +5,8 @@ It is where, of AUC, Brier score, log loss and value under the policy,
 1. none has its whole interval on the first's side of 0, and
 2. at least one has its whole interval on the second's side.
 
-KS is shown and not asked: it looks at one threshold, which the policy does not use.  Two equal models are not better than each
-other, and of two at most one is better than the other.
+KS is shown and not asked: it looks at one threshold, which the policy does not use.  Two equal
+models are not better than each other, and of two at most one is better than the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ ASKED = ("auc", "brier", "log_loss", "value")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether ``second`` is better than ``first``; which measures are on its side and which on the first's."""
+    """Whether ``second`` is better than ``first``; which measures are on its side and which on the
+    first's.
+    """
 
     first: str
     second: str
@@ -43,8 +45,12 @@ class Verdict:
 
 
 def verdict(first: str, second: str, differences: pl.DataFrame, value: pl.DataFrame) -> Verdict:
-    """By the rules above, from the rows of this pair: of :func:`training.evaluate.paired_tests.differences` and of ``value``."""
+    """By the rules above, from the rows of this pair: of
+    :func:`training.evaluate.paired_tests.differences` and of ``value``.
+    """
     sides = dict(differences.select("measure", "favours").iter_rows())
     sides["value"] = value.filter(model=second)["favours"].item()
-    for_second, for_first = (tuple(name for name in ASKED if sides[name] == side) for side in ("second", "first"))
+    for_second, for_first = (
+        tuple(name for name in ASKED if sides[name] == side) for side in ("second", "first")
+    )
     return Verdict(first, second, bool(for_second) and not for_first, for_second, for_first)

@@ -1,11 +1,13 @@
-"""Our model beside others, on the same folds of the same features: quality, time, and how sure the differences are.
+"""Our model beside others, on the same folds of the same features: quality, time, and how sure the
+differences are.
 
 >>> from pathlib import Path
 >>> from training.compare.peers.compare import PeersConfig, compare
 >>> found = compare(Path("data/simulated"), peers=PeersConfig(tune_trials=0))  # doctest: +SKIP
 >>> print(found.page())  # doctest: +SKIP
 
-A peer that is not installed is named with how to install it, and the others still run.  Nobody is given the hold-out.
+A peer that is not installed is named with how to install it, and the others still run.  Nobody is
+given the hold-out.
 """
 
 from __future__ import annotations
@@ -40,14 +42,17 @@ class PeersConfig:
 
     peer_folds: int = 5  # each fitted on the others
     peer_seed: int = 0  # of stratified folds
-    tune_trials: int = 30  # of a search inside each fold, on its training rows alone; 0 = ours is not tuned
+    # of a search inside each fold, on its training rows alone; 0 = ours is not tuned
+    tune_trials: int = 30
     only: str = ""  # names on the page, by semicolons; all if empty
 
     def __post_init__(self) -> None:
         check_ranges(self, peer_folds=(2, 20), peer_seed=(0, 2**31 - 1), tune_trials=(0, 1000))
         unknown = set(self.names()) - {c.name for c in CONTENDERS} - {TUNED}
         if unknown:
-            raise ValueError(f"only: expected some of {[c.name for c in CONTENDERS] + [TUNED]}, got {sorted(unknown)}")
+            raise ValueError(
+                f"only: expected some of {[c.name for c in CONTENDERS] + [TUNED]}, got {sorted(unknown)}"
+            )
 
     def names(self) -> list[str]:
         """What ``only`` names."""
@@ -56,11 +61,13 @@ class PeersConfig:
 
 @dataclass(frozen=True, slots=True)
 class PeerComparison:
-    """``scores``: one row a contender and fold (``contender``, ``fold``, ``auc``, ``brier``, ``log_loss``, ``fit_s``,
-    ``one_s``, ``explain_one_s``, ``explain_many_s`` - null where it explains nothing).
+    """``scores``: one row a contender and fold (``contender``, ``fold``, ``auc``, ``brier``,
+    ``log_loss``, ``fit_s``, ``one_s``, ``explain_one_s``, ``explain_many_s`` - null where it
+    explains nothing).
 
-    ``missing`` are those that are not installed, each with the command that installs it; ``told`` how each was set;
-    ``test_to_train`` rows scored to rows fitted on; ``rows`` of all folds together.
+    ``missing`` are those that are not installed, each with the command that installs it; ``told``
+    how each was set; ``test_to_train`` rows scored to rows fitted on; ``rows`` of all folds
+    together.
     """
 
     scores: pl.DataFrame
@@ -73,28 +80,52 @@ class PeerComparison:
         """One row a contender in the order run: means over folds, medians of times."""
         times = ("fit_s", "one_s", "explain_one_s", "explain_many_s")
         means = [pl.col(name).mean() for name in ("auc", "brier", "log_loss", "leaves")]
-        return self.scores.group_by("contender", maintain_order=True).agg(*means, *(pl.col(name).median() for name in times))
+        return self.scores.group_by("contender", maintain_order=True).agg(
+            *means, *(pl.col(name).median() for name in times)
+        )
 
     def against(self, name: str = OURS) -> pl.DataFrame:
-        """Every other contender less the named one, in AUC and log loss: ``contender``, ``measure``, ``difference``, ``low``,
-        ``high``, ``p`` and ``p_holm``, raised for all tests of the measure."""
-        by_name = {str(key[0]): part for key, part in self.scores.group_by("contender", maintain_order=True)}
+        """Every other contender less the named one, in AUC and log loss: ``contender``,
+        ``measure``, ``difference``, ``low``, ``high``, ``p`` and ``p_holm``, raised for all tests
+        of the measure."""
+        by_name = {
+            str(key[0]): part
+            for key, part in self.scores.group_by("contender", maintain_order=True)
+        }
         if name not in by_name:
             raise ValueError(f"expected one of {sorted(by_name)} to compare with, got {name!r}")
         tables = []
         for measure in ("auc", "log_loss"):
             own = by_name[name][measure].to_list()
-            found = {n: difference(p[measure].to_list(), own, self.test_to_train) for n, p in by_name.items() if n != name}
+            found = {
+                n: difference(p[measure].to_list(), own, self.test_to_train)
+                for n, p in by_name.items()
+                if n != name
+            }
             raised = holm([d.p for d in found.values()])
             tables += [
-                {"contender": n, "measure": measure, "difference": d.mean, "low": d.low, "high": d.high, "p": d.p, "p_holm": r}
+                {
+                    "contender": n,
+                    "measure": measure,
+                    "difference": d.mean,
+                    "low": d.low,
+                    "high": d.high,
+                    "p": d.p,
+                    "p_holm": r,
+                }
                 for (n, d), r in zip(found.items(), raised, strict=True)
             ]
         return pl.DataFrame(tables)
 
     def page(self) -> str:
         """The tables in Markdown."""
-        return page.section(self.summary(), self.against() if self.against_ours else None, self.missing, self.told, self.rows)
+        return page.section(
+            self.summary(),
+            self.against() if self.against_ours else None,
+            self.missing,
+            self.told,
+            self.rows,
+        )
 
     @property
     def against_ours(self) -> bool:
@@ -112,10 +143,14 @@ def compare(
 ) -> PeerComparison:
     """Every contender that is installed, fitted and scored on each fold.
 
-    Folds are those of a search (:func:`training.tune.folds.cut`): by account where accounts repeat, else stratified; of the training
-    rows only.  Raises what reading and folding the data raise.
+    Folds are those of a search (:func:`training.tune.folds.cut`): by account where accounts repeat,
+    else stratified; of the training rows only.  Raises what reading and folding the data raise.
     """
-    data_config, fit_config, peers_config = data or DataConfig(), config or FitConfig(), peers or PeersConfig()
+    data_config, fit_config, peers_config = (
+        data or DataConfig(),
+        config or FitConfig(),
+        peers or PeersConfig(),
+    )
     frame = labelled(load(folder), data_config)
     parts = list(folds.cut(frame, peers_config.peer_folds, data_config, peers_config.peer_seed))
     asked = _asked(peers_config, data_config)
@@ -123,11 +158,18 @@ def compare(
     rows, done = [], 0
     for contender in here:
         for number, (fitted, held) in enumerate(parts, start=1):
-            rows.append({"contender": contender.name, "fold": number} | _scored(contender, frame, fitted, held, fit_config))
+            rows.append(
+                {"contender": contender.name, "fold": number}
+                | _scored(contender, frame, fitted, held, fit_config)
+            )
             done += 1
             if progress is not None:
                 progress(done, len(here) * len(parts))
-    missing = tuple((c.name, f"pip install {PACKAGE.get(c.package, c.package)}") for c in asked if c.package and c not in here)
+    missing = tuple(
+        (c.name, f"pip install {PACKAGE.get(c.package, c.package)}")
+        for c in asked
+        if c.package and c not in here
+    )
     share = float(np.mean([len(held) / len(fitted) for fitted, held in parts]))
     return PeerComparison(
         pl.DataFrame(rows, infer_schema_length=None),
@@ -160,7 +202,9 @@ def _scored(
         "leaves": model.leaves,
         "fit_s": seconds,
         "one_s": _one(model.probability, matrix[held]),
-        "explain_one_s": None if model.explain(matrix[held[:1]]) is None else _one(model.explain, matrix[held]),
+        "explain_one_s": None
+        if model.explain(matrix[held[:1]]) is None
+        else _one(model.explain, matrix[held]),
         "explain_many_s": _many(model, matrix[held[:MANY]]),
     }
 

@@ -6,13 +6,27 @@ from collections.abc import Sequence
 
 import polars as pl
 
-HEAD = ["", "AUC", "log loss", "Brier", "leaves", "fit", "one row", "explain one row", "explain a row of 1,000"]
+HEAD = [
+    "",
+    "AUC",
+    "log loss",
+    "Brier",
+    "leaves",
+    "fit",
+    "one row",
+    "explain one row",
+    "explain a row of 1,000",
+]
 TESTED = ["less Clearline", "AUC", "95 %", "p", "p, Holm", "log loss", "95 %", "p", "p, Holm"]
 Pairs = Sequence[tuple[str, str]]
 
 
-def section(summary: pl.DataFrame, against: pl.DataFrame | None, missing: Pairs, told: Pairs, rows: int) -> str:
-    """The tables of a comparison: means over folds, paired differences to ours, how each was set, and who was not there."""
+def section(
+    summary: pl.DataFrame, against: pl.DataFrame | None, missing: Pairs, told: Pairs, rows: int
+) -> str:
+    """The tables of a comparison: means over folds, paired differences to ours, how each was set,
+    and who was not there.
+    """
     parts = [
         f"{rows:,} rows. Means over folds; times are medians.\n",
         _table(HEAD, [_summary(r) for r in summary.iter_rows(named=True)]),

@@ -33,6 +33,8 @@ def taken(data: Labelled, config: FitConfig, trials: int, data_config: DataConfi
     how = TuneConfig(trials=trials)
     within = replace(data_config, split_seed=data_config.split_seed + _OTHER_HASH)
     parts = list(folds.cut(data, how.search_folds, within, how.search_seed))
-    found = list(search(in_memory(how.search_seed, how.startup), folds.binned(data, parts), config, how))[-1]
+    found = list(
+        search(in_memory(how.search_seed, how.startup), folds.binned(data, parts), config, how)
+    )[-1]
     best = smallest_within_noise([trial.scored for trial in found if trial.whole])
     return config_at(next(trial.point for trial in found if trial.number == best.number), config)

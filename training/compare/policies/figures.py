@@ -13,10 +13,14 @@ from training.evaluate.figures import ALARM, INK, SOFT
 _SHOWN_DEPTHS = 4
 
 
-def frontier_figure(table: pl.DataFrame, best: Point, max_good_cut: float, true: pl.DataFrame | None = None) -> Figure:
-    """Loss avoided against good customers cut: a curve a depth, the operating point, and the best under the constraint.
+def frontier_figure(
+    table: pl.DataFrame, best: Point, max_good_cut: float, true: pl.DataFrame | None = None
+) -> Figure:
+    """Loss avoided against good customers cut: a curve a depth, the operating point, and the best
+    under the constraint.
 
-    ``true`` (where it is known) is drawn beside it: the same by the true probability, for the model and the oracle.
+    ``true`` (where it is known) is drawn beside it: the same by the true probability, for the model
+    and the oracle.
     """
     panels = 1 if true is None else 2
     figure = Figure(figsize=(6.4 * panels, 4.8), layout="constrained")
@@ -27,7 +31,13 @@ def frontier_figure(table: pl.DataFrame, best: Point, max_good_cut: float, true:
     if true is not None:
         for who, colour, line in (("oracle", ALARM, "--"), ("model", INK, "-")):
             curve = true.filter(decided_by=who).sort("good_cut", "loss_avoided_share")
-            axes[1].plot(curve["good_cut"], curve["loss_avoided_share"], line, color=colour, label=f"decided by the {who}")
+            axes[1].plot(
+                curve["good_cut"],
+                curve["loss_avoided_share"],
+                line,
+                color=colour,
+                label=f"decided by the {who}",
+            )
         _dressed(axes[1], "By the true probability, at the operating depth")
     return figure
 
@@ -36,19 +46,40 @@ def _curves(axes: Axes, table: pl.DataFrame) -> None:
     depths = sorted(table.filter(~pl.col("operating"))["tolerated_share"].unique().to_list())
     step = max(1, round((len(depths) - 1) / (_SHOWN_DEPTHS - 1)))
     for place, depth in enumerate(depths[::step]):
-        curve = table.filter((pl.col("tolerated_share") == depth) & ~pl.col("operating")).sort("good_cut", "loss_avoided_share")
+        curve = table.filter((pl.col("tolerated_share") == depth) & ~pl.col("operating")).sort(
+            "good_cut", "loss_avoided_share"
+        )
         shade = 1.0 - 0.7 * place / max(len(depths[::step]) - 1, 1)
         axes.plot(
-            curve["good_cut"], curve["loss_avoided_share"], color=INK, alpha=shade, label=f"{depth:g} of the loss tolerated"
+            curve["good_cut"],
+            curve["loss_avoided_share"],
+            color=INK,
+            alpha=shade,
+            label=f"{depth:g} of the loss tolerated",
         )
 
 
 def _marks(axes: Axes, table: pl.DataFrame, best: Point, max_good_cut: float) -> None:
     served = table.filter("operating").row(0, named=True)
-    axes.axvline(served["good_cut_by_rules"], color=SOFT, linestyle=":", label="cut by hard rules alone")
+    axes.axvline(
+        served["good_cut_by_rules"], color=SOFT, linestyle=":", label="cut by hard rules alone"
+    )
     axes.axvline(max_good_cut, color=SOFT, linestyle="--", label=f"at most {max_good_cut:.1%}")
-    axes.plot(served["good_cut"], served["loss_avoided_share"], "o", color=ALARM, label="policy.toml as served")
-    axes.plot([best["good_cut"]], [best["loss_avoided_share"]], "*", color=ALARM, ms=13, label="best under the constraint")
+    axes.plot(
+        served["good_cut"],
+        served["loss_avoided_share"],
+        "o",
+        color=ALARM,
+        label="policy.toml as served",
+    )
+    axes.plot(
+        [best["good_cut"]],
+        [best["loss_avoided_share"]],
+        "*",
+        color=ALARM,
+        ms=13,
+        label="best under the constraint",
+    )
 
 
 def _dressed(axes: Axes, title: str) -> None:

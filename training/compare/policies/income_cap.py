@@ -1,4 +1,6 @@
-"""What a regulator's cap would do: the accounts and limits that a cap on the limit in monthly incomes would change."""
+"""What a regulator's cap would do: the accounts and limits that a cap on the limit in monthly
+incomes would change.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ UNKNOWN = "income unknown"
 
 
 def capped(policy: Policy, multiple: float, from_month: datetime.date) -> Policy:
-    """The policy with a cap of every limit at ``multiple`` monthly incomes from that as_of month, in place of such caps.
+    """The policy with a cap of every limit at ``multiple`` monthly incomes from that as_of month,
+    in place of such caps.
 
     PolicyLabError for a multiple that is not above 0.
     """
@@ -54,22 +57,31 @@ def capped(policy: Policy, multiple: float, from_month: datetime.date) -> Policy
 
 
 def cap_table(evaluated: Evaluation, multiple: float, from_month: datetime.date) -> pl.DataFrame:
-    """What such a cap changes, by product and band of the limit in monthly incomes; the last row of a product is all of it.
+    """What such a cap changes, by product and band of the limit in monthly incomes; the last row of
+    a product is all of it.
 
-    Columns: ``product``, ``band``, ``accounts``, ``affected`` (whose limit would be lower than is decided today, proposals to a
-    person included) with ``share``, ``share_low``, ``share_high`` (95 % Wilson), ``review`` (of them a person decides),
-    ``limit`` (CNY, of all accounts as decided today), ``reduction`` (CNY less), ``released`` (CNY more, where the cap asked for
-    is wider than one in force).  Decided by the served policy on the hold-out's statements, at the later of its as_of and
-    ``from_month``: what the cap would do to today's accounts if nothing else had changed by then.
+    Columns: ``product``, ``band``, ``accounts``, ``affected`` (whose limit would be lower than is
+    decided today, proposals to a person included) with ``share``, ``share_low``, ``share_high`` (95
+    % Wilson), ``review`` (of them a person decides), ``limit`` (CNY, of all accounts as decided
+    today), ``reduction`` (CNY less), ``released`` (CNY more, where the cap asked for is wider than
+    one in force).  Decided by the served policy on the hold-out's statements, at the later of its
+    as_of and ``from_month``: what the cap would do to today's accounts if nothing else had changed
+    by then.
     """
     day = max(evaluated.hold_out.as_of, from_month)
     accounts = accounts_of(evaluated, [day] * len(evaluated.label))
     changed = capped(evaluated.bundle.policy, multiple, from_month)
     today, then = (
-        [apply(account, policy, soon_after(day)) for account in accounts] for policy in (evaluated.bundle.policy, changed)
+        [apply(account, policy, soon_after(day)) for account in accounts]
+        for policy in (evaluated.bundle.policy, changed)
     )
     before, after = (
-        np.array([made.new_limit if made.proposed_limit is None else made.proposed_limit for made in some])
+        np.array(
+            [
+                made.new_limit if made.proposed_limit is None else made.proposed_limit
+                for made in some
+            ]
+        )
         for some in (today, then)
     )
     features = evaluated.stages.features
@@ -90,7 +102,10 @@ def cap_table(evaluated: Evaluation, multiple: float, from_month: datetime.date)
 def _bands(limit: NDArray[np.float64], income: NDArray[np.float64]) -> list[str]:
     with np.errstate(divide="ignore", invalid="ignore"):
         multiple = limit / income
-    return [UNKNOWN if np.isnan(m) else BAND_NAMES[int(np.searchsorted(BANDS, m, "left"))] for m in multiple]
+    return [
+        UNKNOWN if np.isnan(m) else BAND_NAMES[int(np.searchsorted(BANDS, m, "left"))]
+        for m in multiple
+    ]
 
 
 def _summed(table: pl.DataFrame) -> pl.DataFrame:
@@ -108,7 +123,10 @@ def _summed(table: pl.DataFrame) -> pl.DataFrame:
         pl.col("limit", "reduction", "released").sum(),
     )
     ranked = summed.sort(pl.col("product") == ALL, "product", pl.col("band").replace_strict(order))
-    ends = [wilson(hit / count, count) for hit, count in ranked.select("affected", "accounts").iter_rows()]
+    ends = [
+        wilson(hit / count, count)
+        for hit, count in ranked.select("affected", "accounts").iter_rows()
+    ]
     return ranked.with_columns(
         (pl.col("affected") / pl.col("accounts")).alias("share"),
         pl.Series("share_low", [low for low, _ in ends]),

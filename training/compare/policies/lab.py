@@ -1,4 +1,5 @@
-"""The policy lab: what other numbers in policy.toml, or another regulation, would do to the hold-out of a registered version.
+"""The policy lab: what other numbers in policy.toml, or another regulation, would do to the
+hold-out of a registered version.
 
 Read :func:`run_lab` first.
 """
@@ -32,7 +33,8 @@ Progress = Callable[[str], None]  # what is done next
 class LabConfig:
     """What is looked through, and what is asked."""
 
-    max_good_cut: float = 0.05  # share of the good customers that may be cut, by rules and model together
+    # share of the good customers that may be cut, by rules and model together
+    max_good_cut: float = 0.05
     cut_offs: int = 60  # points of a depth
     futures: int = 100  # of each account, where the truth is known; 0 = do not ask for it
 
@@ -50,7 +52,9 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class LabFindings:
-    """What the lab left: its run, the page, the tables by name, the best point with its policy.toml, and what to know."""
+    """What the lab left: its run, the page, the tables by name, the best point with its
+    policy.toml, and what to know.
+    """
 
     run: str
     page: str
@@ -71,13 +75,15 @@ def run_lab(
 ) -> LabFindings:
     """Look through policies for a version on its hold-out, and keep what is found as one run.
 
-    Tables: ``frontier``, ``points`` (served and best); ``oracle`` and ``true_frontier`` on simulated data; ``cap`` where one is
-    asked for.  Raises DataError, TrackingError, and PolicyLabError for a constraint that no policy meets.
+    Tables: ``frontier``, ``points`` (served and best); ``oracle`` and ``true_frontier`` on
+    simulated data; ``cap`` where one is asked for.  Raises DataError, TrackingError, and
+    PolicyLabError for a constraint that no policy meets.
 
-    An example, with the names of :mod:`training.compare.policies.lab` and :mod:`training.tracking.runs`::
+    An example, with the names of :mod:`training.compare.policies.lab` and
+    :mod:`training.tracking.runs`::
 
-        found = run_lab(Path("data/simulated"), Store(Path("mlruns")), "limit-reduction", "1", LabConfig(max_good_cut=0.04))
-        print(found.toml)
+        found = run_lab(Path("data/simulated"), Store(Path("mlruns")), "limit-reduction", "1",
+        LabConfig(max_good_cut=0.04)) print(found.toml)
     """
     config = config or LabConfig()
     progress("the hold-out")
@@ -95,20 +101,29 @@ def run_lab(
         tables["cap"] = cap_table(evaluated, cap.multiple, cap.from_month)
     toml = toml_of(best, policy)
     notes = caveats(source)
-    facts = _facts(evaluated, table, config, cap, toml) | {"notes": "".join(f"\n**Note:** {note}.\n" for note in notes)}
+    facts = _facts(evaluated, table, config, cap, toml) | {
+        "notes": "".join(f"\n**Note:** {note}.\n" for note in notes)
+    }
     text = page(facts, tables["points"], tables.get("oracle"), tables.get("cap"))
     run_id = _keep(store, evaluated, config, tables, best, text)
     return LabFindings(run_id, text, tables, best, toml, notes)
 
 
-def _against_the_truth(evaluated: Evaluation, book: Portfolio, folder: Path, config: LabConfig) -> dict[str, pl.DataFrame]:
+def _against_the_truth(
+    evaluated: Evaluation, book: Portfolio, folder: Path, config: LabConfig
+) -> dict[str, pl.DataFrame]:
     policy = evaluated.bundle.policy
     truth = truth_of(evaluated.hold_out, folder, config.futures)
     policies = grid(policy, config.cut_offs, (policy.cut.tolerated_share,))
-    return {"oracle": oracle_table(book, policy, truth), "true_frontier": true_frontier(book, policies, truth)}
+    return {
+        "oracle": oracle_table(book, policy, truth),
+        "true_frontier": true_frontier(book, policies, truth),
+    }
 
 
-def _facts(evaluated: Evaluation, table: pl.DataFrame, config: LabConfig, cap: Cap | None, toml: str) -> dict[str, object]:
+def _facts(
+    evaluated: Evaluation, table: pl.DataFrame, config: LabConfig, cap: Cap | None, toml: str
+) -> dict[str, object]:
     facts: dict[str, object] = {
         "name": evaluated.name.capitalize(),
         "bundle": evaluated.bundle.digest[:12],
@@ -119,7 +134,11 @@ def _facts(evaluated: Evaluation, table: pl.DataFrame, config: LabConfig, cap: C
         "most": config.max_good_cut,
         "toml": toml,
     }
-    return facts if cap is None else facts | {"multiple": cap.multiple, "month": f"{cap.from_month:%Y-%m}"}
+    return (
+        facts
+        if cap is None
+        else facts | {"multiple": cap.multiple, "month": f"{cap.from_month:%Y-%m}"}
+    )
 
 
 def _keep(
@@ -134,12 +153,18 @@ def _keep(
     with runs.start_run(store, named) as run_id:
         runs.log_configs(
             {"lab": config},
-            {"lab.version": evaluated.name, "lab.bundle": evaluated.bundle.digest, "data.digest": evaluated.hold_out.data},
+            {
+                "lab.version": evaluated.name,
+                "lab.bundle": evaluated.bundle.digest,
+                "data.digest": evaluated.hold_out.data,
+            },
         )
         runs.log_tables(tables)
         runs.log_text(text, "policy_lab.md")
         runs.log_metrics(_metrics(tables))
-        drawn = figures.frontier_figure(tables["frontier"], best, config.max_good_cut, tables.get("true_frontier"))
+        drawn = figures.frontier_figure(
+            tables["frontier"], best, config.max_good_cut, tables.get("true_frontier")
+        )
         runs.log_figures({"policy_frontier": drawn})
     return run_id
 
@@ -148,9 +173,14 @@ def _metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     found: dict[str, float] = {}
     for row in tables["points"].iter_rows(named=True):
         found |= {
-            f"{row['point']}_{key}": float(row[key]) for key in ("cut_off", "good_cut", "loss_avoided", "loss_avoided_share")
+            f"{row['point']}_{key}": float(row[key])
+            for key in ("cut_off", "good_cut", "loss_avoided", "loss_avoided_share")
         }
     if "oracle" in tables:
         rows = tables["oracle"].filter(decided_by="model").iter_rows(named=True)
-        found |= {f"oracle_share_{row['outcome']}": row["share"] for row in rows if row["share"] is not None}
+        found |= {
+            f"oracle_share_{row['outcome']}": row["share"]
+            for row in rows
+            if row["share"] is not None
+        }
     return found

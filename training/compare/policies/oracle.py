@@ -1,15 +1,18 @@
-"""The same policy in the hands of one who knows the true probability: how much of its value the model reaches.
+"""The same policy in the hands of one who knows the true probability: how much of its value the
+model reaches.
 
-On simulated data alone.  The hold-out's accounts are brought back to the state that the simulation left them in, and live many
-futures in which nobody is cut; the share that default in is the probability that the model estimates.
+On simulated data alone.  The hold-out's accounts are brought back to the state that the simulation
+left them in, and live many futures in which nobody is cut; the share that default in is the
+probability that the model estimates.
 
-Value, in CNY: of what the model adds to the hard rules, the loss that is avoided where an account defaults, less what the
-lender forgoes and a good customer is harmed where it does not::
+Value, in CNY: of what the model adds to the hard rules, the loss that is avoided where an account
+defaults, less what the lender forgoes and a good customer is harmed where it does not::
 
-    p lgd (exposure(rules' limit) - exposure(limit)) - (1 - p) (margin + harm) (rules' limit - limit)
+    p lgd (exposure(rules' limit) - exposure(limit)) - (1 - p) (margin + harm) (rules' limit -
+    limit)
 
-The oracle must not profit from its luck: it decides by one half of the futures and is valued by the other, and the two ways
-round are averaged.
+The oracle must not profit from its luck: it decides by one half of the futures and is valued by the
+other, and the two ways round are averaged.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ SCHEMA = {
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The true probability of a hold-out's accounts by two halves of the futures, with no luck in common; (2, accounts)."""
+    """The true probability of a hold-out's accounts by two halves of the futures, with no luck in
+    common; (2, accounts).
+    """
 
     halves: NDArray[np.float64]
 
@@ -69,7 +74,8 @@ def is_simulated(folder: Path) -> bool:
 
 
 def truth_of(on: HoldOut, folder: Path, futures: int) -> Truth:
-    """Live ``futures`` (two or more, in two halves) of each account of a hold-out of the simulation in ``folder``.
+    """Live ``futures`` (two or more, in two halves) of each account of a hold-out of the simulation
+    in ``folder``.
 
     DataError where the folder holds no simulation, or another than the hold-out is of.
     """
@@ -79,15 +85,23 @@ def truth_of(on: HoldOut, folder: Path, futures: int) -> Truth:
     state = _state_of(on, simulation, folder)
     half = futures // 2
     firsts = ((1, half), (1 + half, futures - half))
-    return Truth(np.array([probability(state, untreated(simulation), count, first=first) for first, count in firsts]))
+    return Truth(
+        np.array(
+            [
+                probability(state, untreated(simulation), count, first=first)
+                for first, count in firsts
+            ]
+        )
+    )
 
 
 def oracle_table(book: Portfolio, policy: Policy, truth: Truth) -> pl.DataFrame:
     """The value of what the model and the oracle add to the rules under one policy; two rows each.
 
-    ``decided_by`` model or oracle; ``good_cut`` the share of the accounts of label 0 that it cuts, suspends or proposes to;
-    ``outcome`` says how it was valued: ``expected`` (by the true probability) or ``realised`` (by the label); ``value`` in CNY
-    and ``share`` of the oracle's, with 95 % bootstrap intervals over accounts, the same resamples for both.
+    ``decided_by`` model or oracle; ``good_cut`` the share of the accounts of label 0 that it cuts,
+    suspends or proposes to; ``outcome`` says how it was valued: ``expected`` (by the true
+    probability) or ``realised`` (by the label); ``value`` in CNY and ``share`` of the oracle's,
+    with 95 % bootstrap intervals over accounts, the same resamples for both.
     """
     oracles = [book.with_probability(half) for half in truth.halves]
     decided = {"model": (book, book), "oracle": (oracles[0], oracles[1])}
@@ -96,26 +110,43 @@ def oracle_table(book: Portfolio, policy: Policy, truth: Truth) -> pl.DataFrame:
     rows: list[tuple[object, ...]] = []
     for outcome, by in valued.items():
         each = {
-            who: np.mean([_value(mind, policy, p) for mind, p in zip(minds, by, strict=True)], axis=0)
+            who: np.mean(
+                [_value(mind, policy, p) for mind, p in zip(minds, by, strict=True)], axis=0
+            )
             for who, minds in decided.items()
         }
         best, drawn_best = float(each["oracle"].sum()), counts @ each["oracle"]
         for who, values in each.items():
             value, drawn = float(values.sum()), counts @ values
             share = (
-                (value / best, *percentile_interval(drawn / drawn_best)) if best > 0 and (drawn_best > 0).all() else (None,) * 3
+                (value / best, *percentile_interval(drawn / drawn_best))
+                if best > 0 and (drawn_best > 0).all()
+                else (None,) * 3
             )
-            rows.append((who, *_cut(decided[who], policy), outcome, value, *percentile_interval(drawn), *share))
+            rows.append(
+                (
+                    who,
+                    *_cut(decided[who], policy),
+                    outcome,
+                    value,
+                    *percentile_interval(drawn),
+                    *share,
+                )
+            )
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
 def _value(mind: Portfolio, policy: Policy, p: Vector) -> Vector:
-    """Each account's value of what is decided by one who has these beliefs, where the probability is ``p``."""
+    """Each account's value of what is decided by one who has these beliefs, where the probability
+    is ``p``.
+    """
     economics = policy.economics
     after, _ = limits_under(mind, policy)
     drawn = np.minimum(mind.limit, np.maximum(mind.balance, 0.0))
     without = np.where(mind.rule_suspends, drawn, mind.rule_limit)
-    spared = economics.loss_given_default * (mind.exposure(without, policy) - mind.exposure(after, policy))
+    spared = economics.loss_given_default * (
+        mind.exposure(without, policy) - mind.exposure(after, policy)
+    )
     value: Vector = p * spared - (1.0 - p) * (economics.margin + economics.harm) * (without - after)
     return value
 
@@ -126,7 +157,9 @@ def _cut(minds: tuple[Portfolio, Portfolio], policy: Policy) -> tuple[int, float
 
 
 def _state_of(on: HoldOut, simulation: SimulationConfig, folder: Path) -> State:
-    """Their state on the day, the simulation lived again; checked against the hold-out's statements of that month."""
+    """Their state on the day, the simulation lived again; checked against the hold-out's statements
+    of that month.
+    """
     day = month_number_of(on.as_of, simulation)
     names = on.people["account_id"]
     if not 0 <= day < simulation.months or not names.str.contains(r"^sim-\d{7}$").all():
@@ -134,18 +167,26 @@ def _state_of(on: HoldOut, simulation: SimulationConfig, folder: Path) -> State:
     state = begin(simulation, 0, simulation.accounts)
     for month in range(day + 1):
         state, columns = step(state, month, simulation)
-    lived = as_table(account_names(state.accounts), state.traits.cash_loan, [(day, columns)], simulation)
+    lived = as_table(
+        account_names(state.accounts), state.traits.cash_loan, [(day, columns)], simulation
+    )
     there = on.statements.filter(pl.col("month") == on.as_of)
     again = lived.join(there.select("account_id"), on="account_id", how="semi").sort("account_id")
-    if not again.select("balance", "credit_limit").equals(there.sort("account_id").select("balance", "credit_limit")):
-        raise DataError(f"{folder}: expected the simulation that the hold-out is of, got one with other statements")
+    if not again.select("balance", "credit_limit").equals(
+        there.sort("account_id").select("balance", "credit_limit")
+    ):
+        raise DataError(
+            f"{folder}: expected the simulation that the hold-out is of, got one with other statements"
+        )
     return state.take(names.str.slice(4).cast(pl.Int64).to_numpy() - 1)
 
 
 def true_frontier(book: Portfolio, policies: Sequence[Policy], truth: Truth) -> pl.DataFrame:
-    """The points of :func:`training.compare.policies.frontier.frontier` by the true probability, for the model and the oracle.
+    """The points of :func:`training.compare.policies.frontier.frontier` by the true probability,
+    for the model and the oracle.
 
-    One row a policy and ``decided_by``; what the oracle avoids is counted by the half of the futures that it did not see.
+    One row a policy and ``decided_by``; what the oracle avoids is counted by the half of the
+    futures that it did not see.
     """
     rows = []
     for policy in policies:

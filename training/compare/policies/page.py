@@ -56,9 +56,18 @@ def points(table: pl.DataFrame, best: Point) -> pl.DataFrame:
     return pl.DataFrame([{"point": name, **row} for name, row in rows]).select(SHOWN)
 
 
-def page(facts: Mapping[str, object], chosen: pl.DataFrame, oracle: pl.DataFrame | None, cap: pl.DataFrame | None) -> str:
+def page(
+    facts: Mapping[str, object],
+    chosen: pl.DataFrame,
+    oracle: pl.DataFrame | None,
+    cap: pl.DataFrame | None,
+) -> str:
     """The page; ``facts`` fill its head."""
-    parts = [_HEAD.format(**facts), markdown(chosen), "\n![The frontier](figures/policy_frontier.png)\n"]
+    parts = [
+        _HEAD.format(**facts),
+        markdown(chosen),
+        "\n![The frontier](figures/policy_frontier.png)\n",
+    ]
     if oracle is not None:
         parts += ["\n", _ORACLE, markdown(oracle)]
     if cap is not None:

@@ -1,7 +1,8 @@
 """A foreign CSV as cells: text first, then read as numbers, words and dates, never by guessing.
 
-A cell that cannot be read is an error that names the file, the column and the first accounts.  It is not a reject: text in an
-amount column means that the mapping or the file is wrong, and so are the rows that happen to look right.
+A cell that cannot be read is an error that names the file, the column and the first accounts.  It
+is not a reject: text in an amount column means that the mapping or the file is wrong, and so are
+the rows that happen to look right.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _LARGEST_WHOLE = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The CSV's cells in file order: String columns, stripped, null = unknown; ``accounts`` are the rows' account_ids."""
+    """The CSV's cells in file order: String columns, stripped, null = unknown; ``accounts`` are the
+    rows' account_ids.
+    """
 
     file: Path
     sha256: str
@@ -31,10 +34,11 @@ class Cells:
     accounts: pl.Series
 
     def numbers(self, origin: Origin, column: str, *, whole: bool) -> pl.Series:
-        """One of the origin's columns as Float64 in the source's unit, null = unknown: looked up or read, scaled, clipped.
+        """One of the origin's columns as Float64 in the source's unit, null = unknown: looked up or
+        read, scaled, clipped.
 
-        Raises :class:`IngestError` where a cell is no finite number, is not among the origin's values, or should come out
-        as a whole number of 32 bits and does not.
+        Raises :class:`IngestError` where a cell is no finite number, is not among the origin's
+        values, or should come out as a whole number of 32 bits and does not.
         """
         cells = self.frame[column]
         if origin.values is not None:
@@ -53,7 +57,9 @@ class Cells:
         return result
 
     def words(self, words: Words) -> pl.Series:
-        """The column as String, null = unknown: looked up, put into bands such as ``25-34``, or as it stands."""
+        """The column as String, null = unknown: looked up, put into bands such as ``25-34``, or as
+        it stands.
+        """
         if words.bands:
             return self._banded(words.column, words.bands)
         cells = self.frame[words.column]
@@ -64,17 +70,25 @@ class Cells:
         return cells.replace(words.values)
 
     def dates(self, column: str, form: str) -> pl.Series:
-        """The column as Date, null = unknown; raises :class:`IngestError` for cells that are not written in ``form``."""
+        """The column as Date, null = unknown; raises :class:`IngestError` for cells that are not
+        written in ``form``.
+        """
         cells = self.frame[column]
         dates = cells.str.to_date(form, strict=False)
         self.refuse(cells.is_not_null() & dates.is_null(), column, f"a date written as {form}")
         return dates
 
     def refuse(self, rows: pl.Series, column: str, expected: str) -> None:
-        """Raise :class:`IngestError` where any of the masked rows of ``column`` is true, naming the first accounts."""
+        """Raise :class:`IngestError` where any of the masked rows of ``column`` is true, naming the
+        first accounts.
+        """
         if not rows.any():
             return
-        first = pl.DataFrame([self.accounts.filter(rows), self.frame[column].filter(rows)]).head(_FIRST).rows()
+        first = (
+            pl.DataFrame([self.accounts.filter(rows), self.frame[column].filter(rows)])
+            .head(_FIRST)
+            .rows()
+        )
         got = ", ".join(f"{cell!r} (account {account})" for account, cell in first)
         more = int(rows.sum()) - len(first)
         raise IngestError(
@@ -83,10 +97,15 @@ class Cells:
 
     def _banded(self, column: str, starts: tuple[int, ...]) -> pl.Series:
         numbers = self.numbers(Origin((column,)), column, whole=True)
-        self.refuse((numbers < starts[0]).fill_null(False), column, f"at least {starts[0]}, where the first band begins")
+        self.refuse(
+            (numbers < starts[0]).fill_null(False),
+            column,
+            f"at least {starts[0]}, where the first band begins",
+        )
         names = [f"{low}-{high - 1}" for low, high in pairwise(starts)] + [f"{starts[-1]}+"]
         bands = (
-            pl.when(pl.col(column) >= start).then(pl.lit(name)) for start, name in reversed([*zip(starts, names, strict=True)])
+            pl.when(pl.col(column) >= start).then(pl.lit(name))
+            for start, name in reversed([*zip(starts, names, strict=True)])
         )
         return numbers.to_frame(column).select(pl.coalesce(bands)).to_series()
 
@@ -94,22 +113,30 @@ class Cells:
 def read_cells(file: Path, plan: Plan) -> Cells:
     """The columns of a CSV that a plan names.
 
-    Raises :class:`IngestError` for a file that is missing, empty, not UTF-8, with lines of unequal length, without a column
-    that the plan names, or, wide, with an account in two rows.
+    Raises :class:`IngestError` for a file that is missing, empty, not UTF-8, with lines of unequal
+    length, without a column that the plan names, or, wide, with an account in two rows.
     """
     try:
         content = file.read_bytes()
     except OSError as error:
         raise IngestError(f"{file}: expected a CSV file: {error.strerror}") from None
     header, rows = _verify(file, content, plan.separator)
-    lacking = dict.fromkeys(f"[{section}] names {column!r}" for section, column in plan.sources() if column not in header)
+    lacking = dict.fromkeys(
+        f"[{section}] names {column!r}"
+        for section, column in plan.sources()
+        if column not in header
+    )
     if lacking:
-        raise IngestError(f"{file}: {plan.file}: {', '.join(lacking)}; the CSV has the columns {header}")
+        raise IngestError(
+            f"{file}: {plan.file}: {', '.join(lacking)}; the CSV has the columns {header}"
+        )
     if not rows:
         raise IngestError(f"{file}: expected at least one row below the header, got none")
     named = list(dict.fromkeys(column for _, column in plan.sources()))
     try:
-        frame = pl.read_csv(content, columns=named, separator=plan.separator, infer_schema=False, n_rows=rows)
+        frame = pl.read_csv(
+            content, columns=named, separator=plan.separator, infer_schema=False, n_rows=rows
+        )
     except pl.exceptions.PolarsError as error:
         raise IngestError(f"{file}: expected a CSV file: {str(error).splitlines()[0]}") from None
     stripped = pl.col(named).str.strip_chars()
@@ -118,21 +145,30 @@ def read_cells(file: Path, plan: Plan) -> Cells:
     accounts = (name.prefix + frame[name.column].str.zfill(name.width)).rename("account_id")
     cells = Cells(file, hashlib.sha256(content).hexdigest(), frame, accounts)
     if plan.format == "wide":
-        cells.refuse(accounts.is_duplicated() & accounts.is_not_null(), name.column, "each account in one row")
+        cells.refuse(
+            accounts.is_duplicated() & accounts.is_not_null(),
+            name.column,
+            "each account in one row",
+        )
     return cells
 
 
 def _verify(file: Path, content: bytes, separator: str) -> tuple[list[str], int]:
     """The header and the number of rows of a file that is a CSV throughout.
 
-    A pass of its own, because Polars fills short lines with nulls: a file that was cut off would pass for one with gaps.
+    A pass of its own, because Polars fills short lines with nulls: a file that was cut off would
+    pass for one with gaps.
     """
     if not content.strip():
         raise IngestError(f"{file}: expected a CSV file, got an empty one")
     if b"\0" in content:
-        raise IngestError(f"{file}: expected a CSV file, got zero bytes: not a text file, or UTF-16")
+        raise IngestError(
+            f"{file}: expected a CSV file, got zero bytes: not a text file, or UTF-16"
+        )
     lines = csv.reader(
-        io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline=""), delimiter=separator, strict=True
+        io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline=""),
+        delimiter=separator,
+        strict=True,
     )
     try:
         header = next(lines)
@@ -148,5 +184,7 @@ def _verify(file: Path, content: bytes, separator: str) -> tuple[list[str], int]
                 raise IngestError(f"{file}: line {line}: expected {len(header)} cells, got {got}")
             rows += 1
     except (csv.Error, UnicodeDecodeError) as error:
-        raise IngestError(f"{file}: near line {lines.line_num}: expected a CSV file in UTF-8: {error}") from None
+        raise IngestError(
+            f"{file}: near line {lines.line_num}: expected a CSV file in UTF-8: {error}"
+        ) from None
     return header, rows

@@ -2,10 +2,11 @@
 
     CSV -> cells -> statements in the source's unit -> derived columns -> CNY -> schema -> folder
 
-The folder holds ``statements/part-00000.parquet`` (the declared columns, accounts without fault); ``labels.parquet``
-(account_id, as_of, label) where the source brings an outcome; ``accounts/part-00000.parquet`` where it brings what fairness
-is measured by; ``rejects.csv`` (account_id, month, rule); and ``ingest.json``, which says what was made from what.
-Columns that the source lacks are null, never invented.
+The folder holds ``statements/part-00000.parquet`` (the declared columns, accounts without fault);
+``labels.parquet`` (account_id, as_of, label) where the source brings an outcome;
+``accounts/part-00000.parquet`` where it brings what fairness is measured by; ``rejects.csv``
+(account_id, month, rule); and ``ingest.json``, which says what was made from what. Columns that the
+source lacks are null, never invented.
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ _AMOUNTS = [c.name for c in COLUMNS if c.kind == "amount"]
 _MAY_LACK = frozenset(c.name for c in COLUMNS if c.null != "never")
 _WHOLE_NUMBERS = frozenset(c.name for c in COLUMNS if c.kind == "whole_number")
 _FIRST = 3  # strange files that an error names
-_NO_STATEMENT = "at least one statement"  # the rule that a wide row breaks whose months are all empty
+# the rule that a wide row breaks whose months are all empty
+_NO_STATEMENT = "at least one statement"
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was ingested: counts, ``rejected`` = rows by the rule they break, ``absent`` = columns that the source lacks."""
+    """What was ingested: counts, ``rejected`` = rows by the rule they break, ``absent`` = columns
+    that the source lacks.
+    """
 
     folder: Path
     rows: int  # of the CSV
@@ -49,13 +53,17 @@ class Summary:
     label_rate: float | None  # share of label 1; None where the source brings none
 
     def __str__(self) -> str:
-        lines = [f"ingested {self.accounts:,} accounts, {self.statements:,} statements from {self.rows:,} rows: {self.folder}"]
+        lines = [
+            f"ingested {self.accounts:,} accounts, {self.statements:,} statements from {self.rows:,} rows: {self.folder}"
+        ]
         if self.label_rate is not None:
             lines.append(f"  labels {self.labels:,}, rate {self.label_rate:.2%}")
         if self.absent:
             lines.append(f"  the source lacks {', '.join(self.absent)}")
         if self.rejected:
-            lines.append(f"  rejected {self.rejected_accounts:,} accounts: {self.folder / 'rejects.csv'}")
+            lines.append(
+                f"  rejected {self.rejected_accounts:,} accounts: {self.folder / 'rejects.csv'}"
+            )
         lines += [f"    {rule}: {count:,} row(s)" for rule, count in self.rejected.items()]
         return "\n".join(lines)
 
@@ -73,9 +81,10 @@ class _Tables:
 def ingest(csv: Path, mapping: Path, folder: Path) -> Summary:
     """Make ``folder`` from a CSV and a mapping file, and say what it holds.
 
-    A folder that an earlier ingest wrote is replaced; the new one is complete before it takes its name.  Raises
-    :class:`IngestError` for a CSV or a mapping that cannot be used, for a source without one account that keeps the schema,
-    and for a folder that holds anything else; then nothing is written and nothing replaced.
+    A folder that an earlier ingest wrote is replaced; the new one is complete before it takes its
+    name.  Raises :class:`IngestError` for a CSV or a mapping that cannot be used, for a source
+    without one account that keeps the schema, and for a folder that holds anything else; then
+    nothing is written and nothing replaced.
 
     >>> home = Path(tempfile.mkdtemp())
     >>> _ = (home / "book.csv").write_text("id,month,limit,owed,paid,late\\n7,2026-08,900,50,0,0\\n7,2026-09,900,80,50,0\\n")
@@ -106,10 +115,14 @@ def ingest(csv: Path, mapping: Path, folder: Path) -> Summary:
         good, failed = sift(statements)
     except StatementError as error:
         raise IngestError(f"{csv}: {error}") from None
-    rejects = pl.concat([_without_statement(cells, statements), failed]).sort("account_id", "month", "rule")
+    rejects = pl.concat([_without_statement(cells, statements), failed]).sort(
+        "account_id", "month", "rule"
+    )
     if good.is_empty():
         rules = rejects["rule"].value_counts(sort=True).rows()
-        raise IngestError(f"{csv}: expected at least one account that keeps the schema, got none; rows by rule broken: {rules}")
+        raise IngestError(
+            f"{csv}: expected at least one account that keeps the schema, got none; rows by rule broken: {rules}"
+        )
     tables = _Tables(good, rejects, _labels(cells, plan, good), _accounts(cells, plan, good))
     summary = _summary(folder, cells, plan, tables)
     _write(folder, tables, _report(cells, plan, summary))
@@ -120,17 +133,25 @@ def _statements(cells: Cells, plan: Plan) -> pl.DataFrame:
     """One row an account and month in the source's unit; columns that the source lacks are null."""
     product = cells.words(plan.product) if isinstance(plan.product, Words) else pl.lit(plan.product)
     accounts = cells.accounts.to_frame().with_columns(product.alias("product"))
-    values = {name: [_value(cells, name, origin, column) for column in origin.columns] for name, origin in plan.columns.items()}
+    values = {
+        name: [_value(cells, name, origin, column) for column in origin.columns]
+        for name, origin in plan.columns.items()
+    }
     if plan.month is not None:
         month = cells.dates(plan.month.column, plan.month.format).dt.truncate("1mo")
-        table = accounts.with_columns(month.alias("month"), *(series for (series,) in values.values()))
+        table = accounts.with_columns(
+            month.alias("month"), *(series for (series,) in values.values())
+        )
     else:
         table = pl.concat(
-            accounts.with_columns(pl.lit(month).alias("month"), *(series[place % len(series)] for series in values.values()))
+            accounts.with_columns(
+                pl.lit(month).alias("month"),
+                *(series[place % len(series)] for series in values.values()),
+            )
             for place, month in enumerate(plan.months)
         )
-        # A month whose own cells are all empty was not billed: a shorter history, which is no fault.  In the middle of
-        # others it is a gap, which the schema refuses.
+        # A month whose own cells are all empty was not billed: a shorter history, which is no
+        # fault.  In the middle of others it is a gap, which the schema refuses.
         if monthly := [name for name, series in values.items() if len(series) > 1]:
             table = table.filter(~pl.all_horizontal(pl.col(monthly).is_null()))
     absent = [pl.lit(None, c.dtype).alias(c.name) for c in COLUMNS if c.name not in table.columns]
@@ -146,11 +167,14 @@ def _derived(statements: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """The statements with the derived columns; sorted by account and month before and after."""
     if "spend" not in plan.derived:
         return statements
-    # What the balance grew by beyond what was paid; interest and fees are in it, and the first month's is unknown.
-    # clip() and not max_horizontal(), which takes null for nothing.  In whole cents of the source's currency, before the rate:
-    # afterwards equal amounts would differ by 1e-13, and a month without purchases would not be one.
+    # What the balance grew by beyond what was paid; interest and fees are in it, and the first
+    # month's is unknown. clip() and not max_horizontal(), which takes null for nothing.  In whole
+    # cents of the source's currency, before the rate: afterwards equal amounts would differ by
+    # 1e-13, and a month without purchases would not be one.
     earlier = pl.col("balance").shift(1).over("account_id")
-    return statements.with_columns(spend=(pl.col("balance") - earlier + pl.col("payment")).clip(lower_bound=0.0).round(2))
+    return statements.with_columns(
+        spend=(pl.col("balance") - earlier + pl.col("payment")).clip(lower_bound=0.0).round(2)
+    )
 
 
 def _in_cny(statements: pl.DataFrame, plan: Plan) -> pl.DataFrame:
@@ -164,17 +188,23 @@ def _without_statement(cells: Cells, statements: pl.DataFrame) -> pl.DataFrame:
 
 
 def _labels(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None:
-    """account_id, as_of, label (Int8, 0 or 1) of the good statements whose outcome is known; None where none is mapped."""
+    """account_id, as_of, label (Int8, 0 or 1) of the good statements whose outcome is known; None
+    where none is mapped.
+    """
     label = plan.label
     if label is None:
         return None
     outcome = cells.numbers(Origin((label.column,), label.values), label.column, whole=True)
-    cells.refuse(~outcome.is_in([0.0, 1.0]) & outcome.is_not_null(), label.column, "a label of 0 or 1")
+    cells.refuse(
+        ~outcome.is_in([0.0, 1.0]) & outcome.is_not_null(), label.column, "a label of 0 or 1"
+    )
     if plan.month is not None:
         as_of = cells.dates(plan.month.column, plan.month.format).dt.truncate("1mo")
     else:
         as_of = pl.repeat(label.as_of, len(outcome), dtype=pl.Date, eager=True)
-    labels = pl.DataFrame([cells.accounts, as_of.alias("as_of"), outcome.cast(pl.Int8).alias("label")]).drop_nulls()
+    labels = pl.DataFrame(
+        [cells.accounts, as_of.alias("as_of"), outcome.cast(pl.Int8).alias("label")]
+    ).drop_nulls()
     if label.as_of is not None:
         labels = labels.filter(pl.col("as_of") == label.as_of)
     billed = good.select("account_id", as_of="month")
@@ -188,12 +218,18 @@ def _labels(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None
 
 
 def _accounts(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None:
-    """account_id and the mapped attributes of the good accounts, null = unknown; None where none is mapped."""
+    """account_id and the mapped attributes of the good accounts, null = unknown; None where none is
+    mapped.
+    """
     if not plan.attributes:
         return None
     table = cells.accounts.to_frame()
     for name, origin in plan.attributes.items():
-        read = cells.dates(origin.column, origin.format) if isinstance(origin, Dates) else cells.words(origin)
+        read = (
+            cells.dates(origin.column, origin.format)
+            if isinstance(origin, Dates)
+            else cells.words(origin)
+        )
         table = table.with_columns(read.alias(name))
         kinds = table.select(pl.col(name).drop_nulls().n_unique().over("account_id")).to_series()
         cells.refuse(kinds > 1, origin.column, "one value an account")
@@ -213,14 +249,23 @@ def _summary(folder: Path, cells: Cells, plan: Plan, tables: _Tables) -> Summary
         rejected_accounts=tables.rejects["account_id"].n_unique(),
         rejected=dict(rules.rows()),
         products=dict(products.rows()),
-        absent=tuple(c.name for c in COLUMNS if c.name in _MAY_LACK and c.name not in {*plan.columns, *plan.derived}),
+        absent=tuple(
+            c.name
+            for c in COLUMNS
+            if c.name in _MAY_LACK and c.name not in {*plan.columns, *plan.derived}
+        ),
         labels=0 if labels is None else labels.height,
-        label_rate=None if labels is None else labels.filter(pl.col("label") == 1).height / labels.height,
+        label_rate=None
+        if labels is None
+        else labels.filter(pl.col("label") == 1).height / labels.height,
     )
 
 
 def _report(cells: Cells, plan: Plan, summary: Summary) -> Mapping[str, object]:
-    """What ingest.json says.  No clock and no path of this machine: the same input gives the same bytes."""
+    """What ingest.json says.
+
+    No clock and no path of this machine: the same input gives the same bytes.
+    """
     label = plan.label
     return {
         "source": {"name": plan.source, "file": cells.file.name, "sha256": cells.sha256},
@@ -276,12 +321,20 @@ def _fill(folder: Path, tables: _Tables, report: Mapping[str, object]) -> None:
     if tables.labels is not None:
         tables.labels.write_parquet(folder / "labels.parquet")
     tables.rejects.write_csv(folder / "rejects.csv")
-    (folder / "ingest.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "ingest.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise where ``folder`` holds anything that an ingest does not write: it would be lost when the folder is replaced."""
+    """Raise where ``folder`` holds anything that an ingest does not write: it would be lost when
+    the folder is replaced.
+    """
     if folder.exists() and not folder.is_dir():
         raise IngestError(f"{folder}: expected a folder, got a file")
-    if folder.exists() and (strange := sorted(path.name for path in folder.iterdir() if path.name not in _OURS)):
-        raise IngestError(f"{folder}: expected a new folder or one that ingest wrote, found {strange[:_FIRST]} in it")
+    if folder.exists() and (
+        strange := sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
+    ):
+        raise IngestError(
+            f"{folder}: expected a new folder or one that ingest wrote, found {strange[:_FIRST]} in it"
+        )

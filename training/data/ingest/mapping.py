@@ -1,4 +1,7 @@
-"""The mapping file: how a foreign CSV becomes statements.  TOML; docs/ingest.md describes every key."""
+"""The mapping file: how a foreign CSV becomes statements.
+
+TOML; docs/ingest.md describes every key.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,24 @@ from serving.decision.config.strict_toml import Section, SectionError
 
 MAPPINGS = Path(__file__).parent / "mappings"  # the mappings that belong to this project
 Format = Literal["wide", "long"]
-RECIPES: Mapping[str, tuple[str, ...]] = {"spend": ("balance_and_payment",)}  # statement column -> how it may be derived
+# statement column -> how it may be derived
+RECIPES: Mapping[str, tuple[str, ...]] = {"spend": ("balance_and_payment",)}
 ATTRIBUTES = ("opened", "age_band", "gender", "region")  # of the accounts table; never features
 _MAPPED = tuple(c.name for c in COLUMNS if c.kind in ("amount", "whole_number"))
 _NEEDED = tuple(c.name for c in COLUMNS if c.name in _MAPPED and c.null == "never")
 
 
 class IngestError(ValueError):
-    """Foreign data that cannot be used: the file, where in it, what was expected, what came, and the first accounts."""
+    """Foreign data that cannot be used: the file, where in it, what was expected, what came, and
+    the first accounts.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class AccountName:
-    """account_id = ``prefix`` + the cell, which is filled with zeros from the left to ``width`` characters."""
+    """account_id = ``prefix`` + the cell, which is filled with zeros from the left to ``width``
+    characters.
+    """
 
     column: str
     prefix: str
@@ -44,7 +52,9 @@ class Dates:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A column of words: ``values`` cell -> word, None = as they stand; or, with ``bands``, whole numbers put into bands."""
+    """A column of words: ``values`` cell -> word, None = as they stand; or, with ``bands``, whole
+    numbers put into bands.
+    """
 
     column: str
     values: Mapping[str, str] | None
@@ -55,7 +65,8 @@ class Words:
 class Origin:
     """Where a statement column comes from, all in the source's own unit."""
 
-    columns: tuple[str, ...]  # one source column, the same in every month; or, wide only, one a month, oldest first
+    # one source column, the same in every month; or, wide only, one a month, oldest first
+    columns: tuple[str, ...]
     values: Mapping[str, float] | None = None  # cell -> number; None = the cell is the number
     scale: float = 1.0  # what the number is multiplied by
     low: float | None = None  # what comes out below is raised to this
@@ -64,7 +75,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The outcome that the source brings.  ``as_of`` None (long only): each labelled row's own month."""
+    """The outcome that the source brings.
+
+    ``as_of`` None (long only): each labelled row's own month.
+    """
 
     column: str
     definition: str
@@ -74,7 +88,10 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A mapping file, read.  ``rate`` is the CNY for one unit of ``currency``; amounts are multiplied by it last of all."""
+    """A mapping file, read.
+
+    ``rate`` is the CNY for one unit of ``currency``; amounts are multiplied by it last of all.
+    """
 
     file: Path
     sha256: str
@@ -105,14 +122,17 @@ class Plan:
             yield from ((f"columns.{name}", source) for source in origin.columns)
         if self.label is not None:
             yield "label", self.label.column
-        yield from ((f"accounts.{name}", attribute.column) for name, attribute in self.attributes.items())
+        yield from (
+            (f"accounts.{name}", attribute.column) for name, attribute in self.attributes.items()
+        )
 
 
 def read_mapping(file: Path) -> Plan:
     """The plan that a mapping file states.
 
-    Raises :class:`IngestError` naming the file, the section and the key: no such file, no TOML, a key that is missing,
-    unknown or of the wrong type, a statement column that does not exist or that must be mapped and is not.
+    Raises :class:`IngestError` naming the file, the section and the key: no such file, no TOML, a
+    key that is missing, unknown or of the wrong type, a statement column that does not exist or
+    that must be mapped and is not.
 
     >>> plan = read_mapping(MAPPINGS / "uci_taiwan.toml")
     >>> plan.columns["balance"].columns[-1], plan.months[-1]
@@ -120,7 +140,9 @@ def read_mapping(file: Path) -> Plan:
     """
     try:
         content = file.read_bytes()
-        return _plan(file, hashlib.sha256(content).hexdigest(), Section(tomllib.loads(content.decode())))
+        return _plan(
+            file, hashlib.sha256(content).hexdigest(), Section(tomllib.loads(content.decode()))
+        )
     except OSError as error:
         raise IngestError(f"{file}: expected a mapping file: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -130,7 +152,11 @@ def read_mapping(file: Path) -> Plan:
 
 
 def _plan(file: Path, sha256: str, top: Section) -> Plan:
-    source, account, currency = top.section("source"), top.section("account"), top.section("currency")
+    source, account, currency = (
+        top.section("source"),
+        top.section("account"),
+        top.section("currency"),
+    )
     form: Format = "long" if source.choice("format", ("wide", "long")) == "long" else "wide"
     months, month = _months(top.section("months"), form)
     plan = Plan(
@@ -140,17 +166,25 @@ def _plan(file: Path, sha256: str, top: Section) -> Plan:
         format=form,
         separator=_separator(source),
         unknown=frozenset({"", *(cell.strip() for cell in source.texts("unknown", ()))}),
-        account=AccountName(account.text("column"), account.text("prefix", ""), account.whole("width", 0)),
+        account=AccountName(
+            account.text("column"), account.text("prefix", ""), account.whole("width", 0)
+        ),
         product=_product(top.section("product")),
         currency=currency.text("code"),
         rate=_rate(currency),
         rate_source=currency.text("source"),
         months=months,
         month=month,
-        columns={name: _origin(section, len(months)) for name, section in top.sections("columns", _MAPPED)},
+        columns={
+            name: _origin(section, len(months))
+            for name, section in top.sections("columns", _MAPPED)
+        },
         derived=_derived(top.section("derived", optional=True)),
         label=_label(top.section("label"), months) if "label" in top else None,
-        attributes={name: _attribute(name, section) for name, section in top.sections("accounts", ATTRIBUTES)},
+        attributes={
+            name: _attribute(name, section)
+            for name, section in top.sections("accounts", ATTRIBUTES)
+        },
     )
     for section in (source, account, currency, top):
         section.close()
@@ -193,7 +227,10 @@ def _product(section: Section) -> str | Words:
     if "constant" in section:
         product = section.choice("constant", PRODUCTS)
     else:
-        product = Words(section.text("column"), section.texts_by_cell("values", PRODUCTS) or {p: p for p in PRODUCTS})
+        product = Words(
+            section.text("column"),
+            section.texts_by_cell("values", PRODUCTS) or {p: p for p in PRODUCTS},
+        )
     section.close()
     return product
 
@@ -203,7 +240,11 @@ def _origin(section: Section, months: int) -> Origin:
     if "columns" in section:
         columns = section.texts("columns")
         if len(columns) != months:
-            expected = f"{months} columns, one a month, oldest first" if months else "'column' (the format is long)"
+            expected = (
+                f"{months} columns, one a month, oldest first"
+                if months
+                else "'column' (the format is long)"
+            )
             raise section.error("columns", expected, f"{len(columns)}: {list(columns)}")
     else:
         columns = (section.text("column"),)
@@ -215,7 +256,9 @@ def _origin(section: Section, months: int) -> Origin:
 
 
 def _derived(section: Section) -> dict[str, str]:
-    recipes = {name: section.choice(name, among) for name, among in RECIPES.items() if name in section}
+    recipes = {
+        name: section.choice(name, among) for name, among in RECIPES.items() if name in section
+    }
     section.close()
     return recipes
 
@@ -223,8 +266,12 @@ def _derived(section: Section) -> dict[str, str]:
 def _label(section: Section, months: tuple[datetime.date, ...]) -> Label:
     as_of = section.month("as_of") if months or "as_of" in section else None
     if as_of is not None and months and as_of not in months:
-        raise section.error("as_of", f"a month from {months[0]:%Y-%m} to {months[-1]:%Y-%m}", f"{as_of:%Y-%m}")
-    label = Label(section.text("column"), section.text("definition"), as_of, section.numbers_by_cell("values"))
+        raise section.error(
+            "as_of", f"a month from {months[0]:%Y-%m} to {months[-1]:%Y-%m}", f"{as_of:%Y-%m}"
+        )
+    label = Label(
+        section.text("column"), section.text("definition"), as_of, section.numbers_by_cell("values")
+    )
     section.close()
     return label
 

@@ -22,26 +22,36 @@ class SimulationConfig:
     ValueError: SimulationConfig.accounts: expected 1 to 9999999, got 0
     """
 
-    accounts: int = 20_000  # accounts that are drawn; those that open after the last month stand in no table
+    # accounts that are drawn; those that open after the last month stand in no table
+    accounts: int = 20_000
     months: int = 36  # months of statements; a shorter run is the beginning of a longer one
     seed: int = 1  # another seed is another population
     first_month: datetime.date = datetime.date(2023, 10, 1)  # month of the first statements
-    partition_accounts: int = 50_000  # accounts in a block and in a file; about 10 kB of memory each at 36 months
-    warm_up_months: int = 24  # unseen months lived before the first, so that debts and habits are under way
+    # accounts in a block and in a file; about 10 kB of memory each at 36 months
+    partition_accounts: int = 50_000
+    # unseen months lived before the first, so that debts and habits are under way
+    warm_up_months: int = 24
     cash_loan_share: float = 0.35  # of the accounts; the others are pay_later
     opened_before: float = 0.75  # share of the accounts that exist in the first month
     openings_over: int = 30  # months from the first over which the others open, evenly
     median_income: float = 8_000.0  # CNY a month, of the population's reference group
-    shock_rate: float = 1.0  # scales how often income losses and illnesses strike; 1 = as calibrated
-    incumbent_cut_rate: float = 0.02  # share of the accounts that the score picks in a month; few of them have much to cut
-    incumbent_noise: float = 1.0  # noise in the incumbent's score, in standard deviations of its signal; 0 = none
-    limit_increase_rate: float = 0.03  # monthly chance of a higher limit for an account in good standing
-    cap_from: datetime.date = datetime.date(2025, 10, 1)  # month from which the regulator caps cash loan lines
+    # scales how often income losses and illnesses strike; 1 = as calibrated
+    shock_rate: float = 1.0
+    # share of the accounts that the score picks in a month; few of them have much to cut
+    incumbent_cut_rate: float = 0.02
+    # noise in the incumbent's score, in standard deviations of its signal; 0 = none
+    incumbent_noise: float = 1.0
+    # monthly chance of a higher limit for an account in good standing
+    limit_increase_rate: float = 0.03
+    # month from which the regulator caps cash loan lines
+    cap_from: datetime.date = datetime.date(2025, 10, 1)
     cap_multiple: float = 6.0  # the cap, in monthly incomes as the lender knows them
-    cap_phase_in_months: int = 12  # the lender brings the accounts under the cap over this many months
+    # the lender brings the accounts under the cap over this many months
+    cap_phase_in_months: int = 12
     income_unknown: float = 0.12  # share of the accounts whose income the lender never learns
     debt_unknown: float = 0.10  # share of the accounts whose debt elsewhere is never known
-    month_unknown: float = 0.04  # chance that a known income, or debt elsewhere, is missing in one month
+    # chance that a known income, or debt elsewhere, is missing in one month
+    month_unknown: float = 0.04
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -68,11 +78,14 @@ class SimulationConfig:
         for name in ("first_month", "cap_from"):
             day = getattr(self, name)
             if day.day != 1:
-                raise ValueError(f"SimulationConfig.{name}: expected the first day of a month, got {day}")
+                raise ValueError(
+                    f"SimulationConfig.{name}: expected the first day of a month, got {day}"
+                )
 
 
 def month_of(month_number: int, config: SimulationConfig) -> datetime.date:
-    """The calendar month of a month number; 0 is ``config.first_month``, warm-up months are negative.
+    """The calendar month of a month number; 0 is ``config.first_month``, warm-up months are
+    negative.
 
     >>> month_of(3, SimulationConfig())
     datetime.date(2024, 1, 1)

@@ -1,8 +1,10 @@
-"""Random numbers that belong to an account, a month and an event, whoever asks for them and in whatever order.
+"""Random numbers that belong to an account, a month and an event, whoever asks for them and in
+whatever order.
 
-Philox is a function of (key, counter).  The key holds seed, future, month and event, the counter the account: so account k gets
-the k-th number of its stream in any partition, and an event drawn or left out moves no other event's numbers.  Exactly one
-uniform an event: a method that rejects and redraws would tie the accounts of a block together.
+Philox is a function of (key, counter).  The key holds seed, future, month and event, the counter
+the account: so account k gets the k-th number of its stream in any partition, and an event drawn or
+left out moves no other event's numbers.  Exactly one uniform an event: a method that rejects and
+redraws would tie the accounts of a block together.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ _LEAST = 2.0**-54  # keeps the normal of a uniform 0 finite
 
 @unique
 class Event(IntEnum):
-    """What a number is drawn for.  The values are part of every simulated history: add new ones, never renumber."""
+    """What a number is drawn for.
+
+    The values are part of every simulated history: add new ones, never renumber.
+    """
 
     # Once an account
     OPENED = 1
@@ -85,8 +90,9 @@ class Event(IntEnum):
 class Draws:
     """The numbers of some accounts in one month.  Every method gives float64 (accounts,).
 
-    ``accounts`` are numbers of accounts from 0, int64, in any order and as often as wanted.  ``future`` tells futures of the
-    same account and month apart, one for all or one an account; 0 is the history itself.
+    ``accounts`` are numbers of accounts from 0, int64, in any order and as often as wanted.
+    ``future`` tells futures of the same account and month apart, one for all or one an account; 0
+    is the history itself.
 
     >>> whole, part = Draws(1, 5, 0, np.arange(10)), Draws(1, 5, 0, np.array([7, 2]))
     >>> bool((whole.uniform(Event.SPEND)[[7, 2]] == part.uniform(Event.SPEND)).all())
@@ -117,7 +123,9 @@ class Draws:
         )
 
     def _of_future(self, future: int, accounts: Numbers, event: Event) -> Vector:
-        """The stream from the lowest of the accounts to the highest, of which the accounts take theirs."""
+        """The stream from the lowest of the accounts to the highest, of which the accounts take
+        theirs.
+        """
         word = (future << 32) | ((self.month_number + _MONTH_ZERO) << 8) | event
         key = np.array([self.seed, word], dtype=np.uint64)
         lowest, highest = int(accounts.min()), int(accounts.max())

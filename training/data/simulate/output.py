@@ -27,10 +27,11 @@ _DTYPES = {c.name: (np.int32 if c.kind == "whole_number" else np.float64) for c 
 
 
 class Block(NamedTuple):
-    """Some accounts: their statements in the form of :mod:`features.schema`, sorted; and their rows of the accounts table.
+    """Some accounts: their statements in the form of :mod:`features.schema`, sorted; and their rows
+    of the accounts table.
 
-    The accounts table has ``account_id``, ``opened`` (date), ``age_band``, ``gender`` and ``region``.  It serves the
-    measurement of fairness only.
+    The accounts table has ``account_id``, ``opened`` (date), ``age_band``, ``gender`` and
+    ``region``.  It serves the measurement of fairness only.
     """
 
     statements: pl.DataFrame
@@ -40,8 +41,8 @@ class Block(NamedTuple):
 def simulate(config: SimulationConfig) -> Iterator[Block]:
     """The simulated accounts, ``config.partition_accounts`` at a time.
 
-    An account's history depends on the config's other fields and its own number, and not on the partition.  Accounts that open
-    after the last month are in neither table.
+    An account's history depends on the config's other fields and its own number, and not on the
+    partition.  Accounts that open after the last month are in neither table.
 
     >>> block = next(simulate(SimulationConfig(accounts=3, months=2)))
     >>> block.statements.select("account_id", "month", "product").row(0)
@@ -51,13 +52,17 @@ def simulate(config: SimulationConfig) -> Iterator[Block]:
         yield _block(config, first, min(config.partition_accounts, config.accounts - first))
 
 
-def write(config: SimulationConfig, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Simulate into ``folder`` and return what its ``simulation.json`` holds: the config and the row counts.
+def write(
+    config: SimulationConfig, folder: Path, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Simulate into ``folder`` and return what its ``simulation.json`` holds: the config and the
+    row counts.
 
-    Files are ``statements/part-00000.parquet`` and on, and ``accounts/`` likewise, a block each.  They are written beside the
-    folder and moved into place when all is done, so that an interrupted run leaves nothing; a simulation that stood there
-    before is replaced.  ``progress`` is called with (accounts done, accounts in all) after each block.  Raises FileExistsError
-    where the folder holds something else, ValueError where no account opens within the months.
+    Files are ``statements/part-00000.parquet`` and on, and ``accounts/`` likewise, a block each.
+    They are written beside the folder and moved into place when all is done, so that an interrupted
+    run leaves nothing; a simulation that stood there before is replaced.  ``progress`` is called
+    with (accounts done, accounts in all) after each block.  Raises FileExistsError where the folder
+    holds something else, ValueError where no account opens within the months.
     """
     _replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -76,13 +81,22 @@ def write(config: SimulationConfig, folder: Path, progress: Progress | None = No
     return summary
 
 
-def as_table(names: pl.Series, cash_loan: Mask, lived: Sequence[tuple[int, Columns]], config: SimulationConfig) -> pl.DataFrame:
-    """Months that :func:`training.data.simulate.step` gave, each with its number and one after the other, as a statement table.
+def as_table(
+    names: pl.Series,
+    cash_loan: Mask,
+    lived: Sequence[tuple[int, Columns]],
+    config: SimulationConfig,
+) -> pl.DataFrame:
+    """Months that :func:`training.data.simulate.step` gave, each with its number and one after the
+    other, as a statement table.
 
-    One row an account and month in which it is open, in the form of :mod:`features.schema`, sorted where ``names`` are;
-    ``names`` and ``cash_loan`` have one entry an account.
+    One row an account and month in which it is open, in the form of :mod:`features.schema`, sorted
+    where ``names`` are; ``names`` and ``cash_loan`` have one entry an account.
     """
-    columns = {name: np.column_stack([c[name] for _, c in lived]).astype(_DTYPES[name]) for name in _MEASURED}
+    columns = {
+        name: np.column_stack([c[name] for _, c in lived]).astype(_DTYPES[name])
+        for name in _MEASURED
+    }
     is_open = np.column_stack([c["open"] for _, c in lived]).astype(np.bool_)
     months = pl.Series([month_of(number, config) for number, _ in lived], dtype=pl.Date)
     return _statements(names, cash_loan, months, columns, is_open)
@@ -97,7 +111,9 @@ def account_names(accounts: Numbers) -> pl.Series:
     return ("sim-" + pl.Series(accounts + 1).cast(pl.String).str.zfill(7)).alias("account_id")
 
 
-def _write_blocks(config: SimulationConfig, partial: Path, progress: Progress | None) -> dict[str, Any]:
+def _write_blocks(
+    config: SimulationConfig, partial: Path, progress: Progress | None
+) -> dict[str, Any]:
     rows = dict.fromkeys(Block._fields, 0)
     files = done = 0
     for block in simulate(config):
@@ -110,7 +126,9 @@ def _write_blocks(config: SimulationConfig, partial: Path, progress: Progress | 
         if progress is not None:
             progress(done, config.accounts)
     if not files:
-        raise ValueError(f"expected accounts that open within {config.months} month(s), got none of {config.accounts}")
+        raise ValueError(
+            f"expected accounts that open within {config.months} month(s), got none of {config.accounts}"
+        )
     fields = {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
     return {"config": fields, "rows": rows, "files": files}
 
@@ -120,7 +138,9 @@ def _plain(value: object) -> object:
 
 
 def _replaceable(folder: Path) -> None:
-    if folder.exists() and not (folder.is_dir() and ((folder / SUMMARY).exists() or not any(folder.iterdir()))):
+    if folder.exists() and not (
+        folder.is_dir() and ((folder / SUMMARY).exists() or not any(folder.iterdir()))
+    ):
         raise FileExistsError(
             f"{folder}: expected no such folder, an empty one, or an earlier simulation; it holds other files"
         )
@@ -142,7 +162,11 @@ def _block(config: SimulationConfig, first: int, count: int) -> Block:
 
 
 def _statements(
-    names: pl.Series, cash_loan: Mask, months: pl.Series, columns: dict[str, NDArray[Any]], is_open: Mask
+    names: pl.Series,
+    cash_loan: Mask,
+    months: pl.Series,
+    columns: dict[str, NDArray[Any]],
+    is_open: Mask,
 ) -> pl.DataFrame:
     """``columns`` and ``is_open`` are (accounts, months)."""
     account, month = np.nonzero(is_open)
@@ -154,12 +178,15 @@ def _statements(
     }
     for c in COLUMNS:
         if c.name in columns:
-            values = pl.Series(columns.pop(c.name)[is_open], dtype=c.dtype)  # popped: one copy at a time
+            # popped: one copy at a time
+            values = pl.Series(columns.pop(c.name)[is_open], dtype=c.dtype)
             series[c.name] = values.fill_nan(None) if c.kind == "amount" else values
     return pl.DataFrame(series)
 
 
-def _accounts(config: SimulationConfig, names: pl.Series, traits: Traits, is_open: Mask) -> pl.DataFrame:
+def _accounts(
+    config: SimulationConfig, names: pl.Series, traits: Traits, is_open: Mask
+) -> pl.DataFrame:
     opened = [
         month_of(month, config).replace(day=day)
         for month, day in zip(traits.opened_month.tolist(), traits.opened_day.tolist(), strict=True)

@@ -1,7 +1,7 @@
 """Who the accounts belong to: traits, and how each stands on the day the simulation meets them.
 
-Age, gender and region move traits (income, impulsiveness, access to credit) a little, as they do in any population; behaviour
-reads the traits and never them.  They are kept for measuring fairness.
+Age, gender and region move traits (income, impulsiveness, access to credit) a little, as they do in
+any population; behaviour reads the traits and never them.  They are kept for measuring fairness.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from training.data.simulate.state import State, Traits, Vector, Whole, cents
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55+")
 GENDERS = ("female", "male")
 REGIONS = ("tier_1", "tier_2", "tier_3", "county")
-TRAITS_MONTH = -(2**15)  # the month number in whose name once-for-all numbers are drawn: before any warm-up
+# the month number in whose name once-for-all numbers are drawn: before any warm-up
+TRAITS_MONTH = -(2**15)
 LIMIT_STEP = 500.0  # CNY; granted limits are multiples of it
-AFFORDABLE = (0.78, 0.68)  # pay_later, cash_loan: living and ordinary use of the account to income, at most
+# pay_later, cash_loan: living and ordinary use of the account to income, at most
+AFFORDABLE = (0.78, 0.68)
 LEAST_LIMIT = 1_000.0
 MOST_LIMIT = 200_000.0
 
@@ -39,7 +41,9 @@ def traits_of(first_account: int, count: int, config: SimulationConfig) -> Trait
     age = _pick(draws.uniform(Event.AGE), _AGE_SHARES)
     gender = _pick(draws.uniform(Event.GENDER), (0.47, 0.53))
     region = _pick(draws.uniform(Event.REGION), _REGION_SHARES)
-    log_income = _LOG_INCOME_BY_AGE[age] + _LOG_INCOME_BY_GENDER[gender] + _LOG_INCOME_BY_REGION[region]
+    log_income = (
+        _LOG_INCOME_BY_AGE[age] + _LOG_INCOME_BY_GENDER[gender] + _LOG_INCOME_BY_REGION[region]
+    )
     relative = log_income + 0.42 * draws.normal(Event.INCOME_LEVEL)
     impulsiveness = _IMPULSIVENESS_BY_AGE[age] + draws.normal(Event.IMPULSIVENESS)
     # The poor spend a larger share on living, whatever they are like.
@@ -62,7 +66,9 @@ def traits_of(first_account: int, count: int, config: SimulationConfig) -> Trait
         access=0.5 * relative + draws.normal(Event.ACCESS),
         cash_habit=0.3 * impulsiveness + draws.normal(Event.CASH_HABIT),
         # No lender grants a line to who cannot live within the income to begin with.
-        living=np.minimum(wished_living, np.where(cash_loan, AFFORDABLE[1], AFFORDABLE[0]) - spend_share),
+        living=np.minimum(
+            wished_living, np.where(cash_loan, AFFORDABLE[1], AFFORDABLE[0]) - spend_share
+        ),
         spend_share=spend_share,
         income_known=~draws.happens(Event.INCOME_KNOWN, config.income_unknown),
         debt_known=~draws.happens(Event.DEBT_KNOWN, config.debt_unknown),
@@ -73,18 +79,26 @@ def traits_of(first_account: int, count: int, config: SimulationConfig) -> Trait
 
 
 def arrive(traits: Traits, first_account: int, config: SimulationConfig) -> State:
-    """The state in which the simulation meets the accounts: at the warm-up's start, or at their opening if that is later."""
+    """The state in which the simulation meets the accounts: at the warm-up's start, or at their
+    opening if that is later.
+    """
     count = len(traits.income_level)
     accounts = np.arange(first_account, first_account + count)
     draws = Draws(config.seed, TRAITS_MONTH, 0, accounts)
     income = traits.income_level
     reported = _hundreds(income * np.exp(0.12 * draws.normal(Event.REPORTING_ERROR)))
     limit = _granted(traits, reported, draws.normal(Event.LIMIT))
-    # Who was met in the middle of things owes something already; who opens during the warm-up or later does not.
+    # Who was met in the middle of things owes something already; who opens during the warm-up or
+    # later does not.
     under_way = traits.opened_month <= -config.warm_up_months
     owed = np.where(traits.cash_loan, 0.7, 0.5) * limit * draws.uniform(Event.FIRST_BALANCE) ** 2
     nothing = Standing(np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.int32))
-    owing = Behaviour(cents(np.where(under_way, owed, 0.0)), np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.int32))
+    owing = Behaviour(
+        cents(np.where(under_way, owed, 0.0)),
+        np.zeros(count),
+        np.zeros(count),
+        np.zeros(count, dtype=np.int32),
+    )
     standing = next_standing(nothing, owing, Terms())
     return State(
         seed=config.seed,
@@ -110,18 +124,26 @@ def arrive(traits: Traits, first_account: int, config: SimulationConfig) -> Stat
 
 
 def _granted(traits: Traits, reported: Vector, z: Vector) -> Vector:
-    """The limit granted at opening: a multiple of income by product, seen through the eyes of an earlier, worse score."""
+    """The limit granted at opening: a multiple of income by product, seen through the eyes of an
+    earlier, worse score.
+    """
     spread = np.where(traits.cash_loan, 0.65, 0.55)
     multiple = np.where(traits.cash_loan, 2.2, 1.4) * np.exp(0.15 * traits.discipline + spread * z)
-    limit: Vector = np.clip(np.round(reported * multiple / LIMIT_STEP) * LIMIT_STEP, LEAST_LIMIT, MOST_LIMIT)
+    limit: Vector = np.clip(
+        np.round(reported * multiple / LIMIT_STEP) * LIMIT_STEP, LEAST_LIMIT, MOST_LIMIT
+    )
     return limit
 
 
 def _opened(u: Vector, config: SimulationConfig) -> Whole:
-    """Opening months: geometric into the past for the existing, even over ``openings_over`` months for the others."""
+    """Opening months: geometric into the past for the existing, even over ``openings_over`` months
+    for the others.
+    """
     old = config.opened_before
     share = np.clip(u / old, 0.0, 1.0) if old > 0 else np.zeros_like(u)
-    before = -np.minimum(1 + np.floor(-30.0 * np.log1p(-np.minimum(share, 0.999999))), _LONGEST_TENURE)
+    before = -np.minimum(
+        1 + np.floor(-30.0 * np.log1p(-np.minimum(share, 0.999999))), _LONGEST_TENURE
+    )
     after = np.floor((u - old) / (1 - old) * config.openings_over) if old < 1 else np.zeros_like(u)
     return np.where(u < old, before, np.minimum(after, config.openings_over - 1)).astype(np.int32)
 

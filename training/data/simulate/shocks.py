@@ -23,7 +23,9 @@ _MEAN_VOLATILITY = 0.117
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """A month's ``income`` and the extra ``costs`` of an illness, CNY, with the shock that they come from."""
+    """A month's ``income`` and the extra ``costs`` of an illness, CNY, with the shock that they
+    come from.
+    """
 
     shock: Whole
     severity: Vector
@@ -45,8 +47,16 @@ def befall(state: State, draws: Draws, config: SimulationConfig) -> Means:
     new = np.where((shock == INCOME_LOSS) & (u > 1 - _LOSS_ENDS), RECOVERY, new)
     new = np.where((shock == ILLNESS) & (u > 1 - _ILLNESS_ENDS), RECOVERY, new).astype(np.int32)
     struck = well & ((new == INCOME_LOSS) | (new == ILLNESS))
-    severity = np.where(struck, 0.3 + 0.6 * draws.uniform(Event.SEVERITY), np.where(new == NONE, 0.0, state.severity))
-    taken = np.where(new == INCOME_LOSS, severity, np.where(new == ILLNESS, 0.4 * severity, 0.25 * severity))
+    severity = np.where(
+        struck,
+        0.3 + 0.6 * draws.uniform(Event.SEVERITY),
+        np.where(new == NONE, 0.0, state.severity),
+    )
+    taken = np.where(
+        new == INCOME_LOSS, severity, np.where(new == ILLNESS, 0.4 * severity, 0.25 * severity)
+    )
     noise = traits.volatility * draws.normal(Event.INCOME) - 0.5 * traits.volatility**2
     income = traits.income_level * (1.0 - taken) * np.exp(noise)
-    return Means(new, severity, income, np.where(new == ILLNESS, 0.5 * severity * traits.income_level, 0.0))
+    return Means(
+        new, severity, income, np.where(new == ILLNESS, 0.5 * severity * traits.income_level, 0.0)
+    )

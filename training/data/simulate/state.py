@@ -20,7 +20,10 @@ _SCALARS = ("seed", "months_done")
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What does not change: one entry an account in every array.  Amounts in CNY a month; z = standard normal."""
+    """What does not change: one entry an account in every array.
+
+    Amounts in CNY a month; z = standard normal.
+    """
 
     cash_loan: Mask  # product: True = cash_loan, False = pay_later
     opened_month: Whole  # month number; negative = before the first statements
@@ -45,10 +48,11 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Some accounts after ``months_done`` months: traits, standing and everything carried into the next month.
+    """Some accounts after ``months_done`` months: traits, standing and everything carried into the
+    next month.
 
-    All arrays have one entry an account; the same account may stand in it several times, with a future for each.  A step makes
-    a new state.
+    All arrays have one entry an account; the same account may stand in it several times, with a
+    future for each.  A step makes a new state.
     """
 
     seed: int  # of the simulation: a state is rolled forward with the numbers that it was made with
@@ -79,19 +83,32 @@ class State:
     def take(self, places: Numbers) -> State:
         """The accounts at these places, in their order, as often as they are named."""
         traits = Traits(*(getattr(self.traits, field.name)[places] for field in fields(Traits)))
-        own = {f.name: getattr(self, f.name)[places] for f in fields(State) if f.name not in (*_SCALARS, "traits")}
+        own = {
+            f.name: getattr(self, f.name)[places]
+            for f in fields(State)
+            if f.name not in (*_SCALARS, "traits")
+        }
         return replace(self, traits=traits, **own)
 
     def save(self, file: Path) -> None:
         """Write the state into one ``.npz`` file (plain arrays, no pickle)."""
-        arrays = {f"traits.{field.name}": getattr(self.traits, field.name) for field in fields(Traits)}
-        arrays |= {field.name: np.asarray(getattr(self, field.name)) for field in fields(State) if field.name != "traits"}
+        arrays = {
+            f"traits.{field.name}": getattr(self.traits, field.name) for field in fields(Traits)
+        }
+        arrays |= {
+            field.name: np.asarray(getattr(self, field.name))
+            for field in fields(State)
+            if field.name != "traits"
+        }
         with file.open("wb") as stream:  # a path would get another suffix
             np.savez(stream, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, file: Path) -> State:
-        """The state that :meth:`save` wrote.  ValueError, naming the file, where it holds anything else."""
+        """The state that :meth:`save` wrote.
+
+        ValueError, naming the file, where it holds anything else.
+        """
         try:
             with np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
@@ -113,5 +130,7 @@ def cents(amount: Vector) -> Vector:
 
 
 def _unpacked(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {name: array for name, array in arrays.items() if not name.startswith("traits.")}
+    values: dict[str, Any] = {
+        name: array for name, array in arrays.items() if not name.startswith("traits.")
+    }
     return values | {name: int(arrays[name]) for name in _SCALARS}

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.ledger import Behaviour, Standing, Terms, next_standing
-from training.data.simulate.behaviour import EXTERNAL_INSTALMENT, EXTERNAL_RATE, Acts, Purse, act, appetite_of, purse_of
+from training.data.simulate.behaviour import (
+    EXTERNAL_INSTALMENT,
+    EXTERNAL_RATE,
+    Acts,
+    Purse,
+    act,
+    appetite_of,
+    purse_of,
+)
 from training.data.simulate.config import SimulationConfig, month_of
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.lender import limits
@@ -19,12 +27,14 @@ from training.data.simulate.state import Mask, Numbers, State, Vector, cents
 
 Columns = Mapping[str, NDArray[np.float64] | NDArray[np.int32] | NDArray[np.bool_]]
 CHARGED_OFF_DAYS = 180
-_SAVINGS_MOST = 3.0  # monthly incomes kept at hand; what is more goes into debts elsewhere and into things
+# monthly incomes kept at hand; what is more goes into debts elsewhere and into things
+_SAVINGS_MOST = 3.0
 _CLOSING = 0.004  # monthly chance that an account with no balance is closed
 
 
 def begin(config: SimulationConfig, first_account: int, count: int) -> State:
-    """The accounts ``first_account`` .. ``first_account + count - 1`` as they stand before month 0, the warm-up behind them.
+    """The accounts ``first_account`` .. ``first_account + count - 1`` as they stand before month 0,
+    the warm-up behind them.
 
     ValueError where the range does not lie within ``config.accounts``.
 
@@ -32,7 +42,9 @@ def begin(config: SimulationConfig, first_account: int, count: int) -> State:
     0
     """
     if first_account < 0 or count < 1 or first_account + count > config.accounts:
-        raise ValueError(f"expected accounts within 0 to {config.accounts}, got {count} from {first_account}")
+        raise ValueError(
+            f"expected accounts within 0 to {config.accounts}, got {count} from {first_account}"
+        )
     state = arrive(traits_of(first_account, count, config), first_account, config)
     for month_number in range(-config.warm_up_months, 0):
         state, _ = step(state, month_number, config)
@@ -49,16 +61,21 @@ def step(
 ) -> tuple[State, Columns]:
     """The state after a month, and that month's statements.
 
-    The columns are those of the statement but ``account_id``, ``month`` and ``product``, each with one entry an account (NaN =
-    unknown), and ``open``, bool: whether there is a statement at all.  ``future`` other than 0 draws another future from the
-    same state; one for all, or one an account.  ``change`` makes other acts of the month's own, and ``limit`` is in force
-    instead of the lender's where it is not NaN: see :mod:`training.examine.truth.interventions`.  ValueError where the state is not
-    that of the end of the month before, or was made with another seed.
+    The columns are those of the statement but ``account_id``, ``month`` and ``product``, each with
+    one entry an account (NaN = unknown), and ``open``, bool: whether there is a statement at all.
+    ``future`` other than 0 draws another future from the same state; one for all, or one an
+    account.  ``change`` makes other acts of the month's own, and ``limit`` is in force instead of
+    the lender's where it is not NaN: see :mod:`training.examine.truth.interventions`.  ValueError
+    where the state is not that of the end of the month before, or was made with another seed.
     """
     if month_number != state.months_done:
-        raise ValueError(f"expected month number {state.months_done}, which follows the state, got {month_number}")
+        raise ValueError(
+            f"expected month number {state.months_done}, which follows the state, got {month_number}"
+        )
     if config.seed != state.seed:
-        raise ValueError(f"expected the seed {state.seed} that the state was made with, got {config.seed}")
+        raise ValueError(
+            f"expected the seed {state.seed} that the state was made with, got {config.seed}"
+        )
     draws = Draws(config.seed, month_number, future, state.accounts)
     means = befall(state, draws, config)
     appetite = appetite_of(state, draws)
@@ -72,18 +89,38 @@ def step(
     return after, _statement(after, acts, active, draws, config)
 
 
-def _settle(state: State, means: Means, appetite: Vector, purse: Purse, limit: Vector, acts: Acts, draws: Draws) -> State:
+def _settle(
+    state: State,
+    means: Means,
+    appetite: Vector,
+    purse: Purse,
+    limit: Vector,
+    acts: Acts,
+    draws: Draws,
+) -> State:
     """The books after the acts: this account's by the ledger, the customer's own by addition."""
     now = Standing(state.balance, state.minimum_due, state.days_past_due)
-    after = next_standing(now, Behaviour(acts.spend, acts.cash_advance, acts.payment, acts.days_late), Terms())
+    after = next_standing(
+        now, Behaviour(acts.spend, acts.cash_advance, acts.payment, acts.days_late), Terms()
+    )
     income = state.traits.income_level
-    left = purse.free + purse.kept * (acts.borrowed + acts.cash_advance) - acts.payment - acts.repaid
+    left = (
+        purse.free + purse.kept * (acts.borrowed + acts.cash_advance) - acts.payment - acts.repaid
+    )
     surplus = np.maximum(left - _SAVINGS_MOST * income, 0.0)
     # What the purse lacked was not paid elsewhere either and is owed there.
     lacked = np.maximum(-left, 0.0)
-    debt = (1.0 + EXTERNAL_RATE - EXTERNAL_INSTALMENT) * state.external_debt + acts.borrowed + lacked - surplus - acts.repaid
+    debt = (
+        (1.0 + EXTERNAL_RATE - EXTERNAL_INSTALMENT) * state.external_debt
+        + acts.borrowed
+        + lacked
+        - surplus
+        - acts.repaid
+    )
     update = draws.happens(Event.INCOME_UPDATE, 1.0 / 12.0)
-    reported = np.where(update, np.maximum(np.round(means.income, -2), 100.0), state.reported_income)
+    reported = np.where(
+        update, np.maximum(np.round(means.income, -2), 100.0), state.reported_income
+    )
     return replace(
         state,
         shock=means.shock,
@@ -98,13 +135,17 @@ def _settle(state: State, means: Means, appetite: Vector, purse: Purse, limit: V
         minimum_due=after.minimum_due,
         days_past_due=after.days_past_due,
         good_months=np.where(after.days_past_due > 0, 0, state.good_months + 1).astype(np.int32),
-        months_since_cut=np.where(limit < state.credit_limit, 0, state.months_since_cut + 1).astype(np.int32),
+        months_since_cut=np.where(limit < state.credit_limit, 0, state.months_since_cut + 1).astype(
+            np.int32
+        ),
         limit_requests=acts.limit_requests,
     )
 
 
 def _living(state: State, moved: State, month_number: int, draws: Draws) -> tuple[Mask, State]:
-    """(who has a statement this month, the state after it): who has not opened waits, who has ended stays as he was."""
+    """(who has a statement this month, the state after it): who has not opened waits, who has ended
+    stays as he was.
+    """
     opened = state.traits.opened_month <= month_number
     if month_number < 0:
         # Nobody ends unseen: a line lost in the warm-up is granted anew, clean.
@@ -124,18 +165,24 @@ def _living(state: State, moved: State, month_number: int, draws: Draws) -> tupl
     active = opened & ~state.ended & ~closes
     ended = state.ended | (opened & (closes | (moved.days_past_due >= CHARGED_OFF_DAYS)))
     kept = {
-        name: np.where(opened, getattr(moved, name), getattr(state, name)).astype(getattr(state, name).dtype, copy=False)
+        name: np.where(opened, getattr(moved, name), getattr(state, name)).astype(
+            getattr(state, name).dtype, copy=False
+        )
         for name in _CARRIED
     }
     return active, replace(moved, months_done=month_number + 1, ended=ended, **kept)
 
 
 _CARRIED = tuple(
-    name for name in State.__dataclass_fields__ if name not in ("seed", "months_done", "accounts", "traits", "ended")
+    name
+    for name in State.__dataclass_fields__
+    if name not in ("seed", "months_done", "accounts", "traits", "ended")
 )
 
 
-def _statement(after: State, acts: Acts, active: Mask, draws: Draws, config: SimulationConfig) -> Columns:
+def _statement(
+    after: State, acts: Acts, active: Mask, draws: Draws, config: SimulationConfig
+) -> Columns:
     traits = after.traits
     income_seen = traits.income_known & ~draws.happens(Event.INCOME_MISSING, config.month_unknown)
     debt_seen = traits.debt_known & ~draws.happens(Event.DEBT_MISSING, config.month_unknown)

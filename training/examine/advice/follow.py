@@ -1,9 +1,11 @@
-"""Does the advice come true?  Each plan is followed in the simulator, with the account's own shocks and its own luck.
+"""Does the advice come true?  Each plan is followed in the simulator, with the account's own shocks
+and its own luck.
 
-*Kept*: in the promised month or the one after it, the served decision has nothing against the limit from before the cut.
-*Fell*: the true probability of default in the six months after the promised month, left to one's own ways, is lower than
-had the account carried on as before; who has defaulted by then counts as certain.  Told twice: with the reduced limit in
-force in both (what the plan does), and with the limit back after the plan (what plan and limit do together).
+*Kept*: in the promised month or the one after it, the served decision has nothing against the limit
+from before the cut. *Fell*: the true probability of default in the six months after the promised
+month, left to one's own ways, is lower than had the account carried on as before; who has defaulted
+by then counts as certain.  Told twice: with the reduced limit in force in both (what the plan
+does), and with the limit back after the plan (what plan and limit do together).
 """
 
 from __future__ import annotations
@@ -34,10 +36,11 @@ _ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class FollowedPlans:
-    """What came of the plans; ``promised`` int64 (accounts,), 0 = nothing promised, the others bool (futures, accounts).
+    """What came of the plans; ``promised`` int64 (accounts,), 0 = nothing promised, the others bool
+    (futures, accounts).
 
-    ``kept``: False where nothing is promised; ``shocked``: an income loss or illness struck between the decision and the month
-    after the promised one.
+    ``kept``: False where nothing is promised; ``shocked``: an income loss or illness struck between
+    the decision and the month after the promised one.
     """
 
     promised: NDArray[np.int64]
@@ -47,11 +50,12 @@ class FollowedPlans:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """True probabilities of default, float64 (accounts,), in the six months after the promised month (twelve, where none is).
+    """True probabilities of default, float64 (accounts,), in the six months after the promised
+    month (twelve, where none is).
 
-    ``plan``: after following it, the limit still reduced; ``limit_back``: the same with the limit back; ``carry_on``: after
-    carrying on, who has defaulted by then counts as 1; ``on_the_way``: of defaulting by then when carrying on; ``during``:
-    of defaulting while the plan is followed.
+    ``plan``: after following it, the limit still reduced; ``limit_back``: the same with the limit
+    back; ``carry_on``: after carrying on, who has defaulted by then counts as 1; ``on_the_way``: of
+    defaulting by then when carrying on; ``during``: of defaulting while the plan is followed.
     """
 
     plan: Vector
@@ -64,7 +68,8 @@ class Risk:
 def follow_plans(cohort: CutAccounts, exactly: bool = False, margin: float = 0.0) -> FollowedPlans:
     """Follow every plan and ask for the limit back in the promised month and the one after.
 
-    ``exactly``: nobody pays more than is told.  ``margin``: log-odds by which the decision has to be clear; 0 = as served.
+    ``exactly``: nobody pays more than is told.  ``margin``: log-odds by which the decision has to
+    be clear; 0 = as served.
     """
     promised = cohort.promised
     until = np.where(promised > 0, promised + 1, 0)
@@ -72,9 +77,13 @@ def follow_plans(cohort: CutAccounts, exactly: bool = False, margin: float = 0.0
     futures = np.repeat(np.arange(FOLLOWED), count)
     free = np.zeros((months, FOLLOWED, count), dtype=np.bool_)
     struck = np.zeros((FOLLOWED, count), dtype=np.bool_)
-    columns: list[tuple[int, Columns]] = [(number, _taken(month, cohort, FOLLOWED)) for number, month in cohort.world.lived]
+    columns: list[tuple[int, Columns]] = [
+        (number, _taken(month, cohort, FOLLOWED)) for number, month in cohort.world.lived
+    ]
     state = cohort.world.now.take(np.tile(cohort.places, FOLLOWED))
-    for month, (after, statement) in enumerate(_lived(cohort, state, futures, until, until + 1, months, exactly)):
+    for month, (after, statement) in enumerate(
+        _lived(cohort, state, futures, until, until + 1, months, exactly)
+    ):
         struck |= _newly_struck(state, after).reshape(FOLLOWED, count) & (month < until)
         columns = [*columns, (after.months_done - 1, statement)][-LONGEST_WINDOW:]
         asked = (promised > 0) & ((month + 1 == promised) | (month == promised))
@@ -107,14 +116,18 @@ def _defaults(
     plan_for: NDArray[np.int64],
     restored: NDArray[np.int64],
 ) -> tuple[Mask, Mask]:
-    """(default up to the promised month, default in the six months after it), bool (futures, accounts)."""
+    """(default up to the promised month, default in the six months after it), bool (futures,
+    accounts).
+    """
     count = len(cohort)
     found = np.zeros((2, len(numbers), count), dtype=np.bool_)
     state = cohort.world.now.take(np.tile(cohort.places, len(numbers)))
     months = int(promised.max()) + HORIZON
     lived = _lived(cohort, state, np.repeat(numbers, count), plan_for, restored, months)
     for month, (_, statement) in enumerate(lived):
-        worst = np.where(statement["open"], statement["days_past_due"], 0).reshape(len(numbers), count)
+        worst = np.where(statement["open"], statement["days_past_due"], 0).reshape(
+            len(numbers), count
+        )
         found[0] |= (worst >= DEFAULT_DAYS) & (month < promised)
         found[1] |= (worst >= DEFAULT_DAYS) & (month >= promised) & (month < promised + HORIZON)
     return found[0], found[1]
@@ -129,21 +142,29 @@ def _lived(
     months: int,
     exactly: bool = False,
 ) -> Iterator[tuple[State, Columns]]:
-    """Months of the cut accounts, each under its plan for its first ``plan_for`` months, and its own ways after them.
+    """Months of the cut accounts, each under its plan for its first ``plan_for`` months, and its
+    own ways after them.
 
-    The reduced limit is in force for ``restored`` months, and the one from before the cut from then on; nobody else cuts
-    it.
+    The reduced limit is in force for ``restored`` months, and the one from before the cut from then
+    on; nobody else cuts it.
     """
     repeats = state.count // len(cohort)
     plans = plans_of(cohort.plans)
-    before, after = (np.array([getattr(cut, name) for cut in cohort.cuts]) for name in ("limit_before", "limit_after"))
+    before, after = (
+        np.array([getattr(cut, name) for cut in cohort.cuts])
+        for name in ("limit_before", "limit_after")
+    )
     suspended = np.array([cut.suspended for cut in cohort.cuts])
     config = untreated(cohort.world.config)
     for month in range(months):
         reduced = month < restored
         now = _under_way(plans, month < plan_for, suspended & reduced)
-        change = following(Plans(*(np.tile(getattr(now, name), repeats) for name in Plans.__dataclass_fields__)), exactly)
-        limit = np.tile(np.where(reduced, np.maximum(after, 1.0), before), repeats)  # a limit of 0 has no utilization
+        change = following(
+            Plans(*(np.tile(getattr(now, name), repeats) for name in Plans.__dataclass_fields__)),
+            exactly,
+        )
+        # a limit of 0 has no utilization
+        limit = np.tile(np.where(reduced, np.maximum(after, 1.0), before), repeats)
         state, statement = step(state, state.months_done, config, futures, change, limit)
         yield state, statement
 
@@ -173,18 +194,34 @@ def _newly_struck(before: State, after: State) -> Mask:
 
 
 def _free(
-    cohort: CutAccounts, state: State, columns: list[tuple[int, Columns]], month: int, asked: Mask, margin: float
+    cohort: CutAccounts,
+    state: State,
+    columns: list[tuple[int, Columns]],
+    month: int,
+    asked: Mask,
+    margin: float,
 ) -> Mask:
-    """Whose limit from before the cut the served decision leaves alone, bool (futures, accounts); who has closed has none."""
+    """Whose limit from before the cut the served decision leaves alone, bool (futures, accounts);
+    who has closed has none.
+    """
     rows = np.flatnonzero(asked & columns[-1][1]["open"].astype(np.bool_))
     free, cuts = np.zeros(state.count, dtype=np.bool_), cohort.cuts
     if len(rows):
-        seen = [(number, {name: values[rows] for name, values in lived.items()}) for number, lived in columns]
+        seen = [
+            (number, {name: values[rows] for name, values in lived.items()})
+            for number, lived in columns
+        ]
         names = pl.Series(rows).cast(pl.String).str.zfill(9)
-        features = build(check(as_table(names, state.traits.cash_loan[rows], seen, cohort.world.config)))
-        probability = probability_of(log_odds_of(features.matrix(cohort.bundle.features), cohort.bundle.scorer) + margin)
+        features = build(
+            check(as_table(names, state.traits.cash_loan[rows], seen, cohort.world.config))
+        )
+        probability = probability_of(
+            log_odds_of(features.matrix(cohort.bundle.features), cohort.bundle.scorer) + margin
+        )
         free[rows] = [
             restores_limit(outcome_after(month, cuts[row % len(cuts)], risk, values, cohort.bundle))
-            for row, risk, values in zip(rows.tolist(), probability.tolist(), features.values, strict=True)
+            for row, risk, values in zip(
+                rows.tolist(), probability.tolist(), features.values, strict=True
+            )
         ]
     return free.reshape(-1, len(cohort))

@@ -1,9 +1,10 @@
-"""Do the plans outlive the model?  Every plan's promise, judged by models that were fitted otherwise or on other accounts.
+"""Do the plans outlive the model?  Every plan's promise, judged by models that were fitted
+otherwise or on other accounts.
 
-The *challenger* is a larger model of the same data.  The refits are of bootstrapped accounts: as many as there are, drawn with
-replacement, each with all its rows; what differs between them is what another sample of customers would have changed.
-A plan holds under a model where, followed to the letter, that model has nothing against the limit in the promised month or the
-one after it.
+The *challenger* is a larger model of the same data.  The refits are of bootstrapped accounts: as
+many as there are, drawn with replacement, each with all its rows; what differs between them is what
+another sample of customers would have changed. A plan holds under a model where, followed to the
+letter, that model has nothing against the limit in the promised month or the one after it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.window import lay_out
-from serving.decision.advice.projection import LimitCut, Projection, outcome_after, project, restores_limit
+from serving.decision.advice.projection import (
+    LimitCut,
+    Projection,
+    outcome_after,
+    project,
+    restores_limit,
+)
 from serving.decision.scoring.score import probability_of
 from training.data.labels import Labelled
 from training.examine.truth.cut_accounts import CutAccounts, plans_of
@@ -28,14 +35,24 @@ Progress = Callable[[int, int], None]  # models fitted, models in all
 
 
 def under_other_models(
-    cohort: CutAccounts, data: Labelled, config: FitConfig, refits: int, progress: Progress | None = None
+    cohort: CutAccounts,
+    data: Labelled,
+    config: FitConfig,
+    refits: int,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
-    """One row a model, ``served`` first: ``plans``, the share that ``hold`` under it, and of accounts cut ``as_well``."""
+    """One row a model, ``served`` first: ``plans``, the share that ``hold`` under it, and of
+    accounts cut ``as_well``.
+    """
     outlook = to_the_letter(cohort)
-    rows: list[dict[str, object]] = [_row("served", _holding(cohort, outlook, probability_of(outlook.log_odds)), None)]
+    rows: list[dict[str, object]] = [
+        _row("served", _holding(cohort, outlook, probability_of(outlook.log_odds)), None)
+    ]
     for done, (name, model) in enumerate(_models(data, config, refits)):
         months, count = outlook.log_odds.shape
-        matrix = outlook.features[..., [cohort.names.index(name) for name in model.features]].reshape(months * count, -1)
+        matrix = outlook.features[
+            ..., [cohort.names.index(name) for name in model.features]
+        ].reshape(months * count, -1)
         risks = probability_of(log_odds(model, np.ascontiguousarray(matrix))).reshape(months, count)
         now = probability_of(log_odds(model, cohort.matrix))
         rows.append(_row(name, _holding(cohort, outlook, risks), _cut_now(cohort, now)))
@@ -45,11 +62,20 @@ def under_other_models(
 
 
 def to_the_letter(cohort: CutAccounts) -> Projection:
-    """The plans followed exactly as advice rolls them forward, with the reduced limit in force all along."""
+    """The plans followed exactly as advice rolls them forward, with the reduced limit in force all
+    along.
+    """
     months = cohort.bundle.advice.search.months
     reduced = np.ones((months, len(cohort)), dtype=np.bool_)
     owner = np.arange(len(cohort))
-    return project(lay_out(cohort.statements), owner, plans_of(cohort.plans), cohort.cuts, reduced, cohort.bundle)
+    return project(
+        lay_out(cohort.statements),
+        owner,
+        plans_of(cohort.plans),
+        cohort.cuts,
+        reduced,
+        cohort.bundle,
+    )
 
 
 def _models(data: Labelled, config: FitConfig, refits: int) -> Iterator[tuple[str, Fitted]]:
@@ -59,7 +85,9 @@ def _models(data: Labelled, config: FitConfig, refits: int) -> Iterator[tuple[st
 
 
 def resampled(data: Labelled, seed: int) -> Labelled:
-    """The rows of as many accounts as there are, drawn with replacement within each split: none stands on two sides."""
+    """The rows of as many accounts as there are, drawn with replacement within each split: none
+    stands on two sides.
+    """
     names = data.features.accounts["account_id"].to_numpy()
     random = np.random.default_rng(seed)
     rows = []
@@ -73,7 +101,9 @@ def resampled(data: Labelled, seed: int) -> Labelled:
     return data.take(np.concatenate(rows))
 
 
-def _holding(cohort: CutAccounts, outlook: Projection, risks: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _holding(
+    cohort: CutAccounts, outlook: Projection, risks: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """Whether each promise holds at these probabilities, (plans with a promise,)."""
     months = len(risks)
     held, cuts = [], cohort.cuts
@@ -81,17 +111,28 @@ def _holding(cohort: CutAccounts, outlook: Projection, risks: NDArray[np.float64
         if promised:
             asked = range(promised - 1, min(promised + 1, months))
             held.append(
-                any(_free(cohort, outlook, cuts[account], float(risks[month, account]), account, month) for month in asked)
+                any(
+                    _free(
+                        cohort, outlook, cuts[account], float(risks[month, account]), account, month
+                    )
+                    for month in asked
+                )
             )
     return np.array(held)
 
 
-def _free(cohort: CutAccounts, outlook: Projection, cut: LimitCut, risk: float, account: int, month: int) -> bool:
-    return restores_limit(outcome_after(month, cut, risk, outlook.features[month, account], cohort.bundle))
+def _free(
+    cohort: CutAccounts, outlook: Projection, cut: LimitCut, risk: float, account: int, month: int
+) -> bool:
+    return restores_limit(
+        outcome_after(month, cut, risk, outlook.features[month, account], cohort.bundle)
+    )
 
 
 def _cut_now(cohort: CutAccounts, risks: NDArray[np.float64]) -> float:
-    """Share of the cut accounts that a model's probabilities cut too; the day of decision is month -1."""
+    """Share of the cut accounts that a model's probabilities cut too; the day of decision is month
+    -1.
+    """
     outcomes = [
         outcome_after(-1, cut, risk, values, cohort.bundle)
         for cut, risk, values in zip(cohort.cuts, risks.tolist(), cohort.values, strict=True)
@@ -100,4 +141,9 @@ def _cut_now(cohort: CutAccounts, risks: NDArray[np.float64]) -> float:
 
 
 def _row(name: str, held: NDArray[np.bool_], as_well: float | None) -> dict[str, object]:
-    return {"model": name, "plans": len(held), "hold": float(held.mean()), "as_well": 1.0 if as_well is None else as_well}
+    return {
+        "model": name,
+        "plans": len(held),
+        "hold": float(held.mean()),
+        "as_well": 1.0 if as_well is None else as_well,
+    }

@@ -14,12 +14,13 @@ from training.examine.truth.cut_accounts import CutAccounts
 def validity(cohort: CutAccounts, followed: FollowedPlans, risk: Risk) -> pl.DataFrame:
     """One row a segment of the cut accounts.
 
-    ``accounts``; ``plans`` of them with a promise; ``months`` to it on average; ``kept`` and ``kept_unshocked``: shares of
-    plans and futures, with 95 % intervals that count accounts and not futures, the latter null where everybody was struck;
-    ``fell``, ``tied`` and ``rose``: shares of the plans whose true probability did, under one limit, and ``fell_limit_back``,
-    the falls with intervals;
-    ``risk_plan``, ``risk_limit_back`` and ``risk_carry_on``: its mean; ``default_on_the_way``: the mean probability of having
-    defaulted by the promised month when carrying on, ``default_during`` when following the plan.
+    ``accounts``; ``plans`` of them with a promise; ``months`` to it on average; ``kept`` and
+    ``kept_unshocked``: shares of plans and futures, with 95 % intervals that count accounts and not
+    futures, the latter null where everybody was struck; ``fell``, ``tied`` and ``rose``: shares of
+    the plans whose true probability did, under one limit, and ``fell_limit_back``, the falls with
+    intervals; ``risk_plan``, ``risk_limit_back`` and ``risk_carry_on``: its mean;
+    ``default_on_the_way``: the mean probability of having defaulted by the promised month when
+    carrying on, ``default_during`` when following the plan.
     """
     promised = followed.promised > 0
     rows: list[dict[str, object]] = []
@@ -27,7 +28,12 @@ def validity(cohort: CutAccounts, followed: FollowedPlans, risk: Risk) -> pl.Dat
         mine = members & promised
         counts = {"segment": name, "accounts": int(members.sum()), "plans": int(mine.sum())}
         if mine.any():
-            rows.append(counts | {"months": float(followed.promised[mine].mean())} | _kept(followed, mine) | _fell(risk, mine))
+            rows.append(
+                counts
+                | {"months": float(followed.promised[mine].mean())}
+                | _kept(followed, mine)
+                | _fell(risk, mine)
+            )
     return pl.DataFrame(rows)
 
 

@@ -1,4 +1,6 @@
-"""The accounts of a world whose limit the served model cuts, with what they are told: reasons and the way back."""
+"""The accounts of a world whose limit the served model cuts, with what they are told: reasons and
+the way back.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ THIN_HISTORY = 12  # months of statements below which a history is thin
 class CutAccounts:
     """The cut accounts, in order of account; arrays have one entry each.
 
-    ``places`` int64, where they stand in the world.  ``statements`` are their windows; ``contributions`` float64 (accounts,
-    model features); ``effects`` (accounts, DRIVEN), NaN = not known; ``values`` (accounts, all features of the catalogue).
+    ``places`` int64, where they stand in the world.  ``statements`` are their windows;
+    ``contributions`` float64 (accounts, model features); ``effects`` (accounts, DRIVEN), NaN = not
+    known; ``values`` (accounts, all features of the catalogue).
     """
 
     world: Population
@@ -65,12 +68,22 @@ class CutAccounts:
     def cuts(self) -> list[LimitCut]:
         """What was decided, as advice takes it."""
         decisions = [advised.decision for advised in self.advised]
-        return [LimitCut(d.product, d.as_of, d.credit_limit, d.new_limit, d.action == "suspend") for d in decisions]
+        return [
+            LimitCut(d.product, d.as_of, d.credit_limit, d.new_limit, d.action == "suspend")
+            for d in decisions
+        ]
 
     @property
     def promised(self) -> NDArray[np.int64]:
-        """Months until the limit is promised back, 1 = with the next statement; 0 where no plan brings it back."""
-        return np.array([0 if plan.restored is None else _months(self.world.as_of, plan.restored) for plan in self.plans])
+        """Months until the limit is promised back, 1 = with the next statement; 0 where no plan
+        brings it back.
+        """
+        return np.array(
+            [
+                0 if plan.restored is None else _months(self.world.as_of, plan.restored)
+                for plan in self.plans
+            ]
+        )
 
     @property
     def plans(self) -> list[PlanPath]:
@@ -79,16 +92,26 @@ class CutAccounts:
 
     def segments(self) -> dict[str, NDArray[np.bool_]]:
         """Name -> which accounts: all, and by product, length of history and action."""
-        observed = self.statements.group_by("account_id", maintain_order=True).len()["len"].to_numpy()
+        observed = (
+            self.statements.group_by("account_id", maintain_order=True).len()["len"].to_numpy()
+        )
         actions = np.array([advised.decision.action for advised in self.advised])
         found = {"all": np.ones(len(self), dtype=np.bool_)}
-        found |= {f"product {name}": self.products == name for name in sorted(set(self.products.tolist()))}
-        found |= {"history thin": observed < THIN_HISTORY, "history thick": observed >= THIN_HISTORY}
+        found |= {
+            f"product {name}": self.products == name for name in sorted(set(self.products.tolist()))
+        }
+        found |= {
+            "history thin": observed < THIN_HISTORY,
+            "history thick": observed >= THIN_HISTORY,
+        }
         return found | {f"action {name}": actions == name for name in sorted(set(actions.tolist()))}
 
 
 def find_cut_accounts(world: Population, bundle: Bundle, threads: int = 2) -> CutAccounts:
-    """Decide on everybody, and advise those whose limit the model reduces or suspends.  DataError where it cuts nobody's."""
+    """Decide on everybody, and advise those whose limit the model reduces or suspends.
+
+    DataError where it cuts nobody's.
+    """
     made = stages(world.statements, bundle, world.decided_at)
     cut = [
         place
@@ -96,7 +119,9 @@ def find_cut_accounts(world: Population, bundle: Bundle, threads: int = 2) -> Cu
         if outcome.by_model and decision.action in ("reduce", "suspend")
     ]
     if not cut:
-        raise DataError(f"expected accounts whose limit the model cuts, got none of {len(made.decisions)}")
+        raise DataError(
+            f"expected accounts whose limit the model cuts, got none of {len(made.decisions)}"
+        )
     ids = made.features.accounts["account_id"][cut]
     statements = made.statements.filter(pl.col("account_id").is_in(ids.implode()))
     return CutAccounts(
@@ -106,7 +131,9 @@ def find_cut_accounts(world: Population, bundle: Bundle, threads: int = 2) -> Cu
         statements,
         tuple(advise_many(statements, bundle, world.decided_at, threads=threads)),
         made.scores.contributions[cut],
-        np.array([[made.evidence[place].effects.get(group, np.nan) for group in DRIVEN] for place in cut]),
+        np.array(
+            [[made.evidence[place].effects.get(group, np.nan) for group in DRIVEN] for place in cut]
+        ),
         made.features.values[cut],
         made.features.matrix(bundle.features)[cut],
     )

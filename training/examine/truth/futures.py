@@ -1,8 +1,10 @@
-"""The true probability of the outcome: the share of many futures of one state in which it comes about.
+"""The true probability of the outcome: the share of many futures of one state in which it comes
+about.
 
-The futures are common random numbers: future k is the same luck whatever is changed, so that two probabilities of one account
-differ by what was changed and by little else.  ``untreated`` futures are those that the decision's probability speaks of: in
-them the simulated lender cuts nobody's limit.
+The futures are common random numbers: future k is the same luck whatever is changed, so that two
+probabilities of one account differ by what was changed and by little else.  ``untreated`` futures
+are those that the decision's probability speaks of: in them the simulated lender cuts nobody's
+limit.
 """
 
 from __future__ import annotations
@@ -25,16 +27,22 @@ def untreated(config: SimulationConfig) -> SimulationConfig:
     return replace(config, incumbent_cut_rate=0.0)
 
 
-def probability(state: State, config: SimulationConfig, futures: int, first: int = 1, months: int = HORIZON) -> Vector:
-    """The share of the futures ``first`` to ``first + futures - 1`` in which each account defaults, float64 (accounts,).
+def probability(
+    state: State, config: SimulationConfig, futures: int, first: int = 1, months: int = HORIZON
+) -> Vector:
+    """The share of the futures ``first`` to ``first + futures - 1`` in which each account defaults,
+    float64 (accounts,).
 
-    To default is to show 60 days past due or more on one of the next ``months`` statements; an account that has ended has none.
+    To default is to show 60 days past due or more on one of the next ``months`` statements; an
+    account that has ended has none.
     """
     share: Vector = outcomes(state, config, futures, first, months).mean(axis=0)
     return share
 
 
-def outcomes(state: State, config: SimulationConfig, futures: int, first: int = 1, months: int = HORIZON) -> Mask:
+def outcomes(
+    state: State, config: SimulationConfig, futures: int, first: int = 1, months: int = HORIZON
+) -> Mask:
     """Whether each account defaults in each future, bool (futures, accounts)."""
     count = state.count
     found = np.zeros((futures, count), dtype=np.bool_)
@@ -55,7 +63,9 @@ def worst_days(
     change: Change | None = None,
     limit: Vector | None = None,
 ) -> Vector:
-    """The most days past due that the next months' statements show, float64 (accounts,); 0 where there is none."""
+    """The most days past due that the next months' statements show, float64 (accounts,); 0 where
+    there is none.
+    """
     worst = np.zeros(state.count)
     for _, columns in live_on(state, months, config, future, change, limit):
         worst = np.maximum(worst, np.where(columns["open"], columns["days_past_due"], 0))

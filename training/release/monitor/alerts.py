@@ -22,30 +22,42 @@ class Breach:
     bound: float
 
 
-def drift_breaches(month: str, table: pl.DataFrame, sizes: tuple[int, int], bounds: Bounds) -> list[Breach]:
-    """The rows of a :func:`training.evaluate.drift.drift_table` beyond their bound and beyond chance.
+def drift_breaches(
+    month: str, table: pl.DataFrame, sizes: tuple[int, int], bounds: Bounds
+) -> list[Breach]:
+    """The rows of a :func:`training.evaluate.drift.drift_table` beyond their bound and beyond
+    chance.
 
-    ``sizes`` are the accounts of the reference and of the month.  Chance is shared by all that are compared (Bonferroni), so
-    that a month without drift raises an alarm about as rarely as ``bounds.false_alarm``.
+    ``sizes`` are the accounts of the reference and of the month.  Chance is shared by all that are
+    compared (Bonferroni), so that a month without drift raises an alarm about as rarely as
+    ``bounds.false_alarm``.
     """
     compared = table.filter((pl.col("kind") != "reason") | (pl.col("name") == FIRST_REASON))
     codes = table.filter(pl.col("kind") == "reason").height - 1
     level = 1.0 - bounds.false_alarm / max(compared.height, 1)
     most = {"feature": bounds.feature_psi, "score": bounds.score_psi, "reason": bounds.reason_psi}
     found = []
-    for kind, name, psi, wasserstein in compared.select("kind", "name", "psi", "wasserstein").iter_rows():
+    for kind, name, psi, wasserstein in compared.select(
+        "kind", "name", "psi", "wasserstein"
+    ).iter_rows():
         bins = max(codes, 2) if kind == "reason" else BINS + 1
         bound = max(most[kind], psi_noise(*sizes, bins, level))
         if psi > bound and name not in bounds.expected_to_move:
             found.append(Breach(month, name, "psi", psi, bound))
-        # The score's PSI says whether chance would do: the distance is held to its bound where that is above noise alone.
-        if kind == "score" and wasserstein > bounds.score_wasserstein and psi > psi_noise(*sizes, bins, level):
+        # The score's PSI says whether chance would do: the distance is held to its bound where that
+        # is above noise alone.
+        if (
+            kind == "score"
+            and wasserstein > bounds.score_wasserstein
+            and psi > psi_noise(*sizes, bins, level)
+        ):
             found.append(Breach(month, name, "wasserstein", wasserstein, bounds.score_wasserstein))
     return found
 
 
 def performance_breaches(table: pl.DataFrame, bounds: Bounds) -> list[Breach]:
-    """The rows of a performance table (see :mod:`training.release.monitor.monitor`) beyond their bound by more than their interval.
+    """The rows of a performance table (see :mod:`training.release.monitor.monitor`) beyond their
+    bound by more than their interval.
 
     A month of fewer than ``bounds.min_accounts`` is not judged.
     """

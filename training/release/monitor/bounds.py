@@ -26,7 +26,9 @@ class Bounds:
     rate_gap: float
 
     def __post_init__(self) -> None:
-        psis = dict.fromkeys(("feature_psi", "score_psi", "reason_psi", "score_wasserstein"), (0.0, 100.0))
+        psis = dict.fromkeys(
+            ("feature_psi", "score_psi", "reason_psi", "score_wasserstein"), (0.0, 100.0)
+        )
         shares = dict.fromkeys(("auc_drop", "rate_gap"), (0.0, 1.0))
         check_ranges(self, **psis, **shares, false_alarm=(1e-9, 0.5), min_accounts=(1, 1e9))
 
@@ -34,12 +36,17 @@ class Bounds:
 def read_bounds(file: Path | None = None) -> Bounds:
     """The bounds of a file, of the project's own where none is given.
 
-    Raises :class:`serving.decision.config.strict_toml.SectionError`, naming the key, or ValueError for a number out of its range.
+    Raises :class:`serving.decision.config.strict_toml.SectionError`, naming the key, or ValueError
+    for a number out of its range.
 
     >>> read_bounds().feature_psi
     0.25
     """
-    text = (files("training.release.monitor") / "bounds.toml").read_text("utf-8") if file is None else file.read_text("utf-8")
+    text = (
+        (files("training.release.monitor") / "bounds.toml").read_text("utf-8")
+        if file is None
+        else file.read_text("utf-8")
+    )
     try:
         top = Section(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -52,7 +59,9 @@ def read_bounds(file: Path | None = None) -> Bounds:
             (performance, ("min_accounts", "auc_drop", "rate_gap")),
         )
     }
-    bounds = Bounds(expected_to_move=drift.texts("expected_to_move"), **numbers[drift], **numbers[performance])
+    bounds = Bounds(
+        expected_to_move=drift.texts("expected_to_move"), **numbers[drift], **numbers[performance]
+    )
     for section in (drift, performance, top):
         section.close()
     return bounds

@@ -1,8 +1,10 @@
-"""How well a model does: estimated from its own probabilities before labels arrive, and measured after.
+"""How well a model does: estimated from its own probabilities before labels arrive, and measured
+after.
 
-The estimate is that of confidence-based performance estimation (CBPE; Guillory et al. 2021, NannyML): if the probabilities are
-calibrated, they say how often each ranking and each error comes about.  It sees that accounts become easier or harder to tell
-apart.  It **cannot** see that the same accounts default more often than they did (concept drift): only labels can.
+The estimate is that of confidence-based performance estimation (CBPE; Guillory et al. 2021,
+NannyML): if the probabilities are calibrated, they say how often each ranking and each error comes
+about.  It sees that accounts become easier or harder to tell apart.  It **cannot** see that the
+same accounts default more often than they did (concept drift): only labels can.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ SCHEMA = {"measure": pl.String, "value": pl.Float64, "low": pl.Float64, "high": 
 
 
 def estimated(probability: Vector, seed: int = 0) -> pl.DataFrame:
-    """What to expect of labels: one row a ``measure`` (auc, brier, rate) with ``value``, ``low``, ``high``.
+    """What to expect of labels: one row a ``measure`` (auc, brier, rate) with ``value``, ``low``,
+    ``high``.
 
-    ``rate`` is that of label 1.  The interval holds 95 % of what labels would give that came about with these probabilities,
-    among accounts such as these: it is wide where there are few defaults.  Ends are null where too few draws had both labels.
+    ``rate`` is that of label 1.  The interval holds 95 % of what labels would give that came about
+    with these probabilities, among accounts such as these: it is wide where there are few
+    defaults.  Ends are null where too few draws had both labels.
 
     >>> estimated(np.full(1000, 0.1)).select("measure", "value").rows()
     [('auc', 0.5), ('brier', 0.09), ('rate', 0.1)]
@@ -40,7 +44,8 @@ def estimated(probability: Vector, seed: int = 0) -> pl.DataFrame:
 
 
 def realised(label: Vector, probability: Vector, seed: int = 0) -> pl.DataFrame:
-    """What labels say: the same rows, with intervals over accounts (bootstrap; Wilson for the rate).
+    """What labels say: the same rows, with intervals over accounts (bootstrap; Wilson for the
+    rate).
 
     ``auc`` is null where there is one label only.
     """
@@ -54,7 +59,11 @@ def realised(label: Vector, probability: Vector, seed: int = 0) -> pl.DataFrame:
     rate = float(label.mean())
     both = 0 < rate < 1
     rows_told = [
-        ("auc", auc(label, probability) if both else None, *(_interval(draws["auc"]) if both else (None, None))),
+        (
+            "auc",
+            auc(label, probability) if both else None,
+            *(_interval(draws["auc"]) if both else (None, None)),
+        ),
         ("brier", brier(label, probability), *_interval(draws["brier"])),
         ("rate", rate, *wilson(rate, len(label))),
     ]

@@ -1,4 +1,7 @@
-"""The monitor: a period's decision records against what the version was fitted on.  Read :func:`run_monitor` first."""
+"""The monitor: a period's decision records against what the version was fitted on.
+
+Read :func:`run_monitor` first.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +42,11 @@ PERFORMANCE = {
 class Monitored:
     """What a monitor found.
 
-    ``drift``: ``month`` ("2026-09") and the columns of :func:`training.evaluate.drift.drift_table`.  ``performance``: ``month``,
-    ``basis`` (estimated, or realised of the decisions that have labels), ``accounts``, ``measure`` (auc, brier, rate),
-    ``value``, ``low``, ``high`` (95 %) and ``reference``.  ``verdict``: beyond or within bounds, or too little to judge.
-    ``page`` and ``json`` are the report.
+    ``drift``: ``month`` ("2026-09") and the columns of
+    :func:`training.evaluate.drift.drift_table`.  ``performance``: ``month``, ``basis`` (estimated,
+    or realised of the decisions that have labels), ``accounts``, ``measure`` (auc, brier, rate),
+    ``value``, ``low``, ``high`` (95 %) and ``reference``.  ``verdict``: beyond or within bounds, or
+    too little to judge. ``page`` and ``json`` are the report.
     """
 
     drift: pl.DataFrame
@@ -76,33 +80,45 @@ def run_monitor(
     labels_file: Path | None = None,
     bounds: Bounds | None = None,
 ) -> Monitored:
-    """Hold the decisions of a version against the accounts that its fit held out; ``data_folder`` is what it was fitted on.
+    """Hold the decisions of a version against the accounts that its fit held out; ``data_folder``
+    is what it was fitted on.
 
-    Raises RecordFileError for records or labels that cannot be used, DataError for other data, TrackingError.
+    Raises RecordFileError for records or labels that cannot be used, DataError for other data,
+    TrackingError.
 
-    An example, with the names of :mod:`training.release.monitor.monitor` and :mod:`training.tracking.runs`::
+    An example, with the names of :mod:`training.release.monitor.monitor` and
+    :mod:`training.tracking.runs`::
 
-        found = run_monitor(Path("data/2026-10.jsonl"), Path("data/simulated"), Store(Path("mlruns")), "limit-reduction", "1")
-        print(found.code, [breach.name for breach in found.breaches])
+        found = run_monitor(Path("data/2026-10.jsonl"), Path("data/simulated"),
+        Store(Path("mlruns")), "limit-reduction", "1") print(found.code, [breach.name for breach in
+        found.breaches])
     """
     bounds = read_bounds() if bounds is None else bounds
     reference, source, _ = held_out(data_folder, store, name, version)
     if reference.bundle.provenance.training_data != source.digest:
-        raise DataError(f"{data_folder}: expected the data that version {version} of {name} was fitted on, got other data")
+        raise DataError(
+            f"{data_folder}: expected the data that version {version} of {name} was fitted on, got other data"
+        )
     records = read_records(records_file, reference.bundle.digest)
-    labels = None if labels_file is None else _joined(records, read_labels(labels_file), labels_file)
+    labels = (
+        None if labels_file is None else _joined(records, read_labels(labels_file), labels_file)
+    )
     drift, breaches = _drift(records, reference, bounds)
     performance = _performance(records, labels, reference)
     found = (*breaches, *performance_breaches(performance, bounds))
     notes = (*caveats(source), *_notes(records, labels, performance, bounds))
     facts = _facts(records, reference)
     judged = bool((performance["accounts"] >= bounds.min_accounts).any())
-    verdict = "beyond bounds" if found else "within bounds" if judged else "too few decisions to judge"
+    verdict = (
+        "beyond bounds" if found else "within bounds" if judged else "too few decisions to judge"
+    )
     told = (facts | {"verdict": verdict}, notes, found, drift, performance)
     return Monitored(drift, performance, found, notes, verdict, render_page(*told), as_json(*told))
 
 
-def _drift(records: Records, reference: Evaluation, bounds: Bounds) -> tuple[pl.DataFrame, list[Breach]]:
+def _drift(
+    records: Records, reference: Evaluation, bounds: Bounds
+) -> tuple[pl.DataFrame, list[Breach]]:
     names = reference.bundle.features if records.with_asked else ()
     was = seen_of(reference, names)
     tables, breaches = [], []
@@ -121,7 +137,9 @@ def _seen(records: Records, month: datetime.date, names: Sequence[str]) -> Seen:
     return Seen(matrix, np.log(p) - np.log1p(-p), rows["first_reason"].to_list())
 
 
-def _performance(records: Records, labels: pl.DataFrame | None, reference: Evaluation) -> pl.DataFrame:
+def _performance(
+    records: Records, labels: pl.DataFrame | None, reference: Evaluation
+) -> pl.DataFrame:
     """Each month estimated over all its decisions, and realised over those that have a label."""
     told = {
         "estimated": _by_measure(estimated(reference.probability)),
@@ -134,7 +152,15 @@ def _performance(records: Records, labels: pl.DataFrame | None, reference: Evalu
         known = None if labels is None else labels.filter(pl.col("as_of") == month)
         if known is not None and known.height:
             label, p = known["label"].to_numpy(), known["probability"].to_numpy()
-            parts.append(_rows(month, "realised", len(p), realised(label, p), told["realised"] | {"rate": float(p.mean())}))
+            parts.append(
+                _rows(
+                    month,
+                    "realised",
+                    len(p),
+                    realised(label, p),
+                    told["realised"] | {"rate": float(p.mean())},
+                )
+            )
     return pl.concat(parts)
 
 
@@ -143,7 +169,11 @@ def _by_measure(table: pl.DataFrame) -> dict[str, float | None]:
 
 
 def _rows(
-    month: datetime.date, basis: str, accounts: int, table: pl.DataFrame, reference: dict[str, float | None]
+    month: datetime.date,
+    basis: str,
+    accounts: int,
+    table: pl.DataFrame,
+    reference: dict[str, float | None],
 ) -> pl.DataFrame:
     rows = [
         (_named(month), basis, accounts, measure, value, low, high, reference[measure])
@@ -154,21 +184,36 @@ def _rows(
 
 def _joined(records: Records, labels: pl.DataFrame, file: Path) -> pl.DataFrame:
     if not records.with_asked:
-        raise RecordFileError(f"{file}: labels need accounts to join them to: export the records with --asked")
+        raise RecordFileError(
+            f"{file}: labels need accounts to join them to: export the records with --asked"
+        )
     joined = records.rows.join(labels, on=["account_id", "as_of"], how="inner")
     if joined.is_empty():
-        raise RecordFileError(f"{file}: expected labels of the accounts and months decided, got none of {labels.height}")
+        raise RecordFileError(
+            f"{file}: expected labels of the accounts and months decided, got none of {labels.height}"
+        )
     return joined.sort("as_of", "account_id")
 
 
-def _notes(records: Records, labels: pl.DataFrame | None, performance: pl.DataFrame, bounds: Bounds) -> tuple[str, ...]:
-    notes = [f"{count:,} decisions left out: {why}" for why, count in records.left_out.items() if count]
+def _notes(
+    records: Records, labels: pl.DataFrame | None, performance: pl.DataFrame, bounds: Bounds
+) -> tuple[str, ...]:
+    notes = [
+        f"{count:,} decisions left out: {why}" for why, count in records.left_out.items() if count
+    ]
     if not records.with_asked:
         notes.append("features are not compared: the records were exported without --asked")
     if labels is not None:
         notes.append(f"{labels.height:,} of {records.rows.height:,} decisions have a label")
-    few = performance.filter(pl.col("accounts") < bounds.min_accounts).select("month", "basis").unique(maintain_order=True)
-    notes += [f"{month}: too few accounts to judge the {basis} performance" for month, basis in few.iter_rows()]
+    few = (
+        performance.filter(pl.col("accounts") < bounds.min_accounts)
+        .select("month", "basis")
+        .unique(maintain_order=True)
+    )
+    notes += [
+        f"{month}: too few accounts to judge the {basis} performance"
+        for month, basis in few.iter_rows()
+    ]
     return tuple(notes)
 
 

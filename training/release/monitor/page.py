@@ -32,7 +32,10 @@ def render_page(
     parts = [_HEAD.format(**facts)]
     parts += [f"- {note}\n" for note in notes]
     if breaches:
-        parts += ["\n## Beyond bounds\n\n", markdown(pl.DataFrame([asdict(breach) for breach in breaches]))]
+        parts += [
+            "\n## Beyond bounds\n\n",
+            markdown(pl.DataFrame([asdict(breach) for breach in breaches])),
+        ]
     parts += ["\n## How well it does\n\n", _ESTIMATE, markdown(performance)]
     parts += ["\n## What moved\n\n", _DRIFT, markdown(_most(drift))]
     return "".join(parts)
@@ -67,5 +70,7 @@ def as_json(
 def _most(drift: pl.DataFrame) -> pl.DataFrame:
     place = pl.col("psi").rank("ordinal", descending=True).over("month", "kind")
     return drift.filter((pl.col("kind") != "feature") | (place <= MOST_FEATURES)).sort(
-        "month", pl.col("kind").replace_strict({"score": 0, "reason": 1, "feature": 2}), pl.lit(0.0) - pl.col("psi")
+        "month",
+        pl.col("kind").replace_strict({"score": 0, "reason": 1, "feature": 2}),
+        pl.lit(0.0) - pl.col("psi"),
     )

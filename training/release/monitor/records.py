@@ -1,4 +1,6 @@
-"""Decision records as ``python -m serving export`` writes them (docs/record.md), and labels that arrive later."""
+"""Decision records as ``python -m serving export`` writes them (docs/record.md), and labels that
+arrive later.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,16 @@ _LABELS = ("account_id", "as_of", "label")
 
 
 class RecordFileError(ValueError):
-    """A file of records or labels that cannot be used: which line, what was expected and what stands there."""
+    """A file of records or labels that cannot be used: which line, what was expected and what
+    stands there.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Decisions, the newest of each account and month, by month: ``rows`` (``as_of`` first day of the month, ``probability``,
-    ``first_reason``, ``account_id`` or null), and ``statements`` by line (empty where the export has none).
+    """Decisions, the newest of each account and month, by month: ``rows`` (``as_of`` first day of
+    the month, ``probability``, ``first_reason``, ``account_id`` or null), and ``statements`` by
+    line (empty where the export has none).
 
     ``left_out`` says how many decisions are not among them, and why.
     """
@@ -72,25 +77,33 @@ class Records:
         try:
             asked = [
                 statement | {"account_id": account, "product": product}
-                for account, product, line in rows.select("account_id", "product", "line").iter_rows()
+                for account, product, line in rows.select(
+                    "account_id", "product", "line"
+                ).iter_rows()
                 for statement in self.statements[line]
             ]
-            frame = pl.DataFrame([{name: one.get(name) for name in names} for one in asked], infer_schema_length=None)
+            frame = pl.DataFrame(
+                [{name: one.get(name) for name in names} for one in asked], infer_schema_length=None
+            )
             frame = frame.with_columns((pl.col("month") + "-01").str.to_date("%Y-%m-%d"))
             features = build(check(frame))
         except (StatementError, pl.exceptions.PolarsError, AttributeError, TypeError) as error:
-            raise RecordFileError(f"records of {month:%Y-%m}: expected statements as they were asked: {error}") from error
+            raise RecordFileError(
+                f"records of {month:%Y-%m}: expected statements as they were asked: {error}"
+            ) from error
         if (features.accounts["as_of"] != month).any():
-            raise RecordFileError(f"records of {month:%Y-%m}: expected statements up to that month, got others")
+            raise RecordFileError(
+                f"records of {month:%Y-%m}: expected statements up to that month, got others"
+            )
         return features
 
 
 def read_records(file: Path, bundle: str) -> Records:
     """The decisions of a file that this bundle (its digest) made.
 
-    Left out, and counted: decisions of other bundles, of persons erased since, and earlier ones of the same account and month.
-    Raises :class:`RecordFileError` naming the line, for what is no export, for several tenants (their accounts may share
-    names), and where nothing is left.
+    Left out, and counted: decisions of other bundles, of persons erased since, and earlier ones of
+    the same account and month. Raises :class:`RecordFileError` naming the line, for what is no
+    export, for several tenants (their accounts may share names), and where nothing is left.
     """
     rows, statements = [], {}
     for number, text in enumerate(_lines(file), start=1):
@@ -101,13 +114,17 @@ def read_records(file: Path, bundle: str) -> Records:
     ours = table.filter(pl.col("bundle") == bundle)
     known = ours.filter(pl.col("probability").is_not_null())
     if tenants := sorted(known["tenant"].unique().to_list())[1:]:
-        raise RecordFileError(f"{file}: expected decisions of one tenant (export --tenant), got also {tenants}")
+        raise RecordFileError(
+            f"{file}: expected decisions of one tenant (export --tenant), got also {tenants}"
+        )
     if known.is_empty():
         raise RecordFileError(
             f"{file}: expected decisions of bundle {bundle[:12]}, got none of {table.height}: "
             f"{table.height - ours.height} are of other bundles (--version names another), {ours.height} of erased persons"
         )
-    newest = known.sort("decided_at", "line").with_columns(key=pl.col("account_id").fill_null(pl.col("line").cast(pl.String)))
+    newest = known.sort("decided_at", "line").with_columns(
+        key=pl.col("account_id").fill_null(pl.col("line").cast(pl.String))
+    )
     newest = newest.unique(["key", "as_of"], keep="last", maintain_order=True).drop("key")
     left_out = {
         "other bundles": table.height - ours.height,
@@ -119,10 +136,11 @@ def read_records(file: Path, bundle: str) -> Records:
 
 
 def read_labels(file: Path) -> pl.DataFrame:
-    """What became of accounts, from Parquet or CSV: ``account_id``, ``as_of`` (first day of the month), ``label`` (float64).
+    """What became of accounts, from Parquet or CSV: ``account_id``, ``as_of`` (first day of the
+    month), ``label`` (float64).
 
-    ``as_of`` may be a date or a month such as 2026-09.  Raises :class:`RecordFileError` for other columns, labels that are not
-    0 or 1, and two labels for one account and month.
+    ``as_of`` may be a date or a month such as 2026-09.  Raises :class:`RecordFileError` for other
+    columns, labels that are not 0 or 1, and two labels for one account and month.
     """
     read = {".parquet": pl.read_parquet, ".csv": lambda path: pl.read_csv(path, infer_schema=False)}
     if file.suffix not in read:
@@ -130,7 +148,9 @@ def read_labels(file: Path) -> pl.DataFrame:
     try:
         table = read[file.suffix](file)
         if set(table.columns) != set(_LABELS):
-            raise RecordFileError(f"{file}: expected the columns {list(_LABELS)}, got {table.columns}")
+            raise RecordFileError(
+                f"{file}: expected the columns {list(_LABELS)}, got {table.columns}"
+            )
         month = pl.col("as_of").cast(pl.String).str.head(7)
         table = table.select(
             pl.col("account_id").cast(pl.String),
@@ -138,9 +158,16 @@ def read_labels(file: Path) -> pl.DataFrame:
             pl.col("label").cast(pl.Float64),
         )
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise RecordFileError(f"{file}: expected labels in Parquet or CSV: {str(error).splitlines()[0]}") from error
-    if wrong := table.filter(~pl.col("label").is_in([0.0, 1.0]).fill_null(False)).height + table["account_id"].null_count():
-        raise RecordFileError(f"{file}: expected labels of 0 or 1, each of an account, got {wrong} other rows")
+        raise RecordFileError(
+            f"{file}: expected labels in Parquet or CSV: {str(error).splitlines()[0]}"
+        ) from error
+    if (
+        wrong := table.filter(~pl.col("label").is_in([0.0, 1.0]).fill_null(False)).height
+        + table["account_id"].null_count()
+    ):
+        raise RecordFileError(
+            f"{file}: expected labels of 0 or 1, each of an account, got {wrong} other rows"
+        )
     if twice := table.height - table.unique(["account_id", "as_of"]).height:
         raise RecordFileError(f"{file}: expected one label an account and month, got {twice} more")
     return table
@@ -161,15 +188,22 @@ def _row(text: str, where: str) -> tuple[dict[str, Any], Any]:
     try:
         one = json.loads(text)
         asked, reasons = one["asked"], one["reasons"]
-        row = {name: one[name] for name in ("tenant", "decided_at", "as_of", "product", "bundle", "probability")}
-        row["first_reason"] = None if reasons is None else next((r["code"] for r in reasons if r["rank"] == 1), "")
+        row = {
+            name: one[name]
+            for name in ("tenant", "decided_at", "as_of", "product", "bundle", "probability")
+        }
+        row["first_reason"] = (
+            None if reasons is None else next((r["code"] for r in reasons if r["rank"] == 1), "")
+        )
         row["account_id"] = None if asked is None else asked["account_id"]
         datetime.date.fromisoformat(f"{row['as_of']}-01")
         _checked(row)
         return row, None if asked is None else asked["statements"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         detail = f"no field {error}" if isinstance(error, KeyError) else str(error)
-        raise RecordFileError(f"{where}: expected a decision as `python -m serving export` writes it: {detail}") from error
+        raise RecordFileError(
+            f"{where}: expected a decision as `python -m serving export` writes it: {detail}"
+        ) from error
 
 
 def _checked(row: Mapping[str, Any]) -> None:

@@ -17,7 +17,9 @@ ACCOUNTS = 200  # of the cut ones, drawn
 
 
 def advice_section(evaluated: Evaluation, seed: int = 0) -> Section:
-    """What plans ask for and promise; whether promises come true is examined on simulated accounts (``examine``)."""
+    """What plans ask for and promise; whether promises come true is examined on simulated accounts
+    (``examine``).
+    """
     cut = np.flatnonzero(evaluated.cut)
     if not len(cut):
         return Section("The way back", ("No limit is cut.",))
@@ -36,8 +38,12 @@ def advice_section(evaluated: Evaluation, seed: int = 0) -> Section:
 
 def _table(advised: list[Advised]) -> pl.DataFrame:
     plans = [one.advice.plan for one in advised if one.advice is not None]
-    by_itself = sum(one.advice is not None and one.advice.carry_on.restored is not None for one in advised)
-    on_time = sum(one.advice is not None and one.advice.on_time_only.restored is not None for one in advised)
+    by_itself = sum(
+        one.advice is not None and one.advice.carry_on.restored is not None for one in advised
+    )
+    on_time = sum(
+        one.advice is not None and one.advice.on_time_only.restored is not None for one in advised
+    )
     restored = [(one, one.advice.plan.restored) for one in advised if one.advice is not None]
     months = [_months(one, month) for one, month in restored if month is not None]
     efforts = [plan.effort for plan in plans if plan.restored is not None]
@@ -47,7 +53,9 @@ def _table(advised: list[Advised]) -> pl.DataFrame:
         "so does only paying on time": f"{on_time}",
         "so does carrying on as before": f"{by_itself}",
         "months until it is back, median": f"{np.median(months):.0f}" if months else "-",
-        "effort of such a plan, in monthly incomes, median": f"{np.median(efforts):.2f}" if efforts else "-",
+        "effort of such a plan, in monthly incomes, median": f"{np.median(efforts):.2f}"
+        if efforts
+        else "-",
     }
     return pl.DataFrame({"what": list(rows), "accounts": list(rows.values())})
 

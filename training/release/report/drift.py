@@ -12,11 +12,15 @@ MOST = 12  # features shown, the most drifted first
 
 
 def drift_section(earlier: Evaluation, evaluated: Evaluation) -> Section:
-    """``earlier``: the same model on hold-out accounts in the last month that its trees were fitted on."""
+    """``earlier``: the same model on hold-out accounts in the last month that its trees were fitted
+    on.
+    """
     table = drift_table(earlier, evaluated)
     features = table.filter(pl.col("kind") == "feature").sort("psi", descending=True).head(MOST)
     of_all = table.filter((pl.col("kind") == "score") | (pl.col("name") == FIRST_REASON))
-    reasons = table.filter((pl.col("kind") == "reason") & (pl.col("name") != FIRST_REASON)).sort("psi", descending=True)
+    reasons = table.filter((pl.col("kind") == "reason") & (pl.col("name") != FIRST_REASON)).sort(
+        "psi", descending=True
+    )
     text = (
         f"Accounts that no tree saw, {earlier.hold_out.as_of:%Y-%m} against {evaluated.hold_out.as_of:%Y-%m}. PSI: the "
         f"population "

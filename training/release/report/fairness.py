@@ -13,7 +13,10 @@ def fairness_section(evaluated: Evaluation) -> Section:
     """Nothing is shown where nobody's group is known."""
     people = evaluated.hold_out.people
     if all(people[group].null_count() == people.height for group in GROUPS):
-        return Section("Fairness", ("The data do not say who people are, so that nothing can be measured here.",))
+        return Section(
+            "Fairness",
+            ("The data do not say who people are, so that nothing can be measured here.",),
+        )
     table = group_table(evaluated)
     ratios = impact(table)
     alone = table.filter(pl.col("attribute").is_in(GROUPS))
@@ -33,6 +36,9 @@ def fairness_section(evaluated: Evaluation) -> Section:
         (
             Shown("By group.", alone),
             Shown("The ratio of each attribute, and of attributes together.", ratios),
-            Shown("How well the features tell who belongs to a group: AUC, 0.5 = not at all.", proxies(evaluated)),
+            Shown(
+                "How well the features tell who belongs to a group: AUC, 0.5 = not at all.",
+                proxies(evaluated),
+            ),
         ),
     )

@@ -1,6 +1,8 @@
-"""What each feature does to the log-odds, and whether any account would ever be better off for being worse.
+"""What each feature does to the log-odds, and whether any account would ever be better off for
+being worse.
 
-Individual conditional expectation (Goldstein et al. 2015): one feature is varied, the others stay as they are.
+Individual conditional expectation (Goldstein et al. 2015): one feature is varied, the others stay
+as they are.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def feature_curves_section(evaluated: Evaluation, seed: int = 0) -> Section:
             {
                 "feature": name,
                 "direction": {1: "more is worse", -1: "less is worse"}[BY_NAME[name].direction],
-                "mean |contribution|": float(ranked.filter(pl.col("feature") == name)["importance"].item()),
+                "mean |contribution|": float(
+                    ranked.filter(pl.col("feature") == name)["importance"].item()
+                ),
                 "span of the mean curve": float(np.ptp(lines.mean(axis=0))),
                 "curves that turn": turns(lines, BY_NAME[name].direction),
             }
@@ -56,7 +60,8 @@ def feature_curves_section(evaluated: Evaluation, seed: int = 0) -> Section:
         text,
         (
             Shown(
-                "Thin: 40 accounts, the one feature varied. Thick: the mean of all drawn. Each starts at 0.", _figure(curves)
+                "Thin: 40 accounts, the one feature varied. Thick: the mean of all drawn. Each starts at 0.",
+                _figure(curves),
             ),
             Shown("In log-odds; 0.69 doubles the odds.", table),
         ),
@@ -64,12 +69,16 @@ def feature_curves_section(evaluated: Evaluation, seed: int = 0) -> Section:
 
 
 def turns(lines: Matrix, direction: int) -> int:
-    """How many of these curves, rows of log-odds by ascending value, go against ``direction`` anywhere."""
+    """How many of these curves, rows of log-odds by ascending value, go against ``direction``
+    anywhere.
+    """
     steps = np.diff(lines, axis=1) * (direction or 1)
     return int((steps < -_TOLERANCE).any(axis=1).sum())
 
 
-def _curves(name: str, matrix: Matrix, varied: Matrix, evaluated: Evaluation) -> tuple[NDArray[np.float64], Matrix]:
+def _curves(
+    name: str, matrix: Matrix, varied: Matrix, evaluated: Evaluation
+) -> tuple[NDArray[np.float64], Matrix]:
     """Values tried, ascending, and log-odds (accounts, values)."""
     place = evaluated.bundle.features.index(name)
     column = matrix[:, place]

@@ -1,6 +1,8 @@
-"""The model card: what the model is for, what it was fitted on, what it must not be used for, and which rules it is under.
+"""The model card: what the model is for, what it was fitted on, what it must not be used for, and
+which rules it is under.
 
-After Mitchell et al. 2019, *Model Cards for Model Reporting*, and the documentation that SR 11-7 asks of a model in use.
+After Mitchell et al. 2019, *Model Cards for Model Reporting*, and the documentation that SR 11-7
+asks of a model in use.
 """
 
 from __future__ import annotations
@@ -54,11 +56,18 @@ _RULES = (
 
 
 def model_card_section(evaluated: Evaluation, splits: pl.DataFrame | None = None) -> Section:
-    """What the model is, over the accounts that the report looks at; ``splits``: what its run says it was fitted on."""
+    """What the model is, over the accounts that the report looks at; ``splits``: what its run says
+    it was fitted on.
+    """
     fitted_on = (
         ()
         if splits is None
-        else (Shown("What it was fitted on (train), stopped and calibrated on (valid), and measured on (test).", splits),)
+        else (
+            Shown(
+                "What it was fitted on (train), stopped and calibrated on (valid), and measured on (test).",
+                splits,
+            ),
+        )
     )
     return Section(
         "The model",
@@ -67,10 +76,15 @@ def model_card_section(evaluated: Evaluation, splits: pl.DataFrame | None = None
             Shown("What is served.", _facts(evaluated.bundle)),
             *fitted_on,
             Shown("The accounts that this report looks at.", _accounts(evaluated)),
-            Shown("What it does not know.", pl.DataFrame(_LIMITS, schema=["limit", "what it means"], orient="row")),
+            Shown(
+                "What it does not know.",
+                pl.DataFrame(_LIMITS, schema=["limit", "what it means"], orient="row"),
+            ),
             Shown(
                 "Rules that such a model is under, and what answers them here. Not legal advice.",
-                pl.DataFrame(_RULES, schema=["rule", "what it asks", "what answers it"], orient="row"),
+                pl.DataFrame(
+                    _RULES, schema=["rule", "what it asks", "what answers it"], orient="row"
+                ),
             ),
         ),
     )
@@ -91,16 +105,22 @@ def _facts(bundle: Bundle) -> pl.DataFrame:
         "trees": f"{booster.num_trees()} with {leaves:,} leaves",
         "calibration": f"log-odds = {bundle.scorer.calibration.slope:.4f} x score {bundle.scorer.calibration.intercept:+.4f}",
         "policy": f"version {bundle.policy.version}, cut-off at a probability of {bundle.policy.cut_off:.4f}",
-        "reference populations": ", ".join(sorted(bundle.medians)) + f"; digest {bundle.reference_digest[:16]}",
+        "reference populations": ", ".join(sorted(bundle.medians))
+        + f"; digest {bundle.reference_digest[:16]}",
         "libraries": ", ".join(f"{name} {version}" for name, version in made.libraries.items()),
     }
     return pl.DataFrame({"what": list(facts), "value": list(facts.values())})
 
 
 def _accounts(evaluated: Evaluation) -> pl.DataFrame:
-    people = evaluated.hold_out.people.with_columns(label=pl.Series(evaluated.label), cut=pl.Series(evaluated.cut))
+    people = evaluated.hold_out.people.with_columns(
+        label=pl.Series(evaluated.label), cut=pl.Series(evaluated.cut)
+    )
     counted = people.group_by("product").agg(
-        accounts=pl.len(), bad=pl.col("label").sum().cast(pl.Int64), rate=pl.col("label").mean(), cut=pl.col("cut").mean()
+        accounts=pl.len(),
+        bad=pl.col("label").sum().cast(pl.Int64),
+        rate=pl.col("label").mean(),
+        cut=pl.col("cut").mean(),
     )
     whole = people.select(
         product=pl.lit("all"),
@@ -114,12 +134,20 @@ def _accounts(evaluated: Evaluation) -> pl.DataFrame:
 
 def origin_section(run: Mapping[str, str]) -> Section:
     """``run``: parameters and tags of the run that fitted it."""
-    shown = {name: value for name, value in sorted(run.items()) if not name.startswith("mlflow.") and value != ""}
+    shown = {
+        name: value
+        for name, value in sorted(run.items())
+        if not name.startswith("mlflow.") and value != ""
+    }
     table = pl.DataFrame({"what": list(shown), "value": [str(value) for value in shown.values()]})
-    return Section("How it was fitted", ("As its run tells.",), (Shown("Parameters and tags.", table),))
+    return Section(
+        "How it was fitted", ("As its run tells.",), (Shown("Parameters and tags.", table),)
+    )
 
 
 def importance(evaluated: Evaluation) -> pl.DataFrame:
     """Each feature's mean absolute contribution in log-odds over the accounts, the largest first."""
     mean = np.abs(evaluated.stages.scores.contributions).mean(axis=0)
-    return pl.DataFrame({"feature": evaluated.bundle.features, "importance": mean}).sort("importance", descending=True)
+    return pl.DataFrame({"feature": evaluated.bundle.features, "importance": mean}).sort(
+        "importance", descending=True
+    )

@@ -43,7 +43,9 @@ def calibration_section(evaluated: Evaluation, *, seen: bool) -> Section:
     """Whether one of a hundred with a probability of 1 % goes bad."""
     label, probability = evaluated.label, evaluated.probability
     table = metrics.calibration(label, probability)
-    outside = table.filter((table["probability"] < table["low"]) | (table["probability"] > table["high"])).height
+    outside = table.filter(
+        (table["probability"] < table["low"]) | (table["probability"] > table["high"])
+    ).height
     text = (
         f"{outside} of {table.height} bins have a mean probability outside the interval of their rate; by chance one in "
         f"twenty would.",

@@ -26,7 +26,13 @@ def policy_section(evaluated: Evaluation) -> Section:
         "Policy",
         text,
         (
-            Shown("A curve a depth of cut; the point is what is served.", frontier_figure(table, best, most)),
-            Shown("What is served, and the best that cuts no more good customers.", points(table, best)),
+            Shown(
+                "A curve a depth of cut; the point is what is served.",
+                frontier_figure(table, best, most),
+            ),
+            Shown(
+                "What is served, and the best that cuts no more good customers.",
+                points(table, best),
+            ),
         ),
     )

@@ -17,13 +17,17 @@ EXAMPLES = 3
 
 
 def reasons_section(evaluated: Evaluation, agreement: pl.DataFrame | None) -> Section:
-    """``agreement``: the fit's table of how many would be told the same against another reference; None = not known."""
+    """``agreement``: the fit's table of how many would be told the same against another reference;
+    None = not known.
+    """
     told = [decision for decision in evaluated.stages.decisions if decision.reasons]
     if not told:
         return Section("Reasons", ("No limit is cut, so nobody is given a reason.",))
     table = frequencies(told)
     shown = [
-        Shown("How often each reason comes first, and how often it is among the four.", _figure(table)),
+        Shown(
+            "How often each reason comes first, and how often it is among the four.", _figure(table)
+        ),
         Shown("The same in numbers.", table),
     ]
     if agreement is not None:
@@ -33,7 +37,9 @@ def reasons_section(evaluated: Evaluation, agreement: pl.DataFrame | None) -> Se
             "contributions leaves out the effects, path_dependent is LightGBM's own explanation: both answer other questions."
         )
         shown.append(Shown(said, agreement))
-    shown += [Shown(f"Account {one.account_id}: {_decided(one)}.", _worded(one)) for one in examples(told)]
+    shown += [
+        Shown(f"Account {one.account_id}: {_decided(one)}.", _worded(one)) for one in examples(told)
+    ]
     given = np.mean([len(decision.reasons) for decision in told])
     text = (
         f"{len(told):,} of {len(evaluated.label):,} accounts are given reasons, {given:.1f} on average. Contributions are "
@@ -44,7 +50,9 @@ def reasons_section(evaluated: Evaluation, agreement: pl.DataFrame | None) -> Se
 
 
 def frequencies(told: list[Decision]) -> pl.DataFrame:
-    """One row a reason: ``reason``, ``cause``, ``first`` and ``among`` (shares of those who are told any), the first first."""
+    """One row a reason: ``reason``, ``cause``, ``first`` and ``among`` (shares of those who are
+    told any), the first first.
+    """
     first, among, cause = Counter[str](), Counter[str](), dict[str, str]()
     for decision in told:
         first[decision.reasons[0].code] += 1
@@ -52,7 +60,12 @@ def frequencies(told: list[Decision]) -> pl.DataFrame:
             among[reason.code] += 1
             cause[reason.code] = reason.cause
     rows = [
-        {"reason": code, "cause": cause[code], "first": first[code] / len(told), "among": count / len(told)}
+        {
+            "reason": code,
+            "cause": cause[code],
+            "first": first[code] / len(told),
+            "among": count / len(told),
+        }
         for code, count in among.items()
     ]
     return pl.DataFrame(rows).sort(["first", "among", "reason"], descending=[True, True, False])
@@ -91,8 +104,25 @@ def _worded(decision: Decision) -> pl.DataFrame:
 
 def _figure(table: pl.DataFrame) -> Figure:
     ordered = table.reverse()
-    figure, axes = axes_of("Share of those who are given reasons", "", "Reasons", height=0.32 * table.height + 1.4, names=0.3)
-    axes.barh(ordered["reason"].to_list(), ordered["among"].to_list(), color=SOFT, label="among the reasons")
-    axes.barh(ordered["reason"].to_list(), ordered["first"].to_list(), color=INK, height=0.45, label="first")
+    figure, axes = axes_of(
+        "Share of those who are given reasons",
+        "",
+        "Reasons",
+        height=0.32 * table.height + 1.4,
+        names=0.3,
+    )
+    axes.barh(
+        ordered["reason"].to_list(),
+        ordered["among"].to_list(),
+        color=SOFT,
+        label="among the reasons",
+    )
+    axes.barh(
+        ordered["reason"].to_list(),
+        ordered["first"].to_list(),
+        color=INK,
+        height=0.45,
+        label="first",
+    )
     axes.legend(loc="lower right")
     return figure

@@ -1,4 +1,5 @@
-"""The report on one model, written to a file and kept with the run that fitted it.  Read :func:`report` first.
+"""The report on one model, written to a file and kept with the run that fitted it.  Read
+:func:`report` first.
 
 from pathlib import Path
 from training.release.report.report import report
@@ -52,11 +53,14 @@ def report(
     shared: bool = False,
     progress: Progress = lambda stage: None,
 ) -> Reported:
-    """Write the report on a model, looked at on the accounts of the data in folder ``data`` that none of its trees saw.
+    """Write the report on a model, looked at on the accounts of the data in folder ``data`` that
+    none of its trees saw.
 
-    ``asked`` and ``name`` are as :func:`training.evaluate.model_lookup.find_model` reads them, ``shared`` as in :func:`training.evaluate.unseen_accounts.unseen`; what
-    they refuse is refused.  Where the data bring labels of their own nobody was set aside: the report then says that the model
-    has seen the accounts.  OSError where ``out`` cannot be written; the run is then as it was.
+    ``asked`` and ``name`` are as :func:`training.evaluate.model_lookup.find_model` reads them,
+    ``shared`` as in :func:`training.evaluate.unseen_accounts.unseen`; what they refuse is refused.
+    Where the data bring labels of their own nobody was set aside: the report then says that the
+    model has seen the accounts.  OSError where ``out`` cannot be written; the run is then as it
+    was.
     """
     progress("the model")
     model = find_model(asked, store, name)
@@ -81,11 +85,15 @@ def report(
     return Reported(out, model.run, text)
 
 
-def _evaluated(model: Model, source: Source, data: Path, shared: bool) -> tuple[Evaluation, Evaluation | None, tuple[str, ...]]:
+def _evaluated(
+    model: Model, source: Source, data: Path, shared: bool
+) -> tuple[Evaluation, Evaluation | None, tuple[str, ...]]:
     if source.labels is not None:
         return evaluate(model.asked, model.bundle, hold_out(source, model.config, data)), None, ()
     on = unseen(source, data, [model], shared)
-    now, earlier = (evaluate(model.asked, model.bundle, accounts) for accounts in (on.hold_out, on.earlier))
+    now, earlier = (
+        evaluate(model.asked, model.bundle, accounts) for accounts in (on.hold_out, on.earlier)
+    )
     return now, earlier, on.notes
 
 
@@ -96,7 +104,10 @@ def _sections(
     yield "performance", lambda: performance_section(now, seen=seen)
     yield "calibration", lambda: calibration_section(now, seen=seen)
     yield "what features do", lambda: feature_curves_section(now)
-    yield "reasons", lambda: reasons_section(now, runs.fetch_table(store, model.run, "reason_agreement"))
+    yield (
+        "reasons",
+        lambda: reasons_section(now, runs.fetch_table(store, model.run, "reason_agreement")),
+    )
     yield "the way back", lambda: advice_section(now)
     yield "fairness", lambda: fairness_section(now)
     yield "the policy", lambda: policy_section(now)

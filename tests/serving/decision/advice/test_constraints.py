@@ -10,7 +10,12 @@ import pytest
 
 from features.schema import LARGEST_AMOUNT, check
 from features.window import lay_out
-from serving.decision.advice.constraints import UNCONSTRAINED, ConstraintError, Constraints, check_constraints
+from serving.decision.advice.constraints import (
+    UNCONSTRAINED,
+    ConstraintError,
+    Constraints,
+    check_constraints,
+)
 from serving.decision.advice.result import PlanPath
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, advise_many, decide_many, stages
@@ -39,7 +44,9 @@ def cut(windows: pl.DataFrame, bundle: Bundle, when: datetime.datetime) -> list[
         for d, o in zip(made.decisions, made.outcomes, strict=True)
         if o.by_model and d.action in ("reduce", "suspend")
     ]
-    return made.statements.filter(pl.col("account_id").is_in(names)).partition_by("account_id", maintain_order=True)
+    return made.statements.filter(pl.col("account_id").is_in(names)).partition_by(
+        "account_id", maintain_order=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +65,12 @@ def most(window: pl.DataFrame) -> dict[str, float]:
 
 
 def told(course: PlanPath) -> dict[str, float]:
-    """The amounts that the steps tell; what is not told is not done (but for spending, which then goes on as before)."""
-    stated: dict[str, float] = {step.lever: step.amount for step in course.steps if step.amount is not None}
+    """The amounts that the steps tell; what is not told is not done (but for spending, which then
+    goes on as before).
+    """
+    stated: dict[str, float] = {
+        step.lever: step.amount for step in course.steps if step.amount is not None
+    }
     return {name: stated.get(name, 0.0) for name in SETTLED if name != "spending" or name in stated}
 
 
@@ -76,7 +87,10 @@ def test_what_is_settled_is_in_the_plan_of_every_cut_account(
     for number, window in enumerate(cut):
         named = [name for bit, name in enumerate(SETTLED) if (number % 7 + 1) >> bit & 1]
         shares = random.choice([0.0, 0.013, 0.2, 1.0], len(named))
-        amounts = {name: round(share * most(window)[name], 2) for name, share in zip(named, shares, strict=True)}
+        amounts = {
+            name: round(share * most(window)[name], 2)
+            for name, share in zip(named, shares, strict=True)
+        }
         found = advise(window, bundle, when, Constraints(**amounts))
         assert told(plan(found)).items() >= amounts.items()
         seen.update((name, amount > 0) for name, amount in amounts.items())
@@ -111,7 +125,12 @@ def test_a_promise_on_settled_amounts_is_what_the_ordinary_flow_decides(
 ) -> None:
     kept = 0
     for window in cut[:12]:
-        found = advise(window, bundle, when, Constraints(extra=round(0.31 * most(window)["extra"], 2), spending=123.45))
+        found = advise(
+            window,
+            bundle,
+            when,
+            Constraints(extra=round(0.31 * most(window)["extra"], 2), spending=123.45),
+        )
         month = restoring(window, plan_of(plan(found)), found, bundle)
         promised = [one.month == plan(found).restored for one in plan(found).path]
         assert month == (promised.index(True) if any(promised) else None)
@@ -124,11 +143,14 @@ def test_what_is_settled_is_in_reach_whatever_else_can_be_paid(
 ) -> None:
     """Where all that is paid is settled, what could be paid changes nothing."""
     for window in cut[:30]:
-        amounts = {name: round(0.4 * most(window)[name], 2) for name in ("extra", "repay_elsewhere")}
+        amounts = {
+            name: round(0.4 * most(window)[name], 2) for name in ("extra", "repay_elsewhere")
+        }
         due = float(window["minimum_due"][-1]) if amounts["extra"] else 0.0
         able = max(due + sum(amounts.values()), 0.01)
         plans = [
-            plan(advise(window, bundle, when, Constraints(most_paid, **amounts))) for most_paid in (None, able, LARGEST_AMOUNT)
+            plan(advise(window, bundle, when, Constraints(most_paid, **amounts)))
+            for most_paid in (None, able, LARGEST_AMOUNT)
         ]
         assert plans[0] == plans[1] == plans[2]
 
@@ -142,7 +164,9 @@ def test_each_account_is_checked_against_its_own_choices(
             advise_many(pl.concat(cut[:2]), bundle, when, choices)
 
 
-def test_who_is_not_cut_is_refused_the_same(windows: pl.DataFrame, bundle: Bundle, when: datetime.datetime) -> None:
+def test_who_is_not_cut_is_refused_the_same(
+    windows: pl.DataFrame, bundle: Bundle, when: datetime.datetime
+) -> None:
     kept = next(d.account_id for d in decide_many(windows, bundle, when) if d.action == "keep")
     window = windows.filter(pl.col("account_id") == kept)
     assert advise(window, bundle, when, Constraints(extra=0.0)).advice is None
@@ -152,10 +176,15 @@ def test_who_is_not_cut_is_refused_the_same(windows: pl.DataFrame, bundle: Bundl
 
 
 def refused(choices: Constraints, **last: float | None) -> str | None:
-    """The field that is refused, None where none is, for the account of the example with another last statement."""
+    """The field that is refused, None where none is, for the account of the example with another
+    last statement.
+    """
     table = check(statements_table([Request.model_validate(examples.REQUEST)]))
     newest = pl.col("month") == table["month"].max()
-    table = table.with_columns(pl.when(newest).then(value).otherwise(pl.col(name)).alias(name) for name, value in last.items())
+    table = table.with_columns(
+        pl.when(newest).then(value).otherwise(pl.col(name)).alias(name)
+        for name, value in last.items()
+    )
     try:
         check_constraints(choices, lay_out(table), ROUNDING)
     except ConstraintError as error:
@@ -165,7 +194,11 @@ def refused(choices: Constraints, **last: float | None) -> str | None:
 
 def test_each_choice_is_taken_up_to_what_the_account_has() -> None:
     newest = examples.REQUEST["statements"][-1]
-    for name, column in (("extra", "balance"), ("repay_elsewhere", "external_debt"), ("spending", "credit_limit")):
+    for name, column in (
+        ("extra", "balance"),
+        ("repay_elsewhere", "external_debt"),
+        ("spending", "credit_limit"),
+    ):
         assert newest[column] % ROUNDING == 0
         assert refused(Constraints(**{name: newest[column]})) is None
         assert refused(Constraints(**{name: newest[column] + 0.01})) == name
@@ -204,7 +237,10 @@ def test_more_than_can_be_paid_is_a_contradiction() -> None:
     assert (
         refused(Constraints(0.3, extra=0.1, repay_elsewhere=0.2), minimum_due=0.0) is None
     )  # whose sum in binary is above 0.3
-    assert refused(Constraints(500.0, extra=300.0, repay_elsewhere=200.01), minimum_due=0.0) == "monthly_payment"
+    assert (
+        refused(Constraints(500.0, extra=300.0, repay_elsewhere=200.01), minimum_due=0.0)
+        == "monthly_payment"
+    )
     assert refused(Constraints(500.0, extra=500.01), minimum_due=0.0) == "monthly_payment"
     assert refused(Constraints(500.0, spending=20000.0)) is None
     # What is paid above the minimum is paid on top of it.
@@ -215,22 +251,34 @@ def test_more_than_can_be_paid_is_a_contradiction() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Constraints)])
 def test_an_amount_out_of_range_is_refused(name: str) -> None:
-    account: dict[str, float | None] = {"balance": 1e12, "credit_limit": 1e12, "external_debt": 1e12}
+    account: dict[str, float | None] = {
+        "balance": 1e12,
+        "credit_limit": 1e12,
+        "external_debt": 1e12,
+    }
     for amount in (-0.01, math.nan, math.inf, -math.inf, LARGEST_AMOUNT + 1):
         assert refused(Constraints(**{name: amount}), **account) == name
     assert refused(Constraints(**{name: LARGEST_AMOUNT}), **account) is None
-    assert refused(Constraints(**{name: 0.0})) == ("monthly_payment" if name == "monthly_payment" else None)
+    assert refused(Constraints(**{name: 0.0})) == (
+        "monthly_payment" if name == "monthly_payment" else None
+    )
     assert refused(UNCONSTRAINED) is None
 
 
 def test_a_refusal_names_no_amount() -> None:
     table = lay_out(check(statements_table([Request.model_validate(examples.REQUEST)])))
-    for choices in (Constraints(extra=54321.75), Constraints(5.25, extra=54.75), Constraints(spending=-54321.75)):
+    for choices in (
+        Constraints(extra=54321.75),
+        Constraints(5.25, extra=54.75),
+        Constraints(spending=-54321.75),
+    ):
         with pytest.raises(ConstraintError) as caught:
             check_constraints(choices, table, ROUNDING)
         assert not any(amount in str(caught.value) for amount in ("54", "5.25", "18600", "30000"))
 
 
-def test_minus_nought_is_nought(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> None:
+def test_minus_nought_is_nought(
+    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+) -> None:
     found = plan(advise(cut[0], bundle, when, Constraints(spending=-0.0)))
     assert [repr(step.amount) for step in found.steps if step.lever == "spending"] == ["0.0"]

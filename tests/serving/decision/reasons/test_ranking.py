@@ -19,7 +19,11 @@ TEXT = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-
 WORDING = read_wording(TEXT)
 HIT = RuleHit(
     Rule(
-        "cap", "regulation", (Condition("income", "above", 0.0),), "At most {cap} on an income of {value}.", "{value}：{cap}。"
+        "cap",
+        "regulation",
+        (Condition("income", "above", 0.0),),
+        "At most {cap} on an income of {value}.",
+        "{value}：{cap}。",
     ),
     3000.0,
     18000.0,
@@ -28,10 +32,16 @@ HIT = RuleHit(
 
 def evidence(contributions: dict[str, float], **values: float) -> Evidence:
     quiet = {feature.name: 0.0 for feature in CATALOGUE} | {"months_observed": 24.0}
-    return Evidence(dict.fromkeys(MODEL_FEATURES, 0.0) | contributions, quiet | values, dict.fromkeys(MODEL_FEATURES, 0.0))
+    return Evidence(
+        dict.fromkeys(MODEL_FEATURES, 0.0) | contributions,
+        quiet | values,
+        dict.fromkeys(MODEL_FEATURES, 0.0),
+    )
 
 
-contributions = st.fixed_dictionaries({name: st.floats(-1, 1).map(lambda value: round(value, 3)) for name in MODEL_FEATURES})
+contributions = st.fixed_dictionaries(
+    {name: st.floats(-1, 1).map(lambda value: round(value, 3)) for name in MODEL_FEATURES}
+)
 
 
 @given(contributions)
@@ -41,7 +51,11 @@ def test_reasons_are_ranked_groups_that_push_above_the_share(drawn: dict[str, fl
     for name, value in drawn.items():
         sums[BY_NAME[name].group] = sums.get(BY_NAME[name].group, 0.0) + value
     push = sum(value for value in sums.values() if value > 0)
-    worthy = [group for group, value in sums.items() if value > 0 and value / push >= WORDING.minimum_share]
+    worthy = [
+        group
+        for group, value in sums.items()
+        if value > 0 and value / push >= WORDING.minimum_share
+    ]
     assert {reason.code for reason in reasons} <= set(worthy)
     assert len(reasons) == min(len(worthy), 4)
     stated = [reason.contribution for reason in reasons]
@@ -54,16 +68,26 @@ def test_reasons_are_ranked_groups_that_push_above_the_share(drawn: dict[str, fl
         assert all(feature.contribution > 0 for feature in reason.features)
 
 
-@given(contributions, st.dictionaries(st.sampled_from(DRIVEN), st.floats(-1, 4).map(lambda value: round(value, 3))))
-def test_a_group_weighs_by_itself_or_with_what_followed(drawn: dict[str, float], effects: dict[str, float]) -> None:
+@given(
+    contributions,
+    st.dictionaries(st.sampled_from(DRIVEN), st.floats(-1, 4).map(lambda value: round(value, 3))),
+)
+def test_a_group_weighs_by_itself_or_with_what_followed(
+    drawn: dict[str, float], effects: dict[str, float]
+) -> None:
     proof = dataclasses.replace(evidence(drawn), effects=effects)
     reasons = principal_reasons(proof, (), True, WORDING)
-    sums = {group: sum(v for n, v in drawn.items() if BY_NAME[n].group == group) for group in WORDING.groups}
+    sums = {
+        group: sum(v for n, v in drawn.items() if BY_NAME[n].group == group)
+        for group in WORDING.groups
+    }
     weights = {group: max(total, effects.get(group, -math.inf)) for group, total in sums.items()}
     push = sum(weight for weight in weights.values() if weight > 0)
     ranked = sorted((g for g in weights if weights[g] > 0), key=lambda g: -weights[g])
     worthy = [group for group in ranked if weights[group] / push >= WORDING.minimum_share]
-    assert [weights[reason.code] for reason in reasons] == pytest.approx([weights[group] for group in worthy[:4]])
+    assert [weights[reason.code] for reason in reasons] == pytest.approx(
+        [weights[group] for group in worthy[:4]]
+    )
     for reason in reasons:
         assert reason.share == pytest.approx(weights[reason.code] / push)
         assert reason.contribution == pytest.approx(sums[reason.code])
@@ -73,10 +97,16 @@ def test_a_group_weighs_by_itself_or_with_what_followed(drawn: dict[str, float],
 
 
 def test_a_reason_for_what_followed_shows_what_is_worse_than_the_reference() -> None:
-    quiet = dict.fromkeys((name for name in MODEL_FEATURES if BY_NAME[name].group == "overspending"), -0.1)
+    quiet = dict.fromkeys(
+        (name for name in MODEL_FEATURES if BY_NAME[name].group == "overspending"), -0.1
+    )
     proof = evidence(quiet | {"late_months_3": 0.2}, spend_to_income_12=0.8)
-    assert [reason.code for reason in principal_reasons(proof, (), True, WORDING)] == ["late_payment"]
-    first, second = principal_reasons(dataclasses.replace(proof, effects={"overspending": 1.5}), (), True, WORDING)
+    assert [reason.code for reason in principal_reasons(proof, (), True, WORDING)] == [
+        "late_payment"
+    ]
+    first, second = principal_reasons(
+        dataclasses.replace(proof, effects={"overspending": 1.5}), (), True, WORDING
+    )
     assert (first.code, second.code) == ("overspending", "late_payment")
     assert [feature.name for feature in first.features] == ["spend_to_income_12"]
     assert "80 %" in first.text.en
@@ -91,7 +121,9 @@ def test_the_order_of_features_does_not_matter(drawn: dict[str, float], order: l
 
 
 def test_a_reason_is_specific_in_both_languages() -> None:
-    (reason,) = principal_reasons(evidence({"late_months_6": 0.5}, late_months_6=3.0), (), True, WORDING)
+    (reason,) = principal_reasons(
+        evidence({"late_months_6": 0.5}, late_months_6=3.0), (), True, WORDING
+    )
     assert reason.text.en == "You paid late in 3 of the last 6 months."
     assert reason.text.zh == "近6个月中有3个月逾期还款。"
     assert (reason.code, reason.cause, reason.share) == ("late_payment", "behavior", 1.0)
@@ -99,14 +131,23 @@ def test_a_reason_is_specific_in_both_languages() -> None:
 
 def test_a_short_history_is_not_called_twelve_months() -> None:
     proof = evidence({"late_months_12": 0.5}, late_months_12=2.0, months_observed=4.0)
-    assert principal_reasons(proof, (), True, WORDING)[0].text.en == "You paid late in 2 of the last 4 months."
+    assert (
+        principal_reasons(proof, (), True, WORDING)[0].text.en
+        == "You paid late in 2 of the last 4 months."
+    )
 
 
 def test_one_is_not_many() -> None:
     once = evidence({"limit_requests_12": 0.5}, limit_requests_12=1.0)
-    assert principal_reasons(once, (), True, WORDING)[0].text.en == "You asked for a higher limit 1 time in the last 12 months."
+    assert (
+        principal_reasons(once, (), True, WORDING)[0].text.en
+        == "You asked for a higher limit 1 time in the last 12 months."
+    )
     single = evidence({"late_months_6": 0.5}, late_months_6=1.0, months_observed=1.0)
-    assert principal_reasons(single, (), True, WORDING)[0].text.en == "You paid late in 1 of the last 1 month."
+    assert (
+        principal_reasons(single, (), True, WORDING)[0].text.en
+        == "You paid late in 1 of the last 1 month."
+    )
     # And eleven, a tenth and 1.1 are.
     for value, said in ((11.0, "11 times"), (2.0, "2 times")):
         many = evidence({"limit_requests_12": 0.5}, limit_requests_12=value)
@@ -124,24 +165,42 @@ def test_an_unknown_value_has_its_own_wording() -> None:
 
 
 def test_the_sentence_compares_with_those_who_look_better() -> None:
-    """A feature may push although it is better than the reference's median; the sentence then takes another one."""
-    proof = evidence({"payment_to_balance_3": 0.5, "balance_growth_6": 0.2}, payment_to_balance_3=0.4, balance_growth_6=0.3)
+    """A feature may push although it is better than the reference's median; the sentence then takes
+    another one.
+    """
+    proof = evidence(
+        {"payment_to_balance_3": 0.5, "balance_growth_6": 0.2},
+        payment_to_balance_3=0.4,
+        balance_growth_6=0.3,
+    )
     (reason,) = principal_reasons(proof, (), True, WORDING)
-    assert [feature.name for feature in reason.features] == ["balance_growth_6", "payment_to_balance_3"]
+    assert [feature.name for feature in reason.features] == [
+        "balance_growth_6",
+        "payment_to_balance_3",
+    ]
     assert "balance changed by 30 %" in reason.text.en
 
 
 def test_nothing_is_compared_where_the_account_looks_better() -> None:
-    (reason,) = principal_reasons(evidence({"payment_to_balance_3": 0.5}, payment_to_balance_3=0.4), (), True, WORDING)
+    (reason,) = principal_reasons(
+        evidence({"payment_to_balance_3": 0.5}, payment_to_balance_3=0.4), (), True, WORDING
+    )
     assert reason.text.en == "share of balances paid, last 3 months: 40 %."
     assert reason.text.zh == "近3个月账单还款比例：40%。"
     # Nor where both read the same.
-    close = dataclasses.replace(evidence({"utilization_now": 0.5}, utilization_now=0.281), reference={"utilization_now": 0.279})
-    assert principal_reasons(close, (), True, WORDING)[0].text.en == "share of the limit in use: 28 %."
+    close = dataclasses.replace(
+        evidence({"utilization_now": 0.5}, utilization_now=0.281),
+        reference={"utilization_now": 0.279},
+    )
+    assert (
+        principal_reasons(close, (), True, WORDING)[0].text.en == "share of the limit in use: 28 %."
+    )
 
 
 def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
-    pushing = dict.fromkeys(("late_months_6", "utilization_now", "cash_months_3", "limit_requests_3"), 0.5)
+    pushing = dict.fromkeys(
+        ("late_months_6", "utilization_now", "cash_months_3", "limit_requests_3"), 0.5
+    )
     reasons = principal_reasons(evidence(pushing, income=3000.0), (HIT,), True, WORDING)
     assert reasons[0].code == "cap"
     assert len(reasons) == 4
@@ -156,7 +215,10 @@ def test_a_group_without_wording_or_a_protected_feature_is_never_filtered() -> N
     assert unexplainable(proof, WORDING) == ()
     unmapped = dataclasses.replace(WORDING, groups={"late_payment": WORDING.groups["late_payment"]})
     assert unexplainable(proof, unmapped) == ("unmapped_reason",)
-    assert [reason.code for reason in principal_reasons(proof, (), True, unmapped)] == ["late_payment", "high_utilization"]
+    assert [reason.code for reason in principal_reasons(proof, (), True, unmapped)] == [
+        "late_payment",
+        "high_utilization",
+    ]
     protected = dataclasses.replace(WORDING, protected=frozenset({"utilization_now"}))
     assert unexplainable(proof, protected) == ("protected_feature",)
     assert unexplainable(evidence({"late_months_6": -0.5}), WORDING) == ("unmapped_reason",)
@@ -182,8 +244,16 @@ def test_every_feature_of_the_model_can_be_said() -> None:
 
 BROKEN = [
     ('cause = "risk"', 'cause = "fate"', "expected one of .* got 'fate'"),
-    ("{value} of the last {last_3}", "{valeu} of the last {last_3}", r"late_months_3.en: unknown placeholders \['valeu'\]"),
-    ('missing_zh = "收入未知。"\n', "", "capacity.income: expected missing_en and missing_zh, or neither"),
+    (
+        "{value} of the last {last_3}",
+        "{valeu} of the last {last_3}",
+        r"late_months_3.en: unknown placeholders \['valeu'\]",
+    ),
+    (
+        'missing_zh = "收入未知。"\n',
+        "",
+        "capacity.income: expected missing_en and missing_zh, or neither",
+    ),
     ("most = 4 ", "most = 7 ", "expected most 1-4"),
     ("\n[fallback]", "\n[fallbak]", "expected the keys"),
     ("[groups.late_payment]", "[groups.late_payment", "not TOML"),

@@ -28,7 +28,9 @@ def leaf_of(tree: Tree, row: np.ndarray) -> int:
     """The leaf that a row falls into, by one split after the other."""
     node = 0 if tree.feature else ~0
     while node >= 0:
-        value = route_value(row[tree.feature[node]], tree.missing[node], int(tree.default_left[node]))
+        value = route_value(
+            row[tree.feature[node]], tree.missing[node], int(tree.default_left[node])
+        )
         node = tree.left[node] if value <= tree.threshold[node] else tree.right[node]
     return ~node
 
@@ -45,18 +47,39 @@ def test_rows_fall_into_lightgbms_leaves(drawn: Case) -> None:
 
 def test_leaves_are_worth_what_lightgbm_says() -> None:
     for kind in ("binary", "regression", "rf"):
-        drawn = case(features=3, reference=50, missing="seen", depth=5, leaves=20, trees=6, levels=0, kind=kind, seed=3)
+        drawn = case(
+            features=3,
+            reference=50,
+            missing="seen",
+            depth=5,
+            leaves=20,
+            trees=6,
+            levels=0,
+            kind=kind,
+            seed=3,
+        )
         forest = read_trees(drawn.model)
-        raw = [sum(tree.leaf[leaf_of(tree, row)] for tree in forest.trees) for row in drawn.reference]
+        raw = [
+            sum(tree.leaf[leaf_of(tree, row)] for tree in forest.trees) for row in drawn.reference
+        ]
         assert raw == pytest.approx(drawn.model.predict(drawn.reference, raw_score=True), rel=1e-12)
         for tree in forest.trees:
             for split in range(len(tree.feature)):
                 assert tree.cover(split) == sum(tree.cover(child) for child in tree.children(split))
 
 
-@given(st.sampled_from(ODD) | st.floats(), st.sampled_from([0, 1, 2]), st.booleans(), st.floats(allow_nan=False))
-def test_a_settled_value_is_lightgbms_numerical_decision(value: float, missing: int, left: bool, threshold: float) -> None:
-    """As tree.h has it, for a value read from a dense row, where what is within 1e-35 of zero is not kept."""
+@given(
+    st.sampled_from(ODD) | st.floats(),
+    st.sampled_from([0, 1, 2]),
+    st.booleans(),
+    st.floats(allow_nan=False),
+)
+def test_a_settled_value_is_lightgbms_numerical_decision(
+    value: float, missing: int, left: bool, threshold: float
+) -> None:
+    """As tree.h has it, for a value read from a dense row, where what is within 1e-35 of zero is
+    not kept.
+    """
     tiny = float(np.float32(1e-35))
     read = 0.0 if abs(value) <= tiny else value
     if np.isnan(read) and missing != 2:
@@ -74,24 +97,34 @@ def test_the_trees_are_those_that_predict() -> None:
     assert len(read_trees(model).trees) == 5
 
 
-def fitted_with(label: np.ndarray, data: dict[str, Any] | None = None, **parameters: Any) -> lgb.Booster:
+def fitted_with(
+    label: np.ndarray, data: dict[str, Any] | None = None, **parameters: Any
+) -> lgb.Booster:
     options = {"verbose": -1, "min_data_in_leaf": 1, "num_threads": 1, **parameters}
     return lgb.train(options, lgb.Dataset(ROWS, label, params=options, **(data or {})), 2)
 
 
 def refused() -> dict[str, lgb.Booster]:
     codes = np.floor(ROWS * 2) + 10
-    categorical = lgb.Dataset(codes, RANDOM.random(300), categorical_feature=[0], params={"verbose": -1})
+    categorical = lgb.Dataset(
+        codes, RANDOM.random(300), categorical_feature=[0], params={"verbose": -1}
+    )
     steps = np.arange(300.0)
     return {
         "tree 0: expected splits by threshold, got a categorical one": lgb.train(
-            {"verbose": -1, "min_data_in_leaf": 1, "min_data_per_group": 1, "cat_smooth": 0}, categorical, 1
+            {"verbose": -1, "min_data_in_leaf": 1, "min_data_per_group": 1, "cat_smooth": 0},
+            categorical,
+            1,
         ),
-        "got linear ones; fit with linear_tree=false": fitted_with(ROWS[:, 0] * 3, linear_tree=True),
+        "got linear ones; fit with linear_tree=false": fitted_with(
+            ROWS[:, 0] * 3, linear_tree=True
+        ),
         "got 3: a model of several classes": fitted_with(
             np.digitize(ROWS[:, 0], [-0.5, 0.5]), objective="multiclass", num_class=3
         ),
-        "expected at most 8 splits on a path, got": fitted_with(np.exp(steps / 20), num_leaves=120, max_depth=-1),
+        "expected at most 8 splits on a path, got": fitted_with(
+            np.exp(steps / 20), num_leaves=120, max_depth=-1
+        ),
     }
 
 
@@ -103,7 +136,10 @@ def test_what_cannot_be_explained_exactly_is_refused(message: str) -> None:
 
 def test_a_deep_model_is_told_what_it_would_take() -> None:
     model = fitted_with(np.exp(np.arange(300.0) / 20), num_leaves=120, max_depth=DEEPEST + 1)
-    with pytest.raises(TreeError, match=r"tables for the paths beyond would take [\d.]+ MiB; fit with max_depth=8 or less"):
+    with pytest.raises(
+        TreeError,
+        match=r"tables for the paths beyond would take [\d.]+ MiB; fit with max_depth=8 or less",
+    ):
         read_trees(model)
     read_trees(fitted_with(np.exp(np.arange(300.0) / 20), num_leaves=120, max_depth=DEEPEST))
 
@@ -135,7 +171,9 @@ def test_tables_beyond_a_gibibyte_are_refused(monkeypatch: pytest.MonkeyPatch) -
     forest = read_trees(fitted_with(ROWS[:, 0], num_leaves=16, max_depth=4))
     flatten_trees(forest)
     monkeypatch.setattr(shapley_tables, "MOST_BYTES", 1000)
-    with pytest.raises(TreeError, match=r"2 trees: expected tables of at most 0 MiB, these would take \d+ MiB"):
+    with pytest.raises(
+        TreeError, match=r"2 trees: expected tables of at most 0 MiB, these would take \d+ MiB"
+    ):
         flatten_trees(forest)
 
 
@@ -149,7 +187,15 @@ def test_a_feature_with_too_many_thresholds_is_refused(monkeypatch: pytest.Monke
 
 
 def _rest(tree: Tree) -> tuple[Any, ...]:
-    return tree.missing, tree.default_left, tree.left, tree.right, tree.split_cover, tree.leaf, tree.leaf_cover
+    return (
+        tree.missing,
+        tree.default_left,
+        tree.left,
+        tree.right,
+        tree.split_cover,
+        tree.leaf,
+        tree.leaf_cover,
+    )
 
 
 def test_another_text_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,15 +207,31 @@ def test_another_text_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_loops_are_compiled_where_no_folder_keeps_them(tmp_path: Path) -> None:
-    """numba refuses to cache where neither the source's folder nor the home can be written: then it must do without."""
+    """numba refuses to cache where neither the source's folder nor the home can be written: then it
+    must do without.
+    """
     place = tmp_path / "alone"
     place.mkdir()
     shutil.copy(str(kernels.__file__), place / "kernels.py")
     (place / "__pycache__").write_text("a file where the folder should be")
-    environment = {**os.environ, "HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/none", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "HOME": "/dev/null",
+        "XDG_CACHE_HOME": "/dev/null/none",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     environment.pop("NUMBA_CACHE_DIR", None)
-    code = "import kernels; print(kernels.settled(3.0, 0, 0), type(kernels.settled._cache).__name__)"
-    run = subprocess.run([sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True, check=False)
+    code = (
+        "import kernels; print(kernels.settled(3.0, 0, 0), type(kernels.settled._cache).__name__)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.stdout.split() == ["3.0", "NullCache"], run.stderr
     # The control: here they are kept.
     assert type(kernels.route_value._cache).__name__ == "_LossyCache"  # type: ignore[attr-defined]
@@ -187,13 +249,17 @@ print([len(kernel.signatures) for kernel in (kernels.explain_rows, kernels.find_
 
 @pytest.mark.slow  # it compiles anew
 def test_a_cache_that_cannot_be_used_is_done_without(tmp_path: Path) -> None:
-    """Its files cut short, or emptied, as a power loss leaves them; and the next start finds whole ones."""
+    """Its files cut short, or emptied, as a power loss leaves them; and the next start finds whole
+    ones.
+    """
     golden = GOLDEN
 
     def start() -> None:
         environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
         command = [sys.executable, "-c", START, str(golden)]
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT)
+        run = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT
+        )
         # Each loop is compiled before a bundle is served, and for one kind of array.
         assert run.stdout.split("\n")[0] == "[1, 1, 1]", run.stderr
 

@@ -1,7 +1,8 @@
 """``shap``'s interventional explainer beside ours: equal where it is right, and where it is wrong.
 
-Who is right is LightGBM's to say: brute force over coalitions of its own predictions gives each contribution.  The faults
-are those of shap 0.51.0 with LightGBM 4.7.0, which docs/explanations.md lists; another version must be looked at anew.
+Who is right is LightGBM's to say: brute force over coalitions of its own predictions gives each
+contribution.  The faults are those of shap 0.51.0 with LightGBM 4.7.0, which docs/explanations.md
+lists; another version must be looked at anew.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ FEATURES = 6
 def shap_values(model: lgb.Booster, reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
     # Without max_samples shap keeps 100 rows of the reference and says nothing.
     masker = shap.maskers.Independent(reference, max_samples=len(reference))
-    explainer = shap.TreeExplainer(model, masker, feature_perturbation="interventional", model_output="raw")
+    explainer = shap.TreeExplainer(
+        model, masker, feature_perturbation="interventional", model_output="raw"
+    )
     return np.asarray(explainer.shap_values(rows, check_additivity=False))
 
 
@@ -50,7 +53,13 @@ def drawn(random: np.random.Generator, rows: int, unknown: float, zeros: float =
 
 def fitted_on(matrix: np.ndarray, options: dict[str, bool]) -> lgb.Booster:
     label = (np.nansum(matrix * [1, -1, 2, 0.5, -2, 1], axis=1) > 0).astype(float)
-    parameters = {"objective": "binary", "num_leaves": 16, "max_depth": 4, "verbose": -1, "num_threads": 1} | options
+    parameters = {
+        "objective": "binary",
+        "num_leaves": 16,
+        "max_depth": 4,
+        "verbose": -1,
+        "num_threads": 1,
+    } | options
     return lgb.train(parameters, lgb.Dataset(matrix, label, params=parameters), 20)
 
 
@@ -59,23 +68,36 @@ def test_equal_to_shap_where_it_is_right() -> None:
         random = np.random.default_rng(0)
         model = fitted_on(drawn(random, 500, unknown), {})
         reference, rows = drawn(random, 300, unknown), drawn(random, 100, unknown)
-        assert np.abs(ours(model, reference, rows) - shap_values(model, reference, rows)).max() <= 1e-6
+        assert (
+            np.abs(ours(model, reference, rows) - shap_values(model, reference, rows)).max() <= 1e-6
+        )
 
 
 def test_equal_to_shap_on_the_served_model(data: Labelled, fitted: Fitted) -> None:
     matrix = data.features.matrix(MODEL_FEATURES)
     reference, rows = matrix[:500], matrix[-40:]
-    assert np.abs(ours(fitted.booster, reference, rows) - shap_values(fitted.booster, reference, rows)).max() <= 1e-6
+    assert (
+        np.abs(
+            ours(fitted.booster, reference, rows) - shap_values(fitted.booster, reference, rows)
+        ).max()
+        <= 1e-6
+    )
 
 
 @pytest.mark.skipif(version("shap") != TESTED, reason=f"the faults are those of shap {TESTED}")
-@pytest.mark.parametrize("case", ["NaN first seen at scoring", "use_missing=false", "zero_as_missing"])
+@pytest.mark.parametrize(
+    "case", ["NaN first seen at scoring", "use_missing=false", "zero_as_missing"]
+)
 def test_shap_is_wrong_and_does_not_say_so(case: str) -> None:
     options, _ = MISSING[
-        {"NaN first seen at scoring": "none seen", "use_missing=false": "not used"}.get(case, "zero is missing")
+        {"NaN first seen at scoring": "none seen", "use_missing=false": "not used"}.get(
+            case, "zero is missing"
+        )
     ]
     random = np.random.default_rng(0)
-    model = fitted_on(drawn(random, 500, 0.0 if case.startswith("NaN") else 0.2, zeros=0.3), options)
+    model = fitted_on(
+        drawn(random, 500, 0.0 if case.startswith("NaN") else 0.2, zeros=0.3), options
+    )
     reference, rows = drawn(random, 60, 0.2, zeros=0.3), drawn(random, 20, 0.2, zeros=0.3)
     exact, theirs = ours(model, reference, rows), shap_values(model, reference, rows)
     for row, found in zip(rows, exact, strict=True):
@@ -87,9 +109,22 @@ def test_shap_is_wrong_and_does_not_say_so(case: str) -> None:
 def test_shap_is_wrong_on_categorical_splits_which_we_refuse() -> None:
     random = np.random.default_rng(0)
     codes = random.integers(0, 12, size=(600, 3)).astype(float)
-    label = random.normal(size=12)[codes[:, 0].astype(int)] + random.normal(size=12)[codes[:, 1].astype(int)]
-    parameters = {"num_leaves": 8, "min_data_per_group": 1, "cat_smooth": 0, "verbose": -1, "num_threads": 1}
-    model = lgb.train(parameters, lgb.Dataset(codes, label, categorical_feature=[0, 1, 2], params={"verbose": -1}), 20)
+    label = (
+        random.normal(size=12)[codes[:, 0].astype(int)]
+        + random.normal(size=12)[codes[:, 1].astype(int)]
+    )
+    parameters = {
+        "num_leaves": 8,
+        "min_data_per_group": 1,
+        "cat_smooth": 0,
+        "verbose": -1,
+        "num_threads": 1,
+    }
+    model = lgb.train(
+        parameters,
+        lgb.Dataset(codes, label, categorical_feature=[0, 1, 2], params={"verbose": -1}),
+        20,
+    )
     reference, rows = codes[:60], codes[-20:]
     exact = np.array([shapley_values(row, reference, model) for row in rows])
     assert np.abs(shap_values(model, reference, rows) - exact).max() > 0.1

@@ -14,7 +14,13 @@ from serving.decision.bundle import Bundle
 from serving.decision.scoring import kernels
 from serving.decision.scoring.lightgbm_trees import Forest, Tree, read_trees
 from serving.decision.scoring.score import score
-from serving.decision.scoring.shapley import Explainer, explain_many, explain_one, make_explainer, path_dependent
+from serving.decision.scoring.shapley import (
+    Explainer,
+    explain_many,
+    explain_one,
+    make_explainer,
+    path_dependent,
+)
 from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.boosters import MISSING, Case, case, cases
 from tests.support.brute_force import shapley_values
@@ -35,7 +41,9 @@ def raw(model: lgb.Booster, rows: np.ndarray) -> np.ndarray:
 
 def check_against_brute_force(drawn: Case) -> None:
     explainer = explainer_of(drawn.model, drawn.reference)
-    assert explainer.base == pytest.approx(raw(drawn.model, drawn.reference).mean(), abs=EXACT, rel=0)
+    assert explainer.base == pytest.approx(
+        raw(drawn.model, drawn.reference).mean(), abs=EXACT, rel=0
+    )
     for row, found in zip(drawn.rows, explain_many(drawn.rows, explainer), strict=True):
         assert np.abs(found - shapley_values(row, drawn.reference, drawn.model)).max() <= EXACT
 
@@ -57,7 +65,17 @@ def test_equal_to_brute_force_at_length(drawn: Case) -> None:
 def test_equal_to_brute_force_with_each_missing_type(missing: str) -> None:
     found = set()
     for seed in range(6):
-        drawn = case(features=4, reference=30, missing=missing, depth=6, leaves=30, trees=6, levels=0, kind="binary", seed=seed)
+        drawn = case(
+            features=4,
+            reference=30,
+            missing=missing,
+            depth=6,
+            leaves=30,
+            trees=6,
+            levels=0,
+            kind="binary",
+            seed=seed,
+        )
         check_against_brute_force(drawn)
         found |= {kind for tree in read_trees(drawn.model).trees for kind in tree.missing}
     # Without a split of that type, nothing was tried.
@@ -66,27 +84,43 @@ def test_equal_to_brute_force_with_each_missing_type(missing: str) -> None:
 
 def test_brute_force_notices_another_reference() -> None:
     """The control: the same tables against half of the reference are not equal."""
-    drawn = case(features=5, reference=40, missing="seen", depth=4, leaves=16, trees=5, levels=0, kind="binary", seed=1)
+    drawn = case(
+        features=5,
+        reference=40,
+        missing="seen",
+        depth=4,
+        leaves=16,
+        trees=5,
+        levels=0,
+        kind="binary",
+        seed=1,
+    )
     found = explain_one(drawn.rows[0], explainer_of(drawn.model, drawn.reference[:20]))
     assert np.abs(found - shapley_values(drawn.rows[0], drawn.reference, drawn.model)).max() > 1e-3
 
 
 def rows_like(data: Labelled, fitted: Fitted, rows: int, seed: int = 0) -> np.ndarray:
-    """Rows whose every value occurs in the data, each column shuffled by itself, some of them unknown."""
+    """Rows whose every value occurs in the data, each column shuffled by itself, some of them
+    unknown.
+    """
     random = np.random.default_rng(seed)
     matrix = data.features.matrix(fitted.features)
     drawn = np.column_stack([random.choice(column, rows) for column in matrix.T])
     return np.where(random.random(drawn.shape) < 0.02, np.nan, drawn)
 
 
-def test_additive_for_a_hundred_thousand_rows(data: Labelled, fitted: Fitted, bundle: Bundle) -> None:
+def test_additive_for_a_hundred_thousand_rows(
+    data: Labelled, fitted: Fitted, bundle: Bundle
+) -> None:
     matrix = rows_like(data, fitted, 100_000)
     found = score(matrix, [*bundle.medians] * 50_000, bundle.scorer)
     gap = np.abs(found.base_log_odds + found.contributions.sum(axis=1) - found.log_odds)
     assert gap.max() <= 1e-9
 
 
-def test_one_row_and_many_give_the_same_bits(data: Labelled, fitted: Fitted, bundle: Bundle) -> None:
+def test_one_row_and_many_give_the_same_bits(
+    data: Labelled, fitted: Fitted, bundle: Bundle
+) -> None:
     explainer = next(iter(bundle.scorer.explainers.values()))
     matrix = rows_like(data, fitted, 10_000)
     together = explain_many(matrix, explainer)
@@ -96,7 +130,9 @@ def test_one_row_and_many_give_the_same_bits(data: Labelled, fitted: Fitted, bun
         assert np.array_equal(explain_one(matrix[row], explainer), together[row])
 
 
-def test_any_kind_of_array_is_read_and_none_is_compiled_for_anew(data: Labelled, fitted: Fitted, bundle: Bundle) -> None:
+def test_any_kind_of_array_is_read_and_none_is_compiled_for_anew(
+    data: Labelled, fitted: Fitted, bundle: Bundle
+) -> None:
     explainer = next(iter(bundle.scorer.explainers.values()))
     matrix = rows_like(data, fitted, 40).round(3)
     expected = explain_many(matrix, explainer)
@@ -145,22 +181,29 @@ def test_a_feature_that_decides_nothing_contributes_nothing(drawn: Case) -> None
 
 def mirrored(tree: Tree) -> Tree:
     """The same tree with features 0 and 1 in each other's place."""
-    return dataclasses.replace(tree, feature=tuple({0: 1, 1: 0}.get(feature, feature) for feature in tree.feature))
+    return dataclasses.replace(
+        tree, feature=tuple({0: 1, 1: 0}.get(feature, feature) for feature in tree.feature)
+    )
 
 
 @settings(max_examples=40)
 @given(cases(most_reference=60))
 def test_features_in_the_same_position_contribute_the_same(drawn: Case) -> None:
-    """A forest and a reference that stay the same when features 0 and 1 are swapped, a row with the same value in both."""
+    """A forest and a reference that stay the same when features 0 and 1 are swapped, a row with the
+    same value in both.
+    """
     rows, reference = (
-        matrix if matrix.shape[1] > 1 else np.repeat(matrix, 2, axis=1) for matrix in (drawn.rows, drawn.reference)
+        matrix if matrix.shape[1] > 1 else np.repeat(matrix, 2, axis=1)
+        for matrix in (drawn.rows, drawn.reference)
     )
     trees = read_trees(drawn.model).trees
     both_ways = Forest(rows.shape[1], (*trees, *map(mirrored, trees)))
     swapped = reference[:, [1, 0, *range(2, reference.shape[1])]]
     rows = rows.copy()
     rows[:, 1] = rows[:, 0]
-    found = explain_many(rows, make_explainer(flatten_trees(both_ways), np.vstack([reference, swapped])))
+    found = explain_many(
+        rows, make_explainer(flatten_trees(both_ways), np.vstack([reference, swapped]))
+    )
     assert np.abs(found[:, 0] - found[:, 1]).max() <= EXACT
 
 
@@ -194,7 +237,9 @@ def test_worse_than_the_whole_reference_in_one_thing_has_the_declared_sign(
         direction = BY_NAME[name].direction
         for row in random.choice(known, 10):
             reference = np.repeat(row[None], 50, axis=0)
-            reference[:, place] -= direction * random.exponential(np.ptp(known[:, place]) + 1e-6, 50)
+            reference[:, place] -= direction * random.exponential(
+                np.ptp(known[:, place]) + 1e-6, 50
+            )
             found = explain_one(row, make_explainer(layout, reference))
             assert found[place] >= 0, name
             assert (np.delete(found, place) == 0).all()
@@ -212,7 +257,11 @@ def test_the_base_is_the_mean_of_the_reference(bundle: Bundle) -> None:
 
 def test_a_model_of_leaves_alone_explains_nothing() -> None:
     random = np.random.default_rng(0)
-    model = lgb.train({"objective": "binary", "verbose": -1}, lgb.Dataset(random.normal(size=(50, 3)), np.ones(50)), 2)
+    model = lgb.train(
+        {"objective": "binary", "verbose": -1},
+        lgb.Dataset(random.normal(size=(50, 3)), np.ones(50)),
+        2,
+    )
     assert all(not tree.feature for tree in read_trees(model).trees)
     rows = random.normal(size=(40, 3))
     explainer = explainer_of(model, rows[:5])
@@ -224,7 +273,9 @@ def test_a_model_of_leaves_alone_explains_nothing() -> None:
 def test_another_width_is_refused(bundle: Bundle) -> None:
     explainer = next(iter(bundle.scorer.explainers.values()))
     features = len(bundle.features)
-    with pytest.raises(ValueError, match=f"expected rows of {features} features, got \\(3, {features - 1}\\)"):
+    with pytest.raises(
+        ValueError, match=f"expected rows of {features} features, got \\(3, {features - 1}\\)"
+    ):
         explain_many(np.zeros((3, features - 1)), explainer)
     with pytest.raises(ValueError, match="expected rows of"):
         explain_one(np.zeros(features + 1), explainer)
@@ -236,9 +287,21 @@ def test_another_width_is_refused(bundle: Bundle) -> None:
 
 def test_pieces_cover_every_leaf_once() -> None:
     for seed in range(10):
-        drawn = case(features=6, reference=5, missing="seen", depth=8, leaves=40, trees=4, levels=0, kind="binary", seed=seed)
+        drawn = case(
+            features=6,
+            reference=5,
+            missing="seen",
+            depth=8,
+            leaves=40,
+            trees=4,
+            levels=0,
+            kind="binary",
+            seed=seed,
+        )
         forest = read_trees(drawn.model)
         layout = flatten_trees(forest)
-        assert sum(len(piece.leaves) for piece in layout.pieces) == sum(len(tree.leaf) for tree in forest.trees)
+        assert sum(len(piece.leaves) for piece in layout.pieces) == sum(
+            len(tree.leaf) for tree in forest.trees
+        )
         assert all(len(piece.splits) <= kernels.WIDTH for piece in layout.pieces)
         assert all(a < b for a, b in pairwise(layout.starts))

@@ -25,12 +25,19 @@ from training.fit.fit import Fitted
 
 
 @pytest.fixture(scope="module")
-def pair(bundle: Bundle, fitted: Fitted, data: Labelled, source: Source, simulated: Path) -> tuple[Evaluation, Evaluation]:
+def pair(
+    bundle: Bundle, fitted: Fitted, data: Labelled, source: Source, simulated: Path
+) -> tuple[Evaluation, Evaluation]:
     """The session's model, and the same with probabilities nearly twice as high."""
     on = hold_out(source, DataConfig(), simulated)
     config = BundleConfig(reference_size=200)
-    shifted = replace(fitted, calibration=replace(fitted.calibration, intercept=fitted.calibration.intercept + 0.6))
-    stricter = assemble(bundle_module.parts(shifted, data, source, config, references(fitted, data, config)))
+    shifted = replace(
+        fitted,
+        calibration=replace(fitted.calibration, intercept=fitted.calibration.intercept + 0.6),
+    )
+    stricter = assemble(
+        bundle_module.parts(shifted, data, source, config, references(fitted, data, config))
+    )
     return evaluate("first", bundle, on), evaluate("second", stricter, on)
 
 
@@ -42,15 +49,19 @@ def test_value_is_the_formula_account_by_account(pair: tuple[Evaluation, Evaluat
         for place in np.flatnonzero(model.cut)[::5].tolist():
             decision, before = model.stages.decisions[place], float(by_rules[place])
             values = dict(model.stages.evidence[place].values)
-            after = decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
+            after = (
+                decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
+            )
             exposed = [
-                exposure(Account("", decision.as_of, 0.5, values | {"limit_now": limit}), policy) for limit in (before, after)
+                exposure(Account("", decision.as_of, 0.5, values | {"limit_now": limit}), policy)
+                for limit in (before, after)
             ]
             saved = economics.loss_given_default * (exposed[0] - exposed[1])
             cost = (economics.margin + economics.harm) * (before - after)
             assert table["value"][place] == pytest.approx(saved if model.label[place] else -cost)
             by_model = model.stages.outcomes[place].by_model
-            assert by_model or table["value"][place] == 0  # what rules take is no doing of the model's
+            # what rules take is no doing of the model's
+            assert by_model or table["value"][place] == 0
         assert (table["value"].to_numpy()[~model.cut] == 0).all()
         assert (table["taken"].to_numpy() >= 0).all()
 
@@ -64,7 +75,9 @@ def test_a_difference_of_value_is_of_the_same_accounts(pair: tuple[Evaluation, E
     assert (first["value"], second["value"]) == pytest.approx(totals)
     assert second["difference"] == pytest.approx(totals[1] - totals[0])
     assert second["low"] < second["difference"] < second["high"]
-    assert second["value"] == pytest.approx(second["avoided"] - second["forgone"] - second["harmed"])
+    assert second["value"] == pytest.approx(
+        second["avoided"] - second["forgone"] - second["harmed"]
+    )
     back = value(pair[::-1]).row(1, named=True)
     assert (back["difference"], back["low"], back["high"]) == pytest.approx(
         (-second["difference"], -second["high"], -second["low"])
@@ -75,7 +88,9 @@ def test_the_table_of_actions_counts_everybody(pair: tuple[Evaluation, Evaluatio
     for row, model in zip(actions(pair).iter_rows(named=True), pair, strict=True):
         assert sum(row[action] for action in ACTIONS) == row["accounts"] == len(model.label)
         assert row["cut"] == model.cut.sum()
-        assert row["defaults_cut"] == pytest.approx(model.label[model.cut].sum() / model.label.sum())
+        assert row["defaults_cut"] == pytest.approx(
+            model.label[model.cut].sum() / model.label.sum()
+        )
 
 
 def test_who_is_newly_cut_one_way_is_spared_the_other(pair: tuple[Evaluation, Evaluation]) -> None:
@@ -90,7 +105,9 @@ def test_who_is_newly_cut_one_way_is_spared_the_other(pair: tuple[Evaluation, Ev
     assert whole["amount_second"].item() > whole["amount_first"].item()
 
 
-def test_the_reasons_of_who_is_newly_cut_are_the_second_model_s(pair: tuple[Evaluation, Evaluation]) -> None:
+def test_the_reasons_of_who_is_newly_cut_are_the_second_model_s(
+    pair: tuple[Evaluation, Evaluation],
+) -> None:
     table = reasons(*pair)
     newly = pair[1].cut & ~pair[0].cut
     counted = dict(table.select("code", "newly_cut").iter_rows())
@@ -110,7 +127,12 @@ def sides(**favours: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 @pytest.mark.parametrize(
     ("favours", "better"),
-    [({}, False), ({"auc": "second"}, True), ({"value": "second"}, True), ({"auc": "second", "value": "first"}, False)],
+    [
+        ({}, False),
+        ({"auc": "second"}, True),
+        ({"value": "second"}, True),
+        ({"auc": "second", "value": "first"}, False),
+    ],
 )
 def test_better_is_something_won_and_nothing_lost(favours: dict[str, str], better: bool) -> None:
     found = verdict("a", "b", *sides(**favours))
@@ -119,5 +141,11 @@ def test_better_is_something_won_and_nothing_lost(favours: dict[str, str], bette
 
 
 def test_a_verdict_names_what_is_worse() -> None:
-    assert str(verdict("a", "b", *sides(auc="first"))) == "b is not better than a: auc worse beyond noise"
-    assert str(Verdict("a", "b", False, (), ())) == "b is not better than a: nothing differs beyond noise"
+    assert (
+        str(verdict("a", "b", *sides(auc="first")))
+        == "b is not better than a: auc worse beyond noise"
+    )
+    assert (
+        str(Verdict("a", "b", False, (), ()))
+        == "b is not better than a: nothing differs beyond noise"
+    )

@@ -1,4 +1,6 @@
-"""Peers: the tests of differences against hand and simulation, and a comparison with who is installed."""
+"""Peers: the tests of differences against hand and simulation, and a comparison with who is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -44,15 +46,17 @@ def test_the_corrected_test_is_student_s_on_a_wider_variance() -> None:
     assert difference(one, another, 0.0).p == pytest.approx(plain.pvalue)  # nothing to correct
     assert difference(one, another, 0.0).low == pytest.approx(plain.confidence_interval().low)
     corrected = difference(one, another, 1 / 5)
-    assert (corrected.high - corrected.mean) / (difference(one, another, 0.0).high - corrected.mean) == pytest.approx(
-        math.sqrt(1 + 6 / 5)
-    )
+    assert (corrected.high - corrected.mean) / (
+        difference(one, another, 0.0).high - corrected.mean
+    ) == pytest.approx(math.sqrt(1 + 6 / 5))
     assert difference(another, one, 1 / 5).mean == -corrected.mean
     assert difference(another, one, 1 / 5).p == pytest.approx(corrected.p)
 
 
 def test_folds_that_share_their_rows_seldom_show_what_is_not_there() -> None:
-    """Differences of which half the variance is shared by all folds, as overlapping training sets bring it about."""
+    """Differences of which half the variance is shared by all folds, as overlapping training sets
+    bring it about.
+    """
     random = np.random.default_rng(1)
     found = {0.0: 0, 1 / 4: 0}
     for _ in range(1000):
@@ -90,7 +94,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     write(SimulationConfig(accounts=1200, seed=5), folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.compare.peers.compare.CONTENDERS", (*CONTENDERS[:4], ABSENT))
-        found = compare(folder, DataConfig(as_of_every=6), CONFIG, PeersConfig(peer_folds=3, tune_trials=0))
+        found = compare(
+            folder, DataConfig(as_of_every=6), CONFIG, PeersConfig(peer_folds=3, tune_trials=0)
+        )
     return Run(folder, found)
 
 
@@ -102,14 +108,23 @@ def test_everybody_is_scored_on_the_same_rows(run: Run) -> None:
     # The oracle cuts and fits by itself.
     data = labelled(load(run.folder), DataConfig(as_of_every=6))
     matrix = data.features.matrix(MODEL_FEATURES)
-    for number, (fitted, held) in enumerate(folds.cut(data, 3, DataConfig(as_of_every=6), 0), start=1):
+    for number, (fitted, held) in enumerate(
+        folds.cut(data, 3, DataConfig(as_of_every=6), 0), start=1
+    ):
         assert set(data.split[fitted]) == set(data.split[held]) == {"train"}
-        probability = np.asarray(train_booster(matrix[fitted], data.label[fitted], CONFIG).predict(matrix[held]))
-        row = scores.row(by_predicate=(pl.col("contender") == "Clearline") & (pl.col("fold") == number), named=True)
+        probability = np.asarray(
+            train_booster(matrix[fitted], data.label[fitted], CONFIG).predict(matrix[held])
+        )
+        row = scores.row(
+            by_predicate=(pl.col("contender") == "Clearline") & (pl.col("fold") == number),
+            named=True,
+        )
         label = data.label[held]
         assert row["auc"] == auc(label, probability)
         assert row["brier"] == pytest.approx(np.mean((probability - label) ** 2))
-        assert row["log_loss"] == pytest.approx(-np.mean(np.log(np.where(label == 1, probability, 1 - probability))))
+        assert row["log_loss"] == pytest.approx(
+            -np.mean(np.log(np.where(label == 1, probability, 1 - probability)))
+        )
 
 
 def test_every_other_is_tested_against_ours(run: Run) -> None:
@@ -118,7 +133,8 @@ def test_every_other_is_tested_against_ours(run: Run) -> None:
     summary = {row["contender"]: row for row in run.compared.summary().iter_rows(named=True)}
     for row in tested.iter_rows(named=True):
         assert row["difference"] == pytest.approx(
-            summary[row["contender"]][row["measure"]] - summary["Clearline"][row["measure"]], abs=1e-12
+            summary[row["contender"]][row["measure"]] - summary["Clearline"][row["measure"]],
+            abs=1e-12,
         )
         assert row["low"] <= row["difference"] <= row["high"]
         assert row["p"] <= row["p_holm"] <= 1
@@ -128,7 +144,10 @@ def test_every_other_is_tested_against_ours(run: Run) -> None:
 def test_who_is_not_installed_is_named_with_the_command_and_no_reason_to_stop(run: Run) -> None:
     assert run.compared.missing == (("nobody's", "pip install a_package_that_nobody_has"),)
     page = run.compared.page()
-    assert "Not installed, so not compared: nobody's (`pip install a_package_that_nobody_has`)." in page
+    assert (
+        "Not installed, so not compared: nobody's (`pip install a_package_that_nobody_has`)."
+        in page
+    )
     for name in HERE:
         assert f"| {name} |" in page
     assert "| less Clearline |" in page
@@ -170,7 +189,9 @@ def test_ours_keeps_its_directions_and_is_explained_exactly(run: Run) -> None:
         assert (model.probability(worse)[known] >= probability[known] - 1e-12).all(), name
 
 
-def test_tuning_inside_a_fold_sees_its_rows_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tuning_inside_a_fold_sees_its_rows_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = labelled(load(run.folder), DataConfig(as_of_every=6))
     rows = data.rows("train")
     inner = data.take(rows[: len(rows) // 2])
@@ -191,10 +212,32 @@ def test_tuning_inside_a_fold_sees_its_rows_alone(run: Run, monkeypatch: pytest.
     assert seen == [set()] * TuneConfig().search_folds
 
 
-def test_the_command_prints_or_writes_the_page(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sets = ["--set", "only=logistic regression; LightGBM", "--set", "peer_folds=2", "--set", "as_of_every=6"]
+def test_the_command_prints_or_writes_the_page(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [
+        "--set",
+        "only=logistic regression; LightGBM",
+        "--set",
+        "peer_folds=2",
+        "--set",
+        "as_of_every=6",
+    ]
     capsys.readouterr()
-    assert main(["peers", "--data", str(run.folder), "--quiet", *sets, "--page", str(tmp_path / "page.md")]) == 0
+    assert (
+        main(
+            [
+                "peers",
+                "--data",
+                str(run.folder),
+                "--quiet",
+                *sets,
+                "--page",
+                str(tmp_path / "page.md"),
+            ]
+        )
+        == 0
+    )
     assert capsys.readouterr().out == f"the page: {tmp_path / 'page.md'}\n"
     page = (tmp_path / "page.md").read_text("utf-8")
     assert "| logistic regression | 0." in page

@@ -12,10 +12,23 @@ from serving.decision.bundle import Bundle
 from serving.decision.config.policy import Policy, read_policy
 from serving.decision.policy.outcome import apply
 from tests.support.paths import ROOT
-from training.compare.policies.frontier import PolicyLabError, best_under, efficient, frontier, toml_of, with_values
+from training.compare.policies.frontier import (
+    PolicyLabError,
+    best_under,
+    efficient,
+    frontier,
+    toml_of,
+    with_values,
+)
 from training.compare.policies.income_cap import ALL, UNKNOWN, cap_table, capped
 from training.compare.policies.oracle import Truth, oracle_table, true_frontier, truth_of
-from training.compare.policies.portfolio import Portfolio, accounts_of, limits_under, portfolio_of, served
+from training.compare.policies.portfolio import (
+    Portfolio,
+    accounts_of,
+    limits_under,
+    portfolio_of,
+    served,
+)
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
 from training.data.labels import soon_after
@@ -46,12 +59,18 @@ def truth(evaluated: Evaluation, simulated: Path) -> Truth:
 
 def policies(policy: Policy) -> list[Policy]:
     """The served policy changed in every way that moves a limit."""
-    changed = [with_values(policy, cut_off, depth) for cut_off, depth in ((0.02, 0.0), (0.1, 0.9), (0.3, 0.2), (0.59, 0.5))]
+    changed = [
+        with_values(policy, cut_off, depth)
+        for cut_off, depth in ((0.02, 0.0), (0.1, 0.9), (0.3, 0.2), (0.59, 0.5))
+    ]
     for section, values in (
         ("economics", {"credit_conversion": 0.0}),
         ("economics", {"loss_given_default": 0.2}),
         ("cut", {"rounding": 70.0, "floor": 0.0, "headroom": 0.3}),
-        ("cut", {"minimum_cut_share": 0.0, "minimum_cut_amount": 0.0, "minimum_expected_loss": 0.0}),
+        (
+            "cut",
+            {"minimum_cut_share": 0.0, "minimum_cut_amount": 0.0, "minimum_expected_loss": 0.0},
+        ),
         ("suspend", {"probability": 0.1}),
         ("review", {"band": 0.7}),
     ):
@@ -59,7 +78,9 @@ def policies(policy: Policy) -> list[Policy]:
     return changed
 
 
-def test_the_operating_point_is_what_is_served_to_the_last_bit(evaluated: Evaluation, book: Portfolio) -> None:
+def test_the_operating_point_is_what_is_served_to_the_last_bit(
+    evaluated: Evaluation, book: Portfolio
+) -> None:
     after, cut = limits_under(book, evaluated.bundle.policy)
     limits, whose = served(evaluated)
     assert after.tolist() == limits.tolist()
@@ -69,7 +90,9 @@ def test_the_operating_point_is_what_is_served_to_the_last_bit(evaluated: Evalua
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_any_policy_over_arrays_is_the_served_code_one_by_one(evaluated: Evaluation, book: Portfolio, number: int) -> None:
+def test_any_policy_over_arrays_is_the_served_code_one_by_one(
+    evaluated: Evaluation, book: Portfolio, number: int
+) -> None:
     policy = policies(evaluated.bundle.policy)[number]
     decided_at = soon_after(evaluated.hold_out.as_of)
     accounts = accounts_of(evaluated, evaluated.stages.features.accounts["as_of"].to_list())
@@ -77,7 +100,9 @@ def test_any_policy_over_arrays_is_the_served_code_one_by_one(evaluated: Evaluat
     # Rules round to the policy's grid: they are asked again where that changes.
     under = book if number != 6 else _with_rules(evaluated, policy)
     after, cut = limits_under(under, policy)
-    assert after.tolist() == [one.new_limit if one.proposed_limit is None else one.proposed_limit for one in made]
+    assert after.tolist() == [
+        one.new_limit if one.proposed_limit is None else one.proposed_limit for one in made
+    ]
     assert (cut == ((after < book.limit) | np.array([one.suspends for one in made]))).all()
 
 
@@ -85,7 +110,9 @@ def _with_rules(evaluated: Evaluation, policy: Policy) -> Portfolio:
     return portfolio_of(replace(evaluated, bundle=replace(evaluated.bundle, policy=policy)))
 
 
-def test_the_marked_point_counts_the_served_decisions(evaluated: Evaluation, table: pl.DataFrame) -> None:
+def test_the_marked_point_counts_the_served_decisions(
+    evaluated: Evaluation, table: pl.DataFrame
+) -> None:
     point = table.filter("operating").row(0, named=True)
     after, cut = served(evaluated)
     good = evaluated.label == 0
@@ -108,8 +135,15 @@ def test_the_efficient_points_rise_and_nothing_is_better(table: pl.DataFrame) ->
     best = table.filter("efficient").sort("good_cut")
     assert (np.diff(best["loss_avoided"].to_numpy()) > 0).all()
     for good, avoided in table.select("good_cut", "loss_avoided").iter_rows():
-        assert best.filter((pl.col("good_cut") <= good) & (pl.col("loss_avoided") >= avoided)).height
-    assert efficient(np.array([0.1, 0.1, 0.2, 0.3]), np.array([1.0, 2.0, 2.0, 3.0])).tolist() == [False, True, False, True]
+        assert best.filter(
+            (pl.col("good_cut") <= good) & (pl.col("loss_avoided") >= avoided)
+        ).height
+    assert efficient(np.array([0.1, 0.1, 0.2, 0.3]), np.array([1.0, 2.0, 2.0, 3.0])).tolist() == [
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_the_best_under_a_constraint_is_reached_by_what_it_says(
@@ -137,20 +171,30 @@ def bundle_policy_text() -> str:
     return (ROOT / "serving" / "decision" / "config" / "policy.toml").read_text("utf-8")
 
 
-@pytest.mark.parametrize(("most", "told"), [(0.0, "by hard rules"), (1.5, "from 0 to 1"), (-0.1, "from 0 to 1")])
-def test_a_constraint_that_nothing_meets_is_refused(table: pl.DataFrame, most: float, told: str) -> None:
+@pytest.mark.parametrize(
+    ("most", "told"), [(0.0, "by hard rules"), (1.5, "from 0 to 1"), (-0.1, "from 0 to 1")]
+)
+def test_a_constraint_that_nothing_meets_is_refused(
+    table: pl.DataFrame, most: float, told: str
+) -> None:
     with pytest.raises(PolicyLabError, match=told):
         best_under(table, most)
 
 
-def test_the_oracle_is_worth_more_and_knows_what_happens(book: Portfolio, bundle: Bundle, truth: Truth) -> None:
+def test_the_oracle_is_worth_more_and_knows_what_happens(
+    book: Portfolio, bundle: Bundle, truth: Truth
+) -> None:
     found = oracle_table(book, bundle.policy, truth)
-    model, oracle = (found.filter(decided_by=who, outcome="expected").row(0, named=True) for who in ("model", "oracle"))
+    model, oracle = (
+        found.filter(decided_by=who, outcome="expected").row(0, named=True)
+        for who in ("model", "oracle")
+    )
     assert oracle["share"] == 1
     assert 0 < model["share"] < 1
     assert model["share_low"] < model["share"] < model["share_high"]
     assert truth.probability.mean() == pytest.approx(book.label.mean(), abs=0.015)
-    # The model handed the truth is the oracle, and a model that knows nothing is worth less than ours.
+    # The model handed the truth is the oracle, and a model that knows nothing is worth less than
+    # ours.
     knowing = Truth(np.array([truth.probability, truth.probability]))
     same = oracle_table(book.with_probability(truth.probability), bundle.policy, knowing)
     assert same["share"].to_list() == pytest.approx([1.0] * 4)
@@ -160,23 +204,32 @@ def test_the_oracle_is_worth_more_and_knows_what_happens(book: Portfolio, bundle
 
 
 def test_the_oracle_does_not_profit_from_luck(book: Portfolio, bundle: Bundle) -> None:
-    # Nobody differs, but the futures do: who decides by their luck is valued by other luck, and wins nothing.
+    # Nobody differs, but the futures do: who decides by their luck is valued by other luck, and
+    # wins nothing.
     random = np.random.default_rng(4)
     same = Truth(random.binomial(4, 0.05, (2, len(book.label))) / 4)
     found = oracle_table(book, bundle.policy, same).filter(decided_by="oracle", outcome="expected")
     assert found["value"][0] < 0
 
 
-def test_by_the_truth_the_oracle_avoids_more_for_as_many_good_customers(book: Portfolio, bundle: Bundle, truth: Truth) -> None:
-    curves = true_frontier(book, [with_values(bundle.policy, p, 0.5) for p in (0.05, 0.1, 0.2, 0.4)], truth)
+def test_by_the_truth_the_oracle_avoids_more_for_as_many_good_customers(
+    book: Portfolio, bundle: Bundle, truth: Truth
+) -> None:
+    curves = true_frontier(
+        book, [with_values(bundle.policy, p, 0.5) for p in (0.05, 0.1, 0.2, 0.4)], truth
+    )
     model, oracle = (curves.filter(decided_by=who).sort("good_cut") for who in ("model", "oracle"))
-    inside = model.filter(pl.col("good_cut").is_between(oracle["good_cut"].min(), oracle["good_cut"].max()))
+    inside = model.filter(
+        pl.col("good_cut").is_between(oracle["good_cut"].min(), oracle["good_cut"].max())
+    )
     assert inside.height
     there = np.interp(inside["good_cut"], oracle["good_cut"], oracle["loss_avoided_share"])
     assert (inside["loss_avoided_share"].to_numpy() < there).all()
 
 
-def test_the_truth_of_another_simulation_is_refused(evaluated: Evaluation, simulated: Path, tmp_path: Path) -> None:
+def test_the_truth_of_another_simulation_is_refused(
+    evaluated: Evaluation, simulated: Path, tmp_path: Path
+) -> None:
     write(SimulationConfig(accounts=6000, seed=8), tmp_path)
     with pytest.raises(DataError, match="other statements"):
         truth_of(evaluated.hold_out, tmp_path, 2)
@@ -190,13 +243,16 @@ def test_a_cap_is_what_the_served_policy_would_do_with_it(evaluated: Evaluation)
     month = datetime.date(2026, 12, 1)
     found = cap_table(evaluated, 3.0, month)
     features = evaluated.stages.features
-    income, limit, balance = (features.column(name) for name in ("income", "limit_now", "balance_now"))
+    income, limit, balance = (
+        features.column(name) for name in ("income", "limit_now", "balance_now")
+    )
     decided, _ = served(evaluated)
     cap = np.floor(3.0 * income / 100 + 1e-9) * 100
     lowest = np.minimum(limit, np.maximum(cap, np.ceil(np.maximum(balance, 0) / 100 - 1e-9) * 100))
     hit = ~np.isnan(income) & (lowest < decided)
     whole = found.filter(product=ALL).row(0, named=True)
-    # Nothing else moves by December but the six-month rule that the asked cap stands in for, and is stricter than.
+    # Nothing else moves by December but the six-month rule that the asked cap stands in for, and is
+    # stricter than.
     assert whole["affected"] == int(hit.sum()) > 0
     assert whole["reduction"] == pytest.approx(float((decided - lowest)[hit].sum()))
     assert whole["released"] == 0

@@ -14,21 +14,42 @@ from training.tracking.store import Store
 pytestmark = STORE_WARNINGS
 
 
-def test_a_lab_is_kept_as_a_run_that_says_what_it_is(another_store: Store, kept: Kept, simulated: Path) -> None:
+def test_a_lab_is_kept_as_a_run_that_says_what_it_is(
+    another_store: Store, kept: Kept, simulated: Path
+) -> None:
     config = LabConfig(max_good_cut=0.07, cut_offs=10, futures=8)
     said: list[str] = []
     cap = Cap(4.0, datetime.date(2026, 12, 1))
-    found = run_lab(simulated, another_store, "limit-reduction", kept.report.version, config, cap, said.append)
+    found = run_lab(
+        simulated, another_store, "limit-reduction", kept.report.version, config, cap, said.append
+    )
     run = another_store.client().get_run(found.run)
-    assert run.info.run_name == "policy lab: version 1 of limit-reduction, at most 7.0% of good customers cut"
+    assert (
+        run.info.run_name
+        == "policy lab: version 1 of limit-reduction, at most 7.0% of good customers cut"
+    )
     assert run.data.metrics["best_good_cut"] == found.best["good_cut"] <= 0.07
     assert 0 < run.data.metrics["oracle_share_expected"] < 1.2
     assert run.data.params["lab.max_good_cut"] == "0.07"
     client = another_store.client()
-    places = {f.path for folder in ("", "tables", "figures") for f in client.list_artifacts(found.run, folder)}
-    assert places >= {"policy_lab.md", "figures/policy_frontier.png", "tables/oracle.csv", "tables/cap.csv"}
+    places = {
+        f.path
+        for folder in ("", "tables", "figures")
+        for f in client.list_artifacts(found.run, folder)
+    }
+    assert places >= {
+        "policy_lab.md",
+        "figures/policy_frontier.png",
+        "tables/oracle.csv",
+        "tables/cap.csv",
+    }
     assert places >= {"tables/frontier.csv", "tables/points.csv", "tables/true_frontier.csv"}
-    for part in (found.toml, "## Against one who knows", "## A cap at 4 monthly incomes from 2026-12", "version 1"):
+    for part in (
+        found.toml,
+        "## Against one who knows",
+        "## A cap at 4 monthly incomes from 2026-12",
+        "version 1",
+    ):
         assert part.lower() in found.page.lower()
     assert len(said) == 4
 
@@ -36,7 +57,16 @@ def test_a_lab_is_kept_as_a_run_that_says_what_it_is(another_store: Store, kept:
 def test_the_command_prints_the_tables_and_refuses_what_cannot_be(
     another_store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["policy", "--data", str(simulated), "--store", str(another_store.folder), "--version", "1", "--quiet"]
+    asked = [
+        "policy",
+        "--data",
+        str(simulated),
+        "--store",
+        str(another_store.folder),
+        "--version",
+        "1",
+        "--quiet",
+    ]
     quick = ["--set", "futures=0", "--set", "cut_offs=5"]
     page = tmp_path / "lab.md"
     assert main([*asked, *quick, "--max-good-cut", "0.08", "--page", str(page)]) == 0
@@ -62,5 +92,11 @@ def test_the_command_prints_the_tables_and_refuses_what_cannot_be(
 def test_nothing_is_kept_of_a_lab_that_cannot_answer(another_store: Store, simulated: Path) -> None:
     before = len(another_store.client().search_runs([another_store.experiment_id()]))
     with pytest.raises(PolicyLabError):
-        run_lab(simulated, another_store, "limit-reduction", "1", LabConfig(max_good_cut=0.0, cut_offs=3, futures=0))
+        run_lab(
+            simulated,
+            another_store,
+            "limit-reduction",
+            "1",
+            LabConfig(max_good_cut=0.0, cut_offs=3, futures=0),
+        )
     assert len(another_store.client().search_runs([another_store.experiment_id()])) == before

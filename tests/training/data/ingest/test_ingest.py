@@ -1,4 +1,6 @@
-"""Foreign CSVs to data folders: what is written, what is rejected, and what is refused and leaves nothing behind."""
+"""Foreign CSVs to data folders: what is written, what is rejected, and what is refused and leaves
+nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -164,11 +166,18 @@ def test_wide_labels_and_accounts(desk: Desk) -> None:
     summary = desk.ingest(wide(*WIDE_ROWS), WIDE_MAPPING)
     labels = pl.read_parquet(desk.out / "labels.parquet")
     assert labels.schema == {"account_id": pl.String(), "as_of": pl.Date(), "label": pl.Int8()}
-    assert labels.rows() == [("w-001", datetime.date(2026, 9, 1), 1), ("w-002", datetime.date(2026, 9, 1), 0)]
+    assert labels.rows() == [
+        ("w-001", datetime.date(2026, 9, 1), 1),
+        ("w-002", datetime.date(2026, 9, 1), 0),
+    ]
     assert (summary.labels, summary.label_rate) == (2, 0.5)
     accounts = pl.read_parquet(desk.out / "accounts")
     assert accounts.columns == ["account_id", "gender", "age_band"]
-    assert accounts.rows() == [("w-001", "female", "18-29"), ("w-002", "male", "60+"), ("w-003", "male", None)]
+    assert accounts.rows() == [
+        ("w-001", "female", "18-29"),
+        ("w-002", "male", "60+"),
+        ("w-003", "male", None),
+    ]
 
 
 def test_long_becomes_statements(desk: Desk) -> None:
@@ -181,21 +190,35 @@ def test_long_becomes_statements(desk: Desk) -> None:
         ("b", datetime.date(2026, 9, 1), None, 0, 4000.0),
     ]
     labels = pl.read_parquet(desk.out / "labels.parquet")
-    assert labels.rows() == [("a", datetime.date(2026, 9, 1), 1), ("b", datetime.date(2026, 9, 1), 0)]
+    assert labels.rows() == [
+        ("a", datetime.date(2026, 9, 1), 1),
+        ("b", datetime.date(2026, 9, 1), 0),
+    ]
     accounts = pl.read_parquet(desk.out / "accounts")
     assert accounts.rows() == [("a", datetime.date(2020, 2, 3), "county"), ("b", None, None)]
     assert (summary.rows, summary.accounts, summary.statements) == (3, 2, 3)
 
 
 def test_long_label_at_one_month_takes_that_month_only(desk: Desk) -> None:
-    mapping = LONG_MAPPING.replace('definition = "went bad"', 'definition = "went bad", as_of = "2026-08"')
+    mapping = LONG_MAPPING.replace(
+        'definition = "went bad"', 'definition = "went bad", as_of = "2026-08"'
+    )
     desk.ingest(long(*LONG_ROWS, "b;17.08.2026;700;10;0;0;4000;1;;"), mapping)
-    assert pl.read_parquet(desk.out / "labels.parquet").rows() == [("b", datetime.date(2026, 8, 1), 1)]
+    assert pl.read_parquet(desk.out / "labels.parquet").rows() == [
+        ("b", datetime.date(2026, 8, 1), 1)
+    ]
 
 
 def test_absent_columns_are_null_and_named(desk: Desk) -> None:
     summary = desk.ingest(wide(*WIDE_ROWS), WIDE_MAPPING)
-    expected = ("cash_advance", "minimum_due", "limit_requests", "credit_inquiries", "external_debt", "income")
+    expected = (
+        "cash_advance",
+        "minimum_due",
+        "limit_requests",
+        "credit_inquiries",
+        "external_debt",
+        "income",
+    )
     assert summary.absent == expected
     assert desk.statements().select(expected).null_count().row(0) == (7,) * 6
 
@@ -204,7 +227,11 @@ def test_source_without_label_or_attributes_writes_no_such_tables(desk: Desk) ->
     mapping = WIDE_MAPPING[: WIDE_MAPPING.index("[label]")]
     summary = desk.ingest(wide(*WIDE_ROWS), mapping)
     assert (summary.labels, summary.label_rate) == (0, None)
-    assert sorted(path.name for path in desk.out.iterdir()) == ["ingest.json", "rejects.csv", "statements"]
+    assert sorted(path.name for path in desk.out.iterdir()) == [
+        "ingest.json",
+        "rejects.csv",
+        "statements",
+    ]
     assert json.loads((desk.out / "ingest.json").read_text())["label"] is None
 
 
@@ -214,13 +241,22 @@ def test_report_says_what_was_made_from_what(desk: Desk) -> None:
     assert report["source"]["name"] == "a wide book"
     assert report["currency"] == {"code": "TWD", "rate": 0.25, "source": "made up"}
     assert report["counts"] == {"rows": 3, "accounts": 3, "statements": 7, "rejected_accounts": 0}
-    assert report["label"] == {"definition": "went bad", "as_of": "2026-09", "count": 2, "rate": 0.5}
+    assert report["label"] == {
+        "definition": "went bad",
+        "as_of": "2026-09",
+        "count": 2,
+        "rate": 0.5,
+    }
     assert str(desk.home) not in (desk.out / "ingest.json").read_text()
 
 
 def test_same_input_gives_the_same_bytes(desk: Desk) -> None:
     def contents() -> dict[str, bytes]:
-        return {str(path.relative_to(desk.out)): path.read_bytes() for path in desk.out.rglob("*") if path.is_file()}
+        return {
+            str(path.relative_to(desk.out)): path.read_bytes()
+            for path in desk.out.rglob("*")
+            if path.is_file()
+        }
 
     desk.ingest(wide(*WIDE_ROWS), WIDE_MAPPING)
     first = contents()
@@ -230,7 +266,11 @@ def test_same_input_gives_the_same_bytes(desk: Desk) -> None:
 
 
 def test_rejects_take_the_whole_account_and_are_counted(desk: Desk) -> None:
-    bad = ("4,P,-1,1,1,1,1,1,1,0,0,0,1,F,29", "5,P,10,1,,1,1,,1,0,,0,1,F,29", "6,P,10,1,,1,1,1,1,0,0,0,1,F,29")
+    bad = (
+        "4,P,-1,1,1,1,1,1,1,0,0,0,1,F,29",
+        "5,P,10,1,,1,1,,1,0,,0,1,F,29",
+        "6,P,10,1,,1,1,1,1,0,0,0,1,F,29",
+    )
     empty = "7,P,10,,,,,,,,,,1,F,29"
     nameless = ",P,10,1,,,1,,,0,,,1,F,29"
     summary = desk.ingest(wide(*WIDE_ROWS, *bad, empty, nameless, nameless), WIDE_MAPPING)
@@ -272,7 +312,8 @@ def test_long_rejects_repeated_unknown_and_missing_months(desk: Desk) -> None:
     assert summary.accounts == 2
 
 
-Book = dict[int, list[tuple[int, int, int]]]  # account -> a month each: balance, payment in cents; months late
+# account -> a month each: balance, payment in cents; months late
+Book = dict[int, list[tuple[int, int, int]]]
 CENTS = st.integers(0, 10**8)
 MONTH = st.tuples(st.integers(-(10**6), 10**8), CENTS, st.integers(0, 9))
 BOOKS: st.SearchStrategy[Book] = st.dictionaries(
@@ -284,21 +325,31 @@ def as_wide(book: Book) -> tuple[str, ...]:
     rows = []
     for account, months in book.items():
         owed, paid, late = zip(*months, strict=True)
-        cells = [f"{account},P,{account + 1}", *(f"{x / 100}" for x in (*owed, *paid)), *map(str, late), "1,F,29"]
+        cells = [
+            f"{account},P,{account + 1}",
+            *(f"{x / 100}" for x in (*owed, *paid)),
+            *map(str, late),
+            "1,F,29",
+        ]
         rows.append(",".join(cells))
     return wide(*rows)
 
 
 def as_long(book: Book) -> tuple[str, ...]:
     rows = [
-        (place, f"{account:03};{17 + account % 3}.{7 + place:02}.2026;{account + 1};{owed / 100};{paid / 100};{30 * late};;1;;")
+        (
+            place,
+            f"{account:03};{17 + account % 3}.{7 + place:02}.2026;{account + 1};{owed / 100};{paid / 100};{30 * late};;1;;",
+        )
         for account, months in book.items()
         for place, (owed, paid, late) in enumerate(months)
     ]
     return long(*(row for _, row in sorted(rows, reverse=True)))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(book=BOOKS)
 def test_wide_and_long_of_one_book_give_the_same_statements(desk: Desk, book: Book) -> None:
     plain = (
@@ -308,7 +359,9 @@ def test_wide_and_long_of_one_book_give_the_same_statements(desk: Desk, book: Bo
     )
     desk.ingest(as_wide(book), plain)
     from_wide, wide_labels = desk.statements(), pl.read_parquet(desk.out / "labels.parquet")
-    desk.ingest(as_long(book), LONG_MAPPING.replace('"went bad" }', '"went bad", as_of = "2026-09" }'))
+    desk.ingest(
+        as_long(book), LONG_MAPPING.replace('"went bad" }', '"went bad", as_of = "2026-09" }')
+    )
     assert_frame_equal(from_wide, desk.statements(), check_exact=True)
     assert_frame_equal(wide_labels, pl.read_parquet(desk.out / "labels.parquet"))
     for account, months in book.items():
@@ -317,16 +370,21 @@ def test_wide_and_long_of_one_book_give_the_same_statements(desk: Desk, book: Bo
         assert mine["days_past_due"].to_list() == [30 * late for _, _, late in months]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(book=BOOKS)
 def test_derived_spend_closes_the_account_to_the_cent(desk: Desk, book: Book) -> None:
     desk.ingest(as_wide(book), WIDE_MAPPING.replace("rate = 0.25", "rate = 1"))
     for account, months in book.items():
-        spend = desk.statements().filter(pl.col("account_id") == f"w-{account:03}")["spend"].to_list()
+        spend = (
+            desk.statements().filter(pl.col("account_id") == f"w-{account:03}")["spend"].to_list()
+        )
         assert spend[0] is None
         for place in (1, 2):
             (earlier, _, _), (owed, paid, _) = months[place - 1 : place + 1]
-            # In whole cents, which are exact: what the ledger cannot explain by the payment was bought.
+            # In whole cents, which are exact: what the ledger cannot explain by the payment was
+            # bought.
             assert spend[place] == max(owed - earlier + paid, 0) / 100
 
 
@@ -343,39 +401,108 @@ def replaced(old: str, new: str) -> Edit:
 
 BAD_MAPPINGS: dict[str, tuple[Edit, str]] = {
     "no toml": (replaced("[source]", "[source"), "book.toml: expected TOML"),
-    "missing section": (replaced("[currency]", "[label2]"), "book.toml: expected the section [currency], found none"),
-    "missing key": (replaced('column = "id"', ""), "[account]: expected the key 'column', found none"),
+    "missing section": (
+        replaced("[currency]", "[label2]"),
+        "book.toml: expected the section [currency], found none",
+    ),
+    "missing key": (
+        replaced('column = "id"', ""),
+        "[account]: expected the key 'column', found none",
+    ),
     "blank text": (replaced('"a wide book"', '" "'), "[source] name: expected a text, got ' '"),
-    "missing definition": (replaced('definition = "went bad"', ""), "[label]: expected the key 'definition', found none"),
-    "unknown key": (replaced("low = 0", "floor = 0"), "[columns.days_past_due]: unknown key(s) ['floor']"),
+    "missing definition": (
+        replaced('definition = "went bad"', ""),
+        "[label]: expected the key 'definition', found none",
+    ),
+    "unknown key": (
+        replaced("low = 0", "floor = 0"),
+        "[columns.days_past_due]: unknown key(s) ['floor']",
+    ),
     "unknown section": (replaced("[derived]", "[derive]"), "top level: unknown key(s) ['derive']"),
-    "unknown column": (replaced("columns.payment", "columns.repayment"), "[columns]: unknown section 'repayment'"),
-    "unknown attribute": (replaced("accounts.gender", "accounts.religion"), "[accounts]: unknown section 'religion'"),
-    "personal column": (replaced("columns.payment", "columns.gender"), "[columns]: unknown section 'gender'"),
+    "unknown column": (
+        replaced("columns.payment", "columns.repayment"),
+        "[columns]: unknown section 'repayment'",
+    ),
+    "unknown attribute": (
+        replaced("accounts.gender", "accounts.religion"),
+        "[accounts]: unknown section 'religion'",
+    ),
+    "personal column": (
+        replaced("columns.payment", "columns.gender"),
+        "[columns]: unknown section 'gender'",
+    ),
     "needed column": (
         replaced('[columns.payment]\ncolumns = ["paid7", "paid8", "paid9"]\n', ""),
         "[columns]: expected ['credit_limit', 'balance', 'payment', 'days_past_due'] at least, missing ['payment']",
     ),
-    "absent source column": (replaced('"owed8"', '"owed88"'), "book.toml: [columns.balance] names 'owed88'; the CSV has"),
+    "absent source column": (
+        replaced('"owed8"', '"owed88"'),
+        "book.toml: [columns.balance] names 'owed88'; the CSV has",
+    ),
     "months": (
         replaced('["paid7", "paid8", "paid9"]', '["paid7"]'),
         "[columns.payment] columns: expected 3 columns, one a month",
     ),
-    "month order": (replaced('last = "2026-09"', 'last = "2026-06"'), "[months] last: expected 1 to 1200 months from 2026-07"),
-    "month text": (replaced('last = "2026-09"', 'last = "2026-13"'), "[months] last: expected a month such as '2005-09'"),
-    "format": (replaced('format = "wide"', 'format = "tall"'), "[source] format: expected one of ['wide', 'long'], got 'tall'"),
-    "separator": (replaced('format = "wide"', 'format = "wide"\nseparator = ";;"'), "[source] separator: expected one ASCII"),
-    "width": (replaced("width = 3", "width = -3"), "[account] width: expected a whole number from 0 to 100, got -3"),
-    "product": (replaced('"cash_loan"', '"mortgage"'), "[product] values.C: expected one of ['pay_later', 'cash_loan']"),
-    "rate": (replaced("rate = 0.25", "rate = 0"), "[currency] rate: expected a number above 0, got 0.0"),
-    "rate text": (replaced("rate = 0.25", 'rate = "0.25"'), "[currency] rate: expected a finite number, got '0.25'"),
-    "rate boolean": (replaced("rate = 0.25", "rate = true"), "[currency] rate: expected a finite number, got True"),
-    "clip": (replaced("low = 0", "low = 0\nhigh = -1"), "[columns.days_past_due] low: expected at most high, -1, got 0.0"),
-    "recipe": (replaced('"balance_and_payment"', '"magic"'), "[derived] spend: expected one of ['balance_and_payment']"),
-    "derived twice": (replaced("[derived]", '[columns.spend]\ncolumn = "limit"\n[derived]'), "[derived]: ['spend'] stand in"),
-    "as_of": (replaced('as_of = "2026-09"', 'as_of = "2026-10"'), "[label] as_of: expected a month from 2026-07 to 2026-09"),
-    "bands": (replaced("[18, 30, 60]", "[30, 18]"), "[accounts.age_band] bands: expected whole numbers in rising order"),
-    "bands text": (replaced("[18, 30, 60]", '["18"]'), "[accounts.age_band] bands: expected a list of whole numbers"),
+    "month order": (
+        replaced('last = "2026-09"', 'last = "2026-06"'),
+        "[months] last: expected 1 to 1200 months from 2026-07",
+    ),
+    "month text": (
+        replaced('last = "2026-09"', 'last = "2026-13"'),
+        "[months] last: expected a month such as '2005-09'",
+    ),
+    "format": (
+        replaced('format = "wide"', 'format = "tall"'),
+        "[source] format: expected one of ['wide', 'long'], got 'tall'",
+    ),
+    "separator": (
+        replaced('format = "wide"', 'format = "wide"\nseparator = ";;"'),
+        "[source] separator: expected one ASCII",
+    ),
+    "width": (
+        replaced("width = 3", "width = -3"),
+        "[account] width: expected a whole number from 0 to 100, got -3",
+    ),
+    "product": (
+        replaced('"cash_loan"', '"mortgage"'),
+        "[product] values.C: expected one of ['pay_later', 'cash_loan']",
+    ),
+    "rate": (
+        replaced("rate = 0.25", "rate = 0"),
+        "[currency] rate: expected a number above 0, got 0.0",
+    ),
+    "rate text": (
+        replaced("rate = 0.25", 'rate = "0.25"'),
+        "[currency] rate: expected a finite number, got '0.25'",
+    ),
+    "rate boolean": (
+        replaced("rate = 0.25", "rate = true"),
+        "[currency] rate: expected a finite number, got True",
+    ),
+    "clip": (
+        replaced("low = 0", "low = 0\nhigh = -1"),
+        "[columns.days_past_due] low: expected at most high, -1, got 0.0",
+    ),
+    "recipe": (
+        replaced('"balance_and_payment"', '"magic"'),
+        "[derived] spend: expected one of ['balance_and_payment']",
+    ),
+    "derived twice": (
+        replaced("[derived]", '[columns.spend]\ncolumn = "limit"\n[derived]'),
+        "[derived]: ['spend'] stand in",
+    ),
+    "as_of": (
+        replaced('as_of = "2026-09"', 'as_of = "2026-10"'),
+        "[label] as_of: expected a month from 2026-07 to 2026-09",
+    ),
+    "bands": (
+        replaced("[18, 30, 60]", "[30, 18]"),
+        "[accounts.age_band] bands: expected whole numbers in rising order",
+    ),
+    "bands text": (
+        replaced("[18, 30, 60]", '["18"]'),
+        "[accounts.age_band] bands: expected a list of whole numbers",
+    ),
     "not a table": (
         replaced('values = { F = "female", M = "male" }', "values = 3"),
         "[accounts.gender] values: expected a table",
@@ -400,7 +527,10 @@ BAD_CSVS: dict[str, tuple[tuple[str, ...] | bytes, str]] = {
     "too long": (wide(FIRST + ",9"), "book.csv: line 2: expected 15 cells, got 16"),
     "blank line": (wide("", FIRST), "book.csv: line 2: expected 15 cells, got 0"),
     "quote": (wide(FIRST, '"2,C'), "book.csv: near line"),
-    "repeated column": ((WIDE_HEADER + ",id", FIRST + ",1"), "book.csv: expected each column once, got ['id'] more than once"),
+    "repeated column": (
+        (WIDE_HEADER + ",id", FIRST + ",1"),
+        "book.csv: expected each column once, got ['id'] more than once",
+    ),
     "text as amount": (
         wide(FIRST, *(f"{k},P,10,1,x{k},1,1,1,1,0,0,0,1,F,29" for k in range(2, 7))),
         "book.csv: column 'owed8': expected a number, got 'x2' (account w-002), 'x3' (account w-003), 'x4' (account w-004) "
@@ -410,12 +540,18 @@ BAD_CSVS: dict[str, tuple[tuple[str, ...] | bytes, str]] = {
         wide(FIRST, "2,P,1e999,1,1,1,1,1,1,0,0,0,1,F,29"),
         "column 'limit': expected a number, got '1e999' (account w-002)",
     ),
-    "nan": (wide("2,P,nan,1,1,1,1,1,1,0,0,0,1,F,29"), "column 'limit': expected a number, got 'nan' (account w-002)"),
+    "nan": (
+        wide("2,P,nan,1,1,1,1,1,1,0,0,0,1,F,29"),
+        "column 'limit': expected a number, got 'nan' (account w-002)",
+    ),
     "fraction of a day": (
         wide("2,P,9,1,1,1,1,1,1,0,0.55,0,1,F,29"),
         "column 'late8': expected a whole number of 32 bits after scaling, got '0.55' (account w-002)",
     ),
-    "beyond 32 bits": (wide("2,P,9,1,1,1,1,1,1,0,1e8,0,1,F,29"), "column 'late8': expected a whole number of 32 bits"),
+    "beyond 32 bits": (
+        wide("2,P,9,1,1,1,1,1,1,0,1e8,0,1,F,29"),
+        "column 'late8': expected a whole number of 32 bits",
+    ),
     "repeated account": (
         wide(FIRST, "001" + FIRST[1:]),
         "column 'id': expected each account in one row, got '1' (account w-001), '001' (account w-001)",
@@ -428,15 +564,27 @@ BAD_CSVS: dict[str, tuple[tuple[str, ...] | bytes, str]] = {
         wide("2,P,9,1,1,1,1,1,1,0,0,0,,F,29"),
         "column 'bad': expected a label for at least one good account at 2026-09",
     ),
-    "product": (wide("2,X,9,1,1,1,1,1,1,0,0,0,1,F,29"), "column 'kind': expected one of ['P', 'C'], got 'X' (account w-002)"),
-    "attribute": (wide("2,P,9,1,1,1,1,1,1,0,0,0,1,Z,29"), "column 'sex': expected one of ['F', 'M'], got 'Z' (account w-002)"),
-    "below bands": (wide("2,P,9,1,1,1,1,1,1,0,0,0,1,F,17"), "column 'age': expected at least 18, where the first band begins"),
+    "product": (
+        wide("2,X,9,1,1,1,1,1,1,0,0,0,1,F,29"),
+        "column 'kind': expected one of ['P', 'C'], got 'X' (account w-002)",
+    ),
+    "attribute": (
+        wide("2,P,9,1,1,1,1,1,1,0,0,0,1,Z,29"),
+        "column 'sex': expected one of ['F', 'M'], got 'Z' (account w-002)",
+    ),
+    "below bands": (
+        wide("2,P,9,1,1,1,1,1,1,0,0,0,1,F,17"),
+        "column 'age': expected at least 18, where the first band begins",
+    ),
     "all rejected": (
         wide("2,P,-9,1,1,1,1,1,1,0,0,0,1,F,29"),
         "expected at least one account that keeps the schema, got none; rows by rule broken: "
         "[('0 <= credit_limit <= 1e+09', 3)]",
     ),
-    "nothing billed": (wide("2,P,9,,,,,,,,,,1,F,29"), "book.csv: statements: expected at least one row, got none"),
+    "nothing billed": (
+        wide("2,P,9,,,,,,,,,,1,F,29"),
+        "book.csv: statements: expected at least one row, got none",
+    ),
 }
 
 
@@ -451,7 +599,10 @@ BAD_LONG: dict[str, tuple[str, str]] = {
         "c;2026-08-17;900;50;0;0;;;;",
         "column 'closed': expected a date written as %d.%m.%Y, got '2026-08-17' (account c)",
     ),
-    "value map": ("c;17.08.2026;900;50;0;0;x;;;", "column 'income': expected a number, got 'x' (account c)"),
+    "value map": (
+        "c;17.08.2026;900;50;0;0;x;;;",
+        "column 'income': expected a number, got 'x' (account c)",
+    ),
     "attribute changes": (
         "a;17.10.2026;900;80;50;31;5000;1;2020-02-04;",
         "column 'opened': expected one value an account, got '2020-02-03' (account a)",
@@ -467,11 +618,18 @@ def test_bad_long_csv_is_refused_with_its_place(desk: Desk, case: str) -> None:
 
 def test_long_mapping_with_a_column_a_month_is_refused(desk: Desk) -> None:
     mapping = LONG_MAPPING.replace('{ column = "owed" }', '{ columns = ["owed"] }')
-    refused(desk, long(*LONG_ROWS), mapping, "[columns.balance] columns: expected 'column' (the format is long)")
+    refused(
+        desk,
+        long(*LONG_ROWS),
+        mapping,
+        "[columns.balance] columns: expected 'column' (the format is long)",
+    )
 
 
 def test_cell_beyond_the_value_map_is_refused(desk: Desk) -> None:
-    mapping = WIDE_MAPPING.replace("scale = 30\nlow = 0", 'values = { "-1" = 0, "0" = 0, "2" = 60 }')
+    mapping = WIDE_MAPPING.replace(
+        "scale = 30\nlow = 0", 'values = { "-1" = 0, "0" = 0, "2" = 60 }'
+    )
     desk.ingest(wide(*WIDE_ROWS), mapping)
     assert desk.statements()["days_past_due"].to_list() == [0, 0, 60, 0, 0, 0, 0]
     refused(
@@ -487,7 +645,9 @@ def test_missing_file_is_refused(desk: Desk, name: str) -> None:
     (desk.home / "book.csv").write_text("\n".join(wide(*WIDE_ROWS)))
     (desk.home / "book.toml").write_text(WIDE_MAPPING)
     (desk.home / name).unlink()
-    with pytest.raises(IngestError, match=rf"{name}: expected a .* file: No such file or directory"):
+    with pytest.raises(
+        IngestError, match=rf"{name}: expected a .* file: No such file or directory"
+    ):
         ingest(desk.home / "book.csv", desk.home / "book.toml", desk.out)
     assert not desk.out.exists()
 
@@ -510,7 +670,9 @@ def test_later_ingest_replaces_an_earlier_one_whole(desk: Desk) -> None:
 def test_folder_with_anything_else_is_left_alone(desk: Desk) -> None:
     desk.out.mkdir()
     (desk.out / "thesis.txt").write_text("mine")
-    with pytest.raises(IngestError, match=r"expected a new folder or one that ingest wrote, found \['thesis.txt'\]"):
+    with pytest.raises(
+        IngestError, match=r"expected a new folder or one that ingest wrote, found \['thesis.txt'\]"
+    ):
         desk.ingest(wide(*WIDE_ROWS), WIDE_MAPPING)
     assert [path.name for path in desk.out.iterdir()] == ["thesis.txt"]
 
@@ -523,7 +685,9 @@ def test_folder_that_cannot_be_written_is_refused(desk: Desk) -> None:
         ingest(desk.home / "book.csv", desk.home / "book.toml", desk.home / "file" / "out")
 
 
-def test_failed_rename_puts_the_earlier_folder_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_rename_puts_the_earlier_folder_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.ingest(wide(*WIDE_ROWS), WIDE_MAPPING)
     before = desk.statements()
     rename = Path.rename
@@ -543,7 +707,9 @@ def test_failed_rename_puts_the_earlier_folder_back(desk: Desk, monkeypatch: pyt
 def test_byte_order_mark_line_ends_and_trailing_lines_do_not_matter(desk: Desk) -> None:
     desk.ingest(wide(*WIDE_ROWS), WIDE_MAPPING)
     expected = desk.statements()
-    summary = desk.ingest(b"\xef\xbb\xbf" + "\r\n".join((*wide(*WIDE_ROWS), "", "", "")).encode(), WIDE_MAPPING)
+    summary = desk.ingest(
+        b"\xef\xbb\xbf" + "\r\n".join((*wide(*WIDE_ROWS), "", "", "")).encode(), WIDE_MAPPING
+    )
     assert (summary.rows, summary.rejected) == (3, {})
     assert_frame_equal(desk.statements(), expected)
 
@@ -551,14 +717,18 @@ def test_byte_order_mark_line_ends_and_trailing_lines_do_not_matter(desk: Desk) 
 def test_order_of_rows_and_columns_does_not_matter(desk: Desk) -> None:
     desk.ingest(wide(*WIDE_ROWS), WIDE_MAPPING)
     expected = desk.statements()
-    turned = tuple(",".join(reversed(line.split(","))) for line in (WIDE_HEADER, *reversed(WIDE_ROWS)))
+    turned = tuple(
+        ",".join(reversed(line.split(","))) for line in (WIDE_HEADER, *reversed(WIDE_ROWS))
+    )
     desk.ingest(turned, WIDE_MAPPING)
     assert_frame_equal(desk.statements(), expected)
     assert expected.columns == list(NAMES)
 
 
 def test_docs_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```", DOCS.read_text(), flags=re.DOTALL | re.MULTILINE))
+    blocks = dict(
+        re.findall(r"^```(\w+)\n(.*?)^```", DOCS.read_text(), flags=re.DOTALL | re.MULTILINE)
+    )
     monkeypatch.chdir(tmp_path)
     Path("book.csv").write_text(blocks["csv"])
     Path("book.toml").write_text(blocks["toml"])
@@ -567,7 +737,12 @@ def test_docs_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(summary := names["summary"], Summary)
     assert (summary.accounts, summary.statements, summary.rejected) == (1, 2, {})
     command = [sys.executable, *shlex.split(blocks["sh"])[1:]]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(DOCS.parents[1])}, capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(DOCS.parents[1])},
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stdout.strip()) == (0, str(summary)), done.stderr
 
 
@@ -584,7 +759,9 @@ def test_summary_tells_a_person_what_was_made(desk: Desk) -> None:
 
 def test_docs_name_every_key_of_the_mapping() -> None:
     """The reader's own words: every key that a mapping asks its sections for."""
-    asked = set(re.findall(r'section\w*\.\w+\("(\w+)"|"(\w+)" in section', inspect.getsource(mapping)))
+    asked = set(
+        re.findall(r'section\w*\.\w+\("(\w+)"|"(\w+)" in section', inspect.getsource(mapping))
+    )
     keys = {key for pair in asked for key in pair if key} - {"balance_and_payment"}
     assert {"values", "bands", "as_of", "constant"} <= keys
     page = DOCS.read_text()

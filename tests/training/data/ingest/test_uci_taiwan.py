@@ -1,4 +1,7 @@
-"""The project's mapping of the UCI card data, on the data.  The file is not part of the project: see docs/ingest.md."""
+"""The project's mapping of the UCI card data, on the data.
+
+The file is not part of the project: see docs/ingest.md.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def source() -> Path:
     beside = ROOT.parent / "shared" / "data" / "uci_taiwan" / "UCI_Credit_Card.csv"
     file = Path(os.environ.get("CLEARLINE_DATA", beside))
     if not file.is_file():
-        pytest.skip(f"REAL DATA NOT TESTED: no UCI file at {file}; set CLEARLINE_DATA to UCI_Credit_Card.csv (docs/ingest.md)")
+        pytest.skip(
+            f"REAL DATA NOT TESTED: no UCI file at {file}; set CLEARLINE_DATA to UCI_Credit_Card.csv (docs/ingest.md)"
+        )
     return file
 
 
@@ -52,7 +57,9 @@ def test_taiwan_labels_are_the_published_ones(made: tuple[Summary, Path]) -> Non
     assert labels["account_id"].head(1).item() == "tw-00001"
 
 
-def test_taiwan_statements_are_the_cells_of_the_file(source: Path, made: tuple[Summary, Path]) -> None:
+def test_taiwan_statements_are_the_cells_of_the_file(
+    source: Path, made: tuple[Summary, Path]
+) -> None:
     """The oracle reads the file with the standard library and knows nothing of the mapping."""
     _, folder = made
     table = pl.read_parquet(folder / "statements")
@@ -64,9 +71,13 @@ def test_taiwan_statements_are_the_cells_of_the_file(source: Path, made: tuple[S
         balance = [float(row[f"BILL_AMT{n}"]) for n in OLDEST_FIRST]
         payment = [float(row[f"PAY_AMT{n}"]) for n in OLDEST_FIRST]
         spend = [max(balance[k] - balance[k - 1] + payment[k], 0.0) for k in range(1, 6)]
-        assert statements["month"].to_list() == [datetime.date(2005, month, 1) for month in range(4, 10)]
+        assert statements["month"].to_list() == [
+            datetime.date(2005, month, 1) for month in range(4, 10)
+        ]
         assert statements["days_past_due"].to_list() == late
-        assert statements["credit_limit"].to_list() == pytest.approx([float(row["LIMIT_BAL"]) * 0.245] * 6)
+        assert statements["credit_limit"].to_list() == pytest.approx(
+            [float(row["LIMIT_BAL"]) * 0.245] * 6
+        )
         assert statements["balance"].to_list() == pytest.approx([x * 0.245 for x in balance])
         assert statements["payment"].to_list() == pytest.approx([x * 0.245 for x in payment])
         assert statements["spend"].to_list()[0] is None

@@ -1,6 +1,7 @@
 """The calibration of the simulator: what docs/simulation.md states, measured.
 
-``python tests/training/data/simulate/test_calibration.py`` prints the page's table for the default config.
+``python tests/training/data/simulate/test_calibration.py`` prints the page's table for the default
+config.
 """
 
 from __future__ import annotations
@@ -67,7 +68,12 @@ BANDS: Mapping[str, tuple[float, float]] = {
 def figures(config: SimulationConfig) -> dict[str, float]:
     """The figures of BANDS for a simulation."""
     statements = check(pl.concat([block.statements for block in simulate(config)]), window=False)
-    return _labels(statements, config) | _standing(statements, config) | _cuts(statements, config) | _signal(statements)
+    return (
+        _labels(statements, config)
+        | _standing(statements, config)
+        | _cuts(statements, config)
+        | _signal(statements)
+    )
 
 
 def _labels(statements: pl.DataFrame, config: SimulationConfig) -> dict[str, float]:
@@ -89,28 +95,43 @@ def _labels(statements: pl.DataFrame, config: SimulationConfig) -> dict[str, flo
         "label rate, lowest of the as_ofs": min(rates),
         "label rate, highest of the as_ofs": max(rates),
         **{f"label rate, {name}": rate for name, rate in by_product.items()},
-        "label-positive accounts without a late payment in 3 months": 1 - _mean(rows.filter("label")["late"]),
+        "label-positive accounts without a late payment in 3 months": 1
+        - _mean(rows.filter("label")["late"]),
         "accounts with a late payment in 3 months": _mean(rows["late"]),
     }
 
 
-def _asked(statements: pl.DataFrame, number: int, config: SimulationConfig) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
-    """(statements at as_of of accounts under 60 days, accounts that reach 60 in the 6 after, accounts late in the 3 before)."""
+def _asked(
+    statements: pl.DataFrame, number: int, config: SimulationConfig
+) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
+    """(statements at as_of of accounts under 60 days, accounts that reach 60 in the 6 after,
+    accounts late in the 3 before).
+    """
     month = pl.col("month")
     now = statements.filter(month == month_of(number, config), pl.col("days_past_due") < 60)
-    after = statements.filter(month > month_of(number, config), month <= month_of(number + 6, config))
-    before = statements.filter(month > month_of(number - 3, config), month <= month_of(number, config))
+    after = statements.filter(
+        month > month_of(number, config), month <= month_of(number + 6, config)
+    )
+    before = statements.filter(
+        month > month_of(number - 3, config), month <= month_of(number, config)
+    )
     bad = after.filter(pl.col("days_past_due") >= 60)["account_id"].unique()
     return now, bad, before.filter(pl.col("days_past_due") > 0)["account_id"].unique()
 
 
 def _standing(statements: pl.DataFrame, config: SimulationConfig) -> dict[str, float]:
-    now = statements.filter(pl.col("month") == month_of(AS_OFS[-1], config), pl.col("days_past_due") < 60)
+    now = statements.filter(
+        pl.col("month") == month_of(AS_OFS[-1], config), pl.col("days_past_due") < 60
+    )
     used = (now["balance"] / now["credit_limit"]).clip(0.0)
-    to_income = now.with_columns(pl.col("credit_limit", "spend", "external_debt") / pl.col("income"))
+    to_income = now.with_columns(
+        pl.col("credit_limit", "spend", "external_debt") / pl.col("income")
+    )
     pay_later, cash_loan = (to_income.filter(pl.col("product") == name) for name in PRODUCTS)
     before_cap = statements.filter(
-        pl.col("month") == month_of(23, config), pl.col("product") == "cash_loan", pl.col("income").is_not_null()
+        pl.col("month") == month_of(23, config),
+        pl.col("product") == "cash_loan",
+        pl.col("income").is_not_null(),
     )
     return {
         "utilization, 25 % quantile": _quantile(used, 0.25),
@@ -132,8 +153,13 @@ def _standing(statements: pl.DataFrame, config: SimulationConfig) -> dict[str, f
 
 def _cuts(statements: pl.DataFrame, config: SimulationConfig) -> dict[str, float]:
     """Of the months before the cap."""
-    late = pl.max_horizontal(pl.col("days_past_due").shift(k).over("account_id") for k in (1, 2, 3)) > 0
-    rows = statements.with_columns(limit_before=pl.col("credit_limit").shift(1).over("account_id"), late=late)
+    late = (
+        pl.max_horizontal(pl.col("days_past_due").shift(k).over("account_id") for k in (1, 2, 3))
+        > 0
+    )
+    rows = statements.with_columns(
+        limit_before=pl.col("credit_limit").shift(1).over("account_id"), late=late
+    )
     rows = rows.filter(pl.col("month") < config.cap_from).drop_nulls("limit_before")
     cut = rows.filter(pl.col("credit_limit") < pl.col("limit_before"))
     return {
@@ -186,7 +212,9 @@ def test_every_figure_has_a_band(measured: dict[str, float]) -> None:
 
 
 def test_the_page_states_every_figure_within_its_band() -> None:
-    stated = dict(re.findall(r"^\| ([^|]+?) +\| +([0-9.,]+) +\|", PAGE.read_text(), flags=re.MULTILINE))
+    stated = dict(
+        re.findall(r"^\| ([^|]+?) +\| +([0-9.,]+) +\|", PAGE.read_text(), flags=re.MULTILINE)
+    )
     assert stated.keys() == BANDS.keys()
     for name, value in stated.items():
         low, high = BANDS[name]
@@ -197,7 +225,10 @@ def _table(values: Mapping[str, float]) -> str:
     def shown(value: float) -> str:
         return f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
 
-    rows = [f"| {name} | {shown(values[name])} | {low:,} to {high:,} |" for name, (low, high) in BANDS.items()]
+    rows = [
+        f"| {name} | {shown(values[name])} | {low:,} to {high:,} |"
+        for name, (low, high) in BANDS.items()
+    ]
     return "\n".join(["| figure | measured | wanted |", "|---|---|---|", *rows]) + "\n"
 
 

@@ -32,7 +32,12 @@ print(json.dumps(summary["rows"] | {"memory": resource.getrusage(resource.RUSAGE
 
 
 def test_a_million_accounts_are_written_as_they_come(tmp_path: Path) -> None:
-    run = subprocess.run([sys.executable, "-c", A_MILLION, str(tmp_path / "sim")], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", A_MILLION, str(tmp_path / "sim")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found = json.loads(run.stdout)
     assert found["accounts"] > 990_000
     assert found["statements"] > 20_000_000
@@ -40,10 +45,16 @@ def test_a_million_accounts_are_written_as_they_come(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MOST_MEMORY
 
 
-def test_contributions_add_up_for_a_hundred_thousand_accounts(bundle: Bundle, tmp_path: Path) -> None:
+def test_contributions_add_up_for_a_hundred_thousand_accounts(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     write(SimulationConfig(accounts=130_000, seed=11), tmp_path / "sim")
     statements = pl.read_parquet(tmp_path / "sim" / "statements" / "*.parquet")
     features = build(check(window(statements, statements["month"].max())))  # type: ignore[arg-type]  # a date column
     assert len(features.values) >= 100_000
-    found = score(features.matrix(bundle.features), features.accounts["product"].to_list(), bundle.scorer)
-    assert np.abs(found.base_log_odds + found.contributions.sum(axis=1) - found.log_odds).max() <= 1e-9
+    found = score(
+        features.matrix(bundle.features), features.accounts["product"].to_list(), bundle.scorer
+    )
+    assert (
+        np.abs(found.base_log_odds + found.contributions.sum(axis=1) - found.log_odds).max() <= 1e-9
+    )

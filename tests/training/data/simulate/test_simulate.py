@@ -51,12 +51,20 @@ def test_history_is_the_same_in_any_partition(small: Block, size: int) -> None:
 
 def test_history_does_not_depend_on_how_many_accounts_there_are(small: Block) -> None:
     fewer = whole(dataclasses.replace(SMALL, accounts=123))
-    assert_frame_equal(fewer.statements, small.statements.filter(pl.col("account_id") <= "sim-0000123"), check_exact=True)
+    assert_frame_equal(
+        fewer.statements,
+        small.statements.filter(pl.col("account_id") <= "sim-0000123"),
+        check_exact=True,
+    )
 
 
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(small: Block) -> None:
     shorter = whole(dataclasses.replace(SMALL, months=17))
-    assert_frame_equal(shorter.statements, small.statements.filter(pl.col("month") < month_of(17, SMALL)), check_exact=True)
+    assert_frame_equal(
+        shorter.statements,
+        small.statements.filter(pl.col("month") < month_of(17, SMALL)),
+        check_exact=True,
+    )
 
 
 def test_saved_state_rolled_forward_is_the_uninterrupted_history(tmp_path: Path) -> None:
@@ -102,7 +110,11 @@ def test_some_accounts_in_several_futures_at_once_live_each_as_alone() -> None:
 
 def test_step_leaves_the_state_as_it_was() -> None:
     state = begin(SMALL, 0, 50)
-    before = {name: np.copy(getattr(state, name)) for name in State.__dataclass_fields__ if name != "traits"}
+    before = {
+        name: np.copy(getattr(state, name))
+        for name in State.__dataclass_fields__
+        if name != "traits"
+    }
     step(state, 0, SMALL)
     for name, values in before.items():
         np.testing.assert_array_equal(getattr(state, name), values)
@@ -145,8 +157,12 @@ def test_output_is_in_the_canonical_form_of_the_schema(small: Block) -> None:
 
 def test_statements_follow_from_each_other_by_the_ledger(small: Block) -> None:
     rows = small.statements
-    before = rows.select(pl.col("balance", "minimum_due", "days_past_due").shift(1).over("account_id"))
-    rows = pl.concat([rows, before.rename(lambda name: f"{name}_before")], how="horizontal").drop_nulls("balance_before")
+    before = rows.select(
+        pl.col("balance", "minimum_due", "days_past_due").shift(1).over("account_id")
+    )
+    rows = pl.concat(
+        [rows, before.rename(lambda name: f"{name}_before")], how="horizontal"
+    ).drop_nulls("balance_before")
     assert rows.height > 10_000
 
     def values(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -154,8 +170,17 @@ def test_statements_follow_from_each_other_by_the_ledger(small: Block) -> None:
 
     days = values("days_past_due")
     after = next_standing(
-        Standing(values("balance_before"), values("minimum_due_before"), values("days_past_due_before").astype(np.int32)),
-        Behaviour(values("spend"), values("cash_advance"), values("payment"), np.where(days < 30, days, 0).astype(np.int32)),
+        Standing(
+            values("balance_before"),
+            values("minimum_due_before"),
+            values("days_past_due_before").astype(np.int32),
+        ),
+        Behaviour(
+            values("spend"),
+            values("cash_advance"),
+            values("payment"),
+            np.where(days < 30, days, 0).astype(np.int32),
+        ),
         Terms(),
     )
     np.testing.assert_array_equal(after.balance, values("balance"))
@@ -169,7 +194,10 @@ def test_nothing_is_drawn_beyond_the_limit_or_in_arrears(small: Block) -> None:
         days_before=pl.col("days_past_due").shift(1).over("account_id"),
         owed_before=pl.col("balance").shift(1).over("account_id"),
     ).drop_nulls("days_before")
-    room = pl.max_horizontal(0.0, pl.col("credit_limit") - pl.max_horizontal(0.0, pl.col("owed_before") - pl.col("payment")))
+    room = pl.max_horizontal(
+        0.0,
+        pl.col("credit_limit") - pl.max_horizontal(0.0, pl.col("owed_before") - pl.col("payment")),
+    )
     assert rows.filter(pl.col("drawn") > room + 0.02).is_empty()
     assert rows.filter((pl.col("days_before") >= 30) & (pl.col("drawn") > 0)).is_empty()
 
@@ -183,16 +211,22 @@ def test_charged_off_accounts_have_no_further_statement(small: Block) -> None:
 
 
 def test_accounts_open_and_close_within_the_period(small: Block) -> None:
-    span = small.statements.group_by("account_id").agg(first=pl.col("month").min(), last=pl.col("month").max())
+    span = small.statements.group_by("account_id").agg(
+        first=pl.col("month").min(), last=pl.col("month").max()
+    )
     span = span.join(small.accounts, on="account_id", validate="1:1")
     assert span.height == small.accounts.height
     late = span.filter(pl.col("opened") >= SMALL.first_month)
     assert 0.15 < late.height / span.height < 0.35
     assert (late["opened"].dt.truncate("1mo") == late["first"]).all()
     assert (span.filter(pl.col("opened") < SMALL.first_month)["first"] == SMALL.first_month).all()
-    # Closed are those that stop before the end without having been charged off: few, and only with nothing owed.
+    # Closed are those that stop before the end without having been charged off: few, and only with
+    # nothing owed.
     ends = small.statements.sort("month").group_by("account_id").agg(pl.all().last())
-    closed = ends.filter((pl.col("month") < month_of(SMALL.months - 1, SMALL)) & (pl.col("days_past_due") < CHARGED_OFF_DAYS))
+    closed = ends.filter(
+        (pl.col("month") < month_of(SMALL.months - 1, SMALL))
+        & (pl.col("days_past_due") < CHARGED_OFF_DAYS)
+    )
     assert 0.005 < closed.height / span.height < 0.10
     assert (closed["balance"] <= 0).all()
 
@@ -204,7 +238,9 @@ def test_income_and_debt_are_unknown_for_whole_accounts_and_for_months(small: Bl
         assert known.is_between(0.5, 0.999).any()
 
 
-def test_traits_only_move_with_protected_attributes_and_never_follow_from_them(small: Block) -> None:
+def test_traits_only_move_with_protected_attributes_and_never_follow_from_them(
+    small: Block,
+) -> None:
     income = small.statements.group_by("account_id").agg(pl.col("income").median()).drop_nulls()
     by = small.accounts.join(income, on="account_id")
     young = by.filter(pl.col("age_band") == "18-24")["income"].median()
@@ -227,9 +263,12 @@ def test_the_cap_reaches_cash_loans_with_a_known_income_by_the_end_of_its_phase_
         cap_multiple=3.0,
     )
     statements = whole(config).statements
-    # The lender works with the income on file when the month begins; a new one counts from the next month.
+    # The lender works with the income on file when the month begins; a new one counts from the next
+    # month.
     on_file = pl.max_horizontal("income", pl.col("income").shift(1).over("account_id"))
-    over = (pl.col("credit_limit") > config.cap_multiple * on_file) & (pl.col("product") == "cash_loan")
+    over = (pl.col("credit_limit") > config.cap_multiple * on_file) & (
+        pl.col("product") == "cash_loan"
+    )
     rows = statements.with_columns(over=over)
     by_month = rows.group_by("month").agg(pl.col("over").sum()).sort("month")["over"].to_list()
     assert by_month[2] > 50
@@ -273,16 +312,26 @@ def test_write_gives_the_blocks_as_files_and_counts_rows(tmp_path: Path, small: 
     done: list[tuple[int, int]] = []
     summary = write(config, tmp_path / "data", lambda *at: done.append(at))
     assert done == [(400, 900), (800, 900), (900, 900)]
-    files = sorted(path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.parquet"))
-    assert files == [f"{name}/part-0000{k}.parquet" for name in ("accounts", "statements") for k in range(3)]
+    files = sorted(
+        path.relative_to(tmp_path / "data").as_posix()
+        for path in (tmp_path / "data").rglob("*.parquet")
+    )
+    assert files == [
+        f"{name}/part-0000{k}.parquet" for name in ("accounts", "statements") for k in range(3)
+    ]
     same(small, Block(*(pl.read_parquet(tmp_path / "data" / name) for name in Block._fields)))
     assert json.loads((tmp_path / "data" / "simulation.json").read_text()) == summary
-    assert summary["rows"] == {"statements": small.statements.height, "accounts": small.accounts.height}
+    assert summary["rows"] == {
+        "statements": small.statements.height,
+        "accounts": small.accounts.height,
+    }
     assert summary["config"]["first_month"] == "2023-10-01"
     assert set(summary["config"]) == {field.name for field in dataclasses.fields(SimulationConfig)}
 
 
-def test_interrupted_write_leaves_nothing_and_keeps_what_stood_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_write_leaves_nothing_and_keeps_what_stood_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = dataclasses.replace(SMALL, accounts=30, months=3, partition_accounts=10)
     write(config, tmp_path / "kept")
     before = (tmp_path / "kept" / "simulation.json").read_bytes()
@@ -342,7 +391,12 @@ def test_month_numbers_and_months_are_inverse(month_number: int) -> None:
 
 def test_extreme_configs_give_valid_statements() -> None:
     for changes in (
-        {"cash_loan_share": 1.0, "shock_rate": 10.0, "cap_multiple": 0.1, "cap_from": datetime.date(2023, 1, 1)},
+        {
+            "cash_loan_share": 1.0,
+            "shock_rate": 10.0,
+            "cap_multiple": 0.1,
+            "cap_from": datetime.date(2023, 1, 1),
+        },
         {"cash_loan_share": 0.0, "income_unknown": 1.0, "debt_unknown": 1.0, "opened_before": 1.0},
         {
             "month_unknown": 1.0,
@@ -364,7 +418,9 @@ def test_blocks_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         return begin(config, first, count)
 
     monkeypatch.setattr(output, "begin", counted)
-    blocks: Iterator[Block] = simulate(dataclasses.replace(SMALL, accounts=30, months=2, partition_accounts=10))
+    blocks: Iterator[Block] = simulate(
+        dataclasses.replace(SMALL, accounts=30, months=2, partition_accounts=10)
+    )
     next(blocks)
     assert made == [0]
 

@@ -30,19 +30,26 @@ ALL = "~all"  # groups together; sorts last
 
 
 def slowly(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[str, float]]:
-    """Reason group -> (whether it is movable, its least contribution), by each plan of the grid alone, month by month."""
+    """Reason group -> (whether it is movable, its least contribution), by each plan of the grid
+    alone, month by month.
+    """
     bundle, alone = cut.bundle, part_of(cut, [account])
     window, months = lay_out(alone.statements), bundle.advice.search.months
     explainer = bundle.scorer.explainers[alone.cuts[0].product]
     groups = [group_of(name) for name in bundle.features]
 
     def sums(contributions: NDArray[np.float64]) -> dict[str, float]:
-        found = {g: float(sum(c for c, own in zip(contributions, groups, strict=True) if own == g)) for g in groups}
+        found = {
+            g: float(sum(c for c, own in zip(contributions, groups, strict=True) if own == g))
+            for g in groups
+        }
         return found | {ALL: float(contributions.sum())}
 
     now, gained = sums(cut.contributions[account]), dict.fromkeys([*groups, ALL], -np.inf)
     asked = bundle.policy.terms.minimum_share
-    grid = make_plan_grid(habits_of(window)[0], alone.cuts[0].limit_before, bundle.advice, UNCONSTRAINED, asked)
+    grid = make_plan_grid(
+        habits_of(window)[0], alone.cuts[0].limit_before, bundle.advice, UNCONSTRAINED, asked
+    )
     plans = joined([grid.baselines[[1]], grid.plans])  # carrying on first
     before: list[dict[str, float]] = []
     for place in range(len(plans)):
@@ -59,7 +66,9 @@ def slowly(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[str, f
                 gained[group] = max(gained[group], before[month][group] - total)
     effects = dict(zip(DRIVEN, cut.effects[account].tolist(), strict=True))
     movable = {
-        group: gained[group] >= 0.5 * total if total > 0 else gained[ALL] >= 0.5 * effects.get(group, np.inf)
+        group: gained[group] >= 0.5 * total
+        if total > 0
+        else gained[ALL] >= 0.5 * effects.get(group, np.inf)
         for group, total in now.items()
         if group != ALL
     }
@@ -68,11 +77,19 @@ def slowly(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[str, f
 
 def told(cut: CutAccounts) -> list[list[str]]:
     """The reasons of the model's that each account is told; a rule's have no share."""
-    return [[r.code for r in advised.decision.reasons if r.share is not None] for advised in cut.advised]
+    return [
+        [r.code for r in advised.decision.reasons if r.share is not None] for advised in cut.advised
+    ]
 
 
-def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(cut_accounts: CutAccounts) -> None:
-    hard = [a for a, reasons in enumerate(told(cut_accounts)) if {"capacity", "overspending"} & set(reasons)][:2]
+def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(
+    cut_accounts: CutAccounts,
+) -> None:
+    hard = [
+        a
+        for a, reasons in enumerate(told(cut_accounts))
+        if {"capacity", "overspending"} & set(reasons)
+    ][:2]
     few = part_of(cut_accounts, sorted({*hard, 1, len(cut_accounts) - 1}))
     assert len(set(few.products)) == 2
     slow = [slowly(few, account) for account in range(len(few))]
@@ -80,17 +97,28 @@ def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(cut_accoun
     table = actionability(few)
     pairs = [(account, group) for account, reasons in enumerate(told(few)) for group in reasons]
     for row in table.iter_rows(named=True):
-        own = [movable[account][group] for account, group in pairs if row["reason"] in ("all", group)]
+        own = [
+            movable[account][group] for account, group in pairs if row["reason"] in ("all", group)
+        ]
         assert row["movable"] == pytest.approx(np.mean(own)), row["reason"]
         assert row["accounts"] == (len(few) if row["reason"] == "all" else len(own))
-    helped = [any(movable[account][group] for group in reasons) for account, reasons in enumerate(told(few))]
+    helped = [
+        any(movable[account][group] for group in reasons)
+        for account, reasons in enumerate(told(few))
+    ]
     assert table["without"][0] == pytest.approx(1 - np.mean(helped))
     groups = sorted(slow[0][1])
-    members = np.array([[group in (group_of(name), ALL) for group in groups] for name in few.bundle.features], dtype=np.float64)
+    members = np.array(
+        [[group in (group_of(name), ALL) for group in groups] for name in few.bundle.features],
+        dtype=np.float64,
+    )
     expected = np.array([[gained[group] for group in groups] for _, gained in slow])
     assert room._gained(few, range(len(few)), members) == pytest.approx(expected, abs=1e-9)
     found = room._movable(few)
-    assert all({group: bool(found[group][account]) for group in found} == movable[account] for account in range(len(few)))
+    assert all(
+        {group: bool(found[group][account]) for group in found} == movable[account]
+        for account in range(len(few))
+    )
     assert not all(movable[account][group] for account, group in pairs), "nothing to tell"
 
 
@@ -107,10 +135,14 @@ def test_it_does_not_depend_on_who_looks_ahead_together(
 def test_each_reason_is_counted_as_often_as_it_is_told(cut_accounts: CutAccounts) -> None:
     table = actionability(cut_accounts)
     stated = [group for reasons in told(cut_accounts) for group in reasons]
-    assert dict(table[1:].select("reason", "accounts").iter_rows()) == {group: stated.count(group) for group in set(stated)}
+    assert dict(table[1:].select("reason", "accounts").iter_rows()) == {
+        group: stated.count(group) for group in set(stated)
+    }
     assert table["reason"][0] == "all"
     assert table["accounts"][1:].is_sorted(descending=True)
-    assert table["movable"][0] == pytest.approx(np.average(table["movable"][1:], weights=table["accounts"][1:]))
+    assert table["movable"][0] == pytest.approx(
+        np.average(table["movable"][1:], weights=table["accounts"][1:])
+    )
     assert table["without"].null_count() == table.height - 1
 
 
@@ -127,9 +159,14 @@ def test_who_can_move_nothing_is_without_recourse(
     assert table["without"][0] == float(not can)
 
 
-def test_one_movable_reason_is_recourse(cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_movable_reason_is_recourse(
+    cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def planted(cut: CutAccounts) -> Mapping[str, NDArray[np.bool_]]:
-        return {group_of(name): np.full(len(cut), group_of(name) == "high_utilization") for name in cut.bundle.features}
+        return {
+            group_of(name): np.full(len(cut), group_of(name) == "high_utilization")
+            for name in cut.bundle.features
+        }
 
     monkeypatch.setattr(room, "_movable", planted)
     table = actionability(cut_accounts)
@@ -140,15 +177,25 @@ def test_one_movable_reason_is_recourse(cut_accounts: CutAccounts, monkeypatch: 
 def test_what_the_line_was_granted_on_moves_for_nobody_under_a_model_without_interactions(
     cut_accounts: CutAccounts, data: Labelled
 ) -> None:
-    """Where a contribution is its own feature's alone, no plan raises an income or the limit before the cut."""
+    """Where a contribution is its own feature's alone, no plan raises an income or the limit before
+    the cut.
+    """
     stumps = fit(data, FitConfig(trees=120, depth=1, leaves=2, min_leaf=30, feature_share=0.2))
     layout = table_layout(read_trees(stumps.booster))
     rows = data.features.matrix(stumps.features)[:200]
     explainers = {product: make_explainer(layout, rows) for product in cut_accounts.bundle.medians}
-    scorer = Scorer(stumps.booster, Calibration(stumps.calibration.slope, stumps.calibration.intercept), explainers)
+    scorer = Scorer(
+        stumps.booster,
+        Calibration(stumps.calibration.slope, stumps.calibration.intercept),
+        explainers,
+    )
     assert stumps.features == cut_accounts.bundle.features
     judged = score(cut_accounts.matrix, cut_accounts.products.tolist(), scorer)
-    plain = replace(cut_accounts, bundle=replace(cut_accounts.bundle, scorer=scorer), contributions=judged.contributions)
+    plain = replace(
+        cut_accounts,
+        bundle=replace(cut_accounts.bundle, scorer=scorer),
+        contributions=judged.contributions,
+    )
     capacity = [place for place, name in enumerate(stumps.features) if group_of(name) == "capacity"]
     pushed = judged.contributions[:, capacity].sum(axis=1) > 0
     assert pushed.sum() > 10

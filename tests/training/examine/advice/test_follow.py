@@ -38,7 +38,9 @@ def retold(cut: CutAccounts, change: Callable[[PlanPath], PlanPath]) -> CutAccou
     told = []
     for advised in cut.advised:
         assert advised.advice is not None
-        told.append(replace(advised, advice=replace(advised.advice, plan=change(advised.advice.plan))))
+        told.append(
+            replace(advised, advice=replace(advised.advice, plan=change(advised.advice.plan)))
+        )
     return replace(cut, advised=tuple(told))
 
 
@@ -48,7 +50,9 @@ def promising_nothing(cut: CutAccounts) -> CutAccounts:
 
 def in_a_world(cut: CutAccounts, shock_rate: float) -> CutAccounts:
     """The same accounts, whom shocks strike at another rate from now on."""
-    return replace(cut, world=replace(cut.world, config=replace(cut.world.config, shock_rate=shock_rate)))
+    return replace(
+        cut, world=replace(cut.world, config=replace(cut.world.config, shock_rate=shock_rate))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +70,22 @@ def share(followed: FollowedPlans) -> float:
 
 
 def to_the_letter(
-    cut: CutAccounts, state: State, futures: object, plan_for: object, restored: object, months: int, exactly: bool = False
+    cut: CutAccounts,
+    state: State,
+    futures: object,
+    plan_for: object,
+    restored: object,
+    months: int,
+    exactly: bool = False,
 ) -> Iterator[tuple[State, Columns]]:
-    """Months in which the accounts do exactly what advice rolls forward, one of :func:`room._lived`'s kind."""
+    """Months in which the accounts do exactly what advice rolls forward, one of
+    :func:`room._lived`'s kind.
+    """
     count, times = len(cut), state.count // len(cut)
     window = lay_out(cut.statements).take(np.arange(count))
     limits, suspended = (
-        np.tile(np.array([getattr(one, name) for one in cut.cuts]), (months, 1)) for name in ("limit_after", "suspended")
+        np.tile(np.array([getattr(one, name) for one in cut.cuts]), (months, 1))
+        for name in ("limit_after", "suspended")
     )
     lived = roll_forward(window, plans_of(cut.plans), limits, suspended, cut.bundle.policy.terms)
     for month in range(months):
@@ -83,18 +96,26 @@ def to_the_letter(
         yield state, columns | {"open": np.ones(state.count, dtype=np.bool_)}
 
 
-def test_followed_to_the_letter_every_plan_is_kept(cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The judge of what was lived says what advice said, where what was lived is what advice foresaw."""
+def test_followed_to_the_letter_every_plan_is_kept(
+    cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The judge of what was lived says what advice said, where what was lived is what advice
+    foresaw.
+    """
     monkeypatch.setattr(room, "_lived", to_the_letter)
     found = follow_plans(cut_accounts)
     assert np.array_equal(found.kept, np.tile(found.promised > 0, (FOLLOWED, 1)))
     assert not found.shocked.any()
 
 
-def test_what_is_judged_is_what_advice_judged(cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_judged_is_what_advice_judged(
+    cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[int, float]] = []
 
-    def noted(month: int, cut: LimitCut, probability: float, values: Vector, bundle: Bundle) -> Outcome:
+    def noted(
+        month: int, cut: LimitCut, probability: float, values: Vector, bundle: Bundle
+    ) -> Outcome:
         seen.append((month, logit(probability)))
         return outcome_after(month, cut, probability, values, bundle)
 
@@ -110,14 +131,21 @@ def test_what_is_judged_is_what_advice_judged(cut_accounts: CutAccounts, monkeyp
     assert len(seen) == 2 * FOLLOWED * (promised > 0).sum()
 
 
-def test_the_letter_of_other_plans_is_not_kept(cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_letter_of_other_plans_is_not_kept(
+    cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(room, "_lived", to_the_letter)
     assert share(follow_plans(retold(cut_accounts, lambda course: replace(course, steps=())))) < 0.4
     early = add_months(cut_accounts.world.as_of, 1)
-    assert share(follow_plans(retold(cut_accounts, lambda course: replace(course, restored=early)))) < 0.5
+    assert (
+        share(follow_plans(retold(cut_accounts, lambda course: replace(course, restored=early))))
+        < 0.5
+    )
 
 
-def test_most_plans_are_kept_and_it_is_the_plans_that_do_it(cut_accounts: CutAccounts, followed: FollowedPlans) -> None:
+def test_most_plans_are_kept_and_it_is_the_plans_that_do_it(
+    cut_accounts: CutAccounts, followed: FollowedPlans
+) -> None:
     assert share(followed) > 0.85
     emptied = follow_plans(retold(cut_accounts, lambda course: replace(course, steps=())))
     assert np.array_equal(emptied.promised, followed.promised)
@@ -130,7 +158,9 @@ def test_most_plans_are_kept_and_it_is_the_plans_that_do_it(cut_accounts: CutAcc
 
 def test_what_is_not_promised_is_not_kept(cut_accounts: CutAccounts) -> None:
     pairs = zip(promising_nothing(cut_accounts).advised, cut_accounts.advised, strict=True)
-    mixed = replace(cut_accounts, advised=tuple(pair[place % 2] for place, pair in enumerate(pairs)))
+    mixed = replace(
+        cut_accounts, advised=tuple(pair[place % 2] for place, pair in enumerate(pairs))
+    )
     found = follow_plans(mixed)
     assert (found.promised[::2] == 0).all()
     assert not found.kept[:, found.promised == 0].any()
@@ -138,7 +168,9 @@ def test_what_is_not_promised_is_not_kept(cut_accounts: CutAccounts) -> None:
     assert found.kept[:, found.promised > 0].mean() > 0.8
 
 
-def test_a_plan_is_followed_whoever_stands_beside(cut_accounts: CutAccounts, followed: FollowedPlans) -> None:
+def test_a_plan_is_followed_whoever_stands_beside(
+    cut_accounts: CutAccounts, followed: FollowedPlans
+) -> None:
     which = list(range(0, len(cut_accounts), 9))
     alone = follow_plans(part_of(cut_accounts, which))
     assert np.array_equal(alone.kept, followed.kept[:, which])
@@ -155,25 +187,41 @@ def test_shocks_are_those_that_strike_until_the_month_after_the_promised_one(
             state, struck = before, False
             months = int(followed.promised[account]) + 1
             for after, _ in live_on(before, months, config, future, following(plans[[account]])):
-                struck |= int(after.shock[0]) in (INCOME_LOSS, ILLNESS) and after.shock[0] != state.shock[0]
+                struck |= (
+                    int(after.shock[0]) in (INCOME_LOSS, ILLNESS)
+                    and after.shock[0] != state.shock[0]
+                )
                 state = after
             assert followed.shocked[future, account] == struck
     assert 0.05 < followed.shocked.mean() < 0.95
     assert not follow_plans(in_a_world(cut_accounts, 0.0)).shocked.any()
-    assert follow_plans(in_a_world(cut_accounts, 10.0)).shocked.mean() > followed.shocked.mean() + 0.1
+    assert (
+        follow_plans(in_a_world(cut_accounts, 10.0)).shocked.mean() > followed.shocked.mean() + 0.1
+    )
 
 
 def own_ways(suspended: bool) -> Plans:
     """A plan that asks for nothing, but that who is suspended draws nothing."""
     one = np.ones(1)
-    return Plans(0 * one, 0 * one, 0 * one if suspended else np.inf * one, one * suspended, 0 * one, 0 * one, 0 * one)
+    return Plans(
+        0 * one,
+        0 * one,
+        0 * one if suspended else np.inf * one,
+        one * suspended,
+        0 * one,
+        0 * one,
+        0 * one,
+    )
 
 
 def default_in(lived: Iterator[tuple[State, Columns]], state: State) -> tuple[State, bool]:
     """(the state at the end, whether a statement on the way shows 60 days past due or more)."""
     worst = 0
     for after, columns in lived:
-        state, worst = after, max(worst, int(columns["days_past_due"][0]) if columns["open"][0] else 0)
+        state, worst = (
+            after,
+            max(worst, int(columns["days_past_due"][0]) if columns["open"][0] else 0),
+        )
     return state, worst >= 60
 
 
@@ -187,11 +235,21 @@ def slowly(cut: CutAccounts, account: int, future: int) -> dict[str, bool]:
     if one.suspended:
         plan = replace(plan, spending=np.zeros(1), no_cash=np.ones(1))
     ways, free = own_ways(one.suspended), own_ways(suspended=False)
-    after_plan, during = default_in(live_on(start, months, config, future, following(plan), reduced), start)
-    _, then = default_in(live_on(after_plan, HORIZON, config, future, following(ways), reduced), after_plan)
-    _, back = default_in(live_on(after_plan, HORIZON, config, future, following(free), whole), after_plan)
-    carried, on_the_way = default_in(live_on(start, months, config, future, following(ways), reduced), start)
-    _, later = default_in(live_on(carried, HORIZON, config, future, following(ways), reduced), carried)
+    after_plan, during = default_in(
+        live_on(start, months, config, future, following(plan), reduced), start
+    )
+    _, then = default_in(
+        live_on(after_plan, HORIZON, config, future, following(ways), reduced), after_plan
+    )
+    _, back = default_in(
+        live_on(after_plan, HORIZON, config, future, following(free), whole), after_plan
+    )
+    carried, on_the_way = default_in(
+        live_on(start, months, config, future, following(ways), reduced), start
+    )
+    _, later = default_in(
+        live_on(carried, HORIZON, config, future, following(ways), reduced), carried
+    )
     return {
         "plan": during or then,
         "limit_back": during or back,
@@ -219,37 +277,69 @@ def test_risks_are_those_of_each_account_lived_by_itself(cut_accounts: CutAccoun
 def with_suspensions(cut: CutAccounts, plans: Plans) -> Plans:
     """The plans, but that who is suspended draws nothing."""
     suspended = np.array([one.suspended for one in cut.cuts])
-    return replace(plans, spending=np.where(suspended, 0.0, plans.spending), no_cash=np.where(suspended, 1.0, plans.no_cash))
+    return replace(
+        plans,
+        spending=np.where(suspended, 0.0, plans.spending),
+        no_cash=np.where(suspended, 1.0, plans.no_cash),
+    )
 
 
-def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(cut_accounts: CutAccounts) -> None:
+def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(
+    cut_accounts: CutAccounts,
+) -> None:
     count, state = len(cut_accounts), cut_accounts.world.now.take(cut_accounts.places)
-    config, reduced = untreated(cut_accounts.world.config), np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts])
-    plans, nothing = plans_of(cut_accounts.plans), own_ways(suspended=False)[np.zeros(count, dtype=np.int64)]
-    assert all((getattr(plans, name) != getattr(nothing, name)).any() for name in Plans.__dataclass_fields__)
+    config, reduced = (
+        untreated(cut_accounts.world.config),
+        np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts]),
+    )
+    plans, nothing = (
+        plans_of(cut_accounts.plans),
+        own_ways(suspended=False)[np.zeros(count, dtype=np.int64)],
+    )
+    assert all(
+        (getattr(plans, name) != getattr(nothing, name)).any()
+        for name in Plans.__dataclass_fields__
+    )
     three, never = np.full(count, 3), np.full(count, 1000)
     lived = room._lived(cut_accounts, state, np.full(count, 2), three, never, 6)
     for month, (_, columns) in enumerate(lived):
         change = following(with_suspensions(cut_accounts, plans if month < 3 else nothing))
         ((state, expected),) = live_on(state, 1, config, 2, change, reduced)
         for name, values in expected.items():
-            assert np.array_equal(columns[name], values, equal_nan=values.dtype.kind == "f"), (month, name)
+            assert np.array_equal(columns[name], values, equal_nan=values.dtype.kind == "f"), (
+                month,
+                name,
+            )
 
 
-def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(cut_accounts: CutAccounts, risks: Risk) -> None:
+def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(
+    cut_accounts: CutAccounts, risks: Risk
+) -> None:
     count, state = len(cut_accounts), cut_accounts.world.now.take(cut_accounts.places)
-    config, reduced = untreated(cut_accounts.world.config), np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts])
-    nothing = with_suspensions(cut_accounts, own_ways(suspended=False)[np.zeros(count, dtype=np.int64)])
-    promised = np.where(cut_accounts.promised > 0, cut_accounts.promised, cut_accounts.bundle.advice.search.months)
+    config, reduced = (
+        untreated(cut_accounts.world.config),
+        np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts]),
+    )
+    nothing = with_suspensions(
+        cut_accounts, own_ways(suspended=False)[np.zeros(count, dtype=np.int64)]
+    )
+    promised = np.where(
+        cut_accounts.promised > 0, cut_accounts.promised, cut_accounts.bundle.advice.search.months
+    )
     sums = np.zeros((2, count))
     for future in range(1, FUTURES + 1):
         shown = [
             np.where(columns["open"], columns["days_past_due"], 0) >= 60
-            for _, columns in live_on(state, int(promised.max()) + HORIZON, config, future, following(nothing), reduced)
+            for _, columns in live_on(
+                state, int(promised.max()) + HORIZON, config, future, following(nothing), reduced
+            )
         ]
         for account in range(count):
             own = [bool(month[account]) for month in shown]
-            sums[:, account] += any(own[: promised[account]]), any(own[: promised[account] + HORIZON])
+            sums[:, account] += (
+                any(own[: promised[account]]),
+                any(own[: promised[account] + HORIZON]),
+            )
     assert risks.on_the_way == pytest.approx(sums[0] / FUTURES)
     assert risks.carry_on == pytest.approx(sums[1] / FUTURES)
 
@@ -266,7 +356,9 @@ def test_risks_do_not_depend_on_how_many_live_together(
         assert getattr(apart, arm) == pytest.approx(getattr(whole, arm), abs=1e-12)
 
 
-def test_who_pays_on_time_does_not_default_meanwhile(cut_accounts: CutAccounts, risks: Risk) -> None:
+def test_who_pays_on_time_does_not_default_meanwhile(
+    cut_accounts: CutAccounts, risks: Risk
+) -> None:
     assert (plans_of(cut_accounts.plans).on_time == 1).all()
     assert not risks.during.any()
     emptied = risk(retold(cut_accounts, lambda course: replace(course, steps=())), FUTURES)
@@ -290,12 +382,19 @@ def test_the_cut_is_in_force_until_the_limit_is_back(cut_accounts: CutAccounts) 
     restored = np.arange(count) % 5
     state = cut_accounts.world.now.take(np.tile(cut_accounts.places, 2))
     suspended = np.array([cut.suspended for cut in cut_accounts.cuts])
-    before, after = (np.array([getattr(cut, name) for cut in cut_accounts.cuts]) for name in ("limit_before", "limit_after"))
+    before, after = (
+        np.array([getattr(cut, name) for cut in cut_accounts.cuts])
+        for name in ("limit_before", "limit_after")
+    )
     futures, nobody = np.repeat([1, 2], count), np.zeros(count, dtype=np.int64)
     drawn = np.zeros(count)
-    for month, (_, columns) in enumerate(room._lived(cut_accounts, state, futures, nobody, restored, months)):
+    for month, (_, columns) in enumerate(
+        room._lived(cut_accounts, state, futures, nobody, restored, months)
+    ):
         reduced = month < restored
-        limit, spend, cash = (columns[name].reshape(2, count) for name in ("credit_limit", "spend", "cash_advance"))
+        limit, spend, cash = (
+            columns[name].reshape(2, count) for name in ("credit_limit", "spend", "cash_advance")
+        )
         shown = columns["open"].reshape(2, count).astype(np.bool_)
         expected = np.tile(np.where(reduced, np.maximum(after, 1.0), before), (2, 1))
         assert np.array_equal(limit[shown], expected[shown])
@@ -323,13 +422,23 @@ def test_the_table_counts_plans_and_futures_of_each_segment(cut_accounts: CutAcc
         pairs = [(future, account) for account in plans for future in range(FOLLOWED)]
         quiet = [pair for pair in pairs if not followed.shocked[pair]]
         assert (row["accounts"], row["plans"]) == (len(members), len(plans))
-        assert row["months"] == pytest.approx(np.mean([followed.promised[account] for account in plans]))
+        assert row["months"] == pytest.approx(
+            np.mean([followed.promised[account] for account in plans])
+        )
         assert row["kept"] == pytest.approx(np.mean([followed.kept[pair] for pair in pairs]))
-        assert row["kept_unshocked"] == pytest.approx(np.mean([followed.kept[pair] for pair in quiet]))
-        assert row["fell"] == pytest.approx(np.mean([risks.plan[a] < risks.carry_on[a] for a in plans]))
-        assert row["rose"] == pytest.approx(np.mean([risks.plan[a] > risks.carry_on[a] for a in plans]))
+        assert row["kept_unshocked"] == pytest.approx(
+            np.mean([followed.kept[pair] for pair in quiet])
+        )
+        assert row["fell"] == pytest.approx(
+            np.mean([risks.plan[a] < risks.carry_on[a] for a in plans])
+        )
+        assert row["rose"] == pytest.approx(
+            np.mean([risks.plan[a] > risks.carry_on[a] for a in plans])
+        )
         assert row["fell"] + row["tied"] + row["rose"] == pytest.approx(1.0)
-        assert row["fell_limit_back"] == pytest.approx(np.mean([risks.limit_back[a] < risks.carry_on[a] for a in plans]))
+        assert row["fell_limit_back"] == pytest.approx(
+            np.mean([risks.limit_back[a] < risks.carry_on[a] for a in plans])
+        )
         told = {"risk_plan": "plan", "risk_limit_back": "limit_back", "risk_carry_on": "carry_on"}
         told |= {"default_on_the_way": "on_the_way", "default_during": "during"}
         for column, arm in told.items():
@@ -338,9 +447,14 @@ def test_the_table_counts_plans_and_futures_of_each_segment(cut_accounts: CutAcc
 
 def test_intervals_hold_the_share_and_count_accounts(cut_accounts: CutAccounts) -> None:
     table = validity(cut_accounts, *planted(cut_accounts))
-    for name, low, high in (("kept", "kept_low", "kept_high"), ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high")):
+    for name, low, high in (
+        ("kept", "kept_low", "kept_high"),
+        ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high"),
+    ):
         assert ((table[low] < table[name]) & (table[name] < table[high])).all()
-        width = (table[high] - table[low]) / np.sqrt(table[name] * (1 - table[name]) / table["plans"])
+        width = (table[high] - table[low]) / np.sqrt(
+            table[name] * (1 - table[name]) / table["plans"]
+        )
         assert width.is_between(3.0, 4.5).all(), "of accounts: of futures too it were half as wide"
 
 

@@ -33,41 +33,64 @@ def hold(cut: CutAccounts, outlook: Projection, higher: float) -> float:
     return float(room._holding(cut, outlook, probability_of(outlook.log_odds + higher)).mean())
 
 
-def test_the_letter_is_what_the_plan_s_path_told(cut_accounts: CutAccounts, outlook: Projection) -> None:
+def test_the_letter_is_what_the_plan_s_path_told(
+    cut_accounts: CutAccounts, outlook: Projection
+) -> None:
     """Until the limit is back: from then on the path has it in force, and the letter not."""
     plans: list[PlanPath] = cut_accounts.plans
-    for account, (course, promised) in enumerate(zip(plans, cut_accounts.promised.tolist(), strict=True)):
+    for account, (course, promised) in enumerate(
+        zip(plans, cut_accounts.promised.tolist(), strict=True)
+    ):
         months = promised if promised else len(course.path)
         for month, told in enumerate(course.path[:months]):
-            assert logit(told.probability) == pytest.approx(outlook.log_odds[month, account], abs=1e-9)
+            assert logit(told.probability) == pytest.approx(
+                outlook.log_odds[month, account], abs=1e-9
+            )
     assert len(outlook.log_odds) == cut_accounts.bundle.advice.search.months
-    assert np.array_equal(outlook.owner, np.arange(len(lay_out(cut_accounts.statements).months_observed)))
+    assert np.array_equal(
+        outlook.owner, np.arange(len(lay_out(cut_accounts.statements).months_observed))
+    )
 
 
-def test_the_model_that_promised_holds_every_promise(cut_accounts: CutAccounts, outlook: Projection) -> None:
+def test_the_model_that_promised_holds_every_promise(
+    cut_accounts: CutAccounts, outlook: Projection
+) -> None:
     held = room._holding(cut_accounts, outlook, probability_of(outlook.log_odds))
     assert held.all()
     assert len(held) == (cut_accounts.promised > 0).sum() > 50
 
 
-def test_a_model_that_thinks_worse_of_everybody_holds_almost_none(cut_accounts: CutAccounts, outlook: Projection) -> None:
+def test_a_model_that_thinks_worse_of_everybody_holds_almost_none(
+    cut_accounts: CutAccounts, outlook: Projection
+) -> None:
     assert hold(cut_accounts, outlook, 3.0) < 0.1
     margin = cut_accounts.bundle.advice.search.margin
     # Each promise is made with the margin, and so it stands where the log-odds are higher by less.
     assert hold(cut_accounts, outlook, 0.99 * margin) == 1.0
-    shares = [hold(cut_accounts, outlook, times * margin) for times in (-1.0, 0.0, 1.2, 1.5, 2.0, 3.0)]
+    shares = [
+        hold(cut_accounts, outlook, times * margin) for times in (-1.0, 0.0, 1.2, 1.5, 2.0, 3.0)
+    ]
     assert shares == sorted(shares, reverse=True)
     assert 0.1 < shares[2] < 0.9
 
 
-def test_it_is_the_promised_month_and_the_next_that_count(cut_accounts: CutAccounts, outlook: Projection) -> None:
+def test_it_is_the_promised_month_and_the_next_that_count(
+    cut_accounts: CutAccounts, outlook: Projection
+) -> None:
     months = np.arange(len(outlook.log_odds))[:, None]
     promised = cut_accounts.promised
     asked = (months == promised - 1) | (months == promised)
-    assert room._holding(cut_accounts, outlook, probability_of(np.where(asked, outlook.log_odds, 20.0))).all()
-    assert not room._holding(cut_accounts, outlook, probability_of(np.where(asked, 20.0, outlook.log_odds))).any()
+    assert room._holding(
+        cut_accounts, outlook, probability_of(np.where(asked, outlook.log_odds, 20.0))
+    ).all()
+    assert not room._holding(
+        cut_accounts, outlook, probability_of(np.where(asked, 20.0, outlook.log_odds))
+    ).any()
     next_month = probability_of(np.where(months == promised - 1, 20.0, outlook.log_odds))
-    held, last = room._holding(cut_accounts, outlook, next_month), promised[promised > 0] == len(months)
+    held, last = (
+        room._holding(cut_accounts, outlook, next_month),
+        promised[promised > 0] == len(months),
+    )
     assert not held[last].any(), "there is no next month to look at"
     assert held[~last].mean() > 0.5
 
@@ -77,7 +100,9 @@ def test_who_is_cut_is_cut_by_the_same_log_odds(cut_accounts: CutAccounts) -> No
     assert room._cut_now(cut_accounts, probability_of(now)) == 1.0
     assert room._cut_now(cut_accounts, probability_of(now - 10.0)) == 0.0
     half = np.where(np.arange(len(now)) % 2 == 0, now, -10.0)
-    assert room._cut_now(cut_accounts, probability_of(half)) == pytest.approx((len(now) + 1) // 2 / len(now))
+    assert room._cut_now(cut_accounts, probability_of(half)) == pytest.approx(
+        (len(now) + 1) // 2 / len(now)
+    )
 
 
 def test_the_same_model_again_is_told_as_served(
@@ -88,7 +113,9 @@ def test_the_same_model_again_is_told_as_served(
     monkeypatch.setattr(room, "_models", lambda data, config, refits: iter(models))
     table = under_other_models(cut_accounts, data, FitConfig(), refits=1)
     assert table["model"].to_list() == ["served", "again", "worse"]
-    assert table.select("plans", "hold", "as_well").row(1) == table.select("plans", "hold", "as_well").row(0)
+    assert table.select("plans", "hold", "as_well").row(1) == table.select(
+        "plans", "hold", "as_well"
+    ).row(0)
     assert table.select("hold", "as_well").row(0) == (1.0, 1.0)
     assert table["hold"][2] < 0.1
     assert table["as_well"][2] == 1.0
@@ -103,8 +130,13 @@ def test_refits_stand_between(cut_accounts: CutAccounts, data: Labelled) -> None
     others = table[1:]
     assert (others["hold"] > 0.9).all(), "the margin is there for that"
     assert others["as_well"].is_between(0.5, 0.999).all()
-    refits = [log_odds(fit(resampled(data, seed), replace(config, seed=seed)), cut_accounts.matrix) for seed in (0, 1)]
-    assert others["as_well"].to_list()[1:] == [room._cut_now(cut_accounts, probability_of(scores)) for scores in refits]
+    refits = [
+        log_odds(fit(resampled(data, seed), replace(config, seed=seed)), cut_accounts.matrix)
+        for seed in (0, 1)
+    ]
+    assert others["as_well"].to_list()[1:] == [
+        room._cut_now(cut_accounts, probability_of(scores)) for scores in refits
+    ]
     assert not np.array_equal(refits[0], refits[1])
     assert (table["plans"] == (cut_accounts.promised > 0).sum()).all()
 
@@ -112,7 +144,10 @@ def test_refits_stand_between(cut_accounts: CutAccounts, data: Labelled) -> None
 def rows_of(data: Labelled, split: Split) -> Counter[tuple[object, ...]]:
     """How often each row of a split stands in it: account, product, as_of and label."""
     accounts = data.features.accounts[data.rows(split).tolist()]
-    return Counter((*row, label) for row, label in zip(accounts.iter_rows(), data.label[data.rows(split)], strict=True))
+    return Counter(
+        (*row, label)
+        for row, label in zip(accounts.iter_rows(), data.label[data.rows(split)], strict=True)
+    )
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -126,7 +161,9 @@ def test_a_resample_has_whole_accounts_of_each_split_and_as_many(data: Labelled,
         for row in whole:
             times.setdefault(row[0], set()).add(some[row] // whole[row])
             assert some[row] % whole[row] == 0
-        assert all(len(copies) == 1 for copies in times.values()), "an account has all its rows or none"
+        assert all(len(copies) == 1 for copies in times.values()), (
+            "an account has all its rows or none"
+        )
         copies = [next(iter(found)) for found in times.values()]
         assert sum(copies) == len(copies)
         assert max(copies) > 1
@@ -135,7 +172,9 @@ def test_a_resample_has_whole_accounts_of_each_split_and_as_many(data: Labelled,
 def test_a_resample_is_its_seed_s_and_brings_features_and_weights_along(data: Labelled) -> None:
     numbered = replace(data, weight=np.arange(1.0, len(data.label) + 1))
     one, again, other = (resampled(numbered, seed) for seed in (4, 4, 5))
-    rows, same, others = (np.array(drawn.weight).astype(np.int64) - 1 for drawn in (one, again, other))
+    rows, same, others = (
+        np.array(drawn.weight).astype(np.int64) - 1 for drawn in (one, again, other)
+    )
     assert np.array_equal(rows, same)
     assert not np.array_equal(np.sort(rows)[:1000], np.sort(others)[:1000])
     assert np.array_equal(one.features.values, data.features.values[rows], equal_nan=True)

@@ -25,19 +25,27 @@ def test_the_year_as_it_was_is_judged_as_it_was(cut_accounts: CutAccounts, level
     assert log_odds_under(cut_accounts, None, levels) == pytest.approx(expected, abs=1e-12)
     # And under no driver is it the same.
     for driver in DRIVERS:
-        assert log_odds_under(cut_accounts, driver, levels) != pytest.approx(expected, abs=1e-3, nan_ok=True)
+        assert log_odds_under(cut_accounts, driver, levels) != pytest.approx(
+            expected, abs=1e-3, nan_ok=True
+        )
 
 
-def test_an_account_s_year_does_not_depend_on_the_others(cut_accounts: CutAccounts, levels: Levels) -> None:
+def test_an_account_s_year_does_not_depend_on_the_others(
+    cut_accounts: CutAccounts, levels: Levels
+) -> None:
     places = np.arange(len(cut_accounts))[::3]
     some = dataclasses.replace(cut_accounts, places=cut_accounts.places[places])
-    theirs = Levels(**{field.name: getattr(levels, field.name)[places] for field in dataclasses.fields(Levels)})
+    theirs = Levels(
+        **{field.name: getattr(levels, field.name)[places] for field in dataclasses.fields(Levels)}
+    )
     for driver in DRIVERS:
         whole = log_odds_under(cut_accounts, driver, levels)[places]
         assert np.array_equal(log_odds_under(some, driver, theirs), whole, equal_nan=True)
 
 
-def test_levels_that_nobody_is_above_change_nothing(cut_accounts: CutAccounts, levels: Levels) -> None:
+def test_levels_that_nobody_is_above_change_nothing(
+    cut_accounts: CutAccounts, levels: Levels
+) -> None:
     """The control of what a driver does: where all are better than the level, nothing."""
     high = Levels(
         **{field.name: np.full(len(cut_accounts), 1e9) for field in dataclasses.fields(Levels)}
@@ -48,7 +56,9 @@ def test_levels_that_nobody_is_above_change_nothing(cut_accounts: CutAccounts, l
         assert log_odds_under(cut_accounts, driver, high) == pytest.approx(as_it_was, abs=1e-12)
 
 
-def test_a_driver_s_effect_is_how_far_the_log_odds_fall(cut_accounts: CutAccounts, levels: Levels) -> None:
+def test_a_driver_s_effect_is_how_far_the_log_odds_fall(
+    cut_accounts: CutAccounts, levels: Levels
+) -> None:
     found = effects_by_mechanism(cut_accounts)
     assert found.shape == (len(cut_accounts), len(DRIVEN))
     assert np.isfinite(found).all()
@@ -58,9 +68,13 @@ def test_a_driver_s_effect_is_how_far_the_log_odds_fall(cut_accounts: CutAccount
         open_then = ~np.isnan(under)
         assert found[open_then, place] == pytest.approx((as_it_was - under)[open_then], abs=1e-12)
         assert (found[~open_then, place] == 0).all()
-    # The ledger knows less than the mechanism, and yet says more of it than the contributions do, of the same groups.
+    # The ledger knows less than the mechanism, and yet says more of it than the contributions do,
+    # of the same groups.
     both = np.isfinite(cut_accounts.effects)
-    summed = [sums_of(dict(zip(cut_accounts.bundle.features, row, strict=True))) for row in cut_accounts.contributions.tolist()]
+    summed = [
+        sums_of(dict(zip(cut_accounts.bundle.features, row, strict=True)))
+        for row in cut_accounts.contributions.tolist()
+    ]
     contributed = np.array([[sums.get(group, 0.0) for group in DRIVEN] for sums in summed])
 
     def likeness(effects: NDArray[np.float64]) -> float:

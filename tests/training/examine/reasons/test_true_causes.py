@@ -40,18 +40,24 @@ def planted(causes: Matrix, hidden: float = 0.0, error: float = 0.0) -> Effects:
     by_driver: dict[str, Vector] = {driver: np.full(len(causes), hidden) for driver in DRIVERS}
     by_driver |= {group: causes[:, place] for place, group in enumerate(GROUPS)}
     errors: dict[str, Vector] = {driver: np.full(len(causes), error) for driver in DRIVERS}
-    return Effects(by_driver, errors, {driver: (values, values) for driver, values in by_driver.items()})
+    return Effects(
+        by_driver, errors, {driver: (values, values) for driver, values in by_driver.items()}
+    )
 
 
 @pytest.fixture(scope="module")
 def causes(cut_accounts: CutAccounts) -> Matrix:
     """Each account's groups in an order of its own, all with some effect."""
     random = np.random.default_rng(0)
-    return np.array([random.permutation(np.arange(1.0, len(GROUPS) + 1)) for _ in range(len(cut_accounts))])
+    return np.array(
+        [random.permutation(np.arange(1.0, len(GROUPS) + 1)) for _ in range(len(cut_accounts))]
+    )
 
 
 def contributing(cut: CutAccounts, weights: Matrix) -> CutAccounts:
-    """The same accounts, whose contributions come to these weights of the groups, and whose effects are not known."""
+    """The same accounts, whose contributions come to these weights of the groups, and whose effects
+    are not known.
+    """
     contributions = np.zeros_like(cut.contributions)
     groups = [group_of(name) for name in cut.bundle.features]
     for place, group in enumerate(GROUPS):
@@ -63,15 +69,21 @@ def row(table: pl.DataFrame, name: str) -> Mapping[str, float]:
     return table.row(by_predicate=pl.col("explained_by") == name, named=True)
 
 
-def test_an_effect_is_what_the_driver_takes_off_the_probability(cut_accounts: CutAccounts, true: Effects) -> None:
+def test_an_effect_is_what_the_driver_takes_off_the_probability(
+    cut_accounts: CutAccounts, true: Effects
+) -> None:
     world, config = cut_accounts.world, untreated(cut_accounts.world.config)
     before = world.before.take(cut_accounts.places)
     levels = levels_of(cut_accounts.bundle.medians, cut_accounts.products.tolist())
     as_it_was = probability(world.now.take(cut_accounts.places), config, FUTURES)
     for driver in DRIVERS:
-        changed = probability(relive(before, LOOKED_BACK, world.config, driver, levels), config, FUTURES)
+        changed = probability(
+            relive(before, LOOKED_BACK, world.config, driver, levels), config, FUTURES
+        )
         assert true.effect[driver] == pytest.approx(as_it_was - changed, abs=1e-12), driver
-    assert np.array_equal(true.of_groups(), np.column_stack([true.effect[group] for group in GROUPS]))
+    assert np.array_equal(
+        true.of_groups(), np.column_stack([true.effect[group] for group in GROUPS])
+    )
     assert true.effect["high_utilization"].mean() > 0
     assert true.effect["hidden"].mean() > 0
 
@@ -90,12 +102,17 @@ def test_an_error_is_that_of_a_mean_of_futures(cut_accounts: CutAccounts) -> Non
         effect, error = shorter.effect[driver], shorter.error[driver]
         assert (error <= np.sqrt((1 - effect**2) / 9) + 1e-12).all()
         assert (error[(effect != 0) & (np.abs(effect) < 1)] > 0).all()
-    ratio = np.mean([longer.error[d].mean() for d in DRIVERS]) / np.mean([shorter.error[d].mean() for d in DRIVERS])
+    ratio = np.mean([longer.error[d].mean() for d in DRIVERS]) / np.mean(
+        [shorter.error[d].mean() for d in DRIVERS]
+    )
     assert ratio == pytest.approx(0.5, abs=0.1), "four times the futures, half the error"
 
 
 def test_nothing_is_a_cause_at_levels_that_are_not_known(cut_accounts: CutAccounts) -> None:
-    medians = {product: dict.fromkeys(values, float("nan")) for product, values in cut_accounts.bundle.medians.items()}
+    medians = {
+        product: dict.fromkeys(values, float("nan"))
+        for product, values in cut_accounts.bundle.medians.items()
+    }
     found = effects(replace(cut_accounts, bundle=replace(cut_accounts.bundle, medians=medians)), 4)
     for driver in DRIVERS:
         assert found.effect[driver].any() == (driver in ("late_payment", "hidden")), driver
@@ -108,23 +125,41 @@ def test_a_cause_is_above_twice_its_error(cut_accounts: CutAccounts, causes: Mat
     assert not planted(-causes, hidden=1.0).caused().any(), "what is hidden is no reason group's"
 
 
-def test_reasons_that_are_the_causes_are_all_right(cut_accounts: CutAccounts, causes: Matrix) -> None:
-    served = row(agreement_with_causes(contributing(cut_accounts, causes), planted(causes)), "served")
+def test_reasons_that_are_the_causes_are_all_right(
+    cut_accounts: CutAccounts, causes: Matrix
+) -> None:
+    served = row(
+        agreement_with_causes(contributing(cut_accounts, causes), planted(causes)), "served"
+    )
     assert served["accounts"] == len(cut_accounts)
     for measure in MEASURES:
-        assert served[measure] == served[f"{measure}_low"] == served[f"{measure}_high"] == pytest.approx(1.0)
+        assert (
+            served[measure]
+            == served[f"{measure}_low"]
+            == served[f"{measure}_high"]
+            == pytest.approx(1.0)
+        )
 
 
 def test_reasons_turned_round_are_all_wrong(cut_accounts: CutAccounts, causes: Matrix) -> None:
-    served = row(agreement_with_causes(contributing(cut_accounts, len(GROUPS) + 1 - causes), planted(causes)), "served")
+    served = row(
+        agreement_with_causes(
+            contributing(cut_accounts, len(GROUPS) + 1 - causes), planted(causes)
+        ),
+        "served",
+    )
     assert (served["top_1"], served["top_4"]) == (0.0, 0.0)
     assert served["rank_correlation"] == pytest.approx(-1.0)
 
 
-def test_the_second_cause_first_is_among_the_reasons_and_not_the_first(cut_accounts: CutAccounts, causes: Matrix) -> None:
+def test_the_second_cause_first_is_among_the_reasons_and_not_the_first(
+    cut_accounts: CutAccounts, causes: Matrix
+) -> None:
     most = len(GROUPS)
     swapped = np.where(causes == most, most - 1, np.where(causes == most - 1, most, causes))
-    served = row(agreement_with_causes(contributing(cut_accounts, swapped), planted(causes)), "served")
+    served = row(
+        agreement_with_causes(contributing(cut_accounts, swapped), planted(causes)), "served"
+    )
     assert (served["top_1"], served["top_4"]) == (0.0, 1.0)
     assert 0.9 < served["rank_correlation"] < 1.0
 
@@ -134,13 +169,20 @@ def test_random_is_what_random_orders_reach(cut_accounts: CutAccounts, causes: M
     every = sorted({group_of(name) for name in cut_accounts.bundle.features})
     assert set(GROUPS) < set(every)
     random, draws = np.random.default_rng(1), 20_000
-    place = random.permuted(np.tile(np.arange(len(every)), (draws, 1)), axis=1)[:, every.index(GROUPS[2])]
-    for measure, hits in (("top_1", place == 0), ("top_4", place < cut_accounts.bundle.wording.most)):
+    place = random.permuted(np.tile(np.arange(len(every)), (draws, 1)), axis=1)[
+        :, every.index(GROUPS[2])
+    ]
+    for measure, hits in (
+        ("top_1", place == 0),
+        ("top_4", place < cut_accounts.bundle.wording.most),
+    ):
         assert told[measure] == pytest.approx(hits.mean(), abs=4 * hits.std() / np.sqrt(draws))
     assert told["rank_correlation"] == 0.0
 
 
-def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(cut_accounts: CutAccounts, true: Effects) -> None:
+def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(
+    cut_accounts: CutAccounts, true: Effects
+) -> None:
     table = agreement_with_causes(cut_accounts, true)
     assert table["explained_by"].to_list() == [
         "served",
@@ -169,7 +211,9 @@ def test_without_a_cause_nothing_is_known(cut_accounts: CutAccounts, causes: Mat
     assert all(table[measure].null_count() == table.height for measure in MEASURES)
 
 
-def test_futures_that_agree_foretell_each_other(cut_accounts: CutAccounts, causes: Matrix, true: Effects) -> None:
+def test_futures_that_agree_foretell_each_other(
+    cut_accounts: CutAccounts, causes: Matrix, true: Effects
+) -> None:
     sure = row(agreement_with_causes(cut_accounts, planted(causes)), "futures")
     assert sure["top_1"] == 1.0
     assert sure["rank_correlation"] == pytest.approx(1.0)
@@ -185,13 +229,18 @@ def test_the_served_ranking_is_what_was_told(cut_accounts: CutAccounts) -> None:
         assert stated[account][: len(told)] == told
         own = [cut_accounts.contributions[account, groups == group].sum() for group in GROUPS]
         assert sums[account] == pytest.approx(own, abs=1e-12)
-        assert weights[account] == pytest.approx(np.fmax(own, cut_accounts.effects[account]), abs=1e-12)
+        assert weights[account] == pytest.approx(
+            np.fmax(own, cut_accounts.effects[account]), abs=1e-12
+        )
     assert stated != others
 
 
 def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: CutAccounts) -> None:
     scorer = cut_accounts.bundle.scorer
-    own = np.asarray(scorer.model.predict(cut_accounts.matrix, pred_contrib=True))[:, :-1] * scorer.calibration.slope
+    own = (
+        np.asarray(scorer.model.predict(cut_accounts.matrix, pred_contrib=True))[:, :-1]
+        * scorer.calibration.slope
+    )
     groups = np.array([group_of(name) for name in cut_accounts.bundle.features])
     expected = np.column_stack([own[:, groups == group].sum(axis=1) for group in GROUPS])
     stated, weights = rankings(cut_accounts)["path_dependent"]
@@ -208,11 +257,18 @@ def test_the_gain_s_ranking_is_one_for_all(cut_accounts: CutAccounts) -> None:
         gain[group_of(name)] = gain.get(group_of(name), 0.0) + value
     stated, weights = rankings(cut_accounts)["gain"]
     assert len(set(stated)) == 1
-    assert list(stated[0]) == sorted(gain, key=lambda group: -gain[group])[: cut_accounts.bundle.wording.most]
-    assert weights == pytest.approx(np.tile([gain[group] for group in GROUPS], (len(cut_accounts), 1)))
+    assert (
+        list(stated[0])
+        == sorted(gain, key=lambda group: -gain[group])[: cut_accounts.bundle.wording.most]
+    )
+    assert weights == pytest.approx(
+        np.tile([gain[group] for group in GROUPS], (len(cut_accounts), 1))
+    )
 
 
-def test_symptoms_are_shares_of_whom_each_reason_is_told(cut_accounts: CutAccounts, true: Effects) -> None:
+def test_symptoms_are_shares_of_whom_each_reason_is_told(
+    cut_accounts: CutAccounts, true: Effects
+) -> None:
     table = symptoms(cut_accounts, true)
     shares = table.select(*DRIVERS, "none")
     assert shares.sum_horizontal().to_list() == pytest.approx([1.0] * table.height)
@@ -220,13 +276,18 @@ def test_symptoms_are_shares_of_whom_each_reason_is_told(cut_accounts: CutAccoun
     reasons = table[1:]
     assert table["accounts"][0] == reasons["accounts"].sum() == len(cut_accounts)
     first = [advised.decision.reasons[0].code for advised in cut_accounts.advised]
-    assert dict(reasons.select("first_reason", "accounts").iter_rows()) == {code: first.count(code) for code in set(first)}
+    assert dict(reasons.select("first_reason", "accounts").iter_rows()) == {
+        code: first.count(code) for code in set(first)
+    }
     for column in shares.columns:
         mean = np.average(reasons[column], weights=reasons["accounts"])
         assert table[column][0] == pytest.approx(mean)
 
 
-@pytest.mark.parametrize(("hidden", "error", "column"), [(9.0, 0.0, "hidden"), (0.0, 0.0, "late_payment"), (9.0, 5.0, "none")])
+@pytest.mark.parametrize(
+    ("hidden", "error", "column"),
+    [(9.0, 0.0, "hidden"), (0.0, 0.0, "late_payment"), (9.0, 5.0, "none")],
+)
 def test_a_symptom_s_cause_is_the_largest_that_is_sure(
     hidden: float, error: float, column: str, cut_accounts: CutAccounts
 ) -> None:
@@ -241,5 +302,7 @@ def test_mean_effects_are_means_and_shares(true: Effects, causes: Matrix) -> Non
     assert table["driver"].to_list() == list(DRIVERS)
     for driver, effect, share in table.iter_rows():
         assert effect == pytest.approx(true.effect[driver].mean())
-        assert share == np.mean([e > 2 * s for e, s in zip(true.effect[driver], true.error[driver], strict=True)])
+        assert share == np.mean(
+            [e > 2 * s for e, s in zip(true.effect[driver], true.error[driver], strict=True)]
+        )
     assert mean_effects(planted(causes, hidden=1.0, error=2.0))["share"].to_list()[-1] == 0.0

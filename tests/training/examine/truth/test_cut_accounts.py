@@ -30,7 +30,9 @@ def by_model(decision: Decision) -> bool:
     return any(reason.share is not None for reason in decision.reasons)
 
 
-def test_it_is_who_is_cut_by_the_model(cut_accounts: CutAccounts, decisions: list[Decision], examined: Population) -> None:
+def test_it_is_who_is_cut_by_the_model(
+    cut_accounts: CutAccounts, decisions: list[Decision], examined: Population
+) -> None:
     expected = [d for d in decisions if d.action in ("reduce", "suspend") and by_model(d)]
     assert [advised.decision for advised in cut_accounts.advised] == expected
     assert 50 < len(cut_accounts) == len(expected) < sum(d.action != "keep" for d in decisions)
@@ -39,7 +41,9 @@ def test_it_is_who_is_cut_by_the_model(cut_accounts: CutAccounts, decisions: lis
     assert cut_accounts.statements["account_id"].unique(maintain_order=True).to_list() == ids
 
 
-def test_each_is_told_what_it_would_be_told_alone(cut_accounts: CutAccounts, bundle: Bundle, examined: Population) -> None:
+def test_each_is_told_what_it_would_be_told_alone(
+    cut_accounts: CutAccounts, bundle: Bundle, examined: Population
+) -> None:
     for advised in cut_accounts.advised[::15]:
         alone = examined.statements.filter(pl.col("account_id") == advised.decision.account_id)
         assert advise(alone, bundle, examined.decided_at) == advised
@@ -50,7 +54,9 @@ def test_rows_are_the_accounts_own(cut_accounts: CutAccounts, bundle: Bundle) ->
     assert features.names == cut_accounts.names
     assert np.array_equal(cut_accounts.values, features.values, equal_nan=True)
     assert np.array_equal(cut_accounts.matrix, features.matrix(bundle.features), equal_nan=True)
-    assert np.array_equal(cut_accounts.values[:, cut_accounts.model_places], cut_accounts.matrix, equal_nan=True)
+    assert np.array_equal(
+        cut_accounts.values[:, cut_accounts.model_places], cut_accounts.matrix, equal_nan=True
+    )
     decided = [advised.decision for advised in cut_accounts.advised]
     gained = [decision.log_odds - decision.base_log_odds for decision in decided]
     assert cut_accounts.contributions.sum(axis=1) == pytest.approx(gained, abs=1e-9)
@@ -60,13 +66,19 @@ def test_rows_are_the_accounts_own(cut_accounts: CutAccounts, bundle: Bundle) ->
         assert cut.suspended == (decision.action == "suspend")
 
 
-def test_plans_are_read_back_from_what_their_steps_tell(cut_accounts: CutAccounts, bundle: Bundle) -> None:
+def test_plans_are_read_back_from_what_their_steps_tell(
+    cut_accounts: CutAccounts, bundle: Bundle
+) -> None:
     plans, window = plans_of(cut_accounts.plans), lay_out(cut_accounts.statements)
     tried = 0
-    for account, (course, means, cut) in enumerate(zip(cut_accounts.plans, habits_of(window), cut_accounts.cuts, strict=True)):
+    for account, (course, means, cut) in enumerate(
+        zip(cut_accounts.plans, habits_of(window), cut_accounts.cuts, strict=True)
+    ):
         own = plans[[account]]
         assert plan_steps(own, means.income, bundle.advice) == course.steps
-        grid = make_plan_grid(means, cut.limit_before, bundle.advice, UNCONSTRAINED, bundle.policy.terms.minimum_share).plans
+        grid = make_plan_grid(
+            means, cut.limit_before, bundle.advice, UNCONSTRAINED, bundle.policy.terms.minimum_share
+        ).plans
         same = [getattr(grid, name) == getattr(own, name) for name in grid.__dataclass_fields__]
         assert np.all(same, axis=0).sum() == 1, "one of the plans that were tried"
         tried += len(course.steps)
@@ -98,8 +110,14 @@ def test_segments_are_what_they_are_named(cut_accounts: CutAccounts) -> None:
     assert segments["action suspend"].tolist() == [action == "suspend" for action in actions]
 
 
-def test_a_model_that_cuts_nobody_is_refused(examined: Population, bundle: Bundle, decisions: list[Decision]) -> None:
+def test_a_model_that_cuts_nobody_is_refused(
+    examined: Population, bundle: Bundle, decisions: list[Decision]
+) -> None:
     kept = [decision.account_id for decision in decisions if decision.action == "keep"][:100]
-    safe = replace(examined, statements=examined.statements.filter(pl.col("account_id").is_in(kept)))
-    with pytest.raises(DataError, match="expected accounts whose limit the model cuts, got none of 100"):
+    safe = replace(
+        examined, statements=examined.statements.filter(pl.col("account_id").is_in(kept))
+    )
+    with pytest.raises(
+        DataError, match="expected accounts whose limit the model cuts, got none of 100"
+    ):
         find_cut_accounts(safe, bundle)

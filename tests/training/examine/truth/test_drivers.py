@@ -38,7 +38,9 @@ CENT = 0.0051
 
 @dataclass(frozen=True)
 class Month:
-    """One month relived: the state before it, the customer's own acts, those under the driver, and the state after."""
+    """One month relived: the state before it, the customer's own acts, those under the driver, and
+    the state after.
+    """
 
     before: State
     own: Acts
@@ -48,7 +50,12 @@ class Month:
 
 def levels(state: State, **given: float) -> Levels:
     """These levels for everybody; not known where none is given."""
-    return Levels(**{field.name: np.full(state.count, given.get(field.name, np.nan)) for field in fields(Levels)})
+    return Levels(
+        **{
+            field.name: np.full(state.count, given.get(field.name, np.nan))
+            for field in fields(Levels)
+        }
+    )
 
 
 def differing(some: Any, others: Any) -> list[str]:
@@ -62,13 +69,17 @@ def differing(some: Any, others: Any) -> list[str]:
 
 
 @pytest.fixture
-def months(monkeypatch: pytest.MonkeyPatch) -> Callable[[Population, Driver | None, Levels], list[Month]]:
+def months(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Population, Driver | None, Levels], list[Month]]:
     """Relive a world under a driver, and see every month of it."""
 
     def seen(world: Population, driver: Driver | None, given: Levels) -> list[Month]:
         found: list[Month] = []
 
-        def watched(state: State, month: int, config: Any, future: int, change: Any) -> tuple[State, Any]:
+        def watched(
+            state: State, month: int, config: Any, future: int, change: Any
+        ) -> tuple[State, Any]:
             acts: list[tuple[Acts, Acts]] = []
 
             def noted(before: State, own: Acts) -> Acts:
@@ -110,22 +121,44 @@ def test_undriven_it_is_the_very_history(examined: Population, reference: Levels
     some = np.array([1800, 3, 3, 77])
     part = relive(examined.before.take(some), LOOKED_BACK, examined.config, None, reference)
     assert differing(part, examined.now.take(some)) == []
-    assert differing(relive(examined.before, LOOKED_BACK, examined.config, "late_payment", reference), examined.now)
+    assert differing(
+        relive(examined.before, LOOKED_BACK, examined.config, "late_payment", reference),
+        examined.now,
+    )
 
 
 @pytest.mark.parametrize("driver", BY_LEVEL)
 def test_a_level_that_is_not_known_leaves_alone(driver: Driver, examined: Population) -> None:
     unknown = levels(examined.before)
-    assert differing(relive(examined.before, LOOKED_BACK, examined.config, driver, unknown), examined.now) == []
+    assert (
+        differing(
+            relive(examined.before, LOOKED_BACK, examined.config, driver, unknown), examined.now
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("driver", BY_LEVEL)
-def test_who_does_better_than_the_reference_is_left_alone(driver: Driver, examined: Population) -> None:
+def test_who_does_better_than_the_reference_is_left_alone(
+    driver: Driver, examined: Population
+) -> None:
     much = 1e6
     worse = levels(
-        examined.before, paid_share=0.0, spend=much, debt=much, cash=much, used=much, limit_requests=much, inquiries=much
+        examined.before,
+        paid_share=0.0,
+        spend=much,
+        debt=much,
+        cash=much,
+        used=much,
+        limit_requests=much,
+        inquiries=much,
     )
-    assert differing(relive(examined.before, LOOKED_BACK, examined.config, driver, worse), examined.now) == []
+    assert (
+        differing(
+            relive(examined.before, LOOKED_BACK, examined.config, driver, worse), examined.now
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("driver", ACTING)
@@ -136,25 +169,40 @@ def test_a_driver_changes_what_it_names_and_nothing_that_befalls(
     touched = set()
     for month, own in zip(months(examined, driver, reference), undriven, strict=True):
         touched |= set(differing(month.told, month.own))
-        assert not set(differing(month.after, own.after)) & {"shock", "severity", "appetite", "reported_income", "traits"}
+        assert not set(differing(month.after, own.after)) & {
+            "shock",
+            "severity",
+            "appetite",
+            "reported_income",
+            "traits",
+        }
     assert touched == NAMED[driver]
 
 
 def each(months: list[Month]) -> Iterator[tuple[Month, NDArray[np.bool_]]]:
     """The months, with whose account is open and well enough to act in them."""
     for month in months:
-        yield month, (month.before.traits.opened_month <= month.before.months_done) & ~month.before.ended
+        yield (
+            month,
+            (month.before.traits.opened_month <= month.before.months_done) & ~month.before.ended,
+        )
 
 
-def test_late_payment_pays_what_is_due_in_time(examined: Population, reference: Levels, months: Relived) -> None:
+def test_late_payment_pays_what_is_due_in_time(
+    examined: Population, reference: Levels, months: Relived
+) -> None:
     for month, acting in each(months(examined, "late_payment", reference)):
-        assert np.array_equal(month.told.payment, np.maximum(month.own.payment, month.before.minimum_due))
+        assert np.array_equal(
+            month.told.payment, np.maximum(month.own.payment, month.before.minimum_due)
+        )
         assert not month.told.days_late.any()
         assert not month.after.days_past_due[acting].any()
 
 
 def test_weak_repayment_pays_the_reference_s_share(examined: Population, months: Relived) -> None:
-    for month, _ in each(months(examined, "weak_repayment", levels(examined.before, paid_share=0.4))):
+    for month, _ in each(
+        months(examined, "weak_repayment", levels(examined.before, paid_share=0.4))
+    ):
         asked = 0.4 * np.maximum(month.before.balance, 0.0)
         enough = month.own.payment >= asked
         assert 0.1 < enough.mean() < 0.95
@@ -162,7 +210,9 @@ def test_weak_repayment_pays_the_reference_s_share(examined: Population, months:
         assert np.abs(month.told.payment - asked)[~enough].max() < CENT
 
 
-def test_overspending_spends_no_more_than_the_reference(examined: Population, months: Relived) -> None:
+def test_overspending_spends_no_more_than_the_reference(
+    examined: Population, months: Relived
+) -> None:
     for month, _ in each(months(examined, "overspending", levels(examined.before, spend=0.1))):
         most = 0.1 * month.before.reported_income
         little = month.own.spend <= most
@@ -171,7 +221,9 @@ def test_overspending_spends_no_more_than_the_reference(examined: Population, mo
         assert np.abs(month.told.spend - most)[~little].max() < CENT
 
 
-def test_cash_reliance_draws_no_more_than_the_reference(examined: Population, months: Relived) -> None:
+def test_cash_reliance_draws_no_more_than_the_reference(
+    examined: Population, months: Relived
+) -> None:
     bound = 0
     for month, _ in each(months(examined, "cash_reliance", levels(examined.before, cash=0.05))):
         most = 0.05 * month.before.credit_limit
@@ -182,11 +234,17 @@ def test_cash_reliance_draws_no_more_than_the_reference(examined: Population, mo
     assert bound > 100
 
 
-def test_credit_seeking_asks_no_more_often_than_the_reference(examined: Population, months: Relived) -> None:
+def test_credit_seeking_asks_no_more_often_than_the_reference(
+    examined: Population, months: Relived
+) -> None:
     requests, inquiries = np.zeros((2, examined.before.count), dtype=np.int64)
     refused = 0
     for number, (month, _) in enumerate(
-        each(months(examined, "credit_seeking", levels(examined.before, limit_requests=2.5, inquiries=1)))
+        each(
+            months(
+                examined, "credit_seeking", levels(examined.before, limit_requests=2.5, inquiries=1)
+            )
+        )
     ):
         own, told = month.own, month.told
         requests, inquiries = requests + told.limit_requests, inquiries + told.credit_inquiries
@@ -214,7 +272,9 @@ def test_a_line_that_is_full_begins_at_the_reference(examined: Population, month
     fuller = examined.before.balance > 0.3 * examined.before.credit_limit
     assert np.array_equal(begun.balance[~fuller], examined.before.balance[~fuller])
     assert np.array_equal(begun.minimum_due[~fuller], examined.before.minimum_due[~fuller])
-    assert (begun.minimum_due <= np.minimum(examined.before.minimum_due, np.maximum(begun.balance, 0.0))).all()
+    assert (
+        begun.minimum_due <= np.minimum(examined.before.minimum_due, np.maximum(begun.balance, 0.0))
+    ).all()
     assert (begun.minimum_due < examined.before.minimum_due)[fuller].mean() > 0.9
 
 
@@ -233,7 +293,9 @@ def test_no_act_belongs_to_two_drivers() -> None:
     assert len(acts) == len(set(acts))
 
 
-def test_hidden_takes_away_every_shock_and_touches_no_act(examined: Population, reference: Levels, months: Relived) -> None:
+def test_hidden_takes_away_every_shock_and_touches_no_act(
+    examined: Population, reference: Levels, months: Relived
+) -> None:
     undriven = months(examined, None, reference)
     spared = np.ones(examined.before.count, dtype=np.bool_)
     for month in undriven:
@@ -253,7 +315,13 @@ def test_hidden_takes_away_every_shock_and_touches_no_act(examined: Population, 
 
 
 def test_levels_are_of_the_account_s_own_product() -> None:
-    names = ("payment_to_balance_12", "spend_to_income_12", "external_debt_to_income", "cash_to_limit_6", "utilization_mean_12")
+    names = (
+        "payment_to_balance_12",
+        "spend_to_income_12",
+        "external_debt_to_income",
+        "cash_to_limit_6",
+        "utilization_mean_12",
+    )
     counts = ("limit_requests_12", "credit_inquiries_12")
     later = {name: float(place) for place, name in enumerate((*names, *counts))}
     loan = {name: 10 * value + 1 for name, value in later.items()} | {"spend_to_income_12": np.nan}

@@ -24,10 +24,14 @@ def config(examined: Population) -> SimulationConfig:
 def state(examined: Population) -> State:
     """The accounts under most strain, for the others do not default in six futures."""
     lives = ~examined.now.ended & (examined.now.traits.opened_month < examined.now.months_done)
-    return examined.now.take(np.argsort(np.where(lives, -examined.now.strain, 0.0), kind="stable")[:150])
+    return examined.now.take(
+        np.argsort(np.where(lives, -examined.now.strain, 0.0), kind="stable")[:150]
+    )
 
 
-def test_an_outcome_is_that_of_the_account_alone_in_that_future(state: State, config: SimulationConfig) -> None:
+def test_an_outcome_is_that_of_the_account_alone_in_that_future(
+    state: State, config: SimulationConfig
+) -> None:
     found = outcomes(state, config, FUTURES, first=3)
     assert 0.05 < found.mean() < 0.95
     for account in range(0, state.count, 15):
@@ -60,7 +64,11 @@ def test_futures_lived_together_are_those_lived_apart(
 def test_who_is_changed_alone_has_another_outcome(state: State, config: SimulationConfig) -> None:
     """The futures are common: they do not move with what is done to others."""
     odd = np.arange(state.count) % 2 == 1
-    poorer = replace(state, savings=np.where(odd, 0.0, state.savings), external_debt=state.external_debt * np.where(odd, 3, 1))
+    poorer = replace(
+        state,
+        savings=np.where(odd, 0.0, state.savings),
+        external_debt=state.external_debt * np.where(odd, 3, 1),
+    )
     before, after = outcomes(state, config, FUTURES), outcomes(poorer, config, FUTURES)
     assert np.array_equal(before[:, ~odd], after[:, ~odd])
     assert after[:, odd].sum() > before[:, odd].sum()
@@ -74,7 +82,10 @@ def test_a_default_begins_at_sixty_days(examined: Population, config: Simulation
 
 
 def test_a_longer_horizon_only_adds_outcomes(state: State, config: SimulationConfig) -> None:
-    shorter, longer = outcomes(state, config, FUTURES, months=3), outcomes(state, config, FUTURES, months=6)
+    shorter, longer = (
+        outcomes(state, config, FUTURES, months=3),
+        outcomes(state, config, FUTURES, months=6),
+    )
     assert not (shorter & ~longer).any()
     assert (longer & ~shorter).any()
 

@@ -32,32 +32,43 @@ def plans(**changes: float) -> Plans:
         "repay_elsewhere": 0.0,
         "paid_share": 0.0,
     }
-    values = {name: np.full(CONFIG.accounts, value) for name, value in (as_before | changes).items()}
+    values = {
+        name: np.full(CONFIG.accounts, value) for name, value in (as_before | changes).items()
+    }
     return Plans(**values)
 
 
 def lived(
     state: State, change: Change | None, future: int = 1, limit: np.ndarray | None = None
 ) -> list[tuple[State, dict[str, np.ndarray]]]:
-    return [(after, dict(columns)) for after, columns in live_on(state, MONTHS, CONFIG, future, change, limit)]
+    return [
+        (after, dict(columns))
+        for after, columns in live_on(state, MONTHS, CONFIG, future, change, limit)
+    ]
 
 
 def test_a_plan_that_names_nothing_changes_nothing(state: State) -> None:
-    for (one, columns), (other, same) in zip(lived(state, None), lived(state, following(plans())), strict=True):
+    for (one, columns), (other, same) in zip(
+        lived(state, None), lived(state, following(plans())), strict=True
+    ):
         for name, values in columns.items():
             assert np.array_equal(values, same[name], equal_nan=values.dtype.kind == "f"), name
         assert np.array_equal(one.savings, other.savings)
 
 
 def test_what_befalls_a_customer_is_the_same_with_a_plan(state: State) -> None:
-    change = following(plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0))
+    change = following(
+        plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0)
+    )
     for (without, _), (with_plan, _) in zip(lived(state, None), lived(state, change), strict=True):
         for name in ("shock", "severity", "appetite", "reported_income"):
             assert np.array_equal(getattr(without, name), getattr(with_plan, name)), name
 
 
 def test_who_follows_a_plan_does_what_it_says(state: State) -> None:
-    change = following(plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0))
+    change = following(
+        plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0)
+    )
     before = state
     for after, columns in lived(state, change):
         shown = columns["open"]
@@ -65,26 +76,43 @@ def test_who_follows_a_plan_does_what_it_says(state: State) -> None:
         assert (columns["spend"][shown] <= 300.0).all()
         for name in ("cash_advance", "limit_requests", "credit_inquiries"):
             assert (columns[name][shown] == 0).all(), name
-        told = np.minimum(before.minimum_due + 200.0, np.maximum(before.balance, before.minimum_due))
+        told = np.minimum(
+            before.minimum_due + 200.0, np.maximum(before.balance, before.minimum_due)
+        )
         assert (columns["payment"][shown] >= told[shown] - 0.01).all()
         before = after
 
 
-def next_month(state: State, **changes: float) -> tuple[State, State, dict[str, np.ndarray], np.ndarray]:
-    """The state without and with a plan, the plan's statements, and whose books neither caps nor floors cut off."""
-    (without, own), (with_plan, told) = (lived(state, change)[0] for change in (None, following(plans(**changes))))
+def next_month(
+    state: State, **changes: float
+) -> tuple[State, State, dict[str, np.ndarray], np.ndarray]:
+    """The state without and with a plan, the plan's statements, and whose books neither caps nor
+    floors cut off.
+    """
+    (without, own), (with_plan, told) = (
+        lived(state, change)[0] for change in (None, following(plans(**changes)))
+    )
     most = 2.9 * state.traits.income_level
-    whole = own["open"] & (without.external_debt > 1000.0) & (with_plan.external_debt > 0) & (without.savings < most)
+    whole = (
+        own["open"]
+        & (without.external_debt > 1000.0)
+        & (with_plan.external_debt > 0)
+        & (without.savings < most)
+    )
     told["more"] = told["payment"] - own["payment"]
     return without, with_plan, told, whole
 
 
 def test_money_that_is_paid_is_missing_elsewhere(state: State) -> None:
-    """What is paid beyond one's own acts comes out of savings or is owed to others; none of it appears from nowhere."""
+    """What is paid beyond one's own acts comes out of savings or is owed to others; none of it
+    appears from nowhere.
+    """
     without, with_plan, told, whole = next_month(state, on_time=1.0, extra=500.0)
     assert (told["more"] >= 0).all()
     assert (told["more"][whole] > 0).sum() > 100
-    missing = (without.savings - with_plan.savings) + (with_plan.external_debt - without.external_debt)
+    missing = (without.savings - with_plan.savings) + (
+        with_plan.external_debt - without.external_debt
+    )
     assert np.abs(missing - told["more"])[whole].max() < 0.01
 
 
@@ -92,20 +120,31 @@ def test_debt_elsewhere_is_repaid_out_of_the_purse(state: State) -> None:
     without, with_plan, _, whole = next_month(state, repay_elsewhere=400.0)
     rich = whole & (without.savings > 1000.0) & (state.external_debt > 1000.0)
     assert rich.sum() > 50
-    assert (without.external_debt - with_plan.external_debt)[rich] == pytest.approx(np.full(rich.sum(), 400.0))
+    assert (without.external_debt - with_plan.external_debt)[rich] == pytest.approx(
+        np.full(rich.sum(), 400.0)
+    )
     assert (without.savings - with_plan.savings)[rich] == pytest.approx(np.full(rich.sum(), 400.0))
 
 
 def test_a_limit_is_in_force_where_it_is_given(state: State) -> None:
     given = np.where(np.arange(CONFIG.accounts) % 2 == 0, 700.0, np.nan)
-    for (_, own), (_, told) in zip(lived(state, None), lived(state, None, limit=given), strict=True):
+    for (_, own), (_, told) in zip(
+        lived(state, None), lived(state, None, limit=given), strict=True
+    ):
         assert (told["credit_limit"][told["open"] & ~np.isnan(given)] == 700.0).all()
         assert np.array_equal(own["credit_limit"][1::2], told["credit_limit"][1::2])
 
 
 def test_what_a_plan_does_to_the_true_risk(state: State) -> None:
-    """Over common futures, of accounts with a debt here: the outcome itself, not a model's word for it."""
-    whose = (state.balance > 500.0) & ~state.ended & (state.days_past_due < 60) & (state.traits.opened_month < 6)
+    """Over common futures, of accounts with a debt here: the outcome itself, not a model's word for
+    it.
+    """
+    whose = (
+        (state.balance > 500.0)
+        & ~state.ended
+        & (state.days_past_due < 60)
+        & (state.traits.opened_month < 6)
+    )
 
     def risk(**changes: float) -> float:
         shares = []

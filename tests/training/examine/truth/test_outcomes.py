@@ -26,7 +26,9 @@ def test_the_expected_auc_counts_pairs(seed: int, accounts: int, scores: int) ->
             if one != other:
                 pair = counts[one] * chance[one] * counts[other] * (1.0 - chance[other])
                 total += pair
-                right += pair * (float(score[one] > score[other]) + 0.5 * float(score[one] == score[other]))
+                right += pair * (
+                    float(score[one] > score[other]) + 0.5 * float(score[one] == score[other])
+                )
     assert expected_auc(chance, score, counts) == pytest.approx(right / total, abs=1e-12)
 
 
@@ -47,7 +49,9 @@ def test_it_is_the_mean_auc_of_outcomes_that_come_about() -> None:
     chance = random.beta(0.5, 3.0, 2000)
     score = chance + random.normal(0, 0.1, 2000)
     drawn = [auc((random.random(2000) < chance).astype(np.float64), score) for _ in range(300)]
-    assert expected_auc(chance, score) == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / np.sqrt(300))
+    assert expected_auc(chance, score) == pytest.approx(
+        np.mean(drawn), abs=4 * np.std(drawn) / np.sqrt(300)
+    )
 
 
 def test_the_expected_log_loss_is_that_of_both_outcomes_and_least_at_the_truth() -> None:
@@ -75,8 +79,12 @@ def test_the_quarters_are_the_futures_apart_and_untreated() -> None:
     assert truth.sizes == (3, 3, 2, 2)
     places = world.places(truth.features.accounts["account_id"])
     state = world.now.take(places)
-    assert truth.probability == pytest.approx(probability(state, untreated(world.config), 10), abs=1e-12)
-    assert np.array_equal(truth.quarters[2], probability(state, untreated(world.config), 2, first=7))
+    assert truth.probability == pytest.approx(
+        probability(state, untreated(world.config), 10), abs=1e-12
+    )
+    assert np.array_equal(
+        truth.quarters[2], probability(state, untreated(world.config), 2, first=7)
+    )
     assert not np.array_equal(truth.probability, probability(state, world.config, 10))
     assert np.array_equal(truth.realised, world.realised()[places])
     assert (truth.labelled().split == "test").all()

@@ -40,7 +40,9 @@ def test_a_year_before_the_decision_and_the_outcome_after_it_lie_within_the_mont
 
 def test_a_folder_tells_the_simulation_that_it_holds(simulated: Path, tmp_path: Path) -> None:
     assert simulation_of(simulated) == SimulationConfig(accounts=6000, seed=7)
-    config = SimulationConfig(accounts=20, months=3, seed=5, median_income=7321.25, shock_rate=0.1, cap_phase_in_months=7)
+    config = SimulationConfig(
+        accounts=20, months=3, seed=5, median_income=7321.25, shock_rate=0.1, cap_phase_in_months=7
+    )
     write(config, tmp_path / "other")
     assert simulation_of(tmp_path / "other") == config
 
@@ -73,14 +75,21 @@ def test_the_digest_is_of_everything_simulated(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_data_s_seed_and_size_are_nothing_to_it() -> None:
-    assert draw(SimulationConfig(seed=5, accounts=70), SMALL).digest == draw(SimulationConfig(seed=6), SMALL).digest
+    assert (
+        draw(SimulationConfig(seed=5, accounts=70), SMALL).digest
+        == draw(SimulationConfig(seed=6), SMALL).digest
+    )
 
 
 def test_statements_are_the_windows_of_the_simulation_s_own(examined: Population) -> None:
     everything = statements_of(examined)
-    assert examined.as_of == as_ofs(everything["month"], DataConfig())[-1][0], "the model's hold-out is at the same month"
+    assert examined.as_of == as_ofs(everything["month"], DataConfig())[-1][0], (
+        "the model's hold-out is at the same month"
+    )
     seen = window(everything, examined.as_of)
-    well = seen.filter((pl.col("month") == examined.as_of) & (pl.col("days_past_due") < 60))["account_id"]
+    well = seen.filter((pl.col("month") == examined.as_of) & (pl.col("days_past_due") < 60))[
+        "account_id"
+    ]
     assert 0 < well.len() < seen["account_id"].n_unique()
     expected = seen.filter(pl.col("account_id").is_in(well.implode()))
     assert examined.statements.select(expected.columns).equals(expected)
@@ -106,14 +115,21 @@ def test_what_is_realised_is_the_label_of_a_simulation_that_cuts_nobody() -> Non
     world = draw(SimulationConfig(incumbent_cut_rate=0.0), ExamineConfig(accounts=3_000, seed=3))
     data = labelled_at(statements_of(world), world.as_of, EVERYBODY, DataConfig())
     places = world.places(data.features.accounts["account_id"])
-    assert np.array_equal(places, world.places(world.statements["account_id"].unique(maintain_order=True)))
+    assert np.array_equal(
+        places, world.places(world.statements["account_id"].unique(maintain_order=True))
+    )
     assert np.array_equal(world.realised()[places], data.label)
     assert 20 < data.label.sum() < 0.2 * len(data.label)
 
 
 def test_what_is_realised_knows_of_no_cut_after_the_decision() -> None:
-    """Until the decision the incumbent cuts; after it the label's future has none, which the data's own has."""
-    world = draw(SimulationConfig(incumbent_cut_rate=0.5, incumbent_noise=0.0), ExamineConfig(accounts=2_000, seed=3))
+    """Until the decision the incumbent cuts; after it the label's future has none, which the data's
+    own has.
+    """
+    world = draw(
+        SimulationConfig(incumbent_cut_rate=0.5, incumbent_noise=0.0),
+        ExamineConfig(accounts=2_000, seed=3),
+    )
     data = labelled_at(statements_of(world), world.as_of, EVERYBODY, DataConfig())
     realised = world.realised()[world.places(data.features.accounts["account_id"])]
     assert 0 < (realised != data.label).sum() < 0.1 * len(realised)

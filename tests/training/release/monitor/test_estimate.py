@@ -32,7 +32,9 @@ MONTH = datetime.date(2026, 8, 1)
 @pytest.fixture(scope="module")
 def some(source: Source) -> pl.DataFrame:
     """The statements of sixty accounts."""
-    there = source.statements.filter((pl.col("month") == MONTH) & (pl.col("days_past_due") < 60))["account_id"].head(60)
+    there = source.statements.filter((pl.col("month") == MONTH) & (pl.col("days_past_due") < 60))[
+        "account_id"
+    ].head(60)
     return source.statements.filter(pl.col("account_id").is_in(there.implode()))
 
 
@@ -88,12 +90,18 @@ def test_records_tell_what_was_decided_and_from_what(
     written: list[str], some: pl.DataFrame, bundle: Bundle, tmp_path: Path
 ) -> None:
     records = read_records(write_lines(tmp_path / "r.jsonl", written), bundle.digest)
-    assert (records.months, records.with_asked, sum(records.left_out.values())) == ([MONTH], True, 0)
+    assert (records.months, records.with_asked, sum(records.left_out.values())) == (
+        [MONTH],
+        True,
+        0,
+    )
     decisions = decide_many(window(some, MONTH), bundle, soon_after(MONTH))
     rows = records.of(MONTH)
     assert rows["account_id"].to_list() == [d.account_id for d in decisions]
     assert rows["probability"].to_list() == [d.probability for d in decisions]
-    assert rows["first_reason"].to_list() == [d.reasons[0].code if d.reasons else "" for d in decisions]
+    assert rows["first_reason"].to_list() == [
+        d.reasons[0].code if d.reasons else "" for d in decisions
+    ]
     there, here = build(window(some, MONTH)), records.features_of(MONTH)
     assert here.accounts.equals(there.accounts)
     np.testing.assert_array_equal(here.values, there.values)
@@ -107,7 +115,9 @@ def test_what_is_left_out_is_counted(written: list[str], bundle: Bundle, tmp_pat
     changed = [json.dumps(one) for one in (again, other, erased)]
     records = read_records(write_lines(tmp_path / "r.jsonl", [*changed, *written]), bundle.digest)
     assert records.left_out == {"other bundles": 1, "erased": 1, "decided again": 1}
-    assert records.rows.filter(account_id=first["asked"]["account_id"])["probability"].to_list() == [0.5]
+    assert records.rows.filter(account_id=first["asked"]["account_id"])[
+        "probability"
+    ].to_list() == [0.5]
     with pytest.raises(RecordFileError, match="got none of 1: 1 are of other bundles"):
         read_records(write_lines(tmp_path / "o.jsonl", changed[1:2]), bundle.digest)
 
@@ -117,7 +127,10 @@ def test_what_is_left_out_is_counted(written: list[str], bundle: Bundle, tmp_pat
     [
         (lambda one: "{", "r.jsonl:2"),
         (lambda one: "[1]", "r.jsonl:2"),
-        (lambda one: json.dumps({k: v for k, v in one.items() if k != "asked"}), "no field 'asked'"),
+        (
+            lambda one: json.dumps({k: v for k, v in one.items() if k != "asked"}),
+            "no field 'asked'",
+        ),
         (lambda one: json.dumps(one | {"probability": 1.5}), "probability is 1.5"),
         (lambda one: json.dumps(one | {"probability": "0.5"}), "probability is '0.5'"),
         (lambda one: json.dumps(one | {"as_of": "soon"}), "r.jsonl:2"),
@@ -126,7 +139,11 @@ def test_what_is_left_out_is_counted(written: list[str], bundle: Bundle, tmp_pat
     ],
 )
 def test_a_file_that_is_no_export_is_refused(
-    written: list[str], bundle: Bundle, tmp_path: Path, change: Callable[[dict[str, Any]], str], told: str
+    written: list[str],
+    bundle: Bundle,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], str],
+    told: str,
 ) -> None:
     file = write_lines(tmp_path / "r.jsonl", [written[0], change(json.loads(written[1]))])
     with pytest.raises(RecordFileError, match=told):
@@ -216,14 +233,20 @@ def test_drift_is_judged_beyond_the_bound_and_beyond_chance(bundle: Bundle, sour
     assert drift_breaches("2026-08", calm, sizes, bounds) == []
     risky = evaluate("risky", bundle, made.hold_out.take(np.sort(np.argsort(made.log_odds)[-600:])))
     found = drift_breaches("2026-08", drift_table(made, risky), (len(made.label), 600), bounds)
-    assert {("log_odds", "psi"), ("log_odds", "wasserstein")} <= {(one.name, one.measure) for one in found}
+    assert {("log_odds", "psi"), ("log_odds", "wasserstein")} <= {
+        (one.name, one.measure) for one in found
+    }
     assert all(one.value > one.bound for one in found)
 
 
-def row(basis: str, measure: str, told: tuple[float | None, ...], accounts: int = 1000) -> pl.DataFrame:
+def row(
+    basis: str, measure: str, told: tuple[float | None, ...], accounts: int = 1000
+) -> pl.DataFrame:
     """``told`` is value, low, high and reference."""
     values = dict(zip(("value", "low", "high", "reference"), told, strict=True))
-    return pl.DataFrame([{"month": "2026-08", "basis": basis, "accounts": accounts, "measure": measure} | values])
+    return pl.DataFrame(
+        [{"month": "2026-08", "basis": basis, "accounts": accounts, "measure": measure} | values]
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +262,8 @@ def row(basis: str, measure: str, told: tuple[float | None, ...], accounts: int 
         ("realised", "rate", (0.10, 0.09, 0.11, 0.05), 1000, True),
         ("realised", "rate", (0.02, 0.01, 0.03, 0.08), 1000, True),
         ("realised", "rate", (0.10, 0.04, 0.16, 0.05), 1000, False),
-        ("estimated", "rate", (0.10, 0.09, 0.11, 0.05), 1000, False),  # of the mix, not of the model
+        # of the mix, not of the model
+        ("estimated", "rate", (0.10, 0.09, 0.11, 0.05), 1000, False),
         ("realised", "brier", (0.10, 0.09, 0.11, 0.05), 1000, False),
     ],
 )

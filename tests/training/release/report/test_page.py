@@ -39,7 +39,9 @@ class Read(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        self.addresses += [
+            value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")
+        ]
         if tag not in ("meta", "img", "br", "link"):
             self.open.append(tag)
 
@@ -48,7 +50,11 @@ class Read(HTMLParser):
 
 
 def test_a_page_is_whole_and_asks_nobody_for_anything(evaluated: Evaluation) -> None:
-    sections = [model_card_section(evaluated), performance_section(evaluated, seen=False), reasons_section(evaluated, None)]
+    sections = [
+        model_card_section(evaluated),
+        performance_section(evaluated, seen=False),
+        reasons_section(evaluated, None),
+    ]
     text = page("A title", ["about"], sections)
     read = Read(text)
     assert read.open == []
@@ -60,7 +66,9 @@ def test_a_page_is_whole_and_asks_nobody_for_anything(evaluated: Evaluation) -> 
 
 def test_what_is_shown_cannot_be_markup() -> None:
     table = pl.DataFrame({"<b>column": ["<script>alert(1)</script>", "`<i>`"]})
-    text = page("<title>", ["&about"], [Section("<h1>", ("<p>`<x>`",), (Shown('"quoted"', table),))])
+    text = page(
+        "<title>", ["&about"], [Section("<h1>", ("<p>`<x>`",), (Shown('"quoted"', table),))]
+    )
     assert "<script" not in text
     assert "<code>&lt;x&gt;</code>" in text
     assert "&lt;script&gt;alert(1)" in text
@@ -91,7 +99,9 @@ def test_a_cell_is_read_by_a_person(value: object, said: str) -> None:
 def test_performance_says_where_the_model_has_seen_the_accounts(evaluated: Evaluation) -> None:
     for section in (performance_section, calibration_section):
         assert "fitted on these very accounts" in section(evaluated, seen=True).text[0]
-        assert not any("these very accounts" in paragraph for paragraph in section(evaluated, seen=False).text)
+        assert not any(
+            "these very accounts" in paragraph for paragraph in section(evaluated, seen=False).text
+        )
 
 
 def test_no_curve_of_a_constrained_model_turns(evaluated: Evaluation) -> None:
@@ -106,7 +116,9 @@ def test_no_curve_of_a_constrained_model_turns(evaluated: Evaluation) -> None:
 @pytest.mark.parametrize(("direction", "turning"), [(1, 1), (-1, 2)])
 def test_a_curve_that_turns_is_counted(direction: int, turning: int) -> None:
     """The control: rising, level, falling at the end."""
-    assert turns(np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.5]]), direction) == turning
+    assert (
+        turns(np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.5]]), direction) == turning
+    )
 
 
 def test_frequencies_are_those_of_the_decisions(evaluated: Evaluation) -> None:
@@ -119,13 +131,19 @@ def test_frequencies_are_those_of_the_decisions(evaluated: Evaluation) -> None:
 
 
 def test_nobody_is_cut_and_the_report_says_so(evaluated: Evaluation) -> None:
-    kept = evaluate("v1", evaluated.bundle, evaluated.hold_out.take(np.flatnonzero(evaluated.actions == "keep")[:5]))
+    kept = evaluate(
+        "v1",
+        evaluated.bundle,
+        evaluated.hold_out.take(np.flatnonzero(evaluated.actions == "keep")[:5]),
+    )
     assert reasons_section(kept, None).text == ("No limit is cut, so nobody is given a reason.",)
     assert advice_section(kept).text == ("No limit is cut.",)
 
 
 def test_the_way_back_counts_everybody_once(evaluated: Evaluation) -> None:
-    some = evaluate("v1", evaluated.bundle, evaluated.hold_out.take(np.flatnonzero(evaluated.cut)[:12]))
+    some = evaluate(
+        "v1", evaluated.bundle, evaluated.hold_out.take(np.flatnonzero(evaluated.cut)[:12])
+    )
     section = advice_section(some)
     assert section.text[0].startswith("Of 12 accounts")
     table = section.shown[0].what

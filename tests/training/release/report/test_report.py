@@ -14,7 +14,11 @@ pytestmark = STORE_WARNINGS
 
 
 def test_the_file_is_what_the_run_keeps(
-    simulated: Path, another_store: Store, kept: Kept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    simulated: Path,
+    another_store: Store,
+    kept: Kept,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     told: list[str] = []
     file = tmp_path / "reports" / "v1.html"
@@ -24,9 +28,21 @@ def test_the_file_is_what_the_run_keeps(
     assert done.run == kept.report.run
     mlflow.set_tracking_uri(another_store.uri)
     assert mlflow.artifacts.load_text(f"runs:/{done.run}/{ARTIFACT}") == done.text
-    for title in ("The model", "Performance", "Calibration", "Reasons", "Fairness", "Policy", "Stability", "How it was fitted"):
+    for title in (
+        "The model",
+        "Performance",
+        "Calibration",
+        "Reasons",
+        "Fairness",
+        "Policy",
+        "Stability",
+        "How it was fitted",
+    ):
         assert f">{title}</h2>" in done.text
     assert kept.report.bundle in done.text
     assert "&lt;built-in" not in done.text
-    assert main(["report", "nothing", "--data", str(simulated), "--store", str(another_store.folder)]) == 2
+    assert (
+        main(["report", "nothing", "--data", str(simulated), "--store", str(another_store.folder)])
+        == 2
+    )
     assert "'nothing' is no alias or version" in capsys.readouterr().err
