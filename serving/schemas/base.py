@@ -79,7 +79,9 @@ def parse(model: type[_ApiRequest], body: bytes) -> _ApiRequest:
     to each fault.
 
     >>> import json
-    >>> parse(Request, json.dumps(example.REQUEST).encode()).statements[-1].month
+    >>> from serving.schemas import examples
+    >>> from serving.schemas.decision import Request
+    >>> parse(Request, json.dumps(examples.REQUEST).encode()).statements[-1].month
     '2026-10'
     """
     try:

@@ -65,7 +65,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> str:
     before, mark, after = catalogue.read_text("utf-8").partition("    # Credit seeking\n")
     catalogue.write_text(before + feature + mark + after, "utf-8")
     for name, block in (("reasons.toml", text), ("policy.toml", rule)):
-        file = project / "serving" / "decision" / name
+        file = project / "serving" / "decision" / "config" / name
         file.write_text(file.read_text("utf-8") + "\n" + block, "utf-8")
     # -P and the path: this copy, and not the project that is installed.
     run = subprocess.run(

@@ -114,12 +114,13 @@ def test_changes_that_were_never_committed_are_kept_with_the_run(
     simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: of a clean tree there is nothing to keep, and the page says nothing of it."""
+    from training.fit import provenance
     from training.fit import run as run_module
 
     for patch in ("", "diff --git a/features/catalogue.py b/features/catalogue.py\n"):
         monkeypatch.setattr(
-            run_module,
-            "_git",
+            provenance,
+            "run_git",
             lambda *words, of=patch: of if words[0] == "diff" else "0" * 40 + "-dirty" * bool(of),
         )
         store = Store(tmp_path / f"mlruns{len(patch)}")

@@ -354,9 +354,8 @@ def check_exhaustively(cut: list[pl.DataFrame], advised: list[Advised], bundle: 
 def test_the_plan_is_the_least_effort_of_all(
     cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
 ) -> None:
-    easy = sorted(
-        range(len(advised)), key=lambda k: advised[k].advice.tried if advised[k].advice else 0
-    )[:6]  # type: ignore[union-attr]
+    tried = [0 if one.advice is None else one.advice.tried for one in advised]
+    easy = sorted(range(len(advised)), key=tried.__getitem__)[:6]
     check_exhaustively([cut[k] for k in easy], [advised[k] for k in easy], bundle)
 
 
