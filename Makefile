@@ -75,7 +75,7 @@ bench: install
 	@mkdir -p .benchmarks
 	$(BIN)/python -m pytest tests/benches -o python_files='bench_*.py' --benchmark-only \
 	  --benchmark-save-data --benchmark-json=.benchmarks/latest.json
-	$(BIN)/python tests/benches/table.py .benchmarks/latest.json docs/benchmarks.md
+	$(BIN)/python tests/benches/table.py .benchmarks/latest.json docs/service/benchmarks.md
 
 # Follow the advice and hold the reasons against the truth, on the default simulation; some four minutes.
 EXAMINED := .cache/examined
@@ -84,7 +84,7 @@ examine: install
 	$(BIN)/python -m training simulate --out $(EXAMINED)/data
 	$(BIN)/python -m training fit --data $(EXAMINED)/data --store $(EXAMINED)/mlruns
 	$(BIN)/python -m training promote --data $(EXAMINED)/data --store $(EXAMINED)/mlruns
-	$(BIN)/python -m training examine --data $(EXAMINED)/data --store $(EXAMINED)/mlruns --page docs/examination.md
+	$(BIN)/python -m training examine --data $(EXAMINED)/data --store $(EXAMINED)/mlruns --page docs/modelling/examination.md
 
 # Every example and command in README and docs, run.
 docs: install

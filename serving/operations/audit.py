@@ -128,7 +128,7 @@ def replay_decisions(options: argparse.Namespace) -> int:
 
 
 def export_decisions(options: argparse.Namespace) -> int:
-    """The decisions of a period as JSON lines; docs/record.md says what each field means."""
+    """Write a period's decisions as JSON lines; docs/service/audit_log.md explains each field."""
     with opened() as record:
         of = period(options.since, options.until)
         if options.tenant is not None and options.tenant not in (

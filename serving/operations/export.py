@@ -4,7 +4,7 @@ tells who it is.
 The lender itself, who watches whether what is asked still is what the model was fitted on, can have
 what was asked beside it.
 
-docs/record.md says what each field means.
+docs/service/audit_log.md says what each field means.
 """
 
 from __future__ import annotations

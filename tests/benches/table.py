@@ -1,4 +1,4 @@
-"""The benchmark's JSON to docs/benchmarks.md: `python tests/benches/table.py RESULTS.json PAGE.md`."""
+"""The benchmark's JSON to docs/service/benchmarks.md: `python tests/benches/table.py RESULTS.json PAGE.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/gate.md: its table is that of the code.  Its commands are run in test_pages.py."""
+"""The routes of docs/service/authentication.md are those of the code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serving import PROJECT
 from serving.auth.caller import SCOPES
 from serving.auth.routes import ROUTES, Route
 
-PAGE = (PROJECT / "docs" / "gate.md").read_text()
+PAGE = (PROJECT / "docs" / "service" / "authentication.md").read_text()
 
 
 def row(route: Route) -> str:

@@ -16,7 +16,7 @@ from serving.__main__ import make_parser as serving_parser
 from tests.support.paths import ROOT
 from training.__main__ import make_parser as training_parser
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PARSERS = {"training": training_parser, "serving": serving_parser}
 COMMAND = re.compile(r"python -m (training|serving) ([^`|\n]+)")
 TARGET = re.compile(r"`make ([a-z]+)`|^ {4}make ([a-z]+)", re.MULTILINE)

@@ -1,5 +1,6 @@
-"""docs/first_experiment.md, followed to the letter in a copy of the project: it takes minutes, so
-`make slow` runs it.
+"""docs/modelling/first_experiment.md, followed block by block in a copy of the project.
+
+This takes minutes, so `make slow` runs it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def blocks() -> list[tuple[str, str]]:
     """The page's fenced blocks with their kinds, in order; those of Python that follow one another
     are one kernel's.
     """
-    page = (ROOT / "docs" / "first_experiment.md").read_text("utf-8")
+    page = (ROOT / "docs" / "modelling" / "first_experiment.md").read_text("utf-8")
     found = re.findall(r"```(sh|python|catalogue)\n(.*?)```", page, flags=re.DOTALL)
     grouped = groupby(found, key=lambda block: block[0])
     return [(kind, "\n".join(block for _, block in several)) for kind, several in grouped]

@@ -1,4 +1,4 @@
-"""The three recipes of docs/recipes.md, followed in a copy of the project."""
+"""The three recipes of docs/service/recipes.md, followed in a copy of the project."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ print(json.dumps({"features": bundle.features, "said": said, "by_rule": by_rule[
 
 def blocks() -> list[str]:
     """The page's fenced blocks, in order: the feature, the text, the rule."""
-    page = (ROOT / "docs" / "recipes.md").read_text("utf-8")
+    page = (ROOT / "docs" / "service" / "recipes.md").read_text("utf-8")
     return re.findall(r"```(?:python|toml)\n(.*?)```", page, flags=re.DOTALL)
 
 

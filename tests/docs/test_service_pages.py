@@ -1,8 +1,7 @@
-"""The shell commands of docs/api.md, reviews.md, gate.md and operations.md, run as they are
-written, in this order.
+"""Run the shell commands of the pages in docs/service as they are written, in the order of PAGES.
 
-One service answers them, with its record where the commands look for it; only its address is
-another one.
+One service answers them all.  Its audit log is where the commands look for it; only its address
+differs from the pages.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from serving.storage.database import Database
 from tests.support.page_commands import Ran, commands_of, run
 
 pytestmark = pytest.mark.slow
-PAGES = ("api.md", "reviews.md", "gate.md", "operations.md")
+PAGES = ("api.md", "reviews.md", "authentication.md", "operations.md")
 PG_DUMP = 'pg_dump "$CLEARLINE_RECORD" > copy.sql'  # by a test of its own: it needs another record
 
 
@@ -167,11 +166,11 @@ def test_the_review_page_does_what_it_says(followed: Followed) -> None:
 
 
 def test_the_gate_page_makes_a_key_that_opens(followed: Followed) -> None:
-    [listed] = followed.outputs("gate.md", "keys list")
+    [listed] = followed.outputs("authentication.md", "keys list")
     # Scopes in their usual order.
     assert re.search(r"^live    [0-9a-f]{16}  mylender  score,review", listed, re.MULTILINE)
     assert (followed.folder / "key.txt").read_text("utf-8").startswith("clk_")
-    [asked] = followed.outputs("gate.md", "serving ask")
+    [asked] = followed.outputs("authentication.md", "serving ask")
     assert examples.REQUEST["account_id"] in asked
 
 

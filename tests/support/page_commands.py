@@ -36,7 +36,8 @@ def commands_of(page: str) -> list[str]:
     next.
     """
     found: list[str] = []
-    for line in "\n".join(_blocks((PROJECT / "docs" / page).read_text("utf-8"))).split("\n"):
+    text = (PROJECT / "docs" / "service" / page).read_text("utf-8")
+    for line in "\n".join(_blocks(text)).split("\n"):
         if found and found[-1].endswith("\\"):
             found[-1] += f"\n{line}"
         elif line.strip() and not line.startswith("#") and not _NOT_RUN.match(line):

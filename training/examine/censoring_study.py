@@ -9,7 +9,7 @@ all is measured again in the *band*: accounts whose log-odds, averaged over the 
 its own accounts), lie within BAND of the policy's cut-off.
 
 The intervals are paired and of the accounts measured on.  They do not say what another training
-sample would give: for that, fit on data of several seeds (docs/model.md has the figures and the
+sample would give: for that, fit on data of several seeds (docs/modelling/model.md has the figures and the
 command).
 """
 

@@ -40,7 +40,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "`kept_unshocked`: the same where no income loss or illness struck meanwhile. `fell`: the true "
         "probability of default in the six months after the promised month is lower than after carrying on as "
         "before, under the same reduced limit; `fell_limit_back`: the same with the limit back after the plan. "
-        "Who has defaulted by then counts as certain: `default_on_the_way`. See [the way back](advice.md).",
+        "Who has defaulted by then counts as certain: `default_on_the_way`. See [the way back](../service/advice.md).",
     ),
     "validity_by_month": ("Kept, by the month promised", ""),
     "promises": (
@@ -73,7 +73,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "simulator instead of the ledger, the most that effects of this model could tell; and `trained_on_truth`, a "
         "forest that has seen other accounts' true causes, the most that the statements tell. `futures`: how well one "
         "half of the futures foretells the other, so how surely the truth is known. See "
-        "[reasons and causes](explanations.md#reasons-and-causes).",
+        "[reasons and causes](../service/explanations.md#reasons-and-causes).",
     ),
     "effects": (
         "What each driver does",

@@ -7,7 +7,7 @@ whichever is more.  An effect counts where the account looks worse than the refe
 something of the group: nobody is told of a behaviour in which they do as well as those who keep
 their limit.  Groups that push toward the cut are ranked, and those above a minimum share are stated
 (12 CFR 1002.9(b)(2): the specific principal reasons).  By contributions alone a customer is told
-the symptoms; docs/explanations.md has the figures.  A rule that decided is itself a reason and
+the symptoms; docs/service/explanations.md has the figures.  A rule that decided is itself a reason and
 comes first.  Nothing is ever left out for being hard to say: a group that cannot be worded, or a
 protected feature, makes the whole decision a person's (see :func:`unexplainable`).
 

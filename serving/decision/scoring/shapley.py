@@ -10,7 +10,7 @@ set of them, is the model's mean over the reference with the set's values replac
 
 The mean over the reference is taken once, when tables are made
 (:mod:`serving.decision.scoring.shapley_tables`); an account then costs one look-up for each piece
-of a tree, however many rows the reference has.  docs/explanations.md tells what the values mean and
+of a tree, however many rows the reference has.  docs/service/explanations.md tells what the values mean and
 what they cannot say.
 
 :func:`explain_one` and :func:`explain_many` give the same bits for the same row.

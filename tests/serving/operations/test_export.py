@@ -35,7 +35,7 @@ from tests.support.paths import ROOT
 from tests.support.records import NOW, keep
 from training.release.monitor.records import read_records
 
-PAGE = ROOT / "docs" / "record.md"
+PAGE = ROOT / "docs" / "service" / "audit_log.md"
 LATER = NOW + datetime.timedelta(days=3)
 
 

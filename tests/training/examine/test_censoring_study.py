@@ -1,4 +1,4 @@
-"""Which way of taking treated accounts is best: properties of the table, and what docs/model.md
+"""Which way of taking treated accounts is best: properties of the table, and what docs/modelling/model.md
 states.
 
 ``PYTHONPATH=. python tests/training/examine/test_censoring_study.py`` prints the page's table: five
@@ -33,7 +33,7 @@ from training.fit.bundle import BundleConfig, texts
 from training.fit.config import FitConfig
 
 Vector = NDArray[np.float64]
-PAGE = ROOT / "docs" / "model.md"
+PAGE = ROOT / "docs" / "modelling" / "model.md"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The mapping file: how a foreign CSV becomes statements.
 
-TOML; docs/ingest.md describes every key.
+TOML; docs/modelling/ingest.md describes every key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decision records as ``python -m serving export`` writes them (docs/record.md), and labels that
+"""Decision records as ``python -m serving export`` writes them (docs/service/audit_log.md), and labels that
 arrive later.
 """
 

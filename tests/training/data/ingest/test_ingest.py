@@ -28,7 +28,7 @@ from training.data.ingest import mapping
 from training.data.ingest.ingest import Summary, ingest
 from training.data.ingest.mapping import IngestError
 
-DOCS = ROOT / "docs" / "ingest.md"
+DOCS = ROOT / "docs" / "modelling" / "ingest.md"
 WIDE_MAPPING = """
 [source]
 name = "a wide book"

@@ -1,6 +1,6 @@
 """The project's mapping of the UCI card data, on the data.
 
-The file is not part of the project: see docs/ingest.md.
+The file is not part of the project: see docs/modelling/ingest.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def source() -> Path:
     file = Path(os.environ.get("CLEARLINE_DATA", beside))
     if not file.is_file():
         pytest.skip(
-            f"REAL DATA NOT TESTED: no UCI file at {file}; set CLEARLINE_DATA to UCI_Credit_Card.csv (docs/ingest.md)"
+            f"REAL DATA NOT TESTED: no UCI file at {file}; set CLEARLINE_DATA to UCI_Credit_Card.csv (docs/modelling/ingest.md)"
         )
     return file
 

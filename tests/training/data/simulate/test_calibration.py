@@ -1,4 +1,4 @@
-"""The calibration of the simulator: what docs/simulation.md states, measured.
+"""The calibration of the simulator: what docs/modelling/simulation.md states, measured.
 
 ``python tests/training/data/simulate/test_calibration.py`` prints the page's table for the default
 config.
@@ -35,7 +35,7 @@ from training.evaluate.metrics import auc
 from training.fit.config import FitConfig
 from training.fit.fit import fit
 
-PAGE = ROOT / "docs" / "simulation.md"
+PAGE = ROOT / "docs" / "modelling" / "simulation.md"
 AS_OFS = (11, 17, 23, 29)  # month numbers at which labels are counted
 
 # Figure: what is wanted of it, lowest and highest.  Wide enough for 6,000 accounts.
