@@ -22,9 +22,9 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
+from features.types import Mask
+
 LONGEST_WINDOW = 24
 LARGEST_AMOUNT = 1e9
 # One fen.  Features divide by amounts, and by less than there is money for the quotient may be no

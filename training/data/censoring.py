@@ -30,9 +30,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.build import Features
+from features.types import Matrix, Vector
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 TREATED = ("keep", "drop", "censor", "reweight")
 # a row that stands for more than this many is a rare case's luck, and not information
 MOST_WEIGHT = 20.0

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Vector
 from serving.decision.scoring.score import probability_of
 from training.evaluate.metrics import BINS, check
 
-Vector = NDArray[np.float64]
 RESAMPLES = 200
 _Z = 1.959963984540054
 _STEPS = 50  # of Newton; a logistic regression on one number takes fewer than ten

@@ -21,12 +21,12 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import chi2, wasserstein_distance
 
+from features.types import Vector
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import as_ofs
 from training.evaluate.holdout import Evaluation, HoldOut, evaluate, hold_out
 
-Vector = NDArray[np.float64]
 BINS = 10
 FIRST_REASON = "first reason"  # the row of the whole mix
 NO_REASON = "none"

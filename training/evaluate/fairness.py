@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.model_selection import StratifiedKFold
 
+from features.types import Vector
 from training.evaluate.holdout import GROUPS, Evaluation
 from training.evaluate.metrics import auc, wilson
 
-Vector = NDArray[np.float64]
 UNKNOWN = "unknown"
 JOINT = " x "  # between the names of an intersection, and of its groups
 FOUR_FIFTHS = 0.8

@@ -19,6 +19,8 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from features.types import Vector
+
 # no screen; shap draws on pyplot's current figure, so the choice comes before it is imported
 mpl.use("agg")
 
@@ -27,7 +29,6 @@ from matplotlib import pyplot as plt
 mpl.rcParams["text.hinting"] = "none"  # hinted glyphs are an eighth of what drawing costs
 mpl.rcParams["axes.titley"] = 1.0  # to find a place for a title everything is laid out once more
 
-Vector = NDArray[np.float64]
 INK, SOFT, ALARM = "#1f3a5f", "#9db4c0", "#c8553d"
 _SIZE = (6.4, 4.4)
 

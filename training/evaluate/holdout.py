@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.schema import check
+from features.types import Vector
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import stages
 from serving.decision.result import Stages
@@ -23,7 +24,6 @@ from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
 from training.data.labels import Labelled, as_ofs, labelled, labelled_at, soon_after, window
 
-Vector = NDArray[np.float64]
 GROUPS = ("gender", "age_band", "region")  # of ``accounts``: for measuring fairness, never features
 
 

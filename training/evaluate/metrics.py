@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-Vector = NDArray[np.float64]
+from features.types import Vector
+
 Measure = Callable[[Vector, Vector], float]
 RESAMPLES = 200
 BINS = 10

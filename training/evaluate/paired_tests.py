@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
+from features.types import Vector
 from training.evaluate.metrics import check
 
-Vector = NDArray[np.float64]
 RESAMPLES = 500
 # Whether more of a measure is better, 1, or less, -1.
 BETTER: Mapping[str, int] = {"auc": 1, "ks": 1, "brier": -1, "log_loss": -1}

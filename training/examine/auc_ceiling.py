@@ -28,15 +28,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Vector
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import log_odds_of
 from training.evaluate.metrics import bootstrap_counts, expected_auc, percentile_interval
 from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
 from training.examine.truth.population import ExamineConfig, Population
 
-Vector = NDArray[np.float64]
 SCHEMA = {
     "outcome": pl.String,
     "measure": pl.String,

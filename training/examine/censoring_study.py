@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from features.types import Vector
 from serving.decision.config.policy import Policy
 from serving.decision.scoring.score import logit, probability_of
 from training.data.censoring import TREATED
@@ -41,7 +41,6 @@ from training.fit.config import FitConfig
 from training.fit.fit import fit, log_odds
 from training.fit.reference_population import outcome_of
 
-Vector = NDArray[np.float64]
 BAND = 1.0  # log-odds on either side of the cut-off
 
 

@@ -5,7 +5,7 @@ Read :func:`run_examination` first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,9 @@ from training.examine.truth.population import ExamineConfig, Population, draw, s
 from training.fit.config import FitConfig
 from training.tracking import registry, runs
 from training.tracking.config import override
+from training.tracking.progress import StageProgress
 from training.tracking.store import Store, temporary_folder
 
-Progress = Callable[[str], None]  # what is done next
 STAGES = 9  # times that progress is told
 
 
@@ -48,7 +48,7 @@ def run_examination(
     name: str,
     version: str,
     config: ExamineConfig,
-    progress: Progress,
+    progress: StageProgress,
 ) -> Findings:
     """Examine a version that was fitted on the simulation in ``data_folder``, with the configs that
     its run tells.
@@ -123,7 +123,7 @@ def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
 
 
 def _advice(
-    cut: CutAccounts, config: ExamineConfig, progress: Progress
+    cut: CutAccounts, config: ExamineConfig, progress: StageProgress
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     progress("following the plans")
     followed = follow.follow_plans(cut)
@@ -133,7 +133,7 @@ def _advice(
 
 
 def _reasons(
-    cut: CutAccounts, config: ExamineConfig, progress: Progress
+    cut: CutAccounts, config: ExamineConfig, progress: StageProgress
 ) -> dict[str, pl.DataFrame]:
     progress("what could be done about the reasons")
     found = {"recourse": actionability.actionability(cut)}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from features.types import Vector
 from serving.decision.scoring.score import Calibration
-from training.fit.config import FitError, Vector
+from training.fit.config import FitError
 
 
 def calibrate(raw: Vector, label: Vector, weight: Vector | None = None) -> Calibration:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from features.catalogue import MODEL_FEATURES
 from training.tracking.config import check_ranges, meant
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
-Progress = Callable[[int, int], None]  # trees fitted, trees at most
 # From the crudest bounds on a split to the tightest; LightGBM's names.
 MONOTONE_METHODS = ("basic", "intermediate", "advanced")
 

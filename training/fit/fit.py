@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
+from features.types import Matrix, Vector
 from serving.decision.scoring.score import Calibration, probability_of
 from training.data.labels import Labelled
 from training.evaluate.metrics import auc
 from training.fit.calibration import calibrate
-from training.fit.config import FitConfig, FitError, Matrix, Progress, Vector
+from training.fit.config import FitConfig, FitError
+from training.tracking.progress import CountProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Fitted:
     never_missing: tuple[str, ...]
 
 
-def fit(data: Labelled, config: FitConfig, progress: Progress | None = None) -> Fitted:
+def fit(data: Labelled, config: FitConfig, progress: CountProgress | None = None) -> Fitted:
     """Fit and calibrate.
 
     With a hold-out (splits ``valid`` and ``test`` present) trees are fitted on ``train``, stopped
@@ -64,7 +66,7 @@ def train_booster(
     label: Vector,
     config: FitConfig,
     valid: tuple[Matrix, Vector] | tuple[Matrix, Vector, Vector | None] | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
     weight: Vector | None = None,
 ) -> lgb.Booster:
     """Trees on these rows; with ``valid`` (rows, labels, weights) as many as its loss wants, at
@@ -131,7 +133,7 @@ def log_odds(fitted: Fitted, matrix: Matrix) -> Vector:
 
 
 def _with_hold_out(
-    data: Labelled, matrix: Matrix, config: FitConfig, progress: Progress | None
+    data: Labelled, matrix: Matrix, config: FitConfig, progress: CountProgress | None
 ) -> Fitted:
     train, valid, test = data.rows("train"), data.rows("valid"), data.rows("test")
     for rows, name in ((valid, "valid"), (test, "test")):
@@ -151,7 +153,7 @@ def _with_hold_out(
 
 
 def _with_folds(
-    data: Labelled, matrix: Matrix, config: FitConfig, progress: Progress | None
+    data: Labelled, matrix: Matrix, config: FitConfig, progress: CountProgress | None
 ) -> Fitted:
     label = data.label
     raw, fold_auc = np.zeros(len(label)), []

@@ -24,6 +24,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue import BY_NAME
+from features.types import Rows
 from serving.decision.bundle import ReferenceNote
 from serving.decision.config.policy import Policy
 from serving.decision.policy.limit import Account
@@ -36,7 +37,6 @@ from training.data.labels import Labelled, soon_after
 from training.fit.config import FitError
 from training.fit.fit import Fitted, log_odds
 
-Rows = NDArray[np.int64]
 RULE = (
     "accounts of the product that the policy keeps, each at its month nearest below the cut-off, test accounts left out, and "
     "those so near the cut-off that a person decides: the pool is those within the band below, nearest first, at most ten "

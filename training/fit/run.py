@@ -17,7 +17,7 @@ from training.data.dataset import Source, load
 from training.data.labels import Labelled, labelled
 from training.fit import bundle as bundling
 from training.fit.bundle import BundleConfig, library_versions, references, write_bundle
-from training.fit.config import FitConfig, Progress
+from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit
 from training.fit.provenance import CHANGES, run_facts, uncommitted_patch
 from training.fit.reason_agreement import agreement_metrics, reason_agreement
@@ -25,6 +25,7 @@ from training.fit.reproduce import fit_command, model_digest
 from training.fit.reproduce import page as reproduce_page
 from training.fit.tables import fit_figures, fit_metrics, fit_tables, split_table
 from training.tracking import registry, runs
+from training.tracking.progress import CountProgress
 from training.tracking.store import Store, temporary_folder
 
 
@@ -46,7 +47,7 @@ def run_fit(
     data_folder: Path,
     store: Store,
     configs: tuple[DataConfig, FitConfig, BundleConfig],
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
     expected_digest: str | None = None,
 ) -> Report:
     """Fit on a data folder and keep everything in one run; registers a new version and writes its
@@ -85,7 +86,7 @@ def fit_and_measure(
     data: Labelled,
     fit_config: FitConfig,
     bundle_config: BundleConfig,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> tuple[Fitted, Parts, Bundle, dict[str, pl.DataFrame]]:
     """All that a fit makes and measures before any of it is kept: the model, its bundle's parts and
     the bundle, and tables.

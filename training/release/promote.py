@@ -15,7 +15,7 @@ rollback(Store(Path("mlruns")), why="complaints in pay_later")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +33,9 @@ from training.release import gates as rules
 from training.release.gate_config import Gates, load_gates
 from training.release.gates import Finding, GateInput
 from training.tracking import registry, runs
+from training.tracking.progress import StageProgress
 from training.tracking.store import Store, TrackingError, run_info
 
-Progress = Callable[[str], None]  # what is done next
 STAGES = 3  # times that progress is told
 NAME = "limit-reduction"
 
@@ -65,7 +65,7 @@ def promote(
     version: str | None = None,
     gates: Gates | None = None,
     force: str | None = None,
-    progress: Progress = lambda stage: None,
+    progress: StageProgress = lambda stage: None,
 ) -> Promotion:
     """Make a version champion if every gate passes on the test accounts of the data in folder
     ``data``; all kept in a run.

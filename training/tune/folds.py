@@ -18,18 +18,17 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from features.catalogue import MODEL_FEATURES
+from features.types import Matrix, Rows, Vector
 from training.data.config import DataConfig
 from training.data.labels import Labelled
 from training.data.splits import folds_of
 from training.evaluate.metrics import auc
-from training.fit.config import FitConfig, FitError, Matrix, Vector
+from training.fit.config import FitConfig, FitError
 from training.fit.fit import parameters_of
 
-Rows = NDArray[np.int64]
 _LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
 
 

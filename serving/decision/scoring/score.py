@@ -23,6 +23,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from features.types import Vector
 from serving.decision.scoring.shapley import Explainer, explain_many
 
 
@@ -33,7 +34,6 @@ def logit(probability: float) -> float:
 
 ADDITIVITY_TOLERANCE = 1e-9
 _ROWS_WORTH_THREADS = 256  # below, handing rows to threads costs more than scoring them
-Vector = NDArray[np.float64]
 
 
 class AdditivityError(ArithmeticError):

@@ -23,8 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.types import Matrix, Vector
 from serving.decision.scoring import kernels
 from serving.decision.scoring.shapley_tables import (
     Layout,
@@ -34,8 +34,6 @@ from serving.decision.scoring.shapley_tables import (
     tables_for_reference,
 )
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 _ROWS_WORTH_A_BLOCK = 8  # below, one row after the other is faster
 _ROWS_A_THREAD = 4096
 

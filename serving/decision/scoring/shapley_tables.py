@@ -26,12 +26,11 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
+from features.types import Matrix, Vector
 from serving.decision.scoring import kernels
 from serving.decision.scoring.kernels import WIDTH
 from serving.decision.scoring.lightgbm_trees import Forest, Tree, TreeError
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 MOST_BYTES = 2**30  # of the tables of one reference population
 MOST_CUTS = 2**16 - 1  # of a column: a bin is two bytes
 # What a feature asks of a row: (place of the split among the piece's, whether the row must go left)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import polars as pl
 import pytest
-from numpy.typing import NDArray
 
 from features.build import Features
+from features.types import Vector
 from training.data.censoring import (
     MOST_WEIGHT,
     TREATED,
@@ -22,7 +22,6 @@ from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, labelled
 
-Vector = NDArray[np.float64]
 FIRST = datetime.date(2025, 1, 1)  # as_of of the planted worlds; six months follow
 MONTHS = [FIRST, *(datetime.date(2025, month, 1) for month in range(2, 8))]
 

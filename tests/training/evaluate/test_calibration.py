@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from features.types import Vector
 from serving.decision.scoring.score import probability_of
 from training.evaluate.calibration import ece, reliability
 from training.evaluate.metrics import calibration
-
-Vector = NDArray[np.float64]
 
 
 def outcomes(seed: int, count: int = 4000) -> tuple[Vector, Vector]:

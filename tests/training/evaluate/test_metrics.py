@@ -7,11 +7,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from features.types import Vector
 from training.evaluate import metrics
-
-Vector = NDArray[np.float64]
 
 
 @st.composite

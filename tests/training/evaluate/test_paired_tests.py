@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
+from features.types import Vector
 from training.evaluate.metrics import auc, brier, ks
 from training.evaluate.paired_tests import (
     BETTER,
@@ -18,8 +19,6 @@ from training.evaluate.paired_tests import (
     differences,
     favours,
 )
-
-Vector = NDArray[np.float64]
 
 
 def drawn(seed: int, count: int = 300, ties: int = 0) -> tuple[Vector, Vector, Vector]:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from numpy.typing import NDArray
 
 from features.build import Features
+from features.types import Vector
 from serving.decision.bundle import Bundle
 from training.data.simulate.config import SimulationConfig
 from training.evaluate.metrics import auc
@@ -13,7 +13,6 @@ from training.examine.auc_ceiling import SCHEMA, auc_ceiling, measured
 from training.examine.truth.outcomes import TrueOutcomes
 from training.examine.truth.population import ExamineConfig, draw
 
-Vector = NDArray[np.float64]
 NONE = Features(pl.DataFrame(), (), np.zeros((0, 0)))  # a planted truth has no accounts behind it
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 import pytest
-from numpy.typing import NDArray
 
 from features.schema import check
+from features.types import Vector
 from serving.decision.config.policy import Policy, read_policy
 from tests.support.paths import ROOT
 from training.data.censoring import TREATED, observe_outcomes
@@ -32,7 +32,6 @@ from training.examine.truth.population import ExamineConfig, Population, draw
 from training.fit.bundle import BundleConfig, texts
 from training.fit.config import FitConfig
 
-Vector = NDArray[np.float64]
 PAGE = ROOT / "docs" / "modelling" / "model.md"
 
 

@@ -11,7 +11,7 @@ found.better, found.tables["differences"], print(found.summary)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +29,9 @@ from training.evaluate.holdout import Evaluation, HoldOut, evaluate
 from training.evaluate.model_lookup import Model, find_model
 from training.evaluate.unseen_accounts import unseen
 from training.tracking import runs
+from training.tracking.progress import StageProgress
 from training.tracking.store import Store
 
-Progress = Callable[[str], None]  # what is done next
 STAGES = 4  # times that progress is told
 
 
@@ -64,7 +64,7 @@ def compare(
     store: Store,
     name: str = "limit-reduction",
     shared: bool = False,
-    progress: Progress = lambda stage: None,
+    progress: StageProgress = lambda stage: None,
 ) -> Comparison:
     """Compare models with the first of them, on the test accounts of the data in folder ``data``.
 

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from features.catalogue import MODEL_FEATURES
+from features.types import Matrix, Rows
 from training.compare.peers import page
 from training.compare.peers.fold_tests import difference, holm
 from training.compare.peers.learners import CONTENDERS, OURS, PACKAGE, Contender, Model
@@ -29,8 +30,9 @@ from training.data.config import DataConfig
 from training.data.dataset import load
 from training.data.labels import Labelled, labelled
 from training.evaluate.metrics import auc, brier
-from training.fit.config import FitConfig, Matrix, Progress
+from training.fit.config import FitConfig
 from training.tracking.config import check_ranges
+from training.tracking.progress import CountProgress
 from training.tune import folds
 
 CALLS, MANY = 30, 1000  # one-row calls of which the median counts; rows that are explained at once
@@ -139,7 +141,7 @@ def compare(
     data: DataConfig | None = None,
     config: FitConfig | None = None,
     peers: PeersConfig | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> PeerComparison:
     """Every contender that is installed, fitted and scored on each fold.
 
@@ -187,7 +189,7 @@ def _asked(config: PeersConfig, data_config: DataConfig) -> list[Contender]:
 
 
 def _scored(
-    contender: Contender, frame: Labelled, fitted: folds.Rows, held: folds.Rows, config: FitConfig
+    contender: Contender, frame: Labelled, fitted: Rows, held: Rows, config: FitConfig
 ) -> dict[str, float | None]:
     matrix = frame.features.matrix(MODEL_FEATURES)
     begun = time.perf_counter()

@@ -22,11 +22,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from features.catalogue import MODEL_FEATURES
+from features.types import Matrix, Vector
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.shapley import explain_many, make_explainer
 from serving.decision.scoring.shapley_tables import flatten_trees
 from training.data.labels import Labelled
-from training.fit.config import FitConfig, Matrix, Vector
+from training.fit.config import FitConfig
 from training.fit.fit import parameters_of, train_booster
 from training.tune.folds import leaves_of
 

@@ -15,14 +15,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Mask, Vector
 from serving.decision.config.policy import Policy
 from training.compare.policies.portfolio import Portfolio, limits_under
 from training.evaluate.metrics import wilson
 
-Vector = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Point = dict[str, Any]  # a row of the frontier
 DIGITS = 5  # of the numbers that a point names
 LOWEST_CUT_OFF = 0.01

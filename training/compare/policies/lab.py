@@ -7,7 +7,7 @@ Read :func:`run_lab` first.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,10 @@ from training.evaluate.holdout import Evaluation
 from training.evaluate.unseen_accounts import caveats, held_out
 from training.tracking import runs
 from training.tracking.config import check_ranges
+from training.tracking.progress import StageProgress
 from training.tracking.store import Store
 
 STAGES = 4  # times that progress is told
-Progress = Callable[[str], None]  # what is done next
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def run_lab(
     version: str,
     config: LabConfig | None = None,
     cap: Cap | None = None,
-    progress: Progress = lambda _: None,
+    progress: StageProgress = lambda _: None,
 ) -> LabFindings:
     """Look through policies for a version on its hold-out, and keep what is found as one run.
 

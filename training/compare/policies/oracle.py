@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.types import Vector
 from serving.decision.config.policy import Policy
 from training.compare.policies.frontier import measure
 from training.compare.policies.portfolio import Portfolio, limits_under
@@ -38,7 +39,6 @@ from training.evaluate.metrics import bootstrap_counts, percentile_interval
 from training.examine.truth.futures import probability, untreated
 from training.examine.truth.population import simulation_of
 
-Vector = NDArray[np.float64]
 SCHEMA = {
     "decided_by": pl.String,
     "accounts_cut": pl.Int64,

@@ -12,8 +12,8 @@ import datetime
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.types import Mask, Vector
 from serving.decision.config.policy import Policy
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import apply
@@ -21,8 +21,6 @@ from serving.decision.scoring.score import logit
 from training.data.labels import soon_after
 from training.evaluate.holdout import Evaluation
 
-Vector = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 # a probability at which the model cuts nobody: what is then decided, the rules decide
 _SAFE = 1e-12
 

@@ -15,9 +15,10 @@ import numpy as np
 from scipy.special import expit
 
 from features.ledger import DAYS_A_MONTH
+from features.types import Mask, Vector
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.shocks import NONE, Means
-from training.data.simulate.state import Mask, State, Traits, Vector, Whole, cents
+from training.data.simulate.state import State, Traits, Whole, cents
 
 EXTERNAL_RATE = 0.016  # interest a month on debt elsewhere
 EXTERNAL_INSTALMENT = 0.05  # of the debt elsewhere, asked for each month

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-Vector = NDArray[np.float64]
+from features.types import Vector
+
 Numbers = NDArray[np.int64]
 _WORDS_A_STEP = 4  # 64-bit words that Philox gives for one step of its counter
 _MONTH_ZERO = 2**15  # warm-up months are negative

@@ -7,10 +7,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
+from features.types import Vector
 from training.data.simulate.config import SimulationConfig, month_number_of
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.population import LEAST_LIMIT, LIMIT_STEP, MOST_LIMIT
-from training.data.simulate.state import State, Vector
+from training.data.simulate.state import State
 
 _BETWEEN_CUTS = 6  # months
 _GOOD_MONTHS = 6  # without a late payment before a limit is raised

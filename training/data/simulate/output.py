@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.schema import COLUMNS, NAMES, PRODUCTS
+from features.types import Mask
 from training.data.simulate.config import SimulationConfig, month_of
 from training.data.simulate.population import AGE_BANDS, GENDERS, REGIONS
-from training.data.simulate.state import Mask, Numbers, Traits
+from training.data.simulate.state import Numbers, Traits
 from training.data.simulate.step import Columns, begin, step
+from training.tracking.progress import CountProgress
 
-Progress = Callable[[int, int], None]  # accounts done, accounts in all
 SUMMARY = "simulation.json"
 _MEASURED = tuple(name for name in NAMES if name not in ("account_id", "month", "product"))
 _DTYPES = {c.name: (np.int32 if c.kind == "whole_number" else np.float64) for c in COLUMNS}
@@ -53,7 +54,7 @@ def simulate(config: SimulationConfig) -> Iterator[Block]:
 
 
 def write(
-    config: SimulationConfig, folder: Path, progress: Progress | None = None
+    config: SimulationConfig, folder: Path, progress: CountProgress | None = None
 ) -> dict[str, Any]:
     """Simulate into ``folder`` and return what its ``simulation.json`` holds: the config and the
     row counts.
@@ -112,7 +113,7 @@ def account_names(accounts: Numbers) -> pl.Series:
 
 
 def _write_blocks(
-    config: SimulationConfig, partial: Path, progress: Progress | None
+    config: SimulationConfig, partial: Path, progress: CountProgress | None
 ) -> dict[str, Any]:
     rows = dict.fromkeys(Block._fields, 0)
     files = done = 0

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from features.ledger import Behaviour, Standing, Terms, next_standing
+from features.types import Vector
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.draws import Draws, Event
-from training.data.simulate.state import State, Traits, Vector, Whole, cents
+from training.data.simulate.state import State, Traits, Whole, cents
 
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55+")
 GENDERS = ("female", "male")

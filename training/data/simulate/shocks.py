@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.types import Vector
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.draws import Draws, Event
-from training.data.simulate.state import State, Vector, Whole
+from training.data.simulate.state import State, Whole
 
 SHOCKS = ("none", "income_loss", "illness", "recovery")
 NONE, INCOME_LOSS, ILLNESS, RECOVERY = range(4)

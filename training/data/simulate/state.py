@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
+from features.types import Mask, Vector
+
 Whole = NDArray[np.int32]
-Mask = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 _SCALARS = ("seed", "months_done")
 

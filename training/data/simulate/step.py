@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.ledger import Behaviour, Standing, Terms, next_standing
+from features.types import Mask, Vector
 from training.data.simulate.behaviour import (
     EXTERNAL_INSTALMENT,
     EXTERNAL_RATE,
@@ -23,7 +24,7 @@ from training.data.simulate.draws import Draws, Event
 from training.data.simulate.lender import limits
 from training.data.simulate.population import arrive, traits_of
 from training.data.simulate.shocks import Means, befall
-from training.data.simulate.state import Mask, Numbers, State, Vector, cents
+from training.data.simulate.state import Numbers, State, cents
 
 Columns = Mapping[str, NDArray[np.float64] | NDArray[np.int32] | NDArray[np.bool_]]
 CHARGED_OFF_DAYS = 180

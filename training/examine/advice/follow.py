@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from features.build import build
 from features.schema import LONGEST_WINDOW, check
+from features.types import Mask, Vector
 from serving.decision.advice.projection import outcome_after, restores_limit
 from serving.decision.advice.rollout import Plans
 from serving.decision.scoring.score import log_odds_of, probability_of
 from training.data.simulate.output import as_table
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS
-from training.data.simulate.state import Mask, Numbers, State, Vector
+from training.data.simulate.state import Numbers, State
 from training.data.simulate.step import Columns, step
 from training.examine.truth.cut_accounts import CutAccounts, plans_of
 from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, untreated

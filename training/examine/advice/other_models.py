@@ -9,7 +9,7 @@ letter, that model has nothing against the limit in the promised month or the on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -29,9 +29,9 @@ from training.data.labels import Labelled
 from training.examine.truth.cut_accounts import CutAccounts, plans_of
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit, log_odds
+from training.tracking.progress import CountProgress
 
 CHALLENGER = FitConfig(trees=400, leaves=31, depth=6, learning_rate=0.03, seed=1)
-Progress = Callable[[int, int], None]  # models fitted, models in all
 
 
 def under_other_models(
@@ -39,7 +39,7 @@ def under_other_models(
     data: Labelled,
     config: FitConfig,
     refits: int,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> pl.DataFrame:
     """One row a model, ``served`` first: ``plans``, the share that ``hold`` under it, and of
     accounts cut ``as_well``.

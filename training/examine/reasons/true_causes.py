@@ -27,11 +27,11 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import KFold
 
+from features.types import Mask
 from serving.decision.bundle import Bundle
 from serving.decision.reasons.effects import DRIVEN, by_group, levels_of
 from serving.decision.reasons.ranking import principal_groups, sums_of, weights_of
 from serving.decision.scoring.shapley import explain_many, path_dependent
-from training.data.simulate.state import Mask
 from training.examine.reasons.mechanism import effects_by_mechanism
 from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import DRIVERS, relive

@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from features.types import Mask, Vector
 from training.data.simulate.config import SimulationConfig
-from training.data.simulate.state import Mask, Numbers, State, Vector
+from training.data.simulate.state import Numbers, State
 from training.examine.truth.interventions import Change, live_on
 
 DEFAULT_DAYS = 60

@@ -14,10 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from features.types import Vector
 from serving.decision.advice.rollout import Plans
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.config import SimulationConfig
-from training.data.simulate.state import Numbers, State, Vector, cents
+from training.data.simulate.state import Numbers, State, cents
 from training.data.simulate.step import Columns, step
 
 Change = Callable[[State, Acts], Acts]

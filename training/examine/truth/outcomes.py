@@ -13,14 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.build import Features, build
+from features.types import Vector
 from training.data.labels import Labelled
 from training.examine.truth.futures import probability, untreated
 from training.examine.truth.population import ExamineConfig, Population
 
-Vector = NDArray[np.float64]
 RESAMPLES = 200
 
 

@@ -18,11 +18,12 @@ import numpy as np
 import polars as pl
 
 from features.schema import LONGEST_WINDOW, check
+from features.types import Vector
 from training.data.config import DataError
 from training.data.labels import soon_after
 from training.data.simulate.config import SimulationConfig, month_of
 from training.data.simulate.output import SUMMARY, account_names, as_table
-from training.data.simulate.state import Numbers, State, Vector
+from training.data.simulate.state import Numbers, State
 from training.data.simulate.step import Columns, begin, step
 from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, untreated, worst_days
 from training.tracking.config import check_ranges, override

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Vector
 from training.evaluate.metrics import auc, brier, expected_auc, wilson
 
-Vector = NDArray[np.float64]
 RESAMPLES = 200
 SCHEMA = {"measure": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
 

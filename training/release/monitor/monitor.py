@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from training.data.config import DataError
 from training.evaluate.drift import Seen, drift_of, seen_of
@@ -25,7 +24,6 @@ from training.release.monitor.page import as_json, render_page
 from training.release.monitor.records import RecordFileError, Records, read_labels, read_records
 from training.tracking.store import Store
 
-Vector = NDArray[np.float64]
 PERFORMANCE = {
     "month": pl.String,
     "basis": pl.String,

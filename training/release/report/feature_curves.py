@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from features.catalogue import BY_NAME
+from features.types import Matrix
 from serving.decision.scoring.score import log_odds_of
 from training.evaluate.figures import INK, SOFT
 from training.evaluate.holdout import Evaluation
@@ -24,7 +25,6 @@ FEATURES = 12  # drawn
 ACCOUNTS = 300  # varied
 POINTS = 15  # values tried, quantiles of the accounts' own
 _TOLERANCE = 1e-12  # log-odds: rounding of LightGBM's sum
-Matrix = NDArray[np.float64]
 
 
 def feature_curves_section(evaluated: Evaluation, seed: int = 0) -> Section:

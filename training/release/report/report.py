@@ -28,11 +28,11 @@ from training.release.report.performance import calibration_section, performance
 from training.release.report.policy import policy_section
 from training.release.report.reasons import reasons_section
 from training.tracking import runs
+from training.tracking.progress import StageProgress
 from training.tracking.store import Store, run_info
 
 ARTIFACT = "report.html"  # of the run
 STAGES = 13  # times that progress is told
-Progress = Callable[[str], None]  # what is done next
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def report(
     out: Path,
     name: str = "limit-reduction",
     shared: bool = False,
-    progress: Progress = lambda stage: None,
+    progress: StageProgress = lambda stage: None,
 ) -> Reported:
     """Write the report on a model, looked at on the accounts of the data in folder ``data`` that
     none of its trees saw.

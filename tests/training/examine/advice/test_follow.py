@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from features.months import add_months
+from features.types import Vector
 from features.window import lay_out
 from serving.decision.advice.projection import LimitCut, outcome_after
 from serving.decision.advice.result import PlanPath
@@ -29,7 +30,6 @@ from training.examine.truth.futures import HORIZON, untreated
 from training.examine.truth.interventions import following, live_on
 
 FUTURES = 3
-Vector = NDArray[np.float64]
 ARMS = ("plan", "limit_back", "carry_on", "on_the_way", "during")
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from numpy.typing import NDArray
 
+from features.types import Matrix, Vector
 from serving.decision.reasons.effects import levels_of
 from serving.decision.reasons.ranking import group_of
 from training.examine.reasons.true_causes import (
@@ -25,8 +25,6 @@ from training.examine.truth.futures import probability, untreated
 from training.examine.truth.population import LOOKED_BACK
 
 FUTURES = 20
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 MEASURES = ("top_1", "top_4", "rank_correlation")
 
 

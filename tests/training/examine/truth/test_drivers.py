@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from features.types import Vector
 from serving.decision.bundle import Bundle
 from serving.decision.reasons.counterfactual import Levels, year_amount
 from serving.decision.reasons.effects import levels_of
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
-from training.data.simulate.state import State, Traits, Vector
+from training.data.simulate.state import State, Traits
 from training.data.simulate.step import step
 from training.examine.truth import drivers
 from training.examine.truth.drivers import DRIVERS, Driver, relive
