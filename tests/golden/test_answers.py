@@ -1,0 +1,125 @@
+"""The golden bundle answers 1,000 committed accounts as it did when they were committed.
+
+Numbers are compared to 12 significant digits: the last bits depend on the processor's vector units.
+``python tests/golden/test_answers.py`` writes the digests again, where an answer is meant to change.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from serving.decision.bundle import Bundle
+from serving.decision.golden import load
+from serving.schemas.advice_request import AdviceRequest
+from serving.schemas.answers import answer_requests
+from serving.schemas.decision import Request
+from tests.support.paths import GOLDEN
+
+FOLDER = Path(__file__).with_name("answers")
+DECIDED_AT = datetime.datetime(2026, 11, 20, 8, 30, tzinfo=datetime.UTC)
+ADVISED = 60  # accounts that are not kept, which are answered with advice too
+BLOCK = 100  # answers a digest
+
+
+def bodies() -> list[dict[str, Any]]:
+    """The request of each account."""
+    statements = pl.read_parquet(FOLDER / "statements.parquet")
+    rows = statements.with_columns(pl.col("month").dt.strftime("%Y-%m"))
+    accounts = rows.group_by("account_id", maintain_order=True)
+    return [
+        {
+            "account_id": account,
+            "product": window["product"][0],
+            "currency": "CNY",
+            "statements": window.drop("account_id", "product").to_dicts(),
+        }
+        for (account,), window in accounts
+    ]
+
+
+@cache
+def golden() -> Bundle:
+    return load(GOLDEN)
+
+
+@cache
+def digests() -> dict[str, Any]:
+    """What the golden bundle answers now, as the committed file has it."""
+    sent = bodies()
+    requests = [Request.model_validate_json(json.dumps(body)) for body in sent]
+    decided = answer_requests("decisions", requests, False, golden(), DECIDED_AT)
+    actions = Counter(one.decision.action for one in decided)
+    cut = [place for place, one in enumerate(decided) if one.decision.action != "keep"][:ADVISED]
+    advised = answer_requests("batch", [requests[k] for k in cut], True, golden(), DECIDED_AT)
+    constrained = [
+        AdviceRequest.model_validate_json(
+            json.dumps(sent[place] | {"choices": {"monthly_payment": 500.0}})
+        )
+        for place in cut
+    ]
+    constrained_advice = [
+        answer_requests("advice", [request], False, golden(), DECIDED_AT)[0]
+        for request in constrained
+    ]
+    contents = [one.content for one in decided]
+    return {
+        "decided_at": DECIDED_AT.isoformat(),
+        "actions": dict(sorted(actions.items())),
+        "decisions": [digest(contents[k : k + BLOCK]) for k in range(0, len(contents), BLOCK)],
+        "with_advice": digest([one.content for one in advised]),
+        "advice": digest([one.content for one in constrained_advice]),
+    }
+
+
+def digest(contents: Sequence[bytes]) -> str:
+    """sha256 over answers, their numbers rounded."""
+    texts = [json.dumps(rounded(json.loads(content)), ensure_ascii=False) for content in contents]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def rounded(value: Any) -> Any:
+    """The value with every number rounded to 12 significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    return value
+
+
+def test_a_thousand_accounts_are_answered_as_before() -> None:
+    committed = json.loads((FOLDER / "digests.json").read_text("utf-8"))
+    assert digests() == committed
+    assert len(committed["decisions"]) == 10
+    assert set(committed["actions"]) == {"keep", "reduce", "review", "suspend"}
+
+
+def test_a_changed_digit_is_noticed() -> None:
+    """The control."""
+    [content] = [
+        one.content
+        for one in answer_requests(
+            "decisions",
+            [Request.model_validate_json(json.dumps(bodies()[0]))],
+            False,
+            golden(),
+            DECIDED_AT,
+        )
+    ]
+    answer = json.loads(content)
+    changed = answer | {"log_odds": answer["log_odds"] * (1 + 1e-10)}
+    assert digest([content]) != digest([json.dumps(changed).encode()])
+
+
+if __name__ == "__main__":
+    (FOLDER / "digests.json").write_text(json.dumps(digests(), indent=1) + "\n", "utf-8")
