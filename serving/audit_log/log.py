@@ -10,7 +10,7 @@
 >>> now = datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC)
 >>> draft = NewEntry("d-1", "decision", "d-1", "lender", "key-1", now, "acct-1", {"action": "keep"}, b"asked", b"answered")
 >>> [kept] = asyncio.run(record.keep([draft], time.monotonic() + 2))
->>> kept.seq, asyncio.run(record.find(lambda reader: reader.by_id("d-1"))).answered
+>>> kept.seq, asyncio.run(record.find(lambda reader: reader.by_id("d-1"))).response_body
 (1, b'answered')
 >>> record.close()
 """

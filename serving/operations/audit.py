@@ -137,7 +137,7 @@ def export_decisions(options: argparse.Namespace) -> int:
             raise StorageError(
                 f"expected a tenant of the record, one of {known}, got {options.tenant!r}"
             )
-        every = export(record.database, record.secrets, *of, options.tenant, options.request_body)
+        every = export(record.database, record.secrets, *of, options.tenant, options.asked)
         lines = (line(one) for one in every)
         if options.out is None:
             for one in lines:

@@ -63,7 +63,7 @@ class Exported:
     """A decision, what the customer was told and when, and what came of it.  None in what was
     erased with the person.
 
-    ``request_body`` is None also where it was not asked for.
+    ``asked`` is None also where it was not asked for.
     """
 
     decision_id: str
@@ -81,7 +81,7 @@ class Exported:
     bundle: str
     reference: str
     policy: str
-    data_subject: str | None
+    person: str | None
     erased: bool
     send_by: str | None
     notified_at: str | None
@@ -89,7 +89,7 @@ class Exported:
     language: str | None
     notice_days: float | None
     reviews: tuple[ExportedReview, ...]
-    request_body: ExportedAsked | None = None
+    asked: ExportedAsked | None = None
 
 
 def export(
@@ -111,7 +111,7 @@ def export(
         about = reader.about_all([decision.entry_id for decision in some])
         for decision in some:
             one = _exported(about[decision.entry_id])
-            yield replace(one, request_body=_asked(decision)) if with_asked else one
+            yield replace(one, asked=_asked(decision)) if with_asked else one
 
 
 def line(exported: Exported) -> str:
@@ -144,7 +144,7 @@ def _exported(rows: Sequence[Entry]) -> Exported:
         bundle=model["bundle"],
         reference=model["reference"],
         policy=model["policy"],
-        data_subject=decision.data_subject,
+        person=decision.data_subject,
         erased=decision.erased,
         send_by=facts["send_by"],
         notified_at=None if told is None else told.metadata["sent_at"],

@@ -70,7 +70,7 @@ class BulkInsert:
     >>> engine, table = sa.create_engine("sqlite://"), sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer))
     >>> with engine.begin() as connection:
     ...     table.create(connection)
-    ...     Insertion(table).run(connection, [{"a": place} for place in range(7)])
+    ...     BulkInsert(table).run(connection, [{"a": place} for place in range(7)])
     ...     connection.scalar(sa.select(sa.func.sum(table.c.a)))
     21
     """

@@ -94,7 +94,7 @@ def key_of(
     """The keys of these persons; those that were destroyed are missing."""
     rows = connection.execute(sa.select(people).where(people.c.person.in_(persons)))
     return {
-        row.data_subject: _opened(row.sealed_key, row.data_subject, row.account, secrets_)
+        row.person: _opened(row.sealed_key, row.person, row.account, secrets_)
         for row in rows
     }
 
