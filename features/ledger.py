@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.window import CENT
+from features.window import HALF_CENT
 
 Amounts = NDArray[np.float64]
 Days = NDArray[np.int32]
@@ -99,7 +99,7 @@ def next_standing(standing: Standing, behaviour: Behaviour, terms: Terms) -> Sta
     )
     balance = np.round(balance, 2)
     left = uncovered_instalments(standing, behaviour.payment)
-    on_time_or_cured = np.where(standing.minimum_due > CENT, behaviour.days_late, 0)
+    on_time_or_cured = np.where(standing.minimum_due > HALF_CENT, behaviour.days_late, 0)
     days = np.where(left > 0, left * DAYS_A_MONTH, on_time_or_cured).astype(np.int32)
     return Standing(balance, minimum_due_of(balance, left, terms), days)
 
@@ -112,8 +112,8 @@ def uncovered_instalments(standing: Standing, payment: Amounts) -> Days:
     due = standing.minimum_due
     # Half a cent is forgiven to who pays, not to who pays nothing: it may be a whole instalment of
     # a debt of a few cents.
-    paid = np.where(payment > 0.0, payment + CENT, 0.0)
-    covered_share = np.divide(paid, due, out=np.ones_like(due), where=due > CENT)
+    paid = np.where(payment > 0.0, payment + HALF_CENT, 0.0)
+    covered_share = np.divide(paid, due, out=np.ones_like(due), where=due > HALF_CENT)
     covered = np.floor(owed * np.minimum(covered_share, 1.0))
     return np.asarray(owed - covered, dtype=np.int32)
 

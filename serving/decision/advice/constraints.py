@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from features.schema import LARGEST_AMOUNT
-from features.window import CENT, Window
+from features.window import HALF_CENT, Window
 from serving.decision.advice.rollout import HABITS
 from serving.decision.config.advice import LeverName
 from serving.decision.policy.limit import grid_up
@@ -90,7 +90,7 @@ def check_constraints(
     due = float(np.nan_to_num(window.now("minimum_due")[account])) if extra else 0.0
     if (
         choices.monthly_payment is not None
-        and due + extra + elsewhere > choices.monthly_payment + CENT
+        and due + extra + elsewhere > choices.monthly_payment + HALF_CENT
     ):
         raise ConstraintError(
             "monthly_payment",

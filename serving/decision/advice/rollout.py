@@ -91,27 +91,27 @@ def habits_of(window: Window) -> Habits:
 
     Purchases that are not known are 0, and so is what a source never tells.
     """
-    months = min(HABITS, len(window.balance))
+    months = min(HABITS, len(window["balance"]))
     length = np.minimum(window.months_observed, months).astype(np.int64)
 
     def last(column: Months) -> Months:
         return np.nan_to_num(column[:months][::-1], nan=0.0)
 
-    owed = window.owed_before[:months][::-1]
-    payment = last(window.payment)
+    owed = window["owed_before"][:months][::-1]
+    payment = last(window["payment"])
     paid_share = np.divide(payment, owed, out=np.full_like(payment, np.nan), where=owed > 0)
-    days = last(window.days_past_due)
-    debt = window.external_debt
+    days = last(window["days_past_due"])
+    debt = window["external_debt"]
     before = np.vstack([debt[1:], np.full((1, debt.shape[1]), np.nan)])
     return Habits(
         length,
-        last(window.spend),
-        last(window.cash_advance),
+        last(window["spend"]),
+        last(window["cash_advance"]),
         payment,
         np.minimum(paid_share, 1.0),
         np.where(days < DAYS_A_MONTH, days, 0.0),
-        last(window.limit_requests),
-        last(window.credit_inquiries),
+        last(window["limit_requests"]),
+        last(window["credit_inquiries"]),
         last(debt - before),
     )
 
@@ -159,9 +159,9 @@ def roll_forward(
             "income": income,
         }
         for name, values in row.items():
-            unknown = np.isnan(getattr(window, name)[0]) & (name in _WHOLE)
+            unknown = np.isnan(window[name][0]) & (name in _WHOLE)
             written[name].append(np.where(unknown, np.nan, values))
-    return {name: np.vstack([*written[name][::-1], getattr(window, name)]) for name in _NUMBERS}
+    return {name: np.vstack([*written[name][::-1], window[name]]) for name in _NUMBERS}
 
 
 # known in all statements or in none

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from features.window import CENT, Window
+from features.window import HALF_CENT, Window
 from serving.decision.advice.plans import PlanGrid
 from serving.decision.advice.projection import LimitCut, Projection, Restored, project
 from serving.decision.advice.result import PlanPath
@@ -48,7 +48,7 @@ class PlanSearch:
         )
         # The minimum due is asked for whatever a customer can pay, and so is what they settled;
         # only more must be within reach.
-        feasible = courses[asks_least | (outlook.most_paid[courses] <= self.grid.payable + CENT)]
+        feasible = courses[asks_least | (outlook.most_paid[courses] <= self.grid.payable + HALF_CENT)]
         if len(feasible) and outlook.log_odds[-1, feasible].min() < self._least:
             best = feasible[np.argmin(outlook.log_odds[-1, feasible])]
             self._least_at, self._least = (

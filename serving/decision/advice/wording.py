@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from features.months import add_months
-from features.window import CENT, Window
+from features.window import HALF_CENT, Window
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.projection import Projection, Restored
 from serving.decision.advice.result import AgingOut, PathMonth, PlanPath, Step
@@ -83,7 +83,7 @@ def aging_out(
     """What happened within the months in which it counts, the soonest gone first."""
     found = []
     for code, ageing in rules.ageing.items():
-        happened = np.flatnonzero(getattr(window, ageing.column)[: ageing.months, account] > 0)
+        happened = np.flatnonzero(window[ageing.column][: ageing.months, account] > 0)
         if len(happened):
             last, until = (
                 add_months(as_of, months - int(happened[0])) for months in (0, ageing.months)
@@ -114,7 +114,7 @@ def plan_notes(
     begins, kept = plan.path[0].month, _kept_to_the_end(plan)
     elsewhere = sum(step.amount or 0.0 for step in plan.steps if step.lever == "repay_elsewhere")
     beyond = next(
-        (m for m in plan.path if most is not None and m.payment + elsewhere > most + CENT),
+        (m for m in plan.path if most is not None and m.payment + elsewhere > most + HALF_CENT),
         plan.path[0],
     )
     asked = beyond.payment + elsewhere
@@ -123,7 +123,7 @@ def plan_notes(
         "no_plan_as_settled": plan.restored is None and kept is None and settled,
         "too_narrow": plan.restored is None and kept is not None,
         "old_statements": begins < today.replace(day=1),
-        "beyond_payment": most is not None and asked > most + CENT,
+        "beyond_payment": most is not None and asked > most + HALF_CENT,
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
         "debt_unknown": bool(np.isnan(window.last_known("external_debt")[account])),
     }

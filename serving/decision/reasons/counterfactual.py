@@ -69,13 +69,13 @@ def replay_year(
     was: Window, levels: Levels, on_time: NDArray[np.bool_], terms: Terms, instalment_share: float
 ) -> dict[str, Months]:
     """The columns of the windows that would have been, each course at the levels that are not NaN."""
-    months = min(MONTHS_REPLAYED, len(was.balance) - 1)
+    months = min(MONTHS_REPLAYED, len(was["balance"]) - 1)
     start = np.minimum(months, was.months_observed.astype(np.int64) - 1)
     income = was.last_known("income")
     stand = _beginning(was, start, levels, income, terms)
     books = _books(was, months, terms)
-    known = {name: np.nan_to_num(getattr(was, name)[:months]) for name in _COLUMNS}
-    known["owed_before"] = np.nan_to_num(was.owed_before[:months])
+    known = {name: np.nan_to_num(was[name][:months]) for name in _COLUMNS}
+    known["owed_before"] = np.nan_to_num(was["owed_before"][:months])
     written: dict[str, list[Values]] = {name: [] for name in _CHANGED}
     for row in range(months - 1, -1, -1):
         then = {name: column[row] for name, column in known.items()}
@@ -111,7 +111,7 @@ def _overwritten(
     """The window's columns with the months that were lived again, oldest first; what was not known
     stays so.
     """
-    lived: dict[str, Months] = {name: getattr(was, name) for name in _COLUMNS}
+    lived: dict[str, Months] = {name: was[name] for name in _COLUMNS}
     for name, months in written.items():
         old = lived[name]
         new = np.array(months[::-1], dtype=np.float64).reshape(len(months), len(start))
@@ -214,7 +214,7 @@ class _Books:
 def _books(was: Window, months: int, terms: Terms) -> _Books:
     """What the ledger does not explain of each statement from the one before, (months, courses)."""
     then, before = (
-        {name: getattr(was, name)[rows] for name in ("balance", "minimum_due", "days_past_due")}
+        {name: was[name][rows] for name in ("balance", "minimum_due", "days_past_due")}
         for rows in (slice(0, months), slice(1, months + 1))
     )
     days = np.nan_to_num(before["days_past_due"]).astype(np.int32)
@@ -222,7 +222,7 @@ def _books(was: Window, months: int, terms: Terms) -> _Books:
     due = np.where(np.isnan(before["minimum_due"]), asked, before["minimum_due"])
     late = np.nan_to_num(then["days_past_due"])
     spend, cash, payment = (
-        np.nan_to_num(getattr(was, name)[:months]) for name in ("spend", "cash_advance", "payment")
+        np.nan_to_num(was[name][:months]) for name in ("spend", "cash_advance", "payment")
     )
     acts = Behaviour(
         spend, cash, payment, np.where(late < DAYS_A_MONTH, late, 0.0).astype(np.int32)
@@ -249,12 +249,15 @@ def _beginning(
 ) -> _Position:
     """Where the year begins: at the statement before its first month."""
     courses = np.arange(len(start))
-    balance, days = was.balance[start, courses], was.days_past_due[start, courses].astype(np.int32)
-    due, debt = was.minimum_due[start, courses], was.external_debt[start, courses]
+    balance, days = (
+        was["balance"][start, courses],
+        was["days_past_due"][start, courses].astype(np.int32),
+    )
+    due, debt = was["minimum_due"][start, courses], was["external_debt"][start, courses]
     # A minimum that a source does not tell is what the terms ask for; of a smaller debt it is as
     # much smaller.
     due = np.where(np.isnan(due), minimum_due_of(balance, days // DAYS_A_MONTH, terms), due)
-    lower = np.fmin(balance, _cents(levels.used * was.credit_limit[start, courses]))
+    lower = np.fmin(balance, _cents(levels.used * was["credit_limit"][start, courses]))
     due = _cents(
         due
         * np.divide(np.maximum(lower, 0.0), balance, out=np.ones_like(balance), where=balance > 0)

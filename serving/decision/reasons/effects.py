@@ -150,12 +150,14 @@ def _known(window: Window, levels: Levels, accounts: NDArray[np.int64]) -> NDArr
     seen: dict[Driven, NDArray[np.bool_]] = {
         "late_payment": np.ones(len(accounts), dtype=np.bool_),
         "high_utilization": ~np.isnan(own.used),
-        "overspending": ~np.isnan(own.spend) & income & _ever(window.spend, accounts),
+        "overspending": ~np.isnan(own.spend) & income & _ever(window["spend"], accounts),
         "weak_repayment": ~np.isnan(own.paid_share),
-        "cash_reliance": ~np.isnan(own.cash) & _ever(window.cash_advance, accounts),
-        "credit_seeking": (~np.isnan(own.limit_requests) & _ever(window.limit_requests, accounts))
-        | (~np.isnan(own.inquiries) & _ever(window.credit_inquiries, accounts)),
-        "external_debt": ~np.isnan(own.debt) & income & _ever(window.external_debt, accounts),
+        "cash_reliance": ~np.isnan(own.cash) & _ever(window["cash_advance"], accounts),
+        "credit_seeking": (
+            ~np.isnan(own.limit_requests) & _ever(window["limit_requests"], accounts)
+        )
+        | (~np.isnan(own.inquiries) & _ever(window["credit_inquiries"], accounts)),
+        "external_debt": ~np.isnan(own.debt) & income & _ever(window["external_debt"], accounts),
     }
     return (
         np.column_stack([seen[group] for group in DRIVEN])

@@ -308,7 +308,7 @@ def test_a_year_in_which_nothing_is_changed_is_the_year_that_was(
     unknown = levels(1)
     again = replay_year(was, unknown, np.zeros(1, dtype=np.bool_), terms, share)
     for name in NUMBERS:
-        assert np.array_equal(again[name], getattr(was, name), equal_nan=True), name
+        assert np.array_equal(again[name], was[name], equal_nan=True), name
 
 
 @settings(max_examples=60)
@@ -323,7 +323,7 @@ def test_who_was_never_late_was_never_late(drawn: pl.DataFrame, terms: Terms) ->
     was = lay_out(statements)
     again = replay_year(was, levels(1), np.ones(1, dtype=np.bool_), terms, 0.05)
     for name in NUMBERS:
-        assert np.array_equal(again[name], getattr(was, name), equal_nan=True), name
+        assert np.array_equal(again[name], was[name], equal_nan=True), name
 
 
 def test_who_is_left_alone_lives_the_same_year_again(windows: pl.DataFrame) -> None:
@@ -332,13 +332,13 @@ def test_who_is_left_alone_lives_the_same_year_again(windows: pl.DataFrame) -> N
     nobody = np.zeros(accounts, dtype=np.bool_)
     again = replay_year(was, levels(accounts), nobody, Terms(), 0.05)
     for name in NUMBERS:
-        assert same_to_the_cent(again[name], getattr(was, name)), name
+        assert same_to_the_cent(again[name], was[name]), name
     # And who is not, does not.
     for changed in (
         replay_year(was, levels(accounts, used=0.1), nobody, Terms(), 0.05),
         replay_year(was, levels(accounts), ~nobody, Terms(), 0.05),
     ):
-        assert not same_to_the_cent(changed["balance"], was.balance)
+        assert not same_to_the_cent(changed["balance"], was["balance"])
 
 
 def test_nothing_is_changed_before_the_year_nor_where_it_was_not_known(
@@ -351,9 +351,9 @@ def test_nothing_is_changed_before_the_year_nor_where_it_was_not_known(
         was, levels(accounts, **zero), np.ones(accounts, dtype=np.bool_), Terms(), 0.05
     )
     for name in NUMBERS:
-        assert np.array_equal(again[name][YEAR:], getattr(was, name)[YEAR:], equal_nan=True)
-        assert np.array_equal(np.isnan(again[name]), np.isnan(getattr(was, name)))
-    assert not same_to_the_cent(again["balance"][YEAR - 1], was.balance[YEAR - 1])
+        assert np.array_equal(again[name][YEAR:], was[name][YEAR:], equal_nan=True)
+        assert np.array_equal(np.isnan(again[name]), np.isnan(was[name]))
+    assert not same_to_the_cent(again["balance"][YEAR - 1], was["balance"][YEAR - 1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -600,7 +600,7 @@ def test_no_accounts_have_no_effects(was: Window, bundle: Bundle) -> None:
 def of_the_last_year(was: Window, name: str) -> NDArray[np.float64]:
     """A column in the months that are lived again, NaN elsewhere: (12, accounts)."""
     start = np.minimum(YEAR, was.months_observed - 1)
-    return np.where(np.arange(YEAR)[:, None] < start, getattr(was, name)[:YEAR], np.nan)
+    return np.where(np.arange(YEAR)[:, None] < start, was[name][:YEAR], np.nan)
 
 
 def better(was: Window, products: list[str], bundle: Bundle) -> dict[Driven, NDArray[np.bool_]]:
@@ -629,7 +629,8 @@ def better(was: Window, products: list[str], bundle: Bundle) -> dict[Driven, NDA
     return {
         "late_payment": never(year["days_past_due"] > 0),
         "high_utilization": never(
-            was.balance[start, places][None] > (level.used * was.credit_limit[start, places])[None]
+            was["balance"][start, places][None]
+            > (level.used * was["credit_limit"][start, places])[None]
         ),
         "overspending": never(year["spend"] > level.spend * income),
         "weak_repayment": never(
@@ -639,7 +640,7 @@ def better(was: Window, products: list[str], bundle: Bundle) -> dict[Driven, NDA
         "cash_reliance": never(year["cash_advance"] > level.cash * year["credit_limit"]),
         "credit_seeking": never(asks),
         "external_debt": never(
-            was.external_debt[start, places][None] > (level.debt * income)[None]
+            was["external_debt"][start, places][None] > (level.debt * income)[None]
         ),
     }
 
@@ -672,8 +673,7 @@ def test_what_is_not_known_has_no_effect_that_could_be_said(
     was: Window, products: list[str], found: NDArray[np.float64], bundle: Bundle
 ) -> None:
     never_told = {
-        name: np.isnan(getattr(was, name)).all(axis=0)
-        for name in ("income", "spend", "external_debt")
+        name: np.isnan(was[name]).all(axis=0) for name in ("income", "spend", "external_debt")
     }
     single = was.months_observed == 1
     none = np.zeros_like(single)
@@ -749,9 +749,9 @@ def test_the_window_is_not_changed(
     windows: pl.DataFrame, products: list[str], bundle: Bundle
 ) -> None:
     window = lay_out(check(windows))
-    before = {name: getattr(window, name).tobytes() for name in NUMBERS}
+    before = {name: window[name].tobytes() for name in NUMBERS}
     effects(window, products, bundle)
-    assert {name: getattr(window, name).tobytes() for name in NUMBERS} == before
+    assert {name: window[name].tobytes() for name in NUMBERS} == before
 
 
 @given(
