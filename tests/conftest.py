@@ -19,7 +19,7 @@ from serving.decision.golden import load
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.dataset import load as load_data
-from training.data.labels import Labelled, labelled
+from training.data.labels import Labelled, label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
 from training.fit.bundle import BundleConfig, make_bundle
@@ -48,7 +48,7 @@ def source(simulated: Path) -> Source:
 
 @pytest.fixture(scope="session")
 def data(source: Source) -> Labelled:
-    return labelled(source, DataConfig())
+    return label_accounts(source, DataConfig())
 
 
 @pytest.fixture(scope="session")

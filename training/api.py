@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from training.compare.policies.lab import LabFindings
     from training.data.ingest.ingest import Summary
     from training.examine.run import Findings
-    from training.fit.run import Report
+    from training.fit.run import FitReport
     from training.release.monitor.monitor import Monitored
     from training.release.promote import Promotion
     from training.release.report.report import Reported
-    from training.tune.tune import Found
+    from training.tune.tune import TuneResult
 
 DATA, STORE, NAME = "data/simulated", "mlruns", "limit-reduction"
 AnyPath = str | Path
@@ -49,7 +49,7 @@ def ingest(csv: AnyPath, mapping: AnyPath, out: AnyPath) -> Summary:
     return ingest(Path(csv), Path(mapping), Path(out))
 
 
-def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> Report:
+def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> FitReport:
     """Fit, measure, register and keep everything in one run; the run, version, digest and measures
     with intervals.
 
@@ -73,7 +73,7 @@ def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> Rep
 
 def tune(
     data: AnyPath = DATA, store: AnyPath = STORE, study: str = NAME, **settings: object
-) -> Found:
+) -> TuneResult:
     """Search for the smallest model that is as good as the best; a study that was stopped goes on.
 
     Settings are fields of :class:`training.tune.search.TuneConfig` and of the configs of

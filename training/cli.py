@@ -79,7 +79,7 @@ def tune(options: argparse.Namespace) -> None:
     from training.fit.bundle import BundleConfig
     from training.fit.config import FitConfig
     from training.tune.search import TuneConfig
-    from training.tune.tune import Found
+    from training.tune.tune import TuneResult
     from training.tune.tune import tune as search
 
     data, base, bundle, config = override(
@@ -87,7 +87,7 @@ def tune(options: argparse.Namespace) -> None:
         [*options.set, *([] if options.trials is None else [f"trials={options.trials}"])],
     )
     with tqdm(total=config.trials, unit="trial", desc="tune", disable=options.quiet or None) as bar:
-        found: Found = search(
+        found: TuneResult = search(
             options.data,
             options.store,
             config,
@@ -213,7 +213,7 @@ def request(options: argparse.Namespace) -> None:
     from training.data import sample_request
     from training.data.config import DataConfig
     from training.data.dataset import load
-    from training.tracking.registry import fetch_bundle, parameters
+    from training.tracking.registry import fetch_bundle, fetch_parameters
     from training.tracking.store import Store, temporary_folder
 
     store = Store(options.store)
@@ -221,7 +221,7 @@ def request(options: argparse.Namespace) -> None:
     with temporary_folder() as folder:
         bundle = load_bundle(fetch_bundle(store, options.name, version, Path(folder)))
     # With another config than the fit's, the hold-out would hold accounts that the trees saw.
-    fitted_with = parameters(store, options.name, version, "data")
+    fitted_with = fetch_parameters(store, options.name, version, "data")
     (config,) = override([DataConfig()], [f"{name}={value}" for name, value in fitted_with.items()])
     windows = sample_request.hold_out(load(options.data), config)
     statements, decision = sample_request.find(windows, bundle, options.action, options.number)

@@ -28,7 +28,7 @@ from serving.decision.result import Stages
 from serving.decision.scoring.score import Scorer, log_odds_of, logit, probability_of
 from training.data.dataset import Source
 from training.data.labels import Labelled
-from training.data.labels import window as window_of
+from training.data.labels import select_windows as window_of
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 BESIDE = 20  # accounts that DiCE and we are both asked about

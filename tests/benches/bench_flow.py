@@ -32,13 +32,13 @@ from tests.training.conftest import STORE_WARNINGS
 from training.data import sample_request
 from training.data.config import DataConfig
 from training.data.dataset import load as load_data
-from training.data.labels import Labelled, labelled
+from training.data.labels import Labelled, label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import simulate
 from training.fit import bundle, run
 from training.fit.bundle import BundleConfig
 from training.fit.config import FitConfig
-from training.fit.fit import parameters_of, train_booster
+from training.fit.fit import lightgbm_parameters, train_booster
 from training.tracking.store import Store, temporary_folder
 
 pytestmark = [pytest.mark.benchmark(disable_gc=True), *STORE_WARNINGS]
@@ -73,7 +73,7 @@ def test_fit(benchmark: Any, full_data: Labelled, how: str) -> None:
     config = FitConfig()
 
     def bare() -> lgb.Booster:
-        return lgb.train(parameters_of(config), lgb.Dataset(matrix, label), config.trees)
+        return lgb.train(lightgbm_parameters(config), lgb.Dataset(matrix, label), config.trees)
 
     def ours() -> lgb.Booster:
         return train_booster(matrix, label, config)
@@ -95,7 +95,7 @@ def test_whole_fit(benchmark: Any, full_folder: Path, tmp_path: Path) -> None:
 
     def untracked() -> None:
         source = load_data(full_folder)
-        data = labelled(source, configs[0])
+        data = label_accounts(source, configs[0])
         fitted, parts, _, _ = run.fit_and_measure(source, data, configs[1], configs[2])
         with temporary_folder() as folder:
             bundle.write_bundle(parts, fitted, data, source, configs[2], Path(folder) / "bundle")

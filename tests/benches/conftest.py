@@ -14,7 +14,7 @@ from serving.decision.golden import load
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.dataset import load as load_data
-from training.data.labels import Labelled, labelled
+from training.data.labels import Labelled, label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
 from training.fit import bundle
@@ -38,7 +38,7 @@ def full_source(full_folder: Path) -> Source:
 
 @pytest.fixture(scope="session")
 def full_data(full_source: Source) -> Labelled:
-    return labelled(full_source, DataConfig())
+    return label_accounts(full_source, DataConfig())
 
 
 @pytest.fixture(scope="session")

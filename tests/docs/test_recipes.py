@@ -27,7 +27,7 @@ from training.fit.fit import fit
 
 write(SimulationConfig(accounts=4000, seed=3), pathlib.Path("sim"))
 source = dataset.load(pathlib.Path("sim"))
-labelled = labels.labelled(source, DataConfig())
+labelled = labels.label_accounts(source, DataConfig())
 fitted = fit(labelled, FitConfig(trees=30))
 config = bundling.BundleConfig(reference_size=200)
 folder = pathlib.Path("bundle")

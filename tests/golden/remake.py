@@ -11,7 +11,7 @@ from pathlib import Path
 
 from training.data.config import DataConfig
 from training.data.dataset import load
-from training.data.labels import labelled
+from training.data.labels import label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
 from training.fit import bundle
@@ -28,7 +28,7 @@ def remake(target: Path) -> str:
         folder = Path(scratch) / "simulated"
         write(SimulationConfig(accounts=3000, seed=9), folder)
         source = load(folder)
-        data = labelled(source, DataConfig())
+        data = label_accounts(source, DataConfig())
         fitted = fit(data, FitConfig(trees=20, stop_after=0, threads=1))
         config = BundleConfig(reference_size=50)
         return bundle.make_bundle(fitted, data, source, config, target)

@@ -30,7 +30,7 @@ from training.data.dataset import Source
 from training.data.dataset import load as load_data
 from training.data.ingest.ingest import ingest
 from training.data.ingest.mapping import MAPPINGS
-from training.data.labels import labelled
+from training.data.labels import label_accounts
 from training.fit import bundle
 from training.fit.bundle import BundleConfig
 from training.fit.config import FitConfig
@@ -50,7 +50,7 @@ def accounts(uci_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Source
 @pytest.fixture(scope="module")
 def real(accounts: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
     """The default model of the real accounts, and the folder of its bundle."""
-    data, config = labelled(accounts, DataConfig()), BundleConfig()
+    data, config = label_accounts(accounts, DataConfig()), BundleConfig()
     fitted = fit(data, FitConfig())
     folder = tmp_path_factory.mktemp("taiwan_bundle") / "bundle"
     bundle.make_bundle(fitted, data, accounts, config, folder)

@@ -13,7 +13,7 @@ from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide_many
 from serving.decision.result import Decision
 from serving.operations.export import Exported, ExportedAsked, ExportedReason, line
-from training.data.labels import soon_after, window
+from training.data.labels import select_windows, soon_after
 
 
 def lines(
@@ -24,7 +24,7 @@ def lines(
     tenant: str = "lender",
 ) -> list[str]:
     """The export of the decisions on all accounts that have a statement of the month."""
-    seen = window(statements, month)
+    seen = select_windows(statements, month)
     decisions = decide_many(seen, bundle, soon_after(month))
     names = [column.name for column in COLUMNS if column.name not in ("account_id", "product")]
     told = seen.with_columns(pl.col("month").dt.strftime("%Y-%m"))

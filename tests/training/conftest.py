@@ -19,10 +19,10 @@ from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
 from training.examine.truth.population import ExamineConfig, Population, draw, simulation_of
-from training.fit.bundle import BundleConfig, parts, references
+from training.fit.bundle import BundleConfig, choose_references, make_parts
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted
-from training.fit.run import Report, register_run, run_fit
+from training.fit.run import FitReport, register_run, run_fit
 from training.tracking import runs
 from training.tracking.store import Store
 
@@ -45,7 +45,7 @@ class Kept(NamedTuple):
     """A store with one finished fit, and what the fit reported."""
 
     store: Store
-    report: Report
+    report: FitReport
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +79,7 @@ def add_version(
     ``split`` is what its run tells that the data were split by, if not what they were.
     """
     bundle = CONFIGS[2]
-    made = parts(fitted, data, source, bundle, references(fitted, data, bundle))
+    made = make_parts(fitted, data, source, bundle, choose_references(fitted, data, bundle))
     with runs.start_run(store) as run:
         runs.log_configs({"data": split or CONFIGS[0]}, {"data.last_month": source.last_month})
         version, _ = register_run(made, fitted, data, source, bundle, run)

@@ -20,8 +20,8 @@ from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.__main__ import main
 from training.data.config import DataConfig
 from training.data.dataset import load as load_data
-from training.data.labels import labelled
-from training.data.splits import splits_of
+from training.data.labels import label_accounts
+from training.data.splits import assign_splits
 from training.tracking import registry
 from training.tracking.store import Store
 
@@ -111,7 +111,7 @@ def test_fit_says_what_it_kept(
     assert first == (
         f"run {version.run_id}: version 2 of limit-reduction, bundle {version.tags['bundle'][:12]}, kept in {store.folder}"
     )
-    data = labelled(load_data(small), DataConfig())
+    data = label_accounts(load_data(small), DataConfig())
     assert rows == "rows: " + ", ".join(
         f"{name} {len(data.rows(name)):,}" for name in ("train", "valid", "test")
     )
@@ -119,7 +119,7 @@ def test_fit_says_what_it_kept(
     assert all(
         re.fullmatch(r"  \w+ +\d\.\d{4}  \[\d\.\d{4}, \d\.\d{4}\]", line) for line in measures
     )
-    assert registry.parameters(store, NAME, "2", "fit")["trees"] == "5"
+    assert registry.fetch_parameters(store, NAME, "2", "fit")["trees"] == "5"
 
 
 @pytest.mark.parametrize(
@@ -164,10 +164,10 @@ def test_request_is_of_a_hold_out_account_that_gets_the_action(
     source = load_data(small)
     own = source.statements.filter(pl.col("account_id") == asked.account_id).tail(24)
     assert statements_table([asked]).equals(own.select(statements_table([asked]).columns))
-    data = labelled(source, SPLIT)
+    data = label_accounts(source, SPLIT)
     seen = data.features.accounts.filter(pl.Series(data.split != "test"))["account_id"]
     assert asked.account_id not in seen.to_list()
-    assert splits_of(pl.Series([asked.account_id]), SPLIT).tolist() == ["test"]
+    assert assign_splits(pl.Series([asked.account_id]), SPLIT).tolist() == ["test"]
 
 
 def test_each_number_is_another_account(store: Store, small: Path, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_what_is_not_there_is_one_line(
     result = said(capsys, *arguments, "--store", store.folder, *data)
     refused(result, arguments[0], words)
     assert list(tmp_path.iterdir()) == []
-    assert registry.champion(store, NAME) == "2"
+    assert registry.find_champion(store, NAME) == "2"
 
 
 def test_a_folder_without_data_or_store_is_one_line_and_stays_as_it_was(

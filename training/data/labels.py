@@ -34,7 +34,7 @@ from training.data.censoring import (
 )
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
-from training.data.splits import Split, splits_of
+from training.data.splits import Split, assign_splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Labelled:
         return None if self.weight is None else self.weight[rows]
 
 
-def labelled(source: Source, config: DataConfig) -> Labelled:
+def label_accounts(source: Source, config: DataConfig) -> Labelled:
     """The labelled frame of a source.
 
     With labels of its own: every labelled account at its as_of, split ``train`` (folds are cut
@@ -76,9 +76,9 @@ def labelled(source: Source, config: DataConfig) -> Labelled:
     """
     if source.labels is not None:
         return _with_own_labels(source.statements, source.labels)
-    dates = as_ofs(source.statements["month"], config)
+    dates = choose_as_ofs(source.statements["month"], config)
     observed = _stack(
-        [labelled_at(source.statements, as_of, splits, config) for as_of, splits in dates]
+        [label_accounts_at(source.statements, as_of, splits, config) for as_of, splits in dates]
     )
     return (
         observed
@@ -87,7 +87,7 @@ def labelled(source: Source, config: DataConfig) -> Labelled:
     )
 
 
-def labelled_at(
+def label_accounts_at(
     statements: pl.DataFrame, as_of: datetime.date, splits: frozenset[Split], config: DataConfig
 ) -> Labelled:
     """The accounts of these splits that are not in default at ``as_of``, with what was seen to
@@ -95,10 +95,10 @@ def labelled_at(
 
     DataError where none is.
     """
-    seen = window(statements, as_of)
+    seen = select_windows(statements, as_of)
     last = seen.filter(pl.col("month") == as_of)
     eligible = last.filter(pl.col("days_past_due") < config.default_days).select("account_id")
-    split = splits_of(eligible["account_id"], config)
+    split = assign_splits(eligible["account_id"], config)
     wanted = np.isin(split, list(splits))
     chosen = eligible.filter(pl.Series(wanted))
     if chosen.is_empty():
@@ -109,7 +109,9 @@ def labelled_at(
     return Labelled(features, _outcome(statements, chosen, as_of, config), split[wanted])
 
 
-def as_ofs(months: pl.Series, config: DataConfig) -> list[tuple[datetime.date, frozenset[Split]]]:
+def choose_as_ofs(
+    months: pl.Series, config: DataConfig
+) -> list[tuple[datetime.date, frozenset[Split]]]:
     """The as_of dates with the splits that use them, in order of time.
 
     DataError where the data are too short.
@@ -134,7 +136,7 @@ def _date(month: object) -> datetime.date:
     return month
 
 
-def window(statements: pl.DataFrame, as_of: datetime.date) -> pl.DataFrame:
+def select_windows(statements: pl.DataFrame, as_of: datetime.date) -> pl.DataFrame:
     """The windows that a decision at ``as_of`` may see, of the accounts that have a statement of
     that month.
     """
@@ -192,7 +194,9 @@ def _weights(
     theirs = statements.join(
         accounts.select("account_id").unique(), on="account_id", how="semi", maintain_order="left"
     )
-    return censoring_weights(theirs, accounts, followed, lambda month: build(window(theirs, month)))
+    return censoring_weights(
+        theirs, accounts, followed, lambda month: build(select_windows(theirs, month))
+    )
 
 
 def _with_own_labels(statements: pl.DataFrame, labels: pl.DataFrame) -> Labelled:
@@ -200,7 +204,7 @@ def _with_own_labels(statements: pl.DataFrame, labels: pl.DataFrame) -> Labelled
     for (as_of,), chosen in sorted(labels.group_by("as_of"), key=lambda item: item[0]):
         if not isinstance(as_of, datetime.date):
             raise DataError(f"labels.parquet: expected dates in as_of, got {as_of!r}")
-        seen = window(statements, as_of).join(
+        seen = select_windows(statements, as_of).join(
             chosen, on="account_id", how="semi", maintain_order="left"
         )
         features = build(seen)

@@ -15,8 +15,8 @@ from serving.decision.pipeline import decide_many
 from serving.decision.result import Decision
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.data.labels import window
-from training.data.splits import splits_of
+from training.data.labels import select_windows
+from training.data.splits import assign_splits
 
 LOOKED_THROUGH = 2000  # hold-out accounts decided in search of one
 
@@ -30,11 +30,11 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
     are folded.
     """
     if source.labels is not None:
-        return window(source.statements, source.labels["as_of"].max())  # type: ignore[arg-type]  # a checked date column
+        return select_windows(source.statements, source.labels["as_of"].max())  # type: ignore[arg-type]  # a checked date column
     latest = source.statements["month"].max()
-    windows = window(source.statements, latest)  # type: ignore[arg-type]  # a checked date column
+    windows = select_windows(source.statements, latest)  # type: ignore[arg-type]  # a checked date column
     accounts = windows["account_id"].unique(maintain_order=True)
-    unseen = accounts.filter(pl.Series(splits_of(accounts, config) == "test"))
+    unseen = accounts.filter(pl.Series(assign_splits(accounts, config) == "test"))
     return windows.join(unseen.to_frame(), on="account_id", how="semi", maintain_order="left")
 
 

@@ -16,7 +16,7 @@ from training.data.config import DataConfig
 Split = Literal["train", "valid", "test"]
 
 
-def splits_of(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
+def assign_splits(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
     """The split of each account, by a hash of its name and the seed: the same in any table and any
     order.
     """
@@ -28,7 +28,7 @@ def splits_of(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
     )
 
 
-def folds_of(accounts: pl.Series, count: int, config: DataConfig) -> NDArray[np.int64]:
+def assign_folds(accounts: pl.Series, count: int, config: DataConfig) -> NDArray[np.int64]:
     """The fold of each account, 0 to ``count - 1``, by another hash of its name: all months of an
     account share one.
     """

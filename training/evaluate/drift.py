@@ -24,7 +24,7 @@ from scipy.stats import chi2, wasserstein_distance
 from features.types import Vector
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.data.labels import as_ofs
+from training.data.labels import choose_as_ofs
 from training.evaluate.holdout import Evaluation, HoldOut, evaluate, hold_out
 
 BINS = 10
@@ -208,5 +208,5 @@ def _hold_outs(source: Source, config: DataConfig) -> list[HoldOut]:
     if source.labels is not None:
         months = sorted(source.labels["as_of"].unique().to_list())
     else:
-        months = [month for month, _ in as_ofs(source.statements["month"], config)]
+        months = [month for month, _ in choose_as_ofs(source.statements["month"], config)]
     return [hold_out(source, config, as_of=month) for month in months]

@@ -22,7 +22,14 @@ from serving.decision.pipeline import stages
 from serving.decision.result import Stages
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
-from training.data.labels import Labelled, as_ofs, labelled, labelled_at, soon_after, window
+from training.data.labels import (
+    Labelled,
+    choose_as_ofs,
+    label_accounts,
+    label_accounts_at,
+    select_windows,
+    soon_after,
+)
 
 GROUPS = ("gender", "age_band", "region")  # of ``accounts``: for measuring fairness, never features
 
@@ -119,7 +126,7 @@ def hold_out(
     """
     found, as_of = _labelled(source, config, as_of)
     accounts = found.features.accounts
-    seen = window(source.statements, as_of).join(
+    seen = select_windows(source.statements, as_of).join(
         accounts.select("account_id"), on="account_id", how="semi"
     )
     order = np.argsort(accounts["account_id"].to_numpy(), kind="stable")
@@ -143,12 +150,12 @@ def _labelled(
     source: Source, config: DataConfig, as_of: datetime.date | None
 ) -> tuple[Labelled, datetime.date]:
     if source.labels is None:
-        month = as_ofs(source.statements["month"], config)[-1][0] if as_of is None else as_of
-        return labelled_at(source.statements, month, frozenset({"test"}), config), month
+        month = choose_as_ofs(source.statements["month"], config)[-1][0] if as_of is None else as_of
+        return label_accounts_at(source.statements, month, frozenset({"test"}), config), month
     last = source.labels["as_of"].max() if as_of is None else as_of
     if not isinstance(last, datetime.date):
         raise DataError(f"labels.parquet: expected dates in as_of, got {last!r}")
-    every = labelled(source, config)
+    every = label_accounts(source, config)
     chosen = np.flatnonzero((every.features.accounts["as_of"] == last).to_numpy())
     return every.take(chosen), last
 

@@ -12,7 +12,7 @@ from serving.decision.golden import load as load_bundle
 from training.data.config import DataConfig
 from training.tracking import registry, runs
 from training.tracking.config import override
-from training.tracking.store import Store, TrackingError, run_info, temporary_folder
+from training.tracking.store import Store, TrackingError, fetch_run_info, temporary_folder
 
 _VERSION = re.compile(r"v?(\d{1,9})")  # a run id may be of digits alone
 _RUN = re.compile(r"[0-9a-f]{32}")
@@ -66,7 +66,7 @@ def version_of(asked: str, store: Store, name: str) -> str | None:
     number = _VERSION.fullmatch(asked)
     if named is not None or number is None:
         return named
-    registry.run_of(store, name, number[1])
+    registry.find_run(store, name, number[1])
     return number[1]
 
 
@@ -77,7 +77,7 @@ def _with_config(asked: str, bundle: Bundle, version: str | None, store: Store) 
             f"{asked}: a bundle of no run, so it is not known which accounts it was fitted on; compare runs"
         )
     try:
-        told = run_info(store, run)
+        told = fetch_run_info(store, run)
     except TrackingError as error:
         raise TrackingError(
             f"{asked}: {error}, so it is not known which accounts its bundle was fitted on"

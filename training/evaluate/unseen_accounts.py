@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from training.data.config import OWN_LABEL, DataConfig, DataError
 from training.data.dataset import Source, load
-from training.data.labels import as_ofs
-from training.data.splits import splits_of
+from training.data.labels import choose_as_ofs
+from training.data.splits import assign_splits
 from training.evaluate.holdout import Evaluation, HoldOut, evaluate, hold_out
 from training.evaluate.model_lookup import Model, find_model
 from training.tracking.store import Store
@@ -97,7 +97,7 @@ def _fair(
     """
     fair, doubts, remarks = np.ones(len(on.label), dtype=np.bool_), list[str](), list[str]()
     for model in models:
-        held_out = splits_of(on.people["account_id"], model.config) == "test"
+        held_out = assign_splits(on.people["account_id"], model.config) == "test"
         fair &= held_out
         overlap, other_data = (
             int((~held_out).sum()),
@@ -116,10 +116,12 @@ def _fair(
 
 
 def _earlier(source: Source, folder: Path, config: DataConfig, models: Sequence[Model]) -> HoldOut:
-    month = as_ofs(source.statements["month"], config)[-2][0]
+    month = choose_as_ofs(source.statements["month"], config)[-2][0]
     on = hold_out(source, config, folder, month)
     accounts = on.people["account_id"]
-    fair = np.logical_and.reduce([splits_of(accounts, model.config) == "test" for model in models])
+    fair = np.logical_and.reduce(
+        [assign_splits(accounts, model.config) == "test" for model in models]
+    )
     return on if fair.all() else on.take(np.flatnonzero(fair))
 
 

@@ -28,7 +28,7 @@ from serving.decision.scoring.score import logit, probability_of
 from training.data.censoring import TREATED
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.data.labels import Labelled, labelled
+from training.data.labels import Labelled, label_accounts
 from training.evaluate.metrics import (
     bootstrap_counts,
     expected_auc,
@@ -38,8 +38,8 @@ from training.evaluate.metrics import (
 from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
 from training.examine.truth.population import ExamineConfig, Population
 from training.fit.config import FitConfig
-from training.fit.fit import fit, log_odds
-from training.fit.reference_population import outcome_of
+from training.fit.fit import fit, predict_log_odds
+from training.fit.reference_population import decide_row
 
 BAND = 1.0  # log-odds on either side of the cut-off
 
@@ -92,9 +92,9 @@ def fitted_ways(
     data_config, fit_config = configs
     ways = {}
     for name in TREATED:
-        data = labelled(source, replace(data_config, treated=name))
+        data = label_accounts(source, replace(data_config, treated=name))
         fitted = fit(data, fit_config)
-        score = log_odds(fitted, truth.features.matrix(fitted.features))
+        score = predict_log_odds(fitted, truth.features.matrix(fitted.features))
         ways[name] = Way(int((data.split != "test").sum()), score)
     return ways
 
@@ -160,7 +160,7 @@ def _recalibration(probability: Vector, score: Vector) -> tuple[float, float]:
 def _decisions(hold_out: Labelled, score: Vector, policy: Policy) -> list[tuple[str, float]]:
     """(action, new limit, or the one proposed to a person) of each account."""
     outcomes = (
-        outcome_of(policy, hold_out, row, value) for row, value in enumerate(score.tolist())
+        decide_row(policy, hold_out, row, value) for row, value in enumerate(score.tolist())
     )
     return [
         (o.action, o.new_limit if o.proposed_limit is None else o.proposed_limit) for o in outcomes

@@ -14,7 +14,7 @@ import polars as pl
 from serving.decision.golden import load as load_bundle
 from training.data.config import DataConfig, DataError
 from training.data.dataset import load
-from training.data.labels import labelled
+from training.data.labels import label_accounts
 from training.examine import auc_ceiling, censoring_study, figures
 from training.examine.advice import actionability, follow, other_models, other_rules
 from training.examine.advice.tables import by_month, validity
@@ -77,7 +77,7 @@ def run_examination(
         tables["promises"] = other_rules.under_other_rules(world, bundle)
         progress("other models")
         tables["durability"] = other_models.under_other_models(
-            cut, labelled(source, configs[0]), configs[1], config.refits
+            cut, label_accounts(source, configs[0]), configs[1], config.refits
         )
         tables |= _reasons(cut, config, progress)
         progress("futures of everybody")
@@ -153,7 +153,7 @@ def _configs(store: Store, name: str, version: str) -> tuple[DataConfig, FitConf
             [config],
             [
                 f"{key}={value}"
-                for key, value in registry.parameters(store, name, version, stage).items()
+                for key, value in registry.fetch_parameters(store, name, version, stage).items()
             ],
         )[0]
         for config, stage in ((DataConfig(), "data"), (FitConfig(), "fit"))

@@ -16,9 +16,9 @@ from serving.decision import golden
 from serving.decision.bundle import Parts, Provenance, assemble, write
 from serving.decision.config.policy import read_policy
 from training.data.dataset import Source
-from training.data.labels import Labelled, soon_after, window
-from training.fit.fit import Fitted, log_odds
-from training.fit.reference_population import Population, populations
+from training.data.labels import Labelled, select_windows, soon_after
+from training.fit.fit import Fitted, predict_log_odds
+from training.fit.reference_population import Population, choose_populations
 from training.tracking.config import check_ranges
 
 LIBRARIES = ("lightgbm", "numpy", "polars")
@@ -49,15 +49,17 @@ class BundleConfig:
         )
 
 
-def references(fitted: Fitted, data: Labelled, config: BundleConfig) -> dict[str, Population]:
+def choose_references(
+    fitted: Fitted, data: Labelled, config: BundleConfig
+) -> dict[str, Population]:
     """The reference population of each product under the config's policy: see
-    :func:`training.fit.reference_population.populations`.
+    :func:`training.fit.reference_population.choose_populations`.
     """
-    policy = read_policy(texts(config)[0])
-    return populations(data, fitted, policy, config.reference_size, config.reference_band)
+    policy = read_policy(read_texts(config)[0])
+    return choose_populations(data, fitted, policy, config.reference_size, config.reference_band)
 
 
-def parts(
+def make_parts(
     fitted: Fitted,
     data: Labelled,
     source: Source,
@@ -65,7 +67,7 @@ def parts(
     chosen: Mapping[str, Population],
 ) -> Parts:
     """What a bundle of this model is written from, its provenance still without run and version."""
-    policy_text, reasons_text, advice_text = texts(config)
+    policy_text, reasons_text, advice_text = read_texts(config)
     return Parts(
         provenance=Provenance(
             config.name, "", "", source.label_definition, source.digest, library_versions()
@@ -94,7 +96,7 @@ def write_bundle(
 
     See ``bundle.write``.
     """
-    scores = log_odds(fitted, data.features.matrix(fitted.features))
+    scores = predict_log_odds(fitted, data.features.matrix(fitted.features))
     order = np.argsort(scores, kind="stable")
     # Evenly over log-odds, not over accounts: those would nearly all be kept.
     wanted = np.linspace(scores.min(), scores.max(), config.golden_accounts)
@@ -102,7 +104,7 @@ def write_bundle(
     windows = []
     for number, row in enumerate(picked.tolist()):
         account, _, as_of = data.features.accounts.row(row)
-        seen = window(source.statements.filter(pl.col("account_id") == account), as_of)
+        seen = select_windows(source.statements.filter(pl.col("account_id") == account), as_of)
         # one account may be drawn at two as_ofs
         windows.append(seen.with_columns(account_id=pl.lit(f"{number:03d}")))
     statements = pl.concat(windows)
@@ -114,11 +116,11 @@ def make_bundle(
     fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, folder: Path
 ) -> str:
     """All of it at once, for a model that no run keeps; returns the bundle's digest."""
-    made = parts(fitted, data, source, config, references(fitted, data, config))
+    made = make_parts(fitted, data, source, config, choose_references(fitted, data, config))
     return write_bundle(made, fitted, data, source, config, folder)
 
 
-def texts(config: BundleConfig) -> tuple[str, str, str]:
+def read_texts(config: BundleConfig) -> tuple[str, str, str]:
     """The text of the policy, of the wording and of the advice that the config names."""
     own = files("serving.decision.config")
     named = {

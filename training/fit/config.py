@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from features.catalogue import MODEL_FEATURES
-from training.tracking.config import check_ranges, meant
+from training.tracking.config import check_ranges, suggest
 
 # From the crudest bounds on a split to the tightest; LightGBM's names.
 MONOTONE_METHODS = ("basic", "intermediate", "advanced")
@@ -58,7 +58,7 @@ class FitConfig:
                 f"FitConfig.monotone_method: expected one of {MONOTONE_METHODS}, got {self.monotone_method!r}"
             )
         for name in self.left_out - set(MODEL_FEATURES):
-            near = meant(name, MODEL_FEATURES)
+            near = suggest(name, MODEL_FEATURES)
             raise ValueError(
                 f"FitConfig.without: expected features of the model, got {name!r}{near}"
             )

@@ -74,7 +74,7 @@ def train_booster(
 
     FitError where none of them splits anything.
     """
-    parameters = parameters_of(config)
+    parameters = lightgbm_parameters(config)
     names = list(MODEL_FEATURES)
     train = lgb.Dataset(
         matrix, label, weight=weight, feature_name=names, params=parameters, free_raw_data=False
@@ -96,7 +96,7 @@ def train_booster(
     return lgb.Booster(model_str=booster.model_to_string(num_iteration=best))
 
 
-def parameters_of(config: FitConfig) -> dict[str, Any]:
+def lightgbm_parameters(config: FitConfig) -> dict[str, Any]:
     """The config in LightGBM's words."""
     left_out = config.left_out
     return {
@@ -125,7 +125,7 @@ def parameters_of(config: FitConfig) -> dict[str, Any]:
     )
 
 
-def log_odds(fitted: Fitted, matrix: Matrix) -> Vector:
+def predict_log_odds(fitted: Fitted, matrix: Matrix) -> Vector:
     """Calibrated log-odds of rows of model features, float64: without contributions, which cost a
     hundred times more.
     """

@@ -17,8 +17,8 @@ from serving.decision.reasons.effects import DRIVEN, by_group, effects
 from serving.decision.reasons.ranking import principal_groups, visible_effects
 from serving.decision.scoring.score import log_odds_of
 from serving.decision.scoring.shapley import Explainer, explain_many, make_explainer, path_dependent
-from training.data.labels import Labelled, window
-from training.fit.reference_population import Population, outcome_of
+from training.data.labels import Labelled, select_windows
+from training.fit.reference_population import Population, decide_row
 
 SCHEMA = {
     "product": pl.String,
@@ -179,7 +179,7 @@ def _windows(
     found = []
     for (as_of,), group in accounts.with_row_index("place").group_by("as_of", maintain_order=True):
         own = group.sort("account_id")
-        seen = window(statements, as_of).filter(
+        seen = select_windows(statements, as_of).filter(
             pl.col("account_id").is_in(own["account_id"].implode())
         )
         found.append((own["place"].cast(pl.Int64).to_numpy(), lay_out(seen)))
@@ -191,7 +191,7 @@ def _cut_by_model(
 ) -> NDArray[np.bool_]:
     log_odds = log_odds_of(matrix[held_out], bundle.scorer)
     outcomes = (
-        outcome_of(bundle.policy, data, row, score)
+        decide_row(bundle.policy, data, row, score)
         for row, score in zip(held_out.tolist(), log_odds.tolist(), strict=True)
     )
     return np.fromiter((outcome.by_model for outcome in outcomes), np.bool_, len(held_out))

@@ -35,7 +35,7 @@ from serving.decision.scoring.shapley import explain_many, make_explainer
 from serving.decision.scoring.shapley_tables import Layout, flatten_trees
 from training.data.labels import Labelled, soon_after
 from training.fit.config import FitError
-from training.fit.fit import Fitted, log_odds
+from training.fit.fit import Fitted, predict_log_odds
 
 RULE = (
     "accounts of the product that the policy keeps, each at its month nearest below the cut-off, test accounts left out, and "
@@ -61,7 +61,7 @@ class Population:
     second: Rows
 
 
-def populations(
+def choose_populations(
     data: Labelled, fitted: Fitted, policy: Policy, size: int, band: float
 ) -> dict[str, Population]:
     """Product -> its reference population of ``size`` accounts, from a pool that reaches ``band``
@@ -70,7 +70,7 @@ def populations(
     Raises :class:`FitError` where the policy keeps fewer accounts of a product than that.
     """
     matrix = data.features.matrix(fitted.features)
-    scores = log_odds(fitted, matrix)
+    scores = predict_log_odds(fitted, matrix)
     products = data.features.accounts["product"].cast(pl.String).to_numpy()
     layout = flatten_trees(read_trees(fitted.booster))
     made = {}
@@ -83,20 +83,20 @@ def populations(
                 "fit on more accounts, or set reference_size lower"
             )
         weights = _group_contributions(matrix[pool], layout, fitted.features)
-        first = balanced(weights, size)
+        first = draw_balanced(weights, size)
         rest = np.setdiff1d(np.arange(len(pool)), first)
-        second = rest[balanced(weights[rest], min(size, len(rest)))]
+        second = rest[draw_balanced(weights[rest], min(size, len(rest)))]
         imbalance = fitted.calibration.slope * float(np.abs(weights[first].mean(axis=0)).max())
         note = _note(scores, policy, band, pool, pool[first], imbalance)
         made[product] = Population(np.sort(pool[first]), note, pool, np.sort(pool[second]))
     return made
 
 
-def balanced(weights: NDArray[np.float64], size: int) -> Rows:
+def draw_balanced(weights: NDArray[np.float64], size: int) -> Rows:
     """``size`` rows of ``weights``, float64 (rows, groups): one of each of ``size`` runs of
     neighbours, their mean near all's.
 
-    >>> balanced(np.array([[0.0], [1.0], [1.0], [0.0]]), 2).tolist()
+    >>> draw_balanced(np.array([[0.0], [1.0], [1.0], [0.0]]), 2).tolist()
     [0, 2]
     """
     chosen, gap = [], np.zeros(weights.shape[1])
@@ -129,7 +129,7 @@ def _pool(
             break
         if (
             accounts[row] not in seen
-            and outcome_of(policy, data, row, float(scores[row])).action == "keep"
+            and decide_row(policy, data, row, float(scores[row])).action == "keep"
         ):
             seen.add(accounts[row])
             pool.append(row)
@@ -143,7 +143,7 @@ def _highest(policy: Policy) -> float:
     return logit(policy.cut_off) - policy.review.band
 
 
-def outcome_of(policy: Policy, data: Labelled, row: int, score: float) -> Outcome:
+def decide_row(policy: Policy, data: Labelled, row: int, score: float) -> Outcome:
     """What the policy says of a row of the labelled frame with these log-odds, soon after its
     as_of.
     """

@@ -54,7 +54,7 @@ def fit_command(
     return shlex.join(words)
 
 
-def page(command: str, facts: Mapping[str, str], changed: str | None = None) -> str:
+def reproduce_page(command: str, facts: Mapping[str, str], changed: str | None = None) -> str:
     """``reproduce.md``: the command, and what has to be the same, in Markdown; ``changed`` = the
     file with changes of the code that were never committed."""
     return PAGE.format(

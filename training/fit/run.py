@@ -14,15 +14,14 @@ import polars as pl
 from serving.decision.bundle import Bundle, Parts, assemble
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source, load
-from training.data.labels import Labelled, labelled
+from training.data.labels import Labelled, label_accounts
 from training.fit import bundle as bundling
-from training.fit.bundle import BundleConfig, library_versions, references, write_bundle
+from training.fit.bundle import BundleConfig, choose_references, library_versions, write_bundle
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit
 from training.fit.provenance import CHANGES, run_facts, uncommitted_patch
 from training.fit.reason_agreement import agreement_metrics, reason_agreement
-from training.fit.reproduce import fit_command, model_digest
-from training.fit.reproduce import page as reproduce_page
+from training.fit.reproduce import fit_command, model_digest, reproduce_page
 from training.fit.tables import fit_figures, fit_metrics, fit_tables, split_table
 from training.tracking import registry, runs
 from training.tracking.progress import CountProgress
@@ -30,7 +29,7 @@ from training.tracking.store import Store, temporary_folder
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class FitReport:
     """What a fit left: its run, registered version, the bundle's digest, and the measures by name
     with intervals.
     """
@@ -49,7 +48,7 @@ def run_fit(
     configs: tuple[DataConfig, FitConfig, BundleConfig],
     progress: CountProgress | None = None,
     expected_digest: str | None = None,
-) -> Report:
+) -> FitReport:
     """Fit on a data folder and keep everything in one run; registers a new version and writes its
     bundle.
 
@@ -58,7 +57,7 @@ def run_fit(
     """
     data_config, fit_config, bundle_config = configs
     source = _expected(load(data_folder), expected_digest, data_folder)
-    data = labelled(source, data_config)
+    data = label_accounts(source, data_config)
     command = fit_command(data_folder, None, configs, source.digest)
     with runs.start_run(store, f"fit {bundle_config.name}") as run_id:
         facts = run_facts(source) | {"kind": "fit", "reproduce": command}
@@ -74,11 +73,11 @@ def run_fit(
             | agreement_metrics(tables["reason_agreement"])
         )
         runs.log_tables(tables)
-        with runs.drawing(fit_figures(fitted, data, tables, served)):
+        with runs.draw_in_background(fit_figures(fitted, data, tables, served)):
             version, digest = register_run(parts, fitted, data, source, bundle_config, run_id)
         _name(parts, bundle_config.name, version, digest, tables["discrimination"], facts)
     rows = {name: int((data.split == name).sum()) for name in ("train", "valid", "test")}
-    return Report(run_id, version, digest, tables["discrimination"], fitted.fold_auc, rows)
+    return FitReport(run_id, version, digest, tables["discrimination"], fitted.fold_auc, rows)
 
 
 def fit_and_measure(
@@ -92,8 +91,8 @@ def fit_and_measure(
     the bundle, and tables.
     """
     fitted = fit(data, fit_config, progress)
-    chosen = references(fitted, data, bundle_config)
-    parts = bundling.parts(fitted, data, source, bundle_config, chosen)
+    chosen = choose_references(fitted, data, bundle_config)
+    parts = bundling.make_parts(fitted, data, source, bundle_config, chosen)
     served = assemble(parts)  # refuses what cannot be served before a version of it is registered
     agreement = reason_agreement(data, source.statements, fitted.held_out, served, chosen)
     return (

@@ -14,7 +14,7 @@ from serving.decision.scoring.score import score
 from training.data.labels import Labelled
 from training.evaluate import figures
 from training.evaluate.metrics import auc, brier_parts, calibration, discrimination, lift
-from training.fit.fit import Fitted, log_odds
+from training.fit.fit import Fitted, predict_log_odds
 
 SHAP_ROWS = 1000  # accounts drawn in the SHAP figures
 
@@ -40,7 +40,7 @@ def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
     """What each split holds, and the AUC on it: far better on what trees were fitted on, they have
     learnt it by heart.
     """
-    predicted = log_odds(fitted, data.features.matrix(fitted.features))
+    predicted = predict_log_odds(fitted, data.features.matrix(fitted.features))
     table = data.features.accounts.select("account_id", "as_of").with_columns(
         split=pl.Series(data.split), label=pl.Series(data.label), log_odds=pl.Series(predicted)
     )

@@ -34,7 +34,7 @@ from training.release.gate_config import Gates, load_gates
 from training.release.gates import Finding, GateInput
 from training.tracking import registry, runs
 from training.tracking.progress import StageProgress
-from training.tracking.store import Store, TrackingError, run_info
+from training.tracking.store import Store, TrackingError, fetch_run_info
 
 STAGES = 3  # times that progress is told
 NAME = "limit-reduction"
@@ -79,7 +79,7 @@ def promote(
     if force is not None and not force.strip():
         raise ValueError("expected a reason to force a promotion, got none; say why")
     chosen, bounds = _chosen(store, name, version), gates or load_gates()
-    before = registry.champion(store, name)
+    before = registry.find_champion(store, name)
     progress("the data")
     source = load(data)
     progress("the gates")
@@ -105,14 +105,14 @@ def rollback(store: Store, name: str = NAME, why: str = "") -> str:
         raise TrackingError(
             f"{name} has no previous champion to go back to; its aliases are {there or 'none'}"
         )
-    registry.run_of(store, name, there["previous"])  # refuses one without a bundle
+    registry.find_run(store, name, there["previous"])  # refuses one without a bundle
     with runs.start_run(
         store, f"rollback {name} v{there['champion']} to v{there['previous']}"
     ) as run:
         runs.log_tags(
             {"kind": "rollback", "from": there["champion"], "to": there["previous"], "why": why}
         )
-    told = run_info(store, run)
+    told = fetch_run_info(store, run)
     registry.promote(store, name, there["previous"])
     tags = {
         "rollback.run": run,
@@ -147,7 +147,7 @@ def _chosen(store: Store, name: str, version: str | None) -> str:
         if version is None
         else version_of(version, store, name) or version
     )
-    registry.run_of(store, name, chosen)
+    registry.find_run(store, name, chosen)
     return chosen
 
 
@@ -235,7 +235,7 @@ def _kept(done: Promotion, store: Store, name: str, force: str | None, data: str
             registry.promote(store, name, done.version)
             if registry.aliases(store, name).get("challenger") == done.version:
                 registry.delete_alias(store, name, "challenger")
-    told = run_info(store, run)
+    told = fetch_run_info(store, run)
     registry.tag_version(
         store,
         name,

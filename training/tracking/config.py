@@ -30,7 +30,7 @@ def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
         if not places:
             known = sorted({field for config in changed for field in _types(config)})
             raise ValueError(
-                f"--set: no field is named {name!r}{meant(name, known)}; there are {known}"
+                f"--set: no field is named {name!r}{suggest(name, known)}; there are {known}"
             )
         for place in places:
             changed[place] = replace(
@@ -68,7 +68,7 @@ def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
             )
 
 
-def meant(name: str, known: Sequence[str]) -> str:
+def suggest(name: str, known: Sequence[str]) -> str:
     """The nearest of the names that there are, as a question; nothing where none is near."""
     nearest = difflib.get_close_matches(name.lower(), known, n=1)
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from numpy.typing import NDArray
 
-from training.tracking.store import Store, TrackingError, run_info
+from training.tracking.store import Store, TrackingError, fetch_run_info
 
 
 def register(
@@ -58,7 +58,7 @@ def promote(store: Store, name: str, version: str | None) -> str:
     """
     chosen = version or newest_version(store, name)
     _with_bundle(_versions(store, name), name, chosen)
-    current = champion(store, name)
+    current = find_champion(store, name)
     if current is not None and current != chosen:
         set_alias(store, name, "previous", current)
     set_alias(store, name, "champion", chosen)
@@ -80,14 +80,14 @@ def newest_version(store: Store, name: str) -> str:
     return max(whole, key=int)
 
 
-def champion(store: Store, name: str) -> str | None:
+def find_champion(store: Store, name: str) -> str | None:
     """The version that is champion; None where there is none."""
     return aliases(store, name).get("champion")
 
 
 def resolve_version(store: Store, name: str, version: str | None) -> str:
     """The version that is named, else the champion; :class:`TrackingError` where there is neither."""
-    found = version or champion(store, name)
+    found = version or find_champion(store, name)
     if found is None:
         raise TrackingError(f"{name} has no champion; promote a version first")
     return found
@@ -122,7 +122,7 @@ def versions_with_bundle(store: Store, name: str) -> list[str]:
     )
 
 
-def run_of(store: Store, name: str, version: str) -> str:
+def find_run(store: Store, name: str, version: str) -> str:
     """The run that a version was fitted in; :class:`TrackingError` where it is not there or has no
     bundle.
     """
@@ -145,12 +145,12 @@ def fetch_bundle(store: Store, name: str, version: str, folder: Path) -> Path:
     return Path(store.client().download_artifacts(str(found.run_id), "bundle", str(folder)))
 
 
-def parameters(store: Store, name: str, version: str, stage: str) -> dict[str, str]:
+def fetch_parameters(store: Store, name: str, version: str, stage: str) -> dict[str, str]:
     """The fields of the config of a stage that the version was fitted with, as text.
 
     Raises :class:`TrackingError` where the version is not there or has no bundle.
     """
-    return run_info(store, run_of(store, name, version)).stage(stage)
+    return fetch_run_info(store, find_run(store, name, version)).stage(stage)
 
 
 def _with_bundle(versions: Mapping[str, ModelVersion], name: str, version: str) -> ModelVersion:

@@ -22,7 +22,7 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from training.tracking.store import Store, TrackingError, run_info, temporary_folder
+from training.tracking.store import Store, TrackingError, fetch_run_info, temporary_folder
 
 RUN_NAME, ON_TOP = (
     "mlflow.runName",
@@ -145,12 +145,12 @@ def log_text(text: str, place: str) -> None:
 
 def log_figures(figures: Mapping[str, Figure]) -> None:
     """Each figure as PNG under ``figures/``."""
-    with drawing(figures):
+    with draw_in_background(figures):
         pass
 
 
 @contextmanager
-def drawing(figures: Mapping[str, Figure]) -> Iterator[None]:
+def draw_in_background(figures: Mapping[str, Figure]) -> Iterator[None]:
     """Log figures while the block runs, which leaves matplotlib alone; they are kept when it ends.
 
     Drawing is most of what keeping a run costs, and what a fit does last are LightGBM's
@@ -188,7 +188,7 @@ def fetch_table(store: Store, run_id: str, name: str) -> pl.DataFrame | None:
         return pl.read_csv(client.download_artifacts(run_id, place, folder))
 
 
-def keep_text(store: Store, run_id: str, text: str, place: str) -> None:
+def replace_text(store: Store, run_id: str, text: str, place: str) -> None:
     """Keep a text with a run that is over, under that name; one of before is replaced."""
     store.client().log_text(run_id, text, place)
 
@@ -196,7 +196,7 @@ def keep_text(store: Store, run_id: str, text: str, place: str) -> None:
 def fetch_run_bundle(store: Store, run_id: str, folder: Path) -> Path:
     """A copy of the bundle that a run keeps, in ``folder``; returns where it is.
     :class:`TrackingError` where it keeps none."""
-    run_info(store, run_id)
+    fetch_run_info(store, run_id)
     if not store.client().list_artifacts(run_id, "bundle"):
         raise TrackingError(
             f"run {run_id} keeps no bundle: it is no fit, or one that did not finish"

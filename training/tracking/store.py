@@ -77,7 +77,7 @@ class RunInfo:
         }
 
 
-def run_info(store: Store, run_id: str) -> RunInfo:
+def fetch_run_info(store: Store, run_id: str) -> RunInfo:
     """What a run tells; :class:`TrackingError` where it is not in the store."""
     if not store.exists():
         raise TrackingError(f"expected a store in {store.folder}, found none")

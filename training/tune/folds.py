@@ -24,10 +24,10 @@ from features.catalogue import MODEL_FEATURES
 from features.types import Matrix, Rows, Vector
 from training.data.config import DataConfig
 from training.data.labels import Labelled
-from training.data.splits import folds_of
+from training.data.splits import assign_folds
 from training.evaluate.metrics import auc
 from training.fit.config import FitConfig, FitError
-from training.fit.fit import parameters_of
+from training.fit.fit import lightgbm_parameters
 
 _LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
 
@@ -44,7 +44,9 @@ class Fold:
     label: Vector
 
 
-def cut(data: Labelled, count: int, config: DataConfig, seed: int) -> Iterator[tuple[Rows, Rows]]:
+def split_folds(
+    data: Labelled, count: int, config: DataConfig, seed: int
+) -> Iterator[tuple[Rows, Rows]]:
     """``count`` times the rows to fit on and those to score, int64; together the rows of split
     ``train``.
 
@@ -54,7 +56,7 @@ def cut(data: Labelled, count: int, config: DataConfig, seed: int) -> Iterator[t
     rows = data.rows("train")
     accounts = data.features.accounts["account_id"][rows.tolist()]
     if len(data.rows("valid")) or accounts.n_unique() < len(rows):
-        fold = folds_of(accounts, count, config)
+        fold = assign_folds(accounts, count, config)
         parts = [(rows[fold != number], rows[fold == number]) for number in range(count)]
     else:
         label = data.label[rows]
@@ -72,14 +74,14 @@ def cut(data: Labelled, count: int, config: DataConfig, seed: int) -> Iterator[t
         yield sides
 
 
-def binned(data: Labelled, parts: Sequence[tuple[Rows, Rows]]) -> list[Fold]:
-    """The folds of :func:`cut`, sharing one set of bins."""
+def bin_folds(data: Labelled, parts: Sequence[tuple[Rows, Rows]]) -> list[Fold]:
+    """The folds of :func:`split_folds`, sharing one set of bins."""
     matrix, train, valid = (
         data.features.matrix(MODEL_FEATURES),
         data.rows("train"),
         data.rows("valid"),
     )
-    names, parameters = list(MODEL_FEATURES), binning()
+    names, parameters = list(MODEL_FEATURES), binning_parameters()
     whole = lgb.Dataset(
         matrix[train],
         data.label[train],
@@ -102,11 +104,11 @@ def binned(data: Labelled, parts: Sequence[tuple[Rows, Rows]]) -> list[Fold]:
     return folds
 
 
-def score(fold: Fold, config: FitConfig) -> tuple[float, float]:
+def score_fold(fold: Fold, config: FitConfig) -> tuple[float, float]:
     """AUC on the rows that score, and the leaves of all trees that a fit would keep."""
     stops = [fold.stop] if fold.stop is not None and config.stop_after > 0 else None
     booster = lgb.train(
-        parameters_of(config) | _KEPT,
+        lightgbm_parameters(config) | _KEPT,
         fold.train,
         config.trees,
         valid_sets=stops,
@@ -116,10 +118,10 @@ def score(fold: Fold, config: FitConfig) -> tuple[float, float]:
     raw = np.asarray(
         booster.predict(fold.matrix, raw_score=True, num_iteration=best, num_threads=config.threads)
     )
-    return auc(fold.label, raw), leaves_of(booster.model_to_string(num_iteration=best))
+    return auc(fold.label, raw), count_leaves(booster.model_to_string(num_iteration=best))
 
 
-def leaves_of(model_text: str) -> float:
+def count_leaves(model_text: str) -> float:
     """Leaves of all trees of a LightGBM model's text."""
     return float(sum(int(count) for count in _LEAVES.findall(model_text)))
 
@@ -128,6 +130,6 @@ def leaves_of(model_text: str) -> float:
 _KEPT: dict[str, Any] = {"feature_pre_filter": False}
 
 
-def binning() -> dict[str, Any]:
+def binning_parameters() -> dict[str, Any]:
     """What bins depend on: nothing that a search varies."""
     return {"verbose": -1, "deterministic": True, "force_row_wise": True} | _KEPT

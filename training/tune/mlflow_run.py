@@ -88,7 +88,7 @@ class KeptSearch:
 
 
 @contextmanager
-def kept_in_run(
+def log_search(
     store: Store, study: Study, configs: tuple[Any, Any, Any], made_with: Mapping[str, str]
 ) -> Iterator[KeptSearch]:
     """The study's run, the one it already has if any; trials that a killed process did not get to

@@ -69,7 +69,7 @@ def standard_error(one: TrialScore, another: TrialScore) -> float:
     return float(np.std(np.subtract(one.auc, another.auc), ddof=1) / np.sqrt(len(one.auc)))
 
 
-def noise(finished: Sequence[TrialScore]) -> float | None:
+def fold_noise(finished: Sequence[TrialScore]) -> float | None:
     """How far the difference in AUC of two models wanders from fold to fold: a standard deviation,
     pooled over all pairs.
 
@@ -98,7 +98,7 @@ def dominated_by(
     errors of a mean difference over that many folds.  A trial that is worse in AUC only may still
     be the smallest of the front, and goes on.
     """
-    folds, deviation = len(partial.auc), noise(finished)
+    folds, deviation = len(partial.auc), fold_noise(finished)
     if deviation is None:
         return None
     margin = clear_by * deviation / np.sqrt(folds)

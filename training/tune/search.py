@@ -22,7 +22,7 @@ from training.tracking.config import check_ranges
 from training.tune import folds
 from training.tune.folds import Fold
 from training.tune.pareto import TrialScore, dominated_by
-from training.tune.space import beginnings, config_at
+from training.tune.space import config_at, starting_points
 from training.tune.study import Study, Trial
 
 # folds that are scored side by side, and between which a trial may be given up: the same on every
@@ -61,7 +61,7 @@ def search(
     trials = study.trials()
     with _workers(base) as (pool, threads):
         while len(trials) < config.trials:
-            asked, point = study.ask(beginnings(base))
+            asked, point = study.ask(starting_points(base))
             tried = replace(config_at(point, base), threads=threads)
             rivals = [t.scored for t in trials if t.whole] if config.prune else []
             begun = time.perf_counter()
@@ -88,7 +88,9 @@ def _scored(
     try:
         for first in range(0, len(prepared), TOGETHER):
             made = list(
-                pool.map(lambda fold: folds.score(fold, tried), prepared[first : first + TOGETHER])
+                pool.map(
+                    lambda fold: folds.score_fold(fold, tried), prepared[first : first + TOGETHER]
+                )
             )
             scored = TrialScore(
                 number,

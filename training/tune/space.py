@@ -48,7 +48,7 @@ def point_of(config: FitConfig) -> Point:
     return {name: _inside(getattr(config, name), SPACE[name]) for name in SPACE}
 
 
-def beginnings(config: FitConfig) -> list[Point]:
+def starting_points(config: FitConfig) -> list[Point]:
     """What is tried before anything is drawn: where the config lies, and up to four smaller models
     beside it.
 
@@ -57,7 +57,7 @@ def beginnings(config: FitConfig) -> list[Point]:
     under tighter bounds, which lose less to the directions; each only once, and no further than the
     space goes.
 
-    >>> [(point["leaves"], round(point["learning_rate"], 3), point["monotone_method"]) for point in beginnings(FitConfig())]
+    >>> [(point["leaves"], round(point["learning_rate"], 3), point["monotone_method"]) for point in starting_points(FitConfig())]
     [(16, 0.05, 'basic'), (10, 0.05, 'basic'), (16, 0.08, 'basic'), (10, 0.08, 'basic'), (10, 0.08, 'intermediate')]
     """
     begun = point_of(config)
@@ -84,7 +84,7 @@ def config_at(point: Point, config: FitConfig) -> FitConfig:
     return replace(config, **point)
 
 
-def written() -> Mapping[str, str]:
+def describe_space() -> Mapping[str, str]:
     """The space as text, a field an entry: what two versions of it are compared by."""
     return {
         name: json.dumps(json.loads(distribution_to_json(SPACE[name])), sort_keys=True)

@@ -102,7 +102,7 @@ class Study:
         self.inner.set_user_attr(_RUN, run)
 
 
-def in_memory(seed: int, startup: int) -> Study:
+def create_in_memory(seed: int, startup: int) -> Study:
     """A study that nobody will go on with."""
     with _quiet():
         return Study(
@@ -111,7 +111,7 @@ def in_memory(seed: int, startup: int) -> Study:
 
 
 @contextmanager
-def opened(
+def open_study(
     folder: Path, name: str, made_with: Mapping[str, str], seed: int, startup: int
 ) -> Iterator[Study]:
     """The study of that name in ``folder``, begun if it is not there.

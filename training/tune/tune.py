@@ -24,18 +24,18 @@ from pathlib import Path
 from serving import PROJECT
 from training.data.config import DataConfig
 from training.data.dataset import Source, load
-from training.data.labels import labelled
+from training.data.labels import label_accounts
 from training.fit.bundle import BundleConfig, library_versions
 from training.fit.config import FitConfig
 from training.fit.reproduce import fit_command
 from training.tracking.store import Store
 from training.tune import folds
 from training.tune.folds import Fold
-from training.tune.mlflow_run import kept_in_run
+from training.tune.mlflow_run import log_search
 from training.tune.pareto import TrialScore, pareto_front, smallest_within_noise
 from training.tune.search import TuneConfig, search
-from training.tune.space import config_at, written
-from training.tune.study import Trial, opened
+from training.tune.space import config_at, describe_space
+from training.tune.study import Trial, open_study
 
 Shown = Callable[[Sequence[Trial], int], None]  # the trials that ended, and how many are wanted
 # What a trial's score depends on.
@@ -47,7 +47,7 @@ _CODE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TuneResult:
     """What a search found: the trials, the front (smallest first), the config taken with its score,
     and how to fit it.
 
@@ -75,7 +75,7 @@ def tune(
     base: FitConfig | None = None,
     bundle: BundleConfig | None = None,
     shown: Shown | None = None,
-) -> Found:
+) -> TuneResult:
     """Search until the study has ``config.trials`` trials; one that was stopped goes on where it
     was.
 
@@ -86,12 +86,12 @@ def tune(
     config, data_config, start = config or TuneConfig(), data or DataConfig(), base or FitConfig()
     source = load(data_folder)
     prepared = prepare(source, data_config, start, config)
-    began_with = made_with(source, data_config, start, config)
+    began_with = comparability(source, data_config, start, config)
     with (
-        opened(
+        open_study(
             store / "studies", study, began_with, config.search_seed, config.startup
         ) as opened_study,
-        kept_in_run(Store(store), opened_study, (data_config, start, config), began_with) as kept,
+        log_search(Store(store), opened_study, (data_config, start, config), began_with) as kept,
     ):
         for trials in search(opened_study, prepared, start, config):
             kept.trial(trials[-1])
@@ -110,13 +110,13 @@ def prepare(
     source: Source, data_config: DataConfig, base: FitConfig, config: TuneConfig
 ) -> list[Fold]:
     """The binned folds of a source that every trial is scored on."""
-    data = labelled(source, data_config)
-    return folds.binned(
-        data, list(folds.cut(data, config.search_folds, data_config, config.search_seed))
+    data = label_accounts(source, data_config)
+    return folds.bin_folds(
+        data, list(folds.split_folds(data, config.search_folds, data_config, config.search_seed))
     )
 
 
-def made_with(
+def comparability(
     source: Source, data_config: DataConfig, base: FitConfig, config: TuneConfig
 ) -> dict[str, str]:
     """What trials must share to be compared, by name, as text."""
@@ -125,7 +125,7 @@ def made_with(
         "code": code_digest()[:12],
         "libraries": ", ".join(f"{name} {version}" for name, version in library_versions().items()),
         "data": source.digest[:12],
-        **{f"space {name}": text for name, text in written().items()},
+        **{f"space {name}": text for name, text in describe_space().items()},
         "data config": json.dumps(asdict(data_config)),
         "fit config": json.dumps(fixed),
         "search": json.dumps(
@@ -142,12 +142,14 @@ def code_digest() -> str:
     return total.hexdigest()
 
 
-def _found(run: str, trials: Sequence[Trial], base: FitConfig) -> Found:
+def _found(run: str, trials: Sequence[Trial], base: FitConfig) -> TuneResult:
     whole = [trial.scored for trial in trials if trial.whole]
     taken, points = smallest_within_noise(whole), {trial.number: trial.point for trial in trials}
     best = max(whole, key=lambda s: s.mean_auc)
     config = config_at(points[taken.number], base)
-    return Found(run, tuple(trials), tuple(pareto_front(whole)), whole[0], best, taken, config, "")
+    return TuneResult(
+        run, tuple(trials), tuple(pareto_front(whole)), whole[0], best, taken, config, ""
+    )
 
 
-__all__ = ["Found", "TuneConfig", "tune"]
+__all__ = ["TuneConfig", "TuneResult", "tune"]

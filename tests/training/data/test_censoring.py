@@ -20,7 +20,7 @@ from training.data.censoring import (
 )
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.data.labels import Labelled, labelled
+from training.data.labels import Labelled, label_accounts
 
 FIRST = datetime.date(2025, 1, 1)  # as_of of the planted worlds; six months follow
 MONTHS = [FIRST, *(datetime.date(2025, month, 1) for month in range(2, 8))]
@@ -28,7 +28,9 @@ MONTHS = [FIRST, *(datetime.date(2025, month, 1) for month in range(2, 8))]
 
 @pytest.fixture(scope="module")
 def ways(source: Source, data: Labelled) -> Mapping[str, Labelled]:
-    made = {way: labelled(source, DataConfig(treated=way)) for way in TREATED if way != "keep"}
+    made = {
+        way: label_accounts(source, DataConfig(treated=way)) for way in TREATED if way != "keep"
+    }
     return {"keep": data} | made
 
 
@@ -140,7 +142,7 @@ def test_labels_that_the_data_bring_are_taken_as_they_are(source: Source) -> Non
     )
     own = dataclasses.replace(source, labels=labels)
     for way in TREATED:
-        data = labelled(own, DataConfig(treated=way))
+        data = label_accounts(own, DataConfig(treated=way))
         assert data.weight is None
         assert len(data.label) == 500
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from features.schema import StatementError
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source, load
-from training.data.labels import Labelled, as_ofs, labelled_at
-from training.data.splits import splits_of
+from training.data.labels import Labelled, choose_as_ofs, label_accounts_at
+from training.data.splits import assign_splits
 
 CONFIG = DataConfig()
 
@@ -42,8 +42,8 @@ def test_the_future_changes_labels_and_no_feature(source: Source, data: Labelled
         splits = frozenset(
             data.split[(data.features.accounts["as_of"] == as_of).to_numpy()].tolist()
         )
-        before = labelled_at(source.statements, as_of, splits, CONFIG)
-        after = labelled_at(changed, as_of, splits, CONFIG)
+        before = label_accounts_at(source.statements, as_of, splits, CONFIG)
+        after = label_accounts_at(changed, as_of, splits, CONFIG)
         assert after.features.accounts.equals(before.features.accounts)
         assert after.features.values.tobytes() == before.features.values.tobytes()
         # The control: the same change is seen by every label whose account goes on.
@@ -71,22 +71,22 @@ def test_labels_follow_their_definition(source: Source, data: Labelled) -> None:
 )
 def test_a_split_follows_the_account_alone(names: list[str], seed: int) -> None:
     config = DataConfig(split_seed=seed)
-    splits = splits_of(pl.Series(names), config)
-    assert splits_of(pl.Series(names[::-1]), config).tolist() == splits.tolist()[::-1]
+    splits = assign_splits(pl.Series(names), config)
+    assert assign_splits(pl.Series(names[::-1]), config).tolist() == splits.tolist()[::-1]
     assert set(splits) <= {"train", "valid", "test"}
 
 
 def test_shares_are_met() -> None:
-    splits = splits_of(pl.Series([f"account-{i}" for i in range(20_000)]), CONFIG)
+    splits = assign_splits(pl.Series([f"account-{i}" for i in range(20_000)]), CONFIG)
     for name, share in (("test", 0.3), ("valid", 0.2), ("train", 0.5)):
         assert np.mean(splits == name) == pytest.approx(share, abs=0.02)
 
 
 def test_another_seed_redraws_the_split() -> None:
     names = pl.Series([f"account-{i}" for i in range(20_000)])
-    ours = splits_of(names, CONFIG) == "test"
+    ours = assign_splits(names, CONFIG) == "test"
     for seed in (1, 2, 5, 42):
-        theirs = splits_of(names, DataConfig(split_seed=seed)) == "test"
+        theirs = assign_splits(names, DataConfig(split_seed=seed)) == "test"
         assert np.mean(theirs[ours]) == pytest.approx(0.3, abs=0.03), seed
 
 
@@ -100,7 +100,7 @@ def test_a_config_out_of_its_range_is_refused() -> None:
 def test_too_few_months_are_refused() -> None:
     months = pl.Series([datetime.date(2024, 1, 1), datetime.date(2025, 11, 1)])
     with pytest.raises(DataError, match="at least 24 months, got 23"):
-        as_ofs(months, CONFIG)
+        choose_as_ofs(months, CONFIG)
 
 
 def test_bad_folders_name_the_file(simulated: Path, tmp_path: Path) -> None:

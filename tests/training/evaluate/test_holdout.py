@@ -11,7 +11,7 @@ from serving.decision.pipeline import decide
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, soon_after
-from training.data.splits import splits_of
+from training.data.splits import assign_splits
 from training.evaluate.holdout import GROUPS, Evaluation, HoldOut, evaluate, hold_out
 
 
@@ -32,7 +32,7 @@ def test_it_holds_the_accounts_and_labels_that_a_fit_is_measured_on(
     expected = dict(zip(test.features.accounts["account_id"], test.label, strict=True))
     assert dict(zip(held_out.people["account_id"], held_out.label, strict=True)) == expected
     assert held_out.people["account_id"].is_sorted()
-    assert set(splits_of(held_out.people["account_id"], DataConfig())) == {"test"}
+    assert set(assign_splits(held_out.people["account_id"], DataConfig())) == {"test"}
 
 
 def test_it_says_of_each_account_what_would_be_served(

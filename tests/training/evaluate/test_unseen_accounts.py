@@ -11,7 +11,7 @@ import pytest
 from serving.decision.bundle import Bundle
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
-from training.data.splits import splits_of
+from training.data.splits import assign_splits
 from training.evaluate.model_lookup import Model
 from training.evaluate.unseen_accounts import unseen
 
@@ -32,8 +32,8 @@ def test_models_of_one_split_are_compared_on_its_test_accounts(
     model: Model, source: Source, simulated: Path
 ) -> None:
     found = unseen(source, simulated, [model, replace(model, asked="b")])
-    assert set(splits_of(found.hold_out.people["account_id"], DataConfig())) == {"test"}
-    assert set(splits_of(found.earlier.people["account_id"], DataConfig())) == {"test"}
+    assert set(assign_splits(found.hold_out.people["account_id"], DataConfig())) == {"test"}
+    assert set(assign_splits(found.earlier.people["account_id"], DataConfig())) == {"test"}
     assert f"{found.earlier.as_of:%Y-%m} {found.hold_out.as_of:%Y-%m}" == "2025-09 2026-03"
     assert found.notes == ()
 
@@ -43,7 +43,7 @@ def test_another_split_is_refused_with_how_many_accounts_overlap(
     model: Model, source: Source, simulated: Path, other: DataConfig
 ) -> None:
     accounts = unseen(source, simulated, [model]).hold_out.people["account_id"]
-    held_out = splits_of(accounts, other) == "test"
+    held_out = assign_splits(accounts, other) == "test"
     with pytest.raises(DataError, match="cannot be compared fairly") as refusal:
         unseen(source, simulated, [model, replace(model, asked="b", config=other)])
     assert (
@@ -62,8 +62,8 @@ def test_shared_is_the_accounts_that_every_model_left_out(
     found = unseen(source, simulated, [model, replace(model, asked="b", config=OTHER)], shared=True)
     for on in (found.hold_out, found.earlier):
         for config in (DataConfig(), OTHER):
-            assert set(splits_of(on.people["account_id"], config)) == {"test"}
-    fair = splits_of(every.people["account_id"], OTHER) == "test"
+            assert set(assign_splits(on.people["account_id"], config)) == {"test"}
+    fair = assign_splits(every.people["account_id"], OTHER) == "test"
     assert found.hold_out.label.tolist() == every.label[fair].tolist()
     assert 0 < fair.sum() < 0.5 * len(fair)
     (note,) = found.notes

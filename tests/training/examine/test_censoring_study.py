@@ -22,14 +22,14 @@ from tests.support.paths import ROOT
 from training.data.censoring import TREATED, observe_outcomes
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.data.labels import labelled
+from training.data.labels import label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import simulate
 from training.examine.censoring_study import Way, censoring_study, compared, fitted_ways
 from training.examine.truth.futures import probability
 from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
 from training.examine.truth.population import ExamineConfig, Population, draw
-from training.fit.bundle import BundleConfig, texts
+from training.fit.bundle import BundleConfig, read_texts
 from training.fit.config import FitConfig
 
 PAGE = ROOT / "docs" / "modelling" / "model.md"
@@ -37,7 +37,7 @@ PAGE = ROOT / "docs" / "modelling" / "model.md"
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return read_policy(texts(BundleConfig())[0])
+    return read_policy(read_texts(BundleConfig())[0])
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def several(
     simulation, lived = WORLDS[name]
     asked = config or ExamineConfig()
     world = draw(simulation, asked)
-    truth, policy = simulate_untreated(world, asked), read_policy(texts(BundleConfig())[0])
+    truth, policy = simulate_untreated(world, asked), read_policy(read_texts(BundleConfig())[0])
     tables = []
     for seed in seeds:
         blocks = simulate(dataclasses.replace(simulation, seed=seed))
@@ -211,7 +211,7 @@ def share_cut(simulation: SimulationConfig) -> tuple[float, float]:
     statements = check(
         pl.concat([block.statements for block in simulate(simulation)]), window=False
     )
-    data = labelled(Source(statements, None, "", ""), DataConfig())
+    data = label_accounts(Source(statements, None, "", ""), DataConfig())
     fitting = np.flatnonzero(data.split != "test")
     cut = np.isfinite(
         observe_outcomes(statements, data.features.accounts[fitting.tolist()], 6, 60).cut

@@ -13,7 +13,7 @@ from training.data.labels import Labelled
 from training.evaluate.metrics import auc
 from training.fit.calibration import calibrate
 from training.fit.config import FitConfig, FitError
-from training.fit.fit import Fitted, fit, log_odds, train_booster
+from training.fit.fit import Fitted, fit, predict_log_odds, train_booster
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.3, 3.0), st.floats(-2.0, 2.0))
@@ -55,7 +55,7 @@ def test_weights_move_trees_and_calibration_alike(data: Labelled) -> None:
     doubled = fit(dataclasses.replace(data, weight=1.0 + data.label), config)
     # Twice the defaults are twice the odds, and the test rows are as they were.
     matrix = data.features.matrix(MODEL_FEATURES)
-    gap = log_odds(doubled, matrix) - log_odds(plain, matrix)
+    gap = predict_log_odds(doubled, matrix) - predict_log_odds(plain, matrix)
     assert gap.mean() == pytest.approx(np.log(2.0), abs=0.1)
     assert np.array_equal(doubled.label, plain.label)
     weight = np.where(data.split == "train", 1.0 + data.label, 1.0)
@@ -88,10 +88,10 @@ def test_the_model_is_compact_constrained_and_as_bare_lightgbm_would_fit_it(data
     config = FitConfig(trees=20)
     matrix = data.features.matrix(MODEL_FEATURES)
     booster = train_booster(matrix, data.label, config)
-    from training.fit.fit import parameters_of
+    from training.fit.fit import lightgbm_parameters
 
     bare = lgb.train(
-        parameters_of(config),
+        lightgbm_parameters(config),
         lgb.Dataset(matrix, data.label, feature_name=list(MODEL_FEATURES)),
         20,
     )

@@ -17,22 +17,22 @@ from serving.decision.scoring.shapley_tables import flatten_trees
 from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.fit import bundle as bundle_module
-from training.fit.bundle import BundleConfig, references
+from training.fit.bundle import BundleConfig, choose_references
 from training.fit.config import FitError
-from training.fit.fit import Fitted, log_odds
+from training.fit.fit import Fitted, predict_log_odds
 from training.fit.reason_agreement import SCHEMA, agreement_metrics, reason_agreement, same_sets
-from training.fit.reference_population import Population, balanced, outcome_of
+from training.fit.reference_population import Population, decide_row, draw_balanced
 
 SIZE = 100
 
 
 @pytest.fixture(scope="module")
 def chosen(fitted: Fitted, data: Labelled) -> dict[str, Population]:
-    return references(fitted, data, BundleConfig(reference_size=SIZE))
+    return choose_references(fitted, data, BundleConfig(reference_size=SIZE))
 
 
 def scores_of(fitted: Fitted, data: Labelled) -> np.ndarray:
-    return log_odds(fitted, data.features.matrix(fitted.features))
+    return predict_log_odds(fitted, data.features.matrix(fitted.features))
 
 
 def imbalance_of(population: Population, fitted: Fitted, data: Labelled) -> float:
@@ -85,7 +85,7 @@ def test_no_nearer_kept_account_is_left_out(fitted: Fitted, data: Labelled, bund
     """
     scores, tried = scores_of(fitted, data), 0
     # deep: some are capped
-    chosen = references(fitted, data, BundleConfig(reference_size=300, reference_band=8.0))
+    chosen = choose_references(fitted, data, BundleConfig(reference_size=300, reference_band=8.0))
     for product, population in chosen.items():
         farthest = scores[population.pool].min()
         table = data.features.accounts.with_row_index("row").with_columns(
@@ -102,7 +102,7 @@ def test_no_nearer_kept_account_is_left_out(fitted: Fitted, data: Labelled, bund
         )
         tried += left.height
         outcomes = [
-            outcome_of(bundle.policy, data, row, score)
+            decide_row(bundle.policy, data, row, score)
             for row, score in left.select("row", "score").iter_rows()
         ]
         assert not any(outcome.action == "keep" for outcome in outcomes)
@@ -110,8 +110,8 @@ def test_no_nearer_kept_account_is_left_out(fitted: Fitted, data: Labelled, bund
 
 
 def test_a_pool_too_small_is_widened_and_says_so(fitted: Fitted, data: Labelled) -> None:
-    narrow = references(fitted, data, BundleConfig(reference_size=SIZE, reference_band=0.05))
-    wide = references(fitted, data, BundleConfig(reference_size=SIZE, reference_band=8.0))
+    narrow = choose_references(fitted, data, BundleConfig(reference_size=SIZE, reference_band=0.05))
+    wide = choose_references(fitted, data, BundleConfig(reference_size=SIZE, reference_band=8.0))
     for product, population in narrow.items():
         assert population.note.widened
         assert population.note.reach > 0.05
@@ -132,15 +132,15 @@ def test_too_few_kept_accounts_are_refused(fitted: Fitted, data: Labelled) -> No
     with pytest.raises(
         FitError, match=r"reference population of cash_loan: expected 100000 kept accounts, got \d+"
     ):
-        references(fitted, data, BundleConfig(reference_size=100_000))
+        choose_references(fitted, data, BundleConfig(reference_size=100_000))
 
 
 def test_the_manifest_tells_how_it_was_chosen(
     fitted: Fitted, data: Labelled, source: Source
 ) -> None:
     config = BundleConfig(reference_size=SIZE)
-    found = references(fitted, data, config)
-    parts = bundle_module.parts(fitted, data, source, config, found)
+    found = choose_references(fitted, data, config)
+    parts = bundle_module.make_parts(fitted, data, source, config, found)
     assert parts.reference_notes == {
         product: population.note for product, population in found.items()
     }
@@ -159,7 +159,7 @@ def test_the_manifest_tells_how_it_was_chosen(
 @given(st.integers(0, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))
 def test_a_balanced_sample_is_one_of_each_stratum(rows: int, size: int, seed: int) -> None:
     weights = np.random.default_rng(seed).normal(size=(rows + size, 3))
-    sample = balanced(weights, size)
+    sample = draw_balanced(weights, size)
     assert len(sample) == size
     for stratum, row in zip(np.array_split(np.arange(len(weights)), size), sample, strict=True):
         assert row in stratum
@@ -170,7 +170,7 @@ def test_a_balanced_sample_is_nearer_to_all_than_random_ones() -> None:
     # heavy tails, and a trend along the rows
     weights = np.sort(random.standard_t(3, size=(4000, 6)), axis=0)
     centre = weights.mean(axis=0)
-    distance = np.abs(weights[balanced(weights, 1000)].mean(axis=0) - centre).max()
+    distance = np.abs(weights[draw_balanced(weights, 1000)].mean(axis=0) - centre).max()
     of_random = [
         np.abs(random.permutation(weights)[:1000].mean(axis=0) - centre).max() for _ in range(20)
     ]
@@ -233,7 +233,7 @@ def test_agreement_is_of_accounts_that_the_policy_cuts(
 ) -> None:
     scores = scores_of(fitted, data)
     outcomes = [
-        outcome_of(bundle.policy, data, row, float(scores[row])) for row in fitted.held_out.tolist()
+        decide_row(bundle.policy, data, row, float(scores[row])) for row in fitted.held_out.tolist()
     ]
     table = reason_agreement(data, source.statements, fitted.held_out, bundle, chosen)
     told = table.filter(pl.col("against") == "path_dependent")["cut"].sum()

@@ -18,12 +18,12 @@ from serving.decision.bundle import Bundle, assemble
 from tests.training.conftest import shrunken
 from training.data.config import DataConfig
 from training.data.dataset import Source, load
-from training.data.labels import Labelled, as_ofs
+from training.data.labels import Labelled, choose_as_ofs
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
 from training.evaluate.holdout import HoldOut, evaluate, hold_out
 from training.evaluate.metrics import wilson
-from training.fit.bundle import BundleConfig, parts, references
+from training.fit.bundle import BundleConfig, choose_references, make_parts
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit
 from training.release import gates as rules
@@ -48,7 +48,9 @@ def served(data: Labelled, source: Source) -> Served:
     config = BundleConfig(reference_size=300)
 
     def bundle_of(fitted: Fitted) -> Bundle:
-        return assemble(parts(fitted, data, source, config, references(fitted, data, config)))
+        return assemble(
+            make_parts(fitted, data, source, config, choose_references(fitted, data, config))
+        )
 
     return bundle_of
 
@@ -60,7 +62,7 @@ def months(source: Source, simulated: Path) -> tuple[HoldOut, HoldOut]:
 
 
 def halves(source: Source, folder: Path, config: DataConfig) -> tuple[HoldOut, HoldOut]:
-    earlier = as_ofs(source.statements["month"], config)[-2][0]
+    earlier = choose_as_ofs(source.statements["month"], config)[-2][0]
     return hold_out(source, config, folder), hold_out(source, config, folder, earlier)
 
 

@@ -25,7 +25,7 @@ from training.release.gate_config import own_gates
 from training.release.gates import NAMES
 from training.release.promote import nominate, promote, rollback
 from training.tracking import registry, runs
-from training.tracking.store import Store, TrackingError, run_info
+from training.tracking.store import Store, TrackingError, fetch_run_info
 
 pytestmark = STORE_WARNINGS
 NAME = "limit-reduction"
@@ -162,7 +162,7 @@ def test_everything_compared_is_in_a_run_and_only_one_way_is_better(
     store: Store, simulated: Path, tmp_path: Path
 ) -> None:
     found = compare(["v1", "v2", "v3"], simulated, store)
-    told = run_info(store, found.run)
+    told = fetch_run_info(store, found.run)
     assert told.tags["compared"] == "v1, v2, v3"
     assert told.tags["compared.2"].endswith(f"bundle {version_tags(store, '3')['bundle']}")
     assert told.tags["verdict.2"] == str(found.verdicts[1])
@@ -225,7 +225,7 @@ def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Pa
     assert (done.promoted, done.forced, done.refused_by, done.before) == (True, False, (), "1")
     assert registry.aliases(store, NAME) == {"champion": "2", "previous": "1"}
     assert done.summary.endswith("champion of limit-reduction is version 2")
-    tags, told = version_tags(store, "2"), run_info(store, done.run)
+    tags, told = version_tags(store, "2"), fetch_run_info(store, done.run)
     assert tags["promotion.outcome"] == told.tags["promotion.outcome"] == "promoted"
     assert (tags["promotion.run"], tags["promotion.by"], tags["promotion.at"]) == (
         done.run,
@@ -246,7 +246,7 @@ def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Pa
     for version, outcome in (("2", "taken back"), ("1", "champion again")):
         tags = version_tags(store, version)
         assert (tags["rollback.outcome"], tags["rollback.why"]) == (outcome, "complaints")
-        assert run_info(store, tags["rollback.run"]).tags["from"] == "2"
+        assert fetch_run_info(store, tags["rollback.run"]).tags["from"] == "2"
     assert rollback(store) == "2"  # and forth
 
 

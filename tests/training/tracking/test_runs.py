@@ -259,7 +259,7 @@ def test_the_run_holds_the_bundle_that_the_version_is_tagged_with(
 
 
 def test_the_config_of_a_version_can_be_read_back(kept: Kept) -> None:
-    fitted_with = registry.parameters(kept.store, NAME, kept.report.version, "data")
+    fitted_with = registry.fetch_parameters(kept.store, NAME, kept.report.version, "data")
     assert fitted_with == {
         field.name: str(getattr(DataConfig(), field.name)) for field in fields(DataConfig)
     }
@@ -299,14 +299,14 @@ def test_promote_takes_the_newest_or_the_one_named_and_remembers_the_one_before(
 ) -> None:
     for _ in range(9):
         add_version(another_store, {"bundle": "0" * 64})
-    assert registry.champion(another_store, NAME) is None
+    assert registry.find_champion(another_store, NAME) is None
     assert promote(another_store, NAME, None) == "10"  # not "9", which is later in the alphabet
     assert (alias(another_store, "champion"), alias(another_store, "previous")) == ("10", None)
     assert promote(another_store, NAME, "2") == "2"
     assert (alias(another_store, "champion"), alias(another_store, "previous")) == ("2", "10")
     assert promote(another_store, NAME, "2") == "2"
     assert alias(another_store, "previous") == "10"
-    assert registry.champion(another_store, NAME) == "2"
+    assert registry.find_champion(another_store, NAME) == "2"
 
 
 def test_promote_refuses_a_version_that_is_not_there_or_has_no_bundle(another_store: Store) -> None:
@@ -327,12 +327,12 @@ def test_only_the_bundle_of_a_finished_version_is_fetched(
     with pytest.raises(TrackingError, match=f"version {version} of .* has no bundle|got {version}"):
         registry.fetch_bundle(another_store, NAME, version, tmp_path)
     with pytest.raises(TrackingError):
-        registry.parameters(another_store, NAME, version, "data")
+        registry.fetch_parameters(another_store, NAME, version, "data")
 
 
 def test_an_empty_store_has_no_champion_and_asking_makes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "nothing")
-    assert registry.champion(store, NAME) is None
+    assert registry.find_champion(store, NAME) is None
     with pytest.raises(
         TrackingError,
         match=r"no version of limit-reduction is registered in .*nothing; fit one first",

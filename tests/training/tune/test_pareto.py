@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from training.tune.pareto import (
     TrialScore,
     dominated_by,
-    noise,
+    fold_noise,
     pareto_front,
     smallest_within_noise,
     standard_error,
@@ -84,8 +84,8 @@ def test_noise_is_that_of_the_difference_of_two_models() -> None:
     scored = [
         TrialScore(number, tuple(row), (1.0,) * FOLDS) for number, row in enumerate(table.tolist())
     ]
-    assert noise(scored) == pytest.approx(0.003 * 2**0.5, rel=0.05)
-    assert noise(scored[:3]) is None
+    assert fold_noise(scored) == pytest.approx(0.003 * 2**0.5, rel=0.05)
+    assert fold_noise(scored[:3]) is None
 
 
 def test_hopeless_is_larger_and_worse_beyond_noise_and_nothing_less() -> None:
@@ -94,7 +94,7 @@ def test_hopeless_is_larger_and_worse_beyond_noise_and_nothing_less() -> None:
         TrialScore(number, tuple(0.80 + random.normal(0, 0.001, FOLDS)), (50.0 + number,) * FOLDS)
         for number in range(8)
     ]
-    deviation = noise(finished)
+    deviation = fold_noise(finished)
     assert deviation is not None
     assert 0.0005 < deviation < 0.003
     assert dominated_by(TrialScore(9, (0.75, 0.75), (90.0, 90.0)), finished, 2.5) is not None

@@ -26,7 +26,7 @@ from training.data.config import DataConfig
 from training.data.labels import Labelled
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
-from training.data.splits import folds_of
+from training.data.splits import assign_folds
 from training.evaluate.metrics import auc
 from training.fit.config import FitConfig, FitError
 from training.fit.fit import train_booster
@@ -35,9 +35,9 @@ from training.tracking.config import override
 from training.tracking.store import Store
 from training.tune import folds
 from training.tune.search import TuneConfig, search
-from training.tune.space import SPACE, beginnings, config_at, point_of
-from training.tune.study import StudyError, Trial, opened
-from training.tune.tune import Found, tune
+from training.tune.space import SPACE, config_at, point_of, starting_points
+from training.tune.study import StudyError, Trial, open_study
+from training.tune.tune import TuneResult, tune
 
 pytestmark = STORE_WARNINGS
 BASE = FitConfig(trees=40, leaves=6, depth=3, learning_rate=0.15, min_leaf=30, stop_after=5)
@@ -52,7 +52,7 @@ def small(data: Labelled) -> Labelled:
 
 @pytest.fixture(scope="module")
 def prepared(small: Labelled) -> list[folds.Fold]:
-    return folds.binned(small, list(folds.cut(small, 4, DataConfig(), 0)))
+    return folds.bin_folds(small, list(folds.split_folds(small, 4, DataConfig(), 0)))
 
 
 def searched(
@@ -60,7 +60,7 @@ def searched(
 ) -> list[Trial]:
     """A search in a study of its own; ``stop_at`` = let go of it after so many trials."""
     trials: list[Trial] = []
-    with opened(folder, "s", {"code": "1"}, config.search_seed, config.startup) as study:
+    with open_study(folder, "s", {"code": "1"}, config.search_seed, config.startup) as study:
         for made in search(study, prepared, BASE, config):
             trials = made
             if len(trials) == stop_at:
@@ -79,7 +79,7 @@ def said(trials: list[Trial]) -> list[object]:
 
 
 def test_folds_are_the_training_accounts_each_in_one(data: Labelled) -> None:
-    parts = list(folds.cut(data, 4, DataConfig(), 0))
+    parts = list(folds.split_folds(data, 4, DataConfig(), 0))
     names = data.features.accounts["account_id"].to_numpy()
     held = np.concatenate([side for _, side in parts])
     assert np.array_equal(np.sort(held), data.rows("train"))
@@ -88,9 +88,9 @@ def test_folds_are_the_training_accounts_each_in_one(data: Labelled) -> None:
         assert set(data.split[fitted]) == set(data.split[side]) == {"train"}
         assert not set(names[fitted]) & set(names[side])
         assert len(side) == pytest.approx(len(held) / 4, rel=0.1)
-    other = folds_of(data.features.accounts["account_id"], 4, DataConfig(split_seed=1))
+    other = assign_folds(data.features.accounts["account_id"], 4, DataConfig(split_seed=1))
     assert not np.array_equal(
-        other, folds_of(data.features.accounts["account_id"], 4, DataConfig())
+        other, assign_folds(data.features.accounts["account_id"], 4, DataConfig())
     )
 
 
@@ -99,13 +99,13 @@ def test_data_with_their_own_labels_are_folded_by_label(data: Labelled) -> None:
     # each account once
     rows = np.intersect1d(data.rows("train"), np.flatnonzero((as_of == as_of.min()).to_numpy()))
     own = data.take(rows)
-    parts = list(folds.cut(own, 3, DataConfig(), 0))
+    parts = list(folds.split_folds(own, 3, DataConfig(), 0))
     rates = [own.label[side].mean() for _, side in parts]
     assert max(rates) - min(rates) < 0.002
-    assert folds.binned(own, parts)[0].stop is None
+    assert folds.bin_folds(own, parts)[0].stop is None
     with pytest.raises(FitError, match="5 rows or more of each label, got 2 of"):
         list(
-            folds.cut(
+            folds.split_folds(
                 replace(own, label=(np.arange(len(rows)) < 2).astype(float)), 5, DataConfig(), 0
             )
         )
@@ -115,7 +115,7 @@ def test_a_fold_is_scored_as_a_fit_would_score(data: Labelled) -> None:
     """The oracle bins each fold by itself, and :func:`training.fit.fit.train_booster` fits; only
     edges of bins differ.
     """
-    parts = list(folds.cut(data, 2, DataConfig(), 0))
+    parts = list(folds.split_folds(data, 2, DataConfig(), 0))
     (fitted, held), valid = parts[0], data.rows("valid")
     matrix = data.features.matrix(MODEL_FEATURES)
     config = FitConfig(trees=60, min_leaf=30)
@@ -123,21 +123,21 @@ def test_a_fold_is_scored_as_a_fit_would_score(data: Labelled) -> None:
         matrix[fitted], data.label[fitted], config, (matrix[valid], data.label[valid])
     )
     expected = auc(data.label[held], np.asarray(booster.predict(matrix[held])))
-    found, leaves = folds.score(folds.binned(data, parts)[0], config)
+    found, leaves = folds.score_fold(folds.bin_folds(data, parts)[0], config)
     assert found == pytest.approx(expected, abs=0.004)
     assert leaves == pytest.approx(booster.trees_to_dataframe()["left_child"].isna().sum(), rel=0.2)
 
 
 def test_trees_are_stopped_on_the_validation_accounts_alone(data: Labelled) -> None:
-    for fold in folds.binned(data, list(folds.cut(data, 2, DataConfig(), 0))):
+    for fold in folds.bin_folds(data, list(folds.split_folds(data, 2, DataConfig(), 0))):
         assert fold.stop is not None
         assert np.array_equal(np.asarray(fold.stop.get_label()), data.label[data.rows("valid")])
 
 
 def test_threads_and_company_change_no_score(prepared: list[folds.Fold]) -> None:
-    alone = folds.score(prepared[0], replace(BASE, threads=1))
-    folds.score(prepared[0], replace(BASE, min_leaf=500))  # another trial on the same bins
-    assert folds.score(prepared[0], replace(BASE, threads=2)) == alone
+    alone = folds.score_fold(prepared[0], replace(BASE, threads=1))
+    folds.score_fold(prepared[0], replace(BASE, min_leaf=500))  # another trial on the same bins
+    assert folds.score_fold(prepared[0], replace(BASE, threads=2)) == alone
 
 
 # The space
@@ -171,7 +171,7 @@ def test_a_point_of_the_space_is_a_config_and_back() -> None:
 def test_a_search_begins_inside_the_space_and_tries_nothing_twice(
     config: FitConfig, number: int
 ) -> None:
-    begun = beginnings(config)
+    begun = starting_points(config)
     assert begun[0] == point_of(config)
     assert len(begun) == number
     assert all(point_of(config_at(point, config)) == point for point in begun)
@@ -184,7 +184,7 @@ def test_the_same_seed_makes_the_same_trials_and_another_does_not(
     first = searched(tmp_path / "a", prepared[:2], CONFIG)
     assert said(searched(tmp_path / "b", prepared[:2], CONFIG)) == said(first)
     assert len(first) == CONFIG.trials
-    begun = beginnings(BASE)
+    begun = starting_points(BASE)
     assert [trial.point for trial in first[: len(begun)]] == begun
     assert begun[0] == point_of(BASE)
     other = searched(tmp_path / "c", prepared[:2], replace(CONFIG, search_seed=1))
@@ -197,8 +197,8 @@ def test_a_search_that_was_stopped_makes_the_trials_of_one_that_was_not(
 ) -> None:
     whole = searched(tmp_path / "a", prepared[:2], CONFIG)
     searched(tmp_path / "b", prepared[:2], CONFIG, stop_at=3)
-    with opened(tmp_path / "b", "s", {"code": "1"}, 0, 2) as study:
-        study.ask(beginnings(BASE))  # and die over it
+    with open_study(tmp_path / "b", "s", {"code": "1"}, 0, 2) as study:
+        study.ask(starting_points(BASE))  # and die over it
     assert said(searched(tmp_path / "b", prepared[:2], CONFIG)) == said(whole)
 
 
@@ -232,25 +232,25 @@ def test_pruning_leaves_the_front_as_it_was_and_saves_folds(
 
 
 def test_a_study_begun_otherwise_is_refused_with_what_differs(tmp_path: Path) -> None:
-    with opened(tmp_path, "s", {"code": "1", "data": "a", "same": "x"}, 0, 2):
+    with open_study(tmp_path, "s", {"code": "1", "data": "a", "same": "x"}, 0, 2):
         pass
     with (
         pytest.raises(
             StudyError,
             match=r"'s' was begun otherwise: code was 1, is 2; data was a, is not there; begin another",
         ),
-        opened(tmp_path, "s", {"code": "2", "same": "x"}, 0, 2),
+        open_study(tmp_path, "s", {"code": "2", "same": "x"}, 0, 2),
     ):
         pass
-    with opened(tmp_path, "t", {"code": "2"}, 0, 2) as other:
+    with open_study(tmp_path, "t", {"code": "2"}, 0, 2) as other:
         assert other.trials() == []
 
 
 def test_a_study_is_searched_by_one_process_at_a_time(tmp_path: Path) -> None:
     with (
-        opened(tmp_path, "s", {}, 0, 2),
+        open_study(tmp_path, "s", {}, 0, 2),
         pytest.raises(StudyError, match="another process is searching in it"),
-        opened(tmp_path, "s", {}, 0, 2),
+        open_study(tmp_path, "s", {}, 0, 2),
     ):
         pass
 
@@ -259,7 +259,7 @@ def test_a_study_is_searched_by_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_study_has_a_plain_name(tmp_path: Path, name: str) -> None:
     with (
         pytest.raises(StudyError, match="--study: expected letters"),
-        opened(tmp_path, name, {}, 0, 2),
+        open_study(tmp_path, name, {}, 0, 2),
     ):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -288,7 +288,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tuned(
     kept: Kept, folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Store, Found]:
+) -> tuple[Store, TuneResult]:
     """A search that was killed with SIGKILL after some trials, and then finished."""
     store = copy_of(kept.store, tmp_path_factory.mktemp("tuned") / "mlruns")
     command = [
@@ -334,7 +334,7 @@ def finished(database: Path) -> int:
 
 
 def test_a_killed_search_goes_on_and_mlflow_has_every_trial_once(
-    tuned: tuple[Store, Found],
+    tuned: tuple[Store, TuneResult],
 ) -> None:
     store, found = tuned
     client = store.client()
@@ -361,7 +361,9 @@ def test_a_killed_search_goes_on_and_mlflow_has_every_trial_once(
         }
 
 
-def test_a_search_keeps_its_trials_and_a_figure(tuned: tuple[Store, Found], tmp_path: Path) -> None:
+def test_a_search_keeps_its_trials_and_a_figure(
+    tuned: tuple[Store, TuneResult], tmp_path: Path
+) -> None:
     store, found = tuned
     folder = Path(store.client().download_artifacts(found.run, "", str(tmp_path)))
     table = pl.read_csv(folder / "tables" / "trials.csv")
@@ -372,7 +374,7 @@ def test_a_search_keeps_its_trials_and_a_figure(tuned: tuple[Store, Found], tmp_
 
 
 def test_the_command_fits_the_config_that_was_taken(
-    tuned: tuple[Store, Found],
+    tuned: tuple[Store, TuneResult],
 ) -> None:
     _, found = tuned
     assert (
@@ -389,7 +391,7 @@ def test_the_command_fits_the_config_that_was_taken(
 
 
 def test_tune_fits_straight_away_and_says_what_it_did(
-    tuned: tuple[Store, Found], folder: Path, capsys: pytest.CaptureFixture[str]
+    tuned: tuple[Store, TuneResult], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, found = tuned
     capsys.readouterr()
@@ -401,12 +403,12 @@ def test_tune_fits_straight_away_and_says_what_it_did(
     out = capsys.readouterr().out
     assert f"study limit-reduction: {len(found.trials)} trials" in out
     assert "--set reference_size=50" in out
-    fitted = registry.parameters(store, "limit-reduction", "2", "fit")
+    fitted = registry.fetch_parameters(store, "limit-reduction", "2", "fit")
     assert fitted == {name: str(value) for name, value in asdict(found.chosen).items()}
 
 
 def test_a_study_of_other_data_or_settings_is_one_line(
-    tuned: tuple[Store, Found], folder: Path, capsys: pytest.CaptureFixture[str]
+    tuned: tuple[Store, TuneResult], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, _ = tuned
     capsys.readouterr()
@@ -446,7 +448,7 @@ def test_bad_settings_are_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_logging_a_trial_is_cheap(tuned: tuple[Store, Found]) -> None:
+def test_logging_a_trial_is_cheap(tuned: tuple[Store, TuneResult]) -> None:
     store, found = tuned
     children = runs.Children(store, found.run)
     trial = runs.Child(

@@ -28,7 +28,7 @@ from training.compare.peers.learners import CONTENDERS, OURS, PACKAGE, Contender
 from training.compare.peers.tuned import TUNED, tuned
 from training.data.config import DataConfig
 from training.data.dataset import load
-from training.data.labels import Labelled, labelled
+from training.data.labels import Labelled, label_accounts
 from training.evaluate.metrics import auc, brier
 from training.fit.config import FitConfig
 from training.tracking.config import check_ranges
@@ -145,7 +145,7 @@ def compare(
 ) -> PeerComparison:
     """Every contender that is installed, fitted and scored on each fold.
 
-    Folds are those of a search (:func:`training.tune.folds.cut`): by account where accounts repeat,
+    Folds are those of a search (:func:`training.tune.folds.split_folds`): by account where accounts repeat,
     else stratified; of the training rows only.  Raises what reading and folding the data raise.
     """
     data_config, fit_config, peers_config = (
@@ -153,8 +153,10 @@ def compare(
         config or FitConfig(),
         peers or PeersConfig(),
     )
-    frame = labelled(load(folder), data_config)
-    parts = list(folds.cut(frame, peers_config.peer_folds, data_config, peers_config.peer_seed))
+    frame = label_accounts(load(folder), data_config)
+    parts = list(
+        folds.split_folds(frame, peers_config.peer_folds, data_config, peers_config.peer_seed)
+    )
     asked = _asked(peers_config, data_config)
     here = [contender for contender in asked if contender.installed]
     rows, done = [], 0

@@ -28,8 +28,8 @@ from serving.decision.scoring.shapley import explain_many, make_explainer
 from serving.decision.scoring.shapley_tables import flatten_trees
 from training.data.labels import Labelled
 from training.fit.config import FitConfig
-from training.fit.fit import parameters_of, train_booster
-from training.tune.folds import leaves_of
+from training.fit.fit import lightgbm_parameters, train_booster
+from training.tune.folds import count_leaves
 
 
 class Model(Protocol):
@@ -181,7 +181,7 @@ def _of_booster(booster: lgb.Booster) -> _Model:
         lambda rows: booster.predict(
             rows, pred_contrib=True, num_threads=1 if len(rows) == 1 else 0
         ),
-        leaves_of(booster.model_to_string()),
+        count_leaves(booster.model_to_string()),
     )
 
 
@@ -199,7 +199,7 @@ def _lightgbm(data: Labelled, config: FitConfig) -> Model:
 def _unconstrained(data: Labelled, config: FitConfig) -> Model:
     matrix, label = _of(data, config)
     free = replace(config, monotone=False)
-    parameters = parameters_of(free)
+    parameters = lightgbm_parameters(free)
     return _of_booster(
         lgb.train(parameters, lgb.Dataset(matrix, label, params=parameters), free.trees)
     )

@@ -12,7 +12,7 @@ from training.tune import folds
 from training.tune.pareto import smallest_within_noise
 from training.tune.search import TuneConfig, search
 from training.tune.space import config_at
-from training.tune.study import in_memory
+from training.tune.study import create_in_memory
 
 TUNED = "Clearline, tuned"
 _OTHER_HASH = 1_000_003  # inner folds by the outer folds' hash would each be a part of one
@@ -32,9 +32,14 @@ def taken(data: Labelled, config: FitConfig, trials: int, data_config: DataConfi
     """The config that a search on these rows takes."""
     how = TuneConfig(trials=trials)
     within = replace(data_config, split_seed=data_config.split_seed + _OTHER_HASH)
-    parts = list(folds.cut(data, how.search_folds, within, how.search_seed))
+    parts = list(folds.split_folds(data, how.search_folds, within, how.search_seed))
     found = list(
-        search(in_memory(how.search_seed, how.startup), folds.binned(data, parts), config, how)
+        search(
+            create_in_memory(how.search_seed, how.startup),
+            folds.bin_folds(data, parts),
+            config,
+            how,
+        )
     )[-1]
     best = smallest_within_noise([trial.scored for trial in found if trial.whole])
     return config_at(next(trial.point for trial in found if trial.number == best.number), config)

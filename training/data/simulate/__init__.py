@@ -9,7 +9,7 @@ future, month, event, account); ``people`` makes the accounts; ``month`` runs on
 file; ``output`` makes tables and folders of it.
 """
 
-from training.data.simulate.config import SimulationConfig, month_number_of, month_of
+from training.data.simulate.config import SimulationConfig, calendar_month, month_number_of
 from training.data.simulate.output import Block, simulate, write
 from training.data.simulate.state import State
 from training.data.simulate.step import begin, step
@@ -19,8 +19,8 @@ __all__ = [
     "SimulationConfig",
     "State",
     "begin",
+    "calendar_month",
     "month_number_of",
-    "month_of",
     "simulate",
     "step",
     "write",

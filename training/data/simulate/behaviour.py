@@ -18,7 +18,7 @@ from features.ledger import DAYS_A_MONTH
 from features.types import Mask, Vector
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.shocks import NONE, Means
-from training.data.simulate.state import State, Traits, Whole, cents
+from training.data.simulate.state import State, Traits, Whole, round_to_cents
 
 EXTERNAL_RATE = 0.016  # interest a month on debt elsewhere
 EXTERNAL_INSTALMENT = 0.05  # of the debt elsewhere, asked for each month
@@ -68,7 +68,7 @@ class Purse:
         return np.clip(self.pressure / _NEAR, 0.2, 1.0)
 
 
-def appetite_of(state: State, draws: Draws) -> Vector:
+def move_appetite(state: State, draws: Draws) -> Vector:
     """Spending wishes, a slow wave round each customer's own level."""
     level = 0.10 * state.traits.impulsiveness
     noise = 0.08 + 0.12 * expit(1.2 * state.traits.impulsiveness)
@@ -78,7 +78,7 @@ def appetite_of(state: State, draws: Draws) -> Vector:
     return np.clip(moved, -1.5, 1.5)
 
 
-def purse_of(state: State, means: Means, appetite: Vector) -> Purse:
+def fill_purse(state: State, means: Means, appetite: Vector) -> Purse:
     """Income and savings less living and instalments elsewhere.
 
     In a shock, living is cut back by a fifth.
@@ -123,8 +123,8 @@ def act(
     used = np.minimum(np.maximum(state.balance, 0.0) / limit, 1.2)
     asking = 0.005 * np.exp(1.4 * used + 0.3 * state.traits.impulsiveness + 2.0 * purse.pressure)
     return Acts(
-        spend=cents(spend),
-        cash_advance=cents(cash),
+        spend=round_to_cents(spend),
+        cash_advance=round_to_cents(cash),
         payment=payment,
         days_late=days_late,
         limit_requests=draws.poisson(Event.REQUEST, asking, most=5),
@@ -157,7 +157,7 @@ def _borrow(
     borrowed = np.where(
         granted, np.minimum(wanted, np.maximum(1.15 * ceiling - state.external_debt, 0.0)), 0.0
     )
-    return cents(borrowed), inquiries
+    return round_to_cents(borrowed), inquiries
 
 
 def _cash(
@@ -211,7 +211,7 @@ def _pay(state: State, able: Vector, arrears: Mask, draws: Draws) -> Vector:
         np.minimum(np.ceil(owed / 100.0) * 100.0, np.maximum(able, owed)),
         np.minimum(paid, owed),
     )
-    return cents(np.where(forgets, 0.0, paid))
+    return round_to_cents(np.where(forgets, 0.0, paid))
 
 
 def _wish(

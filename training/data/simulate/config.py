@@ -83,11 +83,11 @@ class SimulationConfig:
                 )
 
 
-def month_of(month_number: int, config: SimulationConfig) -> datetime.date:
+def calendar_month(month_number: int, config: SimulationConfig) -> datetime.date:
     """The calendar month of a month number; 0 is ``config.first_month``, warm-up months are
     negative.
 
-    >>> month_of(3, SimulationConfig())
+    >>> calendar_month(3, SimulationConfig())
     datetime.date(2024, 1, 1)
     """
     index = config.first_month.year * 12 + config.first_month.month - 1 + month_number
@@ -95,5 +95,5 @@ def month_of(month_number: int, config: SimulationConfig) -> datetime.date:
 
 
 def month_number_of(month: datetime.date, config: SimulationConfig) -> int:
-    """The number of a calendar month; the inverse of :func:`month_of`."""
+    """The number of a calendar month; the inverse of :func:`calendar_month`."""
     return (month.year - config.first_month.year) * 12 + month.month - config.first_month.month

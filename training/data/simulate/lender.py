@@ -17,7 +17,7 @@ _BETWEEN_CUTS = 6  # months
 _GOOD_MONTHS = 6  # without a late payment before a limit is raised
 
 
-def limits(state: State, month_number: int, draws: Draws, config: SimulationConfig) -> Vector:
+def set_limits(state: State, month_number: int, draws: Draws, config: SimulationConfig) -> Vector:
     """The credit limits in force when this month's statement closes, CNY."""
     raised = _raised(state, draws, config)
     return _capped(_cut(state, raised, draws, config), state, month_number, config)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from features.schema import COLUMNS, NAMES, PRODUCTS
 from features.types import Mask
-from training.data.simulate.config import SimulationConfig, month_of
+from training.data.simulate.config import SimulationConfig, calendar_month
 from training.data.simulate.population import AGE_BANDS, GENDERS, REGIONS
 from training.data.simulate.state import Numbers, Traits
 from training.data.simulate.step import Columns, begin, step
@@ -99,7 +99,7 @@ def as_table(
         for name in _MEASURED
     }
     is_open = np.column_stack([c["open"] for _, c in lived]).astype(np.bool_)
-    months = pl.Series([month_of(number, config) for number, _ in lived], dtype=pl.Date)
+    months = pl.Series([calendar_month(number, config) for number, _ in lived], dtype=pl.Date)
     return _statements(names, cash_loan, months, columns, is_open)
 
 
@@ -157,7 +157,9 @@ def _block(config: SimulationConfig, first: int, count: int) -> Block:
         for name in _MEASURED:
             columns[name][:, month_number] = statement[name]
     names = account_names(state.accounts)
-    months = pl.Series([month_of(number, config) for number in range(config.months)], dtype=pl.Date)
+    months = pl.Series(
+        [calendar_month(number, config) for number in range(config.months)], dtype=pl.Date
+    )
     statements = _statements(names, state.traits.cash_loan, months, columns, is_open)
     return Block(statements, _accounts(config, names, state.traits, is_open))
 
@@ -189,7 +191,7 @@ def _accounts(
     config: SimulationConfig, names: pl.Series, traits: Traits, is_open: Mask
 ) -> pl.DataFrame:
     opened = [
-        month_of(month, config).replace(day=day)
+        calendar_month(month, config).replace(day=day)
         for month, day in zip(traits.opened_month.tolist(), traits.opened_day.tolist(), strict=True)
     ]
     frame = pl.DataFrame(

@@ -14,7 +14,7 @@ from features.ledger import Behaviour, Standing, Terms, next_standing
 from features.types import Vector
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.draws import Draws, Event
-from training.data.simulate.state import State, Traits, Whole, cents
+from training.data.simulate.state import State, Traits, Whole, round_to_cents
 
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55+")
 GENDERS = ("female", "male")
@@ -36,7 +36,7 @@ _IMPULSIVENESS_BY_AGE = np.array([0.35, 0.10, -0.10, -0.20, -0.30])
 _LONGEST_TENURE = 96  # months
 
 
-def traits_of(first_account: int, count: int, config: SimulationConfig) -> Traits:
+def draw_traits(first_account: int, count: int, config: SimulationConfig) -> Traits:
     """The traits of accounts ``first_account`` onwards."""
     draws = Draws(config.seed, TRAITS_MONTH, 0, np.arange(first_account, first_account + count))
     age = _pick(draws.uniform(Event.AGE), _AGE_SHARES)
@@ -79,7 +79,7 @@ def traits_of(first_account: int, count: int, config: SimulationConfig) -> Trait
     )
 
 
-def arrive(traits: Traits, first_account: int, config: SimulationConfig) -> State:
+def first_state(traits: Traits, first_account: int, config: SimulationConfig) -> State:
     """The state in which the simulation meets the accounts: at the warm-up's start, or at their
     opening if that is later.
     """
@@ -95,7 +95,7 @@ def arrive(traits: Traits, first_account: int, config: SimulationConfig) -> Stat
     owed = np.where(traits.cash_loan, 0.7, 0.5) * limit * draws.uniform(Event.FIRST_BALANCE) ** 2
     nothing = Standing(np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.int32))
     owing = Behaviour(
-        cents(np.where(under_way, owed, 0.0)),
+        round_to_cents(np.where(under_way, owed, 0.0)),
         np.zeros(count),
         np.zeros(count),
         np.zeros(count, dtype=np.int32),

@@ -34,7 +34,7 @@ class Means:
     costs: Vector
 
 
-def befall(state: State, draws: Draws, config: SimulationConfig) -> Means:
+def draw_shocks(state: State, draws: Draws, config: SimulationConfig) -> Means:
     """Move the chain by a month and draw the month's income."""
     traits, shock = state.traits, state.shock
     u = draws.uniform(Event.SHOCK)

@@ -124,7 +124,7 @@ class State:
         return cls(traits=traits, **_unpacked(arrays))
 
 
-def cents(amount: Vector) -> Vector:
+def round_to_cents(amount: Vector) -> Vector:
     """Amounts in whole cents, as statements show them."""
     return np.round(amount, 2)
 

@@ -16,15 +16,15 @@ from training.data.simulate.behaviour import (
     Acts,
     Purse,
     act,
-    appetite_of,
-    purse_of,
+    fill_purse,
+    move_appetite,
 )
-from training.data.simulate.config import SimulationConfig, month_of
+from training.data.simulate.config import SimulationConfig, calendar_month
 from training.data.simulate.draws import Draws, Event
-from training.data.simulate.lender import limits
-from training.data.simulate.population import arrive, traits_of
-from training.data.simulate.shocks import Means, befall
-from training.data.simulate.state import Numbers, State, cents
+from training.data.simulate.lender import set_limits
+from training.data.simulate.population import draw_traits, first_state
+from training.data.simulate.shocks import Means, draw_shocks
+from training.data.simulate.state import Numbers, State, round_to_cents
 
 Columns = Mapping[str, NDArray[np.float64] | NDArray[np.int32] | NDArray[np.bool_]]
 CHARGED_OFF_DAYS = 180
@@ -46,7 +46,7 @@ def begin(config: SimulationConfig, first_account: int, count: int) -> State:
         raise ValueError(
             f"expected accounts within 0 to {config.accounts}, got {count} from {first_account}"
         )
-    state = arrive(traits_of(first_account, count, config), first_account, config)
+    state = first_state(draw_traits(first_account, count, config), first_account, config)
     for month_number in range(-config.warm_up_months, 0):
         state, _ = step(state, month_number, config)
     return state
@@ -78,12 +78,12 @@ def step(
             f"expected the seed {state.seed} that the state was made with, got {config.seed}"
         )
     draws = Draws(config.seed, month_number, future, state.accounts)
-    means = befall(state, draws, config)
-    appetite = appetite_of(state, draws)
-    purse = purse_of(state, means, appetite)
-    lenders = limits(state, month_number, draws, config)
+    means = draw_shocks(state, draws, config)
+    appetite = move_appetite(state, draws)
+    purse = fill_purse(state, means, appetite)
+    lenders = set_limits(state, month_number, draws, config)
     in_force = lenders if limit is None else np.where(np.isnan(limit), lenders, limit)
-    acts = act(state, purse, appetite, in_force, month_of(month_number, config), draws)
+    acts = act(state, purse, appetite, in_force, calendar_month(month_number, config), draws)
     acts = acts if change is None else change(state, acts)
     moved = _settle(state, means, appetite, purse, in_force, acts, draws)
     active, after = _living(state, moved, month_number, draws)
@@ -187,7 +187,7 @@ def _statement(
     traits = after.traits
     income_seen = traits.income_known & ~draws.happens(Event.INCOME_MISSING, config.month_unknown)
     debt_seen = traits.debt_known & ~draws.happens(Event.DEBT_MISSING, config.month_unknown)
-    debt = cents(traits.coverage * (after.external_debt + traits.secured_debt))
+    debt = round_to_cents(traits.coverage * (after.external_debt + traits.secured_debt))
     return {
         "open": active,
         "credit_limit": after.credit_limit,

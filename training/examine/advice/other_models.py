@@ -28,7 +28,7 @@ from serving.decision.scoring.score import probability_of
 from training.data.labels import Labelled
 from training.examine.truth.cut_accounts import CutAccounts, plans_of
 from training.fit.config import FitConfig
-from training.fit.fit import Fitted, fit, log_odds
+from training.fit.fit import Fitted, fit, predict_log_odds
 from training.tracking.progress import CountProgress
 
 CHALLENGER = FitConfig(trees=400, leaves=31, depth=6, learning_rate=0.03, seed=1)
@@ -53,8 +53,10 @@ def under_other_models(
         matrix = outlook.features[
             ..., [cohort.names.index(name) for name in model.features]
         ].reshape(months * count, -1)
-        risks = probability_of(log_odds(model, np.ascontiguousarray(matrix))).reshape(months, count)
-        now = probability_of(log_odds(model, cohort.matrix))
+        risks = probability_of(predict_log_odds(model, np.ascontiguousarray(matrix))).reshape(
+            months, count
+        )
+        now = probability_of(predict_log_odds(model, cohort.matrix))
         rows.append(_row(name, _holding(cohort, outlook, risks), _cut_now(cohort, now)))
         if progress is not None:
             progress(done + 1, refits + 1)

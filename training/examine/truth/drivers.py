@@ -29,7 +29,7 @@ from serving.decision.reasons.counterfactual import MONTHS_REPLAYED, Levels, yea
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.shocks import NONE
-from training.data.simulate.state import State, cents
+from training.data.simulate.state import State, round_to_cents
 from training.data.simulate.step import Columns, step
 
 Driver = Literal[
@@ -86,17 +86,21 @@ def _on_time(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
 def _repaying(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
     share = np.clip(np.nan_to_num(levels.paid_share), 0.0, 1.0)
     return replace(
-        acts, payment=np.maximum(acts.payment, cents(share * np.maximum(state.balance, 0.0)))
+        acts,
+        payment=np.maximum(acts.payment, round_to_cents(share * np.maximum(state.balance, 0.0))),
     )
 
 
 def _spending(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    return replace(acts, spend=cents(np.fmin(acts.spend, levels.spend * state.reported_income)))
+    return replace(
+        acts, spend=round_to_cents(np.fmin(acts.spend, levels.spend * state.reported_income))
+    )
 
 
 def _drawing(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
     return replace(
-        acts, cash_advance=cents(np.fmin(acts.cash_advance, levels.cash * state.credit_limit))
+        acts,
+        cash_advance=round_to_cents(np.fmin(acts.cash_advance, levels.cash * state.credit_limit)),
     )
 
 
@@ -115,7 +119,7 @@ def _seeking(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
 
 def _used(state: State, levels: Levels) -> State:
     """The balance, with what is due of it, at most at the reference's share of the limit."""
-    balance = np.fmin(state.balance, cents(levels.used * state.credit_limit))
+    balance = np.fmin(state.balance, round_to_cents(levels.used * state.credit_limit))
     due = minimum_due_of(balance, (state.days_past_due // DAYS_A_MONTH).astype(np.int32), Terms())
     return replace(state, balance=balance, minimum_due=np.minimum(state.minimum_due, due))
 

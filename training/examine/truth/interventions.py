@@ -18,7 +18,7 @@ from features.types import Vector
 from serving.decision.advice.rollout import Plans
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.config import SimulationConfig
-from training.data.simulate.state import Numbers, State, cents
+from training.data.simulate.state import Numbers, State, round_to_cents
 from training.data.simulate.step import Columns, step
 
 Change = Callable[[State, Acts], Acts]
@@ -40,14 +40,14 @@ def following(plans: Plans, exactly: bool = False) -> Change:
         paid = told if exactly else np.maximum(acts.payment, told)
         return replace(
             acts,
-            spend=cents(np.minimum(acts.spend, plans.spending)),
+            spend=round_to_cents(np.minimum(acts.spend, plans.spending)),
             cash_advance=np.where(plans.no_cash > 0, 0.0, acts.cash_advance),
-            payment=cents(np.where(on_time, paid, acts.payment)),
+            payment=round_to_cents(np.where(on_time, paid, acts.payment)),
             days_late=np.where(on_time, 0, acts.days_late).astype(np.int32),
             limit_requests=np.where(no_credit, 0, acts.limit_requests).astype(np.int32),
             credit_inquiries=np.where(no_credit, 0, acts.credit_inquiries).astype(np.int32),
             borrowed=np.where(no_credit, 0.0, acts.borrowed),
-            repaid=cents(np.minimum(plans.repay_elsewhere, state.external_debt)),
+            repaid=round_to_cents(np.minimum(plans.repay_elsewhere, state.external_debt)),
         )
 
     return change

@@ -21,7 +21,7 @@ from features.schema import LONGEST_WINDOW, check
 from features.types import Vector
 from training.data.config import DataError
 from training.data.labels import soon_after
-from training.data.simulate.config import SimulationConfig, month_of
+from training.data.simulate.config import SimulationConfig, calendar_month
 from training.data.simulate.output import SUMMARY, account_names, as_table
 from training.data.simulate.state import Numbers, State
 from training.data.simulate.step import Columns, begin, step
@@ -142,7 +142,7 @@ def draw(simulation: SimulationConfig, config: ExamineConfig) -> Population:
     )
     return Population(
         world,
-        month_of(day, world),
+        calendar_month(day, world),
         before,
         state,
         tuple(lived[-LONGEST_WINDOW:]),

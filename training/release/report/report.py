@@ -29,7 +29,7 @@ from training.release.report.policy import policy_section
 from training.release.report.reasons import reasons_section
 from training.tracking import runs
 from training.tracking.progress import StageProgress
-from training.tracking.store import Store, run_info
+from training.tracking.store import Store, fetch_run_info
 
 ARTIFACT = "report.html"  # of the run
 STAGES = 13  # times that progress is told
@@ -81,7 +81,7 @@ def report(
     text = page(f"{made.name}, version {made.version or '(none)'}", about, sections)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, "utf-8")
-    runs.keep_text(store, model.run, text, ARTIFACT)
+    runs.replace_text(store, model.run, text, ARTIFACT)
     return Reported(out, model.run, text)
 
 
@@ -113,5 +113,5 @@ def _sections(
     yield "the policy", lambda: policy_section(now)
     if earlier is not None:
         yield "stability", lambda: drift_section(earlier, now)
-    told = run_info(store, model.run)
+    told = fetch_run_info(store, model.run)
     yield "the run", lambda: origin_section({**told.parameters, **told.tags})

@@ -29,7 +29,7 @@ from serving.decision.result import Advised
 from serving.decision.scoring.score import logit, probability_of
 from tests.serving.decision.advice.test_rollout import as_table, lived
 from training.data.dataset import Source
-from training.data.labels import window
+from training.data.labels import select_windows
 
 MONTHS = 12
 
@@ -44,7 +44,7 @@ def when(source: Source) -> datetime.datetime:
 @pytest.fixture(scope="module")
 def all_cut(source: Source, bundle: Bundle, when: datetime.datetime) -> list[pl.DataFrame]:
     """The windows of accounts whose limit the model cuts."""
-    statements = check(window(source.statements, when.date().replace(day=1)))
+    statements = check(select_windows(source.statements, when.date().replace(day=1)))
     made = stages(statements, bundle, when)
     names = [
         d.account_id
@@ -401,7 +401,7 @@ def test_many_at_once_get_what_each_gets_alone(
 ) -> None:
     """Beside accounts that are kept, in blocks and in threads."""
     names = [found.decision.account_id for found in advised]
-    everybody = check(window(source.statements, when.date().replace(day=1)))
+    everybody = check(select_windows(source.statements, when.date().replace(day=1)))
     others = everybody["account_id"].unique(maintain_order=True)[:200].to_list()
     many = everybody.filter(pl.col("account_id").is_in(names + others))
     for threads in (1, 3):
@@ -557,7 +557,7 @@ def test_more_to_pay_with_never_makes_it_harder(
 def test_who_is_not_cut_needs_no_advice(
     source: Source, bundle: Bundle, when: datetime.datetime
 ) -> None:
-    statements = check(window(source.statements, when.date().replace(day=1)))
+    statements = check(select_windows(source.statements, when.date().replace(day=1)))
     kept = next(
         d
         for d in decide_many(statements, bundle, when)

@@ -20,7 +20,7 @@ from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.evaluate.holdout import Evaluation, evaluate, hold_out
 from training.fit import bundle as bundle_module
-from training.fit.bundle import BundleConfig, references
+from training.fit.bundle import BundleConfig, choose_references
 from training.fit.fit import Fitted
 
 
@@ -36,7 +36,9 @@ def pair(
         calibration=replace(fitted.calibration, intercept=fitted.calibration.intercept + 0.6),
     )
     stricter = assemble(
-        bundle_module.parts(shifted, data, source, config, references(fitted, data, config))
+        bundle_module.make_parts(
+            shifted, data, source, config, choose_references(fitted, data, config)
+        )
     )
     return evaluate("first", bundle, on), evaluate("second", stricter, on)
 

@@ -22,7 +22,7 @@ from training.compare.peers.learners import CONTENDERS, Contender
 from training.compare.peers.tuned import taken
 from training.data.config import DataConfig
 from training.data.dataset import load
-from training.data.labels import labelled
+from training.data.labels import label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
 from training.evaluate.metrics import auc
@@ -106,10 +106,10 @@ def test_everybody_is_scored_on_the_same_rows(run: Run) -> None:
     assert scores.group_by("contender").len()["len"].to_list() == [3] * 4
     assert scores["auc"].is_between(0.5, 1).all()
     # The oracle cuts and fits by itself.
-    data = labelled(load(run.folder), DataConfig(as_of_every=6))
+    data = label_accounts(load(run.folder), DataConfig(as_of_every=6))
     matrix = data.features.matrix(MODEL_FEATURES)
     for number, (fitted, held) in enumerate(
-        folds.cut(data, 3, DataConfig(as_of_every=6), 0), start=1
+        folds.split_folds(data, 3, DataConfig(as_of_every=6), 0), start=1
     ):
         assert set(data.split[fitted]) == set(data.split[held]) == {"train"}
         probability = np.asarray(
@@ -157,7 +157,7 @@ def test_who_is_not_installed_is_named_with_the_command_and_no_reason_to_stop(ru
 def test_a_contender_ranks_explains_and_keeps_its_input(run: Run, contender: Contender) -> None:
     if not contender.installed:
         pytest.skip(f"{contender.name} is not installed: the optional extra peers has it")
-    data = labelled(load(run.folder), DataConfig(as_of_every=6))
+    data = label_accounts(load(run.folder), DataConfig(as_of_every=6))
     train = data.take(data.rows("train"))
     before = train.features.values.copy()
     model = contender.fit(train, CONFIG)
@@ -173,7 +173,7 @@ def test_a_contender_ranks_explains_and_keeps_its_input(run: Run, contender: Con
 
 
 def test_ours_keeps_its_directions_and_is_explained_exactly(run: Run) -> None:
-    data = labelled(load(run.folder), DataConfig(as_of_every=6))
+    data = label_accounts(load(run.folder), DataConfig(as_of_every=6))
     train = data.take(data.rows("train"))
     model = learners.ours(train, CONFIG)
     matrix = train.features.matrix(MODEL_FEATURES)[:200]
@@ -192,7 +192,7 @@ def test_ours_keeps_its_directions_and_is_explained_exactly(run: Run) -> None:
 def test_tuning_inside_a_fold_sees_its_rows_alone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = labelled(load(run.folder), DataConfig(as_of_every=6))
+    data = label_accounts(load(run.folder), DataConfig(as_of_every=6))
     rows = data.rows("train")
     inner = data.take(rows[: len(rows) // 2])
     seen: list[set[str]] = []
@@ -204,8 +204,8 @@ def test_tuning_inside_a_fold_sees_its_rows_alone(
         seen.extend(set(names[fitted]) & set(names[held]) for fitted, held in made)
         return real(inner, made)
 
-    real = folds.binned
-    monkeypatch.setattr(folds, "binned", watched)
+    real = folds.bin_folds
+    monkeypatch.setattr(folds, "bin_folds", watched)
     config = taken(inner, CONFIG, 2, DataConfig(as_of_every=6))
     assert config.seed == CONFIG.seed
     assert config.monotone

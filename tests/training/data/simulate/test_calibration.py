@@ -28,8 +28,8 @@ from features.catalogue import MODEL_FEATURES
 from features.schema import PRODUCTS, check
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.data.labels import Labelled, labelled
-from training.data.simulate.config import SimulationConfig, month_of
+from training.data.labels import Labelled, label_accounts
+from training.data.simulate.config import SimulationConfig, calendar_month
 from training.data.simulate.output import simulate
 from training.evaluate.metrics import auc
 from training.fit.config import FitConfig
@@ -108,12 +108,12 @@ def _asked(
     accounts late in the 3 before).
     """
     month = pl.col("month")
-    now = statements.filter(month == month_of(number, config), pl.col("days_past_due") < 60)
+    now = statements.filter(month == calendar_month(number, config), pl.col("days_past_due") < 60)
     after = statements.filter(
-        month > month_of(number, config), month <= month_of(number + 6, config)
+        month > calendar_month(number, config), month <= calendar_month(number + 6, config)
     )
     before = statements.filter(
-        month > month_of(number - 3, config), month <= month_of(number, config)
+        month > calendar_month(number - 3, config), month <= calendar_month(number, config)
     )
     bad = after.filter(pl.col("days_past_due") >= 60)["account_id"].unique()
     return now, bad, before.filter(pl.col("days_past_due") > 0)["account_id"].unique()
@@ -121,7 +121,7 @@ def _asked(
 
 def _standing(statements: pl.DataFrame, config: SimulationConfig) -> dict[str, float]:
     now = statements.filter(
-        pl.col("month") == month_of(AS_OFS[-1], config), pl.col("days_past_due") < 60
+        pl.col("month") == calendar_month(AS_OFS[-1], config), pl.col("days_past_due") < 60
     )
     used = (now["balance"] / now["credit_limit"]).clip(0.0)
     to_income = now.with_columns(
@@ -129,7 +129,7 @@ def _standing(statements: pl.DataFrame, config: SimulationConfig) -> dict[str, f
     )
     pay_later, cash_loan = (to_income.filter(pl.col("product") == name) for name in PRODUCTS)
     before_cap = statements.filter(
-        pl.col("month") == month_of(23, config),
+        pl.col("month") == calendar_month(23, config),
         pl.col("product") == "cash_loan",
         pl.col("income").is_not_null(),
     )
@@ -169,7 +169,7 @@ def _cuts(statements: pl.DataFrame, config: SimulationConfig) -> dict[str, float
 
 
 def _signal(statements: pl.DataFrame) -> dict[str, float]:
-    data = labelled(Source(statements, None, "", ""), DataConfig())
+    data = label_accounts(Source(statements, None, "", ""), DataConfig())
     fitted = fit(data, FitConfig(threads=1))
     return {
         "AUC out of time, logistic regression": auc(data.label[data.rows("test")], _logistic(data)),

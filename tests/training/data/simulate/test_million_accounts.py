@@ -16,7 +16,7 @@ from features.build import build
 from features.schema import check
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import score
-from training.data.labels import window
+from training.data.labels import select_windows
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
 
@@ -50,7 +50,7 @@ def test_contributions_add_up_for_a_hundred_thousand_accounts(
 ) -> None:
     write(SimulationConfig(accounts=130_000, seed=11), tmp_path / "sim")
     statements = pl.read_parquet(tmp_path / "sim" / "statements" / "*.parquet")
-    features = build(check(window(statements, statements["month"].max())))  # type: ignore[arg-type]  # a date column
+    features = build(check(select_windows(statements, statements["month"].max())))  # type: ignore[arg-type]  # a date column
     assert len(features.values) >= 100_000
     found = score(
         features.matrix(bundle.features), features.accounts["product"].to_list(), bundle.scorer

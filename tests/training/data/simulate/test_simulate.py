@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 import training.data.simulate.output as output
 from features.ledger import Behaviour, Standing, Terms, next_standing
 from features.schema import NAMES, PRODUCTS, check, column
-from training.data.simulate.config import SimulationConfig, month_number_of, month_of
+from training.data.simulate.config import SimulationConfig, calendar_month, month_number_of
 from training.data.simulate.output import Block, simulate, write
 from training.data.simulate.state import State
 from training.data.simulate.step import CHARGED_OFF_DAYS, Columns, begin, step
@@ -62,7 +62,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(small: Block) -> None:
     shorter = whole(dataclasses.replace(SMALL, months=17))
     assert_frame_equal(
         shorter.statements,
-        small.statements.filter(pl.col("month") < month_of(17, SMALL)),
+        small.statements.filter(pl.col("month") < calendar_month(17, SMALL)),
         check_exact=True,
     )
 
@@ -224,7 +224,7 @@ def test_accounts_open_and_close_within_the_period(small: Block) -> None:
     # nothing owed.
     ends = small.statements.sort("month").group_by("account_id").agg(pl.all().last())
     closed = ends.filter(
-        (pl.col("month") < month_of(SMALL.months - 1, SMALL))
+        (pl.col("month") < calendar_month(SMALL.months - 1, SMALL))
         & (pl.col("days_past_due") < CHARGED_OFF_DAYS)
     )
     assert 0.005 < closed.height / span.height < 0.10
@@ -386,7 +386,7 @@ def test_config_out_of_range_is_refused_by_name(field: str, value: object) -> No
 
 @pytest.mark.parametrize("month_number", [-20, -1, 0, 2, 3, 26])
 def test_month_numbers_and_months_are_inverse(month_number: int) -> None:
-    assert month_number_of(month_of(month_number, SMALL), SMALL) == month_number
+    assert month_number_of(calendar_month(month_number, SMALL), SMALL) == month_number
 
 
 def test_extreme_configs_give_valid_statements() -> None:

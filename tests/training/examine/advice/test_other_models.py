@@ -18,7 +18,7 @@ from training.examine.advice import other_models as room
 from training.examine.advice.other_models import resampled, to_the_letter, under_other_models
 from training.examine.truth.cut_accounts import CutAccounts
 from training.fit.config import FitConfig
-from training.fit.fit import Fitted, fit, log_odds
+from training.fit.fit import Fitted, fit, predict_log_odds
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
@@ -131,7 +131,9 @@ def test_refits_stand_between(cut_accounts: CutAccounts, data: Labelled) -> None
     assert (others["hold"] > 0.9).all(), "the margin is there for that"
     assert others["as_well"].is_between(0.5, 0.999).all()
     refits = [
-        log_odds(fit(resampled(data, seed), replace(config, seed=seed)), cut_accounts.matrix)
+        predict_log_odds(
+            fit(resampled(data, seed), replace(config, seed=seed)), cut_accounts.matrix
+        )
         for seed in (0, 1)
     ]
     assert others["as_well"].to_list()[1:] == [

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from training.data.config import DataConfig, DataError
-from training.data.labels import as_ofs, labelled_at, window
+from training.data.labels import choose_as_ofs, label_accounts_at, select_windows
 from training.data.simulate import behaviour
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import simulate, write
@@ -83,10 +83,10 @@ def test_the_data_s_seed_and_size_are_nothing_to_it() -> None:
 
 def test_statements_are_the_windows_of_the_simulation_s_own(examined: Population) -> None:
     everything = statements_of(examined)
-    assert examined.as_of == as_ofs(everything["month"], DataConfig())[-1][0], (
+    assert examined.as_of == choose_as_ofs(everything["month"], DataConfig())[-1][0], (
         "the model's hold-out is at the same month"
     )
-    seen = window(everything, examined.as_of)
+    seen = select_windows(everything, examined.as_of)
     well = seen.filter((pl.col("month") == examined.as_of) & (pl.col("days_past_due") < 60))[
         "account_id"
     ]
@@ -113,7 +113,7 @@ def test_names_and_places_are_each_other_s_inverse(examined: Population) -> None
 
 def test_what_is_realised_is_the_label_of_a_simulation_that_cuts_nobody() -> None:
     world = draw(SimulationConfig(incumbent_cut_rate=0.0), ExamineConfig(accounts=3_000, seed=3))
-    data = labelled_at(statements_of(world), world.as_of, EVERYBODY, DataConfig())
+    data = label_accounts_at(statements_of(world), world.as_of, EVERYBODY, DataConfig())
     places = world.places(data.features.accounts["account_id"])
     assert np.array_equal(
         places, world.places(world.statements["account_id"].unique(maintain_order=True))
@@ -130,6 +130,6 @@ def test_what_is_realised_knows_of_no_cut_after_the_decision() -> None:
         SimulationConfig(incumbent_cut_rate=0.5, incumbent_noise=0.0),
         ExamineConfig(accounts=2_000, seed=3),
     )
-    data = labelled_at(statements_of(world), world.as_of, EVERYBODY, DataConfig())
+    data = label_accounts_at(statements_of(world), world.as_of, EVERYBODY, DataConfig())
     realised = world.realised()[world.places(data.features.accounts["account_id"])]
     assert 0 < (realised != data.label).sum() < 0.1 * len(realised)

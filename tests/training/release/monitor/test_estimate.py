@@ -18,7 +18,7 @@ from tests.support.decision_lines import labels_of, lines, write_lines
 from tests.support.paths import ROOT
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.data.labels import soon_after, window
+from training.data.labels import select_windows, soon_after
 from training.evaluate.drift import drift_table
 from training.evaluate.holdout import evaluate, hold_out
 from training.release.monitor.alerts import drift_breaches, performance_breaches
@@ -95,14 +95,14 @@ def test_records_tell_what_was_decided_and_from_what(
         True,
         0,
     )
-    decisions = decide_many(window(some, MONTH), bundle, soon_after(MONTH))
+    decisions = decide_many(select_windows(some, MONTH), bundle, soon_after(MONTH))
     rows = records.of(MONTH)
     assert rows["account_id"].to_list() == [d.account_id for d in decisions]
     assert rows["probability"].to_list() == [d.probability for d in decisions]
     assert rows["first_reason"].to_list() == [
         d.reasons[0].code if d.reasons else "" for d in decisions
     ]
-    there, here = build(window(some, MONTH)), records.features_of(MONTH)
+    there, here = build(select_windows(some, MONTH)), records.features_of(MONTH)
     assert here.accounts.equals(there.accounts)
     np.testing.assert_array_equal(here.values, there.values)
 

@@ -16,7 +16,7 @@ from tests.training.conftest import STORE_WARNINGS, Kept
 from training.__main__ import main
 from training.data.config import DataError
 from training.data.dataset import load
-from training.data.labels import window
+from training.data.labels import select_windows
 from training.data.simulate.output import write
 from training.examine.truth.population import simulation_of
 from training.release.monitor.bounds import read_bounds
@@ -193,7 +193,7 @@ def test_other_data_are_refused(
 
 def test_a_window_is_what_was_decided_from(calm: pl.DataFrame, calm_lines: list[str]) -> None:
     first = json.loads(calm_lines[0])["asked"]
-    seen = window(calm, MONTH).filter(pl.col("account_id") == first["account_id"])
+    seen = select_windows(calm, MONTH).filter(pl.col("account_id") == first["account_id"])
     assert [one["month"] for one in first["statements"]] == [
         f"{month:%Y-%m}" for month in seen["month"]
     ]
