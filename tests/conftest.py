@@ -1,4 +1,4 @@
-"""What several tests need: one small simulation and one small model a session, and no more."""
+"""Fixtures that several folders share, and which tests a plain ``pytest`` leaves out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
+from tests.support.cached import cached_folder
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.dataset import load as load_data
@@ -33,12 +34,13 @@ settings.register_profile(
 )
 settings.load_profile("clearline")
 
+SIMULATION = SimulationConfig(accounts=6000, seed=7)
+
 
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "simulated"
-    write(SimulationConfig(accounts=6000, seed=7), folder)
-    return folder
+def simulated() -> Path:
+    """A folder of simulated accounts; only to be read, all tests share it."""
+    return cached_folder("simulated", lambda folder: write(SIMULATION, folder))
 
 
 @pytest.fixture(scope="session")
@@ -57,13 +59,10 @@ def fitted(data: Labelled) -> Fitted:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(
-    fitted: Fitted, data: Labelled, source: Source, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+def bundle_folder(fitted: Fitted, data: Labelled, source: Source) -> Path:
+    """The bundle of the fitted model; only to be read, all tests share it."""
     config = BundleConfig(reference_size=300)
-    make_bundle(fitted, data, source, config, folder)
-    return folder
+    return cached_folder("bundle", lambda folder: make_bundle(fitted, data, source, config, folder))
 
 
 @pytest.fixture(scope="session")

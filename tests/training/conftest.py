@@ -4,8 +4,11 @@ them.
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import replace
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +17,7 @@ import polars as pl
 import pytest
 
 from serving.decision.bundle import Bundle
+from tests.support.cached import cached_folder
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled
@@ -24,7 +28,7 @@ from training.fit.config import FitConfig
 from training.fit.fit import Fitted
 from training.fit.run import FitReport, register_run, run_fit
 from training.tracking import runs
-from training.tracking.store import Store
+from training.tracking.store import EXPERIMENT, Store
 
 # What a module says that uses a store: its own ``pytestmark``, for the first test to ask makes the
 # store.
@@ -41,6 +45,16 @@ STORE_WARNINGS = [
 CONFIGS = (DataConfig(), FitConfig(trees=40), BundleConfig(reference_size=200))
 
 
+# Where MLflow keeps the absolute addresses of artefacts.
+_ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
 class Kept(NamedTuple):
     """A store with one finished fit, and what the fit reported."""
 
@@ -51,18 +65,35 @@ class Kept(NamedTuple):
 @pytest.fixture(scope="session")
 def kept(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     """Only to be read; a test that writes takes :func:`another_store`."""
-    store = Store(tmp_path_factory.mktemp("mlruns") / "a store")
-    return Kept(store, run_fit(simulated, store, CONFIGS))
+
+    def make(folder: Path) -> None:
+        report = run_fit(simulated, Store(folder / "a store"), CONFIGS)
+        columns = asdict(report) | {"measures": report.measures.to_dict(as_series=False)}
+        (folder / "report.json").write_text(json.dumps(columns), encoding="utf-8")
+
+    cached = cached_folder("mlruns", make)
+    saved = json.loads((cached / "report.json").read_text("utf-8"))
+    saved |= {"measures": pl.DataFrame(saved["measures"]), "fold_auc": tuple(saved["fold_auc"])}
+    folder = tmp_path_factory.mktemp("mlruns") / "a store"  # a path with a space
+    return Kept(copy_of(Store(cached / "a store"), folder), Report(**saved))
 
 
 def copy_of(store: Store, folder: Path) -> Store:
-    """A store to write to with the same runs and versions.
-
-    Artefacts stand where they did: MLflow keeps their addresses.
-    """
-    folder.mkdir()
-    shutil.copy(store.folder / "mlflow.db", folder / "mlflow.db")
-    return Store(folder)
+    """A store to write to, with the same runs, versions and artefacts."""
+    shutil.copytree(store.folder, folder)
+    copied = Store(folder)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        [(artifacts,)] = database.execute(
+            "SELECT artifact_location FROM experiments WHERE name = ?", [EXPERIMENT]
+        )
+        moved = (folder.resolve() / "artifacts").as_uri()
+        for table, column in _ADDRESSES:
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", [artifacts, moved]
+            )
+    for file in folder.rglob("MLmodel"):
+        file.write_text(file.read_text("utf-8").replace(artifacts, moved), encoding="utf-8")
+    return copied
 
 
 @pytest.fixture
