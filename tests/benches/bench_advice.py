@@ -35,6 +35,8 @@ BESIDE = 20  # accounts that DiCE and we are both asked about
 GIVEN = 10_000  # rows of the training data that DiCE draws from
 AN_ACCOUNT, A_METHOD = 4.0, 45.0  # seconds after which DiCE is stopped: it has no limit of its own
 NAMES = list(MODEL_FEATURES)
+# features that no behaviour of coming months can change
+FIXED = ("income", "established_limit", "months_observed")
 WHOLE = [name for name in NAMES if BY_NAME[name].unit in ("months", "days", "count", "yes_no")]
 # DiCE rounds what it says: without these it takes the digits of the commonest value, which is often
 # 0.
@@ -220,7 +222,7 @@ def test_dice(
         known = [
             name
             for name, gone in zip(NAMES, unknown, strict=True)
-            if not gone and BY_NAME[name].actionable
+            if not gone and name not in FIXED
         ]
         model.show(unknown, AN_ACCOUNT)
         try:
@@ -292,7 +294,7 @@ def judged(found: list[tuple[np.ndarray, np.ndarray]], bundle: Bundle) -> dict[s
         return dict.fromkeys(("flipped", "changed", "fixed", "worse", "contradictory"), 0)
     rows, said = (np.array(side) for side in zip(*found, strict=True))
     changed = np.abs(said - rows) > np.array(list(HALF_A_STEP.values()))
-    fixed = np.array([not BY_NAME[name].actionable for name in NAMES])
+    fixed = np.array([name in FIXED for name in NAMES])
     direction = np.array([BY_NAME[name].direction for name in NAMES])
     # What was only rounded is as it was: rounding must not make a contradiction.
     meant = np.where(changed, said, rows)

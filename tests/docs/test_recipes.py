@@ -17,10 +17,11 @@ import datetime, json, math, pathlib, sys
 import polars as pl
 from serving.decision.golden import load
 from serving.decision.pipeline import decide_many
-from serving.decision.reasons.ranking import Evidence, principal
+from serving.decision.reasons.ranking import Evidence, principal_reasons
 from training.data import dataset, labels
 from training.data.config import DataConfig
-from training.data.simulate import SimulationConfig, write
+from training.data.simulate.config import SimulationConfig
+from training.data.simulate.output import write
 from training.fit import bundle as bundling
 from training.fit.config import FitConfig
 from training.fit.fit import fit
@@ -38,9 +39,9 @@ quiet = none | {"months_observed": 24.0}
 said = []
 for value in (0.8, math.nan):
     evidence = Evidence(none | {"cash_share_6": 1.0}, quiet | {"cash_share_6": value}, quiet | {"cash_share_6": 0.1})
-    said.append(principal(evidence, (), True, bundle.wording)[0].text.en)
+    said.append(principal_reasons(evidence, (), True, bundle.wording)[0].text.en)
 last = source.statements["month"].max()
-windows = labels.window(source.statements, last).with_columns(
+windows = labels.select_windows(source.statements, last).with_columns(
     cash_advance=pl.when(pl.col("product") == "pay_later").then(100.0).otherwise("cash_advance"), income=pl.lit(1500.0)
 )
 decisions = decide_many(windows, bundle, datetime.datetime(last.year, last.month, 28, tzinfo=datetime.UTC))
@@ -61,9 +62,8 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> str:
     for package in ("features", "serving", "training"):
         shutil.copytree(ROOT / package, project / package)
     feature, text, rule = blocks()
-    catalogue = project / "features" / "catalogue.py"
-    before, mark, after = catalogue.read_text("utf-8").partition("    # Credit seeking\n")
-    catalogue.write_text(before + feature + mark + after, "utf-8")
+    spending = project / "features" / "catalogue" / "spending.py"
+    spending.write_text(spending.read_text("utf-8").removesuffix(")\n") + feature + ")\n", "utf-8")
     for name, block in (("reasons.toml", text), ("policy.toml", rule)):
         file = project / "serving" / "decision" / "config" / name
         file.write_text(file.read_text("utf-8") + "\n" + block, "utf-8")

@@ -40,7 +40,7 @@ from training.tune.study import Trial, open_study
 Shown = Callable[[Sequence[Trial], int], None]  # the trials that ended, and how many are wanted
 # What a trial's score depends on.
 _CODE = (
-    "features/*.py",
+    "features/**/*.py",
     "serving/decision/scoring/*.py",
     *(f"training/{part}/*.py" for part in ("data", "evaluate", "fit", "tune")),
 )
