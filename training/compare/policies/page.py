@@ -40,7 +40,7 @@ the most expected loss among those that cut at most {most:.2%} of them. policy.t
 """
 _ORACLE = """## Against one who knows
 
-The same policy decided by the true probability (`oracle`): see [the policy lab](policy_lab.md#against-one-who-knows).
+The same policy decided by the true probability (`oracle`): see [the policy lab](policy_lab.md#comparison-with-an-oracle).
 
 """
 _CAP = """## A cap at {multiple:g} monthly incomes from {month}
