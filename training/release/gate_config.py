@@ -1,27 +1,17 @@
-"""gates.toml: what it may say, and its reading.
-
-Every bound of a promotion stands in that file, commented.
-"""
+"""gates.toml: the bounds that a model has to meet to be promoted, and their reader."""
 
 from __future__ import annotations
 
-import difflib
-import math
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-
-class GateError(ValueError):
-    """A gates file that cannot be used: which key, what was expected and what stands there."""
+from serving.decision.config.strict_toml import SHARE, Section, read_toml
 
 
 @dataclass(frozen=True, slots=True)
 class HoldOutGate:
-    """Enough accounts to tell."""
+    """Fewest defaults in the hold-out for the other gates to be measured."""
 
     min_defaults: float
 
@@ -62,7 +52,7 @@ class FairnessGate:
 
 @dataclass(frozen=True, slots=True)
 class ReasonsGate:
-    """Bounds of how far the first reasons are not the champion's: a share, and the PSI of the mix."""
+    """Bounds of the change of first reasons: share that agrees, and PSI of their mix."""
 
     min_same_first: float
     max_mix_psi: float
@@ -78,7 +68,7 @@ class CostGate:
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """gates.toml, read and checked."""
+    """The content of gates.toml, checked."""
 
     hold_out: HoldOutGate
     discrimination: DiscriminationGate
@@ -89,23 +79,17 @@ class Gates:
     cost: CostGate
 
 
-_KINDS: Mapping[str, type] = {
-    "hold_out": HoldOutGate,
-    "discrimination": DiscriminationGate,
-    "calibration": CalibrationGate,
-    "stability": StabilityGate,
-    "fairness": FairnessGate,
-    "reasons": ReasonsGate,
-    "cost": CostGate,
-}
-_SHARES = {
-    "min_auc",
-    "max_auc_lost",
-    "max_ece",
-    "min_impact_ratio",
-    "max_reduction_gap",
-    "min_same_first",
-}
+_SHARES = dict.fromkeys(
+    (
+        "min_auc",
+        "max_auc_lost",
+        "max_ece",
+        "min_impact_ratio",
+        "max_reduction_gap",
+        "min_same_first",
+    ),
+    SHARE,
+)
 
 
 def own_gates() -> str:
@@ -114,63 +98,38 @@ def own_gates() -> str:
 
 
 def load_gates(file: Path | None = None) -> Gates:
-    """The gates of a file, the project's own if none is given; :class:`GateError` names the file
-    and the key.
+    """The gates of a file, or the project's own.
+
+    Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the file and the key.
     """
     if file is None:
         return read_gates(own_gates())
-    try:
-        return read_gates(file.read_text("utf-8"))
-    except GateError as error:
-        raise GateError(f"{file}: {error}") from error
+    return read_gates(file.read_text("utf-8"), str(file))
 
 
-def read_gates(text: str) -> Gates:
-    """The gates that a TOML text states; :class:`GateError` names the key that is missing, unknown
-    or out of range.
+def read_gates(text: str, file: str = "gates.toml") -> Gates:
+    """The gates that the text of a gates.toml states; ``file`` is the name in error messages.
 
-    >>> read_gates(own_gates().replace("max_ece", "max_ce"))
-    Traceback (most recent call last):
-    ...
-    training.release.gate_config.GateError: gates.calibration: 'max_ce' is no key of it, did you mean 'max_ece'?
+    Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
+    unknown or out of range.
+
+    >>> read_gates(own_gates()).calibration.max_ece
+    0.02
     """
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise GateError(f"gates: not TOML: {error}") from error
-    _keys("gates", raw, list(_KINDS))
-    parts: dict[str, Any] = {
-        name: _bounds(f"gates.{name}", kind, raw[name]) for name, kind in _KINDS.items()
-    }
-    gates = Gates(**parts)
-    if gates.calibration.min_slope > gates.calibration.max_slope:
-        raise GateError(
-            f"gates.calibration: expected min_slope of at most max_slope, got {gates.calibration}"
+    with read_toml(text, file) as top:
+        return Gates(
+            hold_out=top.section("hold_out").fill(HoldOutGate, _SHARES),
+            discrimination=top.section("discrimination").fill(DiscriminationGate, _SHARES),
+            calibration=_calibration(top.section("calibration")),
+            stability=top.section("stability").fill(StabilityGate, _SHARES),
+            fairness=top.section("fairness").fill(FairnessGate, _SHARES),
+            reasons=top.section("reasons").fill(ReasonsGate, _SHARES),
+            cost=top.section("cost").fill(CostGate, _SHARES),
         )
-    return gates
 
 
-def _bounds(where: str, kind: type, table: object) -> object:
-    if not isinstance(table, dict):
-        raise GateError(f"{where}: expected a table of bounds, got {table!r}")
-    _keys(where, table, [field.name for field in fields(kind)])
-    for key, value in table.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 <= value < math.inf
-        ):
-            raise GateError(f"{where}.{key}: expected a number of at least 0, got {value!r}")
-        if key in _SHARES and value > 1:
-            raise GateError(f"{where}.{key}: expected at most 1, got {value!r}")
-    return kind(**table)
-
-
-def _keys(where: str, table: Mapping[str, object], known: list[str]) -> None:
-    for key in table:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, 1)
-            meant = f"did you mean {nearest[0]!r}?" if nearest else f"there are {known}"
-            raise GateError(f"{where}: {key!r} is no key of it, {meant}")
-    if missing := [key for key in known if key not in table]:
-        raise GateError(f"{where}: missing {missing}")
+def _calibration(section: Section) -> CalibrationGate:
+    gate = section.fill(CalibrationGate, _SHARES)
+    if gate.min_slope > gate.max_slope:
+        raise section.error("min_slope", f"at most max_slope, {gate.max_slope:g}", gate.min_slope)
+    return gate

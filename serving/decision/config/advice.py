@@ -1,87 +1,102 @@
-"""advice.toml: the levers, how much of each is tried, and their wording; read and checked."""
+"""advice.toml: the levers of a plan, how much of each is tried, and their texts; their reader."""
 
 from __future__ import annotations
 
-import math
-import string
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from features.schema import LONGEST_WINDOW
-from serving.decision.config.reasons import Text
+from serving.decision.config.reasons import Text, read_text
+from serving.decision.config.strict_toml import NOT_NEGATIVE, SHARE, Interval, Section, read_toml
 
 LeverName = Literal["on_time", "extra", "spending", "no_cash", "no_new_credit", "repay_elsewhere"]
 LEVERS: tuple[LeverName, ...] = get_args(LeverName)
 NoteName = Literal[
-    "not_cut", "by_rule", "proposed", "no_plan", "no_plan_as_settled", "too_narrow", "old_statements", "income_unknown",
-    "debt_unknown", "beyond_payment",
-]  # fmt: skip
+    "not_cut",
+    "by_rule",
+    "proposed",
+    "no_plan",
+    "no_plan_as_settled",
+    "too_narrow",
+    "old_statements",
+    "income_unknown",
+    "debt_unknown",
+    "beyond_payment",
+]
 NOTES: tuple[NoteName, ...] = get_args(NoteName)
-# Lever -> variant -> its placeholders: paying on time a share of the balance, spending where the
-# income is known, and nothing.
-_VARIANTS: Mapping[LeverName, Mapping[str, set[str]]] = {
+# Placeholders of a lever's text, of its variants, and of a note; none where not listed.
+_LEVER_PLACEHOLDERS: Mapping[LeverName, set[str]] = {
+    "extra": {"amount"},
+    "spending": {"amount"},
+    "repay_elsewhere": {"amount"},
+}
+_VARIANT_PLACEHOLDERS: Mapping[LeverName, Mapping[str, set[str]]] = {
     "on_time": {"of_balance": {"share"}},
     "spending": {"of_income": {"amount", "share"}, "nothing": set()},
 }
-_WITH_AMOUNT = ("extra", "spending", "repay_elsewhere")
-# Columns of the window that are 0 in a month in which nothing happened.
-_SHOWN = {
-    "late",
-    "drew_cash",
-    "credit_inquiries",
-    "limit_requests",
-    "above_90",
-    "missed_minimum",
-    "minimum_only",
+_NOTE_PLACEHOLDERS: Mapping[NoteName, set[str]] = {
+    "beyond_payment": {"amount", "month"},
+    "old_statements": {"month"},
+    "too_narrow": {"month"},
 }
-
-
-class AdviceError(ValueError):
-    """An advice file that cannot be used: which key, what was expected and what stands there."""
+# Columns of the window that are 0 in a month in which nothing happened.
+_EVENTS = (
+    "above_90",
+    "credit_inquiries",
+    "drew_cash",
+    "late",
+    "limit_requests",
+    "minimum_only",
+    "missed_minimum",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How far a plan is followed, and what it may ask."""
+    """How far ahead a plan is followed, and how much it may ask for."""
 
-    months: int
-    margin: float
+    months: int  # ahead
+    margin: float  # log-odds below the cut-off that a plan has to reach
     expires_after_days: int
-    living_share: float
-    instalment_share: float
-    rounding: float
+    living_share: float  # of the monthly income; not available for payments
+    instalment_share: float  # of the debt elsewhere; falls due each month
+    rounding: float  # CNY; amounts are whole multiples of it
+
+
+_SEARCH_RANGES = {
+    "months": Interval(1, 24),
+    "margin": Interval(0, 10),
+    "expires_after_days": Interval(1, 366),
+    "living_share": SHARE,
+    "instalment_share": SHARE,
+    "rounding": Interval(0.01, 1e6),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Lever:
-    """One thing that a customer can do: what is tried of it, the effort of a unit, and its wording.
-
-    ``variants`` are wordings for what is told otherwise: see ``_VARIANTS``.
-    """
+    """One thing that a customer can do."""
 
     name: LeverName
-    grid: tuple[float, ...]
-    weight: float
+    grid: tuple[float, ...]  # shares that are tried
+    weight: float  # effort of a unit
     text: Text
-    variants: Mapping[str, Text]
+    variants: Mapping[str, Text]  # other texts, by the case in which they are used
 
 
 @dataclass(frozen=True, slots=True)
 class Ageing:
-    """Something that only time takes away: the window's column that shows it, for how many months
-    it counts, its wording.
-    """
+    """An event that stops counting with time."""
 
-    column: str
-    months: int
+    column: str  # of the window; above 0 in the months in which it happened
+    months: int  # for which it counts
     text: Text
 
 
 @dataclass(frozen=True, slots=True)
 class AdviceRules:
-    """advice.toml."""
+    """The content of advice.toml, checked."""
 
     version: str
     search: Search
@@ -91,115 +106,44 @@ class AdviceRules:
 
 
 def read_advice(text: str) -> AdviceRules:
-    """The rules that a TOML text states; :class:`AdviceError` names the key that is missing,
-    unknown or out of range.
+    """The rules that the text of an advice.toml states.
+
+    Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
+    unknown, out of range, or has other placeholders than its text must have.
     """
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise AdviceError(f"advice: not TOML: {error}") from error
-    _keys("advice", raw, {"version", "search", "levers", "ageing", "notes"})
-    _keys("advice.levers", raw["levers"], set(LEVERS))
-    _keys("advice.notes", raw["notes"], set(NOTES))
-    return AdviceRules(
-        version=str(raw["version"]),
-        search=_search(raw["search"]),
-        levers={name: _lever(name, raw["levers"][name]) for name in LEVERS},
-        ageing={
-            name: _ageing(f"advice.ageing.{name}", table) for name, table in raw["ageing"].items()
+    with read_toml(text, "advice.toml") as top:
+        levers, notes = top.section("levers"), top.section("notes")
+        ageing = top.section("ageing").sections()
+        return AdviceRules(
+            version=top.text("version"),
+            search=top.section("search").fill(Search, _SEARCH_RANGES),
+            levers={name: _lever(name, levers.section(name)) for name in LEVERS},
+            ageing={name: _ageing(section) for name, section in ageing.items()},
+            notes={name: _note(name, notes.section(name)) for name in NOTES},
+        )
+
+
+def _lever(name: LeverName, section: Section) -> Lever:
+    variants = _VARIANT_PLACEHOLDERS.get(name, {})
+    return Lever(
+        name,
+        grid=section.numbers("grid", SHARE),
+        weight=section.number("weight", NOT_NEGATIVE),
+        text=read_text(section, _LEVER_PLACEHOLDERS.get(name, set())),
+        variants={
+            variant: read_text(section, placeholders, f"_{variant}")
+            for variant, placeholders in variants.items()
         },
-        notes={name: _note(name, raw["notes"][name]) for name in NOTES},
     )
 
 
-def _keys(where: str, table: Mapping[str, object], expected: set[str]) -> None:
-    if table.keys() != expected:
-        missing, unknown = expected - table.keys(), table.keys() - expected
-        raise AdviceError(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}")
-
-
-def _search(table: Mapping[str, Any]) -> Search:
-    _keys("advice.search", table, {field.name for field in fields(Search)})
-    ranges = {
-        "months": (1, 24),
-        "margin": (0, 10),
-        "expires_after_days": (1, 366),
-        "living_share": (0, 1),
-        "instalment_share": (0, 1),
-        "rounding": (0.01, 1e6),
-    }
-    for key, (low, high) in ranges.items():
-        value = table[key]
-        whole = key in ("months", "expires_after_days")
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int if whole else int | float)
-            or not low <= value <= high
-        ):
-            raise AdviceError(f"advice.search.{key}: expected {low} to {high}, got {value!r}")
-    return Search(**table)
-
-
-def _lever(name: LeverName, table: Mapping[str, Any]) -> Lever:
-    where = f"advice.levers.{name}"
-    variants = _VARIANTS.get(name, {})
-    _keys(
-        where,
-        table,
-        {"grid", "weight", "en", "zh"}
-        | {f"{language}_{key}" for key in variants for language in ("en", "zh")},
+def _ageing(section: Section) -> Ageing:
+    return Ageing(
+        column=section.choice("column", _EVENTS),
+        months=section.whole("months", Interval(1, LONGEST_WINDOW)),
+        text=read_text(section, {"month", "until"}),
     )
-    grid, weight = table["grid"], table["weight"]
-    numbers = [*grid, weight] if isinstance(grid, list) else []
-    if (
-        not numbers
-        or not grid
-        or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers)
-    ):
-        raise AdviceError(
-            f"{where}: expected a grid of numbers and a weight, got {grid!r} and {weight!r}"
-        )
-    if not all(0 <= share <= 1 for share in grid) or not 0 <= weight < math.inf:
-        raise AdviceError(
-            f"{where}: expected a grid within 0 to 1 and a weight of at least 0, got {grid} and {weight}"
-        )
-    text = _text(where, table, {"amount"} if name in _WITH_AMOUNT else set())
-    other = {
-        key: _text(where, table, placeholders, f"_{key}") for key, placeholders in variants.items()
-    }
-    return Lever(name, tuple(float(share) for share in grid), float(weight), text, other)
 
 
-def _ageing(where: str, table: Mapping[str, Any]) -> Ageing:
-    _keys(where, table, {"column", "months", "en", "zh"})
-    column, months = table["column"], table["months"]
-    if column not in _SHOWN:
-        raise AdviceError(f"{where}.column: expected one of {sorted(_SHOWN)}, got {column!r}")
-    if isinstance(months, bool) or not isinstance(months, int) or not 1 <= months <= LONGEST_WINDOW:
-        raise AdviceError(f"{where}.months: expected 1 to {LONGEST_WINDOW}, got {months!r}")
-    return Ageing(column, months, _text(where, table, {"month", "until"}))
-
-
-_OF_NOTES: Mapping[NoteName, set[str]] = {
-    "beyond_payment": {"amount", "month"},
-    "old_statements": {"month"},
-    "too_narrow": {"month"},
-}
-
-
-def _note(name: NoteName, table: Mapping[str, Any]) -> Text:
-    where = f"advice.notes.{name}"
-    _keys(where, table, {"en", "zh"})
-    return _text(where, table, _OF_NOTES.get(name, set()))
-
-
-def _text(where: str, table: Mapping[str, Any], placeholders: set[str], suffix: str = "") -> Text:
-    for key in (f"en{suffix}", f"zh{suffix}"):
-        found = {
-            name for _, name, _, _ in string.Formatter().parse(str(table[key])) if name is not None
-        }
-        if found != placeholders:
-            raise AdviceError(
-                f"{where}.{key}: expected the placeholders {sorted(placeholders)}, got {sorted(found)}"
-            )
-    return Text(str(table[f"en{suffix}"]), str(table[f"zh{suffix}"]))
+def _note(name: NoteName, section: Section) -> Text:
+    return read_text(section, _NOTE_PLACEHOLDERS.get(name, set()))

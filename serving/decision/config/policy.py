@@ -1,23 +1,17 @@
-"""policy.toml: what it may say, and its reading.
-
-Every number that decides stands in that file, commented.
-"""
+"""policy.toml: the settings and the hard rules of the policy, and their reader."""
 
 from __future__ import annotations
 
 import datetime
-import math
 import operator
-import tomllib
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.ledger import Terms
+from serving.decision.config.strict_toml import SHARE, Interval, Section, read_toml
 
 Cause = Literal["risk", "behavior", "regulation"]
 Comparison = Literal["at_least", "at_most", "above", "below"]
@@ -25,75 +19,71 @@ CAUSES: tuple[Cause, ...] = get_args(Cause)
 COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
 
 
-class PolicyError(ValueError):
-    """A policy file that cannot be used: which key, what was expected and what stands there."""
-
-
 @dataclass(frozen=True, slots=True)
 class Economics:
-    """What a default loses and a limit earns; shares of exposure and of limit."""
+    """What a default loses and what a limit earns, as shares."""
 
-    loss_given_default: float
-    margin: float
-    harm: float
-    credit_conversion: float
+    loss_given_default: float  # of the exposure
+    margin: float  # of the limit of a good account, earned in six months
+    harm: float  # of the limit of a good account, lost by cutting it
+    credit_conversion: float  # of the unused limit, drawn by the time of default
 
 
 @dataclass(frozen=True, slots=True)
 class CutSettings:
-    """How deep a cut goes: shares, and CNY."""
+    """How deep a cut goes."""
 
-    tolerated_share: float
-    headroom: float
-    floor: float
-    rounding: float
-    minimum_cut_share: float
-    minimum_cut_amount: float
-    minimum_expected_loss: float
+    tolerated_share: float  # of the expected loss at the cut-off; tolerated after a cut
+    headroom: float  # of the balance; left free on top of it
+    floor: float  # CNY; no cut by the model goes below
+    rounding: float  # CNY; new limits are whole multiples of it
+    minimum_cut_share: float  # of the limit; no smaller cut is made
+    minimum_cut_amount: float  # CNY; no smaller cut is made
+    minimum_expected_loss: float  # CNY; accounts with less are kept
 
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
     """When no new drawings are allowed."""
 
-    probability: float
+    probability: float  # suspended from this probability on
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewSettings:
-    """What a person decides."""
+    """When a person decides."""
 
-    band: float
-    high_impact_amount: float
-    minimum_months: float
-    stale_months: float
+    band: float  # log-odds on either side of the cut-off
+    high_impact_amount: float  # CNY; a person decides on larger cuts
+    minimum_months: float  # a person decides on cuts of shorter histories
+    stale_months: float  # from as_of to the decision; a person decides on older data
 
 
 @dataclass(frozen=True, slots=True)
 class Dates:
-    """The lender's clock and its terms."""
+    """The lender's clock and periods."""
 
     utc_offset_hours: float
-    effective_after_days: float
-    review_after_months: float
-    decide_within_days: float
-    notice_within_days: float
+    effective_after_days: float  # from the decision
+    review_after_months: float  # until a cut account is decided again
+    decide_within_days: float  # of a review, by a person
+    notice_within_days: float  # of the decision
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A comparison of a feature with a number; an unknown value does not hold."""
+    """A comparison of a feature with a number; false for an unknown value."""
 
     feature: str
     comparison: Comparison
     number: float
 
     def holds(self, value: float) -> bool:
-        """Whether a value of the feature meets the condition."""
+        """Whether a value of the feature meets the condition; NaN does not."""
         return bool(_COMPARE[self.comparison](value, self.number))
 
     def holds_in(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of some values meet it; bool of their shape."""
+        """Which of the values meet the condition, bool of the same shape."""
         held: NDArray[np.bool_] = _COMPARE[self.comparison](values, self.number)
         return held
 
@@ -108,17 +98,20 @@ _COMPARE = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A hard rule; exactly one of the effects is set."""
+    """A hard rule.
+
+    It has one effect: ``cap``, ``cap_of`` with ``times``, ``suspend`` or ``review``.
+    """
 
     code: str
     cause: Cause
-    when: tuple[Condition, ...]
-    en: str
+    when: tuple[Condition, ...]  # all of them have to hold
+    en: str  # the reason's sentence; may contain {value} and {cap}
     zh: str
-    products: frozenset[str] | None = None
-    first_month: datetime.date | None = None
-    cap: float | None = None
-    cap_of: str | None = None
+    products: frozenset[str] | None = None  # None = all
+    first_month: datetime.date | None = None  # first as_of it applies to; None = always
+    cap: float | None = None  # CNY
+    cap_of: str | None = None  # feature that the cap is a multiple of
     times: float = 1.0
     suspend: bool = False
     review: bool = False
@@ -126,8 +119,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
-    """A rule that applies to an account: ``value`` of its first condition's feature, ``cap`` in CNY
-    where it caps.
+    """A rule that applies to an account.
+
+    ``value`` is that of the first condition's feature, ``cap`` CNY, or None where the rule does not
+    cap.
     """
 
     rule: Rule
@@ -137,7 +132,7 @@ class RuleHit:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """policy.toml, read and checked."""
+    """The content of policy.toml, checked."""
 
     version: str
     economics: Economics
@@ -146,117 +141,89 @@ class Policy:
     review: ReviewSettings
     dates: Dates
     terms: Terms
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...]  # in order of precedence
 
     @property
     def cut_off(self) -> float:
         """The probability from which a limit is cut."""
-        kept = self.economics.margin + self.economics.harm
-        return kept / (kept + self.economics.loss_given_default)
+        loss_of_cutting = self.economics.margin + self.economics.harm
+        return loss_of_cutting / (loss_of_cutting + self.economics.loss_given_default)
 
 
 def read_policy(text: str) -> Policy:
-    """The policy that a TOML text states; :class:`PolicyError` names the key that is missing,
+    """The policy that the text of a policy.toml states.
+
+    Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
     unknown or out of range.
     """
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"policy: not TOML: {error}") from error
-    sections = {
-        "economics": Economics,
-        "cut": CutSettings,
-        "suspend": Suspend,
-        "review": ReviewSettings,
-        "dates": Dates,
-        "terms": Terms,
-    }
-    _keys("policy", raw, {"version", *sections}, {"rules"})
-    parts: dict[str, Any] = {
-        name: _numbers(name, kind, raw[name]) for name, kind in sections.items()
-    }
-    rules = tuple(
-        _rule(f"policy.rules[{i}]", table) for i, table in enumerate(raw.get("rules", ()))
-    )
-    policy = Policy(version=str(raw["version"]), rules=rules, **parts)
-    for key, value in (
-        ("margin + harm", policy.economics.margin + policy.economics.harm),
-        ("rounding", policy.cut.rounding),
-    ):
-        if value <= 0:
-            raise PolicyError(f"policy: expected {key} above 0, got {value}")
-    return policy
-
-
-def _keys(
-    where: str,
-    table: Mapping[str, object],
-    required: AbstractSet[str],
-    optional: AbstractSet[str] = frozenset(),
-) -> None:
-    missing, unknown = required - table.keys(), table.keys() - required - optional
-    if missing or unknown:
-        raise PolicyError(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}")
-
-
-def _numbers(name: str, kind: type, table: Mapping[str, object]) -> object:
-    names = {field.name for field in fields(kind)}
-    _keys(f"policy.{name}", table, names)
-    for key, value in table.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 <= value < math.inf
-        ):
-            raise PolicyError(
-                f"policy.{name}.{key}: expected a number of at least 0, got {value!r}"
-            )
-        if (kind is Economics or key.endswith("share") or key == "probability") and not value <= 1:
-            raise PolicyError(f"policy.{name}.{key}: expected a share of at most 1, got {value!r}")
-    try:
-        return kind(**table)
-    except ValueError as error:  # the terms' own ranges
-        raise PolicyError(f"policy.{name}: {error}") from error
-
-
-def _rule(where: str, table: Mapping[str, Any]) -> Rule:
-    _keys(where, table, {"code", "cause", "when", "effect", "en", "zh"}, {"products", "from"})
-    if table["cause"] not in CAUSES:
-        raise PolicyError(f"{where}.cause: expected one of {CAUSES}, got {table['cause']!r}")
-    if not table["when"]:
-        raise PolicyError(f"{where}.when: expected at least one condition")
-    effect = dict(table["effect"])
-    if set(effect) not in ({"cap"}, {"cap_of", "times"}, {"suspend"}, {"review"}):
-        raise PolicyError(
-            f"{where}.effect: expected cap, cap_of and times, suspend, or review; got {sorted(effect)}"
+    with read_toml(text, "policy.toml") as top:
+        return Policy(
+            version=top.text("version"),
+            economics=_economics(top.section("economics")),
+            cut=_cut(top.section("cut")),
+            suspend=top.section("suspend").fill(Suspend, {"probability": SHARE}),
+            review=top.section("review").fill(ReviewSettings, {}),
+            dates=top.section("dates").fill(Dates, {}),
+            # Terms checks the ranges of its fields itself.
+            terms=top.section("terms").fill(Terms, {}),
+            rules=tuple(_rule(section) for section in top.tables("rules", ())),
         )
-    first_month = _month(f"{where}.from", table["from"]) if "from" in table else None
-    products = frozenset(table["products"]) if "products" in table else None
-    when = tuple(
-        _condition(f"{where}.when[{i}]", condition) for i, condition in enumerate(table["when"])
-    )
-    words: dict[str, Any] = {key: str(table[key]) for key in ("code", "en", "zh")}
+
+
+def _economics(section: Section) -> Economics:
+    economics = section.fill(Economics, {}, otherwise=SHARE)
+    # The cut-off is a share of this sum.
+    total = economics.margin + economics.harm
+    if total <= 0:
+        raise section.error("", "margin + harm above 0", total)
+    return economics
+
+
+def _cut(section: Section) -> CutSettings:
+    ranges = {
+        "tolerated_share": SHARE,
+        "minimum_cut_share": SHARE,
+        "rounding": Interval(0, excludes_low=True),
+    }
+    return section.fill(CutSettings, ranges)
+
+
+def _rule(section: Section) -> Rule:
     return Rule(
-        cause=table["cause"],
-        when=when,
-        products=products,
-        first_month=first_month,
-        **words,
-        **effect,
+        code=section.text("code"),
+        cause=section.choice("cause", CAUSES),
+        when=_conditions(section),
+        en=section.text("en"),
+        zh=section.text("zh"),
+        products=frozenset(section.texts("products")) if "products" in section else None,
+        first_month=section.month("from") if "from" in section else None,
+        **_effect(section.section("effect")),
     )
 
 
-def _month(where: str, value: object) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(f"{value}-01")
-    except ValueError:
-        raise PolicyError(f'{where}: expected a month such as "2025-10", got {value!r}') from None
+def _conditions(rule: Section) -> tuple[Condition, ...]:
+    conditions = tuple(_condition(section) for section in rule.tables("when"))
+    if not conditions:
+        # A rule without a condition would apply to every account.
+        raise rule.error("when", "at least one condition", [])
+    return conditions
 
 
-def _condition(where: str, table: Mapping[str, Any]) -> Condition:
-    named = [key for key in COMPARISONS if key in table]
-    if len(named) != 1 or set(table) != {"feature", named[0]}:
-        raise PolicyError(
-            f"{where}: expected a feature and one of {COMPARISONS}, got {sorted(table)}"
-        )
-    return Condition(str(table["feature"]), named[0], float(table[named[0]]))
+def _condition(section: Section) -> Condition:
+    comparisons = [name for name in COMPARISONS if name in section]
+    if len(comparisons) != 1:
+        raise section.error("", f"a feature and one of {list(COMPARISONS)}", section.keys)
+    comparison = comparisons[0]
+    return Condition(section.text("feature"), comparison, section.number(comparison))
+
+
+def _effect(section: Section) -> dict[str, Any]:
+    """The one effect of a rule, as fields of :class:`Rule`."""
+    match section.keys:
+        case ["cap"]:
+            return {"cap": section.number("cap")}
+        case ["cap_of", "times"]:
+            return {"cap_of": section.text("cap_of"), "times": section.number("times")}
+        case ["suspend" | "review" as name]:
+            return {name: section.flag(name)}
+    raise section.error("", "cap, cap_of and times, suspend, or review", section.keys)

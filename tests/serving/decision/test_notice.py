@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from features.catalogue import CATALOGUE
 from serving.decision.bundle import Bundle
 from serving.decision.config.policy import read_policy
-from serving.decision.config.reasons import Language, Text, WordingError, read_wording
+from serving.decision.config.reasons import Language, Text, read_wording
+from serving.decision.config.strict_toml import ConfigError
 from serving.decision.notice import LANGUAGES, Notice, notice_of
 from serving.decision.pipeline import decide_many
 from serving.decision.policy.limit import Account
@@ -290,51 +291,59 @@ BROKEN = [
     (
         "to {new_limit}. \\",
         "to {new_limt}. \\",
-        r"notice.reduce.en: missing placeholders \['new_limit'\], unknown \['new_limt'\]",
+        r"notice.reduce\] en: expected the placeholders .*'new_limit'.*, got .*'new_limt'",
     ),
     (
         "，自{effective_on}起生效",
         "，即日起生效",
-        r"notice.reduce.zh: missing placeholders \['effective_on'\], unknown \[\]",
+        r"notice.reduce\] zh: expected the placeholders .*'effective_on'.*, got",
     ),
     (
         "lower it to {proposed_limit}.",
         "lower it.",
-        r"notice.propose_reduce.en: missing placeholders \['proposed_limit'\]",
+        r"notice.propose_reduce\] en: expected the placeholders .*, got \['decided_on'\]",
     ),
     (
         "stays at {credit_limit}",
         "stays at {credit_limit:.2f}",
-        r"notice.review.en: expected placeholders as \{name\}",
+        r"notice.review\] en: expected placeholders as \{name\}",
     ),
     (
         "stays at {credit_limit}",
         "stays at {credit_limit",
-        r"notice.review.en: expected placeholders as \{name\}",
+        r"notice.review\] en: expected placeholders as \{name\}",
     ),
     (
         "You have the right",
         "At {probability}, you have the right",
-        r"notice.rights.en: .* unknown \['probability'\]",
+        r"notice.rights\] en: expected the placeholders \[\], got \['probability'\]",
     ),
     (
         "主要原因：\n{reasons}",
         "主要原因见附件。",
-        r"notice.reasons.zh: missing placeholders \['reasons'\]",
+        r"notice.reasons\] zh: expected the placeholders \['reasons'\], got \[\]",
     ),
     (
         'zh = "系统未建议调整额度。"',
         'zh = " "',
-        "notice.propose_nothing.zh: expected a text, got ' '",
+        "notice.propose_nothing\\] zh: expected a text, got ' '",
     ),
-    ('zh = "系统未建议调整额度。"', "zh = 7", "notice.propose_nothing.zh: expected a text, got 7"),
-    ('zh = "系统未建议调整额度。"\n', "", "notice.propose_nothing: expected en and zh"),
-    ("\n[notice.suspend]\n", "\n[notice.suspended]\n", "notice: expected the parts"),
+    (
+        'zh = "系统未建议调整额度。"',
+        "zh = 7",
+        "notice.propose_nothing\\] zh: expected a text, got 7",
+    ),
+    ('zh = "系统未建议调整额度。"\n', "", r"notice.propose_nothing\]: missing key 'zh'"),
+    (
+        "\n[notice.suspend]\n",
+        "\n[notice.suspended]\n",
+        r"notice\]: missing key 'suspend'; is 'suspended' a misspelling of it",
+    ),
     # The same for the sentences of reasons.
     (
         "in {value} of the last {last_3}",
         "in {value of the last {last_3}",
-        "late_months_3.en: expected placeholders",
+        "late_months_3\\] en: expected placeholders",
     ),
 ]
 
@@ -344,5 +353,5 @@ BROKEN = [
 )
 def test_a_broken_template_names_its_key(old: str, new: str, message: str) -> None:
     assert old in TEXT
-    with pytest.raises(WordingError, match=message):
+    with pytest.raises(ConfigError, match=message):
         read_wording(TEXT.replace(old, new, 1))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from training.release.gate_config import GateError, load_gates, own_gates, read_gates
+from serving.decision.config.strict_toml import ConfigError
+from training.release.gate_config import load_gates, own_gates, read_gates
 
 
 def test_the_project_s_own_gates_are_read() -> None:
@@ -19,33 +20,37 @@ def test_the_project_s_own_gates_are_read() -> None:
         (
             "max_ece",
             "most_eces",
-            "gates.calibration: 'most_eces' is no key of it, did you mean 'max_ece'?",
+            "[calibration]: unknown key 'most_eces', did you mean 'max_ece'?",
         ),
-        ("[fairness]", "[fairnes]", "gates: 'fairnes' is no key of it, did you mean 'fairness'?"),
+        ("[fairness]", "[fairnes]", "missing key 'fairness'; is 'fairnes' a misspelling of it?"),
         (
             "min_auc = 0.65",
             "zzz = 1",
-            "gates.discrimination: 'zzz' is no key of it, there are ['min_auc', 'max_auc_lost']",
+            "[discrimination]: unknown key 'zzz', expected ['max_auc_lost', 'min_auc']",
         ),
-        ("max_ece = 0.02", "", "gates.calibration: missing ['max_ece']"),
+        ("max_ece = 0.02", "", "[calibration]: missing key 'max_ece'"),
         (
             "max_ece = 0.02",
             "max_ece = true",
-            "gates.calibration.max_ece: expected a number of at least 0, got True",
+            "[calibration] max_ece: expected a number from 0 to 1, got True",
         ),
         (
             "max_ece = 0.02",
             "max_ece = nan",
-            "gates.calibration.max_ece: expected a number of at least 0, got nan",
+            "[calibration] max_ece: expected a number from 0 to 1, got nan",
         ),
-        ("max_ece = 0.02", "max_ece = 2", "gates.calibration.max_ece: expected at most 1, got 2"),
+        (
+            "max_ece = 0.02",
+            "max_ece = 2",
+            "[calibration] max_ece: expected a number from 0 to 1, got 2",
+        ),
         (
             "min_slope = 0.8",
             "min_slope = 1.5",
-            "gates.calibration: expected min_slope of at most max_slope",
+            "[calibration] min_slope: expected at most max_slope, 1.25, got 1.5",
         ),
-        ("[fairness]", "fairness = 3\n[x]", "gates: 'x' is no key of it"),
-        ("[hold_out]", "[hold_out", "gates: not TOML"),
+        ("[fairness]", "fairness = 3\n[x]", "[stability]: unknown key 'fairness', expected ["),
+        ("[hold_out]", "[hold_out", "expected TOML: "),
     ],
 )
 def test_what_a_file_may_not_say_is_refused_by_its_key(
@@ -54,6 +59,6 @@ def test_what_a_file_may_not_say_is_refused_by_its_key(
     assert there in own_gates()
     file = tmp_path / "gates.toml"
     file.write_text(own_gates().replace(there, instead), "utf-8")
-    with pytest.raises(GateError) as refusal:
+    with pytest.raises(ConfigError) as refusal:
         load_gates(file)
     assert str(refusal.value).startswith(f"{file}: {words}")

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from features.schema import COLUMNS, PRODUCTS
-from serving.decision.config.strict_toml import Section, SectionError
+from serving.decision.config.strict_toml import ConfigError, Interval, Section, read_toml
 
 MAPPINGS = Path(__file__).parent / "mappings"  # the mappings that belong to this project
 Format = Literal["wide", "long"]
+_FORMATS: tuple[Format, ...] = get_args(Format)
+_WIDTHS = Interval(0, 100)  # of an account number, in characters
 # statement column -> how it may be derived
 RECIPES: Mapping[str, tuple[str, ...]] = {"spend": ("balance_and_payment",)}
 ATTRIBUTES = ("opened", "age_band", "gender", "region")  # of the accounts table; never features
@@ -140,15 +141,14 @@ def read_mapping(file: Path) -> Plan:
     """
     try:
         content = file.read_bytes()
-        return _plan(
-            file, hashlib.sha256(content).hexdigest(), Section(tomllib.loads(content.decode()))
-        )
+        top = read_toml(content.decode(), str(file))
+        return _plan(file, hashlib.sha256(content).hexdigest(), top)
     except OSError as error:
         raise IngestError(f"{file}: expected a mapping file: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise IngestError(f"{file}: expected TOML: {error}") from None
-    except SectionError as error:
-        raise IngestError(f"{file}: {error}") from None
+    except ConfigError as error:
+        raise IngestError(str(error)) from None
 
 
 def _plan(file: Path, sha256: str, top: Section) -> Plan:
@@ -157,7 +157,7 @@ def _plan(file: Path, sha256: str, top: Section) -> Plan:
         top.section("account"),
         top.section("currency"),
     )
-    form: Format = "long" if source.choice("format", ("wide", "long")) == "long" else "wide"
+    form = source.choice("format", _FORMATS)
     months, month = _months(top.section("months"), form)
     plan = Plan(
         file=file,
@@ -167,31 +167,34 @@ def _plan(file: Path, sha256: str, top: Section) -> Plan:
         separator=_separator(source),
         unknown=frozenset({"", *(cell.strip() for cell in source.texts("unknown", ()))}),
         account=AccountName(
-            account.text("column"), account.text("prefix", ""), account.whole("width", 0)
+            account.text("column"), account.text("prefix", ""), account.whole("width", _WIDTHS, 0)
         ),
         product=_product(top.section("product")),
         currency=currency.text("code"),
-        rate=_rate(currency),
+        rate=currency.number("rate", Interval(0, excludes_low=True)),
         rate_source=currency.text("source"),
         months=months,
         month=month,
         columns={
             name: _origin(section, len(months))
-            for name, section in top.sections("columns", _MAPPED)
+            for name, section in top.section("columns", optional=True).sections(_MAPPED).items()
         },
         derived=_derived(top.section("derived", optional=True)),
         label=_label(top.section("label"), months) if "label" in top else None,
         attributes={
             name: _attribute(name, section)
-            for name, section in top.sections("accounts", ATTRIBUTES)
+            for name, section in top.section("accounts", optional=True).sections(ATTRIBUTES).items()
         },
     )
-    for section in (source, account, currency, top):
-        section.close()
+    top.close()
     if unmapped := [name for name in _NEEDED if name not in plan.columns]:
-        raise SectionError(f"[columns]: expected {list(_NEEDED)} at least, missing {unmapped}")
+        raise ConfigError(
+            f"{file}: [columns]: expected {list(_NEEDED)} at least, missing {unmapped}"
+        )
     if twice := sorted(plan.columns.keys() & plan.derived.keys()):
-        raise SectionError(f"[derived]: {twice} stand in [columns] too; expected one or the other")
+        raise ConfigError(
+            f"{file}: [derived]: {twice} are in [columns] too; expected one of the two"
+        )
     return plan
 
 
@@ -202,20 +205,10 @@ def _separator(source: Section) -> str:
     return separator
 
 
-def _rate(currency: Section) -> float:
-    rate = currency.number("rate")
-    if rate <= 0.0:
-        raise currency.error("rate", "a number above 0", rate)
-    return rate
-
-
 def _months(section: Section, form: Format) -> tuple[tuple[datetime.date, ...], Dates | None]:
     if form == "long":
-        dates = Dates(section.text("column"), section.text("format", "%Y-%m-%d"))
-        section.close()
-        return (), dates
+        return (), Dates(section.text("column"), section.text("format", "%Y-%m-%d"))
     first, last = section.month("first"), section.month("last")
-    section.close()
     numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
     if not 1 <= len(numbers) <= 1200:
         raise section.error("last", f"1 to 1200 months from {first:%Y-%m} on", f"{last:%Y-%m}")
@@ -223,16 +216,12 @@ def _months(section: Section, form: Format) -> tuple[tuple[datetime.date, ...], 
 
 
 def _product(section: Section) -> str | Words:
-    product: str | Words
     if "constant" in section:
-        product = section.choice("constant", PRODUCTS)
-    else:
-        product = Words(
-            section.text("column"),
-            section.texts_by_cell("values", PRODUCTS) or {p: p for p in PRODUCTS},
-        )
-    section.close()
-    return product
+        return section.choice("constant", PRODUCTS)
+    return Words(
+        section.text("column"),
+        section.text_map("values", PRODUCTS) or {p: p for p in PRODUCTS},
+    )
 
 
 def _origin(section: Section, months: int) -> Origin:
@@ -248,19 +237,15 @@ def _origin(section: Section, months: int) -> Origin:
             raise section.error("columns", expected, f"{len(columns)}: {list(columns)}")
     else:
         columns = (section.text("column"),)
-    values, scale = section.numbers_by_cell("values"), section.number("scale", 1.0)
-    low, high = section.number_or_none("low"), section.number_or_none("high")
+    values, scale = section.number_map("values"), section.number("scale", default=1.0)
+    low, high = section.optional_number("low"), section.optional_number("high")
     if low is not None and high is not None and low > high:
         raise section.error("low", f"at most high, {high:g}", low)
     return Origin(columns, values, scale, low, high)
 
 
 def _derived(section: Section) -> dict[str, str]:
-    recipes = {
-        name: section.choice(name, among) for name, among in RECIPES.items() if name in section
-    }
-    section.close()
-    return recipes
+    return {name: section.choice(name, among) for name, among in RECIPES.items() if name in section}
 
 
 def _label(section: Section, months: tuple[datetime.date, ...]) -> Label:
@@ -269,11 +254,9 @@ def _label(section: Section, months: tuple[datetime.date, ...]) -> Label:
         raise section.error(
             "as_of", f"a month from {months[0]:%Y-%m} to {months[-1]:%Y-%m}", f"{as_of:%Y-%m}"
         )
-    label = Label(
-        section.text("column"), section.text("definition"), as_of, section.numbers_by_cell("values")
+    return Label(
+        section.text("column"), section.text("definition"), as_of, section.number_map("values")
     )
-    section.close()
-    return label
 
 
 def _attribute(name: str, section: Section) -> Dates | Words:
@@ -283,7 +266,7 @@ def _attribute(name: str, section: Section) -> Dates | Words:
     bands = section.wholes("bands", ())
     if list(bands) != sorted(set(bands)):
         raise section.error("bands", "whole numbers in rising order", list(bands))
-    values = section.texts_by_cell("values")
+    values = section.text_map("values")
     if bands and values is not None:
         raise section.error("bands", "either 'bands' or 'values'", "both")
     return Words(column, values, bands)

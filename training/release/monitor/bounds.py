@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from serving.decision.config.strict_toml import Section, SectionError
+from serving.decision.config.strict_toml import read_toml
 from training.tracking.config import check_ranges
 
 
@@ -36,32 +35,23 @@ class Bounds:
 def read_bounds(file: Path | None = None) -> Bounds:
     """The bounds of a file, of the project's own where none is given.
 
-    Raises :class:`serving.decision.config.strict_toml.SectionError`, naming the key, or ValueError
-    for a number out of its range.
+    Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
+    unknown or not a number, or ValueError for a number out of its range.
 
     >>> read_bounds().feature_psi
     0.25
     """
-    text = (
-        (files("training.release.monitor") / "bounds.toml").read_text("utf-8")
-        if file is None
-        else file.read_text("utf-8")
-    )
-    try:
-        top = Section(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise SectionError(f"{file}: not TOML: {error}") from error
-    drift, performance = top.section("drift"), top.section("performance")
-    numbers = {
-        section: {name: section.number(name) for name in names}
-        for section, names in (
-            (drift, ("feature_psi", "score_psi", "reason_psi", "score_wasserstein", "false_alarm")),
-            (performance, ("min_accounts", "auc_drop", "rate_gap")),
+    source = files("training.release.monitor") / "bounds.toml" if file is None else file
+    with read_toml(source.read_text("utf-8"), str(file or "bounds.toml")) as top:
+        drift, performance = top.section("drift"), top.section("performance")
+        return Bounds(
+            feature_psi=drift.number("feature_psi"),
+            score_psi=drift.number("score_psi"),
+            reason_psi=drift.number("reason_psi"),
+            score_wasserstein=drift.number("score_wasserstein"),
+            false_alarm=drift.number("false_alarm"),
+            expected_to_move=drift.texts("expected_to_move"),
+            min_accounts=performance.number("min_accounts"),
+            auc_drop=performance.number("auc_drop"),
+            rate_gap=performance.number("rate_gap"),
         )
-    }
-    bounds = Bounds(
-        expected_to_move=drift.texts("expected_to_move"), **numbers[drift], **numbers[performance]
-    )
-    for section in (drift, performance, top):
-        section.close()
-    return bounds

@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE
-from serving.decision.config.policy import PolicyError, read_policy
+from serving.decision.config.policy import read_policy
+from serving.decision.config.strict_toml import ConfigError
 from serving.decision.policy.limit import Account, certainly_cut, limit_by_model, near_cut_off
 from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.scoring.score import logit
@@ -237,39 +238,47 @@ def test_logit_is_the_inverse_of_the_logistic(probability: float) -> None:
 
 
 BROKEN = [
-    ("floor = 500.0", "", "policy.cut: missing \\['floor'\\]"),
-    ("floor = 500.0", "floor = 500.0\nflor = 1.0", "unknown \\['flor'\\]"),
+    ("floor = 500.0", "", "cut\\]: missing key 'floor'"),
+    ("floor = 500.0", "floor = 500.0\nflor = 1.0", "unknown key 'flor', did you mean 'floor'"),
     (
         "floor = 500.0",
         'floor = "500"',
-        "policy.cut.floor: expected a number of at least 0, got '500'",
+        "policy.toml: \\[cut\\] floor: expected a number of at least 0, got '500'",
     ),
     (
         "margin = 0.06",
         "margin = 1.06",
-        "policy.economics.margin: expected a share of at most 1, got 1.06",
+        "economics\\] margin: expected a number from 0 to 1, got 1.06",
     ),
-    ("margin = 0.06", "margin = nan", "policy.economics.margin: expected a number"),
-    ('cause = "regulation"', 'cause = "whim"', "rules\\[1\\].cause: expected one of .* got 'whim'"),
-    ("at_least = 60", "at_leest = 60", "rules\\[0\\].when\\[0\\]: expected a feature and one of"),
+    ("margin = 0.06", "margin = nan", "economics\\] margin: expected a number"),
+    (
+        'cause = "regulation"',
+        'cause = "whim"',
+        "rules\\[1\\]\\] cause: expected one of .* got 'whim'",
+    ),
+    (
+        "at_least = 60",
+        "at_leest = 60",
+        "rules\\[0\\].when\\[0\\]\\]: expected a feature and one of",
+    ),
     (
         "effect = { suspend = true }",
         "effect = { vanish = true }",
-        "rules\\[0\\].effect: expected cap",
+        "rules\\[0\\].effect\\]: expected cap",
     ),
     (
         'from = "2025-10"',
         'from = "October"',
-        "rules\\[1\\].from: expected a month .* got 'October'",
+        "rules\\[1\\]\\] from: expected a month .* got 'October'",
     ),
-    ("notice_within_days = 30", "", "policy.dates: missing \\['notice_within_days'\\]"),
+    ("notice_within_days = 30", "", "dates\\]: missing key 'notice_within_days'"),
     (
         "notice_within_days = 30",
         "notice_within_days = -1",
-        "policy.dates.notice_within_days: expected a number of at least 0, got -1",
+        "dates\\] notice_within_days: expected a number of at least 0, got -1",
     ),
-    ("[economics]", "[economics", "policy: not TOML"),
-    ("rounding = 100.0", "rounding = 0", "expected rounding above 0"),
+    ("[economics]", "[economics", "policy.toml: expected TOML"),
+    ("rounding = 100.0", "rounding = 0", "cut\\] rounding: expected a number above 0, got 0"),
 ]
 
 
@@ -278,7 +287,7 @@ BROKEN = [
 )
 def test_a_broken_policy_names_the_key(old: str, new: str, message: str) -> None:
     assert old in TEXT
-    with pytest.raises(PolicyError, match=message):
+    with pytest.raises(ConfigError, match=message):
         read_policy(TEXT.replace(old, new, 1))
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
 from serving.decision.config.policy import Condition, Rule, RuleHit
-from serving.decision.config.reasons import WordingError, read_wording
+from serving.decision.config.reasons import read_wording
+from serving.decision.config.strict_toml import ConfigError
 from serving.decision.reasons.effects import DRIVEN
 from serving.decision.reasons.ranking import Evidence, principal_reasons, unexplainable
 from serving.decision.reasons.wording import number
@@ -247,23 +248,27 @@ BROKEN = [
     (
         "{value} of the last {last_3}",
         "{valeu} of the last {last_3}",
-        r"late_months_3.en: unknown placeholders \['valeu'\]",
+        r"late_months_3\] en: expected placeholders of .*, got \['valeu'\]",
     ),
     (
         'missing_zh = "收入未知。"\n',
         "",
-        "capacity.income: expected missing_en and missing_zh, or neither",
+        "capacity.income\\]: missing key 'missing_zh'",
     ),
-    ("most = 4 ", "most = 7 ", "expected most 1-4"),
-    ("\n[fallback]", "\n[fallbak]", "expected the keys"),
-    ("[groups.late_payment]", "[groups.late_payment", "not TOML"),
+    ("most = 4 ", "most = 7 ", "most: expected a whole number from 1 to 4, got 7"),
+    (
+        "\n[fallback]",
+        "\n[fallbak]",
+        "reasons.toml: missing key 'fallback'; is 'fallbak' a misspelling of it",
+    ),
+    ("[groups.late_payment]", "[groups.late_payment", "reasons.toml: expected TOML"),
 ]
 
 
 @pytest.mark.parametrize(("old", "new", "message"), BROKEN, ids=[new for _, new, _ in BROKEN])
 def test_a_broken_wording_names_the_key(old: str, new: str, message: str) -> None:
     assert old in TEXT
-    with pytest.raises(WordingError, match=message):
+    with pytest.raises(ConfigError, match=message):
         read_wording(TEXT.replace(old, new, 1))
 
 

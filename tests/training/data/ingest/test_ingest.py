@@ -403,33 +403,36 @@ BAD_MAPPINGS: dict[str, tuple[Edit, str]] = {
     "no toml": (replaced("[source]", "[source"), "book.toml: expected TOML"),
     "missing section": (
         replaced("[currency]", "[label2]"),
-        "book.toml: expected the section [currency], found none",
+        "book.toml: missing key 'currency'",
     ),
     "missing key": (
         replaced('column = "id"', ""),
-        "[account]: expected the key 'column', found none",
+        "[account]: missing key 'column'",
     ),
     "blank text": (replaced('"a wide book"', '" "'), "[source] name: expected a text, got ' '"),
     "missing definition": (
         replaced('definition = "went bad"', ""),
-        "[label]: expected the key 'definition', found none",
+        "[label]: missing key 'definition'",
     ),
     "unknown key": (
         replaced("low = 0", "floor = 0"),
-        "[columns.days_past_due]: unknown key(s) ['floor']",
+        "[columns.days_past_due]: unknown key 'floor', expected [",
     ),
-    "unknown section": (replaced("[derived]", "[derive]"), "top level: unknown key(s) ['derive']"),
+    "unknown section": (
+        replaced("[derived]", "[derive]"),
+        "book.toml: unknown key 'derive', did you mean 'derived'?",
+    ),
     "unknown column": (
         replaced("columns.payment", "columns.repayment"),
-        "[columns]: unknown section 'repayment'",
+        "[columns]: unknown key 'repayment', did you mean 'payment'?",
     ),
     "unknown attribute": (
         replaced("accounts.gender", "accounts.religion"),
-        "[accounts]: unknown section 'religion'",
+        "[accounts]: unknown key 'religion', did you mean 'region'?",
     ),
     "personal column": (
         replaced("columns.payment", "columns.gender"),
-        "[columns]: unknown section 'gender'",
+        "[columns]: unknown key 'gender', expected [",
     ),
     "needed column": (
         replaced('[columns.payment]\ncolumns = ["paid7", "paid8", "paid9"]\n', ""),
@@ -469,15 +472,15 @@ BAD_MAPPINGS: dict[str, tuple[Edit, str]] = {
     ),
     "rate": (
         replaced("rate = 0.25", "rate = 0"),
-        "[currency] rate: expected a number above 0, got 0.0",
+        "[currency] rate: expected a number above 0, got 0",
     ),
     "rate text": (
         replaced("rate = 0.25", 'rate = "0.25"'),
-        "[currency] rate: expected a finite number, got '0.25'",
+        "[currency] rate: expected a number above 0, got '0.25'",
     ),
     "rate boolean": (
         replaced("rate = 0.25", "rate = true"),
-        "[currency] rate: expected a finite number, got True",
+        "[currency] rate: expected a number above 0, got True",
     ),
     "clip": (
         replaced("low = 0", "low = 0\nhigh = -1"),
@@ -489,7 +492,7 @@ BAD_MAPPINGS: dict[str, tuple[Edit, str]] = {
     ),
     "derived twice": (
         replaced("[derived]", '[columns.spend]\ncolumn = "limit"\n[derived]'),
-        "[derived]: ['spend'] stand in",
+        "[derived]: ['spend'] are in",
     ),
     "as_of": (
         replaced('as_of = "2026-09"', 'as_of = "2026-10"'),
