@@ -48,7 +48,9 @@ class PlanSearch:
         )
         # The minimum due is asked for whatever a customer can pay, and so is what they settled;
         # only more must be within reach.
-        feasible = courses[asks_least | (outlook.most_paid[courses] <= self.grid.payable + HALF_CENT)]
+        feasible = courses[
+            asks_least | (outlook.most_paid[courses] <= self.grid.payable + HALF_CENT)
+        ]
         if len(feasible) and outlook.log_odds[-1, feasible].min() < self._least:
             best = feasible[np.argmin(outlook.log_odds[-1, feasible])]
             self._least_at, self._least = (
