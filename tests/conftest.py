@@ -23,7 +23,7 @@ from training.data.dataset import load as load_data
 from training.data.labels import Labelled, label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
-from training.fit.bundle import BundleConfig, make_bundle
+from training.fit.bundle import BundleConfig, FitResult, make_bundle
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit
 
@@ -61,8 +61,8 @@ def fitted(data: Labelled) -> Fitted:
 @pytest.fixture(scope="session")
 def bundle_folder(fitted: Fitted, data: Labelled, source: Source) -> Path:
     """The bundle of the fitted model; only to be read, all tests share it."""
-    config = BundleConfig(reference_size=300)
-    return cached_folder("bundle", lambda folder: make_bundle(fitted, data, source, config, folder))
+    result = FitResult(fitted, data, source, BundleConfig(reference_size=300))
+    return cached_folder("bundle", lambda folder: make_bundle(result, folder))
 
 
 @pytest.fixture(scope="session")

@@ -96,9 +96,9 @@ def test_whole_fit(benchmark: Any, full_folder: Path, tmp_path: Path) -> None:
     def untracked() -> None:
         source = load_data(full_folder)
         data = label_accounts(source, configs[0])
-        fitted, parts, _, _ = run.fit_and_measure(source, data, configs[1], configs[2])
+        measured = run.fit_and_measure(source, data, configs[1], configs[2])
         with temporary_folder() as folder:
-            bundle.write_bundle(parts, fitted, data, source, configs[2], Path(folder) / "bundle")
+            bundle.write_bundle(measured.parts, measured.result, Path(folder) / "bundle")
 
     def tracked() -> None:
         run.run_fit(full_folder, store, configs)

@@ -47,7 +47,9 @@ def champion_folder(
 ) -> Path:
     """The bundle of the default model on the default data."""
     folder = tmp_path_factory.mktemp("champion") / "bundle"
-    bundle.make_bundle(fit(full_data, FitConfig()), full_data, full_source, BundleConfig(), folder)
+    fitted = fit(full_data, FitConfig())
+    result = bundle.FitResult(fitted, full_data, full_source, BundleConfig())
+    bundle.make_bundle(result, folder)
     return folder
 
 

@@ -32,7 +32,7 @@ labelled = labels.label_accounts(source, DataConfig())
 fitted = fit(labelled, FitConfig(trees=30))
 config = bundling.BundleConfig(reference_size=200)
 folder = pathlib.Path("bundle")
-bundling.make_bundle(fitted, labelled, source, config, folder)
+bundling.make_bundle(bundling.FitResult(fitted, labelled, source, config), folder)
 bundle = load(folder)
 none = dict.fromkeys(bundle.features, 0.0)
 quiet = none | {"months_observed": 24.0}

@@ -1,6 +1,6 @@
-"""Make the golden bundle anew, with `PYTHONPATH=. python tests/golden/remake.py`.
+"""Make the golden bundle again: ``PYTHONPATH=. python tests/golden/remake.py``.
 
-Only where an answer is meant to change; say so in CHANGELOG.
+Only if an answer is meant to change; CHANGELOG then says so.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from training.data.dataset import load
 from training.data.labels import label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
-from training.fit import bundle
-from training.fit.bundle import BundleConfig
+from training.fit.bundle import BundleConfig, FitResult, make_bundle
 from training.fit.config import FitConfig
 from training.fit.fit import fit
 
@@ -23,15 +22,15 @@ BUNDLE = Path(__file__).with_name("bundle")
 
 
 def remake(target: Path) -> str:
-    """A tiny bundle in ``target``; returns its digest."""
+    """Write a tiny bundle into ``target``; return its digest."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "simulated"
         write(SimulationConfig(accounts=3000, seed=9), folder)
         source = load(folder)
         data = label_accounts(source, DataConfig())
         fitted = fit(data, FitConfig(trees=20, stop_after=0, threads=1))
-        config = BundleConfig(reference_size=50)
-        return bundle.make_bundle(fitted, data, source, config, target)
+        result = FitResult(fitted, data, source, BundleConfig(reference_size=50))
+        return make_bundle(result, target)
 
 
 if __name__ == "__main__":

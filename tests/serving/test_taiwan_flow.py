@@ -53,7 +53,7 @@ def real(accounts: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fi
     data, config = label_accounts(accounts, DataConfig()), BundleConfig()
     fitted = fit(data, FitConfig())
     folder = tmp_path_factory.mktemp("taiwan_bundle") / "bundle"
-    bundle.make_bundle(fitted, data, accounts, config, folder)
+    bundle.make_bundle(bundle.FitResult(fitted, data, accounts, config), folder)
     return fitted, folder
 
 

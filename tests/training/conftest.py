@@ -23,7 +23,7 @@ from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
 from training.examine.truth.population import ExamineConfig, Population, draw, simulation_of
-from training.fit.bundle import BundleConfig, choose_references, make_parts
+from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted
 from training.fit.run import FitReport, register_run, run_fit
@@ -110,10 +110,11 @@ def add_version(
     ``split`` is what its run tells that the data were split by, if not what they were.
     """
     bundle = CONFIGS[2]
-    made = make_parts(fitted, data, source, bundle, choose_references(fitted, data, bundle))
+    result = FitResult(fitted, data, source, bundle)
+    parts = make_parts(result, choose_references(fitted, data, bundle))
     with runs.start_run(store) as run:
         runs.log_configs({"data": split or CONFIGS[0]}, {"data.last_month": source.last_month})
-        version, _ = register_run(made, fitted, data, source, bundle, run)
+        version, _ = register_run(parts, result, run)
     return version
 
 

@@ -1,4 +1,4 @@
-"""A fitted model and its reference populations to a bundle, with policy, wording and golden rows."""
+"""A fitted model to the bundle that is served: reference populations, config files, golden rows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Rows
 from serving.decision import golden
 from serving.decision.bundle import Parts, Provenance, assemble, write
 from serving.decision.config.policy import read_policy
@@ -21,24 +21,21 @@ from training.fit.fit import Fitted, predict_log_odds
 from training.fit.reference_population import Population, choose_populations
 from training.tracking.config import check_ranges
 
-LIBRARIES = ("lightgbm", "numpy", "polars")
+LIBRARIES = ("lightgbm", "numpy", "polars")  # those that decide the bits of an answer
 
 
 @dataclass(frozen=True, slots=True)
 class BundleConfig:
-    """What stands in a bundle beside the model."""
+    """What a bundle holds in addition to the model.  ValueError for a field out of its range."""
 
     name: str = "limit-reduction"  # the registered model's name
     reference_size: int = 1000  # accounts in each product's reference population
-    reference_band: float = (
-        # log-odds below the cut-off that the accounts to draw it from reach; more where they are
-        # too few
-        1.0
-    )
+    # log-odds below the cut-off from which its accounts are drawn; widened if they are too few
+    reference_band: float = 1.0
     golden_accounts: int = 8  # accounts whose exact answers travel with the bundle
-    policy: str = ""  # path of a policy.toml; the project's own if empty
-    reasons: str = ""  # path of a reasons.toml; the project's own if empty
-    advice: str = ""  # path of an advice.toml; the project's own if empty
+    policy: Path | None = None  # a policy.toml; None = the project's own
+    reasons: Path | None = None  # a reasons.toml; None = the project's own
+    advice: Path | None = None  # an advice.toml; None = the project's own
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -49,99 +46,103 @@ class BundleConfig:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """A fitted model with everything else that its bundle is made from."""
+
+    fitted: Fitted
+    data: Labelled
+    source: Source
+    config: BundleConfig
+
+
 def choose_references(
     fitted: Fitted, data: Labelled, config: BundleConfig
 ) -> dict[str, Population]:
-    """The reference population of each product under the config's policy: see
-    :func:`training.fit.reference_population.choose_populations`.
+    """Choose the reference population of each product under the config's policy.
+
+    See :func:`training.fit.reference_population.choose_populations`.
     """
     policy = read_policy(read_texts(config)[0])
     return choose_populations(data, fitted, policy, config.reference_size, config.reference_band)
 
 
-def make_parts(
-    fitted: Fitted,
-    data: Labelled,
-    source: Source,
-    config: BundleConfig,
-    chosen: Mapping[str, Population],
-) -> Parts:
-    """What a bundle of this model is written from, its provenance still without run and version."""
-    policy_text, reasons_text, advice_text = read_texts(config)
+def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts:
+    """Collect the content of the bundle.  Its provenance has neither run nor version yet."""
+    fitted, source = result.fitted, result.source
+    policy_text, reasons_text, advice_text = read_texts(result.config)
+    provenance = Provenance(
+        result.config.name, "", "", source.label_definition, source.digest, library_versions()
+    )
+    tables = [
+        _reference_table(product, result, population.rows)
+        for product, population in references.items()
+    ]
     return Parts(
-        provenance=Provenance(
-            config.name, "", "", source.label_definition, source.digest, library_versions()
-        ),
+        provenance=provenance,
         features=fitted.features,
         never_missing=fitted.never_missing,
         calibration=fitted.calibration,
-        reference_notes={product: population.note for product, population in chosen.items()},
+        reference_notes={product: population.note for product, population in references.items()},
         model_text=fitted.booster.model_to_string(),
-        reference=pl.concat(
-            [
-                _values(product, data, population.rows, fitted)
-                for product, population in chosen.items()
-            ]
-        ),
+        reference=pl.concat(tables),
         policy_text=policy_text,
         reasons_text=reasons_text,
         advice_text=advice_text,
     )
 
 
-def write_bundle(
-    made: Parts, fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, folder: Path
-) -> str:
-    """Write the bundle with golden rows spread over the range of the score; returns its digest.
+def write_bundle(parts: Parts, result: FitResult, folder: Path) -> str:
+    """Write the bundle with golden rows spread over the range of the score; return its digest.
 
-    See ``bundle.write``.
+    See :func:`serving.decision.bundle.write`.
     """
+    fitted, data = result.fitted, result.data
     scores = predict_log_odds(fitted, data.features.matrix(fitted.features))
     order = np.argsort(scores, kind="stable")
-    # Evenly over log-odds, not over accounts: those would nearly all be kept.
-    wanted = np.linspace(scores.min(), scores.max(), config.golden_accounts)
+    # Evenly over log-odds and not over accounts: the policy keeps nearly all of those.
+    wanted = np.linspace(scores.min(), scores.max(), result.config.golden_accounts)
     picked = order[np.minimum(np.searchsorted(scores[order], wanted), len(order) - 1)]
     windows = []
     for number, row in enumerate(picked.tolist()):
         account, _, as_of = data.features.accounts.row(row)
-        seen = select_windows(source.statements.filter(pl.col("account_id") == account), as_of)
-        # one account may be drawn at two as_ofs
-        windows.append(seen.with_columns(account_id=pl.lit(f"{number:03d}")))
+        own = result.source.statements.filter(pl.col("account_id") == account)
+        # Numbered, because two of the rows may be the same account at different as_ofs.
+        window = select_windows(own, as_of).with_columns(account_id=pl.lit(f"{number:03d}"))
+        windows.append(window)
     statements = pl.concat(windows)
     decided_at = soon_after(statements["month"].max())
-    return write(made, golden.make(assemble(made), statements, decided_at), folder)
+    return write(parts, golden.make(assemble(parts), statements, decided_at), folder)
 
 
-def make_bundle(
-    fitted: Fitted, data: Labelled, source: Source, config: BundleConfig, folder: Path
-) -> str:
-    """All of it at once, for a model that no run keeps; returns the bundle's digest."""
-    made = make_parts(fitted, data, source, config, choose_references(fitted, data, config))
-    return write_bundle(made, fitted, data, source, config, folder)
+def make_bundle(result: FitResult, folder: Path) -> str:
+    """Write the bundle of a model that no run keeps; return its digest."""
+    references = choose_references(result.fitted, result.data, result.config)
+    return write_bundle(make_parts(result, references), result, folder)
 
 
 def read_texts(config: BundleConfig) -> tuple[str, str, str]:
-    """The text of the policy, of the wording and of the advice that the config names."""
+    """Return the texts of the config's policy.toml, reasons.toml and advice.toml."""
     own = files("serving.decision.config")
-    named = {
-        "policy.toml": config.policy,
-        "reasons.toml": config.reasons,
-        "advice.toml": config.advice,
-    }
-    policy, reasons, advice = (
-        Path(path).read_text("utf-8") if path else own.joinpath(name).read_text("utf-8")
-        for name, path in named.items()
+
+    def read(path: Path | None, name: str) -> str:
+        return (own.joinpath(name) if path is None else path).read_text("utf-8")
+
+    return (
+        read(config.policy, "policy.toml"),
+        read(config.reasons, "reasons.toml"),
+        read(config.advice, "advice.toml"),
     )
-    return policy, reasons, advice
 
 
 def library_versions() -> Mapping[str, str]:
-    """The versions of the libraries that an answer depends on."""
+    """Return the installed version of each library that an answer depends on."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
-def _values(product: str, data: Labelled, rows: NDArray[np.int64], fitted: Fitted) -> pl.DataFrame:
-    table = pl.from_numpy(
-        data.features.matrix(fitted.features)[rows], schema=list(fitted.features)
-    ).fill_nan(None)
-    return table.select(pl.lit(product).alias("product"), *fitted.features)
+def _reference_table(product: str, result: FitResult, rows: Rows) -> pl.DataFrame:
+    """Return ``product`` and the model features of these rows; unknown values are null."""
+    features = result.fitted.features
+    matrix = result.data.features.matrix(features)[rows]
+    table = pl.from_numpy(matrix, schema=list(features)).fill_nan(None)
+    return table.select(pl.lit(product).alias("product"), *features)

@@ -1,4 +1,4 @@
-"""The settings of a fit, and the error for a fit that cannot be done."""
+"""The settings of a fit, and the error for data that no model can be fitted on."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from dataclasses import dataclass
 from features.catalogue import MODEL_FEATURES
 from training.tracking.config import check_ranges, suggest
 
-# From the crudest bounds on a split to the tightest; LightGBM's names.
+# LightGBM's names, from the crudest bounds on a split to the tightest.
 MONOTONE_METHODS = ("basic", "intermediate", "advanced")
 
 
 class FitError(ValueError):
-    """Data that no model can be fitted on: what was expected and what came."""
+    """The data cannot be fitted: the message says what was expected and what came."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """The model's size and how it learns."""
+    """The size of the model, and how it is fitted.  ValueError for a field out of its range."""
 
-    trees: int = 200  # at most; early stopping may keep fewer
-    leaves: int = 16  # a tree's leaves at most
-    depth: int = 4  # a tree's depth at most: explaining costs 2 ** depth a leaf
+    trees: int = 200  # maximum; early stopping may keep fewer
+    leaves: int = 16  # maximum a tree
+    depth: int = 4  # maximum of a tree: explaining costs 2 ** depth a leaf
     learning_rate: float = 0.05  # weight of each tree
-    min_leaf: int = 60  # accounts a leaf holds at least
+    min_leaf: int = 60  # minimum of accounts in a leaf
     l2: float = 10.0  # shrinks leaf values
-    feature_share: float = 0.6  # of the features, drawn for each tree
-    row_share: float = 0.8  # of the rows, drawn for each tree
-    stop_after: int = 30  # trees without better validation loss before stopping; 0 = never stop
-    # where the data bring their own labels: stratified folds, out of which calibration is made
-    folds: int = 5
+    feature_share: float = 0.6  # share of the features that is drawn for each tree
+    row_share: float = 0.8  # share of the rows that is drawn for each tree
+    stop_after: int = 30  # stop after so many trees without a better validation loss; 0 = never
+    folds: int = 5  # stratified, for data with labels of their own; calibration uses them too
     monotone: bool = True  # constrain every feature to its declared direction
-    # how the constraints are kept: basic, intermediate or advanced; each keeps all of them
-    monotone_method: str = "basic"
-    without: str = ""  # model features that no tree splits on, with ; between: what are they worth?
-    seed: int = 0  # of everything random in fitting and folding
+    monotone_method: str = "basic"  # one of MONOTONE_METHODS; each keeps all constraints
+    excluded_features: tuple[str, ...] = ()  # model features that no tree may split on
+    seed: int = 0  # of all random numbers in fitting and folding
     threads: int = 0  # 0 = all cores
 
     def __post_init__(self) -> None:
@@ -55,19 +53,17 @@ class FitConfig:
         )
         if self.monotone_method not in MONOTONE_METHODS:
             raise ValueError(
-                f"FitConfig.monotone_method: expected one of {MONOTONE_METHODS}, got {self.monotone_method!r}"
+                f"FitConfig.monotone_method: expected one of {MONOTONE_METHODS}, "
+                f"got {self.monotone_method!r}"
             )
-        for name in self.left_out - set(MODEL_FEATURES):
-            near = suggest(name, MODEL_FEATURES)
+        for name in self.excluded_features:
+            if name not in MODEL_FEATURES:
+                raise ValueError(
+                    "FitConfig.excluded_features: expected features of the model, "
+                    f"got {name!r}{suggest(name, MODEL_FEATURES)}"
+                )
+        if set(self.excluded_features) == set(MODEL_FEATURES):
             raise ValueError(
-                f"FitConfig.without: expected features of the model, got {name!r}{near}"
+                "FitConfig.excluded_features: expected at least one feature for the trees "
+                "to split on, all are excluded"
             )
-        if len(self.left_out) == len(MODEL_FEATURES):
-            raise ValueError(
-                "FitConfig.without: expected some feature to be left to the trees, all are named"
-            )
-
-    @property
-    def left_out(self) -> frozenset[str]:
-        """The features of ``without``."""
-        return frozenset(name.strip() for name in self.without.split(";") if name.strip())

@@ -1,8 +1,8 @@
-"""A labelled frame to a model: LightGBM and calibration.  Knows no MLflow.
+"""A labelled frame to a calibrated LightGBM model.  No MLflow here.
 
-The model is compact on purpose (depth 4, 16 leaves): on real card data 200 such trees cost 0.001
-AUC against 600 unlimited ones and take a fifth of the time to explain.  Every feature is
-constrained to its declared direction.
+The model is small on purpose (depth 4, 16 leaves): on real card data 200 such trees cost 0.001 AUC
+against 600 unlimited ones and take a fifth of the time to explain.  Every feature is constrained to
+its declared direction.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
-from features.types import Matrix, Vector
+from features.types import Matrix, Rows, Vector
 from serving.decision.scoring.score import Calibration, probability_of
 from training.data.labels import Labelled
+from training.data.splits import Split
 from training.evaluate.metrics import auc
 from training.fit.calibration import calibrate
 from training.fit.config import FitConfig, FitError
@@ -28,37 +28,33 @@ from training.tracking.progress import CountProgress
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A fitted model with the rows that no tree saw.
-
-    ``held_out`` are row numbers of the labelled frame; ``label`` and ``probability`` are theirs,
-    float64.  ``fold_auc`` has one entry a fold, empty where a hold-out was split off instead.
-    ``never_missing``: features that were never unknown.
-    """
+    """A fitted model, and its predictions for rows that no tree saw."""
 
     booster: lgb.Booster
     features: tuple[str, ...]
     calibration: Calibration
-    held_out: NDArray[np.int64]
-    label: Vector
-    probability: Vector
-    fold_auc: tuple[float, ...]
-    never_missing: tuple[str, ...]
+    held_out: Rows  # row numbers in the labelled frame
+    label: Vector  # of the rows held out, 0 or 1
+    probability: Vector  # of the rows held out
+    fold_auc: tuple[float, ...]  # one a fold; empty where a hold-out was split off instead
+    never_missing: tuple[str, ...]  # features without an unknown value in training
 
 
 def fit(data: Labelled, config: FitConfig, progress: CountProgress | None = None) -> Fitted:
-    """Fit and calibrate.
+    """Fit and calibrate a model.
 
-    With a hold-out (splits ``valid`` and ``test`` present) trees are fitted on ``train``, stopped
-    and calibrated on ``valid``, and measured on ``test``.  Without one, in stratified folds: the
-    folds give the measures and the calibration, and the model is fitted on all rows.  Raises
-    :class:`FitError` where a split lacks one of the labels.
+    With a hold-out (splits ``valid`` and ``test`` present), trees are fitted on ``train``, stopped
+    and calibrated on ``valid``, and measured on ``test``.  Without one, stratified folds give the
+    measures and the calibration, and the model is fitted on all rows.
+
+    ``progress`` is called with (trees fitted, ``config.trees``), from 1 again in each fold.
+    Raises :class:`FitError` if a split lacks one of the labels.
     """
     matrix = data.features.matrix(MODEL_FEATURES)
-    train = data.rows("train")
-    _both_labels(data.label[train], "train")
+    _check_both_labels(data, "train")
     if len(data.rows("test")):
-        return _with_hold_out(data, matrix, config, progress)
-    return _with_folds(data, matrix, config, progress)
+        return _fit_with_hold_out(data, matrix, config, progress)
+    return _fit_with_folds(data, matrix, config, progress)
 
 
 def train_booster(
@@ -69,15 +65,19 @@ def train_booster(
     progress: CountProgress | None = None,
     weight: Vector | None = None,
 ) -> lgb.Booster:
-    """Trees on these rows; with ``valid`` (rows, labels, weights) as many as its loss wants, at
-    most ``config.trees``.
+    """Train trees on these rows, at most ``config.trees``.
 
-    FitError where none of them splits anything.
+    ``valid`` (matrix, label, weights) are the rows whose loss stops the trees; None = never stop.
+    Raises :class:`FitError` if no tree splits at all.
     """
     parameters = lightgbm_parameters(config)
-    names = list(MODEL_FEATURES)
     train = lgb.Dataset(
-        matrix, label, weight=weight, feature_name=names, params=parameters, free_raw_data=False
+        matrix,
+        label,
+        weight=weight,
+        feature_name=list(MODEL_FEATURES),
+        params=parameters,
+        free_raw_data=False,
     )
     callbacks: list[Callable[..., Any]] = []
     if progress is not None:
@@ -87,19 +87,26 @@ def train_booster(
         valid_sets = [train.create_valid(*valid)]
         callbacks.append(lgb.early_stopping(config.stop_after, verbose=False))
     booster = lgb.train(parameters, train, config.trees, valid_sets=valid_sets, callbacks=callbacks)
-    # Only the kept trees: a text model with more would score with all of them.
-    best = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+    best = best_iteration(booster)
     if not booster.feature_importance(iteration=best).any():
         raise FitError(
-            f"expected trees that tell accounts apart, got no split at all: {len(label):,} rows, {config}"
+            "expected trees that tell accounts apart, got no split at all: "
+            f"{len(label):,} rows, {config}"
         )
+    # Drop the trees after the best one: a text model that had them would score with all of them.
     return lgb.Booster(model_str=booster.model_to_string(num_iteration=best))
 
 
+def best_iteration(booster: lgb.Booster) -> int:
+    """Return the number of trees to keep: all, unless early stopping chose fewer."""
+    # LightGBM leaves best_iteration at -1 or 0 if nothing stopped the trees.
+    return booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+
+
 def lightgbm_parameters(config: FitConfig) -> dict[str, Any]:
-    """The config in LightGBM's words."""
-    left_out = config.left_out
-    return {
+    """Return the parameters of LightGBM that the config means."""
+    directions = [BY_NAME[name].direction if config.monotone else 0 for name in MODEL_FEATURES]
+    parameters = {
         "objective": "binary",
         "num_leaves": config.leaves,
         "max_depth": config.depth,
@@ -109,74 +116,81 @@ def lightgbm_parameters(config: FitConfig) -> dict[str, Any]:
         "feature_fraction": config.feature_share,
         "bagging_fraction": config.row_share,
         "bagging_freq": 1,
-        "monotone_constraints": [
-            BY_NAME[name].direction if config.monotone else 0 for name in MODEL_FEATURES
-        ],
+        "monotone_constraints": directions,
         "monotone_constraints_method": config.monotone_method,
         "seed": config.seed,
         "deterministic": True,
         "force_row_wise": True,  # with deterministic: the other layout adds in another order
         "num_threads": config.threads,
         "verbose": -1,
-    } | (
-        {"feature_contri": [float(name not in left_out) for name in MODEL_FEATURES]}
-        if left_out
-        else {}
-    )
+    }
+    if config.excluded_features:
+        # A gain multiplied by 0 is never the best split.
+        gains = [float(name not in config.excluded_features) for name in MODEL_FEATURES]
+        parameters["feature_contri"] = gains
+    return parameters
 
 
 def predict_log_odds(fitted: Fitted, matrix: Matrix) -> Vector:
-    """Calibrated log-odds of rows of model features, float64: without contributions, which cost a
-    hundred times more.
+    """Return calibrated log-odds of rows of model features.
+
+    Without contributions: those would take a hundred times as long.
     """
-    return fitted.calibration.slope * _raw(fitted.booster, matrix) + fitted.calibration.intercept
+    return _calibrated(fitted.calibration, _raw(fitted.booster, matrix))
 
 
-def _with_hold_out(
+def _fit_with_hold_out(
     data: Labelled, matrix: Matrix, config: FitConfig, progress: CountProgress | None
 ) -> Fitted:
     train, valid, test = data.rows("train"), data.rows("valid"), data.rows("test")
-    for rows, name in ((valid, "valid"), (test, "test")):
-        _both_labels(data.label[rows], name)
-    stopping = (matrix[valid], data.label[valid], data.weights(valid))
+    _check_both_labels(data, "valid")
+    _check_both_labels(data, "test")
     booster = train_booster(
-        matrix[train], data.label[train], config, stopping, progress, data.weights(train)
+        matrix[train],
+        data.label[train],
+        config,
+        valid=(matrix[valid], data.label[valid], data.weights(valid)),
+        progress=progress,
+        weight=data.weights(train),
     )
-    calibration = calibrate(_raw(booster, matrix[valid]), data.label[valid], data.weights(valid))
-    probability = probability_of(
-        calibration.slope * _raw(booster, matrix[test]) + calibration.intercept
-    )
-    never = _never_missing(matrix[train])
+    valid_raw = _raw(booster, matrix[valid])
+    calibration = calibrate(valid_raw, data.label[valid], data.weights(valid))
+    test_log_odds = _calibrated(calibration, _raw(booster, matrix[test]))
     return Fitted(
-        booster, MODEL_FEATURES, calibration, test, data.label[test], probability, (), never
+        booster=booster,
+        features=MODEL_FEATURES,
+        calibration=calibration,
+        held_out=test,
+        label=data.label[test],
+        probability=probability_of(test_log_odds),
+        fold_auc=(),
+        never_missing=_never_missing(matrix[train]),
     )
 
 
-def _with_folds(
+def _fit_with_folds(
     data: Labelled, matrix: Matrix, config: FitConfig, progress: CountProgress | None
 ) -> Fitted:
     label = data.label
-    raw, fold_auc = np.zeros(len(label)), []
+    raw = np.zeros(len(label))
+    fold_auc = []
     folds = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
     for rows, held_out in folds.split(matrix, label):
-        booster = train_booster(
-            matrix[rows], label[rows], config, progress=progress, weight=data.weights(rows)
-        )
+        weight = data.weights(rows)
+        booster = train_booster(matrix[rows], label[rows], config, progress=progress, weight=weight)
         raw[held_out] = _raw(booster, matrix[held_out])
         fold_auc.append(auc(label[held_out], raw[held_out]))
     calibration = calibrate(raw, label, data.weight)
-    probability = probability_of(calibration.slope * raw + calibration.intercept)
     booster = train_booster(matrix, label, config, progress=progress, weight=data.weight)
-    every = np.arange(len(label))
     return Fitted(
-        booster,
-        MODEL_FEATURES,
-        calibration,
-        every,
-        label,
-        probability,
-        tuple(fold_auc),
-        _never_missing(matrix),
+        booster=booster,
+        features=MODEL_FEATURES,
+        calibration=calibration,
+        held_out=np.arange(len(label)),
+        label=label,
+        probability=probability_of(_calibrated(calibration, raw)),
+        fold_auc=tuple(fold_auc),
+        never_missing=_never_missing(matrix),
     )
 
 
@@ -184,15 +198,21 @@ def _raw(booster: lgb.Booster, matrix: Matrix) -> Vector:
     return np.asarray(booster.predict(matrix, raw_score=True), dtype=np.float64)
 
 
+def _calibrated(calibration: Calibration, raw: Vector) -> Vector:
+    return calibration.slope * raw + calibration.intercept
+
+
 def _never_missing(matrix: Matrix) -> tuple[str, ...]:
-    """LightGBM scores an unknown value as 0 where training never saw one: a decision must know
-    which these are.
+    """Return the features without an unknown value in these rows.
+
+    LightGBM scores an unknown value of such a feature as 0, so a decision has to know them.
     """
-    known = np.logical_not(np.isnan(matrix).sum(axis=0))
-    return tuple(name for name, always in zip(MODEL_FEATURES, known, strict=True) if always)
+    known = ~np.isnan(matrix).any(axis=0)
+    return tuple(np.array(MODEL_FEATURES)[known].tolist())
 
 
-def _both_labels(label: Vector, split: str) -> None:
+def _check_both_labels(data: Labelled, split: Split) -> None:
+    label = data.label[data.rows(split)]
     ones = int(label.sum())
     if not 0 < ones < len(label):
         raise FitError(

@@ -1,4 +1,4 @@
-"""What a run says about its code and data: commit, uncommitted changes, versions, digests."""
+"""What a run keeps about its code and data: commit, uncommitted changes, versions, digests."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ CHANGES = "uncommitted.patch"
 
 
 def run_facts(source: Source) -> dict[str, str]:
-    """What a run says about its data, code and libraries, by tag."""
-    return {
+    """Return the tags of a run about its data, code and libraries."""
+    facts = {
         "data.digest": source.digest,
         "data.label": source.label_definition,
         "data.last_month": source.last_month,
         "code.version": importlib.metadata.version("clearline"),
         "code.commit": _commit(),
-    } | {f"library.{name}": version for name, version in library_versions().items()}
+    }
+    libraries = {f"library.{name}": version for name, version in library_versions().items()}
+    return facts | libraries
 
 
 def _commit() -> str:
-    """The commit of the working tree, with a mark where it was changed since; "" outside a
-    checkout.
-    """
+    """Return the commit, with ``-dirty`` for a changed working tree; "" outside a checkout."""
     return run_git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
 
 
 def uncommitted_patch() -> str:
-    """What was changed since the commit, as a patch; "" where nothing was.
+    """Return the changes since the commit as a patch; "" if there are none.
 
-    Of new files only those that git knows of.
+    Git knows nothing of new files that were never added: these are missing.
     """
     return run_git("diff", "HEAD", "--binary")
 
 
 def run_git(*words: str) -> str:
-    """The output of a git command in the checkout; "" where there is no git or no checkout."""
+    """Return the output of a git command in the checkout; "" without git or a checkout."""
+    command = ["git", *words]
     try:
-        return subprocess.run(
-            ["git", *words], capture_output=True, text=True, check=True, cwd=PROJECT
-        ).stdout
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return done.stdout

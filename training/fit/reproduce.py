@@ -1,7 +1,7 @@
-"""How a fit is done again: its command, and a page that says on what and with what.
+"""How to repeat a fit: its command, and a page with everything that has to be the same.
 
-The same data, code, config and libraries give the same model, byte for byte (``model digest``); the
-bundle around it also names its run and version, so that its own digest is another in another store.
+The same data, code, config and libraries give the same model byte for byte (``model.digest``).  The
+bundle also names its run and version, so its digest differs from store to store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from training.tracking.config import as_assignments
 
-PAGE = """# How to reproduce this run
+_PAGE = """# How to reproduce this run
 
     {command}
 
@@ -27,9 +27,10 @@ PAGE = """# How to reproduce this run
 The model is the same where the tag `model.digest` is: the sha256 of `bundle/model.txt`.
 """
 
-
-_CHANGED = """**The code was changed since its commit: this command alone does not make the model again.** What was changed in
-files that git knows of stands beside this page in `{0}`: `git checkout` the commit without its `-dirty`, and `git apply {0}`.
+_CHANGED = """\
+**The code was changed since its commit: this command alone does not make the model again.**
+`{0}` beside this page holds the changes to files that git knows of:
+`git checkout` the commit without its `-dirty`, and `git apply {0}`.
 
 """
 
@@ -37,33 +38,35 @@ files that git knows of stands beside this page in `{0}`: `git checkout` the com
 def fit_command(
     data: Path, store: Path | None, configs: tuple[Any, ...], digest: str | None = None
 ) -> str:
-    """The shell command that fits with these configs: a ``--set`` for every field that is not at
-    its default.
+    """Return the shell command that fits with these configs.
 
-    ``digest``: of the data that it is to insist on.  ``store`` None = the command's own default.
+    It has a ``--set`` for every field that is not at its default.  ``digest`` is the digest that
+    the data must have; ``store`` None = the default of the command.
 
     >>> from training.data.config import DataConfig
     >>> fit_command(Path("my data"), None, (DataConfig(as_of_every=3),))
     "python -m training fit --data 'my data' --set as_of_every=3"
     """
     words = ["python", "-m", "training", "fit", "--data", str(data)]
-    words += [] if store is None else ["--store", str(store)]
-    words += [] if digest is None else ["--data-digest", digest]
-    for setting in as_assignments(configs):
-        words += ["--set", setting]
+    if store is not None:
+        words += ["--store", str(store)]
+    if digest is not None:
+        words += ["--data-digest", digest]
+    for assignment in as_assignments(configs):
+        words += ["--set", assignment]
     return shlex.join(words)
 
 
-def reproduce_page(command: str, facts: Mapping[str, str], changed: str | None = None) -> str:
-    """``reproduce.md``: the command, and what has to be the same, in Markdown; ``changed`` = the
-    file with changes of the code that were never committed."""
-    return PAGE.format(
-        command=command,
-        changed=_CHANGED.format(changed) if changed else "",
-        facts="\n".join(f"| {name} | {value or 'not known'} |" for name, value in facts.items()),
-    )
+def reproduce_page(command: str, facts: Mapping[str, str], changes: str | None = None) -> str:
+    """Return ``reproduce.md``: the command and the facts as a Markdown table.
+
+    ``changes`` is the name of the file with the uncommitted changes of the code, if there are any.
+    """
+    rows = [f"| {name} | {value or 'not known'} |" for name, value in facts.items()]
+    changed = _CHANGED.format(changes) if changes else ""
+    return _PAGE.format(command=command, changed=changed, facts="\n".join(rows))
 
 
 def model_digest(model_text: str) -> str:
-    """sha256 of the model as the bundle holds it."""
+    """Return the sha256 of the model as the bundle holds it."""
     return hashlib.sha256(model_text.encode()).hexdigest()

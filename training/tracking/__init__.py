@@ -1,16 +1,17 @@
-"""MLflow, and nothing else of the project imports it.
+"""MLflow: the only package of the project that imports it.
 
 store     the folder with MLflow's database and artefacts
 runs      what a run keeps
 registry  versions, aliases and bundles
-config    ``--set name=value`` and configs as text
+config    ``--set name=value``, and configs as text
+progress  types of progress callbacks
 """
 
 from __future__ import annotations
 
 import os
 
-# MLflow reads these when it is imported.
+# MLflow reads these when it is imported, so they are set before.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

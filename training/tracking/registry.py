@@ -1,4 +1,4 @@
-"""Registered models: versions, aliases, and the bundle that belongs to each version."""
+"""Registered models: versions, aliases, and the bundle of each version."""
 
 from __future__ import annotations
 
@@ -13,29 +13,25 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from numpy.typing import NDArray
 
+from features.types import Matrix
 from training.tracking.store import Store, TrackingError, fetch_run_info
 
 
-def register(
-    booster: lgb.Booster, example: NDArray[np.float64], name: str, requirements: list[str]
-) -> str:
-    """Log the native Booster with its signature and register it; returns the new version of
-    ``name``.
+def register(booster: lgb.Booster, example: Matrix, name: str, requirements: list[str]) -> str:
+    """Log the native Booster with its signature and register it; return the new version of ``name``.
 
-    ``example`` is float64 (n, features).  The signature names the features: MLflow then orders a
-    table's columns by name, where LightGBM would score them as they stand.
+    ``example`` are rows of features, for the type of the output.
     """
+    # The signature names the features, so that MLflow orders the columns of a table by name;
+    # LightGBM takes them by position.
     inputs = Schema([ColSpec(DataType.double, feature) for feature in booster.feature_name()])
     probability = np.asarray(booster.predict(example))
-    signature = ModelSignature(
-        inputs, Schema([TensorSpec(probability.dtype, (-1, *probability.shape[1:]))])
-    )
+    outputs = Schema([TensorSpec(probability.dtype, (-1, *probability.shape[1:]))])
     logged = mlflow.lightgbm.log_model(
         booster,
         name="model",
-        signature=signature,
+        signature=ModelSignature(inputs, outputs),
         pip_requirements=requirements,
         registered_model_name=name,
     )
@@ -43,21 +39,20 @@ def register(
 
 
 def log_bundle(folder: Path, name: str, version: str, digest: str) -> None:
-    """Keep the bundle with the run as ``bundle/`` and tag the model version with its digest."""
+    """Keep the bundle with the active run as ``bundle/``; tag the version with its digest."""
     mlflow.log_artifacts(str(folder), "bundle")
     MlflowClient().set_model_version_tag(name, version, "bundle", digest)
 
 
 def promote(store: Store, name: str, version: str | None) -> str:
-    """Point the alias ``champion`` at a version (the newest that has a bundle, if none is named);
-    returns it.
+    """Set the alias ``champion`` to a version, and ``previous`` to the one before; return the version.
 
-    The version that was champion becomes ``previous``.  No gate is asked: see
-    :mod:`training.release.promote`.  Raises :class:`TrackingError` for a version that is not there
-    or has no bundle.
+    ``version`` None = the newest with a bundle.  No gate is evaluated here: that is
+    :mod:`training.release.promote`.  Raises :class:`TrackingError` for a version that does not
+    exist or has no bundle.
     """
     chosen = version or newest_version(store, name)
-    _with_bundle(_versions(store, name), name, chosen)
+    _version_with_bundle(store, name, chosen)
     current = find_champion(store, name)
     if current is not None and current != chosen:
         set_alias(store, name, "previous", current)
@@ -66,107 +61,110 @@ def promote(store: Store, name: str, version: str | None) -> str:
 
 
 def newest_version(store: Store, name: str) -> str:
-    """The newest version that has a bundle; the newest of all where none has.
+    """Return the newest version with a bundle; the newest of all if none has one.
 
-    :class:`TrackingError` where there is none.
+    Raises :class:`TrackingError` if no version is registered.
     """
     versions = _versions(store, name)
     if not versions:
         raise TrackingError(f"no version of {name} is registered in {store.folder}; fit one first")
-    # A fit that failed half-way leaves a version without a bundle: not what "the newest" means.
-    whole = [number for number, found in versions.items() if "bundle" in found.tags] or list(
-        versions
-    )
-    return max(whole, key=int)
+    # A fit that failed half-way leaves a version without a bundle.
+    with_bundle = [number for number, version in versions.items() if _has_bundle(version)]
+    return max(with_bundle or versions, key=int)
 
 
 def find_champion(store: Store, name: str) -> str | None:
-    """The version that is champion; None where there is none."""
+    """Return the version that is champion; None if there is no champion."""
     return aliases(store, name).get("champion")
 
 
 def resolve_version(store: Store, name: str, version: str | None) -> str:
-    """The version that is named, else the champion; :class:`TrackingError` where there is neither."""
-    found = version or find_champion(store, name)
-    if found is None:
+    """Return ``version``, or the champion if it is None; :class:`TrackingError` without either."""
+    resolved = version or find_champion(store, name)
+    if resolved is None:
         raise TrackingError(f"{name} has no champion; promote a version first")
-    return found
+    return resolved
 
 
 def aliases(store: Store, name: str) -> dict[str, str]:
-    """Alias -> version; empty where the model is not there."""
+    """Return the versions by alias; empty if no such model is registered."""
     if not store.exists():
         return {}
     try:
-        found = store.client().get_registered_model(name).aliases
+        by_alias = store.client().get_registered_model(name).aliases
     except MlflowException:
         return {}
-    return {alias: str(version) for alias, version in sorted(found.items())}
+    return {alias: str(version) for alias, version in sorted(by_alias.items())}
 
 
 def set_alias(store: Store, name: str, alias: str, version: str) -> None:
-    """Point an alias at a version."""
+    """Set an alias to a version."""
     store.client().set_registered_model_alias(name, alias, version)
 
 
 def delete_alias(store: Store, name: str, alias: str) -> None:
-    """Take an alias away."""
+    """Delete an alias."""
     store.client().delete_registered_model_alias(name, alias)
 
 
 def versions_with_bundle(store: Store, name: str) -> list[str]:
-    """The versions that can be served, in order."""
-    return sorted(
-        (number for number, found in _versions(store, name).items() if "bundle" in found.tags),
-        key=int,
-    )
+    """Return the versions that can be served, oldest first."""
+    versions = _versions(store, name).items()
+    return sorted((number for number, version in versions if _has_bundle(version)), key=int)
 
 
 def find_run(store: Store, name: str, version: str) -> str:
-    """The run that a version was fitted in; :class:`TrackingError` where it is not there or has no
-    bundle.
+    """Return the id of the run that fitted a version.
+
+    Raises :class:`TrackingError` if there is no such version, or if it has no bundle.
     """
-    return str(_with_bundle(_versions(store, name), name, version).run_id)
+    return str(_version_with_bundle(store, name, version).run_id)
 
 
 def tag_version(store: Store, name: str, version: str, tags: Mapping[str, str]) -> None:
-    """Tags of a version by name, beside those that it has."""
+    """Add tags to a version."""
     client = store.client()
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
 
 
 def fetch_bundle(store: Store, name: str, version: str, folder: Path) -> Path:
-    """A copy of the version's bundle in ``folder``; returns where it is.
+    """Copy the bundle of a version into ``folder``; return its path.
 
-    Raises :class:`TrackingError` where the version is not there or has no bundle.
+    Raises :class:`TrackingError` if there is no such version, or if it has no bundle.
     """
-    found = _with_bundle(_versions(store, name), name, version)
-    return Path(store.client().download_artifacts(str(found.run_id), "bundle", str(folder)))
+    run_id = find_run(store, name, version)
+    return Path(store.client().download_artifacts(run_id, "bundle", str(folder)))
 
 
 def fetch_parameters(store: Store, name: str, version: str, stage: str) -> dict[str, str]:
-    """The fields of the config of a stage that the version was fitted with, as text.
+    """Return the config fields of a stage that a version was fitted with, as text.
 
-    Raises :class:`TrackingError` where the version is not there or has no bundle.
+    Raises :class:`TrackingError` if there is no such version, or if it has no bundle.
     """
     return fetch_run_info(store, find_run(store, name, version)).stage(stage)
 
 
-def _with_bundle(versions: Mapping[str, ModelVersion], name: str, version: str) -> ModelVersion:
+def _version_with_bundle(store: Store, name: str, version: str) -> ModelVersion:
+    versions = _versions(store, name)
     if version not in versions:
         raise TrackingError(
             f"expected a version of {name} among {sorted(versions, key=int)}, got {version}"
         )
-    if "bundle" not in versions[version].tags:
+    if not _has_bundle(versions[version]):
         raise TrackingError(f"version {version} of {name} has no bundle: its fit did not finish")
     return versions[version]
+
+
+def _has_bundle(version: ModelVersion) -> bool:
+    return "bundle" in version.tags
 
 
 def _versions(store: Store, name: str) -> dict[str, ModelVersion]:
     if not store.exists():
         return {}
     try:
-        return {str(v.version): v for v in store.client().search_model_versions(f"name='{name}'")}
+        found = store.client().search_model_versions(f"name='{name}'")
     except MlflowException as error:
         raise TrackingError(f"{name!r} is not the name of a model: {error.message}") from error
+    return {str(version.version): version for version in found}

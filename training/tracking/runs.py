@@ -1,7 +1,7 @@
-"""Params, tables, figures and the bundle to ``mlruns/``.  The only importer of MLflow in training.
+"""Runs: parameters, tags, metrics, tables, figures and texts.
 
-One run holds everything of one fit.  The store is SQLite under ``mlruns/`` with the artefacts
-beside it; models are LightGBM's own text, never a pickle.
+One run keeps everything of one fit, comparison, search or report.  The store is SQLite with the
+artefacts beside the database; models are LightGBM's own text, never a pickle.
 """
 
 from __future__ import annotations
@@ -22,58 +22,56 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from training.tracking.config import as_text
 from training.tracking.store import Store, TrackingError, fetch_run_info, temporary_folder
 
-RUN_NAME, ON_TOP = (
-    "mlflow.runName",
-    "mlflow.note.content",
-)  # tags: what a run is called, and what its page says first (Markdown)
-# it tells of each migration of a new database
+RUN_NAME = "mlflow.runName"  # tag: the name that MLflow shows
+ON_TOP = "mlflow.note.content"  # tag: Markdown on top of the run's page
+# Pillow's default level takes a fifth of the drawing's time to save a twentieth of the bytes.
+_FIGURE = {"dpi": 110, "pil_kwargs": {"compress_level": 1}}
+# It logs every migration of a new database.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 
 @contextmanager
-def start_run(store: Store, name: str | None = None, again: str | None = None) -> Iterator[str]:
-    """A run in the store, active inside the block; gives its id.  An exception inside marks it as
-    failed, an interruption as killed, and the tag ``ended_by`` says which it was.
+def start_run(store: Store, name: str | None = None, resume: str | None = None) -> Iterator[str]:
+    """Start a run that is active inside the block; yield its id.
 
-    ``name`` is what MLflow shows it as; one of MLflow's own making if none is given.  ``again`` is
-    a run to go on with; a new one where the store has no such run any more.
+    ``name`` is what MLflow shows; None = a name that MLflow makes up.  ``resume`` is the id of a
+    run to continue; if the store no longer has it, a new run starts.
+
+    An exception inside marks the run as failed, an interruption as killed; the tag ``ended_by``
+    says which it was.
     """
     experiment_id = store.experiment_id()
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_registry_uri(store.uri)
-    if again is not None and not _is_there(store, again):
-        again = None
-    with mlflow.start_run(
-        run_id=again, experiment_id=experiment_id, run_name=None if again else name
-    ) as active:
+    if resume is not None and not _is_active(store, resume):
+        resume = None
+    run_name = name if resume is None else None
+    with mlflow.start_run(run_id=resume, experiment_id=experiment_id, run_name=run_name) as run:
         try:
-            yield str(active.info.run_id)
-        except (Exception, KeyboardInterrupt) as error:
-            killed = isinstance(error, KeyboardInterrupt)
-            mlflow.set_tag(
-                "ended_by", "interrupted" if killed else f"{type(error).__name__}: {error}"[:500]
-            )
-            mlflow.end_run("KILLED" if killed else "FAILED")
+            yield str(run.info.run_id)
+        except KeyboardInterrupt:
+            mlflow.set_tag("ended_by", "interrupted")
+            mlflow.end_run("KILLED")
+            raise
+        except Exception as error:
+            mlflow.set_tag("ended_by", f"{type(error).__name__}: {error}"[:500])
+            mlflow.end_run("FAILED")
             raise
 
 
-def _is_there(store: Store, run_id: str) -> bool:
+def _is_active(store: Store, run_id: str) -> bool:
     try:
         return str(store.client().get_run(run_id).info.lifecycle_stage) == "active"
     except MlflowException:
         return False
 
 
-def log_tags(tags: Mapping[str, str]) -> None:
-    """Tags of the active run."""
-    mlflow.set_tags(dict(tags))
-
-
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A run inside another: its name, and the little that is worth keeping of it."""
+    """A run inside another one."""
 
     name: str
     params: Mapping[str, Any]
@@ -82,29 +80,32 @@ class Child:
 
 
 class Children:
-    """The runs inside a run, each written whole at its end: three transactions, whatever it holds."""
+    """The runs inside a run.  Each is written when it has ended, in three transactions."""
 
     def __init__(self, store: Store, parent: str) -> None:
-        self._client, self._experiment, self._parent = store.client(), store.experiment_id(), parent
+        self._client = store.client()
+        self._experiment = store.experiment_id()
+        self._parent = parent
 
     def names(self) -> set[str]:
-        """Those that are there; what a killed process left unfinished is deleted."""
+        """Return the names of the finished ones; deletes those that a killed process left."""
         inside = f"tags.`mlflow.parentRunId` = '{self._parent}'"
-        found, token = set(), None
+        names, token = set(), None
         while True:
             page = self._client.search_runs(
                 [self._experiment], inside, max_results=1000, page_token=token
             )
             for child in page:
                 if child.info.status == "FINISHED":
-                    found.add(str(child.info.run_name))
+                    names.add(str(child.info.run_name))
                 else:
                     self._client.delete_run(child.info.run_id)
-            if not (token := page.token):
-                return found
+            token = page.token
+            if not token:
+                return names
 
     def log(self, child: Child) -> None:
-        """Keep one."""
+        """Write a child run."""
         tags = {"mlflow.parentRunId": self._parent, RUN_NAME: child.name} | dict(child.tags)
         run_id = self._client.create_run(self._experiment, tags=tags).info.run_id
         now = int(time.time() * 1000)
@@ -116,56 +117,65 @@ class Children:
         self._client.set_terminated(run_id)
 
 
+def log_tags(tags: Mapping[str, str]) -> None:
+    """Set tags of the active run."""
+    mlflow.set_tags(dict(tags))
+
+
 def log_configs(
-    configs: Mapping[str, Any], facts: Mapping[str, str], but: Sequence[str] = ()
+    configs: Mapping[str, Any], facts: Mapping[str, str], exclude: Sequence[str] = ()
 ) -> None:
-    """Every field of every config as ``stage.field``, ``but`` these; facts (digests, versions) as
-    tags.
+    """Log the fields of configs as parameters ``stage.field``, and facts (digests, versions) as tags.
+
+    ``configs`` maps a stage to its config; ``exclude`` names parameters that are not logged.
     """
-    parameters = {
-        f"{stage}.{field.name}": getattr(config, field.name)
-        for stage, config in configs.items()
-        for field in fields(config)
-        if f"{stage}.{field.name}" not in but
-    }
+    parameters = {}
+    for stage, config in configs.items():
+        for field in fields(config):
+            name = f"{stage}.{field.name}"
+            if name not in exclude:
+                parameters[name] = as_text(getattr(config, field.name))
     mlflow.log_params(parameters)
     mlflow.set_tags(dict(facts))
 
 
 def log_tables(tables: Mapping[str, pl.DataFrame]) -> None:
-    """Each table as CSV under ``tables/``."""
+    """Write each table as CSV under ``tables/``."""
     for name, table in tables.items():
         mlflow.log_text(table.write_csv(), f"tables/{name}.csv")
 
 
-def log_text(text: str, place: str) -> None:
-    """A text of the run under that name."""
-    mlflow.log_text(text, place)
+def log_text(text: str, path: str) -> None:
+    """Write a text of the active run to this artefact path."""
+    mlflow.log_text(text, path)
+
+
+def log_metrics(metrics: Mapping[str, float]) -> None:
+    """Log metrics of the active run by name."""
+    mlflow.log_metrics(dict(metrics))
 
 
 def log_figures(figures: Mapping[str, Figure]) -> None:
-    """Each figure as PNG under ``figures/``."""
+    """Write each figure as PNG under ``figures/``."""
     with draw_in_background(figures):
         pass
 
 
 @contextmanager
 def draw_in_background(figures: Mapping[str, Figure]) -> Iterator[None]:
-    """Log figures while the block runs, which leaves matplotlib alone; they are kept when it ends.
+    """Draw and write figures in a thread while the block runs; the end of the block waits for it.
 
-    Drawing is most of what keeping a run costs, and what a fit does last are LightGBM's
-    predictions, without the interpreter.
+    Drawing is most of what keeping a run costs, and the last work of a fit, LightGBM's predictions,
+    releases the GIL.  The block must not use matplotlib: it is not thread-safe.
     """
-    if (active := mlflow.active_run()) is None:
-        raise TrackingError("expected a run that is active, to keep figures with; there is none")
+    active = mlflow.active_run()
+    if active is None:
+        raise TrackingError("expected an active run to keep figures with, there is none")
     client, run_id = MlflowClient(), active.info.run_id
 
     def draw() -> None:
-        # Pillow's default level takes a fifth of the drawing's time to save a twentieth of the
-        # bytes.
-        how = {"dpi": 110, "pil_kwargs": {"compress_level": 1}}
         for name, figure in figures.items():
-            client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs=how)
+            client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs=_FIGURE)
 
     with ThreadPoolExecutor(1, "figures") as pool:
         drawn = pool.submit(draw)
@@ -173,29 +183,26 @@ def draw_in_background(figures: Mapping[str, Figure]) -> Iterator[None]:
         drawn.result()
 
 
-def log_metrics(metrics: Mapping[str, float]) -> None:
-    """Metrics of the run by name."""
-    mlflow.log_metrics(dict(metrics))
-
-
 def fetch_table(store: Store, run_id: str, name: str) -> pl.DataFrame | None:
-    """A table that a run keeps; None where it keeps none of that name."""
-    place = f"tables/{name}.csv"
+    """Return a table of a run; None if the run has no table of that name."""
+    path = f"tables/{name}.csv"
     client = store.client()
-    if place not in {file.path for file in client.list_artifacts(run_id, "tables")}:
+    if path not in {file.path for file in client.list_artifacts(run_id, "tables")}:
         return None
     with temporary_folder() as folder:
-        return pl.read_csv(client.download_artifacts(run_id, place, folder))
+        return pl.read_csv(client.download_artifacts(run_id, path, folder))
 
 
-def replace_text(store: Store, run_id: str, text: str, place: str) -> None:
-    """Keep a text with a run that is over, under that name; one of before is replaced."""
-    store.client().log_text(run_id, text, place)
+def replace_text(store: Store, run_id: str, text: str, path: str) -> None:
+    """Write a text of a run that has ended; overwrites an earlier one at this path."""
+    store.client().log_text(run_id, text, path)
 
 
 def fetch_run_bundle(store: Store, run_id: str, folder: Path) -> Path:
-    """A copy of the bundle that a run keeps, in ``folder``; returns where it is.
-    :class:`TrackingError` where it keeps none."""
+    """Copy the bundle of a run into ``folder``; return its path.
+
+    Raises :class:`TrackingError` if there is no such run, or if it has no bundle.
+    """
     fetch_run_info(store, run_id)
     if not store.client().list_artifacts(run_id, "bundle"):
         raise TrackingError(

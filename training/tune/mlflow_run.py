@@ -104,7 +104,7 @@ def log_search(
             # How many trials are wanted may change from one call to the next; a parameter of a run
             # may not.
             runs.log_configs(
-                {"data": data, "fit": base, "tune": config}, tags, but=("tune.trials",)
+                {"data": data, "fit": base, "tune": config}, tags, exclude=("tune.trials",)
             )
         kept = KeptSearch(run, study.name, runs.Children(store, run))
         there = kept.children.names()

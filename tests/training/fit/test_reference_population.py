@@ -16,8 +16,7 @@ from serving.decision.scoring.shapley import explain_many, make_explainer
 from serving.decision.scoring.shapley_tables import flatten_trees
 from training.data.dataset import Source
 from training.data.labels import Labelled
-from training.fit import bundle as bundle_module
-from training.fit.bundle import BundleConfig, choose_references
+from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.config import FitError
 from training.fit.fit import Fitted, predict_log_odds
 from training.fit.reason_agreement import SCHEMA, agreement_metrics, reason_agreement, same_sets
@@ -140,7 +139,7 @@ def test_the_manifest_tells_how_it_was_chosen(
 ) -> None:
     config = BundleConfig(reference_size=SIZE)
     found = choose_references(fitted, data, config)
-    parts = bundle_module.make_parts(fitted, data, source, config, found)
+    parts = make_parts(FitResult(fitted, data, source, config), found)
     assert parts.reference_notes == {
         product: population.note for product, population in found.items()
     }

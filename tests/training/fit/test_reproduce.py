@@ -100,7 +100,7 @@ def test_a_command_sets_what_is_not_the_default_and_quotes_it() -> None:
     configs = (
         DataConfig(valid_share=0.1),
         FitConfig(monotone=False, learning_rate=0.1 + 0.2),
-        BundleConfig(policy="a b.toml"),
+        BundleConfig(policy=Path("a b.toml")),
     )
     words = shlex.split(fit_command(Path("my data"), Path("runs"), configs, "abc"))
     assert words[3:10] == ["fit", "--data", "my data", "--store", "runs", "--data-digest", "abc"]

@@ -23,7 +23,7 @@ from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
 from training.evaluate.holdout import HoldOut, evaluate, hold_out
 from training.evaluate.metrics import wilson
-from training.fit.bundle import BundleConfig, choose_references, make_parts
+from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit
 from training.release import gates as rules
@@ -48,9 +48,8 @@ def served(data: Labelled, source: Source) -> Served:
     config = BundleConfig(reference_size=300)
 
     def bundle_of(fitted: Fitted) -> Bundle:
-        return assemble(
-            make_parts(fitted, data, source, config, choose_references(fitted, data, config))
-        )
+        references = choose_references(fitted, data, config)
+        return assemble(make_parts(FitResult(fitted, data, source, config), references))
 
     return bundle_of
 

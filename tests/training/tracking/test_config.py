@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from training.data.config import DataConfig
 from training.data.simulate.config import SimulationConfig
 from training.fit.bundle import BundleConfig
 from training.fit.config import FitConfig
-from training.tracking.config import as_assignments, override
+from training.tracking.config import FORMER_NAMES, as_assignments, as_text, override
+from training.tracking.store import RunInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Every:
     share: float = 0.5
     name: str = "x"
     day: datetime.date = datetime.date(2026, 1, 1)
+    file: Path | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "share": st.floats(allow_nan=False, allow_infinity=False),
     "name": st.text(),
     "day": st.dates(),
+    "file": st.none() | st.sampled_from([Path("a b.toml"), Path("/x/y")]),
+    "names": st.lists(st.sampled_from(["income", "spend 3", "x=y"])).map(tuple),
 }
 ASSIGNED = st.sampled_from(sorted(VALUES)).flatmap(
     lambda name: st.tuples(st.just(name), VALUES[name])
@@ -61,7 +67,7 @@ NOT_OF = {"flag": bool, "count": int, "share": float, "day": datetime.date}
 @given(st.lists(ASSIGNED, max_size=8))
 def test_what_is_written_is_set_and_the_last_one_counts(assigned: list[tuple[str, Any]]) -> None:
     config = Every()
-    (made,) = override([config], [f"{name}={value}" for name, value in assigned])
+    (made,) = override([config], [f"{name}={as_text(value)}" for name, value in assigned])
     expected = asdict(config) | dict(assigned)
     assert asdict(made) == expected
     assert {name: type(value) for name, value in asdict(made).items()} == {
@@ -152,13 +158,34 @@ def test_what_is_not_at_its_default_is_written_so_that_it_can_be_set() -> None:
     ids=lambda c: type(c).__name__,
 )
 def test_every_field_of_our_configs_can_be_set(config: Any) -> None:
-    written = [f"{field.name}={getattr(config, field.name)}" for field in fields(config)]
+    written = [f"{field.name}={as_text(getattr(config, field.name))}" for field in fields(config)]
     assert override([config], written) == [config]
 
 
 def test_a_field_of_an_unknown_type_is_refused() -> None:
     with pytest.raises(ValueError, match=r"--set pair: a field of type tuple.* cannot be set"):
         override([Awkward()], ["pair=1"])
+
+
+def test_a_former_name_sets_the_field_that_it_became() -> None:
+    expected = FitConfig(excluded_features=("income", "spend_growth"))
+    assert override([FitConfig()], ["without=income; spend_growth"]) == [expected]
+    known = {field.name for config in (FitConfig(), BundleConfig()) for field in fields(config)}
+    assert set(FORMER_NAMES.values()) <= known
+    assert not known & set(FORMER_NAMES)
+
+
+def test_parameters_of_an_earlier_run_are_read_by_their_names_of_today() -> None:
+    earlier = {"fit.trees": "90", "fit.without": "income", "bundle.policy": "", "data.seed": "3"}
+    info = RunInfo(earlier, {}, "", "")
+    assert info.stage("fit") == {"trees": "90", "excluded_features": "income"}
+    assignments = [
+        f"{name}={value}"
+        for stage in ("fit", "bundle")
+        for name, value in info.stage(stage).items()
+    ]
+    fitted_with = override([FitConfig(), BundleConfig()], assignments)
+    assert fitted_with == [FitConfig(trees=90, excluded_features=("income",)), BundleConfig()]
 
 
 @pytest.mark.parametrize("config", [Every, {"count": 1}])

@@ -85,7 +85,7 @@ def _of(data: Labelled, config: FitConfig) -> tuple[Matrix, Vector]:
     none learns from them.
     """
     matrix = data.features.matrix(MODEL_FEATURES)
-    matrix[:, [place for place, name in enumerate(MODEL_FEATURES) if name in config.left_out]] = (
+    matrix[:, [place for place, name in enumerate(MODEL_FEATURES) if name in config.excluded_features]] = (
         np.nan
     )
     return matrix, data.label

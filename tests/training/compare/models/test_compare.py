@@ -19,8 +19,7 @@ from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.evaluate.holdout import Evaluation, evaluate, hold_out
-from training.fit import bundle as bundle_module
-from training.fit.bundle import BundleConfig, choose_references
+from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.fit import Fitted
 
 
@@ -35,11 +34,8 @@ def pair(
         fitted,
         calibration=replace(fitted.calibration, intercept=fitted.calibration.intercept + 0.6),
     )
-    stricter = assemble(
-        bundle_module.make_parts(
-            shifted, data, source, config, choose_references(fitted, data, config)
-        )
-    )
+    references = choose_references(fitted, data, config)
+    stricter = assemble(make_parts(FitResult(shifted, data, source, config), references))
     return evaluate("first", bundle, on), evaluate("second", stricter, on)
 
 
