@@ -75,7 +75,7 @@ def kept(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     saved = json.loads((cached / "report.json").read_text("utf-8"))
     saved |= {"measures": pl.DataFrame(saved["measures"]), "fold_auc": tuple(saved["fold_auc"])}
     folder = tmp_path_factory.mktemp("mlruns") / "a store"  # a path with a space
-    return Kept(copy_of(Store(cached / "a store"), folder), Report(**saved))
+    return Kept(copy_of(Store(cached / "a store"), folder), FitReport(**saved))
 
 
 def copy_of(store: Store, folder: Path) -> Store:
