@@ -34,6 +34,7 @@ from training.fit.config import FitConfig, FitError
 from training.fit.fit import fit
 from training.fit.run import run_fit
 from training.tracking import registry, runs
+from training.tracking.config import as_text
 from training.tracking.registry import promote
 from training.tracking.store import Store, TrackingError
 
@@ -107,7 +108,7 @@ def test_a_run_holds_every_field_of_every_config(run: Run) -> None:
     data, model, bundle = CONFIGS
     stages: list[tuple[str, Any]] = [("data", data), ("fit", model), ("bundle", bundle)]
     expected = {
-        f"{stage}.{field.name}": str(getattr(config, field.name))
+        f"{stage}.{field.name}": as_text(getattr(config, field.name))
         for stage, config in stages
         for field in fields(config)
     }
