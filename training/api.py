@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from training.tracking.config import override
 
 if TYPE_CHECKING:
-    from training.compare.models.compare import Comparison
+    from training.compare.models.compare import ModelComparison
     from training.compare.peers.compare import PeerComparison
     from training.compare.policies.lab import LabFindings
     from training.data.ingest.ingest import Summary
@@ -99,7 +99,7 @@ def compare(
     store: AnyPath = STORE,
     name: str = NAME,
     shared: bool = False,
-) -> Comparison:
+) -> ModelComparison:
     """Each model against the first, on accounts that none has seen; see
     :func:`training.compare.models.compare.compare`.
     """
@@ -168,12 +168,14 @@ def policy(
     ``max_good_cut=0.04``.
     """
     from training.compare.policies.lab import LabConfig, run_lab
+    from training.evaluate.model_lookup import RegisteredVersion
     from training.tracking import registry
     from training.tracking.store import Store
 
     (config,) = _configs([LabConfig()], settings)
     kept = Store(Path(store))
-    return run_lab(Path(data), kept, name, registry.resolve_version(kept, name, version), config)
+    resolved = registry.resolve_version(kept, name, version)
+    return run_lab(Path(data), RegisteredVersion(kept, name, resolved), config)
 
 
 def peers(data: AnyPath = DATA, **settings: object) -> PeerComparison:

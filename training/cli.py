@@ -264,6 +264,7 @@ def examine(options: argparse.Namespace) -> None:
 def policy(options: argparse.Namespace) -> None:
     """What other numbers in policy.toml, or a regulator's cap, would do to a version's hold-out."""
     from training.compare.policies.lab import STAGES, Cap, LabConfig, run_lab
+    from training.evaluate.model_lookup import RegisteredVersion
     from training.evaluate.text_tables import columns
     from training.tracking.store import Store
 
@@ -276,9 +277,8 @@ def policy(options: argparse.Namespace) -> None:
     )
     store = Store(options.store)
     with _stages(STAGES, options) as show:
-        found = run_lab(
-            options.data, store, options.name, _version(options, store), config, cap, show
-        )
+        model = RegisteredVersion(store, options.name, _version(options, store))
+        found = run_lab(options.data, model, config, cap, show)
     if options.page is not None:
         options.page.write_text(found.page, encoding="utf-8")
     for name in ("points", "oracle", "cap"):

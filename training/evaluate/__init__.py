@@ -1,7 +1,8 @@
-"""Measures on accounts that the model never saw.
+"""Measures of models on accounts that they did not see.
 
-holdout, unseen_accounts, model_lookup   which accounts, which model
-metrics, calibration, paired_tests       how good, how well calibrated, how sure the difference
-drift, fairness                          whether it changed, on whom it falls
-figures, text_tables                     pictures and tables
+holdout, unseen_accounts, model_lookup   select the accounts and the model
+metrics, calibration, paired_tests       quality, calibration, differences of two models
+bootstrap                                resamples and their intervals
+drift, fairness                          changes over time, effects on groups
+figures, text_tables                     figures and tables
 """

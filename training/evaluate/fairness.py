@@ -1,11 +1,12 @@
-"""Whom the cuts fall on: by gender, age band, region and their intersections.  Reported and gated,
-never features.
+"""Fairness: how the cuts fall on gender, age band, region and their intersections.
 
-What is measured is an *adverse* outcome: to be selected is to have one's limit cut, suspended, or
-proposed to be.  The favourable outcome, which rules such as four fifths compare, is to keep it.
-Groups are as :class:`training.evaluate.holdout.HoldOut` tells them; who is not known stands as
-``unknown``, a group like any other.  Small groups are kept: their intervals say how little is known
-of them.
+Measured and gated; the groups are never features.
+
+The measured outcome is *adverse*: an account is selected if its limit is cut or suspended, or if a
+cut is proposed.  The favourable outcome, which rules such as four fifths compare, is to keep the
+limit.  Groups are the columns of :class:`training.evaluate.holdout.HoldOut`; unknown values form a
+group of their own, ``unknown``.  Small groups are kept: their intervals show how little is known
+about them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from features.types import Vector
 from training.evaluate.holdout import GROUPS, Evaluation
-from training.evaluate.metrics import auc, wilson
+from training.evaluate.metrics import Z_95, auc, wilson
 
 UNKNOWN = "unknown"
 JOINT = " x "  # between the names of an intersection, and of its groups
@@ -76,86 +77,84 @@ PROXY_SCHEMA = {
 }
 
 
-def group_table(evaluated: Evaluation) -> pl.DataFrame:
-    """One row a group, in order of attribute and name, with 95 % Wilson intervals.
+def group_table(evaluation: Evaluation) -> pl.DataFrame:
+    """Return one row for each group, in order of attribute and name, with 95 % Wilson intervals.
 
-    ``selection_rate`` is the share whose limit is cut, suspended or proposed to be;
-    ``false_reduction_rate`` the same among those who stayed good (label 0), null where nobody did.
-    ``calibration_gap`` is the rate of label 1 less the mean probability: above 0 the model thinks
-    too well of the group, below 0 too badly; its interval is that of the rate.
+    - ``selection_rate``: the share of accounts that are cut, suspended or proposed to be
+    - ``false_reduction_rate``: the same among accounts that stayed good (label 0); null where there
+      are none
+    - ``calibration_gap``: the rate of label 1 less the mean probability; above 0 the model
+      underestimates the group's risk.  Its interval is that of the rate.
     """
-    rows = [
-        _row(attribute, str(group), found)
-        for attribute, members in attributes(evaluated).items()
-        for group, found in _counted(evaluated, members).iterrows()
-    ]
+    rows = []
+    for attribute, members in attributes(evaluation).items():
+        for group, sums in _sum_by_group(evaluation, members).iterrows():
+            rows.append(_group_row(attribute, str(group), sums))
     return pl.DataFrame(rows, GROUP_SCHEMA, orient="row")
 
 
 def impact(table: pl.DataFrame) -> pl.DataFrame:
-    """The adverse impact ratio of each attribute of a :func:`group_table`: one row an attribute.
+    """Return the adverse impact ratio of each attribute of a :func:`group_table`, a row each.
 
-    The share that keeps its limit in the group where fewest do (``worst_group``), to that where
-    most do; 1 = no difference. Below four fifths is "generally regarded as evidence of adverse
-    impact" (29 CFR 1607.4(D), which speaks of the rate of the favourable outcome: here to keep the
-    limit, not to be cut; the ratio of the cut rates would turn the rule round).  The rule is blunt
-    where few are cut: where a twentieth is cut, a group cut four times as often still passes; see
-    ``selection_rate``. As that rule's own records do (29 CFR 1607.15A(2)(a)), it leaves out groups
-    of less than 2 % of the accounts.  Null where fewer than two groups are left, or nobody keeps a
-    limit.
+    The ratio is the share that keeps its limit in the group where fewest do (``worst_group``), to
+    that share in the group where most do; 1 = no difference.  Below four fifths is "generally
+    regarded as evidence of adverse impact" (29 CFR 1607.4(D)).  That rule compares rates of the
+    favourable outcome, so here the rates of keeping the limit; a ratio of cut rates would reverse
+    it.  The rule is blunt where few are cut: where a twentieth is cut, a group cut four times as
+    often still passes; see ``selection_rate``.  Groups of less than 2 % of the accounts are left
+    out, as in that rule's own records (29 CFR 1607.15A(2)(a)).  Null where fewer than two groups
+    are left, or no account keeps its limit.
 
     ``low`` and ``high``: log-normal interval with half an account added (Katz 1978, Walter 1975),
-    at a level of 95 % for all pairs of groups together (Bonferroni): the worst and the best are
-    picked among them after looking.
+    at a level of 95 % for all pairs of groups together (Bonferroni), because the worst and the best
+    group are chosen after looking at all of them.
     """
     rows = [
-        _impact(str(attribute), part)
+        _impact_row(str(attribute), part)
         for (attribute,), part in table.group_by("attribute", maintain_order=True)
     ]
     return pl.DataFrame(rows, IMPACT_SCHEMA, orient="row")
 
 
-def proxies(evaluated: Evaluation) -> pl.DataFrame:
-    """How well the model's features tell who belongs to each group: one row a group of
-    :data:`GROUPS`.
+def proxies(evaluation: Evaluation) -> pl.DataFrame:
+    """Return how well the model's features predict membership of each group, a row each.
 
-    ``auc`` of the group against all others, from a small forest of the bundle's features, each
-    account scored by trees that never saw it (five folds); 0.5 = the features tell nothing.
-    ``low`` and ``high``: 95 % (Hanley and McNeil 1982).  Null where the group, or all others
-    together, has fewer accounts than there are folds.
+    ``auc`` is that of a small forest on the bundle's features, for the group against all others.
+    Each account is scored by trees that did not see it (five folds); 0.5 = the features carry no
+    information.  ``low`` and ``high``: 95 % (Hanley and McNeil 1982).  Null where the group, or all
+    others together, has fewer accounts than there are folds.
     """
-    matrix = evaluated.stages.features.matrix(evaluated.bundle.features)
-    rows = [
-        row
-        for attribute in GROUPS
-        for row in _proxies(attribute, _members(evaluated, attribute), matrix)
-    ]
+    matrix = evaluation.stages.features.matrix(evaluation.bundle.features)
+    rows: list[tuple[object, ...]] = []
+    for attribute in GROUPS:
+        rows += _proxy_rows(attribute, _members(evaluation, attribute), matrix)
     return pl.DataFrame(rows, PROXY_SCHEMA, orient="row")
 
 
-def attributes(evaluated: Evaluation) -> Mapping[str, NDArray[np.str_]]:
-    """Each attribute and intersection of attributes by name, with the group of every account (str)."""
-    alone = {name: _members(evaluated, name) for name in GROUPS}
-    found = dict(alone)
+def attributes(evaluation: Evaluation) -> Mapping[str, NDArray[np.str_]]:
+    """Return the group of every account (str), by attribute and intersection of attributes."""
+    alone = {name: _members(evaluation, name) for name in GROUPS}
+    members = dict(alone)
     for size in range(2, len(GROUPS) + 1):
         for names in combinations(GROUPS, size):
-            joined = [
-                JOINT.join(parts)
-                for parts in zip(*(alone[name].tolist() for name in names), strict=True)
-            ]
-            found[JOINT.join(names)] = np.array(joined)
-    return found
+            columns = [alone[name].tolist() for name in names]
+            joined = [JOINT.join(parts) for parts in zip(*columns, strict=True)]
+            members[JOINT.join(names)] = np.array(joined)
+    return members
 
 
-def _members(evaluated: Evaluation, attribute: str) -> NDArray[np.str_]:
-    return evaluated.hold_out.people[attribute].fill_null(UNKNOWN).to_numpy().astype(np.str_)
+def _members(evaluation: Evaluation, attribute: str) -> NDArray[np.str_]:
+    groups = evaluation.hold_out.people[attribute].fill_null(UNKNOWN)
+    return groups.to_numpy().astype(np.str_)
 
 
-def _counted(evaluated: Evaluation, members: NDArray[np.str_]):  # type: ignore[no-untyped-def]  # a pandas table
-    """Fairlearn's frame of sums by group; rates are made of them, for it gives no interval that
-    holds in a small group.
+def _sum_by_group(  # type: ignore[no-untyped-def]  # a pandas table
+    evaluation: Evaluation, members: NDArray[np.str_]
+):
+    """Fairlearn's table of sums by group.
+
+    Rates are computed from the sums, because Fairlearn has no interval that holds in small groups.
     """
-    label, cut = evaluated.label, evaluated.cut.astype(np.float64)
     sums: Mapping[str, Callable[..., float]] = {
         "accounts": count,
         "cut": lambda y_true, y_pred: float(np.sum(y_pred)),
@@ -166,28 +165,28 @@ def _counted(evaluated: Evaluation, members: NDArray[np.str_]):  # type: ignore[
     }
     frame = MetricFrame(
         metrics=dict(sums),
-        y_true=label,
-        y_pred=cut,
+        y_true=evaluation.label,
+        y_pred=evaluation.cut.astype(np.float64),
         sensitive_features=members,
-        sample_params={"expected": {"probability": evaluated.probability}},
+        sample_params={"expected": {"probability": evaluation.probability}},
     )
     return frame.by_group
 
 
-def _row(attribute: str, group: str, found: Mapping[str, float]) -> tuple[object, ...]:
-    accounts, good = int(found["accounts"]), int(found["good"])
-    rate, mean = found["defaults"] / accounts, found["expected"] / accounts
+def _group_row(attribute: str, group: str, sums: Mapping[str, float]) -> tuple[object, ...]:
+    accounts = int(sums["accounts"])
+    rate = sums["defaults"] / accounts
+    mean_probability = sums["expected"] / accounts
     low, high = wilson(rate, accounts)
-    selected = _share(found["cut"], accounts)
     return (
         attribute,
         group,
         accounts,
-        *selected,
-        *_share(found["good_cut"], good),
-        rate - mean,
-        low - mean,
-        high - mean,
+        *_share(sums["cut"], accounts),
+        *_share(sums["good_cut"], int(sums["good"])),
+        rate - mean_probability,
+        low - mean_probability,
+        high - mean_probability,
     )
 
 
@@ -198,25 +197,32 @@ def _share(part: float, whole: int) -> tuple[float | None, float | None, float |
     return rate, *wilson(rate, whole)
 
 
-def _impact(attribute: str, part: pl.DataFrame) -> tuple[object, ...]:
+def _impact_row(attribute: str, part: pl.DataFrame) -> tuple[object, ...]:
     compared = part.filter(pl.col("accounts") >= LEAST_SHARE * pl.col("accounts").sum())
     kept = 1.0 - compared["selection_rate"].to_numpy()
     accounts = compared["accounts"].to_numpy().astype(np.float64)
     if len(kept) < 2 or kept.max() == 0:
         return attribute, None, None, None, None
-    worst, best = int(np.argmin(kept)), int(np.argmax(kept))
+    worst = int(np.argmin(kept))
+    best = int(np.argmax(kept))
     pairs = len(kept) * (len(kept) - 1) // 2
-    reach = float(norm.ppf(1.0 - (1.0 - LEVEL) / (2 * pairs))) * _log_ratio_error(
-        kept[[worst, best]], accounts[[worst, best]]
+    quantile = float(norm.ppf(1.0 - (1.0 - LEVEL) / (2 * pairs)))
+    chosen = [worst, best]
+    half_width = quantile * _log_ratio_error(kept[chosen], accounts[chosen])
+    log_ratio = np.log(_smooth_share(kept[worst], accounts[worst])) - np.log(
+        _smooth_share(kept[best], accounts[best])
     )
-    middle = np.log(_smoothed(kept[worst], accounts[worst])) - np.log(
-        _smoothed(kept[best], accounts[best])
+    return (
+        attribute,
+        float(kept[worst] / kept[best]),
+        float(np.exp(log_ratio - half_width)),
+        float(np.exp(log_ratio + half_width)),
+        compared["group"][worst],
     )
-    low, high = float(np.exp(middle - reach)), float(np.exp(middle + reach))
-    return attribute, float(kept[worst] / kept[best]), low, high, compared["group"][worst]
 
 
-def _smoothed(kept: float, accounts: float) -> float:
+def _smooth_share(kept: float, accounts: float) -> float:
+    """A share with half an account added to both counts, so that its logarithm is finite."""
     return float((kept * accounts + 0.5) / (accounts + 0.5))
 
 
@@ -225,38 +231,41 @@ def _log_ratio_error(kept: Vector, accounts: Vector) -> float:
     return float(np.sqrt(np.sum(1.0 / (kept * accounts + 0.5) - 1.0 / (accounts + 0.5))))
 
 
-def _proxies(
+def _proxy_rows(
     attribute: str, members: NDArray[np.str_], matrix: NDArray[np.float64]
 ) -> Iterator[tuple[object, ...]]:
     groups, sizes = np.unique(members, return_counts=True)
-    mirrored = None  # of two groups the one is told exactly as well as the other
+    measured = None
     for group, size in zip(groups.tolist(), sizes.tolist(), strict=True):
         if not FOLDS <= size <= len(members) - FOLDS:
             yield attribute, group, size, None, None, None
             continue
-        if mirrored is None or len(groups) > 2:
-            mirrored = _told(matrix, (members == group).astype(np.float64))
-        yield attribute, group, size, *mirrored
+        # With two groups, the second is predicted exactly as well as the first: one forest does.
+        if measured is None or len(groups) > 2:
+            measured = _measure_proxy(matrix, (members == group).astype(np.float64))
+        yield attribute, group, size, *measured
 
 
-def _told(matrix: NDArray[np.float64], belongs: Vector) -> tuple[float, float, float]:
+def _measure_proxy(matrix: NDArray[np.float64], belongs: Vector) -> tuple[float, float, float]:
+    """AUC of a forest that predicts ``belongs`` out of fold, and its interval."""
     score = np.empty(len(belongs))
-    for seen, unseen in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(matrix, belongs):
-        model = lgb.train(FOREST, lgb.Dataset(matrix[seen], belongs[seen], params=FOREST), TREES)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    for seen, unseen in folds.split(matrix, belongs):
+        rows = lgb.Dataset(matrix[seen], belongs[seen], params=FOREST)
+        model = lgb.train(FOREST, rows, TREES)
         score[unseen] = np.asarray(model.predict(matrix[unseen], num_threads=1))
     value = auc(belongs, score)
-    reach = float(norm.ppf((1.0 + LEVEL) / 2)) * _auc_error(
-        value, belongs.sum(), len(belongs) - belongs.sum()
-    )
-    return value, max(value - reach, 0.0), min(value + reach, 1.0)
+    ones = belongs.sum()
+    half_width = Z_95 * _auc_error(value, ones, len(belongs) - ones)
+    return value, max(value - half_width, 0.0), min(value + half_width, 1.0)
 
 
 def _auc_error(value: float, ones: float, zeros: float) -> float:
     """The standard error of an AUC (Hanley and McNeil 1982, for exponential scores)."""
-    first, second = value / (2.0 - value), 2.0 * value**2 / (1.0 + value)
+    # q1, q2: the chance that two random 1s rank above a 0, and that a 1 ranks above two 0s.
+    q1 = value / (2.0 - value)
+    q2 = 2.0 * value**2 / (1.0 + value)
     spread = (
-        value * (1.0 - value)
-        + (ones - 1.0) * (first - value**2)
-        + (zeros - 1.0) * (second - value**2)
+        value * (1.0 - value) + (ones - 1.0) * (q1 - value**2) + (zeros - 1.0) * (q2 - value**2)
     )
     return float(np.sqrt(spread / (ones * zeros)))

@@ -1,7 +1,6 @@
-"""Tables to figures.  Nothing is computed here that a table does not hold, but for the curves of
-the raw scores.
+"""Tables to figures; only the curves of raw scores compute anything that a table does not hold.
 
-Figures are matplotlib's, made without its global state; who asks for one closes nothing.  The SHAP
+Figures are made without matplotlib's global state, so callers need not close them.  The SHAP
 figures are drawn by ``shap`` from the contributions that are served.
 """
 
@@ -21,52 +20,75 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from features.types import Vector
 
-# no screen; shap draws on pyplot's current figure, so the choice comes before it is imported
+# Without a screen.  shap draws on pyplot's current figure, so this comes before pyplot's import.
 mpl.use("agg")
 
 from matplotlib import pyplot as plt
 
-mpl.rcParams["text.hinting"] = "none"  # hinted glyphs are an eighth of what drawing costs
-mpl.rcParams["axes.titley"] = 1.0  # to find a place for a title everything is laid out once more
+mpl.rcParams["text.hinting"] = "none"  # hinting glyphs is an eighth of the cost of drawing
+mpl.rcParams["axes.titley"] = 1.0  # an automatic place for the title needs a second layout
 
 INK, SOFT, ALARM = "#1f3a5f", "#9db4c0", "#c8553d"
 _SIZE = (6.4, 4.4)
 
 
+Curves = Mapping[str, tuple[Vector, Vector]]  # name -> label, probability
+COLOURS = (INK, ALARM, "#5b8c5a", "#8a6fa8", "#b58b2b")  # of several models in one figure
+
+
 def roc(label: Vector, probability: Vector, auc: float) -> Figure:
-    """The ROC curve with the diagonal of no signal."""
-    figure, axes = axes_of("False positive rate", "True positive rate", f"ROC, AUC {auc:.3f}")
-    false_rate, true_rate, _ = roc_curve(label, probability)
-    axes.plot(false_rate, true_rate, color=INK)
+    """Draw the ROC curve with the diagonal of no signal."""
+    return roc_of_models({"": (label, probability)}, f"ROC, AUC {auc:.3f}")
+
+
+def roc_of_models(curves: Curves, title: str) -> Figure:
+    """Draw the ROC curves of several models; a curve named "" is not in the legend."""
+    figure, axes = axes_of("False positive rate", "True positive rate", title)
+    for place, (name, (label, probability)) in enumerate(curves.items()):
+        false_rate, true_rate, _ = roc_curve(label, probability)
+        axes.plot(false_rate, true_rate, color=COLOURS[place % len(COLOURS)], label=name)
     axes.plot([0, 1], [0, 1], color=SOFT, linestyle="--", label="no signal")
     axes.legend(loc="lower right")
     return figure
 
 
 def precision_recall(label: Vector, probability: Vector) -> Figure:
-    """Precision against recall, with the overall rate."""
+    """Draw precision against recall, with the overall rate."""
     figure, axes = axes_of("Recall", "Precision", "Precision and recall")
     precision, recall, _ = precision_recall_curve(label, probability)
+    rate = float(label.mean())
     axes.plot(recall, precision, color=INK)
-    axes.axhline(
-        float(label.mean()), color=SOFT, linestyle="--", label=f"overall rate {label.mean():.1%}"
-    )
+    axes.axhline(rate, color=SOFT, linestyle="--", label=f"overall rate {rate:.1%}")
     axes.legend(loc="upper right")
     return figure
 
 
 def calibration(table: pl.DataFrame) -> Figure:
-    """Observed rate against probability, a point a bin with its interval, on logarithmic axes:
-    rates span decades.
+    """Draw observed rate against probability from a table of ``metrics.calibration``."""
+    return calibration_of_models({"": table})
+
+
+def calibration_of_models(tables: Mapping[str, pl.DataFrame]) -> Figure:
+    """Draw the calibration of several models, a point a bin with its interval.
+
+    The axes are logarithmic, because rates span decades.  A model named "" is not in the legend.
     """
     figure, axes = axes_of(
-        "Probability (mean of the bin)", "Observed rate", "Calibration, with 95 % intervals"
+        "Probability (mean of the bin)",
+        "Observed rate",
+        "Calibration, with 95 % intervals",
     )
-    rate = table["rate"].to_numpy()
-    axes.errorbar(
-        table["probability"], rate, yerr=_spread(table, rate), fmt="o", color=INK, capsize=3
-    )
-    lowest = max(min(float(table["probability"].min() or 0.0), float(rate.min())) / 2, 1e-4)  # type: ignore[arg-type]
+    for place, (name, table) in enumerate(tables.items()):
+        axes.errorbar(
+            table["probability"],
+            table["rate"],
+            yerr=interval_reach(table, "rate"),
+            fmt="o",
+            color=COLOURS[place % len(COLOURS)],
+            capsize=3,
+            label=name,
+        )
+    lowest = _lowest_decade(tables)
     axes.plot([lowest, 1], [lowest, 1], color=SOFT, linestyle="--", label="perfect")
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=lowest)
@@ -77,10 +99,22 @@ def calibration(table: pl.DataFrame) -> Figure:
     return figure
 
 
+def _lowest_decade(tables: Mapping[str, pl.DataFrame]) -> float:
+    """Half of the smallest probability or rate shown, at least 0.01 %."""
+    smallest = [
+        float(table[name].to_numpy().min())
+        for table in tables.values()
+        for name in ("probability", "rate")
+    ]
+    return max(min(smallest) / 2, 1e-4)
+
+
 def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
-    """The probability's distribution by label, with the cut-off."""
+    """Draw the probability's distribution by label, with the cut-off."""
     figure, axes = axes_of(
-        "Probability", "Share of the accounts with that label", "Probability by outcome"
+        "Probability",
+        "Share of the accounts with that label",
+        "Probability by outcome",
     )
     edges = np.logspace(np.log10(max(float(probability.min()), 1e-4)), 0, 41)
     for value, colour, name in ((0.0, SOFT, "stayed good"), (1.0, ALARM, "defaulted")):
@@ -101,7 +135,7 @@ def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
 
 
 def gain(importance: Mapping[str, float], most: int = 20) -> Figure:
-    """The features by LightGBM's gain: what the trees used, not why an account was decided."""
+    """Draw the features by LightGBM's gain: what the trees used, not why an account was decided."""
     ranked = sorted(importance.items(), key=lambda item: item[1])[-most:]
     figure, axes = axes_of(
         "Total gain",
@@ -110,17 +144,27 @@ def gain(importance: Mapping[str, float], most: int = 20) -> Figure:
         height=0.28 * len(ranked) + 1.4,
         names=0.32,
     )
-    axes.barh([name for name, _ in ranked], [value for _, value in ranked], color=INK)
+    names = [name for name, _ in ranked]
+    values = [value for _, value in ranked]
+    axes.barh(names, values, color=INK)
     return figure
 
 
 def lift(table: pl.DataFrame) -> Figure:
-    """Lift by tenth of the accounts, riskiest first, with intervals."""
+    """Draw lift by tenth of the accounts, riskiest first, with intervals."""
     figure, axes = axes_of(
-        "Tenth of the accounts, riskiest first", "Lift", "Lift, with 95 % intervals"
+        "Tenth of the accounts, riskiest first",
+        "Lift",
+        "Lift, with 95 % intervals",
     )
-    value = table["lift"].to_numpy()
-    axes.bar(table["decile"], value, yerr=_spread(table, value), color=INK, ecolor=SOFT, capsize=3)
+    axes.bar(
+        table["decile"],
+        table["lift"].to_numpy(),
+        yerr=interval_reach(table, "lift"),
+        color=INK,
+        ecolor=SOFT,
+        capsize=3,
+    )
     axes.set_xticks(table["decile"])
     axes.axhline(1.0, color=ALARM, linestyle="--", label="overall rate")
     axes.legend(loc="upper right")
@@ -134,22 +178,28 @@ def contributions(
     names: Sequence[str],
     example: int,
 ) -> dict[str, Figure]:
-    """Four figures of served contributions, all arrays in rows of accounts: ``shap_beeswarm`` and
-    ``shap_bar`` of all accounts, ``shap_dependence`` of the four features that move the log-odds
-    most, and ``shap_waterfall`` of the account ``example``."""
+    """Draw four figures of the served contributions; every array has one row for each account.
+
+    ``shap_beeswarm`` and ``shap_bar`` show all accounts, ``shap_dependence`` the four features with
+    the largest mean contribution, ``shap_waterfall`` the account in row ``example``.
+    """
     import shap  # 2.5 s and 290 MB: only a run that draws pays for it
 
     explanation = shap.Explanation(
-        values=values, base_values=base, data=data, feature_names=list(names)
+        values=values,
+        base_values=base,
+        data=data,
+        feature_names=list(names),
     )
-    figures = {}
-    for name, draw, drawn in (
+    plots = (
         ("shap_beeswarm", shap.plots.beeswarm, explanation),
         ("shap_bar", shap.plots.bar, explanation),
         ("shap_waterfall", shap.plots.waterfall, explanation[example]),
-    ):
+    )
+    figures = {}
+    for name, draw, explained in plots:
         figure = plt.figure()
-        draw(drawn, max_display=12, show=False)
+        draw(explained, max_display=12, show=False)
         figure.set_size_inches(10, 6.8)
         figure.subplots_adjust(left=0.34, right=0.94, bottom=0.1, top=0.93)
         plt.close(figure)
@@ -161,16 +211,16 @@ def contributions(
 def _dependence(
     values: NDArray[np.float64], data: NDArray[np.float64], names: Sequence[str]
 ) -> Figure:
-    """Contribution against value, for the four features of the largest mean contribution; unknown
-    values at the left.
-    """
+    """Contribution against value for four features; unknown values at the left."""
     import shap
 
     figure, panels = plt.subplots(2, 2, figsize=(10, 7.6))
-    most = np.argsort(-np.abs(values).mean(axis=0), kind="stable")[:4]
-    for panel, place in zip(panels.flat, most, strict=False):
+    largest = np.argsort(-np.abs(values).mean(axis=0), kind="stable")[:4]
+    for panel, place in zip(panels.flat, largest, strict=False):
         one = shap.Explanation(
-            values=values[:, place], data=data[:, place], feature_names=names[place]
+            values=values[:, place],
+            data=data[:, place],
+            feature_names=names[place],
         )
         # Without shap's histogram behind the points: that costs as much as the other three figures.
         shap.plots.scatter(one, ax=panel, show=False, color=INK, alpha=0.4, dot_size=9, hist=False)
@@ -182,41 +232,47 @@ def _dependence(
 
 
 def percent(axis: Axis) -> None:
-    """Decades as "0.1 %": powers of ten are read less easily, and typesetting them costs a tenth of
-    all drawing.
-    """
+    """Label a logarithmic axis as "0.1 %"."""
+    # Typesetting powers of ten is a tenth of the cost of drawing, and they are harder to read.
     axis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axis.set_minor_locator(NullLocator())
 
 
-def _spread(table: pl.DataFrame, value: Vector) -> NDArray[np.float64]:
-    """How far the interval reaches below and above, (2, rows): 0 where rounding puts its end 1e-17
-    on the wrong side.
-
-    matplotlib refuses a negative reach, and a bin whose accounts all stayed good has one in a
-    fourth of the cases.
-    """
+def interval_reach(
+    table: pl.DataFrame, name: str, low: str = "low", high: str = "high"
+) -> NDArray[np.float64]:
+    """Return how far the interval of column ``name`` reaches below and above, float64 (2, rows)."""
+    value = table[name].to_numpy()
     reach: NDArray[np.float64] = np.vstack(
-        [value - table["low"].to_numpy(), table["high"].to_numpy() - value]
+        [value - table[low].to_numpy(), table[high].to_numpy() - value]
     )
+    # Rounding puts an end 1e-17 on the wrong side of the value in a fourth of the bins without a
+    # default, and matplotlib rejects a negative reach.
     return reach.clip(min=0.0)
 
 
 def front(trials: pl.DataFrame, taken: int) -> Figure:
-    """A search's trials by leaves and AUC, the front joined, the one taken marked; the table of
-    ``searched.trials_table``.
+    """Draw a search's trials by leaves and AUC, with the Pareto front and the selected trial.
+
+    ``trials`` is the table of :func:`training.tune.mlflow_run.trials_table`;
+    ``taken`` is the number of the selected one.
     """
     figure, axes = axes_of("Leaves of all trees", "AUC, mean over folds", "What was tried")
-    whole, given_up = trials.filter("whole"), trials.filter(~pl.col("whole"))
-    axes.scatter(
-        given_up["leaves"], given_up["auc"], color=SOFT, marker="x", label="given up early"
-    )
-    axes.scatter(whole["leaves"], whole["auc"], color=INK, s=14, label="tried")
+    whole = trials.filter("whole")
+    pruned = trials.filter(~pl.col("whole"))
     best = whole.filter("on_front").sort("leaves")
+    selected = trials.filter(pl.col("trial") == taken)
+    axes.scatter(pruned["leaves"], pruned["auc"], color=SOFT, marker="x", label="given up early")
+    axes.scatter(whole["leaves"], whole["auc"], color=INK, s=14, label="tried")
     axes.step(best["leaves"], best["auc"], where="post", color=INK, linewidth=1, label="front")
-    mark = trials.filter(pl.col("trial") == taken)
     axes.scatter(
-        mark["leaves"], mark["auc"], color=ALARM, marker="*", s=160, zorder=3, label="taken"
+        selected["leaves"],
+        selected["auc"],
+        color=ALARM,
+        marker="*",
+        s=160,
+        zorder=3,
+        label="taken",
     )
     axes.set_xscale("log")
     axes.legend(loc="lower right")
@@ -226,13 +282,13 @@ def front(trials: pl.DataFrame, taken: int) -> Figure:
 def axes_of(
     x: str, y: str, title: str, height: float = _SIZE[1], names: float = 0.13
 ) -> tuple[Figure, Axes]:
-    """An empty figure of the house's size, and its axes; ``names`` is the share of the width that
-    is left to names.
+    """Return an empty figure in the common size, and its axes.
 
-    Margins and the places of names are fixed: to find them everything is laid out twice, and
-    drawing is most of what keeping a run costs.
+    ``names`` is the share of the width reserved for the names on the y axis.
     """
     figure = Figure(figsize=(_SIZE[0], height))
+    # Margins and label places are fixed: an automatic layout draws twice, and drawing is most of
+    # the cost of logging a run.
     axes = figure.add_axes((names, 0.58 / height, 0.97 - names, 1 - 0.98 / height))
     axes.set(xlabel=x, ylabel=y, title=title)
     middle = (names + 0.97) / 2

@@ -1,8 +1,7 @@
-"""A bundle put to accounts that none of its trees saw: what it says of them, what it would do, and
-what became of them.
+"""The hold-out, and a bundle evaluated on it: its scores, its decisions, and the known outcomes.
 
-Whatever compares, gates or reports looks at models through this: the same accounts for each,
-decided as they would be served.
+Every comparison, gate and report looks at models through :class:`Evaluation`: the same accounts for
+each model, decided as the service would decide them.
 """
 
 from __future__ import annotations
@@ -36,12 +35,11 @@ GROUPS = ("gender", "age_band", "region")  # of ``accounts``: for measuring fair
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
-    """Accounts on one day, in order of name, with what became of them: the same for every bundle
-    that is put to them.
+    """Accounts on one day with their outcomes, in order of account id; the same for every bundle.
 
-    ``statements`` are their checked windows up to ``as_of``; ``label`` (float64, 0 or 1) is theirs;
-    ``people`` has one row an account: ``account_id``, ``product`` and the columns of :data:`GROUPS`
-    (str, null where not known).  ``data`` is the digest of the source.
+    ``statements`` are their checked windows up to ``as_of``; ``label`` their outcomes (float64, 0
+    or 1).  ``people`` has one row an account: ``account_id``, ``product`` and the columns of
+    :data:`GROUPS` (str, null where unknown).  ``data`` is the digest of the source.
     """
 
     as_of: datetime.date
@@ -51,19 +49,22 @@ class HoldOut:
     data: str
 
     def take(self, rows: NDArray[np.int64]) -> HoldOut:
-        """These accounts alone; ``rows`` ascending."""
+        """Return the hold-out of these accounts alone; ``rows`` ascending."""
         people = self.people[rows.tolist()]
-        seen = self.statements.join(
-            people.select("account_id"), on="account_id", how="semi", maintain_order="left"
+        statements = self.statements.join(
+            people.select("account_id"),
+            on="account_id",
+            how="semi",
+            maintain_order="left",
         )
-        return HoldOut(self.as_of, seen, self.label[rows], people, self.data)
+        return HoldOut(self.as_of, statements, self.label[rows], people, self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a bundle makes of a hold-out; arrays in order of its accounts.
+    """A bundle's scores and decisions on a hold-out; arrays in order of the hold-out's accounts.
 
-    ``name`` is how it was asked for.
+    ``name`` is what tables and pages call the model.
     """
 
     name: str
@@ -73,17 +74,17 @@ class Evaluation:
 
     @property
     def label(self) -> Vector:
-        """What became of them: float64, 0 or 1."""
+        """The accounts' outcomes: float64, 0 or 1."""
         return self.hold_out.label
 
     @property
     def probability(self) -> Vector:
-        """Float64 in (0, 1)."""
+        """Calibrated probability of label 1, float64 in (0, 1)."""
         return self.stages.scores.probability
 
     @property
     def log_odds(self) -> Vector:
-        """Calibrated, float64."""
+        """Calibrated log-odds, float64."""
         return self.stages.scores.log_odds
 
     @property
@@ -93,84 +94,94 @@ class Evaluation:
 
     @property
     def limits(self) -> tuple[Vector, Vector]:
-        """CNY before and after; under ``review`` after is what a person is asked to confirm."""
-        made = self.stages.decisions
-        after = [d.new_limit if d.proposed_limit is None else d.proposed_limit for d in made]
-        return np.array([d.credit_limit for d in made]), np.array(after)
+        """Limits before and after the decision, CNY.
+
+        Under ``review`` the limit after is the one proposed to the reviewer.
+        """
+        before, after = [], []
+        for decision in self.stages.decisions:
+            proposed = decision.proposed_limit
+            before.append(decision.credit_limit)
+            after.append(decision.new_limit if proposed is None else proposed)
+        return np.array(before), np.array(after)
 
     @property
     def cut(self) -> NDArray[np.bool_]:
-        """Whose limit is cut or suspended, or proposed to be, by the model or by a rule."""
+        """Whether the limit is cut or suspended, or a cut is proposed, by model or rule."""
         before, after = self.limits
         cut: NDArray[np.bool_] = (after < before) | (self.actions == "suspend")
         return cut
 
     @property
     def first_reasons(self) -> NDArray[np.str_]:
-        """The code of the first reason; "" where there is none."""
-        return np.array([d.reasons[0].code if d.reasons else "" for d in self.stages.decisions])
+        """The code of the first reason; "" where a decision has no reason."""
+        codes = [d.reasons[0].code if d.reasons else "" for d in self.stages.decisions]
+        return np.array(codes)
 
 
-def hold_out(
+def select_hold_out(
     source: Source,
     config: DataConfig,
     folder: Path | None = None,
     as_of: datetime.date | None = None,
 ) -> HoldOut:
-    """The test accounts of a source on the last day whose outcome is known; every labelled one
-    where the data bring labels.
+    """Select the test accounts of a source on the last day whose outcome is known.
 
-    ``folder`` is the source's: who people are is read from its ``accounts``, where it has any.
-    ``as_of`` is another month to look at them in.  Raises :class:`training.data.config.DataError`
-    where the data are too short or hold no such account.
+    If the data bring labels, all labelled accounts are selected.  ``folder`` is the source's; the
+    fairness groups are read from its ``accounts``, if it has any.  ``as_of`` selects another month.
+    Raises :class:`training.data.config.DataError` where the data are too short or have no such
+    account.
     """
-    found, as_of = _labelled(source, config, as_of)
-    accounts = found.features.accounts
-    seen = select_windows(source.statements, as_of).join(
-        accounts.select("account_id"), on="account_id", how="semi"
+    data, day = _labelled_accounts(source, config, as_of)
+    accounts = data.features.accounts
+    statements = select_windows(source.statements, day).join(
+        accounts.select("account_id"),
+        on="account_id",
+        how="semi",
     )
     order = np.argsort(accounts["account_id"].to_numpy(), kind="stable")
-    named = accounts.select(pl.col("account_id"), pl.col("product").cast(pl.String))[order.tolist()]
-    return HoldOut(
-        as_of, check(seen), found.label[order], _with_groups(named, folder), source.digest
-    )
+    products = accounts.select("account_id", pl.col("product").cast(pl.String))
+    people = _join_groups(products[order.tolist()], folder)
+    return HoldOut(day, check(statements), data.label[order], people, source.digest)
 
 
 def evaluate(name: str, bundle: Bundle, on: HoldOut) -> Evaluation:
-    """What the bundle says of a hold-out, decided as it would be served, soon after the month's
-    statements came.
+    """Decide on a hold-out with a bundle, as the service would soon after the month's statements.
+
+    Raises DataError where the decisions are not one an account, in the hold-out's order.
     """
-    made = stages(on.statements, bundle, soon_after(on.as_of))
-    if made.features.accounts["account_id"].to_list() != on.people["account_id"].to_list():
+    result = stages(on.statements, bundle, soon_after(on.as_of))
+    decided = result.features.accounts["account_id"].to_list()
+    if decided != on.people["account_id"].to_list():
         raise DataError("hold-out: expected one decision an account, in order of account")
-    return Evaluation(name, bundle, on, made)
+    return Evaluation(name, bundle, on, result)
 
 
-def _labelled(
+def _labelled_accounts(
     source: Source, config: DataConfig, as_of: datetime.date | None
 ) -> tuple[Labelled, datetime.date]:
     if source.labels is None:
-        month = choose_as_ofs(source.statements["month"], config)[-1][0] if as_of is None else as_of
-        return label_accounts_at(source.statements, month, frozenset({"test"}), config), month
+        day = choose_as_ofs(source.statements["month"], config)[-1][0] if as_of is None else as_of
+        return label_accounts_at(source.statements, day, frozenset({"test"}), config), day
     last = source.labels["as_of"].max() if as_of is None else as_of
     if not isinstance(last, datetime.date):
         raise DataError(f"labels.parquet: expected dates in as_of, got {last!r}")
-    every = label_accounts(source, config)
-    chosen = np.flatnonzero((every.features.accounts["as_of"] == last).to_numpy())
-    return every.take(chosen), last
+    data = label_accounts(source, config)
+    rows = np.flatnonzero((data.features.accounts["as_of"] == last).to_numpy())
+    return data.take(rows), last
 
 
-def _with_groups(named: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
+def _join_groups(accounts: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
+    """Add the columns of GROUPS from the folder's ``accounts``; null where they are unknown."""
     files = [] if folder is None else sorted((folder / "accounts").glob("*.parquet"))
     if not files:
-        return named.with_columns(pl.lit(None, pl.String).alias(group) for group in GROUPS)
+        return accounts.with_columns(_null_column(group) for group in GROUPS)
     people = pl.concat([pl.read_parquet(file) for file in files])
-    known = people.select(
-        "account_id",
-        *(pl.col(group).cast(pl.String) for group in GROUPS if group in people.columns),
-    )
-    joined = named.join(known, on="account_id", how="left", maintain_order="left")
-    absent = [
-        pl.lit(None, pl.String).alias(group) for group in GROUPS if group not in people.columns
-    ]
-    return joined.with_columns(absent)
+    known = [group for group in GROUPS if group in people.columns]
+    columns = people.select("account_id", *(pl.col(group).cast(pl.String) for group in known))
+    joined = accounts.join(columns, on="account_id", how="left", maintain_order="left")
+    return joined.with_columns(_null_column(group) for group in GROUPS if group not in known)
+
+
+def _null_column(name: str) -> pl.Expr:
+    return pl.lit(None, pl.String).alias(name)

@@ -1,93 +1,87 @@
-"""(label, probability) to small Polars tables: discrimination, calibration, lift.
+"""Discrimination, calibration and lift of a probability, as small Polars tables.
 
 Conventions: ``label`` float64 (n,), 0 or 1, both present; ``probability`` float64 (n,) in (0, 1),
-of label 1.  Intervals are 95 % percentile bootstrap intervals over rows (Efron 1979), from a stated
-seed.
+of label 1.  Intervals are of 95 %: percentile bootstrap over accounts for measures
+(:mod:`training.evaluate.bootstrap`), Wilson's for rates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
+from numpy.typing import NDArray
+from scipy.stats import norm
 
 from features.types import Vector
+from training.evaluate.bootstrap import percentile_interval, resample_strata
 
 Measure = Callable[[Vector, Vector], float]
-RESAMPLES = 200
 BINS = 10
+Z_95 = float(norm.ppf(0.975))  # standard errors on either side of a normal 95 % interval
+
+
+def auc(label: Vector, probability: Vector) -> float:
+    """Area under the ROC curve: the chance that a random 1 ranks above a random 0; ties count half.
+
+    0.5 = no signal.  scikit-learn's ``roc_auc_score`` gives the same number, but its input checks
+    take seconds over the resamples of a bootstrap.
+
+    >>> auc(np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.2, 0.1]))
+    0.75
+    """
+    ones, zeros = count_by_score(probability, label, 1.0 - label)
+    return auc_of_counts(ones, zeros)
 
 
 def expected_auc(probability: Vector, score: Vector, counts: Vector | None = None) -> float:
-    """The AUC of ``score`` over outcomes that come about with ``probability``: of pairs, the share
-    ranked rightly.
+    """The AUC of ``score``, averaged over outcomes that happen with ``probability``.
 
     Each pair of different accounts counts with the probability that the first defaults and the
-    second does not; ties count half.  Where all probabilities are 0 or 1 this is the AUC.
-    ``counts`` is how often each account stands in a resample.
+    second does not; ties count half.  Where every probability is 0 or 1 this is :func:`auc`.
+    ``counts`` is how often each account is in a resample; null = once.
 
     >>> expected_auc(np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.2, 0.1]))
     0.75
     """
-    times = np.ones(len(score)) if counts is None else counts
+    weight = np.ones(len(score)) if counts is None else counts
+    ones, zeros = count_by_score(score, weight * probability, weight * (1.0 - probability))
+    # An account is no pair with itself, or with its own copies in a resample.
+    own_pairs = float((weight**2 * probability * (1.0 - probability)).sum())
+    all_pairs = ones.sum() * zeros.sum()
+    return float((_pairs_in_order(ones, zeros) - 0.5 * own_pairs) / (all_pairs - own_pairs))
+
+
+def count_by_score(score: Vector, ones: Vector, zeros: Vector) -> tuple[Vector, Vector]:
+    """Sum two weights of the accounts by distinct score, ascending; float64 (scores,) each."""
     _, place = np.unique(score, return_inverse=True)
-    ones, zeros = (
-        np.bincount(place, times * probability),
-        np.bincount(place, times * (1.0 - probability)),
-    )
-    itself = float((times**2 * probability * (1.0 - probability)).sum())
-    below = np.cumsum(zeros) - zeros
-    return float(
-        ((ones * (below + 0.5 * zeros)).sum() - 0.5 * itself) / (ones.sum() * zeros.sum() - itself)
-    )
+    summed_ones: Vector = np.bincount(place, ones).astype(np.float64)
+    summed_zeros: Vector = np.bincount(place, zeros).astype(np.float64)
+    return summed_ones, summed_zeros
 
 
-def expected_log_loss(probability: Vector, log_odds: Vector) -> Vector:
-    """Each account's log-loss on average over its outcome, in nats."""
-    # log(1 + exp(x)) - p x: the usual two terms, without a logarithm of 0.
-    loss: Vector = np.logaddexp(0.0, log_odds) - probability * log_odds
-    return loss
+def auc_of_counts(ones: Vector, zeros: Vector) -> float:
+    """The AUC from how many 1s and 0s have each distinct score, ascending."""
+    return float(_pairs_in_order(ones, zeros) / (ones.sum() * zeros.sum()))
 
 
-def bootstrap_counts(accounts: int, seed: int = 0, times: int = RESAMPLES) -> Vector:
-    """How often each account stands in each bootstrap resample, float64 (times, accounts)."""
-    generator = np.random.default_rng(seed)
-    return np.array(
-        [
-            np.bincount(generator.integers(0, accounts, accounts), minlength=accounts)
-            for _ in range(times)
-        ],
-        float,
-    )
+def ks_of_counts(ones: Vector, zeros: Vector) -> float:
+    """Kolmogorov-Smirnov from how many 1s and 0s have each distinct score, ascending."""
+    gaps = np.cumsum(ones) / ones.sum() - np.cumsum(zeros) / zeros.sum()
+    return float(np.abs(gaps).max())
 
 
-def percentile_interval(values: Vector) -> tuple[float, float]:
-    """The 95 % percentile interval of bootstrapped values (Efron 1979)."""
-    low, high = np.quantile(values, (0.025, 0.975))
-    return float(low), float(high)
-
-
-def auc(label: Vector, probability: Vector) -> float:
-    """Area under the ROC curve: the chance that a random 1 ranks above a random 0, ties counting
-    half; 0.5 = no signal.
-    """
-    ones = float(label.sum())
-    # not scikit-learn's: two hundred resamples of its checks take seconds
-    ranks = rankdata(probability)
-    return float((ranks[label == 1].sum() - ones * (ones + 1) / 2) / (ones * (len(label) - ones)))
+def _pairs_in_order(ones: Vector, zeros: Vector) -> float:
+    """How many pairs of a 1 and a 0 have the 1 above the 0, ties counting half."""
+    zeros_below = np.cumsum(zeros) - zeros
+    return float(np.sum(ones * (zeros_below + 0.5 * zeros)))
 
 
 def ks(label: Vector, probability: Vector) -> float:
-    """Kolmogorov-Smirnov: the largest gap between the score distributions of the two labels; 0 to
-    1.
-    """
-    order = np.argsort(probability, kind="stable")
-    ones = np.cumsum(label[order]) / label.sum()
-    zeros = np.cumsum(1.0 - label[order]) / (len(label) - label.sum())
-    last_of_ties = np.append(np.diff(probability[order]) > 0, True)
-    return float(np.abs(ones - zeros)[last_of_ties].max())
+    """Kolmogorov-Smirnov: the largest gap of the score distributions of both labels, 0 to 1."""
+    ones, zeros = count_by_score(probability, label, 1.0 - label)
+    return ks_of_counts(ones, zeros)
 
 
 def brier(label: Vector, probability: Vector) -> float:
@@ -95,49 +89,49 @@ def brier(label: Vector, probability: Vector) -> float:
     return float(np.mean((probability - label) ** 2))
 
 
+def expected_log_loss(probability: Vector, log_odds: Vector) -> Vector:
+    """Each account's log-loss, averaged over its outcome, in nats; float64 (n,)."""
+    # log(1 + exp(x)) - p x: the usual two terms, without a logarithm of 0.
+    loss: Vector = np.logaddexp(0.0, log_odds) - probability * log_odds
+    return loss
+
+
 MEASURES: Mapping[str, Measure] = {"auc": auc, "ks": ks, "brier": brier}
 
 
 def discrimination(label: Vector, probability: Vector, seed: int = 0) -> pl.DataFrame:
-    """One row a measure: ``measure`` (auc, ks, brier, and gini = 2 auc - 1), ``value``, ``low``,
-    ``high`` (95 % interval).
+    """Return one row for each of auc, ks, brier and gini (2 auc - 1).
 
-    ValueError where a label is absent.
+    Columns: ``measure``, ``value``, ``low``, ``high``.  Raises ValueError where a label is absent.
     """
     check(label, probability)
     values = {name: measure(label, probability) for name, measure in MEASURES.items()}
-    generator = np.random.default_rng(seed)
     draws: dict[str, list[float]] = {name: [] for name in MEASURES}
-    ones, zeros = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
-    for _ in range(RESAMPLES):
-        # Stratified: a resample without a default has no AUC.
-        rows = np.concatenate(
-            [generator.choice(ones, len(ones)), generator.choice(zeros, len(zeros))]
-        )
+    strata = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
+    for rows in resample_strata(strata, seed=seed):
         for name, measure in MEASURES.items():
             draws[name].append(measure(label[rows], probability[rows]))
     values["gini"] = 2.0 * values["auc"] - 1.0
     draws["gini"] = [2.0 * drawn - 1.0 for drawn in draws["auc"]]
+    ends = {name: percentile_interval(draws[name]) for name in values}
     return pl.DataFrame(
-        [
-            {
-                "measure": name,
-                "value": value,
-                "low": np.quantile(draws[name], 0.025),
-                "high": np.quantile(draws[name], 0.975),
-            }
-            for name, value in values.items()
-        ]
+        {
+            "measure": list(values),
+            "value": list(values.values()),
+            "low": [low for low, _ in ends.values()],
+            "high": [high for _, high in ends.values()],
+        }
     )
 
 
 def calibration(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
-    """One row a bin of equal size, in order of probability: ``bin``, ``accounts``, ``probability``
-    (mean), ``rate`` with its 95 % Wilson interval ``low``, ``high``."""
+    """Return one row for each bin of equal size, in order of probability.
+
+    Columns: ``bin``, ``accounts``, ``probability`` (mean), and ``rate`` with its interval ``low``,
+    ``high``.  Empty bins are left out.
+    """
     rows = []
-    for number, members in enumerate(
-        np.array_split(np.argsort(probability, kind="stable"), bins), start=1
-    ):
+    for number, members in _split_by_rank(probability, bins):
         if len(members) == 0:
             continue
         rate = float(label[members].mean())
@@ -156,42 +150,47 @@ def calibration(label: Vector, probability: Vector, bins: int = BINS) -> pl.Data
 
 
 def brier_parts(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
-    """Murphy's decomposition (1973) over the bins of :func:`calibration`: one row with
-    ``reliability`` (0 is best), ``resolution`` (large is best), ``uncertainty`` (of the data), and
-    ``within``: what binning leaves unexplained.
+    """Return Murphy's decomposition of the Brier score (1973) over the bins of :func:`calibration`.
 
+    One row: ``reliability`` (0 is best), ``resolution`` (large is best), ``uncertainty`` (of the
+    data), and ``within``, the rest that binning leaves unexplained.
     ``brier = reliability - resolution + uncertainty + within``.
     """
     table = calibration(label, probability, bins)
     weight = table["accounts"].to_numpy() / len(label)
-    rate, mean = table["rate"].to_numpy(), table["probability"].to_numpy()
+    rate = table["rate"].to_numpy()
+    mean = table["probability"].to_numpy()
     overall = float(label.mean())
     reliability = float(np.sum(weight * (mean - rate) ** 2))
     resolution = float(np.sum(weight * (rate - overall) ** 2))
     uncertainty = overall * (1.0 - overall)
-    within = brier(label, probability) - (reliability - resolution + uncertainty)
     parts = {
         "reliability": reliability,
         "resolution": resolution,
         "uncertainty": uncertainty,
-        "within": within,
+        "within": brier(label, probability) - (reliability - resolution + uncertainty),
     }
     return pl.DataFrame([parts])
 
 
 def lift(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
-    """One row a tenth of the accounts, riskiest first: ``decile``, ``accounts``, ``defaults``,
-    ``rate``, ``lift`` (rate to the overall rate) with its 95 % interval ``low``, ``high``, and
-    ``captured``: the share of all defaults up to there."""
-    overall, total = float(label.mean()), float(label.sum())
-    rows, seen = [], 0.0
-    for number, members in enumerate(
-        np.array_split(np.argsort(-probability, kind="stable"), bins), start=1
-    ):
+    """Return one row for each tenth of the accounts, riskiest first.
+
+    Columns: ``decile``, ``accounts``, ``defaults``, ``rate``, ``lift`` (rate to the overall rate)
+    with its interval ``low``, ``high``, and ``captured``, the share of all defaults in this tenth
+    and those above it.
+    """
+    overall = float(label.mean())
+    total = float(label.sum())
+    rows = []
+    defaults_so_far = 0.0
+    for number, members in _split_by_rank(-probability, bins):
         defaults = float(label[members].sum())
-        seen += defaults
-        rate = defaults / max(len(members), 1)
-        low, high = wilson(rate, max(len(members), 1))
+        defaults_so_far += defaults
+        # Fewer accounts than bins leave bins empty: they have rate 0 and are kept.
+        count = max(len(members), 1)
+        rate = defaults / count
+        low, high = wilson(rate, count)
         rows.append(
             {
                 "decile": number,
@@ -201,31 +200,47 @@ def lift(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
                 "lift": rate / overall,
                 "low": low / overall,
                 "high": high / overall,
-                "captured": seen / total,
+                "captured": defaults_so_far / total,
             }
         )
     return pl.DataFrame(rows)
 
 
+def _split_by_rank(score: Vector, bins: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield each bin of equal size in ascending order of score: its number from 1, its rows."""
+    order = np.argsort(score, kind="stable")
+    yield from enumerate(np.array_split(order, bins), start=1)
+
+
 def wilson(rate: float, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson 1927): inside [0, 1] also where the share is 0."""
-    z = 1.959963984540054
-    centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
-    half = (
-        z / (1 + z * z / count) * np.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
-    )
+    """The 95 % score interval of a share (Wilson 1927): inside [0, 1] even where the share is 0.
+
+    ``count`` is at least 1; without observations a share has no interval.
+
+    ``scipy.stats.binomtest`` gives the same interval for whole numbers of successes.  It is not
+    used: shares of plans kept over several futures are not whole numbers of accounts.
+
+    >>> low, high = wilson(0.0, 10)
+    >>> low, round(high, 3)
+    (0.0, 0.278)
+    """
+    z_squared = Z_95 * Z_95
+    shrink = 1 + z_squared / count
+    centre = (rate + z_squared / (2 * count)) / shrink
+    spread = rate * (1 - rate) / count + z_squared / (4 * count * count)
+    half = Z_95 / shrink * np.sqrt(spread)
     return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
 def check(label: Vector, probability: Vector) -> None:
-    """Nothing where the conventions above hold; ValueError saying which does not."""
+    """Raise ValueError where the conventions above do not hold, saying which."""
     if label.shape != probability.shape or label.ndim != 1:
         raise ValueError(
-            f"expected label and probability of one length, got {label.shape} and {probability.shape}"
+            f"expected label and probability of one length, "
+            f"got {label.shape} and {probability.shape}"
         )
-    if set(np.unique(label)) != {0.0, 1.0}:
-        raise ValueError(
-            f"expected labels 0 and 1, both present, got {sorted(set(np.unique(label)))[:5]}"
-        )
+    labels = set(np.unique(label))
+    if labels != {0.0, 1.0}:
+        raise ValueError(f"expected labels 0 and 1, both present, got {sorted(labels)[:5]}")
     if not ((probability > 0) & (probability < 1)).all():
         raise ValueError("expected probabilities inside (0, 1)")

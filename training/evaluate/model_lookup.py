@@ -1,4 +1,4 @@
-"""Which model is meant: by alias, version, run or bundle folder; with how it was fitted."""
+"""Find a model by alias, version, run or bundle folder, with the config of its fit."""
 
 from __future__ import annotations
 
@@ -14,20 +14,29 @@ from training.tracking import registry, runs
 from training.tracking.config import override
 from training.tracking.store import Store, TrackingError, fetch_run_info, temporary_folder
 
-_VERSION = re.compile(r"v?(\d{1,9})")  # a run id may be of digits alone
+_VERSION = re.compile(r"v?(\d{1,9})")  # a run id may consist of digits alone
 _RUN = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredVersion:
+    """A version of a registered model in a tracking store."""
+
+    store: Store
+    name: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A bundle with the config that its data were split by.
 
-    ``asked`` is how it was asked for; ``version`` is null where it was asked for by run or folder;
-    ``last_month`` is that of the statements it was fitted on ("2026-09"), "" where its run does not
-    tell.
+    ``selector`` is the text that selected it; ``version`` is null where that was a run or a folder.
+    ``last_month`` is the last month of statements it was fitted on ("2026-09"), "" where its run
+    does not have it.
     """
 
-    asked: str
+    selector: str
     bundle: Bundle
     config: DataConfig
     version: str | None
@@ -35,69 +44,69 @@ class Model:
     last_month: str
 
 
-def find_model(asked: str, store: Store, name: str) -> Model:
-    """The model that is asked for, its bundle verified.
+def find_model(selector: str, store: Store, name: str) -> Model:
+    """Find and verify a model's bundle.
 
-    In this order: an alias of ``name`` (champion, challenger, previous), a version (``3`` or
-    ``v3``), a run id (32 hexadecimal digits), the folder of a bundle whose run is in the store.
-    Raises :class:`training.tracking.store.TrackingError` saying what there is and what is nearest,
-    or that the bundle's split is not known; BundleError for a bundle that must not be served.
+    ``selector`` is, in this order, an alias of ``name`` (champion, challenger, previous), a version
+    (``3`` or ``v3``), a run id (32 hexadecimal digits), or the folder of a bundle whose run is in
+    the store.  Raises :class:`training.tracking.store.TrackingError` naming what the store has and
+    the nearest match, or where the bundle's split is unknown; BundleError for a bundle that must
+    not be served.
     """
-    version = version_of(asked, store, name)
+    version = version_of(selector, store, name)
     with temporary_folder() as folder:
         if version is not None:
             place = registry.fetch_bundle(store, name, version, Path(folder))
-        elif _RUN.fullmatch(asked):
-            place = runs.fetch_run_bundle(store, asked, Path(folder))
-        elif Path(asked).is_dir():
-            place = Path(asked)
+        elif _RUN.fullmatch(selector):
+            place = runs.fetch_run_bundle(store, selector, Path(folder))
+        elif Path(selector).is_dir():
+            place = Path(selector)
         else:
-            raise TrackingError(_nothing_called(asked, store, name))
+            raise TrackingError(_describe_missing(selector, store, name))
         bundle = load_bundle(place)
-    return _with_config(asked, bundle, version, store)
+    return _with_config(selector, bundle, version, store)
 
 
-def version_of(asked: str, store: Store, name: str) -> str | None:
-    """The version that an alias or a number names; None where it is neither.
+def version_of(selector: str, store: Store, name: str) -> str | None:
+    """Return the version that an alias or a number names; None where it is neither.
 
-    TrackingError for a number that is not there.
+    Raises TrackingError for a version number that the registry does not have.
     """
-    named = registry.aliases(store, name).get(asked)
-    number = _VERSION.fullmatch(asked)
-    if named is not None or number is None:
-        return named
+    aliased = registry.aliases(store, name).get(selector)
+    number = _VERSION.fullmatch(selector)
+    if aliased is not None or number is None:
+        return aliased
     registry.find_run(store, name, number[1])
     return number[1]
 
 
-def _with_config(asked: str, bundle: Bundle, version: str | None, store: Store) -> Model:
+def _with_config(selector: str, bundle: Bundle, version: str | None, store: Store) -> Model:
     run = bundle.provenance.run
     if not run:
         raise TrackingError(
-            f"{asked}: a bundle of no run, so it is not known which accounts it was fitted on; compare runs"
+            f"{selector}: the bundle names no run, "
+            f"so it is not known which accounts it was fitted on; compare runs"
         )
     try:
-        told = fetch_run_info(store, run)
+        info = fetch_run_info(store, run)
     except TrackingError as error:
         raise TrackingError(
-            f"{asked}: {error}, so it is not known which accounts its bundle was fitted on"
+            f"{selector}: {error}, so it is not known which accounts its bundle was fitted on"
         ) from error
-    (config,) = override(
-        [DataConfig()], [f"{key}={value}" for key, value in told.stage("data").items()]
-    )
-    return Model(asked, bundle, config, version, run, told.tags.get("data.last_month", ""))
+    settings = [f"{key}={value}" for key, value in info.stage("data").items()]
+    (config,) = override([DataConfig()], settings)
+    last_month = info.tags.get("data.last_month", "")
+    return Model(selector, bundle, config, version, run, last_month)
 
 
-def _nothing_called(asked: str, store: Store, name: str) -> str:
-    aliases, versions = registry.aliases(store, name), registry.versions_with_bundle(store, name)
-    there = [f"{alias} (version {version})" for alias, version in aliases.items()] + [
-        f"v{version}" for version in versions
-    ]
-    nearest = difflib.get_close_matches(
-        asked, [*aliases, *(f"v{version}" for version in versions)], 1
-    )
-    meant = f"; did you mean {nearest[0]}?" if nearest else ""
+def _describe_missing(selector: str, store: Store, name: str) -> str:
+    aliases = registry.aliases(store, name)
+    versions = [f"v{version}" for version in registry.versions_with_bundle(store, name)]
+    known = [f"{alias} (version {version})" for alias, version in aliases.items()]
+    known += versions
+    nearest = difflib.get_close_matches(selector, [*aliases, *versions], 1)
+    suggestion = f"; did you mean {nearest[0]}?" if nearest else ""
     return (
-        f"{asked!r} is no alias or version of {name}, no run and no folder; there are "
-        f"{', '.join(there) or 'none'} in {store.folder}{meant}"
+        f"{selector!r} is no alias or version of {name}, no run and no folder; there are "
+        f"{', '.join(known) or 'none'} in {store.folder}{suggestion}"
     )

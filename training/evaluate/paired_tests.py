@@ -1,10 +1,10 @@
-"""Two probabilities of the same accounts, compared in pairs.
+"""Paired comparison of two probabilities of the same accounts.
 
 Conventions: ``label`` float64 (n,), 0 or 1, at least two of each; ``first`` and ``second`` float64
-(n,) in (0, 1), of label 1. A difference is second minus first.  Intervals are of 95 %.
+(n,) in (0, 1), of label 1.  A difference is second minus first.  Intervals are of 95 %.
 
-The models are put to the same accounts, so that most of the noise is in both and goes out of the
-difference: intervals of each alone may overlap where that of the difference is far from 0.
+Both models score the same accounts, so most of the noise is common to both and cancels in the
+difference: the intervals of each alone may overlap where that of the difference is far from 0.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ import polars as pl
 from scipy.stats import norm, rankdata
 
 from features.types import Vector
-from training.evaluate.metrics import check
+from training.evaluate.bootstrap import count_rows, resample_strata
+from training.evaluate.metrics import Z_95, auc_of_counts, check, ks_of_counts
 
+# A verdict rests on these intervals, so more than for those that are only shown; not 1,000, because
+# every resample evaluates four measures of two models.
 RESAMPLES = 500
 # Whether more of a measure is better, 1, or less, -1.
 BETTER: Mapping[str, int] = {"auc": 1, "ks": 1, "brier": -1, "log_loss": -1}
-_Z = float(norm.ppf(0.975))
 
 
 @dataclass(frozen=True, slots=True)
 class DeLong:
-    """The AUC of both, their difference with its standard error and interval, and ``p`` of its
-    being 0 (two-sided).
+    """Two AUCs, their difference with its standard error and interval, and the test's p-value.
+
+    ``p`` is two-sided, of the hypothesis that the difference is 0.
     """
 
     first: float
@@ -41,68 +44,85 @@ class DeLong:
 
 
 def delong(label: Vector, first: Vector, second: Vector) -> DeLong:
-    """DeLong's test of two AUCs on the same accounts (DeLong et al. 1988), by midranks (Sun and Xu
-    2014): n log n, not n squared.
+    """Test the difference of two AUCs on the same accounts (DeLong et al. 1988).
 
-    Raises ValueError where the conventions do not hold.
+    By midranks (Sun and Xu 2014): n log n instead of n squared.  Raises ValueError where the
+    conventions do not hold.
 
     >>> label = np.array([0.0, 0.0, 0.0, 1.0, 1.0])
-    >>> found = delong(label, np.array([0.1, 0.2, 0.6, 0.5, 0.7]), np.array([0.1, 0.2, 0.3, 0.5, 0.7]))
-    >>> round(found.first, 3), found.second, round(found.difference, 3)
+    >>> first = np.array([0.1, 0.2, 0.6, 0.5, 0.7])
+    >>> second = np.array([0.1, 0.2, 0.3, 0.5, 0.7])
+    >>> test = delong(label, first, second)
+    >>> round(test.first, 3), test.second, round(test.difference, 3)
     (0.833, 1.0, 0.167)
     """
-    _check(label, first, second)
-    ones, zeros = label == 1, label == 0
-    one, other = (
-        _components(probability[ones], probability[zeros]) for probability in (first, second)
-    )
-    aucs = float(one[0].mean()), float(other[0].mean())
+    _check_both(label, first, second)
+    first_ones, first_zeros = _components(label, first)
+    second_ones, second_zeros = _components(label, second)
+    first_auc = float(first_ones.mean())
+    second_auc = float(second_ones.mean())
     # The contrast of DeLong's covariance matrix is the variance of the components' differences.
-    spread = [np.var(b - a, ddof=1) / len(a) for a, b in zip(one, other, strict=True)]
-    difference, error = aucs[1] - aucs[0], float(np.sqrt(sum(spread)))
-    p = float(2 * norm.sf(abs(difference) / error)) if error > 0 else 1.0
-    return DeLong(*aucs, difference, error, difference - _Z * error, difference + _Z * error, p)
+    variance_of_ones = np.var(second_ones - first_ones, ddof=1) / len(first_ones)
+    variance_of_zeros = np.var(second_zeros - first_zeros, ddof=1) / len(first_zeros)
+    error = float(np.sqrt(variance_of_ones + variance_of_zeros))
+    difference = second_auc - first_auc
+    return DeLong(
+        first=first_auc,
+        second=second_auc,
+        difference=difference,
+        error=error,
+        low=difference - Z_95 * error,
+        high=difference + Z_95 * error,
+        p=float(2 * norm.sf(abs(difference) / error)) if error > 0 else 1.0,
+    )
 
 
 def differences(
     label: Vector, first: Vector, second: Vector, resamples: int = RESAMPLES, seed: int = 0
 ) -> pl.DataFrame:
-    """One row a measure of :data:`BETTER`: ``measure``, ``first``, ``second``, ``difference`` with
-    ``low`` and ``high``, and ``favours``: ``first`` or ``second`` where the whole interval is on
-    its side of 0, else ``neither``.
+    """Return one row for each measure of :data:`BETTER`.
 
-    The interval of AUC is DeLong's; the others are percentile bootstrap intervals over accounts
-    (Efron 1979), drawn within each label and the same for both.  Raises ValueError where the
-    conventions do not hold.
+    Columns: ``measure``, ``first``, ``second``, ``difference`` with ``low`` and ``high``, and
+    ``favours``: ``first`` or ``second`` where the whole interval is on its side of 0, else
+    ``neither``.
+
+    The interval of AUC is DeLong's; the others are percentile bootstrap intervals over accounts,
+    drawn within each label and the same for both models.  Raises ValueError where the conventions
+    do not hold.
     """
-    by_ranks = delong(label, first, second)
-    every = np.ones(len(label))
-    one, other = (SortedScores(label, probability) for probability in (first, second))
-    values = one.measures(every), other.measures(every)
+    auc_test = delong(label, first, second)
+    first_scores = SortedScores(label, first)
+    second_scores = SortedScores(label, second)
+    every_account_once = np.ones(len(label))
+    first_values = first_scores.measures(every_account_once)
+    second_values = second_scores.measures(every_account_once)
     draws = [
-        other.measures(counts) - one.measures(counts)
-        for counts in bootstrap_differences(label, resamples, seed)
+        second_scores.measures(counts) - first_scores.measures(counts)
+        for counts in resample_counts(label, resamples, seed)
     ]
     lows, highs = np.quantile(draws, [0.025, 0.975], axis=0)
-    lows[0], highs[0] = by_ranks.low, by_ranks.high
+    lows[0], highs[0] = auc_test.low, auc_test.high
+    sides = [
+        favours(low, high, better)
+        for low, high, better in zip(lows, highs, BETTER.values(), strict=True)
+    ]
     return pl.DataFrame(
-        [
-            {
-                "measure": name,
-                "first": float(values[0][k]),
-                "second": float(values[1][k]),
-                "difference": float(values[1][k] - values[0][k]),
-                "low": float(lows[k]),
-                "high": float(highs[k]),
-                "favours": favours(float(lows[k]), float(highs[k]), better),
-            }
-            for k, (name, better) in enumerate(BETTER.items())
-        ]
+        {
+            "measure": list(BETTER),
+            "first": first_values,
+            "second": second_values,
+            "difference": second_values - first_values,
+            "low": lows,
+            "high": highs,
+            "favours": sides,
+        }
     )
 
 
 def favours(low: float, high: float, better: int = 1) -> str:
-    """Whose side of 0 the whole interval of a difference is on; ``better`` as in :data:`BETTER`.
+    """Return which model the whole interval of a difference favours, or ``neither``.
+
+    ``better`` is as in :data:`BETTER`.
 
     >>> favours(0.01, 0.03), favours(0.01, 0.03, better=-1), favours(-0.01, 0.03)
     ('second', 'first', 'neither')
@@ -113,7 +133,10 @@ def favours(low: float, high: float, better: int = 1) -> str:
 
 
 class SortedScores:
-    """A probability in its order, which no resample changes: only how often each account counts."""
+    """One model's probabilities, sorted once, with their measures over any resample.
+
+    A resample changes only how often each account counts, never the order of the probabilities.
+    """
 
     def __init__(self, label: Vector, probability: Vector) -> None:
         order = np.argsort(probability, kind="stable")
@@ -121,44 +144,49 @@ class SortedScores:
         self._order = order
         self._label = label[order]
         self._first_of_ties = np.flatnonzero(np.append(True, np.diff(ranked) > 0))
-        self._squared = (ranked - self._label) ** 2
+        self._squared_error = (ranked - self._label) ** 2
         self._log_loss = -np.log(np.where(self._label == 1, ranked, 1.0 - ranked))
 
     def measures(self, counts: Vector) -> Vector:
-        """AUC, KS, Brier and log loss, in order of :data:`BETTER`, where each account counts that
-        often.
+        """Return AUC, KS, Brier score and log loss, in the order of :data:`BETTER`.
+
+        ``counts`` is how often each account counts, float64 (n,).
         """
         weight = counts[self._order]
         ones = np.add.reduceat(weight * self._label, self._first_of_ties)
         zeros = np.add.reduceat(weight * (1.0 - self._label), self._first_of_ties)
-        below = np.cumsum(zeros)
-        auc = np.sum(ones * (below - zeros / 2)) / (ones.sum() * zeros.sum())
-        ks = np.abs(np.cumsum(ones) / ones.sum() - below / zeros.sum()).max()
         total = weight.sum()
-        return np.array([auc, ks, weight @ self._squared / total, weight @ self._log_loss / total])
+        return np.array(
+            [
+                auc_of_counts(ones, zeros),
+                ks_of_counts(ones, zeros),
+                weight @ self._squared_error / total,
+                weight @ self._log_loss / total,
+            ]
+        )
 
 
-def _components(ones: Vector, zeros: Vector) -> tuple[Vector, Vector]:
-    """DeLong's structural components: of each 1 the share of 0s below it, of each 0 the share of 1s
-    above it; ties half.
+def _components(label: Vector, probability: Vector) -> tuple[Vector, Vector]:
+    """DeLong's structural components; the mean of either is the AUC.
+
+    For each 1 the share of 0s below it, for each 0 the share of 1s above it; ties count half.
     """
-    m, n = len(ones), len(zeros)
+    ones = probability[label == 1]
+    zeros = probability[label == 0]
     ranks = rankdata(np.concatenate([ones, zeros]))
-    return (ranks[:m] - rankdata(ones)) / n, 1.0 - (ranks[m:] - rankdata(zeros)) / m
+    below_ones = (ranks[: len(ones)] - rankdata(ones)) / len(zeros)
+    above_zeros = 1.0 - (ranks[len(ones) :] - rankdata(zeros)) / len(ones)
+    return below_ones, above_zeros
 
 
-def bootstrap_differences(label: Vector, resamples: int, seed: int) -> Iterator[Vector]:
-    """How often each account stands in each resample; stratified, for a resample without a default
-    has no AUC.
-    """
-    random = np.random.default_rng(seed)
-    strata = [np.flatnonzero(label == value) for value in (0, 1)]
-    for _ in range(resamples):
-        drawn = np.concatenate([random.choice(rows, len(rows)) for rows in strata])
-        yield np.bincount(drawn, minlength=len(label)).astype(np.float64)
+def resample_counts(label: Vector, resamples: int, seed: int) -> Iterator[Vector]:
+    """Yield how often each account counts in each resample, stratified by label; float64 (n,)."""
+    strata = np.flatnonzero(label == 0), np.flatnonzero(label == 1)
+    for rows in resample_strata(strata, resamples, seed):
+        yield count_rows(rows, len(label))
 
 
-def _check(label: Vector, first: Vector, second: Vector) -> None:
+def _check_both(label: Vector, first: Vector, second: Vector) -> None:
     for probability in (first, second):
         check(label, probability)
     fewest = int(min(label.sum(), (1.0 - label).sum()))

@@ -32,7 +32,8 @@ import polars as pl
 from features.types import Vector
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import log_odds_of
-from training.evaluate.metrics import bootstrap_counts, expected_auc, percentile_interval
+from training.evaluate.bootstrap import bootstrap_counts, percentile_interval
+from training.evaluate.metrics import expected_auc
 from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
 from training.examine.truth.population import ExamineConfig, Population
 

@@ -29,12 +29,8 @@ from training.data.censoring import TREATED
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, label_accounts
-from training.evaluate.metrics import (
-    bootstrap_counts,
-    expected_auc,
-    expected_log_loss,
-    percentile_interval,
-)
+from training.evaluate.bootstrap import bootstrap_counts, percentile_interval
+from training.evaluate.metrics import expected_auc, expected_log_loss
 from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
 from training.examine.truth.population import ExamineConfig, Population
 from training.fit.config import FitConfig

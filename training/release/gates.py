@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from training.evaluate import metrics, paired_tests
 from training.evaluate.calibration import reliability
-from training.evaluate.drift import drift_table, mix, psi_noise
+from training.evaluate.drift import compare_reasons, drift_table, psi_noise
 from training.evaluate.fairness import JOINT, LEAST_SHARE, group_table, impact
 from training.evaluate.holdout import GROUPS, Evaluation
 from training.evaluate.metrics import wilson
@@ -274,7 +274,7 @@ def reasons(evidence: GateInput, gate: ReasonsGate) -> list[Finding]:
                 "reasons", "mix_psi", None, None, None, gate.max_mix_psi, "one of both cuts nobody"
             ),
         ]
-    rows = mix(champion.first_reasons[one].tolist(), evidence.version.first_reasons[other].tolist())
+    rows = compare_reasons(champion.first_reasons[one].tolist(), evidence.version.first_reasons[other].tolist())
     psi, noise = (
         float(str(rows[0][2])),
         psi_noise(int(one.sum()), int(other.sum()), max(len(rows) - 1, 2)),

@@ -22,13 +22,13 @@ from pathlib import Path
 import polars as pl
 
 from serving.decision.bundle import BundleError
-from training.compare.models.page import head
+from training.compare.models.page import describe_models
 from training.data.config import DataError
 from training.data.dataset import Source, load
 from training.evaluate.holdout import Evaluation, evaluate
 from training.evaluate.model_lookup import Model, find_model, version_of
 from training.evaluate.text_tables import columns, markdown, with_interval
-from training.evaluate.unseen_accounts import unseen
+from training.evaluate.unseen_accounts import select_unseen
 from training.release import gates as rules
 from training.release.gate_config import Gates, load_gates
 from training.release.gates import Finding, GateInput
@@ -192,13 +192,13 @@ def _measured(
 def _evidence(
     source: Source, data: Path, model: Model, champion: Model | None
 ) -> tuple[GateInput, str]:
-    found = unseen(source, data, [model] if champion is None else [model, champion], shared=True)
+    found = select_unseen(source, data, [model] if champion is None else [model, champion], shared=True)
     version = evaluate(f"version {model.version}", model.bundle, found.hold_out)
     theirs: Evaluation | None = None
     if champion is not None:
         theirs = evaluate(f"champion {champion.version}", champion.bundle, found.hold_out)
     earlier = evaluate(f"version {model.version}", model.bundle, found.earlier)
-    return GateInput(version, earlier, theirs), head(
+    return GateInput(version, earlier, theirs), describe_models(
         [version] if theirs is None else [version, theirs], found.notes
     )
 

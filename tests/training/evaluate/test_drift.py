@@ -18,15 +18,15 @@ from training.data.dataset import Source
 from training.data.labels import choose_as_ofs
 from training.evaluate.drift import (
     FIRST_REASON,
-    by_month,
+    drift_by_month,
     drift_table,
-    mix,
+    compare_reasons,
     psi,
     psi_noise,
     psi_parts,
     wasserstein,
 )
-from training.evaluate.holdout import Evaluation, evaluate, hold_out
+from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 from training.evaluate.unseen_accounts import caveats
 
 pytestmark = STORE_WARNINGS
@@ -39,7 +39,7 @@ values = arrays(
 
 @pytest.fixture(scope="module")
 def evaluated(bundle: Bundle, source: Source) -> Evaluation:
-    return evaluate("champion", bundle, hold_out(source, DataConfig()))
+    return evaluate("champion", bundle, select_hold_out(source, DataConfig()))
 
 
 def part(evaluated: Evaluation, rows: np.ndarray) -> Evaluation:
@@ -133,7 +133,7 @@ def test_the_distance_is_in_standard_deviations_and_does_not_know_units() -> Non
 
 
 def test_the_mix_is_what_its_codes_add() -> None:
-    rows = mix(["", "", "late", "cash"], ["", "late", "late", "regulation"])
+    rows = compare_reasons(["", "", "late", "cash"], ["", "late", "late", "regulation"])
     by_name = {str(name): value for _, name, value, _ in rows}
     assert set(by_name) == {FIRST_REASON, "none", "late", "cash", "regulation"}
     whole = by_name.pop(FIRST_REASON)
@@ -157,10 +157,8 @@ def test_planted_drift_is_found_and_other_accounts_of_the_same_month_are_not(
 
 
 def test_every_month_is_held_against_the_reference(evaluated: Evaluation, source: Source) -> None:
-    table = by_month(evaluated, source, DataConfig(as_of_every=8))
-    months = [
-        month for month, _ in choose_as_ofs(source.statements["month"], DataConfig(as_of_every=8))
-    ]
+    table = drift_by_month(evaluated, source, DataConfig(as_of_every=8))
+    months = [month for month, _ in choose_as_ofs(source.statements["month"], DataConfig(as_of_every=8))]
     assert table["as_of"].unique(maintain_order=True).to_list() == months
     last = table.filter(pl.col("as_of") == months[-1]).drop("as_of")
     assert last.equals(drift_table(evaluated, evaluated))
@@ -168,7 +166,7 @@ def test_every_month_is_held_against_the_reference(evaluated: Evaluation, source
     # Nobody was capped before the cap: that reason came, and is seen.
     assert table.filter(as_of=months[0], name="income_multiple_cap")["psi"][0] > 0
     with pytest.raises(DataError, match="at least"):
-        by_month(evaluated, source, DataConfig(earliest_history=60))
+        drift_by_month(evaluated, source, DataConfig(earliest_history=60))
 
 
 def test_where_the_data_bring_labels_each_of_their_months_is_looked_at(
@@ -180,7 +178,7 @@ def test_where_the_data_bring_labels_each_of_their_months_is_looked_at(
         named, on="account_id", how="semi"
     )
     own = replace(source, labels=labels)
-    table = by_month(evaluated, own, DataConfig())
+    table = drift_by_month(evaluated, own, DataConfig())
     assert table["as_of"].unique(maintain_order=True).to_list() == months
     assert table.filter(kind="score")["psi"].max() < psi_noise(len(evaluated.label), 400) * 1.5  # type: ignore[operator]
     assert caveats(source) == ()

@@ -19,12 +19,12 @@ from training.evaluate.fairness import (
     impact,
     proxies,
 )
-from training.evaluate.holdout import GROUPS, Evaluation, evaluate, hold_out
+from training.evaluate.holdout import GROUPS, Evaluation, evaluate, select_hold_out
 
 
 @pytest.fixture(scope="module")
 def evaluated(bundle: Bundle, source: Source, simulated: Path) -> Evaluation:
-    return evaluate("champion", bundle, hold_out(source, DataConfig(), simulated))
+    return evaluate("champion", bundle, select_hold_out(source, DataConfig(), simulated))
 
 
 def grouped(evaluated: Evaluation, **groups: np.ndarray) -> Evaluation:

@@ -12,12 +12,12 @@ from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, soon_after
 from training.data.splits import assign_splits
-from training.evaluate.holdout import GROUPS, Evaluation, HoldOut, evaluate, hold_out
+from training.evaluate.holdout import GROUPS, Evaluation, HoldOut, evaluate, select_hold_out
 
 
 @pytest.fixture(scope="module")
 def held_out(source: Source, simulated: Path) -> HoldOut:
-    return hold_out(source, DataConfig(), simulated)
+    return select_hold_out(source, DataConfig(), simulated)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_who_people_are_stands_beside_them(
     assert known.height == held_out.people.height
     for group in GROUPS:
         assert (known[group] == known[f"{group}_there"].cast(pl.String)).all()
-    nobody = hold_out(source, DataConfig()).people
+    nobody = select_hold_out(source, DataConfig()).people
     assert all(nobody[group].null_count() == nobody.height for group in GROUPS)
 
 

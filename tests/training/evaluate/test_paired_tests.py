@@ -14,7 +14,7 @@ from training.evaluate.metrics import auc, brier, ks
 from training.evaluate.paired_tests import (
     BETTER,
     SortedScores,
-    bootstrap_differences,
+    resample_counts,
     delong,
     differences,
     favours,
@@ -75,7 +75,7 @@ def test_delong_is_what_its_authors_define(seed: int, ties: int) -> None:
 def test_delong_agrees_with_a_bootstrap_of_the_difference() -> None:
     label, first, second = drawn(3, count=2000)
     draws = []
-    for counts in bootstrap_differences(label, 400, seed=1):
+    for counts in resample_counts(label, 400, seed=1):
         rows = np.repeat(np.arange(len(label)), counts.astype(int))
         draws.append(auc(label[rows], second[rows]) - auc(label[rows], first[rows]))
     assert delong(label, first, second).error == pytest.approx(np.std(draws), rel=0.12)
@@ -89,7 +89,7 @@ def test_delong_finds_noise_in_one_of_twenty_pairs_that_are_equally_good() -> No
 @given(st.integers(0, 10_000), st.sampled_from([0, 1]))
 def test_a_measure_of_a_resample_is_that_of_its_rows(seed: int, ties: int) -> None:
     label, first, _ = drawn(seed, count=60, ties=ties)
-    for counts in bootstrap_differences(label, 2, seed):
+    for counts in resample_counts(label, 2, seed):
         rows = np.repeat(np.arange(len(label)), counts.astype(int))
         taken = label[rows], first[rows]
         expected = [auc(*taken), ks(*taken), brier(*taken), log_loss(*taken)]

@@ -13,7 +13,7 @@ from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
 from training.data.splits import assign_splits
 from training.evaluate.model_lookup import Model
-from training.evaluate.unseen_accounts import unseen
+from training.evaluate.unseen_accounts import select_unseen
 
 OTHER = DataConfig(split_seed=1)
 
@@ -25,13 +25,13 @@ def model(bundle: Bundle) -> Model:
 
 def fitted_otherwise(model: Model, **provenance: str) -> Model:
     changed = replace(model.bundle.provenance, **provenance)  # type: ignore[arg-type]
-    return replace(model, asked="b", bundle=replace(model.bundle, provenance=changed))
+    return replace(model, selector="b", bundle=replace(model.bundle, provenance=changed))
 
 
 def test_models_of_one_split_are_compared_on_its_test_accounts(
     model: Model, source: Source, simulated: Path
 ) -> None:
-    found = unseen(source, simulated, [model, replace(model, asked="b")])
+    found = select_unseen(source, simulated, [model, replace(model, selector="b")])
     assert set(assign_splits(found.hold_out.people["account_id"], DataConfig())) == {"test"}
     assert set(assign_splits(found.earlier.people["account_id"], DataConfig())) == {"test"}
     assert f"{found.earlier.as_of:%Y-%m} {found.hold_out.as_of:%Y-%m}" == "2025-09 2026-03"
@@ -42,10 +42,10 @@ def test_models_of_one_split_are_compared_on_its_test_accounts(
 def test_another_split_is_refused_with_how_many_accounts_overlap(
     model: Model, source: Source, simulated: Path, other: DataConfig
 ) -> None:
-    accounts = unseen(source, simulated, [model]).hold_out.people["account_id"]
+    accounts = select_unseen(source, simulated, [model]).hold_out.people["account_id"]
     held_out = assign_splits(accounts, other) == "test"
     with pytest.raises(DataError, match="cannot be compared fairly") as refusal:
-        unseen(source, simulated, [model, replace(model, asked="b", config=other)])
+        select_unseen(source, simulated, [model, replace(model, selector="b", config=other)])
     assert (
         f"b was fitted with another split, and {(~held_out).sum():,} of the hold-out's {len(accounts):,}"
         in str(refusal.value)
@@ -58,8 +58,8 @@ def test_another_split_is_refused_with_how_many_accounts_overlap(
 def test_shared_is_the_accounts_that_every_model_left_out(
     model: Model, source: Source, simulated: Path
 ) -> None:
-    every = unseen(source, simulated, [model]).hold_out
-    found = unseen(source, simulated, [model, replace(model, asked="b", config=OTHER)], shared=True)
+    every = select_unseen(source, simulated, [model]).hold_out
+    found = select_unseen(source, simulated, [model, replace(model, selector="b", config=OTHER)], shared=True)
     for on in (found.hold_out, found.earlier):
         for config in (DataConfig(), OTHER):
             assert set(assign_splits(on.people["account_id"], config)) == {"test"}
@@ -76,7 +76,7 @@ def test_other_data_are_said_even_where_no_account_overlaps(
     model: Model, source: Source, simulated: Path
 ) -> None:
     older = fitted_otherwise(model, training_data="f" * 64)
-    every, found = unseen(source, simulated, [model]), unseen(source, simulated, [model, older])
+    every, found = select_unseen(source, simulated, [model]), select_unseen(source, simulated, [model, older])
     assert np.array_equal(found.hold_out.label, every.hold_out.label)
     assert found.notes == (
         "b was fitted on other data; by its split it has seen none of the hold-out's accounts",
@@ -85,7 +85,7 @@ def test_other_data_are_said_even_where_no_account_overlaps(
     with pytest.raises(
         DataError, match=r"b was fitted on other data, and [1-9][\d,]* of the hold-out's"
     ):
-        unseen(source, simulated, [model, otherwise])
+        select_unseen(source, simulated, [model, otherwise])
 
 
 def test_a_model_that_knows_what_came_after_is_refused(
@@ -94,17 +94,17 @@ def test_a_model_that_knows_what_came_after_is_refused(
     with pytest.raises(
         DataError, match=r"b was fitted on statements up to 2026-10, the data end in 2026-09"
     ):
-        unseen(
-            source, simulated, [model, replace(model, asked="b", last_month="2026-10")], shared=True
+        select_unseen(
+            source, simulated, [model, replace(model, selector="b", last_month="2026-10")], shared=True
         )
 
 
 def test_another_outcome_is_refused(model: Model, source: Source, simulated: Path) -> None:
-    later = replace(model, asked="b", config=DataConfig(horizon_months=9))
+    later = replace(model, selector="b", config=DataConfig(horizon_months=9))
     with pytest.raises(
         DataError, match="b predicts another outcome than a: horizon_months is 9 there and 6 here"
     ):
-        unseen(source, simulated, [model, later], shared=True)
+        select_unseen(source, simulated, [model, later], shared=True)
 
 
 def test_models_of_data_with_labels_of_their_own_have_no_unseen_accounts(
@@ -115,16 +115,16 @@ def test_models_of_data_with_labels_of_their_own_have_no_unseen_accounts(
         DataError,
         match=r"b was fitted on all rows of data with labels of their own \(default next month\)",
     ):
-        unseen(source, simulated, [model, taiwan], shared=True)
+        select_unseen(source, simulated, [model, taiwan], shared=True)
     labels = source.statements.select("account_id").unique()
     with pytest.raises(DataError, match="the data bring labels of their own"):
-        unseen(replace(source, labels=labels), simulated, [model])
+        select_unseen(replace(source, labels=labels), simulated, [model])
 
 
 def test_too_few_shared_accounts_are_refused(model: Model, source: Source, simulated: Path) -> None:
-    sliver = replace(model, asked="b", config=DataConfig(split_seed=2, test_share=0.01))
+    sliver = replace(model, selector="b", config=DataConfig(split_seed=2, test_share=0.01))
     with pytest.raises(
         DataError,
         match="expected at least two accounts of each label that all models left unseen, got ",
     ):
-        unseen(source, simulated, [model, sliver], shared=True)
+        select_unseen(source, simulated, [model, sliver], shared=True)

@@ -21,7 +21,7 @@ from training.data.dataset import Source, load
 from training.data.labels import Labelled, choose_as_ofs
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
-from training.evaluate.holdout import HoldOut, evaluate, hold_out
+from training.evaluate.holdout import HoldOut, evaluate, select_hold_out
 from training.evaluate.metrics import wilson
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.config import FitConfig
@@ -62,7 +62,7 @@ def months(source: Source, simulated: Path) -> tuple[HoldOut, HoldOut]:
 
 def halves(source: Source, folder: Path, config: DataConfig) -> tuple[HoldOut, HoldOut]:
     earlier = choose_as_ofs(source.statements["month"], config)[-2][0]
-    return hold_out(source, config, folder), hold_out(source, config, folder, earlier)
+    return select_hold_out(source, config, folder), select_hold_out(source, config, folder, earlier)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +266,7 @@ def test_other_people_s_reasons_are_refused_for_reasons(champion: GateInput) -> 
 
 def test_people_of_whom_nothing_is_known_are_no_group(champion: GateInput, source: Source) -> None:
     unknown = replace(
-        champion, version=replace(champion.version, hold_out=hold_out(source, DataConfig()))
+        champion, version=replace(champion.version, hold_out=select_hold_out(source, DataConfig()))
     )
     (finding,) = rules.fairness(unknown, GATES.fairness)
     assert (finding.passed, finding.note) == (True, "no group is known")

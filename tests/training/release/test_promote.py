@@ -107,7 +107,7 @@ def test_a_bundle_whose_split_is_not_known_is_refused(
 ) -> None:
     with pytest.raises(
         TrackingError,
-        match="a bundle of no run, so it is not known which accounts it was fitted on",
+        match="the bundle names no run, so it is not known which accounts it was fitted on",
     ):
         find_model(str(bundle_folder), stocked, NAME)
     folder = registry.fetch_bundle(stocked, NAME, "2", tmp_path / "bundle")

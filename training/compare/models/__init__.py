@@ -1,3 +1,1 @@
-"""Two models on the same accounts: measures, calibration, decisions and value, each as a small
-table.  Knows no MLflow.
-"""
+"""Models compared on the same accounts: measures, calibration, decisions and value as tables."""

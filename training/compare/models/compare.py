@@ -1,18 +1,19 @@
-"""Two models or more on the accounts that none of them has seen, kept as one MLflow run.  Read
-:func:`compare` first.
+"""Compare two models or more on accounts that none has seen, and log the result as an MLflow run.
 
-from pathlib import Path
-from training.compare.models.compare import compare
-from training.tracking.runs import Store
+Read :func:`compare` first. ::
 
-found = compare(["champion", "challenger"], Path("data/simulated"), Store(Path("mlruns")))
-found.better, found.tables["differences"], print(found.summary)
+    from pathlib import Path
+    from training.compare.models.compare import compare
+    from training.tracking.store import Store
+
+    result = compare(["champion", "challenger"], Path("data/simulated"), Store(Path("mlruns")))
+    result.better, result.tables["differences"], print(result.summary)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -21,203 +22,208 @@ from matplotlib.figure import Figure
 from training.compare.models import changes, figures
 from training.compare.models.page import page, terminal
 from training.compare.models.value import value
-from training.compare.models.verdict import Verdict, verdict
+from training.compare.models.verdict import ModelVerdict, judge
 from training.data.dataset import load
 from training.evaluate import calibration, metrics, paired_tests
 from training.evaluate.drift import drift_table
 from training.evaluate.holdout import Evaluation, HoldOut, evaluate
 from training.evaluate.model_lookup import Model, find_model
-from training.evaluate.unseen_accounts import unseen
+from training.evaluate.unseen_accounts import select_unseen
 from training.tracking import runs
-from training.tracking.progress import StageProgress
 from training.tracking.store import Store
 
-STAGES = 4  # times that progress is told
+Progress = Callable[[str], None]  # called with the name of each stage as it begins
+STAGES = 4  # calls of progress
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What a comparison found: its run, each model on the hold-out, a verdict on each against the
-    first, the tables by name.
+class ModelComparison:
+    """The result of a comparison: evaluations, a verdict on each model against the first, tables.
 
-    ``page`` is Markdown, ``summary`` what a terminal shows; ``notes`` say what is not as usual
-    about the hold-out.
+    ``notes`` say what is unusual about the accounts; ``run`` is the id of the MLflow run, "" before
+    it is logged.
     """
 
-    run: str
     models: tuple[Evaluation, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[ModelVerdict, ...]
     tables: Mapping[str, pl.DataFrame]
-    page: str
-    summary: str
     notes: tuple[str, ...]
+    run: str = ""
 
     @property
     def better(self) -> bool:
         """Whether one of the others is better than the first."""
-        return any(said.better for said in self.verdicts)
+        return any(verdict.better for verdict in self.verdicts)
+
+    @property
+    def page(self) -> str:
+        """The whole comparison in Markdown."""
+        return page(self.models, self.tables, self.verdicts, self.notes)
+
+    @property
+    def summary(self) -> str:
+        """The verdicts, and the tables that decide them, for a terminal."""
+        return terminal(self.models, self.tables, self.verdicts, self.notes)
 
 
 def compare(
-    asked: Sequence[str],
+    selectors: Sequence[str],
     data: Path,
     store: Store,
     name: str = "limit-reduction",
     shared: bool = False,
-    progress: StageProgress = lambda stage: None,
-) -> Comparison:
+    progress: Progress = lambda stage: None,
+) -> ModelComparison:
     """Compare models with the first of them, on the test accounts of the data in folder ``data``.
 
-    ``asked`` names two or more, as :func:`training.evaluate.model_lookup.find_model` reads names;
-    ``name`` is the registered model whose aliases and versions are meant.  ``shared`` is as in
-    :func:`training.evaluate.unseen_accounts.unseen`.  Raises ValueError for fewer than two or one
-    asked for twice, and what these two raise.
+    ``selectors`` name two models or more, as :func:`training.evaluate.model_lookup.find_model`
+    reads them; ``name`` is the registered model that aliases and versions belong to.  ``shared`` is
+    as in :func:`training.evaluate.unseen_accounts.select_unseen`.  Raises ValueError for fewer than
+    two models or one of several given twice, and whatever these two functions raise.
     """
-    # a pair may be of one model: nothing differs
-    if len(asked) < 2 or (len(asked) > 2 and len(set(asked)) < len(asked)):
-        raise ValueError(f"expected two models or more, each once, got {list(asked)}")
+    # Two may be the same model: then nothing differs.
+    repeated = len(selectors) > 2 and len(set(selectors)) < len(selectors)
+    if len(selectors) < 2 or repeated:
+        raise ValueError(f"expected two models or more, each once, got {list(selectors)}")
     progress("the models")
-    models = [find_model(one, store, name) for one in asked]
+    models = [find_model(selector, store, name) for selector in selectors]
     progress("the accounts")
-    on = unseen(load(data), data, models, shared)
-    evaluated = [
-        evaluate(_named(place, model.asked, asked), model.bundle, on.hold_out)
-        for place, model in enumerate(models)
+    unseen = select_unseen(load(data), data, models, shared)
+    evaluations = [
+        evaluate(shown, model.bundle, unseen.hold_out)
+        for shown, model in zip(_shown_names(selectors), models, strict=True)
     ]
     progress("the tables")
-    tables = dict(_tables(evaluated)) | {"shift": _shift(evaluated, on.earlier)}
-    first = evaluated[0].name
-    verdicts = tuple(
-        verdict(first, other.name, tables["differences"].filter(model=other.name), tables["value"])
-        for other in evaluated[1:]
+    tables = _tables(evaluations) | {"shift": _shift(evaluations, unseen.earlier)}
+    comparison = ModelComparison(
+        models=tuple(evaluations),
+        verdicts=_verdicts(evaluations, tables),
+        tables=tables,
+        notes=unseen.notes,
     )
-    said = evaluated, tables, verdicts, on.notes
     progress("the run")
-    run = _keep(evaluated, models, tables, verdicts, page(*said), on.notes, store)
-    return Comparison(
-        run, tuple(evaluated), verdicts, tables, page(*said), terminal(*said), on.notes
-    )
+    return replace(comparison, run=_log(comparison, models, store))
 
 
-def _named(place: int, name: str, asked: Sequence[str]) -> str:
-    """The name that tables call a model by; a model compared with itself stands there twice."""
-    return f"{name} again" if name in asked[:place] else name
+def _shown_names(selectors: Sequence[str]) -> list[str]:
+    """The names of the models in tables; a model compared with itself needs two."""
+    first, *others = selectors
+    return [first, *(f"{name} again" if name == first else name for name in others)]
 
 
-def _tables(models: Sequence[Evaluation]) -> Iterator[tuple[str, pl.DataFrame]]:
+def _tables(models: Sequence[Evaluation]) -> dict[str, pl.DataFrame]:
     first, *others = models
     label = first.label
-    yield (
-        "differences",
-        _stacked(
-            {
-                m.name: paired_tests.differences(label, first.probability, m.probability)
-                for m in others
-            }
-        ),
-    )
-    yield (
-        "calibration",
-        _stacked({m.name: calibration.reliability(label, m.log_odds) for m in models}),
-    )
-    yield (
-        "calibration_bins",
-        _stacked({m.name: metrics.calibration(label, m.probability) for m in models}),
-    )
-    yield "actions", changes.actions(models)
-    yield "changes", _stacked({m.name: changes.changes(first, m) for m in others})
-    yield "reasons", _stacked({m.name: changes.reasons(first, m) for m in others})
-    yield "value", value(models)
+    differences = {
+        other.name: paired_tests.differences(label, first.probability, other.probability)
+        for other in others
+    }
+    reliability = {m.name: calibration.reliability(label, m.log_odds) for m in models}
+    calibration_bins = {m.name: metrics.calibration(label, m.probability) for m in models}
+    return {
+        "differences": _stack(differences),
+        "calibration": _stack(reliability),
+        "calibration_bins": _stack(calibration_bins),
+        "actions": changes.actions(models),
+        "changes": _stack({other.name: changes.changes(first, other) for other in others}),
+        "reasons": _stack({other.name: changes.reasons(first, other) for other in others}),
+        "value": value(models),
+    }
 
 
 def _shift(models: Sequence[Evaluation], earlier: HoldOut) -> pl.DataFrame:
-    """One row a month, other model and kind: ``model``, ``month``, ``psi_score``,
-    ``psi_first_reason``.
+    """One row for each month and other model.
+
+    Columns: ``model``, ``month``, ``psi_score``, ``psi_first_reason``, against the first model.
     """
-    then = [evaluate(model.name, model.bundle, earlier) for model in models]
+    earlier_models = [evaluate(model.name, model.bundle, earlier) for model in models]
     rows = []
-    for first, *others in (then, models):
+    for first, *others in (earlier_models, models):
         for other in others:
             table = drift_table(first, other)
-            score, reason = (table.filter(kind=kind)["psi"][0] for kind in ("score", "reason"))
-            month = f"{first.hold_out.as_of:%Y-%m}"
             rows.append(
                 {
                     "model": other.name,
-                    "month": month,
-                    "psi_score": score,
-                    "psi_first_reason": reason,
+                    "month": f"{first.hold_out.as_of:%Y-%m}",
+                    "psi_score": table.filter(kind="score")["psi"][0],
+                    "psi_first_reason": table.filter(kind="reason")["psi"][0],
                 }
             )
     return pl.DataFrame(rows)
 
 
-def _stacked(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(
-        [table.select(pl.lit(name).alias("model"), pl.all()) for name, table in tables.items()]
-    )
+def _verdicts(
+    models: Sequence[Evaluation], tables: Mapping[str, pl.DataFrame]
+) -> tuple[ModelVerdict, ...]:
+    first, *others = models
+    verdicts = []
+    for other in others:
+        differences = tables["differences"].filter(model=other.name)
+        verdicts.append(judge(first.name, other.name, differences, tables["value"]))
+    return tuple(verdicts)
 
 
-def _keep(
-    models: Sequence[Evaluation],
-    found: Sequence[Model],
-    tables: Mapping[str, pl.DataFrame],
-    verdicts: Sequence[Verdict],
-    text: str,
-    notes: Sequence[str],
-    store: Store,
-) -> str:
-    names = [model.name for model in models]
-    tags = {
-        "kind": "comparison",
-        "compared": ", ".join(names),
-        "data.digest": models[0].hold_out.data,
-    } | {
-        f"compared.{place}": f"{model.asked}: run {model.run}, bundle {model.bundle.digest}"
-        for place, model in enumerate(found)
-    }
-    tags |= {f"verdict.{number}": str(said) for number, said in enumerate(verdicts, start=1)} | (
-        {"notes": "; ".join(notes)} if notes else {}
-    )
+def _stack(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The models' tables under each other, after a column ``model``."""
+    named = [table.select(pl.lit(name).alias("model"), pl.all()) for name, table in tables.items()]
+    return pl.concat(named)
+
+
+def _log(comparison: ModelComparison, models: Sequence[Model], store: Store) -> str:
+    """Log the comparison as a run; returns the run's id."""
+    names = [model.name for model in comparison.models]
     with runs.start_run(store, f"compare {' '.join(names)}") as run:
-        runs.log_tags(tags)
-        runs.log_tables(tables)
-        runs.log_text(text, "comparison.md")
-        runs.log_figures(_figures(models, tables))
-        runs.log_metrics(_metrics(tables, verdicts))
+        runs.log_tags(_tags(comparison, models))
+        runs.log_tables(comparison.tables)
+        runs.log_text(comparison.page, "comparison.md")
+        runs.log_figures(_figures(comparison))
+        runs.log_metrics(_metrics(comparison))
     return run
 
 
-def _figures(models: Sequence[Evaluation], tables: Mapping[str, pl.DataFrame]) -> dict[str, Figure]:
+def _tags(comparison: ModelComparison, models: Sequence[Model]) -> dict[str, str]:
+    tags = {
+        "kind": "comparison",
+        "compared": ", ".join(model.name for model in comparison.models),
+        "data.digest": comparison.models[0].hold_out.data,
+    }
+    for place, model in enumerate(models):
+        tags[f"compared.{place}"] = (
+            f"{model.selector}: run {model.run}, bundle {model.bundle.digest}"
+        )
+    for number, verdict in enumerate(comparison.verdicts, start=1):
+        tags[f"verdict.{number}"] = str(verdict)
+    if comparison.notes:
+        tags["notes"] = "; ".join(comparison.notes)
+    return tags
+
+
+def _figures(comparison: ModelComparison) -> dict[str, Figure]:
+    first, *others = comparison.models
     drawn = {
-        "roc": figures.roc(models),
-        "calibration": figures.calibration(tables["calibration_bins"]),
+        "roc": figures.roc(comparison.models),
+        "calibration": figures.calibration(comparison.tables["calibration_bins"]),
     }
-    scores = {
-        f"scores_{place}": figures.scores(models[0], other)
-        for place, other in enumerate(models[1:], start=1)
-    }
-    return drawn | scores | {"value": figures.value(tables["value"])}
+    for place, other in enumerate(others, start=1):
+        drawn[f"scores_{place}"] = figures.scores(first, other)
+    drawn["value"] = figures.value(comparison.tables["value"])
+    return drawn
 
 
-def _metrics(tables: Mapping[str, pl.DataFrame], verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Of each pair, numbered from 1: the differences with their intervals, and whether the second
-    is better.
+def _metrics(comparison: ModelComparison) -> dict[str, float]:
+    """The differences of each pair with their intervals, and whether the second is better.
+
+    Pairs are numbered from 1.
     """
-    metrics: dict[str, float] = {}
-    for number, said in enumerate(verdicts, start=1):
-        pair = (
-            tables["differences"]
-            .filter(model=said.second)
-            .select("measure", "difference", "low", "high")
-        )
-        worth = (
-            tables["value"]
-            .filter(model=said.second)
-            .select(pl.lit("value").alias("measure"), "difference", "low", "high")
-        )
-        for measure_name, difference, low, high in pl.concat([pair, worth]).iter_rows():
-            key = f"difference_{number}.{measure_name}"
-            metrics |= {key: difference, f"{key}_low": low, f"{key}_high": high}
-        metrics[f"better_{number}"] = float(said.better)
-    return metrics
+    columns = ("measure", "difference", "low", "high")
+    logged: dict[str, float] = {}
+    for number, verdict in enumerate(comparison.verdicts, start=1):
+        measures = comparison.tables["differences"].filter(model=verdict.second)
+        values = comparison.tables["value"].filter(model=verdict.second)
+        value_row = values.with_columns(pl.lit("value").alias("measure"))
+        pair = pl.concat([measures.select(columns), value_row.select(columns)])
+        for measure, difference, low, high in pair.iter_rows():
+            key = f"difference_{number}.{measure}"
+            logged |= {key: difference, f"{key}_low": low, f"{key}_high": high}
+        logged[f"better_{number}"] = float(verdict.better)
+    return logged

@@ -1,4 +1,4 @@
-"""The comparison as a page of Markdown, and what a terminal shows of it."""
+"""A comparison of models as a page of Markdown, and its summary for a terminal."""
 
 from __future__ import annotations
 
@@ -6,48 +6,54 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from training.compare.models import verdict as rules
-from training.compare.models.verdict import Verdict
+from training.compare.models.verdict import DECIDING, ModelVerdict
 from training.evaluate.holdout import Evaluation
 from training.evaluate.text_tables import columns, markdown, with_interval
 
+# Table -> title and text of its section.
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "differences": (
         "Measures, paired",
-        "Second minus first on the same accounts, with 95 % intervals: DeLong's for AUC, of a stratified paired bootstrap for "
-        "the others. `favours` names a model where the whole interval is on its side of 0.",
+        "Second minus first on the same accounts, with 95 % intervals: DeLong's for AUC, a "
+        "stratified paired bootstrap for the others. `favours` names a model where the whole "
+        "interval is on its side of 0.",
     ),
     "calibration": (
         "Calibration",
-        "`slope` (1 is best; below 1: too far apart) and `intercept` (0 is best; above 0: too small), in log-odds; `ece`, the "
-        "mean gap of probability and rate over ten bins, which noise alone makes more than 0.",
+        "`slope` (1 is best; below 1: too far apart) and `intercept` (0 is best; above 0: too "
+        "small), in log-odds; `ece`, the mean gap of probability and rate over ten bins, which "
+        "noise alone makes more than 0.",
     ),
     "calibration_bins": ("Calibration by tenth", ""),
     "actions": (
         "Decisions",
-        "`cut` counts what is cut, suspended, or proposed to be; `defaults_cut` is the share of all defaults among them; "
-        "`amount` is CNY taken off limits.",
+        "`cut` counts accounts that are cut, suspended, or proposed to be; `defaults_cut` is the "
+        "share of all defaults among them; `amount` is CNY taken off limits.",
     ),
     "changes": (
-        "Who is newly cut, who is spared",
-        "By product and limit, CNY; the rates are of default among those whose decision changes.",
+        "Newly cut and spared accounts",
+        "By product and limit, CNY; the rates are of default among accounts whose decision "
+        "changes.",
     ),
     "reasons": (
         "Why",
-        "First reasons of all that each model cuts, of whom the second cuts newly (its reason), and of whom it spares (the "
-        "first model's reason).",
+        "First reasons: of all accounts that each model cuts, of accounts that only the second "
+        "cuts (`newly_cut`, its reason), and of accounts that only the first cuts (`spared`, its "
+        "reason).",
     ),
     "value": (
         "Value under the policy",
-        "CNY for 1,000 accounts over the outcome window, by the first model's `[economics]`, as it turned out, of what the "
-        "model takes beyond the hard rules: `avoided` = loss_given_default x the exposure taken from accounts that defaulted; "
-        "`forgone` = margin x, `harmed` = harm x the limit taken from accounts that stayed good; `value` = avoided - forgone - "
-        "harmed; a model that cuts nobody is worth 0. `difference` is to the first, with a paired bootstrap interval.",
+        "CNY for 1,000 accounts over the outcome window, by the first model's `[economics]` and "
+        "the known outcomes, for cuts beyond the hard rules: `avoided` = loss_given_default x the "
+        "exposure taken from accounts that defaulted; `forgone` = margin x, `harmed` = harm x the "
+        "limit taken from accounts that stayed good; `value` = avoided - forgone - harmed; a model "
+        "that cuts no account is worth 0. `difference` is to the first, with a paired bootstrap "
+        "interval.",
     ),
     "shift": (
         "How far the models differ, by month",
-        "The population stability index of the second's scores and first reasons against the first's, on the same "
-        "unseen accounts.",
+        "The population stability index of the second's scores and first reasons against the "
+        "first's, on the same unseen accounts.",
     ),
 }
 SHOWN = ("differences", "calibration", "actions", "value")  # in a terminal
@@ -62,52 +68,63 @@ _INTERVAL_OF = {
 def page(
     models: Sequence[Evaluation],
     tables: Mapping[str, pl.DataFrame],
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[ModelVerdict],
     notes: Sequence[str],
 ) -> str:
-    """The page: what was compared, the verdicts and their rules, the tables."""
+    """Return the page: the models and accounts, the verdicts and their rules, the tables."""
+    names = [model.name for model in models]
     parts = [
-        f"# {' against '.join(model.name for model in [*models[1:], models[0]])}\n",
-        head(models, notes) + "\n",
+        f"# {' against '.join([*names[1:], names[0]])}\n",
+        describe_models(models, notes) + "\n",
+        *(f"- **{verdict}**" for verdict in verdicts),
+        "",
+        rules_of_verdict(),
+        "",
     ]
-    parts += [*(f"- **{said}**" for said in verdicts), "", rules_of_verdict(), ""]
     for name, (title, text) in SECTIONS.items():
-        parts += (
-            [f"## {title}\n"]
-            + ([f"{text}\n"] if text else [])
-            + [markdown(shown(name, tables[name]))]
-        )
+        parts.append(f"## {title}\n")
+        if text:
+            parts.append(f"{text}\n")
+        parts.append(markdown(_name_interval(name, tables[name])))
     return "\n".join(parts)
 
 
 def terminal(
     models: Sequence[Evaluation],
     tables: Mapping[str, pl.DataFrame],
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[ModelVerdict],
     notes: Sequence[str],
 ) -> str:
-    """What a terminal shows: the tables that a verdict rests on, and the verdicts."""
-    parts = [head(models, notes)]
+    """Return the summary for a terminal: the tables that decide a verdict, and the verdicts."""
+    parts = [describe_models(models, notes)]
     for name in SHOWN:
-        parts += ["", f"{SECTIONS[name][0]}", columns(shown(name, tables[name]))]
+        title, _ = SECTIONS[name]
+        parts += ["", title, columns(_name_interval(name, tables[name]))]
     return "\n".join([*parts, "", *map(str, verdicts), rules_of_verdict()])
 
 
-def head(models: Sequence[Evaluation], notes: Sequence[str]) -> str:
-    """What is compared on what."""
+def describe_models(models: Sequence[Evaluation], notes: Sequence[str]) -> str:
+    """Return which models are compared on which accounts, and the notes."""
     on = models[0].hold_out
     names = "; ".join(f"{model.name} is bundle {model.bundle.digest[:12]}" for model in models)
-    defaults = int(on.label.sum())
-    told = f"{len(on.label):,} unseen accounts as of {on.as_of:%Y-%m}, {defaults:,} of which defaulted. {names}."
-    return "\n".join([told, *notes])
+    accounts, defaults = len(on.label), int(on.label.sum())
+    first_line = (
+        f"{accounts:,} unseen accounts as of {on.as_of:%Y-%m}, "
+        f"{defaults:,} of which defaulted. {names}."
+    )
+    return "\n".join([first_line, *notes])
 
 
 def rules_of_verdict() -> str:
-    """The rules in one sentence."""
-    asked = ", ".join(rules.ASKED)
-    return f"Better: of {asked}, the interval of none is wholly on the first's side of 0, and of one or more on the second's."
+    """Return the rules of a verdict in one sentence."""
+    return (
+        f"Better: of {', '.join(DECIDING)}, no interval is wholly on the first's side of 0, "
+        f"and at least one is wholly on the second's."
+    )
 
 
-def shown(name: str, table: pl.DataFrame) -> pl.DataFrame:
-    """A table with its bare interval beside the figure that it is of."""
-    return table.rename(with_interval(_INTERVAL_OF[name])) if name in _INTERVAL_OF else table
+def _name_interval(name: str, table: pl.DataFrame) -> pl.DataFrame:
+    """A table whose columns ``low`` and ``high`` are named after the figure they belong to."""
+    if name not in _INTERVAL_OF:
+        return table
+    return table.rename(with_interval(_INTERVAL_OF[name]))

@@ -1,19 +1,19 @@
-"""What a model's decisions were worth under a policy, by what became of the accounts.
+"""The value of a model's decisions under a policy, by the accounts' known outcomes.
 
 For an account with limit L left by the hard rules alone and L' by the decision, balance B (0 where
 it is overpaid), and the outcome y (1 = it defaulted), all in CNY over the outcome window:
 
     exposure(L) = B + credit_conversion (L - B)+
-    avoided     = y      loss_given_default (exposure(L) - exposure(L'))      the loss that the cut spared the lender
-    forgone     = (1-y)  margin (L - L')                                      what the limit taken away would have earned
-    harmed      = (1-y)  harm   (L - L')                                      what cutting a good customer costs
+    avoided     = y      loss_given_default (exposure(L) - exposure(L'))  loss avoided
+    forgone     = (1-y)  margin (L - L')                                  earnings lost
+    harmed      = (1-y)  harm   (L - L')                                  cost of cutting the good
     value       = avoided - forgone - harmed
 
-All four numbers are those of ``[economics]`` in policy.toml.  A proposal to a person counts as if
-it were confirmed.  A model that cuts nobody is worth 0; what the rules take, no model can give
-back.  The policy lab's value is the same one (:mod:`training.compare.policies.oracle`).
+The four parameters are those of ``[economics]`` in policy.toml.  A proposal to a reviewer counts as
+if it were confirmed.  A model that cuts no account is worth 0; cuts by hard rules are in no model's
+value.  The policy lab values decisions in the same way (:mod:`training.compare.policies.oracle`).
 
-A cut of the unused part spares only ``credit_conversion`` of it, and costs its margin whole: such a
+A cut of the unused part avoids only ``credit_conversion`` of it, and costs its whole margin: such a
 cut pays from a probability above the policy's cut-off, which is that of an exposed unit.
 """
 
@@ -23,64 +23,68 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from serving.decision.config.policy import Policy
 from training.compare.policies.portfolio import Portfolio, portfolio_of
+from training.evaluate.bootstrap import RESAMPLES_OF_MEANS, percentile_interval, resample_rows
 from training.evaluate.holdout import Evaluation
 from training.evaluate.paired_tests import favours
 
-RESAMPLES = 1000
 PER = 1000  # accounts that a value is stated for
 
 
-def worth(evaluated: Evaluation, book: Portfolio, policy: Policy) -> pl.DataFrame:
-    """One row an account of the hold-out, float64 CNY: ``avoided``, ``forgone``, ``harmed``,
-    ``value`` and ``taken``, L - L'.
+def worth(evaluation: Evaluation, portfolio: Portfolio, policy: Policy) -> pl.DataFrame:
+    """Return one row for each account of the hold-out, float64 CNY.
 
-    ``book`` tells L and B of the same accounts; the numbers are the policy's.
+    Columns: ``avoided``, ``forgone``, ``harmed``, ``value`` and ``taken``, L - L'.  ``portfolio``
+    has L and B of the same accounts; the economics are the policy's.
     """
-    _, after = evaluated.limits
-    economics, before = policy.economics, book.rule_limit
-    spared = (
-        book.exposure(before, policy) - book.exposure(after, policy)
-    ) * economics.loss_given_default
-    taken, label = before - after, evaluated.label
-    avoided = label * spared
-    forgone, harmed = (
-        (1.0 - label) * share * taken for share in (economics.margin, economics.harm)
+    _, after = evaluation.limits
+    economics = policy.economics
+    before = portfolio.rule_limit
+    label = evaluation.label
+    taken = before - after
+    exposure_cut = portfolio.exposure(before, policy) - portfolio.exposure(after, policy)
+    avoided = label * (exposure_cut * economics.loss_given_default)
+    forgone = (1.0 - label) * economics.margin * taken
+    harmed = (1.0 - label) * economics.harm * taken
+    return pl.DataFrame(
+        {
+            "avoided": avoided,
+            "forgone": forgone,
+            "harmed": harmed,
+            "value": avoided - forgone - harmed,
+            "taken": taken,
+        }
     )
-    columns = {
-        "avoided": avoided,
-        "forgone": forgone,
-        "harmed": harmed,
-        "value": avoided - forgone - harmed,
-        "taken": taken,
-    }
-    return pl.DataFrame(columns)
 
 
 def value(models: Sequence[Evaluation], seed: int = 0) -> pl.DataFrame:
-    """One row a model, by the first one's economics and rules and per 1,000 accounts, CNY.
+    """Return one row for each model, in CNY per 1,000 accounts.
 
-    ``model``, the means of :func:`worth`, ``difference`` to the first with its 95 % paired
-    bootstrap interval over accounts, ``low`` and ``high`` (all 0 for the first), and ``favours``.
+    The economics and rules are those of the first model's policy.  Columns: ``model``, the means of
+    :func:`worth`, ``difference`` to the first model with its 95 % paired bootstrap interval over
+    accounts, ``low`` and ``high`` (all 0 for the first), and ``favours``.
     """
-    book, policy = portfolio_of(models[0]), models[0].bundle.policy
-    tables = [worth(model, book, policy) for model in models]
-    resampled = _resampled(len(models[0].label), seed)
+    portfolio = portfolio_of(models[0])
+    policy = models[0].bundle.policy
+    tables = [worth(model, portfolio, policy) for model in models]
+    gains = np.array([(table["value"] - tables[0]["value"]).to_numpy() * PER for table in tables])
+    # The same resamples for every model: differences are paired.
+    resamples = resample_rows(gains.shape[1], RESAMPLES_OF_MEANS, seed)
+    draws = np.array([gains[:, rows].mean(axis=1) for rows in resamples])
     rows = []
-    for model, table in zip(models, tables, strict=True):
-        gain = (table["value"] - tables[0]["value"]).to_numpy() * PER
-        low, high = np.quantile([gain[drawn].mean() for drawn in resampled], [0.025, 0.975])
+    for place, (model, table) in enumerate(zip(models, tables, strict=True)):
+        low, high = percentile_interval(draws[:, place])
         means = {name: float(table[name].to_numpy().mean()) * PER for name in table.columns}
-        compared = {"difference": float(gain.mean()), "low": float(low), "high": float(high)}
         rows.append(
-            {"model": model.name} | means | compared | {"favours": favours(float(low), float(high))}
+            {
+                "model": model.name,
+                **means,
+                "difference": float(gains[place].mean()),
+                "low": low,
+                "high": high,
+                "favours": favours(low, high),
+            }
         )
     return pl.DataFrame(rows)
-
-
-def _resampled(accounts: int, seed: int) -> list[NDArray[np.int64]]:
-    random = np.random.default_rng(seed)
-    return [random.integers(0, accounts, accounts) for _ in range(RESAMPLES)]

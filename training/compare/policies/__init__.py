@@ -1,7 +1,9 @@
-"""Other policies on the same accounts: what they would cut, avoid and cost.
+"""Other policies on the same accounts: which accounts they cut, and what that avoids and costs.
 
-``book`` is the accounts as arrays and the policy over them, ``frontier`` the points that can be
-had, ``oracle`` the same in the hands of one who knows the true probability, ``regulation`` a
-regulator's cap; ``figures`` and ``page`` show it.  The lab itself is
-:mod:`training.compare.policies.lab`.
+lab               the command: evaluates policies on a version's hold-out
+portfolio         the accounts as arrays, and a policy applied to them
+frontier          policies over cut-offs and depths
+oracle            the same with the true probability, on simulated data
+income_cap        a regulator's cap on limits
+figures, page     how the results are shown
 """

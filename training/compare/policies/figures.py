@@ -16,53 +16,58 @@ _SHOWN_DEPTHS = 4
 def frontier_figure(
     table: pl.DataFrame, best: Point, max_good_cut: float, true: pl.DataFrame | None = None
 ) -> Figure:
-    """Loss avoided against good customers cut: a curve a depth, the operating point, and the best
-    under the constraint.
+    """Draw loss avoided against good customers cut: a curve a depth, the served and best points.
 
-    ``true`` (where it is known) is drawn beside it: the same by the true probability, for the model
-    and the oracle.
+    ``true``, the table of ``oracle.true_frontier``, adds a panel by the true probability, with a
+    curve each for the model and the oracle.
     """
     panels = 1 if true is None else 2
     figure = Figure(figsize=(6.4 * panels, 4.8), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
-    _curves(axes[0], table)
-    _marks(axes[0], table, best, max_good_cut)
-    _dressed(axes[0], "What can be had, by the model's probability")
+    _draw_curves(axes[0], table)
+    _mark_points(axes[0], table, best, max_good_cut)
+    _finish_axes(axes[0], "What can be had, by the model's probability")
     if true is not None:
-        for who, colour, line in (("oracle", ALARM, "--"), ("model", INK, "-")):
-            curve = true.filter(decided_by=who).sort("good_cut", "loss_avoided_share")
-            axes[1].plot(
-                curve["good_cut"],
-                curve["loss_avoided_share"],
-                line,
-                color=colour,
-                label=f"decided by the {who}",
-            )
-        _dressed(axes[1], "By the true probability, at the operating depth")
+        _draw_true_curves(axes[1], true)
+        _finish_axes(axes[1], "By the true probability, at the operating depth")
     return figure
 
 
-def _curves(axes: Axes, table: pl.DataFrame) -> None:
-    depths = sorted(table.filter(~pl.col("operating"))["tolerated_share"].unique().to_list())
-    step = max(1, round((len(depths) - 1) / (_SHOWN_DEPTHS - 1)))
-    for place, depth in enumerate(depths[::step]):
-        curve = table.filter((pl.col("tolerated_share") == depth) & ~pl.col("operating")).sort(
-            "good_cut", "loss_avoided_share"
+def _draw_true_curves(axes: Axes, true: pl.DataFrame) -> None:
+    for decided_by, colour, line in (("oracle", ALARM, "--"), ("model", INK, "-")):
+        curve = true.filter(decided_by=decided_by).sort("good_cut", "loss_avoided_share")
+        axes.plot(
+            curve["good_cut"],
+            curve["loss_avoided_share"],
+            line,
+            color=colour,
+            label=f"decided by the {decided_by}",
         )
-        shade = 1.0 - 0.7 * place / max(len(depths[::step]) - 1, 1)
+
+
+def _draw_curves(axes: Axes, table: pl.DataFrame) -> None:
+    grid = table.filter(~pl.col("operating"))
+    depths = sorted(grid["tolerated_share"].unique().to_list())
+    every = max(1, round((len(depths) - 1) / (_SHOWN_DEPTHS - 1)))
+    shown = depths[::every]
+    for place, depth in enumerate(shown):
+        curve = grid.filter(tolerated_share=depth).sort("good_cut", "loss_avoided_share")
         axes.plot(
             curve["good_cut"],
             curve["loss_avoided_share"],
             color=INK,
-            alpha=shade,
+            alpha=1.0 - 0.7 * place / max(len(shown) - 1, 1),
             label=f"{depth:g} of the loss tolerated",
         )
 
 
-def _marks(axes: Axes, table: pl.DataFrame, best: Point, max_good_cut: float) -> None:
+def _mark_points(axes: Axes, table: pl.DataFrame, best: Point, max_good_cut: float) -> None:
     served = table.filter("operating").row(0, named=True)
     axes.axvline(
-        served["good_cut_by_rules"], color=SOFT, linestyle=":", label="cut by hard rules alone"
+        served["good_cut_by_rules"],
+        color=SOFT,
+        linestyle=":",
+        label="cut by hard rules alone",
     )
     axes.axvline(max_good_cut, color=SOFT, linestyle="--", label=f"at most {max_good_cut:.1%}")
     axes.plot(
@@ -82,7 +87,7 @@ def _marks(axes: Axes, table: pl.DataFrame, best: Point, max_good_cut: float) ->
     )
 
 
-def _dressed(axes: Axes, title: str) -> None:
+def _finish_axes(axes: Axes, title: str) -> None:
     axes.set(xlabel="Good customers cut", ylabel="Expected loss avoided", title=title)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -1,10 +1,9 @@
-"""What can be had: expected loss avoided against good customers cut, over cut-offs and depths of
-cut.
+"""The frontier: expected loss avoided against good customers cut, over cut-offs and depths of cut.
 
-A *point* is a policy: the bundle's own but for its cut-off and ``cut.tolerated_share``.  A cut-off
-is no number of policy.toml, it follows from what cutting a good customer costs: a point names the
-``economics.harm`` (and, where none would still be too much, the ``economics.margin``) that has it.
-Points are evaluated at the rounded numbers that they name.
+A *point* is a policy: the bundle's own, but for its cut-off and ``cut.tolerated_share``.  The
+cut-off is no parameter of policy.toml; it follows from the cost of cutting a good customer.  A
+point therefore states the ``economics.harm`` that gives its cut-off, and the ``economics.margin``
+where even no harm would give a higher one.  Points are evaluated at these parameters as rounded.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from serving.decision.config.policy import Policy
 from training.compare.policies.portfolio import Portfolio, limits_under
 from training.evaluate.metrics import wilson
 
-Point = dict[str, Any]  # a row of the frontier
-DIGITS = 5  # of the numbers that a point names
+Point = dict[str, Any]  # a row of the frontier, by column
+DIGITS = 5  # of a point's parameters
 LOWEST_CUT_OFF = 0.01
 SCHEMA = {
     "cut_off": pl.Float64,
@@ -45,142 +44,167 @@ SCHEMA = {
 
 
 class PolicyLabError(ValueError):
-    """What cannot be reached by any point: what was asked for, and what there is."""
+    """No point meets a constraint: the message has the constraint and what can be reached."""
 
 
 def frontier(
-    book: Portfolio, policy: Policy, cut_offs: int = 60, depths: Sequence[float] = ()
+    portfolio: Portfolio, policy: Policy, cut_offs: int = 60, depths: Sequence[float] = ()
 ) -> pl.DataFrame:
-    """One row a point, the operating one first, then by depth and cut-off; amounts in CNY.
+    """Return one row for each point, the operating one first, then by depth and cut-off.
 
-    ``good_cut`` is the share of the accounts of label 0 whose limit is cut, suspended or proposed
-    to be, with its 95 % Wilson interval; ``good_cut_by_rules`` that of hard rules alone, which no
-    cut-off changes.  ``loss_avoided`` is probability x loss given default x (exposure before -
-    after) over all accounts, ``loss_avoided_share`` that to the expected loss before,
-    ``realised_loss_avoided`` with the label for the probability.  ``limit_cut`` is what all lose,
-    ``good_limit_cut`` what those lose who stayed good: depth costs them, though not their number.
-    ``efficient``: no other point avoids as much loss and cuts fewer good customers.  ValueError
-    where nobody stayed good.
+    - ``cut_off``, ``harm``, ``margin``, ``tolerated_share``: the point's parameters
+    - ``accounts_cut``; ``good_cut``, the share of the accounts of label 0 that are cut, suspended
+      or proposed to be, with its 95 % Wilson interval; ``good_cut_by_rules``, the share that the
+      hard rules alone cut, which no cut-off changes
+    - ``loss_avoided``: probability x loss given default x (exposure before - after) over all
+      accounts, CNY; ``loss_avoided_share``, its share of the expected loss before;
+      ``realised_loss_avoided``, with the label for the probability
+    - ``limit_cut``: CNY taken off limits; ``good_limit_cut``, off those of label 0, which grows
+      with depth though their number does not
+    - ``operating``: the served policy; ``efficient``: no other point avoids as much loss and cuts
+      fewer good customers
+
+    Raises ValueError where no account has label 0.
     """
-    policies = [policy, *grid(policy, cut_offs, depths or _depths(policy))]
-    points = [measure(book, one, *limits_under(book, one)) for one in policies]
-    table = pl.DataFrame(points).with_columns(
-        pl.Series("operating", [True] + [False] * (len(points) - 1))
-    )
+    policies = [policy, *policy_grid(policy, cut_offs, depths or _depths(policy))]
+    points = [measure(portfolio, one, *limits_under(portfolio, one)) for one in policies]
+    table = pl.DataFrame(points)
+    operating = np.arange(table.height) == 0
     best = efficient(table["good_cut"].to_numpy(), table["loss_avoided"].to_numpy())
-    return table.with_columns(pl.Series("efficient", best)).select(*SCHEMA)
+    return table.with_columns(
+        pl.Series("operating", operating),
+        pl.Series("efficient", best),
+    ).select(*SCHEMA)
 
 
-def grid(policy: Policy, cut_offs: int, depths: Sequence[float]) -> list[Policy]:
-    """Policies at cut-offs even in log-odds from 1 % to where all is suspended, for each depth."""
-    low, high = (
-        np.log(p / (1.0 - p))
-        for p in (LOWEST_CUT_OFF, max(policy.suspend.probability, 2 * LOWEST_CUT_OFF))
-    )
-    spread = 1.0 / (1.0 + np.exp(-np.linspace(low, min(high, 6.0), cut_offs)))
-    return [with_values(policy, cut_off, depth) for depth in depths for cut_off in spread.tolist()]
+def policy_grid(policy: Policy, cut_offs: int, depths: Sequence[float]) -> list[Policy]:
+    """Return policies for each depth, at cut-offs evenly spaced in log-odds.
+
+    The cut-offs go from 1 % to the probability of suspension.
+    """
+    highest = max(policy.suspend.probability, 2 * LOWEST_CUT_OFF)
+    low = np.log(LOWEST_CUT_OFF / (1.0 - LOWEST_CUT_OFF))
+    high = np.log(highest / (1.0 - highest))
+    log_odds = np.linspace(low, min(high, 6.0), cut_offs)
+    probabilities = 1.0 / (1.0 + np.exp(-log_odds))
+    return [
+        with_values(policy, cut_off, depth)
+        for depth in depths
+        for cut_off in probabilities.tolist()
+    ]
 
 
 def with_values(policy: Policy, cut_off: float, tolerated_share: float) -> Policy:
-    """The policy with about this cut-off: by its harm, or its margin where even no harm is too
-    much.
+    """Return the policy with about this cut-off, by its harm, and with this depth of cut.
+
+    The margin is lowered too where even without harm the cut-off would be higher.
 
     >>> from importlib.resources import files
     >>> from serving.decision.config.policy import read_policy
-    >>> served = read_policy(files("serving.decision.config").joinpath("policy.toml").read_text("utf-8"))
-    >>> round(with_values(served, 0.2, 0.5).cut_off, 4)
+    >>> text = files("serving.decision.config").joinpath("policy.toml").read_text("utf-8")
+    >>> round(with_values(read_policy(text), 0.2, 0.5).cut_off, 4)
     0.2
     """
-    kept = cut_off * policy.economics.loss_given_default / (1.0 - cut_off)
-    margin = min(policy.economics.margin, kept)
-    named = {"margin": round(margin, DIGITS), "harm": round(kept - margin, DIGITS)}
-    return replace(
-        policy,
-        economics=replace(policy.economics, **named),
-        cut=replace(policy.cut, tolerated_share=round(tolerated_share, DIGITS)),
+    # cut_off = (margin + harm) / (margin + harm + loss_given_default), solved for the sum.
+    cost_of_good_cut = cut_off * policy.economics.loss_given_default / (1.0 - cut_off)
+    margin = min(policy.economics.margin, cost_of_good_cut)
+    economics = replace(
+        policy.economics,
+        margin=round(margin, DIGITS),
+        harm=round(cost_of_good_cut - margin, DIGITS),
     )
+    cut = replace(policy.cut, tolerated_share=round(tolerated_share, DIGITS))
+    return replace(policy, economics=economics, cut=cut)
 
 
-def measure(book: Portfolio, policy: Policy, after: Vector, cut: Mask) -> Point:
-    """What these limits come to: the columns of :func:`frontier` but for the two that compare
-    points.
+def measure(portfolio: Portfolio, policy: Policy, after: Vector, cut: Mask) -> Point:
+    """Return the columns of :func:`frontier` for these limits.
+
+    ``operating`` and ``efficient`` are left out, because they compare points.
     """
-    good = book.label == 0
+    good = portfolio.label == 0
     if not good.any():
         raise ValueError("frontier: expected accounts of label 0, got none")
-    rate = float(cut[good].mean())
-    low, high = wilson(rate, int(good.sum()))
+    good_cut = float(cut[good].mean())
+    low, high = wilson(good_cut, int(good.sum()))
+    cut_by_rules = (portfolio.rule_limit < portfolio.limit) | portfolio.rule_suspends
     lgd = policy.economics.loss_given_default
-    before = book.exposure(book.limit, policy)
-    spared = lgd * (before - book.exposure(after, policy))
+    exposure_before = portfolio.exposure(portfolio.limit, policy)
+    avoided_at_default = lgd * (exposure_before - portfolio.exposure(after, policy))
+    loss_avoided = np.sum(portfolio.probability * avoided_at_default)
+    loss_before = np.sum(portfolio.probability * lgd * exposure_before)
+    limit_cut = portfolio.limit - after
     return {
         "cut_off": policy.cut_off,
         "harm": policy.economics.harm,
         "margin": policy.economics.margin,
         "tolerated_share": policy.cut.tolerated_share,
         "accounts_cut": int(cut.sum()),
-        "good_cut": rate,
+        "good_cut": good_cut,
         "good_cut_low": low,
         "good_cut_high": high,
-        "good_cut_by_rules": float(
-            ((book.rule_limit < book.limit) | book.rule_suspends)[good].mean()
-        ),
-        "loss_avoided": float(np.sum(book.probability * spared)),
-        "loss_avoided_share": float(
-            np.sum(book.probability * spared) / np.sum(book.probability * lgd * before)
-        ),
-        "realised_loss_avoided": float(np.sum(book.label * spared)),
-        "limit_cut": float(np.sum(book.limit - after)),
-        "good_limit_cut": float(np.sum((book.limit - after)[good])),
+        "good_cut_by_rules": float(cut_by_rules[good].mean()),
+        "loss_avoided": float(loss_avoided),
+        "loss_avoided_share": float(loss_avoided / loss_before),
+        "realised_loss_avoided": float(np.sum(portfolio.label * avoided_at_default)),
+        "limit_cut": float(np.sum(limit_cut)),
+        "good_limit_cut": float(np.sum(limit_cut[good])),
     }
 
 
 def efficient(good_cut: Vector, loss_avoided: Vector) -> Mask:
-    """Which points no other betters: in rising order of good customers cut, those that avoid more
-    than all before.
+    """Return which points are Pareto-efficient, bool (points,).
+
+    In ascending order of good customers cut, these are the points that avoid more loss than every
+    point before them.
     """
     order = np.lexsort((-loss_avoided, good_cut))
-    best = np.maximum.accumulate(np.append(-np.inf, loss_avoided[order]))
-    found = np.zeros(len(order), dtype=np.bool_)
-    found[order] = loss_avoided[order] > best[:-1]
-    return found
+    ordered = loss_avoided[order]
+    best_before = np.append(-np.inf, np.maximum.accumulate(ordered)[:-1])
+    is_efficient = np.zeros(len(order), dtype=np.bool_)
+    is_efficient[order] = ordered > best_before
+    return is_efficient
 
 
 def best_under(table: pl.DataFrame, max_good_cut: float) -> Point:
-    """The row of :func:`frontier` that avoids the most loss and cuts at most this share of the good
-    customers.
+    """Return the row of :func:`frontier` that avoids the most loss within a constraint.
 
-    Raises :class:`PolicyLabError` for a share outside [0, 1], or where hard rules alone cut more.
+    It cuts at most the share ``max_good_cut`` of the good customers.  Raises
+    :class:`PolicyLabError` for a share outside [0, 1], or where no point cuts so few.
     """
     if not 0 <= max_good_cut <= 1:
         raise PolicyLabError(f"most good cut: expected a share from 0 to 1, got {max_good_cut}")
     allowed = table.filter(pl.col("good_cut") <= max_good_cut)
     if allowed.is_empty():
-        least = float(table["good_cut"].to_numpy().min())
+        fewest = float(table["good_cut"].to_numpy().min())
         raise PolicyLabError(
-            f"most good cut: expected a share that some policy reaches, got {max_good_cut:.2%}; the fewest are {least:.2%}, "
-            f"of which {table['good_cut_by_rules'][0]:.2%} by hard rules, which no cut-off changes"
+            f"most good cut: expected a share that some policy reaches, got {max_good_cut:.2%}; "
+            f"the fewest are {fewest:.2%}, of which {table['good_cut_by_rules'][0]:.2%} by hard "
+            f"rules, which no cut-off changes"
         )
-    return allowed.sort(["loss_avoided", "good_cut"], descending=[True, False]).row(0, named=True)
+    ranked = allowed.sort(["loss_avoided", "good_cut"], descending=[True, False])
+    return ranked.row(0, named=True)
 
 
 def toml_of(point: Point, policy: Policy) -> str:
-    """What policy.toml has to say to be at a point; what it says already is left out."""
-    stated: dict[str, dict[str, float]] = {
+    """Return the lines of policy.toml that a point changes."""
+    parameters: dict[str, dict[str, float]] = {
         "economics": {"margin": policy.economics.margin, "harm": policy.economics.harm},
         "cut": {"tolerated_share": policy.cut.tolerated_share},
     }
     lines = []
-    for section, values in stated.items():
+    for section, current in parameters.items():
         changed = [
             f"{name} = {float(point[name])}  # was {was}"
-            for name, was in values.items()
+            for name, was in current.items()
             if point[name] != was
         ]
-        lines += [f"[{section}]", *changed] if changed else []
+        if changed:
+            lines += [f"[{section}]", *changed]
     return "\n".join(lines) or "# as it stands"
 
 
 def _depths(policy: Policy) -> list[float]:
     """Ten depths and the operating one."""
-    return sorted({*(round(share / 10, 1) for share in range(10)), policy.cut.tolerated_share})
+    tenths = [round(share / 10, 1) for share in range(10)]
+    return sorted({*tenths, policy.cut.tolerated_share})

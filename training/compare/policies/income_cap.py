@@ -1,6 +1,4 @@
-"""What a regulator's cap would do: the accounts and limits that a cap on the limit in monthly
-incomes would change.
-"""
+"""The effect of a regulator's cap on limits, stated in monthly incomes."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from serving.decision.config.policy import Condition, Policy, Rule
 from serving.decision.policy.outcome import apply
 from training.compare.policies.frontier import PolicyLabError
-from training.compare.policies.portfolio import accounts_of
+from training.compare.policies.portfolio import accounts_of, limits_of
 from training.data.labels import soon_after
 from training.evaluate.holdout import Evaluation
 from training.evaluate.metrics import wilson
@@ -28,16 +26,25 @@ BAND_NAMES = (
 )
 ALL = "all"
 COLUMNS = (
-    *("product", "band", "accounts", "affected", "share", "share_low", "share_high"),
-    *("review", "limit", "reduction", "released"),
+    "product",
+    "band",
+    "accounts",
+    "affected",
+    "share",
+    "share_low",
+    "share_high",
+    "review",
+    "limit",
+    "reduction",
+    "released",
 )
 UNKNOWN = "income unknown"
 
 
 def capped(policy: Policy, multiple: float, from_month: datetime.date) -> Policy:
-    """The policy with a cap of every limit at ``multiple`` monthly incomes from that as_of month,
-    in place of such caps.
+    """Return the policy with a cap of every limit at ``multiple`` monthly incomes.
 
+    The cap applies from the as_of month ``from_month`` and replaces other caps in incomes.  Raises
     PolicyLabError for a multiple that is not above 0.
     """
     if not 0 < multiple < float("inf"):
@@ -46,88 +53,84 @@ def capped(policy: Policy, multiple: float, from_month: datetime.date) -> Policy
         code="income_multiple_cap_asked",
         cause="regulation",
         when=(Condition("income", "above", 0.0),),
-        en=f"A line may be at most {multiple:g} times the monthly income last known ({{value}}), which is {{cap}}.",
+        en=(
+            f"A line may be at most {multiple:g} times the monthly income last known "
+            f"({{value}}), which is {{cap}}."
+        ),
         zh=f"额度不得超过最近已知月收入（{{value}}）的{multiple:g}倍，即{{cap}}。",
         first_month=from_month,
         cap_of="income",
         times=multiple,
     )
-    others = tuple(one for one in policy.rules if one.cap_of != "income")
-    return replace(policy, rules=(*others, rule))
+    other_rules = tuple(one for one in policy.rules if one.cap_of != "income")
+    return replace(policy, rules=(*other_rules, rule))
 
 
-def cap_table(evaluated: Evaluation, multiple: float, from_month: datetime.date) -> pl.DataFrame:
-    """What such a cap changes, by product and band of the limit in monthly incomes; the last row of
-    a product is all of it.
+def cap_table(evaluation: Evaluation, multiple: float, from_month: datetime.date) -> pl.DataFrame:
+    """Return the effect of such a cap, by product and by band of the limit in monthly incomes.
 
-    Columns: ``product``, ``band``, ``accounts``, ``affected`` (whose limit would be lower than is
-    decided today, proposals to a person included) with ``share``, ``share_low``, ``share_high`` (95
-    % Wilson), ``review`` (of them a person decides), ``limit`` (CNY, of all accounts as decided
-    today), ``reduction`` (CNY less), ``released`` (CNY more, where the cap asked for is wider than
-    one in force).  Decided by the served policy on the hold-out's statements, at the later of its
-    as_of and ``from_month``: what the cap would do to today's accounts if nothing else had changed
-    by then.
+    The last row of a product is the whole product.  The served policy decides on the hold-out's
+    statements at the later of its as_of and ``from_month``: the effect on today's accounts if
+    nothing else changes by then.
+
+    - ``product``, ``band``, ``accounts``
+    - ``affected``: accounts whose limit would be lower than decided today, proposals to a reviewer
+      included; ``share`` of the accounts with ``share_low`` and ``share_high`` (95 % Wilson)
+    - ``review``: how many of these a reviewer decides
+    - ``limit``: CNY, of all accounts as decided today; ``reduction``: CNY less; ``released``: CNY
+      more, where this cap is wider than one in force
     """
-    day = max(evaluated.hold_out.as_of, from_month)
-    accounts = accounts_of(evaluated, [day] * len(evaluated.label))
-    changed = capped(evaluated.bundle.policy, multiple, from_month)
-    today, then = (
-        [apply(account, policy, soon_after(day)) for account in accounts]
-        for policy in (evaluated.bundle.policy, changed)
-    )
-    before, after = (
-        np.array(
-            [
-                made.new_limit if made.proposed_limit is None else made.proposed_limit
-                for made in some
-            ]
-        )
-        for some in (today, then)
-    )
-    features = evaluated.stages.features
+    day = max(evaluation.hold_out.as_of, from_month)
+    accounts = accounts_of(evaluation, [day] * len(evaluation.label))
+    served = evaluation.bundle.policy
+    with_cap = capped(served, multiple, from_month)
+    decided_at = soon_after(day)
+    before = limits_of([apply(account, served, decided_at) for account in accounts])
+    outcomes = [apply(account, with_cap, decided_at) for account in accounts]
+    after = limits_of(outcomes)
+    in_review = np.array([outcome.action == "review" for outcome in outcomes])
+    features = evaluation.stages.features
     table = pl.DataFrame(
         {
             "product": features.accounts["product"].cast(pl.String),
             "band": _bands(features.column("limit_now"), features.column("income")),
             "affected": after < before,
-            "review": (after < before) & np.array([made.action == "review" for made in then]),
+            "review": (after < before) & in_review,
             "limit": before,
             "reduction": np.maximum(before - after, 0.0),
             "released": np.maximum(after - before, 0.0),
         }
     )
-    return _summed(table)
+    return _sum_by_band(table)
 
 
 def _bands(limit: NDArray[np.float64], income: NDArray[np.float64]) -> list[str]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        multiple = limit / income
-    return [
-        UNKNOWN if np.isnan(m) else BAND_NAMES[int(np.searchsorted(BANDS, m, "left"))]
-        for m in multiple
-    ]
+        multiples = limit / income
+    return [UNKNOWN if np.isnan(multiple) else _band_name(multiple) for multiple in multiples]
 
 
-def _summed(table: pl.DataFrame) -> pl.DataFrame:
+def _band_name(multiple: float) -> str:
+    return BAND_NAMES[int(np.searchsorted(BANDS, multiple, "left"))]
+
+
+def _sum_by_band(table: pl.DataFrame) -> pl.DataFrame:
     order = {band: place for place, band in enumerate((*BAND_NAMES, UNKNOWN, ALL))}
-    whole = pl.concat(
-        [
-            table,
-            table.with_columns(pl.lit(ALL).alias("band")),
-            table.with_columns(pl.lit(ALL).alias("band"), pl.lit(ALL).alias("product")),
-        ]
+    whole_products = table.with_columns(pl.lit(ALL).alias("band"))
+    everything = whole_products.with_columns(pl.lit(ALL).alias("product"))
+    sums = (
+        pl.concat([table, whole_products, everything])
+        .group_by("product", "band")
+        .agg(
+            pl.len().cast(pl.Int64).alias("accounts"),
+            pl.col("affected", "review").sum().cast(pl.Int64),
+            pl.col("limit", "reduction", "released").sum(),
+        )
+        .sort(pl.col("product") == ALL, "product", pl.col("band").replace_strict(order))
     )
-    summed = whole.group_by("product", "band").agg(
-        pl.len().cast(pl.Int64).alias("accounts"),
-        pl.col("affected", "review").sum().cast(pl.Int64),
-        pl.col("limit", "reduction", "released").sum(),
-    )
-    ranked = summed.sort(pl.col("product") == ALL, "product", pl.col("band").replace_strict(order))
-    ends = [
-        wilson(hit / count, count)
-        for hit, count in ranked.select("affected", "accounts").iter_rows()
-    ]
-    return ranked.with_columns(
+    counts = sums.select("affected", "accounts").iter_rows()
+    ends = [wilson(affected / accounts, accounts) for affected, accounts in counts]
+    return sums.with_columns(
         (pl.col("affected") / pl.col("accounts")).alias("share"),
         pl.Series("share_low", [low for low, _ in ends]),
         pl.Series("share_high", [high for _, high in ends]),

@@ -1,18 +1,17 @@
-"""The same policy in the hands of one who knows the true probability: how much of its value the
-model reaches.
+"""The oracle: the same policy with the true probability, as an upper bound for the model's value.
 
-On simulated data alone.  The hold-out's accounts are brought back to the state that the simulation
-left them in, and live many futures in which nobody is cut; the share that default in is the
-probability that the model estimates.
+On simulated data only.  The hold-out's accounts are restored to the state that the simulation left
+them in, and simulated in many futures in which no limit is cut.  The share of futures with a
+default is the probability that the model estimates.
 
-Value, in CNY: of what the model adds to the hard rules, the loss that is avoided where an account
-defaults, less what the lender forgoes and a good customer is harmed where it does not::
+The value of an account, CNY, counts what a decision adds to the hard rules: the loss avoided where
+the account defaults, less the margin lost and the harm to a good customer where it does not::
 
-    p lgd (exposure(rules' limit) - exposure(limit)) - (1 - p) (margin + harm) (rules' limit -
-    limit)
+    p lgd (exposure(rules' limit) - exposure(limit))
+    - (1 - p) (margin + harm) (rules' limit - limit)
 
-The oracle must not profit from its luck: it decides by one half of the futures and is valued by the
-other, and the two ways round are averaged.
+The oracle must not profit from sampling luck: it decides by one half of the futures and is valued
+by the other half, and both ways round are averaged.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ from training.data.simulate.config import SimulationConfig, month_number_of
 from training.data.simulate.output import SUMMARY, account_names, as_table
 from training.data.simulate.state import State
 from training.data.simulate.step import begin, step
+from training.evaluate.bootstrap import bootstrap_counts, percentile_interval
 from training.evaluate.holdout import HoldOut
-from training.evaluate.metrics import bootstrap_counts, percentile_interval
 from training.examine.truth.futures import probability, untreated
 from training.examine.truth.population import simulation_of
 
@@ -54,152 +53,168 @@ SCHEMA = {
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """The true probability of a hold-out's accounts by two halves of the futures, with no luck in
-    common; (2, accounts).
+class TrueProbability:
+    """The true probability of a hold-out's accounts, estimated by each half of the futures.
+
+    ``halves`` is float64 (2, accounts); no future is in both halves.
     """
 
     halves: NDArray[np.float64]
 
     @property
     def probability(self) -> Vector:
-        """By all futures."""
+        """By all futures, float64 (accounts,)."""
         mean: Vector = self.halves.mean(axis=0)
         return mean
 
 
 def is_simulated(folder: Path) -> bool:
-    """Whether a data folder holds a simulation, whose truth can be known."""
+    """Whether a data folder holds a simulation, whose true probabilities can be known."""
     return (folder / SUMMARY).exists()
 
 
-def truth_of(on: HoldOut, folder: Path, futures: int) -> Truth:
-    """Live ``futures`` (two or more, in two halves) of each account of a hold-out of the simulation
-    in ``folder``.
+def simulate_truth(on: HoldOut, folder: Path, futures: int) -> TrueProbability:
+    """Simulate ``futures`` (at least two) of each account of a hold-out.
 
-    DataError where the folder holds no simulation, or another than the hold-out is of.
+    Raises DataError where the folder holds no simulation, or not the hold-out's.
     """
     if futures < 2:
         raise DataError(f"futures: expected at least 2, got {futures}")
     simulation = simulation_of(folder)
-    state = _state_of(on, simulation, folder)
+    state = _restore_state(on, simulation, folder)
+    config = untreated(simulation)
     half = futures // 2
-    firsts = ((1, half), (1 + half, futures - half))
-    return Truth(
-        np.array(
-            [
-                probability(state, untreated(simulation), count, first=first)
-                for first, count in firsts
-            ]
-        )
-    )
+    # Future 0 is the accounts' own: its outcome is the label.
+    first_half = probability(state, config, half, first=1)
+    second_half = probability(state, config, futures - half, first=1 + half)
+    return TrueProbability(np.array([first_half, second_half]))
 
 
-def oracle_table(book: Portfolio, policy: Policy, truth: Truth) -> pl.DataFrame:
-    """The value of what the model and the oracle add to the rules under one policy; two rows each.
+def oracle_table(portfolio: Portfolio, policy: Policy, truth: TrueProbability) -> pl.DataFrame:
+    """Return the value that the model and the oracle add to the hard rules; two rows each.
 
-    ``decided_by`` model or oracle; ``good_cut`` the share of the accounts of label 0 that it cuts,
-    suspends or proposes to; ``outcome`` says how it was valued: ``expected`` (by the true
-    probability) or ``realised`` (by the label); ``value`` in CNY and ``share`` of the oracle's,
-    with 95 % bootstrap intervals over accounts, the same resamples for both.
+    - ``decided_by``: model or oracle
+    - ``accounts_cut``; ``good_cut``, the share of the accounts of label 0 that are cut, suspended
+      or proposed to be
+    - ``outcome``: ``expected`` (valued by the true probability) or ``realised`` (by the label)
+    - ``value``, CNY, and ``share`` of the oracle's value, with 95 % bootstrap intervals over
+      accounts from the same resamples for both; ``share`` is null where the oracle's value is not
+      positive in every resample
     """
-    oracles = [book.with_probability(half) for half in truth.halves]
-    decided = {"model": (book, book), "oracle": (oracles[0], oracles[1])}
-    valued = {"expected": (truth.halves[1], truth.halves[0]), "realised": (book.label, book.label)}
-    counts = bootstrap_counts(len(book.label))
+    deciders = {
+        "model": (portfolio, portfolio),
+        "oracle": tuple(portfolio.with_probability(half) for half in truth.halves),
+    }
+    # The half that decided does not value.
+    valued_by = {
+        "expected": (truth.halves[1], truth.halves[0]),
+        "realised": (portfolio.label, portfolio.label),
+    }
+    counts = bootstrap_counts(len(portfolio.label))
     rows: list[tuple[object, ...]] = []
-    for outcome, by in valued.items():
-        each = {
-            who: np.mean(
-                [_value(mind, policy, p) for mind, p in zip(minds, by, strict=True)], axis=0
-            )
-            for who, minds in decided.items()
-        }
-        best, drawn_best = float(each["oracle"].sum()), counts @ each["oracle"]
-        for who, values in each.items():
-            value, drawn = float(values.sum()), counts @ values
-            share = (
-                (value / best, *percentile_interval(drawn / drawn_best))
-                if best > 0 and (drawn_best > 0).all()
-                else (None,) * 3
-            )
-            rows.append(
-                (
-                    who,
-                    *_cut(decided[who], policy),
-                    outcome,
-                    value,
-                    *percentile_interval(drawn),
-                    *share,
-                )
-            )
+    for outcome, probabilities in valued_by.items():
+        values = {}
+        for name, portfolios in deciders.items():
+            pairs = zip(portfolios, probabilities, strict=True)
+            values[name] = np.mean([_value(one, policy, p) for one, p in pairs], axis=0)
+        for name, own in values.items():
+            cut, good_cut = _cut(deciders[name], policy)
+            drawn = counts @ own
+            value = (float(own.sum()), *percentile_interval(drawn))
+            share = _share(own, values["oracle"], counts)
+            rows.append((name, cut, good_cut, outcome, *value, *share))
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
-def _value(mind: Portfolio, policy: Policy, p: Vector) -> Vector:
-    """Each account's value of what is decided by one who has these beliefs, where the probability
-    is ``p``.
-    """
+def _share(own: Vector, best: Vector, counts: Vector) -> tuple[float | None, ...]:
+    """A decider's value as a share of the oracle's, and its interval."""
+    drawn_best = counts @ best
+    if best.sum() <= 0 or (drawn_best <= 0).any():
+        return None, None, None
+    share = float(own.sum()) / float(best.sum())
+    return share, *percentile_interval(counts @ own / drawn_best)
+
+
+def _value(portfolio: Portfolio, policy: Policy, p: Vector) -> Vector:
+    """Each account's value where the portfolio's probabilities decide and ``p`` is the true one."""
     economics = policy.economics
-    after, _ = limits_under(mind, policy)
-    drawn = np.minimum(mind.limit, np.maximum(mind.balance, 0.0))
-    without = np.where(mind.rule_suspends, drawn, mind.rule_limit)
-    spared = economics.loss_given_default * (
-        mind.exposure(without, policy) - mind.exposure(after, policy)
-    )
-    value: Vector = p * spared - (1.0 - p) * (economics.margin + economics.harm) * (without - after)
+    after, _ = limits_under(portfolio, policy)
+    drawn = np.minimum(portfolio.limit, np.maximum(portfolio.balance, 0.0))
+    by_rules = np.where(portfolio.rule_suspends, drawn, portfolio.rule_limit)
+    exposure_cut = portfolio.exposure(by_rules, policy) - portfolio.exposure(after, policy)
+    avoided = economics.loss_given_default * exposure_cut
+    cost = (economics.margin + economics.harm) * (by_rules - after)
+    value: Vector = p * avoided - (1.0 - p) * cost
     return value
 
 
-def _cut(minds: tuple[Portfolio, Portfolio], policy: Policy) -> tuple[int, float]:
-    cut = np.mean([limits_under(mind, policy)[1] for mind in minds], axis=0)
-    return round(float(cut.sum())), float(cut[minds[0].label == 0].mean())
+def _cut(portfolios: tuple[Portfolio, ...], policy: Policy) -> tuple[int, float]:
+    """How many accounts are cut, and the share of the good ones, averaged over the portfolios."""
+    cut = np.mean([limits_under(one, policy)[1] for one in portfolios], axis=0)
+    good = portfolios[0].label == 0
+    return round(float(cut.sum())), float(cut[good].mean())
 
 
-def _state_of(on: HoldOut, simulation: SimulationConfig, folder: Path) -> State:
-    """Their state on the day, the simulation lived again; checked against the hold-out's statements
-    of that month.
+def _restore_state(on: HoldOut, simulation: SimulationConfig, folder: Path) -> State:
+    """The accounts' state on the hold-out's day, from a new run of the simulation.
+
+    The run is checked against the hold-out's statements of that month.
     """
     day = month_number_of(on.as_of, simulation)
-    names = on.people["account_id"]
-    if not 0 <= day < simulation.months or not names.str.contains(r"^sim-\d{7}$").all():
+    ids = on.people["account_id"]
+    if not 0 <= day < simulation.months or not ids.str.contains(r"^sim-\d{7}$").all():
         raise DataError(f"{folder}: expected the simulation that the hold-out is of, got another")
     state = begin(simulation, 0, simulation.accounts)
     for month in range(day + 1):
         state, columns = step(state, month, simulation)
-    lived = as_table(
-        account_names(state.accounts), state.traits.cash_loan, [(day, columns)], simulation
+    statements = as_table(
+        account_names(state.accounts),
+        state.traits.cash_loan,
+        [(day, columns)],
+        simulation,
     )
-    there = on.statements.filter(pl.col("month") == on.as_of)
-    again = lived.join(there.select("account_id"), on="account_id", how="semi").sort("account_id")
-    if not again.select("balance", "credit_limit").equals(
-        there.sort("account_id").select("balance", "credit_limit")
-    ):
+    expected = on.statements.filter(pl.col("month") == on.as_of).sort("account_id")
+    actual = statements.join(
+        expected.select("account_id"),
+        on="account_id",
+        how="semi",
+    ).sort("account_id")
+    compared = ("balance", "credit_limit")
+    if not actual.select(compared).equals(expected.select(compared)):
         raise DataError(
-            f"{folder}: expected the simulation that the hold-out is of, got one with other statements"
+            f"{folder}: expected the simulation that the hold-out is of, "
+            f"got one with other statements"
         )
-    return state.take(names.str.slice(4).cast(pl.Int64).to_numpy() - 1)
+    places = ids.str.slice(4).cast(pl.Int64).to_numpy() - 1
+    return state.take(places)
 
 
-def true_frontier(book: Portfolio, policies: Sequence[Policy], truth: Truth) -> pl.DataFrame:
-    """The points of :func:`training.compare.policies.frontier.frontier` by the true probability,
-    for the model and the oracle.
+def true_frontier(
+    portfolio: Portfolio, policies: Sequence[Policy], truth: TrueProbability
+) -> pl.DataFrame:
+    """Return points of the frontier by the true probability, decided by the model and the oracle.
 
-    One row a policy and ``decided_by``; what the oracle avoids is counted by the half of the
-    futures that it did not see.
+    One row for each policy and ``decided_by``: ``cut_off``, ``good_cut`` and
+    ``loss_avoided_share`` as in :func:`training.compare.policies.frontier.frontier`.  The half of
+    the futures that the oracle decides by does not measure.
     """
     rows = []
     for policy in policies:
-        for who in ("model", "oracle"):
-            ways = [
-                measure(
-                    book.with_probability(seen),
-                    policy,
-                    *limits_under(book.with_probability(own) if who == "oracle" else book, policy),
-                )
-                for own, seen in zip(truth.halves, truth.halves[::-1], strict=True)
-            ]
-            kept = ("good_cut", "loss_avoided_share")
-            means = {key: float(np.mean([way[key] for way in ways])) for key in kept}
-            rows.append({"decided_by": who, "cut_off": policy.cut_off, **means})
+        for decided_by in ("model", "oracle"):
+            points = []
+            for own, other in zip(truth.halves, truth.halves[::-1], strict=True):
+                is_oracle = decided_by == "oracle"
+                decider = portfolio.with_probability(own) if is_oracle else portfolio
+                after, cut = limits_under(decider, policy)
+                points.append(measure(portfolio.with_probability(other), policy, after, cut))
+            rows.append(
+                {
+                    "decided_by": decided_by,
+                    "cut_off": policy.cut_off,
+                    "good_cut": float(np.mean([one["good_cut"] for one in points])),
+                    "loss_avoided_share": float(
+                        np.mean([one["loss_avoided_share"] for one in points])
+                    ),
+                }
+            )
     return pl.DataFrame(rows)

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from training.data.config import DataError
-from training.evaluate.drift import Seen, drift_of, seen_of
+from training.evaluate.drift import DriftSample, compare_samples, drift_sample
 from training.evaluate.holdout import Evaluation
-from training.evaluate.unseen_accounts import caveats, held_out
+from training.evaluate.unseen_accounts import caveats, evaluate_version
 from training.release.monitor.alerts import Breach, drift_breaches, performance_breaches
 from training.release.monitor.bounds import Bounds, read_bounds
 from training.release.monitor.estimate import estimated, realised
@@ -92,7 +92,7 @@ def run_monitor(
         found.breaches])
     """
     bounds = read_bounds() if bounds is None else bounds
-    reference, source, _ = held_out(data_folder, store, name, version)
+    reference, source, _ = evaluate_version(data_folder, store, name, version)
     if reference.bundle.provenance.training_data != source.digest:
         raise DataError(
             f"{data_folder}: expected the data that version {version} of {name} was fitted on, got other data"
@@ -118,21 +118,21 @@ def _drift(
     records: Records, reference: Evaluation, bounds: Bounds
 ) -> tuple[pl.DataFrame, list[Breach]]:
     names = reference.bundle.features if records.with_asked else ()
-    was = seen_of(reference, names)
+    was = drift_sample(reference, names)
     tables, breaches = [], []
     for month in records.months:
         rows = records.of(month)
-        table = drift_of(names, was, _seen(records, month, names))
+        table = compare_samples(names, was, _seen(records, month, names))
         breaches += drift_breaches(_named(month), table, (len(was.log_odds), rows.height), bounds)
         tables.append(table.select(pl.lit(_named(month)).alias("month"), pl.all()))
     return pl.concat(tables), breaches
 
 
-def _seen(records: Records, month: datetime.date, names: Sequence[str]) -> Seen:
+def _seen(records: Records, month: datetime.date, names: Sequence[str]) -> DriftSample:
     rows = records.of(month)
     p = rows["probability"].to_numpy()
     matrix = records.features_of(month).matrix(names) if names else np.empty((len(p), 0))
-    return Seen(matrix, np.log(p) - np.log1p(-p), rows["first_reason"].to_list())
+    return DriftSample(matrix, np.log(p) - np.log1p(-p), rows["first_reason"].to_list())
 
 
 def _performance(

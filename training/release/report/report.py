@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.dataset import Source, load
-from training.evaluate.holdout import Evaluation, evaluate, hold_out
+from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 from training.evaluate.model_lookup import Model, find_model
-from training.evaluate.unseen_accounts import unseen
+from training.evaluate.unseen_accounts import select_unseen
 from training.release.report.advice import advice_section
 from training.release.report.drift import drift_section
 from training.release.report.fairness import fairness_section
@@ -57,7 +57,8 @@ def report(
     none of its trees saw.
 
     ``asked`` and ``name`` are as :func:`training.evaluate.model_lookup.find_model` reads them,
-    ``shared`` as in :func:`training.evaluate.unseen_accounts.unseen`; what they refuse is refused.
+    ``shared`` as in :func:`training.evaluate.unseen_accounts.select_unseen`; what they refuse is
+    refused.
     Where the data bring labels of their own nobody was set aside: the report then says that the
     model has seen the accounts.  OSError where ``out`` cannot be written; the run is then as it
     was.
@@ -89,10 +90,10 @@ def _evaluated(
     model: Model, source: Source, data: Path, shared: bool
 ) -> tuple[Evaluation, Evaluation | None, tuple[str, ...]]:
     if source.labels is not None:
-        return evaluate(model.asked, model.bundle, hold_out(source, model.config, data)), None, ()
-    on = unseen(source, data, [model], shared)
+        return evaluate(model.selector, model.bundle, select_hold_out(source, model.config, data)), None, ()
+    on = select_unseen(source, data, [model], shared)
     now, earlier = (
-        evaluate(model.asked, model.bundle, accounts) for accounts in (on.hold_out, on.earlier)
+        evaluate(model.selector, model.bundle, accounts) for accounts in (on.hold_out, on.earlier)
     )
     return now, earlier, on.notes
 

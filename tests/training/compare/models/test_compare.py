@@ -13,12 +13,12 @@ from serving.decision.bundle import Bundle, assemble
 from serving.decision.policy.limit import Account, exposure
 from training.compare.models.changes import ACTIONS, actions, changes, reasons
 from training.compare.models.value import PER, value, worth
-from training.compare.models.verdict import ASKED, Verdict, verdict
+from training.compare.models.verdict import DECIDING, ModelVerdict, judge
 from training.compare.policies.portfolio import portfolio_of
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled
-from training.evaluate.holdout import Evaluation, evaluate, hold_out
+from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.fit import Fitted
 
@@ -28,7 +28,7 @@ def pair(
     bundle: Bundle, fitted: Fitted, data: Labelled, source: Source, simulated: Path
 ) -> tuple[Evaluation, Evaluation]:
     """The session's model, and the same with probabilities nearly twice as high."""
-    on = hold_out(source, DataConfig(), simulated)
+    on = select_hold_out(source, DataConfig(), simulated)
     config = BundleConfig(reference_size=200)
     shifted = replace(
         fitted,
@@ -117,8 +117,8 @@ def test_the_reasons_of_who_is_newly_cut_are_the_second_model_s(
 
 def sides(**favours: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The two tables that a verdict is made of, all measures at neither but those named."""
-    said = dict.fromkeys(ASKED, "neither") | favours
-    measures = [name for name in ASKED if name != "value"]
+    said = dict.fromkeys(DECIDING, "neither") | favours
+    measures = [name for name in DECIDING if name != "value"]
     table = pl.DataFrame({"measure": measures, "favours": [said[name] for name in measures]})
     return table, pl.DataFrame({"model": ["b"], "favours": [said["value"]]})
 
@@ -133,17 +133,17 @@ def sides(**favours: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     ],
 )
 def test_better_is_something_won_and_nothing_lost(favours: dict[str, str], better: bool) -> None:
-    found = verdict("a", "b", *sides(**favours))
+    found = judge("a", "b", *sides(**favours))
     assert found.better == better
     assert ("not better" in str(found)) != better
 
 
 def test_a_verdict_names_what_is_worse() -> None:
     assert (
-        str(verdict("a", "b", *sides(auc="first")))
+        str(judge("a", "b", *sides(auc="first")))
         == "b is not better than a: auc worse beyond noise"
     )
     assert (
-        str(Verdict("a", "b", False, (), ()))
+        str(ModelVerdict("a", "b", False, (), ()))
         == "b is not better than a: nothing differs beyond noise"
     )

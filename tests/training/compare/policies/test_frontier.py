@@ -21,7 +21,12 @@ from training.compare.policies.frontier import (
     with_values,
 )
 from training.compare.policies.income_cap import ALL, UNKNOWN, cap_table, capped
-from training.compare.policies.oracle import Truth, oracle_table, true_frontier, truth_of
+from training.compare.policies.oracle import (
+    TrueProbability,
+    oracle_table,
+    simulate_truth,
+    true_frontier,
+)
 from training.compare.policies.portfolio import (
     Portfolio,
     accounts_of,
@@ -34,12 +39,12 @@ from training.data.dataset import Source
 from training.data.labels import soon_after
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
-from training.evaluate.holdout import Evaluation, evaluate, hold_out
+from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 
 
 @pytest.fixture(scope="module")
 def evaluated(bundle: Bundle, source: Source) -> Evaluation:
-    return evaluate("champion", bundle, hold_out(source, DataConfig()))
+    return evaluate("champion", bundle, select_hold_out(source, DataConfig()))
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +58,8 @@ def table(book: Portfolio, bundle: Bundle) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def truth(evaluated: Evaluation, simulated: Path) -> Truth:
-    return truth_of(evaluated.hold_out, simulated, 30)
+def truth(evaluated: Evaluation, simulated: Path) -> TrueProbability:
+    return simulate_truth(evaluated.hold_out, simulated, 30)
 
 
 def policies(policy: Policy) -> list[Policy]:
@@ -182,7 +187,7 @@ def test_a_constraint_that_nothing_meets_is_refused(
 
 
 def test_the_oracle_is_worth_more_and_knows_what_happens(
-    book: Portfolio, bundle: Bundle, truth: Truth
+    book: Portfolio, bundle: Bundle, truth: TrueProbability
 ) -> None:
     found = oracle_table(book, bundle.policy, truth)
     model, oracle = (
@@ -195,7 +200,7 @@ def test_the_oracle_is_worth_more_and_knows_what_happens(
     assert truth.probability.mean() == pytest.approx(book.label.mean(), abs=0.015)
     # The model handed the truth is the oracle, and a model that knows nothing is worth less than
     # ours.
-    knowing = Truth(np.array([truth.probability, truth.probability]))
+    knowing = TrueProbability(np.array([truth.probability, truth.probability]))
     same = oracle_table(book.with_probability(truth.probability), bundle.policy, knowing)
     assert same["share"].to_list() == pytest.approx([1.0] * 4)
     shuffled = np.random.default_rng(0).permutation(book.probability)
@@ -207,13 +212,13 @@ def test_the_oracle_does_not_profit_from_luck(book: Portfolio, bundle: Bundle) -
     # Nobody differs, but the futures do: who decides by their luck is valued by other luck, and
     # wins nothing.
     random = np.random.default_rng(4)
-    same = Truth(random.binomial(4, 0.05, (2, len(book.label))) / 4)
+    same = TrueProbability(random.binomial(4, 0.05, (2, len(book.label))) / 4)
     found = oracle_table(book, bundle.policy, same).filter(decided_by="oracle", outcome="expected")
     assert found["value"][0] < 0
 
 
 def test_by_the_truth_the_oracle_avoids_more_for_as_many_good_customers(
-    book: Portfolio, bundle: Bundle, truth: Truth
+    book: Portfolio, bundle: Bundle, truth: TrueProbability
 ) -> None:
     curves = true_frontier(
         book, [with_values(bundle.policy, p, 0.5) for p in (0.05, 0.1, 0.2, 0.4)], truth
@@ -232,11 +237,11 @@ def test_the_truth_of_another_simulation_is_refused(
 ) -> None:
     write(SimulationConfig(accounts=6000, seed=8), tmp_path)
     with pytest.raises(DataError, match="other statements"):
-        truth_of(evaluated.hold_out, tmp_path, 2)
+        simulate_truth(evaluated.hold_out, tmp_path, 2)
     with pytest.raises(DataError, match="found no such file"):
-        truth_of(evaluated.hold_out, tmp_path / "none", 2)
+        simulate_truth(evaluated.hold_out, tmp_path / "none", 2)
     with pytest.raises(DataError, match="at least 2"):
-        truth_of(evaluated.hold_out, simulated, 1)
+        simulate_truth(evaluated.hold_out, simulated, 1)
 
 
 def test_a_cap_is_what_the_served_policy_would_do_with_it(evaluated: Evaluation) -> None:

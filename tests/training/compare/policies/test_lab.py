@@ -9,6 +9,7 @@ from tests.training.conftest import STORE_WARNINGS, Kept
 from training.__main__ import main
 from training.compare.policies.frontier import PolicyLabError
 from training.compare.policies.lab import Cap, LabConfig, run_lab
+from training.evaluate.model_lookup import RegisteredVersion
 from training.tracking.store import Store
 
 pytestmark = STORE_WARNINGS
@@ -21,7 +22,11 @@ def test_a_lab_is_kept_as_a_run_that_says_what_it_is(
     said: list[str] = []
     cap = Cap(4.0, datetime.date(2026, 12, 1))
     found = run_lab(
-        simulated, another_store, "limit-reduction", kept.report.version, config, cap, said.append
+        simulated,
+        RegisteredVersion(another_store, "limit-reduction", kept.report.version),
+        config,
+        cap,
+        said.append,
     )
     run = another_store.client().get_run(found.run)
     assert (
@@ -94,9 +99,7 @@ def test_nothing_is_kept_of_a_lab_that_cannot_answer(another_store: Store, simul
     with pytest.raises(PolicyLabError):
         run_lab(
             simulated,
-            another_store,
-            "limit-reduction",
-            "1",
+            RegisteredVersion(another_store, "limit-reduction", "1"),
             LabConfig(max_good_cut=0.0, cut_offs=3, futures=0),
         )
     assert len(another_store.client().search_runs([another_store.experiment_id()])) == before

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.simulate.config import SimulationConfig
-from training.evaluate.metrics import auc, bootstrap_counts, expected_auc, expected_log_loss
+from training.evaluate.bootstrap import bootstrap_counts
+from training.evaluate.metrics import auc, expected_auc, expected_log_loss
 from training.examine.truth.futures import probability, untreated
 from training.examine.truth.outcomes import simulate_untreated
 from training.examine.truth.population import ExamineConfig, draw

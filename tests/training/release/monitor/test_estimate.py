@@ -19,7 +19,7 @@ from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import select_windows, soon_after
 from training.evaluate.drift import drift_table
-from training.evaluate.holdout import evaluate, hold_out
+from training.evaluate.holdout import evaluate, select_hold_out
 from training.release.monitor.alerts import drift_breaches, performance_breaches
 from training.release.monitor.bounds import read_bounds
 from training.release.monitor.estimate import estimated, realised
@@ -63,7 +63,7 @@ def test_the_estimate_foretells_what_labels_say_where_probabilities_are_right() 
 
 
 def test_on_simulated_accounts_it_foretells_what_came(bundle: Bundle, source: Source) -> None:
-    made = evaluate("champion", bundle, hold_out(source, DataConfig()))
+    made = evaluate("champion", bundle, select_hold_out(source, DataConfig()))
     told, seen = estimated(made.probability), realised(made.label, made.probability)
     for measure in ("auc", "brier"):
         _, low, high = value(told, measure)
@@ -223,7 +223,7 @@ def test_bounds_are_read_strictly(tmp_path: Path) -> None:
 
 def test_drift_is_judged_beyond_the_bound_and_beyond_chance(bundle: Bundle, source: Source) -> None:
     bounds = read_bounds()
-    made = evaluate("champion", bundle, hold_out(source, DataConfig()))
+    made = evaluate("champion", bundle, select_hold_out(source, DataConfig()))
     shuffled = np.random.default_rng(1).permutation(len(made.label))
     few = evaluate("few", bundle, made.hold_out.take(np.sort(shuffled[:40])))
     sizes = (len(made.label), 40)

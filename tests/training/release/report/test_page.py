@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from serving.decision.bundle import Bundle
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.evaluate.holdout import Evaluation, evaluate, hold_out
+from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 from training.release.report.advice import advice_section
 from training.release.report.feature_curves import feature_curves_section, turns
 from training.release.report.model_card import importance, model_card_section
@@ -23,7 +23,7 @@ from training.release.report.reasons import frequencies, reasons_section
 
 @pytest.fixture(scope="module")
 def evaluated(source: Source, simulated: Path, bundle: Bundle) -> Evaluation:
-    whole = hold_out(source, DataConfig(), simulated)
+    whole = select_hold_out(source, DataConfig(), simulated)
     return evaluate("v1", bundle, whole.take(np.arange(0, len(whole.label), 2)))
 
 
