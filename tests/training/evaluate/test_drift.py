@@ -18,9 +18,9 @@ from training.data.dataset import Source
 from training.data.labels import choose_as_ofs
 from training.evaluate.drift import (
     FIRST_REASON,
+    compare_reasons,
     drift_by_month,
     drift_table,
-    compare_reasons,
     psi,
     psi_noise,
     psi_parts,
@@ -158,7 +158,9 @@ def test_planted_drift_is_found_and_other_accounts_of_the_same_month_are_not(
 
 def test_every_month_is_held_against_the_reference(evaluated: Evaluation, source: Source) -> None:
     table = drift_by_month(evaluated, source, DataConfig(as_of_every=8))
-    months = [month for month, _ in choose_as_ofs(source.statements["month"], DataConfig(as_of_every=8))]
+    months = [
+        month for month, _ in choose_as_ofs(source.statements["month"], DataConfig(as_of_every=8))
+    ]
     assert table["as_of"].unique(maintain_order=True).to_list() == months
     last = table.filter(pl.col("as_of") == months[-1]).drop("as_of")
     assert last.equals(drift_table(evaluated, evaluated))

@@ -14,10 +14,10 @@ from training.evaluate.metrics import auc, brier, ks
 from training.evaluate.paired_tests import (
     BETTER,
     SortedScores,
-    resample_counts,
     delong,
     differences,
     favours,
+    resample_counts,
 )
 
 

@@ -59,7 +59,9 @@ def test_shared_is_the_accounts_that_every_model_left_out(
     model: Model, source: Source, simulated: Path
 ) -> None:
     every = select_unseen(source, simulated, [model]).hold_out
-    found = select_unseen(source, simulated, [model, replace(model, selector="b", config=OTHER)], shared=True)
+    found = select_unseen(
+        source, simulated, [model, replace(model, selector="b", config=OTHER)], shared=True
+    )
     for on in (found.hold_out, found.earlier):
         for config in (DataConfig(), OTHER):
             assert set(assign_splits(on.people["account_id"], config)) == {"test"}
@@ -76,7 +78,10 @@ def test_other_data_are_said_even_where_no_account_overlaps(
     model: Model, source: Source, simulated: Path
 ) -> None:
     older = fitted_otherwise(model, training_data="f" * 64)
-    every, found = select_unseen(source, simulated, [model]), select_unseen(source, simulated, [model, older])
+    every, found = (
+        select_unseen(source, simulated, [model]),
+        select_unseen(source, simulated, [model, older]),
+    )
     assert np.array_equal(found.hold_out.label, every.hold_out.label)
     assert found.notes == (
         "b was fitted on other data; by its split it has seen none of the hold-out's accounts",
@@ -95,7 +100,10 @@ def test_a_model_that_knows_what_came_after_is_refused(
         DataError, match=r"b was fitted on statements up to 2026-10, the data end in 2026-09"
     ):
         select_unseen(
-            source, simulated, [model, replace(model, selector="b", last_month="2026-10")], shared=True
+            source,
+            simulated,
+            [model, replace(model, selector="b", last_month="2026-10")],
+            shared=True,
         )
 
 

@@ -40,10 +40,10 @@ them. Its parameters in policy.toml:
 ```
 
 """
-_ORACLE = """## Against one who knows
+_ORACLE = """## Comparison with an oracle
 
 The same policy decided by the true probability (`oracle`): see
-[the policy lab](policy_lab.md#against-one-who-knows).
+[the policy lab](policy_lab.md#comparison-with-an-oracle).
 
 """
 _CAP = """## A cap at {multiple:g} monthly incomes from {month}

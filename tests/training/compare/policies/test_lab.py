@@ -51,7 +51,7 @@ def test_a_lab_is_kept_as_a_run_that_says_what_it_is(
     assert places >= {"tables/frontier.csv", "tables/points.csv", "tables/true_frontier.csv"}
     for part in (
         found.toml,
-        "## Against one who knows",
+        "## Comparison with an oracle",
         "## A cap at 4 monthly incomes from 2026-12",
         "version 1",
     ):
