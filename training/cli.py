@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,11 @@ def tune(options: argparse.Namespace) -> None:
     print(
         f"study {options.study}: {len(found.trials)} trials, {pruned} given up early; run {found.run}, kept in {options.store}"
     )
-    for what, scored in (("begun with", found.base), ("best", found.best), ("taken", found.taken)):
+    for what, scored in (
+        ("begun with", found.base),
+        ("best", found.best),
+        ("taken", found.selected),
+    ):
         print(
             f"  {what:10} trial {scored.number:3}  AUC {scored.mean_auc:.4f}  {scored.mean_leaves:,.0f} leaves"
         )
@@ -137,10 +142,10 @@ def compare(options: argparse.Namespace) -> int:
     """Compare models with the first of them on accounts that none has seen; 0 where one of the
     others is better.
     """
-    from training.compare.models.compare import STAGES, compare
+    from training.compare.models.compare import Stage, compare
     from training.tracking.store import Store
 
-    with _stages(STAGES, options) as show:
+    with _stages(Stage, options) as show:
         found = compare(
             options.models, options.data, Store(options.store), options.name, options.shared, show
         )
@@ -155,10 +160,10 @@ def compare(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> None:
     """Write the report on a model as one HTML file."""
-    from training.release.report.report import STAGES, report
+    from training.release.report.report import Stage, report
     from training.tracking.store import Store
 
-    with _stages(STAGES, options) as show:
+    with _stages(Stage, options) as show:
         done = report(
             options.model,
             options.data,
@@ -176,7 +181,7 @@ def report(options: argparse.Namespace) -> None:
 def promote(options: argparse.Namespace) -> int:
     """Make a registered version the champion if every gate passes; 1 where one refuses."""
     from training.release.gate_config import load_gates
-    from training.release.promote import STAGES, nominate, promote
+    from training.release.promote import Stage, nominate, promote
     from training.tracking.store import Store
 
     store = Store(options.store)
@@ -191,7 +196,7 @@ def promote(options: argparse.Namespace) -> int:
         )
     force = options.why if options.force else None
     gates = load_gates(options.gates)
-    with _stages(STAGES, options) as show:
+    with _stages(Stage, options) as show:
         done = promote(options.data, store, options.name, options.version, gates, force, show)
     print(done.summary)
     return 0 if done.promoted else 1
@@ -235,13 +240,13 @@ def examine(options: argparse.Namespace) -> None:
     """Examine a version on simulated accounts that it never saw: advice, reasons, ceiling, treated
     accounts.
     """
-    from training.examine.run import STAGES, run_examination
+    from training.examine.run import Stage, run_examination
     from training.examine.truth.population import ExamineConfig
     from training.tracking.store import Store
 
     (config,) = override([ExamineConfig()], options.set)
     store = Store(options.store)
-    with _stages(STAGES, options) as show:
+    with _stages(Stage, options) as show:
         found = run_examination(
             options.data, store, options.name, _version(options, store), config, show
         )
@@ -263,7 +268,7 @@ def examine(options: argparse.Namespace) -> None:
 
 def policy(options: argparse.Namespace) -> None:
     """What other numbers in policy.toml, or a regulator's cap, would do to a version's hold-out."""
-    from training.compare.policies.lab import STAGES, Cap, LabConfig, run_lab
+    from training.compare.policies.lab import Cap, LabConfig, Stage, run_lab
     from training.evaluate.model_lookup import RegisteredVersion
     from training.evaluate.text_tables import columns
     from training.tracking.store import Store
@@ -276,7 +281,7 @@ def policy(options: argparse.Namespace) -> None:
         None if options.from_month is None else Cap(options.cap_income_multiple, options.from_month)
     )
     store = Store(options.store)
-    with _stages(STAGES, options) as show:
+    with _stages(Stage, options) as show:
         model = RegisteredVersion(store, options.name, _version(options, store))
         found = run_lab(options.data, model, config, cap, show)
     if options.page is not None:
@@ -322,10 +327,10 @@ def monitor(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _stages(stages: int, options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
+def _stages(stages: type[StrEnum], options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
     """A bar of the command's stages; called with what is done next."""
     with tqdm(
-        total=stages, unit="stage", desc=options.command, disable=options.quiet or None
+        total=len(stages), unit="stage", desc=options.command, disable=options.quiet or None
     ) as bar:
 
         def show(stage: str) -> None:

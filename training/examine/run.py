@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
@@ -29,7 +30,19 @@ from training.tracking.config import override
 from training.tracking.progress import StageProgress
 from training.tracking.store import Store, temporary_folder
 
-STAGES = 9  # times that progress is told
+
+class Stage(StrEnum):
+    """The stages of an examination, by the names that a progress bar shows."""
+
+    ACCOUNTS = "the accounts"
+    FOLLOW = "following the plans"
+    VALIDITY = "their risk afterwards"
+    RULES = "other rules of advice"
+    MODELS = "other models"
+    RECOURSE = "what could be done about the reasons"
+    FIDELITY = "the true causes"
+    CEILING = "futures without any cut"
+    TREATMENT = "treated accounts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +80,23 @@ def run_examination(
         )
     configs = _configs(store, name, version)
     with runs.start_run(store) as run_id:
-        progress("the accounts")
+        progress(Stage.ACCOUNTS)
         world = draw(simulation, config)
         cut = find_cut_accounts(world, bundle)
         examined = Examined(name, version, bundle.digest, len(cut))
         runs.log_configs({"examine": config}, _facts(examined, world))
         tables = dict(_advice(cut, config, progress))
-        progress("other rules of advice")
+        progress(Stage.RULES)
         tables["promises"] = other_rules.under_other_rules(world, bundle)
-        progress("other models")
+        progress(Stage.MODELS)
         tables["durability"] = other_models.under_other_models(
             cut, label_accounts(source, configs[0]), configs[1], config.refits
         )
         tables |= _reasons(cut, config, progress)
-        progress("futures of everybody")
+        progress(Stage.CEILING)
         known = outcomes.simulate_untreated(world, config)
         tables["ceiling"] = auc_ceiling.auc_ceiling(world, bundle, config, known)
-        progress("treated accounts")
+        progress(Stage.TREATMENT)
         tables["treatment"] = censoring_study.censoring_study(
             world, source, bundle.policy, configs, config, known
         )
@@ -125,9 +138,9 @@ def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
 def _advice(
     cut: CutAccounts, config: ExamineConfig, progress: StageProgress
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    progress("following the plans")
+    progress(Stage.FOLLOW)
     followed = follow.follow_plans(cut)
-    progress("what becomes of who follows")
+    progress(Stage.VALIDITY)
     yield "validity", validity(cut, followed, follow.risk(cut, config.futures))
     yield "validity_by_month", by_month(followed)
 
@@ -135,9 +148,9 @@ def _advice(
 def _reasons(
     cut: CutAccounts, config: ExamineConfig, progress: StageProgress
 ) -> dict[str, pl.DataFrame]:
-    progress("what could be done about the reasons")
+    progress(Stage.RECOURSE)
     found = {"recourse": actionability.actionability(cut)}
-    progress("the last year, lived otherwise")
+    progress(Stage.FIDELITY)
     true = true_causes.effects(cut, config.futures)
     found |= {
         "fidelity": true_causes.agreement_with_causes(cut, true),

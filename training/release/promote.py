@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
@@ -36,8 +37,15 @@ from training.tracking import registry, runs
 from training.tracking.progress import StageProgress
 from training.tracking.store import Store, TrackingError, fetch_run_info
 
-STAGES = 3  # times that progress is told
 NAME = "limit-reduction"
+
+
+class Stage(StrEnum):
+    """The stages of a promotion, by the names that a progress bar shows."""
+
+    DATA = "the data"
+    GATES = "the gates"
+    RUN = "the run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +88,16 @@ def promote(
         raise ValueError("expected a reason to force a promotion, got none; say why")
     chosen, bounds = _chosen(store, name, version), gates or load_gates()
     before = registry.find_champion(store, name)
-    progress("the data")
+    progress(Stage.DATA)
     source = load(data)
-    progress("the gates")
+    progress(Stage.GATES)
     found, about = _measured(source, data, store, name, chosen, before, bounds)
     refused = rules.refusing(found)
     promoted = not refused or (force is not None and "golden" not in refused)
     done = Promotion(
         "", chosen, before, promoted, promoted and bool(refused), refused, rules.table(found), about
     )
-    progress("the run")
+    progress(Stage.RUN)
     return _kept(done, store, name, force, source.digest)
 
 

@@ -60,7 +60,7 @@ class TuneResult:
     front: tuple[TrialScore, ...]
     base: TrialScore
     best: TrialScore
-    taken: TrialScore
+    selected: TrialScore
     chosen: FitConfig
     command: str
 
@@ -102,7 +102,7 @@ def tune(
             data_folder, store, (data_config, found.chosen, bundle or BundleConfig())
         )
         found = replace(found, command=command)
-        kept.found(found.trials, found.front, (found.base, found.best, found.taken), command)
+        kept.found(found.trials, found.front, (found.base, found.best, found.selected), command)
     return found
 
 

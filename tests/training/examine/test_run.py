@@ -13,7 +13,7 @@ from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.data.config import DataError
 from training.data.simulate.config import SimulationConfig
 from training.examine.page import FIGURES, SECTIONS, Examined, page
-from training.examine.run import STAGES, Findings, metrics, run_examination
+from training.examine.run import Findings, Stage, metrics, run_examination
 from training.examine.truth.population import ExamineConfig, draw, simulation_of
 from training.tracking.store import Store, TrackingError
 
@@ -38,7 +38,7 @@ def findings(simulated: Path, store: Store, kept: Kept, told: list[str]) -> Find
 
 
 def test_everything_found_is_in_the_run(findings: Findings, store: Store, told: list[str]) -> None:
-    assert len(told) == STAGES
+    assert told == list(Stage)
     run = store.client().get_run(findings.run)
     assert run.info.status == "FINISHED"
     assert run.data.metrics == pytest.approx(metrics(findings.tables))

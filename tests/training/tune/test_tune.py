@@ -342,7 +342,7 @@ def test_a_killed_search_goes_on_and_mlflow_has_every_trial_once(
     assert parent.info.status == "FINISHED"
     assert (
         parent.info.run_name
-        == f"tune limit-reduction {len(found.trials)} trials auc {found.taken.mean_auc:.3f}"
+        == f"tune limit-reduction {len(found.trials)} trials auc {found.selected.mean_auc:.3f}"
     )
     inside = client.search_runs(
         [store.experiment_id()], f"tags.`mlflow.parentRunId` = '{found.run}'"
@@ -379,7 +379,7 @@ def test_the_command_fits_the_config_that_was_taken(
     _, found = tuned
     assert (
         config_at(
-            next(t.point for t in found.trials if t.number == found.taken.number), found.chosen
+            next(t.point for t in found.trials if t.number == found.selected.number), found.chosen
         )
         == found.chosen
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
@@ -33,7 +34,15 @@ from training.tracking import runs
 from training.tracking.store import Store
 
 Progress = Callable[[str], None]  # called with the name of each stage as it begins
-STAGES = 4  # calls of progress
+
+
+class Stage(StrEnum):
+    """The stages of a comparison, by the names that a progress bar shows."""
+
+    MODELS = "the models"
+    ACCOUNTS = "the accounts"
+    TABLES = "the tables"
+    RUN = "the run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +94,15 @@ def compare(
     repeated = len(selectors) > 2 and len(set(selectors)) < len(selectors)
     if len(selectors) < 2 or repeated:
         raise ValueError(f"expected two models or more, each once, got {list(selectors)}")
-    progress("the models")
+    progress(Stage.MODELS)
     models = [find_model(selector, store, name) for selector in selectors]
-    progress("the accounts")
+    progress(Stage.ACCOUNTS)
     unseen = select_unseen(load(data), data, models, shared)
     evaluations = [
         evaluate(shown, model.bundle, unseen.hold_out)
         for shown, model in zip(_shown_names(selectors), models, strict=True)
     ]
-    progress("the tables")
+    progress(Stage.TABLES)
     tables = _tables(evaluations) | {"shift": _shift(evaluations, unseen.earlier)}
     comparison = ModelComparison(
         models=tuple(evaluations),
@@ -101,7 +110,7 @@ def compare(
         tables=tables,
         notes=unseen.notes,
     )
-    progress("the run")
+    progress(Stage.RUN)
     return replace(comparison, run=_log(comparison, models, store))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
@@ -30,8 +31,16 @@ from training.tracking import runs
 from training.tracking.config import check_ranges
 from training.tracking.store import Store
 
-STAGES = 4  # calls of progress
 Progress = Callable[[str], None]  # called with the name of each stage as it begins
+
+
+class Stage(StrEnum):
+    """The stages of the policy lab, by the names that a progress bar shows."""
+
+    HOLD_OUT = "the hold-out"
+    FRONTIER = "the frontier"
+    ORACLE = "the oracle"
+    REGULATION = "the regulator's cap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,7 @@ def run_lab(
         print(findings.toml)
     """
     config = config or LabConfig()
-    progress("the hold-out")
+    progress(Stage.HOLD_OUT)
     evaluation, source, _ = evaluate_version(
         data_folder,
         model.store,
@@ -104,14 +113,14 @@ def run_lab(
     )
     portfolio = portfolio_of(evaluation)
     policy = evaluation.bundle.policy
-    progress("the frontier")
+    progress(Stage.FRONTIER)
     table = frontier(portfolio, policy, config.cut_offs)
     best = best_under(table, config.max_good_cut)
     tables = {"frontier": table, "points": points(table, best)}
-    progress("one who knows")
+    progress(Stage.ORACLE)
     if config.futures and is_simulated(data_folder):
         tables |= _compare_with_truth(evaluation, portfolio, data_folder, config)
-    progress("regulation")
+    progress(Stage.REGULATION)
     if cap is not None:
         tables["cap"] = cap_table(evaluation, cap.multiple, cap.from_month)
     toml = toml_of(best, policy)

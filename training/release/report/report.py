@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from training.data.dataset import Source, load
@@ -32,7 +33,24 @@ from training.tracking.progress import StageProgress
 from training.tracking.store import Store, fetch_run_info
 
 ARTIFACT = "report.html"  # of the run
-STAGES = 13  # times that progress is told
+
+
+class Stage(StrEnum):
+    """The stages of a report, by the names that a progress bar shows."""
+
+    MODEL = "the model"
+    ACCOUNTS = "the accounts"
+    CARD = "the card"
+    PERFORMANCE = "performance"
+    CALIBRATION = "calibration"
+    FEATURES = "what features do"
+    REASONS = "reasons"
+    ADVICE = "the way back"
+    FAIRNESS = "fairness"
+    POLICY = "the policy"
+    STABILITY = "stability"
+    RUN = "the run"
+    PAGE = "the page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +81,16 @@ def report(
     model has seen the accounts.  OSError where ``out`` cannot be written; the run is then as it
     was.
     """
-    progress("the model")
+    progress(Stage.MODEL)
     model = find_model(asked, store, name)
-    progress("the accounts")
+    progress(Stage.ACCOUNTS)
     source = load(data)
     now, earlier, notes = _evaluated(model, source, data, shared)
     sections = []
-    for title, section in _sections(model, now, earlier, store, seen=source.labels is not None):
-        progress(title)
+    for stage, section in _sections(model, now, earlier, store, seen=source.labels is not None):
+        progress(stage)
         sections.append(section())
-    progress("the page")
+    progress(Stage.PAGE)
     made = model.bundle.provenance
     about = (
         f"Run {model.run}, bundle {model.bundle.digest}.",
@@ -100,19 +118,19 @@ def _evaluated(
 
 def _sections(
     model: Model, now: Evaluation, earlier: Evaluation | None, store: Store, *, seen: bool
-) -> Iterator[tuple[str, Callable[[], Section]]]:
-    yield "the card", lambda: model_card_section(now, runs.fetch_table(store, model.run, "splits"))
-    yield "performance", lambda: performance_section(now, seen=seen)
-    yield "calibration", lambda: calibration_section(now, seen=seen)
-    yield "what features do", lambda: feature_curves_section(now)
+) -> Iterator[tuple[Stage, Callable[[], Section]]]:
+    yield Stage.CARD, lambda: model_card_section(now, runs.fetch_table(store, model.run, "splits"))
+    yield Stage.PERFORMANCE, lambda: performance_section(now, seen=seen)
+    yield Stage.CALIBRATION, lambda: calibration_section(now, seen=seen)
+    yield Stage.FEATURES, lambda: feature_curves_section(now)
     yield (
-        "reasons",
+        Stage.REASONS,
         lambda: reasons_section(now, runs.fetch_table(store, model.run, "reason_agreement")),
     )
-    yield "the way back", lambda: advice_section(now)
-    yield "fairness", lambda: fairness_section(now)
-    yield "the policy", lambda: policy_section(now)
+    yield Stage.ADVICE, lambda: advice_section(now)
+    yield Stage.FAIRNESS, lambda: fairness_section(now)
+    yield Stage.POLICY, lambda: policy_section(now)
     if earlier is not None:
-        yield "stability", lambda: drift_section(earlier, now)
+        yield Stage.STABILITY, lambda: drift_section(earlier, now)
     told = fetch_run_info(store, model.run)
-    yield "the run", lambda: origin_section({**told.parameters, **told.tags})
+    yield Stage.RUN, lambda: origin_section({**told.parameters, **told.tags})

@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.conftest import STORE_WARNINGS, Kept
 from training.__main__ import main
-from training.release.report.report import ARTIFACT, STAGES, report
+from training.release.report.report import ARTIFACT, Stage, report
 from training.tracking.store import Store
 
 pytestmark = STORE_WARNINGS
@@ -23,7 +23,7 @@ def test_the_file_is_what_the_run_keeps(
     told: list[str] = []
     file = tmp_path / "reports" / "v1.html"
     done = report(f"v{kept.report.version}", simulated, another_store, file, progress=told.append)
-    assert len(told) == STAGES
+    assert told == list(Stage)
     assert file.read_text("utf-8") == done.text
     assert done.run == kept.report.run
     mlflow.set_tracking_uri(another_store.uri)
