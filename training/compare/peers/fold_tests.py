@@ -1,9 +1,9 @@
-"""Two learners on the same folds: how far apart they are, and how sure that is.
+"""Two learners on the same folds: their difference, and how certain it is.
 
-Folds share most of their training rows, so that differences over folds are not independent and a
-plain t-test finds too much. The corrected resampled t-test widens the variance by the share of test
+Folds share most of their training rows, so differences over folds are not independent and a plain
+t-test rejects too often.  The corrected resampled t-test widens the variance by the share of test
 to training rows (Nadeau and Bengio 2003, Machine Learning 52).  With five folds it has little
-power: what it does not find may still be there.
+power: a difference that it does not find may still exist.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.stats import t as student
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of means over folds, with its 95 % interval, and the two-sided p of no difference."""
+    """A difference of means over folds, with its 95 % interval and two-sided p-value."""
 
     mean: float
     low: float
@@ -26,11 +26,10 @@ class Difference:
 
 
 def difference(one: Sequence[float], another: Sequence[float], test_to_train: float) -> Difference:
-    """``one`` minus ``another``, fold by fold; ``test_to_train`` = rows scored to rows fitted on (1
-    / 4 in five folds).
+    """Test ``one`` minus ``another``, fold by fold.
 
-    p is 1 where they are the same in every fold.  ValueError where the folds are not the same two
-    or more.
+    ``test_to_train`` is rows scored to rows fitted on (1 / 4 with five folds).  p is 1 where they
+    are equal in every fold.  Raises ValueError where the folds are not the same two or more.
 
     >>> difference([0.80, 0.81, 0.82], [0.79, 0.79, 0.80], 0.5).mean  # doctest: +ELLIPSIS
     0.0166...
@@ -38,28 +37,30 @@ def difference(one: Sequence[float], another: Sequence[float], test_to_train: fl
     if len(one) != len(another) or len(one) < 2:
         raise ValueError(f"expected the same two or more folds, got {len(one)} and {len(another)}")
     gaps = np.subtract(one, another)
-    mean, error = (
-        float(gaps.mean()),
-        float(np.sqrt((1.0 / len(gaps) + test_to_train) * gaps.var(ddof=1))),
-    )
-    half = float(student.ppf(0.975, len(gaps) - 1)) * error
+    mean = float(gaps.mean())
+    variance = (1.0 / len(gaps) + test_to_train) * gaps.var(ddof=1)
+    error = float(np.sqrt(variance))
     if error == 0.0:
         return Difference(mean, mean, mean, 1.0 if mean == 0.0 else 0.0)
-    return Difference(
-        mean, mean - half, mean + half, float(2.0 * student.sf(abs(mean) / error, len(gaps) - 1))
-    )
+    freedom = len(gaps) - 1
+    half_width = float(student.ppf(0.975, freedom)) * error
+    p = float(2.0 * student.sf(abs(mean) / error, freedom))
+    return Difference(mean, mean - half_width, mean + half_width, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several tests, raised so that the chance of *any* false finding stays at the
-    level (Holm 1979).
+    """Adjust the p-values of several tests so that *any* false finding stays at the level.
+
+    After Holm (1979).
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
     order = np.argsort(p_values, kind="stable")
-    raised, highest = [0.0] * len(p_values), 0.0
-    for place, number in enumerate(order.tolist()):
-        highest = max(highest, min(1.0, p_values[number] * (len(p_values) - place)))
-        raised[number] = highest
-    return raised
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, test in enumerate(order.tolist()):
+        scaled = p_values[test] * (len(p_values) - rank)
+        highest = max(highest, min(1.0, scaled))
+        adjusted[test] = highest
+    return adjusted

@@ -1,9 +1,7 @@
-"""Who is compared: each learner behind the same two calls, with its library imported only when it
-is asked for.
+"""The learners that are compared, behind one interface; each library is imported when it is used.
 
-All see the same rows and the same features, float64 (n, features) with NaN = unknown, and are told
-no more than that.  A peer's settings are its library's own defaults, but for what its row of the
-page says.
+All learners get the same rows and features, float64 (n, features) with NaN = unknown, and nothing
+else.  A peer has its library's defaults, except where its ``setting`` says otherwise.
 """
 
 from __future__ import annotations
@@ -36,26 +34,28 @@ class Model(Protocol):
     """A fitted contender."""
 
     def probability(self, matrix: Matrix) -> Vector:
-        """Of label 1, float64 (n,) inside [0, 1]."""
+        """Return the probability of label 1, float64 (n,) inside [0, 1]."""
 
     @property
     def leaves(self) -> float | None:
-        """Of all its trees; None where it has none, or nobody counted."""
+        """The leaves of all trees; null where the model has no trees, or they are not counted."""
 
     def explain(self, matrix: Matrix) -> Matrix | None:
-        """What each feature adds to the score, by the learner's own means, (n, terms); None where
-        it has none.
+        """Return the contributions to the score by the learner's own method, (n, terms).
+
+        Null where it has no such method.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A learner: its name on the page, how it is set, the package it needs (None = always there),
-    and how it is fitted.
+    """A learner: its name and setting on the page, the package it needs, and its fit.
+
+    ``package`` is null where the learner is always installed.
     """
 
     name: str
-    told: str
+    setting: str
     package: str | None
     fit: Callable[[Labelled, FitConfig], Model]
 
@@ -64,37 +64,43 @@ class Contender:
         """Whether its package can be imported."""
         return self.package is None or importlib.util.find_spec(self.package) is not None
 
+    @property
+    def install_command(self) -> str:
+        """The command that installs its package."""
+        package = self.package or ""
+        return f"pip install {DISTRIBUTIONS.get(package, package)}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """A model of two functions."""
+    """A model made of two functions."""
 
     score: Callable[[Matrix], Any]
-    parts: Callable[[Matrix], Any] | None = None
+    contributions: Callable[[Matrix], Any] | None = None
     leaves: float | None = None
 
     def probability(self, matrix: Matrix) -> Vector:
         return np.asarray(self.score(matrix), dtype=np.float64)
 
     def explain(self, matrix: Matrix) -> Matrix | None:
-        return None if self.parts is None else np.asarray(self.parts(matrix), dtype=np.float64)
+        if self.contributions is None:
+            return None
+        return np.asarray(self.contributions(matrix), dtype=np.float64)
 
 
-def _of(data: Labelled, config: FitConfig) -> tuple[Matrix, Vector]:
-    """What a learner is given: features that the config leaves out are unknown throughout, so that
-    none learns from them.
-    """
+def _training_rows(data: Labelled, config: FitConfig) -> tuple[Matrix, Vector]:
+    """Features and labels; the features that the config excludes are unknown throughout."""
     matrix = data.features.matrix(MODEL_FEATURES)
-    matrix[:, [place for place, name in enumerate(MODEL_FEATURES) if name in config.excluded_features]] = (
-        np.nan
-    )
+    excluded = np.isin(MODEL_FEATURES, list(config.excluded_features))
+    matrix[:, excluded] = np.nan
     return matrix, data.label
 
 
 def _logistic(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data, config)
+    matrix, label = _training_rows(data, config)
     scaled = make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
     )
     regression = LogisticRegression(max_iter=1000).fit(scaled.fit_transform(matrix), label)
     return _Model(
@@ -106,34 +112,32 @@ def _logistic(data: Labelled, config: FitConfig) -> Model:
 def _scorecard(data: Labelled, config: FitConfig) -> Model:
     from optbinning import BinningProcess
 
-    matrix, label = _of(data, config)
-    # it bins no column that is unknown throughout
+    matrix, label = _training_rows(data, config)
+    # optbinning bins no column that is unknown throughout
     known = np.flatnonzero(~np.isnan(matrix).all(axis=0))
     names = [MODEL_FEATURES[place] for place in known]
-    # One direction a feature, found from the data: what makes a scorecard readable.
+    # Each feature is monotone in a direction found from the data, which makes scorecards readable.
     trends = {name: {"monotonic_trend": "auto_asc_desc"} for name in names}
     process = BinningProcess(names, binning_fit_params=trends)
 
-    def binned(rows: Matrix) -> Matrix:
-        return np.asarray(
-            process.transform(rows[:, known], metric="woe", metric_missing="empirical"),
-            dtype=np.float64,
-        )
+    def weights_of_evidence(rows: Matrix) -> Matrix:
+        binned = process.transform(rows[:, known], metric="woe", metric_missing="empirical")
+        return np.asarray(binned, dtype=np.float64)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own, of the libraries below it
+        warnings.simplefilter("ignore")  # deprecations of the libraries that optbinning uses
         process.fit(matrix[:, known], label)
-        regression = LogisticRegression(max_iter=1000).fit(binned(matrix), label)
+        regression = LogisticRegression(max_iter=1000).fit(weights_of_evidence(matrix), label)
     return _Model(
-        lambda rows: regression.predict_proba(binned(rows))[:, 1],
-        lambda rows: binned(rows) * regression.coef_[0],
+        lambda rows: regression.predict_proba(weights_of_evidence(rows))[:, 1],
+        lambda rows: weights_of_evidence(rows) * regression.coef_[0],
     )
 
 
 def _ebm(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data, config)
     from interpret.glassbox import ExplainableBoostingClassifier
 
+    matrix, label = _training_rows(data, config)
     model = ExplainableBoostingClassifier(random_state=config.seed, n_jobs=config.threads or -1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -142,17 +146,13 @@ def _ebm(data: Labelled, config: FitConfig) -> Model:
 
 
 def _xgboost(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data, config)
     import xgboost
 
-    parameters = {
-        "objective": "binary:logistic",
-        "seed": config.seed,
-        "nthread": config.threads or None,
-    }
-    booster = xgboost.train(
-        {k: v for k, v in parameters.items() if v is not None}, xgboost.DMatrix(matrix, label), 100
-    )
+    matrix, label = _training_rows(data, config)
+    parameters: dict[str, object] = {"objective": "binary:logistic", "seed": config.seed}
+    if config.threads:
+        parameters["nthread"] = config.threads
+    booster = xgboost.train(parameters, xgboost.DMatrix(matrix, label), 100)
     return _Model(
         booster.inplace_predict,
         lambda rows: booster.predict(xgboost.DMatrix(rows), pred_contribs=True),
@@ -160,9 +160,9 @@ def _xgboost(data: Labelled, config: FitConfig) -> Model:
 
 
 def _catboost(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data, config)
     import catboost
 
+    matrix, label = _training_rows(data, config)
     model = catboost.CatBoostClassifier(
         random_seed=config.seed,
         verbose=False,
@@ -176,52 +176,57 @@ def _catboost(data: Labelled, config: FitConfig) -> Model:
 
 
 def _of_booster(booster: lgb.Booster) -> _Model:
+    def threads(rows: Matrix) -> int:
+        return 1 if len(rows) == 1 else 0  # starting threads costs more than scoring one row
+
     return _Model(
-        lambda rows: booster.predict(rows, num_threads=1 if len(rows) == 1 else 0),
-        lambda rows: booster.predict(
-            rows, pred_contrib=True, num_threads=1 if len(rows) == 1 else 0
-        ),
+        lambda rows: booster.predict(rows, num_threads=threads(rows)),
+        lambda rows: booster.predict(rows, pred_contrib=True, num_threads=threads(rows)),
         count_leaves(booster.model_to_string()),
     )
 
 
 def _lightgbm(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data, config)
+    matrix, label = _training_rows(data, config)
     parameters = {
         "objective": "binary",
         "seed": config.seed,
         "verbose": -1,
         "num_threads": config.threads,
     }
-    return _of_booster(lgb.train(parameters, lgb.Dataset(matrix, label, params=parameters), 100))
+    rows = lgb.Dataset(matrix, label, params=parameters)
+    return _of_booster(lgb.train(parameters, rows, 100))
 
 
 def _unconstrained(data: Labelled, config: FitConfig) -> Model:
-    matrix, label = _of(data, config)
-    free = replace(config, monotone=False)
-    parameters = lightgbm_parameters(free)
-    return _of_booster(
-        lgb.train(parameters, lgb.Dataset(matrix, label, params=parameters), free.trees)
-    )
+    matrix, label = _training_rows(data, config)
+    unconstrained = replace(config, monotone=False)
+    parameters = lightgbm_parameters(unconstrained)
+    rows = lgb.Dataset(matrix, label, params=parameters)
+    return _of_booster(lgb.train(parameters, rows, unconstrained.trees))
 
 
-def ours(data: Labelled, config: FitConfig) -> Model:
-    """Our trees as a fit in folds makes them, explained as a decision is: exactly, against 1,000 of
-    the rows fitted on.
+def fit_ours(data: Labelled, config: FitConfig) -> Model:
+    """Fit our trees as a fit in folds does, explained as decisions are: by exact Shapley values.
+
+    The reference is 1,000 of the rows fitted on.
     """
-    matrix, label = _of(data, config)
+    matrix, label = _training_rows(data, config)
     booster = train_booster(matrix, label, config, weight=data.weight)
     reference = np.random.default_rng(config.seed).permutation(matrix)[:REFERENCE]
     explainer = make_explainer(flatten_trees(read_trees(booster)), reference)
-    return replace(_of_booster(booster), parts=lambda rows: explain_many(rows, explainer))
+    return replace(_of_booster(booster), contributions=lambda rows: explain_many(rows, explainer))
 
 
 OURS = "Clearline"
 REFERENCE = 1000
 CONTENDERS: tuple[Contender, ...] = (
-    Contender(OURS, "the config asked for, every feature held to its direction", None, ours),
+    Contender(OURS, "the config asked for, every feature held to its direction", None, fit_ours),
     Contender(
-        "LightGBM, our config unconstrained", "the same without directions", None, _unconstrained
+        "LightGBM, our config unconstrained",
+        "the same without directions",
+        None,
+        _unconstrained,
     ),
     Contender("LightGBM", "defaults, 100 trees of 31 leaves", None, _lightgbm),
     Contender(
@@ -240,5 +245,5 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("XGBoost", "defaults, 100 rounds", "xgboost", _xgboost),
     Contender("CatBoost", "defaults, 1,000 trees", "catboost", _catboost),
 )
-# what pip calls those that are imported by another name
-PACKAGE: Mapping[str, str] = {"interpret": "interpret-core"}
+# Package -> the distribution that pip installs, where the names differ.
+DISTRIBUTIONS: Mapping[str, str] = {"interpret": "interpret-core"}

@@ -1,4 +1,4 @@
-"""What was compared, as a section of a Markdown page."""
+"""A peer comparison as a section of a Markdown page."""
 
 from __future__ import annotations
 
@@ -22,51 +22,58 @@ Pairs = Sequence[tuple[str, str]]
 
 
 def section(
-    summary: pl.DataFrame, against: pl.DataFrame | None, missing: Pairs, told: Pairs, rows: int
+    summary: pl.DataFrame, against: pl.DataFrame | None, missing: Pairs, settings: Pairs, rows: int
 ) -> str:
-    """The tables of a comparison: means over folds, paired differences to ours, how each was set,
-    and who was not there.
-    """
+    """Return the tables: means over folds, paired differences to ours, settings, missing peers."""
+    summary_rows = [_summary_cells(row) for row in summary.iter_rows(named=True)]
     parts = [
         f"{rows:,} rows. Means over folds; times are medians.\n",
-        _table(HEAD, [_summary(r) for r in summary.iter_rows(named=True)]),
+        _table(HEAD, summary_rows),
     ]
     if against is not None:
         parts += [
-            "Each less ours, fold by fold, with the corrected resampled t-test (Nadeau and Bengio 2003); Holm's p is raised for"
-            " all tests of its column. AUC above 0 and log loss below 0 are better than ours.\n",
-            _table(TESTED, _tested(against)),
+            "Each less ours, fold by fold, with the corrected resampled t-test (Nadeau and Bengio "
+            "2003); Holm's p is adjusted for all tests of its column. AUC above 0 and log loss "
+            "below 0 are better than ours.\n",
+            _table(TESTED, _test_cells(against)),
         ]
-    parts += ["".join(f"- {name}: {how}\n" for name, how in told)]
-    parts += [f"Not installed, so not compared: {name} (`{how}`).\n" for name, how in missing]
+    parts += ["".join(f"- {name}: {setting}\n" for name, setting in settings)]
+    parts += [
+        f"Not installed, so not compared: {name} (`{command}`).\n" for name, command in missing
+    ]
     return "\n".join(parts)
 
 
-def _summary(row: dict[str, float | str | None]) -> list[str]:
+def _summary_cells(row: dict[str, float | str | None]) -> list[str]:
     leaves = row["leaves"]
+    measures = [f"{row[name]:.4f}" for name in ("auc", "log_loss", "brier")]
+    times = [_time(row[name]) for name in ("fit_s", "one_s", "explain_one_s", "explain_many_s")]
     return [
         str(row["contender"]),
-        *(f"{row[name]:.4f}" for name in ("auc", "log_loss", "brier")),
+        *measures,
         "-" if leaves is None else f"{leaves:,.0f}",
-        *(_time(row[name]) for name in ("fit_s", "one_s", "explain_one_s", "explain_many_s")),
+        *times,
     ]
 
 
-def _tested(against: pl.DataFrame) -> list[list[str]]:
-    by_name: dict[str, list[str]] = {}
+def _test_cells(against: pl.DataFrame) -> list[list[str]]:
+    """One row a contender: the cells of AUC, then those of log loss."""
+    cells: dict[str, list[str]] = {}
     for row in against.iter_rows(named=True):
-        cells = [
-            f"{row['difference']:+.4f}",
-            f"{row['low']:+.4f} to {row['high']:+.4f}",
-            f"{row['p']:.3f}",
-            f"{row['p_holm']:.3f}",
-        ]
-        by_name.setdefault(row["contender"], []).extend(cells)
-    return [[name, *cells] for name, cells in by_name.items()]
+        cells.setdefault(row["contender"], []).extend(
+            [
+                f"{row['difference']:+.4f}",
+                f"{row['low']:+.4f} to {row['high']:+.4f}",
+                f"{row['p']:.3f}",
+                f"{row['p_holm']:.3f}",
+            ]
+        )
+    return [[name, *own] for name, own in cells.items()]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * len(head), *rows])
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _time(seconds: object) -> str:

@@ -19,7 +19,7 @@ from training.compare.peers import learners
 from training.compare.peers.compare import PeerComparison, PeersConfig, compare
 from training.compare.peers.fold_tests import difference, holm
 from training.compare.peers.learners import CONTENDERS, Contender
-from training.compare.peers.tuned import taken
+from training.compare.peers.tuned import tune_config
 from training.data.config import DataConfig
 from training.data.dataset import load
 from training.data.labels import label_accounts
@@ -175,7 +175,7 @@ def test_a_contender_ranks_explains_and_keeps_its_input(run: Run, contender: Con
 def test_ours_keeps_its_directions_and_is_explained_exactly(run: Run) -> None:
     data = label_accounts(load(run.folder), DataConfig(as_of_every=6))
     train = data.take(data.rows("train"))
-    model = learners.ours(train, CONFIG)
+    model = learners.fit_ours(train, CONFIG)
     matrix = train.features.matrix(MODEL_FEATURES)[:200]
     contributions = model.explain(matrix)
     assert contributions is not None
@@ -206,7 +206,7 @@ def test_tuning_inside_a_fold_sees_its_rows_alone(
 
     real = folds.bin_folds
     monkeypatch.setattr(folds, "bin_folds", watched)
-    config = taken(inner, CONFIG, 2, DataConfig(as_of_every=6))
+    config = tune_config(inner, CONFIG, 2, DataConfig(as_of_every=6))
     assert config.seed == CONFIG.seed
     assert config.monotone
     assert seen == [set()] * TuneConfig().search_folds
