@@ -27,7 +27,7 @@ from serving.decision.ids import decision_ids
 from serving.decision.notice import Notice, notice_of
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
-from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
+from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
 from serving.decision.reasons.effects import by_group, effects
 from serving.decision.reasons.ranking import (
     Evidence,
@@ -274,12 +274,12 @@ def _outcomes(
     bundle: Bundle,
     decided_at: datetime.datetime,
 ) -> list[Outcome]:
-    return [
-        apply(Account(product, as_of, probability, proof.values), bundle.policy, decided_at)
-        for (_, product, as_of), probability, proof in zip(
-            features.accounts.iter_rows(), scores.probability.tolist(), evidence, strict=True
-        )
+    rows = zip(features.accounts.iter_rows(), scores.probability.tolist(), evidence, strict=True)
+    accounts = [
+        Account(product, as_of, probability, proof.values)
+        for (_, product, as_of), probability, proof in rows
     ]
+    return apply_many(accounts, bundle.policy, decided_at)
 
 
 def _with_effects(

@@ -8,9 +8,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from features.catalogue import BY_NAME, Unit
 from serving.decision.bundle import Bundle
-from serving.decision.policy.limit import Account, expected_loss, limit_by_model, near_cut_off
+from serving.decision.policy.limit import Account, expected_loss, limits_by_model
 from serving.decision.reasons.ranking import Evidence, group_of, sums_of, weights_of
 from serving.decision.reasons.wording import number
 from serving.decision.result import Stages
@@ -180,11 +182,17 @@ def _score(made: Stages, bundle: Bundle) -> str:
 def _policy(made: Stages, bundle: Bundle) -> str:
     decision, outcome, evidence = made.decisions[0], made.outcomes[0], made.evidence[0]
     account = Account(decision.product, decision.as_of, decision.probability, evidence.values)
-    near = near_cut_off(account, bundle.policy)
+    limits, near = limits_by_model([account], bundle.policy)
+    loss = expected_loss(
+        np.array(decision.probability),
+        np.array(evidence.values["limit_now"]),
+        np.array(evidence.values["balance_now"]),
+        bundle.policy,
+    )
     rows = [
-        ["near the cut-off", "yes" if near else "no"],
-        ["expected loss at this limit", _money(expected_loss(account, bundle.policy))],
-        ["limit by the model", _money(limit_by_model(account, bundle.policy, near))],
+        ["near the cut-off", "yes" if near[0] else "no"],
+        ["expected loss at this limit", _money(float(loss))],
+        ["limit by the model", _money(float(limits[0]))],
         ["decided by the model", "yes" if outcome.by_model else "no"],
         ["rules that decided", ", ".join(hit.rule.code for hit in outcome.hits) or "none"],
         ["limit", _money(decision.credit_limit)],

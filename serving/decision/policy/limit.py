@@ -1,23 +1,34 @@
-"""The limit formula: exposure, expected loss, and the new limit that follows from them."""
+"""The limit formula: exposure, expected loss, and the new limit that follows from them.
+
+Conventions
+-----------
+All functions take and return arrays of one shape, float64 unless stated.  ``limit`` is the limit in
+force and ``balance`` the amount owed, both in CNY and never NaN; a negative balance counts as 0.
+``probability`` is in [0, 1].
+"""
 
 from __future__ import annotations
 
 import datetime
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.types import Mask, Vector
 from serving.decision.config.policy import Policy
 from serving.decision.scoring.score import logit
+
+_MARGIN = 1e-9  # relative; larger than the rounding errors of the formula
+# In grid steps: an amount this close to a multiple counts as the multiple.
+_GRID_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the policy sees of an account: its features by name (NaN = unknown), product, as_of and
-    probability.
+    """The policy's view of an account.
+
+    ``probability`` is in (0, 1); ``features`` are values by name, NaN = unknown.
     """
 
     product: str
@@ -26,84 +37,113 @@ class Account:
     features: Mapping[str, float]
 
 
-def limit_by_model(account: Account, policy: Policy, in_band: bool) -> float:
-    """The limit that the probability allows, CNY: the present one where no cut is due or it would
-    be too small to make.
-
-    Inside the band on either side of the cut-off it is the cut that a person is asked about.
-    """
-    limit, balance = account.features["limit_now"], max(account.features["balance_now"], 0.0)
-    economics, cut = policy.economics, policy.cut
-    small = expected_loss(account, policy) < cut.minimum_expected_loss
-    if (account.probability <= policy.cut_off and not in_band) or small:
-        return limit
-    tolerated_exposure = (
-        cut.tolerated_share * policy.cut_off * exposure(account, policy) / account.probability
-    )
-    spare = max(tolerated_exposure - balance, 0.0)
-    room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
-    least = max(grid_up(balance * (1.0 + cut.headroom), cut.rounding), cut.floor)
-    new_limit = min(max(grid_down(balance + room, cut.rounding), least), limit)
-    trifling = limit - new_limit < max(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
-    return limit if trifling else new_limit
-
-
-def certainly_cut(
-    probability: NDArray[np.float64],
-    limit: NDArray[np.float64],
-    balance: NDArray[np.float64],
-    policy: Policy,
-) -> NDArray[np.bool_]:
-    """Whether the model alone certainly cuts or suspends, for arrays of one shape: a bound, not the
-    policy.
-
-    False tells nothing; :func:`apply` does.  It is there for who asks about a million months of
-    which the policy leaves few.
-    """
-    economics, cut = policy.economics, policy.cut
+def exposure(limit: Vector, balance: Vector, policy: Policy) -> Vector:
+    """The amount that is expected to be owed at a default, CNY."""
     owed = np.maximum(balance, 0.0)
-    exposed = owed + economics.credit_conversion * np.maximum(limit - owed, 0.0)
-    # A little below each bound: the last bits may differ from those of limit_by_model.
-    risky = probability > policy.cut_off * (1 + ROUNDING_ERROR)
-    large = probability * economics.loss_given_default * exposed > cut.minimum_expected_loss * (
-        1 + ROUNDING_ERROR
-    )
-    spare = np.maximum(cut.tolerated_share * policy.cut_off * exposed / probability - owed, 0.0)
-    room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
-    highest = np.maximum(
-        np.maximum(owed + room, owed * (1.0 + cut.headroom) + cut.rounding), cut.floor
-    )
-    trifle = np.maximum(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
-    reduction = limit - highest * (1 + ROUNDING_ERROR)
-    felt = (reduction > 0) & (reduction >= trifle)
-    sure: NDArray[np.bool_] = (risky & large & felt) | (probability >= policy.suspend.probability)
-    return sure
+    at_default: Vector = owed + policy.economics.credit_conversion * np.maximum(limit - owed, 0.0)
+    return at_default
 
 
-ROUNDING_ERROR = 1e-9
+def expected_loss(probability: Vector, limit: Vector, balance: Vector, policy: Policy) -> Vector:
+    """Probability x loss given default x exposure, CNY."""
+    at_default = exposure(limit, balance, policy)
+    loss: Vector = probability * policy.economics.loss_given_default * at_default
+    return loss
 
 
-def exposure(account: Account, policy: Policy) -> float:
-    """What is expected to be owed at a default under the present limit, CNY."""
-    limit, balance = account.features["limit_now"], max(account.features["balance_now"], 0.0)
-    return balance + policy.economics.credit_conversion * max(limit - balance, 0.0)
+def near_cut_off(log_odds: Vector, policy: Policy) -> Mask:
+    """Whether the log-odds lie in the band around the cut-off within which a person decides."""
+    near: Mask = np.abs(log_odds - logit(policy.cut_off)) < policy.review.band
+    return near
 
 
-def expected_loss(account: Account, policy: Policy) -> float:
-    """Probability x loss given default x exposure under the present limit, CNY."""
-    return account.probability * policy.economics.loss_given_default * exposure(account, policy)
+def limit_by_model(
+    probability: Vector, limit: Vector, balance: Vector, near: Mask, policy: Policy
+) -> Vector:
+    """The limit that the probability allows, CNY.
+
+    It is the present limit where no cut is due or the cut would be too small.  ``near`` is the
+    result of :func:`near_cut_off`: an account in the band gets the cut that a person is asked to
+    confirm, even if its probability is below the cut-off.
+    """
+    cut, owed = policy.cut, np.maximum(balance, 0.0)
+    no_cut_due = (probability <= policy.cut_off) & ~near
+    loss = expected_loss(probability, limit, balance, policy)
+    keeps = no_cut_due | (loss < cut.minimum_expected_loss)
+    if keeps.all():  # most calls are for one account, and most accounts keep their limit
+        return limit.copy()
+    tolerated = round_down(_tolerated_limit(probability, limit, balance, policy), cut.rounding)
+    lowest = np.maximum(round_up(owed * (1.0 + cut.headroom), cut.rounding), cut.floor)
+    new_limit = np.minimum(np.maximum(tolerated, lowest), limit)
+    too_small = limit - new_limit < _smallest_cut(limit, policy)
+    return np.where(keeps | too_small, limit, new_limit)
 
 
-def near_cut_off(account: Account, policy: Policy) -> bool:
-    """Whether the probability lies in the band round the cut-off within which a person decides."""
-    return abs(logit(account.probability) - logit(policy.cut_off)) < policy.review.band
+def limits_by_model(accounts: Sequence[Account], policy: Policy) -> tuple[Vector, Mask]:
+    """:func:`limit_by_model` and :func:`near_cut_off` of these accounts, both (accounts,)."""
+    probability = np.array([account.probability for account in accounts])
+    limit = np.array([account.features["limit_now"] for account in accounts])
+    balance = np.array([account.features["balance_now"] for account in accounts])
+    # math.log, one by one: np.log differs from it in the last bit on some processors.
+    log_odds = np.array([logit(account.probability) for account in accounts])
+    near = near_cut_off(log_odds, policy)
+    return limit_by_model(probability, limit, balance, near, policy), near
+
+
+def certainly_cut(probability: Vector, limit: Vector, balance: Vector, policy: Policy) -> Mask:
+    """A fast bound: True means that the model alone certainly cuts or suspends.
+
+    False means that this is unknown; :func:`serving.decision.policy.outcome.apply` decides it.  The
+    advice search uses the bound to skip most of the months that it looks at.
+    """
+    cut, owed = policy.cut, np.maximum(balance, 0.0)
+    # Each bound has a small margin, so that a difference in the last bits cannot make a False True.
+    is_risky = probability > policy.cut_off * (1 + _MARGIN)
+    loss = expected_loss(probability, limit, balance, policy)
+    is_large = loss > cut.minimum_expected_loss * (1 + _MARGIN)
+    tolerated = _tolerated_limit(probability, limit, balance, policy)
+    lowest = np.maximum(owed * (1.0 + cut.headroom) + cut.rounding, cut.floor)
+    reduction = limit - np.maximum(tolerated, lowest) * (1 + _MARGIN)
+    is_felt = (reduction > 0) & (reduction >= _smallest_cut(limit, policy))
+    suspends = probability >= policy.suspend.probability
+    certain: Mask = (is_risky & is_large & is_felt) | suspends
+    return certain
+
+
+def round_down(amount: Vector, rounding: float) -> Vector:
+    """The largest multiples of ``rounding`` that are at most ``amount``."""
+    rounded: Vector = np.floor(amount / rounding + _GRID_TOLERANCE) * rounding
+    return rounded
+
+
+def round_up(amount: Vector, rounding: float) -> Vector:
+    """The smallest multiples of ``rounding`` that are at least ``amount``."""
+    rounded: Vector = np.ceil(amount / rounding - _GRID_TOLERANCE) * rounding
+    return rounded
 
 
 def grid_down(amount: float, rounding: float) -> float:
-    """The largest multiple of ``rounding`` that is at most ``amount``."""
-    return math.floor(amount / rounding + 1e-9) * rounding
+    """:func:`round_down` for one amount."""
+    return float(round_down(np.array(amount), rounding))
 
 
 def grid_up(amount: float, rounding: float) -> float:
-    """The smallest multiple of ``rounding`` that is at least ``amount``."""
-    return math.ceil(amount / rounding - 1e-9) * rounding
+    """:func:`round_up` for one amount."""
+    return float(round_up(np.array(amount), rounding))
+
+
+def _tolerated_limit(probability: Vector, limit: Vector, balance: Vector, policy: Policy) -> Vector:
+    """The limit with the largest expected loss that is tolerated, before rounding."""
+    conversion, owed = policy.economics.credit_conversion, np.maximum(balance, 0.0)
+    share = policy.cut.tolerated_share * policy.cut_off
+    # At a probability of 0 the result is infinite or NaN; such an account is never cut.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tolerated_exposure = share * exposure(limit, balance, policy) / probability
+    undrawn_exposure = np.maximum(tolerated_exposure - owed, 0.0)
+    tolerated: Vector = owed + (undrawn_exposure / conversion if conversion > 0 else limit)
+    return tolerated
+
+
+def _smallest_cut(limit: Vector, policy: Policy) -> Vector:
+    """The smallest reduction that is made, CNY."""
+    return np.maximum(policy.cut.minimum_cut_share * limit, policy.cut.minimum_cut_amount)

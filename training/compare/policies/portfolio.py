@@ -1,8 +1,8 @@
 """The accounts of a hold-out as arrays, and the limits that a policy gives them.
 
-:func:`limits_under` is :func:`serving.decision.policy.outcome.apply` for arrays: the same
-operations in the same order, so that its limits equal the served ones to the last bit (a test
-compares both, for policies of every kind).  The hard rules are applied by the served policy itself.
+:func:`limits_under` is :func:`serving.decision.policy.outcome.apply_many` for arrays: it uses the
+same limit formula, so that its limits equal the served ones to the last bit (a test compares both,
+for policies of every kind).  The hard rules are applied by the served policy itself.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 
 from features.types import Mask, Vector
 from serving.decision.config.policy import Policy
-from serving.decision.policy.limit import Account
-from serving.decision.policy.outcome import Outcome, apply
+from serving.decision.policy.limit import Account, exposure, limit_by_model, near_cut_off
+from serving.decision.policy.outcome import Outcome, apply_many
 from serving.decision.scoring.score import logit
 from training.data.labels import soon_after
 from training.evaluate.holdout import Evaluation
@@ -53,10 +53,7 @@ class Portfolio:
 
     def exposure(self, limit: Vector, policy: Policy) -> Vector:
         """Return the debt expected at default under these limits, CNY."""
-        owed = np.maximum(self.balance, 0.0)
-        unused = np.maximum(limit - owed, 0.0)
-        exposure: Vector = owed + policy.economics.credit_conversion * unused
-        return exposure
+        return exposure(limit, self.balance, policy)
 
 
 def portfolio_of(evaluation: Evaluation) -> Portfolio:
@@ -81,10 +78,10 @@ def _apply_rules(evaluation: Evaluation) -> list[Outcome]:
     as_ofs = evaluation.stages.features.accounts["as_of"].to_list()
     decided_at = soon_after(evaluation.hold_out.as_of)
     policy = evaluation.bundle.policy
-    return [
-        apply(replace(account, probability=_NO_RISK), policy, decided_at)
-        for account in accounts_of(evaluation, as_ofs)
+    accounts = [
+        replace(account, probability=_NO_RISK) for account in accounts_of(evaluation, as_ofs)
     ]
+    return apply_many(accounts, policy, decided_at)
 
 
 def limits_of(outcomes: Sequence[Outcome]) -> Vector:
@@ -124,28 +121,9 @@ def limits_under(portfolio: Portfolio, policy: Policy) -> tuple[Vector, Mask]:
     """
     suspended = portfolio.rule_suspends | (portfolio.probability >= policy.suspend.probability)
     drawn = np.minimum(portfolio.limit, np.maximum(portfolio.balance, 0.0))
-    by_model = _by_model(portfolio, policy)
+    near = near_cut_off(portfolio.log_odds, policy)
+    by_model = limit_by_model(
+        portfolio.probability, portfolio.limit, portfolio.balance, near, policy
+    )
     after = np.where(suspended, drawn, np.minimum(by_model, portfolio.rule_limit))
     return after, (after < portfolio.limit) | suspended
-
-
-def _by_model(book: Portfolio, policy: Policy) -> Vector:
-    """:func:`serving.decision.policy.limit.limit_by_model` for arrays."""
-    economics, cut, cut_off = policy.economics, policy.cut, policy.cut_off
-    limit, balance, p = book.limit, np.maximum(book.balance, 0.0), book.probability
-    exposure = balance + economics.credit_conversion * np.maximum(limit - balance, 0.0)
-    in_band = np.abs(book.log_odds - logit(cut_off)) < policy.review.band
-    small = p * economics.loss_given_default * exposure < cut.minimum_expected_loss
-    left_alone = ((p <= cut_off) & ~in_band) | small
-    with np.errstate(divide="ignore", invalid="ignore"):  # a probability of 0 is left alone
-        tolerated = cut.tolerated_share * cut_off * exposure / p
-    spare = np.maximum(tolerated - balance, 0.0)
-    room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
-    least = np.maximum(
-        np.ceil(balance * (1.0 + cut.headroom) / cut.rounding - 1e-9) * cut.rounding, cut.floor
-    )
-    new_limit = np.minimum(
-        np.maximum(np.floor((balance + room) / cut.rounding + 1e-9) * cut.rounding, least), limit
-    )
-    trifling = limit - new_limit < np.maximum(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
-    return np.where(left_alone | trifling, limit, new_limit)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from serving.decision.bundle import Bundle, assemble
-from serving.decision.policy.limit import Account, exposure
+from serving.decision.policy.limit import exposure
 from training.compare.models.changes import ACTIONS, actions, changes, reasons
 from training.compare.models.value import PER, value, worth
 from training.compare.models.verdict import DECIDING, ModelVerdict, judge
@@ -50,10 +50,8 @@ def test_value_is_the_formula_account_by_account(pair: tuple[Evaluation, Evaluat
             after = (
                 decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
             )
-            exposed = [
-                exposure(Account("", decision.as_of, 0.5, values | {"limit_now": limit}), policy)
-                for limit in (before, after)
-            ]
+            balance = np.array(values["balance_now"])
+            exposed = [exposure(np.array(limit), balance, policy) for limit in (before, after)]
             saved = economics.loss_given_default * (exposed[0] - exposed[1])
             cost = (economics.margin + economics.harm) * (before - after)
             assert table["value"][place] == pytest.approx(saved if model.label[place] else -cost)
