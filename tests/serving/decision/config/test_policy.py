@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from serving.decision.config.policy import read_policy
+from serving.decision.config.strict_toml import ConfigError
+from tests.support.each import each
+from tests.support.policies import POLICY_TEXT
+
+BROKEN = [
+    ("floor = 500.0", "", "cut\\]: missing key 'floor'"),
+    ("floor = 500.0", "floor = 500.0\nflor = 1.0", "unknown key 'flor', did you mean 'floor'"),
+    (
+        "floor = 500.0",
+        'floor = "500"',
+        "policy.toml: \\[cut\\] floor: expected a number of at least 0, got '500'",
+    ),
+    (
+        "margin = 0.06",
+        "margin = 1.06",
+        "economics\\] margin: expected a number from 0 to 1, got 1.06",
+    ),
+    ("margin = 0.06", "margin = nan", "economics\\] margin: expected a number"),
+    (
+        'cause = "regulation"',
+        'cause = "whim"',
+        "rules\\[1\\]\\] cause: expected one of .* got 'whim'",
+    ),
+    (
+        "at_least = 60",
+        "at_leest = 60",
+        "rules\\[0\\].when\\[0\\]\\]: expected a feature and one of",
+    ),
+    (
+        "effect = { suspend = true }",
+        "effect = { vanish = true }",
+        "rules\\[0\\].effect\\]: expected cap",
+    ),
+    (
+        'from = "2025-10"',
+        'from = "October"',
+        "rules\\[1\\]\\] from: expected a month .* got 'October'",
+    ),
+    ("notice_within_days = 30", "", "dates\\]: missing key 'notice_within_days'"),
+    (
+        "notice_within_days = 30",
+        "notice_within_days = -1",
+        "dates\\] notice_within_days: expected a number of at least 0, got -1",
+    ),
+    ("[economics]", "[economics", "policy.toml: expected TOML"),
+    ("rounding = 100.0", "rounding = 0", "cut\\] rounding: expected a number above 0, got 0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"), BROKEN, ids=[new or "missing" for _, new, _ in BROKEN]
+)
+def test_a_broken_policy_names_the_key(old: str, new: str, message: str) -> None:
+    assert old in POLICY_TEXT
+    with pytest.raises(ConfigError, match=message):
+        read_policy(POLICY_TEXT.replace(old, new, 1))
+
+
+def test_every_number_of_the_policy_has_a_comment_above_it() -> None:
+    lines = POLICY_TEXT.split("[[rules]]")[0].splitlines()
+    settings = [
+        place
+        for place, line in enumerate(lines)
+        if "=" in line and not line.startswith(("#", "version"))
+    ]
+    for place in each(settings):
+        above = place - 1
+        while "=" in lines[above] and not lines[above].startswith("#"):
+            above -= 1  # one comment may cover several settings
+        assert lines[above].startswith("#"), lines[place]

@@ -1,0 +1,34 @@
+"""The project's policy, and accounts as the policy sees them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from importlib.resources import files
+
+from features.catalogue import CATALOGUE
+from serving.decision.config.policy import Policy, read_policy
+from serving.decision.policy.limit import Account
+
+POLICY_TEXT = files("serving.decision.config").joinpath("policy.toml").read_text("utf-8")
+POLICY = read_policy(POLICY_TEXT)
+DECIDED_AT = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
+AS_OF = datetime.date(2026, 9, 1)
+QUIET = {feature.name: 0.0 for feature in CATALOGUE} | {"income": 1e6, "months_observed": 24.0}
+
+
+def make_account(
+    probability: float, limit: float = 20_000.0, balance: float = 4_000.0, **features: float
+) -> Account:
+    """An account that no rule concerns, unless its features say otherwise."""
+    values = QUIET | {"limit_now": limit, "balance_now": balance} | features
+    return Account("pay_later", AS_OF, probability, values)
+
+
+def change_policy(conversion: float, **cut: float) -> Policy:
+    """The project's policy with another credit conversion and other settings of the cut."""
+    return dataclasses.replace(
+        POLICY,
+        cut=dataclasses.replace(POLICY.cut, **cut),
+        economics=dataclasses.replace(POLICY.economics, credit_conversion=conversion),
+    )
