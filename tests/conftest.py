@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
@@ -85,3 +86,19 @@ def windows(source: Source) -> pl.DataFrame:
     seen = source.statements.join(kept, on="account_id", how="inner", maintain_order="left")
     back = pl.col("month").cum_count(reverse=True).over("account_id")
     return seen.filter(back <= pl.col("longest")).drop("longest")
+
+
+@pytest.fixture(scope="session")
+def bentoml_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of the session's own.
+
+    BentoML reads the address once in a process, so there is one for all tests.
+    """
+    home = tmp_path_factory.mktemp("bentoml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(home))
+        # Here, so that tests without a service do not import BentoML.
+        from bentoml._internal.configuration.containers import BentoMLContainer
+
+        assert BentoMLContainer.bentoml_home.get() == str(home)
+        yield home

@@ -1,4 +1,7 @@
-"""The routes of docs/service/authentication.md are those of the code."""
+"""The routes of docs/service/authentication.md are those of the code.
+
+test_service_pages.py runs the page's commands.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,25 @@ from serving import PROJECT
 from serving.auth.caller import SCOPES
 from serving.auth.routes import ROUTES, Route
 
-PAGE = (PROJECT / "docs" / "service" / "authentication.md").read_text()
+PAGE = PROJECT / "docs" / "service" / "authentication.md"
 
 
-def row(route: Route) -> str:
-    scopes = "any key" if route.scopes == set(SCOPES) else " or ".join(sorted(route.scopes))
-    size = route.largest_body // 1024
-    body = f"{size // 1024} MiB" if size >= 1024 else f"{size} KiB"
-    return f"| {route.method} | `{route.template}` | {'none: no key is asked for' if route.open else scopes} | {body} |"
+def page_row(route: Route) -> str:
+    """The route's row in the page's table."""
+    scopes = " or ".join(sorted(route.scopes))
+    if route.scopes == set(SCOPES):
+        scopes = "any key"
+    if route.open:
+        scopes = "none"
+    return f"| {route.method} | `{route.template}` | {scopes} | {page_size(route.largest_body)} |"
+
+
+def page_size(size: int) -> str:
+    """A size in bytes as the page writes it."""
+    kib = size // 1024
+    return f"{kib // 1024} MiB" if kib >= 1024 else f"{kib} KiB"
 
 
 def test_the_page_lists_the_routes() -> None:
-    assert re.findall(r"^\| (?:GET|POST) .*$", PAGE, re.MULTILINE) == [
-        row(route) for route in ROUTES
-    ]
+    rows = re.findall(r"^\| (?:GET|POST) .*$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert rows == [page_row(route) for route in ROUTES]

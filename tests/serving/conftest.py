@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
-from bentoml._internal.configuration.containers import BentoMLContainer
 
 from serving.auth import keys
 from serving.auth.caller import SCOPES
@@ -75,19 +74,6 @@ def some_windows(windows: pl.DataFrame) -> pl.DataFrame:
 @pytest.fixture(scope="session")
 def requests(some_windows: pl.DataFrame) -> list[dict[str, Any]]:
     return as_requests(some_windows)
-
-
-@pytest.fixture(scope="session")
-def bentoml_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of the session's own.
-
-    BentoML reads the address once in a process, so there is one for all tests.
-    """
-    home = tmp_path_factory.mktemp("bentoml")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTOML_HOME", str(home))
-        assert BentoMLContainer.bentoml_home.get() == str(home)
-        yield home
 
 
 @pytest.fixture(scope="session")

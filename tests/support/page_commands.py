@@ -1,4 +1,4 @@
-"""The shell commands of a page, run as they are written, and what came of each."""
+"""Run the shell commands of a page in docs/service as they are written."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from typing import NamedTuple
 
 from serving import PROJECT
 
-ADDRESS = "http://127.0.0.1:3000"  # of the service in all pages
-# the tests start the service; that there is such a target is in tests/docs
-_NOT_RUN = re.compile(r"make [a-z]+$")
-# the other indented blocks are figures
+ADDRESS = "http://127.0.0.1:3000"  # of the service, on every page
+# The tests start the service themselves; tests/docs/test_commands.py checks that targets exist.
+_NOT_RUN = re.compile(r"make [a-z-]+$")
+# Indented blocks that begin otherwise are figures.
 _FIRST_WORDS = ("curl", "python", "pg_dump", "make", "field()", "API=")
-_BETWEEN = "\x1e"
+_SEPARATOR = "\x1e"  # printed between the outputs of two commands
 
 
-class Ran(NamedTuple):
-    """A command, what it printed, the status that the page claims, and each request of curl:
-    method, URL, status.
+class CompletedCommand(NamedTuple):
+    """A command with its output.
+
+    ``expected_status`` is the one in the command's comment, None if it has none.  ``requests`` are
+    curl's: method, URL, status.
     """
 
     command: str
     output: str
-    claimed: int | None
+    expected_status: int | None
     requests: list[tuple[str, str, int]]
 
 
-def commands_of(page: str) -> list[str]:
-    """The commands in a page's blocks, in order; a line that ends in a backslash goes on in the
-    next.
-    """
-    found: list[str] = []
+def read_commands(page: str) -> list[str]:
+    """The commands in a page's blocks, in order; a backslash at its end continues a line."""
+    commands: list[str] = []
     text = (PROJECT / "docs" / "service" / page).read_text("utf-8")
     for line in "\n".join(_blocks(text)).split("\n"):
-        if found and found[-1].endswith("\\"):
-            found[-1] += f"\n{line}"
+        if commands and commands[-1].endswith("\\"):
+            commands[-1] += f"\n{line}"
         elif line.strip() and not line.startswith("#") and not _NOT_RUN.match(line):
-            found.append(line)
-    return found
+            commands.append(line)
+    return commands
 
 
 def _blocks(text: str) -> list[str]:
-    """What stands between ```sh and ```, or is indented by four."""
-    fenced = re.split(r"^```", text, flags=re.MULTILINE)  # every second one is within
+    """Text between ```sh and ```, and text that is indented by four and begins like a command."""
     found = []
-    for place, part in enumerate(fenced):
-        if place % 2:
+    for place, part in enumerate(re.split(r"^```", text, flags=re.MULTILINE)):
+        inside_fence = place % 2 == 1
+        if inside_fence:
             found += [part.removeprefix("sh\n")] if part.startswith("sh\n") else []
             continue
         indented = re.findall(r"(?:^ {4}.*\n)+", part, re.MULTILINE)
@@ -59,16 +59,43 @@ def _blocks(text: str) -> list[str]:
     return found
 
 
-def run(commands: Sequence[str], url: str, folder: Path, settings: Mapping[str, str]) -> list[Ran]:
-    """Run commands in one shell, in this folder and with these settings of the environment;
-    AssertionError where one fails.
+def run_commands(
+    commands: Sequence[str], url: str, folder: Path, settings: Mapping[str, str]
+) -> list[CompletedCommand]:
+    """Run commands in one shell, in a folder and with these environment variables.
+
+    ``url`` replaces the pages' address.  AssertionError if a command fails.
     """
+    # curl writes each request's method, URL and status to stderr.
     (folder / ".curlrc").write_text('write-out = "%{stderr}%{method} %{url} %{http_code}\\n"\n')
-    between = f"printf '{_BETWEEN}'; printf '{_BETWEEN}' >&2"
-    # `ask` has the address in itself.
-    asking = re.compile(r"(ask request\.json(?: --advice)?)(?!.*--start)")
-    here = [asking.sub(rf"\1 --url {url}", command.replace(ADDRESS, url)) for command in commands]
-    script = "\n".join(f"{command}\n{between}" for command in here)
+    separate = f"printf '{_SEPARATOR}'; printf '{_SEPARATOR}' >&2"
+    script = "\n".join(f"{_at(url, command)}\n{separate}" for command in commands)
+    run = subprocess.run(
+        ["sh", "-e", "-c", script],
+        cwd=folder,
+        env=_environment(folder, settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    outputs, errors = run.stdout.split(_SEPARATOR), run.stderr.split(_SEPARATOR)
+    if run.returncode:
+        raise AssertionError(f"{commands[len(outputs) - 1]}\n{outputs[-1]}\n{errors[-1]}")
+    return [
+        CompletedCommand(command, output, _expected_status(command), _requests(error))
+        for command, output, error in zip(commands, outputs, errors, strict=False)
+    ]
+
+
+def _at(url: str, command: str) -> str:
+    """The command for a service at this URL."""
+    # `ask` has its address as a default.
+    ask = re.compile(r"(ask request\.json(?: --advice)?)(?!.*--start)")
+    return ask.sub(rf"\1 --url {url}", command.replace(ADDRESS, url))
+
+
+def _environment(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
     environment = {
         **os.environ,
         "CURL_HOME": str(folder),
@@ -76,31 +103,14 @@ def run(commands: Sequence[str], url: str, folder: Path, settings: Mapping[str, 
         **settings,
     }
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run(
-        ["sh", "-e", "-c", script],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    outputs, errors = done.stdout.split(_BETWEEN), done.stderr.split(_BETWEEN)
-    if done.returncode:
-        raise AssertionError(f"{commands[len(outputs) - 1]}\n{outputs[-1]}\n{errors[-1]}")
-    return [
-        Ran(command, output, _claimed(command), _requests(said))
-        for command, output, said in zip(commands, outputs, errors, strict=False)
-    ]
+    return environment
 
 
-def _claimed(command: str) -> int | None:
+def _expected_status(command: str) -> int | None:
     found = re.search(r"  # (\d{3})\b", command)
     return int(found[1]) if found else None
 
 
-def _requests(said: str) -> list[tuple[str, str, int]]:
-    return [
-        (method, url, int(status))
-        for method, url, status in re.findall(r"^([A-Z]+) (http\S+) (\d{3})$", said, re.MULTILINE)
-    ]
+def _requests(errors: str) -> list[tuple[str, str, int]]:
+    lines = re.findall(r"^([A-Z]+) (http\S+) (\d{3})$", errors, re.MULTILINE)
+    return [(method, url, int(status)) for method, url, status in lines]
