@@ -1,4 +1,4 @@
-"""The BentoML service: parse, decide, keep, answer.  No arithmetic and no thresholds.
+"""The BentoML service: parse, decide, store, answer. No arithmetic and no thresholds.
 
 bentoml serve serving.service:LimitReduction
 """
@@ -17,118 +17,149 @@ import bentoml
 from starlette.responses import Response
 
 from features.schema import StatementError
-from serving.api.bento import DescribedService, answers_errors
+from serving.api.answers import Endpoint, answer_again
+from serving.api.bento import HTTP_LOGGER, answers_errors, input_spec, output_spec
 from serving.api.decisions import Decisions
+from serving.api.described_service import DescribedService
 from serving.api.reviews import review_app
 from serving.audit_log.log import AuditLog, check_single_writer
+from serving.auth.request_context import RequestContext
 from serving.decision.advice.constraints import ConstraintError
 from serving.decision.golden import load
 from serving.decision.result import ProductError
 from serving.reviews.service import Reviews
 from serving.schemas.advice_request import AdviceAnswer, AdviceRequest
-from serving.schemas.answers import Endpoint
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request
 from serving.storage.models import BUNDLE_FOLDER, MODEL
 from serving.storage.settings import read_settings
-from serving.web.errors import ApiError, Fault, api_error, json_path, statement_error
+from serving.web.errors import ApiError, Fault, api_error, json_path, single_fault, statement_error
 from serving.web.logs import ValueFilter
 
-REVIEWS = review_app()
-_SECONDS_A_TURN = 0.0005
+_SWITCH_INTERVAL = 0.0005  # seconds; Python's default is 0.005
 
 
-@bentoml.asgi_app(REVIEWS, path="/")
+def _current_reviews() -> Reviews:
+    """Return the reviews of the service that BentoML runs in this process."""
+    # BentoML mounts apps on the class, before there is an instance, so the app is made once and
+    # finds the instance at each request.
+    service: LimitReduction = bentoml.get_current_service()
+    return service.reviews
+
+
+@bentoml.asgi_app(review_app(_current_reviews), path="/")
 @bentoml.service(
     service_class=DescribedService,
     traffic={"timeout": 5},
-    # Measured: spans and access log cost twice what a decision's parsing does; /metrics counts
+    # Measured: spans and access log take twice as long as parsing a decision; /metrics counts
     # requests.
     tracing={"excluded_urls": ".*"},
     logging={"access": {"enabled": False}},
 )
 class LimitReduction:
-    """Decides whose credit limit is reduced and by how much, with the reasons, and keeps what it
-    answered.
+    """Decides whose credit limit is reduced and by how much, with the reasons, and stores each
+    answer before it sends it.
     """
 
     stored = bentoml.models.BentoModel(f"{MODEL}:latest")
 
     def __init__(self) -> None:
-        # The record's writer gives the interpreter away at each step of SQLite, and at most so long
-        # it waits to have it back.
-        sys.setswitchinterval(_SECONDS_A_TURN)
-        # Digests and golden rows are verified before the service is ready.
+        # The writer thread of the audit log releases the GIL at each step of SQLite, and then waits
+        # up to one switch interval to get it back.
+        sys.setswitchinterval(_SWITCH_INTERVAL)
+        # Verifies digests and golden rows: a damaged bundle is never served.
         self.bundle = load(Path(self.stored.path) / BUNDLE_FOLDER)
-        self.record = AuditLog(read_settings())
-        self.desk = Decisions(self.bundle, self.record)
-        REVIEWS.state.counter = Reviews(self.bundle, self.record)
-        logging.getLogger("bentoml._internal.server.http_app").addFilter(ValueFilter())
+        self.audit_log = AuditLog(read_settings())
+        self.decisions = Decisions(self.bundle, self.audit_log)
+        self.reviews = Reviews(self.bundle, self.audit_log, answer_again)
+        logging.getLogger(HTTP_LOGGER).addFilter(ValueFilter())
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Refuse to start what could not run: workers that fail are started again and again."""
+        """Refuse to start in a setting that cannot work: BentoML restarts failing workers for ever.
+
+        Raises :class:`serving.storage.errors.StorageError`.
+        """
         check_single_writer(read_settings(), cast(DescribedService, LimitReduction).worker_count)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
-        """Keep what waits, and sign a checkpoint of it."""
-        self.record.close()
+        """Write the waiting rows, and sign a checkpoint."""
+        self.audit_log.close()
 
     async def __is_ready__(self) -> bool:
-        """Whether decisions can be answered: the bundle was read, and the record takes writes."""
-        return self.record.ready
+        """Return whether the audit log takes writes; the bundle was read at the start."""
+        return self.audit_log.ready
 
-    @bentoml.api(route="/v1/decisions", output_spec=Answer)  # type: ignore[untyped-decorator]
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route="/v1/decisions",
+        input_spec=input_spec(Request),
+        output_spec=output_spec(Answer),
+    )
     @answers_errors
-    async def decide(self, request: Request, /) -> Response:
+    async def decide(self, request: Request, context: RequestContext, /) -> Response:
         """The decision on one account."""
-        return await self._answer("decisions", request, {"$": request})
+        return await self._decide("decisions", request, {"$": request}, context)
 
-    @bentoml.api(route="/v1/decisions/batch", output_spec=BatchAnswer)  # type: ignore[untyped-decorator]
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route="/v1/decisions/batch",
+        input_spec=input_spec(BatchRequest),
+        output_spec=output_spec(BatchAnswer),
+    )
     @answers_errors
-    async def decide_batch(self, request: BatchRequest, /) -> Response:
-        """The decisions on up to 100 accounts, made at one time."""
-        roots = {f"$.accounts[{place}]": account for place, account in enumerate(request.accounts)}
-        return await self._answer("batch", request, roots)
+    async def decide_batch(self, request: BatchRequest, context: RequestContext, /) -> Response:
+        """The decisions on up to 100 accounts, all at the same time of decision."""
+        by_path = {
+            f"$.accounts[{place}]": account for place, account in enumerate(request.accounts)
+        }
+        return await self._decide("batch", request, by_path, context)
 
-    @bentoml.api(route="/v1/advice", output_spec=AdviceAnswer)  # type: ignore[untyped-decorator]
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route="/v1/advice",
+        input_spec=input_spec(AdviceRequest),
+        output_spec=output_spec(AdviceAnswer),
+    )
     @answers_errors
-    async def advise(self, request: AdviceRequest, /) -> Response:
-        """The decision on one account and, where the model cut its limit, the way back."""
-        return await self._answer("advice", request, {"$": request})
+    async def advise(self, request: AdviceRequest, context: RequestContext, /) -> Response:
+        """The decision on one account and, if the model cut its limit, the way back."""
+        return await self._decide("advice", request, {"$": request}, context)
 
-    async def _answer(
-        self, door: Endpoint, submitted: ApiRequest, requests: Mapping[str, Request]
+    async def _decide(
+        self,
+        endpoint: Endpoint,
+        body: ApiRequest,
+        by_path: Mapping[str, Request],
+        context: RequestContext,
     ) -> Response:
-        """The bytes that were kept; ``requests`` by their paths."""
-        with self._refusing(requests):
-            return await self.desk.answer(door, submitted, list(requests.values()))
+        """Return the stored answer; `by_path` are the requests in `body` by their JSONPath."""
+        with self._as_api_errors(by_path):
+            return await self.decisions.decide(endpoint, body, list(by_path.values()), context)
 
     @contextmanager
-    def _refusing(self, requests: Mapping[str, Request]) -> Iterator[None]:
-        """What the decision refuses, as a problem with the path of each fault."""
-        named = {request.account_id: path for path, request in requests.items()}
+    def _as_api_errors(self, by_path: Mapping[str, Request]) -> Iterator[None]:
+        """Turn the errors of a decision into problems with the path of each fault."""
         try:
             yield
         except StatementError as error:
             months = {
-                request.account_id: [s.month for s in request.statements]
-                for request in requests.values()
+                request.account_id: [statement.month for statement in request.statements]
+                for request in by_path.values()
             }
-            raise statement_error(error, months, named) from None
+            roots = {request.account_id: path for path, request in by_path.items()}
+            raise statement_error(error, months, roots) from None
         except ConstraintError as error:
-            fault = Fault(path=json_path(("choices", error.field)), message=error.expected)
-            raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault]) from None
+            path = json_path(("choices", error.field))
+            raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, error.expected, path=path) from None
         except ProductError:
-            raise self._unknown_products(requests) from None
+            raise self._unknown_products(by_path) from None
 
-    def _unknown_products(self, requests: Mapping[str, Request]) -> ApiError:
+    def _unknown_products(self, by_path: Mapping[str, Request]) -> ApiError:
         known = sorted(self.bundle.medians)
-        unknown = [path for path, request in requests.items() if request.product not in known]
+        message = f"expected a product of the model: {known}"
         faults = [
-            Fault(path=f"{path}.product", message=f"expected a product of the model: {known}")
-            for path in unknown
+            Fault(path=f"{path}.product", message=message)
+            for path, request in by_path.items()
+            if request.product not in known
         ]
         return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)

@@ -1,7 +1,15 @@
 """The endpoints.
 
-decisions   decide once, store, then answer
-reviews     reviews, appeals and notices over HTTP
-openapi     the OpenAPI document
-bento       everything that hooks into BentoML
+submission         a request that was read: its body and its context
+answers            requests to the bytes of their answers
+decisions          decide once, store, then answer
+operation          one method and path of the reviews
+reviews            reviews, appeals and notices over HTTP
+review_answers     rows of the audit log as answers
+errors             errors as responses
+openapi            the OpenAPI document
+openapi_responses  the responses in it
+bento              all that depends on BentoML's internals
+described_service  the BentoML service with its gate and its document
+key_locks          one request at a time for an idempotency key
 """

@@ -1,89 +1,125 @@
-"""Where HTTP ends: bodies are read up to a size, refusals and faults of ours become problem
-details, logs keep no values.
+"""All that depends on BentoML's internals, which may change with each release.
 
-BentoML alone would answer a refused request with a shape of its own and log it with a traceback and
-the values sent.  So nothing is raised into BentoML: a request model hands a refusal on as a value
-(see payload.py), and :func:`answers_errors` answers.
+Other modules import BentoML's private names from here.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import attrs
 import bentoml
 from _bentoml_impl.server.allocator import ResourceAllocator  # type: ignore[import-untyped]
-from bentoml._internal.service.openapi.specification import OpenAPISpecification
+from _bentoml_sdk.service.openapi import generate_spec  # type: ignore[import-untyped]
+from bentoml._internal.service.openapi.specification import OpenAPISpecification, PathItem
+from bentoml._internal.utils.cattr import bentoml_cattr
+from pydantic import BaseModel, create_model
+from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
-from serving.api.openapi import document
-from serving.auth.gate import Gate, RealPath
-from serving.web.errors import ApiError, Problem, internal_error, problem_response
-from serving.web.logs import format_without_values
+from serving.api.errors import error_response
+from serving.api.submission import Submission, receive
+from serving.auth.request_context import RequestContext
+from serving.schemas.base import ApiRequest
+from serving.web.errors import ApiError
 
-LOGGER = logging.getLogger("bentoml.limit_reduction")
+__all__ = [
+    "HTTP_LOGGER",
+    "OpenAPISpecification",
+    "answers_errors",
+    "count_workers",
+    "generate_document",
+    "input_spec",
+    "output_spec",
+    "schema_model",
+    "with_paths",
+]
+
+HTTP_LOGGER = "bentoml._internal.server.http_app"  # logs the exceptions of endpoints
+
 _Service = TypeVar("_Service")
-_Request = TypeVar("_Request")
-_Answer = TypeVar("_Answer")
+_Body = TypeVar("_Body", bound=ApiRequest)
+
+
+class _ReadByService(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML hides its types
+    """An input that the service reads itself: BentoML would log errors with their values.
+
+    The endpoint gets the submission, or the error to answer with.
+    """
+
+    @classmethod
+    async def from_http_request(
+        cls, request: HttpRequest, serde: object
+    ) -> Submission[Any] | ApiError:
+        """Return the submission, or the reason to refuse it."""
+        try:
+            return await receive(schema_model(cls), request)
+        except ApiError as error:
+            return error
+
+
+def input_spec(model: type[ApiRequest]) -> type[BaseModel]:
+    """Return BentoML's description of an input; it has the name and the schema of `model`."""
+    spec = _with_base(_ReadByService, model)
+    # BentoML then passes the input as one argument, not field by field.
+    spec.__root_input__ = True  # type: ignore[attr-defined]
+    return spec
+
+
+def output_spec(model: type[BaseModel]) -> type[BaseModel]:
+    """Return BentoML's description of an output; it has the name and the schema of `model`."""
+    return _with_base(bentoml.IODescriptor, model)
+
+
+def schema_model(spec: type[BaseModel]) -> type[Any]:
+    """Return the model that `input_spec` or `output_spec` was made from."""
+    _, model = spec.__bases__
+    return model
 
 
 def answers_errors(
-    method: Callable[[_Service, _Request], Coroutine[Any, Any, _Answer]],
-) -> Callable[[_Service, _Request], Coroutine[Any, Any, _Answer | Response]]:
-    """The same method of a service, which answers a refusal with its problem and a fault of ours
-    with a masked one.
+    endpoint: Callable[[_Service, _Body, RequestContext], Coroutine[Any, Any, Response]],
+) -> Callable[[_Service, Submission[_Body] | ApiError], Coroutine[Any, Any, Response]]:
+    """Decorate an endpoint so that errors are answered as problems, and never raised to BentoML.
+
+    BentoML would answer in a format of its own, and log the error with the values of the request.
     """
 
-    @functools.wraps(method)
-    async def answering(service: _Service, request: _Request, /) -> _Answer | Response:
-        if isinstance(request, Problem):
-            return problem_response(request)
+    @functools.wraps(endpoint)
+    async def answer(service: _Service, received: Submission[_Body] | ApiError, /) -> Response:
+        if isinstance(received, ApiError):
+            return error_response(received)
         try:
-            return await method(service, request)
-        except ApiError as refused:
-            return problem_response(refused.problem, refused.headers)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a problem and the log gets its place
-            LOGGER.error("internal error\n%s", format_without_values(error))
-            return problem_response(internal_error())
+            return await endpoint(service, received.body, received.context)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the client gets a problem
+            return error_response(error)
 
-    return answering
+    return answer
 
 
-@attrs.define
-class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML hides its types
-    """A BentoML service that keeps to the models of its Bento and whose OpenAPI says all that it
-    answers.
-    """
+def count_workers(service: bentoml.Service[Any]) -> int:
+    """Return how many worker processes BentoML will start, by its configuration."""
+    count: int = ResourceAllocator().get_worker_env(service)[0]
+    return count
 
-    def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        """The app with the gate in front, as BentoML's worker serves it."""
-        if all(middleware is not RealPath for middleware, _ in self.middlewares):
-            self.add_asgi_middleware(RealPath)
-        return Gate(super().to_asgi(is_main))
 
-    def on_load_bento(self, bento: bentoml.Bento) -> None:
-        """Serve the model that the Bento was built with; BentoML alone takes the newest in the
-        store of the day.
-        """
-        super().on_load_bento(bento)
-        built_with = {
-            model.tag.name: model.tag for service in bento.info.services for model in service.models
-        }
-        for name, model in list(vars(self.inner).items()):
-            if isinstance(model, bentoml.models.BentoModel):
-                setattr(self.inner, name, bentoml.models.BentoModel(built_with[model.tag.name]))
+def generate_document(service: bentoml.Service[Any]) -> OpenAPISpecification:
+    """Return BentoML's own OpenAPI document of a service."""
+    # pydantic's schemas are those of version 3.1; BentoML's default is 3.0.
+    document: OpenAPISpecification = generate_spec(service, openapi_version="3.1.0")
+    return document
 
-    @property
-    def worker_count(self) -> int:
-        """How many processes BentoML will start to answer, by its configuration."""
-        count: int = ResourceAllocator().get_worker_env(self)[0]
-        return count
 
-    @property
-    def openapi_spec(self) -> OpenAPISpecification:
-        """What `/docs.json` shows: see :mod:`serving.api.openapi`."""
-        return document(self)
+def with_paths(
+    document: OpenAPISpecification, paths: Mapping[str, Mapping[str, Any]], **changes: Any
+) -> OpenAPISpecification:
+    """Return the document with the `paths` added or replaced, and with other `changes`."""
+    items = {path: bentoml_cattr.structure(item, PathItem) for path, item in paths.items()}
+    return attrs.evolve(document, paths={**document.paths, **items}, **changes)
+
+
+def _with_base(base: type[BaseModel], model: type[BaseModel]) -> type[BaseModel]:
+    # Without `__doc__` the schema would lose its description.
+    return create_model(model.__name__, __base__=(base, model), __doc__=model.__doc__)

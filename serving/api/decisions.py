@@ -1,11 +1,12 @@
-"""The desk: a request is decided on once, kept, and only then answered.
+"""Decide a request once, store the decision, and only then answer.
 
-    asked before with this key? -> the first answer, byte for byte
-    else decide -> keep, durable -> answer
+    key already used -> the stored answer, byte for byte
+    otherwise        -> decide -> append, durable -> answer
 
-Of two with one ``Idempotency-Key`` the second waits for the first; where they met in the database,
-the first kept is answered. A request whose time is over before the record took it leaves nothing
-(503); one that the record was writing by then is perhaps kept, and its key tells (504).
+Of two requests with one ``Idempotency-Key`` in one worker, the second waits for the first. In two
+workers both decide; the database stores one of the answers, and both workers send that one. A
+request whose deadline passes before the audit log takes it leaves nothing (503). Once the log
+writes it, its outcome is unknown (504), and the same key gets the stored answer.
 """
 
 from __future__ import annotations
@@ -13,121 +14,152 @@ from __future__ import annotations
 import asyncio
 import datetime
 import hashlib
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.responses import Response
 
-from serving.audit_log.entry import Entry, NewEntry
+from serving.api.answers import AnsweredDecision, Endpoint, answer_requests, join_answers
+from serving.api.errors import not_stored
+from serving.api.key_locks import KeyLocks
+from serving.audit_log.entry import NewEntry
 from serving.audit_log.errors import Duplicate, Unavailable, Unconfirmed
 from serving.audit_log.log import AuditLog
-from serving.auth.caller import Caller
+from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
 from serving.reviews.workflow import review_by_policy
-from serving.schemas.answers import AnsweredDecision, Endpoint, answer_requests, join_answers
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Request
-from serving.web.errors import ApiError, Fault, api_error
+from serving.web.errors import single_fault
 from serving.web.params import KEY_HEADER
 
-_JSON = "application/json"
-_TIMES_FOR_A_BATCH = 2  # a hundred accounts with advice take more than a second by themselves
+# A batch has twice the time: to decide on a hundred accounts with advice takes more than a second.
+_BATCH_DEADLINES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Requests to decide on together.
+
+    `deadline` is on ``time.monotonic``'s clock. `unique_key` names the idempotency key in the
+    database, and `digest` identifies the request; both None without a key.
+    """
+
+    endpoint: Endpoint
+    requests: Sequence[Request]
+    context: RequestContext
+    deadline: float
+    unique_key: str | None
+    digest: str | None
 
 
 class Decisions:
-    """Answers requests with one bundle over one record."""
+    """Answers requests with one bundle, and stores the answers in one audit log."""
 
-    def __init__(self, bundle: Bundle, record: AuditLog) -> None:
-        self._bundle, self._record = bundle, record
-        # slot -> whose turn it is, and how many want it
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+    def __init__(self, bundle: Bundle, audit_log: AuditLog) -> None:
+        self._bundle, self._audit_log = bundle, audit_log
+        self.key_locks = KeyLocks()
 
-    async def answer(
-        self, door: Endpoint, submitted: ApiRequest, requests: Sequence[Request]
+    async def decide(
+        self,
+        endpoint: Endpoint,
+        body: ApiRequest,
+        requests: Sequence[Request],
+        context: RequestContext,
     ) -> Response:
-        """The response; raises :class:`serving.web.errors.ApiError`, and what the decision refuses
-        (see ``answer_requests``).
+        """Answer the `requests` in the `body` of an HTTP request.
+
+        Raises :class:`serving.web.errors.ApiError`, and the errors of
+        :func:`serving.api.answers.answer_requests`.
         """
-        caller = submitted.caller
-        deadline = submitted.arrived + self._record.deadline * (
-            _TIMES_FOR_A_BATCH if door == "batch" else 1
-        )
+        job = self._job(endpoint, body, requests, context)
         try:
-            if submitted.key is None:
-                return self._response(
-                    door,
-                    await self._decide(door, submitted, requests, caller, deadline, None, None),
-                )
-            digest = self._digest(door, submitted)
-            slot = unique_key_of(caller.tenant, submitted.key)
-            async with self._turn(slot, deadline):
-                contents = await self._first(slot, digest)
-                if contents is None:
-                    try:
-                        contents = await self._decide(
-                            door, submitted, requests, caller, deadline, slot, digest
-                        )
-                    except Duplicate:
-                        # Another worker was quicker.
-                        contents = await self._first(slot, digest)
-                        if contents is None:
-                            raise Unavailable("the row that has this key cannot be read") from None
-                return self._response(door, contents)
+            if job.unique_key is None:
+                contents = await self._decide_and_append(job)
+            else:
+                async with self.key_locks.hold(job.unique_key, job.deadline):
+                    contents = await self._decide_once(job, job.unique_key)
         except (Unavailable, Unconfirmed) as error:
             raise not_stored(error) from None
+        return Response(join_answers(endpoint, contents), media_type="application/json")
 
-    async def _decide(
+    def _job(
         self,
-        door: Endpoint,
-        submitted: ApiRequest,
+        endpoint: Endpoint,
+        body: ApiRequest,
         requests: Sequence[Request],
-        caller: Caller,
-        deadline: float,
-        slot: str | None,
-        digest: str | None,
-    ) -> list[bytes]:
-        """Decide and keep; the contents of the answers."""
-        with self._record.expecting():
-            # Whoever came in the same turn of the loop comes as far as this, and is expected too.
+        context: RequestContext,
+    ) -> _Job:
+        seconds = self._audit_log.deadline * (_BATCH_DEADLINES if endpoint == "batch" else 1)
+        unique_key = digest = None
+        if context.key is not None:
+            unique_key = unique_key_of(context.caller.tenant, context.key)
+            digest = self._digest(endpoint, body, context)
+        return _Job(
+            endpoint=endpoint,
+            requests=requests,
+            context=context,
+            deadline=context.arrived + seconds,
+            unique_key=unique_key,
+            digest=digest,
+        )
+
+    async def _decide_once(self, job: _Job, unique_key: str) -> list[bytes]:
+        stored = await self._replay(job, unique_key)
+        if stored is not None:
+            return stored
+        try:
+            return await self._decide_and_append(job)
+        except Duplicate:
+            # Another worker has stored its answer to this key in the meantime.
+            stored = await self._replay(job, unique_key)
+            if stored is None:
+                raise Unavailable("the row with this key cannot be read") from None
+            return stored
+
+    async def _replay(self, job: _Job, unique_key: str) -> list[bytes] | None:
+        """Return the stored answers to a key; None if the key was never used.
+
+        Raises ApiError: 422 if another request used the key, 410 if its answer was erased.
+        """
+        prefix = f"{unique_key}:"
+        rows = await self._audit_log.find(lambda reader: reader.by_slots(prefix))
+        if not rows:
+            return None
+        if any(row.digest != job.digest for row in rows):
+            message = "this key was used for another request"
+            raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, message, path=KEY_HEADER)
+        contents = [row.response_body for row in rows if row.response_body is not None]
+        if len(contents) < len(rows):
+            message = "the answer to this key was erased"
+            raise single_fault(HTTPStatus.GONE, message, path=KEY_HEADER)
+        return contents
+
+    async def _decide_and_append(self, job: _Job) -> list[bytes]:
+        """Decide, store the decisions, and return the answers."""
+        with self._audit_log.expecting():
+            # Requests that arrived in the same turn of the event loop get here first, so that the
+            # log waits for their rows too and commits all of them together.
             await asyncio.sleep(0)
-            made = answer_requests(
-                door,
-                requests,
-                submitted.with_advice,
+            answers = answer_requests(
+                job.endpoint,
+                job.requests,
+                job.context.with_advice,
                 self._bundle,
                 datetime.datetime.now(datetime.UTC),
             )
-            drafts = [
-                draft
-                for place, (request, answered) in enumerate(zip(requests, made, strict=True))
-                for draft in self._drafts(
-                    door,
-                    submitted.with_advice,
-                    request,
-                    answered,
-                    caller,
-                    None if slot is None else f"{slot}:{place}",
-                    digest,
-                )
-            ]
-        await self._record.keep(drafts, deadline)
-        return [answered.content for answered in made]
+            entries: list[NewEntry] = []
+            for place, answer in enumerate(answers):
+                entries += self._entries(job, place, answer)
+        await self._audit_log.keep(entries, job.deadline)
+        return [answer.content for answer in answers]
 
-    def _drafts(
-        self,
-        door: Endpoint,
-        with_advice: bool,
-        request: Request,
-        answered: AnsweredDecision,
-        caller: Caller,
-        slot: str | None,
-        digest: str | None,
-    ) -> list[NewEntry]:
-        """The decision's row and, where it is that a person decides, the review that asks one to."""
-        decision = answered.decision
-        draft = NewEntry(
+    def _entries(self, job: _Job, place: int, answer: AnsweredDecision) -> list[NewEntry]:
+        """Return the row of a decision and, if a person decides, the row that opens the review."""
+        decision, caller = answer.decision, job.context.caller
+        unique_key = None if job.unique_key is None else f"{job.unique_key}:{place}"
+        entry = NewEntry(
             entry_id=decision.decision_id,
             kind="decision",
             subject=decision.decision_id,
@@ -135,81 +167,29 @@ class Decisions:
             caller=caller.key_id,
             at=decision.decided_at,
             account=decision.account_id,
-            metadata=answered.metadata(door, with_advice, self._bundle),
-            request_body=request.model_dump_json().encode(),
-            response_body=answered.content,
-            unique_key=slot,
-            digest=digest,
+            metadata=answer.metadata(job.endpoint, job.context.with_advice, self._bundle),
+            request_body=job.requests[place].model_dump_json().encode(),
+            response_body=answer.content,
+            unique_key=unique_key,
+            digest=job.digest,
             due=None if decision.notice is None else decision.notice.send_by,
         )
         if decision.action != "review" or decision.review_on is None:
-            return [draft]
-        return [draft, review_by_policy(draft, decision.review_on)]
+            return [entry]
+        return [entry, review_by_policy(entry, decision.review_on)]
 
-    async def _first(self, slot: str, digest: str) -> list[bytes] | None:
-        """What was answered first to this key; None = nothing was.
-
-        Refused where another question had it.
-        """
-        rows: list[Entry] = await self._record.find(lambda reader: reader.by_slots(f"{slot}:"))
-        if not rows:
-            return None
-        if any(row.digest != digest for row in rows):
-            fault = Fault(path=KEY_HEADER, message="this key was used for another request")
-            raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
-        contents = [row.response_body for row in rows if row.response_body is not None]
-        if len(contents) < len(rows):
-            raise api_error(
-                HTTPStatus.GONE,
-                [Fault(path=KEY_HEADER, message="the answer to this key was erased")],
-            )
-        return contents
-
-    def _digest(self, door: Endpoint, submitted: ApiRequest) -> str:
-        """Whether two ask the same: the door, the switches and the fields, however they were
-        written.
-        """
-        asked = f"{door}\0{submitted.with_advice}\0{submitted.model_dump_json()}"
-        return self._record.secrets.digest_of(asked.encode())
-
-    @staticmethod
-    def _response(door: Endpoint, contents: Sequence[bytes]) -> Response:
-        return Response(join_answers(door, contents), media_type=_JSON)
-
-    @asynccontextmanager
-    async def _turn(self, slot: str, deadline: float) -> AsyncIterator[None]:
-        """One at a time for a slot; ``Unavailable`` where the turn does not come by the deadline."""
-        lock, wanted = self._turns.get(slot, (asyncio.Lock(), 0))
-        self._turns[slot] = lock, wanted + 1
-        try:
-            try:
-                await asyncio.wait_for(lock.acquire(), max(deadline - time.monotonic(), 0.0))
-            except TimeoutError:
-                raise Unavailable("the first request with this key is not answered yet") from None
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            _, wanted = self._turns.pop(slot)
-            if wanted > 1:
-                self._turns[slot] = lock, wanted - 1
+    def _digest(self, endpoint: Endpoint, body: ApiRequest, context: RequestContext) -> str:
+        """Return a digest of the endpoint, the switches and the fields, in whatever format sent."""
+        text = f"{endpoint}\0{context.with_advice}\0{body.model_dump_json()}"
+        # The digest is keyed with the sealing key under a label of its own.  A separate key would
+        # be cleaner, but stored digests must stay comparable: a client may repeat a key that it
+        # used before an upgrade, and would be refused (422) instead of getting its answer.
+        return self._audit_log.secrets.digest_of(text.encode())
 
 
 def unique_key_of(tenant: str, key: str) -> str:
-    """Where the answers to a tenant's key stand: the key itself is not kept, for callers put into
-    it what they like.
+    """Return the name of a tenant's idempotency key in the database.
+
+    The key itself is not stored: clients may put personal data into it.
     """
     return "key:" + hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest()
-
-
-def not_stored(error: Unavailable | Unconfirmed) -> ApiError:
-    """503 where nothing was kept, 504 where that is not known."""
-    known = isinstance(error, Unavailable)
-    said = (
-        "nothing was decided or kept: ask again"
-        if known
-        else f"it may have been decided and kept: ask again with the same {KEY_HEADER}, and the first answer comes"
-    )
-    status = HTTPStatus.SERVICE_UNAVAILABLE if known else HTTPStatus.GATEWAY_TIMEOUT
-    return api_error(status, [Fault(path="$", message=said)], {"retry-after": "1"})

@@ -1,10 +1,10 @@
-"""What stands before the service, its metrics and its documents: nothing that is refused here is
-seen by anything behind.
+"""The gate: ASGI middleware in front of the service, its metrics and its documents.
 
-    route -> key -> rate -> scope -> kind, size and shape of the body -> the service -> every error
+    route -> key -> rate -> scope -> type, size and encoding of the body -> service -> every error
     as a problem
 
-Pure ASGI, outermost: BentoML's own middleware runs inside its timeout and after its metrics.
+A request that is refused here reaches nothing behind. The gate is the outermost layer because
+BentoML's own middleware runs after its metrics and inside its timeout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import ipaddress
 import logging
 import math
 import time
-from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -24,144 +23,130 @@ from serving.auth.caller import LOOPBACK, Caller
 from serving.auth.key_cache import KeyCache
 from serving.auth.rate_limit import RateLimiter
 from serving.auth.routes import Route, template_match
-from serving.web.body import (
-    ClientDisconnected,
-    check_content_type,
-    check_encoding_and_depth,
-    receive_body,
-)
+from serving.web.body import ClientDisconnected, check_content_type, check_encoding, read_body
 from serving.web.error_responses import ProblemSender
-from serving.web.errors import ApiError, Fault, api_error, internal_error
+from serving.web.errors import ApiError, internal_error, single_fault
 from serving.web.logs import format_without_values
 
 LOGGER = logging.getLogger("clearline.gate")
-_ASK_FOR_KEY = {"www-authenticate": "Bearer"}
-_SAID_BY_PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _SECONDS_BETWEEN_LINES = 60.0  # of the log about one address
-_MOST_ADDRESSES = 1000
+_MAX_ADDRESSES = 1000
 
 
 class Gate:
-    """An ASGI app in front of another one, which gets whole bodies from known callers on known
-    routes, and nothing else.
+    """An ASGI app that passes complete requests of known callers on known routes to `app`.
 
-    ``keys`` are the record's unless given, opened when the app starts; the caller is then
-    ``scope["state"]["caller"]`` (see :func:`serving.auth.caller.caller_of`).
+    `keys` are read from the database unless given; the gate opens them when the app starts. The
+    caller of a request is then ``scope["state"]["caller"]``: see
+    :func:`serving.auth.caller.caller_of`.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyCache | None = None) -> None:
         self.app = app
         self._keys = keys
-        self._rates = RateLimiter()
-        self._strangers = _Strangers()
+        self._limiter = RateLimiter()
+        self._refused_addresses = _RefusedAddresses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or let the app answer; raises nothing of the app's."""
+        """Answer, or let the app answer; no exception of the app is raised."""
         if scope["type"] == "http":
             await self._http(scope, receive, ProblemSender(send))
         elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
-            await _no_websocket(scope, send)
+            await _refuse_websocket(scope, send)
 
-    async def _http(self, scope: Scope, receive: Receive, outgoing: ProblemSender) -> None:
+    async def _http(self, scope: Scope, receive: Receive, sender: ProblemSender) -> None:
         headers = Headers(scope=scope)
         try:
-            route, caller = self._admitted(scope, headers, await self._opened())
+            route, caller = self._admit(scope, headers, await self._open_keys())
             if route.method == "POST":
                 check_content_type(headers)
-            body = await receive_body(headers, receive, route.largest_body)
+            body = await read_body(headers, receive, route.largest_body)
             if route.method == "POST":
-                check_encoding_and_depth(body)
-        except ApiError as refused:
-            await outgoing.problem(refused.problem, refused.headers)
+                check_encoding(body)
+        except ApiError as refusal:
+            await sender.send_problem(refusal.problem, refusal.headers)
+            return
         except ClientDisconnected:
             return
-        else:
-            # Nothing that is answered here has a use for a body with GET.
-            passed = body if route.method == "POST" else b""
-            await self._behind(
-                _as_admitted(scope, route, caller), _Replay(passed, receive), outgoing
-            )
+        # No endpoint reads the body of a GET.
+        passed_on = body if route.method == "POST" else b""
+        admitted = _admitted_scope(scope, route, caller)
+        await self._call_app(admitted, _Replay(passed_on, receive), sender)
 
-    def _admitted(
-        self, scope: Scope, headers: Headers, keys: KeyCache
-    ) -> tuple[Route, Caller | None]:
-        """The route and who asks; raises :class:`serving.web.errors.ApiError`."""
+    def _admit(self, scope: Scope, headers: Headers, keys: KeyCache) -> tuple[Route, Caller | None]:
+        """Return the route and the caller (None on an open route); raises ApiError."""
         routes = template_match(scope["path"])
         route = routes.get("GET" if scope["method"] == "HEAD" else scope["method"])
         if route is not None and route.open:
             if route.template == "/readyz" and not keys.known:
-                raise _refused(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    "the API keys cannot be read yet",
-                    {"retry-after": "1"},
-                )
+                raise _keys_unread()
             return route, None
+        # The key is checked before the path: without one, nobody learns which paths exist.
         caller = self._caller(scope, headers, keys)
         if not routes:
-            raise _refused(
-                HTTPStatus.NOT_FOUND, "there is no page here; /docs.json describes the endpoints"
-            )
+            message = "there is no page here; /docs.json describes the endpoints"
+            raise single_fault(HTTPStatus.NOT_FOUND, message)
         if route is None:
             methods = [*routes, "HEAD"] if "GET" in routes else [*routes]
             allowed = ", ".join(sorted(methods))
-            raise _refused(
-                HTTPStatus.METHOD_NOT_ALLOWED, f"expected the method {allowed}", {"allow": allowed}
+            raise single_fault(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                f"expected the method {allowed}",
+                headers={"allow": allowed},
             )
         if not caller.may(*route.scopes):
-            raise _refused(
-                HTTPStatus.FORBIDDEN,
-                f"expected a key with the scope {' or '.join(sorted(route.scopes))}",
-            )
+            scopes = " or ".join(sorted(route.scopes))
+            raise single_fault(HTTPStatus.FORBIDDEN, f"expected a key with the scope {scopes}")
         return route, caller
 
     def _caller(self, scope: Scope, headers: Headers, keys: KeyCache) -> Caller:
         if not keys.known:
-            raise _refused(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "the API keys cannot be read yet",
-                {"retry-after": "1"},
-            )
+            raise _keys_unread()
         if not keys.needed:
-            return self._neighbour(scope, headers)
-        key = keys.find(_shown(headers))
+            return self._local_caller(scope, headers)
+        key = keys.find(_bearer_token(headers))
         if key is None:
-            message = "expected a live API key, as `Authorization: Bearer clk_...`"
-            raise _refused(HTTPStatus.UNAUTHORIZED, message, _ASK_FOR_KEY)
-        wait = self._rates.wait(key.key_id, key.rate)
-        if wait:
-            message = f"expected at most {key.rate:g} requests a second with this key"
-            raise _refused(
-                HTTPStatus.TOO_MANY_REQUESTS, message, {"retry-after": str(math.ceil(wait))}
+            raise single_fault(
+                HTTPStatus.UNAUTHORIZED,
+                "expected a live API key, as `Authorization: Bearer clk_...`",
+                headers={"www-authenticate": "Bearer"},
+            )
+        seconds = self._limiter.acquire(key.key_id, key.rate)
+        if seconds:
+            raise single_fault(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"expected at most {key.rate:g} requests a second with this key",
+                headers={"retry-after": str(math.ceil(seconds))},
             )
         return key.caller
 
-    def _neighbour(self, scope: Scope, headers: Headers) -> Caller:
-        """Whoever asks from this machine, straight and by its name; raises Refused for everybody
-        else.
-        """
+    def _local_caller(self, scope: Scope, headers: Headers) -> Caller:
+        """Return the caller for a direct client on this machine; raises ApiError for others."""
         client = scope.get("client")
         address = client[0] if client else "a socket without an address"
         if _is_loopback(address) and _is_direct(headers):
             return LOOPBACK
-        if self._strangers.is_news(address):
+        if self._refused_addresses.should_log(address):
             LOGGER.warning(
-                "refused a client at %s: there is no API key, so only clients on this machine are answered",
+                "refused a client at %s: "
+                "there is no API key, so only clients on this machine are answered",
                 address,
             )
         message = "expected a client on the service's own machine: the service has no API keys yet"
-        raise _refused(HTTPStatus.FORBIDDEN, message)
+        raise single_fault(HTTPStatus.FORBIDDEN, message)
 
-    async def _behind(self, scope: Scope, receive: Receive, outgoing: ProblemSender) -> None:
+    async def _call_app(self, scope: Scope, receive: Receive, sender: ProblemSender) -> None:
         try:
-            await self.app(scope, receive, outgoing)
-        except Exception as error:  # noqa: BLE001  # the server would log its message, and that names values
+            await self.app(scope, receive, sender)
+        except Exception as error:  # noqa: BLE001  # the server would log the message, with values
             LOGGER.error("internal error\n%s", format_without_values(error))
-            if not outgoing.started:
-                await outgoing.problem(internal_error())
+            if not sender.started:
+                await sender.send_problem(internal_error())
 
-    async def _opened(self) -> KeyCache:
+    async def _open_keys(self) -> KeyCache:
         if self._keys is None:
             self._keys = KeyCache()
             await asyncio.to_thread(self._keys.wait)
@@ -169,7 +154,7 @@ class Gate:
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = self._keys is not None
-        keys = await self._opened()
+        keys = await self._open_keys()
         try:
             await self.app(scope, receive, send)
         finally:
@@ -179,10 +164,10 @@ class Gate:
 
 
 class RealPath:
-    """ASGI middleware, behind BentoML's metrics: gives the app the path that was asked for.
+    """ASGI middleware behind BentoML's metrics: gives the app the real path of the request.
 
-    BentoML labels its metrics with the path that it sees.  With names in it there would be a series
-    for every decision, so the gate lets it see the route's template.
+    BentoML labels its metrics with the path. A path with an id would make a time series for every
+    decision, so the gate replaces it by the template of the route.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -195,9 +180,7 @@ class RealPath:
 
 
 class _Replay:
-    """An ASGI ``receive``: the whole body in one message, then whatever the server still says (that
-    the client hung up).
-    """
+    """An ASGI ``receive`` that returns the body in one message, and a disconnect afterwards."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self._body: bytes | None = body
@@ -213,54 +196,55 @@ class _Replay:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
-class _Strangers:
-    """Which addresses are worth a line in the log: one that had none for a minute, so that nobody
-    can fill the disk.
-    """
+class _RefusedAddresses:
+    """Limits the log to one line a minute and address, so that clients cannot fill the disk."""
 
     def __init__(self) -> None:
-        self._logged: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
-    def is_news(self, address: str) -> bool:
+    def should_log(self, address: str) -> bool:
+        """Return whether a refusal of this address is to be logged now."""
         now = time.monotonic()
-        if now - self._logged.get(address, -math.inf) < _SECONDS_BETWEEN_LINES:
+        if now - self._logged_at.get(address, -math.inf) < _SECONDS_BETWEEN_LINES:
             return False
-        if len(self._logged) >= _MOST_ADDRESSES:
-            self._logged = {
-                known: at for known, at in self._logged.items() if now - at < _SECONDS_BETWEEN_LINES
+        if len(self._logged_at) >= _MAX_ADDRESSES:
+            self._logged_at = {
+                known: at
+                for known, at in self._logged_at.items()
+                if now - at < _SECONDS_BETWEEN_LINES
             }
-        if len(self._logged) >= _MOST_ADDRESSES:
+        if len(self._logged_at) >= _MAX_ADDRESSES:
             return False
-        self._logged[address] = now
+        self._logged_at[address] = now
         return True
 
 
-async def _no_websocket(scope: Scope, send: Send) -> None:
-    """There are none; whoever asks for one is told so where the server can, before any key is
-    looked at.
-    """
+async def _refuse_websocket(scope: Scope, send: Send) -> None:
+    """Answer 404 before any key is checked, or only close where the server cannot answer."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": ""})
         return
 
-    async def in_its_words(message: Message) -> None:
-        await send({**message, "type": message["type"].replace("http.", "websocket.http.")})
+    async def send_as_websocket(message: Message) -> None:
+        message_type = message["type"].replace("http.", "websocket.http.")
+        await send({**message, "type": message_type})
 
-    await ProblemSender(in_its_words).problem(
-        _refused(HTTPStatus.NOT_FOUND, "there are no WebSockets here").problem
-    )
+    refusal = single_fault(HTTPStatus.NOT_FOUND, "there are no WebSockets here")
+    await ProblemSender(send_as_websocket).send_problem(refusal.problem)
 
 
-def _as_admitted(scope: Scope, route: Route, caller: Caller | None) -> Scope:
+def _admitted_scope(scope: Scope, route: Route, caller: Caller | None) -> Scope:
     state = {**scope.get("state", {}), "caller": caller, "path": scope["path"]}
     return {**scope, "path": route.template, "state": state}
 
 
-def _shown(headers: Headers) -> str:
-    """The text of the key in the header; empty where there is none, or more than one."""
-    shown = headers.getlist("authorization")
-    scheme, _, text = shown[0].partition(" ") if len(shown) == 1 else ("", "", "")
-    return text.strip() if scheme.lower() == "bearer" else ""
+def _bearer_token(headers: Headers) -> str:
+    """Return the key of the request; empty without an ``Authorization`` header, or with two."""
+    sent = headers.getlist("authorization")
+    if len(sent) != 1:
+        return ""
+    scheme, _, token = sent[0].partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _is_loopback(address: str) -> bool:
@@ -274,22 +258,24 @@ def _is_loopback(address: str) -> bool:
 
 
 def _is_direct(headers: Headers) -> bool:
-    """Whether nobody stands between: no proxy, behind which the client may be anywhere, and no web
-    page of another name.
+    """Return whether a request comes neither through a proxy nor from a foreign web page.
 
-    A page can make its own name lead to this machine (DNS rebinding); the browser then still says
-    the page's name.
+    Behind a proxy the client may be on any machine. A web page can make its own name resolve to
+    this machine (DNS rebinding); the browser still sends that name as ``Host``.
     """
-    if any(name in headers for name in _SAID_BY_PROXIES):
+    if any(name in headers for name in _PROXY_HEADERS):
         return False
     host = headers.get("host", "localhost")
-    name = (
-        host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    )
+    if host.startswith("["):  # an IPv6 address
+        name = host.partition("]")[0].removeprefix("[")
+    else:
+        name = host.partition(":")[0]
     return name.lower() == "localhost" or _is_loopback(name)
 
 
-def _refused(
-    status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None
-) -> ApiError:
-    return api_error(status, [Fault(path="$", message=message)], headers)
+def _keys_unread() -> ApiError:
+    return single_fault(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "the API keys cannot be read yet",
+        headers={"retry-after": "1"},
+    )

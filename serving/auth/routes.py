@@ -1,8 +1,7 @@
-"""What may be asked: every method and path that is answered, who may ask, and how large the body
-may be.
+"""Every method and path that is answered, with its scopes and its largest body.
 
-Whatever does not stand in :data:`ROUTES` is refused before the service hears of it, so a route that
-is added to the service is closed until it is added here.
+The gate refuses all other requests, so a route that is added to the service stays closed until it
+is added to :data:`ROUTES`.
 """
 
 from __future__ import annotations
@@ -14,15 +13,16 @@ from dataclasses import dataclass
 from serving.auth.caller import SCOPES
 
 LARGEST_BODY = 256 * 1024  # bytes
-LARGEST_BATCH = 2 * 1024 * 1024
-_ID = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # ours are UUIDs; what is no name of ours is not looked up
+LARGEST_BATCH = 2 * 1024 * 1024  # bytes
+# The ids of the service are UUIDs; other names of this shape are looked up and not found.
+_ID = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and a path, in which ``{id}`` stands for a name of ours.
+    """A method and a path; ``{id}`` in the path is the id of a decision or a review.
 
-    A key needs one of ``scopes``; ``open`` = no key is asked for.
+    A key needs one of the `scopes`. `largest_body` is in bytes. With `open`, no key is needed.
     """
 
     method: str
@@ -59,30 +59,32 @@ ROUTES = (
 
 
 def template_match(path: str) -> Mapping[str, Route]:
-    """The routes of a path by their method; none where nothing is there.
+    """Return the routes of a path by their method; empty if the path is unknown.
 
-    >>> template_match("/v1/decisions/0199-a")["GET"].template, list(template_match("/v1/decisions/batch"))
-    ('/v1/decisions/{id}', ['POST'])
+    >>> template_match("/v1/decisions/0199-a")["GET"].template
+    '/v1/decisions/{id}'
+    >>> list(template_match("/v1/decisions/batch"))
+    ['POST']
     >>> template_match("/v1/decisions/"), template_match("/v1/decisions/a%2Fb")
     ({}, {})
     """
-    # A path that is written out goes before one with a name in it.
-    found = _WRITTEN_OUT.get(path)
-    if found is None:
-        found = next((routes for pattern, routes in _NAMED if pattern.fullmatch(path)), {})
-    return found
+    # An exact path goes before a template: "batch" has the shape of an id.
+    if path in _EXACT:
+        return _EXACT[path]
+    return next((routes for pattern, routes in _WITH_ID if pattern.fullmatch(path)), {})
 
 
-def _by_template(named: bool) -> dict[str, dict[str, Route]]:
-    found: dict[str, dict[str, Route]] = {}
+def _by_template(with_id: bool) -> dict[str, dict[str, Route]]:
+    by_template: dict[str, dict[str, Route]] = {}
     for route in ROUTES:
-        if ("{id}" in route.template) is named:
-            found.setdefault(route.template, {})[route.method] = route
-    return found
+        if ("{id}" in route.template) is with_id:
+            by_template.setdefault(route.template, {})[route.method] = route
+    return by_template
 
 
-_WRITTEN_OUT = _by_template(named=False)
-_NAMED = [
-    (re.compile(_ID.join(map(re.escape, template.split("{id}")))), r)
-    for template, r in _by_template(named=True).items()
-]
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(_ID.join(map(re.escape, template.split("{id}"))))
+
+
+_EXACT = _by_template(with_id=False)
+_WITH_ID = [(_pattern(template), routes) for template, routes in _by_template(with_id=True).items()]

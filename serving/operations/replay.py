@@ -14,13 +14,13 @@ from typing import Literal
 from pydantic import ValidationError
 
 from features.schema import StatementError
+from serving.api.answers import answer_requests
 from serving.audit_log.entry import Entry
 from serving.decision.advice.constraints import ConstraintError
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.result import ProductError
 from serving.schemas.advice_request import AdviceRequest
-from serving.schemas.answers import answer_requests
 from serving.schemas.decision import Request
 from serving.storage.timestamps import decode_time
 

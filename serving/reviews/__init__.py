@@ -1,6 +1,8 @@
 """A person's reconsideration of a decision.
 
 workflow   the states of a review, derived from its rows
-service    the operations: ask for, take, resolve, withdraw
-notice     what the customer is told of the outcome
+service    the steps: open, start, withdraw, resolve, notify
+queries    what is read: decisions, reviews, due notices
+notice     the notice of the outcome to the customer
+errors     refusals
 """

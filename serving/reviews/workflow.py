@@ -1,10 +1,12 @@
-"""A person's reconsideration of a decision, as rows of the record tell it: open -> in review ->
-resolved, or withdrawn.
+"""The states of a review, derived from rows of the audit log.
 
-A review is always possible, and one at a time for a decision: no decision is by automation alone
-(PIPL article 24, GDPR article 22(3)).  Where the policy itself asks for a person, a review is
-opened with the decision; the customer's own takes its place. Nothing is ever changed: each step is
-a row, and of two steps at once the record keeps one.
+    open -> in review -> resolved
+    open or in review -> withdrawn
+
+A review is always possible, one at a time for a decision: no decision is by automation alone
+(PIPL article 24, GDPR article 22(3)). If the policy refers a decision to a person, a review is
+opened together with the decision; a customer's review replaces it. No row is ever changed: each
+step is a new row, and of two simultaneous steps the audit log stores one.
 """
 
 from __future__ import annotations
@@ -19,11 +21,10 @@ from typing import Any
 from serving.audit_log.entry import Entry, Kind, NewEntry
 from serving.schemas.review import UNDER_WAY, Asker, ReviewOutcome, State
 
-# Until a person has answered.  Regulation B and PIPL name no period for this; one month is GDPR's
-# (article 12(3)).
+# For a person's answer.  Regulation B and PIPL name no period; GDPR has one month (article 12(3)).
 DAYS_TO_DECIDE = 30
-# Step -> the states from which it can be taken, and the state to which it leads.  From one person
-# to another a review goes on.
+# Step -> the states that allow it, and the state after it.  "started" is allowed in review too: it
+# then gives the review to another person.
 STEPS: dict[Kind, tuple[frozenset[State], State]] = {
     "started": (frozenset(UNDER_WAY), "in_review"),
     "resolution": (frozenset({"in_review"}), "resolved"),
@@ -33,12 +34,14 @@ STEPS: dict[Kind, tuple[frozenset[State], State]] = {
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How a review ended: ``uphold`` (the limit in force stays), ``overturn`` (the limit from
-    before the decision), ``amend`` (another limit).
+    """The outcome of a review.
 
-    ``limit`` is in force after it, CNY; ``notice`` is what the customer is to be told, as JSON, and
-    ``resolution_id`` the row that says so.  None in limit, reviewer, reasons and notice = erased;
-    in notice also: made before there were any.
+    `outcome` is ``uphold`` (the limit in force stays), ``overturn`` (the limit from before the
+    decision) or ``amend`` (another limit). `limit` is in force after it, CNY. `notice` is the
+    notice to the customer as JSON, and `resolution_id` the id of the row.
+
+    `limit`, `reviewer`, `reasons` and `notice` are None if the person was erased; `notice` also if
+    a version of the service without notices stored the row.
     """
 
     resolution_id: str
@@ -52,10 +55,10 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """That a review was wanted no longer; ``reason`` None = none was given, or erased.
+    """The withdrawal of a review.
 
-    ``superseded_by``: the customer's own review that took its place; None = it was withdrawn for
-    itself.
+    `reason` None = not given, or erased. `superseded_by` is the id of the customer's review that
+    replaced it; None = the customer withdrew it.
     """
 
     reason: str | None
@@ -65,12 +68,12 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A review as it stands.
+    """A review in its present state.
 
-    ``asked_by``: the customer, or the policy whose decision was that a person decides.  ``reason``
-    is the customer's; None = the policy asked, or erased.  ``statements`` are as the customer
-    corrected them and ``corrected`` the answer on them, decided by the bundle of the first; None =
-    none were.  ``reviewer``: who has it.  ``steps``: how many were taken.
+    `asked_by` is the customer, or the policy that referred the decision to a person. `reason` is
+    the customer's; None = opened by the policy, or erased. `statements` are the corrected ones,
+    and `corrected` is the answer on them by the bundle of the decision; None = none were
+    corrected. `reviewer` is the person who has taken it. `steps` counts the steps so far.
     """
 
     review_id: str
@@ -90,45 +93,55 @@ class Review:
 
     @property
     def under_way(self) -> bool:
-        """Whether somebody has still to answer."""
+        """Whether the review has no answer yet."""
         return self.state in UNDER_WAY
 
 
 def reviews_of(rows: Sequence[Entry]) -> list[Review]:
-    """The reviews that the rows about a decision tell, itself first; oldest first."""
-    decision, found = rows[0], dict[str, Review]()
+    """Return the reviews of a decision, the oldest first.
+
+    `rows` are the rows about the decision in their order, the decision first.
+    """
+    decision = rows[0]
+    reviews: dict[str, Review] = {}
     limit = None if decision.response_body is None else decision_in(decision)["new_limit"]
     for row in rows[1:]:
         if row.kind == "review":
-            found[row.entry_id] = _opened(row)
+            reviews[row.entry_id] = _open(row)
         elif row.kind in STEPS:
-            review = _after(found[row.metadata["review"]], row, decision, limit)
-            found[review.review_id] = review
-            limit = limit if review.resolution is None else review.resolution.limit
-    return list(found.values())
+            before = reviews[row.metadata["review"]]
+            after = _take_step(before, row, decision, limit)
+            reviews[after.review_id] = after
+            if after.resolution is not None:
+                limit = after.resolution.limit
+    return list(reviews.values())
 
 
 def limit_of(rows: Sequence[Entry]) -> float:
-    """The limit in force after the reviews of a decision, CNY; of a decision that nobody erased."""
-    limits = [
-        review.resolution.limit for review in reviews_of(rows) if review.resolution is not None
-    ]
-    return float(
-        decision_in(rows[0])["new_limit"] if not limits or limits[-1] is None else limits[-1]
-    )
+    """Return the limit in force after the reviews of a decision, CNY.
+
+    The decision must not be erased.
+    """
+    limit = decision_in(rows[0])["new_limit"]
+    resolutions = [review.resolution for review in reviews_of(rows) if review.resolution]
+    if resolutions and resolutions[-1].limit is not None:
+        limit = resolutions[-1].limit
+    return float(limit)
 
 
 def decision_in(row: Entry) -> dict[str, Any]:
-    """The answer in a decision's row: of the door `advice` the decision is a part of it."""
-    answered: dict[str, Any] = json.loads(row.response_body or b"{}")
-    decision: dict[str, Any] = (
-        answered["decision"] if row.metadata["door"] == "advice" else answered
-    )
-    return decision
+    """Return the decision in a decision's row as JSON.
+
+    The answer of the endpoint `advice` contains the decision; other answers are the decision.
+    """
+    answer: dict[str, Any] = json.loads(row.response_body or b"{}")
+    if row.metadata["door"] == "advice":
+        answer = answer["decision"]
+    return answer
 
 
 def review_by_policy(decision: NewEntry, decide_by: datetime.date) -> NewEntry:
-    """The review that is opened with a decision which a person has to make."""
+    """Return the row that opens a review together with a decision that a person has to make."""
     return NewEntry(
         entry_id=str(uuid.uuid4()),
         kind="review",
@@ -138,27 +151,28 @@ def review_by_policy(decision: NewEntry, decide_by: datetime.date) -> NewEntry:
         at=decision.at,
         account=decision.account,
         metadata={"decide_by": decide_by.isoformat(), "corrected": False, "asked_by": "policy"},
-        unique_key=slot_of_review(decision.entry_id, ()),
+        unique_key=review_key(decision.entry_id, ()),
     )
 
 
-def slot_of_review(decision_id: str, earlier: Sequence[Review]) -> str:
-    """The slot of the next review of a decision: of two that are asked for at once, one is opened."""
+def review_key(decision_id: str, earlier: Sequence[Review]) -> str:
+    """Return the unique key of a decision's next review: of two at once, one is stored."""
     return f"review:{decision_id}:{len(earlier)}"
 
 
-def slot_of_step(review: Review) -> str:
-    """The slot of a review's next step: of two reviewers at once, one wins."""
+def step_key(review: Review) -> str:
+    """Return the unique key of a review's next step: of two at once, one is stored."""
     return f"step:{review.review_id}:{review.steps}"
 
 
-def slot_of_notification(told_of: str, earlier: int) -> str:
-    """The slot of what was told of a row, its first time or later."""
-    return f"told:{told_of}" if not earlier else f"told:{told_of}:{earlier}"
+def notification_key(entry_id: str, earlier: int) -> str:
+    """Return the unique key of the next notification of a row; `earlier` counts those before."""
+    # The reader finds rows without a notification by the first form.
+    return f"told:{entry_id}" if not earlier else f"told:{entry_id}:{earlier}"
 
 
-def _opened(row: Entry) -> Review:
-    said = _said(row)
+def _open(row: Entry) -> Review:
+    body = _body(row)
     return Review(
         review_id=row.entry_id,
         decision_id=row.subject,
@@ -166,43 +180,52 @@ def _opened(row: Entry) -> Review:
         state="open",
         opened_at=row.at,
         decide_by=datetime.date.fromisoformat(row.metadata["decide_by"]),
+        # The first version of the service stored customers' reviews only, without the field.
         asked_by=row.metadata.get("asked_by", "customer"),
-        reason=said.get("reason"),
-        statements=said.get("statements"),
+        reason=body.get("reason"),
+        statements=body.get("statements"),
         corrected=None if row.response_body is None else json.loads(row.response_body),
     )
 
 
-def _after(review: Review, row: Entry, decision: Entry, limit: float | None) -> Review:
+def _take_step(review: Review, row: Entry, decision: Entry, limit: float | None) -> Review:
+    """Return the review after the step in `row`; `limit` is in force before it."""
     _, state = STEPS[row.kind]
-    said = _said(row)
+    body = _body(row)
     moved = replace(review, state=state, steps=review.steps + 1)
     if row.kind == "started":
-        return replace(moved, reviewer=said.get("reviewer"))
+        return replace(moved, reviewer=body.get("reviewer"))
     if row.kind == "withdrawal":
-        return replace(
-            moved,
-            withdrawal=Withdrawal(said.get("reason"), row.at, row.metadata.get("superseded_by")),
+        withdrawal = Withdrawal(
+            reason=body.get("reason"),
+            at=row.at,
+            superseded_by=row.metadata.get("superseded_by"),
         )
-    return replace(moved, resolution=_resolution(row, said, decision, limit))
+        return replace(moved, withdrawal=withdrawal)
+    return replace(moved, resolution=_resolution(row, decision, limit))
 
 
-def _resolution(
-    row: Entry, said: dict[str, Any], decision: Entry, limit: float | None
-) -> Resolution:
+def _resolution(row: Entry, decision: Entry, limit: float | None) -> Resolution:
+    body = _body(row)
     outcome: ReviewOutcome = row.metadata["outcome"]
     if row.erased or decision.response_body is None:
         limit = None
-    elif outcome != "uphold":
-        limit = (
-            decision_in(decision)["credit_limit"] if outcome == "overturn" else said["new_limit"]
-        )
-    notice = None if row.response_body is None else json.loads(row.response_body)
+    elif outcome == "overturn":
+        limit = decision_in(decision)["credit_limit"]
+    elif outcome == "amend":
+        limit = body["new_limit"]
     return Resolution(
-        row.entry_id, outcome, limit, said.get("reviewer"), said.get("reasons"), row.at, notice
+        resolution_id=row.entry_id,
+        outcome=outcome,
+        limit=limit,
+        reviewer=body.get("reviewer"),
+        reasons=body.get("reasons"),
+        at=row.at,
+        notice=None if row.response_body is None else json.loads(row.response_body),
     )
 
 
-def _said(row: Entry) -> dict[str, Any]:
-    said: dict[str, Any] = {} if row.request_body is None else json.loads(row.request_body)
-    return said
+def _body(row: Entry) -> dict[str, Any]:
+    """Return the body of the request that a row stores; empty if it was erased."""
+    body: dict[str, Any] = {} if row.request_body is None else json.loads(row.request_body)
+    return body

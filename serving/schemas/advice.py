@@ -1,16 +1,17 @@
-"""The way back as JSON: the part of an answer that tells it."""
+"""The advice on a decision as JSON."""
 
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from serving.decision.advice.result import Advice as Found
-from serving.decision.advice.result import PlanPath as LivedCourse
-from serving.decision.result import Advised
 from serving.web.models import Strict, Text
+
+if TYPE_CHECKING:  # at run time these would load numba
+    from serving.decision.advice import result
+    from serving.decision.result import Advised
 
 Action = Literal["keep", "reduce", "suspend", "review"]
 
@@ -19,40 +20,42 @@ class Step(Strict):
     """One thing to do, every month."""
 
     lever: Literal["on_time", "extra", "spending", "no_cash", "no_new_credit", "repay_elsewhere"]
-    amount: Annotated[
-        float | None, Field(description="CNY a month; null where there is none to state")
-    ]
+    amount: Annotated[float | None, Field(description="CNY a month; null = the step has no amount")]
     share: Annotated[
         float | None,
-        Field(description="of the balance that is paid at least; null where the minimum is enough"),
+        Field(description="smallest share of the balance to pay; null = the minimum is enough"),
     ]
     text: Text
 
 
 class PathMonth(Strict):
-    """How the account stands after a month."""
+    """The account after one month of a plan."""
 
     month: Annotated[str, Field(description="YYYY-MM")]
     payment: Annotated[
-        float, Field(description="on this account in the month, CNY, as far as can be foreseen")
+        float, Field(description="expected payment on this account in the month, CNY")
     ]
     balance: Annotated[float, Field(description="owed after the month, CNY; negative = overpaid")]
     probability: float
     action: Annotated[
         Action,
         Field(
-            description="what would be decided on the limit from before the cut, without the margin that restoring it takes"
+            description=(
+                "the decision then on the limit from before the cut, "
+                "without the margin that restoring it takes"
+            )
         ),
     ]
     limit: Annotated[float, Field(description="in force after that decision, CNY")]
 
 
 class Course(Strict):
-    """A plan and where it leads."""
+    """A plan and the months it leads to."""
 
-    steps: Annotated[list[Step], Field(description="empty: as before")]
+    steps: Annotated[list[Step], Field(description="empty: no change of behaviour")]
     effort: Annotated[
-        float, Field(description="money a month in monthly incomes, and what is gone without")
+        float,
+        Field(description="money a month, and spending given up, in monthly incomes"),
     ]
     restored: Annotated[
         str | None,
@@ -62,7 +65,7 @@ class Course(Strict):
 
 
 class Aged(Strict):
-    """What only time takes away."""
+    """An event that only time removes from the assessment."""
 
     code: str
     last: Annotated[str, Field(description="month in which it last happened, YYYY-MM")]
@@ -71,19 +74,22 @@ class Aged(Strict):
 
 
 class WayBack(Strict):
-    """The least effort that brings the limit back, beside what happens otherwise."""
+    """The plan of least effort that restores the limit, compared with two baselines."""
 
     plan: Annotated[
-        Course, Field(description="where nothing brings the limit back, what lowers the risk most")
+        Course,
+        Field(description="if no plan restores the limit, the plan that lowers the risk most"),
     ]
-    on_time_only: Course
-    carry_on: Course
+    on_time_only: Annotated[Course, Field(description="only paying on time")]
+    carry_on: Annotated[Course, Field(description="no change of behaviour")]
     ageing: list[Aged]
-    expires_on: Annotated[datetime.date, Field(description="the day after which to ask anew")]
+    expires_on: Annotated[
+        datetime.date, Field(description="the last day on which the advice holds")
+    ]
 
 
 class Advice(Strict):
-    """How the account stands to the cut-off, and the way back where the model cut the limit."""
+    """The account's distance from the cut-off and, if the model cut the limit, the way back."""
 
     below_cut_off: Annotated[
         float,
@@ -91,13 +97,15 @@ class Advice(Strict):
     ]
     notes: Annotated[
         list[Text],
-        Field(description="what must be known beside the way back, or why there is none"),
+        Field(description="what else to know about the way back, or why there is none"),
     ]
-    way_back: Annotated[WayBack | None, Field(description="null: nothing to win back by behaviour")]
+    way_back: Annotated[
+        WayBack | None, Field(description="null: no behaviour would restore anything")
+    ]
 
 
 def make_advice(advised: Advised) -> Advice:
-    """The advice as it is sent; the decision that it is on is not in it."""
+    """Return the advice as JSON model, without the decision it is about."""
     return Advice(
         below_cut_off=advised.below_cut_off,
         notes=[Text(en=note.en, zh=note.zh) for note in advised.notes],
@@ -105,39 +113,46 @@ def make_advice(advised: Advised) -> Advice:
     )
 
 
-def _way_back(found: Found) -> WayBack:
+def _way_back(advice: result.Advice) -> WayBack:
     return WayBack(
-        plan=_course(found.plan),
-        on_time_only=_course(found.on_time_only),
-        carry_on=_course(found.carry_on),
+        plan=_course(advice.plan),
+        on_time_only=_course(advice.on_time_only),
+        carry_on=_course(advice.carry_on),
         ageing=[
             Aged(
-                code=a.code,
-                last=f"{a.last:%Y-%m}",
-                until=f"{a.until:%Y-%m}",
-                text=Text(en=a.text.en, zh=a.text.zh),
+                code=event.code,
+                last=f"{event.last:%Y-%m}",
+                until=f"{event.until:%Y-%m}",
+                text=Text(en=event.text.en, zh=event.text.zh),
             )
-            for a in found.ageing
+            for event in advice.ageing
         ],
-        expires_on=found.expires_on,
+        expires_on=advice.expires_on,
     )
 
 
-def _course(course: LivedCourse) -> Course:
-    steps = [
-        Step(lever=s.lever, amount=s.amount, share=s.share, text=Text(en=s.text.en, zh=s.text.zh))
-        for s in course.steps
-    ]
-    path = [
-        PathMonth(
-            month=f"{m.month:%Y-%m}",
-            payment=m.payment,
-            balance=m.balance,
-            probability=m.probability,
-            action=m.action,
-            limit=m.limit,
-        )
-        for m in course.path
-    ]
-    restored = None if course.restored is None else f"{course.restored:%Y-%m}"
-    return Course(steps=steps, effort=course.effort, restored=restored, path=path)
+def _course(path: result.PlanPath) -> Course:
+    return Course(
+        steps=[
+            Step(
+                lever=step.lever,
+                amount=step.amount,
+                share=step.share,
+                text=Text(en=step.text.en, zh=step.text.zh),
+            )
+            for step in path.steps
+        ],
+        effort=path.effort,
+        restored=None if path.restored is None else f"{path.restored:%Y-%m}",
+        path=[
+            PathMonth(
+                month=f"{month.month:%Y-%m}",
+                payment=month.payment,
+                balance=month.balance,
+                probability=month.probability,
+                action=month.action,
+                limit=month.limit,
+            )
+            for month in path.path
+        ],
+    )

@@ -1,8 +1,8 @@
-"""Request and answer as JSON: the only place that knows it.
+"""The request and the answer of a decision as JSON.
 
-Strict: nothing is converted or left out.  Every column of the statement is a required key, and
-unknown is said with null, so that nobody forgets a field by accident.  Ranges, units and meanings
-are those of :mod:`features.schema`.
+Strict: values are not converted, and every column of a statement is a required key, unknown as
+null, so that no field is left out by accident. Ranges, units and meanings are those of
+:mod:`features.schema`.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from pydantic import ConfigDict, Field, create_model
 from pydantic.json_schema import SkipJsonSchema
 
 from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, table
-from serving.decision.bundle import Bundle
-from serving.decision.notice import Notice as MadeNotice
-from serving.decision.reasons.ranking import Reason as PrincipalReason
-from serving.decision.result import Decision
 from serving.schemas import examples
 from serving.schemas.advice import Advice
 from serving.schemas.base import ApiRequest
 from serving.schemas.statement import statement_field
+from serving.storage.timestamps import encode_time
 from serving.web.errors import Fault
-from serving.web.models import STRICT, IODescriptor, Strict, Text
+from serving.web.models import STRICT, Strict, Text
 
-MOST_ACCOUNTS = 100
-_OF_REQUEST = ("account_id", "product")  # columns that are stated once for all statements
+if TYPE_CHECKING:  # at run time these would load numba
+    from serving.decision import notice, result
+    from serving.decision.bundle import Bundle
+    from serving.decision.reasons import ranking
+
+MAX_ACCOUNTS = 100  # in a batch
 _SWITCHES = {"advice": "Whether each decision comes with the advice on it."}
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # mypy needs names that it can see
     Product = str
 
     class Statement(Strict):
@@ -52,14 +53,18 @@ else:
                 description="the month that it closes, YYYY-MM",
             ),
         ),
-        **{c.name: statement_field(c) for c in COLUMNS if c.kind in ("amount", "whole_number")},
+        **{
+            column.name: statement_field(column)
+            for column in COLUMNS
+            if column.kind in ("amount", "whole_number")
+        },
     )
 
 
 class Request(ApiRequest):
     """The statements of one account, in any order.
 
-    The last month is `as_of`; a month missing between two is refused.
+    The last month is `as_of`; a missing month between two is refused.
     """
 
     model_config = ConfigDict(json_schema_extra={"example": examples.REQUEST})
@@ -82,23 +87,23 @@ class BatchRequest(ApiRequest):
     """Several accounts; a fault in one refuses them all."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"accounts": [examples.REQUEST]}})
-    largest_body: ClassVar[int] = 2 * 1024 * 1024
     switches: ClassVar[Mapping[str, str]] = _SWITCHES
 
     accounts: Annotated[
         list[Request],
-        Field(min_length=1, max_length=MOST_ACCOUNTS, description="each account once"),
+        Field(min_length=1, max_length=MAX_ACCOUNTS, description="each account once"),
     ]
 
     def faults(self) -> list[Fault]:
-        """Accounts that were there before."""
-        names = [request.account_id for request in self.accounts]
-        first = {name: place for place, name in reversed(list(enumerate(names)))}
-        repeated = [place for place, name in enumerate(names) if first[name] != place]
-        return [
-            Fault(path=f"$.accounts[{i}].account_id", message="expected each account once")
-            for i in repeated
-        ]
+        """Return a fault for each account that is repeated."""
+        faults: list[Fault] = []
+        seen: set[str] = set()
+        for place, request in enumerate(self.accounts):
+            if request.account_id in seen:
+                path = f"$.accounts[{place}].account_id"
+                faults.append(Fault(path=path, message="expected each account once"))
+            seen.add(request.account_id)
+        return faults
 
 
 class ReasonFeature(Strict):
@@ -109,7 +114,7 @@ class ReasonFeature(Strict):
     reference_value: Annotated[
         float | None,
         Field(
-            description="median of the reference population where known; null = mostly unknown there"
+            description="median in the reference population, where known; null = mostly unknown"
         ),
     ]
     unit: Annotated[str, Field(description="months, days, count, share, times, CNY or yes_no")]
@@ -125,32 +130,36 @@ class Reason(Strict):
     code: Annotated[str, Field(description="the reason group, or the rule that decided")]
     cause: Literal["risk", "behavior", "regulation"]
     share: Annotated[
-        float | None, Field(description="of all that pushed toward the cut; null for a rule")
+        float | None,
+        Field(description="of all contributions toward the cut; null for a rule"),
     ]
     contribution: Annotated[
         float | None,
-        Field(
-            description="to the log-odds, of the group's features by themselves; null for a rule"
-        ),
+        Field(description="to the log-odds, summed over the group's features; null for a rule"),
     ]
     effect: Annotated[
         float | None,
         Field(
-            description="on the log-odds, of the group's behaviour with all that followed from it; "
-            "null for a rule, and where behaviour does not drive the group or it is not known"
+            description=(
+                "on the log-odds, of the group's behaviour and all its consequences; null for a "
+                "rule, and where behaviour does not drive the group or the effect is unknown"
+            )
         ),
     ]
     text: Text
-    features: Annotated[list[ReasonFeature], Field(description="those that pushed most first")]
+    features: Annotated[list[ReasonFeature], Field(description="the largest contributions first")]
 
 
 class Notice(Strict):
-    """What the customer is told of the decision."""
+    """The notice of a decision to the customer."""
 
     kind: Annotated[
         Literal["adverse_action", "under_review"],
         Field(
-            description="adverse_action for reduce and suspend; under_review where a person decides and nothing changes yet"
+            description=(
+                "adverse_action for reduce and suspend; "
+                "under_review where a person decides and nothing changes yet"
+            )
         ),
     ]
     send_by: Annotated[
@@ -160,18 +169,18 @@ class Notice(Strict):
 
 
 class ModelNote(Strict):
-    """What decided."""
+    """The model, reference population and policy of a decision."""
 
     name: str
     version: Annotated[
-        str, Field(description='of the registered model; "" where it was never registered')
+        str, Field(description='of the registered model; "" = it was never registered')
     ]
     bundle: Annotated[str, Field(description="sha256 of the bundle")]
     reference: Annotated[str, Field(description="sha256 of the reference population")]
     policy: Annotated[str, Field(description="version of the policy")]
 
 
-class Answer(IODescriptor):
+class Answer(Strict):
     """The decision on one account, with its reasons."""
 
     model_config = ConfigDict(**STRICT, json_schema_extra={"example": examples.ANSWER})
@@ -185,15 +194,17 @@ class Answer(IODescriptor):
     action: Annotated[
         Literal["keep", "reduce", "suspend", "review"],
         Field(
-            description="suspend = no new drawings; review = a person decides, and nothing changes yet"
+            description=(
+                "suspend = no new drawings; review = a person decides, and nothing changes yet"
+            )
         ),
     ]
     credit_limit: Annotated[float, Field(description="before the decision")]
     new_limit: Annotated[
-        float, Field(description="from effective_on; under review the present one")
+        float, Field(description="from effective_on; for review the present limit")
     ]
     proposed_limit: Annotated[
-        float | None, Field(description="what a person is asked to confirm; null unless review")
+        float | None, Field(description="the limit that a person is to confirm; null unless review")
     ]
     currency: Literal["CNY"]
     effective_on: Annotated[
@@ -203,39 +214,42 @@ class Answer(IODescriptor):
     review_on: Annotated[
         datetime.date | None,
         Field(
-            description="when the account is looked at again; under review the day by which a person decides; null for keep"
+            description=(
+                "day of the next assessment; for review the last day for a person's decision; "
+                "null for keep"
+            )
         ),
     ]
     review_because: Annotated[
-        list[str], Field(description="why a person decides; empty unless review")
+        list[str], Field(description="reasons for a person's decision; empty unless review")
     ]
     probability: Annotated[
-        float, Field(description="of 60 days past due or worse within 6 months, if nothing is done")
+        float, Field(description="of 60 days past due or worse within 6 months, without a cut")
     ]
     log_odds: Annotated[float, Field(description="logit of probability")]
     base_log_odds: Annotated[
         float,
         Field(
-            description="mean log_odds of the reference population: log_odds less all contributions"
+            description="mean log_odds of the reference population = log_odds minus contributions"
         ),
     ]
     cut_off: Annotated[float, Field(description="the probability from which limits are cut")]
     reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
     notice: Annotated[Notice | None, Field(description="to the customer; null for keep")]
     model: ModelNote
-    # Left out where it was not asked for: the answer's bytes are then those that they were before
-    # there was advice.
+    # Left out, not null, without ?advice=true: answers keep the bytes that they had before there
+    # was advice.
     advice: Annotated[
         Advice | SkipJsonSchema[None],
         Field(
-            description="only where the URL asks for it, with ?advice=true",
+            description="only with ?advice=true",
             exclude_if=lambda advice: advice is None,
             json_schema_extra=lambda schema: schema.pop("default"),
         ),
     ] = None
 
 
-class BatchAnswer(IODescriptor):
+class BatchAnswer(Strict):
     """The decisions in the order of the request's accounts."""
 
     model_config = ConfigDict(
@@ -246,9 +260,7 @@ class BatchAnswer(IODescriptor):
 
 
 def statements_table(requests: Sequence[Request]) -> pl.DataFrame:
-    """The statements of all requests as one table of :mod:`features.schema`; nothing is checked
-    here.
-    """
+    """Return the statements of all requests as one table of :mod:`features.schema`, unchecked."""
     return table(
         {
             **statement.__dict__,
@@ -261,15 +273,13 @@ def statements_table(requests: Sequence[Request]) -> pl.DataFrame:
     )
 
 
-def make_answer(decision: Decision, bundle: Bundle, advice: Advice | None = None) -> Answer:
-    """The answer for a decision that this bundle made, with the advice on it where one was asked
-    for.
-    """
+def make_answer(decision: result.Decision, bundle: Bundle, advice: Advice | None = None) -> Answer:
+    """Return the answer for a decision of this bundle, with the advice on it if given."""
     return Answer(
         decision_id=decision.decision_id,
         account_id=decision.account_id,
         as_of=f"{decision.as_of:%Y-%m}",
-        decided_at=decision.decided_at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        decided_at=encode_time(decision.decided_at),
         action=decision.action,
         credit_limit=decision.credit_limit,
         new_limit=decision.new_limit,
@@ -295,7 +305,7 @@ def make_answer(decision: Decision, bundle: Bundle, advice: Advice | None = None
     )
 
 
-def _reason(reason: PrincipalReason) -> Reason:
+def _reason(reason: ranking.Reason) -> Reason:
     return Reason(
         rank=reason.rank,
         code=reason.code,
@@ -306,18 +316,17 @@ def _reason(reason: PrincipalReason) -> Reason:
         text=Text(en=reason.text.en, zh=reason.text.zh),
         features=[
             ReasonFeature(
-                name=f.name,
-                value=f.value,
-                reference_value=f.reference_value,
-                unit=f.unit,
-                contribution=f.contribution,
+                name=feature.name,
+                value=feature.value,
+                reference_value=feature.reference_value,
+                unit=feature.unit,
+                contribution=feature.contribution,
             )
-            for f in reason.features
+            for feature in reason.features
         ],
     )
 
 
-def _notice(notice: MadeNotice) -> Notice:
-    return Notice(
-        kind=notice.kind, send_by=notice.send_by, text=Text(en=notice.text.en, zh=notice.text.zh)
-    )
+def _notice(sent: notice.Notice) -> Notice:
+    text = Text(en=sent.text.en, zh=sent.text.zh)
+    return Notice(kind=sent.kind, send_by=sent.send_by, text=text)

@@ -1,6 +1,4 @@
-"""What is asked and answered about decisions that were made: their reviews, and what the customer
-was told, as JSON.
-"""
+"""Reviews of decisions, notifications of customers and due notices as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, Statement
 from serving.schemas.statement import MONEY
 from serving.web.errors import Fault
-from serving.web.models import STRICT, IODescriptor, Strict, Text, matching_text
+from serving.web.models import STRICT, Strict, Text, matching_text
 
 OutcomeKind = Literal["adverse_action", "review_outcome"]
 
@@ -29,12 +27,16 @@ _NOT_BLANK = matching_text(r"\S", "expected something other than blanks")
 Words = Annotated[str, Field(min_length=1, max_length=4000), *_NOT_BLANK]
 Name = Annotated[str, Field(min_length=1, max_length=100), *_NOT_BLANK]
 Limit = Annotated[float, Field(ge=0, le=LARGEST_AMOUNT), *MONEY]
+_UTC_SECOND = (
+    r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"
+)
 _REASON = "My income of August was not counted."
 _REVIEW_ID = "0192f3a0-1111-4222-8333-444455556666"
 
 
 class ReviewRequest(ApiRequest):
-    """A customer asks for a person to reconsider a decision."""
+    """A customer's request that a person reconsider a decision."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"reason": _REASON, "statements": None}}
@@ -46,21 +48,22 @@ class ReviewRequest(ApiRequest):
         Field(
             min_length=1,
             max_length=LONGEST_WINDOW,
-            description="as they should have been; the same bundle decides again",
+            description="the corrected statements; the same bundle decides on them again",
         ),
     ] = None
 
 
 class StartRequest(ApiRequest):
-    """A person takes a review."""
+    """A person takes a review, or takes it over from another."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"reviewer": "Li Na", "instead_of": None}}
     )
 
-    reviewer: Annotated[Name, Field(description="who reconsiders")]
+    reviewer: Annotated[Name, Field(description="the person who reconsiders")]
     instead_of: Annotated[
-        Name | None, Field(description="who had it, to take it over; null = nobody has it yet")
+        Name | None,
+        Field(description="the reviewer to take it over from; null = nobody has taken it yet"),
     ] = None
 
 
@@ -78,34 +81,38 @@ class ResolutionRequest(ApiRequest):
         }
     )
 
-    reviewer: Annotated[Name, Field(description="who reconsidered: the person who has taken it")]
+    reviewer: Annotated[Name, Field(description="the person who has taken the review")]
     outcome: Annotated[
         ReviewOutcome,
         Field(
-            description="uphold: the limit in force stays; overturn: that of before the decision; amend: another"
+            description=(
+                "uphold: the limit in force stays; overturn: the limit from before the decision; "
+                "amend: another limit"
+            )
         ),
     ]
     reasons: Annotated[
-        Words, Field(description="the reviewer's reasons, for the customer and the record")
+        Words, Field(description="the reviewer's reasons, for the customer and the audit log")
     ]
     new_limit: Annotated[
         Limit | None,
         Field(
-            description="CNY; for amend alone, from the limit that the decision left to the one from before it"
+            description=(
+                "CNY; only for amend, from the limit after the decision to the limit before it"
+            )
         ),
     ] = None
 
     def faults(self) -> list[Fault]:
-        """A limit that is missing, or that the outcome does not ask for."""
+        """Return a fault if the outcome and the new limit do not go together."""
         if (self.outcome == "amend") == (self.new_limit is not None):
             return []
-        return [
-            Fault(path="$.new_limit", message="expected with the outcome amend, and with no other")
-        ]
+        message = "expected with the outcome amend, and with no other"
+        return [Fault(path="$.new_limit", message=message)]
 
 
 class WithdrawalRequest(ApiRequest):
-    """The customer asks no longer."""
+    """The customer withdraws a review."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"reason": None}})
 
@@ -113,7 +120,7 @@ class WithdrawalRequest(ApiRequest):
 
 
 class NotificationRequest(ApiRequest):
-    """The customer was told of a decision, or of how a review of it ended."""
+    """The customer was notified of a decision, or of the outcome of a review of it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -129,7 +136,7 @@ class NotificationRequest(ApiRequest):
     sent_at: Annotated[
         str,
         *matching_text(
-            r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
+            _UTC_SECOND,
             "expected UTC to the second, as in 2026-11-26T08:00:00Z",
             format="date-time",
         ),
@@ -139,12 +146,12 @@ class NotificationRequest(ApiRequest):
     language: Literal["en", "zh"]
     review_id: Annotated[
         str | None,
-        Field(max_length=64, description="whose outcome was told; null = the decision itself"),
+        Field(max_length=64, description="the review notified of; null = the decision itself"),
     ] = None
 
 
 class OutcomeNotice(Strict):
-    """What the customer is told of a review's outcome."""
+    """The notice of a review's outcome to the customer."""
 
     kind: Annotated[
         OutcomeKind,
@@ -159,7 +166,7 @@ class OutcomeNotice(Strict):
 
 
 class ResolutionNote(Strict):
-    """How a review ended."""
+    """The outcome of a review."""
 
     outcome: ReviewOutcome
     limit: Annotated[float, Field(description="in force after it, CNY")]
@@ -167,47 +174,44 @@ class ResolutionNote(Strict):
     reasons: str
     at: str
     notice: Annotated[
-        OutcomeNotice | None, Field(description="null = none was made then, by an earlier version")
+        OutcomeNotice | None,
+        Field(description="null = an earlier version of the service made none"),
     ]
 
 
 class WithdrawalNote(Strict):
-    """That a review is wanted no longer."""
+    """The withdrawal of a review."""
 
     reason: Annotated[str | None, Field(description="null = none was given")]
     at: str
     superseded_by: Annotated[
         str | None,
-        Field(
-            description="the customer's own review that took the place of the policy's; null = none did"
-        ),
+        Field(description="the customer's review that replaced the policy's; null = none did"),
     ]
 
 
 class Correction(Strict):
-    """A difference between the statements that were decided on and those that the customer
-    corrected.
-    """
+    """A difference between the statements of the decision and the corrected ones."""
 
     month: str
     field: Annotated[
         str,
-        Field(description="of the statement; `statement` where the month stands on one side alone"),
+        Field(description="of the statement; `statement` if the month is on one side only"),
     ]
-    decided: Annotated[Any, Field(description="null = unknown, or the month was not there")]
-    corrected: Annotated[Any, Field(description="null = unknown, or the month is left out")]
+    decided: Annotated[Any, Field(description="null = unknown, or no such month")]
+    corrected: Annotated[Any, Field(description="null = unknown, or no such month")]
 
 
 class Difference(Strict):
-    """A field that the corrected statements changed."""
+    """A field of the answer that the corrected statements changed."""
 
     field: Annotated[str, Field(description="of the answer")]
     decided: Any
     corrected: Any
 
 
-class ReviewAnswer(IODescriptor):
-    """A review as it stands."""
+class ReviewAnswer(Strict):
+    """A review in its present state."""
 
     model_config = ConfigDict(
         **STRICT,
@@ -237,77 +241,83 @@ class ReviewAnswer(IODescriptor):
     decision_id: str
     account_id: str
     status: State
-    asked_by: Annotated[Asker, Field(description="policy: the decision was that a person decides")]
+    asked_by: Annotated[Asker, Field(description="policy: the decision itself was `review`")]
     opened_at: str
-    decide_by: Annotated[datetime.date, Field(description="the day by which a person has answered")]
-    reason: Annotated[str | None, Field(description="the customer's; null = the policy asked")]
-    reviewer: Annotated[str | None, Field(description="who has taken it; null = nobody yet")]
+    decide_by: Annotated[datetime.date, Field(description="the last day for a person's answer")]
+    reason: Annotated[
+        str | None, Field(description="the customer's; null = the policy opened the review")
+    ]
+    reviewer: Annotated[
+        str | None, Field(description="the person who has taken it; null = nobody yet")
+    ]
     limit: Annotated[
         float, Field(description="in force now, after all reviews of the decision, CNY")
     ]
     statements: Annotated[
         list[Statement] | None,
-        Field(description="that were decided on; null in lists and in a decision's reviews"),
+        Field(description="of the decision; null in lists and in a decision's reviews"),
     ]
     corrections: Annotated[
         list[Correction] | None,
-        Field(
-            description="how the corrected statements differ from them; null = none were corrected"
-        ),
+        Field(description="differences of the corrected statements; null = none were corrected"),
     ]
     corrected: Annotated[
         Answer | None,
         Field(
-            description="on the corrected statements, for comparison alone: no decision has its id; null = none were"
+            description=(
+                "the answer on the corrected statements, for comparison only: "
+                "no decision has its id; null = none were corrected"
+            )
         ),
     ]
     differences: Annotated[
         list[Difference] | None,
-        Field(description="of action, limits, probability and reasons; null alike"),
+        Field(
+            description=(
+                "fields whose value changed, of action, limits, probability and reasons; "
+                "null = no statements were corrected"
+            )
+        ),
     ]
     resolution: ResolutionNote | None
     withdrawal: WithdrawalNote | None
 
 
-class ReviewList(IODescriptor):
-    """Reviews, the one to be answered first first."""
-
-    model_config = STRICT
+class ReviewList(Strict):
+    """Reviews, the oldest first."""
 
     reviews: list[ReviewAnswer]
 
 
 class NotificationNote(Strict):
-    """When and how the customer was told."""
+    """When and how the customer was notified."""
 
     notification_id: str
     sent_at: str
     channel: str
     language: str
     review_id: Annotated[
-        str | None, Field(description="whose outcome was told; null = the decision itself")
+        str | None, Field(description="the review notified of; null = the decision itself")
     ]
 
 
-class NotificationAnswer(IODescriptor):
+class NotificationAnswer(Strict):
     """A notification that was recorded."""
-
-    model_config = STRICT
 
     decision_id: str
     notification: NotificationNote
 
 
-class DecisionAnswer(IODescriptor):
-    """A decision as it was answered, and what has come of it since."""
-
-    model_config = STRICT
+class DecisionAnswer(Strict):
+    """A decision as it was answered, its reviews and its notifications."""
 
     decision: Answer
     limit: Annotated[
         float,
         Field(
-            description="in force after reviews that were resolved, CNY; else new_limit of the decision"
+            description=(
+                "in force after the resolved reviews, CNY; without any, new_limit of the decision"
+            )
         ),
     ]
     reviews: list[ReviewAnswer]
@@ -315,17 +325,17 @@ class DecisionAnswer(IODescriptor):
 
 
 class Due(Strict):
-    """A decision, or the outcome of a review of it, that the customer has not been told of."""
+    """A decision, or the outcome of a review, that the customer was not notified of."""
 
     notice_id: Annotated[str, Field(description="for `after`")]
     decision_id: str
     review_id: Annotated[
-        str | None, Field(description="whose outcome it is; null = the decision itself")
+        str | None, Field(description="the review with the outcome; null = the decision itself")
     ]
     account_id: str
     kind: Literal["adverse_action", "under_review", "review_outcome"]
     action: Annotated[str, Field(description="of the decision")]
-    decided_at: Annotated[str, Field(description="the decision, or the outcome")]
+    decided_at: Annotated[str, Field(description="time of the decision, or of the outcome")]
     send_by: datetime.date
     overdue: bool
     limit: Annotated[
@@ -334,9 +344,7 @@ class Due(Strict):
     ]
 
 
-class NoticeList(IODescriptor):
-    """What was not told yet, the soonest to be sent first."""
-
-    model_config = STRICT
+class NoticeList(Strict):
+    """Notices that are not sent yet, the soonest due first."""
 
     notices: list[Due]

@@ -1,4 +1,4 @@
-"""One month of an account as JSON, made from the columns of :mod:`features.schema`."""
+"""One month of an account as JSON: field definitions made from :mod:`features.schema`."""
 
 from __future__ import annotations
 
@@ -10,47 +10,52 @@ from pydantic_core import PydanticCustomError
 
 from features.schema import SMALLEST_AMOUNT, Column
 
-_WRITTEN = {
+_KIND_TEXT = {
     "amount": f", 0 or at least {SMALLEST_AMOUNT:g} away from it",
     "whole_number": ", written without a point",
 }
-_NO_MONEY: JsonDict = {
-    "exclusiveMinimum": -SMALLEST_AMOUNT,
-    "exclusiveMaximum": SMALLEST_AMOUNT,
-    "not": {"const": 0},
-}
-_NULL = {
+_NULL_TEXT = {
     "never": "",
     "any": "; null = unknown",
     "whole": "; null = unknown, in all statements or in none",
 }
+_BETWEEN_ZERO_AND_SMALLEST: JsonDict = {
+    "exclusiveMinimum": -SMALLEST_AMOUNT,
+    "exclusiveMaximum": SMALLEST_AMOUNT,
+    "not": {"const": 0},
+}
 
 
 def statement_field(column: Column) -> Any:
-    """The annotation and field of a column."""
-    number = float if column.kind == "amount" else int
-    low, high, above = (
-        None if bound is None else number(bound)
-        for bound in (column.low, column.high, column.above)
-    )
-    value: Any = Annotated[number, Field(ge=low, le=high, gt=above)]
+    """Return the annotation and the pydantic field of a column."""
+    number_type = float if column.kind == "amount" else int
+
+    def bound(value: float | None) -> float | int | None:
+        return None if value is None else number_type(value)
+
+    number: Any = Annotated[
+        number_type,
+        Field(ge=bound(column.low), le=bound(column.high), gt=bound(column.above)),
+    ]
     if column.kind == "amount":
-        value = Annotated[value, *MONEY]
-    kind = value if column.null == "never" else value | None
-    return kind, Field(
-        description=f"{column.meaning}; {column.unit}{_WRITTEN[column.kind]}{_NULL[column.null]}"
-    )
+        number = Annotated[number, *MONEY]
+    annotation = number if column.null == "never" else number | None
+    unit = column.unit + _KIND_TEXT[column.kind] + _NULL_TEXT[column.null]
+    return annotation, Field(description=f"{column.meaning}; {unit}")
 
 
-def _some_money(amount: float) -> float:
+def _check_amount(amount: float) -> float:
     if 0.0 < abs(amount) < SMALLEST_AMOUNT:
         raise PydanticCustomError(
             "amount",
             "Input should be 0 or at least {smallest} away from it",
             {"smallest": SMALLEST_AMOUNT},
         )
-    return amount + 0.0  # of -0.0 that makes 0.0
+    return amount + 0.0  # turns -0.0 into 0.0
 
 
-# of every amount
-MONEY: tuple[Any, ...] = (AfterValidator(_some_money), Field(json_schema_extra={"not": _NO_MONEY}))
+# The annotations of every amount.
+MONEY: tuple[Any, ...] = (
+    AfterValidator(_check_amount),
+    Field(json_schema_extra={"not": _BETWEEN_ZERO_AND_SMALLEST}),
+)

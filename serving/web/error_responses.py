@@ -1,4 +1,4 @@
-"""What goes out: every error as a problem (RFC 9457), whoever made it."""
+"""Every error response that leaves the service is a problem (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from starlette.types import Message, Send
 
 from serving.web.errors import MEDIA_TYPE, Problem, status_problem
 
-_KEPT = (b"allow", b"retry-after", b"www-authenticate")
+_KEPT_HEADERS = (b"allow", b"retry-after", b"www-authenticate")
+_Headers = list[tuple[bytes, bytes]]
 
 
 class ProblemSender:
-    """An ASGI ``send`` that lets a problem and a success pass and puts a problem in the place of
-    any other error.
+    """An ASGI ``send`` that replaces errors of other formats by problems.
 
-    What was not said as a problem may repeat what was sent, so nothing of it goes out but the
-    status and what a client needs to go on: ``Allow``, ``Retry-After``, ``WWW-Authenticate``.
+    Responses below 400 and problems pass unchanged. The body of any other error may repeat input,
+    so only its status and the headers ``Allow``, ``Retry-After`` and ``WWW-Authenticate`` are
+    kept. `started` is true once the response has begun.
     """
 
     def __init__(self, send: Send) -> None:
@@ -31,31 +32,44 @@ class ProblemSender:
         elif not self._replaced:
             await self._send(message)
 
-    async def problem(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
-        """Send a problem; to be called while nothing has started."""
-        said = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-        await self._whole(problem, said)
+    async def send_problem(
+        self, problem: Problem, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send a whole response; call it only while `started` is false."""
+        encoded = [
+            (name.lower().encode(), value.encode()) for name, value in (headers or {}).items()
+        ]
+        await self._send_whole(problem, encoded)
 
     async def _start(self, message: Message) -> None:
         headers = [
             (bytes(name).lower(), bytes(value)) for name, value in message.get("headers", [])
         ]
-        kind = next((value for name, value in headers if name == b"content-type"), b"")
-        if message["status"] >= 400 and kind.partition(b";")[0].strip() != MEDIA_TYPE.encode():
-            self._replaced = True
-            await self._whole(
-                status_problem(message["status"]),
-                [header for header in headers if header[0] in _KEPT],
-            )
-        else:
+        if message["status"] < 400 or _is_problem(headers):
             self.started = True
             await self._send(message)
+            return
+        self._replaced = True
+        kept = [header for header in headers if header[0] in _KEPT_HEADERS]
+        await self._send_whole(status_problem(message["status"]), kept)
 
-    async def _whole(self, problem: Problem, headers: list[tuple[bytes, bytes]]) -> None:
+    async def _send_whole(self, problem: Problem, headers: _Headers) -> None:
         self.started = True
         body = problem.model_dump_json().encode()
-        own = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        own_headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+        ]
         await self._send(
-            {"type": "http.response.start", "status": problem.status, "headers": [*own, *headers]}
+            {
+                "type": "http.response.start",
+                "status": problem.status,
+                "headers": [*own_headers, *headers],
+            }
         )
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _is_problem(headers: _Headers) -> bool:
+    content_type = next((value for name, value in headers if name == b"content-type"), b"")
+    return content_type.partition(b";")[0].strip() == MEDIA_TYPE.encode()

@@ -1,7 +1,7 @@
-"""What is answered instead of a decision: problem details (RFC 9457) with a path to each fault.
+"""Errors as problem details (RFC 9457), with a path to each fault.
 
-No value that a customer sent is repeated: messages say what was expected.  A name that was sent is
-repeated only where it is shaped like a field's name, because the caller must find it.
+A message says what was expected and repeats no value of the request. A name from the request is
+repeated only if it is shaped like a field's name: the client has to find it.
 """
 
 from __future__ import annotations
@@ -11,55 +11,51 @@ from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from features.schema import NAMES, StatementError
-from serving.web.models import IODescriptor
-
-
-def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """The problem as it is sent."""
-    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
-
+from serving.web.models import STRICT, Strict
 
 MEDIA_TYPE = "application/problem+json"
+# One wrong field in each statement of a batch makes 2,400 faults; the first few show the mistake.
+MAX_LISTED = 20
 
-# a batch in which one field is wrong has 2,400 faults; these are enough to see which
-MOST_LISTED = 20
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _STATUSES = frozenset(HTTPStatus)
-_BY_STATUS: Mapping[int, str] = {
+_MESSAGE_BY_STATUS: Mapping[int, str] = {
     HTTPStatus.NOT_FOUND: "there is nothing of this name here",
     HTTPStatus.METHOD_NOT_ALLOWED: "expected another method",
     HTTPStatus.TOO_MANY_REQUESTS: "too many requests at once",
     HTTPStatus.GATEWAY_TIMEOUT: "there was no answer in the time that is allowed",
 }
-_MESSAGES: Mapping[str, str] = {"extra_forbidden": "unknown field", "missing": "field is missing"}
+_MESSAGE_BY_TYPE: Mapping[str, str] = {
+    "extra_forbidden": "unknown field",
+    "missing": "field is missing",
+}
 
 
-class Fault(BaseModel):
+class Fault(Strict):
     """One thing that is wrong with a request: where, and what was expected there."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     path: Annotated[
         str,
         Field(
-            description="JSONPath of the field, `?` and the name for a parameter; `$` is the whole request"
+            description=(
+                "JSONPath of the field, `?` and the name for a parameter; `$` is the whole request"
+            )
         ),
     ]
     message: Annotated[
-        str, Field(description="what was expected; no value that was sent is repeated")
+        str, Field(description="what was expected; no value of the request is repeated")
     ]
 
 
-class Problem(IODescriptor):
-    """Why there is no decision (RFC 9457, application/problem+json)."""
+class Problem(Strict):
+    """Why there is no answer (RFC 9457, application/problem+json)."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
+        **STRICT,
         json_schema_extra={
             "example": {
                 "type": "about:blank",
@@ -82,11 +78,11 @@ class Problem(IODescriptor):
     title: Annotated[str, Field(description="the status in words")]
     status: Annotated[int, Field(description="the HTTP status")]
     detail: Annotated[str, Field(description="how many faults there are, in words")]
-    errors: Annotated[list[Fault], Field(description=f"the faults, at most {MOST_LISTED}")]
+    errors: Annotated[list[Fault], Field(description=f"the faults, at most {MAX_LISTED}")]
 
 
 class ApiError(Exception):
-    """There is no decision, and ``problem`` says why; ``headers`` go with it."""
+    """A request is answered with `problem`, sent with the additional `headers`."""
 
     def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(problem.title)
@@ -97,46 +93,74 @@ class ApiError(Exception):
 def api_error(
     status: HTTPStatus, faults: Sequence[Fault], headers: Mapping[str, str] | None = None
 ) -> ApiError:
-    """A refusal for these faults, the first :data:`MOST_LISTED` of which are listed."""
-    count = f"{len(faults)} fault" + ("s" if len(faults) != 1 else "")
-    more = f"; the first {MOST_LISTED} are listed" if len(faults) > MOST_LISTED else ""
-    listed = list(faults[:MOST_LISTED])
+    """Return the error for these faults; the problem lists the first :data:`MAX_LISTED`."""
+    detail = f"{len(faults)} fault" + ("s" if len(faults) != 1 else "")
+    if len(faults) > MAX_LISTED:
+        detail += f"; the first {MAX_LISTED} are listed"
     problem = Problem(
-        type="about:blank", title=status.phrase, status=status, detail=count + more, errors=listed
+        type="about:blank",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        errors=list(faults[:MAX_LISTED]),
     )
     return ApiError(problem, headers)
 
 
+def single_fault(
+    status: HTTPStatus,
+    message: str,
+    *,
+    path: str = "$",
+    headers: Mapping[str, str] | None = None,
+) -> ApiError:
+    """Return the error for one fault, by default of the whole request."""
+    return api_error(status, [Fault(path=path, message=message)], headers)
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the HTTP response for a problem."""
+    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
+
+
 def internal_error() -> Problem:
-    """A fault of the service, about which a caller is told nothing."""
+    """Return the problem for an error of the service itself, without any detail of it."""
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    detail = "a fault of the service, not of the request; its log says where"
-    return Problem(type="about:blank", title=status.phrase, status=status, detail=detail, errors=[])
+    return Problem(
+        type="about:blank",
+        title=status.phrase,
+        status=status,
+        detail="a fault of the service, not of the request; its log says where",
+        errors=[],
+    )
 
 
 def status_problem(status: int) -> Problem:
-    """What an answer with this status (400 to 599) says where whoever made it was not to be
-    repeated.
-    """
-    known = HTTPStatus(status) if status in _STATUSES else None
-    if known is HTTPStatus.INTERNAL_SERVER_ERROR:
+    """Return the problem for a status from 400 to 599 of which nothing more may be repeated."""
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return internal_error()
-    message = _BY_STATUS.get(
-        status, "this cannot be answered" if status < 500 else "the service cannot answer this now"
-    )
-    faults = [Fault(path="$", message=message)] if status < 500 else []
-    detail = "1 fault" if faults else message
-    title = known.phrase if known else "Error"
+    if status >= 500:
+        faults = []
+        detail = _MESSAGE_BY_STATUS.get(status, "the service cannot answer this now")
+    else:
+        message = _MESSAGE_BY_STATUS.get(status, "this cannot be answered")
+        faults = [Fault(path="$", message=message)]
+        detail = "1 fault"
+    title = HTTPStatus(status).phrase if status in _STATUSES else "Error"
     return Problem(type="about:blank", title=title, status=status, detail=detail, errors=faults)
 
 
 def validation_error(error: ValidationError) -> ApiError:
-    """400 where the request is not JSON, 422 where a field is not what it should be."""
+    """Return 400 if the body is not JSON, 422 with a path to each field that is wrong."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     if details[0]["type"] == "json_invalid":
-        return api_error(HTTPStatus.BAD_REQUEST, [Fault(path="$", message=details[0]["msg"])])
+        return single_fault(HTTPStatus.BAD_REQUEST, details[0]["msg"])
     faults = [
-        Fault(path=json_path(d["loc"]), message=_MESSAGES.get(d["type"], d["msg"])) for d in details
+        Fault(
+            path=json_path(detail["loc"]),
+            message=_MESSAGE_BY_TYPE.get(detail["type"], detail["msg"]),
+        )
+        for detail in details
     ]
     return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
 
@@ -144,29 +168,38 @@ def validation_error(error: ValidationError) -> ApiError:
 def statement_error(
     error: StatementError, months: Mapping[str, Sequence[str]], roots: Mapping[str, str]
 ) -> ApiError:
-    """422 for statements that break a rule of :mod:`features.schema`: the first few of each rule.
+    """Return 422 for statements that break a rule of :mod:`features.schema`.
 
-    ``months`` are each account's months ("YYYY-MM") in the order sent, ``roots`` the path of its
-    request.  A rule about neighbours is broken by the later of them, and of two statements of one
-    month by the second.
+    Parameters
+    ----------
+    error
+        The broken rules, each with its first few accounts and months.
+    months
+        By account, the months ("YYYY-MM") of its statements in the order of the request.
+    roots
+        By account, the JSONPath of its request.
+
+    A rule about two months is reported at the later one; a repeated month at the second statement.
     """
     faults: dict[tuple[str, str], Fault] = {}
     for violation in error.violations:
-        # A rule's name has its column's name among its words; those about the calendar have
-        # "month".
+        # The text of a rule contains the name of its column; rules on the calendar, "month".
         column = next(name for name in NAMES if name in violation.rule.split())
         for account, month in violation.first:
             place = max(index for index, sent in enumerate(months[account]) if sent == month)
             path = f"{roots[account]}.statements[{place}].{column}"
-            faults[path, violation.rule] = Fault(path=path, message=f"expected: {violation.rule}")
+            message = f"expected: {violation.rule}"
+            faults[path, violation.rule] = Fault(path=path, message=message)
     return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, list(faults.values()))
 
 
 def json_path(location: Iterable[str | int]) -> str:
-    """The JSONPath of a place in a document.
+    """Return the JSONPath of a place in a document, without steps that are not field names.
 
-    >>> path_of(("accounts", 3, "statements", 0, "balance")), path_of(()), path_of(("statements", 0, "6222 0000"))
-    ('$.accounts[3].statements[0].balance', '$', '$.statements[0]')
+    >>> json_path(("accounts", 3, "statements", 0, "balance"))
+    '$.accounts[3].statements[0].balance'
+    >>> json_path(()), json_path(("statements", 0, "6222 0000"))
+    ('$', '$.statements[0]')
     """
     path = "$"
     for step in location:
@@ -178,7 +211,7 @@ def json_path(location: Iterable[str | int]) -> str:
 
 
 def parameter_path(name: str) -> str:
-    """The path of a parameter in the URL.
+    """Return the path of a query parameter.
 
     >>> parameter_path("advice"), parameter_path("6222 0000")
     ('?advice', '?')

@@ -1,28 +1,18 @@
-"""What the models at the edge are made of: strict, and with ``bentoml.IODescriptor`` as the
-pydantic model that it is.
-
-BentoML's lazy imports hide that from type checkers.
-"""
+"""The base of all JSON models: strict pydantic."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel as IODescriptor
-else:
-    from bentoml import IODescriptor
-
-__all__ = ["STRICT", "IODescriptor", "Strict", "Text", "matching_text"]
-
+# Errors hide the input: their text may reach a log.
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Strict(BaseModel):
-    """A part of a request or an answer: nothing is converted, left out or added."""
+    """A JSON object: values are not converted, unknown fields are refused."""
 
     model_config = STRICT
 
@@ -34,19 +24,19 @@ class Text(Strict):
     zh: str
 
 
-def matching_text(pattern: str, said: str, **schema: str) -> tuple[Any, ...]:
-    """Annotations of a text in which the pattern is found; what is no such text is refused with
-    what is ``said``.
+def matching_text(pattern: str, message: str, **schema: str) -> tuple[Any, ...]:
+    """Return pydantic annotations for a string that matches `pattern`.
 
-    pydantic's own refusal says the expression, which nobody in a hurry reads.  It is asked all the
-    same: to Python U+001D is a blank, and to JSON Schema it is none.
+    A mismatch is refused with `message`: pydantic's own message would repeat the regular
+    expression. `schema` is added to the JSON schema.
     """
+    # Python's `re` would not do: it counts U+001D as white space, JSON Schema does not.
     matching = TypeAdapter(Annotated[str, Field(pattern=pattern)])
 
     def check(text: str) -> str:
         try:
             return matching.validate_python(text)
         except ValidationError:
-            raise PydanticCustomError("matching_text", "{said}", {"said": said}) from None
+            raise PydanticCustomError("matching_text", "{message}", {"message": message}) from None
 
     return AfterValidator(check), Field(json_schema_extra={"pattern": pattern, **schema})

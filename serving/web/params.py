@@ -1,63 +1,116 @@
-"""The query of a URL: switches, each ``true`` or ``false``, at most once, and nothing else."""
+"""Query parameters and the ``Idempotency-Key`` header."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import parse_qsl
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import Request
 
-from serving.web.errors import Fault, api_error, parameter_path
-
-
-def read_switches(query: bytes, known: Collection[str]) -> frozenset[str]:
-    """The switches that are ``true``; raises :class:`serving.web.errors.ApiError` with the path of
-    each fault.
-
-    >>> switched_on(b"advice=true", ["advice"]), switched_on(b"advice=false", ["advice"]), switched_on(b"", [])
-    (frozenset({'advice'}), frozenset(), frozenset())
-    """
-    if not query:
-        return frozenset()
-    sent = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    times = Counter(name for name, _ in sent)
-    # By path: names that are no field's share one, because they are not repeated.
-    faults: dict[str, str] = {}
-    for name, value in sent:
-        if name not in known:
-            faults[parameter_path(name)] = "unknown parameter"
-        elif times[name] > 1:
-            faults[parameter_path(name)] = "expected each parameter once"
-        elif value not in ("true", "false"):
-            faults[parameter_path(name)] = "expected true or false"
-    if faults:
-        raise api_error(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            [Fault(path=path, message=said) for path, said in faults.items()],
-        )
-    return frozenset(name for name, value in sent if value == "true")
-
+from serving.web.errors import ApiError, Fault, api_error, parameter_path, single_fault
 
 KEY_HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def idempotency_key(headers: Headers) -> str | None:
-    """The key that a request brings, None where it brings none; raises
-    :class:`serving.web.errors.ApiError` for what is no key.
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which page of a list is wanted.
 
-    >>> key_of(Headers({"idempotency-key": "order-1"})), key_of(Headers({}))
-    ('order-1', None)
+    `status` filters the list (None = the list's default). `after` is the id of the last item of
+    the page before (None = the first page).
+    """
+
+    status: str | None
+    after: str | None
+
+
+def read_switches(query: QueryParams, known: Collection[str]) -> frozenset[str]:
+    """Return the names of the switches that are ``true``.
+
+    Raises :class:`serving.web.errors.ApiError` (422) for an unknown name, a repeated one, and a
+    value other than ``true`` and ``false``.
+
+    >>> sorted(read_switches(QueryParams("advice=true"), ["advice"]))
+    ['advice']
+    >>> sorted(read_switches(QueryParams("advice=false"), ["advice"]))
+    []
+    """
+    sent = query.multi_items()
+    times = Counter(name for name, _ in sent)
+    # Keyed by path: names that are not repeated in a message share the path "?".
+    messages: dict[str, str] = {}
+    for name, value in sent:
+        path = parameter_path(name)
+        if name not in known:
+            messages[path] = "unknown parameter"
+        elif times[name] > 1:
+            messages[path] = "expected each parameter once"
+        elif value not in ("true", "false"):
+            messages[path] = "expected true or false"
+    if messages:
+        faults = [Fault(path=path, message=message) for path, message in messages.items()]
+        raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+    return frozenset(name for name, value in sent if value == "true")
+
+
+def refuse_query(request: Request) -> None:
+    """Raise :class:`serving.web.errors.ApiError` (422) if the URL has a query."""
+    if request.url.query:
+        raise _unknown_parameters(name for name, _ in request.query_params.multi_items())
+
+
+def read_page(query: QueryParams, statuses: Sequence[str]) -> PageQuery:
+    """Return the page that a list's query names; ``after`` is in lower case, as ids are stored.
+
+    Raises :class:`serving.web.errors.ApiError` (422) for an unknown parameter, a repeated one,
+    and a status that is not among `statuses`.
+
+    >>> read_page(QueryParams("status=open"), ["open", "resolved"])
+    PageQuery(status='open', after=None)
+    """
+    unknown = [name for name, _ in query.multi_items() if name not in ("status", "after")]
+    if unknown:
+        raise _unknown_parameters(unknown)
+    status, after = query.getlist("status"), query.getlist("after")
+    if len(status) > 1 or not set(status) <= set(statuses):
+        message = f"expected one of {', '.join(statuses)}, once"
+        raise _unprocessable(parameter_path("status"), message)
+    if len(after) > 1:
+        raise _unprocessable(parameter_path("after"), "expected each parameter once")
+    return PageQuery(
+        status=status[0] if status else None,
+        after=after[0].lower() if after else None,
+    )
+
+
+def idempotency_key(headers: Headers) -> str | None:
+    """Return the request's idempotency key; None without the header.
+
+    Raises :class:`serving.web.errors.ApiError` (422) for a malformed or repeated key.
+
+    >>> idempotency_key(Headers({"idempotency-key": "order-1"}))
+    'order-1'
     """
     sent = headers.getlist(KEY_HEADER)
     if not sent:
         return None
     if len(sent) > 1 or not _KEY.fullmatch(sent[0]):
-        fault = Fault(
-            path=KEY_HEADER, message="expected one key of 1 to 128 visible ASCII characters"
-        )
-        raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, [fault])
+        message = "expected one key of 1 to 128 visible ASCII characters"
+        raise _unprocessable(KEY_HEADER, message)
     return sent[0]
+
+
+def _unknown_parameters(names: Iterable[str]) -> ApiError:
+    # A query may hold no name at all, as in "?&".
+    paths = dict.fromkeys(map(parameter_path, names)) or {"?": None}
+    faults = [Fault(path=path, message="unknown parameter") for path in paths]
+    return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+
+
+def _unprocessable(path: str, message: str) -> ApiError:
+    return single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, message, path=path)

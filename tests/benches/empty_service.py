@@ -5,9 +5,8 @@ itself.
 from __future__ import annotations
 
 import bentoml
+from bentoml import IODescriptor
 from pydantic import ConfigDict
-
-from serving.web.models import IODescriptor
 
 
 class Anything(IODescriptor):

@@ -7,11 +7,11 @@ import datetime
 import json
 from typing import Any
 
+from serving.api.answers import Endpoint, answer_requests
 from serving.audit_log.entry import NewEntry
 from serving.decision.bundle import Bundle
 from serving.schemas import examples
 from serving.schemas.advice_request import AdviceRequest
-from serving.schemas.answers import Endpoint, answer_requests
 from serving.schemas.base import parse
 from serving.schemas.decision import Request
 from tests.support.records import NOW

@@ -17,7 +17,7 @@ from serving.audit_log.entry import Entry
 from serving.audit_log.log import AuditLog
 from serving.auth.caller import Caller
 from serving.decision.bundle import Bundle
-from serving.schemas.answers import answer_requests
+from serving.api.answers import answer_requests
 from serving.schemas.base import parse
 from serving.schemas.decision import BatchRequest, Request
 from serving.web.errors import ApiError

@@ -1,0 +1,118 @@
+"""Requests to the bytes of their answers: what the service runs, and what a replay runs again.
+
+The same requests, bundle and time give the same bytes, for one account and for many.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from serving.decision.advice.constraints import UNCONSTRAINED, Constraints
+from serving.decision.bundle import Bundle
+from serving.decision.pipeline import advise, advise_many, decide_many
+from serving.decision.result import Decision
+from serving.schemas.advice import make_advice
+from serving.schemas.advice_request import AdviceRequest, make_advice_answer
+from serving.schemas.base import encode
+from serving.schemas.decision import Request, make_answer, statements_table
+from serving.storage.timestamps import encode_time
+
+Endpoint = Literal["decisions", "batch", "advice"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredDecision:
+    """A decision, and `content`: the bytes that answer it."""
+
+    decision: Decision
+    content: bytes
+
+    def metadata(self, endpoint: Endpoint, with_advice: bool, bundle: Bundle) -> dict[str, Any]:
+        """Return what the audit log stores unencrypted: nothing that identifies the person."""
+        decision = self.decision
+        notice = decision.notice
+        return {
+            "door": endpoint,  # the name in the stored format
+            "advice": with_advice,
+            "decided_at": encode_time(decision.decided_at),
+            "as_of": f"{decision.as_of:%Y-%m}",
+            "product": decision.product,
+            "action": decision.action,
+            "send_by": None if notice is None else notice.send_by.isoformat(),
+            "model": {
+                "name": bundle.provenance.name,
+                "version": bundle.provenance.version,
+                "bundle": bundle.digest,
+                "reference": bundle.reference_digest,
+                "policy": bundle.policy.version,
+            },
+        }
+
+
+def answer_requests(
+    endpoint: Endpoint,
+    requests: Sequence[Request],
+    with_advice: bool,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+) -> list[AnsweredDecision]:
+    """Decide on requests; one answer a request, in their order.
+
+    Raises
+    ------
+    features.schema.StatementError
+        If statements break a rule.
+    serving.decision.result.ProductError
+        If the bundle has no model for a product.
+    serving.decision.advice.constraints.ConstraintError
+        If the choices of an advice request cannot be met.
+    """
+    if endpoint == "advice":
+        # Each account has its own constraints, so there is no search for many at once.
+        return [_answer_advice(request, bundle, decided_at) for request in requests]
+    statements = statements_table(requests)
+    if with_advice:
+        answered = [
+            AnsweredDecision(
+                advised.decision,
+                encode(make_answer(advised.decision, bundle, make_advice(advised))),
+            )
+            for advised in advise_many(statements, bundle, decided_at)
+        ]
+    else:
+        answered = [
+            AnsweredDecision(decision, encode(make_answer(decision, bundle)))
+            for decision in decide_many(statements, bundle, decided_at)
+        ]
+    by_account = {answer.decision.account_id: answer for answer in answered}
+    return [by_account[request.account_id] for request in requests]
+
+
+def answer_again(request: Request, bundle: Bundle, decided_at: datetime.datetime) -> bytes:
+    """Return the answer to one request, without advice, as the endpoint `decisions` gives it."""
+    [answered] = answer_requests("decisions", [request], False, bundle, decided_at)
+    return answered.content
+
+
+def join_answers(endpoint: Endpoint, contents: Sequence[bytes]) -> bytes:
+    """Return the body of the response; an answer has the same bytes alone and in a batch."""
+    if endpoint == "batch":
+        return b'{"decisions":[' + b",".join(contents) + b"]}"
+    return contents[0]
+
+
+def _answer_advice(
+    request: Request, bundle: Bundle, decided_at: datetime.datetime
+) -> AnsweredDecision:
+    constraints = _constraints(request) if isinstance(request, AdviceRequest) else UNCONSTRAINED
+    advised = advise(statements_table([request]), bundle, decided_at, constraints)
+    return AnsweredDecision(advised.decision, encode(make_advice_answer(advised, bundle)))
+
+
+def _constraints(request: AdviceRequest) -> Constraints:
+    if request.choices is None:
+        return UNCONSTRAINED
+    return Constraints(**request.choices.model_dump())

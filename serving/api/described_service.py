@@ -1,0 +1,48 @@
+"""The BentoML service with its gate, its own model, and its own OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import bentoml
+from starlette.types import ASGIApp
+
+from serving.api.bento import OpenAPISpecification, count_workers
+from serving.api.openapi import document
+from serving.auth.gate import Gate, RealPath
+
+
+@attrs.define
+class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML hides its types
+    """A BentoML service behind the gate, with the OpenAPI document of all that it answers."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """Return the app that BentoML's worker serves, with the gate in front."""
+        if all(middleware is not RealPath for middleware, _ in self.middlewares):
+            self.add_asgi_middleware(RealPath)
+        return Gate(super().to_asgi(is_main))
+
+    def on_load_bento(self, bento: bentoml.Bento) -> None:
+        """Serve the model that the Bento was built with.
+
+        BentoML alone would resolve ``latest`` again and take the newest model of the store.
+        """
+        super().on_load_bento(bento)
+        built_with = {
+            model.tag.name: model.tag for service in bento.info.services for model in service.models
+        }
+        for name, model in list(vars(self.inner).items()):
+            if isinstance(model, bentoml.models.BentoModel):
+                tag = built_with[model.tag.name]
+                setattr(self.inner, name, bentoml.models.BentoModel(tag))
+
+    @property
+    def worker_count(self) -> int:
+        """How many worker processes BentoML will start, by its configuration."""
+        return count_workers(self)
+
+    @property
+    def openapi_spec(self) -> OpenAPISpecification:
+        """What ``/docs.json`` returns: see :mod:`serving.api.openapi`."""
+        return document(self)

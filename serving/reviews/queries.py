@@ -1,0 +1,139 @@
+"""What is read about decisions: their rows, their reviews, and the notices that are due."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from http import HTTPStatus
+from itertools import islice
+
+from serving.audit_log.entry import Entry, Kind
+from serving.audit_log.log import AuditLog
+from serving.audit_log.reader import Reader
+from serving.auth.caller import Caller
+from serving.decision.config.policy import Policy
+from serving.decision.policy.dates import local_date
+from serving.reviews.errors import not_found
+from serving.reviews.workflow import Review, reviews_of
+from serving.schemas.review import UNDER_WAY, State
+from serving.web.errors import ApiError, single_fault
+
+PAGE_SIZE = 100
+_FIRST_DAY, _LAST_DAY = datetime.date(1970, 1, 1), datetime.date(9999, 12, 31)
+
+
+class ReviewQueries:
+    """Reads one audit log; each caller sees the rows of the own tenant only.
+
+    `policy` has the lender's clock.
+    """
+
+    def __init__(self, policy: Policy, audit_log: AuditLog) -> None:
+        self._policy, self._audit_log = policy, audit_log
+
+    async def about(self, decision_id: str, caller: Caller) -> list[Entry]:
+        """Return the rows about a decision, the decision first.
+
+        Raises ApiError: 404 if the tenant has no such decision, 410 if it was erased.
+        """
+        rows = await self._audit_log.find(lambda reader: reader.about(decision_id))
+        if not rows or rows[0].kind != "decision" or rows[0].tenant != caller.tenant:
+            raise not_found("decision")
+        if rows[0].erased:
+            raise single_fault(HTTPStatus.GONE, "what could name the person was erased")
+        return rows
+
+    async def review(self, review_id: str, caller: Caller) -> tuple[Review, list[Entry]]:
+        """Return a review and the rows about its decision.
+
+        Raises ApiError: 404 if the tenant has no such review, 410 if the decision was erased.
+        """
+        row = await self._audit_log.find(lambda reader: reader.by_id(review_id))
+        if row is None or row.kind != "review":
+            raise not_found("review")
+        try:
+            rows = await self.about(row.subject, caller)
+        except ApiError as error:
+            # "no such decision" would tell another tenant that there is a review of this id.
+            if error.problem.status == HTTPStatus.NOT_FOUND:
+                raise not_found("review") from None
+            raise
+        return _review_in(rows, review_id), rows
+
+    async def reviews(
+        self, state: State | None, caller: Caller, after: str | None
+    ) -> list[tuple[Review, list[Entry]]]:
+        """Return a page of the tenant's reviews, the oldest first, each with its rows.
+
+        `state` None = all reviews without an answer. `after` is the id of the last review of the
+        page before. Reviews of erased decisions are left out.
+
+        Raises ApiError (422) if `after` is no review of the tenant.
+        """
+        last_seq = 0 if after is None else (await self._row(after, ("review",), caller)).seq
+        states = UNDER_WAY if state is None else (state,)
+
+        def read(reader: Reader) -> list[tuple[Review, list[Entry]]]:
+            found: list[tuple[Review, list[Entry]]] = []
+            rows = (
+                row
+                for row in reader.of_kind(["review"], caller.tenant)
+                if row.seq > last_seq and not row.erased
+            )
+            # The state follows from later rows, so it is known only after reading them.
+            while len(found) < PAGE_SIZE and (batch := list(islice(rows, PAGE_SIZE))):
+                about = reader.about_all([row.subject for row in batch])
+                for row in batch:
+                    review = _review_in(about[row.subject], row.entry_id)
+                    if review.state in states:
+                        found.append((review, about[row.subject]))
+            return found[:PAGE_SIZE]
+
+        return await self._audit_log.find(read)
+
+    async def notices(
+        self, overdue: bool | None, caller: Caller, after: str | None
+    ) -> list[tuple[Entry, list[Entry]]]:
+        """Return a page of the tenant's notices that are not sent yet, the soonest due first.
+
+        A notice is the row of a decision or of a review's outcome, returned with the rows about
+        the decision. `overdue` None = due ones too. `after` is the id of the last notice of the
+        page before.
+
+        Raises ApiError (422) if `after` is no notice of the tenant.
+        """
+        position = ("", 0)
+        if after is not None:
+            last = await self._row(after, ("decision", "resolution"), caller)
+            if last.due is not None:
+                position = (last.due.isoformat(), last.seq)
+        today = self.today()
+        since = today if overdue is False else _FIRST_DAY
+        until = today if overdue else _LAST_DAY
+
+        def read(reader: Reader) -> list[tuple[Entry, list[Entry]]]:
+            rows = [
+                row
+                for row in reader.untold(caller.tenant, since, until, PAGE_SIZE, position)
+                if not row.erased
+            ]
+            about = reader.about_all([row.subject for row in rows])
+            return [(row, about[row.subject]) for row in rows]
+
+        return await self._audit_log.find(read)
+
+    def today(self) -> datetime.date:
+        """Return the day on the lender's clock."""
+        return local_date(datetime.datetime.now(datetime.UTC), self._policy)
+
+    async def _row(self, entry_id: str, kinds: Sequence[Kind], caller: Caller) -> Entry:
+        """Return the last row of the page before; ApiError (422) if the tenant has no such row."""
+        row = await self._audit_log.find(lambda reader: reader.by_id(entry_id))
+        if row is None or row.kind not in kinds or row.tenant != caller.tenant:
+            message = "expected the id of the last one of the page before"
+            raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, message, path="?after")
+        return row
+
+
+def _review_in(rows: Sequence[Entry], review_id: str) -> Review:
+    return next(review for review in reviews_of(rows) if review.review_id == review_id)
