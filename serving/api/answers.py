@@ -97,6 +97,13 @@ def answer_again(request: Request, bundle: Bundle, decided_at: datetime.datetime
     return answered.content
 
 
+def constraints_of(request: Request) -> Constraints:
+    """Return the customer's choices in a request as the decision takes them; by default none."""
+    if isinstance(request, AdviceRequest) and request.choices is not None:
+        return Constraints(**request.choices.model_dump())
+    return UNCONSTRAINED
+
+
 def join_answers(endpoint: Endpoint, contents: Sequence[bytes]) -> bytes:
     """Return the body of the response; an answer has the same bytes alone and in a batch."""
     if endpoint == "batch":
@@ -107,12 +114,10 @@ def join_answers(endpoint: Endpoint, contents: Sequence[bytes]) -> bytes:
 def _answer_advice(
     request: Request, bundle: Bundle, decided_at: datetime.datetime
 ) -> AnsweredDecision:
-    constraints = _constraints(request) if isinstance(request, AdviceRequest) else UNCONSTRAINED
-    advised = advise(statements_table([request]), bundle, decided_at, constraints)
+    advised = advise(
+        statements_table([request]),
+        bundle,
+        decided_at,
+        constraints_of(request),
+    )
     return AnsweredDecision(advised.decision, encode(make_advice_answer(advised, bundle)))
-
-
-def _constraints(request: AdviceRequest) -> Constraints:
-    if request.choices is None:
-        return UNCONSTRAINED
-    return Constraints(**request.choices.model_dump())

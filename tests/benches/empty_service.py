@@ -9,13 +9,13 @@ from bentoml import IODescriptor
 from pydantic import ConfigDict
 
 
-class Anything(IODescriptor):
+class Anything(IODescriptor):  # type: ignore[misc]  # BentoML hides its types
     """Any JSON object."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class Nothing(IODescriptor):
+class Nothing(IODescriptor):  # type: ignore[misc]  # as above
     """An empty object."""
 
 

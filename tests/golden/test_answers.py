@@ -17,10 +17,10 @@ from typing import Any
 
 import polars as pl
 
+from serving.api.answers import answer_requests
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.schemas.advice_request import AdviceRequest
-from serving.schemas.answers import answer_requests
 from serving.schemas.decision import Request
 from tests.support.paths import GOLDEN
 

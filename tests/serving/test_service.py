@@ -17,12 +17,18 @@ import bentoml
 import httpx
 import polars as pl
 import pytest
+from starlette.responses import Response
 
-from serving.api.bento import LOGGER, answers_errors
+from serving.api.bento import answers_errors
+from serving.api.errors import LOGGER
+from serving.api.submission import Submission
+from serving.auth.caller import LOOPBACK
+from serving.auth.request_context import RequestContext
+from serving.auth.routes import LARGEST_BATCH, LARGEST_BODY
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
 from serving.schemas import examples
-from serving.schemas.base import encode
+from serving.schemas.base import encode, parse
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request, make_answer
 from serving.web.errors import Problem, internal_error
 from serving.web.logs import ValueFilter
@@ -192,8 +198,8 @@ def test_batch_takes_a_body_that_is_too_large_for_one_and_refuses_a_larger(
     client: httpx.Client,
 ) -> None:
     accounts = [request(account_id=f"a{number}") for number in range(100)]
-    body = json.dumps({"accounts": accounts}, indent=2).encode().ljust(Request.largest_body + 1)
-    assert len(body) <= BatchRequest.largest_body
+    body = json.dumps({"accounts": accounts}, indent=2).encode().ljust(LARGEST_BODY + 1)
+    assert len(body) <= LARGEST_BATCH
     assert (
         len(
             client.post("/v1/decisions/batch", content=body, headers=JSON)
@@ -204,7 +210,7 @@ def test_batch_takes_a_body_that_is_too_large_for_one_and_refuses_a_larger(
     )
     assert (
         client.post(
-            "/v1/decisions/batch", content=b" " * (BatchRequest.largest_body + 1), headers=JSON
+            "/v1/decisions/batch", content=b" " * (LARGEST_BATCH + 1), headers=JSON
         ).status_code
         == 413
     )
@@ -266,11 +272,11 @@ def test_log_holds_nothing_that_was_sent(client: httpx.Client, server: Server) -
 class Failing:
     """A service whose method fails as the libraries do: with a message that names the values."""
 
-    async def decide(self, request: str, /) -> Answer:
+    async def decide(self, request: Request, context: RequestContext, /) -> Response:
         try:
             raise KeyError(MARK)
         except KeyError as error:
-            raise ValueError(f"account {request}") from error
+            raise ValueError(f"account {request.account_id}") from error
 
 
 def test_fault_of_ours_is_masked_and_logged_without_values(
@@ -278,12 +284,14 @@ def test_fault_of_ours_is_masked_and_logged_without_values(
 ) -> None:
     handler = logging.StreamHandler(sys.stdout)
     LOGGER.addHandler(handler)
+    sent = parse(Request, json.dumps(request(account_id=MARK)).encode())
+    received = Submission(sent, RequestContext(LOOPBACK, arrived=0.0))
     try:
-        response: Any = asyncio.run(answers_errors(Failing.decide)(Failing(), MARK))
+        response = asyncio.run(answers_errors(Failing.decide)(Failing(), received))
     finally:
         LOGGER.removeHandler(handler)
     assert response.status_code == 500
-    assert Problem.model_validate_json(response.body) == internal_error()
+    assert Problem.model_validate_json(bytes(response.body)) == internal_error()
     logged = capsys.readouterr().out
     assert "ValueError" in logged
     assert "KeyError" in logged
@@ -375,11 +383,12 @@ from serving.decision.golden import load
 from serving.decision.pipeline import decide
 from serving.schemas import examples
 from serving.schemas.base import encode, parse
-from serving.schemas.decision import Request, answer, statements
+from serving.schemas.decision import Request, make_answer, statements_table
 bundle = load(Path({str(bundle_folder)!r}))
 request = parse(Request, json.dumps(examples.REQUEST).encode())
 now = datetime.datetime.now(datetime.UTC)
-print(encode(answer(decide(statements([request]), bundle, now), bundle)).decode())
+decision = decide(statements_table([request]), bundle, now)
+print(encode(make_answer(decision, bundle)).decode())
 """
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.api.bento import DescribedService
+from serving.api.described_service import DescribedService
 from serving.service import LimitReduction
 
 __all__ = ["LIES", "LimitReduction"]

@@ -1,4 +1,4 @@
-"""One request, one decision, one answer: over a real record, without the web."""
+"""One request, one decision, one answer: over a real audit log, without HTTP."""
 
 from __future__ import annotations
 
@@ -12,205 +12,194 @@ from typing import Any
 
 import pytest
 
+from serving.api.answers import answer_requests
 from serving.api.decisions import Decisions
+from serving.api.submission import Submission
 from serving.audit_log.entry import Entry
 from serving.audit_log.log import AuditLog
 from serving.auth.caller import Caller
 from serving.decision.bundle import Bundle
-from serving.api.answers import answer_requests
 from serving.schemas.base import parse
-from serving.schemas.decision import BatchRequest, Request
+from serving.schemas.decision import Request
 from serving.web.errors import ApiError
 from tests.serving.audit_log.test_writer import hold_writer, settings_in
-
-LENDER = Caller("k1", "lender", frozenset({"score"}))
+from tests.support.each import each
+from tests.support.submissions import answer_to, answer_to_batch, submission
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[AuditLog]:
-    opened = AuditLog(settings_in(tmp_path))
-    yield opened
-    opened.close()
+    audit_log = AuditLog(settings_in(tmp_path))
+    yield audit_log
+    audit_log.close()
 
 
-def asked(
-    sent: dict[str, Any], key: str | None = None, caller: Caller = LENDER, advice: bool = False
-) -> Request:
-    request = parse(Request, json.dumps(sent).encode())
-    request._key, request._caller, request._arrived = key, caller, time.monotonic()
-    request._on = frozenset({"advice"} if advice else ())
-    return request
+def answers(decisions: Decisions, *sent: Submission[Request]) -> list[bytes]:
+    """The answers to requests that are sent at once."""
 
-
-async def content(desk: Decisions, request: Request) -> bytes:
-    return bytes((await desk.answer("decisions", request, [request])).body)
-
-
-def answered(desk: Decisions, *requests: Request) -> list[bytes]:
     async def together() -> list[bytes]:
-        return await asyncio.gather(*(content(desk, request) for request in requests))
+        return await asyncio.gather(*(answer_to(decisions, one) for one in sent))
 
     return asyncio.run(together())
 
 
-def kept(record: AuditLog) -> list[Entry]:
-    return list(record.reader.of_kind(["decision"]))
+def stored(audit_log: AuditLog) -> list[Entry]:
+    return list(audit_log.reader.of_kind(["decision"]))
 
 
-def test_what_is_answered_is_what_is_kept(
+def test_the_answer_is_what_is_stored(
     bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
 ) -> None:
-    desk = Decisions(bundle, record)
-    bodies = answered(
-        desk, *(asked(sent, advice=place % 2 == 1) for place, sent in enumerate(requests[:20]))
-    )
-    rows = {row.entry_id: row for row in kept(record)}
+    sent = [
+        submission(request, advice=place % 2 == 1) for place, request in enumerate(requests[:20])
+    ]
+    bodies = answers(Decisions(bundle, record), *sent)
+    rows = {row.entry_id: row for row in stored(record)}
     assert len(rows) == 20
-    for sent, body in zip(requests, bodies, strict=False):
-        row = rows[json.loads(body)["decision_id"]]
+    for request, body in zip(requests[:20], bodies, strict=True):
+        answer = json.loads(body)
+        row = rows[answer["decision_id"]]
         assert row.response_body == body
         assert row.request_body is not None
-        assert json.loads(row.request_body)["statements"] == sent["statements"]
-        assert (row.tenant, row.caller, row.metadata["action"]) == (
-            "lender",
-            "k1",
-            json.loads(body)["action"],
-        )
-        assert row.metadata["model"] == json.loads(body)["model"]
-        assert sent["account_id"] not in json.dumps(row.metadata)
+        assert json.loads(row.request_body)["statements"] == request["statements"]
+        assert (row.tenant, row.caller) == ("lender", "k1")
+        assert row.metadata["action"] == answer["action"]
+        assert row.metadata["model"] == answer["model"]
+        assert request["account_id"] not in json.dumps(row.metadata)
 
 
-def test_what_was_kept_can_be_decided_again(
+def test_a_stored_request_gets_the_stored_answer_again(
     bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
 ) -> None:
-    desk = Decisions(bundle, record)
-    answered(desk, *(asked(sent, advice=True) for sent in requests[:5]))
-    for row in kept(record):
+    sent = [submission(request, advice=True) for request in requests[:5]]
+    answers(Decisions(bundle, record), *sent)
+    for row in each(stored(record)):
         assert row.request_body is not None
-        [again] = answer_requests(
-            row.metadata["door"],
-            [parse(Request, row.request_body)],
-            row.metadata["advice"],
-            bundle,
-            row.at,
-        )
+        endpoint, with_advice = row.metadata["door"], row.metadata["advice"]
+        request = parse(Request, row.request_body)
+        [again] = answer_requests(endpoint, [request], with_advice, bundle, row.at)
         assert again.content == row.response_body
 
 
-def test_a_key_has_one_answer_also_after_a_restart_and_another_model(
+def test_a_key_has_one_answer_after_a_restart_and_with_another_model(
     bundle: Bundle, tmp_path: Path, requests: list[dict[str, Any]]
 ) -> None:
-    record = AuditLog(settings_in(tmp_path))
-    [first] = answered(Decisions(bundle, record), asked(requests[0], "key-1"))
-    [other] = answered(Decisions(bundle, record), asked(requests[0]))
-    assert other != first, "without a key it is another decision"
-    record.close()
-    again = AuditLog(settings_in(tmp_path))
-    swapped = replace(bundle, digest="0" * 64)
-    assert answered(Decisions(swapped, again), asked(requests[0], "key-1")) == [first]
+    audit_log = AuditLog(settings_in(tmp_path))
+    decisions = Decisions(bundle, audit_log)
+    [first] = answers(decisions, submission(requests[0], "key-1"))
+    [without_key] = answers(decisions, submission(requests[0]))
+    assert without_key != first, "without a key it is another decision"
+    audit_log.close()
+    reopened = AuditLog(settings_in(tmp_path))
+    swapped = Decisions(replace(bundle, digest="0" * 64), reopened)
+    assert answers(swapped, submission(requests[0], "key-1")) == [first]
     # The control: without the key the other model answers.
-    [new] = answered(Decisions(swapped, again), asked(requests[0]))
-    assert json.loads(new)["model"]["bundle"] == "0" * 64
-    assert len(kept(again)) == 3
-    again.close()
+    [by_other_model] = answers(swapped, submission(requests[0]))
+    assert json.loads(by_other_model)["model"]["bundle"] == "0" * 64
+    assert len(stored(reopened)) == 3
+    reopened.close()
 
 
-def test_a_key_is_of_one_request_and_one_tenant(
+def test_a_key_belongs_to_one_request_and_one_tenant(
     bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
 ) -> None:
-    desk = Decisions(bundle, record)
-    [first] = answered(desk, asked(requests[0], "key-1"))
-    for other in (asked(requests[1], "key-1"), asked(requests[0], "key-1", advice=True)):
+    decisions = Decisions(bundle, record)
+    [first] = answers(decisions, submission(requests[0], "key-1"))
+    other_account = submission(requests[1], "key-1")
+    other_switch = submission(requests[0], "key-1", advice=True)
+    for other in (other_account, other_switch):
         with pytest.raises(ApiError) as refused:
-            answered(desk, other)
+            answers(decisions, other)
         assert refused.value.problem.status == 422
         assert [fault.path for fault in refused.value.problem.errors] == ["Idempotency-Key"]
-    elsewhere = Caller("k2", "another lender", frozenset({"score"}))
-    assert answered(desk, asked(requests[0], "key-1", elsewhere)) != [first]
-    # As sent with other blanks and another order of fields it is the same request.
-    assert answered(desk, asked(dict(reversed(requests[0].items())), "key-1")) == [first]
+    tenant = Caller("k2", "another lender", frozenset({"score"}))
+    assert answers(decisions, submission(requests[0], "key-1", caller=tenant)) != [first]
+    # Another order of the fields is the same request.
+    reordered = dict(reversed(requests[0].items()))
+    assert answers(decisions, submission(reordered, "key-1")) == [first]
 
 
-def test_duplicates_at_once_are_decided_once(
+def test_simultaneous_duplicates_are_decided_once(
     bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
 ) -> None:
-    """50 at once of each of 100 keys: one row each, one answer."""
-    # five hundred wait for each other on one loop, and how long is the machine's affair
+    """100 keys, each with 50 requests at once: one row and one answer for each key."""
+    # Five hundred requests wait for each other on one event loop, on a machine of unknown speed.
     record.deadline = 60.0
-    desk = Decisions(bundle, record)
+    decisions = Decisions(bundle, record)
     for start in range(0, 100, 10):
         keys = [f"key-{number}" for number in range(start, start + 10)]
         sent = [
-            asked(requests[int(key[4:]) % len(requests)], key) for key in keys for _ in range(50)
+            submission(requests[int(key[4:]) % len(requests)], key)
+            for key in keys
+            for _ in range(50)
         ]
-        for place, own in enumerate(zip(*[iter(answered(desk, *sent))] * 50, strict=True)):
-            assert len(set(own)) == 1, keys[place]
-    assert len(kept(record)) == 100
-    assert len({row.unique_key for row in kept(record)}) == 100
-    assert not desk._turns
+        bodies = answers(decisions, *sent)
+        for place, key in enumerate(keys):
+            assert len(set(bodies[50 * place : 50 * place + 50])) == 1, key
+    assert len(stored(record)) == 100
+    assert len({row.unique_key for row in stored(record)}) == 100
+    assert len(decisions.key_locks) == 0
 
 
 def test_duplicates_at_two_workers_are_decided_once(
     bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
 ) -> None:
-    """Two desks know nothing of each other but the record."""
-    desks = [Decisions(bundle, record), Decisions(bundle, record)]
+    """Two workers share the audit log and nothing else."""
+    workers = [Decisions(bundle, record), Decisions(bundle, record)]
 
-    async def race(key: str, sent: dict[str, Any]) -> list[bytes]:
-        return list(await asyncio.gather(*(content(desk, asked(sent, key)) for desk in desks)))
+    async def race(key: str, request: dict[str, Any]) -> list[bytes]:
+        sent = [answer_to(worker, submission(request, key)) for worker in workers]
+        return list(await asyncio.gather(*sent))
 
     for number in range(30):
         one, other = asyncio.run(race(f"key-{number}", requests[number]))
         assert one == other
-    assert len(kept(record)) == 30
+    assert len(stored(record)) == 30
 
 
-def test_a_batch_is_kept_whole_and_answered_again(
+def test_a_batch_is_stored_whole_and_answered_again(
     bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
 ) -> None:
-    desk = Decisions(bundle, record)
+    decisions = Decisions(bundle, record)
 
     def batch(accounts: Sequence[dict[str, Any]]) -> bytes:
-        request = parse(BatchRequest, json.dumps({"accounts": list(accounts)}).encode())
-        request._key, request._caller = "key-1", LENDER
-        return bytes(asyncio.run(desk.answer("batch", request, request.accounts)).body)
+        return asyncio.run(answer_to_batch(decisions, accounts, "key-1"))
 
     first = batch(requests[:7])
     assert batch(requests[:7]) == first
-    assert [one["account_id"] for one in json.loads(first)["decisions"]] == [
-        one["account_id"] for one in requests[:7]
-    ]
-    assert [row.response_body for row in kept(record)] == [
-        json.dumps(one, separators=(",", ":"), ensure_ascii=False).encode()
-        for one in json.loads(first)["decisions"]
+    answered = json.loads(first)["decisions"]
+    sent_ids = [request["account_id"] for request in requests[:7]]
+    assert [decision["account_id"] for decision in answered] == sent_ids
+    assert [row.response_body for row in stored(record)] == [
+        json.dumps(decision, separators=(",", ":"), ensure_ascii=False).encode()
+        for decision in answered
     ]
     with pytest.raises(ApiError):
         batch(requests[:6])
 
 
-def test_past_its_deadline_nothing_is_kept_and_that_is_said(
+def test_after_its_deadline_nothing_is_stored_and_the_answer_says_so(
     bundle: Bundle, record: AuditLog, requests: list[dict[str, Any]]
 ) -> None:
-    desk = Decisions(bundle, record)
+    decisions = Decisions(bundle, record)
     hold = hold_writer(record)
-    late = asked(requests[0], "key-1")
-    late._arrived -= record.deadline - 0.1
+    late = submission(requests[0], "key-1", age=record.deadline - 0.1)
     with pytest.raises(ApiError) as refused:
-        answered(desk, late)
+        answers(decisions, late)
     assert refused.value.problem.status == 503
     assert "nothing was decided or kept" in refused.value.problem.errors[0].message
     hold.set()
-    [body] = answered(desk, asked(requests[0], "key-1"))
-    assert [row.response_body for row in kept(record)] == [b"of blocks", body]
+    [body] = answers(decisions, submission(requests[0], "key-1"))
+    assert [row.response_body for row in stored(record)] == [b"of blocks", body]
 
 
-def test_what_the_record_was_writing_at_the_deadline_is_found_by_its_key(
+def test_the_answer_of_a_write_that_missed_the_deadline_is_found_by_its_key(
     bundle: Bundle,
     record: AuditLog,
     requests: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    desk = Decisions(bundle, record)
+    decisions = Decisions(bundle, record)
     commit = record._writer._commit
 
     def slow(batch: Any) -> Any:
@@ -218,14 +207,14 @@ def test_what_the_record_was_writing_at_the_deadline_is_found_by_its_key(
         return commit(batch)
 
     monkeypatch.setattr(record._writer, "_commit", slow)
-    late = asked(requests[0], "key-1")
-    late._arrived -= record.deadline - 0.15
+    late = submission(requests[0], "key-1", age=record.deadline - 0.15)
     with pytest.raises(ApiError) as refused:
-        answered(desk, late)
+        answers(decisions, late)
     assert refused.value.problem.status == 504
     assert "the same Idempotency-Key" in refused.value.problem.errors[0].message
     until = time.monotonic() + 5
-    while not kept(record) and time.monotonic() < until:
+    while not stored(record) and time.monotonic() < until:
         time.sleep(0.02)
-    assert answered(desk, asked(requests[0], "key-1")) == [kept(record)[0].response_body]
-    assert len(kept(record)) == 1
+    again = answers(decisions, submission(requests[0], "key-1"))
+    assert again == [stored(record)[0].response_body]
+    assert len(stored(record)) == 1

@@ -97,7 +97,7 @@ def rows_of(folder: Path) -> list[tuple[str, str]]:
         ).all()
 
     def named(row: Any) -> str:
-        facts = json.loads(row.metadata)
+        facts = json.loads(row.facts)
         if facts.get("asked_by") == "policy" or "superseded_by" in facts:
             return f"policy's of {row.subject}"
         return str(facts.get("review", row.entry_id))

@@ -28,9 +28,9 @@ from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
 from serving.web.errors import ApiError
-from tests.serving.api.test_decisions import asked, content
 from tests.serving.audit_log.test_writer import draft, settings_in, soon
 from tests.support.postgres_proxy import Proxy
+from tests.support.submissions import answer_to, submission
 
 WORKERS = 2  # desks, each with a record of its own, as two processes would have
 
@@ -141,7 +141,7 @@ class Load:
             sent = requests[number % len(requests)]
             for _ in range(100):
                 try:
-                    body = asyncio.run(content(desk, asked(sent, key)))
+                    body = asyncio.run(answer_to(desk, submission(sent, key)))
                 except ApiError as refused:
                     self.statuses.add(refused.problem.status)
                     self.asked_again += 1

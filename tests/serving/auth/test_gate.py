@@ -45,20 +45,20 @@ def test_a_key_gets_no_more_than_its_rate_and_what_it_saved(
     rate: float, pauses: list[float]
 ) -> None:
     now = 0.0
-    rates = RateLimiter(clock=lambda: now)
+    limiter = RateLimiter(clock=lambda: now)
     passed: list[float] = []
     for pause in pauses:
         now += pause
-        waits = [rates.wait("key", rate) for _ in range(3)]
+        waits = [limiter.acquire("key", rate) for _ in range(3)]
         passed += [now] * waits.count(0.0)
         assert all(0 <= wait <= 1 / rate + 1e-9 for wait in waits)
     for first, start in enumerate(passed):
         for last in range(first, len(passed)):
             assert last - first + 1 <= max(1.0, 2 * rate) + rate * (passed[last] - start) + 1e-6
-    wait = rates.wait("key", rate)
+    wait = limiter.acquire("key", rate)
     now += wait + 1e-9
-    assert rates.wait("key", rate) == 0.0 or not wait  # who waits as told is let in
-    assert rates.wait("another", rate) == 0.0
+    assert limiter.acquire("key", rate) == 0.0 or not wait  # who waits as told is let in
+    assert limiter.acquire("another", rate) == 0.0
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_back() -> None:
@@ -341,7 +341,7 @@ def test_outgoing_sends_a_problem_with_its_length() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(ProblemSender(send).problem(internal_error(), {"Retry-After": "1"}))
+    asyncio.run(ProblemSender(send).send_problem(internal_error(), {"Retry-After": "1"}))
     headers = dict(sent[0]["headers"])
     assert headers[b"content-length"] == str(len(sent[1]["body"])).encode()
     assert headers[b"retry-after"] == b"1"

@@ -13,12 +13,13 @@ from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
 from features.schema import COLUMNS, Column, check
+from serving.auth.routes import LARGEST_BATCH, LARGEST_BODY
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide, decide_many
 from serving.schemas import examples
 from serving.schemas.base import encode, parse
 from serving.schemas.decision import (
-    MOST_ACCOUNTS,
+    MAX_ACCOUNTS,
     Answer,
     BatchAnswer,
     BatchRequest,
@@ -27,7 +28,7 @@ from serving.schemas.decision import (
     make_answer,
     statements_table,
 )
-from serving.web.errors import MOST_LISTED, ApiError, Problem
+from serving.web.errors import MAX_LISTED, ApiError, Problem
 
 DECIDED_AT = datetime.datetime(2026, 11, 10, 9, tzinfo=datetime.UTC)
 NUMBERS = [column for column in COLUMNS if column.kind in ("amount", "whole_number")]
@@ -193,7 +194,7 @@ def test_batch_refuses_an_account_that_stands_twice_at_the_second() -> None:
 
 
 def test_batch_holds_1_to_100_accounts() -> None:
-    accounts = [request(account_id=f"a{number}") for number in range(MOST_ACCOUNTS + 1)]
+    accounts = [request(account_id=f"a{number}") for number in range(MAX_ACCOUNTS + 1)]
     assert paths_of({"accounts": accounts}, BatchRequest) == ["$.accounts"]
     assert paths_of({"accounts": []}, BatchRequest) == ["$.accounts"]
     parse(BatchRequest, json.dumps({"accounts": accounts[:-1]}).encode())
@@ -202,8 +203,8 @@ def test_batch_holds_1_to_100_accounts() -> None:
 def test_largest_batch_fits_its_body_with_room() -> None:
     widest = dict.fromkeys(Statement.model_fields, 123456789.12) | {"month": "2026-10"}
     account = request(account_id="a" * 64, statements=[widest] * 24)
-    assert len(json.dumps(account, indent=1)) < Request.largest_body / 10
-    assert len(json.dumps({"accounts": [account] * MOST_ACCOUNTS})) < BatchRequest.largest_body
+    assert len(json.dumps(account, indent=1)) < LARGEST_BODY / 10
+    assert len(json.dumps({"accounts": [account] * MAX_ACCOUNTS})) < LARGEST_BATCH
 
 
 def test_problem_counts_all_faults_and_lists_the_first() -> None:
@@ -212,8 +213,8 @@ def test_problem_counts_all_faults_and_lists_the_first() -> None:
         * 3
     )
     problem = problem_of(wrong)
-    assert problem.detail == f"36 faults; the first {MOST_LISTED} are listed"
-    assert len(problem.errors) == MOST_LISTED
+    assert problem.detail == f"36 faults; the first {MAX_LISTED} are listed"
+    assert len(problem.errors) == MAX_LISTED
 
 
 def test_problem_repeats_no_value() -> None:

@@ -5,8 +5,9 @@ from urllib.parse import quote, urlencode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import QueryParams
 
-from serving.web.errors import MOST_LISTED, ApiError, Problem
+from serving.web.errors import MAX_LISTED, ApiError, Problem
 from serving.web.params import read_switches
 
 KNOWN = ("advice",)
@@ -15,19 +16,17 @@ MARK = "Geheimnis7319"
 
 def problem_of(query: str) -> Problem:
     with pytest.raises(ApiError) as caught:
-        read_switches(query.encode("latin-1"), KNOWN)
+        read_switches(QueryParams(query.encode("latin-1")), KNOWN)
     return caught.value.problem
 
 
 def test_a_switch_is_on_only_where_it_is_true() -> None:
-    assert read_switches(b"advice=true", KNOWN) == {"advice"}
-    assert read_switches(b"advi%63e=true", KNOWN) == {"advice"}  # the same URL, written otherwise
-    assert (
-        read_switches(b"advice=false", KNOWN)
-        == read_switches(b"", KNOWN)
-        == read_switches(b"", ())
-        == frozenset()
-    )
+    assert read_switches(QueryParams("advice=true"), KNOWN) == {"advice"}
+    # The same URL in another encoding.
+    assert read_switches(QueryParams("advi%63e=true"), KNOWN) == {"advice"}
+    assert read_switches(QueryParams("advice=false"), KNOWN) == frozenset()
+    assert read_switches(QueryParams(""), KNOWN) == frozenset()
+    assert read_switches(QueryParams(""), ()) == frozenset()
 
 
 NEARLY = ["0", "1", "True", "TRUE", "yes", "on", "null", " true", "true ", "true,false", ""]
@@ -80,6 +79,6 @@ def test_many_faults_are_counted_and_the_first_listed() -> None:
         "&".join(f"p{number}={MARK}" for number in range(30)) + f"&{MARK}%20={MARK}"
     )
     assert problem.detail.startswith("31 faults")
-    assert len(problem.errors) == MOST_LISTED
+    assert len(problem.errors) == MAX_LISTED
     assert MARK not in problem.model_dump_json()
     assert [fault.path for fault in problem_of(f"{MARK}%20=1&{MARK}-=2").errors] == ["?"]

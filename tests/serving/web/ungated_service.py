@@ -11,7 +11,7 @@ from typing import Any
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.api.bento import DescribedService
+from serving.api.described_service import DescribedService
 from serving.auth.caller import LOOPBACK
 from serving.service import LimitReduction
 
