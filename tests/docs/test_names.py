@@ -6,11 +6,13 @@ import ast
 import functools
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.each import each
 from tests.support.paths import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -104,6 +106,16 @@ def test_the_architecture_names_functions_where_they_are() -> None:
 def _defined_on(line: str) -> set[str]:
     modules = [ROOT / path for path in FILE.findall(line) if path.endswith(".py")]
     return {name for module in modules for name in defined_in(module)}
+
+
+def test_the_architecture_has_the_layers_of_the_import_contracts() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    layers = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for names in each(layers):
+        row = " → ".join(f"`{name}`" for name in names).replace(" | ", "` \\| `")
+        assert f"| {row} |" in page
 
 
 def test_every_linked_heading_exists() -> None:
