@@ -1,6 +1,4 @@
-"""Statements to features: one row per account, the same function for one account and for ten
-million.
-"""
+"""From statements to features: the same code computes one account and millions."""
 
 from __future__ import annotations
 
@@ -9,43 +7,53 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE, Feature
+from features.types import Matrix, Vector
 from features.window import Window, lay_out
 
-# statements laid out at a time: they fit the processor's cache, and memory stays flat
+# Statements in a block: their columns fit into the processor's cache, and the memory that a big
+# table needs beside itself stays constant.
 ROWS_A_BLOCK = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The features of some accounts, in order of account.
+    """The features of several accounts, in order of account.
 
-    ``accounts`` has the columns ``account_id``, ``product`` and ``as_of``; ``values`` is float64
-    (accounts, features), NaN = unknown, never infinite; ``names`` gives its columns.
+    Attributes:
+        accounts: The columns ``account_id``, ``product`` and ``as_of``.
+        names: The names of the columns of ``values``.
+        values: float64 (accounts, features), NaN = unknown, never infinite.
     """
 
     accounts: pl.DataFrame
     names: tuple[str, ...]
-    values: NDArray[np.float64]
+    values: Matrix
 
-    def column(self, name: str) -> NDArray[np.float64]:
-        """One feature, float64 (accounts,).  ValueError where there is none of that name."""
-        return self.values[:, self._place(name)]
+    def column(self, name: str) -> Vector:
+        """One feature, float64 (accounts,).
 
-    def matrix(self, names: Sequence[str]) -> NDArray[np.float64]:
-        """These features in this order, float64 (accounts, len(names)), C-contiguous."""
-        return np.ascontiguousarray(self.values[:, [self._place(name) for name in names]])
+        Raises:
+            ValueError: There is no feature of that name.
+        """
+        return self.values[:, self._position(name)]
+
+    def matrix(self, names: Sequence[str]) -> Matrix:
+        """These features in this order, float64 (accounts, len(names)), C-contiguous.
+
+        Raises:
+            ValueError: There is no feature of one of these names.
+        """
+        positions = [self._position(name) for name in names]
+        return np.ascontiguousarray(self.values[:, positions])
 
     def frame(self) -> pl.DataFrame:
-        """As a table: the columns of ``accounts``, then one float64 column a feature with null for
-        unknown.
-        """
+        """The columns of ``accounts``, then one float64 column per feature with null = unknown."""
         table = pl.from_numpy(self.values, schema=list(self.names)).fill_nan(None)
         return pl.concat([self.accounts, table], how="horizontal")
 
-    def _place(self, name: str) -> int:
+    def _position(self, name: str) -> int:
         try:
             return self.names.index(name)
         except ValueError:
@@ -55,30 +63,54 @@ class Features:
 def build(statements: pl.DataFrame, catalogue: tuple[Feature, ...] = CATALOGUE) -> Features:
     """The features of each account in a table that :func:`features.schema.check` returned.
 
-    An account's values are the same to the last bit whatever other accounts stand in the table.
+    An account's values are the same to the last bit whichever other accounts are in the table.
     """
-    blocks = [_block(block, catalogue) for block in _whole_accounts(statements)]
-    return blocks[0] if len(blocks) == 1 else _concatenate(blocks)
+    blocks = []
+    for block in _split_by_account(statements):
+        window = lay_out(block)
+        blocks.append(build_from_window(window, latest_accounts(block, window), catalogue))
+    accounts = pl.concat([block.accounts for block in blocks])
+    return Features(accounts, blocks[0].names, np.concatenate([block.values for block in blocks]))
 
 
-def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> NDArray[np.float64]:
-    """The features of a window's accounts, float64 (accounts, features), NaN = unknown."""
-    with np.errstate(invalid="ignore"):  # NaN is unknown here, and compares as such
-        # + 0.0: a limit sent as -0.0 is 0, and an answer says so.
-        return np.column_stack([feature.expression(window) for feature in catalogue]) + 0.0
+def build_from_window(
+    window: Window, accounts: pl.DataFrame, catalogue: tuple[Feature, ...] = CATALOGUE
+) -> Features:
+    """The features of the accounts of a window; ``accounts`` as in :func:`latest_accounts`."""
+    accounts_a_block = max(1, ROWS_A_BLOCK // len(window["balance"]))
+    values = []
+    for start in range(0, accounts.height, accounts_a_block):
+        # A window of its own, so that the derived columns are released after each block.
+        block = window.take(slice(start, start + accounts_a_block))
+        values.append(values_of(block, catalogue))
+    names = tuple(feature.name for feature in catalogue)
+    return Features(accounts, names, np.concatenate(values))
 
 
-def _block(statements: pl.DataFrame, catalogue: tuple[Feature, ...]) -> Features:
-    window = lay_out(statements)
-    values = values_of(window, catalogue)
+def latest_accounts(statements: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """The ``account_id``, ``product`` and ``as_of`` of each account of a window.
+
+    ``statements`` is the table from which :func:`features.window.lay_out` made the window.
+    """
     last = np.cumsum(window.months_observed.astype(np.int64)) - 1
-    columns = (("account_id", "account_id"), ("product", "product"), ("as_of", "month"))
-    accounts = pl.DataFrame({name: statements[column][last] for name, column in columns})
-    return Features(accounts, tuple(feature.name for feature in catalogue), values)
+    return pl.DataFrame(
+        {
+            "account_id": statements["account_id"][last],
+            "product": statements["product"][last],
+            "as_of": statements["month"][last],
+        }
+    )
 
 
-def _whole_accounts(statements: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Slices of about ROWS_A_BLOCK rows that do not cut through an account."""
+def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> Matrix:
+    """The features of a window's accounts, float64 (accounts, features), NaN = unknown."""
+    with np.errstate(invalid="ignore"):  # comparisons with NaN are intended
+        values = np.column_stack([feature.expression(window) for feature in catalogue])
+    return values + 0.0  # turns -0.0 into 0.0, so that an answer never shows "-0.0"
+
+
+def _split_by_account(statements: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Slices of about ROWS_A_BLOCK rows, each with all rows of its accounts."""
     account = statements["account_id"]
     start = 0
     while statements.height - start > ROWS_A_BLOCK:
@@ -89,8 +121,3 @@ def _whole_accounts(statements: pl.DataFrame) -> Iterator[pl.DataFrame]:
         start = end
     if start < statements.height or start == 0:
         yield statements.slice(start)
-
-
-def _concatenate(blocks: Sequence[Features]) -> Features:
-    accounts = pl.concat([block.accounts for block in blocks])
-    return Features(accounts, blocks[0].names, np.concatenate([block.values for block in blocks]))

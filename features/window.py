@@ -123,10 +123,10 @@ class Window:
         values: Values = np.where(is_set.any(axis=0), latest, self.months_observed)
         return values
 
-    def take(self, accounts: NDArray[np.int64]) -> Window:
+    def take(self, accounts: NDArray[np.int64] | slice) -> Window:
         """The window of the accounts at these positions, int64 (n,), in this order.
 
-        A position may occur several times.
+        A position may occur several times.  A slice shares the memory of the columns.
         """
         columns = {name: self[name][:, accounts] for name in STORED_COLUMNS}
         return Window(columns, self.months_observed[accounts].astype(np.int64))

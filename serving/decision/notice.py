@@ -43,7 +43,7 @@ class Notice:
     text: Text
 
 
-def notice_of(
+def make_notice(
     outcome: Outcome,
     credit_limit: float,
     reasons: Sequence[Reason],

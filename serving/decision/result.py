@@ -9,6 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from features.build import Features
+from features.window import Window
 from serving.decision.advice.result import Advice
 from serving.decision.config.reasons import Text
 from serving.decision.notice import Notice
@@ -71,6 +72,7 @@ class Stages(NamedTuple):
     """What each stage of the flow made of some accounts, in order of account."""
 
     statements: pl.DataFrame
+    window: Window
     features: Features
     scores: Scores
     evidence: list[Evidence]

@@ -18,9 +18,7 @@ import datetime
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import polars as pl
-
-from features.window import lay_out
+from features.window import Window
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.plans import habits_of, make_plan_grid
 from serving.decision.advice.projection import LimitCut
@@ -33,20 +31,18 @@ _ACCOUNTS_A_BLOCK = 16  # that look ahead together: more leave the processor's c
 
 
 def advise_many(
-    statements: pl.DataFrame,
+    window: Window,
     cuts: Sequence[LimitCut],
     choices: Sequence[Constraints],
     bundle: Bundle,
     today: datetime.date,
     threads: int = 1,
 ) -> list[Advice]:
-    """The advice for accounts whose limit the model cut, one each; ``statements`` are their checked
-    windows.
+    """The advice for the accounts of ``window``, whose limit the model cut, in their order.
 
     The same account, cut, choices and bundle give the same advice, whatever other accounts stand
     beside it.
     """
-    window = lay_out(statements)
     grids = [
         make_plan_grid(
             means, cut.limit_before, bundle.advice, chosen, bundle.policy.terms.minimum_share

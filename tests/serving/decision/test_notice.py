@@ -16,7 +16,7 @@ from serving.decision.bundle import Bundle
 from serving.decision.config.policy import read_policy
 from serving.decision.config.reasons import Language, Text, read_wording
 from serving.decision.config.strict_toml import ConfigError
-from serving.decision.notice import LANGUAGES, Notice, notice_of
+from serving.decision.notice import LANGUAGES, Notice, make_notice
 from serving.decision.pipeline import decide_many
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
@@ -49,7 +49,7 @@ def reasons(*texts: Text) -> tuple[Reason, ...]:
 
 
 def told(made: Outcome, *texts: Text, limit: float = LIMIT, at: datetime.datetime = WHEN) -> Notice:
-    notice = notice_of(made, limit, reasons(*texts), WORDING, POLICY, at)
+    notice = make_notice(made, limit, reasons(*texts), WORDING, POLICY, at)
     assert notice is not None
     return notice
 
@@ -177,7 +177,7 @@ def test_midnight_is_the_lenders() -> None:
         POLICY,
         dates=dataclasses.replace(POLICY.dates, utc_offset_hours=0.0, notice_within_days=7.0),
     )
-    notice = notice_of(REDUCED, LIMIT, reasons(SAID), WORDING, west, after)
+    notice = make_notice(REDUCED, LIMIT, reasons(SAID), WORDING, west, after)
     assert notice is not None
     assert notice.send_by == datetime.date(2027, 1, 7)
     with pytest.raises(ValueError, match="without one"):
@@ -185,7 +185,7 @@ def test_midnight_is_the_lenders() -> None:
 
 
 def test_who_keeps_the_limit_has_no_notice() -> None:
-    assert notice_of(KEPT, LIMIT, (), WORDING, POLICY, WHEN) is None
+    assert make_notice(KEPT, LIMIT, (), WORDING, POLICY, WHEN) is None
 
 
 @pytest.mark.parametrize("name", TOLD)
