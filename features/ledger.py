@@ -128,3 +128,9 @@ def minimum_due_of(balance: Amounts, uncovered: Days, terms: Terms) -> Amounts:
         owed <= terms.minimum_amount, owed, np.maximum(asked, terms.minimum_amount)
     )
     return np.round(due, 2)
+
+
+def round_to_cents(amount: Amounts) -> Amounts:
+    """Amounts in CNY, rounded to whole cents."""
+    rounded: Amounts = np.round(amount, 2)
+    return rounded

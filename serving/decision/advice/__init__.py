@@ -1,10 +1,11 @@
-"""The plan that restores the limit.
+"""The plan that restores a limit.
 
 plans        the grid of plans
 constraints  what the customer has fixed
-rollout      the account rolled forward month by month under a plan
-projection   each future month decided by the policy
+rollout      an account rolled forward month by month under a plan
+projection   each month to come, decided by the policy
 search       the plan of least effort
-advise       all of it, for many accounts
+advise       the whole, for many accounts
 wording      the plan in words
+result       what advice consists of
 """

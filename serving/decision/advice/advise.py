@@ -1,15 +1,13 @@
-"""The way back from a cut: the least effort by which the limit comes back, and what each month
-would then be decided.
+"""The way back from a cut: the least effort that restores the limit, and each month's decision.
 
-A plan is behaviour of coming months, relived through the account's own ledger
-(:mod:`serving.decision.advice.rollout`) and judged each month by the same features, the same model
+A plan is behaviour of coming months.  It is rolled forward through the account's own ledger
+(:mod:`serving.decision.advice.rollout`) and decided each month by the same features, the same model
 and the same policy (:mod:`serving.decision.advice.projection`), with the reduced limit in force
-meanwhile.  All plans of a declared grid (:mod:`serving.decision.advice.plans`) are tried; the
-answer is the first by effort that brings the limit back within the months looked ahead, with a
-margin, at payments that the customer can make.
+until it is restored.  All plans of a declared grid (:mod:`serving.decision.advice.plans`) are
+tried; the answer is the first in order of effort that restores the limit within the months looked
+ahead, with a margin, at payments that the customer can make.
 
-Reasons and advice are different things: a reason is what moved the decision, advice is what would
-move it back.
+Reasons and advice differ: a reason moved the decision, advice would move it back.
 """
 
 from __future__ import annotations
@@ -20,58 +18,80 @@ from concurrent.futures import ThreadPoolExecutor
 
 from features.window import Window
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.plans import habits_of, make_plan_grid
+from serving.decision.advice.plans import PlanGrid, finances_of, make_plan_grid
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice, PlanPath
-from serving.decision.advice.search import PlanSearch, explore_plans
+from serving.decision.advice.search import PlanSearch, search_plans
 from serving.decision.advice.wording import aging_out, plan_notes
 from serving.decision.bundle import Bundle
 
-_ACCOUNTS_A_BLOCK = 16  # that look ahead together: more leave the processor's cache
+_ACCOUNTS_PER_BLOCK = 16  # projected together; the arrays of more do not fit the processor's cache
 
 
 def advise_many(
     window: Window,
     cuts: Sequence[LimitCut],
-    choices: Sequence[Constraints],
+    constraints: Sequence[Constraints],
     bundle: Bundle,
     today: datetime.date,
     threads: int = 1,
 ) -> list[Advice]:
     """The advice for the accounts of ``window``, whose limit the model cut, in their order.
 
-    The same account, cut, choices and bundle give the same advice, whatever other accounts stand
-    beside it.
+    ``cuts`` and ``constraints`` have one entry per account.  The same account, cut, constraints and
+    bundle give the same advice, whichever other accounts are advised in the same call and in
+    however many threads.
     """
-    grids = [
-        make_plan_grid(
-            means, cut.limit_before, bundle.advice, chosen, bundle.policy.terms.minimum_share
+    grids = _make_grids(window, cuts, constraints, bundle)
+    paths = _search_in_blocks(grids, window, cuts, bundle, threads)
+    advice = []
+    for account, (cut, own, grid) in enumerate(zip(cuts, constraints, grids, strict=True)):
+        plan, on_time_only, carry_on = paths[account]
+        advice.append(
+            Advice(
+                plan=plan,
+                on_time_only=on_time_only,
+                carry_on=carry_on,
+                ageing=aging_out(window, account, cut.as_of, bundle.advice),
+                notes=plan_notes(window, account, plan, own, bundle.advice, today),
+                expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
+                tried=len(grid.plans),
+            )
         )
-        for means, cut, chosen in zip(habits_of(window), cuts, choices, strict=True)
-    ]
+    return advice
 
-    def explored(start: int) -> list[tuple[int, list[PlanPath]]]:
-        searches = [
-            PlanSearch(start + k, grid)
-            for k, grid in enumerate(grids[start : start + _ACCOUNTS_A_BLOCK])
-        ]
-        courses = explore_plans(searches, window, cuts, bundle)
-        return [(search.account, courses[search.account]) for search in searches]
 
-    starts = range(0, len(cuts), _ACCOUNTS_A_BLOCK)
-    # NumPy and LightGBM let go of the interpreter while they work
-    with ThreadPoolExecutor(threads) as pool:
-        blocks = list(pool.map(explored, starts) if threads > 1 else map(explored, starts))
+def _make_grids(
+    window: Window, cuts: Sequence[LimitCut], constraints: Sequence[Constraints], bundle: Bundle
+) -> list[PlanGrid]:
+    minimum_share = bundle.policy.terms.minimum_share
     return [
-        Advice(
-            plan=plan,
-            on_time_only=on_time_only,
-            carry_on=carry_on,
-            ageing=aging_out(window, account, cuts[account].as_of, bundle.advice),
-            notes=plan_notes(window, account, plan, choices[account], bundle.advice, today),
-            expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
-            tried=len(grids[account].plans),
-        )
-        for block in blocks
-        for account, (plan, on_time_only, carry_on) in block
+        make_plan_grid(finances, cut.limit_before, bundle.advice, own, minimum_share)
+        for finances, cut, own in zip(finances_of(window), cuts, constraints, strict=True)
     ]
+
+
+def _search_in_blocks(
+    grids: Sequence[PlanGrid],
+    window: Window,
+    cuts: Sequence[LimitCut],
+    bundle: Bundle,
+    threads: int,
+) -> dict[int, list[PlanPath]]:
+    """The paths of each account, by position: the chosen plan and the two baselines."""
+    searches = [PlanSearch(account, grid) for account, grid in enumerate(grids)]
+    blocks = [
+        searches[start : start + _ACCOUNTS_PER_BLOCK]
+        for start in range(0, len(searches), _ACCOUNTS_PER_BLOCK)
+    ]
+
+    def search(block: Sequence[PlanSearch]) -> dict[int, list[PlanPath]]:
+        return search_plans(block, window, cuts, bundle)
+
+    if threads == 1:
+        found = [search(block) for block in blocks]
+    else:
+        # Threads help because NumPy and LightGBM release the GIL while they work.
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(search, blocks))
+    return {account: paths for block in found for account, paths in block.items()}

@@ -1,6 +1,4 @@
-"""What a customer has settled already, and whether it can be done: a plan keeps to it and differs
-in the rest alone.
-"""
+"""What the customer has fixed; a plan keeps to it and differs in the rest alone."""
 
 from __future__ import annotations
 
@@ -10,46 +8,43 @@ import numpy as np
 
 from features.schema import LARGEST_AMOUNT
 from features.window import HALF_CENT, Window
-from serving.decision.advice.rollout import HABITS
+from serving.decision.advice.rollout import HABIT_MONTHS
 from serving.decision.config.advice import LeverName
 from serving.decision.policy.limit import grid_up
 
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """Amounts in CNY a month; None = not said.
+    """Amounts in CNY a month; None = left open."""
 
-    ``monthly_payment`` is the most that can be paid, here and elsewhere together.  ``extra`` is
-    paid above the minimum due and ``repay_elsewhere`` off debt elsewhere, exactly so; ``spending``
-    is the most that is bought with the account.
-    """
+    monthly_payment: float | None = None  # most that can be paid, here and elsewhere together
+    extra: float | None = None  # paid above the minimum due, exactly
+    spending: float | None = None  # most that is bought with the account
+    repay_elsewhere: float | None = None  # paid off debt elsewhere, exactly
 
-    monthly_payment: float | None = None
-    extra: float | None = None
-    spending: float | None = None
-    repay_elsewhere: float | None = None
+    def fixed_by_customer(self) -> dict[LeverName, list[float]]:
+        """The levers whose amount is fixed, each with that amount as the only one to try.
 
-    def fixed(self) -> dict[LeverName, list[float]]:
-        """The levers whose amount is settled, each with that amount as the only one to try.
-
-        >>> Constraints(monthly_payment=900.0, extra=300.0).fixed()
+        >>> Constraints(monthly_payment=900.0, extra=300.0).fixed_by_customer()
         {'extra': [300.0]}
         """
-        said: dict[LeverName, float | None] = {
+        amounts: dict[LeverName, float | None] = {
             "extra": self.extra,
             "spending": self.spending,
             "repay_elsewhere": self.repay_elsewhere,
         }
-        # Adding nought turns a minus nought, which would be told as such, into nought.
-        return {name: [amount + 0.0] for name, amount in said.items() if amount is not None}
+        # Adding 0 turns -0.0, which a step would state with its sign, into 0.0.
+        return {name: [amount + 0.0] for name, amount in amounts.items() if amount is not None}
 
 
 UNCONSTRAINED = Constraints()
 
 
 class ConstraintError(ValueError):
-    """A choice that cannot be: ``field`` of :class:`Constraints`, and what was ``expected`` there;
-    no amount is named.
+    """A constraint that cannot be met.
+
+    ``field`` is one of :class:`Constraints`, ``expected`` says what was expected there.  Neither
+    contains an amount of the account, because the error is sent to the caller and logged.
     """
 
     def __init__(self, field: str, expected: str) -> None:
@@ -58,48 +53,71 @@ class ConstraintError(ValueError):
 
 
 def check_constraints(
-    choices: Constraints, window: Window, rounding: float, account: int = 0
+    constraints: Constraints, window: Window, rounding: float, account: int = 0
 ) -> None:
-    """Raises :class:`ConstraintError` for the first choice that is out of range, beyond the
-    account, or against another.
+    """Raise :class:`ConstraintError` for the first constraint that cannot be met.
 
-    ``window`` is where the account stands, in column ``account``; ``rounding`` that of advice.toml:
-    a plan tells amounts rounded up to it, and what it tells can be chosen.  Debt elsewhere that is
-    not known counts as none, as in a plan.
+    That is one out of range, beyond the account at position ``account`` of the window, or in
+    conflict with another.  Up to ``rounding`` (of advice.toml) more than the balance or the debt is
+    accepted, because a plan states amounts rounded up to it and these can be chosen.  Unknown debt
+    elsewhere counts as 0, as in a plan.
     """
     for field in fields(Constraints):
-        _in_range(field.name, getattr(choices, field.name))
+        _check_range(field.name, getattr(constraints, field.name))
+    _check_extra(constraints.extra or 0.0, window, rounding, account)
+    _check_spending(constraints.spending or 0.0, window, account)
+    _check_repayment(constraints.repay_elsewhere or 0.0, window, rounding, account)
+    _check_sum(constraints, window, account)
+
+
+def _check_range(name: str, amount: float | None) -> None:
+    if amount is None:
+        return
+    above_zero = name == "monthly_payment"
+    # Comparisons that NaN fails.
+    in_range = 0.0 <= amount <= LARGEST_AMOUNT
+    if not in_range or (above_zero and amount == 0.0):
+        lowest = "above 0" if above_zero else "0"
+        raise ConstraintError(name, f"expected {lowest} to {LARGEST_AMOUNT:g}")
+
+
+def _check_extra(extra: float, window: Window, rounding: float, account: int) -> None:
     balance = max(float(window.now("balance")[account]), 0.0)
-    debt = float(np.nan_to_num(window.last_known("external_debt")[account]))
-    limit = float(window.now("credit_limit")[account])
-    spent = float(np.nan_to_num(window.mean("spend", HABITS)[account]))
-    extra, spending, elsewhere = (
-        amount or 0.0 for amount in (choices.extra, choices.spending, choices.repay_elsewhere)
-    )
     if extra > grid_up(balance, rounding):
         raise ConstraintError("extra", "expected at most the balance of the last statement")
+
+
+def _check_spending(spending: float, window: Window, account: int) -> None:
+    limit = float(window.now("credit_limit")[account])
+    spent = _known(window.mean("spend", HABIT_MONTHS)[account])
     if spending > max(limit, spent):
         raise ConstraintError(
             "spending",
             "expected at most the limit before the cut, or what is spent now where that is more",
         )
+
+
+def _check_repayment(elsewhere: float, window: Window, rounding: float, account: int) -> None:
+    debt = _known(window.last_known("external_debt")[account])
     if elsewhere > grid_up(debt, rounding):
         raise ConstraintError(
             "repay_elsewhere", "expected at most the debt elsewhere that is last known"
         )
-    due = float(np.nan_to_num(window.now("minimum_due")[account])) if extra else 0.0
-    if (
-        choices.monthly_payment is not None
-        and due + extra + elsewhere > choices.monthly_payment + HALF_CENT
-    ):
+
+
+def _check_sum(constraints: Constraints, window: Window, account: int) -> None:
+    if constraints.monthly_payment is None:
+        return
+    extra, elsewhere = constraints.extra or 0.0, constraints.repay_elsewhere or 0.0
+    # The extra amount is paid on top of the minimum due; without it the minimum is asked for
+    # whatever the customer can pay.
+    due = _known(window.now("minimum_due")[account]) if extra else 0.0
+    if due + extra + elsewhere > constraints.monthly_payment + HALF_CENT:
         raise ConstraintError(
             "monthly_payment",
             "expected at least the minimum due with what is chosen above it and elsewhere",
         )
 
 
-def _in_range(name: str, amount: float | None) -> None:
-    above = name == "monthly_payment"
-    # Written so that NaN is refused.
-    if amount is not None and not (0.0 <= amount <= LARGEST_AMOUNT and (amount > 0.0 or not above)):
-        raise ConstraintError(name, f"expected {'above 0' if above else '0'} to {LARGEST_AMOUNT:g}")
+def _known(amount: np.float64) -> float:
+    return float(np.nan_to_num(amount))

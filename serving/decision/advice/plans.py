@@ -1,110 +1,121 @@
-"""The plans that are tried for an account: every combination of what its levers can do
-(advice.toml), the least effort first.
+"""The plans that are tried for an account: every combination of its levers, the least effort first.
 
-Effort is money a month, paid or not spent, in monthly incomes (in limits, where no income is
-known), and a little for what is gone without.
+advice.toml states what is tried of each lever.  Effort is money a month, paid or not spent, in
+monthly incomes (in limits, where no income is known), and a little for going without.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
+from features.types import Matrix
 from features.window import Values, Window
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.rollout import Plans, least_share_of
+from serving.decision.advice.rollout import Plans, least_paid_share
 from serving.decision.config.advice import LEVERS, AdviceRules, LeverName
 from serving.decision.policy.limit import grid_down, grid_up
 
-_RECENT = 6  # months that tell what is spent and paid now
+_RECENT = 6  # months whose means are the present spending and payment
+# Carrying on: every lever as before.
+_AS_BEFORE: Mapping[LeverName, float] = {
+    "on_time": 0.0,
+    "extra": 0.0,
+    "spending": math.inf,
+    "no_cash": 0.0,
+    "no_new_credit": 0.0,
+    "repay_elsewhere": 0.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """What an account has to do with, CNY; NaN = not known.
+class Finances:
+    """What plans of an account are measured by, CNY; NaN = unknown."""
 
-    ``debt`` elsewhere and ``income`` as last known; ``spent`` and ``paid`` a month of late, on
-    average; ``least_share`` of a balance that was paid of late.
-    """
-
-    balance: float
-    debt: float
-    income: float
-    spent: float
-    paid: float
-    least_share: float
+    balance: float  # at least 0
+    debt: float  # elsewhere, as last known
+    income: float  # a month, as last known
+    spent: float  # a month, mean of the last months
+    paid: float  # a month, mean of the last months
+    least_share: float  # of a balance, paid in each of the last months
 
 
 @dataclass(frozen=True, slots=True)
 class PlanGrid:
-    """The plans by effort, and ``baselines`` them two that are told for comparison: only paying on
-    time, and carrying on.
+    """The plans of one account in order of effort.
 
-    ``income`` a month as last known, NaN = not; ``payable``: the most that may be paid a month (inf
-    where neither the customer nor an income tells).
+    ``baselines`` are the two plans that are shown for comparison: paying on time only, and carrying
+    on.
     """
 
     plans: Plans
-    effort: Values
+    effort: Values  # (plans,)
     baselines: Plans
-    income: float
-    payable: float
+    income: float  # a month, as last known; NaN = unknown
+    payable: float  # most that can be paid a month; inf = unknown
 
 
-def habits_of(window: Window) -> list[Habits]:
-    """The means of each of a window's accounts."""
+def finances_of(window: Window) -> list[Finances]:
+    """The finances of each of a window's accounts."""
     columns = (
         np.maximum(window.now("balance"), 0.0),
         window.last_known("external_debt"),
         window.last_known("income"),
         window.mean("spend", _RECENT),
         window.mean("payment", _RECENT),
-        least_share_of(window),
+        least_paid_share(window),
     )
-    return [Habits(*row) for row in np.column_stack(columns).tolist()]
+    return [Finances(*row) for row in np.column_stack(columns).tolist()]
 
 
 def make_plan_grid(
-    means: Habits, limit: float, rules: AdviceRules, choices: Constraints, minimum_share: float
+    finances: Finances,
+    limit: float,
+    rules: AdviceRules,
+    constraints: Constraints,
+    minimum_share: float,
 ) -> PlanGrid:
-    """The grid of one account, whose limit before the cut was ``limit``; the lender asks for
-    ``minimum_share`` of a balance.
+    """The grid of an account whose limit before the cut was ``limit``, CNY.
 
-    An amount that would change nothing (nothing was spent, no debt elsewhere is known) is not
-    tried, and so never advised.
+    ``minimum_share`` is the share of a balance that the lender asks for each month.  An amount that
+    would change nothing (nothing was spent, or no debt elsewhere is known) is not tried and so
+    never advised.
     """
-    tried = _tried(means, rules) | choices.fixed()
+    tried = _amounts(finances, rules) | constraints.fixed_by_customer()
     combinations = np.array(list(product(*(dict.fromkeys(tried[name]) for name in LEVERS))))
-    # What the minimum asks for anyway need not be told.
-    share = means.least_share if means.least_share > minimum_share else 0.0
-    plans = Plans(*np.column_stack([combinations, np.full(len(combinations), share)]).T)
-    unit = means.income if means.income > 0 else max(limit, 1.0)
-    effort = _effort(plans, _known(means.spent), unit, rules)
+    # A share that the minimum due covers anyway is not worth a step.
+    share = finances.least_share if finances.least_share > minimum_share else 0.0
+    plans = _as_plans(combinations, np.full(len(combinations), share))
+    unit = finances.income if finances.income > 0 else max(limit, 1.0)
+    effort = _effort(plans, _known(finances.spent), unit, rules)
+    # Stable, so that plans of the same effort stay in the order of the levers.
     order = np.argsort(effort, kind="stable")
-    as_before = [math.inf if name == "spending" else 0.0 for name in LEVERS]
-    on_time = [
-        1.0 if name == "on_time" else value for name, value in zip(LEVERS, as_before, strict=True)
-    ]
-    beside = Plans(*np.array([[*on_time, share], [*as_before, 0.0]]).T)
     return PlanGrid(
-        plans[order], effort[order], beside, means.income, _payable(means, rules, choices)
+        plans=plans.take(order),
+        effort=effort[order],
+        baselines=_baselines(share),
+        income=finances.income,
+        payable=_payable(finances, rules, constraints),
     )
 
 
-def _tried(means: Habits, rules: AdviceRules) -> dict[LeverName, list[float]]:
+def _amounts(finances: Finances, rules: AdviceRules) -> dict[LeverName, list[float]]:
+    """What is tried of each lever."""
     levers, step = rules.levers, rules.search.rounding
-    spent, debt = _known(means.spent), _known(means.debt)
-    spending = [
-        math.inf if share == 1 else grid_down(share * spent, step)
-        for share in levers["spending"].grid
-    ]
+    balance, debt, spent = finances.balance, _known(finances.debt), _known(finances.spent)
+    spending = [math.inf]
+    if spent > 0:
+        shares = levers["spending"].grid
+        # The whole of the present spending is no limit on it.
+        spending = [math.inf if s == 1 else grid_down(s * spent, step) for s in shares]
     return {
         "on_time": [1.0],
-        "extra": [grid_up(share * means.balance, step) for share in levers["extra"].grid],
-        "spending": spending if spent > 0 else [math.inf],
+        "extra": [grid_up(share * balance, step) for share in levers["extra"].grid],
+        "spending": spending,
         "no_cash": list(levers["no_cash"].grid),
         "no_new_credit": list(levers["no_new_credit"].grid),
         "repay_elsewhere": [
@@ -113,32 +124,42 @@ def _tried(means: Habits, rules: AdviceRules) -> dict[LeverName, list[float]]:
     }
 
 
+def _as_plans(combinations: Matrix, paid_share: Values) -> Plans:
+    """Plans of (plans, levers), whose columns are in the order of LEVERS."""
+    columns = dict(zip(LEVERS, combinations.T, strict=True))
+    return Plans(**columns, paid_share=paid_share)
+
+
+def _baselines(share: float) -> Plans:
+    on_time = {**_AS_BEFORE, "on_time": 1.0}
+    levers = [[plan[name] for name in LEVERS] for plan in (on_time, _AS_BEFORE)]
+    return _as_plans(np.array(levers), np.array([share, 0.0]))
+
+
 def _effort(plans: Plans, spent: float, unit: float, rules: AdviceRules) -> Values:
-    levers = rules.levers
-    money = (
-        levers["extra"].weight * plans.extra
-        + levers["repay_elsewhere"].weight * plans.repay_elsewhere
-    )
-    money = money + levers["spending"].weight * np.maximum(spent - plans.spending, 0.0)
+    weight = {name: lever.weight for name, lever in rules.levers.items()}
+    paid = weight["extra"] * plans.extra + weight["repay_elsewhere"] * plans.repay_elsewhere
+    money = paid + weight["spending"] * np.maximum(spent - plans.spending, 0.0)
     without: Values = (
-        levers["no_cash"].weight * plans.no_cash
-        + levers["no_new_credit"].weight * plans.no_new_credit
+        weight["no_cash"] * plans.no_cash + weight["no_new_credit"] * plans.no_new_credit
     )
     return money / unit + without
 
 
-def _payable(means: Habits, rules: AdviceRules, choices: Constraints) -> float:
-    """What the customer says; else what a known income leaves, or was paid of late on average where
-    that is more.
+def _payable(finances: Finances, rules: AdviceRules, constraints: Constraints) -> float:
+    """The most that can be paid a month.
+
+    It is the customer's own figure; else what living and instalments leave of a known income, or
+    the mean payment of late if that is more.
     """
-    if choices.monthly_payment is not None:
-        return choices.monthly_payment
-    if math.isnan(means.income):
+    if constraints.monthly_payment is not None:
+        return constraints.monthly_payment
+    if math.isnan(finances.income):
         return math.inf
-    left = means.income * (
-        1.0 - rules.search.living_share
-    ) - rules.search.instalment_share * _known(means.debt)
-    return max(left, _known(means.paid))
+    search = rules.search
+    instalments = search.instalment_share * _known(finances.debt)
+    left = finances.income * (1.0 - search.living_share) - instalments
+    return max(left, _known(finances.paid))
 
 
 def _known(amount: float) -> float:

@@ -1,10 +1,11 @@
-"""What months to come bring to accounts under plans: the features, the log-odds and the verdict of
-each month.
+"""What the months to come bring to accounts under plans: features, log-odds and decision a month.
 
-Each month is judged as a decision would be made then: by the same features, the same model and the
-same policy, as if the limit from before the cut were asked for again.  Courses of many accounts lie
-side by side, and all their months too: one call builds the features of all, for a call costs what a
-hundred courses cost.
+Each month is decided as it would be then: by the same features, the same model and the same policy,
+on the limit from before the cut.  The trajectories of many accounts are projected together, and all
+their months too: one call builds the features of all, because a call costs as much as a hundred
+trajectories.
+
+:mod:`serving.decision.advice.rollout` defines a trajectory and the layout of the arrays.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from features.build import values_of
 from features.catalogue import CATALOGUE
 from features.months import add_months
+from features.types import Mask, Matrix, Rows, Vector
 from features.window import Months, Values, Window
 from serving.decision.advice.rollout import Plans, roll_forward, windows_ahead
 from serving.decision.bundle import Bundle
@@ -33,169 +35,173 @@ _LIMIT, _BALANCE = _NAMES.index("limit_now"), _NAMES.index("balance_now")
 
 @dataclass(frozen=True, slots=True)
 class LimitCut:
-    """What was decided about an account: the limit before, the one after, and whether nothing may
-    be drawn meanwhile.
-    """
+    """A cut that was decided or proposed for an account."""
 
     product: str
     as_of: datetime.date
-    limit_before: float
-    limit_after: float
-    suspended: bool
+    limit_before: float  # CNY
+    limit_after: float  # CNY
+    suspended: bool  # nothing may be drawn while the cut is in force
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Which course brings the limit back, after which month (0 = the next), and how much of it: a
-    rule may cap it, CNY.
+    """A trajectory that restores the limit."""
+
+    trajectory: int
+    month: int  # after which the limit is back; 0 = the next
+    limit: float  # that is back, CNY; a rule may cap it
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectories:
+    """Accounts under plans, to be projected.
+
+    In the months in which the cut is not in force, the limit is ``restored_limit``, or the limit
+    from before the cut if that is None.
     """
 
-    course: int
-    month: int
-    limit: float
+    account: Rows  # (trajectories,), positions in the window and in the cuts
+    plans: Plans
+    cut_in_force: Mask  # (months, trajectories), the next month first
+    restored_limit: Values | None = None  # (trajectories,), CNY
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Some courses, month by month; month 0 is the next.
+    """Trajectories month by month; month 0 is the next."""
 
-    ``owner`` int64 (courses,): whose course it is, a place in ``cuts``.  ``features`` float64
-    (months, courses, features) with the limit from before the cut; ``log_odds`` (months, courses);
-    ``paid`` (months, courses): on the account, CNY; ``most_paid`` (courses,): the most in a month,
-    here and elsewhere together.
-    """
-
-    owner: NDArray[np.int64]
+    account: Rows  # (trajectories,), positions in ``cuts``
     cuts: Sequence[LimitCut]
+    # (months, trajectories, features), with the limit from before the cut as ``limit_now``
     features: NDArray[np.float64]
-    log_odds: Months
-    paid: Months
-    most_paid: Values
+    log_odds: Months  # (months, trajectories)
+    paid: Months  # (months, trajectories), on the account, CNY
+    most_paid: Values  # (trajectories,), in any month, here and elsewhere together, CNY
 
-    def balance(self, course: int, month: int) -> float:
+    def balance(self, trajectory: int, month: int) -> float:
         """What is owed after that month, CNY."""
-        return float(self.features[month, course, _BALANCE])
+        return float(self.features[month, trajectory, _BALANCE])
 
-    def outcome(self, course: int, month: int, probability: float, bundle: Bundle) -> Outcome:
+    def outcome(self, trajectory: int, month: int, probability: float, bundle: Bundle) -> Outcome:
         """What is decided after that month at that probability."""
-        return outcome_after(
-            month, self.cuts[self.owner[course]], probability, self.features[month, course], bundle
-        )
+        cut = self.cuts[self.account[trajectory]]
+        return outcome_after(month, cut, probability, self.features[month, trajectory], bundle)
 
-    def restorations(
-        self, courses: NDArray[np.int64], margin: float, bundle: Bundle
-    ) -> Iterator[Restored]:
-        """When these courses bring the limit back, the courses in their order, the months of each
-        in theirs.
+    def restorations(self, trajectories: Rows, margin: float, bundle: Bundle) -> Iterator[Restored]:
+        """The months in which these trajectories restore the limit.
 
-        A month does which is free (see :func:`restores_limit`) even with the margin, while the
-        months after it are free as well, and in which something comes back: more limit than the cut
-        left, or the use of it.  Told with the cut in force in all months; whether the limit stays
-        back once it is, is for who lives on with it (:meth:`stays`).
+        They come in order of the trajectories, and for each in order of the months.  A month
+        restores the limit if
+
+        - :func:`restores_limit` holds in it with ``margin`` added to the log-odds, and in all later
+          months without the margin, and
+        - more limit than the cut left comes back, or drawings are allowed again.
+
+        The projection has the cut in force in all months.  Project again with the limit restored
+        and call :meth:`stays_restored` to check the months after it.
         """
-        wanted, then = (probability_of(self.log_odds[:, courses] + more) for more in (margin, 0.0))
-        cut_later = np.cumsum(self._hopeless(courses, then, bundle)[::-1], axis=0)[::-1] > 0
-        open_to = ~self._hopeless(courses, wanted, bundle)
-        open_to[:-1] &= ~cut_later[1:]
-        for k in np.flatnonzero(open_to.any(axis=0)).tolist():
-            course = int(courses[k])
-            cut = self.cuts[self.owner[course]]
-            for month in np.flatnonzero(open_to[:, k]).tolist():
-                outcome = self.outcome(course, month, float(wanted[month, k]), bundle)
-                limit = (
-                    outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
-                )
-                if (
-                    restores_limit(outcome)
-                    and (cut.suspended or limit > cut.limit_after)
-                    and self.stays(course, month, bundle)
-                ):
-                    yield Restored(course, month, limit)
+        log_odds = self.log_odds[:, trajectories]
+        with_margin = probability_of(log_odds + margin)
+        cut = self._certainly_cut(trajectories, probability_of(log_odds), bundle)
+        cut_from_here = np.cumsum(cut[::-1], axis=0)[::-1] > 0
+        candidate = ~self._certainly_cut(trajectories, with_margin, bundle)
+        candidate[:-1] &= ~cut_from_here[1:]
+        for column in np.flatnonzero(candidate.any(axis=0)).tolist():
+            trajectory = int(trajectories[column])
+            for month in np.flatnonzero(candidate[:, column]).tolist():
+                probability = float(with_margin[month, column])
+                restored = self._restored(trajectory, month, probability, bundle)
+                if restored is not None and self.stays_restored(trajectory, month, bundle):
+                    yield restored
 
-    def stays(self, course: int, month: int, bundle: Bundle) -> bool:
-        """Whether all months of a course after that one are free."""
-        later = probability_of(self.log_odds[month + 1 :, course]).tolist()
+    def stays_restored(self, trajectory: int, month: int, bundle: Bundle) -> bool:
+        """Whether :func:`restores_limit` holds in all months after that one."""
+        later = probability_of(self.log_odds[month + 1 :, trajectory]).tolist()
         return all(
-            restores_limit(self.outcome(course, k, p, bundle))
-            for k, p in enumerate(later, start=month + 1)
+            restores_limit(self.outcome(trajectory, later_month, probability, bundle))
+            for later_month, probability in enumerate(later, start=month + 1)
         )
 
-    def _hopeless(
-        self, courses: NDArray[np.int64], probability: Months, bundle: Bundle
-    ) -> NDArray[np.bool_]:
-        """Months in which the model cuts, (months, courses), told without asking the policy in
-        full; none by mistake.
+    def _restored(
+        self, trajectory: int, month: int, probability: float, bundle: Bundle
+    ) -> Restored | None:
+        """What that month restores, None if nothing."""
+        cut = self.cuts[self.account[trajectory]]
+        outcome = self.outcome(trajectory, month, probability, bundle)
+        limit = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
+        gains = cut.suspended or limit > cut.limit_after
+        return Restored(trajectory, month, limit) if restores_limit(outcome) and gains else None
+
+    def _certainly_cut(self, trajectories: Rows, probability: Months, bundle: Bundle) -> Mask:
+        """Months in which the model cuts, (months, trajectories), without false positives.
+
+        It is cheaper than :meth:`outcome`, which decides the months that it leaves.
         """
-        features = self.features[:, courses]
+        features = self.features[:, trajectories]
         return certainly_cut(
             probability, features[..., _LIMIT], features[..., _BALANCE], bundle.policy
         )
 
 
 def outcome_after(
-    month: int, cut: LimitCut, probability: float, values: NDArray[np.float64], bundle: Bundle
+    month: int, cut: LimitCut, probability: float, values: Vector, bundle: Bundle
 ) -> Outcome:
-    """What is decided on the limit from before a cut, after that month (0 = the next); ``values``
-    are all features then.
+    """What is decided on the limit from before a cut, after that month (0 = the next).
+
+    ``values`` are all features of the catalogue after that month.
     """
-    as_of, soon = _decided(cut.as_of, month)
+    as_of, decided_at = _decision_after(cut.as_of, month)
     features = dict(zip(_NAMES, values.tolist(), strict=True)) | {"limit_now": cut.limit_before}
-    return apply(Account(cut.product, as_of, probability, features), bundle.policy, soon)
+    account = Account(cut.product, as_of, probability, features)
+    return apply(account, bundle.policy, decided_at)
 
 
 @lru_cache(maxsize=1024)
-def _decided(as_of: datetime.date, month: int) -> tuple[datetime.date, datetime.datetime]:
+def _decision_after(as_of: datetime.date, month: int) -> tuple[datetime.date, datetime.datetime]:
     """The month of the statement that is decided on, and a time soon after it."""
-    later = add_months(as_of, month + 1)
-    return later, datetime.datetime(later.year, later.month, 28, 12, tzinfo=datetime.UTC)
+    statement = add_months(as_of, month + 1)
+    decided_at = datetime.datetime(statement.year, statement.month, 28, 12, tzinfo=datetime.UTC)
+    return statement, decided_at
 
 
 def restores_limit(outcome: Outcome) -> bool:
-    """Whether the model has nothing against the limit, and drawing is allowed: it is kept, or only
-    a rule's cap stands.
-    """
+    """Whether the model does not cut and drawings are allowed; a rule may cap the limit."""
     return not outcome.model_cuts and not outcome.suspends
 
 
 def project(
-    window: Window,
-    owner: NDArray[np.int64],
-    plans: Plans,
-    cuts: Sequence[LimitCut],
-    reduced: NDArray[np.bool_],
-    bundle: Bundle,
-    back: Values | None = None,
+    window: Window, trajectories: Trajectories, cuts: Sequence[LimitCut], bundle: Bundle
 ) -> Projection:
-    """Courses of a window's accounts through the months to come.
-
-    ``owner`` and ``plans`` have one entry a course, ``cuts`` one an account; ``reduced`` bool
-    (months, courses): in which months the cut is in force.  In the others it is ``back``, CNY
-    (courses,), or the limit from before the cut.
-    """
-    months = len(reduced)
-    before, after, suspended = (
-        np.array([getattr(cut, name) for cut in cuts])[owner]
-        for name in ("limit_before", "limit_after", "suspended")
-    )
-    many = window.take(owner)
-    lived = roll_forward(
-        many,
+    """The trajectories in the months to come; ``cuts`` has one cut per account of the window."""
+    account, plans = trajectories.account, trajectories.plans
+    months = len(trajectories.cut_in_force)
+    before = np.array([cut.limit_before for cut in cuts])[account]
+    after = np.array([cut.limit_after for cut in cuts])[account]
+    suspended = np.array([cut.suspended for cut in cuts])[account]
+    restored = before if trajectories.restored_limit is None else trajectories.restored_limit
+    history = window.take(account)
+    columns = roll_forward(
+        history,
         plans,
-        np.where(reduced, after, before if back is None else back),
-        reduced & suspended,
-        bundle.policy.terms,
+        limits=np.where(trajectories.cut_in_force, after, restored),
+        suspended=trajectories.cut_in_force & suspended,
+        terms=bundle.policy.terms,
     )
-    features = values_of(windows_ahead(lived, many.months_observed, months))
-    log_odds = log_odds_of(_model_rows(features, bundle), bundle.scorer, threads=1).reshape(
-        months, -1
-    )
-    features = features.reshape(months, len(owner), -1)
+    features = values_of(windows_ahead(columns, history.months_observed, months))
+    log_odds = log_odds_of(_model_rows(features, bundle), bundle.scorer, threads=1)
+    features = features.reshape(months, len(account), -1)
     features[..., _LIMIT] = before
-    paid = lived["payment"][:months][::-1]
+    paid = columns["payment"][:months][::-1]
     return Projection(
-        owner, cuts, features, log_odds, paid, paid.max(axis=0) + plans.repay_elsewhere
+        account=account,
+        cuts=cuts,
+        features=features,
+        log_odds=log_odds.reshape(months, -1),
+        paid=paid,
+        most_paid=paid.max(axis=0) + plans.repay_elsewhere,
     )
 
 
-def _model_rows(features: NDArray[np.float64], bundle: Bundle) -> NDArray[np.float64]:
+def _model_rows(features: Matrix, bundle: Bundle) -> Matrix:
     return np.ascontiguousarray(features[:, [_NAMES.index(name) for name in bundle.features]])

@@ -1,4 +1,4 @@
-"""Advice: the plan, its steps, and the months ahead with and without it."""
+"""What advice consists of: the plan with its steps, and the months ahead with and without it."""
 
 from __future__ import annotations
 
@@ -12,73 +12,58 @@ from serving.decision.policy.outcome import Action
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One lever of a plan; ``amount`` in CNY a month, and ``share`` of the balance, None where
-    there is none to state.
-    """
+    """One lever of a plan."""
 
     lever: LeverName
-    amount: float | None
-    share: float | None
+    amount: float | None  # CNY a month; None = the lever has no amount
+    share: float | None  # of the balance that is paid at least; None = the minimum due is enough
     text: Text
 
 
 @dataclass(frozen=True, slots=True)
 class PathMonth:
-    """After one month: the probability, what would be decided on the limit from before the cut, and
-    the limit in force.
-
-    ``payment`` is what the account is paid in the month, and ``balance`` what is owed after it,
-    both CNY: as relived, where nothing new happens.
-    """
+    """The state after one month to come."""
 
     month: datetime.date
-    payment: float
-    balance: float
+    payment: float  # on the account in the month, CNY, if nothing unforeseen happens
+    balance: float  # owed after the month, CNY
     probability: float
-    action: Action
-    limit: float
+    action: Action  # what would be decided on the limit from before the cut
+    limit: float  # in force after that decision, CNY
 
 
 @dataclass(frozen=True, slots=True)
 class PlanPath:
-    """A plan and where it leads.
-
-    ``restored`` is the month after which the limit comes back to stay, as far as a rule allows;
-    None where it does not.
-    """
+    """A plan and the months that follow from it."""
 
     steps: tuple[Step, ...]
     effort: float
+    # Month after which the limit comes back to stay, as far as a rule allows; None = not within
+    # the path.
     restored: datetime.date | None
     path: tuple[PathMonth, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AgingOut:
-    """Something that counts until a month, and no longer in that month's decision; ``last`` is when
-    it last happened.
-    """
+    """An event that counts until a month, and no longer in that month's decision."""
 
     code: str
-    last: datetime.date
+    last: datetime.date  # when it last happened
     until: datetime.date
     text: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The way back, beside what happens otherwise.
+    """The way back from a cut, compared with what happens otherwise."""
 
-    ``plan`` is the least effort that restores the limit, or, where none does within the months
-    looked ahead, the feasible one that lowers the risk most: its ``restored`` is then None.
-    ``tried`` counts the plans.  ``ageing`` is what only time takes away, the soonest gone first;
-    ``notes`` what must be known beside.
-    """
-
+    # The least effort that restores the limit.  If no plan does within the months looked ahead:
+    # the feasible plan that lowers the risk most, whose ``restored`` is None.
     plan: PlanPath
     on_time_only: PlanPath
     carry_on: PlanPath
-    ageing: tuple[AgingOut, ...]
+    ageing: tuple[AgingOut, ...]  # the first to expire first
     notes: tuple[Text, ...]
     expires_on: datetime.date
-    tried: int
+    tried: int  # number of plans

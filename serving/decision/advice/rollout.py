@@ -1,81 +1,115 @@
-"""Months to come: an account's own habits relived under a plan, through the ledger, into the
-windows that a decision would see.
+"""Accounts rolled forward: their own habits repeated under a plan, through the lender's ledger.
 
-*Carrying on* means that the last months (``habits``, six where there are as many) happen again, in
-their order: the same purchases and cash, the same share of the balance paid, the same applications
-and the same change of debt elsewhere.  A plan changes some of that.  What follows from the acts
-(interest, fees, minimum due, days past due) is the ledger's.
+*Carrying on* repeats the last HABIT_MONTHS months, or as many as there are, in their order: the
+same purchases and cash, the same share of the balance paid, the same applications and the same
+change of debt elsewhere.  A plan changes some of that.  Interest, fees, minimum due and days past
+due follow from the ledger.
 
-Who follows a plan pays what it asks and no more: a promise may not rest on a good month that nobody
-asked for.  Nothing here is random: :mod:`serving.decision.advice.advise` adds a margin.
+Under a plan the customer pays what the plan asks for and no more: a promise may not depend on a
+good month that the plan does not ask for.  Nothing here is random; the search adds a margin.
 
-Conventions ----------- A *course* is one account under one plan.  Arrays are float64 (courses,), or
-(months, courses) with the newest month first, as in :mod:`features.window`.  Amounts in CNY a
-month.
+Conventions
+-----------
+A *trajectory* is one account under one plan.  Arrays are float64 (trajectories,), or (months,
+trajectories) with the newest month first, as in :mod:`features.window`.  Amounts are CNY a month.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.ledger import DAYS_A_MONTH, Behaviour, Standing, Terms, minimum_due_of, next_standing
+from features.ledger import (
+    DAYS_A_MONTH,
+    Behaviour,
+    Standing,
+    Terms,
+    minimum_due_of,
+    next_standing,
+    round_to_cents,
+)
 from features.schema import LONGEST_WINDOW
-from features.window import Months, Values, Window
+from features.types import Mask, Rows
+from features.window import STORED_COLUMNS, Months, Values, Window
 
-HABITS = 6  # months that are relived
-_NUMBERS = (
-    "credit_limit", "balance", "spend", "cash_advance", "payment", "minimum_due", "days_past_due", "limit_requests",
-    "credit_inquiries", "external_debt", "income",
-)  # fmt: skip
+HABIT_MONTHS = 6  # months that are repeated
+# Columns that a source sends in all statements or in none; unknown ones stay unknown.
+_ALL_OR_NONE = ("cash_advance", "minimum_due", "limit_requests", "credit_inquiries")
 
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """What each course changes; all of one length.
+    """What plans change, float64 (plans,)."""
 
-    ``on_time`` 1 = at least the minimum is paid each month, and in time.  ``extra`` is paid above
-    the minimum.  ``spending`` is the most that is bought in a month (inf = as before).  ``no_cash``
-    and ``no_new_credit`` 1 = none.  ``repay_elsewhere`` is paid off debt elsewhere.  ``paid_share``
-    of the balance is paid at least, where the plan is on time: what the customer has kept up of
-    late, told and relied on.
-    """
-
-    on_time: Values
-    extra: Values
-    spending: Values
-    no_cash: Values
-    no_new_credit: Values
-    repay_elsewhere: Values
+    on_time: Values  # 1 = at least the minimum due is paid each month, by its date
+    extra: Values  # paid above the minimum due
+    spending: Values  # most that is bought in a month; inf = as before
+    no_cash: Values  # 1 = no cash is drawn
+    no_new_credit: Values  # 1 = no applications and no new debt elsewhere
+    repay_elsewhere: Values  # paid off debt elsewhere
+    # Share of the balance that is paid at least, in a plan that is on time: the least that the
+    # customer has paid of late.  The step of the lever states it.
     paid_share: Values
 
     def __len__(self) -> int:
         return len(self.extra)
 
-    def __getitem__(self, courses: object) -> Plans:
-        return Plans(*(getattr(self, field.name)[courses] for field in fields(Plans)))
+    def take(self, rows: Rows | slice | list[int]) -> Plans:
+        """The plans at these positions, in this order."""
+        return Plans(
+            on_time=self.on_time[rows],
+            extra=self.extra[rows],
+            spending=self.spending[rows],
+            no_cash=self.no_cash[rows],
+            no_new_credit=self.no_new_credit[rows],
+            repay_elsewhere=self.repay_elsewhere[rows],
+            paid_share=self.paid_share[rows],
+        )
 
 
-def joined(parts: Sequence[Plans]) -> Plans:
-    """All of them in order."""
+def concatenate_plans(parts: Sequence[Plans]) -> Plans:
+    """The plans of all parts in order; ValueError for no part."""
     return Plans(
-        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Plans))
+        on_time=np.concatenate([part.on_time for part in parts]),
+        extra=np.concatenate([part.extra for part in parts]),
+        spending=np.concatenate([part.spending for part in parts]),
+        no_cash=np.concatenate([part.no_cash for part in parts]),
+        no_new_credit=np.concatenate([part.no_new_credit for part in parts]),
+        repay_elsewhere=np.concatenate([part.repay_elsewhere for part in parts]),
+        paid_share=np.concatenate([part.paid_share for part in parts]),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """What the last months were like, (HABITS, courses), the oldest first; ``length`` int64
-    (courses,): how many there are.
+class HabitMonth:
+    """One month of habits, float64 (trajectories,).
 
-    ``paid_share`` of the balance that was to be paid; NaN where there was none or it is not known,
-    and then ``payment`` counts.
+    ``paid_share`` of the balance owed is NaN where nothing was owed or the balance is unknown;
+    ``payment`` counts there.
     """
 
-    length: NDArray[np.int64]
+    spend: Values
+    cash_advance: Values
+    payment: Values
+    paid_share: Values
+    days_late: Values
+    limit_requests: Values
+    credit_inquiries: Values
+    debt_change: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """The last months, (HABIT_MONTHS or fewer, trajectories), the oldest first.
+
+    A trajectory's habits are its last ``length`` rows, int64 (trajectories,).  The columns are
+    those of :class:`HabitMonth`.
+    """
+
+    length: Rows
     spend: Months
     cash_advance: Months
     payment: Months
@@ -85,14 +119,26 @@ class Habits:
     credit_inquiries: Months
     debt_change: Months
 
+    def repeat(self, month: int) -> HabitMonth:
+        """The month of habits that is repeated in a month to come; 0 = the next."""
+        first = len(self.spend) - self.length
+        row = first + month % self.length
+        at = (row, np.arange(len(row)))
+        return HabitMonth(
+            spend=self.spend[at],
+            cash_advance=self.cash_advance[at],
+            payment=self.payment[at],
+            paid_share=self.paid_share[at],
+            days_late=self.days_late[at],
+            limit_requests=self.limit_requests[at],
+            credit_inquiries=self.credit_inquiries[at],
+            debt_change=self.debt_change[at],
+        )
 
-def habits_of(window: Window) -> Habits:
-    """The habits that a window shows.
 
-    Purchases that are not known are 0, and so is what a source never tells.
-    """
-    months = min(HABITS, len(window["balance"]))
-    length = np.minimum(window.months_observed, months).astype(np.int64)
+def observe_habits(window: Window) -> Habits:
+    """The habits that a window shows; unknown purchases count as 0."""
+    months = min(HABIT_MONTHS, len(window["balance"]))
 
     def last(column: Months) -> Months:
         return np.nan_to_num(column[:months][::-1], nan=0.0)
@@ -102,50 +148,51 @@ def habits_of(window: Window) -> Habits:
     paid_share = np.divide(payment, owed, out=np.full_like(payment, np.nan), where=owed > 0)
     days = last(window["days_past_due"])
     debt = window["external_debt"]
-    before = np.vstack([debt[1:], np.full((1, debt.shape[1]), np.nan)])
+    debt_before = np.vstack([debt[1:], np.full((1, debt.shape[1]), np.nan)])
     return Habits(
-        length,
-        last(window["spend"]),
-        last(window["cash_advance"]),
-        payment,
-        np.minimum(paid_share, 1.0),
-        np.where(days < DAYS_A_MONTH, days, 0.0),
-        last(window["limit_requests"]),
-        last(window["credit_inquiries"]),
-        last(debt - before),
+        length=np.minimum(window.months_observed, months).astype(np.int64),
+        spend=last(window["spend"]),
+        cash_advance=last(window["cash_advance"]),
+        payment=payment,
+        paid_share=np.minimum(paid_share, 1.0),
+        # A month past due is a payment left out, which the ledger counts; fewer days are a habit.
+        days_late=np.where(days < DAYS_A_MONTH, days, 0.0),
+        limit_requests=last(window["limit_requests"]),
+        credit_inquiries=last(window["credit_inquiries"]),
+        debt_change=last(debt - debt_before),
     )
 
 
-def least_share_of(window: Window) -> Values:
-    """The smallest share of a balance that was paid in the months of habit, in whole hundredths; 0
-    where none is known.
+def least_paid_share(window: Window) -> Values:
+    """The smallest share of a balance that was paid in the months of habit, float64 (accounts,).
+
+    It is rounded down to whole hundredths, and 0 if no share is known.
     """
-    shares = habits_of(window).paid_share
+    shares = observe_habits(window).paid_share
     smallest = np.min(np.where(np.isnan(shares), np.inf, shares), axis=0)
-    whole: Values = np.floor(np.where(np.isinf(smallest), 0.0, smallest) * 100.0 + 1e-9) / 100.0
-    return whole
+    known = np.where(np.isinf(smallest), 0.0, smallest)
+    hundredths: Values = np.floor(known * 100.0 + 1e-9)
+    return hundredths / 100.0
 
 
 def roll_forward(
-    window: Window, plans: Plans, limits: Months, suspended: NDArray[np.bool_], terms: Terms
+    window: Window, plans: Plans, limits: Months, suspended: Mask, terms: Terms
 ) -> dict[str, Months]:
-    """The statements of months to come, newest first, then the window's: column -> (months +
-    history, courses).
+    """The statements to come and those of the window, by column.
 
-    ``limits`` float64 and ``suspended`` bool, both (months, courses), the next month first: the
-    limit in force, and whether nothing may be drawn.  Income stays as last known; what the window
-    never knows stays unknown.
+    ``limits`` float64 and ``suspended`` bool, (months, trajectories), have the next month first:
+    the limit in force, and whether nothing may be drawn.  Returns arrays of (months + history,
+    trajectories), the newest month first.  Income stays as last known.
     """
-    habits = habits_of(window)
-    standing = _standing(window, terms)
+    habits = observe_habits(window)
+    standing = _last_standing(window, terms)
     debt, income = window.last_known("external_debt"), window.last_known("income")
-    written: dict[str, list[Values]] = {name: [] for name in _NUMBERS}
+    months: list[dict[str, Values]] = []
     for month, (limit, blocked) in enumerate(zip(limits, suspended, strict=True)):
-        place = (month - habits.length) % habits.length + len(habits.spend) - habits.length
-        acts = _acts(_Relived(habits, place), standing, plans, limit, blocked)
+        acts = _act(habits.repeat(month), standing, plans, limit, blocked)
         standing = next_standing(standing, acts.behaviour, terms)
         debt = np.maximum(debt + acts.debt_change, 0.0)
-        row = {
+        statement = {
             "credit_limit": limit,
             "balance": standing.balance,
             "spend": acts.behaviour.spend,
@@ -158,95 +205,98 @@ def roll_forward(
             "external_debt": debt,
             "income": income,
         }
-        for name, values in row.items():
-            unknown = np.isnan(window[name][0]) & (name in _WHOLE)
-            written[name].append(np.where(unknown, np.nan, values))
-    return {name: np.vstack([*written[name][::-1], window[name]]) for name in _NUMBERS}
+        for name in _ALL_OR_NONE:
+            statement[name] = np.where(np.isnan(window[name][0]), np.nan, statement[name])
+        months.append(statement)
+    months.reverse()
+    return {
+        name: np.vstack([*(statement[name] for statement in months), window[name]])
+        for name in STORED_COLUMNS
+    }
 
 
-# known in all statements or in none
-_WHOLE = ("cash_advance", "minimum_due", "limit_requests", "credit_inquiries")
+def windows_ahead(columns: dict[str, Months], months_observed: Values, months: int) -> Window:
+    """The windows of the decisions after each of the ``months`` that were rolled forward.
 
-
-def windows_ahead(lived: dict[str, Months], months_observed: Values, months: int) -> Window:
-    """The windows that decisions see after each of the ``months`` lived, side by side: all courses
-    after the first first.
+    ``columns`` are those of :func:`roll_forward`.  The windows are side by side: first those of all
+    trajectories after the first month, then those after the second, and so on.
     """
-    courses = len(months_observed)
-    history = len(lived["balance"]) - months
+    trajectories = len(months_observed)
+    history = len(columns["balance"]) - months
     longest = min(history + months, LONGEST_WINDOW)
-    columns = {name: np.full((longest, months * courses), np.nan) for name in lived}
+    ahead = {name: np.full((longest, months * trajectories), np.nan) for name in columns}
     for month in range(1, months + 1):
         rows = min(history + month, longest)
-        places = slice((month - 1) * courses, month * courses)
-        for name, column in lived.items():
-            columns[name][:rows, places] = column[months - month : months - month + rows]
-    after = np.repeat(np.arange(1, months + 1), courses)
+        places = slice((month - 1) * trajectories, month * trajectories)
+        newest = months - month
+        for name, column in columns.items():
+            ahead[name][:rows, places] = column[newest : newest + rows]
+    after = np.repeat(np.arange(1, months + 1), trajectories)
     observed = np.minimum(np.tile(months_observed, months) + after, LONGEST_WINDOW)
-    return Window(columns, observed.astype(np.int64))
+    return Window(ahead, observed.astype(np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class _Acts:
+    """What happens in a month to come, (trajectories,)."""
+
     behaviour: Behaviour
     limit_requests: Values
     credit_inquiries: Values
     debt_change: Values
 
 
-class _Relived:
-    """One month of the habits: a value a course, by name."""
-
-    def __init__(self, habits: Habits, place: NDArray[np.int64]) -> None:
-        self._habits, self._place, self._courses = habits, place, np.arange(len(place))
-
-    def __getattr__(self, name: str) -> Values:
-        values: Values = getattr(self._habits, name)[self._place, self._courses]
-        return values
-
-
-def _acts(
-    habit: _Relived, now: Standing, plans: Plans, limit: Values, suspended: NDArray[np.bool_]
+def _act(
+    habit: HabitMonth, now: Standing, plans: Plans, limit: Values, suspended: NDArray[np.bool_]
 ) -> _Acts:
-    """The month's acts, as habit has them where the plan says nothing.
-
-    Who is in arrears draws nothing.
-    """
-    owed, due = np.maximum(now.balance, 0.0), now.minimum_due
-    relived = np.where(np.isnan(habit.paid_share), habit.payment, habit.paid_share * owed)
+    """The acts of a month: the habit's where the plan says nothing."""
     on_time = plans.on_time > 0
-    # A promise may not rest on a payment that the plan does not ask for.
-    relied_on = np.where(on_time, plans.paid_share * owed, relived)
-    least = np.where(on_time, due + plans.extra, 0.0)
-    # a lender's minimum may ask for more than its balance shows
-    most = np.where(on_time, np.maximum(owed, due), owed)
-    payment = _cents(np.minimum(np.maximum(relied_on, least), most))
-    blocked = suspended | (now.days_past_due >= DAYS_A_MONTH)
-    room = np.maximum(limit - np.maximum(now.balance - payment, 0.0), 0.0)
-    cash = np.where(blocked | (plans.no_cash > 0), 0.0, np.minimum(habit.cash_advance, room))
-    spend = np.where(blocked, 0.0, np.minimum(np.minimum(habit.spend, plans.spending), room - cash))
-    credit = plans.no_new_credit > 0
-    change = np.where(credit, np.minimum(habit.debt_change, 0.0), habit.debt_change)
+    payment = _pay(habit, now, plans)
+    spend, cash = _draw(
+        habit, now, plans, limit - np.maximum(now.balance - payment, 0.0), suspended
+    )
     days_late = np.where(on_time, 0, habit.days_late).astype(np.int32)
+    no_credit = plans.no_new_credit > 0
+    change = np.where(no_credit, np.minimum(habit.debt_change, 0.0), habit.debt_change)
+    repaid = np.minimum(change, -plans.repay_elsewhere)
     return _Acts(
-        Behaviour(_cents(spend), _cents(cash), payment, days_late),
-        np.where(credit, 0.0, habit.limit_requests),
-        np.where(credit, 0.0, habit.credit_inquiries),
-        np.where(plans.repay_elsewhere > 0, np.minimum(change, -plans.repay_elsewhere), change),
+        behaviour=Behaviour(spend, cash, payment, days_late),
+        limit_requests=np.where(no_credit, 0.0, habit.limit_requests),
+        credit_inquiries=np.where(no_credit, 0.0, habit.credit_inquiries),
+        debt_change=np.where(plans.repay_elsewhere > 0, repaid, change),
     )
 
 
-def _cents(amount: Values) -> Values:
-    rounded: Values = np.round(amount, 2)
-    return rounded
+def _pay(habit: HabitMonth, now: Standing, plans: Plans) -> Values:
+    on_time = plans.on_time > 0
+    owed, due = np.maximum(now.balance, 0.0), now.minimum_due
+    as_before = np.where(np.isnan(habit.paid_share), habit.payment, habit.paid_share * owed)
+    # A promise may not depend on a payment that the plan does not ask for.
+    expected = np.where(on_time, plans.paid_share * owed, as_before)
+    least = np.where(on_time, due + plans.extra, 0.0)
+    # A lender's minimum due may be more than its balance.
+    most = np.where(on_time, np.maximum(owed, due), owed)
+    return round_to_cents(np.minimum(np.maximum(expected, least), most))
 
 
-def _standing(window: Window, terms: Terms) -> Standing:
-    """Where the last statement leaves the account; a minimum due that a source does not tell is
-    what the terms ask for.
-    """
+def _draw(
+    habit: HabitMonth, now: Standing, plans: Plans, unused: Values, suspended: NDArray[np.bool_]
+) -> tuple[Values, Values]:
+    """Purchases and cash; an account in arrears or suspended draws nothing."""
+    blocked = suspended | (now.days_past_due >= DAYS_A_MONTH)
+    room = np.maximum(unused, 0.0)
+    cash = np.where(blocked | (plans.no_cash > 0), 0.0, np.minimum(habit.cash_advance, room))
+    wanted = np.minimum(habit.spend, plans.spending)
+    spend = np.where(blocked, 0.0, np.minimum(wanted, room - cash))
+    return round_to_cents(spend), round_to_cents(cash)
+
+
+def _last_standing(window: Window, terms: Terms) -> Standing:
+    """The standing of the last statement; an unknown minimum due is what the terms ask for."""
     balance, due = window.now("balance"), window.now("minimum_due")
-    asked = minimum_due_of(balance, np.zeros(len(balance), dtype=np.int32), terms)
+    by_terms = minimum_due_of(balance, np.zeros(len(balance), dtype=np.int32), terms)
     return Standing(
-        balance, np.where(np.isnan(due), asked, due), window.now("days_past_due").astype(np.int32)
+        balance=balance,
+        minimum_due=np.where(np.isnan(due), by_terms, due),
+        days_past_due=window.now("days_past_due").astype(np.int32),
     )

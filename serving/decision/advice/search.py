@@ -6,146 +6,174 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from features.window import HALF_CENT, Window
+from features.types import Mask, Rows
+from features.window import HALF_CENT, Values, Window
 from serving.decision.advice.plans import PlanGrid
-from serving.decision.advice.projection import LimitCut, Projection, Restored, project
+from serving.decision.advice.projection import (
+    LimitCut,
+    Projection,
+    Restored,
+    Trajectories,
+    project,
+)
 from serving.decision.advice.result import PlanPath
-from serving.decision.advice.rollout import Plans, joined
-from serving.decision.advice.wording import plan_path
+from serving.decision.advice.rollout import Plans, concatenate_plans
+from serving.decision.advice.wording import PlanTrajectory, plan_path
 from serving.decision.bundle import Bundle
 
-# plans an account; half of all find theirs among them, and the others lose little
-_TRIED_FIRST = 12
+# Plans of each account that are evaluated first, together.  Half of all accounts find theirs among
+# them, and the others lose little.
+FIRST_PLANS = 12
+
+
+class Offers:
+    """Restorations in order of effort, of which one is current until it is rejected.
+
+    They are computed one by one, because each takes several decisions of the policy and the first
+    one mostly holds.
+    """
+
+    def __init__(self, restorations: Iterator[Restored] | None = None) -> None:
+        self._following: Iterator[Restored] = restorations or iter(())
+        self.current: Restored | None = None
+        self.reject_current()
+
+    def reject_current(self) -> None:
+        """Make the next restoration the current one, None after the last."""
+        self.current = next(self._following, None)
 
 
 class PlanSearch:
-    """An account's search: its plans are judged in order of effort, until one restores the limit.
+    """The search over the plans of one account, in order of effort.
 
-    ``place`` of the plan and what it has ``restored``; before one is found, and where none is, the
-    place of the feasible plan with the least risk in the end, and None.  ``baselines``: what the
-    two beside have restored.  What is offered is found with the cut in force; whether it holds with
-    the limit back is told by :meth:`settle`.
+    Offers are found with the cut in force.  :meth:`confirm` checks them with the limit restored.
+
+    Attributes:
+        account: Position of the account in the window.
+        grid: Its plans.
+        evaluated: Number of plans that were evaluated.
+        offers: Restorations by the plans evaluated last.
+        baselines: Restorations by each of the two baselines.
     """
 
     def __init__(self, account: int, grid: PlanGrid) -> None:
         self.account, self.grid = account, grid
-        self.place = self.judged = 0
-        self.restored: Restored | None = None
-        self.baselines: tuple[Restored | None, ...] = ()
-        self._offers: Iterator[tuple[int, Restored]] = iter(())
-        self._offers_beside: tuple[Iterator[Restored], ...] = ()
-        self._least, self._least_at = math.inf, 0
-
-    def judge(self, courses: NDArray[np.int64], outlook: Projection, bundle: Bundle) -> None:
-        """The next plans, which lie in these courses."""
-        first, self.judged = self.judged, self.judged + len(courses)
-        plans = self.grid.plans[first : self.judged]
-        tried = self.grid.plans
-        asks_least = (plans.extra == tried.extra.min()) & (
-            plans.repay_elsewhere == tried.repay_elsewhere.min()
-        )
-        # The minimum due is asked for whatever a customer can pay, and so is what they settled;
-        # only more must be within reach.
-        feasible = courses[
-            asks_least | (outlook.most_paid[courses] <= self.grid.payable + HALF_CENT)
-        ]
-        if len(feasible) and outlook.log_odds[-1, feasible].min() < self._least:
-            best = feasible[np.argmin(outlook.log_odds[-1, feasible])]
-            self._least_at, self._least = (
-                first + int(best - courses[0]),
-                float(outlook.log_odds[-1, best]),
-            )
-        found = outlook.restorations(feasible, bundle.advice.search.margin, bundle)
-        self._offers = ((first + one.course - int(courses[0]), one) for one in found)
-        self._next()
-
-    def compare(self, courses: NDArray[np.int64], outlook: Projection, bundle: Bundle) -> None:
-        """The two plans beside, which lie in these courses.
-
-        Nothing is promised to who carries on: their months are as good as their best ones, for
-        which no plan could ask.
-        """
-        margin, on_time = bundle.advice.search.margin, self.grid.baselines.on_time > 0
-        self._offers_beside = tuple(
-            outlook.restorations(courses[[k]] if promises else courses[:0], margin, bundle)
-            for k, promises in enumerate(on_time)
-        )
-        self.baselines = tuple(next(offers, None) for offers in self._offers_beside)
-
-    def settle(self, courses: NDArray[np.int64], outlook: Projection, bundle: Bundle) -> bool:
-        """Whether what is told stays with the limit back, as these courses live it; the next offer
-        stands where it does not.
-        """
-        told = (self.restored, *self.baselines)
-        stays = [
-            one is None or outlook.stays(int(k), one.month, bundle)
-            for one, k in zip(told, courses, strict=True)
-        ]
-        if not stays[0]:
-            self._next()
-        self.baselines = tuple(
-            one if holds else next(offers, None)
-            for one, holds, offers in zip(
-                self.baselines, stays[1:], self._offers_beside, strict=True
-            )
-        )
-        return all(stays)
+        self.evaluated = 0
+        self.offers = Offers()
+        self.baselines: tuple[Offers, ...] = ()
+        self._first_plan = 0  # position of the plan of trajectory 0 of the offers
+        self._lowest_risk, self._lowest_risk_plan = math.inf, 0
 
     @property
-    def unsure(self) -> bool:
-        """Whether nothing is found yet and plans are left to judge."""
-        return self.restored is None and self.judged < len(self.grid.plans)
+    def restored(self) -> Restored | None:
+        """What the chosen plan restores; None as long as no plan does."""
+        return self.offers.current
 
-    def _next(self) -> None:
-        self.place, self.restored = next(self._offers, (self._least_at, None))
+    @property
+    def position(self) -> int:
+        """The position of the chosen plan in the grid.
+
+        As long as no plan restores the limit, that is the feasible plan of lowest risk in the last
+        month.
+        """
+        if self.restored is None:
+            return self._lowest_risk_plan
+        return self._first_plan + self.restored.trajectory
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no plan is found and some are not evaluated yet."""
+        return self.restored is None and self.evaluated < len(self.grid.plans)
+
+    @property
+    def shown_plans(self) -> Plans:
+        """The chosen plan and the two baselines, in this order."""
+        return concatenate_plans([self.grid.plans.take([self.position]), self.grid.baselines])
+
+    @property
+    def shown_offers(self) -> tuple[Offers, ...]:
+        """The offers of :attr:`shown_plans`."""
+        return (self.offers, *self.baselines)
+
+    def evaluate(self, trajectories: Rows, projection: Projection, bundle: Bundle) -> None:
+        """Evaluate the next plans, whose trajectories these are."""
+        first = self.evaluated
+        self.evaluated += len(trajectories)
+        plans = self.grid.plans.take(slice(first, self.evaluated))
+        feasible = trajectories[self._is_feasible(plans, projection.most_paid[trajectories])]
+        # Trajectories of one account follow each other in a projection.
+        self._first_plan = first - int(trajectories[0])
+        self._keep_lowest_risk(feasible, projection.log_odds[-1, feasible])
+        margin = bundle.advice.search.margin
+        self.offers = Offers(projection.restorations(feasible, margin, bundle))
+
+    def evaluate_baselines(
+        self, trajectories: Rows, projection: Projection, bundle: Bundle
+    ) -> None:
+        """Evaluate the two baselines, whose trajectories these are.
+
+        Carrying on promises nothing: its months are as good as the best habits, which no plan could
+        ask for.
+        """
+        margin = bundle.advice.search.margin
+        on_time, carry_on = (trajectories[[k]] for k in range(2))
+        self.baselines = (
+            Offers(projection.restorations(on_time, margin, bundle)),
+            Offers(projection.restorations(carry_on[:0], margin, bundle)),
+        )
+
+    def confirm(self, trajectories: Rows, projection: Projection, bundle: Bundle) -> bool:
+        """Whether the limit stays restored in all shown plans.
+
+        ``trajectories`` are those of :attr:`shown_plans` with the limit restored as offered.  An
+        offer after which the limit does not stay is rejected.
+        """
+        all_stay = True
+        for offers, trajectory in zip(self.shown_offers, trajectories.tolist(), strict=True):
+            offer = offers.current
+            if offer is not None and not projection.stays_restored(trajectory, offer.month, bundle):
+                offers.reject_current()
+                all_stay = False
+        return all_stay
+
+    def _is_feasible(self, plans: Plans, most_paid: Values) -> Mask:
+        every = self.grid.plans
+        # The minimum due and the amounts that the customer has fixed are asked for whatever the
+        # customer can pay.  Only a plan that asks for more has to be payable.
+        asks_least = (plans.extra == every.extra.min()) & (
+            plans.repay_elsewhere == every.repay_elsewhere.min()
+        )
+        feasible: Mask = asks_least | (most_paid <= self.grid.payable + HALF_CENT)
+        return feasible
+
+    def _keep_lowest_risk(self, trajectories: Rows, last_log_odds: Values) -> None:
+        if not len(trajectories):
+            return
+        lowest = int(np.argmin(last_log_odds))
+        if last_log_odds[lowest] < self._lowest_risk:
+            self._lowest_risk = float(last_log_odds[lowest])
+            self._lowest_risk_plan = self._first_plan + int(trajectories[lowest])
 
 
-def explore_plans(
+def search_plans(
     searches: Sequence[PlanSearch], window: Window, cuts: Sequence[LimitCut], bundle: Bundle
 ) -> dict[int, list[PlanPath]]:
-    """Of each account the plan and the two beside month by month, with the limit back in force when
-    it is restored.
+    """For each account the chosen plan and the two baselines, month by month.
 
-    The first few plans of all accounts look ahead together, then the others of who needs them.
+    The paths have the limit restored from the month on in which it comes back.  First evaluates
+    FIRST_PLANS plans of all accounts in one batch, then the rest for accounts without a solution.
     """
-    _evaluate_plans(searches, _TRIED_FIRST, window, cuts, bundle)
-    found: dict[int, list[PlanPath]] = {}
+    _evaluate_plans(searches, FIRST_PLANS, window, cuts, bundle)
+    paths: dict[int, list[PlanPath]] = {}
     pending = list(searches)
     while pending:
-        _evaluate_plans([search for search in pending if search.unsure], None, window, cuts, bundle)
-        plans = [
-            (search, joined([search.grid.plans[[search.place]], search.grid.baselines]))
-            for search in pending
-        ]
-        back = [restored for search in pending for restored in (search.restored, *search.baselines)]
-        outlook, courses = _look_ahead(plans, window, cuts, bundle, back)
-        unsettled = []
-        for (search, own_plans), own in zip(plans, courses, strict=True):
-            efforts, restored = (
-                (float(search.grid.effort[search.place]), 0.0, 0.0),
-                (search.restored, *search.baselines),
-            )
-            if search.settle(own, outlook, bundle):
-                found[search.account] = [
-                    plan_path(
-                        own_plans[[k]],
-                        effort,
-                        search.grid.income,
-                        int(course),
-                        one,
-                        outlook,
-                        bundle,
-                    )
-                    for k, (course, effort, one) in enumerate(
-                        zip(own, efforts, restored, strict=True)
-                    )
-                ]
-            else:
-                unsettled.append(search)
-        pending = unsettled
-    return found
+        still_open = [search for search in pending if search.is_open]
+        if still_open:
+            _evaluate_plans(still_open, None, window, cuts, bundle)
+        paths |= _confirm_plans(pending, window, cuts, bundle)
+        pending = [search for search in pending if search.account not in paths]
+    return paths
 
 
 def _evaluate_plans(
@@ -155,52 +183,76 @@ def _evaluate_plans(
     cuts: Sequence[LimitCut],
     bundle: Bundle,
 ) -> None:
-    """Judge the next plans of these accounts, ``most`` each (None = all), and with the first of
-    them those beside.
+    """Evaluate up to ``most`` further plans per account (None = all).
+
+    The first call also evaluates the two baselines.
     """
-    if not searches:
-        return
-    wanted = [
-        (search, search.grid.plans[search.judged : None if most is None else search.judged + most])
-        for search in searches
-    ]
-    # Those beside look ahead with the first, for a look ahead costs what a hundred courses cost.
-    beside = [(search, search.grid.baselines) for search in searches if search.judged == 0]
-    outlook, courses = _look_ahead(wanted + beside, window, cuts, bundle)
-    for (search, _), own in zip(beside, courses[len(wanted) :], strict=True):
-        search.compare(own, outlook, bundle)
-    for (search, _), own in zip(wanted, courses, strict=False):
-        search.judge(own, outlook, bundle)
+    plans = []
+    for search in searches:
+        end = None if most is None else search.evaluated + most
+        plans.append((search.account, search.grid.plans.take(slice(search.evaluated, end))))
+    # In the same projection, because one costs as much as a hundred trajectories.
+    new = [search for search in searches if search.evaluated == 0]
+    baselines = [(search.account, search.grid.baselines) for search in new]
+    projection, trajectories = _project(plans + baselines, window, cuts, bundle)
+    for search, own in zip(new, trajectories[len(plans) :], strict=True):
+        search.evaluate_baselines(own, projection, bundle)
+    for search, own in zip(searches, trajectories[: len(plans)], strict=True):
+        search.evaluate(own, projection, bundle)
 
 
-def _look_ahead(
-    wanted: Sequence[tuple[PlanSearch, Plans]],
+def _confirm_plans(
+    searches: Sequence[PlanSearch], window: Window, cuts: Sequence[LimitCut], bundle: Bundle
+) -> dict[int, list[PlanPath]]:
+    """The paths of the accounts whose offers hold; the others' offers are rejected."""
+    plans = [(search.account, search.shown_plans) for search in searches]
+    restored = [offers.current for search in searches for offers in search.shown_offers]
+    projection, trajectories = _project(plans, window, cuts, bundle, restored)
+    paths = {}
+    for search, (account, shown), own in zip(searches, plans, trajectories, strict=True):
+        if search.confirm(own, projection, bundle):
+            efforts = (float(search.grid.effort[search.position]), 0.0, 0.0)
+            paths[account] = [
+                plan_path(
+                    PlanTrajectory(
+                        plan=shown.take([k]),
+                        effort=efforts[k],
+                        income=search.grid.income,
+                        trajectory=int(own[k]),
+                        restored=offers.current,
+                    ),
+                    projection,
+                    bundle,
+                )
+                for k, offers in enumerate(search.shown_offers)
+            ]
+    return paths
+
+
+def _project(
+    plans: Sequence[tuple[int, Plans]],
     window: Window,
     cuts: Sequence[LimitCut],
     bundle: Bundle,
-    back: Sequence[Restored | None] | None = None,
-) -> tuple[Projection, list[NDArray[np.int64]]]:
-    """The outlook of some accounts' plans, and where each one's courses lie in it.
+    restored: Sequence[Restored | None] = (),
+) -> tuple[Projection, list[Rows]]:
+    """The projection of plans by account, and the trajectories of each account's plans in it.
 
-    ``back`` has, for every course, from when on which limit is in force again; the cut stays in
-    force without it.
+    ``restored`` has, for each trajectory, from when on which limit is in force again; by default
+    the cut stays in force.
     """
     months = bundle.advice.search.months
-    lengths = [len(plans) for _, plans in wanted]
-    ends = np.cumsum(lengths)
-    owner = np.repeat([search.account for search, _ in wanted], lengths)
-    restored = back or [None] * len(owner)
-    until = np.array([months if one is None else one.month + 1 for one in restored])
-    limits = np.array(
-        [
-            cuts[k].limit_before if one is None else one.limit
-            for k, one in zip(owner, restored, strict=True)
-        ]
+    lengths = [len(own) for _, own in plans]
+    account = np.repeat([account for account, _ in plans], lengths)
+    first_free, limits = [], []
+    for owner, one in zip(account, restored or [None] * len(account), strict=True):
+        first_free.append(months if one is None else one.month + 1)
+        limits.append(cuts[owner].limit_before if one is None else one.limit)
+    trajectories = Trajectories(
+        account=account,
+        plans=concatenate_plans([own for _, own in plans]),
+        cut_in_force=np.arange(months)[:, None] < np.array(first_free),
+        restored_limit=np.array(limits),
     )
-    reduced = np.arange(months)[:, None] < until
-    outlook = project(
-        window, owner, joined([plans for _, plans in wanted]), cuts, reduced, bundle, limits
-    )
-    return outlook, [
-        np.arange(end - length, end) for end, length in zip(ends, lengths, strict=True)
-    ]
+    projection = project(window, trajectories, cuts, bundle)
+    return projection, np.split(np.arange(len(account)), np.cumsum(lengths)[:-1])

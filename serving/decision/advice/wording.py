@@ -1,10 +1,11 @@
-"""Steps, expiry dates and notes of a plan in words."""
+"""The steps, expiry dates and notes of a plan in words."""
 
 from __future__ import annotations
 
 import datetime
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,134 +22,172 @@ from serving.decision.reasons.wording import number
 from serving.decision.scoring.score import probability_of
 
 
-def plan_path(
-    plan: Plans,
-    effort: float,
-    income: float,
-    course: int,
-    back: Restored | None,
-    outlook: Projection,
-    bundle: Bundle,
-) -> PlanPath:
-    """One plan of the projection as it is shown: its steps, and what each month brings."""
-    cut = outlook.cuts[outlook.owner[course]]
-    probabilities = probability_of(outlook.log_odds[:, course]).tolist()
-    return PlanPath(
-        steps=plan_steps(plan, income, bundle.advice),
-        effort=effort,
-        restored=None if back is None else add_months(cut.as_of, back.month + 1),
-        path=tuple(
+@dataclass(frozen=True, slots=True)
+class PlanTrajectory:
+    """A plan with its trajectory in a projection."""
+
+    plan: Plans  # one
+    effort: float
+    income: float  # of the account, CNY a month; NaN = unknown
+    trajectory: int
+    restored: Restored | None  # None = the cut stays in force
+
+
+def plan_path(shown: PlanTrajectory, projection: Projection, bundle: Bundle) -> PlanPath:
+    """A plan as it is shown: its steps, and the state after each month."""
+    trajectory, restored = shown.trajectory, shown.restored
+    cut = projection.cuts[projection.account[trajectory]]
+    probabilities = probability_of(projection.log_odds[:, trajectory]).tolist()
+    months = []
+    for month, probability in enumerate(probabilities):
+        cut_in_force = restored is None or month < restored.month
+        months.append(
             PathMonth(
                 month=add_months(cut.as_of, month + 1),
-                payment=float(outlook.paid[month, course]),
-                balance=outlook.balance(course, month),
+                payment=float(projection.paid[month, trajectory]),
+                balance=projection.balance(trajectory, month),
                 probability=probability,
-                action=outlook.outcome(course, month, probability, bundle).action,
-                limit=cut.limit_after if back is None or month < back.month else back.limit,
+                action=projection.outcome(trajectory, month, probability, bundle).action,
+                limit=cut.limit_after if restored is None or cut_in_force else restored.limit,
             )
-            for month, probability in enumerate(probabilities)
-        ),
+        )
+    return PlanPath(
+        steps=plan_steps(shown.plan, shown.income, bundle.advice),
+        effort=shown.effort,
+        restored=None if restored is None else add_months(cut.as_of, restored.month + 1),
+        path=tuple(months),
     )
 
 
 def plan_steps(plan: Plans, income: float, rules: AdviceRules) -> tuple[Step, ...]:
-    """What the plan changes, worded, in the order of the levers; ``income`` NaN = not known."""
+    """The levers that one plan changes, worded, in the order of advice.toml.
+
+    ``income`` is CNY a month, NaN if unknown.
+    """
+    amounts: dict[LeverName, float] = {
+        "on_time": float(plan.on_time[0]),
+        "extra": float(plan.extra[0]),
+        "spending": float(plan.spending[0]),
+        "no_cash": float(plan.no_cash[0]),
+        "no_new_credit": float(plan.no_new_credit[0]),
+        "repay_elsewhere": float(plan.repay_elsewhere[0]),
+    }
     steps = []
     for name, lever in rules.levers.items():
-        value = float(getattr(plan, name)[0])
-        if math.isinf(value) if name == "spending" else value == 0.0:
+        amount = amounts[name]
+        unchanged = math.inf if name == "spending" else 0.0
+        if amount == unchanged:
             continue
-        share = float(plan.paid_share[0]) if name == "on_time" else value / income
-        text = lever.variants.get(_variant(name, value, share), lever.text)
-        en = text.en.format(amount=number(value, "CNY", "en"), share=number(share, "share", "en"))
-        zh = text.zh.format(amount=number(value, "CNY", "zh"), share=number(share, "share", "zh"))
-        stated = name in ("extra", "spending", "repay_elsewhere")
-        of_balance = share if name == "on_time" and share > 0 else None
-        steps.append(Step(name, value if stated else None, of_balance, Text(en, zh)))
+        share = float(plan.paid_share[0]) if name == "on_time" else amount / income
+        text = lever.variants.get(_variant(name, amount, share), lever.text)
+        has_amount = name in ("extra", "spending", "repay_elsewhere")
+        steps.append(
+            Step(
+                lever=name,
+                amount=amount if has_amount else None,
+                share=share if name == "on_time" and share > 0 else None,
+                text=Text(
+                    en=text.en.format(
+                        amount=number(amount, "CNY", "en"), share=number(share, "share", "en")
+                    ),
+                    zh=text.zh.format(
+                        amount=number(amount, "CNY", "zh"), share=number(share, "share", "zh")
+                    ),
+                ),
+            )
+        )
     return tuple(steps)
 
 
-def _variant(lever: LeverName, value: float, share: float) -> str:
-    """Which wording is meant: a share is told where it is known, and shows as more than 0 %."""
+def _variant(lever: LeverName, amount: float, share: float) -> str:
+    """The variant of a lever's text; "" = the text itself."""
     if lever == "on_time":
         return "of_balance" if share > 0 else ""
-    if value == 0:
+    if amount == 0:
         return "nothing"
+    # A smaller share reads as 0 %.  False for NaN, where the income is unknown.
     return "of_income" if share >= 0.005 else ""
 
 
 def aging_out(
     window: Window, account: int, as_of: datetime.date, rules: AdviceRules
 ) -> tuple[AgingOut, ...]:
-    """What happened within the months in which it counts, the soonest gone first."""
-    found = []
+    """The events that still count, the first to expire first."""
+    events = []
     for code, ageing in rules.ageing.items():
         happened = np.flatnonzero(window[ageing.column][: ageing.months, account] > 0)
-        if len(happened):
-            last, until = (
-                add_months(as_of, months - int(happened[0])) for months in (0, ageing.months)
-            )
-            said = {"month": f"{last:%Y-%m}", "until": f"{until:%Y-%m}"}
-            found.append(
-                AgingOut(
-                    code,
-                    last,
-                    until,
-                    Text(ageing.text.en.format(**said), ageing.text.zh.format(**said)),
-                )
-            )
-    return tuple(sorted(found, key=lambda aged: aged.until))
+        if not len(happened):
+            continue
+        last = add_months(as_of, -int(happened[0]))
+        until = add_months(as_of, ageing.months - int(happened[0]))
+        text = Text(
+            ageing.text.en.format(month=_month(last), until=_month(until)),
+            ageing.text.zh.format(month=_month(last), until=_month(until)),
+        )
+        events.append(AgingOut(code, last, until, text))
+    return tuple(sorted(events, key=lambda event: event.until))
 
 
 def plan_notes(
     window: Window,
     account: int,
     plan: PlanPath,
-    choices: Constraints,
+    constraints: Constraints,
     rules: AdviceRules,
     today: datetime.date,
 ) -> tuple[Text, ...]:
-    """What must be known beside the plan."""
-    most = choices.monthly_payment
-    settled = bool(choices.fixed()) or most is not None
-    begins, kept = plan.path[0].month, _kept_to_the_end(plan)
-    elsewhere = sum(step.amount or 0.0 for step in plan.steps if step.lever == "repay_elsewhere")
-    beyond = next(
-        (m for m in plan.path if most is not None and m.payment + elsewhere > most + HALF_CENT),
-        plan.path[0],
-    )
-    asked = beyond.payment + elsewhere
-    said: dict[NoteName, bool] = {
-        "no_plan": plan.restored is None and kept is None and not settled,
-        "no_plan_as_settled": plan.restored is None and kept is None and settled,
-        "too_narrow": plan.restored is None and kept is not None,
+    """The notes that a customer has to read with the plan, in the order of their definition."""
+    most = constraints.monthly_payment
+    fixed = bool(constraints.fixed_by_customer()) or most is not None
+    begins, kept_from = plan.path[0].month, _kept_to_the_end(plan)
+    never_kept = plan.restored is None and kept_from is None
+    payment, payment_month = _first_payment_above(plan, math.inf if most is None else most)
+    applies: dict[NoteName, bool] = {
+        "no_plan": never_kept and not fixed,
+        "no_plan_as_settled": never_kept and fixed,
+        "too_narrow": plan.restored is None and kept_from is not None,
         "old_statements": begins < today.replace(day=1),
-        "beyond_payment": most is not None and asked > most + HALF_CENT,
+        "beyond_payment": payment is not None,
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
         "debt_unknown": bool(np.isnan(window.last_known("external_debt")[account])),
     }
     months = {
-        "too_narrow": kept or begins,
+        "too_narrow": kept_from or begins,
         "old_statements": add_months(begins, -1),
-        "beyond_payment": beyond.month,
+        "beyond_payment": payment_month or begins,
     }
-    texts = ((months.get(name, begins), rules.notes[name]) for name, holds in said.items() if holds)
-    en, zh = number(asked, "CNY", "en"), number(asked, "CNY", "zh")
-    return tuple(
-        Text(
-            text.en.format(amount=en, month=f"{month:%Y-%m}"),
-            text.zh.format(amount=zh, month=f"{month:%Y-%m}"),
-        )
-        for month, text in texts
-    )
+    notes = []
+    for name, note_applies in applies.items():
+        if note_applies:
+            text, month = rules.notes[name], _month(months.get(name, begins))
+            amount = payment or 0.0
+            notes.append(
+                Text(
+                    text.en.format(amount=number(amount, "CNY", "en"), month=month),
+                    text.zh.format(amount=number(amount, "CNY", "zh"), month=month),
+                )
+            )
+    return tuple(notes)
+
+
+def _first_payment_above(plan: PlanPath, most: float) -> tuple[float | None, datetime.date | None]:
+    """The first payment, here and elsewhere together, above ``most``, and its month."""
+    elsewhere = sum(step.amount or 0.0 for step in plan.steps if step.lever == "repay_elsewhere")
+    for month in plan.path:
+        payment = month.payment + elsewhere
+        if payment > most + HALF_CENT:
+            return payment, month.month
+    return None, None
 
 
 def _kept_to_the_end(plan: PlanPath) -> datetime.date | None:
-    """The first of the months at the end of the path in all of which the limit from before the cut
-    would be kept.
-    """
+    """The first of the months at the end of the path in which the limit would be kept."""
     kept = [
         month.month
         for month in itertools.takewhile(lambda month: month.action == "keep", reversed(plan.path))
     ]
     return kept[-1] if kept else None
+
+
+def _month(date: datetime.date) -> str:
+    return f"{date:%Y-%m}"

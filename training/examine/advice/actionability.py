@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from features.window import lay_out
 from serving.decision.advice.constraints import UNCONSTRAINED
-from serving.decision.advice.plans import habits_of, make_plan_grid
-from serving.decision.advice.projection import project
-from serving.decision.advice.rollout import joined
+from serving.decision.advice.plans import finances_of, make_plan_grid
+from serving.decision.advice.projection import Trajectories, project
+from serving.decision.advice.rollout import concatenate_plans
 from serving.decision.reasons.effects import DRIVEN
 from serving.decision.reasons.ranking import group_of
 from serving.decision.scoring.shapley import explain_many
@@ -107,24 +107,22 @@ def _gained(
     (accounts, groups).
     """
     bundle, window = cohort.bundle, lay_out(cohort.statements)
-    means = habits_of(window)
+    finances = finances_of(window)
     asked = bundle.policy.terms.minimum_share
     grids = [
-        make_plan_grid(means[a], cohort.cuts[a].limit_before, bundle.advice, UNCONSTRAINED, asked)
+        make_plan_grid(finances[a], cohort.cuts[a].limit_before, bundle.advice, UNCONSTRAINED, asked)
         for a in accounts
     ]
-    # The last course of each is carrying on.
-    courses = [joined([grid.plans, grid.baselines]) for grid in grids]
-    owner = np.repeat(np.array(accounts), [len(plans) for plans in courses])
+    # The last plan of each is carrying on.
+    plans = [concatenate_plans([grid.plans, grid.baselines]) for grid in grids]
+    owner = np.repeat(np.array(accounts), [len(own) for own in plans])
     months = bundle.advice.search.months
-    outlook = project(
-        window,
-        owner,
-        joined(courses),
-        cohort.cuts,
-        np.ones((months, len(owner)), dtype=np.bool_),
-        bundle,
+    trajectories = Trajectories(
+        account=owner,
+        plans=concatenate_plans(plans),
+        cut_in_force=np.ones((months, len(owner)), dtype=np.bool_),
     )
+    outlook = project(window, trajectories, cohort.cuts, bundle)
     matrix = np.ascontiguousarray(
         outlook.features[..., cohort.model_places].reshape(months * len(owner), -1)
     )
@@ -135,9 +133,9 @@ def _gained(
         sums[rows] = (
             bundle.scorer.calibration.slope * explain_many(matrix[rows], explainer) @ members
         )
-    by_course = sums.reshape(months, len(owner), -1)
+    by_trajectory = sums.reshape(months, len(owner), -1)
     gained = []
     for account in accounts:
-        own = by_course[:, owner == account]
+        own = by_trajectory[:, owner == account]
         gained.append((own[:, -1:] - own[:, :-2]).max(axis=(0, 1)))
     return np.array(gained)

@@ -20,6 +20,7 @@ from features.window import lay_out
 from serving.decision.advice.projection import (
     LimitCut,
     Projection,
+    Trajectories,
     outcome_after,
     project,
     restores_limit,
@@ -68,16 +69,12 @@ def to_the_letter(cohort: CutAccounts) -> Projection:
     along.
     """
     months = cohort.bundle.advice.search.months
-    reduced = np.ones((months, len(cohort)), dtype=np.bool_)
-    owner = np.arange(len(cohort))
-    return project(
-        lay_out(cohort.statements),
-        owner,
-        plans_of(cohort.plans),
-        cohort.cuts,
-        reduced,
-        cohort.bundle,
+    trajectories = Trajectories(
+        account=np.arange(len(cohort)),
+        plans=plans_of(cohort.plans),
+        cut_in_force=np.ones((months, len(cohort)), dtype=np.bool_),
     )
+    return project(lay_out(cohort.statements), trajectories, cohort.cuts, cohort.bundle)
 
 
 def _models(data: Labelled, config: FitConfig, refits: int) -> Iterator[tuple[str, Fitted]]:

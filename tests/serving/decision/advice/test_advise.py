@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import itertools
 import math
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,46 +13,38 @@ from numpy.typing import NDArray
 from features.catalogue import CATALOGUE
 from features.schema import check
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.plans import Habits, make_plan_grid
+from serving.decision.advice.plans import Finances, make_plan_grid
 from serving.decision.advice.projection import LimitCut, Projection, Restored, restores_limit
-from serving.decision.advice.result import PlanPath
+from serving.decision.advice.result import Advice
 from serving.decision.advice.rollout import Plans
 from serving.decision.advice.search import PlanSearch
 from serving.decision.bundle import Bundle
-from serving.decision.config.advice import LEVERS
+from serving.decision.config.advice import LEVERS, LeverName
 from serving.decision.config.reasons import Text
 from serving.decision.pipeline import advise, advise_many, decide_many, stages
-from serving.decision.policy.limit import Account
-from serving.decision.policy.outcome import Outcome, apply
+from serving.decision.policy.outcome import Outcome
 from serving.decision.result import Advised
 from serving.decision.scoring.score import logit, probability_of
-from tests.serving.decision.advice.test_rollout import as_table, lived
+from tests.support.each import each
+from tests.support.plans import (
+    MONTHS,
+    cut_by_model,
+    decide_months,
+    limit_of,
+    plan_from_steps,
+    restoring_month,
+    roll_statements,
+)
 from training.data.dataset import Source
 from training.data.labels import select_windows
-
-MONTHS = 12
-
-
-@pytest.fixture(scope="module")
-def when(source: Source) -> datetime.datetime:
-    last = source.statements["month"].max()
-    assert isinstance(last, datetime.date)
-    return datetime.datetime(last.year, last.month, 28, 12, tzinfo=datetime.UTC)
 
 
 @pytest.fixture(scope="module")
 def all_cut(source: Source, bundle: Bundle, when: datetime.datetime) -> list[pl.DataFrame]:
-    """The windows of accounts whose limit the model cuts."""
+    """The windows of the accounts whose limit the model cuts."""
     statements = check(select_windows(source.statements, when.date().replace(day=1)))
-    made = stages(statements, bundle, when)
-    names = [
-        d.account_id
-        for d, o in zip(made.decisions, made.outcomes, strict=True)
-        if o.by_model and d.action in ("reduce", "suspend")
-    ]
-    return statements.filter(pl.col("account_id").is_in(names)).partition_by(
-        "account_id", maintain_order=True
-    )
+    cut = pl.col("account_id").is_in(cut_by_model(stages(statements, bundle, when)))
+    return statements.filter(cut).partition_by("account_id", maintain_order=True)
 
 
 @pytest.fixture(scope="module")
@@ -67,201 +58,109 @@ def advised(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) ->
     return [advise(statements, bundle, when) for statements in cut]
 
 
-def plan_of(course: PlanPath) -> Plans:
-    """The plan that the steps tell, read back from what is told."""
-    values: dict[str, float] = {name: math.inf if name == "spending" else 0.0 for name in LEVERS}
-    values["paid_share"] = 0.0
-    for step in course.steps:
-        values[step.lever] = 1.0 if step.amount is None else step.amount
-        values["paid_share"] += step.share or 0.0
-    return Plans(**{name: np.array([value]) for name, value in values.items()})
+def advice_of(advised: Advised) -> Advice:
+    assert advised.advice is not None
+    return advised.advice
 
 
-class Verdict(NamedTuple):
-    """A month to come, by the ordinary flow: the log-odds; whether it is free, with the margin and
-    without; what is back.
-    """
-
-    log_odds: float
-    wanted: bool
-    then: bool
-    limit: float
+def with_margin(bundle: Bundle, margin: float) -> Bundle:
+    search = dataclasses.replace(bundle.advice.search, margin=margin)
+    return dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, search=search))
 
 
-def verdicts(
-    statements: pl.DataFrame,
-    plan: Plans,
-    advised: Advised,
-    bundle: Bundle,
-    back: tuple[int, float] = (MONTHS, 0.0),
-) -> list[Verdict]:
-    """Each month to come, by the ordinary flow on whole statements, with the limit back after a
-    month or the cut in force.
-    """
-    decision, without_rules = advised.decision, dataclasses.replace(bundle.policy, rules=())
-    columns = lived(statements, plan, decision.new_limit, decision.action == "suspend", back)
-    table = as_table(statements, columns, 0)
-    found = []
-    for month in range(1, MONTHS + 1):
-        seen = check(table[: statements.height + month][-24:])
-        as_of = seen["month"][-1]
-        soon = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
-        made = stages(seen, bundle, soon)
-        log_odds = float(made.scores.log_odds[0])
-        values = {**made.evidence[0].values, "limit_now": decision.credit_limit}
-        accounts = [
-            Account(decision.product, as_of, p, values)
-            for p in probability_of(
-                np.array([log_odds + bundle.advice.search.margin, log_odds])
-            ).tolist()
-        ]
-        outcomes = [apply(account, bundle.policy, soon) for account in accounts]
-        # Free: the model, left alone, does nothing, and no rule suspends.
-        wanted, then = (
-            apply(account, without_rules, soon).proposed_limit is None
-            and apply(account, without_rules, soon).new_limit == decision.credit_limit
-            and not any(hit.rule.suspend for hit in outcome.hits)
-            for account, outcome in zip(accounts, outcomes, strict=True)
-        )
-        proposed = outcomes[0].proposed_limit
-        found.append(
-            Verdict(log_odds, wanted, then, outcomes[0].new_limit if proposed is None else proposed)
-        )
-    return found
-
-
-def restoring(
-    statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bundle
-) -> int | None:
-    """The first month that is free with the margin, in which something comes back, and after which
-    all are free without: while the cut is in force, and with the limit back."""
-    told, decision = verdicts(statements, plan, advised, bundle), advised.decision
-    for month, verdict in enumerate(told):
-        something = decision.action == "suspend" or verdict.limit > decision.new_limit
-        if verdict.wanted and something and all(later.then for later in told[month + 1 :]):
-            after = verdicts(statements, plan, advised, bundle, (month, verdict.limit))
-            if all(later.then for later in after[month + 1 :]):
-                return month
-    return None
-
-
-def test_limits_come_back_and_not_all_at_once(advised: list[Advised]) -> None:
-    restored = [found.advice.plan.restored for found in advised if found.advice is not None]
-    assert len(restored) == len(advised) > 30
+def test_most_limits_come_back_in_different_months(advised: list[Advised]) -> None:
+    restored = [advice_of(found).plan.restored for found in advised]
+    assert len(restored) > 30
     assert len(set(restored)) > 3
     assert sum(month is not None for month in restored) > 0.5 * len(restored)
 
 
-def test_where_nothing_helps_it_says_so(
+def test_without_a_restoring_plan_the_plan_of_lowest_risk_is_shown(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
-    """With a margin that no behaviour reaches: the plan told is the feasible one after which the
-    risk is least.
-    """
-    search = dataclasses.replace(bundle.advice.search, margin=9.0)
-    strict = dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, search=search))
-    for statements in cut[:10]:
+    """The margin is one that no behaviour reaches."""
+    strict = with_margin(bundle, 9.0)
+    for statements in each(cut[:10]):
         found = advise(statements, strict, when)
-        assert found.advice is not None
-        plan = found.advice.plan
-        assert plan.restored is None
-        assert all(month.limit == found.decision.new_limit for month in plan.path)
-        assert plan.path[-1].probability <= found.advice.on_time_only.path[-1].probability
+        advice = advice_of(found)
+        assert advice.plan.restored is None
+        assert {month.limit for month in advice.plan.path} == {found.decision.new_limit}
+        lowest, on_time = advice.plan.path[-1], advice.on_time_only.path[-1]
+        assert lowest.probability <= on_time.probability
 
 
-def test_what_is_only_just_kept_is_told_and_not_promised(
+def test_a_limit_kept_without_the_margin_is_noted_and_not_promised(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
-    """Where no plan has the margin but the one told ends in months that would be kept, the first of
-    them is named.
-    """
-    search = dataclasses.replace(bundle.advice.search, margin=9.0)
-    strict = dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, search=search))
-    narrow, none = bundle.advice.notes["too_narrow"], bundle.advice.notes["no_plan"]
-    seen: list[bool] = []
+    """The note names the first of the months at the end of the path that would be kept."""
+    strict = with_margin(bundle, 9.0)
+    narrow, no_plan = bundle.advice.notes["too_narrow"], bundle.advice.notes["no_plan"]
+    last_kept: set[bool] = set()
     for statements in cut:
-        found = advise(statements, strict, when)
-        assert found.advice is not None
-        kept = [month.action == "keep" for month in found.advice.plan.path]
-        first = len(kept) - next(
-            (k for k, keeps in enumerate(reversed(kept)) if not keeps), len(kept)
-        )
-        assert (none in found.advice.notes) == (not kept[-1])
-        named = [note for note in found.advice.notes if note.en.startswith(narrow.en[:20])]
+        advice = advice_of(advise(statements, strict, when))
+        kept = [month.action == "keep" for month in advice.plan.path]
+        last_kept.add(kept[-1])
+        assert (no_plan in advice.notes) == (not kept[-1])
+        named = [note for note in advice.notes if note.en.startswith(narrow.en[:20])]
         assert bool(named) == kept[-1]
         if named:
-            month = f"{found.advice.plan.path[first].month:%Y-%m}"
+            at_the_end = sum(1 for _ in itertools.takewhile(bool, reversed(kept)))
+            month = f"{advice.plan.path[len(kept) - at_the_end].month:%Y-%m}"
             assert named == [Text(narrow.en.format(month=month), narrow.zh.format(month=month))]
-        seen.append(kept[-1])
-    assert len(set(seen)) == 2
-    # Who has a promise is not told that it is too narrow.
-    kept_by_margin = [advise(statements, bundle, when).advice for statements in cut[:10]]
-    for advice in kept_by_margin:
-        if advice is not None and advice.plan.restored is not None:
-            assert not any(note.en.startswith(narrow.en[:20]) for note in advice.notes)
+    assert last_kept == {True, False}
+
+
+def test_a_promise_is_not_called_too_narrow(advised: list[Advised], bundle: Bundle) -> None:
+    narrow = bundle.advice.notes["too_narrow"].en[:20]
+    promised = [advice_of(found) for found in advised]
+    promised = [advice for advice in promised if advice.plan.restored is not None]
+    for advice in each(promised):
+        assert not any(note.en.startswith(narrow) for note in advice.notes)
 
 
 def test_a_promise_is_what_the_ordinary_flow_decides(
     cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
 ) -> None:
-    """The plan, followed to the letter through whole statements, is free in the promised month and
-    in none before.
-    """
-    for statements, found in zip(cut, advised, strict=True):
-        assert found.advice is not None
-        course = found.advice.plan
-        month = restoring(statements, plan_of(course), found, bundle)
-        if course.restored is None:
+    """The plan, followed through whole statements, restores the limit in the promised month."""
+    for statements, found in each(zip(cut, advised, strict=True)):
+        path = advice_of(found).plan
+        month = restoring_month(statements, plan_from_steps(path), found, bundle)
+        if path.restored is None:
             assert month is None
         else:
-            index = (
-                (course.restored.year - found.decision.as_of.year) * 12
-                + course.restored.month
-                - found.decision.as_of.month
-            )
-            assert month == index - 1
+            assert month is not None
+            assert path.path[month].month == path.restored
 
 
 def test_the_path_is_that_of_the_ordinary_flow(
     cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
 ) -> None:
-    for statements, found in zip(cut[:10], advised[:10], strict=True):
-        assert found.advice is not None
-        course = found.advice.carry_on
-        expected = [
-            verdict.log_odds for verdict in verdicts(statements, plan_of(course), found, bundle)
-        ]
-        until = (
-            MONTHS
-            if course.restored is None
-            else [p.month for p in course.path].index(course.restored) + 1
-        )
-        for month, log_odds in zip(course.path[:until], expected[:until], strict=True):
-            assert logit(month.probability) == pytest.approx(log_odds, abs=1e-9)
+    for statements, found in each(zip(cut[:10], advised[:10], strict=True)):
+        path = advice_of(found).carry_on
+        verdicts = decide_months(statements, plan_from_steps(path), found, bundle)
+        assert path.restored is None
+        for month, verdict in zip(path.path, verdicts, strict=True):
+            assert logit(month.probability) == pytest.approx(verdict.log_odds, abs=1e-9)
 
 
-def test_the_path_tells_what_is_paid_and_what_is_owed_then(
+def test_the_path_states_payments_and_balances(
     cut: list[pl.DataFrame], advised: list[Advised]
 ) -> None:
     paid = 0
-    for statements, found in zip(cut, advised, strict=True):
-        assert found.advice is not None
-        for course in (found.advice.plan, found.advice.carry_on):
-            suspended = found.decision.action == "suspend"
-            columns = lived(statements, plan_of(course), found.decision.new_limit, suspended)
-            # With the limit back, other purchases are possible than under the reduced one.
-            until = (
-                MONTHS
-                if course.restored is None
-                else [month.month for month in course.path].index(course.restored) + 1
-            )
-            for name, told in (
-                ("payment", [month.payment for month in course.path]),
-                ("balance", [month.balance for month in course.path]),
-            ):
+    for statements, found in each(zip(cut, advised, strict=True)):
+        suspended = found.decision.action == "suspend"
+        for path in (advice_of(found).plan, advice_of(found).carry_on):
+            plan = plan_from_steps(path)
+            columns = roll_statements(statements, plan, found.decision.new_limit, suspended)
+            months = [month.month for month in path.path]
+            # With the limit restored, other purchases are possible than under the reduced one.
+            until = MONTHS if path.restored is None else months.index(path.restored) + 1
+            payments = [month.payment for month in path.path]
+            balances = [month.balance for month in path.path]
+            for name, stated in (("payment", payments), ("balance", balances)):
                 expected = columns[name][:MONTHS, 0][::-1].tolist()
-                assert told[:until] == pytest.approx(expected[:until], abs=1e-9)
-            paid += sum(month.payment > 0 for month in course.path)
+                assert stated[:until] == pytest.approx(expected[:until], abs=1e-9)
+            paid += sum(payment > 0 for payment in payments)
     assert paid > 100
 
 
@@ -270,93 +169,116 @@ def last_known(statements: pl.DataFrame, name: str, otherwise: float) -> float:
     return float(known[-1]) if len(known) else otherwise
 
 
-def least_effort(
-    statements: pl.DataFrame, found: Advised, bundle: Bundle
-) -> tuple[float, int] | None:
-    """By trying every plan of the grid, one by one, through the ordinary flow: (effort, month) of
-    the least that restores.
-    """
-    rules, seen = bundle.advice, statements[-6:]
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """What the oracle measures plans of an account by."""
+
+    debt: float
+    income: float
+    spent: float
+    payable: float
+    share: float  # of the balance that a plan on time relies on
+
+
+def means_of(statements: pl.DataFrame, bundle: Bundle) -> Means:
+    search, recent = bundle.advice.search, statements[-6:]
     debt = last_known(statements, "external_debt", 0.0)
     income = last_known(statements, "income", math.nan)
-    spent = float(np.nan_to_num(np.mean(seen["spend"].drop_nulls().to_numpy())))
-    step = rules.search.rounding
-    balance = max(statements["balance"][-1], 0.0)
-    tried = {
+    payable = math.inf
+    if not math.isnan(income):
+        left = income * (1 - search.living_share) - search.instalment_share * debt
+        payable = max(left, float(recent["payment"].to_numpy().mean()))
+    least = least_share(statements)
+    return Means(
+        debt=debt,
+        income=income,
+        spent=float(np.nan_to_num(np.mean(recent["spend"].drop_nulls().to_numpy()))),
+        payable=payable,
+        share=least if least > bundle.policy.terms.minimum_share else 0.0,
+    )
+
+
+def least_share(statements: pl.DataFrame) -> float:
+    """The least share of a balance that was paid in the last six months, in whole hundredths."""
+    months = min(6, statements.height)
+    owed = [0.0, *statements["balance"][:-1].to_list()][-months:]
+    paid = statements["payment"].to_list()[-months:]
+    shares = [min(p / o, 1.0) for p, o in zip(paid, owed, strict=True) if o > 0]
+    return math.floor(100 * min(shares, default=0.0) + 1e-9) / 100
+
+
+def tried_amounts(
+    statements: pl.DataFrame, means: Means, bundle: Bundle
+) -> dict[LeverName, list[float]]:
+    rules = bundle.advice
+    step, balance = rules.search.rounding, max(statements["balance"][-1], 0.0)
+
+    def up(amount: float) -> float:
+        return math.ceil(amount / step - 1e-9) * step
+
+    def down(amount: float) -> float:
+        return math.floor(amount / step + 1e-9) * step
+
+    shares = rules.levers["spending"].grid if means.spent > 0 else (1.0,)
+    return {
         "on_time": [1.0],
-        "extra": sorted(
-            {math.ceil(g * balance / step - 1e-9) * step for g in rules.levers["extra"].grid}
-        ),
-        "spending": [
-            math.inf if g == 1 else math.floor(g * spent / step + 1e-9) * step
-            for g in rules.levers["spending"].grid
-        ]
-        if spent > 0
-        else [math.inf],
+        "extra": sorted({up(share * balance) for share in rules.levers["extra"].grid}),
+        "spending": [math.inf if share == 1 else down(share * means.spent) for share in shares],
         "no_cash": [1.0],
         "no_new_credit": [1.0],
         "repay_elsewhere": sorted(
-            {math.ceil(g * debt / step - 1e-9) * step for g in rules.levers["repay_elsewhere"].grid}
+            {up(share * means.debt) for share in rules.levers["repay_elsewhere"].grid}
         ),
     }
-    unit = found.decision.credit_limit if math.isnan(income) else income
-    left = income * (1 - rules.search.living_share) - rules.search.instalment_share * debt
-    payable = (
-        math.inf if math.isnan(income) else max(left, float(seen["payment"].to_numpy().mean()))
-    )
-    shares = [
-        min(paid / owed, 1.0)
-        for paid, owed in zip(statements["payment"][1:], statements["balance"][:-1], strict=True)
-        if owed > 0
-    ][-min(6, statements.height) :]
-    # Of the months of habit, in whole hundredths, and told where it is more than the minimum asks
-    # for.
-    owed_in = [owed > 0 for owed in [0.0, *statements["balance"][:-1].to_list()]][-6:]
-    least = math.floor(100 * min(shares[len(shares) - sum(owed_in) :], default=0.0) + 1e-9) / 100
-    share = least if least > bundle.policy.terms.minimum_share else 0.0
-    best: tuple[float, int] | None = None
-    for values in itertools.product(*(tried[name] for name in LEVERS)):
-        plan = dict(zip(LEVERS, values, strict=True))
-        effort = (
-            plan["extra"] + plan["repay_elsewhere"] + 0.7 * max(spent - plan["spending"], 0.0)
-        ) / unit
-        effort += 0.05 * plan["no_cash"] + 0.03 * plan["no_new_credit"]
-        if best is not None and effort >= best[0] - 1e-12:
+
+
+def effort_of(plan: dict[LeverName, float], means: Means, limit: float) -> float:
+    unit = limit if math.isnan(means.income) else means.income
+    saved = max(means.spent - plan["spending"], 0.0)
+    money = plan["extra"] + plan["repay_elsewhere"] + 0.7 * saved
+    return money / unit + 0.05 * plan["no_cash"] + 0.03 * plan["no_new_credit"]
+
+
+def is_payable(statements: pl.DataFrame, plans: Plans, found: Advised, payable: float) -> bool:
+    if plans.extra[0] == 0 and plans.repay_elsewhere[0] == 0:
+        return True
+    suspended = found.decision.action == "suspend"
+    columns = roll_statements(statements, plans, found.decision.new_limit, suspended)
+    paid = columns["payment"][:MONTHS, 0] + plans.repay_elsewhere[0]
+    return bool(paid.max() <= payable + 0.005)
+
+
+def least_effort(statements: pl.DataFrame, found: Advised, bundle: Bundle) -> float | None:
+    """The least effort that restores the limit, of all plans of the grid, tried one by one."""
+    means = means_of(statements, bundle)
+    tried = tried_amounts(statements, means, bundle)
+    best: float | None = None
+    for amounts in itertools.product(*(tried[name] for name in LEVERS)):
+        plan = dict(zip(LEVERS, amounts, strict=True))
+        effort = effort_of(plan, means, found.decision.credit_limit)
+        if best is not None and effort >= best - 1e-12:
             continue
-        plans = Plans(
-            **{name: np.array([value]) for name, value in plan.items()},
-            paid_share=np.array([share]),
-        )
-        columns = lived(
-            statements, plans, found.decision.new_limit, found.decision.action == "suspend"
-        )
-        asks_more = plan["extra"] > 0 or plan["repay_elsewhere"] > 0
-        if (
-            asks_more
-            and (columns["payment"][:MONTHS, 0] + plan["repay_elsewhere"]).max() > payable + 0.005
-        ):
-            continue
-        month = restoring(statements, plans, found, bundle)
-        if month is not None:
-            best = (effort, month)
+        levers = {name: np.array([amount]) for name, amount in plan.items()}
+        plans = Plans(**levers, paid_share=np.array([means.share]))
+        payable = is_payable(statements, plans, found, means.payable)
+        if payable and restoring_month(statements, plans, found, bundle) is not None:
+            best = effort
     return best
 
 
 def check_exhaustively(cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle) -> None:
-    for statements, found in zip(cut, advised, strict=True):
-        assert found.advice is not None
-        course, best = found.advice.plan, least_effort(statements, found, bundle)
-        assert (course.restored is None) == (best is None)
+    for statements, found in each(zip(cut, advised, strict=True)):
+        plan, best = advice_of(found).plan, least_effort(statements, found, bundle)
+        assert (plan.restored is None) == (best is None)
         if best is not None:
-            assert course.effort == pytest.approx(best[0], abs=1e-9)
+            assert plan.effort == pytest.approx(best, abs=1e-9)
 
 
 def test_the_plan_is_the_least_effort_of_all(
     cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
 ) -> None:
-    tried = [0 if one.advice is None else one.advice.tried for one in advised]
-    easy = sorted(range(len(advised)), key=tried.__getitem__)[:6]
-    check_exhaustively([cut[k] for k in easy], [advised[k] for k in easy], bundle)
+    fewest = sorted(range(len(advised)), key=lambda place: advice_of(advised[place]).tried)[:6]
+    check_exhaustively([cut[k] for k in fewest], [advised[k] for k in fewest], bundle)
 
 
 @pytest.mark.torture
@@ -378,44 +300,43 @@ def test_the_plan_of_a_coarse_grid_is_that_of_brute_force_for_200(
         for name, lever in bundle.advice.levers.items()
     }
     coarse = dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, levers=levers))
-    some = all_cut[:200]
-    assert len(some) == 200
-    check_exhaustively(some, advise_many(pl.concat(some), coarse, when), coarse)
+    accounts = all_cut[:200]
+    assert len(accounts) == 200
+    check_exhaustively(accounts, advise_many(pl.concat(accounts), coarse, when), coarse)
 
 
 def test_the_same_account_gets_the_same_advice(
     cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle, when: datetime.datetime
 ) -> None:
-    for statements, found in zip(cut[:5], advised[:5], strict=True):
+    for statements, found in each(zip(cut[:5], advised[:5], strict=True)):
         before = statements.clone()
         assert advise(statements.sample(fraction=1, shuffle=True, seed=1), bundle, when) == found
         assert statements.equals(before)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 def test_many_at_once_get_what_each_gets_alone(
-    cut: list[pl.DataFrame],
     advised: list[Advised],
     bundle: Bundle,
     when: datetime.datetime,
     source: Source,
+    threads: int,
 ) -> None:
-    """Beside accounts that are kept, in blocks and in threads."""
+    """Together with accounts that are kept, in blocks and in threads."""
     names = [found.decision.account_id for found in advised]
     everybody = check(select_windows(source.statements, when.date().replace(day=1)))
     others = everybody["account_id"].unique(maintain_order=True)[:200].to_list()
     many = everybody.filter(pl.col("account_id").is_in(names + others))
-    for threads in (1, 3):
-        found = {
-            one.decision.account_id: one for one in advise_many(many, bundle, when, threads=threads)
-        }
-        assert len(found) > len(names)
-        for name, alone in zip(names, advised, strict=True):
-            together = found[name]
-            assert together.advice == alone.advice
-            assert together.notes == alone.notes
-            assert dataclasses.replace(together.decision, decision_id="") == dataclasses.replace(
-                alone.decision, decision_id=""
-            )
+    together = {
+        found.decision.account_id: found
+        for found in advise_many(many, bundle, when, threads=threads)
+    }
+    assert len(together) > len(names)
+    for alone in each(advised):
+        found = together[alone.decision.account_id]
+        # The id of a decision depends on the call.
+        decision = dataclasses.replace(found.decision, decision_id=alone.decision.decision_id)
+        assert dataclasses.replace(found, decision=decision) == alone
 
 
 def test_each_account_is_given_its_own_choices(
@@ -423,145 +344,136 @@ def test_each_account_is_given_its_own_choices(
 ) -> None:
     choices = [Constraints(200.0), Constraints(1e6), Constraints()]
     together = advise_many(pl.concat(cut[:3]), bundle, when, choices)
-    for statements, chosen, found in zip(cut[:3], choices, together, strict=True):
+    for statements, chosen, found in each(zip(cut[:3], choices, together, strict=True)):
         assert found.advice == advise(statements, bundle, when, chosen).advice
     with pytest.raises(ValueError, match="expected choices for 3 accounts, got 2"):
         advise_many(pl.concat(cut[:3]), bundle, when, choices[:2])
 
 
-def test_it_does_not_matter_how_many_plans_are_tried_at_a_time(
+def test_advice_does_not_depend_on_how_many_plans_are_evaluated_first(
     cut: list[pl.DataFrame],
     bundle: Bundle,
     when: datetime.datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # some find a plan and some do not
-    search = dataclasses.replace(bundle.advice.search, margin=2.5)
-    strict = dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, search=search))
+    # Some accounts find a plan and some do not.
+    strict = with_margin(bundle, 2.5)
     together = pl.concat(cut[:20])
     found = {}
     for first in (1, 7, 40, 1000):
-        monkeypatch.setattr("serving.decision.advice.search._TRIED_FIRST", first)
+        monkeypatch.setattr("serving.decision.advice.search.FIRST_PLANS", first)
         found[first] = advise_many(together, strict, when)
     assert found[1] == found[7] == found[40] == found[1000]
-    restored = [one.advice.plan.restored is not None for one in found[7] if one.advice is not None]
+    restored = [advice_of(one).plan.restored is not None for one in found[7]]
     assert any(restored)
     assert not all(restored)
 
 
-def test_where_none_restores_the_least_risk_of_all_rounds_is_told(bundle: Bundle) -> None:
-    grid = make_plan_grid(
-        Habits(10_000.0, math.nan, math.nan, 0.0, 0.0, 0.0),
-        12_000.0,
-        bundle.advice,
-        Constraints(),
-        0.1,
+def test_the_lowest_risk_is_kept_over_all_evaluations(bundle: Bundle) -> None:
+    finances = Finances(
+        balance=10_000.0, debt=math.nan, income=math.nan, spent=0.0, paid=0.0, least_share=0.0
     )
+    grid = make_plan_grid(finances, 12_000.0, bundle.advice, Constraints(), minimum_share=0.1)
     search = PlanSearch(0, grid)
     cut = [LimitCut("pay_later", datetime.date(2026, 9, 1), 12_000.0, 500.0, True)]
-    for first, last_log_odds in ((0, [5.0, 3.0]), (2, [4.0])):
-        courses = np.arange(len(last_log_odds))
-        features = np.zeros((1, len(courses), len(CATALOGUE)))
-        assert search.judged == first
-        search.judge(
-            courses,
-            Projection(
-                courses * 0,
-                cut,
-                features,
-                np.array([last_log_odds]),
-                np.zeros((1, len(courses))),
-                np.zeros(len(courses)),
-            ),
-            bundle,
+    for evaluated, last_log_odds in ((0, [5.0, 3.0]), (2, [4.0])):
+        trajectories = np.arange(len(last_log_odds))
+        projection = Projection(
+            account=trajectories * 0,
+            cuts=cut,
+            features=np.zeros((1, len(trajectories), len(CATALOGUE))),
+            log_odds=np.array([last_log_odds]),
+            paid=np.zeros((1, len(trajectories))),
+            most_paid=np.zeros(len(trajectories)),
         )
+        assert search.evaluated == evaluated
+        search.evaluate(trajectories, projection, bundle)
         assert search.restored is None
-        assert search.place == 1
+        assert search.position == 1
 
 
-def back_of(outcome: Outcome) -> float:
-    return outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
+def first_restoration(
+    projection: Projection, trajectory: int, margin: float, bundle: Bundle
+) -> Restored | None:
+    """By asking the policy about every month."""
+    log_odds = projection.log_odds[:, trajectory]
+
+    def outcomes(more: float) -> list[Outcome]:
+        return [
+            projection.outcome(trajectory, month, probability, bundle)
+            for month, probability in enumerate(probability_of(log_odds + more).tolist())
+        ]
+
+    without = [restores_limit(outcome) for outcome in outcomes(0.0)]
+    cut = projection.cuts[trajectory]
+    for month, outcome in enumerate(outcomes(margin)):
+        gains = limit_of(outcome) > cut.limit_after
+        if restores_limit(outcome) and gains and all(without[month + 1 :]):
+            return Restored(trajectory, month, limit_of(outcome))
+    return None
 
 
 @pytest.mark.parametrize("product", ["pay_later", "cash_loan"])
 def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, product: str) -> None:
-    """Over drawn accounts, with caps that bind and caps that do not: the first free month is that
-    of asking about each.
-    """
-    random, courses, months = np.random.default_rng(0), 60, 5
+    """For drawn accounts, with caps that bind and caps that do not."""
+    random, count, months = np.random.default_rng(0), 60, 5
     names = [feature.name for feature in CATALOGUE]
-    features = np.zeros((months, courses, len(names)))
-    limit = 500.0 * np.ceil(random.uniform(1, 60, courses))
+    features = np.zeros((months, count, len(names)))
+    limit = 500.0 * np.ceil(random.uniform(1, 60, count))
     columns: dict[str, NDArray[np.float64] | float] = {
         "limit_now": limit,
-        "balance_now": limit * random.uniform(0, 1, (months, courses)),
-        "income": limit / random.uniform(4, 12, courses),
-        "idle_months": np.floor(random.uniform(0, 16, (months, courses))),
+        "balance_now": limit * random.uniform(0, 1, (months, count)),
+        "income": limit / random.uniform(4, 12, count),
+        "idle_months": np.floor(random.uniform(0, 16, (months, count))),
         "months_observed": 24.0,
     }
     for name, values in columns.items():
         features[..., names.index(name)] = values
-    cut = [
-        LimitCut(product, datetime.date(2026, 9, 1), before, 500.0, False)
-        for before in limit.tolist()
-    ]
-    log_odds = random.uniform(-3.2, 0.6, (months, courses))
-    outlook = Projection(
-        np.arange(courses), cut, features, log_odds, np.zeros_like(log_odds), np.zeros(courses)
+    as_of = datetime.date(2026, 9, 1)
+    log_odds = random.uniform(-3.2, 0.6, (months, count))
+    projection = Projection(
+        account=np.arange(count),
+        cuts=[LimitCut(product, as_of, before, 500.0, False) for before in limit.tolist()],
+        features=features,
+        log_odds=log_odds,
+        paid=np.zeros_like(log_odds),
+        most_paid=np.zeros(count),
     )
     found: list[Restored | None] = []
-    for course in range(courses):
-        wanted, then = (
-            [
-                outlook.outcome(course, m, p, bundle)
-                for m, p in enumerate(probability_of(log_odds[:, course] + more).tolist())
-            ]
-            for more in (0.5, 0.0)
-        )
-        free = [(restores_limit(a), restores_limit(b)) for a, b in zip(wanted, then, strict=True)]
-        months_free = [
-            m
-            for m in range(months)
-            if free[m][0]
-            and back_of(wanted[m]) > 500.0
-            and all(later for _, later in free[m + 1 :])
-        ]
-        found.append(next(outlook.restorations(np.array([course]), 0.5, bundle), None))
-        if months_free:
-            assert found[-1] == Restored(course, months_free[0], back_of(wanted[months_free[0]]))
-        else:
-            assert found[-1] is None
+    for trajectory in range(count):
+        found.append(next(projection.restorations(np.array([trajectory]), 0.5, bundle), None))
+        assert found[-1] == first_restoration(projection, trajectory, 0.5, bundle)
     assert None in found
     assert len(set(found)) > 20
     if product == "cash_loan":
-        assert any(one.limit < limit[one.course] for one in found if one is not None), (
-            "a cap stands"
-        )
+        capped = [one for one in found if one is not None and one.limit < limit[one.trajectory]]
+        assert capped
 
 
 def test_more_to_pay_with_never_makes_it_harder(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
+    restored = 0
     for statements in cut[:10]:
         little, much = (
-            advise(statements, bundle, when, Constraints(monthly_payment=amount)).advice
+            advice_of(advise(statements, bundle, when, Constraints(monthly_payment=amount))).plan
             for amount in (500.0, 1e9)
         )
-        assert little is not None
-        assert much is not None
-        if little.plan.restored is not None:
-            assert much.plan.restored is not None
-            assert much.plan.effort <= little.plan.effort
+        if little.restored is not None:
+            assert much.restored is not None
+            assert much.effort <= little.effort
+            restored += 1
+    assert restored > 0
 
 
-def test_who_is_not_cut_needs_no_advice(
+def test_an_account_that_is_not_cut_gets_no_advice(
     source: Source, bundle: Bundle, when: datetime.datetime
 ) -> None:
     statements = check(select_windows(source.statements, when.date().replace(day=1)))
     kept = next(
-        d
-        for d in decide_many(statements, bundle, when)
-        if d.action == "keep" and d.probability < 0.02
+        decision
+        for decision in decide_many(statements, bundle, when)
+        if decision.action == "keep" and decision.probability < 0.02
     )
     found = advise(statements.filter(pl.col("account_id") == kept.account_id), bundle, when)
     assert found.advice is None
@@ -569,34 +481,31 @@ def test_who_is_not_cut_needs_no_advice(
     assert found.below_cut_off > 0
 
 
-def test_spending_is_told_as_a_share_of_a_known_income(
+def test_spending_is_stated_as_a_share_of_a_known_income(
     cut: list[pl.DataFrame], advised: list[Advised]
 ) -> None:
-    told = 0
-    for statements, found in zip(cut, advised, strict=True):
-        assert found.advice is not None
+    stated = 0
+    for statements, found in each(zip(cut, advised, strict=True)):
         income = last_known(statements, "income", math.nan)
-        for step in found.advice.plan.steps:
-            if step.lever == "spending" and step.amount:
-                share = f"{100 * step.amount / income:.0f} %" if income > 0 else None
-                told += share is not None
-                assert (
-                    ("of your monthly income" in step.text.en)
-                    == ("月收入" in step.text.zh)
-                    == (share is not None)
-                )
-                assert share is None or f" {share} of your monthly income" in step.text.en
-    assert told > 2
+        for step in advice_of(found).plan.steps:
+            if step.lever != "spending" or not step.amount:
+                continue
+            knows_income = income > 0
+            assert ("of your monthly income" in step.text.en) == knows_income
+            assert ("月收入" in step.text.zh) == knows_income
+            if knows_income:
+                share = f" {100 * step.amount / income:.0f} % of your monthly income"
+                assert share in step.text.en
+                stated += 1
+    assert stated > 2
 
 
-def test_steps_are_told_with_their_amounts(advised: list[Advised]) -> None:
-    for found in advised:
-        assert found.advice is not None
-        assert found.advice.carry_on.steps == ()
-        assert found.advice.carry_on.restored is None, "nothing is promised to who carries on"
-        assert {month.limit for month in found.advice.carry_on.path} == {found.decision.new_limit}
-        assert [step.lever for step in found.advice.on_time_only.steps] == ["on_time"]
-        for step in found.advice.plan.steps:
+def test_steps_state_their_amounts(advised: list[Advised]) -> None:
+    for found in each(advised):
+        advice = advice_of(found)
+        assert advice.carry_on.steps == ()
+        assert [step.lever for step in advice.on_time_only.steps] == ["on_time"]
+        for step in each(advice.plan.steps):
             assert "{" not in step.text.en + step.text.zh
             if step.share is not None:
                 assert step.lever == "on_time"
@@ -606,13 +515,29 @@ def test_steps_are_told_with_their_amounts(advised: list[Advised]) -> None:
             elif step.amount is not None:
                 assert f"{step.amount:,.0f}" in step.text.en
                 assert f"{step.amount:,.0f}元" in step.text.zh
-        if (
-            found.decision.new_limit < found.decision.credit_limit
-            and found.advice.plan.restored is not None
-        ):
-            path = found.advice.plan.path
-            back = [month.month for month in path].index(found.advice.plan.restored)
-            assert [month.limit for month in path[:back]] == [found.decision.new_limit] * back
-            assert len({month.limit for month in path[back:]}) == 1
-            assert found.decision.new_limit <= path[-1].limit <= found.decision.credit_limit
-            assert (path[-1].limit == found.decision.credit_limit) == (path[back].action == "keep")
+
+
+def test_carrying_on_promises_nothing(advised: list[Advised]) -> None:
+    for found in each(advised):
+        carry_on = advice_of(found).carry_on
+        assert carry_on.restored is None
+        assert {month.limit for month in carry_on.path} == {found.decision.new_limit}
+
+
+def test_the_path_states_the_limit_before_and_after_it_is_restored(
+    advised: list[Advised],
+) -> None:
+    restored = 0
+    for found in advised:
+        decision, plan = found.decision, advice_of(found).plan
+        if plan.restored is None or decision.new_limit >= decision.credit_limit:
+            continue
+        back = [month.month for month in plan.path].index(plan.restored)
+        limits = [month.limit for month in plan.path]
+        assert limits[:back] == [decision.new_limit] * back
+        assert len(set(limits[back:])) == 1
+        assert decision.new_limit <= limits[-1] <= decision.credit_limit
+        is_kept = plan.path[back].action == "keep"
+        assert (limits[-1] == decision.credit_limit) == is_kept
+        restored += 1
+    assert restored > 10

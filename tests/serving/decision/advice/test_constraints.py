@@ -22,31 +22,19 @@ from serving.decision.pipeline import advise, advise_many, decide_many, stages
 from serving.decision.result import Advised
 from serving.schemas import examples
 from serving.schemas.decision import Request, statements_table
-from tests.serving.decision.advice.test_advise import plan_of, restoring
+from tests.support.each import each
+from tests.support.plans import cut_by_model, plan_from_steps, restoring_month
 
 ROUNDING = 50.0
-SETTLED = ("extra", "spending", "repay_elsewhere")
-
-
-@pytest.fixture(scope="module")
-def when(windows: pl.DataFrame) -> datetime.datetime:
-    last = windows["month"].max()
-    assert isinstance(last, datetime.date)
-    return datetime.datetime(last.year, last.month, 28, 12, tzinfo=datetime.UTC)
+LEVERS = ("extra", "spending", "repay_elsewhere")  # that a customer can fix
 
 
 @pytest.fixture(scope="module")
 def cut(windows: pl.DataFrame, bundle: Bundle, when: datetime.datetime) -> list[pl.DataFrame]:
     """The windows of the accounts whose limit the model cuts."""
     made = stages(windows, bundle, when)
-    names = [
-        d.account_id
-        for d, o in zip(made.decisions, made.outcomes, strict=True)
-        if o.by_model and d.action in ("reduce", "suspend")
-    ]
-    return made.statements.filter(pl.col("account_id").is_in(names)).partition_by(
-        "account_id", maintain_order=True
-    )
+    is_cut = pl.col("account_id").is_in(cut_by_model(made))
+    return made.statements.filter(is_cut).partition_by("account_id", maintain_order=True)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +42,8 @@ def advised(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) ->
     return [advise(window, bundle, when) for window in cut]
 
 
-def most(window: pl.DataFrame) -> dict[str, float]:
-    """The most that may be settled of each lever."""
+def largest(window: pl.DataFrame) -> dict[str, float]:
+    """The largest amount of each lever that is accepted."""
     debt = window["external_debt"].drop_nulls()
     return {
         "extra": max(window["balance"][-1], 0.0),
@@ -64,14 +52,13 @@ def most(window: pl.DataFrame) -> dict[str, float]:
     }
 
 
-def told(course: PlanPath) -> dict[str, float]:
-    """The amounts that the steps tell; what is not told is not done (but for spending, which then
-    goes on as before).
-    """
+def stated_amounts(path: PlanPath) -> dict[str, float]:
+    """The amounts that the steps state; without a step nothing is paid, and spending goes on."""
     stated: dict[str, float] = {
-        step.lever: step.amount for step in course.steps if step.amount is not None
+        step.lever: step.amount for step in path.steps if step.amount is not None
     }
-    return {name: stated.get(name, 0.0) for name in SETTLED if name != "spending" or name in stated}
+    amounts = {"extra": 0.0, "repay_elsewhere": 0.0} | stated
+    return {name: amounts[name] for name in LEVERS if name in amounts}
 
 
 def plan(found: Advised) -> PlanPath:
@@ -79,72 +66,70 @@ def plan(found: Advised) -> PlanPath:
     return found.advice.plan
 
 
-def test_what_is_settled_is_in_the_plan_of_every_cut_account(
+def test_fixed_amounts_are_in_the_plan_of_every_cut_account(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
     random = np.random.default_rng(3)
     seen: set[tuple[str, bool]] = set()
     for number, window in enumerate(cut):
-        named = [name for bit, name in enumerate(SETTLED) if (number % 7 + 1) >> bit & 1]
+        named = [name for bit, name in enumerate(LEVERS) if (number % 7 + 1) >> bit & 1]
         shares = random.choice([0.0, 0.013, 0.2, 1.0], len(named))
         amounts = {
-            name: round(share * most(window)[name], 2)
+            name: round(share * largest(window)[name], 2)
             for name, share in zip(named, shares, strict=True)
         }
         found = advise(window, bundle, when, Constraints(**amounts))
-        assert told(plan(found)).items() >= amounts.items()
+        assert stated_amounts(plan(found)).items() >= amounts.items()
         seen.update((name, amount > 0) for name, amount in amounts.items())
     assert len(cut) > 40
     assert len(seen) == 6  # each of nothing and of something
 
 
-def test_what_a_plan_tells_can_be_settled_and_gives_the_same_plan(
+def test_the_amounts_of_a_plan_can_be_fixed_and_give_the_same_plan(
     cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle, when: datetime.datetime
 ) -> None:
-    for window, found in zip(cut, advised, strict=True):
-        assert plan(advise(window, bundle, when, Constraints(**told(plan(found))))) == plan(found)
+    for window, found in each(zip(cut, advised, strict=True)):
+        constraints = Constraints(**stated_amounts(plan(found)))
+        assert plan(advise(window, bundle, when, constraints)) == plan(found)
 
 
-def test_settling_one_amount_as_told_loses_nothing(
+def test_fixing_one_amount_of_a_plan_loses_nothing(
     cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle, when: datetime.datetime
 ) -> None:
     restored = 0
     for number, (window, found) in enumerate(zip(cut, advised, strict=True)):
-        name = SETTLED[number % len(SETTLED)]
-        if plan(found).restored is None or name not in told(plan(found)):
+        name = LEVERS[number % len(LEVERS)]
+        amounts = stated_amounts(plan(found))
+        if plan(found).restored is None or name not in amounts:
             continue
-        again = plan(advise(window, bundle, when, Constraints(**{name: told(plan(found))[name]})))
+        again = plan(advise(window, bundle, when, Constraints(**{name: amounts[name]})))
         assert again.restored is not None
         assert again.effort <= plan(found).effort
         restored += 1
     assert restored > 10
 
 
-def test_a_promise_on_settled_amounts_is_what_the_ordinary_flow_decides(
+def test_a_promise_with_fixed_amounts_is_what_the_ordinary_flow_decides(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
     kept = 0
     for window in cut[:12]:
-        found = advise(
-            window,
-            bundle,
-            when,
-            Constraints(extra=round(0.31 * most(window)["extra"], 2), spending=123.45),
-        )
-        month = restoring(window, plan_of(plan(found)), found, bundle)
+        extra = round(0.31 * largest(window)["extra"], 2)
+        found = advise(window, bundle, when, Constraints(extra=extra, spending=123.45))
+        month = restoring_month(window, plan_from_steps(plan(found)), found, bundle)
         promised = [one.month == plan(found).restored for one in plan(found).path]
         assert month == (promised.index(True) if any(promised) else None)
         kept += any(promised)
     assert kept > 3
 
 
-def test_what_is_settled_is_in_reach_whatever_else_can_be_paid(
+def test_fixed_amounts_are_feasible_whatever_can_be_paid(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
-    """Where all that is paid is settled, what could be paid changes nothing."""
-    for window in cut[:30]:
+    """If all payments are fixed, the most that can be paid changes nothing."""
+    for window in each(cut[:30]):
         amounts = {
-            name: round(0.4 * most(window)[name], 2) for name in ("extra", "repay_elsewhere")
+            name: round(0.4 * largest(window)[name], 2) for name in ("extra", "repay_elsewhere")
         }
         due = float(window["minimum_due"][-1]) if amounts["extra"] else 0.0
         able = max(due + sum(amounts.values()), 0.01)
@@ -158,13 +143,13 @@ def test_what_is_settled_is_in_reach_whatever_else_can_be_paid(
 def test_each_account_is_checked_against_its_own_choices(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
-    beyond = Constraints(extra=most(cut[1])["extra"] + ROUNDING)
+    beyond = Constraints(extra=largest(cut[1])["extra"] + ROUNDING)
     for choices in ([Constraints(extra=LARGEST_AMOUNT), UNCONSTRAINED], [UNCONSTRAINED, beyond]):
         with pytest.raises(ConstraintError):
             advise_many(pl.concat(cut[:2]), bundle, when, choices)
 
 
-def test_who_is_not_cut_is_refused_the_same(
+def test_constraints_of_an_account_that_is_not_cut_are_checked_too(
     windows: pl.DataFrame, bundle: Bundle, when: datetime.datetime
 ) -> None:
     kept = next(d.account_id for d in decide_many(windows, bundle, when) if d.action == "keep")
@@ -175,10 +160,8 @@ def test_who_is_not_cut_is_refused_the_same(
     assert caught.value.field == "extra"
 
 
-def refused(choices: Constraints, **last: float | None) -> str | None:
-    """The field that is refused, None where none is, for the account of the example with another
-    last statement.
-    """
+def refused_field(choices: Constraints, **last: float | None) -> str | None:
+    """The field that is refused, or None, for the example with another last statement."""
     table = check(statements_table([Request.model_validate(examples.REQUEST)]))
     newest = pl.col("month") == table["month"].max()
     table = table.with_columns(
@@ -192,7 +175,7 @@ def refused(choices: Constraints, **last: float | None) -> str | None:
     return None
 
 
-def test_each_choice_is_taken_up_to_what_the_account_has() -> None:
+def test_each_amount_is_accepted_up_to_what_the_account_has() -> None:
     newest = examples.REQUEST["statements"][-1]
     for name, column in (
         ("extra", "balance"),
@@ -200,25 +183,25 @@ def test_each_choice_is_taken_up_to_what_the_account_has() -> None:
         ("spending", "credit_limit"),
     ):
         assert newest[column] % ROUNDING == 0
-        assert refused(Constraints(**{name: newest[column]})) is None
-        assert refused(Constraints(**{name: newest[column] + 0.01})) == name
+        assert refused_field(Constraints(**{name: newest[column]})) is None
+        assert refused_field(Constraints(**{name: newest[column] + 0.01})) == name
 
 
-def test_what_is_rounded_up_in_a_plan_can_be_chosen() -> None:
+def test_an_amount_that_a_plan_rounds_up_is_accepted() -> None:
     for name, column in (("extra", "balance"), ("repay_elsewhere", "external_debt")):
-        assert refused(Constraints(**{name: 1050.0}), **{column: 1000.01}) is None
-        assert refused(Constraints(**{name: 1050.01}), **{column: 1000.01}) == name
+        assert refused_field(Constraints(**{name: 1050.0}), **{column: 1000.01}) is None
+        assert refused_field(Constraints(**{name: 1050.01}), **{column: 1000.01}) == name
 
 
-def test_who_spends_more_than_the_limit_may_choose_what_a_plan_could_tell() -> None:
+def test_spending_above_the_limit_is_accepted_up_to_the_present_spending() -> None:
     mean = sum(statement["spend"] for statement in examples.REQUEST["statements"]) / 6
-    assert refused(Constraints(spending=math.floor(mean)), credit_limit=1000.0) is None
-    assert refused(Constraints(spending=math.ceil(mean)), credit_limit=1000.0) == "spending"
+    assert refused_field(Constraints(spending=math.floor(mean)), credit_limit=1000.0) is None
+    assert refused_field(Constraints(spending=math.ceil(mean)), credit_limit=1000.0) == "spending"
 
 
-def test_nothing_can_be_paid_on_what_is_not_owed() -> None:
-    assert refused(Constraints(extra=0.0), balance=-700.0) is None
-    assert refused(Constraints(extra=0.01), balance=-700.0) == "extra"
+def test_no_payment_is_accepted_where_nothing_is_owed() -> None:
+    assert refused_field(Constraints(extra=0.0), balance=-700.0) is None
+    assert refused_field(Constraints(extra=0.01), balance=-700.0) == "extra"
     table = check(statements_table([Request.model_validate(examples.REQUEST)])).with_columns(
         external_debt=pl.lit(None, pl.Float64)
     )
@@ -228,44 +211,49 @@ def test_nothing_can_be_paid_on_what_is_not_owed() -> None:
 
 
 def test_debt_elsewhere_is_the_last_known() -> None:
-    assert refused(Constraints(repay_elsewhere=47500.0), external_debt=None) is None
-    assert refused(Constraints(repay_elsewhere=47550.0), external_debt=None) == "repay_elsewhere"
-
-
-def test_more_than_can_be_paid_is_a_contradiction() -> None:
-    assert refused(Constraints(500.0, extra=300.0, repay_elsewhere=200.0), minimum_due=0.0) is None
+    assert refused_field(Constraints(repay_elsewhere=47500.0), external_debt=None) is None
     assert (
-        refused(Constraints(0.3, extra=0.1, repay_elsewhere=0.2), minimum_due=0.0) is None
+        refused_field(Constraints(repay_elsewhere=47550.0), external_debt=None) == "repay_elsewhere"
+    )
+
+
+def test_fixed_payments_above_the_monthly_payment_are_refused_field() -> None:
+    assert (
+        refused_field(Constraints(500.0, extra=300.0, repay_elsewhere=200.0), minimum_due=0.0)
+        is None
+    )
+    assert (
+        refused_field(Constraints(0.3, extra=0.1, repay_elsewhere=0.2), minimum_due=0.0) is None
     )  # whose sum in binary is above 0.3
     assert (
-        refused(Constraints(500.0, extra=300.0, repay_elsewhere=200.01), minimum_due=0.0)
+        refused_field(Constraints(500.0, extra=300.0, repay_elsewhere=200.01), minimum_due=0.0)
         == "monthly_payment"
     )
-    assert refused(Constraints(500.0, extra=500.01), minimum_due=0.0) == "monthly_payment"
-    assert refused(Constraints(500.0, spending=20000.0)) is None
+    assert refused_field(Constraints(500.0, extra=500.01), minimum_due=0.0) == "monthly_payment"
+    assert refused_field(Constraints(500.0, spending=20000.0)) is None
     # What is paid above the minimum is paid on top of it.
-    assert refused(Constraints(500.0, extra=300.0), minimum_due=200.0) is None
-    assert refused(Constraints(500.0, extra=300.0), minimum_due=200.01) == "monthly_payment"
-    assert refused(Constraints(500.0, repay_elsewhere=300.0), minimum_due=900.0) is None
+    assert refused_field(Constraints(500.0, extra=300.0), minimum_due=200.0) is None
+    assert refused_field(Constraints(500.0, extra=300.0), minimum_due=200.01) == "monthly_payment"
+    assert refused_field(Constraints(500.0, repay_elsewhere=300.0), minimum_due=900.0) is None
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Constraints)])
-def test_an_amount_out_of_range_is_refused(name: str) -> None:
+def test_an_amount_out_of_range_is_refused_field(name: str) -> None:
     account: dict[str, float | None] = {
         "balance": 1e12,
         "credit_limit": 1e12,
         "external_debt": 1e12,
     }
     for amount in (-0.01, math.nan, math.inf, -math.inf, LARGEST_AMOUNT + 1):
-        assert refused(Constraints(**{name: amount}), **account) == name
-    assert refused(Constraints(**{name: LARGEST_AMOUNT}), **account) is None
-    assert refused(Constraints(**{name: 0.0})) == (
+        assert refused_field(Constraints(**{name: amount}), **account) == name
+    assert refused_field(Constraints(**{name: LARGEST_AMOUNT}), **account) is None
+    assert refused_field(Constraints(**{name: 0.0})) == (
         "monthly_payment" if name == "monthly_payment" else None
     )
-    assert refused(UNCONSTRAINED) is None
+    assert refused_field(UNCONSTRAINED) is None
 
 
-def test_a_refusal_names_no_amount() -> None:
+def test_an_error_contains_no_amount() -> None:
     table = lay_out(check(statements_table([Request.model_validate(examples.REQUEST)])))
     for choices in (
         Constraints(extra=54321.75),
@@ -277,7 +265,7 @@ def test_a_refusal_names_no_amount() -> None:
         assert not any(amount in str(caught.value) for amount in ("54", "5.25", "18600", "30000"))
 
 
-def test_minus_nought_is_nought(
+def test_minus_zero_is_stated_as_zero(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
     found = plan(advise(cut[0], bundle, when, Constraints(spending=-0.0)))

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from features.window import lay_out
 from serving.decision.advice.constraints import UNCONSTRAINED
-from serving.decision.advice.plans import habits_of, make_plan_grid
-from serving.decision.advice.projection import project
-from serving.decision.advice.rollout import joined
+from serving.decision.advice.plans import finances_of, make_plan_grid
+from serving.decision.advice.projection import Trajectories, project
+from serving.decision.advice.rollout import concatenate_plans
 from serving.decision.reasons.effects import DRIVEN
 from serving.decision.reasons.ranking import group_of
 from serving.decision.scoring.lightgbm_trees import read_trees
@@ -48,13 +48,14 @@ def slowly(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[str, f
     now, gained = sums(cut.contributions[account]), dict.fromkeys([*groups, ALL], -np.inf)
     asked = bundle.policy.terms.minimum_share
     grid = make_plan_grid(
-        habits_of(window)[0], alone.cuts[0].limit_before, bundle.advice, UNCONSTRAINED, asked
+        finances_of(window)[0], alone.cuts[0].limit_before, bundle.advice, UNCONSTRAINED, asked
     )
-    plans = joined([grid.baselines[[1]], grid.plans])  # carrying on first
+    plans = concatenate_plans([grid.baselines.take([1]), grid.plans])  # carrying on first
     before: list[dict[str, float]] = []
     for place in range(len(plans)):
         reduced = np.ones((months, 1), dtype=np.bool_)
-        outlook = project(window, np.array([0]), plans[[place]], alone.cuts, reduced, bundle)
+        trajectory = Trajectories(np.array([0]), plans.take([place]), reduced)
+        outlook = project(window, trajectory, alone.cuts, bundle)
         for month in range(months):
             values = dict(zip(cut.names, outlook.features[month, 0], strict=True))
             explained = explain_one(np.array([values[name] for name in bundle.features]), explainer)

@@ -186,7 +186,7 @@ def test_shocks_are_those_that_strike_until_the_month_after_the_promised_one(
         for future in range(FOLLOWED):
             state, struck = before, False
             months = int(followed.promised[account]) + 1
-            for after, _ in live_on(before, months, config, future, following(plans[[account]])):
+            for after, _ in live_on(before, months, config, future, following(plans.take([account]))):
                 struck |= (
                     int(after.shock[0]) in (INCOME_LOSS, ILLNESS)
                     and after.shock[0] != state.shock[0]
@@ -231,7 +231,7 @@ def slowly(cut: CutAccounts, account: int, future: int) -> dict[str, bool]:
     months = promised if promised else cut.bundle.advice.search.months
     config, start = untreated(cut.world.config), cut.world.now.take(cut.places[[account]])
     reduced, whole = np.array([max(one.limit_after, 1.0)]), np.array([one.limit_before])
-    plan = plans_of(cut.plans)[[account]]
+    plan = plans_of(cut.plans).take([account])
     if one.suspended:
         plan = replace(plan, spending=np.zeros(1), no_cash=np.ones(1))
     ways, free = own_ways(one.suspended), own_ways(suspended=False)
@@ -294,7 +294,7 @@ def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(
     )
     plans, nothing = (
         plans_of(cut_accounts.plans),
-        own_ways(suspended=False)[np.zeros(count, dtype=np.int64)],
+        own_ways(suspended=False).take(np.zeros(count, dtype=np.int64)),
     )
     assert all(
         (getattr(plans, name) != getattr(nothing, name)).any()
@@ -321,7 +321,7 @@ def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(
         np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts]),
     )
     nothing = with_suspensions(
-        cut_accounts, own_ways(suspended=False)[np.zeros(count, dtype=np.int64)]
+        cut_accounts, own_ways(suspended=False).take(np.zeros(count, dtype=np.int64))
     )
     promised = np.where(
         cut_accounts.promised > 0, cut_accounts.promised, cut_accounts.bundle.advice.search.months

@@ -48,7 +48,7 @@ def test_the_letter_is_what_the_plan_s_path_told(
             )
     assert len(outlook.log_odds) == cut_accounts.bundle.advice.search.months
     assert np.array_equal(
-        outlook.owner, np.arange(len(lay_out(cut_accounts.statements).months_observed))
+        outlook.account, np.arange(len(lay_out(cut_accounts.statements).months_observed))
     )
 
 

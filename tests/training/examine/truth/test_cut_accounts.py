@@ -10,7 +10,7 @@ from features.build import build
 from features.months import add_months
 from features.window import lay_out
 from serving.decision.advice.constraints import UNCONSTRAINED
-from serving.decision.advice.plans import habits_of, make_plan_grid
+from serving.decision.advice.plans import finances_of, make_plan_grid
 from serving.decision.advice.wording import plan_steps
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, decide_many
@@ -72,9 +72,9 @@ def test_plans_are_read_back_from_what_their_steps_tell(
     plans, window = plans_of(cut_accounts.plans), lay_out(cut_accounts.statements)
     tried = 0
     for account, (course, means, cut) in enumerate(
-        zip(cut_accounts.plans, habits_of(window), cut_accounts.cuts, strict=True)
+        zip(cut_accounts.plans, finances_of(window), cut_accounts.cuts, strict=True)
     ):
-        own = plans[[account]]
+        own = plans.take([account])
         assert plan_steps(own, means.income, bundle.advice) == course.steps
         grid = make_plan_grid(
             means, cut.limit_before, bundle.advice, UNCONSTRAINED, bundle.policy.terms.minimum_share

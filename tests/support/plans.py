@@ -1,0 +1,193 @@
+"""Plans followed by other means than advice: month by month, through whole statements."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from features.ledger import Terms
+from features.schema import check
+from features.window import Months, lay_out
+from serving.decision.advice.result import PlanPath
+from serving.decision.advice.rollout import Plans, roll_forward
+from serving.decision.bundle import Bundle
+from serving.decision.config.advice import LEVERS
+from serving.decision.pipeline import stages
+from serving.decision.policy.limit import Account
+from serving.decision.policy.outcome import Outcome, apply
+from serving.decision.result import Advised, Stages
+from serving.decision.scoring.score import probability_of
+
+TERMS = Terms()
+MONTHS = 12  # ahead
+
+
+class Restoration(NamedTuple):
+    """The limit that is in force again after a month; 0 = the next."""
+
+    month: int
+    limit: float
+
+
+NEVER = Restoration(MONTHS, 0.0)
+
+
+class Verdict(NamedTuple):
+    """A month to come as the ordinary flow decides it."""
+
+    log_odds: float
+    free_with_margin: bool  # the model does nothing and no rule suspends, with the margin added
+    free: bool
+    limit: float  # that is back, CNY
+
+
+def plans(count: int = 1, **changes: float) -> Plans:
+    """That many times carrying on, with these changes."""
+    as_before = {
+        "on_time": 0.0,
+        "extra": 0.0,
+        "spending": np.inf,
+        "no_cash": 0.0,
+        "no_new_credit": 0.0,
+        "repay_elsewhere": 0.0,
+        "paid_share": 0.0,
+    }
+    return Plans(**{name: np.full(count, value) for name, value in (as_before | changes).items()})
+
+
+def plan_from_steps(path: PlanPath) -> Plans:
+    """The plan that the steps state, read back from them."""
+    values: dict[str, float] = {name: math.inf if name == "spending" else 0.0 for name in LEVERS}
+    values["paid_share"] = 0.0
+    for step in path.steps:
+        values[step.lever] = 1.0 if step.amount is None else step.amount
+        values["paid_share"] += step.share or 0.0
+    return Plans(**{name: np.array([value]) for name, value in values.items()})
+
+
+def roll_statements(
+    statements: pl.DataFrame,
+    plan: Plans,
+    limit: float,
+    suspended: bool = False,
+    restored: Restoration = NEVER,
+) -> dict[str, Months]:
+    """One account under each plan, with a reduced limit until another one is restored."""
+    shape = (MONTHS, len(plan))
+    windows = lay_out(statements).take(np.zeros(len(plan), dtype=np.int64))
+    reduced = np.arange(MONTHS)[:, None] <= restored.month
+    return roll_forward(
+        windows,
+        plan,
+        limits=np.where(reduced, np.full(shape, limit), restored.limit),
+        suspended=reduced & np.full(shape, suspended),
+        terms=TERMS,
+    )
+
+
+def as_statements(
+    statements: pl.DataFrame, columns: dict[str, Months], trajectory: int
+) -> pl.DataFrame:
+    """A trajectory as a lender would send it: the window's statements, then those to come."""
+    last = statements["month"][-1]
+    first = last.year * 12 + last.month
+    months = [
+        datetime.date(month // 12, month % 12 + 1, 1) for month in range(first, first + MONTHS)
+    ]
+    numbers = {name: column[:MONTHS, trajectory][::-1] for name, column in columns.items()}
+    coming = pl.DataFrame(numbers).fill_nan(None)
+    coming = coming.with_columns(
+        pl.Series("month", months),
+        account_id=pl.lit(statements["account_id"][0]),
+        product=pl.lit(statements["product"][0]),
+    )
+    coming = coming.select(pl.col(name).cast(dtype) for name, dtype in statements.schema.items())
+    return pl.concat([statements, coming])
+
+
+def cut_by_model(made: Stages) -> list[str]:
+    """The accounts whose limit the model cuts."""
+    return [
+        decision.account_id
+        for decision, outcome in zip(made.decisions, made.outcomes, strict=True)
+        if outcome.by_model and decision.action in ("reduce", "suspend")
+    ]
+
+
+def limit_of(outcome: Outcome) -> float:
+    """The new limit, decided or proposed."""
+    return outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
+
+
+def decide_months(
+    statements: pl.DataFrame,
+    plan: Plans,
+    advised: Advised,
+    bundle: Bundle,
+    restored: Restoration = NEVER,
+) -> list[Verdict]:
+    """Each month to come, by the ordinary flow on whole statements."""
+    decision = advised.decision
+    columns = roll_statements(
+        statements, plan, decision.new_limit, decision.action == "suspend", restored
+    )
+    table = as_statements(statements, columns, 0)
+    return [
+        _decide_month(table[: statements.height + month][-24:], advised, bundle)
+        for month in range(1, MONTHS + 1)
+    ]
+
+
+def restoring_month(
+    statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bundle
+) -> int | None:
+    """The first month that restores the limit, 0 = the next; None if none does.
+
+    It is free with the margin, and more limit comes back or drawings are allowed again.  All later
+    months are free without the margin, both with the cut in force and with the limit restored.
+    """
+    verdicts, decision = decide_months(statements, plan, advised, bundle), advised.decision
+    for month, verdict in enumerate(verdicts):
+        gains = decision.action == "suspend" or verdict.limit > decision.new_limit
+        stays = all(later.free for later in verdicts[month + 1 :])
+        if verdict.free_with_margin and gains and stays:
+            restored = Restoration(month, verdict.limit)
+            after = decide_months(statements, plan, advised, bundle, restored)
+            if all(later.free for later in after[month + 1 :]):
+                return month
+    return None
+
+
+def _decide_month(statements: pl.DataFrame, advised: Advised, bundle: Bundle) -> Verdict:
+    decision = advised.decision
+    window = check(statements)
+    as_of = window["month"][-1]
+    decided_at = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
+    made = stages(window, bundle, decided_at)
+    log_odds = float(made.scores.log_odds[0])
+    values = {**made.evidence[0].values, "limit_now": decision.credit_limit}
+    margins = np.array([log_odds + bundle.advice.search.margin, log_odds])
+    with_margin, without = (
+        Account(decision.product, as_of, probability, values)
+        for probability in probability_of(margins).tolist()
+    )
+    return Verdict(
+        log_odds=log_odds,
+        free_with_margin=_is_free(with_margin, decided_at, bundle),
+        free=_is_free(without, decided_at, bundle),
+        limit=limit_of(apply(with_margin, bundle.policy, decided_at)),
+    )
+
+
+def _is_free(account: Account, decided_at: datetime.datetime, bundle: Bundle) -> bool:
+    """Whether the model alone does nothing, and no rule suspends."""
+    without_rules = dataclasses.replace(bundle.policy, rules=())
+    alone = apply(account, without_rules, decided_at)
+    untouched = alone.proposed_limit is None and alone.new_limit == account.features["limit_now"]
+    outcome = apply(account, bundle.policy, decided_at)
+    return untouched and not any(hit.rule.suspend for hit in outcome.hits)
