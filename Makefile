@@ -42,7 +42,7 @@ demo: install
 
 # Verified first: BentoML starts a worker that fails again and again, and holds the port meanwhile.
 serve: install
-	$(BIN)/python -c 'from serving.decision.golden import load; from serving.storage.models import newest; print("serving", load(newest()).digest)'
+	$(BIN)/python -c 'from serving.decision.golden import load; from serving.storage.models import newest_bundle; print("serving", load(newest_bundle()).digest)'
 	$(BIN)/bentoml serve serving.service:LimitReduction --host 127.0.0.1 --port 3000
 
 ui: install

@@ -1,233 +1,234 @@
-"""python -m serving COMMAND: pack a model, explain a decision, ask the service for one, hand out
-keys, keep the record.
+"""Commands for the service, its models, its API keys and its audit log.
 
-Each command says of itself what it does: python -m serving COMMAND --help.
+Each command describes itself: ``python -m serving COMMAND --help``.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
-import json
+import importlib
 import os
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from serving import MODEL_STORE
+from serving import MODEL_STORE, PROJECT
+from serving.auth.caller import SCOPES
 
-# Before bentoml is imported: nothing is reported to its makers.
+# Set before a command imports bentoml: no usage data is sent to its makers.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 os.environ.setdefault("BENTOML_HOME", str(MODEL_STORE))
 
-from bentoml.exceptions import BentoMLException
-
-from features.schema import StatementError
-from serving.auth import keys
-from serving.auth.caller import SCOPES
-from serving.decision.bundle import BundleError
-from serving.decision.golden import load
-from serving.decision.pipeline import stages
-from serving.decision.result import ProductError
-from serving.operations import audit
-from serving.operations.client import ServiceError, ask, settings_for, start_service
-from serving.operations.explain import answer_text, stages_text
-from serving.operations.pack import ALIAS, TRACKING_URI, PackError, build, fetch, store
-from serving.schemas.base import parse
-from serving.schemas.decision import Request, statements_table
-from serving.storage.database import Database
-from serving.storage.errors import StorageError
-from serving.storage.models import NoStoredModel, newest_bundle
-from serving.web.errors import ApiError
-
-# What a user can set right; anything else is a fault of ours and keeps its traceback.
-_USER_ERRORS = (
-    BentoMLException, BundleError, keys.KeyRefused, NoStoredModel, OSError, PackError, ProductError, StorageError, ServiceError,
-    StatementError,
-)  # fmt: skip
+ALIAS = "champion"
+TRACKING_URI = f"sqlite:///{PROJECT}/mlruns/mlflow.db"
+_COMMANDS = "serving.operations.commands"
+_AUDIT = "serving.operations.audit"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it is done, 1 when it found something wrong, 2 after one line on stderr
-    when it cannot be done.
+    """Run a command.
+
+    Returns:
+        0 on success, 1 if the command found something wrong, 2 after a one-line error on stderr.
     """
     options = make_parser().parse_args(arguments)
+    module, name = options.run
+    # Imported now and not above: `--help` answers at once, without the libraries of every command.
+    command: Callable[[argparse.Namespace], int | None] = getattr(
+        importlib.import_module(module), name
+    )
+    errors = importlib.import_module("serving.operations.errors")
     try:
-        status: int | None = options.run(options)
-    except ApiError as refused:
-        faults = "; ".join(f"{fault.path}: {fault.message}" for fault in refused.problem.errors)
-        print(f"{options.request}: {faults}", file=sys.stderr)
+        return command(options) or 0
+    except errors.USER_ERRORS as error:
+        print(errors.error_text(error), file=sys.stderr)
         return 2
-    except _USER_ERRORS as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return status or 0
-
-
-def pack(options: argparse.Namespace) -> None:
-    """A registered model, or a bundle's folder, to a BentoML model and a Bento."""
-    with tempfile.TemporaryDirectory() as scratch:
-        bundle = options.bundle or fetch(
-            options.version or options.alias, options.tracking_uri, Path(scratch)
-        )
-        tag = store(bundle)
-    print(f"model  {tag}  {newest_bundle()}")
-    if not options.no_bento:
-        print(f"bento  {build()}")
-
-
-def explain(options: argparse.Namespace) -> None:
-    """Each stage of the flow for a request."""
-    request = parse(Request, options.request.read_bytes())
-    bundle = load(options.bundle or newest_bundle())
-    made = stages(statements_table([request]), bundle, datetime.datetime.now(datetime.UTC))
-    print(stages_text(made, bundle))
-
-
-def ask_service(options: argparse.Namespace) -> None:
-    """The service's decision on a request."""
-    body = options.request.read_bytes()
-    if options.start:
-        # A service whose bundle is damaged is started again for ever; this says what is wrong with
-        # it.
-        load(newest_bundle())
-    with tempfile.TemporaryDirectory() as scratch:
-        key = _key_for(Path(scratch)) if options.start else None
-        service = (
-            start_service(Path(scratch) / "log")
-            if options.start
-            else contextlib.nullcontext(options.url)
-        )
-        with service as url:
-            answered = ask(url.rstrip("/"), body, options.advice, key)
-    print(answer_text(json.loads(answered)))
-    if options.out:
-        options.out.write_bytes(answered)
-        print(f"\nanswer  {options.out}")
-
-
-def _key_for(folder: Path) -> str:
-    """A key of the record that a service started beside this folder's log will have."""
-    database = Database(settings_for(folder)["CLEARLINE_RECORD"])
-    try:
-        return keys.create(database, "demo", {"score"}, days=1)[0]
-    finally:
-        database.close()
-
-
-def keys_new(options: argparse.Namespace) -> None:
-    """A new API key: alone on stdout, once and never again."""
-    scopes = [scope.strip() for scope in options.scopes.split(",")]
-    with contextlib.closing(keys.open_database()) as database:
-        text, key = keys.create(database, options.tenant, scopes, options.days, options.rate)
-    print(text)
-    print(f"key {_key_line(key)}; keep it now, for only its hash is stored", file=sys.stderr)
-
-
-def keys_list(_: argparse.Namespace) -> None:
-    """The API keys that were ever made, without their secrets."""
-    now = datetime.datetime.now(datetime.UTC)
-    with contextlib.closing(keys.open_database()) as database:
-        for key in keys.list_keys(database):
-            state = "live" if key.lives(now) else "revoked" if key.revoked_at else "expired"
-            print(f"{state:8}{_key_line(key)}")
-
-
-def keys_revoke(options: argparse.Namespace) -> None:
-    """End an API key; a service that runs refuses it two seconds later."""
-    with contextlib.closing(keys.open_database()) as database:
-        print(f"revoked {_key_line(keys.revoke(database, options.key_id))}")
-
-
-def _key_line(key: keys.Key) -> str:
-    return f"{key.key_id}  {key.tenant}  {keys.scopes_text(key.scopes)}  until {key.expires_at:%Y-%m-%d}  {key.rate:g}/s"
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
-    commands = parser.add_subparsers(
-        required=True, metavar="{pack,explain,ask,keys,verify,erase,replay,export}"
-    )
+    commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND")
+    _add_model_commands(commands)
+    keys = commands.add_parser("keys", help="create, list and revoke API keys")
+    _add_key_commands(keys.add_subparsers(required=True, title="commands", metavar="COMMAND"))
+    _add_audit_commands(commands)
+    return parser
 
-    packing = commands.add_parser("pack", help=pack.__doc__, description=pack.__doc__)
-    source = packing.add_mutually_exclusive_group()
-    source.add_argument(
-        "--alias", default=ALIAS, help="of the registered model (default: %(default)s)"
+
+def _add(
+    commands: Any, name: str, run: tuple[str, str], description: str
+) -> argparse.ArgumentParser:
+    """Add a command; ``run`` is the module and the name of its function."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=description, description=description
     )
-    source.add_argument("--version", help="of the registered model")
-    source.add_argument(
-        "--bundle", type=Path, metavar="FOLDER", help="a bundle that was never registered"
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_model_commands(commands: Any) -> None:
+    pack = _add(
+        commands,
+        "pack",
+        (_COMMANDS, "pack_model"),
+        "store a registered model, or the bundle in a folder, and build a Bento",
     )
-    packing.add_argument(
+    source = pack.add_mutually_exclusive_group()
+    source.add_argument(
+        "--alias", default=ALIAS, help="alias of the registered model (default: %(default)s)"
+    )
+    source.add_argument("--version", help="version of the registered model")
+    source.add_argument(
+        "--bundle", type=Path, metavar="FOLDER", help="bundle that is not registered"
+    )
+    pack.add_argument(
         "--tracking-uri",
         default=TRACKING_URI,
         metavar="URI",
-        help="MLflow's (default: mlruns/ of the project)",
+        help="MLflow's tracking server (default: mlruns/ of the project)",
     )
-    packing.add_argument("--no-bento", action="store_true", help="store the model only")
-    packing.set_defaults(run=pack)
+    pack.add_argument("--no-bento", action="store_true", help="store the model only")
 
-    explaining = commands.add_parser("explain", help=explain.__doc__, description=explain.__doc__)
-    explaining.add_argument("request", type=Path, metavar="REQUEST.json")
-    explaining.add_argument(
-        "--bundle", type=Path, metavar="FOLDER", help="(default: the newest stored)"
+    explain = _add(
+        commands,
+        "explain",
+        (_COMMANDS, "explain_request"),
+        "show every stage of the decision on a request",
     )
-    explaining.set_defaults(run=explain)
+    explain.add_argument("request", type=Path, metavar="REQUEST.json")
+    explain.add_argument(
+        "--bundle", type=Path, metavar="FOLDER", help="(default: the newest stored bundle)"
+    )
 
-    asking = commands.add_parser("ask", help=ask_service.__doc__, description=ask_service.__doc__)
-    asking.add_argument("request", type=Path, metavar="REQUEST.json")
-    where = asking.add_mutually_exclusive_group()
+    ask = _add(commands, "ask", (_COMMANDS, "ask_service"), "request a decision from the service")
+    ask.add_argument("request", type=Path, metavar="REQUEST.json")
+    where = ask.add_mutually_exclusive_group()
     where.add_argument(
         "--url", default="http://127.0.0.1:3000", help="of the service (default: %(default)s)"
     )
     where.add_argument(
         "--start",
         action="store_true",
-        help="start a service for the duration, with the newest stored model",
+        help="start a service with the newest stored model, and stop it afterwards",
     )
-    asking.add_argument("--advice", action="store_true", help="with the way back")
-    asking.add_argument("--out", type=Path, metavar="FILE", help="keep the answer as it came")
-    asking.set_defaults(run=ask_service)
-
-    _key_commands(
-        commands.add_parser("keys", help="API keys: new, list, revoke", description="API keys")
-    )
-    audit.add_commands(commands)
-    return parser
+    ask.add_argument("--advice", action="store_true", help="request advice too")
+    ask.add_argument("--out", type=Path, metavar="FILE", help="save the answer's JSON here")
 
 
-def _key_commands(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(required=True, metavar="{new,list,revoke}")
-    making = commands.add_parser("new", help=keys_new.__doc__, description=keys_new.__doc__)
-    making.add_argument(
-        "--tenant",
-        required=True,
-        help="the lender that it is for, which sees its own decisions only",
+def _add_key_commands(commands: Any) -> None:
+    new = _add(commands, "new", (_COMMANDS, "create_key"), "create an API key and print it once")
+    new.add_argument(
+        "--tenant", required=True, help="lender that the key belongs to; it sees only its own data"
     )
-    making.add_argument(
-        "--scopes", required=True, help=f"what it is for: some of {','.join(SCOPES)}"
+    new.add_argument(
+        "--scopes", required=True, help=f"what the key allows: some of {','.join(SCOPES)}"
     )
-    making.add_argument(
-        "--days", type=float, default=365, help="until it expires (default: %(default)s)"
+    new.add_argument(
+        "--days", type=float, default=365, help="until the key expires (default: %(default)s)"
     )
-    making.add_argument(
+    new.add_argument(
         "--rate",
         type=float,
         default=100,
-        help="requests a second, per worker (default: %(default)s)",
+        help="requests a second for each worker (default: %(default)s)",
     )
-    making.set_defaults(run=keys_new)
-    commands.add_parser("list", help=keys_list.__doc__, description=keys_list.__doc__).set_defaults(
-        run=keys_list
+    _add(commands, "list", (_COMMANDS, "list_keys"), "list all API keys, without their secrets")
+    revoke = _add(
+        commands,
+        "revoke",
+        (_COMMANDS, "revoke_key"),
+        "revoke an API key; a running service refuses it two seconds later",
     )
-    ending = commands.add_parser(
-        "revoke", help=keys_revoke.__doc__, description=keys_revoke.__doc__
+    revoke.add_argument("key_id", metavar="KEY_ID", help="as `keys list` shows it")
+
+
+def _add_audit_commands(commands: Any) -> None:
+    _add(
+        commands,
+        "verify",
+        (_AUDIT, "verify_audit_log"),
+        "verify that the audit log is complete and unchanged; ends with 1 if it is not",
     )
-    ending.add_argument("key_id", metavar="KEY_ID", help="as `keys list` shows it")
-    ending.set_defaults(run=keys_revoke)
+
+    erase = _add(
+        commands,
+        "erase",
+        (_AUDIT, "erase_data_subjects"),
+        "make the entries of a customer, or of all past the retention period, unreadable",
+    )
+    erase.add_argument("--tenant", help="lender that the account belongs to")
+    erase.add_argument("--account", help="the lender's name of the account")
+    erase.add_argument(
+        "--expired",
+        action="store_true",
+        help="all customers whose newest entry is older than --years",
+    )
+    erase.add_argument(
+        "--by", required=True, metavar="NAME", help="who erases; recorded in the audit log"
+    )
+    erase.add_argument(
+        "--why", help="the reason; recorded in readable form, so it must not identify the customer"
+    )
+    erase.add_argument(
+        "--years",
+        type=int,
+        default=os.environ.get("CLEARLINE_RETENTION_YEARS"),
+        help="retention period (default: CLEARLINE_RETENTION_YEARS, or the legal minimum)",
+    )
+    erase.add_argument(
+        "--force", action="store_true", help="allow less than the legal minimum; needs --why"
+    )
+
+    replay = _add(
+        commands,
+        "replay",
+        (_AUDIT, "replay_decisions"),
+        "decide again with the same bundle and compare the bytes; ends with 1 if any differ",
+    )
+    _add_period(replay)
+    replay.add_argument("--decision", metavar="ID", help="replay this decision only")
+    replay.add_argument(
+        "--bundle",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="bundle in addition to the stored ones; can be repeated",
+    )
+
+    export = _add(
+        commands,
+        "export",
+        (_AUDIT, "export_decisions"),
+        "write the decisions of a period as JSON lines; docs/service/audit_log.md lists the fields",
+    )
+    _add_period(export)
+    export.add_argument("--tenant", help="decisions of this lender only")
+    export.add_argument(
+        "--asked",
+        action="store_true",
+        help="include account and statements, for `python -m training monitor`",
+    )
+    export.add_argument("--out", type=Path, metavar="FILE", help="(default: stdout)")
+
+
+def _add_period(parser: argparse.ArgumentParser) -> None:
+    for name, meaning in (("--since", "first"), ("--until", "last")):
+        parser.add_argument(
+            name, type=_parse_day, metavar="YYYY-MM-DD", help=f"the {meaning} day, UTC"
+        )
+
+
+def _parse_day(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a day such as 2026-11-26, got {text!r}"
+        ) from None
 
 
 if __name__ == "__main__":

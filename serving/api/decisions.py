@@ -124,7 +124,7 @@ class Decisions:
         Raises ApiError: 422 if another request used the key, 410 if its answer was erased.
         """
         prefix = f"{unique_key}:"
-        rows = await self._audit_log.find(lambda reader: reader.by_slots(prefix))
+        rows = await self._audit_log.read(lambda reader: reader.by_unique_key_prefix(prefix))
         if not rows:
             return None
         if any(row.digest != job.digest for row in rows):
@@ -152,7 +152,7 @@ class Decisions:
             entries: list[NewEntry] = []
             for place, answer in enumerate(answers):
                 entries += self._entries(job, place, answer)
-        await self._audit_log.keep(entries, job.deadline)
+        await self._audit_log.append(entries, job.deadline)
         return [answer.content for answer in answers]
 
     def _entries(self, job: _Job, place: int, answer: AnsweredDecision) -> list[NewEntry]:
@@ -184,7 +184,7 @@ class Decisions:
         # The digest is keyed with the sealing key under a label of its own.  A separate key would
         # be cleaner, but stored digests must stay comparable: a client may repeat a key that it
         # used before an upgrade, and would be refused (422) instead of getting its answer.
-        return self._audit_log.secrets.digest_of(text.encode())
+        return self._audit_log.secrets.keyed_digest(text.encode())
 
 
 def unique_key_of(tenant: str, key: str) -> str:

@@ -1,17 +1,18 @@
-"""The durable record: what was decided, from which data, by which model, for which reasons, for
-whom it was answered.
+"""The audit log: durable, append-only records of every decision and of what followed it.
 
-    drafts -> sealed under the person's key -> chained -> committed and durable -> only then
-    answered
+    new entries -> encrypted per data subject -> hash-chained -> committed -> only then answered
 
-One table, ``entries``, that only grows: a decision, a review of it, its resolution, a notification
-and an erasure are each a row, and a correction is a new one.  Every row carries the hash of the row
-before it; signed checkpoints of that chain stand outside the database.  What could name a person
-stands in a row only sealed under a key of that person's own, so that a person is erased by
-destroying their key, and the chain still verifies.
+Decisions, reviews, resolutions, notifications and erasures are each a row of one table; a
+correction is a new row. Each row holds the hash of the row before it, and signed checkpoints of
+that chain are kept in a file outside the database. Personal data is stored only encrypted under a
+key of that data subject: deleting the key erases the person, and the chain still verifies.
 
-Rooms: ``entry`` (what a row says), ``tables`` (how it lies in the database), ``database`` (opened
-so that a commit is durable, or refused), ``secrets`` and ``people`` (who can read what), ``chain``
-and ``checkpoints`` (that nothing was changed), ``writer`` (one thread, group commit), ``reader``,
-and ``record``, which the service holds.
+entry         what an entry holds
+log           AuditLog: append and read, for the service's event loop
+writer        one thread that commits entries in batches; committer holds its database work
+reader, rows  queries; entries to rows of the table and back
+hash_chain, checkpoints, verify    evidence that nothing was changed
+privacy       encryption per data subject
+erasure       deletes encryption keys, on request or after the retention period
+errors        why an entry was not stored
 """

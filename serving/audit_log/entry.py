@@ -1,4 +1,4 @@
-"""What a row of the record says, before it is kept and after."""
+"""What an entry of the audit log holds, before and after it is stored."""
 
 from __future__ import annotations
 
@@ -15,60 +15,56 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """A row to be kept.
-
-    ``entry_id`` names it for ever; ``subject`` is the decision that it is about (itself, for a
-    decision).  ``caller`` is the id of the key that asked, of ``tenant``.  ``account`` is the
-    lender's name of the account: it is never stored, only as a keyed hash.  ``request_body`` and
-    ``response_body`` are kept sealed, None = there is none; ``metadata`` are kept readable, so they
-    hold nothing that tells who it is: JSON's types only.  Of two drafts with one ``unique_key`` the
-    first is kept (None = no other is in the way); ``digest`` (hex) says whether the second asked
-    the same.  ``due``: the last day to tell the customer, None = there is nothing to tell.
-    """
+    """An entry to be stored."""
 
     entry_id: str
     kind: Kind
-    subject: str
+    subject: str  # id of the decision that the entry is about; a decision's own id
     tenant: str
-    caller: str
+    caller: str  # id of the API key that sent the request
     at: datetime.datetime
-    account: str | None
+    account: str | None  # the lender's name of the account; only its keyed hash is stored
+    # Stored readable: JSON types, and nothing that identifies the data subject.
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    request_body: bytes | None = None
-    response_body: bytes | None = None
+    request_body: bytes | None = None  # stored encrypted if the entry has an account
+    response_body: bytes | None = None  # stored encrypted if the entry has an account
+    # Only the first entry with a unique key is stored; None = no such constraint.
     unique_key: str | None = None
-    digest: str | None = None
-    due: datetime.date | None = None
+    digest: str | None = None  # of the request, hex: whether a repeated key repeats the request
+    due: datetime.date | None = None  # last day to notify the customer; None = nothing to notify
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row that is durable.
+    """A durable entry; the fields that :class:`NewEntry` has too mean the same."""
 
-    As :class:`NewEntry`, with its place ``seq`` in the record, from 1 without a gap.
-    ``data_subject`` is a random name that leads to the person's key while there is one; ``erased``:
-    there is none any more, and ``request_body`` and ``response_body`` are None for ever.
-    """
-
-    seq: int
+    seq: int  # position in the audit log, from 1 without gaps
     entry_id: str
     kind: Kind
     subject: str
     tenant: str
     caller: str
     at: datetime.datetime
-    data_subject: str | None
+    data_subject: str | None  # random id that leads to the data subject's key until it is deleted
     metadata: Mapping[str, Any]
     request_body: bytes | None
     response_body: bytes | None
     unique_key: str | None
     digest: str | None
     due: datetime.date | None
-    erased: bool
+    erased: bool  # the key was deleted: request_body and response_body are None forever
 
 
-def encode_metadata(facts: Mapping[str, Any]) -> str:
-    """The facts as text: the same facts, the same text."""
+def encode_metadata(metadata: Mapping[str, Any]) -> str:
+    """Canonical JSON: equal metadata gives the same text.
+
+    >>> encode_metadata({"b": 1, "a": None})
+    '{"a":null,"b":1}'
+    """
     return json.dumps(
-        dict(facts), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        dict(metadata),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
     )

@@ -1,21 +1,18 @@
-"""Why something is not kept, or not known to be."""
+"""Why an entry was not stored, or may not have been."""
 
 from __future__ import annotations
 
 
 class Unavailable(Exception):
-    """Nothing was kept: the database did not take it, or there is no room to wait.
-
-    Another try may succeed.
-    """
+    """Nothing was stored: the database refused it, or the queue is full. A retry may work."""
 
 
 class Unconfirmed(Exception):
-    """Whether it was kept is not known: the answer to the commit was lost.
+    """It is unknown whether the entry was stored: the commit was not confirmed in time.
 
-    The same key asked again tells.
+    Repeating the request with the same idempotency key shows it.
     """
 
 
 class Duplicate(Exception):
-    """Another draft has the slot already; nothing of this one was kept."""
+    """Another entry has the unique key; nothing was stored."""

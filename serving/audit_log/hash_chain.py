@@ -1,8 +1,8 @@
-"""The chain: each row's SHA-256 is taken over the row and the hash of the one before it.
+"""The hash chain: each row's SHA-256 covers the row and the hash of the row before it.
 
-Whoever changes, removes, adds or swaps rows breaks it at that place, or has to write every later
-hash anew; against that stand the signed checkpoints.  What is hashed is what is stored, sealed, so
-that the chain holds after a person is erased.
+A changed, removed, added or moved row breaks the chain there, unless every later hash is recomputed
+too; signed checkpoints detect that. The hash covers the encrypted content, so the chain still
+verifies after a data subject is erased.
 """
 
 from __future__ import annotations
@@ -13,26 +13,39 @@ from typing import Any
 
 import sqlalchemy as sa
 
-GENESIS = bytes(32)  # before the first row
+GENESIS = bytes(32)  # the hash before the first row
+# Every column but the two hashes, in the order of the record format: never changed.
 _HASHED = (
-    "seq", "entry_id", "kind", "subject", "tenant", "caller", "at", "person", "facts", "asked", "answered", "slot", "digest",
+    "seq",
+    "entry_id",
+    "kind",
+    "subject",
+    "tenant",
+    "caller",
+    "at",
+    "person",
+    "facts",
+    "asked",
+    "answered",
+    "slot",
+    "digest",
     "due",
-)  # fmt: skip
+)
 
 
-def hash_of(row: Mapping[str, Any] | sa.RowMapping, before: bytes) -> bytes:
-    """The hash of a row of ``entries`` that comes after the one with the hash ``before``; 32 bytes.
+def hash_row(row: Mapping[str, Any] | sa.RowMapping, before: bytes) -> bytes:
+    """The hash of a row of ``entries`` that follows the row with the hash ``before``; 32 bytes.
 
-    Every column counts, with its type and length: no two different rows are the same bytes.
+    Each column is hashed with its type and length, so different rows are different byte strings.
     """
     parts = [before]
     for name in _HASHED:
-        tag, content = _bytes_of(row[name])
+        tag, content = _encode(row[name])
         parts += tag, len(content).to_bytes(8, "big"), content
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-def _bytes_of(value: Any) -> tuple[bytes, bytes]:
+def _encode(value: Any) -> tuple[bytes, bytes]:
     if value is None:
         return b"0", b""
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""What the record holds: one row, the rows about a decision, all rows in order."""
+"""Queries of the audit log."""
 
 from __future__ import annotations
 
@@ -9,95 +9,78 @@ import sqlalchemy as sa
 
 from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.rows import decode_rows
+from serving.audit_log.rows import decode_rows, unique_key_column
 from serving.storage.database import Database
 from serving.storage.tables import entries, not_a_decision
 
-_ROWS_A_PAGE = 500  # a reader holds up SQLite's writer no longer than a page takes
+_ROWS_PER_PAGE = 500  # a reader delays SQLite's writer no longer than one page takes
+# Literals and not parameters: SQLite uses a partial index only if the text repeats its condition.
+_IS_DECISION = entries.c.kind == sa.literal_column("'decision'")
 
 
 class Reader:
-    """Reads a database; each call is a transaction of its own."""
+    """Reads a database; each call runs in a transaction of its own."""
 
     def __init__(self, database: Database, secrets: Secrets) -> None:
         self._database, self._secrets = database, secrets
 
     def by_id(self, entry_id: str) -> Entry | None:
-        """The row of this name; None = there is none."""
-        return next(iter(self._where(entries.c.entry_id == entry_id)), None)
+        """The entry with this id; None if there is none."""
+        found = self._read(sa.select(entries).where(entries.c.entry_id == entry_id))
+        return found[0] if found else None
 
-    def by_slot(self, slot: str) -> Entry | None:
-        """The row that has this slot; None = it is free."""
-        return next(iter(self._where(entries.c.slot == slot)), None)
+    def by_unique_key_prefix(self, prefix: str) -> list[Entry]:
+        """The entries whose unique key begins with this text, in order of ``seq``."""
+        begins = unique_key_column.startswith(prefix, autoescape=True)
+        return self._read(sa.select(entries).where(begins).order_by(entries.c.seq))
 
-    def by_slots(self, prefix: str) -> list[Entry]:
-        """The rows whose slot begins so, in their order."""
-        return self._where(entries.c.slot.startswith(prefix, autoescape=True))
+    def about(self, decision_id: str) -> list[Entry]:
+        """A decision, then the entries about it in order; empty if there is no such decision."""
+        return self.about_all([decision_id]).get(decision_id, [])
 
-    def about(self, subject: str) -> list[Entry]:
-        """The rows about a decision, itself first, in their order."""
-        own = sa.select(entries).where(entries.c.entry_id == subject)
-        others = sa.select(entries).where(entries.c.subject == subject, not_a_decision)
-        with self._database.reading() as connection:
-            rows = [
-                *connection.execute(own).mappings(),
-                *connection.execute(others.order_by(entries.c.seq)).mappings(),
-            ]
-            return decode_rows(connection, rows, self._secrets)
-
-    def about_all(self, subjects: Sequence[str]) -> dict[str, list[Entry]]:
-        """The rows about each of these decisions, as :meth:`about` gives them; in one transaction."""
-        own = sa.select(entries).where(entries.c.entry_id.in_(subjects))
+    def about_all(self, decision_ids: Sequence[str]) -> dict[str, list[Entry]]:
+        """For each of these decisions the entries as of :meth:`about`; one transaction for all."""
+        own = sa.select(entries).where(entries.c.entry_id.in_(decision_ids))
         others = (
             sa.select(entries)
-            .where(entries.c.subject.in_(subjects), not_a_decision)
+            .where(entries.c.subject.in_(decision_ids), not_a_decision)
             .order_by(entries.c.seq)
         )
-        with self._database.reading() as connection:
-            rows = [*connection.execute(own).mappings(), *connection.execute(others).mappings()]
-            said = decode_rows(connection, rows, self._secrets)
-        found: dict[str, list[Entry]] = {}
-        for row in said:
-            found.setdefault(row.subject, []).append(row)
-        return found
+        about: dict[str, list[Entry]] = {}
+        for entry in self._read(own, others):
+            about.setdefault(entry.subject, []).append(entry)
+        return about
 
-    def untold(
+    def due_notices(
         self,
         tenant: str,
         since: datetime.date,
         until: datetime.date,
-        most: int,
+        limit: int,
         after: tuple[str, int] = ("", 0),
     ) -> list[Entry]:
-        """A tenant's decisions and outcomes of reviews that nobody was told of, due from ``since``
-        up to before ``until``, the soonest first.
+        """A tenant's decisions and review outcomes without a notification, soonest due first.
 
-        ``after``: the due day and ``seq`` of the last one of the page before.
+        Args:
+            tenant: Whose entries.
+            since: First due day.
+            until: The day after the last due day.
+            limit: The largest number of entries.
+            after: Due day and ``seq`` of the last entry of the previous page.
         """
-        told = entries.alias()
-        told_of_it = sa.exists().where(
-            told.c.subject == entries.c.subject,
-            told.c.kind != sa.literal_column("'decision'"),
-            told.c.kind == "notification",
-            # Without a slot it tells of the decision alone, as they were kept at first.
-            (told.c.slot == sa.literal("told:") + entries.c.entry_id)
-            | (told.c.slot.is_(None) & (entries.c.kind == sa.literal_column("'decision'"))),
-        )
-        due = (
-            (entries.c.tenant == tenant)
-            & (entries.c.due >= since.isoformat())
-            & (entries.c.due < until.isoformat())
-        )
-        wanted = (
+        query = (
             sa.select(entries)
-            .where(due, ~told_of_it, sa.tuple_(entries.c.due, entries.c.seq) > sa.tuple_(*after))
-            .order_by(entries.c.due, entries.c.seq)
-            .limit(most)
-        )
-        with self._database.reading() as connection:
-            return decode_rows(
-                connection, connection.execute(wanted).mappings().all(), self._secrets
+            .where(
+                entries.c.tenant == tenant,
+                entries.c.due >= since.isoformat(),
+                entries.c.due < until.isoformat(),
+                ~_is_notified(),
+                sa.tuple_(entries.c.due, entries.c.seq) > sa.tuple_(*after),
             )
+            .order_by(entries.c.due, entries.c.seq)
+            .limit(limit)
+        )
+        return self._read(query)
 
     def of_kind(
         self,
@@ -106,8 +89,13 @@ class Reader:
         since: str | None = None,
         until: str | None = None,
     ) -> Iterator[Entry]:
-        """The rows of these kinds in their order; of one tenant, of ``since`` <= time < ``until``
-        where these are given.
+        """The entries of these kinds in order of ``seq``.
+
+        Args:
+            kinds: At least one.
+            tenant: Entries of this tenant only.
+            since: Entries from this time on, as text of ``encode_time``.
+            until: Entries before this time.
         """
         chosen: sa.ColumnElement[bool] = entries.c.kind.in_(kinds)
         if "decision" not in kinds:
@@ -120,45 +108,52 @@ class Reader:
             chosen &= entries.c.at < until
         for page in self._pages(chosen):
             with self._database.reading() as connection:
-                said = decode_rows(connection, page, self._secrets)
-            # after the transaction: whoever asks may take as long as they like over a row
-            yield from said
+                decoded = decode_rows(connection, page, self._secrets)
+            # After the transaction: the caller may take any time for an entry.
+            yield from decoded
 
     def tenants(self) -> list[str]:
-        """Whose decisions there are."""
+        """The tenants that have entries, in alphabetical order."""
+        query = sa.select(entries.c.tenant).distinct().order_by(entries.c.tenant)
         with self._database.reading() as connection:
-            return list(
-                connection.scalars(
-                    sa.select(entries.c.tenant).distinct().order_by(entries.c.tenant)
-                )
-            )
+            return list(connection.scalars(query))
 
     def rows(self) -> Iterator[sa.RowMapping]:
-        """Every row as it is stored, sealed, in order of ``seq``."""
+        """Every row as stored, encrypted, in order of ``seq``."""
         for page in self._pages(sa.true()):
             yield from page
 
-    def _where(self, chosen: sa.ColumnElement[bool]) -> list[Entry]:
+    def _read(self, *queries: sa.Select[tuple[object, ...]]) -> list[Entry]:
         with self._database.reading() as connection:
-            rows = (
-                connection.execute(sa.select(entries).where(chosen).order_by(entries.c.seq))
-                .mappings()
-                .all()
-            )
+            rows = [row for query in queries for row in connection.execute(query).mappings()]
             return decode_rows(connection, rows, self._secrets)
 
     def _pages(self, chosen: sa.ColumnElement[bool]) -> Iterator[Sequence[sa.RowMapping]]:
         last = -1
         while True:
-            page_of = (
+            query = (
                 sa.select(entries)
                 .where(chosen, entries.c.seq > last)
                 .order_by(entries.c.seq)
-                .limit(_ROWS_A_PAGE)
+                .limit(_ROWS_PER_PAGE)
             )
             with self._database.reading() as connection:
-                page = connection.execute(page_of).mappings().all()
+                page = connection.execute(query).mappings().all()
             if not page:
                 return
             yield page
             last = page[-1]["seq"]
+
+
+def _is_notified() -> sa.ColumnElement[bool]:
+    """Whether a notification of a row of ``entries`` was recorded."""
+    notification = entries.alias()
+    of_row = notification.c[unique_key_column.name] == sa.literal("told:") + entries.c.entry_id
+    # The first notifications had no unique key; they are about the decision itself.
+    without_key = notification.c[unique_key_column.name].is_(None) & _IS_DECISION
+    return sa.exists().where(
+        notification.c.subject == entries.c.subject,
+        notification.c.kind != sa.literal_column("'decision'"),
+        notification.c.kind == "notification",
+        of_row | without_key,
+    )

@@ -1,4 +1,7 @@
-"""Drafts to rows of the chain, and rows back to what they say."""
+"""Entries to rows of the hash-chained table, and back.
+
+The only module that maps the names of :class:`Entry` to columns.
+"""
 
 from __future__ import annotations
 
@@ -10,113 +13,128 @@ from typing import Any
 import sqlalchemy as sa
 
 from serving.audit_log.entry import Entry, NewEntry, encode_metadata
-from serving.audit_log.hash_chain import GENESIS, hash_of
+from serving.audit_log.hash_chain import GENESIS, hash_row
+from serving.audit_log.privacy import data_subjects
+from serving.audit_log.privacy.data_subjects import DataSubject, decrypt, draw_nonces, encrypt
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.privacy.persons import Person, key_of, nonces, persons_of, seal, unseal
 from serving.storage.driver_sql import BulkInsert, PreparedStatement
 from serving.storage.tables import entries
 from serving.storage.timestamps import decode_time, encode_time
 
-_NEWEST = sa.select(sa.func.max(entries.c.seq)).scalar_subquery()
-_LAST = PreparedStatement(sa.select(entries.c.seq, entries.c.hash).where(entries.c.seq == _NEWEST))
+subject_column = entries.c.person
+metadata_column = entries.c.facts
+request_column = entries.c.asked
+response_column = entries.c.answered
+unique_key_column = entries.c.slot
+ENCRYPTED = (request_column.name, response_column.name)  # in rows that have a data subject
+
+_LAST_SEQ = sa.select(sa.func.max(entries.c.seq)).scalar_subquery()
+_LAST = PreparedStatement(
+    sa.select(entries.c.seq, entries.c.hash).where(entries.c.seq == _LAST_SEQ)
+)
 _INSERT = BulkInsert(entries)
 
 
-def chain_head(connection: sa.Connection) -> tuple[int, bytes]:
-    """How many rows there are, and the hash of the last."""
+def read_chain_head(connection: sa.Connection) -> tuple[int, bytes]:
+    """The number of rows, and the hash of the last one."""
     for seq, row_hash in _LAST.rows(connection, {}):
         return seq, bytes(row_hash)
     return 0, GENESIS
 
 
 def insert_entries(
-    connection: sa.Connection, drafts: Sequence[NewEntry], secrets: Secrets
+    connection: sa.Connection, new_entries: Sequence[NewEntry], secrets: Secrets
 ) -> list[Entry]:
-    """Chain these drafts to the record, within a writing transaction; IntegrityError where a name
-    or a slot is taken.
+    """Append entries to the chain within a write transaction; returns them as stored.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: an entry id or a unique key exists already.
     """
-    if not drafts:
+    if not new_entries:
         return []
-    accounts = persons_of(connection, drafts, secrets)
-    seq, before = chain_head(connection)
-    fresh = nonces(2 * len(drafts))
-    rows, kept = [], []
-    for draft in drafts:
+    subjects = data_subjects.get_or_create(connection, new_entries, secrets)
+    seq, before = read_chain_head(connection)
+    nonces = draw_nonces(len(ENCRYPTED) * len(new_entries))
+    rows: list[dict[str, Any]] = []
+    stored: list[Entry] = []
+    for entry in new_entries:
         seq += 1
-        person = None if draft.account is None else accounts[draft.tenant, draft.account]
-        row = _row(draft, seq, person, fresh)
-        before = hash_of(row, previous := before)
-        rows.append(row | {"before": previous, "hash": before})
-        kept.append(_kept_as(draft, seq, person))
+        subject = None if entry.account is None else subjects[entry.tenant, entry.account]
+        row = _encode(entry, seq, subject, nonces)
+        row_hash = hash_row(row, before)
+        rows.append(row | {"before": before, "hash": row_hash})
+        stored.append(_as_stored(entry, seq, subject))
+        before = row_hash
     _INSERT.run(connection, rows)
-    return kept
+    return stored
 
 
 def decode_rows(
     connection: sa.Connection, rows: Sequence[sa.RowMapping], secrets: Secrets
 ) -> list[Entry]:
-    """What rows of ``entries`` say; cryptography's InvalidTag where a row's content is not what was
-    sealed.
+    """Rows of ``entries`` as entries.
+
+    Raises:
+        cryptography.exceptions.InvalidTag: a row's encrypted content was changed.
     """
-    keys = key_of(
-        connection, sorted({row["person"] for row in rows if row["person"] is not None}), secrets
-    )
-    return [_said(row, None if row["person"] is None else keys.get(row["person"])) for row in rows]
+    named = {row[subject_column.name] for row in rows} - {None}
+    keys = data_subjects.read_subject_keys(connection, sorted(named), secrets)
+    return [_decode(row, keys.get(row[subject_column.name])) for row in rows]
 
 
-def _row(
-    draft: NewEntry, seq: int, person: Person | None, fresh: Iterator[bytes]
+def encryption_context(entry_id: str, column: str) -> str:
+    """What content is bound to: content moved to another row or column fails to decrypt."""
+    return f"{entry_id} {column}"
+
+
+def _encode(
+    entry: NewEntry, seq: int, subject: DataSubject | None, nonces: Iterator[bytes]
 ) -> dict[str, Any]:
-    asked, answered = (
-        content
-        if person is None
-        else seal(content, person.key, f"{draft.entry_id} {name}", next(fresh))
-        for name, content in (("asked", draft.request_body), ("answered", draft.response_body))
-    )
-    return {
+    row: dict[str, Any] = {
         "seq": seq,
-        "entry_id": draft.entry_id,
-        "kind": draft.kind,
-        "subject": draft.subject,
-        "tenant": draft.tenant,
-        "caller": draft.caller,
-        "at": encode_time(draft.at),
-        "person": None if person is None else person.name,
-        "facts": encode_metadata(draft.metadata),
-        "asked": asked,
-        "answered": answered,
-        "slot": draft.unique_key,
-        "digest": draft.digest,
-        "due": None if draft.due is None else draft.due.isoformat(),
+        "entry_id": entry.entry_id,
+        "kind": entry.kind,
+        "subject": entry.subject,
+        "tenant": entry.tenant,
+        "caller": entry.caller,
+        "at": encode_time(entry.at),
+        subject_column.name: None if subject is None else subject.subject_id,
+        metadata_column.name: encode_metadata(entry.metadata),
+        request_column.name: entry.request_body,
+        response_column.name: entry.response_body,
+        unique_key_column.name: entry.unique_key,
+        "digest": entry.digest,
+        "due": None if entry.due is None else entry.due.isoformat(),
     }
+    if subject is not None:
+        for column in ENCRYPTED:
+            context = encryption_context(entry.entry_id, column)
+            row[column] = encrypt(row[column], subject.key, context, next(nonces))
+    return row
 
 
-def _kept_as(draft: NewEntry, seq: int, person: Person | None) -> Entry:
+def _as_stored(entry: NewEntry, seq: int, subject: DataSubject | None) -> Entry:
     return Entry(
         seq=seq,
-        entry_id=draft.entry_id,
-        kind=draft.kind,
-        subject=draft.subject,
-        tenant=draft.tenant,
-        caller=draft.caller,
-        at=draft.at,
-        data_subject=None if person is None else person.name,
-        metadata=draft.metadata,
-        request_body=draft.request_body,
-        response_body=draft.response_body,
-        unique_key=draft.unique_key,
-        digest=draft.digest,
-        due=draft.due,
+        entry_id=entry.entry_id,
+        kind=entry.kind,
+        subject=entry.subject,
+        tenant=entry.tenant,
+        caller=entry.caller,
+        at=entry.at,
+        data_subject=None if subject is None else subject.subject_id,
+        metadata=entry.metadata,
+        request_body=entry.request_body,
+        response_body=entry.response_body,
+        unique_key=entry.unique_key,
+        digest=entry.digest,
+        due=entry.due,
         erased=False,
     )
 
 
-def _said(row: sa.RowMapping, key: bytes | None) -> Entry:
-    sealed = row["person"] is not None
-    asked, answered = (
-        _content(row, name, key) if sealed else None if row[name] is None else bytes(row[name])
-        for name in ("asked", "answered")
-    )
+def _decode(row: sa.RowMapping, key: bytes | None) -> Entry:
+    due = row["due"]
     return Entry(
         seq=row["seq"],
         entry_id=row["entry_id"],
@@ -125,21 +143,23 @@ def _said(row: sa.RowMapping, key: bytes | None) -> Entry:
         tenant=row["tenant"],
         caller=row["caller"],
         at=decode_time(row["at"]),
-        data_subject=row["person"],
-        metadata=json.loads(row["facts"]),
-        request_body=asked,
-        response_body=answered,
-        unique_key=row["slot"],
+        data_subject=row[subject_column.name],
+        metadata=json.loads(row[metadata_column.name]),
+        request_body=_content(row, request_column.name, key),
+        response_body=_content(row, response_column.name, key),
+        unique_key=row[unique_key_column.name],
         digest=row["digest"],
-        due=None if row["due"] is None else datetime.date.fromisoformat(row["due"]),
-        erased=sealed and key is None,
+        due=None if due is None else datetime.date.fromisoformat(due),
+        erased=row[subject_column.name] is not None and key is None,
     )
 
 
-def _content(row: sa.RowMapping, name: str, key: bytes | None) -> bytes | None:
-    sealed = row[name]
-    return (
-        None
-        if key is None or sealed is None
-        else unseal(bytes(sealed), key, f"{row['entry_id']} {name}")
-    )
+def _content(row: sa.RowMapping, column: str, key: bytes | None) -> bytes | None:
+    stored = row[column]
+    if stored is None:
+        return None
+    if row[subject_column.name] is None:
+        return bytes(stored)
+    if key is None:
+        return None
+    return decrypt(bytes(stored), key, encryption_context(row["entry_id"], column))

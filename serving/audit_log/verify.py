@@ -1,9 +1,8 @@
-"""Whether the record is what was written: every row in its place, unchanged, and as the signed
-checkpoints say.
+"""Verifies the audit log: every row in place and unchanged, and as the signed checkpoints state.
 
-The chain shows an edit, a deletion, an insertion or a swap, unless all later hashes were written
-anew; the checkpoints show that, and rows cut off the end.  What neither can show stands in the
-verdict too.
+The chain shows a row that was edited, deleted, inserted or moved, unless all later hashes were
+recomputed. The checkpoints show that too, and rows cut off the end. The report also says what
+neither can show.
 """
 
 from __future__ import annotations
@@ -21,318 +20,351 @@ from sqlalchemy.exc import OperationalError
 
 from serving.audit_log import checkpoints
 from serving.audit_log.checkpoints import Checkpoint, Flaw
-from serving.audit_log.hash_chain import GENESIS, hash_of
+from serving.audit_log.hash_chain import GENESIS, hash_row
+from serving.audit_log.privacy.data_subjects import decrypt, key_context
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.privacy.persons import bound_to, unseal
+from serving.audit_log.rows import ENCRYPTED, encryption_context, subject_column
 from serving.storage.tables import entries, people
 
-MOST_NAMED = 20  # findings; where one row is wrong, thousands after it may be
-_TOGETHER = 500  # rows or checkpoints in memory at a time
-# As they are stored: SQLite takes any type in any column, and a type that converts what it reads
-# would hide that.
-_RAW = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in entries.c]
-_number = sa.type_coerce(entries.c.seq, sa.types.NullType())
-_KINDS = {sa.BigInteger: int, sa.String: str, sa.Text: str, sa.LargeBinary: bytes}
+MAX_FINDINGS = 20  # named in a report; one wrong row may cause thousands
+PAGE = 500  # rows or checkpoints in memory at a time
+
+
+def _uncoerced(column: sa.Column[Any]) -> sa.Label[Any]:
+    """The column as stored: a type that converts on reading would hide a value of another type."""
+    return sa.type_coerce(column, sa.types.NullType()).label(column.name)
+
+
+# SQLite stores any type in any column, so the types are checked here.
+_RAW = [_uncoerced(column) for column in entries.c]
+_seq = sa.type_coerce(entries.c.seq, sa.types.NullType())
+_PYTHON_TYPES = {sa.BigInteger: int, sa.String: str, sa.Text: str, sa.LargeBinary: bytes}
 _TYPES = {
-    column.name: {_KINDS[type(column.type)]} | ({type(None)} if column.nullable else set())
+    column.name: {_PYTHON_TYPES[type(column.type)]} | ({type(None)} if column.nullable else set())
     for column in entries.c
 }
 _UNREADABLE = object()
 
 Reading = Callable[[], AbstractContextManager[sa.Connection]]  # a transaction that sees one state
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong, in words; ``row`` is the place in the record, None where it is none row's."""
+class VerificationFinding:
+    """One thing that is wrong; ``row`` is its ``seq``, None if it is not about a row."""
 
     row: int | None
-    what: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was found in ``rows`` rows with ``signed`` checkpoints, the newest of which speaks of
-    row ``newest`` (0 = none).
-
-    ``findings`` are the first of the ``found``; nothing is wrong where there is none.
-    ``cut_short`` lines of checkpoints were passed over.
-    """
+class VerificationReport:
+    """The result of :func:`verify`; nothing is wrong if ``count`` is 0."""
 
     rows: int
-    signed: int
-    newest: int
-    cut_short: int
-    found: int
-    findings: tuple[Finding, ...]
+    checkpoints: int  # with a valid signature
+    newest: int  # row of the newest checkpoint, 0 = no checkpoint
+    cut_short: int  # lines of the checkpoint file that were skipped
+    count: int  # of findings
+    findings: tuple[VerificationFinding, ...]  # the first MAX_FINDINGS
 
     @property
     def unwitnessed(self) -> int:
-        """The rows after the newest checkpoint."""
+        """The number of rows after the newest checkpoint."""
         return max(self.rows - self.newest, 0)
 
 
 @dataclass(slots=True)
 class _Findings:
-    """Counts all, and holds on to the first."""
+    """Counts all findings and keeps the first."""
 
     count: int = 0
-    first: list[Finding] = field(default_factory=list)
+    first: list[VerificationFinding] = field(default_factory=list)
 
-    def add(self, row: int | None, what: str) -> None:
+    def add(self, row: int | None, text: str) -> None:
         self.count += 1
-        if len(self.first) < MOST_NAMED:
-            self.first.append(Finding(row, what))
+        if len(self.first) < MAX_FINDINGS:
+            self.first.append(VerificationFinding(row, text))
 
 
-def verify(reading: Reading, secrets: Secrets, checkpoint_file: Path) -> Verdict:
-    """What is wrong with a record, read a page at a time; rows may be added meanwhile.
+@dataclass(slots=True)
+class _Witnesses:
+    """What the checkpoint file states."""
 
-    ``reading`` begins a transaction, as :meth:`serving.storage.database.Database.reading` does.
-    """
-    # Before the rows are walked: of what is written meanwhile, only rows can be seen to be more.
-    witnessed = _Findings()
-    signed, newest, cut_short = _checkpoints(reading, secrets, checkpoint_file, witnessed)
-    walked = _Findings()
-    rows = _walk(reading, secrets, walked)
-    first = sorted(
-        witnessed.first + walked.first, key=lambda one: (one.row is not None, one.row or 0)
-    )
-    return Verdict(
-        rows, signed, newest, cut_short, witnessed.count + walked.count, tuple(first[:MOST_NAMED])
-    )
-
-
-def _checkpoints(
-    reading: Reading, secrets: Secrets, file: Path, found: _Findings
-) -> tuple[int, int, int]:
-    """How many were signed, the row of the newest, and how many lines were cut short."""
-    signed, newest, cut_short = 0, 0, 0
-    lines = checkpoints.lines(file, secrets.verifier)
-    while page := list(islice(lines, _TOGETHER)):
-        for number, said in page:
-            if said is Flaw.NOT_SIGNED:
-                found.add(None, f"line {number} of the checkpoints {said.value}")
-        cut_short += sum(said is Flaw.CUT_SHORT for _, said in page)
-        spoken = [said for _, said in page if isinstance(said, Checkpoint)]
-        signed, newest = signed + len(spoken), max([newest, *(one.seq for one in spoken)])
-        hashes = _hashes(reading, [one.seq for one in spoken])
-        for one in spoken:
-            if one.seq not in hashes:
-                found.add(one.seq, f"is missing: a checkpoint of it was signed at {one.at}")
-            elif hashes[one.seq] != one.hash:
-                found.add(
-                    one.seq,
-                    f"is not the one of which a checkpoint was signed at {one.at}: it, or one before, was rewritten",
-                )
-    return signed, newest, cut_short
-
-
-def _hashes(reading: Reading, numbers: Sequence[int]) -> dict[Any, Any]:
-    chosen = sa.select(_number, sa.type_coerce(entries.c.hash, sa.types.NullType())).where(
-        _number.in_(numbers)
-    )
-    with reading() as connection:
-        return {row[0]: row[1] for row in connection.execute(chosen)}
-
-
-def _walk(reading: Reading, secrets: Secrets, found: _Findings) -> int:
-    """Every row against the one before it, and its content against its person's key; how many there
-    are.
-    """
-    count, expected, before = 0, 1, GENESIS
-    for page in _pages(reading, secrets):
-        count += len(page.rows)
-        for row in page.rows:
-            number = row["seq"]
-            if type(number) is not int:
-                found.add(None, f"a row has {number!r} for its number")
-                continue
-            if number < expected:
-                found.add(number, "is a row too many: rows are numbered from 1")
-            elif number > expected:
-                gone = (
-                    f"row {expected} is"
-                    if number == expected + 1
-                    else f"rows {expected} to {number - 1} are"
-                )
-                found.add(number, f"does not follow: {gone} missing")
-            _check(row, before, page, found)
-            expected, before = max(number + 1, expected), row["hash"]
-    return count
+    signed: int = 0
+    newest: int = 0
+    cut_short: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Rows as they are stored.
+    """Rows as stored."""
 
-    ``keys``: person -> key, None = it does not open; those that were destroyed are missing, and
-    ``gone`` are those of whom no erasure says so.
+    rows: Sequence[Row]
+    keys: Mapping[str, bytes | None]  # by data subject; None = it fails to decrypt
+    lost: frozenset[str]  # data subjects without a key and without an erasure
+
+
+def verify(reading: Reading, secrets: Secrets, checkpoint_file: Path) -> VerificationReport:
+    """Verify an audit log, page by page; rows may be added while it runs.
+
+    Args:
+        reading: Begins a transaction, as :meth:`serving.storage.database.Database.reading`.
+        secrets: The secrets of the audit log.
+        checkpoint_file: Its checkpoints; it may be missing.
     """
+    # Checkpoints first: a checkpoint that is written after the rows were read would seem wrong.
+    from_checkpoints, from_rows = _Findings(), _Findings()
+    witnesses = _verify_checkpoints(reading, secrets, checkpoint_file, from_checkpoints)
+    rows = _verify_rows(reading, secrets, from_rows)
+    in_order = sorted(from_checkpoints.first + from_rows.first, key=_place)
+    return VerificationReport(
+        rows=rows,
+        checkpoints=witnesses.signed,
+        newest=witnesses.newest,
+        cut_short=witnesses.cut_short,
+        count=from_checkpoints.count + from_rows.count,
+        findings=tuple(in_order[:MAX_FINDINGS]),
+    )
 
-    rows: Sequence[Mapping[str, Any]]
-    keys: Mapping[str, bytes | None]
-    gone: frozenset[str]
+
+def report_text(report: VerificationReport) -> str:
+    """The report in words, with what verification cannot see.
+
+    >>> report = VerificationReport(
+    ...     rows=3, checkpoints=1, newest=2, cut_short=0, count=0, findings=()
+    ... )
+    >>> print(report_text(report))  # doctest: +ELLIPSIS
+    rows         3
+    checkpoints  1, the newest of row 2
+    findings     none
+    not seen     changes after the newest checkpoint, now 1 row(s): whoever can write the ...
+    """
+    newest = f", the newest of row {report.newest}" if report.checkpoints else ""
+    lines = [f"rows         {report.rows}", f"checkpoints  {report.checkpoints}{newest}"]
+    if report.cut_short:
+        lines.append(f"skipped      {report.cut_short} checkpoint(s) cut short by a power failure")
+    lines.append(f"findings     {report.count or 'none'}")
+    for finding in report.findings:
+        where = "" if finding.row is None else f"row {finding.row} "
+        lines.append(f"  {where}{finding.text}")
+    if report.count > len(report.findings):
+        lines.append(f"  and {report.count - len(report.findings)} more")
+    return "\n".join([*lines, f"not seen     {_unseen(report)}"])
 
 
-def _check(row: Mapping[str, Any], before: Any, page: _Page, found: _Findings) -> None:
-    """What is wrong with a row that comes after the one with the hash ``before``."""
-    number, person = row["seq"], row["person"]
-    odd = [name for name, types in _TYPES.items() if type(row[name]) not in types]
-    if odd:
-        found.add(number, f"holds in {', '.join(odd)} what is never written there")
-    if row["before"] != before:
-        found.add(
-            number,
-            "does not continue the row before it: one of the two was changed, or rows between them are missing",
+def _unseen(report: VerificationReport) -> str:
+    if not report.checkpoints:
+        return (
+            "there is no checkpoint: whoever can write the database could have cut rows off the "
+            "end, or rewritten all of them"
         )
-    if odd:
+    return (
+        f"changes after the newest checkpoint, now {report.unwitnessed} row(s): whoever can write "
+        "the database could cut them off, rewrite them or add to them"
+    )
+
+
+def _place(finding: VerificationFinding) -> tuple[bool, int]:
+    return finding.row is not None, finding.row or 0
+
+
+def _verify_checkpoints(
+    reading: Reading, secrets: Secrets, file: Path, findings: _Findings
+) -> _Witnesses:
+    """Compare the rows with every checkpoint."""
+    witnesses = _Witnesses()
+    lines = checkpoints.read_lines(file, secrets.verifier)
+    while page := list(islice(lines, PAGE)):
+        signed = []
+        for number, parsed in page:
+            if isinstance(parsed, Checkpoint):
+                signed.append(parsed)
+            elif parsed is Flaw.CUT_SHORT:
+                witnesses.cut_short += 1
+            else:
+                findings.add(None, f"line {number} of the checkpoints {parsed.value}")
+        witnesses.signed += len(signed)
+        witnesses.newest = max([witnesses.newest, *(one.seq for one in signed)])
+        _compare_hashes(reading, signed, findings)
+    return witnesses
+
+
+def _compare_hashes(reading: Reading, signed: Sequence[Checkpoint], findings: _Findings) -> None:
+    raw_hash = sa.type_coerce(entries.c.hash, sa.types.NullType())
+    query = sa.select(_seq, raw_hash).where(_seq.in_([one.seq for one in signed]))
+    with reading() as connection:
+        hashes = {row[0]: row[1] for row in connection.execute(query)}
+    for one in signed:
+        if one.seq not in hashes:
+            findings.add(one.seq, f"is missing: a checkpoint of it was signed at {one.at}")
+        elif hashes[one.seq] != one.hash:
+            findings.add(
+                one.seq,
+                f"differs from its checkpoint, signed at {one.at}: it or an earlier row was "
+                "rewritten",
+            )
+
+
+def _verify_rows(reading: Reading, secrets: Secrets, findings: _Findings) -> int:
+    """Compare every row with the row before it and with its data subject's key; counts the rows."""
+    count, expected, before = 0, 1, GENESIS
+    for page in _pages(reading, secrets):
+        count += len(page.rows)
+        for row in page.rows:
+            seq = row["seq"]
+            if type(seq) is not int:
+                findings.add(None, f"a row has the number {seq!r}")
+                continue
+            if seq != expected:
+                findings.add(seq, _gap_text(seq, expected))
+            _verify_row(row, before, page, findings)
+            expected, before = max(seq + 1, expected), row["hash"]
+    return count
+
+
+def _gap_text(seq: int, expected: int) -> str:
+    if seq < expected:
+        return "is one row too many: rows are numbered from 1"
+    if seq == expected + 1:
+        return f"does not follow: row {expected} is missing"
+    return f"does not follow: rows {expected} to {seq - 1} are missing"
+
+
+def _verify_row(row: Row, before: Any, page: _Page, findings: _Findings) -> None:
+    """Compare a row with ``before``, the hash of the row before it, and decrypt its content."""
+    seq = row["seq"]
+    wrong_types = [name for name, types in _TYPES.items() if type(row[name]) not in types]
+    if wrong_types:
+        findings.add(seq, f"holds a value of another type in {', '.join(wrong_types)}")
+    if row["before"] != before:
+        findings.add(
+            seq,
+            "does not continue the row before it: one of the two was changed, or rows between "
+            "them are missing",
+        )
+    if wrong_types:
         return
-    if hash_of(row, row["before"]) != row["hash"]:
-        found.add(number, "was changed after it was written")
-    key = page.keys.get(person)
-    if person in page.gone:
-        found.add(number, "is of a person whose key is gone, and no erasure says so")
-    elif person in page.keys and key is None:
-        found.add(number, "is of a person whose key does not open")
-    elif key is not None and not all(_opens(row, name, key) for name in ("asked", "answered")):
-        found.add(number, "holds sealed content that its person's key does not open")
+    if hash_row(row, row["before"]) != row["hash"]:
+        findings.add(seq, "was changed after it was written")
+    if problem := _key_problem(row, page):
+        findings.add(seq, problem)
     if row["kind"] == "erasure" and row["subject"] in page.keys:
-        found.add(number, "says that a person was erased whose key is there")
+        findings.add(seq, "says that a person was erased, but the person's key exists")
 
 
-def _opens(row: Mapping[str, Any], name: str, key: bytes) -> bool:
+def _key_problem(row: Row, page: _Page) -> str | None:
+    subject = row[subject_column.name]
+    if subject in page.lost:
+        return "is about a person whose key is missing without an erasure"
+    if subject not in page.keys:
+        return None
+    key = page.keys[subject]
+    if key is None:
+        return "is about a person whose key cannot be decrypted"
+    if not all(_decrypts(row, column, key) for column in ENCRYPTED):
+        return "holds content that the person's key does not decrypt"
+    return None
+
+
+def _decrypts(row: Row, column: str, key: bytes) -> bool:
+    if row[column] is None:
+        return True
     try:
-        unseal(row[name], key, f"{row['entry_id']} {name}")
-    except (InvalidTag, ValueError):  # ValueError: too short to have been sealed
+        decrypt(row[column], key, encryption_context(row["entry_id"], column))
+    except (InvalidTag, ValueError):  # ValueError: too short to be encrypted content
         return False
     return True
 
 
 def _pages(reading: Reading, secrets: Secrets) -> Iterator[_Page]:
-    """Every row in order; each page is a transaction of its own, so that nobody who writes waits
-    for long.
-    """
+    """Every row in order. Each page is a transaction of its own: writers do not wait for long."""
     last: Any = None
     while True:
-        chosen = sa.true() if last is None else _number > last
+        chosen = sa.true() if last is None else _seq > last
         with reading() as connection:
-            page = _page(connection, _read(connection, chosen), secrets)
+            page = _complete_page(connection, _read_rows(connection, chosen), secrets)
         if not page.rows:
             return
         yield page
         last = page.rows[-1]["seq"]
-        if last is None:  # no row has a number; there is no going on from there
+        if last is None:  # no row of the page has a number to continue from
             return
 
 
-def _page(connection: sa.Connection, rows: Sequence[Mapping[str, Any]], secrets: Secrets) -> _Page:
-    persons = {row["person"] for row in rows if isinstance(row["person"], str)}
-    erased = {
-        row["subject"]
-        for row in rows
-        if row["kind"] == "erasure" and isinstance(row["subject"], str)
+def _complete_page(connection: sa.Connection, rows: Sequence[Row], secrets: Secrets) -> _Page:
+    subjects = {
+        row[subject_column.name] for row in rows if isinstance(row[subject_column.name], str)
     }
-    # Cast: SQLite may hold text there, which need not even be text.
-    chosen = sa.select(
-        people.c.person,
-        sa.cast(people.c.account, sa.LargeBinary),
-        sa.cast(people.c.sealed_key, sa.LargeBinary),
+    erased = {row["subject"] for row in rows if row["kind"] == "erasure"}
+    keys = _read_keys(
+        connection, subjects | {one for one in erased if isinstance(one, str)}, secrets
     )
-    sealed = connection.execute(chosen.where(people.c.person.in_(sorted(persons | erased))))
-    keys = {person: _key(content, person, account, secrets) for person, account, content in sealed}
-    lost = sorted(persons - keys.keys())
-    said = sa.select(entries.c.subject).where(
-        entries.c.kind == "erasure", entries.c.subject.in_(lost)
+    without_key = subjects - keys.keys()
+    erasures = sa.select(entries.c.subject).where(
+        entries.c.kind == "erasure", entries.c.subject.in_(sorted(without_key))
     )
-    gone = set(lost) - set(connection.scalars(said)) if lost else set()
-    return _Page(rows, keys, frozenset(gone))
+    explained = set(connection.scalars(erasures)) if without_key else set()
+    return _Page(rows, keys, frozenset(without_key - explained))
 
 
-def _key(
-    sealed: bytes | None, person: str, account: bytes | None, secrets: Secrets
+def _read_keys(
+    connection: sa.Connection, subjects: set[str], secrets: Secrets
+) -> dict[str, bytes | None]:
+    # Cast to bytes: SQLite may hold text there, even text that is not valid UTF-8.
+    columns = (
+        sa.cast(column, sa.LargeBinary) for column in (people.c.account, people.c.sealed_key)
+    )
+    query = sa.select(people.c.person, *columns).where(people.c.person.in_(sorted(subjects)))
+    return {
+        subject: _decrypt_key(sealed, subject, account, secrets)
+        for subject, account, sealed in connection.execute(query)
+    }
+
+
+def _decrypt_key(
+    sealed: bytes | None, subject: str, account: bytes | None, secrets: Secrets
 ) -> bytes | None:
     try:
-        return unseal(sealed, secrets.sealing_key, bound_to(person, (account or b"").decode()))
+        context = key_context(subject, (account or b"").decode())
+        return None if sealed is None else decrypt(sealed, secrets.sealing_key, context)
     except (InvalidTag, ValueError):
         return None
 
 
-def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Sequence[Mapping[str, Any]]:
-    """The next rows among the chosen; a value that cannot be read is ``_UNREADABLE``."""
+def _read_rows(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Sequence[Row]:
+    """The next rows; a value that cannot be read is ``_UNREADABLE``."""
     try:
-        rows = connection.execute(
-            sa.select(*_RAW).where(chosen).order_by(_number).limit(_TOGETHER)
-        ).mappings()
-        return [dict(row) for row in rows]
+        query = sa.select(*_RAW).where(chosen).order_by(_seq).limit(PAGE)
+        return [dict(row) for row in connection.execute(query).mappings()]
     except OperationalError as error:
-        if not _is_no_text(error):
+        if not _is_invalid_text(error):
             raise
-    numbers = connection.scalars(
-        sa.select(_number).where(chosen).order_by(_number).limit(_TOGETHER)
-    ).all()
-    return [_row(connection, number) for number in numbers]
+    numbers = sa.select(_seq).where(chosen).order_by(_seq).limit(PAGE)
+    return [_read_row(connection, seq) for seq in connection.scalars(numbers).all()]
 
 
-def _row(connection: sa.Connection, number: Any) -> Mapping[str, Any]:
-    """The row of this number, value by value where it cannot be read whole."""
-    whole = _read_if_text(connection, sa.select(*_RAW).where(_number == number))
+def _read_row(connection: sa.Connection, seq: Any) -> Row:
+    """One row, column by column if it cannot be read as a whole."""
+    whole = _read_one(connection, sa.select(*_RAW).where(_seq == seq))
     if whole is not _UNREADABLE:
         return dict(zip(_TYPES, whole, strict=True))
-    values = (
-        _read_if_text(connection, sa.select(column).where(_number == number)) for column in _RAW
-    )
-    return {
-        name: value if value is _UNREADABLE else value[0]
-        for name, value in zip(_TYPES, values, strict=True)
-    }
+    row = {}
+    for name, column in zip(_TYPES, _RAW, strict=True):
+        value = _read_one(connection, sa.select(column).where(_seq == seq))
+        row[name] = value if value is _UNREADABLE else value[0]
+    return row
 
 
-def _read_if_text(connection: sa.Connection, chosen: sa.Select[*tuple[Any, ...]]) -> Any:
+def _read_one(connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> Any:
     try:
-        return connection.execute(chosen).one()
+        return connection.execute(query).one()
     except OperationalError as error:
-        if _is_no_text(error):
+        if _is_invalid_text(error):
             return _UNREADABLE
         raise
 
 
-def _is_no_text(error: OperationalError) -> bool:
-    """Whether SQLite holds bytes as text that are none."""
+def _is_invalid_text(error: OperationalError) -> bool:
+    """Whether SQLite holds text that is not valid UTF-8."""
     return "decode to UTF-8" in str(error.orig)
-
-
-def verdict_text(verdict: Verdict) -> str:
-    """The verdict in words, with what it cannot see.
-
-    >>> print(verdict_text(Verdict(rows=3, signed=1, newest=2, cut_short=0, found=0, findings=())))  # doctest: +ELLIPSIS
-    rows         3
-    checkpoints  1, the newest of row 2
-    findings     none
-    not seen     what became of rows after the newest checkpoint, now 1: who can write the database could ...
-    """
-    newest = f", the newest of row {verdict.newest}" if verdict.signed else ""
-    lines = [f"rows         {verdict.rows}", f"checkpoints  {verdict.signed}{newest}"]
-    if verdict.cut_short:
-        lines.append(
-            f"passed over  lines cut short, as a power failure leaves one: {verdict.cut_short}"
-        )
-    lines.append(f"findings     {verdict.found or 'none'}")
-    lines += [
-        f"  {'' if one.row is None else f'row {one.row} '}{one.what}" for one in verdict.findings
-    ]
-    if verdict.found > len(verdict.findings):
-        lines.append(f"  and {verdict.found - len(verdict.findings)} more")
-    return "\n".join([*lines, f"not seen     {_unseen(verdict)}"])
-
-
-def _unseen(verdict: Verdict) -> str:
-    if not verdict.signed:
-        return (
-            "there is no checkpoint: only that the rows fit one another was verified.  Who can write the database could have "
-            "cut rows off the end, or written all of them anew"
-        )
-    return (
-        f"what became of rows after the newest checkpoint, now {verdict.unwitnessed}: who can write the database could cut "
-        "them off, write them anew or add to them"
-    )

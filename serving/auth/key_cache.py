@@ -1,8 +1,7 @@
-"""The keys as the gate holds them: read again every two seconds by a thread of their own, so that
-no request waits for them.
+"""The API keys in memory, refreshed every two seconds by a thread: no request waits for a read.
 
-A key that was made or revoked elsewhere counts two seconds later.  Where the database does not
-answer, the keys last read go on holding; an expiry needs no reading and comes on time.
+A new or revoked key takes effect within two seconds. If the database does not answer, the keys of
+the last read stay valid; an expiry takes effect without a read.
 """
 
 from __future__ import annotations
@@ -14,90 +13,91 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.auth.keys import Key, find_key, list_keys, open_database
-from serving.storage.database import Database
+from serving.auth.keys import Key, find_key, list_keys
+from serving.storage.database import Database, open_database
+from serving.storage.settings import read_settings
 
 LOGGER = logging.getLogger("clearline.gate")
-SECONDS_BETWEEN = 2.0
-_SECONDS_TO_START = 3.0
+SECONDS_BETWEEN_READS = 2.0
+_SECONDS_FOR_FIRST_READ = 3.0
 _OPEN_TO_LOOPBACK = (
-    "there is no API key: only clients on this machine are answered, everybody else gets 403; "
+    "there is no API key: only clients on this machine are answered, all others get 403; "
     "`python -m serving keys new --tenant NAME --scopes score` makes a key"
 )
 
 
 class KeyCache:
-    """What ``read`` returns, the record's keys unless given, kept up to date until :meth:`close`.
+    """The keys that ``read`` returns, refreshed until :meth:`close`.
 
-    ``known``: they were read at least once; until then nobody can be told apart.  ``needed``: a key
-    was ever made, so that one must be shown, also where all have expired since.
+    Args:
+        read: Returns all keys, by default those of the database that the environment names.
+        seconds_between: From one read to the next.
     """
 
     def __init__(
         self,
         read: Callable[[], Sequence[Key]] | None = None,
-        seconds_between: float = SECONDS_BETWEEN,
+        seconds_between: float = SECONDS_BETWEEN_READS,
     ) -> None:
-        self._read = read or _Stored()
-        self._every = seconds_between
+        self._read = read or _DatabaseKeys()
+        self._seconds_between = seconds_between
         self._by_id: dict[str, Key] = {}
-        self._tried, self._closing = threading.Event(), threading.Event()
-        self._answers = True
-        self.known = False
-        self.needed = False
+        self._first_read, self._closing = threading.Event(), threading.Event()
+        self._is_readable = True
+        self.known = False  # read at least once: until then no caller can be authenticated
+        self.needed = False  # a key was ever created: callers must send one, even if all expired
         self._thread = threading.Thread(target=self._run, name="gate-keys", daemon=True)
         self._thread.start()
 
     def find(self, text: str) -> Key | None:
-        """The live key with this text; None where there is none."""
+        """The live key with this text; None if there is none."""
         return find_key(text, self._by_id, datetime.datetime.now(datetime.UTC))
 
     def wait(self) -> None:
-        """Return when they were read for the first time, or it was tried for 3 s."""
-        self._tried.wait(_SECONDS_TO_START)
+        """Return after the first read, or after 3 s."""
+        self._first_read.wait(_SECONDS_FOR_FIRST_READ)
 
     def close(self) -> None:
-        """Read no more.  A read that hangs is not waited for."""
+        """Stop reading. A read that hangs is abandoned after a second."""
         self._closing.set()
         self._thread.join(1)
 
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
-                self._take(self._read())
-            except Exception as error:  # noqa: BLE001  # whatever it is: a thread that ended would never learn of a revocation
-                self._failed(error)
-            self._tried.set()
-            self._closing.wait(self._every)
+                self._refresh(self._read())
+            except Exception as error:  # noqa: BLE001  # a thread that ends would miss every later revocation
+                self._fail(error)
+            self._first_read.set()
+            self._closing.wait(self._seconds_between)
 
-    def _take(self, keys: Sequence[Key]) -> None:
+    def _refresh(self, keys: Sequence[Key]) -> None:
         self._by_id = {key.key_id: key for key in keys}
-        # Once there was a key, a record that was emptied or exchanged does not open the service to
-        # keyless clients.
+        # Never reset: an emptied or replaced database must not open the service to all callers.
         self.needed = self.needed or bool(keys)
         if not self.known and not self.needed:
             LOGGER.warning(_OPEN_TO_LOOPBACK)
         self.known = True
-        if not self._answers:
+        if not self._is_readable:
             LOGGER.warning("the API keys can be read again")
-        self._answers = True
+        self._is_readable = True
 
-    def _failed(self, error: Exception) -> None:
-        if self._answers:
-            holding = "those last read go on holding" if self.known else "nobody can be answered"
-            LOGGER.error("the API keys cannot be read (%s): %s", type(error).__name__, holding)
-        self._answers = False
+    def _fail(self, error: Exception) -> None:
+        if self._is_readable:
+            effect = "those of the last read stay valid" if self.known else "no caller is answered"
+            LOGGER.error("the API keys cannot be read (%s): %s", type(error).__name__, effect)
+        self._is_readable = False
 
 
-class _Stored:
-    """Reads the record's keys, and opens the record where it is not open yet."""
+class _DatabaseKeys:
+    """Reads the keys of the database that the environment names; opens it when first called."""
 
     def __init__(self) -> None:
         self._database: Database | None = None
 
     def __call__(self) -> Sequence[Key]:
         if self._database is None:
-            self._database = open_database()
+            self._database = open_database(read_settings())
         try:
             return list_keys(self._database)
         except SQLAlchemyError:

@@ -1,6 +1,7 @@
-"""API keys as they are stored: made, listed and revoked.  Of a secret only the SHA-256 is kept.
+"""API keys in the database: created, listed, revoked, looked up.
 
-A secret is 256 random bits, so nothing slower than a plain hash is needed against guessing.
+Only the SHA-256 of a secret is stored. A secret has 256 random bits, so a plain hash resists
+guessing and a slow one is not needed.
 """
 
 from __future__ import annotations
@@ -11,67 +12,50 @@ import hmac
 import math
 import re
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from serving.auth.caller import SCOPES, Caller
 from serving.storage.database import Database
-from serving.storage.settings import read_settings
 from serving.storage.tables import api_keys
 from serving.storage.timestamps import decode_time, encode_time
 
-# keys of one tenant and one set of scopes: the old one and the one that takes its place
-MOST_LIVE = 2
-LONGEST_DAYS = 3650
-HIGHEST_RATE = 10_000.0  # requests a second
+MAX_LIVE = 2  # keys with the same tenant and scopes: the old one and its replacement
+MAX_DAYS = 3650
+MAX_RATE = 10_000.0  # requests a second
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TEXT = re.compile(r"clk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
-# what an unknown key's secret is compared with
-_NOBODYS = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
+# Compared with the secret of an unknown key, so that the answer takes as long as for a known one.
+_HASH_OF_NO_KEY = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 
 
 class KeyRefused(ValueError):
-    """No such key is made, or none is there: says what was expected."""
+    """The key cannot be created, or does not exist; the message says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is stored: whose, what for, and until when; ``hash`` is the hex SHA-256 of its
-    secret.
-
-    ``rate`` is in requests a second; times are UTC; ``revoked_at`` None = it was not.
-    """
+    """An API key as stored. Times are UTC."""
 
     key_id: str
     tenant: str
     scopes: frozenset[str]
-    hash: str
-    rate: float
+    hash: str  # SHA-256 of the secret, hex
+    rate: float  # requests a second
     created_at: datetime.datetime
     expires_at: datetime.datetime
-    revoked_at: datetime.datetime | None = None
+    revoked_at: datetime.datetime | None = None  # None = not revoked
 
-    def lives(self, now: datetime.datetime) -> bool:
-        """Whether it is good at this time."""
+    def is_live(self, now: datetime.datetime) -> bool:
+        """Whether the key is neither expired nor revoked at this time."""
         return now < self.expires_at and (self.revoked_at is None or now < self.revoked_at)
 
     @property
     def caller(self) -> Caller:
-        """Who shows it."""
+        """The caller that this key authenticates."""
         return Caller(self.key_id, self.tenant, self.scopes)
-
-
-def open_database() -> Database:
-    """The record's database, of which the keys are a table; made where there is none.
-
-    RecordError where it does not open.
-    """
-    settings = read_settings()
-    if settings.file is not None:
-        settings.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Database(settings.address)
 
 
 def create(
@@ -82,13 +66,21 @@ def create(
     rate: float = 100,
     now: datetime.datetime | None = None,
 ) -> tuple[str, Key]:
-    """The text of a new key, which nobody can show again, and the key as it was stored.
+    """Create an API key; returns its text, which is not stored, and the stored key.
 
-    ``days`` until it expires, ``rate`` in requests a second.  Raises :class:`KeyRefused` where one
-    of these is none, or where the tenant has two live keys for the same scopes.
+    Args:
+        database: Where it is stored.
+        tenant: The lender that it belongs to.
+        scopes: Some of ``SCOPES``.
+        days: Until it expires.
+        rate: Requests a second.
+        now: Its creation time.
+
+    Raises:
+        KeyRefused: an argument is invalid, or the tenant has two live keys with these scopes.
     """
     _check(tenant, scopes, days, rate)
-    made_at = now or _now()
+    created_at = now or _now()
     secret = secrets.token_urlsafe(32)
     key = Key(
         key_id=secrets.token_hex(8),
@@ -96,56 +88,48 @@ def create(
         scopes=frozenset(scopes),
         hash=hashlib.sha256(secret.encode()).hexdigest(),
         rate=rate,
-        created_at=made_at,
-        expires_at=made_at + datetime.timedelta(days=days),
+        created_at=created_at,
+        expires_at=created_at + datetime.timedelta(days=days),
     )
     with database.writing() as connection:
-        # Within the writers' lock: two commands at once do not make a third key.
-        alike = [
-            k
-            for k in read_keys(connection)
-            if k.tenant == tenant and k.scopes == key.scopes and k.lives(made_at)
-        ]
-        if len(alike) >= MOST_LIVE:
-            raise KeyRefused(
-                f"{tenant} has {len(alike)} live keys for {scopes_text(key.scopes)} ({', '.join(k.key_id for k in alike)}): "
-                "revoke one first, `python -m serving keys revoke KEY_ID`"
-            )
-        connection.execute(api_keys.insert().values(_row(key)))
+        # Within the write lock: two commands at once cannot create a third key.
+        _check_room_for(key, read_keys(connection, api_keys.c.tenant == tenant))
+        connection.execute(api_keys.insert().values(_encode(key)))
     return f"clk_{key.key_id}_{secret}", key
 
 
 def list_keys(database: Database) -> list[Key]:
-    """All keys that were ever made, oldest first."""
+    """All keys ever created, oldest first."""
     with database.reading() as connection:
         return read_keys(connection)
 
 
 def revoke(database: Database, key_id: str, now: datetime.datetime | None = None) -> Key:
-    """The key, revoked; one that was revoked before keeps its time.
+    """Revoke a key and return it; a key that was revoked before keeps its time.
 
-    Raises :class:`KeyRefused` where there is none.
+    Raises:
+        KeyRefused: there is no such key.
     """
+    has_id = api_keys.c.key_id == key_id
+    update = (
+        api_keys.update()
+        .where(has_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=encode_time(now or _now()))
+    )
     with database.writing() as connection:
-        wanted = api_keys.c.key_id == key_id
-        connection.execute(
-            api_keys.update()
-            .where(wanted, api_keys.c.revoked_at.is_(None))
-            .values(revoked_at=encode_time(now or _now()))
-        )
-        found = read_keys(connection, wanted)
+        connection.execute(update)
+        found = read_keys(connection, has_id)
     if not found:
         raise KeyRefused(
-            "expected the id of a key, as `python -m serving keys list` shows it: there is none of this name"
+            "expected the id of a key as `python -m serving keys list` shows it, found no such key"
         )
     return found[0]
 
 
-def read_keys(connection: sa.Connection, *wanted: sa.ColumnElement[bool]) -> list[Key]:
-    """The keys that a connection sees, oldest first."""
-    rows = connection.execute(
-        sa.select(api_keys).where(*wanted).order_by(api_keys.c.created_at, api_keys.c.key_id)
-    )
+def read_keys(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Key]:
+    """The keys that meet the conditions, oldest first."""
+    query = sa.select(api_keys).where(*conditions)
+    rows = connection.execute(query.order_by(api_keys.c.created_at, api_keys.c.key_id))
     return [
         Key(
             key_id=row.key_id,
@@ -161,21 +145,23 @@ def read_keys(connection: sa.Connection, *wanted: sa.ColumnElement[bool]) -> lis
     ]
 
 
-def find_key(text: str, keys: dict[str, Key], now: datetime.datetime) -> Key | None:
-    """The live key that this text is the text of; None where there is none.
+def find_key(text: str, keys: Mapping[str, Key], now: datetime.datetime) -> Key | None:
+    """The live key with this text; None if there is none.
 
-    An unknown key takes the path and the time of a known one with a wrong secret.
+    An unknown key takes the same steps as a known key with a wrong secret.
     """
     parts = _TEXT.fullmatch(text)
     key_id, secret = parts.groups() if parts else ("", text)
     key = keys.get(key_id)
-    hashed = hashlib.sha256(secret.encode()).hexdigest()
-    same = hmac.compare_digest(hashed, _NOBODYS if key is None else key.hash)
-    return key if key is not None and same and key.lives(now) else None
+    secret_hash = hashlib.sha256(secret.encode()).hexdigest()
+    is_equal = hmac.compare_digest(secret_hash, _HASH_OF_NO_KEY if key is None else key.hash)
+    if key is None or not is_equal:
+        return None
+    return key if key.is_live(now) else None
 
 
 def scopes_text(scopes: Iterable[str]) -> str:
-    """The scopes in their usual order, with commas.
+    """The scopes in their usual order, separated by commas.
 
     >>> scopes_text({"review", "score"})
     'score,review'
@@ -186,17 +172,30 @@ def scopes_text(scopes: Iterable[str]) -> str:
 def _check(tenant: str, scopes: Collection[str], days: float, rate: float) -> None:
     if not _TENANT.fullmatch(tenant):
         raise KeyRefused(
-            "tenant: expected letters, digits, dots, dashes and underscores, at most 64, a letter or digit first"
+            "tenant: expected at most 64 letters, digits, dots, dashes and underscores, "
+            f"beginning with a letter or digit, got {tenant!r}"
         )
     if not scopes or not set(scopes) <= set(SCOPES):
         raise KeyRefused(f"scopes: expected some of {','.join(SCOPES)}")
-    if not (math.isfinite(days) and 0 < days <= LONGEST_DAYS):
-        raise KeyRefused(f"days: expected more than 0, at most {LONGEST_DAYS}")
-    if not (math.isfinite(rate) and 0 < rate <= HIGHEST_RATE):
-        raise KeyRefused(f"rate: expected more than 0, at most {HIGHEST_RATE:g} requests a second")
+    if not (math.isfinite(days) and 0 < days <= MAX_DAYS):
+        raise KeyRefused(f"days: expected more than 0, at most {MAX_DAYS}, got {days:g}")
+    if not (math.isfinite(rate) and 0 < rate <= MAX_RATE):
+        raise KeyRefused(
+            f"rate: expected more than 0, at most {MAX_RATE:g} requests a second, got {rate:g}"
+        )
 
 
-def _row(key: Key) -> dict[str, str | float]:
+def _check_room_for(key: Key, of_tenant: Iterable[Key]) -> None:
+    alike = [one for one in of_tenant if one.scopes == key.scopes and one.is_live(key.created_at)]
+    if len(alike) >= MAX_LIVE:
+        ids = ", ".join(one.key_id for one in alike)
+        raise KeyRefused(
+            f"{key.tenant} has {len(alike)} live keys for {scopes_text(key.scopes)} ({ids}): "
+            "revoke one first, `python -m serving keys revoke KEY_ID`"
+        )
+
+
+def _encode(key: Key) -> dict[str, str | float]:
     return {
         "key_id": key.key_id,
         "tenant": key.tenant,

@@ -1,5 +1,8 @@
 """The commands of ``python -m serving``.
 
-pack, explain, client    store a model, show a decision's stages, ask a service
-audit                    verify, erase, replay, export; replay and export do the last two
+commands        pack, explain, ask, keys
+audit           verify, erase, replay, export
+pack, explain, client    store a model, show a decision's stages, start and ask a service
+replay, export  decide again, write the decisions of a period
+errors          errors that a user can correct
 """

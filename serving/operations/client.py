@@ -1,4 +1,4 @@
-"""Asking the service: one request over HTTP, and a service of one's own for as long as it takes."""
+"""Asks the service over HTTP, and runs a service for as long as it is needed."""
 
 from __future__ import annotations
 
@@ -16,29 +16,34 @@ import psutil
 
 from serving import PROJECT
 
-_READY_WITHIN = 60.0  # seconds
-_STOP_WITHIN = 10.0
+SERVICE = "serving.service:LimitReduction"
+_SECONDS_TO_START = 60.0
+_SECONDS_TO_STOP = 10.0
+_SECONDS_FOR_ANSWER = 30.0
 
 
 class ServiceError(RuntimeError):
-    """The service did not answer, or not with a decision."""
+    """The service did not start, did not answer, or refused the request."""
 
 
 def ask(url: str, body: bytes, advice: bool = False, key: str | None = None) -> bytes:
-    """The answer's bytes for a request's; raises :class:`ServiceError` with the refusal as the
-    service words it.
+    """The service's answer to a request, as bytes.
 
-    ``advice``: with the way back beside the decision.  The API key, or the one in
-    ``CLEARLINE_KEY``, goes with it.
+    Args:
+        url: The service's address, without a slash at the end.
+        body: The request's JSON.
+        advice: Whether to request advice too.
+        key: The API key, by default that of the environment variable ``CLEARLINE_KEY``.
+
+    Raises:
+        ServiceError: the service did not answer, or refused; the message has its explanation.
     """
-    query = "?advice=true" if advice else ""
     headers = {"content-type": "application/json"}
     if key := key or os.environ.get("CLEARLINE_KEY"):
         headers["authorization"] = f"Bearer {key}"
+    address = f"{url}/v1/decisions{'?advice=true' if advice else ''}"
     try:
-        response = httpx.post(
-            f"{url}/v1/decisions{query}", content=body, headers=headers, timeout=30
-        )
+        response = httpx.post(address, content=body, headers=headers, timeout=_SECONDS_FOR_ANSWER)
     except httpx.HTTPError as error:
         raise ServiceError(
             f"{url}: {error}; is the service running? (--start starts one)"
@@ -50,31 +55,34 @@ def ask(url: str, body: bytes, advice: bool = False, key: str | None = None) -> 
 
 @contextlib.contextmanager
 def start_service(
-    log: Path,
-    service: str = "serving.service:LimitReduction",
-    settings: Mapping[str, str] | None = None,
+    log: Path, service: str = SERVICE, settings: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """The URL of a service, ours unless named, on a free port of 127.0.0.1 until the block ends.
+    """Run a service until the block ends; yields its URL, on a free port of 127.0.0.1.
 
-    It leaves the log and, beside it, its record, unless ``settings`` (of the environment) name
-    another.  Raises :class:`ServiceError` where it does not become ready.
+    Args:
+        log: File for the service's output; its audit log is stored in the same folder.
+        service: The service's import address.
+        settings: Environment variables, which take precedence.
+
+    Raises:
+        ServiceError: the service did not become ready.
     """
-    with running(log, service, settings) as (url, _):
+    with start_service_process(log, service, settings) as (url, _):
         yield url
 
 
 @contextlib.contextmanager
-def running(
-    log: Path, service: str, settings: Mapping[str, str] | None = None
+def start_service_process(
+    log: Path, service: str = SERVICE, settings: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The same, with the process that leads the group of all that the service started."""
+    """Like :func:`start_service`, and also yields the server process."""
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", service]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    home = os.environ.get("BENTOML_HOME")
-    # The service starts in the project's folder, where a relative path would be another one.
-    environment = os.environ | ({"BENTOML_HOME": os.path.abspath(home)} if home else {})
-    environment |= settings_for(log.absolute().parent) | dict(settings or {})
+    environment = os.environ | settings_for(log.absolute().parent) | dict(settings or {})
+    if home := environment.get("BENTOML_HOME"):
+        # The service starts in the project's folder, where a relative path means another folder.
+        environment["BENTOML_HOME"] = os.path.abspath(home)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -86,18 +94,15 @@ def running(
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            if not _ready(url, process):
-                lines = log.read_text(errors="replace").strip().splitlines()
-                raise ServiceError(
-                    f"the service did not start: {lines[-1] if lines else 'it said nothing'}"
-                )
+            if not _wait_until_ready(url, process):
+                raise ServiceError(f"the service did not start: {_last_line(log)}")
             yield url, process
         finally:
             _stop(process)
 
 
 def settings_for(folder: Path) -> dict[str, str]:
-    """The settings of a record that lies in a folder, with its secrets and checkpoints."""
+    """The environment variables of an audit log that is stored in this folder."""
     return {
         "CLEARLINE_RECORD": f"sqlite:///{folder / 'record.db'}",
         "CLEARLINE_SECRETS": str(folder / "secrets.json"),
@@ -105,8 +110,20 @@ def settings_for(folder: Path) -> dict[str, str]:
     }
 
 
-def _ready(url: str, process: subprocess.Popen[bytes]) -> bool:
-    until = time.monotonic() + _READY_WITHIN
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the service and all processes that it started, at once."""
+    _kill(_descendants(process), process)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that no process listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
+    until = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{url}/readyz", timeout=1).status_code == httpx.codes.OK:
@@ -115,24 +132,25 @@ def _ready(url: str, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the service and all that it started, at once."""
-    _kill(_family(process), process)
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it printed nothing"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the service and all that it started."""
-    family = _family(process)
+    """End the service and all processes that it started."""
+    # Listed first: the children of a process that has ended can no longer be found.
+    processes = _descendants(process)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.terminate()
-        process.wait(_STOP_WITHIN)
-    _kill(family, process)
+        process.wait(_SECONDS_TO_STOP)
+    _kill(processes, process)
 
 
-def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def _descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The process and its descendants.
 
-    BentoML's workers lead groups of their own: no signal to ours reaches them.
+    BentoML's workers lead process groups of their own, which a signal to ours does not reach.
     """
     try:
         leader = psutil.Process(process.pid)
@@ -141,16 +159,9 @@ def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
-def _kill(family: Sequence[psutil.Process], process: subprocess.Popen[bytes]) -> None:
-    for member in family:
+def _kill(processes: Sequence[psutil.Process], process: subprocess.Popen[bytes]) -> None:
+    for one in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(family[1:], timeout=_STOP_WITHIN)
+            one.kill()
+    psutil.wait_procs(processes[1:], timeout=_SECONDS_TO_STOP)
     process.wait()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens at just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

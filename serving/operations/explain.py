@@ -1,6 +1,4 @@
-"""Decisions as text for a person: each stage of the flow as a table, and an answer as a letter
-would say it.
-"""
+"""Decisions as text: every stage of the flow as a table, and an answer as a letter words it."""
 
 from __future__ import annotations
 
@@ -23,10 +21,14 @@ _ACTIONS = {
     "suspend": "no new drawings",
     "review": "a person decides; nothing changes yet",
 }
+_NO_CUT = "none: the limit stays"
+_LABEL_WIDTH = 17  # of the answer's first column
+
+Row = Sequence[str]
 
 
 def stages_text(made: Stages, bundle: Bundle) -> str:
-    """What each stage made of the one account in ``made``."""
+    """The result of every stage for the one account in ``made``."""
     evidence, decision = made.evidence[0], made.decisions[0]
     sections = [
         ("Statements", _statements(made)),
@@ -42,60 +44,88 @@ def stages_text(made: Stages, bundle: Bundle) -> str:
 
 
 def answer_text(answer: Mapping[str, Any]) -> str:
-    """An answer of the endpoint, as JSON gave it, for a person."""
+    """An answer of the service, as parsed from JSON, in words."""
     lines = [
         f"Account {answer['account_id']}, statements up to {answer['as_of']}",
         f"Decision {answer['decision_id']} of {answer['decided_at']}",
         "",
-        f"Action           {answer['action']}: {_ACTIONS[answer['action']]}",
-        f"Credit limit     {_money(answer['credit_limit'])}",
-        f"New limit        {_money(answer['new_limit'])}",
     ]
-    optional = {
-        "Proposed limit": None
-        if answer["proposed_limit"] is None
-        else _money(answer["proposed_limit"]),
-        "Effective on": answer["effective_on"],
-        "Review on": answer["review_on"],
-        "Review because": ", ".join(answer["review_because"]),
-        "Notice": ""
-        if answer["notice"] is None
-        else _notice_line(answer["notice"]["kind"], answer["notice"]["send_by"]),
-        "Probability": f"{answer['probability']:.1%} (limits are cut from {answer['cut_off']:.1%})",
-    }
-    lines += [f"{name:<17}{value}" for name, value in optional.items() if value]
+    lines += [f"{label:<{_LABEL_WIDTH}}{value}" for label, value in _outcome_rows(answer) if value]
     lines += ["", "Reasons" if answer["reasons"] else "No reasons: the limit stays."]
     for reason in answer["reasons"]:
-        lines += [f"  {reason['rank']}. {reason['text']['en']}", f"     {reason['text']['zh']}"]
-        lines += [f"       {line}" for line in _table(_feature_rows(reason["features"]))]
+        lines += _answer_reason(reason)
     if answer.get("advice"):
-        lines += ["", "The way back", *(f"  {line}".rstrip() for line in _advice(answer["advice"]))]
+        lines += ["", "The way back"]
+        lines += [f"  {line}".rstrip() for line in _advice(answer["advice"])]
     model = answer["model"]
     lines += [
         "",
-        f"Model {model['name']} version {model['version']}, policy {model['policy']}, bundle {model['bundle'][:12]}",
+        f"Model {model['name']} version {model['version']}, policy {model['policy']}, "
+        f"bundle {model['bundle'][:12]}",
     ]
     return "\n".join(lines)
 
 
-def _notice_line(kind: str, send_by: object) -> str:
-    return f"{kind.replace('_', ' ')}, to be sent by {send_by}"
+def _outcome_rows(answer: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Labels and values; an empty value is not shown."""
+    action, proposed, notice = answer["action"], answer["proposed_limit"], answer["notice"]
+    probability = f"{answer['probability']:.1%}"
+    return [
+        ("Action", f"{action}: {_ACTIONS[action]}"),
+        ("Credit limit", _money(answer["credit_limit"])),
+        ("New limit", _money(answer["new_limit"])),
+        ("Proposed limit", None if proposed is None else _money(proposed)),
+        ("Effective on", answer["effective_on"]),
+        ("Review on", answer["review_on"]),
+        ("Review because", ", ".join(answer["review_because"])),
+        ("Notice", None if notice is None else _notice_line(notice["kind"], notice["send_by"])),
+        ("Probability", f"{probability} (limits are cut from {answer['cut_off']:.1%})"),
+    ]
+
+
+def _answer_reason(reason: Mapping[str, Any]) -> list[str]:
+    text = reason["text"]
+    table = _table([_feature_row(feature) for feature in reason["features"]])
+    return [
+        f"  {reason['rank']}. {text['en']}",
+        f"     {text['zh']}",
+        *(f"       {line}" for line in table),
+    ]
+
+
+def _feature_row(feature: Mapping[str, Any]) -> Row:
+    return [
+        feature["name"],
+        _value(feature["value"], feature["unit"]),
+        "accounts that keep their limit:",
+        _value(feature["reference_value"], feature["unit"]),
+    ]
 
 
 def _advice(advice: Mapping[str, Any]) -> list[str]:
-    notes = [line for note in advice["notes"] for line in (note["en"], note["zh"])]
+    notes = _both_languages(advice["notes"])
     found = advice["way_back"]
     if found is None:
         return notes
-    plan, without = found["plan"], found["carry_on"]
-    restored = plan["restored"]
-    lines = [
-        f"The limit is back after {restored}, if every month"
-        if restored
-        else "What lowers the risk most, every month"
-    ]
+    plan = found["plan"]
+    if plan["restored"]:
+        lines = [f"The limit is back after {plan['restored']}, if every month"]
+    else:
+        lines = ["What lowers the risk most, every month"]
     for step in plan["steps"]:
         lines += [f"- {step['text']['en']}", f"  {step['text']['zh']}"]
+    lines += ["", *_path_table(plan["path"], found["carry_on"]["path"]), ""]
+    lines += _both_languages(aged["text"] for aged in found["ageing"])
+    return [*lines, *notes, f"Holds until {found['expires_on']}."]
+
+
+def _both_languages(texts: Iterable[Mapping[str, str]]) -> list[str]:
+    return [line for text in texts for line in (text["en"], text["zh"])]
+
+
+def _path_table(
+    path: Iterable[Mapping[str, Any]], carry_on: Iterable[Mapping[str, Any]]
+) -> list[str]:
     header = ["month", "payment", "owed then", "probability", "limit", "probability as before"]
     rows = [
         [
@@ -104,74 +134,55 @@ def _advice(advice: Mapping[str, Any]) -> list[str]:
             _money(month["balance"]),
             f"{month['probability']:.1%}",
             _money(month["limit"]),
-            f"{before['probability']:.1%}",
+            f"{unchanged['probability']:.1%}",
         ]
-        for month, before in zip(plan["path"], without["path"], strict=True)
+        for month, unchanged in zip(path, carry_on, strict=True)
     ]
-    lines += ["", *_table([header, *rows]), ""]
-    for aged in found["ageing"]:
-        lines += [aged["text"]["en"], aged["text"]["zh"]]
-    return [*lines, *notes, f"Holds until {found['expires_on']}."]
+    return _table([header, *rows])
 
 
 def _statements(made: Stages) -> str:
-    names = [name for name in made.statements.columns if name not in ("account_id", "product")]
-    rows = [
-        [f"{row[0]:%Y-%m}", *(_plain(value) for value in row[1:])]
-        for row in made.statements.select(names).iter_rows()
-    ]
-    return "\n".join(_table([names, *rows]))
+    statements = made.statements.drop("account_id", "product")
+    rows = []
+    for month, *values in statements.iter_rows():
+        rows.append([f"{month:%Y-%m}", *(_plain(value) for value in values)])
+    return "\n".join(_table([statements.columns, *rows]))
 
 
 def _features(values: Mapping[str, float], reference: Mapping[str, float], product: str) -> str:
-    header = ["feature", "value", f"median of kept {product}", "unit"]
-    rows = [
-        [
-            name,
-            _said(value, BY_NAME[name].unit),
-            _said(reference[name], BY_NAME[name].unit) if name in reference else "",
-            unit,
-        ]
-        for name, value in values.items()
-        for unit in [BY_NAME[name].unit]
-    ]
-    return "\n".join(_table([header, *rows]))
+    rows = [["feature", "value", f"median of kept {product}", "unit"]]
+    for name, value in values.items():
+        unit = BY_NAME[name].unit
+        median = _value(reference[name], unit) if name in reference else ""
+        rows.append([name, _value(value, unit), median, unit])
+    return "\n".join(_table(rows))
 
 
 def _contributions(contributions: Mapping[str, float]) -> str:
     ranked = sorted(contributions.items(), key=lambda item: (-abs(item[1]), item[0]))
     rows = [[name, group_of(name), f"{value:+.4f}"] for name, value in ranked if value != 0]
-    return "\n".join(
-        [
-            *_table([["feature", "group", "contribution"], *rows]),
-            f"{len(ranked) - len(rows)} features: 0",
-        ]
-    )
+    table = _table([["feature", "group", "contribution"], *rows])
+    return "\n".join([*table, f"{len(ranked) - len(rows)} features: 0"])
 
 
 def _groups(evidence: Evidence) -> str:
-    sums, weights = (
-        sums_of(evidence.contributions),
-        weights_of(evidence.contributions, evidence.effects),
-    )
+    sums = sums_of(evidence.contributions)
+    weights = weights_of(evidence.contributions, evidence.effects)
     push = sum(weight for weight in weights.values() if weight > 0)
-    rows = [
-        [
-            name,
-            f"{sums[name]:+.4f}",
-            f"{evidence.effects[name]:+.4f}" if name in evidence.effects else "",
-            f"{weight / push:.1%}" if weight > 0 else "",
-        ]
-        for name, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    return "\n".join(_table([["group", "contribution", "effect", "share of the push"], *rows]))
+    rows = [["group", "contribution", "effect", "share of the push"]]
+    for name, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
+        effect = f"{evidence.effects[name]:+.4f}" if name in evidence.effects else ""
+        share = f"{weight / push:.1%}" if weight > 0 else ""
+        rows.append([name, f"{sums[name]:+.4f}", effect, share])
+    return "\n".join(_table(rows))
 
 
 def _score(made: Stages, bundle: Bundle) -> str:
     decision = made.decisions[0]
+    total = math.fsum(made.evidence[0].contributions.values())
     rows = [
         [f"base log-odds: mean of kept {decision.product}", f"{decision.base_log_odds:+.4f}"],
-        ["+ contributions", f"{math.fsum(made.evidence[0].contributions.values()):+.4f}"],
+        ["+ contributions", f"{total:+.4f}"],
         ["= log-odds", f"{decision.log_odds:+.4f}"],
         ["probability", f"{decision.probability:.2%}"],
         ["cut-off", f"{bundle.policy.cut_off:.2%}"],
@@ -189,18 +200,16 @@ def _policy(made: Stages, bundle: Bundle) -> str:
         np.array(evidence.values["balance_now"]),
         bundle.policy,
     )
+    proposed = decision.proposed_limit
     rows = [
-        ["near the cut-off", "yes" if near[0] else "no"],
+        ["near the cut-off", _yes_no(bool(near[0]))],
         ["expected loss at this limit", _money(float(loss))],
         ["limit by the model", _money(float(limits[0]))],
-        ["decided by the model", "yes" if outcome.by_model else "no"],
+        ["decided by the model", _yes_no(outcome.by_model)],
         ["rules that decided", ", ".join(hit.rule.code for hit in outcome.hits) or "none"],
         ["limit", _money(decision.credit_limit)],
         ["new limit", _money(decision.new_limit)],
-        [
-            "proposed limit",
-            "" if decision.proposed_limit is None else _money(decision.proposed_limit),
-        ],
+        ["proposed limit", "" if proposed is None else _money(proposed)],
         ["action", decision.action],
         ["review because", ", ".join(decision.review_because)],
         ["effective on", str(decision.effective_on or "")],
@@ -218,46 +227,40 @@ def _reasons(made: Stages) -> str:
             f"   {reason.text.en}",
             f"   {reason.text.zh}",
         ]
-    return "\n".join(lines) or "none: the limit stays"
+    return "\n".join(lines) or _NO_CUT
 
 
 def _notice(made: Stages) -> str:
     notice = made.decisions[0].notice
     if notice is None:
-        return "none: the limit stays"
+        return _NO_CUT
     return "\n\n".join((_notice_line(notice.kind, notice.send_by), notice.text.en, notice.text.zh))
 
 
-def _feature_rows(features: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    return [
-        [
-            f["name"],
-            _said(f["value"], f["unit"]),
-            "accounts that keep their limit:",
-            _said(f["reference_value"], f["unit"]),
-        ]
-        for f in features
-    ]
+def _notice_line(kind: str, send_by: object) -> str:
+    return f"{kind.replace('_', ' ')}, to be sent by {send_by}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows in columns; those of numbers only, below the first row, stand to the right."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    right = [
-        len(rows) > 2 and all(_numeric(row[place]) for row in rows[1:])
-        for place in range(len(rows[0]))
-    ]
-    return [
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+def _table(rows: Sequence[Row]) -> list[str]:
+    """Align rows in columns; columns with only numbers below the header are right-aligned."""
+    columns = [_align(column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
 
 
-def _numeric(cell: str) -> bool:
+def _align(column: Row) -> Row:
+    width = max(len(cell) for cell in column)
+    # Two rows may be a table without a header, as those of a reason are.
+    if len(column) > 2 and all(_is_number(cell) for cell in column[1:]):
+        return [cell.rjust(width) for cell in column]
+    return [cell.ljust(width) for cell in column]
+
+
+def _is_number(cell: str) -> bool:
     return not cell or cell[0] in "+-0123456789"
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _plain(value: object) -> str:
@@ -266,7 +269,7 @@ def _plain(value: object) -> str:
     return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
-def _said(value: float | None, unit: Unit) -> str:
+def _value(value: float | None, unit: Unit) -> str:
     return number(math.nan if value is None else value, unit, "en")
 
 

@@ -1,11 +1,4 @@
-"""The decisions of a period as a supervisor reads them: one JSON object each, and nothing that
-tells who it is.
-
-The lender itself, who watches whether what is asked still is what the model was fitted on, can have
-what was asked beside it.
-
-docs/service/audit_log.md says what each field means.
-"""
+"""The decisions of a period, for a supervisor and for `python -m training monitor`."""
 
 from __future__ import annotations
 
@@ -17,18 +10,16 @@ from itertools import islice
 from typing import Any
 
 from serving.audit_log.entry import Entry
-from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.reader import Reader
 from serving.reviews.workflow import Review, decision_in, reviews_of
-from serving.storage.database import Database
 from serving.storage.timestamps import decode_time, encode_time
 
-_TOGETHER = 200  # decisions whose reviews and notifications are looked up at once
+DECISIONS_PER_QUERY = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedReason:
-    """A principal reason, as it was worded."""
+    """A principal reason with its texts."""
 
     rank: int
     code: str
@@ -39,7 +30,7 @@ class ExportedReason:
 
 @dataclass(frozen=True, slots=True)
 class ExportedReview:
-    """A person's reconsideration, as it stands."""
+    """A review in its present state."""
 
     review_id: str
     state: str
@@ -51,19 +42,18 @@ class ExportedReview:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportedAsked:
-    """What was decided from, as it was asked: it tells who it is."""
+class ExportedRequest:
+    """What the decision was made from; it identifies the customer."""
 
     account_id: str
     statements: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """A decision, what the customer was told and when, and what came of it.  None in what was
-    erased with the person.
+class ExportedDecision:
+    """A decision, its notice and its reviews; docs/service/audit_log.md describes every field.
 
-    ``asked`` is None also where it was not asked for.
+    The field names are those of the JSON lines. Erased values are None.
     """
 
     decision_id: str
@@ -81,64 +71,62 @@ class Exported:
     bundle: str
     reference: str
     policy: str
-    person: str | None
+    person: str | None  # the data subject's random id
     erased: bool
     send_by: str | None
     notified_at: str | None
     channel: str | None
     language: str | None
-    notice_days: float | None
+    notice_days: float | None  # from the decision to the notification
     reviews: tuple[ExportedReview, ...]
-    asked: ExportedAsked | None = None
+    asked: ExportedRequest | None = None  # None also if the export is without requests
 
 
 def export(
-    database: Database,
-    secrets: Secrets,
+    reader: Reader,
     since: str | None,
     until: str | None,
     tenant: str | None = None,
-    with_asked: bool = False,
-) -> Iterator[Exported]:
-    """The decisions of ``since`` <= time < ``until`` in their order, with all that was recorded
-    about them to this day.
+    with_request: bool = False,
+) -> Iterator[ExportedDecision]:
+    """The decisions of a period in order, with everything recorded about them until now.
 
-    ``with_asked``: the account and its statements too, which tell who it is.
+    Args:
+        reader: Of the audit log.
+        since: From this time on, as text of ``encode_time``; None = from the first decision.
+        until: Before this time; None = up to the last decision.
+        tenant: Decisions of this tenant only.
+        with_request: Include account and statements, which identify the customer.
     """
-    reader = Reader(database, secrets)
     decisions = reader.of_kind(("decision",), tenant, since, until)
-    while some := list(islice(decisions, _TOGETHER)):
+    while some := list(islice(decisions, DECISIONS_PER_QUERY)):
         about = reader.about_all([decision.entry_id for decision in some])
         for decision in some:
-            one = _exported(about[decision.entry_id])
-            yield replace(one, asked=_asked(decision)) if with_asked else one
+            exported = _exported(about[decision.entry_id])
+            yield replace(exported, asked=_request(decision)) if with_request else exported
 
 
-def line(exported: Exported) -> str:
-    """The JSON of a decision, on one line."""
+def line(exported: ExportedDecision) -> str:
+    """A decision as JSON on one line."""
     return json.dumps(asdict(exported), ensure_ascii=False, allow_nan=False)
 
 
-def _exported(rows: Sequence[Entry]) -> Exported:
-    decision = rows[0]
-    facts, model = decision.metadata, decision.metadata["model"]
-    answer = None if decision.response_body is None else decision_in(decision)
-    # Of the decision itself: what was told of a review's outcome is another notice.
-    of_it = [
-        row for row in rows if row.kind == "notification" and row.metadata.get("review_id") is None
-    ]
-    told = min(of_it, key=lambda row: str(row.metadata["sent_at"]), default=None)
-    return Exported(
+def _exported(entries: Sequence[Entry]) -> ExportedDecision:
+    decision = entries[0]
+    metadata, model = decision.metadata, decision.metadata["model"]
+    answer = {} if decision.response_body is None else decision_in(decision)
+    notice = _first_notification(entries)
+    return ExportedDecision(
         decision_id=decision.entry_id,
         tenant=decision.tenant,
-        decided_at=facts["decided_at"],
-        as_of=facts["as_of"],
-        product=facts["product"],
-        action=facts["action"],
-        credit_limit=None if answer is None else answer["credit_limit"],
-        new_limit=None if answer is None else answer["new_limit"],
-        probability=None if answer is None else answer["probability"],
-        reasons=None if answer is None else tuple(_reason(reason) for reason in answer["reasons"]),
+        decided_at=metadata["decided_at"],
+        as_of=metadata["as_of"],
+        product=metadata["product"],
+        action=metadata["action"],
+        credit_limit=answer.get("credit_limit"),
+        new_limit=answer.get("new_limit"),
+        probability=answer.get("probability"),
+        reasons=tuple(_reason(reason) for reason in answer["reasons"]) if answer else None,
         model=model["name"],
         version=model["version"],
         bundle=model["bundle"],
@@ -146,45 +134,60 @@ def _exported(rows: Sequence[Entry]) -> Exported:
         policy=model["policy"],
         person=decision.data_subject,
         erased=decision.erased,
-        send_by=facts["send_by"],
-        notified_at=None if told is None else told.metadata["sent_at"],
-        channel=None if told is None else told.metadata["channel"],
-        language=None if told is None else told.metadata["language"],
-        notice_days=None
-        if told is None
-        else _days(decode_time(facts["decided_at"]), told.metadata["sent_at"]),
-        reviews=tuple(_review(review) for review in reviews_of(rows)),
+        send_by=metadata["send_by"],
+        notified_at=notice.get("sent_at"),
+        channel=notice.get("channel"),
+        language=notice.get("language"),
+        notice_days=_days_between(metadata["decided_at"], notice["sent_at"]) if notice else None,
+        reviews=tuple(_review(review) for review in reviews_of(entries)),
     )
 
 
-def _asked(decision: Entry) -> ExportedAsked | None:
+def _first_notification(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The metadata of the first notification of a decision; empty if there is none.
+
+    Notifications of a review's outcome are about another notice.
+    """
+    notifications = [
+        dict(entry.metadata)
+        for entry in entries
+        if entry.kind == "notification" and entry.metadata.get("review_id") is None
+    ]
+    return min(notifications, key=lambda metadata: str(metadata["sent_at"]), default={})
+
+
+def _request(decision: Entry) -> ExportedRequest | None:
     if decision.request_body is None:
         return None
     request = json.loads(decision.request_body)
-    return ExportedAsked(request["account_id"], tuple(request["statements"]))
+    return ExportedRequest(request["account_id"], tuple(request["statements"]))
 
 
 def _reason(reason: dict[str, Any]) -> ExportedReason:
+    text = reason["text"]
     return ExportedReason(
-        reason["rank"], reason["code"], reason["cause"], reason["text"]["en"], reason["text"]["zh"]
+        rank=reason["rank"],
+        code=reason["code"],
+        cause=reason["cause"],
+        en=text["en"],
+        zh=text["zh"],
     )
 
 
 def _review(review: Review) -> ExportedReview:
-    ended = review.resolution
+    resolution = review.resolution
     return ExportedReview(
         review_id=review.review_id,
         state=review.state,
         opened_at=encode_time(review.opened_at),
         decide_by=review.decide_by.isoformat(),
-        resolved_at=None if ended is None else encode_time(ended.at),
-        outcome=None if ended is None else ended.outcome,
-        limit=None if ended is None else ended.limit,
+        resolved_at=None if resolution is None else encode_time(resolution.at),
+        outcome=None if resolution is None else resolution.outcome,
+        limit=None if resolution is None else resolution.limit,
     )
 
 
-def _days(decided_at: datetime.datetime, sent_at: str) -> float:
-    """From the decision until the customer was told, in days to the hundredth."""
-    return round(
-        (datetime.datetime.fromisoformat(sent_at) - decided_at) / datetime.timedelta(days=1), 2
-    )
+def _days_between(decided_at: str, sent_at: str) -> float:
+    """Days from the decision to the notification, rounded to 0.01."""
+    passed = datetime.datetime.fromisoformat(sent_at) - decode_time(decided_at)
+    return round(passed / datetime.timedelta(days=1), 2)

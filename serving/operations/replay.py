@@ -1,6 +1,4 @@
-"""Replay: what was decided is decided again, from what was asked and by the bundle that decided,
-and must be the same bytes.
-"""
+"""Replay: decides again with the same request and bundle; the answer must have the same bytes."""
 
 from __future__ import annotations
 
@@ -24,84 +22,86 @@ from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.decision import Request
 from serving.storage.timestamps import decode_time
 
-Fate = Literal["same", "different", "no_bundle", "erased"]
-MOST_NAMED = 20
+Result = Literal["same", "different", "no_bundle", "erased"]
+MAX_NAMED = 20  # decisions that differ
 _REFUSALS = (StatementError, ProductError, ConstraintError, ValidationError)
+_TEXTS: dict[Result, str] = {
+    "same": "the same bytes",
+    "different": "other bytes",
+    "no_bundle": "not replayed, because the bundle is missing",
+    "erased": "not replayed, because they were erased",
+}
 
 
 @dataclass(slots=True)
 class Replay:
-    """How many decisions came out how; ``different`` and ``bundles`` name the first that differ,
-    and what is not there.
-    """
+    """How many decisions had which result."""
 
-    counts: Counter[Fate] = field(default_factory=Counter)
-    different: list[str] = field(default_factory=list)
-    bundles: dict[str, str] = field(default_factory=dict)
+    counts: Counter[Result] = field(default_factory=Counter)
+    different: list[str] = field(default_factory=list)  # ids of the first that differ
+    bundles: dict[str, str] = field(default_factory=dict)  # missing digests, and why
 
 
 class Bundles:
-    """Bundles by digest, loaded when they are first asked for."""
+    """Bundles by digest, each loaded when it is first needed."""
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self._folders = folders
         self._loaded: dict[str, Bundle | str] = {}
 
-    def of(self, digest: str) -> Bundle | str:
-        """The bundle, or why there is none."""
+    def get(self, digest: str) -> Bundle | str:
+        """The bundle, or why it is missing."""
         if digest not in self._loaded:
             self._loaded[digest] = self._load(digest)
         return self._loaded[digest]
 
     def _load(self, digest: str) -> Bundle | str:
-        if digest not in self._folders:
+        folder = self._folders.get(digest)
+        if folder is None:
             return "not given and not stored"
         try:
-            bundle = load(self._folders[digest])
+            bundle = load(folder)
         except BundleError as error:
             return str(error)
-        return (
-            bundle
-            if bundle.digest == digest
-            else f"{self._folders[digest]} holds another bundle, {bundle.digest}"
-        )
+        if bundle.digest != digest:
+            return f"{folder} holds another bundle, {bundle.digest}"
+        return bundle
 
 
-def replay(decisions: Iterable[Entry], bundles: Bundles) -> Replay:
-    """What came of deciding again, one decision after the other; rows of other kinds are passed
-    over.
-    """
+def replay(entries: Iterable[Entry], bundles: Bundles) -> Replay:
+    """Decide again on every decision among these entries, one after the other."""
     done = Replay()
-    for row in decisions:
-        if row.kind != "decision":
+    for entry in entries:
+        if entry.kind != "decision":
             continue
-        fate = _fate(row, bundles, done)
-        done.counts[fate] += 1
-        if fate == "different" and len(done.different) < MOST_NAMED:
-            done.different.append(row.entry_id)
+        result = _replay_one(entry, bundles, done)
+        done.counts[result] += 1
+        if result == "different" and len(done.different) < MAX_NAMED:
+            done.different.append(entry.entry_id)
     return done
 
 
-def recomputed(row: Entry, bundle: Bundle) -> bytes | None:
-    """The bytes of the answer to what a decision's row says was asked; None where it is refused
-    today.
+def recompute(decision: Entry, bundle: Bundle) -> bytes | None:
+    """The answer to a decision's request today; None if the request is refused today.
 
-    Raises ValueError for a row that holds nothing to ask.
+    Raises:
+        ValueError: the decision was erased.
     """
-    if row.request_body is None:
-        raise ValueError(f"recomputed: expected a decision that was not erased, got {row.entry_id}")
-    door, decided_at = row.metadata["door"], decode_time(row.metadata["decided_at"])
-    model = AdviceRequest if door == "advice" else Request
+    if decision.request_body is None:
+        raise ValueError(f"expected a decision that was not erased, got {decision.entry_id}")
+    metadata = decision.metadata
+    endpoint, decided_at = metadata["door"], decode_time(metadata["decided_at"])
+    model = AdviceRequest if endpoint == "advice" else Request
     try:
-        request = model.model_validate_json(row.request_body)
-        [answered] = answer_requests(door, [request], row.metadata["advice"], bundle, decided_at)
+        request = model.model_validate_json(decision.request_body)
+        [answered] = answer_requests(endpoint, [request], metadata["advice"], bundle, decided_at)
     except _REFUSALS:
         return None
     return answered.content
 
 
 def replay_text(done: Replay) -> str:
-    """What came of it, in words.
+    """The result in words.
 
     >>> print(replay_text(Replay(Counter(same=2, different=1), ["d-7"])))
     decisions  3
@@ -109,49 +109,39 @@ def replay_text(done: Replay) -> str:
       other bytes: 1
     differs    d-7
     """
-    said: dict[Fate, str] = {
-        "same": "the same bytes",
-        "different": "other bytes",
-        "no_bundle": "not decided again, for want of the bundle",
-        "erased": "not decided again, for they were erased",
-    }
     lines = [f"decisions  {sum(done.counts.values())}"]
-    lines += [
-        f"  {words}: {done.counts[fate]}" for fate, words in said.items() if done.counts[fate]
-    ]
+    for result, text in _TEXTS.items():
+        if done.counts[result]:
+            lines.append(f"  {text}: {done.counts[result]}")
     lines += [f"differs    {decision_id}" for decision_id in done.different]
     if done.counts["different"] > len(done.different):
         lines.append(f"           and {done.counts['different'] - len(done.different)} more")
-    return "\n".join(
-        lines + [f"no bundle  {digest}: {why}" for digest, why in done.bundles.items()]
-    )
-
-
-def _fate(row: Entry, bundles: Bundles, done: Replay) -> Fate:
-    if row.erased:
-        return "erased"
-    digest = row.metadata["model"]["bundle"]
-    bundle = bundles.of(digest)
-    if isinstance(bundle, str):
-        done.bundles[digest] = bundle
-        return "no_bundle"
-    return (
-        "same"
-        if row.request_body is not None and recomputed(row, bundle) == row.response_body
-        else "different"
-    )
+    lines += [f"no bundle  {digest}: {why}" for digest, why in done.bundles.items()]
+    return "\n".join(lines)
 
 
 def period(
     since: datetime.date | None, until: datetime.date | None
 ) -> tuple[str | None, str | None]:
-    """The times from which and up to before which rows count: days in UTC, both of them included.
+    """Two days (UTC, both included) as the first time, and the time after the last.
 
     >>> period(datetime.date(2026, 1, 1), datetime.date(2026, 12, 31))
     ('2026-01-01', '2027-01-01')
     """
-    after = None if until is None else until + datetime.timedelta(days=1)
-    return (
-        None if since is None else since.isoformat(),
-        None if after is None else after.isoformat(),
-    )
+    first = None if since is None else since.isoformat()
+    if until is None:
+        return first, None
+    return first, (until + datetime.timedelta(days=1)).isoformat()
+
+
+def _replay_one(decision: Entry, bundles: Bundles, done: Replay) -> Result:
+    if decision.erased:
+        return "erased"
+    digest = decision.metadata["model"]["bundle"]
+    bundle = bundles.get(digest)
+    if isinstance(bundle, str):
+        done.bundles[digest] = bundle
+        return "no_bundle"
+    if decision.request_body is None:
+        return "different"
+    return "same" if recompute(decision, bundle) == decision.response_body else "different"

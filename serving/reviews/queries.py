@@ -36,7 +36,7 @@ class ReviewQueries:
 
         Raises ApiError: 404 if the tenant has no such decision, 410 if it was erased.
         """
-        rows = await self._audit_log.find(lambda reader: reader.about(decision_id))
+        rows = await self._audit_log.read(lambda reader: reader.about(decision_id))
         if not rows or rows[0].kind != "decision" or rows[0].tenant != caller.tenant:
             raise not_found("decision")
         if rows[0].erased:
@@ -48,7 +48,7 @@ class ReviewQueries:
 
         Raises ApiError: 404 if the tenant has no such review, 410 if the decision was erased.
         """
-        row = await self._audit_log.find(lambda reader: reader.by_id(review_id))
+        row = await self._audit_log.read(lambda reader: reader.by_id(review_id))
         if row is None or row.kind != "review":
             raise not_found("review")
         try:
@@ -89,7 +89,7 @@ class ReviewQueries:
                         found.append((review, about[row.subject]))
             return found[:PAGE_SIZE]
 
-        return await self._audit_log.find(read)
+        return await self._audit_log.read(read)
 
     async def notices(
         self, overdue: bool | None, caller: Caller, after: str | None
@@ -114,13 +114,13 @@ class ReviewQueries:
         def read(reader: Reader) -> list[tuple[Entry, list[Entry]]]:
             rows = [
                 row
-                for row in reader.untold(caller.tenant, since, until, PAGE_SIZE, position)
+                for row in reader.due_notices(caller.tenant, since, until, PAGE_SIZE, position)
                 if not row.erased
             ]
             about = reader.about_all([row.subject for row in rows])
             return [(row, about[row.subject]) for row in rows]
 
-        return await self._audit_log.find(read)
+        return await self._audit_log.read(read)
 
     def today(self) -> datetime.date:
         """Return the day on the lender's clock."""
@@ -128,7 +128,7 @@ class ReviewQueries:
 
     async def _row(self, entry_id: str, kinds: Sequence[Kind], caller: Caller) -> Entry:
         """Return the last row of the page before; ApiError (422) if the tenant has no such row."""
-        row = await self._audit_log.find(lambda reader: reader.by_id(entry_id))
+        row = await self._audit_log.read(lambda reader: reader.by_id(entry_id))
         if row is None or row.kind not in kinds or row.tenant != caller.tenant:
             message = "expected the id of the last one of the page before"
             raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, message, path="?after")

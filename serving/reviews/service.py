@@ -267,7 +267,7 @@ class Reviews:
         """Append all entries or none; ApiError (409) with the message `taken` if one exists."""
         deadline = context.arrived + self._audit_log.deadline
         try:
-            await self._audit_log.keep(entries, deadline)
+            await self._audit_log.append(entries, deadline)
         except Duplicate:
             raise conflict(taken) from None
 

@@ -1,9 +1,10 @@
 """The database, shared by the audit log and the API keys.
 
-settings     where it is
+settings     where the database and its files are
 database     connections and transactions
 tables       tables and migrations
 driver_sql   SQL on the driver's own cursor
-timestamps, errors
+timestamps   UTC times as text
+errors       StorageError
 models       the bundles in BentoML's model store
 """

@@ -1,11 +1,14 @@
-"""The record's database, opened so that what is committed is durable, or not at all.
+"""Opens the database so that a commit is durable, or refuses to open it.
 
-SQLite: WAL with ``FULL`` in the versions without the WAL-reset bug
-(https://sqlite.org/wal.html#walresetbug), or a rollback journal with ``TRUNCATE`` and ``EXTRA``,
-which costs a commit three fsyncs instead of one.  Few Pythons bring such a version, so it comes
-with pysqlite3: the standard library's driver with a SQLite of its own.  PostgreSQL: refused with
-``fsync``, ``full_page_writes`` or ``synchronous_commit`` off.  Writers wait for each other (``BEGIN
-IMMEDIATE``, an advisory lock), because each row's hash needs the one before it.
+SQLite: WAL with ``synchronous=FULL`` in the versions without the WAL-reset bug
+(https://sqlite.org/wal.html#walresetbug), otherwise a rollback journal with ``TRUNCATE`` and
+``EXTRA``, which costs three fsyncs a commit instead of one. Few Python builds include such a
+version, so SQLite comes with pysqlite3: the standard library's driver with its own SQLite.
+
+PostgreSQL: refused if ``fsync``, ``full_page_writes`` or ``synchronous_commit`` is off.
+
+Writers wait for each other (``BEGIN IMMEDIATE``, an advisory lock), because each row's hash needs
+the hash of the row before it.
 """
 
 from __future__ import annotations
@@ -21,51 +24,48 @@ from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from serving.storage.errors import StorageError
+from serving.storage.settings import StorageSettings
 from serving.storage.tables import migrate
 
-_LOCK = 7_265_126_011  # of the chain, among PostgreSQL's advisory locks
-_PATIENCE_MS = 5_000  # for another writer, and for a PostgreSQL that does not answer
+_LOCK = 7_265_126_011  # key of the hash chain among PostgreSQL's advisory locks
+_TIMEOUT_MS = 5_000  # for another writer, and for a PostgreSQL that does not answer
+_KINDS = ("sqlite", "postgresql")
+_DURABLE_MODES = (("wal", 2), ("truncate", 3))  # SQLite's journal_mode and synchronous
 
 
-def free_of_wal_reset_bug(version: tuple[int, int, int]) -> bool:
-    """Whether several connections in WAL mode are safe in this SQLite: 3.44.6, 3.50.7, and from
-    3.51.3 on.
+def is_free_of_wal_reset_bug(version: tuple[int, int, int]) -> bool:
+    """Whether this SQLite is safe in WAL mode with several connections.
 
-    >>> free_of_wal_reset_bug((3, 40, 1)), free_of_wal_reset_bug((3, 50, 7)), free_of_wal_reset_bug((3, 51, 3))
-    (False, True, True)
+    The bug is fixed in 3.44.6, in 3.50.7 and from 3.51.3 on.
+
+    >>> is_free_of_wal_reset_bug((3, 40, 1)), is_free_of_wal_reset_bug((3, 50, 7))
+    (False, True)
     """
-    series = {(3, 44): 6, (3, 50): 7}
-    return version >= (3, 51, 3) or version[2] >= series.get(version[:2], 1_000_000)
+    fixed_patches = {(3, 44): 6, (3, 50): 7}
+    if version >= (3, 51, 3):
+        return True
+    fixed_in = fixed_patches.get(version[:2])
+    return fixed_in is not None and version[2] >= fixed_in
 
 
 class Database:
     """An engine whose transactions are durable.
 
-    Raises :class:`StorageError` where the address is none, the database is not reached or would
-    lose a commit.
+    Raises:
+        StorageError: the address is invalid, the database cannot be reached, or it could lose a
+            commit.
     """
 
     def __init__(self, address: str) -> None:
         try:
-            url = sa.make_url(address)
-            if url.drivername == "postgresql":
-                url = url.set(drivername="postgresql+psycopg")
-            self.kind = url.get_backend_name()
-            if self.kind not in ("sqlite", "postgresql"):
-                raise StorageError(
-                    f"expected a record at sqlite:///... or postgresql://..., got {self.kind}"
-                )
-            if self.kind == "sqlite" and url.database in (None, "", ":memory:"):
-                raise StorageError(
-                    "expected a file for the record, got a database in memory: it would keep nothing"
-                )
-            self.url = url
-            self.engine = _sqlite(url) if self.kind == "sqlite" else _postgresql(url)
+            self.url = _parse_address(address)
+            self.kind = self.url.get_backend_name()
+            self.engine = _sqlite(self.url) if self.kind == "sqlite" else _postgresql(self.url)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise StorageError(f"no record can be opened at this address: {error}") from error
+            raise StorageError(f"no database can be opened at this address: {error}") from error
         try:
             with self.engine.connect() as connection:
-                _refuse_to_lose(connection)
+                _check_durability(connection)
             with self.writing() as connection:
                 migrate(connection)
         except StorageError:
@@ -73,47 +73,47 @@ class Database:
             raise
         except DBAPIError as error:
             self.engine.dispose()
-            raise StorageError(
-                f"the record at {url.render_as_string(hide_password=True)} does not open: {error.orig}"
-            ) from error
+            shown = self.url.render_as_string(hide_password=True)
+            raise StorageError(f"the database at {shown} does not open: {error.orig}") from error
 
     @contextmanager
     def writing(self, held: sa.Connection | None = None) -> Iterator[sa.Connection]:
-        """A transaction that no other writer runs beside; durable when the block is left without an
-        error.
+        """A write transaction; only one runs at a time. Durable once the block ends without error.
 
-        On a connection of its own, or on one that :meth:`hold` gave.
+        Uses a connection of its own, or ``held``, a connection from :meth:`hold`.
         """
-        with self.hold() if held is None else nullcontext(held) as connection, connection.begin():
+        connecting = self.hold() if held is None else nullcontext(held)
+        with connecting as connection, connection.begin():
             if self.kind == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             yield connection
 
     def hold(self) -> sa.Connection:
-        """A connection for many writes of one thread, which closes it: to make it ready costs more
-        than what SQLite does.
+        """A connection for many writes of one thread, which must close it.
+
+        Preparing a connection costs more than SQLite's own work for a write.
         """
         return self.engine.connect().execution_options(clearline_writes=True)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that sees one state and holds up nobody for longer than it lasts."""
+        """A read transaction that sees one state of the database; writers do not wait for it."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def settled(self) -> Iterator[sa.Connection]:
-        """A transaction that sees all that was committed, and during which nothing of before can
-        come to be committed.
+    def reading_after_writes(self) -> Iterator[sa.Connection]:
+        """A read transaction in which every earlier write is either committed or rolled back.
 
-        In PostgreSQL that takes the writers' lock; in SQLite who writes is this process, and what
-        it began is rolled back.
+        PostgreSQL: takes the writers' lock, so it waits for writes in flight. SQLite: only this
+        process writes, and what it had begun has been rolled back.
         """
-        with self.writing() if self.kind == "postgresql" else self.reading() as connection:
+        transaction = self.writing() if self.kind == "postgresql" else self.reading()
+        with transaction as connection:
             yield connection
 
     def reopen(self) -> None:
-        """Drop every connection: after a failed write none of them is to be trusted."""
+        """Drop every connection; after a failed write none of them is trusted."""
         self.engine.dispose()
 
     def close(self) -> None:
@@ -121,23 +121,48 @@ class Database:
         self.engine.dispose()
 
 
+def open_database(settings: StorageSettings) -> Database:
+    """Open the database of these settings; creates the folder of a SQLite file.
+
+    Raises:
+        StorageError: as :class:`Database`.
+    """
+    if settings.file is not None:
+        settings.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Database(settings.address)
+
+
+def _parse_address(address: str) -> sa.URL:
+    url = sa.make_url(address)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    kind = url.get_backend_name()
+    if kind not in _KINDS:
+        raise StorageError(
+            f"expected a database at sqlite:///... or postgresql://..., got {kind}",
+        )
+    if kind == "sqlite" and url.database in (None, "", ":memory:"):
+        raise StorageError("expected a database file, got a database in memory, which loses data")
+    return url
+
+
 def _sqlite(url: sa.URL) -> sa.Engine:
-    _make_private(Path(str(url.database)))
-    # isolation_level None: the driver begins nothing by itself, so that `begin` below decides which
-    # kind of transaction it is.
+    _create_private(Path(str(url.database)))
+    # isolation_level None: the driver begins no transaction by itself, so `begin` below decides
+    # which kind of transaction it is.
     arguments = {
         "isolation_level": None,
-        "timeout": _PATIENCE_MS / 1000,
+        "timeout": _TIMEOUT_MS / 1000,
         "check_same_thread": False,
     }
     engine = sa.create_engine(url, module=sqlite, connect_args=arguments)
-    wal = free_of_wal_reset_bug(sqlite.sqlite_version_info)
+    wal = is_free_of_wal_reset_bug(sqlite.sqlite_version_info)
 
     @sa.event.listens_for(engine, "connect")
-    def durable(connection: Any, _: object) -> None:
+    def make_durable(connection: Any, _: object) -> None:
         connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if wal else 'EXTRA'}")
-        # a destroyed key shall not lie on in a free page
+        # Overwrites deleted content: a deleted encryption key must not remain in a free page.
         connection.execute("PRAGMA secure_delete = ON")
 
     @sa.event.listens_for(engine, "begin")
@@ -148,36 +173,39 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _make_private(file: Path) -> None:
-    """A new file is its owner's alone, and SQLite gives its journals the same mode; one that is
-    there stays as it is.
-    """
-    with suppress(OSError):  # where it cannot be made SQLite says so, and better
+def _create_private(file: Path) -> None:
+    """Create the file with mode 0600, which SQLite copies to its journals; keep an existing one."""
+    with suppress(OSError):  # SQLite's own message about an impossible path is the better one
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _postgresql(url: sa.URL) -> sa.Engine:
+    timeouts = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
     arguments: dict[str, Any] = {
         "connect_timeout": 3,
-        "tcp_user_timeout": _PATIENCE_MS,
-        "options": f"-c statement_timeout={_PATIENCE_MS} -c lock_timeout={_PATIENCE_MS} "
-        f"-c idle_in_transaction_session_timeout={_PATIENCE_MS}",
+        "tcp_user_timeout": _TIMEOUT_MS,
+        "options": " ".join(f"-c {name}={_TIMEOUT_MS}" for name in timeouts),
     }
     return sa.create_engine(url, connect_args=arguments, pool_pre_ping=False)
 
 
-def _refuse_to_lose(connection: sa.Connection) -> None:
-    """RecordError where a commit that was answered could be gone after a power failure."""
+def _check_durability(connection: sa.Connection) -> None:
+    """StorageError if a committed transaction could be lost in a power failure."""
     if connection.dialect.name == "sqlite":
-        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
-        level = connection.exec_driver_sql("PRAGMA synchronous").scalar()
-        if (mode, level) not in (("wal", 2), ("truncate", 3)):
-            raise StorageError(
-                f"expected WAL with FULL (2) or TRUNCATE with EXTRA (3), SQLite gave {mode} with {level}"
-            )
+        _check_sqlite_durability(connection)
         return
     for setting in ("fsync", "full_page_writes", "synchronous_commit"):
         if connection.exec_driver_sql(f"SHOW {setting}").scalar() == "off":
             raise StorageError(
-                f"PostgreSQL runs with {setting} off and would lose decisions that were answered: turn it on"
+                f"PostgreSQL runs with {setting} off and could lose committed decisions: turn it on"
             )
+
+
+def _check_sqlite_durability(connection: sa.Connection) -> None:
+    mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+    level = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    if (mode, level) not in _DURABLE_MODES:
+        raise StorageError(
+            "expected SQLite with WAL and FULL (2), or TRUNCATE and EXTRA (3), "
+            f"got {mode} and {level}"
+        )

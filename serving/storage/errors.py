@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class StorageError(Exception):
-    """The record cannot be used as it is: says what was expected, what was found and what to do."""
+    """The audit log cannot be used: the message says what was expected, found, and what to do."""

@@ -1,4 +1,4 @@
-"""The bundles in BentoML's model store: what they are called there, and the newest of them."""
+"""The bundles in BentoML's model store: their name there, and how to find one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import bentoml
 from serving.decision.bundle import SEAL
 
 MODEL = "limit-reduction"
-# Below the folder of the BentoML model, which holds a file of BentoML's own: a bundle has no files
-# but its own.
+# A folder below the BentoML model's own, which holds a file of BentoML's: a bundle may hold no
+# files but its own.
 BUNDLE_FOLDER = "bundle"
 
 
@@ -19,7 +19,11 @@ class NoStoredModel(LookupError):
 
 
 def newest_bundle() -> Path:
-    """The folder of the newest stored bundle; raises :class:`NoStoredModel` where there is none."""
+    """The folder of the newest stored bundle.
+
+    Raises:
+        NoStoredModel: the store is empty.
+    """
     try:
         return Path(bentoml.models.get(f"{MODEL}:latest").path) / BUNDLE_FOLDER
     except bentoml.exceptions.NotFound as error:
@@ -27,18 +31,19 @@ def newest_bundle() -> Path:
 
 
 def find_bundle(digest: str) -> Path | None:
-    """The folder of the stored bundle that has this digest; None where it is not stored here."""
+    """The folder of the stored bundle with this digest; None if there is no such bundle."""
     return stored_bundles().get(digest)
 
 
+def stored_models() -> list[bentoml.Model]:
+    """The stored models in BentoML's form; empty if there are none."""
+    # Filtered here, because `bentoml.models.list(MODEL)` raises if the store has no such model.
+    return [model for model in bentoml.models.list() if model.tag.name == MODEL]
+
+
 def stored_bundles() -> dict[str, Path]:
-    """The folders of all stored bundles, by the digest that each states; nothing is verified here."""
-    # Asked for by name, the list raises where there is none.
-    folders = [
-        Path(model.path) / BUNDLE_FOLDER
-        for model in bentoml.models.list()
-        if model.tag.name == MODEL
-    ]
+    """The folders of all stored bundles by stated digest. Nothing is verified here."""
+    folders = [Path(model.path) / BUNDLE_FOLDER for model in stored_models()]
     return {stated_digest(folder): folder for folder in folders if (folder / SEAL).exists()}
 
 

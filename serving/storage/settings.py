@@ -1,4 +1,4 @@
-"""Where the record is: read once, from the environment of the service or the command."""
+"""Where the audit log is stored: read from the environment once per service or command."""
 
 from __future__ import annotations
 
@@ -9,44 +9,51 @@ from pathlib import Path
 
 from serving.storage.errors import StorageError
 
-FOLDER = Path(".clearline")  # of the embedded record, below the folder that the service starts in
+FOLDER = Path(".clearline")  # of the SQLite file, below the folder that the service starts in
+_SQLITE = "sqlite:///"
+_MAX_DEADLINE = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """Where the record, its secrets and its checkpoints are, and how long a caller waits for it."""
+    """Where the audit log, its secrets and its checkpoints are, and how long a caller waits."""
 
     address: str  # CLEARLINE_RECORD: sqlite:///path or postgresql://user@host/name
-    secrets: Path  # CLEARLINE_SECRETS: a file outside the database, made where there is none
+    secrets: Path  # CLEARLINE_SECRETS: a file outside the database, created if missing
     checkpoints: Path  # CLEARLINE_CHECKPOINTS: a file outside the database
     # CLEARLINE_DEADLINE: seconds from a request's arrival to its answer, 2 by default
     deadline: float
 
     @property
     def file(self) -> Path | None:
-        """The file of an embedded record; None = it is a server's."""
-        prefix = "sqlite:///"
-        return Path(self.address.removeprefix(prefix)) if self.address.startswith(prefix) else None
+        """The SQLite file; None for a PostgreSQL server."""
+        if not self.address.startswith(_SQLITE):
+            return None
+        return Path(self.address.removeprefix(_SQLITE))
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> StorageSettings:
-    """The settings; RecordError for a deadline that is none.
+    """Read the settings from environment variables.
 
-    >>> settings_from({}).address, settings_from({"CLEARLINE_DEADLINE": "0.5"}).deadline
+    Raises:
+        StorageError: the deadline is not a number in (0, 60].
+
+    >>> read_settings({}).address, read_settings({"CLEARLINE_DEADLINE": "0.5"}).deadline
     ('sqlite:///.clearline/record.db', 0.5)
     """
-    said = environment.get("CLEARLINE_DEADLINE", "2")
-    try:
-        deadline = float(said)
-    except ValueError:
-        deadline = 0.0
-    if not 0 < deadline <= 60:
-        raise StorageError(
-            f"CLEARLINE_DEADLINE: expected seconds above 0, at most 60, got {said!r}"
-        )
     return StorageSettings(
-        address=environment.get("CLEARLINE_RECORD") or f"sqlite:///{FOLDER / 'record.db'}",
+        address=environment.get("CLEARLINE_RECORD") or f"{_SQLITE}{FOLDER / 'record.db'}",
         secrets=Path(environment.get("CLEARLINE_SECRETS") or FOLDER / "secrets.json"),
         checkpoints=Path(environment.get("CLEARLINE_CHECKPOINTS") or FOLDER / "checkpoints.jsonl"),
-        deadline=deadline,
+        deadline=_parse_deadline(environment.get("CLEARLINE_DEADLINE", "2")),
     )
+
+
+def _parse_deadline(text: str) -> float:
+    try:
+        deadline = float(text)
+    except ValueError:
+        deadline = 0.0
+    if not 0 < deadline <= _MAX_DEADLINE:
+        raise StorageError(f"CLEARLINE_DEADLINE: expected seconds in (0, 60], got {text!r}")
+    return deadline

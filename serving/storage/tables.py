@@ -1,8 +1,7 @@
-"""The tables of the record, in SQLite and PostgreSQL alike, and the steps by which an older schema
-becomes today's.
+"""The tables, the same in SQLite and PostgreSQL, and the migrations of older schemas.
 
-``entries`` only grows: triggers refuse every update and deletion.  ``people`` and ``api_keys`` are
-no history and may change: a person's key can be destroyed, a caller's be revoked.
+``entries`` is append-only: triggers refuse every update and deletion. ``people`` and ``api_keys``
+may change: the encryption key of a data subject can be deleted, an API key can be revoked.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from serving.storage.errors import StorageError
 
 METADATA = sa.MetaData()
 
+# One row an entry of the audit log. The columns keep the names of the first released schema: the
+# hash chain and databases in use depend on them. serving.audit_log.rows maps them to Python names.
 entries = sa.Table(
     "entries",
     METADATA,
@@ -35,9 +36,9 @@ entries = sa.Table(
     sa.Column("before", sa.LargeBinary(32), nullable=False),
     sa.Column("hash", sa.LargeBinary(32), nullable=False),
 )
-# Most rows are decisions of limits that are kept, and each index is a page more to make durable:
-# what is only asked about other rows is an index of those alone.  A query that is to use one
-# repeats its condition word for word.
+# Most rows are decisions that keep the limit, and each index is one more page that every commit
+# makes durable. So a query that is never about decisions has an index of the other rows alone.
+# SQLite uses a partial index only if the query repeats its condition word for word.
 not_a_decision = entries.c.kind != sa.literal_column("'decision'")
 _to_tell = entries.c.due.is_not(None)
 for name, columns, condition in (
@@ -50,11 +51,11 @@ for name, columns, condition in (
 people = sa.Table(
     "people",
     METADATA,
-    sa.Column("person", sa.String(32), primary_key=True),
-    # hex of the keyed hash of tenant and account
+    sa.Column("person", sa.String(32), primary_key=True),  # the data subject's random id
+    # the keyed hash of tenant and account, hex
     sa.Column("account", sa.String(64), nullable=False, unique=True),
-    sa.Column("key_id", sa.String(32), nullable=False),  # which key hashed it
-    sa.Column("sealed_key", sa.LargeBinary, nullable=False),
+    sa.Column("key_id", sa.String(32), nullable=False),  # the account key that made the hash
+    sa.Column("sealed_key", sa.LargeBinary, nullable=False),  # the data subject's encryption key
 )
 
 api_keys = sa.Table(
@@ -62,7 +63,7 @@ api_keys = sa.Table(
     METADATA,
     sa.Column("key_id", sa.String(32), primary_key=True),
     sa.Column("tenant", sa.String(64), nullable=False),
-    sa.Column("scopes", sa.Text, nullable=False),  # names with a blank between
+    sa.Column("scopes", sa.Text, nullable=False),  # names, separated by blanks
     sa.Column("hash", sa.String(64), nullable=False),  # sha256 of the secret, hex
     sa.Column("rate", sa.Float, nullable=False),  # requests a second
     sa.Column("created_at", sa.String(32), nullable=False),
@@ -70,8 +71,7 @@ api_keys = sa.Table(
     sa.Column("revoked_at", sa.String(32)),
 )
 
-# One row each: which schema this is, and what is overwritten to learn whether the database takes a
-# write.
+# One row each: the schema's version, and bytes that are overwritten to test whether writes succeed.
 _version = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 probe = sa.Table(
     "probe",
@@ -80,7 +80,7 @@ probe = sa.Table(
     sa.Column("filler", sa.LargeBinary),
 )
 
-_ONLY_GROWS = {
+_APPEND_ONLY = {
     "sqlite": [
         f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
         "BEGIN SELECT RAISE(ABORT, 'the record only grows'); END"
@@ -89,34 +89,39 @@ _ONLY_GROWS = {
     "postgresql": [
         "CREATE FUNCTION entries_only_grow() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'the record only grows'; END $$",
-        "CREATE TRIGGER entries_no_change BEFORE UPDATE OR DELETE ON entries FOR EACH ROW EXECUTE FUNCTION entries_only_grow()",
-        "CREATE TRIGGER entries_no_truncate BEFORE TRUNCATE ON entries FOR EACH STATEMENT EXECUTE FUNCTION entries_only_grow()",
+        "CREATE TRIGGER entries_no_change BEFORE UPDATE OR DELETE ON entries "
+        "FOR EACH ROW EXECUTE FUNCTION entries_only_grow()",
+        "CREATE TRIGGER entries_no_truncate BEFORE TRUNCATE ON entries "
+        "FOR EACH STATEMENT EXECUTE FUNCTION entries_only_grow()",
     ],
 }
 
 
-def _first(connection: sa.Connection) -> None:
+def _create_schema(connection: sa.Connection) -> None:
     METADATA.create_all(connection)
-    for statement in _ONLY_GROWS[connection.dialect.name]:
+    for statement in _APPEND_ONLY[connection.dialect.name]:
         connection.exec_driver_sql(statement)
     connection.execute(probe.insert().values(id=1, filler=b""))
     connection.execute(_version.insert().values(version=0))
 
 
-# The step at place n brings version n to n + 1.  A step that was released is never changed.
-STEPS: Sequence[Callable[[sa.Connection], None]] = (_first,)
+# MIGRATIONS[n] turns version n into version n + 1. A released migration is never changed.
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_create_schema,)
 
 
 def migrate(connection: sa.Connection) -> None:
-    """Bring the schema up to date, within the caller's transaction; RecordError where a newer
-    Clearline wrote it.
+    """Bring the schema up to date within the caller's transaction.
+
+    Raises:
+        StorageError: a newer Clearline wrote this schema.
     """
     exists = sa.inspect(connection).has_table(_version.name)
     version: int = connection.execute(sa.select(_version.c.version)).scalar_one() if exists else 0
-    if version > len(STEPS):
+    if version > len(MIGRATIONS):
         raise StorageError(
-            f"the record's schema is of version {version}, expected at most {len(STEPS)}: a newer Clearline wrote it"
+            f"expected a schema up to version {len(MIGRATIONS)}, got version {version}: "
+            "a newer Clearline wrote it"
         )
-    for step in STEPS[version:]:
-        step(connection)
-    connection.execute(_version.update().values(version=len(STEPS)))
+    for migration in MIGRATIONS[version:]:
+        migration(connection)
+    connection.execute(_version.update().values(version=len(MIGRATIONS)))

@@ -1,6 +1,6 @@
-"""The service without its record: it decides and answers, and keeps nothing.
+"""The service without its audit log, which stores nothing.
 
-What the record costs is the difference.
+The difference to the service is what the audit log costs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from serving.service import LimitReduction
 __all__ = ["LimitReduction"]
 
 
-async def _forget(record: Any, drafts: Sequence[NewEntry], deadline: float) -> list[Entry]:
+async def _forget(audit_log: Any, entries: Sequence[NewEntry], deadline: float) -> list[Entry]:
     return []
 
 
 if "bentoml" in sys.argv[0]:
     # Only where BentoML serves it: pytest imports every module that may hold a doctest.
-    AuditLog.keep = _forget  # type: ignore[method-assign, assignment]
+    AuditLog.append = _forget  # type: ignore[method-assign, assignment]

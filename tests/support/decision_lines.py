@@ -12,7 +12,7 @@ from features.schema import COLUMNS
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide_many
 from serving.decision.result import Decision
-from serving.operations.export import Exported, ExportedAsked, ExportedReason, line
+from serving.operations.export import ExportedDecision, ExportedReason, ExportedRequest, line
 from training.data.labels import select_windows, soon_after
 
 
@@ -41,7 +41,7 @@ def lines(
 def _line(
     decision: Decision, asked: Sequence[dict[str, object]] | None, bundle: Bundle, tenant: str
 ) -> str:
-    one = Exported(
+    one = ExportedDecision(
         decision_id=decision.decision_id,
         tenant=tenant,
         decided_at=decision.decided_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -57,7 +57,7 @@ def _line(
         bundle=bundle.digest,
         reference=bundle.reference_digest,
         policy=bundle.policy.version,
-        data_subject=None,
+        person=None,
         erased=False,
         send_by=None,
         notified_at=None,
@@ -65,7 +65,7 @@ def _line(
         language=None,
         notice_days=None,
         reviews=(),
-        request_body=None if asked is None else ExportedAsked(decision.account_id, tuple(asked)),
+        asked=None if asked is None else ExportedRequest(decision.account_id, tuple(asked)),
     )
     return line(one)
 

@@ -1,4 +1,4 @@
-"""Decisions as the service keeps them, made by the golden bundle, which loads at once."""
+"""Decisions as the service appends them, made by the golden bundle, which loads in no time."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ from serving.schemas.decision import Request
 from tests.support.records import NOW
 
 
-def asked(account: str, door: Endpoint = "decisions", **changes: Any) -> Request:
-    """The example's request for an account; ``changes`` are of its newest statement."""
+def example_request(account: str, endpoint: Endpoint = "decisions", **changes: Any) -> Request:
+    """The documented example's request for an account; ``changes`` are of its newest statement."""
     body = copy.deepcopy(examples.REQUEST) | {"account_id": account}
     body["statements"][-1] |= changes
-    if door == "advice":
-        return parse(
-            AdviceRequest, json.dumps(body | {"choices": {"monthly_payment": 3000.0}}).encode()
-        )
+    if endpoint == "advice":
+        body["choices"] = {"monthly_payment": 3000.0}
+        return parse(AdviceRequest, json.dumps(body).encode())
     return parse(Request, json.dumps(body).encode())
 
 
-def kept_as(
+def decision_entry(
     request: Request,
     bundle: Bundle,
-    door: Endpoint = "decisions",
+    endpoint: Endpoint = "decisions",
     with_advice: bool = False,
     at: datetime.datetime = NOW,
     tenant: str = "lender",
 ) -> NewEntry:
-    """The row of the decision on a request."""
-    [answered] = answer_requests(door, [request], with_advice, bundle, at)
+    """The entry of the decision on a request."""
+    [answered] = answer_requests(endpoint, [request], with_advice, bundle, at)
     decision = answered.decision
     return NewEntry(
         entry_id=decision.decision_id,
@@ -47,7 +46,7 @@ def kept_as(
         caller="key-1",
         at=at,
         account=decision.account_id,
-        metadata=answered.metadata(door, with_advice, bundle),
+        metadata=answered.metadata(endpoint, with_advice, bundle),
         request_body=request.model_dump_json().encode(),
         response_body=answered.content,
     )

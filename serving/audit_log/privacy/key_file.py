@@ -1,8 +1,8 @@
-"""The secrets of the record: what hashes account names, what seals people's keys, what signs
-checkpoints.
+"""The secrets of the audit log: they hash account names, encrypt data subjects' keys, sign.
 
-They stand in one file outside the database; who has the database alone can read no request, and
-forge no checkpoint.  Losing the file is losing what is sealed: back it up apart from the database.
+They are kept in one file outside the database: the database alone reveals no request, and cannot be
+used to forge a checkpoint. Without the file the encrypted content is lost: back it up, apart from
+the database.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,19 +27,15 @@ _FIELDS = {"account_keys", "account_key", "sealing_key", "signing_key"}
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """``account_keys`` by id, of which ``account_key`` is the one in use; ``sealing_key``;
-    ``signing_key``.  32 bytes each.
-    """
+    """The keys of the audit log, 32 bytes each."""
 
-    account_keys: Mapping[str, bytes]
-    account_key: str
-    sealing_key: bytes
-    signing_key: bytes
+    account_keys: Mapping[str, bytes]  # by id; they hash account names
+    account_key: str  # id of the account key in use
+    sealing_key: bytes  # encrypts the keys of data subjects
+    signing_key: bytes  # signs checkpoints (Ed25519)
 
-    def hashes_of(self, tenant: str, account: str) -> dict[str, str]:
-        """The keyed hashes by which an account can be found, by key id, that of the key in use
-        first; hex.
-        """
+    def account_hashes(self, tenant: str, account: str) -> dict[str, str]:
+        """The keyed hashes of an account, hex, by id of the key; the key in use comes first."""
         named = f"{tenant}\0{account}".encode()
         order = sorted(self.account_keys, key=lambda key_id: (key_id != self.account_key, key_id))
         return {
@@ -46,76 +43,84 @@ class Secrets:
             for key_id in order
         }
 
-    def digest_of(self, content: bytes) -> str:
-        """A keyed digest of what was asked: tells whether two are the same, and nothing about
-        either; hex.
-        """
+    def keyed_digest(self, content: bytes) -> str:
+        """A keyed digest, hex: equal contents have equal digests, which reveal nothing else."""
         return hmac.new(self.sealing_key, b"digest\0" + content, hashlib.sha256).hexdigest()
 
     @property
     def signer(self) -> Ed25519PrivateKey:
-        """What signs checkpoints."""
+        """The private key that signs checkpoints."""
         return Ed25519PrivateKey.from_private_bytes(self.signing_key)
 
     @property
     def verifier(self) -> Ed25519PublicKey:
-        """What tells whether a checkpoint was signed here."""
+        """The public key of :attr:`signer`."""
         return self.signer.public_key()
 
 
 def read_secrets(path: Path) -> Secrets:
-    """The secrets in a file; RecordError where it does not hold them, or others than its owner may
-    read it.
+    """Read the secrets from a file.
+
+    Raises:
+        StorageError: others than the owner may read the file, or it does not hold the secrets.
     """
     if path.stat().st_mode & 0o077:
         raise StorageError(f"{path}: expected secrets that only their owner can read (chmod 600)")
     try:
-        raw = json.loads(path.read_text())
-        if set(raw) != _FIELDS or raw["account_key"] not in raw["account_keys"]:
-            raise StorageError(
-                f"{path}: expected {sorted(_FIELDS)}, with account_key among account_keys"
-            )
-        keys = {name: _key(path, value) for name, value in raw["account_keys"].items()}
-        return Secrets(
-            keys, raw["account_key"], _key(path, raw["sealing_key"]), _key(path, raw["signing_key"])
-        )
+        return _parse(path, json.loads(path.read_text()))
     except (ValueError, TypeError, AttributeError) as error:
-        raise StorageError(f"{path}: expected the record's secrets as JSON") from error
+        raise StorageError(f"{path}: expected the secrets of an audit log as JSON") from error
 
 
-def secrets_at(path: Path) -> Secrets:
-    """The secrets in a file, which is made with new ones where there is none."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = {
-            "account_keys": {"a1": secrets.token_hex(_BYTES)},
-            "account_key": "a1",
-            "sealing_key": secrets.token_hex(_BYTES),
-            "signing_key": secrets.token_hex(_BYTES),
-        }
-        try:
-            _write_new(path, json.dumps(fresh, indent=2) + "\n")
-        except FileExistsError:
-            return read_secrets(path)  # another process was quicker
+def read_or_create_secrets(path: Path) -> Secrets:
+    """Read the secrets from a file; creates it with new secrets if it does not exist."""
+    if path.exists():
+        return read_secrets(path)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    created = {
+        "account_keys": {"a1": secrets.token_hex(_BYTES)},
+        "account_key": "a1",
+        "sealing_key": secrets.token_hex(_BYTES),
+        "signing_key": secrets.token_hex(_BYTES),
+    }
+    with suppress(FileExistsError):  # another process created it first: its secrets are read
+        _write_new(path, json.dumps(created, indent=2) + "\n")
     return read_secrets(path)
 
 
+def _parse(path: Path, raw: dict[str, object]) -> Secrets:
+    account_keys = raw.get("account_keys")
+    if set(raw) != _FIELDS or not isinstance(account_keys, dict):
+        raise StorageError(f"{path}: expected the fields {sorted(_FIELDS)}")
+    account_key = str(raw["account_key"])
+    if account_key not in account_keys:
+        raise StorageError(f"{path}: expected account_key among account_keys, got {account_key!r}")
+    return Secrets(
+        account_keys={key_id: _parse_key(path, text) for key_id, text in account_keys.items()},
+        account_key=account_key,
+        sealing_key=_parse_key(path, raw["sealing_key"]),
+        signing_key=_parse_key(path, raw["signing_key"]),
+    )
+
+
+def _parse_key(path: Path, text: object) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError("a key is a hexadecimal text")
+    key = bytes.fromhex(text)
+    if len(key) != _BYTES:
+        raise StorageError(f"{path}: expected keys of {_BYTES} bytes, got one of {len(key)}")
+    return key
+
+
 def _write_new(path: Path, text: str) -> None:
-    """Whole or not at all: a half-written file of secrets would seal what nobody can read again."""
-    half = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Create a file completely or not at all: half of the secrets would make entries unreadable."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.link(half, path)  # fails where the file has come to be meanwhile
+        os.link(temporary, path)  # raises FileExistsError, while a rename would overwrite
     finally:
-        half.unlink()
-
-
-def _key(path: Path, text: str) -> bytes:
-    key = bytes.fromhex(text)
-    if len(key) != _BYTES:
-        raise StorageError(f"{path}: expected keys of {_BYTES} bytes, got one of {len(key)}")
-    return key
+        temporary.unlink()

@@ -22,8 +22,8 @@ from serving.decision.bundle import Bundle
 from serving.schemas.base import parse
 from serving.schemas.decision import Request
 from serving.web.errors import ApiError
-from tests.serving.audit_log.test_writer import hold_writer, settings_in
 from tests.support.each import each
+from tests.support.records import hold_writer, settings_in
 from tests.support.submissions import answer_to, answer_to_batch, submission
 
 
@@ -200,13 +200,13 @@ def test_the_answer_of_a_write_that_missed_the_deadline_is_found_by_its_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decisions = Decisions(bundle, record)
-    commit = record._writer._commit
+    commit = record.writer.committer.commit
 
     def slow(batch: Any) -> Any:
         time.sleep(0.3)
         return commit(batch)
 
-    monkeypatch.setattr(record._writer, "_commit", slow)
+    monkeypatch.setattr(record.writer.committer, "commit", slow)
     late = submission(requests[0], "key-1", age=record.deadline - 0.15)
     with pytest.raises(ApiError) as refused:
         answers(decisions, late)

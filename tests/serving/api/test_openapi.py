@@ -155,7 +155,7 @@ def test_afterwards_the_record_is_whole_and_the_log_tells_of_no_fault(results: R
     with closing(Database(f"sqlite:///{results.folder / 'record.db'}")) as database:
         secrets = read_secrets(results.folder / "secrets.json")
         verdict = verify(database.reading, secrets, results.folder / "checkpoints.jsonl")
-    assert verdict.found == 0
+    assert verdict.count == 0
     assert verdict.rows == len(results.battery.known.rows)
 
 

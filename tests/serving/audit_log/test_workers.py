@@ -1,9 +1,11 @@
-"""An embedded record has one process that writes: a service with more says so and ends; else
-BentoML starts them for ever.
+"""One process writes a SQLite file: a service with more workers refuses to start.
+
+Otherwise BentoML would restart the workers forever.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -17,8 +19,8 @@ from serving.operations.client import free_port, settings_for
 from serving.storage.settings import read_settings
 
 
-def served(folder: Path, **settings: str) -> str:
-    """What the service says that does not start."""
+def start_and_fail(folder: Path, **settings: str) -> str:
+    """The last line of a service that does not start."""
     command = [
         sys.executable,
         "-m",
@@ -38,15 +40,13 @@ def served(folder: Path, **settings: str) -> str:
 
 
 @pytest.mark.usefixtures("server")
-def test_several_workers_need_a_server(tmp_path: Path) -> None:
-    said = served(tmp_path, BENTOML_CONFIG_OPTIONS="services.LimitReduction.workers=2")
-    assert "expected one worker with the embedded record" in said
-    assert "got 2: for several workers or hosts set CLEARLINE_RECORD to a PostgreSQL" in said
+def test_several_workers_need_postgresql(tmp_path: Path) -> None:
+    last_line = start_and_fail(tmp_path, BENTOML_CONFIG_OPTIONS="services.LimitReduction.workers=2")
+    assert "expected one worker with the SQLite file" in last_line
+    assert "got 2: for several workers or hosts set CLEARLINE_RECORD to a PostgreSQL" in last_line
 
 
 @pytest.mark.usefixtures("server")
-def test_a_second_service_over_the_same_record_does_not_start(tmp_path: Path) -> None:
-    record = AuditLog(read_settings(settings_for(tmp_path)))
-    said = served(tmp_path)
-    assert "another process writes the record" in said
-    record.close()
+def test_a_second_service_on_the_same_file_does_not_start(tmp_path: Path) -> None:
+    with contextlib.closing(AuditLog(read_settings(settings_for(tmp_path)))):
+        assert "another process writes the audit log" in start_and_fail(tmp_path)

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import itertools
 import random
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -19,411 +18,363 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pysqlite3 import dbapi2 as sqlite
 
-from serving.audit_log import checkpoints, writer
+from serving.audit_log import checkpoints, log, writer
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.errors import Duplicate, Unavailable
-from serving.audit_log.hash_chain import GENESIS, hash_of
+from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.log import AuditLog
 from serving.storage.database import Database
 from serving.storage.errors import StorageError
-from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
-
-NOW = datetime.datetime(2026, 11, 25, 8, 0, tzinfo=datetime.UTC)
-
-
-def settings_in(folder: Path, address: str | None = None) -> StorageSettings:
-    where = f"sqlite:///{folder / 'record.db'}" if address is None else address
-    return StorageSettings(where, folder / "secrets.json", folder / "checkpoints.jsonl", 2.0)
+from tests.support.each import each
+from tests.support.records import append, hold_writer, new_entry, settings_in, soon, submit
 
 
-@pytest.fixture
-def record(tmp_path: Path) -> Iterator[AuditLog]:
-    opened = AuditLog(settings_in(tmp_path))
-    yield opened
-    opened.close()
+def ids(audit_log: AuditLog) -> list[str]:
+    """The ids of all stored entries, in order."""
+    return [row["entry_id"] for row in audit_log.reader.rows()]
 
 
-def draft(name: str, account: str | None = "acct-1", unique_key: str | None = None) -> NewEntry:
-    content = f"of {name}".encode()
-    return NewEntry(
-        name,
-        "decision",
-        name,
-        "lender",
-        "key-1",
-        NOW,
-        account,
-        {"door": "decisions"},
-        content,
-        content,
-        unique_key,
-        "00",
-    )
-
-
-def soon() -> float:
-    return time.monotonic() + 5.0
-
-
-def keep(record: AuditLog, *drafts: NewEntry) -> list[Entry]:
-    return asyncio.run(record.keep(drafts, soon()))
-
-
-def stored(record: AuditLog) -> list[sa.RowMapping]:
-    return list(record.reader.rows())
-
-
-def test_what_is_kept_is_found_as_it_was_and_lies_sealed(record: AuditLog) -> None:
-    [kept] = keep(record, draft("d-1"))
-    found = record.reader.by_id("d-1")
-    assert found == kept
-    assert found is not None
-    assert found.request_body == b"of d-1"
-    [row] = stored(record)
+def test_an_entry_is_read_as_it_was_appended_and_stored_encrypted(record: AuditLog) -> None:
+    [stored] = append(record, [new_entry("d-1")])
+    assert record.reader.by_id("d-1") == stored
+    assert stored.request_body == b"of d-1"
+    [row] = record.reader.rows()
     assert b"of d-1" not in bytes(row["asked"]) + bytes(row["answered"])
     assert "acct-1" not in str(dict(row))
 
 
 @settings(max_examples=40)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=40), st.integers(0, 2**32))
-def test_whatever_comes_together_the_chain_has_each_row_once(sizes: list[int], seed: int) -> None:
-    """Many threads at once, items of several rows: no gap, no row twice, an item's rows beside each
-    other and in order.
-    """
-    names = (f"d-{number}" for number in itertools.count())
-    items = [[draft(next(names), f"acct-{seed % 7}") for _ in range(size)] for size in sizes]
-    with tempfile.TemporaryDirectory() as folder:
-        record = AuditLog(settings_in(Path(folder)))
-        futures: list[Future[list[Entry]]] = [Future() for _ in items]
-        order = list(range(len(items)))
-        random.Random(seed).shuffle(order)
-
-        def submit(places: list[int]) -> None:
-            for place in places:
-                futures[place] = record._writer.submit(items[place], soon())
-
-        threads = [threading.Thread(target=submit, args=(order[k::3],)) for k in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        kept = [future.result(5) for future in futures]
-        rows = stored(record)
-        record.close()
+def test_concurrent_appends_make_one_chain_without_gaps(sizes: list[int], seed: int) -> None:
+    """Three threads, items of several rows: no gap, no row twice, an item's rows side by side."""
+    numbers = itertools.count()
+    items = [
+        [new_entry(f"d-{next(numbers)}", f"acct-{seed % 7}") for _ in range(size)] for size in sizes
+    ]
+    with tempfile.TemporaryDirectory() as folder, opened(Path(folder)) as audit_log:
+        stored = submit_from_threads(audit_log, items, seed)
+        rows = list(audit_log.reader.rows())
     assert [row["seq"] for row in rows] == list(range(1, sum(sizes) + 1))
     before = GENESIS
-    for row in rows:
+    for row in each(rows):
         assert bytes(row["before"]) == before
         before = bytes(row["hash"])
-        assert before == hash_of(row, bytes(row["before"]))
+        assert before == hash_row(row, bytes(row["before"]))
     by_seq = {row["seq"]: row["entry_id"] for row in rows}
-    for item, answer in zip(items, kept, strict=True):
+    for item, answer in each(zip(items, stored, strict=True)):
+        first = answer[0].seq
         assert [one.entry_id for one in answer] == [one.entry_id for one in item]
-        assert [one.seq for one in answer] == list(range(answer[0].seq, answer[0].seq + len(item)))
+        assert [one.seq for one in answer] == list(range(first, first + len(item)))
         assert all(by_seq[one.seq] == one.entry_id for one in answer)
 
 
-def test_a_unique_key_has_one_row(record: AuditLog) -> None:
-    keep(record, draft("d-1", unique_key="s"))
+def submit_from_threads(
+    audit_log: AuditLog, items: list[list[NewEntry]], seed: int
+) -> list[list[Entry]]:
+    """The stored entries of each item; three threads submit them in random order."""
+    futures: list[Future[list[Entry]]] = [Future() for _ in items]
+    order = list(range(len(items)))
+    random.Random(seed).shuffle(order)
+
+    def submit_all(places: list[int]) -> None:
+        for place in places:
+            futures[place] = submit(audit_log, items[place])
+
+    threads = [threading.Thread(target=submit_all, args=(order[k::3],)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [future.result(10) for future in futures]
+
+
+def test_a_unique_key_has_one_entry(record: AuditLog) -> None:
+    append(record, [new_entry("d-1", unique_key="s")])
     for _ in range(2):
         with pytest.raises(Duplicate):
-            keep(record, draft("d-2", unique_key="s"))
+            append(record, [new_entry("d-2", unique_key="s")])
     with pytest.raises(Duplicate):
-        keep(record, draft("d-1"))
-    # One row of an item whose unique key exists rejects the whole item with it; others in the same
-    # batch are kept.
-    futures = [
-        record._writer.submit(item, soon())
-        for item in ([draft("d-3"), draft("d-4", unique_key="s")], [draft("d-5")])
-    ]
+        append(record, [new_entry("d-1")])
+    # An existing unique key refuses the whole item; other items of the batch are stored.
+    refused = submit(record, [new_entry("d-3"), new_entry("d-4", unique_key="s")])
+    stored = submit(record, [new_entry("d-5")])
     with pytest.raises(Duplicate):
-        futures[0].result(5)
-    assert futures[1].result(5)[0].entry_id == "d-5"
-    assert [row["entry_id"] for row in stored(record)] == ["d-1", "d-5"]
+        refused.result(5)
+    assert stored.result(5)[0].entry_id == "d-5"
+    assert ids(record) == ["d-1", "d-5"]
 
 
-def test_of_two_in_one_batch_the_first_has_the_key(record: AuditLog) -> None:
-    hold = hold_writer(record)
-    futures = [
-        record._writer.submit([draft(name, unique_key="s")], soon()) for name in ("d-1", "d-2")
-    ]
-    hold.set()
-    assert futures[0].result(5)[0].entry_id == "d-1"
+def test_the_first_of_a_batch_has_the_unique_key(record: AuditLog) -> None:
+    release = hold_writer(record)
+    first, second = (submit(record, [new_entry(name, unique_key="s")]) for name in ("d-1", "d-2"))
+    release.set()
+    assert first.result(5)[0].entry_id == "d-1"
     with pytest.raises(Duplicate):
-        futures[1].result(5)
+        second.result(5)
 
 
-@pytest.mark.parametrize("where", ["_commit", "_unkept", "_sign"])
-def test_a_fault_of_ours_is_told_and_the_writer_lives(
+@pytest.mark.parametrize("where", ["commit", "find_committed", "sign_if_due"])
+def test_a_bug_reaches_the_caller_and_the_writer_goes_on(
     record: AuditLog, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    def breaks(*_: object, **__: object) -> None:
+    committer = record.writer.committer
+
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    def refuses(*_: object) -> None:
+    def refuse(*_: object) -> None:
         raise sa.exc.OperationalError("statement", {}, Exception())
 
     with monkeypatch.context() as broken:
-        if where == "_unkept":
-            broken.setattr(record._writer, "_commit", refuses)
-        broken.setattr(record._writer, where, breaks)
-        if where == "_sign":
-            keep(record, draft("d-1"))
+        if where == "find_committed":
+            broken.setattr(committer, "commit", refuse)
+        broken.setattr(committer, where, fail)
+        if where == "sign_if_due":
+            append(record, [new_entry("d-1")])
         else:
             with pytest.raises(ZeroDivisionError):
-                keep(record, draft("d-1"))
-        until = time.monotonic() + 5
-        while time.monotonic() < until and record.ready:
-            time.sleep(0.01)
-        assert not record.ready
-    assert keep(record, draft("d-2"))[0].entry_id == "d-2"
+                append(record, [new_entry("d-1")])
+        assert becomes(lambda: not record.ready)
+    assert append(record, [new_entry("d-2")])[0].entry_id == "d-2"
     assert record.ready
 
 
-def becomes_ready(record: AuditLog) -> bool:
-    until = time.monotonic() + 5
-    while time.monotonic() < until and not record.ready:
-        time.sleep(0.02)
-    return record.ready
+def becomes(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 10
+    while time.monotonic() < until and not condition():
+        time.sleep(0.01)
+    return condition()
 
 
-def hold_writer(record: AuditLog) -> threading.Event:
-    """Another writer has the database until the event is set; the record's own waits for it, with
-    one row of its own.
-    """
-    go, held = threading.Event(), threading.Event()
+def test_a_lost_confirmation_is_answered_with_the_stored_entry(
+    record: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit succeeds and its confirmation is lost: the entry is read back, complete."""
+    committer = record.writer.committer
+    commit = committer.commit
 
-    def hold() -> None:
-        other = Database(str(record.database.url))
-        with other.writing():
-            held.set()
-            go.wait(10)
-        other.close()
+    def lose_confirmation(items: Any) -> Any:
+        commit(items)
+        raise sa.exc.OperationalError("statement", {}, Exception())
 
-    threading.Thread(target=hold, daemon=True).start()
-    assert held.wait(5)
-    record._writer.submit([draft("blocks", None)], soon())
-    while record._writer._rows_waiting:
-        time.sleep(0.001)
-    return go
+    with monkeypatch.context() as broken:
+        broken.setattr(committer, "commit", lose_confirmation)
+        [answered] = append(record, [new_entry("d-1")])
+    assert answered == record.reader.by_id("d-1")
+    assert answered.data_subject is not None
+    assert ids(record) == ["d-1"]
 
 
-def test_what_is_not_reached_by_its_deadline_leaves_nothing(record: AuditLog) -> None:
-    hold = hold_writer(record)
+def test_an_append_past_its_deadline_stores_nothing(record: AuditLog) -> None:
+    release = hold_writer(record)
     with pytest.raises(Unavailable, match="nothing was kept"):
-        asyncio.run(record.keep([draft("late")], time.monotonic() + 0.05))
-    hold.set()
-    keep(record, draft("d-1"))
-    assert [row["entry_id"] for row in stored(record)] == ["blocks", "d-1"]
+        asyncio.run(record.append([new_entry("late")], time.monotonic() + 0.05))
+    release.set()
+    append(record, [new_entry("d-1")])
+    assert ids(record) == ["blocks", "d-1"]
 
 
 @pytest.mark.parametrize(("expected", "begun"), [(True, 1), (False, 4)])
-def test_rows_that_are_coming_go_with_the_first(
+def test_expected_appends_share_one_batch(
     record: AuditLog, monkeypatch: pytest.MonkeyPatch, expected: bool, begun: int
 ) -> None:
-    """The control: where nothing is expected the writer begins with each."""
-    monkeypatch.setattr("serving.audit_log.log._SECONDS_FOR_COMPANY", 30.0)
+    """The control: without `expecting` the writer begins with each append."""
+    monkeypatch.setattr(log, "SECONDS_FOR_OTHERS", 30.0)
     calls: list[int] = []
-    begin = record._writer.begin
+    begin = record.writer.begin
 
-    def counted() -> None:
-        calls.append(record._writer._rows_waiting)
+    def count_and_begin() -> None:
+        calls.append(record.writer.rows_waiting)
         begin()
 
-    monkeypatch.setattr(record._writer, "begin", counted)
+    monkeypatch.setattr(record.writer, "begin", count_and_begin)
 
-    async def one(place: int) -> list[Entry]:
+    async def append_one(place: int) -> list[Entry]:
         with record.expecting() if expected else contextlib.nullcontext():
-            for _ in range(place + 1):  # each a turn of the loop later than the one before
+            for _ in range(place + 1):  # each one turn of the event loop later than the previous
                 await asyncio.sleep(0)
-        return await record.keep([draft(f"d-{place}")], soon())
+        return await record.append([new_entry(f"d-{place}")], soon())
 
-    async def four() -> list[list[Entry]]:
-        return await asyncio.gather(*map(one, range(4)))
+    async def append_four() -> list[list[Entry]]:
+        return await asyncio.gather(*map(append_one, range(4)))
 
-    assert [kept[0].seq for kept in asyncio.run(four())] == [1, 2, 3, 4]
+    assert [stored[0].seq for stored in asyncio.run(append_four())] == [1, 2, 3, 4]
     assert len(calls) == begun
 
 
-def test_nobody_waits_long_for_rows_that_do_not_come(
+def test_an_append_does_not_wait_long_for_others_that_never_come(
     record: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commits = committed(record, monkeypatch)
+    sizes = count_items(record, monkeypatch)
 
-    async def beside_one_that_never_ends() -> list[Entry]:
+    async def append_while_another_is_expected() -> list[Entry]:
         with record.expecting():
-            # sooner than the writer wakes by itself
-            return await asyncio.wait_for(record.keep([draft("d-1")], soon()), 0.4)
+            # Sooner than the writer wakes by itself.
+            return await asyncio.wait_for(record.append([new_entry("d-1")], soon()), 0.4)
 
-    assert asyncio.run(beside_one_that_never_ends())[0].entry_id == "d-1"
-    assert commits == [1]
-    # Whatever becomes of those that were expected, the next one finds nobody to wait for.
-    assert keep(record, draft("d-2"))[0].seq == 2
-    assert record._beginning is None
+    assert asyncio.run(append_while_another_is_expected())[0].entry_id == "d-1"
+    assert sizes == [1]
+    # The expectation has ended: the next append begins at once, without a timer.
+    monkeypatch.setattr(log, "SECONDS_FOR_OTHERS", 30.0)
+    assert append(record, [new_entry("d-2")])[0].seq == 2
 
 
-def committed(record: AuditLog, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many items each commit has, as they come."""
+def count_items(audit_log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of items of each commit, filled as commits happen."""
     sizes: list[int] = []
-    commit = record._writer._commit
+    committer = audit_log.writer.committer
+    commit = committer.commit
 
-    def counted(batch: Any) -> Any:
-        sizes.append(len(batch))
-        return commit(batch)
+    def count_and_commit(items: Any) -> Any:
+        sizes.append(len(items))
+        return commit(items)
 
-    monkeypatch.setattr(record._writer, "_commit", counted)
+    monkeypatch.setattr(committer, "commit", count_and_commit)
     return sizes
 
 
-def test_there_is_a_bound_to_what_waits(record: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "ROWS_WAITING", 3)
-    hold = hold_writer(record)
-    futures = [record._writer.submit([draft(f"d-{k}")], soon()) for k in range(3)]
-    with pytest.raises(Unavailable, match="no room"):
-        record._writer.submit([draft("d-3")], soon())
-    hold.set()
+def test_the_queue_is_bounded(record: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "MAX_ROWS_WAITING", 3)
+    release = hold_writer(record)
+    futures = [submit(record, [new_entry(f"d-{k}")]) for k in range(3)]
+    with pytest.raises(Unavailable, match="full"):
+        submit(record, [new_entry("d-3")])
+    release.set()
     assert [future.result(5)[0].seq for future in futures] == [2, 3, 4]
 
 
-# SQLite's own errors: "database or disk is full", "attempt to write a readonly database", with the
-# setting that ends them.
+# SQLite's own errors: "database or disk is full", "attempt to write a readonly database", each with
+# the setting that ends it.
 @pytest.mark.parametrize(
     "trouble",
     [("max_page_count = 1", "max_page_count = 1000000"), ("query_only = ON", "query_only = OFF")],
 )
-def test_a_database_that_takes_no_writes_keeps_nothing_and_recovers_by_itself(
-    tmp_path: Path, trouble: tuple[str, str]
+def test_a_database_that_refuses_writes_stores_nothing_and_recovers(
+    record: AuditLog, trouble: tuple[str, str]
 ) -> None:
-    record = AuditLog(settings_in(tmp_path))
-    now = [trouble[1]]
+    broken, working = trouble
+    current = [working]
 
     @sa.event.listens_for(record.database.engine, "connect")
-    def limit(connection: object, _: object) -> None:
-        connection.execute(f"PRAGMA {now[0]}")  # type: ignore[attr-defined]
+    def limit(connection: Any, _: object) -> None:
+        connection.execute(f"PRAGMA {current[0]}")
 
-    keep(record, draft("d-1"))
-    now[0] = trouble[0]
-    record._writer._reopen()  # it holds a connection, which is to be one of these
-    lost = [f"lost-{k}" for k in range(12)]
-    for name in lost:
+    append(record, [new_entry("d-1")])
+    current[0] = broken
+    record.writer.committer.reopen()  # drops the held connection: the next one has the trouble
+    for number in range(12):
         with pytest.raises(Unavailable, match="nothing was kept"):
-            keep(
-                record,
-                NewEntry(
-                    name,
-                    "decision",
-                    name,
-                    "lender",
-                    "k",
-                    NOW,
-                    "a",
-                    {},
-                    bytes(20_000),
-                    bytes(20_000),
-                ),
-            )
+            append(record, [large_entry(f"lost-{number}")])
     assert not record.ready
-    now[0] = trouble[1]
-    assert becomes_ready(record)
-    keep(record, draft("d-2"))
-    assert [row["entry_id"] for row in stored(record)] == ["d-1", "d-2"]
-    record.close()
+    current[0] = working
+    assert becomes(lambda: record.ready)
+    append(record, [new_entry("d-2")])
+    assert ids(record) == ["d-1", "d-2"]
 
 
-def test_the_record_only_grows(record: AuditLog) -> None:
-    keep(record, draft("d-1"))
+def large_entry(entry_id: str) -> NewEntry:
+    return NewEntry(
+        entry_id=entry_id,
+        kind="decision",
+        subject=entry_id,
+        tenant="lender",
+        caller="k",
+        at=new_entry(entry_id).at,
+        account="a",
+        request_body=bytes(20_000),
+        response_body=bytes(20_000),
+    )
+
+
+def test_rows_cannot_be_updated_or_deleted(record: AuditLog) -> None:
+    append(record, [new_entry("d-1")])
     for statement in (entries.update().values(tenant="other"), entries.delete()):
         with (
             pytest.raises(sa.exc.DBAPIError, match="only grows"),
             record.database.writing() as connection,
         ):
             connection.execute(statement)
-    assert [row["tenant"] for row in stored(record)] == ["lender"]
+    assert [row["tenant"] for row in record.reader.rows()] == ["lender"]
 
 
 @pytest.mark.parametrize("older", ["TRUNCATE", "DELETE"])
-def test_an_embedded_record_is_written_ahead_also_where_an_older_clearline_made_it(
+def test_sqlite_uses_a_write_ahead_log_even_if_an_older_clearline_did_not(
     tmp_path: Path, older: str
 ) -> None:
-    def mode(record: AuditLog) -> tuple[Any, ...]:
-        with record.database.engine.connect() as connection:
-            return tuple(
-                connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-                for name in ("journal_mode", "synchronous")
-            )
-
-    record = AuditLog(settings_in(tmp_path))
-    assert mode(record) == ("wal", 2)  # FULL: durable at the commit and not at a checkpoint
-    keep(record, draft("d-1"))
-    record.close()
+    with opened(tmp_path) as audit_log:
+        assert journal_of(audit_log) == ("wal", 2)  # FULL: durable at the commit
+        append(audit_log, [new_entry("d-1")])
     with contextlib.closing(sqlite.connect(tmp_path / "record.db")) as raw:
         assert raw.execute(f"PRAGMA journal_mode = {older}").fetchone() == (older.lower(),)
-    record = AuditLog(settings_in(tmp_path))
-    assert mode(record) == ("wal", 2)
-    keep(record, draft("d-2"))
-    assert [row["entry_id"] for row in stored(record)] == ["d-1", "d-2"]
-    record.close()
+    with opened(tmp_path) as audit_log:
+        assert journal_of(audit_log) == ("wal", 2)
+        append(audit_log, [new_entry("d-2")])
+        assert ids(audit_log) == ["d-1", "d-2"]
 
 
-def test_an_embedded_record_is_its_owners_alone(record: AuditLog) -> None:
-    keep(record, draft("d-1"))
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[AuditLog]:
+    with contextlib.closing(AuditLog(settings_in(folder))) as audit_log:
+        yield audit_log
+
+
+def journal_of(audit_log: AuditLog) -> tuple[Any, Any]:
+    with audit_log.database.engine.connect() as connection:
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+        return mode, connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+
+def test_only_the_owner_can_read_the_files(record: AuditLog) -> None:
+    append(record, [new_entry("d-1")])
     file = Path(str(record.database.url.database))
-    assert {
-        path.name: path.stat().st_mode & 0o077 for path in file.parent.glob("record.db*")
-    }.keys() >= {"record.db"}
-    assert all(path.stat().st_mode & 0o077 == 0 for path in file.parent.glob("record.db*"))
+    files = list(file.parent.glob("record.db*"))
+    assert file in files
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
 
 
-def test_one_process_writes_an_embedded_record(tmp_path: Path) -> None:
-    record = AuditLog(settings_in(tmp_path))
-    with pytest.raises(StorageError, match="PostgreSQL"):
+def test_one_process_writes_a_sqlite_file(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(StorageError, match="PostgreSQL"):
         AuditLog(settings_in(tmp_path))
-    record.close()
     AuditLog(settings_in(tmp_path)).close()
 
 
-def test_a_record_that_was_cut_since_its_checkpoint_does_not_open(tmp_path: Path) -> None:
-    record = AuditLog(settings_in(tmp_path))
-    keep(record, draft("d-1"), draft("d-2"))
-    record.close()
-    [checkpoint] = checkpoints.read(tmp_path / "checkpoints.jsonl", record.secrets.verifier)
+def test_a_log_that_was_cut_after_its_checkpoint_does_not_open(tmp_path: Path) -> None:
+    with opened(tmp_path) as audit_log:
+        append(audit_log, [new_entry("d-1"), new_entry("d-2")])
+        verifier = audit_log.secrets.verifier
+    [checkpoint] = checkpoints.read(tmp_path / "checkpoints.jsonl", verifier)
     assert checkpoint.seq == 2
-    # Adding to it is no cut.
-    again = AuditLog(settings_in(tmp_path))
-    keep(again, draft("d-3"))
-    again.close()
-    database = Database(settings_in(tmp_path).address)
-    with database.writing() as connection:
+    # Rows that were added since the checkpoint do not contradict it.
+    with opened(tmp_path) as again:
+        append(again, [new_entry("d-3")])
+    address = settings_in(tmp_path).address
+    with contextlib.closing(Database(address)) as database, database.writing() as connection:
         connection.exec_driver_sql("DROP TRIGGER entries_no_delete")
         connection.execute(entries.delete().where(entries.c.seq == 3))
-    database.close()
     with pytest.raises(StorageError, match="does not agree with the checkpoint of row 3"):
         AuditLog(settings_in(tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
-        ("mysql://host/name", "expected a record at|No module"),
+        ("mysql://host/name", "expected a database at|No module"),
         ("nothing", "address"),
         ("sqlite:////nowhere/at/all/record.db", "does not open"),
         ("postgresql://postgres@127.0.0.1:1/none", "does not open"),
     ],
 )
-def test_an_address_that_cannot_keep_is_refused(address: str, said: str) -> None:
-    with pytest.raises(StorageError, match=said):
+def test_an_unusable_address_is_refused(address: str, message: str) -> None:
+    with pytest.raises(StorageError, match=message):
         Database(address)
 
 
 def test_a_database_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    address = f"sqlite:///{tmp_path / 'record.db'}"
-    Database(address).close()
-    database = Database(address)
-    with database.writing() as connection:
+    address = settings_in(tmp_path).address
+    with contextlib.closing(Database(address)) as database, database.writing() as connection:
         connection.exec_driver_sql("UPDATE schema_version SET version = 99")
-    database.close()
     with pytest.raises(StorageError, match="version 99"):
         Database(address)

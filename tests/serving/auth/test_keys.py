@@ -20,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.__main__ import main
-from serving.auth import keys
 from serving.auth.caller import SCOPES
 from serving.auth.key_cache import KeyCache
 from serving.auth.keys import Key, KeyRefused, create, find_key, list_keys, revoke
-from serving.storage.database import Database
+from serving.storage.database import Database, open_database
+from serving.storage.settings import read_settings
 from serving.storage.tables import api_keys
 from tests.support.gated_app import DAY, KEY, NOW, TEXT
 
@@ -287,7 +287,7 @@ def test_commands_make_list_and_end_a_key(
     )
     made = capsys.readouterr()
     text = made.out.removesuffix("\n")  # alone, so that a shell can take it
-    with closing(keys.open_database()) as database:
+    with closing(open_database(read_settings())) as database:
         [key] = list_keys(database)
         assert find_key(text, {key.key_id: key}, datetime.datetime.now(datetime.UTC)) == key
     secret = text[-43:]

@@ -1,4 +1,4 @@
-"""Answers as text: nothing that the answer tells a customer is missing from what a person is shown."""
+"""Answers as text: everything that a customer is told is shown."""
 
 from __future__ import annotations
 

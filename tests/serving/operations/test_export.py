@@ -1,4 +1,4 @@
-"""The decisions of a period as a supervisor reads them."""
+"""The export of the decisions of a period."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from features.build import build
 from features.schema import check
 from serving.__main__ import main
 from serving.audit_log.entry import Kind, NewEntry
-from serving.audit_log.erasure import Order, erase_account
+from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.operations import export as module
 from serving.operations.export import (
-    Exported,
-    ExportedAsked,
+    ExportedDecision,
     ExportedReason,
+    ExportedRequest,
     ExportedReview,
     export,
     line,
 )
 from serving.schemas.decision import statements_table
 from serving.storage.settings import StorageSettings
-from tests.support.entries import asked, kept_as
+from tests.support.entries import decision_entry, example_request
 from tests.support.paths import ROOT
-from tests.support.records import NOW, keep
+from tests.support.records import NOW, append
 from training.release.monitor.records import read_records
 
 PAGE = ROOT / "docs" / "service" / "audit_log.md"
@@ -46,7 +46,7 @@ def about(
     facts: dict[str, Any],
     said: dict[str, Any] | None = None,
 ) -> NewEntry:
-    """A row about a decision, as the service writes it."""
+    """An entry about a decision, as the service appends it."""
     content = None if said is None else json.dumps(said).encode()
     return NewEntry(
         name,
@@ -61,29 +61,26 @@ def about(
     )
 
 
-def told(decision: NewEntry, name: str, sent_at: str, channel: str = "app") -> NewEntry:
+def notification(decision: NewEntry, name: str, sent_at: str, channel: str = "app") -> NewEntry:
     return about(
         decision, "notification", name, {"sent_at": sent_at, "channel": channel, "language": "zh"}
     )
 
 
-def exported(record: AuditLog, **chosen: Any) -> list[dict[str, Any]]:
-    every = export(
-        record.database,
-        record.secrets,
-        chosen.get("since"),
-        chosen.get("until"),
-        chosen.get("tenant"),
-    )
-    return [json.loads(line(one)) for one in every]
+def exported(record: AuditLog, **chosen: str) -> list[dict[str, Any]]:
+    period = chosen.get("since"), chosen.get("until")
+    decisions = export(record.reader, *period, chosen.get("tenant"))
+    return [json.loads(line(one)) for one in decisions]
 
 
-@pytest.mark.parametrize("door", ["decisions", "advice"])
-def test_a_decision_is_told_as_it_was_answered(record: AuditLog, golden: Bundle, door: Any) -> None:
-    draft = kept_as(asked("A-1", door=door), golden, door=door)
-    [row] = keep(record, [draft])
+@pytest.mark.parametrize("endpoint", ["decisions", "advice"])
+def test_a_decision_is_exported_as_it_was_answered(
+    record: AuditLog, golden: Bundle, endpoint: Any
+) -> None:
+    draft = decision_entry(example_request("A-1", endpoint=endpoint), golden, endpoint=endpoint)
+    [row] = append(record, [draft])
     answer = json.loads(draft.response_body or b"")
-    answer = answer["decision"] if door == "advice" else answer
+    answer = answer["decision"] if endpoint == "advice" else answer
     [one] = exported(record)
     for name in (
         "decision_id",
@@ -124,18 +121,18 @@ def test_a_decision_is_told_as_it_was_answered(record: AuditLog, golden: Bundle,
     )
 
 
-def test_the_first_notice_counts_and_how_long_it_took(record: AuditLog, golden: Bundle) -> None:
-    draft = kept_as(asked("A-1"), golden)
-    keep(
+def test_the_first_notification_counts(record: AuditLog, golden: Bundle) -> None:
+    draft = decision_entry(example_request("A-1"), golden)
+    append(
         record,
         [
             draft,
-            told(draft, "n-1", "2026-11-27T20:00:00Z", "letter"),
-            told(draft, "n-2", "2026-11-27T11:00:00Z"),
+            notification(draft, "n-1", "2026-11-27T20:00:00Z", "letter"),
+            notification(draft, "n-2", "2026-11-27T11:00:00Z"),
         ],
     )
     [one] = exported(record)
-    # Decided on the 25th at 8: two days and three hours.
+    # Decided on the 25th at 8:00: two days and three hours.
     assert (one["notified_at"], one["channel"], one["language"], one["notice_days"]) == (
         "2026-11-27T11:00:00Z",
         "app",
@@ -144,8 +141,8 @@ def test_the_first_notice_counts_and_how_long_it_took(record: AuditLog, golden: 
     )
 
 
-def test_reviews_are_told_with_their_outcomes(record: AuditLog, golden: Bundle) -> None:
-    draft = kept_as(asked("A-1"), golden)
+def test_reviews_are_exported_with_their_outcomes(record: AuditLog, golden: Bundle) -> None:
+    draft = decision_entry(example_request("A-1"), golden)
     rows = [
         about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {"reason": "wrong"}),
         about(draft, "started", "s-1", {"review": "r-1"}, {"reviewer": "Li Na"}),
@@ -159,7 +156,7 @@ def test_reviews_are_told_with_their_outcomes(record: AuditLog, golden: Bundle) 
         about(draft, "review", "r-2", {"decide_by": "2026-12-26"}, {"reason": "wrong"}),
         about(draft, "withdrawal", "w-2", {"review": "r-2"}, {}),
     ]
-    keep(record, [draft, *rows])
+    append(record, [draft, *rows])
     [one] = exported(record)
     at = "2026-11-28T08:00:00.000000Z"
     assert [tuple(review.values()) for review in one["reviews"]] == [
@@ -168,13 +165,15 @@ def test_reviews_are_told_with_their_outcomes(record: AuditLog, golden: Bundle) 
     ]
 
 
-def test_of_an_erased_person_stands_what_tells_nothing(record: AuditLog, golden: Bundle) -> None:
-    draft = kept_as(asked("A-1"), golden)
-    keep(
+def test_an_erased_decision_is_exported_without_personal_data(
+    record: AuditLog, golden: Bundle
+) -> None:
+    draft = decision_entry(example_request("A-1"), golden)
+    append(
         record,
         [
             draft,
-            told(draft, "n-1", "2026-11-27T11:00:00Z"),
+            notification(draft, "n-1", "2026-11-27T11:00:00Z"),
             about(draft, "review", "r-1", {"decide_by": "2026-12-25"}, {}),
             about(
                 draft,
@@ -187,7 +186,7 @@ def test_of_an_erased_person_stands_what_tells_nothing(record: AuditLog, golden:
     )
     [before] = exported(record)
     erase_account(
-        record.database, record.secrets, "lender", "A-1", Order("Li Na", "asked for", NOW)
+        record.database, record.secrets, "lender", "A-1", ErasureOrder("Li Na", "asked for", NOW)
     )
     [after] = exported(record)
     assert after == before | {
@@ -199,20 +198,20 @@ def test_of_an_erased_person_stands_what_tells_nothing(record: AuditLog, golden:
         "reviews": [before["reviews"][0] | {"limit": None}],
     }
     assert before["reviews"][0]["limit"] == 20000.0
-    [asked_for] = export(record.database, record.secrets, None, None, with_asked=True)
-    assert asked_for.request_body is None
+    [asked_for] = export(record.reader, None, None, with_request=True)
+    assert asked_for.asked is None
 
 
-def test_a_period_and_a_tenant_are_chosen(
+def test_an_export_can_be_limited_to_a_period_and_a_tenant(
     record: AuditLog, golden: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TOGETHER", 2)
+    monkeypatch.setattr(module, "DECISIONS_PER_QUERY", 2)
     days = [NOW + datetime.timedelta(days=day) for day in range(5)]
     made = [
-        kept_as(asked(f"A-{day}"), golden, at=at, tenant=("a", "b")[day % 2])
+        decision_entry(example_request(f"A-{day}"), golden, at=at, tenant=("a", "b")[day % 2])
         for day, at in enumerate(days)
     ]
-    keep(record, [*made, told(made[3], "n-3", "2026-11-29T11:00:00Z")])
+    append(record, [*made, notification(made[3], "n-3", "2026-11-29T11:00:00Z")])
     ids = [draft.entry_id for draft in made]
     assert [one["decision_id"] for one in exported(record)] == ids
     assert [
@@ -229,29 +228,27 @@ def test_a_period_and_a_tenant_are_chosen(
 
 
 def test_no_account_and_no_statement_is_exported(record: AuditLog, golden: Bundle) -> None:
-    keep(record, [kept_as(asked("A-7319", income=73190.0), golden)])
-    [one] = export(record.database, record.secrets, None, None)
-    assert "7319" not in line(one).replace(one.decision_id, "").replace(str(one.data_subject), "")
+    append(record, [decision_entry(example_request("A-7319", income=73190.0), golden)])
+    [one] = export(record.reader, None, None)
+    assert "7319" not in line(one).replace(one.decision_id, "").replace(str(one.person), "")
 
 
-@pytest.mark.parametrize("door", ["decisions", "advice"])
-def test_what_was_asked_is_there_for_who_asks_for_it(
-    record: AuditLog, golden: Bundle, door: Any
-) -> None:
-    request = asked("A-7319", door=door, income=73190.0)
-    keep(record, [kept_as(request, golden, door=door)])
-    [one] = export(record.database, record.secrets, None, None, with_asked=True)
-    told = json.loads(line(one))["asked"]
+@pytest.mark.parametrize("endpoint", ["decisions", "advice"])
+def test_the_request_is_exported_on_demand(record: AuditLog, golden: Bundle, endpoint: Any) -> None:
+    request = example_request("A-7319", endpoint=endpoint, income=73190.0)
+    append(record, [decision_entry(request, golden, endpoint=endpoint)])
+    [one] = export(record.reader, None, None, with_request=True)
+    requested = json.loads(line(one))["asked"]
     body = json.loads(request.model_dump_json())
-    assert told == {"account_id": "A-7319", "statements": body["statements"]}
-    assert told["statements"][-1]["income"] == 73190.0
-    [without] = export(record.database, record.secrets, None, None)
-    assert without.request_body is None
+    assert requested == {"account_id": "A-7319", "statements": body["statements"]}
+    assert requested["statements"][-1]["income"] == 73190.0
+    [without] = export(record.reader, None, None)
+    assert without.asked is None
 
 
 def test_every_field_is_documented() -> None:
     described = set(re.findall(r"^\| `([a-z_]+)` \|", PAGE.read_text("utf-8"), re.MULTILINE))
-    kinds = (Exported, ExportedAsked, ExportedReason, ExportedReview)
+    kinds = (ExportedDecision, ExportedRequest, ExportedReason, ExportedReview)
     fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     assert fields <= described
 
@@ -263,7 +260,7 @@ def test_the_command_writes_a_line_a_decision(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    keep(record, [kept_as(asked(f"A-{number}"), golden) for number in range(3)])
+    append(record, [decision_entry(example_request(f"A-{number}"), golden) for number in range(3)])
     period = ["--since", "2026-01-01", "--until", "2026-12-31"]
     assert main(["export", *period, "--tenant", "lender"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -274,13 +271,13 @@ def test_the_command_writes_a_line_a_decision(
     assert main(["export", *period, "--asked"]) == 0
     named = [json.loads(one)["asked"]["account_id"] for one in capsys.readouterr().out.splitlines()]
     assert named == ["A-0", "A-1", "A-2"]
-    # What the lender's monitor reads: the decisions, and the features that they were made from.
+    # The monitor reads the decisions and computes the features they were made from.
     assert main(["export", *period, "--asked", "--out", str(tmp_path / "asked.jsonl")]) == 0
     capsys.readouterr()
     records = read_records(tmp_path / "asked.jsonl", golden.digest)
     assert records.rows["account_id"].sort().to_list() == named
     [month] = records.months
-    there = build(check(statements_table([asked(name) for name in named])))
+    there = build(check(statements_table([example_request(name) for name in named])))
     assert np.array_equal(records.features_of(month).values, there.values, equal_nan=True)
     assert (tmp_path / "asked.jsonl").stat().st_mode & 0o777 == 0o600
     assert main(["export", *period, "--tenant", "nobody"]) == 2

@@ -1,10 +1,11 @@
-"""Decided again, a decision has the same bytes; where it has not, the replay says which."""
+"""Replay: the same bytes, or the decisions that differ are named."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ import pytest
 
 from serving.__main__ import main
 from serving.audit_log.entry import NewEntry
-from serving.audit_log.erasure import Order, erase_account
+from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
-from serving.operations.replay import MOST_NAMED, Bundles, replay, replay_text
+from serving.operations.replay import MAX_NAMED, Bundles, replay, replay_text
 from serving.storage.settings import StorageSettings
 from tests.golden.remake import BUNDLE
 from tests.serving.conftest import Server
-from tests.support.entries import asked, kept_as
-from tests.support.records import NOW, environment_of, keep, settings_in
+from tests.support.entries import decision_entry, example_request
+from tests.support.records import NOW, append, environment_of, settings_in
 
 
 @pytest.fixture
@@ -30,43 +31,45 @@ def bundles(golden: Bundle) -> Bundles:
     return Bundles({golden.digest: BUNDLE})
 
 
-def drafts_of_every_door(golden: Bundle) -> list[NewEntry]:
+def entries_of_every_endpoint(golden: Bundle) -> list[NewEntry]:
     return [
-        kept_as(asked("A-1"), golden),
-        kept_as(asked("A-2", days_past_due=0, balance=10.0), golden, with_advice=True),
-        kept_as(asked("A-3"), golden, door="batch"),
-        kept_as(asked("A-4"), golden, door="batch", with_advice=True),
-        kept_as(
-            asked("A-5", door="advice"),
+        decision_entry(example_request("A-1"), golden),
+        decision_entry(
+            example_request("A-2", days_past_due=0, balance=10.0), golden, with_advice=True
+        ),
+        decision_entry(example_request("A-3"), golden, endpoint="batch"),
+        decision_entry(example_request("A-4"), golden, endpoint="batch", with_advice=True),
+        decision_entry(
+            example_request("A-5", endpoint="advice"),
             golden,
-            door="advice",
+            endpoint="advice",
             at=NOW + datetime.timedelta(microseconds=1),
         ),
     ]
 
 
-def test_every_door_decides_the_same_again(
+def test_every_endpoint_replays_the_same(
     record: AuditLog, golden: Bundle, bundles: Bundles
 ) -> None:
-    keep(record, drafts_of_every_door(golden))
+    append(record, entries_of_every_endpoint(golden))
     assert replay(record.reader.of_kind(("decision", "review")), bundles).counts == Counter(same=5)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("answered", b"{}"),
-        ("asked", None),
-        ("facts", {"decided_at": "2026-11-25T08:00:00.000001Z"}),
-        ("facts", {"advice": True}),
+        ("response_body", b"{}"),
+        ("request_body", None),
+        ("metadata", {"decided_at": "2026-11-25T08:00:00.000001Z"}),
+        ("metadata", {"advice": True}),
     ],
 )
-def test_what_comes_out_otherwise_is_named(
+def test_a_decision_that_differs_is_named(
     record: AuditLog, golden: Bundle, bundles: Bundles, name: str, value: Any
 ) -> None:
-    drafts = drafts_of_every_door(golden)
-    changed = drafts[0].metadata | value if name == "facts" else value
-    keep(record, [dataclasses.replace(drafts[0], **{name: changed}), *drafts[1:]])
+    drafts = entries_of_every_endpoint(golden)
+    changed = drafts[0].metadata | value if name == "metadata" else value
+    append(record, [dataclasses.replace(drafts[0], **{name: changed}), *drafts[1:]])
     done = replay(record.reader.of_kind(("decision",)), bundles)
     assert done.counts == Counter(same=4, different=1)
     assert done.different == [drafts[0].entry_id]
@@ -76,51 +79,51 @@ def test_what_comes_out_otherwise_is_named(
 def test_a_request_that_is_refused_today_differs(
     record: AuditLog, golden: Bundle, bundles: Bundles
 ) -> None:
-    draft = kept_as(asked("A-1"), golden)
+    draft = decision_entry(example_request("A-1"), golden)
     body = json.loads(draft.request_body or b"")
     body["statements"][0]["income"] = -1.0
-    keep(record, [dataclasses.replace(draft, request_body=json.dumps(body).encode())])
+    append(record, [dataclasses.replace(draft, request_body=json.dumps(body).encode())])
     assert replay(record.reader.of_kind(("decision",)), bundles).counts == Counter(different=1)
 
 
 def test_only_the_first_that_differ_are_named(
     record: AuditLog, golden: Bundle, bundles: Bundles
 ) -> None:
-    made = [kept_as(asked(f"A-{number}"), golden) for number in range(MOST_NAMED + 3)]
-    keep(record, [dataclasses.replace(draft, response_body=b"{}") for draft in made])
+    made = [
+        decision_entry(example_request(f"A-{number}"), golden) for number in range(MAX_NAMED + 3)
+    ]
+    append(record, [dataclasses.replace(draft, response_body=b"{}") for draft in made])
     done = replay(record.reader.of_kind(("decision",)), bundles)
-    assert (len(done.different), done.counts["different"]) == (MOST_NAMED, MOST_NAMED + 3)
+    assert (len(done.different), done.counts["different"]) == (MAX_NAMED, MAX_NAMED + 3)
     assert "and 3 more" in replay_text(done)
 
 
-def test_who_was_erased_is_not_decided_again(
+def test_an_erased_decision_is_not_replayed(
     record: AuditLog, golden: Bundle, bundles: Bundles
 ) -> None:
-    keep(record, drafts_of_every_door(golden))
+    append(record, entries_of_every_endpoint(golden))
     erase_account(
-        record.database, record.secrets, "lender", "A-3", Order("Li Na", "asked for", NOW)
+        record.database, record.secrets, "lender", "A-3", ErasureOrder("Li Na", "asked for", NOW)
     )
     assert replay(record.reader.of_kind(("decision", "erasure")), bundles).counts == Counter(
         same=4, erased=1
     )
 
 
-def test_a_bundle_that_is_not_there_is_named(record: AuditLog, golden: Bundle) -> None:
-    keep(record, drafts_of_every_door(golden))
+def test_a_missing_bundle_is_named(record: AuditLog, golden: Bundle) -> None:
+    append(record, entries_of_every_endpoint(golden))
     done = replay(record.reader.of_kind(("decision",)), Bundles({}))
     assert done.counts == Counter(no_bundle=5)
     assert f"no bundle  {golden.digest}: not given and not stored" in replay_text(done)
 
 
-def test_a_bundle_that_is_damaged_decides_nothing(
-    record: AuditLog, golden: Bundle, tmp_path: Path
-) -> None:
+def test_a_damaged_bundle_replays_nothing(record: AuditLog, golden: Bundle, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for file in BUNDLE.iterdir():
         (damaged / file.name).write_bytes(file.read_bytes())
     (damaged / "policy.toml").write_text("")
-    keep(record, drafts_of_every_door(golden))
+    append(record, entries_of_every_endpoint(golden))
     done = replay(record.reader.of_kind(("decision",)), Bundles({golden.digest: damaged}))
     assert done.counts == Counter(no_bundle=5)
     assert "policy.toml" in done.bundles[golden.digest]
@@ -134,14 +137,14 @@ def test_the_command_replays_a_period_or_a_decision(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     made = [
-        kept_as(
-            asked(f"A-{month}"),
+        decision_entry(
+            example_request(f"A-{month}"),
             golden,
             at=datetime.datetime(2026, 12, month, 23, 59, tzinfo=datetime.UTC),
         )
         for month in (1, 2, 3)
     ]
-    keep(record, [*made[:2], dataclasses.replace(made[2], response_body=b"{}")])
+    append(record, [*made[:2], dataclasses.replace(made[2], response_body=b"{}")])
     given = ["--bundle", str(BUNDLE)]
     assert main(["replay", "--since", "2026-12-02", "--until", "2026-12-02", *given]) == 0
     assert "decisions  1\n  the same bytes: 1\n" in capsys.readouterr().out
@@ -156,22 +159,40 @@ def test_the_command_replays_a_period_or_a_decision(
     assert "expected the id of a decision" in capsys.readouterr().err
 
 
-def test_what_the_service_answered_is_replayed_from_the_store(
+def test_answers_of_the_service_are_replayed_from_the_stored_bundle(
     server: Server,
     requests: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    ids = []
     with httpx.Client(base_url=server.url, timeout=30) as client:
-        assert client.post("/v1/decisions?advice=true", json=requests[0]).status_code == 200
-        assert (
-            client.post("/v1/decisions/batch", json={"accounts": requests[:20]}).status_code == 200
-        )
-        assert client.post("/v1/advice", json=requests[1]).status_code == 200
+        for path, body in (
+            ("/v1/decisions?advice=true", requests[0]),
+            ("/v1/decisions/batch", {"accounts": requests[:20]}),
+            ("/v1/advice", requests[1]),
+        ):
+            answer = client.post(path, json=body).raise_for_status().json()
+            decisions = answer.get("decisions", [answer.get("decision", answer)])
+            ids += [decision["decision_id"] for decision in decisions]
     for name, value in environment_of(settings_in(server.log.parent)).items():
         monkeypatch.setenv(name, value)
+    assert len(ids) == 22
+    for decision_id in ids:
+        assert main(["replay", "--decision", decision_id]) == 0
+        assert "the same bytes: 1\n" in capsys.readouterr().out
+    # Other tests share this service: some of its decisions may have been erased, none may differ.
     assert main(["replay"]) == 0
-    said = capsys.readouterr().out
-    assert int(said.split()[1]) >= 22
-    assert said.split()[1] == said.split()[-1]  # all of them came out the same
+    counts = replay_counts(capsys.readouterr().out)
+    assert counts["decisions"] >= 22
+    assert counts["decisions"] == counts["the same bytes"] + counts.get(ERASED, 0)
     assert main(["verify"]) == 0
+
+
+ERASED = "not replayed, because they were erased"
+
+
+def replay_counts(text: str) -> dict[str, int]:
+    """The counts that `replay` prints, by their labels."""
+    counts = re.findall(r"^ *(\D+?):? +(\d+)$", text, re.MULTILINE)
+    return {label: int(count) for label, count in counts}

@@ -1,0 +1,134 @@
+"""Data subjects: each has a random id and an encryption key of their own.
+
+The account's name is not stored. Its keyed hash leads to the data subject's id and key, in one row
+of ``people``: once that row is deleted, nothing leads from an account to its entries, and nobody
+can decrypt them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from serving.audit_log.entry import NewEntry
+from serving.audit_log.privacy.key_file import Secrets
+from serving.storage.driver_sql import BulkInsert, PreparedStatement
+from serving.storage.tables import people
+
+_INSERT = BulkInsert(people)
+# Bytes. Random nonces are safe, because one key encrypts far fewer than 2**32 rows.
+_NONCE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class DataSubject:
+    """A person in the audit log: a random id, and the 32-byte key of their entries."""
+
+    subject_id: str
+    key: bytes
+
+
+Account = tuple[str, str]  # tenant, the lender's name of the account
+
+
+def draw_nonces(count: int) -> Iterator[bytes]:
+    """Draw nonces in one ``os.urandom`` call: each call releases the GIL and delays the writer."""
+    drawn = os.urandom(_NONCE * count)
+    return (drawn[begin : begin + _NONCE] for begin in range(0, len(drawn), _NONCE))
+
+
+def encrypt(content: bytes | None, key: bytes, context: str, nonce: bytes) -> bytes | None:
+    """Encrypt with AES-GCM, bound to ``context``; None stays None. A nonce is used once."""
+    if content is None:
+        return None
+    return nonce + AESGCM(key).encrypt(nonce, content, context.encode())
+
+
+def decrypt(encrypted: bytes, key: bytes, context: str) -> bytes:
+    """Decrypt the result of :func:`encrypt`.
+
+    Raises:
+        cryptography.exceptions.InvalidTag: other key or context, or the content was changed.
+        ValueError: the content is too short.
+    """
+    return AESGCM(key).decrypt(encrypted[:_NONCE], encrypted[_NONCE:], context.encode())
+
+
+def key_context(subject_id: str, account_hash: str) -> str:
+    """What a data subject's key is bound to: swapped keys or account hashes fail to decrypt."""
+    return f"{subject_id} {account_hash}"
+
+
+def get_or_create(
+    connection: sa.Connection, new_entries: Iterable[NewEntry], secrets_: Secrets
+) -> Mapping[Account, DataSubject]:
+    """The data subjects of these entries' accounts, within a write transaction."""
+    accounts = dict.fromkeys(
+        (entry.tenant, entry.account) for entry in new_entries if entry.account is not None
+    )
+    hashes = {account: secrets_.account_hashes(*account) for account in accounts}
+    known = _find_by_hash(
+        connection, [one for own in hashes.values() for one in own.values()], secrets_
+    )
+    subjects: dict[Account, DataSubject] = {}
+    created: list[dict[str, object]] = []
+    for account, own in hashes.items():
+        subject = next((known[one] for one in own.values() if one in known), None)
+        if subject is None:
+            subject = DataSubject(secrets.token_hex(16), secrets.token_bytes(32))
+            created.append(_encode(subject, own[secrets_.account_key], secrets_))
+        subjects[account] = subject
+    if created:
+        _INSERT.run(connection, created)
+    return subjects
+
+
+def read_subject_keys(
+    connection: sa.Connection, subject_ids: Sequence[str], secrets_: Secrets
+) -> dict[str, bytes]:
+    """The decrypted keys by data subject; deleted keys are missing."""
+    rows = connection.execute(sa.select(people).where(people.c.person.in_(subject_ids)))
+    return {
+        row.person: _decrypt_key(row.sealed_key, row.person, row.account, secrets_) for row in rows
+    }
+
+
+def _find_by_hash(
+    connection: sa.Connection, hashes: Sequence[str], secrets_: Secrets
+) -> dict[str, DataSubject]:
+    if not hashes:
+        return {}
+    values = {f"hash_{place}": one for place, one in enumerate(hashes)}
+    rows = _select_by_hash(len(hashes)).rows(connection, values)
+    return {
+        account: DataSubject(subject_id, _decrypt_key(sealed, subject_id, account, secrets_))
+        for account, subject_id, sealed in rows
+    }
+
+
+@functools.cache
+def _select_by_hash(count: int) -> PreparedStatement:
+    hashes: list[sa.BindParameter[str]] = [sa.bindparam(f"hash_{place}") for place in range(count)]
+    columns = (people.c.account, people.c.person, people.c.sealed_key)
+    return PreparedStatement(sa.select(*columns).where(people.c.account.in_(hashes)))
+
+
+def _encode(subject: DataSubject, account_hash: str, secrets_: Secrets) -> dict[str, object]:
+    context = key_context(subject.subject_id, account_hash)
+    [nonce] = draw_nonces(1)
+    return {
+        "person": subject.subject_id,
+        "account": account_hash,
+        "key_id": secrets_.account_key,
+        "sealed_key": encrypt(subject.key, secrets_.sealing_key, context, nonce),
+    }
+
+
+def _decrypt_key(sealed: bytes, subject_id: str, account_hash: str, secrets_: Secrets) -> bytes:
+    return decrypt(sealed, secrets_.sealing_key, key_context(subject_id, account_hash))

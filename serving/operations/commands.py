@@ -1,0 +1,112 @@
+"""The commands around models, decisions and API keys; each takes its parsed options."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from serving.auth import keys
+from serving.auth.keys import Key
+from serving.decision.golden import load
+from serving.decision.pipeline import stages
+from serving.operations.client import ask, settings_for, start_service
+from serving.operations.errors import RequestFileError
+from serving.operations.explain import answer_text, stages_text
+from serving.operations.pack import build, fetch, store
+from serving.schemas.base import parse
+from serving.schemas.decision import Request, statements_table
+from serving.storage.database import Database, open_database
+from serving.storage.models import newest_bundle
+from serving.storage.settings import read_settings
+from serving.web.errors import ApiError
+
+
+def pack_model(options: argparse.Namespace) -> None:
+    """Store a registered model, or the bundle in a folder, and build a Bento of it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        wanted = options.version or options.alias
+        folder = options.bundle or fetch(wanted, options.tracking_uri, Path(scratch))
+        tag = store(folder)
+    print(f"model  {tag}  {newest_bundle()}")
+    if not options.no_bento:
+        print(f"bento  {build()}")
+
+
+def explain_request(options: argparse.Namespace) -> None:
+    """Print every stage of the decision on a request."""
+    request = _read_request(options.request)
+    bundle = load(options.bundle or newest_bundle())
+    now = datetime.datetime.now(datetime.UTC)
+    print(stages_text(stages(statements_table([request]), bundle, now), bundle))
+
+
+def ask_service(options: argparse.Namespace) -> None:
+    """Print the service's decision on a request."""
+    body = options.request.read_bytes()
+    if options.start:
+        answer = _ask_own_service(body, options.advice)
+    else:
+        answer = ask(options.url.rstrip("/"), body, options.advice)
+    print(answer_text(json.loads(answer)))
+    if options.out:
+        options.out.write_bytes(answer)
+        print(f"\nanswer  {options.out}")
+
+
+def create_key(options: argparse.Namespace) -> None:
+    """Create an API key; its text, alone on stdout, cannot be shown again."""
+    scopes = [scope.strip() for scope in options.scopes.split(",")]
+    with contextlib.closing(open_database(read_settings())) as database:
+        text, key = keys.create(database, options.tenant, scopes, options.days, options.rate)
+    print(text)
+    print(f"key {_key_line(key)}; save it now: only its hash is stored", file=sys.stderr)
+
+
+def list_keys(_: argparse.Namespace) -> None:
+    """Print all API keys, without their secrets."""
+    now = datetime.datetime.now(datetime.UTC)
+    with contextlib.closing(open_database(read_settings())) as database:
+        for key in keys.list_keys(database):
+            print(f"{_state(key, now):8}{_key_line(key)}")
+
+
+def revoke_key(options: argparse.Namespace) -> None:
+    """Revoke an API key."""
+    with contextlib.closing(open_database(read_settings())) as database:
+        print(f"revoked {_key_line(keys.revoke(database, options.key_id))}")
+
+
+def _read_request(file: Path) -> Request:
+    try:
+        return parse(Request, file.read_bytes())
+    except ApiError as error:
+        faults = "; ".join(f"{fault.path}: {fault.message}" for fault in error.problem.errors)
+        raise RequestFileError(f"{file}: {faults}") from None
+
+
+def _ask_own_service(body: bytes, advice: bool) -> bytes:
+    # A service with a damaged bundle restarts forever; loading the bundle here shows the error.
+    load(newest_bundle())
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        address = settings_for(folder)["CLEARLINE_RECORD"]
+        with contextlib.closing(Database(address)) as database:
+            key, _ = keys.create(database, "demo", {"score"}, days=1)
+        with start_service(folder / "log") as url:
+            return ask(url, body, advice, key)
+
+
+def _state(key: Key, now: datetime.datetime) -> str:
+    if key.is_live(now):
+        return "live"
+    return "revoked" if key.revoked_at else "expired"
+
+
+def _key_line(key: Key) -> str:
+    scopes = keys.scopes_text(key.scopes)
+    return f"{key.key_id}  {key.tenant}  {scopes}  until {key.expires_at:%Y-%m-%d}  {key.rate:g}/s"
