@@ -1,0 +1,246 @@
+"""An audit log that an earlier version wrote is read, verified, replayed and continued.
+
+`tests/golden/record_f825547` was written by the code of commit f825547 with the golden bundle:
+decisions of every endpoint, reviews in every state, notifications, an erased person, API keys and
+checkpoints. `expected.json` holds the requests that were sent and what that code answered and read:
+answers as zlib in base64, stored bodies as SHA-256. The record's format may not change, so these
+files are never made again. The bundle is the golden one; should it ever be remade, the former one
+has to be kept beside this record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import shutil
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import sqlalchemy as sa
+from pysqlite3 import dbapi2 as sqlite
+
+from serving.api.decisions import Decisions
+from serving.audit_log.entry import Entry, Kind
+from serving.audit_log.log import AuditLog
+from serving.audit_log.verify import VerificationReport, verify
+from serving.auth.caller import Caller
+from serving.auth.keys import find_key, list_keys
+from serving.auth.request_context import RequestContext
+from serving.decision.bundle import Bundle
+from serving.operations.export import export, line
+from serving.operations.replay import Bundles, replay
+from serving.reviews.workflow import limit_of, reviews_of
+from serving.schemas.advice_request import AdviceRequest
+from serving.schemas.base import parse
+from serving.schemas.decision import BatchRequest, Request
+from serving.storage.settings import StorageSettings
+from serving.web.errors import ApiError
+from tests.golden.remake import BUNDLE
+from tests.support.each import each
+from tests.support.entries import decision_entry, example_request
+from tests.support.records import append
+
+OLD = Path(__file__).parents[2] / "golden" / "record_f825547"
+ERASED_ACCOUNT = "erased-1"
+ALL_KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((OLD / "expected.json").read_text("utf-8"))
+    return content
+
+
+@pytest.fixture
+def old_settings(tmp_path: Path) -> StorageSettings:
+    """A copy of the old files."""
+    for name in ("record.db", "secrets.json", "checkpoints.jsonl"):
+        shutil.copyfile(OLD / name, tmp_path / name)
+    (tmp_path / "secrets.json").chmod(0o600)  # git keeps no such mode
+    return StorageSettings(
+        address=f"sqlite:///{tmp_path / 'record.db'}",
+        secrets=tmp_path / "secrets.json",
+        checkpoints=tmp_path / "checkpoints.jsonl",
+        deadline=30.0,
+    )
+
+
+@pytest.fixture
+def old(old_settings: StorageSettings) -> Iterator[AuditLog]:
+    with contextlib.closing(AuditLog(old_settings)) as opened:
+        yield opened
+
+
+def decisions_of(audit_log: AuditLog) -> list[Entry]:
+    return list(audit_log.reader.of_kind(("decision",)))
+
+
+def verify_old(audit_log: AuditLog, settings: StorageSettings) -> VerificationReport:
+    return verify(audit_log.database.reading, audit_log.secrets, settings.checkpoints)
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: times as text, bodies as their SHA-256."""
+    if isinstance(value, bytes):
+        return f"sha256:{hashlib.sha256(value).hexdigest()}"
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    return value
+
+
+def test_the_golden_bundle_is_the_one_that_decided(
+    golden: Bundle, expected: dict[str, Any]
+) -> None:
+    assert golden.digest == expected["bundle"]
+
+
+def test_it_verifies(old: AuditLog, old_settings: StorageSettings) -> None:
+    report = verify_old(old, old_settings)
+    assert (report.rows, report.checkpoints, report.newest) == (28, 2, 28)
+    assert report.findings == ()
+
+
+@pytest.mark.parametrize("column", ["answered", "asked", "facts", "at"])
+def test_one_flipped_bit_is_found(old_settings: StorageSettings, column: str) -> None:
+    """The control."""
+    with contextlib.closing(sqlite.connect(old_settings.file)) as raw:
+        raw.execute("DROP TRIGGER entries_no_update")
+        [value] = raw.execute(f"SELECT {column} FROM entries WHERE seq = 1").fetchone()
+        content = bytearray(value.encode() if isinstance(value, str) else value)
+        content[len(content) // 2] ^= 1
+        changed = content.decode() if isinstance(value, str) else bytes(content)
+        raw.execute(f"UPDATE entries SET {column} = ? WHERE seq = 1", (changed,))
+        raw.commit()
+    with contextlib.closing(AuditLog(old_settings)) as audit_log:
+        report = verify_old(audit_log, old_settings)
+    assert {finding.row for finding in report.findings} == {1}
+
+
+def test_every_entry_is_read_as_it_was(old: AuditLog, expected: dict[str, Any]) -> None:
+    entries = list(old.reader.of_kind(ALL_KINDS))
+    assert [plain(dataclasses.asdict(entry)) for entry in entries] == expected["entries"]
+    assert {entry.kind for entry in entries} == set(ALL_KINDS)
+
+
+def test_every_decision_replays_to_the_same_bytes(old: AuditLog, expected: dict[str, Any]) -> None:
+    done = replay(decisions_of(old), Bundles({expected["bundle"]: BUNDLE}))
+    assert done.counts == Counter(expected["replay"])
+    assert done.counts == Counter(same=11, erased=1)
+
+
+def test_the_erased_person_stays_erased(old: AuditLog, expected: dict[str, Any]) -> None:
+    subject = expected["erased"]["data_subject"]
+    erased = [entry for entry in old.reader.of_kind(ALL_KINDS) if entry.data_subject == subject]
+    assert len(erased) == expected["erased"]["rows"]
+    for entry in each(erased):
+        assert (entry.erased, entry.request_body, entry.response_body) == (True, None, None)
+
+
+def test_reviews_have_the_same_states_and_limits(old: AuditLog, expected: dict[str, Any]) -> None:
+    reviews, limits = [], {}
+    for decision in each(decisions_of(old)):
+        about = old.reader.about(decision.entry_id)
+        reviews += [plain(dataclasses.asdict(review)) for review in reviews_of(about)]
+        if not decision.erased:
+            limits[decision.entry_id] = limit_of(about)
+    assert reviews == expected["reviews"]
+    assert limits == expected["limits"]
+    states = {(review["state"], review["asked_by"]) for review in reviews}
+    assert {"open", "in_review", "resolved", "withdrawn"} == {state for state, _ in states}
+    assert ("withdrawn", "policy") in states  # a customer's review has replaced it
+
+
+def test_the_same_notices_are_due(old: AuditLog, expected: dict[str, Any]) -> None:
+    first, last = datetime.date(1970, 1, 1), datetime.date(9999, 12, 31)
+    due = [
+        entry.entry_id
+        for tenant in old.reader.tenants()
+        for entry in old.reader.due_notices(tenant, first, last, 100)
+    ]
+    assert due == expected["untold"]
+
+
+def test_the_api_keys_are_found(old: AuditLog, expected: dict[str, Any]) -> None:
+    by_id = {key.key_id: key for key in list_keys(old.database)}
+    written_at = datetime.datetime(2026, 11, 27, 13, tzinfo=datetime.UTC)
+    live = [find_key(one["text"], by_id, written_at) for one in expected["api_keys"]]
+    found = [key and [key.key_id, key.tenant, sorted(key.scopes)] for key in live]
+    score, audit, _ = expected["api_keys"]
+    kept = [[one["key_id"], one["tenant"], one["scopes"]] for one in (score, audit)]
+    assert found == [*kept, None]  # the third was revoked
+
+
+def test_repeated_idempotency_keys_get_the_first_bytes(
+    old: AuditLog, golden: Bundle, expected: dict[str, Any]
+) -> None:
+    decisions = Decisions(golden, old)
+    count = len(decisions_of(old))
+    with_key = [one for one in expected["answered"] if one["idempotency_key"]]
+    assert {one["endpoint"] for one in with_key} == {"decisions", "batch", "advice"}
+    assert {one["advice"] for one in with_key} == {False, True}
+    for one in each(with_key):
+        if one["body"].get("account_id") == ERASED_ACCOUNT:
+            with pytest.raises(ApiError) as refused:
+                repeat(decisions, one)
+            assert refused.value.problem.status == HTTPStatus.GONE
+            continue
+        answer = base64.b64decode(one["response_zlib"])
+        assert repeat(decisions, one) == zlib.decompress(answer)
+    assert len(decisions_of(old)) == count
+
+
+def repeat(decisions: Decisions, sent: dict[str, Any]) -> bytes:
+    """The answer to a request that is sent with its old key."""
+    caller = Caller("another-key", sent["tenant"], frozenset({"score"}))
+    context = RequestContext(caller, time.monotonic(), sent["idempotency_key"], sent["advice"])
+    raw = json.dumps(sent["body"]).encode()
+    if sent["endpoint"] == "batch":
+        batch = parse(BatchRequest, raw)
+        answering = decisions.decide("batch", batch, batch.accounts, context)
+    else:
+        model = AdviceRequest if sent["endpoint"] == "advice" else Request
+        request = parse(model, raw)
+        answering = decisions.decide(sent["endpoint"], request, [request], context)
+    return bytes(asyncio.run(answering).body)
+
+
+def test_it_can_be_continued(
+    old: AuditLog, old_settings: StorageSettings, golden: Bundle, expected: dict[str, Any]
+) -> None:
+    [stored] = append(old, [decision_entry(example_request("new-1"), golden)])
+    assert stored.seq == len(expected["entries"]) + 1
+    assert old.reader.by_id(stored.entry_id) == stored
+    # An account that the old code knew is still the same data subject.
+    account = expected["answered"][0]["body"]["account_id"]
+    known = decision_entry(example_request(account), golden, tenant="north")
+    [again] = append(old, [known])
+    first = old.reader.by_id(expected["entries"][0]["entry_id"])
+    assert first is not None
+    assert again.data_subject == first.data_subject
+    assert verify_old(old, old_settings).findings == ()
+
+
+def test_the_export_names_every_decision(old: AuditLog, expected: dict[str, Any]) -> None:
+    lines = [json.loads(line(one)) for one in export(old.reader, None, None, with_request=True)]
+    decisions = [entry for entry in expected["entries"] if entry["kind"] == "decision"]
+    assert [one["decision_id"] for one in lines] == [entry["entry_id"] for entry in decisions]
+    assert [one["person"] for one in lines] == [entry["data_subject"] for entry in decisions]
+    assert [one["asked"] is None for one in lines] == [entry["erased"] for entry in decisions]
+
+
+def test_the_schema_version_is_unchanged(old: AuditLog) -> None:
+    with old.database.reading() as connection:
+        assert connection.scalar(sa.text("SELECT version FROM schema_version")) == 1
