@@ -88,9 +88,7 @@ def tune(
     search, data_config, base, bundle = _configs(
         [TuneConfig(), DataConfig(), FitConfig(), BundleConfig()], settings
     )
-    return tune(
-        Path(data), Path(store), search, study=study, data=data_config, base=base, bundle=bundle
-    )
+    return tune(Path(data), Path(store), search, (data_config, base, bundle), study)
 
 
 def compare(

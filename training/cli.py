@@ -92,11 +92,9 @@ def tune(options: argparse.Namespace) -> None:
             options.data,
             options.store,
             config,
-            study=options.study,
-            data=data,
-            base=base,
-            bundle=bundle,
-            shown=_best_on(bar),
+            (data, base, bundle),
+            options.study,
+            _best_on(bar),
         )
     pruned = sum(not trial.whole for trial in found.trials)
     print(

@@ -1,21 +1,27 @@
-"""Accounts that the lender cut within the outcome window: their outcome is not that of doing
-nothing.
+"""Accounts that the lender cut within the outcome window: their label is not that of doing nothing.
 
-A cut is seen as a lender sees it: a statement shows a lower limit than the one before.  Whose cut
-it was is not seen; in the simulation the regulator's cap is among them.  A default shown by the
-statement of the cut itself came after it, for limits change before the month's purchases.  The ways
-to take such rows:
+A cut is what a lender can observe: a statement with a lower limit than the one before.  Who made it
+is not observed; in the simulation the regulator's cap is among the cuts.  A default on the
+statement of the cut itself came after the cut, for limits change before the month's purchases.
+There are four ways to treat such rows:
 
-``keep``      with the outcome as observed.  Biased as far as cuts prevent defaults, or bring them about
-``drop``      not at all.  Biased as far as those who are cut differ from those with the same features who are not
-``censor``    followed up to the cut: a default before it is a 1, none by then a 0.  Biased low: after the cut nobody is watched
-``reweight``  those who defaulted before a cut or were not cut at all, each counting 1 / (the probability that it was not cut
-              while it was watched): they stand for those who were (inverse probability of censoring weights: Robins and
-              Finkelstein 2000, Biometrics 56).  Unbiased where cuts depend on what features show, and nobody's is certain
+``keep``
+    With the outcome as observed.  Biased as far as cuts prevent or cause defaults.
+``drop``
+    Not at all.  Biased as far as cut accounts differ from uncut ones with the same features.
+``censor``
+    Followed up to the cut: a default before it is a 1, no default a 0.  Biased low, because
+    defaults after the cut are not seen.
+``reweight``
+    Those that defaulted before a cut or were not cut at all, each with weight 1 / (the probability
+    that it was not cut while it was watched): they stand for the cut ones too (inverse probability
+    of censoring weights: Robins and Finkelstein 2000, Biometrics 56).  Unbiased if cuts depend on
+    what features show and no account is certain to be cut.
 
-That probability is a product over months.  A cut follows the statement before it and not the one of
-as_of, so each month's chance is predicted from the features of its own eve; from those of as_of
-alone, accounts that went downhill and were cut would be replaced by such as did not.
+That probability is a product over months.  A cut depends on the statement before it and not on that
+of as_of, so the chance of each month is predicted from the features of the month before.  Predicted
+from those of as_of alone, accounts that got worse and were cut would be replaced by accounts that
+did not get worse.
 """
 
 from __future__ import annotations
@@ -24,17 +30,14 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import lightgbm as lgb
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.build import Features
-from features.types import Matrix, Vector
+from features.types import Mask, Matrix, Vector
 
 TREATED = ("keep", "drop", "censor", "reweight")
-# a row that stands for more than this many is a rare case's luck, and not information
-MOST_WEIGHT = 20.0
+MOST_WEIGHT = 20.0  # a row that stands for more than this is noise of a rare case
 _FOLDS = 3  # of accounts: a chance is predicted by a model that did not see the account
 _TREES = 60
 _MODEL = {
@@ -52,155 +55,157 @@ _MODEL = {
 
 @dataclass(frozen=True, slots=True)
 class ObservedOutcomes:
-    """What is seen of rows after their as_of: float64, one entry a row; inf where it does not come
-    within the horizon.
+    """What is observed of each row after its as_of, in months; inf = not within the horizon."""
 
-    ``cut`` and ``default``: months from as_of to the first statement that shows it.  ``watched``:
-    months in which a cut could have come before anything else ended the watch: up to a default, the
-    last statement or the horizon.
-    """
-
-    cut: Vector
-    default: Vector
+    cut: Vector  # from as_of to the first statement with a lower limit
+    default: Vector  # from as_of to the first statement in default
+    # Months in which a cut could have come: up to a default, the last statement or the horizon.
     watched: Vector
 
 
 def observe_outcomes(
     statements: pl.DataFrame, accounts: pl.DataFrame, horizon_months: int, default_days: int
 ) -> ObservedOutcomes:
-    """What is seen within the horizon of accounts at their as_of: ``accounts`` has ``account_id``
-    and ``as_of``.
+    """Observe what becomes of accounts within the horizon.
 
-    ``statements`` are in canonical form: sorted by account and month.
+    ``statements`` are sorted by account and month; ``accounts`` has ``account_id`` and ``as_of``.
     """
-    shown = _cuts(statements).with_columns(default=statements["days_past_due"] >= default_days)
+    history = _with_cuts(statements).with_columns(
+        default=statements["days_past_due"] >= default_days
+    )
     rows = accounts.select("account_id", as_of=_number("as_of")).with_row_index("row")
-    last = shown.group_by("account_id").agg(last=pl.col("number").max())
-    last_seen = rows.join(last, on="account_id", how="left", maintain_order="left")
-    seen = (last_seen["last"] - last_seen["as_of"]).cast(pl.Float64).to_numpy()
-    events = shown.filter(pl.col("cut") | pl.col("default"))
-    after = rows.join(events, on="account_id").with_columns(
+    last = history.group_by("account_id").agg(last=pl.col("number").max())
+    seen = rows.join(last, on="account_id", how="left", maintain_order="left")
+    months_seen = (seen["last"] - seen["as_of"]).cast(pl.Float64).to_numpy()
+    events = history.filter(pl.col("cut") | pl.col("default"))
+    later = rows.join(events, on="account_id").with_columns(
         after=(pl.col("number") - pl.col("as_of")).cast(pl.Float64)
     )
-    within = after.filter(pl.col("after").is_between(1, horizon_months))
-    cut, default = (_first(within.filter(pl.col(name)), rows.height) for name in ("cut", "default"))
-    return ObservedOutcomes(cut, default, np.minimum(np.minimum(default, seen), horizon_months))
+    within = later.filter(pl.col("after").is_between(1, horizon_months))
+    cut = _first_event(within.filter("cut"), rows.height)
+    default = _first_event(within.filter("default"), rows.height)
+    watched = np.minimum(np.minimum(default, months_seen), horizon_months)
+    return ObservedOutcomes(cut, default, watched)
 
 
-def select_rows(way: str, followed: ObservedOutcomes) -> tuple[NDArray[np.bool_], Vector]:
-    """(which rows a way takes, the label that it gives each)."""
-    uncut, before = np.isinf(followed.cut), followed.default < followed.cut
+def select_rows(way: str, outcomes: ObservedOutcomes) -> tuple[Mask, Vector]:
+    """Return (the rows that a way of :data:`TREATED` selects, the label it gives each row)."""
+    uncut = np.isinf(outcomes.cut)
+    default_first = outcomes.default < outcomes.cut
     everyone = np.ones(len(uncut), dtype=np.bool_)
-    observed = np.isfinite(followed.default).astype(np.float64)
+    observed = np.isfinite(outcomes.default).astype(np.float64)
     if way == "keep":
         return everyone, observed
     if way == "drop":
         return uncut, observed
     if way == "censor":
-        return everyone, before.astype(np.float64)
+        return everyone, default_first.astype(np.float64)
     if way == "reweight":
-        return uncut | before, observed
+        return uncut | default_first, observed
     raise ValueError(f"treated: expected one of {TREATED}, got {way!r}")
 
 
 def censoring_weights(
     statements: pl.DataFrame,
     accounts: pl.DataFrame,
-    followed: ObservedOutcomes,
+    outcomes: ObservedOutcomes,
     features_at: Callable[[datetime.date], Features],
 ) -> Vector:
-    """1 / (the probability that a row was not cut while watched), float64 in [1, MOST_WEIGHT], for
-    rows of ``accounts``.
+    """Return 1 / (the probability that a row was not cut while watched), in [1, MOST_WEIGHT].
 
-    For those that :func:`select_rows` leaves out there is no such number, and what stands in their
-    place means nothing. ``features_at`` gives the features of all accounts that have a statement of
-    a month.
+    One weight a row of ``accounts``; those of rows that :func:`select_rows` leaves out mean
+    nothing.  ``features_at`` returns the features of all accounts with a statement of a month.
     """
-    until = pl.Series(np.minimum(followed.cut, followed.watched))
+    until = pl.Series(np.minimum(outcomes.cut, outcomes.watched))
     rows = accounts.select("account_id", "as_of", number=_number("as_of"), until=until)
-    eves = [_eve(rows, month) for month in range(int(followed.watched.max(initial=0.0)))]
+    months = int(outcomes.watched.max(initial=0.0))
+    eves = [_eve(rows, month) for month in range(months)]
     if not eves:
         return np.ones(rows.height)
-    chances = _chances(*_at_risk(statements, eves, features_at))
+    chances = _predict_chances(_at_risk(statements, eves, features_at))
+    key = ("account_id", "number")
     log_uncut = np.zeros(rows.height)
     for eve in eves:
-        chance = eve.join(chances, on=("account_id", "number"), how="left", maintain_order="left")[
-            "chance"
-        ]
-        log_uncut += np.where(
-            eve["watched"].to_numpy(), np.log1p(-chance.fill_null(0.0).to_numpy()), 0.0
-        )
+        chance = eve.join(chances, on=key, how="left", maintain_order="left")["chance"]
+        log_month = np.log1p(-chance.fill_null(0.0).to_numpy())
+        log_uncut += np.where(eve["watched"].to_numpy(), log_month, 0.0)
     return np.minimum(np.exp(-log_uncut), MOST_WEIGHT)
 
 
-def _eve(rows: pl.DataFrame, month: int) -> pl.DataFrame:
-    """Each row so many months after its as_of, and whether a cut may come in the next."""
-    later = pl.col("as_of").dt.offset_by(f"{month}mo")
+def _eve(rows: pl.DataFrame, months: int) -> pl.DataFrame:
+    """Return each row ``months`` after its as_of, and whether a cut could come in the next month."""
     return rows.select(
-        "account_id", month=later, number=pl.col("number") + month, watched=pl.col("until") > month
+        "account_id",
+        month=pl.col("as_of").dt.offset_by(f"{months}mo"),
+        number=pl.col("number") + months,
+        watched=pl.col("until") > months,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _AtRisk:
+    """Accounts at watched months, each once."""
+
+    accounts: pl.DataFrame  # account_id, and number of the month
+    features: Matrix
+    cut: Vector  # 1 if the next month's statement shows a cut, else 0
 
 
 def _at_risk(
     statements: pl.DataFrame,
     eves: list[pl.DataFrame],
     features_at: Callable[[datetime.date], Features],
-) -> tuple[pl.DataFrame, Matrix, Vector]:
-    """Accounts at watched months, each once: their names and months, their features, and whether
-    the next month cuts them.
-
-    A month after a cut is no sample of what precedes one, unless another row begins there.
-    """
-    watched = pl.concat(eves).filter("watched").unique(["account_id", "number"])
+) -> _AtRisk:
+    # A month after a cut is no sample of the months before one, unless another row begins there.
+    key = ("account_id", "number")
+    watched = pl.concat(eves).filter("watched").unique(key)
     built = [features_at(month) for month in watched["month"].unique().sort().to_list()]
     known = pl.concat(
         [features.accounts.select("account_id", number=_number("as_of")) for features in built]
+    ).with_row_index("place")
+    accounts = known.join(watched, on=key, how="semi", maintain_order="left")
+    cuts = _with_cuts(statements).select("account_id", "cut", number=pl.col("number") - 1)
+    cut = accounts.join(cuts, on=key, how="left", maintain_order="left")["cut"].fill_null(False)
+    values = np.concatenate([features.values for features in built])
+    return _AtRisk(
+        accounts.select(key), values[accounts["place"].to_numpy()], cut.cast(pl.Float64).to_numpy()
     )
-    wanted = known.with_row_index("place").join(
-        watched, on=("account_id", "number"), how="semi", maintain_order="left"
-    )
-    cuts = _cuts(statements).select("account_id", "cut", number=pl.col("number") - 1)
-    cut = wanted.join(cuts, on=("account_id", "number"), how="left", maintain_order="left")[
-        "cut"
-    ].fill_null(False)
-    values = np.concatenate([features.values for features in built])[wanted["place"].to_numpy()]
-    return wanted.select("account_id", "number"), values, cut.cast(pl.Float64).to_numpy()
 
 
-def _chances(accounts: pl.DataFrame, values: Matrix, cut: Vector) -> pl.DataFrame:
-    """``account_id``, ``number`` of the month and ``chance`` of a cut in the next, each from a
-    model of other accounts.
+def _predict_chances(at_risk: _AtRisk) -> pl.DataFrame:
+    """Return ``account_id``, ``number`` and the ``chance`` of a cut in the next month.
+
+    Each chance is from a model of other accounts.
     """
-    fold = accounts["account_id"].rank("dense").to_numpy() % _FOLDS
+    # Here, because nothing else of training.data needs the library.
+    import lightgbm as lgb
+
+    values, cut = at_risk.features, at_risk.cut
+    fold = at_risk.accounts["account_id"].rank("dense").to_numpy() % _FOLDS
     chance = np.zeros(len(cut))
     for number in range(_FOLDS):
-        mine, others = fold == number, fold != number
-        if cut[others].any():  # where nobody is cut there is nothing to learn, and the chance is 0
+        own, others = fold == number, fold != number
+        if cut[others].any():  # without any cut there is nothing to learn, and the chance is 0
             booster = lgb.train(_MODEL, lgb.Dataset(values[others], cut[others]), _TREES)
-            chance[mine] = np.asarray(booster.predict(values[mine]))
-    return accounts.with_columns(chance=pl.Series(chance))
+            chance[own] = np.asarray(booster.predict(values[own]))
+    return at_risk.accounts.with_columns(chance=pl.Series(chance))
 
 
-def _cuts(statements: pl.DataFrame) -> pl.DataFrame:
-    """``account_id``, ``number`` of the month and ``cut``: whether the limit is lower than on the
-    statement before.
-    """
+def _with_cuts(statements: pl.DataFrame) -> pl.DataFrame:
+    """Return ``account_id``, ``number`` of the month, and ``cut``: the limit is lower than before."""
     before = pl.col("credit_limit").shift(1).over("account_id")
-    return statements.select(
-        "account_id",
-        number=_number("month"),
-        cut=(pl.col("credit_limit") < before).fill_null(False),
-    )
+    is_lower = pl.col("credit_limit") < before
+    return statements.select("account_id", number=_number("month"), cut=is_lower.fill_null(False))
 
 
-def _first(events: pl.DataFrame, count: int) -> Vector:
-    """Months to each row's first event; inf where it has none."""
+def _first_event(events: pl.DataFrame, count: int) -> Vector:
+    """Return the months to each row's first event; inf if it has none."""
     first = events.group_by("row").agg(pl.col("after").min())
-    found = np.full(count, np.inf)
-    found[first["row"].to_numpy()] = first["after"].to_numpy()
-    return found
+    months = np.full(count, np.inf)
+    months[first["row"].to_numpy()] = first["after"].to_numpy()
+    return months
 
 
 def _number(column: str) -> pl.Expr:
-    """A calendar month as a number that counts on over the years."""
+    """Return an expression for the number of a month, which differs by 1 from month to month."""
     return pl.col(column).dt.year().cast(pl.Int32) * 12 + pl.col(column).dt.month()

@@ -11,23 +11,21 @@ OWN_LABEL = "60 days past due or worse within the 6 months after as_of"
 
 
 class DataError(ValueError):
-    """A data folder that cannot be used: which file, what was expected and what stands there."""
+    """A data folder cannot be used: the message names the file, what was expected and what came."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """How accounts and months are put to use."""
+    """How accounts and months become labelled rows.  ValueError for a field out of its range."""
 
-    horizon_months: int = 6  # the label looks this far beyond as_of
+    horizon_months: int = 6  # months after as_of that the label covers
     default_days: int = 60  # days past due from which an account has defaulted
     earliest_history: int = 12  # months of data before the first training as_of
     as_of_every: int = 2  # months between training as_ofs
     valid_share: float = 0.2  # of the accounts, for early stopping and calibration
-    test_share: float = 0.3  # of the accounts, seen by nothing but the final measures
+    test_share: float = 0.3  # of the accounts, for the final measures only
     split_seed: int = 0  # another seed puts other accounts on each side
-    # accounts cut within the horizon: keep, drop, censor or reweight, see
-    # training/data/censoring.py
-    treated: str = "keep"
+    treated: str = "keep"  # accounts cut within the horizon: see training/data/censoring.py
 
     def __post_init__(self) -> None:
         check_ranges(

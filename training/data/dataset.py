@@ -1,4 +1,4 @@
-"""A data folder: read it, check it, and know its digest."""
+"""A data folder: read, checked, and with its digest."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import polars as pl
 from features.schema import StatementError, check
 from training.data.config import OWN_LABEL, DataError
 
+_LABELS = {"account_id": pl.String(), "as_of": pl.Date(), "label": pl.Int8()}
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data folder, read: the statements in canonical form, its labels where it brings them, and
-    its digest.
-    """
+    """The content of a data folder."""
 
-    statements: pl.DataFrame
-    labels: pl.DataFrame | None
+    statements: pl.DataFrame  # in canonical form: see features.schema
+    labels: pl.DataFrame | None  # account_id, as_of, label; None if the data bring none
     label_definition: str
-    digest: str
+    digest: str  # of the files that were read
 
     @property
     def last_month(self) -> str:
@@ -36,20 +36,18 @@ class Source:
 
 
 def load(folder: Path) -> Source:
-    """The data that ``simulate`` or ``ingest`` wrote into ``folder``.
+    """Read the data that ``simulate`` or ``ingest`` wrote into ``folder``.
 
-    Raises :class:`DataError` for files that are missing, empty or no Parquet, StatementError for
-    statements that break the schema; both name the file.
+    Raises :class:`DataError` for files that are missing, empty or not Parquet, and StatementError
+    for statements that break the schema.  Both name the file.
     """
     files = sorted((folder / "statements").glob("*.parquet"))
     if not files:
-        where = (
-            f"expected Parquet files in {folder / 'statements'}, found none"
-            if folder.is_dir()
-            else "there is no such folder"
-        )
+        problem = "there is no such folder"
+        if folder.is_dir():
+            problem = f"expected Parquet files in {folder / 'statements'}, found none"
         raise DataError(
-            f"{folder}: {where}; `python -m training simulate` and `ingest` write such a folder"
+            f"{folder}: {problem}; `python -m training simulate` and `ingest` write such a folder"
         )
     statements = pl.concat([_read(file) for file in files])
     try:
@@ -57,18 +55,14 @@ def load(folder: Path) -> Source:
     except StatementError as error:
         raise StatementError(f"{folder / 'statements'}: {error}", error.violations) from None
     labels_file = folder / "labels.parquet"
-    labels = _labels(labels_file) if labels_file.exists() else None
-    definition = OWN_LABEL if labels is None else _definition(folder)
-    return Source(
-        statements,
-        labels,
-        definition,
-        digest([*files, *([labels_file] if labels is not None else [])]),
-    )
+    if not labels_file.exists():
+        return Source(statements, None, OWN_LABEL, digest(files))
+    labels = _read_labels(labels_file)
+    return Source(statements, labels, _read_definition(folder), digest([*files, labels_file]))
 
 
 def digest(files: Sequence[Path]) -> str:
-    """sha256 over the files' bytes in order."""
+    """Return the sha256 over the sha256 of each file, in order."""
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -80,18 +74,19 @@ def _read(file: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{file}: expected a Parquet file: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{file}: expected a Parquet file: {reason}") from error
 
 
-def _labels(file: Path) -> pl.DataFrame:
+def _read_labels(file: Path) -> pl.DataFrame:
     labels = _read(file)
-    expected = {"account_id": pl.String(), "as_of": pl.Date(), "label": pl.Int8()}
-    if dict(labels.schema) != expected:
-        raise DataError(f"{file}: expected the columns {expected}, got {dict(labels.schema)}")
+    columns = dict(labels.schema)
+    if columns != _LABELS:
+        raise DataError(f"{file}: expected the columns {_LABELS}, got {columns}")
     return labels
 
 
-def _definition(folder: Path) -> str:
+def _read_definition(folder: Path) -> str:
     file = folder / "ingest.json"
     if not file.exists():
         raise DataError(

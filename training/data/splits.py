@@ -1,6 +1,4 @@
-"""Accounts to splits and folds, by a hash of the account id: all rows of an account are on one
-side.
-"""
+"""Accounts to splits and folds, by a hash of the account id: an account is in one of each."""
 
 from __future__ import annotations
 
@@ -11,44 +9,41 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.types import Rows, Vector
 from training.data.config import DataConfig
 
 Split = Literal["train", "valid", "test"]
 
 
 def assign_splits(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
-    """The split of each account, by a hash of its name and the seed: the same in any table and any
-    order.
+    """Return the split of each account id.
+
+    It depends on the id and ``config.split_seed`` only: it is the same in any table and order.
     """
-    draws = _draws(accounts, config.split_seed.to_bytes(8, "big"))
-    return np.where(
-        draws < config.test_share,
-        "test",
-        np.where(draws < config.test_share + config.valid_share, "valid", "train"),
-    )
+    draws = _draw(accounts, config.split_seed.to_bytes(8, "big"))
+    is_test = draws < config.test_share
+    is_valid = draws < config.test_share + config.valid_share
+    return np.where(is_test, "test", np.where(is_valid, "valid", "train"))
 
 
-def assign_folds(accounts: pl.Series, count: int, config: DataConfig) -> NDArray[np.int64]:
-    """The fold of each account, 0 to ``count - 1``, by another hash of its name: all months of an
-    account share one.
+def assign_folds(accounts: pl.Series, count: int, config: DataConfig) -> Rows:
+    """Return the fold of each account id, 0 to ``count - 1``.
+
+    The hash is another than that of :func:`assign_splits`: otherwise the training accounts, which
+    have the highest draws, would all be in the last folds.
     """
-    return (_draws(accounts, b"folds" + config.split_seed.to_bytes(8, "big")) * count).astype(
-        np.int64
-    )
+    draws = _draw(accounts, b"folds" + config.split_seed.to_bytes(8, "big"))
+    return (draws * count).astype(np.int64)
 
 
-def _draws(accounts: pl.Series, key: bytes) -> NDArray[np.float64]:
-    """A number in [0, 1) an account, the same for the same name and key."""
-    # Not a checksum: those are linear, so that another seed moves all accounts alike and redraws
-    # nothing.
-    hashes = (
+def _draw(accounts: pl.Series, key: bytes) -> Vector:
+    """Return a number in [0, 1) for each account id, a function of the id and the key."""
+    # Not a checksum such as CRC: those are linear, so another seed would move all accounts alike
+    # and redraw nothing.
+    digests = (
         hashlib.blake2b(name.encode(), digest_size=8, key=key).digest()
         for name in accounts.to_list()
     )
-    # 53 bits: what a float64 holds, so that no draw is rounded up to 1.
-    return (
-        np.fromiter(
-            (int.from_bytes(digest, "big") >> 11 for digest in hashes), np.float64, len(accounts)
-        )
-        / 2**53
-    )
+    # 53 bits are what a float64 holds, so that no draw is rounded up to 1.
+    integers = (int.from_bytes(digest, "big") >> 11 for digest in digests)
+    return np.fromiter(integers, np.float64, len(accounts)) / 2**53

@@ -19,7 +19,7 @@ from training.tracking.store import Store, TrackingError, fetch_run_info
 
 
 def register(booster: lgb.Booster, example: Matrix, name: str, requirements: list[str]) -> str:
-    """Log the native Booster with its signature and register it; return the new version of ``name``.
+    """Log the native Booster with its signature and register it; return the new version.
 
     ``example`` are rows of features, for the type of the output.
     """
@@ -45,7 +45,7 @@ def log_bundle(folder: Path, name: str, version: str, digest: str) -> None:
 
 
 def promote(store: Store, name: str, version: str | None) -> str:
-    """Set the alias ``champion`` to a version, and ``previous`` to the one before; return the version.
+    """Make a version ``champion``, and the champion before it ``previous``; return the version.
 
     ``version`` None = the newest with a bundle.  No gate is evaluated here: that is
     :mod:`training.release.promote`.  Raises :class:`TrackingError` for a version that does not

@@ -125,7 +125,7 @@ def log_tags(tags: Mapping[str, str]) -> None:
 def log_configs(
     configs: Mapping[str, Any], facts: Mapping[str, str], exclude: Sequence[str] = ()
 ) -> None:
-    """Log the fields of configs as parameters ``stage.field``, and facts (digests, versions) as tags.
+    """Log config fields as parameters ``stage.field``, and facts (digests, versions) as tags.
 
     ``configs`` maps a stage to its config; ``exclude`` names parameters that are not logged.
     """

@@ -1,1 +1,1 @@
-"""The search for the smallest model that is as good as the best."""
+"""The search for the smallest model that is as good as the best; start at ``tune``."""

@@ -1,18 +1,18 @@
-"""A labelled frame to folds, binned once: what every trial of a search is scored on.
+"""A labelled frame to folds with bins made once: every trial of a search is scored on them.
 
-The hold-out is not touched.  With validation accounts a fold is a part of the training accounts, in
-all their months; trees are stopped on the validation accounts, as :func:`training.fit.fit.fit`
-stops them, and never on the fold that scores them. Without, folds are stratified by label and
-nothing stops the trees.
+The hold-out is not touched.  With validation accounts, a fold holds part of the training accounts
+in all their months; trees are stopped on the validation accounts, as in
+:func:`training.fit.fit.fit`, and never on the fold that scores them.  Without, folds are stratified
+by label and nothing stops the trees.
 
-LightGBM's bins are made of all training rows, as ``lgb.cv`` makes them: the edges of bins see a
-fold's features, never its labels.
+LightGBM's bins are made from all training rows, as in ``lgb.cv``: their edges depend on the
+features of a fold, never on its labels.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,31 +27,31 @@ from training.data.labels import Labelled
 from training.data.splits import assign_folds
 from training.evaluate.metrics import auc
 from training.fit.config import FitConfig, FitError
-from training.fit.fit import lightgbm_parameters
+from training.fit.fit import best_iteration, lightgbm_parameters
 
 _LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
+# All trials share the bins: features filtered for one min_leaf would be wrong for the next.
+_NO_FILTER: dict[str, Any] = {"feature_pre_filter": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Binned rows to fit on and to stop on (None = trees are not stopped), and the rows that score:
-    (n, features), (n,).
-    """
+    """Binned rows to fit on and to stop on, and the rows that score."""
 
     train: lgb.Dataset
-    stop: lgb.Dataset | None
-    matrix: Matrix
-    label: Vector
+    stop: lgb.Dataset | None  # None = nothing stops the trees
+    matrix: Matrix  # of the rows that score
+    label: Vector  # of the rows that score
 
 
 def split_folds(
     data: Labelled, count: int, config: DataConfig, seed: int
 ) -> Iterator[tuple[Rows, Rows]]:
-    """``count`` times the rows to fit on and those to score, int64; together the rows of split
-    ``train``.
+    """Yield (rows to fit on, rows that score) of each fold; the rows of split ``train`` in all.
 
-    By a hash of the account where accounts repeat or some are for validation, else stratified by
-    label from ``seed``. FitError where a side of a fold lacks one of the labels.
+    By a hash of the account if accounts have several rows or some are for validation; otherwise
+    stratified by label, drawn from ``seed``.  Raises :class:`FitError` if a side of a fold lacks
+    one of the labels.
     """
     rows = data.rows("train")
     accounts = data.features.accounts["account_id"][rows.tolist()]
@@ -59,77 +59,82 @@ def split_folds(
         fold = assign_folds(accounts, count, config)
         parts = [(rows[fold != number], rows[fold == number]) for number in range(count)]
     else:
-        label = data.label[rows]
-        if min(label.sum(), len(label) - label.sum()) < count:
-            raise FitError(
-                f"train: expected {count} rows or more of each label, got {int(label.sum())} of {len(label)} with 1"
-            )
-        stratified = StratifiedKFold(count, shuffle=True, random_state=seed).split(rows, label)
-        parts = [(rows[fitted], rows[held]) for fitted, held in stratified]
-    for number, sides in enumerate(parts, start=1):
-        if any(len(np.unique(data.label[side])) < 2 for side in sides):
-            raise FitError(
-                f"fold {number} of {count}: expected both labels on each side; take fewer folds or more data"
-            )
-        yield sides
+        parts = _stratified(rows, data.label[rows], count, seed)
+    for number, (fitted, held_out) in enumerate(parts, start=1):
+        for side in (fitted, held_out):
+            if len(np.unique(data.label[side])) < 2:
+                raise FitError(
+                    f"fold {number} of {count}: expected both labels on each side; "
+                    "take fewer folds or more data"
+                )
+        yield fitted, held_out
+
+
+def _stratified(rows: Rows, label: Vector, count: int, seed: int) -> list[tuple[Rows, Rows]]:
+    ones = int(label.sum())
+    if min(ones, len(label) - ones) < count:
+        raise FitError(
+            f"train: expected {count} rows or more of each label, got {ones} of {len(label)} with 1"
+        )
+    folds = StratifiedKFold(count, shuffle=True, random_state=seed).split(rows, label)
+    return [(rows[fitted], rows[held_out]) for fitted, held_out in folds]
 
 
 def bin_folds(data: Labelled, parts: Sequence[tuple[Rows, Rows]]) -> list[Fold]:
-    """The folds of :func:`split_folds`, sharing one set of bins."""
-    matrix, train, valid = (
-        data.features.matrix(MODEL_FEATURES),
-        data.rows("train"),
-        data.rows("valid"),
-    )
-    names, parameters = list(MODEL_FEATURES), binning_parameters()
+    """Return the folds of :func:`split_folds` as datasets that share one set of bins."""
+    matrix = data.features.matrix(MODEL_FEATURES)
+    train, valid = data.rows("train"), data.rows("valid")
+    parameters = binning_parameters()
     whole = lgb.Dataset(
         matrix[train],
         data.label[train],
         weight=data.weights(train),
-        feature_name=names,
+        feature_name=list(MODEL_FEATURES),
         params=parameters,
         free_raw_data=False,
     ).construct()
-    place = np.full(len(data.label), -1)
+    place = np.full(len(data.label), -1)  # of a row within ``train``
     place[train] = np.arange(len(train))
     folds = []
-    for fitted, held in parts:
-        part = whole.subset(np.sort(place[fitted]).tolist(), params=parameters).construct()
+    for fitted, held_out in parts:
+        places = np.sort(place[fitted]).tolist()
+        part = whole.subset(places, params=parameters).construct()
         stop = None
         if len(valid):
             stop = whole.create_valid(
                 matrix[valid], data.label[valid], weight=data.weights(valid), params=parameters
             ).construct()
-        folds.append(Fold(part, stop, matrix[held], data.label[held]))
+        folds.append(Fold(part, stop, matrix[held_out], data.label[held_out]))
     return folds
 
 
 def score_fold(fold: Fold, config: FitConfig) -> tuple[float, float]:
-    """AUC on the rows that score, and the leaves of all trees that a fit would keep."""
-    stops = [fold.stop] if fold.stop is not None and config.stop_after > 0 else None
+    """Return (AUC on the rows that score, leaves of all trees that a fit would keep)."""
+    stops: list[lgb.Dataset] | None = None
+    callbacks: list[Callable[..., Any]] | None = None
+    if fold.stop is not None and config.stop_after > 0:
+        stops = [fold.stop]
+        callbacks = [lgb.early_stopping(config.stop_after, verbose=False)]
     booster = lgb.train(
-        lightgbm_parameters(config) | _KEPT,
+        lightgbm_parameters(config) | _NO_FILTER,
         fold.train,
         config.trees,
         valid_sets=stops,
-        callbacks=[lgb.early_stopping(config.stop_after, verbose=False)] if stops else None,
+        callbacks=callbacks,
     )
-    best = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
-    raw = np.asarray(
-        booster.predict(fold.matrix, raw_score=True, num_iteration=best, num_threads=config.threads)
+    best = best_iteration(booster)
+    raw = booster.predict(
+        fold.matrix, raw_score=True, num_iteration=best, num_threads=config.threads
     )
-    return auc(fold.label, raw), count_leaves(booster.model_to_string(num_iteration=best))
+    leaves = count_leaves(booster.model_to_string(num_iteration=best))
+    return auc(fold.label, np.asarray(raw)), leaves
 
 
 def count_leaves(model_text: str) -> float:
-    """Leaves of all trees of a LightGBM model's text."""
+    """Return the number of leaves of all trees in LightGBM's text of a model."""
     return float(sum(int(count) for count in _LEAVES.findall(model_text)))
 
 
-# A filter made for one ``min_leaf`` would be wrong for the next: bins are shared by all.
-_KEPT: dict[str, Any] = {"feature_pre_filter": False}
-
-
 def binning_parameters() -> dict[str, Any]:
-    """What bins depend on: nothing that a search varies."""
-    return {"verbose": -1, "deterministic": True, "force_row_wise": True} | _KEPT
+    """Return the parameters that bins depend on; a search varies none of them."""
+    return {"verbose": -1, "deterministic": True, "force_row_wise": True} | _NO_FILTER

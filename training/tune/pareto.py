@@ -1,8 +1,7 @@
-"""Which of the models tried are worth having: the front of AUC and leaves, what is hopeless on it,
-and which one is taken.
+"""Models compared by AUC and leaves: the Pareto front, the dominated ones, and the selected one.
 
-Everything here compares two models on the *same* folds, fold by fold: what makes a fold easy or
-hard is then no noise.
+All models are scored on the *same* folds and compared fold by fold, so that the difficulty of a
+fold is not noise.
 """
 
 from __future__ import annotations
@@ -15,97 +14,104 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class TrialScore:
-    """A trial's AUC and leaves, one of each a fold in order of folds; ``number`` is the trial's."""
+    """AUC and leaves of a trial, one of each a fold in order of folds."""
 
-    number: int
+    number: int  # of the trial
     auc: tuple[float, ...]
     leaves: tuple[float, ...]
 
     @property
     def mean_auc(self) -> float:
-        """Over the folds; larger is better."""
+        """Mean AUC over the folds; higher is better."""
         return float(np.mean(self.auc))
 
     @property
     def mean_leaves(self) -> float:
-        """Leaves of all trees, over the folds: what explaining a row costs; smaller is better."""
+        """Mean leaves of all trees: what it costs to explain a row; lower is better."""
         return float(np.mean(self.leaves))
 
 
-def pareto_front(scored: Sequence[TrialScore]) -> list[TrialScore]:
-    """Those that none beats in one of AUC and leaves and equals in the other, smallest first; of
-    equals the earliest.
+def pareto_front(scores: Sequence[TrialScore]) -> list[TrialScore]:
+    """Return the scores that no other one dominates, smallest model first.
+
+    A score dominates if it is better in AUC or leaves and not worse in the other.  Of equal scores
+    the earliest is returned.
     """
-    found: list[TrialScore] = []
-    for one in sorted(scored, key=lambda s: (s.mean_leaves, -s.mean_auc, s.number)):
-        if not found or one.mean_auc > found[-1].mean_auc:
-            found.append(one)
-    return found
+    front: list[TrialScore] = []
+    for score in sorted(scores, key=_smallest_first):
+        if not front or score.mean_auc > front[-1].mean_auc:
+            front.append(score)
+    return front
 
 
-def smallest_within_noise(scored: Sequence[TrialScore]) -> TrialScore:
-    """The smallest whose mean AUC lies within one standard error of the best (Breiman et al. 1984,
-    section 3.4.3).
+def smallest_within_noise(scores: Sequence[TrialScore]) -> TrialScore:
+    """Return the smallest model within one standard error of the best (Breiman et al. 1984, 3.4.3).
 
-    The error is that of the *paired* difference to the best over the folds.  That of the best's own
-    mean would mostly say how unlike the folds are, which all models share, and let much worse ones
-    pass.  ValueError where there is none to choose from.
+    The error is that of the *paired* difference to the best over the folds.  The error of the
+    best's own mean would mostly measure how unlike the folds are, which all models share, and would
+    let much worse ones pass.
+
+    Raises ValueError if there are no scores.
     """
-    if not scored:
+    if not scores:
         raise ValueError("expected at least one finished trial to choose from, got none")
-    best = max(pareto_front(scored), key=lambda s: s.mean_auc)
-    close = [s for s in scored if best.mean_auc - s.mean_auc <= standard_error(best, s)]
-    return min(close, key=lambda s: (s.mean_leaves, -s.mean_auc, s.number))
+    best = max(pareto_front(scores), key=lambda score: score.mean_auc)
+    close = [
+        score for score in scores if best.mean_auc - score.mean_auc <= standard_error(best, score)
+    ]
+    return min(close, key=_smallest_first)
 
 
-def standard_error(one: TrialScore, another: TrialScore) -> float:
-    """Of the mean difference in AUC over the folds that both have; ValueError where the folds are
-    not the same number.
+def standard_error(one: TrialScore, other: TrialScore) -> float:
+    """Return the standard error of the mean difference in AUC over the folds.
+
+    Raises ValueError if the scores are of different numbers of folds, or of fewer than two.
     """
-    if len(one.auc) != len(another.auc) or len(one.auc) < 2:
-        raise ValueError(
-            f"expected the same two or more folds, got {len(one.auc)} and {len(another.auc)}"
-        )
-    return float(np.std(np.subtract(one.auc, another.auc), ddof=1) / np.sqrt(len(one.auc)))
+    count = len(one.auc)
+    if len(other.auc) != count or count < 2:
+        raise ValueError(f"expected the same two or more folds, got {count} and {len(other.auc)}")
+    differences = np.subtract(one.auc, other.auc)
+    return float(np.std(differences, ddof=1) / np.sqrt(count))
 
 
 def fold_noise(finished: Sequence[TrialScore]) -> float | None:
-    """How far the difference in AUC of two models wanders from fold to fold: a standard deviation,
-    pooled over all pairs.
+    """Return the standard deviation over folds of the difference in AUC between two models.
 
-    Two folds alone would say next to nothing about it.  None where fewer than four models are there
-    to judge by.
+    Pooled over all pairs, because two folds alone say next to nothing about it; None for fewer than
+    four models.
     """
     if len(finished) < 4:
         return None
-    table = np.array([s.auc for s in finished])
-    # What is left of each cell after the model's mean and the fold's: sigma of one model; a
-    # difference has twice its variance.
-    rest = (
-        table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + table.mean()
-    )
+    table = np.array([score.auc for score in finished])
+    # Two-way residuals: what the mean of the model and the mean of the fold do not explain.  Their
+    # deviation is that of one model; a difference of two has twice its variance.
+    by_model = table.mean(axis=1, keepdims=True)
+    by_fold = table.mean(axis=0, keepdims=True)
+    residuals = table - by_model - by_fold + table.mean()
     freedom = (table.shape[0] - 1) * (table.shape[1] - 1)
-    return float(np.sqrt(2.0 * np.square(rest).sum() / freedom))
+    return float(np.sqrt(2.0 * np.square(residuals).sum() / freedom))
 
 
 def dominated_by(
-    partial: TrialScore, finished: Sequence[TrialScore], clear_by: float
+    partial: TrialScore, finished: Sequence[TrialScore], margin_se: float
 ) -> TrialScore | None:
-    """A finished trial that dominates one of which only the first folds are known, beyond noise;
-    None where there is none.
+    """Return a finished trial that dominates a partly scored one; None if there is none.
 
-    Beyond noise: smaller in *every* fold so far, and better in AUC by ``prune_margin_se`` standard
-    errors of a mean difference over that many folds.  A trial that is worse in AUC only may still
-    be the smallest of the front, and goes on.
+    It dominates if it is smaller in *every* fold so far, and better in mean AUC by ``margin_se``
+    standard errors of a mean difference over that many folds.  A trial that is only worse in AUC
+    may still be the smallest of the front.
     """
-    folds, deviation = len(partial.auc), fold_noise(finished)
+    count, deviation = len(partial.auc), fold_noise(finished)
     if deviation is None:
         return None
-    margin = clear_by * deviation / np.sqrt(folds)
+    margin = margin_se * deviation / np.sqrt(count)
     for other in finished:
-        smaller = all(
-            theirs < own for theirs, own in zip(other.leaves[:folds], partial.leaves, strict=True)
-        )
-        if smaller and float(np.mean(other.auc[:folds])) - partial.mean_auc > margin:
+        is_smaller = bool(np.all(np.less(other.leaves[:count], partial.leaves)))
+        lead = float(np.mean(other.auc[:count])) - partial.mean_auc
+        if is_smaller and lead > margin:
             return other
     return None
+
+
+def _smallest_first(score: TrialScore) -> tuple[float, float, int]:
+    return score.mean_leaves, -score.mean_auc, score.number

@@ -1,9 +1,8 @@
-"""Trials in a study: each point of the space scored on the folds, and given up where it is
-hopeless.
+"""Trials of a study: each point of the space is scored on the folds, and pruned if it is dominated.
 
-Optuna prunes by one objective only.  Here a trial is given up after a pair of folds where a
-finished one is smaller in each of them and better in AUC beyond noise: such a trial would hardly
-have come on the front (see :func:`training.tune.pareto.dominated_by`).
+Optuna prunes by one objective only.  Here a trial is pruned after a pair of folds if a finished
+trial is smaller in each of them and better in AUC beyond noise: such a trial would hardly have come
+on the front (see :func:`training.tune.pareto.dominated_by`).
 """
 
 from __future__ import annotations
@@ -15,33 +14,28 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from optuna import TrialPruned
-
 from training.fit.config import FitConfig
 from training.tracking.config import check_ranges
-from training.tune import folds
-from training.tune.folds import Fold
+from training.tune.folds import Fold, score_fold
 from training.tune.pareto import TrialScore, dominated_by
 from training.tune.space import config_at, starting_points
 from training.tune.study import Study, Trial
 
-# folds that are scored side by side, and between which a trial may be given up: the same on every
-# machine
-TOGETHER = 2
+# Folds that are scored in parallel, and after which a trial may be pruned.  Not the number of
+# cores: the same search must make the same trials on every machine.
+FOLDS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class TuneConfig:
-    """How a search goes about it."""
+    """Size and seed of a search.  ValueError for a field out of its range."""
 
     trials: int = 50  # in all: a study that has some already makes the rest
-    # of the training accounts; each trial is scored on all of them, unless it is given up
-    search_folds: int = 10
-    search_seed: int = 0  # of what is drawn
-    startup: int = 10  # trials drawn blindly before the sampler learns from them
-    prune: bool = True  # give up trials that cannot come on the front any more
-    # standard errors by which a finished trial must be better for that
-    prune_margin_se: float = 2.5
+    search_folds: int = 10  # of the training accounts; a trial that is not pruned runs on all
+    search_seed: int = 0  # of the folds and the sampler
+    startup: int = 10  # trials drawn at random before the sampler learns from them
+    prune: bool = True  # stop trials that a finished one dominates
+    prune_margin_se: float = 2.5  # standard errors by which it must be better for that
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -55,66 +49,49 @@ class TuneConfig:
 
 
 def search(
-    study: Study, prepared: Sequence[Fold], base: FitConfig, config: TuneConfig
+    study: Study, folds: Sequence[Fold], base: FitConfig, config: TuneConfig
 ) -> Iterator[list[Trial]]:
-    """Trials until the study has as many as wanted; after each, all that ended."""
+    """Run trials until the study has ``config.trials``; yield all finished ones after each.
+
+    ``base`` is the config of the first trial and of all fields that the space does not have.
+    """
     trials = study.trials()
     with _workers(base) as (pool, threads):
         while len(trials) < config.trials:
             asked, point = study.ask(starting_points(base))
             tried = replace(config_at(point, base), threads=threads)
-            rivals = [t.scored for t in trials if t.whole] if config.prune else []
-            begun = time.perf_counter()
-            ended = _scored(asked.number, tried, prepared, rivals, config.prune_margin_se, pool)
-            trials = [*trials, study.tell(asked, *ended_with(ended, begun, len(prepared)))]
+            rivals = [trial.scored for trial in trials if trial.whole] if config.prune else []
+            start = time.perf_counter()
+            score, is_whole = TrialScore(asked.number, (), ()), False
+            for first in range(0, len(folds), FOLDS_AT_ONCE):
+                score = _score_more(score, folds[first : first + FOLDS_AT_ONCE], tried, pool)
+                is_whole = len(score.auc) == len(folds)
+                if is_whole or dominated_by(score, rivals, config.prune_margin_se) is not None:
+                    break
+            seconds = time.perf_counter() - start
+            trials = [*trials, study.tell(asked, score, seconds, is_whole)]
             yield trials
 
 
-def ended_with(scored: TrialScore, begun: float, count: int) -> tuple[TrialScore, float, bool]:
-    """A trial's score, its seconds, and whether all folds were scored."""
-    return scored, time.perf_counter() - begun, len(scored.auc) == count
-
-
-def _scored(
-    number: int,
-    tried: FitConfig,
-    prepared: Sequence[Fold],
-    rivals: Sequence[TrialScore],
-    clear_by: float,
-    pool: ThreadPoolExecutor,
+def _score_more(
+    score: TrialScore, folds: Sequence[Fold], tried: FitConfig, pool: ThreadPoolExecutor
 ) -> TrialScore:
-    """Scored fold by fold, on all of them unless it turns out hopeless before."""
-    scored = TrialScore(number, (), ())
-    try:
-        for first in range(0, len(prepared), TOGETHER):
-            made = list(
-                pool.map(
-                    lambda fold: folds.score_fold(fold, tried), prepared[first : first + TOGETHER]
-                )
-            )
-            scored = TrialScore(
-                number,
-                (*scored.auc, *(a for a, _ in made)),
-                (*scored.leaves, *(b for _, b in made)),
-            )
-            _give_up_if_hopeless(scored, len(prepared), rivals, clear_by)
-    except TrialPruned:
-        pass  # its state says so: fewer folds than there are
-    return scored
-
-
-def _give_up_if_hopeless(
-    scored: TrialScore, count: int, rivals: Sequence[TrialScore], clear_by: float
-) -> None:
-    if len(scored.auc) < count and (rival := dominated_by(scored, rivals, clear_by)) is not None:
-        raise TrialPruned(f"trial {rival.number} is smaller and better")
+    """Return the score with these folds added."""
+    results = list(pool.map(lambda fold: score_fold(fold, tried), folds))
+    return TrialScore(
+        score.number,
+        (*score.auc, *(auc for auc, _ in results)),
+        (*score.leaves, *(leaves for _, leaves in results)),
+    )
 
 
 @contextmanager
 def _workers(base: FitConfig) -> Iterator[tuple[ThreadPoolExecutor, int]]:
-    """Folds side by side, and the threads of each: two folds of one thread each waste less than one
-    fold of two.
+    """Yield a pool for the folds, and how many threads each of them may use.
+
+    Two folds of one thread each waste less than one fold of two.
     """
     cores = base.threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(min(TOGETHER, cores)) as pool:
-        yield pool, max(1, cores // TOGETHER)
+    folds_at_once = min(FOLDS_AT_ONCE, cores)
+    with ThreadPoolExecutor(folds_at_once, "folds") as pool:
+        yield pool, max(1, cores // folds_at_once)

@@ -1,12 +1,12 @@
-"""A search that outlives its process: trials in a database of their own, beside MLflow's.
+"""A study: the trials of a search in a database of their own, which survives the process.
 
-Every trial is written when it ends, so a search that is killed goes on where it was; the trial
-under way is tried again.  What the sampler draws for the n-th trial depends on the seed, n and the
-trials before it, and on nothing that dies with a process: a search that was killed and resumed
-makes the same trials as one that was not.
+Every trial is written when it ends, so a killed search continues where it was; the trial that was
+running is tried again.  What the sampler draws for the n-th trial depends on the seed, n and the
+trials before it, and on no state of a process: a search that was killed and resumed makes the same
+trials as one that was not.
 
-A study belongs to the code, space, data and settings that it was begun with: trials of others
-cannot be compared, and are refused.
+A study belongs to the code, space, data and settings that it was started with.  Trials of others
+cannot be compared with them, and are refused.
 """
 
 from __future__ import annotations
@@ -23,36 +23,37 @@ from typing import Any
 
 import optuna
 from optuna.samplers import TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from training.tune.pareto import TrialScore
 from training.tune.space import SPACE, Point
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is told by whoever searches
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # the caller reports the progress
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)  # AUC, leaves
+# User attributes in the database; renaming one would orphan the studies that exist.
 _MADE_WITH, _FOLDS, _RUN = "made_with", "folds", "run"
 
 
 class StudyError(ValueError):
-    """A study that cannot be gone on with: which, and what differs or who is at it."""
+    """A study cannot be continued: the message says which, and what differs or who holds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A trial that ended: where in the space it lay, what it scored, and whether all folds were
-    scored (``whole``).
-    """
+    """A trial that ended."""
 
     number: int
     point: Point
     scored: TrialScore
     seconds: float
-    whole: bool
+    whole: bool  # all folds were scored: it was not pruned
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study that is open; only one process has it open at a time."""
+    """An open study.  Only one process at a time can have it open."""
 
     name: str
     inner: optuna.Study
@@ -60,28 +61,28 @@ class Study:
     startup: int
 
     def trials(self) -> list[Trial]:
-        """Those that ended, in order; not the one that a killed process left."""
+        """Return the trials that ended, in order; without one that a killed process left."""
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         return [_read(trial) for trial in self.inner.get_trials(deepcopy=False, states=states)]
 
-    def ask(self, beginnings: Sequence[Point]) -> tuple[optuna.Trial, Point]:
-        """The next trial and its point: of ``beginnings`` for the first of the study, drawn by the
-        sampler for any other.
+    def ask(self, starting_points: Sequence[Point]) -> tuple[optuna.Trial, Point]:
+        """Return the next trial and its point.
+
+        The first trials of a study are the starting points; the sampler draws all others.
         """
         done = len(self.trials())
-        # Made anew for each: its state would die with the process.
+        # A new sampler for each trial: the state of one would be lost with the process.
         self.inner.sampler = _sampler(self.seed, done, self.startup)
         waiting = self.inner.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        # one waits where a process was killed just before it took it
-        if done < len(beginnings) and not waiting:
-            self.inner.enqueue_trial(dict(beginnings[done]))
+        # A process that was killed between enqueue and ask leaves a waiting trial.
+        if done < len(starting_points) and not waiting:
+            self.inner.enqueue_trial(dict(starting_points[done]))
         trial = self.inner.ask(dict(SPACE))
         return trial, trial.params
 
     def tell(self, trial: optuna.Trial, scored: TrialScore, seconds: float, whole: bool) -> Trial:
-        """Keep what a trial scored, in one transaction with its end for the objectives and one
-        before it for the folds.
-        """
+        """Write the score and the end of a trial; return it."""
+        # First the folds, then the end: a trial that has ended always has its folds.
         trial.set_user_attr(
             _FOLDS, {"auc": scored.auc, "leaves": scored.leaves, "seconds": seconds}
         )
@@ -93,49 +94,45 @@ class Study:
 
     @property
     def run(self) -> str | None:
-        """The MLflow run that shows the study; None before it has one."""
-        found = self.inner.user_attrs.get(_RUN)
-        return None if found is None else str(found)
+        """The id of the MLflow run that shows the study; None before there is one."""
+        run = self.inner.user_attrs.get(_RUN)
+        return None if run is None else str(run)
 
-    def shown_in(self, run: str) -> None:
+    def set_run(self, run: str) -> None:
         """Remember the MLflow run that shows the study."""
         self.inner.set_user_attr(_RUN, run)
 
 
 def create_in_memory(seed: int, startup: int) -> Study:
-    """A study that nobody will go on with."""
-    with _quiet():
-        return Study(
-            "in memory", optuna.create_study(directions=["maximize", "minimize"]), seed, startup
-        )
+    """Return a new study that is lost with the process."""
+    with _without_experimental_warnings():
+        inner = optuna.create_study(directions=_DIRECTIONS)
+        return Study("in memory", inner, seed, startup)
 
 
 @contextmanager
 def open_study(
     folder: Path, name: str, made_with: Mapping[str, str], seed: int, startup: int
 ) -> Iterator[Study]:
-    """The study of that name in ``folder``, begun if it is not there.
+    """Open the study of this name in ``folder``; creates it if necessary.
 
-    Raises :class:`StudyError` where it was begun with anything else than ``made_with``, or another
-    process is searching in it.
+    Raises :class:`StudyError` if it was started with anything else than ``made_with``, or if
+    another process has it open.
     """
     if not _NAME.fullmatch(name):
         raise StudyError(
             f"--study: expected letters, digits, dots, dashes and underscores, got {name!r}"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder / f"{name}.lock", name), _quiet():
+    with _locked(folder / f"{name}.lock", name), _without_experimental_warnings():
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder.resolve() / name}.db")
         inner = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            directions=["maximize", "minimize"],
-            load_if_exists=True,
+            storage=storage, study_name=name, directions=_DIRECTIONS, load_if_exists=True
         )
         inner.set_metric_names(["auc", "leaves"])
-        _same(inner, name, made_with)
+        _check_made_with(inner, name, made_with)
+        # The process that ran them is gone, for this one has the lock.
         for left in inner.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            # the process that ran it is gone: the lock is ours
             inner.tell(left.number, state=TrialState.FAIL)
         try:
             yield Study(name, inner, seed, startup)
@@ -144,75 +141,76 @@ def open_study(
             storage.engine.dispose()
 
 
-def _same(inner: optuna.Study, name: str, made_with: Mapping[str, str]) -> None:
+def _check_made_with(inner: optuna.Study, name: str, made_with: Mapping[str, str]) -> None:
     before = inner.user_attrs.get(_MADE_WITH)
     if before is None:
         inner.set_user_attr(_MADE_WITH, dict(made_with))
         return
-    differing = [
-        difference
-        for what in sorted({*before, *made_with})
-        for difference in _differences(
-            what, before.get(what, "not there"), made_with.get(what, "not there")
-        )
-    ]
-    if differing:
+    differences: list[str] = []
+    for what in sorted({*before, *made_with}):
+        was, now = before.get(what, "not there"), made_with.get(what, "not there")
+        differences += _differences(what, was, now)
+    if differences:
         raise StudyError(
-            f"study {name!r} was begun otherwise: {'; '.join(differing)}; begin another one with --study NAME"
+            f"study {name!r} was begun otherwise: {'; '.join(differences)}; "
+            "begin another one with --study NAME"
         )
 
 
-def _differences(what: str, before: str, now: str) -> Iterator[str]:
-    """In words; of a config its fields that differ."""
+def _differences(what: str, before: str, now: str) -> list[str]:
+    """Return the differences in words; of two configs in JSON, those of their fields."""
+    if before == now:
+        return []
+    old, new = _fields(before), _fields(now)
+    if old is None or new is None:
+        return [f"{what} was {before}, is {now}"]
+    return [
+        f"{name} was {old.get(name, 'not there')}, is {new.get(name, 'not there')}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _fields(text: str) -> dict[str, Any] | None:
     try:
-        was, is_ = json.loads(before), json.loads(now)
+        value = json.loads(text)
     except ValueError:
-        was, is_ = before, now
-    if not (isinstance(was, dict) and isinstance(is_, dict)):
-        if before != now:
-            yield f"{what} was {before}, is {now}"
-        return
-    for name in sorted({*was, *is_}):
-        if was.get(name) != is_.get(name):
-            yield f"{name} was {was.get(name, 'not there')}, is {is_.get(name, 'not there')}"
+        return None
+    return value if isinstance(value, dict) else None
 
 
 @contextmanager
-def _alone(lock: Path, name: str) -> Iterator[None]:
-    """Held while the process lives: the system lets go of it when the process is killed."""
-    with lock.open("a") as held:
+def _locked(file: Path, name: str) -> Iterator[None]:
+    """Hold a lock that the kernel releases even if the process is killed."""
+    with file.open("a") as lock:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StudyError(
-                f"study {name!r}: another process is searching in it ({lock} is held)"
+                f"study {name!r}: another process is searching in it ({file} is held)"
             ) from None
         yield
 
 
 def _sampler(seed: int, done: int, startup: int) -> TPESampler:
-    return TPESampler(
-        n_startup_trials=startup, multivariate=True, seed=(seed * 1_000_003 + done) % 2**32
-    )
+    trial_seed = (seed * 1_000_003 + done) % 2**32
+    return TPESampler(n_startup_trials=startup, multivariate=True, seed=trial_seed)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Multivariate sampling and metric names are marked as experimental: said once here, not at
-    every trial.
-    """
+def _without_experimental_warnings() -> Iterator[None]:
+    """Silence Optuna's warning, at every trial, that multivariate sampling is experimental."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield
 
 
 def _read(trial: FrozenTrial) -> Trial:
-    kept: dict[str, Any] = trial.user_attrs[_FOLDS]
-    scored = TrialScore(trial.number, tuple(kept["auc"]), tuple(kept["leaves"]))
+    folds: dict[str, Any] = trial.user_attrs[_FOLDS]
     return Trial(
-        trial.number,
-        trial.params,
-        scored,
-        float(kept["seconds"]),
-        trial.state == TrialState.COMPLETE,
+        number=trial.number,
+        point=trial.params,
+        scored=TrialScore(trial.number, tuple(folds["auc"]), tuple(folds["leaves"])),
+        seconds=float(folds["seconds"]),
+        whole=trial.state == TrialState.COMPLETE,
     )

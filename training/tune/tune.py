@@ -1,16 +1,8 @@
 """A search for the smallest model that is as good as the best.  Read :func:`tune` first.
 
-Two objectives: AUC over folds of the training accounts, and leaves, which are what explaining a
-decision costs.  What is taken is the smallest model within one standard error of the best (see
-:func:`training.tune.pareto.smallest_within_noise`).  The hold-out is never looked at.
-
->>> from pathlib import Path
->>> from training.tune.tune import TuneConfig, tune
->>> found = tune(Path("data/simulated"), Path("mlruns"), TuneConfig(trials=50))  # doctest: +SKIP
->>> found.chosen  # doctest: +SKIP
-FitConfig(trees=107, leaves=6, depth=3, ...)
->>> print(found.command)  # doctest: +SKIP
-python -m training fit --data data/simulated --set trees=107 --set leaves=6 --set depth=3 ...
+There are two objectives: AUC over folds of the training accounts, and leaves, which decide what it
+costs to explain a decision.  The search selects the smallest model within one standard error of the
+best (see :func:`training.tune.pareto.smallest_within_noise`).  It never looks at the hold-out.
 """
 
 from __future__ import annotations
@@ -18,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from serving import PROJECT
@@ -29,127 +21,124 @@ from training.fit.bundle import BundleConfig, library_versions
 from training.fit.config import FitConfig
 from training.fit.reproduce import fit_command
 from training.tracking.store import Store
-from training.tune import folds
-from training.tune.folds import Fold
+from training.tune.folds import Fold, bin_folds, split_folds
 from training.tune.mlflow_run import log_search
 from training.tune.pareto import TrialScore, pareto_front, smallest_within_noise
 from training.tune.search import TuneConfig, search
 from training.tune.space import config_at, describe_space
 from training.tune.study import Trial, open_study
 
-Shown = Callable[[Sequence[Trial], int], None]  # the trials that ended, and how many are wanted
-# What a trial's score depends on.
+__all__ = ["TuneConfig", "TuneResult", "tune"]
+
+TuneProgress = Callable[
+    [Sequence[Trial], int], None
+]  # called with (finished trials, trials in all)
+# The code that a trial's score depends on, with modules that are added later.
 _CODE = (
     "features/**/*.py",
-    "serving/decision/scoring/*.py",
-    *(f"training/{part}/*.py" for part in ("data", "evaluate", "fit", "tune")),
+    "serving/decision/scoring/**/*.py",
+    "training/data/**/*.py",
+    "training/evaluate/**/*.py",
+    "training/fit/**/*.py",
+    "training/tune/**/*.py",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """What a search found: the trials, the front (smallest first), the config taken with its score,
-    and how to fit it.
+    """The trials of a search, and the config that it selected."""
 
-    ``base`` is the score of the config that the search began with.  ``run`` is the MLflow run that
-    shows the study.
-    """
-
-    run: str
+    run: str  # id of the MLflow run that shows the study
     trials: tuple[Trial, ...]
-    front: tuple[TrialScore, ...]
-    base: TrialScore
+    front: tuple[TrialScore, ...]  # smallest first
+    base: TrialScore  # of the config that the search started with
     best: TrialScore
     selected: TrialScore
-    chosen: FitConfig
-    command: str
+    chosen: FitConfig  # the config of the selected trial
+    command: str  # fits it
 
 
 def tune(
     data_folder: Path,
     store: Path,
     config: TuneConfig | None = None,
-    *,
+    configs: tuple[DataConfig, FitConfig, BundleConfig] | None = None,
     study: str = "limit-reduction",
-    data: DataConfig | None = None,
-    base: FitConfig | None = None,
-    bundle: BundleConfig | None = None,
-    shown: Shown | None = None,
+    progress: TuneProgress | None = None,
 ) -> TuneResult:
-    """Search until the study has ``config.trials`` trials; one that was stopped goes on where it
-    was.
+    """Search until the study has ``config.trials`` trials; a study that exists is continued.
 
-    ``base`` is the first trial, and holds the fields that are not searched; ``bundle`` is for the
-    command only.  Raises :class:`training.tune.study.StudyError` for a study begun otherwise, and
-    what reading and folding the data raise.
+    Of ``configs``, the second is the first trial and holds the fields that are not searched; the
+    third is used for the command only.
+
+    Raises :class:`training.tune.study.StudyError` for a study that was started otherwise, and what
+    reading and folding the data raise.
     """
-    config, data_config, start = config or TuneConfig(), data or DataConfig(), base or FitConfig()
+    config = config or TuneConfig()
+    data_config, base, bundle_config = configs or (DataConfig(), FitConfig(), BundleConfig())
     source = load(data_folder)
-    prepared = prepare(source, data_config, start, config)
-    began_with = comparability(source, data_config, start, config)
+    folds = prepare(source, data_config, config)
+    key = comparability(source, data_config, base, config)
     with (
-        open_study(
-            store / "studies", study, began_with, config.search_seed, config.startup
-        ) as opened_study,
-        log_search(Store(store), opened_study, (data_config, start, config), began_with) as kept,
+        open_study(store / "studies", study, key, config.search_seed, config.startup) as opened,
+        log_search(Store(store), opened, (data_config, base, config), key) as log,
     ):
-        for trials in search(opened_study, prepared, start, config):
-            kept.trial(trials[-1])
-            if shown is not None:
-                shown(trials, config.trials)
-        found = _found(kept.run, opened_study.trials(), start)
-        command = fit_command(
-            data_folder, store, (data_config, found.chosen, bundle or BundleConfig())
+        for trials in search(opened, folds, base, config):
+            log.add_trial(trials[-1])
+            if progress is not None:
+                progress(trials, config.trials)
+        trials = opened.trials()
+        whole = [trial.scored for trial in trials if trial.whole]
+        selected = smallest_within_noise(whole)
+        points = {trial.number: trial.point for trial in trials}
+        chosen = config_at(points[selected.number], base)
+        result = TuneResult(
+            run=log.run,
+            trials=tuple(trials),
+            front=tuple(pareto_front(whole)),
+            base=whole[0],
+            best=max(whole, key=lambda score: score.mean_auc),
+            selected=selected,
+            chosen=chosen,
+            command=fit_command(data_folder, store, (data_config, chosen, bundle_config)),
         )
-        found = replace(found, command=command)
-        kept.found(found.trials, found.front, (found.base, found.best, found.selected), command)
-    return found
+        marked = (result.base, result.best, result.selected)
+        log.add_result(trials, result.front, marked, result.command)
+    return result
 
 
-def prepare(
-    source: Source, data_config: DataConfig, base: FitConfig, config: TuneConfig
-) -> list[Fold]:
-    """The binned folds of a source that every trial is scored on."""
+def prepare(source: Source, data_config: DataConfig, config: TuneConfig) -> list[Fold]:
+    """Return the binned folds that every trial is scored on."""
     data = label_accounts(source, data_config)
-    return folds.bin_folds(
-        data, list(folds.split_folds(data, config.search_folds, data_config, config.search_seed))
-    )
+    parts = list(split_folds(data, config.search_folds, data_config, config.search_seed))
+    return bin_folds(data, parts)
 
 
 def comparability(
     source: Source, data_config: DataConfig, base: FitConfig, config: TuneConfig
 ) -> dict[str, str]:
-    """What trials must share to be compared, by name, as text."""
-    fixed = {name: value for name, value in asdict(base).items() if name != "threads"}
+    """Return, by name and as text, everything that comparable trials share."""
+    fit_fields = asdict(base)
+    del fit_fields["threads"]  # scores are the same for any number
+    search_fields = asdict(config)
+    del search_fields["trials"]  # a study may be given more
+    versions = [f"{name} {version}" for name, version in library_versions().items()]
     return {
         "code": code_digest()[:12],
-        "libraries": ", ".join(f"{name} {version}" for name, version in library_versions().items()),
+        "libraries": ", ".join(versions),
         "data": source.digest[:12],
         **{f"space {name}": text for name, text in describe_space().items()},
         "data config": json.dumps(asdict(data_config)),
-        "fit config": json.dumps(fixed),
-        "search": json.dumps(
-            {name: value for name, value in asdict(config).items() if name != "trials"}
-        ),
+        "fit config": json.dumps(fit_fields),
+        "search": json.dumps(search_fields),
     }
 
 
-def code_digest() -> str:
-    """sha256 over the sources that a trial's score depends on."""
+def code_digest(project: Path = PROJECT) -> str:
+    """Return the sha256 over the source files that a trial's score depends on."""
     total = hashlib.sha256()
-    for file in sorted(file for pattern in _CODE for file in PROJECT.glob(pattern)):
-        total.update(f"{file.relative_to(PROJECT).as_posix()}\n".encode() + file.read_bytes())
+    files = {file for pattern in _CODE for file in project.glob(pattern)}
+    for file in sorted(files):
+        name = file.relative_to(project).as_posix()
+        total.update(f"{name}\n".encode() + file.read_bytes())
     return total.hexdigest()
-
-
-def _found(run: str, trials: Sequence[Trial], base: FitConfig) -> TuneResult:
-    whole = [trial.scored for trial in trials if trial.whole]
-    taken, points = smallest_within_noise(whole), {trial.number: trial.point for trial in trials}
-    best = max(whole, key=lambda s: s.mean_auc)
-    config = config_at(points[taken.number], base)
-    return TuneResult(
-        run, tuple(trials), tuple(pareto_front(whole)), whole[0], best, taken, config, ""
-    )
-
-
-__all__ = ["TuneConfig", "TuneResult", "tune"]

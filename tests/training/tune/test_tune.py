@@ -28,16 +28,17 @@ from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import write
 from training.data.splits import assign_folds
 from training.evaluate.metrics import auc
+from training.fit.bundle import BundleConfig
 from training.fit.config import FitConfig, FitError
 from training.fit.fit import train_booster
 from training.tracking import registry, runs
-from training.tracking.config import override
+from training.tracking.config import as_text, override
 from training.tracking.store import Store
 from training.tune import folds
 from training.tune.search import TuneConfig, search
 from training.tune.space import SPACE, config_at, point_of, starting_points
 from training.tune.study import StudyError, Trial, open_study
-from training.tune.tune import TuneResult, tune
+from training.tune.tune import TuneResult, code_digest, tune
 
 pytestmark = STORE_WARNINGS
 BASE = FitConfig(trees=40, leaves=6, depth=3, learning_rate=0.15, min_leaf=30, stop_after=5)
@@ -265,6 +266,19 @@ def test_a_study_has_a_plain_name(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_code_digest_has_modules_that_are_added_later(tmp_path: Path) -> None:
+    digests = [code_digest(tmp_path)]
+    for name in ("features/new.py", "training/fit/package/module.py", "training/tune/__init__.py"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("ONE = 1\n")
+        digests.append(code_digest(tmp_path))
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving" / "service.py").write_text("")  # no score depends on it
+    assert len(set(digests)) == 4
+    assert code_digest(tmp_path) == digests[-1]
+
+
 # The whole, with MLflow
 
 SETS = [
@@ -316,7 +330,7 @@ def tuned(
     before = finished(database)
     assert 3 <= before < 1000
     data, base, config = override([DataConfig(), FitConfig(), TuneConfig(trials=before + 2)], SETS)
-    return store, tune(folder, store.folder, config, data=data, base=base)
+    return store, tune(folder, store.folder, config, (data, base, BundleConfig()))
 
 
 def finished(database: Path) -> int:
@@ -404,7 +418,7 @@ def test_tune_fits_straight_away_and_says_what_it_did(
     assert f"study limit-reduction: {len(found.trials)} trials" in out
     assert "--set reference_size=50" in out
     fitted = registry.fetch_parameters(store, "limit-reduction", "2", "fit")
-    assert fitted == {name: str(value) for name, value in asdict(found.chosen).items()}
+    assert fitted == {name: as_text(value) for name, value in asdict(found.chosen).items()}
 
 
 def test_a_study_of_other_data_or_settings_is_one_line(
