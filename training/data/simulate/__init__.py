@@ -1,12 +1,14 @@
-"""Synthetic accounts whose true causes are known: a structural model of customers and their lender,
-month by month.
+"""Synthetic accounts whose true causes are known: customers and their lender, month by month.
 
     traits -> shocks -> limit -> acts -> ledger -> statement
 
-``config`` sets size, calendar and the lender; ``draws`` gives random numbers keyed by (seed,
-future, month, event, account); ``people`` makes the accounts; ``month`` runs one month through
-``shocks``, ``lender`` and ``behaviour``; ``state`` is what is carried to the next month and its
-file; ``output`` makes tables and folders of it.
+config      size, calendar and policy
+draws       random numbers keyed by (seed, future, month, event, account)
+population  traits, and the state at the start
+shocks, lender, behaviour   what happens in a month, by cause
+step        one month of a block of accounts
+state       everything that is carried to the next month
+output      tables and folders
 """
 
 from training.data.simulate.config import SimulationConfig, calendar_month, month_number_of

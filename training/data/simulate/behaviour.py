@@ -1,9 +1,9 @@
-"""What a customer does in a month: borrow elsewhere, draw cash, pay, buy.
+"""The acts of a customer in a month: borrow elsewhere, draw cash, pay, buy.
 
-The order is that of a purse.  Income comes in and living goes out; what is left must carry the
-instalments elsewhere and the minimum here.  Where it does not, the customer seeks credit, takes
-cash from the line, pays less, and misses a payment last: so trouble shows in use, cash, inquiries
-and debt months before it shows as a late payment.
+Income comes in and living goes out; the rest has to carry the instalments elsewhere and the minimum
+due here.  If it does not, the customer seeks credit, takes cash from the line, pays less, and
+misses a payment last: trouble shows in use, cash, inquiries and debt months before it shows as a
+late payment.
 """
 
 from __future__ import annotations
@@ -18,26 +18,23 @@ from features.ledger import DAYS_A_MONTH
 from features.types import Mask, Vector
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.shocks import NONE, Means
-from training.data.simulate.state import State, Traits, Whole, round_to_cents
+from training.data.simulate.state import State, Whole, round_to_cents
 
 EXTERNAL_RATE = 0.016  # interest a month on debt elsewhere
-EXTERNAL_INSTALMENT = 0.05  # of the debt elsewhere, asked for each month
-# Spending by calendar month; festivals (New Year, 618 in June, Double 11 in November) move the
-# impulsive more.
+EXTERNAL_INSTALMENT = 0.05  # of the debt elsewhere, due each month
+# Spending by calendar month, and what festivals add to it for the impulsive (New Year, 618 in June,
+# Double 11 in November).
 _SEASON = np.array([1.10, 0.92, 0.95, 0.95, 1.00, 1.02, 0.96, 0.97, 1.00, 1.03, 1.02, 1.03])
 _FESTIVAL = np.array([0.15, 0.10, 0.0, 0.0, 0.0, 0.28, 0.0, 0.0, 0.0, 0.05, 0.40, 0.06])
-_ELSEWHERE = 0.18  # ordinary purchases that go past the account, as a share of income_level
+_ELSEWHERE = 0.18  # ordinary purchases outside the account, as a share of income_level
 _APPETITE_KEPT = 0.95  # of last month's appetite
-# monthly incomes above the minimum due below which a customer begins to act on trouble ahead
+# Pressure rises from 0 if the money left after the minimum due is below so many monthly incomes.
 _NEAR = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """A month of one's own acts; amounts in CNY >= 0, whole cents.
-
-    What an intervention would change.
-    """
+    """The acts of a month, which an intervention may replace; amounts in CNY >= 0, whole cents."""
 
     spend: Vector
     cash_advance: Vector
@@ -46,87 +43,77 @@ class Acts:
     limit_requests: Whole
     credit_inquiries: Whole
     borrowed: Vector  # from other lenders
-    repaid: Vector  # to other lenders, beyond the instalments; only because somebody says so
+    repaid: Vector  # to other lenders beyond the instalments; 0 unless an intervention sets it
 
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """What a month leaves before any credit."""
+    """A customer's month before any credit."""
 
+    means: Means
+    appetite: Vector  # logarithm of spending wishes relative to ordinary ones
     # CNY: income and savings less living, costs and instalments elsewhere; may be negative
     free: Vector
-    gap: Vector  # CNY >= 0: what the minimum due lacks
-    # how near the purse is to its end: 0 = ample, _NEAR = the minimum takes the last of it, more =
-    # a gap
+    gap: Vector  # CNY >= 0: the part of the minimum due that ``free`` does not cover
+    # 0 = ample, _NEAR = the minimum due takes all, above = a gap; at most 2
     pressure: Vector
 
     @property
-    def kept(self) -> Vector:
-        """Share of money borrowed or drawn that stays in the purse; the rest was wished for and is
-        spent at once.
-        """
+    def kept_share(self) -> Vector:
+        """Share of money borrowed or drawn that is kept for payments; the rest is spent at once."""
         return np.clip(self.pressure / _NEAR, 0.2, 1.0)
 
 
-def move_appetite(state: State, draws: Draws) -> Vector:
-    """Spending wishes, a slow wave round each customer's own level."""
-    level = 0.10 * state.traits.impulsiveness
-    noise = 0.08 + 0.12 * expit(1.2 * state.traits.impulsiveness)
-    moved: Vector = (
-        level + _APPETITE_KEPT * (state.appetite - level) + noise * draws.normal(Event.APPETITE)
+def fill_purse(state: State, means: Means, draws: Draws) -> Purse:
+    """Return the month before any credit: income and savings less living and instalments."""
+    traits = state.traits
+    appetite = _move_appetite(state, draws)
+    thrift = np.where(means.shock == NONE, 1.0, 0.8)  # a shock cuts living back by a fifth
+    wished = np.where(traits.cash_loan, _ELSEWHERE + traits.spend_share, _ELSEWHERE)
+    share = traits.living + wished * np.exp(0.5 * appetite)
+    living = thrift * share * traits.income_level
+    outflow = living + means.costs + EXTERNAL_INSTALMENT * state.external_debt
+    free = state.savings + means.income - outflow
+    left = (free - state.minimum_due) / traits.income_level
+    return Purse(
+        means=means,
+        appetite=appetite,
+        free=free,
+        gap=np.maximum(state.minimum_due - free, 0.0),
+        pressure=np.clip(_NEAR - left, 0.0, 2.0),
     )
+
+
+def _move_appetite(state: State, draws: Draws) -> Vector:
+    """Move spending wishes: a slow wave around each customer's own level."""
+    level = 0.10 * state.traits.impulsiveness
+    scale = 0.08 + 0.12 * expit(1.2 * state.traits.impulsiveness)
+    noise = scale * draws.normal(Event.APPETITE)
+    moved: Vector = level + _APPETITE_KEPT * (state.appetite - level) + noise
     return np.clip(moved, -1.5, 1.5)
 
 
-def fill_purse(state: State, means: Means, appetite: Vector) -> Purse:
-    """Income and savings less living and instalments elsewhere.
-
-    In a shock, living is cut back by a fifth.
-    """
+def act(state: State, purse: Purse, limit: Vector, month: datetime.date, draws: Draws) -> Acts:
+    """Return the month's acts under these credit limits."""
     traits = state.traits
-    thrift = np.where(means.shock == NONE, 1.0, 0.8)
-    share = traits.living + np.where(
-        traits.cash_loan, _ELSEWHERE + traits.spend_share, _ELSEWHERE
-    ) * np.exp(0.5 * appetite)
-    outflow = (
-        thrift * share * traits.income_level
-        + means.costs
-        + EXTERNAL_INSTALMENT * state.external_debt
-    )
-    free = state.savings + means.income - outflow
-    gap = np.maximum(state.minimum_due - free, 0.0)
-    return Purse(
-        free, gap, np.clip(_NEAR - (free - state.minimum_due) / traits.income_level, 0.0, 2.0)
-    )
-
-
-def act(
-    state: State, purse: Purse, appetite: Vector, limit: Vector, month: datetime.date, draws: Draws
-) -> Acts:
-    """The month's acts under the given limits."""
-    arrears = state.days_past_due >= DAYS_A_MONTH
-    borrowed, inquiries = _borrow(state, purse, appetite, arrears, draws)
+    in_arrears = state.days_past_due >= DAYS_A_MONTH
+    is_blocked = in_arrears | state.ended  # no cash and no purchases in arrears
+    borrowed, inquiries = _borrow(state, purse, in_arrears, draws)
     room = np.maximum(limit - np.maximum(state.balance, 0.0), 0.0)
-    blocked = arrears | state.ended  # who is in arrears draws nothing more
-    still_lacking = np.maximum(purse.gap - borrowed, 0.0)
-    cash = np.where(blocked, 0.0, _cash(state, purse, still_lacking, appetite, room, draws))
-    payment = _pay(state, purse.free + purse.kept * (borrowed + cash), arrears, draws)
+    lacking = np.maximum(purse.gap - borrowed, 0.0)
+    cash = np.where(is_blocked, 0.0, _draw_cash(state, purse, lacking, room, draws))
+    able = purse.free + purse.kept_share * (borrowed + cash)
+    payment = _pay(state, able, in_arrears, draws)
     room = np.maximum(limit - np.maximum(state.balance - payment, 0.0) - cash, 0.0)
-    wish = _wish(state.traits, state, appetite, month, draws)
-    spend = np.where(blocked, 0.0, np.minimum(wish, 0.98 * room))
-    late = draws.happens(
-        Event.LATE, expit(-4.6 - 0.9 * state.traits.discipline + 0.7 * state.strain)
-    )
-    days_late = np.where(late, 1 + np.floor(29 * draws.uniform(Event.DAYS_LATE) ** 2), 0).astype(
-        np.int32
-    )
+    wish = _wish_to_buy(state, purse, month, draws)
+    spend = np.where(is_blocked, 0.0, np.minimum(wish, 0.98 * room))
     used = np.minimum(np.maximum(state.balance, 0.0) / limit, 1.2)
-    asking = 0.005 * np.exp(1.4 * used + 0.3 * state.traits.impulsiveness + 2.0 * purse.pressure)
+    asking = 0.005 * np.exp(1.4 * used + 0.3 * traits.impulsiveness + 2.0 * purse.pressure)
     return Acts(
         spend=round_to_cents(spend),
         cash_advance=round_to_cents(cash),
         payment=payment,
-        days_late=days_late,
+        days_late=_days_late(state, draws),
         limit_requests=draws.poisson(Event.REQUEST, asking, most=5),
         credit_inquiries=inquiries,
         borrowed=borrowed,
@@ -134,93 +121,94 @@ def act(
     )
 
 
-def _borrow(
-    state: State, purse: Purse, appetite: Vector, arrears: Mask, draws: Draws
-) -> tuple[Vector, Whole]:
-    """Seek credit elsewhere from need or appetite; granted less the more is owed.
+def _days_late(state: State, draws: Draws) -> Whole:
+    chance = expit(-4.6 - 0.9 * state.traits.discipline + 0.7 * state.strain)
+    is_late = draws.happens(Event.LATE, chance)
+    days = 1 + np.floor(29 * draws.uniform(Event.DAYS_LATE) ** 2)
+    return np.where(is_late, days, 0).astype(np.int32)
 
-    (borrowed, inquiries)
+
+def _borrow(state: State, purse: Purse, in_arrears: Mask, draws: Draws) -> tuple[Vector, Whole]:
+    """Return (CNY borrowed elsewhere, credit inquiries).
+
+    Customers seek credit from need or appetite; the more they owe, the less is granted.
     """
     traits, income = state.traits, state.traits.income_level
     burden = np.minimum(state.external_debt / income, 6.0)
-    seeking = expit(
-        -5.0 + 0.6 * appetite + 0.3 * traits.impulsiveness + 5.0 * purse.pressure + 0.15 * burden
-    )
-    seeks = draws.happens(Event.SEEK, seeking)
-    inquiries = draws.poisson(
-        Event.INQUIRIES, 0.03 + np.where(seeks, 0.9 + 1.5 * purse.pressure, 0.0)
-    )
+    wish = -5.0 + 0.6 * purse.appetite + 0.3 * traits.impulsiveness
+    seeks = draws.happens(Event.SEEK, expit(wish + 5.0 * purse.pressure + 0.15 * burden))
+    mean_inquiries = 0.03 + np.where(seeks, 0.9 + 1.5 * purse.pressure, 0.0)
+    inquiries = draws.poisson(Event.INQUIRIES, mean_inquiries)
     ceiling = income * 6.0 * expit(0.9 * traits.access - 0.2)
     filled = np.minimum(state.external_debt / ceiling, 1.5)
-    granted = seeks & ~arrears & draws.happens(Event.GRANTED, expit(3.0 - 4.0 * filled))
-    wanted = np.maximum(1.3 * purse.gap, income * (0.3 + 1.2 * draws.uniform(Event.BORROWED)))
-    borrowed = np.where(
-        granted, np.minimum(wanted, np.maximum(1.15 * ceiling - state.external_debt, 0.0)), 0.0
-    )
+    is_granted = draws.happens(Event.GRANTED, expit(3.0 - 4.0 * filled))
+    wanted = income * (0.3 + 1.2 * draws.uniform(Event.BORROWED))
+    wanted = np.maximum(1.3 * purse.gap, wanted)
+    available = np.maximum(1.15 * ceiling - state.external_debt, 0.0)
+    borrowed = np.where(seeks & ~in_arrears & is_granted, np.minimum(wanted, available), 0.0)
     return round_to_cents(borrowed), inquiries
 
 
-def _cash(
-    state: State, purse: Purse, lacking: Vector, appetite: Vector, room: Vector, draws: Draws
-) -> Vector:
-    """Cash from the line: from need where there is room, else from habit; for a cash loan it is
-    what the line is for.
+def _draw_cash(state: State, purse: Purse, lacking: Vector, room: Vector, draws: Draws) -> Vector:
+    """Return the cash drawn from the line, from need or habit, within its room.
+
+    A cash loan line has no other use.
     """
     traits = state.traits
     base = np.where(traits.cash_loan, -1.8, -4.0)
-    chance = expit(base + 0.4 * traits.cash_habit + 0.8 * appetite + 3.0 * purse.pressure)
-    draws_cash = draws.happens(Event.CASH, chance)
-    habit = np.where(traits.cash_loan, 0.45, 0.15) * draws.uniform(Event.CASH_AMOUNT) * room
-    cash = np.minimum(
-        np.maximum(habit, 1.2 * lacking + 0.25 * purse.pressure * traits.income_level), 0.95 * room
-    )
-    # Cash comes in whole hundreds; who needs less draws none.
+    wish = base + 0.4 * traits.cash_habit + 0.8 * purse.appetite
+    draws_cash = draws.happens(Event.CASH, expit(wish + 3.0 * purse.pressure))
+    share = np.where(traits.cash_loan, 0.45, 0.15)
+    from_habit = share * draws.uniform(Event.CASH_AMOUNT) * room
+    from_need = 1.2 * lacking + 0.25 * purse.pressure * traits.income_level
+    cash = np.minimum(np.maximum(from_habit, from_need), 0.95 * room)
+    # Cash comes in whole hundreds; nothing if less is needed.
     return np.where(draws_cash, np.floor(cash / 100.0) * 100.0, 0.0)
 
 
-def _pay(state: State, able: Vector, arrears: Mask, draws: Draws) -> Vector:
-    """In full, in part, the minimum, less or nothing: what habit wants, as far as the purse goes.
+def _pay(state: State, able: Vector, in_arrears: Mask, draws: Draws) -> Vector:
+    """Return the payment, whole cents: in full, in part, the minimum, less or nothing.
 
-    Whole cents.
+    ``able`` is the money at hand, CNY.
     """
     traits = state.traits
     owed, due = np.maximum(state.balance, 0.0), state.minimum_due
-    full_wish = (
-        np.where(traits.cash_loan, -1.2, 0.9) + 1.0 * traits.discipline - 0.5 * state.appetite
-    )
-    full = draws.happens(Event.FULL, expit(full_wish - 1.5 * state.strain))
-    eagerness = np.exp(0.5 * traits.discipline - 0.3)
-    part = draws.uniform(Event.PART) ** (2.5 / eagerness)
-    wanted = np.where(full, owed, due + part * (owed - due))
-    # A tenth of an income stays in the purse unless the minimum takes it.
+    wanted = _wanted_payment(state, owed, draws)
+    # A tenth of an income is kept back unless the minimum due takes it.
     reach = np.maximum(able - 0.1 * traits.income_level, due)
     paid = np.minimum(wanted, reach)
-    # Who cannot pay the minimum pays what there is, or gives up; who is in arrears gives up more
-    # easily.
-    strained = able < due
+    # Customers who cannot pay the minimum pay what they have, or give up; more of those in arrears.
+    is_strained = able < due
     token = draws.uniform(Event.STRAINED)
-    rest = np.where(token < np.where(arrears, 0.75, 0.5), 0.0, np.clip(able, 0.0, due) * token)
-    paid = np.where(strained, rest, paid)
-    forgets = draws.happens(
-        Event.FORGOTTEN, expit(-5.6 - 1.0 * traits.discipline + np.where(arrears, 2.5, 0.0))
-    )
-    # Some round a full payment up to whole hundreds, and are owed the rest.
-    rounds = (paid >= owed) & ~strained & (owed > 0) & draws.happens(Event.ROUNDED_UP, 0.01)
-    paid = np.where(
-        rounds,
-        np.minimum(np.ceil(owed / 100.0) * 100.0, np.maximum(able, owed)),
-        np.minimum(paid, owed),
-    )
+    gives_up = token < np.where(in_arrears, 0.75, 0.5)
+    rest = np.where(gives_up, 0.0, np.clip(able, 0.0, due) * token)
+    paid = np.where(is_strained, rest, paid)
+    # A full payment is now and then rounded up to whole hundreds: a credit balance.
+    is_full = (paid >= owed) & ~is_strained & (owed > 0)
+    is_rounded = is_full & draws.happens(Event.ROUNDED_UP, 0.01)
+    rounded = np.minimum(np.ceil(owed / 100.0) * 100.0, np.maximum(able, owed))
+    paid = np.where(is_rounded, rounded, np.minimum(paid, owed))
+    chance = expit(-5.6 - 1.0 * traits.discipline + np.where(in_arrears, 2.5, 0.0))
+    forgets = draws.happens(Event.FORGOTTEN, chance)
     return round_to_cents(np.where(forgets, 0.0, paid))
 
 
-def _wish(
-    traits: Traits, state: State, appetite: Vector, month: datetime.date, draws: Draws
-) -> Vector:
-    """Purchases wished for through the account."""
-    place = month.month - 1
+def _wanted_payment(state: State, owed: Vector, draws: Draws) -> Vector:
+    """Return what a customer would pay from habit: all, or the minimum due and part of the rest."""
+    traits, due = state.traits, state.minimum_due
+    base = np.where(traits.cash_loan, -1.2, 0.9)
+    wish = base + 1.0 * traits.discipline - 0.5 * state.appetite
+    pays_in_full = draws.happens(Event.FULL, expit(wish - 1.5 * state.strain))
+    eagerness = np.exp(0.5 * traits.discipline - 0.3)
+    part = draws.uniform(Event.PART) ** (2.5 / eagerness)
+    return np.where(pays_in_full, owed, due + part * (owed - due))
+
+
+def _wish_to_buy(state: State, purse: Purse, month: datetime.date, draws: Draws) -> Vector:
+    """Return the purchases that the customer wants to make with the account, CNY."""
+    traits, place = state.traits, month.month - 1
     festival = 1.0 + _FESTIVAL[place] * np.exp(0.4 * traits.impulsiveness)
     ordinary = traits.spend_share * traits.income_level * _SEASON[place] * festival
-    wish = ordinary * np.exp(appetite + 0.35 * draws.normal(Event.SPEND))
+    wish = ordinary * np.exp(purse.appetite + 0.35 * draws.normal(Event.SPEND))
     buys = draws.happens(Event.SPEND_AT_ALL, np.where(traits.cash_loan, 0.04, 0.96))
     return np.where(buys, wish, 0.0)

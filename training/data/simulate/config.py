@@ -1,13 +1,14 @@
-"""How large a simulation is, when it runs, and what the lender in it does."""
+"""Size, calendar and policy of a simulated lender."""
 
 from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
 
+from features.months import add_months, months_between
 from training.tracking.config import check_ranges
 
-MOST_ACCOUNTS = 9_999_999  # account ids have seven digits and sort as numbers do
+MOST_ACCOUNTS = 9_999_999  # account ids have seven digits, so that they sort as numbers do
 MOST_MONTHS = 600
 _SEEDS = 2**63
 
@@ -22,36 +23,31 @@ class SimulationConfig:
     ValueError: SimulationConfig.accounts: expected 1 to 9999999, got 0
     """
 
-    # accounts that are drawn; those that open after the last month stand in no table
-    accounts: int = 20_000
+    accounts: int = 20_000  # drawn; those that open after the last month are in no table
     months: int = 36  # months of statements; a shorter run is the beginning of a longer one
     seed: int = 1  # another seed is another population
     first_month: datetime.date = datetime.date(2023, 10, 1)  # month of the first statements
     # accounts in a block and in a file; about 10 kB of memory each at 36 months
     partition_accounts: int = 50_000
-    # unseen months lived before the first, so that debts and habits are under way
+    # months simulated before the first statements, so that debts and habits are under way
     warm_up_months: int = 24
     cash_loan_share: float = 0.35  # of the accounts; the others are pay_later
     opened_before: float = 0.75  # share of the accounts that exist in the first month
     openings_over: int = 30  # months from the first over which the others open, evenly
     median_income: float = 8_000.0  # CNY a month, of the population's reference group
-    # scales how often income losses and illnesses strike; 1 = as calibrated
-    shock_rate: float = 1.0
-    # share of the accounts that the score picks in a month; few of them have much to cut
+    shock_rate: float = 1.0  # scales the chance of income losses and illnesses; 1 = as calibrated
+    # share of the accounts that the incumbent's score picks in a month; few of them have much to cut
     incumbent_cut_rate: float = 0.02
     # noise in the incumbent's score, in standard deviations of its signal; 0 = none
     incumbent_noise: float = 1.0
-    # monthly chance of a higher limit for an account in good standing
-    limit_increase_rate: float = 0.03
-    # month from which the regulator caps cash loan lines
+    limit_increase_rate: float = 0.03  # monthly chance of an account in good standing
+    # first month in which the regulator caps cash loan lines
     cap_from: datetime.date = datetime.date(2025, 10, 1)
     cap_multiple: float = 6.0  # the cap, in monthly incomes as the lender knows them
-    # the lender brings the accounts under the cap over this many months
-    cap_phase_in_months: int = 12
+    cap_phase_in_months: int = 12  # months over which the accounts come under the cap
     income_unknown: float = 0.12  # share of the accounts whose income the lender never learns
     debt_unknown: float = 0.10  # share of the accounts whose debt elsewhere is never known
-    # chance that a known income, or debt elsewhere, is missing in one month
-    month_unknown: float = 0.04
+    month_unknown: float = 0.04  # chance that a known income, or debt, is missing in one month
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -84,16 +80,16 @@ class SimulationConfig:
 
 
 def calendar_month(month_number: int, config: SimulationConfig) -> datetime.date:
-    """The calendar month of a month number; 0 is ``config.first_month``, warm-up months are
-    negative.
+    """Return the calendar month of a month number.
+
+    0 is ``config.first_month``; warm-up months are negative.
 
     >>> calendar_month(3, SimulationConfig())
     datetime.date(2024, 1, 1)
     """
-    index = config.first_month.year * 12 + config.first_month.month - 1 + month_number
-    return datetime.date(index // 12, index % 12 + 1, 1)
+    return add_months(config.first_month, month_number)
 
 
 def month_number_of(month: datetime.date, config: SimulationConfig) -> int:
-    """The number of a calendar month; the inverse of :func:`calendar_month`."""
-    return (month.year - config.first_month.year) * 12 + month.month - config.first_month.month
+    """Return the number of a calendar month: the inverse of :func:`calendar_month`."""
+    return months_between(config.first_month, month)

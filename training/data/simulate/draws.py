@@ -1,10 +1,9 @@
-"""Random numbers that belong to an account, a month and an event, whoever asks for them and in
-whatever order.
+"""Random numbers that belong to an account, a month and an event, in whatever order they are drawn.
 
 Philox is a function of (key, counter).  The key holds seed, future, month and event, the counter
-the account: so account k gets the k-th number of its stream in any partition, and an event drawn or
-left out moves no other event's numbers.  Exactly one uniform an event: a method that rejects and
-redraws would tie the accounts of a block together.
+the account: account k gets the k-th number of its stream in any partition, and an event that is
+added or left out changes no number of another event.  Each event draws exactly one uniform: a
+method that rejects and redraws would make an account's numbers depend on the others of its block.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from features.types import Vector
+from features.types import Mask, Vector
+from training.data.simulate.state import Numbers, Whole
 
-Numbers = NDArray[np.int64]
 _WORDS_A_STEP = 4  # 64-bit words that Philox gives for one step of its counter
 _MONTH_ZERO = 2**15  # warm-up months are negative
 _LEAST = 2.0**-54  # keeps the normal of a uniform 0 finite
@@ -26,12 +24,12 @@ _LEAST = 2.0**-54  # keeps the normal of a uniform 0 finite
 
 @unique
 class Event(IntEnum):
-    """What a number is drawn for.
+    """The events that numbers are drawn for.
 
-    The values are part of every simulated history: add new ones, never renumber.
+    Every simulated history depends on the values: add new ones, never renumber.
     """
 
-    # Once an account
+    # Once for each account
     OPENED = 1
     PRODUCT = 2
     AGE = 3
@@ -57,7 +55,7 @@ class Event(IntEnum):
     CAP_TURN = 23
     SECURED = 24
     SECURED_AMOUNT = 25
-    # Every month
+    # In every month
     SHOCK = 40
     SEVERITY = 41
     INCOME = 42
@@ -89,11 +87,7 @@ class Event(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The numbers of some accounts in one month.  Every method gives float64 (accounts,).
-
-    ``accounts`` are numbers of accounts from 0, int64, in any order and as often as wanted.
-    ``future`` tells futures of the same account and month apart, one for all or one an account; 0
-    is the history itself.
+    """The numbers of some accounts in one month; every method returns one for each account.
 
     >>> whole, part = Draws(1, 5, 0, np.arange(10)), Draws(1, 5, 0, np.array([7, 2]))
     >>> bool((whole.uniform(Event.SPEND)[[7, 2]] == part.uniform(Event.SPEND)).all())
@@ -102,51 +96,51 @@ class Draws:
 
     seed: int
     month_number: int
+    # Another number is another future of the same account and month, 0 the history itself; one for
+    # all accounts, or one for each.
     future: int | Numbers
-    accounts: Numbers
+    accounts: Numbers  # from 0, in any order; repeats are allowed
 
     @property
     def count(self) -> int:
-        """How many numbers an event has."""
+        """The number of accounts."""
         return len(self.accounts)
 
     def uniform(self, event: Event) -> Vector:
-        """Uniform on [0, 1)."""
+        """Draw uniform numbers on [0, 1)."""
         if isinstance(self.future, int):
-            return self._of_future(self.future, self.accounts, event)
+            return self._draw(self.future, self.accounts, event)
+        # One stream for each run of equal futures.
         ends = [*(np.flatnonzero(np.diff(self.future)) + 1).tolist(), self.count]
         starts = [0, *ends[:-1]]
-        return np.concatenate(
-            [
-                self._of_future(int(self.future[start]), self.accounts[start:end], event)
-                for start, end in zip(starts, ends, strict=True)
-            ]
-        )
+        parts = []
+        for start, end in zip(starts, ends, strict=True):
+            future = int(self.future[start])
+            parts.append(self._draw(future, self.accounts[start:end], event))
+        return np.concatenate(parts)
 
-    def _of_future(self, future: int, accounts: Numbers, event: Event) -> Vector:
-        """The stream from the lowest of the accounts to the highest, of which the accounts take
-        theirs.
-        """
+    def _draw(self, future: int, accounts: Numbers, event: Event) -> Vector:
+        """Draw the stream from the lowest account to the highest; return those of the accounts."""
         word = (future << 32) | ((self.month_number + _MONTH_ZERO) << 8) | event
         key = np.array([self.seed, word], dtype=np.uint64)
         lowest, highest = int(accounts.min()), int(accounts.max())
         step = lowest // _WORDS_A_STEP
         stream = np.random.Generator(np.random.Philox(key=key, counter=[step, 0, 0, 0]))
         first = step * _WORDS_A_STEP
-        drawn: Vector = stream.random(highest - first + 1)
-        return drawn[accounts - first]
+        numbers: Vector = stream.random(highest - first + 1)
+        return numbers[accounts - first]
 
     def normal(self, event: Event) -> Vector:
-        """Standard normal, by inversion."""
+        """Draw standard normal numbers, by inversion."""
         normal: Vector = ndtri(np.maximum(self.uniform(event), _LEAST))
         return normal
 
-    def happens(self, event: Event, chance: Vector | float) -> NDArray[np.bool_]:
-        """True with the given chance."""
+    def happens(self, event: Event, chance: Vector | float) -> Mask:
+        """Draw True with the given chance."""
         return self.uniform(event) < chance
 
-    def poisson(self, event: Event, mean: Vector, most: int = 12) -> NDArray[np.int32]:
-        """Poisson counts by inversion, int32, cut off at ``most``."""
+    def poisson(self, event: Event, mean: Vector, most: int = 12) -> Whole:
+        """Draw Poisson counts by inversion, at most ``most``."""
         u = self.uniform(event)
         term = np.exp(-mean)
         below = term

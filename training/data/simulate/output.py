@@ -28,21 +28,20 @@ _DTYPES = {c.name: (np.int32 if c.kind == "whole_number" else np.float64) for c 
 
 
 class Block(NamedTuple):
-    """Some accounts: their statements in the form of :mod:`features.schema`, sorted; and their rows
-    of the accounts table.
+    """The tables of some accounts.
 
-    The accounts table has ``account_id``, ``opened`` (date), ``age_band``, ``gender`` and
-    ``region``.  It serves the measurement of fairness only.
+    ``accounts`` has ``account_id``, ``opened`` (date), ``age_band``, ``gender`` and ``region``; it
+    is used to measure fairness only.
     """
 
-    statements: pl.DataFrame
+    statements: pl.DataFrame  # in the form of features.schema, sorted
     accounts: pl.DataFrame
 
 
 def simulate(config: SimulationConfig) -> Iterator[Block]:
-    """The simulated accounts, ``config.partition_accounts`` at a time.
+    """Yield the simulated accounts, ``config.partition_accounts`` at a time.
 
-    An account's history depends on the config's other fields and its own number, and not on the
+    The history of an account depends on its number and on the config's other fields, not on the
     partition.  Accounts that open after the last month are in neither table.
 
     >>> block = next(simulate(SimulationConfig(accounts=3, months=2)))
@@ -50,22 +49,25 @@ def simulate(config: SimulationConfig) -> Iterator[Block]:
     ('sim-0000001', datetime.date(2023, 10, 1), 'cash_loan')
     """
     for first in range(0, config.accounts, config.partition_accounts):
-        yield _block(config, first, min(config.partition_accounts, config.accounts - first))
+        yield _simulate_block(
+            config, first, min(config.partition_accounts, config.accounts - first)
+        )
 
 
 def write(
     config: SimulationConfig, folder: Path, progress: CountProgress | None = None
 ) -> dict[str, Any]:
-    """Simulate into ``folder`` and return what its ``simulation.json`` holds: the config and the
-    row counts.
+    """Simulate into ``folder``; return the content of its ``simulation.json``: config and counts.
 
-    Files are ``statements/part-00000.parquet`` and on, and ``accounts/`` likewise, a block each.
-    They are written beside the folder and moved into place when all is done, so that an interrupted
-    run leaves nothing; a simulation that stood there before is replaced.  ``progress`` is called
-    with (accounts done, accounts in all) after each block.  Raises FileExistsError where the folder
-    holds something else, ValueError where no account opens within the months.
+    The files are ``statements/part-00000.parquet`` and so on, and the same under ``accounts/``, one
+    for each block.  They are written next to the folder and moved into place at the end, so an
+    interrupted run leaves nothing; an earlier simulation in the folder is overwritten.
+
+    ``progress`` is called with (accounts done, accounts in all) after each block.
+    Raises FileExistsError if the folder holds other files, ValueError if no account opens within
+    the months.
     """
-    _replaceable(folder)
+    _check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
@@ -76,7 +78,7 @@ def write(
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
-    except BaseException:  # an interrupt too must leave nothing behind
+    except BaseException:  # KeyboardInterrupt too: an interrupted run leaves nothing
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return summary
@@ -85,26 +87,26 @@ def write(
 def as_table(
     names: pl.Series,
     cash_loan: Mask,
-    lived: Sequence[tuple[int, Columns]],
+    months: Sequence[tuple[int, Columns]],
     config: SimulationConfig,
 ) -> pl.DataFrame:
-    """Months that :func:`training.data.simulate.step` gave, each with its number and one after the
-    other, as a statement table.
+    """Return statements of :func:`training.data.simulate.step` as a table.
 
-    One row an account and month in which it is open, in the form of :mod:`features.schema`, sorted
-    where ``names`` are; ``names`` and ``cash_loan`` have one entry an account.
+    One row for each account and month in which it is open, in the form of :mod:`features.schema`,
+    sorted if ``names`` are.  ``names`` and ``cash_loan`` have one entry an account; ``months`` are
+    (month number, statements) in order of time.
     """
-    columns = {
-        name: np.column_stack([c[name] for _, c in lived]).astype(_DTYPES[name])
-        for name in _MEASURED
-    }
-    is_open = np.column_stack([c["open"] for _, c in lived]).astype(np.bool_)
-    months = pl.Series([calendar_month(number, config) for number, _ in lived], dtype=pl.Date)
-    return _statements(names, cash_loan, months, columns, is_open)
+    columns = {}
+    for name in _MEASURED:
+        by_month = [statement[name] for _, statement in months]
+        columns[name] = np.column_stack(by_month).astype(_DTYPES[name])
+    is_open = np.column_stack([statement["open"] for _, statement in months]).astype(np.bool_)
+    dates = [calendar_month(number, config) for number, _ in months]
+    return _statements(names, cash_loan, pl.Series(dates, dtype=pl.Date), columns, is_open)
 
 
 def account_names(accounts: Numbers) -> pl.Series:
-    """The ids of accounts by their numbers.
+    """Return the ids of accounts by their numbers.
 
     >>> account_names(np.array([0, 41])).to_list()
     ['sim-0000001', 'sim-0000042']
@@ -128,26 +130,26 @@ def _write_blocks(
             progress(done, config.accounts)
     if not files:
         raise ValueError(
-            f"expected accounts that open within {config.months} month(s), got none of {config.accounts}"
+            f"expected accounts that open within {config.months} month(s), "
+            f"got none of {config.accounts}"
         )
-    fields = {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+    values = dataclasses.asdict(config).items()
+    fields = {n: v if isinstance(v, (int, float, str)) else str(v) for n, v in values}
     return {"config": fields, "rows": rows, "files": files}
 
 
-def _plain(value: object) -> object:
-    return value if isinstance(value, (int, float, str)) else str(value)
-
-
-def _replaceable(folder: Path) -> None:
-    if folder.exists() and not (
-        folder.is_dir() and ((folder / SUMMARY).exists() or not any(folder.iterdir()))
-    ):
+def _check_replaceable(folder: Path) -> None:
+    if not folder.exists():
+        return
+    is_ours = folder.is_dir() and ((folder / SUMMARY).exists() or not any(folder.iterdir()))
+    if not is_ours:
         raise FileExistsError(
-            f"{folder}: expected no such folder, an empty one, or an earlier simulation; it holds other files"
+            f"{folder}: expected no such folder, an empty one, or an earlier simulation; "
+            "it holds other files"
         )
 
 
-def _block(config: SimulationConfig, first: int, count: int) -> Block:
+def _simulate_block(config: SimulationConfig, first: int, count: int) -> Block:
     state = begin(config, first, count)
     columns = {name: np.empty((count, config.months), dtype=_DTYPES[name]) for name in _MEASURED}
     is_open = np.empty((count, config.months), dtype=np.bool_)
@@ -157,9 +159,8 @@ def _block(config: SimulationConfig, first: int, count: int) -> Block:
         for name in _MEASURED:
             columns[name][:, month_number] = statement[name]
     names = account_names(state.accounts)
-    months = pl.Series(
-        [calendar_month(number, config) for number in range(config.months)], dtype=pl.Date
-    )
+    dates = [calendar_month(number, config) for number in range(config.months)]
+    months = pl.Series(dates, dtype=pl.Date)
     statements = _statements(names, state.traits.cash_loan, months, columns, is_open)
     return Block(statements, _accounts(config, names, state.traits, is_open))
 
@@ -171,7 +172,7 @@ def _statements(
     columns: dict[str, NDArray[Any]],
     is_open: Mask,
 ) -> pl.DataFrame:
-    """``columns`` and ``is_open`` are (accounts, months)."""
+    """Return the statement table of arrays (accounts, months).  Empties ``columns``."""
     account, month = np.nonzero(is_open)
     products = pl.Series(PRODUCTS, dtype=pl.Enum(PRODUCTS))
     series = {
@@ -179,20 +180,22 @@ def _statements(
         "month": months.gather(month),
         "product": products.gather(cash_loan[account].astype(np.uint32)),
     }
-    for c in COLUMNS:
-        if c.name in columns:
-            # popped: one copy at a time
-            values = pl.Series(columns.pop(c.name)[is_open], dtype=c.dtype)
-            series[c.name] = values.fill_nan(None) if c.kind == "amount" else values
+    for column in COLUMNS:
+        if column.name in columns:
+            # Popped, so that only one column is in memory twice at a time.
+            values = pl.Series(columns.pop(column.name)[is_open], dtype=column.dtype)
+            series[column.name] = values.fill_nan(None) if column.kind == "amount" else values
     return pl.DataFrame(series)
 
 
 def _accounts(
     config: SimulationConfig, names: pl.Series, traits: Traits, is_open: Mask
 ) -> pl.DataFrame:
+    months = traits.opened_month.tolist()
+    days = traits.opened_day.tolist()
     opened = [
         calendar_month(month, config).replace(day=day)
-        for month, day in zip(traits.opened_month.tolist(), traits.opened_day.tolist(), strict=True)
+        for month, day in zip(months, days, strict=True)
     ]
     frame = pl.DataFrame(
         {

@@ -1,7 +1,7 @@
-"""Who the accounts belong to: traits, and how each stands on the day the simulation meets them.
+"""The accounts of a simulation: their traits, and the state in which it starts.
 
-Age, gender and region move traits (income, impulsiveness, access to credit) a little, as they do in
-any population; behaviour reads the traits and never them.  They are kept for measuring fairness.
+Age, gender and region shift traits (income, impulsiveness, access to credit) a little, as in any
+population.  Behaviour depends on traits and never on them; they are kept to measure fairness.
 """
 
 from __future__ import annotations
@@ -19,43 +19,46 @@ from training.data.simulate.state import State, Traits, Whole, round_to_cents
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55+")
 GENDERS = ("female", "male")
 REGIONS = ("tier_1", "tier_2", "tier_3", "county")
-# the month number in whose name once-for-all numbers are drawn: before any warm-up
-TRAITS_MONTH = -(2**15)
+TRAITS_MONTH = -(2**15)  # month number of the draws that are made once: before any warm-up
 LIMIT_STEP = 500.0  # CNY; granted limits are multiples of it
-# pay_later, cash_loan: living and ordinary use of the account to income, at most
-AFFORDABLE = (0.78, 0.68)
+AFFORDABLE = (0.78, 0.68)  # pay_later, cash_loan: maximum of living and ordinary use to income
 LEAST_LIMIT = 1_000.0
 MOST_LIMIT = 200_000.0
 
 _AGE_SHARES = (0.16, 0.38, 0.25, 0.14, 0.07)
+_GENDER_SHARES = (0.47, 0.53)
 _REGION_SHARES = (0.20, 0.32, 0.30, 0.18)
 _LOG_INCOME_BY_AGE = np.array([-0.40, 0.0, 0.15, 0.10, -0.10])
 _LOG_INCOME_BY_GENDER = np.array([-0.05, 0.05])
 _LOG_INCOME_BY_REGION = np.array([0.30, 0.08, -0.08, -0.25])
 _IMPULSIVENESS_BY_AGE = np.array([0.35, 0.10, -0.10, -0.20, -0.30])
 _LONGEST_TENURE = 96  # months
+_MEAN_TENURE = 30.0  # months, before it is cut off
+_NEVER_CUT = 1200  # months
 
 
 def draw_traits(first_account: int, count: int, config: SimulationConfig) -> Traits:
-    """The traits of accounts ``first_account`` onwards."""
+    """Draw the traits of ``count`` accounts, ``first_account`` the first."""
     draws = Draws(config.seed, TRAITS_MONTH, 0, np.arange(first_account, first_account + count))
     age = _pick(draws.uniform(Event.AGE), _AGE_SHARES)
-    gender = _pick(draws.uniform(Event.GENDER), (0.47, 0.53))
+    gender = _pick(draws.uniform(Event.GENDER), _GENDER_SHARES)
     region = _pick(draws.uniform(Event.REGION), _REGION_SHARES)
     log_income = (
         _LOG_INCOME_BY_AGE[age] + _LOG_INCOME_BY_GENDER[gender] + _LOG_INCOME_BY_REGION[region]
     )
     relative = log_income + 0.42 * draws.normal(Event.INCOME_LEVEL)
-    impulsiveness = _IMPULSIVENESS_BY_AGE[age] + draws.normal(Event.IMPULSIVENESS)
-    # The poor spend a larger share on living, whatever they are like.
-    wished_living = np.clip(0.50 - 0.08 * relative + 0.08 * draws.normal(Event.LIVING), 0.25, 0.80)
-    spend_share = np.clip(0.20 * np.exp(0.55 * draws.normal(Event.SPEND_SHARE)), 0.03, 0.40)
     income = config.median_income * np.exp(relative)
-    secured = income * np.exp(0.3 + 0.8 * draws.normal(Event.SECURED_AMOUNT))
+    impulsiveness = _IMPULSIVENESS_BY_AGE[age] + draws.normal(Event.IMPULSIVENESS)
     cash_loan = draws.happens(Event.PRODUCT, config.cash_loan_share)
+    spend_share = np.clip(0.20 * np.exp(0.55 * draws.normal(Event.SPEND_SHARE)), 0.03, 0.40)
+    # Customers with low incomes need a larger share of them for living.
+    living = np.clip(0.50 - 0.08 * relative + 0.08 * draws.normal(Event.LIVING), 0.25, 0.80)
+    # No lender grants a line to customers who cannot live within their income from the start.
+    affordable = np.where(cash_loan, AFFORDABLE[1], AFFORDABLE[0])
+    secured = income * np.exp(0.3 + 0.8 * draws.normal(Event.SECURED_AMOUNT))
     return Traits(
         cash_loan=cash_loan,
-        opened_month=_opened(draws.uniform(Event.OPENED), config),
+        opened_month=_draw_opened_month(draws, config),
         opened_day=(1 + np.floor(28 * draws.uniform(Event.OPENED_DAY))).astype(np.int32),
         age_band=age,
         gender=gender,
@@ -66,10 +69,7 @@ def draw_traits(first_account: int, count: int, config: SimulationConfig) -> Tra
         impulsiveness=impulsiveness,
         access=0.5 * relative + draws.normal(Event.ACCESS),
         cash_habit=0.3 * impulsiveness + draws.normal(Event.CASH_HABIT),
-        # No lender grants a line to who cannot live within the income to begin with.
-        living=np.minimum(
-            wished_living, np.where(cash_loan, AFFORDABLE[1], AFFORDABLE[0]) - spend_share
-        ),
+        living=np.minimum(living, affordable - spend_share),
         spend_share=spend_share,
         income_known=~draws.happens(Event.INCOME_KNOWN, config.income_unknown),
         debt_known=~draws.happens(Event.DEBT_KNOWN, config.debt_unknown),
@@ -80,73 +80,79 @@ def draw_traits(first_account: int, count: int, config: SimulationConfig) -> Tra
 
 
 def first_state(traits: Traits, first_account: int, config: SimulationConfig) -> State:
-    """The state in which the simulation meets the accounts: at the warm-up's start, or at their
-    opening if that is later.
-    """
+    """Return the state at the start of the warm-up, or at opening for accounts that open later."""
     count = len(traits.income_level)
     accounts = np.arange(first_account, first_account + count)
     draws = Draws(config.seed, TRAITS_MONTH, 0, accounts)
     income = traits.income_level
-    reported = _hundreds(income * np.exp(0.12 * draws.normal(Event.REPORTING_ERROR)))
-    limit = _granted(traits, reported, draws.normal(Event.LIMIT))
-    # Who was met in the middle of things owes something already; who opens during the warm-up or
-    # later does not.
-    under_way = traits.opened_month <= -config.warm_up_months
-    owed = np.where(traits.cash_loan, 0.7, 0.5) * limit * draws.uniform(Event.FIRST_BALANCE) ** 2
-    nothing = Standing(np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.int32))
-    owing = Behaviour(
-        round_to_cents(np.where(under_way, owed, 0.0)),
-        np.zeros(count),
-        np.zeros(count),
-        np.zeros(count, dtype=np.int32),
-    )
-    standing = next_standing(nothing, owing, Terms())
+    reported_income = _state_income(income * np.exp(0.12 * draws.normal(Event.REPORTING_ERROR)))
+    limit = _granted_limit(traits, reported_income, draws.normal(Event.LIMIT))
+    standing = _first_standing(traits, limit, draws, config)
+    savings_level = np.exp(0.2 * traits.discipline + 0.9 * draws.normal(Event.SAVINGS))
+    debt_level = expit(traits.access) * 2.0 * np.exp(0.9 * draws.normal(Event.DEBT))
+    none = np.zeros(count, dtype=np.int32)
     return State(
         seed=config.seed,
         months_done=-config.warm_up_months,
         accounts=accounts,
         traits=traits,
-        shock=np.zeros(count, dtype=np.int32),
+        shock=none,
         severity=np.zeros(count),
         appetite=0.3 * traits.impulsiveness,
         strain=np.zeros(count),
-        savings=income * np.exp(0.2 * traits.discipline + 0.9 * draws.normal(Event.SAVINGS)),
-        external_debt=income * expit(traits.access) * 2.0 * np.exp(0.9 * draws.normal(Event.DEBT)),
-        reported_income=reported,
+        savings=income * savings_level,
+        external_debt=income * debt_level,
+        reported_income=reported_income,
         credit_limit=limit,
         balance=standing.balance,
         minimum_due=standing.minimum_due,
         days_past_due=standing.days_past_due,
-        good_months=np.zeros(count, dtype=np.int32),
-        months_since_cut=np.full(count, 1200, dtype=np.int32),
-        limit_requests=np.zeros(count, dtype=np.int32),
+        good_months=none,
+        months_since_cut=np.full(count, _NEVER_CUT, dtype=np.int32),
+        limit_requests=none,
         ended=np.zeros(count, dtype=np.bool_),
     )
 
 
-def _granted(traits: Traits, reported: Vector, z: Vector) -> Vector:
-    """The limit granted at opening: a multiple of income by product, seen through the eyes of an
-    earlier, worse score.
-    """
+def _first_standing(
+    traits: Traits, limit: Vector, draws: Draws, config: SimulationConfig
+) -> Standing:
+    """Return the first statement: accounts that exist already owe something, new ones do not."""
+    count = len(limit)
+    exists = traits.opened_month <= -config.warm_up_months
+    share = np.where(traits.cash_loan, 0.7, 0.5)
+    owed = share * limit * draws.uniform(Event.FIRST_BALANCE) ** 2
+    zeros, none = np.zeros(count), np.zeros(count, dtype=np.int32)
+    spend = round_to_cents(np.where(exists, owed, 0.0))
+    return next_standing(
+        Standing(zeros, zeros, none), Behaviour(spend, zeros, zeros, none), Terms()
+    )
+
+
+def _granted_limit(traits: Traits, reported_income: Vector, z: Vector) -> Vector:
+    """Return the limit at opening: a multiple of income by product and an earlier, worse score."""
     spread = np.where(traits.cash_loan, 0.65, 0.55)
     multiple = np.where(traits.cash_loan, 2.2, 1.4) * np.exp(0.15 * traits.discipline + spread * z)
-    limit: Vector = np.clip(
-        np.round(reported * multiple / LIMIT_STEP) * LIMIT_STEP, LEAST_LIMIT, MOST_LIMIT
-    )
+    steps = np.round(reported_income * multiple / LIMIT_STEP)
+    limit: Vector = np.clip(steps * LIMIT_STEP, LEAST_LIMIT, MOST_LIMIT)
     return limit
 
 
-def _opened(u: Vector, config: SimulationConfig) -> Whole:
-    """Opening months: geometric into the past for the existing, even over ``openings_over`` months
-    for the others.
+def _draw_opened_month(draws: Draws, config: SimulationConfig) -> Whole:
+    """Draw opening months.
+
+    Of existing accounts geometric into the past, of the others even over ``openings_over`` months.
     """
-    old = config.opened_before
-    share = np.clip(u / old, 0.0, 1.0) if old > 0 else np.zeros_like(u)
-    before = -np.minimum(
-        1 + np.floor(-30.0 * np.log1p(-np.minimum(share, 0.999999))), _LONGEST_TENURE
-    )
-    after = np.floor((u - old) / (1 - old) * config.openings_over) if old < 1 else np.zeros_like(u)
-    return np.where(u < old, before, np.minimum(after, config.openings_over - 1)).astype(np.int32)
+    u, existing = draws.uniform(Event.OPENED), config.opened_before
+    share, even = np.zeros_like(u), np.zeros_like(u)
+    if existing > 0:
+        share = np.clip(u / existing, 0.0, 1.0)
+    if existing < 1:
+        even = np.floor((u - existing) / (1 - existing) * config.openings_over)
+    tenure = 1 + np.floor(-_MEAN_TENURE * np.log1p(-np.minimum(share, 0.999999)))
+    before = -np.minimum(tenure, _LONGEST_TENURE)
+    after = np.minimum(even, config.openings_over - 1)
+    return np.where(u < existing, before, after).astype(np.int32)
 
 
 def _pick(u: Vector, shares: tuple[float, ...]) -> Whole:
@@ -154,7 +160,7 @@ def _pick(u: Vector, shares: tuple[float, ...]) -> Whole:
     return places.astype(np.int32)
 
 
-def _hundreds(amount: Vector) -> Vector:
-    """Rounded as people state their income, at least 100."""
-    rounded: Vector = np.maximum(np.round(amount, -2), 100.0)
-    return rounded
+def _state_income(income: Vector) -> Vector:
+    """Round to hundreds, as people state their income; at least 100."""
+    stated: Vector = np.maximum(np.round(income, -2), 100.0)
+    return stated

@@ -1,11 +1,8 @@
-"""What an account is and how it stands: all that the next month needs, and its file."""
+"""What an account is (traits), and everything that is carried into its next month (state)."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,22 +12,21 @@ from features.types import Mask, Vector
 
 Whole = NDArray[np.int32]
 Numbers = NDArray[np.int64]
-_SCALARS = ("seed", "months_done")
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What does not change: one entry an account in every array.
+    """What never changes about accounts: arrays with one entry each.
 
-    Amounts in CNY a month; z = standard normal.
+    Amounts are in CNY a month; z means standard normal.
     """
 
     cash_loan: Mask  # product: True = cash_loan, False = pay_later
     opened_month: Whole  # month number; negative = before the first statements
     opened_day: Whole  # day of that month, from 1
-    age_band: Whole  # index into people.AGE_BANDS
-    gender: Whole  # index into people.GENDERS
-    region: Whole  # index into people.REGIONS
+    age_band: Whole  # index into population.AGE_BANDS
+    gender: Whole  # index into population.GENDERS
+    region: Whole  # index into population.REGIONS
     income_level: Vector  # income in an ordinary month
     volatility: Vector  # standard deviation of the logarithm of a month's income
     discipline: Vector  # z: pays in full, on time
@@ -43,26 +39,24 @@ class Traits:
     debt_known: Mask  # the lender can see debt elsewhere
     secured_debt: Vector  # CNY, elsewhere and harmless: its instalments are part of living
     coverage: Vector  # share of the debt elsewhere that the lender sees
-    cap_turn: Vector  # 0 to 1: when in the phase-in the regulator's cap reaches the account
+    cap_turn: Vector  # 0 to 1: position in the phase-in of the regulator's cap
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Some accounts after ``months_done`` months: traits, standing and everything carried into the
-    next month.
+    """Accounts after ``months_done`` months: arrays with one entry each.
 
-    All arrays have one entry an account; the same account may stand in it several times, with a
-    future for each.  A step makes a new state.
+    The same account may be in a state several times, to simulate several futures of it.
     """
 
-    seed: int  # of the simulation: a state is rolled forward with the numbers that it was made with
-    months_done: int  # the next step is for this month number
+    seed: int  # of the simulation
+    months_done: int  # the month number of the next step
     accounts: Numbers  # their numbers in the simulation, from 0
     traits: Traits
-    shock: Whole  # index into shocks.SHOCKS
+    shock: Whole  # one of shocks.NONE, INCOME_LOSS, ILLNESS, RECOVERY
     severity: Vector  # 0 to 1: share of income that the present shock takes
-    appetite: Vector  # logarithm of spending wishes against their ordinary level
-    strain: Vector  # the pressure of the last months, smoothed; 0 to 2
+    appetite: Vector  # logarithm of spending wishes relative to ordinary ones
+    strain: Vector  # smoothed pressure of the last months, 0 to 2
     savings: Vector  # CNY >= 0
     external_debt: Vector  # CNY >= 0, all of it
     reported_income: Vector  # CNY: income as the lender knows it
@@ -72,65 +66,27 @@ class State:
     days_past_due: Whole  # of the last statement
     good_months: Whole  # months in a row without a late payment
     months_since_cut: Whole  # by the incumbent; large = never
-    limit_requests: Whole  # of the last month: the lender answers them in the next
-    ended: Mask  # charged off or closed: no more statements
+    limit_requests: Whole  # in the last month; the lender decides on them in the next
+    ended: Mask  # charged off or closed: no further statements
 
     @property
     def count(self) -> int:
-        """How many accounts."""
+        """The number of accounts."""
         return len(self.balance)
 
     def take(self, places: Numbers) -> State:
-        """The accounts at these places, in their order, as often as they are named."""
-        traits = Traits(*(getattr(self.traits, field.name)[places] for field in fields(Traits)))
-        own = {
-            f.name: getattr(self, f.name)[places]
-            for f in fields(State)
-            if f.name not in (*_SCALARS, "traits")
-        }
-        return replace(self, traits=traits, **own)
-
-    def save(self, file: Path) -> None:
-        """Write the state into one ``.npz`` file (plain arrays, no pickle)."""
-        arrays = {
-            f"traits.{field.name}": getattr(self.traits, field.name) for field in fields(Traits)
-        }
-        arrays |= {
-            field.name: np.asarray(getattr(self, field.name))
-            for field in fields(State)
-            if field.name != "traits"
-        }
-        with file.open("wb") as stream:  # a path would get another suffix
-            np.savez(stream, allow_pickle=False, **arrays)
-
-    @classmethod
-    def load(cls, file: Path) -> State:
-        """The state that :meth:`save` wrote.
-
-        ValueError, naming the file, where it holds anything else.
-        """
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{file}: expected a saved simulation state: {error}") from error
-        expected = {f"traits.{field.name}" for field in fields(Traits)}
-        expected |= {field.name for field in fields(State) if field.name != "traits"}
-        if set(arrays) != expected:
-            raise ValueError(
-                f"{file}: expected the arrays of a saved simulation state, differs in {sorted(expected ^ set(arrays))}"
-            )
-        traits = Traits(**{field.name: arrays[f"traits.{field.name}"] for field in fields(Traits)})
-        return cls(traits=traits, **_unpacked(arrays))
+        """Return the accounts by position; repeats are allowed."""
+        return replace(
+            self, traits=replace(self.traits, **_take(self.traits, places)), **_take(self, places)
+        )
 
 
 def round_to_cents(amount: Vector) -> Vector:
-    """Amounts in whole cents, as statements show them."""
+    """Return amounts in whole cents, as on statements."""
     return np.round(amount, 2)
 
 
-def _unpacked(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        name: array for name, array in arrays.items() if not name.startswith("traits.")
-    }
-    return values | {name: int(arrays[name]) for name in _SCALARS}
+def _take(record: Traits | State, places: Numbers) -> dict[str, Any]:
+    """Return the arrays of a record by field, at these places."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: value[places] for name, value in values.items() if isinstance(value, np.ndarray)}

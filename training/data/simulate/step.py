@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +17,31 @@ from training.data.simulate.behaviour import (
     Purse,
     act,
     fill_purse,
-    move_appetite,
 )
 from training.data.simulate.config import SimulationConfig, calendar_month
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.lender import set_limits
 from training.data.simulate.population import draw_traits, first_state
-from training.data.simulate.shocks import Means, draw_shocks
+from training.data.simulate.shocks import draw_shocks
 from training.data.simulate.state import Numbers, State, round_to_cents
 
 Columns = Mapping[str, NDArray[np.float64] | NDArray[np.int32] | NDArray[np.bool_]]
 CHARGED_OFF_DAYS = 180
-# monthly incomes kept at hand; what is more goes into debts elsewhere and into things
-_SAVINGS_MOST = 3.0
+_MAX_SAVINGS = 3.0  # monthly incomes; the rest repays debts elsewhere or buys things
 _CLOSING = 0.004  # monthly chance that an account with no balance is closed
+# Fields of an account that is not yet open, which a step leaves as they are.
+_WAITING = tuple(
+    field.name
+    for field in fields(State)
+    if field.name not in ("seed", "months_done", "accounts", "traits", "ended")
+)
 
 
 def begin(config: SimulationConfig, first_account: int, count: int) -> State:
-    """The accounts ``first_account`` .. ``first_account + count - 1`` as they stand before month 0,
-    the warm-up behind them.
+    """Return the state of accounts before month 0, after the warm-up.
 
-    ValueError where the range does not lie within ``config.accounts``.
+    The accounts are ``first_account`` .. ``first_account + count - 1``.  ValueError if they are not
+    all within ``config.accounts``.
 
     >>> begin(SimulationConfig(accounts=10), 3, 4).months_done
     0
@@ -60,133 +64,126 @@ def step(
     change: Callable[[State, Acts], Acts] | None = None,
     limit: Vector | None = None,
 ) -> tuple[State, Columns]:
-    """The state after a month, and that month's statements.
+    """Return the state after a month, and the month's statements.
 
-    The columns are those of the statement but ``account_id``, ``month`` and ``product``, each with
-    one entry an account (NaN = unknown), and ``open``, bool: whether there is a statement at all.
-    ``future`` other than 0 draws another future from the same state; one for all, or one an
-    account.  ``change`` makes other acts of the month's own, and ``limit`` is in force instead of
-    the lender's where it is not NaN: see :mod:`training.examine.truth.interventions`.  ValueError
-    where the state is not that of the end of the month before, or was made with another seed.
+    The statements are arrays by column, with one entry an account (NaN = unknown): the columns of a
+    statement except ``account_id``, ``month`` and ``product``, and ``open``, bool: whether the
+    account has a statement.
+
+    Args:
+        state: The state at the end of the month before.
+        month_number: Its ``months_done``.
+        config: The config of the simulation, with the seed of the state.
+        future: Another number than 0 draws another future from the same state; one for all
+            accounts, or one for each.
+        change: Replaces the month's acts: see :mod:`training.examine.truth.interventions`.
+        limit: Replaces the lender's limit where it is not NaN.
+
+    Raises ValueError for another month or seed than those of the state.
     """
     if month_number != state.months_done:
         raise ValueError(
-            f"expected month number {state.months_done}, which follows the state, got {month_number}"
+            f"expected month number {state.months_done}, which follows the state, "
+            f"got {month_number}"
         )
     if config.seed != state.seed:
         raise ValueError(
             f"expected the seed {state.seed} that the state was made with, got {config.seed}"
         )
     draws = Draws(config.seed, month_number, future, state.accounts)
-    means = draw_shocks(state, draws, config)
-    appetite = move_appetite(state, draws)
-    purse = fill_purse(state, means, appetite)
-    lenders = set_limits(state, month_number, draws, config)
-    in_force = lenders if limit is None else np.where(np.isnan(limit), lenders, limit)
-    acts = act(state, purse, appetite, in_force, calendar_month(month_number, config), draws)
-    acts = acts if change is None else change(state, acts)
-    moved = _settle(state, means, appetite, purse, in_force, acts, draws)
-    active, after = _living(state, moved, month_number, draws)
+    purse = fill_purse(state, draw_shocks(state, draws, config), draws)
+    in_force = set_limits(state, month_number, draws, config)
+    if limit is not None:
+        in_force = np.where(np.isnan(limit), in_force, limit)
+    acts = act(state, purse, in_force, calendar_month(month_number, config), draws)
+    if change is not None:
+        acts = change(state, acts)
+    moved = _post(state, purse, in_force, acts, draws)
+    active, after = _open_and_close(state, moved, month_number, draws)
     return after, _statement(after, acts, active, draws, config)
 
 
-def _settle(
-    state: State,
-    means: Means,
-    appetite: Vector,
-    purse: Purse,
-    limit: Vector,
-    acts: Acts,
-    draws: Draws,
-) -> State:
-    """The books after the acts: this account's by the ledger, the customer's own by addition."""
+def _post(state: State, purse: Purse, limit: Vector, acts: Acts, draws: Draws) -> State:
+    """Post the acts: to the account by the ledger, to the customer's own books by addition."""
     now = Standing(state.balance, state.minimum_due, state.days_past_due)
-    after = next_standing(
-        now, Behaviour(acts.spend, acts.cash_advance, acts.payment, acts.days_late), Terms()
-    )
-    income = state.traits.income_level
-    left = (
-        purse.free + purse.kept * (acts.borrowed + acts.cash_advance) - acts.payment - acts.repaid
-    )
-    surplus = np.maximum(left - _SAVINGS_MOST * income, 0.0)
-    # What the purse lacked was not paid elsewhere either and is owed there.
-    lacked = np.maximum(-left, 0.0)
-    debt = (
-        (1.0 + EXTERNAL_RATE - EXTERNAL_INSTALMENT) * state.external_debt
-        + acts.borrowed
-        + lacked
-        - surplus
-        - acts.repaid
-    )
-    update = draws.happens(Event.INCOME_UPDATE, 1.0 / 12.0)
-    reported = np.where(
-        update, np.maximum(np.round(means.income, -2), 100.0), state.reported_income
-    )
+    behaviour = Behaviour(acts.spend, acts.cash_advance, acts.payment, acts.days_late)
+    after = next_standing(now, behaviour, Terms())
+    credit = purse.kept_share * (acts.borrowed + acts.cash_advance)
+    left = purse.free + credit - acts.payment - acts.repaid
+    max_savings = _MAX_SAVINGS * state.traits.income_level
+    surplus = np.maximum(left - max_savings, 0.0)
+    # Money that was lacking was not paid elsewhere either, and is owed there.
+    lacking = np.maximum(-left, 0.0)
+    carried = (1.0 + EXTERNAL_RATE - EXTERNAL_INSTALMENT) * state.external_debt
+    debt = carried + acts.borrowed + lacking - surplus - acts.repaid
+    is_updated = draws.happens(Event.INCOME_UPDATE, 1.0 / 12.0)
+    stated_income = np.maximum(np.round(purse.means.income, -2), 100.0)
+    is_cut = limit < state.credit_limit
+    good_months = np.where(after.days_past_due > 0, 0, state.good_months + 1)
+    months_since_cut = np.where(is_cut, 0, state.months_since_cut + 1)
     return replace(
         state,
-        shock=means.shock,
-        severity=means.severity,
-        appetite=appetite,
+        shock=purse.means.shock,
+        severity=purse.means.severity,
+        appetite=purse.appetite,
         strain=0.6 * state.strain + 0.4 * purse.pressure,
-        savings=np.clip(left, 0.0, _SAVINGS_MOST * income),
+        savings=np.clip(left, 0.0, max_savings),
         external_debt=np.maximum(debt, 0.0),
-        reported_income=reported,
+        reported_income=np.where(is_updated, stated_income, state.reported_income),
         credit_limit=limit,
         balance=after.balance,
         minimum_due=after.minimum_due,
         days_past_due=after.days_past_due,
-        good_months=np.where(after.days_past_due > 0, 0, state.good_months + 1).astype(np.int32),
-        months_since_cut=np.where(limit < state.credit_limit, 0, state.months_since_cut + 1).astype(
-            np.int32
-        ),
+        good_months=good_months.astype(np.int32),
+        months_since_cut=months_since_cut.astype(np.int32),
         limit_requests=acts.limit_requests,
     )
 
 
-def _living(state: State, moved: State, month_number: int, draws: Draws) -> tuple[Mask, State]:
-    """(who has a statement this month, the state after it): who has not opened waits, who has ended
-    stays as he was.
+def _open_and_close(
+    state: State, moved: State, month_number: int, draws: Draws
+) -> tuple[Mask, State]:
+    """Return (which accounts have a statement this month, the state after it).
+
+    An account that is not open yet stays as it was.
     """
-    opened = state.traits.opened_month <= month_number
+    is_open = state.traits.opened_month <= month_number
     if month_number < 0:
-        # Nobody ends unseen: a line lost in the warm-up is granted anew, clean.
-        lost = moved.days_past_due >= CHARGED_OFF_DAYS
-        moved = replace(
-            moved,
-            balance=np.where(lost, 0.0, moved.balance),
-            minimum_due=np.where(lost, 0.0, moved.minimum_due),
-            days_past_due=np.where(lost, 0, moved.days_past_due).astype(np.int32),
-            external_debt=np.where(lost, 0.5 * state.traits.income_level, moved.external_debt),
-            ended=state.ended,
-        )
+        moved = _granted_again(state, moved)
         closes = np.zeros(state.count, dtype=np.bool_)
     else:
-        quiet = (state.balance <= 0) & (state.traits.opened_month < month_number - 3)
-        closes = quiet & draws.happens(Event.CLOSE, _CLOSING)
-    active = opened & ~state.ended & ~closes
-    ended = state.ended | (opened & (closes | (moved.days_past_due >= CHARGED_OFF_DAYS)))
-    kept = {
-        name: np.where(opened, getattr(moved, name), getattr(state, name)).astype(
-            getattr(state, name).dtype, copy=False
-        )
-        for name in _CARRIED
-    }
-    return active, replace(moved, months_done=month_number + 1, ended=ended, **kept)
+        is_quiet = (state.balance <= 0) & (state.traits.opened_month < month_number - 3)
+        closes = is_quiet & draws.happens(Event.CLOSE, _CLOSING)
+    is_charged_off = moved.days_past_due >= CHARGED_OFF_DAYS
+    ended = state.ended | (is_open & (closes | is_charged_off))
+    values = {}
+    for name in _WAITING:
+        before = getattr(state, name)
+        value = np.where(is_open, getattr(moved, name), before)
+        values[name] = value.astype(before.dtype, copy=False)
+    after = replace(moved, months_done=month_number + 1, ended=ended, **values)
+    return is_open & ~state.ended & ~closes, after
 
 
-_CARRIED = tuple(
-    name
-    for name in State.__dataclass_fields__
-    if name not in ("seed", "months_done", "accounts", "traits", "ended")
-)
+def _granted_again(state: State, moved: State) -> State:
+    """Clear lines that were lost in the warm-up, so that no account ends before its statements."""
+    is_lost = moved.days_past_due >= CHARGED_OFF_DAYS
+    return replace(
+        moved,
+        balance=np.where(is_lost, 0.0, moved.balance),
+        minimum_due=np.where(is_lost, 0.0, moved.minimum_due),
+        days_past_due=np.where(is_lost, 0, moved.days_past_due).astype(np.int32),
+        external_debt=np.where(is_lost, 0.5 * state.traits.income_level, moved.external_debt),
+        ended=state.ended,
+    )
 
 
 def _statement(
     after: State, acts: Acts, active: Mask, draws: Draws, config: SimulationConfig
 ) -> Columns:
     traits = after.traits
-    income_seen = traits.income_known & ~draws.happens(Event.INCOME_MISSING, config.month_unknown)
-    debt_seen = traits.debt_known & ~draws.happens(Event.DEBT_MISSING, config.month_unknown)
+    sees_income = traits.income_known & ~draws.happens(Event.INCOME_MISSING, config.month_unknown)
+    sees_debt = traits.debt_known & ~draws.happens(Event.DEBT_MISSING, config.month_unknown)
     debt = round_to_cents(traits.coverage * (after.external_debt + traits.secured_debt))
     return {
         "open": active,
@@ -199,6 +196,6 @@ def _statement(
         "days_past_due": after.days_past_due,
         "limit_requests": acts.limit_requests,
         "credit_inquiries": acts.credit_inquiries,
-        "external_debt": np.where(debt_seen, debt, np.nan),
-        "income": np.where(income_seen, after.reported_income, np.nan),
+        "external_debt": np.where(sees_debt, debt, np.nan),
+        "income": np.where(sees_income, after.reported_income, np.nan),
     }
