@@ -4,7 +4,6 @@ the way back.
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE
+from features.months import months_between
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import PlanPath
 from serving.decision.advice.rollout import Plans
@@ -80,7 +80,7 @@ class CutAccounts:
         """
         return np.array(
             [
-                0 if plan.restored is None else _months(self.world.as_of, plan.restored)
+                0 if plan.restored is None else months_between(self.world.as_of, plan.restored)
                 for plan in self.plans
             ]
         )
@@ -149,7 +149,3 @@ def plans_of(courses: list[PlanPath]) -> Plans:
             if told.share is not None:
                 shares[place] = told.share
     return Plans(**values, paid_share=shares)
-
-
-def _months(earlier: datetime.date, later: datetime.date) -> int:
-    return (later.year - earlier.year) * 12 + later.month - earlier.month

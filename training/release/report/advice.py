@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-
 import numpy as np
 import polars as pl
 
+from features.months import months_between
 from serving.decision.pipeline import advise_many
 from serving.decision.result import Advised
 from training.data.labels import soon_after
@@ -45,7 +44,9 @@ def _table(advised: list[Advised]) -> pl.DataFrame:
         one.advice is not None and one.advice.on_time_only.restored is not None for one in advised
     )
     restored = [(one, one.advice.plan.restored) for one in advised if one.advice is not None]
-    months = [_months(one, month) for one, month in restored if month is not None]
+    months = [
+        months_between(one.decision.as_of, month) for one, month in restored if month is not None
+    ]
     efforts = [plan.effort for plan in plans if plan.restored is not None]
     rows = {
         "a rule alone decided, which no behaviour wins back": f"{len(advised) - len(plans)}",
@@ -58,8 +59,3 @@ def _table(advised: list[Advised]) -> pl.DataFrame:
         else "-",
     }
     return pl.DataFrame({"what": list(rows), "accounts": list(rows.values())})
-
-
-def _months(one: Advised, restored: datetime.date) -> int:
-    as_of = one.decision.as_of
-    return (restored.year - as_of.year) * 12 + restored.month - as_of.month
