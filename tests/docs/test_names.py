@@ -20,7 +20,8 @@ PACKAGES = "features|serving|training"
 DOTTED = re.compile(rf"(?<![\w./-])((?:{PACKAGES})(?:\.\w+)+)")
 IMPORT = re.compile(rf"^(?:>>> )?from ((?:{PACKAGES})[\w.]*) import (.+)$", re.MULTILINE)
 FILE = re.compile(rf"(?<![\w./-])((?:{PACKAGES}|tests|docs)/[\w./-]*\w/?)")
-CALL = re.compile(r"\b([A-Za-z]\w*(?:\.\w+)?)\(\)")
+# In the architecture: a function, class or method with parentheses, or a constant.
+DEFINITION = re.compile(r"\b([A-Za-z]\w*(?:\.\w+)?)\(\)|`([A-Z][A-Z_]{3,})`")
 LINK = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
 
 
@@ -52,7 +53,7 @@ def resolves(dotted: str) -> bool:
 
 @functools.cache
 def defined_in(file: Path) -> frozenset[str]:
-    """Functions and classes of a module, and methods as ``Class.method``."""
+    """Functions, classes and constants of a module, and methods as ``Class.method``."""
     return frozenset(_definitions(ast.parse(file.read_text("utf-8")).body))
 
 
@@ -60,6 +61,9 @@ def _definitions(body: list[ast.stmt]) -> Iterator[str]:
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
         if isinstance(node, ast.ClassDef):
             yield from (f"{node.name}.{name}" for name in _definitions(node.body))
 
@@ -92,14 +96,15 @@ def test_imported_names_exist() -> None:
     assert [found for found in imported if not resolves(found[1])] == []
 
 
-def test_the_architecture_names_functions_where_they_are() -> None:
-    """Each ``name()`` is defined in one of the modules that its line mentions."""
+def test_the_architecture_names_definitions_where_they_are() -> None:
+    """Each ``name()`` or ``CONSTANT`` is defined in one of the modules that its line mentions."""
     lines = (ROOT / "docs" / "architecture.md").read_text("utf-8").splitlines()
-    named = [(line, CALL.findall(line)) for line in lines if CALL.search(line)]
-    assert len(named) > 25
-    missing = {
-        line: undefined for line, names in named if (undefined := set(names) - _defined_on(line))
-    }
+    named = [
+        (line, {function or constant for function, constant in DEFINITION.findall(line)})
+        for line in lines
+    ]
+    assert sum(len(names) for _, names in named) > 45
+    missing = {line: undefined for line, names in named if (undefined := names - _defined_on(line))}
     assert missing == {}
 
 
