@@ -37,14 +37,14 @@ _MAX_ADDRESSES = 1000
 class Gate:
     """An ASGI app that passes complete requests of known callers on known routes to `app`.
 
-    `keys` are read from the database unless given; the gate opens them when the app starts. The
-    caller of a request is then ``scope["state"]["caller"]``: see
+    `keys` are read from the database unless given: None until the app starts. The caller of a
+    request is then ``scope["state"]["caller"]``: see
     :func:`serving.auth.caller.caller_of`.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyCache | None = None) -> None:
         self.app = app
-        self._keys = keys
+        self.keys = keys
         self._limiter = RateLimiter()
         self._refused_addresses = _RefusedAddresses()
 
@@ -147,19 +147,19 @@ class Gate:
                 await sender.send_problem(internal_error())
 
     async def _open_keys(self) -> KeyCache:
-        if self._keys is None:
-            self._keys = KeyCache()
-            await asyncio.to_thread(self._keys.wait)
-        return self._keys
+        if self.keys is None:
+            self.keys = KeyCache()
+            await asyncio.to_thread(self.keys.wait)
+        return self.keys
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = self._keys is not None
+        given = self.keys is not None
         keys = await self._open_keys()
         try:
             await self.app(scope, receive, send)
         finally:
             if not given:
-                self._keys = None
+                self.keys = None
                 await asyncio.to_thread(keys.close)
 
 

@@ -17,7 +17,7 @@ from serving.auth.key_cache import KeyCache
 from serving.operations.client import start_service
 from serving.operations.pack import store
 from serving.storage.database import Database
-from tests.support.gated_app import LIVE, keys_of
+from tests.support.gated_app import LIVE, cache_of
 from tests.support.records import at_hand, fill, golden, postgres, postgres_server, record
 
 # fixtures, for all tests below this folder
@@ -117,11 +117,11 @@ def some_keys(database: Database) -> dict[str, str]:
 
 @pytest.fixture
 def with_key() -> Iterator[KeyCache]:
-    with closing(keys_of(LIVE)) as held:
+    with closing(cache_of(LIVE)) as held:
         yield held
 
 
 @pytest.fixture
 def without_key() -> Iterator[KeyCache]:
-    with closing(keys_of()) as held:
+    with closing(cache_of()) as held:
         yield held

@@ -1,4 +1,4 @@
-"""A gate in the process: what is asked of it, what stands behind it, and what it sends."""
+"""A gate in this process: an app behind it, requests to it, and the messages that it sends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serving.auth.key_cache import KeyCache
 from serving.auth.keys import Key
 from serving.web.errors import Problem
 
-MARK = "Geheimnis7319"
+MARK = "Geheimnis7319"  # a value in requests that no answer and no log may repeat
 JSON = {"content-type": "application/json"}
 NOW = datetime.datetime(2026, 11, 25, 8, 0, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -33,11 +33,11 @@ KEY = Key(
 )
 TEXT = f"clk_{KEY.key_id}_{SECRET}"
 LIVE = replace(KEY, expires_at=datetime.datetime.now(datetime.UTC) + DAY, rate=1000.0)
-SHOWN = {"authorization": f"Bearer {TEXT}"}
+AUTHORIZATION = {"authorization": f"Bearer {TEXT}"}
 
 
 class Echo:
-    """An app that answers with what it was handed, and remembers the scopes."""
+    """An app that answers with the body of the request, and remembers the scopes."""
 
     def __init__(self) -> None:
         self.scopes: list[Scope] = []
@@ -50,28 +50,37 @@ class Echo:
         await send({"type": "http.response.body", "body": message["body"], "more_body": False})
 
 
-def keys_of(*stored: Key) -> KeyCache:
-    held = KeyCache(lambda: stored)
-    held.wait()
-    return held
+def cache_of(*stored: Key) -> KeyCache:
+    """A cache that has read these keys."""
+    cache = KeyCache(lambda: stored)
+    cache.wait()
+    return cache
 
 
-def asked(
+def request(
     app: ASGIApp,
     method: str = "POST",
     path: str = "/v1/decisions",
     client: str = "127.0.0.1",
-    **sent: Any,
+    **options: Any,
 ) -> httpx.Response:
-    async def one() -> httpx.Response:
+    """Send a request from the address `client`; `options` are those of httpx."""
+
+    async def send_it() -> httpx.Response:
         transport = httpx.ASGITransport(app, client=(client, 5), raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3000") as http:
-            return await http.request(method, path, **sent)
+            return await http.request(method, path, **options)
 
-    return asyncio.run(one())
+    return asyncio.run(send_it())
+
+
+def post_json(app: ASGIApp, content: Any = b"{}", **options: Any) -> httpx.Response:
+    """Send a POST of JSON with a live key."""
+    return request(app, content=content, headers=JSON | AUTHORIZATION, **options)
 
 
 def problem_of(response: httpx.Response, status: int) -> Problem:
+    """Return the problem of a response, which has this status and repeats no value."""
     assert response.headers["content-type"] == "application/problem+json"
     problem = Problem.model_validate_json(response.content)
     assert response.status_code == problem.status == status
@@ -79,35 +88,37 @@ def problem_of(response: httpx.Response, status: int) -> Problem:
     return problem
 
 
-def served(
-    gate: Gate, messages: Sequence[Message | float], headers: dict[str, str] | None = None
+def messages_of(
+    gate: Gate, incoming: Sequence[Message | float], headers: dict[str, str] | None = None
 ) -> list[Message]:
-    """What the gate sends to a client whose messages come as told, with a pause for each number."""
-    coming, sent = list(messages), []
+    """Return what the gate sends for these messages of a client; a number is a pause in seconds."""
+    waiting, sent = list(incoming), []
 
     async def receive() -> Message:
-        while coming and isinstance(coming[0], float):
-            await asyncio.sleep(coming.pop(0))  # type: ignore[arg-type]
-        if not coming:
-            await asyncio.Event().wait()
-        return coming.pop(0)  # type: ignore[return-value]
+        while waiting:
+            part = waiting.pop(0)
+            if not isinstance(part, float):
+                return part
+            await asyncio.sleep(part)
+        # A client that sends nothing more and stays connected.
+        await asyncio.Event().wait()
+        raise AssertionError("the event is never set")
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    raw = [
-        (name.encode(), value.encode()) for name, value in (JSON | SHOWN | (headers or {})).items()
-    ]
+    all_headers = JSON | AUTHORIZATION | (headers or {})
     scope = {
         "type": "http",
         "method": "POST",
         "path": "/v1/decisions",
-        "headers": raw,
+        "headers": [(name.encode(), value.encode()) for name, value in all_headers.items()],
         "client": ("127.0.0.1", 5),
     }
     asyncio.run(asyncio.wait_for(gate(scope, receive, send), 10))
     return sent
 
 
-def piece(content: bytes, more: bool = True) -> Message:
+def body_part(content: bytes, more: bool = True) -> Message:
+    """A message with a part of the body."""
     return {"type": "http.request", "body": content, "more_body": more}

@@ -1,10 +1,8 @@
-"""Cases that Schemathesis makes from the service's OpenAPI document, and what is wrong with the
-answers to them.
+"""Cases that Schemathesis draws from the service's OpenAPI document, and the faults of the answers.
 
-What is drawn from a schema alone is nearly always refused: no history has a month missing, and
-nobody guesses an id.  So a part of the cases is *meant* to be accepted: drawn in the same way, then
-led to months that follow each other and to decisions and reviews that are there in the state that
-is asked for.
+A request that is drawn from a schema alone is nearly always refused: its months have gaps, and no
+id exists. So a part of the cases is *meant* to be accepted: drawn in the same way, then changed to
+consecutive months and to decisions and reviews that exist in the right state.
 """
 
 from __future__ import annotations
@@ -36,30 +34,41 @@ from schemathesis.specs.openapi.checks import (
 
 from features.schema import COLUMNS, SMALLEST_AMOUNT
 
+# drawn    from the schema
+# negated  from the schema, with one thing made wrong
+# meant    to be accepted
+# stranger from the schema, with an unknown key
 Kind = Literal["drawn", "negated", "meant", "stranger"]
 Operation = APIOperation[Any, Any, Any, Any]
 Case = AnyCase[Any]
+Json = dict[str, Any]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
-    # Only where a case was negated; that what is drawn is accepted holds of the meant ones alone,
-    # see above.
+    # Checks negated cases only.  There is no check that drawn cases are accepted: see above.
     negative_data_rejection,
 ]
 ANSWER_WITHIN = 20.0  # seconds
-NOBODY = f"Bearer clk_{'0' * 16}_{'Q' * 43}"
+UNKNOWN_KEY = f"Bearer clk_{'0' * 16}_{'Q' * 43}"
 _WHOLE = [column.name for column in COLUMNS if column.null == "whole"]
 _AMOUNTS = [column.name for column in COLUMNS if column.kind == "amount"]
 _COUNTS = [column.name for column in COLUMNS if column.kind == "whole_number"]
-_STEPS = {"start": "started", "resolution": "resolution", "withdrawal": "withdrawal"}
-_AFTER = {"started": "in_review", "resolution": "resolved", "withdrawal": "withdrawn"}
+# The last part of the path of a step -> the kind of its row -> the state after it.
+_ROW_KINDS = {"start": "started", "resolution": "resolution", "withdrawal": "withdrawal"}
+_STATE_AFTER = {"started": "in_review", "resolution": "resolved", "withdrawal": "withdrawn"}
+_STATES_BEFORE = {
+    "start": ("open",),
+    "resolution": ("in_review",),
+    "withdrawal": ("open", "in_review"),
+}
+_ANY_STATE = ("open", "in_review", "resolved", "withdrawn")
 
 
-class Asked(NamedTuple):
-    """A case, its answer (None = there was none in time), and what is wrong with it."""
+class Result(NamedTuple):
+    """A case, its answer (None = none in time), and what is wrong with the answer."""
 
     operation: str
     kind: Kind
@@ -73,285 +82,305 @@ class Asked(NamedTuple):
 
 
 @dataclass
-class Known:
-    """What the service has said so far that it keeps."""
+class KnownDecision:
+    """A decision that the service has answered."""
 
-    # kind, and the row's id or for a step its review's
+    limit_before: float
+    lowest_limit: float  # that a review can lead to
+    as_of: str
+    undecided: bool  # a person has to make it
+    has_notice: bool
+
+
+@dataclass
+class Known:
+    """What the service has stored, by its answers."""
+
+    # The kind of the row and its id; for a step, the id of its review.
     rows: set[tuple[str, str]] = field(default_factory=set)
-    decisions: list[str] = field(default_factory=list)
-    limits: dict[str, float] = field(default_factory=dict)  # before the decision
-    due: list[str] = field(default_factory=list)
-    least: dict[str, float] = field(default_factory=dict)  # what a review can leave of it
-    as_of: dict[str, str] = field(default_factory=dict)
-    undecided: set[str] = field(default_factory=set)  # decisions that a person has to make
-    # review -> its decision and state
+    decisions: dict[str, KnownDecision] = field(default_factory=dict)
+    # review id -> decision id and state
     reviews: dict[str, tuple[str, str]] = field(default_factory=dict)
     reviewers: dict[str, str] = field(default_factory=dict)
 
-    def heard(self, operation: str, response: Response) -> None:
-        """Take an answer that says that something was kept."""
+    def learn(self, operation: str, response: Response) -> None:
+        """Add what an answer says is stored."""
         if response.status_code >= 300 or not operation.startswith("POST"):
             return
-        answered, last = response.json(), operation.rsplit("/", 1)[1]
-        if last in _STEPS:
-            kind, review = _STEPS[last], answered["review_id"]
-            self.rows.add((kind, review))
-            self.reviews[review] = (answered["decision_id"], _AFTER[kind])
-            self.reviewers[review] = answered["reviewer"]
+        answer, last = response.json(), operation.rsplit("/", 1)[1]
+        if last in _ROW_KINDS:
+            self._learn_step(_ROW_KINDS[last], answer)
         elif last == "reviews":
-            self.rows.add(("review", answered["review_id"]))
-            if answered["decision_id"] in self.undecided:
-                self.rows.add(("withdrawal", f"policy's of {answered['decision_id']}"))
-            self.reviews[answered["review_id"]] = (answered["decision_id"], "open")
+            self._learn_review(answer)
         elif last == "notifications":
-            self.rows.add(("notification", answered["notification"]["notification_id"]))
+            self.rows.add(("notification", answer["notification"]["notification_id"]))
         else:
-            for decision in answered.get("decisions") or [answered.get("decision") or answered]:
-                name = decision["decision_id"]
-                if name not in self.limits:
-                    self.decisions.append(name)
-                    self.limits[name] = decision["credit_limit"]
-                    self.as_of[name] = decision["as_of"]
-                    self.least[name] = (
-                        0.0 if decision["action"] == "review" else decision["new_limit"]
-                    )
-                    if decision["action"] == "review":
-                        self.undecided.add(name)
-                        self.rows.add(("review", f"policy's of {name}"))
-                    self.rows.add(("decision", name))
-                    self.due += [name] * (decision["notice"] is not None)
+            for decision in answer.get("decisions") or [answer.get("decision") or answer]:
+                self._learn_decision(decision)
 
-    def in_state(self, *states: str) -> list[str]:
-        return [review for review, (_, state) in self.reviews.items() if state in states]
+    def _learn_step(self, kind: str, review: Json) -> None:
+        review_id = review["review_id"]
+        self.rows.add((kind, review_id))
+        self.reviews[review_id] = (review["decision_id"], _STATE_AFTER[kind])
+        self.reviewers[review_id] = review["reviewer"]
+
+    def _learn_review(self, review: Json) -> None:
+        decision_id = review["decision_id"]
+        self.rows.add(("review", review["review_id"]))
+        if self.decisions[decision_id].undecided:
+            self.rows.add(("withdrawal", f"policy's of {decision_id}"))
+        self.reviews[review["review_id"]] = (decision_id, "open")
+
+    def _learn_decision(self, decision: Json) -> None:
+        decision_id, undecided = decision["decision_id"], decision["action"] == "review"
+        if decision_id in self.decisions:
+            return
+        self.decisions[decision_id] = KnownDecision(
+            limit_before=decision["credit_limit"],
+            lowest_limit=0.0 if undecided else decision["new_limit"],
+            as_of=decision["as_of"],
+            undecided=undecided,
+            has_notice=decision["notice"] is not None,
+        )
+        self.rows.add(("decision", decision_id))
+        if undecided:
+            self.rows.add(("review", f"policy's of {decision_id}"))
+
+    def with_notice(self) -> list[str]:
+        """The decisions that a customer is to be notified of."""
+        return [name for name, decision in self.decisions.items() if decision.has_notice]
 
     def without_review(self) -> list[str]:
+        """The decisions without an unanswered review of a customer."""
         under_way = {
             decision for decision, state in self.reviews.values() if state in ("open", "in_review")
         }
         return [decision for decision in self.decisions if decision not in under_way]
 
+    def in_state(self, *states: str) -> list[str]:
+        """The reviews in one of these states."""
+        return [review for review, (_, state) in self.reviews.items() if state in states]
+
+
+@dataclass(frozen=True)
+class Client:
+    """Where the service is, the header of its key, and how long it has to answer, in seconds."""
+
+    url: str
+    key: str
+    within: float = ANSWER_WITHIN
+
 
 class Battery:
-    """Every operation of a document asked of a service, in turns; ``accounts``: requests as a
-    lender has them.
+    """Sends cases of every operation of a document, in turns.
+
+    `accounts` are requests as a lender has them.
     """
 
     def __init__(
-        self,
-        document: Mapping[str, Any],
-        url: str,
-        key: str,
-        accounts: Sequence[dict[str, Any]],
-        within: float = ANSWER_WITHIN,
+        self, document: Mapping[str, Any], client: Client, accounts: Sequence[Json]
     ) -> None:
-        self.schema = described(document)
-        self.operations = {each.label: each for each in all_operations(self.schema)}
+        self.schema = read_schema(document)
+        self.operations = {operation.label: operation for operation in all_operations(self.schema)}
         self.known = Known()
-        self._url, self._key, self._accounts, self._within = url, key, accounts, within
+        self._client, self._accounts = client, accounts
         self._session = requests.Session()
         self._turn = 0
 
-    def run(self, each: int, of_health: int = 1) -> list[Asked]:
-        """So many cases of each kind of each operation of ours, of which some are named after a
-        kind that cannot be made.
-        """
+    def run(self, count: int) -> list[Result]:
+        """Send `count` cases of each kind for each operation, and a tenth of that by strangers."""
         lots: list[tuple[Operation, Kind, list[Case]]] = []
         for operation in self.operations.values():
             positive, negative = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
             if not operation.path.startswith("/v1/"):
-                lots.append((operation, "meant", drawn(operation, positive, of_health)))
+                lots.append((operation, "meant", draw_cases(operation, positive, 1)))
                 continue
-            strangers = max(each // 10, 1)
-            made = drawn(operation, positive, 2 * each + strangers)
-            lots.append((operation, "drawn", made[:each]))
-            lots.append((operation, "meant", made[each : 2 * each]))
-            lots.append((operation, "stranger", made[2 * each :]))
-            lots.append((operation, "negated", drawn(operation, negative, each)))
-        found: list[Asked] = []
+            strangers = max(count // 10, 1)
+            cases = draw_cases(operation, positive, 2 * count + strangers)
+            lots.append((operation, "drawn", cases[:count]))
+            lots.append((operation, "meant", cases[count : 2 * count]))
+            lots.append((operation, "stranger", cases[2 * count :]))
+            lots.append((operation, "negated", draw_cases(operation, negative, count)))
+        results: list[Result] = []
         for self._turn in range(max(len(cases) for _, _, cases in lots)):
-            found += [
-                self._ask(operation, kind, cases[self._turn])
-                for operation, kind, cases in lots
-                if self._turn < len(cases)
-            ]
-        return found
+            for operation, kind, cases in lots:
+                if self._turn < len(cases):
+                    results.append(self._result(operation, kind, cases[self._turn]))
+        return results
 
-    def _ask(self, operation: Operation, kind: Kind, case: Case) -> Asked:
+    def _result(self, operation: Operation, kind: Kind, case: Case) -> Result:
         if kind == "meant":
-            case = self._meant(operation, case)
+            case = self._made_acceptable(operation, case)
         elif kind != "stranger" and self._turn % 2:
-            self._lead(operation, case)
-        response, wrong = self._sent(operation, case, NOBODY if kind == "stranger" else self._key)
-        if response is not None:
-            if kind == "meant" and response.status_code >= 300:
-                wrong += (f"meant to be accepted: {response.status_code} {response.text[:300]}",)
-            if kind == "stranger" and response.status_code != 401:
-                wrong += ("a stranger is answered",)
-            if kind == "meant" and "Idempotency-Key" in (case.headers or {}):
-                again, _ = self._sent(operation, case, self._key)
-                if again is None or again.content != response.content:
-                    wrong += ("asked again with its key, another answer",)
-        return Asked(operation.label, kind, case, response, wrong)
+            self._use_known_id(operation, case)
+        key = UNKNOWN_KEY if kind == "stranger" else self._client.key
+        response, wrong = self._send(operation, case, key)
+        if response is None:
+            return Result(operation.label, kind, case, response, wrong)
+        if kind == "meant" and response.status_code >= 300:
+            wrong += (f"meant to be accepted: {response.status_code} {response.text[:300]}",)
+        if kind == "stranger" and response.status_code != 401:
+            wrong += ("a stranger is answered",)
+        if kind == "meant" and "Idempotency-Key" in (case.headers or {}):
+            again, _ = self._send(operation, case, self._client.key)
+            if again is None or again.content != response.content:
+                wrong += ("the same key got another answer",)
+        return Result(operation.label, kind, case, response, wrong)
 
-    def _sent(
+    def _send(
         self, operation: Operation, case: Case, key: str
     ) -> tuple[Response | None, tuple[str, ...]]:
+        headers, within = {"Authorization": key}, self._client.within
         try:
-            response = case.call(
-                self._url, self._session, {"Authorization": key}, timeout=self._within
-            )
+            response = case.call(self._client.url, self._session, headers, timeout=within)
         except (requests.RequestException, TimeoutError) as error:
             return None, (f"no answer: {type(error).__name__}",)
-        wrong = faults(case, response)
-        self.known.heard(operation.label, response)
+        wrong = find_faults(case, response)
+        self.known.learn(operation.label, response)
         return response, wrong
 
-    def _lead(self, operation: Operation, case: Case) -> None:
-        """Lead a case to an id that is there, unless its id is what was negated."""
+    def _use_known_id(self, operation: Operation, case: Case) -> None:
+        """Give a case an id that exists, unless its id is the part that was negated."""
         negated = case.meta is not None and any(
             location == ParameterLocation.PATH and info.mode.is_negative
             for location, info in case.meta.components.items()
         )
-        if "{id}" in operation.path and not negated:
-            known = (
-                self.known.decisions
-                if operation.path.startswith("/v1/decisions")
-                else list(self.known.reviews)
-            )
-            if known:
-                case.path_parameters = {"id": known[self._turn % len(known)]}
+        if "{id}" not in operation.path or negated:
+            return
+        of_decision = operation.path.startswith("/v1/decisions")
+        known = list(self.known.decisions if of_decision else self.known.reviews)
+        if known:
+            case.path_parameters = {"id": known[self._turn % len(known)]}
 
-    def _meant(self, operation: Operation, case: Case) -> Case:
-        """The case, led to be accepted."""
-        label, query = operation.label, dict(case.query or {})
-        # nothing at all is no value to be copied
+    # Cases that are meant to be accepted
+
+    def _made_acceptable(self, operation: Operation, case: Case) -> Case:
+        """Return the case, changed so that the service has to accept it."""
+        known_id = self._acceptable_id(operation.label)
+        # A case without a body has a marker that cannot be copied.
         body = copy.deepcopy(case.body) if isinstance(case.body, dict) else case.body
+        if isinstance(body, dict):
+            self._mend_body(operation.label, body, known_id or "")
+        return operation.Case(
+            path_parameters={} if known_id is None else {"id": known_id},
+            query=self._acceptable_query(operation.label, case),
+            headers=self._acceptable_headers(case),
+            body=body,
+            media_type=case.media_type,
+        )
+
+    def _acceptable_id(self, label: str) -> str | None:
+        if label == "POST /v1/decisions/{id}/reviews":
+            return self._decision(self.known.without_review())
+        if label == "POST /v1/decisions/{id}/notifications":
+            return self._decision(self.known.with_notice())
+        if label == "GET /v1/decisions/{id}":
+            return self._decision(list(self.known.decisions))
+        if "/v1/reviews/{id}" in label:
+            step = label.rsplit("/", 1)[1]
+            return self._review(_STATES_BEFORE.get(step, _ANY_STATE))
+        return None
+
+    def _acceptable_query(self, label: str, case: Case) -> Json:
+        query = dict(case.query or {})
+        if query.pop("after", None) is not None and self._turn % 2:
+            if "notices" in label:
+                query["after"] = self._decision(self.known.with_notice())
+            else:
+                query["after"] = self._review(tuple(_STATE_AFTER.values()))
+        return query
+
+    def _acceptable_headers(self, case: Case) -> dict[str, str]:
         headers = {
             name: value
             for name, value in (case.headers or {}).items()
             if name.lower() != "authorization"
         }
         if "Idempotency-Key" in headers:
-            headers["Idempotency-Key"] = (
-                f"{headers['Idempotency-Key'][:100]}-{self._turn}-{len(self.known.rows)}"
-            )
-        name: str | None = None
-        if label.startswith("POST /v1/decisions/{id}/"):
-            name = self._decision(
-                self.known.without_review() if label.endswith("reviews") else self.known.due
-            )
-        elif label == "GET /v1/decisions/{id}":
-            name = self._decision(self.known.decisions)
-        elif "/v1/reviews/{id}" in label:
-            states = {
-                "start": ("open",),
-                "resolution": ("in_review",),
-                "withdrawal": ("open", "in_review"),
-            }
-            name = self._review(
-                states.get(label.rsplit("/", 1)[1], ("open", "in_review", "resolved", "withdrawn"))
-            )
-        elif query.pop("after", None) is not None and self._turn % 2:
-            query["after"] = (
-                self._decision(self.known.due)
-                if "notices" in label
-                else self._review(tuple(_AFTER.values()))
-            )
-        path = {} if name is None else {"id": name}
-        if isinstance(body, dict):
-            self._mend(label, body, name)
-        return operation.Case(
-            path_parameters=path,
-            query=query,
-            headers=headers,
-            body=body,
-            media_type=case.media_type,
-        )
+            # Of a key that is used once.
+            unique = f"{self._turn}-{len(self.known.rows)}"
+            headers["Idempotency-Key"] = f"{headers['Idempotency-Key'][:100]}-{unique}"
+        return headers
 
-    def _mend(self, label: str, body: dict[str, Any], name: str | None) -> None:
-        requests_in = body.get("accounts", [body])
-        for place, request in enumerate(requests_in):
-            if request.get("statements"):
-                request["statements"] = mended(request["statements"], self._turn % 4)
-                if label.endswith("reviews"):
-                    _end_in(request["statements"], self.known.as_of[name or ""])
-            if "account_id" in request:
-                request["account_id"] = f"{request['account_id'][:50]}-{place}"
-                if (self._turn + place) % 3 == 0:
-                    request |= self._accounts[(self._turn + place) % len(self._accounts)] | {
-                        "account_id": request["account_id"]
-                    }
+    def _mend_body(self, label: str, body: Json, known_id: str) -> None:
+        for place, request in enumerate(body.get("accounts", [body])):
+            self._mend_request(label, request, place, known_id)
         if "choices" in body:
-            body["choices"] = None  # what may be chosen depends on the account
+            body["choices"] = None  # the choices that are possible depend on the account
         if label.endswith("notifications"):
-            body["sent_at"] = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            now = datetime.datetime.now(datetime.UTC)
+            body["sent_at"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
             body["review_id"] = None
         if label.endswith("start"):
             body["instead_of"] = None
         if label.endswith("resolution"):
-            decision = self.known.reviews[name or ""][0]
-            body["reviewer"] = self.known.reviewers[name or ""]
-            if decision in self.known.undecided and body["outcome"] == "uphold":
-                body["outcome"] = "overturn"
-            wanted = min(
-                max(body.get("new_limit") or 0.0, self.known.least[decision]),
-                self.known.limits[decision],
-            )
-            body["new_limit"] = wanted if body["outcome"] == "amend" else None
+            self._mend_resolution(body, known_id)
+
+    def _mend_request(self, label: str, request: Json, place: int, known_id: str) -> None:
+        if request.get("statements"):
+            request["statements"] = with_consecutive_months(request["statements"], self._turn % 4)
+            if label.endswith("reviews"):
+                as_of = self.known.decisions[known_id].as_of
+                request["statements"] = moved_to_end_in(request["statements"], as_of)
+        if "account_id" in request:
+            account_id = f"{request['account_id'][:50]}-{place}"
+            if (self._turn + place) % 3 == 0:
+                request |= self._accounts[(self._turn + place) % len(self._accounts)]
+            request["account_id"] = account_id
+
+    def _mend_resolution(self, body: Json, review_id: str) -> None:
+        decision_id, _ = self.known.reviews[review_id]
+        decision = self.known.decisions[decision_id]
+        body["reviewer"] = self.known.reviewers[review_id]
+        if decision.undecided and body["outcome"] == "uphold":
+            body["outcome"] = "overturn"
+        if body["outcome"] == "amend":
+            drawn = body.get("new_limit") or 0.0
+            body["new_limit"] = min(max(drawn, decision.lowest_limit), decision.limit_before)
+        else:
+            body["new_limit"] = None
 
     def _decision(self, fitting: Sequence[str]) -> str:
-        """One of these, or a new one that somebody has to be told of."""
+        """Return one of these decisions, or a new one with a notice."""
         if fitting:
             return fitting[self._turn % len(fitting)]
         for account in self._accounts:
             self._prepare("POST /v1/decisions", account)
-            if self.known.due:
-                return self.known.due[-1]
-        raise LookupError("expected an account among them whose limit is not kept")
+            if self.known.with_notice():
+                return self.known.with_notice()[-1]
+        raise LookupError("expected an account whose limit is not kept, got none")
 
     def _review(self, states: Sequence[str]) -> str:
-        """A review in one of these states, brought there where there is none."""
+        """Return a review in one of these states; makes one if there is none."""
         if fitting := self.known.in_state(*states):
             return fitting[self._turn % len(fitting)]
         if "open" in states:
-            decision = self._decision(self.known.without_review())
-            self._prepare("POST /v1/decisions/{id}/reviews", {"reason": "It was paid."}, decision)
-        else:
-            self._prepare(
-                "POST /v1/reviews/{id}/start", {"reviewer": "Li Na"}, self._review(("open",))
-            )
-            if "in_review" not in states:
-                self._prepare(
-                    "POST /v1/reviews/{id}/withdrawal",
-                    {"reason": None},
-                    self._review(("in_review",)),
-                )
+            decision_id = self._decision(self.known.without_review())
+            path, body = "POST /v1/decisions/{id}/reviews", {"reason": "It was paid."}
+            self._prepare(path, body, decision_id)
+            return self._review(states)
+        open_review = self._review(("open",))
+        self._prepare("POST /v1/reviews/{id}/start", {"reviewer": "Li Na"}, open_review)
+        if "in_review" not in states:
+            taken = self._review(("in_review",))
+            self._prepare("POST /v1/reviews/{id}/withdrawal", {"reason": None}, taken)
         return self._review(states)
 
-    def _prepare(self, label: str, body: dict[str, Any], name: str | None = None) -> None:
+    def _prepare(self, label: str, body: Json, known_id: str | None = None) -> None:
         operation = self.operations[label]
-        path = {} if name is None else {"id": name}
+        path = {} if known_id is None else {"id": known_id}
         case = operation.Case(path_parameters=path, body=body, media_type="application/json")
-        response, wrong = self._sent(operation, case, self._key)
+        response, wrong = self._send(operation, case, self._client.key)
         if response is None or response.status_code >= 300:
-            raise LookupError(f"{label}: {wrong} {'' if response is None else response.text[:300]}")
+            text = "" if response is None else response.text[:300]
+            raise LookupError(f"{label}: {wrong} {text}")
 
 
-def _end_in(statements: list[dict[str, Any]], month: str) -> None:
-    """Move statements whose months follow each other so that the last is of this month; none can be
-    of before 1900.
+def read_schema(document: Mapping[str, Any]) -> BaseSchema:
+    """Return the document as Schemathesis reads it.
+
+    Each case gets its key from the test: Schemathesis draws none.
     """
-    last = int(month[:4]) * 12 + int(month[5:]) - 1
-    for back, statement in enumerate(
-        sorted(statements, key=lambda one: str(one["month"]), reverse=True)
-    ):
-        year, number = divmod(last - back, 12)
-        statement["month"] = f"{year:04d}-{number + 1:02d}"
-    statements[:] = [statement for statement in statements if statement["month"] >= "1900-01"]
-
-
-def described(document: Mapping[str, Any]) -> BaseSchema:
-    """The document as Schemathesis reads it.  Who asks is said with each case, never drawn."""
     generation = GenerationConfig(with_security_parameters=False)
     config = Config(projects=ProjectsConfig(default=ProjectConfig(generation=generation)))
     return schemathesis.openapi.from_dict(copy.deepcopy(dict(document)), config=config)
@@ -363,8 +392,8 @@ def all_operations(schema: BaseSchema) -> Iterator[Operation]:
             yield schema[path][method]
 
 
-def drawn(operation: Operation, mode: GenerationMode, count: int) -> list[Case]:
-    """So many cases, or all that there are; the same ones in each run."""
+def draw_cases(operation: Operation, mode: GenerationMode, count: int) -> list[Case]:
+    """Return `count` cases, or all that there are; the same ones in each run."""
     cases: list[Case] = []
 
     @settings(
@@ -383,8 +412,8 @@ def drawn(operation: Operation, mode: GenerationMode, count: int) -> list[Case]:
     return cases[:count]
 
 
-def faults(case: Case, response: Response) -> tuple[str, ...]:
-    """Where an answer is not what the document says."""
+def find_faults(case: Case, response: Response) -> tuple[str, ...]:
+    """Return where an answer is not as the document says."""
     try:
         case.validate_response(response, checks=CHECKS)
     except FailureGroup as group:
@@ -392,43 +421,63 @@ def faults(case: Case, response: Response) -> tuple[str, ...]:
     return ()
 
 
-def mended(statements: Sequence[Mapping[str, Any]], months_ago: int) -> list[dict[str, Any]]:
-    """The statements with months that follow each other, and what is unknown in the first unknown
-    in all.
+def with_consecutive_months(statements: Sequence[Mapping[str, Any]], months_ago: int) -> list[Json]:
+    """Return the statements with consecutive months, and nulls where the columns allow them.
+
+    The last month is `months_ago` months before the last full one.
     """
     today = datetime.datetime.now(datetime.UTC).date()
     last = today.year * 12 + today.month - 2 - months_ago
-    found = []
+    mended: list[Json] = []
     for place, statement in enumerate(statements):
-        index = last - len(statements) + 1 + place
-        whole = {
-            name: statements[0][name]
-            for name in _WHOLE
-            if (statement[name] is None) != (statements[0][name] is None)
-        }
-        made = {**statement, **whole, "month": f"{index // 12}-{index % 12 + 1:02d}"}
-        # To JSON Schema 3.0 is a whole number and 1e-300 an amount; here neither is.
-        made |= {name: int(made[name]) for name in _COUNTS if made[name] is not None}
-        made |= {
-            name: SMALLEST_AMOUNT
-            for name in _AMOUNTS
-            if made[name] and abs(made[name]) < SMALLEST_AMOUNT
-        }
-        found.append(made)
-    return found
+        month = _month_text(last - len(statements) + 1 + place)
+        mended.append(_mended(statement, statements[0]) | {"month": month})
+    return mended
 
 
-def shown(asked: Asked) -> str:
-    """A case with what is wrong, for whoever has to mend it."""
+def _mended(statement: Mapping[str, Any], first: Mapping[str, Any]) -> Json:
+    mended = dict(statement)
+    for name in _WHOLE:
+        # Unknown in all statements or in none.
+        if (mended[name] is None) != (first[name] is None):
+            mended[name] = first[name]
+    # JSON Schema takes 3.0 for a whole number and 1e-300 for an amount; the service neither.
+    for name in _COUNTS:
+        if mended[name] is not None:
+            mended[name] = int(mended[name])
+    for name in _AMOUNTS:
+        if mended[name] and abs(mended[name]) < SMALLEST_AMOUNT:
+            mended[name] = SMALLEST_AMOUNT
+    return mended
+
+
+def moved_to_end_in(statements: Sequence[Json], month: str) -> list[Json]:
+    """Return statements with consecutive months so that the last is `month`; none before 1900."""
+    last = int(month[:4]) * 12 + int(month[5:]) - 1
+    latest_first = sorted(statements, key=lambda statement: str(statement["month"]), reverse=True)
+    moved = [
+        statement | {"month": _month_text(last - back)}
+        for back, statement in enumerate(latest_first)
+    ]
+    return [statement for statement in moved if statement["month"] >= "1900-01"]
+
+
+def _month_text(index: int) -> str:
+    """Return YYYY-MM for a number of months since year 0."""
+    year, month = divmod(index, 12)
+    return f"{year:04d}-{month + 1:02d}"
+
+
+def describe_result(result: Result) -> str:
+    """Return a case and what is wrong with its answer, as text."""
     sent = {
-        "path": asked.case.path_parameters,
-        "query": asked.case.query,
-        "headers": dict(asked.case.headers or {}),
+        "path": result.case.path_parameters,
+        "query": result.case.query,
+        "headers": dict(result.case.headers or {}),
     }
-    body = asked.case.body
-    text = (
-        json.dumps(body, ensure_ascii=True, default=str)
-        if isinstance(body, dict | list | str)
-        else repr(body)
-    )
-    return f"{asked.operation} {asked.kind} {sent} {text[:400]}: {' | '.join(asked.wrong)}"
+    body = result.case.body
+    if isinstance(body, dict | list | str):
+        text = json.dumps(body, ensure_ascii=True, default=str)
+    else:
+        text = repr(body)
+    return f"{result.operation} {result.kind} {sent} {text[:400]}: {' | '.join(result.wrong)}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
-import json
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -19,77 +20,62 @@ from serving.audit_log.privacy.key_file import read_secrets
 from serving.auth.routes import ROUTES
 from serving.storage.database import Database
 from tests.serving.conftest import Server
+from tests.support.each import each
+from tests.support.review_client import Json, ReviewClient
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as opened:
-        yield opened
+def client(server: Server) -> Iterator[ReviewClient]:
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        yield ReviewClient(http)
 
 
 @pytest.fixture(scope="module")
-def cut_request(client: httpx.Client, requests: list[dict[str, Any]]) -> dict[str, Any]:
-    """An account whose limit the model reduces or suspends."""
-    for sent in requests:
-        answered = client.post("/v1/decisions", json=sent).json()
-        if (
-            answered["action"] in ("reduce", "suspend")
-            and answered["probability"] > answered["cut_off"]
-        ):
-            return sent
-    pytest.fail("expected an account that is cut")
+def cut_request(client: ReviewClient, requests: list[Json]) -> Json:
+    """A request whose decision is that the model cuts the limit."""
+
+    def is_cut(decision: Json) -> bool:
+        by_model = decision["probability"] > decision["cut_off"]
+        return by_model and decision["action"] in ("reduce", "suspend")
+
+    return client.first_decided(requests, is_cut)
+
+
+@pytest.fixture(scope="module")
+def kept_request(client: ReviewClient, requests: list[Json]) -> Json:
+    """A request whose decision is to keep the limit."""
+    return client.first_decided(requests, lambda decision: decision["action"] == "keep")
+
+
+@pytest.fixture(scope="module")
+def referred_request(client: ReviewClient, requests: list[Json]) -> Json:
+    """A request whose decision is that a person decides, with a lower limit proposed."""
+
+    def is_referred(decision: Json) -> bool:
+        if decision["action"] != "review":
+            return False
+        return bool(decision["proposed_limit"] < decision["credit_limit"])
+
+    return client.first_decided(requests, is_referred)
 
 
 @pytest.fixture
-def decision(client: httpx.Client, cut_request: dict[str, Any]) -> dict[str, Any]:
-    answered: dict[str, Any] = client.post("/v1/decisions", json=cut_request).json()
-    return answered
+def decision(client: ReviewClient, cut_request: Json) -> Json:
+    return client.decide(cut_request)
 
 
-def opened(client: httpx.Client, decision: dict[str, Any], **asked: Any) -> dict[str, Any]:
-    response = client.post(
-        f"/v1/decisions/{decision['decision_id']}/reviews", json={"reason": "I was ill."} | asked
-    )
-    assert response.status_code == HTTPStatus.CREATED, response.text
-    review: dict[str, Any] = response.json()
-    return review
+def fault_paths(response: httpx.Response) -> list[str]:
+    return [fault["path"] for fault in response.json()["errors"]]
 
 
-def listed(client: httpx.Client, path: str, name: str) -> list[dict[str, Any]]:
-    """What is listed there, of all pages; other tests ask the same service."""
-    found: list[dict[str, Any]] = []
-    while True:
-        page = client.get(path, params={"after": found[-1][name]} if found else {}).json()[
-            path.rsplit("/", 1)[1]
-        ]
-        found += page
-        if len(page) < 100:
-            return found
+def test_every_operation_has_a_route_at_the_gate() -> None:
+    operations = {(operation.method, operation.path) for operation in OPERATIONS}
+    assert operations
+    assert operations <= {(route.method, route.template) for route in ROUTES}
 
 
-def queue(client: httpx.Client) -> list[dict[str, Any]]:
-    return listed(client, "/v1/reviews", "review_id")
-
-
-def untold(client: httpx.Client) -> list[dict[str, Any]]:
-    return listed(client, "/v1/notices", "notice_id")
-
-
-def step(client: httpx.Client, review: dict[str, Any], name: str, **asked: Any) -> httpx.Response:
-    return client.post(f"/v1/reviews/{review['review_id']}/{name}", json=asked)
-
-
-def test_every_operation_has_a_route_of_the_gate() -> None:
-    assert {(one.method, one.path) for one in OPERATIONS} <= {
-        (route.method, route.template) for route in ROUTES
-    }
-
-
-def test_a_decision_is_found_as_it_was_answered(
-    client: httpx.Client, decision: dict[str, Any]
-) -> None:
-    found = client.get(f"/v1/decisions/{decision['decision_id']}").json()
-    assert found == {
+def test_a_decision_is_returned_as_it_was_answered(client: ReviewClient, decision: Json) -> None:
+    assert client.record(decision) == {
         "decision": decision,
         "limit": decision["new_limit"],
         "reviews": [],
@@ -97,32 +83,39 @@ def test_a_decision_is_found_as_it_was_answered(
     }
 
 
-def test_a_decision_with_advice_is_found_alike(
-    client: httpx.Client, cut_request: dict[str, Any]
+@pytest.mark.parametrize("path", ["/v1/decisions?advice=true", "/v1/advice"])
+def test_a_decision_with_advice_is_returned_as_it_was_answered(
+    client: ReviewClient, cut_request: Json, path: str
 ) -> None:
-    for path in ("/v1/decisions?advice=true", "/v1/advice"):
-        answered = client.post(path, json=cut_request).json()
-        answered = answered.get("decision", answered)
-        found = client.get(f"/v1/decisions/{answered['decision_id']}").json()
-        assert found["decision"] == answered
+    answer = client.http.post(path, json=cut_request).json()
+    decision = answer.get("decision", answer)
+    assert client.record(decision)["decision"] == decision
 
 
-def test_a_review_is_opened_taken_and_resolved(
-    client: httpx.Client, decision: dict[str, Any]
-) -> None:
-    review = opened(client, decision)
-    assert (review["status"], review["reason"], review["reviewer"]) == ("open", "I was ill.", None)
-    days = (
-        datetime.date.fromisoformat(review["decide_by"])
-        - datetime.datetime.fromisoformat(review["opened_at"]).date()
-    )
-    assert 29 <= days.days <= 31
-    assert review | {"statements": None} in queue(client)
-    taken = step(client, review, "start", reviewer="Li Na").json()
-    assert (taken["status"], taken["reviewer"]) == ("in_review", "Li Na")
+def test_an_id_in_capitals_is_the_same(client: ReviewClient, decision: Json) -> None:
+    capitals = decision["decision_id"].upper()
+    assert client.http.get(f"/v1/decisions/{capitals}").status_code == HTTPStatus.OK
+
+
+# Steps
+
+
+def test_a_review_is_opened_started_and_resolved(client: ReviewClient, decision: Json) -> None:
+    review = client.open_review(decision)
+    assert review["status"] == "open"
+    assert review["reason"] == "I was ill."
+    assert review["reviewer"] is None
+    decide_by = datetime.date.fromisoformat(review["decide_by"])
+    opened_on = datetime.datetime.fromisoformat(review["opened_at"]).date()
+    assert 29 <= (decide_by - opened_on).days <= 31
+    assert review | {"statements": None} in client.open_reviews()
+
+    started = client.start(review)
+    assert started["status"] == "in_review"
+    assert started["reviewer"] == "Li Na"
+
     halfway = (decision["new_limit"] + decision["credit_limit"]) / 2
-    done = step(
-        client,
+    response = client.step(
         review,
         "resolution",
         reviewer="Li Na",
@@ -130,48 +123,43 @@ def test_a_review_is_opened_taken_and_resolved(
         reasons="Half of it.",
         new_limit=halfway,
     )
-    assert done.status_code == HTTPStatus.OK
-    resolved = done.json()
-    resolution = resolved["resolution"]
-    assert resolution == {
+    assert response.status_code == HTTPStatus.OK
+    resolved = response.json()
+    assert resolved["resolution"] == {
         "outcome": "amend",
         "limit": halfway,
         "reviewer": "Li Na",
         "reasons": "Half of it.",
-        "at": resolution["at"],
-        "notice": resolution["notice"],
+        "at": resolved["resolution"]["at"],
+        "notice": resolved["resolution"]["notice"],
     }
-    assert client.get(f"/v1/reviews/{review['review_id']}").json() == resolved
-    found = client.get(f"/v1/decisions/{decision['decision_id']}").json()
-    assert found["limit"] == halfway
-    assert found["decision"] == decision, "what was answered is never changed"
-    assert found["reviews"] == [resolved | {"statements": None}]
-    # A person can be asked again.
-    assert opened(client, decision)["status"] == "open"
+    assert client.review(review) == resolved
+
+    record = client.record(decision)
+    assert record["limit"] == halfway
+    assert record["decision"] == decision, "an answer never changes"
+    assert record["reviews"] == [resolved | {"statements": None}]
+    # After an answer the customer can ask for another review.
+    assert client.open_review(decision)["status"] == "open"
 
 
 @pytest.mark.parametrize(
     ("outcome", "limit"), [("uphold", "new_limit"), ("overturn", "credit_limit")]
 )
-def test_an_outcome_says_which_limit_holds(
-    client: httpx.Client, decision: dict[str, Any], outcome: str, limit: str
+def test_an_outcome_sets_the_limit_in_force(
+    client: ReviewClient, decision: Json, outcome: str, limit: str
 ) -> None:
-    review = opened(client, decision)
-    step(client, review, "start", reviewer="Li Na")
-    resolved = step(
-        client, review, "resolution", reviewer="Li Na", outcome=outcome, reasons="So it is."
-    ).json()
+    resolved = client.resolve(client.open_review(decision), outcome=outcome)
     assert resolved["resolution"]["limit"] == decision[limit]
-    assert client.get(f"/v1/decisions/{decision['decision_id']}").json()["limit"] == decision[limit]
+    assert client.record(decision)["limit"] == decision[limit]
 
 
-STEPS: dict[str, dict[str, Any]] = {
+STEPS: dict[str, Json] = {
     "start": {"reviewer": "Li Na"},
     "resolution": {"reviewer": "Li Na", "outcome": "uphold", "reasons": "So it is."},
     "withdrawal": {"reason": "It was paid."},
 }
-# The states that each history leads to, and the steps that are possible there: all others are
-# refused.
+# The steps that are possible after each history; all others are refused.
 HISTORIES = {
     (): {"start", "withdrawal"},
     ("start",): {"resolution", "withdrawal"},
@@ -180,355 +168,319 @@ HISTORIES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("history", "possible"),
-    HISTORIES.items(),
-    ids=["-".join(history) or "open" for history in HISTORIES],
-)
-def test_only_the_steps_of_its_state_are_possible(
-    client: httpx.Client, decision: dict[str, Any], history: tuple[str, ...], possible: set[str]
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda steps: "-".join(steps) or "open")
+def test_only_the_steps_that_the_state_allows_are_possible(
+    client: ReviewClient, decision: Json, history: tuple[str, ...], name: str
 ) -> None:
-    for name, asked in STEPS.items():
-        decision = client.get(f"/v1/decisions/{decision['decision_id']}").json()["decision"]
-        for review in client.get(f"/v1/decisions/{decision['decision_id']}").json()["reviews"]:
-            step(client, review, "withdrawal")
-        review = opened(client, decision)
-        for done in history:
-            assert step(client, review, done, **STEPS[done]).status_code == HTTPStatus.OK
-        expected = HTTPStatus.OK if name in possible else HTTPStatus.CONFLICT
-        assert step(client, review, name, **asked).status_code == expected, name
+    review = client.open_review(decision)
+    for step in history:
+        assert client.step(review, step, **STEPS[step]).status_code == HTTPStatus.OK
+    possible = name in HISTORIES[history]
+    expected = HTTPStatus.OK if possible else HTTPStatus.CONFLICT
+    assert client.step(review, name, **STEPS[name]).status_code == expected
 
 
-def test_of_many_at_once_one_wins(
-    client: httpx.Client, server: Server, decision: dict[str, Any]
+def post_together(url: str, bodies: list[Json]) -> list[int]:
+    """Send all bodies at the same moment; the statuses, sorted."""
+    statuses: list[int] = []
+    ready = threading.Barrier(len(bodies))
+
+    def post(body: Json) -> None:
+        ready.wait()
+        statuses.append(httpx.post(url, json=body, timeout=30).status_code)
+
+    threads = [threading.Thread(target=post, args=(body,)) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(statuses)
+
+
+def test_of_simultaneous_steps_one_succeeds(
+    client: ReviewClient, server: Server, decision: Json
 ) -> None:
-    """Reviews of one decision, then reviewers of one review: one each, the others are told."""
+    reviews_url = f"{server.url}/v1/decisions/{decision['decision_id']}/reviews"
+    openings = [{"reason": f"reason {number}"} for number in range(8)]
+    assert post_together(reviews_url, openings) == [201] + [409] * 7
 
-    def together(path: str, bodies: list[dict[str, Any]]) -> list[int]:
-        statuses: list[int] = []
-        ready = threading.Barrier(len(bodies))
+    [review] = client.record(decision)["reviews"]
+    start_url = f"{server.url}/v1/reviews/{review['review_id']}/start"
+    starts = [{"reviewer": f"reviewer {number}"} for number in range(8)]
+    assert post_together(start_url, starts) == [200] + [409] * 7
 
-        def post(body: dict[str, Any]) -> None:
-            ready.wait()
-            statuses.append(httpx.post(f"{server.url}{path}", json=body, timeout=30).status_code)
 
-        threads = [threading.Thread(target=post, args=(body,)) for body in bodies]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return sorted(statuses)
+def test_a_review_is_taken_over_only_from_its_reviewer(
+    client: ReviewClient, decision: Json
+) -> None:
+    review = client.open_review(decision)
+    client.start(review)
+    taken_over = client.step(review, "start", reviewer="Wang Wei", instead_of="Li Na")
+    assert taken_over.json()["reviewer"] == "Wang Wei"
+    answer = {"outcome": "uphold", "reasons": "So it is."}
+    refused = client.step(review, "resolution", reviewer="Li Na", **answer)
+    assert refused.status_code == HTTPStatus.CONFLICT
+    accepted = client.step(review, "resolution", reviewer="Wang Wei", **answer)
+    assert accepted.status_code == HTTPStatus.OK
 
-    path = f"/v1/decisions/{decision['decision_id']}/reviews"
-    assert together(path, [{"reason": f"reason {k}"} for k in range(8)]) == [201] + [409] * 7
-    [review] = client.get(f"/v1/decisions/{decision['decision_id']}").json()["reviews"]
-    path = f"/v1/reviews/{review['review_id']}/start"
-    assert together(path, [{"reviewer": f"reviewer {k}"} for k in range(8)]) == [200] + [409] * 7
+
+def test_a_withdrawal_has_a_reason(client: ReviewClient, decision: Json) -> None:
+    review = client.open_review(decision)
+    withdrawn = client.step(review, "withdrawal", reason="It was paid.").json()
+    assert withdrawn["withdrawal"]["reason"] == "It was paid."
+    assert withdrawn["withdrawal"]["superseded_by"] is None
+
+
+# Corrected statements
 
 
 def test_corrected_statements_are_decided_by_the_same_bundle_and_compared(
-    client: httpx.Client, cut_request: dict[str, Any], decision: dict[str, Any]
+    client: ReviewClient, cut_request: Json, decision: Json
 ) -> None:
-    better = json.loads(json.dumps(cut_request["statements"]))
+    better = copy.deepcopy(cut_request["statements"])
     for statement in better:
-        statement |= {
-            "days_past_due": 0,
-            "credit_inquiries": 0,
-            "limit_requests": 0,
-            "cash_advance": 0.0,
-        }
-    review = opened(client, decision, statements=better)
+        statement["days_past_due"] = 0
+        statement["credit_inquiries"] = 0
+        statement["limit_requests"] = 0
+        statement["cash_advance"] = 0.0
+    review = client.open_review(decision, statements=better)
     corrected = review["corrected"]
     assert corrected["model"] == decision["model"]
     assert corrected["probability"] < decision["probability"]
-    # It is what the endpoint would have said of those statements.
-    anew = client.post("/v1/decisions", json=cut_request | {"statements": better}).json()
-    own = ("decision_id", "decided_at")
-    assert {k: v for k, v in corrected.items() if k not in own} == {
-        k: v for k, v in anew.items() if k not in own
+
+    # The endpoint gives the same answer to these statements.
+    expected = client.decide(cut_request | {"statements": better})
+    own = {"decision_id": None, "decided_at": None}
+    assert corrected | own == expected | own
+
+    changed = {
+        difference["field"]: (difference["decided"], difference["corrected"])
+        for difference in review["differences"]
     }
-    changed = {one["field"]: (one["decided"], one["corrected"]) for one in review["differences"]}
     assert changed["probability"] == (decision["probability"], corrected["probability"])
     assert ("action" in changed) == (decision["action"] != corrected["action"])
 
 
-def test_corrected_statements_are_checked_like_any(
-    client: httpx.Client, cut_request: dict[str, Any], decision: dict[str, Any]
+def test_corrected_statements_have_to_keep_the_rules(
+    client: ReviewClient, cut_request: Json, decision: Json
 ) -> None:
-    twice = cut_request["statements"] + cut_request["statements"][-1:]
-    response = client.post(
-        f"/v1/decisions/{decision['decision_id']}/reviews",
-        json={"reason": "x", "statements": twice[-24:]},
+    last_twice = cut_request["statements"] + cut_request["statements"][-1:]
+    response = client.ask_for_review(decision, statements=last_twice[-24:])
+    assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert fault_paths(response)[0].startswith("$.statements[")
+    assert client.record(decision)["reviews"] == []
+
+
+def test_corrected_statements_end_in_the_same_month(
+    client: ReviewClient, cut_request: Json, decision: Json
+) -> None:
+    response = client.ask_for_review(decision, statements=cut_request["statements"][:-1])
+    assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert fault_paths(response) == ["$.statements"]
+
+
+def test_a_review_has_the_statements_and_their_corrections(
+    client: ReviewClient, cut_request: Json, decision: Json
+) -> None:
+    corrected = copy.deepcopy(cut_request["statements"][1:])
+    corrected[-1]["income"] = 54321.0
+    review = client.open_review(decision, statements=corrected)
+    assert review["account_id"] == decision["account_id"]
+    assert review["statements"] == cut_request["statements"]
+    first, last = cut_request["statements"][0], cut_request["statements"][-1]
+    assert [tuple(correction.values()) for correction in review["corrections"]] == [
+        (first["month"], "statement", first, None),
+        (last["month"], "income", last["income"], 54321.0),
+    ]
+    assert client.review(review) == review
+
+
+# Limits
+
+
+@pytest.mark.parametrize("limit", [-1.0, 0.001, -0.0001, 1e-320, 1e308])
+def test_an_amended_limit_is_an_amount_between_those_of_the_decision(
+    client: ReviewClient, decision: Json, limit: float
+) -> None:
+    review = client.open_review(decision)
+    client.start(review)
+    answer = {"reviewer": "Li Na", "reasons": "x", "outcome": "amend"}
+    too_low, too_high = decision["new_limit"] - 0.01, decision["credit_limit"] + 0.01
+    for new_limit in (limit, too_low, too_high):
+        response = client.step(review, "resolution", **answer, new_limit=new_limit)
+        assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        assert fault_paths(response) == ["$.new_limit"]
+
+
+def test_a_review_cannot_lower_a_limit_that_was_kept(
+    client: ReviewClient, kept_request: Json
+) -> None:
+    kept = client.decide(kept_request)
+    review = client.open_review(kept)
+    client.start(review)
+    half = kept["credit_limit"] / 2
+    response = client.step(
+        review,
+        "resolution",
+        reviewer="Li Na",
+        reasons="x",
+        outcome="amend",
+        new_limit=half,
     )
     assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert response.json()["errors"][0]["path"].startswith("$.statements[")
-    assert client.get(f"/v1/decisions/{decision['decision_id']}").json()["reviews"] == []
 
 
-def test_who_was_told_is_not_listed_as_to_be_told(
-    client: httpx.Client, decision: dict[str, Any]
+def test_uphold_keeps_the_limit_in_force_and_not_an_earlier_one(
+    client: ReviewClient, decision: Json
 ) -> None:
-    def names() -> list[str]:
-        found = untold(client)
-        assert [one["send_by"] for one in found] == sorted(one["send_by"] for one in found)
-        assert len({one["notice_id"] for one in found}) == len(found)
-        return [one["notice_id"] for one in found]
+    overturned = client.resolve(client.open_review(decision), outcome="overturn")
+    assert overturned["limit"] == decision["credit_limit"]
+    upheld = client.resolve(client.open_review(decision), outcome="uphold")
+    assert upheld["limit"] == decision["credit_limit"]
 
-    assert decision["decision_id"] in names()
-    assert client.get("/v1/notices", params={"status": "overdue"}).json() == {"notices": []}
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    told = client.post(
-        f"/v1/decisions/{decision['decision_id']}/notifications",
-        json={"sent_at": now, "channel": "app", "language": "zh"},
-    )
-    assert told.status_code == HTTPStatus.CREATED
-    assert decision["decision_id"] not in names()
-    found = client.get(f"/v1/decisions/{decision['decision_id']}").json()
-    assert found["notifications"] == [told.json()["notification"]]
+
+# Decisions that the policy refers to a person
+
+
+def test_a_referred_decision_opens_a_review_by_the_policy(
+    client: ReviewClient, referred_request: Json
+) -> None:
+    decision = client.decide(referred_request)
+    [review] = client.record(decision)["reviews"]
+    assert review["asked_by"] == "policy"
+    assert review["status"] == "open"
+    assert review["reason"] is None
+    assert review["decide_by"] == decision["review_on"]
+
+    # There is no decision yet to uphold, and the customer cannot withdraw the policy's review.
+    client.start(review)
+    answer = {"reviewer": "Li Na", "reasons": "So it is."}
+    upheld = client.step(review, "resolution", **answer, outcome="uphold")
+    assert upheld.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    withdrawn = client.step(review, "withdrawal", reason=None)
+    assert withdrawn.status_code == HTTPStatus.CONFLICT
+
+    proposed = decision["proposed_limit"]
+    resolved = client.step(
+        review, "resolution", **answer, outcome="amend", new_limit=proposed
+    ).json()
+    notice = resolved["resolution"]["notice"]
+    assert resolved["limit"] == proposed
+    assert notice["kind"] == "adverse_action"
+    assert "So it is." in notice["text"]["en"]
+    assert "So it is." in notice["text"]["zh"]
+
+    # The notice of the reviewer's cut is due like any other.
+    [due] = [due for due in client.unsent_notices() if due["review_id"] == review["review_id"]]
+    assert due["kind"] == "adverse_action"
+    assert due["send_by"] == notice["send_by"]
+    assert due["overdue"] is False
+
+
+def test_a_customers_review_replaces_the_policys(
+    client: ReviewClient, referred_request: Json
+) -> None:
+    decision = client.decide(referred_request)
+    own = client.open_review(decision)
+    assert own["decide_by"] == decision["review_on"], "the promised day holds"
+    by_policy, by_customer = client.record(decision)["reviews"]
+    assert by_policy["status"] == "withdrawn"
+    assert by_policy["withdrawal"]["superseded_by"] == own["review_id"]
+    assert by_customer == own | {"statements": None}
+    second = client.ask_for_review(decision)
+    assert second.status_code == HTTPStatus.CONFLICT
+    assert own["review_id"] in second.json()["errors"][0]["message"]
+
+
+# Notifications and notices
+
+
+def test_a_notified_decision_is_no_longer_listed(client: ReviewClient, decision: Json) -> None:
+    def unsent_ids() -> list[str]:
+        notices = client.unsent_notices()
+        due_days = [notice["send_by"] for notice in notices]
+        ids = [notice["notice_id"] for notice in notices]
+        assert due_days == sorted(due_days)
+        assert len(set(ids)) == len(ids)
+        return ids
+
+    assert decision["decision_id"] in unsent_ids()
+    overdue = client.http.get("/v1/notices", params={"status": "overdue"})
+    assert overdue.json() == {"notices": []}
+    notified = client.notify(decision)
+    assert notified.status_code == HTTPStatus.CREATED
+    assert decision["decision_id"] not in unsent_ids()
+    assert client.record(decision)["notifications"] == [notified.json()["notification"]]
 
 
 @pytest.mark.parametrize(
     "sent_at",
     ["2020-01-01T00:00:00Z", "2026-02-30T00:00:00Z", "2099-01-01T00:00:00Z", "2026-11-25", "now"],
 )
-def test_a_time_that_cannot_be_is_refused(
-    client: httpx.Client, decision: dict[str, Any], sent_at: str
+def test_an_impossible_time_of_a_notification_is_refused(
+    client: ReviewClient, decision: Json, sent_at: str
 ) -> None:
-    sent = {"sent_at": sent_at, "channel": "app", "language": "zh"}
-    response = client.post(f"/v1/decisions/{decision['decision_id']}/notifications", json=sent)
+    response = client.notify(decision, sent_at=sent_at)
     assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert [fault["path"] for fault in response.json()["errors"]] == ["$.sent_at"]
+    assert fault_paths(response) == ["$.sent_at"]
 
 
-def test_of_a_limit_that_is_kept_there_is_nothing_to_tell(
-    client: httpx.Client, requests: list[dict[str, Any]]
+def test_a_kept_limit_needs_no_notification(client: ReviewClient, kept_request: Json) -> None:
+    kept = client.decide(kept_request)
+    assert client.notify(kept).status_code == HTTPStatus.CONFLICT
+
+
+def test_a_decision_and_an_outcome_have_notices_of_their_own(
+    client: ReviewClient, decision: Json
 ) -> None:
-    kept = next(
-        one
-        for sent in requests
-        if (one := client.post("/v1/decisions", json=sent).json())["action"] == "keep"
+    review = client.resolve(client.open_review(decision), outcome="overturn")
+    review_id = review["review_id"]
+
+    def unsent() -> list[str | None]:
+        mine = [
+            notice
+            for notice in client.unsent_notices()
+            if notice["decision_id"] == decision["decision_id"]
+        ]
+        # A late letter about the decision would name a limit that is no longer in force.
+        assert all(notice["limit"] == decision["credit_limit"] for notice in mine)
+        return [notice["review_id"] for notice in mine]
+
+    assert sorted(unsent(), key=str) == sorted([None, review_id], key=str)
+    notified = client.notify(decision, review_id=review_id)
+    assert notified.status_code == HTTPStatus.CREATED, notified.text
+    assert unsent() == [None]
+
+    again = client.notify(
+        decision,
+        review_id=review_id,
+        sent_at=notified.json()["notification"]["sent_at"],
     )
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    sent = {"sent_at": now, "channel": "app", "language": "zh"}
-    assert (
-        client.post(f"/v1/decisions/{kept['decision_id']}/notifications", json=sent).status_code
-        == HTTPStatus.CONFLICT
-    )
+    assert again.status_code == HTTPStatus.CONFLICT, "the first answer may have been lost"
+    first_id = notified.json()["notification"]["notification_id"]
+    assert first_id in again.json()["errors"][0]["message"]
+
+    assert client.notify(decision).status_code == HTTPStatus.CREATED
+    assert unsent() == []
+    by_letter = client.notify(decision, channel="letter")
+    assert by_letter.status_code == HTTPStatus.CREATED, "another channel is another notification"
+    assert len(client.record(decision)["notifications"]) == 3
 
 
-def resolved(client: httpx.Client, review: dict[str, Any], **asked: Any) -> dict[str, Any]:
-    """The review, taken and answered."""
-    step(client, review, "start", reviewer="Li Na")
-    response = step(
-        client, review, "resolution", **{"reviewer": "Li Na", "reasons": "So it is."} | asked
-    )
-    assert response.status_code == HTTPStatus.OK, response.text
-    done: dict[str, Any] = response.json()
-    return done
+# Refusals
 
 
-@pytest.fixture(scope="module")
-def referred(client: httpx.Client, requests: list[dict[str, Any]]) -> dict[str, Any]:
-    """A request whose decision is that a person decides, with a lower limit proposed."""
-    for sent in requests:
-        answered = client.post("/v1/decisions", json=sent).json()
-        if answered["action"] == "review" and answered["proposed_limit"] < answered["credit_limit"]:
-            return sent
-    pytest.fail("expected an account that a person decides on")
-
-
-def test_what_a_person_decides_on_is_in_their_queue(
-    client: httpx.Client, referred: dict[str, Any]
-) -> None:
-    made = client.post("/v1/decisions", json=referred).json()
-    [review] = client.get(f"/v1/decisions/{made['decision_id']}").json()["reviews"]
-    assert (review["asked_by"], review["status"], review["reason"]) == ("policy", "open", None)
-    assert review["decide_by"] == made["review_on"]
-    # Nothing was decided that could be upheld, and the customer cannot withdraw what the policy
-    # asks.
-    step(client, review, "start", reviewer="Li Na")
-    asked = {"reviewer": "Li Na", "reasons": "So it is."}
-    assert (
-        step(client, review, "resolution", **asked, outcome="uphold").status_code
-        == HTTPStatus.UNPROCESSABLE_ENTITY
-    )
-    assert step(client, review, "withdrawal", reason=None).status_code == HTTPStatus.CONFLICT
-    done = step(
-        client, review, "resolution", **asked, outcome="amend", new_limit=made["proposed_limit"]
-    ).json()
-    notice = done["resolution"]["notice"]
-    assert (done["limit"], notice["kind"]) == (made["proposed_limit"], "adverse_action")
-    assert "So it is." in notice["text"]["en"]
-    assert "So it is." in notice["text"]["zh"]
-    # Somebody has to be told of that cut too.
-    [due] = [one for one in untold(client) if one["review_id"] == review["review_id"]]
-    assert (due["kind"], due["send_by"], due["overdue"]) == (
-        "adverse_action",
-        notice["send_by"],
-        False,
-    )
-
-
-def test_a_customer_s_own_review_takes_the_policy_s_place(
-    client: httpx.Client, referred: dict[str, Any]
-) -> None:
-    made = client.post("/v1/decisions", json=referred).json()
-    own = opened(client, made)
-    assert own["decide_by"] == made["review_on"], "the day that was promised stands"
-    by_policy, by_customer = client.get(f"/v1/decisions/{made['decision_id']}").json()["reviews"]
-    assert by_policy["status"] == "withdrawn"
-    assert by_policy["withdrawal"]["superseded_by"] == own["review_id"]
-    assert by_customer == own | {"statements": None}
-    again = client.post(f"/v1/decisions/{made['decision_id']}/reviews", json={"reason": "x"})
-    assert again.status_code == HTTPStatus.CONFLICT
-    assert own["review_id"] in again.json()["errors"][0]["message"]
-
-
-def test_a_review_shows_what_was_decided_on_and_what_was_corrected(
-    client: httpx.Client, cut_request: dict[str, Any], decision: dict[str, Any]
-) -> None:
-    corrected = json.loads(json.dumps(cut_request["statements"][1:]))
-    corrected[-1]["income"] = 54321.0
-    review = opened(client, decision, statements=corrected)
-    assert review["account_id"] == decision["account_id"]
-    assert review["statements"] == cut_request["statements"]
-    first, last = cut_request["statements"][0], cut_request["statements"][-1]
-    expected = [
-        (first["month"], "statement", first, None),
-        (last["month"], "income", last["income"], 54321.0),
-    ]
-    assert [tuple(one.values()) for one in review["corrections"]] == expected
-    found = client.get(f"/v1/reviews/{review['review_id']}").json()
-    assert found == review
-
-
-def test_corrected_statements_end_where_the_decided_ones_do(
-    client: httpx.Client, cut_request: dict[str, Any], decision: dict[str, Any]
-) -> None:
-    sent = {"reason": "x", "statements": cut_request["statements"][:-1]}
-    response = client.post(f"/v1/decisions/{decision['decision_id']}/reviews", json=sent)
-    assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert [fault["path"] for fault in response.json()["errors"]] == ["$.statements"]
-
-
-@pytest.mark.parametrize("limit", [-1.0, 0.001, -0.0001, 1e-320, 1e308])
-def test_a_limit_is_an_amount_within_what_the_decision_took(
-    client: httpx.Client, decision: dict[str, Any], limit: float
-) -> None:
-    review = opened(client, decision)
-    step(client, review, "start", reviewer="Li Na")
-    asked = {"reviewer": "Li Na", "reasons": "x", "outcome": "amend"}
-    for wrong in (limit, decision["new_limit"] - 0.01, decision["credit_limit"] + 0.01):
-        response = step(client, review, "resolution", **asked, new_limit=wrong)
-        assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-        assert [fault["path"] for fault in response.json()["errors"]] == ["$.new_limit"]
-
-
-def test_a_limit_that_was_kept_is_not_lowered_by_a_review(
-    client: httpx.Client, requests: list[dict[str, Any]]
-) -> None:
-    kept = next(
-        one
-        for sent in requests
-        if (one := client.post("/v1/decisions", json=sent).json())["action"] == "keep"
-    )
-    review = opened(client, kept)
-    step(client, review, "start", reviewer="Li Na")
-    asked = {
-        "reviewer": "Li Na",
-        "reasons": "x",
-        "outcome": "amend",
-        "new_limit": kept["credit_limit"] / 2,
-    }
-    assert (
-        step(client, review, "resolution", **asked).status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-    )
-
-
-def test_upheld_is_the_limit_in_force_and_not_an_earlier_one(
-    client: httpx.Client, decision: dict[str, Any]
-) -> None:
-    assert (
-        resolved(client, opened(client, decision), outcome="overturn")["limit"]
-        == decision["credit_limit"]
-    )
-    assert (
-        resolved(client, opened(client, decision), outcome="uphold")["limit"]
-        == decision["credit_limit"]
-    )
-
-
-def test_a_review_is_taken_over_only_by_who_says_so(
-    client: httpx.Client, decision: dict[str, Any]
-) -> None:
-    review = opened(client, decision)
-    step(client, review, "start", reviewer="Li Na")
-    assert (
-        step(client, review, "start", reviewer="Wang Wei", instead_of="Li Na").json()["reviewer"]
-        == "Wang Wei"
-    )
-    asked = {"outcome": "uphold", "reasons": "So it is."}
-    assert (
-        step(client, review, "resolution", reviewer="Li Na", **asked).status_code
-        == HTTPStatus.CONFLICT
-    )
-    assert (
-        step(client, review, "resolution", reviewer="Wang Wei", **asked).status_code
-        == HTTPStatus.OK
-    )
-
-
-def test_a_withdrawal_says_why(client: httpx.Client, decision: dict[str, Any]) -> None:
-    withdrawn = step(client, opened(client, decision), "withdrawal", reason="It was paid.").json()
-    assert withdrawn["withdrawal"]["reason"] == "It was paid."
-    assert withdrawn["withdrawal"]["superseded_by"] is None
-
-
-def test_a_decision_and_each_outcome_are_told_apart(
-    client: httpx.Client, decision: dict[str, Any]
-) -> None:
-    review = resolved(client, opened(client, decision), outcome="overturn")
-
-    def due() -> list[str | None]:
-        mine = [one for one in untold(client) if one["decision_id"] == decision["decision_id"]]
-        # Whoever writes the first letter late sees that it is no longer the limit in force.
-        assert all(one["limit"] == decision["credit_limit"] for one in mine)
-        return [one["review_id"] for one in mine]
-
-    def tell(**asked: Any) -> httpx.Response:
-        return client.post(
-            f"/v1/decisions/{decision['decision_id']}/notifications", json=sent | asked
-        )
-
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    sent = {"sent_at": now, "channel": "app", "language": "zh"}
-    assert sorted(due(), key=str) == sorted([None, review["review_id"]], key=str)
-    told = tell(review_id=review["review_id"])
-    assert told.status_code == HTTPStatus.CREATED, told.text
-    assert due() == [None]
-    again = tell(review_id=review["review_id"])
-    assert again.status_code == HTTPStatus.CONFLICT, (
-        "an answer that was lost, and the same sent again"
-    )
-    assert told.json()["notification"]["notification_id"] in again.json()["errors"][0]["message"]
-    assert tell().status_code == HTTPStatus.CREATED
-    assert due() == []
-    assert tell(channel="letter").status_code == HTTPStatus.CREATED, (
-        "by another channel it is told again"
-    )
-    assert len(client.get(f"/v1/decisions/{decision['decision_id']}").json()["notifications"]) == 3
-
-
-def test_an_id_in_capitals_is_the_same(client: httpx.Client, decision: dict[str, Any]) -> None:
-    assert (
-        client.get(f"/v1/decisions/{decision['decision_id'].upper()}").status_code == HTTPStatus.OK
-    )
-
-
-WRONG: list[tuple[str, str, dict[str, Any] | None, int, str]] = [
+AMEND = {"reviewer": "x", "outcome": "amend", "reasons": "x"}
+UPHOLD = {"reviewer": "x", "outcome": "uphold", "reasons": "x"}
+NOTIFICATION = {"sent_at": "2026-11-26T08:00:00Z", "channel": "app", "language": "zh"}
+OF_DECISION, OF_REVIEW = "/v1/decisions/{decision}", "/v1/reviews/{review}"
+# Requests, with the status and the path of the fault.
+WRONG: list[tuple[str, str, Json | None, int, str]] = [
     ("GET", "/v1/decisions/none", None, 404, "$"),
     ("GET", "/v1/reviews/none", None, 404, "$"),
-    ("GET", "/v1/decisions/{decision}?x=1", None, 422, "?x"),
+    ("GET", f"{OF_DECISION}?x=1", None, 422, "?x"),
+    ("GET", f"{OF_DECISION}?&", None, 422, "?"),
     ("GET", "/v1/reviews?status=lost", None, 422, "?status"),
     ("GET", "/v1/reviews?status=open&status=open", None, 422, "?status"),
     ("GET", "/v1/notices?status=due&more=1", None, 422, "?more"),
@@ -537,93 +489,92 @@ WRONG: list[tuple[str, str, dict[str, Any] | None, int, str]] = [
     ("GET", "/v1/reviews?after=a&after=b", None, 422, "?after"),
     ("GET", "/v1/reviews/{decision}", None, 404, "$"),
     ("POST", "/v1/decisions/none/reviews", {"reason": "x"}, 404, "$"),
-    ("POST", "/v1/decisions/{decision}/reviews", {}, 422, "$.reason"),
-    ("POST", "/v1/decisions/{decision}/reviews", {"reason": " \u3000"}, 422, "$.reason"),
-    ("POST", "/v1/decisions/{decision}/reviews", {"reason": "x", "more": 1}, 422, "$.more"),
+    ("POST", f"{OF_DECISION}/reviews", {}, 422, "$.reason"),
+    ("POST", f"{OF_DECISION}/reviews", {"reason": " \u3000"}, 422, "$.reason"),
+    ("POST", f"{OF_DECISION}/reviews", {"reason": "x", "more": 1}, 422, "$.more"),
+    ("POST", f"{OF_DECISION}/reviews?x=1", {"reason": "x"}, 422, "?x"),
     ("POST", "/v1/reviews/none/start", {"reviewer": "Li Na"}, 404, "$"),
+    ("POST", f"{OF_REVIEW}/resolution", AMEND, 422, "$.new_limit"),
+    ("POST", f"{OF_REVIEW}/resolution", UPHOLD, 409, "$"),
+    ("POST", f"{OF_REVIEW}/start", {"reviewer": "x"}, 409, "$"),
+    ("POST", f"{OF_REVIEW}/start", {"reviewer": "x", "instead_of": "Wang Wei"}, 409, "$"),
     (
         "POST",
-        "/v1/reviews/{review}/resolution",
-        {"reviewer": "x", "outcome": "amend", "reasons": "x"},
-        422,
-        "$.new_limit",
-    ),
-    (
-        "POST",
-        "/v1/reviews/{review}/resolution",
-        {"reviewer": "x", "outcome": "uphold", "reasons": "x"},
-        409,
-        "$",
-    ),
-    ("POST", "/v1/reviews/{review}/start", {"reviewer": "x"}, 409, "$"),
-    ("POST", "/v1/reviews/{review}/start", {"reviewer": "x", "instead_of": "Wang Wei"}, 409, "$"),
-    (
-        "POST",
-        "/v1/decisions/{decision}/notifications",
-        {
-            "sent_at": "2026-11-26T08:00:00Z",
-            "channel": "app",
-            "language": "zh",
-            "review_id": "none",
-        },
+        f"{OF_DECISION}/notifications",
+        NOTIFICATION | {"review_id": "none"},
         422,
         "$.review_id",
     ),
+    ("POST", f"{OF_REVIEW}/resolution", UPHOLD | {"new_limit": 1.0}, 422, "$.new_limit"),
     (
         "POST",
-        "/v1/reviews/{review}/resolution",
-        {"reviewer": "x", "outcome": "uphold", "reasons": "x", "new_limit": 1.0},
-        422,
-        "$.new_limit",
-    ),
-    (
-        "POST",
-        "/v1/reviews/{review}/resolution",
-        {"reviewer": "Li Na", "outcome": "amend", "reasons": "x", "new_limit": 1e9},
+        f"{OF_REVIEW}/resolution",
+        AMEND | {"reviewer": "Li Na", "new_limit": 1e9},
         422,
         "$.new_limit",
     ),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body", "status", "fault"), WRONG)
-def test_what_cannot_be_is_refused_with_its_path(
-    client: httpx.Client,
-    decision: dict[str, Any],
-    method: str,
-    path: str,
-    body: Any,
-    status: int,
-    fault: str,
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: f"{wrong[0]} {wrong[1]} {wrong[4]}")
+def test_a_wrong_request_is_refused_with_the_path_of_its_fault(
+    client: ReviewClient, decision: Json, wrong: tuple[str, str, Any, int, str]
 ) -> None:
-    review = opened(client, decision) if "{review}" in path else {"review_id": ""}
-    if review["review_id"]:
-        step(client, review, "start", reviewer="Li Na")
-    path = path.format(decision=decision["decision_id"], review=review["review_id"])
-    response = client.request(method, path, json=body)
+    method, template, body, status, fault = wrong
+    review_id = ""
+    if "{review}" in template:
+        review = client.open_review(decision)
+        client.start(review)
+        review_id = review["review_id"]
+    path = template.format(decision=decision["decision_id"], review=review_id)
+    response = client.http.request(method, path, json=body)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
-    assert [one["path"] for one in response.json()["errors"]] == [fault]
+    assert fault_paths(response) == [fault]
 
 
-def test_the_reviews_of_an_erased_person_are_nobody_s_to_answer(
-    client: httpx.Client, server: Server, cut_request: dict[str, Any]
+def test_a_repeated_field_is_refused_with_its_path(client: ReviewClient, decision: Json) -> None:
+    response = client.http.post(
+        f"/v1/decisions/{decision['decision_id']}/reviews",
+        content=b'{"reason": "first", "reason": "second"}',
+        headers={"content-type": "application/json"},
+    )
+    assert response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert fault_paths(response) == ["$.reason"]
+
+
+def test_a_blank_reason_is_what_json_schema_calls_blank(
+    client: ReviewClient, decision: Json
 ) -> None:
-    made = client.post("/v1/decisions", json=cut_request | {"account_id": "to-be-erased"}).json()
-    review = opened(client, made)
-    assert review["review_id"] in {one["review_id"] for one in queue(client)}
+    """Python counts U+001D as white space, JSON Schema does not."""
+    assert client.open_review(decision, reason="\u001d")["reason"] == "\u001d"
+
+
+def test_the_reviews_of_an_erased_person_are_not_listed(
+    client: ReviewClient, server: Server, cut_request: Json
+) -> None:
+    def listed() -> set[str]:
+        return {review["review_id"] for review in client.open_reviews()}
+
+    decision = client.decide(cut_request | {"account_id": "to-be-erased"})
+    review = client.open_review(decision)
+    assert review["review_id"] in listed()
+
     folder = server.log.parent
     with contextlib.closing(Database(f"sqlite:///{folder / 'record.db'}")) as database:
         secrets = read_secrets(folder / "secrets.json")
         order = ErasureOrder("Li Na", "asked for", datetime.datetime.now(datetime.UTC))
         assert erase_account(database, secrets, "local", "to-be-erased", order) is not None
-    assert review["review_id"] not in {one["review_id"] for one in queue(client)}
-    assert client.get("/v1/notices").status_code == HTTPStatus.OK
-    assert client.get(f"/v1/reviews/{review['review_id']}").status_code == HTTPStatus.GONE
+
+    assert review["review_id"] not in listed()
+    assert client.http.get("/v1/notices").status_code == HTTPStatus.OK
+    erased = client.http.get(f"/v1/reviews/{review['review_id']}")
+    assert erased.status_code == HTTPStatus.GONE
 
 
-def test_what_is_blank_is_what_the_document_says(
-    client: httpx.Client, decision: dict[str, Any]
-) -> None:
-    """U+001D is a blank to Python, and none to JSON Schema."""
-    assert opened(client, decision, reason="\u001d")["reason"] == "\u001d"
+def test_a_list_is_read_page_by_page(client: ReviewClient, decision: Json) -> None:
+    client.open_review(decision)
+    reviews = client.open_reviews()
+    for review, following in each(pairwise(reviews)):
+        page = client.http.get("/v1/reviews", params={"after": review["review_id"]}).json()
+        assert page["reviews"][0] == following

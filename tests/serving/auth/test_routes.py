@@ -1,4 +1,4 @@
-"""Who gets in: every route, with every state of a key, every scope and two tenants, over HTTP."""
+"""Authorization: every route, with every state of a key, every scope and two tenants, over HTTP."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from serving.schemas import examples
 from serving.service import LimitReduction
 from serving.web.errors import Problem
 from tests.serving.conftest import Guarded
+from tests.support.each import each
 
-# Written down a second time on purpose: a route that is added is closed to everybody until someone
-# says here who may ask.
+# The scopes of each route, a second time on purpose: whoever adds a route has to decide on them.
 MAY = {
     ("GET", "/livez"): "everybody",
     ("GET", "/healthz"): "everybody",
@@ -38,9 +38,10 @@ MAY = {
     ("POST", "/v1/reviews/{id}/withdrawal"): "score review",
     ("GET", "/v1/notices"): "review audit",
 }
-# BentoML's own that nobody may ask for: they load parts from elsewhere.
+# BentoML's own pages, which load files from elsewhere, are closed to everybody.
 CLOSED = {"/", "/static_content", "/assets"}
-NO_KEY = (
+EVERYBODY = "everybody"
+WITHOUT_KEY = (
     "none",
     "unknown",
     "malformed",
@@ -53,6 +54,27 @@ NO_KEY = (
 )
 TENANTS = ("north", "south")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+TEMPLATES = sorted({route.template for route in ROUTES})
+WITH_ID = [route for route in ROUTES if "{id}" in route.template]
+UNKNOWN_PATHS = [
+    "/",
+    "/static_content/index.html",
+    "/ui",
+    "/v1",
+    "/v1/",
+    "/v1/decisions/",
+    "/V1/decisions",
+    "//v1/decisions",
+    "/v1/decisions/a/b",
+    "/v1/decisions/%00",
+    "/v1/decisions/..%2f..%2fmetrics",
+    "/v1/%2e%2e/metrics",
+    "/metrics/",
+    "/docs.json/",
+    "/v1/decisions/" + "a" * 65,
+    "/favicon.ico",
+    "/openapi.json",
+]
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +84,21 @@ def client(guarded: Guarded) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def of_north(client: httpx.Client, guarded: Guarded) -> str:
-    """The id of a decision that north asked for."""
-    response = client.post(
-        "/v1/decisions", json=examples.REQUEST, headers=bearer(guarded.keys["north/score"])
-    )
+def decision_of_north(client: httpx.Client, guarded: Guarded) -> str:
+    """The id of a decision of the tenant north."""
+    headers = bearer(guarded.keys["north/score"])
+    response = client.post("/v1/decisions", json=examples.REQUEST, headers=headers)
     return str(response.raise_for_status().json()["decision_id"])
 
 
-def bearer(text: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {text}"}
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
 
 
-def headers_of(state: str, guarded: Guarded) -> list[tuple[str, str]]:
+def authorization(state: str, guarded: Guarded) -> list[tuple[str, str]]:
+    """The headers of a request whose key is in one of the states of `WITHOUT_KEY`."""
     good = guarded.keys["north/all"]
-    shown = {
+    values = {
         "none": [],
         "unknown": [f"Bearer clk_{'0' * 16}_{good[-43:]}"],
         "malformed": [f"Bearer {good}="],
@@ -87,25 +109,22 @@ def headers_of(state: str, guarded: Guarded) -> list[tuple[str, str]]:
         "other_scheme": [f"Basic {good}"],
         "in_the_url": [],
     }
-    return [("authorization", text) for text in shown[state]]
+    return [("authorization", value) for value in values[state]]
 
 
-def asked(
+def send(
     client: httpx.Client,
     route: Route,
     headers: Iterable[tuple[str, str]],
-    name: str = "d-1",
+    entry_id: str = "d-1",
     query: str = "",
 ) -> httpx.Response:
-    sent = (
-        [*headers, ("content-type", "application/json")]
-        if route.method == "POST"
-        else list(headers)
-    )
-    body = b"{}" if route.method == "POST" else None
-    return client.request(
-        route.method, route.template.replace("{id}", name) + query, headers=sent, content=body
-    )
+    """Send a request to a route, with an empty object as the body of a POST."""
+    url = route.template.replace("{id}", entry_id) + query
+    if route.method != "POST":
+        return client.request(route.method, url, headers=list(headers))
+    as_json = [*headers, ("content-type", "application/json")]
+    return client.request(route.method, url, headers=as_json, content=b"{}")
 
 
 def check_problem(response: httpx.Response) -> None:
@@ -115,23 +134,23 @@ def check_problem(response: httpx.Response) -> None:
     assert [fault.path for fault in problem.errors] == ["$"]
 
 
-def named(route: Route) -> str:
+def label(route: Route) -> str:
     return f"{route.method} {route.template}"
 
 
-def test_each_route_says_here_who_may_ask() -> None:
+def test_each_route_has_its_scopes_here_too() -> None:
     assert {(route.method, route.template) for route in ROUTES} == set(MAY)
     assert len(ROUTES) == len(MAY)
 
 
-@pytest.mark.parametrize("state", NO_KEY)
-@pytest.mark.parametrize("route", ROUTES, ids=named)
-def test_without_a_live_key_only_health_is_told(
+@pytest.mark.parametrize("state", WITHOUT_KEY)
+@pytest.mark.parametrize("route", ROUTES, ids=label)
+def test_without_a_live_key_only_health_is_answered(
     client: httpx.Client, guarded: Guarded, route: Route, state: str
 ) -> None:
     query = f"?key={guarded.keys['north/all']}" if state == "in_the_url" else ""
-    response = asked(client, route, headers_of(state, guarded), query=query)
-    if MAY[route.method, route.template] == "everybody":
+    response = send(client, route, authorization(state, guarded), query=query)
+    if MAY[route.method, route.template] == EVERYBODY:
         assert response.status_code == 200
     else:
         assert response.status_code == 401
@@ -141,14 +160,14 @@ def test_without_a_live_key_only_health_is_told(
 
 @pytest.mark.parametrize("tenant", TENANTS)
 @pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("route", ROUTES, ids=named)
-def test_a_live_key_opens_what_it_is_for(
+@pytest.mark.parametrize("route", ROUTES, ids=label)
+def test_a_live_key_opens_the_routes_of_its_scope(
     client: httpx.Client, guarded: Guarded, route: Route, scope: str, tenant: str
 ) -> None:
-    response = asked(client, route, bearer(guarded.keys[f"{tenant}/{scope}"]).items())
+    response = send(client, route, bearer(guarded.keys[f"{tenant}/{scope}"]).items())
     may = MAY[route.method, route.template]
-    if may == "everybody" or scope in may.split():
-        # What the service says then is its own matter; `{}` is no request, and there is no d-1.
+    if may == EVERYBODY or scope in may.split():
+        # The service may refuse: `{}` is no request, and there is no d-1.
         assert response.status_code not in (401, 403, 405, 413, 415, 429)
         assert response.status_code < 500
     else:
@@ -156,75 +175,69 @@ def test_a_live_key_opens_what_it_is_for(
         check_problem(response)
 
 
-@pytest.mark.parametrize(
-    "route", [route for route in ROUTES if "{id}" in route.template], ids=named
-)
-def test_a_tenant_is_told_nothing_of_another_ones_decision(
-    client: httpx.Client, guarded: Guarded, of_north: str, route: Route
+@pytest.mark.parametrize("route", WITH_ID, ids=label)
+def test_another_tenants_decision_is_answered_as_an_unknown_one(
+    client: httpx.Client, guarded: Guarded, decision_of_north: str, route: Route
 ) -> None:
-    response = asked(client, route, bearer(guarded.keys["south/all"]).items(), of_north)
-    unknown = asked(client, route, bearer(guarded.keys["south/all"]).items(), of_north[::-1])
-    # A body that is none may be refused before it is looked up; either way both are answered alike.
+    headers = bearer(guarded.keys["south/all"]).items()
+    response = send(client, route, headers, decision_of_north)
+    unknown = send(client, route, headers, decision_of_north[::-1])
+    # The body `{}` may be refused before the decision is looked up.
     assert response.status_code in ((404,) if route.method == "GET" else (404, 422))
-    assert (response.status_code, response.content) == (unknown.status_code, unknown.content)
+    assert response.status_code == unknown.status_code
+    assert response.content == unknown.content
 
 
-@pytest.mark.parametrize("template", sorted({route.template for route in ROUTES}))
-def test_another_method_is_refused_with_those_that_there_are(
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_another_method_is_refused_with_the_allowed_ones(
     client: httpx.Client, guarded: Guarded, template: str
 ) -> None:
-    there = {route.method for route in ROUTES if route.template == template}
-    for method in METHODS:
-        if method not in there:
-            response = client.request(
-                method, template.replace("{id}", "d-1"), headers=bearer(guarded.keys["north/admin"])
-            )
-            assert response.status_code == 405
-            assert set(response.headers["allow"].split(", ")) == there | (
-                {"HEAD"} if "GET" in there else set()
-            )
-            check_problem(response)
+    methods = {route.method for route in ROUTES if route.template == template}
+    allowed = methods | {"HEAD"} if "GET" in methods else methods
+    headers = bearer(guarded.keys["north/admin"])
+    for method in each(method for method in METHODS if method not in methods):
+        response = client.request(method, template.replace("{id}", "d-1"), headers=headers)
+        assert response.status_code == 405
+        assert set(response.headers["allow"].split(", ")) == allowed
+        check_problem(response)
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/", "/static_content/index.html", "/ui", "/v1", "/v1/", "/v1/decisions/", "/V1/decisions", "//v1/decisions",
-     "/v1/decisions/a/b", "/v1/decisions/%00", "/v1/decisions/..%2f..%2fmetrics", "/v1/%2e%2e/metrics", "/metrics/",
-     "/docs.json/", "/v1/decisions/" + "a" * 65, "/favicon.ico", "/openapi.json"],
-)  # fmt: skip
-def test_another_path_is_not_found(client: httpx.Client, guarded: Guarded, path: str) -> None:
-    # As a raw target: httpx would tidy it.
+@pytest.mark.parametrize("path", UNKNOWN_PATHS)
+def test_an_unknown_path_is_not_found(client: httpx.Client, guarded: Guarded, path: str) -> None:
+    # As a raw target: httpx would normalise it.
     url = httpx.URL(guarded.url).copy_with(raw_path=path.encode())
     response = client.get(url, headers=bearer(guarded.keys["north/all"]))
     assert response.status_code == 404
     check_problem(response)
-    assert client.get(url).status_code == 401  # and without a key nobody learns what there is
+    assert client.get(url).status_code == 401, "without a key nobody learns which paths exist"
 
 
 def test_head_is_answered_where_get_is(client: httpx.Client, guarded: Guarded) -> None:
     for path in ("/livez", "/docs.json"):
         response = client.head(path, headers=bearer(guarded.keys["north/audit"]))
-        assert (response.status_code, response.content) == (200, b"")
+        assert response.status_code == 200
+        assert response.content == b""
     refused = client.head("/docs.json")
-    assert (refused.status_code, refused.content) == (401, b"")
+    assert refused.status_code == 401
+    assert refused.content == b""
 
 
-def test_every_route_of_the_service_stands_in_the_table() -> None:
+def test_every_route_of_the_service_is_in_the_table() -> None:
     app = LimitReduction.to_asgi().app  # type: ignore[attr-defined]
-    found = set(paths(app.routes, ""))
-    # or nothing was looked at
-    assert found >= {"/v1/decisions", "/metrics", "/readyz", "/docs.json"}
-    open_paths = {route.template for route in ROUTES}
-    assert {path for path in found if path not in open_paths} <= CLOSED
-    assert not any(template_match(path) for path in CLOSED)
+    served = set(all_paths(app.routes, ""))
+    assert served >= {"/v1/decisions", "/v1/reviews", "/metrics", "/readyz", "/docs.json"}
+    assert served - set(TEMPLATES) <= CLOSED
+    for path in CLOSED:
+        assert template_match(path) == {}
 
 
-def paths(routes: Iterable[BaseRoute], above: str) -> Iterator[str]:
+def all_paths(routes: Iterable[BaseRoute], prefix: str) -> Iterator[str]:
+    """The paths of the routes and of the apps that are mounted below them."""
     for route in routes:
         below = getattr(route, "routes", None)
-        path = above + str(getattr(route, "path", ""))
+        path = prefix + str(getattr(route, "path", ""))
         if below:
-            yield from paths(below, path.rstrip("/"))
+            yield from all_paths(below, path.rstrip("/"))
         else:
             yield path
 
@@ -232,22 +245,17 @@ def paths(routes: Iterable[BaseRoute], above: str) -> Iterator[str]:
 def test_only_a_batch_may_be_larger_than_other_bodies() -> None:
     for route in ROUTES:
         is_batch = route.template == "/v1/decisions/batch"
-        assert route.largest_body == (LARGEST_BATCH if is_batch else LARGEST_BODY), named(route)
+        assert route.largest_body == (LARGEST_BATCH if is_batch else LARGEST_BODY), label(route)
 
 
 def test_the_documents_ask_for_a_key(client: httpx.Client, guarded: Guarded) -> None:
-    described = (
-        client.get("/docs.json", headers=bearer(guarded.keys["south/audit"]))
-        .raise_for_status()
-        .json()
-    )
-    schemes = described["components"]["securitySchemes"]
+    headers = bearer(guarded.keys["south/audit"])
+    document = client.get("/docs.json", headers=headers).raise_for_status().json()
+    schemes = document["components"]["securitySchemes"]
     assert {scheme["scheme"] for scheme in schemes.values()} == {"bearer"}
-    for path, operations in described["paths"].items():
-        if path.startswith("/v1/"):
-            asked = [said["security"] for said in operations.values() if isinstance(said, dict)]
-            assert asked
-            assert all(
-                [list(needed) for needed in security] == [list(schemes)] for security in asked
-            ), path
-    assert "clk_0" not in json.dumps(described)
+    for path in each(path for path in document["paths"] if path.startswith("/v1/")):
+        item = document["paths"][path]
+        operations = [operation for operation in item.values() if isinstance(operation, dict)]
+        for operation in each(operations):
+            assert [list(needed) for needed in operation["security"]] == [list(schemes)], path
+    assert "clk_0" not in json.dumps(document)

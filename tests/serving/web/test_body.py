@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from contextlib import closing
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,99 +18,113 @@ from serving.auth.routes import LARGEST_BATCH, LARGEST_BODY
 from serving.schemas import examples
 from serving.web import body
 from tests.support.gated_app import (
+    AUTHORIZATION,
     JSON,
     LIVE,
     MARK,
-    SHOWN,
     Echo,
-    asked,
-    keys_of,
-    piece,
+    body_part,
+    cache_of,
+    messages_of,
+    post_json,
     problem_of,
-    served,
+    request,
 )
+
+DISCONNECT: Message = {"type": "http.disconnect"}
 
 
 @given(cuts=st.lists(st.integers(0, 2000), max_size=8))
-def test_the_app_gets_the_body_in_one_piece_however_it_comes(cuts: list[int]) -> None:
+def test_the_app_gets_the_body_in_one_message(cuts: list[int]) -> None:
     content = json.dumps(examples.REQUEST).encode()
     places = [0, *sorted(cuts), len(content)]
-    pieces = [piece(content[start:end], True) for start, end in pairwise(places)]
-    with closing(keys_of(LIVE)) as held:
-        sent = served(Gate(Echo(), held), [*pieces, piece(b"", False)])
+    parts = [body_part(content[start:end]) for start, end in pairwise(places)]
+    with closing(cache_of(LIVE)) as keys:
+        sent = messages_of(Gate(Echo(), keys), [*parts, body_part(b"", more=False)])
     assert sent[1]["body"] == content
 
 
-def test_an_app_that_waits_hears_that_the_client_hung_up(with_key: KeyCache) -> None:
-    heard: list[Message] = []
+def test_an_app_that_reads_on_gets_the_disconnect(with_key: KeyCache) -> None:
+    received: list[str] = []
 
-    async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
-        heard.extend([await receive(), await receive(), await receive()])
+    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(3):
+            message = await receive()
+            received.append(message["type"])
 
-    gone = {"type": "http.disconnect"}
-    served(Gate(waiting, with_key), [piece(b"{}", False), piece(b"late", False), gone, gone])
-    assert [message["type"] for message in heard] == [
-        "http.request",
-        "http.disconnect",
-        "http.disconnect",
+    incoming = [
+        body_part(b"{}", more=False),
+        body_part(b"late", more=False),
+        DISCONNECT,
+        DISCONNECT,
     ]
+    messages_of(Gate(reading, with_key), incoming)
+    assert received == ["http.request", "http.disconnect", "http.disconnect"]
+
+
+async def in_chunks(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), 65536):
+        yield content[start : start + 65536]
 
 
 @pytest.mark.parametrize(
     ("path", "largest"), [("/v1/decisions", LARGEST_BODY), ("/v1/decisions/batch", LARGEST_BATCH)]
 )
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_is_as_large_as_its_route_lets_it(
+def test_a_body_may_be_as_large_as_its_route_allows(
     with_key: KeyCache, path: str, largest: int, chunked: bool
 ) -> None:
-    async def in_chunks(content: bytes) -> Any:
-        for start in range(0, len(content), 65536):
-            yield content[start : start + 65536]
+    gate = Gate(Echo(), with_key)
 
-    for size, status in ((largest, 200), (largest + 1, 413)):
+    def post(size: int) -> int:
         content = b"1" * size
-        response = asked(
-            Gate(Echo(), with_key),
-            path=path,
-            content=in_chunks(content) if chunked else content,
-            headers=JSON | SHOWN,
-        )
+        response = post_json(gate, in_chunks(content) if chunked else content, path=path)
         assert ("content-length" in response.request.headers) is not chunked
-        assert response.status_code == status
-    assert problem_of(response, 413).errors[0].message == f"expected at most {largest} bytes"
+        if response.is_error:
+            [fault] = problem_of(response, 413).errors
+            assert fault.message == f"expected at most {largest} bytes"
+        return response.status_code
+
+    assert post(largest) == 200
+    assert post(largest + 1) == 413
 
 
-def test_what_is_announced_as_too_large_is_not_read(with_key: KeyCache) -> None:
-    for announced in (str(LARGEST_BODY + 1), "9" * 400, "-1", "x"):
-        assert served(Gate(Echo(), with_key), [], {"content-length": announced})[0]["status"] == 413
-
-
-def test_no_more_is_read_than_is_let_in(with_key: KeyCache) -> None:
-    coming: list[Message | float] = [piece(b"1" * LARGEST_BODY), piece(b"1"), piece(b"never")]
-    sent = served(Gate(Echo(), with_key), coming)
+@pytest.mark.parametrize("length", [str(LARGEST_BODY + 1), "9" * 400, "-1", "x"])
+def test_a_body_that_is_announced_as_too_large_is_not_read(with_key: KeyCache, length: str) -> None:
+    sent = messages_of(Gate(Echo(), with_key), [], {"content-length": length})
     assert sent[0]["status"] == 413
 
 
-def test_a_body_that_comes_too_slowly_is_given_up(
-    with_key: KeyCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_stops_at_the_limit(with_key: KeyCache) -> None:
+    incoming = [body_part(b"1" * LARGEST_BODY), body_part(b"1"), body_part(b"never read")]
+    sent = messages_of(Gate(Echo(), with_key), incoming)
+    assert sent[0]["status"] == 413
+
+
+def test_a_slow_body_is_given_up(with_key: KeyCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "SECONDS_TO_ARRIVE", 0.1)
-    slowly: list[Message | float] = [item for _ in range(20) for item in (piece(b" "), 0.02)]
-    sent = served(Gate(Echo(), with_key), [*slowly, piece(b"{}", False)])
-    assert sent[0]["status"] == 408
-    assert (b"connection", b"close") in sent[0]["headers"]  # the rest would be taken for a request
-    assert served(Gate(Echo(), with_key), [*slowly[:4], piece(b"{}", False)])[0]["status"] == 200
+    slow: list[Message | float] = []
+    for _ in range(20):
+        slow += [body_part(b" "), 0.02]
+    end = body_part(b"{}", more=False)
+    refused = messages_of(Gate(Echo(), with_key), [*slow, end])
+    assert refused[0]["status"] == 408
+    # On an open connection the rest would be parsed as the next request.
+    assert (b"connection", b"close") in refused[0]["headers"]
+    accepted = messages_of(Gate(Echo(), with_key), [*slow[:4], end])
+    assert accepted[0]["status"] == 200
 
 
-def test_a_client_that_hangs_up_is_no_fault_of_ours(
+def test_a_disconnect_is_no_error_of_the_service(
     with_key: KeyCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     echo = Echo()
-    assert served(Gate(echo, with_key), [piece(b"{"), {"type": "http.disconnect"}]) == []
-    assert (echo.scopes, caplog.records) == ([], [])
+    assert messages_of(Gate(echo, with_key), [body_part(b"{"), DISCONNECT]) == []
+    assert echo.scopes == []
+    assert caplog.records == []
 
 
-KINDS = {
+CONTENT_TYPES = {
     "application/json": 200,
     "Application/JSON": 200,
     "application/json; charset=utf-8": 200,
@@ -129,26 +143,32 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_only_json_in_utf_8_is_let_in(with_key: KeyCache, kind: str) -> None:
-    response = asked(Gate(Echo(), with_key), content=b"{}", headers=SHOWN | {"content-type": kind})
-    assert response.status_code == KINDS[kind]
+@pytest.mark.parametrize(("content_type", "status"), CONTENT_TYPES.items())
+def test_only_json_in_utf_8_is_accepted(with_key: KeyCache, content_type: str, status: int) -> None:
+    headers = AUTHORIZATION | {"content-type": content_type}
+    response = request(Gate(Echo(), with_key), content=b"{}", headers=headers)
+    assert response.status_code == status
     if response.is_error:
         problem_of(response, 415)
 
 
-def test_a_second_kind_or_none_is_refused(with_key: KeyCache) -> None:
-    for kinds in ([], ["application/json"] * 2, ["application/json", "text/plain"]):
-        headers = [*SHOWN.items(), *(("content-type", kind) for kind in kinds)]
-        problem_of(asked(Gate(Echo(), with_key), content=b"{}", headers=headers), 415)
+@pytest.mark.parametrize(
+    "content_types",
+    [[], ["application/json"] * 2, ["application/json", "text/plain"]],
+)
+def test_exactly_one_content_type_is_accepted(with_key: KeyCache, content_types: list[str]) -> None:
+    headers = [*AUTHORIZATION.items(), *(("content-type", kind) for kind in content_types)]
+    response = request(Gate(Echo(), with_key), content=b"{}", headers=headers)
+    problem_of(response, 415)
 
 
 @pytest.mark.parametrize(
     ("coding", "status"), [("identity", 200), ("gzip", 415), ("br", 415), ("identity, gzip", 415)]
 )
-def test_a_body_that_is_compressed_is_refused(with_key: KeyCache, coding: str, status: int) -> None:
-    headers = JSON | SHOWN | {"content-encoding": coding}
-    assert asked(Gate(Echo(), with_key), content=b"{}", headers=headers).status_code == status
+def test_a_compressed_body_is_refused(with_key: KeyCache, coding: str, status: int) -> None:
+    headers = JSON | AUTHORIZATION | {"content-encoding": coding}
+    response = request(Gate(Echo(), with_key), content=b"{}", headers=headers)
+    assert response.status_code == status
 
 
 @pytest.mark.parametrize(
@@ -156,12 +176,17 @@ def test_a_body_that_is_compressed_is_refused(with_key: KeyCache, coding: str, s
     [b"\xff", b'{"a": "\xc3"}', b"\xed\xa0\x80", b"\xff\xfe{\x00}\x00"],
 )
 def test_a_body_that_is_not_utf_8_is_refused(with_key: KeyCache, content: bytes) -> None:
-    problem_of(asked(Gate(Echo(), with_key), content=content, headers=JSON | SHOWN), 400)
+    problem_of(post_json(Gate(Echo(), with_key), content), 400)
 
 
-def test_a_body_with_get_is_limited_and_ignored(with_key: KeyCache) -> None:
+def test_the_body_of_a_get_is_limited_and_ignored(with_key: KeyCache) -> None:
     gate = Gate(Echo(), with_key)
-    assert asked(gate, "GET", "/docs.json", content=b"\xff" * 10, headers=SHOWN).content == b""
-    problem_of(
-        asked(gate, "GET", "/docs.json", content=b"1" * (LARGEST_BODY + 1), headers=SHOWN), 413
-    )
+
+    def get(content: bytes) -> bytes:
+        response = request(gate, "GET", "/docs.json", content=content, headers=AUTHORIZATION)
+        if response.is_error:
+            problem_of(response, 413)
+        return response.content if response.is_success else b"refused"
+
+    assert get(b"\xff" * 10) == b""
+    assert get(b"1" * (LARGEST_BODY + 1)) == b"refused"
