@@ -18,9 +18,9 @@ import polars as pl
 import pytest
 
 from serving.decision.bundle import Bundle
-from tests.serving.conftest import as_requests
 from tests.support import checks
 from tests.support.paths import ROOT
+from tests.support.served import as_requests
 
 # Making the environment takes a minute.
 pytestmark = pytest.mark.slow

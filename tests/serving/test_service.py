@@ -33,8 +33,8 @@ from serving.schemas.base import encode, parse
 from serving.schemas.decision import Answer, BatchAnswer, BatchRequest, Request, make_answer
 from serving.web.errors import Problem, internal_error
 from serving.web.logs import ValueFilter
-from tests.serving.conftest import Server
 from tests.support.paths import ROOT
+from tests.support.served import Server
 
 Json = dict[str, Any]
 MARK = "Geheimnis7319"  # a value in requests that no answer and no log may repeat

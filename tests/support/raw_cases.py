@@ -1,4 +1,4 @@
-"""More than 1,000 connections as no client library makes them: their bytes, some with pauses."""
+"""More than 1,000 malformed connections: their bytes, some with pauses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from serving.schemas import examples
 
 MARK = b"Kanarie5150"
 REQUEST = json.dumps(examples.REQUEST).encode()
-HEAD = "head"  # in place of a pause: the client closes its half of the connection
+HEAD = "head"  # instead of a pause: the client closes its half of the connection
 
 
 @dataclass(frozen=True)
 class Case:
     """The bytes of a connection, with pauses in seconds.
 
-    ``unasked``: no whole request is in them, so none is answered.
+    `unasked` = they contain no complete request, so there may be no answer.
     """
 
     name: str
@@ -36,7 +36,7 @@ def post(
     length: int | None = None,
     key: bytes = b"KEY",
 ) -> bytes:
-    """A request that is right but for what is given."""
+    """A correct request except for the arguments; `length` -1 = without Content-Length."""
     own = [
         b"Host: 127.0.0.1",
         b"Connection: close",
@@ -357,7 +357,12 @@ def smuggled() -> Iterator[Case]:
 
 
 def upgrades() -> Iterator[Case]:
-    asked = b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nUpgrade: "
+    headers = (
+        b"Connection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Version: 13\r\n"
+        b"Upgrade: "
+    )
     for path in (b"/", b"/metrics", b"/v1/decisions", b"/" + MARK):
         for to in (b"websocket", b"h2c", b"TLS/1.0", MARK):
             line = (
@@ -366,7 +371,7 @@ def upgrades() -> Iterator[Case]:
                 + b" HTTP/1.1\r\nHost: a\r\nX: "
                 + MARK
                 + b"\r\n"
-                + asked
+                + headers
                 + to
                 + b"\r\n\r\n"
             )
@@ -394,12 +399,33 @@ def odd_lines() -> Iterator[Case]:
         for path in (b"/v1/decisions", b"/livez", b"/" + MARK, b"*"):
             yield Case(f"{method!r} {path!r}", (post(b"", path=path).replace(b"POST", method, 1),))
     paths = [
-        b"/%00", b"/\x00", b"/\xff", b"/%ff%fe", b"/v1/decisions/%2e%2e", b"/v1/decisions/" + MARK, b"/v1//decisions", b"//",
-        b"/../../etc/passwd", b"http://a/v1/decisions", b"/v1/decisions#a", b"/v1/decisions;a", b"/v1/decisions?advice=" + MARK,
-        b"/v1/decisions?-" + MARK + b"=1", b"/v1/decisions?%00", b"/v1/decisions?" + b"a&" * 5000,
-        b"/static_content/..%2f..%2f", b"v1", b"", b" ", b"/a b", b"/livez/../metrics", b"/%", b"/%zz", b"/%F0%9F%92%A9",
+        b"/%00",
+        b"/\x00",
+        b"/\xff",
+        b"/%ff%fe",
+        b"/v1/decisions/%2e%2e",
+        b"/v1/decisions/" + MARK,
+        b"/v1//decisions",
+        b"//",
+        b"/../../etc/passwd",
+        b"http://a/v1/decisions",
+        b"/v1/decisions#a",
+        b"/v1/decisions;a",
+        b"/v1/decisions?advice=" + MARK,
+        b"/v1/decisions?-" + MARK + b"=1",
+        b"/v1/decisions?%00",
+        b"/v1/decisions?" + b"a&" * 5000,
+        b"/static_content/..%2f..%2f",
+        b"v1",
+        b"",
+        b" ",
+        b"/a b",
+        b"/livez/../metrics",
+        b"/%",
+        b"/%zz",
+        b"/%F0%9F%92%A9",
         b"/livez%0d%0aX:%20a",
-    ]  # fmt: skip
+    ]
     for path in paths:
         yield Case(f"path {path!r}", (post(REQUEST, path=path),))
         yield Case(f"get {path!r}", (post(b"", path=path).replace(b"POST", b"GET", 1),))
@@ -438,14 +464,13 @@ def half_closed() -> Iterator[Case]:
     for place in (0, 1, 10, 50, 120, len(whole) - len(REQUEST), len(whole) - 1, len(whole)):
         yield Case(f"half closed at {place}", (whole[:place], HEAD), unasked=True)
     for route in ROUTES:
-        line = f"{route.method} {route.template.replace('{id}', 'd-1')} HTTP/1.1\r\nHost: a\r\n".encode()
-        yield Case(f"half closed {route.template}", (line, HEAD), unasked=True)
+        path = route.template.replace("{id}", "d-1")
+        head = f"{route.method} {path} HTTP/1.1\r\nHost: a\r\n".encode()
+        yield Case(f"half closed {route.template}", (head, HEAD), unasked=True)
 
 
 def mutants(count: int) -> Iterator[Case]:
-    """Right requests in which a few bytes were changed, cut out or put in; none of them is waited
-    for.
-    """
+    """Correct requests with a few bytes changed, removed or inserted; an answer is optional."""
     drawn = random.Random(5150)
     whole = post(REQUEST.replace(b"A-1027", MARK))
     for number in range(count):

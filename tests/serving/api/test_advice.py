@@ -23,8 +23,8 @@ from serving.schemas.advice import make_advice
 from serving.schemas.advice_request import AdviceRequest, Choices, make_advice_answer
 from serving.schemas.base import encode, parse
 from serving.schemas.decision import make_answer
-from tests.serving.conftest import Server
 from tests.support.each import each
+from tests.support.served import Server
 
 Json = dict[str, Any]
 MARK = "Geheimnis7319"  # a value in requests that no answer and no log may repeat

@@ -1,4 +1,4 @@
-"""The promises over HTTP, for 1,000 drawn accounts: thin histories and unknown incomes among them."""
+"""The promises over HTTP, for 1,000 drawn accounts, some with thin histories or unknown income."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from serving.decision.bundle import Bundle
-from tests.serving.conftest import Server, as_requests
 from tests.support import checks
+from tests.support.served import Server, as_requests
 
 A_BATCH = 100
 

@@ -19,9 +19,9 @@ from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.privacy.key_file import read_secrets
 from serving.auth.routes import ROUTES
 from serving.storage.database import Database
-from tests.serving.conftest import Server
 from tests.support.each import each
 from tests.support.review_client import Json, ReviewClient
+from tests.support.served import Server
 
 
 @pytest.fixture(scope="module")

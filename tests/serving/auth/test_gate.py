@@ -24,7 +24,6 @@ from serving.auth.rate_limit import RateLimiter
 from serving.operations.client import start_service
 from serving.web.error_responses import ProblemSender
 from serving.web.errors import internal_error
-from tests.serving.conftest import Guarded, Server
 from tests.support.gated_app import (
     AUTHORIZATION,
     JSON,
@@ -38,6 +37,7 @@ from tests.support.gated_app import (
     problem_of,
     request,
 )
+from tests.support.served import Guarded, Server
 
 # Rates
 

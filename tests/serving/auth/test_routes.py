@@ -14,8 +14,8 @@ from serving.auth.routes import LARGEST_BATCH, LARGEST_BODY, ROUTES, Route, temp
 from serving.schemas import examples
 from serving.service import LimitReduction
 from serving.web.errors import Problem
-from tests.serving.conftest import Guarded
 from tests.support.each import each
+from tests.support.served import Guarded
 
 # The scopes of each route, a second time on purpose: whoever adds a route has to decide on them.
 MAY = {

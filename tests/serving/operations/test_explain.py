@@ -15,7 +15,7 @@ from serving.decision.pipeline import stages
 from serving.operations.client import ServiceError, ask
 from serving.operations.explain import answer_text, stages_text
 from serving.schemas import examples
-from tests.serving.conftest import Server
+from tests.support.served import Server
 
 
 @pytest.fixture(scope="module")

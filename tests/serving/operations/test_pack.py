@@ -15,7 +15,7 @@ from serving.operations.pack import PackError, fetch
 from serving.schemas import examples
 from serving.schemas.decision import Answer
 from serving.storage.models import BUNDLE_FOLDER, MODEL
-from tests.serving.conftest import Server
+from tests.support.served import Server
 
 # mlflow 3.17.2 with today's SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

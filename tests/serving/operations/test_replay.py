@@ -21,9 +21,9 @@ from serving.decision.bundle import Bundle
 from serving.operations.replay import MAX_NAMED, Bundles, replay, replay_text
 from serving.storage.settings import StorageSettings
 from tests.golden.remake import BUNDLE
-from tests.serving.conftest import Server
 from tests.support.entries import decision_entry, example_request
 from tests.support.records import NOW, append, environment_of, settings_in
+from tests.support.served import Server
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ import pytest
 
 from serving.operations.client import start_service
 from serving.schemas import examples
-from tests.serving.conftest import Guarded
 from tests.support.each import each
 from tests.support.raw_cases import MARK, REQUEST, Case, all_cases, post
+from tests.support.served import Guarded
 
 CONNECTIONS = 40  # at once
 # In seconds: a body may take 5 to arrive, and an idle connection is closed after another 5.

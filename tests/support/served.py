@@ -1,0 +1,67 @@
+"""Services that run for tests: where they are, their keys, and requests as a lender sends them."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from serving.auth import keys
+from serving.auth.caller import SCOPES
+from serving.storage.database import Database
+
+
+class Server(NamedTuple):
+    """A running service: its URL, its log so far, and the tag of its model."""
+
+    url: str
+    log: Path
+    tag: str
+
+
+class Guarded(NamedTuple):
+    """A running service with keys: its URL, its log, its database and its keys by name.
+
+    The names are those of :func:`create_keys`.
+    """
+
+    url: str
+    log: Path
+    record: str
+    keys: dict[str, str]
+
+
+def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return statements as a lender sends them, made without serving.schemas.decision."""
+    with_text = statements.with_columns(pl.col("month").dt.strftime("%Y-%m"))
+    by_account = with_text.group_by("account_id", maintain_order=True)
+    return [
+        {
+            "account_id": account,
+            "product": rows["product"][0],
+            "currency": "CNY",
+            "statements": rows.drop("account_id", "product").to_dicts(),
+        }
+        for (account,), rows in by_account
+    ]
+
+
+def create_keys(database: Database) -> dict[str, str]:
+    """Create keys of all kinds and return them by name.
+
+    Live keys are named ``tenant/scope`` and ``tenant/all``, of the tenants north and south. The
+    others are ``expired``, ``revoked`` and ``slow``, with one request in 100 s.
+    """
+    by_name: dict[str, str] = {}
+    for tenant in ("north", "south"):
+        for scope in SCOPES:
+            by_name[f"{tenant}/{scope}"], _ = keys.create(database, tenant, [scope], rate=10_000)
+        by_name[f"{tenant}/all"], _ = keys.create(database, tenant, SCOPES, rate=10_000)
+    long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=30)
+    by_name["expired"], _ = keys.create(database, "old", SCOPES, days=29, now=long_ago)
+    by_name["revoked"], revoked = keys.create(database, "old", SCOPES)
+    keys.revoke(database, revoked.key_id)
+    by_name["slow"], _ = keys.create(database, "slow", SCOPES, rate=0.01)
+    return by_name
