@@ -6,6 +6,7 @@ service pages; CI runs ``make demo`` itself.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 
@@ -14,11 +15,30 @@ import pytest
 from serving.__main__ import make_parser as serving_parser
 from tests.support.paths import ROOT
 from training.__main__ import make_parser as training_parser
+from training.compare.peers.compare import PeersConfig
+from training.compare.policies.lab import LabConfig
+from training.data.config import DataConfig
+from training.data.simulate.config import SimulationConfig
+from training.examine.truth.population import ExamineConfig
+from training.fit.bundle import BundleConfig
+from training.fit.config import FitConfig
+from training.tune.search import TuneConfig
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PARSERS = {"training": training_parser, "serving": serving_parser}
 COMMAND = re.compile(r"python -m (training|serving) ([^`|>\n]+?)(?= {3}|[`|>\n])")
 TARGET = re.compile(r"`make ([a-z]+)`|^(?: {4})?make ([a-z]+)$", re.MULTILINE)
+SETTING = re.compile(r"--set (\w+)=")
+CONFIGS = (
+    BundleConfig,
+    DataConfig,
+    ExamineConfig,
+    FitConfig,
+    LabConfig,
+    PeersConfig,
+    SimulationConfig,
+    TuneConfig,
+)
 INCOMPLETE = "the following arguments are required"  # a page may name a command without them
 
 
@@ -53,6 +73,13 @@ def test_the_control_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -
     said = refusal("training", line, capsys)
     assert said
     assert INCOMPLETE not in said
+
+
+def test_every_setting_exists() -> None:
+    fields = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
+    named = {name for page in PAGES for name in SETTING.findall(page.read_text("utf-8"))}
+    assert len(named) > 8
+    assert named - {"name"} <= fields
 
 
 def test_every_target_exists() -> None:
