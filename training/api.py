@@ -1,45 +1,55 @@
 """The commands as functions, for a notebook: ``from training.api import fit, compare, promote``.
 
-Each does what ``python -m training`` of the same name does, with the same defaults, takes paths as
-text too, and gives back what was found instead of printing it.  A setting is named as after
-``--set``.  They raise what the command would say.
+``python -m training`` calls these functions, and its options have the defaults of their signatures.
+Each function returns what it found and raises what the command would print.  Paths may be text.
+Keyword arguments beyond a signature are fields of the configs that the docstring names, as after
+``--set``; an unknown name raises ValueError with the nearest one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.tracking.config import override
+from training.tracking.config import as_assignments, as_text, override
+from training.tracking.defaults import DATA, MODEL, STORE
+from training.tracking.progress import CountProgress, StageProgress
 
 if TYPE_CHECKING:
     from training.compare.models.compare import ModelComparison
     from training.compare.peers.compare import PeerComparison
     from training.compare.policies.lab import LabFindings
     from training.data.ingest.ingest import Summary
+    from training.evaluate.model_lookup import RegisteredVersion
     from training.examine.run import Findings
     from training.fit.run import FitReport
     from training.release.monitor.monitor import Monitored
     from training.release.promote import Promotion
     from training.release.report.report import Reported
-    from training.tune.tune import TuneResult
+    from training.tune.tune import Shown, TuneResult
 
-DATA, STORE, NAME = "data/simulated", "mlruns", "limit-reduction"
 AnyPath = str | Path
 
 
-def simulate(out: AnyPath = DATA, **settings: object) -> dict[str, Any]:
-    """Write synthetic accounts whose true causes are known; the rows written and the config, as
-    ``simulation.json`` has them.
+def _ignore(stage: str) -> None:
+    """Progress that nobody watches."""
 
-    Settings are fields of :class:`training.data.simulate.SimulationConfig`.
+
+def simulate(
+    out: AnyPath = DATA, *, progress: CountProgress | None = None, **settings: object
+) -> dict[str, Any]:
+    """Write synthetic accounts whose true causes are known.
+
+    Returns the content of ``simulation.json``: the rows written and the config.  Settings are
+    fields of :class:`training.data.simulate.config.SimulationConfig`.
     """
     from training.data.simulate.config import SimulationConfig
     from training.data.simulate.output import write
 
     (config,) = _configs([SimulationConfig()], settings)
-    return write(config, Path(out))
+    return write(config, Path(out), progress)
 
 
 def ingest(csv: AnyPath, mapping: AnyPath, out: AnyPath) -> Summary:
@@ -49,12 +59,19 @@ def ingest(csv: AnyPath, mapping: AnyPath, out: AnyPath) -> Summary:
     return ingest(Path(csv), Path(mapping), Path(out))
 
 
-def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> FitReport:
-    """Fit, measure, register and keep everything in one run; the run, version, digest and measures
-    with intervals.
+def fit(
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    *,
+    data_digest: str | None = None,
+    progress: CountProgress | None = None,
+    **settings: object,
+) -> FitReport:
+    """Fit, measure, register and keep everything in one MLflow run.
 
-    Settings are fields of :class:`training.data.config.DataConfig`,
-    :class:`training.fit.config.FitConfig` and :class:`training.fit.bundle.BundleConfig`.
+    Data of another digest than ``data_digest`` are refused.  Settings are fields of
+    :class:`training.data.config.DataConfig`, :class:`training.fit.config.FitConfig` and
+    :class:`training.fit.bundle.BundleConfig`.
 
     >>> fit(leafs=8)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -68,16 +85,22 @@ def fit(data: AnyPath = DATA, store: AnyPath = STORE, **settings: object) -> Fit
     from training.tracking.store import Store
 
     data_config, model, bundle = _configs([DataConfig(), FitConfig(), BundleConfig()], settings)
-    return run_fit(Path(data), Store(Path(store)), (data_config, model, bundle))
+    configs = data_config, model, bundle
+    return run_fit(Path(data), Store(Path(store)), configs, progress, data_digest)
 
 
 def tune(
-    data: AnyPath = DATA, store: AnyPath = STORE, study: str = NAME, **settings: object
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    study: str = MODEL,
+    *,
+    progress: Shown | None = None,
+    **settings: object,
 ) -> TuneResult:
-    """Search for the smallest model that is as good as the best; a study that was stopped goes on.
+    """Search for the smallest model that is as good as the best; resumes a stopped study.
 
-    Settings are fields of :class:`training.tune.search.TuneConfig` and of the configs of
-    :func:`fit`; ``chosen`` is the one to fit with.
+    The result's ``chosen`` is the config to fit with: ``fit(**settings_of(result))``.  Settings are
+    fields of :class:`training.tune.search.TuneConfig` and of the configs of :func:`fit`.
     """
     from training.data.config import DataConfig
     from training.fit.bundle import BundleConfig
@@ -88,37 +111,65 @@ def tune(
     search, data_config, base, bundle = _configs(
         [TuneConfig(), DataConfig(), FitConfig(), BundleConfig()], settings
     )
-    return tune(Path(data), Path(store), search, (data_config, base, bundle), study)
+    return tune(
+        Path(data),
+        Path(store),
+        search,
+        study=study,
+        data=data_config,
+        base=base,
+        bundle=bundle,
+        shown=progress,
+    )
+
+
+def settings_of(found: TuneResult, **settings: object) -> dict[str, str]:
+    """The settings of :func:`fit` for the chosen model; ``settings`` are those of the search."""
+    from training.data.config import DataConfig
+    from training.fit.bundle import BundleConfig
+    from training.fit.config import FitConfig
+    from training.tune.search import TuneConfig
+
+    _, _, data, bundle = _configs(
+        [TuneConfig(), FitConfig(), DataConfig(), BundleConfig()], settings
+    )
+    assignments = as_assignments([data, found.chosen, bundle])
+    return dict(assignment.split("=", 1) for assignment in assignments)
 
 
 def compare(
     *models: str | int,
     data: AnyPath = DATA,
     store: AnyPath = STORE,
-    name: str = NAME,
+    name: str = MODEL,
     shared: bool = False,
+    progress: StageProgress = _ignore,
 ) -> ModelComparison:
-    """Each model against the first, on accounts that none has seen; see
-    :func:`training.compare.models.compare.compare`.
+    """Compare each model with the first, on accounts that none of them has seen.
+
+    See :func:`training.compare.models.compare.compare`.
     """
     from training.compare.models.compare import compare
     from training.tracking.store import Store
 
-    return compare([str(model) for model in models], Path(data), Store(Path(store)), name, shared)
+    names = [str(model) for model in models]
+    return compare(names, Path(data), Store(Path(store)), name, shared, progress)
 
 
 def promote(
     version: str | int | None = None,
     data: AnyPath = DATA,
     store: AnyPath = STORE,
-    name: str = NAME,
+    name: str = MODEL,
     gates: AnyPath | None = None,
     force: str | None = None,
+    *,
+    progress: StageProgress = _ignore,
 ) -> Promotion:
-    """Make a version (the newest unless named) champion if every gate passes; ``force`` is a reason
-    to do it whatever they say.
+    """Make a version (default: the newest) champion if every gate passes.
 
-    See :func:`training.release.promote.promote`; ``gates`` is a file of bounds.
+    ``gates`` is a file of bounds instead of the project's own; ``force`` is a reason to promote
+    whatever the gates find.  See :func:`training.release.promote.promote`.
 
     >>> promote(4, force=True)
     Traceback (most recent call last):
@@ -130,22 +181,28 @@ def promote(
             f"force: expected the reason as text, which the record keeps, got {force!r}"
         )
     from training.release.gate_config import load_gates
-    from training.release.promote import promote
+    from training.release.promote import PromotionConfig, promote
     from training.tracking.store import Store
 
-    bounds = load_gates(None if gates is None else Path(gates))
-    return promote(
-        Path(data),
-        Store(Path(store)),
-        name,
-        None if version is None else str(version),
-        bounds,
-        force,
+    config = PromotionConfig(
+        name=name,
+        version=None if version is None else str(version),
+        gates=load_gates(None if gates is None else Path(gates)),
+        force=force,
     )
+    return promote(Path(data), Store(Path(store)), config, progress)
 
 
-def rollback(store: AnyPath = STORE, name: str = NAME, why: str = "") -> str:
-    """Make the previous champion champion again; its version."""
+def nominate(version: str | int | None = None, store: AnyPath = STORE, name: str = MODEL) -> str:
+    """Point the alias ``challenger`` at a version (default: the newest); returns the version."""
+    from training.release.promote import nominate
+    from training.tracking.store import Store
+
+    return nominate(Store(Path(store)), name, None if version is None else str(version))
+
+
+def rollback(store: AnyPath = STORE, name: str = MODEL, why: str = "") -> str:
+    """Make the previous champion champion again; returns its version."""
     from training.release.promote import rollback
     from training.tracking.store import Store
 
@@ -156,38 +213,40 @@ def policy(
     version: str | None = None,
     data: AnyPath = DATA,
     store: AnyPath = STORE,
-    name: str = NAME,
+    name: str = MODEL,
+    *,
+    cap: tuple[float, datetime.date] | None = None,
+    progress: StageProgress = _ignore,
     **settings: object,
 ) -> LabFindings:
-    """What other numbers in policy.toml would do to the hold-out of a version (the champion unless
-    named).
+    """Apply other policies to the hold-out of a version (default: the champion).
 
-    Settings are fields of :class:`training.compare.policies.lab.LabConfig`, such as
+    ``cap`` is a regulator's cap of every limit: a multiple of the monthly income, and the month it
+    begins in.  Settings are fields of :class:`training.compare.policies.lab.LabConfig`, such as
     ``max_good_cut=0.04``.
     """
-    from training.compare.policies.lab import LabConfig, run_lab
-    from training.evaluate.model_lookup import RegisteredVersion
-    from training.tracking import registry
-    from training.tracking.store import Store
+    from training.compare.policies.lab import Cap, LabConfig, run_lab
 
     (config,) = _configs([LabConfig()], settings)
-    kept = Store(Path(store))
-    resolved = registry.resolve_version(kept, name, version)
-    return run_lab(Path(data), RegisteredVersion(kept, name, resolved), config)
+    model = _resolve(store, name, version)
+    bounds = None if cap is None else Cap(*cap)
+    return run_lab(Path(data), model, config, bounds, progress)
 
 
-def peers(data: AnyPath = DATA, **settings: object) -> PeerComparison:
-    """Our model beside others on the same folds; the extra ``peers`` has them.
+def peers(
+    data: AnyPath = DATA, *, progress: CountProgress | None = None, **settings: object
+) -> PeerComparison:
+    """Compare our model with others on the same folds; the extra ``peers`` installs them.
 
-    Settings are fields of :class:`training.compare.peers.compare.PeersConfig` and of the configs of
-    :func:`fit`.
+    Settings are fields of :class:`training.compare.peers.compare.PeersConfig`,
+    :class:`training.data.config.DataConfig` and :class:`training.fit.config.FitConfig`.
     """
     from training.compare.peers.compare import PeersConfig, compare
     from training.data.config import DataConfig
     from training.fit.config import FitConfig
 
     others, data_config, config = _configs([PeersConfig(), DataConfig(), FitConfig()], settings)
-    return compare(Path(data), data_config, config, others)
+    return compare(Path(data), data_config, config, others, progress)
 
 
 def monitor(
@@ -195,62 +254,43 @@ def monitor(
     version: str | None = None,
     data: AnyPath = DATA,
     store: AnyPath = STORE,
-    name: str = NAME,
+    name: str = MODEL,
     labels: AnyPath | None = None,
     bounds: AnyPath | None = None,
 ) -> Monitored:
-    """A period's decision records, as ``python -m serving export`` writes them, against what the
-    version was fitted on.
+    """Compare a period's decisions with the hold-out of a version (default: the champion).
 
-    ``version`` is the champion's unless named; ``labels`` what became of them, as far as known;
-    ``bounds`` a file of bounds.
+    ``records`` is a file of ``python -m serving export``; ``labels`` a file of the outcomes known
+    so far; ``bounds`` a file of bounds instead of the project's own.
     """
     from training.release.monitor.bounds import read_bounds
-    from training.release.monitor.monitor import run_monitor
-    from training.tracking import registry
-    from training.tracking.store import Store
+    from training.release.monitor.monitor import MonitorFiles, run_monitor
 
-    kept = Store(Path(store))
-    known = None if labels is None else Path(labels)
-    limits = None if bounds is None else read_bounds(Path(bounds))
-    return run_monitor(
-        Path(records),
-        Path(data),
-        kept,
-        name,
-        registry.resolve_version(kept, name, version),
-        known,
-        limits,
-    )
+    model = _resolve(store, name, version)
+    files = MonitorFiles(Path(records), Path(data), None if labels is None else Path(labels))
+    return run_monitor(files, model, read_bounds(None if bounds is None else Path(bounds)))
 
 
 def examine(
     version: str | None = None,
     data: AnyPath = DATA,
     store: AnyPath = STORE,
-    name: str = NAME,
+    name: str = MODEL,
+    *,
+    progress: StageProgress = _ignore,
     **settings: object,
 ) -> Findings:
-    """Follow a version's advice and check its reasons where the truth is known: on simulated
-    accounts that it never saw.
+    """Check a version (default: the champion) where the truth is known: on new simulated accounts.
 
-    Settings are fields of :class:`training.examine.truth.population.ExamineConfig`.
+    Its advice is followed, its reasons are compared with the true causes.  Settings are fields of
+    :class:`training.examine.truth.population.ExamineConfig`.
     """
     from training.examine.run import run_examination
     from training.examine.truth.population import ExamineConfig
-    from training.tracking import registry
-    from training.tracking.store import Store
 
     (config,) = _configs([ExamineConfig()], settings)
-    kept = Store(Path(store))
-    return run_examination(
-        Path(data),
-        kept,
-        name,
-        registry.resolve_version(kept, name, version),
-        config,
-        lambda _: None,
-    )
+    model = _resolve(store, name, version)
+    return run_examination(Path(data), model.store, model.name, model.version, config, progress)
 
 
 def report(
@@ -258,36 +298,84 @@ def report(
     data: AnyPath = DATA,
     store: AnyPath = STORE,
     out: AnyPath = "report.html",
-    name: str = NAME,
+    name: str = MODEL,
     shared: bool = False,
+    *,
+    progress: StageProgress = _ignore,
 ) -> Reported:
-    """Write the report on a model, one HTML file, and keep it with its run; see
-    :func:`training.release.report.report.report`.
+    """Write the report on a model as one HTML file, and keep it with the model's run.
+
+    See :func:`training.release.report.report.report`.
     """
-    from training.release.report.report import report
+    from training.release.report.report import ReportConfig, report
     from training.tracking.store import Store
 
-    return report(model, Path(data), Store(Path(store)), Path(out), name, shared)
+    config = ReportConfig(model, name, shared)
+    return report(Path(data), Store(Path(store)), Path(out), config, progress)
 
 
-VERBS: dict[str, Callable[..., Any]] = {
-    verb.__name__: verb
-    for verb in (
+def request(
+    version: str | None = None,
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    name: str = MODEL,
+    *,
+    action: str = "reduce",
+    number: int = 1,
+    out: AnyPath = "data/request.json",
+) -> dict[str, Any]:
+    """Write the request of a hold-out account that gets an action; returns the request.
+
+    ``number`` is 1 for the first such account.  ``version`` (default: the champion) decides.
+    """
+    from serving.decision.golden import load as load_bundle
+    from training.data import sample_request
+    from training.data.config import DataConfig
+    from training.data.dataset import load
+    from training.tracking.registry import fetch_bundle, fetch_parameters
+    from training.tracking.store import temporary_folder
+
+    model = _resolve(store, name, version)
+    with temporary_folder() as folder:
+        bundle = load_bundle(fetch_bundle(model.store, name, model.version, Path(folder)))
+    # With another split than the fit's, the hold-out would contain accounts that the trees saw.
+    (config,) = _configs([DataConfig()], fetch_parameters(model.store, name, model.version, "data"))
+    windows = sample_request.hold_out(load(Path(data)), config)
+    statements, _ = sample_request.find(windows, bundle, action, number)
+    content = sample_request.request(statements)
+    sample_request.write(content, Path(out))
+    return content
+
+
+COMMANDS: Mapping[str, Callable[..., Any]] = {
+    command.__name__: command
+    for command in (
         simulate,
         ingest,
         fit,
         tune,
+        peers,
         compare,
         promote,
         rollback,
+        report,
+        examine,
         policy,
         monitor,
-        peers,
-        examine,
-        report,
+        request,
     )
 }
 
 
-def _configs(configs: list[Any], settings: dict[str, object]) -> list[Any]:
-    return override(configs, [f"{name}={value}" for name, value in settings.items()])
+def _resolve(store: AnyPath, name: str, version: str | None) -> RegisteredVersion:
+    """The version of that name or alias, or the champion if none is named."""
+    from training.evaluate.model_lookup import RegisteredVersion
+    from training.tracking.registry import resolve_version
+    from training.tracking.store import Store
+
+    opened = Store(Path(store))
+    return RegisteredVersion(opened, name, resolve_version(opened, name, version))
+
+
+def _configs(configs: Sequence[Any], settings: Mapping[str, object]) -> list[Any]:
+    return override(configs, [f"{name}={as_text(value)}" for name, value in settings.items()])

@@ -22,8 +22,8 @@ from training.data.labels import Labelled
 from training.evaluate.model_lookup import find_model, version_of
 from training.fit.fit import Fitted, fit
 from training.release.gate_config import own_gates
-from training.release.gates import NAMES
-from training.release.promote import nominate, promote, rollback
+from training.release.gates import CHECKS, GOLDEN
+from training.release.promote import PromotionConfig, nominate, promote, rollback
 from training.tracking import registry, runs
 from training.tracking.store import Store, TrackingError, fetch_run_info
 
@@ -221,7 +221,7 @@ def test_a_comparison_s_exit_code_is_its_answer(
 def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Path) -> None:
     assert nominate(store, version="2") == "2"
     assert registry.aliases(store, NAME) == {"champion": "1", "challenger": "2"}
-    done = promote(simulated, store, version="challenger")
+    done = promote(simulated, store, PromotionConfig(version="challenger"))
     assert (done.promoted, done.forced, done.refused_by, done.before) == (True, False, (), "1")
     assert registry.aliases(store, NAME) == {"champion": "2", "previous": "1"}
     assert done.summary.endswith("champion of limit-reduction is version 2")
@@ -233,12 +233,12 @@ def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Pa
         told.at,
     )
     assert (
-        {tags[f"gate.{name}"] for name in NAMES}
-        == {told.tags[f"gate.{name}"] for name in NAMES}
+        {tags[f"gate.{name}"] for name in (GOLDEN, *CHECKS)}
+        == {told.tags[f"gate.{name}"] for name in (GOLDEN, *CHECKS)}
         == {"passed"}
     )
     metrics = store.client().get_run(done.run).data.metrics
-    assert {metrics[f"gate.{name}"] for name in NAMES} == {1.0}
+    assert {metrics[f"gate.{name}"] for name in (GOLDEN, *CHECKS)} == {1.0}
     assert metrics["discrimination.auc"] == done.table.filter(measure="auc")["value"].item()
 
     assert rollback(store, why="complaints") == "1"
@@ -332,7 +332,7 @@ def test_a_champion_of_another_split_is_met_on_the_accounts_that_both_left_out(
     store: Store, simulated: Path
 ) -> None:
     registry.promote(store, NAME, RESPLIT)
-    done = promote(simulated, store, version=HONEST)
+    done = promote(simulated, store, PromotionConfig(version=HONEST))
     assert "accounts that no model has seen: 4 was fitted with another split" in done.summary
     assert done.refused_by == ("hold_out",)  # a third of the accounts are too few here
 
@@ -342,14 +342,16 @@ def test_a_version_without_unseen_accounts_is_refused_for_that(
 ) -> None:
     own = replace(source, label_definition="default next month")
     version = add_version(store, fitted, data, own)
-    done = promote(simulated, store, version=version)
+    done = promote(simulated, store, PromotionConfig(version=version))
     assert done.refused_by == ("hold_out",)
     assert done.table["gate"].to_list() == ["golden", "hold_out"]
     assert (
         f"{version} was fitted on all rows of data with labels of their own"
         in done.table["note"][1]
     )
-    assert promote(simulated, store, version=version, force="no hold-out in this data").forced
+    assert promote(
+        simulated, store, PromotionConfig(version=version, force="no hold-out in this data")
+    ).forced
 
 
 def test_a_bundle_that_does_not_load_is_not_promoted_even_by_force(
@@ -360,7 +362,7 @@ def test_a_bundle_that_does_not_load_is_not_promoted_even_by_force(
     golden.write_text(json.dumps(json.loads(golden.read_text("utf-8"))), "utf-8")
     monkeypatch.setattr(registry, "fetch_bundle", lambda *_: folder)
     registry.delete_alias(store, NAME, "champion")
-    done = promote(simulated, store, version="2", force="it must go out today")
+    done = promote(simulated, store, PromotionConfig(version="2", force="it must go out today"))
     assert (done.promoted, done.refused_by) == (False, ("golden",))
     assert "golden.json: its sha256 is not what the manifest states" in done.table["note"][0]
     assert registry.aliases(store, NAME) == {}

@@ -1,4 +1,4 @@
-"""The monitor: a period's decision records against what the version was fitted on.
+"""The monitor: compares a period's decisions with the accounts that the fit held out.
 
 Read :func:`run_monitor` first.
 """
@@ -16,13 +16,13 @@ import polars as pl
 from training.data.config import DataError
 from training.evaluate.drift import DriftSample, compare_samples, drift_sample
 from training.evaluate.holdout import Evaluation
+from training.evaluate.model_lookup import RegisteredVersion
 from training.evaluate.unseen_accounts import caveats, evaluate_version
 from training.release.monitor.alerts import Breach, drift_breaches, performance_breaches
 from training.release.monitor.bounds import Bounds, read_bounds
 from training.release.monitor.estimate import estimated, realised
-from training.release.monitor.page import as_json, render_page
+from training.release.monitor.page import MonitorReport, as_json, render_page
 from training.release.monitor.records import RecordFileError, Records, read_labels, read_records
-from training.tracking.store import Store
 
 PERFORMANCE = {
     "month": pl.String,
@@ -37,14 +37,23 @@ PERFORMANCE = {
 
 
 @dataclass(frozen=True, slots=True)
+class MonitorFiles:
+    """Where a monitor reads: the period's decisions, the data of the fit, and known outcomes."""
+
+    records: Path  # JSON lines of ``python -m serving export``
+    data: Path  # the folder that the version was fitted on
+    labels: Path | None = None  # .parquet or .csv with account_id, as_of, label
+
+
+@dataclass(frozen=True, slots=True)
 class Monitored:
-    """What a monitor found.
+    """The result of a monitor.
 
     ``drift``: ``month`` ("2026-09") and the columns of
     :func:`training.evaluate.drift.drift_table`.  ``performance``: ``month``, ``basis`` (estimated,
-    or realised of the decisions that have labels), ``accounts``, ``measure`` (auc, brier, rate),
+    or realised over the decisions that have labels), ``accounts``, ``measure`` (auc, brier, rate),
     ``value``, ``low``, ``high`` (95 %) and ``reference``.  ``verdict``: beyond or within bounds, or
-    too little to judge. ``page`` and ``json`` are the report.
+    too few decisions to judge.  ``page`` (Markdown) and ``json`` are the report.
     """
 
     drift: pl.DataFrame
@@ -57,61 +66,67 @@ class Monitored:
 
     @property
     def code(self) -> int:
-        """For a scheduler: 1 where a bound is broken, else 0."""
+        """The exit code for a scheduler: 1 if a bound is broken, else 0."""
         return 1 if self.breaches else 0
 
     def write(self, stem: Path) -> tuple[Path, Path]:
-        """The report as ``stem.md`` and ``stem.json``."""
+        """Write the report as ``stem.md`` and ``stem.json``; returns both paths."""
         stem.parent.mkdir(parents=True, exist_ok=True)
-        places = stem.with_name(stem.name + ".md"), stem.with_name(stem.name + ".json")
-        for place, text in zip(places, (self.page, self.json), strict=True):
-            place.write_text(text, encoding="utf-8")
-        return places
+        markdown, json = stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}.json")
+        markdown.write_text(self.page, encoding="utf-8")
+        json.write_text(self.json, encoding="utf-8")
+        return markdown, json
 
 
 def run_monitor(
-    records_file: Path,
-    data_folder: Path,
-    store: Store,
-    name: str,
-    version: str,
-    labels_file: Path | None = None,
-    bounds: Bounds | None = None,
+    files: MonitorFiles, model: RegisteredVersion, bounds: Bounds | None = None
 ) -> Monitored:
-    """Hold the decisions of a version against the accounts that its fit held out; ``data_folder``
-    is what it was fitted on.
+    """Compare the decisions of a version with its decisions on the accounts that its fit held out.
 
-    Raises RecordFileError for records or labels that cannot be used, DataError for other data,
-    TrackingError.
+    ``bounds`` are the project's own by default.  Raises RecordFileError for records or labels that
+    cannot be used, DataError for data that the version was not fitted on, and TrackingError.
 
-    An example, with the names of :mod:`training.release.monitor.monitor` and
-    :mod:`training.tracking.runs`::
+    An example::
 
-        found = run_monitor(Path("data/2026-10.jsonl"), Path("data/simulated"),
-        Store(Path("mlruns")), "limit-reduction", "1") print(found.code, [breach.name for breach in
-        found.breaches])
+        model = RegisteredVersion(Store(Path("mlruns")), "limit-reduction", "1")
+        files = MonitorFiles(Path("data/2026-10.jsonl"), Path("data/simulated"))
+        found = run_monitor(files, model)
+        print(found.code, [breach.name for breach in found.breaches])
     """
-    bounds = read_bounds() if bounds is None else bounds
-    reference, source, _ = evaluate_version(data_folder, store, name, version)
+    bounds = bounds or read_bounds()
+    reference, source, _ = evaluate_version(files.data, model.store, model.name, model.version)
     if reference.bundle.provenance.training_data != source.digest:
-        raise DataError(
-            f"{data_folder}: expected the data that version {version} of {name} was fitted on, got other data"
-        )
-    records = read_records(records_file, reference.bundle.digest)
-    labels = (
-        None if labels_file is None else _joined(records, read_labels(labels_file), labels_file)
-    )
+        fitted_on = f"the data that version {model.version} of {model.name} was fitted on"
+        raise DataError(f"{files.data}: expected {fitted_on}, got other data")
+    records = read_records(files.records, reference.bundle.digest)
+    labels = None if files.labels is None else _join_labels(records, files.labels)
     drift, breaches = _drift(records, reference, bounds)
     performance = _performance(records, labels, reference)
-    found = (*breaches, *performance_breaches(performance, bounds))
-    notes = (*caveats(source), *_notes(records, labels, performance, bounds))
-    facts = _facts(records, reference)
-    judged = bool((performance["accounts"] >= bounds.min_accounts).any())
-    verdict = (
-        "beyond bounds" if found else "within bounds" if judged else "too few decisions to judge"
+    broken = (*breaches, *performance_breaches(performance, bounds))
+    report = MonitorReport(
+        facts=_facts(records, reference),
+        verdict=_verdict(performance, broken, bounds),
+        notes=(*caveats(source), *_notes(records, labels, performance, bounds)),
+        breaches=broken,
+        drift=drift,
+        performance=performance,
     )
-    told = (facts | {"verdict": verdict}, notes, found, drift, performance)
-    return Monitored(drift, performance, found, notes, verdict, render_page(*told), as_json(*told))
+    return Monitored(
+        drift=drift,
+        performance=performance,
+        breaches=broken,
+        notes=report.notes,
+        verdict=report.verdict,
+        page=render_page(report),
+        json=as_json(report),
+    )
+
+
+def _verdict(performance: pl.DataFrame, broken: Sequence[Breach], bounds: Bounds) -> str:
+    if broken:
+        return "beyond bounds"
+    judged = bool((performance["accounts"] >= bounds.min_accounts).any())
+    return "within bounds" if judged else "too few decisions to judge"
 
 
 def _drift(
@@ -121,14 +136,15 @@ def _drift(
     was = drift_sample(reference, names)
     tables, breaches = [], []
     for month in records.months:
-        rows = records.of(month)
-        table = compare_samples(names, was, _seen(records, month, names))
-        breaches += drift_breaches(_named(month), table, (len(was.log_odds), rows.height), bounds)
-        tables.append(table.select(pl.lit(_named(month)).alias("month"), pl.all()))
+        now = _sample(records, month, names)
+        table = compare_samples(names, was, now)
+        sizes = len(was.log_odds), len(now.log_odds)
+        breaches += drift_breaches(_text(month), table, sizes, bounds)
+        tables.append(table.select(pl.lit(_text(month)).alias("month"), pl.all()))
     return pl.concat(tables), breaches
 
 
-def _seen(records: Records, month: datetime.date, names: Sequence[str]) -> DriftSample:
+def _sample(records: Records, month: datetime.date, names: Sequence[str]) -> DriftSample:
     rows = records.of(month)
     p = rows["probability"].to_numpy()
     matrix = records.features_of(month).matrix(names) if names else np.empty((len(p), 0))
@@ -139,26 +155,20 @@ def _performance(
     records: Records, labels: pl.DataFrame | None, reference: Evaluation
 ) -> pl.DataFrame:
     """Each month estimated over all its decisions, and realised over those that have a label."""
-    told = {
-        "estimated": _by_measure(estimated(reference.probability)),
-        "realised": _by_measure(realised(reference.label, reference.probability)),
-    }
+    expected = _by_measure(estimated(reference.probability))
+    measured = _by_measure(realised(reference.label, reference.probability))
     parts = []
     for month in records.months:
         p = records.of(month)["probability"].to_numpy()
-        parts.append(_rows(month, "estimated", len(p), estimated(p), told["estimated"]))
-        known = None if labels is None else labels.filter(pl.col("as_of") == month)
-        if known is not None and known.height:
+        parts.append(_rows(month, "estimated", len(p), estimated(p), expected))
+        if labels is None:
+            continue
+        known = labels.filter(pl.col("as_of") == month)
+        if known.height:
             label, p = known["label"].to_numpy(), known["probability"].to_numpy()
-            parts.append(
-                _rows(
-                    month,
-                    "realised",
-                    len(p),
-                    realised(label, p),
-                    told["realised"] | {"rate": float(p.mean())},
-                )
-            )
+            # The rate of the same decisions, not of the reference: other accounts have other risks.
+            compared = measured | {"rate": float(p.mean())}
+            parts.append(_rows(month, "realised", len(p), realised(label, p), compared))
     return pl.concat(parts)
 
 
@@ -174,58 +184,53 @@ def _rows(
     reference: dict[str, float | None],
 ) -> pl.DataFrame:
     rows = [
-        (_named(month), basis, accounts, measure, value, low, high, reference[measure])
+        (_text(month), basis, accounts, measure, value, low, high, reference[measure])
         for measure, value, low, high in table.iter_rows()
     ]
     return pl.DataFrame(rows, PERFORMANCE, orient="row")
 
 
-def _joined(records: Records, labels: pl.DataFrame, file: Path) -> pl.DataFrame:
+def _join_labels(records: Records, file: Path) -> pl.DataFrame:
+    labels = read_labels(file)
     if not records.with_asked:
         raise RecordFileError(
             f"{file}: labels need accounts to join them to: export the records with --asked"
         )
     joined = records.rows.join(labels, on=["account_id", "as_of"], how="inner")
     if joined.is_empty():
-        raise RecordFileError(
-            f"{file}: expected labels of the accounts and months decided, got none of {labels.height}"
-        )
+        expected = "expected labels of the accounts and months decided"
+        raise RecordFileError(f"{file}: {expected}, got none of {labels.height}")
     return joined.sort("as_of", "account_id")
 
 
 def _notes(
     records: Records, labels: pl.DataFrame | None, performance: pl.DataFrame, bounds: Bounds
 ) -> tuple[str, ...]:
-    notes = [
-        f"{count:,} decisions left out: {why}" for why, count in records.left_out.items() if count
-    ]
+    notes = []
+    for why, count in records.left_out.items():
+        if count:
+            notes.append(f"{count:,} decisions left out: {why}")
     if not records.with_asked:
         notes.append("features are not compared: the records were exported without --asked")
     if labels is not None:
         notes.append(f"{labels.height:,} of {records.rows.height:,} decisions have a label")
-    few = (
-        performance.filter(pl.col("accounts") < bounds.min_accounts)
-        .select("month", "basis")
-        .unique(maintain_order=True)
-    )
-    notes += [
-        f"{month}: too few accounts to judge the {basis} performance"
-        for month, basis in few.iter_rows()
-    ]
+    few = performance.filter(pl.col("accounts") < bounds.min_accounts)
+    for month, basis in few.select("month", "basis").unique(maintain_order=True).iter_rows():
+        notes.append(f"{month}: too few accounts to judge the {basis} performance")
     return tuple(notes)
 
 
 def _facts(records: Records, reference: Evaluation) -> dict[str, object]:
-    months = [_named(month) for month in records.months]
+    months = [_text(month) for month in records.months]
     return {
         "name": reference.name.capitalize(),
         "bundle": reference.bundle.digest[:12],
         "accounts": records.rows.height,
         "months": months[0] if len(months) == 1 else f"{months[0]} to {months[-1]}",
         "reference": len(reference.label),
-        "as_of": _named(reference.hold_out.as_of),
+        "as_of": _text(reference.hold_out.as_of),
     }
 
 
-def _named(month: datetime.date) -> str:
+def _text(month: datetime.date) -> str:
     return f"{month:%Y-%m}"

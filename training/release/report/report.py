@@ -1,11 +1,8 @@
-"""The report on one model, written to a file and kept with the run that fitted it.  Read
-:func:`report` first.
+"""The report on one model, written to a file and kept with the run that fitted it.
 
-from pathlib import Path
-from training.release.report.report import report
-from training.tracking.runs import Store
+Read :func:`report` first.
 
-done = report("champion", Path("data/simulated"), Store(Path("mlruns")), Path("report.html"))
+    done = report(Path("data/simulated"), Store(Path("mlruns")), Path("report.html"))
 """
 
 from __future__ import annotations
@@ -29,6 +26,7 @@ from training.release.report.performance import calibration_section, performance
 from training.release.report.policy import policy_section
 from training.release.report.reasons import reasons_section
 from training.tracking import runs
+from training.tracking.defaults import MODEL
 from training.tracking.progress import StageProgress
 from training.tracking.store import Store, fetch_run_info
 
@@ -54,6 +52,15 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ReportConfig:
+    """Which model the report is on, and which accounts it may be evaluated on."""
+
+    model: str = "champion"  # alias, version, run id or bundle folder
+    name: str = MODEL  # the registered model whose aliases and versions are meant
+    shared: bool = False  # other data than the fit's: only the accounts that the fit left out
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """Where the report is: the file, and the run that keeps it too; ``text`` is the HTML."""
 
@@ -63,56 +70,55 @@ class Reported:
 
 
 def report(
-    asked: str,
     data: Path,
     store: Store,
     out: Path,
-    name: str = "limit-reduction",
-    shared: bool = False,
+    config: ReportConfig | None = None,
     progress: StageProgress = lambda stage: None,
 ) -> Reported:
-    """Write the report on a model, looked at on the accounts of the data in folder ``data`` that
-    none of its trees saw.
+    """Write the report on a model, evaluated on accounts of the data that none of its trees saw.
 
-    ``asked`` and ``name`` are as :func:`training.evaluate.model_lookup.find_model` reads them,
-    ``shared`` as in :func:`training.evaluate.unseen_accounts.select_unseen`; what they refuse is
-    refused.
-    Where the data bring labels of their own nobody was set aside: the report then says that the
-    model has seen the accounts.  OSError where ``out`` cannot be written; the run is then as it
-    was.
+    The run that fitted the model keeps the report too.  Data that bring their own labels have no
+    hold-out; the report then says that the model has seen the accounts.
+
+    Raises what finding the model (:func:`training.evaluate.model_lookup.find_model`) and selecting
+    the accounts (:func:`training.evaluate.unseen_accounts.select_unseen`) raise, and OSError if
+    ``out`` cannot be written; the run is then unchanged.
     """
+    config = config or ReportConfig()
     progress(Stage.MODEL)
-    model = find_model(asked, store, name)
+    model = find_model(config.model, store, config.name)
     progress(Stage.ACCOUNTS)
     source = load(data)
-    now, earlier, notes = _evaluated(model, source, data, shared)
+    now, earlier, notes = _evaluate(model, source, data, config.shared)
     sections = []
     for stage, section in _sections(model, now, earlier, store, seen=source.labels is not None):
         progress(stage)
         sections.append(section())
     progress(Stage.PAGE)
-    made = model.bundle.provenance
+    provenance = model.bundle.provenance
     about = (
         f"Run {model.run}, bundle {model.bundle.digest}.",
         f"{len(now.label):,} accounts of {data.name} as of {now.hold_out.as_of:%B %Y}.",
         *(f"{note[:1].upper()}{note[1:]}." for note in notes),
     )
-    text = page(f"{made.name}, version {made.version or '(none)'}", about, sections)
+    title = f"{provenance.name}, version {provenance.version or '(none)'}"
+    text = page(title, about, sections)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, "utf-8")
     runs.replace_text(store, model.run, text, ARTIFACT)
     return Reported(out, model.run, text)
 
 
-def _evaluated(
+def _evaluate(
     model: Model, source: Source, data: Path, shared: bool
 ) -> tuple[Evaluation, Evaluation | None, tuple[str, ...]]:
     if source.labels is not None:
-        return evaluate(model.selector, model.bundle, select_hold_out(source, model.config, data)), None, ()
+        labelled = select_hold_out(source, model.config, data)
+        return evaluate(model.selector, model.bundle, labelled), None, ()
     on = select_unseen(source, data, [model], shared)
-    now, earlier = (
-        evaluate(model.selector, model.bundle, accounts) for accounts in (on.hold_out, on.earlier)
-    )
+    now = evaluate(model.selector, model.bundle, on.hold_out)
+    earlier = evaluate(model.selector, model.bundle, on.earlier)
     return now, earlier, on.notes
 
 

@@ -18,10 +18,12 @@ from training.data.config import DataError
 from training.data.dataset import load
 from training.data.labels import select_windows
 from training.data.simulate.output import write
+from training.evaluate.model_lookup import RegisteredVersion
 from training.examine.truth.population import simulation_of
 from training.release.monitor.bounds import read_bounds
-from training.release.monitor.monitor import run_monitor
+from training.release.monitor.monitor import MonitorFiles, run_monitor
 from training.release.monitor.records import RecordFileError
+from training.tracking.defaults import MODEL
 from training.tracking.registry import fetch_bundle
 
 pytestmark = STORE_WARNINGS
@@ -38,6 +40,10 @@ def served(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             kept.store, "limit-reduction", kept.report.version, tmp_path_factory.mktemp("served")
         )
     )
+
+
+def version_1(kept: Kept) -> RegisteredVersion:
+    return RegisteredVersion(kept.store, MODEL, "1")
 
 
 def lived(simulated: Path, folder: Path, **changes: float) -> pl.DataFrame:
@@ -69,7 +75,7 @@ def test_a_calm_month_is_within_bounds_and_labels_stand_beside_the_estimate(
     records = write_lines(tmp_path / "r.jsonl", calm_lines)
     labels = tmp_path / "labels.parquet"
     labels_of(calm, MONTH).write_parquet(labels)
-    found = run_monitor(records, simulated, kept.store, "limit-reduction", "1", labels, CALM)
+    found = run_monitor(MonitorFiles(records, simulated, labels), version_1(kept), CALM)
     assert (found.code, found.breaches) == (0, ())
     assert found.performance["basis"].unique(maintain_order=True).to_list() == [
         "estimated",
@@ -93,14 +99,8 @@ def test_planted_drift_is_found(
     risky = sorted(calm_lines, key=lambda one: -float(json.loads(one)["probability"]))[
         : len(calm_lines) // 2
     ]
-    found = run_monitor(
-        write_lines(tmp_path / "r.jsonl", risky),
-        simulated,
-        kept.store,
-        "limit-reduction",
-        "1",
-        bounds=CALM,
-    )
+    records = write_lines(tmp_path / "r.jsonl", risky)
+    found = run_monitor(MonitorFiles(records, simulated), version_1(kept), CALM)
     assert found.code == 1
     assert ("log_odds", "psi") in {(breach.name, breach.measure) for breach in found.breaches}
     assert json.loads(found.json)["status"] == 1
@@ -112,10 +112,9 @@ def test_harder_times_are_found_when_labels_arrive(
 ) -> None:
     hard = lived(simulated, tmp_path / "hard", shock_rate=6.0)
     records = write_lines(tmp_path / "r.jsonl", lines(hard, served, MONTH))
-    labels_of(hard, MONTH).write_csv(tmp_path / "labels.csv")
-    found = run_monitor(
-        records, simulated, kept.store, "limit-reduction", "1", tmp_path / "labels.csv", CALM
-    )
+    labels = tmp_path / "labels.csv"
+    labels_of(hard, MONTH).write_csv(labels)
+    found = run_monitor(MonitorFiles(records, simulated, labels), version_1(kept), CALM)
     assert "realised rate" in {breach.name for breach in found.breaches}
     realised = found.performance.filter(basis="realised", measure="rate").row(0, named=True)
     assert realised["low"] > realised["reference"] + CALM.rate_gap
@@ -128,15 +127,16 @@ def test_without_what_was_asked_the_score_is_watched_alone(
         pl.col("account_id").is_in(calm["account_id"].unique().sort().head(80).implode())
     )
     records = write_lines(tmp_path / "r.jsonl", lines(some, served, MONTH, with_asked=False))
-    found = run_monitor(records, simulated, kept.store, "limit-reduction", "1")
+    found = run_monitor(MonitorFiles(records, simulated), version_1(kept))
     assert set(found.drift["kind"]) == {"score", "reason"}
     assert any("without --asked" in note for note in found.notes)
     assert any("too few accounts" in note for note in found.notes)
     assert (found.verdict, found.code) == ("too few decisions to judge", 0)
     assert found.page.startswith("# Monitor: too few decisions to judge")
-    labels_of(calm, MONTH).write_csv(tmp_path / "labels.csv")
+    labels = tmp_path / "labels.csv"
+    labels_of(calm, MONTH).write_csv(labels)
     with pytest.raises(RecordFileError, match="--asked"):
-        run_monitor(records, simulated, kept.store, "limit-reduction", "1", tmp_path / "labels.csv")
+        run_monitor(MonitorFiles(records, simulated, labels), version_1(kept))
 
 
 def test_the_command_tells_a_scheduler(
@@ -188,7 +188,7 @@ def test_other_data_are_refused(
     write(replace(simulation_of(simulated), accounts=300), tmp_path / "other")
     records = write_lines(tmp_path / "r.jsonl", calm_lines[:5])
     with pytest.raises(DataError, match="got other data"):
-        run_monitor(records, tmp_path / "other", kept.store, "limit-reduction", "1")
+        run_monitor(MonitorFiles(records, tmp_path / "other"), version_1(kept))
 
 
 def test_a_window_is_what_was_decided_from(calm: pl.DataFrame, calm_lines: list[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.conftest import STORE_WARNINGS, Kept
 from training.__main__ import main
-from training.release.report.report import ARTIFACT, Stage, report
+from training.release.report.report import ARTIFACT, ReportConfig, Stage, report
 from training.tracking.store import Store
 
 pytestmark = STORE_WARNINGS
@@ -20,10 +20,11 @@ def test_the_file_is_what_the_run_keeps(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told: list[str] = []
+    stages: list[str] = []
     file = tmp_path / "reports" / "v1.html"
-    done = report(f"v{kept.report.version}", simulated, another_store, file, progress=told.append)
-    assert told == list(Stage)
+    config = ReportConfig(model=f"v{kept.report.version}")
+    done = report(simulated, another_store, file, config, stages.append)
+    assert stages == list(Stage)
     assert file.read_text("utf-8") == done.text
     assert done.run == kept.report.run
     mlflow.set_tracking_uri(another_store.uri)
@@ -41,8 +42,6 @@ def test_the_file_is_what_the_run_keeps(
         assert f">{title}</h2>" in done.text
     assert kept.report.bundle in done.text
     assert "&lt;built-in" not in done.text
-    assert (
-        main(["report", "nothing", "--data", str(simulated), "--store", str(another_store.folder)])
-        == 2
-    )
+    folders = ["--data", str(simulated), "--store", str(another_store.folder)]
+    assert main(["report", "nothing", *folders]) == 2
     assert "'nothing' is no alias or version" in capsys.readouterr().err
