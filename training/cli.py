@@ -75,7 +75,11 @@ def tune(options: argparse.Namespace) -> None:
     pruned = sum(not trial.whole for trial in found.trials)
     trials = f"{len(found.trials)} trials, {pruned} given up early"
     print(f"study {options.study}: {trials}; run {found.run}, kept in {options.store}")
-    for label, score in (("begun with", found.base), ("best", found.best), ("taken", found.taken)):
+    for label, score in (
+        ("begun with", found.base),
+        ("best", found.best),
+        ("taken", found.selected),
+    ):
         size = f"AUC {score.mean_auc:.4f}  {score.mean_leaves:,.0f} leaves"
         print(f"  {label:10} trial {score.number:3}  {size}")
     print(f"the smallest within one standard error of the best:\n  {found.command}")

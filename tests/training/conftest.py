@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 import sqlite3
 from contextlib import closing
@@ -67,33 +68,50 @@ def kept(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     """Only to be read; a test that writes takes :func:`another_store`."""
 
     def make(folder: Path) -> None:
-        report = run_fit(simulated, Store(folder / "a store"), CONFIGS)
-        columns = asdict(report) | {"measures": report.measures.to_dict(as_series=False)}
-        (folder / "report.json").write_text(json.dumps(columns), encoding="utf-8")
+        # In a process of its own: MLflow remembers for its process where a run's artefacts are,
+        # and they are moved below.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            pool.apply(fit_into, (simulated, folder))
 
     cached = cached_folder("mlruns", make)
     saved = json.loads((cached / "report.json").read_text("utf-8"))
     saved |= {"measures": pl.DataFrame(saved["measures"]), "fold_auc": tuple(saved["fold_auc"])}
     folder = tmp_path_factory.mktemp("mlruns") / "a store"  # a path with a space
-    return Kept(copy_of(Store(cached / "a store"), folder), FitReport(**saved))
+    shutil.copytree(cached / "a store", folder)
+    move_artifacts(folder)
+    return Kept(Store(folder), FitReport(**saved))
+
+
+def fit_into(simulated: Path, folder: Path) -> None:
+    """A store with one fit in ``folder``, and the fit's report as JSON."""
+    report = run_fit(simulated, Store(folder / "a store"), CONFIGS)
+    fields = asdict(report) | {"measures": report.measures.to_dict(as_series=False)}
+    (folder / "report.json").write_text(json.dumps(fields), encoding="utf-8")
+
+
+def move_artifacts(folder: Path) -> None:
+    """Point the addresses of artefacts, which MLflow keeps absolute, at a copied store's own."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        [(made_at,)] = database.execute(
+            "SELECT artifact_location FROM experiments WHERE name = ?", [EXPERIMENT]
+        )
+        moved_to = (folder.resolve() / "artifacts").as_uri()
+        for table, column in _ADDRESSES:
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", [made_at, moved_to]
+            )
+    for file in folder.rglob("MLmodel"):
+        file.write_text(file.read_text("utf-8").replace(made_at, moved_to), encoding="utf-8")
 
 
 def copy_of(store: Store, folder: Path) -> Store:
-    """A store to write to, with the same runs, versions and artefacts."""
-    shutil.copytree(store.folder, folder)
-    copied = Store(folder)
-    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
-        [(artifacts,)] = database.execute(
-            "SELECT artifact_location FROM experiments WHERE name = ?", [EXPERIMENT]
-        )
-        moved = (folder.resolve() / "artifacts").as_uri()
-        for table, column in _ADDRESSES:
-            database.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", [artifacts, moved]
-            )
-    for file in folder.rglob("MLmodel"):
-        file.write_text(file.read_text("utf-8").replace(artifacts, moved), encoding="utf-8")
-    return copied
+    """A store to write to, with the same runs and versions.
+
+    Artefacts are those of the first store: MLflow keeps their addresses.
+    """
+    folder.mkdir()
+    shutil.copy(store.folder / "mlflow.db", folder / "mlflow.db")
+    return Store(folder)
 
 
 @pytest.fixture
