@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from training.release.monitor.monitor import Monitored
     from training.release.promote import Promotion
     from training.release.report.report import Reported
-    from training.tune.tune import Shown, TuneResult
+    from training.tune.tune import TuneProgress, TuneResult
 
 AnyPath = str | Path
 
@@ -94,7 +94,7 @@ def tune(
     store: AnyPath = STORE,
     study: str = MODEL,
     *,
-    progress: Shown | None = None,
+    progress: TuneProgress | None = None,
     **settings: object,
 ) -> TuneResult:
     """Search for the smallest model that is as good as the best; resumes a stopped study.
@@ -111,16 +111,8 @@ def tune(
     search, data_config, base, bundle = _configs(
         [TuneConfig(), DataConfig(), FitConfig(), BundleConfig()], settings
     )
-    return tune(
-        Path(data),
-        Path(store),
-        search,
-        study=study,
-        data=data_config,
-        base=base,
-        bundle=bundle,
-        shown=progress,
-    )
+    configs = data_config, base, bundle
+    return tune(Path(data), Path(store), search, configs, study, progress)
 
 
 def settings_of(found: TuneResult, **settings: object) -> dict[str, str]:
