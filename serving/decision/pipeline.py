@@ -31,7 +31,7 @@ from serving.decision.notice import make_notice
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
-from serving.decision.reasons.effects import by_group, effects
+from serving.decision.reasons.effects import compute_effects, effects_by_group
 from serving.decision.reasons.ranking import (
     Evidence,
     principal_reasons,
@@ -238,11 +238,15 @@ def _add_effects(
     cut = [account for account, outcome in enumerate(outcomes) if outcome.by_model]
     if not cut:
         return evidence
-    rows = effects(window.take(np.array(cut)), [products[account] for account in cut], bundle)
+    rows = compute_effects(
+        window.take(np.array(cut)), [products[account] for account in cut], bundle
+    )
     completed = list(evidence)
     for account, row in zip(cut, rows.tolist(), strict=True):
         own = evidence[account]
-        visible = visible_effects(by_group(row), own.contributions, own.values, own.reference)
+        visible = visible_effects(
+            effects_by_group(row), own.contributions, own.values, own.reference
+        )
         completed[account] = replace(own, effects=visible)
     return completed
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from features.window import Window, lay_out
 from serving.decision.bundle import Bundle, medians_of
-from serving.decision.reasons.effects import DRIVEN, by_group, effects
+from serving.decision.reasons.effects import DRIVEN, compute_effects, effects_by_group
 from serving.decision.reasons.ranking import principal_groups, visible_effects
 from serving.decision.scoring.score import log_odds_of
 from serving.decision.scoring.shapley import Explainer, explain_many, make_explainer, path_dependent
@@ -149,14 +149,14 @@ def _reasons(accounts: _Accounts, view: _View, bundle: Bundle) -> list[tuple[str
     if view.medians is not None:
         compared = replace(bundle, medians={accounts.product: view.medians})
         for places, seen in accounts.windows:
-            driven[places] = effects(seen, [accounts.product] * len(places), compared)
+            driven[places] = compute_effects(seen, [accounts.product] * len(places), compared)
     return [
         tuple(
             group
             for group, _ in principal_groups(
                 dict(zip(bundle.features, own, strict=True)),
                 visible_effects(
-                    by_group(did),
+                    effects_by_group(did),
                     bundle.features,
                     dict(zip(bundle.features, row, strict=True)),
                     view.medians or {},

@@ -1,7 +1,7 @@
-"""Why.
+"""The reasons of a decision.
 
-ranking         contributions to principal reasons
+ranking         the principal reasons, from contributions, effects and rules
 wording         a reason as a sentence, in both languages
-effects         what a behaviour did to the log-odds
+effects         what each behaviour did to the log-odds
 counterfactual  the last year replayed with one behaviour changed
 """

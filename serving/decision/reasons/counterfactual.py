@@ -1,307 +1,337 @@
-"""An account's last year with one behaviour changed, replayed through the lender's own ledger."""
+"""An account's last year with one behaviour changed, replayed through the lender's own ledger.
+
+:mod:`serving.decision.reasons.effects` says what is changed and how the money is accounted for.
+
+Conventions
+-----------
+A *trajectory* is one account with one behaviour changed, or with none.  Arrays are float64
+(trajectories,), or (months, trajectories) with the newest month first, as in
+:mod:`features.window`.  Amounts in CNY.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from features.ledger import DAYS_A_MONTH, Behaviour, Standing, Terms, minimum_due_of, next_standing
+from features.ledger import (
+    DAYS_A_MONTH,
+    Behaviour,
+    Standing,
+    Terms,
+    minimum_due_of,
+    next_standing,
+    round_to_cents,
+)
+from features.types import Mask, Rows
 from features.window import Months, Values, Window
 
-MONTHS_REPLAYED = 12  # months that are lived again, and that the levels of counts speak of
+MONTHS_REPLAYED = 12  # the levels of counts are for as many months
+_CHANGED = (
+    "balance",
+    "spend",
+    "cash_advance",
+    "payment",
+    "minimum_due",
+    "days_past_due",
+    "limit_requests",
+    "credit_inquiries",
+    "external_debt",
+)
+_COLUMNS = (*_CHANGED, "credit_limit", "income")
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The reference accounts' levels, float64 (accounts,); NaN = not known, and then left alone.
+    """Levels of the reference population, float64 (accounts,).
 
-    ``paid_share`` of the balance a month; ``spend`` and ``debt`` elsewhere (as the lender sees it)
-    in monthly incomes; ``cash`` a month and ``used`` as shares of the limit; ``limit_requests`` and
-    ``inquiries`` a year.
+    NaN = unknown; the behaviour is then left as it was.
     """
 
-    paid_share: Values
-    spend: Values
-    debt: Values
-    cash: Values
-    used: Values
-    limit_requests: Values
-    inquiries: Values
+    paid_share: Values  # of the balance, a month
+    spend: Values  # a month, in monthly incomes
+    debt: Values  # elsewhere, as the lender sees it, in monthly incomes
+    cash: Values  # a month, as a share of the limit
+    used: Values  # share of the limit
+    limit_requests: Values  # a year
+    inquiries: Values  # a year
+
+    def take(self, accounts: Rows) -> Levels:
+        """The levels of the accounts at these positions, in this order."""
+        return Levels(
+            paid_share=self.paid_share[accounts],
+            spend=self.spend[accounts],
+            debt=self.debt[accounts],
+            cash=self.cash[accounts],
+            used=self.used[accounts],
+            limit_requests=self.limit_requests[accounts],
+            inquiries=self.inquiries[accounts],
+        )
 
 
 def year_amount(level: Values, month: int) -> Values:
-    """A year's count, spread over its months; a level that is not known allows all."""
-    counts: Values = np.floor(level * (month + 1) / MONTHS_REPLAYED) - np.floor(
-        level * month / MONTHS_REPLAYED
-    )
+    """The part of a year's count that falls into a month, 0 to 11; inf for an unknown level.
+
+    >>> [float(year_amount(np.array([5.0]), month)[0]) for month in range(6)]
+    [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]
+    """
+    until = np.floor(level * (month + 1) / MONTHS_REPLAYED)
+    counts: Values = until - np.floor(level * month / MONTHS_REPLAYED)
     return np.where(np.isnan(counts), np.inf, counts)
 
 
-_CHANGED = (
-    "balance", "spend", "cash_advance", "payment", "minimum_due", "days_past_due", "limit_requests", "credit_inquiries",
-    "external_debt",
-)  # fmt: skip
-_COLUMNS = (*_CHANGED, "credit_limit", "income")
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is the same in all months of a replay."""
 
-
-def take_levels(levels: Levels, places: NDArray[np.int64]) -> Levels:
-    """The levels of these accounts, by position."""
-    return Levels(*(getattr(levels, field.name)[places] for field in fields(Levels)))
+    levels: Levels
+    on_time: Mask  # payments that were late are made in time
+    income: Values
+    terms: Terms
+    instalment_share: float  # of the debt elsewhere; falls due each month
 
 
 @dataclass(frozen=True, slots=True)
-class _Position:
-    """Where a month leaves the courses.
-
-    ``spared`` is debt elsewhere that was and now is not, below 0 = debt that is new; ``at_hand``
-    money no longer needed.
-    """
+class _State:
+    """The state of the trajectories after a month."""
 
     account: Standing
-    spared: Values
-    at_hand: Values
+    less_debt: Values  # elsewhere, than there was; below 0 = more
+    spare_money: Values  # that is no longer needed
 
 
 def replay_year(
-    was: Window, levels: Levels, on_time: NDArray[np.bool_], terms: Terms, instalment_share: float
+    window: Window, levels: Levels, on_time: Mask, terms: Terms, instalment_share: float
 ) -> dict[str, Months]:
-    """The columns of the windows that would have been, each course at the levels that are not NaN."""
-    months = min(MONTHS_REPLAYED, len(was["balance"]) - 1)
-    start = np.minimum(months, was.months_observed.astype(np.int64) - 1)
-    income = was.last_known("income")
-    stand = _beginning(was, start, levels, income, terms)
-    books = _books(was, months, terms)
-    known = {name: np.nan_to_num(was[name][:months]) for name in _COLUMNS}
-    known["owed_before"] = np.nan_to_num(was["owed_before"][:months])
-    written: dict[str, list[Values]] = {name: [] for name in _CHANGED}
-    for row in range(months - 1, -1, -1):
-        then = {name: column[row] for name, column in known.items()}
-        after, behaviour = _month(stand, then, levels, on_time, income, terms, instalment_share)
-        after = replace(
-            after, account=books.at(row).kept(stand.account, after.account, then, on_time, terms)
-        )
-        month = (MONTHS_REPLAYED - 1 - row) % MONTHS_REPLAYED
-        new = {
-            "balance": after.account.balance,
-            "spend": behaviour.spend,
-            "cash_advance": behaviour.cash_advance,
-            "payment": behaviour.payment,
-            "minimum_due": after.account.minimum_due,
-            "days_past_due": after.account.days_past_due,
-            "limit_requests": np.minimum(
-                then["limit_requests"], year_amount(levels.limit_requests, month)
-            ),
-            "credit_inquiries": np.minimum(
-                then["credit_inquiries"], year_amount(levels.inquiries, month)
-            ),
-            "external_debt": np.maximum(then["external_debt"] - after.spared, 0.0),
-        }
-        for name, values in new.items():
-            written[name].append(values)
-        stand = _either(start > row, after, stand)
-    return _overwritten(was, written, start)
+    """The columns of the windows that would have been.
+
+    Each trajectory of ``window`` has the behaviours at those of its ``levels`` that are known;
+    where ``on_time`` is true, payments that were late are made in time.  Unknown values stay
+    unknown, and months before the replayed year stay as they were.
+    """
+    months = min(MONTHS_REPLAYED, len(window["balance"]) - 1)
+    # The month whose statement the year begins with; a shorter history begins with its first.
+    start = np.minimum(months, window.months_observed.astype(np.int64) - 1)
+    change = _Change(levels, on_time, window.last_known("income"), terms, instalment_share)
+    state = _begin(window, start, change)
+    unexplained = _compare_with_ledger(window, months, terms)
+    known = {name: np.nan_to_num(window[name][:months]) for name in (*_COLUMNS, "owed_before")}
+    statements = []
+    for row in reversed(range(months)):
+        actual = {name: column[row] for name, column in known.items()}
+        after, behaviour = _replay_month(state, actual, change)
+        account = unexplained.month(row).book(state.account, after.account, actual, change)
+        after = replace(after, account=account)
+        statements.append(_statement(after, behaviour, actual, levels, row))
+        state = _choose(start > row, after, state)
+    return _overwrite(window, statements, start)
 
 
-def _overwritten(
-    was: Window, written: Mapping[str, list[Values]], start: NDArray[np.int64]
+def _statement(
+    after: _State, behaviour: Behaviour, actual: Mapping[str, Values], levels: Levels, row: int
+) -> dict[str, Values]:
+    month = MONTHS_REPLAYED - 1 - row
+    requests = year_amount(levels.limit_requests, month)
+    inquiries = year_amount(levels.inquiries, month)
+    return {
+        "balance": after.account.balance,
+        "spend": behaviour.spend,
+        "cash_advance": behaviour.cash_advance,
+        "payment": behaviour.payment,
+        "minimum_due": after.account.minimum_due,
+        "days_past_due": after.account.days_past_due.astype(np.float64),
+        "limit_requests": np.minimum(actual["limit_requests"], requests),
+        "credit_inquiries": np.minimum(actual["credit_inquiries"], inquiries),
+        "external_debt": np.maximum(actual["external_debt"] - after.less_debt, 0.0),
+    }
+
+
+def _overwrite(
+    window: Window, statements: Sequence[Mapping[str, Values]], start: Rows
 ) -> dict[str, Months]:
-    """The window's columns with the months that were lived again, oldest first; what was not known
-    stays so.
+    """The window's columns with the replayed statements, which are the oldest first."""
+    columns: dict[str, Months] = {name: window[name] for name in _COLUMNS}
+    months = len(statements)
+    if not months:
+        return columns
+    is_replayed = np.arange(months)[:, None] < start
+    for name in _CHANGED:
+        old = window[name]
+        new = np.array([statement[name] for statement in reversed(statements)])
+        known = is_replayed & ~np.isnan(old[:months])
+        columns[name] = np.vstack([np.where(known, new, old[:months]), old[months:]])
+    return columns
+
+
+def _replay_month(
+    state: _State, actual: Mapping[str, Values], change: _Change
+) -> tuple[_State, Behaviour]:
+    """A month replayed: the state after it, by the ledger, and the behaviour in it.
+
+    ``actual`` has the values of the month as it was.
     """
-    lived: dict[str, Months] = {name: was[name] for name in _COLUMNS}
-    for name, months in written.items():
-        old = lived[name]
-        new = np.array(months[::-1], dtype=np.float64).reshape(len(months), len(start))
-        again = (np.arange(len(months))[:, None] < start) & ~np.isnan(old[: len(months)])
-        lived[name] = np.vstack([np.where(again, new, old[: len(months)]), old[len(months) :]])
-    return lived
+    levels, terms, instalment_share = change.levels, change.terms, change.instalment_share
+    days_past_due = actual["days_past_due"]
+    money = state.spare_money + actual["payment"] + instalment_share * state.less_debt
+    payment = _pay(actual, state.account, change, money)
+    money = money - payment
 
+    # Money that is left replaces cash.
+    wanted = round_to_cents(np.fmin(actual["cash_advance"], levels.cash * actual["credit_limit"]))
+    money = money - (actual["cash_advance"] - wanted)
+    instead = np.minimum(np.maximum(money, 0.0), wanted)
+    money = money - instead
 
-def _month(
-    stand: _Position,
-    then: Mapping[str, Values],
-    levels: Levels,
-    on_time: NDArray[np.bool_],
-    income: Values,
-    terms: Terms,
-    instalment_share: float,
-) -> tuple[_Position, Behaviour]:
-    """A month lived again: what it leaves by the ledger, and what was done.
-
-    ``then`` is what was.
-    """
-    at_hand = stand.at_hand + then["payment"] + instalment_share * stand.spared
-    late = then["days_past_due"] > 0
-    share = np.where(then["days_past_due"] < DAYS_A_MONTH, levels.paid_share, np.nan)
-    payment = _payment(
-        then["payment"], then["owed_before"], stand.account, share, on_time & late, at_hand
+    spend = round_to_cents(np.fmin(actual["spend"], levels.spend * change.income))
+    # A month past due is a payment left out, which the ledger counts; fewer days are a behaviour.
+    is_late = (days_past_due < DAYS_A_MONTH) & ~change.on_time
+    behaviour = Behaviour(
+        spend=spend,
+        cash_advance=round_to_cents(wanted - instead),
+        payment=payment,
+        days_late=np.where(is_late, days_past_due, 0.0).astype(np.int32),
     )
-    at_hand = at_hand - payment
-    wanted = _cents(np.fmin(then["cash_advance"], levels.cash * then["credit_limit"]))
-    at_hand = at_hand - (then["cash_advance"] - wanted)
-    instead = np.minimum(np.maximum(at_hand, 0.0), wanted)
-    at_hand = at_hand - instead
-    spend = _cents(np.fmin(then["spend"], levels.spend * income))
-    days = np.where(
-        (then["days_past_due"] < DAYS_A_MONTH) & ~on_time, then["days_past_due"], 0.0
-    ).astype(np.int32)
-    behaviour = Behaviour(spend, _cents(wanted - instead), payment, days)
-    account = next_standing(stand.account, behaviour, terms)
-    # What is lacking is borrowed elsewhere, at the rate that is charged here, and paid back when
-    # there is money again.
-    spared = stand.spared * (1.0 + terms.monthly_rate - instalment_share) + np.minimum(at_hand, 0.0)
-    back = np.minimum(np.maximum(at_hand, 0.0), np.maximum(-spared, 0.0))
-    # A line that begins less full is a gift.  What was paid on it and is not needed in its month
-    # was never there to keep.
-    kept = np.where(np.isnan(levels.used), np.maximum(at_hand, 0.0) - back, 0.0)
-    return _Position(account, spared + back, kept), behaviour
+    account = next_standing(state.account, behaviour, terms)
+
+    # Money that is lacking is borrowed elsewhere, at the rate charged here, and paid back as soon
+    # as there is money again.
+    less_debt = state.less_debt * (1.0 + terms.monthly_rate - instalment_share)
+    less_debt = less_debt + np.minimum(money, 0.0)
+    left = np.maximum(money, 0.0)
+    paid_back = np.minimum(left, np.maximum(-less_debt, 0.0))
+    # Where the year begins with a smaller balance, payments that are not needed were never made.
+    begins_lower = ~np.isnan(levels.used)
+    spare_money = np.where(begins_lower, 0.0, left - paid_back)
+    return _State(account, less_debt + paid_back, spare_money), behaviour
+
+
+def _pay(actual: Mapping[str, Values], account: Standing, change: _Change, money: Values) -> Values:
+    """The payment: as it was, or more if the behaviour or the ``money`` at hand asks for it.
+
+    It is at most what is owed, except where more than was owed was paid.
+    """
+    paid, owed_then = actual["payment"], actual["owed_before"]
+    days_past_due = actual["days_past_due"]
+    owed = np.maximum(account.balance, 0.0)
+    most = np.where(paid > owed_then, np.maximum(owed, paid), owed)
+    payment = np.minimum(paid, most)
+    in_time = change.on_time & (days_past_due > 0)
+    payment = np.where(in_time, np.maximum(payment, account.minimum_due), payment)
+    # A month whose instalment was left out belongs to late payment alone.
+    share = np.where(days_past_due < DAYS_A_MONTH, change.levels.paid_share, np.nan)
+    payment = np.fmax(payment, np.clip(share, 0.0, 1.0) * owed)
+    still_owed = np.maximum(owed - payment, 0.0)
+    more = np.minimum(still_owed, np.maximum(money - payment, 0.0))
+    return round_to_cents(payment + more)
 
 
 @dataclass(frozen=True, slots=True)
-class _Books:
-    """By how much the lender's books differ from the ledger's, month by month or in one of them:
-    what no act explains.
+class _Unexplained:
+    """Where the lender's statements differ from the ledger, in each month or in one of them."""
 
-    ``unexplained`` is owed beside what the ledger says.  ``due`` is the minimum due for each yuan
-    of the ledger's, NaN = a source that tells none; ``due_beside`` is due where the ledger asks for
-    nothing; ``due_before`` was to be paid in the month.  ``more_days`` past due than the ledger
-    counts.
-    """
+    balance: Values  # owed in addition to what the ledger says
+    due_ratio: Values  # minimum due / the ledger's; NaN = the source does not state it
+    extra_due: Values  # minimum due where the ledger asks for nothing
+    due_before: Values  # minimum due that was to be paid in the month
+    more_days: Values  # past due than the ledger counts
 
-    unexplained: Values
-    due: Values
-    due_beside: Values
-    due_before: Values
-    more_days: Values
+    def month(self, row: int) -> _Unexplained:
+        """The differences in one month."""
+        return _Unexplained(
+            balance=self.balance[row],
+            due_ratio=self.due_ratio[row],
+            extra_due=self.extra_due[row],
+            due_before=self.due_before[row],
+            more_days=self.more_days[row],
+        )
 
-    def at(self, row: int) -> _Books:
-        """The books of one month."""
-        return _Books(*(getattr(self, field.name)[row] for field in fields(_Books)))
-
-    def kept(
-        self,
-        before: Standing,
-        by_ledger: Standing,
-        then: Mapping[str, Values],
-        on_time: NDArray[np.bool_],
-        terms: Terms,
+    def book(
+        self, before: Standing, by_ledger: Standing, actual: Mapping[str, Values], change: _Change
     ) -> Standing:
-        """The standing as this lender would have booked it; nobody is later than they were."""
-        owed_then = then["owed_before"]
-        share = np.divide(
-            np.maximum(before.balance, 0.0),
-            owed_then,
-            out=np.ones_like(owed_then),
-            where=owed_then > 0,
-        )
-        # What was charged less than the terms would have, is less of a smaller debt.
-        less = np.minimum(self.unexplained, 0.0) * np.minimum(share, 1.0)
-        balance = _cents(by_ledger.balance + np.maximum(self.unexplained, 0.0) + less)
+        """The standing as this lender would have booked it.
+
+        It has at most as many days past due as the account had.
+        """
+        owed_then = actual["owed_before"]
+        owed = np.maximum(before.balance, 0.0)
+        share = np.divide(owed, owed_then, out=np.ones_like(owed_then), where=owed_then > 0)
+        # A smaller debt is charged less below the terms, in proportion.
+        undercharged = np.minimum(self.balance, 0.0) * np.minimum(share, 1.0)
+        overcharged = np.maximum(self.balance, 0.0)
+        balance = round_to_cents(by_ledger.balance + overcharged + undercharged)
+
         nothing_due = (before.minimum_due <= 0) & (self.due_before > 0)
-        more = np.where(on_time | nothing_due, 0.0, self.more_days)
-        days = np.minimum(by_ledger.days_past_due + more, then["days_past_due"]).astype(np.int32)
-        due = _cents(by_ledger.minimum_due * self.due + self.due_beside)
-        return Standing(
-            balance,
-            np.where(np.isnan(due), minimum_due_of(balance, days // DAYS_A_MONTH, terms), due),
-            days,
-        )
+        more_days = np.where(change.on_time | nothing_due, 0.0, self.more_days)
+        days = np.minimum(by_ledger.days_past_due + more_days, actual["days_past_due"])
+        days = days.astype(np.int32)
+
+        due = round_to_cents(by_ledger.minimum_due * self.due_ratio + self.extra_due)
+        by_terms = minimum_due_of(balance, days // DAYS_A_MONTH, change.terms)
+        return Standing(balance, np.where(np.isnan(due), by_terms, due), days)
 
 
-def _books(was: Window, months: int, terms: Terms) -> _Books:
-    """What the ledger does not explain of each statement from the one before, (months, courses)."""
-    then, before = (
-        {name: was[name][rows] for name in ("balance", "minimum_due", "days_past_due")}
-        for rows in (slice(0, months), slice(1, months + 1))
+def _compare_with_ledger(window: Window, months: int, terms: Terms) -> _Unexplained:
+    """The differences between each statement and the ledger, (months, trajectories)."""
+    this, before = slice(0, months), slice(1, months + 1)
+    balance_before = np.nan_to_num(window["balance"][before])
+    days_before = np.nan_to_num(window["days_past_due"][before]).astype(np.int32)
+    due_before = window["minimum_due"][before]
+    by_terms = minimum_due_of(balance_before, days_before // DAYS_A_MONTH, terms)
+    due_before = np.where(np.isnan(due_before), by_terms, due_before)
+
+    days = np.nan_to_num(window["days_past_due"][this])
+    behaviour = Behaviour(
+        spend=np.nan_to_num(window["spend"][this]),
+        cash_advance=np.nan_to_num(window["cash_advance"][this]),
+        payment=np.nan_to_num(window["payment"][this]),
+        days_late=np.where(days < DAYS_A_MONTH, days, 0.0).astype(np.int32),
     )
-    days = np.nan_to_num(before["days_past_due"]).astype(np.int32)
-    asked = minimum_due_of(np.nan_to_num(before["balance"]), days // DAYS_A_MONTH, terms)
-    due = np.where(np.isnan(before["minimum_due"]), asked, before["minimum_due"])
-    late = np.nan_to_num(then["days_past_due"])
-    spend, cash, payment = (
-        np.nan_to_num(was[name][:months]) for name in ("spend", "cash_advance", "payment")
-    )
-    acts = Behaviour(
-        spend, cash, payment, np.where(late < DAYS_A_MONTH, late, 0.0).astype(np.int32)
-    )
-    told = next_standing(Standing(np.nan_to_num(before["balance"]), due, days), acts, terms)
-    asks = told.minimum_due > 0
-    ratio = np.divide(
-        then["minimum_due"],
-        told.minimum_due,
-        out=np.where(asks, np.nan, then["minimum_due"] * 0.0),
-        where=asks,
-    )
-    return _Books(
-        np.nan_to_num(_cents(then["balance"] - told.balance)),
-        ratio,
-        np.where(asks, 0.0, then["minimum_due"]),
-        np.nan_to_num(due),
-        np.maximum(late - told.days_past_due, 0.0),
+    ledger = next_standing(Standing(balance_before, due_before, days_before), behaviour, terms)
+    due = window["minimum_due"][this]
+    asks = ledger.minimum_due > 0
+    # NaN where the source does not state the minimum due, whether the ledger asks for it or not.
+    unknown_or_zero = np.where(asks, np.nan, due * 0.0)
+    return _Unexplained(
+        balance=np.nan_to_num(round_to_cents(window["balance"][this] - ledger.balance)),
+        due_ratio=np.divide(due, ledger.minimum_due, out=unknown_or_zero, where=asks),
+        extra_due=np.where(asks, 0.0, due),
+        due_before=np.nan_to_num(due_before),
+        more_days=np.maximum(days - ledger.days_past_due, 0.0),
     )
 
 
-def _beginning(
-    was: Window, start: NDArray[np.int64], levels: Levels, income: Values, terms: Terms
-) -> _Position:
-    """Where the year begins: at the statement before its first month."""
-    courses = np.arange(len(start))
-    balance, days = (
-        was["balance"][start, courses],
-        was["days_past_due"][start, courses].astype(np.int32),
-    )
-    due, debt = was["minimum_due"][start, courses], was["external_debt"][start, courses]
-    # A minimum that a source does not tell is what the terms ask for; of a smaller debt it is as
-    # much smaller.
-    due = np.where(np.isnan(due), minimum_due_of(balance, days // DAYS_A_MONTH, terms), due)
-    lower = np.fmin(balance, _cents(levels.used * was["credit_limit"][start, courses]))
-    due = _cents(
-        due
-        * np.divide(np.maximum(lower, 0.0), balance, out=np.ones_like(balance), where=balance > 0)
-    )
-    balance = lower
-    spared = np.nan_to_num(np.maximum(debt - levels.debt * income, 0.0))
-    return _Position(Standing(balance, due, days), spared, np.zeros(len(start)))
+def _begin(window: Window, start: Rows, change: _Change) -> _State:
+    """The state at the beginning of the year: the statement before its first month."""
+    at = (start, np.arange(len(start)))
+    balance = window["balance"][at]
+    days = window["days_past_due"][at].astype(np.int32)
+    due = window["minimum_due"][at]
+    by_terms = minimum_due_of(balance, days // DAYS_A_MONTH, change.terms)
+    due = np.where(np.isnan(due), by_terms, due)
+
+    highest = round_to_cents(change.levels.used * window["credit_limit"][at])
+    lower = np.fmin(balance, highest)
+    # A smaller debt has a smaller minimum due, in proportion.
+    owed = np.maximum(lower, 0.0)
+    share = np.divide(owed, balance, out=np.ones_like(balance), where=balance > 0)
+    account = Standing(lower, round_to_cents(due * share), days)
+
+    more_than_level = window["external_debt"][at] - change.levels.debt * change.income
+    less_debt = np.nan_to_num(np.maximum(more_than_level, 0.0))
+    return _State(account, less_debt, np.zeros(len(start)))
 
 
-def _payment(
-    paid: Values,
-    owed_then: Values,
-    now: Standing,
-    least_share: Values,
-    on_time: NDArray[np.bool_],
-    at_hand: Values,
-) -> Values:
-    """What is paid: as much as it was, what the behaviour asks for, and what is at hand; never more
-    than is owed.
-
-    Who paid more than was owed does so again.
-    """
-    owed = np.maximum(now.balance, 0.0)
-    payment = np.minimum(paid, np.where(paid > owed_then, np.maximum(owed, paid), owed))
-    payment = np.where(on_time, np.maximum(payment, now.minimum_due), payment)
-    payment = np.fmax(payment, np.clip(least_share, 0.0, 1.0) * owed)
-    more = np.minimum(np.maximum(owed - payment, 0.0), np.maximum(at_hand - payment, 0.0))
-    return _cents(payment + more)
-
-
-def _either(first: NDArray[np.bool_], one: _Position, other: _Position) -> _Position:
+def _choose(first: Mask, one: _State, other: _State) -> _State:
+    """``one`` where ``first`` is true, ``other`` elsewhere."""
     account = Standing(
-        *(
-            np.where(first, getattr(one.account, f.name), getattr(other.account, f.name))
-            for f in fields(Standing)
-        )
+        balance=np.where(first, one.account.balance, other.account.balance),
+        minimum_due=np.where(first, one.account.minimum_due, other.account.minimum_due),
+        days_past_due=np.where(first, one.account.days_past_due, other.account.days_past_due),
     )
-    return _Position(
-        account,
-        np.where(first, one.spared, other.spared),
-        np.where(first, one.at_hand, other.at_hand),
+    return _State(
+        account=account,
+        less_debt=np.where(first, one.less_debt, other.less_debt),
+        spare_money=np.where(first, one.spare_money, other.spare_money),
     )
-
-
-def _cents(amount: Values) -> Values:
-    rounded: Values = np.round(amount, 2)
-    return rounded

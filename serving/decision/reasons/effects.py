@@ -1,170 +1,186 @@
-"""What each behaviour did to the log-odds, with all that followed from it.
+"""The effect of each behaviour on the log-odds, with all that follows from it.
 
-A contribution is a feature's own part, the others being what they are.  But one thing leads to
-another: who spends beyond the income uses up the line, draws cash, pays less and asks for credit
-elsewhere, and each of these takes a part of what the spending did.  The *effect* of a reason group
-gives it back: the account's last year is lived again through the ledger, with one behaviour at the
-level of the reference population; the effect is by how much lower the model's log-odds are then.
-It is the total effect of causal inference (Pearl 2001, "Direct and indirect effects"), as far as a
-ledger carries it.
+A contribution is a feature's own part, given the values of the others.  But one thing leads to
+another: spending beyond the income fills the line, leads to cash, to smaller payments and to
+applications elsewhere, and each of these takes a part of what the spending did.  The *effect* of a
+reason group returns it: the account's last year is replayed through the ledger with one behaviour
+at the level of the reference population, and the effect is the fall of the model's log-odds.  It is
+the total effect of causal inference (Pearl 2001, "Direct and indirect effects"), as far as a ledger
+carries it.
 
-Each reason group that behaviour drives has one.  Paying on time, repaying a share of the balance,
-spending, drawing cash and asking for credit are acts of each month; a full line and debt elsewhere
-are what the time before has left, and there the year begins at the reference's level.  Only towards
-the reference: who does better than it is left alone, and who was never late has nothing to pay in
-time.  No act belongs to two: a month that leaves an instalment uncovered is late payment's, and
-weak repayment is of the others.  Short history and capacity have none.
+Which behaviours
+    Paying on time, repaying a share of the balance, spending, drawing cash and applying for credit
+    are acts of each month.  A full line and debt elsewhere result from the time before; for them
+    the year begins at the reference's level, and the payments that would have led there are not
+    simulated.  Short history and capacity have no effect.
 
-Money is kept count of.  Payments and cash stay as they were.  What need not be paid any more, here
-or as instalments elsewhere, is at hand: it pays off the balance, then stands in for cash, then pays
-back what was borrowed.  What is paid more, or not drawn, is borrowed elsewhere.  So of the acts
-only spending less makes a customer owe less in all, but for interest and fees.  A line less full
-and less debt elsewhere are gifts, for who had them would have lived otherwise before.
+Only towards the reference
+    A behaviour is changed only if it is worse than the reference's.  No act belongs to two groups:
+    a month that leaves an instalment uncovered belongs to late payment, and weak repayment has the
+    other months.
 
-The lender's books are kept as well: what the terms do not explain of a statement (another minimum,
-another rate, a day of grace) is carried into the year that is lived again, and nobody is later in
-it than they were.  So a year in which nothing is changed is the year that was, whoever sent it.
+Money
+    Payments and cash stay as they were.  Money that need not be paid any more, here or as
+    instalments elsewhere, pays off the balance, then replaces cash, then repays what was borrowed.
+    What is paid in addition, or not drawn, is borrowed elsewhere.  So among the acts only spending
+    less lowers the total debt, apart from interest and fees.
 
-Conventions ----------- A *course* is one account with one behaviour, or as it was.  Arrays are
-float64 (courses,), or (months, courses) with the newest month first, as in :mod:`features.window`.
-Amounts in CNY.
+The lender's books
+    Differences between the statements and the terms (another minimum, another rate, a day of grace)
+    are carried into the replayed year, and no trajectory is later in it than the account was.  So a
+    year in which nothing is changed is the year as it was, for the data of any lender.
+
+:mod:`serving.decision.reasons.counterfactual` replays the year.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.build import values_of
 from features.catalogue import CATALOGUE
-from features.window import Months, Window
+from features.types import Mask, Matrix
+from features.window import Values, Window
 from serving.decision.bundle import Bundle
-from serving.decision.reasons.counterfactual import Levels, replay_year, take_levels
+from serving.decision.reasons.counterfactual import Levels, replay_year
 from serving.decision.scoring.score import log_odds_of
 
 Driven = Literal[
-    "late_payment", "high_utilization", "overspending", "weak_repayment", "cash_reliance", "credit_seeking",
+    "late_payment",
+    "high_utilization",
+    "overspending",
+    "weak_repayment",
+    "cash_reliance",
+    "credit_seeking",
     "external_debt",
-]  # fmt: skip
+]
 DRIVEN: tuple[Driven, ...] = get_args(Driven)  # the reason groups that behaviour drives
-_ACCOUNTS_A_BLOCK = 256  # their courses fit the processor's cache, and memory stays flat
+ACCOUNTS_PER_BLOCK = 256  # their trajectories fit the processor's cache
 _NAMES = tuple(feature.name for feature in CATALOGUE)
 
 
-_SOURCES: Mapping[str, tuple[str, float]] = {
-    "paid_share": ("payment_to_balance_12", 1.0),
-    "spend": ("spend_to_income_12", 1.0),
-    "debt": ("external_debt_to_income", 1.0),
-    "cash": ("cash_to_limit_6", 1 / 6),
-    "used": ("utilization_mean_12", 1.0),
-    "limit_requests": ("limit_requests_12", 1.0),
-    "inquiries": ("credit_inquiries_12", 1.0),
-}
-_GROUP_OF_LEVEL: Mapping[str, Driven] = {
-    "paid_share": "weak_repayment",
-    "spend": "overspending",
-    "debt": "external_debt",
-    "cash": "cash_reliance",
-    "used": "high_utilization",
-    "limit_requests": "credit_seeking",
-    "inquiries": "credit_seeking",
+class _Source(NamedTuple):
+    """Where a level comes from."""
+
+    group: Driven  # whose behaviour it is
+    feature: str  # whose median in the reference it is
+    factor: float = 1.0  # by which the median is multiplied
+
+
+_SOURCES: Mapping[str, _Source] = {
+    "paid_share": _Source("weak_repayment", "payment_to_balance_12"),
+    "spend": _Source("overspending", "spend_to_income_12"),
+    "debt": _Source("external_debt", "external_debt_to_income"),
+    # The feature is a sum over six months.
+    "cash": _Source("cash_reliance", "cash_to_limit_6", 1 / 6),
+    "used": _Source("high_utilization", "utilization_mean_12"),
+    "limit_requests": _Source("credit_seeking", "limit_requests_12"),
+    "inquiries": _Source("credit_seeking", "credit_inquiries_12"),
 }
 
 
 def features_of(group: str) -> tuple[str, ...]:
-    """The features whose medians are the group's levels; none of a group that has no level."""
-    return tuple(_SOURCES[level][0] for level, own in _GROUP_OF_LEVEL.items() if own == group)
+    """The features whose medians are a group's levels, empty for a group without a level."""
+    return tuple(source.feature for source in _SOURCES.values() if source.group == group)
 
 
 def levels_of(medians: Mapping[str, Mapping[str, float]], products: Sequence[str]) -> Levels:
-    """The levels of accounts of these products, from the reference's medians: product -> feature ->
-    median.
+    """The levels of accounts of these products.
+
+    ``medians`` of the reference population are by product, then by feature.
     """
-    return Levels(
-        **{
-            name: np.array([medians[product].get(feature, np.nan) for product in products]) * times
-            for name, (feature, times) in _SOURCES.items()
-        }
-    )
+    levels = {}
+    for name, source in _SOURCES.items():
+        own = [medians[product].get(source.feature, np.nan) for product in products]
+        levels[name] = np.array(own) * source.factor
+    return Levels(**levels)
 
 
-def effects(window: Window, products: Sequence[str], bundle: Bundle) -> NDArray[np.float64]:
-    """The effects on a window's accounts, float64 (accounts, DRIVEN), in log-odds; positive = the
-    behaviour raised them.
+def compute_effects(window: Window, products: Sequence[str], bundle: Bundle) -> Matrix:
+    """The effects on a window's accounts, float64 (accounts, DRIVEN), in log-odds.
 
-    NaN where it cannot be said: a history of one statement, or a level or an amount that is not
-    known.  An account's effects are the same to the last bit whatever accounts stand beside it.
+    Positive = the behaviour raised the log-odds.  NaN = unknown: a history of one statement, or an
+    unknown level or amount.  An account's effects are the same to the last bit whichever other
+    accounts share the window.
     """
     levels = levels_of(bundle.medians, products)
     blocks = [np.empty((0, len(DRIVEN)))]
-    for start in range(0, len(products), _ACCOUNTS_A_BLOCK):
-        accounts = np.arange(start, min(start + _ACCOUNTS_A_BLOCK, len(products)))
-        blocks.append(_block(window, levels, accounts, bundle))
+    for start in range(0, len(products), ACCOUNTS_PER_BLOCK):
+        accounts = np.arange(start, min(start + ACCOUNTS_PER_BLOCK, len(products)))
+        blocks.append(_compute_block(window.take(accounts), levels.take(accounts), bundle))
     return np.concatenate(blocks)
 
 
-def by_group(row: Sequence[float]) -> dict[str, float]:
-    """One account's effects by reason group, those that are known."""
+def effects_by_group(row: Sequence[float]) -> dict[str, float]:
+    """One account's known effects by reason group, in log-odds."""
     return {
         group: effect for group, effect in zip(DRIVEN, row, strict=True) if not math.isnan(effect)
     }
 
 
-def _block(
-    window: Window, levels: Levels, accounts: NDArray[np.int64], bundle: Bundle
-) -> NDArray[np.float64]:
-    ways = 1 + len(DRIVEN)  # as it was, then one behaviour each
-    courses, own = (
-        window.take(np.repeat(accounts, ways)),
-        take_levels(levels, np.repeat(accounts, ways)),
+def _compute_block(window: Window, levels: Levels, bundle: Bundle) -> Matrix:
+    accounts = len(window.months_observed)
+    variants = 1 + len(DRIVEN)  # the year as it was, then with one behaviour changed each
+    account = np.repeat(np.arange(accounts), variants)
+    changed = np.tile(np.array(["", *DRIVEN]), accounts)
+    trajectories = window.take(account)
+    columns = replay_year(
+        trajectories,
+        levels=_only_changed(levels.take(account), changed),
+        on_time=changed == "late_payment",
+        terms=bundle.policy.terms,
+        instalment_share=bundle.advice.search.instalment_share,
     )
-    driven = np.tile(np.array(["", *DRIVEN]), len(accounts))
-    only = Levels(
-        **{
-            name: np.where(driven == group, getattr(own, name), np.nan)
-            for name, group in _GROUP_OF_LEVEL.items()
-        },
-    )
-    relived = replay_year(
-        courses,
-        only,
-        driven == "late_payment",
-        bundle.policy.terms,
-        bundle.advice.search.instalment_share,
-    )
-    rows = values_of(Window(relived, courses.months_observed.astype(np.int64)))
-    matrix = np.ascontiguousarray(rows[:, [_NAMES.index(name) for name in bundle.features]])
-    log_odds = log_odds_of(matrix, bundle.scorer, threads=1).reshape(-1, ways)
-    found = log_odds[:, :1] - log_odds[:, 1:] + 0.0
-    return np.where(_known(window, levels, accounts), found, np.nan)
+    replayed = Window(columns, trajectories.months_observed.astype(np.int64))
+    places = [_NAMES.index(name) for name in bundle.features]
+    matrix = np.ascontiguousarray(values_of(replayed)[:, places])
+    log_odds = log_odds_of(matrix, bundle.scorer, threads=1).reshape(-1, variants)
+    # Adding 0 turns -0.0 into 0.0.
+    effects = log_odds[:, :1] - log_odds[:, 1:] + 0.0
+    return np.where(_is_known(window, levels), effects, np.nan)
 
 
-def _known(window: Window, levels: Levels, accounts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether an effect can be said, (accounts, DRIVEN)."""
-    own = take_levels(levels, accounts)
-    income = ~np.isnan(window.last_known("income")[accounts])
-    seen: dict[Driven, NDArray[np.bool_]] = {
-        "late_payment": np.ones(len(accounts), dtype=np.bool_),
-        "high_utilization": ~np.isnan(own.used),
-        "overspending": ~np.isnan(own.spend) & income & _ever(window["spend"], accounts),
-        "weak_repayment": ~np.isnan(own.paid_share),
-        "cash_reliance": ~np.isnan(own.cash) & _ever(window["cash_advance"], accounts),
-        "credit_seeking": (
-            ~np.isnan(own.limit_requests) & _ever(window["limit_requests"], accounts)
-        )
-        | (~np.isnan(own.inquiries) & _ever(window["credit_inquiries"], accounts)),
-        "external_debt": ~np.isnan(own.debt) & income & _ever(window["external_debt"], accounts),
+def _only_changed(levels: Levels, changed: NDArray[np.str_]) -> Levels:
+    """The levels of the group that each trajectory changes, NaN elsewhere."""
+
+    def only(name: str, level: Values) -> Values:
+        return np.where(changed == _SOURCES[name].group, level, np.nan)
+
+    return Levels(
+        paid_share=only("paid_share", levels.paid_share),
+        spend=only("spend", levels.spend),
+        debt=only("debt", levels.debt),
+        cash=only("cash", levels.cash),
+        used=only("used", levels.used),
+        limit_requests=only("limit_requests", levels.limit_requests),
+        inquiries=only("inquiries", levels.inquiries),
+    )
+
+
+def _is_known(window: Window, levels: Levels) -> Mask:
+    """Whether each effect is known, (accounts, DRIVEN)."""
+    accounts = len(window.months_observed)
+
+    def ever(column: str) -> Mask:
+        known: Mask = np.any(~np.isnan(window[column]), axis=0)
+        return known
+
+    income = ~np.isnan(window.last_known("income"))
+    requests = ~np.isnan(levels.limit_requests) & ever("limit_requests")
+    inquiries = ~np.isnan(levels.inquiries) & ever("credit_inquiries")
+    known: dict[Driven, Mask] = {
+        "late_payment": np.ones(accounts, dtype=np.bool_),
+        "high_utilization": ~np.isnan(levels.used),
+        "overspending": ~np.isnan(levels.spend) & income & ever("spend"),
+        "weak_repayment": ~np.isnan(levels.paid_share),
+        "cash_reliance": ~np.isnan(levels.cash) & ever("cash_advance"),
+        "credit_seeking": requests | inquiries,
+        "external_debt": ~np.isnan(levels.debt) & income & ever("external_debt"),
     }
-    return (
-        np.column_stack([seen[group] for group in DRIVEN])
-        & (window.months_observed[accounts] > 1)[:, None]
-    )
-
-
-def _ever(column: Months, accounts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    known: NDArray[np.bool_] = np.any(~np.isnan(column[:, accounts]), axis=0)
-    return known
+    has_a_year = window.months_observed > 1
+    return np.column_stack([known[group] for group in DRIVEN]) & has_a_year[:, None]

@@ -1,24 +1,25 @@
-"""Contributions, effects and the rules that decided to at most four principal reasons, worded in
-English and Chinese.
+"""Contributions, effects and rules that decided, as at most four principal reasons in words.
 
-A reason group weighs what it did to the log-odds: the contributions of its own features, or the
-effect of its behaviour with all that followed from it (:mod:`serving.decision.reasons.effects`),
-whichever is more.  An effect counts where the account looks worse than the reference population in
-something of the group: nobody is told of a behaviour in which they do as well as those who keep
-their limit.  Groups that push toward the cut are ranked, and those above a minimum share are stated
-(12 CFR 1002.9(b)(2): the specific principal reasons).  By contributions alone a customer is told
-the symptoms; docs/service/explanations.md has the figures.  A rule that decided is itself a reason and
-comes first.  Nothing is ever left out for being hard to say: a group that cannot be worded, or a
-protected feature, makes the whole decision a person's (see :func:`unexplainable`).
+The weight of a reason group is what it did to the log-odds: the sum of the contributions of its
+features, or the effect of its behaviour with all that followed from it
+(:mod:`serving.decision.reasons.effects`), whichever is larger.  An effect counts only if the
+account looks worse than the reference population in a feature of the group, so that no customer
+reads a behaviour in which they do as well as customers who keep their limit.
 
-The same evidence and wording give the same reasons: ties go by the order of the groups in
+Groups that push toward the cut are ranked, and those above a minimum share are stated (12 CFR
+1002.9(b)(2): the specific principal reasons).  Contributions alone would state symptoms; the
+figures are in docs/service/explanations.md.  A rule that decided is itself a reason and comes
+first.  No reason is left out because it is hard to say: a group without a text, or a protected
+feature, refers the decision to a person (:func:`unexplainable`).
+
+The same evidence and wording give the same reasons; ties go by the order of the groups in
 reasons.toml.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from features.catalogue import BY_NAME, Unit
@@ -30,33 +31,29 @@ from serving.decision.reasons.wording import number, say, say_rule
 
 @dataclass(frozen=True, slots=True)
 class ReasonFeature:
-    """A feature behind a reason: value and the reference population's median (null = unknown),
-    contribution in log-odds.
-    """
+    """A feature that a reason speaks of."""
 
     name: str
-    value: float | None
-    reference_value: float | None
+    value: float | None  # None = unknown
+    reference_value: float | None  # median of the reference population; None = unknown
     unit: Unit
-    contribution: float
+    contribution: float  # log-odds
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A principal reason.
+    """A principal reason: a rule that decided, or a reason group of the model.
 
-    In log-odds, ``contribution`` is what the group's features did by themselves, and ``effect``
-    what its behaviour did with all that followed; null where behaviour does not drive the group, it
-    is not known, or the account looks no worse than the reference.  The larger is its weight,
-    ``share`` that weight as a share of all groups' that push.  All three are null for a rule, which
-    decides by itself.
+    ``share``, ``contribution`` and ``effect`` are None for a rule, which decides by itself.
     """
 
-    rank: int
+    rank: int  # 1 = the first
     code: str
     cause: Cause
-    share: float | None
-    contribution: float | None
+    share: float | None  # of the weights of all groups that push toward the cut
+    contribution: float | None  # of the group's features, log-odds
+    # Of the group's behaviour, log-odds.  None where behaviour does not drive the group, the effect
+    # is unknown, or the account looks no worse than the reference.
     effect: float | None
     text: Text
     features: tuple[ReasonFeature, ...]
@@ -64,35 +61,25 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What reasons are made from, for one account.
+    """What the reasons for one account follow from."""
 
-    ``contributions`` by model feature, in log-odds; ``values`` of every feature of the catalogue
-    (NaN = unknown); ``reference`` medians of the account's reference population (NaN = unknown);
-    ``effects`` by reason group, in log-odds, of those that count (see :func:`visible_effects`), and
-    none where the model did not cut.
-    """
-
-    contributions: Mapping[str, float]
-    values: Mapping[str, float]
+    contributions: Mapping[str, float]  # by feature of the model, log-odds
+    values: Mapping[str, float]  # by feature of the catalogue; NaN = unknown
+    # Medians of the account's reference population by feature; NaN = unknown.
     reference: Mapping[str, float]
+    # By reason group, log-odds; see visible_effects.  Empty where the model did not cut.
     effects: Mapping[str, float] = field(default_factory=dict)
 
 
 def principal_reasons(
-    evidence: Evidence, hits: tuple[RuleHit, ...], by_model: bool, wording: Wording
+    evidence: Evidence, hits: Sequence[RuleHit], by_model: bool, wording: Wording
 ) -> tuple[Reason, ...]:
-    """The reasons of a decision: the rules that decided, then, where the model did, the principal
-    groups; at most four.
-    """
-    rules = [_rule_reason(hit, evidence, wording) for hit in hits]
+    """The rules that decided, then the principal groups where the model did; at most four."""
     groups = principal_groups(evidence.contributions, evidence.effects, wording) if by_model else []
-    reasons = (rules + [_group_reason(group, share, evidence, wording) for group, share in groups])[
-        : wording.most
-    ]
-    return tuple(
-        Reason(rank, r.code, r.cause, r.share, r.contribution, r.effect, r.text, r.features)
-        for rank, r in enumerate(reasons, start=1)
-    )
+    reasons = [_rule_reason(rank, hit, evidence) for rank, hit in enumerate(hits, start=1)]
+    for rank, (group, share) in enumerate(groups, start=len(hits) + 1):
+        reasons.append(_group_reason(rank, group, share, evidence, wording))
+    return tuple(reasons[: wording.most])
 
 
 def visible_effects(
@@ -101,33 +88,33 @@ def visible_effects(
     values: Mapping[str, float],
     reference: Mapping[str, float],
 ) -> dict[str, float]:
-    """The effects of the groups in one of whose features the account visibly looks worse than the
-    reference.
+    """The effects of the groups in which the account looks worse than the reference.
 
-    ``effects`` by reason group; ``features`` the model's; ``values`` and ``reference`` medians by
-    feature.
+    ``effects`` are by reason group; ``features`` are the model's; ``values`` and medians of the
+    ``reference`` are by feature.
     """
     worse = {group_of(name) for name in features if _is_worse(name, values, reference)}
     return {group: effect for group, effect in effects.items() if group in worse}
 
 
 def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
-    """Why the model's principal reasons may not be stated by a machine: ``protected_feature``,
-    ``unmapped_reason`` or none.
+    """Why a machine may not state the model's principal reasons; empty if it may.
+
+    The grounds are ``protected_feature`` and ``unmapped_reason``.
     """
-    groups = [
-        group for group, _ in principal_groups(evidence.contributions, evidence.effects, wording)
-    ]
+    ranked = principal_groups(evidence.contributions, evidence.effects, wording)
+    groups = [group for group, _ in ranked]
     pushing = {
         name
         for name, contribution in evidence.contributions.items()
         if contribution > 0 and group_of(name) in groups
     }
-    pushing |= {name for group in groups for name in _behind(group, evidence)}
+    for group in groups:
+        pushing.update(_features_behind(group, evidence))
     grounds = []
     if pushing & wording.protected:
         grounds.append("protected_feature")
-    if any(group not in wording.groups for group in groups) or not groups:
+    if not groups or any(group not in wording.groups for group in groups):
         grounds.append("unmapped_reason")
     return tuple(grounds)
 
@@ -135,29 +122,30 @@ def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
 def principal_groups(
     contributions: Mapping[str, float], effects: Mapping[str, float], wording: Wording
 ) -> list[tuple[str, float]]:
-    """The groups that push most toward the cut with their share of the push, ranked: at most four,
-    none below the minimum.
+    """The groups that push most toward the cut, each with its share of all that pushes.
 
-    ``contributions`` by model feature and ``effects`` by reason group, in log-odds.
+    At most four, none below the minimum share, the largest first.  ``contributions`` are by feature
+    of the model and ``effects`` by reason group, in log-odds.
     """
     weights = weights_of(contributions, effects)
-    push = sum(weight for weight in weights.values() if weight > 0)
+    pushing = [group for group, weight in weights.items() if weight > 0]
+    push = sum(weights[group] for group in pushing)
     order = {group: place for place, group in enumerate(wording.groups)}
     ranked = sorted(
-        (group for group, weight in weights.items() if weight > 0),
+        pushing,
         key=lambda group: (-weights[group], order.get(group, len(order)), group),
     )
     shares = [(group, weights[group] / push) for group in ranked]
-    return [(group, share) for group, share in shares if share >= wording.minimum_share][
-        : wording.most
-    ]
+    principal = [(group, share) for group, share in shares if share >= wording.minimum_share]
+    return principal[: wording.most]
 
 
 def weights_of(
     contributions: Mapping[str, float], effects: Mapping[str, float]
 ) -> dict[str, float]:
-    """What each reason group of the model did to the log-odds, by itself or with all that followed,
-    whichever is more.
+    """The weight of each reason group of the model, in log-odds.
+
+    It is the larger of its contribution and its effect.
     """
     return {
         group: max(total, effects.get(group, total))
@@ -166,7 +154,7 @@ def weights_of(
 
 
 def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
-    """Contributions by model feature, summed over reason groups."""
+    """Contributions by feature of the model, summed over reason groups."""
     sums: dict[str, float] = {}
     for name, contribution in contributions.items():
         group = group_of(name)
@@ -175,63 +163,85 @@ def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
 
 
 def group_of(name: str) -> str:
-    """A model feature's reason group; its own name where the catalogue does not know it, which no
-    wording maps.
+    """The reason group of a feature.
+
+    A feature that the catalogue does not have is its own group, which no wording has.
     """
     return BY_NAME[name].group if name in BY_NAME else name
 
 
-def _behind(group: str, evidence: Evidence) -> list[str]:
-    """The group's features that the reason speaks of, the first of which gives the sentence.
+def _features_behind(group: str, evidence: Evidence) -> list[str]:
+    """The group's features that the reason speaks of; the first one gives the sentence.
 
-    Those that push toward the cut, most first, ties by name; but first of all those that are worse
-    than the reference's median, for a sentence must not compare a customer with others who look
-    worse.  (A value may push and yet be better than the median of a skewed reference.)  Where the
-    effect is what weighs, it is those that are worse, and first what the effect set.
+    These are the features that push toward the cut, the largest contribution first and ties by
+    name.  Features that are worse than the reference's median come before the others, because a
+    sentence must not compare a customer with customers who look worse.  (In a skewed reference a
+    value may push and yet be better than the median.)
+
+    If the effect is larger than the contribution, these are the features that are worse, those
+    whose level the effect set first.
     """
-    own = [
-        name
-        for _, name in sorted(
-            (-c, name) for name, c in evidence.contributions.items() if group_of(name) == group
-        )
-    ]
+    own = [name for name in evidence.contributions if group_of(name) == group]
+    own.sort(key=lambda name: (-evidence.contributions[name], name))
     worse = [name for name in own if _is_worse(name, evidence.values, evidence.reference)]
-    if worse and evidence.effects.get(group, -math.inf) > sums_of(evidence.contributions)[group]:
+    effect = evidence.effects.get(group, -math.inf)
+    if worse and effect > sums_of(evidence.contributions)[group]:
+        # False sorts before True.
         return sorted(worse, key=lambda name: name not in features_of(group))
     pushing = [name for name in own if evidence.contributions[name] > 0]
     return sorted(pushing or own, key=lambda name: name not in worse)
 
 
 def _is_worse(name: str, values: Mapping[str, float], reference: Mapping[str, float]) -> bool:
-    """Worse than the median, and by so much that a customer sees two different numbers."""
+    """Whether a value is worse than the median and the two are different numbers to a customer."""
     if name not in BY_NAME:
         return False
     feature, value, median = BY_NAME[name], values[name], reference.get(name, math.nan)
-    visible = number(value, feature.unit, "en") != number(median, feature.unit, "en")
-    return visible and feature.direction * (value - median) > 0
+    is_visible = number(value, feature.unit, "en") != number(median, feature.unit, "en")
+    return is_visible and feature.direction * (value - median) > 0
 
 
-def _group_reason(group: str, share: float, evidence: Evidence, wording: Wording) -> Reason:
-    names = _behind(group, evidence)
-    contribution = sums_of(evidence.contributions)[group]
-    cause: Cause = wording.groups[group].cause if group in wording.groups else "risk"
-    worse = _is_worse(names[0], evidence.values, evidence.reference)
-    text = say(group, names[0], evidence.values, evidence.reference, worse, wording)
-    shown = tuple(_feature(name, evidence) for name in names[: wording.features_shown])
-    return Reason(0, group, cause, share, contribution, evidence.effects.get(group), text, shown)
-
-
-def _rule_reason(hit: RuleHit, evidence: Evidence, wording: Wording) -> Reason:
-    features = tuple(
-        _feature(name, evidence) for name in dict.fromkeys(c.feature for c in hit.rule.when)
+def _group_reason(
+    rank: int, group: str, share: float, evidence: Evidence, wording: Wording
+) -> Reason:
+    names = _features_behind(group, evidence)
+    is_worse = _is_worse(names[0], evidence.values, evidence.reference)
+    shown = names[: wording.features_shown]
+    return Reason(
+        rank=rank,
+        code=group,
+        cause=wording.groups[group].cause if group in wording.groups else "risk",
+        share=share,
+        contribution=sums_of(evidence.contributions)[group],
+        effect=evidence.effects.get(group),
+        text=say(group, names[0], evidence.values, evidence.reference, is_worse, wording),
+        features=tuple(_reason_feature(name, evidence) for name in shown),
     )
-    return Reason(0, hit.rule.code, hit.rule.cause, None, None, None, say_rule(hit), features)
 
 
-def _feature(name: str, evidence: Evidence) -> ReasonFeature:
-    unit: Unit = BY_NAME[name].unit if name in BY_NAME else "count"
-    value, reference = _known(evidence.values[name]), _known(evidence.reference.get(name, math.nan))
-    return ReasonFeature(name, value, reference, unit, evidence.contributions.get(name, 0.0))
+def _rule_reason(rank: int, hit: RuleHit, evidence: Evidence) -> Reason:
+    # Several conditions may be on one feature.
+    names = dict.fromkeys(condition.feature for condition in hit.rule.when)
+    return Reason(
+        rank=rank,
+        code=hit.rule.code,
+        cause=hit.rule.cause,
+        share=None,
+        contribution=None,
+        effect=None,
+        text=say_rule(hit),
+        features=tuple(_reason_feature(name, evidence) for name in names),
+    )
+
+
+def _reason_feature(name: str, evidence: Evidence) -> ReasonFeature:
+    return ReasonFeature(
+        name=name,
+        value=_known(evidence.values[name]),
+        reference_value=_known(evidence.reference.get(name, math.nan)),
+        unit=BY_NAME[name].unit if name in BY_NAME else "count",
+        contribution=evidence.contributions.get(name, 0.0),
+    )
 
 
 def _known(value: float) -> float | None:

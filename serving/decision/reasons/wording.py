@@ -1,7 +1,6 @@
-"""reasons.toml: how reasons are selected and worded, and notices put; numbers and dates as a
-customer reads them.
+"""A reason as a sentence, and numbers and dates as a customer reads them.
 
-Wording never computes: it puts values that are there into sentences that are there.
+The functions compute no values; they insert given values into the texts of reasons.toml.
 """
 
 from __future__ import annotations
@@ -15,12 +14,23 @@ from features.catalogue import BY_NAME, Unit
 from serving.decision.config.policy import RuleHit
 from serving.decision.config.reasons import WINDOWS, Language, Text, Wording
 
+# "1 months" in English, but not "11 months" or "1.1 months".
 _ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (day|month|time)s\b")
-# Not strftime's: its names of months are those of the machine's locale.
+# strftime would use the language of the machine's locale.
 _MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 
 
 def say(
@@ -28,20 +38,24 @@ def say(
     feature: str,
     values: Mapping[str, float],
     reference: Mapping[str, float],
-    worse: bool,
+    is_worse: bool,
     wording: Wording,
 ) -> Text:
-    """The sentence for a group whose leading feature this is; ``worse``: than the reference's
-    median.
+    """The sentence of a group whose first feature is ``feature``.
+
+    ``is_worse`` states whether the value is worse than the reference's median; if not, the sentence
+    makes no comparison.
     """
     sentences = wording.groups[group].sentences if group in wording.groups else {}
     sentence = sentences.get(feature, wording.fallback)
-    template = sentence.known if worse or "{reference}" not in sentence.known.en else wording.plain
+    template = sentence.known
+    if not is_worse and "{reference}" in template.en:
+        template = wording.plain
     if math.isnan(values[feature]):
-        fallback = wording.fallback.missing or wording.fallback.known
-        template = sentence.missing or fallback
+        template = sentence.missing or wording.fallback.missing or wording.fallback.known
     return Text(
-        *(_fill(template, language, feature, values, reference) for language in ("en", "zh"))
+        _fill(template.en, "en", feature, values, reference),
+        _fill(template.zh, "zh", feature, values, reference),
     )
 
 
@@ -51,9 +65,8 @@ def say_rule(hit: RuleHit) -> Text:
     cap = math.nan if hit.cap is None else hit.cap
 
     def fill(template: str, language: Language) -> str:
-        return template.format(
-            value=number(hit.value, unit, language), cap=number(cap, "CNY", language)
-        )
+        value = number(hit.value, unit, language)
+        return template.format(value=value, cap=number(cap, "CNY", language))
 
     return Text(fill(hit.rule.en, "en"), fill(hit.rule.zh, "zh"))
 
@@ -64,7 +77,7 @@ def number(value: float, unit: Unit, language: Language) -> str:
     >>> number(0.934, "share", "en"), number(12300.0, "CNY", "zh"), number(3.0, "months", "en")
     ('93 %', '12,300元', '3')
 
-    Less than a whole yuan is told in cents, for nothing is something else.
+    An amount below one yuan has cents, so that it does not read as zero.
 
     >>> number(0.4, "CNY", "en"), number(0.0, "CNY", "en")
     ('CNY 0.40', 'CNY 0')
@@ -96,7 +109,7 @@ def day(date: datetime.date, language: Language) -> str:
 
 
 def _fill(
-    template: Text,
+    template: str,
     language: Language,
     feature: str,
     values: Mapping[str, float],
@@ -107,13 +120,19 @@ def _fill(
     words = {
         "value": number(values[feature], unit, language),
         "reference": number(reference.get(feature, math.nan), unit, language),
-        "label": getattr(declared, language, feature),
+        "label": _label(feature, language),
     }
     observed = values.get("months_observed", math.nan)
-    # A history of 4 months has no "last 12 months".
-    words |= {
-        f"last_{months}": f"{min(months, observed) if observed == observed else months:.0f}"
-        for months in WINDOWS
-    }
-    said = str(getattr(template, language)).format(**words)
-    return _ONE_OF_MANY.sub(r"1 \1", said) if language == "en" else said
+    for months in WINDOWS:
+        # A history of 4 months has no "last 12 months".
+        covered = months if math.isnan(observed) else min(months, observed)
+        words[f"last_{months}"] = f"{covered:.0f}"
+    sentence = template.format(**words)
+    return _ONE_OF_MANY.sub(r"1 \1", sentence) if language == "en" else sentence
+
+
+def _label(feature: str, language: Language) -> str:
+    """The catalogue's name of a feature for a customer, or the feature's own."""
+    if feature not in BY_NAME:
+        return feature
+    return BY_NAME[feature].en if language == "en" else BY_NAME[feature].zh

@@ -29,7 +29,7 @@ from sklearn.model_selection import KFold
 
 from features.types import Mask
 from serving.decision.bundle import Bundle
-from serving.decision.reasons.effects import DRIVEN, by_group, levels_of
+from serving.decision.reasons.effects import DRIVEN, effects_by_group, levels_of
 from serving.decision.reasons.ranking import principal_groups, sums_of, weights_of
 from serving.decision.scoring.shapley import explain_many, path_dependent
 from training.examine.reasons.mechanism import effects_by_mechanism
@@ -120,7 +120,7 @@ def _ranked(
     stated, weights = [], []
     for own, driven in zip(contributions.tolist(), effects.tolist(), strict=True):
         by_feature = dict(zip(bundle.features, own, strict=True))
-        did = by_group(driven)
+        did = effects_by_group(driven)
         stated.append(
             tuple(group for group, _ in principal_groups(by_feature, did, bundle.wording))
         )

@@ -21,11 +21,11 @@ from serving.decision.bundle import Bundle
 from serving.decision.pipeline import stages
 from serving.decision.reasons.counterfactual import Levels, replay_year
 from serving.decision.reasons.effects import (
-    _ACCOUNTS_A_BLOCK,
+    ACCOUNTS_PER_BLOCK,
     DRIVEN,
     Driven,
-    by_group,
-    effects,
+    compute_effects,
+    effects_by_group,
     levels_of,
 )
 from serving.decision.reasons.ranking import Evidence, group_of, principal_reasons
@@ -531,7 +531,7 @@ def products(windows: pl.DataFrame) -> list[str]:
 
 @pytest.fixture(scope="module")
 def found(was: Window, products: list[str], bundle: Bundle) -> NDArray[np.float64]:
-    return effects(was, products, bundle)
+    return compute_effects(was, products, bundle)
 
 
 def test_a_level_is_the_median_of_the_accounts_own_product_a_month_or_a_year() -> None:
@@ -561,7 +561,7 @@ def one(statements: pl.DataFrame, bundle: Bundle) -> dict[str, float]:
     return dict(
         zip(
             DRIVEN,
-            effects(lay_out(statements), [statements["product"][0]], bundle)[0].tolist(),
+            compute_effects(lay_out(statements), [statements["product"][0]], bundle)[0].tolist(),
             strict=True,
         )
     )
@@ -572,29 +572,29 @@ def test_an_account_has_the_same_effects_alone_and_among_others(
 ) -> None:
     table = check(windows)
     accounts = table.partition_by("account_id", maintain_order=True)
-    assert len(accounts) > 3 * _ACCOUNTS_A_BLOCK
+    assert len(accounts) > 3 * ACCOUNTS_PER_BLOCK
     edges = [
         edge + side
-        for edge in range(_ACCOUNTS_A_BLOCK, len(accounts), _ACCOUNTS_A_BLOCK)
+        for edge in range(ACCOUNTS_PER_BLOCK, len(accounts), ACCOUNTS_PER_BLOCK)
         for side in (-1, 0)
     ]
     shortest = sorted(range(len(accounts)), key=lambda place: accounts[place].height)[:20]
     for place in {0, len(accounts) - 1, *edges, *shortest, *range(0, len(accounts), 40)}:
-        alone = effects(lay_out(accounts[place]), [products[place]], bundle)[0]
+        alone = compute_effects(lay_out(accounts[place]), [products[place]], bundle)[0]
         assert alone.tobytes() == found[place].tobytes()
     # Other blocks, and other neighbours within them.
     assert (
-        effects(lay_out(pl.concat(accounts[101:])), products[101:], bundle).tobytes()
+        compute_effects(lay_out(pl.concat(accounts[101:])), products[101:], bundle).tobytes()
         == found[101:].tobytes()
     )
     assert (
-        effects(lay_out(pl.concat(accounts[::3])), products[::3], bundle).tobytes()
+        compute_effects(lay_out(pl.concat(accounts[::3])), products[::3], bundle).tobytes()
         == found[::3].tobytes()
     )
 
 
 def test_no_accounts_have_no_effects(was: Window, bundle: Bundle) -> None:
-    assert effects(was, [], bundle).shape == (0, len(DRIVEN))
+    assert compute_effects(was, [], bundle).shape == (0, len(DRIVEN))
 
 
 def of_the_last_year(was: Window, name: str) -> NDArray[np.float64]:
@@ -659,7 +659,10 @@ def test_who_is_no_worse_than_the_reference_is_left_alone(
         inquiries=12.0,
         debt=1.5,
     )
-    for given_bundle, given_effects in ((bundle, found), (some, effects(was, products, some))):
+    for given_bundle, given_effects in (
+        (bundle, found),
+        (some, compute_effects(was, products, some)),
+    ):
         for place, (group, good) in enumerate(better(was, products, given_bundle).items()):
             effect = given_effects[:, place]
             assert DRIVEN[place] == group
@@ -710,7 +713,7 @@ def test_an_effect_is_said_where_its_level_and_amounts_are_known(
     assert {group: not math.isnan(effect) for group, effect in told.items()} == {
         group: said and statements.height > 1 for group, said in expected.items()
     }
-    assert all(math.isfinite(effect) for effect in by_group(list(told.values())).values())
+    assert all(math.isfinite(effect) for effect in effects_by_group(list(told.values())).values())
 
 
 def test_an_effect_is_the_fall_of_the_log_odds(
@@ -750,7 +753,7 @@ def test_the_window_is_not_changed(
 ) -> None:
     window = lay_out(check(windows))
     before = {name: window[name].tobytes() for name in NUMBERS}
-    effects(window, products, bundle)
+    compute_effects(window, products, bundle)
     assert {name: window[name].tobytes() for name in NUMBERS} == before
 
 
@@ -760,9 +763,11 @@ def test_the_window_is_not_changed(
     )
 )
 def test_groups_whose_effect_is_not_known_are_left_out(row: list[float]) -> None:
-    assert by_group(row) == {group: row[k] for k, group in enumerate(DRIVEN) if row[k] == row[k]}
+    assert effects_by_group(row) == {
+        group: row[k] for k, group in enumerate(DRIVEN) if row[k] == row[k]
+    }
     with pytest.raises(ValueError, match="zip"):
-        by_group(row[1:])
+        effects_by_group(row[1:])
 
 
 def test_every_driven_group_is_one_of_the_wording(bundle: Bundle) -> None:
@@ -777,20 +782,22 @@ def made(windows: pl.DataFrame, bundle: Bundle) -> Stages:
 
 def weights(made: Stages, place: int) -> dict[str, float]:
     """The weight of each group: its contributions, or its effect where that is known and more."""
-    proof = made.evidence[place]
+    evidence = made.evidence[place]
     sums: dict[str, float] = {}
-    for name, contribution in proof.contributions.items():
+    for name, contribution in evidence.contributions.items():
         sums[group_of(name)] = sums.get(group_of(name), 0.0) + contribution
-    return {group: max(total, proof.effects.get(group, -math.inf)) for group, total in sums.items()}
+    return {
+        group: max(total, evidence.effects.get(group, -math.inf)) for group, total in sums.items()
+    }
 
 
-def looks_worse(proof: Evidence) -> set[str]:
+def looks_worse(evidence: Evidence) -> set[str]:
     """The groups in a feature of which the account's value is worse than the median, and reads
     otherwise.
     """
     groups = set()
-    for name in proof.contributions:
-        feature, value, median = BY_NAME[name], proof.values[name], proof.reference[name]
+    for name in evidence.contributions:
+        feature, value, median = BY_NAME[name], evidence.values[name], evidence.reference[name]
         if (value - median) * feature.direction > 0 and number(value, feature.unit, "en") != number(
             median, feature.unit, "en"
         ):
@@ -803,10 +810,10 @@ def test_who_is_cut_has_effects_and_who_is_not_has_none(
 ) -> None:
     cut = [outcome.by_model for outcome in made.outcomes]
     assert 40 < sum(cut) < len(cut) - 40
-    for proof, by_model, row in zip(made.evidence, cut, found.tolist(), strict=True):
-        worse = looks_worse(proof)
-        assert proof.effects == (
-            {g: e for g, e in by_group(row).items() if g in worse} if by_model else {}
+    for evidence, by_model, row in zip(made.evidence, cut, found.tolist(), strict=True):
+        worse = looks_worse(evidence)
+        assert evidence.effects == (
+            {g: e for g, e in effects_by_group(row).items() if g in worse} if by_model else {}
         )
 
 
@@ -814,10 +821,10 @@ def test_nobody_is_told_an_effect_of_what_they_do_as_well_as_others(
     made: Stages, found: NDArray[np.float64]
 ) -> None:
     left_out = 0
-    for decision, outcome, proof, row in zip(
+    for decision, outcome, evidence, row in zip(
         made.decisions, made.outcomes, made.evidence, found.tolist(), strict=True
     ):
-        worse = looks_worse(proof)
+        worse = looks_worse(evidence)
         for reason in decision.reasons if outcome.by_model else ():
             if reason.effect is not None:
                 assert reason.code in worse
@@ -828,7 +835,7 @@ def test_nobody_is_told_an_effect_of_what_they_do_as_well_as_others(
                     assert first.reference_value is not None
                     assert (first.value - first.reference_value) * BY_NAME[first.name].direction > 0
         left_out += outcome.by_model and any(
-            effect > 0 and group not in worse for group, effect in by_group(row).items()
+            effect > 0 and group not in worse for group, effect in effects_by_group(row).items()
         )
     assert left_out > 3
 
@@ -881,10 +888,12 @@ def test_effects_order_reasons_otherwise_than_contributions_alone(
     made: Stages, bundle: Bundle
 ) -> None:
     moved = first = 0
-    for decision, outcome, proof in zip(made.decisions, made.outcomes, made.evidence, strict=True):
+    for decision, outcome, evidence in zip(
+        made.decisions, made.outcomes, made.evidence, strict=True
+    ):
         if outcome.by_model:
             alone = principal_reasons(
-                dataclasses.replace(proof, effects={}), outcome.hits, True, bundle.wording
+                dataclasses.replace(evidence, effects={}), outcome.hits, True, bundle.wording
             )
             moved += [r.code for r in alone] != [r.code for r in decision.reasons]
             first += alone[0].code != decision.reasons[0].code
@@ -921,8 +930,8 @@ def test_without_a_history_reasons_are_the_contributions(
     cut = [place for place, outcome in enumerate(alone.outcomes) if outcome.by_model]
     assert len(cut) > 10
     for place in cut:
-        proof, reasons = alone.evidence[place], alone.decisions[place].reasons
-        assert proof.effects == {}
+        evidence, reasons = alone.evidence[place], alone.decisions[place].reasons
+        assert evidence.effects == {}
         own = [reason for reason in reasons if reason.share is not None]
         assert own
         assert all(reason.effect is None for reason in own)
