@@ -1,17 +1,22 @@
 """The compiled loops of :mod:`serving.decision.scoring.shapley`, over plain arrays.
 
-Why numba: the same tables in NumPy take about three to four times as long on one core, for one row
-and for many (`make bench`), and no compiler is needed at install time.  Its price: a third of a
-second to import, and less than two to compile on a machine's first start.
+The same tables in NumPy take about three to four times as long on one core, for one row and for
+many (`make bench`), and numba needs no compiler at install time.  Its cost is a third of a second
+for the import and less than two seconds for the compilation at a machine's first start.
 
-Hazard: numba's cache knows this file by its time and size and nothing that it imports.  What these
-functions use stands here.
+Hazard: numba's cache identifies this file by its time and size and ignores everything that the file
+imports.  So all constants and functions that these loops use are defined here.
 
-Conventions ----------- A *table* belongs to a piece of one tree with at most 8 splits on and above
-it.  A row's *pattern* in it is a byte: bit j is set where the row goes left at the table's split
-j.  Line ``pattern`` of the table holds what the piece contributes to at most 8 features (its
-*slots*): 64 bytes, one line of a processor's cache. A *column* is a feature as some splits see it:
-feature, missing type and default direction.
+Conventions
+-----------
+A *piece* is a part of one tree with at most 8 splits on and above it.  Each piece has one *table*.
+
+A row's *pattern* at a piece is a byte: bit j is set if the row goes left at the piece's split j.
+
+Line ``pattern`` of the table holds the contributions of the piece to at most 8 features, its
+*slots*: 64 bytes, one line of a processor's cache.
+
+A *column* is a feature as read by some of the splits: feature, missing type and default direction.
 """
 
 from __future__ import annotations
@@ -22,20 +27,22 @@ import numpy as np
 
 from serving.decision.scoring.numba_cache import compiled
 
-WIDTH = 8  # splits and slots of a table, at most
-# rows that pass a table while it is in the cache; with fewer, deep models wait for memory
+WIDTH = 8  # the most splits, and the most slots, of a table
+# Rows that are looked up in a table while it is in the cache.  With fewer rows, deep models wait
+# for memory.
 BLOCK = 1024
-TINY = 1.0000000180025095e-35  # LightGBM's zero: its float 1e-35
-_ZERO, _NAN = 1, 2  # which values are missing, as a split says it
+TINY = 1.0000000180025095e-35  # LightGBM's zero threshold, its float 1e-35
+_ZERO, _NAN = 1, 2  # missing types of a split: zero and NaN are missing, only NaN is missing
 
 
 @compiled
 def route_value(value: float, missing: int, left: int) -> float:
-    """The number that is at most a split's threshold exactly where LightGBM sends ``value`` left.
+    """A number that is <= a split's threshold exactly if LightGBM sends ``value`` left.
 
-    What is missing becomes -inf, which is below all thresholds, or NaN, which is not; an infinite
-    threshold has all numbers on its left.  LightGBM takes a value within 1e-35 of zero for zero,
-    and NaN for zero where the split knows no missing values (NumericalDecision in its tree.h).
+    A missing value becomes -inf, which is below every threshold, or NaN, which is below none.  Plus
+    infinity would not do, because a threshold may be infinite.  LightGBM treats a value within
+    1e-35 of zero as zero, and NaN as zero at a split without missing values (NumericalDecision in
+    its tree.h).
     """
     if abs(value) <= TINY:
         value = 0.0
@@ -47,7 +54,7 @@ def route_value(value: float, missing: int, left: int) -> float:
 
 
 @compiled
-def explain_rows(
+def explain_rows(  # noqa: PLR0913  # numba takes plain arrays, not an object that holds them
     matrix: Any,
     columns: Any,
     starts: Any,
@@ -57,12 +64,11 @@ def explain_rows(
     table: Any,
     out: Any,
 ) -> None:
-    """Contributions of each row of ``matrix`` into ``out``: all tables for a row, then the next
-    row.
+    """Write the contributions of each row of ``matrix`` into ``out``, row by row.
 
-    Every table is read as if it had 8 splits and 8 slots (a threshold of NaN is never passed, slot
-    ``features`` is thrown away): without branches that depend on the table a row takes half the
-    time.
+    Every table is read as if it had 8 splits and 8 slots: a threshold of NaN is never passed, and
+    the sums of slot ``features`` are discarded.  Without branches that depend on the table, a row
+    takes half the time.
     """
     features = out.shape[1]
     values = np.empty(len(columns))
@@ -86,7 +92,7 @@ def explain_rows(
 
 
 @compiled
-def find_patterns(
+def find_patterns(  # noqa: PLR0913
     matrix: Any,
     columns: Any,
     cuts: Any,
@@ -96,10 +102,10 @@ def find_patterns(
     split_bin: Any,
     patterns: Any,
 ) -> None:
-    """The patterns of a block of rows in every table, into ``patterns`` uint8 (tables, rows).
+    """Write the patterns of a block of rows at every piece into ``patterns``, uint8 (pieces, rows).
 
-    A value becomes the number of its column's cuts that lie below it; ``value <= cuts[k]`` is then
-    ``number <= k``, and 32 such small integers are compared by one instruction.
+    A value is replaced by its bin, the number of the column's cuts below it: ``value <= cuts[k]``
+    is then ``bin <= k``, and one instruction compares 32 such small integers.
     """
     rows = matrix.shape[0]
     values = np.empty(rows)
@@ -114,23 +120,25 @@ def find_patterns(
         for cut in range(cut_starts[column], cut_starts[column + 1]):
             threshold = cuts[cut]
             for row in range(rows):
-                below[row] += np.uint16(not values[row] <= threshold)  # also where it is NaN
+                # "not <=" and not ">", because NaN must count as above every cut.
+                below[row] += np.uint16(not values[row] <= threshold)
     for piece in range(len(widths)):
         pattern = patterns[piece]
         for row in range(rows):
             pattern[row] = 0
         for j in range(widths[piece, 0]):
-            below, last, bit = bins[split_column[piece, j]], split_bin[piece, j], np.uint8(1 << j)
+            below, last = bins[split_column[piece, j]], split_bin[piece, j]
+            bit = np.uint8(1 << j)
             for row in range(rows):
                 pattern[row] |= bit if below[row] <= last else np.uint8(0)
 
 
 @compiled
 def add_lines(patterns: Any, starts: Any, widths: Any, slots: Any, table: Any, out: Any) -> None:
-    """Contributions of a block's rows into ``out``: all rows for a table, which stays in the cache,
-    then the next table.
+    """Write the contributions of a block of rows into ``out``, piece by piece.
 
-    Adds in the order of :func:`explain_rows`, so that a row gets the same bits from both.
+    A piece's table stays in the processor's cache for all rows.  The additions are in the order of
+    :func:`explain_rows`, so that a row gets the same bits from both functions.
     """
     rows, features = out.shape
     sums = np.zeros((features, rows))

@@ -1,11 +1,11 @@
-"""A LightGBM model as plain trees: what :mod:`serving.decision.scoring.shapley` explains.
+"""A LightGBM model as plain trees, for :mod:`serving.decision.scoring.shapley`.
 
-The trees are read from the model's own text, whose numbers are exact to the last bit (its JSON is
-not: that says 1e300 for an infinite threshold).  How LightGBM routes a value at a split is written
-once, in :func:`serving.decision.scoring.kernels.route_value`; here stands what the split says.
+The trees are read from the model's own text, whose numbers are exact to the last bit.  (Its JSON is
+not: it says 1e300 for an infinite threshold.)  :func:`serving.decision.scoring.kernels.route_value`
+defines how LightGBM routes a value at a split; this module reads the split's own fields.
 
-A model that cannot be explained exactly is refused here, and so when a bundle is written and not at
-a request.
+A model that cannot be explained exactly is rejected here, so a bundle with such a model is never
+written.
 """
 
 from __future__ import annotations
@@ -17,27 +17,31 @@ from itertools import pairwise
 
 import lightgbm as lgb
 
-# A row's way through the splits of one table is a byte.
-DEEPEST = 8
-# LightGBM's decision_type: categorical, default direction, and above these which values are
-# missing: none, 0 or NaN.
-_CATEGORICAL, _DEFAULT_LEFT, _MISSING = 1, 2, 2
+# The directions of a row at the splits of one table are the bits of a byte.
+MAX_DEPTH = 8
+# Bits of LightGBM's decision_type: categorical, default direction, then two for the missing type.
+_CATEGORICAL, _DEFAULT_LEFT = 1, 2
+_MISSING_SHIFT, _MISSING_MASK = 2, 3
 _VERSION = "v4"  # of LightGBM's text
+_BYTES_A_LINE = 64
 
 
 class TreeError(ValueError):
-    """A model that cannot be explained exactly: which tree, and what stands there."""
+    """A model that cannot be explained exactly; the message names the tree and the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One tree: its splits, the root first, and its leaves, in log-odds with shrinkage and initial
-    score in them.
+    """One tree: its splits, the root first, and its leaves.  A tree without splits has one leaf.
 
-    ``left`` and ``right`` of a split are the number of a split, or ``~number`` of a leaf.  A value
-    goes left where it is at most ``threshold``; ``missing`` (0: none, 1: zero and NaN, 2: NaN) says
-    which values go ``default_left`` instead, or right. ``split_cover`` and ``leaf_cover`` count
-    training rows.  A tree without splits has one leaf.
+    Attributes:
+        feature: The feature of each split.
+        threshold: A value goes left if it is at most this.
+        missing: Which values are missing at a split: 0 = none, 1 = zero and NaN, 2 = NaN.
+        default_left: Whether a missing value goes left.
+        left, right: The number of a split, or ``~number`` of a leaf.
+        split_cover, leaf_cover: The number of training rows that reached it.
+        leaf: The value of each leaf in log-odds, including shrinkage and initial score.
     """
 
     feature: tuple[int, ...]
@@ -51,24 +55,26 @@ class Tree:
     leaf_cover: tuple[int, ...]
 
     def children(self, split: int) -> tuple[int, int]:
-        """What hangs left and right of a split."""
+        """The left and the right child of a split."""
         return self.left[split], self.right[split]
 
     def cover(self, node: int) -> int:
-        """Training rows that reached a split, or a leaf given as ``~number``."""
+        """The number of training rows that reached a split, or a leaf given as ``~number``."""
         return self.split_cover[node] if node >= 0 else self.leaf_cover[~node]
 
     def splits_below(self, node: int) -> tuple[int, ...]:
-        """The splits of the subtree that starts at ``node``, itself first; none for a leaf."""
+        """The splits of the subtree at ``node``, starting with ``node``; empty for a leaf."""
         if node < 0:
             return ()
-        return (node, *self.splits_below(self.left[node]), *self.splits_below(self.right[node]))
+        left, right = self.children(node)
+        return (node, *self.splits_below(left), *self.splits_below(right))
 
     def paths(
         self, node: int, above: tuple[int, ...] = ()
     ) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Each leaf of the subtree at ``node`` with its path: ``above``, then the splits down to
-        it, the root first.
+        """Each leaf of the subtree at ``node`` with its path.
+
+        The path is ``above``, then the splits from ``node`` down to the leaf.
         """
         if node < 0:
             yield ~node, above
@@ -78,14 +84,16 @@ class Tree:
 
     def turns(self, leaf: int, path: tuple[int, ...]) -> tuple[bool, ...]:
         """For each split of a leaf's path, whether the leaf lies to its left."""
-        return tuple(self.left[split] == below for split, below in pairwise((*path, ~leaf)))
+        steps = pairwise((*path, ~leaf))
+        return tuple(self.left[split] == child for split, child in steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
     """The trees whose leaves add up to the model's raw log-odds, over ``features`` columns.
 
-    Raises :class:`TreeError` for a path of more than 8 splits, whose table would take too much.
+    Raises:
+        TreeError: A path has more than 8 splits, so that its table would be too large.
     """
 
     features: int
@@ -98,27 +106,30 @@ class Forest:
 def read_trees(model: lgb.Booster) -> Forest:
     """The trees of ``model``, as many as it predicts with.
 
-    Raises :class:`TreeError` for another version of LightGBM's text, more than one output,
-    categorical splits, linear leaves, leaves without a finite value, and a path of more than 8
-    splits.
+    Raises:
+        TreeError: The model has another version of LightGBM's text, more than one output,
+            categorical splits, linear leaves, leaves without a finite value, or a path of more than
+            8 splits.
 
     >>> import numpy as np
-    >>> rows = lgb.Dataset(np.array([[0.0], [1.0]]), [10.0, 20.0], params={"min_data_in_bin": 1, "verbose": -1})
-    >>> model = lgb.train({"min_data_in_leaf": 1, "learning_rate": 1.0, "verbose": -1}, rows, 1)
-    >>> (tree,) = read_trees(model).trees
+    >>> quiet = {"min_data_in_bin": 1, "verbose": -1}
+    >>> rows = lgb.Dataset(np.array([[0.0], [1.0]]), [10.0, 20.0], params=quiet)
+    >>> settings = {"min_data_in_leaf": 1, "learning_rate": 1.0, "verbose": -1}
+    >>> (tree,) = read_trees(lgb.train(settings, rows, 1)).trees
     >>> tree.feature, tree.left, tree.right, [round(value, 9) for value in tree.leaf]
     ((0,), (-1,), (-2,), [10.0, 20.0])
     """
     head, *blocks = model.model_to_string().partition("\nend of trees")[0].split("\nTree=")
-    stated = _fields(head)
-    if stated["version"] != _VERSION:
-        raise TreeError(f"expected LightGBM's text of version {_VERSION}, got {stated['version']}")
-    if stated["num_tree_per_iteration"] != "1":
+    fields = _fields(head)
+    version, outputs = fields["version"], fields["num_tree_per_iteration"]
+    if version != _VERSION:
+        raise TreeError(f"expected LightGBM's text of version {_VERSION}, got {version}")
+    if outputs != "1":
         raise TreeError(
-            f"expected one tree an iteration, got {stated['num_tree_per_iteration']}: a model of several classes"
+            f"expected one tree an iteration, got {outputs}: a model of several classes"
         )
-    # A random forest's too: LightGBM's raw score is the sum of its trees, only what it makes of
-    # that is the mean.
+    # This holds for a random forest too: LightGBM's raw score is the sum of the trees, and only
+    # its prediction is their mean.
     trees = tuple(_tree(place, _fields(block)) for place, block in enumerate(blocks))
     return Forest(model.num_feature(), trees)
 
@@ -128,56 +139,60 @@ def _fields(block: str) -> dict[str, str]:
 
 
 def _tree(place: int, fields: Mapping[str, str]) -> Tree:
-    def numbers(name: str) -> list[str]:
-        return fields.get(name, "").split()
+    def integers(name: str) -> tuple[int, ...]:
+        return tuple(map(int, fields.get(name, "").split()))
 
-    decisions = [int(number) for number in numbers("decision_type")]
+    def reals(name: str) -> tuple[float, ...]:
+        return tuple(map(float, fields.get(name, "").split()))
+
+    decisions, leaf = integers("decision_type"), reals("leaf_value")
     if any(decision & _CATEGORICAL for decision in decisions):
         raise TreeError(
-            f"tree {place}: expected splits by threshold, got a categorical one; give the model numbers"
+            f"tree {place}: expected splits by threshold, got a categorical one; "
+            "give the model numbers"
         )
     if fields.get("is_linear", "0") != "0":
         raise TreeError(
-            f"tree {place}: expected leaves of one value, got linear ones; fit with linear_tree=false"
+            f"tree {place}: expected leaves of one value, got linear ones; "
+            "fit with linear_tree=false"
         )
-    leaf = tuple(map(float, numbers("leaf_value")))
-    if not all(map(math.isfinite, leaf)):
-        raise TreeError(
-            f"tree {place}: expected finite leaf values, got {[value for value in leaf if not math.isfinite(value)]}"
-        )
+    unusable = [value for value in leaf if not math.isfinite(value)]
+    if unusable:
+        raise TreeError(f"tree {place}: expected finite leaf values, got {unusable}")
     return Tree(
-        feature=tuple(map(int, numbers("split_feature"))),
-        threshold=tuple(map(float, numbers("threshold"))),
-        missing=tuple(decision >> _MISSING & 3 for decision in decisions),
+        feature=integers("split_feature"),
+        threshold=reals("threshold"),
+        missing=tuple(decision >> _MISSING_SHIFT & _MISSING_MASK for decision in decisions),
         default_left=tuple(bool(decision & _DEFAULT_LEFT) for decision in decisions),
-        left=tuple(map(int, numbers("left_child"))),
-        right=tuple(map(int, numbers("right_child"))),
-        split_cover=tuple(map(int, numbers("internal_count"))),
+        left=integers("left_child"),
+        right=integers("right_child"),
+        split_cover=integers("internal_count"),
         leaf=leaf,
-        leaf_cover=tuple(map(int, numbers("leaf_count"))),
+        leaf_cover=integers("leaf_count"),
     )
 
 
 def _check_depth(trees: tuple[Tree, ...]) -> None:
-    """A table for the leaves below a path of d splits takes 2^d lines of 64 bytes: what the deep
-    ones would take is told.
+    """Raise :class:`TreeError` for paths of more than 8 splits, with the size of their tables.
+
+    The table for the leaves below a path of d splits takes 2^d lines of 64 bytes.
     """
-    deep = [
-        (place, depth)
-        for place, tree in enumerate(trees)
-        for depth in _depths(tree)
-        if depth > DEEPEST
-    ]
-    if deep:
-        place, deepest = max(deep, key=lambda found: found[1])
-        raise TreeError(
-            f"tree {place}: expected at most {DEEPEST} splits on a path, got {deepest}: tables for the paths beyond would take "
-            f"{sum(2.0 ** min(depth, 1000) for _, depth in deep) * 64 / 2**20:,.4g} MiB; fit with max_depth={DEEPEST} or less"
-        )
+    deep = []
+    for place, tree in enumerate(trees):
+        deep += [(place, depth) for depth in _depths(tree) if depth > MAX_DEPTH]
+    if not deep:
+        return
+    place, deepest = max(deep, key=lambda path: path[1])
+    lines = sum(2.0 ** min(depth, 1000) for _, depth in deep)  # 2.0**1024 would overflow
+    raise TreeError(
+        f"tree {place}: expected at most {MAX_DEPTH} splits on a path, got {deepest}: tables for "
+        f"the paths beyond would take {lines * _BYTES_A_LINE / 2**20:,.4g} MiB; "
+        f"fit with max_depth={MAX_DEPTH} or less"
+    )
 
 
 def _depths(tree: Tree) -> Iterator[int]:
-    """For each split that ends in a leaf, how many splits are on the path to it, itself counted."""
+    """For each split with a leaf as child, the number of splits on the path to it and with it."""
     waiting = [(0, 1)] if tree.feature else []
     while waiting:
         split, depth = waiting.pop()

@@ -1,8 +1,8 @@
-"""Compiling with numba; nothing else imports it.
+"""Compilation with numba; no other module imports numba.
 
-What was compiled is kept on disk where some folder allows it, and read from there by the next
-process.  A cache that cannot be read or written must never stop a service: then the functions are
-compiled anew, as on the first start.
+The compiled functions are kept on disk if a folder allows it, and the next process reads them from
+there.  A cache that cannot be read or written never stops a service: the functions are compiled
+again, as on the first start.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numba
 from numba.core.caching import FunctionCache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-# A folder that is full or not ours, and what pickle raises on a file that ends too soon or holds
-# something else.
-_LOST = (
+# Raised for a folder that is full or belongs to another user, and by pickle for a file that is cut
+# short or has other contents.
+_CACHE_ERRORS = (
     OSError,
     EOFError,
     pickle.PickleError,
@@ -31,23 +31,24 @@ _LOST = (
 )
 
 
-class _LossyCache(FunctionCache):
-    """numba's cache, for which a file that cannot be used is one that is not there."""
+class _TolerantCache(FunctionCache):
+    """numba's cache, which treats an unusable file as a missing one."""
 
     @contextmanager
     def _guard_against_spurious_io_errors(self) -> Iterator[None]:
-        # numba's own guard of loading and saving, which forgives nothing but on Windows.
+        # Replaces numba's own guard of loading and saving, which ignores errors only on Windows.
         try:
             yield
-        except _LOST:
+        except _CACHE_ERRORS:
+            # Without its index the cache is empty, so the next process writes a whole one.
             with suppress(OSError):
-                self.flush()  # type: ignore[no-untyped-call]  # so that the next process finds none, and writes a whole one
+                self.flush()  # type: ignore[no-untyped-call]
 
 
 def compiled(function: Function) -> Function:
-    """``function`` compiled at its first call."""
-    made: Any = numba.njit(function, nogil=True, error_model="numpy")
-    with suppress(RuntimeError):  # numba's, where no folder can be written
-        made._cache = _LossyCache(function)  # type: ignore[no-untyped-call]
-    kept: Function = made
-    return kept
+    """``function``, compiled at its first call; it releases the GIL."""
+    dispatcher: Any = numba.njit(function, nogil=True, error_model="numpy")
+    with suppress(RuntimeError):  # numba's error if no folder can be written
+        dispatcher._cache = _TolerantCache(function)  # type: ignore[no-untyped-call]
+    result: Function = dispatcher
+    return result

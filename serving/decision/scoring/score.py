@@ -2,15 +2,20 @@
 
 Conventions
 -----------
-``raw``            the model's own log-odds, before calibration
-``log_odds``       calibrated: ``slope * raw + intercept``; ``probability = 1 / (1 + exp(-log_odds))``
-``contributions``  float64 (accounts, features) in log-odds, against the reference population of the account's product;
-                   ``base_log_odds + contributions.sum(axis=1) == log_odds``
-``base_log_odds``  the mean log_odds of that reference population
-Calibration is affine in log-odds, so contributions stay exact: each is ``slope`` times that of the raw model.
+``raw`` is the model's own log-odds, before calibration.
 
-The log-odds are LightGBM's own prediction and the contributions come from our tables: that they add
-up, which is checked for every account, is a check of the one by the other.
+``log_odds`` is calibrated: ``slope * raw + intercept``.  ``probability`` is
+``1 / (1 + exp(-log_odds))``.
+
+``contributions`` is float64 (accounts, features) in log-odds, against the reference population of
+the account's product.  ``base_log_odds`` is the mean ``log_odds`` of that population, and
+``base_log_odds + contributions.sum(axis=1) == log_odds``.
+
+Calibration is affine in log-odds, so contributions stay exact: each is ``slope`` times the
+contribution to ``raw``.
+
+The log-odds come from LightGBM's own prediction and the contributions from our tables, so the check
+that they add up, made for every account, tests each against the other.
 """
 
 from __future__ import annotations
@@ -21,31 +26,26 @@ from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
-from numpy.typing import NDArray
 
-from features.types import Vector
+from features.types import Matrix, Vector
 from serving.decision.scoring.shapley import Explainer, explain_many
 
-
-def logit(probability: float) -> float:
-    """log(p / (1 - p)) of a probability inside (0, 1)."""
-    return math.log(probability) - math.log1p(-probability)
-
-
 ADDITIVITY_TOLERANCE = 1e-9
-_ROWS_WORTH_THREADS = 256  # below, handing rows to threads costs more than scoring them
+_ROWS_WORTH_THREADS = 256  # with fewer rows, the threads cost more than the prediction
 
 
 class AdditivityError(ArithmeticError):
-    """Contributions that do not add up to the log-odds: the explanation would be false, so there is
-    no decision.
+    """Contributions that do not add up to the log-odds.
+
+    The explanation would be false, so there is no decision.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Platt calibration in log-odds; ``slope`` is above 0, so that order and signs are kept (Platt
-    1999).
+    """Platt calibration in log-odds (Platt 1999).
+
+    ``slope`` is above 0, so that order and signs are kept.
     """
 
     slope: float
@@ -60,41 +60,42 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """For some accounts: float64 (accounts,), and contributions (accounts, features)."""
+    """Scores of several accounts, float64 (accounts,); contributions (accounts, features)."""
 
     log_odds: Vector
     probability: Vector
     base_log_odds: Vector
-    contributions: NDArray[np.float64]
+    contributions: Matrix
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A model with its calibration and, for each product, what explains it against that product's
-    reference population.
-    """
+    """A model with its calibration and, by product, the explainer for the reference population."""
 
     model: lgb.Booster
     calibration: Calibration
     explainers: Mapping[str, Explainer]
 
 
-def score(matrix: NDArray[np.float64], products: Sequence[str], scorer: Scorer) -> Scores:
-    """Scores of the rows of ``matrix``, whose columns are the model's features in order; NaN =
-    unknown.
+def score(matrix: Matrix, products: Sequence[str], scorer: Scorer) -> Scores:
+    """Scores of each row, the same to the last bit whichever other rows are in ``matrix``.
 
-    ``products`` names each row's product.  A row's scores are the same to the last bit whatever
-    rows stand beside it.  Raises :class:`AdditivityError` where base + contributions misses the
-    log-odds by more than 1e-9, ValueError for a matrix of another width, another number of
-    products, or a product without a reference population.
+    Args:
+        matrix: float64 (rows, features): the model's features in order, NaN = unknown.
+        products: The product of each row.
+        scorer: The model, its calibration and its explainers.
+
+    Raises:
+        AdditivityError: Base and contributions miss the log-odds by more than 1e-9.
+        ValueError: The matrix has another width, the number of products is not the number of rows,
+            or a product has no reference population.
     """
     model, calibration = scorer.model, scorer.calibration
     if matrix.ndim != 2 or matrix.shape != (len(products), model.num_feature()):
-        raise ValueError(
-            f"score: expected ({len(products)}, {model.num_feature()}), got {matrix.shape}"
-        )
+        expected = f"({len(products)}, {model.num_feature()})"
+        raise ValueError(f"score: expected {expected}, got {matrix.shape}")
     threads = 1 if len(matrix) < _ROWS_WORTH_THREADS else 0
-    raw_base, raw_contributions = _explained(matrix, products, scorer.explainers)
+    raw_base, raw_contributions = _explain(matrix, products, scorer.explainers)
     contributions = calibration.slope * raw_contributions
     base = calibration.slope * raw_base + calibration.intercept
     log_odds = log_odds_of(matrix, scorer, threads)
@@ -102,31 +103,16 @@ def score(matrix: NDArray[np.float64], products: Sequence[str], scorer: Scorer) 
     return Scores(log_odds, probability_of(log_odds), base, contributions)
 
 
-def log_odds_of(matrix: NDArray[np.float64], scorer: Scorer, threads: int = 0) -> Vector:
-    """Calibrated log-odds alone, float64 (rows,), of rows of model features; ``threads`` 0 = all
-    cores.
-    """
+def log_odds_of(matrix: Matrix, scorer: Scorer, threads: int = 0) -> Vector:
+    """Calibrated log-odds alone, float64 (rows,); ``threads`` 0 = all cores."""
     raw = np.asarray(scorer.model.predict(matrix, raw_score=True, num_threads=threads))
-    calibrated: Vector = scorer.calibration.slope * raw + scorer.calibration.intercept
-    return calibrated
+    log_odds: Vector = scorer.calibration.slope * raw + scorer.calibration.intercept
+    return log_odds
 
 
-def _explained(
-    matrix: NDArray[np.float64], products: Sequence[str], explainers: Mapping[str, Explainer]
-) -> tuple[Vector, NDArray[np.float64]]:
-    """Base and contributions to the raw log-odds, each row against its product's reference."""
-    base, contributions = np.empty(len(matrix)), np.empty(matrix.shape)
-    rows_of: dict[str, list[int]] = {}
-    for row, product in enumerate(products):
-        rows_of.setdefault(product, []).append(row)
-    for product, rows in rows_of.items():
-        if product not in explainers:
-            raise ValueError(
-                f"score: expected a product of {sorted(explainers)}, got {product!r} in row {rows[0]}"
-            )
-        base[rows] = explainers[product].base
-        contributions[rows] = explain_many(matrix[rows], explainers[product])
-    return base, contributions
+def logit(probability: float) -> float:
+    """log(p / (1 - p)) of a probability in (0, 1)."""
+    return math.log(probability) - math.log1p(-probability)
 
 
 def probability_of(log_odds: Vector) -> Vector:
@@ -135,11 +121,31 @@ def probability_of(log_odds: Vector) -> Vector:
     return np.where(log_odds >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
 
 
-def _check_additive(base: Vector, contributions: NDArray[np.float64], log_odds: Vector) -> None:
+def _explain(
+    matrix: Matrix, products: Sequence[str], explainers: Mapping[str, Explainer]
+) -> tuple[Vector, Matrix]:
+    """Base and contributions to the raw log-odds, each row against its product's reference."""
+    base, contributions = np.empty(len(matrix)), np.empty(matrix.shape)
+    rows_of: dict[str, list[int]] = {}
+    for row, product in enumerate(products):
+        rows_of.setdefault(product, []).append(row)
+    for product, rows in rows_of.items():
+        if product not in explainers:
+            raise ValueError(
+                f"score: expected a product of {sorted(explainers)}, "
+                f"got {product!r} in row {rows[0]}"
+            )
+        base[rows] = explainers[product].base
+        contributions[rows] = explain_many(matrix[rows], explainers[product])
+    return base, contributions
+
+
+def _check_additive(base: Vector, contributions: Matrix, log_odds: Vector) -> None:
     gap = np.abs(base + contributions.sum(axis=1) - log_odds)
-    # Written so that NaN fails too.
+    # "not all <=" and not "any >", because NaN must fail too.
     if not (gap <= ADDITIVITY_TOLERANCE).all():
         worst = int(np.argmax(gap))
         raise AdditivityError(
-            f"contributions miss the log-odds by {gap[worst]:.3g} in row {worst}; at most 1e-9 is allowed"
+            f"contributions miss the log-odds by {gap[worst]:.3g} in row {worst}; "
+            f"at most {ADDITIVITY_TOLERANCE:g} is allowed"
         )

@@ -1,17 +1,16 @@
-"""Exact interventional Shapley values of a LightGBM model's raw log-odds against a reference
-population.
+"""Exact interventional Shapley values of a model's raw log-odds against a reference population.
 
-A contribution answers: what part of the account's difference from the reference is due to this
-feature?  It is the Shapley value of the game whose players are the features and whose payoff, for a
-set of them, is the model's mean over the reference with the set's values replaced by the account's
-(Lundberg et al. 2020, arXiv 1905.04610).  For an account x and the reference's rows z
+A contribution is the part of the account's difference from the reference that is due to one
+feature.  It is the Shapley value of the game in which the players are the features and the payoff
+of a set of features is the model's mean over the reference, with the values of the set replaced by
+the account's (Lundberg et al. 2020, arXiv 1905.04610).  For an account x and the reference rows z
 
     raw(x) = base + contributions.sum(),    base = mean of raw(z)
 
-The mean over the reference is taken once, when tables are made
-(:mod:`serving.decision.scoring.shapley_tables`); an account then costs one look-up for each piece
-of a tree, however many rows the reference has.  docs/service/explanations.md tells what the values mean and
-what they cannot say.
+The mean over the reference is taken once, when the tables are made
+(:mod:`serving.decision.scoring.shapley_tables`).  An account then costs one look-up per piece of a
+tree, for any size of the reference.  docs/service/explanations.md describes the meaning and the
+limits of these values.
 
 :func:`explain_one` and :func:`explain_many` give the same bits for the same row.
 """
@@ -28,21 +27,21 @@ from features.types import Matrix, Vector
 from serving.decision.scoring import kernels
 from serving.decision.scoring.shapley_tables import (
     Layout,
-    against_cover,
     blocks,
     patterns_of,
+    tables_for_cover,
     tables_for_reference,
 )
 
-_ROWS_WORTH_A_BLOCK = 8  # below, one row after the other is faster
+_ROWS_WORTH_A_BLOCK = 8  # with fewer rows, row by row is faster
 _ROWS_A_THREAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """A model against one reference population.
+    """The tables of a model for one reference population; read-only.
 
-    ``base``: the reference's mean raw log-odds.  Read-only.
+    ``base`` is the mean raw log-odds of the reference.
     """
 
     layout: Layout
@@ -51,18 +50,24 @@ class Explainer:
 
 
 def make_explainer(layout: Layout, reference: Matrix) -> Explainer:
-    """The explainer against the rows of ``reference``, float64 (N, features), N >= 1, NaN =
-    unknown.
+    """The explainer for a reference population, with its loops compiled.
 
-    The order of the rows does not matter, and N copies of one row are that row alone.  ValueError
-    for another shape.
+    ``reference`` is float64 (N, features), N >= 1, NaN = unknown.  The order of the rows does not
+    matter, and N copies of a row are equivalent to the row alone.
+
+    Raises:
+        ValueError: ``reference`` has another shape.
+
+    A model that gives 10 for 0 and 20 for 1:
 
     >>> import lightgbm as lgb
-    >>> from serving.decision.scoring.shapley_tables import lay_out
     >>> from serving.decision.scoring.lightgbm_trees import read_trees
-    >>> rows = lgb.Dataset(np.array([[0.0], [1.0]]), [10.0, 20.0], params={"min_data_in_bin": 1, "verbose": -1})
-    >>> model = lgb.train({"min_data_in_leaf": 1, "learning_rate": 1.0, "verbose": -1}, rows, 1)  # 10 for 0 and 20 for 1
-    >>> explainer = against(lay_out(read_trees(model)), np.array([[0.0], [0.0], [0.0], [1.0]]))
+    >>> from serving.decision.scoring.shapley_tables import flatten_trees
+    >>> quiet = {"min_data_in_bin": 1, "verbose": -1}
+    >>> rows = lgb.Dataset(np.array([[0.0], [1.0]]), [10.0, 20.0], params=quiet)
+    >>> settings = {"min_data_in_leaf": 1, "learning_rate": 1.0, "verbose": -1}
+    >>> layout = flatten_trees(read_trees(lgb.train(settings, rows, 1)))
+    >>> explainer = make_explainer(layout, np.array([[0.0], [0.0], [0.0], [1.0]]))
     >>> round(explainer.base, 9), explain_one(np.array([1.0]), explainer)
     (12.5, array([7.5]))
     """
@@ -70,81 +75,92 @@ def make_explainer(layout: Layout, reference: Matrix) -> Explainer:
         raise ValueError(
             f"reference: expected (one row or more, {layout.features}), got {reference.shape}"
         )
-    return _warm(Explainer(layout, *tables_for_reference(layout, _plain(reference))))
+    return _compile(Explainer(layout, *tables_for_reference(layout, _plain(reference))))
 
 
 def path_dependent(layout: Layout) -> Explainer:
-    """The explainer of LightGBM's own ``pred_contrib``, whose background is training counts: for
-    tests and reports only.
+    """The explainer of LightGBM's own ``pred_contrib``, whose background is the training counts.
+
+    It is for tests and reports only.
     """
-    return _warm(Explainer(layout, *against_cover(layout)))
+    return _compile(Explainer(layout, *tables_for_cover(layout)))
 
 
 def explain_one(row: Vector, explainer: Explainer) -> Vector:
     """Contributions to the raw log-odds of one row, float64 (features,).
 
-    ValueError for another length.
+    Raises:
+        ValueError: The row has another length.
     """
-    explained: Vector = explain_many(row[None, :], explainer)[0]
-    return explained
+    contributions: Vector = explain_many(row[None, :], explainer)[0]
+    return contributions
 
 
 def explain_many(matrix: Matrix, explainer: Explainer) -> Matrix:
-    """Contributions to the raw log-odds, float64 (rows, features), of the rows of ``matrix``; NaN =
-    unknown.
+    """Contributions to the raw log-odds of each row, float64 (rows, features); NaN = unknown.
 
-    A row's contributions are the same to the last bit whatever rows stand beside it.  Many rows are
-    shared out over all cores. ValueError for another width.
+    A row's contributions are the same to the last bit whichever other rows are in ``matrix``.  Many
+    rows are distributed over all cores.
+
+    Raises:
+        ValueError: ``matrix`` has another width.
     """
-    if matrix.ndim != 2 or matrix.shape[1] != explainer.layout.features:
-        raise ValueError(
-            f"expected rows of {explainer.layout.features} features, got {matrix.shape}"
-        )
-    plain = _plain(matrix)
-    out = np.empty(plain.shape)
-    if len(plain) < _ROWS_WORTH_A_BLOCK:
-        _explain_rows(plain, explainer, out)
-    elif len(plain) <= _ROWS_A_THREAD:
-        _explain_blocks(plain, explainer, out)
+    features = explainer.layout.features
+    if matrix.ndim != 2 or matrix.shape[1] != features:
+        raise ValueError(f"expected rows of {features} features, got {matrix.shape}")
+    rows = _plain(matrix)
+    out = np.empty(rows.shape)
+    if len(rows) < _ROWS_WORTH_A_BLOCK:
+        _explain_rows(rows, explainer, out)
+    elif len(rows) <= _ROWS_A_THREAD:
+        _explain_blocks(rows, explainer, out)
     else:
-        firsts = range(0, len(plain), _ROWS_A_THREAD)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the compiled loops hold no lock
-            shares = [slice(first, first + _ROWS_A_THREAD) for first in firsts]
-            list(
-                pool.map(lambda share: _explain_blocks(plain[share], explainer, out[share]), shares)
-            )
+        _explain_in_threads(rows, explainer, out)
     return out
 
 
+def _explain_in_threads(matrix: Matrix, explainer: Explainer, out: Matrix) -> None:
+    def explain(first: int) -> None:
+        share = slice(first, first + _ROWS_A_THREAD)
+        _explain_blocks(matrix[share], explainer, out[share])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the compiled loops release the GIL
+        list(pool.map(explain, range(0, len(matrix), _ROWS_A_THREAD)))
+
+
 def _explain_rows(matrix: Matrix, explainer: Explainer, out: Matrix) -> None:
-    at = explainer.layout
+    layout = explainer.layout
     kernels.explain_rows(
         matrix,
-        at.columns,
-        at.starts,
-        at.split_column,
-        at.split_threshold,
-        at.slots,
+        layout.columns,
+        layout.starts,
+        layout.split_column,
+        layout.split_threshold,
+        layout.slots,
         explainer.table,
         out,
     )
 
 
 def _explain_blocks(matrix: Matrix, explainer: Explainer, out: Matrix) -> None:
-    at = explainer.layout
-    for block, explained in zip(blocks(matrix), blocks(out), strict=True):
+    layout = explainer.layout
+    for block, block_out in zip(blocks(matrix), blocks(out), strict=True):
+        patterns = patterns_of(layout, block)
         kernels.add_lines(
-            patterns_of(at, block), at.starts, at.widths, at.slots, explainer.table, explained
+            patterns, layout.starts, layout.widths, layout.slots, explainer.table, block_out
         )
 
 
 def _plain(matrix: Matrix) -> Matrix:
-    """Writable, in rows, float64: another kind of array would be compiled for anew, at a request."""
+    """The matrix as a writable float64 array in row order.
+
+    numba would compile the loops again for another kind of array, during a request.
+    """
     return np.require(matrix, np.float64, ["C", "W"])
 
 
-def _warm(explainer: Explainer) -> Explainer:
-    """The explainer, its loops compiled: before a service is ready and not at its first request."""
+def _compile(explainer: Explainer) -> Explainer:
+    """The explainer, after its loops were compiled, so that no request waits for the compiler."""
     rows = np.zeros((1, explainer.layout.features))
     _explain_rows(rows, explainer, np.empty_like(rows))
     _explain_blocks(rows, explainer, np.empty_like(rows))

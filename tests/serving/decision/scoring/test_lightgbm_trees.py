@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from serving.decision.scoring import kernels, shapley_tables
 from serving.decision.scoring.kernels import route_value
-from serving.decision.scoring.lightgbm_trees import DEEPEST, Forest, Tree, TreeError, read_trees
+from serving.decision.scoring.lightgbm_trees import MAX_DEPTH, Forest, Tree, TreeError, read_trees
 from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.boosters import ODD, Case, case, cases
 from tests.support.paths import GOLDEN, ROOT
@@ -135,19 +135,19 @@ def test_what_cannot_be_explained_exactly_is_refused(message: str) -> None:
 
 
 def test_a_deep_model_is_told_what_it_would_take() -> None:
-    model = fitted_with(np.exp(np.arange(300.0) / 20), num_leaves=120, max_depth=DEEPEST + 1)
+    model = fitted_with(np.exp(np.arange(300.0) / 20), num_leaves=120, max_depth=MAX_DEPTH + 1)
     with pytest.raises(
         TreeError,
         match=r"tables for the paths beyond would take [\d.]+ MiB; fit with max_depth=8 or less",
     ):
         read_trees(model)
-    read_trees(fitted_with(np.exp(np.arange(300.0) / 20), num_leaves=120, max_depth=DEEPEST))
+    read_trees(fitted_with(np.exp(np.arange(300.0) / 20), num_leaves=120, max_depth=MAX_DEPTH))
 
 
 def test_the_limits_are_what_the_arrays_hold() -> None:
-    assert shapley_tables.MOST_BYTES == 2**30
-    assert np.iinfo(flatten_trees(Forest(1, ())).split_bin.dtype).max == shapley_tables.MOST_CUTS
-    assert DEEPEST == kernels.WIDTH == np.iinfo(np.uint8).bits
+    assert shapley_tables.MAX_BYTES == 2**30
+    assert np.iinfo(flatten_trees(Forest(1, ())).split_bin.dtype).max == shapley_tables.MAX_CUTS
+    assert MAX_DEPTH == kernels.WIDTH == np.iinfo(np.uint8).bits
 
 
 def test_a_chain_of_any_length_is_refused() -> None:
@@ -170,7 +170,7 @@ def test_leaves_without_a_finite_value_are_refused() -> None:
 def test_tables_beyond_a_gibibyte_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     forest = read_trees(fitted_with(ROWS[:, 0], num_leaves=16, max_depth=4))
     flatten_trees(forest)
-    monkeypatch.setattr(shapley_tables, "MOST_BYTES", 1000)
+    monkeypatch.setattr(shapley_tables, "MAX_BYTES", 1000)
     with pytest.raises(
         TreeError, match=r"2 trees: expected tables of at most 0 MiB, these would take \d+ MiB"
     ):
@@ -181,7 +181,7 @@ def test_a_feature_with_too_many_thresholds_is_refused(monkeypatch: pytest.Monke
     stump = Tree((0,), (0.0,), (0,), (True,), (-1,), (-2,), (2,), (0.0, 1.0), (1, 1))
     forest = Forest(1, tuple(Tree((0,), (float(cut),), *_rest(stump)) for cut in range(40)))
     flatten_trees(forest)
-    monkeypatch.setattr(shapley_tables, "MOST_CUTS", 39)
+    monkeypatch.setattr(shapley_tables, "MAX_CUTS", 39)
     with pytest.raises(TreeError, match="feature 0: expected at most 39 thresholds, got 40"):
         flatten_trees(forest)
 
@@ -234,7 +234,7 @@ def test_loops_are_compiled_where_no_folder_keeps_them(tmp_path: Path) -> None:
     )
     assert run.stdout.split() == ["3.0", "NullCache"], run.stderr
     # The control: here they are kept.
-    assert type(kernels.route_value._cache).__name__ == "_LossyCache"  # type: ignore[attr-defined]
+    assert type(kernels.route_value._cache).__name__ == "_TolerantCache"  # type: ignore[attr-defined]
 
 
 START = """
