@@ -1,16 +1,17 @@
-"""The bundle: a folder with all that a decision needs, identified by its sha256.
+"""The bundle: a folder with everything that a decision needs, identified by its sha256.
 
     bundle.sha256      sha256 of manifest.json: the bundle's digest
-    manifest.json      what the model is and where it comes from, and the sha256 of every other file
+    manifest.json      the model's features and provenance, and the sha256 of every other file
     model.txt          LightGBM's text form
-    reference.parquet  the reference populations: features of kept accounts just inside the cut-off, one product or more
+    reference.parquet  the reference populations, by product: features of accounts just below the
+                       cut-off that kept their limit
     policy.toml        from probability to action
-    reasons.toml       the wording
-    advice.toml        what a customer can do about a cut, and how it is said
-    golden.json        statements with the exact answers they must get (see golden.py)
+    reasons.toml       the texts of reasons and notices
+    advice.toml        what a customer can do about a cut, and its texts
+    golden.json        statements with the exact answers that they must get (see golden.py)
 
-Reading verifies every digest before anything is parsed: LightGBM's parser ends the process on a
-damaged text.  No pickle.
+:func:`read` verifies every digest before it parses anything, because LightGBM's parser terminates
+the process on a damaged text.  There is no pickle.
 """
 
 from __future__ import annotations
@@ -24,15 +25,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightgbm as lgb
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from polars.exceptions import PanicException, PolarsError
 
 from features.catalogue import BY_NAME
+from features.types import Matrix
 from serving.decision.config.advice import AdviceRules, read_advice
 from serving.decision.config.policy import Policy, read_policy
 from serving.decision.config.reasons import Wording, read_wording
@@ -51,28 +51,35 @@ FILES = (
     "advice.toml",
     "golden.json",
 )
-# What parsing, laying out and deciding raise on a file sealed with something else in it.  A Rust
-# panic is no Exception.
-_UNFIT = (
-    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RecursionError, TypeError, ValueError,
-    lgb.basic.LightGBMError, PanicException, PolarsError,
-)  # fmt: skip
+# Raised by parsers, table layout and decisions for files with valid digests and wrong contents.
+# PanicException, of Rust, is not a subclass of Exception.
+_CONTENT_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    lgb.basic.LightGBMError,
+    PanicException,
+    PolarsError,
+)
 
 
 class BundleError(ValueError):
-    """A bundle that must not be served: which file, what was expected and what stands there."""
+    """A bundle that must not be served; the message names the file and what was expected."""
 
 
 @contextmanager
-def refusing(where: str) -> Iterator[None]:
-    """Whatever the content of a bundle raises inside the block, as a :class:`BundleError`: one kind
-    of refusal for callers.
-    """
+def content_errors(where: str) -> Iterator[None]:
+    """Convert all errors that a bundle's contents cause in the block to :class:`BundleError`."""
     try:
         yield
     except BundleError:
         raise
-    except _UNFIT as error:
+    except _CONTENT_ERRORS as error:
         raise BundleError(
             f"{where}: not as format {FORMAT} has it: {type(error).__name__}: {error}"
         ) from error
@@ -80,46 +87,38 @@ def refusing(where: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a model comes from; ``run`` and ``version`` are MLflow's, "" where it was fitted
-    without.
-    """
+    """The origin of a model."""
 
     name: str
-    version: str
-    run: str
+    version: str  # in MLflow's registry; "" if the model was fitted without MLflow
+    run: str  # of MLflow; "" likewise
     label: str  # the label's definition, in words
-    training_data: str  # sha256 of the statements it was fitted on
-    libraries: Mapping[str, str]
+    training_data: str  # sha256 of the statements on which the model was fitted
+    libraries: Mapping[str, str]  # library -> version
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceNote:
-    """How a product's reference population was chosen, by ``rule``; distances in calibrated
-    log-odds.
+    """The choice of a product's reference population; distances are in calibrated log-odds."""
 
-    ``accounts`` of a ``pool`` that was to reach ``band`` below where a person decides and reaches
-    ``reach``; ``widened`` where that is more, for want of accounts.  ``imbalance``: the largest
-    mean contribution of a reason group of these accounts against the pool.
-    """
-
-    accounts: int
-    pool: int
-    band: float
-    widened: bool
-    reach: float
-    imbalance: float
+    accounts: int  # in the population
+    pool: int  # accounts from which they were chosen
+    band: float  # wanted depth of the pool below the band in which a person decides
+    widened: bool  # whether the pool reaches deeper than that, because it had too few accounts
+    reach: float  # depth of the pool
+    imbalance: float  # largest mean contribution of a reason group, population against pool
     lowest_log_odds: float
     highest_log_odds: float
-    rule: str
+    rule: str  # of the choice, in words
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a bundle is written from.
+    """The contents of a bundle before it is written.
 
-    ``never_missing``: features that training never saw unknown; LightGBM scores an unknown value as
-    0 there, so such an account is a person's.  ``reference`` has a ``product`` column and one
-    float64 column a model feature.
+    ``never_missing`` are the features that were known for all training rows.  LightGBM scores an
+    unknown value of such a feature as 0, so a person decides about an account that has one.
+    ``reference`` has the column ``product`` and one float64 column per model feature.
     """
 
     provenance: Provenance
@@ -138,7 +137,7 @@ class Parts:
 class Bundle:
     """A bundle in memory, read-only.
 
-    ``medians``: product -> feature -> the reference's median (see :func:`medians_of`).
+    ``medians`` maps product and feature to the reference's median (see :func:`medians_of`).
     """
 
     digest: str
@@ -156,7 +155,11 @@ class Bundle:
 
 
 def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
-    """The bundle that these parts make; :class:`BundleError` where they do not fit together."""
+    """The bundle of these parts.
+
+    Raises:
+        BundleError: The parts do not fit together.
+    """
     model = lgb.Booster(model_str=parts.model_text)
     _check_structure(parts, model)
     policy, wording = read_policy(parts.policy_text), read_wording(parts.reasons_text)
@@ -169,10 +172,7 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
         scorer=_scorer(parts, model),
         reference=parts.reference,
         reference_digest=_sha256(_parquet(parts.reference)),
-        medians={
-            str(product): medians_of(rows.select(parts.features))
-            for (product,), rows in parts.reference.group_by("product", maintain_order=True)
-        },
+        medians=_medians_by_product(parts),
         policy=policy,
         wording=wording,
         advice=read_advice(parts.advice_text),
@@ -181,12 +181,13 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
 
 
 def write(parts: Parts, golden_text: str, folder: Path) -> str:
-    """Write the bundle into ``folder``, whole or not at all; returns its digest.
+    """Write the bundle into ``folder``, completely or not at all; returns its digest.
 
-    FileExistsError where it is there.
+    Raises:
+        FileExistsError: ``folder`` exists.
     """
     if folder.exists():
-        raise FileExistsError(f"bundle: {folder} exists already; a bundle is never written over")
+        raise FileExistsError(f"bundle: {folder} exists already; a bundle is never overwritten")
     contents = {
         "model.txt": parts.model_text.encode(),
         "reference.parquet": _parquet(parts.reference),
@@ -208,14 +209,15 @@ def write(parts: Parts, golden_text: str, folder: Path) -> str:
 
 
 def read(folder: Path) -> Bundle:
-    """The bundle in ``folder``, every byte verified before any is parsed.  Raises
-    :class:`BundleError`.
+    """The bundle in ``folder``; every byte is verified before any is parsed.
 
-    The golden rows are not run here: :func:`serving.decision.golden.load` does, and is what
-    services use.
+    It does not run the golden rows.  Services use :func:`serving.decision.golden.load`, which does.
+
+    Raises:
+        BundleError: The bundle is damaged or its contents are not those of this format.
     """
-    # A bundle may be sealed by someone who writes other things under this format's number.
-    with refusing(str(folder)):
+    # A bundle with valid digests may still have been written by another program.
+    with content_errors(str(folder)):
         contents, digest = _verified(folder)
         manifest = json.loads(contents["manifest.json"])
         if manifest.get("format") != FORMAT:
@@ -226,14 +228,13 @@ def read(folder: Path) -> Bundle:
 
 
 def _parts(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> Parts:
+    notes = {product: ReferenceNote(**note) for product, note in manifest["reference"].items()}
     return Parts(
         provenance=Provenance(**manifest["provenance"]),
         features=tuple(manifest["features"]),
         never_missing=tuple(manifest["never_missing"]),
         calibration=Calibration(**manifest["calibration"]),
-        reference_notes={
-            product: ReferenceNote(**note) for product, note in manifest["reference"].items()
-        },
+        reference_notes=notes,
         model_text=contents["model.txt"].decode(),
         reference=pl.read_parquet(io.BytesIO(contents["reference.parquet"])),
         policy_text=contents["policy.toml"].decode(),
@@ -243,26 +244,25 @@ def _parts(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> Parts:
 
 
 def _verified(folder: Path) -> tuple[dict[str, bytes], str]:
-    """Every file's bytes, all of which have the digest that the manifest states; and the manifest's
-    own.
-    """
+    """The contents of every file, with the digests that the manifest states, and its own digest."""
     expected = {SEAL, "manifest.json", *FILES}
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if found != expected:
-        raise BundleError(
-            f"{folder}: missing {sorted(expected - found)}, unexpected {sorted(found - expected)}"
-        )
+    files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if files != expected:
+        missing, unexpected = sorted(expected - files), sorted(files - expected)
+        raise BundleError(f"{folder}: missing {missing}, unexpected {unexpected}")
     contents = {name: (folder / name).read_bytes() for name in expected}
     digest = _sha256(contents["manifest.json"])
     if contents[SEAL] != f"{digest}\n".encode():
         raise BundleError(
-            f"{folder}/manifest.json: its sha256 is {digest}, not what {SEAL} states; the bundle is damaged"
+            f"{folder}/manifest.json: its sha256 is {digest}, not what {SEAL} states; "
+            "the bundle is damaged"
         )
     stated = json.loads(contents["manifest.json"]).get("files", {})
     for name in FILES:
         if _sha256(contents[name]) != stated.get(name):
             raise BundleError(
-                f"{folder}/{name}: its sha256 is not what the manifest states; the bundle is damaged"
+                f"{folder}/{name}: its sha256 is not what the manifest states; "
+                "the bundle is damaged"
             )
     return contents, digest
 
@@ -280,47 +280,51 @@ def _manifest(parts: Parts, contents: Mapping[str, bytes]) -> dict[str, object]:
 
 
 def _check_structure(parts: Parts, model: lgb.Booster) -> None:
-    if tuple(model.feature_name()) != parts.features:
-        raise BundleError(
-            f"model.txt: expected the features {parts.features}, got {tuple(model.feature_name())}"
-        )
+    names = tuple(model.feature_name())
+    if names != parts.features:
+        raise BundleError(f"model.txt: expected the features {parts.features}, got {names}")
     if unknown := [name for name in parts.features if name not in BY_NAME]:
         raise BundleError(f"manifest: features {unknown} are not in the catalogue")
-    columns = ["product", *parts.features]
-    if parts.reference.columns != columns:
-        raise BundleError(
-            f"reference.parquet: expected the columns {columns}, got {parts.reference.columns}"
-        )
-    products = set(parts.reference["product"].unique())
-    if products != set(parts.reference_notes) or not products:
-        raise BundleError(
-            f"reference.parquet: expected the products {sorted(parts.reference_notes)}, got {sorted(products)}"
-        )
-    for product, note in parts.reference_notes.items():
-        population = parts.reference.filter(product=product)
-        if population.height != note.accounts:
-            raise BundleError(
-                f"reference.parquet: expected {note.accounts} accounts of {product}, got {population.height}"
-            )
-    if parts.reference.select(pl.any_horizontal(pl.exclude("product").is_infinite().any())).item():
-        raise BundleError("reference.parquet: expected finite values, got an infinite one")
+    _check_reference(parts)
     if not parts.provenance.name:
         raise BundleError("manifest: expected the model's name")
 
 
+def _check_reference(parts: Parts) -> None:
+    reference, notes = parts.reference, parts.reference_notes
+    columns = ["product", *parts.features]
+    if reference.columns != columns:
+        raise BundleError(
+            f"reference.parquet: expected the columns {columns}, got {reference.columns}"
+        )
+    products = set(reference["product"].unique())
+    if products != set(notes) or not products:
+        raise BundleError(
+            f"reference.parquet: expected the products {sorted(notes)}, got {sorted(products)}"
+        )
+    for product, note in notes.items():
+        accounts = reference.filter(product=product).height
+        if accounts != note.accounts:
+            raise BundleError(
+                f"reference.parquet: expected {note.accounts} accounts of {product}, got {accounts}"
+            )
+    if reference.select(pl.any_horizontal(pl.exclude("product").is_infinite().any())).item():
+        raise BundleError("reference.parquet: expected finite values, got an infinite one")
+
+
 def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
-    """The model with its explainers, tried on every reference row: there our tables and LightGBM
-    must agree.
+    """The model with its explainers.
+
+    It is tried on every reference row, on which our tables and LightGBM must agree.
     """
     by_product = parts.reference.partition_by("product", as_dict=True)
     populations = {str(product): _rows(rows) for (product,), rows in by_product.items()}
     try:
         layout = flatten_trees(read_trees(model))
-        scorer = Scorer(
-            model,
-            parts.calibration,
-            {product: make_explainer(layout, rows) for product, rows in populations.items()},
-        )
+        explainers = {
+            product: make_explainer(layout, rows) for product, rows in populations.items()
+        }
+        scorer = Scorer(model, parts.calibration, explainers)
         for product, rows in populations.items():
             score(rows, [product] * len(rows), scorer)
     except (TreeError, AdditivityError) as error:
@@ -328,32 +332,37 @@ def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
     return scorer
 
 
+def _medians_by_product(parts: Parts) -> dict[str, dict[str, float]]:
+    medians = {}
+    for (product,), rows in parts.reference.group_by("product", maintain_order=True):
+        medians[str(product)] = medians_of(rows.select(parts.features))
+    return medians
+
+
 def medians_of(rows: pl.DataFrame) -> dict[str, float]:
-    """Column -> median of the values that are known, NaN where fewer than half are: no one to
-    compare with.
+    """The median of each column's known values.
+
+    It is NaN where fewer than half of the values are known: there is nothing to compare with.
     """
-    known = (
-        pl.when(pl.col(name).null_count() * 2 <= pl.len()).then(pl.col(name).median())
-        for name in rows.columns
-    )
-    found = rows.select(
-        column.alias(name) for name, column in zip(rows.columns, known, strict=True)
-    ).row(0)
-    return {
-        name: math.nan if value is None else float(value)
-        for name, value in zip(rows.columns, found, strict=True)
-    }
+    medians = {}
+    for name in rows.columns:
+        column = rows[name]
+        median = column.median() if column.null_count() * 2 <= rows.height else None
+        medians[name] = math.nan if median is None else float(cast(float, median))
+    return medians
 
 
-def _rows(population: pl.DataFrame) -> NDArray[np.float64]:
+def _rows(population: pl.DataFrame) -> Matrix:
     return population.drop("product").fill_null(math.nan).to_numpy()
 
 
 def _check_rules(policy: Policy) -> None:
-    named = {c.feature for rule in policy.rules for c in rule.when} | {
-        r.cap_of for r in policy.rules if r.cap_of
-    }
-    if unknown := sorted(named - BY_NAME.keys()):
+    features: set[str] = set()
+    for rule in policy.rules:
+        features |= {condition.feature for condition in rule.when}
+        if rule.cap_of:
+            features.add(rule.cap_of)
+    if unknown := sorted(features - BY_NAME.keys()):
         raise BundleError(f"policy.toml: rules name {unknown}, which are not in the catalogue")
 
 

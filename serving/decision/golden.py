@@ -1,33 +1,39 @@
 """Golden rows: statements with the answers that they must get, run whenever a bundle is loaded.
 
-A digest shows that the bytes are the ones that were written; the golden rows show that this machine
-and these libraries make of them what the machine that wrote them did.
+A digest shows that a file has the bytes that were written.  The golden rows show that this machine
+and its libraries compute from them what the writing machine computed.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from features import schema
-from serving.decision.bundle import Bundle, BundleError, read, refusing
+from features.types import Vector
+from serving.decision.bundle import Bundle, BundleError, content_errors, read
 from serving.decision.pipeline import stages
+from serving.decision.result import Decision
 
-# Sums of a few hundred leaves in another order of additions differ by 1e-13; another tree taken, by
-# 1e-3.
+# The sum of a few hundred leaves differs by 1e-13 in another order of additions, and by 1e-3 if one
+# tree takes another path.
 TOLERANCE = 1e-9
 
 
 def load(folder: Path) -> Bundle:
-    """The bundle in ``folder``, its bytes verified and its golden rows answered as they were when
-    it was written.
+    """The bundle in ``folder``, its bytes verified and its golden rows run.
 
-    Load it in the process that decides: LightGBM's threads do not survive a fork, and a child's
-    prediction of many rows hangs. Raises :class:`BundleError`.
+    Load it in the process that decides: LightGBM's threads do not survive a fork, and a prediction
+    of many rows in the child process would hang.
+
+    Raises:
+        BundleError: The bundle is damaged, or a golden row gets another answer.
     """
     bundle = read(folder)
     verify(bundle)
@@ -35,38 +41,39 @@ def load(folder: Path) -> Bundle:
 
 
 def make(bundle: Bundle, statements: pl.DataFrame, decided_at: datetime.datetime) -> str:
-    """The golden file's text for these windows.
+    """The text of golden.json for these windows.
 
-    Account names are replaced: no customer is named in a bundle.
+    Account names are replaced, so that a bundle does not identify a customer.
     """
     names = statements["account_id"].unique(maintain_order=True)
     renamed = {name: f"golden-{number:02d}" for number, name in enumerate(names, start=1)}
     windows = statements.with_columns(pl.col("account_id").replace_strict(renamed))
-    made = stages(windows, bundle, decided_at)
-    rows = made.statements.with_columns(pl.col("month").dt.strftime("%Y-%m-%d")).rows()
+    result = stages(windows, bundle, decided_at)
+    rows = result.statements.with_columns(pl.col("month").dt.strftime("%Y-%m-%d")).rows()
+    contributions = result.scores.contributions.tolist()
     answers = [
         {
             "account_id": decision.account_id,
             "log_odds": decision.log_odds,
             "base_log_odds": decision.base_log_odds,
-            "contributions": contributions,
+            "contributions": contributions[place],
             "action": decision.action,
             "new_limit": decision.new_limit,
             "reasons": [reason.code for reason in decision.reasons],
         }
-        for decision, contributions in zip(
-            made.decisions, made.scores.contributions.tolist(), strict=True
-        )
+        for place, decision in enumerate(result.decisions)
     ]
     content = {"decided_at": decided_at.isoformat(), "statements": rows, "answers": answers}
     return json.dumps(content, allow_nan=False) + "\n"
 
 
 def verify(bundle: Bundle) -> None:
-    """Run the golden rows; :class:`BundleError` names the first account whose answer differs, and
-    in what.
+    """Run the golden rows.
+
+    Raises:
+        BundleError: An answer differs; the message names the account and the fields.
     """
-    with refusing("golden.json"):
+    with content_errors("golden.json"):
         _verify(bundle)
 
 
@@ -77,24 +84,27 @@ def _verify(bundle: Bundle) -> None:
         raise BundleError("golden.json: expected at least one account")
     for record in records:
         record["month"] = datetime.date.fromisoformat(record["month"])
-    made = stages(
-        schema.table(records), bundle, datetime.datetime.fromisoformat(content["decided_at"])
-    )
-    for answer, decision, contributions in zip(
-        content["answers"], made.decisions, made.scores.contributions, strict=True
-    ):
-        same = {
-            "account_id": answer["account_id"] == decision.account_id,
-            "log_odds": abs(answer["log_odds"] - decision.log_odds) <= TOLERANCE,
-            "base_log_odds": abs(answer["base_log_odds"] - decision.base_log_odds) <= TOLERANCE,
-            "contributions": bool(
-                np.allclose(answer["contributions"], contributions, rtol=0, atol=TOLERANCE)
-            ),
-            "action": answer["action"] == decision.action,
-            "new_limit": answer["new_limit"] == decision.new_limit,
-            "reasons": answer["reasons"] == [reason.code for reason in decision.reasons],
-        }
-        if different := [name for name, equal in same.items() if not equal]:
+    decided_at = datetime.datetime.fromisoformat(content["decided_at"])
+    result = stages(schema.table(records), bundle, decided_at)
+    rows = zip(content["answers"], result.decisions, result.scores.contributions, strict=True)
+    for answer, decision, contributions in rows:
+        if different := _differences(answer, decision, contributions):
             raise BundleError(
                 f"golden.json: {answer['account_id']} is answered differently here in {different}"
             )
+
+
+def _differences(answer: Mapping[str, Any], decision: Decision, contributions: Vector) -> list[str]:
+    """The fields in which a decision is not the golden answer."""
+    same = {
+        "account_id": answer["account_id"] == decision.account_id,
+        "log_odds": abs(answer["log_odds"] - decision.log_odds) <= TOLERANCE,
+        "base_log_odds": abs(answer["base_log_odds"] - decision.base_log_odds) <= TOLERANCE,
+        "contributions": bool(
+            np.allclose(answer["contributions"], contributions, rtol=0, atol=TOLERANCE)
+        ),
+        "action": answer["action"] == decision.action,
+        "new_limit": answer["new_limit"] == decision.new_limit,
+        "reasons": answer["reasons"] == [reason.code for reason in decision.reasons],
+    }
+    return [name for name, equal in same.items() if not equal]

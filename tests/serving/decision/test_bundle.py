@@ -77,7 +77,7 @@ def test_the_same_parts_give_the_same_digest(bundle: Bundle, tmp_path: Path) -> 
 
 def test_a_bundle_is_never_written_over(bundle: Bundle, tmp_path: Path) -> None:
     write(parts_of(bundle), bundle.golden_text, tmp_path / "one")
-    with pytest.raises(FileExistsError, match="never written over"):
+    with pytest.raises(FileExistsError, match="never overwritten"):
         write(parts_of(bundle), bundle.golden_text, tmp_path / "one")
 
 

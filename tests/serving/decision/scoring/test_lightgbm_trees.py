@@ -221,9 +221,7 @@ def test_loops_are_compiled_where_no_folder_keeps_them(tmp_path: Path) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     environment.pop("NUMBA_CACHE_DIR", None)
-    code = (
-        "import kernels; print(kernels.settled(3.0, 0, 0), type(kernels.settled._cache).__name__)"
-    )
+    code = "from kernels import route_value as f; print(f(3.0, 0, 0), type(f._cache).__name__)"
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=place,
