@@ -19,7 +19,11 @@ from serving.schemas.review import UNDER_WAY, State
 from serving.web.errors import ApiError, single_fault
 
 PAGE_SIZE = 100
-_FIRST_DAY, _LAST_DAY = datetime.date(1970, 1, 1), datetime.date(9999, 12, 31)
+_FIRST_DAY = datetime.date(1970, 1, 1)
+_LAST_DAY = datetime.date(9999, 12, 31)
+# A review, or the row with a notice, and the rows about its decision.
+ReviewAndRows = tuple[Review, list[Entry]]
+NoticeAndRows = tuple[Entry, list[Entry]]
 
 
 class ReviewQueries:
@@ -43,7 +47,7 @@ class ReviewQueries:
             raise single_fault(HTTPStatus.GONE, "what could name the person was erased")
         return rows
 
-    async def review(self, review_id: str, caller: Caller) -> tuple[Review, list[Entry]]:
+    async def review(self, review_id: str, caller: Caller) -> ReviewAndRows:
         """Return a review and the rows about its decision.
 
         Raises ApiError: 404 if the tenant has no such review, 410 if the decision was erased.
@@ -62,7 +66,7 @@ class ReviewQueries:
 
     async def reviews(
         self, state: State | None, caller: Caller, after: str | None
-    ) -> list[tuple[Review, list[Entry]]]:
+    ) -> list[ReviewAndRows]:
         """Return a page of the tenant's reviews, the oldest first, each with its rows.
 
         `state` None = all reviews without an answer. `after` is the id of the last review of the
@@ -70,18 +74,24 @@ class ReviewQueries:
 
         Raises ApiError (422) if `after` is no review of the tenant.
         """
-        last_seq = 0 if after is None else (await self._row(after, ("review",), caller)).seq
         states = UNDER_WAY if state is None else (state,)
+        last_seq = 0
+        if after is not None:
+            last = await self._row(after, ("review",), caller)
+            last_seq = last.seq
 
-        def read(reader: Reader) -> list[tuple[Review, list[Entry]]]:
-            found: list[tuple[Review, list[Entry]]] = []
+        def read(reader: Reader) -> list[ReviewAndRows]:
+            found: list[ReviewAndRows] = []
             rows = (
                 row
                 for row in reader.of_kind(["review"], caller.tenant)
                 if row.seq > last_seq and not row.erased
             )
-            # The state follows from later rows, so it is known only after reading them.
-            while len(found) < PAGE_SIZE and (batch := list(islice(rows, PAGE_SIZE))):
+            while len(found) < PAGE_SIZE:
+                batch = list(islice(rows, PAGE_SIZE))
+                if not batch:
+                    break
+                # The state of a review follows from later rows, so these are read first.
                 about = reader.about_all([row.subject for row in batch])
                 for row in batch:
                     review = _review_in(about[row.subject], row.entry_id)
@@ -93,12 +103,12 @@ class ReviewQueries:
 
     async def notices(
         self, overdue: bool | None, caller: Caller, after: str | None
-    ) -> list[tuple[Entry, list[Entry]]]:
+    ) -> list[NoticeAndRows]:
         """Return a page of the tenant's notices that are not sent yet, the soonest due first.
 
         A notice is the row of a decision or of a review's outcome, returned with the rows about
-        the decision. `overdue` None = due ones too. `after` is the id of the last notice of the
-        page before.
+        the decision. `overdue` True = only those past their last day, False = only the others,
+        None = both. `after` is the id of the last notice of the page before.
 
         Raises ApiError (422) if `after` is no notice of the tenant.
         """
@@ -111,7 +121,7 @@ class ReviewQueries:
         since = today if overdue is False else _FIRST_DAY
         until = today if overdue else _LAST_DAY
 
-        def read(reader: Reader) -> list[tuple[Entry, list[Entry]]]:
+        def read(reader: Reader) -> list[NoticeAndRows]:
             rows = [
                 row
                 for row in reader.due_notices(caller.tenant, since, until, PAGE_SIZE, position)

@@ -1,3 +1,5 @@
+"""Requests and answers of decisions as JSON."""
+
 from __future__ import annotations
 
 import copy
@@ -29,112 +31,116 @@ from serving.schemas.decision import (
     statements_table,
 )
 from serving.web.errors import MAX_LISTED, ApiError, Problem
+from tests.support.each import each
 
+Json = dict[str, Any]
+BodyModel = type[Request] | type[BatchRequest]
 DECIDED_AT = datetime.datetime(2026, 11, 10, 9, tzinfo=datetime.UTC)
 NUMBERS = [column for column in COLUMNS if column.kind in ("amount", "whole_number")]
+AMOUNTS = [column for column in COLUMNS if column.kind == "amount"]
 
 
-def request(**changes: Any) -> dict[str, Any]:
+def request(**changes: Any) -> Json:
     return copy.deepcopy(examples.REQUEST) | changes
 
 
-def with_statement(place: int, **changes: Any) -> dict[str, Any]:
+def with_statement(place: int, **changes: Any) -> Json:
     changed = request()
     changed["statements"][place] |= changes
     return changed
 
 
-def problem_of(
-    body: str | bytes | dict[str, Any], model: type[Request] | type[BatchRequest] = Request
-) -> Problem:
-    sent = (
-        body
-        if isinstance(body, bytes)
-        else (body if isinstance(body, str) else json.dumps(body)).encode()
-    )
+def parse_request(body: Json) -> Request:
+    return parse(Request, json.dumps(body).encode())
+
+
+def problem_of(body: str | bytes | Json, model: BodyModel = Request) -> Problem:
+    """The problem of a body that is refused."""
+    text = json.dumps(body) if isinstance(body, dict) else body
+    content = text.encode() if isinstance(text, str) else text
     with pytest.raises(ApiError) as caught:
-        parse(model, sent)
+        parse(model, content)
     return caught.value.problem
 
 
-def paths_of(
-    body: str | bytes | dict[str, Any], model: type[Request] | type[BatchRequest] = Request
-) -> list[str]:
+def paths_of(body: str | bytes | Json, model: BodyModel = Request) -> list[str]:
     return [fault.path for fault in problem_of(body, model).errors]
 
 
-def test_examples_are_requests_and_answers() -> None:
-    assert parse(Request, json.dumps(examples.REQUEST).encode()).account_id == "A-1027"
-    shown = Answer.model_validate_json(json.dumps(examples.ANSWER))
-    assert json.loads(encode(shown)) == examples.ANSWER
-    assert shown.action == "reduce"
-    assert shown.reasons
+def example_answer() -> Answer:
+    return Answer.model_validate_json(json.dumps(examples.ANSWER))
 
 
-def test_statement_has_the_columns_of_the_schema() -> None:
+def test_the_examples_are_a_request_and_an_answer() -> None:
+    assert parse_request(examples.REQUEST).account_id == "A-1027"
+    answer = example_answer()
+    assert json.loads(encode(answer)) == examples.ANSWER
+    assert answer.action == "reduce"
+    assert answer.reasons
+
+
+# Statements
+
+
+def test_a_statement_has_the_columns_of_the_schema() -> None:
     names = [column.name for column in COLUMNS if column.name not in ("account_id", "product")]
     assert list(Statement.model_fields) == names
-    assert all(field.is_required() for field in Statement.model_fields.values())
+    for field in each(Statement.model_fields.values()):
+        assert field.is_required()
 
 
 @pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.name)
-def test_statement_takes_each_column_within_its_range_only(column: Column) -> None:
+def test_a_statement_takes_each_column_in_its_range_only(column: Column) -> None:
     number = float if column.kind == "amount" else int
     step = 0.01 if column.kind == "amount" else 1
     assert column.high is not None
     lowest = column.low if column.low is not None else step
-    path = f"$.statements[1].{column.name}"
     for value in (number(lowest), number(column.high)):
-        parse(Request, json.dumps(with_statement(1, **{column.name: value})).encode())
-    wrong: list[object] = [
-        number(lowest - step),
-        number(column.high + step),
-        str(lowest),
-        True,
-        [1],
-        {},
-    ]
-    for bad in wrong:
-        assert paths_of(with_statement(1, **{column.name: bad})) == [path]
+        parse_request(with_statement(1, **{column.name: value}))
+
+    path = f"$.statements[1].{column.name}"
+    below, above = number(lowest - step), number(column.high + step)
+    wrong: list[object] = [below, above, str(lowest), True, [1], {}]
+    for value in wrong:
+        assert paths_of(with_statement(1, **{column.name: value})) == [path]
+    template = json.dumps(with_statement(1, **{column.name: "HERE"}))
     for literal in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 400):
-        sent = json.dumps(with_statement(1, **{column.name: "HERE"})).replace('"HERE"', literal)
-        assert paths_of(sent) == [path]
+        assert paths_of(template.replace('"HERE"', literal)) == [path]
 
 
-@pytest.mark.parametrize(
-    "column",
-    [column for column in NUMBERS if column.kind == "amount"],
-    ids=lambda column: column.name,
-)
-def test_statement_takes_no_amount_of_less_than_a_fen(column: Column) -> None:
-    """Features divide by it: the quotient may be no number."""
-    for sent in (5e-324, 1e-300, 0.0099, *((-0.0099,) if column.name == "balance" else ())):
-        assert paths_of(with_statement(1, **{column.name: sent})) == [
-            f"$.statements[1].{column.name}"
-        ]
-    for sent in (
-        0.01,
-        *((0.0,) if column.above is None else ()),
-        *((-0.01, -0.0) if column.name == "balance" else ()),
-    ):
-        parse(Request, json.dumps(with_statement(1, **{column.name: sent})).encode())
+@pytest.mark.parametrize("column", AMOUNTS, ids=lambda column: column.name)
+def test_a_statement_takes_no_amount_below_one_fen(column: Column) -> None:
+    """Features divide by amounts: the quotient by a tiny one may be infinite."""
+    too_small, accepted = [5e-324, 1e-300, 0.0099], [0.01]
+    if column.above is None:
+        accepted.append(0.0)
+    if column.name == "balance":
+        too_small.append(-0.0099)
+        accepted += [-0.01, -0.0]
+    for amount in too_small:
+        body = with_statement(1, **{column.name: amount})
+        assert paths_of(body) == [f"$.statements[1].{column.name}"]
+    for amount in accepted:
+        parse_request(with_statement(1, **{column.name: amount}))
 
 
 @pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.name)
-def test_statement_takes_null_only_where_the_schema_says_unknown(column: Column) -> None:
-    changed = with_statement(0, **{column.name: None})
+def test_a_statement_takes_null_only_where_the_schema_allows_unknown(column: Column) -> None:
+    body = with_statement(0, **{column.name: None})
     if column.null == "never":
-        assert paths_of(changed) == [f"$.statements[0].{column.name}"]
+        assert paths_of(body) == [f"$.statements[0].{column.name}"]
     else:
-        parse(Request, json.dumps(changed).encode())
+        parse_request(body)
 
 
-@pytest.mark.parametrize("name", list(Statement.model_fields))
-def test_statement_names_a_missing_field(name: str) -> None:
-    changed = request()
-    del changed["statements"][2][name]
-    assert paths_of(changed) == [f"$.statements[2].{name}"]
+@pytest.mark.parametrize("name", Statement.model_fields)
+def test_a_missing_field_of_a_statement_is_named(name: str) -> None:
+    body = request()
+    del body["statements"][2][name]
+    assert paths_of(body) == [f"$.statements[2].{name}"]
 
+
+# Refusals
 
 BAD: dict[str, tuple[Any, list[str]]] = {
     "empty": (b"", ["$"]),
@@ -177,130 +183,136 @@ BAD: dict[str, tuple[Any, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(BAD))
-def test_parse_refuses_with_a_path(name: str) -> None:
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_request_is_refused_with_its_path(name: str) -> None:
     body, paths = BAD[name]
     assert paths_of(body) == paths
 
 
-def test_parse_tells_what_is_not_json_from_what_is_wrong() -> None:
+def test_a_syntax_error_and_a_wrong_field_have_different_statuses() -> None:
     assert problem_of(b"{").status == 400
     assert problem_of(request(currency="USD")).status == 422
 
 
-def test_batch_refuses_an_account_that_stands_twice_at_the_second() -> None:
+def test_a_batch_refuses_a_repeated_account_at_the_second_place() -> None:
     accounts = [request(), request(account_id="b"), request()]
     assert paths_of({"accounts": accounts}, BatchRequest) == ["$.accounts[2].account_id"]
 
 
-def test_batch_holds_1_to_100_accounts() -> None:
+def test_a_batch_has_1_to_100_accounts() -> None:
     accounts = [request(account_id=f"a{number}") for number in range(MAX_ACCOUNTS + 1)]
     assert paths_of({"accounts": accounts}, BatchRequest) == ["$.accounts"]
     assert paths_of({"accounts": []}, BatchRequest) == ["$.accounts"]
     parse(BatchRequest, json.dumps({"accounts": accounts[:-1]}).encode())
 
 
-def test_largest_batch_fits_its_body_with_room() -> None:
+def test_the_largest_batch_fits_its_body_limit() -> None:
     widest = dict.fromkeys(Statement.model_fields, 123456789.12) | {"month": "2026-10"}
     account = request(account_id="a" * 64, statements=[widest] * 24)
     assert len(json.dumps(account, indent=1)) < LARGEST_BODY / 10
     assert len(json.dumps({"accounts": [account] * MAX_ACCOUNTS})) < LARGEST_BATCH
 
 
-def test_problem_counts_all_faults_and_lists_the_first() -> None:
-    wrong = request(
-        statements=[s | {"balance": "x", "payment": "x"} for s in examples.REQUEST["statements"]]
-        * 3
-    )
-    problem = problem_of(wrong)
+def test_a_problem_counts_all_faults_and_lists_the_first() -> None:
+    wrong = [
+        statement | {"balance": "x", "payment": "x"} for statement in examples.REQUEST["statements"]
+    ]
+    problem = problem_of(request(statements=wrong * 3))
     assert problem.detail == f"36 faults; the first {MAX_LISTED} are listed"
     assert len(problem.errors) == MAX_LISTED
 
 
-def test_problem_repeats_no_value() -> None:
-    marked = request(account_id="marked 1", currency="marked", product="marked") | {
-        "statements": [{"month": "marked"}, "marked"]
-    }
+def test_a_problem_repeats_no_value() -> None:
+    marked = request(
+        account_id="marked 1",
+        currency="marked",
+        product="marked",
+        statements=[{"month": "marked"}, "marked"],
+    )
     text = problem_of(marked).model_dump_json()
     assert "$.account_id" in text
     assert "marked" not in text
-    # a field's name is repeated, and the search finds it
+    # The control: the name of a field is repeated.
     assert "marked" in problem_of(request(marked=1)).model_dump_json()
 
 
-def test_statements_are_those_sent_whatever_their_order(
-    some_windows: pl.DataFrame, requests: list[dict[str, Any]]
+# Tables and answers
+
+
+def test_the_table_has_the_statements_in_whatever_order_they_come(
+    some_windows: pl.DataFrame, requests: list[Json]
 ) -> None:
     shuffled = copy.deepcopy(requests)
-    for one in shuffled:
-        random.Random(1).shuffle(one["statements"])
-    made = statements_table(
-        parse(BatchRequest, json.dumps({"accounts": shuffled}).encode()).accounts
-    )
-    assert made.height > len(requests)
-    assert_frame_equal(check(made), check(some_windows))
+    for body in shuffled:
+        random.Random(1).shuffle(body["statements"])
+    batch = parse(BatchRequest, json.dumps({"accounts": shuffled}).encode())
+    statements = statements_table(batch.accounts)
+    assert statements.height > len(requests)
+    assert_frame_equal(check(statements), check(some_windows))
 
 
-def test_answer_says_what_was_decided(bundle: Bundle) -> None:
-    decision = decide(
-        statements_table([parse(Request, json.dumps(examples.REQUEST).encode())]),
-        bundle,
-        DECIDED_AT,
-    )
-    sent = json.loads(encode(make_answer(decision, bundle)))
-    assert sent["decided_at"] == "2026-11-10T09:00:00.000000Z"
-    assert sent["as_of"] == "2026-10"
-    assert sent["effective_on"] == str(decision.effective_on)
-    for name in (
-        "decision_id",
-        "account_id",
-        "action",
-        "new_limit",
-        "probability",
-        "log_odds",
-        "base_log_odds",
-        "cut_off",
-    ):
-        assert sent[name] == getattr(decision, name)  # floats to the last bit
-    assert [r["text"]["zh"] for r in sent["reasons"]] == [r.text.zh for r in decision.reasons]
-    assert (
-        sent["reasons"][0]["features"][0]["contribution"]
-        == decision.reasons[0].features[0].contribution
-    )
+EXACT_FIELDS = (
+    "decision_id",
+    "account_id",
+    "action",
+    "new_limit",
+    "probability",
+    "log_odds",
+    "base_log_odds",
+    "cut_off",
+)
+
+
+def test_the_answer_is_the_decision_as_json(bundle: Bundle) -> None:
+    statements = statements_table([parse_request(examples.REQUEST)])
+    decision = decide(statements, bundle, DECIDED_AT)
+    answer = json.loads(encode(make_answer(decision, bundle)))
+    assert list(answer) == list(examples.ANSWER)
+    assert answer["decided_at"] == "2026-11-10T09:00:00.000000Z"
+    assert answer["as_of"] == "2026-10"
+    assert answer["effective_on"] == str(decision.effective_on)
+    for name in EXACT_FIELDS:
+        assert answer[name] == getattr(decision, name), name  # floats to the last bit
+
+    texts = [reason["text"]["zh"] for reason in answer["reasons"]]
+    assert texts == [reason.text.zh for reason in decision.reasons]
+    contribution = answer["reasons"][0]["features"][0]["contribution"]
+    assert contribution == decision.reasons[0].features[0].contribution
+
     assert decision.notice is not None
-    assert sent["notice"] == {
+    assert answer["notice"] == {
         "kind": "adverse_action",
         "send_by": "2026-12-10",
         "text": {"en": decision.notice.text.en, "zh": decision.notice.text.zh},
     }
-    assert sent["model"] == {
+    assert answer["model"] == {
         "name": "limit-reduction",
         "version": bundle.provenance.version,
         "bundle": bundle.digest,
         "reference": bundle.reference_digest,
         "policy": bundle.policy.version,
     }
-    assert list(sent) == list(examples.ANSWER)
 
 
-def test_answer_to_who_keeps_the_limit_has_a_null_for_a_notice(
+def test_only_the_answer_of_a_kept_limit_has_no_notice(
     some_windows: pl.DataFrame, bundle: Bundle
 ) -> None:
-    for decision in decide_many(some_windows, bundle, DECIDED_AT):
-        sent = json.loads(encode(make_answer(decision, bundle)))
-        assert list(sent) == list(examples.ANSWER)
-        assert (sent["notice"] is None) == (sent["action"] == "keep") == (not sent["reasons"])
+    for decision in each(decide_many(some_windows, bundle, DECIDED_AT)):
+        answer = json.loads(encode(make_answer(decision, bundle)))
+        assert list(answer) == list(examples.ANSWER)
+        assert (answer["notice"] is None) == (answer["action"] == "keep")
+        assert (not answer["reasons"]) == (answer["action"] == "keep")
 
 
-def test_answer_holds_no_number_that_json_lacks() -> None:
-    shown = Answer.model_validate_json(json.dumps(examples.ANSWER))
+def test_an_answer_has_no_number_that_json_lacks() -> None:
     with pytest.raises(ValidationError):
-        Answer.model_validate(shown.model_dump() | {"probability": math.nan})
+        Answer.model_validate(example_answer().model_dump() | {"probability": math.nan})
 
 
-def test_answer_has_the_same_bytes_alone_and_in_a_batch() -> None:
-    shown = Answer.model_validate_json(json.dumps(examples.ANSWER))
-    assert encode(BatchAnswer(decisions=[shown, shown])) == b'{"decisions":[%b,%b]}' % (
-        encode(shown),
-        encode(shown),
+def test_an_answer_has_the_same_bytes_alone_and_in_a_batch() -> None:
+    answer = example_answer()
+    alone = encode(answer)
+    assert encode(BatchAnswer(decisions=[answer, answer])) == b'{"decisions":[%b,%b]}' % (
+        alone,
+        alone,
     )
