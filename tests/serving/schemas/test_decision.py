@@ -101,8 +101,8 @@ def test_a_statement_takes_each_column_in_its_range_only(column: Column) -> None
     path = f"$.statements[1].{column.name}"
     below, above = number(lowest - step), number(column.high + step)
     wrong: list[object] = [below, above, str(lowest), True, [1], {}]
-    for value in wrong:
-        assert paths_of(with_statement(1, **{column.name: value})) == [path]
+    for bad in wrong:
+        assert paths_of(with_statement(1, **{column.name: bad})) == [path]
     template = json.dumps(with_statement(1, **{column.name: "HERE"}))
     for literal in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 400):
         assert paths_of(template.replace('"HERE"', literal)) == [path]
