@@ -40,7 +40,7 @@ _KEY_TEXT = (
 _DECISION_ERRORS = {
     HTTPStatus.GONE: f"The answer to this `{KEY_HEADER}` was erased.",
     HTTPStatus.GATEWAY_TIMEOUT: (
-        f"It may have been decided and stored: the same `{KEY_HEADER}` gets the answer."
+        f"It may have been decided and stored: the same `{KEY_HEADER}` returns the answer."
     ),
 }
 _IDEMPOTENCY_KEY = {

@@ -290,8 +290,8 @@ def _new_entry(
 def _resolved_limit(body: ResolutionRequest, rows: Sequence[Entry]) -> float:
     """Return the limit that an outcome leads to, CNY; ApiError (422) if the outcome is not allowed.
 
-    The limit after a review lies between the one that the decision left and the one before it:
-    a customer who asks for a review never loses by it.
+    An amended limit is at least the one after the decision, so that a review never costs the
+    customer anything, and at most the one before it.
     """
     decision = decision_in(rows[0])
     limit_before: float = decision["credit_limit"]

@@ -13,7 +13,7 @@ from serving.decision.bundle import Bundle
 from tests.support import checks
 from tests.support.served import Server, as_requests
 
-A_BATCH = 100
+BATCH_SIZE = 100
 
 
 @pytest.fixture(scope="module")
@@ -21,37 +21,33 @@ def accounts(windows: pl.DataFrame) -> list[pl.DataFrame]:
     return windows.partition_by("account_id", maintain_order=True)
 
 
-def one_by_one(server: Server) -> checks.Door:
+def send_one_by_one(server: Server) -> checks.Door:
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
-        with httpx.Client(base_url=server.url) as client:
-            posts = [
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            responses = [
                 client.post("/v1/decisions", json=as_requests(window)[0]) for window in windows
             ]
-        return [post.raise_for_status().content for post in posts]
+        return [response.raise_for_status().content for response in responses]
 
     return answers
 
 
-def in_batches(server: Server) -> checks.Door:
-    """The batch endpoint; an answer's bytes are cut out of the batch's body as they stand there."""
-
+def send_in_batches(server: Server) -> checks.Door:
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
-        found: list[bytes] = []
+        requests = [as_requests(window)[0] for window in windows]
+        bodies: list[bytes] = []
         with httpx.Client(base_url=server.url, timeout=30) as client:
-            for start in range(0, len(windows), A_BATCH):
-                sent = [as_requests(window)[0] for window in windows[start : start + A_BATCH]]
-                found += cut(
-                    client.post("/v1/decisions/batch", json={"accounts": sent})
-                    .raise_for_status()
-                    .text
-                )
-        return found
+            for start in range(0, len(requests), BATCH_SIZE):
+                batch = {"accounts": requests[start : start + BATCH_SIZE]}
+                response = client.post("/v1/decisions/batch", json=batch)
+                bodies += cut_batch(response.raise_for_status().text)
+        return bodies
 
     return answers
 
 
-def cut(body: str) -> list[bytes]:
-    """The answers in a batch's body, to the byte."""
+def cut_batch(body: str) -> list[bytes]:
+    """Return the bytes of each answer in the body of a batch."""
     head, tail = '{"decisions":[', "]}"
     assert body.startswith(head)
     assert body.endswith(tail)
@@ -73,13 +69,13 @@ def test_the_accounts_are_of_all_kinds(accounts: list[pl.DataFrame]) -> None:
 def test_the_endpoint_gives_the_bytes_of_the_function(
     server: Server, accounts: list[pl.DataFrame], bundle: Bundle
 ) -> None:
-    checks.check_one_is_many(one_by_one(server), accounts, bundle)
+    checks.check_one_is_many(send_one_by_one(server), accounts, bundle)
 
 
 def test_the_batch_gives_the_bytes_of_the_function(
     server: Server, accounts: list[pl.DataFrame], bundle: Bundle
 ) -> None:
-    checks.check_one_is_many(in_batches(server), accounts, bundle)
+    checks.check_one_is_many(send_in_batches(server), accounts, bundle)
 
 
 def test_the_check_notices_a_byte(
@@ -88,7 +84,7 @@ def test_the_check_notices_a_byte(
     """The control: one digit of one answer changed."""
 
     def spoilt(windows: Sequence[pl.DataFrame]) -> list[bytes]:
-        first, *rest = one_by_one(server)(windows)
+        first, *rest = send_one_by_one(server)(windows)
         return [first.replace(b'"probability":0.', b'"probability":0.1', 1), *rest]
 
     with pytest.raises(AssertionError):

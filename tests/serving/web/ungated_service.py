@@ -1,7 +1,4 @@
-"""The service as it must not be: BentoML's own, without the gate.
-
-The control of the raw HTTP cases.
-"""
+"""BentoML's own app without the gate: the control of the raw HTTP cases."""
 
 from __future__ import annotations
 
@@ -18,22 +15,21 @@ from serving.service import LimitReduction
 __all__ = ["LimitReduction"]
 
 
-class _Anybody:
-    """Takes everybody for a caller of this machine."""
+class _WithCaller:
+    """ASGI middleware that takes every client for one on this machine."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(
-            {**scope, "state": {**scope.get("state", {}), "caller": LOOPBACK}}, receive, send
-        )
+        state = {**scope.get("state", {}), "caller": LOOPBACK}
+        await self.app({**scope, "state": state}, receive, send)
 
 
-def _without_gate(service: Any, is_main: bool = True) -> ASGIApp:
-    return _Anybody(bentoml.Service.to_asgi(service, is_main))
+def _ungated_app(service: Any, is_main: bool = True) -> ASGIApp:
+    return _WithCaller(bentoml.Service.to_asgi(service, is_main))
 
 
 if "bentoml" in sys.argv[0]:
-    # Only where BentoML serves it: pytest imports every module that may hold a doctest.
-    DescribedService.to_asgi = _without_gate  # type: ignore[assignment, method-assign]
+    # Only where BentoML serves it: pytest imports every module to look for doctests.
+    DescribedService.to_asgi = _ungated_app  # type: ignore[assignment, method-assign]
