@@ -1,8 +1,8 @@
-"""A foreign CSV as cells: text first, then read as numbers, words and dates, never by guessing.
+"""A foreign CSV as cells: read as text, then parsed as numbers, words and dates, never guessed.
 
-A cell that cannot be read is an error that names the file, the column and the first accounts.  It
-is not a reject: text in an amount column means that the mapping or the file is wrong, and so are
-the rows that happen to look right.
+A cell that cannot be parsed is an error that names the file, the column and the first accounts.  It
+is not a reject: text in an amount column means that the mapping or the file is wrong, and then the
+rows that happen to look right are wrong too.
 """
 
 from __future__ import annotations
@@ -24,41 +24,48 @@ _LARGEST_WHOLE = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The CSV's cells in file order: String columns, stripped, null = unknown; ``accounts`` are the
-    rows' account_ids.
-    """
+    """The cells of a CSV, in file order."""
 
     file: Path
     sha256: str
-    frame: pl.DataFrame
-    accounts: pl.Series
+    frame: pl.DataFrame  # String columns, stripped; null = unknown
+    accounts: pl.Series  # account_id of each row
 
     def numbers(self, origin: Origin, column: str, *, whole: bool) -> pl.Series:
-        """One of the origin's columns as Float64 in the source's unit, null = unknown: looked up or
-        read, scaled, clipped.
+        """Return one of the origin's columns as Float64 in the source's unit; null = unknown.
 
-        Raises :class:`IngestError` where a cell is no finite number, is not among the origin's
-        values, or should come out as a whole number of 32 bits and does not.
+        Cells are looked up in the origin's values or parsed, then scaled and clipped.
+
+        Raises :class:`IngestError` for a cell that is not a finite number or not among the origin's
+        values, and, if ``whole``, for a result that is not a whole number of 32 bits.
         """
         cells = self.frame[column]
         if origin.values is not None:
-            known, numbers = list(origin.values), list(origin.values.values())
-            read = cells.replace_strict(known, numbers, default=None, return_dtype=pl.Float64)
-            expected = f"one of {known}"
+            parsed = cells.replace_strict(
+                list(origin.values),
+                list(origin.values.values()),
+                default=None,
+                return_dtype=pl.Float64,
+            )
+            expected = f"one of {list(origin.values)}"
         else:
-            read = cells.cast(pl.Float64, strict=False)
+            parsed = cells.cast(pl.Float64, strict=False)
             expected = "a number"
-        # "nan", "inf" and 1e999 read as floats, and are no numbers that an account can have.
-        self.refuse(cells.is_not_null() & ~read.is_finite().fill_null(False), column, expected)
-        result = (read * origin.scale).clip(origin.low, origin.high)
+        # "nan", "inf" and 1e999 parse as floats, but no account has such an amount.
+        is_number = parsed.is_finite().fill_null(False)
+        self.refuse(cells.is_not_null() & ~is_number, column, expected)
+        result = (parsed * origin.scale).clip(origin.low, origin.high)
         if whole:
-            wrong = (result != result.round()) | (result.abs() > _LARGEST_WHOLE)
-            self.refuse(wrong.fill_null(False), column, "a whole number of 32 bits after scaling")
+            is_wrong = (result != result.round()) | (result.abs() > _LARGEST_WHOLE)
+            expected = "a whole number of 32 bits after scaling"
+            self.refuse(is_wrong.fill_null(False), column, expected)
         return result
 
     def words(self, words: Words) -> pl.Series:
-        """The column as String, null = unknown: looked up, put into bands such as ``25-34``, or as
-        it stands.
+        """Return a column as String; null = unknown.
+
+        Cells are looked up, put into bands such as ``25-34``, or taken as they are.  Raises
+        :class:`IngestError` for a cell that is not among the values.
         """
         if words.bands:
             return self._banded(words.column, words.bands)
@@ -66,99 +73,94 @@ class Cells:
         if words.values is None:
             return cells
         known = list(words.values)
-        self.refuse(cells.is_not_null() & ~cells.is_in(known), words.column, f"one of {known}")
+        is_unknown = cells.is_not_null() & ~cells.is_in(known)
+        self.refuse(is_unknown, words.column, f"one of {known}")
         return cells.replace(words.values)
 
     def dates(self, column: str, form: str) -> pl.Series:
-        """The column as Date, null = unknown; raises :class:`IngestError` for cells that are not
-        written in ``form``.
+        """Return a column as Date; null = unknown.
+
+        Raises :class:`IngestError` for a cell that is not written in ``form`` (strftime's letters).
         """
         cells = self.frame[column]
         dates = cells.str.to_date(form, strict=False)
-        self.refuse(cells.is_not_null() & dates.is_null(), column, f"a date written as {form}")
+        is_wrong = cells.is_not_null() & dates.is_null()
+        self.refuse(is_wrong, column, f"a date written as {form}")
         return dates
 
     def refuse(self, rows: pl.Series, column: str, expected: str) -> None:
-        """Raise :class:`IngestError` where any of the masked rows of ``column`` is true, naming the
-        first accounts.
-        """
+        """Raise :class:`IngestError` for these rows of ``column``, if any; it names the first."""
         if not rows.any():
             return
-        first = (
-            pl.DataFrame([self.accounts.filter(rows), self.frame[column].filter(rows)])
-            .head(_FIRST)
-            .rows()
-        )
+        wrong = pl.DataFrame([self.accounts.filter(rows), self.frame[column].filter(rows)])
+        first = wrong.head(_FIRST).rows()
         got = ", ".join(f"{cell!r} (account {account})" for account, cell in first)
-        more = int(rows.sum()) - len(first)
-        raise IngestError(
-            f"{self.file}: column {column!r}: expected {expected}, got {got}{f' and {more} more row(s)' if more else ''}"
-        )
+        if wrong.height > len(first):
+            got += f" and {wrong.height - len(first)} more row(s)"
+        raise IngestError(f"{self.file}: column {column!r}: expected {expected}, got {got}")
 
     def _banded(self, column: str, starts: tuple[int, ...]) -> pl.Series:
         numbers = self.numbers(Origin((column,)), column, whole=True)
-        self.refuse(
-            (numbers < starts[0]).fill_null(False),
-            column,
-            f"at least {starts[0]}, where the first band begins",
-        )
-        names = [f"{low}-{high - 1}" for low, high in pairwise(starts)] + [f"{starts[-1]}+"]
-        bands = (
+        is_below = (numbers < starts[0]).fill_null(False)
+        self.refuse(is_below, column, f"at least {starts[0]}, where the first band begins")
+        names = [f"{low}-{high - 1}" for low, high in pairwise(starts)]
+        names.append(f"{starts[-1]}+")
+        bands = [
             pl.when(pl.col(column) >= start).then(pl.lit(name))
-            for start, name in reversed([*zip(starts, names, strict=True)])
-        )
-        return numbers.to_frame(column).select(pl.coalesce(bands)).to_series()
+            for start, name in zip(starts, names, strict=True)
+        ]
+        # The highest band that the number reaches.
+        return numbers.to_frame(column).select(pl.coalesce(bands[::-1])).to_series()
 
 
 def read_cells(file: Path, plan: Plan) -> Cells:
-    """The columns of a CSV that a plan names.
+    """Read the columns of a CSV that a plan names.
 
-    Raises :class:`IngestError` for a file that is missing, empty, not UTF-8, with lines of unequal
-    length, without a column that the plan names, or, wide, with an account in two rows.
+    Raises :class:`IngestError` if the file is missing, empty or not UTF-8, if its lines have
+    unequal numbers of cells, if it lacks a column that the plan names, and, in a wide file, if an
+    account has two rows.
     """
     try:
         content = file.read_bytes()
     except OSError as error:
         raise IngestError(f"{file}: expected a CSV file: {error.strerror}") from None
     header, rows = _verify(file, content, plan.separator)
-    lacking = dict.fromkeys(
+    lacking = [
         f"[{section}] names {column!r}"
         for section, column in plan.sources()
         if column not in header
-    )
+    ]
     if lacking:
         raise IngestError(
-            f"{file}: {plan.file}: {', '.join(lacking)}; the CSV has the columns {header}"
+            f"{file}: {plan.file}: {', '.join(dict.fromkeys(lacking))}; "
+            f"the CSV has the columns {header}"
         )
     if not rows:
         raise IngestError(f"{file}: expected at least one row below the header, got none")
-    named = list(dict.fromkeys(column for _, column in plan.sources()))
+    columns = list(dict.fromkeys(column for _, column in plan.sources()))
     try:
         frame = pl.read_csv(
-            content, columns=named, separator=plan.separator, infer_schema=False, n_rows=rows
+            content, columns=columns, separator=plan.separator, infer_schema=False, n_rows=rows
         )
     except pl.exceptions.PolarsError as error:
-        raise IngestError(f"{file}: expected a CSV file: {str(error).splitlines()[0]}") from None
-    stripped = pl.col(named).str.strip_chars()
-    frame = frame.select(pl.when(~stripped.is_in(list(plan.unknown))).then(stripped))
+        reason = str(error).splitlines()[0]
+        raise IngestError(f"{file}: expected a CSV file: {reason}") from None
+    stripped = pl.col(columns).str.strip_chars()
+    is_known = ~stripped.is_in(list(plan.unknown))
+    frame = frame.select(pl.when(is_known).then(stripped))
     name = plan.account
     accounts = (name.prefix + frame[name.column].str.zfill(name.width)).rename("account_id")
     cells = Cells(file, hashlib.sha256(content).hexdigest(), frame, accounts)
     if plan.format == "wide":
-        cells.refuse(
-            accounts.is_duplicated() & accounts.is_not_null(),
-            name.column,
-            "each account in one row",
-        )
+        is_repeated = accounts.is_duplicated() & accounts.is_not_null()
+        cells.refuse(is_repeated, name.column, "each account in one row")
     return cells
 
 
 def _verify(file: Path, content: bytes, separator: str) -> tuple[list[str], int]:
-    """The header and the number of rows of a file that is a CSV throughout.
-
-    A pass of its own, because Polars fills short lines with nulls: a file that was cut off would
-    pass for one with gaps.
-    """
+    """Check that a file is a CSV from beginning to end; return its header and number of rows."""
+    # A pass of its own, because Polars fills short lines with nulls: a truncated file would look
+    # like one with unknown values.
     if not content.strip():
         raise IngestError(f"{file}: expected a CSV file, got an empty one")
     if b"\0" in content:
@@ -176,7 +178,7 @@ def _verify(file: Path, content: bytes, separator: str) -> tuple[list[str], int]
             raise IngestError(f"{file}: expected each column once, got {repeated} more than once")
         rows, blank = 0, 0
         for cells in lines:
-            if not cells:  # lines without anything are tolerated at the end of the file only
+            if not cells:  # blank lines are accepted at the end of the file only
                 blank = blank or lines.line_num
                 continue
             if blank or len(cells) != len(header):

@@ -2,11 +2,15 @@
 
     CSV -> cells -> statements in the source's unit -> derived columns -> CNY -> schema -> folder
 
-The folder holds ``statements/part-00000.parquet`` (the declared columns, accounts without fault);
-``labels.parquet`` (account_id, as_of, label) where the source brings an outcome;
-``accounts/part-00000.parquet`` where it brings what fairness is measured by; ``rejects.csv``
-(account_id, month, rule); and ``ingest.json``, which says what was made from what. Columns that the
-source lacks are null, never invented.
+The folder holds
+
+statements/part-00000.parquet   the declared columns, of accounts that keep the schema
+labels.parquet                  account_id, as_of, label; if the source brings an outcome
+accounts/part-00000.parquet     attributes to measure fairness; if the source brings them
+rejects.csv                     account_id, month, rule
+ingest.json                     what was made from what
+
+Columns that the source lacks are null, never invented.
 """
 
 from __future__ import annotations
@@ -30,31 +34,29 @@ _OURS = frozenset({"statements", "accounts", "labels.parquet", "rejects.csv", "i
 _AMOUNTS = [c.name for c in COLUMNS if c.kind == "amount"]
 _MAY_LACK = frozenset(c.name for c in COLUMNS if c.null != "never")
 _WHOLE_NUMBERS = frozenset(c.name for c in COLUMNS if c.kind == "whole_number")
-_FIRST = 3  # strange files that an error names
-# the rule that a wide row breaks whose months are all empty
-_NO_STATEMENT = "at least one statement"
+_FIRST = 3  # foreign files that an error names
+_NO_STATEMENT = "at least one statement"  # the rule that a wide row of empty months breaks
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was ingested: counts, ``rejected`` = rows by the rule they break, ``absent`` = columns
-    that the source lacks.
-    """
+    """What was ingested: counts, and the columns that the source lacks."""
 
     folder: Path
     rows: int  # of the CSV
-    accounts: int  # without fault
-    statements: int  # theirs
+    accounts: int  # that keep the schema
+    statements: int  # of these accounts
     rejected_accounts: int
-    rejected: Mapping[str, int]
+    rejected: Mapping[str, int]  # rows by the rule that they break
     products: Mapping[str, int]  # accounts by product
-    absent: tuple[str, ...]
-    labels: int  # accounts and months with a known outcome; 0 where the source brings none
-    label_rate: float | None  # share of label 1; None where the source brings none
+    absent: tuple[str, ...]  # columns that the source lacks
+    labels: int  # accounts and months with a known outcome
+    label_rate: float | None  # share of label 1; None if the source brings no outcome
 
     def __str__(self) -> str:
         lines = [
-            f"ingested {self.accounts:,} accounts, {self.statements:,} statements from {self.rows:,} rows: {self.folder}"
+            f"ingested {self.accounts:,} accounts, {self.statements:,} statements "
+            f"from {self.rows:,} rows: {self.folder}"
         ]
         if self.label_rate is not None:
             lines.append(f"  labels {self.labels:,}, rate {self.label_rate:.2%}")
@@ -70,7 +72,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """What goes into the folder."""
+    """The tables of a data folder."""
 
     statements: pl.DataFrame
     rejects: pl.DataFrame
@@ -79,15 +81,16 @@ class _Tables:
 
 
 def ingest(csv: Path, mapping: Path, folder: Path) -> Summary:
-    """Make ``folder`` from a CSV and a mapping file, and say what it holds.
+    """Make ``folder`` from a CSV and a mapping file; return counts of its content.
 
-    A folder that an earlier ingest wrote is replaced; the new one is complete before it takes its
-    name.  Raises :class:`IngestError` for a CSV or a mapping that cannot be used, for a source
-    without one account that keeps the schema, and for a folder that holds anything else; then
-    nothing is written and nothing replaced.
+    A folder that an earlier ingest wrote is overwritten; it is complete before it takes the name.
+    Raises :class:`IngestError` for a CSV or a mapping that cannot be used, for a source without any
+    account that keeps the schema, and for a folder that holds other files.  Nothing is then written
+    or overwritten.
 
     >>> home = Path(tempfile.mkdtemp())
-    >>> _ = (home / "book.csv").write_text("id,month,limit,owed,paid,late\\n7,2026-08,900,50,0,0\\n7,2026-09,900,80,50,0\\n")
+    >>> lines = ["id,month,limit,owed,paid,late", "7,2026-08,900,50,0,0", "7,2026-09,900,80,50,0"]
+    >>> _ = (home / "book.csv").write_text("\\n".join(lines))
     >>> _ = (home / "book.toml").write_text('''
     ...     source = { name = "a small book", format = "long" }
     ...     account = { column = "id" }
@@ -121,7 +124,8 @@ def ingest(csv: Path, mapping: Path, folder: Path) -> Summary:
     if good.is_empty():
         rules = rejects["rule"].value_counts(sort=True).rows()
         raise IngestError(
-            f"{csv}: expected at least one account that keeps the schema, got none; rows by rule broken: {rules}"
+            f"{csv}: expected at least one account that keeps the schema, got none; "
+            f"rows by rule broken: {rules}"
         )
     tables = _Tables(good, rejects, _labels(cells, plan, good), _accounts(cells, plan, good))
     summary = _summary(folder, cells, plan, tables)
@@ -130,7 +134,7 @@ def ingest(csv: Path, mapping: Path, folder: Path) -> Summary:
 
 
 def _statements(cells: Cells, plan: Plan) -> pl.DataFrame:
-    """One row an account and month in the source's unit; columns that the source lacks are null."""
+    """Return one row an account and month in the source's unit; absent columns are null."""
     product = cells.words(plan.product) if isinstance(plan.product, Words) else pl.lit(plan.product)
     accounts = cells.accounts.to_frame().with_columns(product.alias("product"))
     values = {
@@ -150,8 +154,8 @@ def _statements(cells: Cells, plan: Plan) -> pl.DataFrame:
             )
             for place, month in enumerate(plan.months)
         )
-        # A month whose own cells are all empty was not billed: a shorter history, which is no
-        # fault.  In the middle of others it is a gap, which the schema refuses.
+        # A month whose own cells are all empty was not billed.  At either end of the history that
+        # is no fault; in the middle it is a gap, which the schema refuses.
         if monthly := [name for name, series in values.items() if len(series) > 1]:
             table = table.filter(~pl.all_horizontal(pl.col(monthly).is_null()))
     absent = [pl.lit(None, c.dtype).alias(c.name) for c in COLUMNS if c.name not in table.columns]
@@ -164,13 +168,13 @@ def _value(cells: Cells, name: str, origin: Origin, column: str) -> pl.Series:
 
 
 def _derived(statements: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """The statements with the derived columns; sorted by account and month before and after."""
+    """Return the statements with the derived columns.  They are sorted by account and month."""
     if "spend" not in plan.derived:
         return statements
-    # What the balance grew by beyond what was paid; interest and fees are in it, and the first
-    # month's is unknown. clip() and not max_horizontal(), which takes null for nothing.  In whole
-    # cents of the source's currency, before the rate: afterwards equal amounts would differ by
-    # 1e-13, and a month without purchases would not be one.
+    # Growth of the balance plus payment: includes interest and fees, unknown in the first month.
+    # clip() and not max_horizontal(), which ignores nulls.  Rounded to cents of the source's
+    # currency before the rate is applied: afterwards equal amounts would differ by 1e-13, and a
+    # month without purchases would not show as one.
     earlier = pl.col("balance").shift(1).over("account_id")
     return statements.with_columns(
         spend=(pl.col("balance") - earlier + pl.col("payment")).clip(lower_bound=0.0).round(2)
@@ -182,22 +186,22 @@ def _in_cny(statements: pl.DataFrame, plan: Plan) -> pl.DataFrame:
 
 
 def _without_statement(cells: Cells, statements: pl.DataFrame) -> pl.DataFrame:
-    """Accounts of a wide file whose months are all empty, as rejects without a month."""
+    """Return accounts of a wide file whose months are all empty, as rejects without a month."""
     lost = cells.accounts.to_frame().join(statements, on="account_id", how="anti", nulls_equal=True)
     return lost.select("account_id", month=pl.lit(None, pl.Date), rule=pl.lit(_NO_STATEMENT))
 
 
 def _labels(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None:
-    """account_id, as_of, label (Int8, 0 or 1) of the good statements whose outcome is known; None
-    where none is mapped.
+    """Return account_id, as_of and label (Int8) of good statements with a known outcome.
+
+    None if no label is mapped.
     """
     label = plan.label
     if label is None:
         return None
     outcome = cells.numbers(Origin((label.column,), label.values), label.column, whole=True)
-    cells.refuse(
-        ~outcome.is_in([0.0, 1.0]) & outcome.is_not_null(), label.column, "a label of 0 or 1"
-    )
+    is_wrong = ~outcome.is_in([0.0, 1.0]) & outcome.is_not_null()
+    cells.refuse(is_wrong, label.column, "a label of 0 or 1")
     if plan.month is not None:
         as_of = cells.dates(plan.month.column, plan.month.format).dt.truncate("1mo")
     else:
@@ -212,27 +216,28 @@ def _labels(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None
     if labels.is_empty():
         when = "its own month" if label.as_of is None else f"{label.as_of:%Y-%m}"
         raise IngestError(
-            f"{cells.file}: column {label.column!r}: expected a label for at least one good account at {when}, got none"
+            f"{cells.file}: column {label.column!r}: expected a label for at least one good account "
+            f"at {when}, got none"
         )
     return labels
 
 
 def _accounts(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None:
-    """account_id and the mapped attributes of the good accounts, null = unknown; None where none is
-    mapped.
+    """Return account_id and the mapped attributes of the good accounts; null = unknown.
+
+    None if no attribute is mapped.
     """
     if not plan.attributes:
         return None
     table = cells.accounts.to_frame()
     for name, origin in plan.attributes.items():
-        read = (
-            cells.dates(origin.column, origin.format)
-            if isinstance(origin, Dates)
-            else cells.words(origin)
-        )
-        table = table.with_columns(read.alias(name))
-        kinds = table.select(pl.col(name).drop_nulls().n_unique().over("account_id")).to_series()
-        cells.refuse(kinds > 1, origin.column, "one value an account")
+        if isinstance(origin, Dates):
+            values = cells.dates(origin.column, origin.format)
+        else:
+            values = cells.words(origin)
+        table = table.with_columns(values.alias(name))
+        distinct = pl.col(name).drop_nulls().n_unique().over("account_id")
+        cells.refuse(table.select(distinct).to_series() > 1, origin.column, "one value an account")
     known = table.group_by("account_id").agg(pl.col(list(plan.attributes)).drop_nulls().first())
     return known.join(good, on="account_id", how="semi").sort("account_id")
 
@@ -240,7 +245,10 @@ def _accounts(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | No
 def _summary(folder: Path, cells: Cells, plan: Plan, tables: _Tables) -> Summary:
     rules = tables.rejects.group_by("rule").len().sort("rule")
     products = tables.statements.unique("account_id").group_by("product").len().sort("product")
-    labels = tables.labels
+    mapped = {*plan.columns, *plan.derived}
+    labels, label_rate = tables.labels, None
+    if labels is not None:
+        label_rate = labels.filter(pl.col("label") == 1).height / labels.height
     return Summary(
         folder=folder,
         rows=cells.frame.height,
@@ -249,24 +257,26 @@ def _summary(folder: Path, cells: Cells, plan: Plan, tables: _Tables) -> Summary
         rejected_accounts=tables.rejects["account_id"].n_unique(),
         rejected=dict(rules.rows()),
         products=dict(products.rows()),
-        absent=tuple(
-            c.name
-            for c in COLUMNS
-            if c.name in _MAY_LACK and c.name not in {*plan.columns, *plan.derived}
-        ),
+        absent=tuple(name for name in NAMES if name in _MAY_LACK and name not in mapped),
         labels=0 if labels is None else labels.height,
-        label_rate=None
-        if labels is None
-        else labels.filter(pl.col("label") == 1).height / labels.height,
+        label_rate=label_rate,
     )
 
 
 def _report(cells: Cells, plan: Plan, summary: Summary) -> Mapping[str, object]:
-    """What ingest.json says.
+    """Return the content of ingest.json.
 
-    No clock and no path of this machine: the same input gives the same bytes.
+    Without time or paths of this machine: the same input gives the same bytes.
     """
-    label = plan.label
+    label = None
+    if plan.label is not None:
+        as_of = plan.label.as_of
+        label = {
+            "definition": plan.label.definition,
+            "as_of": None if as_of is None else f"{as_of:%Y-%m}",
+            "count": summary.labels,
+            "rate": summary.label_rate,
+        }
     return {
         "source": {"name": plan.source, "file": cells.file.name, "sha256": cells.sha256},
         "mapping": {"file": plan.file.name, "sha256": plan.sha256},
@@ -281,23 +291,17 @@ def _report(cells: Cells, plan: Plan, summary: Summary) -> Mapping[str, object]:
         "rejected": summary.rejected,
         "derived": plan.derived,
         "absent": summary.absent,
-        "label": label
-        and {
-            "definition": label.definition,
-            "as_of": label.as_of and f"{label.as_of:%Y-%m}",
-            "count": summary.labels,
-            "rate": summary.label_rate,
-        },
+        "label": label,
     }
 
 
 def _write(folder: Path, tables: _Tables, report: Mapping[str, object]) -> None:
-    """The folder, written beside its place and renamed when whole."""
+    """Write the folder next to its place, and rename it when it is complete."""
     folder = folder.resolve()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            # Not the scratch folder itself: only its owner may read that.
+            # Not the scratch folder itself: its mode lets only the owner read it.
             whole, old = Path(scratch, "whole"), Path(scratch, "old")
             _fill(whole, tables, report)
             if folder.exists():
@@ -327,14 +331,14 @@ def _fill(folder: Path, tables: _Tables, report: Mapping[str, object]) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise where ``folder`` holds anything that an ingest does not write: it would be lost when
-    the folder is replaced.
-    """
-    if folder.exists() and not folder.is_dir():
+    """Raise if ``folder`` holds a file that no ingest writes: it would be lost."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
         raise IngestError(f"{folder}: expected a folder, got a file")
-    if folder.exists() and (
-        strange := sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
-    ):
+    foreign = sorted({path.name for path in folder.iterdir()} - _OURS)
+    if foreign:
         raise IngestError(
-            f"{folder}: expected a new folder or one that ingest wrote, found {strange[:_FIRST]} in it"
+            f"{folder}: expected a new folder or one that ingest wrote, "
+            f"found {foreign[:_FIRST]} in it"
         )

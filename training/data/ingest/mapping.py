@@ -1,6 +1,6 @@
 """The mapping file: how a foreign CSV becomes statements.
 
-TOML; docs/modelling/ingest.md describes every key.
+A TOML file; docs/modelling/ingest.md describes every key.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from features.months import add_months, months_between
 from features.schema import COLUMNS, PRODUCTS
 from serving.decision.config.strict_toml import ConfigError, Interval, Section, read_toml
 
-MAPPINGS = Path(__file__).parent / "mappings"  # the mappings that belong to this project
+MAPPINGS = Path(__file__).parent / "mappings"  # the project's own mappings
 Format = Literal["wide", "long"]
 _FORMATS: tuple[Format, ...] = get_args(Format)
 _WIDTHS = Interval(0, 100)  # of an account number, in characters
-# statement column -> how it may be derived
+_MOST_MONTHS = 1200
+# How statement columns may be derived.
 RECIPES: Mapping[str, tuple[str, ...]] = {"spend": ("balance_and_payment",)}
 ATTRIBUTES = ("opened", "age_band", "gender", "region")  # of the accounts table; never features
 _MAPPED = tuple(c.name for c in COLUMNS if c.kind in ("amount", "whole_number"))
@@ -27,113 +29,105 @@ _NEEDED = tuple(c.name for c in COLUMNS if c.name in _MAPPED and c.null == "neve
 
 
 class IngestError(ValueError):
-    """Foreign data that cannot be used: the file, where in it, what was expected, what came, and
-    the first accounts.
+    """Foreign data cannot be used.
+
+    The message names the file and the place in it, what was expected, what came, and the first
+    accounts.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class AccountName:
-    """account_id = ``prefix`` + the cell, which is filled with zeros from the left to ``width``
-    characters.
-    """
+    """How an account_id is made: ``prefix``, then the cell."""
 
     column: str
     prefix: str
-    width: int
+    width: int  # characters; a shorter cell is filled with zeros from the left
 
 
 @dataclass(frozen=True, slots=True)
 class Dates:
-    """A column of dates, written in ``format`` (strftime's letters)."""
+    """A column of dates."""
 
     column: str
-    format: str
+    format: str  # in strftime's letters
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A column of words: ``values`` cell -> word, None = as they stand; or, with ``bands``, whole
-    numbers put into bands.
-    """
+    """A column of words, or of whole numbers that become bands such as ``25-34``."""
 
     column: str
-    values: Mapping[str, str] | None
-    bands: tuple[int, ...] = ()  # where each begins, rising; the last has no end
+    values: Mapping[str, str] | None  # cell -> word; None = the cell is the word
+    bands: tuple[int, ...] = ()  # start of each band, rising; the last band has no end
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a statement column comes from, all in the source's own unit."""
+    """Where a statement column comes from; numbers are in the source's own unit."""
 
-    # one source column, the same in every month; or, wide only, one a month, oldest first
+    # One source column for every month; or, in wide files only, one a month, oldest first.
     columns: tuple[str, ...]
     values: Mapping[str, float] | None = None  # cell -> number; None = the cell is the number
-    scale: float = 1.0  # what the number is multiplied by
-    low: float | None = None  # what comes out below is raised to this
-    high: float | None = None  # what comes out above is lowered to this
+    scale: float = 1.0  # factor of the number
+    low: float | None = None  # lower bound: smaller results become this
+    high: float | None = None  # upper bound: larger results become this
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The outcome that the source brings.
-
-    ``as_of`` None (long only): each labelled row's own month.
-    """
+    """The outcome that the source brings."""
 
     column: str
-    definition: str
-    as_of: datetime.date | None
-    values: Mapping[str, float] | None
+    definition: str  # in words
+    as_of: datetime.date | None  # None = each row's own month; long files only
+    values: Mapping[str, float] | None  # cell -> 0 or 1; None = the cell is the number
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A mapping file, read.
-
-    ``rate`` is the CNY for one unit of ``currency``; amounts are multiplied by it last of all.
-    """
+    """The content of a mapping file."""
 
     file: Path
     sha256: str
     source: str
     format: Format
     separator: str
-    unknown: frozenset[str]  # cells that mean unknown; the empty cell is always one
+    unknown: frozenset[str]  # cells that mean unknown, the empty cell included
     account: AccountName
     product: str | Words
     currency: str
-    rate: float
+    rate: float  # CNY for one unit of currency; amounts are multiplied by it last of all
     rate_source: str
     months: tuple[datetime.date, ...]  # wide: oldest first; long: none
     month: Dates | None  # long only
     columns: Mapping[str, Origin]
-    derived: Mapping[str, str]
+    derived: Mapping[str, str]  # statement column -> recipe
     label: Label | None
     attributes: Mapping[str, Dates | Words]
 
     def sources(self) -> Iterator[tuple[str, str]]:
-        """(section, source column) for every column that the CSV must have."""
+        """Yield (section, source column) for every column that the CSV must have."""
         yield "account", self.account.column
         if isinstance(self.product, Words):
             yield "product", self.product.column
         if self.month is not None:
             yield "months", self.month.column
         for name, origin in self.columns.items():
-            yield from ((f"columns.{name}", source) for source in origin.columns)
+            for source in origin.columns:
+                yield f"columns.{name}", source
         if self.label is not None:
             yield "label", self.label.column
-        yield from (
-            (f"accounts.{name}", attribute.column) for name, attribute in self.attributes.items()
-        )
+        for name, attribute in self.attributes.items():
+            yield f"accounts.{name}", attribute.column
 
 
 def read_mapping(file: Path) -> Plan:
-    """The plan that a mapping file states.
+    """Read a mapping file.
 
-    Raises :class:`IngestError` naming the file, the section and the key: no such file, no TOML, a
-    key that is missing, unknown or of the wrong type, a statement column that does not exist or
-    that must be mapped and is not.
+    Raises :class:`IngestError`, naming the file, the section and the key, if the file is missing or
+    not TOML, if a key is missing, unknown or of the wrong type, and for a statement column that
+    does not exist or that has to be mapped and is not.
 
     >>> plan = read_mapping(MAPPINGS / "uci_taiwan.toml")
     >>> plan.columns["balance"].columns[-1], plan.months[-1]
@@ -141,8 +135,8 @@ def read_mapping(file: Path) -> Plan:
     """
     try:
         content = file.read_bytes()
-        top = read_toml(content.decode(), str(file))
-        return _plan(file, hashlib.sha256(content).hexdigest(), top)
+        sha256 = hashlib.sha256(content).hexdigest()
+        return _plan(file, sha256, read_toml(content.decode(), str(file)))
     except OSError as error:
         raise IngestError(f"{file}: expected a mapping file: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -152,11 +146,8 @@ def read_mapping(file: Path) -> Plan:
 
 
 def _plan(file: Path, sha256: str, top: Section) -> Plan:
-    source, account, currency = (
-        top.section("source"),
-        top.section("account"),
-        top.section("currency"),
-    )
+    source, account = top.section("source"), top.section("account")
+    currency = top.section("currency")
     form = source.choice("format", _FORMATS)
     months, month = _months(top.section("months"), form)
     plan = Plan(
@@ -165,9 +156,11 @@ def _plan(file: Path, sha256: str, top: Section) -> Plan:
         source=source.text("name"),
         format=form,
         separator=_separator(source),
-        unknown=frozenset({"", *(cell.strip() for cell in source.texts("unknown", ()))}),
+        unknown=frozenset(cell.strip() for cell in ("", *source.texts("unknown", ()))),
         account=AccountName(
-            account.text("column"), account.text("prefix", ""), account.whole("width", _WIDTHS, 0)
+            column=account.text("column"),
+            prefix=account.text("prefix", ""),
+            width=account.whole("width", _WIDTHS, 0),
         ),
         product=_product(top.section("product")),
         currency=currency.text("code"),
@@ -175,16 +168,10 @@ def _plan(file: Path, sha256: str, top: Section) -> Plan:
         rate_source=currency.text("source"),
         months=months,
         month=month,
-        columns={
-            name: _origin(section, len(months))
-            for name, section in top.section("columns", optional=True).sections(_MAPPED).items()
-        },
+        columns=_columns(top.section("columns", optional=True), len(months)),
         derived=_derived(top.section("derived", optional=True)),
         label=_label(top.section("label"), months) if "label" in top else None,
-        attributes={
-            name: _attribute(name, section)
-            for name, section in top.section("accounts", optional=True).sections(ATTRIBUTES).items()
-        },
+        attributes=_attributes(top.section("accounts", optional=True)),
     )
     top.close()
     if unmapped := [name for name in _NEEDED if name not in plan.columns]:
@@ -209,19 +196,24 @@ def _months(section: Section, form: Format) -> tuple[tuple[datetime.date, ...], 
     if form == "long":
         return (), Dates(section.text("column"), section.text("format", "%Y-%m-%d"))
     first, last = section.month("first"), section.month("last")
-    numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
-    if not 1 <= len(numbers) <= 1200:
-        raise section.error("last", f"1 to 1200 months from {first:%Y-%m} on", f"{last:%Y-%m}")
-    return tuple(datetime.date(number // 12, number % 12 + 1, 1) for number in numbers), None
+    count = months_between(first, last) + 1
+    if not 1 <= count <= _MOST_MONTHS:
+        expected = f"1 to {_MOST_MONTHS} months from {first:%Y-%m} on"
+        raise section.error("last", expected, f"{last:%Y-%m}")
+    return tuple(add_months(first, month) for month in range(count)), None
 
 
 def _product(section: Section) -> str | Words:
     if "constant" in section:
         return section.choice("constant", PRODUCTS)
-    return Words(
-        section.text("column"),
-        section.text_map("values", PRODUCTS) or {p: p for p in PRODUCTS},
-    )
+    column = section.text("column")
+    values = section.text_map("values", PRODUCTS)
+    return Words(column, values or {product: product for product in PRODUCTS})
+
+
+def _columns(section: Section, months: int) -> dict[str, Origin]:
+    sections = section.sections(_MAPPED)
+    return {name: _origin(origin, months) for name, origin in sections.items()}
 
 
 def _origin(section: Section, months: int) -> Origin:
@@ -229,15 +221,14 @@ def _origin(section: Section, months: int) -> Origin:
     if "columns" in section:
         columns = section.texts("columns")
         if len(columns) != months:
-            expected = (
-                f"{months} columns, one a month, oldest first"
-                if months
-                else "'column' (the format is long)"
-            )
+            expected = "'column' (the format is long)"
+            if months:
+                expected = f"{months} columns, one a month, oldest first"
             raise section.error("columns", expected, f"{len(columns)}: {list(columns)}")
     else:
         columns = (section.text("column"),)
-    values, scale = section.number_map("values"), section.number("scale", default=1.0)
+    values = section.number_map("values")
+    scale = section.number("scale", default=1.0)
     low, high = section.optional_number("low"), section.optional_number("high")
     if low is not None and high is not None and low > high:
         raise section.error("low", f"at most high, {high:g}", low)
@@ -245,18 +236,29 @@ def _origin(section: Section, months: int) -> Origin:
 
 
 def _derived(section: Section) -> dict[str, str]:
-    return {name: section.choice(name, among) for name, among in RECIPES.items() if name in section}
+    recipes = {}
+    for name, choices in RECIPES.items():
+        if name in section:
+            recipes[name] = section.choice(name, choices)
+    return recipes
 
 
 def _label(section: Section, months: tuple[datetime.date, ...]) -> Label:
     as_of = section.month("as_of") if months or "as_of" in section else None
     if as_of is not None and months and as_of not in months:
-        raise section.error(
-            "as_of", f"a month from {months[0]:%Y-%m} to {months[-1]:%Y-%m}", f"{as_of:%Y-%m}"
-        )
+        expected = f"a month from {months[0]:%Y-%m} to {months[-1]:%Y-%m}"
+        raise section.error("as_of", expected, f"{as_of:%Y-%m}")
     return Label(
-        section.text("column"), section.text("definition"), as_of, section.number_map("values")
+        column=section.text("column"),
+        definition=section.text("definition"),
+        as_of=as_of,
+        values=section.number_map("values"),
     )
+
+
+def _attributes(section: Section) -> dict[str, Dates | Words]:
+    sections = section.sections(ATTRIBUTES)
+    return {name: _attribute(name, attribute) for name, attribute in sections.items()}
 
 
 def _attribute(name: str, section: Section) -> Dates | Words:
