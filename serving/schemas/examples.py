@@ -1,13 +1,23 @@
-"""A request and the answer that it got, as OpenAPI and the documentation show them; a test holds them to the models."""
+"""A request and its answer, for the OpenAPI document and the documentation."""
 
 from __future__ import annotations
 
 from typing import Any
 
 _COLUMNS = (
-    "month", "credit_limit", "balance", "spend", "cash_advance", "payment", "minimum_due", "days_past_due",
-    "limit_requests", "credit_inquiries", "external_debt", "income",
-)  # fmt: skip
+    "month",
+    "credit_limit",
+    "balance",
+    "spend",
+    "cash_advance",
+    "payment",
+    "minimum_due",
+    "days_past_due",
+    "limit_requests",
+    "credit_inquiries",
+    "external_debt",
+    "income",
+)
 _ROWS = (
     ("2026-05", 30000.0, 9200.0, 2100.0, 0.0, 1500.0, 920.0, 0, 0, 0, 31000.0, 8200.0),
     ("2026-06", 30000.0, 11050.0, 2600.0, 0.0, 1950.0, 1105.0, 0, 0, 0, 34500.0, 8200.0),
@@ -50,7 +60,10 @@ ANSWER: dict[str, Any] = {
             "contribution": 1.117233682509128,
             "effect": 1.5130757457430715,
             "text": {
-                "en": "The cash you drew in the last 6 months is 15 % of your limit; accounts that keep theirs: 0 %.",
+                "en": (
+                    "The cash you drew in the last 6 months is 15 % of your limit; accounts that "
+                    "keep theirs: 0 %."
+                ),
                 "zh": "近6个月取现金额为额度的15%；保留额度的账户为0%。",
             },
             "features": [
@@ -120,7 +133,10 @@ ANSWER: dict[str, Any] = {
             "contribution": 0.29881571120018563,
             "effect": 1.0272139517003698,
             "text": {
-                "en": "Over the last 6 months you paid 17 % of your balances; accounts that keep their limit pay 45 %.",
+                "en": (
+                    "Over the last 6 months you paid 17 % of your balances; accounts that keep "
+                    "their limit pay 45 %."
+                ),
                 "zh": "近6个月您偿还了账单的17%；保留额度的账户为45%。",
             },
             "features": [
@@ -155,7 +171,10 @@ ANSWER: dict[str, Any] = {
             "contribution": 0.5748863699285405,
             "effect": 0.7645397652327877,
             "text": {
-                "en": "You owe other lenders 6.3 times your monthly income; accounts that keep their limit, 1.0 times.",
+                "en": (
+                    "You owe other lenders 6.3 times your monthly income; accounts that keep their "
+                    "limit, 1.0 times."
+                ),
                 "zh": "您在其他机构的负债为月收入的6.3倍；保留额度的账户为1.0倍。",
             },
             "features": [
@@ -188,27 +207,36 @@ ANSWER: dict[str, Any] = {
         "send_by": "2026-12-10",
         "text": {
             "en": (
-                "On 10 November 2026 we decided to lower the credit limit of your account from CNY 30,000 to CNY 19,600. "
+                "On 10 November 2026 we decided to lower the credit limit of your account from CNY "
+                "30,000 to CNY 19,600. "
                 "The new limit applies from 13 November 2026. "
                 "We will look at it again on 10 February 2027.\n\n"
                 "Principal reasons:\n"
-                "1. The cash you drew in the last 6 months is 15 % of your limit; accounts that keep theirs: 0 %.\n"
+                "1. The cash you drew in the last 6 months is 15 % of your limit; accounts that "
+                "keep theirs: 0 %.\n"
                 "2. You applied for credit elsewhere 3 times in the last 6 months.\n"
-                "3. Over the last 6 months you paid 17 % of your balances; accounts that keep their limit pay 45 %.\n"
-                "4. You owe other lenders 6.3 times your monthly income; accounts that keep their limit, 1.0 times.\n\n"
+                "3. Over the last 6 months you paid 17 % of your balances; accounts that keep "
+                "their limit pay 45 %.\n"
+                "4. You owe other lenders 6.3 times your monthly income; accounts that keep their "
+                "limit, 1.0 times.\n\n"
                 "This decision was made by automated means alone. "
-                "You have the right to refuse that: if you ask, a person will reconsider it, free of charge, and explain it to you. "
-                "If anything above or in our data about you is wrong or incomplete, you may have it corrected. "
+                "You have the right to refuse that: if you ask, a person will reconsider it, free "
+                "of charge, and explain it to you. "
+                "If anything above or in our data about you is wrong or incomplete, you may have "
+                "it corrected. "
                 "Advice on regaining the limit, where there is any, is given separately."
             ),
             "zh": (
-                "我们于2026年11月10日决定，将您账户的信用额度由30,000元下调至19,600元，自2026年11月13日起生效。我们将于2027年2月10日重新评估该额度。\n\n"
+                "我们于2026年11月10日决定，将您账户的信用额度由30,000元下调至19,600元，"
+                "自2026年11月13日起生效。我们将于2027年2月10日重新评估该额度。\n\n"
                 "主要原因：\n"
                 "1. 近6个月取现金额为额度的15%；保留额度的账户为0%。\n"
                 "2. 近6个月您在其他机构申请信贷3次。\n"
                 "3. 近6个月您偿还了账单的17%；保留额度的账户为45%。\n"
                 "4. 您在其他机构的负债为月收入的6.3倍；保留额度的账户为1.0倍。\n\n"
-                "本决定仅由系统自动作出，您有权拒绝：经您申请，我们将免费安排工作人员重新审核，并向您说明理由。如上述内容或我们持有的您的信息有误或不完整，您可要求更正。如有恢复额度的建议，将另行提供。"
+                "本决定仅由系统自动作出，您有权拒绝：经您申请，我们将免费安排工作人员重新审核，"
+                "并向您说明理由。如上述内容或我们持有的您的信息有误或不完整，您可要求更正。"
+                "如有恢复额度的建议，将另行提供。"
             ),
         },
     },
