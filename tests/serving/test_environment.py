@@ -1,6 +1,4 @@
-"""The service in an environment made from the project without extras: what a Bento has, and nothing
-that a developer has.
-"""
+"""The service in an environment with the project's runtime dependencies, as a Bento has them."""
 
 from __future__ import annotations
 
@@ -22,33 +20,33 @@ from tests.support import checks
 from tests.support.paths import ROOT
 from tests.support.served import as_requests
 
-# Making the environment takes a minute.
+# Creating the environment takes a minute.
 pytestmark = pytest.mark.slow
 ABSENT = ("mlflow", "shap", "scikit-learn", "pandas", "matplotlib", "dask", "optuna")
-# Bytes a worker may hold.  SQLAlchemy and cryptography, for the record, are 18 MiB of it.
-MOST_MEMORY = 340 * 2**20
+# Bytes of a worker. SQLAlchemy and cryptography, for the audit log, are 18 MiB of it.
+MAX_MEMORY = 340 * 2**20
 SERVE = """
 import json, sys, time
 from pathlib import Path
 import httpx, psutil
-from serving.operations.client import started
+from serving.operations.client import start_service
 from serving.operations.pack import store
 
 store(Path("bundle"))
 before = time.monotonic()
-with started(Path("log")) as url:
+with start_service(Path("log")) as url:
     ready = time.monotonic() - before
     bodies = json.loads(Path("requests.json").read_text())
     answers = [httpx.post(f"{url}/v1/decisions", json=body).text for body in bodies]
-    served = [p for p in psutil.Process().children(recursive=True)]
-    memory = max(p.memory_info().rss for p in served)
+    processes = psutil.Process().children(recursive=True)
+    memory = max(process.memory_info().rss for process in processes)
     print(json.dumps({"ready": ready, "memory": memory, "answers": answers}))
 """
 
 
 @pytest.fixture(scope="module")
 def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of that environment, its versions those of the lock."""
+    """The interpreter of that environment, with the versions of the lock."""
     place = tmp_path_factory.mktemp("environment")
     project = place / "project"
     for package in ("features", "serving", "training"):
@@ -57,7 +55,7 @@ def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, project / file)
-    # pip takes no hashes in a constraints file beside a project, which has none itself.
+    # Without the hashes: pip refuses them for a project, which itself has none.
     lock = (ROOT / "requirements.lock").read_text("utf-8")
     (place / "constraints.txt").write_text(re.sub(r" \\\n    --hash=\S+", "", lock), "utf-8")
     venv.create(place / "venv", with_pip=True)
@@ -78,7 +76,7 @@ def served(
     windows: pl.DataFrame,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
-    """What a service in that environment answered, how soon it was ready and what it held."""
+    """The answers of a service in that environment, its start in seconds and its memory."""
     place = tmp_path_factory.mktemp("served-alone")
     shutil.copytree(bundle_folder, place / "bundle")
     accounts = windows["account_id"].unique(maintain_order=True).head(20)
@@ -95,28 +93,25 @@ def served(
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return result
 
 
 def installed(python: Path | str) -> set[str]:
     code = "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})"
-    return set(
-        subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-    )
+    run = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
 
 
 def test_nothing_of_training_is_installed(serving_python: Path) -> None:
     found = installed(serving_python)
     assert {"bentoml", "lightgbm", "polars", "clearline"} <= found
     assert not found & set(ABSENT)
-    # The control: here they are.
+    # The control: this environment has them.
     assert {"mlflow", "shap", "scikit-learn", "pandas"} <= installed(sys.executable)
 
 
-def test_it_answers_what_is_decided_here(
+def test_its_answers_are_those_of_this_environment(
     served: dict[str, Any], windows: pl.DataFrame, bundle: Bundle
 ) -> None:
     accounts = windows.partition_by("account_id", maintain_order=True)[:20]
@@ -126,4 +121,4 @@ def test_it_answers_what_is_decided_here(
 
 
 def test_a_worker_stays_small(served: dict[str, Any]) -> None:
-    assert served["memory"] <= MOST_MEMORY, f"{served['memory'] / 2**20:.0f} MiB"
+    assert served["memory"] <= MAX_MEMORY, f"{served['memory'] / 2**20:.0f} MiB"

@@ -1,9 +1,8 @@
-"""No class is unpickled from a file, or from anything else, at any of the doors; one exception is
-named here.
+"""No class is unpickled by a decision, a service or a fit; numba's own cache is the one exception.
 
-The interpreter tells of each class that a pickle names before it is fetched, and so of each pickle
-that could do harm.  Every process that a door starts listens: the hook stands in a
-``sitecustomize``, which Python imports before all else.
+Python raises an audit event for each class that a pickle names, before it is imported. The audit
+hook is in a ``sitecustomize``, which every process imports first, so that child processes report
+too.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from tests.support.paths import ROOT
 HOOK = """
 import json, os, sys
 
-def tell(event, found):
+def report(event, found):
     if event == "pickle.find_class":
         frames, frame = [], sys._getframe(1)
         while frame is not None:
@@ -36,7 +35,7 @@ def tell(event, found):
         with open(os.environ["UNPICKLED"], "a") as log:
             log.write(json.dumps([".".join(found), frames]) + "\\n")
 
-sys.addaudithook(tell)
+sys.addaudithook(report)
 with open(os.environ["UNPICKLED"] + ".listening", "a") as log:
     log.write(" ".join(sys.orig_argv) + "\\n")
 """
@@ -47,27 +46,29 @@ from pathlib import Path
 from serving.decision.golden import load
 from serving.decision.pipeline import advise_many
 from serving.schemas.examples import REQUEST
-from serving.schemas.decision import Request, statements
+from serving.schemas.decision import Request, statements_table
 bundle = load(Path(sys.argv[1]))
-asked = statements([Request.model_validate_json(json.dumps(REQUEST))])
-(found,) = advise_many(asked, bundle, datetime(2026, 11, 20, tzinfo=UTC))
-print(found.decision.action)
+table = statements_table([Request.model_validate_json(json.dumps(REQUEST))])
+(advised,) = advise_many(table, bundle, datetime(2026, 11, 20, tzinfo=UTC))
+print(advised.decision.action)
 """
-# A body that BentoML would unpickle, were it let: its own content type for it.
+# BentoML has a content type for bodies that it unpickles; the service must refuse it.
 SERVE = """
 import datetime, json, pickle, sys
 from pathlib import Path
 import httpx
 import serving.service
-from serving.operations.client import ask, started
+from serving.operations.client import ask, start_service
 from serving.schemas.examples import REQUEST
 from serving.operations.pack import store
 store(Path(sys.argv[1]))
-with started(Path("log")) as url:
+with start_service(Path("log")) as url:
     print(json.loads(ask(url, json.dumps(REQUEST).encode(), advice=True))["action"])
     for kind in ("application/vnd.bentoml+pickle", "application/json"):
-        headers = {"content-type": kind, "payload-container": "DefaultContainer", "payload-meta": "{}"}
-        refused = httpx.post(f"{url}/v1/decisions", content=pickle.dumps(datetime.date(2026, 1, 1)), headers=headers)
+        headers = {"content-type": kind, "payload-container": "DefaultContainer"}
+        headers["payload-meta"] = "{}"
+        body = pickle.dumps(datetime.date(2026, 1, 1))
+        refused = httpx.post(f"{url}/v1/decisions", content=body, headers=headers)
         assert 400 <= refused.status_code < 500, refused.text
 """
 FIT = """
@@ -82,29 +83,32 @@ from training.fit.config import FitConfig
 from training.data.simulate import SimulationConfig, write
 write(SimulationConfig(accounts=1500, seed=7), Path("simulated"))
 store = Store(Path("mlruns"))
-report = run_fit(Path("simulated"), store, (DataConfig(), FitConfig(trees=10), BundleConfig(reference_size=30)))
-assert load(registry.fetch_bundle(store, "limit-reduction", report.version, Path("fetched"))).digest == report.bundle
+configs = DataConfig(), FitConfig(trees=10), BundleConfig(reference_size=30)
+report = run_fit(Path("simulated"), store, configs)
+fetched = registry.fetch_bundle(store, "limit-reduction", report.version, Path("fetched"))
+assert load(fetched).digest == report.bundle
 """
 
 
-class Heard(NamedTuple):
-    """The classes unpickled by a program and all that it started, with the innermost frame's file
-    and function first.
-    """
-
-    unpickled: list[tuple[str, list[list[str]]]]
-    listening: list[str]  # the command of each process
-
-    def beside_the_cache(self) -> list[tuple[str, list[list[str]]]]:
-        return [(name, frames) for name, frames in self.unpickled if not of_compiled_code(frames)]
+Frames = list[list[str]]  # file and function, the innermost first
 
 
-def of_compiled_code(frames: list[list[str]]) -> bool:
-    """Whether numba unpickles what it compiled: the one exception.
+class AuditReport(NamedTuple):
+    """What a program and its child processes unpickled."""
 
-    Its index and its machine code lie in a folder of the machine's own, written by this code and no
-    other: beside the source, whose owner could as well change the source.  A bundle cannot hold
-    such a file, and a Bento takes sources and TOML alone.
+    unpickled: list[tuple[str, Frames]]  # class, stack
+    processes: list[str]  # the command of each process with the hook
+
+    def without_compiled_code(self) -> list[tuple[str, Frames]]:
+        return [(name, frames) for name, frames in self.unpickled if not is_numba_cache(frames)]
+
+
+def is_numba_cache(frames: Frames) -> bool:
+    """Whether numba reads its cache of compiled code: the one exception.
+
+    The cache is in a folder of this machine, written by this code, next to the sources: an attacker
+    who could write it could change the sources too. A bundle cannot hold such a file, and a Bento
+    has only sources and TOML.
     """
     file, function = frames[0]
     return Path(file).parts[-3:] == ("numba", "core", "caching.py") and function in (
@@ -113,19 +117,18 @@ def of_compiled_code(frames: list[list[str]]) -> bool:
     )
 
 
-def listened(program: str, place: Path, **settings: str) -> Heard:
-    """What is heard while a program runs in ``place``, given the golden bundle; ``settings`` of its
-    environment.
-    """
+def run_audited(program: str, place: Path, **settings: str) -> AuditReport:
+    """Run a program in a folder with the golden bundle as its argument; ``settings`` are
+    environment variables."""
     log = place / "unpickled"
     (place / "hook").mkdir()
     (place / "hook" / "sitecustomize.py").write_text(HOOK)
-    told = {
+    variables = {
         "PYTHONPATH": f"{place / 'hook'}:{ROOT}",
         "UNPICKLED": str(log),
         "BENTOML_HOME": str(place / "bentoml"),
     }
-    environment = os.environ | told | settings
+    environment = os.environ | variables | settings
     run = subprocess.run(
         [sys.executable, "-c", program, str(BUNDLE)],
         cwd=place,
@@ -135,39 +138,39 @@ def listened(program: str, place: Path, **settings: str) -> Heard:
     )
     assert run.returncode == 0, run.stderr
     lines = log.read_text().splitlines() if log.exists() else []
-    return Heard(
+    return AuditReport(
         [json.loads(line) for line in lines],
         log.with_name("unpickled.listening").read_text().splitlines(),
     )
 
 
 @pytest.mark.slow
-def test_a_decision_unpickles_nothing_where_nothing_was_compiled(tmp_path: Path) -> None:
+def test_a_decision_without_a_cache_unpickles_nothing(tmp_path: Path) -> None:
     """Compiling takes a quarter of a minute."""
-    heard = listened(DECIDE, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "compiled"))
-    assert heard.unpickled == []
+    report = run_audited(DECIDE, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "compiled"))
+    assert report.unpickled == []
     assert list((tmp_path / "compiled").rglob("*.nbc"))
 
 
 def test_a_decision_unpickles_compiled_code_and_nothing_else(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    heard = listened(DECIDE, tmp_path)
-    assert heard.beside_the_cache() == []
-    assert heard.unpickled  # so that the exception is one
+    report = run_audited(DECIDE, tmp_path)
+    assert report.without_compiled_code() == []
+    assert report.unpickled  # the control: the cache is read
 
 
 @pytest.mark.slow
 def test_a_service_unpickles_nothing_from_store_to_answer(tmp_path: Path) -> None:
-    heard = listened(SERVE, tmp_path)
-    assert heard.beside_the_cache() == []
-    assert any("bentoml serve" in command for command in heard.listening)
-    assert any("worker" in command for command in heard.listening)
+    report = run_audited(SERVE, tmp_path)
+    assert report.without_compiled_code() == []
+    assert any("bentoml serve" in command for command in report.processes)
+    assert any("worker" in command for command in report.processes)
 
 
 @pytest.mark.slow
-def test_a_fit_kept_and_fetched_back_unpickles_nothing(tmp_path: Path) -> None:
-    assert listened(FIT, tmp_path).beside_the_cache() == []
+def test_a_fit_and_its_fetched_bundle_unpickle_nothing(tmp_path: Path) -> None:
+    assert run_audited(FIT, tmp_path).without_compiled_code() == []
 
 
 @pytest.mark.parametrize(
@@ -175,14 +178,15 @@ def test_a_fit_kept_and_fetched_back_unpickles_nothing(tmp_path: Path) -> None:
     [
         "pickle.load(open('model.pkl', 'rb'))",
         "pickle.Unpickler(open('model.pkl', 'rb')).load()",
-        "subprocess.run([sys.executable, '-c', 'import pickle; pickle.loads(open(\"model.pkl\", \"rb\").read())'], check=True)",
+        "subprocess.run([sys.executable, '-c', "
+        '\'import pickle; pickle.load(open("model.pkl", "rb"))\'], check=True)',
     ],
 )
-def test_a_pickle_that_is_read_is_heard(reading: str, tmp_path: Path) -> None:
-    """The control: loaded here, or by a process that was started."""
+def test_a_pickle_that_is_read_is_reported(reading: str, tmp_path: Path) -> None:
+    """The control: in the program itself, and in a child process."""
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(Path("anything")))
-    heard = listened(f"import pickle, subprocess, sys\n{reading}", tmp_path)
-    assert [name for name, _ in heard.beside_the_cache()] == ["pathlib.PosixPath"]
+    report = run_audited(f"import pickle, subprocess, sys\n{reading}", tmp_path)
+    assert [name for name, _ in report.without_compiled_code()] == ["pathlib.PosixPath"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,4 @@
-"""The whole job on real accounts: the UCI card data, fitted, packed and served.
-
-Skipped loudly where the file is absent.
-"""
+"""Fit, pack and serve a model of real accounts: the UCI card data; skipped without the file."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ uci_file = taiwan.source
 def accounts(uci_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
     folder = tmp_path_factory.mktemp("taiwan_flow") / "data"
     ingest(uci_file, MAPPINGS / "uci_taiwan.toml", folder)
-    shutil.rmtree(folder / "accounts")  # gender and age: what follows must do without
+    shutil.rmtree(folder / "accounts")  # gender and age, which no later stage may need
     return load_data(folder)
 
 
@@ -71,7 +68,7 @@ def packed(real: tuple[Fitted, Path]) -> Bundle:
 def url(
     real: tuple[Fitted, Path], bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A service of the real model; the newest stored model is afterwards what it was before."""
+    """A service of the real model, which is removed from the store afterwards."""
     tag = store(real[1])
     try:
         with start_service(tmp_path_factory.mktemp("taiwan_served") / "log") as url:
@@ -97,14 +94,14 @@ def test_taiwan_model_is_compact_and_constrained(fitted: Fitted) -> None:
     assert trees["node_depth"].max() <= 4 + 1  # the root has depth 1
 
 
-def test_taiwan_model_knows_nothing_personal(fitted: Fitted) -> None:
+def test_taiwan_model_has_no_protected_attribute(fitted: Fitted) -> None:
     names = fitted.booster.feature_name()
     assert names == list(MODEL_FEATURES)
     words = {word for name in names for word in name.split("_")}
     assert not words & {"sex", "gender", "age", "education", "marriage", "married", "band"}
 
 
-def test_taiwan_accounts_are_decided_over_http_as_by_the_function(
+def test_taiwan_accounts_get_the_same_decision_over_http(
     accounts: Source, packed: Bundle, url: str
 ) -> None:
     windows = sample_request.hold_out(accounts, DataConfig())
@@ -115,7 +112,7 @@ def test_taiwan_accounts_are_decided_over_http_as_by_the_function(
     ranked = sorted(decide_many(some, packed, now), key=lambda decision: decision.probability)
     assert ranked[0].probability < packed.policy.cut_off < ranked[-1].probability
     chosen = {decision.action: decision for decision in ranked}  # the riskiest of each
-    # Statements of 2005 are too old for a cut, by the model or a rule: a person decides.
+    # Statements of 2005 are too old for a cut: a person decides.
     assert chosen.keys() == {"keep", "review"}
     reviewed_for = {reason.code for d in ranked if d.action == "review" for reason in d.reasons}
     assert {"account_past_due", "late_payment"} <= reviewed_for
@@ -123,15 +120,13 @@ def test_taiwan_accounts_are_decided_over_http_as_by_the_function(
     for action, decision in chosen.items():
         window = some.filter(pl.col("account_id") == decision.account_id)
         got = ask(url, json.dumps(sample_request.request(window)).encode())
-        said = Answer.model_validate_json(got)
-        assert got == encode(
-            make_answer(
-                decide(window, packed, datetime.datetime.fromisoformat(said.decided_at)), packed
-            )
-        )
-        assert (said.account_id, said.as_of, len(window)) == (decision.account_id, "2005-09", 6)
-        assert (said.action, said.model.bundle) == (action, packed.digest)
-        answers[action] = said
+        answer = Answer.model_validate_json(got)
+        decided_at = datetime.datetime.fromisoformat(answer.decided_at)
+        assert got == encode(make_answer(decide(window, packed, decided_at), packed))
+        assert (answer.account_id, answer.as_of) == (decision.account_id, "2005-09")
+        assert len(window) == 6
+        assert (answer.action, answer.model.bundle) == (action, packed.digest)
+        answers[action] = answer
     reviewed = answers["review"]
     assert "stale_data" in reviewed.review_because
     assert reviewed.reasons
