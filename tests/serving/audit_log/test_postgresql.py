@@ -89,7 +89,7 @@ class PostgreSQL:
         self._start()
 
     def _start(self) -> None:
-        # A start fails while a backend of the stopped server is ending; a busy machine needs seconds.
+        # A start fails while a backend of the stopped server is still ending.
         until = time.monotonic() + 60
         while True:
             try:
