@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.compare.policies.lab import LabFindings
     from training.data.ingest.ingest import Summary
     from training.evaluate.model_lookup import RegisteredVersion
-    from training.examine.run import Findings
+    from training.examine.run import ExaminationResult
     from training.fit.run import FitReport
     from training.release.monitor.monitor import Monitored
     from training.release.promote import Promotion
@@ -271,7 +271,7 @@ def examine(
     *,
     progress: StageProgress = _ignore,
     **settings: object,
-) -> Findings:
+) -> ExaminationResult:
     """Check a version (default: the champion) where the truth is known: on new simulated accounts.
 
     Its advice is followed, its reasons are compared with the true causes.  Settings are fields of

@@ -23,7 +23,12 @@ from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
-from training.examine.truth.population import ExamineConfig, Population, draw, simulation_of
+from training.examine.truth.population import (
+    ExamineConfig,
+    Population,
+    draw_population,
+    simulation_of,
+)
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted
@@ -150,7 +155,7 @@ def shrunken(fitted: Fitted, cut_off: float) -> Fitted:
 @pytest.fixture(scope="session")
 def examined(simulated: Path) -> Population:
     """Another population of the session's simulation."""
-    return draw(simulation_of(simulated), ExamineConfig(accounts=2_500, seed=11))
+    return draw_population(simulation_of(simulated), ExamineConfig(accounts=2_500, seed=11))
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,11 @@
-"""Replays what is served on accounts that no model saw: are the reasons stable and true, does the
-advice come true?
+"""Examination of a served model on accounts that no model saw: reasons, advice, ceiling, censoring.
 
-``agreement`` needs only a labelled frame.  All else asks the simulator, which knows the causes:
+Everything here uses the simulator, which knows the true causes, and nothing is served::
 
-    world -> cohort (whose limit is cut, with what reasons and what advice) -> validity, fidelity,
-    durability, recourse world -> truth (what becomes of the accounts if nothing is done) ->
-    ceiling, treatment
-
-``futures`` gives the true probability of an account in any state, by living many futures.  Nothing
-here is served.
+    truth/             population -> cohort of cut accounts; futures, counterfactual pasts
+    advice/            follow -> tables; other_models, other_rules, actionability
+    reasons/           true_causes, mechanism
+    auc_ceiling        the best AUC that any model could have
+    censoring_study    how to handle accounts that the lender cut within the outcome window
+    run, page, figures the command, its page and its figures
 """

@@ -1,21 +1,20 @@
-"""Which way of taking accounts that were cut meanwhile gives the probability that is asked for:
-that of doing nothing.
+"""Which treatment of censored accounts estimates the probability without cuts best?
 
-A model is fitted in each way of :mod:`training.data.censoring` on the same simulated data, and
-measured on accounts that it did not see against what becomes of them if the incumbent cuts nobody.
-The target is the share of many futures, whose noise biases no measure here (see
-:mod:`training.examine.truth.outcomes`).  What matters is the region where decisions are made, so
-all is measured again in the *band*: accounts whose log-odds, averaged over the ways (no way chooses
-its own accounts), lie within BAND of the policy's cut-off.
+An account that the lender cut within the outcome window is censored: its outcome without the cut is
+not observed.  A model is fitted with each treatment of :mod:`training.data.censoring` on the same
+simulated data, and measured on other accounts against their outcome when the incumbent lender cuts
+no limit.  The target is the share of many futures, whose noise biases no measure used here (see
+:mod:`training.examine.truth.outcomes`).  Decisions depend on one region, so everything is measured
+again in the *band*: accounts whose log-odds, averaged over the treatments, are within BAND of the
+policy's cut-off.  The average ensures that no treatment selects its own accounts.
 
-The intervals are paired and of the accounts measured on.  They do not say what another training
-sample would give: for that, fit on data of several seeds (docs/modelling/model.md has the figures and the
-command).
+The intervals are paired and over the measured accounts.  They do not cover other training samples:
+for that, fit on data of several seeds (docs/modelling/model.md has the figures and the command).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,12 +37,17 @@ from training.fit.fit import fit, predict_log_odds
 from training.fit.reference_population import decide_row
 
 BAND = 1.0  # log-odds on either side of the cut-off
+BASELINE = "keep"  # of TREATED: censored accounts are used as they are
+_NEWTON_STEPS = 50
+_Decision = tuple[str, float]  # action, and the new or proposed limit
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A model fitted in one way: the rows that fitting took, and the log-odds that it gives the
-    examined accounts.
+class FittedTreatment:
+    """A model fitted with one treatment.
+
+    ``rows`` is how many rows it was fitted on; ``log_odds`` are its scores of the examined
+    accounts, float64 (accounts,).
     """
 
     rows: int
@@ -51,122 +55,134 @@ class Way:
 
 
 def censoring_study(
-    world: Population,
+    population: Population,
     source: Source,
     policy: Policy,
     configs: tuple[DataConfig, FitConfig],
     config: ExamineConfig,
     truth: TrueOutcomes | None = None,
 ) -> pl.DataFrame:
-    """One row a way of ``TREATED``, ``keep`` first: how well its model meets what becomes of
-    accounts if nothing is done.
+    """Return one row for each treatment of ``TREATED``, ``keep`` first.
 
-    - ``treated``; ``rows`` that trees and calibration were fitted on; ``auc_realised`` and ``auc_expected``
-    - ``log_loss`` (expected, nats), ``log_loss_gain`` (how much less it is than that of ``keep``) and its 95 % paired
-      interval, ``_low`` and ``_high``, ``brier`` (expected)
-    - ``slope`` and ``intercept`` of calibration (Cox 1958: a logistic regression on the log-odds; the intercept is the one with
-      slope 1, above 0 where the model's probabilities are too small)
-    - the last seven in the band, with ``band_`` before their names, and ``band_accounts``
-    - ``cut``: the share of accounts that the policy does not keep; ``changed``: the share whose action or limit is not that
-      under ``keep``; ``changed_action``
+    - ``treated``; ``rows`` that trees and calibration were fitted on
+    - ``auc_realised`` and ``auc_expected``
+    - ``log_loss`` (expected, nats); ``log_loss_gain``, its reduction against ``keep``, with a 95 %
+      paired interval, ``_low`` and ``_high``; ``brier`` (expected)
+    - ``slope`` and ``intercept`` of calibration (Cox 1958: a logistic regression on the log-odds;
+      the intercept is the one with slope 1, above 0 where the probabilities are too small)
+    - ``band_accounts``, and the last seven in the band, prefixed ``band_``
+    - ``cut``: the share of accounts that the policy does not keep; ``changed``: the share whose
+      action or limit differs from that under ``keep``; ``changed_action``
 
-    ``truth`` is what :func:`training.examine.truth.outcomes.simulate_untreated` gave, where it is
-    at hand.  ValueError for data with labels of their own.
+    ``truth`` is the result of :func:`training.examine.truth.outcomes.simulate_untreated`; null =
+    simulate it.  Raises ValueError for data with labels of their own.
     """
     if source.labels is not None:
         raise ValueError(
-            "treatment: expected simulated data, got data with labels of their own: what was cut cannot be undone"
+            "treatment: expected simulated data, got data with labels of their own: "
+            "their cuts cannot be undone"
         )
-    known = simulate_untreated(world, config) if truth is None else truth
-    return compared(known, fitted_ways(source, known, configs), policy)
+    known = simulate_untreated(population, config) if truth is None else truth
+    return compare_treatments(known, fit_treatments(source, known, configs), policy)
 
 
-def fitted_ways(
+def fit_treatments(
     source: Source, truth: TrueOutcomes, configs: tuple[DataConfig, FitConfig]
-) -> dict[str, Way]:
-    """A model fitted in each way, and its log-odds of the truth's accounts."""
+) -> dict[str, FittedTreatment]:
+    """Fit a model with each treatment, and score the accounts of ``truth`` with it."""
     data_config, fit_config = configs
-    ways = {}
+    fitted = {}
     for name in TREATED:
         data = label_accounts(source, replace(data_config, treated=name))
-        fitted = fit(data, fit_config)
-        score = predict_log_odds(fitted, truth.features.matrix(fitted.features))
-        ways[name] = Way(int((data.split != "test").sum()), score)
-    return ways
+        model = fit(data, fit_config)
+        log_odds = predict_log_odds(model, truth.features.matrix(model.features))
+        fitted[name] = FittedTreatment(int((data.split != "test").sum()), log_odds)
+    return fitted
 
 
-def compared(truth: TrueOutcomes, ways: Mapping[str, Way], policy: Policy) -> pl.DataFrame:
-    """The table of :func:`censoring_study`."""
+def compare_treatments(
+    truth: TrueOutcomes, fitted: Mapping[str, FittedTreatment], policy: Policy
+) -> pl.DataFrame:
+    """Return the table of :func:`censoring_study`."""
     hold_out = truth.labelled()
-    keep = ways["keep"].log_odds
-    band = (
-        np.abs(np.mean([way.log_odds for way in ways.values()], axis=0) - logit(policy.cut_off))
-        <= BAND
-    )
-    before = _decisions(hold_out, keep, policy)
+    baseline = fitted[BASELINE].log_odds
+    baseline_decisions = _decide(hold_out, baseline, policy)
+    mean_log_odds = np.mean([treatment.log_odds for treatment in fitted.values()], axis=0)
+    band = np.abs(mean_log_odds - logit(policy.cut_off)) <= BAND
     rows = []
-    for name, way in ways.items():
-        everywhere = _measures(truth.probability, way.log_odds, keep)
-        near = _measures(truth.probability[band], way.log_odds[band], keep[band])
+    for name, treatment in fitted.items():
+        log_odds = treatment.log_odds
+        in_band = _measures(truth.probability[band], log_odds[band], baseline[band])
+        decisions = _decide(hold_out, log_odds, policy)
         rows.append(
             {
                 "treated": name,
-                "rows": way.rows,
-                "auc_realised": expected_auc(truth.realised, way.log_odds),
-                "auc_expected": expected_auc(truth.probability, way.log_odds),
-                **everywhere,
+                "rows": treatment.rows,
+                "auc_realised": expected_auc(truth.realised, log_odds),
+                "auc_expected": expected_auc(truth.probability, log_odds),
+                **_measures(truth.probability, log_odds, baseline),
                 "band_accounts": int(band.sum()),
-                **{f"band_{measure}": value for measure, value in near.items()},
-                **_changes(_decisions(hold_out, way.log_odds, policy), before),
+                **{f"band_{measure}": value for measure, value in in_band.items()},
+                **_compare_decisions(decisions, baseline_decisions),
             }
         )
     return pl.DataFrame(rows)
 
 
-def _measures(probability: Vector, score: Vector, keep: Vector) -> dict[str, float]:
-    loss, loss_of_keep = expected_log_loss(probability, score), expected_log_loss(probability, keep)
-    gain = loss_of_keep - loss
+def _measures(probability: Vector, log_odds: Vector, baseline: Vector) -> dict[str, float]:
+    """Measures of a score against the true probability, and against the baseline's score."""
+    loss = expected_log_loss(probability, log_odds)
+    gain = expected_log_loss(probability, baseline) - loss
     low, high = percentile_interval(bootstrap_counts(len(gain)) @ gain / len(gain))
-    mean = probability_of(score)
-    slope, intercept = _recalibration(probability, score)
+    predicted = probability_of(log_odds)
+    slope, intercept = _recalibrate(probability, log_odds)
     return {
         "log_loss": float(loss.mean()),
         "log_loss_gain": float(gain.mean()),
         "log_loss_gain_low": low,
         "log_loss_gain_high": high,
-        "brier": float(np.mean(mean**2 - 2.0 * mean * probability + probability)),
+        # The mean of (predicted - y)^2 over an outcome y of this probability.
+        "brier": float(np.mean(predicted**2 - 2.0 * predicted * probability + probability)),
         "slope": slope,
         "intercept": intercept,
     }
 
 
-def _recalibration(probability: Vector, score: Vector) -> tuple[float, float]:
-    """(slope with a free intercept, intercept with slope 1) that would calibrate the log-odds."""
-    rows, labels = np.tile(score, 2)[:, None], np.repeat([1, 0], len(score))
+def _recalibrate(probability: Vector, log_odds: Vector) -> tuple[float, float]:
+    """The slope with a free intercept, and the intercept with slope 1, that calibrate log-odds."""
+    # Each account is a 1 with weight p and a 0 with weight 1 - p.
+    rows = np.tile(log_odds, 2)[:, None]
+    labels = np.repeat([1, 0], len(log_odds))
     weights = np.concatenate([probability, 1.0 - probability])
     regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200)
     regression.fit(rows, labels, weights)
-    shift = 0.0
-    for _ in range(50):  # Newton on one number, of a concave likelihood
-        mean = probability_of(score + shift)
-        shift += float((probability - mean).sum() / (mean * (1.0 - mean)).sum())
-    return float(regression.coef_[0, 0]), shift
+    intercept = 0.0
+    for _ in range(_NEWTON_STEPS):
+        predicted = probability_of(log_odds + intercept)
+        information = (predicted * (1.0 - predicted)).sum()
+        intercept += float((probability - predicted).sum() / information)
+    return float(regression.coef_[0, 0]), intercept
 
 
-def _decisions(hold_out: Labelled, score: Vector, policy: Policy) -> list[tuple[str, float]]:
-    """(action, new limit, or the one proposed to a person) of each account."""
-    outcomes = (
-        decide_row(policy, hold_out, row, value) for row, value in enumerate(score.tolist())
-    )
-    return [
-        (o.action, o.new_limit if o.proposed_limit is None else o.proposed_limit) for o in outcomes
-    ]
+def _decide(hold_out: Labelled, log_odds: Vector, policy: Policy) -> list[_Decision]:
+    decisions: list[_Decision] = []
+    for row, value in enumerate(log_odds.tolist()):
+        outcome = decide_row(policy, hold_out, row, value)
+        proposed = outcome.proposed_limit
+        limit = outcome.new_limit if proposed is None else proposed
+        decisions.append((outcome.action, limit))
+    return decisions
 
 
-def _changes(now: list[tuple[str, float]], before: list[tuple[str, float]]) -> dict[str, float]:
-    pairs = list(zip(now, before, strict=True))
+def _compare_decisions(
+    decisions: Sequence[_Decision], baseline: Sequence[_Decision]
+) -> dict[str, float]:
+    pairs = list(zip(decisions, baseline, strict=True))
+    cut = sum(action != "keep" for action, _ in decisions)
+    changed = sum(one != other for one, other in pairs)
+    changed_action = sum(one[0] != other[0] for one, other in pairs)
     return {
-        "cut": sum(action != "keep" for action, _ in now) / len(now),
-        "changed": sum(one != other for one, other in pairs) / len(pairs),
-        "changed_action": sum(one[0] != other[0] for one, other in pairs) / len(pairs),
+        "cut": cut / len(pairs),
+        "changed": changed / len(pairs),
+        "changed_action": changed_action / len(pairs),
     }

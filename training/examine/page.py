@@ -12,10 +12,8 @@ from training.examine.truth.population import ExamineConfig, Population
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """What was examined: the model's name, version and bundle digest, and how many accounts it cuts
-    in the world.
-    """
+class ExaminedVersion:
+    """The model's name, version and bundle digest, and how many accounts it cuts."""
 
     name: str
     version: str
@@ -23,105 +21,130 @@ class Examined:
     cut: int
 
 
-_HEAD = """# What was found out about the served model
+_HEAD = """# Examination of the served model
 
-`python -m training examine` wrote this page: {name}, bundle `{bundle}`, on {accounts:,} simulated accounts that it
-never saw (the simulation of its data with seed {seed}, {statements:,} statements up to {as_of}; sha256 of all that was
-simulated `{digest}`). It cuts the limit of {cut:,} of them. A probability is the share of {futures} futures
-of an account, with the same luck for whatever is compared. Intervals are of 95 %. The simulator is a model of mechanisms
-and not of any portfolio: [simulated accounts](simulation.md).
+`python -m training examine` wrote this page: {name}, bundle `{bundle}`, on {accounts:,} simulated
+accounts that it never saw (the simulation of its data with seed {seed}, {statements:,} statements
+up to {as_of}; sha256 of everything simulated `{digest}`). It cuts the limit of {cut:,} of them. A
+probability is the share of {futures} futures of an account; everything that is compared uses the
+same random numbers. Intervals are of 95 %. The simulator is a model of mechanisms, not of any
+portfolio: [simulated accounts](simulation.md).
 """
 
+# Table -> title and text of its section.
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "validity": (
         "Does the advice come true?",
-        "Each plan is followed in the simulator with the account's own shocks, in four futures. `kept`: in the "
-        "promised month or the next the served decision leaves the limit from before the cut alone; "
-        "`kept_unshocked`: the same where no income loss or illness struck meanwhile. `fell`: the true "
-        "probability of default in the six months after the promised month is lower than after carrying on as "
-        "before, under the same reduced limit; `fell_limit_back`: the same with the limit back after the plan. "
-        "Who has defaulted by then counts as certain: `default_on_the_way`. See [the way back](../service/advice.md).",
+        "Each plan is followed in the simulator with the account's own shocks, in four futures. "
+        "`kept`: in the promised month or the next, the served decision no longer objects to the "
+        "limit from before the cut; `kept_unshocked`: the same where no income loss or illness "
+        "struck in between. `fell`: the true probability of default in the six months after the "
+        "promised month is lower than after carrying on, under the same reduced limit; "
+        "`fell_limit_back`: the same with the limit restored after the plan. Accounts that have "
+        "defaulted by then count as certain: `default_on_the_way`. See "
+        "[the way back](../service/advice.md).",
     ),
     "validity_by_month": ("Kept, by the month promised", ""),
     "promises": (
         "What promises rest on",
-        "The same accounts advised by other rules: with less margin, and with plans that need not go without cash and "
-        "new credit. `effort` is of a plan on average, in monthly incomes. `exactly`: kept where nobody pays more than "
-        "the plan tells. `with_margin`: kept where the decision, like the promise, has to clear the cut-off by the "
-        "margin; the decision that is served need not.",
+        "The same accounts advised by other rules: with less margin, and with plans that need not "
+        "go without cash and new credit. `effort` is the mean of the plans, in monthly incomes. "
+        "`exactly`: kept by customers who never pay more than the plan states. `with_margin`: kept "
+        "where the decision, like the promise, has to clear the cut-off by the margin; the served "
+        "decision need not.",
     ),
     "durability": (
         "Do plans outlive the model?",
-        "`hold`: plans followed to the letter that another model keeps too. The challenger has 400 trees of 31 "
-        "leaves; the refits are of accounts drawn anew. `as_well`: of the accounts cut, those that it cuts as "
-        "well.",
+        "`hold`: plans that another model keeps too, if they are followed exactly. The challenger "
+        "has 400 trees of 31 leaves; the refits are fitted on bootstrap samples of accounts. "
+        "`as_well`: the share of the cut accounts that the other model cuts too.",
     ),
     "recourse": (
         "Reasons without recourse",
-        "`movable`: in some month looked ahead a plan brings the reason's contribution below what carrying on would, "
-        "by at least half of what it is now; of a reason that contributes nothing by itself, the log-odds by half of its "
-        "effect. `without`: accounts none of whose reasons is movable.",
+        "`movable`: in some projected month, a plan lowers the reason's contribution below that of "
+        "carrying on, by at least half of today's contribution; for a reason without a "
+        "contribution of its own, the log-odds by half of its effect. `without`: the share of "
+        "accounts without a movable reason.",
     ),
     "fidelity": (
         "Do the reasons name the true causes?",
-        "Over the accounts that have a cause among the reason groups: how often the first reason is the group "
-        "whose driver has the largest true effect (`top_1`), how often that group is among the reasons stated "
-        "(`top_4`), and the rank correlation of the groups' weights with their true effects. `served`: the reasons "
-        "as told; `contributions`: chosen alike from the exact contributions alone, without the effects; "
-        "`path_dependent`: from LightGBM's own. `commonest`: the most frequent causes, named to everybody. Two that "
-        "nobody outside a simulation can have: `relived_by_simulator`, the effects with the year lived again by the "
-        "simulator instead of the ledger, the most that effects of this model could tell; and `trained_on_truth`, a "
-        "forest that has seen other accounts' true causes, the most that the statements tell. `futures`: how well one "
-        "half of the futures foretells the other, so how surely the truth is known. See "
+        "Over the accounts that have a cause among the reason groups: how often the first reason "
+        "is the group whose driver has the largest true effect (`top_1`), how often that group is "
+        "among the reasons stated (`top_4`), and the rank correlation of the groups' weights with "
+        "their true effects. `served`: the reasons as stated; `contributions`: chosen in the same "
+        "way from the exact contributions alone, without the effects; `path_dependent`: from "
+        "LightGBM's own. `commonest`: the most frequent causes, stated to every account. Two exist "
+        "only in a simulation: `relived_by_simulator`, the effects with the year replayed by the "
+        "simulator instead of the ledger, which bounds what effects of this model can explain; and "
+        "`trained_on_truth`, a forest trained on other accounts' true causes, which bounds what "
+        "the statements can explain. `futures`: how well one half of the futures predicts the "
+        "other, so how certain the true causes are. See "
         "[reasons and causes](../service/explanations.md#reasons-and-causes).",
     ),
     "effects": (
         "What each driver does",
-        "The mean true effect on the probability of default, and the share of accounts of which it is a cause. "
-        "`hidden`: income losses and illnesses, which no statement shows.",
+        "The mean true effect on the probability of default, and the share of accounts for which "
+        "it is a cause. `hidden`: income losses and illnesses, which no statement shows.",
     ),
     "symptoms": (
         "What stands for what",
-        "By the first reason told: the driver with the largest true effect, as shares.",
+        "By the first reason stated: the driver with the largest true effect, as shares.",
     ),
     "ceiling": (
         "What could be known at all",
-        "The AUC of the simulator's own probability given the full state, and of the model: [the model](model.md#ceiling).",
+        "The AUC of the simulator's own probability given the full state, and of the model: "
+        "[the model](model.md#ceiling).",
     ),
     "treatment": (
         "Accounts that were cut within the outcome window",
-        "Each way of taking them, against the outcome if nothing is done: "
+        "Each treatment of them, against the outcome without cuts: "
         "[the model](model.md#accounts-that-the-lender-cut-meanwhile).",
     ),
 }
 
 
-# The run has all columns; of these tables a page shows the ones that a decision is made by.
+# The run has all columns; the page shows those that a decision is based on.
 FIGURES: Mapping[str, Sequence[str]] = {
     "treatment": [
-        "treated", "rows", "auc_expected", "log_loss_gain", "log_loss_gain_low", "log_loss_gain_high", "intercept",
-        "band_log_loss_gain", "band_log_loss_gain_low", "band_log_loss_gain_high", "band_intercept", "changed",
+        "treated",
+        "rows",
+        "auc_expected",
+        "log_loss_gain",
+        "log_loss_gain_low",
+        "log_loss_gain_high",
+        "intercept",
+        "band_log_loss_gain",
+        "band_log_loss_gain_low",
+        "band_log_loss_gain_high",
+        "band_intercept",
+        "changed",
     ],
-}  # fmt: skip
+}
 
 
 def page(
-    examined: Examined, world: Population, config: ExamineConfig, tables: Mapping[str, pl.DataFrame]
+    examined: ExaminedVersion,
+    population: Population,
+    config: ExamineConfig,
+    tables: Mapping[str, pl.DataFrame],
 ) -> str:
-    """The page."""
+    """Return the page; ``tables`` by the names of :data:`SECTIONS`."""
     head = _HEAD.format(
         name=f"version {examined.version} of {examined.name}",
         bundle=examined.bundle[:12],
         accounts=config.accounts,
         seed=config.seed,
-        statements=world.statements.height,
-        as_of=f"{world.as_of:%Y-%m}",
-        digest=world.digest[:16],
+        statements=population.statements.height,
+        as_of=f"{population.as_of:%Y-%m}",
+        digest=population.digest[:16],
         cut=examined.cut,
         futures=config.futures,
     )
     parts = [head]
     for name, (title, text) in SECTIONS.items():
+        parts.append(f"## {title}\n")
+        if text:
+            parts.append(f"{text}\n")
         table = tables[name].select(FIGURES[name]) if name in FIGURES else tables[name]
-        parts += [f"## {title}\n"] + ([f"{text}\n"] if text else []) + [markdown(table)]
+        parts.append(markdown(table))
     return "\n".join(parts)

@@ -1,29 +1,41 @@
-"""One examination: a registered version on accounts that no model saw, kept as one MLflow run.
+"""One examination: a registered version on accounts that no model saw, logged as one MLflow run.
 
 Read :func:`run_examination` first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
+from matplotlib.figure import Figure
 
+from serving.decision.bundle import Bundle
 from serving.decision.golden import load as load_bundle
 from training.data.config import DataConfig, DataError
 from training.data.dataset import load
 from training.data.labels import label_accounts
-from training.examine import auc_ceiling, censoring_study, figures
-from training.examine.advice import actionability, follow, other_models, other_rules
-from training.examine.advice.tables import by_month, validity
-from training.examine.page import Examined, page
+from training.examine import figures
+from training.examine.advice.actionability import actionability
+from training.examine.advice.follow import follow_plans, simulate_risk
+from training.examine.advice.other_models import judge_by_other_models
+from training.examine.advice.other_rules import advise_by_other_rules
+from training.examine.advice.tables import validity, validity_by_month
+from training.examine.auc_ceiling import auc_ceiling
+from training.examine.censoring_study import censoring_study
+from training.examine.page import ExaminedVersion, page
 from training.examine.reasons import true_causes
-from training.examine.truth import outcomes
 from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
-from training.examine.truth.population import ExamineConfig, Population, draw, simulation_of
+from training.examine.truth.outcomes import simulate_untreated
+from training.examine.truth.population import (
+    ExamineConfig,
+    Population,
+    draw_population,
+    simulation_of,
+)
 from training.fit.config import FitConfig
 from training.tracking import registry, runs
 from training.tracking.config import override
@@ -46,11 +58,11 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """What an examination left: its run, the page, and the tables by name."""
+class ExaminationResult:
+    """The result of an examination: the id of its run, the page in Markdown, tables by name."""
 
     run: str
-    examined: Examined
+    examined: ExaminedVersion
     page: str
     tables: Mapping[str, pl.DataFrame]
 
@@ -62,122 +74,136 @@ def run_examination(
     version: str,
     config: ExamineConfig,
     progress: StageProgress,
-) -> Findings:
-    """Examine a version that was fitted on the simulation in ``data_folder``, with the configs that
-    its run tells.
+) -> ExaminationResult:
+    """Examine a version that was fitted on the simulation in ``data_folder``.
 
-    Raises :class:`training.data.config.DataError` for data that are no simulation or not the
-    version's own, TrackingError for a version without a bundle.
+    Refits use the configs of the version's own run.  Raises
+    :class:`training.data.config.DataError` for data that are no simulation or not the version's
+    own, TrackingError for a version without a bundle.
     """
-    with temporary_folder() as folder:
-        bundle = load_bundle(registry.fetch_bundle(store, name, version, Path(folder)))
-    source, simulation = load(data_folder), simulation_of(data_folder)
+    bundle = _load_version(store, name, version)
+    source = load(data_folder)
+    simulation = simulation_of(data_folder)
     if bundle.provenance.training_data != source.digest:
-        # Its refits would be of other data, and the accounts drawn anew perhaps those that it was
-        # fitted on.
+        # Refits would be of other data, and the population could have accounts that the version
+        # was fitted on.
         raise DataError(
-            f"{data_folder}: expected the data that version {version} of {name} was fitted on, got other data"
+            f"{data_folder}: expected the data that version {version} of {name} was fitted on, "
+            f"got other data"
         )
-    configs = _configs(store, name, version)
-    with runs.start_run(store) as run_id:
+    configs = _fit_configs(store, name, version)
+    data_config, fit_config = configs
+    with runs.start_run(store) as run:
         progress(Stage.ACCOUNTS)
-        world = draw(simulation, config)
-        cut = find_cut_accounts(world, bundle)
-        examined = Examined(name, version, bundle.digest, len(cut))
-        runs.log_configs({"examine": config}, _facts(examined, world))
-        tables = dict(_advice(cut, config, progress))
+        population = draw_population(simulation, config)
+        cohort = find_cut_accounts(population, bundle)
+        examined = ExaminedVersion(name, version, bundle.digest, len(cohort))
+        runs.log_configs({"examine": config}, _facts(examined, population))
+        tables = _advice_tables(cohort, config, progress)
         progress(Stage.RULES)
-        tables["promises"] = other_rules.under_other_rules(world, bundle)
+        tables["promises"] = advise_by_other_rules(population, bundle)
         progress(Stage.MODELS)
-        tables["durability"] = other_models.under_other_models(
-            cut, label_accounts(source, configs[0]), configs[1], config.refits
-        )
-        tables |= _reasons(cut, config, progress)
+        data = label_accounts(source, data_config)
+        tables["durability"] = judge_by_other_models(cohort, data, fit_config, config.refits)
+        tables |= _reason_tables(cohort, config, progress)
         progress(Stage.CEILING)
-        known = outcomes.simulate_untreated(world, config)
-        tables["ceiling"] = auc_ceiling.auc_ceiling(world, bundle, config, known)
+        truth = simulate_untreated(population, config)
+        tables["ceiling"] = auc_ceiling(population, bundle, config, truth)
         progress(Stage.TREATMENT)
-        tables["treatment"] = censoring_study.censoring_study(
-            world, source, bundle.policy, configs, config, known
+        tables["treatment"] = censoring_study(
+            population,
+            source,
+            bundle.policy,
+            configs,
+            config,
+            truth,
         )
-        text = page(examined, world, config, tables)
+        text = page(examined, population, config, tables)
         runs.log_tables(tables)
         runs.log_text(text, "examination.md")
         runs.log_metrics(metrics(tables))
-        runs.log_figures(
-            {
-                "recovery_path": figures.recovery_path(
-                    figures.example_of(cut.advised, cut.promised.tolist())
-                ),
-                "fidelity": figures.fidelity_bars(tables["fidelity"]),
-                "validity_by_month": figures.validity_by_month(tables["validity_by_month"]),
-            }
-        )
-    return Findings(run_id, examined, text, tables)
+        runs.log_figures(_figures(cohort, tables))
+    return ExaminationResult(run, examined, text, tables)
 
 
 def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
-    """The figures that runs are compared by."""
-    everybody = tables["validity"].row(0, named=True)
+    """Return the figures that runs are compared by, without those that are null."""
+    everyone = tables["validity"].row(0, named=True)
     served = tables["fidelity"].row(0, named=True)
-    others = tables["durability"].filter(pl.col("model") != "served")["hold"]
-    realised = tables["ceiling"].filter(pl.col("outcome") == "realised")
-    found = {
-        f"advice_{key}": everybody[key]
-        for key in ("kept", "kept_unshocked", "fell", "fell_limit_back", "months")
-    }
-    found |= {f"reasons_true_{key}": served[key] for key in ("top_1", "top_4", "rank_correlation")}
-    found |= {
-        "advice_hold_least": others.min(),
+    other_models = tables["durability"].filter(pl.col("model") != "served")
+    realised = tables["ceiling"].filter(outcome="realised")
+    logged = {
+        "advice_hold_least": other_models["hold"].min(),
         "reasons_without_recourse": tables["recourse"]["without"][0],
     }
-    found |= {f"ceiling_{row['measure']}": row["value"] for row in realised.iter_rows(named=True)}
-    return {key: float(value) for key, value in found.items() if value is not None}
+    for key in ("kept", "kept_unshocked", "fell", "fell_limit_back", "months"):
+        logged[f"advice_{key}"] = everyone[key]
+    for key in ("top_1", "top_4", "rank_correlation"):
+        logged[f"reasons_true_{key}"] = served[key]
+    for measure, value in realised.select("measure", "value").iter_rows():
+        logged[f"ceiling_{measure}"] = value
+    return {key: float(value) for key, value in logged.items() if value is not None}
 
 
-def _advice(
-    cut: CutAccounts, config: ExamineConfig, progress: StageProgress
-) -> Iterator[tuple[str, pl.DataFrame]]:
+def _load_version(store: Store, name: str, version: str) -> Bundle:
+    with temporary_folder() as folder:
+        return load_bundle(registry.fetch_bundle(store, name, version, Path(folder)))
+
+
+def _advice_tables(
+    cohort: CutAccounts, config: ExamineConfig, progress: StageProgress
+) -> dict[str, pl.DataFrame]:
     progress(Stage.FOLLOW)
-    followed = follow.follow_plans(cut)
+    followed = follow_plans(cohort)
     progress(Stage.VALIDITY)
-    yield "validity", validity(cut, followed, follow.risk(cut, config.futures))
-    yield "validity_by_month", by_month(followed)
+    risk = simulate_risk(cohort, config.futures)
+    return {
+        "validity": validity(cohort, followed, risk),
+        "validity_by_month": validity_by_month(followed),
+    }
 
 
-def _reasons(
-    cut: CutAccounts, config: ExamineConfig, progress: StageProgress
+def _reason_tables(
+    cohort: CutAccounts, config: ExamineConfig, progress: StageProgress
 ) -> dict[str, pl.DataFrame]:
     progress(Stage.RECOURSE)
-    found = {"recourse": actionability.actionability(cut)}
+    recourse = actionability(cohort)
     progress(Stage.FIDELITY)
-    true = true_causes.effects(cut, config.futures)
-    found |= {
-        "fidelity": true_causes.agreement_with_causes(cut, true),
-        "effects": true_causes.mean_effects(true),
+    effects = true_causes.simulate_effects(cohort, config.futures)
+    return {
+        "recourse": recourse,
+        "fidelity": true_causes.agreement_with_causes(cohort, effects),
+        "effects": true_causes.mean_effects(effects),
+        "symptoms": true_causes.symptoms(cohort, effects),
     }
-    return found | {"symptoms": true_causes.symptoms(cut, true)}
 
 
-def _configs(store: Store, name: str, version: str) -> tuple[DataConfig, FitConfig]:
-    """As the version was fitted; another fit would not be its own challenger."""
-    data, fit = (
-        override(
-            [config],
-            [
-                f"{key}={value}"
-                for key, value in registry.fetch_parameters(store, name, version, stage).items()
-            ],
-        )[0]
-        for config, stage in ((DataConfig(), "data"), (FitConfig(), "fit"))
-    )
-    return data, fit
+def _figures(cohort: CutAccounts, tables: Mapping[str, pl.DataFrame]) -> dict[str, Figure]:
+    example = figures.choose_example(cohort.advised, cohort.promised.tolist())
+    return {
+        "recovery_path": figures.recovery_path(example),
+        "fidelity": figures.fidelity_bars(tables["fidelity"]),
+        "validity_by_month": figures.validity_by_month(tables["validity_by_month"]),
+    }
 
 
-def _facts(examined: Examined, world: Population) -> dict[str, str]:
+def _fit_configs(store: Store, name: str, version: str) -> tuple[DataConfig, FitConfig]:
+    """The configs that the version was fitted with."""
+    data_settings = _settings(registry.fetch_parameters(store, name, version, "data"))
+    fit_settings = _settings(registry.fetch_parameters(store, name, version, "fit"))
+    (data_config,) = override([DataConfig()], data_settings)
+    (fit_config,) = override([FitConfig()], fit_settings)
+    return data_config, fit_config
+
+
+def _settings(parameters: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in parameters.items()]
+
+
+def _facts(examined: ExaminedVersion, population: Population) -> dict[str, str]:
     return {
         "examined.version": f"{examined.name} {examined.version}",
         "examined.bundle": examined.bundle,
         "examined.cut": str(examined.cut),
-        "world.digest": world.digest,
+        "world.digest": population.digest,
     }

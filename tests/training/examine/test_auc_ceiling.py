@@ -9,9 +9,9 @@ from features.types import Vector
 from serving.decision.bundle import Bundle
 from training.data.simulate.config import SimulationConfig
 from training.evaluate.metrics import auc
-from training.examine.auc_ceiling import SCHEMA, auc_ceiling, measured
+from training.examine.auc_ceiling import SCHEMA, auc_ceiling, ceiling_table
 from training.examine.truth.outcomes import TrueOutcomes
-from training.examine.truth.population import ExamineConfig, draw
+from training.examine.truth.population import ExamineConfig, draw_population
 
 NONE = Features(pl.DataFrame(), (), np.zeros((0, 0)))  # a planted truth has no accounts behind it
 
@@ -36,7 +36,7 @@ def test_where_all_is_certain_the_ceiling_is_one() -> None:
     random = np.random.default_rng(1)
     certain = (random.random(500) < 0.2).astype(np.float64)
     model = certain + random.normal(0, 1, 500)
-    table = measured(planted(certain, 40), model)
+    table = ceiling_table(planted(certain, 40), model)
     for outcome in ("realised", "expected"):
         found = values(table, outcome)
         assert found["full_state"] == found["full_state_half"] == found["limit"] == 1.0
@@ -51,7 +51,7 @@ def test_where_all_is_certain_the_ceiling_is_one() -> None:
 @pytest.mark.parametrize("futures", [40, 200])
 def test_no_score_is_above_the_limit(chances: Vector, futures: int) -> None:
     noisy = np.log(chances) + np.random.default_rng(2).normal(0, 1, len(chances))
-    table = measured(planted(chances, futures), noisy)
+    table = ceiling_table(planted(chances, futures), noisy)
     for outcome in ("realised", "expected"):
         found = values(table, outcome)
         # Twenty futures rank worse than a fair model: only the limit says so.
@@ -65,7 +65,9 @@ def test_no_score_is_above_the_limit(chances: Vector, futures: int) -> None:
 @pytest.mark.parametrize("outcome", ["realised", "expected"])
 def test_the_limit_makes_good_most_of_what_the_noise_cost(chances: Vector, outcome: str) -> None:
     truth = planted(chances, 200)
-    found = values(measured(truth, chances), outcome)  # the model that knows the probability itself
+    found = values(
+        ceiling_table(truth, chances), outcome
+    )  # the model that knows the probability itself
     lost, left = found["model"] - found["full_state"], found["model"] - found["limit"]
     assert lost > 0.001
     assert abs(left) < 0.6 * lost
@@ -74,18 +76,18 @@ def test_the_limit_makes_good_most_of_what_the_noise_cost(chances: Vector, outco
 
 def test_reliability_is_the_share_of_variance_that_is_not_noise(chances: Vector) -> None:
     truth = planted(chances, 40)
-    table = measured(truth, chances)
+    table = ceiling_table(truth, chances)
     assert values(table, "futures")["reliability"] == pytest.approx(
         chances.var() / truth.probability.var(), abs=0.01
     )
     assert values(table, "futures")["tied_at_0"] == (truth.probability == 0).mean()
-    finer = values(measured(planted(chances, 400), chances), "futures")
+    finer = values(ceiling_table(planted(chances, 400), chances), "futures")
     assert finer["reliability"] > values(table, "futures")["reliability"]
     assert finer["tied_at_0"] < values(table, "futures")["tied_at_0"]
 
 
 def test_intervals_are_paired_and_hold_what_they_are_of(chances: Vector) -> None:
-    table = measured(planted(chances, 200), np.log(chances))
+    table = ceiling_table(planted(chances, 200), np.log(chances))
     assert dict(table.schema) == SCHEMA
     assert (table["low"] <= table["value"]).all()
     assert (table["value"] <= table["high"]).all()
@@ -101,12 +103,12 @@ def test_intervals_are_paired_and_hold_what_they_are_of(chances: Vector) -> None
 def test_one_outcome_alone_is_refused(chances: Vector) -> None:
     truth = planted(np.zeros(10), 40)
     with pytest.raises(ValueError, match="expected both outcomes, got 0 defaults of 10"):
-        measured(truth, np.arange(10.0))
+        ceiling_table(truth, np.arange(10.0))
 
 
 def test_the_full_state_knows_more_than_the_served_model(bundle: Bundle) -> None:
     config = ExamineConfig(accounts=3_000, futures=40)
-    table = auc_ceiling(draw(SimulationConfig(), config), bundle, config)
+    table = auc_ceiling(draw_population(SimulationConfig(), config), bundle, config)
     found = values(table, "expected")
     assert 0.75 < found["model"] < found["full_state"] < found["limit"] < 1.0
     assert 0.5 < values(table, "futures")["reliability"] < 1.0

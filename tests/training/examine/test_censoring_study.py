@@ -1,5 +1,4 @@
-"""Which way of taking treated accounts is best: properties of the table, and what docs/modelling/model.md
-states.
+"""Treatments of censored accounts: properties of the table, and what docs/modelling/model.md says.
 
 ``PYTHONPATH=. python tests/training/examine/test_censoring_study.py`` prints the page's table: five
 data seeds in three worlds, in about a quarter of an hour.
@@ -25,10 +24,15 @@ from training.data.dataset import Source
 from training.data.labels import label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import simulate
-from training.examine.censoring_study import Way, censoring_study, compared, fitted_ways
-from training.examine.truth.futures import probability
+from training.examine.censoring_study import (
+    FittedTreatment,
+    censoring_study,
+    compare_treatments,
+    fit_treatments,
+)
+from training.examine.truth.futures import default_probability
 from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
-from training.examine.truth.population import ExamineConfig, Population, draw
+from training.examine.truth.population import ExamineConfig, Population, draw_population
 from training.fit.bundle import BundleConfig, read_texts
 from training.fit.config import FitConfig
 
@@ -42,7 +46,7 @@ def policy() -> Policy:
 
 @pytest.fixture(scope="module")
 def world() -> Population:
-    return draw(SimulationConfig(), ExamineConfig(accounts=2_000))
+    return draw_population(SimulationConfig(), ExamineConfig(accounts=2_000))
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +72,8 @@ def table(truth: TrueOutcomes, policy: Policy) -> pl.DataFrame:
         "censor": np.random.default_rng(1).permutation(log_odds),
         "reweight": log_odds,
     }
-    ways = {name: Way(100, score) for name, score in scores.items()}
-    return compared(planted(truth, log_odds), ways, policy)
+    ways = {name: FittedTreatment(100, score) for name, score in scores.items()}
+    return compare_treatments(planted(truth, log_odds), ways, policy)
 
 
 def row(table: pl.DataFrame, way: str) -> dict[str, float]:
@@ -148,7 +152,6 @@ def test_data_with_labels_of_their_own_are_refused(
 
 
 # What the page states
-# ------------------------------------------------------------------------------------------------------
 
 SEEDS = (1, 2, 3, 4, 5)
 MANY_CUTS = SimulationConfig(incumbent_cut_rate=0.10, incumbent_noise=0.5)
@@ -183,24 +186,26 @@ def several(
     """The tables of a world for several seeds of the training data, ``seed`` in front."""
     simulation, lived = WORLDS[name]
     asked = config or ExamineConfig()
-    world = draw(simulation, asked)
+    world = draw_population(simulation, asked)
     truth, policy = simulate_untreated(world, asked), read_policy(read_texts(BundleConfig())[0])
     tables = []
     for seed in seeds:
         blocks = simulate(dataclasses.replace(simulation, seed=seed))
         statements = check(lived(pl.concat([block.statements for block in blocks])), window=False)
-        ways = fitted_ways(Source(statements, None, "", ""), truth, (DataConfig(), FitConfig()))
-        tables.append(compared(truth, ways, policy).select(pl.lit(seed).alias("seed"), pl.all()))
+        ways = fit_treatments(Source(statements, None, "", ""), truth, (DataConfig(), FitConfig()))
+        tables.append(
+            compare_treatments(truth, ways, policy).select(pl.lit(seed).alias("seed"), pl.all())
+        )
     return pl.concat(tables)
 
 
 def effect_of_cuts(simulation: SimulationConfig, config: ExamineConfig) -> tuple[float, float]:
     """The rate of default on the day of decision (if nothing is done, if the incumbent goes on)."""
-    world = draw(simulation, config)
+    world = draw_population(simulation, config)
     truth = simulate_untreated(world, config)
-    state = world.now.take(world.places(truth.features.accounts["account_id"]))
+    state = world.state.take(world.places(truth.features.accounts["account_id"]))
     return float(truth.probability.mean()), float(
-        probability(state, world.config, config.futures).mean()
+        default_probability(state, world.config, config.futures).mean()
     )
 
 

@@ -12,9 +12,9 @@ import pytest
 from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.data.config import DataError
 from training.data.simulate.config import SimulationConfig
-from training.examine.page import FIGURES, SECTIONS, Examined, page
-from training.examine.run import Findings, Stage, metrics, run_examination
-from training.examine.truth.population import ExamineConfig, draw, simulation_of
+from training.examine.page import FIGURES, SECTIONS, ExaminedVersion, page
+from training.examine.run import ExaminationResult, Stage, metrics, run_examination
+from training.examine.truth.population import ExamineConfig, draw_population, simulation_of
 from training.tracking.store import Store, TrackingError
 
 pytestmark = [*STORE_WARNINGS, pytest.mark.slow]
@@ -33,11 +33,13 @@ def told() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def findings(simulated: Path, store: Store, kept: Kept, told: list[str]) -> Findings:
+def findings(simulated: Path, store: Store, kept: Kept, told: list[str]) -> ExaminationResult:
     return run_examination(simulated, store, NAME, kept.report.version, CONFIG, told.append)
 
 
-def test_everything_found_is_in_the_run(findings: Findings, store: Store, told: list[str]) -> None:
+def test_everything_found_is_in_the_run(
+    findings: ExaminationResult, store: Store, told: list[str]
+) -> None:
     assert told == list(Stage)
     run = store.client().get_run(findings.run)
     assert run.info.status == "FINISHED"
@@ -60,9 +62,9 @@ def test_everything_found_is_in_the_run(findings: Findings, store: Store, told: 
 
 
 def test_the_page_tells_every_table_and_what_was_examined(
-    findings: Findings, simulated: Path
+    findings: ExaminationResult, simulated: Path
 ) -> None:
-    world = draw(simulation_of(simulated), CONFIG)
+    world = draw_population(simulation_of(simulated), CONFIG)
     assert page(findings.examined, world, CONFIG, findings.tables) == findings.page
     assert f"bundle `{findings.examined.bundle[:12]}`" in findings.page
     assert world.digest[:16] in findings.page
@@ -75,7 +77,7 @@ def test_the_page_tells_every_table_and_what_was_examined(
     assert "_low" not in findings.page
 
 
-def test_less_margin_keeps_fewer_promises_that_come_sooner(findings: Findings) -> None:
+def test_less_margin_keeps_fewer_promises_that_come_sooner(findings: ExaminationResult) -> None:
     """The control of the whole measurement: advice that ought to be worse is seen to be."""
     rules = {row["rules"]: row for row in findings.tables["promises"].iter_rows(named=True)}
     served, bold = rules["as served"], rules["both, margin 0.0"]
@@ -99,9 +101,9 @@ def test_figures_beside_intervals_are_one_cell() -> None:
     table = pl.DataFrame(
         {"x": [0.5, None], "x_low": [0.25, None], "x_high": [0.75, None], "n": [3, 4]}
     )
-    world = draw(SimulationConfig(accounts=40, months=20), ExamineConfig(accounts=40))
+    world = draw_population(SimulationConfig(accounts=40, months=20), ExamineConfig(accounts=40))
     assert world.as_of == datetime.date(2024, 11, 1)
     ways = pl.DataFrame({name: ["keep"] for name in FIGURES["treatment"]})
     tables = dict.fromkeys(SECTIONS, table) | {"treatment": ways}
-    text = page(Examined("m", "1", "b" * 64, 3), world, ExamineConfig(), tables)
+    text = page(ExaminedVersion("m", "1", "b" * 64, 3), world, ExamineConfig(), tables)
     assert "| x | n |\n|---|---|\n| 0.500 [0.250, 0.750] | 3 |\n|  | 4 |\n" in text

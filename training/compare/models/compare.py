@@ -5,6 +5,7 @@ Read :func:`compare` first. ::
     from pathlib import Path
     from training.compare.models.compare import compare
     from training.tracking.store import Store
+    from training.tracking.store import Store
 
     result = compare(["champion", "challenger"], Path("data/simulated"), Store(Path("mlruns")))
     result.better, result.tables["differences"], print(result.summary)
@@ -12,7 +13,7 @@ Read :func:`compare` first. ::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -31,9 +32,8 @@ from training.evaluate.holdout import Evaluation, HoldOut, evaluate
 from training.evaluate.model_lookup import Model, find_model
 from training.evaluate.unseen_accounts import select_unseen
 from training.tracking import runs
+from training.tracking.progress import StageProgress
 from training.tracking.store import Store
-
-Progress = Callable[[str], None]  # called with the name of each stage as it begins
 
 
 class Stage(StrEnum):
@@ -81,7 +81,7 @@ def compare(
     store: Store,
     name: str = "limit-reduction",
     shared: bool = False,
-    progress: Progress = lambda stage: None,
+    progress: StageProgress = lambda stage: None,
 ) -> ModelComparison:
     """Compare models with the first of them, on the test accounts of the data in folder ``data``.
 

@@ -6,7 +6,7 @@ Read :func:`run_lab` first.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,9 +29,8 @@ from training.evaluate.model_lookup import RegisteredVersion
 from training.evaluate.unseen_accounts import caveats, evaluate_version
 from training.tracking import runs
 from training.tracking.config import check_ranges
+from training.tracking.progress import StageProgress
 from training.tracking.store import Store
-
-Progress = Callable[[str], None]  # called with the name of each stage as it begins
 
 
 class Stage(StrEnum):
@@ -84,7 +83,7 @@ def run_lab(
     model: RegisteredVersion,
     config: LabConfig | None = None,
     cap: Cap | None = None,
-    progress: Progress = lambda _: None,
+    progress: StageProgress = lambda _: None,
 ) -> LabFindings:
     """Evaluate policies for a version on its hold-out, and log the result as one run.
 

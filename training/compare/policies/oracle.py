@@ -35,7 +35,7 @@ from training.data.simulate.state import State
 from training.data.simulate.step import begin, step
 from training.evaluate.bootstrap import bootstrap_counts, percentile_interval
 from training.evaluate.holdout import HoldOut
-from training.examine.truth.futures import probability, untreated
+from training.examine.truth.futures import default_probability, untreated
 from training.examine.truth.population import simulation_of
 
 SCHEMA = {
@@ -85,8 +85,8 @@ def simulate_truth(on: HoldOut, folder: Path, futures: int) -> TrueProbability:
     config = untreated(simulation)
     half = futures // 2
     # Future 0 is the accounts' own: its outcome is the label.
-    first_half = probability(state, config, half, first=1)
-    second_half = probability(state, config, futures - half, first=1 + half)
+    first_half = default_probability(state, config, half, first=1)
+    second_half = default_probability(state, config, futures - half, first=1 + half)
     return TrueProbability(np.array([first_half, second_half]))
 
 

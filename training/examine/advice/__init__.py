@@ -1,1 +1,1 @@
-"""Does the advice come true?  Plans followed in the simulation, and under other models and rules."""
+"""Does the advice come true?  Plans in the simulator, by other models and by other rules."""

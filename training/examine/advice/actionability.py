@@ -1,12 +1,11 @@
-"""Reasons without recourse: is there anything that a customer told these reasons could do about
-them?
+"""Recourse: can a customer do anything about the reasons?
 
-A reason is *movable* for an account where some plan of the grid, in some month looked ahead, brings
-the contribution of its reason group below what carrying on as before would bring it to, by at least
-half of what it is now: what time alone takes away is nothing that a customer could do.  Where the
-group is a reason only for what followed from it, its own features contributing nothing, the
-log-odds have to come down by half of its effect.  A reason that is not movable is stated all the
-same, for it moved the decision.
+A reason is *movable* for an account if some plan of the grid, in some month of the projection,
+lowers the contribution of its reason group below that of carrying on, by at least half of today's
+contribution.  Carrying on is the baseline because time alone is no action of the customer.  A group
+may be a reason only for its consequences, with no contribution of its own features; then the
+log-odds have to fall by half of its effect.  Reasons that are not movable are stated too: they
+moved the decision.
 """
 
 from __future__ import annotations
@@ -19,123 +18,139 @@ from features.window import lay_out
 from serving.decision.advice.constraints import UNCONSTRAINED
 from serving.decision.advice.plans import finances_of, make_plan_grid
 from serving.decision.advice.projection import Trajectories, project
-from serving.decision.advice.rollout import concatenate_plans
+from serving.decision.advice.rollout import Plans, concatenate_plans
 from serving.decision.reasons.effects import DRIVEN
 from serving.decision.reasons.ranking import group_of
 from serving.decision.scoring.shapley import explain_many
 from training.examine.truth.cut_accounts import CutAccounts
 
-_ACCOUNTS_A_BLOCK = 64
+_ACCOUNTS_A_BLOCK = 64  # projected together: bounds the memory
+_MOVED = 0.5  # share of today's contribution
 
 
 def actionability(cohort: CutAccounts) -> pl.DataFrame:
-    """One row a reason group, in order of how often it is stated, and ``all``.
+    """Return one row for all reasons, and one for each reason group, the most stated first.
 
-    ``accounts`` that are told it as a reason of the model's; the share of them for whom it is
-    ``movable``; and in the row of all, ``without``: the share of accounts none of whose reasons
-    is.  Null where a row says nothing of it.
+    - ``reason``: "all" or a group
+    - ``accounts``: to which it is stated as a reason of the model
+    - ``movable``: the share of them for which it is movable
+    - ``without``: in the row of all, the share of accounts without a movable reason; else null
     """
-    told = [
-        [reason.code for reason in a.decision.reasons if reason.share is not None]
-        for a in cohort.advised
+    reasons = [
+        [reason.code for reason in advised.decision.reasons if reason.share is not None]
+        for advised in cohort.advised
     ]
-    movable = _movable(cohort)
-    groups = sorted(
-        {group for reasons in told for group in reasons},
-        key=lambda g: -sum(g in reasons for reasons in told),
-    )
-    stated = [(account, group) for account, reasons in enumerate(told) for group in reasons]
-    moved = {pair: bool(movable[pair[1]][pair[0]]) for pair in stated}
-    without = np.mean(
-        [
-            not any(moved[account, group] for group in reasons)
-            for account, reasons in enumerate(told)
-        ]
-    )
+    movable = find_movable(cohort)
+    hits: dict[str, list[bool]] = {}
+    without_recourse = []
+    for account, groups in enumerate(reasons):
+        moved = [bool(movable[group][account]) for group in groups]
+        without_recourse.append(not any(moved))
+        for group, hit in zip(groups, moved, strict=True):
+            hits.setdefault(group, []).append(hit)
     rows: list[dict[str, object]] = [
         {
             "reason": "all",
             "accounts": len(cohort),
-            "movable": float(np.mean(list(moved.values()))),
-            "without": float(without),
+            "movable": float(np.mean([hit for of_group in hits.values() for hit in of_group])),
+            "without": float(np.mean(without_recourse)),
         }
     ]
-    for group in groups:
-        hits = [hit for (_, own), hit in moved.items() if own == group]
-        rows.append(
-            {
-                "reason": group,
-                "accounts": len(hits),
-                "movable": float(np.mean(hits)),
-                "without": None,
-            }
-        )
+    by_frequency = sorted(hits, key=lambda group: (-len(hits[group]), group))
+    rows += [
+        {
+            "reason": group,
+            "accounts": len(hits[group]),
+            "movable": float(np.mean(hits[group])),
+            "without": None,
+        }
+        for group in by_frequency
+    ]
     return pl.DataFrame(rows)
 
 
-def _movable(cohort: CutAccounts) -> dict[str, NDArray[np.bool_]]:
-    """Reason group -> for which accounts it is movable."""
-    groups = sorted({group_of(name) for name in cohort.bundle.features})
-    members = np.array(
-        [[group_of(name) == group for group in groups] for name in cohort.bundle.features],
-        dtype=np.float64,
-    )
-    # All groups together are the log-odds, but for the base.
-    members = np.column_stack([members, np.ones(len(members))])
+def find_movable(cohort: CutAccounts) -> dict[str, NDArray[np.bool_]]:
+    """Return for which accounts each reason group is movable, bool (accounts,)."""
+    groups, members = _group_members(cohort)
     now = cohort.contributions @ members
-    gained = np.empty_like(now)
+    reduction = np.empty_like(now)
     for start in range(0, len(cohort), _ACCOUNTS_A_BLOCK):
         stop = min(start + _ACCOUNTS_A_BLOCK, len(cohort))
-        gained[start:stop] = _gained(cohort, range(start, stop), members)
-    effect: dict[str, NDArray[np.float64]] = {
-        group: cohort.effects[:, k] for k, group in enumerate(DRIVEN)
-    }
-    return {
-        group: np.where(
-            now[:, k] > 0,
-            gained[:, k] >= 0.5 * now[:, k],
-            gained[:, -1] >= 0.5 * effect.get(group, np.full(len(now), np.inf)),
+        reduction[start:stop] = max_reduction(cohort, range(start, stop), members)
+    no_effect = np.full(len(now), np.inf)
+    movable = {}
+    for place, group in enumerate(groups):
+        effect = cohort.effects[:, DRIVEN.index(group)] if group in DRIVEN else no_effect
+        movable[group] = np.where(
+            now[:, place] > 0,
+            reduction[:, place] >= _MOVED * now[:, place],
+            reduction[:, -1] >= _MOVED * effect,
         )
-        for k, group in enumerate(groups)
-    }
+    return movable
 
 
-def _gained(
+def _group_members(cohort: CutAccounts) -> tuple[list[str], NDArray[np.float64]]:
+    """The reason groups, and which features they sum: float64 (features, groups + 1).
+
+    The last column sums all features: the log-odds, but for the base.
+    """
+    group_of_feature = np.array([group_of(name) for name in cohort.bundle.features])
+    groups = np.unique(group_of_feature)
+    members = (group_of_feature[:, None] == groups[None, :]).astype(np.float64)
+    return groups.tolist(), np.column_stack([members, np.ones(len(members))])
+
+
+def max_reduction(
     cohort: CutAccounts, accounts: range, members: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The most by which any plan in any month lowers each group's contribution against carrying on,
-    (accounts, groups).
+    """Return by how much plans can lower each group's contribution, float64 (accounts, groups).
+
+    The maximum over plans and months of the reduction against carrying on.  ``members`` (features,
+    groups) are the weights that sum contributions by group.
     """
-    bundle, window = cohort.bundle, lay_out(cohort.statements)
-    finances = finances_of(window)
-    asked = bundle.policy.terms.minimum_share
-    grids = [
-        make_plan_grid(finances[a], cohort.cuts[a].limit_before, bundle.advice, UNCONSTRAINED, asked)
-        for a in accounts
-    ]
-    # The last plan of each is carrying on.
-    plans = [concatenate_plans([grid.plans, grid.baselines]) for grid in grids]
+    plans = _plans_with_baseline(cohort, accounts)
     owner = np.repeat(np.array(accounts), [len(own) for own in plans])
+    sums = _project_contributions(cohort, concatenate_plans(plans), owner) @ members
+    reductions = []
+    for account in accounts:
+        of_account = sums[:, owner == account]
+        carry_on = of_account[:, -1:]
+        # The last two are the baselines; carrying on is the last.
+        reductions.append((carry_on - of_account[:, :-2]).max(axis=(0, 1)))
+    return np.array(reductions)
+
+
+def _plans_with_baseline(cohort: CutAccounts, accounts: range) -> list[Plans]:
+    """The plans of each account's grid, and after them its two baselines."""
+    bundle = cohort.bundle
+    finances = finances_of(lay_out(cohort.statements))
+    minimum_share = bundle.policy.terms.minimum_share
+    plans = []
+    for account in accounts:
+        limit = cohort.cuts[account].limit_before
+        grid = make_plan_grid(finances[account], limit, bundle.advice, UNCONSTRAINED, minimum_share)
+        plans.append(concatenate_plans([grid.plans, grid.baselines]))
+    return plans
+
+
+def _project_contributions(
+    cohort: CutAccounts, plans: Plans, owner: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Contributions under plans in each month ahead, float64 (months, plans, model features)."""
+    bundle = cohort.bundle
     months = bundle.advice.search.months
     trajectories = Trajectories(
         account=owner,
-        plans=concatenate_plans(plans),
+        plans=plans,
         cut_in_force=np.ones((months, len(owner)), dtype=np.bool_),
     )
-    outlook = project(window, trajectories, cohort.cuts, bundle)
-    matrix = np.ascontiguousarray(
-        outlook.features[..., cohort.model_places].reshape(months * len(owner), -1)
-    )
+    projection = project(lay_out(cohort.statements), trajectories, cohort.cuts, bundle)
+    features = projection.features[..., cohort.model_places]
+    matrix = np.ascontiguousarray(features.reshape(months * len(owner), -1))
     products = np.tile(cohort.products[owner], months)
-    sums = np.empty((len(matrix), members.shape[1]))
+    contributions = np.empty_like(matrix)
     for product, explainer in bundle.scorer.explainers.items():
         rows = products == product
-        sums[rows] = (
-            bundle.scorer.calibration.slope * explain_many(matrix[rows], explainer) @ members
-        )
-    by_trajectory = sums.reshape(months, len(owner), -1)
-    gained = []
-    for account in accounts:
-        own = by_trajectory[:, owner == account]
-        gained.append((own[:, -1:] - own[:, :-2]).max(axis=(0, 1)))
-    return np.array(gained)
+        contributions[rows] = explain_many(matrix[rows], explainer)
+    contributions *= bundle.scorer.calibration.slope
+    return contributions.reshape(months, len(owner), -1)

@@ -1,11 +1,10 @@
-"""Does the advice come true?  Each plan is followed in the simulator, with the account's own shocks
-and its own luck.
+"""Does the advice come true?  Each plan is simulated with the account's own shocks and draws.
 
-*Kept*: in the promised month or the one after it, the served decision has nothing against the limit
-from before the cut. *Fell*: the true probability of default in the six months after the promised
-month, left to one's own ways, is lower than had the account carried on as before; who has defaulted
-by then counts as certain.  Told twice: with the reduced limit in force in both (what the plan
-does), and with the limit back after the plan (what plan and limit do together).
+*Kept*: in the promised month or the next, the served decision no longer objects to the limit from
+before the cut.  *Fell*: the true probability of default in the six months after the promised month
+is lower than after carrying on; the plan ends with the promised month, and accounts that have
+defaulted by then count as certain.  Measured twice: with the reduced limit in force in both arms
+(the effect of the plan), and with the limit restored after the plan (the effect of plan and limit).
 """
 
 from __future__ import annotations
@@ -27,21 +26,22 @@ from training.data.simulate.output import as_table
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS
 from training.data.simulate.state import Numbers, State
 from training.data.simulate.step import Columns, step
-from training.examine.truth.cut_accounts import CutAccounts, plans_of
-from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, untreated
-from training.examine.truth.interventions import following
+from training.examine.truth.cut_accounts import CutAccounts, plans_from_paths
+from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, ROWS, untreated
+from training.examine.truth.interventions import follow
 
-FOLLOWED = 4  # futures in which the served decision is asked: 0 is the history's own
-_ROWS = 100_000
+FOLLOWED = 4  # futures in which the served decision is made: 0 is the history's own
+NEVER = 1000  # months; beyond every simulation
 
 
 @dataclass(frozen=True, slots=True)
 class FollowedPlans:
-    """What came of the plans; ``promised`` int64 (accounts,), 0 = nothing promised, the others bool
-    (futures, accounts).
+    """The results of following the plans.
 
-    ``kept``: False where nothing is promised; ``shocked``: an income loss or illness struck between
-    the decision and the month after the promised one.
+    - ``promised``: int64 (accounts,), months to the promised month; 0 = no promise
+    - ``kept``: bool (futures, accounts); False without a promise
+    - ``shocked``: bool (futures, accounts), whether an income loss or illness struck between the
+      decision and the month after the promised one
     """
 
     promised: NDArray[np.int64]
@@ -50,13 +50,19 @@ class FollowedPlans:
 
 
 @dataclass(frozen=True, slots=True)
-class Risk:
-    """True probabilities of default, float64 (accounts,), in the six months after the promised
-    month (twelve, where none is).
+class PlanRisk:
+    """True probabilities of default, float64 (accounts,).
 
-    ``plan``: after following it, the limit still reduced; ``limit_back``: the same with the limit
-    back; ``carry_on``: after carrying on, who has defaulted by then counts as 1; ``on_the_way``: of
-    defaulting by then when carrying on; ``during``: of defaulting while the plan is followed.
+    In the six months after the promised month, or after twelve months without a promise:
+
+    - ``plan``: after the plan, with the limit still reduced
+    - ``limit_back``: after the plan, with the limit restored
+    - ``carry_on``: after carrying on; accounts that have defaulted by then count as 1
+
+    Up to the promised month:
+
+    - ``on_the_way``: when carrying on
+    - ``during``: when following the plan
     """
 
     plan: Vector
@@ -66,163 +72,179 @@ class Risk:
     during: Vector
 
 
-def follow_plans(cohort: CutAccounts, exactly: bool = False, margin: float = 0.0) -> FollowedPlans:
-    """Follow every plan and ask for the limit back in the promised month and the one after.
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Until which month an account follows its plan, and until which its limit is reduced.
 
-    ``exactly``: nobody pays more than is told.  ``margin``: log-odds by which the decision has to
-    be clear; 0 = as served.
+    Both int64 (accounts,), in months from the decision; NEVER = the limit stays reduced.
+    """
+
+    plan_ends: NDArray[np.int64]
+    limit_restored: NDArray[np.int64]
+
+
+def follow_plans(cohort: CutAccounts, exactly: bool = False, margin: float = 0.0) -> FollowedPlans:
+    """Follow every plan, and decide again in the promised month and the next.
+
+    With ``exactly`` no customer pays more than the plan states.  ``margin`` is by how many log-odds
+    the decision has to clear the cut-off; 0 = as served.
     """
     promised = cohort.promised
     until = np.where(promised > 0, promised + 1, 0)
-    months, count = int(until.max()), len(cohort)
-    futures = np.repeat(np.arange(FOLLOWED), count)
-    free = np.zeros((months, FOLLOWED, count), dtype=np.bool_)
-    struck = np.zeros((FOLLOWED, count), dtype=np.bool_)
-    columns: list[tuple[int, Columns]] = [
-        (number, _taken(month, cohort, FOLLOWED)) for number, month in cohort.world.lived
+    months = int(until.max())
+    shape = (FOLLOWED, len(cohort))
+    futures = np.repeat(np.arange(FOLLOWED), len(cohort))
+    restored = np.zeros((months, *shape), dtype=np.bool_)
+    shocked = np.zeros(shape, dtype=np.bool_)
+    places = np.tile(cohort.places, FOLLOWED)
+    window: list[tuple[int, Columns]] = [
+        (number, {name: values[places] for name, values in columns.items()})
+        for number, columns in cohort.population.months
     ]
-    state = cohort.world.now.take(np.tile(cohort.places, FOLLOWED))
-    for month, (after, statement) in enumerate(
-        _lived(cohort, state, futures, until, until + 1, months, exactly)
-    ):
-        struck |= _newly_struck(state, after).reshape(FOLLOWED, count) & (month < until)
-        columns = [*columns, (after.months_done - 1, statement)][-LONGEST_WINDOW:]
-        asked = (promised > 0) & ((month + 1 == promised) | (month == promised))
-        free[month] = _free(cohort, after, columns, month, np.tile(asked, FOLLOWED), margin)
+    state = cohort.population.state.take(places)
+    schedule = Schedule(plan_ends=until, limit_restored=until + 1)
+    simulated = simulate_plans(cohort, state, futures, schedule, months, exactly)
+    for month, (after, statement) in enumerate(simulated):
+        shocked |= _newly_shocked(state, after).reshape(shape) & (month < until)
+        window = [*window, (after.months_done - 1, statement)][-LONGEST_WINDOW:]
+        decide = (promised > 0) & ((month + 1 == promised) | (month == promised))
+        rows = np.flatnonzero(np.tile(decide, FOLLOWED) & statement["open"].astype(np.bool_))
+        restores = _restores_limit(cohort, after, window, rows, month, margin)
+        restored[month] = restores.reshape(shape)
         state = after
-    kept: Mask = np.any(free, axis=0)
-    return FollowedPlans(promised, kept, struck)
+    kept: Mask = np.any(restored, axis=0)
+    return FollowedPlans(promised, kept, shocked)
 
 
-def risk(cohort: CutAccounts, futures: int) -> Risk:
-    """The true probabilities, by ``futures`` futures of each account."""
-    promised = np.where(cohort.promised > 0, cohort.promised, cohort.bundle.advice.search.months)
-    never = np.full_like(promised, 1000)
-    sums = np.zeros((5, len(cohort)))
-    step_ = max(_ROWS // len(cohort), 1)
-    for start in range(1, futures + 1, step_):
-        numbers = np.arange(start, min(start + step_, futures + 1))
-        during, after = _defaults(cohort, numbers, promised, promised, never)
-        _, with_limit = _defaults(cohort, numbers, promised, promised, promised)
-        on_the_way, later = _defaults(cohort, numbers, promised, np.zeros_like(promised), never)
-        arms = (during | after, during | with_limit, on_the_way | later, on_the_way, during)
-        sums += np.array([arm.sum(axis=0) for arm in arms])
-    return Risk(*(sums / futures))
+def simulate_risk(cohort: CutAccounts, futures: int) -> PlanRisk:
+    """Estimate the true probabilities from ``futures`` futures of each account."""
+    search_months = cohort.bundle.advice.search.months
+    promised = np.where(cohort.promised > 0, cohort.promised, search_months)
+    never = np.full_like(promised, NEVER)
+    at_once = np.zeros_like(promised)
+    plan_only = Schedule(plan_ends=promised, limit_restored=never)
+    plan_and_limit = Schedule(plan_ends=promised, limit_restored=promised)
+    carrying_on = Schedule(plan_ends=at_once, limit_restored=never)
+    defaults = np.zeros((5, len(cohort)))
+    futures_a_block = max(ROWS // len(cohort), 1)
+    for start in range(1, futures + 1, futures_a_block):
+        numbers = np.arange(start, min(start + futures_a_block, futures + 1))
+        during, after_plan = _defaults(cohort, numbers, plan_only, promised)
+        _, after_limit = _defaults(cohort, numbers, plan_and_limit, promised)
+        on_the_way, later = _defaults(cohort, numbers, carrying_on, promised)
+        arms = (
+            during | after_plan,
+            during | after_limit,
+            on_the_way | later,
+            on_the_way,
+            during,
+        )
+        defaults += np.array([arm.sum(axis=0) for arm in arms])
+    return PlanRisk(*(defaults / futures))
 
 
 def _defaults(
-    cohort: CutAccounts,
-    numbers: Numbers,
-    promised: NDArray[np.int64],
-    plan_for: NDArray[np.int64],
-    restored: NDArray[np.int64],
+    cohort: CutAccounts, numbers: Numbers, schedule: Schedule, promised: NDArray[np.int64]
 ) -> tuple[Mask, Mask]:
-    """(default up to the promised month, default in the six months after it), bool (futures,
-    accounts).
+    """Default up to the promised month, and in the six months after it.
+
+    Both bool (futures, accounts).
     """
-    count = len(cohort)
-    found = np.zeros((2, len(numbers), count), dtype=np.bool_)
-    state = cohort.world.now.take(np.tile(cohort.places, len(numbers)))
+    shape = (len(numbers), len(cohort))
+    before = np.zeros(shape, dtype=np.bool_)
+    after = np.zeros(shape, dtype=np.bool_)
+    state = cohort.population.state.take(np.tile(cohort.places, len(numbers)))
+    futures = np.repeat(numbers, len(cohort))
     months = int(promised.max()) + HORIZON
-    lived = _lived(cohort, state, np.repeat(numbers, count), plan_for, restored, months)
-    for month, (_, statement) in enumerate(lived):
-        worst = np.where(statement["open"], statement["days_past_due"], 0).reshape(
-            len(numbers), count
-        )
-        found[0] |= (worst >= DEFAULT_DAYS) & (month < promised)
-        found[1] |= (worst >= DEFAULT_DAYS) & (month >= promised) & (month < promised + HORIZON)
-    return found[0], found[1]
+    simulated = simulate_plans(cohort, state, futures, schedule, months)
+    for month, (_, statement) in enumerate(simulated):
+        days = np.where(statement["open"], statement["days_past_due"], 0).reshape(shape)
+        default = days >= DEFAULT_DAYS
+        before |= default & (month < promised)
+        after |= default & (month >= promised) & (month < promised + HORIZON)
+    return before, after
 
 
-def _lived(
+def simulate_plans(
     cohort: CutAccounts,
     state: State,
     futures: Numbers,
-    plan_for: NDArray[np.int64],
-    restored: NDArray[np.int64],
+    schedule: Schedule,
     months: int,
     exactly: bool = False,
 ) -> Iterator[tuple[State, Columns]]:
-    """Months of the cut accounts, each under its plan for its first ``plan_for`` months, and its
-    own ways after them.
+    """Yield the state and the statements of each month, the accounts under their plans.
 
-    The reduced limit is in force for ``restored`` months, and the one from before the cut from then
-    on; nobody else cuts it.
+    ``state`` has every account of the cohort once for each future, ``futures`` its future.  After
+    its plan ends, an account behaves as it would have.  The reduced limit is in force until it is
+    restored to that from before the cut; the simulated lender cuts no limit.
     """
     repeats = state.count // len(cohort)
-    plans = plans_of(cohort.plans)
-    before, after = (
-        np.array([getattr(cut, name) for cut in cohort.cuts])
-        for name in ("limit_before", "limit_after")
-    )
-    suspended = np.array([cut.suspended for cut in cohort.cuts])
-    config = untreated(cohort.world.config)
+    tiled = np.tile(np.arange(len(cohort)), repeats)
+    plans = plans_from_paths(cohort.plans)
+    cuts = cohort.cuts
+    limit_before = np.array([cut.limit_before for cut in cuts])
+    # A limit of 0 has no utilization.
+    limit_after = np.maximum([cut.limit_after for cut in cuts], 1.0)
+    suspended = np.array([cut.suspended for cut in cuts])
+    config = untreated(cohort.population.config)
     for month in range(months):
-        reduced = month < restored
-        now = _under_way(plans, month < plan_for, suspended & reduced)
-        change = following(
-            Plans(*(np.tile(getattr(now, name), repeats) for name in Plans.__dataclass_fields__)),
-            exactly,
-        )
-        # a limit of 0 has no utilization
-        limit = np.tile(np.where(reduced, np.maximum(after, 1.0), before), repeats)
-        state, statement = step(state, state.months_done, config, futures, change, limit)
+        reduced = month < schedule.limit_restored
+        current = _current_plans(plans, month < schedule.plan_ends, suspended & reduced)
+        intervention = follow(current.take(tiled), exactly)
+        limit = np.where(reduced, limit_after, limit_before)[tiled]
+        state, statement = step(state, state.months_done, config, futures, intervention, limit)
         yield state, statement
 
 
-def _under_way(plans: Plans, followed: Mask, suspended: Mask) -> Plans:
-    """The plans of those who follow them now; who is suspended draws nothing in any case."""
+def _current_plans(plans: Plans, followed: Mask, suspended: Mask) -> Plans:
+    """The plans in force this month; suspended accounts cannot draw in any case."""
+    spending = np.where(followed, plans.spending, np.inf)
+    no_cash = np.where(followed, plans.no_cash, 0.0)
     return Plans(
         on_time=np.where(followed, plans.on_time, 0.0),
         extra=np.where(followed, plans.extra, 0.0),
-        spending=np.where(suspended, 0.0, np.where(followed, plans.spending, np.inf)),
-        no_cash=np.where(suspended, 1.0, np.where(followed, plans.no_cash, 0.0)),
+        spending=np.where(suspended, 0.0, spending),
+        no_cash=np.where(suspended, 1.0, no_cash),
         no_new_credit=np.where(followed, plans.no_new_credit, 0.0),
         repay_elsewhere=np.where(followed, plans.repay_elsewhere, 0.0),
         paid_share=np.where(followed, plans.paid_share, 0.0),
     )
 
 
-def _taken(columns: Columns, cohort: CutAccounts, times: int) -> Columns:
-    """The cut accounts' part of a month, as often as there are futures."""
-    places = np.tile(cohort.places, times)
-    return {name: values[places] for name, values in columns.items()}
+def _newly_shocked(before: State, after: State) -> Mask:
+    shocked: Mask = np.isin(after.shock, (INCOME_LOSS, ILLNESS)) & (after.shock != before.shock)
+    return shocked
 
 
-def _newly_struck(before: State, after: State) -> Mask:
-    struck: Mask = np.isin(after.shock, (INCOME_LOSS, ILLNESS)) & (after.shock != before.shock)
-    return struck
-
-
-def _free(
+def _restores_limit(
     cohort: CutAccounts,
     state: State,
-    columns: list[tuple[int, Columns]],
+    window: list[tuple[int, Columns]],
+    rows: NDArray[np.int64],
     month: int,
-    asked: Mask,
     margin: float,
 ) -> Mask:
-    """Whose limit from before the cut the served decision leaves alone, bool (futures, accounts);
-    who has closed has none.
+    """Whether the served decision on each of ``rows`` allows the limit from before the cut.
+
+    bool (futures x accounts,); False for all other rows.
     """
-    rows = np.flatnonzero(asked & columns[-1][1]["open"].astype(np.bool_))
-    free, cuts = np.zeros(state.count, dtype=np.bool_), cohort.cuts
-    if len(rows):
-        seen = [
-            (number, {name: values[rows] for name, values in lived.items()})
-            for number, lived in columns
-        ]
-        names = pl.Series(rows).cast(pl.String).str.zfill(9)
-        features = build(
-            check(as_table(names, state.traits.cash_loan[rows], seen, cohort.world.config))
-        )
-        probability = probability_of(
-            log_odds_of(features.matrix(cohort.bundle.features), cohort.bundle.scorer) + margin
-        )
-        free[rows] = [
-            restores_limit(outcome_after(month, cuts[row % len(cuts)], risk, values, cohort.bundle))
-            for row, risk, values in zip(
-                rows.tolist(), probability.tolist(), features.values, strict=True
-            )
-        ]
-    return free.reshape(-1, len(cohort))
+    restores = np.zeros(state.count, dtype=np.bool_)
+    if len(rows) == 0:
+        return restores
+    own_window = [
+        (number, {name: values[rows] for name, values in columns.items()})
+        for number, columns in window
+    ]
+    # Ids of equal length keep the order of the rows, which the features are sorted by.
+    ids = pl.Series(rows).cast(pl.String).str.zfill(9)
+    cash_loan = state.traits.cash_loan[rows]
+    features = build(check(as_table(ids, cash_loan, own_window, cohort.population.config)))
+    bundle = cohort.bundle
+    log_odds = log_odds_of(features.matrix(bundle.features), bundle.scorer)
+    probability = probability_of(log_odds + margin).tolist()
+    cuts = cohort.cuts
+    for row, risk, values in zip(rows.tolist(), probability, features.values, strict=True):
+        outcome = outcome_after(month, cuts[row % len(cuts)], risk, values, bundle)
+        restores[row] = restores_limit(outcome)
+    return restores

@@ -1,10 +1,7 @@
-"""What promises rest on: the same accounts advised by other rules, and how many of the promises are
-then kept.
-"""
+"""What promises rest on: the same accounts advised by other rules, and the promises then kept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import polars as pl
@@ -12,59 +9,63 @@ import polars as pl
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import AdviceRules
 from training.examine.advice.follow import follow_plans
-from training.examine.truth.cut_accounts import find_cut_accounts
+from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
 from training.examine.truth.population import Population
 
 _MARGINS = (0.0, 0.3, 0.6)
 
 
-def rules_of(rules: AdviceRules) -> Mapping[str, AdviceRules]:
-    """Name -> rules to compare: those served; less margin; and plans that need not go without cash
-    and new credit.
+def vary_rules(rules: AdviceRules) -> dict[str, AdviceRules]:
+    """Return the rules to compare: as served, with less margin, and with optional abstinence.
+
+    In the last, plans need not go without cash and new credit.
     """
-    free = {
+    optional = {
         name: replace(lever, grid=(0.0, 1.0)) if name in ("no_cash", "no_new_credit") else lever
         for name, lever in rules.levers.items()
     }
-    found = {"as served": rules}
-    found |= {
-        f"margin {margin}": replace(rules, search=replace(rules.search, margin=margin))
-        for margin in _MARGINS
-    }
-    found["cash and new credit left open"] = replace(rules, levers=free)
-    both = replace(found["margin 0.0"], levers=free)
-    return found | {"both, margin 0.0": both}
+    variants = {"as served": rules}
+    for margin in _MARGINS:
+        variants[f"margin {margin}"] = replace(rules, search=replace(rules.search, margin=margin))
+    variants["cash and new credit left open"] = replace(rules, levers=optional)
+    variants["both, margin 0.0"] = replace(variants["margin 0.0"], levers=optional)
+    return variants
 
 
-def under_other_rules(world: Population, bundle: Bundle) -> pl.DataFrame:
-    """One row a set of rules: ``plans`` with a promise, ``months`` to it and ``effort`` on average,
-    and the shares kept.
+def advise_by_other_rules(population: Population, bundle: Bundle) -> pl.DataFrame:
+    """Return one row for each set of rules.
 
-    ``exactly``: of followers who never pay more than they are told.  ``with_margin``: by the
-    decision that the promise was made by, which has to be clear of the cut-off by the margin; a
-    decision that is served need not be.
+    Columns: ``rules``; ``plans`` with a promise; ``months`` to it and ``effort``, on average; and
+    shares of promises kept:
+
+    - ``kept``, ``kept_unshocked``: as :func:`training.examine.advice.tables.validity`
+    - ``exactly``: by customers who never pay more than the plan states
+    - ``with_margin``: by a decision that has to clear the cut-off by the margin, as the promise did
     """
-    rows = []
-    for name, rules in rules_of(bundle.advice).items():
-        cut = find_cut_accounts(world, replace(bundle, advice=rules))
-        followed = follow_plans(cut)
-        promised = followed.promised > 0
-        exact, clear = (
-            follow_plans(cut, exactly=True),
-            follow_plans(cut, margin=rules.search.margin),
-        )
-        kept, quiet = followed.kept[:, promised], ~followed.shocked[:, promised]
-        efforts = [plan.effort for plan in cut.plans if plan.restored is not None]
-        rows.append(
-            {
-                "rules": name,
-                "plans": int(promised.sum()),
-                "months": float(followed.promised[promised].mean()),
-                "effort": sum(efforts) / len(efforts),
-                "kept": float(kept.mean()),
-                "kept_unshocked": float(kept[quiet].mean()),
-                "exactly": float(exact.kept[:, promised].mean()),
-                "with_margin": float(clear.kept[:, promised].mean()),
-            }
-        )
-    return pl.DataFrame(rows)
+    return pl.DataFrame(
+        [
+            _row(name, find_cut_accounts(population, replace(bundle, advice=rules)))
+            for name, rules in vary_rules(bundle.advice).items()
+        ]
+    )
+
+
+def _row(name: str, cohort: CutAccounts) -> dict[str, object]:
+    margin = cohort.bundle.advice.search.margin
+    followed = follow_plans(cohort)
+    exactly = follow_plans(cohort, exactly=True)
+    with_margin = follow_plans(cohort, margin=margin)
+    promised = followed.promised > 0
+    kept = followed.kept[:, promised]
+    unshocked = ~followed.shocked[:, promised]
+    efforts = [plan.effort for plan in cohort.plans if plan.restored is not None]
+    return {
+        "rules": name,
+        "plans": int(promised.sum()),
+        "months": float(followed.promised[promised].mean()),
+        "effort": sum(efforts) / len(efforts),
+        "kept": float(kept.mean()),
+        "kept_unshocked": float(kept[unshocked].mean()),
+        "exactly": float(exactly.kept[:, promised].mean()),
+        "with_margin": float(with_margin.kept[:, promised].mean()),
+    }

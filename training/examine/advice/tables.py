@@ -1,4 +1,4 @@
-"""Whether advice came true, in tables."""
+"""Tables of how the advice came true."""
 
 from __future__ import annotations
 
@@ -7,74 +7,82 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.evaluate.metrics import wilson
-from training.examine.advice.follow import FollowedPlans, Risk
+from training.examine.advice.follow import FollowedPlans, PlanRisk
 from training.examine.truth.cut_accounts import CutAccounts
 
 
-def validity(cohort: CutAccounts, followed: FollowedPlans, risk: Risk) -> pl.DataFrame:
-    """One row a segment of the cut accounts.
+def validity(cohort: CutAccounts, followed: FollowedPlans, risk: PlanRisk) -> pl.DataFrame:
+    """Return one row for each segment of the cohort that has a promise.
 
-    ``accounts``; ``plans`` of them with a promise; ``months`` to it on average; ``kept`` and
-    ``kept_unshocked``: shares of plans and futures, with 95 % intervals that count accounts and not
-    futures, the latter null where everybody was struck; ``fell``, ``tied`` and ``rose``: shares of
-    the plans whose true probability did, under one limit, and ``fell_limit_back``, the falls with
-    intervals; ``risk_plan``, ``risk_limit_back`` and ``risk_carry_on``: its mean;
-    ``default_on_the_way``: the mean probability of having defaulted by the promised month when
-    carrying on, ``default_during`` when following the plan.
+    - ``segment``, ``accounts``; ``plans`` with a promise; ``months`` to it on average
+    - ``kept`` and ``kept_unshocked``: shares of plans and futures, with 95 % intervals that count
+      accounts and not futures; the latter null where every account was shocked
+    - ``fell``, ``tied`` and ``rose``: shares of plans by the change of the true probability, with
+      the limit still reduced; ``fell_limit_back``, with the limit restored.  Falls have intervals
+    - ``risk_plan``, ``risk_limit_back`` and ``risk_carry_on``: mean probabilities
+    - ``default_on_the_way`` and ``default_during``: the mean probability of default by the promised
+      month, when carrying on and when following the plan
     """
     promised = followed.promised > 0
     rows: list[dict[str, object]] = []
     for name, members in cohort.segments().items():
-        mine = members & promised
-        counts = {"segment": name, "accounts": int(members.sum()), "plans": int(mine.sum())}
-        if mine.any():
-            rows.append(
-                counts
-                | {"months": float(followed.promised[mine].mean())}
-                | _kept(followed, mine)
-                | _fell(risk, mine)
-            )
+        plans = members & promised
+        if not plans.any():
+            continue
+        rows.append(
+            {
+                "segment": name,
+                "accounts": int(members.sum()),
+                "plans": int(plans.sum()),
+                "months": float(followed.promised[plans].mean()),
+                **_kept_columns(followed, plans),
+                **_risk_columns(risk, plans),
+            }
+        )
     return pl.DataFrame(rows)
 
 
-def by_month(followed: FollowedPlans) -> pl.DataFrame:
-    """One row a promised month: ``plans``, and the shares kept as in :func:`validity`."""
+def validity_by_month(followed: FollowedPlans) -> pl.DataFrame:
+    """Return one row for each promised month: ``plans``, and the shares kept."""
     rows: list[dict[str, object]] = []
     for month in range(1, int(followed.promised.max()) + 1):
-        members = followed.promised == month
-        if members.any():
-            rows.append({"month": month, "plans": int(members.sum())} | _kept(followed, members))
+        plans = followed.promised == month
+        if plans.any():
+            counts = {"month": month, "plans": int(plans.sum())}
+            rows.append({**counts, **_kept_columns(followed, plans)})
     return pl.DataFrame(rows)
 
 
-def _kept(followed: FollowedPlans, members: NDArray[np.bool_]) -> dict[str, object]:
-    kept, quiet = followed.kept[:, members], ~followed.shocked[:, members]
-    share, count = float(kept.mean()), int(members.sum())
-    low, high = wilson(share, count)
-    found: dict[str, object] = {"kept": share, "kept_low": low, "kept_high": high}
-    names = ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high")
-    if not quiet.any():
-        return found | dict.fromkeys(names)
-    unshocked, accounts = float(kept[quiet].mean()), int(quiet.any(axis=0).sum())
-    return found | dict(zip(names, (unshocked, *wilson(unshocked, accounts)), strict=True))
+def _kept_columns(followed: FollowedPlans, plans: NDArray[np.bool_]) -> dict[str, object]:
+    kept = followed.kept[:, plans]
+    unshocked = ~followed.shocked[:, plans]
+    columns = _share_columns("kept", float(kept.mean()), int(plans.sum()))
+    if not unshocked.any():
+        names = ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high")
+        return columns | dict.fromkeys(names)
+    share = float(kept[unshocked].mean())
+    accounts = int(unshocked.any(axis=0).sum())
+    return columns | _share_columns("kept_unshocked", share, accounts)
 
 
-def _fell(risk: Risk, members: NDArray[np.bool_]) -> dict[str, object]:
-    plan, carry_on = risk.plan[members], risk.carry_on[members]
+def _risk_columns(risk: PlanRisk, plans: NDArray[np.bool_]) -> dict[str, object]:
+    plan = risk.plan[plans]
+    limit_back = risk.limit_back[plans]
+    carry_on = risk.carry_on[plans]
+    count = len(plan)
     return {
-        **_share("fell", plan < carry_on),
+        **_share_columns("fell", float((plan < carry_on).mean()), count),
         "tied": float((plan == carry_on).mean()),
         "rose": float((plan > carry_on).mean()),
-        **_share("fell_limit_back", risk.limit_back[members] < carry_on),
+        **_share_columns("fell_limit_back", float((limit_back < carry_on).mean()), count),
         "risk_plan": float(plan.mean()),
-        "risk_limit_back": float(risk.limit_back[members].mean()),
+        "risk_limit_back": float(limit_back.mean()),
         "risk_carry_on": float(carry_on.mean()),
-        "default_on_the_way": float(risk.on_the_way[members].mean()),
-        "default_during": float(risk.during[members].mean()),
+        "default_on_the_way": float(risk.on_the_way[plans].mean()),
+        "default_during": float(risk.during[plans].mean()),
     }
 
 
-def _share(name: str, of_plans: NDArray[np.bool_]) -> dict[str, object]:
-    share = float(of_plans.mean())
-    low, high = wilson(share, len(of_plans))
+def _share_columns(name: str, share: float, count: int) -> dict[str, object]:
+    low, high = wilson(share, count)
     return {name: share, f"{name}_low": low, f"{name}_high": high}

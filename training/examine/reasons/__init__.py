@@ -1,1 +1,1 @@
-"""Are the reasons true?  Stated reasons held against the causes that the simulation knows."""
+"""Do the stated reasons name the true causes?"""

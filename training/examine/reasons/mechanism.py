@@ -1,9 +1,8 @@
-"""What the served model makes of the year that the simulator itself would have lived under each
-driver.
+"""Effects on the served log-odds, with the past year replayed by the simulator's mechanism.
 
-The served effects relive a year through the ledger, which knows statements alone.  Here the
-mechanism lives it, with hidden state, luck and purse: the same question without the ledger's
-ignorance.  What still parts it from the true causes is the model's.
+The served effects replay a year through the ledger, which knows only statements.  Here the
+mechanism replays it, with its hidden state, random draws and budget.  The difference between these
+effects and the true causes is then due to the model alone.
 """
 
 from __future__ import annotations
@@ -18,47 +17,62 @@ from serving.decision.reasons.counterfactual import Levels
 from serving.decision.reasons.effects import DRIVEN, levels_of
 from serving.decision.scoring.score import log_odds_of
 from training.data.simulate.output import account_names, as_table
+from training.data.simulate.step import Columns
 from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import Driver, replay_without_driver
-from training.examine.truth.population import LOOKED_BACK
+from training.examine.truth.population import LOOKBACK
 
 
 def effects_by_mechanism(cohort: CutAccounts) -> NDArray[np.float64]:
-    """By how much each driver raised the served log-odds, float64 (accounts, DRIVEN); 0 for who
-    would have closed by then.
+    """Return how much each driver raised the served log-odds, float64 (accounts, DRIVEN).
+
+    0 for accounts that would have closed by the day of decision.
     """
     levels = levels_of(cohort.bundle.medians, cohort.products.tolist())
-    as_it_was = log_odds_under(cohort, None, levels)
-    falls = np.column_stack(
-        [as_it_was - log_odds_under(cohort, driver, levels) for driver in DRIVEN]
-    )
-    return np.nan_to_num(falls)
+    actual = log_odds_without(cohort, None, levels)
+    effects = [actual - log_odds_without(cohort, driver, levels) for driver in DRIVEN]
+    return np.nan_to_num(np.column_stack(effects))
 
 
-def log_odds_under(
+def log_odds_without(
     cohort: CutAccounts, driver: Driver | None, levels: Levels
 ) -> NDArray[np.float64]:
-    """The served log-odds had the last year been lived under the driver (None: as it was),
-    (accounts,); NaN = closed.
+    """Return the served log-odds after a year with the driver at its reference level, (accounts,).
+
+    ``driver`` null = the year as it was.  NaN = the account would have closed.
     """
-    world, places = cohort.world, cohort.places
-    before = [
-        (number, {name: values[places] for name, values in columns.items()})
-        for number, columns in world.lived[:-LOOKED_BACK]
-    ]
-    again = [
-        (state.months_done - 1, columns)
-        for state, columns in replay_without_driver(
-            world.before.take(places), LOOKED_BACK, world.config, driver, levels
-        )
-    ]
-    names = account_names(world.now.accounts[places])
-    lived = [*before, *again][-LONGEST_WINDOW:]
-    statements = as_table(names, world.now.traits.cash_loan[places], lived, world.config)
-    open_now = names.filter(pl.Series(again[-1][1]["open"].astype(np.bool_)))
-    features = build(check(statements.filter(pl.col("account_id").is_in(open_now.implode()))))
-    found = np.full(len(places), np.nan)
-    found[np.flatnonzero(names.is_in(open_now.implode()).to_numpy())] = log_odds_of(
-        features.matrix(cohort.bundle.features), cohort.bundle.scorer
+    population = cohort.population
+    accounts = population.state.take(cohort.places)
+    months = _months_without(cohort, driver, levels)
+    names = account_names(accounts.accounts)
+    statements = as_table(names, accounts.traits.cash_loan, months, population.config)
+    _, last_month = months[-1]
+    is_open = last_month["open"].astype(np.bool_)
+    open_names = names.filter(pl.Series(is_open)).implode()
+    features = build(check(statements.filter(pl.col("account_id").is_in(open_names))))
+    log_odds = np.full(len(cohort), np.nan)
+    log_odds[is_open] = log_odds_of(
+        features.matrix(cohort.bundle.features),
+        cohort.bundle.scorer,
     )
-    return found
+    return log_odds
+
+
+def _months_without(
+    cohort: CutAccounts, driver: Driver | None, levels: Levels
+) -> list[tuple[int, Columns]]:
+    """The cohort's months, the last LOOKBACK of them replayed."""
+    population = cohort.population
+    earlier = [
+        (number, {name: values[cohort.places] for name, values in columns.items()})
+        for number, columns in population.months[:-LOOKBACK]
+    ]
+    replay = replay_without_driver(
+        population.state_before.take(cohort.places),
+        LOOKBACK,
+        population.config,
+        driver,
+        levels,
+    )
+    replayed = [(state.months_done - 1, columns) for state, columns in replay]
+    return [*earlier, *replayed][-LONGEST_WINDOW:]

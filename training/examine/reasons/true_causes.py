@@ -1,23 +1,24 @@
 """Do the reasons name the true causes?
 
-The true effect of a reason group: the account's last twelve months are lived again, on its own
-luck, with the group's driver at the level of the reference population
-(:mod:`training.examine.truth.drivers`); the effect is by how much that lowers the probability of
-the outcome, over many common futures.  A *cause* of an account is a group whose effect is above
-twice its standard error; who has none among the groups is left out of the rates, and counted.
+The true effect of a reason group is counterfactual: the account's last twelve months are replayed
+with its own random draws and the group's driver at the level of the reference population
+(:mod:`training.examine.truth.drivers`).  The effect is the decrease of the probability of default,
+over many futures with common random numbers.  A group is a *cause* for an account if its effect is
+above twice its standard error.  Accounts without a cause are counted and left out of the rates.
 
-Beside the served reasons stand the same from the exact contributions alone, from LightGBM's
-path-dependent ones, from the gain of the whole model, and in random order; and two that nobody
-outside a simulation can have.  What the served model could tell at all: the effects with the year
-lived again by the mechanism itself.  What the statements could tell at all: a forest that is
-trained on the true causes and asked about accounts it has not seen.  ``hidden`` is the effect of
-the income losses and illnesses that no statement shows: where it is the largest, the first reason
-is a symptom that stands for a cause which nobody can see.
+The served reasons are compared with baselines: reasons from the exact contributions alone, from
+LightGBM's path-dependent contributions, from the gain of the whole model, and in random order.  Two
+bounds exist only in a simulation.  ``relived_by_simulator`` bounds what the served model can
+explain: its effects, with the year replayed by the mechanism.  ``trained_on_truth`` bounds what the
+statements can explain: a forest trained on the true causes of other accounts.
+
+``hidden`` is the effect of income losses and illnesses, which no statement shows.  Where it is the
+largest, the first reason is a symptom of a cause that the lender cannot observe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,23 +33,25 @@ from serving.decision.bundle import Bundle
 from serving.decision.reasons.effects import DRIVEN, effects_by_group, levels_of
 from serving.decision.reasons.ranking import principal_groups, sums_of, weights_of
 from serving.decision.scoring.shapley import explain_many, path_dependent
+from training.evaluate.bootstrap import RESAMPLES_OF_MEANS, percentile_interval, resample_rows
 from training.examine.reasons.mechanism import effects_by_mechanism
 from training.examine.truth.cut_accounts import CutAccounts
-from training.examine.truth.drivers import DRIVERS, relive
-from training.examine.truth.futures import outcomes, untreated
-from training.examine.truth.population import LOOKED_BACK
+from training.examine.truth.drivers import DRIVERS, Driver, state_without_driver
+from training.examine.truth.futures import simulate_defaults, untreated
+from training.examine.truth.population import LOOKBACK
 
 GROUPS = DRIVEN
-_RESAMPLES = 1000
+MEASURES = ("top_1", "top_4", "rank_correlation")
 _FOLDS = 5
+_FOREST_UNKNOWN = -1.0  # stands for NaN: forests take no missing values
 
 
 @dataclass(frozen=True, slots=True)
-class Effects:
-    """True effects on the probability of default, positive = the driver raised it.
+class TrueEffects:
+    """True effects on the probability of default by driver; positive = the driver raised it.
 
-    ``effect`` and ``error`` (its standard error) by driver, float64 (accounts,); ``halves`` the
-    same effect from each half of the futures, which tells how well the futures know it.
+    ``effect`` and ``error`` (its standard error) are float64 (accounts,).  ``halves`` is the effect
+    by each half of the futures, which shows its sampling noise.
     """
 
     effect: Mapping[str, NDArray[np.float64]]
@@ -56,244 +59,298 @@ class Effects:
     halves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
     def of_groups(self) -> NDArray[np.float64]:
-        """The effects of the reason groups, float64 (accounts, GROUPS)."""
+        """Return the effects of the reason groups, float64 (accounts, GROUPS)."""
         return np.column_stack([self.effect[group] for group in GROUPS])
 
-    def caused(self) -> Mask:
-        """Which accounts have a cause among the reason groups."""
-        found: Mask = np.any(
-            [self.effect[group] > 2 * self.error[group] for group in GROUPS], axis=0
-        )
-        return found
+    def half_of_groups(self, half: int) -> NDArray[np.float64]:
+        """Return the effects by one half of the futures, 0 or 1, float64 (accounts, GROUPS)."""
+        return np.column_stack([self.halves[group][half] for group in GROUPS])
+
+    def is_cause(self, driver: str) -> Mask:
+        """Return for which accounts a driver is a cause, bool (accounts,)."""
+        return self.effect[driver] > 2 * self.error[driver]
+
+    def have_cause(self) -> Mask:
+        """Return which accounts have a cause among the reason groups, bool (accounts,)."""
+        have: Mask = np.any([self.is_cause(group) for group in GROUPS], axis=0)
+        return have
 
 
-def effects(cohort: CutAccounts, futures: int) -> Effects:
-    """Live the last year again under each driver, and ``futures`` futures from where it leads."""
-    world = cohort.world
-    before = world.before.take(cohort.places)
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How one method explains: the reasons stated, and the weights of all groups.
+
+    ``stated`` has the groups stated for each account, the most important first; ``weights`` is
+    float64 (accounts, GROUPS).
+    """
+
+    stated: Sequence[tuple[str, ...]]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How one method agrees with the causes, account by account; float64 (accounts,), NaN = n/a.
+
+    ``top_1``: the first group is the largest cause; ``top_4``: the largest cause is among the
+    groups stated; ``rank_correlation``: Spearman's, of weights and true effects.
+    """
+
+    top_1: NDArray[np.float64]
+    top_4: NDArray[np.float64]
+    rank_correlation: NDArray[np.float64]
+
+
+def simulate_effects(cohort: CutAccounts, futures: int) -> TrueEffects:
+    """Replay the last year without each driver, and simulate ``futures`` futures after it."""
+    population = cohort.population
+    state = population.state_before.take(cohort.places)
     levels = levels_of(cohort.bundle.medians, cohort.products.tolist())
-    config = untreated(world.config)
-    as_it_was = outcomes(relive(before, LOOKED_BACK, world.config, None, levels), config, futures)
+    config = untreated(population.config)
+
+    def defaults_without(driver: Driver | None) -> Mask:
+        replayed = state_without_driver(state, LOOKBACK, population.config, driver, levels)
+        return simulate_defaults(replayed, config, futures)
+
+    actual = defaults_without(None).astype(np.float64)
     half = futures // 2
     effect: dict[str, NDArray[np.float64]] = {}
     error: dict[str, NDArray[np.float64]] = {}
     halves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for driver in DRIVERS:
-        changed = outcomes(
-            relive(before, LOOKED_BACK, world.config, driver, levels), config, futures
-        )
-        gained = as_it_was.astype(np.float64) - changed
-        effect[driver] = gained.mean(axis=0)
-        error[driver] = gained.std(axis=0, ddof=1) / np.sqrt(futures)
-        halves[driver] = gained[:half].mean(axis=0), gained[half:].mean(axis=0)
-    return Effects(effect, error, halves)
+        difference = actual - defaults_without(driver)
+        effect[driver] = difference.mean(axis=0)
+        error[driver] = difference.std(axis=0, ddof=1) / np.sqrt(futures)
+        halves[driver] = difference[:half].mean(axis=0), difference[half:].mean(axis=0)
+    return TrueEffects(effect, error, halves)
 
 
-def rankings(cohort: CutAccounts) -> dict[str, tuple[list[tuple[str, ...]], NDArray[np.float64]]]:
-    """How each way of explaining ranks: name -> (the reasons stated for each account, its weights
-    (accounts, GROUPS)).
+def rank_groups(cohort: CutAccounts) -> dict[str, Ranking]:
+    """Rank the groups by each method of explaining.
 
-    ``served``: the model's reasons, as told where no hard rule takes a place among them;
-    ``contributions``: chosen alike from the exact contributions, without the effects;
-    ``path_dependent``: from LightGBM's own contributions; ``gain``: the four groups with the
-    largest gain in the model, for everybody alike.
+    - ``served``: the model's reasons, as stated where no hard rule takes a place among them
+    - ``contributions``: chosen in the same way from the exact contributions, without the effects
+    - ``path_dependent``: the same from LightGBM's own contributions
+    - ``gain``: the groups with the largest gain in the model, the same for every account
     """
-    bundle, names = cohort.bundle, cohort.bundle.features
+    bundle = cohort.bundle
     layout = next(iter(bundle.scorer.explainers.values())).layout
-    own = explain_many(cohort.matrix, path_dependent(layout)) * bundle.scorer.calibration.slope
-    ways = {
-        "served": (cohort.contributions, cohort.effects),
-        "contributions": (cohort.contributions, np.full_like(cohort.effects, np.nan)),
-        "path_dependent": (own, np.full_like(cohort.effects, np.nan)),
+    slope = bundle.scorer.calibration.slope
+    path_dependent_values = explain_many(cohort.matrix, path_dependent(layout)) * slope
+    no_effects = np.full_like(cohort.effects, np.nan)
+    return {
+        "served": _rank(cohort.contributions, cohort.effects, bundle),
+        "contributions": _rank(cohort.contributions, no_effects, bundle),
+        "path_dependent": _rank(path_dependent_values, no_effects, bundle),
+        "gain": _rank_by_gain(cohort),
     }
-    found = {name: _ranked(*way, bundle) for name, way in ways.items()}
-    gain = sums_of(
-        dict(zip(names, bundle.scorer.model.feature_importance("gain").tolist(), strict=True))
-    )
-    first = tuple(sorted(gain, key=lambda group: -gain[group])[: bundle.wording.most])
-    return found | {"gain": ([first] * len(cohort), np.tile(_of_groups(gain), (len(cohort), 1)))}
 
 
-def _ranked(
+def _rank(
     contributions: NDArray[np.float64], effects: NDArray[np.float64], bundle: Bundle
-) -> tuple[list[tuple[str, ...]], NDArray[np.float64]]:
-    stated, weights = [], []
-    for own, driven in zip(contributions.tolist(), effects.tolist(), strict=True):
+) -> Ranking:
+    stated = []
+    weights = []
+    for own, own_effects in zip(contributions.tolist(), effects.tolist(), strict=True):
         by_feature = dict(zip(bundle.features, own, strict=True))
-        did = effects_by_group(driven)
-        stated.append(
-            tuple(group for group, _ in principal_groups(by_feature, did, bundle.wording))
-        )
-        weights.append(_of_groups(weights_of(by_feature, did)))
-    return stated, np.array(weights)
+        group_effects = effects_by_group(own_effects)
+        reasons = principal_groups(by_feature, group_effects, bundle.wording)
+        stated.append(tuple(group for group, _ in reasons))
+        weights.append(_weights_row(weights_of(by_feature, group_effects)))
+    return Ranking(stated, np.array(weights))
 
 
-def _of_groups(weights: Mapping[str, float]) -> list[float]:
+def _rank_by_gain(cohort: CutAccounts) -> Ranking:
+    bundle = cohort.bundle
+    gains = bundle.scorer.model.feature_importance("gain").tolist()
+    by_group_gain = sums_of(dict(zip(bundle.features, gains, strict=True)))
+    largest = sorted(by_group_gain, key=lambda group: -by_group_gain[group])
+    stated = tuple(largest[: bundle.wording.most])
+    weights = np.tile(_weights_row(by_group_gain), (len(cohort), 1))
+    return Ranking([stated] * len(cohort), weights)
+
+
+def _weights_row(weights: Mapping[str, float]) -> list[float]:
     return [weights.get(group, 0.0) for group in GROUPS]
 
 
-def agreement_with_causes(cohort: CutAccounts, true: Effects, seed: int = 0) -> pl.DataFrame:
-    """One row a way of explaining, over the accounts that have a cause, with bootstrap intervals of
-    the accounts.
+def agreement_with_causes(cohort: CutAccounts, effects: TrueEffects, seed: int = 0) -> pl.DataFrame:
+    """Return one row for each method of explaining, over the accounts that have a cause.
 
-    ``top_1``: the first reason is the largest cause; ``top_4``: it is among the reasons stated, of
-    which there are ``stated`` on average; ``rank_correlation``: Spearman's between the groups'
-    weights and true effects, the mean over accounts. ``commonest``: the causes that are most
-    frequent here, named to everybody, which only who knows the truth can; ``random``: what any
-    order would reach on average; ``relived_by_simulator``: the effects of
-    :mod:`training.examine.reasons.mechanism`; ``trained_on_truth``: the forest; ``futures``: how
-    well one half of the futures foretells the other's largest cause, so how surely the truth is
-    known.
+    Columns: ``explained_by``, ``accounts``, ``stated`` (reasons on average), and the means of
+    ``top_1``, ``top_4`` and ``rank_correlation`` (see :class:`Agreement`) with 95 % bootstrap
+    intervals over accounts.  The methods are those of :func:`rank_groups`, and:
+
+    - ``commonest``: the most frequent causes, stated to every account; needs the true causes
+    - ``random``: the mean over all orders
+    - ``relived_by_simulator``: the effects of :mod:`training.examine.reasons.mechanism`
+    - ``trained_on_truth``: a forest trained on the true causes of other accounts
+    - ``futures``: how well one half of the futures predicts the other half's largest cause, which
+      shows how certain the true causes are
     """
-    members, causes = true.caused(), true.of_groups()
-    largest = np.array(GROUPS)[np.argmax(causes, axis=1)]
-    most = cohort.bundle.wording.most
-    groups = len(sums_of(dict.fromkeys(cohort.bundle.features, 0.0)))
-    hits: dict[str, tuple[NDArray[np.float64], ...]] = {}
-    counts: dict[str, float] = {}
-    for name, (stated, weights) in rankings(cohort).items():
-        counts[name] = float(np.mean([len(reasons) for reasons in stated]))
-        first = np.array(
-            [reasons[:1] == (cause,) for reasons, cause in zip(stated, largest, strict=True)]
-        )
-        among = np.array([cause in reasons for reasons, cause in zip(stated, largest, strict=True)])
-        hits[name] = (
-            first.astype(np.float64),
-            among.astype(np.float64),
-            _correlations(weights, causes),
-        )
-    flat = np.ones(len(cohort))
-    hits["commonest"] = _commonest(largest, members, most)
-    hits["random"] = flat / groups, flat * most / groups, flat * 0.0
-    hits["relived_by_simulator"] = _in_order(effects_by_mechanism(cohort), largest, causes, most)
-    hits["trained_on_truth"] = _trained(cohort, largest, members, most)
-    one, other = (
-        np.column_stack([true.halves[group][half] for group in GROUPS]) for half in (0, 1)
-    )
-    same = (np.argmax(one, axis=1) == np.argmax(other, axis=1)).astype(np.float64)
-    hits["futures"] = same, np.full(len(cohort), np.nan), _correlations(one, other)
+    members = effects.have_cause()
+    rankings = rank_groups(cohort)
     rows: list[dict[str, object]] = []
-    for name, columns in hits.items():
+    for name, agreement in _agreements(cohort, effects, rankings).items():
         row: dict[str, object] = {
             "explained_by": name,
             "accounts": int(members.sum()),
-            "stated": counts.get(name),
+            "stated": _mean_stated(rankings[name]) if name in rankings else None,
         }
-        for column, values in zip(("top_1", "top_4", "rank_correlation"), columns, strict=True):
-            row |= _interval(column, values[members], seed)
+        for measure in MEASURES:
+            values: NDArray[np.float64] = getattr(agreement, measure)
+            row |= _mean_with_interval(measure, values[members], seed)
         rows.append(row)
     return pl.DataFrame(rows)
 
 
-def _commonest(
-    largest: NDArray[np.str_], members: Mask, most: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Whether the most frequent largest cause is this account's, and whether one of the few most
-    frequent is.
-    """
+def _mean_stated(ranking: Ranking) -> float:
+    return float(np.mean([len(reasons) for reasons in ranking.stated]))
+
+
+def _agreements(
+    cohort: CutAccounts, effects: TrueEffects, rankings: Mapping[str, Ranking]
+) -> dict[str, Agreement]:
+    causes = effects.of_groups()
+    largest = np.array(GROUPS)[np.argmax(causes, axis=1)]
+    members = effects.have_cause()
+    most = cohort.bundle.wording.most
+    agreements = {name: _compare(ranking, causes) for name, ranking in rankings.items()}
+    agreements["commonest"] = _commonest(largest, members, most)
+    agreements["random"] = _random(cohort, most)
+    agreements["relived_by_simulator"] = _compare_order(effects_by_mechanism(cohort), causes, most)
+    agreements["trained_on_truth"] = _train_on_truth(cohort, largest, members, most)
+    agreements["futures"] = _compare_halves(effects)
+    return agreements
+
+
+def _compare(ranking: Ranking, causes: NDArray[np.float64]) -> Agreement:
+    largest = [GROUPS[place] for place in np.argmax(causes, axis=1).tolist()]
+    pairs = list(zip(ranking.stated, largest, strict=True))
+    first = [reasons[:1] == (cause,) for reasons, cause in pairs]
+    among = [cause in reasons for reasons, cause in pairs]
+    return Agreement(
+        np.array(first, dtype=np.float64),
+        np.array(among, dtype=np.float64),
+        _correlations(ranking.weights, causes),
+    )
+
+
+def _compare_order(
+    weights: NDArray[np.float64], causes: NDArray[np.float64], most: int
+) -> Agreement:
+    """Compare the groups in order of weight with the causes, ``most`` of them stated."""
+    order = np.argsort(-weights, axis=1, kind="stable")
+    hits = (order == np.argmax(causes, axis=1)[:, None]).astype(np.float64)
+    return Agreement(hits[:, 0], hits[:, :most].max(axis=1), _correlations(weights, causes))
+
+
+def _compare_halves(effects: TrueEffects) -> Agreement:
+    one = effects.half_of_groups(0)
+    other = effects.half_of_groups(1)
+    same = np.argmax(one, axis=1) == np.argmax(other, axis=1)
+    unknown = np.full(len(one), np.nan)
+    return Agreement(same.astype(np.float64), unknown, _correlations(one, other))
+
+
+def _commonest(largest: NDArray[np.str_], members: Mask, most: int) -> Agreement:
     names, counts = np.unique(largest[members], return_counts=True)
     ranked = names[np.argsort(-counts, kind="stable")]
-    first, among = (
+    return Agreement(
         np.isin(largest, ranked[:1]).astype(np.float64),
         np.isin(largest, ranked[:most]).astype(np.float64),
-    )
-    return first, among, np.full(len(largest), np.nan)
-
-
-def _in_order(
-    weights: NDArray[np.float64], largest: NDArray[np.str_], causes: NDArray[np.float64], most: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Whether the group of the largest weight is the largest cause, and whether one of the few
-    largest is.
-    """
-    ranked = np.array(GROUPS)[np.argsort(-weights, axis=1, kind="stable")]
-    hit = ranked == largest[:, None]
-    return (
-        hit[:, 0].astype(np.float64),
-        hit[:, :most].any(axis=1).astype(np.float64),
-        _correlations(weights, causes),
+        np.full(len(largest), np.nan),
     )
 
 
-def _trained(
+def _random(cohort: CutAccounts, most: int) -> Agreement:
+    groups = len(sums_of(dict.fromkeys(cohort.bundle.features, 0.0)))
+    accounts = np.ones(len(cohort))
+    return Agreement(accounts / groups, accounts * most / groups, accounts * 0.0)
+
+
+def _train_on_truth(
     cohort: CutAccounts, largest: NDArray[np.str_], members: Mask, most: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Whether a forest names the largest cause, first and among its most likely ones, out of five
-    folds.
-    """
+) -> Agreement:
+    """Compare a forest's out-of-fold predictions of the largest cause with it."""
     first, among, unknown = (np.full(len(members), np.nan) for _ in range(3))
     if members.sum() < _FOLDS:
-        return first, among, unknown
-    rows = np.nan_to_num(np.column_stack([cohort.matrix, cohort.contributions]), nan=-1.0)[members]
+        return Agreement(first, among, unknown)
+    matrix = np.column_stack([cohort.matrix, cohort.contributions])
+    rows = np.nan_to_num(matrix, nan=_FOREST_UNKNOWN)[members]
+    target = np.array([GROUPS.index(cause) for cause in largest[members].tolist()])
+    order = np.argsort(-_predict_out_of_fold(rows, target), axis=1, kind="stable")
+    hits = order == target[:, None]
+    first[members] = hits[:, 0]
+    among[members] = hits[:, :most].any(axis=1)
+    return Agreement(first, among, unknown)
+
+
+def _predict_out_of_fold(
+    rows: NDArray[np.float64], target: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The forest's probability of each group, float64 (accounts, GROUPS)."""
     forest = RandomForestClassifier(400, min_samples_leaf=3, random_state=0, n_jobs=2)
     folds = KFold(_FOLDS, shuffle=True, random_state=0)
-    causes = np.array(GROUPS)
-    wanted = np.array([GROUPS.index(cause) for cause in largest[members].tolist()])
-    likely = np.full((len(wanted), len(causes)), -1.0)
+    # Groups that a fold's training rows lack rank last.
+    probability = np.full((len(rows), len(GROUPS)), -1.0)
     for train, held_out in folds.split(rows):
-        forest.fit(rows[train], wanted[train])
-        likely[np.ix_(held_out, forest.classes_)] = forest.predict_proba(rows[held_out])
-    order = np.argsort(-likely, axis=1, kind="stable")
-    first[members] = order[:, 0] == wanted
-    among[members] = (order[:, :most] == wanted[:, None]).any(axis=1)
-    return first, among, unknown
+        forest.fit(rows[train], target[train])
+        probability[np.ix_(held_out, forest.classes_)] = forest.predict_proba(rows[held_out])
+    return probability
 
 
-def symptoms(cohort: CutAccounts, true: Effects) -> pl.DataFrame:
-    """One row a first reason: ``accounts`` told it, and what their largest true cause is, shares in
-    one column a driver.
+def symptoms(cohort: CutAccounts, effects: TrueEffects) -> pl.DataFrame:
+    """Return one row for each first reason: the largest true cause of its accounts, as shares.
 
-    ``none``: no driver's effect is above twice its standard error; ``hidden`` is counted as a
-    driver here.
+    Columns: ``first_reason``, ``accounts``, one column for each driver (``hidden`` included), and
+    ``none``, the share without a cause.
     """
-    effect = np.column_stack([true.effect[driver] for driver in DRIVERS])
-    error = np.column_stack([true.error[driver] for driver in DRIVERS])
-    sure = np.where(effect > 2 * error, effect, -np.inf)
-    largest = np.where(
-        np.isinf(sure.max(axis=1)), "none", np.array(DRIVERS)[np.argmax(sure, axis=1)]
-    )
+    effect = np.column_stack([effects.effect[driver] for driver in DRIVERS])
+    is_cause = np.column_stack([effects.is_cause(driver) for driver in DRIVERS])
+    largest = np.array(DRIVERS)[np.argmax(np.where(is_cause, effect, -np.inf), axis=1)]
+    cause = np.where(is_cause.any(axis=1), largest, "none")
     first = np.array([advised.decision.reasons[0].code for advised in cohort.advised])
     rows = []
-    for reason in ["all", *sorted(set(first.tolist()))]:
-        members = np.ones(len(first), dtype=np.bool_) if reason == "all" else first == reason
-        shares = {
-            driver: float((largest[members] == driver).mean()) for driver in (*DRIVERS, "none")
-        }
-        rows.append({"first_reason": reason, "accounts": int(members.sum())} | shares)
+    for reason in ["all", *np.unique(first).tolist()]:
+        members = first == reason if reason != "all" else np.ones(len(first), dtype=np.bool_)
+        row: dict[str, object] = {"first_reason": reason, "accounts": int(members.sum())}
+        for driver in (*DRIVERS, "none"):
+            row[driver] = float((cause[members] == driver).mean())
+        rows.append(row)
     return pl.DataFrame(rows)
 
 
-def mean_effects(true: Effects) -> pl.DataFrame:
-    """One row a driver: the mean true ``effect``, and the ``share`` of the accounts of which it is
-    a cause.
+def mean_effects(effects: TrueEffects) -> pl.DataFrame:
+    """Return one row for each driver.
+
+    Columns: ``driver``, ``effect`` (the mean true effect) and ``share`` (of the accounts for which
+    it is a cause).
     """
     return pl.DataFrame(
-        [
-            {
-                "driver": driver,
-                "effect": float(true.effect[driver].mean()),
-                "share": float((true.effect[driver] > 2 * true.error[driver]).mean()),
-            }
-            for driver in DRIVERS
-        ]
+        {
+            "driver": DRIVERS,
+            "effect": [float(effects.effect[driver].mean()) for driver in DRIVERS],
+            "share": [float(effects.is_cause(driver).mean()) for driver in DRIVERS],
+        }
     )
 
 
-def _correlations(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spearman's correlation of each row; 0 where a row has one value only."""
-    constant = (np.ptp(some, axis=1) == 0) | (np.ptp(others, axis=1) == 0)
-    return np.array(
-        [
-            0.0 if flat else spearmanr(a, b).statistic
-            for flat, a, b in zip(constant, some, others, strict=True)
-        ]
-    )
+def _correlations(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spearman's correlation of each row; 0 where a row is constant."""
+    constant = (np.ptp(first, axis=1) == 0) | (np.ptp(second, axis=1) == 0)
+    correlations = np.zeros(len(first))
+    for row in np.flatnonzero(~constant):
+        correlations[row] = spearmanr(first[row], second[row]).statistic
+    return correlations
 
 
-def _interval(name: str, values: NDArray[np.float64], seed: int) -> dict[str, float | None]:
+def _mean_with_interval(
+    name: str, values: NDArray[np.float64], seed: int
+) -> dict[str, float | None]:
     keys = (name, f"{name}_low", f"{name}_high")
     if np.isnan(values).all():
         return dict.fromkeys(keys)
-    draws = np.random.default_rng(seed).integers(0, len(values), (_RESAMPLES, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975]).tolist()
+    resamples = resample_rows(len(values), RESAMPLES_OF_MEANS, seed)
+    low, high = percentile_interval([float(values[rows].mean()) for rows in resamples])
     return dict(zip(keys, (float(values.mean()), low, high), strict=True))

@@ -1,9 +1,8 @@
-"""The accounts of a world whose limit the served model cuts, with what they are told: reasons and
-the way back.
-"""
+"""The cohort: accounts whose limit the served model cuts, with their reasons and advice."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,18 +24,22 @@ from training.data.simulate.state import Numbers
 from training.examine.truth.population import Population
 
 THIN_HISTORY = 12  # months of statements below which a history is thin
+NO_SPENDING_CAP = np.inf
 
 
 @dataclass(frozen=True, slots=True)
 class CutAccounts:
-    """The cut accounts, in order of account; arrays have one entry each.
+    """The cut accounts, in order of account; arrays have one row each.
 
-    ``places`` int64, where they stand in the world.  ``statements`` are their windows;
-    ``contributions`` float64 (accounts, model features); ``effects`` (accounts, DRIVEN), NaN = not
-    known; ``values`` (accounts, all features of the catalogue).
+    - ``places``: int64, their positions in the population
+    - ``statements``: their windows; ``advised``: their decisions and advice
+    - ``contributions``: float64 (accounts, model features)
+    - ``effects``: float64 (accounts, DRIVEN); NaN = unknown
+    - ``values``: float64 (accounts, all features of the catalogue)
+    - ``matrix``: float64 (accounts, model features), the model's input
     """
 
-    world: Population
+    population: Population
     bundle: Bundle
     places: Numbers
     statements: pl.DataFrame
@@ -56,7 +59,7 @@ class CutAccounts:
 
     @property
     def model_places(self) -> list[int]:
-        """Where the model's features stand among them."""
+        """The positions of the model's features in ``names``."""
         return [self.names.index(name) for name in self.bundle.features]
 
     @property
@@ -66,86 +69,96 @@ class CutAccounts:
 
     @property
     def cuts(self) -> list[LimitCut]:
-        """What was decided, as advice takes it."""
-        decisions = [advised.decision for advised in self.advised]
+        """The decisions, as advice takes them."""
         return [
-            LimitCut(d.product, d.as_of, d.credit_limit, d.new_limit, d.action == "suspend")
-            for d in decisions
+            LimitCut(
+                decision.product,
+                decision.as_of,
+                decision.credit_limit,
+                decision.new_limit,
+                decision.action == "suspend",
+            )
+            for decision in (advised.decision for advised in self.advised)
         ]
 
     @property
     def promised(self) -> NDArray[np.int64]:
-        """Months until the limit is promised back, 1 = with the next statement; 0 where no plan
-        brings it back.
+        """Months until the plan restores the limit, int64.
+
+        1 = with the next statement; 0 = the plan does not restore it.
         """
-        return np.array(
-            [
-                0 if plan.restored is None else months_between(self.world.as_of, plan.restored)
-                for plan in self.plans
-            ]
-        )
+        months = [
+            0 if plan.restored is None else months_between(self.population.as_of, plan.restored)
+            for plan in self.plans
+        ]
+        return np.array(months)
 
     @property
     def plans(self) -> list[PlanPath]:
-        """The plans told."""
-        return [found.advice.plan for found in self.advised if found.advice is not None]
+        """The plan advised to each account."""
+        return [advised.advice.plan for advised in self.advised if advised.advice is not None]
 
     def segments(self) -> dict[str, NDArray[np.bool_]]:
-        """Name -> which accounts: all, and by product, length of history and action."""
-        observed = (
-            self.statements.group_by("account_id", maintain_order=True).len()["len"].to_numpy()
-        )
+        """Return the members of each segment: all, by product, length of history, and action."""
+        counts = self.statements.group_by("account_id", maintain_order=True).len()
+        observed = counts["len"].to_numpy()
+        products = self.products
         actions = np.array([advised.decision.action for advised in self.advised])
-        found = {"all": np.ones(len(self), dtype=np.bool_)}
-        found |= {
-            f"product {name}": self.products == name for name in sorted(set(self.products.tolist()))
-        }
-        found |= {
-            "history thin": observed < THIN_HISTORY,
-            "history thick": observed >= THIN_HISTORY,
-        }
-        return found | {f"action {name}": actions == name for name in sorted(set(actions.tolist()))}
+        segments = {"all": np.ones(len(self), dtype=np.bool_)}
+        for name in np.unique(products).tolist():
+            segments[f"product {name}"] = products == name
+        segments["history thin"] = observed < THIN_HISTORY
+        segments["history thick"] = observed >= THIN_HISTORY
+        for name in np.unique(actions).tolist():
+            segments[f"action {name}"] = actions == name
+        return segments
 
 
-def find_cut_accounts(world: Population, bundle: Bundle, threads: int = 2) -> CutAccounts:
-    """Decide on everybody, and advise those whose limit the model reduces or suspends.
+def find_cut_accounts(population: Population, bundle: Bundle, threads: int = 2) -> CutAccounts:
+    """Decide on a population, and advise the accounts that the model reduces or suspends.
 
-    DataError where it cuts nobody's.
+    Raises DataError where the model cuts no account.
     """
-    made = stages(world.statements, bundle, world.decided_at)
+    decided = stages(population.statements, bundle, population.decided_at)
+    pairs = zip(decided.decisions, decided.outcomes, strict=True)
     cut = [
         place
-        for place, (decision, outcome) in enumerate(zip(made.decisions, made.outcomes, strict=True))
+        for place, (decision, outcome) in enumerate(pairs)
         if outcome.by_model and decision.action in ("reduce", "suspend")
     ]
     if not cut:
         raise DataError(
-            f"expected accounts whose limit the model cuts, got none of {len(made.decisions)}"
+            f"expected accounts whose limit the model cuts, got none of {len(decided.decisions)}"
         )
-    ids = made.features.accounts["account_id"][cut]
-    statements = made.statements.filter(pl.col("account_id").is_in(ids.implode()))
+    ids = decided.features.accounts["account_id"][cut]
+    statements = decided.statements.filter(pl.col("account_id").is_in(ids.implode()))
+    advised = advise_many(statements, bundle, population.decided_at, threads=threads)
     return CutAccounts(
-        world,
-        bundle,
-        world.places(ids),
-        statements,
-        tuple(advise_many(statements, bundle, world.decided_at, threads=threads)),
-        made.scores.contributions[cut],
-        np.array(
-            [[made.evidence[place].effects.get(group, np.nan) for group in DRIVEN] for place in cut]
-        ),
-        made.features.values[cut],
-        made.features.matrix(bundle.features)[cut],
+        population=population,
+        bundle=bundle,
+        places=population.places(ids),
+        statements=statements,
+        advised=tuple(advised),
+        contributions=decided.scores.contributions[cut],
+        effects=np.array([_effects_row(decided.evidence[place].effects) for place in cut]),
+        values=decided.features.values[cut],
+        matrix=decided.features.matrix(bundle.features)[cut],
     )
 
 
-def plans_of(courses: list[PlanPath]) -> Plans:
-    """The plans that courses tell, read back from their steps."""
-    values = {name: np.full(len(courses), np.inf if name == "spending" else 0.0) for name in LEVERS}
-    shares = np.zeros(len(courses))
-    for place, course in enumerate(courses):
-        for told in course.steps:
-            values[told.lever][place] = 1.0 if told.amount is None else told.amount
-            if told.share is not None:
-                shares[place] = told.share
-    return Plans(**values, paid_share=shares)
+def _effects_row(effects: Mapping[str, float]) -> list[float]:
+    return [effects.get(group, np.nan) for group in DRIVEN]
+
+
+def plans_from_paths(paths: Sequence[PlanPath]) -> Plans:
+    """Return the plans of paths, read back from the steps that customers are advised."""
+    values = {name: np.zeros(len(paths)) for name in LEVERS}
+    values["spending"] = np.full(len(paths), NO_SPENDING_CAP)
+    paid_share = np.zeros(len(paths))
+    for place, path in enumerate(paths):
+        for step in path.steps:
+            # A step without an amount, such as paying on time, is a switch.
+            values[step.lever][place] = 1.0 if step.amount is None else step.amount
+            if step.share is not None:
+                paid_share[place] = step.share
+    return Plans(**values, paid_share=paid_share)

@@ -1,19 +1,18 @@
-"""do(group := reference level): what would have been, had a customer done one thing as the accounts
-do that keep their limit.
+"""Counterfactual pasts: do(driver := reference level) on an account's own history.
 
-Each reason group has a driver, and no act belongs to two: else the largest cause would be the
-driver that contains the others. What a customer does in a month is an act: paying on time, repaying
-a share of the balance, spending, drawing cash, asking for credit (and being granted it).  A full
-line and debt elsewhere are what the time before has left: there the account begins at the
-reference's level.  All else follows by the mechanism, on the account's own luck and out of the same
-purse.  Only towards the reference: who does better than it is left alone.  (The levels are those
-that the served effects take, so that the two ask one question:
-:mod:`serving.decision.reasons.effects` answers by the model and the ledger, this by the mechanism
-itself.)
+Each reason group has a driver, and no act belongs to two drivers: otherwise the driver that
+contains the others would always be the largest cause.  An act is something that a customer does in
+a month: paying on time, repaying a share of the balance, spending, drawing cash, applying for
+credit (and getting it).  A full line and debt elsewhere are the result of earlier months; for these
+the account starts at the reference's level.  Everything else follows by the simulator's mechanism,
+with the account's own random draws and budget.  Levels change only towards the reference: an
+account that is already better keeps its own.  The levels are those of the served effects, so that
+both answer one question: :mod:`serving.decision.reasons.effects` with the model and the ledger,
+this module with the mechanism itself.
 
-Length of history and capacity (income, the limit once granted) have no driver: they are what an
-account was opened with. ``hidden`` is no reason group: it takes away the income losses and
-illnesses that no statement shows.
+Length of history and capacity (income, the limit as granted) have no driver: the account was opened
+with them.  ``hidden`` is no reason group: it removes the income losses and illnesses, which no
+statement shows.
 """
 
 from __future__ import annotations
@@ -33,17 +32,24 @@ from training.data.simulate.state import State, round_to_cents
 from training.data.simulate.step import Columns, step
 
 Driver = Literal[
-    "late_payment", "high_utilization", "overspending", "weak_repayment", "cash_reliance", "credit_seeking",
-    "external_debt", "hidden",
-]  # fmt: skip
+    "late_payment",
+    "high_utilization",
+    "overspending",
+    "weak_repayment",
+    "cash_reliance",
+    "credit_seeking",
+    "external_debt",
+    "hidden",
+]
 DRIVERS: tuple[Driver, ...] = get_args(Driver)
 
 
-def relive(
+def state_without_driver(
     state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels
 ) -> State:
-    """The state after the next months of the accounts' own history, one driver at its reference
-    level (None: as it was).
+    """Return the state after replaying ``months`` with one driver at its reference level.
+
+    ``driver`` null = the accounts' own history.
     """
     *_, (last, _) = replay_without_driver(state, months, config, driver, levels)
     return last
@@ -52,30 +58,40 @@ def relive(
 def replay_without_driver(
     state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels
 ) -> Iterator[tuple[State, Columns]]:
-    """Those months one by one: the state after each, and its statements (see
-    :func:`training.data.simulate.step`).
+    """Yield the state after each replayed month, and the month's statements.
+
+    Statements are as in :func:`training.data.simulate.step.step`.
     """
     if driver == "hidden":
         config = replace(config, shock_rate=0.0)
         state = replace(
-            state, shock=np.full_like(state.shock, NONE), severity=np.zeros_like(state.severity)
+            state,
+            shock=np.full_like(state.shock, NONE),
+            severity=np.zeros_like(state.severity),
         )
-    act, beginning = _ACTS.get(driver), _BEGINNINGS.get(driver)
-    state = state if beginning is None else beginning(state, levels)
+    change_start = _STARTS.get(driver)
+    if change_start is not None:
+        state = change_start(state, levels)
+    change_acts = _ACTS.get(driver)
     for month in range(months):
-        change = None if act is None else _changing(act, levels, month % MONTHS_REPLAYED)
-        state, columns = step(state, state.months_done, config, 0, change)
+        intervention = None
+        if change_acts is not None:
+            intervention = _intervene(change_acts, levels, month % MONTHS_REPLAYED)
+        state, columns = step(state, state.months_done, config, 0, intervention)
         yield state, columns
 
 
-_Act = Callable[[State, Acts, Levels, int], Acts]
+_ChangeActs = Callable[[State, Acts, Levels, int], Acts]
+_ChangeStart = Callable[[State, Levels], State]
 
 
-def _changing(act: _Act, levels: Levels, month: int) -> Callable[[State, Acts], Acts]:
-    return lambda state, acts: act(state, acts, levels, month)
+def _intervene(
+    change_acts: _ChangeActs, levels: Levels, month: int
+) -> Callable[[State, Acts], Acts]:
+    return lambda state, acts: change_acts(state, acts, levels, month)
 
 
-def _on_time(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+def _pay_on_time(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
     return replace(
         acts,
         payment=np.maximum(acts.payment, state.minimum_due),
@@ -83,63 +99,59 @@ def _on_time(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
     )
 
 
-def _repaying(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+def _repay_share(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
     share = np.clip(np.nan_to_num(levels.paid_share), 0.0, 1.0)
+    reference_payment = round_to_cents(share * np.maximum(state.balance, 0.0))
+    return replace(acts, payment=np.maximum(acts.payment, reference_payment))
+
+
+def _limit_spending(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+    spend = np.fmin(acts.spend, levels.spend * state.reported_income)
+    return replace(acts, spend=round_to_cents(spend))
+
+
+def _limit_cash(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+    cash_advance = np.fmin(acts.cash_advance, levels.cash * state.credit_limit)
+    return replace(acts, cash_advance=round_to_cents(cash_advance))
+
+
+def _limit_applications(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+    """Limit applications for credit; credit that is not applied for is not granted either."""
+    requests = np.minimum(acts.limit_requests, year_amount(levels.limit_requests, month))
+    inquiries = np.minimum(acts.credit_inquiries, year_amount(levels.inquiries, month))
+    fewer_inquiries = inquiries < acts.credit_inquiries
     return replace(
         acts,
-        payment=np.maximum(acts.payment, round_to_cents(share * np.maximum(state.balance, 0.0))),
+        limit_requests=requests.astype(np.int32),
+        credit_inquiries=inquiries.astype(np.int32),
+        borrowed=np.where(fewer_inquiries, 0.0, acts.borrowed),
     )
 
 
-def _spending(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    return replace(
-        acts, spend=round_to_cents(np.fmin(acts.spend, levels.spend * state.reported_income))
-    )
-
-
-def _drawing(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    return replace(
-        acts,
-        cash_advance=round_to_cents(np.fmin(acts.cash_advance, levels.cash * state.credit_limit)),
-    )
-
-
-def _seeking(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    """Credit that is not asked for is not granted either."""
-    requests, inquiries = (
-        np.minimum(own, year_amount(level, month)).astype(np.int32)
-        for own, level in (
-            (acts.limit_requests, levels.limit_requests),
-            (acts.credit_inquiries, levels.inquiries),
-        )
-    )
-    borrowed = np.where(inquiries < acts.credit_inquiries, 0.0, acts.borrowed)
-    return replace(acts, limit_requests=requests, credit_inquiries=inquiries, borrowed=borrowed)
-
-
-def _used(state: State, levels: Levels) -> State:
-    """The balance, with what is due of it, at most at the reference's share of the limit."""
+def _limit_utilization(state: State, levels: Levels) -> State:
+    """Limit the balance, with its minimum due, to the reference's share of the limit."""
     balance = np.fmin(state.balance, round_to_cents(levels.used * state.credit_limit))
-    due = minimum_due_of(balance, (state.days_past_due // DAYS_A_MONTH).astype(np.int32), Terms())
+    months_past_due = (state.days_past_due // DAYS_A_MONTH).astype(np.int32)
+    due = minimum_due_of(balance, months_past_due, Terms())
     return replace(state, balance=balance, minimum_due=np.minimum(state.minimum_due, due))
 
 
-def _owing(state: State, levels: Levels) -> State:
-    """Debt elsewhere at most such that the lender sees the reference's level of it."""
-    allowed = np.maximum(
-        levels.debt * state.reported_income / state.traits.coverage - state.traits.secured_debt, 0.0
-    )
-    return replace(state, external_debt=np.fmin(state.external_debt, allowed))
+def _limit_debt(state: State, levels: Levels) -> State:
+    """Limit debt elsewhere so that the lender sees at most the reference's level of it."""
+    # The lender sees ``coverage`` of all debt, secured debt included.
+    allowed = levels.debt * state.reported_income / state.traits.coverage
+    unsecured = np.maximum(allowed - state.traits.secured_debt, 0.0)
+    return replace(state, external_debt=np.fmin(state.external_debt, unsecured))
 
 
-_ACTS: Mapping[Driver | None, _Act] = {
-    "late_payment": _on_time,
-    "overspending": _spending,
-    "weak_repayment": _repaying,
-    "cash_reliance": _drawing,
-    "credit_seeking": _seeking,
+_ACTS: Mapping[Driver | None, _ChangeActs] = {
+    "late_payment": _pay_on_time,
+    "overspending": _limit_spending,
+    "weak_repayment": _repay_share,
+    "cash_reliance": _limit_cash,
+    "credit_seeking": _limit_applications,
 }
-_BEGINNINGS: Mapping[Driver | None, Callable[[State, Levels], State]] = {
-    "high_utilization": _used,
-    "external_debt": _owing,
+_STARTS: Mapping[Driver | None, _ChangeStart] = {
+    "high_utilization": _limit_utilization,
+    "external_debt": _limit_debt,
 }

@@ -1,10 +1,8 @@
-"""The true probability of the outcome: the share of many futures of one state in which it comes
-about.
+"""The true probability of the outcome: the share of many futures of an account with a default.
 
-The futures are common random numbers: future k is the same luck whatever is changed, so that two
-probabilities of one account differ by what was changed and by little else.  ``untreated`` futures
-are those that the decision's probability speaks of: in them the simulated lender cuts nobody's
-limit.
+Futures use common random numbers: future k has the same random draws whatever is changed, so two
+probabilities of one account differ by the change and by little else.  ``untreated`` futures are
+those that the model's probability is defined for: the simulated lender cuts no limit in them.
 """
 
 from __future__ import annotations
@@ -16,58 +14,60 @@ import numpy as np
 from features.types import Mask, Vector
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.state import Numbers, State
-from training.examine.truth.interventions import Change, live_on
+from training.examine.truth.interventions import Intervention, simulate_months
 
 DEFAULT_DAYS = 60
 HORIZON = 6  # months
-_ROWS = 100_000  # accounts x futures lived at a time
+ROWS = 100_000  # accounts x futures simulated at a time: bounds the memory
 
 
 def untreated(config: SimulationConfig) -> SimulationConfig:
-    """The same world, in which the incumbent cuts nobody."""
+    """Return the same simulation, in which the incumbent lender cuts no limit."""
     return replace(config, incumbent_cut_rate=0.0)
 
 
-def probability(
+def default_probability(
     state: State, config: SimulationConfig, futures: int, first: int = 1, months: int = HORIZON
 ) -> Vector:
-    """The share of the futures ``first`` to ``first + futures - 1`` in which each account defaults,
-    float64 (accounts,).
+    """Return the share of futures in which each account defaults, float64 (accounts,).
 
-    To default is to show 60 days past due or more on one of the next ``months`` statements; an
-    account that has ended has none.
+    The futures are ``first`` to ``first + futures - 1``.  An account defaults if one of its next
+    ``months`` statements shows 60 days past due or more; a closed account has no statements.
     """
-    share: Vector = outcomes(state, config, futures, first, months).mean(axis=0)
+    share: Vector = simulate_defaults(state, config, futures, first, months).mean(axis=0)
     return share
 
 
-def outcomes(
+def simulate_defaults(
     state: State, config: SimulationConfig, futures: int, first: int = 1, months: int = HORIZON
 ) -> Mask:
-    """Whether each account defaults in each future, bool (futures, accounts)."""
-    count = state.count
-    found = np.zeros((futures, count), dtype=np.bool_)
-    step = max(_ROWS // max(count, 1), 1)
-    for start in range(0, futures, step):
-        numbers = np.arange(start, min(start + step, futures))
-        many = state.take(np.tile(np.arange(count), len(numbers)))
-        worst = worst_days(many, config, np.repeat(first + numbers, count), months)
-        found[numbers] = (worst >= DEFAULT_DAYS).reshape(len(numbers), count)
-    return found
+    """Return whether each account defaults in each future, bool (futures, accounts)."""
+    accounts = state.count
+    defaults = np.zeros((futures, accounts), dtype=np.bool_)
+    futures_a_block = max(ROWS // max(accounts, 1), 1)
+    for start in range(0, futures, futures_a_block):
+        numbers = np.arange(start, min(start + futures_a_block, futures))
+        block = state.take(np.tile(np.arange(accounts), len(numbers)))
+        future = np.repeat(first + numbers, accounts)
+        worst = worst_days_past_due(block, config, future, months)
+        defaults[numbers] = (worst >= DEFAULT_DAYS).reshape(len(numbers), accounts)
+    return defaults
 
 
-def worst_days(
+def worst_days_past_due(
     state: State,
     config: SimulationConfig,
     future: int | Numbers,
     months: int = HORIZON,
-    change: Change | None = None,
+    intervention: Intervention | None = None,
     limit: Vector | None = None,
 ) -> Vector:
-    """The most days past due that the next months' statements show, float64 (accounts,); 0 where
-    there is none.
+    """Return the most days past due on the next months' statements, float64 (accounts,).
+
+    0 where an account has no statement.
     """
     worst = np.zeros(state.count)
-    for _, columns in live_on(state, months, config, future, change, limit):
-        worst = np.maximum(worst, np.where(columns["open"], columns["days_past_due"], 0))
+    for _, columns in simulate_months(state, months, config, future, intervention, limit):
+        days = np.where(columns["open"], columns["days_past_due"], 0)
+        worst = np.maximum(worst, days)
     return worst

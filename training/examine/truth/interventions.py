@@ -1,10 +1,9 @@
-"""What a customer would do because a plan says so: do(...) in the sense of Pearl (Causality, 2009),
-on a month's acts.
+"""Interventions: the customer follows a plan, do(...) in the sense of Pearl (Causality, 2009).
 
-Only the acts change.  Shocks, income, wishes and every random number of the month are what they
-would have been, so that a future with an intervention and the same future without it differ by the
-intervention alone (common random numbers).  What follows from the acts follows: money that goes
-into a payment is missing from the purse, and what the purse lacks is owed elsewhere.
+An intervention changes only a month's acts.  Shocks, income, intentions and every random number of
+the month stay, so a future with an intervention differs from the same future without it by the
+intervention alone (common random numbers).  Consequences follow: money that goes into a payment is
+missing for other spending, and the customer borrows elsewhere what is then missing.
 """
 
 from __future__ import annotations
@@ -21,23 +20,24 @@ from training.data.simulate.config import SimulationConfig
 from training.data.simulate.state import Numbers, State, round_to_cents
 from training.data.simulate.step import Columns, step
 
-Change = Callable[[State, Acts], Acts]
+Intervention = Callable[[State, Acts], Acts]
 
 
-def following(plans: Plans, exactly: bool = False) -> Change:
-    """The acts of customers who follow plans, one an account; what a plan does not name is their
-    own.
+def follow(plans: Plans, exactly: bool = False) -> Intervention:
+    """Return the intervention do(plan), with one plan for each account.
 
-    They pay at least what the plan tells; ``exactly``: and no more, however much they would have.
+    Acts that a plan does not name are the customer's own.  Customers pay at least what the plan
+    states; with ``exactly`` they never pay more, even if they would have.
     """
 
-    def change(state: State, acts: Acts) -> Acts:
-        owed, due = np.maximum(state.balance, 0.0), state.minimum_due
-        on_time, no_credit = plans.on_time > 0, plans.no_new_credit > 0
-        told = np.minimum(
-            np.maximum(due + plans.extra, plans.paid_share * owed), np.maximum(owed, due)
-        )
-        paid = told if exactly else np.maximum(acts.payment, told)
+    def intervene(state: State, acts: Acts) -> Acts:
+        owed = np.maximum(state.balance, 0.0)
+        due = state.minimum_due
+        stated = np.maximum(due + plans.extra, plans.paid_share * owed)
+        planned_payment = np.minimum(stated, np.maximum(owed, due))
+        paid = planned_payment if exactly else np.maximum(acts.payment, planned_payment)
+        on_time = plans.on_time > 0
+        no_credit = plans.no_new_credit > 0
         return replace(
             acts,
             spend=round_to_cents(np.minimum(acts.spend, plans.spending)),
@@ -50,23 +50,23 @@ def following(plans: Plans, exactly: bool = False) -> Change:
             repaid=round_to_cents(np.minimum(plans.repay_elsewhere, state.external_debt)),
         )
 
-    return change
+    return intervene
 
 
-def live_on(
+def simulate_months(
     state: State,
     months: int,
     config: SimulationConfig,
     future: int | Numbers,
-    change: Change | None = None,
+    intervention: Intervention | None = None,
     limit: Vector | None = None,
 ) -> Iterator[tuple[State, Columns]]:
-    """The next months of a block, one by one: the state after each and its statements (see
-    :func:`training.data.simulate.step`).
+    """Yield the state after each of the next months, and the month's statements.
 
-    ``future`` other than 0 is another future; the same number is the same one whatever is changed.
-    ``limit`` is in force instead of the simulated lender's, CNY; NaN = its own.
+    Statements are as in :func:`training.data.simulate.step.step`.  Future 0 is the history's own
+    continuation; equal numbers have equal random draws whatever is changed.  ``limit`` is in force
+    instead of the simulated lender's, CNY; NaN = the lender's.
     """
     for month in range(state.months_done, state.months_done + months):
-        state, columns = step(state, month, config, future, change, limit)
+        state, columns = step(state, month, config, future, intervention, limit)
         yield state, columns

@@ -1,10 +1,9 @@
-"""What would become of the examined accounts if nothing were done: their one own future, and the
-share of many others.
+"""The untreated outcomes of the examined accounts: their own future, and the share of many others.
 
-The share of N futures is the probability with sampling noise of variance p (1 - p) / N.  As what a
-model is measured against it serves as well as the truth: expected log-loss and Brier score are
-linear in it, the expected AUC is a ratio of two sums that are linear in each account's, and what is
-linear has the same mean.  As a *score* it is a little worse than the truth: see
+The share of N futures is the probability plus sampling noise of variance p (1 - p) / N.  As a
+target it is as good as the true probability: expected log-loss and Brier score are linear in it,
+the expected AUC is a ratio of two sums that are linear in each account's, and noise leaves the mean
+of linear functions unchanged.  As a *score* it is slightly worse than the true probability: see
 :mod:`training.examine.auc_ceiling`.
 """
 
@@ -17,19 +16,17 @@ import numpy as np
 from features.build import Features, build
 from features.types import Vector
 from training.data.labels import Labelled
-from training.examine.truth.futures import probability, untreated
+from training.examine.truth.futures import default_probability, untreated
 from training.examine.truth.population import ExamineConfig, Population
-
-RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class TrueOutcomes:
-    """The accounts that a decision is asked for, in order of ``features``.
+    """Outcomes and true probabilities of the accounts to decide on, in order of ``features``.
 
-    ``realised`` is 0 or 1, in future 0, float64 (accounts,).  ``quarters`` are the shares of the
-    first, second, third and fourth quarter of the other futures in which each account defaults,
-    float64 (4, accounts): measurements with no luck in common, of ``sizes`` futures.
+    ``realised`` is the outcome in future 0, 0 or 1, float64 (accounts,).  ``quarters`` are the
+    shares of defaults in each quarter of the other futures, float64 (4, accounts): independent
+    measurements, of ``sizes`` futures.
     """
 
     features: Features
@@ -39,29 +36,35 @@ class TrueOutcomes:
 
     @property
     def probability(self) -> Vector:
-        """The share of all the futures but 0."""
+        """The share of defaults in all futures but 0."""
         return self.share_of(0, 1, 2, 3)
 
     def share_of(self, *quarters: int) -> Vector:
-        """The share of the futures in these quarters."""
-        places = list(quarters)
-        shares: Vector = np.average(
-            self.quarters[places], axis=0, weights=[self.sizes[place] for place in places]
-        )
-        return shares
+        """Return the share of defaults in the futures of these quarters, 0 to 3."""
+        weights = [self.sizes[quarter] for quarter in quarters]
+        share: Vector = np.average(self.quarters[list(quarters)], axis=0, weights=weights)
+        return share
 
     def labelled(self) -> Labelled:
-        """The accounts with their realised outcome, as a hold-out."""
-        return Labelled(self.features, self.realised, np.full(len(self.realised), "test"))
+        """Return the accounts with their realised outcome, as a hold-out."""
+        split = np.full(len(self.realised), "test")
+        return Labelled(self.features, self.realised, split)
 
 
-def simulate_untreated(world: Population, config: ExamineConfig) -> TrueOutcomes:
-    """Live the futures of the world's accounts in which the incumbent cuts nobody."""
-    features = build(world.statements)
-    places = world.places(features.accounts["account_id"])
-    state, simulation = world.now.take(places), untreated(world.config)
-    parts = np.array_split(np.arange(1, config.futures + 1), 4)
-    shares = [probability(state, simulation, len(part), first=int(part[0])) for part in parts]
+def simulate_untreated(population: Population, config: ExamineConfig) -> TrueOutcomes:
+    """Simulate the futures of a population in which the incumbent lender cuts no limit."""
+    features = build(population.statements)
+    places = population.places(features.accounts["account_id"])
+    state = population.state.take(places)
+    simulation = untreated(population.config)
+    quarters = np.array_split(np.arange(1, config.futures + 1), 4)
+    shares = [
+        default_probability(state, simulation, len(quarter), first=int(quarter[0]))
+        for quarter in quarters
+    ]
     return TrueOutcomes(
-        features, world.realised()[places], np.array(shares), tuple(len(part) for part in parts)
+        features=features,
+        realised=population.realised()[places],
+        quarters=np.array(shares),
+        sizes=tuple(len(quarter) for quarter in quarters),
     )

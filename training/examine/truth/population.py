@@ -1,9 +1,8 @@
-"""Simulated accounts that no model saw, as they stand on the day of decision: their statements, and
-their true state.
+"""A simulated population that no model saw, on the day of decision: statements and true state.
 
-They are the population of the simulation that the model was fitted on, drawn anew: only the seed
-differs.  The day of decision is that of the model's own hold-out, the last one whose outcome lies
-within the months simulated.
+It comes from the simulation that the model was fitted on; only the seed differs.  The day of
+decision is that of the model's own hold-out: the last one whose outcome lies within the simulated
+months.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from training.data.simulate.config import SimulationConfig, calendar_month
 from training.data.simulate.output import SUMMARY, account_names, as_table
 from training.data.simulate.state import Numbers, State
 from training.data.simulate.step import Columns, begin, step
-from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, untreated, worst_days
+from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, untreated, worst_days_past_due
 from training.tracking.config import check_ranges, override
 
-LOOKED_BACK = 12  # months before the day of decision from which the past can be lived again
+LOOKBACK = 12  # months before the day of decision that can be replayed
 
 
 @dataclass(frozen=True, slots=True)
 class ExamineConfig:
     """How many accounts are examined, and in how many futures each."""
 
-    accounts: int = 20_000  # drawn; about one in 25 has its limit cut by the model
-    seed: int = 1001  # of the population; another than the data's, or the model saw it
-    # that a probability is the share of; four quarters tell how much it would differ
+    accounts: int = 20_000  # in the population; the model cuts about one in 25
+    seed: int = 1001  # of the population; not the data's, whose accounts the model saw
+    # from which a probability is estimated; their four quarters show its noise
     futures: int = 200
-    refits: int = 20  # bootstrapped models that plans are held against
+    refits: int = 20  # bootstrapped models that judge the plans
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -53,19 +52,20 @@ class ExamineConfig:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """The accounts drawn; arrays and states have one entry an account, whether it is open or not.
+    """The accounts; arrays and states have one entry an account, open or closed.
 
-    ``before`` and ``now`` are their states LOOKED_BACK months before the day of decision and on it;
-    ``lived`` the months up to it with their numbers, the oldest first; ``statements`` the checked
-    windows of those who have a statement of ``as_of`` and are not in default.  ``digest`` is the
-    sha256 of all that was simulated: the same digest, the same simulator and population.
+    ``state`` is their state on the day of decision, ``state_before`` that LOOKBACK months earlier.
+    ``months`` are the last months up to that day with their numbers, the oldest first.
+    ``statements`` are the checked windows of accounts that have a statement of ``as_of`` and are
+    not in default.  ``digest`` is the sha256 of everything simulated: equal digests mean the same
+    simulator and population.
     """
 
     config: SimulationConfig
     as_of: datetime.date
-    before: State
-    now: State
-    lived: tuple[tuple[int, Columns], ...]
+    state_before: State
+    state: State
+    months: tuple[tuple[int, Columns], ...]
     statements: pl.DataFrame
     digest: str
 
@@ -77,84 +77,92 @@ class Population:
     @property
     def names(self) -> pl.Series:
         """The accounts' ids."""
-        return account_names(self.now.accounts)
+        return account_names(self.state.accounts)
 
     def places(self, account_ids: pl.Series) -> Numbers:
-        """Where accounts of these ids stand, int64."""
+        """Return the positions of accounts in the arrays, int64."""
         return account_ids.str.slice(4).cast(pl.Int64).to_numpy() - 1
 
     def realised(self) -> Vector:
-        """Whether each account defaults in the one future that is its history's own, if nothing is
-        done: 0 or 1.
-        """
-        return (worst_days(self.now, untreated(self.config), 0) >= DEFAULT_DAYS).astype(np.float64)
+        """Return each account's outcome in its own future without cuts: float64, 0 or 1."""
+        days = worst_days_past_due(self.state, untreated(self.config), 0)
+        return (days >= DEFAULT_DAYS).astype(np.float64)
 
 
 def simulation_of(folder: Path) -> SimulationConfig:
-    """The config that ``simulate`` wrote its data with.
+    """Return the config that ``simulate`` wrote the data in ``folder`` with.
 
-    DataError where the folder does not hold a simulation.
+    Raises DataError where the folder holds no simulation, or another version's.
     """
     file = folder / SUMMARY
     if not file.exists():
         raise DataError(
             f"{file}: expected simulated data, whose true causes are known; found no such file"
         )
-    kept = json.loads(file.read_text())["config"]
-    known = {field.name for field in fields(SimulationConfig)}
-    if kept.keys() != known:
+    written = json.loads(file.read_text())["config"]
+    expected = {field.name for field in fields(SimulationConfig)}
+    if written.keys() != expected:
         raise DataError(
-            f"{file}: expected the fields of this version's simulation, differs in {sorted(kept.keys() ^ known)}"
+            f"{file}: expected the fields of this version's simulation, "
+            f"differs in {sorted(written.keys() ^ expected)}"
         )
-    (config,) = override([SimulationConfig()], [f"{name}={value}" for name, value in kept.items()])
-    found: SimulationConfig = config
-    return found
+    settings = [f"{name}={value}" for name, value in written.items()]
+    config: SimulationConfig
+    (config,) = override([SimulationConfig()], settings)
+    return config
 
 
-def draw(simulation: SimulationConfig, config: ExamineConfig) -> Population:
-    """Live the population up to its day of decision.
+def draw_population(simulation: SimulationConfig, config: ExamineConfig) -> Population:
+    """Simulate another population up to its day of decision.
 
-    DataError where it would be the one that the model was fitted on, or the simulation has too few
-    months.
+    Raises DataError where it would be the population that the model was fitted on, or where the
+    simulation has too few months.
     """
     if config.seed == simulation.seed:
         raise DataError(
             f"ExamineConfig.seed: expected another seed than the data's, got {config.seed} for both"
         )
     day = simulation.months - 1 - HORIZON
-    if day < LOOKED_BACK:
+    if day < LOOKBACK:
         raise DataError(
-            f"expected data of at least {LOOKED_BACK + HORIZON + 1} months, got {simulation.months}"
+            f"expected data of at least {LOOKBACK + HORIZON + 1} months, got {simulation.months}"
         )
-    world = replace(simulation, seed=config.seed, accounts=config.accounts)
-    state = before = begin(world, 0, world.accounts)
-    lived = []
+    simulation = replace(simulation, seed=config.seed, accounts=config.accounts)
+    state = state_before = begin(simulation, 0, simulation.accounts)
+    months: list[tuple[int, Columns]] = []
     for month in range(day + 1):
-        if month == day + 1 - LOOKED_BACK:
-            before = state
-        state, columns = step(state, month, world)
-        lived.append((month, columns))
-    names = account_names(state.accounts)
-    statements = as_table(names, state.traits.cash_loan, lived[-LONGEST_WINDOW:], world)
-    open_now = lived[-1][1]["open"].astype(np.bool_) & (state.days_past_due < DEFAULT_DAYS)
-    seen = statements.filter(
-        pl.col("account_id").is_in(names.filter(pl.Series(open_now)).implode())
-    )
+        if month == day + 1 - LOOKBACK:
+            state_before = state
+        state, columns = step(state, month, simulation)
+        months.append((month, columns))
+    window = months[-LONGEST_WINDOW:]
     return Population(
-        world,
-        calendar_month(day, world),
-        before,
-        state,
-        tuple(lived[-LONGEST_WINDOW:]),
-        check(seen),
-        _digest(lived),
+        config=simulation,
+        as_of=calendar_month(day, simulation),
+        state_before=state_before,
+        state=state,
+        months=tuple(window),
+        statements=_statements_to_decide(state, window, simulation),
+        digest=_digest(months),
     )
 
 
-def _digest(lived: list[tuple[int, Columns]]) -> str:
+def _statements_to_decide(
+    state: State, window: list[tuple[int, Columns]], simulation: SimulationConfig
+) -> pl.DataFrame:
+    """The checked windows of the accounts that are open and not in default."""
+    names = account_names(state.accounts)
+    _, last_month = window[-1]
+    is_open = last_month["open"].astype(np.bool_)
+    to_decide = names.filter(pl.Series(is_open & (state.days_past_due < DEFAULT_DAYS)))
+    statements = as_table(names, state.traits.cash_loan, window, simulation)
+    return check(statements.filter(pl.col("account_id").is_in(to_decide.implode())))
+
+
+def _digest(months: list[tuple[int, Columns]]) -> str:
     """sha256 over the months' columns in order."""
     total = hashlib.sha256()
-    for _, columns in lived:
+    for _, columns in months:
         for name in sorted(columns):
             total.update(np.ascontiguousarray(columns[name]).tobytes())
     return total.hexdigest()

@@ -20,7 +20,7 @@ from serving.decision.scoring.shapley import explain_one, make_explainer
 from serving.decision.scoring.shapley_tables import flatten_trees as table_layout
 from tests.training.conftest import part_of
 from training.data.labels import Labelled
-from training.examine.advice import actionability as room
+from training.examine.advice import actionability as actionability_module
 from training.examine.advice.actionability import actionability
 from training.examine.truth.cut_accounts import CutAccounts
 from training.fit.config import FitConfig
@@ -114,8 +114,10 @@ def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(
         dtype=np.float64,
     )
     expected = np.array([[gained[group] for group in groups] for _, gained in slow])
-    assert room._gained(few, range(len(few)), members) == pytest.approx(expected, abs=1e-9)
-    found = room._movable(few)
+    assert actionability_module.max_reduction(few, range(len(few)), members) == pytest.approx(
+        expected, abs=1e-9
+    )
+    found = actionability_module.find_movable(few)
     assert all(
         {group: bool(found[group][account]) for group in found} == movable[account]
         for account in range(len(few))
@@ -129,7 +131,7 @@ def test_it_does_not_depend_on_who_looks_ahead_together(
 ) -> None:
     few = part_of(cut_accounts, list(range(0, len(cut_accounts), 9)))
     whole = actionability(few)
-    monkeypatch.setattr(room, "_ACCOUNTS_A_BLOCK", block)
+    monkeypatch.setattr(actionability_module, "_ACCOUNTS_A_BLOCK", block)
     assert actionability(few).equals(whole)
 
 
@@ -154,7 +156,7 @@ def test_who_can_move_nothing_is_without_recourse(
     def planted(cut: CutAccounts) -> Mapping[str, NDArray[np.bool_]]:
         return {group_of(name): np.full(len(cut), can) for name in cut.bundle.features}
 
-    monkeypatch.setattr(room, "_movable", planted)
+    monkeypatch.setattr(actionability_module, "find_movable", planted)
     table = actionability(cut_accounts)
     assert set(table["movable"]) == {float(can)}
     assert table["without"][0] == float(not can)
@@ -169,7 +171,7 @@ def test_one_movable_reason_is_recourse(
             for name in cut.bundle.features
         }
 
-    monkeypatch.setattr(room, "_movable", planted)
+    monkeypatch.setattr(actionability_module, "find_movable", planted)
     table = actionability(cut_accounts)
     without = [("high_utilization" not in reasons) for reasons in told(cut_accounts)]
     assert 0.0 < table["without"][0] == pytest.approx(np.mean(without))
@@ -200,6 +202,6 @@ def test_what_the_line_was_granted_on_moves_for_nobody_under_a_model_without_int
     capacity = [place for place, name in enumerate(stumps.features) if group_of(name) == "capacity"]
     pushed = judged.contributions[:, capacity].sum(axis=1) > 0
     assert pushed.sum() > 10
-    movable = room._movable(plain)
+    movable = actionability_module.find_movable(plain)
     assert not movable["capacity"][pushed].any()
     assert movable["high_utilization"].any()

@@ -21,13 +21,20 @@ from tests.training.conftest import part_of
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS
 from training.data.simulate.state import State
 from training.data.simulate.step import Columns
-from training.examine.advice import follow as room
+from training.examine.advice import follow as follow_module
 from training.examine.advice import other_models
-from training.examine.advice.follow import FOLLOWED, FollowedPlans, Risk, follow_plans, risk
-from training.examine.advice.tables import by_month, validity
-from training.examine.truth.cut_accounts import CutAccounts, plans_of
+from training.examine.advice.follow import (
+    FOLLOWED,
+    FollowedPlans,
+    PlanRisk,
+    Schedule,
+    follow_plans,
+    simulate_risk,
+)
+from training.examine.advice.tables import validity, validity_by_month
+from training.examine.truth.cut_accounts import CutAccounts, plans_from_paths
 from training.examine.truth.futures import HORIZON, untreated
-from training.examine.truth.interventions import following, live_on
+from training.examine.truth.interventions import follow, simulate_months
 
 FUTURES = 3
 ARMS = ("plan", "limit_back", "carry_on", "on_the_way", "during")
@@ -51,7 +58,10 @@ def promising_nothing(cut: CutAccounts) -> CutAccounts:
 def in_a_world(cut: CutAccounts, shock_rate: float) -> CutAccounts:
     """The same accounts, whom shocks strike at another rate from now on."""
     return replace(
-        cut, world=replace(cut.world, config=replace(cut.world.config, shock_rate=shock_rate))
+        cut,
+        population=replace(
+            cut.population, config=replace(cut.population.config, shock_rate=shock_rate)
+        ),
     )
 
 
@@ -61,8 +71,8 @@ def followed(cut_accounts: CutAccounts) -> FollowedPlans:
 
 
 @pytest.fixture(scope="module")
-def risks(cut_accounts: CutAccounts) -> Risk:
-    return risk(cut_accounts, FUTURES)
+def risks(cut_accounts: CutAccounts) -> PlanRisk:
+    return simulate_risk(cut_accounts, FUTURES)
 
 
 def share(followed: FollowedPlans) -> float:
@@ -73,13 +83,12 @@ def to_the_letter(
     cut: CutAccounts,
     state: State,
     futures: object,
-    plan_for: object,
-    restored: object,
+    schedule: Schedule,
     months: int,
     exactly: bool = False,
 ) -> Iterator[tuple[State, Columns]]:
     """Months in which the accounts do exactly what advice rolls forward, one of
-    :func:`room._lived`'s kind.
+    :func:`follow_module.simulate_plans`'s kind.
     """
     count, times = len(cut), state.count // len(cut)
     window = lay_out(cut.statements).take(np.arange(count))
@@ -87,7 +96,9 @@ def to_the_letter(
         np.tile(np.array([getattr(one, name) for one in cut.cuts]), (months, 1))
         for name in ("limit_after", "suspended")
     )
-    lived = roll_forward(window, plans_of(cut.plans), limits, suspended, cut.bundle.policy.terms)
+    lived = roll_forward(
+        window, plans_from_paths(cut.plans), limits, suspended, cut.bundle.policy.terms
+    )
     for month in range(months):
         columns: dict[str, NDArray[np.float64] | NDArray[np.int32] | NDArray[np.bool_]] = {
             name: np.tile(values[months - 1 - month], times) for name, values in lived.items()
@@ -102,7 +113,7 @@ def test_followed_to_the_letter_every_plan_is_kept(
     """The judge of what was lived says what advice said, where what was lived is what advice
     foresaw.
     """
-    monkeypatch.setattr(room, "_lived", to_the_letter)
+    monkeypatch.setattr(follow_module, "simulate_plans", to_the_letter)
     found = follow_plans(cut_accounts)
     assert np.array_equal(found.kept, np.tile(found.promised > 0, (FOLLOWED, 1)))
     assert not found.shocked.any()
@@ -119,10 +130,10 @@ def test_what_is_judged_is_what_advice_judged(
         seen.append((month, logit(probability)))
         return outcome_after(month, cut, probability, values, bundle)
 
-    monkeypatch.setattr(room, "_lived", to_the_letter)
-    monkeypatch.setattr(room, "outcome_after", noted)
+    monkeypatch.setattr(follow_module, "simulate_plans", to_the_letter)
+    monkeypatch.setattr(follow_module, "outcome_after", noted)
     promised = follow_plans(cut_accounts).promised
-    foreseen = other_models.to_the_letter(cut_accounts).log_odds
+    foreseen = other_models.project_plans(cut_accounts).log_odds
     for month in range(len(foreseen)):
         asked = np.flatnonzero((promised > 0) & ((promised == month + 1) | (promised == month)))
         assert [score for then, score in seen if then == month] == pytest.approx(
@@ -134,9 +145,9 @@ def test_what_is_judged_is_what_advice_judged(
 def test_the_letter_of_other_plans_is_not_kept(
     cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "_lived", to_the_letter)
+    monkeypatch.setattr(follow_module, "simulate_plans", to_the_letter)
     assert share(follow_plans(retold(cut_accounts, lambda course: replace(course, steps=())))) < 0.4
-    early = add_months(cut_accounts.world.as_of, 1)
+    early = add_months(cut_accounts.population.as_of, 1)
     assert (
         share(follow_plans(retold(cut_accounts, lambda course: replace(course, restored=early))))
         < 0.5
@@ -150,7 +161,7 @@ def test_most_plans_are_kept_and_it_is_the_plans_that_do_it(
     emptied = follow_plans(retold(cut_accounts, lambda course: replace(course, steps=())))
     assert np.array_equal(emptied.promised, followed.promised)
     assert share(emptied) < share(followed) - 0.4
-    early = add_months(cut_accounts.world.as_of, 1)
+    early = add_months(cut_accounts.population.as_of, 1)
     hasty = follow_plans(retold(cut_accounts, lambda course: replace(course, restored=early)))
     assert (hasty.promised == 1).all()
     assert share(hasty) < share(followed) - 0.4
@@ -180,13 +191,15 @@ def test_a_plan_is_followed_whoever_stands_beside(
 def test_shocks_are_those_that_strike_until_the_month_after_the_promised_one(
     cut_accounts: CutAccounts, followed: FollowedPlans
 ) -> None:
-    plans, config = plans_of(cut_accounts.plans), untreated(cut_accounts.world.config)
+    plans, config = plans_from_paths(cut_accounts.plans), untreated(cut_accounts.population.config)
     for account in range(0, len(cut_accounts), 20):
-        before = cut_accounts.world.now.take(cut_accounts.places[[account]])
+        before = cut_accounts.population.state.take(cut_accounts.places[[account]])
         for future in range(FOLLOWED):
             state, struck = before, False
             months = int(followed.promised[account]) + 1
-            for after, _ in live_on(before, months, config, future, following(plans.take([account]))):
+            for after, _ in simulate_months(
+                before, months, config, future, follow(plans.take([account]))
+            ):
                 struck |= (
                     int(after.shock[0]) in (INCOME_LOSS, ILLNESS)
                     and after.shock[0] != state.shock[0]
@@ -229,26 +242,29 @@ def slowly(cut: CutAccounts, account: int, future: int) -> dict[str, bool]:
     """The outcome of each arm for one account in one future, lived month by month by itself."""
     one, promised = cut.cuts[account], int(cut.promised[account])
     months = promised if promised else cut.bundle.advice.search.months
-    config, start = untreated(cut.world.config), cut.world.now.take(cut.places[[account]])
+    config, start = (
+        untreated(cut.population.config),
+        cut.population.state.take(cut.places[[account]]),
+    )
     reduced, whole = np.array([max(one.limit_after, 1.0)]), np.array([one.limit_before])
-    plan = plans_of(cut.plans).take([account])
+    plan = plans_from_paths(cut.plans).take([account])
     if one.suspended:
         plan = replace(plan, spending=np.zeros(1), no_cash=np.ones(1))
     ways, free = own_ways(one.suspended), own_ways(suspended=False)
     after_plan, during = default_in(
-        live_on(start, months, config, future, following(plan), reduced), start
+        simulate_months(start, months, config, future, follow(plan), reduced), start
     )
     _, then = default_in(
-        live_on(after_plan, HORIZON, config, future, following(ways), reduced), after_plan
+        simulate_months(after_plan, HORIZON, config, future, follow(ways), reduced), after_plan
     )
     _, back = default_in(
-        live_on(after_plan, HORIZON, config, future, following(free), whole), after_plan
+        simulate_months(after_plan, HORIZON, config, future, follow(free), whole), after_plan
     )
     carried, on_the_way = default_in(
-        live_on(start, months, config, future, following(ways), reduced), start
+        simulate_months(start, months, config, future, follow(ways), reduced), start
     )
     _, later = default_in(
-        live_on(carried, HORIZON, config, future, following(ways), reduced), carried
+        simulate_months(carried, HORIZON, config, future, follow(ways), reduced), carried
     )
     return {
         "plan": during or then,
@@ -259,13 +275,13 @@ def slowly(cut: CutAccounts, account: int, future: int) -> dict[str, bool]:
     }
 
 
-def test_risks_are_those_of_each_account_lived_by_itself(cut_accounts: CutAccounts) -> None:
+def test_risks_are_those_of_each_accountsimulate_plans_by_itself(cut_accounts: CutAccounts) -> None:
     suspended = np.flatnonzero([cut.suspended for cut in cut_accounts.cuts])[:5].tolist()
     which = sorted({*suspended, *range(0, len(cut_accounts), 20)})
     few = part_of(cut_accounts, which)
     silent = replace(few, advised=(*promising_nothing(few).advised[:4], *few.advised[4:]))
     assert silent.promised[:4].max() == 0 < silent.promised[4:].max()
-    found = risk(silent, FUTURES)
+    found = simulate_risk(silent, FUTURES)
     for account in range(len(silent)):
         slow = [slowly(silent, account, future) for future in range(1, FUTURES + 1)]
         for arm in ARMS:
@@ -284,16 +300,16 @@ def with_suspensions(cut: CutAccounts, plans: Plans) -> Plans:
     )
 
 
-def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(
+def test_months_aresimulate_plans_under_the_plan_and_then_in_one_s_own_ways(
     cut_accounts: CutAccounts,
 ) -> None:
-    count, state = len(cut_accounts), cut_accounts.world.now.take(cut_accounts.places)
+    count, state = len(cut_accounts), cut_accounts.population.state.take(cut_accounts.places)
     config, reduced = (
-        untreated(cut_accounts.world.config),
+        untreated(cut_accounts.population.config),
         np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts]),
     )
     plans, nothing = (
-        plans_of(cut_accounts.plans),
+        plans_from_paths(cut_accounts.plans),
         own_ways(suspended=False).take(np.zeros(count, dtype=np.int64)),
     )
     assert all(
@@ -301,10 +317,11 @@ def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(
         for name in Plans.__dataclass_fields__
     )
     three, never = np.full(count, 3), np.full(count, 1000)
-    lived = room._lived(cut_accounts, state, np.full(count, 2), three, never, 6)
+    schedule = Schedule(plan_ends=three, limit_restored=never)
+    lived = follow_module.simulate_plans(cut_accounts, state, np.full(count, 2), schedule, 6)
     for month, (_, columns) in enumerate(lived):
-        change = following(with_suspensions(cut_accounts, plans if month < 3 else nothing))
-        ((state, expected),) = live_on(state, 1, config, 2, change, reduced)
+        change = follow(with_suspensions(cut_accounts, plans if month < 3 else nothing))
+        ((state, expected),) = simulate_months(state, 1, config, 2, change, reduced)
         for name, values in expected.items():
             assert np.array_equal(columns[name], values, equal_nan=values.dtype.kind == "f"), (
                 month,
@@ -313,11 +330,11 @@ def test_months_are_lived_under_the_plan_and_then_in_one_s_own_ways(
 
 
 def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(
-    cut_accounts: CutAccounts, risks: Risk
+    cut_accounts: CutAccounts, risks: PlanRisk
 ) -> None:
-    count, state = len(cut_accounts), cut_accounts.world.now.take(cut_accounts.places)
+    count, state = len(cut_accounts), cut_accounts.population.state.take(cut_accounts.places)
     config, reduced = (
-        untreated(cut_accounts.world.config),
+        untreated(cut_accounts.population.config),
         np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts]),
     )
     nothing = with_suspensions(
@@ -330,8 +347,8 @@ def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(
     for future in range(1, FUTURES + 1):
         shown = [
             np.where(columns["open"], columns["days_past_due"], 0) >= 60
-            for _, columns in live_on(
-                state, int(promised.max()) + HORIZON, config, future, following(nothing), reduced
+            for _, columns in simulate_months(
+                state, int(promised.max()) + HORIZON, config, future, follow(nothing), reduced
             )
         ]
         for account in range(count):
@@ -349,25 +366,25 @@ def test_risks_do_not_depend_on_how_many_live_together(
     rows: int, cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = part_of(cut_accounts, list(range(0, len(cut_accounts), 9)))
-    whole = risk(few, FUTURES)
-    monkeypatch.setattr(room, "_ROWS", rows)
-    apart = risk(few, FUTURES)
+    whole = simulate_risk(few, FUTURES)
+    monkeypatch.setattr(follow_module, "ROWS", rows)
+    apart = simulate_risk(few, FUTURES)
     for arm in ARMS:
         assert getattr(apart, arm) == pytest.approx(getattr(whole, arm), abs=1e-12)
 
 
 def test_who_pays_on_time_does_not_default_meanwhile(
-    cut_accounts: CutAccounts, risks: Risk
+    cut_accounts: CutAccounts, risks: PlanRisk
 ) -> None:
-    assert (plans_of(cut_accounts.plans).on_time == 1).all()
+    assert (plans_from_paths(cut_accounts.plans).on_time == 1).all()
     assert not risks.during.any()
-    emptied = risk(retold(cut_accounts, lambda course: replace(course, steps=())), FUTURES)
+    emptied = simulate_risk(retold(cut_accounts, lambda course: replace(course, steps=())), FUTURES)
     assert emptied.during.mean() > 0.1
     assert np.array_equal(emptied.during, risks.on_the_way)
     assert np.array_equal(emptied.plan, risks.carry_on)
 
 
-def test_risks_hold_each_other(risks: Risk) -> None:
+def test_risks_hold_each_other(risks: PlanRisk) -> None:
     for arm in ARMS:
         values = getattr(risks, arm)
         assert ((values >= 0) & (values <= 1)).all()
@@ -380,16 +397,17 @@ def test_risks_hold_each_other(risks: Risk) -> None:
 def test_the_cut_is_in_force_until_the_limit_is_back(cut_accounts: CutAccounts) -> None:
     count, months = len(cut_accounts), 6
     restored = np.arange(count) % 5
-    state = cut_accounts.world.now.take(np.tile(cut_accounts.places, 2))
+    state = cut_accounts.population.state.take(np.tile(cut_accounts.places, 2))
     suspended = np.array([cut.suspended for cut in cut_accounts.cuts])
     before, after = (
         np.array([getattr(cut, name) for cut in cut_accounts.cuts])
         for name in ("limit_before", "limit_after")
     )
     futures, nobody = np.repeat([1, 2], count), np.zeros(count, dtype=np.int64)
+    schedule = Schedule(plan_ends=nobody, limit_restored=restored)
     drawn = np.zeros(count)
     for month, (_, columns) in enumerate(
-        room._lived(cut_accounts, state, futures, nobody, restored, months)
+        follow_module.simulate_plans(cut_accounts, state, futures, schedule, months)
     ):
         reduced = month < restored
         limit, spend, cash = (
@@ -404,12 +422,14 @@ def test_the_cut_is_in_force_until_the_limit_is_back(cut_accounts: CutAccounts) 
     assert (drawn[~suspended] > 0).mean() > 0.3
 
 
-def planted(cut: CutAccounts, seed: int = 0) -> tuple[FollowedPlans, Risk]:
+def planted(cut: CutAccounts, seed: int = 0) -> tuple[FollowedPlans, PlanRisk]:
     random = np.random.default_rng(seed)
     promised = random.integers(0, 4, len(cut))
     kept = (random.random((FOLLOWED, len(cut))) < 0.7) & (promised > 0)
     numbers = [random.integers(0, 5, len(cut)) / 4 for _ in ARMS]
-    return FollowedPlans(promised, kept, random.random((FOLLOWED, len(cut))) < 0.3), Risk(*numbers)
+    return FollowedPlans(promised, kept, random.random((FOLLOWED, len(cut))) < 0.3), PlanRisk(
+        *numbers
+    )
 
 
 def test_the_table_counts_plans_and_futures_of_each_segment(cut_accounts: CutAccounts) -> None:
@@ -460,7 +480,7 @@ def test_intervals_hold_the_share_and_count_accounts(cut_accounts: CutAccounts) 
 
 def test_the_months_make_the_whole(cut_accounts: CutAccounts) -> None:
     followed, risks = planted(cut_accounts)
-    months = by_month(followed)
+    months = validity_by_month(followed)
     assert months["month"].to_list() == [1, 2, 3]
     assert months["plans"].sum() == (followed.promised > 0).sum()
     mean = float(np.average(months["kept"], weights=months["plans"]))
@@ -470,15 +490,17 @@ def test_the_months_make_the_whole(cut_accounts: CutAccounts) -> None:
 def test_where_everybody_was_struck_the_unshocked_are_unknown(cut_accounts: CutAccounts) -> None:
     followed, risks = planted(cut_accounts)
     struck = replace(followed, shocked=np.ones_like(followed.shocked))
-    for table in (validity(cut_accounts, struck, risks), by_month(struck)):
+    for table in (validity(cut_accounts, struck, risks), validity_by_month(struck)):
         for column in ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high"):
             assert table[column].null_count() == table.height
         assert table["kept"].null_count() == 0
 
 
-def test_without_a_promise_there_is_nothing_to_tell(cut_accounts: CutAccounts, risks: Risk) -> None:
+def test_without_a_promise_there_is_nothing_to_tell(
+    cut_accounts: CutAccounts, risks: PlanRisk
+) -> None:
     silent = follow_plans(promising_nothing(cut_accounts))
     assert not silent.kept.any()
     assert validity(cut_accounts, silent, risks).is_empty()
-    assert by_month(silent).is_empty()
-    assert isinstance(by_month(silent), pl.DataFrame)
+    assert validity_by_month(silent).is_empty()
+    assert isinstance(validity_by_month(silent), pl.DataFrame)

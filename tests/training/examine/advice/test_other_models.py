@@ -14,8 +14,12 @@ from serving.decision.advice.result import PlanPath
 from serving.decision.scoring.score import logit, probability_of
 from training.data.labels import Labelled
 from training.data.splits import Split
-from training.examine.advice import other_models as room
-from training.examine.advice.other_models import resampled, to_the_letter, under_other_models
+from training.examine.advice import other_models
+from training.examine.advice.other_models import (
+    judge_by_other_models,
+    project_plans,
+    resample_accounts,
+)
 from training.examine.truth.cut_accounts import CutAccounts
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit, predict_log_odds
@@ -25,12 +29,16 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 @pytest.fixture(scope="module")
 def outlook(cut_accounts: CutAccounts) -> Projection:
-    return to_the_letter(cut_accounts)
+    return project_plans(cut_accounts)
 
 
 def hold(cut: CutAccounts, outlook: Projection, higher: float) -> float:
     """The share of the promises that hold under log-odds that are so much higher."""
-    return float(room._holding(cut, outlook, probability_of(outlook.log_odds + higher)).mean())
+    return float(
+        other_models.find_held_promises(
+            cut, outlook, probability_of(outlook.log_odds + higher)
+        ).mean()
+    )
 
 
 def test_the_letter_is_what_the_plan_s_path_told(
@@ -55,7 +63,7 @@ def test_the_letter_is_what_the_plan_s_path_told(
 def test_the_model_that_promised_holds_every_promise(
     cut_accounts: CutAccounts, outlook: Projection
 ) -> None:
-    held = room._holding(cut_accounts, outlook, probability_of(outlook.log_odds))
+    held = other_models.find_held_promises(cut_accounts, outlook, probability_of(outlook.log_odds))
     assert held.all()
     assert len(held) == (cut_accounts.promised > 0).sum() > 50
 
@@ -80,15 +88,15 @@ def test_it_is_the_promised_month_and_the_next_that_count(
     months = np.arange(len(outlook.log_odds))[:, None]
     promised = cut_accounts.promised
     asked = (months == promised - 1) | (months == promised)
-    assert room._holding(
+    assert other_models.find_held_promises(
         cut_accounts, outlook, probability_of(np.where(asked, outlook.log_odds, 20.0))
     ).all()
-    assert not room._holding(
+    assert not other_models.find_held_promises(
         cut_accounts, outlook, probability_of(np.where(asked, 20.0, outlook.log_odds))
     ).any()
     next_month = probability_of(np.where(months == promised - 1, 20.0, outlook.log_odds))
     held, last = (
-        room._holding(cut_accounts, outlook, next_month),
+        other_models.find_held_promises(cut_accounts, outlook, next_month),
         promised[promised > 0] == len(months),
     )
     assert not held[last].any(), "there is no next month to look at"
@@ -97,10 +105,10 @@ def test_it_is_the_promised_month_and_the_next_that_count(
 
 def test_who_is_cut_is_cut_by_the_same_log_odds(cut_accounts: CutAccounts) -> None:
     now = np.array([advised.decision.log_odds for advised in cut_accounts.advised])
-    assert room._cut_now(cut_accounts, probability_of(now)) == 1.0
-    assert room._cut_now(cut_accounts, probability_of(now - 10.0)) == 0.0
+    assert other_models.share_cut(cut_accounts, probability_of(now)) == 1.0
+    assert other_models.share_cut(cut_accounts, probability_of(now - 10.0)) == 0.0
     half = np.where(np.arange(len(now)) % 2 == 0, now, -10.0)
-    assert room._cut_now(cut_accounts, probability_of(half)) == pytest.approx(
+    assert other_models.share_cut(cut_accounts, probability_of(half)) == pytest.approx(
         (len(now) + 1) // 2 / len(now)
     )
 
@@ -110,8 +118,8 @@ def test_the_same_model_again_is_told_as_served(
 ) -> None:
     worse = replace(fitted.calibration, intercept=fitted.calibration.intercept + 3.0)
     models = [("again", fitted), ("worse", replace(fitted, calibration=worse))]
-    monkeypatch.setattr(room, "_models", lambda data, config, refits: iter(models))
-    table = under_other_models(cut_accounts, data, FitConfig(), refits=1)
+    monkeypatch.setattr(other_models, "fit_models", lambda data, config, refits: iter(models))
+    table = judge_by_other_models(cut_accounts, data, FitConfig(), refits=1)
     assert table["model"].to_list() == ["served", "again", "worse"]
     assert table.select("plans", "hold", "as_well").row(1) == table.select(
         "plans", "hold", "as_well"
@@ -124,7 +132,7 @@ def test_the_same_model_again_is_told_as_served(
 def test_refits_stand_between(cut_accounts: CutAccounts, data: Labelled) -> None:
     seen: list[tuple[int, int]] = []
     config = FitConfig(trees=40, min_leaf=30)
-    table = under_other_models(cut_accounts, data, config, 2, lambda *done: seen.append(done))
+    table = judge_by_other_models(cut_accounts, data, config, 2, lambda *done: seen.append(done))
     assert table["model"].to_list() == ["served", "challenger", "refit 1", "refit 2"]
     assert seen == [(1, 3), (2, 3), (3, 3)]
     others = table[1:]
@@ -132,12 +140,12 @@ def test_refits_stand_between(cut_accounts: CutAccounts, data: Labelled) -> None
     assert others["as_well"].is_between(0.5, 0.999).all()
     refits = [
         predict_log_odds(
-            fit(resampled(data, seed), replace(config, seed=seed)), cut_accounts.matrix
+            fit(resample_accounts(data, seed), replace(config, seed=seed)), cut_accounts.matrix
         )
         for seed in (0, 1)
     ]
     assert others["as_well"].to_list()[1:] == [
-        room._cut_now(cut_accounts, probability_of(scores)) for scores in refits
+        other_models.share_cut(cut_accounts, probability_of(scores)) for scores in refits
     ]
     assert not np.array_equal(refits[0], refits[1])
     assert (table["plans"] == (cut_accounts.promised > 0).sum()).all()
@@ -155,7 +163,7 @@ def rows_of(data: Labelled, split: Split) -> Counter[tuple[object, ...]]:
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=5)
 def test_a_resample_has_whole_accounts_of_each_split_and_as_many(data: Labelled, seed: int) -> None:
-    drawn = resampled(data, seed)
+    drawn = resample_accounts(data, seed)
     for split in SPLITS:
         whole, some = rows_of(data, split), rows_of(drawn, split)
         assert set(some) < set(whole)
@@ -173,7 +181,7 @@ def test_a_resample_has_whole_accounts_of_each_split_and_as_many(data: Labelled,
 
 def test_a_resample_is_its_seed_s_and_brings_features_and_weights_along(data: Labelled) -> None:
     numbered = replace(data, weight=np.arange(1.0, len(data.label) + 1))
-    one, again, other = (resampled(numbered, seed) for seed in (4, 4, 5))
+    one, again, other = (resample_accounts(numbered, seed) for seed in (4, 4, 5))
     rows, same, others = (
         np.array(drawn.weight).astype(np.int64) - 1 for drawn in (one, again, other)
     )

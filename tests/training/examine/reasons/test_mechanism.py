@@ -10,7 +10,7 @@ from serving.decision.reasons.counterfactual import Levels
 from serving.decision.reasons.effects import DRIVEN, levels_of
 from serving.decision.reasons.ranking import sums_of
 from serving.decision.scoring.score import log_odds_of
-from training.examine.reasons.mechanism import effects_by_mechanism, log_odds_under
+from training.examine.reasons.mechanism import effects_by_mechanism, log_odds_without
 from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import DRIVERS
 
@@ -22,10 +22,10 @@ def levels(cut_accounts: CutAccounts) -> Levels:
 
 def test_the_year_as_it_was_is_judged_as_it_was(cut_accounts: CutAccounts, levels: Levels) -> None:
     expected = [advised.decision.log_odds for advised in cut_accounts.advised]
-    assert log_odds_under(cut_accounts, None, levels) == pytest.approx(expected, abs=1e-12)
+    assert log_odds_without(cut_accounts, None, levels) == pytest.approx(expected, abs=1e-12)
     # And under no driver is it the same.
     for driver in DRIVERS:
-        assert log_odds_under(cut_accounts, driver, levels) != pytest.approx(
+        assert log_odds_without(cut_accounts, driver, levels) != pytest.approx(
             expected, abs=1e-3, nan_ok=True
         )
 
@@ -39,8 +39,8 @@ def test_an_account_s_year_does_not_depend_on_the_others(
         **{field.name: getattr(levels, field.name)[places] for field in dataclasses.fields(Levels)}
     )
     for driver in DRIVERS:
-        whole = log_odds_under(cut_accounts, driver, levels)[places]
-        assert np.array_equal(log_odds_under(some, driver, theirs), whole, equal_nan=True)
+        whole = log_odds_without(cut_accounts, driver, levels)[places]
+        assert np.array_equal(log_odds_without(some, driver, theirs), whole, equal_nan=True)
 
 
 def test_levels_that_nobody_is_above_change_nothing(
@@ -53,7 +53,7 @@ def test_levels_that_nobody_is_above_change_nothing(
     )
     as_it_was = log_odds_of(cut_accounts.matrix, cut_accounts.bundle.scorer)
     for driver in set(DRIVEN) - {"late_payment"}:
-        assert log_odds_under(cut_accounts, driver, high) == pytest.approx(as_it_was, abs=1e-12)
+        assert log_odds_without(cut_accounts, driver, high) == pytest.approx(as_it_was, abs=1e-12)
 
 
 def test_a_driver_s_effect_is_how_far_the_log_odds_fall(
@@ -64,7 +64,7 @@ def test_a_driver_s_effect_is_how_far_the_log_odds_fall(
     assert np.isfinite(found).all()
     as_it_was = log_odds_of(cut_accounts.matrix, cut_accounts.bundle.scorer)
     for place, driver in enumerate(DRIVEN):
-        under = log_odds_under(cut_accounts, driver, levels)
+        under = log_odds_without(cut_accounts, driver, levels)
         open_then = ~np.isnan(under)
         assert found[open_then, place] == pytest.approx((as_it_was - under)[open_then], abs=1e-12)
         assert (found[~open_then, place] == 0).all()

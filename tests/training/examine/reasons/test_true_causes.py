@@ -12,33 +12,33 @@ from serving.decision.reasons.effects import levels_of
 from serving.decision.reasons.ranking import group_of
 from training.examine.reasons.true_causes import (
     GROUPS,
-    Effects,
+    TrueEffects,
     agreement_with_causes,
-    effects,
     mean_effects,
-    rankings,
+    rank_groups,
+    simulate_effects,
     symptoms,
 )
 from training.examine.truth.cut_accounts import CutAccounts
-from training.examine.truth.drivers import DRIVERS, relive
-from training.examine.truth.futures import probability, untreated
-from training.examine.truth.population import LOOKED_BACK
+from training.examine.truth.drivers import DRIVERS, state_without_driver
+from training.examine.truth.futures import default_probability, untreated
+from training.examine.truth.population import LOOKBACK
 
 FUTURES = 20
 MEASURES = ("top_1", "top_4", "rank_correlation")
 
 
 @pytest.fixture(scope="module")
-def true(cut_accounts: CutAccounts) -> Effects:
-    return effects(cut_accounts, FUTURES)
+def true(cut_accounts: CutAccounts) -> TrueEffects:
+    return simulate_effects(cut_accounts, FUTURES)
 
 
-def planted(causes: Matrix, hidden: float = 0.0, error: float = 0.0) -> Effects:
-    """Effects of the groups, (accounts, GROUPS), known to ``error``."""
+def planted(causes: Matrix, hidden: float = 0.0, error: float = 0.0) -> TrueEffects:
+    """TrueEffects of the groups, (accounts, GROUPS), known to ``error``."""
     by_driver: dict[str, Vector] = {driver: np.full(len(causes), hidden) for driver in DRIVERS}
     by_driver |= {group: causes[:, place] for place, group in enumerate(GROUPS)}
     errors: dict[str, Vector] = {driver: np.full(len(causes), error) for driver in DRIVERS}
-    return Effects(
+    return TrueEffects(
         by_driver, errors, {driver: (values, values) for driver, values in by_driver.items()}
     )
 
@@ -68,15 +68,15 @@ def row(table: pl.DataFrame, name: str) -> Mapping[str, float]:
 
 
 def test_an_effect_is_what_the_driver_takes_off_the_probability(
-    cut_accounts: CutAccounts, true: Effects
+    cut_accounts: CutAccounts, true: TrueEffects
 ) -> None:
-    world, config = cut_accounts.world, untreated(cut_accounts.world.config)
-    before = world.before.take(cut_accounts.places)
+    world, config = cut_accounts.population, untreated(cut_accounts.population.config)
+    before = world.state_before.take(cut_accounts.places)
     levels = levels_of(cut_accounts.bundle.medians, cut_accounts.products.tolist())
-    as_it_was = probability(world.now.take(cut_accounts.places), config, FUTURES)
+    as_it_was = default_probability(world.state.take(cut_accounts.places), config, FUTURES)
     for driver in DRIVERS:
-        changed = probability(
-            relive(before, LOOKED_BACK, world.config, driver, levels), config, FUTURES
+        changed = default_probability(
+            state_without_driver(before, LOOKBACK, world.config, driver, levels), config, FUTURES
         )
         assert true.effect[driver] == pytest.approx(as_it_was - changed, abs=1e-12), driver
     assert np.array_equal(
@@ -86,7 +86,7 @@ def test_an_effect_is_what_the_driver_takes_off_the_probability(
     assert true.effect["hidden"].mean() > 0
 
 
-def test_halves_average_to_the_effect(true: Effects) -> None:
+def test_halves_average_to_the_effect(true: TrueEffects) -> None:
     for driver in DRIVERS:
         one, other = true.halves[driver]
         assert (one + other) / 2 == pytest.approx(true.effect[driver], abs=1e-12)
@@ -94,7 +94,7 @@ def test_halves_average_to_the_effect(true: Effects) -> None:
 
 
 def test_an_error_is_that_of_a_mean_of_futures(cut_accounts: CutAccounts) -> None:
-    shorter, longer = (effects(cut_accounts, futures) for futures in (10, 40))
+    shorter, longer = (simulate_effects(cut_accounts, futures) for futures in (10, 40))
     for driver in DRIVERS:
         # A difference of outcomes is -1, 0 or 1: spread most where it is one of the two ends.
         effect, error = shorter.effect[driver], shorter.error[driver]
@@ -111,16 +111,20 @@ def test_nothing_is_a_cause_at_levels_that_are_not_known(cut_accounts: CutAccoun
         product: dict.fromkeys(values, float("nan"))
         for product, values in cut_accounts.bundle.medians.items()
     }
-    found = effects(replace(cut_accounts, bundle=replace(cut_accounts.bundle, medians=medians)), 4)
+    found = simulate_effects(
+        replace(cut_accounts, bundle=replace(cut_accounts.bundle, medians=medians)), 4
+    )
     for driver in DRIVERS:
         assert found.effect[driver].any() == (driver in ("late_payment", "hidden")), driver
 
 
 def test_a_cause_is_above_twice_its_error(cut_accounts: CutAccounts, causes: Matrix) -> None:
     most = float(len(GROUPS))
-    assert planted(causes, error=most / 2 - 0.01).caused().all()
-    assert not planted(causes, error=most / 2).caused().any()
-    assert not planted(-causes, hidden=1.0).caused().any(), "what is hidden is no reason group's"
+    assert planted(causes, error=most / 2 - 0.01).have_cause().all()
+    assert not planted(causes, error=most / 2).have_cause().any()
+    assert not planted(-causes, hidden=1.0).have_cause().any(), (
+        "what is hidden is no reason group's"
+    )
 
 
 def test_reasons_that_are_the_causes_are_all_right(
@@ -179,7 +183,7 @@ def test_random_is_what_random_orders_reach(cut_accounts: CutAccounts, causes: M
 
 
 def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(
-    cut_accounts: CutAccounts, true: Effects
+    cut_accounts: CutAccounts, true: TrueEffects
 ) -> None:
     table = agreement_with_causes(cut_accounts, true)
     assert table["explained_by"].to_list() == [
@@ -193,8 +197,8 @@ def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(
         "trained_on_truth",
         "futures",
     ]
-    assert (table["accounts"] == true.caused().sum()).all()
-    assert 0 < true.caused().sum() < len(cut_accounts)
+    assert (table["accounts"] == true.have_cause().sum()).all()
+    assert 0 < true.have_cause().sum() < len(cut_accounts)
     for measure in MEASURES:
         known = table.drop_nulls(measure)
         assert (known[f"{measure}_low"] <= known[measure] + 1e-12).all()
@@ -210,7 +214,7 @@ def test_without_a_cause_nothing_is_known(cut_accounts: CutAccounts, causes: Mat
 
 
 def test_futures_that_agree_foretell_each_other(
-    cut_accounts: CutAccounts, causes: Matrix, true: Effects
+    cut_accounts: CutAccounts, causes: Matrix, true: TrueEffects
 ) -> None:
     sure = row(agreement_with_causes(cut_accounts, planted(causes)), "futures")
     assert sure["top_1"] == 1.0
@@ -219,18 +223,18 @@ def test_futures_that_agree_foretell_each_other(
 
 
 def test_the_served_ranking_is_what_was_told(cut_accounts: CutAccounts) -> None:
-    found = rankings(cut_accounts)
-    (stated, weights), (others, sums) = found["served"], found["contributions"]
+    found = rank_groups(cut_accounts)
+    served, contributions = found["served"], found["contributions"]
     groups = np.array([group_of(name) for name in cut_accounts.bundle.features])
     for account, advised in enumerate(cut_accounts.advised):
         told = tuple(reason.code for reason in advised.decision.reasons if reason.share is not None)
-        assert stated[account][: len(told)] == told
+        assert served.stated[account][: len(told)] == told
         own = [cut_accounts.contributions[account, groups == group].sum() for group in GROUPS]
-        assert sums[account] == pytest.approx(own, abs=1e-12)
-        assert weights[account] == pytest.approx(
+        assert contributions.weights[account] == pytest.approx(own, abs=1e-12)
+        assert served.weights[account] == pytest.approx(
             np.fmax(own, cut_accounts.effects[account]), abs=1e-12
         )
-    assert stated != others
+    assert served.stated != contributions.stated
 
 
 def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: CutAccounts) -> None:
@@ -241,10 +245,10 @@ def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: CutAccounts) -> 
     )
     groups = np.array([group_of(name) for name in cut_accounts.bundle.features])
     expected = np.column_stack([own[:, groups == group].sum(axis=1) for group in GROUPS])
-    stated, weights = rankings(cut_accounts)["path_dependent"]
-    assert weights == pytest.approx(expected, abs=1e-9)
+    ranking = rank_groups(cut_accounts)["path_dependent"]
+    assert ranking.weights == pytest.approx(expected, abs=1e-9)
     every = {group: own[:, groups == group].sum(axis=1) for group in set(groups.tolist())}
-    for account, reasons in enumerate(stated):
+    for account, reasons in enumerate(ranking.stated):
         assert reasons[0] == max(every, key=lambda group: every[group][account])
 
 
@@ -253,19 +257,19 @@ def test_the_gain_s_ranking_is_one_for_all(cut_accounts: CutAccounts) -> None:
     gain: dict[str, float] = {}
     for name, value in zip(model.feature_name(), model.feature_importance("gain"), strict=True):
         gain[group_of(name)] = gain.get(group_of(name), 0.0) + value
-    stated, weights = rankings(cut_accounts)["gain"]
-    assert len(set(stated)) == 1
+    ranking = rank_groups(cut_accounts)["gain"]
+    assert len(set(ranking.stated)) == 1
     assert (
-        list(stated[0])
+        list(ranking.stated[0])
         == sorted(gain, key=lambda group: -gain[group])[: cut_accounts.bundle.wording.most]
     )
-    assert weights == pytest.approx(
+    assert ranking.weights == pytest.approx(
         np.tile([gain[group] for group in GROUPS], (len(cut_accounts), 1))
     )
 
 
 def test_symptoms_are_shares_of_whom_each_reason_is_told(
-    cut_accounts: CutAccounts, true: Effects
+    cut_accounts: CutAccounts, true: TrueEffects
 ) -> None:
     table = symptoms(cut_accounts, true)
     shares = table.select(*DRIVERS, "none")
@@ -295,7 +299,7 @@ def test_a_symptom_s_cause_is_the_largest_that_is_sure(
     assert set(table[column]) == {1.0}
 
 
-def test_mean_effects_are_means_and_shares(true: Effects, causes: Matrix) -> None:
+def test_mean_effects_are_means_and_shares(true: TrueEffects, causes: Matrix) -> None:
     table = mean_effects(true)
     assert table["driver"].to_list() == list(DRIVERS)
     for driver, effect, share in table.iter_rows():

@@ -16,7 +16,7 @@ from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, decide_many
 from serving.decision.result import Decision
 from training.data.config import DataError
-from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts, plans_of
+from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts, plans_from_paths
 from training.examine.truth.population import Population
 
 
@@ -69,7 +69,7 @@ def test_rows_are_the_accounts_own(cut_accounts: CutAccounts, bundle: Bundle) ->
 def test_plans_are_read_back_from_what_their_steps_tell(
     cut_accounts: CutAccounts, bundle: Bundle
 ) -> None:
-    plans, window = plans_of(cut_accounts.plans), lay_out(cut_accounts.statements)
+    plans, window = plans_from_paths(cut_accounts.plans), lay_out(cut_accounts.statements)
     tried = 0
     for account, (course, means, cut) in enumerate(
         zip(cut_accounts.plans, finances_of(window), cut_accounts.cuts, strict=True)
@@ -87,7 +87,9 @@ def test_plans_are_read_back_from_what_their_steps_tell(
 
 def test_a_promise_is_in_months_from_the_decision(cut_accounts: CutAccounts) -> None:
     for months, plan in zip(cut_accounts.promised.tolist(), cut_accounts.plans, strict=True):
-        assert plan.restored == (add_months(cut_accounts.world.as_of, months) if months else None)
+        assert plan.restored == (
+            add_months(cut_accounts.population.as_of, months) if months else None
+        )
     assert 0 < cut_accounts.promised.max() <= cut_accounts.bundle.advice.search.months
 
 

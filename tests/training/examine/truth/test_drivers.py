@@ -19,8 +19,8 @@ from training.data.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
 from training.data.simulate.state import State, Traits
 from training.data.simulate.step import step
 from training.examine.truth import drivers
-from training.examine.truth.drivers import DRIVERS, Driver, relive
-from training.examine.truth.population import LOOKED_BACK, Population
+from training.examine.truth.drivers import DRIVERS, Driver, state_without_driver
+from training.examine.truth.population import LOOKBACK, Population
 
 ACTING: tuple[Driver, ...] = tuple(driver for driver in DRIVERS if driver != "hidden")
 BY_LEVEL: tuple[Driver, ...] = tuple(driver for driver in ACTING if driver != "late_payment")
@@ -93,8 +93,8 @@ def months(
             return after, columns
 
         monkeypatch.setattr(drivers, "step", watched)
-        relive(world.before, LOOKED_BACK, world.config, driver, given)
-        assert len(found) == LOOKED_BACK
+        state_without_driver(world.state_before, LOOKBACK, world.config, driver, given)
+        assert len(found) == LOOKBACK
         return found
 
     return seen
@@ -106,7 +106,7 @@ Relived = Callable[[Population, Driver | None, Levels], list[Month]]
 @pytest.fixture(scope="module")
 def reference(examined: Population, bundle: Bundle) -> Levels:
     """The levels that the session's bundle serves."""
-    loan = examined.before.traits.cash_loan
+    loan = examined.state_before.traits.cash_loan
     return levels_of(bundle.medians, np.where(loan, "cash_loan", "pay_later").tolist())
 
 
@@ -117,23 +117,28 @@ def lent(levels: Levels, state: State) -> Vector:
 
 
 def test_undriven_it_is_the_very_history(examined: Population, reference: Levels) -> None:
-    again = relive(examined.before, LOOKED_BACK, examined.config, None, reference)
-    assert differing(again, examined.now) == []
+    again = state_without_driver(examined.state_before, LOOKBACK, examined.config, None, reference)
+    assert differing(again, examined.state) == []
     some = np.array([1800, 3, 3, 77])
-    part = relive(examined.before.take(some), LOOKED_BACK, examined.config, None, reference)
-    assert differing(part, examined.now.take(some)) == []
+    part = state_without_driver(
+        examined.state_before.take(some), LOOKBACK, examined.config, None, reference
+    )
+    assert differing(part, examined.state.take(some)) == []
     assert differing(
-        relive(examined.before, LOOKED_BACK, examined.config, "late_payment", reference),
-        examined.now,
+        state_without_driver(
+            examined.state_before, LOOKBACK, examined.config, "late_payment", reference
+        ),
+        examined.state,
     )
 
 
 @pytest.mark.parametrize("driver", BY_LEVEL)
 def test_a_level_that_is_not_known_leaves_alone(driver: Driver, examined: Population) -> None:
-    unknown = levels(examined.before)
+    unknown = levels(examined.state_before)
     assert (
         differing(
-            relive(examined.before, LOOKED_BACK, examined.config, driver, unknown), examined.now
+            state_without_driver(examined.state_before, LOOKBACK, examined.config, driver, unknown),
+            examined.state,
         )
         == []
     )
@@ -145,7 +150,7 @@ def test_who_does_better_than_the_reference_is_left_alone(
 ) -> None:
     much = 1e6
     worse = levels(
-        examined.before,
+        examined.state_before,
         paid_share=0.0,
         spend=much,
         debt=much,
@@ -156,7 +161,8 @@ def test_who_does_better_than_the_reference_is_left_alone(
     )
     assert (
         differing(
-            relive(examined.before, LOOKED_BACK, examined.config, driver, worse), examined.now
+            state_without_driver(examined.state_before, LOOKBACK, examined.config, driver, worse),
+            examined.state,
         )
         == []
     )
@@ -202,7 +208,7 @@ def test_late_payment_pays_what_is_due_in_time(
 
 def test_weak_repayment_pays_the_reference_s_share(examined: Population, months: Relived) -> None:
     for month, _ in each(
-        months(examined, "weak_repayment", levels(examined.before, paid_share=0.4))
+        months(examined, "weak_repayment", levels(examined.state_before, paid_share=0.4))
     ):
         asked = 0.4 * np.maximum(month.before.balance, 0.0)
         enough = month.own.payment >= asked
@@ -214,7 +220,9 @@ def test_weak_repayment_pays_the_reference_s_share(examined: Population, months:
 def test_overspending_spends_no_more_than_the_reference(
     examined: Population, months: Relived
 ) -> None:
-    for month, _ in each(months(examined, "overspending", levels(examined.before, spend=0.1))):
+    for month, _ in each(
+        months(examined, "overspending", levels(examined.state_before, spend=0.1))
+    ):
         most = 0.1 * month.before.reported_income
         little = month.own.spend <= most
         assert 0.1 < little.mean() < 0.95
@@ -226,7 +234,9 @@ def test_cash_reliance_draws_no_more_than_the_reference(
     examined: Population, months: Relived
 ) -> None:
     bound = 0
-    for month, _ in each(months(examined, "cash_reliance", levels(examined.before, cash=0.05))):
+    for month, _ in each(
+        months(examined, "cash_reliance", levels(examined.state_before, cash=0.05))
+    ):
         most = 0.05 * month.before.credit_limit
         little = month.own.cash_advance <= most
         bound += int((~little).sum())
@@ -238,12 +248,14 @@ def test_cash_reliance_draws_no_more_than_the_reference(
 def test_credit_seeking_asks_no_more_often_than_the_reference(
     examined: Population, months: Relived
 ) -> None:
-    requests, inquiries = np.zeros((2, examined.before.count), dtype=np.int64)
+    requests, inquiries = np.zeros((2, examined.state_before.count), dtype=np.int64)
     refused = 0
     for number, (month, _) in enumerate(
         each(
             months(
-                examined, "credit_seeking", levels(examined.before, limit_requests=2.5, inquiries=1)
+                examined,
+                "credit_seeking",
+                levels(examined.state_before, limit_requests=2.5, inquiries=1),
             )
         )
     ):
@@ -267,23 +279,24 @@ def test_a_year_s_count_is_spread_over_its_months(level: float) -> None:
 
 
 def test_a_line_that_is_full_begins_at_the_reference(examined: Population, months: Relived) -> None:
-    given = levels(examined.before, used=0.3)
+    given = levels(examined.state_before, used=0.3)
     begun = months(examined, "high_utilization", given)[0].before
-    assert (begun.balance <= 0.3 * examined.before.credit_limit + CENT).all()
-    fuller = examined.before.balance > 0.3 * examined.before.credit_limit
-    assert np.array_equal(begun.balance[~fuller], examined.before.balance[~fuller])
-    assert np.array_equal(begun.minimum_due[~fuller], examined.before.minimum_due[~fuller])
+    assert (begun.balance <= 0.3 * examined.state_before.credit_limit + CENT).all()
+    fuller = examined.state_before.balance > 0.3 * examined.state_before.credit_limit
+    assert np.array_equal(begun.balance[~fuller], examined.state_before.balance[~fuller])
+    assert np.array_equal(begun.minimum_due[~fuller], examined.state_before.minimum_due[~fuller])
     assert (
-        begun.minimum_due <= np.minimum(examined.before.minimum_due, np.maximum(begun.balance, 0.0))
+        begun.minimum_due
+        <= np.minimum(examined.state_before.minimum_due, np.maximum(begun.balance, 0.0))
     ).all()
-    assert (begun.minimum_due < examined.before.minimum_due)[fuller].mean() > 0.9
+    assert (begun.minimum_due < examined.state_before.minimum_due)[fuller].mean() > 0.9
 
 
 def test_debt_elsewhere_begins_at_the_reference(examined: Population, months: Relived) -> None:
-    given = levels(examined.before, debt=1.5)
+    given = levels(examined.state_before, debt=1.5)
     begun = months(examined, "external_debt", given)[0].before
-    less = lent(given, examined.before) <= 0
-    assert np.array_equal(begun.external_debt[less], examined.before.external_debt[less])
+    less = lent(given, examined.state_before) <= 0
+    assert np.array_equal(begun.external_debt[less], examined.state_before.external_debt[less])
     assert 0.1 < less.mean() < 0.95
     assert lent(given, begun)[begun.external_debt > 0].max() < CENT
 
@@ -298,11 +311,11 @@ def test_hidden_takes_away_every_shock_and_touches_no_act(
     examined: Population, reference: Levels, months: Relived
 ) -> None:
     undriven = months(examined, None, reference)
-    spared = np.ones(examined.before.count, dtype=np.bool_)
+    spared = np.ones(examined.state_before.count, dtype=np.bool_)
     for month in undriven:
         for state in (month.before, month.after):
             spared &= state.shock == NONE
-    assert np.isin(examined.before.shock, (INCOME_LOSS, ILLNESS)).sum() > 50
+    assert np.isin(examined.state_before.shock, (INCOME_LOSS, ILLNESS)).sum() > 50
     assert 0.3 < spared.mean() < 0.95
     for month in months(examined, "hidden", reference):
         assert not differing(month.told, month.own)
@@ -311,8 +324,8 @@ def test_hidden_takes_away_every_shock_and_touches_no_act(
             assert not state.severity.any()
         last = month.after
     same = np.flatnonzero(spared)
-    assert differing(last.take(same), examined.now.take(same)) == []
-    assert differing(last, examined.now)
+    assert differing(last.take(same), examined.state.take(same)) == []
+    assert differing(last, examined.state)
 
 
 def test_levels_are_of_the_account_s_own_product() -> None:

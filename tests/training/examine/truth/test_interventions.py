@@ -7,7 +7,7 @@ from serving.decision.advice.rollout import Plans
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.state import State
 from training.data.simulate.step import begin, step
-from training.examine.truth.interventions import Change, following, live_on
+from training.examine.truth.interventions import Intervention, follow, simulate_months
 
 CONFIG = SimulationConfig(accounts=3000, seed=4)
 MONTHS = 8
@@ -39,17 +39,17 @@ def plans(**changes: float) -> Plans:
 
 
 def lived(
-    state: State, change: Change | None, future: int = 1, limit: np.ndarray | None = None
+    state: State, change: Intervention | None, future: int = 1, limit: np.ndarray | None = None
 ) -> list[tuple[State, dict[str, np.ndarray]]]:
     return [
         (after, dict(columns))
-        for after, columns in live_on(state, MONTHS, CONFIG, future, change, limit)
+        for after, columns in simulate_months(state, MONTHS, CONFIG, future, change, limit)
     ]
 
 
 def test_a_plan_that_names_nothing_changes_nothing(state: State) -> None:
     for (one, columns), (other, same) in zip(
-        lived(state, None), lived(state, following(plans())), strict=True
+        lived(state, None), lived(state, follow(plans())), strict=True
     ):
         for name, values in columns.items():
             assert np.array_equal(values, same[name], equal_nan=values.dtype.kind == "f"), name
@@ -57,18 +57,14 @@ def test_a_plan_that_names_nothing_changes_nothing(state: State) -> None:
 
 
 def test_what_befalls_a_customer_is_the_same_with_a_plan(state: State) -> None:
-    change = following(
-        plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0)
-    )
+    change = follow(plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0))
     for (without, _), (with_plan, _) in zip(lived(state, None), lived(state, change), strict=True):
         for name in ("shock", "severity", "appetite", "reported_income"):
             assert np.array_equal(getattr(without, name), getattr(with_plan, name)), name
 
 
 def test_who_follows_a_plan_does_what_it_says(state: State) -> None:
-    change = following(
-        plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0)
-    )
+    change = follow(plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0))
     before = state
     for after, columns in lived(state, change):
         shown = columns["open"]
@@ -90,7 +86,7 @@ def next_month(
     floors cut off.
     """
     (without, own), (with_plan, told) = (
-        lived(state, change)[0] for change in (None, following(plans(**changes)))
+        lived(state, change)[0] for change in (None, follow(plans(**changes)))
     )
     most = 2.9 * state.traits.income_level
     whole = (
@@ -150,7 +146,7 @@ def test_what_a_plan_does_to_the_true_risk(state: State) -> None:
         shares = []
         for future in range(1, 6):
             worst = np.zeros(CONFIG.accounts)
-            for _, columns in live_on(state, 6, CONFIG, future, following(plans(**changes))):
+            for _, columns in simulate_months(state, 6, CONFIG, future, follow(plans(**changes))):
                 worst = np.maximum(worst, np.where(columns["open"], columns["days_past_due"], 0))
             shares.append(float((worst[whose] >= 60).mean()))
         return float(np.mean(shares))

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from training.data.simulate.config import SimulationConfig
 from training.evaluate.bootstrap import bootstrap_counts
 from training.evaluate.metrics import auc, expected_auc, expected_log_loss
-from training.examine.truth.futures import probability, untreated
+from training.examine.truth.futures import default_probability, untreated
 from training.examine.truth.outcomes import simulate_untreated
-from training.examine.truth.population import ExamineConfig, draw
+from training.examine.truth.population import ExamineConfig, draw_population
 
 CONFIG = ExamineConfig(accounts=300, futures=10)
 
@@ -75,18 +75,18 @@ def test_a_resample_has_as_many_accounts() -> None:
 
 def test_the_quarters_are_the_futures_apart_and_untreated() -> None:
     # Many cuts, so that a future in which they are made is another.
-    world = draw(SimulationConfig(incumbent_cut_rate=0.3, incumbent_noise=0.0), CONFIG)
+    world = draw_population(SimulationConfig(incumbent_cut_rate=0.3, incumbent_noise=0.0), CONFIG)
     truth = simulate_untreated(world, CONFIG)
     assert truth.sizes == (3, 3, 2, 2)
     places = world.places(truth.features.accounts["account_id"])
-    state = world.now.take(places)
+    state = world.state.take(places)
     assert truth.probability == pytest.approx(
-        probability(state, untreated(world.config), 10), abs=1e-12
+        default_probability(state, untreated(world.config), 10), abs=1e-12
     )
     assert np.array_equal(
-        truth.quarters[2], probability(state, untreated(world.config), 2, first=7)
+        truth.quarters[2], default_probability(state, untreated(world.config), 2, first=7)
     )
-    assert not np.array_equal(truth.probability, probability(state, world.config, 10))
+    assert not np.array_equal(truth.probability, default_probability(state, world.config, 10))
     assert np.array_equal(truth.realised, world.realised()[places])
     assert (truth.labelled().split == "test").all()
 

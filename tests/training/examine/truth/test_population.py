@@ -14,7 +14,12 @@ from training.data.simulate import behaviour
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import simulate, write
 from training.data.splits import Split
-from training.examine.truth.population import ExamineConfig, Population, draw, simulation_of
+from training.examine.truth.population import (
+    ExamineConfig,
+    Population,
+    draw_population,
+    simulation_of,
+)
 
 SMALL = ExamineConfig(accounts=400, seed=11)
 EVERYBODY: frozenset[Split] = frozenset({"train", "valid", "test"})
@@ -27,15 +32,15 @@ def statements_of(world: Population) -> pl.DataFrame:
 
 def test_a_world_is_not_the_data_that_the_model_saw() -> None:
     with pytest.raises(DataError, match="another seed than the data's, got 11 for both"):
-        draw(SimulationConfig(seed=11), SMALL)
+        draw_population(SimulationConfig(seed=11), SMALL)
 
 
 def test_a_year_before_the_decision_and_the_outcome_after_it_lie_within_the_months() -> None:
     with pytest.raises(DataError, match="at least 19 months, got 18"):
-        draw(SimulationConfig(months=18), SMALL)
-    shortest = draw(SimulationConfig(months=19), SMALL)
-    assert (shortest.now.months_done, shortest.before.months_done) == (13, 1)
-    assert [number for number, _ in shortest.lived] == list(range(13))
+        draw_population(SimulationConfig(months=18), SMALL)
+    shortest = draw_population(SimulationConfig(months=19), SMALL)
+    assert (shortest.state.months_done, shortest.state_before.months_done) == (13, 1)
+    assert [number for number, _ in shortest.months] == list(range(13))
 
 
 def test_a_folder_tells_the_simulation_that_it_holds(simulated: Path, tmp_path: Path) -> None:
@@ -60,24 +65,24 @@ def test_a_folder_without_a_simulation_is_refused(simulated: Path, tmp_path: Pat
 
 
 def test_the_digest_is_of_everything_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = draw(SimulationConfig(), SMALL)
-    assert draw(SimulationConfig(), SMALL).digest == world.digest
+    world = draw_population(SimulationConfig(), SMALL)
+    assert draw_population(SimulationConfig(), SMALL).digest == world.digest
     others = [
-        draw(SimulationConfig(), replace(SMALL, seed=12)).digest,
-        draw(SimulationConfig(), replace(SMALL, accounts=401)).digest,
-        draw(SimulationConfig(shock_rate=1.01), SMALL).digest,
+        draw_population(SimulationConfig(), replace(SMALL, seed=12)).digest,
+        draw_population(SimulationConfig(), replace(SMALL, accounts=401)).digest,
+        draw_population(SimulationConfig(shock_rate=1.01), SMALL).digest,
     ]
     for name in ("_APPETITE_KEPT", "_NEAR"):
         with monkeypatch.context() as changed:
             changed.setattr(behaviour, name, getattr(behaviour, name) * 1.001)
-            others.append(draw(SimulationConfig(), SMALL).digest)
+            others.append(draw_population(SimulationConfig(), SMALL).digest)
     assert len({world.digest, *others}) == 6
 
 
 def test_the_data_s_seed_and_size_are_nothing_to_it() -> None:
     assert (
-        draw(SimulationConfig(seed=5, accounts=70), SMALL).digest
-        == draw(SimulationConfig(seed=6), SMALL).digest
+        draw_population(SimulationConfig(seed=5, accounts=70), SMALL).digest
+        == draw_population(SimulationConfig(seed=6), SMALL).digest
     )
 
 
@@ -100,9 +105,9 @@ def test_nobody_in_default_is_decided_on(examined: Population) -> None:
     assert last.height == examined.statements["account_id"].n_unique()
     assert last["days_past_due"].max() < 60  # type: ignore[operator]
     places = examined.places(last["account_id"])
-    assert not examined.now.ended[places].any()
-    assert np.array_equal(examined.now.days_past_due[places], last["days_past_due"].to_numpy())
-    assert (examined.now.days_past_due >= 60).any(), "nothing to tell"
+    assert not examined.state.ended[places].any()
+    assert np.array_equal(examined.state.days_past_due[places], last["days_past_due"].to_numpy())
+    assert (examined.state.days_past_due >= 60).any(), "nothing to tell"
 
 
 def test_names_and_places_are_each_other_s_inverse(examined: Population) -> None:
@@ -112,7 +117,9 @@ def test_names_and_places_are_each_other_s_inverse(examined: Population) -> None
 
 
 def test_what_is_realised_is_the_label_of_a_simulation_that_cuts_nobody() -> None:
-    world = draw(SimulationConfig(incumbent_cut_rate=0.0), ExamineConfig(accounts=3_000, seed=3))
+    world = draw_population(
+        SimulationConfig(incumbent_cut_rate=0.0), ExamineConfig(accounts=3_000, seed=3)
+    )
     data = label_accounts_at(statements_of(world), world.as_of, EVERYBODY, DataConfig())
     places = world.places(data.features.accounts["account_id"])
     assert np.array_equal(
@@ -126,7 +133,7 @@ def test_what_is_realised_knows_of_no_cut_after_the_decision() -> None:
     """Until the decision the incumbent cuts; after it the label's future has none, which the data's
     own has.
     """
-    world = draw(
+    world = draw_population(
         SimulationConfig(incumbent_cut_rate=0.5, incumbent_noise=0.0),
         ExamineConfig(accounts=2_000, seed=3),
     )
