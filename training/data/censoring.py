@@ -64,7 +64,10 @@ class ObservedOutcomes:
 
 
 def observe_outcomes(
-    statements: pl.DataFrame, accounts: pl.DataFrame, horizon_months: int, default_days: int
+    statements: pl.DataFrame,
+    accounts: pl.DataFrame,
+    horizon_months: int,
+    default_days: int,
 ) -> ObservedOutcomes:
     """Observe what becomes of accounts within the horizon.
 
@@ -133,7 +136,7 @@ def censoring_weights(
 
 
 def _eve(rows: pl.DataFrame, months: int) -> pl.DataFrame:
-    """Return each row ``months`` after its as_of, and whether a cut could come in the next month."""
+    """Return each row ``months`` after its as_of, and whether a cut could come next month."""
     return rows.select(
         "account_id",
         month=pl.col("as_of").dt.offset_by(f"{months}mo"),
@@ -168,7 +171,9 @@ def _at_risk(
     cut = accounts.join(cuts, on=key, how="left", maintain_order="left")["cut"].fill_null(False)
     values = np.concatenate([features.values for features in built])
     return _AtRisk(
-        accounts.select(key), values[accounts["place"].to_numpy()], cut.cast(pl.Float64).to_numpy()
+        accounts.select(key),
+        values[accounts["place"].to_numpy()],
+        cut.cast(pl.Float64).to_numpy(),
     )
 
 
@@ -192,7 +197,7 @@ def _predict_chances(at_risk: _AtRisk) -> pl.DataFrame:
 
 
 def _with_cuts(statements: pl.DataFrame) -> pl.DataFrame:
-    """Return ``account_id``, ``number`` of the month, and ``cut``: the limit is lower than before."""
+    """Return ``account_id``, ``number`` of the month, and ``cut``: the limit was lowered."""
     before = pl.col("credit_limit").shift(1).over("account_id")
     is_lower = pl.col("credit_limit") < before
     return statements.select("account_id", number=_number("month"), cut=is_lower.fill_null(False))

@@ -54,7 +54,9 @@ class Labelled:
     def take(self, rows: Rows) -> Labelled:
         """Return the rows by position; repeats are allowed."""
         features = Features(
-            self.features.accounts[rows], self.features.names, self.features.values[rows]
+            self.features.accounts[rows],
+            self.features.names,
+            self.features.values[rows],
         )
         return Labelled(features, self.label[rows], self.split[rows], self.weights(rows))
 
@@ -82,7 +84,10 @@ def label_accounts(source: Source, config: DataConfig) -> Labelled:
 
 
 def label_accounts_at(
-    statements: pl.DataFrame, as_of: datetime.date, splits: frozenset[Split], config: DataConfig
+    statements: pl.DataFrame,
+    as_of: datetime.date,
+    splits: frozenset[Split],
+    config: DataConfig,
 ) -> Labelled:
     """Return the accounts of these splits that are not in default at ``as_of``.
 
@@ -143,7 +148,10 @@ def select_windows(statements: pl.DataFrame, as_of: datetime.date) -> pl.DataFra
 
 
 def _outcome(
-    statements: pl.DataFrame, accounts: pl.DataFrame, as_of: datetime.date, config: DataConfig
+    statements: pl.DataFrame,
+    accounts: pl.DataFrame,
+    as_of: datetime.date,
+    config: DataConfig,
 ) -> Vector:
     """Return 1 for each of ``accounts`` that defaults within the horizon, else 0."""
     end = add_months(as_of, config.horizon_months)
@@ -157,7 +165,9 @@ def _outcome(
 
 
 def _corrected_for_censoring(
-    observed: Labelled, statements: pl.DataFrame, config: DataConfig
+    observed: Labelled,
+    statements: pl.DataFrame,
+    config: DataConfig,
 ) -> Labelled:
     """Return the frame with the rows for fitting as ``config.treated`` says."""
     fitting = np.flatnonzero(observed.split != "test")
@@ -175,7 +185,9 @@ def _corrected_for_censoring(
 
 
 def _weights(
-    statements: pl.DataFrame, accounts: pl.DataFrame, outcomes: ObservedOutcomes
+    statements: pl.DataFrame,
+    accounts: pl.DataFrame,
+    outcomes: ObservedOutcomes,
 ) -> Vector:
     fitted = accounts.select("account_id").unique()
     own = statements.join(fitted, on="account_id", how="semi", maintain_order="left")

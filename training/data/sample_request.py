@@ -38,7 +38,10 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
 
 
 def find(
-    windows: pl.DataFrame, bundle: Bundle, action: str, number: int
+    windows: pl.DataFrame,
+    bundle: Bundle,
+    action: str,
+    number: int,
 ) -> tuple[pl.DataFrame, Decision]:
     """Return window and decision of the ``number``-th account (from 1) that gets this action.
 

@@ -57,7 +57,9 @@ class FitResult:
 
 
 def choose_references(
-    fitted: Fitted, data: Labelled, config: BundleConfig
+    fitted: Fitted,
+    data: Labelled,
+    config: BundleConfig,
 ) -> dict[str, Population]:
     """Choose the reference population of each product under the config's policy.
 
@@ -72,7 +74,12 @@ def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts
     fitted, source = result.fitted, result.source
     policy_text, reasons_text, advice_text = read_texts(result.config)
     provenance = Provenance(
-        result.config.name, "", "", source.label_definition, source.digest, library_versions()
+        result.config.name,
+        "",
+        "",
+        source.label_definition,
+        source.digest,
+        library_versions(),
     )
     tables = [
         _reference_table(product, result, population.rows)

@@ -140,7 +140,10 @@ def predict_log_odds(fitted: Fitted, matrix: Matrix) -> Vector:
 
 
 def _fit_with_hold_out(
-    data: Labelled, matrix: Matrix, config: FitConfig, progress: CountProgress | None
+    data: Labelled,
+    matrix: Matrix,
+    config: FitConfig,
+    progress: CountProgress | None,
 ) -> Fitted:
     train, valid, test = data.rows("train"), data.rows("valid"), data.rows("test")
     _check_both_labels(data, "valid")
@@ -169,7 +172,10 @@ def _fit_with_hold_out(
 
 
 def _fit_with_folds(
-    data: Labelled, matrix: Matrix, config: FitConfig, progress: CountProgress | None
+    data: Labelled,
+    matrix: Matrix,
+    config: FitConfig,
+    progress: CountProgress | None,
 ) -> Fitted:
     label = data.label
     raw = np.zeros(len(label))

@@ -1,6 +1,4 @@
-"""Replays the served decision on the hold-out: would another reference have given a customer other
-reasons?
-"""
+"""The reasons of cut hold-out accounts: would another reference change them?"""
 
 from __future__ import annotations
 
@@ -9,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Mask, Matrix, Rows, Vector
 from features.window import Window, lay_out
 from serving.decision.bundle import Bundle, medians_of
 from serving.decision.reasons.effects import DRIVEN, compute_effects, effects_by_group
@@ -32,106 +30,128 @@ SCHEMA = {
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A way of explaining: the explainer, and the medians that the effects are taken from (null =
-    reasons without effects).
-    """
+    """A way of explaining."""
 
     explainer: Explainer
-    medians: Mapping[str, float] | None
+    medians: Mapping[str, float] | None  # baseline of the effects; None = reasons without effects
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Two ways of explaining; ``sample`` is the size of their reference samples."""
+
+    sample: int | None
+    one: _View
+    other: _View
 
 
 @dataclass(frozen=True, slots=True)
 class _Accounts:
-    """Some accounts of one product: their model features, and their windows with the rows of
-    ``matrix`` that each holds.
-    """
+    """Some accounts of one product."""
 
     product: str
-    matrix: NDArray[np.float64]
-    windows: Sequence[tuple[NDArray[np.int64], Window]]
+    matrix: Matrix  # model features
+    windows: Sequence[tuple[Rows, Window]]  # rows of ``matrix``, and their windows
 
 
 def reason_agreement(
     data: Labelled,
     statements: pl.DataFrame,
-    held_out: NDArray[np.int64],
+    held_out: Rows,
     bundle: Bundle,
-    chosen: Mapping[str, Population],
+    references: Mapping[str, Population],
     seed: int = 0,
 ) -> pl.DataFrame:
-    """How many accounts of the hold-out that the model cuts would be given the same principal
-    reasons against something else.
+    """Compare the principal reasons of cut hold-out accounts under two ways of explaining.
 
-    ``statements`` are those that ``data`` was labelled from.  One row a product and comparison:
-    ``make_explainer`` is ``second_sample`` (drawn by the same rule, no account in common),
-    ``random_samples`` (two random samples of the pool, compared with each other: what the rule of
-    drawing wins), ``contributions`` (the same reference without the effects) or ``path_dependent``
-    (LightGBM's own values, compared with the contributions); ``accounts`` of the sample, null for
-    the last two; ``cut`` accounts that the served policy cuts on the model's word, or asks a person
-    to; ``same_set`` and ``same_first`` are shares of these, null where there are none, whose
-    reasons are the same reason groups in any order, and whose first is the same.
+    ``statements`` are those that ``data`` was labelled from.  One row a product and comparison;
+    ``against`` names the comparison:
+
+    second_sample   the served reference, and a second one by the same rule without common accounts
+    random_samples  two random samples of the pool: the gain from the rule of drawing
+    contributions   the served reasons, and those from contributions without effects
+    path_dependent  the contributions, and LightGBM's own values
+
+    ``accounts`` is the size of the sample (null for the last two); ``cut`` counts the accounts that
+    the policy cuts by the model or refers to a reviewer; ``same_set`` and ``same_first`` are the
+    shares of these whose reason groups, in any order, and whose first group are the same (null
+    without such accounts).
     """
     matrix = data.features.matrix(bundle.features)
     products = data.features.accounts["product"].cast(pl.String).to_numpy()
     cut = held_out[_cut_by_model(data, held_out, matrix, bundle)]
-    rows: list[dict[str, object]] = []
-    for product, population in chosen.items():
-        own = cut[products[cut] == product]
-        accounts = _Accounts(
-            product, matrix[own], _windows(statements, data.features.accounts[own.tolist()])
-        )
-        for name, (sample, one, other) in _comparisons(
-            matrix, product, bundle, population, seed
-        ).items():
-            same = same_sets(_reasons(accounts, one, bundle), _reasons(accounts, other, bundle))
-            rows.append(
-                {"product": product, "against": name, "accounts": sample, "cut": len(own), **same}
-            )
-    return pl.DataFrame(rows, SCHEMA)
+    table: list[dict[str, object]] = []
+    for product, population in references.items():
+        rows = cut[products[cut] == product]
+        windows = _windows(statements, data.features.accounts[rows.tolist()])
+        accounts = _Accounts(product, matrix[rows], windows)
+        comparisons = _comparisons(matrix, bundle, product, population, seed)
+        for name, comparison in comparisons.items():
+            one = _reasons(accounts, comparison.one, bundle)
+            other = _reasons(accounts, comparison.other, bundle)
+            row: dict[str, object] = {
+                "product": product,
+                "against": name,
+                "accounts": comparison.sample,
+                "cut": len(rows),
+            }
+            table.append(row | same_sets(one, other))
+    return pl.DataFrame(table, SCHEMA)
 
 
 def _comparisons(
-    matrix: NDArray[np.float64], product: str, bundle: Bundle, population: Population, seed: int
-) -> dict[str, tuple[int | None, _View, _View]]:
-    """Name -> size of the samples, and the two views to compare."""
+    matrix: Matrix,
+    bundle: Bundle,
+    product: str,
+    population: Population,
+    seed: int,
+) -> dict[str, _Comparison]:
+    """Return the comparisons of a product by name."""
     explainer, size = bundle.scorer.explainers[product], len(population.second)
     served = _View(explainer, bundle.medians[product])
 
-    def of(rows: NDArray[np.int64]) -> _View:
+    def against(rows: Rows) -> _View:
         table = pl.from_numpy(matrix[rows], schema=list(bundle.features)).fill_nan(None)
         return _View(make_explainer(explainer.layout, matrix[rows]), medians_of(table))
 
-    found: dict[str, tuple[int | None, _View, _View]] = {}
+    comparisons = {}
     if size:
         drawn = np.random.default_rng(seed).permutation(population.pool)
-        found["second_sample"] = size, served, of(population.second)
-        found["random_samples"] = size, of(drawn[:size]), of(drawn[size : 2 * size])
-    alone = _View(explainer, None)
-    return found | {
-        "contributions": (None, served, alone),
-        "path_dependent": (None, alone, _View(path_dependent(explainer.layout), None)),
-    }
+        second = against(population.second)
+        comparisons["second_sample"] = _Comparison(size, served, second)
+        comparisons["random_samples"] = _Comparison(
+            size,
+            against(drawn[:size]),
+            against(drawn[size : 2 * size]),
+        )
+    without_effects = _View(explainer, None)
+    own_values = _View(path_dependent(explainer.layout), None)
+    comparisons["contributions"] = _Comparison(None, served, without_effects)
+    comparisons["path_dependent"] = _Comparison(None, without_effects, own_values)
+    return comparisons
 
 
 def agreement_metrics(table: pl.DataFrame) -> dict[str, float]:
-    """``reasons_<against>_same_set`` and ``..._same_first`` over all products, each weighted by its
-    cut accounts.
+    """Return ``reasons_<against>_same_set`` and ``..._same_first`` over all products.
+
+    ``table`` is that of :func:`reason_agreement`; products are weighted by their cut accounts.
     """
-    found = table.drop_nulls("same_set").group_by("against", maintain_order=True)
-    return {
-        f"reasons_{name}_{share}": float(
-            np.average(rows[share].to_numpy(), weights=rows["cut"].to_numpy())
-        )
-        for (name,), rows in found
-        for share in ("same_set", "same_first")
-    }
+    metrics = {}
+    with_cuts = table.drop_nulls("same_set")
+    for (name,), rows in with_cuts.group_by("against", maintain_order=True):
+        weights = rows["cut"].to_numpy()
+        for share in ("same_set", "same_first"):
+            mean = np.average(rows[share].to_numpy(), weights=weights)
+            metrics[f"reasons_{name}_{share}"] = float(mean)
+    return metrics
 
 
 def same_sets(
     some: list[tuple[str, ...]], others: list[tuple[str, ...]]
 ) -> dict[str, float | None]:
-    """The shares of accounts whose whole reason set, and whose first reason, are the same; None
-    without accounts.
+    """Return the shares of accounts with the same reason set, and with the same first reason.
+
+    None without accounts.
     """
     if not some:
         return {"same_set": None, "same_first": None}
@@ -143,55 +163,52 @@ def same_sets(
 
 
 def _reasons(accounts: _Accounts, view: _View, bundle: Bundle) -> list[tuple[str, ...]]:
-    """The principal reason groups of each account, ranked."""
+    """Return the principal reason groups of each account, ranked."""
     contributions = bundle.scorer.calibration.slope * explain_many(accounts.matrix, view.explainer)
     driven = np.full((len(accounts.matrix), len(DRIVEN)), np.nan)
     if view.medians is not None:
         compared = replace(bundle, medians={accounts.product: view.medians})
-        for places, seen in accounts.windows:
-            driven[places] = compute_effects(seen, [accounts.product] * len(places), compared)
+        for places, window in accounts.windows:
+            driven[places] = compute_effects(window, [accounts.product] * len(places), compared)
     return [
-        tuple(
-            group
-            for group, _ in principal_groups(
-                dict(zip(bundle.features, own, strict=True)),
-                visible_effects(
-                    effects_by_group(did),
-                    bundle.features,
-                    dict(zip(bundle.features, row, strict=True)),
-                    view.medians or {},
-                ),
-                bundle.wording,
-            )
-        )
-        for own, did, row in zip(
-            contributions.tolist(), driven.tolist(), accounts.matrix.tolist(), strict=True
-        )
+        _ranked_groups(contributions[row], driven[row], accounts.matrix[row], view, bundle)
+        for row in range(len(accounts.matrix))
     ]
 
 
-def _windows(
-    statements: pl.DataFrame, accounts: pl.DataFrame
-) -> list[tuple[NDArray[np.int64], Window]]:
-    """The windows that the rows of ``accounts`` were decided on, one a month of decision, with the
-    places of their rows.
-    """
-    found = []
-    for (as_of,), group in accounts.with_row_index("place").group_by("as_of", maintain_order=True):
-        own = group.sort("account_id")
-        seen = select_windows(statements, as_of).filter(
-            pl.col("account_id").is_in(own["account_id"].implode())
-        )
-        found.append((own["place"].cast(pl.Int64).to_numpy(), lay_out(seen)))
-    return found
-
-
-def _cut_by_model(
-    data: Labelled, held_out: NDArray[np.int64], matrix: NDArray[np.float64], bundle: Bundle
-) -> NDArray[np.bool_]:
-    log_odds = log_odds_of(matrix[held_out], bundle.scorer)
-    outcomes = (
-        decide_row(bundle.policy, data, row, score)
-        for row, score in zip(held_out.tolist(), log_odds.tolist(), strict=True)
+def _ranked_groups(
+    contributions: Vector,
+    driven: Vector,
+    values: Vector,
+    view: _View,
+    bundle: Bundle,
+) -> tuple[str, ...]:
+    by_feature = dict(zip(bundle.features, contributions.tolist(), strict=True))
+    value_of = dict(zip(bundle.features, values.tolist(), strict=True))
+    visible = visible_effects(
+        effects_by_group(driven.tolist()),
+        bundle.features,
+        value_of,
+        view.medians or {},
     )
-    return np.fromiter((outcome.by_model for outcome in outcomes), np.bool_, len(held_out))
+    return tuple(group for group, _ in principal_groups(by_feature, visible, bundle.wording))
+
+
+def _windows(statements: pl.DataFrame, accounts: pl.DataFrame) -> list[tuple[Rows, Window]]:
+    """Return the windows of the rows of ``accounts`` by month: (their places, the windows)."""
+    windows = []
+    by_month = accounts.with_row_index("place").group_by("as_of", maintain_order=True)
+    for (as_of,), group in by_month:
+        own = group.sort("account_id")
+        is_own = pl.col("account_id").is_in(own["account_id"].implode())
+        places = own["place"].cast(pl.Int64).to_numpy()
+        windows.append((places, lay_out(select_windows(statements, as_of).filter(is_own))))
+    return windows
+
+
+def _cut_by_model(data: Labelled, held_out: Rows, matrix: Matrix, bundle: Bundle) -> Mask:
+    """Return which accounts the policy cuts by the model or refers to a reviewer."""
+    log_odds = log_odds_of(matrix[held_out], bundle.scorer)
+    pairs = zip(held_out.tolist(), log_odds.tolist(), strict=True)
+    by_model = [decide_row(bundle.policy, data, row, score).by_model for row, score in pairs]
+    return np.array(by_model, dtype=np.bool_)

@@ -1,18 +1,22 @@
-"""The reference populations: with whom an account is compared when it is told why its limit is cut.
+"""The reference populations: the accounts that a cut account's contributions are measured against.
 
-For each product: accounts that the policy keeps, just inside the cut-off; the official comment
-9(b)(2)-5 to 12 CFR 1002.9 names those at or slightly above the passing score as one group to
-compare with.  Each account stands in it once, at the month in which it was nearest.  No chance is
-in any of this.
+For each product: accounts whose limit the policy keeps, just inside the cut-off.  The official
+comment 9(b)(2)-5 to 12 CFR 1002.9 names accounts at or slightly above the passing score as one
+group to compare with.  Each account is in it once, at the month in which it was nearest to the
+cut-off.  Nothing of this is random.
 
-1. The *pool*: the kept accounts within ``reference_band`` below where a person decides (nearer to the cut-off only those are
-   kept from whom there is nothing to take, and they are not typical), nearest first, at most 10 N.  Where they are fewer
-   than 2 N, the next nearest join until they are; the manifest says that it was widened, and how far it reaches.
-2. The *reference*: N of them.  A random N would not do: between two random samples of 1,000, some 7 % of cut accounts get
-   another set of reasons, because the samples differ in how strong each reason group is on average.  So the pool, in order
-   of log-odds, is cut into N strata, and from each the account is taken that keeps the sums of the reason groups'
-   contributions nearest to the pool's (balanced sampling: Deville and Tillé 2004, Biometrika 91; chosen greedily, as in
-   Welling 2009, "Herding").  N and not the whole pool, for a bundle should carry no more people's data than it needs.
+1. The *pool*: kept accounts within ``reference_band`` log-odds below the review band, nearest
+   first, at most ten times as many as wanted.  (Accounts inside the review band keep their limit
+   only if the cut would be too small to make, so they are not representative.)  If they are fewer
+   than twice as many as wanted, the next nearest are added; the manifest then says that the pool
+   was widened, and how far it reaches.
+2. The *reference*: as many of them as wanted.  A random sample would not do: between two random
+   samples of 1,000, some 7 % of cut accounts get another set of reasons, because the samples differ
+   in how strong each reason group is on average.  So the pool, in order of log-odds, is cut into
+   strata, and from each the account is taken that keeps the sums of the reason groups'
+   contributions nearest to the pool's (balanced sampling: Deville and Tillé 2004, Biometrika 91;
+   chosen greedily, as in Welling 2009, "Herding").  Not the whole pool, because a bundle should
+   carry no more people's data than it needs.
 """
 
 from __future__ import annotations
@@ -21,10 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.catalogue import BY_NAME
-from features.types import Rows
+from features.types import Matrix, Rows, Vector
 from serving.decision.bundle import ReferenceNote
 from serving.decision.config.policy import Policy
 from serving.decision.policy.limit import Account
@@ -38,69 +41,90 @@ from training.fit.config import FitError
 from training.fit.fit import Fitted, predict_log_odds
 
 RULE = (
-    "accounts of the product that the policy keeps, each at its month nearest below the cut-off, test accounts left out, and "
-    "those so near the cut-off that a person decides: the pool is those within the band below, nearest first, at most ten "
-    "times the accounts wanted, widened by the next nearest where they are fewer than twice those wanted; from as many strata "
-    "of log-odds as accounts are wanted one each, so that the reason groups' mean contributions are nearly the pool's"
+    "accounts of the product that the policy keeps, each at its month nearest below the cut-off, "
+    "test accounts left out, and those so near the cut-off that a person decides: the pool is "
+    "those within the band below, nearest first, at most ten times the accounts wanted, widened "
+    "by the next nearest where they are fewer than twice those wanted; from as many strata of "
+    "log-odds as accounts are wanted one each, so that the reason groups' mean contributions are "
+    "nearly the pool's"
 )
-_POOL_AT_LEAST, _POOL_AT_MOST = 2, 10  # times the accounts wanted
+# A multiple of the accounts wanted.
+_POOL_AT_LEAST, _POOL_AT_MOST = 2, 10
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """The reference population of a product: rows of the labelled frame, and how they were chosen.
-
-    ``pool`` are the rows that it was drawn from; ``second`` is a second sample by the same rule
-    from what the first left, which shares no account with it and is smaller where not enough were
-    left.
-    """
+    """The reference population of a product, as rows of the labelled frame."""
 
     rows: Rows
     note: ReferenceNote
-    pool: Rows
+    pool: Rows  # the rows it was drawn from, nearest to the cut-off first
+    # A second sample by the same rule from the rest of the pool: no account in common, and smaller
+    # if the rest was too small.
     second: Rows
 
 
 def choose_populations(
-    data: Labelled, fitted: Fitted, policy: Policy, size: int, band: float
+    data: Labelled,
+    fitted: Fitted,
+    policy: Policy,
+    size: int,
+    band: float,
 ) -> dict[str, Population]:
-    """Product -> its reference population of ``size`` accounts, from a pool that reaches ``band``
-    log-odds below the cut-off.
+    """Choose the reference population of each product.
 
-    Raises :class:`FitError` where the policy keeps fewer accounts of a product than that.
+    ``size`` is the number of accounts, ``band`` how far below the cut-off the pool reaches, in
+    log-odds.  Raises :class:`FitError` if the policy keeps fewer accounts of a product.
     """
     matrix = data.features.matrix(fitted.features)
     scores = predict_log_odds(fitted, matrix)
     products = data.features.accounts["product"].cast(pl.String).to_numpy()
     layout = flatten_trees(read_trees(fitted.booster))
-    made = {}
+    populations = {}
     for product in sorted(set(products.tolist())):
-        inside = (products == product) & (data.split != "test") & (scores <= _highest(policy))
-        pool = _pool(data, np.flatnonzero(inside), scores, policy, (size, band))
+        eligible = np.flatnonzero(
+            (products == product) & (data.split != "test") & (scores <= _highest(policy))
+        )
+        pool = _choose_pool(data, eligible, scores, policy, (size, band))
         if len(pool) < size:
             raise FitError(
-                f"reference population of {product}: expected {size} kept accounts, got {len(pool)}; "
-                "fit on more accounts, or set reference_size lower"
+                f"reference population of {product}: expected {size} kept accounts, "
+                f"got {len(pool)}; fit on more accounts, or set reference_size lower"
             )
         weights = _group_contributions(matrix[pool], layout, fitted.features)
         first = draw_balanced(weights, size)
         rest = np.setdiff1d(np.arange(len(pool)), first)
         second = rest[draw_balanced(weights[rest], min(size, len(rest)))]
-        imbalance = fitted.calibration.slope * float(np.abs(weights[first].mean(axis=0)).max())
-        note = _note(scores, policy, band, pool, pool[first], imbalance)
-        made[product] = Population(np.sort(pool[first]), note, pool, np.sort(pool[second]))
-    return made
+        largest_mean = float(np.abs(weights[first].mean(axis=0)).max())
+        reach = _highest(policy) - float(scores[pool].min())
+        rows = pool[first]
+        note = ReferenceNote(
+            accounts=len(rows),
+            pool=len(pool),
+            band=band,
+            widened=reach > band,
+            reach=reach,
+            imbalance=fitted.calibration.slope * largest_mean,
+            lowest_log_odds=float(scores[rows].min()),
+            highest_log_odds=float(scores[rows].max()),
+            rule=RULE,
+        )
+        populations[product] = Population(np.sort(rows), note, pool, np.sort(pool[second]))
+    return populations
 
 
-def draw_balanced(weights: NDArray[np.float64], size: int) -> Rows:
-    """``size`` rows of ``weights``, float64 (rows, groups): one of each of ``size`` runs of
-    neighbours, their mean near all's.
+def draw_balanced(weights: Matrix, size: int) -> Rows:
+    """Choose ``size`` rows whose mean is near the mean of all rows.
+
+    ``weights`` are (rows, groups).  One row is chosen from each of ``size`` strata of neighbours.
 
     >>> draw_balanced(np.array([[0.0], [1.0], [1.0], [0.0]]), 2).tolist()
     [0, 2]
     """
+    if size == 0:
+        return np.array([], dtype=np.int64)
     chosen, gap = [], np.zeros(weights.shape[1])
-    for stratum in np.array_split(np.arange(len(weights)), size) if size else []:
+    for stratum in np.array_split(np.arange(len(weights)), size):
         gaps = gap + weights[stratum] - weights[stratum].mean(axis=0)
         best = int(np.argmin((gaps**2).sum(axis=1)))
         chosen.append(int(stratum[best]))
@@ -108,80 +132,56 @@ def draw_balanced(weights: NDArray[np.float64], size: int) -> Rows:
     return np.array(chosen, dtype=np.int64)
 
 
-def _pool(
+def _choose_pool(
     data: Labelled,
-    inside: Rows,
-    scores: NDArray[np.float64],
+    eligible: Rows,
+    scores: Vector,
     policy: Policy,
     wanted: tuple[int, float],
 ) -> Rows:
-    """Kept rows in order of nearness to the cut-off, one an account."""
+    """Return kept rows, nearest to the cut-off first, one an account.
+
+    ``wanted`` are the size of the population and the band.
+    """
     size, band = wanted
-    nearest = inside[np.argsort(-scores[inside], kind="stable")]
+    nearest = eligible[np.argsort(-scores[eligible], kind="stable")]
     lowest = _highest(policy) - band
     accounts = data.features.accounts["account_id"].to_numpy()
     pool: list[int] = []
     seen: set[str] = set()
     for row in nearest.tolist():
-        if len(pool) == _POOL_AT_MOST * size or (
-            scores[row] < lowest and len(pool) >= _POOL_AT_LEAST * size
-        ):
+        is_full = len(pool) == _POOL_AT_MOST * size
+        is_enough = scores[row] < lowest and len(pool) >= _POOL_AT_LEAST * size
+        if is_full or is_enough:
             break
-        if (
-            accounts[row] not in seen
-            and decide_row(policy, data, row, float(scores[row])).action == "keep"
-        ):
+        if accounts[row] in seen:
+            continue
+        if decide_row(policy, data, row, float(scores[row])).action == "keep":
             seen.add(accounts[row])
             pool.append(row)
     return np.array(pool, dtype=np.int64)
 
 
 def _highest(policy: Policy) -> float:
-    """Log-odds below which the policy keeps accounts by itself: in the band above, only those with
-    nothing to take are kept.
-    """
+    """Return the log-odds below which the policy keeps accounts without a review."""
     return logit(policy.cut_off) - policy.review.band
 
 
-def decide_row(policy: Policy, data: Labelled, row: int, score: float) -> Outcome:
-    """What the policy says of a row of the labelled frame with these log-odds, soon after its
-    as_of.
-    """
+def decide_row(policy: Policy, data: Labelled, row: int, log_odds: float) -> Outcome:
+    """Apply the policy to a row of the labelled frame with these log-odds, soon after its as_of."""
     _, product, as_of = data.features.accounts.row(row)
-    probability = float(probability_of(np.array([score]))[0])
+    probability = float(probability_of(np.array([log_odds]))[0])
     values = dict(zip(data.features.names, data.features.values[row].tolist(), strict=True))
     return apply(Account(product, as_of, probability, values), policy, soon_after(as_of))
 
 
-def _group_contributions(
-    pool: NDArray[np.float64], layout: Layout, features: tuple[str, ...]
-) -> NDArray[np.float64]:
-    """Contributions of the pool's rows against the pool, summed over reason groups, (rows, groups):
-    they average to 0.
+def _group_contributions(pool: Matrix, layout: Layout, features: tuple[str, ...]) -> Matrix:
+    """Return the contributions of the pool's rows, summed over reason groups: (rows, groups).
+
+    They are measured against the pool, so each group's mean is 0.
     """
-    groups = [BY_NAME[name].group for name in features]
-    member = np.array([[group == one for one in sorted(set(groups))] for group in groups], float)
-    summed: NDArray[np.float64] = explain_many(pool, make_explainer(layout, pool)) @ member
+    groups = np.array([BY_NAME[name].group for name in features])
+    is_member = groups[:, None] == np.unique(groups)[None, :]
+    contributions = explain_many(pool, make_explainer(layout, pool))
+    summed: Matrix = contributions @ is_member.astype(float)
     return summed
-
-
-def _note(
-    scores: NDArray[np.float64],
-    policy: Policy,
-    band: float,
-    pool: Rows,
-    rows: Rows,
-    imbalance: float,
-) -> ReferenceNote:
-    reach = _highest(policy) - float(scores[pool].min())
-    return ReferenceNote(
-        accounts=len(rows),
-        pool=len(pool),
-        band=band,
-        widened=reach > band,
-        reach=reach,
-        imbalance=imbalance,
-        lowest_log_odds=float(scores[rows].min()),
-        highest_log_odds=float(scores[rows].max()),
-        rule=RULE,
-    )

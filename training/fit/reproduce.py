@@ -36,7 +36,10 @@ _CHANGED = """\
 
 
 def fit_command(
-    data: Path, store: Path | None, configs: tuple[Any, ...], digest: str | None = None
+    data: Path,
+    store: Path | None,
+    configs: tuple[Any, ...],
+    digest: str | None = None,
 ) -> str:
     """Return the shell command that fits with these configs.
 

@@ -131,7 +131,10 @@ def register_run(parts: Parts, result: FitResult, run_id: str) -> tuple[str, str
 
 
 def _describe_run(
-    measured: MeasuredFit, version: str, digest: str, facts: Mapping[str, str]
+    measured: MeasuredFit,
+    version: str,
+    digest: str,
+    facts: Mapping[str, str],
 ) -> None:
     """Keep the run's name, tags, the text on top of its page, and ``reproduce.md``."""
     name = measured.result.config.name

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from features.types import Rows
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import score
 from training.data.labels import Labelled
@@ -20,37 +20,41 @@ SHAP_ROWS = 1000  # accounts drawn in the SHAP figures
 
 
 def fit_tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
-    """The tables of a run by name."""
+    """Return the tables of a run by name."""
     label, probability = fitted.label, fitted.probability
     gains = fitted.booster.feature_importance("gain")
     splits = fitted.booster.feature_importance("split")
+    gain = pl.DataFrame({"feature": fitted.features, "gain": gains, "splits": splits})
+    numbers = range(1, len(fitted.fold_auc) + 1)
+    folds = pl.DataFrame({"fold": numbers, "auc": fitted.fold_auc})
     return {
         "discrimination": discrimination(label, probability),
         "calibration": calibration(label, probability),
         "brier": brier_parts(label, probability),
         "lift": lift(label, probability),
-        "gain": pl.DataFrame({"feature": fitted.features, "gain": gains, "splits": splits}).sort(
-            "gain", descending=True
-        ),
-        "folds": pl.DataFrame({"fold": range(1, len(fitted.fold_auc) + 1), "auc": fitted.fold_auc}),
+        "gain": gain.sort("gain", descending=True),
+        "folds": folds,
     }
 
 
 def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
-    """What each split holds, and the AUC on it: far better on what trees were fitted on, they have
-    learnt it by heart.
+    """Return one row a split: rows, accounts, first and last as_of, label rate and AUC.
+
+    An AUC that is far better on the training rows means that the trees have overfitted.
     """
     predicted = predict_log_odds(fitted, data.features.matrix(fitted.features))
     table = data.features.accounts.select("account_id", "as_of").with_columns(
-        split=pl.Series(data.split), label=pl.Series(data.label), log_odds=pl.Series(predicted)
+        split=pl.Series(data.split),
+        label=pl.Series(data.label),
+        log_odds=pl.Series(predicted),
     )
-    found = []
+    splits = []
     for split in ("train", "valid", "test"):
         rows = table.filter(split=split)
         if rows.is_empty():
             continue
         months = rows["as_of"].sort().dt.strftime("%Y-%m")
-        found.append(
+        splits.append(
             {
                 "split": split,
                 "rows": rows.height,
@@ -61,29 +65,30 @@ def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
                 "auc": auc(rows["label"].to_numpy(), rows["log_odds"].to_numpy()),
             }
         )
-    return pl.DataFrame(found)
+    return pl.DataFrame(splits)
 
 
 def fit_metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float]:
-    """The metrics of a run by name."""
+    """Return the metrics of a run by name."""
     metrics = {"trees": float(fitted.booster.num_trees()), "label_rate": float(fitted.label.mean())}
     for row in discrimination.iter_rows(named=True):
-        metrics |= {
-            f"{row['measure']}{suffix}": row[key]
-            for key, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
-        }
+        name = row["measure"]
+        metrics[name] = row["value"]
+        metrics[f"{name}_low"] = row["low"]
+        metrics[f"{name}_high"] = row["high"]
     if fitted.fold_auc:
-        metrics |= {
-            "fold_auc_mean": float(np.mean(fitted.fold_auc)),
-            "fold_auc_sd": float(np.std(fitted.fold_auc, ddof=1)),
-        }
+        metrics["fold_auc_mean"] = float(np.mean(fitted.fold_auc))
+        metrics["fold_auc_sd"] = float(np.std(fitted.fold_auc, ddof=1))
     return metrics
 
 
 def fit_figures(
-    fitted: Fitted, data: Labelled, tables: Mapping[str, pl.DataFrame], served: Bundle
+    fitted: Fitted,
+    data: Labelled,
+    tables: Mapping[str, pl.DataFrame],
+    served: Bundle,
 ) -> dict[str, Figure]:
-    """The figures of a run by name."""
+    """Return the figures of a run by name."""
     label, probability = fitted.label, fitted.probability
     return {
         "roc": figures.roc(label, probability, auc(label, probability)),
@@ -95,21 +100,23 @@ def fit_figures(
     } | _figures_of_contributions(fitted.held_out, data, served)
 
 
-def _figures_of_contributions(
-    held_out: NDArray[np.int64], data: Labelled, served: Bundle
-) -> dict[str, Figure]:
-    """``shap``'s figures of what is served, each account against its product's reference; the
-    waterfall is of a cut one.
+def _figures_of_contributions(held_out: Rows, data: Labelled, served: Bundle) -> dict[str, Figure]:
+    """Return ``shap``'s figures of the served contributions, the waterfall of a cut account.
+
+    Each account is measured against the reference population of its product.
     """
     drawn = np.random.default_rng(0).permutation(held_out)[:SHAP_ROWS]
     matrix = data.features.matrix(served.features)[drawn]
-    scores = score(
-        matrix, data.features.accounts["product"][drawn].cast(pl.String).to_list(), served.scorer
-    )
+    products = data.features.accounts["product"][drawn].cast(pl.String).to_list()
+    scores = score(matrix, products, served.scorer)
     by_risk = np.argsort(scores.log_odds, kind="stable")
     cut = int((scores.probability > served.policy.cut_off).sum())
-    # the middle one of the cut; the riskiest where none is
+    # The median of the cut accounts; the riskiest account if none is cut.
     example = int(by_risk[len(by_risk) - 1 - cut // 2])
     return figures.contributions(
-        scores.contributions, scores.base_log_odds, matrix, served.features, example
+        scores.contributions,
+        scores.base_log_odds,
+        matrix,
+        served.features,
+        example,
     )

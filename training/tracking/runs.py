@@ -93,7 +93,10 @@ class Children:
         names, token = set(), None
         while True:
             page = self._client.search_runs(
-                [self._experiment], inside, max_results=1000, page_token=token
+                [self._experiment],
+                inside,
+                max_results=1000,
+                page_token=token,
             )
             for child in page:
                 if child.info.status == "FINISHED":
@@ -123,7 +126,9 @@ def log_tags(tags: Mapping[str, str]) -> None:
 
 
 def log_configs(
-    configs: Mapping[str, Any], facts: Mapping[str, str], exclude: Sequence[str] = ()
+    configs: Mapping[str, Any],
+    facts: Mapping[str, str],
+    exclude: Sequence[str] = (),
 ) -> None:
     """Log config fields as parameters ``stage.field``, and facts (digests, versions) as tags.
 

@@ -45,7 +45,10 @@ class Fold:
 
 
 def split_folds(
-    data: Labelled, count: int, config: DataConfig, seed: int
+    data: Labelled,
+    count: int,
+    config: DataConfig,
+    seed: int,
 ) -> Iterator[tuple[Rows, Rows]]:
     """Yield (rows to fit on, rows that score) of each fold; the rows of split ``train`` in all.
 
@@ -102,7 +105,10 @@ def bin_folds(data: Labelled, parts: Sequence[tuple[Rows, Rows]]) -> list[Fold]:
         stop = None
         if len(valid):
             stop = whole.create_valid(
-                matrix[valid], data.label[valid], weight=data.weights(valid), params=parameters
+                matrix[valid],
+                data.label[valid],
+                weight=data.weights(valid),
+                params=parameters,
             ).construct()
         folds.append(Fold(part, stop, matrix[held_out], data.label[held_out]))
     return folds
@@ -124,7 +130,10 @@ def score_fold(fold: Fold, config: FitConfig) -> tuple[float, float]:
     )
     best = best_iteration(booster)
     raw = booster.predict(
-        fold.matrix, raw_score=True, num_iteration=best, num_threads=config.threads
+        fold.matrix,
+        raw_score=True,
+        num_iteration=best,
+        num_threads=config.threads,
     )
     leaves = count_leaves(booster.model_to_string(num_iteration=best))
     return auc(fold.label, np.asarray(raw)), leaves

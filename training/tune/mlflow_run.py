@@ -88,7 +88,10 @@ class SearchLog:
 
 @contextmanager
 def log_search(
-    store: Store, study: Study, configs: tuple[Any, Any, Any], made_with: Mapping[str, str]
+    store: Store,
+    study: Study,
+    configs: tuple[Any, Any, Any],
+    made_with: Mapping[str, str],
 ) -> Iterator[SearchLog]:
     """Continue the study's run, or start one; yield the log for further trials.
 
@@ -113,7 +116,9 @@ def log_search(
 
 
 def trials_table(
-    trials: Sequence[Trial], front: Sequence[TrialScore], best: TrialScore
+    trials: Sequence[Trial],
+    front: Sequence[TrialScore],
+    best: TrialScore,
 ) -> pl.DataFrame:
     """Return one row a trial.
 

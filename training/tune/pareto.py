@@ -93,7 +93,9 @@ def fold_noise(finished: Sequence[TrialScore]) -> float | None:
 
 
 def dominated_by(
-    partial: TrialScore, finished: Sequence[TrialScore], margin_se: float
+    partial: TrialScore,
+    finished: Sequence[TrialScore],
+    margin_se: float,
 ) -> TrialScore | None:
     """Return a finished trial that dominates a partly scored one; None if there is none.
 

@@ -49,7 +49,10 @@ class TuneConfig:
 
 
 def search(
-    study: Study, folds: Sequence[Fold], base: FitConfig, config: TuneConfig
+    study: Study,
+    folds: Sequence[Fold],
+    base: FitConfig,
+    config: TuneConfig,
 ) -> Iterator[list[Trial]]:
     """Run trials until the study has ``config.trials``; yield all finished ones after each.
 
@@ -74,7 +77,10 @@ def search(
 
 
 def _score_more(
-    score: TrialScore, folds: Sequence[Fold], tried: FitConfig, pool: ThreadPoolExecutor
+    score: TrialScore,
+    folds: Sequence[Fold],
+    tried: FitConfig,
+    pool: ThreadPoolExecutor,
 ) -> TrialScore:
     """Return the score with these folds added."""
     results = list(pool.map(lambda fold: score_fold(fold, tried), folds))

@@ -112,7 +112,11 @@ def create_in_memory(seed: int, startup: int) -> Study:
 
 @contextmanager
 def open_study(
-    folder: Path, name: str, made_with: Mapping[str, str], seed: int, startup: int
+    folder: Path,
+    name: str,
+    made_with: Mapping[str, str],
+    seed: int,
+    startup: int,
 ) -> Iterator[Study]:
     """Open the study of this name in ``folder``; creates it if necessary.
 
@@ -127,7 +131,10 @@ def open_study(
     with _locked(folder / f"{name}.lock", name), _without_experimental_warnings():
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder.resolve() / name}.db")
         inner = optuna.create_study(
-            storage=storage, study_name=name, directions=_DIRECTIONS, load_if_exists=True
+            storage=storage,
+            study_name=name,
+            directions=_DIRECTIONS,
+            load_if_exists=True,
         )
         inner.set_metric_names(["auc", "leaves"])
         _check_made_with(inner, name, made_with)

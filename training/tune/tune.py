@@ -115,7 +115,10 @@ def prepare(source: Source, data_config: DataConfig, config: TuneConfig) -> list
 
 
 def comparability(
-    source: Source, data_config: DataConfig, base: FitConfig, config: TuneConfig
+    source: Source,
+    data_config: DataConfig,
+    base: FitConfig,
+    config: TuneConfig,
 ) -> dict[str, str]:
     """Return, by name and as text, everything that comparable trials share."""
     fit_fields = asdict(base)

@@ -140,7 +140,11 @@ def read_cells(file: Path, plan: Plan) -> Cells:
     columns = list(dict.fromkeys(column for _, column in plan.sources()))
     try:
         frame = pl.read_csv(
-            content, columns=columns, separator=plan.separator, infer_schema=False, n_rows=rows
+            content,
+            columns=columns,
+            separator=plan.separator,
+            infer_schema=False,
+            n_rows=rows,
         )
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]

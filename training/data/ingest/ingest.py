@@ -119,7 +119,9 @@ def ingest(csv: Path, mapping: Path, folder: Path) -> Summary:
     except StatementError as error:
         raise IngestError(f"{csv}: {error}") from None
     rejects = pl.concat([_without_statement(cells, statements), failed]).sort(
-        "account_id", "month", "rule"
+        "account_id",
+        "month",
+        "rule",
     )
     if good.is_empty():
         rules = rejects["rule"].value_counts(sort=True).rows()
@@ -216,8 +218,8 @@ def _labels(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None
     if labels.is_empty():
         when = "its own month" if label.as_of is None else f"{label.as_of:%Y-%m}"
         raise IngestError(
-            f"{cells.file}: column {label.column!r}: expected a label for at least one good account "
-            f"at {when}, got none"
+            f"{cells.file}: column {label.column!r}: expected a label "
+            f"for at least one good account at {when}, got none"
         )
     return labels
 

@@ -36,7 +36,7 @@ class SimulationConfig:
     openings_over: int = 30  # months from the first over which the others open, evenly
     median_income: float = 8_000.0  # CNY a month, of the population's reference group
     shock_rate: float = 1.0  # scales the chance of income losses and illnesses; 1 = as calibrated
-    # share of the accounts that the incumbent's score picks in a month; few of them have much to cut
+    # share of the accounts that the incumbent's score picks in a month; few have much to cut
     incumbent_cut_rate: float = 0.02
     # noise in the incumbent's score, in standard deviations of its signal; 0 = none
     incumbent_noise: float = 1.0

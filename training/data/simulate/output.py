@@ -50,12 +50,16 @@ def simulate(config: SimulationConfig) -> Iterator[Block]:
     """
     for first in range(0, config.accounts, config.partition_accounts):
         yield _simulate_block(
-            config, first, min(config.partition_accounts, config.accounts - first)
+            config,
+            first,
+            min(config.partition_accounts, config.accounts - first),
         )
 
 
 def write(
-    config: SimulationConfig, folder: Path, progress: CountProgress | None = None
+    config: SimulationConfig,
+    folder: Path,
+    progress: CountProgress | None = None,
 ) -> dict[str, Any]:
     """Simulate into ``folder``; return the content of its ``simulation.json``: config and counts.
 
@@ -115,7 +119,9 @@ def account_names(accounts: Numbers) -> pl.Series:
 
 
 def _write_blocks(
-    config: SimulationConfig, partial: Path, progress: CountProgress | None
+    config: SimulationConfig,
+    partial: Path,
+    progress: CountProgress | None,
 ) -> dict[str, Any]:
     rows = dict.fromkeys(Block._fields, 0)
     files = done = 0
@@ -189,7 +195,10 @@ def _statements(
 
 
 def _accounts(
-    config: SimulationConfig, names: pl.Series, traits: Traits, is_open: Mask
+    config: SimulationConfig,
+    names: pl.Series,
+    traits: Traits,
+    is_open: Mask,
 ) -> pl.DataFrame:
     months = traits.opened_month.tolist()
     days = traits.opened_day.tolist()

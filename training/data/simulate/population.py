@@ -115,7 +115,10 @@ def first_state(traits: Traits, first_account: int, config: SimulationConfig) ->
 
 
 def _first_standing(
-    traits: Traits, limit: Vector, draws: Draws, config: SimulationConfig
+    traits: Traits,
+    limit: Vector,
+    draws: Draws,
+    config: SimulationConfig,
 ) -> Standing:
     """Return the first statement: accounts that exist already owe something, new ones do not."""
     count = len(limit)
@@ -125,7 +128,9 @@ def _first_standing(
     zeros, none = np.zeros(count), np.zeros(count, dtype=np.int32)
     spend = round_to_cents(np.where(exists, owed, 0.0))
     return next_standing(
-        Standing(zeros, zeros, none), Behaviour(spend, zeros, zeros, none), Terms()
+        Standing(zeros, zeros, none),
+        Behaviour(spend, zeros, zeros, none),
+        Terms(),
     )
 
 

@@ -58,7 +58,7 @@ def _next_shock(state: State, draws: Draws, config: SimulationConfig) -> Whole:
     is_well = (shock == NONE) | (shock == RECOVERY)
     new = np.where(is_well & (u < loss), INCOME_LOSS, shock)
     new = np.where(is_well & (u >= loss) & (u < loss + illness), ILLNESS, new)
-    # Ends are read from the upper end of the same uniform, so that no shock starts and ends at once.
+    # Read from the upper end of the same uniform, so that no shock starts and ends at once.
     new = np.where((shock == RECOVERY) & (u > 1 - _RECOVERED), NONE, new)
     new = np.where((shock == INCOME_LOSS) & (u > 1 - _LOSS_ENDS), RECOVERY, new)
     new = np.where((shock == ILLNESS) & (u > 1 - _ILLNESS_ENDS), RECOVERY, new)

@@ -77,7 +77,9 @@ class State:
     def take(self, places: Numbers) -> State:
         """Return the accounts by position; repeats are allowed."""
         return replace(
-            self, traits=replace(self.traits, **_take(self.traits, places)), **_take(self, places)
+            self,
+            traits=replace(self.traits, **_take(self.traits, places)),
+            **_take(self, places),
         )
 
 

@@ -141,7 +141,10 @@ def _post(state: State, purse: Purse, limit: Vector, acts: Acts, draws: Draws) -
 
 
 def _open_and_close(
-    state: State, moved: State, month_number: int, draws: Draws
+    state: State,
+    moved: State,
+    month_number: int,
+    draws: Draws,
 ) -> tuple[Mask, State]:
     """Return (which accounts have a statement this month, the state after it).
 
@@ -179,7 +182,11 @@ def _granted_again(state: State, moved: State) -> State:
 
 
 def _statement(
-    after: State, acts: Acts, active: Mask, draws: Draws, config: SimulationConfig
+    after: State,
+    acts: Acts,
+    active: Mask,
+    draws: Draws,
+    config: SimulationConfig,
 ) -> Columns:
     traits = after.traits
     sees_income = traits.income_known & ~draws.happens(Event.INCOME_MISSING, config.month_unknown)
