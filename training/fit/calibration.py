@@ -27,7 +27,12 @@ def calibrate(raw: Vector, label: Vector, weight: Vector | None = None) -> Calib
     scores = np.tile(raw, 2)[:, None]
     labels = np.repeat([1, 0], len(raw))
     row_weights = np.concatenate([weights * target, weights * (1.0 - target)])
-    regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200)
+    regression = LogisticRegression(
+        C=np.inf,
+        solver="newton-cholesky",
+        tol=1e-10,
+        max_iter=200,
+    )
     regression.fit(scores, labels, row_weights)
     slope = float(regression.coef_[0, 0])
     if not slope > 0:

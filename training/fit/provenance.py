@@ -42,7 +42,13 @@ def run_git(*words: str) -> str:
     """Return the output of a git command in the checkout; "" without git or a checkout."""
     command = ["git", *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=PROJECT,
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout

@@ -206,7 +206,12 @@ def _windows(statements: pl.DataFrame, accounts: pl.DataFrame) -> list[tuple[Row
     return windows
 
 
-def _cut_by_model(data: Labelled, held_out: Rows, matrix: Matrix, bundle: Bundle) -> Mask:
+def _cut_by_model(
+    data: Labelled,
+    held_out: Rows,
+    matrix: Matrix,
+    bundle: Bundle,
+) -> Mask:
     """Return which accounts the policy cuts by the model or refers to a reviewer."""
     log_odds = log_odds_of(matrix[held_out], bundle.scorer)
     pairs = zip(held_out.tolist(), log_odds.tolist(), strict=True)

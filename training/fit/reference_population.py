@@ -167,7 +167,12 @@ def _highest(policy: Policy) -> float:
     return logit(policy.cut_off) - policy.review.band
 
 
-def decide_row(policy: Policy, data: Labelled, row: int, log_odds: float) -> Outcome:
+def decide_row(
+    policy: Policy,
+    data: Labelled,
+    row: int,
+    log_odds: float,
+) -> Outcome:
     """Apply the policy to a row of the labelled frame with these log-odds, soon after its as_of."""
     _, product, as_of = data.features.accounts.row(row)
     probability = float(probability_of(np.array([log_odds]))[0])

@@ -18,7 +18,12 @@ from features.types import Matrix
 from training.tracking.store import Store, TrackingError, fetch_run_info
 
 
-def register(booster: lgb.Booster, example: Matrix, name: str, requirements: list[str]) -> str:
+def register(
+    booster: lgb.Booster,
+    example: Matrix,
+    name: str,
+    requirements: list[str],
+) -> str:
     """Log the native Booster with its signature and register it; return the new version.
 
     ``example`` are rows of features, for the type of the output.
@@ -38,7 +43,12 @@ def register(booster: lgb.Booster, example: Matrix, name: str, requirements: lis
     return str(logged.registered_model_version)
 
 
-def log_bundle(folder: Path, name: str, version: str, digest: str) -> None:
+def log_bundle(
+    folder: Path,
+    name: str,
+    version: str,
+    digest: str,
+) -> None:
     """Keep the bundle with the active run as ``bundle/``; tag the version with its digest."""
     mlflow.log_artifacts(str(folder), "bundle")
     MlflowClient().set_model_version_tag(name, version, "bundle", digest)
@@ -97,7 +107,12 @@ def aliases(store: Store, name: str) -> dict[str, str]:
     return {alias: str(version) for alias, version in sorted(by_alias.items())}
 
 
-def set_alias(store: Store, name: str, alias: str, version: str) -> None:
+def set_alias(
+    store: Store,
+    name: str,
+    alias: str,
+    version: str,
+) -> None:
     """Set an alias to a version."""
     store.client().set_registered_model_alias(name, alias, version)
 
@@ -121,14 +136,24 @@ def find_run(store: Store, name: str, version: str) -> str:
     return str(_version_with_bundle(store, name, version).run_id)
 
 
-def tag_version(store: Store, name: str, version: str, tags: Mapping[str, str]) -> None:
+def tag_version(
+    store: Store,
+    name: str,
+    version: str,
+    tags: Mapping[str, str],
+) -> None:
     """Add tags to a version."""
     client = store.client()
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
 
 
-def fetch_bundle(store: Store, name: str, version: str, folder: Path) -> Path:
+def fetch_bundle(
+    store: Store,
+    name: str,
+    version: str,
+    folder: Path,
+) -> Path:
     """Copy the bundle of a version into ``folder``; return its path.
 
     Raises :class:`TrackingError` if there is no such version, or if it has no bundle.
@@ -137,7 +162,12 @@ def fetch_bundle(store: Store, name: str, version: str, folder: Path) -> Path:
     return Path(store.client().download_artifacts(run_id, "bundle", str(folder)))
 
 
-def fetch_parameters(store: Store, name: str, version: str, stage: str) -> dict[str, str]:
+def fetch_parameters(
+    store: Store,
+    name: str,
+    version: str,
+    stage: str,
+) -> dict[str, str]:
     """Return the config fields of a stage that a version was fitted with, as text.
 
     Raises :class:`TrackingError` if there is no such version, or if it has no bundle.

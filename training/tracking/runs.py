@@ -198,7 +198,12 @@ def fetch_table(store: Store, run_id: str, name: str) -> pl.DataFrame | None:
         return pl.read_csv(client.download_artifacts(run_id, path, folder))
 
 
-def replace_text(store: Store, run_id: str, text: str, path: str) -> None:
+def replace_text(
+    store: Store,
+    run_id: str,
+    text: str,
+    path: str,
+) -> None:
     """Write a text of a run that has ended; overwrites an earlier one at this path."""
     store.client().log_text(run_id, text, path)
 

@@ -73,7 +73,12 @@ def split_folds(
         yield fitted, held_out
 
 
-def _stratified(rows: Rows, label: Vector, count: int, seed: int) -> list[tuple[Rows, Rows]]:
+def _stratified(
+    rows: Rows,
+    label: Vector,
+    count: int,
+    seed: int,
+) -> list[tuple[Rows, Rows]]:
     ones = int(label.sum())
     if min(ones, len(label) - ones) < count:
         raise FitError(

@@ -80,7 +80,13 @@ class Study:
         trial = self.inner.ask(dict(SPACE))
         return trial, trial.params
 
-    def tell(self, trial: optuna.Trial, scored: TrialScore, seconds: float, whole: bool) -> Trial:
+    def tell(
+        self,
+        trial: optuna.Trial,
+        scored: TrialScore,
+        seconds: float,
+        whole: bool,
+    ) -> Trial:
         """Write the score and the end of a trial; return it."""
         # First the folds, then the end: a trial that has ended always has its folds.
         trial.set_user_attr(

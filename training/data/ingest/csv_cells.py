@@ -31,7 +31,13 @@ class Cells:
     frame: pl.DataFrame  # String columns, stripped; null = unknown
     accounts: pl.Series  # account_id of each row
 
-    def numbers(self, origin: Origin, column: str, *, whole: bool) -> pl.Series:
+    def numbers(
+        self,
+        origin: Origin,
+        column: str,
+        *,
+        whole: bool,
+    ) -> pl.Series:
         """Return one of the origin's columns as Float64 in the source's unit; null = unknown.
 
         Cells are looked up in the origin's values or parsed, then scaled and clipped.
@@ -88,7 +94,12 @@ class Cells:
         self.refuse(is_wrong, column, f"a date written as {form}")
         return dates
 
-    def refuse(self, rows: pl.Series, column: str, expected: str) -> None:
+    def refuse(
+        self,
+        rows: pl.Series,
+        column: str,
+        expected: str,
+    ) -> None:
         """Raise :class:`IngestError` for these rows of ``column``, if any; it names the first."""
         if not rows.any():
             return

@@ -164,7 +164,12 @@ def _statements(cells: Cells, plan: Plan) -> pl.DataFrame:
     return table.with_columns(absent).select(NAMES).sort("account_id", "month")
 
 
-def _value(cells: Cells, name: str, origin: Origin, column: str) -> pl.Series:
+def _value(
+    cells: Cells,
+    name: str,
+    origin: Origin,
+    column: str,
+) -> pl.Series:
     numbers = cells.numbers(origin, column, whole=name in _WHOLE_NUMBERS).alias(name)
     return numbers.cast(pl.Int32) if name in _WHOLE_NUMBERS else numbers
 
@@ -244,7 +249,12 @@ def _accounts(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | No
     return known.join(good, on="account_id", how="semi").sort("account_id")
 
 
-def _summary(folder: Path, cells: Cells, plan: Plan, tables: _Tables) -> Summary:
+def _summary(
+    folder: Path,
+    cells: Cells,
+    plan: Plan,
+    tables: _Tables,
+) -> Summary:
     rules = tables.rejects.group_by("rule").len().sort("rule")
     products = tables.statements.unique("account_id").group_by("product").len().sort("product")
     mapped = {*plan.columns, *plan.derived}

@@ -93,7 +93,13 @@ def _move_appetite(state: State, draws: Draws) -> Vector:
     return np.clip(moved, -1.5, 1.5)
 
 
-def act(state: State, purse: Purse, limit: Vector, month: datetime.date, draws: Draws) -> Acts:
+def act(
+    state: State,
+    purse: Purse,
+    limit: Vector,
+    month: datetime.date,
+    draws: Draws,
+) -> Acts:
     """Return the month's acts under these credit limits."""
     traits = state.traits
     in_arrears = state.days_past_due >= DAYS_A_MONTH
@@ -128,7 +134,12 @@ def _days_late(state: State, draws: Draws) -> Whole:
     return np.where(is_late, days, 0).astype(np.int32)
 
 
-def _borrow(state: State, purse: Purse, in_arrears: Mask, draws: Draws) -> tuple[Vector, Whole]:
+def _borrow(
+    state: State,
+    purse: Purse,
+    in_arrears: Mask,
+    draws: Draws,
+) -> tuple[Vector, Whole]:
     """Return (CNY borrowed elsewhere, credit inquiries).
 
     Customers seek credit from need or appetite; the more they owe, the less is granted.
@@ -149,7 +160,13 @@ def _borrow(state: State, purse: Purse, in_arrears: Mask, draws: Draws) -> tuple
     return round_to_cents(borrowed), inquiries
 
 
-def _draw_cash(state: State, purse: Purse, lacking: Vector, room: Vector, draws: Draws) -> Vector:
+def _draw_cash(
+    state: State,
+    purse: Purse,
+    lacking: Vector,
+    room: Vector,
+    draws: Draws,
+) -> Vector:
     """Return the cash drawn from the line, from need or habit, within its room.
 
     A cash loan line has no other use.
@@ -166,7 +183,12 @@ def _draw_cash(state: State, purse: Purse, lacking: Vector, room: Vector, draws:
     return np.where(draws_cash, np.floor(cash / 100.0) * 100.0, 0.0)
 
 
-def _pay(state: State, able: Vector, in_arrears: Mask, draws: Draws) -> Vector:
+def _pay(
+    state: State,
+    able: Vector,
+    in_arrears: Mask,
+    draws: Draws,
+) -> Vector:
     """Return the payment, whole cents: in full, in part, the minimum, less or nothing.
 
     ``able`` is the money at hand, CNY.
@@ -204,7 +226,12 @@ def _wanted_payment(state: State, owed: Vector, draws: Draws) -> Vector:
     return np.where(pays_in_full, owed, due + part * (owed - due))
 
 
-def _wish_to_buy(state: State, purse: Purse, month: datetime.date, draws: Draws) -> Vector:
+def _wish_to_buy(
+    state: State,
+    purse: Purse,
+    month: datetime.date,
+    draws: Draws,
+) -> Vector:
     """Return the purchases that the customer wants to make with the account, CNY."""
     traits, place = state.traits, month.month - 1
     festival = 1.0 + _FESTIVAL[place] * np.exp(0.4 * traits.impulsiveness)

@@ -119,7 +119,12 @@ class Draws:
             parts.append(self._draw(future, self.accounts[start:end], event))
         return np.concatenate(parts)
 
-    def _draw(self, future: int, accounts: Numbers, event: Event) -> Vector:
+    def _draw(
+        self,
+        future: int,
+        accounts: Numbers,
+        event: Event,
+    ) -> Vector:
         """Draw the stream from the lowest account to the highest; return those of the accounts."""
         word = (future << 32) | ((self.month_number + _MONTH_ZERO) << 8) | event
         key = np.array([self.seed, word], dtype=np.uint64)
@@ -139,7 +144,12 @@ class Draws:
         """Draw True with the given chance."""
         return self.uniform(event) < chance
 
-    def poisson(self, event: Event, mean: Vector, most: int = 12) -> Whole:
+    def poisson(
+        self,
+        event: Event,
+        mean: Vector,
+        most: int = 12,
+    ) -> Whole:
         """Draw Poisson counts by inversion, at most ``most``."""
         u = self.uniform(event)
         term = np.exp(-mean)

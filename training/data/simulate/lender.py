@@ -19,7 +19,12 @@ _BETWEEN_CUTS = 6  # months
 _GOOD_MONTHS = 6  # without a late payment before a limit is raised
 
 
-def set_limits(state: State, month_number: int, draws: Draws, config: SimulationConfig) -> Vector:
+def set_limits(
+    state: State,
+    month_number: int,
+    draws: Draws,
+    config: SimulationConfig,
+) -> Vector:
     """Return the credit limits in force when this month's statement closes, CNY."""
     raised = _raise_limits(state, draws, config)
     cut = _cut_limits(state, raised, draws, config)
@@ -38,7 +43,12 @@ def _raise_limits(state: State, draws: Draws, config: SimulationConfig) -> Vecto
     return np.where(is_raised, np.maximum(higher, limit), limit)
 
 
-def _cut_limits(state: State, limit: Vector, draws: Draws, config: SimulationConfig) -> Vector:
+def _cut_limits(
+    state: State,
+    limit: Vector,
+    draws: Draws,
+    config: SimulationConfig,
+) -> Vector:
     """Cut the accounts whose score is above a threshold.
 
     Half of the incumbent's score is noise, so many good customers are cut.
@@ -59,7 +69,12 @@ def _cut_limits(state: State, limit: Vector, draws: Draws, config: SimulationCon
     return np.where(may_be_cut & (score > threshold), np.minimum(lower, limit), limit)
 
 
-def _cap_limits(limit: Vector, state: State, month_number: int, config: SimulationConfig) -> Vector:
+def _cap_limits(
+    limit: Vector,
+    state: State,
+    month_number: int,
+    config: SimulationConfig,
+) -> Vector:
     """Cap cash loan lines with a known income, from their turn in the phase-in on."""
     months = month_number - month_number_of(config.cap_from, config)
     if months < 0:

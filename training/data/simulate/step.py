@@ -103,7 +103,13 @@ def step(
     return after, _statement(after, acts, active, draws, config)
 
 
-def _post(state: State, purse: Purse, limit: Vector, acts: Acts, draws: Draws) -> State:
+def _post(
+    state: State,
+    purse: Purse,
+    limit: Vector,
+    acts: Acts,
+    draws: Draws,
+) -> State:
     """Post the acts: to the account by the ledger, to the customer's own books by addition."""
     now = Standing(state.balance, state.minimum_due, state.days_past_due)
     behaviour = Behaviour(acts.spend, acts.cash_advance, acts.payment, acts.days_late)
