@@ -1,25 +1,26 @@
 """Account arithmetic: the next statement from this one and a month's behaviour.
 
-The same function serves the simulator (accounts by the million) and advice (one account, month by
-month).  All arguments are float64 or int arrays of one shape, or scalars; amounts in CNY; what
-comes back has that shape.
+The same function serves the simulator (millions of accounts) and the advice (one account, month by
+month).  All arguments are float64 or int arrays of one shape, or scalars; the result has that
+shape.  Amounts are in CNY.
 
-A month runs: the statement of the month before shows a balance and a minimum due; payments come in;
-interest is charged on what was not paid, and a fee on the unpaid part of the minimum; purchases and
-cash are added; the next statement closes.
+A month runs as follows.  The statement of the month before shows a balance and a minimum due.
+Payments come in.  Interest is charged on the unpaid balance, and a fee on the unpaid part of the
+minimum.  Purchases and cash are added.  The next statement closes.
 
-Arrears are counted in instalments: a statement that is ``b`` whole months past due shows ``b + 1``
-instalments in its minimum due.  A payment covers them oldest first; each one left uncovered is 30
-days.
+Arrears are counted in instalments: a statement that is ``b`` whole months past due has ``b + 1``
+instalments in its minimum due.  A payment covers the oldest instalments first, and each uncovered
+one is 30 days past due.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.schema import LARGEST_AMOUNT
 from features.window import HALF_CENT
 
 Amounts = NDArray[np.float64]
@@ -29,32 +30,30 @@ DAYS_A_MONTH = 30
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the lender charges and asks for."""
+    """The lender's rate, fees and minimum payment.
 
-    monthly_rate: float = 0.015  # on the unpaid part of the last balance, a month (0.05 % a day)
-    cash_fee: float = 0.01  # of cash drawn, once
+    Raises:
+        ValueError: A term is out of range.
+    """
+
+    monthly_rate: float = 0.015  # of the unpaid part of the last balance, a month (0.05 % a day)
+    cash_fee: float = 0.01  # of drawn cash, once
     late_fee: float = 0.05  # of the unpaid part of the minimum due, once a month
-    minimum_share: float = 0.10  # of the balance that is asked for each month
-    minimum_amount: float = 10.0  # CNY; a smaller balance is due whole
+    minimum_share: float = 0.10  # of the balance, due each month
+    minimum_amount: float = 10.0  # CNY; a smaller balance is due in full
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("monthly_rate", 0.0, 1.0),
-            ("cash_fee", 0.0, 1.0),
-            ("late_fee", 0.0, 1.0),
-            ("minimum_share", 0.0, 1.0),
-            ("minimum_amount", 0.0, 1e9),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"Terms.{name}: expected {low} to {high}, got {value}")
+        for field in fields(self):
+            value, highest = getattr(self, field.name), 1.0
+            if field.name == "minimum_amount":
+                highest = LARGEST_AMOUNT
+            if not 0.0 <= value <= highest:
+                raise ValueError(f"Terms.{field.name}: expected 0.0 to {highest}, got {value}")
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a statement says of the account and the next one builds on: balance, minimum_due (CNY)
-    and days_past_due.
-    """
+    """The part of a statement on which the next one builds; amounts in CNY."""
 
     balance: Amounts
     minimum_due: Amounts
@@ -63,70 +62,66 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """A month's acts: amounts in CNY >= 0, and by how many days (0 to 29) a sufficient payment came
-    after its due date.
-    """
+    """The customer's acts in a month; amounts in CNY, at least 0."""
 
     spend: Amounts
     cash_advance: Amounts
     payment: Amounts
-    days_late: Days
+    days_late: Days  # 0 to 29: days from the due date to a sufficient payment
 
 
 def next_standing(standing: Standing, behaviour: Behaviour, terms: Terms) -> Standing:
     """The standing that the next statement shows.
 
     ``balance`` may become negative (overpaid); ``minimum_due`` is 0 then.  ``days_past_due`` is 30
-    for each instalment left uncovered, or ``days_late`` where all were covered and something was
-    due.
+    for each uncovered instalment, or ``days_late`` if all are covered and something was due.
 
     >>> import numpy as np
-    >>> now = Standing(np.array([1000.0]), np.array([100.0]), np.array([0], dtype=np.int32))
-    >>> missed = Behaviour(np.array([0.0]), np.array([0.0]), np.array([0.0]), np.array([0], dtype=np.int32))
+    >>> zero, none = np.array([0.0]), np.array([0], dtype=np.int32)
+    >>> now = Standing(np.array([1000.0]), np.array([100.0]), none)
+    >>> missed = Behaviour(spend=zero, cash_advance=zero, payment=zero, days_late=none)
     >>> after = next_standing(now, missed, Terms())
     >>> float(after.balance[0]), int(after.days_past_due[0])
     (1020.0, 30)
     """
-    unpaid = np.maximum(standing.balance - behaviour.payment, 0.0)
-    shortfall = np.maximum(standing.minimum_due - behaviour.payment, 0.0)
+    payment = behaviour.payment
+    unpaid = np.maximum(standing.balance - payment, 0.0)
+    shortfall = np.maximum(standing.minimum_due - payment, 0.0)
     charges = (
         terms.monthly_rate * unpaid
         + terms.late_fee * shortfall
         + terms.cash_fee * behaviour.cash_advance
     )
-    balance = (
-        standing.balance - behaviour.payment + behaviour.spend + behaviour.cash_advance + charges
-    )
+    balance = standing.balance - payment + behaviour.spend + behaviour.cash_advance + charges
     balance = np.round(balance, 2)
-    left = uncovered_instalments(standing, behaviour.payment)
-    on_time_or_cured = np.where(standing.minimum_due > HALF_CENT, behaviour.days_late, 0)
-    days = np.where(left > 0, left * DAYS_A_MONTH, on_time_or_cured).astype(np.int32)
-    return Standing(balance, minimum_due_of(balance, left, terms), days)
+    uncovered = uncovered_instalments(standing, payment)
+    days_late = np.where(standing.minimum_due > HALF_CENT, behaviour.days_late, 0)
+    days = np.where(uncovered > 0, uncovered * DAYS_A_MONTH, days_late).astype(np.int32)
+    return Standing(balance, minimum_due_of(balance, uncovered, terms), days)
 
 
 def uncovered_instalments(standing: Standing, payment: Amounts) -> Days:
-    """How many of the instalments in ``minimum_due`` a payment leaves uncovered, oldest first;
-    int32, 0 = none.
-    """
-    owed = standing.days_past_due // DAYS_A_MONTH + 1
+    """The instalments in ``minimum_due`` that a payment leaves uncovered, int32."""
+    instalments = standing.days_past_due // DAYS_A_MONTH + 1
     due = standing.minimum_due
-    # Half a cent is forgiven to who pays, not to who pays nothing: it may be a whole instalment of
-    # a debt of a few cents.
+    # Half a cent is forgiven if something is paid.  Without a payment it is not, because half a
+    # cent may be a whole instalment of a debt of a few cents.
     paid = np.where(payment > 0.0, payment + HALF_CENT, 0.0)
     covered_share = np.divide(paid, due, out=np.ones_like(due), where=due > HALF_CENT)
-    covered = np.floor(owed * np.minimum(covered_share, 1.0))
-    return np.asarray(owed - covered, dtype=np.int32)
+    covered = np.floor(instalments * np.minimum(covered_share, 1.0))
+    return np.asarray(instalments - covered, dtype=np.int32)
 
 
 def minimum_due_of(balance: Amounts, uncovered: Days, terms: Terms) -> Amounts:
-    """One instalment of ``balance`` and those left ``uncovered``; never more than is owed, never a
-    trifle.
+    """One instalment of ``balance`` and the ``uncovered`` ones, CNY.
+
+    It is never more than the balance, and at least ``terms.minimum_amount`` of a larger balance.
     """
     owed = np.maximum(balance, 0.0)
-    asked = np.minimum(owed * np.minimum(terms.minimum_share * (1 + uncovered), 1.0), owed)
-    due: Amounts = np.where(
-        owed <= terms.minimum_amount, owed, np.maximum(asked, terms.minimum_amount)
-    )
+    share = np.minimum(terms.minimum_share * (1 + uncovered), 1.0)
+    instalments = np.minimum(owed * share, owed)
+    is_small = owed <= terms.minimum_amount
+    due: Amounts = np.where(is_small, owed, np.maximum(instalments, terms.minimum_amount))
     return np.round(due, 2)
 
 

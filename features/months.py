@@ -1,5 +1,6 @@
-"""Arithmetic on months: a month is the date of its first day, and a month index counts months since
-year 0.
+"""Arithmetic on months.
+
+A month is the date of its first day.  A month index counts the months since year 0.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ def month_index(month: datetime.date) -> int:
 
 
 def month_of(index: int) -> datetime.date:
-    """The first day of the month with this index: the inverse of :func:`month_index`.
+    """The first day of the month with this index, the inverse of :func:`month_index`.
 
     >>> month_of(month_index(datetime.date(2026, 11, 27)))
     datetime.date(2026, 11, 1)
     """
-    return datetime.date(index // 12, index % 12 + 1, 1)
+    year, month = divmod(index, 12)
+    return datetime.date(year, month + 1, 1)
 
 
 def months_between(earlier: datetime.date, later: datetime.date) -> int:
-    """How many months ``later`` lies after ``earlier``, by calendar month; negative where it lies
-    before.
+    """The number of calendar months from ``earlier`` to ``later``; negative if that is before.
 
     >>> months_between(datetime.date(2026, 1, 31), datetime.date(2026, 3, 1))
     2
@@ -36,11 +37,12 @@ def months_between(earlier: datetime.date, later: datetime.date) -> int:
 
 
 def add_months(day: datetime.date, months: int) -> datetime.date:
-    """The same day that many months later, or the last day of that month where it is shorter.
+    """The same day that many months later, or the last day of that month if it is shorter.
 
     >>> add_months(datetime.date(2026, 1, 31), 1)
     datetime.date(2026, 2, 28)
     """
-    first = month_of(month_index(day) + months)
-    following = month_of(month_index(day) + months + 1)
-    return min(first + datetime.timedelta(days=day.day - 1), following - datetime.timedelta(days=1))
+    index = month_index(day) + months
+    same_day = month_of(index) + datetime.timedelta(days=day.day - 1)
+    last_day = month_of(index + 1) - datetime.timedelta(days=1)
+    return min(same_day, last_day)

@@ -2,16 +2,17 @@
 
 Conventions
 -----------
-``month``       the first day of the month, ``pl.Date``
-amounts         CNY, float64, finite, at most ``LARGEST_AMOUNT``
-counts, days    whole numbers, int32
-null            unknown.  ``Column.null`` says where it may stand: ``never``; ``any`` statement; or ``whole``: in all
-                statements of an account or in none, because a source either has the column or lacks it
+``month`` is the first day of the month, ``pl.Date``.  Amounts are in CNY, float64, finite, at most
+``LARGEST_AMOUNT``.  Counts and days are whole numbers, int32.
 
-A table holds any number of months per account; a *window* is what one decision may see: 1 to
-``LONGEST_WINDOW`` consecutive months per account, the last of which is ``as_of``.  A month that is
-missing between two others means a lost statement, never a quiet month (a dormant account still has
-statements, with zeros): a table with such a gap is refused.
+Null means unknown.  ``Column.null`` says where it is allowed: ``never``; in ``any`` statement; or
+``whole``: in all statements of an account or in none, because a source either has the column or
+lacks it.
+
+A table has any number of months per account.  A *window* is what one decision may use: 1 to
+``LONGEST_WINDOW`` consecutive months per account, the last of which is ``as_of``.  A missing month
+between two others means a lost statement and never a quiet month, since a dormant account still has
+statements, with zeros.  So a table with such a gap is rejected.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from features.types import Mask
 
 LONGEST_WINDOW = 24
 LARGEST_AMOUNT = 1e9
-# One fen.  Features divide by amounts, and by less than there is money for the quotient may be no
-# number: a request with such an amount is refused.  `check` lets it pass, for statements that are
-# computed have such remainders.
+# One fen.  Features divide by amounts, and a division by less than a fen may overflow, so a request
+# with such an amount is rejected.  check() accepts it, because computed statements have such
+# remainders.
 SMALLEST_AMOUNT = 0.01
 PRODUCTS = ("pay_later", "cash_loan")
 Null = Literal["never", "any", "whole"]
@@ -38,8 +39,9 @@ Kind = Literal["identifier", "month", "product", "amount", "whole_number"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the statement: its kind, unit, range (both ends belong to it unless ``above``)
-    and meaning of null.
+    """One column of the statement.
+
+    Values are in [``low``, ``high``], or in (``above``, ``high``] if ``above`` is given.
     """
 
     name: str
@@ -66,17 +68,8 @@ _DTYPES: Mapping[Kind, pl.DataType] = {
 }
 
 
-def _amount(
-    name: str,
-    meaning: str,
-    low: float | None = 0.0,
-    null: Null = "never",
-    above: float | None = None,
-) -> Column:
-    low = None if above is not None else low
-    return Column(
-        name, "amount", "CNY", meaning, low=low, high=LARGEST_AMOUNT, above=above, null=null
-    )
+def _amount(name: str, meaning: str, *, low: float = 0.0, null: Null = "never") -> Column:
+    return Column(name, "amount", "CNY", meaning, low=low, high=LARGEST_AMOUNT, null=null)
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -89,13 +82,15 @@ COLUMNS: tuple[Column, ...] = (
     _amount("cash_advance", "cash drawn in the month", null="whole"),
     _amount("payment", "paid in the month, towards the statement of the month before"),
     _amount(
-        "minimum_due", "least to be paid before the next statement, arrears included", null="whole"
+        "minimum_due",
+        "least to be paid before the next statement, arrears included",
+        null="whole",
     ),
     Column(
         "days_past_due",
         "whole_number",
         "days",
-        "longest that any amount stood past due in the month",
+        "longest that any amount was past due in the month",
         low=0,
         high=3650,
     ),
@@ -103,7 +98,7 @@ COLUMNS: tuple[Column, ...] = (
         "limit_requests",
         "whole_number",
         "count",
-        "times a higher limit was asked for",
+        "requests for a higher limit",
         low=0,
         high=1000,
         null="whole",
@@ -112,13 +107,21 @@ COLUMNS: tuple[Column, ...] = (
         "credit_inquiries",
         "whole_number",
         "count",
-        "times credit was asked for elsewhere",
+        "applications for credit elsewhere",
         low=0,
         high=1000,
         null="whole",
     ),
     _amount("external_debt", "owed to other lenders", null="any"),
-    _amount("income", "monthly income", above=0.0, null="any"),
+    Column(
+        "income",
+        "amount",
+        "CNY",
+        "monthly income",
+        above=0.0,
+        high=LARGEST_AMOUNT,
+        null="any",
+    ),
 )
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 _BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
@@ -127,7 +130,7 @@ _KEYS = ["account_id", "month"]
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that rows break: how many rows, and the first few of them as (account, month)."""
+    """A broken rule: the number of rows, and the first few of them as (account, month)."""
 
     rule: str
     count: int
@@ -135,14 +138,16 @@ class Violation:
 
     def __str__(self) -> str:
         where = ", ".join(f"account {account} in {month}" for account, month in self.first)
-        more = f" and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
-        return f"{self.rule}: {self.count} row(s): {where}{more}"
+        if self.count > len(self.first):
+            where += f" and {self.count - len(self.first)} more"
+        return f"{self.rule}: {self.count} row(s): {where}"
 
 
 class StatementError(ValueError):
     """Statements that break the schema.
 
-    ``violations`` holds the rules broken; structural faults have none.
+    ``violations`` are the broken rules.  It is empty for a fault of the whole table, such as a
+    missing column.
     """
 
     def __init__(self, message: str, violations: tuple[Violation, ...] = ()) -> None:
@@ -151,21 +156,28 @@ class StatementError(ValueError):
 
 
 def column(name: str) -> Column:
-    """The declared column of that name; KeyError where there is none."""
+    """The declared column of that name.
+
+    Raises:
+        KeyError: There is no such column.
+    """
     return _BY_NAME[name]
 
 
 def check(statements: pl.DataFrame, *, window: bool = True) -> pl.DataFrame:
-    """The statements in canonical form: declared columns, types and order, sorted by account and
-    month.
+    """The statements in canonical form; the input is not changed.
 
-    ``window=False`` lifts the limit of 24 statements an account (raw tables).  Raises
-    :class:`StatementError` naming every broken rule with its count and first rows; the input is
-    left as it was.
+    The result has the declared columns, types and order, and is sorted by account and month.
+    ``window=False`` permits more than 24 statements per account (raw tables).
+
+    Raises:
+        StatementError: The statements break rules; the message has every broken rule with its
+            number of rows and the first of them.
 
     >>> import datetime
-    >>> row = dict.fromkeys(NAMES) | {"account_id": "a", "month": datetime.date(2026, 9, 1), "product": "pay_later"}
-    >>> row |= {"credit_limit": -5.0, "balance": 0.0, "payment": 0.0, "days_past_due": 0}
+    >>> row = dict.fromkeys(NAMES) | {"account_id": "a", "product": "pay_later"}
+    >>> row |= {"month": datetime.date(2026, 9, 1), "credit_limit": -5.0}
+    >>> row |= {"balance": 0.0, "payment": 0.0, "days_past_due": 0}
     >>> check(pl.DataFrame([row]))
     Traceback (most recent call last):
     ...
@@ -173,48 +185,49 @@ def check(statements: pl.DataFrame, *, window: bool = True) -> pl.DataFrame:
       0 <= credit_limit <= 1e+09: 1 row(s): account a in 2026-09
     """
     frame = _conform(statements)
-    breaches = [(rule, mask) for rule, mask in _breaches(frame, window) if mask.any()]
-    if breaches:
-        violations = tuple(_violation(frame.filter(mask), rule) for rule, mask in breaches)
-        raise StatementError(
-            "\n  ".join(["statements break the schema", *map(str, violations)]), violations
-        )
+    violations = []
+    for rule, mask in _breaches(frame, window):
+        if mask.any():
+            violations.append(_violation(frame.filter(mask), rule))
+    if violations:
+        lines = ["statements break the schema", *map(str, violations)]
+        raise StatementError("\n  ".join(lines), tuple(violations))
     return frame
 
 
 def sift(statements: pl.DataFrame, *, window: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(good, failed): the accounts without fault in canonical form, and one row ``account_id,
-    month, rule`` a breach.
+    """The accounts without faults, and the faults.
 
-    An account with one bad statement is out as a whole: without that statement it would have a
-    gap.  Structural faults (a column missing or of the wrong type, an empty table) still raise
-    :class:`StatementError`.
+    The first table is in the canonical form of :func:`check`.  The second has one row per breach,
+    with the columns ``account_id``, ``month`` and ``rule``.  An account with one bad statement is
+    excluded as a whole, because it would have a gap without that statement.
+
+    Raises:
+        StatementError: A column is missing or has the wrong type, or the table is empty.
     """
     frame = _conform(statements)
     breaches = pl.concat(
         frame.filter(mask).select("account_id", "month", rule=pl.lit(rule))
         for rule, mask in _breaches(frame, window)
     )
-    # Null account names belong to nobody and are never good; an anti-join alone would keep them.
+    # Rows without an account name are never good, but an anti-join alone would keep them.
     good = frame.join(breaches, on="account_id", how="anti").drop_nulls("account_id")
     return good, breaches.sort("account_id", "month", "rule")
 
 
 def table(rows: Iterable[Mapping[str, object]]) -> pl.DataFrame:
-    """Rows of statement columns as a table of the declared types; columns that no row has are null."""
+    """Rows as a table with the declared columns and types; what a row lacks is null."""
     records = list(rows)
-    columns = {
-        c.name: pl.Series(c.name, [row.get(c.name) for row in records], dtype=c.dtype)
-        for c in COLUMNS
-    }
+    columns = []
+    for declared in COLUMNS:
+        values = [row.get(declared.name) for row in records]
+        columns.append(pl.Series(declared.name, values, dtype=declared.dtype))
     return pl.DataFrame(columns)
 
 
 def _conform(statements: pl.DataFrame) -> pl.DataFrame:
-    """Declared columns in order and type, sorted; raises where the table's shape is wrong rather
-    than its values.
-    """
-    schema = statements.schema  # read once: Polars builds it anew at each access
+    """The declared columns in order and type, sorted; checks the table's form, not its values."""
+    schema = statements.schema  # read once, because Polars builds it at each access
     if missing := [name for name in NAMES if name not in schema]:
         raise StatementError(f"statements: expected the columns {list(NAMES)}, missing {missing}")
     if extra := [name for name in schema if name not in _BY_NAME]:
@@ -229,32 +242,32 @@ def _conform(statements: pl.DataFrame) -> pl.DataFrame:
     if wrong:
         raise StatementError("statements: wrong types\n  " + "\n  ".join(wrong))
     exact = all(schema[c.name] == c.dtype for c in COLUMNS)
-    # Built from its columns: a select would start the query planner, which costs more than all
-    # checks of one account.
+    # Not a select: that starts the query planner, which costs more than all checks of one account.
     frame = pl.DataFrame([statements[name] for name in NAMES]) if exact else _cast(statements)
-    return frame if _in_order(frame) else frame.sort(_KEYS, maintain_order=True)
+    return frame if _is_sorted(frame) else frame.sort(_KEYS, maintain_order=True)
 
 
-def _in_order(frame: pl.DataFrame) -> bool:
-    """Whether the rows stand by account and month already, as those of one request mostly do."""
-    if frame["account_id"].null_count() or frame["month"].null_count():
+def _is_sorted(frame: pl.DataFrame) -> bool:
+    """Whether the rows are sorted by account and month, as those of a request mostly are."""
+    account, month = frame["account_id"], frame["month"]
+    if account.null_count() or month.null_count():
         return False
-    later, earlier = frame.slice(1), frame.slice(0, frame.height - 1)
-    account = later["account_id"]
-    same = account == earlier["account_id"]
-    ordered = same & (later["month"] >= earlier["month"]) | (account > earlier["account_id"])
-    return bool(ordered.all())
+    before = slice(0, frame.height - 1)
+    same_account = account[1:] == account[before]
+    later_account = account[1:] > account[before]
+    in_order = same_account & (month[1:] >= month[before]) | later_account
+    return bool(in_order.all())
 
 
-def _fits(dtype: pl.DataType, to: Column) -> bool:
+def _fits(dtype: pl.DataType, column: Column) -> bool:
     """Whether a column of this type can hold the declared values without loss or guessing."""
-    if dtype == to.dtype or (dtype == pl.Null and to.null != "never"):
+    if dtype == column.dtype or (dtype == pl.Null and column.null != "never"):
         return True
-    if to.kind == "amount":
+    if column.kind == "amount":
         return dtype.is_float() or dtype.is_integer()
-    if to.kind == "whole_number":
+    if column.kind == "whole_number":
         return dtype.is_integer()
-    return to.kind == "product" and dtype in (pl.String, pl.Categorical, pl.Enum)
+    return column.kind == "product" and dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
 def _cast(statements: pl.DataFrame) -> pl.DataFrame:
@@ -262,79 +275,79 @@ def _cast(statements: pl.DataFrame) -> pl.DataFrame:
         return statements.select(pl.col(c.name).cast(c.dtype) for c in COLUMNS)
     except pl.exceptions.InvalidOperationError as error:
         # An unknown product, or a count beyond int32.
-        raise StatementError(
-            f"statements: a value does not fit its column: {str(error).splitlines()[0]}"
-        ) from error
+        cause = str(error).splitlines()[0]
+        raise StatementError(f"statements: a value does not fit its column: {cause}") from error
 
 
 def _breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, Mask]]:
-    """Each rule's name with a mask over the sorted frame: true = the row breaks it.
+    """Each rule's name with a mask over the sorted frame: true = the row breaks the rule.
 
-    Series and arrays rather than expressions: for one account the query planner costs ten times the
-    arithmetic.
+    It uses series and arrays rather than expressions: for one account the query planner costs ten
+    times the arithmetic.
     """
-    for c in COLUMNS:
-        values = frame[c.name]
-        if c.null == "never" and values.null_count():
-            yield f"{c.name} is known", values.is_null().to_numpy()
-        if c.kind in ("amount", "whole_number"):
-            yield _range_rule(c, values)
+    for column in COLUMNS:
+        values = frame[column.name]
+        if column.null == "never" and values.null_count():
+            yield f"{column.name} is known", values.is_null().to_numpy()
+        if column.kind in ("amount", "whole_number"):
+            yield _range_rule(column, values)
     months = frame["month"].to_numpy()
     yield "month is the first of a month", months != months.astype("datetime64[M]")
     yield from _history_breaches(frame, window)
 
 
-def _range_rule(c: Column, values: pl.Series) -> tuple[str, Mask]:
+def _range_rule(column: Column, values: pl.Series) -> tuple[str, Mask]:
     numbers = values.to_numpy()  # null becomes NaN
-    if c.above is not None:
-        rule, inside = (
-            f"{c.above:g} < {c.name} <= {c.high:g}",
-            (numbers <= c.high) & (numbers > c.above),
-        )
+    if column.above is not None:
+        rule = f"{column.above:g} < {column.name} <= {column.high:g}"
+        inside = (numbers <= column.high) & (numbers > column.above)
     else:
-        rule, inside = (
-            f"{c.low:g} <= {c.name} <= {c.high:g}",
-            (numbers <= c.high) & (numbers >= c.low),
-        )
-    # Null keeps the range, NaN does not.
-    return rule, ~inside & values.is_not_null().to_numpy() if values.null_count() else ~inside
+        rule = f"{column.low:g} <= {column.name} <= {column.high:g}"
+        inside = (numbers <= column.high) & (numbers >= column.low)
+    outside = ~inside
+    if values.null_count():
+        outside &= values.is_not_null().to_numpy()  # null is in every range, NaN in none
+    return rule, outside
 
 
 def _history_breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, Mask]]:
-    """The rules between a row and the one before it of the same account.
+    """The rules between a row and the row before it of the same account.
 
-    Neighbours in the sorted frame do: no groups.
+    The frame is sorted, so these rows are neighbours and no grouping is needed.
     """
     account, product = frame["account_id"], frame["product"].to_physical()
-    same = _against_earlier(account, 1, equal=True)
-    step = np.diff(frame["month"].to_numpy().astype("datetime64[M]").astype(np.int64), prepend=0)
-    yield "one statement a month", same & (step == 0)
-    yield "no month is missing", same & (step > 1)
-    yield "one product an account", same & _against_earlier(product, 1, equal=False)
-    for c in COLUMNS:
-        if c.null == "whole" and frame[c.name].null_count() not in (0, frame.height):
-            changed = _against_earlier(frame[c.name].is_null(), 1, equal=False)
-            yield f"{c.name} is known in all statements or in none", same & changed
+    same_account = _compare_with_earlier(account, 1, equal=True)
+    months = frame["month"].to_numpy().astype("datetime64[M]").astype(np.int64)
+    step = np.diff(months, prepend=0)
+    yield "one statement a month", same_account & (step == 0)
+    yield "no month is missing", same_account & (step > 1)
+    other_product = _compare_with_earlier(product, 1, equal=False)
+    yield "one product an account", same_account & other_product
+    for column in COLUMNS:
+        values = frame[column.name]
+        if column.null == "whole" and values.null_count() not in (0, frame.height):
+            changed = _compare_with_earlier(values.is_null(), 1, equal=False)
+            yield f"{column.name} is known in all statements or in none", same_account & changed
     if window and frame.height > LONGEST_WINDOW:
-        yield (
-            f"at most {LONGEST_WINDOW} statements an account",
-            _against_earlier(account, LONGEST_WINDOW, equal=True),
-        )
+        too_many = _compare_with_earlier(account, LONGEST_WINDOW, equal=True)
+        yield f"at most {LONGEST_WINDOW} statements an account", too_many
 
 
-def _against_earlier(values: pl.Series, lag: int, *, equal: bool) -> Mask:
-    """Each row compared with the one ``lag`` rows before; false in the first ``lag`` rows and
-    beside a null.
+def _compare_with_earlier(values: pl.Series, lag: int, *, equal: bool) -> Mask:
+    """Whether each row is equal, or unequal, to the row ``lag`` rows before.
+
+    It is false in the first ``lag`` rows and where one of the two is null.
     """
     mask = np.zeros(len(values), dtype=np.bool_)
     later, earlier = values.slice(lag), values.slice(0, max(len(values) - lag, 0))
     result = later == earlier if equal else later != earlier
-    mask[lag:] = result.fill_null(False).to_numpy() if result.null_count() else result.to_numpy()
+    if result.null_count():
+        result = result.fill_null(False)
+    mask[lag:] = result.to_numpy()
     return mask
 
 
 def _violation(rows: pl.DataFrame, rule: str) -> Violation:
     first = rows.head(3).select("account_id", pl.col("month").dt.strftime("%Y-%m")).rows()
-    return Violation(
-        rule, rows.height, tuple((str(account), str(month)) for account, month in first)
-    )
+    places = tuple((str(account), str(month)) for account, month in first)
+    return Violation(rule, rows.height, places)

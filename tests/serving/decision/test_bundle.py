@@ -221,7 +221,7 @@ def test_tables_that_do_not_add_up_on_the_reference_are_no_bundle(
 
     parts = parts_of(bundle)
     assemble(parts)
-    monkeypatch.setattr(bundle_module, "against", lying)
+    monkeypatch.setattr(bundle_module, "make_explainer", lying)
     with pytest.raises(BundleError, match=r"model.txt: contributions miss the log-odds by"):
         assemble(parts)
 
