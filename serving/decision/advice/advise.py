@@ -62,7 +62,10 @@ def advise_many(
 
 
 def _make_grids(
-    window: Window, cuts: Sequence[LimitCut], constraints: Sequence[Constraints], bundle: Bundle
+    window: Window,
+    cuts: Sequence[LimitCut],
+    constraints: Sequence[Constraints],
+    bundle: Bundle,
 ) -> list[PlanGrid]:
     minimum_share = bundle.policy.terms.minimum_share
     return [

@@ -53,7 +53,10 @@ class ConstraintError(ValueError):
 
 
 def check_constraints(
-    constraints: Constraints, window: Window, rounding: float, account: int = 0
+    constraints: Constraints,
+    window: Window,
+    rounding: float,
+    account: int = 0,
 ) -> None:
     """Raise :class:`ConstraintError` for the first constraint that cannot be met.
 
@@ -81,13 +84,22 @@ def _check_range(name: str, amount: float | None) -> None:
         raise ConstraintError(name, f"expected {lowest} to {LARGEST_AMOUNT:g}")
 
 
-def _check_extra(extra: float, window: Window, rounding: float, account: int) -> None:
+def _check_extra(
+    extra: float,
+    window: Window,
+    rounding: float,
+    account: int,
+) -> None:
     balance = max(float(window.now("balance")[account]), 0.0)
     if extra > grid_up(balance, rounding):
         raise ConstraintError("extra", "expected at most the balance of the last statement")
 
 
-def _check_spending(spending: float, window: Window, account: int) -> None:
+def _check_spending(
+    spending: float,
+    window: Window,
+    account: int,
+) -> None:
     limit = float(window.now("credit_limit")[account])
     spent = _known(window.mean("spend", HABIT_MONTHS)[account])
     if spending > max(limit, spent):
@@ -97,7 +109,12 @@ def _check_spending(spending: float, window: Window, account: int) -> None:
         )
 
 
-def _check_repayment(elsewhere: float, window: Window, rounding: float, account: int) -> None:
+def _check_repayment(
+    elsewhere: float,
+    window: Window,
+    rounding: float,
+    account: int,
+) -> None:
     debt = _known(window.last_known("external_debt")[account])
     if elsewhere > grid_up(debt, rounding):
         raise ConstraintError(
@@ -105,7 +122,11 @@ def _check_repayment(elsewhere: float, window: Window, rounding: float, account:
         )
 
 
-def _check_sum(constraints: Constraints, window: Window, account: int) -> None:
+def _check_sum(
+    constraints: Constraints,
+    window: Window,
+    account: int,
+) -> None:
     if constraints.monthly_payment is None:
         return
     extra, elsewhere = constraints.extra or 0.0, constraints.repay_elsewhere or 0.0

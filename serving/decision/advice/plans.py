@@ -86,12 +86,19 @@ def make_plan_grid(
     never advised.
     """
     tried = _amounts(finances, rules) | constraints.fixed_by_customer()
-    combinations = np.array(list(product(*(dict.fromkeys(tried[name]) for name in LEVERS))))
+    # Shares of a small amount may round to the same one.
+    distinct = [dict.fromkeys(tried[name]) for name in LEVERS]
+    combinations = np.array(list(product(*distinct)))
     # A share that the minimum due covers anyway is not worth a step.
     share = finances.least_share if finances.least_share > minimum_share else 0.0
     plans = _as_plans(combinations, np.full(len(combinations), share))
     unit = finances.income if finances.income > 0 else max(limit, 1.0)
-    effort = _effort(plans, _known(finances.spent), unit, rules)
+    effort = _effort(
+        plans,
+        _known(finances.spent),
+        unit,
+        rules,
+    )
     # Stable, so that plans of the same effort stay in the order of the levers.
     order = np.argsort(effort, kind="stable")
     return PlanGrid(
@@ -106,7 +113,8 @@ def make_plan_grid(
 def _amounts(finances: Finances, rules: AdviceRules) -> dict[LeverName, list[float]]:
     """What is tried of each lever."""
     levers, step = rules.levers, rules.search.rounding
-    balance, debt, spent = finances.balance, _known(finances.debt), _known(finances.spent)
+    balance, debt = finances.balance, _known(finances.debt)
+    spent = _known(finances.spent)
     spending = [math.inf]
     if spent > 0:
         shares = levers["spending"].grid
@@ -136,17 +144,28 @@ def _baselines(share: float) -> Plans:
     return _as_plans(np.array(levers), np.array([share, 0.0]))
 
 
-def _effort(plans: Plans, spent: float, unit: float, rules: AdviceRules) -> Values:
+def _effort(
+    plans: Plans,
+    spent: float,
+    unit: float,
+    rules: AdviceRules,
+) -> Values:
     weight = {name: lever.weight for name, lever in rules.levers.items()}
-    paid = weight["extra"] * plans.extra + weight["repay_elsewhere"] * plans.repay_elsewhere
-    money = paid + weight["spending"] * np.maximum(spent - plans.spending, 0.0)
+    here = weight["extra"] * plans.extra
+    elsewhere = weight["repay_elsewhere"] * plans.repay_elsewhere
+    not_spent = np.maximum(spent - plans.spending, 0.0)
+    money = here + elsewhere + weight["spending"] * not_spent
     without: Values = (
         weight["no_cash"] * plans.no_cash + weight["no_new_credit"] * plans.no_new_credit
     )
     return money / unit + without
 
 
-def _payable(finances: Finances, rules: AdviceRules, constraints: Constraints) -> float:
+def _payable(
+    finances: Finances,
+    rules: AdviceRules,
+    constraints: Constraints,
+) -> float:
     """The most that can be paid a month.
 
     It is the customer's own figure; else what living and instalments leave of a known income, or

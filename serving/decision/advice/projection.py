@@ -83,12 +83,29 @@ class Projection:
         """What is owed after that month, CNY."""
         return float(self.features[month, trajectory, _BALANCE])
 
-    def outcome(self, trajectory: int, month: int, probability: float, bundle: Bundle) -> Outcome:
+    def outcome(
+        self,
+        trajectory: int,
+        month: int,
+        probability: float,
+        bundle: Bundle,
+    ) -> Outcome:
         """What is decided after that month at that probability."""
         cut = self.cuts[self.account[trajectory]]
-        return outcome_after(month, cut, probability, self.features[month, trajectory], bundle)
+        return outcome_after(
+            month,
+            cut,
+            probability,
+            self.features[month, trajectory],
+            bundle,
+        )
 
-    def restorations(self, trajectories: Rows, margin: float, bundle: Bundle) -> Iterator[Restored]:
+    def restorations(
+        self,
+        trajectories: Rows,
+        margin: float,
+        bundle: Bundle,
+    ) -> Iterator[Restored]:
         """The months in which these trajectories restore the limit.
 
         They come in order of the trajectories, and for each in order of the months.  A month
@@ -104,9 +121,9 @@ class Projection:
         log_odds = self.log_odds[:, trajectories]
         with_margin = probability_of(log_odds + margin)
         cut = self._certainly_cut(trajectories, probability_of(log_odds), bundle)
-        cut_from_here = np.cumsum(cut[::-1], axis=0)[::-1] > 0
+        cuts_from_here = np.cumsum(cut[::-1], axis=0)[::-1]
         candidate = ~self._certainly_cut(trajectories, with_margin, bundle)
-        candidate[:-1] &= ~cut_from_here[1:]
+        candidate[:-1] &= cuts_from_here[1:] == 0
         for column in np.flatnonzero(candidate.any(axis=0)).tolist():
             trajectory = int(trajectories[column])
             for month in np.flatnonzero(candidate[:, column]).tolist():
@@ -115,16 +132,26 @@ class Projection:
                 if restored is not None and self.stays_restored(trajectory, month, bundle):
                     yield restored
 
-    def stays_restored(self, trajectory: int, month: int, bundle: Bundle) -> bool:
+    def stays_restored(
+        self,
+        trajectory: int,
+        month: int,
+        bundle: Bundle,
+    ) -> bool:
         """Whether :func:`restores_limit` holds in all months after that one."""
-        later = probability_of(self.log_odds[month + 1 :, trajectory]).tolist()
+        log_odds = self.log_odds[month + 1 :, trajectory]
+        later = probability_of(log_odds).tolist()
         return all(
             restores_limit(self.outcome(trajectory, later_month, probability, bundle))
             for later_month, probability in enumerate(later, start=month + 1)
         )
 
     def _restored(
-        self, trajectory: int, month: int, probability: float, bundle: Bundle
+        self,
+        trajectory: int,
+        month: int,
+        probability: float,
+        bundle: Bundle,
     ) -> Restored | None:
         """What that month restores, None if nothing."""
         cut = self.cuts[self.account[trajectory]]
@@ -133,7 +160,12 @@ class Projection:
         gains = cut.suspended or limit > cut.limit_after
         return Restored(trajectory, month, limit) if restores_limit(outcome) and gains else None
 
-    def _certainly_cut(self, trajectories: Rows, probability: Months, bundle: Bundle) -> Mask:
+    def _certainly_cut(
+        self,
+        trajectories: Rows,
+        probability: Months,
+        bundle: Bundle,
+    ) -> Mask:
         """Months in which the model cuts, (months, trajectories), without false positives.
 
         It is cheaper than :meth:`outcome`, which decides the months that it leaves.
@@ -145,14 +177,19 @@ class Projection:
 
 
 def outcome_after(
-    month: int, cut: LimitCut, probability: float, values: Vector, bundle: Bundle
+    month: int,
+    cut: LimitCut,
+    probability: float,
+    values: Vector,
+    bundle: Bundle,
 ) -> Outcome:
     """What is decided on the limit from before a cut, after that month (0 = the next).
 
     ``values`` are all features of the catalogue after that month.
     """
     as_of, decided_at = _decision_after(cut.as_of, month)
-    features = dict(zip(_NAMES, values.tolist(), strict=True)) | {"limit_now": cut.limit_before}
+    features = dict(zip(_NAMES, values.tolist(), strict=True))
+    features["limit_now"] = cut.limit_before
     account = Account(cut.product, as_of, probability, features)
     return apply(account, bundle.policy, decided_at)
 
@@ -161,7 +198,13 @@ def outcome_after(
 def _decision_after(as_of: datetime.date, month: int) -> tuple[datetime.date, datetime.datetime]:
     """The month of the statement that is decided on, and a time soon after it."""
     statement = add_months(as_of, month + 1)
-    decided_at = datetime.datetime(statement.year, statement.month, 28, 12, tzinfo=datetime.UTC)
+    decided_at = datetime.datetime(
+        statement.year,
+        statement.month,
+        28,
+        12,
+        tzinfo=datetime.UTC,
+    )
     return statement, decided_at
 
 
@@ -171,7 +214,10 @@ def restores_limit(outcome: Outcome) -> bool:
 
 
 def project(
-    window: Window, trajectories: Trajectories, cuts: Sequence[LimitCut], bundle: Bundle
+    window: Window,
+    trajectories: Trajectories,
+    cuts: Sequence[LimitCut],
+    bundle: Bundle,
 ) -> Projection:
     """The trajectories in the months to come; ``cuts`` has one cut per account of the window."""
     account, plans = trajectories.account, trajectories.plans
@@ -189,7 +235,11 @@ def project(
         terms=bundle.policy.terms,
     )
     features = values_of(windows_ahead(columns, history.months_observed, months))
-    log_odds = log_odds_of(_model_rows(features, bundle), bundle.scorer, threads=1)
+    log_odds = log_odds_of(
+        _model_rows(features, bundle),
+        bundle.scorer,
+        threads=1,
+    )
     features = features.reshape(months, len(account), -1)
     features[..., _LIMIT] = before
     paid = columns["payment"][:months][::-1]
@@ -204,4 +254,5 @@ def project(
 
 
 def _model_rows(features: Matrix, bundle: Bundle) -> Matrix:
-    return np.ascontiguousarray(features[:, [_NAMES.index(name) for name in bundle.features]])
+    places = [_NAMES.index(name) for name in bundle.features]
+    return np.ascontiguousarray(features[:, places])

@@ -145,10 +145,17 @@ def observe_habits(window: Window) -> Habits:
 
     owed = window["owed_before"][:months][::-1]
     payment = last(window["payment"])
-    paid_share = np.divide(payment, owed, out=np.full_like(payment, np.nan), where=owed > 0)
+    paid_share = np.divide(
+        payment,
+        owed,
+        out=np.full_like(payment, np.nan),
+        where=owed > 0,
+    )
     days = last(window["days_past_due"])
     debt = window["external_debt"]
-    debt_before = np.vstack([debt[1:], np.full((1, debt.shape[1]), np.nan)])
+    # The month before the first one is unknown.
+    debt_before = np.full_like(debt, np.nan)
+    debt_before[:-1] = debt[1:]
     return Habits(
         length=np.minimum(window.months_observed, months).astype(np.int64),
         spend=last(window["spend"]),
@@ -169,14 +176,19 @@ def least_paid_share(window: Window) -> Values:
     It is rounded down to whole hundredths, and 0 if no share is known.
     """
     shares = observe_habits(window).paid_share
-    smallest = np.min(np.where(np.isnan(shares), np.inf, shares), axis=0)
+    known_shares = np.where(np.isnan(shares), np.inf, shares)
+    smallest = np.min(known_shares, axis=0)
     known = np.where(np.isinf(smallest), 0.0, smallest)
     hundredths: Values = np.floor(known * 100.0 + 1e-9)
     return hundredths / 100.0
 
 
 def roll_forward(
-    window: Window, plans: Plans, limits: Months, suspended: Mask, terms: Terms
+    window: Window,
+    plans: Plans,
+    limits: Months,
+    suspended: Mask,
+    terms: Terms,
 ) -> dict[str, Months]:
     """The statements to come and those of the window, by column.
 
@@ -189,7 +201,13 @@ def roll_forward(
     debt, income = window.last_known("external_debt"), window.last_known("income")
     months: list[dict[str, Values]] = []
     for month, (limit, blocked) in enumerate(zip(limits, suspended, strict=True)):
-        acts = _act(habits.repeat(month), standing, plans, limit, blocked)
+        acts = _act(
+            habits.repeat(month),
+            standing,
+            plans,
+            limit,
+            blocked,
+        )
         standing = next_standing(standing, acts.behaviour, terms)
         debt = np.maximum(debt + acts.debt_change, 0.0)
         statement = {
@@ -206,7 +224,11 @@ def roll_forward(
             "income": income,
         }
         for name in _ALL_OR_NONE:
-            statement[name] = np.where(np.isnan(window[name][0]), np.nan, statement[name])
+            statement[name] = np.where(
+                np.isnan(window[name][0]),
+                np.nan,
+                statement[name],
+            )
         months.append(statement)
     months.reverse()
     return {
@@ -215,7 +237,11 @@ def roll_forward(
     }
 
 
-def windows_ahead(columns: dict[str, Months], months_observed: Values, months: int) -> Window:
+def windows_ahead(
+    columns: dict[str, Months],
+    months_observed: Values,
+    months: int,
+) -> Window:
     """The windows of the decisions after each of the ``months`` that were rolled forward.
 
     ``columns`` are those of :func:`roll_forward`.  The windows are side by side: first those of all
@@ -224,15 +250,18 @@ def windows_ahead(columns: dict[str, Months], months_observed: Values, months: i
     trajectories = len(months_observed)
     history = len(columns["balance"]) - months
     longest = min(history + months, LONGEST_WINDOW)
-    ahead = {name: np.full((longest, months * trajectories), np.nan) for name in columns}
+    shape = (longest, months * trajectories)
+    ahead = {name: np.full(shape, np.nan) for name in columns}
     for month in range(1, months + 1):
         rows = min(history + month, longest)
         places = slice((month - 1) * trajectories, month * trajectories)
         newest = months - month
         for name, column in columns.items():
-            ahead[name][:rows, places] = column[newest : newest + rows]
+            visible = column[newest : newest + rows]
+            ahead[name][:rows, places] = visible
     after = np.repeat(np.arange(1, months + 1), trajectories)
-    observed = np.minimum(np.tile(months_observed, months) + after, LONGEST_WINDOW)
+    observed = np.tile(months_observed, months) + after
+    observed = np.minimum(observed, LONGEST_WINDOW)
     return Window(ahead, observed.astype(np.int64))
 
 
@@ -247,7 +276,11 @@ class _Acts:
 
 
 def _act(
-    habit: HabitMonth, now: Standing, plans: Plans, limit: Values, suspended: NDArray[np.bool_]
+    habit: HabitMonth,
+    now: Standing,
+    plans: Plans,
+    limit: Values,
+    suspended: NDArray[np.bool_],
 ) -> _Acts:
     """The acts of a month: the habit's where the plan says nothing."""
     on_time = plans.on_time > 0
@@ -257,7 +290,11 @@ def _act(
     )
     days_late = np.where(on_time, 0, habit.days_late).astype(np.int32)
     no_credit = plans.no_new_credit > 0
-    change = np.where(no_credit, np.minimum(habit.debt_change, 0.0), habit.debt_change)
+    change = np.where(
+        no_credit,
+        np.minimum(habit.debt_change, 0.0),
+        habit.debt_change,
+    )
     repaid = np.minimum(change, -plans.repay_elsewhere)
     return _Acts(
         behaviour=Behaviour(spend, cash, payment, days_late),
@@ -267,34 +304,71 @@ def _act(
     )
 
 
-def _pay(habit: HabitMonth, now: Standing, plans: Plans) -> Values:
+def _pay(
+    habit: HabitMonth,
+    now: Standing,
+    plans: Plans,
+) -> Values:
     on_time = plans.on_time > 0
-    owed, due = np.maximum(now.balance, 0.0), now.minimum_due
-    as_before = np.where(np.isnan(habit.paid_share), habit.payment, habit.paid_share * owed)
+    owed = np.maximum(now.balance, 0.0)
+    due = now.minimum_due
+    as_before = np.where(
+        np.isnan(habit.paid_share),
+        habit.payment,
+        habit.paid_share * owed,
+    )
     # A promise may not depend on a payment that the plan does not ask for.
-    expected = np.where(on_time, plans.paid_share * owed, as_before)
-    least = np.where(on_time, due + plans.extra, 0.0)
+    expected = np.where(
+        on_time,
+        plans.paid_share * owed,
+        as_before,
+    )
+    least = np.where(
+        on_time,
+        due + plans.extra,
+        0.0,
+    )
     # A lender's minimum due may be more than its balance.
-    most = np.where(on_time, np.maximum(owed, due), owed)
+    most = np.where(
+        on_time,
+        np.maximum(owed, due),
+        owed,
+    )
     return round_to_cents(np.minimum(np.maximum(expected, least), most))
 
 
 def _draw(
-    habit: HabitMonth, now: Standing, plans: Plans, unused: Values, suspended: NDArray[np.bool_]
+    habit: HabitMonth,
+    now: Standing,
+    plans: Plans,
+    unused: Values,
+    suspended: NDArray[np.bool_],
 ) -> tuple[Values, Values]:
     """Purchases and cash; an account in arrears or suspended draws nothing."""
     blocked = suspended | (now.days_past_due >= DAYS_A_MONTH)
     room = np.maximum(unused, 0.0)
-    cash = np.where(blocked | (plans.no_cash > 0), 0.0, np.minimum(habit.cash_advance, room))
+    cash = np.where(
+        blocked | (plans.no_cash > 0),
+        0.0,
+        np.minimum(habit.cash_advance, room),
+    )
     wanted = np.minimum(habit.spend, plans.spending)
-    spend = np.where(blocked, 0.0, np.minimum(wanted, room - cash))
+    spend = np.where(
+        blocked,
+        0.0,
+        np.minimum(wanted, room - cash),
+    )
     return round_to_cents(spend), round_to_cents(cash)
 
 
 def _last_standing(window: Window, terms: Terms) -> Standing:
     """The standing of the last statement; an unknown minimum due is what the terms ask for."""
     balance, due = window.now("balance"), window.now("minimum_due")
-    by_terms = minimum_due_of(balance, np.zeros(len(balance), dtype=np.int32), terms)
+    by_terms = minimum_due_of(
+        balance,
+        np.zeros(len(balance), dtype=np.int32),
+        terms,
+    )
     return Standing(
         balance=balance,
         minimum_due=np.where(np.isnan(due), by_terms, due),

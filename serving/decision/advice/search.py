@@ -89,14 +89,20 @@ class PlanSearch:
     @property
     def shown_plans(self) -> Plans:
         """The chosen plan and the two baselines, in this order."""
-        return concatenate_plans([self.grid.plans.take([self.position]), self.grid.baselines])
+        chosen = self.grid.plans.take([self.position])
+        return concatenate_plans([chosen, self.grid.baselines])
 
     @property
     def shown_offers(self) -> tuple[Offers, ...]:
         """The offers of :attr:`shown_plans`."""
         return (self.offers, *self.baselines)
 
-    def evaluate(self, trajectories: Rows, projection: Projection, bundle: Bundle) -> None:
+    def evaluate(
+        self,
+        trajectories: Rows,
+        projection: Projection,
+        bundle: Bundle,
+    ) -> None:
         """Evaluate the next plans, whose trajectories these are."""
         first = self.evaluated
         self.evaluated += len(trajectories)
@@ -109,7 +115,10 @@ class PlanSearch:
         self.offers = Offers(projection.restorations(feasible, margin, bundle))
 
     def evaluate_baselines(
-        self, trajectories: Rows, projection: Projection, bundle: Bundle
+        self,
+        trajectories: Rows,
+        projection: Projection,
+        bundle: Bundle,
     ) -> None:
         """Evaluate the two baselines, whose trajectories these are.
 
@@ -117,13 +126,15 @@ class PlanSearch:
         ask for.
         """
         margin = bundle.advice.search.margin
-        on_time, carry_on = (trajectories[[k]] for k in range(2))
-        self.baselines = (
-            Offers(projection.restorations(on_time, margin, bundle)),
-            Offers(projection.restorations(carry_on[:0], margin, bundle)),
-        )
+        on_time = projection.restorations(trajectories[:1], margin, bundle)
+        self.baselines = (Offers(on_time), Offers())
 
-    def confirm(self, trajectories: Rows, projection: Projection, bundle: Bundle) -> bool:
+    def confirm(
+        self,
+        trajectories: Rows,
+        projection: Projection,
+        bundle: Bundle,
+    ) -> bool:
         """Whether the limit stays restored in all shown plans.
 
         ``trajectories`` are those of :attr:`shown_plans` with the limit restored as offered.  An
@@ -157,7 +168,10 @@ class PlanSearch:
 
 
 def search_plans(
-    searches: Sequence[PlanSearch], window: Window, cuts: Sequence[LimitCut], bundle: Bundle
+    searches: Sequence[PlanSearch],
+    window: Window,
+    cuts: Sequence[LimitCut],
+    bundle: Bundle,
 ) -> dict[int, list[PlanPath]]:
     """For each account the chosen plan and the two baselines, month by month.
 
@@ -190,11 +204,17 @@ def _evaluate_plans(
     plans = []
     for search in searches:
         end = None if most is None else search.evaluated + most
-        plans.append((search.account, search.grid.plans.take(slice(search.evaluated, end))))
+        following = slice(search.evaluated, end)
+        plans.append((search.account, search.grid.plans.take(following)))
     # In the same projection, because one costs as much as a hundred trajectories.
     new = [search for search in searches if search.evaluated == 0]
     baselines = [(search.account, search.grid.baselines) for search in new]
-    projection, trajectories = _project(plans + baselines, window, cuts, bundle)
+    projection, trajectories = _project(
+        plans + baselines,
+        window,
+        cuts,
+        bundle,
+    )
     for search, own in zip(new, trajectories[len(plans) :], strict=True):
         search.evaluate_baselines(own, projection, bundle)
     for search, own in zip(searches, trajectories[: len(plans)], strict=True):
@@ -202,12 +222,21 @@ def _evaluate_plans(
 
 
 def _confirm_plans(
-    searches: Sequence[PlanSearch], window: Window, cuts: Sequence[LimitCut], bundle: Bundle
+    searches: Sequence[PlanSearch],
+    window: Window,
+    cuts: Sequence[LimitCut],
+    bundle: Bundle,
 ) -> dict[int, list[PlanPath]]:
     """The paths of the accounts whose offers hold; the others' offers are rejected."""
     plans = [(search.account, search.shown_plans) for search in searches]
     restored = [offers.current for search in searches for offers in search.shown_offers]
-    projection, trajectories = _project(plans, window, cuts, bundle, restored)
+    projection, trajectories = _project(
+        plans,
+        window,
+        cuts,
+        bundle,
+        restored,
+    )
     paths = {}
     for search, (account, shown), own in zip(searches, plans, trajectories, strict=True):
         if search.confirm(own, projection, bundle):
@@ -245,7 +274,8 @@ def _project(
     lengths = [len(own) for _, own in plans]
     account = np.repeat([account for account, _ in plans], lengths)
     first_free, limits = [], []
-    for owner, one in zip(account, restored or [None] * len(account), strict=True):
+    offers = restored or [None] * len(account)
+    for owner, one in zip(account, offers, strict=True):
         first_free.append(months if one is None else one.month + 1)
         limits.append(cuts[owner].limit_before if one is None else one.limit)
     trajectories = Trajectories(
@@ -255,4 +285,5 @@ def _project(
         restored_limit=np.array(limits),
     )
     projection = project(window, trajectories, cuts, bundle)
-    return projection, np.split(np.arange(len(account)), np.cumsum(lengths)[:-1])
+    ends = np.cumsum(lengths)
+    return projection, np.split(np.arange(len(account)), ends[:-1])

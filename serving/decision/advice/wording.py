@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -33,7 +32,11 @@ class PlanTrajectory:
     restored: Restored | None  # None = the cut stays in force
 
 
-def plan_path(shown: PlanTrajectory, projection: Projection, bundle: Bundle) -> PlanPath:
+def plan_path(
+    shown: PlanTrajectory,
+    projection: Projection,
+    bundle: Bundle,
+) -> PlanPath:
     """A plan as it is shown: its steps, and the state after each month."""
     trajectory, restored = shown.trajectory, shown.restored
     cut = projection.cuts[projection.account[trajectory]]
@@ -59,7 +62,11 @@ def plan_path(shown: PlanTrajectory, projection: Projection, bundle: Bundle) -> 
     )
 
 
-def plan_steps(plan: Plans, income: float, rules: AdviceRules) -> tuple[Step, ...]:
+def plan_steps(
+    plan: Plans,
+    income: float,
+    rules: AdviceRules,
+) -> tuple[Step, ...]:
     """The levers that one plan changes, worded, in the order of advice.toml.
 
     ``income`` is CNY a month, NaN if unknown.
@@ -99,7 +106,11 @@ def plan_steps(plan: Plans, income: float, rules: AdviceRules) -> tuple[Step, ..
     return tuple(steps)
 
 
-def _variant(lever: LeverName, amount: float, share: float) -> str:
+def _variant(
+    lever: LeverName,
+    amount: float,
+    share: float,
+) -> str:
     """The variant of a lever's text; "" = the text itself."""
     if lever == "on_time":
         return "of_balance" if share > 0 else ""
@@ -110,16 +121,20 @@ def _variant(lever: LeverName, amount: float, share: float) -> str:
 
 
 def aging_out(
-    window: Window, account: int, as_of: datetime.date, rules: AdviceRules
+    window: Window,
+    account: int,
+    as_of: datetime.date,
+    rules: AdviceRules,
 ) -> tuple[AgingOut, ...]:
     """The events that still count, the first to expire first."""
     events = []
     for code, ageing in rules.ageing.items():
-        happened = np.flatnonzero(window[ageing.column][: ageing.months, account] > 0)
+        column = window[ageing.column][: ageing.months, account]
+        happened = np.flatnonzero(column > 0)
         if not len(happened):
             continue
         last = add_months(as_of, -int(happened[0]))
-        until = add_months(as_of, ageing.months - int(happened[0]))
+        until = add_months(last, ageing.months)
         text = Text(
             ageing.text.en.format(month=_month(last), until=_month(until)),
             ageing.text.zh.format(month=_month(last), until=_month(until)),
@@ -159,7 +174,8 @@ def plan_notes(
     notes = []
     for name, note_applies in applies.items():
         if note_applies:
-            text, month = rules.notes[name], _month(months.get(name, begins))
+            text = rules.notes[name]
+            month = _month(months.get(name, begins))
             amount = payment or 0.0
             notes.append(
                 Text(
@@ -172,7 +188,8 @@ def plan_notes(
 
 def _first_payment_above(plan: PlanPath, most: float) -> tuple[float | None, datetime.date | None]:
     """The first payment, here and elsewhere together, above ``most``, and its month."""
-    elsewhere = sum(step.amount or 0.0 for step in plan.steps if step.lever == "repay_elsewhere")
+    repaid = [step.amount for step in plan.steps if step.lever == "repay_elsewhere"]
+    elsewhere = sum(amount or 0.0 for amount in repaid)
     for month in plan.path:
         payment = month.payment + elsewhere
         if payment > most + HALF_CENT:
@@ -182,11 +199,12 @@ def _first_payment_above(plan: PlanPath, most: float) -> tuple[float | None, dat
 
 def _kept_to_the_end(plan: PlanPath) -> datetime.date | None:
     """The first of the months at the end of the path in which the limit would be kept."""
-    kept = [
-        month.month
-        for month in itertools.takewhile(lambda month: month.action == "keep", reversed(plan.path))
-    ]
-    return kept[-1] if kept else None
+    first = None
+    for month in reversed(plan.path):
+        if month.action != "keep":
+            break
+        first = month.month
+    return first
 
 
 def _month(date: datetime.date) -> str:

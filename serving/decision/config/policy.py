@@ -212,9 +212,17 @@ def _conditions(rule: Section) -> tuple[Condition, ...]:
 def _condition(section: Section) -> Condition:
     comparisons = [name for name in COMPARISONS if name in section]
     if len(comparisons) != 1:
-        raise section.error("", f"a feature and one of {list(COMPARISONS)}", section.keys)
+        raise section.error(
+            "",
+            f"a feature and one of {list(COMPARISONS)}",
+            section.keys,
+        )
     comparison = comparisons[0]
-    return Condition(section.text("feature"), comparison, section.number(comparison))
+    return Condition(
+        section.text("feature"),
+        comparison,
+        section.number(comparison),
+    )
 
 
 def _effect(section: Section) -> dict[str, Any]:

@@ -96,7 +96,11 @@ def read_wording(text: str) -> Wording:
         )
 
 
-def read_text(section: Section, required: AbstractSet[str], suffix: str = "") -> Text:
+def read_text(
+    section: Section,
+    required: AbstractSet[str],
+    suffix: str = "",
+) -> Text:
     """The texts ``en`` and ``zh`` of a section, or the keys with a suffix such as ``en_nothing``.
 
     Both have to contain exactly the ``required`` placeholders.
@@ -106,7 +110,11 @@ def read_text(section: Section, required: AbstractSet[str], suffix: str = "") ->
         template = section.text(key)
         found = _placeholders(section, key, template)
         if found != required:
-            raise section.error(key, f"the placeholders {sorted(required)}", sorted(found))
+            raise section.error(
+                key,
+                f"the placeholders {sorted(required)}",
+                sorted(found),
+            )
         texts.append(template)
     return Text(*texts)
 
@@ -126,22 +134,37 @@ def _sentence(section: Section, prefix: str = "") -> Text:
     for key in (f"{prefix}en", f"{prefix}zh"):
         template = section.text(key)
         if unknown := _placeholders(section, key, template) - _IN_SENTENCES:
-            raise section.error(key, f"placeholders of {sorted(_IN_SENTENCES)}", sorted(unknown))
+            raise section.error(
+                key,
+                f"placeholders of {sorted(_IN_SENTENCES)}",
+                sorted(unknown),
+            )
         texts.append(template)
     return Text(*texts)
 
 
 def _notice(section: Section) -> dict[str, Text]:
-    return {name: read_text(section.section(name), required) for name, required in _NOTICE.items()}
+    parts = {}
+    for name, required in _NOTICE.items():
+        parts[name] = read_text(section.section(name), required)
+    return parts
 
 
-def _placeholders(section: Section, key: str, template: str) -> set[str]:
+def _placeholders(
+    section: Section,
+    key: str,
+    template: str,
+) -> set[str]:
     """The names between braces; a format is refused, because numbers are filled in as text."""
     expected = "placeholders as {name}"
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise section.error(key, f"{expected}: {error}", template) from error
+        raise section.error(
+            key,
+            f"{expected}: {error}",
+            template,
+        ) from error
     names = set()
     for _, name, specification, conversion in parts:
         if specification or conversion:

@@ -87,7 +87,12 @@ class Section:
     serving.decision...ConfigError: map.toml: [currency]: unknown key 'sauce', expected ['rate']
     """
 
-    def __init__(self, content: Mapping[str, object], name: str = "", file: str = "") -> None:
+    def __init__(
+        self,
+        content: Mapping[str, object],
+        name: str = "",
+        file: str = "",
+    ) -> None:
         self._left = dict(content)
         self._name, self._file = name, file
         self._known: list[str] = []
@@ -122,7 +127,12 @@ class Section:
         for section in self._below:
             section.close()
 
-    def error(self, key: str, expected: str, got: object) -> ConfigError:
+    def error(
+        self,
+        key: str,
+        expected: str,
+        got: object,
+    ) -> ConfigError:
         """The error of a value that is not what was expected; ``key`` "" = the section itself."""
         return ConfigError(f"{self._place(key)}expected {expected}, got {got!r}")
 
@@ -153,10 +163,17 @@ class Section:
         return value
 
     def number(
-        self, key: str, within: Interval = ANY_NUMBER, default: float | None = None
+        self,
+        key: str,
+        within: Interval = ANY_NUMBER,
+        default: float | None = None,
     ) -> float:
         """A finite number within an interval."""
-        return self._number(key, self._take(key, default), within)
+        return self._number(
+            key,
+            self._take(key, default),
+            within,
+        )
 
     def optional_number(self, key: str) -> float | None:
         """A finite number, or None where the key is absent."""
@@ -167,9 +184,21 @@ class Section:
         value = self._take(key, None)
         if not isinstance(value, list) or not value:
             raise self.error(key, "a list of numbers", value)
-        return tuple(self._number(key, item, within) for item in value)
+        return tuple(
+            self._number(
+                key,
+                item,
+                within,
+            )
+            for item in value
+        )
 
-    def whole(self, key: str, within: Interval, default: int | None = None) -> int:
+    def whole(
+        self,
+        key: str,
+        within: Interval,
+        default: int | None = None,
+    ) -> int:
         """A whole number within an interval."""
         value = self._take(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value not in within:
@@ -194,7 +223,12 @@ class Section:
             return None
         table = self._table(key)
         return {
-            name: self._number(f"{key}.{name}", value, ANY_NUMBER) for name, value in table.items()
+            name: self._number(
+                f"{key}.{name}",
+                value,
+                ANY_NUMBER,
+            )
+            for name, value in table.items()
         }
 
     def text_map(self, key: str, among: Sequence[str] = ()) -> dict[str, str] | None:
@@ -255,7 +289,10 @@ class Section:
         for table in value:
             if not isinstance(table, dict):
                 raise self.error(key, "a list of tables", table)
-        return [self._add(f"{key}[{place}]", table) for place, table in enumerate(value)]
+        sections = []
+        for place, table in enumerate(value):
+            sections.append(self._add(f"{key}[{place}]", table))
+        return sections
 
     def _add(self, key: str, content: Mapping[str, object]) -> Section:
         name = f"{self._name}.{key}" if self._name else key
@@ -287,7 +324,11 @@ class Section:
         return self._left.pop(key, default)
 
     def _list(
-        self, key: str, default: tuple[Item, ...] | None, kind: type[Item], kinds: str
+        self,
+        key: str,
+        default: tuple[Item, ...] | None,
+        kind: type[Item],
+        kinds: str,
     ) -> tuple[Item, ...]:
         value = self._take(key, default)
         if not isinstance(value, list | tuple):
@@ -303,9 +344,17 @@ class Section:
             raise self.error(key, "a table", value)
         return value
 
-    def _number(self, key: str, value: object, within: Interval) -> float:
+    def _number(
+        self,
+        key: str,
+        value: object,
+        within: Interval,
+    ) -> float:
         expected = "a finite number" if within == ANY_NUMBER else f"a number {within}"
-        if not isinstance(value, int | float) or isinstance(value, bool) or value not in within:
+        # A bool is an int.
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.error(key, expected, value)
+        if value not in within:
             raise self.error(key, expected, value)
         try:
             return float(value)

@@ -79,7 +79,11 @@ def year_amount(level: Values, month: int) -> Values:
     """
     until = np.floor(level * (month + 1) / MONTHS_REPLAYED)
     counts: Values = until - np.floor(level * month / MONTHS_REPLAYED)
-    return np.where(np.isnan(counts), np.inf, counts)
+    return np.where(
+        np.isnan(counts),
+        np.inf,
+        counts,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,11 @@ class _State:
 
 
 def replay_year(
-    window: Window, levels: Levels, on_time: Mask, terms: Terms, instalment_share: float
+    window: Window,
+    levels: Levels,
+    on_time: Mask,
+    terms: Terms,
+    instalment_share: float,
 ) -> dict[str, Months]:
     """The columns of the windows that would have been.
 
@@ -113,24 +121,50 @@ def replay_year(
     """
     months = min(MONTHS_REPLAYED, len(window["balance"]) - 1)
     # The month whose statement the year begins with; a shorter history begins with its first.
-    start = np.minimum(months, window.months_observed.astype(np.int64) - 1)
-    change = _Change(levels, on_time, window.last_known("income"), terms, instalment_share)
+    earlier_months = window.months_observed.astype(np.int64) - 1
+    start = np.minimum(months, earlier_months)
+    change = _Change(
+        levels,
+        on_time,
+        window.last_known("income"),
+        terms,
+        instalment_share,
+    )
     state = _begin(window, start, change)
     unexplained = _compare_with_ledger(window, months, terms)
-    known = {name: np.nan_to_num(window[name][:months]) for name in (*_COLUMNS, "owed_before")}
+    known = {}
+    for name in (*_COLUMNS, "owed_before"):
+        known[name] = np.nan_to_num(window[name][:months])
     statements = []
     for row in reversed(range(months)):
         actual = {name: column[row] for name, column in known.items()}
         after, behaviour = _replay_month(state, actual, change)
-        account = unexplained.month(row).book(state.account, after.account, actual, change)
+        account = unexplained.month(row).book(
+            state.account,
+            after.account,
+            actual,
+            change,
+        )
         after = replace(after, account=account)
-        statements.append(_statement(after, behaviour, actual, levels, row))
+        statements.append(
+            _statement(
+                after,
+                behaviour,
+                actual,
+                levels,
+                row,
+            )
+        )
         state = _choose(start > row, after, state)
     return _overwrite(window, statements, start)
 
 
 def _statement(
-    after: _State, behaviour: Behaviour, actual: Mapping[str, Values], levels: Levels, row: int
+    after: _State,
+    behaviour: Behaviour,
+    actual: Mapping[str, Values],
+    levels: Levels,
+    row: int,
 ) -> dict[str, Values]:
     month = MONTHS_REPLAYED - 1 - row
     requests = year_amount(levels.limit_requests, month)
@@ -149,7 +183,9 @@ def _statement(
 
 
 def _overwrite(
-    window: Window, statements: Sequence[Mapping[str, Values]], start: Rows
+    window: Window,
+    statements: Sequence[Mapping[str, Values]],
+    start: Rows,
 ) -> dict[str, Months]:
     """The window's columns with the replayed statements, which are the oldest first."""
     columns: dict[str, Months] = {name: window[name] for name in _COLUMNS}
@@ -159,32 +195,42 @@ def _overwrite(
     is_replayed = np.arange(months)[:, None] < start
     for name in _CHANGED:
         old = window[name]
-        new = np.array([statement[name] for statement in reversed(statements)])
+        newest_first = [statement[name] for statement in reversed(statements)]
+        new = np.array(newest_first)
+        # An unknown value stays unknown.
         known = is_replayed & ~np.isnan(old[:months])
-        columns[name] = np.vstack([np.where(known, new, old[:months]), old[months:]])
+        year, before = old[:months], old[months:]
+        columns[name] = np.vstack([np.where(known, new, year), before])
     return columns
 
 
 def _replay_month(
-    state: _State, actual: Mapping[str, Values], change: _Change
+    state: _State,
+    actual: Mapping[str, Values],
+    change: _Change,
 ) -> tuple[_State, Behaviour]:
     """A month replayed: the state after it, by the ledger, and the behaviour in it.
 
     ``actual`` has the values of the month as it was.
     """
-    levels, terms, instalment_share = change.levels, change.terms, change.instalment_share
+    levels, terms = change.levels, change.terms
+    instalment_share = change.instalment_share
     days_past_due = actual["days_past_due"]
-    money = state.spare_money + actual["payment"] + instalment_share * state.less_debt
+    instalments_saved = instalment_share * state.less_debt
+    money = state.spare_money + actual["payment"] + instalments_saved
     payment = _pay(actual, state.account, change, money)
     money = money - payment
 
     # Money that is left replaces cash.
-    wanted = round_to_cents(np.fmin(actual["cash_advance"], levels.cash * actual["credit_limit"]))
+    most_cash = levels.cash * actual["credit_limit"]
+    # fmin ignores NaN: an unknown level changes nothing.
+    wanted = round_to_cents(np.fmin(actual["cash_advance"], most_cash))
     money = money - (actual["cash_advance"] - wanted)
     instead = np.minimum(np.maximum(money, 0.0), wanted)
     money = money - instead
 
-    spend = round_to_cents(np.fmin(actual["spend"], levels.spend * change.income))
+    most_spend = levels.spend * change.income
+    spend = round_to_cents(np.fmin(actual["spend"], most_spend))
     # A month past due is a payment left out, which the ledger counts; fewer days are a behaviour.
     is_late = (days_past_due < DAYS_A_MONTH) & ~change.on_time
     behaviour = Behaviour(
@@ -207,7 +253,12 @@ def _replay_month(
     return _State(account, less_debt + paid_back, spare_money), behaviour
 
 
-def _pay(actual: Mapping[str, Values], account: Standing, change: _Change, money: Values) -> Values:
+def _pay(
+    actual: Mapping[str, Values],
+    account: Standing,
+    change: _Change,
+    money: Values,
+) -> Values:
     """The payment: as it was, or more if the behaviour or the ``money`` at hand asks for it.
 
     It is at most what is owed, except where more than was owed was paid.
@@ -215,12 +266,24 @@ def _pay(actual: Mapping[str, Values], account: Standing, change: _Change, money
     paid, owed_then = actual["payment"], actual["owed_before"]
     days_past_due = actual["days_past_due"]
     owed = np.maximum(account.balance, 0.0)
-    most = np.where(paid > owed_then, np.maximum(owed, paid), owed)
+    most = np.where(
+        paid > owed_then,
+        np.maximum(owed, paid),
+        owed,
+    )
     payment = np.minimum(paid, most)
     in_time = change.on_time & (days_past_due > 0)
-    payment = np.where(in_time, np.maximum(payment, account.minimum_due), payment)
+    payment = np.where(
+        in_time,
+        np.maximum(payment, account.minimum_due),
+        payment,
+    )
     # A month whose instalment was left out belongs to late payment alone.
-    share = np.where(days_past_due < DAYS_A_MONTH, change.levels.paid_share, np.nan)
+    share = np.where(
+        days_past_due < DAYS_A_MONTH,
+        change.levels.paid_share,
+        np.nan,
+    )
     payment = np.fmax(payment, np.clip(share, 0.0, 1.0) * owed)
     still_owed = np.maximum(owed - payment, 0.0)
     more = np.minimum(still_owed, np.maximum(money - payment, 0.0))
@@ -248,7 +311,11 @@ class _Unexplained:
         )
 
     def book(
-        self, before: Standing, by_ledger: Standing, actual: Mapping[str, Values], change: _Change
+        self,
+        before: Standing,
+        by_ledger: Standing,
+        actual: Mapping[str, Values],
+        change: _Change,
     ) -> Standing:
         """The standing as this lender would have booked it.
 
@@ -256,30 +323,52 @@ class _Unexplained:
         """
         owed_then = actual["owed_before"]
         owed = np.maximum(before.balance, 0.0)
-        share = np.divide(owed, owed_then, out=np.ones_like(owed_then), where=owed_then > 0)
+        share = np.divide(
+            owed,
+            owed_then,
+            out=np.ones_like(owed_then),
+            where=owed_then > 0,
+        )
         # A smaller debt is charged less below the terms, in proportion.
         undercharged = np.minimum(self.balance, 0.0) * np.minimum(share, 1.0)
         overcharged = np.maximum(self.balance, 0.0)
         balance = round_to_cents(by_ledger.balance + overcharged + undercharged)
 
         nothing_due = (before.minimum_due <= 0) & (self.due_before > 0)
-        more_days = np.where(change.on_time | nothing_due, 0.0, self.more_days)
+        more_days = np.where(
+            change.on_time | nothing_due,
+            0.0,
+            self.more_days,
+        )
         days = np.minimum(by_ledger.days_past_due + more_days, actual["days_past_due"])
         days = days.astype(np.int32)
 
         due = round_to_cents(by_ledger.minimum_due * self.due_ratio + self.extra_due)
         by_terms = minimum_due_of(balance, days // DAYS_A_MONTH, change.terms)
-        return Standing(balance, np.where(np.isnan(due), by_terms, due), days)
+        return Standing(
+            balance,
+            np.where(np.isnan(due), by_terms, due),
+            days,
+        )
 
 
-def _compare_with_ledger(window: Window, months: int, terms: Terms) -> _Unexplained:
+def _compare_with_ledger(
+    window: Window,
+    months: int,
+    terms: Terms,
+) -> _Unexplained:
     """The differences between each statement and the ledger, (months, trajectories)."""
-    this, before = slice(0, months), slice(1, months + 1)
+    this = slice(0, months)
+    before = slice(1, months + 1)
     balance_before = np.nan_to_num(window["balance"][before])
     days_before = np.nan_to_num(window["days_past_due"][before]).astype(np.int32)
     due_before = window["minimum_due"][before]
     by_terms = minimum_due_of(balance_before, days_before // DAYS_A_MONTH, terms)
-    due_before = np.where(np.isnan(due_before), by_terms, due_before)
+    due_before = np.where(
+        np.isnan(due_before),
+        by_terms,
+        due_before,
+    )
 
     days = np.nan_to_num(window["days_past_due"][this])
     behaviour = Behaviour(
@@ -288,47 +377,95 @@ def _compare_with_ledger(window: Window, months: int, terms: Terms) -> _Unexplai
         payment=np.nan_to_num(window["payment"][this]),
         days_late=np.where(days < DAYS_A_MONTH, days, 0.0).astype(np.int32),
     )
-    ledger = next_standing(Standing(balance_before, due_before, days_before), behaviour, terms)
+    ledger = next_standing(
+        Standing(balance_before, due_before, days_before),
+        behaviour,
+        terms,
+    )
     due = window["minimum_due"][this]
     asks = ledger.minimum_due > 0
     # NaN where the source does not state the minimum due, whether the ledger asks for it or not.
-    unknown_or_zero = np.where(asks, np.nan, due * 0.0)
+    unknown_or_zero = np.where(
+        asks,
+        np.nan,
+        due * 0.0,
+    )
     return _Unexplained(
         balance=np.nan_to_num(round_to_cents(window["balance"][this] - ledger.balance)),
-        due_ratio=np.divide(due, ledger.minimum_due, out=unknown_or_zero, where=asks),
+        due_ratio=np.divide(
+            due,
+            ledger.minimum_due,
+            out=unknown_or_zero,
+            where=asks,
+        ),
         extra_due=np.where(asks, 0.0, due),
         due_before=np.nan_to_num(due_before),
         more_days=np.maximum(days - ledger.days_past_due, 0.0),
     )
 
 
-def _begin(window: Window, start: Rows, change: _Change) -> _State:
+def _begin(
+    window: Window,
+    start: Rows,
+    change: _Change,
+) -> _State:
     """The state at the beginning of the year: the statement before its first month."""
     at = (start, np.arange(len(start)))
     balance = window["balance"][at]
     days = window["days_past_due"][at].astype(np.int32)
     due = window["minimum_due"][at]
     by_terms = minimum_due_of(balance, days // DAYS_A_MONTH, change.terms)
-    due = np.where(np.isnan(due), by_terms, due)
+    due = np.where(
+        np.isnan(due),
+        by_terms,
+        due,
+    )
 
-    highest = round_to_cents(change.levels.used * window["credit_limit"][at])
+    limit = window["credit_limit"][at]
+    highest = round_to_cents(change.levels.used * limit)
     lower = np.fmin(balance, highest)
     # A smaller debt has a smaller minimum due, in proportion.
     owed = np.maximum(lower, 0.0)
-    share = np.divide(owed, balance, out=np.ones_like(balance), where=balance > 0)
-    account = Standing(lower, round_to_cents(due * share), days)
+    share = np.divide(
+        owed,
+        balance,
+        out=np.ones_like(balance),
+        where=balance > 0,
+    )
+    account = Standing(
+        lower,
+        round_to_cents(due * share),
+        days,
+    )
 
-    more_than_level = window["external_debt"][at] - change.levels.debt * change.income
+    debt_level = change.levels.debt * change.income
+    more_than_level = window["external_debt"][at] - debt_level
     less_debt = np.nan_to_num(np.maximum(more_than_level, 0.0))
     return _State(account, less_debt, np.zeros(len(start)))
 
 
-def _choose(first: Mask, one: _State, other: _State) -> _State:
+def _choose(
+    first: Mask,
+    one: _State,
+    other: _State,
+) -> _State:
     """``one`` where ``first`` is true, ``other`` elsewhere."""
     account = Standing(
-        balance=np.where(first, one.account.balance, other.account.balance),
-        minimum_due=np.where(first, one.account.minimum_due, other.account.minimum_due),
-        days_past_due=np.where(first, one.account.days_past_due, other.account.days_past_due),
+        balance=np.where(
+            first,
+            one.account.balance,
+            other.account.balance,
+        ),
+        minimum_due=np.where(
+            first,
+            one.account.minimum_due,
+            other.account.minimum_due,
+        ),
+        days_past_due=np.where(
+            first,
+            one.account.days_past_due,
+            other.account.days_past_due,
+        ),
     )
     return _State(
         account=account,

@@ -96,12 +96,17 @@ def levels_of(medians: Mapping[str, Mapping[str, float]], products: Sequence[str
     """
     levels = {}
     for name, source in _SOURCES.items():
-        own = [medians[product].get(source.feature, np.nan) for product in products]
+        by_product = [medians[product] for product in products]
+        own = [median.get(source.feature, np.nan) for median in by_product]
         levels[name] = np.array(own) * source.factor
     return Levels(**levels)
 
 
-def compute_effects(window: Window, products: Sequence[str], bundle: Bundle) -> Matrix:
+def compute_effects(
+    window: Window,
+    products: Sequence[str],
+    bundle: Bundle,
+) -> Matrix:
     """The effects on a window's accounts, float64 (accounts, DRIVEN), in log-odds.
 
     Positive = the behaviour raised the log-odds.  NaN = unknown: a history of one statement, or an
@@ -111,19 +116,29 @@ def compute_effects(window: Window, products: Sequence[str], bundle: Bundle) -> 
     levels = levels_of(bundle.medians, products)
     blocks = [np.empty((0, len(DRIVEN)))]
     for start in range(0, len(products), ACCOUNTS_PER_BLOCK):
-        accounts = np.arange(start, min(start + ACCOUNTS_PER_BLOCK, len(products)))
-        blocks.append(_compute_block(window.take(accounts), levels.take(accounts), bundle))
+        end = min(start + ACCOUNTS_PER_BLOCK, len(products))
+        accounts = np.arange(start, end)
+        blocks.append(
+            _compute_block(
+                window.take(accounts),
+                levels.take(accounts),
+                bundle,
+            )
+        )
     return np.concatenate(blocks)
 
 
 def effects_by_group(row: Sequence[float]) -> dict[str, float]:
     """One account's known effects by reason group, in log-odds."""
-    return {
-        group: effect for group, effect in zip(DRIVEN, row, strict=True) if not math.isnan(effect)
-    }
+    by_group = zip(DRIVEN, row, strict=True)
+    return {group: effect for group, effect in by_group if not math.isnan(effect)}
 
 
-def _compute_block(window: Window, levels: Levels, bundle: Bundle) -> Matrix:
+def _compute_block(
+    window: Window,
+    levels: Levels,
+    bundle: Bundle,
+) -> Matrix:
     accounts = len(window.months_observed)
     variants = 1 + len(DRIVEN)  # the year as it was, then with one behaviour changed each
     account = np.repeat(np.arange(accounts), variants)
@@ -140,16 +155,25 @@ def _compute_block(window: Window, levels: Levels, bundle: Bundle) -> Matrix:
     places = [_NAMES.index(name) for name in bundle.features]
     matrix = np.ascontiguousarray(values_of(replayed)[:, places])
     log_odds = log_odds_of(matrix, bundle.scorer, threads=1).reshape(-1, variants)
+    as_it_was, changed_one = log_odds[:, :1], log_odds[:, 1:]
     # Adding 0 turns -0.0 into 0.0.
-    effects = log_odds[:, :1] - log_odds[:, 1:] + 0.0
-    return np.where(_is_known(window, levels), effects, np.nan)
+    effects = as_it_was - changed_one + 0.0
+    return np.where(
+        _is_known(window, levels),
+        effects,
+        np.nan,
+    )
 
 
 def _only_changed(levels: Levels, changed: NDArray[np.str_]) -> Levels:
     """The levels of the group that each trajectory changes, NaN elsewhere."""
 
     def only(name: str, level: Values) -> Values:
-        return np.where(changed == _SOURCES[name].group, level, np.nan)
+        return np.where(
+            changed == _SOURCES[name].group,
+            level,
+            np.nan,
+        )
 
     return Levels(
         paid_share=only("paid_share", levels.paid_share),
@@ -183,4 +207,5 @@ def _is_known(window: Window, levels: Levels) -> Mask:
         "external_debt": ~np.isnan(levels.debt) & income & ever("external_debt"),
     }
     has_a_year = window.months_observed > 1
-    return np.column_stack([known[group] for group in DRIVEN]) & has_a_year[:, None]
+    by_group = np.column_stack([known[group] for group in DRIVEN])
+    return by_group & has_a_year[:, None]

@@ -72,13 +72,31 @@ class Evidence:
 
 
 def principal_reasons(
-    evidence: Evidence, hits: Sequence[RuleHit], by_model: bool, wording: Wording
+    evidence: Evidence,
+    hits: Sequence[RuleHit],
+    by_model: bool,
+    wording: Wording,
 ) -> tuple[Reason, ...]:
     """The rules that decided, then the principal groups where the model did; at most four."""
     groups = principal_groups(evidence.contributions, evidence.effects, wording) if by_model else []
-    reasons = [_rule_reason(rank, hit, evidence) for rank, hit in enumerate(hits, start=1)]
+    reasons = [
+        _rule_reason(
+            rank,
+            hit,
+            evidence,
+        )
+        for rank, hit in enumerate(hits, start=1)
+    ]
     for rank, (group, share) in enumerate(groups, start=len(hits) + 1):
-        reasons.append(_group_reason(rank, group, share, evidence, wording))
+        reasons.append(
+            _group_reason(
+                rank,
+                group,
+                share,
+                evidence,
+                wording,
+            )
+        )
     return tuple(reasons[: wording.most])
 
 
@@ -120,7 +138,9 @@ def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
 
 
 def principal_groups(
-    contributions: Mapping[str, float], effects: Mapping[str, float], wording: Wording
+    contributions: Mapping[str, float],
+    effects: Mapping[str, float],
+    wording: Wording,
 ) -> list[tuple[str, float]]:
     """The groups that push most toward the cut, each with its share of all that pushes.
 
@@ -131,12 +151,17 @@ def principal_groups(
     pushing = [group for group, weight in weights.items() if weight > 0]
     push = sum(weights[group] for group in pushing)
     order = {group: place for place, group in enumerate(wording.groups)}
-    ranked = sorted(
-        pushing,
-        key=lambda group: (-weights[group], order.get(group, len(order)), group),
-    )
-    shares = [(group, weights[group] / push) for group in ranked]
-    principal = [(group, share) for group, share in shares if share >= wording.minimum_share]
+
+    def rank(group: str) -> tuple[float, int, str]:
+        # Groups without a text come last among equal weights, by name.
+        place = order.get(group, len(order))
+        return -weights[group], place, group
+
+    principal = []
+    for group in sorted(pushing, key=rank):
+        share = weights[group] / push
+        if share >= wording.minimum_share:
+            principal.append((group, share))
     return principal[: wording.most]
 
 
@@ -181,31 +206,47 @@ def _features_behind(group: str, evidence: Evidence) -> list[str]:
     If the effect is larger than the contribution, these are the features that are worse, those
     whose level the effect set first.
     """
-    own = [name for name in evidence.contributions if group_of(name) == group]
-    own.sort(key=lambda name: (-evidence.contributions[name], name))
-    worse = [name for name in own if _is_worse(name, evidence.values, evidence.reference)]
+    values, reference = evidence.values, evidence.reference
+    contributions = evidence.contributions
+    own = [name for name in contributions if group_of(name) == group]
+    own.sort(key=lambda name: (-contributions[name], name))
+    worse = [name for name in own if _is_worse(name, values, reference)]
     effect = evidence.effects.get(group, -math.inf)
-    if worse and effect > sums_of(evidence.contributions)[group]:
+    if worse and effect > sums_of(contributions)[group]:
         # False sorts before True.
         return sorted(worse, key=lambda name: name not in features_of(group))
-    pushing = [name for name in own if evidence.contributions[name] > 0]
+    pushing = [name for name in own if contributions[name] > 0]
     return sorted(pushing or own, key=lambda name: name not in worse)
 
 
-def _is_worse(name: str, values: Mapping[str, float], reference: Mapping[str, float]) -> bool:
+def _is_worse(
+    name: str,
+    values: Mapping[str, float],
+    reference: Mapping[str, float],
+) -> bool:
     """Whether a value is worse than the median and the two are different numbers to a customer."""
     if name not in BY_NAME:
         return False
-    feature, value, median = BY_NAME[name], values[name], reference.get(name, math.nan)
-    is_visible = number(value, feature.unit, "en") != number(median, feature.unit, "en")
-    return is_visible and feature.direction * (value - median) > 0
+    feature, value = BY_NAME[name], values[name]
+    median = reference.get(name, math.nan)
+    shown = number(value, feature.unit, "en")
+    shown_median = number(median, feature.unit, "en")
+    return shown != shown_median and feature.direction * (value - median) > 0
 
 
 def _group_reason(
-    rank: int, group: str, share: float, evidence: Evidence, wording: Wording
+    rank: int,
+    group: str,
+    share: float,
+    evidence: Evidence,
+    wording: Wording,
 ) -> Reason:
     names = _features_behind(group, evidence)
-    is_worse = _is_worse(names[0], evidence.values, evidence.reference)
+    is_worse = _is_worse(
+        names[0],
+        evidence.values,
+        evidence.reference,
+    )
     shown = names[: wording.features_shown]
     return Reason(
         rank=rank,
@@ -214,12 +255,23 @@ def _group_reason(
         share=share,
         contribution=sums_of(evidence.contributions)[group],
         effect=evidence.effects.get(group),
-        text=say(group, names[0], evidence.values, evidence.reference, is_worse, wording),
+        text=say(
+            group,
+            names[0],
+            evidence.values,
+            evidence.reference,
+            is_worse,
+            wording,
+        ),
         features=tuple(_reason_feature(name, evidence) for name in shown),
     )
 
 
-def _rule_reason(rank: int, hit: RuleHit, evidence: Evidence) -> Reason:
+def _rule_reason(
+    rank: int,
+    hit: RuleHit,
+    evidence: Evidence,
+) -> Reason:
     # Several conditions may be on one feature.
     names = dict.fromkeys(condition.feature for condition in hit.rule.when)
     return Reason(

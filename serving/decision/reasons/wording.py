@@ -66,12 +66,19 @@ def say_rule(hit: RuleHit) -> Text:
 
     def fill(template: str, language: Language) -> str:
         value = number(hit.value, unit, language)
-        return template.format(value=value, cap=number(cap, "CNY", language))
+        return template.format(
+            value=value,
+            cap=number(cap, "CNY", language),
+        )
 
     return Text(fill(hit.rule.en, "en"), fill(hit.rule.zh, "zh"))
 
 
-def number(value: float, unit: Unit, language: Language) -> str:
+def number(
+    value: float,
+    unit: Unit,
+    language: Language,
+) -> str:
     """A value as a customer reads it.
 
     >>> number(0.934, "share", "en"), number(12300.0, "CNY", "zh"), number(3.0, "months", "en")
@@ -85,16 +92,19 @@ def number(value: float, unit: Unit, language: Language) -> str:
     if math.isnan(value):
         return "not known" if language == "en" else "未知"
     if unit == "share":
-        return f"{value * 100:.0f} %" if language == "en" else f"{value * 100:.0f}%"
+        percent = f"{value * 100:.0f}"
+        return f"{percent} %" if language == "en" else f"{percent}%"
     if unit == "CNY":
-        amount = f"{value:,.2f}" if 0 < abs(value) < 1 else f"{value:,.0f}"
+        digits = 2 if 0 < abs(value) < 1 else 0
+        amount = f"{value:,.{digits}f}"
         return f"CNY {amount}" if language == "en" else f"{amount}元"
     if unit == "times":
         return f"{value:.1f}"
     if unit == "yes_no":
         words = ("no", "yes") if language == "en" else ("否", "是")
         return words[int(value > 0)]
-    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+    digits = 0 if value == round(value) else 1
+    return f"{value:.{digits}f}"
 
 
 def day(date: datetime.date, language: Language) -> str:
@@ -104,7 +114,8 @@ def day(date: datetime.date, language: Language) -> str:
     ('7 November 2026', '2026年11月7日')
     """
     if language == "en":
-        return f"{date.day} {_MONTHS[date.month - 1]} {date.year}"
+        month = _MONTHS[date.month - 1]
+        return f"{date.day} {month} {date.year}"
     return f"{date.year}年{date.month}月{date.day}日"
 
 
@@ -119,7 +130,11 @@ def _fill(
     unit: Unit = declared.unit if declared else "count"
     words = {
         "value": number(values[feature], unit, language),
-        "reference": number(reference.get(feature, math.nan), unit, language),
+        "reference": number(
+            reference.get(feature, math.nan),
+            unit,
+            language,
+        ),
         "label": _label(feature, language),
     }
     observed = values.get("months_observed", math.nan)
@@ -133,6 +148,7 @@ def _fill(
 
 def _label(feature: str, language: Language) -> str:
     """The catalogue's name of a feature for a customer, or the feature's own."""
-    if feature not in BY_NAME:
+    declared = BY_NAME.get(feature)
+    if declared is None:
         return feature
-    return BY_NAME[feature].en if language == "en" else BY_NAME[feature].zh
+    return declared.en if language == "en" else declared.zh
