@@ -230,13 +230,7 @@ def _confirm_plans(
     """The paths of the accounts whose offers hold; the others' offers are rejected."""
     plans = [(search.account, search.shown_plans) for search in searches]
     restored = [offers.current for search in searches for offers in search.shown_offers]
-    projection, trajectories = _project(
-        plans,
-        window,
-        cuts,
-        bundle,
-        restored,
-    )
+    projection, trajectories = _project(plans, window, cuts, bundle, restored)
     paths = {}
     for search, (account, shown), own in zip(searches, plans, trajectories, strict=True):
         if search.confirm(own, projection, bundle):

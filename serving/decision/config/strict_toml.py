@@ -184,14 +184,7 @@ class Section:
         value = self._take(key, None)
         if not isinstance(value, list) or not value:
             raise self.error(key, "a list of numbers", value)
-        return tuple(
-            self._number(
-                key,
-                item,
-                within,
-            )
-            for item in value
-        )
+        return tuple(self._number(key, item, within) for item in value)
 
     def whole(
         self,

@@ -146,15 +146,7 @@ def replay_year(
             change,
         )
         after = replace(after, account=account)
-        statements.append(
-            _statement(
-                after,
-                behaviour,
-                actual,
-                levels,
-                row,
-            )
-        )
+        statements.append(_statement(after, behaviour, actual, levels, row))
         state = _choose(start > row, after, state)
     return _overwrite(window, statements, start)
 

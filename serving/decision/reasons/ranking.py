@@ -79,24 +79,9 @@ def principal_reasons(
 ) -> tuple[Reason, ...]:
     """The rules that decided, then the principal groups where the model did; at most four."""
     groups = principal_groups(evidence.contributions, evidence.effects, wording) if by_model else []
-    reasons = [
-        _rule_reason(
-            rank,
-            hit,
-            evidence,
-        )
-        for rank, hit in enumerate(hits, start=1)
-    ]
+    reasons = [_rule_reason(rank, hit, evidence) for rank, hit in enumerate(hits, start=1)]
     for rank, (group, share) in enumerate(groups, start=len(hits) + 1):
-        reasons.append(
-            _group_reason(
-                rank,
-                group,
-                share,
-                evidence,
-                wording,
-            )
-        )
+        reasons.append(_group_reason(rank, group, share, evidence, wording))
     return tuple(reasons[: wording.most])
 
 
