@@ -72,10 +72,9 @@ class Window:
         Raises:
             KeyError: The window has no column of that name.
         """
-        column = self._columns.get(name)
-        if column is None:
-            column = self._columns[name] = self._derive(name)
-        return column
+        if name not in self._columns:
+            self._columns[name] = self._derive(name)
+        return self._columns[name]
 
     def total(self, name: str, months: int) -> Values:
         """The sum over the last months."""
@@ -108,10 +107,9 @@ class Window:
 
     def last_known(self, name: str) -> Values:
         """The latest value that is known; NaN if none is."""
-        values = self._last_known.get(name)
-        if values is None:
-            values = self._last_known[name] = _last_known(self[name])
-        return values
+        if name not in self._last_known:
+            self._last_known[name] = _last_known(self[name])
+        return self._last_known[name]
 
     def months_since(self, name: str) -> Values:
         """The number of latest months in a row in which a 1/0 flag is not 1.
@@ -145,10 +143,10 @@ class Window:
 
     def _accumulate(self, verb: _Verb, name: str) -> Months:
         """The verb over the last 1, 2, 3, ... months, float64 (months, accounts), cached."""
-        accumulated = self._accumulated.get((verb, name))
-        if accumulated is None:
-            accumulated = self._accumulated[(verb, name)] = self._apply(verb, name)
-        return accumulated
+        key = (verb, name)
+        if key not in self._accumulated:
+            self._accumulated[key] = self._apply(verb, name)
+        return self._accumulated[key]
 
     def _apply(self, verb: _Verb, name: str) -> Months:
         if verb == "total":
@@ -171,17 +169,20 @@ def lay_out(statements: pl.DataFrame) -> Window:
     The accounts keep their order of appearance.
     """
     account = statements["account_id"]
-    is_first = np.ones(len(account), dtype=np.bool_)
-    is_first[1:] = (account.slice(1) != account.slice(0, len(account) - 1)).to_numpy()
+    rows = len(account)
+    is_first = np.ones(rows, dtype=np.bool_)
+    is_first[1:] = (account.slice(1) != account.slice(0, rows - 1)).to_numpy()
     starts = np.flatnonzero(is_first)
-    lengths = np.diff(starts, append=len(account))
+    lengths = np.diff(starts, append=rows)
+    latest = starts + lengths - 1
     position = np.repeat(np.arange(len(starts)), lengths)
-    months_ago = np.repeat(starts + lengths - 1, lengths) - np.arange(len(account))
+    months_ago = np.repeat(latest, lengths) - np.arange(rows)
     shape = (int(lengths.max()), len(starts))
     columns = {}
     for name in STORED_COLUMNS:
-        column = columns[name] = np.full(shape, np.nan)
+        column = np.full(shape, np.nan)
         column[months_ago, position] = statements[name].to_numpy()
+        columns[name] = column
     return Window(columns, lengths)
 
 
@@ -202,7 +203,8 @@ def _earlier(column: Months, months: int = 1) -> Months:
 def _uncut_limit(w: Window) -> Months:
     limit = w["credit_limit"]
     highest = limit.copy()
-    for lag in range(1, min(COOLING_MONTHS, len(highest) - 1) + 1):
+    longest = min(COOLING_MONTHS, len(limit) - 1)
+    for lag in range(1, longest + 1):
         highest[:-lag] = np.fmax(highest[:-lag], limit[lag:])
     return highest
 
@@ -217,15 +219,28 @@ def _flag(condition: NDArray[np.bool_], *operands: Months) -> Months:
 
 def _minimum_only(w: Window) -> Months:
     """Clearly more than the minimum was owed, and little more than the minimum was paid."""
-    due, owed, payment = w["due_before"], w["owed_before"], w["payment"]
-    paid_little = (payment >= due - HALF_CENT) & (payment <= 1.1 * due + HALF_CENT)
+    due, owed = w["due_before"], w["owed_before"]
+    payment = w["payment"]
+    paid_minimum = payment >= due - HALF_CENT
+    paid_little = payment <= 1.1 * due + HALF_CENT
     owed_more = (due > HALF_CENT) & (owed > 1.2 * due)
-    return _flag(paid_little & owed_more, due, owed)
+    return _flag(paid_minimum & paid_little & owed_more, due, owed)
+
+
+def _missed_minimum(w: Window) -> Months:
+    due = w["due_before"]
+    return _flag(w["payment"] < due - HALF_CENT, due)
+
+
+def _paid_in_full(w: Window) -> Months:
+    owed = w["owed_before"]
+    return _flag(w["payment"] >= owed - HALF_CENT, owed)
 
 
 def _active(w: Window) -> Months:
     drew = (w["spend"] > 0) | (w["cash_advance"] > 0)
-    return _flag(drew | (w["payment"] > 0) | (w["balance"] > HALF_CENT), w["balance"])
+    owes = w["balance"] > HALF_CENT
+    return _flag(drew | (w["payment"] > 0) | owes, w["balance"])
 
 
 def _payment_of_owed(w: Window) -> Months:
@@ -233,8 +248,12 @@ def _payment_of_owed(w: Window) -> Months:
     return np.where(np.isnan(w["owed_before"]), np.nan, w["payment"])
 
 
+def _owed(w: Window) -> Months:
+    return np.maximum(w["balance"], 0.0)
+
+
 def _carried_on_time(w: Window) -> Months:
-    return np.where(w["late"] == 0.0, np.maximum(w["balance"], 0.0), np.nan)
+    return np.where(w["late"] == 0.0, _owed(w), np.nan)
 
 
 _DERIVED: Mapping[str, Callable[[Window], Months]] = {
@@ -244,14 +263,14 @@ _DERIVED: Mapping[str, Callable[[Window], Months]] = {
     "repaid_spend": lambda w: np.minimum(w["spend"], w["payment"]),
     "spend_3_ago": lambda w: _earlier(w["spend"], 3),
     "uncut_limit": _uncut_limit,
-    "utilization": lambda w: ratio(np.maximum(w["balance"], 0.0), w["uncut_limit"]),
+    "utilization": lambda w: ratio(_owed(w), w["uncut_limit"]),
     "carried_on_time": _carried_on_time,
     "above_90": lambda w: _flag(w["utilization"] > 0.9, w["utilization"]),
     "late": lambda w: _flag(w["days_past_due"] > 0, w["days_past_due"]),
     "active": _active,
-    "missed_minimum": lambda w: _flag(w["payment"] < w["due_before"] - HALF_CENT, w["due_before"]),
+    "missed_minimum": _missed_minimum,
     "minimum_only": _minimum_only,
-    "paid_in_full": lambda w: _flag(w["payment"] >= w["owed_before"] - HALF_CENT, w["owed_before"]),
+    "paid_in_full": _paid_in_full,
     "drew_cash": lambda w: _flag(w["cash_advance"] > 0, w["cash_advance"]),
 }
 

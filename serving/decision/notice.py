@@ -1,11 +1,11 @@
-"""The notice of a decision: what the customer is told of it, and by when.
+"""The notice of a decision: what the lender writes to the customer, and by when.
 
-An individual cut is adverse action (12 CFR 1002.9(a)(1)(iii) and (a)(2)): the customer is told in
-writing, within 30 days, what was decided and the specific principal reasons.  A decision made by
-automation alone may be refused and must be explained on request (PIPL article 24): the notice says
-so.  Under review nothing is decided yet, and the customer can be heard.
+An individual cut is adverse action (12 CFR 1002.9(a)(1)(iii) and (a)(2)): within 30 days the
+customer gets in writing the decision and its specific principal reasons.  A customer may refuse a
+decision that was made by automation alone, and may have it explained (PIPL article 24); the notice
+says so.  Under review nothing is decided yet, and the customer may comment.
 
-Nothing is computed here: the sentences are those of the reasons, the templates those of
+This module computes nothing: the sentences come from the reasons, and the templates from
 reasons.toml.
 """
 
@@ -34,9 +34,7 @@ _KINDS: Mapping[Action, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What the customer is told: ``text`` in paragraphs, sent by ``send_by`` at the latest, on the
-    lender's clock.
-    """
+    """A notice to a customer: its text in paragraphs, and the last day to send it."""
 
     kind: Kind
     send_by: datetime.date
@@ -51,21 +49,22 @@ def make_notice(
     policy: Policy,
     decided_at: datetime.datetime,
 ) -> Notice | None:
-    """The notice of an outcome with its principal reasons; null where the limit stays and nobody
-    reviews it.
+    """The notice of an outcome with its principal reasons.
 
-    ``credit_limit`` is the one before the decision, CNY.  ValueError for a ``decided_at`` without a
-    zone.
+    It is None for ``keep``.  ``credit_limit`` is the limit before the decision, CNY.
+
+    Raises:
+        ValueError: ``decided_at`` has no time zone.
     """
     if outcome.action == "keep":
         return None
     today = local_date(decided_at, policy)
     send_by = today + datetime.timedelta(days=policy.dates.notice_within_days)
-    en, zh = (
-        _text(outcome, reasons, _values(outcome, credit_limit, today, language), wording, language)
-        for language in LANGUAGES
-    )
-    return Notice(_KINDS[outcome.action], send_by, Text(en, zh))
+    texts = {}
+    for language in LANGUAGES:
+        values = _values(outcome, credit_limit, today, language)
+        texts[language] = _text(outcome, reasons, values, wording, language)
+    return Notice(_KINDS[outcome.action], send_by, Text(texts["en"], texts["zh"]))
 
 
 def _text(
@@ -75,15 +74,15 @@ def _text(
     wording: Wording,
     language: Language,
 ) -> str:
-    """What was decided or is proposed, why, and what the customer can do: a paragraph each."""
+    """A paragraph each on the decision or proposal, the reasons, and the customer's rights."""
     parts = {name: str(getattr(part, language)) for name, part in wording.notice.items()}
     sentences = "\n".join(f"{reason.rank}. {getattr(reason.text, language)}" for reason in reasons)
     reviewed = outcome.action == "review"
     proposal = parts[_proposal(outcome)].format(**values) if reviewed else ""
     paragraphs = (
         parts[outcome.action].format(proposal=proposal, **values),
-        # A person may be asked about what no sentence states; a heading above nothing would look
-        # like a page lost.
+        # A reviewer may get a case without a reason in words.  A heading without sentences would
+        # look like a missing page.
         parts["reasons"].format(reasons=sentences) if sentences else "",
         parts["hearing" if reviewed else "rights"],
     )
@@ -93,7 +92,7 @@ def _text(
 def _values(
     outcome: Outcome, credit_limit: float, today: datetime.date, language: Language
 ) -> dict[str, str]:
-    """The dates and amounts that there are, as the customer reads them, by placeholder."""
+    """The formatted dates and amounts of an outcome by placeholder, without those that are None."""
     dates = {
         "decided_on": today,
         "effective_on": outcome.effective_on,
@@ -104,18 +103,15 @@ def _values(
         "new_limit": outcome.new_limit,
         "proposed_limit": outcome.proposed_limit,
     }
-    said = {name: day(date, language) for name, date in dates.items() if date is not None}
-    return said | {
-        name: number(amount, "CNY", language)
-        for name, amount in amounts.items()
-        if amount is not None
-    }
+    values = {name: day(date, language) for name, date in dates.items() if date is not None}
+    for name, amount in amounts.items():
+        if amount is not None:
+            values[name] = number(amount, "CNY", language)
+    return values
 
 
 def _proposal(outcome: Outcome) -> str:
-    """The part that says what a person is asked to confirm; under review the limit in force is the
-    one before.
-    """
+    """The template of the proposal; under review ``new_limit`` is the present limit."""
     if outcome.suspends:
         return "propose_suspend"
     lower = outcome.proposed_limit is not None and outcome.proposed_limit < outcome.new_limit

@@ -1,4 +1,4 @@
-"""What a decision returns: the decision, the decision with advice, and the result of each stage."""
+"""The results of the pipeline: the decision, the decision with advice, and every stage."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ from serving.decision.scoring.score import Scores
 
 
 class ProductError(ValueError):
-    """An account of a product that the model has no reference population for."""
+    """An account has a product without a reference population in the bundle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is answered for one account.  Amounts in CNY; dates on the lender's clock.
+    """The decision for one account.  Amounts in CNY, dates on the lender's clock.
 
-    ``new_limit`` is in force from ``effective_on``; under ``review`` nothing changes yet and
-    ``proposed_limit`` is what a person is asked to confirm, because of ``review_because``.
-    ``effective_on`` and ``review_on`` are null for ``keep``. ``log_odds = base_log_odds + sum of
-    contributions``; ``cut_off`` is the probability from which limits are cut. ``notice`` is what
-    the customer is told, null for ``keep``.
+    Attributes:
+        new_limit: The limit in force from ``effective_on``; under ``review`` the present limit.
+        proposed_limit: Under ``review``, the limit that a person is asked to confirm; else None.
+        effective_on: None for ``keep`` and ``review``.
+        review_on: None for ``keep``.
+        review_because: The grounds of a review.
+        log_odds: ``base_log_odds`` plus the sum of all contributions.
+        cut_off: The probability above which limits are cut.
+        notice: The notice to the customer; None for ``keep``.
     """
 
     decision_id: str
@@ -55,11 +59,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Advised:
-    """A decision with the way back.
+    """A decision with advice on how to regain the limit.
 
-    ``advice`` is null where there is nothing to win back by behaviour: the limit is not cut, or a
-    rule alone cut it. ``below_cut_off`` is how far the log-odds lie below the cut-off; negative =
-    above it.  ``notes`` say so in words, or what must be known beside the advice.
+    Attributes:
+        below_cut_off: The cut-off minus the log-odds; negative = the account is above the cut-off.
+        notes: Why there is no advice, or what else the customer should know.
+        advice: None if behaviour cannot regain the limit: it is not cut, or a rule alone cut it.
     """
 
     decision: Decision
@@ -69,7 +74,7 @@ class Advised:
 
 
 class Stages(NamedTuple):
-    """What each stage of the flow made of some accounts, in order of account."""
+    """The result of each stage of the pipeline, in order of account."""
 
     statements: pl.DataFrame
     window: Window

@@ -66,15 +66,17 @@ def limit_by_model(
     result of :func:`near_cut_off`: an account in the band gets the cut that a person is asked to
     confirm, even if its probability is below the cut-off.
     """
-    cut, owed = policy.cut, np.maximum(balance, 0.0)
+    cut = policy.cut
     no_cut_due = (probability <= policy.cut_off) & ~near
     loss = expected_loss(probability, limit, balance, policy)
     keeps = no_cut_due | (loss < cut.minimum_expected_loss)
     if keeps.all():  # most calls are for one account, and most accounts keep their limit
         return limit.copy()
-    tolerated = round_down(_tolerated_limit(probability, limit, balance, policy), cut.rounding)
-    lowest = np.maximum(round_up(owed * (1.0 + cut.headroom), cut.rounding), cut.floor)
-    new_limit = np.minimum(np.maximum(tolerated, lowest), limit)
+    tolerated = _tolerated_limit(probability, limit, balance, policy)
+    with_headroom = np.maximum(balance, 0.0) * (1.0 + cut.headroom)
+    lowest = np.maximum(round_up(with_headroom, cut.rounding), cut.floor)
+    new_limit = np.maximum(round_down(tolerated, cut.rounding), lowest)
+    new_limit = np.minimum(new_limit, limit)
     too_small = limit - new_limit < _smallest_cut(limit, policy)
     return np.where(keeps | too_small, limit, new_limit)
 
@@ -96,14 +98,16 @@ def certainly_cut(probability: Vector, limit: Vector, balance: Vector, policy: P
     False means that this is unknown; :func:`serving.decision.policy.outcome.apply` decides it.  The
     advice search uses the bound to skip most of the months that it looks at.
     """
-    cut, owed = policy.cut, np.maximum(balance, 0.0)
+    cut = policy.cut
     # Each bound has a small margin, so that a difference in the last bits cannot make a False True.
     is_risky = probability > policy.cut_off * (1 + _MARGIN)
     loss = expected_loss(probability, limit, balance, policy)
     is_large = loss > cut.minimum_expected_loss * (1 + _MARGIN)
     tolerated = _tolerated_limit(probability, limit, balance, policy)
-    lowest = np.maximum(owed * (1.0 + cut.headroom) + cut.rounding, cut.floor)
-    reduction = limit - np.maximum(tolerated, lowest) * (1 + _MARGIN)
+    with_headroom = np.maximum(balance, 0.0) * (1.0 + cut.headroom)
+    lowest = np.maximum(with_headroom + cut.rounding, cut.floor)
+    highest = np.maximum(tolerated, lowest) * (1 + _MARGIN)
+    reduction = limit - highest
     is_felt = (reduction > 0) & (reduction >= _smallest_cut(limit, policy))
     suspends = probability >= policy.suspend.probability
     certain: Mask = (is_risky & is_large & is_felt) | suspends
@@ -134,13 +138,15 @@ def grid_up(amount: float, rounding: float) -> float:
 
 def _tolerated_limit(probability: Vector, limit: Vector, balance: Vector, policy: Policy) -> Vector:
     """The limit with the largest expected loss that is tolerated, before rounding."""
-    conversion, owed = policy.economics.credit_conversion, np.maximum(balance, 0.0)
+    conversion = policy.economics.credit_conversion
+    owed = np.maximum(balance, 0.0)
     share = policy.cut.tolerated_share * policy.cut_off
     # At a probability of 0 the result is infinite or NaN; such an account is never cut.
     with np.errstate(divide="ignore", invalid="ignore"):
         tolerated_exposure = share * exposure(limit, balance, policy) / probability
     undrawn_exposure = np.maximum(tolerated_exposure - owed, 0.0)
-    tolerated: Vector = owed + (undrawn_exposure / conversion if conversion > 0 else limit)
+    undrawn = undrawn_exposure / conversion if conversion > 0 else limit
+    tolerated: Vector = owed + undrawn
     return tolerated
 
 
