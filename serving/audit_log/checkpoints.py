@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from serving.storage.errors import StorageError
 from serving.storage.timestamps import encode_time
 
-_BYTES_AT_THE_END = 128 * 1024
+_BYTES_AT_THE_END = 128 * 1024  # some hundred lines
 _FIELDS = {"seq", "hash", "at", "signature"}
 
 
@@ -46,7 +46,11 @@ class Checkpoint:
 
 
 def append(
-    path: Path, seq: int, row_hash: bytes, at: datetime.datetime, signer: Ed25519PrivateKey
+    path: Path,
+    seq: int,
+    row_hash: bytes,
+    at: datetime.datetime,
+    signer: Ed25519PrivateKey,
 ) -> Checkpoint:
     """Sign a checkpoint and append it to the file; durable on return."""
     checkpoint = Checkpoint(seq, row_hash, encode_time(at))
@@ -57,12 +61,17 @@ def append(
         "signature": signer.sign(checkpoint.signed_bytes()).hex(),
     }
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = os.open(
+        path,
+        os.O_RDWR | os.O_APPEND | os.O_CREAT,
+        0o600,
+    )
     try:
         end = os.lseek(descriptor, 0, os.SEEK_END)
         # A line that a power failure cut short stays on its own; readers skip it.
         is_torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
         line = ("\n" if is_torn else "") + json.dumps(fields) + "\n"
+        # One write of one line: with O_APPEND two processes cannot mix theirs.
         os.write(descriptor, line.encode())
         os.fsync(descriptor)
     finally:
@@ -122,7 +131,11 @@ def _parse(line: bytes, verifier: Ed25519PublicKey) -> Checkpoint | Flaw:
         raw = json.loads(line)
         if set(raw) != _FIELDS or type(raw["seq"]) is not int:
             return Flaw.NOT_SIGNED
-        checkpoint = Checkpoint(raw["seq"], bytes.fromhex(raw["hash"]), raw["at"])
+        checkpoint = Checkpoint(
+            raw["seq"],
+            bytes.fromhex(raw["hash"]),
+            raw["at"],
+        )
         verifier.verify(bytes.fromhex(raw["signature"]), checkpoint.signed_bytes())
     except (ValueError, TypeError, InvalidSignature):
         return Flaw.NOT_SIGNED

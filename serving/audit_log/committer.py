@@ -41,7 +41,12 @@ class Committer:
     ``ready``: whether the last write succeeded.
     """
 
-    def __init__(self, database: Database, secrets: Secrets, checkpoint_file: Path) -> None:
+    def __init__(
+        self,
+        database: Database,
+        secrets: Secrets,
+        checkpoint_file: Path,
+    ) -> None:
         self._database, self._secrets, self._file = database, secrets, checkpoint_file
         self._held: sa.Connection | None = None
         self._rows_unsigned, self._signed_at = 0, time.monotonic()
@@ -71,12 +76,11 @@ class Committer:
             stored = {
                 entry.entry_id: entry for entry in decode_rows(connection, rows, self._secrets)
             }
-        return [
-            [stored[entry.entry_id] for entry in item]
-            if all(entry.entry_id in stored for entry in item)
-            else None
-            for item in items
-        ]
+        found: list[list[Entry] | None] = []
+        for item in items:
+            is_stored = all(entry.entry_id in stored for entry in item)
+            found.append([stored[entry.entry_id] for entry in item] if is_stored else None)
+        return found
 
     def fail(self, error: Exception) -> None:
         """Note a failed write, and drop the connections."""
@@ -89,6 +93,7 @@ class Committer:
     def reopen(self) -> None:
         """Drop every connection; the next write opens a new one."""
         if self._held is not None:
+            # Without this, `close` would return the connection to the pool for its next user.
             self._held.invalidate()
             self._held.close()
             self._held = None
@@ -144,10 +149,10 @@ class Committer:
             chosen = [item for item, is_new in zip(items, new, strict=True) if is_new]
             together = [entry for item in chosen for entry in item]
             stored = iter(insert_entries(connection, together, self._secrets))
-        return [
-            [next(stored) for _ in item] if is_new else None
-            for item, is_new in zip(items, new, strict=True)
-        ]
+        found: list[list[Entry] | None] = []
+        for item, is_new in zip(items, new, strict=True):
+            found.append([next(stored) for _ in item] if is_new else None)
+        return found
 
 
 def _find_new(connection: sa.Connection, items: Sequence[Item]) -> list[bool]:
@@ -157,14 +162,15 @@ def _find_new(connection: sa.Connection, items: Sequence[Item]) -> list[bool]:
         "entry_ids": [entry.entry_id for entry in together],
         "unique_keys": [entry.unique_key for entry in together if entry.unique_key is not None],
     }
-    used: set[str | None] = {
-        value for row in connection.execute(_EXISTING, wanted) for value in row
-    }
-    used.discard(None)
+    used: set[str] = set()
+    for row in connection.execute(_EXISTING, wanted):
+        used.update(value for value in row if value is not None)
     new = []
     for item in items:
-        own = {entry.entry_id for entry in item} | {entry.unique_key for entry in item} - {None}
-        new.append(not own & used)
-        if new[-1]:
+        own = {entry.entry_id for entry in item}
+        own |= {entry.unique_key for entry in item if entry.unique_key is not None}
+        is_new = own.isdisjoint(used)
+        new.append(is_new)
+        if is_new:
             used |= own
     return new

@@ -46,11 +46,16 @@ class ErasureOrder:
 
 
 def erase_account(
-    database: Database, secrets: Secrets, tenant: str, account: str, order: ErasureOrder
+    database: Database,
+    secrets: Secrets,
+    tenant: str,
+    account: str,
+    order: ErasureOrder,
 ) -> Erased | None:
     """Delete the key of an account's data subject; None if the audit log has no such account."""
     hashes = list(secrets.account_hashes(tenant, account).values())
     query = sa.select(people.c.person).where(people.c.account.in_(hashes))
+    # One transaction: an entry that is appended at the same time has the old key or a new one.
     with database.writing() as connection:
         subject = connection.scalar(query)
         if subject is None:
@@ -62,7 +67,10 @@ def erase_account(
 
 
 def erase_expired(
-    database: Database, secrets: Secrets, years: int, order: ErasureOrder
+    database: Database,
+    secrets: Secrets,
+    years: int,
+    order: ErasureOrder,
 ) -> Iterator[Erased]:
     """Delete the keys of all data subjects whose newest entry is older than ``years``.
 
@@ -76,6 +84,7 @@ def erase_expired(
         records: list[NewEntry] = []
         with database.writing() as connection:
             for subject in some:
+                # Checked again under the write lock: an entry may have been appended since.
                 tenant = _tenant_if_expired(connection, subject, before)
                 if tenant is None:
                     continue
@@ -140,7 +149,11 @@ def _find_expired(connection: sa.Connection, before: str) -> list[str]:
     return list(connection.scalars(query))
 
 
-def _tenant_if_expired(connection: sa.Connection, subject: str, before: str) -> str | None:
+def _tenant_if_expired(
+    connection: sa.Connection,
+    subject: str,
+    before: str,
+) -> str | None:
     """The data subject's tenant; None if they have a new entry by now, or were erased already."""
     newest_entry = sa.select(sa.func.max(entries.c.at), sa.func.min(entries.c.tenant))
     newest, tenant = connection.execute(newest_entry.where(subject_column == subject)).one()
@@ -150,7 +163,11 @@ def _tenant_if_expired(connection: sa.Connection, subject: str, before: str) -> 
     return None if has_key is None else str(tenant)
 
 
-def _erasure_entry(erased: Erased, tenant: str, order: ErasureOrder) -> NewEntry:
+def _erasure_entry(
+    erased: Erased,
+    tenant: str,
+    order: ErasureOrder,
+) -> NewEntry:
     return NewEntry(
         entry_id=str(uuid.uuid4()),
         kind="erasure",

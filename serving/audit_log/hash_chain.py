@@ -38,6 +38,7 @@ def hash_row(row: Mapping[str, Any] | sa.RowMapping, before: bytes) -> bytes:
 
     Each column is hashed with its type and length, so different rows are different byte strings.
     """
+    # Lengths are hashed: without them two columns could exchange characters unnoticed.
     parts = [before]
     for name in _HASHED:
         tag, content = _encode(row[name])

@@ -68,6 +68,7 @@ class AuditLog:
     """
 
     def __init__(self, settings: StorageSettings) -> None:
+        # First, so that a second service never opens the database.
         self._lock = None if settings.file is None else _lock_file(settings.file)
         self.deadline = settings.deadline  # seconds
         self.secrets = read_or_create_secrets(settings.secrets)
@@ -195,7 +196,11 @@ def _lock_file(file: Path) -> int:
         StorageError: another process holds the lock.
     """
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(file.with_name(file.name + ".lock"), os.O_RDONLY | os.O_CREAT, 0o600)
+    descriptor = os.open(
+        file.with_name(file.name + ".lock"),
+        os.O_RDONLY | os.O_CREAT,
+        0o600,
+    )
     until = time.monotonic() + _SECONDS_FOR_LOCK
     while True:
         try:

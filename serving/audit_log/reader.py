@@ -99,7 +99,7 @@ class Reader:
         """
         chosen: sa.ColumnElement[bool] = entries.c.kind.in_(kinds)
         if "decision" not in kinds:
-            chosen &= not_a_decision
+            chosen &= not_a_decision  # implied by `kinds`; it lets SQLite use the partial index
         if tenant is not None:
             chosen &= entries.c.tenant == tenant
         if since is not None:
@@ -125,10 +125,14 @@ class Reader:
 
     def _read(self, *queries: sa.Select[tuple[object, ...]]) -> list[Entry]:
         with self._database.reading() as connection:
-            rows = [row for query in queries for row in connection.execute(query).mappings()]
+            rows: list[sa.RowMapping] = []
+            for query in queries:
+                rows += connection.execute(query).mappings()
             return decode_rows(connection, rows, self._secrets)
 
     def _pages(self, chosen: sa.ColumnElement[bool]) -> Iterator[Sequence[sa.RowMapping]]:
+        # Each page is a transaction of its own: SQLite cannot reset its write-ahead log during
+        # one, and PostgreSQL ends one that is idle.
         last = -1
         while True:
             query = (

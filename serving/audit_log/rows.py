@@ -43,7 +43,9 @@ def read_chain_head(connection: sa.Connection) -> tuple[int, bytes]:
 
 
 def insert_entries(
-    connection: sa.Connection, new_entries: Sequence[NewEntry], secrets: Secrets
+    connection: sa.Connection,
+    new_entries: Sequence[NewEntry],
+    secrets: Secrets,
 ) -> list[Entry]:
     """Append entries to the chain within a write transaction; returns them as stored.
 
@@ -53,6 +55,7 @@ def insert_entries(
     if not new_entries:
         return []
     subjects = data_subjects.get_or_create(connection, new_entries, secrets)
+    # The write lock is held: no other writer can append between this read and the insert.
     seq, before = read_chain_head(connection)
     nonces = draw_nonces(len(ENCRYPTED) * len(new_entries))
     rows: list[dict[str, Any]] = []
@@ -70,7 +73,9 @@ def insert_entries(
 
 
 def decode_rows(
-    connection: sa.Connection, rows: Sequence[sa.RowMapping], secrets: Secrets
+    connection: sa.Connection,
+    rows: Sequence[sa.RowMapping],
+    secrets: Secrets,
 ) -> list[Entry]:
     """Rows of ``entries`` as entries.
 
@@ -88,7 +93,10 @@ def encryption_context(entry_id: str, column: str) -> str:
 
 
 def _encode(
-    entry: NewEntry, seq: int, subject: DataSubject | None, nonces: Iterator[bytes]
+    entry: NewEntry,
+    seq: int,
+    subject: DataSubject | None,
+    nonces: Iterator[bytes],
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "seq": seq,
@@ -113,7 +121,11 @@ def _encode(
     return row
 
 
-def _as_stored(entry: NewEntry, seq: int, subject: DataSubject | None) -> Entry:
+def _as_stored(
+    entry: NewEntry,
+    seq: int,
+    subject: DataSubject | None,
+) -> Entry:
     return Entry(
         seq=seq,
         entry_id=entry.entry_id,
@@ -154,7 +166,11 @@ def _decode(row: sa.RowMapping, key: bytes | None) -> Entry:
     )
 
 
-def _content(row: sa.RowMapping, column: str, key: bytes | None) -> bytes | None:
+def _content(
+    row: sa.RowMapping,
+    column: str,
+    key: bytes | None,
+) -> bytes | None:
     stored = row[column]
     if stored is None:
         return None

@@ -38,12 +38,17 @@ def _uncoerced(column: sa.Column[Any]) -> sa.Label[Any]:
 # SQLite stores any type in any column, so the types are checked here.
 _RAW = [_uncoerced(column) for column in entries.c]
 _seq = sa.type_coerce(entries.c.seq, sa.types.NullType())
-_PYTHON_TYPES = {sa.BigInteger: int, sa.String: str, sa.Text: str, sa.LargeBinary: bytes}
+_PYTHON_TYPES = {
+    sa.BigInteger: int,
+    sa.String: str,
+    sa.Text: str,
+    sa.LargeBinary: bytes,
+}
 _TYPES = {
     column.name: {_PYTHON_TYPES[type(column.type)]} | ({type(None)} if column.nullable else set())
     for column in entries.c
 }
-_UNREADABLE = object()
+_UNREADABLE = object()  # stands for a value that the driver cannot convert
 
 Reading = Callable[[], AbstractContextManager[sa.Connection]]  # a transaction that sees one state
 Row = Mapping[str, Any]
@@ -105,7 +110,11 @@ class _Page:
     lost: frozenset[str]  # data subjects without a key and without an erasure
 
 
-def verify(reading: Reading, secrets: Secrets, checkpoint_file: Path) -> VerificationReport:
+def verify(
+    reading: Reading,
+    secrets: Secrets,
+    checkpoint_file: Path,
+) -> VerificationReport:
     """Verify an audit log, page by page; rows may be added while it runs.
 
     Args:
@@ -170,7 +179,10 @@ def _place(finding: VerificationFinding) -> tuple[bool, int]:
 
 
 def _verify_checkpoints(
-    reading: Reading, secrets: Secrets, file: Path, findings: _Findings
+    reading: Reading,
+    secrets: Secrets,
+    file: Path,
+    findings: _Findings,
 ) -> _Witnesses:
     """Compare the rows with every checkpoint."""
     witnesses = _Witnesses()
@@ -190,7 +202,11 @@ def _verify_checkpoints(
     return witnesses
 
 
-def _compare_hashes(reading: Reading, signed: Sequence[Checkpoint], findings: _Findings) -> None:
+def _compare_hashes(
+    reading: Reading,
+    signed: Sequence[Checkpoint],
+    findings: _Findings,
+) -> None:
     raw_hash = sa.type_coerce(entries.c.hash, sa.types.NullType())
     query = sa.select(_seq, raw_hash).where(_seq.in_([one.seq for one in signed]))
     with reading() as connection:
@@ -206,7 +222,11 @@ def _compare_hashes(reading: Reading, signed: Sequence[Checkpoint], findings: _F
             )
 
 
-def _verify_rows(reading: Reading, secrets: Secrets, findings: _Findings) -> int:
+def _verify_rows(
+    reading: Reading,
+    secrets: Secrets,
+    findings: _Findings,
+) -> int:
     """Compare every row with the row before it and with its data subject's key; counts the rows."""
     count, expected, before = 0, 1, GENESIS
     for page in _pages(reading, secrets):
@@ -231,7 +251,12 @@ def _gap_text(seq: int, expected: int) -> str:
     return f"does not follow: rows {expected} to {seq - 1} are missing"
 
 
-def _verify_row(row: Row, before: Any, page: _Page, findings: _Findings) -> None:
+def _verify_row(
+    row: Row,
+    before: Any,
+    page: _Page,
+    findings: _Findings,
+) -> None:
     """Compare a row with ``before``, the hash of the row before it, and decrypt its content."""
     seq = row["seq"]
     wrong_types = [name for name, types in _TYPES.items() if type(row[name]) not in types]
@@ -244,7 +269,7 @@ def _verify_row(row: Row, before: Any, page: _Page, findings: _Findings) -> None
             "them are missing",
         )
     if wrong_types:
-        return
+        return  # such a row cannot be hashed
     if hash_row(row, row["before"]) != row["hash"]:
         findings.add(seq, "was changed after it was written")
     if problem := _key_problem(row, page):
@@ -292,13 +317,19 @@ def _pages(reading: Reading, secrets: Secrets) -> Iterator[_Page]:
             return
 
 
-def _complete_page(connection: sa.Connection, rows: Sequence[Row], secrets: Secrets) -> _Page:
+def _complete_page(
+    connection: sa.Connection,
+    rows: Sequence[Row],
+    secrets: Secrets,
+) -> _Page:
     subjects = {
         row[subject_column.name] for row in rows if isinstance(row[subject_column.name], str)
     }
     erased = {row["subject"] for row in rows if row["kind"] == "erasure"}
     keys = _read_keys(
-        connection, subjects | {one for one in erased if isinstance(one, str)}, secrets
+        connection,
+        subjects | {one for one in erased if isinstance(one, str)},
+        secrets,
     )
     without_key = subjects - keys.keys()
     erasures = sa.select(entries.c.subject).where(
@@ -309,21 +340,27 @@ def _complete_page(connection: sa.Connection, rows: Sequence[Row], secrets: Secr
 
 
 def _read_keys(
-    connection: sa.Connection, subjects: set[str], secrets: Secrets
+    connection: sa.Connection,
+    subjects: set[str],
+    secrets: Secrets,
 ) -> dict[str, bytes | None]:
     # Cast to bytes: SQLite may hold text there, even text that is not valid UTF-8.
-    columns = (
-        sa.cast(column, sa.LargeBinary) for column in (people.c.account, people.c.sealed_key)
-    )
-    query = sa.select(people.c.person, *columns).where(people.c.person.in_(sorted(subjects)))
-    return {
-        subject: _decrypt_key(sealed, subject, account, secrets)
-        for subject, account, sealed in connection.execute(query)
-    }
+    account_hash = sa.cast(people.c.account, sa.LargeBinary)
+    sealed_key = sa.cast(people.c.sealed_key, sa.LargeBinary)
+    query = sa.select(people.c.person, account_hash, sealed_key)
+    keys: dict[str, bytes | None] = {}
+    for subject, account, sealed in connection.execute(
+        query.where(people.c.person.in_(sorted(subjects)))
+    ):
+        keys[subject] = _decrypt_key(sealed, subject, account, secrets)
+    return keys
 
 
 def _decrypt_key(
-    sealed: bytes | None, subject: str, account: bytes | None, secrets: Secrets
+    sealed: bytes | None,
+    subject: str,
+    account: bytes | None,
+    secrets: Secrets,
 ) -> bytes | None:
     try:
         context = key_context(subject, (account or b"").decode())

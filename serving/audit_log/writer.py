@@ -39,6 +39,7 @@ class Writer:
 
     def __init__(self, committer: Committer) -> None:
         self.committer = committer
+        # Guarded by `_wake`: the event loop submits, the thread takes.
         self._waiting: deque[_Item] = deque()
         self._rows_waiting = 0
         self._wake = threading.Condition()
@@ -147,11 +148,13 @@ class Writer:
                         Unavailable("the audit log does not accept writes; nothing was kept"),
                     )
                     return
+                # Once more only: a database that refuses twice refuses the next request too.
                 commits += 1
                 _complete(pending, self.committer.commit([item.entries for item in pending]))
                 return
             except SQLAlchemyError as error:
                 self.committer.fail(error)
+                # Past their deadline the callers have left; the other items are tried again.
                 late = [item for item in pending if time.monotonic() > item.deadline]
                 _fail(late, Unconfirmed("the database did not confirm the write in time"))
                 pending = [item for item in pending if item not in late]

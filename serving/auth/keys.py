@@ -104,7 +104,11 @@ def list_keys(database: Database) -> list[Key]:
         return read_keys(connection)
 
 
-def revoke(database: Database, key_id: str, now: datetime.datetime | None = None) -> Key:
+def revoke(
+    database: Database,
+    key_id: str,
+    now: datetime.datetime | None = None,
+) -> Key:
     """Revoke a key and return it; a key that was revoked before keeps its time.
 
     Raises:
@@ -145,7 +149,11 @@ def read_keys(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) ->
     ]
 
 
-def find_key(text: str, keys: Mapping[str, Key], now: datetime.datetime) -> Key | None:
+def find_key(
+    text: str,
+    keys: Mapping[str, Key],
+    now: datetime.datetime,
+) -> Key | None:
     """The live key with this text; None if there is none.
 
     An unknown key takes the same steps as a known key with a wrong secret.
@@ -169,7 +177,12 @@ def scopes_text(scopes: Iterable[str]) -> str:
     return ",".join(sorted(scopes, key=SCOPES.index))
 
 
-def _check(tenant: str, scopes: Collection[str], days: float, rate: float) -> None:
+def _check(
+    tenant: str,
+    scopes: Collection[str],
+    days: float,
+    rate: float,
+) -> None:
     if not _TENANT.fullmatch(tenant):
         raise KeyRefused(
             "tenant: expected at most 64 letters, digits, dots, dashes and underscores, "

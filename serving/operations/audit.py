@@ -135,7 +135,10 @@ def export_decisions(options: argparse.Namespace) -> None:
 
 
 def _erase(
-    log: OpenAuditLog, options: argparse.Namespace, years: int, order: ErasureOrder
+    log: OpenAuditLog,
+    options: argparse.Namespace,
+    years: int,
+    order: ErasureOrder,
 ) -> Iterator[Erased]:
     if options.expired:
         yield from erase_expired(log.database, log.secrets, years, order)
@@ -150,7 +153,13 @@ def _finish_erasure(log: OpenAuditLog) -> None:
     with log.database.reading() as connection:
         seq, row_hash = read_chain_head(connection)
     now = datetime.datetime.now(datetime.UTC)
-    checkpoints.append(log.settings.checkpoints, seq, row_hash, now, log.secrets.signer)
+    checkpoints.append(
+        log.settings.checkpoints,
+        seq,
+        row_hash,
+        now,
+        log.secrets.signer,
+    )
     if not truncate_wal(log.database):
         print(
             "a reader held up the write-ahead log: run this again to overwrite it",
@@ -160,7 +169,11 @@ def _finish_erasure(log: OpenAuditLog) -> None:
 
 def _chosen_decisions(reader: Reader, options: argparse.Namespace) -> Iterable[Entry]:
     if options.decision is None:
-        return reader.of_kind(("decision",), None, *period(options.since, options.until))
+        return reader.of_kind(
+            ("decision",),
+            None,
+            *period(options.since, options.until),
+        )
     found = reader.by_id(options.decision)
     if found is None or found.kind != "decision":
         raise StorageError(
@@ -177,7 +190,11 @@ def _check_tenant(reader: Reader, tenant: str) -> None:
 
 def _write_private(file: Path, lines: Iterable[str]) -> int:
     """Write lines to a file that only its owner can read; returns their number."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(
+        file,
+        os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+        0o600,
+    )
     count = 0
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
         for one in lines:

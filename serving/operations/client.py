@@ -26,7 +26,12 @@ class ServiceError(RuntimeError):
     """The service did not start, did not answer, or refused the request."""
 
 
-def ask(url: str, body: bytes, advice: bool = False, key: str | None = None) -> bytes:
+def ask(
+    url: str,
+    body: bytes,
+    advice: bool = False,
+    key: str | None = None,
+) -> bytes:
     """The service's answer to a request, as bytes.
 
     Args:
@@ -55,7 +60,9 @@ def ask(url: str, body: bytes, advice: bool = False, key: str | None = None) -> 
 
 @contextlib.contextmanager
 def start_service(
-    log: Path, service: str = SERVICE, settings: Mapping[str, str] | None = None
+    log: Path,
+    service: str = SERVICE,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Run a service until the block ends; yields its URL, on a free port of 127.0.0.1.
 
@@ -73,7 +80,9 @@ def start_service(
 
 @contextlib.contextmanager
 def start_service_process(
-    log: Path, service: str = SERVICE, settings: Mapping[str, str] | None = None
+    log: Path,
+    service: str = SERVICE,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Like :func:`start_service`, and also yields the server process."""
     port = free_port()

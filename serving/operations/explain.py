@@ -149,7 +149,11 @@ def _statements(made: Stages) -> str:
     return "\n".join(_table([statements.columns, *rows]))
 
 
-def _features(values: Mapping[str, float], reference: Mapping[str, float], product: str) -> str:
+def _features(
+    values: Mapping[str, float],
+    reference: Mapping[str, float],
+    product: str,
+) -> str:
     rows = [["feature", "value", f"median of kept {product}", "unit"]]
     for name, value in values.items():
         unit = BY_NAME[name].unit

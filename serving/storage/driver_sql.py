@@ -40,8 +40,9 @@ class PreparedStatement:
     ) -> list[tuple[Any, ...]]:
         """Execute within the connection's transaction; returns the rows."""
         sql, order = self._compile(connection.dialect)
-        by_position = None if order is None else [values[name] for name in order]
-        return _execute(connection, sql, values if by_position is None else by_position)
+        if order is None:
+            return _execute(connection, sql, values)
+        return _execute(connection, sql, [values[name] for name in order])
 
     def _compile(self, dialect: sa.Dialect) -> tuple[str, Sequence[str] | None]:
         known = self._compiled.get(dialect.name)
@@ -79,8 +80,11 @@ class BulkInsert:
         """Insert the rows within the connection's transaction, in this order."""
         for begin in range(0, len(rows), _MAX_ROWS):
             some = rows[begin : begin + _MAX_ROWS]
-            values = [row[name] for row in some for name in self._names]
-            _execute(connection, self._sql(connection.dialect, len(some)), values)
+            values: list[object] = []
+            for row in some:
+                values += [row[name] for name in self._names]
+            sql = self._sql(connection.dialect, len(some))
+            _execute(connection, sql, values)
 
     def _sql(self, dialect: sa.Dialect, count: int) -> str:
         built = self._built.get((dialect.name, count))
@@ -90,28 +94,38 @@ class BulkInsert:
 
     def _build_sql(self, dialect: sa.Dialect, count: int) -> str:
         quote = dialect.identifier_preparer.quote
-        placeholder = _PLACEHOLDERS[dialect.paramstyle]
+        table = quote(self._table.name)
         columns = ", ".join(quote(name) for name in self._names)
-        row = f"({', '.join([placeholder] * len(self._names))})"
-        rows = ", ".join([row] * count)
-        return f"INSERT INTO {quote(self._table.name)} ({columns}) VALUES {rows}"
+        placeholder = _PLACEHOLDERS[dialect.paramstyle]
+        row = ", ".join([placeholder] * len(self._names))
+        rows = ", ".join([f"({row})"] * count)
+        return f"INSERT INTO {table} ({columns}) VALUES {rows}"
 
 
 def _execute(
-    connection: sa.Connection, sql: str, values: Mapping[str, object] | Sequence[object]
+    connection: sa.Connection,
+    sql: str,
+    values: Mapping[str, object] | Sequence[object],
 ) -> list[tuple[Any, ...]]:
     driver: Any = connection.connection.dbapi_connection
     cursor = driver.cursor()
     try:
         cursor.execute(sql, values)
-        return [*cursor.fetchall()] if cursor.description else []
+        # An INSERT has no result, and fetching from it is an error.
+        if cursor.description is None:
+            return []
+        return list(cursor.fetchall())
     except connection.dialect.loaded_dbapi.Error as error:
         raise _as_sqlalchemy_error(error, sql, connection.dialect) from error
     finally:
         cursor.close()
 
 
-def _as_sqlalchemy_error(error: Exception, sql: str, dialect: sa.Dialect) -> BaseException:
+def _as_sqlalchemy_error(
+    error: Exception,
+    sql: str,
+    dialect: sa.Dialect,
+) -> BaseException:
     """Convert a driver's error. Its parameters are personal data and must not reach a log."""
     return DBAPIError.instance(
         sql, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect

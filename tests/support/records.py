@@ -49,7 +49,9 @@ def environment_of(settings: StorageSettings) -> dict[str, str]:
 
 
 def new_entry(
-    entry_id: str, account: str | None = "acct-1", unique_key: str | None = None
+    entry_id: str,
+    account: str | None = "acct-1",
+    unique_key: str | None = None,
 ) -> NewEntry:
     """A decision with a body of its own."""
     content = f"of {entry_id}".encode()

@@ -43,7 +43,12 @@ def draw_nonces(count: int) -> Iterator[bytes]:
     return (drawn[begin : begin + _NONCE] for begin in range(0, len(drawn), _NONCE))
 
 
-def encrypt(content: bytes | None, key: bytes, context: str, nonce: bytes) -> bytes | None:
+def encrypt(
+    content: bytes | None,
+    key: bytes,
+    context: str,
+    nonce: bytes,
+) -> bytes | None:
     """Encrypt with AES-GCM, bound to ``context``; None stays None. A nonce is used once."""
     if content is None:
         return None
@@ -57,7 +62,11 @@ def decrypt(encrypted: bytes, key: bytes, context: str) -> bytes:
         cryptography.exceptions.InvalidTag: other key or context, or the content was changed.
         ValueError: the content is too short.
     """
-    return AESGCM(key).decrypt(encrypted[:_NONCE], encrypted[_NONCE:], context.encode())
+    return AESGCM(key).decrypt(
+        encrypted[:_NONCE],
+        encrypted[_NONCE:],
+        context.encode(),
+    )
 
 
 def key_context(subject_id: str, account_hash: str) -> str:
@@ -66,19 +75,25 @@ def key_context(subject_id: str, account_hash: str) -> str:
 
 
 def get_or_create(
-    connection: sa.Connection, new_entries: Iterable[NewEntry], secrets_: Secrets
+    connection: sa.Connection,
+    new_entries: Iterable[NewEntry],
+    secrets_: Secrets,
 ) -> Mapping[Account, DataSubject]:
     """The data subjects of these entries' accounts, within a write transaction."""
-    accounts = dict.fromkeys(
-        (entry.tenant, entry.account) for entry in new_entries if entry.account is not None
-    )
-    hashes = {account: secrets_.account_hashes(*account) for account in accounts}
+    hashes: dict[Account, dict[str, str]] = {}
+    for entry in new_entries:
+        if entry.account is not None:
+            account = entry.tenant, entry.account
+            hashes[account] = secrets_.account_hashes(*account)
     known = _find_by_hash(
-        connection, [one for own in hashes.values() for one in own.values()], secrets_
+        connection,
+        [one for own in hashes.values() for one in own.values()],
+        secrets_,
     )
     subjects: dict[Account, DataSubject] = {}
     created: list[dict[str, object]] = []
     for account, own in hashes.items():
+        # An account may have been hashed with an earlier account key.
         subject = next((known[one] for one in own.values() if one in known), None)
         if subject is None:
             subject = DataSubject(secrets.token_hex(16), secrets.token_bytes(32))
@@ -90,36 +105,47 @@ def get_or_create(
 
 
 def read_subject_keys(
-    connection: sa.Connection, subject_ids: Sequence[str], secrets_: Secrets
+    connection: sa.Connection,
+    subject_ids: Sequence[str],
+    secrets_: Secrets,
 ) -> dict[str, bytes]:
     """The decrypted keys by data subject; deleted keys are missing."""
-    rows = connection.execute(sa.select(people).where(people.c.person.in_(subject_ids)))
-    return {
-        row.person: _decrypt_key(row.sealed_key, row.person, row.account, secrets_) for row in rows
-    }
+    query = sa.select(people).where(people.c.person.in_(subject_ids))
+    keys: dict[str, bytes] = {}
+    for row in connection.execute(query):
+        keys[row.person] = _decrypt_key(row.sealed_key, row.person, row.account, secrets_)
+    return keys
 
 
 def _find_by_hash(
-    connection: sa.Connection, hashes: Sequence[str], secrets_: Secrets
+    connection: sa.Connection,
+    hashes: Sequence[str],
+    secrets_: Secrets,
 ) -> dict[str, DataSubject]:
     if not hashes:
         return {}
     values = {f"hash_{place}": one for place, one in enumerate(hashes)}
     rows = _select_by_hash(len(hashes)).rows(connection, values)
-    return {
-        account: DataSubject(subject_id, _decrypt_key(sealed, subject_id, account, secrets_))
-        for account, subject_id, sealed in rows
-    }
+    found: dict[str, DataSubject] = {}
+    for account_hash, subject_id, sealed in rows:
+        key = _decrypt_key(sealed, subject_id, account_hash, secrets_)
+        found[account_hash] = DataSubject(subject_id, key)
+    return found
 
 
 @functools.cache
 def _select_by_hash(count: int) -> PreparedStatement:
+    # One parameter a hash: an expanding parameter would be rendered anew for every execution.
     hashes: list[sa.BindParameter[str]] = [sa.bindparam(f"hash_{place}") for place in range(count)]
     columns = (people.c.account, people.c.person, people.c.sealed_key)
     return PreparedStatement(sa.select(*columns).where(people.c.account.in_(hashes)))
 
 
-def _encode(subject: DataSubject, account_hash: str, secrets_: Secrets) -> dict[str, object]:
+def _encode(
+    subject: DataSubject,
+    account_hash: str,
+    secrets_: Secrets,
+) -> dict[str, object]:
     context = key_context(subject.subject_id, account_hash)
     [nonce] = draw_nonces(1)
     return {
@@ -130,5 +156,10 @@ def _encode(subject: DataSubject, account_hash: str, secrets_: Secrets) -> dict[
     }
 
 
-def _decrypt_key(sealed: bytes, subject_id: str, account_hash: str, secrets_: Secrets) -> bytes:
+def _decrypt_key(
+    sealed: bytes,
+    subject_id: str,
+    account_hash: str,
+    secrets_: Secrets,
+) -> bytes:
     return decrypt(sealed, secrets_.sealing_key, key_context(subject_id, account_hash))

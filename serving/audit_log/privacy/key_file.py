@@ -115,7 +115,11 @@ def _parse_key(path: Path, text: object) -> bytes:
 def _write_new(path: Path, text: str) -> None:
     """Create a file completely or not at all: half of the secrets would make entries unreadable."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(
+        temporary,
+        os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+        0o600,
+    )
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)

@@ -23,7 +23,9 @@ _commit = Committer.commit
 
 
 async def _append_too_early(
-    audit_log: AuditLog, entries: Sequence[NewEntry], deadline: float
+    audit_log: AuditLog,
+    entries: Sequence[NewEntry],
+    deadline: float,
 ) -> list[Entry]:
     audit_log.writer.submit(entries, deadline + SECONDS_HELD_BACK)
     audit_log.writer.begin()

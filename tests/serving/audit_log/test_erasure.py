@@ -45,7 +45,9 @@ MARK = "Geheimnis7319"  # in the account's name and in the request
 
 @pytest.fixture(params=["rollback journal", "write-ahead log"])
 def journalled(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[AuditLog]:
     """An audit log in each journal mode, whatever version of SQLite is installed."""
     wal = request.param == "write-ahead log"
@@ -57,7 +59,16 @@ def journalled(
 def marked(name: str) -> NewEntry:
     content = f'{{"account_id":"{MARK}-account","income":7319}}'.encode()
     return NewEntry(
-        name, "decision", name, "lender", "key-1", NOW, f"{MARK}-account", {}, content, content
+        name,
+        "decision",
+        name,
+        "lender",
+        "key-1",
+        NOW,
+        f"{MARK}-account",
+        {},
+        content,
+        content,
     )
 
 
@@ -67,7 +78,9 @@ def on_disk(folder: Path) -> bytes:
 
 
 def test_request_and_answer_become_unreadable_and_nothing_else(
-    record: AuditLog, fill: Fill, tmp_path: Path
+    record: AuditLog,
+    fill: Fill,
+    tmp_path: Path,
 ) -> None:
     drafts = fill(100)
     before = list(record.reader.of_kind(("decision", "review")))
@@ -231,7 +244,9 @@ def test_only_accounts_without_newer_entries_expire(
     [(2, False, None), (2, True, None), (2, False, "a rule"), (0, True, "a rule")],
 )
 def test_a_retention_period_below_the_legal_minimum_is_refused(
-    years: int, force: bool, why: str | None
+    years: int,
+    force: bool,
+    why: str | None,
 ) -> None:
     with pytest.raises(StorageError, match="expected to keep records for"):
         check_retention(years, force, why)
@@ -243,7 +258,10 @@ def test_a_shorter_retention_period_can_be_forced() -> None:
 
 
 def test_the_command_erases_and_signs_a_checkpoint(
-    record: AuditLog, fill: Fill, at_hand: StorageSettings, capsys: pytest.CaptureFixture[str]
+    record: AuditLog,
+    fill: Fill,
+    at_hand: StorageSettings,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     fill(20)
     assert main(["erase", "--tenant", "lender", "--account", "acct-5", "--by", "Li Na"]) == 0
@@ -260,7 +278,9 @@ def test_the_command_erases_and_signs_a_checkpoint(
 
 
 def test_the_command_refuses_incomplete_options(
-    at_hand: StorageSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    at_hand: StorageSettings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert main(["erase", "--tenant", "lender", "--by", "Li Na"]) == 2
     assert main(["erase", "--account", "acct-5", "--by", "Li Na"]) == 2

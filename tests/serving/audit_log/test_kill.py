@@ -39,7 +39,10 @@ Serving = Callable[[], AbstractContextManager[tuple[str, Callable[[], None]]]]
 
 
 def post_until_killed(
-    url: str, requests: Sequence[dict[str, Any]], over: threading.Event, answers: Answers
+    url: str,
+    requests: Sequence[dict[str, Any]],
+    over: threading.Event,
+    answers: Answers,
 ) -> None:
     """Post requests until the service is gone; adds every complete answer to ``answers``."""
     with httpx.Client(base_url=url, timeout=10) as client:
@@ -58,7 +61,9 @@ def post_until_killed(
 
 
 def kill_under_load(
-    serving: Serving, requests: Sequence[dict[str, Any]], seconds: float
+    serving: Serving,
+    requests: Sequence[dict[str, Any]],
+    seconds: float,
 ) -> Answers:
     """The answers before the service was killed, after so many seconds and some answers."""
     answers: Answers = []
@@ -97,7 +102,11 @@ def forking(service: str = SERVICE) -> Iterator[subprocess.Popen[str]]:
     """A process that imported the service and forks a child for each line, see one_process.py."""
     command = [sys.executable, "-m", "tests.serving.audit_log.one_process", service]
     with subprocess.Popen(
-        command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         yield process
         process.kill()
@@ -181,27 +190,35 @@ def check_kills(
 
 # Twenty kills: these 19, and one of the next test.
 def test_no_answer_is_missing_after_a_kill(
-    stored: str, tmp_path: Path, requests: list[dict[str, Any]]
+    stored: str,
+    tmp_path: Path,
+    requests: list[dict[str, Any]],
 ) -> None:
     with forking() as process:
         check_kills(tmp_path, single_process(tmp_path, process), 19, requests)
 
 
 def test_no_answer_is_missing_after_a_kill_of_the_whole_tree(
-    stored: str, tmp_path: Path, requests: list[dict[str, Any]]
+    stored: str,
+    tmp_path: Path,
+    requests: list[dict[str, Any]],
 ) -> None:
     check_kills(tmp_path, whole_tree(tmp_path), 1, requests, 0.5)
 
 
 @pytest.mark.torture
 def test_no_answer_is_missing_after_many_kills(
-    stored: str, tmp_path: Path, requests: list[dict[str, Any]]
+    stored: str,
+    tmp_path: Path,
+    requests: list[dict[str, Any]],
 ) -> None:
     check_kills(tmp_path, whole_tree(tmp_path), 200, requests)
 
 
 def test_a_service_that_answers_before_the_commit_loses_answers(
-    stored: str, tmp_path: Path, requests: list[dict[str, Any]]
+    stored: str,
+    tmp_path: Path,
+    requests: list[dict[str, Any]],
 ) -> None:
     """The control: the same load and the same count find what is missing."""
     with forking(EARLY) as process:

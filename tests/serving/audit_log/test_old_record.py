@@ -184,7 +184,9 @@ def test_the_api_keys_are_found(old: AuditLog, expected: dict[str, Any]) -> None
 
 
 def test_repeated_idempotency_keys_get_the_first_bytes(
-    old: AuditLog, golden: Bundle, expected: dict[str, Any]
+    old: AuditLog,
+    golden: Bundle,
+    expected: dict[str, Any],
 ) -> None:
     decisions = Decisions(golden, old)
     count = len(decisions_of(old))
@@ -218,7 +220,10 @@ def repeat(decisions: Decisions, sent: dict[str, Any]) -> bytes:
 
 
 def test_it_can_be_continued(
-    old: AuditLog, old_settings: StorageSettings, golden: Bundle, expected: dict[str, Any]
+    old: AuditLog,
+    old_settings: StorageSettings,
+    golden: Bundle,
+    expected: dict[str, Any],
 ) -> None:
     [stored] = append(old, [decision_entry(example_request("new-1"), golden)])
     assert stored.seq == len(expected["entries"]) + 1

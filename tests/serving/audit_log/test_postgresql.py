@@ -108,13 +108,21 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]
     started.server.cleanup()
 
 
-def settings_at(folder: Path, address: str, worker: int = 0) -> StorageSettings:
+def settings_at(
+    folder: Path,
+    address: str,
+    worker: int = 0,
+) -> StorageSettings:
     settings = settings_in(folder, address)
     return replace(settings, checkpoints=folder / f"checkpoints{worker}.jsonl")
 
 
 @contextmanager
-def desks(bundle: Bundle, folder: Path, address: str) -> Iterator[list[Decisions]]:
+def desks(
+    bundle: Bundle,
+    folder: Path,
+    address: str,
+) -> Iterator[list[Decisions]]:
     records = [AuditLog(settings_at(folder, address, worker)) for worker in range(WORKERS)]
     yield [Decisions(bundle, record) for record in records]
     for record in records:
@@ -146,7 +154,12 @@ class Load:
             thread.join(60)
         assert not any(thread.is_alive() for thread in self._threads), "a caller hangs"
 
-    def _ask(self, desk: Decisions, requests: list[dict[str, Any]], caller: int) -> None:
+    def _ask(
+        self,
+        desk: Decisions,
+        requests: list[dict[str, Any]],
+        caller: int,
+    ) -> None:
         for number in range(100_000):
             if self._over.is_set():
                 return
@@ -211,7 +224,10 @@ def hurt(
 
 
 def test_killed_backends(
-    bundle: Bundle, tmp_path: Path, requests: list[dict[str, Any]], postgresql: PostgreSQL
+    bundle: Bundle,
+    tmp_path: Path,
+    requests: list[dict[str, Any]],
+    postgresql: PostgreSQL,
 ) -> None:
     name = postgresql.fresh()
     killed: list[int] = []
@@ -228,7 +244,10 @@ def test_killed_backends(
 
 
 def test_servers_that_stop_immediately(
-    bundle: Bundle, tmp_path: Path, requests: list[dict[str, Any]], postgresql: PostgreSQL
+    bundle: Bundle,
+    tmp_path: Path,
+    requests: list[dict[str, Any]],
+    postgresql: PostgreSQL,
 ) -> None:
     address = postgresql.address(postgresql.fresh())
     load = hurt(
@@ -280,7 +299,9 @@ def test_a_writer_that_does_not_query_after_a_failure_is_wrong(
     proxy = Proxy(tmp_path_factory.mktemp("px"), postgresql.socket)
     record = AuditLog(settings_at(tmp_path, postgresql.address(name, proxy.folder)))
     monkeypatch.setattr(
-        record.writer.committer, "find_committed", lambda items: [None] * len(items)
+        record.writer.committer,
+        "find_committed",
+        lambda items: [None] * len(items),
     )
     append(record, [new_entry("d-1")])
     proxy.cut("answer")

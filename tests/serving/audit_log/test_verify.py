@@ -258,7 +258,12 @@ def append_what_does_not_fit(draw: random.Random, log: Log) -> bool:
         for row in (log.row(n) for n in draw.sample(range(1, ROWS), ROWS - 1))
         if row["person"] and row["answered"]
     )
-    row |= {"seq": ROWS + 1, "entry_id": "forged", "slot": None, "before": last["hash"]}
+    row |= {
+        "seq": ROWS + 1,
+        "entry_id": "forged",
+        "slot": None,
+        "before": last["hash"],
+    }
     if draw.random() < 0.5:
         row["hash"] = hash_row(row, last["hash"])
     log.write(row)
@@ -367,7 +372,13 @@ def rewrite_the_tail_and_sign_it(draw: random.Random, log: Log) -> bool:
     rewrite_the_tail(draw, log)
     row = log.row(ROWS)
     log.write_checkpoints(log.lines[:1])
-    checkpoints.append(log.checkpoints, ROWS, row["hash"], NOW, Ed25519PrivateKey.generate())
+    checkpoints.append(
+        log.checkpoints,
+        ROWS,
+        row["hash"],
+        NOW,
+        Ed25519PrivateKey.generate(),
+    )
     return True
 
 
@@ -414,7 +425,9 @@ def test_a_genuine_log_has_no_findings(log: Log) -> None:
 
 
 @pytest.mark.parametrize(
-    "tampering", [cut_the_tail, rewrite_the_tail], ids=lambda tampering: tampering.__name__
+    "tampering",
+    [cut_the_tail, rewrite_the_tail],
+    ids=lambda tampering: tampering.__name__,
 )
 def test_without_checkpoints_the_end_can_be_rewritten_and_the_report_says_so(
     log: Log, tampering: Callable[[random.Random, Log], bool]
@@ -443,7 +456,12 @@ def test_rows_after_the_newest_checkpoint_can_be_rewritten_and_the_report_counts
 
 def test_an_added_last_row_is_not_seen_before_the_next_checkpoint(log: Log) -> None:
     log.restore()
-    row = log.row(4) | {"seq": ROWS + 1, "entry_id": "forged", "slot": None, "person": None}
+    row = log.row(4) | {
+        "seq": ROWS + 1,
+        "entry_id": "forged",
+        "slot": None,
+        "person": None,
+    }
     log.write(row)
     log.rehash_from(ROWS + 1)
     report = log.verify()
@@ -481,7 +499,11 @@ def verify_log(audit_log: AuditLog, folder: Path) -> VerificationReport:
     return verify.verify(audit_log.database.reading, audit_log.secrets, file)
 
 
-def test_a_restored_key_is_found(record: AuditLog, fill: Fill, tmp_path: Path) -> None:
+def test_a_restored_key_is_found(
+    record: AuditLog,
+    fill: Fill,
+    tmp_path: Path,
+) -> None:
     fill(30)
     with record.database.reading() as connection:
         people = connection.exec_driver_sql("SELECT * FROM people").all()
@@ -537,7 +559,11 @@ def test_in_postgresql_only_a_tampered_log_has_findings(postgres: AuditLog, tmp_
         assert count_findings_after(statement, postgres, file) > 0, statement
 
 
-def count_findings_after(statement: str, audit_log: AuditLog, file: Path) -> int:
+def count_findings_after(
+    statement: str,
+    audit_log: AuditLog,
+    file: Path,
+) -> int:
     """The number of findings after a statement, which is then rolled back."""
     with audit_log.database.engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE entries DISABLE TRIGGER ALL")
@@ -549,7 +575,10 @@ def count_findings_after(statement: str, audit_log: AuditLog, file: Path) -> int
 
 
 def test_rows_are_read_a_page_at_a_time(
-    record: AuditLog, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: AuditLog,
+    fill: Fill,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(verify, "PAGE", 32)
     fill(300)

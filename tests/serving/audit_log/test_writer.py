@@ -70,7 +70,9 @@ def test_concurrent_appends_make_one_chain_without_gaps(sizes: list[int], seed: 
 
 
 def submit_from_threads(
-    audit_log: AuditLog, items: list[list[NewEntry]], seed: int
+    audit_log: AuditLog,
+    items: list[list[NewEntry]],
+    seed: int,
 ) -> list[list[Entry]]:
     """The stored entries of each item; three threads submit them in random order."""
     futures: list[Future[list[Entry]]] = [Future() for _ in items]
@@ -116,7 +118,9 @@ def test_the_first_of_a_batch_has_the_unique_key(record: AuditLog) -> None:
 
 @pytest.mark.parametrize("where", ["commit", "find_committed", "sign_if_due"])
 def test_a_bug_reaches_the_caller_and_the_writer_goes_on(
-    record: AuditLog, monkeypatch: pytest.MonkeyPatch, where: str
+    record: AuditLog,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
 ) -> None:
     committer = record.writer.committer
 
@@ -177,7 +181,10 @@ def test_an_append_past_its_deadline_stores_nothing(record: AuditLog) -> None:
 
 @pytest.mark.parametrize(("expected", "begun"), [(True, 1), (False, 4)])
 def test_expected_appends_share_one_batch(
-    record: AuditLog, monkeypatch: pytest.MonkeyPatch, expected: bool, begun: int
+    record: AuditLog,
+    monkeypatch: pytest.MonkeyPatch,
+    expected: bool,
+    begun: int,
 ) -> None:
     """The control: without `expecting` the writer begins with each append."""
     monkeypatch.setattr(log, "SECONDS_FOR_OTHERS", 30.0)

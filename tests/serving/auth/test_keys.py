@@ -1,4 +1,4 @@
-"""API keys: how they are made, stored, found and ended, over a real record."""
+"""API keys in a real database: created, stored, found, revoked."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from serving.auth.keys import Key, KeyRefused, create, find_key, list_keys, revo
 from serving.storage.database import Database, open_database
 from serving.storage.settings import read_settings
 from serving.storage.tables import api_keys
+from tests.support.each import each
 from tests.support.gated_app import DAY, KEY, NOW, TEXT
 
 KNOWN = {KEY.key_id: KEY}
@@ -59,7 +60,7 @@ def test_a_key_is_found_by_its_text_and_by_no_other(database: Database) -> None:
 
 
 @given(place=st.integers(0, len(TEXT) - 1), letter=st.characters(max_codepoint=255))
-def test_a_text_with_one_other_letter_is_no_key(place: int, letter: str) -> None:
+def test_a_text_with_one_wrong_character_is_no_key(place: int, letter: str) -> None:
     changed = TEXT[:place] + letter + TEXT[place + 1 :]
     assert (find_key(changed, KNOWN, NOW) is None) is (changed != TEXT)
 
@@ -73,14 +74,14 @@ def test_no_other_text_is_a_key(text: str) -> None:
 @given(
     seconds=st.floats(-2 * 86400, 4 * 86400), revoked=st.none() | st.floats(-2 * 86400, 2 * 86400)
 )
-def test_a_key_ends_on_time(seconds: float, revoked: float | None) -> None:
+def test_a_key_ends_when_it_expires_or_is_revoked(seconds: float, revoked: float | None) -> None:
     now = NOW + datetime.timedelta(seconds=seconds)
     ended = None if revoked is None else NOW + datetime.timedelta(seconds=revoked)
     found = find_key(TEXT, {KEY.key_id: replace(KEY, revoked_at=ended)}, now)
     assert (found is not None) is (now < NOW + DAY and (ended is None or now < ended))
 
 
-def test_a_key_ends_at_its_time_and_not_after() -> None:
+def test_a_key_ends_exactly_at_that_time() -> None:
     moment = datetime.timedelta(microseconds=1)
     ended = {KEY.key_id: replace(KEY, revoked_at=NOW + moment)}
     assert find_key(TEXT, KNOWN, NOW + DAY - moment) == KEY
@@ -90,7 +91,7 @@ def test_a_key_ends_at_its_time_and_not_after() -> None:
 
 
 def test_every_text_costs_one_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a key of a name exists is not to be learnt from the time that a refusal takes."""
+    """The time of a refusal must not reveal whether a key id exists."""
     compared: list[tuple[int, int]] = []
     compare = hmac.compare_digest
 
@@ -104,27 +105,27 @@ def test_every_text_costs_one_comparison(monkeypatch: pytest.MonkeyPatch) -> Non
     assert compared == [(64, 64)] * 5
 
 
-def test_only_the_hash_of_256_bits_is_kept(database: Database, tmp_path: Path) -> None:
+def test_only_the_hash_of_a_256_bit_secret_is_stored(database: Database, tmp_path: Path) -> None:
     texts = [create(database, f"t{number}", ["score"])[0] for number in range(50)]
     secrets = {text[-43:] for text in texts}
     assert len(secrets) == 50
     database.close()
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    for secret in secrets:
+    for secret in each(secrets):
         assert len(base64.urlsafe_b64decode(secret + "=")) == 32
         assert secret.encode() not in kept
-        # the search finds what is there
+        # The control: the search finds the hash.
         assert hashlib.sha256(secret.encode()).hexdigest().encode() in kept
 
 
-def test_there_are_two_live_keys_for_one_purpose(database: Database) -> None:
+def test_a_tenant_has_at_most_two_live_keys_for_the_same_scopes(database: Database) -> None:
     _, first = create(database, "lender", ["score", "review"], now=NOW)
     create(database, "lender", ["review", "score"], now=NOW)
     with pytest.raises(
         KeyRefused, match=f"2 live keys for score,review .*{first.key_id}.*keys revoke"
     ):
         create(database, "lender", ["score", "review"], now=NOW)
-    create(database, "lender", ["score"], now=NOW)  # another purpose
+    create(database, "lender", ["score"], now=NOW)  # other scopes
     create(database, "other", ["score", "review"], now=NOW)  # another tenant
     revoke(database, first.key_id, NOW)
     create(database, "lender", ["score", "review"], now=NOW)
@@ -132,7 +133,7 @@ def test_there_are_two_live_keys_for_one_purpose(database: Database) -> None:
     assert len(list_keys(database)) == 6
 
 
-def test_of_many_commands_at_once_two_make_a_key(database: Database) -> None:
+def test_of_many_concurrent_commands_two_create_a_key(database: Database) -> None:
     def one(_: int) -> None:
         with suppress(KeyRefused):
             create(database, "lender", ["score"])
@@ -142,7 +143,7 @@ def test_of_many_commands_at_once_two_make_a_key(database: Database) -> None:
     assert len(list_keys(database)) == 2
 
 
-def test_a_key_that_was_revoked_keeps_its_time(database: Database) -> None:
+def test_a_revoked_key_keeps_its_time(database: Database) -> None:
     _, key = create(database, "lender", ["score"], now=NOW)
     assert revoke(database, key.key_id, NOW + DAY).revoked_at == NOW + DAY
     assert revoke(database, key.key_id, NOW + 2 * DAY).revoked_at == NOW + DAY
@@ -167,8 +168,10 @@ def test_a_key_that_was_revoked_keeps_its_time(database: Database) -> None:
         ({"rate": float("inf")}, "rate"),
     ],
 )
-def test_what_is_no_key_is_refused_and_leaves_nothing(
-    database: Database, changed: dict[str, object], named: str
+def test_invalid_arguments_are_refused_and_store_nothing(
+    database: Database,
+    changed: dict[str, object],
+    named: str,
 ) -> None:
     asked: dict[str, object] = {
         "tenant": "lender",
@@ -181,7 +184,7 @@ def test_what_is_no_key_is_refused_and_leaves_nothing(
     assert list_keys(database) == []
 
 
-def test_a_key_made_or_revoked_elsewhere_counts_soon(database: Database) -> None:
+def test_the_cache_follows_the_database(database: Database) -> None:
     with closing(KeyCache(lambda: list_keys(database), 0.02)) as held:
         held.wait()
         assert held.known
@@ -191,22 +194,18 @@ def test_a_key_made_or_revoked_elsewhere_counts_soon(database: Database) -> None
         assert held.needed
         revoke(database, key.key_id)
         assert until(lambda: held.find(text) is None)
-        assert held.needed  # all keys gone does not mean that none is asked for
+        assert held.needed  # although no key is live
         with database.writing() as connection:
             connection.execute(api_keys.delete())
         time.sleep(0.1)
-        assert held.needed  # nor does a record that was emptied
+        assert held.needed  # although the table is empty
 
 
-def test_keys_go_on_holding_where_the_database_does_not_answer(
+def test_the_last_keys_stay_valid_while_the_database_fails(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    text, expiring = (
-        TEXT,
-        replace(
-            KEY, expires_at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.3)
-        ),
-    )
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.3)
+    expiring = replace(KEY, expires_at=soon)
     reads = 0
 
     def read() -> Sequence[Key]:
@@ -218,13 +217,15 @@ def test_keys_go_on_holding_where_the_database_does_not_answer(
 
     with caplog.at_level(logging.WARNING), closing(KeyCache(read, 0.01)) as held:
         assert until(lambda: reads > 5)
-        assert held.find(text) == expiring
-        assert until(lambda: held.find(text) is None)  # it expires all the same
-    assert [record.levelname for record in caplog.records] == ["ERROR"]  # once, not every time
+        assert held.find(TEXT) == expiring
+        assert until(lambda: held.find(TEXT) is None)  # an expiry needs no read
+    assert [record.levelname for record in caplog.records] == [
+        "ERROR"
+    ]  # logged once, not at every read
     assert "Geheimnis" not in caplog.text
 
 
-def test_nobody_waits_for_a_read_that_hangs() -> None:
+def test_a_request_does_not_wait_for_a_read_that_hangs() -> None:
     let_go, hanging = threading.Event(), threading.Event()
     first = True
 
@@ -237,59 +238,47 @@ def test_nobody_waits_for_a_read_that_hangs() -> None:
         let_go.wait(10)
         return []
 
-    held = KeyCache(read, 0.01)
-    assert hanging.wait(5)
-    started = time.perf_counter()
-    for _ in range(1000):
-        assert held.find(TEXT) is not None
-    assert time.perf_counter() - started < 1.0
-    let_go.set()
-    held.close()
+    with closing(KeyCache(read, 0.01)) as held:
+        assert hanging.wait(5)
+        for _ in range(1000):
+            # After a wait for the read, which returns no key, this would be None.
+            assert held.find(TEXT) is not None
+        let_go.set()
 
 
-def test_it_is_said_at_start_that_there_is_no_key(
+def test_a_start_without_any_key_is_logged(
     caplog: pytest.LogCaptureFixture, database: Database
 ) -> None:
     for _ in range(2):
         with caplog.at_level(logging.WARNING), closing(KeyCache(lambda: list_keys(database), 0.01)):
             time.sleep(0.1)
-        said = [record.getMessage() for record in caplog.records if record.name == "clearline.gate"]
+        messages = [
+            record.getMessage() for record in caplog.records if record.name == "clearline.gate"
+        ]
         if list_keys(database):
-            assert said == []
+            assert messages == []
         else:
-            assert len(said) == 1
-            assert "python -m serving keys new" in said[0]
-            assert "only clients on this machine" in said[0]
+            assert len(messages) == 1
+            assert "python -m serving keys new" in messages[0]
+            assert "only clients on this machine" in messages[0]
         caplog.clear()
         create(database, "lender", ["score"])
 
 
-def test_commands_make_list_and_end_a_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_commands_create_list_and_revoke_a_key(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'made' / 'record.db'}")
-    assert (
-        main(
-            [
-                "keys",
-                "new",
-                "--tenant",
-                "lender",
-                "--scopes",
-                "score,review",
-                "--days",
-                "30",
-                "--rate",
-                "5",
-            ]
-        )
-        == 0
-    )
+    new = "keys new --tenant lender --scopes score,review --days 30 --rate 5"
+    assert main(new.split()) == 0
     made = capsys.readouterr()
-    text = made.out.removesuffix("\n")  # alone, so that a shell can take it
+    text = made.out.removesuffix("\n")  # alone on stdout, for use in a shell
     with closing(open_database(read_settings())) as database:
         [key] = list_keys(database)
-        assert find_key(text, {key.key_id: key}, datetime.datetime.now(datetime.UTC)) == key
+    now = datetime.datetime.now(datetime.UTC)
+    assert find_key(text, {key.key_id: key}, now) == key
     secret = text[-43:]
     assert secret not in made.err
     assert main(["keys", "list"]) == 0
@@ -302,13 +291,15 @@ def test_commands_make_list_and_end_a_key(
     assert "revoked " + key.key_id in capsys.readouterr().out
     assert main(["keys", "revoke", "nobody"]) == 2
     assert main(["keys", "new", "--tenant", "lender", "--scopes", "everything"]) == 2
-    said = capsys.readouterr().err
-    assert len(said.splitlines()) == 2
-    assert ",".join(SCOPES) in said
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 2
+    assert ",".join(SCOPES) in errors
 
 
-def test_a_record_that_does_not_open_is_said_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_database_is_reported_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "record.db").write_bytes(b"no database at all" * 100)
     monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'record.db'}")

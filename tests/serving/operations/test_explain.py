@@ -20,7 +20,7 @@ from tests.support.served import Server
 
 @pytest.fixture(scope="module")
 def answers(server: Server, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Answers with the way back, of the accounts that are posted."""
+    """Answers with advice on the posted accounts."""
     body = {"accounts": requests}
     response = httpx.post(
         f"{server.url}/v1/decisions/batch?advice=true", json=body, timeout=60
@@ -33,10 +33,10 @@ _LEFT_OUT = ("on_time_only", "carry_on", "notice")
 
 
 def texts_of(part: Any) -> list[str]:
-    """All that is said in words, in both languages, wherever it stands.
+    """All texts of an answer, in both languages.
 
-    But for the two plans beside, which say nothing that is shown, and the notice, of which the
-    sentences are shown as reasons.
+    Without the two baselines, which are not shown, and the notice, whose sentences are shown as
+    reasons.
     """
     if isinstance(part, dict):
         if part.keys() == {"en", "zh"}:
@@ -50,7 +50,7 @@ def texts_of(part: Any) -> list[str]:
     return [text for value in part for text in texts_of(value)] if isinstance(part, list) else []
 
 
-def test_all_that_is_said_is_shown(answers: list[dict[str, Any]]) -> None:
+def test_every_text_is_shown(answers: list[dict[str, Any]]) -> None:
     shown = 0
     for answer in answers:
         lines = [line.strip().removeprefix("- ") for line in answer_text(answer).splitlines()]
@@ -90,7 +90,7 @@ def test_every_stage_of_a_decision_is_shown_up_to_the_notice(
             assert shown.endswith(f"{notice.text.en}\n\n{notice.text.zh}")
 
 
-def test_the_way_back_is_shown_month_by_month(answers: list[dict[str, Any]]) -> None:
+def test_the_advice_is_shown_month_by_month(answers: list[dict[str, Any]]) -> None:
     promised = open_ended = 0
     for answer in answers:
         text, found = answer_text(answer), answer["advice"]["way_back"]
@@ -128,13 +128,13 @@ def test_the_way_back_is_shown_month_by_month(answers: list[dict[str, Any]]) -> 
     assert open_ended <= promised
 
 
-def test_without_advice_there_is_no_way_back_to_show(answers: list[dict[str, Any]]) -> None:
+def test_without_advice_none_is_shown(answers: list[dict[str, Any]]) -> None:
     plain = {name: value for name, value in answers[0].items() if name != "advice"}
     assert "The way back" in answer_text(answers[0])
     assert "The way back" not in answer_text(plain)
 
 
-def test_advice_is_asked_for(server: Server, requests: list[dict[str, Any]]) -> None:
+def test_advice_is_returned_on_request(server: Server, requests: list[dict[str, Any]]) -> None:
     body = json.dumps(requests[0]).encode()
     assert json.loads(ask(server.url, body, advice=True))["advice"]
     assert "advice" not in json.loads(ask(server.url, body))

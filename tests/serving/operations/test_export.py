@@ -61,7 +61,12 @@ def about(
     )
 
 
-def notification(decision: NewEntry, name: str, sent_at: str, channel: str = "app") -> NewEntry:
+def notification(
+    decision: NewEntry,
+    name: str,
+    sent_at: str,
+    channel: str = "app",
+) -> NewEntry:
     return about(
         decision, "notification", name, {"sent_at": sent_at, "channel": channel, "language": "zh"}
     )
@@ -75,7 +80,9 @@ def exported(record: AuditLog, **chosen: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("endpoint", ["decisions", "advice"])
 def test_a_decision_is_exported_as_it_was_answered(
-    record: AuditLog, golden: Bundle, endpoint: Any
+    record: AuditLog,
+    golden: Bundle,
+    endpoint: Any,
 ) -> None:
     draft = decision_entry(example_request("A-1", endpoint=endpoint), golden, endpoint=endpoint)
     [row] = append(record, [draft])
@@ -203,12 +210,19 @@ def test_an_erased_decision_is_exported_without_personal_data(
 
 
 def test_an_export_can_be_limited_to_a_period_and_a_tenant(
-    record: AuditLog, golden: Bundle, monkeypatch: pytest.MonkeyPatch
+    record: AuditLog,
+    golden: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "DECISIONS_PER_QUERY", 2)
     days = [NOW + datetime.timedelta(days=day) for day in range(5)]
     made = [
-        decision_entry(example_request(f"A-{day}"), golden, at=at, tenant=("a", "b")[day % 2])
+        decision_entry(
+            example_request(f"A-{day}"),
+            golden,
+            at=at,
+            tenant=("a", "b")[day % 2],
+        )
         for day, at in enumerate(days)
     ]
     append(record, [*made, notification(made[3], "n-3", "2026-11-29T11:00:00Z")])
@@ -234,7 +248,11 @@ def test_no_account_and_no_statement_is_exported(record: AuditLog, golden: Bundl
 
 
 @pytest.mark.parametrize("endpoint", ["decisions", "advice"])
-def test_the_request_is_exported_on_demand(record: AuditLog, golden: Bundle, endpoint: Any) -> None:
+def test_the_request_is_exported_on_demand(
+    record: AuditLog,
+    golden: Bundle,
+    endpoint: Any,
+) -> None:
     request = example_request("A-7319", endpoint=endpoint, income=73190.0)
     append(record, [decision_entry(request, golden, endpoint=endpoint)])
     [one] = export(record.reader, None, None, with_request=True)

@@ -1,10 +1,12 @@
-"""Packing, and the commands as a person gives them."""
+"""Packing, and the commands as a user runs them."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,10 +31,12 @@ def request_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def registry(bundle_folder: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a store with two versions: 1 is champion, 2 is tagged with a digest that is
-    not its bundle's.
-    """
+def registry(
+    bundle_folder: Path,
+    bundle: Bundle,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    """A registry with two versions: 1 is champion, 2 is tagged with another bundle's digest."""
     from mlflow import MlflowClient
 
     folder = tmp_path_factory.mktemp("mlruns")
@@ -52,7 +56,10 @@ def registry(bundle_folder: Path, bundle: Bundle, tmp_path_factory: pytest.TempP
 
 @pytest.mark.parametrize("which", ["champion", "1"])
 def test_fetch_gives_the_bundle_that_was_registered(
-    registry: str, bundle_folder: Path, tmp_path: Path, which: str
+    registry: str,
+    bundle_folder: Path,
+    tmp_path: Path,
+    which: str,
 ) -> None:
     fetched = fetch(which, registry, tmp_path / "new")
     assert {file.name: file.read_bytes() for file in fetched.iterdir()} == {
@@ -65,7 +72,10 @@ def test_fetch_gives_the_bundle_that_was_registered(
     [("2", "version 2: expected bundle 0000"), ("7", "'7'"), ("challenger", "'challenger'")],
 )
 def test_fetch_refuses_what_was_not_registered(
-    registry: str, tmp_path: Path, which: str, words: str
+    registry: str,
+    tmp_path: Path,
+    which: str,
+    words: str,
 ) -> None:
     with pytest.raises(PackError, match=words):
         fetch(which, registry, tmp_path)
@@ -91,7 +101,10 @@ def test_pack_stores_the_registered_bundle_once(
 # bentoml 1.4.39 where it writes the Bento's entry point.
 @pytest.mark.filterwarnings(r"ignore:path is deprecated\. Use files\(\):DeprecationWarning")
 def test_pack_builds_a_bento_of_code_alone(
-    server: Server, bundle_folder: Path, bentoml_home: Path, capsys: pytest.CaptureFixture[str]
+    server: Server,
+    bundle_folder: Path,
+    bentoml_home: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["pack", "--bundle", str(bundle_folder)]) == 0
     tag = capsys.readouterr().out.split()[-1]
@@ -116,7 +129,10 @@ def test_pack_builds_a_bento_of_code_alone(
 
 
 def test_pack_refuses_a_damaged_bundle_with_one_line(
-    bundle_folder: Path, bentoml_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle_folder: Path,
+    bentoml_home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(bundle_folder, damaged)
@@ -132,7 +148,9 @@ def test_pack_refuses_a_damaged_bundle_with_one_line(
 
 
 def test_explain_shows_every_stage(
-    request_file: Path, bundle_folder: Path, capsys: pytest.CaptureFixture[str]
+    request_file: Path,
+    bundle_folder: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["explain", str(request_file), "--bundle", str(bundle_folder)]) == 0
     shown = capsys.readouterr().out
@@ -151,8 +169,11 @@ def test_explain_shows_every_stage(
     assert "expected loss" in shown
 
 
-def test_ask_says_the_answer_in_both_languages_and_keeps_it(
-    server: Server, request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_ask_prints_both_languages_and_saves_the_answer(
+    server: Server,
+    request_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     kept = tmp_path / "answer.json"
     assert main(["ask", str(request_file), "--url", server.url, "--out", str(kept)]) == 0
@@ -167,23 +188,26 @@ def test_ask_says_the_answer_in_both_languages_and_keeps_it(
 
 
 def test_ask_starts_a_service_and_leaves_nothing_behind(
-    server: Server, bentoml_home: Path, request_file: Path, capsys: pytest.CaptureFixture[str]
+    server: Server,
+    bentoml_home: Path,
+    request_file: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = processes_with(bentoml_home)
-    assert before  # the session's own service, so the search finds what there is
+    assert before  # the control: the session's own service is found
     assert main(["ask", str(request_file), "--start"]) == 0
     assert "Action" in capsys.readouterr().out
     assert processes_with(bentoml_home) == before
 
 
 def processes_with(home: Path) -> set[str]:
-    """The processes whose environment names this home for BentoML."""
+    """The processes whose environment has this BENTOML_HOME."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environment = (folder / "environ").read_bytes().split(b"\0")
         except OSError:
-            continue  # it has ended, or belongs to another user
+            continue  # ended, or of another user
         if f"BENTOML_HOME={home}".encode() in environment:
             found.add(folder.name)
     return found
@@ -191,7 +215,9 @@ def processes_with(home: Path) -> set[str]:
 
 @pytest.mark.parametrize("command", ["explain", "ask"])
 def test_user_errors_are_one_line(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -216,3 +242,16 @@ def test_explain_names_the_faults_of_a_request(
     file.write_text(json.dumps(examples.REQUEST | {"currency": "EUR"}))
     assert main(["explain", str(file)]) == 2
     assert "$.currency" in capsys.readouterr().err
+
+
+def test_help_loads_no_library_of_a_command() -> None:
+    program = (
+        "import sys; from serving.__main__ import make_parser; make_parser().format_help(); "
+        "print(*sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(run.stdout.split())
+    assert "argparse" in loaded
+    assert not loaded & {"bentoml", "sqlalchemy", "lightgbm", "polars", "numpy", "pydantic"}

@@ -49,7 +49,9 @@ def entries_of_every_endpoint(golden: Bundle) -> list[NewEntry]:
 
 
 def test_every_endpoint_replays_the_same(
-    record: AuditLog, golden: Bundle, bundles: Bundles
+    record: AuditLog,
+    golden: Bundle,
+    bundles: Bundles,
 ) -> None:
     append(record, entries_of_every_endpoint(golden))
     assert replay(record.reader.of_kind(("decision", "review")), bundles).counts == Counter(same=5)
@@ -65,7 +67,11 @@ def test_every_endpoint_replays_the_same(
     ],
 )
 def test_a_decision_that_differs_is_named(
-    record: AuditLog, golden: Bundle, bundles: Bundles, name: str, value: Any
+    record: AuditLog,
+    golden: Bundle,
+    bundles: Bundles,
+    name: str,
+    value: Any,
 ) -> None:
     drafts = entries_of_every_endpoint(golden)
     changed = drafts[0].metadata | value if name == "metadata" else value
@@ -77,7 +83,9 @@ def test_a_decision_that_differs_is_named(
 
 
 def test_a_request_that_is_refused_today_differs(
-    record: AuditLog, golden: Bundle, bundles: Bundles
+    record: AuditLog,
+    golden: Bundle,
+    bundles: Bundles,
 ) -> None:
     draft = decision_entry(example_request("A-1"), golden)
     body = json.loads(draft.request_body or b"")
@@ -87,7 +95,9 @@ def test_a_request_that_is_refused_today_differs(
 
 
 def test_only_the_first_that_differ_are_named(
-    record: AuditLog, golden: Bundle, bundles: Bundles
+    record: AuditLog,
+    golden: Bundle,
+    bundles: Bundles,
 ) -> None:
     made = [
         decision_entry(example_request(f"A-{number}"), golden) for number in range(MAX_NAMED + 3)
@@ -99,7 +109,9 @@ def test_only_the_first_that_differ_are_named(
 
 
 def test_an_erased_decision_is_not_replayed(
-    record: AuditLog, golden: Bundle, bundles: Bundles
+    record: AuditLog,
+    golden: Bundle,
+    bundles: Bundles,
 ) -> None:
     append(record, entries_of_every_endpoint(golden))
     erase_account(
@@ -117,7 +129,11 @@ def test_a_missing_bundle_is_named(record: AuditLog, golden: Bundle) -> None:
     assert f"no bundle  {golden.digest}: not given and not stored" in replay_text(done)
 
 
-def test_a_damaged_bundle_replays_nothing(record: AuditLog, golden: Bundle, tmp_path: Path) -> None:
+def test_a_damaged_bundle_replays_nothing(
+    record: AuditLog,
+    golden: Bundle,
+    tmp_path: Path,
+) -> None:
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for file in BUNDLE.iterdir():

@@ -1,3 +1,5 @@
+"""The driver's own cursor does what SQLAlchemy does."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,7 +12,12 @@ from serving.storage.database import Database
 from serving.storage.driver_sql import BulkInsert, PreparedStatement
 from serving.storage.tables import people
 
-ROW = {"person": "p-1", "account": "hash", "key_id": "a1", "sealed_key": b"\x00\xffsealed"}
+ROW = {
+    "person": "p-1",
+    "account": "hash",
+    "key_id": "a1",
+    "sealed_key": b"\x00\xffsealed",
+}
 
 
 @pytest.fixture
@@ -20,7 +27,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-def test_it_does_what_the_statement_does(database: Database) -> None:
+def test_a_prepared_statement_returns_what_sqlalchemy_returns(database: Database) -> None:
     with database.writing() as connection:
         BulkInsert(people).run(connection, [ROW, ROW | {"person": "p-2", "account": "other"}])
     chosen = sa.select(people.c.person, people.c.sealed_key).where(
@@ -36,7 +43,7 @@ def test_it_does_what_the_statement_does(database: Database) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 63, 64, 65, 127, 200])
-def test_any_number_of_rows_goes_in_in_order(database: Database, count: int) -> None:
+def test_any_number_of_rows_is_inserted_in_order(database: Database, count: int) -> None:
     rows = [ROW | {"person": f"p-{place}", "account": f"hash-{place}"} for place in range(count)]
     with database.writing() as connection:
         BulkInsert(people).run(connection, rows)
@@ -45,13 +52,13 @@ def test_any_number_of_rows_goes_in_in_order(database: Database, count: int) -> 
         assert [dict(row) for row in found] == rows
 
 
-def test_what_the_driver_raises_has_sqlalchemys_name_and_no_values(database: Database) -> None:
+def test_driver_errors_become_sqlalchemys_without_values(database: Database) -> None:
     insert = BulkInsert(people)
     with pytest.raises(sa.exc.IntegrityError) as caught, database.writing() as connection:
         insert.run(connection, [ROW, ROW])
     assert "sealed" not in str(caught.value).replace("sealed_key", "")
     with database.reading() as connection:
-        assert connection.execute(sa.select(people)).all() == [], "half a transaction was kept"
+        assert connection.execute(sa.select(people)).all() == [], "half a transaction was stored"
     with database.reading() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
         with pytest.raises(sa.exc.OperationalError):
