@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -36,8 +37,9 @@ class CompletedCommand(NamedTuple):
 def read_commands(page: str) -> list[str]:
     """The commands in a page's blocks, in order; a backslash at its end continues a line."""
     commands: list[str] = []
-    text = (PROJECT / "docs" / "service" / page).read_text("utf-8")
-    for line in "\n".join(_blocks(text)).split("\n"):
+    file = PROJECT / "docs" / "service" / page
+    lines = "\n".join(_blocks(file.read_text("utf-8"))).split("\n")
+    for line in lines:
         if commands and commands[-1].endswith("\\"):
             commands[-1] += f"\n{line}"
         elif line.strip() and not line.startswith("#") and not _NOT_RUN.match(line):
@@ -48,15 +50,20 @@ def read_commands(page: str) -> list[str]:
 def _blocks(text: str) -> list[str]:
     """Text between ```sh and ```, and text that is indented by four and begins like a command."""
     found = []
-    for place, part in enumerate(re.split(r"^```", text, flags=re.MULTILINE)):
+    parts = re.split(r"^```", text, flags=re.MULTILINE)
+    for place, part in enumerate(parts):
         inside_fence = place % 2 == 1
-        if inside_fence:
-            found += [part.removeprefix("sh\n")] if part.startswith("sh\n") else []
-            continue
-        indented = re.findall(r"(?:^ {4}.*\n)+", part, re.MULTILINE)
-        blocks = [re.sub(r"^ {4}", "", block, flags=re.MULTILINE) for block in indented]
-        found += [block for block in blocks if block.startswith(_FIRST_WORDS)]
+        if not inside_fence:
+            found += _indented_commands(part)
+        elif part.startswith("sh\n"):
+            found.append(part.removeprefix("sh\n"))
     return found
+
+
+def _indented_commands(text: str) -> list[str]:
+    indented = re.findall(r"(?:^ {4}.*\n)+", text, re.MULTILINE)
+    blocks = [textwrap.dedent(block) for block in indented]
+    return [block for block in blocks if block.startswith(_FIRST_WORDS)]
 
 
 def run_commands(
