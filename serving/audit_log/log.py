@@ -105,7 +105,7 @@ class AuditLog:
             return waited.result()
         # Cancelling succeeds only before the writer takes the entries; afterwards they are written.
         if future.cancel():
-            raise Unavailable("the deadline passed before the write; nothing was kept")
+            raise Unavailable("the deadline passed before the write; nothing was stored")
         raise Unconfirmed("the deadline passed during the write; the entries may be stored")
 
     async def read(self, query: Callable[[Reader], _Result]) -> _Result:

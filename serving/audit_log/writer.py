@@ -76,7 +76,7 @@ class Writer:
         future: Future[list[Entry]] = Future()
         with self._wake:
             if self._closing or self._rows_waiting + len(entries) > MAX_ROWS_WAITING:
-                raise Unavailable("the queue of the audit log is full; nothing was kept")
+                raise Unavailable("the queue of the audit log is full; nothing was stored")
             self._waiting.append(_Item(entries, deadline, future))
             self._rows_waiting += len(entries)
         return future
@@ -145,7 +145,7 @@ class Writer:
                 if commits == _MAX_COMMITS:
                     _fail(
                         pending,
-                        Unavailable("the audit log does not accept writes; nothing was kept"),
+                        Unavailable("the audit log does not accept writes; nothing was stored"),
                     )
                     return
                 # Once more only: a database that refuses twice refuses the next request too.
@@ -180,7 +180,7 @@ def _start(item: _Item) -> bool:
     if not item.future.set_running_or_notify_cancel():
         return False
     if time.monotonic() > item.deadline:
-        item.future.set_exception(Unavailable("the deadline passed; nothing was kept"))
+        item.future.set_exception(Unavailable("the deadline passed; nothing was stored"))
         return False
     return True
 

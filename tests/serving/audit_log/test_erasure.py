@@ -125,11 +125,11 @@ def test_no_file_leads_to_the_person_any_more(journalled: AuditLog, tmp_path: Pa
         journalled,
         [marked("d-0"), *(numbered_entry(number) for number in range(1, 200)), marked("d-200")],
     )
-    kept = journalled.reader.by_id("d-0")
-    assert kept is not None
+    entry = journalled.reader.by_id("d-0")
+    assert entry is not None
     with journalled.database.reading() as connection:
         row = connection.execute(
-            sa.select(people).where(people.c.person == kept.data_subject)
+            sa.select(people).where(people.c.person == entry.data_subject)
         ).one()
     hashes = [
         one.encode()
@@ -170,11 +170,11 @@ def test_a_tenant_erases_its_own_accounts_only(record: AuditLog, fill: Fill) -> 
 
 def test_entries_are_appended_while_persons_are_erased(record: AuditLog, tmp_path: Path) -> None:
     append(record, numbered_entries(0, 80))
-    kept: list[int] = []
+    appended: list[int] = []
 
     def add() -> None:
         for start in range(80, 380, 10):
-            kept.extend(row.seq for row in append(record, numbered_entries(start, start + 10)))
+            appended.extend(row.seq for row in append(record, numbered_entries(start, start + 10)))
 
     adding = threading.Thread(target=add)
     adding.start()
@@ -186,7 +186,7 @@ def test_entries_are_appended_while_persons_are_erased(record: AuditLog, tmp_pat
     ]
     beside.close()
     adding.join()
-    assert len(kept) == 300
+    assert len(appended) == 300
     assert sum(one is not None for one in erased) > 30
     report = verify(record.database.reading, record.secrets, tmp_path / "checkpoints.jsonl")
     assert (report.rows, report.count) == (380 + sum(one is not None for one in erased), 0)

@@ -5,7 +5,7 @@ decisions of every endpoint, reviews in every state, notifications, an erased pe
 checkpoints. `expected.json` holds the requests that were sent and what that code answered and read:
 answers as zlib in base64, stored bodies as SHA-256. The record's format may not change, so these
 files are never made again. The bundle is the golden one; should it ever be remade, the former one
-has to be kept beside this record.
+has to be kept in this folder.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def test_the_api_keys_are_found(old: AuditLog, expected: dict[str, Any]) -> None
     live = [find_key(one["text"], by_id, written_at) for one in expected["api_keys"]]
     found = [key and [key.key_id, key.tenant, sorted(key.scopes)] for key in live]
     score, audit, _ = expected["api_keys"]
-    kept = [[one["key_id"], one["tenant"], one["scopes"]] for one in (score, audit)]
-    assert found == [*kept, None]  # the third was revoked
+    live_keys = [[one["key_id"], one["tenant"], one["scopes"]] for one in (score, audit)]
+    assert found == [*live_keys, None]  # the third was revoked
 
 
 def test_repeated_idempotency_keys_get_the_first_bytes(

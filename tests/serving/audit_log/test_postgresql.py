@@ -118,7 +118,7 @@ def settings_at(
 
 
 @contextmanager
-def desks(
+def open_workers(
     bundle: Bundle,
     folder: Path,
     address: str,
@@ -135,14 +135,14 @@ class Load:
     Each worker has the same callers with the same keys.
     """
 
-    def __init__(self, desks: list[Decisions], requests: list[dict[str, Any]]) -> None:
+    def __init__(self, workers: list[Decisions], requests: list[dict[str, Any]]) -> None:
         self.answers: dict[str, list[bytes]] = {}
         self.asked_again = 0
         self.statuses: set[int] = set()
         self._over = threading.Event()
         self._threads = [
-            threading.Thread(target=self._ask, args=(desk, requests, k))
-            for desk in desks
+            threading.Thread(target=self._ask, args=(worker, requests, k))
+            for worker in workers
             for k in range(2)
         ]
         for thread in self._threads:
@@ -156,7 +156,7 @@ class Load:
 
     def _ask(
         self,
-        desk: Decisions,
+        worker: Decisions,
         requests: list[dict[str, Any]],
         caller: int,
     ) -> None:
@@ -167,7 +167,7 @@ class Load:
             sent = requests[number % len(requests)]
             for _ in range(100):
                 try:
-                    body = asyncio.run(answer_to(desk, submission(sent, key)))
+                    body = asyncio.run(answer_to(worker, submission(sent, key)))
                 except ApiError as refused:
                     self.statuses.add(refused.problem.status)
                     self.asked_again += 1
@@ -180,7 +180,7 @@ class Load:
 def survives(load: Load, address: str, folder: Path) -> None:
     """Each key has one entry and one answer; every answer is stored; the chain is whole."""
     record = AuditLog(settings_at(folder, address))
-    kept = {row.unique_key: row.response_body for row in record.reader.of_kind(["decision"])}
+    stored = {row.unique_key: row.response_body for row in record.reader.of_kind(["decision"])}
     rows = list(record.reader.rows())
     record.close()
     assert load.answers
@@ -189,12 +189,12 @@ def survives(load: Load, address: str, folder: Path) -> None:
     assert all(len(set(bodies)) == 1 for bodies in load.answers.values()), (
         "a key was answered twice"
     )
-    assert answers <= set(kept.values()), "an answer is missing"
+    assert answers <= set(stored.values()), "an answer is missing"
     assert len(answers) == len(load.answers)
     # All other rows are reviews that the policy opens with some decisions, once each.
     reviews = [row["subject"] for row in rows if row["kind"] == "review"]
     assert len(reviews) == len(set(reviews))
-    assert len(kept) + len(reviews) == len(rows)
+    assert len(stored) + len(reviews) == len(rows)
     before = GENESIS
     for seq, row in each(enumerate(rows, start=1)):
         assert (row["seq"], bytes(row["before"])) == (seq, before)
@@ -212,7 +212,7 @@ def hurt(
 ) -> Load:
     """Load at ``addresses[0]`` with so many failures; then the audit log at ``addresses[1]``."""
     drawn = random.Random(times)
-    with desks(bundle, folder, addresses[0]) as opened:
+    with open_workers(bundle, folder, addresses[0]) as opened:
         load = Load(opened, requests)
         for number in range(times):
             time.sleep(drawn.uniform(0.02, 0.15))
@@ -306,7 +306,7 @@ def test_a_writer_that_does_not_query_after_a_failure_is_wrong(
     append(record, [new_entry("d-1")])
     proxy.cut("answer")
     with pytest.raises(
-        Exception, match=r"another entry|not confirm|may be stored|nothing was kept"
+        Exception, match=r"another entry|not confirm|may be stored|nothing was stored"
     ):
         append(record, [new_entry("d-2")])
     assert record.reader.by_id("d-2") is not None

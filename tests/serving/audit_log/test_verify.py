@@ -273,9 +273,9 @@ def append_what_does_not_fit(draw: random.Random, log: Log) -> bool:
 def swap(draw: random.Random, log: Log) -> bool:
     """Two rows exchange their numbers, or everything but their numbers."""
     first, second = (log.row(number) for number in draw.sample(range(1, ROWS + 1), 2))
-    kept = draw.choice((("seq",), ("seq", "before"), ("seq", "before", "hash")))
-    log.write(second | {name: first[name] for name in kept})
-    log.write(first | {name: second[name] for name in kept})
+    exchanged = draw.choice((("seq",), ("seq", "before"), ("seq", "before", "hash")))
+    log.write(second | {name: first[name] for name in exchanged})
+    log.write(first | {name: second[name] for name in exchanged})
     if draw.random() < 0.3:
         log.rehash_from(min(first["seq"], second["seq"]))
     return True

@@ -172,7 +172,7 @@ def test_a_lost_confirmation_is_answered_with_the_stored_entry(
 
 def test_an_append_past_its_deadline_stores_nothing(record: AuditLog) -> None:
     release = hold_writer(record)
-    with pytest.raises(Unavailable, match="nothing was kept"):
+    with pytest.raises(Unavailable, match="nothing was stored"):
         asyncio.run(record.append([new_entry("late")], time.monotonic() + 0.05))
     release.set()
     append(record, [new_entry("d-1")])
@@ -271,7 +271,7 @@ def test_a_database_that_refuses_writes_stores_nothing_and_recovers(
     current[0] = broken
     record.writer.committer.reopen()  # drops the held connection: the next one has the trouble
     for number in range(12):
-        with pytest.raises(Unavailable, match="nothing was kept"):
+        with pytest.raises(Unavailable, match="nothing was stored"):
             append(record, [large_entry(f"lost-{number}")])
     assert not record.ready
     current[0] = working

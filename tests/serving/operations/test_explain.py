@@ -112,14 +112,14 @@ def test_the_advice_is_shown_month_by_month(answers: list[dict[str, Any]]) -> No
         }
         assert list(rows) == [month["month"] for month in plan["path"]]
         for month, before in zip(plan["path"], found["carry_on"]["path"], strict=True):
-            told = (
+            amounts = (
                 f"{month['payment']:,.0f}",
                 f"{month['balance']:,.0f}",
                 f"{month['limit']:,.0f}",
             )
             assert all(
                 f"CNY {amount}" in rows[month["month"]]
-                for amount in told
+                for amount in amounts
                 if amount not in ("0", "-0")
             )
             assert f"{month['probability']:.1%}" in rows[month["month"]]

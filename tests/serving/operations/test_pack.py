@@ -175,12 +175,12 @@ def test_ask_prints_both_languages_and_saves_the_answer(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    kept = tmp_path / "answer.json"
-    assert main(["ask", str(request_file), "--url", server.url, "--out", str(kept)]) == 0
+    saved = tmp_path / "answer.json"
+    assert main(["ask", str(request_file), "--url", server.url, "--out", str(saved)]) == 0
     shown = capsys.readouterr().out
-    answer = Answer.model_validate_json(kept.read_bytes())
+    answer = Answer.model_validate_json(saved.read_bytes())
     assert answer.decision_id in shown
-    assert str(kept) in shown
+    assert str(saved) in shown
     for reason in answer.reasons:
         assert reason.text.en in shown
         assert reason.text.zh in shown
