@@ -147,7 +147,7 @@ def test_an_address_is_logged_once_a_minute(
 
 
 def test_a_service_without_keys_says_so_and_refuses_others(server: Server) -> None:
-    warning = "only clients on this machine are answered, everybody else gets 403"
+    warning = "only clients on this machine are answered, all others get 403"
     assert server.log.read_text().count(warning) == 1
     # uvicorn takes the client's address from the header of a proxy on this machine.
     headers = {"x-forwarded-for": "192.0.2.7"}
