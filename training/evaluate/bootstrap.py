@@ -28,7 +28,9 @@ def resample_rows(accounts: int, resamples: int = RESAMPLES, seed: int = 0) -> I
 
 
 def resample_strata(
-    strata: tuple[Rows, ...], resamples: int = RESAMPLES, seed: int = 0
+    strata: tuple[Rows, ...],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Iterator[Rows]:
     """Yield the rows of each resample, drawn with replacement within each stratum in turn.
 

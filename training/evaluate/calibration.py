@@ -18,7 +18,10 @@ _NEWTON_STEPS = 50  # a logistic regression on one number takes fewer than ten
 
 
 def reliability(
-    label: Vector, log_odds: Vector, resamples: int = RESAMPLES, seed: int = 0
+    label: Vector,
+    log_odds: Vector,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> pl.DataFrame:
     """Return three rows with ``measure``, ``value``, ``low`` and ``high``.
 
@@ -61,7 +64,10 @@ def ece(label: Vector, probability: Vector, bins: int = BINS) -> float:
 
 
 def _ece_interval(
-    label: Vector, probability: Vector, resamples: int, seed: int
+    label: Vector,
+    probability: Vector,
+    resamples: int,
+    seed: int,
 ) -> tuple[float, float]:
     error = ece(label, probability)
     draws = [

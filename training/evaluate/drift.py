@@ -18,10 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.stats import chi2, wasserstein_distance
 
-from features.types import Vector
+from features.types import Matrix, Vector
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import choose_as_ofs
@@ -134,7 +133,7 @@ class DriftSample:
     ``matrix`` (accounts, features), calibrated log-odds, and first reasons ("" = no reason).
     """
 
-    matrix: NDArray[np.float64]
+    matrix: Matrix
     log_odds: Vector
     first_reasons: Sequence[str]
 
@@ -161,7 +160,9 @@ def drift_sample(evaluation: Evaluation, names: Sequence[str]) -> DriftSample:
 
 
 def compare_samples(
-    names: Sequence[str], reference: DriftSample, current: DriftSample
+    names: Sequence[str],
+    reference: DriftSample,
+    current: DriftSample,
 ) -> pl.DataFrame:
     """Return the :func:`drift_table` of two samples with features of these names."""
     rows = [

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.model_selection import StratifiedKFold
 
-from features.types import Vector
+from features.types import Matrix, Vector
 from training.evaluate.holdout import GROUPS, Evaluation
 from training.evaluate.metrics import Z_95, auc, wilson
 
@@ -232,7 +232,9 @@ def _log_ratio_error(kept: Vector, accounts: Vector) -> float:
 
 
 def _proxy_rows(
-    attribute: str, members: NDArray[np.str_], matrix: NDArray[np.float64]
+    attribute: str,
+    members: NDArray[np.str_],
+    matrix: Matrix,
 ) -> Iterator[tuple[object, ...]]:
     groups, sizes = np.unique(members, return_counts=True)
     measured = None
@@ -246,7 +248,7 @@ def _proxy_rows(
         yield attribute, group, size, *measured
 
 
-def _measure_proxy(matrix: NDArray[np.float64], belongs: Vector) -> tuple[float, float, float]:
+def _measure_proxy(matrix: Matrix, belongs: Vector) -> tuple[float, float, float]:
     """AUC of a forest that predicts ``belongs`` out of fold, and its interval."""
     score = np.empty(len(belongs))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)

@@ -15,10 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from features.types import Vector
+from features.types import Matrix, Vector
 
 # Without a screen.  shap draws on pyplot's current figure, so this comes before pyplot's import.
 mpl.use("agg")
@@ -172,9 +171,9 @@ def lift(table: pl.DataFrame) -> Figure:
 
 
 def contributions(
-    values: NDArray[np.float64],
+    values: Matrix,
     base: Vector,
-    data: NDArray[np.float64],
+    data: Matrix,
     names: Sequence[str],
     example: int,
 ) -> dict[str, Figure]:
@@ -209,7 +208,9 @@ def contributions(
 
 
 def _dependence(
-    values: NDArray[np.float64], data: NDArray[np.float64], names: Sequence[str]
+    values: Matrix,
+    data: Matrix,
+    names: Sequence[str],
 ) -> Figure:
     """Contribution against value for four features; unknown values at the left."""
     import shap
@@ -239,13 +240,14 @@ def percent(axis: Axis) -> None:
 
 
 def interval_reach(
-    table: pl.DataFrame, name: str, low: str = "low", high: str = "high"
-) -> NDArray[np.float64]:
+    table: pl.DataFrame,
+    name: str,
+    low: str = "low",
+    high: str = "high",
+) -> Matrix:
     """Return how far the interval of column ``name`` reaches below and above, float64 (2, rows)."""
     value = table[name].to_numpy()
-    reach: NDArray[np.float64] = np.vstack(
-        [value - table[low].to_numpy(), table[high].to_numpy() - value]
-    )
+    reach: Matrix = np.vstack([value - table[low].to_numpy(), table[high].to_numpy() - value])
     # Rounding puts an end 1e-17 on the wrong side of the value in a fourth of the bins without a
     # default, and matplotlib rejects a negative reach.
     return reach.clip(min=0.0)
@@ -280,7 +282,11 @@ def front(trials: pl.DataFrame, taken: int) -> Figure:
 
 
 def axes_of(
-    x: str, y: str, title: str, height: float = _SIZE[1], names: float = 0.13
+    x: str,
+    y: str,
+    title: str,
+    height: float = _SIZE[1],
+    names: float = 0.13,
 ) -> tuple[Figure, Axes]:
     """Return an empty figure in the common size, and its axes.
 

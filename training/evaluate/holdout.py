@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.schema import check
-from features.types import Vector
+from features.types import Mask, Rows, Vector
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import stages
 from serving.decision.result import Stages
@@ -48,7 +48,7 @@ class HoldOut:
     people: pl.DataFrame
     data: str
 
-    def take(self, rows: NDArray[np.int64]) -> HoldOut:
+    def take(self, rows: Rows) -> HoldOut:
         """Return the hold-out of these accounts alone; ``rows`` ascending."""
         people = self.people[rows.tolist()]
         statements = self.statements.join(
@@ -106,10 +106,10 @@ class Evaluation:
         return np.array(before), np.array(after)
 
     @property
-    def cut(self) -> NDArray[np.bool_]:
+    def cut(self) -> Mask:
         """Whether the limit is cut or suspended, or a cut is proposed, by model or rule."""
         before, after = self.limits
-        cut: NDArray[np.bool_] = (after < before) | (self.actions == "suspend")
+        cut: Mask = (after < before) | (self.actions == "suspend")
         return cut
 
     @property
@@ -158,7 +158,9 @@ def evaluate(name: str, bundle: Bundle, on: HoldOut) -> Evaluation:
 
 
 def _labelled_accounts(
-    source: Source, config: DataConfig, as_of: datetime.date | None
+    source: Source,
+    config: DataConfig,
+    as_of: datetime.date | None,
 ) -> tuple[Labelled, datetime.date]:
     if source.labels is None:
         day = choose_as_ofs(source.statements["month"], config)[-1][0] if as_of is None else as_of

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.stats import norm
 
-from features.types import Vector
+from features.types import Rows, Vector
 from training.evaluate.bootstrap import percentile_interval, resample_strata
 
 Measure = Callable[[Vector, Vector], float]
@@ -206,7 +205,7 @@ def lift(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _split_by_rank(score: Vector, bins: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _split_by_rank(score: Vector, bins: int) -> Iterator[tuple[int, Rows]]:
     """Yield each bin of equal size in ascending order of score: its number from 1, its rows."""
     order = np.argsort(score, kind="stable")
     yield from enumerate(np.array_split(order, bins), start=1)

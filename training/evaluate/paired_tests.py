@@ -78,7 +78,11 @@ def delong(label: Vector, first: Vector, second: Vector) -> DeLong:
 
 
 def differences(
-    label: Vector, first: Vector, second: Vector, resamples: int = RESAMPLES, seed: int = 0
+    label: Vector,
+    first: Vector,
+    second: Vector,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> pl.DataFrame:
     """Return one row for each measure of :data:`BETTER`.
 

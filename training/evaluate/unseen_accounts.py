@@ -38,7 +38,10 @@ class UnseenAccounts:
 
 
 def select_unseen(
-    source: Source, folder: Path, models: Sequence[Model], shared: bool = False
+    source: Source,
+    folder: Path,
+    models: Sequence[Model],
+    shared: bool = False,
 ) -> UnseenAccounts:
     """Select the test accounts of the first model's split.
 
@@ -102,7 +105,9 @@ def _check_same_outcome(model: Model, first: Model) -> None:
 
 
 def _find_unseen(
-    on: HoldOut, source: Source, models: Sequence[Model]
+    on: HoldOut,
+    source: Source,
+    models: Sequence[Model],
 ) -> tuple[Mask, list[str], list[str]]:
     """Which accounts no model has seen; doubts where a model has seen some; remarks otherwise."""
     accounts = len(on.label)
@@ -130,7 +135,10 @@ def _find_unseen(
 
 
 def _earlier_month(
-    source: Source, folder: Path, config: DataConfig, models: Sequence[Model]
+    source: Source,
+    folder: Path,
+    config: DataConfig,
+    models: Sequence[Model],
 ) -> HoldOut:
     month = choose_as_ofs(source.statements["month"], config)[-2][0]
     on = select_hold_out(source, config, folder, month)
@@ -150,7 +158,10 @@ def _check_both_labels(on: HoldOut, folder: Path) -> None:
 
 
 def evaluate_version(
-    data_folder: Path, store: Store, name: str, version: str
+    data_folder: Path,
+    store: Store,
+    name: str,
+    version: str,
 ) -> tuple[Evaluation, Source, DataConfig]:
     """Evaluate a registered version on the hold-out of these data, split as its fit split them.
 

@@ -88,7 +88,9 @@ def ceiling_table(truth: TrueOutcomes, log_odds: Vector) -> pl.DataFrame:
 
 
 def _measures(
-    truth: TrueOutcomes, log_odds: Vector, counts: Vector
+    truth: TrueOutcomes,
+    log_odds: Vector,
+    counts: Vector,
 ) -> Mapping[tuple[str, str], float]:
     """(outcome, measure) -> its value over a resample."""
     realised = _compare(

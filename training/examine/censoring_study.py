@@ -87,7 +87,9 @@ def censoring_study(
 
 
 def fit_treatments(
-    source: Source, truth: TrueOutcomes, configs: tuple[DataConfig, FitConfig]
+    source: Source,
+    truth: TrueOutcomes,
+    configs: tuple[DataConfig, FitConfig],
 ) -> dict[str, FittedTreatment]:
     """Fit a model with each treatment, and score the accounts of ``truth`` with it."""
     data_config, fit_config = configs
@@ -101,7 +103,9 @@ def fit_treatments(
 
 
 def compare_treatments(
-    truth: TrueOutcomes, fitted: Mapping[str, FittedTreatment], policy: Policy
+    truth: TrueOutcomes,
+    fitted: Mapping[str, FittedTreatment],
+    policy: Policy,
 ) -> pl.DataFrame:
     """Return the table of :func:`censoring_study`."""
     hold_out = truth.labelled()
@@ -175,7 +179,8 @@ def _decide(hold_out: Labelled, log_odds: Vector, policy: Policy) -> list[_Decis
 
 
 def _compare_decisions(
-    decisions: Sequence[_Decision], baseline: Sequence[_Decision]
+    decisions: Sequence[_Decision],
+    baseline: Sequence[_Decision],
 ) -> dict[str, float]:
     pairs = list(zip(decisions, baseline, strict=True))
     cut = sum(action != "keep" for action, _ in decisions)

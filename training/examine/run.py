@@ -151,7 +151,9 @@ def _load_version(store: Store, name: str, version: str) -> Bundle:
 
 
 def _advice_tables(
-    cohort: CutAccounts, config: ExamineConfig, progress: StageProgress
+    cohort: CutAccounts,
+    config: ExamineConfig,
+    progress: StageProgress,
 ) -> dict[str, pl.DataFrame]:
     progress(Stage.FOLLOW)
     followed = follow_plans(cohort)
@@ -164,7 +166,9 @@ def _advice_tables(
 
 
 def _reason_tables(
-    cohort: CutAccounts, config: ExamineConfig, progress: StageProgress
+    cohort: CutAccounts,
+    config: ExamineConfig,
+    progress: StageProgress,
 ) -> dict[str, pl.DataFrame]:
     progress(Stage.RECOURSE)
     recourse = actionability(cohort)

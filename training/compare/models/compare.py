@@ -162,7 +162,8 @@ def _shift(models: Sequence[Evaluation], earlier: HoldOut) -> pl.DataFrame:
 
 
 def _verdicts(
-    models: Sequence[Evaluation], tables: Mapping[str, pl.DataFrame]
+    models: Sequence[Evaluation],
+    tables: Mapping[str, pl.DataFrame],
 ) -> tuple[ModelVerdict, ...]:
     first, *others = models
     verdicts = []

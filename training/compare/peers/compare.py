@@ -113,7 +113,10 @@ class PeerComparison:
 
 
 def _test_measure(
-    measure: str, others: Mapping[str, pl.DataFrame], own: pl.DataFrame, test_to_train: float
+    measure: str,
+    others: Mapping[str, pl.DataFrame],
+    own: pl.DataFrame,
+    test_to_train: float,
 ) -> list[dict[str, object]]:
     own_values = own[measure].to_list()
     tests = [
@@ -182,7 +185,11 @@ def _select_contenders(config: PeersConfig, data_config: DataConfig) -> list[Con
 
 
 def _score(
-    contender: Contender, frame: Labelled, fitted: Rows, held: Rows, config: FitConfig
+    contender: Contender,
+    frame: Labelled,
+    fitted: Rows,
+    held: Rows,
+    config: FitConfig,
 ) -> dict[str, float | None]:
     matrix = frame.features.matrix(MODEL_FEATURES)[held]
     label = frame.label[held]

@@ -22,7 +22,11 @@ Pairs = Sequence[tuple[str, str]]
 
 
 def section(
-    summary: pl.DataFrame, against: pl.DataFrame | None, missing: Pairs, settings: Pairs, rows: int
+    summary: pl.DataFrame,
+    against: pl.DataFrame | None,
+    missing: Pairs,
+    settings: Pairs,
+    rows: int,
 ) -> str:
     """Return the tables: means over folds, paired differences to ours, settings, missing peers."""
     summary_rows = [_summary_cells(row) for row in summary.iter_rows(named=True)]

@@ -34,7 +34,10 @@ def tuned(trials: int, data_config: DataConfig) -> Contender:
 
 
 def tune_config(
-    data: Labelled, config: FitConfig, trials: int, data_config: DataConfig
+    data: Labelled,
+    config: FitConfig,
+    trials: int,
+    data_config: DataConfig,
 ) -> FitConfig:
     """Return the config that a search on these rows selects."""
     tune = TuneConfig(trials=trials)

@@ -14,7 +14,10 @@ _SHOWN_DEPTHS = 4
 
 
 def frontier_figure(
-    table: pl.DataFrame, best: Point, max_good_cut: float, true: pl.DataFrame | None = None
+    table: pl.DataFrame,
+    best: Point,
+    max_good_cut: float,
+    true: pl.DataFrame | None = None,
 ) -> Figure:
     """Draw loss avoided against good customers cut: a curve a depth, the served and best points.
 

@@ -48,7 +48,10 @@ class PolicyLabError(ValueError):
 
 
 def frontier(
-    portfolio: Portfolio, policy: Policy, cut_offs: int = 60, depths: Sequence[float] = ()
+    portfolio: Portfolio,
+    policy: Policy,
+    cut_offs: int = 60,
+    depths: Sequence[float] = (),
 ) -> pl.DataFrame:
     """Return one row for each point, the operating one first, then by depth and cut-off.
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Vector
 from serving.decision.config.policy import Condition, Policy, Rule
 from serving.decision.policy.outcome import apply
 from training.compare.policies.frontier import PolicyLabError
@@ -104,7 +104,7 @@ def cap_table(evaluation: Evaluation, multiple: float, from_month: datetime.date
     return _sum_by_band(table)
 
 
-def _bands(limit: NDArray[np.float64], income: NDArray[np.float64]) -> list[str]:
+def _bands(limit: Vector, income: Vector) -> list[str]:
     with np.errstate(divide="ignore", invalid="ignore"):
         multiples = limit / income
     return [UNKNOWN if np.isnan(multiple) else _band_name(multiple) for multiple in multiples]

@@ -136,7 +136,10 @@ def run_lab(
 
 
 def _compare_with_truth(
-    evaluation: Evaluation, portfolio: Portfolio, folder: Path, config: LabConfig
+    evaluation: Evaluation,
+    portfolio: Portfolio,
+    folder: Path,
+    config: LabConfig,
 ) -> dict[str, pl.DataFrame]:
     policy = evaluation.bundle.policy
     truth = simulate_truth(evaluation.hold_out, folder, config.futures)
@@ -148,7 +151,9 @@ def _compare_with_truth(
 
 
 def _head_fields(
-    evaluation: Evaluation, table: pl.DataFrame, config: LabConfig
+    evaluation: Evaluation,
+    table: pl.DataFrame,
+    config: LabConfig,
 ) -> dict[str, object]:
     return {
         "name": evaluation.name.capitalize(),

@@ -22,9 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from features.types import Vector
+from features.types import Matrix, Vector
 from serving.decision.config.policy import Policy
 from training.compare.policies.frontier import measure
 from training.compare.policies.portfolio import Portfolio, limits_under
@@ -59,7 +58,7 @@ class TrueProbability:
     ``halves`` is float64 (2, accounts); no future is in both halves.
     """
 
-    halves: NDArray[np.float64]
+    halves: Matrix
 
     @property
     def probability(self) -> Vector:
@@ -190,7 +189,9 @@ def _restore_state(on: HoldOut, simulation: SimulationConfig, folder: Path) -> S
 
 
 def true_frontier(
-    portfolio: Portfolio, policies: Sequence[Policy], truth: TrueProbability
+    portfolio: Portfolio,
+    policies: Sequence[Policy],
+    truth: TrueProbability,
 ) -> pl.DataFrame:
     """Return points of the frontier by the true probability, decided by the model and the oracle.
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Mask, Matrix, Rows
 from features.window import lay_out
 from serving.decision.advice.constraints import UNCONSTRAINED
 from serving.decision.advice.plans import finances_of, make_plan_grid
@@ -69,7 +69,7 @@ def actionability(cohort: CutAccounts) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def find_movable(cohort: CutAccounts) -> dict[str, NDArray[np.bool_]]:
+def find_movable(cohort: CutAccounts) -> dict[str, Mask]:
     """Return for which accounts each reason group is movable, bool (accounts,)."""
     groups, members = _group_members(cohort)
     now = cohort.contributions @ members
@@ -89,7 +89,7 @@ def find_movable(cohort: CutAccounts) -> dict[str, NDArray[np.bool_]]:
     return movable
 
 
-def _group_members(cohort: CutAccounts) -> tuple[list[str], NDArray[np.float64]]:
+def _group_members(cohort: CutAccounts) -> tuple[list[str], Matrix]:
     """The reason groups, and which features they sum: float64 (features, groups + 1).
 
     The last column sums all features: the log-odds, but for the base.
@@ -101,8 +101,10 @@ def _group_members(cohort: CutAccounts) -> tuple[list[str], NDArray[np.float64]]
 
 
 def max_reduction(
-    cohort: CutAccounts, accounts: range, members: NDArray[np.float64]
-) -> NDArray[np.float64]:
+    cohort: CutAccounts,
+    accounts: range,
+    members: Matrix,
+) -> Matrix:
     """Return by how much plans can lower each group's contribution, float64 (accounts, groups).
 
     The maximum over plans and months of the reduction against carrying on.  ``members`` (features,
@@ -134,8 +136,10 @@ def _plans_with_baseline(cohort: CutAccounts, accounts: range) -> list[Plans]:
 
 
 def _project_contributions(
-    cohort: CutAccounts, plans: Plans, owner: NDArray[np.int64]
-) -> NDArray[np.float64]:
+    cohort: CutAccounts,
+    plans: Plans,
+    owner: Rows,
+) -> Matrix:
     """Contributions under plans in each month ahead, float64 (months, plans, model features)."""
     bundle = cohort.bundle
     months = bundle.advice.search.months

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.build import build
 from features.schema import LONGEST_WINDOW, check
-from features.types import Mask, Vector
+from features.types import Mask, Rows, Vector
 from serving.decision.advice.projection import outcome_after, restores_limit
 from serving.decision.advice.rollout import Plans
 from serving.decision.scoring.score import log_odds_of, probability_of
@@ -44,7 +43,7 @@ class FollowedPlans:
       decision and the month after the promised one
     """
 
-    promised: NDArray[np.int64]
+    promised: Rows
     kept: Mask
     shocked: Mask
 
@@ -79,8 +78,8 @@ class Schedule:
     Both int64 (accounts,), in months from the decision; NEVER = the limit stays reduced.
     """
 
-    plan_ends: NDArray[np.int64]
-    limit_restored: NDArray[np.int64]
+    plan_ends: Rows
+    limit_restored: Rows
 
 
 def follow_plans(cohort: CutAccounts, exactly: bool = False, margin: float = 0.0) -> FollowedPlans:
@@ -144,7 +143,10 @@ def simulate_risk(cohort: CutAccounts, futures: int) -> PlanRisk:
 
 
 def _defaults(
-    cohort: CutAccounts, numbers: Numbers, schedule: Schedule, promised: NDArray[np.int64]
+    cohort: CutAccounts,
+    numbers: Numbers,
+    schedule: Schedule,
+    promised: Rows,
 ) -> tuple[Mask, Mask]:
     """Default up to the promised month, and in the six months after it.
 
@@ -221,7 +223,7 @@ def _restores_limit(
     cohort: CutAccounts,
     state: State,
     window: list[tuple[int, Columns]],
-    rows: NDArray[np.int64],
+    rows: Rows,
     month: int,
     margin: float,
 ) -> Mask:

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Mask, Matrix, Rows, Vector
 from features.window import lay_out
 from serving.decision.advice.projection import (
     Projection,
@@ -92,7 +92,7 @@ def resample_accounts(data: Labelled, seed: int) -> Labelled:
     """
     names = data.features.accounts["account_id"].to_numpy()
     random = np.random.default_rng(seed)
-    drawn_rows: list[NDArray[np.int64]] = []
+    drawn_rows: list[Rows] = []
     for split in sorted(set(data.split.tolist())):
         rows = data.rows(split)
         accounts, owner = np.unique(names[rows], return_inverse=True)
@@ -104,8 +104,10 @@ def resample_accounts(data: Labelled, seed: int) -> Labelled:
 
 
 def find_held_promises(
-    cohort: CutAccounts, projection: Projection, probability: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+    cohort: CutAccounts,
+    projection: Projection,
+    probability: Matrix,
+) -> Mask:
     """Return whether each promise holds at these probabilities, bool (plans with a promise,).
 
     ``probability`` is float64 (months, accounts).
@@ -130,7 +132,7 @@ def find_held_promises(
     return np.array(held)
 
 
-def share_cut(cohort: CutAccounts, probability: NDArray[np.float64]) -> float:
+def share_cut(cohort: CutAccounts, probability: Vector) -> float:
     """Return the share of the cohort that a model's probabilities cut on the day of decision."""
     rows = zip(cohort.cuts, probability.tolist(), cohort.values, strict=True)
     by_model = [
@@ -140,7 +142,7 @@ def share_cut(cohort: CutAccounts, probability: NDArray[np.float64]) -> float:
     return float(np.mean(by_model))
 
 
-def _row(name: str, held: NDArray[np.bool_], as_well: float) -> dict[str, object]:
+def _row(name: str, held: Mask, as_well: float) -> dict[str, object]:
     return {
         "model": name,
         "plans": len(held),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from features.types import Mask
 from training.evaluate.metrics import wilson
 from training.examine.advice.follow import FollowedPlans, PlanRisk
 from training.examine.truth.cut_accounts import CutAccounts
@@ -53,7 +52,7 @@ def validity_by_month(followed: FollowedPlans) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _kept_columns(followed: FollowedPlans, plans: NDArray[np.bool_]) -> dict[str, object]:
+def _kept_columns(followed: FollowedPlans, plans: Mask) -> dict[str, object]:
     kept = followed.kept[:, plans]
     unshocked = ~followed.shocked[:, plans]
     columns = _share_columns("kept", float(kept.mean()), int(plans.sum()))
@@ -65,7 +64,7 @@ def _kept_columns(followed: FollowedPlans, plans: NDArray[np.bool_]) -> dict[str
     return columns | _share_columns("kept_unshocked", share, accounts)
 
 
-def _risk_columns(risk: PlanRisk, plans: NDArray[np.bool_]) -> dict[str, object]:
+def _risk_columns(risk: PlanRisk, plans: Mask) -> dict[str, object]:
     plan = risk.plan[plans]
     limit_back = risk.limit_back[plans]
     carry_on = risk.carry_on[plans]

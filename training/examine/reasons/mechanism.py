@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.build import build
 from features.schema import LONGEST_WINDOW, check
+from features.types import Matrix, Vector
 from serving.decision.reasons.counterfactual import Levels
 from serving.decision.reasons.effects import DRIVEN, levels_of
 from serving.decision.scoring.score import log_odds_of
@@ -23,7 +23,7 @@ from training.examine.truth.drivers import Driver, replay_without_driver
 from training.examine.truth.population import LOOKBACK
 
 
-def effects_by_mechanism(cohort: CutAccounts) -> NDArray[np.float64]:
+def effects_by_mechanism(cohort: CutAccounts) -> Matrix:
     """Return how much each driver raised the served log-odds, float64 (accounts, DRIVEN).
 
     0 for accounts that would have closed by the day of decision.
@@ -35,8 +35,10 @@ def effects_by_mechanism(cohort: CutAccounts) -> NDArray[np.float64]:
 
 
 def log_odds_without(
-    cohort: CutAccounts, driver: Driver | None, levels: Levels
-) -> NDArray[np.float64]:
+    cohort: CutAccounts,
+    driver: Driver | None,
+    levels: Levels,
+) -> Vector:
     """Return the served log-odds after a year with the driver at its reference level, (accounts,).
 
     ``driver`` null = the year as it was.  NaN = the account would have closed.
@@ -59,7 +61,9 @@ def log_odds_without(
 
 
 def _months_without(
-    cohort: CutAccounts, driver: Driver | None, levels: Levels
+    cohort: CutAccounts,
+    driver: Driver | None,
+    levels: Levels,
 ) -> list[tuple[int, Columns]]:
     """The cohort's months, the last LOOKBACK of them replayed."""
     population = cohort.population

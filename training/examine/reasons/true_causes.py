@@ -28,7 +28,7 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import KFold
 
-from features.types import Mask
+from features.types import Mask, Matrix, Rows, Vector
 from serving.decision.bundle import Bundle
 from serving.decision.reasons.effects import DRIVEN, effects_by_group, levels_of
 from serving.decision.reasons.ranking import principal_groups, sums_of, weights_of
@@ -54,15 +54,15 @@ class TrueEffects:
     by each half of the futures, which shows its sampling noise.
     """
 
-    effect: Mapping[str, NDArray[np.float64]]
-    error: Mapping[str, NDArray[np.float64]]
-    halves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+    effect: Mapping[str, Vector]
+    error: Mapping[str, Vector]
+    halves: Mapping[str, tuple[Vector, Vector]]
 
-    def of_groups(self) -> NDArray[np.float64]:
+    def of_groups(self) -> Matrix:
         """Return the effects of the reason groups, float64 (accounts, GROUPS)."""
         return np.column_stack([self.effect[group] for group in GROUPS])
 
-    def half_of_groups(self, half: int) -> NDArray[np.float64]:
+    def half_of_groups(self, half: int) -> Matrix:
         """Return the effects by one half of the futures, 0 or 1, float64 (accounts, GROUPS)."""
         return np.column_stack([self.halves[group][half] for group in GROUPS])
 
@@ -85,7 +85,7 @@ class Ranking:
     """
 
     stated: Sequence[tuple[str, ...]]
-    weights: NDArray[np.float64]
+    weights: Matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,9 @@ class Agreement:
     groups stated; ``rank_correlation``: Spearman's, of weights and true effects.
     """
 
-    top_1: NDArray[np.float64]
-    top_4: NDArray[np.float64]
-    rank_correlation: NDArray[np.float64]
+    top_1: Vector
+    top_4: Vector
+    rank_correlation: Vector
 
 
 def simulate_effects(cohort: CutAccounts, futures: int) -> TrueEffects:
@@ -114,9 +114,9 @@ def simulate_effects(cohort: CutAccounts, futures: int) -> TrueEffects:
 
     actual = defaults_without(None).astype(np.float64)
     half = futures // 2
-    effect: dict[str, NDArray[np.float64]] = {}
-    error: dict[str, NDArray[np.float64]] = {}
-    halves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    effect: dict[str, Vector] = {}
+    error: dict[str, Vector] = {}
+    halves: dict[str, tuple[Vector, Vector]] = {}
     for driver in DRIVERS:
         difference = actual - defaults_without(driver)
         effect[driver] = difference.mean(axis=0)
@@ -147,7 +147,9 @@ def rank_groups(cohort: CutAccounts) -> dict[str, Ranking]:
 
 
 def _rank(
-    contributions: NDArray[np.float64], effects: NDArray[np.float64], bundle: Bundle
+    contributions: Matrix,
+    effects: Matrix,
+    bundle: Bundle,
 ) -> Ranking:
     stated = []
     weights = []
@@ -198,7 +200,7 @@ def agreement_with_causes(cohort: CutAccounts, effects: TrueEffects, seed: int =
             "stated": _mean_stated(rankings[name]) if name in rankings else None,
         }
         for measure in MEASURES:
-            values: NDArray[np.float64] = getattr(agreement, measure)
+            values: Matrix = getattr(agreement, measure)
             row |= _mean_with_interval(measure, values[members], seed)
         rows.append(row)
     return pl.DataFrame(rows)
@@ -209,7 +211,9 @@ def _mean_stated(ranking: Ranking) -> float:
 
 
 def _agreements(
-    cohort: CutAccounts, effects: TrueEffects, rankings: Mapping[str, Ranking]
+    cohort: CutAccounts,
+    effects: TrueEffects,
+    rankings: Mapping[str, Ranking],
 ) -> dict[str, Agreement]:
     causes = effects.of_groups()
     largest = np.array(GROUPS)[np.argmax(causes, axis=1)]
@@ -224,7 +228,7 @@ def _agreements(
     return agreements
 
 
-def _compare(ranking: Ranking, causes: NDArray[np.float64]) -> Agreement:
+def _compare(ranking: Ranking, causes: Matrix) -> Agreement:
     largest = [GROUPS[place] for place in np.argmax(causes, axis=1).tolist()]
     pairs = list(zip(ranking.stated, largest, strict=True))
     first = [reasons[:1] == (cause,) for reasons, cause in pairs]
@@ -237,7 +241,9 @@ def _compare(ranking: Ranking, causes: NDArray[np.float64]) -> Agreement:
 
 
 def _compare_order(
-    weights: NDArray[np.float64], causes: NDArray[np.float64], most: int
+    weights: Matrix,
+    causes: Matrix,
+    most: int,
 ) -> Agreement:
     """Compare the groups in order of weight with the causes, ``most`` of them stated."""
     order = np.argsort(-weights, axis=1, kind="stable")
@@ -270,7 +276,10 @@ def _random(cohort: CutAccounts, most: int) -> Agreement:
 
 
 def _train_on_truth(
-    cohort: CutAccounts, largest: NDArray[np.str_], members: Mask, most: int
+    cohort: CutAccounts,
+    largest: NDArray[np.str_],
+    members: Mask,
+    most: int,
 ) -> Agreement:
     """Compare a forest's out-of-fold predictions of the largest cause with it."""
     first, among, unknown = (np.full(len(members), np.nan) for _ in range(3))
@@ -286,9 +295,7 @@ def _train_on_truth(
     return Agreement(first, among, unknown)
 
 
-def _predict_out_of_fold(
-    rows: NDArray[np.float64], target: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _predict_out_of_fold(rows: Matrix, target: Rows) -> Matrix:
     """The forest's probability of each group, float64 (accounts, GROUPS)."""
     forest = RandomForestClassifier(400, min_samples_leaf=3, random_state=0, n_jobs=2)
     folds = KFold(_FOLDS, shuffle=True, random_state=0)
@@ -336,7 +343,7 @@ def mean_effects(effects: TrueEffects) -> pl.DataFrame:
     )
 
 
-def _correlations(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+def _correlations(first: Matrix, second: Matrix) -> Vector:
     """Spearman's correlation of each row; 0 where a row is constant."""
     constant = (np.ptp(first, axis=1) == 0) | (np.ptp(second, axis=1) == 0)
     correlations = np.zeros(len(first))
@@ -346,7 +353,9 @@ def _correlations(first: NDArray[np.float64], second: NDArray[np.float64]) -> ND
 
 
 def _mean_with_interval(
-    name: str, values: NDArray[np.float64], seed: int
+    name: str,
+    values: Matrix,
+    seed: int,
 ) -> dict[str, float | None]:
     keys = (name, f"{name}_low", f"{name}_high")
     if np.isnan(values).all():

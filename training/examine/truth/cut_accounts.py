@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE
 from features.months import months_between
+from features.types import Mask, Matrix, Rows
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import PlanPath
 from serving.decision.advice.rollout import Plans
@@ -44,10 +45,10 @@ class CutAccounts:
     places: Numbers
     statements: pl.DataFrame
     advised: tuple[Advised, ...]
-    contributions: NDArray[np.float64]
-    effects: NDArray[np.float64]
-    values: NDArray[np.float64]
-    matrix: NDArray[np.float64]
+    contributions: Matrix
+    effects: Matrix
+    values: Matrix
+    matrix: Matrix
 
     def __len__(self) -> int:
         return len(self.places)
@@ -82,7 +83,7 @@ class CutAccounts:
         ]
 
     @property
-    def promised(self) -> NDArray[np.int64]:
+    def promised(self) -> Rows:
         """Months until the plan restores the limit, int64.
 
         1 = with the next statement; 0 = the plan does not restore it.
@@ -98,7 +99,7 @@ class CutAccounts:
         """The plan advised to each account."""
         return [advised.advice.plan for advised in self.advised if advised.advice is not None]
 
-    def segments(self) -> dict[str, NDArray[np.bool_]]:
+    def segments(self) -> dict[str, Mask]:
         """Return the members of each segment: all, by product, length of history, and action."""
         counts = self.statements.group_by("account_id", maintain_order=True).len()
         observed = counts["len"].to_numpy()

@@ -45,7 +45,11 @@ DRIVERS: tuple[Driver, ...] = get_args(Driver)
 
 
 def state_without_driver(
-    state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels
+    state: State,
+    months: int,
+    config: SimulationConfig,
+    driver: Driver | None,
+    levels: Levels,
 ) -> State:
     """Return the state after replaying ``months`` with one driver at its reference level.
 
@@ -56,7 +60,11 @@ def state_without_driver(
 
 
 def replay_without_driver(
-    state: State, months: int, config: SimulationConfig, driver: Driver | None, levels: Levels
+    state: State,
+    months: int,
+    config: SimulationConfig,
+    driver: Driver | None,
+    levels: Levels,
 ) -> Iterator[tuple[State, Columns]]:
     """Yield the state after each replayed month, and the month's statements.
 
@@ -86,7 +94,9 @@ _ChangeStart = Callable[[State, Levels], State]
 
 
 def _intervene(
-    change_acts: _ChangeActs, levels: Levels, month: int
+    change_acts: _ChangeActs,
+    levels: Levels,
+    month: int,
 ) -> Callable[[State, Acts], Acts]:
     return lambda state, acts: change_acts(state, acts, levels, month)
 

@@ -27,7 +27,11 @@ def untreated(config: SimulationConfig) -> SimulationConfig:
 
 
 def default_probability(
-    state: State, config: SimulationConfig, futures: int, first: int = 1, months: int = HORIZON
+    state: State,
+    config: SimulationConfig,
+    futures: int,
+    first: int = 1,
+    months: int = HORIZON,
 ) -> Vector:
     """Return the share of futures in which each account defaults, float64 (accounts,).
 
@@ -39,7 +43,11 @@ def default_probability(
 
 
 def simulate_defaults(
-    state: State, config: SimulationConfig, futures: int, first: int = 1, months: int = HORIZON
+    state: State,
+    config: SimulationConfig,
+    futures: int,
+    first: int = 1,
+    months: int = HORIZON,
 ) -> Mask:
     """Return whether each account defaults in each future, bool (futures, accounts)."""
     accounts = state.count

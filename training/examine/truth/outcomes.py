@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.build import Features, build
-from features.types import Vector
+from features.types import Matrix, Vector
 from training.data.labels import Labelled
 from training.examine.truth.futures import default_probability, untreated
 from training.examine.truth.population import ExamineConfig, Population
@@ -31,7 +31,7 @@ class TrueOutcomes:
 
     features: Features
     realised: Vector
-    quarters: Vector
+    quarters: Matrix
     sizes: tuple[int, ...]
 
     @property

@@ -148,7 +148,9 @@ def draw_population(simulation: SimulationConfig, config: ExamineConfig) -> Popu
 
 
 def _statements_to_decide(
-    state: State, window: list[tuple[int, Columns]], simulation: SimulationConfig
+    state: State,
+    window: list[tuple[int, Columns]],
+    simulation: SimulationConfig,
 ) -> pl.DataFrame:
     """The checked windows of the accounts that are open and not in default."""
     names = account_names(state.accounts)
