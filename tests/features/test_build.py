@@ -14,8 +14,8 @@ from features.build import build
 from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
 from features.schema import check
 from features.window import COOLING_MONTHS
-from tests.features.test_schema import account
-from tests.support.accounts import window
+from tests.support.accounts import quiet_account, window
+from tests.support.each import each
 
 
 def values(statements: pl.DataFrame) -> dict[str, float]:
@@ -67,7 +67,7 @@ def test_features_see_nothing_after_as_of(drawn: pl.DataFrame, seen: int) -> Non
 
 
 def test_a_column_that_is_absent_gives_unknown_never_zero() -> None:
-    lacking = account(12).with_columns(
+    lacking = quiet_account(12).with_columns(
         limit_requests=pl.lit(None, dtype=pl.Int32), cash_advance=pl.lit(None, dtype=pl.Float64)
     )
     found = values(lacking)
@@ -83,7 +83,7 @@ def test_a_column_that_is_absent_gives_unknown_never_zero() -> None:
 
 def test_a_cut_does_not_raise_utilization_until_the_cooling_is_over() -> None:
     limits = [1000.0] * 6 + [200.0] * (COOLING_MONTHS + 2)
-    history = account(len(limits)).with_columns(credit_limit=pl.Series(limits))
+    history = quiet_account(len(limits)).with_columns(credit_limit=pl.Series(limits))
     for months, expected in (
         (6, 0.1),
         (7, 0.1),
@@ -104,7 +104,7 @@ def test_a_hand_computed_account() -> None:
             "external_debt": [None, 2000.0, None, None],
         }
     )
-    found = values(account(4).with_columns(months.get_columns()))
+    found = values(quiet_account(4).with_columns(months.get_columns()))
     expected = {
         "late_months_3": 1.0,
         "worst_days_past_due_24": 12.0,
@@ -141,12 +141,12 @@ def test_what_was_carried_is_of_months_on_time_alone(late: list[int], expected: 
     months = pl.DataFrame(
         {"balance": [-50.0, 100.0, 500.0], "days_past_due": pl.Series(late, dtype=pl.Int32)}
     )
-    found = values(account(3).with_columns(months.get_columns()))["carried_on_time_3"]
+    found = values(quiet_account(3).with_columns(months.get_columns()))["carried_on_time_3"]
     assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_as_of_is_the_last_month_and_the_frame_says_unknown_with_null() -> None:
-    features = build(check(account(2)))
+    features = build(check(quiet_account(2)))
     assert features.accounts["as_of"].to_list() == [datetime.date(2024, 2, 1)]
     frame = features.frame()
     assert frame.columns == [
@@ -161,7 +161,7 @@ def test_as_of_is_the_last_month_and_the_frame_says_unknown_with_null() -> None:
 
 def test_a_feature_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="expected a feature of the catalogue, got 'age'"):
-        build(check(account())).column("age")
+        build(check(quiet_account())).column("age")
 
 
 def test_no_protected_attribute_is_a_feature_or_a_statement_column() -> None:
@@ -178,7 +178,7 @@ def test_no_protected_attribute_is_a_feature_or_a_statement_column() -> None:
         "disab",
         "nation",
     )
-    names = [*BY_NAME, *account().columns]
+    names = [*BY_NAME, *quiet_account().columns]
     words = [word for name in names for word in name.split("_")]
     assert not [
         word
@@ -190,7 +190,7 @@ def test_no_protected_attribute_is_a_feature_or_a_statement_column() -> None:
 def test_every_feature_is_declared_whole() -> None:
     assert len(BY_NAME) == len(CATALOGUE)
     assert 40 <= len(MODEL_FEATURES) <= 60
-    for feature in CATALOGUE:
+    for feature in each(CATALOGUE):
         assert feature.en
         assert feature.zh
         assert (feature.direction == 0) == (feature.group == "")

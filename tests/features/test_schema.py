@@ -8,35 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.schema import COLUMNS, LONGEST_WINDOW, NAMES, StatementError, check, sift, table
-from tests.support.accounts import window
-
-
-def account(
-    months: int = 3, account_id: str = "a", changes: dict[str, object] | None = None
-) -> pl.DataFrame:
-    """A quiet account; ``changes`` go into its last row."""
-    rows: list[dict[str, object]] = [
-        {
-            "account_id": account_id,
-            "month": datetime.date(2024 + m // 12, m % 12 + 1, 1),
-            "product": "pay_later",
-            "credit_limit": 1000.0,
-            "balance": 100.0,
-            "spend": 100.0,
-            "cash_advance": 0.0,
-            "payment": 100.0,
-            "minimum_due": 10.0,
-            "days_past_due": 0,
-            "limit_requests": 0,
-            "credit_inquiries": 0,
-            "external_debt": None,
-            "income": 5000.0,
-        }
-        for m in range(months)
-    ]
-    rows[-1] |= changes or {}
-    return table(rows)
+from features.schema import COLUMNS, LONGEST_WINDOW, NAMES, StatementError, check, sift
+from tests.support.accounts import quiet_account, window
+from tests.support.each import each
 
 
 @given(window())
@@ -45,7 +19,7 @@ def test_check_accepts_and_keeps_what_the_schema_allows(drawn: pl.DataFrame) -> 
 
 
 @given(window(), st.randoms(use_true_random=False))
-def test_check_does_not_mind_the_order_of_rows_and_columns(
+def test_check_does_not_depend_on_the_order_of_rows_and_columns(
     drawn: pl.DataFrame, random: object
 ) -> None:
     rows = list(range(drawn.height))
@@ -83,27 +57,27 @@ def test_check_names_the_rule_the_account_and_the_month(
     changes: dict[str, object], rule: str
 ) -> None:
     with pytest.raises(StatementError) as caught:
-        check(pl.concat([account(account_id="good"), account(changes=changes)]))
+        check(pl.concat([quiet_account(account_id="good"), quiet_account(changes=changes)]))
     violation = next(v for v in caught.value.violations if v.rule == rule)
     month = changes.get("month", datetime.date(2024, 3, 1))
     assert violation.first == (("a", f"{month:%Y-%m}"),)
     assert violation.count == 1
 
 
-def test_rows_that_name_no_account_are_refused_and_never_good() -> None:
+def test_rows_without_an_account_name_are_rejected_and_never_good() -> None:
     nameless = pl.concat(
         [
-            account(account_id="good"),
-            account().with_columns(account_id=pl.lit(None, dtype=pl.String)),
+            quiet_account(account_id="good"),
+            quiet_account().with_columns(account_id=pl.lit(None, dtype=pl.String)),
         ]
     )
     with pytest.raises(StatementError, match=r"account_id is known: 3 row\(s\)"):
         check(nameless)
-    assert sift(nameless)[0].equals(account(account_id="good"))
+    assert sift(nameless)[0].equals(quiet_account(account_id="good"))
 
 
-def test_check_refuses_a_window_that_is_too_long_and_takes_a_table_that_is() -> None:
-    long = account(LONGEST_WINDOW + 1)
+def test_check_rejects_a_window_that_is_too_long_unless_it_is_a_raw_table() -> None:
+    long = quiet_account(LONGEST_WINDOW + 1)
     with pytest.raises(StatementError, match="at most 24 statements an account"):
         check(long)
     assert check(long, window=False).height == LONGEST_WINDOW + 1
@@ -111,32 +85,32 @@ def test_check_refuses_a_window_that_is_too_long_and_takes_a_table_that_is() -> 
 
 def test_check_names_missing_unknown_and_wrongly_typed_columns() -> None:
     with pytest.raises(StatementError, match=r"missing \['income'\]"):
-        check(account().drop("income"))
+        check(quiet_account().drop("income"))
     with pytest.raises(StatementError, match=r"unknown columns \['age'\]"):
-        check(account().with_columns(age=1))
+        check(quiet_account().with_columns(age=1))
     with pytest.raises(StatementError, match="balance: expected Float64, got String"):
-        check(account().with_columns(balance=pl.lit("100")))
+        check(quiet_account().with_columns(balance=pl.lit("100")))
     with pytest.raises(StatementError, match="at least one row"):
-        check(account().clear())
+        check(quiet_account().clear())
     with pytest.raises(StatementError, match="does not fit"):
-        check(account().with_columns(product=pl.lit("mortgage")))
+        check(quiet_account().with_columns(product=pl.lit("mortgage")))
 
 
 def test_check_takes_other_number_types_without_changing_values() -> None:
-    narrow = account().with_columns(
+    narrow = quiet_account().with_columns(
         pl.col("days_past_due").cast(pl.Int64), pl.col("balance").cast(pl.Int64)
     )
-    assert check(narrow).equals(check(account()))
+    assert check(narrow).equals(check(quiet_account()))
 
 
 @given(st.lists(st.sampled_from([None, *BREACHES]), min_size=1, max_size=6))
-def test_sift_splits_what_check_would_refuse(
+def test_sift_excludes_the_accounts_that_check_rejects(
     faults: list[tuple[dict[str, object], str] | None],
 ) -> None:
     accounts = [
-        account(account_id=f"a{i}")
+        quiet_account(account_id=f"a{i}")
         if fault is None
-        else account(account_id=f"a{i}", changes=fault[0])
+        else quiet_account(account_id=f"a{i}", changes=fault[0])
         for i, fault in enumerate(faults)
     ]
     good, failed = sift(pl.concat(accounts))
@@ -149,7 +123,7 @@ def test_sift_splits_what_check_would_refuse(
 
 def test_every_column_is_declared_with_unit_range_and_meaning_of_null() -> None:
     assert len(set(NAMES)) == len(COLUMNS)
-    for column in COLUMNS:
+    for column in each(COLUMNS):
         assert column.meaning
         assert column.null in ("never", "any", "whole")
         if column.kind == "amount":

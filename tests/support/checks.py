@@ -1,8 +1,7 @@
-"""The promises of the design (section 7) as functions; each raises AssertionError where its promise
-is broken.
+"""The promises of the design (section 7) as functions that raise AssertionError if one is broken.
 
-A *door* is a way to get answers: the function, the batch endpoint, the endpoint.  It takes windows,
-one account each, and gives one answer's bytes for each, in their order.
+An *answerer* gets windows of one account each and returns the bytes of each answer, in order.  It
+is the function itself, the batch endpoint or the endpoint.
 """
 
 from __future__ import annotations
@@ -15,96 +14,94 @@ import numpy as np
 import polars as pl
 
 from features.catalogue import BY_NAME
+from features.types import Matrix
 from serving.decision.bundle import Bundle
-from serving.decision.pipeline import decide, decide_many
+from serving.decision.pipeline import decide, decide_many, stages
 from serving.decision.scoring.score import score
 from serving.schemas.base import encode
 from serving.schemas.decision import make_answer
+from tests.support.each import each
 
-Door = Callable[[Sequence[pl.DataFrame]], list[bytes]]
+Answerer = Callable[[Sequence[pl.DataFrame]], list[bytes]]
 WHEN = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
 
 
-def function_door(bundle: Bundle, decided_at: datetime.datetime = WHEN) -> Door:
-    """Answers straight from the function, one account at a time."""
-    return lambda windows: [
-        encode(make_answer(decide(window, bundle, decided_at), bundle)) for window in windows
-    ]
-
-
-def table_door(bundle: Bundle, decided_at: datetime.datetime = WHEN) -> Door:
-    """Answers from the function, all accounts at once."""
+def answer_alone(bundle: Bundle, decided_at: datetime.datetime = WHEN) -> Answerer:
+    """Answers from the function, one account at a time."""
 
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
-        decisions = {
-            d.account_id: d
-            for d in decide_many(pl.concat(windows, how="diagonal"), bundle, decided_at)
-        }
-        return [
-            encode(make_answer(decisions[window["account_id"][0]], bundle)) for window in windows
-        ]
+        decisions = [decide(window, bundle, decided_at) for window in windows]
+        return [encode(make_answer(decision, bundle)) for decision in decisions]
 
     return answers
 
 
-def check_one_is_many(door: Door, windows: Sequence[pl.DataFrame], bundle: Bundle) -> None:
-    """1. Whatever the door, the bytes are those of the function for that account alone at the
-    answer's time.
-    """
-    answers = door(windows)
-    assert len(answers) == len(windows)
-    for window, got in zip(windows, answers, strict=True):
-        decided_at = datetime.datetime.fromisoformat(json.loads(got)["decided_at"])
-        assert got == encode(make_answer(decide(window, bundle, decided_at), bundle))
+def answer_together(bundle: Bundle, decided_at: datetime.datetime = WHEN) -> Answerer:
+    """Answers from the function, all accounts in one call."""
+
+    def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
+        decisions = decide_many(pl.concat(windows, how="diagonal"), bundle, decided_at)
+        by_account = {decision.account_id: decision for decision in decisions}
+        accounts = [window["account_id"][0] for window in windows]
+        return [encode(make_answer(by_account[account], bundle)) for account in accounts]
+
+    return answers
+
+
+def check_one_is_many(answerer: Answerer, windows: Sequence[pl.DataFrame], bundle: Bundle) -> None:
+    """1. The bytes are those of the function for the account alone, at the answer's time."""
+    answers = answerer(windows)
+    for window, answer in each(zip(windows, answers, strict=True)):
+        decided_at = datetime.datetime.fromisoformat(json.loads(answer)["decided_at"])
+        assert answer == encode(make_answer(decide(window, bundle, decided_at), bundle))
 
 
 def check_additive(windows: Sequence[pl.DataFrame], bundle: Bundle) -> None:
-    """2. Base and contributions add up to the log-odds to 1e-9, and the probability is its
-    logistic.
-    """
-    from serving.decision.pipeline import stages
-
-    made = stages(pl.concat(windows), bundle, WHEN)
-    scores = made.scores
-    assert (
-        np.abs(scores.base_log_odds + scores.contributions.sum(axis=1) - scores.log_odds).max()
-        <= 1e-9
-    )
-    assert np.allclose(1 / (1 + np.exp(-scores.log_odds)), scores.probability, rtol=1e-12, atol=0)
-    by_name = [sum(evidence.contributions.values()) for evidence in made.evidence]
-    assert np.abs(np.array(by_name) + scores.base_log_odds - scores.log_odds).max() <= 1e-9
+    """2. Base and contributions add up to the log-odds, whose logistic is the probability."""
+    result = stages(pl.concat(windows), bundle, WHEN)
+    scores = result.scores
+    total = scores.base_log_odds + scores.contributions.sum(axis=1)
+    assert np.abs(total - scores.log_odds).max() <= 1e-9
+    logistic = 1 / (1 + np.exp(-scores.log_odds))
+    assert np.allclose(logistic, scores.probability, rtol=1e-12, atol=0)
+    by_name = np.array([sum(evidence.contributions.values()) for evidence in result.evidence])
+    assert np.abs(by_name + scores.base_log_odds - scores.log_odds).max() <= 1e-9
 
 
-def check_deterministic(door: Door, windows: Sequence[pl.DataFrame]) -> None:
+def check_deterministic(answerer: Answerer, windows: Sequence[pl.DataFrame]) -> None:
     """3. The same statements, bundle and time give the same bytes."""
-    assert door(windows) == door(windows)
+    assert answerer(windows) == answerer(windows)
 
 
-def check_order_and_input(door: Door, windows: Sequence[pl.DataFrame], seed: int = 0) -> None:
+def check_order_and_input(
+    answerer: Answerer, windows: Sequence[pl.DataFrame], seed: int = 0
+) -> None:
     """4. The order of rows and columns does not matter, and the input is not changed."""
     random = np.random.default_rng(seed)
-    shuffled = [
-        w[random.permutation(w.height)].select(random.permutation(w.columns).tolist())
-        for w in windows
-    ]
-    kept = [window.clone() for window in shuffled]
-    assert door(shuffled) == door(windows)
-    for before, after in zip(kept, shuffled, strict=True):
+    shuffled = []
+    for window in windows:
+        rows, columns = random.permutation(window.height), random.permutation(window.columns)
+        shuffled.append(window[rows].select(columns.tolist()))
+    copies = [window.clone() for window in shuffled]
+    assert answerer(shuffled) == answerer(windows)
+    for before, after in each(zip(copies, shuffled, strict=True)):
         assert before.equals(after)
         assert before.columns == after.columns
 
 
-def check_monotone(matrix: np.ndarray, bundle: Bundle, seed: int = 0) -> None:
-    """5. Making one declared feature worse never lowers the log-odds."""
+def check_monotone(matrix: Matrix, bundle: Bundle, seed: int = 0) -> None:
+    """5. A worse value of one declared feature never lowers the log-odds.
+
+    It tries every feature of which ``matrix`` has a known value.
+    """
     random = np.random.default_rng(seed)
     products = [next(iter(bundle.medians))] * len(matrix)  # the log-odds are the same for all
     before = score(matrix, products, bundle.scorer).log_odds
-    for place, name in enumerate(bundle.features):
+    known = ~np.isnan(matrix)
+    for place in each(np.flatnonzero(known.any(axis=0)).tolist()):
+        name, values = bundle.features[place], matrix[known[:, place], place]
         worse = matrix.copy()
-        known = matrix[~np.isnan(matrix[:, place]), place]
-        if len(known) == 0:
-            continue
-        step = random.exponential(known.std() + 0.1, len(matrix))
+        step = random.exponential(values.std() + 0.1, len(matrix))
         worse[:, place] += BY_NAME[name].direction * step
         after = score(worse, products, bundle.scorer).log_odds
         assert (after >= before - 1e-12).all(), name

@@ -21,7 +21,7 @@ def accounts(windows: pl.DataFrame) -> list[pl.DataFrame]:
     return windows.partition_by("account_id", maintain_order=True)
 
 
-def send_one_by_one(server: Server) -> checks.Door:
+def send_one_by_one(server: Server) -> checks.Answerer:
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
         with httpx.Client(base_url=server.url, timeout=30) as client:
             responses = [
@@ -32,7 +32,7 @@ def send_one_by_one(server: Server) -> checks.Door:
     return answers
 
 
-def send_in_batches(server: Server) -> checks.Door:
+def send_in_batches(server: Server) -> checks.Answerer:
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
         requests = [as_requests(window)[0] for window in windows]
         bodies: list[bytes] = []

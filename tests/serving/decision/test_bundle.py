@@ -151,7 +151,7 @@ def test_a_sealed_manifest_of_another_kind_is_refused(
 
 
 def test_golden_rows_notice_another_answer(bundle: Bundle, tmp_path: Path) -> None:
-    """The control: bytes that are sealed but answer differently, as with another library version."""
+    """Control: valid digests and other answers, as with another version of a library."""
     golden = json.loads(bundle.golden_text)
     golden["answers"][0]["log_odds"] += 1e-6
     write(parts_of(bundle), json.dumps(golden), tmp_path / "other")

@@ -235,12 +235,15 @@ def test_the_notice_of_a_reduction_in_full() -> None:
     assert told(
         dataclasses.replace(REDUCED, new_limit=5_500.0), SAID, Text("Second.", "其二。")
     ).text == Text(
-        "On 5 October 2026 we decided to lower the credit limit of your account from CNY 20,000 to CNY 5,500. "
+        "On 5 October 2026 we decided to lower the credit limit of your account "
+        "from CNY 20,000 to CNY 5,500. "
         "The new limit applies from 8 October 2026. We will look at it again on 5 January 2027.\n\n"
         "Principal reasons:\n1. You paid late in 3 of the last 6 months.\n2. Second.\n\n"
-        "This decision was made by automated means alone. You have the right to refuse that: if you ask, a person will "
-        "reconsider it, free of charge, and explain it to you. If anything above or in our data about you is wrong or "
-        "incomplete, you may have it corrected. Advice on regaining the limit, where there is any, is given separately.",
+        "This decision was made by automated means alone. You have the right to refuse that: "
+        "if you ask, a person will reconsider it, free of charge, and explain it to you. "
+        "If anything above or in our data about you is wrong or incomplete, "
+        "you may have it corrected. "
+        "Advice on regaining the limit, where there is any, is given separately.",
         "我们于2026年10月5日决定，将您账户的信用额度由20,000元下调至5,500元，自2026年10月8日起生效。"
         "我们将于2027年1月5日重新评估该额度。\n\n"
         "主要原因：\n1. 近6个月中有3个月逾期还款。\n2. 其二。\n\n"

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 import math
+import sys
 
 import lightgbm as lgb
 import numpy as np
@@ -13,14 +14,16 @@ import pytest
 from features.build import build
 from features.catalogue import MODEL_FEATURES
 from features.schema import StatementError, check
+from features.window import Window, lay_out
 from serving.decision.bundle import Bundle
-from serving.decision.pipeline import decide, decide_many, stages
+from serving.decision.pipeline import advise_many, decide, decide_many
 from serving.decision.result import ProductError
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, logit, score
 from serving.decision.scoring.shapley import path_dependent
 from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support import checks
+from tests.support.each import each
 
 WHEN = checks.WHEN
 
@@ -33,7 +36,7 @@ def accounts(windows: pl.DataFrame) -> list[pl.DataFrame]:
 def test_the_table_gives_what_each_account_gets_alone(
     accounts: list[pl.DataFrame], bundle: Bundle
 ) -> None:
-    checks.check_one_is_many(checks.table_door(bundle), accounts, bundle)
+    checks.check_one_is_many(checks.answer_together(bundle), accounts, bundle)
 
 
 def test_contributions_add_up_for_every_account(
@@ -42,13 +45,15 @@ def test_contributions_add_up_for_every_account(
     checks.check_additive(accounts, bundle)
 
 
-def test_deterministic_and_careless_of_order(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
-    for door in (checks.function_door(bundle), checks.table_door(bundle)):
-        checks.check_deterministic(door, accounts[:50])
-        checks.check_order_and_input(door, accounts[:50])
+def test_answers_are_deterministic_and_independent_of_order(
+    accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
+    for answerer in (checks.answer_alone(bundle), checks.answer_together(bundle)):
+        checks.check_deterministic(answerer, accounts[:50])
+        checks.check_order_and_input(answerer, accounts[:50])
 
 
-def test_worse_is_never_better(windows: pl.DataFrame, bundle: Bundle) -> None:
+def test_a_worse_feature_never_lowers_the_log_odds(windows: pl.DataFrame, bundle: Bundle) -> None:
     checks.check_monotone(build(check(windows)).matrix(MODEL_FEATURES), bundle)
 
 
@@ -70,10 +75,10 @@ def test_the_monotone_check_notices_a_model_without_constraints(
         )
 
 
-def test_every_action_occurs_and_is_whole(windows: pl.DataFrame, bundle: Bundle) -> None:
+def test_every_action_occurs_with_consistent_fields(windows: pl.DataFrame, bundle: Bundle) -> None:
     decisions = decide_many(windows, bundle, WHEN)
     assert {decision.action for decision in decisions} == {"keep", "reduce", "suspend", "review"}
-    for d in decisions:
+    for d in each(decisions):
         assert 0 <= d.new_limit <= d.credit_limit
         assert d.log_odds == pytest.approx(logit(d.probability), abs=1e-6)
         assert (d.effective_on is not None) == (d.action in ("reduce", "suspend"))
@@ -136,7 +141,7 @@ def test_decide_takes_one_account(windows: pl.DataFrame, bundle: Bundle) -> None
         decide(windows, bundle, WHEN)
 
 
-def test_what_training_never_saw_unknown_is_a_persons(
+def test_a_person_decides_if_a_feature_that_training_always_knew_is_unknown(
     accounts: list[pl.DataFrame], bundle: Bundle
 ) -> None:
     assert "limit_requests_3" in bundle.never_missing
@@ -150,7 +155,7 @@ def test_what_training_never_saw_unknown_is_a_persons(
 PRODUCTS = ["cash_loan", "pay_later"]
 
 
-def test_score_refuses_another_width_and_what_does_not_add_up(bundle: Bundle) -> None:
+def test_score_rejects_another_width_and_contributions_that_do_not_add_up(bundle: Bundle) -> None:
     matrix = np.zeros((2, len(bundle.features)))
     with pytest.raises(ValueError, match="expected \\(2, "):
         score(matrix[:, 1:], PRODUCTS, bundle.scorer)
@@ -159,22 +164,23 @@ def test_score_refuses_another_width_and_what_does_not_add_up(bundle: Bundle) ->
     with pytest.raises(ValueError, match="got 'mortgage' in row 1"):
         score(matrix, [*PRODUCTS[:1], "mortgage"], bundle.scorer)
 
-    class Lying(lgb.Booster):
+    class Shifted(lgb.Booster):
         def predict(self, *arguments: object, **options: object) -> np.ndarray:
-            found = bundle.scorer.model.predict(*arguments, **options)  # type: ignore[arg-type]
-            return np.asarray(found) + (1e-6 if "raw_score" in options else 0.0)
+            own = bundle.scorer.model.predict(*arguments, **options)  # type: ignore[arg-type]
+            return np.asarray(own) + (1e-6 if "raw_score" in options else 0.0)
 
-    class Unknowing(lgb.Booster):
+    class Unknown(lgb.Booster):
         def predict(self, *arguments: object, **options: object) -> np.ndarray:
             return np.full(2, np.nan)
 
-    unknowing = Unknowing(model_str=bundle.scorer.model.model_to_string())
+    text = bundle.scorer.model.model_to_string()
+    unknown = dataclasses.replace(bundle.scorer, model=Unknown(model_str=text))
     with pytest.raises(AdditivityError, match="miss the log-odds by nan"):
-        score(matrix, PRODUCTS, dataclasses.replace(bundle.scorer, model=unknowing))
-
-    lying = Lying(model_str=bundle.scorer.model.model_to_string())
+        score(matrix, PRODUCTS, unknown)
+    calibration, explainers = Calibration(1.0, 0.0), bundle.scorer.explainers
+    shifted = Scorer(Shifted(model_str=text), calibration, explainers)
     with pytest.raises(AdditivityError, match="miss the log-odds by 1e-06"):
-        score(matrix, PRODUCTS, Scorer(lying, Calibration(1.0, 0.0), bundle.scorer.explainers))
+        score(matrix, PRODUCTS, shifted)
 
 
 @pytest.mark.parametrize("slope", [0.0, -1.0, math.inf, math.nan])
@@ -183,10 +189,27 @@ def test_calibration_keeps_order(slope: float) -> None:
         Calibration(slope, 0.0)
 
 
-def test_an_answer_repeats_no_statement(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
-    """The answer holds features of the window, never the window."""
-    made = stages(accounts[0], bundle, WHEN)
-    assert not {"statements", "features"} & set(
-        json.loads(checks.function_door(bundle)(accounts[:1])[0])
-    )
-    assert made.decisions[0].account_id == accounts[0]["account_id"][0]
+def test_an_answer_does_not_contain_the_window(
+    accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
+    (answer,) = checks.answer_alone(bundle)(accounts[:1])
+    assert not {"statements", "features"} & set(json.loads(answer))
+
+
+def test_statements_are_laid_out_once(
+    accounts: list[pl.DataFrame], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out: list[int] = []
+
+    def count(statements: pl.DataFrame) -> Window:
+        laid_out.append(statements.height)
+        return lay_out(statements)
+
+    for name, module in list(sys.modules.items()):
+        is_ours = name.startswith(("features.", "serving.decision."))
+        if is_ours and getattr(module, "lay_out", None) is lay_out:
+            monkeypatch.setattr(module, "lay_out", count)
+    several = pl.concat(accounts[:200])
+    advised = advise_many(several, bundle, WHEN)
+    assert any(one.advice is not None for one in advised)
+    assert laid_out == [several.height]
