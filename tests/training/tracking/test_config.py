@@ -1,6 +1,4 @@
-"""``--set``: what is written is what is set, for every type a field may have, and nothing else
-changes.
-"""
+"""``--set`` sets exactly the named field, for every type that a field may have."""
 
 from __future__ import annotations
 
@@ -65,27 +63,26 @@ NOT_OF = {"flag": bool, "count": int, "share": float, "day": datetime.date}
 
 
 @given(st.lists(ASSIGNED, max_size=8))
-def test_what_is_written_is_set_and_the_last_one_counts(assigned: list[tuple[str, Any]]) -> None:
+def test_the_last_assignment_of_a_field_is_set(assigned: list[tuple[str, Any]]) -> None:
     config = Every()
-    (made,) = override([config], [f"{name}={as_text(value)}" for name, value in assigned])
+    (changed,) = override([config], [f"{name}={as_text(value)}" for name, value in assigned])
     expected = asdict(config) | dict(assigned)
-    assert asdict(made) == expected
-    assert {name: type(value) for name, value in asdict(made).items()} == {
-        name: type(v) for name, v in expected.items()
-    }
+    assert asdict(changed) == expected
+    types = {name: type(value) for name, value in asdict(changed).items()}
+    assert types == {name: type(value) for name, value in expected.items()}
     assert config == Every()
 
 
 @given(
     st.sampled_from(["True", "true", "TRUE", "tRuE"]), st.sampled_from(["False", "false", "FALSE"])
 )
-def test_yes_and_no_are_written_in_any_case(yes: str, no: str) -> None:
+def test_true_and_false_are_read_in_any_case(yes: str, no: str) -> None:
     assert override([Every()], [f"flag={yes}"])[0].flag is True
     assert override([Every(flag=True)], [f"flag={no}"])[0].flag is False
 
 
 @given(st.integers(-(2**40), 2**40))
-def test_a_name_that_several_have_is_set_in_each_in_its_own_type(count: int) -> None:
+def test_a_name_of_several_configs_is_set_in_each_in_its_own_type(count: int) -> None:
     untouched = Awkward()
     first, second, third = override([Every(), Other(), untouched], [f"count={count}"])
     assert (first.count, type(first.count)) == (count, int)
@@ -95,7 +92,7 @@ def test_a_name_that_several_have_is_set_in_each_in_its_own_type(count: int) -> 
 
 
 def readable(name: str, text: str) -> bool:
-    """Whether the text is a value of the field, by Python's own words; infinity and NaN are none."""
+    """Whether Python parses the text as a finite value of the field's type."""
     kind = NOT_OF[name]
     if kind is bool:
         return text.lower() in ("true", "false")
@@ -114,9 +111,8 @@ def test_a_value_of_another_type_is_refused_with_what_was_expected(name: str, te
     if readable(name, text):
         override([Every()], [f"{name}={text}"])
         return
-    with pytest.raises(
-        ValueError, match=f"--set {name}: expected {NOT_OF[name].__name__}, got "
-    ) as refused:
+    message = f"--set {name}: expected {NOT_OF[name].__name__}, got "
+    with pytest.raises(ValueError, match=message) as refused:
         override([Every()], [f"{name}={text}"])
     assert repr(text) in str(refused.value)
 
@@ -129,7 +125,7 @@ def test_an_assignment_without_an_equals_sign_is_refused(text: str) -> None:
 
 
 @given(st.text(max_size=8).filter(lambda name: "=" not in name and name not in VALUES))
-def test_a_name_that_nobody_has_is_refused_with_those_there_are(name: str) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match="no field is named") as refused:
         override([Every(), Other()], [f"{name}=1"])
     assert repr(name) in str(refused.value)
@@ -139,14 +135,13 @@ def test_a_name_that_nobody_has_is_refused_with_those_there_are(name: str) -> No
 @pytest.mark.parametrize(
     ("wrong", "meant"), [("cuont", "count"), ("SEED", "seed"), ("nam", "name"), ("fleg", "flag")]
 )
-def test_a_name_that_is_nearly_one_is_asked_after(wrong: str, meant: str) -> None:
-    with pytest.raises(
-        ValueError, match=rf"no field is named '{wrong}' \(did you mean '{meant}'\?\); there are"
-    ):
+def test_a_name_that_is_nearly_known_is_suggested(wrong: str, meant: str) -> None:
+    message = rf"no field is named '{wrong}' \(did you mean '{meant}'\?\); there are"
+    with pytest.raises(ValueError, match=message):
         override([Every(), Other()], [f"{wrong}=1"])
 
 
-def test_what_is_not_at_its_default_is_written_so_that_it_can_be_set() -> None:
+def test_as_assignments_is_the_inverse_of_override() -> None:
     configs = [Every(flag=True, share=0.1 + 0.2, day=datetime.date(2025, 2, 3)), Other(seed=4)]
     assert as_assignments([Every(), Other()]) == []
     assert override([Every(), Other()], as_assignments(configs)) == configs

@@ -1,12 +1,11 @@
-"""A search: scored as a fit would be, the same from the same seed, alive after a kill, and never on
-the hold-out.
-"""
+"""A search: scored as a fit, the same from the same seed, resumed after a kill, hold-out unseen."""
 
 from __future__ import annotations
 
 import itertools
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from PIL import Image
 
 from features.catalogue import MODEL_FEATURES
+from tests.support.each import each
 from tests.support.paths import ROOT
 from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.__main__ import main
@@ -35,6 +35,7 @@ from training.tracking import registry, runs
 from training.tracking.config import as_text, override
 from training.tracking.store import Store
 from training.tune import folds
+from training.tune.pareto import pareto_front, smallest_within_noise
 from training.tune.search import TuneConfig, search
 from training.tune.space import SPACE, config_at, point_of, starting_points
 from training.tune.study import StudyError, Trial, open_study
@@ -59,20 +60,17 @@ def prepared(small: Labelled) -> list[folds.Fold]:
 def searched(
     folder: Path, prepared: list[folds.Fold], config: TuneConfig, stop_at: int | None = None
 ) -> list[Trial]:
-    """A search in a study of its own; ``stop_at`` = let go of it after so many trials."""
+    """Search in a study of its own; stop after ``stop_at`` trials."""
     trials: list[Trial] = []
     with open_study(folder, "s", {"code": "1"}, config.search_seed, config.startup) as study:
-        for made in search(study, prepared, BASE, config):
-            trials = made
+        for trials in search(study, prepared, BASE, config):
             if len(trials) == stop_at:
                 break
     return trials
 
 
-def said(trials: list[Trial]) -> list[object]:
-    """What of trials must be the same: all but seconds, and the numbers, which skip those that were
-    killed.
-    """
+def reproducible(trials: list[Trial]) -> list[object]:
+    """What two searches share: not seconds, nor numbers, which skip killed trials."""
     return [(dict(t.point), t.scored.auc, t.scored.leaves, t.whole) for t in trials]
 
 
@@ -81,41 +79,35 @@ def said(trials: list[Trial]) -> list[object]:
 
 def test_folds_are_the_training_accounts_each_in_one(data: Labelled) -> None:
     parts = list(folds.split_folds(data, 4, DataConfig(), 0))
-    names = data.features.accounts["account_id"].to_numpy()
+    accounts = data.features.accounts["account_id"]
+    names = accounts.to_numpy()
     held = np.concatenate([side for _, side in parts])
     assert np.array_equal(np.sort(held), data.rows("train"))
-    for fitted, side in parts:
-        # nothing of the hold-out, nothing that stops
+    for fitted, side in each(parts):
+        # Neither hold-out nor validation accounts.
         assert set(data.split[fitted]) == set(data.split[side]) == {"train"}
         assert not set(names[fitted]) & set(names[side])
         assert len(side) == pytest.approx(len(held) / 4, rel=0.1)
-    other = assign_folds(data.features.accounts["account_id"], 4, DataConfig(split_seed=1))
-    assert not np.array_equal(
-        other, assign_folds(data.features.accounts["account_id"], 4, DataConfig())
-    )
+    other = assign_folds(accounts, 4, DataConfig(split_seed=1))
+    assert not np.array_equal(other, assign_folds(accounts, 4, DataConfig()))
 
 
 def test_data_with_their_own_labels_are_folded_by_label(data: Labelled) -> None:
     as_of = data.features.accounts["as_of"]
-    # each account once
-    rows = np.intersect1d(data.rows("train"), np.flatnonzero((as_of == as_of.min()).to_numpy()))
-    own = data.take(rows)
+    first_month = np.flatnonzero((as_of == as_of.min()).to_numpy())
+    rows = np.intersect1d(data.rows("train"), first_month)
+    own = data.take(rows)  # each account once
     parts = list(folds.split_folds(own, 3, DataConfig(), 0))
     rates = [own.label[side].mean() for _, side in parts]
     assert max(rates) - min(rates) < 0.002
     assert folds.bin_folds(own, parts)[0].stop is None
+    rare = replace(own, label=(np.arange(len(rows)) < 2).astype(float))
     with pytest.raises(FitError, match="5 rows or more of each label, got 2 of"):
-        list(
-            folds.split_folds(
-                replace(own, label=(np.arange(len(rows)) < 2).astype(float)), 5, DataConfig(), 0
-            )
-        )
+        list(folds.split_folds(rare, 5, DataConfig(), 0))
 
 
 def test_a_fold_is_scored_as_a_fit_would_score(data: Labelled) -> None:
-    """The oracle bins each fold by itself, and :func:`training.fit.fit.train_booster` fits; only
-    edges of bins differ.
-    """
+    """The oracle bins each fold by itself and fits with ``train_booster``; only edges differ."""
     parts = list(folds.split_folds(data, 2, DataConfig(), 0))
     (fitted, held), valid = parts[0], data.rows("valid")
     matrix = data.features.matrix(MODEL_FEATURES)
@@ -130,7 +122,8 @@ def test_a_fold_is_scored_as_a_fit_would_score(data: Labelled) -> None:
 
 
 def test_trees_are_stopped_on_the_validation_accounts_alone(data: Labelled) -> None:
-    for fold in folds.bin_folds(data, list(folds.split_folds(data, 2, DataConfig(), 0))):
+    parts = list(folds.split_folds(data, 2, DataConfig(), 0))
+    for fold in each(folds.bin_folds(data, parts)):
         assert fold.stop is not None
         assert np.array_equal(np.asarray(fold.stop.get_label()), data.label[data.rows("valid")])
 
@@ -150,10 +143,10 @@ def test_a_point_of_the_space_is_a_config_and_back() -> None:
     assert set(point) == set(SPACE) <= set(asdict(FitConfig()))
     assert "monotone" not in SPACE
     for end in ("low", "high"):
-        ends = {
-            name: getattr(d, end, None) or point_of(FitConfig())[name] for name, d in SPACE.items()
-        }
-        # every end is a config that is allowed
+        ends = dict(point)
+        for name, distribution in SPACE.items():
+            ends[name] = getattr(distribution, end, point[name])
+        # FitConfig allows every end.
         assert point_of(config_at(ends, FitConfig())) == ends
 
 
@@ -169,9 +162,7 @@ def test_a_point_of_the_space_is_a_config_and_back() -> None:
         (FitConfig(leaves=4, learning_rate=1.0), 2),
     ],
 )
-def test_a_search_begins_inside_the_space_and_tries_nothing_twice(
-    config: FitConfig, number: int
-) -> None:
+def test_starting_points_are_inside_the_space_and_differ(config: FitConfig, number: int) -> None:
     begun = starting_points(config)
     assert begun[0] == point_of(config)
     assert len(begun) == number
@@ -183,24 +174,24 @@ def test_the_same_seed_makes_the_same_trials_and_another_does_not(
     prepared: list[folds.Fold], tmp_path: Path
 ) -> None:
     first = searched(tmp_path / "a", prepared[:2], CONFIG)
-    assert said(searched(tmp_path / "b", prepared[:2], CONFIG)) == said(first)
+    assert reproducible(searched(tmp_path / "b", prepared[:2], CONFIG)) == reproducible(first)
     assert len(first) == CONFIG.trials
     begun = starting_points(BASE)
     assert [trial.point for trial in first[: len(begun)]] == begun
     assert begun[0] == point_of(BASE)
     other = searched(tmp_path / "c", prepared[:2], replace(CONFIG, search_seed=1))
-    assert said(other)[: len(begun)] == said(first)[: len(begun)]
-    assert said(other)[len(begun) :] != said(first)[len(begun) :]
+    assert reproducible(other)[: len(begun)] == reproducible(first)[: len(begun)]
+    assert reproducible(other)[len(begun) :] != reproducible(first)[len(begun) :]
 
 
-def test_a_search_that_was_stopped_makes_the_trials_of_one_that_was_not(
+def test_a_resumed_search_makes_the_trials_of_an_uninterrupted_one(
     prepared: list[folds.Fold], tmp_path: Path
 ) -> None:
     whole = searched(tmp_path / "a", prepared[:2], CONFIG)
     searched(tmp_path / "b", prepared[:2], CONFIG, stop_at=3)
     with open_study(tmp_path / "b", "s", {"code": "1"}, 0, 2) as study:
-        study.ask(starting_points(BASE))  # and die over it
-    assert said(searched(tmp_path / "b", prepared[:2], CONFIG)) == said(whole)
+        study.ask(starting_points(BASE))  # a trial that a killed process leaves running
+    assert reproducible(searched(tmp_path / "b", prepared[:2], CONFIG)) == reproducible(whole)
 
 
 def test_pruning_leaves_the_front_as_it_was_and_saves_folds(
@@ -213,20 +204,14 @@ def test_pruning_leaves_the_front_as_it_was_and_saves_folds(
         tmp_path / "pruned", prepared, replace(config, prune=True, prune_margin_se=1.0)
     )
     assert [t.point for t in whole] == [t.point for t in pruned]
-    given_up = [t for t in pruned if not t.whole]
-    assert given_up
-    assert all(len(t.scored.auc) == 2 for t in given_up)
-    from training.tune.pareto import pareto_front, smallest_within_noise
-
-    fronts = [
-        [s.number for s in pareto_front([t.scored for t in trials if t.whole])]
-        for trials in (whole, pruned)
-    ]
-    assert fronts[0] == fronts[1]
-    assert (
-        smallest_within_noise([t.scored for t in whole]).number
-        == smallest_within_noise([t.scored for t in pruned if t.whole]).number
-    )
+    for trial in each([trial for trial in pruned if not trial.whole]):
+        assert len(trial.scored.auc) == 2
+    of_whole = [trial.scored for trial in whole]
+    of_pruned = [trial.scored for trial in pruned if trial.whole]
+    front = [score.number for score in pareto_front(of_whole)]
+    assert [score.number for score in pareto_front(of_pruned)] == front
+    selected = smallest_within_noise(of_whole)
+    assert smallest_within_noise(of_pruned).number == selected.number
 
 
 # The study
@@ -238,7 +223,7 @@ def test_a_study_begun_otherwise_is_refused_with_what_differs(tmp_path: Path) ->
     with (
         pytest.raises(
             StudyError,
-            match=r"'s' was begun otherwise: code was 1, is 2; data was a, is not there; begin another",
+            match=r"'s' was begun otherwise: code was 1, is 2; data was a, is not there; begin an",
         ),
         open_study(tmp_path, "s", {"code": "2", "same": "x"}, 0, 2),
     ):
@@ -305,19 +290,9 @@ def tuned(
 ) -> tuple[Store, TuneResult]:
     """A search that was killed with SIGKILL after some trials, and then finished."""
     store = copy_of(kept.store, tmp_path_factory.mktemp("tuned") / "mlruns")
-    command = [
-        sys.executable,
-        "-m",
-        "training",
-        "tune",
-        "--data",
-        str(folder),
-        "--store",
-        str(store.folder),
-    ]
-    process = subprocess.Popen(
-        [*command, "--trials", "1000", "--quiet", *words(SETS)], cwd=ROOT, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "training", "tune", "--quiet", "--trials", "1000"]
+    command += ["--data", str(folder), "--store", str(store.folder), *words(SETS)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     database = store.folder / "studies" / "limit-reduction.db"
     try:
         for _ in range(600):
@@ -334,15 +309,11 @@ def tuned(
 
 
 def finished(database: Path) -> int:
-    import sqlite3
-
+    """The number of complete trials; 0 before the database has its tables."""
+    query = "select count(*) from trials where state = 'COMPLETE'"
     try:
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as opened_database:
-            return int(
-                opened_database.execute(
-                    "select count(*) from trials where state = 'COMPLETE'"
-                ).fetchone()[0]
-            )
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+            return int(connection.execute(query).fetchone()[0])
     except sqlite3.Error:
         return 0
 
@@ -354,18 +325,15 @@ def test_a_killed_search_goes_on_and_mlflow_has_every_trial_once(
     client = store.client()
     parent = client.get_run(found.run)
     assert parent.info.status == "FINISHED"
-    assert (
-        parent.info.run_name
-        == f"tune limit-reduction {len(found.trials)} trials auc {found.selected.mean_auc:.3f}"
-    )
-    inside = client.search_runs(
+    count, mean_auc = len(found.trials), found.selected.mean_auc
+    assert parent.info.run_name == f"tune limit-reduction {count} trials auc {mean_auc:.3f}"
+    children = client.search_runs(
         [store.experiment_id()], f"tags.`mlflow.parentRunId` = '{found.run}'"
     )
-    assert sorted(child.info.run_name for child in inside) == [
-        f"trial {t.number:03d}" for t in found.trials
-    ]
-    by_name = {child.info.run_name: child for child in inside}
-    for trial in found.trials:
+    names = [f"trial {trial.number:03d}" for trial in found.trials]
+    assert sorted(child.info.run_name for child in children) == names
+    by_name = {child.info.run_name: child for child in children}
+    for trial in each(found.trials):
         child = by_name[f"trial {trial.number:03d}"]
         assert child.info.status == "FINISHED"
         assert child.data.metrics["auc"] == trial.scored.mean_auc
@@ -387,18 +355,15 @@ def test_a_search_keeps_its_trials_and_a_figure(
         assert 0.01 < np.mean(np.asarray(image.convert("L")) < 250) < 0.6
 
 
-def test_the_command_fits_the_config_that_was_taken(
+def test_the_command_fits_the_selected_config(
     tuned: tuple[Store, TuneResult],
 ) -> None:
     _, found = tuned
-    assert (
-        config_at(
-            next(t.point for t in found.trials if t.number == found.selected.number), found.chosen
-        )
-        == found.chosen
-    )
-    python, dash, module, *rest = shlex.split(found.command)
-    assert (python, dash, module, rest[0]) == ("python", "-m", "training", "fit")
+    points = {trial.number: trial.point for trial in found.trials}
+    assert config_at(points[found.selected.number], found.chosen) == found.chosen
+    words_of_command = shlex.split(found.command)
+    assert words_of_command[:4] == ["python", "-m", "training", "fit"]
+    rest = words_of_command[4:]
     settings = [word for flag, word in itertools.pairwise(rest) if flag == "--set"]
     data, config = override([DataConfig(), FitConfig()], settings)
     assert (data.as_of_every, config) == (6, found.chosen)
@@ -409,11 +374,9 @@ def test_tune_fits_straight_away_and_says_what_it_did(
 ) -> None:
     store, found = tuned
     capsys.readouterr()
-    asked = ["tune", "--data", str(folder), "--store", str(store.folder), "--quiet", "--fit"]
-    assert (
-        main([*asked, "--trials", str(len(found.trials)), *words([*SETS, "reference_size=50"])])
-        == 0
-    )
+    command = ["tune", "--data", str(folder), "--store", str(store.folder), "--quiet", "--fit"]
+    command += ["--trials", str(len(found.trials))]
+    assert main([*command, *words([*SETS, "reference_size=50"])]) == 0
     out = capsys.readouterr().out
     assert f"study limit-reduction: {len(found.trials)} trials" in out
     assert "--set reference_size=50" in out
@@ -426,21 +389,14 @@ def test_a_study_of_other_data_or_settings_is_one_line(
 ) -> None:
     store, _ = tuned
     capsys.readouterr()
-    asked = [
-        "tune",
-        "--data",
-        str(folder),
-        "--store",
-        str(store.folder),
-        "--quiet",
-        "--trials",
-        "1",
-    ]
-    assert main([*asked, *words([*SETS, "l2=3", "split_seed=4"])]) == 2
+    command = ["tune", "--data", str(folder), "--store", str(store.folder), "--quiet"]
+    command += ["--trials", "1", *words([*SETS, "l2=3", "split_seed=4"])]
+    assert main(command) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert error.startswith(
-        "tune: study 'limit-reduction' was begun otherwise: split_seed was 0, is 4; l2 was 10.0, is 3.0;"
+        "tune: study 'limit-reduction' was begun otherwise: "
+        "split_seed was 0, is 4; l2 was 10.0, is 3.0;"
     )
 
 

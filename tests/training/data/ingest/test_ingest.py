@@ -336,14 +336,12 @@ def as_wide(book: Book) -> tuple[str, ...]:
 
 
 def as_long(book: Book) -> tuple[str, ...]:
-    rows = [
-        (
-            place,
-            f"{account:03};{17 + account % 3}.{7 + place:02}.2026;{account + 1};{owed / 100};{paid / 100};{30 * late};;1;;",
-        )
-        for account, months in book.items()
-        for place, (owed, paid, late) in enumerate(months)
-    ]
+    rows = []
+    for account, months in book.items():
+        for place, (owed, paid, late) in enumerate(months):
+            day = f"{17 + account % 3}.{7 + place:02}.2026"
+            amounts = f"{owed / 100};{paid / 100};{30 * late}"
+            rows.append((place, f"{account:03};{day};{account + 1};{amounts};;1;;"))
     return long(*(row for _, row in sorted(rows, reverse=True)))
 
 
@@ -436,7 +434,8 @@ BAD_MAPPINGS: dict[str, tuple[Edit, str]] = {
     ),
     "needed column": (
         replaced('[columns.payment]\ncolumns = ["paid7", "paid8", "paid9"]\n', ""),
-        "[columns]: expected ['credit_limit', 'balance', 'payment', 'days_past_due'] at least, missing ['payment']",
+        "[columns]: expected ['credit_limit', 'balance', 'payment', 'days_past_due'] at least, "
+        "missing ['payment']",
     ),
     "absent source column": (
         replaced('"owed8"', '"owed88"'),
@@ -536,8 +535,8 @@ BAD_CSVS: dict[str, tuple[tuple[str, ...] | bytes, str]] = {
     ),
     "text as amount": (
         wide(FIRST, *(f"{k},P,10,1,x{k},1,1,1,1,0,0,0,1,F,29" for k in range(2, 7))),
-        "book.csv: column 'owed8': expected a number, got 'x2' (account w-002), 'x3' (account w-003), 'x4' (account w-004) "
-        "and 2 more row(s)",
+        "book.csv: column 'owed8': expected a number, got 'x2' (account w-002), "
+        "'x3' (account w-003), 'x4' (account w-004) and 2 more row(s)",
     ),
     "infinity": (
         wide(FIRST, "2,P,1e999,1,1,1,1,1,1,0,0,0,1,F,29"),
@@ -549,7 +548,8 @@ BAD_CSVS: dict[str, tuple[tuple[str, ...] | bytes, str]] = {
     ),
     "fraction of a day": (
         wide("2,P,9,1,1,1,1,1,1,0,0.55,0,1,F,29"),
-        "column 'late8': expected a whole number of 32 bits after scaling, got '0.55' (account w-002)",
+        "column 'late8': expected a whole number of 32 bits after scaling, "
+        "got '0.55' (account w-002)",
     ),
     "beyond 32 bits": (
         wide("2,P,9,1,1,1,1,1,1,0,1e8,0,1,F,29"),
@@ -557,7 +557,8 @@ BAD_CSVS: dict[str, tuple[tuple[str, ...] | bytes, str]] = {
     ),
     "repeated account": (
         wide(FIRST, "001" + FIRST[1:]),
-        "column 'id': expected each account in one row, got '1' (account w-001), '001' (account w-001)",
+        "column 'id': expected each account in one row, "
+        "got '1' (account w-001), '001' (account w-001)",
     ),
     "label": (
         wide(FIRST, "2,P,9,1,1,1,1,1,1,0,0,0,2,F,29"),
@@ -754,7 +755,8 @@ def test_summary_tells_a_person_what_was_made(desk: Desk) -> None:
     assert str(summary).splitlines() == [
         f"ingested 3 accounts, 7 statements from 4 rows: {desk.out}",
         "  labels 2, rate 50.00%",
-        "  the source lacks cash_advance, minimum_due, limit_requests, credit_inquiries, external_debt, income",
+        "  the source lacks cash_advance, minimum_due, limit_requests, credit_inquiries, "
+        "external_debt, income",
         f"  rejected 1 accounts: {desk.out / 'rejects.csv'}",
         "    0 <= credit_limit <= 1e+09: 3 row(s)",
     ]

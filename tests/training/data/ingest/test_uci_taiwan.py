@@ -29,7 +29,8 @@ def source() -> Path:
     file = Path(os.environ.get("CLEARLINE_DATA", beside))
     if not file.is_file():
         pytest.skip(
-            f"REAL DATA NOT TESTED: no UCI file at {file}; set CLEARLINE_DATA to UCI_Credit_Card.csv (docs/modelling/ingest.md)"
+            f"REAL DATA NOT TESTED: no UCI file at {file}; "
+            "set CLEARLINE_DATA to UCI_Credit_Card.csv (docs/modelling/ingest.md)"
         )
     return file
 

@@ -27,7 +27,8 @@ import json, resource, sys
 from pathlib import Path
 from training.data.simulate import SimulationConfig, write
 summary = write(SimulationConfig(accounts=1_000_000), Path(sys.argv[1]))
-print(json.dumps(summary["rows"] | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps(summary["rows"] | {"memory": memory}))
 """
 
 
