@@ -10,34 +10,45 @@ from hypothesis import strategies as st
 
 from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
 from serving.decision.config.policy import Condition, Rule, RuleHit
-from serving.decision.config.reasons import read_wording
+from serving.decision.config.reasons import Wording, read_wording
 from serving.decision.config.strict_toml import ConfigError
 from serving.decision.reasons.effects import DRIVEN
-from serving.decision.reasons.ranking import Evidence, principal_reasons, unexplainable
+from serving.decision.reasons.ranking import Evidence, Reason, principal_reasons, unexplainable
 from serving.decision.reasons.wording import number
 
 TEXT = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-8")
 WORDING = read_wording(TEXT)
-HIT = RuleHit(
-    Rule(
-        "cap",
-        "regulation",
-        (Condition("income", "above", 0.0),),
-        "At most {cap} on an income of {value}.",
-        "{value}：{cap}。",
-    ),
-    3000.0,
-    18000.0,
+CAP = Rule(
+    code="cap",
+    cause="regulation",
+    when=(Condition("income", "above", 0.0),),
+    en="At most {cap} on an income of {value}.",
+    zh="{value}：{cap}。",
 )
+HIT = RuleHit(CAP, value=3000.0, cap=18000.0)
 
 
 def evidence(contributions: dict[str, float], **values: float) -> Evidence:
-    quiet = {feature.name: 0.0 for feature in CATALOGUE} | {"months_observed": 24.0}
+    """The evidence with these contributions and values; all others are 0."""
+    zeros = {feature.name: 0.0 for feature in CATALOGUE} | {"months_observed": 24.0}
     return Evidence(
-        dict.fromkeys(MODEL_FEATURES, 0.0) | contributions,
-        quiet | values,
-        dict.fromkeys(MODEL_FEATURES, 0.0),
+        contributions=dict.fromkeys(MODEL_FEATURES, 0.0) | contributions,
+        values=zeros | values,
+        reference=dict.fromkeys(MODEL_FEATURES, 0.0),
     )
+
+
+def state(evidence: Evidence, wording: Wording = WORDING) -> tuple[Reason, ...]:
+    """The reasons where the model alone decided."""
+    return principal_reasons(evidence, (), True, wording)
+
+
+def sums_by_group(contributions: dict[str, float]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for name, value in contributions.items():
+        group = BY_NAME[name].group
+        sums[group] = sums.get(group, 0.0) + value
+    return sums
 
 
 contributions = st.fixed_dictionaries(
@@ -47,24 +58,21 @@ contributions = st.fixed_dictionaries(
 
 @given(contributions)
 def test_reasons_are_ranked_groups_that_push_above_the_share(drawn: dict[str, float]) -> None:
-    reasons = principal_reasons(evidence(drawn), (), True, WORDING)
-    sums: dict[str, float] = {}
-    for name, value in drawn.items():
-        sums[BY_NAME[name].group] = sums.get(BY_NAME[name].group, 0.0) + value
+    reasons = state(evidence(drawn))
+    sums = sums_by_group(drawn)
     push = sum(value for value in sums.values() if value > 0)
-    worthy = [
-        group
-        for group, value in sums.items()
-        if value > 0 and value / push >= WORDING.minimum_share
-    ]
-    assert {reason.code for reason in reasons} <= set(worthy)
-    assert len(reasons) == min(len(worthy), 4)
-    stated = [reason.contribution for reason in reasons]
-    assert stated == sorted(stated, key=lambda value: -(value or 0.0))
-    # No principal factor is left out: what is not stated pushes no more than what is.
-    left_out = [sums[group] for group in worthy if group not in {reason.code for reason in reasons}]
-    assert all(value <= (stated[-1] or 0.0) + 1e-12 for value in left_out)
+    pushing = [group for group, value in sums.items() if value > 0]
+    principal = {group for group in pushing if sums[group] / push >= WORDING.minimum_share}
+    codes = {reason.code for reason in reasons}
+    assert codes <= principal
+    assert len(reasons) == min(len(principal), 4)
+    assert [reason.rank for reason in reasons] == list(range(1, len(reasons) + 1))
+    stated = [sums[reason.code] for reason in reasons]
+    assert stated == sorted(stated, reverse=True)
+    # A group that is not stated pushes no more than one that is.
+    assert all(sums[group] <= stated[-1] + 1e-12 for group in principal - codes)
     for reason in reasons:
+        assert reason.contribution == pytest.approx(sums[reason.code])
         assert reason.share == pytest.approx(sums[reason.code] / push)
         assert all(feature.contribution > 0 for feature in reason.features)
 
@@ -76,19 +84,14 @@ def test_reasons_are_ranked_groups_that_push_above_the_share(drawn: dict[str, fl
 def test_a_group_weighs_by_itself_or_with_what_followed(
     drawn: dict[str, float], effects: dict[str, float]
 ) -> None:
-    proof = dataclasses.replace(evidence(drawn), effects=effects)
-    reasons = principal_reasons(proof, (), True, WORDING)
-    sums = {
-        group: sum(v for n, v in drawn.items() if BY_NAME[n].group == group)
-        for group in WORDING.groups
-    }
+    reasons = state(dataclasses.replace(evidence(drawn), effects=effects))
+    sums = sums_by_group(drawn)
     weights = {group: max(total, effects.get(group, -math.inf)) for group, total in sums.items()}
-    push = sum(weight for weight in weights.values() if weight > 0)
-    ranked = sorted((g for g in weights if weights[g] > 0), key=lambda g: -weights[g])
-    worthy = [group for group in ranked if weights[group] / push >= WORDING.minimum_share]
-    assert [weights[reason.code] for reason in reasons] == pytest.approx(
-        [weights[group] for group in worthy[:4]]
-    )
+    pushing = [weight for weight in weights.values() if weight > 0]
+    push = sum(pushing)
+    principal = [weight for weight in pushing if weight / push >= WORDING.minimum_share]
+    stated = [weights[reason.code] for reason in reasons]
+    assert stated == pytest.approx(sorted(principal, reverse=True)[:4])
     for reason in reasons:
         assert reason.share == pytest.approx(weights[reason.code] / push)
         assert reason.contribution == pytest.approx(sums[reason.code])
@@ -98,16 +101,11 @@ def test_a_group_weighs_by_itself_or_with_what_followed(
 
 
 def test_a_reason_for_what_followed_shows_what_is_worse_than_the_reference() -> None:
-    quiet = dict.fromkeys(
-        (name for name in MODEL_FEATURES if BY_NAME[name].group == "overspending"), -0.1
-    )
-    proof = evidence(quiet | {"late_months_3": 0.2}, spend_to_income_12=0.8)
-    assert [reason.code for reason in principal_reasons(proof, (), True, WORDING)] == [
-        "late_payment"
-    ]
-    first, second = principal_reasons(
-        dataclasses.replace(proof, effects={"overspending": 1.5}), (), True, WORDING
-    )
+    spending = [name for name in MODEL_FEATURES if BY_NAME[name].group == "overspending"]
+    contributions = dict.fromkeys(spending, -0.1) | {"late_months_3": 0.2}
+    without = evidence(contributions, spend_to_income_12=0.8)
+    assert [reason.code for reason in state(without)] == ["late_payment"]
+    first, second = state(dataclasses.replace(without, effects={"overspending": 1.5}))
     assert (first.code, second.code) == ("overspending", "late_payment")
     assert [feature.name for feature in first.features] == ["spend_to_income_12"]
     assert "80 %" in first.text.en
@@ -115,93 +113,74 @@ def test_a_reason_for_what_followed_shows_what_is_worse_than_the_reference() -> 
 
 @given(contributions, st.permutations(MODEL_FEATURES))
 def test_the_order_of_features_does_not_matter(drawn: dict[str, float], order: list[str]) -> None:
-    one = principal_reasons(evidence(drawn), (), True, WORDING)
-    other = principal_reasons(evidence({name: drawn[name] for name in order}), (), True, WORDING)
+    one = state(evidence(drawn))
+    other = state(evidence({name: drawn[name] for name in order}))
     assert [reason.code for reason in one] == [reason.code for reason in other]
     assert [reason.text for reason in one] == [reason.text for reason in other]
 
 
 def test_a_reason_is_specific_in_both_languages() -> None:
-    (reason,) = principal_reasons(
-        evidence({"late_months_6": 0.5}, late_months_6=3.0), (), True, WORDING
-    )
+    (reason,) = state(evidence({"late_months_6": 0.5}, late_months_6=3.0))
     assert reason.text.en == "You paid late in 3 of the last 6 months."
     assert reason.text.zh == "近6个月中有3个月逾期还款。"
     assert (reason.code, reason.cause, reason.share) == ("late_payment", "behavior", 1.0)
 
 
 def test_a_short_history_is_not_called_twelve_months() -> None:
-    proof = evidence({"late_months_12": 0.5}, late_months_12=2.0, months_observed=4.0)
-    assert (
-        principal_reasons(proof, (), True, WORDING)[0].text.en
-        == "You paid late in 2 of the last 4 months."
-    )
+    short = evidence({"late_months_12": 0.5}, late_months_12=2.0, months_observed=4.0)
+    assert state(short)[0].text.en == "You paid late in 2 of the last 4 months."
 
 
-def test_one_is_not_many() -> None:
+def test_a_number_of_one_is_singular() -> None:
     once = evidence({"limit_requests_12": 0.5}, limit_requests_12=1.0)
-    assert (
-        principal_reasons(once, (), True, WORDING)[0].text.en
-        == "You asked for a higher limit 1 time in the last 12 months."
-    )
+    sentence = "You asked for a higher limit 1 time in the last 12 months."
+    assert state(once)[0].text.en == sentence
     single = evidence({"late_months_6": 0.5}, late_months_6=1.0, months_observed=1.0)
-    assert (
-        principal_reasons(single, (), True, WORDING)[0].text.en
-        == "You paid late in 1 of the last 1 month."
-    )
-    # And eleven, a tenth and 1.1 are.
-    for value, said in ((11.0, "11 times"), (2.0, "2 times")):
+    assert state(single)[0].text.en == "You paid late in 1 of the last 1 month."
+    # 11, 2 and 1.1 are plural.
+    for value, plural in ((11.0, "11 times"), (2.0, "2 times")):
         many = evidence({"limit_requests_12": 0.5}, limit_requests_12=value)
-        assert said in principal_reasons(many, (), True, WORDING)[0].text.en
+        assert plural in state(many)[0].text.en
     share = evidence({"external_debt_to_income": 0.5}, external_debt_to_income=1.1)
-    assert "1.1 times your monthly income" in principal_reasons(share, (), True, WORDING)[0].text.en
+    assert "1.1 times your monthly income" in state(share)[0].text.en
 
 
 def test_an_unknown_value_has_its_own_wording() -> None:
-    proof = evidence({"total_debt_to_income": 0.5}, total_debt_to_income=math.nan)
-    (reason,) = principal_reasons(proof, (), True, WORDING)
+    unknown = evidence({"total_debt_to_income": 0.5}, total_debt_to_income=math.nan)
+    (reason,) = state(unknown)
     assert "not known" in reason.text.en
     assert "未知" in reason.text.zh
     assert reason.features[0].value is None
 
 
 def test_the_sentence_compares_with_those_who_look_better() -> None:
-    """A feature may push although it is better than the reference's median; the sentence then takes
-    another one.
-    """
-    proof = evidence(
+    """A feature that pushes but is better than the median does not give the sentence."""
+    pushing = evidence(
         {"payment_to_balance_3": 0.5, "balance_growth_6": 0.2},
         payment_to_balance_3=0.4,
         balance_growth_6=0.3,
     )
-    (reason,) = principal_reasons(proof, (), True, WORDING)
-    assert [feature.name for feature in reason.features] == [
-        "balance_growth_6",
-        "payment_to_balance_3",
-    ]
+    (reason,) = state(pushing)
+    names = [feature.name for feature in reason.features]
+    assert names == ["balance_growth_6", "payment_to_balance_3"]
     assert "balance changed by 30 %" in reason.text.en
 
 
 def test_nothing_is_compared_where_the_account_looks_better() -> None:
-    (reason,) = principal_reasons(
-        evidence({"payment_to_balance_3": 0.5}, payment_to_balance_3=0.4), (), True, WORDING
-    )
+    (reason,) = state(evidence({"payment_to_balance_3": 0.5}, payment_to_balance_3=0.4))
     assert reason.text.en == "share of balances paid, last 3 months: 40 %."
     assert reason.text.zh == "近3个月账单还款比例：40%。"
-    # Nor where both read the same.
+    # Nor where both are the same number to a customer.
     close = dataclasses.replace(
         evidence({"utilization_now": 0.5}, utilization_now=0.281),
         reference={"utilization_now": 0.279},
     )
-    assert (
-        principal_reasons(close, (), True, WORDING)[0].text.en == "share of the limit in use: 28 %."
-    )
+    assert state(close)[0].text.en == "share of the limit in use: 28 %."
 
 
 def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
-    pushing = dict.fromkeys(
-        ("late_months_6", "utilization_now", "cash_months_3", "limit_requests_3"), 0.5
-    )
+    features = ("late_months_6", "utilization_now", "cash_months_3", "limit_requests_3")
+    pushing = dict.fromkeys(features, 0.5)
     reasons = principal_reasons(evidence(pushing, income=3000.0), (HIT,), True, WORDING)
     assert reasons[0].code == "cap"
     assert len(reasons) == 4
@@ -212,16 +191,14 @@ def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
 
 
 def test_a_group_without_wording_or_a_protected_feature_is_never_filtered() -> None:
-    proof = evidence({"late_months_6": 0.5, "utilization_now": 0.4})
-    assert unexplainable(proof, WORDING) == ()
+    pushing = evidence({"late_months_6": 0.5, "utilization_now": 0.4})
+    assert unexplainable(pushing, WORDING) == ()
     unmapped = dataclasses.replace(WORDING, groups={"late_payment": WORDING.groups["late_payment"]})
-    assert unexplainable(proof, unmapped) == ("unmapped_reason",)
-    assert [reason.code for reason in principal_reasons(proof, (), True, unmapped)] == [
-        "late_payment",
-        "high_utilization",
-    ]
+    assert unexplainable(pushing, unmapped) == ("unmapped_reason",)
+    codes = [reason.code for reason in state(pushing, unmapped)]
+    assert codes == ["late_payment", "high_utilization"]
     protected = dataclasses.replace(WORDING, protected=frozenset({"utilization_now"}))
-    assert unexplainable(proof, protected) == ("protected_feature",)
+    assert unexplainable(pushing, protected) == ("protected_feature",)
     assert unexplainable(evidence({"late_months_6": -0.5}), WORDING) == ("unmapped_reason",)
     behind = evidence({"late_months_6": 5.0, "utilization_now": 0.01})
     assert unexplainable(behind, protected) == ()
@@ -235,7 +212,7 @@ def test_every_feature_of_the_model_can_be_said() -> None:
     for name in MODEL_FEATURES:
         assert name in WORDING.groups[BY_NAME[name].group].sentences or name not in worded
         for value in (0.3, math.nan):
-            (reason,) = principal_reasons(evidence({name: 0.5}, **{name: value}), (), True, WORDING)
+            (reason,) = state(evidence({name: 0.5}, **{name: value}))
             for text in (reason.text.en, reason.text.zh):
                 assert text
                 assert "{" not in text
