@@ -84,20 +84,31 @@ def roll_statements(
     return roll_forward(
         windows,
         plan,
-        limits=np.where(reduced, np.full(shape, limit), restored.limit),
+        limits=np.where(
+            reduced,
+            np.full(shape, limit),
+            restored.limit,
+        ),
         suspended=reduced & np.full(shape, suspended),
         terms=TERMS,
     )
 
 
 def as_statements(
-    statements: pl.DataFrame, columns: dict[str, Months], trajectory: int
+    statements: pl.DataFrame,
+    columns: dict[str, Months],
+    trajectory: int,
 ) -> pl.DataFrame:
     """A trajectory as a lender would send it: the window's statements, then those to come."""
     last = statements["month"][-1]
     first = last.year * 12 + last.month
     months = [
-        datetime.date(month // 12, month % 12 + 1, 1) for month in range(first, first + MONTHS)
+        datetime.date(
+            month // 12,
+            month % 12 + 1,
+            1,
+        )
+        for month in range(first, first + MONTHS)
     ]
     numbers = {name: column[:MONTHS, trajectory][::-1] for name, column in columns.items()}
     coming = pl.DataFrame(numbers).fill_nan(None)
@@ -138,13 +149,20 @@ def decide_months(
     )
     table = as_statements(statements, columns, 0)
     return [
-        _decide_month(table[: statements.height + month][-24:], advised, bundle)
+        _decide_month(
+            table[: statements.height + month][-24:],
+            advised,
+            bundle,
+        )
         for month in range(1, MONTHS + 1)
     ]
 
 
 def restoring_month(
-    statements: pl.DataFrame, plan: Plans, advised: Advised, bundle: Bundle
+    statements: pl.DataFrame,
+    plan: Plans,
+    advised: Advised,
+    bundle: Bundle,
 ) -> int | None:
     """The first month that restores the limit, 0 = the next; None if none does.
 
@@ -163,11 +181,21 @@ def restoring_month(
     return None
 
 
-def _decide_month(statements: pl.DataFrame, advised: Advised, bundle: Bundle) -> Verdict:
+def _decide_month(
+    statements: pl.DataFrame,
+    advised: Advised,
+    bundle: Bundle,
+) -> Verdict:
     decision = advised.decision
     window = check(statements)
     as_of = window["month"][-1]
-    decided_at = datetime.datetime(as_of.year, as_of.month, 28, 12, tzinfo=datetime.UTC)
+    decided_at = datetime.datetime(
+        as_of.year,
+        as_of.month,
+        28,
+        12,
+        tzinfo=datetime.UTC,
+    )
     made = stages(window, bundle, decided_at)
     log_odds = float(made.scores.log_odds[0])
     values = {**made.evidence[0].values, "limit_now": decision.credit_limit}
@@ -184,7 +212,11 @@ def _decide_month(statements: pl.DataFrame, advised: Advised, bundle: Bundle) ->
     )
 
 
-def _is_free(account: Account, decided_at: datetime.datetime, bundle: Bundle) -> bool:
+def _is_free(
+    account: Account,
+    decided_at: datetime.datetime,
+    bundle: Bundle,
+) -> bool:
     """Whether the model alone does nothing, and no rule suspends."""
     without_rules = dataclasses.replace(bundle.policy, rules=())
     alone = apply(account, without_rules, decided_at)

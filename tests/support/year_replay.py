@@ -58,7 +58,11 @@ def cents(amount: float) -> float:
     return float(np.round(amount, 2))
 
 
-def minimum_due(balance: float, uncovered: int, terms: Terms) -> float:
+def minimum_due(
+    balance: float,
+    uncovered: int,
+    terms: Terms,
+) -> float:
     """The minimum due by the terms, of a balance with that many uncovered instalments."""
     owed = max(balance, 0.0)
     if owed <= terms.minimum_amount:
@@ -67,7 +71,11 @@ def minimum_due(balance: float, uncovered: int, terms: Terms) -> float:
     return cents(max(min(owed * share, owed), terms.minimum_amount))
 
 
-def uncovered_instalments(due: float, days: int, payment: float) -> int:
+def uncovered_instalments(
+    due: float,
+    days: int,
+    payment: float,
+) -> int:
     instalments = days // 30 + 1
     if due <= HALF_A_CENT:
         return 0
@@ -76,7 +84,9 @@ def uncovered_instalments(due: float, days: int, payment: float) -> int:
 
 
 def next_standing(
-    standing: tuple[float, float, int], acts: tuple[float, float, float, int], terms: Terms
+    standing: tuple[float, float, int],
+    acts: tuple[float, float, float, int],
+    terms: Terms,
 ) -> tuple[float, float, int]:
     """(balance, minimum due, days past due) after a month of (spend, cash, payment, days late)."""
     balance, due, days = standing
@@ -94,7 +104,11 @@ def next_standing(
 def stated_due(row: Mapping[str, Any], terms: Terms) -> float:
     """The minimum due of a statement, by the terms if the source does not state it."""
     if row["minimum_due"] is None:
-        return minimum_due(row["balance"], row["days_past_due"] // 30, terms)
+        return minimum_due(
+            row["balance"],
+            row["days_past_due"] // 30,
+            terms,
+        )
     return float(row["minimum_due"])
 
 
@@ -152,7 +166,11 @@ class YearReplay:
         payment = self._pay(actual, earlier, money)
         cash, money = self._draw(actual, money - payment)
         spend = self._spend(actual)
-        self.standing = self._book(actual, earlier, (spend, cash, payment))
+        self.standing = self._book(
+            actual,
+            earlier,
+            (spend, cash, payment),
+        )
         self._borrow(money)
         new = {
             "balance": self.standing[0],
@@ -175,7 +193,12 @@ class YearReplay:
             new["external_debt"] = max(actual["external_debt"] - self.less_debt, 0.0)
         return new
 
-    def _pay(self, actual: Mapping[str, Any], earlier: Mapping[str, Any], money: float) -> float:
+    def _pay(
+        self,
+        actual: Mapping[str, Any],
+        earlier: Mapping[str, Any],
+        money: float,
+    ) -> float:
         balance, due, _ = self.standing
         owed, owed_then, paid = max(balance, 0.0), max(earlier["balance"], 0.0), actual["payment"]
         payment = paid if paid > owed_then else min(paid, owed)
@@ -216,7 +239,11 @@ class YearReplay:
         expected = next_standing(was, did, self.terms)
         before = self.standing
         late = 0 if self.on_time else days_late
-        balance, due, days = next_standing(before, (*acts, late), self.terms)
+        balance, due, days = next_standing(
+            before,
+            (*acts, late),
+            self.terms,
+        )
 
         unexplained = cents(actual["balance"] - expected[0])
         owed, owed_then = max(before[0], 0.0), max(earlier["balance"], 0.0)

@@ -12,4 +12,10 @@ def when(source: Source) -> datetime.datetime:
     """The time of the decisions, soon after the last month of the data."""
     last = source.statements["month"].max()
     assert isinstance(last, datetime.date)
-    return datetime.datetime(last.year, last.month, 28, 12, tzinfo=datetime.UTC)
+    return datetime.datetime(
+        last.year,
+        last.month,
+        28,
+        12,
+        tzinfo=datetime.UTC,
+    )

@@ -40,7 +40,11 @@ from training.data.labels import select_windows
 
 
 @pytest.fixture(scope="module")
-def all_cut(source: Source, bundle: Bundle, when: datetime.datetime) -> list[pl.DataFrame]:
+def all_cut(
+    source: Source,
+    bundle: Bundle,
+    when: datetime.datetime,
+) -> list[pl.DataFrame]:
     """The windows of the accounts whose limit the model cuts."""
     statements = check(select_windows(source.statements, when.date().replace(day=1)))
     cut = pl.col("account_id").is_in(cut_by_model(stages(statements, bundle, when)))
@@ -54,7 +58,11 @@ def cut(all_cut: list[pl.DataFrame]) -> list[pl.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def advised(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> list[Advised]:
+def advised(
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
+) -> list[Advised]:
     return [advise(statements, bundle, when) for statements in cut]
 
 
@@ -76,7 +84,9 @@ def test_most_limits_come_back_in_different_months(advised: list[Advised]) -> No
 
 
 def test_without_a_restoring_plan_the_plan_of_lowest_risk_is_shown(
-    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     """The margin is one that no behaviour reaches."""
     strict = with_margin(bundle, 9.0)
@@ -90,7 +100,9 @@ def test_without_a_restoring_plan_the_plan_of_lowest_risk_is_shown(
 
 
 def test_a_limit_kept_without_the_margin_is_noted_and_not_promised(
-    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     """The note names the first of the months at the end of the path that would be kept."""
     strict = with_margin(bundle, 9.0)
@@ -119,7 +131,9 @@ def test_a_promise_is_not_called_too_narrow(advised: list[Advised], bundle: Bund
 
 
 def test_a_promise_is_what_the_ordinary_flow_decides(
-    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
+    cut: list[pl.DataFrame],
+    advised: list[Advised],
+    bundle: Bundle,
 ) -> None:
     """The plan, followed through whole statements, restores the limit in the promised month."""
     for statements, found in each(zip(cut, advised, strict=True)):
@@ -133,7 +147,9 @@ def test_a_promise_is_what_the_ordinary_flow_decides(
 
 
 def test_the_path_is_that_of_the_ordinary_flow(
-    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
+    cut: list[pl.DataFrame],
+    advised: list[Advised],
+    bundle: Bundle,
 ) -> None:
     for statements, found in each(zip(cut[:10], advised[:10], strict=True)):
         path = advice_of(found).carry_on
@@ -164,7 +180,11 @@ def test_the_path_states_payments_and_balances(
     assert paid > 100
 
 
-def last_known(statements: pl.DataFrame, name: str, otherwise: float) -> float:
+def last_known(
+    statements: pl.DataFrame,
+    name: str,
+    otherwise: float,
+) -> float:
     known = statements[name].drop_nulls()
     return float(known[-1]) if len(known) else otherwise
 
@@ -208,7 +228,9 @@ def least_share(statements: pl.DataFrame) -> float:
 
 
 def tried_amounts(
-    statements: pl.DataFrame, means: Means, bundle: Bundle
+    statements: pl.DataFrame,
+    means: Means,
+    bundle: Bundle,
 ) -> dict[LeverName, list[float]]:
     rules = bundle.advice
     step, balance = rules.search.rounding, max(statements["balance"][-1], 0.0)
@@ -232,14 +254,23 @@ def tried_amounts(
     }
 
 
-def effort_of(plan: dict[LeverName, float], means: Means, limit: float) -> float:
+def effort_of(
+    plan: dict[LeverName, float],
+    means: Means,
+    limit: float,
+) -> float:
     unit = limit if math.isnan(means.income) else means.income
     saved = max(means.spent - plan["spending"], 0.0)
     money = plan["extra"] + plan["repay_elsewhere"] + 0.7 * saved
     return money / unit + 0.05 * plan["no_cash"] + 0.03 * plan["no_new_credit"]
 
 
-def is_payable(statements: pl.DataFrame, plans: Plans, found: Advised, payable: float) -> bool:
+def is_payable(
+    statements: pl.DataFrame,
+    plans: Plans,
+    found: Advised,
+    payable: float,
+) -> bool:
     if plans.extra[0] == 0 and plans.repay_elsewhere[0] == 0:
         return True
     suspended = found.decision.action == "suspend"
@@ -248,7 +279,11 @@ def is_payable(statements: pl.DataFrame, plans: Plans, found: Advised, payable: 
     return bool(paid.max() <= payable + 0.005)
 
 
-def least_effort(statements: pl.DataFrame, found: Advised, bundle: Bundle) -> float | None:
+def least_effort(
+    statements: pl.DataFrame,
+    found: Advised,
+    bundle: Bundle,
+) -> float | None:
     """The least effort that restores the limit, of all plans of the grid, tried one by one."""
     means = means_of(statements, bundle)
     tried = tried_amounts(statements, means, bundle)
@@ -259,14 +294,21 @@ def least_effort(statements: pl.DataFrame, found: Advised, bundle: Bundle) -> fl
         if best is not None and effort >= best - 1e-12:
             continue
         levers = {name: np.array([amount]) for name, amount in plan.items()}
-        plans = Plans(**levers, paid_share=np.array([means.share]))
+        plans = Plans(
+            **levers,
+            paid_share=np.array([means.share]),
+        )
         payable = is_payable(statements, plans, found, means.payable)
         if payable and restoring_month(statements, plans, found, bundle) is not None:
             best = effort
     return best
 
 
-def check_exhaustively(cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle) -> None:
+def check_exhaustively(
+    cut: list[pl.DataFrame],
+    advised: list[Advised],
+    bundle: Bundle,
+) -> None:
     for statements, found in each(zip(cut, advised, strict=True)):
         plan, best = advice_of(found).plan, least_effort(statements, found, bundle)
         assert (plan.restored is None) == (best is None)
@@ -275,15 +317,23 @@ def check_exhaustively(cut: list[pl.DataFrame], advised: list[Advised], bundle: 
 
 
 def test_the_plan_is_the_least_effort_of_all(
-    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
+    cut: list[pl.DataFrame],
+    advised: list[Advised],
+    bundle: Bundle,
 ) -> None:
     fewest = sorted(range(len(advised)), key=lambda place: advice_of(advised[place]).tried)[:6]
-    check_exhaustively([cut[k] for k in fewest], [advised[k] for k in fewest], bundle)
+    check_exhaustively(
+        [cut[k] for k in fewest],
+        [advised[k] for k in fewest],
+        bundle,
+    )
 
 
 @pytest.mark.torture
 def test_the_plan_is_the_least_effort_of_all_for_everyone(
-    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle
+    cut: list[pl.DataFrame],
+    advised: list[Advised],
+    bundle: Bundle,
 ) -> None:
     check_exhaustively(cut, advised, bundle)
 
@@ -293,7 +343,9 @@ COARSE = {"extra": (0.0, 0.12, 1.0), "spending": (1.0, 0.25), "repay_elsewhere":
 
 @pytest.mark.torture
 def test_the_plan_of_a_coarse_grid_is_that_of_brute_force_for_200(
-    all_cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    all_cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     levers = {
         name: dataclasses.replace(lever, grid=COARSE.get(name, lever.grid))
@@ -302,11 +354,18 @@ def test_the_plan_of_a_coarse_grid_is_that_of_brute_force_for_200(
     coarse = dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, levers=levers))
     accounts = all_cut[:200]
     assert len(accounts) == 200
-    check_exhaustively(accounts, advise_many(pl.concat(accounts), coarse, when), coarse)
+    check_exhaustively(
+        accounts,
+        advise_many(pl.concat(accounts), coarse, when),
+        coarse,
+    )
 
 
 def test_the_same_account_gets_the_same_advice(
-    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    advised: list[Advised],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     for statements, found in each(zip(cut[:5], advised[:5], strict=True)):
         before = statements.clone()
@@ -340,14 +399,26 @@ def test_many_at_once_get_what_each_gets_alone(
 
 
 def test_each_account_is_given_its_own_choices(
-    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     choices = [Constraints(200.0), Constraints(1e6), Constraints()]
-    together = advise_many(pl.concat(cut[:3]), bundle, when, choices)
+    together = advise_many(
+        pl.concat(cut[:3]),
+        bundle,
+        when,
+        choices,
+    )
     for statements, chosen, found in each(zip(cut[:3], choices, together, strict=True)):
         assert found.advice == advise(statements, bundle, when, chosen).advice
     with pytest.raises(ValueError, match="expected choices for 3 accounts, got 2"):
-        advise_many(pl.concat(cut[:3]), bundle, when, choices[:2])
+        advise_many(
+            pl.concat(cut[:3]),
+            bundle,
+            when,
+            choices[:2],
+        )
 
 
 def test_advice_does_not_depend_on_how_many_plans_are_evaluated_first(
@@ -393,7 +464,10 @@ def test_the_lowest_risk_is_kept_over_all_evaluations(bundle: Bundle) -> None:
 
 
 def first_restoration(
-    projection: Projection, trajectory: int, margin: float, bundle: Bundle
+    projection: Projection,
+    trajectory: int,
+    margin: float,
+    bundle: Bundle,
 ) -> Restored | None:
     """By asking the policy about every month."""
     log_odds = projection.log_odds[:, trajectory]
@@ -451,7 +525,9 @@ def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, pro
 
 
 def test_more_to_pay_with_never_makes_it_harder(
-    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     restored = 0
     for statements in cut[:10]:
@@ -467,7 +543,9 @@ def test_more_to_pay_with_never_makes_it_harder(
 
 
 def test_an_account_that_is_not_cut_gets_no_advice(
-    source: Source, bundle: Bundle, when: datetime.datetime
+    source: Source,
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     statements = check(select_windows(source.statements, when.date().replace(day=1)))
     kept = next(
@@ -475,7 +553,11 @@ def test_an_account_that_is_not_cut_gets_no_advice(
         for decision in decide_many(statements, bundle, when)
         if decision.action == "keep" and decision.probability < 0.02
     )
-    found = advise(statements.filter(pl.col("account_id") == kept.account_id), bundle, when)
+    found = advise(
+        statements.filter(pl.col("account_id") == kept.account_id),
+        bundle,
+        when,
+    )
     assert found.advice is None
     assert found.below_cut_off == pytest.approx(logit(kept.cut_off) - kept.log_odds)
     assert found.below_cut_off > 0

@@ -30,7 +30,11 @@ LEVERS = ("extra", "spending", "repay_elsewhere")  # that a customer can fix
 
 
 @pytest.fixture(scope="module")
-def cut(windows: pl.DataFrame, bundle: Bundle, when: datetime.datetime) -> list[pl.DataFrame]:
+def cut(
+    windows: pl.DataFrame,
+    bundle: Bundle,
+    when: datetime.datetime,
+) -> list[pl.DataFrame]:
     """The windows of the accounts whose limit the model cuts."""
     made = stages(windows, bundle, when)
     is_cut = pl.col("account_id").is_in(cut_by_model(made))
@@ -38,7 +42,11 @@ def cut(windows: pl.DataFrame, bundle: Bundle, when: datetime.datetime) -> list[
 
 
 @pytest.fixture(scope="module")
-def advised(cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime) -> list[Advised]:
+def advised(
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
+) -> list[Advised]:
     return [advise(window, bundle, when) for window in cut]
 
 
@@ -67,7 +75,9 @@ def plan(found: Advised) -> PlanPath:
 
 
 def test_fixed_amounts_are_in_the_plan_of_every_cut_account(
-    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     random = np.random.default_rng(3)
     seen: set[tuple[str, bool]] = set()
@@ -86,7 +96,10 @@ def test_fixed_amounts_are_in_the_plan_of_every_cut_account(
 
 
 def test_the_amounts_of_a_plan_can_be_fixed_and_give_the_same_plan(
-    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    advised: list[Advised],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     for window, found in each(zip(cut, advised, strict=True)):
         constraints = Constraints(**stated_amounts(plan(found)))
@@ -94,7 +107,10 @@ def test_the_amounts_of_a_plan_can_be_fixed_and_give_the_same_plan(
 
 
 def test_fixing_one_amount_of_a_plan_loses_nothing(
-    cut: list[pl.DataFrame], advised: list[Advised], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    advised: list[Advised],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     restored = 0
     for number, (window, found) in enumerate(zip(cut, advised, strict=True)):
@@ -110,13 +126,25 @@ def test_fixing_one_amount_of_a_plan_loses_nothing(
 
 
 def test_a_promise_with_fixed_amounts_is_what_the_ordinary_flow_decides(
-    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     kept = 0
     for window in cut[:12]:
         extra = round(0.31 * largest(window)["extra"], 2)
-        found = advise(window, bundle, when, Constraints(extra=extra, spending=123.45))
-        month = restoring_month(window, plan_from_steps(plan(found)), found, bundle)
+        found = advise(
+            window,
+            bundle,
+            when,
+            Constraints(extra=extra, spending=123.45),
+        )
+        month = restoring_month(
+            window,
+            plan_from_steps(plan(found)),
+            found,
+            bundle,
+        )
         promised = [one.month == plan(found).restored for one in plan(found).path]
         assert month == (promised.index(True) if any(promised) else None)
         kept += any(promised)
@@ -124,7 +152,9 @@ def test_a_promise_with_fixed_amounts_is_what_the_ordinary_flow_decides(
 
 
 def test_fixed_amounts_are_feasible_whatever_can_be_paid(
-    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     """If all payments are fixed, the most that can be paid changes nothing."""
     for window in each(cut[:30]):
@@ -141,16 +171,25 @@ def test_fixed_amounts_are_feasible_whatever_can_be_paid(
 
 
 def test_each_account_is_checked_against_its_own_choices(
-    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     beyond = Constraints(extra=largest(cut[1])["extra"] + ROUNDING)
     for choices in ([Constraints(extra=LARGEST_AMOUNT), UNCONSTRAINED], [UNCONSTRAINED, beyond]):
         with pytest.raises(ConstraintError):
-            advise_many(pl.concat(cut[:2]), bundle, when, choices)
+            advise_many(
+                pl.concat(cut[:2]),
+                bundle,
+                when,
+                choices,
+            )
 
 
 def test_constraints_of_an_account_that_is_not_cut_are_checked_too(
-    windows: pl.DataFrame, bundle: Bundle, when: datetime.datetime
+    windows: pl.DataFrame,
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     kept = next(d.account_id for d in decide_many(windows, bundle, when) if d.action == "keep")
     window = windows.filter(pl.col("account_id") == kept)
@@ -266,7 +305,9 @@ def test_an_error_contains_no_amount() -> None:
 
 
 def test_minus_zero_is_stated_as_zero(
-    cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
+    cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
 ) -> None:
     found = plan(advise(cut[0], bundle, when, Constraints(spending=-0.0)))
     assert [repr(step.amount) for step in found.steps if step.lever == "spending"] == ["0.0"]

@@ -24,7 +24,9 @@ from training.data.dataset import Source
 
 
 def account(
-    payments: list[float], spend: list[float], limit_requests: list[int] | None = None
+    payments: list[float],
+    spend: list[float],
+    limit_requests: list[int] | None = None,
 ) -> pl.DataFrame:
     """An account with these payments and purchases from January 2026 on, all else the same."""
     months = len(payments)
@@ -88,9 +90,17 @@ def test_months_to_come_are_statements_with_the_same_features(
 ) -> None:
     """They keep the schema, and the ordinary flow gives the features of the trajectory."""
     statements = check(drawn)
-    columns = roll_statements(statements, plans(2, **changes), current_limit(statements))
+    columns = roll_statements(
+        statements,
+        plans(2, **changes),
+        current_limit(statements),
+    )
     table = as_statements(statements, columns, 1)
-    ahead = windows_ahead(columns, np.full(2, statements.height), MONTHS)
+    ahead = windows_ahead(
+        columns,
+        np.full(2, statements.height),
+        MONTHS,
+    )
     features = values_of(ahead).reshape(MONTHS, 2, -1)
     for month in (1, 5, MONTHS):
         visible = table[: statements.height + month][-24:]

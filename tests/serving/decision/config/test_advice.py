@@ -63,7 +63,11 @@ def test_the_projects_own_file_is_read() -> None:
         ),
     ],
 )
-def test_an_error_names_the_key(old: str, new: str, message: str) -> None:
+def test_an_error_names_the_key(
+    old: str,
+    new: str,
+    message: str,
+) -> None:
     assert old in TEXT
     with pytest.raises(ConfigError, match=message):
         read_advice(TEXT.replace(old, new, 1))

@@ -55,7 +55,11 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("old", "new", "message"), BROKEN, ids=[new or "missing" for _, new, _ in BROKEN]
 )
-def test_a_broken_policy_names_the_key(old: str, new: str, message: str) -> None:
+def test_a_broken_policy_names_the_key(
+    old: str,
+    new: str,
+    message: str,
+) -> None:
     assert old in POLICY_TEXT
     with pytest.raises(ConfigError, match=message):
         read_policy(POLICY_TEXT.replace(old, new, 1))

@@ -37,7 +37,10 @@ def levels(count: int, **known: float) -> Levels:
 
 
 def replay_each_change(
-    statements: pl.DataFrame, level: Mapping[str, float], terms: Terms, instalment_share: float
+    statements: pl.DataFrame,
+    level: Mapping[str, float],
+    terms: Terms,
+    instalment_share: float,
 ) -> dict[str, NDArray[Any]]:
     """One account as it was, then with one behaviour changed each, in the order of DRIVEN."""
     count = 1 + len(DRIVEN)
@@ -45,7 +48,11 @@ def replay_each_change(
     trajectory = np.arange(count)
     only = Levels(
         **{
-            name: np.where(trajectory == place, level[name], np.nan)
+            name: np.where(
+                trajectory == place,
+                level[name],
+                np.nan,
+            )
             for name, place in given_to.items()
         }
     )
@@ -55,13 +62,22 @@ def replay_each_change(
 
 
 def same_to_the_cent(some: NDArray[Any], others: NDArray[Any]) -> bool:
-    return np.allclose(some, others, rtol=0.0, atol=HALF_A_CENT, equal_nan=True)
+    return np.allclose(
+        some,
+        others,
+        rtol=0.0,
+        atol=HALF_A_CENT,
+        equal_nan=True,
+    )
 
 
 @settings(max_examples=150)
 @given(window(), levels_drawn, terms_drawn, st.sampled_from([0.0, 0.05, 0.4]))
 def test_a_year_is_replayed_by_the_rules(
-    drawn: pl.DataFrame, level: dict[str, float], terms: Terms, share: float
+    drawn: pl.DataFrame,
+    level: dict[str, float],
+    terms: Terms,
+    share: float,
 ) -> None:
     statements = check(drawn)
     rows = statements.to_dicts()
@@ -76,13 +92,21 @@ def test_a_year_is_replayed_by_the_rules(
 @settings(max_examples=150)
 @given(window(), terms_drawn, st.sampled_from([0.0, 0.05]))
 def test_a_year_without_a_change_is_the_year_as_it_was(
-    drawn: pl.DataFrame, terms: Terms, share: float
+    drawn: pl.DataFrame,
+    terms: Terms,
+    share: float,
 ) -> None:
     """With any statements and any terms: minimum due, charges and days are the lender's own."""
     statements = check(drawn)
     was = lay_out(statements)
     unknown = levels(1)
-    again = replay_year(was, unknown, np.zeros(1, dtype=np.bool_), terms, share)
+    again = replay_year(
+        was,
+        unknown,
+        np.zeros(1, dtype=np.bool_),
+        terms,
+        share,
+    )
     for name in NUMBERS:
         assert np.array_equal(again[name], was[name], equal_nan=True), name
 
@@ -98,7 +122,13 @@ def test_an_account_that_was_never_late_is_not_changed_by_paying_on_time(
     """The terms may ask for more than the lender did."""
     statements = check(drawn.with_columns(pl.lit(0, dtype=pl.Int32).alias("days_past_due")))
     was = lay_out(statements)
-    again = replay_year(was, levels(1), np.ones(1, dtype=np.bool_), terms, 0.05)
+    again = replay_year(
+        was,
+        levels(1),
+        np.ones(1, dtype=np.bool_),
+        terms,
+        0.05,
+    )
     for name in NUMBERS:
         assert np.array_equal(again[name], was[name], equal_nan=True), name
 
@@ -107,7 +137,13 @@ def test_only_a_change_changes_the_year_of_simulated_accounts(windows: pl.DataFr
     was = lay_out(check(windows))
     accounts = len(was.months_observed)
     nobody = np.zeros(accounts, dtype=np.bool_)
-    again = replay_year(was, levels(accounts), nobody, Terms(), 0.05)
+    again = replay_year(
+        was,
+        levels(accounts),
+        nobody,
+        Terms(),
+        0.05,
+    )
     for name in NUMBERS:
         assert same_to_the_cent(again[name], was[name]), name
     for changed in (
@@ -155,7 +191,10 @@ PLENTY = 1e7  # debt elsewhere, more than a year can repay
 
 
 def books(
-    statements: pl.DataFrame, level: Mapping[str, float], terms: Terms, share: float
+    statements: pl.DataFrame,
+    level: Mapping[str, float],
+    terms: Terms,
+    share: float,
 ) -> Books:
     """The books of each act, from the statements alone: money in, money out and charges."""
     months = min(YEAR, statements.height - 1)
@@ -192,7 +231,11 @@ def fully_known(drawn: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     known = drawn.with_columns(pl.col(name).fill_null(123) for name in NUMBERS)
     rows = known.with_columns(external_debt=pl.lit(PLENTY)).to_dicts()
     first = rows[0]
-    first["minimum_due"] = minimum_due(first["balance"], first["days_past_due"] // 30, terms)
+    first["minimum_due"] = minimum_due(
+        first["balance"],
+        first["days_past_due"] // 30,
+        terms,
+    )
     standing = (first["balance"], first["minimum_due"], first["days_past_due"])
     for row in rows[1:]:
         days_late = row["days_past_due"] if row["days_past_due"] < 30 else 0
@@ -209,11 +252,17 @@ def fully_known(drawn: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     st.sampled_from([(FREE, 0.0), (Terms(), 0.0), (FREE, 0.05), (Terms(), 0.05)]),
 )
 def test_money_comes_from_somewhere_and_goes_somewhere(
-    drawn: pl.DataFrame, level: dict[str, float], charged: tuple[Terms, float]
+    drawn: pl.DataFrame,
+    level: dict[str, float],
+    charged: tuple[Terms, float],
 ) -> None:
     """Money at hand is never negative; with any left, nothing is borrowed, owed here or drawn."""
     cent_a_month = 0.01 * YEAR + 1e-6
-    money = books(fully_known(drawn, charged[0]), level, *charged)
+    money = books(
+        fully_known(drawn, charged[0]),
+        level,
+        *charged,
+    )
     assert (money.at_hand >= -cent_a_month).all()
     assert (money.at_hand[money.borrowed > cent_a_month] <= cent_a_month).all()
     holding = money.at_hand > cent_a_month

@@ -48,7 +48,11 @@ def products(windows: pl.DataFrame) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def found(was: Window, products: list[str], bundle: Bundle) -> NDArray[np.float64]:
+def found(
+    was: Window,
+    products: list[str],
+    bundle: Bundle,
+) -> NDArray[np.float64]:
     return compute_effects(was, products, bundle)
 
 
@@ -80,7 +84,10 @@ def effects_of_one(statements: pl.DataFrame, bundle: Bundle) -> dict[str, float]
 
 
 def test_an_account_has_the_same_effects_alone_and_among_others(
-    windows: pl.DataFrame, products: list[str], found: NDArray[np.float64], bundle: Bundle
+    windows: pl.DataFrame,
+    products: list[str],
+    found: NDArray[np.float64],
+    bundle: Bundle,
 ) -> None:
     table = check(windows)
     accounts = table.partition_by("account_id", maintain_order=True)
@@ -93,7 +100,11 @@ def test_an_account_has_the_same_effects_alone_and_among_others(
         assert alone.tobytes() == found[place].tobytes()
     # Other blocks, and other neighbours within them.
     for some in (slice(101, None), slice(None, None, 3)):
-        among_others = compute_effects(lay_out(pl.concat(accounts[some])), products[some], bundle)
+        among_others = compute_effects(
+            lay_out(pl.concat(accounts[some])),
+            products[some],
+            bundle,
+        )
         assert among_others.tobytes() == found[some].tobytes()
 
 
@@ -104,10 +115,18 @@ def test_no_accounts_have_no_effects(was: Window, bundle: Bundle) -> None:
 def of_the_last_year(was: Window, name: str) -> NDArray[np.float64]:
     """A column in the replayed months, NaN elsewhere: (12, accounts)."""
     start = np.minimum(YEAR, was.months_observed - 1)
-    return np.where(np.arange(YEAR)[:, None] < start, was[name][:YEAR], np.nan)
+    return np.where(
+        np.arange(YEAR)[:, None] < start,
+        was[name][:YEAR],
+        np.nan,
+    )
 
 
-def no_worse(was: Window, products: list[str], bundle: Bundle) -> dict[Driven, Mask]:
+def no_worse(
+    was: Window,
+    products: list[str],
+    bundle: Bundle,
+) -> dict[Driven, Mask]:
     """Accounts at or better than the reference.
 
     An act has to be so in every month; what results from the time before, where the year begins.
@@ -147,7 +166,10 @@ def no_worse(was: Window, products: list[str], bundle: Bundle) -> dict[Driven, M
 
 
 def test_a_behaviour_no_worse_than_the_reference_has_no_effect(
-    was: Window, products: list[str], found: NDArray[np.float64], bundle: Bundle
+    was: Window,
+    products: list[str],
+    found: NDArray[np.float64],
+    bundle: Bundle,
 ) -> None:
     # Levels that some of the accounts keep to.
     changed = at_levels(
@@ -173,7 +195,10 @@ def test_a_behaviour_no_worse_than_the_reference_has_no_effect(
 
 
 def test_unknown_amounts_have_unknown_effects(
-    was: Window, products: list[str], found: NDArray[np.float64], bundle: Bundle
+    was: Window,
+    products: list[str],
+    found: NDArray[np.float64],
+    bundle: Bundle,
 ) -> None:
     columns = ("income", "spend", "external_debt")
     unknown = {name: np.isnan(was[name]).all(axis=0) for name in columns}
@@ -193,7 +218,9 @@ def test_unknown_amounts_have_unknown_effects(
 @settings(max_examples=40)
 @given(drawn=window(), unknown=st.sets(st.sampled_from(sorted(MEDIAN_OF))))
 def test_an_effect_is_known_where_its_level_and_amounts_are_known(
-    drawn: pl.DataFrame, unknown: set[str], bundle: Bundle
+    drawn: pl.DataFrame,
+    unknown: set[str],
+    bundle: Bundle,
 ) -> None:
     """With nulls of all kinds, arrears, overpaid balances and a limit of 0."""
     statements = check(drawn)
@@ -218,7 +245,9 @@ def test_an_effect_is_known_where_its_level_and_amounts_are_known(
 
 
 def test_an_effect_is_the_fall_of_the_log_odds(
-    windows: pl.DataFrame, found: NDArray[np.float64], bundle: Bundle
+    windows: pl.DataFrame,
+    found: NDArray[np.float64],
+    bundle: Bundle,
 ) -> None:
     """The replayed statements, by the rules of tests.support, go the ordinary way to log-odds."""
     accounts = check(windows).partition_by("account_id", maintain_order=True)
@@ -235,7 +264,11 @@ def test_an_effect_is_the_fall_of_the_log_odds(
             name = f"{place:04}-{variant}"
             statements = YearReplay(rows, group, level, terms, share).statements()
             replayed += [row | {"account_id": name} for row in statements]
-    table = pl.DataFrame(replayed, schema=accounts[0].schema, infer_schema_length=None)
+    table = pl.DataFrame(
+        replayed,
+        schema=accounts[0].schema,
+        infer_schema_length=None,
+    )
     log_odds = stages(table, bundle, WHEN).scores.log_odds.reshape(len(places), -1)
     fall = log_odds[:, :1] - log_odds[:, 1:]
     expected = found[places]
@@ -244,7 +277,9 @@ def test_an_effect_is_the_fall_of_the_log_odds(
 
 
 def test_the_window_is_not_changed(
-    windows: pl.DataFrame, products: list[str], bundle: Bundle
+    windows: pl.DataFrame,
+    products: list[str],
+    bundle: Bundle,
 ) -> None:
     window = lay_out(check(windows))
     before = {name: window[name].tobytes() for name in NUMBERS}
@@ -416,7 +451,9 @@ def test_a_reason_by_its_effect_alone_is_worded_like_any_other(made: Stages) -> 
 
 
 def test_without_a_history_reasons_follow_from_contributions(
-    windows: pl.DataFrame, made: Stages, bundle: Bundle
+    windows: pl.DataFrame,
+    made: Stages,
+    bundle: Bundle,
 ) -> None:
     last = windows.group_by("account_id", maintain_order=True).last().select(windows.columns)
     alone = stages(last, bundle, WHEN)

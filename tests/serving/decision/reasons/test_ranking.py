@@ -181,7 +181,12 @@ def test_nothing_is_compared_where_the_account_looks_better() -> None:
 def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
     features = ("late_months_6", "utilization_now", "cash_months_3", "limit_requests_3")
     pushing = dict.fromkeys(features, 0.5)
-    reasons = principal_reasons(evidence(pushing, income=3000.0), (HIT,), True, WORDING)
+    reasons = principal_reasons(
+        evidence(pushing, income=3000.0),
+        (HIT,),
+        True,
+        WORDING,
+    )
     assert reasons[0].code == "cap"
     assert len(reasons) == 4
     assert reasons[0].share is None
@@ -243,7 +248,11 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("old", "new", "message"), BROKEN, ids=[new for _, new, _ in BROKEN])
-def test_a_broken_wording_names_the_key(old: str, new: str, message: str) -> None:
+def test_a_broken_wording_names_the_key(
+    old: str,
+    new: str,
+    message: str,
+) -> None:
     assert old in TEXT
     with pytest.raises(ConfigError, match=message):
         read_wording(TEXT.replace(old, new, 1))
