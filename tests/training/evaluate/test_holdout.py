@@ -8,6 +8,7 @@ import pytest
 
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
+from tests.support.each import each
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, soon_after
@@ -39,7 +40,7 @@ def test_it_says_of_each_account_what_would_be_served(
     evaluated: Evaluation, held_out: HoldOut
 ) -> None:
     accounts = held_out.people["account_id"]
-    for place in np.linspace(0, len(accounts) - 1, 12).astype(int).tolist():
+    for place in each(np.linspace(0, len(accounts) - 1, 12).astype(int).tolist()):
         alone = held_out.statements.filter(pl.col("account_id") == accounts[place])
         decision = decide(alone, evaluated.bundle, soon_after(held_out.as_of))
         assert evaluated.probability[place] == decision.probability

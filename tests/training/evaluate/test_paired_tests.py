@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
 from features.types import Vector
+from tests.support.each import each
 from training.evaluate.metrics import auc, brier, ks
 from training.evaluate.paired_tests import (
     BETTER,
@@ -89,7 +90,7 @@ def test_delong_finds_noise_in_one_of_twenty_pairs_that_are_equally_good() -> No
 @given(st.integers(0, 10_000), st.sampled_from([0, 1]))
 def test_a_measure_of_a_resample_is_that_of_its_rows(seed: int, ties: int) -> None:
     label, first, _ = drawn(seed, count=60, ties=ties)
-    for counts in resample_counts(label, 2, seed):
+    for counts in each(resample_counts(label, 2, seed)):
         rows = np.repeat(np.arange(len(label)), counts.astype(int))
         taken = label[rows], first[rows]
         expected = [auc(*taken), ks(*taken), brier(*taken), log_loss(*taken)]

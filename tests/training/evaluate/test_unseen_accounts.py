@@ -46,10 +46,11 @@ def test_another_split_is_refused_with_how_many_accounts_overlap(
     held_out = assign_splits(accounts, other) == "test"
     with pytest.raises(DataError, match="cannot be compared fairly") as refusal:
         select_unseen(source, simulated, [model, replace(model, selector="b", config=other)])
-    assert (
-        f"b was fitted with another split, and {(~held_out).sum():,} of the hold-out's {len(accounts):,}"
-        in str(refusal.value)
+    expected = (
+        f"b was fitted with another split, and {(~held_out).sum():,} "
+        f"of the hold-out's {len(accounts):,}"
     )
+    assert expected in str(refusal.value)
     assert f"{held_out.sum():,} accounts were unseen by all: --shared compares on these" in str(
         refusal.value
     )

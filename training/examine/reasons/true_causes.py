@@ -43,6 +43,7 @@ from training.examine.truth.population import LOOKBACK
 GROUPS = DRIVEN
 MEASURES = ("top_1", "top_4", "rank_correlation")
 _FOLDS = 5
+_TREES = 400
 _FOREST_UNKNOWN = -1.0  # stands for NaN: forests take no missing values
 
 
@@ -297,7 +298,7 @@ def _train_on_truth(
 
 def _predict_out_of_fold(rows: Matrix, target: Rows) -> Matrix:
     """The forest's probability of each group, float64 (accounts, GROUPS)."""
-    forest = RandomForestClassifier(400, min_samples_leaf=3, random_state=0, n_jobs=2)
+    forest = RandomForestClassifier(_TREES, min_samples_leaf=3, random_state=0, n_jobs=2)
     folds = KFold(_FOLDS, shuffle=True, random_state=0)
     # Groups that a fold's training rows lack rank last.
     probability = np.full((len(rows), len(GROUPS)), -1.0)

@@ -11,6 +11,7 @@ import pytest
 
 from serving.decision.bundle import Bundle, assemble
 from serving.decision.policy.limit import exposure
+from tests.support.each import each
 from training.compare.models.changes import ACTIONS, actions, changes, reasons
 from training.compare.models.value import PER, value, worth
 from training.compare.models.verdict import DECIDING, ModelVerdict, judge
@@ -44,7 +45,7 @@ def test_value_is_the_formula_account_by_account(pair: tuple[Evaluation, Evaluat
         economics, policy = model.bundle.policy.economics, model.bundle.policy
         book = portfolio_of(model)
         by_rules, table = book.rule_limit, worth(model, book, policy)
-        for place in np.flatnonzero(model.cut)[::5].tolist():
+        for place in each(np.flatnonzero(model.cut)[::5].tolist()):
             decision, before = model.stages.decisions[place], float(by_rules[place])
             values = dict(model.stages.evidence[place].values)
             after = (
@@ -81,7 +82,7 @@ def test_a_difference_of_value_is_of_the_same_accounts(pair: tuple[Evaluation, E
 
 
 def test_the_table_of_actions_counts_everybody(pair: tuple[Evaluation, Evaluation]) -> None:
-    for row, model in zip(actions(pair).iter_rows(named=True), pair, strict=True):
+    for row, model in each(zip(actions(pair).iter_rows(named=True), pair, strict=True)):
         assert sum(row[action] for action in ACTIONS) == row["accounts"] == len(model.label)
         assert row["cut"] == model.cut.sum()
         assert row["defaults_cut"] == pytest.approx(

@@ -12,6 +12,7 @@ from features.window import lay_out
 from serving.decision.advice.projection import Projection
 from serving.decision.advice.result import PlanPath
 from serving.decision.scoring.score import logit, probability_of
+from tests.support.each import each
 from training.data.labels import Labelled
 from training.data.splits import Split
 from training.examine.advice import other_models
@@ -168,7 +169,7 @@ def test_a_resample_has_whole_accounts_of_each_split_and_as_many(data: Labelled,
         whole, some = rows_of(data, split), rows_of(drawn, split)
         assert set(some) < set(whole)
         times: dict[object, set[int]] = {}
-        for row in whole:
+        for row in each(whole):
             times.setdefault(row[0], set()).add(some[row] // whole[row])
             assert some[row] % whole[row] == 0
         assert all(len(copies) == 1 for copies in times.values()), (

@@ -10,6 +10,7 @@ from serving.decision.reasons.counterfactual import Levels
 from serving.decision.reasons.effects import DRIVEN, levels_of
 from serving.decision.reasons.ranking import sums_of
 from serving.decision.scoring.score import log_odds_of
+from tests.support.each import each
 from training.examine.reasons.mechanism import effects_by_mechanism, log_odds_without
 from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import DRIVERS
@@ -52,7 +53,7 @@ def test_levels_that_nobody_is_above_change_nothing(
         | {"paid_share": levels.used * 0}
     )
     as_it_was = log_odds_of(cut_accounts.matrix, cut_accounts.bundle.scorer)
-    for driver in set(DRIVEN) - {"late_payment"}:
+    for driver in each(set(DRIVEN) - {"late_payment"}):
         assert log_odds_without(cut_accounts, driver, high) == pytest.approx(as_it_was, abs=1e-12)
 
 

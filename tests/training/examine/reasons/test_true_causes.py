@@ -10,6 +10,7 @@ import pytest
 from features.types import Matrix, Vector
 from serving.decision.reasons.effects import levels_of
 from serving.decision.reasons.ranking import group_of
+from training.examine.reasons import true_causes
 from training.examine.reasons.true_causes import (
     GROUPS,
     TrueEffects,
@@ -26,6 +27,12 @@ from training.examine.truth.population import LOOKBACK
 
 FUTURES = 20
 MEASURES = ("top_1", "top_4", "rank_correlation")
+
+
+@pytest.fixture(autouse=True)
+def small_forest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here asserts how good the forest is, and 400 trees are most of their time."""
+    monkeypatch.setattr(true_causes, "_TREES", 10)
 
 
 @pytest.fixture(scope="module")

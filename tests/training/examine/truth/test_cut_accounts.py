@@ -15,6 +15,7 @@ from serving.decision.advice.wording import plan_steps
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, decide_many
 from serving.decision.result import Decision
+from tests.support.each import each
 from training.data.config import DataError
 from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts, plans_from_paths
 from training.examine.truth.population import Population
@@ -44,7 +45,7 @@ def test_it_is_who_is_cut_by_the_model(
 def test_each_is_told_what_it_would_be_told_alone(
     cut_accounts: CutAccounts, bundle: Bundle, examined: Population
 ) -> None:
-    for advised in cut_accounts.advised[::15]:
+    for advised in each(cut_accounts.advised[::15]):
         alone = examined.statements.filter(pl.col("account_id") == advised.decision.account_id)
         assert advise(alone, bundle, examined.decided_at) == advised
 

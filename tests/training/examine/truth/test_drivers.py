@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from features.types import Vector
+from features.types import Mask, Vector
 from serving.decision.bundle import Bundle
 from serving.decision.reasons.counterfactual import Levels, year_amount
 from serving.decision.reasons.effects import levels_of
+from tests.support.each import each
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
 from training.data.simulate.state import State, Traits
@@ -186,19 +186,19 @@ def test_a_driver_changes_what_it_names_and_nothing_that_befalls(
     assert touched == NAMED[driver]
 
 
-def each(months: list[Month]) -> Iterator[tuple[Month, NDArray[np.bool_]]]:
-    """The months, with whose account is open and well enough to act in them."""
-    for month in months:
-        yield (
-            month,
-            (month.before.traits.opened_month <= month.before.months_done) & ~month.before.ended,
-        )
+def acting_months(months: list[Month]) -> list[tuple[Month, Mask]]:
+    """The months, with the accounts that are open and well enough to act in them."""
+    pairs = []
+    for month in each(months):
+        state = month.before
+        pairs.append((month, (state.traits.opened_month <= state.months_done) & ~state.ended))
+    return pairs
 
 
 def test_late_payment_pays_what_is_due_in_time(
     examined: Population, reference: Levels, months: Relived
 ) -> None:
-    for month, acting in each(months(examined, "late_payment", reference)):
+    for month, acting in acting_months(months(examined, "late_payment", reference)):
         assert np.array_equal(
             month.told.payment, np.maximum(month.own.payment, month.before.minimum_due)
         )
@@ -207,7 +207,7 @@ def test_late_payment_pays_what_is_due_in_time(
 
 
 def test_weak_repayment_pays_the_reference_s_share(examined: Population, months: Relived) -> None:
-    for month, _ in each(
+    for month, _ in acting_months(
         months(examined, "weak_repayment", levels(examined.state_before, paid_share=0.4))
     ):
         asked = 0.4 * np.maximum(month.before.balance, 0.0)
@@ -220,7 +220,7 @@ def test_weak_repayment_pays_the_reference_s_share(examined: Population, months:
 def test_overspending_spends_no_more_than_the_reference(
     examined: Population, months: Relived
 ) -> None:
-    for month, _ in each(
+    for month, _ in acting_months(
         months(examined, "overspending", levels(examined.state_before, spend=0.1))
     ):
         most = 0.1 * month.before.reported_income
@@ -234,7 +234,7 @@ def test_cash_reliance_draws_no_more_than_the_reference(
     examined: Population, months: Relived
 ) -> None:
     bound = 0
-    for month, _ in each(
+    for month, _ in acting_months(
         months(examined, "cash_reliance", levels(examined.state_before, cash=0.05))
     ):
         most = 0.05 * month.before.credit_limit
@@ -251,7 +251,7 @@ def test_credit_seeking_asks_no_more_often_than_the_reference(
     requests, inquiries = np.zeros((2, examined.state_before.count), dtype=np.int64)
     refused = 0
     for number, (month, _) in enumerate(
-        each(
+        acting_months(
             months(
                 examined,
                 "credit_seeking",

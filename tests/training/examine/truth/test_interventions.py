@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from serving.decision.advice.rollout import Plans
+from tests.support.each import each
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.state import State
 from training.data.simulate.step import begin, step
@@ -38,7 +39,7 @@ def plans(**changes: float) -> Plans:
     return Plans(**values)
 
 
-def lived(
+def simulate(
     state: State, change: Intervention | None, future: int = 1, limit: np.ndarray | None = None
 ) -> list[tuple[State, dict[str, np.ndarray]]]:
     return [
@@ -48,17 +49,17 @@ def lived(
 
 
 def test_a_plan_that_names_nothing_changes_nothing(state: State) -> None:
-    for (one, columns), (other, same) in zip(
-        lived(state, None), lived(state, follow(plans())), strict=True
-    ):
-        for name, values in columns.items():
+    pairs = zip(simulate(state, None), simulate(state, follow(plans())), strict=True)
+    for (one, columns), (other, same) in each(pairs):
+        for name, values in each(columns.items()):
             assert np.array_equal(values, same[name], equal_nan=values.dtype.kind == "f"), name
         assert np.array_equal(one.savings, other.savings)
 
 
 def test_what_befalls_a_customer_is_the_same_with_a_plan(state: State) -> None:
     change = follow(plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0))
-    for (without, _), (with_plan, _) in zip(lived(state, None), lived(state, change), strict=True):
+    pairs = zip(simulate(state, None), simulate(state, change), strict=True)
+    for (without, _), (with_plan, _) in each(pairs):
         for name in ("shock", "severity", "appetite", "reported_income"):
             assert np.array_equal(getattr(without, name), getattr(with_plan, name)), name
 
@@ -66,7 +67,7 @@ def test_what_befalls_a_customer_is_the_same_with_a_plan(state: State) -> None:
 def test_who_follows_a_plan_does_what_it_says(state: State) -> None:
     change = follow(plans(on_time=1.0, extra=200.0, spending=300.0, no_cash=1.0, no_new_credit=1.0))
     before = state
-    for after, columns in lived(state, change):
+    for after, columns in each(simulate(state, change)):
         shown = columns["open"]
         assert (columns["days_past_due"][shown] == 0).all()
         assert (columns["spend"][shown] <= 300.0).all()
@@ -86,7 +87,7 @@ def next_month(
     floors cut off.
     """
     (without, own), (with_plan, told) = (
-        lived(state, change)[0] for change in (None, follow(plans(**changes)))
+        simulate(state, change)[0] for change in (None, follow(plans(**changes)))
     )
     most = 2.9 * state.traits.income_level
     whole = (
@@ -124,9 +125,8 @@ def test_debt_elsewhere_is_repaid_out_of_the_purse(state: State) -> None:
 
 def test_a_limit_is_in_force_where_it_is_given(state: State) -> None:
     given = np.where(np.arange(CONFIG.accounts) % 2 == 0, 700.0, np.nan)
-    for (_, own), (_, told) in zip(
-        lived(state, None), lived(state, None, limit=given), strict=True
-    ):
+    pairs = zip(simulate(state, None), simulate(state, None, limit=given), strict=True)
+    for (_, own), (_, told) in each(pairs):
         assert (told["credit_limit"][told["open"] & ~np.isnan(given)] == 700.0).all()
         assert np.array_equal(own["credit_limit"][1::2], told["credit_limit"][1::2])
 
