@@ -1,6 +1,6 @@
-"""What advice costs, beside DiCE on the same model and the same accounts; `make bench` runs it.
+"""The cost of advice, compared with DiCE on the same model and accounts; `make bench` runs it.
 
-DiCE is of the optional extra ``peers``; without it what would run it is skipped.
+DiCE is part of the optional extra ``peers``; without it, its benchmarks are skipped.
 """
 
 from __future__ import annotations
@@ -31,21 +31,20 @@ from training.data.labels import Labelled
 from training.data.labels import select_windows as window_of
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
-BESIDE = 20  # accounts that DiCE and we are both asked about
+BESIDE = 20  # accounts for both DiCE and our advice
 GIVEN = 10_000  # rows of the training data that DiCE draws from
-AN_ACCOUNT, A_METHOD = 4.0, 45.0  # seconds after which DiCE is stopped: it has no limit of its own
+AN_ACCOUNT, A_METHOD = 4.0, 45.0  # seconds; DiCE has no time limit of its own
 NAMES = list(MODEL_FEATURES)
 # features that no behaviour of coming months can change
 FIXED = ("income", "established_limit", "months_observed")
 WHOLE = [name for name in NAMES if BY_NAME[name].unit in ("months", "days", "count", "yes_no")]
-# DiCE rounds what it says: without these it takes the digits of the commonest value, which is often
-# 0.
+# DiCE rounds its values.  Without these it uses the digits of the most frequent value, often 0.
 DECIMALS = {name: 0 if BY_NAME[name].unit == "CNY" else 3 for name in NAMES if name not in WHOLE}
 HALF_A_STEP = {name: 0.5 * 10.0 ** -DECIMALS.get(name, 0) for name in NAMES}
 
-# What holds for every account, since all features tell of the same months: the first is at most so
-# many times the second and so much more.  `test_dice` sees that it holds for all the data before
-# anyone is measured by it.
+# Inequalities that hold for every account, because all features describe the same months: the first
+# feature is at most the factor times the second, plus the constant.  `test_dice` checks first that
+# they hold for all rows of the data.
 AT_MOST: tuple[tuple[str, float, str, float], ...] = (
     ("late_months_3", 1, "late_months_6", 0),
     ("late_months_6", 1, "late_months_3", 3),
@@ -75,7 +74,7 @@ AT_MOST: tuple[tuple[str, float, str, float], ...] = (
     ("credit_inquiries_6", 1, "credit_inquiries_12", 0),
     ("external_debt_to_income", 1, "total_debt_to_income", 0),
 )
-# The same amount, told as a share of the income and of the limit.
+# The same amount as a share of the income and of the limit.
 SAME_AMOUNT = (
     ("external_debt_to_income", "external_debt_to_limit"),
     ("spend_to_income_3", "spend_to_limit_3"),
@@ -92,7 +91,7 @@ def made(champion: Bundle, full_source: Source) -> Stages:
 
 @pytest.fixture(scope="session")
 def above(made: Stages) -> list[int]:
-    """Places of accounts that the model cut and that lie above the cut-off, evenly among them all."""
+    """Evenly spaced positions among the accounts above the cut-off that the model cut."""
     limits_cut = zip(made.decisions, made.outcomes, strict=True)
     places = [
         place
@@ -103,7 +102,7 @@ def above(made: Stages) -> list[int]:
 
 
 def test_decide_in_process_on_a_cut_account(benchmark: Any, champion: Bundle, made: Stages) -> None:
-    """Another each time; who is cut is told effects, and so has the last year lived again."""
+    """Another account each time; a cut account needs effects, so its last year is replayed."""
     cut = [
         d.account_id
         for d, outcome in zip(made.decisions, made.outcomes, strict=True)
@@ -136,7 +135,7 @@ def test_advise_in_process(benchmark: Any, champion: Bundle, made: Stages) -> No
 
 
 def test_advise_10_000_accounts(benchmark: Any, champion: Bundle, made: Stages) -> None:
-    """All of them cut by the model: those that there are, under new names until they are 10,000."""
+    """The accounts that the model cut, repeated under new names until there are 10,000."""
     cut = [
         d.account_id
         for d, outcome in zip(made.decisions, made.outcomes, strict=True)
@@ -161,7 +160,7 @@ def test_advise_10_000_accounts(benchmark: Any, champion: Bundle, made: Stages) 
 def test_advise_beside_dice(
     benchmark: Any, champion: Bundle, made: Stages, above: list[int]
 ) -> None:
-    """The accounts that DiCE is asked about."""
+    """Our advice for the accounts that DiCE gets."""
     windows = _windows(made, [made.decisions[place].account_id for place in above])
     others, when, steps = iter(windows), _on(made.decisions[0].as_of), []
 
@@ -186,10 +185,10 @@ def test_advise_beside_dice(
 def test_dice(
     benchmark: Any, how: str, champion: Bundle, made: Stages, above: list[int], full_data: Labelled
 ) -> None:
-    """One counterfactual an account, with DiCE's own defaults.
+    """One counterfactual per account, with DiCE's own defaults.
 
-    DiCE takes no missing values.  It is given medians in their place, which it may not change, and
-    the model is shown the account as it is: what flips the model here flips it for that account.
+    DiCE accepts no missing values.  It gets medians instead, which it may not change, and the model
+    gets the account itself: a counterfactual that flips the model here flips it for the account.
     """
     dice_ml = pytest.importorskip(
         "dice_ml", reason="DiCE is not installed: the optional extra peers has it"
@@ -257,8 +256,9 @@ def test_dice(
 
 
 class Shown:
-    """Our model as DiCE wants one: 0.5 is the cut-off, what is unknown of the account stays so, and
-    there is an end.
+    """Our model with DiCE's interface: the cut-off is 0.5, and unknown features stay unknown.
+
+    It ends a search that takes too long by raising TimeoutError.
     """
 
     classes_ = (0, 1)
@@ -268,13 +268,11 @@ class Shown:
         self.unknown, self.until = np.zeros(len(NAMES), dtype=np.bool_), end
 
     def show(self, unknown: np.ndarray, seconds: float) -> None:
-        """From now on the account whose features these are unknown, for so long."""
+        """Set the unknown features of the next account, and its time limit."""
         self.unknown, self.until = unknown, min(time.perf_counter() + seconds, self.end)
 
     def predict_proba(self, frame: pd.DataFrame) -> np.ndarray:
-        """Probability of keeping and of cutting, (rows, 2); TimeoutError where DiCE has had its
-        time.
-        """
+        """Probability of keeping and of cutting, (rows, 2); TimeoutError after the time limit."""
         if time.perf_counter() > self.until:
             raise TimeoutError
         rows = np.where(self.unknown, np.nan, frame[NAMES].to_numpy(np.float64))
@@ -287,8 +285,9 @@ class Shown:
 
 
 def judged(found: list[tuple[np.ndarray, np.ndarray]], bundle: Bundle) -> dict[str, float]:
-    """Of counterfactuals (the account, what was said of it): how many are what, and the median of
-    features changed.
+    """Counts of the properties of counterfactuals, and the median number of changed features.
+
+    ``found`` has pairs of the account's features and the counterfactual's.
     """
     if not found:
         return dict.fromkeys(("flipped", "changed", "fixed", "worse", "contradictory"), 0)
@@ -296,7 +295,7 @@ def judged(found: list[tuple[np.ndarray, np.ndarray]], bundle: Bundle) -> dict[s
     changed = np.abs(said - rows) > np.array(list(HALF_A_STEP.values()))
     fixed = np.array([name in FIXED for name in NAMES])
     direction = np.array([BY_NAME[name].direction for name in NAMES])
-    # What was only rounded is as it was: rounding must not make a contradiction.
+    # Values that were only rounded are reset: rounding must not cause a contradiction.
     meant = np.where(changed, said, rows)
     return {
         "flipped": int((log_odds_of(said, bundle.scorer) <= logit(bundle.policy.cut_off)).sum()),
@@ -308,9 +307,7 @@ def judged(found: list[tuple[np.ndarray, np.ndarray]], bundle: Bundle) -> dict[s
 
 
 def contradictory(rows: np.ndarray) -> np.ndarray:
-    """Whether a row says what can be true of no account, (rows,); what is unknown contradicts
-    nothing.
-    """
+    """Whether no account can have a row's values, (rows,); unknown values contradict nothing."""
     value: Mapping[str, np.ndarray] = dict(zip(NAMES, rows.T, strict=True))
     at_odds = np.zeros(len(rows), dtype=np.bool_)
     for lesser, times, greater, more in AT_MOST:
@@ -338,7 +335,7 @@ def contradictory(rows: np.ndarray) -> np.ndarray:
 
 
 def _said(explainer: Any, asked: pd.DataFrame, vary: list[str] | str) -> np.ndarray | None:
-    """What DiCE says the features should be, (features,); None where it finds nothing."""
+    """DiCE's counterfactual, (features,); None if it finds none."""
     from raiutils.exceptions import UserConfigValidationException
 
     try:
@@ -359,9 +356,7 @@ def _said(explainer: Any, asked: pd.DataFrame, vary: list[str] | str) -> np.ndar
 
 
 def _refused(explainer: Any, row: np.ndarray) -> bool:
-    """Whether something is missing of the account; that DiCE refuses it, and because of that, is
-    seen to.
-    """
+    """Whether the account has unknown features; asserts that DiCE rejects it for that reason."""
     from raiutils.exceptions import UserConfigValidationException
 
     if not np.isnan(row).any():
@@ -377,7 +372,7 @@ def _refused(explainer: Any, row: np.ndarray) -> bool:
 
 
 def _frame(rows: np.ndarray, medians: np.ndarray) -> pd.DataFrame:
-    """As DiCE wants it: nothing missing, whole numbers as such."""
+    """The input for DiCE: no missing values, and whole numbers as integers."""
     table = pd.DataFrame(np.where(np.isnan(rows), medians, rows), columns=NAMES)
     return table.astype(dict.fromkeys(WHOLE, np.int64))
 
@@ -393,7 +388,7 @@ def _on(month: datetime.date) -> datetime.datetime:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """DiCE prints, and uses pandas in ways of which pandas warns."""
+    """Silence DiCE, which prints and causes warnings of pandas."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),

@@ -1,6 +1,6 @@
-"""What each stage costs; `make bench` runs it and writes the table.
+"""The cost of each stage; `make bench` runs it and writes the table.
 
-Figures to compare stand in one run, side by side.
+Figures that are compared are measured in the same run.
 """
 
 from __future__ import annotations
@@ -83,11 +83,10 @@ def test_fit(benchmark: Any, full_data: Labelled, how: str) -> None:
 
 
 def test_whole_fit(benchmark: Any, full_folder: Path, tmp_path: Path) -> None:
-    """``fit`` from the files on, and the same without figures and MLflow; imports and a new store's
-    migration are no part.
+    """``fit`` from the files on, with and without figures and MLflow.
 
-    In turns, and each goes first as often as the other: a machine's speed drifts by more than what
-    the tracking costs.
+    Imports and the migration of a new store are not included.  The two alternate, and each goes
+    first equally often, because the machine's speed drifts by more than the cost of tracking.
     """
     configs = (DataConfig(), FitConfig(), BundleConfig())
     store = Store(tmp_path / "mlruns")

@@ -1,11 +1,10 @@
-"""What it costs that nothing is answered before it is durable: the service with its record beside
-the same without.
+"""The cost of storing each decision before it is answered: the service with and without storage.
 
-The two run side by side and are asked in turn, a few requests each: machines have slow seconds, and
-a turn must be shorter. What the record costs one client is the median over the turns of the
-difference between their medians.  Callers are raw sockets with a prepared request: a client library
-would cost more than the difference.  Each request is about another account, as a lender's are: to
-keep the first decision on an account costs more than to keep the next.
+The two run at the same time and get a few requests each, alternately, because a machine has slow
+seconds and a turn must be shorter than that.  The cost for one client is the median over the turns
+of the difference between their medians.  Clients are raw sockets with a prepared request, since a
+client library would cost more than the difference.  Each request is about another account, as a
+lender's are, because the first decision on an account costs more to store than the next.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ SERVICES = {
 ALONE = 10  # requests of one client a turn
 TURNS = 200
 TOGETHER = 16  # clients
-SECONDS = 1.0  # that these ask a turn
+SECONDS = 1.0  # of their requests, a turn
 TURNS_TOGETHER = 20
 
 
@@ -63,7 +62,7 @@ def urls(
 
 
 class Caller:
-    """One connection that sends a request again and again, about one account after the other."""
+    """One connection that repeats a request, each time about another account."""
 
     _asked = itertools.count()
 
@@ -72,12 +71,17 @@ class Caller:
         self._socket = socket.create_connection((where.hostname or "", where.port or 0), timeout=30)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         before, after = body.split(ACCOUNT.encode())
-        head = f"POST /v1/decisions HTTP/1.1\r\nhost: {where.netloc}\r\ncontent-type: application/json\r\n"
-        self._before = head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + before
+        head = (
+            "POST /v1/decisions HTTP/1.1\r\n"
+            f"host: {where.netloc}\r\n"
+            "content-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
+        self._before = head.encode() + before
         self._after = after
 
     def ask(self) -> float:
-        """Seconds until the whole answer had come."""
+        """Seconds until the whole answer was received."""
         request = self._before + f"{next(self._asked):0{len(ACCOUNT)}d}".encode() + self._after
         begun = time.perf_counter()
         self._socket.sendall(request)

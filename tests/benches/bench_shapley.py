@@ -1,4 +1,4 @@
-"""What explanations cost, beside what else gives them, in one run; `make bench` runs it."""
+"""The cost of explanations, compared with other libraries in one run; `make bench` runs it."""
 
 from __future__ import annotations
 
@@ -81,37 +81,36 @@ def woodelf(model: lgb.Booster, reference: np.ndarray) -> Callable[[np.ndarray],
 def in_numpy(
     explainer: Explainer,
 ) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
-    """The same tables without numba, for one row and for many: what compiling is worth."""
-    at, table = explainer.layout, explainer.table
-    feature, missing, left = at.columns.T
+    """The same tables without numba, for one row and for many, to show the gain of compilation."""
+    layout, table = explainer.layout, explainer.table
+    feature, missing, left = layout.columns.T
     bits = 1 << np.arange(8)
+    default = np.where(left == 1, -np.inf, np.nan)
+    if_unknown = np.where(missing == 2, default, 0.0)
 
-    def settled(matrix: np.ndarray) -> np.ndarray:
+    def route(matrix: np.ndarray) -> np.ndarray:
         values = matrix[..., feature]
-        unknown = np.isnan(values)
-        return np.where(
-            unknown, np.where(missing == 2, np.where(left == 1, -np.inf, np.nan), 0.0), values
-        )
+        return np.where(np.isnan(values), if_unknown, values)
 
     def one(row: np.ndarray) -> np.ndarray:
-        patterns = (settled(row)[at.split_column] <= at.split_threshold) @ bits
-        lines = table[at.starts[:-1] + patterns]
-        return np.bincount(at.slots.ravel(), lines.ravel(), minlength=at.features + 1)[
-            : at.features
+        patterns = (route(row)[layout.split_column] <= layout.split_threshold) @ bits
+        lines = table[layout.starts[:-1] + patterns]
+        return np.bincount(layout.slots.ravel(), lines.ravel(), minlength=layout.features + 1)[
+            : layout.features
         ]
 
     def many(matrix: np.ndarray) -> np.ndarray:
-        out = np.zeros((at.features, len(matrix)))
-        values = np.ascontiguousarray(settled(matrix).T)
-        for piece, (splits, slots) in enumerate(at.widths):
+        out = np.zeros((layout.features, len(matrix)))
+        values = np.ascontiguousarray(route(matrix).T)
+        for piece, (splits, slots) in enumerate(layout.widths):
             patterns = np.zeros(len(matrix), np.uint8)
             for j in range(splits):
                 patterns |= (
-                    values[at.split_column[piece, j]] <= at.split_threshold[piece, j]
+                    values[layout.split_column[piece, j]] <= layout.split_threshold[piece, j]
                 ).view(np.uint8) << j
-            lines = np.ascontiguousarray(table[at.starts[piece] : at.starts[piece + 1]].T)
+            lines = np.ascontiguousarray(table[layout.starts[piece] : layout.starts[piece + 1]].T)
             for j in range(slots):
-                out[at.slots[piece, j]] += lines[j].take(patterns)
+                out[layout.slots[piece, j]] += lines[j].take(patterns)
         return out.T
 
     return one, lambda matrix: np.vstack(
@@ -137,9 +136,7 @@ def test_explain_100_000_rows(
     explainer: Explainer,
     reference: np.ndarray,
 ) -> None:
-    """On all cores but for ``numpy``, which has one; ``predict`` is the score alone, without any
-    explanation.
-    """
+    """On all cores, except ``numpy`` on one; ``predict`` is the score without an explanation."""
     explain: dict[str, Callable[[np.ndarray], Any]] = {
         "clearline": lambda matrix: explain_many(matrix, explainer),
         "numpy": in_numpy(explainer)[1],
@@ -161,9 +158,7 @@ def test_explain_one_row(
     explainer: Explainer,
     reference: np.ndarray,
 ) -> None:
-    """Another row each time; shap's interventional explainer is built before, with all rows of the
-    reference.
-    """
+    """Another row each time; shap's explainer is built before, with all rows of the reference."""
     if how == "shap":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -189,7 +184,7 @@ def test_explain_one_row(
 
 
 def test_size_of_the_reference(benchmark: Any, rows: np.ndarray, model: lgb.Booster) -> None:
-    """The time of the same rows against 100 and against 10,000 reference rows, in turns."""
+    """The same rows against 100 and against 10,000 reference rows, alternately."""
     layout, block = flatten_trees(read_trees(model)), rows[:20_000]
     small, large = make_explainer(layout, rows[-100:]), make_explainer(layout, rows[-10_000:])
     times: dict[str, list[float]] = {"small": [], "large": []}
@@ -210,7 +205,7 @@ def test_size_of_the_reference(benchmark: Any, rows: np.ndarray, model: lgb.Boos
 def test_load_200_trees_of_16_leaves_against_5000(
     benchmark: Any, cache: str, full_data: Labelled, rows: np.ndarray, tmp_path: Path
 ) -> None:
-    """In a process of its own: without compiled code on disk, and with it."""
+    """In a new process, without and with compiled code on disk."""
     booster = grown(full_data, 200, 4)
     assert {len(tree.leaf) for tree in read_trees(booster).trees} <= set(range(2, 17))
     booster.save_model(tmp_path / "model.txt")
@@ -239,7 +234,7 @@ def test_load_200_trees_of_16_leaves_against_5000(
 
 
 def grown(data: Labelled, trees: int, depth: int) -> lgb.Booster:
-    """A model of exactly so many trees with as many leaves as that depth allows and the data fill."""
+    """A model of that many trees, each with as many leaves as the depth and the data allow."""
     train = data.rows("train")
     config = FitConfig(
         trees=trees, leaves=2**depth, depth=depth, min_leaf=5, l2=1.0, stop_after=0, monotone=False
@@ -257,7 +252,7 @@ def largest(full_data: Labelled) -> dict[int, lgb.Booster]:
 def test_growth(
     benchmark: Any, trees: int, depth: int, largest: dict[int, lgb.Booster], rows: np.ndarray
 ) -> None:
-    """One core, blocks of rows: nanoseconds for a leaf and a row."""
+    """Nanoseconds per leaf and row, on one core, in blocks of rows."""
     model = lgb.Booster(model_str=largest[depth].model_to_string(num_iteration=trees))
     forest = read_trees(model)
     explainer = make_explainer(flatten_trees(forest), rows[:1000])

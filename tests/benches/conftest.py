@@ -1,4 +1,4 @@
-"""What the benchmarks share: the default simulation and the default model, as a user gets them."""
+"""Fixtures of the benchmarks: the default simulation and the default model."""
 
 from __future__ import annotations
 

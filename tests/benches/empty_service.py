@@ -1,6 +1,4 @@
-"""A BentoML endpoint that does nothing, with the default settings: what the framework costs by
-itself.
-"""
+"""A BentoML endpoint that does nothing, with default settings: the cost of the framework alone."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What explaining costs a process that starts: `python tests/benches/load.py MODEL.txt
-REFERENCE.npy` prints it as JSON.
+"""The cost of explanations at a process start, printed as JSON.
 
-``import``: numba and our modules, numpy and LightGBM being there already.  ``load``: tables and
-warm-up, from the Booster to the first explanation.  Each in seconds and in MiB by which the process
-grew.
+Usage: ``python tests/benches/load.py MODEL.txt REFERENCE.npy``.  ``import`` is numba and our
+modules, after numpy and LightGBM.  ``load`` is tables and warm-up, from the Booster to the first
+explanation.  Each is in seconds and in MiB by which the process grew.
 """
 
 from __future__ import annotations

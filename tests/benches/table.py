@@ -1,4 +1,4 @@
-"""The benchmark's JSON to docs/service/benchmarks.md: `python tests/benches/table.py RESULTS.json PAGE.md`."""
+"""Writes docs/service/benchmarks.md: `python tests/benches/table.py RESULTS.json PAGE.md`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from typing import Any
 
 HEAD = """# Benchmarks
 
-`make bench` measures everything below in one run and writes this page. Times on a shared machine drift; ratios within
-a run hold.
+`make bench` measures everything below in one run and writes this page. Times on a shared machine
+drift; ratios within a run hold.
 
 {machine}
 """
 BESIDE_DICE = """\
-Beside [DiCE](https://github.com/interpretml/DiCE), which answers another question about the same model. DiCE changes
-features, each by itself, until the model is below the cut-off; it says neither what to do nor how long that takes. A
-plan is behaviour of coming months that the account's own ledger follows, and it has turned the decision only where the
-policy gives the limit back within the months looked ahead, with the margin, at payments within reach. Its features are
-computed from that one ledger, so that none can contradict another; the last three columns are counted for DiCE alone.
+The comparison is with [DiCE](https://github.com/interpretml/DiCE), which answers another question
+about the same model. DiCE changes features independently until the model is below the cut-off; it
+gives neither actions nor the time that they take. A plan is behaviour of coming months, computed
+through the account's own ledger. It counts as found only if the policy restores the limit within
+the months looked ahead, with the margin, at payments within reach. Its features come from one
+ledger, so they cannot contradict each other; the last three columns are counted for DiCE alone.
 """
 DICE_GIVEN = """
-DiCE runs with its defaults, one counterfactual an account, on {given:,} rows of the training data, and may change what
-behaviour can move (last row: everything). It takes no missing values and refuses {refused} of the {accounts} accounts
-as they are; here it sees medians instead, which it may not change, and the model sees the account itself. After
-{seconds:g} s it is stopped. Something worse is a feature moved to the side that raises the risk. Contradictory is only what
-can be true of no account, such as more late months in 3 than in 6, or a debt that is one amount by the income and
-another by the limit; every row of the data passes. Past months rewritten without such a contradiction are not counted.
-`kdtree` searches for another account that agrees in all that may not change, the income too, and hardly ever has one.
+DiCE runs with its defaults, one counterfactual an account, on {given:,} rows of the training data.
+It may change what behaviour can change (last row: everything). It accepts no missing values and
+rejects {refused} of the {accounts} accounts as they are; here it gets medians instead, which it may
+not change, and the model gets the account itself. It is stopped after {seconds:g} s. *Worse* means
+that a feature moved to the side that raises the risk. *Contradictory* means that no account can
+have these values, such as more late months in 3 than in 6, or two different debts implied by the
+income and by the limit; every row of the data passes. Rewritten past months without such a
+contradiction are not counted. `kdtree` searches for another account with the same values of all
+fixed features, including the income, and rarely finds one.
 """
 NO_DICE = """\
-DiCE was not installed in this run: `.venv/bin/python -m pip install --editable '.[peers]'` before `make bench`.
+DiCE was not installed in this run: `.venv/bin/python -m pip install --editable '.[peers]'` before
+`make bench`.
 """
 LIBRARIES = ("bentoml", "lightgbm", "numba", "numpy", "polars", "shap", "woodelf-explainer")
 Bench = dict[str, Any]
@@ -85,7 +89,8 @@ def _stages(found: dict[str, Bench]) -> str:
             "at most 1.25",
         ],
         [
-            "HTTP: a decision to an empty BentoML endpoint with its default settings and the same payload",
+            "HTTP: a decision to an empty BentoML endpoint with its default settings "
+            "and the same payload",
             f"{http:.2f}",
             "",
         ],
@@ -108,9 +113,7 @@ def _stages(found: dict[str, Bench]) -> str:
 
 
 def _record(found: dict[str, Bench]) -> str:
-    """The service with its record, durable before it answers, beside the same service that keeps
-    nothing.
-    """
+    """The service that stores each decision before it answers, and the same without storage."""
     info = found["record"]["extra_info"]
     named = {"without": "keeps nothing", "with": "answers what is durable"}
     rows = [
@@ -126,8 +129,9 @@ def _record(found: dict[str, Bench]) -> str:
         [
             "## The record\n",
             _table(["the service", "one client, p50", "p99", f"{info['clients']} clients"], rows),
-            f"It costs {_time(info['rise'])} at one client (wanted: at most 1.5 ms), and {info['clients']} clients get "
-            f"{info['ratio']:.0%} of the answers that they get without (wanted: at least 80 %). SQLite on this disk.\n",
+            f"It costs {_time(info['rise'])} at one client (wanted: at most 1.5 ms), "
+            f"and {info['clients']} clients get {info['ratio']:.0%} of the answers "
+            "that they get without (wanted: at least 80 %). SQLite on this disk.\n",
         ]
     )
 
@@ -162,8 +166,9 @@ def _advice(found: dict[str, Bench]) -> str:
     return "\n".join(
         [
             "## Advice\n",
-            f"One cut account, another each time: p50 {p50}, p99 {p99} (wanted: 60 ms and 150 ms). 10,000 cut accounts in one "
-            f"call on two threads: {many:,.0f} accounts a second (wanted: 200).\n",
+            f"One cut account, another each time: p50 {p50}, p99 {p99} "
+            "(wanted: 60 ms and 150 ms). 10,000 cut accounts in one call on two threads: "
+            f"{many:,.0f} accounts a second (wanted: 200).\n",
             BESIDE_DICE if about is None else BESIDE_DICE + DICE_GIVEN.format(**about),
             _table(
                 [
@@ -232,13 +237,16 @@ def _explanations(found: dict[str, Bench]) -> str:
     ratio = found["size_of_the_reference"]["extra_info"]["against 10,000 to against 100"]
     return "\n".join(
         [
-            "## Explanations\n\nOf the default model on the default data, against one product's reference of 1,000 accounts.\n",
+            "## Explanations\n",
+            "The default model on the default data, against one product's reference of "
+            "1,000 accounts.\n",
             _table(["100,000 rows, all cores", "time", "rate", "times ours"], of_many),
             "Wanted: 40 times `pred_contrib`, 8 times woodelf-explainer.\n",
             _table(
                 ["one row, another each time", "p50", "p99", "p50 to ours", "p99 to ours"], of_one
             ),
-            "Wanted: 10 times `pred_contrib` with one thread at p50 and 6 times at p99, 1,000 times `shap`.\n",
+            "Wanted: 10 times `pred_contrib` with one thread at p50 and 6 times at p99, "
+            "1,000 times `shap`.\n",
             _table(
                 [
                     "a process that starts, 200 trees of 16 leaves, N = 5,000",
@@ -247,8 +255,10 @@ def _explanations(found: dict[str, Bench]) -> str:
                 ],
                 load,
             ),
-            "Wanted: tables and warm-up in 2 s and 100 MB; on the first start that includes compiling.\n",
-            f"The same rows against 10,000 reference rows take {ratio:.3f} times the time against 100 (wanted: within 5 %).\n",
+            "Wanted: tables and warm-up in 2 s and 100 MB; "
+            "on the first start that includes compiling.\n",
+            f"The same rows against 10,000 reference rows take {ratio:.3f} times the time "
+            "against 100 (wanted: within 5 %).\n",
         ]
     )
 
@@ -305,7 +315,8 @@ def _machine(results: dict[str, Any]) -> str:
     with_dice = any(bench["name"].startswith("test_dice[") for bench in results["benchmarks"])
     names = sorted((*LIBRARIES, *(["dice-ml"] if with_dice else [])))
     libraries = ", ".join(f"{name} {version(name)}" for name in names)
-    return f"Measured on {cpu['brand_raw']}, {cpu['count']} cores, Python {platform.python_version()}, {libraries}."
+    machine = f"{cpu['brand_raw']}, {cpu['count']} cores"
+    return f"Measured on {machine}, Python {platform.python_version()}, {libraries}."
 
 
 def _time(seconds: float) -> str:

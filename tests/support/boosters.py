@@ -1,4 +1,4 @@
-"""Small LightGBM models of every kind that can be explained, and rows that try their routing."""
+"""Small LightGBM models of every explainable kind, and rows that test their routing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 ODD = (np.nan, 0.0, -0.0, 1e-35, -1e-35, 1e-36, 1.1e-35, np.inf, -np.inf, 1e300, -1e300, 5e-324)
-# How LightGBM is told of missing values, and whether training sees any.
+# LightGBM's parameters for missing values, and whether the training rows have any.
 MISSING: dict[str, tuple[dict[str, bool], bool]] = {
     "none seen": ({}, False),
     "seen": ({}, True),
@@ -31,7 +31,7 @@ class Case:
 @st.composite
 def cases(draw: st.DrawFn, most_features: int = 10, most_reference: int = 200) -> Case:
     features = draw(st.integers(1, most_features))
-    # 2 ** features coalitions of each reference row: what is drawn stays affordable.
+    # The brute force predicts 2 ** features rows for each reference row.
     most = max(1, min(most_reference, 60_000 // 2**features))
     return case(
         features=features,
@@ -46,7 +46,7 @@ def cases(draw: st.DrawFn, most_features: int = 10, most_reference: int = 200) -
     )
 
 
-def case(
+def case(  # noqa: PLR0913  # keywords only: the properties that Hypothesis draws
     *,
     features: int,
     reference: int,
@@ -58,8 +58,10 @@ def case(
     kind: str,
     seed: int,
 ) -> Case:
-    """``levels``: distinct values a feature has, 0 = all different; few levels make the same
-    thresholds appear again.
+    """A model and its rows.
+
+    ``levels`` is the number of distinct values of a feature, 0 = all different; with few levels,
+    several splits share a threshold.
     """
     random = np.random.default_rng(seed)
     options, seen = MISSING[missing]
@@ -90,13 +92,13 @@ def case(
     if kind != "regression":
         label = (label > np.median(label)).astype(float)
     model = lgb.train(parameters, lgb.Dataset(matrix, label, params=parameters), trees)
-    thresholds = [
-        split
-        for tree in model.dump_model()["tree_info"]
-        for split in _thresholds(tree["tree_structure"])
-    ]
+    thresholds: list[float] = []
+    for tree in model.dump_model()["tree_info"]:
+        thresholds += _thresholds(tree["tree_structure"])
     return Case(
-        model, _tried(drawn(4), thresholds, random), _tried(drawn(reference), thresholds, random)
+        model,
+        _with_edge_cases(drawn(4), thresholds, random),
+        _with_edge_cases(drawn(reference), thresholds, random),
     )
 
 
@@ -106,13 +108,15 @@ def _thresholds(node: dict[str, Any]) -> list[float]:
     return [node["threshold"], *_thresholds(node["left_child"]), *_thresholds(node["right_child"])]
 
 
-def _tried(rows: np.ndarray, thresholds: list[float], random: np.random.Generator) -> np.ndarray:
-    """The rows with some values replaced by odd ones, by thresholds and by their next neighbours."""
+def _with_edge_cases(
+    rows: np.ndarray, thresholds: list[float], random: np.random.Generator
+) -> np.ndarray:
+    """The rows, with odd values, thresholds and the floats next to thresholds in some places."""
     odd = random.choice(np.array(ODD), rows.shape)
     rows = np.where(random.random(rows.shape) < 0.25, odd, rows)
     if thresholds:
         at = random.choice(np.array(thresholds), rows.shape)
-        beside = np.nextafter(at, random.choice(np.array([-np.inf, np.inf]), rows.shape))
+        neighbour = np.nextafter(at, random.choice(np.array([-np.inf, np.inf]), rows.shape))
         rows = np.where(random.random(rows.shape) < 0.15, at, rows)
-        rows = np.where(random.random(rows.shape) < 0.15, beside, rows)
+        rows = np.where(random.random(rows.shape) < 0.15, neighbour, rows)
     return rows

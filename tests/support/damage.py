@@ -1,7 +1,7 @@
-"""Damaged copies of the golden bundle, drawn: of any file, or sealed again so that all digests
-match.
+"""Randomly damaged copies of the golden bundle, with wrong digests or with corrected ones.
 
-The golden bundle is the only thing read here; nothing of what is tested but the files' names.
+A copy is *sealed again* if its digests were computed after the damage.  This module reads the
+golden bundle and uses only the file names of the code under test.
 """
 
 from __future__ import annotations
@@ -54,11 +54,8 @@ def removed(files: Files, random: Random) -> Files:
 
 def added(files: Files, random: Random) -> Files:
     name = random.choice(sorted(files))
-    return files | {
-        random.choice([f"{name}.bak", f"{name}.pkl", f".{name}", "model.pkl", "notes.md"]): files[
-            name
-        ]
-    }
+    names = [f"{name}.bak", f"{name}.pkl", f".{name}", "model.pkl", "notes.md"]
+    return files | {random.choice(names): files[name]}
 
 
 UNSEALED: Mapping[str, Damage] = {
@@ -73,9 +70,7 @@ UNSEALED: Mapping[str, Damage] = {
 
 
 def _digit(content: bytes, random: Random, within: str) -> bytes:
-    """Another digit in one of the numbers that ``within`` finds in the text, wherever in that
-    number.
-    """
+    """The text with another digit in one of the numbers that the pattern ``within`` finds."""
     number = random.choice(list(re.finditer(within, content.decode())))
     start = len(number.string[: number.start()].encode())
     digits = [start + place for place, letter in enumerate(number.group()) if letter.isdecimal()]
@@ -91,34 +86,26 @@ def digit(files: Files, random: Random, name: str, within: str) -> Files:
 def in_trees(files: Files, random: Random, line: str) -> Files:
     """Another digit in a number of a random tree's line of this name."""
     lines = files["model.txt"].split(b"\n")
-    place = random.choice(
-        [place for place, text in enumerate(lines) if text.startswith(f"{line}=".encode())]
-    )
+    start = f"{line}=".encode()
+    place = random.choice([k for k, text in enumerate(lines) if text.startswith(start)])
     lines[place] = _digit(lines[place], random, r"(?<=[= ])-?\d\S*")
     return files | {"model.txt": b"\n".join(lines)}
 
 
 def features_exchanged(files: Files, random: Random) -> Files:
-    """Two features change names wherever the order of features is told, so that all files fit
-    together.
-    """
+    """Two features exchange their names in all files, so that the files still fit together."""
     one, other = random.sample(list(_reference(files).columns[1:]), 2)
     names = {one: other, other: one}
 
-    def renamed(text: bytes) -> bytes:
-        return re.sub(
-            rf"\b({one}|{other})\b".encode(),
-            lambda found: names[found.group().decode()].encode(),
-            text,
-        )
+    def rename(match: re.Match[bytes]) -> bytes:
+        return names[match.group().decode()].encode()
 
+    either = re.compile(rf"\b({one}|{other})\b".encode())
     head, trees = files["model.txt"].split(b"\nTree=", 1)
-    model = renamed(head) + b"\nTree=" + trees
-    return (
-        files
-        | {"model.txt": model, MANIFEST: renamed(files[MANIFEST])}
-        | _parquet(_reference(files).rename(names))
-    )
+    model = either.sub(rename, head) + b"\nTree=" + trees
+    manifest = either.sub(rename, files[MANIFEST])
+    reference = _parquet(_reference(files).rename(names))
+    return files | {"model.txt": model, MANIFEST: manifest} | reference
 
 
 def order_changed(files: Files, random: Random) -> Files:
@@ -133,15 +120,16 @@ def reference_value(files: Files, random: Random) -> Files:
     reference = _reference(files)
     row, name = random.randrange(reference.height), random.choice(reference.columns[1:])
     value = reference[name][row]
-    other = None if value is not None and random.random() < 0.2 else (value or 0.0) * 2 + 1
-    place = pl.int_range(pl.len()) == row
-    return files | _parquet(
-        reference.with_columns(pl.when(place).then(other).otherwise(name).alias(name))
-    )
+    other = (value or 0.0) * 2 + 1
+    if value is not None and random.random() < 0.2:
+        other = None
+    is_row = pl.int_range(pl.len()) == row
+    changed = pl.when(is_row).then(other).otherwise(name).alias(name)
+    return files | _parquet(reference.with_columns(changed))
 
 
 def reference_rows(files: Files, random: Random) -> Files:
-    """One account stands in for another."""
+    """One account is replaced by another."""
     reference = _reference(files)
     rows = list(range(reference.height))
     rows[random.randrange(len(rows))] = random.randrange(len(rows))
@@ -149,22 +137,14 @@ def reference_rows(files: Files, random: Random) -> Files:
 
 
 def inert(files: Files, random: Random) -> Files:
-    """What no answer depends on: spaces of the manifest, its words on the model's origin, a remark
-    in a file of rules.
-    """
+    """A change without effect on answers: the manifest's spaces or its label, or a comment."""
     kind = random.randrange(3)
     if kind == 0:
-        return files | {
-            MANIFEST: json.dumps(
-                json.loads(files[MANIFEST]), indent=random.randrange(2, 9)
-            ).encode()
-        }
+        manifest = json.dumps(json.loads(files[MANIFEST]), indent=random.randrange(2, 9))
+        return files | {MANIFEST: manifest.encode()}
     if kind == 1:
-        return files | {
-            MANIFEST: files[MANIFEST].replace(
-                b'"label": "', b'"label": "%d ' % random.randrange(100)
-            )
-        }
+        label = b'"label": "%d ' % random.randrange(100)
+        return files | {MANIFEST: files[MANIFEST].replace(b'"label": "', label)}
     name = random.choice(["policy.toml", "reasons.toml", "advice.toml"])
     return files | {name: files[name] + b"\n# remark %d\n" % random.randrange(100)}
 
@@ -211,8 +191,9 @@ def _parquet(frame: pl.DataFrame) -> Files:
 
 
 def sealed(files: Files, undamaged: Files) -> Files:
-    """The same with digests that match, put where the old ones stand: a damaged manifest need not
-    be JSON.
+    """The files with matching digests.
+
+    The digests replace the old ones in the text, because a damaged manifest may not be JSON.
     """
     manifest = files[MANIFEST]
     for name in FILES:
@@ -231,12 +212,13 @@ def copies(
     undamaged = {name: (GOLDEN / name).read_bytes() for name in (*FILES, MANIFEST, SEAL)}
     for kind, damage in kinds.items():
         random = Random(f"{seed} {kind}")
-        made = 0
-        while made < each:
+        count = 0
+        while count < each:
             files = damage(undamaged, random)
-            if files != undamaged:
-                yield kind, sealed(files, undamaged) if seal else files
-                made += 1
+            if files == undamaged:
+                continue
+            yield kind, sealed(files, undamaged) if seal else files
+            count += 1
 
 
 def put(files: Files, folder: Path) -> Path:
