@@ -153,6 +153,12 @@ def _add_audit_commands(commands: Any) -> None:
         "verify that the audit log is complete and unchanged; ends with 1 if it is not",
     )
 
+    _add_erase(commands)
+    _add_replay(commands)
+    _add_export(commands)
+
+
+def _add_erase(commands: Any) -> None:
     erase = _add(
         commands,
         "erase",
@@ -182,6 +188,8 @@ def _add_audit_commands(commands: Any) -> None:
         "--force", action="store_true", help="allow less than the legal minimum; needs --why"
     )
 
+
+def _add_replay(commands: Any) -> None:
     replay = _add(
         commands,
         "replay",
@@ -199,6 +207,8 @@ def _add_audit_commands(commands: Any) -> None:
         help="bundle in addition to the stored ones; can be repeated",
     )
 
+
+def _add_export(commands: Any) -> None:
     export = _add(
         commands,
         "export",

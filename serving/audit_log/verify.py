@@ -137,43 +137,6 @@ def verify(
     )
 
 
-def report_text(report: VerificationReport) -> str:
-    """The report in words, with what verification cannot see.
-
-    >>> report = VerificationReport(
-    ...     rows=3, checkpoints=1, newest=2, cut_short=0, count=0, findings=()
-    ... )
-    >>> print(report_text(report))  # doctest: +ELLIPSIS
-    rows         3
-    checkpoints  1, the newest of row 2
-    findings     none
-    not seen     changes after the newest checkpoint, now 1 row(s): whoever can write the ...
-    """
-    newest = f", the newest of row {report.newest}" if report.checkpoints else ""
-    lines = [f"rows         {report.rows}", f"checkpoints  {report.checkpoints}{newest}"]
-    if report.cut_short:
-        lines.append(f"skipped      {report.cut_short} checkpoint(s) cut short by a power failure")
-    lines.append(f"findings     {report.count or 'none'}")
-    for finding in report.findings:
-        where = "" if finding.row is None else f"row {finding.row} "
-        lines.append(f"  {where}{finding.text}")
-    if report.count > len(report.findings):
-        lines.append(f"  and {report.count - len(report.findings)} more")
-    return "\n".join([*lines, f"not seen     {_unseen(report)}"])
-
-
-def _unseen(report: VerificationReport) -> str:
-    if not report.checkpoints:
-        return (
-            "there is no checkpoint: whoever can write the database could have cut rows off the "
-            "end, or rewritten all of them"
-        )
-    return (
-        f"changes after the newest checkpoint, now {report.unwitnessed} row(s): whoever can write "
-        "the database could cut them off, rewrite them or add to them"
-    )
-
-
 def _place(finding: VerificationFinding) -> tuple[bool, int]:
     return finding.row is not None, finding.row or 0
 

@@ -28,7 +28,7 @@ from serving.audit_log.erasure import (
 from serving.audit_log.privacy.key_file import Secrets, read_secrets
 from serving.audit_log.reader import Reader
 from serving.audit_log.rows import read_chain_head
-from serving.audit_log.verify import report_text, verify
+from serving.audit_log.verify import VerificationReport, verify
 from serving.operations.export import export, line
 from serving.operations.replay import Bundles, period, replay, replay_text
 from serving.storage.database import Database
@@ -86,6 +86,31 @@ def verify_audit_log(_: argparse.Namespace) -> int:
     return 1 if report.count else 0
 
 
+def report_text(report: VerificationReport) -> str:
+    """The report in words, with what verification cannot see.
+
+    >>> report = VerificationReport(
+    ...     rows=3, checkpoints=1, newest=2, cut_short=0, count=0, findings=()
+    ... )
+    >>> print(report_text(report))  # doctest: +ELLIPSIS
+    rows         3
+    checkpoints  1, the newest of row 2
+    findings     none
+    not seen     changes after the newest checkpoint, now 1 row(s): whoever can write the ...
+    """
+    newest = f", the newest of row {report.newest}" if report.checkpoints else ""
+    lines = [f"rows         {report.rows}", f"checkpoints  {report.checkpoints}{newest}"]
+    if report.cut_short:
+        lines.append(f"skipped      {report.cut_short} checkpoint(s) cut short by a power failure")
+    lines.append(f"findings     {report.count or 'none'}")
+    for finding in report.findings:
+        where = "" if finding.row is None else f"row {finding.row} "
+        lines.append(f"  {where}{finding.text}")
+    if report.count > len(report.findings):
+        lines.append(f"  and {report.count - len(report.findings)} more")
+    return "\n".join([*lines, f"not seen     {_unseen(report)}"])
+
+
 def erase_data_subjects(options: argparse.Namespace) -> None:
     """Delete the key of an account's data subject, or of all past the retention period."""
     years = RETENTION_YEARS if options.years is None else options.years
@@ -132,6 +157,18 @@ def export_decisions(options: argparse.Namespace) -> None:
                 print(one)
         else:
             print(f"decisions {_write_private(options.out, lines)}  {options.out}")
+
+
+def _unseen(report: VerificationReport) -> str:
+    if not report.checkpoints:
+        return (
+            "there is no checkpoint: whoever can write the database could have cut rows off the "
+            "end, or rewritten all of them"
+        )
+    return (
+        f"changes after the newest checkpoint, now {report.unwitnessed} row(s): whoever can write "
+        "the database could cut them off, rewrite them or add to them"
+    )
 
 
 def _erase(

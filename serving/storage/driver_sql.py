@@ -58,7 +58,7 @@ class BulkInsert:
     """Inserts rows into a table; each row has a value for every column.
 
     Several rows go in one statement, because the driver has to re-acquire the GIL after each
-    statement. The SQL text is built here, because SQLAlchemy needs 40 ms or more to compile 64 rows.
+    statement. The SQL text is built here: SQLAlchemy needs 40 ms or more to compile 64 rows.
     ``executemany`` is not used: psycopg turns it into a pipeline, and PostgreSQL keeps the locks of
     a client that disappears within one (idle_in_transaction_session_timeout does not apply there).
 

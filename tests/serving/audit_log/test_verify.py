@@ -24,7 +24,8 @@ from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.log import AuditLog
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import read_chain_head
-from serving.audit_log.verify import VerificationReport, report_text
+from serving.audit_log.verify import VerificationReport
+from serving.operations.audit import report_text
 from serving.storage.tables import entries
 from tests.support.each import each
 from tests.support.records import NOW, Fill, append, numbered_entries, settings_in
