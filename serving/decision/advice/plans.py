@@ -93,12 +93,7 @@ def make_plan_grid(
     share = finances.least_share if finances.least_share > minimum_share else 0.0
     plans = _as_plans(combinations, np.full(len(combinations), share))
     unit = finances.income if finances.income > 0 else max(limit, 1.0)
-    effort = _effort(
-        plans,
-        _known(finances.spent),
-        unit,
-        rules,
-    )
+    effort = _effort(plans, _known(finances.spent), unit, rules)
     # Stable, so that plans of the same effort stay in the order of the levers.
     order = np.argsort(effort, kind="stable")
     return PlanGrid(

@@ -318,22 +318,10 @@ def _pay(
         habit.paid_share * owed,
     )
     # A promise may not depend on a payment that the plan does not ask for.
-    expected = np.where(
-        on_time,
-        plans.paid_share * owed,
-        as_before,
-    )
-    least = np.where(
-        on_time,
-        due + plans.extra,
-        0.0,
-    )
+    expected = np.where(on_time, plans.paid_share * owed, as_before)
+    least = np.where(on_time, due + plans.extra, 0.0)
     # A lender's minimum due may be more than its balance.
-    most = np.where(
-        on_time,
-        np.maximum(owed, due),
-        owed,
-    )
+    most = np.where(on_time, np.maximum(owed, due), owed)
     return round_to_cents(np.minimum(np.maximum(expected, least), most))
 
 
@@ -353,11 +341,7 @@ def _draw(
         np.minimum(habit.cash_advance, room),
     )
     wanted = np.minimum(habit.spend, plans.spending)
-    spend = np.where(
-        blocked,
-        0.0,
-        np.minimum(wanted, room - cash),
-    )
+    spend = np.where(blocked, 0.0, np.minimum(wanted, room - cash))
     return round_to_cents(spend), round_to_cents(cash)
 
 

@@ -79,11 +79,7 @@ def year_amount(level: Values, month: int) -> Values:
     """
     until = np.floor(level * (month + 1) / MONTHS_REPLAYED)
     counts: Values = until - np.floor(level * month / MONTHS_REPLAYED)
-    return np.where(
-        np.isnan(counts),
-        np.inf,
-        counts,
-    )
+    return np.where(np.isnan(counts), np.inf, counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +254,7 @@ def _pay(
     paid, owed_then = actual["payment"], actual["owed_before"]
     days_past_due = actual["days_past_due"]
     owed = np.maximum(account.balance, 0.0)
-    most = np.where(
-        paid > owed_then,
-        np.maximum(owed, paid),
-        owed,
-    )
+    most = np.where(paid > owed_then, np.maximum(owed, paid), owed)
     payment = np.minimum(paid, most)
     in_time = change.on_time & (days_past_due > 0)
     payment = np.where(
@@ -337,11 +329,7 @@ class _Unexplained:
 
         due = round_to_cents(by_ledger.minimum_due * self.due_ratio + self.extra_due)
         by_terms = minimum_due_of(balance, days // DAYS_A_MONTH, change.terms)
-        return Standing(
-            balance,
-            np.where(np.isnan(due), by_terms, due),
-            days,
-        )
+        return Standing(balance, _known_or(due, by_terms), days)
 
 
 def _compare_with_ledger(
@@ -356,11 +344,7 @@ def _compare_with_ledger(
     days_before = np.nan_to_num(window["days_past_due"][before]).astype(np.int32)
     due_before = window["minimum_due"][before]
     by_terms = minimum_due_of(balance_before, days_before // DAYS_A_MONTH, terms)
-    due_before = np.where(
-        np.isnan(due_before),
-        by_terms,
-        due_before,
-    )
+    due_before = _known_or(due_before, by_terms)
 
     days = np.nan_to_num(window["days_past_due"][this])
     behaviour = Behaviour(
@@ -377,11 +361,7 @@ def _compare_with_ledger(
     due = window["minimum_due"][this]
     asks = ledger.minimum_due > 0
     # NaN where the source does not state the minimum due, whether the ledger asks for it or not.
-    unknown_or_zero = np.where(
-        asks,
-        np.nan,
-        due * 0.0,
-    )
+    unknown_or_zero = np.where(asks, np.nan, due * 0.0)
     return _Unexplained(
         balance=np.nan_to_num(round_to_cents(window["balance"][this] - ledger.balance)),
         due_ratio=np.divide(
@@ -407,11 +387,7 @@ def _begin(
     days = window["days_past_due"][at].astype(np.int32)
     due = window["minimum_due"][at]
     by_terms = minimum_due_of(balance, days // DAYS_A_MONTH, change.terms)
-    due = np.where(
-        np.isnan(due),
-        by_terms,
-        due,
-    )
+    due = _known_or(due, by_terms)
 
     limit = window["credit_limit"][at]
     highest = round_to_cents(change.levels.used * limit)
@@ -424,11 +400,7 @@ def _begin(
         out=np.ones_like(balance),
         where=balance > 0,
     )
-    account = Standing(
-        lower,
-        round_to_cents(due * share),
-        days,
-    )
+    account = Standing(lower, round_to_cents(due * share), days)
 
     debt_level = change.levels.debt * change.income
     more_than_level = window["external_debt"][at] - debt_level
@@ -464,3 +436,8 @@ def _choose(
         less_debt=np.where(first, one.less_debt, other.less_debt),
         spare_money=np.where(first, one.spare_money, other.spare_money),
     )
+
+
+def _known_or(values: Values, otherwise: Values) -> Values:
+    """The values, and ``otherwise`` where they are unknown."""
+    return np.where(np.isnan(values), otherwise, values)

@@ -158,11 +158,7 @@ def _compute_block(
     as_it_was, changed_one = log_odds[:, :1], log_odds[:, 1:]
     # Adding 0 turns -0.0 into 0.0.
     effects = as_it_was - changed_one + 0.0
-    return np.where(
-        _is_known(window, levels),
-        effects,
-        np.nan,
-    )
+    return np.where(_is_known(window, levels), effects, np.nan)
 
 
 def _only_changed(levels: Levels, changed: NDArray[np.str_]) -> Levels:
