@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # pip says "already satisfied" and the like at length; errors still show.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install demo serve ui test slow every torture check bench examine docs lock clean
+.PHONY: install demo serve ui test-fast test slow every coverage torture lowest check bench examine docs lock clean
 
 install: .venv/installed
 
@@ -49,20 +49,39 @@ ui: install
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000
 
 # A file's tests in one worker: what they share is made once.  (pytest-xdist's own groups do nothing under pytest 9.2, its issue 1386.)
-test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-# What takes minutes to set up: an environment, the pages and the first experiment as they are written, an examination.
+# On the committed golden bundle: no fit, no simulation, no service, no database.  A plain `pytest` runs the same tests.
+test-fast: install
+	$(BIN)/python -m pytest -m "not integration and not slow and not torture" $(PARALLEL)
+
+# Everything that a fresh machine can run in a few minutes.
+test: install
+	$(BIN)/python -m pytest -m "not slow and not torture" $(PARALLEL)
+
+# Tests that take minutes to set up: an environment, the pages and the first experiment as they are written, an examination.
 slow: install
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
-# Both in one run, as CI does: what tests share is made once, and neither waits for the other's last.
+# All but torture in one run, with the coverage of the code, which may not fall: what CI runs.
 every: install
-	$(BIN)/python -m pytest -m "not torture" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not torture" $(PARALLEL) --cov --cov-report=term:skip-covered
 
-# Longer than a developer waits: the same promises over more accounts, and the million-account simulation.
-torture: install
+# Coverage of the tests that need no service: what runs in other processes is not counted.
+coverage: install
+	$(BIN)/python -m pytest -m "not slow and not torture" $(PARALLEL) --cov --cov-report=term-missing:skip-covered
+
+# Longer than a developer waits: the same promises over more accounts, a million accounts simulated, and the fast tests on the
+# lowest versions that pyproject.toml declares.
+torture: install lowest
 	$(BIN)/python -m pytest -m torture
+
+LOWEST := .cache/lowest
+lowest: install
+	rm -rf $(LOWEST)
+	$(BIN)/uv venv --quiet --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(LOWEST)/bin/python -m pytest -m "not integration and not slow and not torture"
 
 check: install
 	$(BIN)/ruff check

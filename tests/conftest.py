@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from tests.support.cached import cached_folder
+from tests.support.paths import ROOT
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.dataset import load as load_data
@@ -36,6 +37,49 @@ settings.register_profile(
 settings.load_profile("clearline")
 
 SIMULATION = SimulationConfig(accounts=6000, seed=7)
+# What a plain ``pytest`` leaves out: tests with one of these fixtures, directly or through another
+# fixture, and tests in these places, which fit, simulate thousands of accounts, or start processes.
+INTEGRATION_FIXTURES = {"simulated", "bentoml_home", "postgres_server"}
+INTEGRATION_PLACES = (
+    "tests/docs",
+    "tests/serving/audit_log/test_disk.py",
+    "tests/serving/audit_log/test_kill.py",
+    "tests/serving/audit_log/test_postgresql.py",
+    "tests/serving/audit_log/test_workers.py",
+    "tests/serving/decision/test_damaged_bundles.py",
+    "tests/serving/operations",
+    "tests/serving/test_environment.py",
+    "tests/serving/test_no_pickle.py",
+    "tests/serving/test_service.py",
+    "tests/serving/test_taiwan_flow.py",
+    "tests/serving/web/test_raw_http.py",
+    "tests/training/compare",
+    "tests/training/data/ingest/test_uci_taiwan.py",
+    "tests/training/data/simulate",
+    "tests/training/examine",
+    "tests/training/fit",
+    "tests/training/release/monitor/test_estimate.py",
+    "tests/training/test_cli.py",
+    "tests/training/tracking/test_runs.py",
+    "tests/training/tune",
+)
+FAST = "not integration and not slow and not torture"
+NAMED = "not slow and not torture"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without ``-m``: everything fast, or everything but slow and torture in the paths named."""
+    if not config.option.markexpr:
+        whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+        config.option.markexpr = FAST if whole else NAMED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        place = item.path.relative_to(ROOT).as_posix()
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & INTEGRATION_FIXTURES or place.startswith(INTEGRATION_PLACES):
+            item.add_marker(pytest.mark.integration)
 
 
 @pytest.fixture(scope="session")

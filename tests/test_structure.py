@@ -1,19 +1,41 @@
-"""The structure's own promises: sizes, density, packages and what an import loads."""
+"""The structure of the code: sizes, density, packages, imports and dependencies."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 from tests.support.code_measures import measure, sources
+from tests.support.each import each
 from tests.support.paths import ROOT
 
-SOURCES = sources("features", "serving", "training")
-# Nodes of the syntax tree a line of code.  Lower it when the code has become airier; never raise it.
+PACKAGES = ("features", "serving", "training")
+SOURCES = sources(*PACKAGES)
+# Nodes of the syntax tree a code line.  Lower it when the code has become airier; never raise it.
 MAX_NODES_A_LINE = 8.9
 MAX_ENTRIES = 12  # a folder
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+# A file that breaks the contract of this number in pyproject.toml.
+VIOLATIONS = {
+    "1": ("features/planted.py", "import serving.decision"),
+    "2": ("serving/schemas/planted.py", "import serving.api"),
+    "3": ("serving/decision/reasons/planted.py", "import serving.decision.policy"),
+    "4": ("training/data/planted.py", "import training.fit"),
+    "5": ("training/fit/planted.py", "import serving.schemas"),
+    "6a": ("serving/decision/planted.py", "import pydantic"),
+    "6b": ("training/fit/planted.py", "import mlflow"),
+    "7": ("training/fit/planted.py", "import numba"),
+}
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -26,14 +48,9 @@ def test_no_module_or_function_is_too_long(file: Path) -> None:
 
 
 def test_no_folder_has_too_many_entries() -> None:
-    folders = {file.parent for file in SOURCES}
-    for folder in folders:
-        entries = [
-            entry
-            for entry in folder.iterdir()
-            if entry.name not in ("__init__.py", "__pycache__") and not entry.name.startswith(".")
-        ]
-        assert len(entries) <= MAX_ENTRIES, folder
+    for folder in each({file.parent for file in SOURCES}):
+        names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
+        assert len(names - {"__init__.py", "__pycache__"}) <= MAX_ENTRIES, folder
 
 
 def test_lines_have_air() -> None:
@@ -42,7 +59,8 @@ def test_lines_have_air() -> None:
 
 def test_every_package_is_a_package() -> None:
     """setuptools finds packages by their ``__init__.py``."""
-    assert all((file.parent / "__init__.py").exists() for file in SOURCES)
+    for file in each(SOURCES):
+        assert (file.parent / "__init__.py").exists(), file
 
 
 def test_the_lock_names_no_address() -> None:
@@ -50,3 +68,86 @@ def test_the_lock_names_no_address() -> None:
     assert "://" not in lock
     assert "--index" not in lock
     assert lock.count("--hash=sha256:") >= lock.count("==")
+
+
+# Imports
+
+
+def test_no_imports_are_in_a_circle() -> None:
+    """Imports inside functions count too; imports for type checkers alone do not."""
+    graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    graphlib.TopologicalSorter(imports).prepare()  # CycleError names the modules
+
+
+def test_a_circle_would_be_found() -> None:
+    with pytest.raises(graphlib.CycleError, match="cycle"):
+        graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+
+
+@pytest.mark.parametrize(
+    ("packages", "extras"),
+    [
+        (("features", "serving"), ()),
+        (("training",), ("train",)),
+    ],
+    ids=["served", "training"],
+)
+def test_what_is_imported_is_declared(packages: tuple[str, ...], extras: tuple[str, ...]) -> None:
+    """A library that comes by way of another one may go with it."""
+    declared = declared_distributions(extras)
+    for library in each(imported_libraries(packages)):
+        distributions = importlib.metadata.packages_distributions()[library]
+        assert {normalized(name) for name in distributions} & declared, library
+
+
+def declared_distributions(extras: tuple[str, ...]) -> set[str]:
+    requirements = list(PYPROJECT["project"]["dependencies"])
+    for extra in extras:
+        requirements += PYPROJECT["project"]["optional-dependencies"][extra]
+    names = (re.match(r"[\w.-]+", requirement) for requirement in requirements)
+    return {normalized(name.group()) for name in names if name}
+
+
+def imported_libraries(packages: tuple[str, ...]) -> set[str]:
+    """Top-level names of other projects that these packages import when they run."""
+    graph = grimp.build_graph(
+        *PACKAGES, include_external_packages=True, exclude_type_checking_imports=True
+    )
+    # ``python -m serving pack`` reads MLflow's registry, and says which extra installs it.
+    ours = [module for module in graph.modules if module != "serving.operations.pack"]
+    libraries = set()
+    for module in ours:
+        if module.split(".")[0] in packages:
+            imported = graph.find_modules_directly_imported_by(module)
+            libraries |= {name.split(".")[0] for name in imported}
+    return libraries - set(PACKAGES) - sys.stdlib_module_names
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_contract_has_a_violation_here() -> None:
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    assert [contract["name"].split()[0] for contract in contracts] == list(VIOLATIONS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", VIOLATIONS)
+def test_a_contract_breaks_on_a_planted_violation(number: str, tmp_path: Path) -> None:
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    assert broken_contracts(tmp_path) == []
+    place, statement = VIOLATIONS[number]
+    (tmp_path / place).write_text(f'"""Planted."""\n\n{statement}\n', encoding="utf-8")
+    assert number in broken_contracts(tmp_path)
+
+
+def broken_contracts(folder: Path) -> list[str]:
+    """The numbers of the contracts that ``lint-imports`` reports as broken."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert "Contracts:" in run.stdout, run.stdout + run.stderr
+    return re.findall(r"^(\w+) .* BROKEN", run.stdout, re.MULTILINE)
