@@ -147,7 +147,7 @@ def test_a_contract_breaks_on_a_planted_violation(number: str, tmp_path: Path) -
 
 def broken_contracts(folder: Path) -> list[str]:
     """The numbers of the contracts that ``lint-imports`` reports as broken."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert "Contracts:" in run.stdout, run.stdout + run.stderr
     return re.findall(r"^(\w+) .* BROKEN", run.stdout, re.MULTILINE)

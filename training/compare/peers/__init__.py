@@ -1,0 +1,1 @@
+"""Our model compared with other libraries' models on the same folds."""
