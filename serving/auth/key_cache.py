@@ -72,6 +72,7 @@ class KeyCache:
             self._closing.wait(self._seconds_between)
 
     def _refresh(self, keys: Sequence[Key]) -> None:
+        # Replaced as a whole: a request sees the old keys or the new ones, without a lock.
         self._by_id = {key.key_id: key for key in keys}
         # Never reset: an emptied or replaced database must not open the service to all callers.
         self.needed = self.needed or bool(keys)

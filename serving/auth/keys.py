@@ -158,6 +158,7 @@ def find_key(
 
     An unknown key takes the same steps as a known key with a wrong secret.
     """
+    # No early return: each text costs one hash and one comparison, whatever is wrong with it.
     parts = _TEXT.fullmatch(text)
     key_id, secret = parts.groups() if parts else ("", text)
     key = keys.get(key_id)

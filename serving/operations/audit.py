@@ -137,6 +137,7 @@ def erase_data_subjects(options: argparse.Namespace) -> None:
 
 def replay_decisions(options: argparse.Namespace) -> int:
     """Print how many decisions come out the same; returns 1 if any differ."""
+    # A folder that is named on the command line replaces a stored bundle with the same digest.
     folders = stored_bundles() | {stated_digest(folder): folder for folder in options.bundle}
     with open_audit_log() as log:
         done = replay(_chosen_decisions(log.reader, options), Bundles(folders))

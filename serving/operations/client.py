@@ -99,7 +99,7 @@ def start_service_process(
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            start_new_session=True,  # Ctrl-C in our terminal must not reach it before `_stop`
         )
         try:
             url = f"http://127.0.0.1:{port}"
@@ -172,5 +172,6 @@ def _kill(processes: Sequence[psutil.Process], process: subprocess.Popen[bytes])
     for one in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
+    # Without the leader: it is our child, so only `Popen.wait` may collect its exit status.
     psutil.wait_procs(processes[1:], timeout=_SECONDS_TO_STOP)
     process.wait()

@@ -99,6 +99,7 @@ def export(
         with_request: Include account and statements, which identify the customer.
     """
     decisions = reader.of_kind(("decision",), tenant, since, until)
+    # Reviews and notifications are looked up for many decisions at once: one query each is slow.
     while some := list(islice(decisions, DECISIONS_PER_QUERY)):
         about = reader.about_all([decision.entry_id for decision in some])
         for decision in some:

@@ -81,6 +81,7 @@ def store(folder: Path) -> str:
         serving.decision.bundle.BundleError: the bundle is damaged.
     """
     packed = load(folder)
+    # Compared with the newest only: the service loads the newest, so an older equal one is no use.
     newest = max(stored_models(), key=lambda model: model.creation_time, default=None)
     if newest is not None and newest.info.metadata.get("digest") == packed.digest:
         return str(newest.tag)

@@ -51,6 +51,7 @@ class Bundles:
 
     def get(self, digest: str) -> Bundle | str:
         """The bundle, or why it is missing."""
+        # Failures are remembered too: a damaged bundle is read once, not for every decision.
         if digest not in self._loaded:
             self._loaded[digest] = self._load(digest)
         return self._loaded[digest]
@@ -90,12 +91,14 @@ def recompute(decision: Entry, bundle: Bundle) -> bytes | None:
     if decision.request_body is None:
         raise ValueError(f"expected a decision that was not erased, got {decision.entry_id}")
     metadata = decision.metadata
+    # The stored metadata keeps its first names: "door" is the endpoint.
     endpoint, decided_at = metadata["door"], decode_time(metadata["decided_at"])
     model = AdviceRequest if endpoint == "advice" else Request
     try:
         request = model.model_validate_json(decision.request_body)
         [answered] = answer_requests(endpoint, [request], metadata["advice"], bundle, decided_at)
     except _REFUSALS:
+        # Refused today and answered then: the decision counts as different.
         return None
     return answered.content
 
