@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from features.types import Vector
 from training.evaluate import metrics
@@ -30,6 +31,59 @@ def test_auc_is_the_chance_that_a_one_ranks_above_a_zero(drawn: tuple[Vector, Ve
     pairs = itertools.product(probability[label == 1], probability[label == 0])
     wins = [1.0 if one > zero else 0.5 if one == zero else 0.0 for one, zero in pairs]
     assert metrics.auc(label, probability) == pytest.approx(np.mean(wins))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(1, 20))
+def test_the_expected_auc_counts_pairs(seed: int, accounts: int, scores: int) -> None:
+    random = np.random.default_rng(seed)
+    chance, score = random.random(accounts), random.integers(0, scores, accounts).astype(np.float64)
+    counts = random.integers(1, 4, accounts).astype(np.float64)
+    right = total = 0.0
+    for one in range(accounts):
+        for other in range(accounts):
+            # Nobody is compared with another copy of himself.
+            if one != other:
+                pair = counts[one] * chance[one] * counts[other] * (1.0 - chance[other])
+                total += pair
+                right += pair * (
+                    float(score[one] > score[other]) + 0.5 * float(score[one] == score[other])
+                )
+    assert metrics.expected_auc(chance, score, counts) == pytest.approx(right / total, abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_of_certain_outcomes_it_is_the_auc_also_of_a_resample(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    label, score = (random.random(50) < 0.4).astype(np.float64), np.round(random.random(50), 1)
+    label[:2] = 0.0, 1.0
+    counts = random.integers(0, 4, 50)
+    counts[:2] = 1
+    assert metrics.expected_auc(label, score) == pytest.approx(metrics.auc(label, score), abs=1e-12)
+    again = metrics.auc(np.repeat(label, counts), np.repeat(score, counts))
+    of_resample = metrics.expected_auc(label, score, counts.astype(np.float64))
+    assert of_resample == pytest.approx(again, abs=1e-12)
+
+
+def test_it_is_the_mean_auc_of_outcomes_that_come_about() -> None:
+    random = np.random.default_rng(0)
+    chance = random.beta(0.5, 3.0, 2000)
+    score = chance + random.normal(0, 0.1, 2000)
+    outcomes = (random.random((300, 2000)) < chance).astype(np.float64)
+    drawn = [metrics.auc(outcome, score) for outcome in outcomes]
+    assert metrics.expected_auc(chance, score) == pytest.approx(
+        np.mean(drawn), abs=4 * np.std(drawn) / np.sqrt(300)
+    )
+
+
+def test_the_expected_log_loss_is_that_of_both_outcomes_and_least_at_the_truth() -> None:
+    chance = np.array([0.0, 0.1, 0.5, 1.0])
+    log_odds = np.array([-3.0, 0.4, 2.0, 5.0])
+    mean = 1.0 / (1.0 + np.exp(-log_odds))
+    by_hand = -(chance * np.log(mean) + (1.0 - chance) * np.log(1.0 - mean))
+    assert metrics.expected_log_loss(chance, log_odds) == pytest.approx(by_hand, abs=1e-12)
+    grid = np.linspace(-5, 5, 1001)
+    best = grid[np.argmin(metrics.expected_log_loss(np.full(1001, 0.3), grid))]
+    assert best == pytest.approx(np.log(0.3 / 0.7), abs=0.01)
 
 
 @given(scored())
@@ -71,8 +125,9 @@ def test_a_perfect_score() -> None:
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
-    """AUC of two unit normals one apart is Phi(1 / sqrt 2); 95 % intervals over 60 samples miss it
-    a few times, not often.
+    """The AUC of two unit normals one apart is Phi(1 / sqrt 2).
+
+    95 % intervals over 60 samples miss it a few times.
     """
     random, truth, missed = np.random.default_rng(5), 0.7602, 0
     for sample in range(60):
@@ -94,3 +149,11 @@ def test_what_cannot_be_measured_is_refused() -> None:
         metrics.discrimination(np.array([0.0, 1.0]), np.full(3, 0.5))
     with pytest.raises(ValueError, match="inside"):
         metrics.discrimination(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_scipy_s_interval(share: tuple[int, int]) -> None:
+    hits, count = share
+    expected = binomtest(hits, count).proportion_ci(method="wilson")
+    found = metrics.wilson(hits / count, count)
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-12)

@@ -23,8 +23,9 @@ from training.evaluate.paired_tests import (
 
 
 def drawn(seed: int, count: int = 300, ties: int = 0) -> tuple[Vector, Vector, Vector]:
-    """Labels and two scores that both know something of them and of each other; rounded to so many
-    digits where ``ties``.
+    """Draw labels, and two scores that are correlated with them and with each other.
+
+    ``ties`` rounds the scores to so many digits.
     """
     random = np.random.default_rng(seed)
     hidden = random.normal(size=count)
@@ -39,9 +40,7 @@ def drawn(seed: int, count: int = 300, ties: int = 0) -> tuple[Vector, Vector, V
 def covariance_by_definition(
     label: Vector, scores: tuple[Vector, ...]
 ) -> tuple[Vector, NDArray[np.float64]]:
-    """AUCs and their covariance as DeLong, DeLong and Clarke-Pearson write them: over every pair of
-    a 1 and a 0.
-    """
+    """AUCs and their covariance as DeLong et al. define them: over every pair of a 1 and a 0."""
     kernels = []
     for score in scores:
         ones, zeros = score[label == 1], score[label == 0]

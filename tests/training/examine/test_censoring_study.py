@@ -55,16 +55,14 @@ def truth(world: Population) -> TrueOutcomes:
 
 
 def planted(truth: TrueOutcomes, log_odds: Vector) -> TrueOutcomes:
-    """The same accounts, whose probability is exactly this."""
+    """The same accounts with exactly these probabilities."""
     chance = 1.0 / (1.0 + np.exp(-log_odds))
     return dataclasses.replace(truth, quarters=np.tile(chance, (4, 1)))
 
 
 @pytest.fixture(scope="module")
 def table(truth: TrueOutcomes, policy: Policy) -> pl.DataFrame:
-    """``keep`` is too timid by half a unit, ``drop`` too steep, ``censor`` shuffled, ``reweight``
-    right.
-    """
+    """``keep`` is too low, ``drop`` too steep, ``censor`` shuffled, ``reweight`` right."""
     log_odds = np.random.default_rng(0).normal(-2.5, 1.2, len(truth.realised))
     scores = {
         "keep": log_odds - 0.5,
@@ -162,8 +160,9 @@ def as_simulated(statements: pl.DataFrame) -> pl.DataFrame:
 
 
 def prevented(statements: pl.DataFrame) -> pl.DataFrame:
-    """The statements of a lender whose cuts prevent every default for six months: at worst 59 days
-    past due.
+    """Statements of a lender whose cuts prevent every default for six months.
+
+    Accounts are then at most 59 days past due.
     """
     cut = pl.col("credit_limit") < pl.col("credit_limit").shift(1)
     lately = pl.any_horizontal(cut.shift(months).fill_null(False) for months in range(6)).over(
@@ -183,7 +182,7 @@ WORLDS: dict[str, tuple[SimulationConfig, Callable[[pl.DataFrame], pl.DataFrame]
 def several(
     name: str, seeds: tuple[int, ...] = SEEDS, config: ExamineConfig | None = None
 ) -> pl.DataFrame:
-    """The tables of a world for several seeds of the training data, ``seed`` in front."""
+    """The tables of one world for several seeds of the training data, after a column ``seed``."""
     simulation, lived = WORLDS[name]
     asked = config or ExamineConfig()
     world = draw_population(simulation, asked)
@@ -200,7 +199,7 @@ def several(
 
 
 def effect_of_cuts(simulation: SimulationConfig, config: ExamineConfig) -> tuple[float, float]:
-    """The rate of default on the day of decision (if nothing is done, if the incumbent goes on)."""
+    """The rate of default on the day of decision, without cuts and with the incumbent's."""
     world = draw_population(simulation, config)
     truth = simulate_untreated(world, config)
     state = world.state.take(world.places(truth.features.accounts["account_id"]))
@@ -210,9 +209,7 @@ def effect_of_cuts(simulation: SimulationConfig, config: ExamineConfig) -> tuple
 
 
 def share_cut(simulation: SimulationConfig) -> tuple[float, float]:
-    """(of the rows that a model is fitted on, of their defaults) the share with a cut within the
-    horizon.
-    """
+    """The share of fitted rows, and of their defaults, with a cut within the horizon."""
     statements = check(
         pl.concat([block.statements for block in simulate(simulation)]), window=False
     )

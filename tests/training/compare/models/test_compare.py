@@ -115,7 +115,7 @@ def test_the_reasons_of_who_is_newly_cut_are_the_second_model_s(
 
 
 def sides(**favours: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The two tables that a verdict is made of, all measures at neither but those named."""
+    """The two tables that decide a verdict: every measure at neither, except those given."""
     said = dict.fromkeys(DECIDING, "neither") | favours
     measures = [name for name in DECIDING if name != "value"]
     table = pl.DataFrame({"measure": measures, "favours": [said[name] for name in measures]})

@@ -54,9 +54,7 @@ def test_the_corrected_test_is_student_s_on_a_wider_variance() -> None:
 
 
 def test_folds_that_share_their_rows_seldom_show_what_is_not_there() -> None:
-    """Differences of which half the variance is shared by all folds, as overlapping training sets
-    bring it about.
-    """
+    """Half of the variance is shared by all folds, as by overlapping training sets."""
     random = np.random.default_rng(1)
     found = {0.0: 0, 1 / 4: 0}
     for _ in range(1000):

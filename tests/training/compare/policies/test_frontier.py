@@ -63,7 +63,7 @@ def truth(evaluated: Evaluation, simulated: Path) -> TrueProbability:
 
 
 def policies(policy: Policy) -> list[Policy]:
-    """The served policy changed in every way that moves a limit."""
+    """The served policy, changed in every way that moves a limit."""
     changed = [
         with_values(policy, cut_off, depth)
         for cut_off, depth in ((0.02, 0.0), (0.1, 0.9), (0.3, 0.2), (0.59, 0.5))

@@ -29,10 +29,8 @@ from training.fit.fit import fit
 ALL = "~all"  # groups together; sorts last
 
 
-def slowly(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[str, float]]:
-    """Reason group -> (whether it is movable, its least contribution), by each plan of the grid
-    alone, month by month.
-    """
+def search_one(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[str, float]]:
+    """Whether each reason group is movable, and its largest reduction; one plan at a time."""
     bundle, alone = cut.bundle, part_of(cut, [account])
     window, months = lay_out(alone.statements), bundle.advice.search.months
     explainer = bundle.scorer.explainers[alone.cuts[0].product]
@@ -76,8 +74,8 @@ def slowly(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[str, f
     return movable, gained
 
 
-def told(cut: CutAccounts) -> list[list[str]]:
-    """The reasons of the model's that each account is told; a rule's have no share."""
+def stated_reasons(cut: CutAccounts) -> list[list[str]]:
+    """The model's reasons stated to each account; a rule's reasons have no share."""
     return [
         [r.code for r in advised.decision.reasons if r.share is not None] for advised in cut.advised
     ]
@@ -88,15 +86,17 @@ def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(
 ) -> None:
     hard = [
         a
-        for a, reasons in enumerate(told(cut_accounts))
+        for a, reasons in enumerate(stated_reasons(cut_accounts))
         if {"capacity", "overspending"} & set(reasons)
     ][:2]
     few = part_of(cut_accounts, sorted({*hard, 1, len(cut_accounts) - 1}))
     assert len(set(few.products)) == 2
-    slow = [slowly(few, account) for account in range(len(few))]
+    slow = [search_one(few, account) for account in range(len(few))]
     movable = [moved for moved, _ in slow]
     table = actionability(few)
-    pairs = [(account, group) for account, reasons in enumerate(told(few)) for group in reasons]
+    pairs = [
+        (account, group) for account, reasons in enumerate(stated_reasons(few)) for group in reasons
+    ]
     for row in table.iter_rows(named=True):
         own = [
             movable[account][group] for account, group in pairs if row["reason"] in ("all", group)
@@ -105,7 +105,7 @@ def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(
         assert row["accounts"] == (len(few) if row["reason"] == "all" else len(own))
     helped = [
         any(movable[account][group] for group in reasons)
-        for account, reasons in enumerate(told(few))
+        for account, reasons in enumerate(stated_reasons(few))
     ]
     assert table["without"][0] == pytest.approx(1 - np.mean(helped))
     groups = sorted(slow[0][1])
@@ -137,7 +137,7 @@ def test_it_does_not_depend_on_who_looks_ahead_together(
 
 def test_each_reason_is_counted_as_often_as_it_is_told(cut_accounts: CutAccounts) -> None:
     table = actionability(cut_accounts)
-    stated = [group for reasons in told(cut_accounts) for group in reasons]
+    stated = [group for reasons in stated_reasons(cut_accounts) for group in reasons]
     assert dict(table[1:].select("reason", "accounts").iter_rows()) == {
         group: stated.count(group) for group in set(stated)
     }
@@ -173,16 +173,14 @@ def test_one_movable_reason_is_recourse(
 
     monkeypatch.setattr(actionability_module, "find_movable", planted)
     table = actionability(cut_accounts)
-    without = [("high_utilization" not in reasons) for reasons in told(cut_accounts)]
+    without = [("high_utilization" not in reasons) for reasons in stated_reasons(cut_accounts)]
     assert 0.0 < table["without"][0] == pytest.approx(np.mean(without))
 
 
 def test_what_the_line_was_granted_on_moves_for_nobody_under_a_model_without_interactions(
     cut_accounts: CutAccounts, data: Labelled
 ) -> None:
-    """Where a contribution is its own feature's alone, no plan raises an income or the limit before
-    the cut.
-    """
+    """Without interactions, no plan changes the contributions of income and original limit."""
     stumps = fit(data, FitConfig(trees=120, depth=1, leaves=2, min_leaf=30, feature_share=0.2))
     layout = table_layout(read_trees(stumps.booster))
     rows = data.features.matrix(stumps.features)[:200]

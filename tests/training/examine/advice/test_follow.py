@@ -40,8 +40,8 @@ FUTURES = 3
 ARMS = ("plan", "limit_back", "carry_on", "on_the_way", "during")
 
 
-def retold(cut: CutAccounts, change: Callable[[PlanPath], PlanPath]) -> CutAccounts:
-    """The same accounts, told other plans."""
+def with_plans(cut: CutAccounts, change: Callable[[PlanPath], PlanPath]) -> CutAccounts:
+    """The same accounts with other plans."""
     told = []
     for advised in cut.advised:
         assert advised.advice is not None
@@ -51,12 +51,12 @@ def retold(cut: CutAccounts, change: Callable[[PlanPath], PlanPath]) -> CutAccou
     return replace(cut, advised=tuple(told))
 
 
-def promising_nothing(cut: CutAccounts) -> CutAccounts:
-    return retold(cut, lambda course: replace(course, restored=None))
+def without_promises(cut: CutAccounts) -> CutAccounts:
+    return with_plans(cut, lambda course: replace(course, restored=None))
 
 
-def in_a_world(cut: CutAccounts, shock_rate: float) -> CutAccounts:
-    """The same accounts, whom shocks strike at another rate from now on."""
+def with_shock_rate(cut: CutAccounts, shock_rate: float) -> CutAccounts:
+    """The same accounts, with another rate of shocks from now on."""
     return replace(
         cut,
         population=replace(
@@ -75,11 +75,11 @@ def risks(cut_accounts: CutAccounts) -> PlanRisk:
     return simulate_risk(cut_accounts, FUTURES)
 
 
-def share(followed: FollowedPlans) -> float:
+def share_kept(followed: FollowedPlans) -> float:
     return float(followed.kept[:, followed.promised > 0].mean())
 
 
-def to_the_letter(
+def simulate_exactly(
     cut: CutAccounts,
     state: State,
     futures: object,
@@ -87,9 +87,7 @@ def to_the_letter(
     months: int,
     exactly: bool = False,
 ) -> Iterator[tuple[State, Columns]]:
-    """Months in which the accounts do exactly what advice rolls forward, one of
-    :func:`follow_module.simulate_plans`'s kind.
-    """
+    """Simulate exactly what advice rolls forward; replaces ``follow.simulate_plans``."""
     count, times = len(cut), state.count // len(cut)
     window = lay_out(cut.statements).take(np.arange(count))
     limits, suspended = (
@@ -110,10 +108,8 @@ def to_the_letter(
 def test_followed_to_the_letter_every_plan_is_kept(
     cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The judge of what was lived says what advice said, where what was lived is what advice
-    foresaw.
-    """
-    monkeypatch.setattr(follow_module, "simulate_plans", to_the_letter)
+    """Where the months are those that advice projected, the decision is the promised one."""
+    monkeypatch.setattr(follow_module, "simulate_plans", simulate_exactly)
     found = follow_plans(cut_accounts)
     assert np.array_equal(found.kept, np.tile(found.promised > 0, (FOLLOWED, 1)))
     assert not found.shocked.any()
@@ -130,7 +126,7 @@ def test_what_is_judged_is_what_advice_judged(
         seen.append((month, logit(probability)))
         return outcome_after(month, cut, probability, values, bundle)
 
-    monkeypatch.setattr(follow_module, "simulate_plans", to_the_letter)
+    monkeypatch.setattr(follow_module, "simulate_plans", simulate_exactly)
     monkeypatch.setattr(follow_module, "outcome_after", noted)
     promised = follow_plans(cut_accounts).promised
     foreseen = other_models.project_plans(cut_accounts).log_odds
@@ -145,11 +141,16 @@ def test_what_is_judged_is_what_advice_judged(
 def test_the_letter_of_other_plans_is_not_kept(
     cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow_module, "simulate_plans", to_the_letter)
-    assert share(follow_plans(retold(cut_accounts, lambda course: replace(course, steps=())))) < 0.4
+    monkeypatch.setattr(follow_module, "simulate_plans", simulate_exactly)
+    assert (
+        share_kept(follow_plans(with_plans(cut_accounts, lambda course: replace(course, steps=()))))
+        < 0.4
+    )
     early = add_months(cut_accounts.population.as_of, 1)
     assert (
-        share(follow_plans(retold(cut_accounts, lambda course: replace(course, restored=early))))
+        share_kept(
+            follow_plans(with_plans(cut_accounts, lambda course: replace(course, restored=early)))
+        )
         < 0.5
     )
 
@@ -157,18 +158,18 @@ def test_the_letter_of_other_plans_is_not_kept(
 def test_most_plans_are_kept_and_it_is_the_plans_that_do_it(
     cut_accounts: CutAccounts, followed: FollowedPlans
 ) -> None:
-    assert share(followed) > 0.85
-    emptied = follow_plans(retold(cut_accounts, lambda course: replace(course, steps=())))
+    assert share_kept(followed) > 0.85
+    emptied = follow_plans(with_plans(cut_accounts, lambda course: replace(course, steps=())))
     assert np.array_equal(emptied.promised, followed.promised)
-    assert share(emptied) < share(followed) - 0.4
+    assert share_kept(emptied) < share_kept(followed) - 0.4
     early = add_months(cut_accounts.population.as_of, 1)
-    hasty = follow_plans(retold(cut_accounts, lambda course: replace(course, restored=early)))
+    hasty = follow_plans(with_plans(cut_accounts, lambda course: replace(course, restored=early)))
     assert (hasty.promised == 1).all()
-    assert share(hasty) < share(followed) - 0.4
+    assert share_kept(hasty) < share_kept(followed) - 0.4
 
 
 def test_what_is_not_promised_is_not_kept(cut_accounts: CutAccounts) -> None:
-    pairs = zip(promising_nothing(cut_accounts).advised, cut_accounts.advised, strict=True)
+    pairs = zip(without_promises(cut_accounts).advised, cut_accounts.advised, strict=True)
     mixed = replace(
         cut_accounts, advised=tuple(pair[place % 2] for place, pair in enumerate(pairs))
     )
@@ -207,14 +208,15 @@ def test_shocks_are_those_that_strike_until_the_month_after_the_promised_one(
                 state = after
             assert followed.shocked[future, account] == struck
     assert 0.05 < followed.shocked.mean() < 0.95
-    assert not follow_plans(in_a_world(cut_accounts, 0.0)).shocked.any()
+    assert not follow_plans(with_shock_rate(cut_accounts, 0.0)).shocked.any()
     assert (
-        follow_plans(in_a_world(cut_accounts, 10.0)).shocked.mean() > followed.shocked.mean() + 0.1
+        follow_plans(with_shock_rate(cut_accounts, 10.0)).shocked.mean()
+        > followed.shocked.mean() + 0.1
     )
 
 
-def own_ways(suspended: bool) -> Plans:
-    """A plan that asks for nothing, but that who is suspended draws nothing."""
+def no_plan(suspended: bool) -> Plans:
+    """A plan that changes nothing, except that a suspended account draws nothing."""
     one = np.ones(1)
     return Plans(
         0 * one,
@@ -228,7 +230,7 @@ def own_ways(suspended: bool) -> Plans:
 
 
 def default_in(lived: Iterator[tuple[State, Columns]], state: State) -> tuple[State, bool]:
-    """(the state at the end, whether a statement on the way shows 60 days past due or more)."""
+    """The last state, and whether a statement shows 60 days past due or more."""
     worst = 0
     for after, columns in lived:
         state, worst = (
@@ -238,8 +240,8 @@ def default_in(lived: Iterator[tuple[State, Columns]], state: State) -> tuple[St
     return state, worst >= 60
 
 
-def slowly(cut: CutAccounts, account: int, future: int) -> dict[str, bool]:
-    """The outcome of each arm for one account in one future, lived month by month by itself."""
+def simulate_one(cut: CutAccounts, account: int, future: int) -> dict[str, bool]:
+    """The outcome of each arm for one account in one future, simulated by itself."""
     one, promised = cut.cuts[account], int(cut.promised[account])
     months = promised if promised else cut.bundle.advice.search.months
     config, start = (
@@ -250,7 +252,7 @@ def slowly(cut: CutAccounts, account: int, future: int) -> dict[str, bool]:
     plan = plans_from_paths(cut.plans).take([account])
     if one.suspended:
         plan = replace(plan, spending=np.zeros(1), no_cash=np.ones(1))
-    ways, free = own_ways(one.suspended), own_ways(suspended=False)
+    ways, free = no_plan(one.suspended), no_plan(suspended=False)
     after_plan, during = default_in(
         simulate_months(start, months, config, future, follow(plan), reduced), start
     )
@@ -279,11 +281,11 @@ def test_risks_are_those_of_each_accountsimulate_plans_by_itself(cut_accounts: C
     suspended = np.flatnonzero([cut.suspended for cut in cut_accounts.cuts])[:5].tolist()
     which = sorted({*suspended, *range(0, len(cut_accounts), 20)})
     few = part_of(cut_accounts, which)
-    silent = replace(few, advised=(*promising_nothing(few).advised[:4], *few.advised[4:]))
+    silent = replace(few, advised=(*without_promises(few).advised[:4], *few.advised[4:]))
     assert silent.promised[:4].max() == 0 < silent.promised[4:].max()
     found = simulate_risk(silent, FUTURES)
     for account in range(len(silent)):
-        slow = [slowly(silent, account, future) for future in range(1, FUTURES + 1)]
+        slow = [simulate_one(silent, account, future) for future in range(1, FUTURES + 1)]
         for arm in ARMS:
             assert getattr(found, arm)[account] == np.mean([outcome[arm] for outcome in slow]), arm
     assert len({float(value) for value in found.carry_on}) > 2
@@ -291,7 +293,7 @@ def test_risks_are_those_of_each_accountsimulate_plans_by_itself(cut_accounts: C
 
 
 def with_suspensions(cut: CutAccounts, plans: Plans) -> Plans:
-    """The plans, but that who is suspended draws nothing."""
+    """The plans, except that suspended accounts draw nothing."""
     suspended = np.array([one.suspended for one in cut.cuts])
     return replace(
         plans,
@@ -310,7 +312,7 @@ def test_months_aresimulate_plans_under_the_plan_and_then_in_one_s_own_ways(
     )
     plans, nothing = (
         plans_from_paths(cut_accounts.plans),
-        own_ways(suspended=False).take(np.zeros(count, dtype=np.int64)),
+        no_plan(suspended=False).take(np.zeros(count, dtype=np.int64)),
     )
     assert all(
         (getattr(plans, name) != getattr(nothing, name)).any()
@@ -338,7 +340,7 @@ def test_on_the_way_ends_with_the_promised_month_and_carrying_on_six_later(
         np.array([max(cut.limit_after, 1.0) for cut in cut_accounts.cuts]),
     )
     nothing = with_suspensions(
-        cut_accounts, own_ways(suspended=False).take(np.zeros(count, dtype=np.int64))
+        cut_accounts, no_plan(suspended=False).take(np.zeros(count, dtype=np.int64))
     )
     promised = np.where(
         cut_accounts.promised > 0, cut_accounts.promised, cut_accounts.bundle.advice.search.months
@@ -378,7 +380,9 @@ def test_who_pays_on_time_does_not_default_meanwhile(
 ) -> None:
     assert (plans_from_paths(cut_accounts.plans).on_time == 1).all()
     assert not risks.during.any()
-    emptied = simulate_risk(retold(cut_accounts, lambda course: replace(course, steps=())), FUTURES)
+    emptied = simulate_risk(
+        with_plans(cut_accounts, lambda course: replace(course, steps=())), FUTURES
+    )
     assert emptied.during.mean() > 0.1
     assert np.array_equal(emptied.during, risks.on_the_way)
     assert np.array_equal(emptied.plan, risks.carry_on)
@@ -499,7 +503,7 @@ def test_where_everybody_was_struck_the_unshocked_are_unknown(cut_accounts: CutA
 def test_without_a_promise_there_is_nothing_to_tell(
     cut_accounts: CutAccounts, risks: PlanRisk
 ) -> None:
-    silent = follow_plans(promising_nothing(cut_accounts))
+    silent = follow_plans(without_promises(cut_accounts))
     assert not silent.kept.any()
     assert validity(cut_accounts, silent, risks).is_empty()
     assert validity_by_month(silent).is_empty()

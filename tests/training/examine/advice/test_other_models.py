@@ -34,7 +34,7 @@ def outlook(cut_accounts: CutAccounts) -> Projection:
 
 
 def hold(cut: CutAccounts, outlook: Projection, higher: float) -> float:
-    """The share of the promises that hold under log-odds that are so much higher."""
+    """The share of promises that hold under log-odds that are higher by so much."""
     return float(
         other_models.find_held_promises(
             cut, outlook, probability_of(outlook.log_odds + higher)
@@ -45,7 +45,7 @@ def hold(cut: CutAccounts, outlook: Projection, higher: float) -> float:
 def test_the_letter_is_what_the_plan_s_path_told(
     cut_accounts: CutAccounts, outlook: Projection
 ) -> None:
-    """Until the limit is back: from then on the path has it in force, and the letter not."""
+    """Until the limit is restored; from then on only the path has it in force."""
     plans: list[PlanPath] = cut_accounts.plans
     for account, (course, promised) in enumerate(
         zip(plans, cut_accounts.promised.tolist(), strict=True)
@@ -153,7 +153,7 @@ def test_refits_stand_between(cut_accounts: CutAccounts, data: Labelled) -> None
 
 
 def rows_of(data: Labelled, split: Split) -> Counter[tuple[object, ...]]:
-    """How often each row of a split stands in it: account, product, as_of and label."""
+    """How often a split has each row: account, product, as_of and label."""
     accounts = data.features.accounts[data.rows(split).tolist()]
     return Counter(
         (*row, label)

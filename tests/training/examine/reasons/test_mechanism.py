@@ -47,7 +47,7 @@ def test_an_account_s_year_does_not_depend_on_the_others(
 def test_levels_that_nobody_is_above_change_nothing(
     cut_accounts: CutAccounts, levels: Levels
 ) -> None:
-    """The control of what a driver does: where all are better than the level, nothing."""
+    """The control: where every account is better than the level, a driver changes nothing."""
     high = Levels(
         **{field.name: np.full(len(cut_accounts), 1e9) for field in dataclasses.fields(Levels)}
         | {"paid_share": levels.used * 0}

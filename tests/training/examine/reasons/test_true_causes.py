@@ -41,7 +41,7 @@ def true(cut_accounts: CutAccounts) -> TrueEffects:
 
 
 def planted(causes: Matrix, hidden: float = 0.0, error: float = 0.0) -> TrueEffects:
-    """TrueEffects of the groups, (accounts, GROUPS), known to ``error``."""
+    """True effects of the groups, (accounts, GROUPS), with this standard error."""
     by_driver: dict[str, Vector] = {driver: np.full(len(causes), hidden) for driver in DRIVERS}
     by_driver |= {group: causes[:, place] for place, group in enumerate(GROUPS)}
     errors: dict[str, Vector] = {driver: np.full(len(causes), error) for driver in DRIVERS}
@@ -52,7 +52,7 @@ def planted(causes: Matrix, hidden: float = 0.0, error: float = 0.0) -> TrueEffe
 
 @pytest.fixture(scope="module")
 def causes(cut_accounts: CutAccounts) -> Matrix:
-    """Each account's groups in an order of its own, all with some effect."""
+    """Each account's groups in its own order, all with some effect."""
     random = np.random.default_rng(0)
     return np.array(
         [random.permutation(np.arange(1.0, len(GROUPS) + 1)) for _ in range(len(cut_accounts))]
@@ -60,9 +60,7 @@ def causes(cut_accounts: CutAccounts) -> Matrix:
 
 
 def contributing(cut: CutAccounts, weights: Matrix) -> CutAccounts:
-    """The same accounts, whose contributions come to these weights of the groups, and whose effects
-    are not known.
-    """
+    """The same accounts with contributions that sum to these weights, and unknown effects."""
     contributions = np.zeros_like(cut.contributions)
     groups = [group_of(name) for name in cut.bundle.features]
     for place, group in enumerate(GROUPS):

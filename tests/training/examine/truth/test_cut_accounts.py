@@ -27,7 +27,7 @@ def decisions(examined: Population, bundle: Bundle) -> list[Decision]:
 
 
 def by_model(decision: Decision) -> bool:
-    """A reason of the model's has a share; a rule's has none."""
+    """Whether the model cut: its reasons have a share, a rule's have none."""
     return any(reason.share is not None for reason in decision.reasons)
 
 

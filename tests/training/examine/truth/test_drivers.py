@@ -50,7 +50,7 @@ class Month:
 
 
 def levels(state: State, **given: float) -> Levels:
-    """These levels for everybody; not known where none is given."""
+    """These levels for every account; NaN where none is given."""
     return Levels(
         **{
             field.name: np.full(state.count, given.get(field.name, np.nan))
@@ -60,7 +60,7 @@ def levels(state: State, **given: float) -> Levels:
 
 
 def differing(some: Any, others: Any) -> list[str]:
-    """The fields that are not the same to the last bit."""
+    """The fields that are not equal to the last bit."""
     found = []
     for field in fields(some):
         one, other = getattr(some, field.name), getattr(others, field.name)
@@ -302,7 +302,7 @@ def test_debt_elsewhere_begins_at_the_reference(examined: Population, months: Re
 
 
 def test_no_act_belongs_to_two_drivers() -> None:
-    """But for the payment: on time, and enough, are two things to say of one act."""
+    """Except the payment: two drivers change different sides of it, its time and its amount."""
     acts = [act for driver, named in NAMED.items() if driver != "late_payment" for act in named]
     assert len(acts) == len(set(acts))
 

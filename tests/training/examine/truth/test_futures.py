@@ -27,7 +27,7 @@ def config(examined: Population) -> SimulationConfig:
 
 @pytest.fixture(scope="module")
 def state(examined: Population) -> State:
-    """The accounts under most strain, for the others do not default in six futures."""
+    """The accounts under most strain: others do not default in six futures."""
     lives = ~examined.state.ended & (
         examined.state.traits.opened_month < examined.state.months_done
     )
@@ -71,7 +71,7 @@ def test_futures_lived_together_are_those_lived_apart(
 
 
 def test_who_is_changed_alone_has_another_outcome(state: State, config: SimulationConfig) -> None:
-    """The futures are common: they do not move with what is done to others."""
+    """Futures are common: changes to other accounts do not change an account's own."""
     odd = np.arange(state.count) % 2 == 1
     poorer = replace(
         state,

@@ -83,8 +83,9 @@ def test_who_follows_a_plan_does_what_it_says(state: State) -> None:
 def next_month(
     state: State, **changes: float
 ) -> tuple[State, State, dict[str, np.ndarray], np.ndarray]:
-    """The state without and with a plan, the plan's statements, and whose books neither caps nor
-    floors cut off.
+    """The next month without and with a plan.
+
+    Returns both states, the plan's statements, and which accounts no cap or floor truncates.
     """
     (without, own), (with_plan, told) = (
         simulate(state, change)[0] for change in (None, follow(plans(**changes)))
@@ -101,9 +102,7 @@ def next_month(
 
 
 def test_money_that_is_paid_is_missing_elsewhere(state: State) -> None:
-    """What is paid beyond one's own acts comes out of savings or is owed to others; none of it
-    appears from nowhere.
-    """
+    """Additional payments come out of savings or new debt elsewhere."""
     without, with_plan, told, whole = next_month(state, on_time=1.0, extra=500.0)
     assert (told["more"] >= 0).all()
     assert (told["more"][whole] > 0).sum() > 100
@@ -132,9 +131,7 @@ def test_a_limit_is_in_force_where_it_is_given(state: State) -> None:
 
 
 def test_what_a_plan_does_to_the_true_risk(state: State) -> None:
-    """Over common futures, of accounts with a debt here: the outcome itself, not a model's word for
-    it.
-    """
+    """Measured by outcomes over common futures, of accounts with a balance, not by a model."""
     whose = (
         (state.balance > 500.0)
         & ~state.ended

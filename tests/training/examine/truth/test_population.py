@@ -26,7 +26,7 @@ EVERYBODY: frozenset[Split] = frozenset({"train", "valid", "test"})
 
 
 def statements_of(world: Population) -> pl.DataFrame:
-    """All statements that the simulation gives for a world's config."""
+    """All statements that the simulation of a population's config gives."""
     return next(simulate(world.config)).statements
 
 
@@ -130,9 +130,7 @@ def test_what_is_realised_is_the_label_of_a_simulation_that_cuts_nobody() -> Non
 
 
 def test_what_is_realised_knows_of_no_cut_after_the_decision() -> None:
-    """Until the decision the incumbent cuts; after it the label's future has none, which the data's
-    own has.
-    """
+    """The incumbent cuts until the decision; only the data's own future has cuts after it."""
     world = draw_population(
         SimulationConfig(incumbent_cut_rate=0.5, incumbent_noise=0.0),
         ExamineConfig(accounts=2_000, seed=3),
