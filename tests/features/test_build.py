@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import build as build_module
-from features.build import build
+from features.build import build, build_from_window, latest_accounts
 from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
 from features.schema import check
-from features.window import COOLING_MONTHS
+from features.window import COOLING_MONTHS, lay_out
 from tests.support.accounts import quiet_account, window
 from tests.support.each import each
 
@@ -43,6 +43,19 @@ def test_build_does_not_depend_on_the_block_size(
     in_blocks = build(check(windows))
     assert in_blocks.values.tobytes() == whole.values.tobytes()
     assert in_blocks.accounts.equals(whole.accounts)
+
+
+def test_a_window_gives_the_same_bits_in_blocks_as_whole(
+    windows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = check(windows)
+    laid_out = lay_out(statements)
+    accounts = latest_accounts(statements, laid_out)
+    whole = build_from_window(laid_out, accounts)
+    assert whole.values.tobytes() == build(statements).values.tobytes()
+    monkeypatch.setattr(build_module, "ROWS_A_BLOCK", 100)
+    in_blocks = build_from_window(laid_out, accounts)
+    assert in_blocks.values.tobytes() == whole.values.tobytes()
 
 
 @given(window())
@@ -134,10 +147,10 @@ def test_a_hand_computed_account() -> None:
     ("late", "expected"),
     [([0, 0, 0], 200.0), ([3, 0, 0], 300.0), ([0, 0, 9], 50.0), ([1, 2, 3], math.nan)],
 )
-def test_what_was_carried_is_of_months_on_time_alone(late: list[int], expected: float) -> None:
-    """Balances of -50 (the customer's, so nothing owed), 100 and 500: a late month says nothing
-    either way.
-    """
+def test_carried_on_time_covers_only_months_without_a_late_payment(
+    late: list[int], expected: float
+) -> None:
+    """The balances are -50 (overpaid, so 0 is owed), 100 and 500."""
     months = pl.DataFrame(
         {"balance": [-50.0, 100.0, 500.0], "days_past_due": pl.Series(late, dtype=pl.Int32)}
     )
@@ -145,7 +158,7 @@ def test_what_was_carried_is_of_months_on_time_alone(late: list[int], expected: 
     assert found == pytest.approx(expected, nan_ok=True)
 
 
-def test_as_of_is_the_last_month_and_the_frame_says_unknown_with_null() -> None:
+def test_as_of_is_the_last_month_and_unknown_is_null_in_the_frame() -> None:
     features = build(check(quiet_account(2)))
     assert features.accounts["as_of"].to_list() == [datetime.date(2024, 2, 1)]
     frame = features.frame()
@@ -159,7 +172,7 @@ def test_as_of_is_the_last_month_and_the_frame_says_unknown_with_null() -> None:
     assert not any(frame[name].is_nan().any() for name in features.names)
 
 
-def test_a_feature_that_is_not_there_is_named() -> None:
+def test_the_error_names_a_feature_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="expected a feature of the catalogue, got 'age'"):
         build(check(quiet_account())).column("age")
 
@@ -187,7 +200,7 @@ def test_no_protected_attribute_is_a_feature_or_a_statement_column() -> None:
     ]
 
 
-def test_every_feature_is_declared_whole() -> None:
+def test_every_feature_has_texts_and_a_group_unless_it_is_a_fact() -> None:
     assert len(BY_NAME) == len(CATALOGUE)
     assert 40 <= len(MODEL_FEATURES) <= 60
     for feature in each(CATALOGUE):

@@ -11,34 +11,29 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from features.catalogue import CATALOGUE
 from serving.decision.bundle import Bundle
-from serving.decision.config.policy import read_policy
 from serving.decision.config.reasons import Language, Text, read_wording
 from serving.decision.config.strict_toml import ConfigError
 from serving.decision.notice import LANGUAGES, Notice, make_notice
 from serving.decision.pipeline import decide_many
-from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
 from serving.decision.reasons.ranking import Reason
 from serving.decision.reasons.wording import day, number
 from serving.schemas import examples
+from tests.support.policies import DECIDED_AT, POLICY, make_account
 
 TEXT = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-8")
 WORDING = read_wording(TEXT)
-POLICY = read_policy(files("serving.decision.config").joinpath("policy.toml").read_text("utf-8"))
-WHEN = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
+WHEN = DECIDED_AT
 TODAY = datetime.date(2026, 10, 5)
 LIMIT = 20_000.0
-SAID = Text("You paid late in 3 of the last 6 months.", "近6个月中有3个月逾期还款。")
+REASON = Text("You paid late in 3 of the last 6 months.", "近6个月中有3个月逾期还款。")
 
 
 def outcome(
     probability: float, limit: float = LIMIT, balance: float = 4_000.0, **features: float
 ) -> Outcome:
-    quiet = {feature.name: 0.0 for feature in CATALOGUE} | {"income": 1e6, "months_observed": 24.0}
-    values = quiet | {"limit_now": limit, "balance_now": balance} | features
-    return apply(Account("pay_later", datetime.date(2026, 9, 1), probability, values), POLICY, WHEN)
+    return apply(make_account(probability, limit, balance, **features), POLICY, WHEN)
 
 
 def reasons(*texts: Text) -> tuple[Reason, ...]:
@@ -48,27 +43,29 @@ def reasons(*texts: Text) -> tuple[Reason, ...]:
     )
 
 
-def told(made: Outcome, *texts: Text, limit: float = LIMIT, at: datetime.datetime = WHEN) -> Notice:
-    notice = make_notice(made, limit, reasons(*texts), WORDING, POLICY, at)
+def make(
+    changed: Outcome, *texts: Text, limit: float = LIMIT, at: datetime.datetime = WHEN
+) -> Notice:
+    notice = make_notice(changed, limit, reasons(*texts), WORDING, POLICY, at)
     assert notice is not None
     return notice
 
 
-def said(notice: Notice, language: Language) -> str:
+def text_of(notice: Notice, language: Language) -> str:
     return str(getattr(notice.text, language))
 
 
 REDUCED, SUSPENDED, KEPT = outcome(0.3), outcome(0.9), outcome(0.01)
-CONFIRMED = outcome(0.3, months_observed=2.0)  # a person is asked to confirm a cut
-STOPPED = outcome(0.9, months_observed=2.0)  # ... and here to stop new drawings
-# ... and here nothing
-HANDED = dataclasses.replace(KEPT, action="review", proposed_limit=LIMIT, review_on=TODAY)
-TOLD = {
+# A person is asked to confirm a cut, to stop new drawings, or to change nothing.
+CONFIRMED = outcome(0.3, months_observed=2.0)
+STOPPED = outcome(0.9, months_observed=2.0)
+REFERRED = dataclasses.replace(KEPT, action="review", proposed_limit=LIMIT, review_on=TODAY)
+OUTCOMES = {
     "reduce": REDUCED,
     "suspend": SUSPENDED,
     "confirm": CONFIRMED,
     "stop": STOPPED,
-    "nothing": HANDED,
+    "nothing": REFERRED,
 }
 
 words = st.text(st.characters(categories=("L", "N", "P", "Zs")), min_size=1)
@@ -78,21 +75,21 @@ limits = st.sampled_from([1_000.0, 12_345.0, 60_000.0, 400_000.0])
 
 @st.composite
 def objected(draw: st.DrawFn) -> tuple[Outcome, float]:
-    """An outcome that is not to keep the limit, and that limit."""
+    """An outcome other than ``keep``, and the limit before it."""
     probability, limit, share = (
         draw(st.floats(0.001, 0.999)),
         draw(limits),
         draw(st.floats(-0.1, 1.2)),
     )
-    made = outcome(
+    changed = outcome(
         probability, limit, share * limit, months_observed=draw(st.sampled_from([1.0, 24.0]))
     )
-    assume(made.action != "keep")
-    return made, limit
+    assume(changed.action != "keep")
+    return changed, limit
 
 
 def test_the_outcomes_are_of_every_kind() -> None:
-    assert [made.action for made in TOLD.values()] == [
+    assert [changed.action for changed in OUTCOMES.values()] == [
         "reduce",
         "suspend",
         "review",
@@ -102,29 +99,31 @@ def test_the_outcomes_are_of_every_kind() -> None:
     assert (CONFIRMED.suspends, STOPPED.suspends) == (False, True)
 
 
-@given(st.sampled_from(sorted(TOLD)), texts)
-def test_every_reason_stands_numbered_as_it_is_worded(name: str, worded: list[Text]) -> None:
-    notice = told(TOLD[name], *worded)
+@given(st.sampled_from(sorted(OUTCOMES)), texts)
+def test_the_reasons_are_numbered_in_their_own_words(name: str, worded: list[Text]) -> None:
+    notice = make(OUTCOMES[name], *worded)
     for language in LANGUAGES:
-        _, stated, _ = said(notice, language).split("\n\n")
+        _, stated, _ = text_of(notice, language).split("\n\n")
         assert stated.split("\n")[1:] == [
             f"{rank}. {getattr(text, language)}" for rank, text in enumerate(worded, 1)
         ]
 
 
 @given(objected())
-def test_nothing_is_unfilled_and_every_number_is_an_amount_or_a_date(
+def test_every_placeholder_is_filled_and_every_number_is_an_amount_or_a_date(
     case: tuple[Outcome, float],
 ) -> None:
-    """So no probability and no score is told, whatever they are."""
-    made, limit = case
-    notice = told(made, SAID, limit=limit)
-    dates = [date for date in (TODAY, made.effective_on, made.review_on) if date is not None]
+    """So a notice never contains a probability or a score."""
+    changed, limit = case
+    notice = make(changed, REASON, limit=limit)
+    dates = [date for date in (TODAY, changed.effective_on, changed.review_on) if date is not None]
     amounts = [
-        amount for amount in (limit, made.new_limit, made.proposed_limit) if amount is not None
+        amount
+        for amount in (limit, changed.new_limit, changed.proposed_limit)
+        if amount is not None
     ]
     for language in LANGUAGES:
-        text = said(notice, language).replace(f"1. {getattr(SAID, language)}", "")
+        text = text_of(notice, language).replace(f"1. {getattr(REASON, language)}", "")
         assert not set("{}%") & set(text)
         known = " ".join(
             [
@@ -136,15 +135,15 @@ def test_nothing_is_unfilled_and_every_number_is_an_amount_or_a_date(
 
 
 @given(objected())
-def test_what_a_customer_must_know_is_told_in_both_languages(case: tuple[Outcome, float]) -> None:
-    made, limit = case
-    notice = told(made, SAID, limit=limit)
-    after = made.new_limit if made.proposed_limit is None else made.proposed_limit
+def test_a_notice_has_all_amounts_and_dates_in_both_languages(case: tuple[Outcome, float]) -> None:
+    changed, limit = case
+    notice = make(changed, REASON, limit=limit)
+    after = changed.new_limit if changed.proposed_limit is None else changed.proposed_limit
     for language in LANGUAGES:
-        text = said(notice, language)
+        text = text_of(notice, language)
         assert number(limit, "CNY", language) in text
         assert number(after, "CNY", language) in text
-        dates = (made.effective_on, made.review_on)
+        dates = (changed.effective_on, changed.review_on)
         assert all(day(date, language) in text for date in dates if date is not None)
         person, free, correct = {
             "en": ("a person", "free of charge", "corrected"),
@@ -163,35 +162,35 @@ def test_the_notice_is_due_thirty_days_after_the_lenders_day(
 ) -> None:
     at = naive.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=hours)))
     local = at.astimezone(datetime.timezone(datetime.timedelta(hours=8))).date()
-    notice = told(REDUCED, SAID, at=at)
+    notice = make(REDUCED, REASON, at=at)
     assert notice.send_by - local == datetime.timedelta(days=30)
     assert notice.text.en.startswith(f"On {day(local, 'en')} we decided")
 
 
-def test_midnight_is_the_lenders() -> None:
+def test_the_day_begins_at_the_lenders_midnight() -> None:
     before = datetime.datetime(2026, 12, 31, 15, 59, 59, 999999, tzinfo=datetime.UTC)
     after = before + datetime.timedelta(microseconds=1)
-    assert told(REDUCED, SAID, at=before).send_by == datetime.date(2027, 1, 30)
-    assert told(REDUCED, SAID, at=after).send_by == datetime.date(2027, 1, 31)
+    assert make(REDUCED, REASON, at=before).send_by == datetime.date(2027, 1, 30)
+    assert make(REDUCED, REASON, at=after).send_by == datetime.date(2027, 1, 31)
     west = dataclasses.replace(
         POLICY,
         dates=dataclasses.replace(POLICY.dates, utc_offset_hours=0.0, notice_within_days=7.0),
     )
-    notice = make_notice(REDUCED, LIMIT, reasons(SAID), WORDING, west, after)
+    notice = make_notice(REDUCED, LIMIT, reasons(REASON), WORDING, west, after)
     assert notice is not None
     assert notice.send_by == datetime.date(2027, 1, 7)
     with pytest.raises(ValueError, match="without one"):
-        told(REDUCED, SAID, at=after.replace(tzinfo=None))
+        make(REDUCED, REASON, at=after.replace(tzinfo=None))
 
 
-def test_who_keeps_the_limit_has_no_notice() -> None:
+def test_an_account_that_keeps_its_limit_gets_no_notice() -> None:
     assert make_notice(KEPT, LIMIT, (), WORDING, POLICY, WHEN) is None
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", OUTCOMES)
 def test_a_decision_is_adverse_and_a_review_is_not_yet(name: str) -> None:
-    notice = told(TOLD[name], SAID)
-    reviewed = TOLD[name].action == "review"
+    notice = make(OUTCOMES[name], REASON)
+    reviewed = OUTCOMES[name].action == "review"
     assert notice.kind == ("under_review" if reviewed else "adverse_action")
     assert (
         ("Nothing changes yet" in notice.text.en)
@@ -205,35 +204,36 @@ def test_a_decision_is_adverse_and_a_review_is_not_yet(name: str) -> None:
     )
 
 
-def test_a_review_says_what_is_proposed() -> None:
+def test_a_notice_of_a_review_contains_the_proposal() -> None:
     assert CONFIRMED.proposed_limit is not None
     assert (
         f"proposed to lower it to {number(CONFIRMED.proposed_limit, 'CNY', 'en')}."
-        in told(CONFIRMED, SAID).text.en
+        in make(CONFIRMED, REASON).text.en
     )
     assert (
         "proposed to stop new drawings and to set the limit to CNY 4,000."
-        in told(STOPPED, SAID).text.en
+        in make(STOPPED, REASON).text.en
     )
     assert (
-        "系统于2026年10月5日建议暂停新增支用，并将额度设为4,000元。" in told(STOPPED, SAID).text.zh
+        "系统于2026年10月5日建议暂停新增支用，并将额度设为4,000元。"
+        in make(STOPPED, REASON).text.zh
     )
-    assert "proposed no change." in told(HANDED, SAID).text.en
+    assert "proposed no change." in make(REFERRED, REASON).text.en
 
 
 def test_without_reasons_there_is_no_heading() -> None:
-    notice = told(HANDED)
+    notice = make(REFERRED)
     for language in LANGUAGES:
-        assert said(notice, language).count("\n\n") == 1
-        assert said(notice, language).count("\n") == 2
-        assert getattr(WORDING.notice["reasons"], language).split("\n")[0] not in said(
+        assert text_of(notice, language).count("\n\n") == 1
+        assert text_of(notice, language).count("\n") == 2
+        assert getattr(WORDING.notice["reasons"], language).split("\n")[0] not in text_of(
             notice, language
         )
 
 
 def test_the_notice_of_a_reduction_in_full() -> None:
-    assert told(
-        dataclasses.replace(REDUCED, new_limit=5_500.0), SAID, Text("Second.", "其二。")
+    assert make(
+        dataclasses.replace(REDUCED, new_limit=5_500.0), REASON, Text("Second.", "其二。")
     ).text == Text(
         "On 5 October 2026 we decided to lower the credit limit of your account "
         "from CNY 20,000 to CNY 5,500. "
@@ -262,12 +262,12 @@ def test_every_decision_has_the_notice_of_its_own(windows: pl.DataFrame, bundle:
         assert d.notice.send_by == datetime.date(2026, 11, 4)
         assert (d.notice.kind == "under_review") == (d.action == "review")
         for language in LANGUAGES:
-            lines = said(d.notice, language).split("\n")
+            lines = text_of(d.notice, language).split("\n")
             assert all(
                 f"{reason.rank}. {getattr(reason.text, language)}" in lines for reason in d.reasons
             )
             assert number(d.credit_limit, "CNY", language) in lines[0]
-            assert "{" not in said(d.notice, language)
+            assert "{" not in text_of(d.notice, language)
 
 
 def test_the_example_has_the_notice_of_its_decision() -> None:
