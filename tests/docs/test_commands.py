@@ -27,7 +27,7 @@ from training.tune.search import TuneConfig
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PARSERS = {"training": training_parser, "serving": serving_parser}
 COMMAND = re.compile(r"python -m (training|serving) ([^`|>\n]+?)(?= {3}|[`|>\n])")
-TARGET = re.compile(r"`make ([a-z]+)`|^(?: {4})?make ([a-z]+)$", re.MULTILINE)
+TARGET = re.compile(r"`make ([a-z-]+)`|^(?: {4})?make ([a-z-]+)$", re.MULTILINE)
 SETTING = re.compile(r"--set (\w+)=")
 CONFIGS = (
     BundleConfig,
