@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 
 from features.build import Features
+from features.months import months_between
 from features.types import Vector
+from tests.support.each import each
 from training.data.censoring import (
     MOST_WEIGHT,
     TREATED,
@@ -28,10 +30,10 @@ MONTHS = [FIRST, *(datetime.date(2025, month, 1) for month in range(2, 8))]
 
 @pytest.fixture(scope="module")
 def ways(source: Source, data: Labelled) -> Mapping[str, Labelled]:
-    made = {
-        way: label_accounts(source, DataConfig(treated=way)) for way in TREATED if way != "keep"
-    }
-    return {"keep": data} | made
+    frames = {"keep": data}
+    for way in TREATED[1:]:
+        frames[way] = label_accounts(source, DataConfig(treated=way))
+    return frames
 
 
 def keys(data: Labelled, split: str | None = None) -> list[tuple[object, ...]]:
@@ -39,12 +41,12 @@ def keys(data: Labelled, split: str | None = None) -> list[tuple[object, ...]]:
     return data.features.accounts.select("account_id", "as_of")[rows.tolist()].rows()
 
 
-def test_what_is_followed_is_what_a_reader_of_the_statements_sees(
+def test_outcomes_are_those_of_a_plain_loop_over_the_statements(
     source: Source, data: Labelled
 ) -> None:
     drawn = np.random.default_rng(1).choice(len(data.label), 300, replace=False)
     cut = observe_outcomes(source.statements, data.features.accounts, 6, 60).cut
-    # Few are cut: all of those too.
+    # Few of the drawn ones are cut, so some more of these.
     rows = np.unique(np.concatenate([drawn, np.flatnonzero(np.isfinite(cut))[:100]]))
     accounts = data.features.accounts[rows.tolist()]
     followed = observe_outcomes(source.statements, accounts, 6, 60)
@@ -52,10 +54,11 @@ def test_what_is_followed_is_what_a_reader_of_the_statements_sees(
         history = source.statements.filter(pl.col("account_id") == account).sort("month").to_dicts()
         found = {"cut": np.inf, "default": np.inf, "watched": 0.0}
         for before, now in itertools.pairwise(history):
-            after = (now["month"].year - as_of.year) * 12 + now["month"].month - as_of.month
+            after = months_between(as_of, now["month"])
             if not 1 <= after <= 6:
                 continue
-            found["watched"] = after if np.isinf(found["default"]) else found["watched"]
+            if np.isinf(found["default"]):
+                found["watched"] = after
             if now["credit_limit"] < before["credit_limit"]:
                 found["cut"] = min(found["cut"], after)
             if now["days_past_due"] >= 60:
@@ -69,11 +72,9 @@ def test_dropping_leaves_exactly_the_uncut(source: Source, ways: Mapping[str, La
         "account_id", "month", lower=pl.col("credit_limit").diff().over("account_id") < 0
     )
     cuts = limits.filter("lower").drop("lower")
-    everyone = (
-        ways["keep"]
-        .features.accounts.filter(pl.Series(ways["keep"].split != "test"))
-        .select("account_id", "as_of")
-    )
+    kept = ways["keep"]
+    fitting = kept.features.accounts.filter(pl.Series(kept.split != "test"))
+    everyone = fitting.select("account_id", "as_of")
     end = pl.col("as_of").dt.offset_by("6mo")
     cut = everyone.join(cuts, on="account_id").filter(
         pl.col("month") > pl.col("as_of"), pl.col("month") <= end
@@ -83,7 +84,7 @@ def test_dropping_leaves_exactly_the_uncut(source: Source, ways: Mapping[str, La
     assert 0 < uncut.height < everyone.height
 
 
-def test_censoring_knows_no_default_after_a_cut(
+def test_censored_labels_have_no_default_after_a_cut(
     source: Source, ways: Mapping[str, Labelled]
 ) -> None:
     censored, observed = ways["censor"], ways["keep"]
@@ -102,7 +103,7 @@ def test_censoring_knows_no_default_after_a_cut(
 def test_no_way_touches_the_test_rows(ways: Mapping[str, Labelled]) -> None:
     observed = ways["keep"]
     rows = observed.rows("test")
-    for way in ways.values():
+    for way in each(ways.values()):
         mine = way.rows("test")
         assert keys(way, "test") == keys(observed, "test")
         assert np.array_equal(way.label[mine], observed.label[rows])
@@ -111,15 +112,13 @@ def test_no_way_touches_the_test_rows(ways: Mapping[str, Labelled]) -> None:
 
 
 def test_rows_keep_their_features(ways: Mapping[str, Labelled]) -> None:
-    place = {
-        key: row
-        for row, key in enumerate(
-            ways["keep"].features.accounts.select("account_id", "as_of").rows()
-        )
-    }
-    for way in ways.values():
-        rows = [place[key] for key in way.features.accounts.select("account_id", "as_of").rows()]
-        assert way.features.values.tobytes() == ways["keep"].features.values[rows].tobytes()
+    kept = ways["keep"].features
+    keys_of_rows = kept.accounts.select("account_id", "as_of").rows()
+    place = {key: row for row, key in enumerate(keys_of_rows)}
+    for way in each(ways.values()):
+        own = way.features.accounts.select("account_id", "as_of").rows()
+        rows = [place[key] for key in own]
+        assert way.features.values.tobytes() == kept.values[rows].tobytes()
 
 
 def test_weights_stand_for_those_left_out(ways: Mapping[str, Labelled]) -> None:
@@ -128,11 +127,10 @@ def test_weights_stand_for_those_left_out(ways: Mapping[str, Labelled]) -> None:
     fitting = data.split != "test"
     assert data.weight.min() >= 1.0
     assert data.weight.max() <= MOST_WEIGHT
-    # Those left in count as many as there were.
+    # The selected rows weigh as much as all rows together.
     assert data.weight[fitting].sum() == pytest.approx(len(keys(ways["keep"])), rel=0.01)
-    assert {way: ways[way].weight for way in ("keep", "drop", "censor")} == dict.fromkeys(
-        ("keep", "drop", "censor")
-    )
+    for way in ("keep", "drop", "censor"):
+        assert ways[way].weight is None
 
 
 def test_labels_that_the_data_bring_are_taken_as_they_are(source: Source) -> None:
@@ -148,19 +146,17 @@ def test_labels_that_the_data_bring_are_taken_as_they_are(source: Source) -> Non
 
 
 def test_an_unknown_way_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"DataConfig.treated: expected one of .*'reweight'.*, got 'ignore'"
-    ):
+    message = r"DataConfig.treated: expected one of .*'reweight'.*, got 'ignore'"
+    with pytest.raises(ValueError, match=message):
         DataConfig(treated="ignore")
 
 
 class Planted:
-    """Accounts with one trait that the lender sees each month, their untreated fate, and cuts that
-    prevent every default.
+    """Accounts with one visible trait, a known fate without cuts, and cuts that prevent defaults.
 
-    Trouble comes in the month after as_of for some.  Of those in trouble 60 % would default, 3 to 6
-    months after as_of; of the others 5 %.  The lender cuts those in trouble with a chance of
-    ``chance`` a month, the others with a fifth of it.
+    Some accounts are in trouble from the month after as_of on.  Of these 60 % would default, 3 to 6
+    months after as_of; of the others 5 %.  The monthly chance of a cut is ``chance`` for accounts
+    in trouble and a fifth of it for the others.
     """
 
     def __init__(self, accounts: int, chance: float, seed: int = 0) -> None:
@@ -218,13 +214,13 @@ class Planted:
         return float(np.average(label[kept], weights=weight[kept]))
 
 
-def test_where_cuts_prevent_defaults_only_reweighting_finds_what_would_have_been() -> None:
+def test_only_reweighting_finds_the_rate_without_cuts() -> None:
     world = Planted(40_000, chance=0.25)
     truth = float(np.isfinite(world.fate).mean())
     rates = {way: world.rate(way) for way in TREATED}
     assert truth == pytest.approx(0.215, abs=0.01)
     assert rates["reweight"] == pytest.approx(truth, abs=0.01)
-    # All that is seen after a cut is its success, and who was not cut was the better risk.
+    # After a cut only its success is observed, and uncut accounts are better risks.
     assert rates["keep"] < truth - 0.07
     assert rates["censor"] < truth - 0.07
     assert rates["drop"] < truth - 0.05
@@ -237,35 +233,33 @@ def test_weights_are_one_to_the_share_uncut() -> None:
     weight = censoring_weights(statements, accounts, followed, world.features_at())
     for trouble, share in ((False, 0.98**6), (True, 0.98 * 0.9**5)):
         whole_time = np.isinf(followed.cut) & (followed.watched == 6) & (world.trouble == trouble)
-        # The model shrinks a little towards what is common.
+        # The model shrinks chances a little towards their mean.
         assert weight[whole_time] == pytest.approx(1.0 / share, rel=0.06)
-    # One who defaulted was not watched any longer, and could not be cut any more.
+    # An account in default is no longer watched.
     early = world.trouble & (followed.default == 3)
     assert weight[early] == pytest.approx(1.0 / (0.98 * 0.9**2), rel=0.04)
 
 
-def test_a_default_ends_the_watch_also_where_the_account_is_asked_about_again() -> None:
+def test_a_default_ends_the_watch_also_of_an_account_with_two_rows() -> None:
     world = Planted(20_000, chance=0.1)
     twice = pl.concat([world.accounts, world.accounts.with_columns(as_of=pl.lit(MONTHS[4]))])
     followed = observe_outcomes(world.statements(), twice, 2 * 6, 60)
     alone = observe_outcomes(world.statements(), world.accounts, 2 * 6, 60)
-    weight = censoring_weights(world.statements(), twice, followed, world.features_at())[
-        : len(world.trouble)
-    ]
+    weight = censoring_weights(world.statements(), twice, followed, world.features_at())
+    weight = weight[: len(world.trouble)]
     once = censoring_weights(world.statements(), world.accounts, alone, world.features_at())
     early = world.trouble & (alone.default == 3)
     assert weight[early] == pytest.approx(once[early], rel=0.04)
 
 
-def test_nobody_cut_is_nobody_reweighted() -> None:
+def test_weights_without_cuts_are_one() -> None:
     world = Planted(2_000, chance=0.0)
     followed = observe_outcomes(world.statements(), world.accounts, 6, 60)
-    assert (
-        censoring_weights(world.statements(), world.accounts, followed, world.features_at()) == 1.0
-    ).all()
+    weight = censoring_weights(world.statements(), world.accounts, followed, world.features_at())
+    assert (weight == 1.0).all()
 
 
-def test_no_row_stands_for_more_than_is_stated() -> None:
+def test_no_weight_is_above_the_maximum() -> None:
     world = Planted(20_000, chance=0.6)
     followed = observe_outcomes(world.statements(), world.accounts, 6, 60)
     weight: Vector = censoring_weights(

@@ -104,8 +104,9 @@ def _labels(statements: pl.DataFrame, config: SimulationConfig) -> dict[str, flo
 def _asked(
     statements: pl.DataFrame, number: int, config: SimulationConfig
 ) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
-    """(statements at as_of of accounts under 60 days, accounts that reach 60 in the 6 after,
-    accounts late in the 3 before).
+    """Statements of accounts under 60 days, those that default, and those that were late.
+
+    At as_of; within the 6 months after it; in the 3 months before it.
     """
     month = pl.col("month")
     now = statements.filter(month == calendar_month(number, config), pl.col("days_past_due") < 60)

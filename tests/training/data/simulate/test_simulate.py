@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 import training.data.simulate.output as output
 from features.ledger import Behaviour, Standing, Terms, next_standing
 from features.schema import NAMES, PRODUCTS, check, column
+from tests.support.each import each
 from training.data.simulate.config import SimulationConfig, calendar_month, month_number_of
 from training.data.simulate.output import Block, simulate, write
 from training.data.simulate.state import State
@@ -91,7 +92,7 @@ def test_futures_differ_from_each_other_and_repeat() -> None:
     np.testing.assert_array_equal(one.balance, again.balance)
 
 
-def test_some_accounts_in_several_futures_at_once_live_each_as_alone() -> None:
+def test_several_futures_at_once_are_each_the_same_as_alone() -> None:
     state = begin(SMALL, 0, 200)
     chosen = np.array([150, 3, 77])
     futures = np.repeat([4, 0, 9], len(chosen))
@@ -212,8 +213,7 @@ def test_accounts_open_and_close_within_the_period(small: Block) -> None:
     assert 0.15 < late.height / span.height < 0.35
     assert (late["opened"].dt.truncate("1mo") == late["first"]).all()
     assert (span.filter(pl.col("opened") < SMALL.first_month)["first"] == SMALL.first_month).all()
-    # Closed are those that stop before the end without having been charged off: few, and only with
-    # nothing owed.
+    # Closed accounts stop before the end without a charge-off: few, and only without a debt.
     ends = small.statements.sort("month").group_by("account_id").agg(pl.all().last())
     closed = ends.filter(
         (pl.col("month") < calendar_month(SMALL.months - 1, SMALL))
@@ -403,10 +403,10 @@ def test_extreme_configs_give_valid_statements() -> None:
 
 
 def test_blocks_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
+    started: list[int] = []
 
     def counted(config: SimulationConfig, first: int, count: int) -> State:
-        made.append(first)
+        started.append(first)
         return begin(config, first, count)
 
     monkeypatch.setattr(output, "begin", counted)
@@ -414,10 +414,10 @@ def test_blocks_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         dataclasses.replace(SMALL, accounts=30, months=2, partition_accounts=10)
     )
     next(blocks)
-    assert made == [0]
+    assert started == [0]
 
 
 def _same_columns(left: Columns, right: Columns) -> None:
     assert left.keys() == right.keys()
-    for name in left:
+    for name in each(left):
         np.testing.assert_array_equal(left[name], right[name], err_msg=name)
