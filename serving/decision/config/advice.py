@@ -115,7 +115,7 @@ def read_advice(text: str) -> AdviceRules:
         levers, notes = top.section("levers"), top.section("notes")
         ageing = top.section("ageing").sections()
         return AdviceRules(
-            version=top.text("version"),
+            version=top.label("version"),
             search=top.section("search").fill(Search, _SEARCH_RANGES),
             levers={name: _lever(name, levers.section(name)) for name in LEVERS},
             ageing={name: _ageing(section) for name, section in ageing.items()},

@@ -158,7 +158,7 @@ def read_policy(text: str) -> Policy:
     """
     with read_toml(text, "policy.toml") as top:
         return Policy(
-            version=top.text("version"),
+            version=top.label("version"),
             economics=_economics(top.section("economics")),
             cut=_cut(top.section("cut")),
             suspend=top.section("suspend").fill(Suspend, {"probability": SHARE}),

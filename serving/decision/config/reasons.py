@@ -84,7 +84,7 @@ def read_wording(text: str) -> Wording:
         selection, fallback = top.section("selection"), top.section("fallback")
         groups = top.section("groups").sections()
         return Wording(
-            version=top.text("version"),
+            version=top.label("version"),
             most=selection.whole("most", Interval(1, _MOST_REASONS)),
             minimum_share=selection.number("minimum_share", Interval(0, 1, excludes_high=True)),
             features_shown=selection.whole("features_shown", Interval(1)),

@@ -143,6 +143,15 @@ class Section:
             raise self.error(key, "a text", value)
         return value
 
+    def label(self, key: str) -> str:
+        """A text, or a number or date as text: ``version = 3`` is the label "3"."""
+        value = self._take(key, None)
+        if isinstance(value, int | float | datetime.date) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(key, "a text", value)
+        return value
+
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """A list of texts."""
         return self._list(key, default, str, "texts")

@@ -84,6 +84,14 @@ def test_a_text_is_not_blank(value: object) -> None:
             section.text("x")
 
 
+def test_a_label_may_be_a_number_or_a_date() -> None:
+    for text, label in (('"2026-11.3"', "2026-11.3"), ("3", "3"), ("2026-11-01", "2026-11-01")):
+        assert read_toml(f"version = {text}", "some.toml").label("version") == label
+    for text in ("true", '" "', "[1]"):
+        with pytest.raises(ConfigError, match="version: expected a text"):
+            read_toml(f"version = {text}", "some.toml").label("version")
+
+
 def test_a_number_with_too_many_digits_is_refused() -> None:
     with pytest.raises(ConfigError, match="x: expected a finite number"):
         read_toml(f"x = 1{'0' * 400}", "some.toml").number("x")
