@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 
 from features.types import Vector
+from training.evaluate.bootstrap import RESAMPLES, percentile_interval, resample_rows
 from training.evaluate.metrics import auc, brier, expected_auc, wilson
 
-RESAMPLES = 200
 SCHEMA = {"measure": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
 
 
@@ -48,10 +48,8 @@ def realised(label: Vector, probability: Vector, seed: int = 0) -> pl.DataFrame:
 
     ``auc`` is null where there is one label only.
     """
-    generator = np.random.default_rng(seed)
     draws: dict[str, list[float]] = {"auc": [], "brier": []}
-    for _ in range(RESAMPLES):
-        rows = generator.integers(0, len(label), len(label))
+    for rows in resample_rows(len(label), seed=seed):
         draws["brier"].append(brier(label[rows], probability[rows]))
         if 0 < label[rows].sum() < len(label):
             draws["auc"].append(auc(label[rows], probability[rows]))
@@ -84,5 +82,4 @@ def _drawn(probability: Vector, generator: np.random.Generator) -> Mapping[str, 
 def _interval(draws: list[float]) -> tuple[float | None, float | None]:
     if len(draws) < RESAMPLES / 2:
         return None, None
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return float(low), float(high)
+    return percentile_interval(draws)
