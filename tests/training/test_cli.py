@@ -93,7 +93,8 @@ def test_simulate_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixtu
     written = pl.read_parquet(tmp_path / "data" / "statements")
     assert result == Said(
         0,
-        f"simulated {written['account_id'].n_unique()} accounts, {written.height} statements: {tmp_path / 'data'}\n",
+        f"simulated {written['account_id'].n_unique()} accounts, {written.height} statements: "
+        f"{tmp_path / 'data'}\n",
         "",
     )
     assert written["month"].n_unique() == 3
@@ -109,7 +110,8 @@ def test_fit_says_what_it_kept(
     first, rows, *measures = result.out.splitlines()
     version = store.client().get_model_version(NAME, "2")
     assert first == (
-        f"run {version.run_id}: version 2 of limit-reduction, bundle {version.tags['bundle'][:12]}, kept in {store.folder}"
+        f"run {version.run_id}: version 2 of limit-reduction, bundle "
+        f"{version.tags['bundle'][:12]}, kept in {store.folder}"
     )
     data = label_accounts(load_data(small), DataConfig())
     assert rows == "rows: " + ", ".join(
@@ -305,7 +307,7 @@ def test_an_interruption_is_one_line_and_a_run_that_says_so(
 def test_a_fault_of_ours_is_no_answer(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python ends with 1 of itself, and 1 is what a comparison says of a model that is not better."""
+    """Python's own exit code is 1, which is also the answer "not better" of a comparison."""
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError

@@ -86,8 +86,8 @@ def test_a_model_is_named_by_alias_version_run_or_folder(
     [
         (
             "champoin",
-            "'champoin' is no alias or version of limit-reduction, no run and no folder; there are champion (version 1), "
-            "v1, v2, v3, v4 in ",
+            "'champoin' is no alias or version of limit-reduction, no run and no folder; there "
+            "are champion (version 1), v1, v2, v3, v4 in ",
         ),
         ("champoin", "; did you mean champion?"),
         ("v7", "expected a version of limit-reduction among ['1', '2', '3', '4'], got 7"),
@@ -378,7 +378,8 @@ def test_there_is_nothing_to_go_back_to_at_first(
 ) -> None:
     assert main(["rollback", "--store", str(store.folder)]) == 2
     assert capsys.readouterr().err == (
-        "rollback: limit-reduction has no previous champion to go back to; its aliases are {'champion': '1'}\n"
+        "rollback: limit-reduction has no previous champion to go back to; its aliases are "
+        "{'champion': '1'}\n"
     )
     registry.promote(store, NAME, "2")
     assert main(["rollback", "--store", str(store.folder)]) == 0

@@ -1,4 +1,4 @@
-"""What is too much: tables held against the bounds."""
+"""Compare tables with the bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.release.monitor.bounds import Bounds
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A bound that is broken: in which month, by what, in which measure, its value and the bound."""
+    """A broken bound: the month, what broke it, in which measure, its value and the bound."""
 
     month: str
     name: str

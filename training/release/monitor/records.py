@@ -1,5 +1,6 @@
-"""Decision records as ``python -m serving export`` writes them (docs/service/audit_log.md), and labels that
-arrive later.
+"""Read decision records and the labels that arrive later.
+
+``python -m serving export`` writes the records; see docs/service/audit_log.md.
 """
 
 from __future__ import annotations
@@ -34,18 +35,16 @@ _LABELS = ("account_id", "as_of", "label")
 
 
 class RecordFileError(ValueError):
-    """A file of records or labels that cannot be used: which line, what was expected and what
-    stands there.
-    """
+    """A file of records or labels that cannot be used: the line, what was expected, what came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Decisions, the newest of each account and month, by month: ``rows`` (``as_of`` first day of
-    the month, ``probability``, ``first_reason``, ``account_id`` or null), and ``statements`` by
-    line (empty where the export has none).
+    """The newest decision of each account and month.
 
-    ``left_out`` says how many decisions are not among them, and why.
+    ``rows``: ``as_of`` (first day of the month), ``probability``, ``first_reason``, ``account_id``
+    (null if the export has none).  ``statements`` by line, empty if the export has none.
+    ``left_out``: the number of other decisions by reason.
     """
 
     rows: pl.DataFrame
@@ -120,7 +119,8 @@ def read_records(file: Path, bundle: str) -> Records:
     if known.is_empty():
         raise RecordFileError(
             f"{file}: expected decisions of bundle {bundle[:12]}, got none of {table.height}: "
-            f"{table.height - ours.height} are of other bundles (--version names another), {ours.height} of erased persons"
+            f"{table.height - ours.height} are of other bundles (--version names another), "
+            f"{ours.height} of erased persons"
         )
     newest = known.sort("decided_at", "line").with_columns(
         key=pl.col("account_id").fill_null(pl.col("line").cast(pl.String))

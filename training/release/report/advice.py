@@ -26,11 +26,10 @@ def advice_section(evaluated: Evaluation, seed: int = 0) -> Section:
     chosen = evaluated.hold_out.take(drawn)
     advised = advise_many(chosen.statements, evaluated.bundle, soon_after(chosen.as_of))
     text = (
-        f"Of {len(advised)} accounts whose limit is cut. A plan is behaviour of the coming months, lived through the "
-        f"account's own "
-        "ledger; a limit counts as back where the served policy would give it back with a margin. Whether plans keep "
-        "their promise "
-        "can only be examined where the truth is known: `python -m training examine`.",
+        f"Of {len(advised)} accounts whose limit is cut. A plan is behaviour of the coming "
+        "months, lived through the account's own ledger; a limit counts as back where the served "
+        "policy would give it back with a margin. Whether plans keep their promise can only be "
+        "examined where the truth is known: `python -m training examine`.",
     )
     return Section("The way back", text, (Shown("What the answers promise.", _table(advised)),))
 

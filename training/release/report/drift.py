@@ -22,9 +22,9 @@ def drift_section(earlier: Evaluation, evaluated: Evaluation) -> Section:
         "psi", descending=True
     )
     text = (
-        f"Accounts that no tree saw, {earlier.hold_out.as_of:%Y-%m} against {evaluated.hold_out.as_of:%Y-%m}. PSI: the "
-        f"population "
-        "stability index over tenths of the earlier month; by custom below 0.1 is stable and above 0.25 another population. "
+        f"Accounts that no tree saw, {earlier.hold_out.as_of:%Y-%m} against "
+        f"{evaluated.hold_out.as_of:%Y-%m}. PSI: the population stability index over tenths of "
+        "the earlier month; by custom below 0.1 is stable and above 0.25 another population. "
         "Wasserstein: how far the values moved, in standard deviations.",
     )
     return Section(

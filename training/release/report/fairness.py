@@ -23,12 +23,13 @@ def fairness_section(evaluated: Evaluation) -> Section:
     low = ratios.filter(pl.col("adverse_impact_ratio") < FOUR_FIFTHS)["attribute"].to_list()
     found = f"Below it: {', '.join(low)}." if low else "None is."
     text = (
-        "No protected attribute is a feature; here they are known only to measure. Selection: the limit is cut, suspended or "
-        "proposed to be. False reduction: the same of accounts that stayed good. Calibration gap: observed rate less mean "
-        "probability. Intervals are of 95 %.",
-        f"Adverse impact ratio: the share that keeps its limit in the worst group to that in the best; below "
-        f"{FOUR_FIFTHS} it is "
-        f"generally regarded as evidence of adverse impact (29 CFR 1607.4(D)). {found}",
+        "No protected attribute is a feature; here they are known only to measure. Selection: "
+        "the limit is cut, suspended or proposed to be. False reduction: the same of accounts "
+        "that stayed good. Calibration gap: observed rate less mean probability. Intervals are "
+        "of 95 %.",
+        "Adverse impact ratio: the share that keeps its limit in the worst group to that in the "
+        f"best; below {FOUR_FIFTHS} it is generally regarded as evidence of adverse impact (29 "
+        f"CFR 1607.4(D)). {found}",
     )
     return Section(
         "Fairness",

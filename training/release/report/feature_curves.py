@@ -50,9 +50,9 @@ def feature_curves_section(evaluated: Evaluation, seed: int = 0) -> Section:
     )
     broken = int(table["curves that turn"].sum())
     text = (
-        "Every feature is constrained to its declared direction: making an account worse in one of them never lowers its "
-        f"log-odds. The {FEATURES} of {len(evaluated.bundle.features)} that contribute most are shown. "
-        f"Of {table.height * len(rows):,} curves {broken} turn"
+        "Every feature is constrained to its declared direction: making an account worse in one "
+        f"of them never lowers its log-odds. The {FEATURES} of {len(evaluated.bundle.features)} "
+        f"that contribute most are shown. Of {table.height * len(rows):,} curves {broken} turn"
         + (": the model is not constrained as the catalogue declares." if broken else "."),
     )
     return Section(
@@ -60,7 +60,8 @@ def feature_curves_section(evaluated: Evaluation, seed: int = 0) -> Section:
         text,
         (
             Shown(
-                "Thin: 40 accounts, the one feature varied. Thick: the mean of all drawn. Each starts at 0.",
+                "Thin: 40 accounts, the one feature varied. Thick: the mean of all drawn. Each "
+                "starts at 0.",
                 _figure(curves),
             ),
             Shown("In log-odds; 0.69 doubles the odds.", table),

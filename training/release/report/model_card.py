@@ -1,5 +1,4 @@
-"""The model card: what the model is for, what it was fitted on, what it must not be used for, and
-which rules it is under.
+"""The model card: purpose, training data, limits of use, and the rules that apply.
 
 After Mitchell et al. 2019, *Model Cards for Model Reporting*, and the documentation that SR 11-7
 asks of a model in use.
@@ -18,41 +17,87 @@ from training.evaluate.holdout import Evaluation
 from training.release.report.page import Section, Shown
 
 _PURPOSE = (
-    "It says how probable it is that an account becomes 60 days past due or worse within six months if nothing is done "
-    "(or what the data's own label says, below), so that a lender can decide whose revolving limit is reduced and by how much. "
-    "The policy, not the model, decides; each decision states its principal reasons, and a person reconsiders it on request.",
-    "It is not for granting credit to applicants, for pricing, for collections, for accounts of other products than those "
-    "of its "
-    "reference populations, or for deciding without a person where the answer is `review`.",
+    "It says how probable it is that an account becomes 60 days past due or worse within six "
+    "months if nothing is done (or what the data's own label says, below), so that a lender can "
+    "decide whose revolving limit is reduced and by how much. The policy, not the model, "
+    "decides; each decision states its principal reasons, and a person reconsiders it on "
+    "request.",
+    "It is not for granting credit to applicants, for pricing, for collections, for accounts of "
+    "other products than those of its reference populations, or for deciding without a person "
+    "where the answer is `review`.",
 )
 _LIMITS = (
-    ("What is asked", "The label is of accounts that were mostly left alone. Accounts that a lender cut meanwhile show "
-     "what became of "
-     "them after the cut; how they are taken is a choice of the fit (`treated`)."),
-    ("Who is not seen", "Accounts already 60 days past due, closed accounts, and whoever never got a limit."),
-    ("When it ages", "Months after the data end are another economy: watch drift and the label-free estimate, and fit again."),
-    ("Simulated data", "Where the data are simulated, figures tell whether the method works. They say nothing of any "
-     "portfolio."),
-    ("Reasons", "A reason is what distinguishes the account from accounts just inside the cut-off, in the model's eyes. "
-     "It is evidence "
-     "of a cause, not proof of one."),
-)  # fmt: skip
+    (
+        "What is asked",
+        (
+            "Most labelled accounts kept their limit. The label of an account that a lender cut "
+            "shows what became of it after the cut; the fit's setting `treated` says whether and "
+            "how such accounts are used."
+        ),
+    ),
+    (
+        "Who is not seen",
+        "Accounts already 60 days past due, closed accounts, and people who never got a limit.",
+    ),
+    (
+        "When it ages",
+        (
+            "Months after the data end are another economy: watch drift and the label-free "
+            "estimate, and fit again."
+        ),
+    ),
+    (
+        "Simulated data",
+        (
+            "Where the data are simulated, figures tell whether the method works. They say nothing "
+            "of any portfolio."
+        ),
+    ),
+    (
+        "Reasons",
+        (
+            "A reason is what distinguishes the account from accounts just inside the cut-off, in "
+            "the model's eyes. It is evidence of a cause, not proof of one."
+        ),
+    ),
+)
 _RULES = (
-    ("12 CFR 1002.9 (Regulation B)", "A cut of one account's limit is adverse action: the specific principal reasons, "
-     "within 30 days.",
-     "At most four reasons from exact contributions and effects; `notice.send_by`; the list of notices due and overdue."),
-    ("CFPB Circular 2022-03", "A complex model does not excuse from specific reasons.", "Reasons name the behaviour and "
-     "its value."),
-    ("PIPL article 24", "Transparent, fair results; explanation; a decision not by automation alone on request.",
-     "Reasons in Chinese and English; review and appeal on request; fairness is measured and gated."),
-    ("PIPL articles 55, 56", "Impact assessment and its records kept three years.", "The record keeps three years and "
-     "longer by choice."),
-    ("SR 11-7", "Sound development, outcomes analysis, ongoing monitoring, effective challenge.",
-     "This report; paired comparison and gates before promotion; `python -m training monitor`."),
-    ("Regulation (EU) 2024/1689, annex III 5(b)", "Evaluating creditworthiness of natural persons is high-risk: logging, "
-     "oversight.",
-     "An append-only record of every decision; human review."),
-)  # fmt: skip
+    (
+        "12 CFR 1002.9 (Regulation B)",
+        (
+            "A cut of one account's limit is adverse action: the specific principal reasons, "
+            "within 30 days."
+        ),
+        "At most four reasons from exact contributions and effects; `notice.send_by`; the list of "
+        "notices due and overdue.",
+    ),
+    (
+        "CFPB Circular 2022-03",
+        "A complex model does not excuse from specific reasons.",
+        "Reasons name the behaviour and its value.",
+    ),
+    (
+        "PIPL article 24",
+        "Transparent, fair results; explanation; a decision not by automation alone on request.",
+        "Reasons in Chinese and English; review and appeal on request; fairness is measured and "
+        "gated.",
+    ),
+    (
+        "PIPL articles 55, 56",
+        "Impact assessment and its records kept three years.",
+        "The record keeps three years and longer by choice.",
+    ),
+    (
+        "SR 11-7",
+        "Sound development, outcomes analysis, ongoing monitoring, effective challenge.",
+        "This report; paired comparison and gates before promotion; `python -m training monitor`.",
+    ),
+    (
+        "Regulation (EU) 2024/1689, annex III 5(b)",
+        "Evaluating creditworthiness of natural persons is high-risk: logging, oversight.",
+        "An append-only record of every decision; human review.",
+    ),
+)
 
 
 def model_card_section(evaluated: Evaluation, splits: pl.DataFrame | None = None) -> Section:
@@ -64,7 +109,8 @@ def model_card_section(evaluated: Evaluation, splits: pl.DataFrame | None = None
         if splits is None
         else (
             Shown(
-                "What it was fitted on (train), stopped and calibrated on (valid), and measured on (test).",
+                "What it was fitted on (train), stopped and calibrated on (valid), and measured "
+                "on (test).",
                 splits,
             ),
         )
@@ -101,10 +147,19 @@ def _facts(bundle: Bundle) -> pl.DataFrame:
         "bundle": bundle.digest,
         "training data": made.training_data,
         "label": made.label,
-        "features": f"{len(bundle.features)}, of which {constrained} have a declared direction; none is a protected attribute",
+        "features": (
+            f"{len(bundle.features)}, of which {constrained} have a declared direction; none is a "
+            "protected attribute"
+        ),
         "trees": f"{booster.num_trees()} with {leaves:,} leaves",
-        "calibration": f"log-odds = {bundle.scorer.calibration.slope:.4f} x score {bundle.scorer.calibration.intercept:+.4f}",
-        "policy": f"version {bundle.policy.version}, cut-off at a probability of {bundle.policy.cut_off:.4f}",
+        "calibration": (
+            f"log-odds = {bundle.scorer.calibration.slope:.4f} x score "
+            f"{bundle.scorer.calibration.intercept:+.4f}"
+        ),
+        "policy": (
+            f"version {bundle.policy.version}, cut-off at a probability of "
+            f"{bundle.policy.cut_off:.4f}"
+        ),
         "reference populations": ", ".join(sorted(bundle.medians))
         + f"; digest {bundle.reference_digest[:16]}",
         "libraries": ", ".join(f"{name} {version}" for name, version in made.libraries.items()),
@@ -146,7 +201,7 @@ def origin_section(run: Mapping[str, str]) -> Section:
 
 
 def importance(evaluated: Evaluation) -> pl.DataFrame:
-    """Each feature's mean absolute contribution in log-odds over the accounts, the largest first."""
+    """Each feature's mean absolute contribution in log-odds over the accounts, largest first."""
     mean = np.abs(evaluated.stages.scores.contributions).mean(axis=0)
     return pl.DataFrame({"feature": evaluated.bundle.features, "importance": mean}).sort(
         "importance", descending=True

@@ -1,4 +1,4 @@
-"""Sections to one self-contained HTML file: no script, no font and no picture from anywhere else."""
+"""Render sections as one HTML file without scripts, fonts or pictures from elsewhere."""
 
 from __future__ import annotations
 

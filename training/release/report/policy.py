@@ -17,10 +17,10 @@ def policy_section(evaluated: Evaluation) -> Section:
     most = table.filter("operating")["good_cut"].item()
     best = best_under(table, most)
     text = (
-        f"Version {served.version} of the policy cuts from a probability of {served.cut_off:.4f}: {most:.1%} of the "
-        f"accounts that "
-        "stayed good are cut, suspended or proposed to be. The frontier is what other cut-offs and depths would do to the same "
-        "accounts, by the model's own probabilities; `python -m training policy` looks further.",
+        f"Version {served.version} of the policy cuts from a probability of {served.cut_off:.4f}: "
+        f"{most:.1%} of the accounts that stayed good are cut, suspended or proposed to be. The "
+        "frontier is what other cut-offs and depths would do to the same accounts, by the "
+        "model's own probabilities; `python -m training policy` looks further.",
     )
     return Section(
         "Policy",

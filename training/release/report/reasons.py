@@ -32,9 +32,11 @@ def reasons_section(evaluated: Evaluation, agreement: pl.DataFrame | None) -> Se
     ]
     if agreement is not None:
         said = (
-            "How many would be told the same against another reference or explanation: second_sample is another draw as "
-            "balanced as the one served, and the one to be judged; random_samples shows what two plain draws would do; "
-            "contributions leaves out the effects, path_dependent is LightGBM's own explanation: both answer other questions."
+            "How many would be told the same against another reference or explanation: "
+            "second_sample is another draw as balanced as the one served, and the one to be "
+            "judged; random_samples shows what two plain draws would do; contributions leaves "
+            "out the effects, path_dependent is LightGBM's own explanation: both answer other "
+            "questions."
         )
         shown.append(Shown(said, agreement))
     shown += [
@@ -42,9 +44,10 @@ def reasons_section(evaluated: Evaluation, agreement: pl.DataFrame | None) -> Se
     ]
     given = np.mean([len(decision.reasons) for decision in told])
     text = (
-        f"{len(told):,} of {len(evaluated.label):,} accounts are given reasons, {given:.1f} on average. Contributions are "
-        "exact Shapley values of the log-odds against accounts of the same product just inside the cut-off; they add up to the "
-        "log-odds of every account within 1e-9, or there is no decision.",
+        f"{len(told):,} of {len(evaluated.label):,} accounts are given reasons, {given:.1f} on "
+        "average. Contributions are exact Shapley values of the log-odds against accounts of the "
+        "same product just inside the cut-off; they add up to the log-odds of every account "
+        "within 1e-9, or there is no decision.",
     )
     return Section("Reasons", text, tuple(shown))
 
@@ -82,8 +85,9 @@ def examples(told: list[Decision]) -> list[Decision]:
 def _decided(decision: Decision) -> str:
     after = decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
     return (
-        f"{decision.action}, probability {decision.probability:.1%}, limit CNY {decision.credit_limit:,.0f}"
-        f"{' proposed' if decision.proposed_limit is not None else ''} to CNY {after:,.0f}"
+        f"{decision.action}, probability {decision.probability:.1%}, limit CNY "
+        f"{decision.credit_limit:,.0f}{' proposed' if decision.proposed_limit is not None else ''} "
+        f"to CNY {after:,.0f}"
     )
 
 
