@@ -1,1 +1,1 @@
-"""What is known about an account: statements in, features out.  Polars and NumPy only."""
+"""From statements to features.  Polars and NumPy only."""

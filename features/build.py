@@ -12,8 +12,8 @@ from features.catalogue import CATALOGUE, Feature
 from features.types import Matrix, Vector
 from features.window import Window, lay_out
 
-# Statements in a block: their columns fit into the processor's cache, and the memory that a big
-# table needs beside itself stays constant.
+# Statements in a block: their columns fit into the processor's cache, and a big table needs only
+# constant memory in addition to itself.
 ROWS_A_BLOCK = 200_000
 
 

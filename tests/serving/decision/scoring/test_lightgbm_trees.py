@@ -153,9 +153,16 @@ def test_the_limits_are_what_the_arrays_hold() -> None:
 def test_a_chain_of_any_length_is_refused() -> None:
     length = 3000
     chain = Tree(
-        (0,) * length, tuple(map(float, range(length))), (0,) * length, (True,) * length, (*range(1, length), -1),
-        tuple(range(-2, -2 - length, -1)), (2,) * length, (0.0,) * (length + 1), (1,) * (length + 1),
-    )  # fmt: skip
+        feature=(0,) * length,
+        threshold=tuple(map(float, range(length))),
+        missing=(0,) * length,
+        default_left=(True,) * length,
+        left=(*range(1, length), -1),
+        right=tuple(range(-2, -2 - length, -1)),
+        split_cover=(2,) * length,
+        leaf=(0.0,) * (length + 1),
+        leaf_cover=(1,) * (length + 1),
+    )
     with pytest.raises(TreeError, match="got 3000: tables for the paths beyond would take"):
         Forest(1, (chain,))
 
@@ -241,7 +248,8 @@ from pathlib import Path
 from serving.decision.golden import load
 from serving.decision.scoring import kernels
 load(Path(sys.argv[1]))
-print([len(kernel.signatures) for kernel in (kernels.explain_rows, kernels.find_patterns, kernels.add_lines)])
+loops = (kernels.explain_rows, kernels.find_patterns, kernels.add_lines)
+print([len(loop.signatures) for loop in loops])
 """
 
 

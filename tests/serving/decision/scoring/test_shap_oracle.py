@@ -1,8 +1,8 @@
-"""``shap``'s interventional explainer beside ours: equal where it is right, and where it is wrong.
+"""``shap``'s interventional explainer and ours: where they are equal, and where shap is wrong.
 
-Who is right is LightGBM's to say: brute force over coalitions of its own predictions gives each
-contribution.  The faults are those of shap 0.51.0 with LightGBM 4.7.0, which docs/service/explanations.md
-lists; another version must be looked at anew.
+The oracle is LightGBM: brute force over coalitions of its own predictions gives each contribution.
+The faults are those of shap 0.51.0 with LightGBM 4.7.0, which docs/service/explanations.md lists;
+check them again for another version.
 """
 
 from __future__ import annotations
