@@ -277,7 +277,7 @@ def simulate_one(cut: CutAccounts, account: int, future: int) -> dict[str, bool]
     }
 
 
-def test_risks_are_those_of_each_accountsimulate_plans_by_itself(cut_accounts: CutAccounts) -> None:
+def test_risks_are_those_of_each_account_simulated_by_itself(cut_accounts: CutAccounts) -> None:
     suspended = np.flatnonzero([cut.suspended for cut in cut_accounts.cuts])[:5].tolist()
     which = sorted({*suspended, *range(0, len(cut_accounts), 20)})
     few = part_of(cut_accounts, which)
@@ -302,7 +302,7 @@ def with_suspensions(cut: CutAccounts, plans: Plans) -> Plans:
     )
 
 
-def test_months_aresimulate_plans_under_the_plan_and_then_in_one_s_own_ways(
+def test_months_are_simulated_under_the_plan_and_then_in_one_s_own_ways(
     cut_accounts: CutAccounts,
 ) -> None:
     count, state = len(cut_accounts), cut_accounts.population.state.take(cut_accounts.places)
