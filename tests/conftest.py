@@ -45,6 +45,7 @@ INTEGRATION_PLACES = (
     "tests/serving/audit_log/test_disk.py",
     "tests/serving/audit_log/test_kill.py",
     "tests/serving/audit_log/test_postgresql.py",
+    "tests/serving/audit_log/test_verify.py",
     "tests/serving/audit_log/test_workers.py",
     "tests/serving/decision/test_damaged_bundles.py",
     "tests/serving/operations",

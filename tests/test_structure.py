@@ -114,8 +114,10 @@ def imported_libraries(packages: tuple[str, ...]) -> set[str]:
     graph = grimp.build_graph(
         *PACKAGES, include_external_packages=True, exclude_type_checking_imports=True
     )
-    # ``python -m serving pack`` reads MLflow's registry, and says which extra installs it.
-    ours = [module for module in graph.modules if module != "serving.operations.pack"]
+    # ``python -m serving pack`` reads MLflow's registry, and the peers are compared if they are
+    # installed; both say which extra installs what is missing.
+    optional = ("serving.operations.pack", "training.compare.peers.")
+    ours = [module for module in graph.modules if not module.startswith(optional)]
     libraries = set()
     for module in ours:
         if module.split(".")[0] in packages:
