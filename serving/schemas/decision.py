@@ -113,9 +113,7 @@ class ReasonFeature(Strict):
     value: Annotated[float | None, Field(description="the account's; null = unknown")]
     reference_value: Annotated[
         float | None,
-        Field(
-            description="median in the reference population, where known; null = mostly unknown"
-        ),
+        Field(description="median in the reference population, where known; null = mostly unknown"),
     ]
     unit: Annotated[str, Field(description="months, days, count, share, times, CNY or yes_no")]
     contribution: Annotated[

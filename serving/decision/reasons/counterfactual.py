@@ -27,8 +27,9 @@ from features.ledger import (
 )
 from features.types import Mask, Rows
 from features.window import Months, Values, Window
+from serving.decision.reasons.ledger_differences import compare_with_ledger, known_or
+from serving.decision.reasons.levels import MONTHS_REPLAYED, Levels, year_amount
 
-MONTHS_REPLAYED = 12  # the levels of counts are for as many months
 _CHANGED = (
     "balance",
     "spend",
@@ -41,45 +42,6 @@ _CHANGED = (
     "external_debt",
 )
 _COLUMNS = (*_CHANGED, "credit_limit", "income")
-
-
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """Levels of the reference population, float64 (accounts,).
-
-    NaN = unknown; the behaviour is then left as it was.
-    """
-
-    paid_share: Values  # of the balance, a month
-    spend: Values  # a month, in monthly incomes
-    debt: Values  # elsewhere, as the lender sees it, in monthly incomes
-    cash: Values  # a month, as a share of the limit
-    used: Values  # share of the limit
-    limit_requests: Values  # a year
-    inquiries: Values  # a year
-
-    def take(self, accounts: Rows) -> Levels:
-        """The levels of the accounts at these positions, in this order."""
-        return Levels(
-            paid_share=self.paid_share[accounts],
-            spend=self.spend[accounts],
-            debt=self.debt[accounts],
-            cash=self.cash[accounts],
-            used=self.used[accounts],
-            limit_requests=self.limit_requests[accounts],
-            inquiries=self.inquiries[accounts],
-        )
-
-
-def year_amount(level: Values, month: int) -> Values:
-    """The part of a year's count that falls into a month, 0 to 11; inf for an unknown level.
-
-    >>> [float(year_amount(np.array([5.0]), month)[0]) for month in range(6)]
-    [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]
-    """
-    until = np.floor(level * (month + 1) / MONTHS_REPLAYED)
-    counts: Values = until - np.floor(level * month / MONTHS_REPLAYED)
-    return np.where(np.isnan(counts), np.inf, counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +89,7 @@ def replay_year(
         instalment_share,
     )
     state = _begin(window, start, change)
-    unexplained = _compare_with_ledger(window, months, terms)
+    unexplained = compare_with_ledger(window, months, terms)
     known = {}
     for name in (*_COLUMNS, "owed_before"):
         known[name] = np.nan_to_num(window[name][:months])
@@ -139,7 +101,8 @@ def replay_year(
             state.account,
             after.account,
             actual,
-            change,
+            on_time,
+            terms,
         )
         after = replace(after, account=account)
         statements.append(_statement(after, behaviour, actual, levels, row))
@@ -274,108 +237,6 @@ def _pay(
     return round_to_cents(payment + more)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unexplained:
-    """Where the lender's statements differ from the ledger, in each month or in one of them."""
-
-    balance: Values  # owed in addition to what the ledger says
-    due_ratio: Values  # minimum due / the ledger's; NaN = the source does not state it
-    extra_due: Values  # minimum due where the ledger asks for nothing
-    due_before: Values  # minimum due that was to be paid in the month
-    more_days: Values  # past due than the ledger counts
-
-    def month(self, row: int) -> _Unexplained:
-        """The differences in one month."""
-        return _Unexplained(
-            balance=self.balance[row],
-            due_ratio=self.due_ratio[row],
-            extra_due=self.extra_due[row],
-            due_before=self.due_before[row],
-            more_days=self.more_days[row],
-        )
-
-    def book(
-        self,
-        before: Standing,
-        by_ledger: Standing,
-        actual: Mapping[str, Values],
-        change: _Change,
-    ) -> Standing:
-        """The standing as this lender would have booked it.
-
-        It has at most as many days past due as the account had.
-        """
-        owed_then = actual["owed_before"]
-        owed = np.maximum(before.balance, 0.0)
-        share = np.divide(
-            owed,
-            owed_then,
-            out=np.ones_like(owed_then),
-            where=owed_then > 0,
-        )
-        # A smaller debt is charged less below the terms, in proportion.
-        undercharged = np.minimum(self.balance, 0.0) * np.minimum(share, 1.0)
-        overcharged = np.maximum(self.balance, 0.0)
-        balance = round_to_cents(by_ledger.balance + overcharged + undercharged)
-
-        nothing_due = (before.minimum_due <= 0) & (self.due_before > 0)
-        more_days = np.where(
-            change.on_time | nothing_due,
-            0.0,
-            self.more_days,
-        )
-        days = np.minimum(by_ledger.days_past_due + more_days, actual["days_past_due"])
-        days = days.astype(np.int32)
-
-        due = round_to_cents(by_ledger.minimum_due * self.due_ratio + self.extra_due)
-        by_terms = minimum_due_of(balance, days // DAYS_A_MONTH, change.terms)
-        return Standing(balance, _known_or(due, by_terms), days)
-
-
-def _compare_with_ledger(
-    window: Window,
-    months: int,
-    terms: Terms,
-) -> _Unexplained:
-    """The differences between each statement and the ledger, (months, trajectories)."""
-    this = slice(0, months)
-    before = slice(1, months + 1)
-    balance_before = np.nan_to_num(window["balance"][before])
-    days_before = np.nan_to_num(window["days_past_due"][before]).astype(np.int32)
-    due_before = window["minimum_due"][before]
-    by_terms = minimum_due_of(balance_before, days_before // DAYS_A_MONTH, terms)
-    due_before = _known_or(due_before, by_terms)
-
-    days = np.nan_to_num(window["days_past_due"][this])
-    behaviour = Behaviour(
-        spend=np.nan_to_num(window["spend"][this]),
-        cash_advance=np.nan_to_num(window["cash_advance"][this]),
-        payment=np.nan_to_num(window["payment"][this]),
-        days_late=np.where(days < DAYS_A_MONTH, days, 0.0).astype(np.int32),
-    )
-    ledger = next_standing(
-        Standing(balance_before, due_before, days_before),
-        behaviour,
-        terms,
-    )
-    due = window["minimum_due"][this]
-    asks = ledger.minimum_due > 0
-    # NaN where the source does not state the minimum due, whether the ledger asks for it or not.
-    unknown_or_zero = np.where(asks, np.nan, due * 0.0)
-    return _Unexplained(
-        balance=np.nan_to_num(round_to_cents(window["balance"][this] - ledger.balance)),
-        due_ratio=np.divide(
-            due,
-            ledger.minimum_due,
-            out=unknown_or_zero,
-            where=asks,
-        ),
-        extra_due=np.where(asks, 0.0, due),
-        due_before=np.nan_to_num(due_before),
-        more_days=np.maximum(days - ledger.days_past_due, 0.0),
-    )
-
-
 def _begin(
     window: Window,
     start: Rows,
@@ -387,7 +248,7 @@ def _begin(
     days = window["days_past_due"][at].astype(np.int32)
     due = window["minimum_due"][at]
     by_terms = minimum_due_of(balance, days // DAYS_A_MONTH, change.terms)
-    due = _known_or(due, by_terms)
+    due = known_or(due, by_terms)
 
     limit = window["credit_limit"][at]
     highest = round_to_cents(change.levels.used * limit)
@@ -436,8 +297,3 @@ def _choose(
         less_debt=np.where(first, one.less_debt, other.less_debt),
         spare_money=np.where(first, one.spare_money, other.spare_money),
     )
-
-
-def _known_or(values: Values, otherwise: Values) -> Values:
-    """The values, and ``otherwise`` where they are unknown."""
-    return np.where(np.isnan(values), otherwise, values)

@@ -47,7 +47,8 @@ from features.catalogue import CATALOGUE
 from features.types import Mask, Matrix
 from features.window import Values, Window
 from serving.decision.bundle import Bundle
-from serving.decision.reasons.counterfactual import Levels, replay_year
+from serving.decision.reasons.counterfactual import replay_year
+from serving.decision.reasons.levels import Levels
 from serving.decision.scoring.score import log_odds_of
 
 Driven = Literal[

@@ -13,8 +13,8 @@ import polars as pl
 from features.build import build
 from features.schema import LONGEST_WINDOW, check
 from features.types import Matrix, Vector
-from serving.decision.reasons.counterfactual import Levels
 from serving.decision.reasons.effects import DRIVEN, levels_of
+from serving.decision.reasons.levels import Levels
 from serving.decision.scoring.score import log_odds_of
 from training.data.simulate.output import account_names, as_table
 from training.data.simulate.step import Columns

@@ -24,7 +24,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from features.ledger import DAYS_A_MONTH, Terms, minimum_due_of
-from serving.decision.reasons.counterfactual import MONTHS_REPLAYED, Levels, year_amount
+from serving.decision.reasons.levels import MONTHS_REPLAYED, Levels, year_amount
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.shocks import NONE

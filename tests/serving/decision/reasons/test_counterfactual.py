@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from features.ledger import Terms
 from features.schema import check
 from features.window import lay_out
-from serving.decision.reasons.counterfactual import Levels, replay_year
+from serving.decision.reasons.counterfactual import replay_year
 from serving.decision.reasons.effects import DRIVEN, Driven
+from serving.decision.reasons.levels import Levels
 from tests.support.accounts import window
 from tests.support.year_replay import (
     FREE,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.decision.reasons.counterfactual import Levels
 from serving.decision.reasons.effects import DRIVEN, levels_of
+from serving.decision.reasons.levels import Levels
 from serving.decision.reasons.ranking import sums_of
 from serving.decision.scoring.score import log_odds_of
 from tests.support.each import each

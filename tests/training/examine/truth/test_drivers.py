@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from features.types import Mask, Vector
 from serving.decision.bundle import Bundle
-from serving.decision.reasons.counterfactual import Levels, year_amount
 from serving.decision.reasons.effects import levels_of
+from serving.decision.reasons.levels import Levels, year_amount
 from tests.support.each import each
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
