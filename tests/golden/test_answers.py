@@ -1,8 +1,8 @@
 """The golden bundle answers 1,000 committed accounts as it did when they were committed.
 
 Numbers are compared to 12 significant digits: the last bits depend on the processor's vector
-units.  ``python tests/golden/test_answers.py`` writes the digests again, where an answer is meant to
-change.
+units.  Where an answer is meant to change, ``python tests/golden/test_answers.py`` writes the
+digests again.
 """
 
 from __future__ import annotations
