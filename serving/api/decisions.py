@@ -181,9 +181,6 @@ class Decisions:
     def _digest(self, endpoint: Endpoint, body: ApiRequest, context: RequestContext) -> str:
         """Return a digest of the endpoint, the switches and the fields, in whatever format sent."""
         text = f"{endpoint}\0{context.with_advice}\0{body.model_dump_json()}"
-        # The digest is keyed with the sealing key under a label of its own.  A separate key would
-        # be cleaner, but stored digests must stay comparable: a client may repeat a key that it
-        # used before an upgrade, and would be refused (422) instead of getting its answer.
         return self._audit_log.secrets.keyed_digest(text.encode())
 
 

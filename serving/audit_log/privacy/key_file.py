@@ -23,6 +23,7 @@ from serving.storage.errors import StorageError
 
 _BYTES = 32
 _FIELDS = {"account_keys", "account_key", "sealing_key", "signing_key"}
+_OPTIONAL_FIELDS = {"digest_key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Secrets:
     account_key: str  # id of the account key in use
     sealing_key: bytes  # encrypts the keys of data subjects
     signing_key: bytes  # signs checkpoints (Ed25519)
+    # Keys the digests of requests.  A file of an earlier version has none: the sealing key did it,
+    # and still does, so that requests repeated after an upgrade are recognised.
+    digest_key: bytes
 
     def account_hashes(self, tenant: str, account: str) -> dict[str, str]:
         """The keyed hashes of an account, hex, by id of the key; the key in use comes first."""
@@ -45,7 +49,7 @@ class Secrets:
 
     def keyed_digest(self, content: bytes) -> str:
         """A keyed digest, hex: equal contents have equal digests, which reveal nothing else."""
-        return hmac.new(self.sealing_key, b"digest\0" + content, hashlib.sha256).hexdigest()
+        return hmac.new(self.digest_key, b"digest\0" + content, hashlib.sha256).hexdigest()
 
     @property
     def signer(self) -> Ed25519PrivateKey:
@@ -82,6 +86,7 @@ def read_or_create_secrets(path: Path) -> Secrets:
         "account_key": "a1",
         "sealing_key": secrets.token_hex(_BYTES),
         "signing_key": secrets.token_hex(_BYTES),
+        "digest_key": secrets.token_hex(_BYTES),
     }
     with suppress(FileExistsError):  # another process created it first: its secrets are read
         _write_new(path, json.dumps(created, indent=2) + "\n")
@@ -90,7 +95,7 @@ def read_or_create_secrets(path: Path) -> Secrets:
 
 def _parse(path: Path, raw: dict[str, object]) -> Secrets:
     account_keys = raw.get("account_keys")
-    if set(raw) != _FIELDS or not isinstance(account_keys, dict):
+    if set(raw) - _OPTIONAL_FIELDS != _FIELDS or not isinstance(account_keys, dict):
         raise StorageError(f"{path}: expected the fields {sorted(_FIELDS)}")
     account_key = str(raw["account_key"])
     if account_key not in account_keys:
@@ -100,6 +105,7 @@ def _parse(path: Path, raw: dict[str, object]) -> Secrets:
         account_key=account_key,
         sealing_key=_parse_key(path, raw["sealing_key"]),
         signing_key=_parse_key(path, raw["signing_key"]),
+        digest_key=_parse_key(path, raw.get("digest_key", raw["sealing_key"])),
     )
 
 
