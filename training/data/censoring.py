@@ -40,6 +40,7 @@ TREATED = ("keep", "drop", "censor", "reweight")
 MOST_WEIGHT = 20.0  # a row that stands for more than this is noise of a rare case
 _FOLDS = 3  # of accounts: a chance is predicted by a model that did not see the account
 _TREES = 60
+# Small trees with many rows a leaf: a chance near 1 of a rare case would be a huge weight.
 _MODEL = {
     "objective": "binary",
     "num_leaves": 8,
@@ -73,20 +74,26 @@ def observe_outcomes(
 
     ``statements`` are sorted by account and month; ``accounts`` has ``account_id`` and ``as_of``.
     """
-    history = _with_cuts(statements).with_columns(
-        default=statements["days_past_due"] >= default_days
-    )
-    rows = accounts.select("account_id", as_of=_number("as_of")).with_row_index("row")
+    is_default = statements["days_past_due"] >= default_days
+    history = _with_cuts(statements).with_columns(default=is_default)
+    # Numbered, because an account may be in several rows, one an as_of.
+    rows = accounts.select(
+        "account_id",
+        as_of=_number("as_of"),
+    ).with_row_index("row")
+
     last = history.group_by("account_id").agg(last=pl.col("number").max())
     seen = rows.join(last, on="account_id", how="left", maintain_order="left")
     months_seen = (seen["last"] - seen["as_of"]).cast(pl.Float64).to_numpy()
+
+    # Filtered before the join, which would have a row for each pair of as_of and statement.
     events = history.filter(pl.col("cut") | pl.col("default"))
-    later = rows.join(events, on="account_id").with_columns(
-        after=(pl.col("number") - pl.col("as_of")).cast(pl.Float64)
-    )
+    months_after = pl.col("number") - pl.col("as_of")
+    later = rows.join(events, on="account_id").with_columns(after=months_after.cast(pl.Float64))
     within = later.filter(pl.col("after").is_between(1, horizon_months))
     cut = _first_event(within.filter("cut"), rows.height)
     default = _first_event(within.filter("default"), rows.height)
+
     watched = np.minimum(np.minimum(default, months_seen), horizon_months)
     return ObservedOutcomes(cut, default, watched)
 
@@ -119,20 +126,34 @@ def censoring_weights(
     One weight a row of ``accounts``; those of rows that :func:`select_rows` leaves out mean
     nothing.  ``features_at`` returns the features of all accounts with a statement of a month.
     """
-    until = pl.Series(np.minimum(outcomes.cut, outcomes.watched))
-    rows = accounts.select("account_id", "as_of", number=_number("as_of"), until=until)
+    # A cut ends the watched months: later ones are months after a cut.
+    until = np.minimum(outcomes.cut, outcomes.watched)
+    rows = accounts.select(
+        "account_id",
+        "as_of",
+        number=_number("as_of"),
+        until=pl.Series(until),
+    )
     months = int(outcomes.watched.max(initial=0.0))
     eves = [_eve(rows, month) for month in range(months)]
     if not eves:
         return np.ones(rows.height)
-    chances = _predict_chances(_at_risk(statements, eves, features_at))
-    key = ("account_id", "number")
+    at_risk = _at_risk(statements, eves, features_at)
+    chances = _predict_chances(at_risk)
+    # A sum of logarithms: log1p keeps the small chances that 1 - chance would round.
     log_uncut = np.zeros(rows.height)
     for eve in eves:
-        chance = eve.join(chances, on=key, how="left", maintain_order="left")["chance"]
-        log_month = np.log1p(-chance.fill_null(0.0).to_numpy())
-        log_uncut += np.where(eve["watched"].to_numpy(), log_month, 0.0)
-    return np.minimum(np.exp(-log_uncut), MOST_WEIGHT)
+        joined = eve.join(
+            chances,
+            on=("account_id", "number"),
+            how="left",
+            maintain_order="left",
+        )
+        chance = joined["chance"].fill_null(0.0).to_numpy()
+        is_watched = eve["watched"].to_numpy()
+        log_uncut += np.where(is_watched, np.log1p(-chance), 0.0)
+    weights = np.exp(-log_uncut)
+    return np.minimum(weights, MOST_WEIGHT)
 
 
 def _eve(rows: pl.DataFrame, months: int) -> pl.DataFrame:
@@ -162,18 +183,33 @@ def _at_risk(
     # A month after a cut is no sample of the months before one, unless another row begins there.
     key = ("account_id", "number")
     watched = pl.concat(eves).filter("watched").unique(key)
-    built = [features_at(month) for month in watched["month"].unique().sort().to_list()]
-    known = pl.concat(
-        [features.accounts.select("account_id", number=_number("as_of")) for features in built]
-    ).with_row_index("place")
+    months = watched["month"].unique().sort().to_list()
+    built = [features_at(month) for month in months]
+    numbered = [
+        features.accounts.select(
+            "account_id",
+            number=_number("as_of"),
+        )
+        for features in built
+    ]
+    known = pl.concat(numbered).with_row_index("place")
     accounts = known.join(watched, on=key, how="semi", maintain_order="left")
-    cuts = _with_cuts(statements).select("account_id", "cut", number=pl.col("number") - 1)
-    cut = accounts.join(cuts, on=key, how="left", maintain_order="left")["cut"].fill_null(False)
+
+    # The cut on a statement is the outcome of the month before it.
+    cuts = _with_cuts(statements).select(
+        "account_id",
+        "cut",
+        number=pl.col("number") - 1,
+    )
+    outcome = accounts.join(cuts, on=key, how="left", maintain_order="left")
+    # Null in a gap of the statements: no cut was seen.
+    is_cut = outcome["cut"].fill_null(False)
     values = np.concatenate([features.values for features in built])
+    places = accounts["place"].to_numpy()
     return _AtRisk(
-        accounts.select(key),
-        values[accounts["place"].to_numpy()],
-        cut.cast(pl.Float64).to_numpy(),
+        accounts=accounts.select(key),
+        features=values[places],
+        cut=is_cut.cast(pl.Float64).to_numpy(),
     )
 
 
@@ -186,13 +222,18 @@ def _predict_chances(at_risk: _AtRisk) -> pl.DataFrame:
     import lightgbm as lgb
 
     values, cut = at_risk.features, at_risk.cut
-    fold = at_risk.accounts["account_id"].rank("dense").to_numpy() % _FOLDS
+    # By account and not by row: two months of an account are nearly the same row.
+    account_number = at_risk.accounts["account_id"].rank("dense").to_numpy()
+    fold = account_number % _FOLDS
     chance = np.zeros(len(cut))
     for number in range(_FOLDS):
-        own, others = fold == number, fold != number
-        if cut[others].any():  # without any cut there is nothing to learn, and the chance is 0
-            booster = lgb.train(_MODEL, lgb.Dataset(values[others], cut[others]), _TREES)
-            chance[own] = np.asarray(booster.predict(values[own]))
+        own = fold == number
+        others = ~own
+        if not cut[others].any():
+            continue  # without any cut there is nothing to learn, and the chance is 0
+        train = lgb.Dataset(values[others], cut[others])
+        booster = lgb.train(_MODEL, train, _TREES)
+        chance[own] = np.asarray(booster.predict(values[own]))
     return at_risk.accounts.with_columns(chance=pl.Series(chance))
 
 
@@ -200,17 +241,25 @@ def _with_cuts(statements: pl.DataFrame) -> pl.DataFrame:
     """Return ``account_id``, ``number`` of the month, and ``cut``: the limit was lowered."""
     before = pl.col("credit_limit").shift(1).over("account_id")
     is_lower = pl.col("credit_limit") < before
-    return statements.select("account_id", number=_number("month"), cut=is_lower.fill_null(False))
+    return statements.select(
+        "account_id",
+        number=_number("month"),
+        cut=is_lower.fill_null(False),  # null on an account's first statement
+    )
 
 
 def _first_event(events: pl.DataFrame, count: int) -> Vector:
     """Return the months to each row's first event; inf if it has none."""
     first = events.group_by("row").agg(pl.col("after").min())
+    rows = first["row"].to_numpy()
     months = np.full(count, np.inf)
-    months[first["row"].to_numpy()] = first["after"].to_numpy()
+    months[rows] = first["after"].to_numpy()
     return months
 
 
 def _number(column: str) -> pl.Expr:
     """Return an expression for the number of a month, which differs by 1 from month to month."""
-    return pl.col(column).dt.year().cast(pl.Int32) * 12 + pl.col(column).dt.month()
+    # Int32, because dt.month() is an Int8 and twelve times a year is not.
+    year = pl.col(column).dt.year().cast(pl.Int32)
+    month = pl.col(column).dt.month()
+    return year * 12 + month

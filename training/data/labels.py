@@ -54,15 +54,22 @@ class Labelled:
     def take(self, rows: Rows) -> Labelled:
         """Return the rows by position; repeats are allowed."""
         features = Features(
-            self.features.accounts[rows],
-            self.features.names,
-            self.features.values[rows],
+            accounts=self.features.accounts[rows],
+            names=self.features.names,
+            values=self.features.values[rows],
         )
-        return Labelled(features, self.label[rows], self.split[rows], self.weights(rows))
+        return Labelled(
+            features,
+            label=self.label[rows],
+            split=self.split[rows],
+            weight=self.weights(rows),
+        )
 
     def weights(self, rows: Rows) -> Vector | None:
         """Return the weights of these rows; None if all are 1."""
-        return None if self.weight is None else self.weight[rows]
+        if self.weight is None:
+            return None
+        return self.weight[rows]
 
 
 def label_accounts(source: Source, config: DataConfig) -> Labelled:
@@ -74,13 +81,15 @@ def label_accounts(source: Source, config: DataConfig) -> Labelled:
     """
     if source.labels is not None:
         return _with_own_labels(source.statements, source.labels)
-    dates = choose_as_ofs(source.statements["month"], config)
-    observed = _stack(
-        [label_accounts_at(source.statements, as_of, splits, config) for as_of, splits in dates]
-    )
+    statements = source.statements
+    frames = []
+    for as_of, splits in choose_as_ofs(statements["month"], config):
+        frame = label_accounts_at(statements, as_of, splits, config)
+        frames.append(frame)
+    observed = _stack(frames)
     if config.treated == "keep":
         return observed
-    return _corrected_for_censoring(observed, source.statements, config)
+    return _corrected_for_censoring(observed, statements, config)
 
 
 def label_accounts_at(
@@ -94,8 +103,8 @@ def label_accounts_at(
     Labels are the observed outcomes.  Raises :class:`DataError` if there is no such account.
     """
     windows = select_windows(statements, as_of)
-    last = windows.filter(pl.col("month") == as_of)
-    eligible = last.filter(pl.col("days_past_due") < config.default_days).select("account_id")
+    is_eligible = (pl.col("month") == as_of) & (pl.col("days_past_due") < config.default_days)
+    eligible = windows.filter(is_eligible).select("account_id")
     split = assign_splits(eligible["account_id"], config)
     wanted = np.isin(split, list(splits))
     accounts = eligible.filter(pl.Series(wanted))
@@ -104,8 +113,12 @@ def label_accounts_at(
             f"{as_of:%Y-%m}: expected accounts of {sorted(splits)} that are not in default, "
             "got none"
         )
-    features = build(windows.join(accounts, on="account_id", how="semi", maintain_order="left"))
-    return Labelled(features, _outcome(statements, accounts, as_of, config), split[wanted])
+    own = windows.join(accounts, on="account_id", how="semi", maintain_order="left")
+    return Labelled(
+        features=build(own),
+        label=_outcome(statements, accounts, as_of, config),
+        split=split[wanted],
+    )
 
 
 def choose_as_ofs(
@@ -115,18 +128,23 @@ def choose_as_ofs(
 
     ``months`` are those of the statements.  Raises :class:`DataError` if they are too few.
     """
-    first, last = month_index(as_date(months.min())), month_index(as_date(months.max()))
+    first = month_index(as_date(months.min()))
+    last = month_index(as_date(months.max()))
+    # Two horizons: the outcomes of the last training rows end where those of the test begin.
     test = last - config.horizon_months
     latest = test - config.horizon_months
     earliest = first + config.earliest_history - 1
     if latest < earliest:
         needed = config.earliest_history + 2 * config.horizon_months
-        raise DataError(f"statements: expected at least {needed} months, got {last - first + 1}")
+        months_present = last - first + 1
+        raise DataError(f"statements: expected at least {needed} months, got {months_present}")
     # Backwards from the latest, whose outcome is known exactly at the test as_of.
     training = reversed(range(latest, earliest - 1, -config.as_of_every))
     fitting = frozenset[Split]({"train", "valid"})
+    testing = frozenset[Split]({"test"})
     dates = [(month_of(index), fitting) for index in training]
-    return [*dates, (month_of(test), frozenset[Split]({"test"}))]
+    dates.append((month_of(test), testing))
+    return dates
 
 
 def as_date(value: object) -> datetime.date:
@@ -155,10 +173,12 @@ def _outcome(
 ) -> Vector:
     """Return 1 for each of ``accounts`` that defaults within the horizon, else 0."""
     end = add_months(as_of, config.horizon_months)
-    later = statements.filter((pl.col("month") > as_of) & (pl.col("month") <= end))
-    bad_months = later.filter(pl.col("days_past_due") >= config.default_days)
+    is_later = (pl.col("month") > as_of) & (pl.col("month") <= end)
+    is_default = pl.col("days_past_due") >= config.default_days
+    bad_months = statements.filter(is_later & is_default)
     defaulted = bad_months.select("account_id").unique()
-    rows = accounts.with_row_index().join(defaulted, on="account_id", how="semi")["index"]
+    numbered = accounts.with_row_index("row")
+    rows = numbered.join(defaulted, on="account_id", how="semi")["row"]
     label = np.zeros(accounts.height)
     label[rows.to_numpy()] = 1.0
     return label
@@ -172,13 +192,20 @@ def _corrected_for_censoring(
     """Return the frame with the rows for fitting as ``config.treated`` says."""
     fitting = np.flatnonzero(observed.split != "test")
     accounts = observed.features.accounts[fitting.tolist()]
-    outcomes = observe_outcomes(statements, accounts, config.horizon_months, config.default_days)
-    selected = np.ones(len(observed.label), dtype=np.bool_)
+    outcomes = observe_outcomes(
+        statements,
+        accounts,
+        config.horizon_months,
+        config.default_days,
+    )
+    # Test rows keep their outcome and their place: the measures are those of accounts as observed.
+    count = len(observed.label)
+    selected = np.ones(count, dtype=np.bool_)
     label = observed.label.copy()
     selected[fitting], label[fitting] = select_rows(config.treated, outcomes)
     weight = None
     if config.treated == "reweight":
-        weight = np.ones(len(observed.label))
+        weight = np.ones(count)
         weight[fitting] = _weights(statements, accounts, outcomes)
     corrected = Labelled(observed.features, label, observed.split, weight)
     return corrected.take(np.flatnonzero(selected))
@@ -189,6 +216,7 @@ def _weights(
     accounts: pl.DataFrame,
     outcomes: ObservedOutcomes,
 ) -> Vector:
+    # Without the test accounts: a model of cuts that saw them would leak into the weights.
     fitted = accounts.select("account_id").unique()
     own = statements.join(fitted, on="account_id", how="semi", maintain_order="left")
 
@@ -207,17 +235,25 @@ def _with_own_labels(statements: pl.DataFrame, labels: pl.DataFrame) -> Labelled
         windows = select_windows(statements, as_of)
         own = windows.join(chosen, on="account_id", how="semi", maintain_order="left")
         features = build(own)
-        rows = features.accounts.join(chosen, on="account_id", how="left", maintain_order="left")
+        # Joined to the features: the labels come in the order of the file, not in theirs.
+        rows = features.accounts.join(
+            chosen,
+            on="account_id",
+            how="left",
+            maintain_order="left",
+        )
         label = rows["label"].cast(pl.Float64).to_numpy()
-        frames.append(Labelled(features, label, np.full(len(label), "train")))
+        split = np.full(len(label), "train")
+        frames.append(Labelled(features, label, split))
     return _stack(frames)
 
 
 def _stack(frames: Sequence[Labelled]) -> Labelled:
+    parts = [frame.features for frame in frames]
     features = Features(
-        accounts=pl.concat([frame.features.accounts for frame in frames]),
-        names=frames[0].features.names,
-        values=np.concatenate([frame.features.values for frame in frames]),
+        accounts=pl.concat([part.accounts for part in parts]),
+        names=parts[0].names,
+        values=np.concatenate([part.values for part in parts]),
     )
     return Labelled(
         features,

@@ -29,11 +29,15 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
 
     Of all labelled accounts if the data bring labels: those are folded, and none is held out.
     """
+    statements = source.statements
     if source.labels is not None:
-        return select_windows(source.statements, as_date(source.labels["as_of"].max()))
-    windows = select_windows(source.statements, as_date(source.statements["month"].max()))
+        last_labelled = as_date(source.labels["as_of"].max())
+        return select_windows(statements, last_labelled)
+    last_month = as_date(statements["month"].max())
+    windows = select_windows(statements, last_month)
     accounts = windows["account_id"].unique(maintain_order=True)
-    unseen = accounts.filter(pl.Series(assign_splits(accounts, config) == "test"))
+    is_test = assign_splits(accounts, config) == "test"
+    unseen = accounts.filter(pl.Series(is_test))
     return windows.join(unseen.to_frame(), on="account_id", how="semi", maintain_order="left")
 
 
@@ -52,8 +56,9 @@ def find(
         raise ValueError(f"number: expected 1 for the first account, or more, got {number}")
     if windows.is_empty():
         raise NoSuchAccount("the hold-out has no statements")
-    accounts = windows["account_id"].unique(maintain_order=True).head(LOOKED_THROUGH)
-    statements = windows.filter(pl.col("account_id").is_in(accounts.to_list()))
+    accounts = windows["account_id"].unique(maintain_order=True)
+    first_accounts = accounts.head(LOOKED_THROUGH).to_list()
+    statements = windows.filter(pl.col("account_id").is_in(first_accounts))
     decided_at = soon_after(statements["month"].max())
     decisions = decide_many(statements, bundle, decided_at)
     matching = [decision for decision in decisions if decision.action == action]
@@ -61,19 +66,27 @@ def find(
         raise NoSuchAccount(
             f"expected {number} hold-out accounts with action {action}, found {len(matching)}"
         )
-    chosen = sorted(matching, key=_most_to_see_first)[number - 1]
-    return statements.filter(pl.col("account_id") == chosen.account_id), chosen
+    ranked = sorted(matching, key=_most_to_see_first)
+    chosen = ranked[number - 1]
+    window = statements.filter(pl.col("account_id") == chosen.account_id)
+    return window, chosen
 
 
 def _most_to_see_first(decision: Decision) -> tuple[int, float, str]:
-    share = decision.new_limit / decision.credit_limit if decision.credit_limit > 0 else 1.0
-    return (-len(decision.reasons), share, decision.account_id)
+    remaining = 1.0
+    if decision.credit_limit > 0:
+        remaining = decision.new_limit / decision.credit_limit
+    # The id last, so that ties have an order and the same account is found again.
+    return (-len(decision.reasons), remaining, decision.account_id)
 
 
 def request(statements: pl.DataFrame) -> dict[str, object]:
     """Return the request of one account's window as JSON values; unknown values are null."""
-    rows = statements.with_columns(pl.col("month").dt.strftime("%Y-%m")).to_dicts()
-    columns = [column.name for column in COLUMNS if column.name not in ("account_id", "product")]
+    month = pl.col("month").dt.strftime("%Y-%m")
+    rows = statements.with_columns(month).to_dicts()
+    # The API has the account and its product once, not on every statement.
+    once = ("account_id", "product")
+    columns = [column.name for column in COLUMNS if column.name not in once]
     return {
         "account_id": rows[0]["account_id"],
         "product": rows[0]["product"],

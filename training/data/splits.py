@@ -21,9 +21,13 @@ def assign_splits(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
     It depends on the id and ``config.split_seed`` only: it is the same in any table and order.
     """
     draws = _draw(accounts, config.split_seed.to_bytes(8, "big"))
-    is_test = draws < config.test_share
-    is_valid = draws < config.test_share + config.valid_share
-    return np.where(is_test, "test", np.where(is_valid, "valid", "train"))
+    # The test accounts have the lowest draws: another valid_share moves none of them.
+    fitting = np.where(
+        draws < config.test_share + config.valid_share,
+        "valid",
+        "train",
+    )
+    return np.where(draws < config.test_share, "test", fitting)
 
 
 def assign_folds(accounts: pl.Series, count: int, config: DataConfig) -> Rows:
@@ -32,7 +36,8 @@ def assign_folds(accounts: pl.Series, count: int, config: DataConfig) -> Rows:
     The hash is another than that of :func:`assign_splits`: otherwise the training accounts, which
     have the highest draws, would all be in the last folds.
     """
-    draws = _draw(accounts, b"folds" + config.split_seed.to_bytes(8, "big"))
+    seed = config.split_seed.to_bytes(8, "big")
+    draws = _draw(accounts, b"folds" + seed)
     return (draws * count).astype(np.int64)
 
 
@@ -41,9 +46,14 @@ def _draw(accounts: pl.Series, key: bytes) -> Vector:
     # Not a checksum such as CRC: those are linear, so another seed would move all accounts alike
     # and redraw nothing.
     digests = (
-        hashlib.blake2b(name.encode(), digest_size=8, key=key).digest()
+        hashlib.blake2b(
+            name.encode(),
+            digest_size=8,
+            key=key,
+        ).digest()
         for name in accounts.to_list()
     )
     # 53 bits are what a float64 holds, so that no draw is rounded up to 1.
     integers = (int.from_bytes(digest, "big") >> 11 for digest in digests)
-    return np.fromiter(integers, np.float64, len(accounts)) / 2**53
+    numerators = np.fromiter(integers, np.float64, len(accounts))
+    return numerators / 2**53

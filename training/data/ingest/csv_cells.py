@@ -60,9 +60,12 @@ class Cells:
         # "nan", "inf" and 1e999 parse as floats, but no account has such an amount.
         is_number = parsed.is_finite().fill_null(False)
         self.refuse(cells.is_not_null() & ~is_number, column, expected)
-        result = (parsed * origin.scale).clip(origin.low, origin.high)
+        scaled = parsed * origin.scale
+        result = scaled.clip(origin.low, origin.high)
         if whole:
-            is_wrong = (result != result.round()) | (result.abs() > _LARGEST_WHOLE)
+            is_fraction = result != result.round()
+            is_too_large = result.abs() > _LARGEST_WHOLE
+            is_wrong = is_fraction | is_too_large
             expected = "a whole number of 32 bits after scaling"
             self.refuse(is_wrong.fill_null(False), column, expected)
         return result
@@ -103,25 +106,31 @@ class Cells:
         """Raise :class:`IngestError` for these rows of ``column``, if any; it names the first."""
         if not rows.any():
             return
-        wrong = pl.DataFrame([self.accounts.filter(rows), self.frame[column].filter(rows)])
+        accounts = self.accounts.filter(rows)
+        cells = self.frame[column].filter(rows)
+        wrong = pl.DataFrame([accounts, cells])
         first = wrong.head(_FIRST).rows()
-        got = ", ".join(f"{cell!r} (account {account})" for account, cell in first)
-        if wrong.height > len(first):
-            got += f" and {wrong.height - len(first)} more row(s)"
+        named = [f"{cell!r} (account {account})" for account, cell in first]
+        got = ", ".join(named)
+        others = wrong.height - len(first)
+        if others:
+            got += f" and {others} more row(s)"
         raise IngestError(f"{self.file}: column {column!r}: expected {expected}, got {got}")
 
     def _banded(self, column: str, starts: tuple[int, ...]) -> pl.Series:
+        lowest, highest = starts[0], starts[-1]
         numbers = self.numbers(Origin((column,)), column, whole=True)
-        is_below = (numbers < starts[0]).fill_null(False)
-        self.refuse(is_below, column, f"at least {starts[0]}, where the first band begins")
+        is_below = (numbers < lowest).fill_null(False)
+        self.refuse(is_below, column, f"at least {lowest}, where the first band begins")
         names = [f"{low}-{high - 1}" for low, high in pairwise(starts)]
-        names.append(f"{starts[-1]}+")
-        bands = [
-            pl.when(pl.col(column) >= start).then(pl.lit(name))
-            for start, name in zip(starts, names, strict=True)
-        ]
-        # The highest band that the number reaches.
-        return numbers.to_frame(column).select(pl.coalesce(bands[::-1])).to_series()
+        names.append(f"{highest}+")
+        bands = []
+        for start, name in zip(starts, names, strict=True):
+            is_reached = pl.col(column) >= start
+            bands.append(pl.when(is_reached).then(pl.lit(name)))
+        # The highest band that the number reaches; null where the number is unknown.
+        band = pl.coalesce(bands[::-1])
+        return numbers.to_frame(column).select(band).to_series()
 
 
 def read_cells(file: Path, plan: Plan) -> Cells:
@@ -136,20 +145,14 @@ def read_cells(file: Path, plan: Plan) -> Cells:
     except OSError as error:
         raise IngestError(f"{file}: expected a CSV file: {error.strerror}") from None
     header, rows = _verify(file, content, plan.separator)
-    lacking = [
-        f"[{section}] names {column!r}"
-        for section, column in plan.sources()
-        if column not in header
-    ]
-    if lacking:
-        raise IngestError(
-            f"{file}: {plan.file}: {', '.join(dict.fromkeys(lacking))}; "
-            f"the CSV has the columns {header}"
-        )
+    _refuse_lacking(file, header, plan)
     if not rows:
         raise IngestError(f"{file}: expected at least one row below the header, got none")
+    # A dict, for each column once and in order: several statement columns may be made from one.
     columns = list(dict.fromkeys(column for _, column in plan.sources()))
     try:
+        # As text: a type that Polars infers from the first rows would change later ones, or numbers
+        # that are names, such as "007".
         frame = pl.read_csv(
             content,
             columns=columns,
@@ -164,12 +167,30 @@ def read_cells(file: Path, plan: Plan) -> Cells:
     is_known = ~stripped.is_in(list(plan.unknown))
     frame = frame.select(pl.when(is_known).then(stripped))
     name = plan.account
-    accounts = (name.prefix + frame[name.column].str.zfill(name.width)).rename("account_id")
-    cells = Cells(file, hashlib.sha256(content).hexdigest(), frame, accounts)
+    filled = frame[name.column].str.zfill(name.width)
+    accounts = (name.prefix + filled).rename("account_id")
+    cells = Cells(
+        file=file,
+        sha256=hashlib.sha256(content).hexdigest(),
+        frame=frame,
+        accounts=accounts,
+    )
     if plan.format == "wide":
         is_repeated = accounts.is_duplicated() & accounts.is_not_null()
         cells.refuse(is_repeated, name.column, "each account in one row")
     return cells
+
+
+def _refuse_lacking(file: Path, header: list[str], plan: Plan) -> None:
+    """Raise if the CSV lacks a column that the plan names."""
+    lacking = []
+    for section, column in plan.sources():
+        if column not in header:
+            lacking.append(f"[{section}] names {column!r}")
+    if lacking:
+        # Each once: a section may name the same column several times.
+        once = ", ".join(dict.fromkeys(lacking))
+        raise IngestError(f"{file}: {plan.file}: {once}; the CSV has the columns {header}")
 
 
 def _verify(file: Path, content: bytes, separator: str) -> tuple[list[str], int]:
@@ -182,22 +203,26 @@ def _verify(file: Path, content: bytes, separator: str) -> tuple[list[str], int]
         raise IngestError(
             f"{file}: expected a CSV file, got zero bytes: not a text file, or UTF-16"
         )
-    lines = csv.reader(
-        io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline=""),
-        delimiter=separator,
-        strict=True,
+    text = io.TextIOWrapper(
+        io.BytesIO(content),
+        encoding="utf-8-sig",  # Excel writes a byte order mark in front of the first name
+        newline="",
     )
+    lines = csv.reader(text, delimiter=separator, strict=True)
     try:
         header = next(lines)
-        if repeated := sorted({name for name in header if header.count(name) > 1}):
+        repeated = sorted({name for name in header if header.count(name) > 1})
+        if repeated:
             raise IngestError(f"{file}: expected each column once, got {repeated} more than once")
         rows, blank = 0, 0
         for cells in lines:
             if not cells:  # blank lines are accepted at the end of the file only
                 blank = blank or lines.line_num
                 continue
-            if blank or len(cells) != len(header):
-                line, got = (blank, 0) if blank else (lines.line_num, len(cells))
+            line, got = lines.line_num, len(cells)
+            if blank:
+                line, got = blank, 0
+            if blank or got != len(header):
                 raise IngestError(f"{file}: line {line}: expected {len(header)} cells, got {got}")
             rows += 1
     except (csv.Error, UnicodeDecodeError) as error:

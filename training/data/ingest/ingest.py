@@ -31,9 +31,9 @@ __all__ = ["IngestError", "Summary", "ingest"]
 
 _PART = "part-00000.parquet"
 _OURS = frozenset({"statements", "accounts", "labels.parquet", "rejects.csv", "ingest.json"})
-_AMOUNTS = [c.name for c in COLUMNS if c.kind == "amount"]
-_MAY_LACK = frozenset(c.name for c in COLUMNS if c.null != "never")
-_WHOLE_NUMBERS = frozenset(c.name for c in COLUMNS if c.kind == "whole_number")
+_AMOUNTS = [column.name for column in COLUMNS if column.kind == "amount"]
+_MAY_LACK = frozenset(column.name for column in COLUMNS if column.null != "never")
+_WHOLE_NUMBERS = frozenset(column.name for column in COLUMNS if column.kind == "whole_number")
 _FIRST = 3  # foreign files that an error names
 _NO_STATEMENT = "at least one statement"  # the rule that a wide row of empty months breaks
 
@@ -113,65 +113,108 @@ def ingest(csv: Path, mapping: Path, folder: Path) -> Summary:
     _refuse_foreign(folder)
     plan = read_mapping(mapping)
     cells = read_cells(csv, plan)
-    statements = _in_cny(_derived(_statements(cells, plan), plan), plan)
+    mapped = _statements(cells, plan)
+    statements = _in_cny(_derived(mapped, plan), plan)
     try:
         good, failed = sift(statements)
     except StatementError as error:
         raise IngestError(f"{csv}: {error}") from None
-    rejects = pl.concat([_without_statement(cells, statements), failed]).sort(
-        "account_id",
-        "month",
-        "rule",
-    )
+    unbilled = _without_statement(cells, statements)
+    rejects = pl.concat([unbilled, failed]).sort("account_id", "month", "rule")
     if good.is_empty():
         rules = rejects["rule"].value_counts(sort=True).rows()
         raise IngestError(
             f"{csv}: expected at least one account that keeps the schema, got none; "
             f"rows by rule broken: {rules}"
         )
-    tables = _Tables(good, rejects, _labels(cells, plan, good), _accounts(cells, plan, good))
+    tables = _Tables(
+        statements=good,
+        rejects=rejects,
+        labels=_labels(cells, plan, good),
+        accounts=_accounts(cells, plan, good),
+    )
     summary = _summary(folder, cells, plan, tables)
-    _write(folder, tables, _report(cells, plan, summary))
+    report = _report(cells, plan, summary)
+    _write(folder, tables, report)
     return summary
 
 
 def _statements(cells: Cells, plan: Plan) -> pl.DataFrame:
     """Return one row an account and month in the source's unit; absent columns are null."""
-    product = cells.words(plan.product) if isinstance(plan.product, Words) else pl.lit(plan.product)
-    accounts = cells.accounts.to_frame().with_columns(product.alias("product"))
-    values = {
-        name: [_value(cells, name, origin, column) for column in origin.columns]
-        for name, origin in plan.columns.items()
-    }
+    product = _product(cells, plan.product).alias("product")
+    accounts = cells.accounts.to_frame().with_columns(product)
+    values = {name: _values(cells, name, origin) for name, origin in plan.columns.items()}
     if plan.month is not None:
-        month = cells.dates(plan.month.column, plan.month.format).dt.truncate("1mo")
-        table = accounts.with_columns(
-            month.alias("month"), *(series for (series,) in values.values())
-        )
+        table = _long_table(cells, plan.month, accounts, values)
     else:
-        table = pl.concat(
-            accounts.with_columns(
-                pl.lit(month).alias("month"),
-                *(series[place % len(series)] for series in values.values()),
-            )
-            for place, month in enumerate(plan.months)
-        )
-        # A month whose own cells are all empty was not billed.  At either end of the history that
-        # is no fault; in the middle it is a gap, which the schema refuses.
-        if monthly := [name for name, series in values.items() if len(series) > 1]:
-            table = table.filter(~pl.all_horizontal(pl.col(monthly).is_null()))
-    absent = [pl.lit(None, c.dtype).alias(c.name) for c in COLUMNS if c.name not in table.columns]
+        table = _wide_table(plan, accounts, values)
+    absent = [
+        pl.lit(None, column.dtype).alias(column.name)
+        for column in COLUMNS
+        if column.name not in table.columns
+    ]
     return table.with_columns(absent).select(NAMES).sort("account_id", "month")
 
 
-def _value(
+def _product(cells: Cells, product: str | Words) -> pl.Series | pl.Expr:
+    if isinstance(product, Words):
+        return cells.words(product)
+    return pl.lit(product)
+
+
+def _long_table(
     cells: Cells,
-    name: str,
-    origin: Origin,
-    column: str,
-) -> pl.Series:
-    numbers = cells.numbers(origin, column, whole=name in _WHOLE_NUMBERS).alias(name)
-    return numbers.cast(pl.Int32) if name in _WHOLE_NUMBERS else numbers
+    month: Dates,
+    accounts: pl.DataFrame,
+    values: Mapping[str, list[pl.Series]],
+) -> pl.DataFrame:
+    """Return the table of a CSV with one row an account and month."""
+    columns = [series for (series,) in values.values()]
+    return accounts.with_columns(
+        _months_of(cells, month).alias("month"),
+        *columns,
+    )
+
+
+def _wide_table(
+    plan: Plan,
+    accounts: pl.DataFrame,
+    values: Mapping[str, list[pl.Series]],
+) -> pl.DataFrame:
+    """Return the table of a CSV with one row an account and its months in columns."""
+    tables = []
+    for place, month in enumerate(plan.months):
+        # A column of its own for each month, or one that holds for all.
+        columns = [series[place % len(series)] for series in values.values()]
+        billed = accounts.with_columns(
+            pl.lit(month).alias("month"),
+            *columns,
+        )
+        tables.append(billed)
+    table = pl.concat(tables)
+    # A month whose own cells are all empty was not billed.  At either end of the history that
+    # is no fault; in the middle it is a gap, which the schema refuses.
+    monthly = [name for name, series in values.items() if len(series) > 1]
+    if not monthly:
+        return table
+    is_billed = ~pl.all_horizontal(pl.col(monthly).is_null())
+    return table.filter(is_billed)
+
+
+def _months_of(cells: Cells, month: Dates) -> pl.Series:
+    # Whatever the day of the statement: a month is named by its first day.
+    dates = cells.dates(month.column, month.format)
+    return dates.dt.truncate("1mo")
+
+
+def _values(cells: Cells, name: str, origin: Origin) -> list[pl.Series]:
+    """Return a statement column from each of its source columns."""
+    whole = name in _WHOLE_NUMBERS
+    values = []
+    for column in origin.columns:
+        numbers = cells.numbers(origin, column, whole=whole).alias(name)
+        values.append(numbers.cast(pl.Int32) if whole else numbers)
+    return values
 
 
 def _derived(statements: pl.DataFrame, plan: Plan) -> pl.DataFrame:
@@ -179,13 +222,14 @@ def _derived(statements: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     if "spend" not in plan.derived:
         return statements
     # Growth of the balance plus payment: includes interest and fees, unknown in the first month.
-    # clip() and not max_horizontal(), which ignores nulls.  Rounded to cents of the source's
-    # currency before the rate is applied: afterwards equal amounts would differ by 1e-13, and a
-    # month without purchases would not show as one.
     earlier = pl.col("balance").shift(1).over("account_id")
-    return statements.with_columns(
-        spend=(pl.col("balance") - earlier + pl.col("payment")).clip(lower_bound=0.0).round(2)
-    )
+    growth = pl.col("balance") - earlier
+    posted = growth + pl.col("payment")
+    # clip() and not max_horizontal(), which ignores nulls.
+    spend = posted.clip(lower_bound=0.0)
+    # Rounded to cents of the source's currency before the rate is applied: afterwards equal amounts
+    # would differ by 1e-13, and a month without purchases would not show as one.
+    return statements.with_columns(spend=spend.round(2))
 
 
 def _in_cny(statements: pl.DataFrame, plan: Plan) -> pl.DataFrame:
@@ -194,8 +238,18 @@ def _in_cny(statements: pl.DataFrame, plan: Plan) -> pl.DataFrame:
 
 def _without_statement(cells: Cells, statements: pl.DataFrame) -> pl.DataFrame:
     """Return accounts of a wide file whose months are all empty, as rejects without a month."""
-    lost = cells.accounts.to_frame().join(statements, on="account_id", how="anti", nulls_equal=True)
-    return lost.select("account_id", month=pl.lit(None, pl.Date), rule=pl.lit(_NO_STATEMENT))
+    # nulls_equal: the schema already rejects rows without an account, under a rule of its own.
+    lost = cells.accounts.to_frame().join(
+        statements,
+        on="account_id",
+        how="anti",
+        nulls_equal=True,
+    )
+    return lost.select(
+        "account_id",
+        month=pl.lit(None, pl.Date),
+        rule=pl.lit(_NO_STATEMENT),
+    )
 
 
 def _labels(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None:
@@ -206,20 +260,31 @@ def _labels(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None
     label = plan.label
     if label is None:
         return None
-    outcome = cells.numbers(Origin((label.column,), label.values), label.column, whole=True)
+    origin = Origin((label.column,), label.values)
+    outcome = cells.numbers(origin, label.column, whole=True)
     is_wrong = ~outcome.is_in([0.0, 1.0]) & outcome.is_not_null()
     cells.refuse(is_wrong, label.column, "a label of 0 or 1")
     if plan.month is not None:
-        as_of = cells.dates(plan.month.column, plan.month.format).dt.truncate("1mo")
+        as_of = _months_of(cells, plan.month)
     else:
-        as_of = pl.repeat(label.as_of, len(outcome), dtype=pl.Date, eager=True)
-    labels = pl.DataFrame(
-        [cells.accounts, as_of.alias("as_of"), outcome.cast(pl.Int8).alias("label")]
-    ).drop_nulls()
+        as_of = pl.repeat(
+            label.as_of,
+            len(outcome),
+            dtype=pl.Date,
+            eager=True,
+        )
+    columns = [
+        cells.accounts,
+        as_of.alias("as_of"),
+        outcome.cast(pl.Int8).alias("label"),
+    ]
+    labels = pl.DataFrame(columns).drop_nulls()
     if label.as_of is not None:
         labels = labels.filter(pl.col("as_of") == label.as_of)
+    # A label needs features: the account has to be good, and billed in the month of the label.
+    key = ["account_id", "as_of"]
     billed = good.select("account_id", as_of="month")
-    labels = labels.join(billed, on=["account_id", "as_of"], how="semi").sort("account_id", "as_of")
+    labels = labels.join(billed, on=key, how="semi").sort(key)
     if labels.is_empty():
         when = "its own month" if label.as_of is None else f"{label.as_of:%Y-%m}"
         raise IngestError(
@@ -243,9 +308,12 @@ def _accounts(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | No
         else:
             values = cells.words(origin)
         table = table.with_columns(values.alias(name))
+        # A long file repeats an attribute in every month: all of them must agree.
         distinct = pl.col(name).drop_nulls().n_unique().over("account_id")
-        cells.refuse(table.select(distinct).to_series() > 1, origin.column, "one value an account")
-    known = table.group_by("account_id").agg(pl.col(list(plan.attributes)).drop_nulls().first())
+        counts = table.select(distinct).to_series()
+        cells.refuse(counts > 1, origin.column, "one value an account")
+    first_known = pl.col(list(plan.attributes)).drop_nulls().first()
+    known = table.group_by("account_id").agg(first_known)
     return known.join(good, on="account_id", how="semi").sort("account_id")
 
 
@@ -255,22 +323,26 @@ def _summary(
     plan: Plan,
     tables: _Tables,
 ) -> Summary:
+    statements, labels = tables.statements, tables.labels
     rules = tables.rejects.group_by("rule").len().sort("rule")
-    products = tables.statements.unique("account_id").group_by("product").len().sort("product")
+    accounts = statements.unique("account_id")
+    products = accounts.group_by("product").len().sort("product")
     mapped = {*plan.columns, *plan.derived}
-    labels, label_rate = tables.labels, None
+    count, label_rate = 0, None
     if labels is not None:
-        label_rate = labels.filter(pl.col("label") == 1).height / labels.height
+        count = labels.height
+        ones = labels.filter(pl.col("label") == 1).height
+        label_rate = ones / count
     return Summary(
         folder=folder,
         rows=cells.frame.height,
-        accounts=tables.statements["account_id"].n_unique(),
-        statements=tables.statements.height,
+        accounts=accounts.height,
+        statements=statements.height,
         rejected_accounts=tables.rejects["account_id"].n_unique(),
         rejected=dict(rules.rows()),
         products=dict(products.rows()),
         absent=tuple(name for name in NAMES if name in _MAY_LACK and name not in mapped),
-        labels=0 if labels is None else labels.height,
+        labels=count,
         label_rate=label_rate,
     )
 
@@ -282,17 +354,27 @@ def _report(cells: Cells, plan: Plan, summary: Summary) -> Mapping[str, object]:
     """
     label = None
     if plan.label is not None:
-        as_of = plan.label.as_of
         label = {
             "definition": plan.label.definition,
-            "as_of": None if as_of is None else f"{as_of:%Y-%m}",
+            "as_of": f"{plan.label.as_of:%Y-%m}" if plan.label.as_of else None,
             "count": summary.labels,
             "rate": summary.label_rate,
         }
     return {
-        "source": {"name": plan.source, "file": cells.file.name, "sha256": cells.sha256},
-        "mapping": {"file": plan.file.name, "sha256": plan.sha256},
-        "currency": {"code": plan.currency, "rate": plan.rate, "source": plan.rate_source},
+        "source": {
+            "name": plan.source,
+            "file": cells.file.name,
+            "sha256": cells.sha256,
+        },
+        "mapping": {
+            "file": plan.file.name,
+            "sha256": plan.sha256,
+        },
+        "currency": {
+            "code": plan.currency,
+            "rate": plan.rate,
+            "source": plan.rate_source,
+        },
         "counts": {
             "rows": summary.rows,
             "accounts": summary.accounts,
@@ -310,11 +392,14 @@ def _report(cells: Cells, plan: Plan, summary: Summary) -> Mapping[str, object]:
 def _write(folder: Path, tables: _Tables, report: Mapping[str, object]) -> None:
     """Write the folder next to its place, and rename it when it is complete."""
     folder = folder.resolve()
+    prefix = f".{folder.name}-"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        # In the same folder and so on the same file system, where a rename is atomic.
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as scratch:
             # Not the scratch folder itself: its mode lets only the owner read it.
-            whole, old = Path(scratch, "whole"), Path(scratch, "old")
+            whole = Path(scratch, "whole")
+            old = Path(scratch, "old")
             _fill(whole, tables, report)
             if folder.exists():
                 folder.rename(old)
@@ -329,17 +414,18 @@ def _write(folder: Path, tables: _Tables, report: Mapping[str, object]) -> None:
 
 
 def _fill(folder: Path, tables: _Tables, report: Mapping[str, object]) -> None:
-    (folder / "statements").mkdir(parents=True)
-    tables.statements.write_parquet(folder / "statements" / _PART)
+    statements = folder / "statements"
+    statements.mkdir(parents=True)
+    tables.statements.write_parquet(statements / _PART)
     if tables.accounts is not None:
-        (folder / "accounts").mkdir()
-        tables.accounts.write_parquet(folder / "accounts" / _PART)
+        accounts = folder / "accounts"
+        accounts.mkdir()
+        tables.accounts.write_parquet(accounts / _PART)
     if tables.labels is not None:
         tables.labels.write_parquet(folder / "labels.parquet")
     tables.rejects.write_csv(folder / "rejects.csv")
-    (folder / "ingest.json").write_text(
-        json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    content = json.dumps(report, indent=2, ensure_ascii=False)
+    (folder / "ingest.json").write_text(content + "\n", encoding="utf-8")
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -348,7 +434,8 @@ def _refuse_foreign(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise IngestError(f"{folder}: expected a folder, got a file")
-    foreign = sorted({path.name for path in folder.iterdir()} - _OURS)
+    present = {path.name for path in folder.iterdir()}
+    foreign = sorted(present - _OURS)
     if foreign:
         raise IngestError(
             f"{folder}: expected a new folder or one that ingest wrote, "

@@ -24,8 +24,9 @@ _MOST_MONTHS = 1200
 # How statement columns may be derived.
 RECIPES: Mapping[str, tuple[str, ...]] = {"spend": ("balance_and_payment",)}
 ATTRIBUTES = ("opened", "age_band", "gender", "region")  # of the accounts table; never features
-_MAPPED = tuple(c.name for c in COLUMNS if c.kind in ("amount", "whole_number"))
-_NEEDED = tuple(c.name for c in COLUMNS if c.name in _MAPPED and c.null == "never")
+_MEASURED = tuple(column for column in COLUMNS if column.kind in ("amount", "whole_number"))
+_MAPPED = tuple(column.name for column in _MEASURED)
+_NEEDED = tuple(column.name for column in _MEASURED if column.null == "never")
 
 
 class IngestError(ValueError):
@@ -136,7 +137,8 @@ def read_mapping(file: Path) -> Plan:
     try:
         content = file.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
-        return _plan(file, sha256, read_toml(content.decode(), str(file)))
+        top = read_toml(content.decode(), str(file))
+        return _plan(file, sha256, top)
     except OSError as error:
         raise IngestError(f"{file}: expected a mapping file: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -146,7 +148,8 @@ def read_mapping(file: Path) -> Plan:
 
 
 def _plan(file: Path, sha256: str, top: Section) -> Plan:
-    source, account = top.section("source"), top.section("account")
+    source = top.section("source")
+    account = top.section("account")
     currency = top.section("currency")
     form = source.choice("format", _FORMATS)
     months, month = _months(top.section("months"), form)
@@ -156,7 +159,7 @@ def _plan(file: Path, sha256: str, top: Section) -> Plan:
         source=source.text("name"),
         format=form,
         separator=_separator(source),
-        unknown=frozenset(cell.strip() for cell in ("", *source.texts("unknown", ()))),
+        unknown=_unknown_cells(source),
         account=AccountName(
             column=account.text("column"),
             prefix=account.text("prefix", ""),
@@ -174,33 +177,57 @@ def _plan(file: Path, sha256: str, top: Section) -> Plan:
         attributes=_attributes(top.section("accounts", optional=True)),
     )
     top.close()
-    if unmapped := [name for name in _NEEDED if name not in plan.columns]:
-        raise ConfigError(
-            f"{file}: [columns]: expected {list(_NEEDED)} at least, missing {unmapped}"
-        )
-    if twice := sorted(plan.columns.keys() & plan.derived.keys()):
-        raise ConfigError(
-            f"{file}: [derived]: {twice} are in [columns] too; expected one of the two"
-        )
+    _check_columns(plan)
     return plan
+
+
+def _check_columns(plan: Plan) -> None:
+    """Raise if a needed column is not mapped, or if one is both mapped and derived."""
+    missing = [name for name in _NEEDED if name not in plan.columns]
+    if missing:
+        raise ConfigError(
+            f"{plan.file}: [columns]: expected {list(_NEEDED)} at least, missing {missing}"
+        )
+    twice = sorted(plan.columns.keys() & plan.derived.keys())
+    if twice:
+        raise ConfigError(
+            f"{plan.file}: [derived]: {twice} are in [columns] too; expected one of the two"
+        )
+
+
+def _unknown_cells(source: Section) -> frozenset[str]:
+    # Stripped, because the cells are stripped before they are compared.
+    stripped = [cell.strip() for cell in source.texts("unknown", ())]
+    return frozenset(["", *stripped])
 
 
 def _separator(source: Section) -> str:
     separator = source.text("separator", ",")
-    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+    # The limits of Python's csv and of Polars, which both read the file.
+    is_character = len(separator) == 1 and separator.isascii()
+    if not is_character or separator in '"\r\n':
         raise source.error("separator", "one ASCII character that is no quote", separator)
     return separator
 
 
 def _months(section: Section, form: Format) -> tuple[tuple[datetime.date, ...], Dates | None]:
     if form == "long":
-        return (), Dates(section.text("column"), section.text("format", "%Y-%m-%d"))
-    first, last = section.month("first"), section.month("last")
+        return (), _dates(section)
+    first = section.month("first")
+    last = section.month("last")
     count = months_between(first, last) + 1
     if not 1 <= count <= _MOST_MONTHS:
         expected = f"1 to {_MOST_MONTHS} months from {first:%Y-%m} on"
         raise section.error("last", expected, f"{last:%Y-%m}")
-    return tuple(add_months(first, month) for month in range(count)), None
+    months = tuple(add_months(first, month) for month in range(count))
+    return months, None
+
+
+def _dates(section: Section) -> Dates:
+    return Dates(
+        column=section.text("column"),
+        format=section.text("format", "%Y-%m-%d"),
+    )
 
 
 def _product(section: Section) -> str | Words:
@@ -208,7 +235,10 @@ def _product(section: Section) -> str | Words:
         return section.choice("constant", PRODUCTS)
     column = section.text("column")
     values = section.text_map("values", PRODUCTS)
-    return Words(column, values or {product: product for product in PRODUCTS})
+    if not values:
+        # The cells have to be the products' own names; another word is refused, not passed on.
+        values = {product: product for product in PRODUCTS}
+    return Words(column, values)
 
 
 def _columns(section: Section, months: int) -> dict[str, Origin]:
@@ -217,22 +247,27 @@ def _columns(section: Section, months: int) -> dict[str, Origin]:
 
 
 def _origin(section: Section, months: int) -> Origin:
-    columns: tuple[str, ...]
-    if "columns" in section:
-        columns = section.texts("columns")
-        if len(columns) != months:
-            expected = "'column' (the format is long)"
-            if months:
-                expected = f"{months} columns, one a month, oldest first"
-            raise section.error("columns", expected, f"{len(columns)}: {list(columns)}")
-    else:
-        columns = (section.text("column"),)
+    columns = _origin_columns(section, months)
     values = section.number_map("values")
     scale = section.number("scale", default=1.0)
-    low, high = section.optional_number("low"), section.optional_number("high")
+    low = section.optional_number("low")
+    high = section.optional_number("high")
+    # Checked here, because clip() takes crossed bounds without an error.
     if low is not None and high is not None and low > high:
         raise section.error("low", f"at most high, {high:g}", low)
     return Origin(columns, values, scale, low, high)
+
+
+def _origin_columns(section: Section, months: int) -> tuple[str, ...]:
+    if "columns" not in section:
+        return (section.text("column"),)
+    columns: tuple[str, ...] = section.texts("columns")
+    if len(columns) != months:
+        expected = "'column' (the format is long)"
+        if months:
+            expected = f"{months} columns, one a month, oldest first"
+        raise section.error("columns", expected, f"{len(columns)}: {list(columns)}")
+    return columns
 
 
 def _derived(section: Section) -> dict[str, str]:
@@ -244,9 +279,13 @@ def _derived(section: Section) -> dict[str, str]:
 
 
 def _label(section: Section, months: tuple[datetime.date, ...]) -> Label:
-    as_of = section.month("as_of") if months or "as_of" in section else None
+    # A wide file has one outcome an account, so it has to say at which month.
+    as_of = None
+    if months or "as_of" in section:
+        as_of = section.month("as_of")
     if as_of is not None and months and as_of not in months:
-        expected = f"a month from {months[0]:%Y-%m} to {months[-1]:%Y-%m}"
+        first, last = months[0], months[-1]
+        expected = f"a month from {first:%Y-%m} to {last:%Y-%m}"
         raise section.error("as_of", expected, f"{as_of:%Y-%m}")
     return Label(
         column=section.text("column"),
@@ -262,9 +301,9 @@ def _attributes(section: Section) -> dict[str, Dates | Words]:
 
 
 def _attribute(name: str, section: Section) -> Dates | Words:
-    column = section.text("column")
     if name == "opened":
-        return Dates(column, section.text("format", "%Y-%m-%d"))
+        return _dates(section)
+    column = section.text("column")
     bands = section.wholes("bands", ())
     if list(bands) != sorted(set(bands)):
         raise section.error("bands", "whole numbers in rising order", list(bands))

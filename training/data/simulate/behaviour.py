@@ -69,27 +69,39 @@ def fill_purse(state: State, means: Means, draws: Draws) -> Purse:
     traits = state.traits
     appetite = _move_appetite(state, draws)
     thrift = np.where(means.shock == NONE, 1.0, 0.8)  # a shock cuts living back by a fifth
-    wished = np.where(traits.cash_loan, _ELSEWHERE + traits.spend_share, _ELSEWHERE)
-    share = traits.living + wished * np.exp(0.5 * appetite)
-    living = thrift * share * traits.income_level
-    outflow = living + means.costs + EXTERNAL_INSTALMENT * state.external_debt
-    free = state.savings + means.income - outflow
-    left = (free - state.minimum_due) / traits.income_level
+    # A cash loan buys nothing: its customers make their ordinary purchases elsewhere too.
+    elsewhere = np.where(
+        traits.cash_loan,
+        _ELSEWHERE + traits.spend_share,
+        _ELSEWHERE,
+    )
+    living_share = traits.living + elsewhere * np.exp(0.5 * appetite)
+    living = thrift * living_share * traits.income_level
+    instalments = EXTERNAL_INSTALMENT * state.external_debt
+    outflow = living + means.costs + instalments
+    inflow = state.savings + means.income
+    free = inflow - outflow
+    after_minimum = free - state.minimum_due
+    left_in_incomes = after_minimum / traits.income_level
     return Purse(
         means=means,
         appetite=appetite,
         free=free,
         gap=np.maximum(state.minimum_due - free, 0.0),
-        pressure=np.clip(_NEAR - left, 0.0, 2.0),
+        pressure=np.clip(_NEAR - left_in_incomes, 0.0, 2.0),
     )
 
 
 def _move_appetite(state: State, draws: Draws) -> Vector:
     """Move spending wishes: a slow wave around each customer's own level."""
-    level = 0.10 * state.traits.impulsiveness
-    scale = 0.08 + 0.12 * expit(1.2 * state.traits.impulsiveness)
+    impulsiveness = state.traits.impulsiveness
+    level = 0.10 * impulsiveness
+    # The more impulsive the customer, the larger the month's step: 0.08 to 0.20.
+    scale = 0.08 + 0.12 * expit(1.2 * impulsiveness)
     noise = scale * draws.normal(Event.APPETITE)
-    moved: Vector = level + _APPETITE_KEPT * (state.appetite - level) + noise
+    # An autoregressive process of order 1: it returns to the level over some 20 months.
+    deviation = _APPETITE_KEPT * (state.appetite - level)
+    moved: Vector = level + deviation + noise
     return np.clip(moved, -1.5, 1.5)
 
 
@@ -101,36 +113,60 @@ def act(
     draws: Draws,
 ) -> Acts:
     """Return the month's acts under these credit limits."""
-    traits = state.traits
     in_arrears = state.days_past_due >= DAYS_A_MONTH
     is_blocked = in_arrears | state.ended  # no cash and no purchases in arrears
     borrowed, inquiries = _borrow(state, purse, in_arrears, draws)
-    room = np.maximum(limit - np.maximum(state.balance, 0.0), 0.0)
+
+    owed = np.maximum(state.balance, 0.0)
+    room = np.maximum(limit - owed, 0.0)
     lacking = np.maximum(purse.gap - borrowed, 0.0)
-    cash = np.where(is_blocked, 0.0, _draw_cash(state, purse, lacking, room, draws))
-    able = purse.free + purse.kept_share * (borrowed + cash)
+    wanted_cash = _draw_cash(state, purse, lacking, room, draws)
+    cash = np.where(is_blocked, 0.0, wanted_cash)
+
+    raised = borrowed + cash
+    able = purse.free + purse.kept_share * raised
     payment = _pay(state, able, in_arrears, draws)
-    room = np.maximum(limit - np.maximum(state.balance - payment, 0.0) - cash, 0.0)
+
+    # The payment frees the line before the month's purchases are made.
+    still_owed = np.maximum(state.balance - payment, 0.0)
+    room = np.maximum(limit - still_owed - cash, 0.0)
     wish = _wish_to_buy(state, purse, month, draws)
-    spend = np.where(is_blocked, 0.0, np.minimum(wish, 0.98 * room))
-    used = np.minimum(np.maximum(state.balance, 0.0) / limit, 1.2)
-    asking = 0.005 * np.exp(1.4 * used + 0.3 * traits.impulsiveness + 2.0 * purse.pressure)
+    bought = np.minimum(wish, 0.98 * room)
+    spend = np.where(is_blocked, 0.0, bought)
     return Acts(
         spend=round_to_cents(spend),
         cash_advance=round_to_cents(cash),
         payment=payment,
         days_late=_days_late(state, draws),
-        limit_requests=draws.poisson(Event.REQUEST, asking, most=5),
+        limit_requests=_request_limits(state, purse, limit, draws),
         credit_inquiries=inquiries,
         borrowed=borrowed,
         repaid=np.zeros_like(borrowed),
     )
 
 
+def _request_limits(
+    state: State,
+    purse: Purse,
+    limit: Vector,
+    draws: Draws,
+) -> Whole:
+    """Draw the requests for a higher limit: from use of the line, impulse and pressure."""
+    owed = np.maximum(state.balance, 0.0)
+    used = np.minimum(owed / limit, 1.2)
+    impulse = 0.3 * state.traits.impulsiveness
+    log_ratio = 1.4 * used + impulse + 2.0 * purse.pressure
+    mean_requests = 0.005 * np.exp(log_ratio)
+    return draws.poisson(Event.REQUEST, mean_requests, most=5)
+
+
 def _days_late(state: State, draws: Draws) -> Whole:
-    chance = expit(-4.6 - 0.9 * state.traits.discipline + 0.7 * state.strain)
-    is_late = draws.happens(Event.LATE, chance)
-    days = 1 + np.floor(29 * draws.uniform(Event.DAYS_LATE) ** 2)
+    discipline = state.traits.discipline
+    log_odds = -4.6 - 0.9 * discipline + 0.7 * state.strain
+    is_late = draws.happens(Event.LATE, expit(log_odds))
+    # Squared, because most late payments are only some days late.
+    share_of_month = draws.uniform(Event.DAYS_LATE) ** 2
+    days = 1 + np.floor(29 * share_of_month)
     return np.where(is_late, days, 0).astype(np.int32)
 
 
@@ -144,19 +180,29 @@ def _borrow(
 
     Customers seek credit from need or appetite; the more they owe, the less is granted.
     """
-    traits, income = state.traits, state.traits.income_level
-    burden = np.minimum(state.external_debt / income, 6.0)
+    traits = state.traits
+    income, debt = traits.income_level, state.external_debt
+    burden = np.minimum(debt / income, 6.0)
     wish = -5.0 + 0.6 * purse.appetite + 0.3 * traits.impulsiveness
-    seeks = draws.happens(Event.SEEK, expit(wish + 5.0 * purse.pressure + 0.15 * burden))
-    mean_inquiries = 0.03 + np.where(seeks, 0.9 + 1.5 * purse.pressure, 0.0)
+    need = 5.0 * purse.pressure
+    log_odds_seek = wish + need + 0.15 * burden
+    seeks = draws.happens(Event.SEEK, expit(log_odds_seek))
+    # Each application to a lender is an inquiry; under pressure customers apply to several.
+    mean_applications = 0.9 + 1.5 * purse.pressure
+    mean_inquiries = 0.03 + np.where(seeks, mean_applications, 0.0)
     inquiries = draws.poisson(Event.INQUIRIES, mean_inquiries)
+
     ceiling = income * 6.0 * expit(0.9 * traits.access - 0.2)
-    filled = np.minimum(state.external_debt / ceiling, 1.5)
-    is_granted = draws.happens(Event.GRANTED, expit(3.0 - 4.0 * filled))
-    wanted = income * (0.3 + 1.2 * draws.uniform(Event.BORROWED))
-    wanted = np.maximum(1.3 * purse.gap, wanted)
-    available = np.maximum(1.15 * ceiling - state.external_debt, 0.0)
-    borrowed = np.where(seeks & ~in_arrears & is_granted, np.minimum(wanted, available), 0.0)
+    filled = np.minimum(debt / ceiling, 1.5)
+    log_odds_granted = 3.0 - 4.0 * filled
+    is_granted = draws.happens(Event.GRANTED, expit(log_odds_granted))
+
+    incomes_wanted = 0.3 + 1.2 * draws.uniform(Event.BORROWED)
+    wanted = np.maximum(1.3 * purse.gap, income * incomes_wanted)
+    available = np.maximum(1.15 * ceiling - debt, 0.0)
+    lent = np.minimum(wanted, available)
+    is_lent = seeks & ~in_arrears & is_granted
+    borrowed = np.where(is_lent, lent, 0.0)
     return round_to_cents(borrowed), inquiries
 
 
@@ -174,13 +220,20 @@ def _draw_cash(
     traits = state.traits
     base = np.where(traits.cash_loan, -1.8, -4.0)
     wish = base + 0.4 * traits.cash_habit + 0.8 * purse.appetite
-    draws_cash = draws.happens(Event.CASH, expit(wish + 3.0 * purse.pressure))
+    log_odds = wish + 3.0 * purse.pressure
+    draws_cash = draws.happens(Event.CASH, expit(log_odds))
+
     share = np.where(traits.cash_loan, 0.45, 0.15)
-    from_habit = share * draws.uniform(Event.CASH_AMOUNT) * room
-    from_need = 1.2 * lacking + 0.25 * purse.pressure * traits.income_level
-    cash = np.minimum(np.maximum(from_habit, from_need), 0.95 * room)
+    drawn_share = share * draws.uniform(Event.CASH_AMOUNT)
+    from_habit = drawn_share * room
+    # Under pressure customers draw more than the gap that they have this month.
+    reserve = 0.25 * purse.pressure * traits.income_level
+    from_need = 1.2 * lacking + reserve
+    wanted = np.maximum(from_habit, from_need)
+    cash = np.minimum(wanted, 0.95 * room)
     # Cash comes in whole hundreds; nothing if less is needed.
-    return np.where(draws_cash, np.floor(cash / 100.0) * 100.0, 0.0)
+    hundreds = np.floor(cash / 100.0)
+    return np.where(draws_cash, hundreds * 100.0, 0.0)
 
 
 def _pay(
@@ -197,21 +250,28 @@ def _pay(
     owed, due = np.maximum(state.balance, 0.0), state.minimum_due
     wanted = _wanted_payment(state, owed, draws)
     # A tenth of an income is kept back unless the minimum due takes it.
-    reach = np.maximum(able - 0.1 * traits.income_level, due)
-    paid = np.minimum(wanted, reach)
+    kept_back = 0.1 * traits.income_level
+    reach = np.maximum(able - kept_back, due)
+    affordable = np.minimum(wanted, reach)
+
     # Customers who cannot pay the minimum pay what they have, or give up; more of those in arrears.
     is_strained = able < due
     token = draws.uniform(Event.STRAINED)
-    gives_up = token < np.where(in_arrears, 0.75, 0.5)
-    rest = np.where(gives_up, 0.0, np.clip(able, 0.0, due) * token)
-    paid = np.where(is_strained, rest, paid)
+    chance_to_give_up = np.where(in_arrears, 0.75, 0.5)
+    at_hand = np.clip(able, 0.0, due)
+    rest = np.where(token < chance_to_give_up, 0.0, at_hand * token)
+    paid = np.where(is_strained, rest, affordable)
+
     # A full payment is now and then rounded up to whole hundreds: a credit balance.
     is_full = (paid >= owed) & ~is_strained & (owed > 0)
     is_rounded = is_full & draws.happens(Event.ROUNDED_UP, 0.01)
-    rounded = np.minimum(np.ceil(owed / 100.0) * 100.0, np.maximum(able, owed))
+    next_hundred = np.ceil(owed / 100.0) * 100.0
+    rounded = np.minimum(next_hundred, np.maximum(able, owed))
     paid = np.where(is_rounded, rounded, np.minimum(paid, owed))
-    chance = expit(-5.6 - 1.0 * traits.discipline + np.where(in_arrears, 2.5, 0.0))
-    forgets = draws.happens(Event.FORGOTTEN, chance)
+
+    arrears = np.where(in_arrears, 2.5, 0.0)
+    log_odds_forgotten = -5.6 - 1.0 * traits.discipline + arrears
+    forgets = draws.happens(Event.FORGOTTEN, expit(log_odds_forgotten))
     return round_to_cents(np.where(forgets, 0.0, paid))
 
 
@@ -220,10 +280,14 @@ def _wanted_payment(state: State, owed: Vector, draws: Draws) -> Vector:
     traits, due = state.traits, state.minimum_due
     base = np.where(traits.cash_loan, -1.2, 0.9)
     wish = base + 1.0 * traits.discipline - 0.5 * state.appetite
-    pays_in_full = draws.happens(Event.FULL, expit(wish - 1.5 * state.strain))
+    log_odds_full = wish - 1.5 * state.strain
+    pays_in_full = draws.happens(Event.FULL, expit(log_odds_full))
+    # A power of the uniform: it keeps the draw in [0, 1) and moves it up with discipline.
     eagerness = np.exp(0.5 * traits.discipline - 0.3)
-    part = draws.uniform(Event.PART) ** (2.5 / eagerness)
-    return np.where(pays_in_full, owed, due + part * (owed - due))
+    exponent = 2.5 / eagerness
+    part = draws.uniform(Event.PART) ** exponent
+    part_payment = due + part * (owed - due)
+    return np.where(pays_in_full, owed, part_payment)
 
 
 def _wish_to_buy(
@@ -234,8 +298,13 @@ def _wish_to_buy(
 ) -> Vector:
     """Return the purchases that the customer wants to make with the account, CNY."""
     traits, place = state.traits, month.month - 1
-    festival = 1.0 + _FESTIVAL[place] * np.exp(0.4 * traits.impulsiveness)
-    ordinary = traits.spend_share * traits.income_level * _SEASON[place] * festival
-    wish = ordinary * np.exp(purse.appetite + 0.35 * draws.normal(Event.SPEND))
-    buys = draws.happens(Event.SPEND_AT_ALL, np.where(traits.cash_loan, 0.04, 0.96))
+    impulse = np.exp(0.4 * traits.impulsiveness)
+    festival = 1.0 + _FESTIVAL[place] * impulse
+    usual = traits.spend_share * traits.income_level
+    ordinary = usual * _SEASON[place] * festival
+    noise = 0.35 * draws.normal(Event.SPEND)
+    wish = ordinary * np.exp(purse.appetite + noise)
+    # Cash loan lines are hardly ever used for purchases.
+    chance = np.where(traits.cash_loan, 0.04, 0.96)
+    buys = draws.happens(Event.SPEND_AT_ALL, chance)
     return np.where(buys, wish, 0.0)

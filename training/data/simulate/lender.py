@@ -34,13 +34,17 @@ def set_limits(
 def _raise_limits(state: State, draws: Draws, config: SimulationConfig) -> Vector:
     limit = state.credit_limit
     used = state.balance / limit
-    in_good_standing = (state.good_months >= _GOOD_MONTHS) & (used > 0.1) & (used < 0.8)
-    chance = config.limit_increase_rate * (1.0 + 4.0 * np.minimum(state.limit_requests, 2))
+    is_used_well = (used > 0.1) & (used < 0.8)
+    in_good_standing = (state.good_months >= _GOOD_MONTHS) & is_used_well
+    requests = np.minimum(state.limit_requests, 2)
+    chance = config.limit_increase_rate * (1.0 + 4.0 * requests)
     is_raised = in_good_standing & draws.happens(Event.INCREASE, chance)
-    incomes = np.where(state.traits.cash_loan, 8.0, 5.0)
-    ceiling = np.minimum(incomes * state.reported_income, MOST_LIMIT)
-    higher = np.minimum(np.floor(1.25 * limit / LIMIT_STEP) * LIMIT_STEP, ceiling)
-    return np.where(is_raised, np.maximum(higher, limit), limit)
+    most_incomes = np.where(state.traits.cash_loan, 8.0, 5.0)
+    ceiling = np.minimum(most_incomes * state.reported_income, MOST_LIMIT)
+    quarter_more = _down_to_step(1.25 * limit)
+    # A limit above the ceiling stays: an increase never lowers it.
+    higher = np.maximum(np.minimum(quarter_more, ceiling), limit)
+    return np.where(is_raised, higher, limit)
 
 
 def _cut_limits(
@@ -54,19 +58,36 @@ def _cut_limits(
     Half of the incumbent's score is noise, so many good customers are cut.
     """
     owed = np.maximum(state.balance, 0.0)
-    used = np.minimum(owed / limit, 1.5)
-    signal = used + 0.3 * (state.days_past_due > 0) - 0.005 * np.minimum(state.good_months, 24)
-    # Standardised by mean and deviation of the population: those of the block would make an
-    # account's history depend on the partition.
-    score = (signal - 0.25) / 0.40 + config.incumbent_noise * draws.normal(Event.INCUMBENT)
-    # A rate of 0 makes the threshold infinite.
-    threshold = -ndtri(config.incumbent_cut_rate) * np.sqrt(1.0 + config.incumbent_noise**2)
+    score = _incumbent_score(state, owed / limit, draws, config)
+    # The deviation of signal and noise together.  A rate of 0 makes the threshold infinite.
+    deviation = np.sqrt(1.0 + config.incumbent_noise**2)
+    threshold = -ndtri(config.incumbent_cut_rate) * deviation
     depth = 0.3 + 0.5 * draws.uniform(Event.CUT_DEPTH)
     # No cut puts an account over its limit.
     floor = np.maximum(np.ceil(owed / LIMIT_STEP) * LIMIT_STEP, LEAST_LIMIT)
-    lower = np.maximum(np.floor((1.0 - depth) * limit / LIMIT_STEP) * LIMIT_STEP, floor)
+    lower = np.maximum(_down_to_step((1.0 - depth) * limit), floor)
+    # Not soon after an earlier cut, and not in default: such an account has no use of its limit.
     may_be_cut = (state.months_since_cut >= _BETWEEN_CUTS) & (state.days_past_due < 60)
-    return np.where(may_be_cut & (score > threshold), np.minimum(lower, limit), limit)
+    is_cut = may_be_cut & (score > threshold)
+    return np.where(is_cut, np.minimum(lower, limit), limit)
+
+
+def _incumbent_score(
+    state: State,
+    used: Vector,
+    draws: Draws,
+    config: SimulationConfig,
+) -> Vector:
+    """Return the incumbent's score: use of the line, late payments and noise; high = risky."""
+    late = 0.3 * (state.days_past_due > 0)
+    good_months = np.minimum(state.good_months, 24)
+    signal = np.minimum(used, 1.5) + late - 0.005 * good_months
+    # Standardised by mean and deviation of the population: those of the block would make an
+    # account's history depend on the partition.
+    standardised = (signal - 0.25) / 0.40
+    noise = config.incumbent_noise * draws.normal(Event.INCUMBENT)
+    score: Vector = standardised + noise
+    return score
 
 
 def _cap_limits(
@@ -80,7 +101,15 @@ def _cap_limits(
     if months < 0:
         return limit
     traits = state.traits
-    is_reached = traits.cap_turn * config.cap_phase_in_months < months + 1
-    is_capped = traits.cash_loan & traits.income_known & is_reached
-    cap = np.floor(config.cap_multiple * state.reported_income / 100.0) * 100.0
-    return np.where(is_capped, np.minimum(limit, np.maximum(cap, 100.0)), limit)
+    turn = traits.cap_turn * config.cap_phase_in_months
+    is_capped = traits.cash_loan & traits.income_known & (turn < months + 1)
+    hundreds = np.floor(config.cap_multiple * state.reported_income / 100.0)
+    # At least 100: a limit of 0 would divide by zero wherever the use of the line is measured.
+    cap = np.maximum(hundreds * 100.0, 100.0)
+    return np.where(is_capped, np.minimum(limit, cap), limit)
+
+
+def _down_to_step(limit: Vector) -> Vector:
+    """Round down to a multiple of :data:`LIMIT_STEP`."""
+    rounded: Vector = np.floor(limit / LIMIT_STEP) * LIMIT_STEP
+    return rounded

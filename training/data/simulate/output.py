@@ -49,11 +49,9 @@ def simulate(config: SimulationConfig) -> Iterator[Block]:
     ('sim-0000001', datetime.date(2023, 10, 1), 'cash_loan')
     """
     for first in range(0, config.accounts, config.partition_accounts):
-        yield _simulate_block(
-            config,
-            first,
-            min(config.partition_accounts, config.accounts - first),
-        )
+        remaining = config.accounts - first
+        count = min(config.partition_accounts, remaining)
+        yield _simulate_block(config, first, count)
 
 
 def write(
@@ -104,9 +102,16 @@ def as_table(
     for name in _MEASURED:
         by_month = [statement[name] for _, statement in months]
         columns[name] = np.column_stack(by_month).astype(_DTYPES[name])
-    is_open = np.column_stack([statement["open"] for _, statement in months]).astype(np.bool_)
+    opened = [statement["open"] for _, statement in months]
+    is_open = np.column_stack(opened).astype(np.bool_)
     dates = [calendar_month(number, config) for number, _ in months]
-    return _statements(names, cash_loan, pl.Series(dates, dtype=pl.Date), columns, is_open)
+    return _statements(
+        names,
+        cash_loan,
+        months=pl.Series(dates, dtype=pl.Date),
+        columns=columns,
+        is_open=is_open,
+    )
 
 
 def account_names(accounts: Numbers) -> pl.Series:
@@ -115,7 +120,10 @@ def account_names(accounts: Numbers) -> pl.Series:
     >>> account_names(np.array([0, 41])).to_list()
     ['sim-0000001', 'sim-0000042']
     """
-    return ("sim-" + pl.Series(accounts + 1).cast(pl.String).str.zfill(7)).alias("account_id")
+    numbers = pl.Series(accounts + 1).cast(pl.String)
+    # Filled with zeros, so that ids sort as numbers do.
+    digits = numbers.str.zfill(7)
+    return ("sim-" + digits).alias("account_id")
 
 
 def _write_blocks(
@@ -127,9 +135,11 @@ def _write_blocks(
     files = done = 0
     for block in simulate(config):
         done = min(done + config.partition_accounts, config.accounts)
+        # A block without open accounts has no file: an empty part would only be read in vain.
         if block.statements.height:
             for name, frame in zip(Block._fields, block, strict=True):
-                frame.write_parquet(partial / name / f"part-{files:05d}.parquet", compression="lz4")
+                part = partial / name / f"part-{files:05d}.parquet"
+                frame.write_parquet(part, compression="lz4")
                 rows[name] += frame.height
             files += 1
         if progress is not None:
@@ -139,26 +149,36 @@ def _write_blocks(
             f"expected accounts that open within {config.months} month(s), "
             f"got none of {config.accounts}"
         )
-    values = dataclasses.asdict(config).items()
-    fields = {n: v if isinstance(v, (int, float, str)) else str(v) for n, v in values}
-    return {"config": fields, "rows": rows, "files": files}
+    fields = {}
+    for name, value in dataclasses.asdict(config).items():
+        is_json = isinstance(value, (int, float, str))
+        fields[name] = value if is_json else str(value)
+    return {
+        "config": fields,
+        "rows": rows,
+        "files": files,
+    }
 
 
 def _check_replaceable(folder: Path) -> None:
     if not folder.exists():
         return
-    is_ours = folder.is_dir() and ((folder / SUMMARY).exists() or not any(folder.iterdir()))
-    if not is_ours:
-        raise FileExistsError(
-            f"{folder}: expected no such folder, an empty one, or an earlier simulation; "
-            "it holds other files"
-        )
+    if folder.is_dir():
+        is_empty = not any(folder.iterdir())
+        if is_empty or (folder / SUMMARY).exists():
+            return
+    raise FileExistsError(
+        f"{folder}: expected no such folder, an empty one, or an earlier simulation; "
+        "it holds other files"
+    )
 
 
 def _simulate_block(config: SimulationConfig, first: int, count: int) -> Block:
     state = begin(config, first, count)
-    columns = {name: np.empty((count, config.months), dtype=_DTYPES[name]) for name in _MEASURED}
-    is_open = np.empty((count, config.months), dtype=np.bool_)
+    # Filled in place: a list of months would need all of them a second time to be stacked.
+    shape = (count, config.months)
+    columns = {name: np.empty(shape, dtype=_DTYPES[name]) for name in _MEASURED}
+    is_open = np.empty(shape, dtype=np.bool_)
     for month_number in range(config.months):
         state, statement = step(state, month_number, config)
         is_open[:, month_number] = statement["open"]
@@ -167,8 +187,10 @@ def _simulate_block(config: SimulationConfig, first: int, count: int) -> Block:
     names = account_names(state.accounts)
     dates = [calendar_month(number, config) for number in range(config.months)]
     months = pl.Series(dates, dtype=pl.Date)
-    statements = _statements(names, state.traits.cash_loan, months, columns, is_open)
-    return Block(statements, _accounts(config, names, state.traits, is_open))
+    return Block(
+        statements=_statements(names, state.traits.cash_loan, months, columns, is_open),
+        accounts=_accounts(config, names, state.traits, is_open),
+    )
 
 
 def _statements(
@@ -181,16 +203,21 @@ def _statements(
     """Return the statement table of arrays (accounts, months).  Empties ``columns``."""
     account, month = np.nonzero(is_open)
     products = pl.Series(PRODUCTS, dtype=pl.Enum(PRODUCTS))
+    product = cash_loan[account].astype(np.uint32)  # PRODUCTS are pay_later, cash_loan
     series = {
         "account_id": names.gather(account),
         "month": months.gather(month),
-        "product": products.gather(cash_loan[account].astype(np.uint32)),
+        "product": products.gather(product),
     }
     for column in COLUMNS:
-        if column.name in columns:
-            # Popped, so that only one column is in memory twice at a time.
-            values = pl.Series(columns.pop(column.name)[is_open], dtype=column.dtype)
-            series[column.name] = values.fill_nan(None) if column.kind == "amount" else values
+        if column.name not in columns:
+            continue
+        # Popped, so that only one column is in memory twice at a time.
+        values = columns.pop(column.name)[is_open]
+        written = pl.Series(values, dtype=column.dtype)
+        if column.kind == "amount":
+            written = written.fill_nan(None)
+        series[column.name] = written
     return pl.DataFrame(series)
 
 
@@ -202,10 +229,10 @@ def _accounts(
 ) -> pl.DataFrame:
     months = traits.opened_month.tolist()
     days = traits.opened_day.tolist()
-    opened = [
-        calendar_month(month, config).replace(day=day)
-        for month, day in zip(months, days, strict=True)
-    ]
+    opened = []
+    for month_number, day in zip(months, days, strict=True):
+        month = calendar_month(month_number, config)
+        opened.append(month.replace(day=day))
     frame = pl.DataFrame(
         {
             "account_id": names,
@@ -215,4 +242,6 @@ def _accounts(
             "region": pl.Series(REGIONS).gather(traits.region),
         }
     )
-    return frame.filter(pl.Series(np.any(is_open, axis=1)))
+    # Those with a statement: an account that opens after the last month is in no table.
+    has_statement = np.any(is_open, axis=1)
+    return frame.filter(pl.Series(has_statement))

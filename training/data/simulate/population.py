@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from features.ledger import Behaviour, Standing, Terms, next_standing
-from features.types import Vector
+from features.types import Mask, Vector
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.state import State, Traits, Whole, round_to_cents
@@ -39,27 +39,23 @@ _NEVER_CUT = 1200  # months
 
 def draw_traits(first_account: int, count: int, config: SimulationConfig) -> Traits:
     """Draw the traits of ``count`` accounts, ``first_account`` the first."""
-    draws = Draws(config.seed, TRAITS_MONTH, 0, np.arange(first_account, first_account + count))
+    accounts = np.arange(first_account, first_account + count)
+    draws = Draws(config.seed, TRAITS_MONTH, 0, accounts)
     age = _pick(draws.uniform(Event.AGE), _AGE_SHARES)
     gender = _pick(draws.uniform(Event.GENDER), _GENDER_SHARES)
     region = _pick(draws.uniform(Event.REGION), _REGION_SHARES)
-    log_income = (
-        _LOG_INCOME_BY_AGE[age] + _LOG_INCOME_BY_GENDER[gender] + _LOG_INCOME_BY_REGION[region]
-    )
-    relative = log_income + 0.42 * draws.normal(Event.INCOME_LEVEL)
-    income = config.median_income * np.exp(relative)
+    log_income = _log_relative_income(age, gender, region, draws)
+    income = config.median_income * np.exp(log_income)
     impulsiveness = _IMPULSIVENESS_BY_AGE[age] + draws.normal(Event.IMPULSIVENESS)
     cash_loan = draws.happens(Event.PRODUCT, config.cash_loan_share)
-    spend_share = np.clip(0.20 * np.exp(0.55 * draws.normal(Event.SPEND_SHARE)), 0.03, 0.40)
-    # Customers with low incomes need a larger share of them for living.
-    living = np.clip(0.50 - 0.08 * relative + 0.08 * draws.normal(Event.LIVING), 0.25, 0.80)
-    # No lender grants a line to customers who cannot live within their income from the start.
-    affordable = np.where(cash_loan, AFFORDABLE[1], AFFORDABLE[0])
-    secured = income * np.exp(0.3 + 0.8 * draws.normal(Event.SECURED_AMOUNT))
+    spend_share, living = _draw_shares(log_income, cash_loan, draws)
+    day = 1 + np.floor(28 * draws.uniform(Event.OPENED_DAY))  # every month has a 28th
+    has_secured = draws.happens(Event.SECURED, 0.4)
+    secured_incomes = np.exp(0.3 + 0.8 * draws.normal(Event.SECURED_AMOUNT))
     return Traits(
         cash_loan=cash_loan,
         opened_month=_draw_opened_month(draws, config),
-        opened_day=(1 + np.floor(28 * draws.uniform(Event.OPENED_DAY))).astype(np.int32),
+        opened_day=day.astype(np.int32),
         age_band=age,
         gender=gender,
         region=region,
@@ -67,16 +63,40 @@ def draw_traits(first_account: int, count: int, config: SimulationConfig) -> Tra
         volatility=0.05 + 0.20 * draws.uniform(Event.VOLATILITY) ** 2,
         discipline=draws.normal(Event.DISCIPLINE) - 0.30 * impulsiveness,
         impulsiveness=impulsiveness,
-        access=0.5 * relative + draws.normal(Event.ACCESS),
+        access=0.5 * log_income + draws.normal(Event.ACCESS),
         cash_habit=0.3 * impulsiveness + draws.normal(Event.CASH_HABIT),
-        living=np.minimum(living, affordable - spend_share),
+        living=living,
         spend_share=spend_share,
         income_known=~draws.happens(Event.INCOME_KNOWN, config.income_unknown),
         debt_known=~draws.happens(Event.DEBT_KNOWN, config.debt_unknown),
-        secured_debt=np.where(draws.happens(Event.SECURED, 0.4), secured, 0.0),
+        secured_debt=np.where(has_secured, income * secured_incomes, 0.0),
         coverage=0.4 + 0.6 * draws.uniform(Event.COVERAGE),
         cap_turn=draws.uniform(Event.CAP_TURN),
     )
+
+
+def _log_relative_income(age: Whole, gender: Whole, region: Whole, draws: Draws) -> Vector:
+    """Return the logarithm of incomes relative to ``SimulationConfig.median_income``."""
+    by_age = _LOG_INCOME_BY_AGE[age]
+    by_gender = _LOG_INCOME_BY_GENDER[gender]
+    by_region = _LOG_INCOME_BY_REGION[region]
+    own = 0.42 * draws.normal(Event.INCOME_LEVEL)
+    log_income: Vector = by_age + by_gender + by_region + own
+    return log_income
+
+
+def _draw_shares(log_income: Vector, cash_loan: Mask, draws: Draws) -> tuple[Vector, Vector]:
+    """Return (ordinary use of the account, other living), as shares of income."""
+    log_noise = 0.55 * draws.normal(Event.SPEND_SHARE)
+    spend_share = np.clip(0.20 * np.exp(log_noise), 0.03, 0.40)
+    # Customers with low incomes need a larger share of them for living.
+    needed = 0.50 - 0.08 * log_income
+    noise = 0.08 * draws.normal(Event.LIVING)
+    living = np.clip(needed + noise, 0.25, 0.80)
+    # No lender grants a line to customers who cannot live within their income from the start.
+    of_pay_later, of_cash_loan = AFFORDABLE
+    affordable = np.where(cash_loan, of_cash_loan, of_pay_later)
+    return spend_share, np.minimum(living, affordable - spend_share)
 
 
 def first_state(traits: Traits, first_account: int, config: SimulationConfig) -> State:
@@ -85,11 +105,14 @@ def first_state(traits: Traits, first_account: int, config: SimulationConfig) ->
     accounts = np.arange(first_account, first_account + count)
     draws = Draws(config.seed, TRAITS_MONTH, 0, accounts)
     income = traits.income_level
-    reported_income = _state_income(income * np.exp(0.12 * draws.normal(Event.REPORTING_ERROR)))
+    reporting_error = np.exp(0.12 * draws.normal(Event.REPORTING_ERROR))
+    reported_income = _state_income(income * reporting_error)
     limit = _granted_limit(traits, reported_income, draws.normal(Event.LIMIT))
     standing = _first_standing(traits, limit, draws, config)
-    savings_level = np.exp(0.2 * traits.discipline + 0.9 * draws.normal(Event.SAVINGS))
-    debt_level = expit(traits.access) * 2.0 * np.exp(0.9 * draws.normal(Event.DEBT))
+    log_savings = 0.2 * traits.discipline + 0.9 * draws.normal(Event.SAVINGS)
+    # Customers with more access to credit owe more already.
+    usual_debt = expit(traits.access) * 2.0
+    debt_in_incomes = usual_debt * np.exp(0.9 * draws.normal(Event.DEBT))
     none = np.zeros(count, dtype=np.int32)
     return State(
         seed=config.seed,
@@ -100,8 +123,8 @@ def first_state(traits: Traits, first_account: int, config: SimulationConfig) ->
         severity=np.zeros(count),
         appetite=0.3 * traits.impulsiveness,
         strain=np.zeros(count),
-        savings=income * savings_level,
-        external_debt=income * debt_level,
+        savings=income * np.exp(log_savings),
+        external_debt=income * debt_in_incomes,
         reported_income=reported_income,
         credit_limit=limit,
         balance=standing.balance,
@@ -123,10 +146,13 @@ def _first_standing(
     """Return the first statement: accounts that exist already owe something, new ones do not."""
     count = len(limit)
     exists = traits.opened_month <= -config.warm_up_months
-    share = np.where(traits.cash_loan, 0.7, 0.5)
-    owed = share * limit * draws.uniform(Event.FIRST_BALANCE) ** 2
-    zeros, none = np.zeros(count), np.zeros(count, dtype=np.int32)
+    # Squared: most accounts owe a small part of the most that the product owes.
+    largest_share = np.where(traits.cash_loan, 0.7, 0.5)
+    owed = largest_share * limit * draws.uniform(Event.FIRST_BALANCE) ** 2
     spend = round_to_cents(np.where(exists, owed, 0.0))
+    zeros = np.zeros(count)
+    none = np.zeros(count, dtype=np.int32)
+    # Posted as purchases, so that the ledger gives the minimum due of this balance too.
     return next_standing(
         Standing(zeros, zeros, none),
         Behaviour(spend, zeros, zeros, none),
@@ -137,7 +163,9 @@ def _first_standing(
 def _granted_limit(traits: Traits, reported_income: Vector, z: Vector) -> Vector:
     """Return the limit at opening: a multiple of income by product and an earlier, worse score."""
     spread = np.where(traits.cash_loan, 0.65, 0.55)
-    multiple = np.where(traits.cash_loan, 2.2, 1.4) * np.exp(0.15 * traits.discipline + spread * z)
+    log_score = 0.15 * traits.discipline + spread * z
+    base = np.where(traits.cash_loan, 2.2, 1.4)
+    multiple = base * np.exp(log_score)
     steps = np.round(reported_income * multiple / LIMIT_STEP)
     limit: Vector = np.clip(steps * LIMIT_STEP, LEAST_LIMIT, MOST_LIMIT)
     return limit
@@ -146,22 +174,32 @@ def _granted_limit(traits: Traits, reported_income: Vector, z: Vector) -> Vector
 def _draw_opened_month(draws: Draws, config: SimulationConfig) -> Whole:
     """Draw opening months.
 
-    Of existing accounts geometric into the past, of the others even over ``openings_over`` months.
+    Existing accounts opened a geometric number of months ago; the others open evenly over
+    ``openings_over`` months.
     """
     u, existing = draws.uniform(Event.OPENED), config.opened_before
-    share, even = np.zeros_like(u), np.zeros_like(u)
+    # One uniform gives both the group and the month within it.  A share of 0 or 1 leaves one group
+    # empty, and its division by zero out.
+    share_of_past = np.zeros_like(u)
+    months_ahead = np.zeros_like(u)
     if existing > 0:
-        share = np.clip(u / existing, 0.0, 1.0)
+        share_of_past = np.clip(u / existing, 0.0, 1.0)
     if existing < 1:
-        even = np.floor((u - existing) / (1 - existing) * config.openings_over)
-    tenure = 1 + np.floor(-_MEAN_TENURE * np.log1p(-np.minimum(share, 0.999999)))
+        share_ahead = (u - existing) / (1 - existing)
+        months_ahead = np.floor(share_ahead * config.openings_over)
+    # Below 1, where the logarithm is infinite.
+    log_rest = np.log1p(-np.minimum(share_of_past, 0.999999))
+    tenure = 1 + np.floor(-_MEAN_TENURE * log_rest)
     before = -np.minimum(tenure, _LONGEST_TENURE)
-    after = np.minimum(even, config.openings_over - 1)
+    after = np.minimum(months_ahead, config.openings_over - 1)
     return np.where(u < existing, before, after).astype(np.int32)
 
 
 def _pick(u: Vector, shares: tuple[float, ...]) -> Whole:
-    places: NDArray[np.int64] = np.searchsorted(np.cumsum(shares[:-1]), u, side="right")
+    """Return the group that each uniform falls into."""
+    # Without the last bound: a sum that rounds to less than 1 would leave some uniforms no group.
+    bounds = np.cumsum(shares[:-1])
+    places: NDArray[np.int64] = np.searchsorted(bounds, u, side="right")
     return places.astype(np.int32)
 
 

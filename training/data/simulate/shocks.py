@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.types import Vector
+from features.types import Mask, Vector
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.state import State, Whole
 
 NONE, INCOME_LOSS, ILLNESS, RECOVERY = range(4)
-# Monthly chances
+# Chances in a month
 _LOSS = 0.012  # at the mean volatility, and proportional to it
 _ILLNESS = 0.005
 _LOSS_ENDS = 0.12
@@ -35,31 +35,49 @@ def draw_shocks(state: State, draws: Draws, config: SimulationConfig) -> Means:
     """Move the chain by a month and draw the month's income."""
     traits = state.traits
     shock = _next_shock(state, draws, config)
-    is_well = (state.shock == NONE) | (state.shock == RECOVERY)
-    is_struck = is_well & ((shock == INCOME_LOSS) | (shock == ILLNESS))
-    severity = np.where(shock == NONE, 0.0, state.severity)
-    severity = np.where(is_struck, 0.3 + 0.6 * draws.uniform(Event.SEVERITY), severity)
-    lost_share = np.where(shock == ILLNESS, 0.4 * severity, 0.25 * severity)
-    lost_share = np.where(shock == INCOME_LOSS, severity, lost_share)
-    noise = traits.volatility * draws.normal(Event.INCOME) - 0.5 * traits.volatility**2
+    is_loss, is_illness = shock == INCOME_LOSS, shock == ILLNESS
+    is_struck = _is_well(state) & (is_loss | is_illness)
+    # Drawn when the shock begins, and carried to its end and through the recovery.
+    carried = np.where(shock == NONE, 0.0, state.severity)
+    drawn = 0.3 + 0.6 * draws.uniform(Event.SEVERITY)
+    severity = np.where(is_struck, drawn, carried)
+    # An illness takes 40 % of the income that a loss of this severity takes, a recovery 25 %.
+    lost_share = np.where(is_illness, 0.4 * severity, 0.25 * severity)
+    lost_share = np.where(is_loss, severity, lost_share)
+    # Less half the variance: the mean of a lognormal income is then its level.
+    volatility = traits.volatility
+    log_noise = volatility * draws.normal(Event.INCOME) - 0.5 * volatility**2
+    expected_income = traits.income_level * (1.0 - lost_share)
+    treatment = 0.5 * severity * traits.income_level
     return Means(
         shock=shock,
         severity=severity,
-        income=traits.income_level * (1.0 - lost_share) * np.exp(noise),
-        costs=np.where(shock == ILLNESS, 0.5 * severity * traits.income_level, 0.0),
+        income=expected_income * np.exp(log_noise),
+        costs=np.where(is_illness, treatment, 0.0),
     )
 
 
 def _next_shock(state: State, draws: Draws, config: SimulationConfig) -> Whole:
     shock = state.shock
     u = draws.uniform(Event.SHOCK)
+    # Volatile incomes are lost more often; _LOSS is the rate at the population's mean volatility.
     loss = config.shock_rate * _LOSS * state.traits.volatility / _MEAN_VOLATILITY
     illness = config.shock_rate * _ILLNESS
-    is_well = (shock == NONE) | (shock == RECOVERY)
+    is_well = _is_well(state)
+    falls_ill = (u >= loss) & (u < loss + illness)
     new = np.where(is_well & (u < loss), INCOME_LOSS, shock)
-    new = np.where(is_well & (u >= loss) & (u < loss + illness), ILLNESS, new)
+    new = np.where(is_well & falls_ill, ILLNESS, new)
     # Read from the upper end of the same uniform, so that no shock starts and ends at once.
-    new = np.where((shock == RECOVERY) & (u > 1 - _RECOVERED), NONE, new)
-    new = np.where((shock == INCOME_LOSS) & (u > 1 - _LOSS_ENDS), RECOVERY, new)
-    new = np.where((shock == ILLNESS) & (u > 1 - _ILLNESS_ENDS), RECOVERY, new)
+    is_recovered = (shock == RECOVERY) & (u > 1 - _RECOVERED)
+    finds_income = (shock == INCOME_LOSS) & (u > 1 - _LOSS_ENDS)
+    is_healed = (shock == ILLNESS) & (u > 1 - _ILLNESS_ENDS)
+    new = np.where(is_recovered, NONE, new)
+    new = np.where(finds_income, RECOVERY, new)
+    new = np.where(is_healed, RECOVERY, new)
     return new.astype(np.int32)
+
+
+def _is_well(state: State) -> Mask:
+    """Return which customers a new shock may strike: those without one, or recovering from one."""
+    is_well: Mask = (state.shock == NONE) | (state.shock == RECOVERY)
+    return is_well

@@ -50,7 +50,8 @@ def begin(config: SimulationConfig, first_account: int, count: int) -> State:
         raise ValueError(
             f"expected accounts within 0 to {config.accounts}, got {count} from {first_account}"
         )
-    state = first_state(draw_traits(first_account, count, config), first_account, config)
+    traits = draw_traits(first_account, count, config)
+    state = first_state(traits, first_account, config)
     for month_number in range(-config.warm_up_months, 0):
         state, _ = step(state, month_number, config)
     return state
@@ -91,11 +92,14 @@ def step(
             f"expected the seed {state.seed} that the state was made with, got {config.seed}"
         )
     draws = Draws(config.seed, month_number, future, state.accounts)
-    purse = fill_purse(state, draw_shocks(state, draws, config), draws)
+    means = draw_shocks(state, draws, config)
+    purse = fill_purse(state, means, draws)
     in_force = set_limits(state, month_number, draws, config)
     if limit is not None:
         in_force = np.where(np.isnan(limit), in_force, limit)
-    acts = act(state, purse, in_force, calendar_month(month_number, config), draws)
+    # After the lender: customers know the limit of the month when they act.
+    month = calendar_month(month_number, config)
+    acts = act(state, purse, in_force, month, draws)
     if change is not None:
         acts = change(state, acts)
     moved = _post(state, purse, in_force, acts, draws)
@@ -111,21 +115,33 @@ def _post(
     draws: Draws,
 ) -> State:
     """Post the acts: to the account by the ledger, to the customer's own books by addition."""
-    now = Standing(state.balance, state.minimum_due, state.days_past_due)
-    behaviour = Behaviour(acts.spend, acts.cash_advance, acts.payment, acts.days_late)
+    now = Standing(
+        state.balance,
+        state.minimum_due,
+        state.days_past_due,
+    )
+    behaviour = Behaviour(
+        acts.spend,
+        acts.cash_advance,
+        acts.payment,
+        acts.days_late,
+    )
     after = next_standing(now, behaviour, Terms())
-    credit = purse.kept_share * (acts.borrowed + acts.cash_advance)
-    left = purse.free + credit - acts.payment - acts.repaid
+    raised = acts.borrowed + acts.cash_advance
+    available = purse.free + purse.kept_share * raised
+    left = available - acts.payment - acts.repaid
     max_savings = _MAX_SAVINGS * state.traits.income_level
     surplus = np.maximum(left - max_savings, 0.0)
     # Money that was lacking was not paid elsewhere either, and is owed there.
     lacking = np.maximum(-left, 0.0)
     carried = (1.0 + EXTERNAL_RATE - EXTERNAL_INSTALMENT) * state.external_debt
     debt = carried + acts.borrowed + lacking - surplus - acts.repaid
+    # The lender learns of a lower income once a year on average, so late.
     is_updated = draws.happens(Event.INCOME_UPDATE, 1.0 / 12.0)
     stated_income = np.maximum(np.round(purse.means.income, -2), 100.0)
     is_cut = limit < state.credit_limit
-    good_months = np.where(after.days_past_due > 0, 0, state.good_months + 1)
+    is_late = after.days_past_due > 0
+    good_months = np.where(is_late, 0, state.good_months + 1)
     months_since_cut = np.where(is_cut, 0, state.months_since_cut + 1)
     return replace(
         state,
@@ -161,28 +177,40 @@ def _open_and_close(
         moved = _granted_again(state, moved)
         closes = np.zeros(state.count, dtype=np.bool_)
     else:
-        is_quiet = (state.balance <= 0) & (state.traits.opened_month < month_number - 3)
+        # Not in the first months: a new account has had no time for a balance.
+        is_settled = state.traits.opened_month < month_number - 3
+        is_quiet = (state.balance <= 0) & is_settled
         closes = is_quiet & draws.happens(Event.CLOSE, _CLOSING)
     is_charged_off = moved.days_past_due >= CHARGED_OFF_DAYS
-    ended = state.ended | (is_open & (closes | is_charged_off))
+    ends = is_open & (closes | is_charged_off)
     values = {}
     for name in _WAITING:
         before = getattr(state, name)
         value = np.where(is_open, getattr(moved, name), before)
         values[name] = value.astype(before.dtype, copy=False)
-    after = replace(moved, months_done=month_number + 1, ended=ended, **values)
-    return is_open & ~state.ended & ~closes, after
+    after = replace(
+        moved,
+        months_done=month_number + 1,
+        ended=state.ended | ends,
+        **values,
+    )
+    # A charged-off account has the statement that shows it; a closed one has none.
+    has_statement = is_open & ~state.ended & ~closes
+    return has_statement, after
 
 
 def _granted_again(state: State, moved: State) -> State:
     """Clear lines that were lost in the warm-up, so that no account ends before its statements."""
     is_lost = moved.days_past_due >= CHARGED_OFF_DAYS
+    days_past_due = np.where(is_lost, 0, moved.days_past_due)
+    # Debts elsewhere are settled too, down to half an income: otherwise the line is lost again.
+    settled_debt = 0.5 * state.traits.income_level
     return replace(
         moved,
         balance=np.where(is_lost, 0.0, moved.balance),
         minimum_due=np.where(is_lost, 0.0, moved.minimum_due),
-        days_past_due=np.where(is_lost, 0, moved.days_past_due).astype(np.int32),
-        external_debt=np.where(is_lost, 0.5 * state.traits.income_level, moved.external_debt),
+        days_past_due=days_past_due.astype(np.int32),
+        external_debt=np.where(is_lost, settled_debt, moved.external_debt),
         ended=state.ended,
     )
 
@@ -195,9 +223,13 @@ def _statement(
     config: SimulationConfig,
 ) -> Columns:
     traits = after.traits
-    sees_income = traits.income_known & ~draws.happens(Event.INCOME_MISSING, config.month_unknown)
-    sees_debt = traits.debt_known & ~draws.happens(Event.DEBT_MISSING, config.month_unknown)
-    debt = round_to_cents(traits.coverage * (after.external_debt + traits.secured_debt))
+    misses_income = draws.happens(Event.INCOME_MISSING, config.month_unknown)
+    misses_debt = draws.happens(Event.DEBT_MISSING, config.month_unknown)
+    sees_income = traits.income_known & ~misses_income
+    sees_debt = traits.debt_known & ~misses_debt
+    # The lender cannot tell secured debt from the debt that strains the customer.
+    all_debt = after.external_debt + traits.secured_debt
+    debt = round_to_cents(traits.coverage * all_debt)
     return {
         "open": active,
         "credit_limit": after.credit_limit,
