@@ -73,6 +73,7 @@ def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts
     """Collect the content of the bundle.  Its provenance has neither run nor version yet."""
     fitted, source = result.fitted, result.source
     policy_text, reasons_text, advice_text = read_texts(result.config)
+    # Run and version are known when the model is registered, after the fit.
     provenance = Provenance(
         result.config.name,
         "",
@@ -81,16 +82,16 @@ def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts
         source.digest,
         library_versions(),
     )
-    tables = [
-        _reference_table(product, result, population.rows)
-        for product, population in references.items()
-    ]
+    notes, tables = {}, []
+    for product, population in references.items():
+        notes[product] = population.note
+        tables.append(_reference_table(product, result, population.rows))
     return Parts(
         provenance=provenance,
         features=fitted.features,
         never_missing=fitted.never_missing,
         calibration=fitted.calibration,
-        reference_notes={product: population.note for product, population in references.items()},
+        reference_notes=notes,
         model_text=fitted.booster.model_to_string(),
         reference=pl.concat(tables),
         policy_text=policy_text,
@@ -109,17 +110,20 @@ def write_bundle(parts: Parts, result: FitResult, folder: Path) -> str:
     order = np.argsort(scores, kind="stable")
     # Evenly over log-odds and not over accounts: the policy keeps nearly all of those.
     wanted = np.linspace(scores.min(), scores.max(), result.config.golden_accounts)
-    picked = order[np.minimum(np.searchsorted(scores[order], wanted), len(order) - 1)]
+    places = np.searchsorted(scores[order], wanted)
+    picked = order[np.minimum(places, len(order) - 1)]
     windows = []
     for number, row in enumerate(picked.tolist()):
         account, _, as_of = data.features.accounts.row(row)
         own = result.source.statements.filter(pl.col("account_id") == account)
         # Numbered, because two of the rows may be the same account at different as_ofs.
-        window = select_windows(own, as_of).with_columns(account_id=pl.lit(f"{number:03d}"))
+        golden_id = pl.lit(f"{number:03d}")
+        window = select_windows(own, as_of).with_columns(account_id=golden_id)
         windows.append(window)
     statements = pl.concat(windows)
     decided_at = soon_after(statements["month"].max())
-    return write(parts, golden.make(assemble(parts), statements, decided_at), folder)
+    rows = golden.make(assemble(parts), statements, decided_at)
+    return write(parts, rows, folder)
 
 
 def make_bundle(result: FitResult, folder: Path) -> str:
@@ -152,4 +156,5 @@ def _reference_table(product: str, result: FitResult, rows: Rows) -> pl.DataFram
     features = result.fitted.features
     matrix = result.data.features.matrix(features)[rows]
     table = pl.from_numpy(matrix, schema=list(features)).fill_nan(None)
-    return table.select(pl.lit(product).alias("product"), *features)
+    column = pl.lit(product).alias("product")
+    return table.select(column, *features)

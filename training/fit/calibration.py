@@ -21,14 +21,22 @@ def calibrate(raw: Vector, label: Vector, weight: Vector | None = None) -> Calib
     weights = np.ones(len(label)) if weight is None else weight
     ones = float((weights * label).sum())
     zeros = float((weights * (1.0 - label)).sum())
-    target = np.where(label == 1, (ones + 1.0) / (ones + 2.0), 1.0 / (zeros + 2.0))
+    # Never 0 or 1: the posterior means of the label under a uniform prior.
+    target_of_ones = (ones + 1.0) / (ones + 2.0)
+    target_of_zeros = 1.0 / (zeros + 2.0)
+    target = np.where(label == 1, target_of_ones, target_of_zeros)
     # scikit-learn takes no fractional labels: each row enters twice, as a 1 with the weight of its
     # target and as a 0 with the rest.
     scores = np.tile(raw, 2)[:, None]
     labels = np.repeat([1, 0], len(raw))
-    row_weights = np.concatenate([weights * target, weights * (1.0 - target)])
+    row_weights = np.concatenate(
+        [
+            weights * target,
+            weights * (1.0 - target),
+        ]
+    )
     regression = LogisticRegression(
-        C=np.inf,
+        C=np.inf,  # no penalty: it would shrink the slope
         solver="newton-cholesky",
         tol=1e-10,
         max_iter=200,

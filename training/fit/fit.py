@@ -86,7 +86,13 @@ def train_booster(
     if valid is not None and config.stop_after:
         valid_sets = [train.create_valid(*valid)]
         callbacks.append(lgb.early_stopping(config.stop_after, verbose=False))
-    booster = lgb.train(parameters, train, config.trees, valid_sets=valid_sets, callbacks=callbacks)
+    booster = lgb.train(
+        parameters,
+        train,
+        config.trees,
+        valid_sets=valid_sets,
+        callbacks=callbacks,
+    )
     best = best_iteration(booster)
     if not booster.feature_importance(iteration=best).any():
         raise FitError(
@@ -105,7 +111,9 @@ def best_iteration(booster: lgb.Booster) -> int:
 
 def lightgbm_parameters(config: FitConfig) -> dict[str, Any]:
     """Return the parameters of LightGBM that the config means."""
-    directions = [BY_NAME[name].direction if config.monotone else 0 for name in MODEL_FEATURES]
+    directions = [0] * len(MODEL_FEATURES)
+    if config.monotone:
+        directions = [BY_NAME[name].direction for name in MODEL_FEATURES]
     parameters = {
         "objective": "binary",
         "num_leaves": config.leaves,
@@ -145,7 +153,9 @@ def _fit_with_hold_out(
     config: FitConfig,
     progress: CountProgress | None,
 ) -> Fitted:
-    train, valid, test = data.rows("train"), data.rows("valid"), data.rows("test")
+    train = data.rows("train")
+    valid = data.rows("valid")
+    test = data.rows("test")
     _check_both_labels(data, "valid")
     _check_both_labels(data, "test")
     booster = train_booster(
@@ -183,11 +193,25 @@ def _fit_with_folds(
     folds = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
     for rows, held_out in folds.split(matrix, label):
         weight = data.weights(rows)
-        booster = train_booster(matrix[rows], label[rows], config, progress=progress, weight=weight)
+        # No early stopping here: the held-out fold would choose the trees that it then measures.
+        booster = train_booster(
+            matrix[rows],
+            label[rows],
+            config,
+            progress=progress,
+            weight=weight,
+        )
         raw[held_out] = _raw(booster, matrix[held_out])
         fold_auc.append(auc(label[held_out], raw[held_out]))
+    # On scores of models that did not see the row; the model of all rows has seen every label.
     calibration = calibrate(raw, label, data.weight)
-    booster = train_booster(matrix, label, config, progress=progress, weight=data.weight)
+    booster = train_booster(
+        matrix,
+        label,
+        config,
+        progress=progress,
+        weight=data.weight,
+    )
     return Fitted(
         booster=booster,
         features=MODEL_FEATURES,

@@ -78,13 +78,18 @@ def reason_agreement(
     without such accounts).
     """
     matrix = data.features.matrix(bundle.features)
-    products = data.features.accounts["product"].cast(pl.String).to_numpy()
-    cut = held_out[_cut_by_model(data, held_out, matrix, bundle)]
+    labelled = data.features.accounts
+    products = labelled["product"].cast(pl.String).to_numpy()
+    is_cut = _cut_by_model(data, held_out, matrix, bundle)
+    cut = held_out[is_cut]
     table: list[dict[str, object]] = []
     for product, population in references.items():
         rows = cut[products[cut] == product]
-        windows = _windows(statements, data.features.accounts[rows.tolist()])
-        accounts = _Accounts(product, matrix[rows], windows)
+        accounts = _Accounts(
+            product,
+            matrix=matrix[rows],
+            windows=_windows(statements, labelled[rows.tolist()]),
+        )
         comparisons = _comparisons(matrix, bundle, product, population, seed)
         for name, comparison in comparisons.items():
             one = _reasons(accounts, comparison.one, bundle)
@@ -107,14 +112,19 @@ def _comparisons(
     seed: int,
 ) -> dict[str, _Comparison]:
     """Return the comparisons of a product by name."""
-    explainer, size = bundle.scorer.explainers[product], len(population.second)
+    explainer = bundle.scorer.explainers[product]
+    layout = explainer.layout
     served = _View(explainer, bundle.medians[product])
 
     def against(rows: Rows) -> _View:
-        table = pl.from_numpy(matrix[rows], schema=list(bundle.features)).fill_nan(None)
-        return _View(make_explainer(explainer.layout, matrix[rows]), medians_of(table))
+        reference = matrix[rows]
+        table = pl.from_numpy(reference, schema=list(bundle.features))
+        medians = medians_of(table.fill_nan(None))
+        return _View(make_explainer(layout, reference), medians)
 
     comparisons = {}
+    # Both samples of a comparison have this size: a larger one would agree more by its size alone.
+    size = len(population.second)
     if size:
         drawn = np.random.default_rng(seed).permutation(population.pool)
         second = against(population.second)
@@ -124,8 +134,9 @@ def _comparisons(
             against(drawn[:size]),
             against(drawn[size : 2 * size]),
         )
+    # LightGBM's own values have no reference, and effects need one: neither side has effects.
     without_effects = _View(explainer, None)
-    own_values = _View(path_dependent(explainer.layout), None)
+    own_values = _View(path_dependent(layout), None)
     comparisons["contributions"] = _Comparison(None, served, without_effects)
     comparisons["path_dependent"] = _Comparison(None, without_effects, own_values)
     return comparisons
@@ -147,7 +158,8 @@ def agreement_metrics(table: pl.DataFrame) -> dict[str, float]:
 
 
 def same_sets(
-    some: list[tuple[str, ...]], others: list[tuple[str, ...]]
+    some: list[tuple[str, ...]],
+    others: list[tuple[str, ...]],
 ) -> dict[str, float | None]:
     """Return the shares of accounts with the same reason set, and with the same first reason.
 
@@ -155,25 +167,41 @@ def same_sets(
     """
     if not some:
         return {"same_set": None, "same_first": None}
-    pairs = list(zip(some, others, strict=True))
+    same_set = same_first = 0
+    for one, other in zip(some, others, strict=True):
+        same_set += set(one) == set(other)
+        # Slices and not [0]: an account may have no reason.
+        same_first += one[:1] == other[:1]
+    count = len(some)
     return {
-        "same_set": sum(set(one) == set(other) for one, other in pairs) / len(pairs),
-        "same_first": sum(one[:1] == other[:1] for one, other in pairs) / len(pairs),
+        "same_set": same_set / count,
+        "same_first": same_first / count,
     }
 
 
 def _reasons(accounts: _Accounts, view: _View, bundle: Bundle) -> list[tuple[str, ...]]:
     """Return the principal reason groups of each account, ranked."""
-    contributions = bundle.scorer.calibration.slope * explain_many(accounts.matrix, view.explainer)
-    driven = np.full((len(accounts.matrix), len(DRIVEN)), np.nan)
+    matrix = accounts.matrix
+    # Raw scores to calibrated log-odds: the scale of the effects and of the policy's thresholds.
+    slope = bundle.scorer.calibration.slope
+    contributions = slope * explain_many(matrix, view.explainer)
+    driven = np.full((len(matrix), len(DRIVEN)), np.nan)
     if view.medians is not None:
         compared = replace(bundle, medians={accounts.product: view.medians})
         for places, window in accounts.windows:
-            driven[places] = compute_effects(window, [accounts.product] * len(places), compared)
-    return [
-        _ranked_groups(contributions[row], driven[row], accounts.matrix[row], view, bundle)
-        for row in range(len(accounts.matrix))
-    ]
+            products = [accounts.product] * len(places)
+            driven[places] = compute_effects(window, products, compared)
+    ranked = []
+    for row in range(len(matrix)):
+        groups = _ranked_groups(
+            contributions[row],
+            driven[row],
+            matrix[row],
+            view,
+            bundle,
+        )
+        ranked.append(groups)
+    return ranked
 
 
 def _ranked_groups(
@@ -183,15 +211,17 @@ def _ranked_groups(
     view: _View,
     bundle: Bundle,
 ) -> tuple[str, ...]:
-    by_feature = dict(zip(bundle.features, contributions.tolist(), strict=True))
-    value_of = dict(zip(bundle.features, values.tolist(), strict=True))
+    names = bundle.features
+    by_feature = dict(zip(names, contributions.tolist(), strict=True))
+    value_of = dict(zip(names, values.tolist(), strict=True))
     visible = visible_effects(
         effects_by_group(driven.tolist()),
-        bundle.features,
+        names,
         value_of,
         view.medians or {},
     )
-    return tuple(group for group, _ in principal_groups(by_feature, visible, bundle.wording))
+    ranked = principal_groups(by_feature, visible, bundle.wording)
+    return tuple(group for group, _ in ranked)
 
 
 def _windows(statements: pl.DataFrame, accounts: pl.DataFrame) -> list[tuple[Rows, Window]]:
@@ -199,10 +229,12 @@ def _windows(statements: pl.DataFrame, accounts: pl.DataFrame) -> list[tuple[Row
     windows = []
     by_month = accounts.with_row_index("place").group_by("as_of", maintain_order=True)
     for (as_of,), group in by_month:
+        # Sorted as the statements are: lay_out returns the windows in the order of the accounts.
         own = group.sort("account_id")
         is_own = pl.col("account_id").is_in(own["account_id"].implode())
+        window = select_windows(statements, as_of).filter(is_own)
         places = own["place"].cast(pl.Int64).to_numpy()
-        windows.append((places, lay_out(select_windows(statements, as_of).filter(is_own))))
+        windows.append((places, lay_out(window)))
     return windows
 
 
@@ -214,6 +246,8 @@ def _cut_by_model(
 ) -> Mask:
     """Return which accounts the policy cuts by the model or refers to a reviewer."""
     log_odds = log_odds_of(matrix[held_out], bundle.scorer)
-    pairs = zip(held_out.tolist(), log_odds.tolist(), strict=True)
-    by_model = [decide_row(bundle.policy, data, row, score).by_model for row, score in pairs]
+    by_model = []
+    for row, score in zip(held_out.tolist(), log_odds.tolist(), strict=True):
+        outcome = decide_row(bundle.policy, data, row, score)
+        by_model.append(outcome.by_model)
     return np.array(by_model, dtype=np.bool_)

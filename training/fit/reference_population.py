@@ -80,11 +80,11 @@ def choose_populations(
     scores = predict_log_odds(fitted, matrix)
     products = data.features.accounts["product"].cast(pl.String).to_numpy()
     layout = flatten_trees(read_trees(fitted.booster))
+    # Test accounts measure the model and its reasons, so the reference must not hold them.
+    is_candidate = (data.split != "test") & (scores <= _highest(policy))
     populations = {}
     for product in sorted(set(products.tolist())):
-        eligible = np.flatnonzero(
-            (products == product) & (data.split != "test") & (scores <= _highest(policy))
-        )
+        eligible = np.flatnonzero((products == product) & is_candidate)
         pool = _choose_pool(data, eligible, scores, policy, (size, band))
         if len(pool) < size:
             raise FitError(
@@ -95,7 +95,9 @@ def choose_populations(
         first = draw_balanced(weights, size)
         rest = np.setdiff1d(np.arange(len(pool)), first)
         second = rest[draw_balanced(weights[rest], min(size, len(rest)))]
-        largest_mean = float(np.abs(weights[first].mean(axis=0)).max())
+        # The pool's means are 0, so the sample's are its distance from the pool.
+        means = weights[first].mean(axis=0)
+        largest_mean = float(np.abs(means).max())
         reach = _highest(policy) - float(scores[pool].min())
         rows = pool[first]
         note = ReferenceNote(
@@ -109,7 +111,12 @@ def choose_populations(
             highest_log_odds=float(scores[rows].max()),
             rule=RULE,
         )
-        populations[product] = Population(np.sort(rows), note, pool, np.sort(pool[second]))
+        populations[product] = Population(
+            rows=np.sort(rows),
+            note=note,
+            pool=pool,
+            second=np.sort(pool[second]),
+        )
     return populations
 
 
@@ -123,10 +130,15 @@ def draw_balanced(weights: Matrix, size: int) -> Rows:
     """
     if size == 0:
         return np.array([], dtype=np.int64)
-    chosen, gap = [], np.zeros(weights.shape[1])
-    for stratum in np.array_split(np.arange(len(weights)), size):
-        gaps = gap + weights[stratum] - weights[stratum].mean(axis=0)
-        best = int(np.argmin((gaps**2).sum(axis=1)))
+    chosen = []
+    # The sum of the chosen rows less the sum of their strata's means, one a group.
+    gap = np.zeros(weights.shape[1])
+    strata = np.array_split(np.arange(len(weights)), size)
+    for stratum in strata:
+        members = weights[stratum]
+        gaps = gap + members - members.mean(axis=0)
+        distances = (gaps**2).sum(axis=1)
+        best = int(np.argmin(distances))
         chosen.append(int(stratum[best]))
         gap = gaps[best]
     return np.array(chosen, dtype=np.int64)
@@ -144,19 +156,25 @@ def _choose_pool(
     ``wanted`` are the size of the population and the band.
     """
     size, band = wanted
-    nearest = eligible[np.argsort(-scores[eligible], kind="stable")]
+    # Stable: accounts of equal score keep the order of the frame, on any machine.
+    order = np.argsort(-scores[eligible], kind="stable")
+    nearest = eligible[order]
     lowest = _highest(policy) - band
     accounts = data.features.accounts["account_id"].to_numpy()
     pool: list[int] = []
     seen: set[str] = set()
     for row in nearest.tolist():
+        score = float(scores[row])
         is_full = len(pool) == _POOL_AT_MOST * size
-        is_enough = scores[row] < lowest and len(pool) >= _POOL_AT_LEAST * size
-        if is_full or is_enough:
+        is_enough = len(pool) >= _POOL_AT_LEAST * size
+        is_outside = score < lowest
+        if is_full or (is_enough and is_outside):
             break
+        # One month an account: several would give it the weight of several accounts.
         if accounts[row] in seen:
             continue
-        if decide_row(policy, data, row, float(scores[row])).action == "keep":
+        outcome = decide_row(policy, data, row, score)
+        if outcome.action == "keep":
             seen.add(accounts[row])
             pool.append(row)
     return np.array(pool, dtype=np.int64)
@@ -174,10 +192,12 @@ def decide_row(
     log_odds: float,
 ) -> Outcome:
     """Apply the policy to a row of the labelled frame with these log-odds, soon after its as_of."""
-    _, product, as_of = data.features.accounts.row(row)
+    features = data.features
+    _, product, as_of = features.accounts.row(row)
     probability = float(probability_of(np.array([log_odds]))[0])
-    values = dict(zip(data.features.names, data.features.values[row].tolist(), strict=True))
-    return apply(Account(product, as_of, probability, values), policy, soon_after(as_of))
+    values = dict(zip(features.names, features.values[row].tolist(), strict=True))
+    account = Account(product, as_of, probability, values)
+    return apply(account, policy, soon_after(as_of))
 
 
 def _group_contributions(pool: Matrix, layout: Layout, features: tuple[str, ...]) -> Matrix:

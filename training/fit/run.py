@@ -91,8 +91,17 @@ def run_fit(
         with runs.draw_in_background(figures):
             version, digest = register_run(measured.parts, measured.result, run_id)
         _describe_run(measured, version, digest, facts)
-    rows = {name: int((data.split == name).sum()) for name in ("train", "valid", "test")}
-    return FitReport(run_id, version, digest, tables["discrimination"], fitted.fold_auc, rows)
+    rows = {}
+    for name in ("train", "valid", "test"):
+        rows[name] = int((data.split == name).sum())
+    return FitReport(
+        run=run_id,
+        version=version,
+        bundle=digest,
+        measures=tables["discrimination"],
+        fold_auc=fitted.fold_auc,
+        rows=rows,
+    )
 
 
 def fit_and_measure(
@@ -108,7 +117,13 @@ def fit_and_measure(
     references = choose_references(fitted, data, bundle_config)
     parts = make_parts(result, references)
     bundle = assemble(parts)  # raises for what cannot be served, before a version is registered
-    agreement = reason_agreement(data, source.statements, fitted.held_out, bundle, references)
+    agreement = reason_agreement(
+        data,
+        source.statements,
+        fitted.held_out,
+        bundle,
+        references,
+    )
     tables = fit_tables(fitted) | {
         "splits": split_table(fitted, data),
         "reason_agreement": agreement,
@@ -120,11 +135,13 @@ def register_run(parts: Parts, result: FitResult, run_id: str) -> tuple[str, str
     """Register the model and keep its bundle with the run; return (version, bundle digest)."""
     fitted, name = result.fitted, result.config.name
     example = result.data.features.matrix(fitted.features)[:100]
-    requirements = [f"{library}=={version}" for library, version in library_versions().items()]
+    libraries = library_versions().items()
+    requirements = [f"{library}=={installed}" for library, installed in libraries]
     version = registry.register(fitted.booster, example, name, requirements)
     provenance = replace(parts.provenance, run=run_id, version=version)
     with temporary_folder() as scratch:
         folder = Path(scratch) / "bundle"
+        # Written here and not before: the manifest names the run and the version.
         digest = write_bundle(replace(parts, provenance=provenance), result, folder)
         registry.log_bundle(folder, name, version, digest)
     return version, digest
@@ -150,17 +167,22 @@ def _describe_run(
         }
     )
     changes = CHANGES if facts["code.commit"].endswith("-dirty") else None
-    page = reproduce_page(facts["reproduce"], {**facts, "model.digest": model}, changes)
+    page = reproduce_page(
+        facts["reproduce"],
+        {**facts, "model.digest": model},
+        changes,
+    )
     runs.log_text(page, "reproduce.md")
+    rows = []
+    for row in measures:
+        interval = f"{row['low']:.4f} to {row['high']:.4f}"
+        rows.append(f"| {row['measure']} | {row['value']:.4f} | {interval} |")
     lines = [
         f"**{name} version {version}**, bundle `{digest[:12]}`, model `{model[:12]}`",
         "",
         "| measure | | 95 % |",
         "|---|---|---|",
-        *(
-            f"| {row['measure']} | {row['value']:.4f} | {row['low']:.4f} to {row['high']:.4f} |"
-            for row in measures
-        ),
+        *rows,
         "",
         f"Again{f', with `{CHANGES}` applied to the commit' if changes else ''}: "
         f"`{facts['reproduce']}`",

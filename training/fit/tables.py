@@ -24,7 +24,13 @@ def fit_tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
     label, probability = fitted.label, fitted.probability
     gains = fitted.booster.feature_importance("gain")
     splits = fitted.booster.feature_importance("split")
-    gain = pl.DataFrame({"feature": fitted.features, "gain": gains, "splits": splits})
+    gain = pl.DataFrame(
+        {
+            "feature": fitted.features,
+            "gain": gains,
+            "splits": splits,
+        }
+    )
     numbers = range(1, len(fitted.fold_auc) + 1)
     folds = pl.DataFrame({"fold": numbers, "auc": fitted.fold_auc})
     return {
@@ -54,6 +60,9 @@ def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
         if rows.is_empty():
             continue
         months = rows["as_of"].sort().dt.strftime("%Y-%m")
+        label = rows["label"].to_numpy()
+        # Log-odds rank as probabilities do, and none of them is rounded to a tie at 1.
+        split_auc = auc(label, rows["log_odds"].to_numpy())
         splits.append(
             {
                 "split": split,
@@ -62,7 +71,7 @@ def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
                 "first_as_of": months[0],
                 "last_as_of": months[-1],
                 "label_rate": rows["label"].mean(),
-                "auc": auc(rows["label"].to_numpy(), rows["log_odds"].to_numpy()),
+                "auc": split_auc,
             }
         )
     return pl.DataFrame(splits)
@@ -70,7 +79,10 @@ def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
 
 def fit_metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float]:
     """Return the metrics of a run by name."""
-    metrics = {"trees": float(fitted.booster.num_trees()), "label_rate": float(fitted.label.mean())}
+    metrics = {
+        "trees": float(fitted.booster.num_trees()),
+        "label_rate": float(fitted.label.mean()),
+    }
     for row in discrimination.iter_rows(named=True):
         name = row["measure"]
         metrics[name] = row["value"]
@@ -90,29 +102,40 @@ def fit_figures(
 ) -> dict[str, Figure]:
     """Return the figures of a run by name."""
     label, probability = fitted.label, fitted.probability
-    return {
+    gains = tables["gain"].select("feature", "gain").iter_rows()
+    drawn = {
         "roc": figures.roc(label, probability, auc(label, probability)),
         "precision_recall": figures.precision_recall(label, probability),
         "calibration": figures.calibration(tables["calibration"]),
         "scores": figures.scores(label, probability, served.policy.cut_off),
         "lift": figures.lift(tables["lift"]),
-        "gain": figures.gain(dict(tables["gain"].select("feature", "gain").iter_rows())),
-    } | _figures_of_contributions(fitted.held_out, data, served)
+        "gain": figures.gain(dict(gains)),
+    }
+    return drawn | _figures_of_contributions(fitted.held_out, data, served)
 
 
-def _figures_of_contributions(held_out: Rows, data: Labelled, served: Bundle) -> dict[str, Figure]:
+def _figures_of_contributions(
+    held_out: Rows,
+    data: Labelled,
+    served: Bundle,
+) -> dict[str, Figure]:
     """Return ``shap``'s figures of the served contributions, the waterfall of a cut account.
 
     Each account is measured against the reference population of its product.
     """
-    drawn = np.random.default_rng(0).permutation(held_out)[:SHAP_ROWS]
-    matrix = data.features.matrix(served.features)[drawn]
-    products = data.features.accounts["product"][drawn].cast(pl.String).to_list()
+    # A fixed seed: the same fit draws the same figures.
+    shuffled = np.random.default_rng(0).permutation(held_out)
+    drawn = shuffled[:SHAP_ROWS]
+    features = data.features
+    matrix = features.matrix(served.features)[drawn]
+    products = features.accounts["product"][drawn].cast(pl.String).to_list()
     scores = score(matrix, products, served.scorer)
     by_risk = np.argsort(scores.log_odds, kind="stable")
-    cut = int((scores.probability > served.policy.cut_off).sum())
+    is_cut = scores.probability > served.policy.cut_off
+    count = int(is_cut.sum())
     # The median of the cut accounts; the riskiest account if none is cut.
-    example = int(by_risk[len(by_risk) - 1 - cut // 2])
+    riskiest = len(by_risk) - 1
+    example = int(by_risk[riskiest - count // 2])
     return figures.contributions(
         scores.contributions,
         scores.base_log_odds,

@@ -14,7 +14,10 @@ from typing import Any, get_type_hints
 FORMER_NAMES: Mapping[str, str] = {"without": "excluded_features"}
 
 
-def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
+def override(
+    configs: Sequence[Any],
+    assignments: Sequence[str],
+) -> list[Any]:
     """Return the configs with fields set by ``name=value`` assignments.
 
     Values are parsed as the type of the field: true or false, numbers, ISO dates, texts, paths
@@ -33,16 +36,25 @@ def override(configs: Sequence[Any], assignments: Sequence[str]) -> list[Any]:
         if not equals:
             raise ValueError(f"--set: expected name=value, got {assignment!r}")
         name = FORMER_NAMES.get(given, given)
-        places = [place for place, config in enumerate(changed) if name in _types(config)]
-        if not places:
-            known = sorted({field for config in changed for field in _types(config)})
-            raise ValueError(
-                f"--set: no field is named {given!r}{suggest(given, known)}; there are {known}"
-            )
-        for place in places:
-            value = _parse(name, text, _types(changed[place])[name])
-            changed[place] = replace(changed[place], **{name: value})
+        is_known = False
+        for place, config in enumerate(changed):
+            types = _types(config)
+            if name in types:
+                value = _parse(name, text, types[name])
+                # replace() and not setattr(): the config checks its ranges again.
+                changed[place] = replace(config, **{name: value})
+                is_known = True
+        if not is_known:
+            raise _unknown_field(given, changed)
     return changed
+
+
+def _unknown_field(name: str, configs: Sequence[Any]) -> ValueError:
+    known: set[str] = set()
+    for config in configs:
+        known.update(_types(config))
+    names = sorted(known)
+    return ValueError(f"--set: no field is named {name!r}{suggest(name, names)}; there are {names}")
 
 
 def as_assignments(configs: Sequence[Any]) -> list[str]:
@@ -54,14 +66,15 @@ def as_assignments(configs: Sequence[Any]) -> list[str]:
     >>> as_assignments([DataConfig(as_of_every=3)])
     ['as_of_every=3']
     """
-    values: dict[str, object] = {}
+    # A dict, because a field of several configs is assigned once.
+    assignments: dict[str, str] = {}
     for config in configs:
         default = type(config)()
         for name in _types(config):
             value = getattr(config, name)
             if value != getattr(default, name):
-                values[name] = value
-    return [f"{name}={as_text(value)}" for name, value in values.items()]
+                assignments[name] = f"{name}={as_text(value)}"
+    return list(assignments.values())
 
 
 def as_text(value: object) -> str:
@@ -81,23 +94,27 @@ def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
     """Raise ValueError for the first field outside its range; both ends are allowed."""
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
+        # Not value < low or value > high, which NaN would pass.
         if not low <= value <= high:
-            raise ValueError(
-                f"{type(config).__name__}.{name}: expected {low} to {high}, got {value}"
-            )
+            field = f"{type(config).__name__}.{name}"
+            raise ValueError(f"{field}: expected {low} to {high}, got {value}")
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
     """Return " (did you mean ...?)" with the most similar known name, or "" if none is similar."""
     nearest = difflib.get_close_matches(name.lower(), known, n=1)
-    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    if not nearest:
+        return ""
+    return f" (did you mean {nearest[0]!r}?)"
 
 
 def _types(config: object) -> Mapping[str, Any]:
     if not is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"expected a config dataclass, got {type(config).__name__}")
+    # Not field.type, which is text: annotations are not evaluated in these modules.
     hints = get_type_hints(type(config))
-    return {field.name: hints[field.name] for field in fields(config)}
+    names = [field.name for field in fields(config)]
+    return {name: hints[name] for name in names}
 
 
 def _parse(name: str, text: str, kind: Any) -> object:
@@ -109,12 +126,15 @@ def _parse(name: str, text: str, kind: Any) -> object:
     try:
         return parse(text)
     except (ValueError, KeyError):
+        # A union such as Path | None has no name.
         expected = getattr(kind, "__name__", kind)
         raise ValueError(f"--set {name}: expected {expected}, got {text!r}") from None
 
 
 def _parse_bool(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
+    # Not bool(text): every text but the empty one is true.
+    values = {"true": True, "false": False}
+    return values[text.lower()]
 
 
 def _parse_float(text: str) -> float:

@@ -30,9 +30,12 @@ def register(
     """
     # The signature names the features, so that MLflow orders the columns of a table by name;
     # LightGBM takes them by position.
-    inputs = Schema([ColSpec(DataType.double, feature) for feature in booster.feature_name()])
+    features = booster.feature_name()
+    inputs = Schema([ColSpec(DataType.double, feature) for feature in features])
     probability = np.asarray(booster.predict(example))
-    outputs = Schema([TensorSpec(probability.dtype, (-1, *probability.shape[1:]))])
+    # -1: any number of rows.
+    shape = (-1, *probability.shape[1:])
+    outputs = Schema([TensorSpec(probability.dtype, shape)])
     logged = mlflow.lightgbm.log_model(
         booster,
         name="model",
@@ -103,6 +106,7 @@ def aliases(store: Store, name: str) -> dict[str, str]:
     try:
         by_alias = store.client().get_registered_model(name).aliases
     except MlflowException:
+        # No such model, or no possible name of one: either has no aliases.
         return {}
     return {alias: str(version) for alias, version in sorted(by_alias.items())}
 
@@ -124,8 +128,12 @@ def delete_alias(store: Store, name: str, alias: str) -> None:
 
 def versions_with_bundle(store: Store, name: str) -> list[str]:
     """Return the versions that can be served, oldest first."""
-    versions = _versions(store, name).items()
-    return sorted((number for number, version in versions if _has_bundle(version)), key=int)
+    numbers = []
+    for number, version in _versions(store, name).items():
+        if _has_bundle(version):
+            numbers.append(number)
+    # As numbers: as texts, 10 would come before 9.
+    return sorted(numbers, key=int)
 
 
 def find_run(store: Store, name: str, version: str) -> str:
@@ -143,6 +151,7 @@ def tag_version(
     tags: Mapping[str, str],
 ) -> None:
     """Add tags to a version."""
+    # One by one: MLflow has no call that sets several tags of a version.
     client = store.client()
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
@@ -159,7 +168,8 @@ def fetch_bundle(
     Raises :class:`TrackingError` if there is no such version, or if it has no bundle.
     """
     run_id = find_run(store, name, version)
-    return Path(store.client().download_artifacts(run_id, "bundle", str(folder)))
+    copied = store.client().download_artifacts(run_id, "bundle", str(folder))
+    return Path(copied)
 
 
 def fetch_parameters(
@@ -172,7 +182,9 @@ def fetch_parameters(
 
     Raises :class:`TrackingError` if there is no such version, or if it has no bundle.
     """
-    return fetch_run_info(store, find_run(store, name, version)).stage(stage)
+    run_id = find_run(store, name, version)
+    info = fetch_run_info(store, run_id)
+    return info.stage(stage)
 
 
 def _version_with_bundle(store: Store, name: str, version: str) -> ModelVersion:

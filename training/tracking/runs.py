@@ -34,7 +34,11 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 
 @contextmanager
-def start_run(store: Store, name: str | None = None, resume: str | None = None) -> Iterator[str]:
+def start_run(
+    store: Store,
+    name: str | None = None,
+    resume: str | None = None,
+) -> Iterator[str]:
     """Start a run that is active inside the block; yield its id.
 
     ``name`` is what MLflow shows; None = a name that MLflow makes up.  ``resume`` is the id of a
@@ -48,8 +52,14 @@ def start_run(store: Store, name: str | None = None, resume: str | None = None) 
     mlflow.set_registry_uri(store.uri)
     if resume is not None and not _is_active(store, resume):
         resume = None
+    # A resumed run keeps its name.
     run_name = name if resume is None else None
-    with mlflow.start_run(run_id=resume, experiment_id=experiment_id, run_name=run_name) as run:
+    started = mlflow.start_run(
+        run_id=resume,
+        experiment_id=experiment_id,
+        run_name=run_name,
+    )
+    with started as run:
         try:
             yield str(run.info.run_id)
         except KeyboardInterrupt:
@@ -57,14 +67,17 @@ def start_run(store: Store, name: str | None = None, resume: str | None = None) 
             mlflow.end_run("KILLED")
             raise
         except Exception as error:
-            mlflow.set_tag("ended_by", f"{type(error).__name__}: {error}"[:500])
+            reason = f"{type(error).__name__}: {error}"
+            mlflow.set_tag("ended_by", reason[:500])
             mlflow.end_run("FAILED")
             raise
 
 
 def _is_active(store: Store, run_id: str) -> bool:
     try:
-        return str(store.client().get_run(run_id).info.lifecycle_stage) == "active"
+        info = store.client().get_run(run_id).info
+        # A deleted run can still be read, but nothing can be logged to it.
+        return str(info.lifecycle_stage) == "active"
     except MlflowException:
         return False
 
@@ -109,14 +122,14 @@ class Children:
 
     def log(self, child: Child) -> None:
         """Write a child run."""
-        tags = {"mlflow.parentRunId": self._parent, RUN_NAME: child.name} | dict(child.tags)
-        run_id = self._client.create_run(self._experiment, tags=tags).info.run_id
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, now, 0) for name, value in child.metrics.items()],
-            params=[Param(name, str(value)) for name, value in child.params.items()],
-        )
+        own_tags = {"mlflow.parentRunId": self._parent, RUN_NAME: child.name}
+        run = self._client.create_run(self._experiment, tags=own_tags | dict(child.tags))
+        run_id = run.info.run_id
+        now = int(time.time() * 1000)  # milliseconds
+        metrics = [Metric(name, value, now, 0) for name, value in child.metrics.items()]
+        params = [Param(name, str(value)) for name, value in child.params.items()]
+        self._client.log_batch(run_id, metrics, params)
+        # Last: names() takes a run that is not finished for one that a killed process left.
         self._client.set_terminated(run_id)
 
 
@@ -185,17 +198,20 @@ def draw_in_background(figures: Mapping[str, Figure]) -> Iterator[None]:
     with ThreadPoolExecutor(1, "figures") as pool:
         drawn = pool.submit(draw)
         yield
-        drawn.result()
+        drawn.result()  # raises what the drawing raised
 
 
 def fetch_table(store: Store, run_id: str, name: str) -> pl.DataFrame | None:
     """Return a table of a run; None if the run has no table of that name."""
     path = f"tables/{name}.csv"
     client = store.client()
-    if path not in {file.path for file in client.list_artifacts(run_id, "tables")}:
+    # Listed first, because MLflow's download of a missing artefact is an error.
+    tables = client.list_artifacts(run_id, "tables")
+    if path not in {file.path for file in tables}:
         return None
     with temporary_folder() as folder:
-        return pl.read_csv(client.download_artifacts(run_id, path, folder))
+        file = client.download_artifacts(run_id, path, folder)
+        return pl.read_csv(file)
 
 
 def replace_text(
@@ -213,9 +229,10 @@ def fetch_run_bundle(store: Store, run_id: str, folder: Path) -> Path:
 
     Raises :class:`TrackingError` if there is no such run, or if it has no bundle.
     """
-    fetch_run_info(store, run_id)
-    if not store.client().list_artifacts(run_id, "bundle"):
+    fetch_run_info(store, run_id)  # raises if there is no such run
+    client = store.client()
+    if not client.list_artifacts(run_id, "bundle"):
         raise TrackingError(
             f"run {run_id} keeps no bundle: it is no fit, or one that did not finish"
         )
-    return Path(store.client().download_artifacts(run_id, "bundle", str(folder)))
+    return Path(client.download_artifacts(run_id, "bundle", str(folder)))

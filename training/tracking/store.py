@@ -53,6 +53,7 @@ class Store:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
             return str(experiment.experiment_id)
+        # Named here: by default MLflow would write to ./mlruns of the working directory.
         artifacts = self.folder.resolve() / "artifacts"
         return client.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri())
 
@@ -85,7 +86,8 @@ def fetch_run_info(store: Store, run_id: str) -> RunInfo:
         run = store.client().get_run(run_id)
     except MlflowException as error:
         raise TrackingError(f"no run {run_id} is in {store.folder}") from error
-    start = datetime.datetime.fromtimestamp(run.info.start_time / 1000, datetime.UTC)
+    seconds = run.info.start_time / 1000
+    start = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return RunInfo(
         parameters=run.data.params,
         tags=run.data.tags,

@@ -22,10 +22,17 @@ from training.data.simulate.state import State, Whole, round_to_cents
 
 EXTERNAL_RATE = 0.016  # interest a month on debt elsewhere
 EXTERNAL_INSTALMENT = 0.05  # of the debt elsewhere, due each month
-# Spending by calendar month, and what festivals add to it for the impulsive (New Year, 618 in June,
-# Double 11 in November).
-_SEASON = np.array([1.10, 0.92, 0.95, 0.95, 1.00, 1.02, 0.96, 0.97, 1.00, 1.03, 1.02, 1.03])
-_FESTIVAL = np.array([0.15, 0.10, 0.0, 0.0, 0.0, 0.28, 0.0, 0.0, 0.0, 0.05, 0.40, 0.06])
+# Spending by calendar month, from January; its mean is near 1.
+_SEASON = (1.10, 0.92, 0.95, 0.95, 1.00, 1.02, 0.96, 0.97, 1.00, 1.03, 1.02, 1.03)
+# What festivals add to it for the impulsive, by calendar month.
+_FESTIVAL = {
+    1: 0.15,  # New Year
+    2: 0.10,
+    6: 0.28,  # 618
+    10: 0.05,
+    11: 0.40,  # Double 11
+    12: 0.06,
+}
 _ELSEWHERE = 0.18  # ordinary purchases outside the account, as a share of income_level
 _APPETITE_KEPT = 0.95  # of last month's appetite
 # Pressure rises from 0 if the money left after the minimum due is below so many monthly incomes.
@@ -75,7 +82,8 @@ def fill_purse(state: State, means: Means, draws: Draws) -> Purse:
         _ELSEWHERE + traits.spend_share,
         _ELSEWHERE,
     )
-    living_share = traits.living + elsewhere * np.exp(0.5 * appetite)
+    mood = np.exp(0.5 * appetite)
+    living_share = traits.living + elsewhere * mood
     living = thrift * living_share * traits.income_level
     instalments = EXTERNAL_INSTALMENT * state.external_debt
     outflow = living + means.costs + instalments
@@ -97,7 +105,8 @@ def _move_appetite(state: State, draws: Draws) -> Vector:
     impulsiveness = state.traits.impulsiveness
     level = 0.10 * impulsiveness
     # The more impulsive the customer, the larger the month's step: 0.08 to 0.20.
-    scale = 0.08 + 0.12 * expit(1.2 * impulsiveness)
+    steepness = expit(1.2 * impulsiveness)
+    scale = 0.08 + 0.12 * steepness
     noise = scale * draws.normal(Event.APPETITE)
     # An autoregressive process of order 1: it returns to the level over some 20 months.
     deviation = _APPETITE_KEPT * (state.appetite - level)
@@ -155,14 +164,16 @@ def _request_limits(
     owed = np.maximum(state.balance, 0.0)
     used = np.minimum(owed / limit, 1.2)
     impulse = 0.3 * state.traits.impulsiveness
-    log_ratio = 1.4 * used + impulse + 2.0 * purse.pressure
+    need = 2.0 * purse.pressure
+    log_ratio = 1.4 * used + impulse + need
     mean_requests = 0.005 * np.exp(log_ratio)
     return draws.poisson(Event.REQUEST, mean_requests, most=5)
 
 
 def _days_late(state: State, draws: Draws) -> Whole:
-    discipline = state.traits.discipline
-    log_odds = -4.6 - 0.9 * discipline + 0.7 * state.strain
+    discipline = 0.9 * state.traits.discipline
+    strain = 0.7 * state.strain
+    log_odds = -4.6 - discipline + strain
     is_late = draws.happens(Event.LATE, expit(log_odds))
     # Squared, because most late payments are only some days late.
     share_of_month = draws.uniform(Event.DAYS_LATE) ** 2
@@ -183,16 +194,14 @@ def _borrow(
     traits = state.traits
     income, debt = traits.income_level, state.external_debt
     burden = np.minimum(debt / income, 6.0)
-    wish = -5.0 + 0.6 * purse.appetite + 0.3 * traits.impulsiveness
+    appetite = 0.6 * purse.appetite
+    impulse = 0.3 * traits.impulsiveness
     need = 5.0 * purse.pressure
-    log_odds_seek = wish + need + 0.15 * burden
+    log_odds_seek = -5.0 + appetite + impulse + need + 0.15 * burden
     seeks = draws.happens(Event.SEEK, expit(log_odds_seek))
-    # Each application to a lender is an inquiry; under pressure customers apply to several.
-    mean_applications = 0.9 + 1.5 * purse.pressure
-    mean_inquiries = 0.03 + np.where(seeks, mean_applications, 0.0)
-    inquiries = draws.poisson(Event.INQUIRIES, mean_inquiries)
 
-    ceiling = income * 6.0 * expit(0.9 * traits.access - 0.2)
+    log_odds_access = 0.9 * traits.access - 0.2
+    ceiling = income * 6.0 * expit(log_odds_access)
     filled = np.minimum(debt / ceiling, 1.5)
     log_odds_granted = 3.0 - 4.0 * filled
     is_granted = draws.happens(Event.GRANTED, expit(log_odds_granted))
@@ -203,7 +212,14 @@ def _borrow(
     lent = np.minimum(wanted, available)
     is_lent = seeks & ~in_arrears & is_granted
     borrowed = np.where(is_lent, lent, 0.0)
-    return round_to_cents(borrowed), inquiries
+    return round_to_cents(borrowed), _draw_inquiries(seeks, purse, draws)
+
+
+def _draw_inquiries(seeks: Mask, purse: Purse, draws: Draws) -> Whole:
+    # Each application to a lender is an inquiry; under pressure customers apply to several.
+    mean_applications = 0.9 + 1.5 * purse.pressure
+    mean_inquiries = 0.03 + np.where(seeks, mean_applications, 0.0)
+    return draws.poisson(Event.INQUIRIES, mean_inquiries)
 
 
 def _draw_cash(
@@ -219,8 +235,10 @@ def _draw_cash(
     """
     traits = state.traits
     base = np.where(traits.cash_loan, -1.8, -4.0)
-    wish = base + 0.4 * traits.cash_habit + 0.8 * purse.appetite
-    log_odds = wish + 3.0 * purse.pressure
+    habit = 0.4 * traits.cash_habit
+    appetite = 0.8 * purse.appetite
+    need = 3.0 * purse.pressure
+    log_odds = base + habit + appetite + need
     draws_cash = draws.happens(Event.CASH, expit(log_odds))
 
     share = np.where(traits.cash_loan, 0.45, 0.15)
@@ -247,19 +265,16 @@ def _pay(
     ``able`` is the money at hand, CNY.
     """
     traits = state.traits
-    owed, due = np.maximum(state.balance, 0.0), state.minimum_due
+    owed = np.maximum(state.balance, 0.0)
+    due = state.minimum_due
     wanted = _wanted_payment(state, owed, draws)
     # A tenth of an income is kept back unless the minimum due takes it.
     kept_back = 0.1 * traits.income_level
     reach = np.maximum(able - kept_back, due)
     affordable = np.minimum(wanted, reach)
 
-    # Customers who cannot pay the minimum pay what they have, or give up; more of those in arrears.
     is_strained = able < due
-    token = draws.uniform(Event.STRAINED)
-    chance_to_give_up = np.where(in_arrears, 0.75, 0.5)
-    at_hand = np.clip(able, 0.0, due)
-    rest = np.where(token < chance_to_give_up, 0.0, at_hand * token)
+    rest = _token_payment(able, due, in_arrears, draws)
     paid = np.where(is_strained, rest, affordable)
 
     # A full payment is now and then rounded up to whole hundreds: a credit balance.
@@ -269,18 +284,39 @@ def _pay(
     rounded = np.minimum(next_hundred, np.maximum(able, owed))
     paid = np.where(is_rounded, rounded, np.minimum(paid, owed))
 
-    arrears = np.where(in_arrears, 2.5, 0.0)
-    log_odds_forgotten = -5.6 - 1.0 * traits.discipline + arrears
-    forgets = draws.happens(Event.FORGOTTEN, expit(log_odds_forgotten))
+    forgets = _forgets_to_pay(state, in_arrears, draws)
     return round_to_cents(np.where(forgets, 0.0, paid))
+
+
+def _token_payment(
+    able: Vector,
+    due: Vector,
+    in_arrears: Mask,
+    draws: Draws,
+) -> Vector:
+    """Return the payment of customers who cannot pay the minimum: what they have, or nothing."""
+    # One uniform for both: those who give up have the lowest, and the others pay the larger part.
+    token = draws.uniform(Event.STRAINED)
+    chance_to_give_up = np.where(in_arrears, 0.75, 0.5)
+    gives_up = token < chance_to_give_up
+    at_hand = np.clip(able, 0.0, due)
+    return np.where(gives_up, 0.0, at_hand * token)
+
+
+def _forgets_to_pay(state: State, in_arrears: Mask, draws: Draws) -> Mask:
+    # In arrears a payment fails twelve times as often: exp(2.5).
+    arrears = np.where(in_arrears, 2.5, 0.0)
+    log_odds = -5.6 - state.traits.discipline + arrears
+    return draws.happens(Event.FORGOTTEN, expit(log_odds))
 
 
 def _wanted_payment(state: State, owed: Vector, draws: Draws) -> Vector:
     """Return what a customer would pay from habit: all, or the minimum due and part of the rest."""
     traits, due = state.traits, state.minimum_due
     base = np.where(traits.cash_loan, -1.2, 0.9)
-    wish = base + 1.0 * traits.discipline - 0.5 * state.appetite
-    log_odds_full = wish - 1.5 * state.strain
+    appetite = 0.5 * state.appetite
+    strain = 1.5 * state.strain
+    log_odds_full = base + traits.discipline - appetite - strain
     pays_in_full = draws.happens(Event.FULL, expit(log_odds_full))
     # A power of the uniform: it keeps the draw in [0, 1) and moves it up with discipline.
     eagerness = np.exp(0.5 * traits.discipline - 0.3)
@@ -297,11 +333,12 @@ def _wish_to_buy(
     draws: Draws,
 ) -> Vector:
     """Return the purchases that the customer wants to make with the account, CNY."""
-    traits, place = state.traits, month.month - 1
+    traits = state.traits
     impulse = np.exp(0.4 * traits.impulsiveness)
-    festival = 1.0 + _FESTIVAL[place] * impulse
+    festival = 1.0 + _FESTIVAL.get(month.month, 0.0) * impulse
     usual = traits.spend_share * traits.income_level
-    ordinary = usual * _SEASON[place] * festival
+    season = _SEASON[month.month - 1]
+    ordinary = usual * season * festival
     noise = 0.35 * draws.normal(Event.SPEND)
     wish = ordinary * np.exp(purse.appetite + noise)
     # Cash loan lines are hardly ever used for purchases.

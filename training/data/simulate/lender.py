@@ -35,7 +35,8 @@ def _raise_limits(state: State, draws: Draws, config: SimulationConfig) -> Vecto
     limit = state.credit_limit
     used = state.balance / limit
     is_used_well = (used > 0.1) & (used < 0.8)
-    in_good_standing = (state.good_months >= _GOOD_MONTHS) & is_used_well
+    is_on_time = state.good_months >= _GOOD_MONTHS
+    in_good_standing = is_on_time & is_used_well
     requests = np.minimum(state.limit_requests, 2)
     chance = config.limit_increase_rate * (1.0 + 4.0 * requests)
     is_raised = in_good_standing & draws.happens(Event.INCREASE, chance)
@@ -64,10 +65,13 @@ def _cut_limits(
     threshold = -ndtri(config.incumbent_cut_rate) * deviation
     depth = 0.3 + 0.5 * draws.uniform(Event.CUT_DEPTH)
     # No cut puts an account over its limit.
-    floor = np.maximum(np.ceil(owed / LIMIT_STEP) * LIMIT_STEP, LEAST_LIMIT)
-    lower = np.maximum(_down_to_step((1.0 - depth) * limit), floor)
+    owed_in_steps = np.ceil(owed / LIMIT_STEP) * LIMIT_STEP
+    floor = np.maximum(owed_in_steps, LEAST_LIMIT)
+    remaining = (1.0 - depth) * limit
+    lower = np.maximum(_down_to_step(remaining), floor)
     # Not soon after an earlier cut, and not in default: such an account has no use of its limit.
-    may_be_cut = (state.months_since_cut >= _BETWEEN_CUTS) & (state.days_past_due < 60)
+    is_long_ago = state.months_since_cut >= _BETWEEN_CUTS
+    may_be_cut = is_long_ago & (state.days_past_due < 60)
     is_cut = may_be_cut & (score > threshold)
     return np.where(is_cut, np.minimum(lower, limit), limit)
 
@@ -80,8 +84,8 @@ def _incumbent_score(
 ) -> Vector:
     """Return the incumbent's score: use of the line, late payments and noise; high = risky."""
     late = 0.3 * (state.days_past_due > 0)
-    good_months = np.minimum(state.good_months, 24)
-    signal = np.minimum(used, 1.5) + late - 0.005 * good_months
+    good = 0.005 * np.minimum(state.good_months, 24)
+    signal = np.minimum(used, 1.5) + late - good
     # Standardised by mean and deviation of the population: those of the block would make an
     # account's history depend on the partition.
     standardised = (signal - 0.25) / 0.40
@@ -102,7 +106,8 @@ def _cap_limits(
         return limit
     traits = state.traits
     turn = traits.cap_turn * config.cap_phase_in_months
-    is_capped = traits.cash_loan & traits.income_known & (turn < months + 1)
+    is_reached = turn < months + 1
+    is_capped = traits.cash_loan & traits.income_known & is_reached
     hundreds = np.floor(config.cap_multiple * state.reported_income / 100.0)
     # At least 100: a limit of 0 would divide by zero wherever the use of the line is measured.
     cap = np.maximum(hundreds * 100.0, 100.0)

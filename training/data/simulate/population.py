@@ -6,6 +6,8 @@ population.  Behaviour depends on traits and never on them; they are kept to mea
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -16,46 +18,64 @@ from training.data.simulate.config import SimulationConfig
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.state import State, Traits, Whole, round_to_cents
 
-AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55+")
-GENDERS = ("female", "male")
-REGIONS = ("tier_1", "tier_2", "tier_3", "county")
 TRAITS_MONTH = -(2**15)  # month number of the draws that are made once: before any warm-up
 LIMIT_STEP = 500.0  # CNY; granted limits are multiples of it
 AFFORDABLE = (0.78, 0.68)  # pay_later, cash_loan: maximum of living and ordinary use to income
 LEAST_LIMIT = 1_000.0
 MOST_LIMIT = 200_000.0
-
-_AGE_SHARES = (0.16, 0.38, 0.25, 0.14, 0.07)
-_GENDER_SHARES = (0.47, 0.53)
-_REGION_SHARES = (0.20, 0.32, 0.30, 0.18)
-_LOG_INCOME_BY_AGE = np.array([-0.40, 0.0, 0.15, 0.10, -0.10])
-_LOG_INCOME_BY_GENDER = np.array([-0.05, 0.05])
-_LOG_INCOME_BY_REGION = np.array([0.30, 0.08, -0.08, -0.25])
-_IMPULSIVENESS_BY_AGE = np.array([0.35, 0.10, -0.10, -0.20, -0.30])
 _LONGEST_TENURE = 96  # months
 _MEAN_TENURE = 30.0  # months, before it is cut off
 _NEVER_CUT = 1200  # months
+
+
+class _Group(NamedTuple):
+    """An age band, a gender or a region: how common it is, and how it shifts traits."""
+
+    name: str
+    share: float  # of the population
+    log_income: float  # logarithm of income relative to the reference group
+    impulsiveness: float = 0.0  # in standard deviations
+
+
+_AGES = (
+    _Group("18-24", 0.16, -0.40, 0.35),
+    _Group("25-34", 0.38, 0.0, 0.10),
+    _Group("35-44", 0.25, 0.15, -0.10),
+    _Group("45-54", 0.14, 0.10, -0.20),
+    _Group("55+", 0.07, -0.10, -0.30),
+)
+_GENDERS = (
+    _Group("female", 0.47, -0.05),
+    _Group("male", 0.53, 0.05),
+)
+_REGIONS = (
+    _Group("tier_1", 0.20, 0.30),
+    _Group("tier_2", 0.32, 0.08),
+    _Group("tier_3", 0.30, -0.08),
+    _Group("county", 0.18, -0.25),
+)
+AGE_BANDS = tuple(group.name for group in _AGES)
+GENDERS = tuple(group.name for group in _GENDERS)
+REGIONS = tuple(group.name for group in _REGIONS)
 
 
 def draw_traits(first_account: int, count: int, config: SimulationConfig) -> Traits:
     """Draw the traits of ``count`` accounts, ``first_account`` the first."""
     accounts = np.arange(first_account, first_account + count)
     draws = Draws(config.seed, TRAITS_MONTH, 0, accounts)
-    age = _pick(draws.uniform(Event.AGE), _AGE_SHARES)
-    gender = _pick(draws.uniform(Event.GENDER), _GENDER_SHARES)
-    region = _pick(draws.uniform(Event.REGION), _REGION_SHARES)
+    age = _pick(draws.uniform(Event.AGE), _AGES)
+    gender = _pick(draws.uniform(Event.GENDER), _GENDERS)
+    region = _pick(draws.uniform(Event.REGION), _REGIONS)
     log_income = _log_relative_income(age, gender, region, draws)
     income = config.median_income * np.exp(log_income)
-    impulsiveness = _IMPULSIVENESS_BY_AGE[age] + draws.normal(Event.IMPULSIVENESS)
+    by_age = np.array([group.impulsiveness for group in _AGES])
+    impulsiveness = by_age[age] + draws.normal(Event.IMPULSIVENESS)
     cash_loan = draws.happens(Event.PRODUCT, config.cash_loan_share)
     spend_share, living = _draw_shares(log_income, cash_loan, draws)
-    day = 1 + np.floor(28 * draws.uniform(Event.OPENED_DAY))  # every month has a 28th
-    has_secured = draws.happens(Event.SECURED, 0.4)
-    secured_incomes = np.exp(0.3 + 0.8 * draws.normal(Event.SECURED_AMOUNT))
     return Traits(
         cash_loan=cash_loan,
         opened_month=_draw_opened_month(draws, config),
-        opened_day=day.astype(np.int32),
+        opened_day=_draw_opened_day(draws),
         age_band=age,
         gender=gender,
         region=region,
@@ -69,23 +89,36 @@ def draw_traits(first_account: int, count: int, config: SimulationConfig) -> Tra
         spend_share=spend_share,
         income_known=~draws.happens(Event.INCOME_KNOWN, config.income_unknown),
         debt_known=~draws.happens(Event.DEBT_KNOWN, config.debt_unknown),
-        secured_debt=np.where(has_secured, income * secured_incomes, 0.0),
+        secured_debt=_draw_secured_debt(income, draws),
         coverage=0.4 + 0.6 * draws.uniform(Event.COVERAGE),
         cap_turn=draws.uniform(Event.CAP_TURN),
     )
 
 
-def _log_relative_income(age: Whole, gender: Whole, region: Whole, draws: Draws) -> Vector:
+def _log_relative_income(
+    age: Whole,
+    gender: Whole,
+    region: Whole,
+    draws: Draws,
+) -> Vector:
     """Return the logarithm of incomes relative to ``SimulationConfig.median_income``."""
-    by_age = _LOG_INCOME_BY_AGE[age]
-    by_gender = _LOG_INCOME_BY_GENDER[gender]
-    by_region = _LOG_INCOME_BY_REGION[region]
+    of_age = _log_income(_AGES)[age]
+    of_gender = _log_income(_GENDERS)[gender]
+    of_region = _log_income(_REGIONS)[region]
     own = 0.42 * draws.normal(Event.INCOME_LEVEL)
-    log_income: Vector = by_age + by_gender + by_region + own
+    log_income: Vector = of_age + of_gender + of_region + own
     return log_income
 
 
-def _draw_shares(log_income: Vector, cash_loan: Mask, draws: Draws) -> tuple[Vector, Vector]:
+def _log_income(groups: tuple[_Group, ...]) -> Vector:
+    return np.array([group.log_income for group in groups])
+
+
+def _draw_shares(
+    log_income: Vector,
+    cash_loan: Mask,
+    draws: Draws,
+) -> tuple[Vector, Vector]:
     """Return (ordinary use of the account, other living), as shares of income."""
     log_noise = 0.55 * draws.normal(Event.SPEND_SHARE)
     spend_share = np.clip(0.20 * np.exp(log_noise), 0.03, 0.40)
@@ -99,6 +132,19 @@ def _draw_shares(log_income: Vector, cash_loan: Mask, draws: Draws) -> tuple[Vec
     return spend_share, np.minimum(living, affordable - spend_share)
 
 
+def _draw_secured_debt(income: Vector, draws: Draws) -> Vector:
+    log_incomes = 0.3 + 0.8 * draws.normal(Event.SECURED_AMOUNT)
+    debt = income * np.exp(log_incomes)
+    has_debt = draws.happens(Event.SECURED, 0.4)
+    return np.where(has_debt, debt, 0.0)
+
+
+def _draw_opened_day(draws: Draws) -> Whole:
+    days_before = np.floor(28 * draws.uniform(Event.OPENED_DAY))
+    day: Vector = 1 + days_before  # every month has a 28th
+    return day.astype(np.int32)
+
+
 def first_state(traits: Traits, first_account: int, config: SimulationConfig) -> State:
     """Return the state at the start of the warm-up, or at opening for accounts that open later."""
     count = len(traits.income_level)
@@ -109,10 +155,12 @@ def first_state(traits: Traits, first_account: int, config: SimulationConfig) ->
     reported_income = _state_income(income * reporting_error)
     limit = _granted_limit(traits, reported_income, draws.normal(Event.LIMIT))
     standing = _first_standing(traits, limit, draws, config)
-    log_savings = 0.2 * traits.discipline + 0.9 * draws.normal(Event.SAVINGS)
+    savings_noise = 0.9 * draws.normal(Event.SAVINGS)
+    log_savings = 0.2 * traits.discipline + savings_noise
     # Customers with more access to credit owe more already.
     usual_debt = expit(traits.access) * 2.0
-    debt_in_incomes = usual_debt * np.exp(0.9 * draws.normal(Event.DEBT))
+    debt_noise = 0.9 * draws.normal(Event.DEBT)
+    debt_in_incomes = usual_debt * np.exp(debt_noise)
     none = np.zeros(count, dtype=np.int32)
     return State(
         seed=config.seed,
@@ -148,7 +196,8 @@ def _first_standing(
     exists = traits.opened_month <= -config.warm_up_months
     # Squared: most accounts owe a small part of the most that the product owes.
     largest_share = np.where(traits.cash_loan, 0.7, 0.5)
-    owed = largest_share * limit * draws.uniform(Event.FIRST_BALANCE) ** 2
+    part = draws.uniform(Event.FIRST_BALANCE) ** 2
+    owed = largest_share * limit * part
     spend = round_to_cents(np.where(exists, owed, 0.0))
     zeros = np.zeros(count)
     none = np.zeros(count, dtype=np.int32)
@@ -177,7 +226,8 @@ def _draw_opened_month(draws: Draws, config: SimulationConfig) -> Whole:
     Existing accounts opened a geometric number of months ago; the others open evenly over
     ``openings_over`` months.
     """
-    u, existing = draws.uniform(Event.OPENED), config.opened_before
+    u = draws.uniform(Event.OPENED)
+    existing = config.opened_before
     # One uniform gives both the group and the month within it.  A share of 0 or 1 leaves one group
     # empty, and its division by zero out.
     share_of_past = np.zeros_like(u)
@@ -192,11 +242,17 @@ def _draw_opened_month(draws: Draws, config: SimulationConfig) -> Whole:
     tenure = 1 + np.floor(-_MEAN_TENURE * log_rest)
     before = -np.minimum(tenure, _LONGEST_TENURE)
     after = np.minimum(months_ahead, config.openings_over - 1)
-    return np.where(u < existing, before, after).astype(np.int32)
+    opened_month = np.where(
+        u < existing,
+        before,
+        after,
+    )
+    return opened_month.astype(np.int32)
 
 
-def _pick(u: Vector, shares: tuple[float, ...]) -> Whole:
-    """Return the group that each uniform falls into."""
+def _pick(u: Vector, groups: tuple[_Group, ...]) -> Whole:
+    """Return the number of the group that each uniform falls into."""
+    shares = [group.share for group in groups]
     # Without the last bound: a sum that rounds to less than 1 would leave some uniforms no group.
     bounds = np.cumsum(shares[:-1])
     places: NDArray[np.int64] = np.searchsorted(bounds, u, side="right")

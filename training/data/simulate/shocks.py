@@ -36,17 +36,14 @@ def draw_shocks(state: State, draws: Draws, config: SimulationConfig) -> Means:
     traits = state.traits
     shock = _next_shock(state, draws, config)
     is_loss, is_illness = shock == INCOME_LOSS, shock == ILLNESS
-    is_struck = _is_well(state) & (is_loss | is_illness)
-    # Drawn when the shock begins, and carried to its end and through the recovery.
-    carried = np.where(shock == NONE, 0.0, state.severity)
-    drawn = 0.3 + 0.6 * draws.uniform(Event.SEVERITY)
-    severity = np.where(is_struck, drawn, carried)
+    severity = _draw_severity(state, shock, draws)
     # An illness takes 40 % of the income that a loss of this severity takes, a recovery 25 %.
     lost_share = np.where(is_illness, 0.4 * severity, 0.25 * severity)
     lost_share = np.where(is_loss, severity, lost_share)
     # Less half the variance: the mean of a lognormal income is then its level.
     volatility = traits.volatility
-    log_noise = volatility * draws.normal(Event.INCOME) - 0.5 * volatility**2
+    deviation = volatility * draws.normal(Event.INCOME)
+    log_noise = deviation - 0.5 * volatility**2
     expected_income = traits.income_level * (1.0 - lost_share)
     treatment = 0.5 * severity * traits.income_level
     return Means(
@@ -57,16 +54,27 @@ def draw_shocks(state: State, draws: Draws, config: SimulationConfig) -> Means:
     )
 
 
+def _draw_severity(state: State, shock: Whole, draws: Draws) -> Vector:
+    # Drawn when the shock begins, and carried to its end and through the recovery.
+    is_shock = (shock == INCOME_LOSS) | (shock == ILLNESS)
+    is_struck = _is_well(state) & is_shock
+    carried = np.where(shock == NONE, 0.0, state.severity)
+    drawn = 0.3 + 0.6 * draws.uniform(Event.SEVERITY)
+    return np.where(is_struck, drawn, carried)
+
+
 def _next_shock(state: State, draws: Draws, config: SimulationConfig) -> Whole:
     shock = state.shock
     u = draws.uniform(Event.SHOCK)
     # Volatile incomes are lost more often; _LOSS is the rate at the population's mean volatility.
-    loss = config.shock_rate * _LOSS * state.traits.volatility / _MEAN_VOLATILITY
+    volatility = state.traits.volatility
+    loss = config.shock_rate * _LOSS * volatility / _MEAN_VOLATILITY
     illness = config.shock_rate * _ILLNESS
     is_well = _is_well(state)
-    falls_ill = (u >= loss) & (u < loss + illness)
-    new = np.where(is_well & (u < loss), INCOME_LOSS, shock)
-    new = np.where(is_well & falls_ill, ILLNESS, new)
+    loses_income = is_well & (u < loss)
+    falls_ill = is_well & (u >= loss) & (u < loss + illness)
+    new = np.where(loses_income, INCOME_LOSS, shock)
+    new = np.where(falls_ill, ILLNESS, new)
     # Read from the upper end of the same uniform, so that no shock starts and ends at once.
     is_recovered = (shock == RECOVERY) & (u > 1 - _RECOVERED)
     finds_income = (shock == INCOME_LOSS) & (u > 1 - _LOSS_ENDS)
