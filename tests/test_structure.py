@@ -96,9 +96,9 @@ def test_a_circle_would_be_found() -> None:
 def test_what_is_imported_is_declared(packages: tuple[str, ...], extras: tuple[str, ...]) -> None:
     """A library that comes by way of another one may go with it."""
     declared = declared_distributions(extras)
+    distributions = importlib.metadata.packages_distributions()
     for library in each(imported_libraries(packages)):
-        distributions = importlib.metadata.packages_distributions()[library]
-        assert {normalized(name) for name in distributions} & declared, library
+        assert {normalized(name) for name in distributions[library]} & declared, library
 
 
 def declared_distributions(extras: tuple[str, ...]) -> set[str]:

@@ -16,6 +16,8 @@ import pytest
 from features.catalogue import BY_NAME
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow  # it fits a model in a copy of the project
+
 PROGRAM = ROOT / "tests" / "support" / "follow_recipes.py"
 POLICY = Path("serving", "decision", "config", "policy.toml")
 REASONS = Path("serving", "decision", "config", "reasons.toml")

@@ -27,7 +27,7 @@ from tests.support.paths import GOLDEN
 
 FOLDER = Path(__file__).with_name("answers")
 DECIDED_AT = datetime.datetime(2026, 11, 20, 8, 30, tzinfo=datetime.UTC)
-ADVISED = 60  # accounts that are not kept, which are answered with advice too
+ADVISED = 20  # accounts that are not kept, which are answered with advice too
 BLOCK = 100  # answers a digest
 
 
