@@ -48,6 +48,7 @@ def check_against_brute_force(drawn: Case) -> None:
         assert np.abs(found - shapley_values(row, drawn.reference, drawn.model)).max() <= EXACT
 
 
+@pytest.mark.integration
 @settings(max_examples=300)
 @given(cases())
 def test_equal_to_brute_force(drawn: Case) -> None:
