@@ -82,19 +82,27 @@ def observe_outcomes(
         as_of=_number("as_of"),
     ).with_row_index("row")
 
-    last = history.group_by("account_id").agg(last=pl.col("number").max())
-    seen = rows.join(last, on="account_id", how="left", maintain_order="left")
-    months_seen = (seen["last"] - seen["as_of"]).cast(pl.Float64).to_numpy()
+    last_number = pl.col("number").max()
+    last = history.group_by("account_id").agg(last=last_number)
+    seen = rows.join(
+        last,
+        on="account_id",
+        how="left",
+        maintain_order="left",
+    )
+    months_seen = (seen["last"] - seen["as_of"]).cast(pl.Float64)
 
     # Filtered before the join, which would have a row for each pair of as_of and statement.
     events = history.filter(pl.col("cut") | pl.col("default"))
     months_after = pl.col("number") - pl.col("as_of")
-    later = rows.join(events, on="account_id").with_columns(after=months_after.cast(pl.Float64))
+    pairs = rows.join(events, on="account_id")
+    later = pairs.with_columns(after=months_after.cast(pl.Float64))
     within = later.filter(pl.col("after").is_between(1, horizon_months))
     cut = _first_event(within.filter("cut"), rows.height)
     default = _first_event(within.filter("default"), rows.height)
 
-    watched = np.minimum(np.minimum(default, months_seen), horizon_months)
+    until_default = np.minimum(default, months_seen.to_numpy())
+    watched = np.minimum(until_default, horizon_months)
     return ObservedOutcomes(cut, default, watched)
 
 
@@ -193,7 +201,12 @@ def _at_risk(
         for features in built
     ]
     known = pl.concat(numbered).with_row_index("place")
-    accounts = known.join(watched, on=key, how="semi", maintain_order="left")
+    accounts = known.join(
+        watched,
+        on=key,
+        how="semi",
+        maintain_order="left",
+    )
 
     # The cut on a statement is the outcome of the month before it.
     cuts = _with_cuts(statements).select(
@@ -201,7 +214,12 @@ def _at_risk(
         "cut",
         number=pl.col("number") - 1,
     )
-    outcome = accounts.join(cuts, on=key, how="left", maintain_order="left")
+    outcome = accounts.join(
+        cuts,
+        on=key,
+        how="left",
+        maintain_order="left",
+    )
     # Null in a gap of the statements: no cut was seen.
     is_cut = outcome["cut"].fill_null(False)
     values = np.concatenate([features.values for features in built])

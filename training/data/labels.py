@@ -103,7 +103,8 @@ def label_accounts_at(
     Labels are the observed outcomes.  Raises :class:`DataError` if there is no such account.
     """
     windows = select_windows(statements, as_of)
-    is_eligible = (pl.col("month") == as_of) & (pl.col("days_past_due") < config.default_days)
+    is_last = pl.col("month") == as_of
+    is_eligible = is_last & (pl.col("days_past_due") < config.default_days)
     eligible = windows.filter(is_eligible).select("account_id")
     split = assign_splits(eligible["account_id"], config)
     wanted = np.isin(split, list(splits))
@@ -113,7 +114,7 @@ def label_accounts_at(
             f"{as_of:%Y-%m}: expected accounts of {sorted(splits)} that are not in default, "
             "got none"
         )
-    own = windows.join(accounts, on="account_id", how="semi", maintain_order="left")
+    own = _keep_accounts(windows, accounts)
     return Labelled(
         features=build(own),
         label=_outcome(statements, accounts, as_of, config),
@@ -161,8 +162,20 @@ def select_windows(statements: pl.DataFrame, as_of: datetime.date) -> pl.DataFra
     """
     first = add_months(as_of, 1 - LONGEST_WINDOW)
     recent = statements.filter(pl.col("month").is_between(first, as_of))
-    present = recent.filter(pl.col("month") == as_of).select("account_id")
-    return recent.join(present, on="account_id", how="semi", maintain_order="left")
+    has_statement = pl.col("month") == as_of
+    present = recent.filter(has_statement).select("account_id")
+    return _keep_accounts(recent, present)
+
+
+def _keep_accounts(statements: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFrame:
+    """Return the statements of these accounts, in their order."""
+    # maintain_order, because Polars promises no order of a join: features need that of the months.
+    return statements.join(
+        accounts,
+        on="account_id",
+        how="semi",
+        maintain_order="left",
+    )
 
 
 def _outcome(
@@ -173,7 +186,7 @@ def _outcome(
 ) -> Vector:
     """Return 1 for each of ``accounts`` that defaults within the horizon, else 0."""
     end = add_months(as_of, config.horizon_months)
-    is_later = (pl.col("month") > as_of) & (pl.col("month") <= end)
+    is_later = pl.col("month").is_between(as_of, end, closed="right")
     is_default = pl.col("days_past_due") >= config.default_days
     bad_months = statements.filter(is_later & is_default)
     defaulted = bad_months.select("account_id").unique()
@@ -218,7 +231,7 @@ def _weights(
 ) -> Vector:
     # Without the test accounts: a model of cuts that saw them would leak into the weights.
     fitted = accounts.select("account_id").unique()
-    own = statements.join(fitted, on="account_id", how="semi", maintain_order="left")
+    own = _keep_accounts(statements, fitted)
 
     def features_at(month: datetime.date) -> Features:
         return build(select_windows(own, month))
@@ -233,8 +246,7 @@ def _with_own_labels(statements: pl.DataFrame, labels: pl.DataFrame) -> Labelled
             raise DataError("labels.parquet: expected dates in as_of, got None")
         chosen = labels.filter(pl.col("as_of") == as_of)
         windows = select_windows(statements, as_of)
-        own = windows.join(chosen, on="account_id", how="semi", maintain_order="left")
-        features = build(own)
+        features = build(_keep_accounts(windows, chosen))
         # Joined to the features: the labels come in the order of the file, not in theirs.
         rows = features.accounts.join(
             chosen,

@@ -38,7 +38,12 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
     accounts = windows["account_id"].unique(maintain_order=True)
     is_test = assign_splits(accounts, config) == "test"
     unseen = accounts.filter(pl.Series(is_test))
-    return windows.join(unseen.to_frame(), on="account_id", how="semi", maintain_order="left")
+    return windows.join(
+        unseen.to_frame(),
+        on="account_id",
+        how="semi",
+        maintain_order="left",
+    )
 
 
 def find(

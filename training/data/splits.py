@@ -30,7 +30,11 @@ def assign_splits(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:
     return np.where(draws < config.test_share, "test", fitting)
 
 
-def assign_folds(accounts: pl.Series, count: int, config: DataConfig) -> Rows:
+def assign_folds(
+    accounts: pl.Series,
+    count: int,
+    config: DataConfig,
+) -> Rows:
     """Return the fold of each account id, 0 to ``count - 1``.
 
     The hash is another than that of :func:`assign_splits`: otherwise the training accounts, which

@@ -117,7 +117,11 @@ class Cells:
             got += f" and {others} more row(s)"
         raise IngestError(f"{self.file}: column {column!r}: expected {expected}, got {got}")
 
-    def _banded(self, column: str, starts: tuple[int, ...]) -> pl.Series:
+    def _banded(
+        self,
+        column: str,
+        starts: tuple[int, ...],
+    ) -> pl.Series:
         lowest, highest = starts[0], starts[-1]
         numbers = self.numbers(Origin((column,)), column, whole=True)
         is_below = (numbers < lowest).fill_null(False)
@@ -149,7 +153,8 @@ def read_cells(file: Path, plan: Plan) -> Cells:
     if not rows:
         raise IngestError(f"{file}: expected at least one row below the header, got none")
     # A dict, for each column once and in order: several statement columns may be made from one.
-    columns = list(dict.fromkeys(column for _, column in plan.sources()))
+    named = [column for _, column in plan.sources()]
+    columns = list(dict.fromkeys(named))
     try:
         # As text: a type that Polars infers from the first rows would change later ones, or numbers
         # that are names, such as "007".
@@ -181,7 +186,11 @@ def read_cells(file: Path, plan: Plan) -> Cells:
     return cells
 
 
-def _refuse_lacking(file: Path, header: list[str], plan: Plan) -> None:
+def _refuse_lacking(
+    file: Path,
+    header: list[str],
+    plan: Plan,
+) -> None:
     """Raise if the CSV lacks a column that the plan names."""
     lacking = []
     for section, column in plan.sources():
@@ -193,7 +202,11 @@ def _refuse_lacking(file: Path, header: list[str], plan: Plan) -> None:
         raise IngestError(f"{file}: {plan.file}: {once}; the CSV has the columns {header}")
 
 
-def _verify(file: Path, content: bytes, separator: str) -> tuple[list[str], int]:
+def _verify(
+    file: Path,
+    content: bytes,
+    separator: str,
+) -> tuple[list[str], int]:
     """Check that a file is a CSV from beginning to end; return its header and number of rows."""
     # A pass of its own, because Polars fills short lines with nulls: a truncated file would look
     # like one with unknown values.
@@ -223,7 +236,8 @@ def _verify(file: Path, content: bytes, separator: str) -> tuple[list[str], int]
             if blank:
                 line, got = blank, 0
             if blank or got != len(header):
-                raise IngestError(f"{file}: line {line}: expected {len(header)} cells, got {got}")
+                expected = len(header)
+                raise IngestError(f"{file}: line {line}: expected {expected} cells, got {got}")
             rows += 1
     except (csv.Error, UnicodeDecodeError) as error:
         raise IngestError(

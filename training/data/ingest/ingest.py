@@ -66,7 +66,8 @@ class Summary:
             lines.append(
                 f"  rejected {self.rejected_accounts:,} accounts: {self.folder / 'rejects.csv'}"
             )
-        lines += [f"    {rule}: {count:,} row(s)" for rule, count in self.rejected.items()]
+        for rule, count in self.rejected.items():
+            lines.append(f"    {rule}: {count:,} row(s)")
         return "\n".join(lines)
 
 
@@ -143,7 +144,9 @@ def _statements(cells: Cells, plan: Plan) -> pl.DataFrame:
     """Return one row an account and month in the source's unit; absent columns are null."""
     product = _product(cells, plan.product).alias("product")
     accounts = cells.accounts.to_frame().with_columns(product)
-    values = {name: _values(cells, name, origin) for name, origin in plan.columns.items()}
+    values = {}
+    for name, origin in plan.columns.items():
+        values[name] = _values(cells, name, origin)
     if plan.month is not None:
         table = _long_table(cells, plan.month, accounts, values)
     else:
@@ -207,7 +210,11 @@ def _months_of(cells: Cells, month: Dates) -> pl.Series:
     return dates.dt.truncate("1mo")
 
 
-def _values(cells: Cells, name: str, origin: Origin) -> list[pl.Series]:
+def _values(
+    cells: Cells,
+    name: str,
+    origin: Origin,
+) -> list[pl.Series]:
     """Return a statement column from each of its source columns."""
     whole = name in _WHOLE_NUMBERS
     values = []
@@ -252,7 +259,11 @@ def _without_statement(cells: Cells, statements: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _labels(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None:
+def _labels(
+    cells: Cells,
+    plan: Plan,
+    good: pl.DataFrame,
+) -> pl.DataFrame | None:
     """Return account_id, as_of and label (Int8) of good statements with a known outcome.
 
     None if no label is mapped.
@@ -294,7 +305,11 @@ def _labels(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None
     return labels
 
 
-def _accounts(cells: Cells, plan: Plan, good: pl.DataFrame) -> pl.DataFrame | None:
+def _accounts(
+    cells: Cells,
+    plan: Plan,
+    good: pl.DataFrame,
+) -> pl.DataFrame | None:
     """Return account_id and the mapped attributes of the good accounts; null = unknown.
 
     None if no attribute is mapped.
@@ -328,6 +343,7 @@ def _summary(
     accounts = statements.unique("account_id")
     products = accounts.group_by("product").len().sort("product")
     mapped = {*plan.columns, *plan.derived}
+    absent = [name for name in NAMES if name in _MAY_LACK - mapped]
     count, label_rate = 0, None
     if labels is not None:
         count = labels.height
@@ -341,13 +357,17 @@ def _summary(
         rejected_accounts=tables.rejects["account_id"].n_unique(),
         rejected=dict(rules.rows()),
         products=dict(products.rows()),
-        absent=tuple(name for name in NAMES if name in _MAY_LACK and name not in mapped),
+        absent=tuple(absent),
         labels=count,
         label_rate=label_rate,
     )
 
 
-def _report(cells: Cells, plan: Plan, summary: Summary) -> Mapping[str, object]:
+def _report(
+    cells: Cells,
+    plan: Plan,
+    summary: Summary,
+) -> Mapping[str, object]:
     """Return the content of ingest.json.
 
     Without time or paths of this machine: the same input gives the same bytes.
@@ -389,7 +409,11 @@ def _report(cells: Cells, plan: Plan, summary: Summary) -> Mapping[str, object]:
     }
 
 
-def _write(folder: Path, tables: _Tables, report: Mapping[str, object]) -> None:
+def _write(
+    folder: Path,
+    tables: _Tables,
+    report: Mapping[str, object],
+) -> None:
     """Write the folder next to its place, and rename it when it is complete."""
     folder = folder.resolve()
     prefix = f".{folder.name}-"
@@ -413,7 +437,11 @@ def _write(folder: Path, tables: _Tables, report: Mapping[str, object]) -> None:
         raise IngestError(f"{folder}: expected a folder that can be written: {error}") from error
 
 
-def _fill(folder: Path, tables: _Tables, report: Mapping[str, object]) -> None:
+def _fill(
+    folder: Path,
+    tables: _Tables,
+    report: Mapping[str, object],
+) -> None:
     statements = folder / "statements"
     statements.mkdir(parents=True)
     tables.statements.write_parquet(statements / _PART)

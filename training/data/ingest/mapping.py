@@ -18,11 +18,14 @@ from serving.decision.config.strict_toml import ConfigError, Interval, Section, 
 
 MAPPINGS = Path(__file__).parent / "mappings"  # the project's own mappings
 Format = Literal["wide", "long"]
+Months = tuple[datetime.date, ...]
 _FORMATS: tuple[Format, ...] = get_args(Format)
 _WIDTHS = Interval(0, 100)  # of an account number, in characters
 _MOST_MONTHS = 1200
 # How statement columns may be derived.
-RECIPES: Mapping[str, tuple[str, ...]] = {"spend": ("balance_and_payment",)}
+RECIPES: Mapping[str, tuple[str, ...]] = {
+    "spend": ("balance_and_payment",),
+}
 ATTRIBUTES = ("opened", "age_band", "gender", "region")  # of the accounts table; never features
 _MEASURED = tuple(column for column in COLUMNS if column.kind in ("amount", "whole_number"))
 _MAPPED = tuple(column.name for column in _MEASURED)
@@ -100,7 +103,7 @@ class Plan:
     currency: str
     rate: float  # CNY for one unit of currency; amounts are multiplied by it last of all
     rate_source: str
-    months: tuple[datetime.date, ...]  # wide: oldest first; long: none
+    months: Months  # wide: oldest first; long: none
     month: Dates | None  # long only
     columns: Mapping[str, Origin]
     derived: Mapping[str, str]  # statement column -> recipe
@@ -206,11 +209,13 @@ def _separator(source: Section) -> str:
     # The limits of Python's csv and of Polars, which both read the file.
     is_character = len(separator) == 1 and separator.isascii()
     if not is_character or separator in '"\r\n':
-        raise source.error("separator", "one ASCII character that is no quote", separator)
+        expected = "one ASCII character that is no quote"
+        raise source.error("separator", expected, separator)
     return separator
 
 
-def _months(section: Section, form: Format) -> tuple[tuple[datetime.date, ...], Dates | None]:
+def _months(section: Section, form: Format) -> tuple[Months, Dates | None]:
+    """Return (the months of a wide file, the month column of a long one)."""
     if form == "long":
         return (), _dates(section)
     first = section.month("first")
@@ -242,8 +247,10 @@ def _product(section: Section) -> str | Words:
 
 
 def _columns(section: Section, months: int) -> dict[str, Origin]:
-    sections = section.sections(_MAPPED)
-    return {name: _origin(origin, months) for name, origin in sections.items()}
+    columns = {}
+    for name, origin in section.sections(_MAPPED).items():
+        columns[name] = _origin(origin, months)
+    return columns
 
 
 def _origin(section: Section, months: int) -> Origin:
@@ -255,7 +262,13 @@ def _origin(section: Section, months: int) -> Origin:
     # Checked here, because clip() takes crossed bounds without an error.
     if low is not None and high is not None and low > high:
         raise section.error("low", f"at most high, {high:g}", low)
-    return Origin(columns, values, scale, low, high)
+    return Origin(
+        columns,
+        values=values,
+        scale=scale,
+        low=low,
+        high=high,
+    )
 
 
 def _origin_columns(section: Section, months: int) -> tuple[str, ...]:
@@ -266,7 +279,8 @@ def _origin_columns(section: Section, months: int) -> tuple[str, ...]:
         expected = "'column' (the format is long)"
         if months:
             expected = f"{months} columns, one a month, oldest first"
-        raise section.error("columns", expected, f"{len(columns)}: {list(columns)}")
+        got = f"{len(columns)}: {list(columns)}"
+        raise section.error("columns", expected, got)
     return columns
 
 
@@ -278,7 +292,7 @@ def _derived(section: Section) -> dict[str, str]:
     return recipes
 
 
-def _label(section: Section, months: tuple[datetime.date, ...]) -> Label:
+def _label(section: Section, months: Months) -> Label:
     # A wide file has one outcome an account, so it has to say at which month.
     as_of = None
     if months or "as_of" in section:
@@ -296,8 +310,10 @@ def _label(section: Section, months: tuple[datetime.date, ...]) -> Label:
 
 
 def _attributes(section: Section) -> dict[str, Dates | Words]:
-    sections = section.sections(ATTRIBUTES)
-    return {name: _attribute(name, attribute) for name, attribute in sections.items()}
+    attributes = {}
+    for name, attribute in section.sections(ATTRIBUTES).items():
+        attributes[name] = _attribute(name, attribute)
+    return attributes
 
 
 def _attribute(name: str, section: Section) -> Dates | Words:

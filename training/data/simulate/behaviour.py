@@ -215,7 +215,11 @@ def _borrow(
     return round_to_cents(borrowed), _draw_inquiries(seeks, purse, draws)
 
 
-def _draw_inquiries(seeks: Mask, purse: Purse, draws: Draws) -> Whole:
+def _draw_inquiries(
+    seeks: Mask,
+    purse: Purse,
+    draws: Draws,
+) -> Whole:
     # Each application to a lender is an inquiry; under pressure customers apply to several.
     mean_applications = 0.9 + 1.5 * purse.pressure
     mean_inquiries = 0.03 + np.where(seeks, mean_applications, 0.0)
@@ -234,14 +238,20 @@ def _draw_cash(
     A cash loan line has no other use.
     """
     traits = state.traits
-    base = np.where(traits.cash_loan, -1.8, -4.0)
+    base = traits.by_product(
+        pay_later=-4.0,
+        cash_loan=-1.8,
+    )
     habit = 0.4 * traits.cash_habit
     appetite = 0.8 * purse.appetite
     need = 3.0 * purse.pressure
     log_odds = base + habit + appetite + need
     draws_cash = draws.happens(Event.CASH, expit(log_odds))
 
-    share = np.where(traits.cash_loan, 0.45, 0.15)
+    share = traits.by_product(
+        pay_later=0.15,
+        cash_loan=0.45,
+    )
     drawn_share = share * draws.uniform(Event.CASH_AMOUNT)
     from_habit = drawn_share * room
     # Under pressure customers draw more than the gap that they have this month.
@@ -303,17 +313,28 @@ def _token_payment(
     return np.where(gives_up, 0.0, at_hand * token)
 
 
-def _forgets_to_pay(state: State, in_arrears: Mask, draws: Draws) -> Mask:
+def _forgets_to_pay(
+    state: State,
+    in_arrears: Mask,
+    draws: Draws,
+) -> Mask:
     # In arrears a payment fails twelve times as often: exp(2.5).
     arrears = np.where(in_arrears, 2.5, 0.0)
     log_odds = -5.6 - state.traits.discipline + arrears
     return draws.happens(Event.FORGOTTEN, expit(log_odds))
 
 
-def _wanted_payment(state: State, owed: Vector, draws: Draws) -> Vector:
+def _wanted_payment(
+    state: State,
+    owed: Vector,
+    draws: Draws,
+) -> Vector:
     """Return what a customer would pay from habit: all, or the minimum due and part of the rest."""
     traits, due = state.traits, state.minimum_due
-    base = np.where(traits.cash_loan, -1.2, 0.9)
+    base = traits.by_product(
+        pay_later=0.9,
+        cash_loan=-1.2,
+    )
     appetite = 0.5 * state.appetite
     strain = 1.5 * state.strain
     log_odds_full = base + traits.discipline - appetite - strain
@@ -342,6 +363,9 @@ def _wish_to_buy(
     noise = 0.35 * draws.normal(Event.SPEND)
     wish = ordinary * np.exp(purse.appetite + noise)
     # Cash loan lines are hardly ever used for purchases.
-    chance = np.where(traits.cash_loan, 0.04, 0.96)
+    chance = traits.by_product(
+        pay_later=0.96,
+        cash_loan=0.04,
+    )
     buys = draws.happens(Event.SPEND_AT_ALL, chance)
     return np.where(buys, wish, 0.0)

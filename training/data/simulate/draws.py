@@ -111,7 +111,8 @@ class Draws:
         if isinstance(self.future, int):
             return self._draw(self.future, self.accounts, event)
         # One stream for each run of equal futures.
-        ends = [*(np.flatnonzero(np.diff(self.future)) + 1).tolist(), self.count]
+        changes = np.flatnonzero(np.diff(self.future)) + 1
+        ends = [*changes.tolist(), self.count]
         starts = [0, *ends[:-1]]
         parts = []
         for start, end in zip(starts, ends, strict=True):
@@ -126,12 +127,17 @@ class Draws:
         event: Event,
     ) -> Vector:
         """Draw the stream from the lowest account to the highest; return those of the accounts."""
-        word = (future << 32) | ((self.month_number + _MONTH_ZERO) << 8) | event
+        # Bits of the word: 32 of the future, 24 of the month, 8 of the event.
+        month = self.month_number + _MONTH_ZERO
+        word = (future << 32) | (month << 8) | event
         key = np.array([self.seed, word], dtype=np.uint64)
-        lowest, highest = int(accounts.min()), int(accounts.max())
+        lowest = int(accounts.min())
+        highest = int(accounts.max())
         step = lowest // _WORDS_A_STEP
-        stream = np.random.Generator(np.random.Philox(key=key, counter=[step, 0, 0, 0]))
+        philox = np.random.Philox(key=key, counter=[step, 0, 0, 0])
+        # The counter moves in steps of four words, so the stream may begin below the lowest.
         first = step * _WORDS_A_STEP
+        stream = np.random.Generator(philox)
         numbers: Vector = stream.random(highest - first + 1)
         return numbers[accounts - first]
 

@@ -31,7 +31,11 @@ def set_limits(
     return _cap_limits(cut, state, month_number, config)
 
 
-def _raise_limits(state: State, draws: Draws, config: SimulationConfig) -> Vector:
+def _raise_limits(
+    state: State,
+    draws: Draws,
+    config: SimulationConfig,
+) -> Vector:
     limit = state.credit_limit
     used = state.balance / limit
     is_used_well = (used > 0.1) & (used < 0.8)
@@ -40,7 +44,10 @@ def _raise_limits(state: State, draws: Draws, config: SimulationConfig) -> Vecto
     requests = np.minimum(state.limit_requests, 2)
     chance = config.limit_increase_rate * (1.0 + 4.0 * requests)
     is_raised = in_good_standing & draws.happens(Event.INCREASE, chance)
-    most_incomes = np.where(state.traits.cash_loan, 8.0, 5.0)
+    most_incomes = state.traits.by_product(
+        pay_later=5.0,
+        cash_loan=8.0,
+    )
     ceiling = np.minimum(most_incomes * state.reported_income, MOST_LIMIT)
     quarter_more = _down_to_step(1.25 * limit)
     # A limit above the ceiling stays: an increase never lowers it.

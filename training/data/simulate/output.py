@@ -173,7 +173,11 @@ def _check_replaceable(folder: Path) -> None:
     )
 
 
-def _simulate_block(config: SimulationConfig, first: int, count: int) -> Block:
+def _simulate_block(
+    config: SimulationConfig,
+    first: int,
+    count: int,
+) -> Block:
     state = begin(config, first, count)
     # Filled in place: a list of months would need all of them a second time to be stacked.
     shape = (count, config.months)

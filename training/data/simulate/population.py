@@ -59,7 +59,11 @@ GENDERS = tuple(group.name for group in _GENDERS)
 REGIONS = tuple(group.name for group in _REGIONS)
 
 
-def draw_traits(first_account: int, count: int, config: SimulationConfig) -> Traits:
+def draw_traits(
+    first_account: int,
+    count: int,
+    config: SimulationConfig,
+) -> Traits:
     """Draw the traits of ``count`` accounts, ``first_account`` the first."""
     accounts = np.arange(first_account, first_account + count)
     draws = Draws(config.seed, TRAITS_MONTH, 0, accounts)
@@ -145,14 +149,18 @@ def _draw_opened_day(draws: Draws) -> Whole:
     return day.astype(np.int32)
 
 
-def first_state(traits: Traits, first_account: int, config: SimulationConfig) -> State:
+def first_state(
+    traits: Traits,
+    first_account: int,
+    config: SimulationConfig,
+) -> State:
     """Return the state at the start of the warm-up, or at opening for accounts that open later."""
     count = len(traits.income_level)
     accounts = np.arange(first_account, first_account + count)
     draws = Draws(config.seed, TRAITS_MONTH, 0, accounts)
     income = traits.income_level
     reporting_error = np.exp(0.12 * draws.normal(Event.REPORTING_ERROR))
-    reported_income = _state_income(income * reporting_error)
+    reported_income = state_income(income * reporting_error)
     limit = _granted_limit(traits, reported_income, draws.normal(Event.LIMIT))
     standing = _first_standing(traits, limit, draws, config)
     savings_noise = 0.9 * draws.normal(Event.SAVINGS)
@@ -195,7 +203,10 @@ def _first_standing(
     count = len(limit)
     exists = traits.opened_month <= -config.warm_up_months
     # Squared: most accounts owe a small part of the most that the product owes.
-    largest_share = np.where(traits.cash_loan, 0.7, 0.5)
+    largest_share = traits.by_product(
+        pay_later=0.5,
+        cash_loan=0.7,
+    )
     part = draws.uniform(Event.FIRST_BALANCE) ** 2
     owed = largest_share * limit * part
     spend = round_to_cents(np.where(exists, owed, 0.0))
@@ -209,11 +220,21 @@ def _first_standing(
     )
 
 
-def _granted_limit(traits: Traits, reported_income: Vector, z: Vector) -> Vector:
+def _granted_limit(
+    traits: Traits,
+    reported_income: Vector,
+    z: Vector,
+) -> Vector:
     """Return the limit at opening: a multiple of income by product and an earlier, worse score."""
-    spread = np.where(traits.cash_loan, 0.65, 0.55)
+    spread = traits.by_product(
+        pay_later=0.55,
+        cash_loan=0.65,
+    )
     log_score = 0.15 * traits.discipline + spread * z
-    base = np.where(traits.cash_loan, 2.2, 1.4)
+    base = traits.by_product(
+        pay_later=1.4,
+        cash_loan=2.2,
+    )
     multiple = base * np.exp(log_score)
     steps = np.round(reported_income * multiple / LIMIT_STEP)
     limit: Vector = np.clip(steps * LIMIT_STEP, LEAST_LIMIT, MOST_LIMIT)
@@ -259,7 +280,7 @@ def _pick(u: Vector, groups: tuple[_Group, ...]) -> Whole:
     return places.astype(np.int32)
 
 
-def _state_income(income: Vector) -> Vector:
+def state_income(income: Vector) -> Vector:
     """Round to hundreds, as people state their income; at least 100."""
     stated: Vector = np.maximum(np.round(income, -2), 100.0)
     return stated

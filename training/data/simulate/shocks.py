@@ -31,7 +31,11 @@ class Means:
     costs: Vector  # CNY, of an illness
 
 
-def draw_shocks(state: State, draws: Draws, config: SimulationConfig) -> Means:
+def draw_shocks(
+    state: State,
+    draws: Draws,
+    config: SimulationConfig,
+) -> Means:
     """Move the chain by a month and draw the month's income."""
     traits = state.traits
     shock = _next_shock(state, draws, config)
@@ -54,7 +58,11 @@ def draw_shocks(state: State, draws: Draws, config: SimulationConfig) -> Means:
     )
 
 
-def _draw_severity(state: State, shock: Whole, draws: Draws) -> Vector:
+def _draw_severity(
+    state: State,
+    shock: Whole,
+    draws: Draws,
+) -> Vector:
     # Drawn when the shock begins, and carried to its end and through the recovery.
     is_shock = (shock == INCOME_LOSS) | (shock == ILLNESS)
     is_struck = _is_well(state) & is_shock
@@ -63,7 +71,11 @@ def _draw_severity(state: State, shock: Whole, draws: Draws) -> Vector:
     return np.where(is_struck, drawn, carried)
 
 
-def _next_shock(state: State, draws: Draws, config: SimulationConfig) -> Whole:
+def _next_shock(
+    state: State,
+    draws: Draws,
+    config: SimulationConfig,
+) -> Whole:
     shock = state.shock
     u = draws.uniform(Event.SHOCK)
     # Volatile incomes are lost more often; _LOSS is the rate at the population's mean volatility.

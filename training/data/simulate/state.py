@@ -41,6 +41,15 @@ class Traits:
     coverage: Vector  # share of the debt elsewhere that the lender sees
     cap_turn: Vector  # 0 to 1: position in the phase-in of the regulator's cap
 
+    def by_product(
+        self,
+        *,
+        pay_later: float,
+        cash_loan: float,
+    ) -> Vector:
+        """Return for each account the number of its product."""
+        return np.where(self.cash_loan, cash_loan, pay_later)
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -90,5 +99,9 @@ def round_to_cents(amount: Vector) -> Vector:
 
 def _take(record: Traits | State, places: Numbers) -> dict[str, Any]:
     """Return the arrays of a record by field, at these places."""
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
-    return {name: value[places] for name, value in values.items() if isinstance(value, np.ndarray)}
+    taken = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, np.ndarray):  # not the seed, the month or the traits
+            taken[field.name] = value[places]
+    return taken

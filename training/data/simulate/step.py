@@ -21,11 +21,12 @@ from training.data.simulate.behaviour import (
 from training.data.simulate.config import SimulationConfig, calendar_month
 from training.data.simulate.draws import Draws, Event
 from training.data.simulate.lender import set_limits
-from training.data.simulate.population import draw_traits, first_state
+from training.data.simulate.population import draw_traits, first_state, state_income
 from training.data.simulate.shocks import draw_shocks
 from training.data.simulate.state import Numbers, State, round_to_cents
 
-Columns = Mapping[str, NDArray[np.float64] | NDArray[np.int32] | NDArray[np.bool_]]
+Column = NDArray[np.float64] | NDArray[np.int32] | NDArray[np.bool_]
+Columns = Mapping[str, Column]
 CHARGED_OFF_DAYS = 180
 _MAX_SAVINGS = 3.0  # monthly incomes; the rest repays debts elsewhere or buys things
 _CLOSING = 0.004  # monthly chance that an account with no balance is closed
@@ -37,7 +38,11 @@ _WAITING = tuple(
 )
 
 
-def begin(config: SimulationConfig, first_account: int, count: int) -> State:
+def begin(
+    config: SimulationConfig,
+    first_account: int,
+    count: int,
+) -> State:
     """Return the state of accounts before month 0, after the warm-up.
 
     The accounts are ``first_account`` .. ``first_account + count - 1``.  ValueError if they are not
@@ -46,7 +51,8 @@ def begin(config: SimulationConfig, first_account: int, count: int) -> State:
     >>> begin(SimulationConfig(accounts=10), 3, 4).months_done
     0
     """
-    if first_account < 0 or count < 1 or first_account + count > config.accounts:
+    is_within = first_account >= 0 and first_account + count <= config.accounts
+    if count < 1 or not is_within:
         raise ValueError(
             f"expected accounts within 0 to {config.accounts}, got {count} from {first_account}"
         )
@@ -135,10 +141,11 @@ def _post(
     # Money that was lacking was not paid elsewhere either, and is owed there.
     lacking = np.maximum(-left, 0.0)
     carried = (1.0 + EXTERNAL_RATE - EXTERNAL_INSTALMENT) * state.external_debt
-    debt = carried + acts.borrowed + lacking - surplus - acts.repaid
+    owed_more = carried + acts.borrowed + lacking
+    debt = owed_more - surplus - acts.repaid
     # The lender learns of a lower income once a year on average, so late.
     is_updated = draws.happens(Event.INCOME_UPDATE, 1.0 / 12.0)
-    stated_income = np.maximum(np.round(purse.means.income, -2), 100.0)
+    stated_income = state_income(purse.means.income)
     is_cut = limit < state.credit_limit
     is_late = after.days_past_due > 0
     good_months = np.where(is_late, 0, state.good_months + 1)
