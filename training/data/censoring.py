@@ -6,22 +6,22 @@ statement of the cut itself came after the cut, for limits change before the mon
 There are four ways to treat such rows:
 
 ``keep``
-    With the outcome as observed.  Biased as far as cuts prevent or cause defaults.
+    Keep them with the observed outcome.  Biased as far as cuts prevent or cause defaults.
 ``drop``
-    Not at all.  Biased as far as cut accounts differ from uncut ones with the same features.
+    Leave them out.  Biased as far as cut accounts differ from uncut ones with the same features.
 ``censor``
-    Followed up to the cut: a default before it is a 1, no default a 0.  Biased low, because
+    Follow them up to the cut: a default before it is a 1, no default a 0.  Biased low, because
     defaults after the cut are not seen.
 ``reweight``
-    Those that defaulted before a cut or were not cut at all, each with weight 1 / (the probability
-    that it was not cut while it was watched): they stand for the cut ones too (inverse probability
-    of censoring weights: Robins and Finkelstein 2000, Biometrics 56).  Unbiased if cuts depend on
-    what features show and no account is certain to be cut.
+    Keep the rows that defaulted before a cut or were not cut at all, each with weight 1 / (the
+    probability that it was not cut while it was watched): they represent the cut ones too (inverse
+    probability of censoring weights: Robins and Finkelstein 2000, Biometrics 56).  Unbiased if cuts
+    depend on the features and no account is certain to be cut.
 
 That probability is a product over months.  A cut depends on the statement before it and not on that
-of as_of, so the chance of each month is predicted from the features of the month before.  Predicted
-from those of as_of alone, accounts that got worse and were cut would be replaced by accounts that
-did not get worse.
+of as_of, so the chance of each month is predicted from the features of the month before.  A
+prediction from the features of as_of alone would replace accounts that got worse and were cut by
+accounts that did not get worse.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from features.build import Features
 from features.types import Mask, Matrix, Vector
 
 TREATED = ("keep", "drop", "censor", "reweight")
-MOST_WEIGHT = 20.0  # a row that stands for more than this is noise of a rare case
+MOST_WEIGHT = 20.0  # above it, single rows of rare cases would decide the fit
 _FOLDS = 3  # of accounts: a chance is predicted by a model that did not see the account
 _TREES = 60
 # Small trees with many rows a leaf: a chance near 1 of a rare case would be a huge weight.
@@ -56,7 +56,7 @@ _MODEL = {
 
 @dataclass(frozen=True, slots=True)
 class ObservedOutcomes:
-    """What is observed of each row after its as_of, in months; inf = not within the horizon."""
+    """The first events of each row after its as_of, in months; inf = not within the horizon."""
 
     cut: Vector  # from as_of to the first statement with a lower limit
     default: Vector  # from as_of to the first statement in default
@@ -70,7 +70,7 @@ def observe_outcomes(
     horizon_months: int,
     default_days: int,
 ) -> ObservedOutcomes:
-    """Observe what becomes of accounts within the horizon.
+    """Return the months to the first cut and the first default of each row within the horizon.
 
     ``statements`` are sorted by account and month; ``accounts`` has ``account_id`` and ``as_of``.
     """

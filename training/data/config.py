@@ -11,7 +11,7 @@ OWN_LABEL = "60 days past due or worse within the 6 months after as_of"
 
 
 class DataError(ValueError):
-    """A data folder cannot be used: the message names the file, what was expected and what came."""
+    """A data folder cannot be used; the message names the file, the expected and the actual content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class DataConfig:
     valid_share: float = 0.2  # of the accounts, for early stopping and calibration
     test_share: float = 0.3  # of the accounts, for the final measures only
     split_seed: int = 0  # another seed puts other accounts on each side
-    treated: str = "keep"  # accounts cut within the horizon: see training/data/censoring.py
+    # treatment of accounts that are cut within the horizon: see training/data/censoring.py
+    treated: str = "keep"
 
     def __post_init__(self) -> None:
         check_ranges(

@@ -1,4 +1,4 @@
-"""A data folder: read, checked, and with its digest."""
+"""Data folders: their statements and labels, checked, and their digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Source:
     """The content of a data folder."""
 
     statements: pl.DataFrame  # in canonical form: see features.schema
-    labels: pl.DataFrame | None  # account_id, as_of, label; None if the data bring none
+    labels: pl.DataFrame | None  # account_id, as_of, label; None if the data have none
     label_definition: str
     digest: str  # of the files that were read
 
@@ -50,6 +50,7 @@ def load(folder: Path) -> Source:
             f"{folder}: {problem}; `python -m training simulate` and `ingest` write such a folder"
         )
     statements = pl.concat([_read(file) for file in files])
+    # Without the checks of one window: a history is longer than a request's.
     try:
         statements = check(statements, window=False)
     except StatementError as error:
@@ -63,6 +64,7 @@ def load(folder: Path) -> Source:
 
 def digest(files: Sequence[Path]) -> str:
     """Return the sha256 over the sha256 of each file, in order."""
+    # Over the digests and not the bytes, so that no content can move from one file to the next.
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -90,6 +92,6 @@ def _read_definition(folder: Path) -> str:
     file = folder / "ingest.json"
     if not file.exists():
         raise DataError(
-            f"{file}: expected the label's definition beside labels.parquet, found no such file"
+            f"{file}: expected the definition of the labels in labels.parquet, found no such file"
         )
     return str(json.loads(file.read_text())["label"]["definition"])

@@ -1,7 +1,7 @@
-"""Statements to a labelled frame: what was known at ``as_of``, and what became of the account.
+"""Statements to a labelled frame: the features known at ``as_of``, and the outcome after it.
 
 ``label`` is 1 if the account becomes 60 days past due or worse within the 6 months after ``as_of``,
-unless the data bring their own labels (``labels.parquet``).  Accounts that are in default at
+unless the data have labels of their own (``labels.parquet``).  Accounts that are in default at
 ``as_of`` are left out.
 
 Features depend on statements up to ``as_of`` only, labels on later ones only.  The test months come
@@ -9,8 +9,8 @@ after all training months and their outcomes.
 
 The label says what happens if the lender does nothing, but some accounts were cut within the
 horizon: ``DataConfig.treated`` says how training and validation rows are corrected for that (see
-:mod:`training.data.censoring`).  Test rows keep the observed outcome, and labels that the data
-bring are not corrected.
+:mod:`training.data.censoring`).  Test rows keep the observed outcome, and labels of
+the data's own are not corrected.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ def label_accounts(source: Source, config: DataConfig) -> Labelled:
     If the source has labels: every labelled account at its as_of, all in split ``train``; a fit
     makes its folds later.  Otherwise training and validation accounts at several as_ofs, and test
     accounts at the last as_of whose outcome is known; the outcomes of training rows end before it.
+
+    Raises :class:`DataError` if the statements cover too few months.
     """
     if source.labels is not None:
         return _with_own_labels(source.statements, source.labels)
@@ -156,10 +158,11 @@ def as_date(value: object) -> datetime.date:
 
 
 def select_windows(statements: pl.DataFrame, as_of: datetime.date) -> pl.DataFrame:
-    """Return the windows that a decision at ``as_of`` depends on.
+    """Return the statements that decisions at ``as_of`` depend on.
 
-    Only of accounts that have a statement of that month.
+    Accounts without a statement of that month are left out.
     """
+    # The month of as_of is the last of the window.
     first = add_months(as_of, 1 - LONGEST_WINDOW)
     recent = statements.filter(pl.col("month").is_between(first, as_of))
     has_statement = pl.col("month") == as_of

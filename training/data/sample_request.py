@@ -1,4 +1,4 @@
-"""Hold-out accounts as requests to the service: something to try a model on."""
+"""Hold-out accounts as requests to the service, for trying a model."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class NoSuchAccount(LookupError):
 
 
 def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
-    """Return the latest windows of the accounts that no tree saw.
+    """Return the latest windows of the accounts that no tree was fitted on.
 
-    Of all labelled accounts if the data bring labels: those are folded, and none is held out.
+    If the data have labels, these are the windows of all labelled accounts: a fit splits them into
+    folds and holds no account out.
     """
     statements = source.statements
     if source.labels is not None:

@@ -1,4 +1,4 @@
-"""What a run keeps about its code and data: commit, uncommitted changes, versions, digests."""
+"""The code and data of a run: commit, uncommitted changes, versions, digests."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ def _commit() -> str:
 def uncommitted_patch() -> str:
     """Return the changes since the commit as a patch; "" if there are none.
 
-    Git knows nothing of new files that were never added: these are missing.
+    New files that were never added to git are missing.
     """
     return run_git("diff", "HEAD", "--binary")
 
 
 def run_git(*words: str) -> str:
     """Return the output of a git command in the checkout; "" without git or a checkout."""
+    # In the checkout of this code: the working directory may be another repository.
     command = ["git", *words]
     try:
         done = subprocess.run(

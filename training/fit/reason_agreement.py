@@ -1,4 +1,4 @@
-"""The reasons of cut hold-out accounts: would another reference change them?"""
+"""How far the reasons of cut hold-out accounts agree under another reference."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCHEMA = {
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A way of explaining."""
+    """An explainer, and the baseline of the effects that it is combined with."""
 
     explainer: Explainer
     medians: Mapping[str, float] | None  # baseline of the effects; None = reasons without effects
@@ -38,7 +38,7 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """Two ways of explaining; ``sample`` is the size of their reference samples."""
+    """Two views; ``sample`` is the size of their reference samples."""
 
     sample: int | None
     one: _View

@@ -3,7 +3,7 @@
 For each product: accounts whose limit the policy keeps, just inside the cut-off.  The official
 comment 9(b)(2)-5 to 12 CFR 1002.9 names accounts at or slightly above the passing score as one
 group to compare with.  Each account is in it once, at the month in which it was nearest to the
-cut-off.  Nothing of this is random.
+cut-off.  No step is random.
 
 1. The *pool*: kept accounts within ``reference_band`` log-odds below the review band, nearest
    first, at most ten times as many as wanted.  (Accounts inside the review band keep their limit

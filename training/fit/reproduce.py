@@ -29,7 +29,7 @@ The model is the same where the tag `model.digest` is: the sha256 of `bundle/mod
 
 _CHANGED = """\
 **The code was changed since its commit: this command alone does not make the model again.**
-`{0}` beside this page holds the changes to files that git knows of:
+`{0}` next to this page holds the changes to files that git tracks:
 `git checkout` the commit without its `-dirty`, and `git apply {0}`.
 
 """

@@ -36,7 +36,7 @@ from training.tracking.store import Store, temporary_folder
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """What a fit wrote, and how good the model is."""
+    """The run, version, bundle and measures of a fit."""
 
     run: str  # id of the MLflow run
     version: str  # of the registered model
@@ -65,8 +65,8 @@ def run_fit(
 ) -> FitReport:
     """Fit on a data folder, register a new version, and keep everything in one run.
 
-    Raises what the stages raise; the run is then marked as failed and no version has a bundle.
-    DataError if the data have another digest than ``expected_digest``.
+    An exception in a stage marks the run as failed, and no version has its bundle.
+    Raises :class:`DataError` if the data have another digest than ``expected_digest``.
     """
     data_config, fit_config, bundle_config = configs
     source = load(data_folder)
@@ -173,6 +173,7 @@ def _describe_run(
         changes,
     )
     runs.log_text(page, "reproduce.md")
+    patched = f", with `{CHANGES}` applied to the commit" if changes else ""
     rows = []
     for row in measures:
         interval = f"{row['low']:.4f} to {row['high']:.4f}"
@@ -184,7 +185,6 @@ def _describe_run(
         "|---|---|---|",
         *rows,
         "",
-        f"Again{f', with `{CHANGES}` applied to the commit' if changes else ''}: "
-        f"`{facts['reproduce']}`",
+        f"Again{patched}: `{facts['reproduce']}`",
     ]
     runs.log_tags({runs.ON_TOP: "\n".join(lines)})

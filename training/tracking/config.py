@@ -22,7 +22,7 @@ def override(
 
     Values are parsed as the type of the field: true or false, numbers, ISO dates, texts, paths
     (empty = None), and tuples of texts with semicolons between.  A name that several configs have
-    is set in each of them; a former name (:data:`FORMER_NAMES`) sets the field it became.
+    is set in each of them; a former name (:data:`FORMER_NAMES`) sets the renamed field.
 
     Raises ValueError if no config has the field, or if the value cannot be parsed.
 

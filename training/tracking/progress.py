@@ -1,4 +1,4 @@
-"""How long-running work reports its progress: what a caller passes in, such as a progress bar."""
+"""Progress callbacks, such as a progress bar's, that long-running work calls."""
 
 from __future__ import annotations
 

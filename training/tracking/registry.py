@@ -60,8 +60,8 @@ def log_bundle(
 def promote(store: Store, name: str, version: str | None) -> str:
     """Make a version ``champion``, and the champion before it ``previous``; return the version.
 
-    ``version`` None = the newest with a bundle.  No gate is evaluated here: that is
-    :mod:`training.release.promote`.  Raises :class:`TrackingError` for a version that does not
+    ``version`` None = the newest with a bundle.  Gates are evaluated by
+    :mod:`training.release.promote`, not here.  Raises :class:`TrackingError` for a version that does not
     exist or has no bundle.
     """
     chosen = version or newest_version(store, name)

@@ -1,7 +1,7 @@
 """Runs: parameters, tags, metrics, tables, figures and texts.
 
 One run keeps everything of one fit, comparison, search or report.  The store is SQLite with the
-artefacts beside the database; models are LightGBM's own text, never a pickle.
+artefacts in the same folder; models are LightGBM's own text, never a pickle.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def start_run(
     run to continue; if the store no longer has it, a new run starts.
 
     An exception inside marks the run as failed, an interruption as killed; the tag ``ended_by``
-    says which it was.
+    holds the reason.
     """
     experiment_id = store.experiment_id()
     mlflow.set_tracking_uri(store.uri)
@@ -101,7 +101,7 @@ class Children:
         self._parent = parent
 
     def names(self) -> set[str]:
-        """Return the names of the finished ones; deletes those that a killed process left."""
+        """Return the names of the finished runs; delete those that a killed process left."""
         inside = f"tags.`mlflow.parentRunId` = '{self._parent}'"
         names, token = set(), None
         while True:
@@ -188,7 +188,7 @@ def draw_in_background(figures: Mapping[str, Figure]) -> Iterator[None]:
     """
     active = mlflow.active_run()
     if active is None:
-        raise TrackingError("expected an active run to keep figures with, there is none")
+        raise TrackingError("expected an active run to keep figures with, got none")
     client, run_id = MlflowClient(), active.info.run_id
 
     def draw() -> None:

@@ -18,7 +18,7 @@ EXPERIMENT = "limit-reduction"
 
 
 class TrackingError(LookupError):
-    """The store has no such run, version or alias: the message says which, and what there is."""
+    """The store has no such run, version or alias: the message names it and the existing ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Store:
     def client(self) -> MlflowClient:
         """Return a client of this store; creates the folder.
 
-        Raises PermissionError if the store is read-only.  MLflow would raise late, and in SQL.
+        Raises PermissionError if the store is read-only: MLflow would raise later, from SQLite.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in (self.folder, self.folder / "mlflow.db"):
@@ -79,7 +79,7 @@ class RunInfo:
 
 
 def fetch_run_info(store: Store, run_id: str) -> RunInfo:
-    """Return what a run keeps about itself; :class:`TrackingError` if the store has no such run."""
+    """Return the parameters and tags of a run; :class:`TrackingError` if there is no such run."""
     if not store.exists():
         raise TrackingError(f"expected a store in {store.folder}, found none")
     try:

@@ -5,10 +5,10 @@
 The folder holds
 
 statements/part-00000.parquet   the declared columns, of accounts that keep the schema
-labels.parquet                  account_id, as_of, label; if the source brings an outcome
-accounts/part-00000.parquet     attributes to measure fairness; if the source brings them
+labels.parquet                  account_id, as_of, label; if the source has an outcome
+accounts/part-00000.parquet     attributes to measure fairness; if the source has them
 rejects.csv                     account_id, month, rule
-ingest.json                     what was made from what
+ingest.json                     source, mapping, currency and counts
 
 Columns that the source lacks are null, never invented.
 """
@@ -43,7 +43,7 @@ _FIRST = 3  # foreign files that an error names
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was ingested: counts, and the columns that the source lacks."""
+    """Counts of an ingest, and the columns that the source lacks."""
 
     folder: Path
     rows: int  # of the CSV
@@ -54,7 +54,7 @@ class Summary:
     products: Mapping[str, int]  # accounts by product
     absent: tuple[str, ...]  # columns that the source lacks
     labels: int  # accounts and months with a known outcome
-    label_rate: float | None  # share of label 1; None if the source brings no outcome
+    label_rate: float | None  # share of label 1; None if the source has no outcome
 
     def __str__(self) -> str:
         lines = [

@@ -68,7 +68,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a statement column comes from; numbers are in the source's own unit."""
+    """The source of a statement column; numbers are in the source's own unit."""
 
     # One source column for every month; or, in wide files only, one a month, oldest first.
     columns: tuple[str, ...]
@@ -80,7 +80,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The outcome that the source brings."""
+    """The outcome that the source contains."""
 
     column: str
     definition: str  # in words

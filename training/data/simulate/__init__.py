@@ -5,7 +5,7 @@
 config      size, calendar and policy
 draws       random numbers keyed by (seed, future, month, event, account)
 population  traits, and the state at the start
-shocks, lender, behaviour   what happens in a month, by cause
+shocks, lender, behaviour   the events of a month, by cause
 step        one month of a block of accounts
 state       everything that is carried to the next month
 output      tables and folders

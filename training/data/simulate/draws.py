@@ -1,4 +1,4 @@
-"""Random numbers that belong to an account, a month and an event, in whatever order they are drawn.
+"""Random numbers by account, month and event, independent of the order in which they are drawn.
 
 Philox is a function of (key, counter).  The key holds seed, future, month and event, the counter
 the account: account k gets the k-th number of its stream in any partition, and an event that is

@@ -1,7 +1,7 @@
 """The accounts of a simulation: their traits, and the state in which it starts.
 
 Age, gender and region shift traits (income, impulsiveness, access to credit) a little, as in any
-population.  Behaviour depends on traits and never on them; they are kept to measure fairness.
+population.  Behaviour depends on traits and never on these three, which serve to measure fairness.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an account is (traits), and everything that is carried into its next month (state)."""
+"""The traits of accounts, which never change, and their state, which each month changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What never changes about accounts: arrays with one entry each.
+    """Properties of accounts that never change: arrays with one entry an account.
 
     Amounts are in CNY a month; z means standard normal.
     """
@@ -53,7 +53,7 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Accounts after ``months_done`` months: arrays with one entry each.
+    """Accounts after ``months_done`` months: arrays with one entry an account.
 
     The same account may be in a state several times, to simulate several futures of it.
     """
