@@ -11,7 +11,10 @@ OWN_LABEL = "60 days past due or worse within the 6 months after as_of"
 
 
 class DataError(ValueError):
-    """A data folder cannot be used; the message names the file, the expected and the actual content."""
+    """A data folder cannot be used.
+
+    The message names the file, the expected content and the actual one.
+    """
 
 
 @dataclass(frozen=True, slots=True)

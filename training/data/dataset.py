@@ -58,8 +58,12 @@ def load(folder: Path) -> Source:
     labels_file = folder / "labels.parquet"
     if not labels_file.exists():
         return Source(statements, None, OWN_LABEL, digest(files))
-    labels = _read_labels(labels_file)
-    return Source(statements, labels, _read_definition(folder), digest([*files, labels_file]))
+    return Source(
+        statements=statements,
+        labels=_read_labels(labels_file),
+        label_definition=_read_definition(folder),
+        digest=digest([*files, labels_file]),
+    )
 
 
 def digest(files: Sequence[Path]) -> str:

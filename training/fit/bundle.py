@@ -26,7 +26,7 @@ LIBRARIES = ("lightgbm", "numpy", "polars")  # those that decide the bits of an 
 
 @dataclass(frozen=True, slots=True)
 class BundleConfig:
-    """The content of a bundle in addition to the model.  ValueError for a field out of its range."""
+    """The content of a bundle next to the model.  ValueError for a field out of its range."""
 
     name: str = "limit-reduction"  # the registered model's name
     reference_size: int = 1000  # accounts in each product's reference population

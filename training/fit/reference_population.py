@@ -94,7 +94,8 @@ def choose_populations(
         weights = _group_contributions(matrix[pool], layout, fitted.features)
         first = draw_balanced(weights, size)
         rest = np.setdiff1d(np.arange(len(pool)), first)
-        second = rest[draw_balanced(weights[rest], min(size, len(rest)))]
+        second_size = min(size, len(rest))
+        second = rest[draw_balanced(weights[rest], second_size)]
         # The pool's means are 0, so the sample's are its distance from the pool.
         means = weights[first].mean(axis=0)
         largest_mean = float(np.abs(means).max())
@@ -206,7 +207,8 @@ def _group_contributions(pool: Matrix, layout: Layout, features: tuple[str, ...]
     They are measured against the pool, so each group's mean is 0.
     """
     groups = np.array([BY_NAME[name].group for name in features])
-    is_member = groups[:, None] == np.unique(groups)[None, :]
+    distinct = np.unique(groups)
+    is_member = groups[:, None] == distinct[None, :]  # (features, groups)
     contributions = explain_many(pool, make_explainer(layout, pool))
     summed: Matrix = contributions @ is_member.astype(float)
     return summed

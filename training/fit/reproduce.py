@@ -60,7 +60,11 @@ def fit_command(
     return shlex.join(words)
 
 
-def reproduce_page(command: str, facts: Mapping[str, str], changes: str | None = None) -> str:
+def reproduce_page(
+    command: str,
+    facts: Mapping[str, str],
+    changes: str | None = None,
+) -> str:
     """Return ``reproduce.md``: the command and the facts as a Markdown table.
 
     ``changes`` is the name of the file with the uncommitted changes of the code, if there are any.

@@ -176,8 +176,9 @@ def _describe_run(
     patched = f", with `{CHANGES}` applied to the commit" if changes else ""
     rows = []
     for row in measures:
+        value = f"{row['value']:.4f}"
         interval = f"{row['low']:.4f} to {row['high']:.4f}"
-        rows.append(f"| {row['measure']} | {row['value']:.4f} | {interval} |")
+        rows.append(f"| {row['measure']} | {value} | {interval} |")
     lines = [
         f"**{name} version {version}**, bundle `{digest[:12]}`, model `{model[:12]}`",
         "",

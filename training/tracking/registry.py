@@ -61,8 +61,9 @@ def promote(store: Store, name: str, version: str | None) -> str:
     """Make a version ``champion``, and the champion before it ``previous``; return the version.
 
     ``version`` None = the newest with a bundle.  Gates are evaluated by
-    :mod:`training.release.promote`, not here.  Raises :class:`TrackingError` for a version that does not
-    exist or has no bundle.
+    :mod:`training.release.promote`, not here.
+
+    Raises :class:`TrackingError` for a version that does not exist or has no bundle.
     """
     chosen = version or newest_version(store, name)
     _version_with_bundle(store, name, chosen)

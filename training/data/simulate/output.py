@@ -24,7 +24,10 @@ from training.tracking.progress import CountProgress
 
 SUMMARY = "simulation.json"
 _MEASURED = tuple(name for name in NAMES if name not in ("account_id", "month", "product"))
-_DTYPES = {c.name: (np.int32 if c.kind == "whole_number" else np.float64) for c in COLUMNS}
+_DTYPE_OF_KIND = {"amount": np.float64, "whole_number": np.int32}
+_DTYPES = {
+    column.name: _DTYPE_OF_KIND[column.kind] for column in COLUMNS if column.name in _MEASURED
+}
 
 
 class Block(NamedTuple):
@@ -217,11 +220,10 @@ def _statements(
         if column.name not in columns:
             continue
         # Popped, so that only one column is in memory twice at a time.
-        values = columns.pop(column.name)[is_open]
-        written = pl.Series(values, dtype=column.dtype)
+        values = pl.Series(columns.pop(column.name)[is_open], dtype=column.dtype)
         if column.kind == "amount":
-            written = written.fill_nan(None)
-        series[column.name] = written
+            values = values.fill_nan(None)
+        series[column.name] = values
     return pl.DataFrame(series)
 
 

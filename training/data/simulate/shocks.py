@@ -84,7 +84,8 @@ def _next_shock(
     illness = config.shock_rate * _ILLNESS
     is_well = _is_well(state)
     loses_income = is_well & (u < loss)
-    falls_ill = is_well & (u >= loss) & (u < loss + illness)
+    is_in_next = (u >= loss) & (u < loss + illness)
+    falls_ill = is_well & is_in_next
     new = np.where(loses_income, INCOME_LOSS, shock)
     new = np.where(falls_ill, ILLNESS, new)
     # Read from the upper end of the same uniform, so that no shock starts and ends at once.

@@ -83,7 +83,8 @@ def step(
         config: The config of the simulation, with the seed of the state.
         future: Another number than 0 draws another future from the same state; one for all
             accounts, or one for each.
-        change: Returns the acts that replace the month's: see :mod:`training.examine.truth.interventions`.
+        change: Returns the acts that replace those of the month; see
+            :mod:`training.examine.truth.interventions`.
         limit: Replaces the lender's limit where it is not NaN.
 
     Raises ValueError for another month or seed than those of the state.
