@@ -304,7 +304,10 @@ def _token_payment(
     in_arrears: Mask,
     draws: Draws,
 ) -> Vector:
-    """Return the payment of customers who cannot pay the minimum: what they have, or nothing."""
+    """Return the payment of customers who cannot pay the minimum: part of what they have, or none.
+
+    Customers in arrears give up more often.
+    """
     # One uniform for both: those who give up have the lowest, and the others pay the larger part.
     token = draws.uniform(Event.STRAINED)
     chance_to_give_up = np.where(in_arrears, 0.75, 0.5)
@@ -318,7 +321,7 @@ def _forgets_to_pay(
     in_arrears: Mask,
     draws: Draws,
 ) -> Mask:
-    # In arrears a payment fails twelve times as often: exp(2.5).
+    # In arrears the odds are twelve times as high: exp(2.5).
     arrears = np.where(in_arrears, 2.5, 0.0)
     log_odds = -5.6 - state.traits.discipline + arrears
     return draws.happens(Event.FORGOTTEN, expit(log_odds))
