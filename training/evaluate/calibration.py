@@ -38,29 +38,44 @@ def reliability(
     slope, slope_error = _fit_slope(label, log_odds)
     intercept, intercept_error = _fit_intercept(label, log_odds)
     error = ece(label, probability)
+    error_low, error_high = _ece_interval(label, probability, resamples, seed)
     rows = [
-        ("slope", slope, slope - Z_95 * slope_error, slope + Z_95 * slope_error),
-        (
-            "intercept",
-            intercept,
-            intercept - Z_95 * intercept_error,
-            intercept + Z_95 * intercept_error,
-        ),
-        ("ece", error, *_ece_interval(label, probability, resamples, seed)),
+        ("slope", slope, *_wald_interval(slope, slope_error)),
+        ("intercept", intercept, *_wald_interval(intercept, intercept_error)),
+        ("ece", error, error_low, error_high),
     ]
-    return pl.DataFrame(rows, schema=["measure", "value", "low", "high"], orient="row")
+    return pl.DataFrame(
+        rows,
+        schema=["measure", "value", "low", "high"],
+        orient="row",
+    )
 
 
-def ece(label: Vector, probability: Vector, bins: int = BINS) -> float:
+def ece(
+    label: Vector,
+    probability: Vector,
+    bins: int = BINS,
+) -> float:
     """The expected calibration error: mean gap of probability and observed rate over equal bins.
 
     After Naeini et al. (2015).  The noise of each bin's rate makes it positive even for a perfect
     model.
     """
+    accounts = len(label)
     order = np.argsort(probability, kind="stable")
-    starts = np.unique(np.linspace(0, len(label), bins + 1).astype(np.int64)[:-1])
-    gaps = np.add.reduceat((probability - label)[order], starts)
-    return float(np.abs(gaps).sum() / len(label))
+    residuals = (probability - label)[order]
+    edges = np.linspace(0, accounts, bins + 1)
+    # With fewer accounts than bins some edges are equal, and reduceat would count an account twice.
+    starts = np.unique(edges[:-1].astype(np.int64))
+    # The weight of a bin times its mean gap is its summed gap over all accounts: no division by the
+    # size of a bin.
+    gaps = np.add.reduceat(residuals, starts)
+    return float(np.abs(gaps).sum() / accounts)
+
+
+def _wald_interval(value: float, error: float) -> tuple[float, float]:
+    half_width = Z_95 * error
+    return value - half_width, value + half_width
 
 
 def _ece_interval(
@@ -70,41 +85,51 @@ def _ece_interval(
     seed: int,
 ) -> tuple[float, float]:
     error = ece(label, probability)
-    draws = [
-        ece(label[rows], probability[rows]) for rows in resample_rows(len(label), resamples, seed)
-    ]
+    resampled = resample_rows(len(label), resamples, seed)
+    draws = [ece(label[rows], probability[rows]) for rows in resampled]
     # Every resample adds noise to each bin's gap, and so to the error.  A percentile interval would
     # count that noise twice; the basic one reflects it at the value and takes it off.
     drawn_low, drawn_high = percentile_interval(draws)
     low = 2 * error - drawn_high
     high = 2 * error - drawn_low
-    return min(max(low, 0.0), error), max(high, error)
+    low = max(low, 0.0)
+    return min(low, error), max(high, error)
 
 
 def _fit_slope(label: Vector, log_odds: Vector) -> tuple[float, float]:
     """The slope with a free intercept, and its standard error."""
-    design = np.column_stack([np.ones(len(label)), log_odds])
+    # Not scikit-learn's LogisticRegression: it gives no standard errors.
+    ones = np.ones(len(label))
+    design = np.column_stack([ones, log_odds])
+    # A calibrated model has intercept 0 and slope 1: few steps from there.
     coefficients = np.array([0.0, 1.0])
     for _ in range(_NEWTON_STEPS):
         probability = probability_of(design @ coefficients)
         variance = probability * (1.0 - probability)
-        information = design.T @ (design * variance[:, None])
-        step = np.linalg.solve(information, design.T @ (label - probability))
+        weighted = design * variance[:, None]
+        information = design.T @ weighted
+        gradient = design.T @ (label - probability)
+        step = np.linalg.solve(information, gradient)
         coefficients = coefficients + step
         if np.abs(step).max() < 1e-10:
             break
     covariance = np.linalg.inv(information)
-    return float(coefficients[1]), float(np.sqrt(covariance[1, 1]))
+    slope = float(coefficients[1])
+    slope_error = float(np.sqrt(covariance[1, 1]))
+    return slope, slope_error
 
 
 def _fit_intercept(label: Vector, log_odds: Vector) -> tuple[float, float]:
     """The intercept with slope 1, and its standard error."""
     # Not scikit-learn's LogisticRegression: it takes no offset.
-    intercept, information = 0.0, 1.0
+    intercept = 0.0
+    information = 1.0
     for _ in range(_NEWTON_STEPS):
         probability = probability_of(log_odds + intercept)
-        information = float(np.sum(probability * (1.0 - probability)))
-        step = float(np.sum(label - probability)) / information
+        variance = probability * (1.0 - probability)
+        information = float(np.sum(variance))
+        gradient = float(np.sum(label - probability))
+        step = gradient / information
         intercept += step
         if abs(step) < 1e-10:
             break

@@ -29,7 +29,13 @@ from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 BINS = 10
 FIRST_REASON = "first reason"  # the row of the whole mix
 NO_REASON = "none"
-SCHEMA = {"kind": pl.String, "name": pl.String, "psi": pl.Float64, "wasserstein": pl.Float64}
+SCHEMA = {
+    "kind": pl.String,
+    "name": pl.String,
+    "psi": pl.Float64,
+    "wasserstein": pl.Float64,
+}
+_Row = tuple[object, ...]  # of SCHEMA
 
 
 def psi(expected: Vector, actual: Vector, bins: int = BINS) -> float:
@@ -49,23 +55,34 @@ def psi(expected: Vector, actual: Vector, bins: int = BINS) -> float:
     """
     if bins < 2:
         raise ValueError(f"psi: expected at least 2 bins, got {bins}")
-    for name, values in (("expected", expected), ("actual", actual)):
-        if len(values) == 0 or np.isinf(values).any():
-            raise ValueError(
-                f"psi: expected values in {name}, none infinite, got {len(values)} values"
-            )
+    _check_sample("expected", expected)
+    _check_sample("actual", actual)
     edges = bin_edges(expected, bins)
-    return psi_of_counts(count_in_bins(expected, edges), count_in_bins(actual, edges))
+    expected_counts = count_in_bins(expected, edges)
+    actual_counts = count_in_bins(actual, edges)
+    return psi_of_counts(expected_counts, actual_counts)
 
 
-def bin_edges(expected: Vector, bins: int = BINS) -> tuple[Vector, Vector]:
+def _check_sample(name: str, values: Vector) -> None:
+    if len(values) == 0 or np.isinf(values).any():
+        raise ValueError(f"psi: expected values in {name}, none infinite, got {len(values)} values")
+
+
+def bin_edges(
+    expected: Vector,
+    bins: int = BINS,
+) -> tuple[Vector, Vector]:
     """Return the inner edges of the quantile bins, ascending, and those that are their own bin."""
     known = expected[~np.isnan(expected)]
     if len(known) == 0:
         return np.empty(0), np.empty(0)
-    inner = np.quantile(known, np.arange(1, bins) / bins, method="inverted_cdf")
+    shares = np.arange(1, bins) / bins
+    # "inverted_cdf" takes observed values.  Interpolated quantiles would move with a logarithm of
+    # the feature, and so would its PSI.
+    inner = np.quantile(known, shares, method="inverted_cdf")
     edges, times = np.unique(inner, return_counts=True)
-    return edges, edges[times > 1]
+    own_bin = edges[times > 1]
+    return edges, own_bin
 
 
 def count_in_bins(values: Vector, edges: tuple[Vector, Vector]) -> Vector:
@@ -73,15 +90,18 @@ def count_in_bins(values: Vector, edges: tuple[Vector, Vector]) -> Vector:
     inner, own_bin = edges
     known = values[~np.isnan(values)]
     # A value equal to an edge of its own bin passes that edge once, larger values pass it twice.
-    place = np.searchsorted(inner, known, "left") + np.searchsorted(own_bin, known, "right")
-    counts = np.bincount(place, minlength=len(inner) + len(own_bin) + 1)
+    edges_below = np.searchsorted(inner, known, "left")
+    own_bins_up_to = np.searchsorted(own_bin, known, "right")
+    bins = len(inner) + len(own_bin) + 1
+    counts = np.bincount(edges_below + own_bins_up_to, minlength=bins)
     missing = len(values) - len(known)
     return np.append(counts, missing).astype(np.float64)
 
 
 def psi_of_counts(expected: Vector, actual: Vector) -> float:
     """Return the PSI of two samples counted over the same bins, smoothed as in :func:`psi`."""
-    return float(psi_parts(expected, actual).sum())
+    parts = psi_parts(expected, actual)
+    return float(parts.sum())
 
 
 def psi_parts(expected: Vector, actual: Vector) -> Vector:
@@ -89,27 +109,42 @@ def psi_parts(expected: Vector, actual: Vector) -> Vector:
 
     Raises ValueError where a sample is empty.
     """
-    if expected.sum() <= 0 or actual.sum() <= 0:
+    expected_total = expected.sum()
+    actual_total = actual.sum()
+    if expected_total <= 0 or actual_total <= 0:
         raise ValueError(
             f"psi: expected accounts in both samples, "
-            f"got {expected.sum():.0f} and {actual.sum():.0f}"
+            f"got {expected_total:.0f} and {actual_total:.0f}"
         )
-    both = (expected + actual) / (expected.sum() + actual.sum())
-    e = (expected + both) / (expected.sum() + 1.0)
-    a = (actual + both) / (actual.sum() + 1.0)
+    # One account a sample, spread over the bins.  A constant added to the count of every bin, as is
+    # usual, would make samples of different sizes differ although their shares are equal.
+    both = (expected + actual) / (expected_total + actual_total)
+    e = (expected + both) / (expected_total + 1.0)
+    a = (actual + both) / (actual_total + 1.0)
     parts = np.zeros(len(both))
+    # Bins that are empty in both samples contribute nothing; their logarithm would be of 0 / 0.
     used = both > 0
-    parts[used] = (a[used] - e[used]) * np.log(a[used] / e[used])
+    difference = a[used] - e[used]
+    ratio = a[used] / e[used]
+    log_ratio = np.log(ratio)
+    parts[used] = difference * log_ratio
     return parts
 
 
-def psi_noise(expected: int, actual: int, bins: int = BINS, level: float = 0.999) -> float:
+def psi_noise(
+    expected: int,
+    actual: int,
+    bins: int = BINS,
+    level: float = 0.999,
+) -> float:
     """Return the bound that the PSI of two equal populations exceeds with probability 1 - level.
 
     ``expected`` and ``actual`` are the sample sizes.  Without change the PSI is about chi-squared
     with ``bins - 1`` degrees of freedom, times ``1 / expected + 1 / actual`` (Yurdakul 2018).
     """
-    return float(chi2.ppf(level, bins - 1) * (1.0 / expected + 1.0 / actual))
+    quantile = chi2.ppf(level, bins - 1)
+    sampling_variance = 1.0 / expected + 1.0 / actual
+    return float(quantile * sampling_variance)
 
 
 def wasserstein(expected: Vector, actual: Vector) -> float | None:
@@ -122,8 +157,10 @@ def wasserstein(expected: Vector, actual: Vector) -> float | None:
     a = actual[~np.isnan(actual)]
     if len(e) == 0 or len(a) == 0:
         return None
+    distance = float(wasserstein_distance(e, a))
     spread = float(e.std())
-    return float(wasserstein_distance(e, a)) / (spread if spread > 0 else 1.0)
+    # A constant feature has no spread; dividing by 0 would call any change infinite.
+    return distance / spread if spread > 0 else distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +184,17 @@ def drift_table(reference: Evaluation, current: Evaluation) -> pl.DataFrame:
     no Wasserstein distance (null).
     """
     names = reference.bundle.features
-    return compare_samples(names, drift_sample(reference, names), drift_sample(current, names))
+    expected = drift_sample(reference, names)
+    actual = drift_sample(current, names)
+    return compare_samples(names, expected, actual)
 
 
 def drift_sample(evaluation: Evaluation, names: Sequence[str]) -> DriftSample:
     """Return a bundle's inputs and outputs on a hold-out, in these features."""
     return DriftSample(
-        evaluation.stages.features.matrix(names),
-        evaluation.log_odds,
-        evaluation.first_reasons.tolist(),
+        matrix=evaluation.stages.features.matrix(names),
+        log_odds=evaluation.log_odds,
+        first_reasons=evaluation.first_reasons.tolist(),
     )
 
 
@@ -165,20 +204,27 @@ def compare_samples(
     current: DriftSample,
 ) -> pl.DataFrame:
     """Return the :func:`drift_table` of two samples with features of these names."""
-    rows = [
-        _row("feature", name, reference.matrix[:, place], current.matrix[:, place])
-        for place, name in enumerate(names)
-    ]
+    rows = []
+    for place, name in enumerate(names):
+        expected = reference.matrix[:, place]
+        actual = current.matrix[:, place]
+        rows.append(_row("feature", name, expected, actual))
     rows.append(_row("score", "log_odds", reference.log_odds, current.log_odds))
     rows += compare_reasons(reference.first_reasons, current.first_reasons)
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
-def compare_reasons(expected: Sequence[str], actual: Sequence[str]) -> list[tuple[object, ...]]:
+def compare_reasons(
+    expected: Sequence[str],
+    actual: Sequence[str],
+) -> list[_Row]:
     """Return the rows of :func:`drift_table` for two lists of first reasons, "" = no reason."""
     codes = sorted({*expected, *actual})
-    parts = psi_parts(_count_codes(expected, codes), _count_codes(actual, codes))
-    rows: list[tuple[object, ...]] = [("reason", FIRST_REASON, float(parts.sum()), None)]
+    expected_counts = _count_codes(expected, codes)
+    actual_counts = _count_codes(actual, codes)
+    parts = psi_parts(expected_counts, actual_counts)
+    whole = float(parts.sum())
+    rows: list[_Row] = [("reason", FIRST_REASON, whole, None)]
     for code, part in zip(codes, parts.tolist(), strict=True):
         rows.append(("reason", code or NO_REASON, part, None))
     return rows
@@ -186,10 +232,15 @@ def compare_reasons(expected: Sequence[str], actual: Sequence[str]) -> list[tupl
 
 def _count_codes(reasons: Sequence[str], codes: Sequence[str]) -> Vector:
     counts = Counter(reasons)
-    return np.array([counts[code] for code in codes], dtype=np.float64)
+    ordered = [counts[code] for code in codes]
+    return np.array(ordered, dtype=np.float64)
 
 
-def drift_by_month(reference: Evaluation, source: Source, config: DataConfig) -> pl.DataFrame:
+def drift_by_month(
+    reference: Evaluation,
+    source: Source,
+    config: DataConfig,
+) -> pl.DataFrame:
     """Return the :func:`drift_table` of each month's hold-out accounts, after a column ``as_of``.
 
     The accounts are those that no tree saw, at the fit's as_ofs and the hold-out's; if the data
@@ -199,16 +250,27 @@ def drift_by_month(reference: Evaluation, source: Source, config: DataConfig) ->
     tables = []
     for month in _months(source, config):
         on = select_hold_out(source, config, as_of=month)
-        table = drift_table(reference, evaluate(f"{month:%Y-%m}", reference.bundle, on))
-        tables.append(table.select(pl.lit(month, pl.Date).alias("as_of"), pl.all()))
+        current = evaluate(f"{month:%Y-%m}", reference.bundle, on)
+        table = drift_table(reference, current)
+        as_of = pl.lit(month, pl.Date).alias("as_of")
+        tables.append(table.select(as_of, pl.all()))
     return pl.concat(tables)
 
 
-def _row(kind: str, name: str, expected: Vector, actual: Vector) -> tuple[object, ...]:
-    return kind, name, psi(expected, actual), wasserstein(expected, actual)
+def _row(
+    kind: str,
+    name: str,
+    expected: Vector,
+    actual: Vector,
+) -> _Row:
+    index = psi(expected, actual)
+    distance = wasserstein(expected, actual)
+    return kind, name, index, distance
 
 
 def _months(source: Source, config: DataConfig) -> list[datetime.date]:
     if source.labels is not None:
-        return sorted(source.labels["as_of"].unique().to_list())
-    return [month for month, _ in choose_as_ofs(source.statements["month"], config)]
+        labelled = source.labels["as_of"].unique()
+        return sorted(labelled.to_list())
+    as_ofs = choose_as_ofs(source.statements["month"], config)
+    return [month for month, _ in as_ofs]

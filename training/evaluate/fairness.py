@@ -46,6 +46,8 @@ FOREST = {
     "verbosity": -1,
 }
 
+_Row = tuple[object, ...]  # of one of the schemas below
+_Share = tuple[float | None, float | None, float | None]  # with the ends of its interval
 GROUP_SCHEMA = {
     "attribute": pl.String,
     "group": pl.String,
@@ -88,7 +90,8 @@ def group_table(evaluation: Evaluation) -> pl.DataFrame:
     """
     rows = []
     for attribute, members in attributes(evaluation).items():
-        for group, sums in _sum_by_group(evaluation, members).iterrows():
+        table = _sum_by_group(evaluation, members)
+        for group, sums in table.iterrows():
             rows.append(_group_row(attribute, str(group), sums))
     return pl.DataFrame(rows, GROUP_SCHEMA, orient="row")
 
@@ -109,10 +112,10 @@ def impact(table: pl.DataFrame) -> pl.DataFrame:
     at a level of 95 % for all pairs of groups together (Bonferroni), because the worst and the best
     group are chosen after looking at all of them.
     """
-    rows = [
-        _impact_row(str(attribute), part)
-        for (attribute,), part in table.group_by("attribute", maintain_order=True)
-    ]
+    rows = []
+    for groups in table.partition_by("attribute", maintain_order=True):
+        attribute = str(groups["attribute"][0])
+        rows.append(_impact_row(attribute, groups))
     return pl.DataFrame(rows, IMPACT_SCHEMA, orient="row")
 
 
@@ -124,10 +127,12 @@ def proxies(evaluation: Evaluation) -> pl.DataFrame:
     information.  ``low`` and ``high``: 95 % (Hanley and McNeil 1982).  Null where the group, or all
     others together, has fewer accounts than there are folds.
     """
-    matrix = evaluation.stages.features.matrix(evaluation.bundle.features)
-    rows: list[tuple[object, ...]] = []
+    features = evaluation.bundle.features
+    matrix = evaluation.stages.features.matrix(features)
+    rows: list[_Row] = []
     for attribute in GROUPS:
-        rows += _proxy_rows(attribute, _members(evaluation, attribute), matrix)
+        members = _members(evaluation, attribute)
+        rows += _proxy_rows(attribute, members, matrix)
     return pl.DataFrame(rows, PROXY_SCHEMA, orient="row")
 
 
@@ -135,10 +140,12 @@ def attributes(evaluation: Evaluation) -> Mapping[str, NDArray[np.str_]]:
     """Return the group of every account (str), by attribute and intersection of attributes."""
     alone = {name: _members(evaluation, name) for name in GROUPS}
     members = dict(alone)
+    # Attributes that are fair one by one can be unfair together (Kearns et al. 2018).
     for size in range(2, len(GROUPS) + 1):
         for names in combinations(GROUPS, size):
             columns = [alone[name].tolist() for name in names]
-            joined = [JOINT.join(parts) for parts in zip(*columns, strict=True)]
+            rows = zip(*columns, strict=True)
+            joined = [JOINT.join(parts) for parts in rows]
             members[JOINT.join(names)] = np.array(joined)
     return members
 
@@ -151,10 +158,8 @@ def _members(evaluation: Evaluation, attribute: str) -> NDArray[np.str_]:
 def _sum_by_group(  # type: ignore[no-untyped-def]  # a pandas table
     evaluation: Evaluation, members: NDArray[np.str_]
 ):
-    """Fairlearn's table of sums by group.
-
-    Rates are computed from the sums, because Fairlearn has no interval that holds in small groups.
-    """
+    """Fairlearn's table of sums by group."""
+    # Sums and not rates: Fairlearn has no interval that holds in small groups.
     sums: Mapping[str, Callable[..., float]] = {
         "accounts": count,
         "cut": lambda y_true, y_pred: float(np.sum(y_pred)),
@@ -173,8 +178,13 @@ def _sum_by_group(  # type: ignore[no-untyped-def]  # a pandas table
     return frame.by_group
 
 
-def _group_row(attribute: str, group: str, sums: Mapping[str, float]) -> tuple[object, ...]:
+def _group_row(
+    attribute: str,
+    group: str,
+    sums: Mapping[str, float],
+) -> _Row:
     accounts = int(sums["accounts"])
+    good = int(sums["good"])
     rate = sums["defaults"] / accounts
     mean_probability = sums["expected"] / accounts
     low, high = wilson(rate, accounts)
@@ -183,35 +193,40 @@ def _group_row(attribute: str, group: str, sums: Mapping[str, float]) -> tuple[o
         group,
         accounts,
         *_share(sums["cut"], accounts),
-        *_share(sums["good_cut"], int(sums["good"])),
+        *_share(sums["good_cut"], good),
         rate - mean_probability,
         low - mean_probability,
         high - mean_probability,
     )
 
 
-def _share(part: float, whole: int) -> tuple[float | None, float | None, float | None]:
+def _share(part: float, whole: int) -> _Share:
+    """A share and its interval; null where there is nothing to take a share of."""
     if whole == 0:
         return None, None, None
     rate = float(part) / whole
     return rate, *wilson(rate, whole)
 
 
-def _impact_row(attribute: str, part: pl.DataFrame) -> tuple[object, ...]:
-    compared = part.filter(pl.col("accounts") >= LEAST_SHARE * pl.col("accounts").sum())
+def _impact_row(attribute: str, groups: pl.DataFrame) -> _Row:
+    least = LEAST_SHARE * pl.col("accounts").sum()
+    compared = groups.filter(pl.col("accounts") >= least)
     kept = 1.0 - compared["selection_rate"].to_numpy()
     accounts = compared["accounts"].to_numpy().astype(np.float64)
     if len(kept) < 2 or kept.max() == 0:
         return attribute, None, None, None, None
     worst = int(np.argmin(kept))
     best = int(np.argmax(kept))
+    # Bonferroni: any of the pairs could have turned out to be the worst and the best.
     pairs = len(kept) * (len(kept) - 1) // 2
-    quantile = float(norm.ppf(1.0 - (1.0 - LEVEL) / (2 * pairs)))
+    tail = (1.0 - LEVEL) / (2 * pairs)
+    quantile = float(norm.ppf(1.0 - tail))
     chosen = [worst, best]
-    half_width = quantile * _log_ratio_error(kept[chosen], accounts[chosen])
-    log_ratio = np.log(_smooth_share(kept[worst], accounts[worst])) - np.log(
-        _smooth_share(kept[best], accounts[best])
-    )
+    error = _log_ratio_error(kept[chosen], accounts[chosen])
+    half_width = quantile * error
+    worst_share = _smooth_share(kept[worst], accounts[worst])
+    best_share = _smooth_share(kept[best], accounts[best])
+    log_ratio = np.log(worst_share) - np.log(best_share)
     return (
         attribute,
         float(kept[worst] / kept[best]),
@@ -223,28 +238,33 @@ def _impact_row(attribute: str, part: pl.DataFrame) -> tuple[object, ...]:
 
 def _smooth_share(kept: float, accounts: float) -> float:
     """A share with half an account added to both counts, so that its logarithm is finite."""
-    return float((kept * accounts + 0.5) / (accounts + 0.5))
+    smoothed = kept * accounts + 0.5
+    return float(smoothed / (accounts + 0.5))
 
 
 def _log_ratio_error(kept: Vector, accounts: Vector) -> float:
     """The standard error of the log of a ratio of two shares; finite where a share is 0."""
-    return float(np.sqrt(np.sum(1.0 / (kept * accounts + 0.5) - 1.0 / (accounts + 0.5))))
+    smoothed = kept * accounts + 0.5
+    variances = 1.0 / smoothed - 1.0 / (accounts + 0.5)
+    return float(np.sqrt(np.sum(variances)))
 
 
 def _proxy_rows(
     attribute: str,
     members: NDArray[np.str_],
     matrix: Matrix,
-) -> Iterator[tuple[object, ...]]:
+) -> Iterator[_Row]:
     groups, sizes = np.unique(members, return_counts=True)
     measured = None
     for group, size in zip(groups.tolist(), sizes.tolist(), strict=True):
+        # Stratified folds need one member and one other account each.
         if not FOLDS <= size <= len(members) - FOLDS:
             yield attribute, group, size, None, None, None
             continue
         # With two groups, the second is predicted exactly as well as the first: one forest does.
         if measured is None or len(groups) > 2:
-            measured = _measure_proxy(matrix, (members == group).astype(np.float64))
+            belongs = (members == group).astype(np.float64)
+            measured = _measure_proxy(matrix, belongs)
         yield attribute, group, size, *measured
 
 
@@ -253,13 +273,21 @@ def _measure_proxy(matrix: Matrix, belongs: Vector) -> tuple[float, float, float
     score = np.empty(len(belongs))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     for seen, unseen in folds.split(matrix, belongs):
-        rows = lgb.Dataset(matrix[seen], belongs[seen], params=FOREST)
+        rows = lgb.Dataset(
+            matrix[seen],
+            belongs[seen],
+            params=FOREST,
+        )
         model = lgb.train(FOREST, rows, TREES)
-        score[unseen] = np.asarray(model.predict(matrix[unseen], num_threads=1))
+        predicted = model.predict(matrix[unseen], num_threads=1)
+        score[unseen] = np.asarray(predicted)
     value = auc(belongs, score)
     ones = belongs.sum()
-    half_width = Z_95 * _auc_error(value, ones, len(belongs) - ones)
-    return value, max(value - half_width, 0.0), min(value + half_width, 1.0)
+    zeros = len(belongs) - ones
+    half_width = Z_95 * _auc_error(value, ones, zeros)
+    low = max(value - half_width, 0.0)
+    high = min(value + half_width, 1.0)
+    return value, low, high
 
 
 def _auc_error(value: float, ones: float, zeros: float) -> float:
@@ -267,7 +295,9 @@ def _auc_error(value: float, ones: float, zeros: float) -> float:
     # q1, q2: the chance that two random 1s rank above a 0, and that a 1 ranks above two 0s.
     q1 = value / (2.0 - value)
     q2 = 2.0 * value**2 / (1.0 + value)
-    spread = (
-        value * (1.0 - value) + (ones - 1.0) * (q1 - value**2) + (zeros - 1.0) * (q2 - value**2)
-    )
-    return float(np.sqrt(spread / (ones * zeros)))
+    of_one_pair = value * (1.0 - value)
+    of_shared_zeros = (ones - 1.0) * (q1 - value**2)
+    of_shared_ones = (zeros - 1.0) * (q2 - value**2)
+    spread = of_one_pair + of_shared_zeros + of_shared_ones
+    variance = spread / (ones * zeros)
+    return float(np.sqrt(variance))

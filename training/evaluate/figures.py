@@ -7,6 +7,7 @@ figures are drawn by ``shap`` from the contributions that are served.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib as mpl
 import numpy as np
@@ -27,10 +28,10 @@ from matplotlib import pyplot as plt
 mpl.rcParams["text.hinting"] = "none"  # hinting glyphs is an eighth of the cost of drawing
 mpl.rcParams["axes.titley"] = 1.0  # an automatic place for the title needs a second layout
 
-INK, SOFT, ALARM = "#1f3a5f", "#9db4c0", "#c8553d"
+INK = "#1f3a5f"
+SOFT = "#9db4c0"
+ALARM = "#c8553d"
 _SIZE = (6.4, 4.4)
-
-
 Curves = Mapping[str, tuple[Vector, Vector]]  # name -> label, probability
 COLOURS = (INK, ALARM, "#5b8c5a", "#8a6fa8", "#b58b2b")  # of several models in one figure
 
@@ -43,9 +44,10 @@ def roc(label: Vector, probability: Vector, auc: float) -> Figure:
 def roc_of_models(curves: Curves, title: str) -> Figure:
     """Draw the ROC curves of several models; a curve named "" is not in the legend."""
     figure, axes = axes_of("False positive rate", "True positive rate", title)
-    for place, (name, (label, probability)) in enumerate(curves.items()):
+    for colour, (name, curve) in zip(cycle(COLOURS), curves.items(), strict=False):
+        label, probability = curve
         false_rate, true_rate, _ = roc_curve(label, probability)
-        axes.plot(false_rate, true_rate, color=COLOURS[place % len(COLOURS)], label=name)
+        axes.plot(false_rate, true_rate, color=colour, label=name)
     axes.plot([0, 1], [0, 1], color=SOFT, linestyle="--", label="no signal")
     axes.legend(loc="lower right")
     return figure
@@ -77,19 +79,20 @@ def calibration_of_models(tables: Mapping[str, pl.DataFrame]) -> Figure:
         "Observed rate",
         "Calibration, with 95 % intervals",
     )
-    for place, (name, table) in enumerate(tables.items()):
+    for colour, (name, table) in zip(cycle(COLOURS), tables.items(), strict=False):
         axes.errorbar(
             table["probability"],
             table["rate"],
             yerr=interval_reach(table, "rate"),
             fmt="o",
-            color=COLOURS[place % len(COLOURS)],
+            color=colour,
             capsize=3,
             label=name,
         )
     lowest = _lowest_decade(tables)
     axes.plot([lowest, 1], [lowest, 1], color=SOFT, linestyle="--", label="perfect")
     axes.set_xscale("log")
+    # Not "log": a bin without a default has rate 0, and would not be drawn.
     axes.set_yscale("symlog", linthresh=lowest)
     axes.set_ylim(0, 1)
     percent(axes.xaxis)
@@ -100,11 +103,10 @@ def calibration_of_models(tables: Mapping[str, pl.DataFrame]) -> Figure:
 
 def _lowest_decade(tables: Mapping[str, pl.DataFrame]) -> float:
     """Half of the smallest probability or rate shown, at least 0.01 %."""
-    smallest = [
-        float(table[name].to_numpy().min())
-        for table in tables.values()
-        for name in ("probability", "rate")
-    ]
+    smallest = []
+    for table in tables.values():
+        smallest.append(float(table["probability"].to_numpy().min()))
+        smallest.append(float(table["rate"].to_numpy().min()))
     return max(min(smallest) / 2, 1e-4)
 
 
@@ -115,13 +117,17 @@ def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
         "Share of the accounts with that label",
         "Probability by outcome",
     )
-    edges = np.logspace(np.log10(max(float(probability.min()), 1e-4)), 0, 41)
-    for value, colour, name in ((0.0, SOFT, "stayed good"), (1.0, ALARM, "defaulted")):
+    lowest = max(float(probability.min()), 1e-4)
+    edges = np.logspace(np.log10(lowest), 0, 41)
+    outcomes = ((0.0, SOFT, "stayed good"), (1.0, ALARM, "defaulted"))
+    for value, colour, name in outcomes:
         members = probability[label == value]
+        # Shares within each outcome: by counts, the few defaults would hardly be seen.
+        share = np.full(len(members), 1 / len(members))
         axes.hist(
             members,
             bins=edges.tolist(),
-            weights=np.full(len(members), 1 / len(members)),
+            weights=share,
             color=colour,
             alpha=0.6,
             label=name,
@@ -135,7 +141,8 @@ def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
 
 def gain(importance: Mapping[str, float], most: int = 20) -> Figure:
     """Draw the features by LightGBM's gain: what the trees used, not why an account was decided."""
-    ranked = sorted(importance.items(), key=lambda item: item[1])[-most:]
+    ascending = sorted(importance.items(), key=lambda item: item[1])
+    ranked = ascending[-most:]
     figure, axes = axes_of(
         "Total gain",
         "",
@@ -216,7 +223,9 @@ def _dependence(
     import shap
 
     figure, panels = plt.subplots(2, 2, figsize=(10, 7.6))
-    largest = np.argsort(-np.abs(values).mean(axis=0), kind="stable")[:4]
+    mean_size = np.abs(values).mean(axis=0)
+    largest = np.argsort(-mean_size, kind="stable")[:4]
+    # Not strict: a model of fewer than four features leaves panels empty.
     for panel, place in zip(panels.flat, largest, strict=False):
         one = shap.Explanation(
             values=values[:, place],
@@ -224,7 +233,15 @@ def _dependence(
             feature_names=names[place],
         )
         # Without shap's histogram behind the points: that costs as much as the other three figures.
-        shap.plots.scatter(one, ax=panel, show=False, color=INK, alpha=0.4, dot_size=9, hist=False)
+        shap.plots.scatter(
+            one,
+            ax=panel,
+            show=False,
+            color=INK,
+            alpha=0.4,
+            dot_size=9,
+            hist=False,
+        )
         panel.set_ylabel("contribution, log-odds")
         panel.axhline(0.0, color=SOFT, linestyle="--", linewidth=1)
     figure.subplots_adjust(left=0.08, right=0.98, bottom=0.08, top=0.97, wspace=0.22, hspace=0.22)
@@ -247,7 +264,9 @@ def interval_reach(
 ) -> Matrix:
     """Return how far the interval of column ``name`` reaches below and above, float64 (2, rows)."""
     value = table[name].to_numpy()
-    reach: Matrix = np.vstack([value - table[low].to_numpy(), table[high].to_numpy() - value])
+    below = value - table[low].to_numpy()
+    above = table[high].to_numpy() - value
+    reach: Matrix = np.vstack([below, above])
     # Rounding puts an end 1e-17 on the wrong side of the value in a fourth of the bins without a
     # default, and matplotlib rejects a negative reach.
     return reach.clip(min=0.0)
@@ -260,13 +279,33 @@ def front(trials: pl.DataFrame, taken: int) -> Figure:
     ``taken`` is the number of the selected one.
     """
     figure, axes = axes_of("Leaves of all trees", "AUC, mean over folds", "What was tried")
+    # A trial that was pruned has AUC of its first folds alone: it is no point of the front.
     whole = trials.filter("whole")
     pruned = trials.filter(~pl.col("whole"))
     best = whole.filter("on_front").sort("leaves")
     selected = trials.filter(pl.col("trial") == taken)
-    axes.scatter(pruned["leaves"], pruned["auc"], color=SOFT, marker="x", label="given up early")
-    axes.scatter(whole["leaves"], whole["auc"], color=INK, s=14, label="tried")
-    axes.step(best["leaves"], best["auc"], where="post", color=INK, linewidth=1, label="front")
+    axes.scatter(
+        pruned["leaves"],
+        pruned["auc"],
+        color=SOFT,
+        marker="x",
+        label="given up early",
+    )
+    axes.scatter(
+        whole["leaves"],
+        whole["auc"],
+        color=INK,
+        s=14,
+        label="tried",
+    )
+    axes.step(
+        best["leaves"],
+        best["auc"],
+        where="post",
+        color=INK,
+        linewidth=1,
+        label="front",
+    )
     axes.scatter(
         selected["leaves"],
         selected["auc"],
@@ -292,10 +331,14 @@ def axes_of(
 
     ``names`` is the share of the width reserved for the names on the y axis.
     """
-    figure = Figure(figsize=(_SIZE[0], height))
+    width, _ = _SIZE
+    figure = Figure(figsize=(width, height))
     # Margins and label places are fixed: an automatic layout draws twice, and drawing is most of
     # the cost of logging a run.
-    axes = figure.add_axes((names, 0.58 / height, 0.97 - names, 1 - 0.98 / height))
+    bottom = 0.58 / height
+    share_of_width = 0.97 - names
+    share_of_height = 1 - 0.98 / height
+    axes = figure.add_axes((names, bottom, share_of_width, share_of_height))
     axes.set(xlabel=x, ylabel=y, title=title)
     middle = (names + 0.97) / 2
     axes.xaxis.set_label_coords(middle, 0.25 / height, transform=figure.transFigure)

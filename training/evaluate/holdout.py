@@ -57,7 +57,13 @@ class HoldOut:
             how="semi",
             maintain_order="left",
         )
-        return HoldOut(self.as_of, statements, self.label[rows], people, self.data)
+        return HoldOut(
+            as_of=self.as_of,
+            statements=statements,
+            label=self.label[rows],
+            people=people,
+            data=self.data,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,8 @@ class Evaluation:
 
         Under ``review`` the limit after is the one proposed to the reviewer.
         """
-        before, after = [], []
+        before = []
+        after = []
         for decision in self.stages.decisions:
             proposed = decision.proposed_limit
             before.append(decision.credit_limit)
@@ -109,13 +116,18 @@ class Evaluation:
     def cut(self) -> Mask:
         """Whether the limit is cut or suspended, or a cut is proposed, by model or rule."""
         before, after = self.limits
-        cut: Mask = (after < before) | (self.actions == "suspend")
+        # A suspension need not lower the limit: an account that is drawn to its limit keeps it.
+        suspended = self.actions == "suspend"
+        cut: Mask = (after < before) | suspended
         return cut
 
     @property
     def first_reasons(self) -> NDArray[np.str_]:
         """The code of the first reason; "" where a decision has no reason."""
-        codes = [d.reasons[0].code if d.reasons else "" for d in self.stages.decisions]
+        codes = []
+        for decision in self.stages.decisions:
+            reasons = decision.reasons
+            codes.append(reasons[0].code if reasons else "")
         return np.array(codes)
 
 
@@ -134,15 +146,20 @@ def select_hold_out(
     """
     data, day = _labelled_accounts(source, config, as_of)
     accounts = data.features.accounts
-    statements = select_windows(source.statements, day).join(
-        accounts.select("account_id"),
-        on="account_id",
-        how="semi",
-    )
+    windows = select_windows(source.statements, day)
+    ids = accounts.select("account_id")
+    statements = windows.join(ids, on="account_id", how="semi")
+    # Decisions come back in order of account, whatever order the data have.
     order = np.argsort(accounts["account_id"].to_numpy(), kind="stable")
     products = accounts.select("account_id", pl.col("product").cast(pl.String))
     people = _join_groups(products[order.tolist()], folder)
-    return HoldOut(day, check(statements), data.label[order], people, source.digest)
+    return HoldOut(
+        as_of=day,
+        statements=check(statements),
+        label=data.label[order],
+        people=people,
+        data=source.digest,
+    )
 
 
 def evaluate(name: str, bundle: Bundle, on: HoldOut) -> Evaluation:
@@ -150,9 +167,12 @@ def evaluate(name: str, bundle: Bundle, on: HoldOut) -> Evaluation:
 
     Raises DataError where the decisions are not one an account, in the hold-out's order.
     """
-    result = stages(on.statements, bundle, soon_after(on.as_of))
+    decided_at = soon_after(on.as_of)
+    result = stages(on.statements, bundle, decided_at)
     decided = result.features.accounts["account_id"].to_list()
-    if decided != on.people["account_id"].to_list():
+    expected = on.people["account_id"].to_list()
+    # Labels and decisions are joined by position; out of order, every measure would be wrong.
+    if decided != expected:
         raise DataError("hold-out: expected one decision an account, in order of account")
     return Evaluation(name, bundle, on, result)
 
@@ -163,13 +183,23 @@ def _labelled_accounts(
     as_of: datetime.date | None,
 ) -> tuple[Labelled, datetime.date]:
     if source.labels is None:
-        day = choose_as_ofs(source.statements["month"], config)[-1][0] if as_of is None else as_of
-        return label_accounts_at(source.statements, day, frozenset({"test"}), config), day
+        day = as_of
+        if day is None:
+            as_ofs = choose_as_ofs(source.statements["month"], config)
+            day, _ = as_ofs[-1]
+        data = label_accounts_at(
+            source.statements,
+            day,
+            frozenset({"test"}),
+            config,
+        )
+        return data, day
     last = source.labels["as_of"].max() if as_of is None else as_of
     if not isinstance(last, datetime.date):
         raise DataError(f"labels.parquet: expected dates in as_of, got {last!r}")
     data = label_accounts(source, config)
-    rows = np.flatnonzero((data.features.accounts["as_of"] == last).to_numpy())
+    is_last = data.features.accounts["as_of"] == last
+    rows = np.flatnonzero(is_last.to_numpy())
     return data.take(rows), last
 
 
@@ -180,9 +210,16 @@ def _join_groups(accounts: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
         return accounts.with_columns(_null_column(group) for group in GROUPS)
     people = pl.concat([pl.read_parquet(file) for file in files])
     known = [group for group in GROUPS if group in people.columns]
-    columns = people.select("account_id", *(pl.col(group).cast(pl.String) for group in known))
-    joined = accounts.join(columns, on="account_id", how="left", maintain_order="left")
-    return joined.with_columns(_null_column(group) for group in GROUPS if group not in known)
+    unknown = [group for group in GROUPS if group not in known]
+    # Numbers and enumerations as text: groups are only names.
+    columns = people.select("account_id", pl.col(known).cast(pl.String))
+    joined = accounts.join(
+        columns,
+        on="account_id",
+        how="left",
+        maintain_order="left",
+    )
+    return joined.with_columns(_null_column(group) for group in unknown)
 
 
 def _null_column(name: str) -> pl.Expr:

@@ -24,17 +24,22 @@ Z_95 = float(norm.ppf(0.975))  # standard errors on either side of a normal 95 %
 def auc(label: Vector, probability: Vector) -> float:
     """Area under the ROC curve: the chance that a random 1 ranks above a random 0; ties count half.
 
-    0.5 = no signal.  scikit-learn's ``roc_auc_score`` gives the same number, but its input checks
-    take seconds over the resamples of a bootstrap.
+    0.5 = no signal.
 
     >>> auc(np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.2, 0.1]))
     0.75
     """
+    # Not scikit-learn's roc_auc_score, which gives the same number: its input checks take seconds
+    # over the resamples of a bootstrap.
     ones, zeros = count_by_score(probability, label, 1.0 - label)
     return auc_of_counts(ones, zeros)
 
 
-def expected_auc(probability: Vector, score: Vector, counts: Vector | None = None) -> float:
+def expected_auc(
+    probability: Vector,
+    score: Vector,
+    counts: Vector | None = None,
+) -> float:
     """The AUC of ``score``, averaged over outcomes that happen with ``probability``.
 
     Each pair of different accounts counts with the probability that the first defaults and the
@@ -45,36 +50,50 @@ def expected_auc(probability: Vector, score: Vector, counts: Vector | None = Non
     0.75
     """
     weight = np.ones(len(score)) if counts is None else counts
-    ones, zeros = count_by_score(score, weight * probability, weight * (1.0 - probability))
-    # An account is no pair with itself, or with its own copies in a resample.
-    own_pairs = float((weight**2 * probability * (1.0 - probability)).sum())
+    default_weight = weight * probability
+    good_weight = weight * (1.0 - probability)
+    ones, zeros = count_by_score(score, default_weight, good_weight)
     all_pairs = ones.sum() * zeros.sum()
-    return float((_pairs_in_order(ones, zeros) - 0.5 * own_pairs) / (all_pairs - own_pairs))
+    # An account is no pair with itself, or with its own copies in a resample.
+    own_weight = weight**2 * probability * (1.0 - probability)
+    own_pairs = float(own_weight.sum())
+    # Its own scores tie, so half of these pairs count as in order.
+    in_order = _pairs_in_order(ones, zeros) - 0.5 * own_pairs
+    return float(in_order / (all_pairs - own_pairs))
 
 
-def count_by_score(score: Vector, ones: Vector, zeros: Vector) -> tuple[Vector, Vector]:
+def count_by_score(
+    score: Vector,
+    ones: Vector,
+    zeros: Vector,
+) -> tuple[Vector, Vector]:
     """Sum two weights of the accounts by distinct score, ascending; float64 (scores,) each."""
+    # Equal scores are one place, so that ties are counted exactly and not by the order of a sort.
     _, place = np.unique(score, return_inverse=True)
-    summed_ones: Vector = np.bincount(place, ones).astype(np.float64)
-    summed_zeros: Vector = np.bincount(place, zeros).astype(np.float64)
-    return summed_ones, summed_zeros
+    summed_ones = np.bincount(place, ones)
+    summed_zeros = np.bincount(place, zeros)
+    return summed_ones.astype(np.float64), summed_zeros.astype(np.float64)
 
 
 def auc_of_counts(ones: Vector, zeros: Vector) -> float:
     """The AUC from how many 1s and 0s have each distinct score, ascending."""
-    return float(_pairs_in_order(ones, zeros) / (ones.sum() * zeros.sum()))
+    all_pairs = ones.sum() * zeros.sum()
+    return float(_pairs_in_order(ones, zeros) / all_pairs)
 
 
 def ks_of_counts(ones: Vector, zeros: Vector) -> float:
     """Kolmogorov-Smirnov from how many 1s and 0s have each distinct score, ascending."""
-    gaps = np.cumsum(ones) / ones.sum() - np.cumsum(zeros) / zeros.sum()
+    distribution_of_ones = np.cumsum(ones) / ones.sum()
+    distribution_of_zeros = np.cumsum(zeros) / zeros.sum()
+    gaps = distribution_of_ones - distribution_of_zeros
     return float(np.abs(gaps).max())
 
 
 def _pairs_in_order(ones: Vector, zeros: Vector) -> float:
     """How many pairs of a 1 and a 0 have the 1 above the 0, ties counting half."""
     zeros_below = np.cumsum(zeros) - zeros
-    return float(np.sum(ones * (zeros_below + 0.5 * zeros)))
+    pairs_of_a_one = zeros_below + 0.5 * zeros
+    return float(np.sum(ones * pairs_of_a_one))
 
 
 def ks(label: Vector, probability: Vector) -> float:
@@ -85,45 +104,77 @@ def ks(label: Vector, probability: Vector) -> float:
 
 def brier(label: Vector, probability: Vector) -> float:
     """Mean squared error of the probability (Brier 1950); smaller is better."""
-    return float(np.mean((probability - label) ** 2))
+    squared_error = (probability - label) ** 2
+    return float(np.mean(squared_error))
 
 
 def expected_log_loss(probability: Vector, log_odds: Vector) -> Vector:
     """Each account's log-loss, averaged over its outcome, in nats; float64 (n,)."""
     # log(1 + exp(x)) - p x: the usual two terms, without a logarithm of 0.
-    loss: Vector = np.logaddexp(0.0, log_odds) - probability * log_odds
+    softplus = np.logaddexp(0.0, log_odds)
+    loss: Vector = softplus - probability * log_odds
     return loss
 
 
-MEASURES: Mapping[str, Measure] = {"auc": auc, "ks": ks, "brier": brier}
+# By name, because intervals of all are drawn from the same resamples.  Gini is not one of them: it
+# is a function of AUC.
+MEASURES: Mapping[str, Measure] = {
+    "auc": auc,
+    "ks": ks,
+    "brier": brier,
+}
 
 
-def discrimination(label: Vector, probability: Vector, seed: int = 0) -> pl.DataFrame:
+def discrimination(
+    label: Vector,
+    probability: Vector,
+    seed: int = 0,
+) -> pl.DataFrame:
     """Return one row for each of auc, ks, brier and gini (2 auc - 1).
 
     Columns: ``measure``, ``value``, ``low``, ``high``.  Raises ValueError where a label is absent.
     """
     check(label, probability)
-    values = {name: measure(label, probability) for name, measure in MEASURES.items()}
-    draws: dict[str, list[float]] = {name: [] for name in MEASURES}
-    strata = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
-    for rows in resample_strata(strata, seed=seed):
-        for name, measure in MEASURES.items():
-            draws[name].append(measure(label[rows], probability[rows]))
+    values = {}
+    for name, measure in MEASURES.items():
+        values[name] = measure(label, probability)
+    draws = _resample_measures(label, probability, seed)
     values["gini"] = 2.0 * values["auc"] - 1.0
     draws["gini"] = [2.0 * drawn - 1.0 for drawn in draws["auc"]]
-    ends = {name: percentile_interval(draws[name]) for name in values}
+    rows = []
+    for name, value in values.items():
+        low, high = percentile_interval(draws[name])
+        rows.append((name, value, low, high))
     return pl.DataFrame(
-        {
-            "measure": list(values),
-            "value": list(values.values()),
-            "low": [low for low, _ in ends.values()],
-            "high": [high for _, high in ends.values()],
-        }
+        rows,
+        schema=["measure", "value", "low", "high"],
+        orient="row",
     )
 
 
-def calibration(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
+def _resample_measures(
+    label: Vector,
+    probability: Vector,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Each measure's values over resamples that are stratified by label."""
+    draws: dict[str, list[float]] = {name: [] for name in MEASURES}
+    ones = np.flatnonzero(label == 1)
+    zeros = np.flatnonzero(label == 0)
+    for rows in resample_strata((ones, zeros), seed=seed):
+        drawn_label = label[rows]
+        drawn_probability = probability[rows]
+        for name, measure in MEASURES.items():
+            value = measure(drawn_label, drawn_probability)
+            draws[name].append(value)
+    return draws
+
+
+def calibration(
+    label: Vector,
+    probability: Vector,
+    bins: int = BINS,
+) -> pl.DataFrame:
     """Return one row for each bin of equal size, in order of probability.
 
     Columns: ``bin``, ``accounts``, ``probability`` (mean), and ``rate`` with its interval ``low``,
@@ -131,15 +182,17 @@ def calibration(label: Vector, probability: Vector, bins: int = BINS) -> pl.Data
     """
     rows = []
     for number, members in _split_by_rank(probability, bins):
-        if len(members) == 0:
+        accounts = len(members)
+        if accounts == 0:
             continue
         rate = float(label[members].mean())
-        low, high = wilson(rate, len(members))
+        mean_probability = float(probability[members].mean())
+        low, high = wilson(rate, accounts)
         rows.append(
             {
                 "bin": number,
-                "accounts": len(members),
-                "probability": float(probability[members].mean()),
+                "accounts": accounts,
+                "probability": mean_probability,
                 "rate": rate,
                 "low": low,
                 "high": high,
@@ -148,7 +201,11 @@ def calibration(label: Vector, probability: Vector, bins: int = BINS) -> pl.Data
     return pl.DataFrame(rows)
 
 
-def brier_parts(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
+def brier_parts(
+    label: Vector,
+    probability: Vector,
+    bins: int = BINS,
+) -> pl.DataFrame:
     """Return Murphy's decomposition of the Brier score (1973) over the bins of :func:`calibration`.
 
     One row: ``reliability`` (0 is best), ``resolution`` (large is best), ``uncertainty`` (of the
@@ -160,19 +217,28 @@ def brier_parts(label: Vector, probability: Vector, bins: int = BINS) -> pl.Data
     rate = table["rate"].to_numpy()
     mean = table["probability"].to_numpy()
     overall = float(label.mean())
-    reliability = float(np.sum(weight * (mean - rate) ** 2))
-    resolution = float(np.sum(weight * (rate - overall) ** 2))
+    miscalibration = (mean - rate) ** 2
+    separation = (rate - overall) ** 2
+    reliability = float(np.sum(weight * miscalibration))
+    resolution = float(np.sum(weight * separation))
     uncertainty = overall * (1.0 - overall)
+    # Murphy's identity holds for probabilities that are equal within a bin.  Ours vary there, so a
+    # fourth part remains.
+    explained = reliability - resolution + uncertainty
     parts = {
         "reliability": reliability,
         "resolution": resolution,
         "uncertainty": uncertainty,
-        "within": brier(label, probability) - (reliability - resolution + uncertainty),
+        "within": brier(label, probability) - explained,
     }
     return pl.DataFrame([parts])
 
 
-def lift(label: Vector, probability: Vector, bins: int = BINS) -> pl.DataFrame:
+def lift(
+    label: Vector,
+    probability: Vector,
+    bins: int = BINS,
+) -> pl.DataFrame:
     """Return one row for each tenth of the accounts, riskiest first.
 
     Columns: ``decile``, ``accounts``, ``defaults``, ``rate``, ``lift`` (rate to the overall rate)
@@ -216,24 +282,28 @@ def wilson(rate: float, count: int) -> tuple[float, float]:
 
     ``count`` is at least 1; without observations a share has no interval.
 
-    ``scipy.stats.binomtest`` gives the same interval for whole numbers of successes.  It is not
-    used: shares of plans kept over several futures are not whole numbers of accounts.
-
     >>> low, high = wilson(0.0, 10)
     >>> low, round(high, 3)
     (0.0, 0.278)
     """
+    # Not scipy.stats.binomtest, which gives the same for whole numbers of successes: shares of
+    # plans kept over several futures are not whole numbers of accounts.
     z_squared = Z_95 * Z_95
     shrink = 1 + z_squared / count
     centre = (rate + z_squared / (2 * count)) / shrink
-    spread = rate * (1 - rate) / count + z_squared / (4 * count * count)
+    variance = rate * (1 - rate) / count
+    spread = variance + z_squared / (4 * count * count)
     half = Z_95 / shrink * np.sqrt(spread)
-    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+    # Rounding alone can put an end outside [0, 1].
+    low = max(centre - half, 0.0)
+    high = min(centre + half, 1.0)
+    return float(low), float(high)
 
 
 def check(label: Vector, probability: Vector) -> None:
     """Raise ValueError where the conventions above do not hold, saying which."""
-    if label.shape != probability.shape or label.ndim != 1:
+    same_length = label.shape == probability.shape
+    if not same_length or label.ndim != 1:
         raise ValueError(
             f"expected label and probability of one length, "
             f"got {label.shape} and {probability.shape}"
@@ -241,5 +311,7 @@ def check(label: Vector, probability: Vector) -> None:
     labels = set(np.unique(label))
     if labels != {0.0, 1.0}:
         raise ValueError(f"expected labels 0 and 1, both present, got {sorted(labels)[:5]}")
-    if not ((probability > 0) & (probability < 1)).all():
+    # At 0 or 1 the log-odds would be infinite, and so would one wrong account's log loss.
+    inside = (probability > 0) & (probability < 1)
+    if not inside.all():
         raise ValueError("expected probabilities inside (0, 1)")

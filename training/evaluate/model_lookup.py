@@ -53,6 +53,8 @@ def find_model(selector: str, store: Store, name: str) -> Model:
     the nearest match, or where the bundle's split is unknown; BundleError for a bundle that must
     not be served.
     """
+    # An alias or a version before a folder: a folder of the same name in the working directory must
+    # not replace the registered champion.
     version = version_of(selector, store, name)
     with temporary_folder() as folder:
         if version is not None:
@@ -73,14 +75,21 @@ def version_of(selector: str, store: Store, name: str) -> str | None:
     Raises TrackingError for a version number that the registry does not have.
     """
     aliased = registry.aliases(store, name).get(selector)
-    number = _VERSION.fullmatch(selector)
-    if aliased is not None or number is None:
+    match = _VERSION.fullmatch(selector)
+    if aliased is not None or match is None:
         return aliased
-    registry.find_run(store, name, number[1])
-    return number[1]
+    number = match[1]
+    # Only to raise TrackingError here, with the versions that there are, and not at the download.
+    registry.find_run(store, name, number)
+    return number
 
 
-def _with_config(selector: str, bundle: Bundle, version: str | None, store: Store) -> Model:
+def _with_config(
+    selector: str,
+    bundle: Bundle,
+    version: str | None,
+    store: Store,
+) -> Model:
     run = bundle.provenance.run
     if not run:
         raise TrackingError(
@@ -93,20 +102,29 @@ def _with_config(selector: str, bundle: Bundle, version: str | None, store: Stor
         raise TrackingError(
             f"{selector}: {error}, so it is not known which accounts its bundle was fitted on"
         ) from error
-    settings = [f"{key}={value}" for key, value in info.stage("data").items()]
+    logged = info.stage("data")
+    settings = [f"{key}={value}" for key, value in logged.items()]
     (config,) = override([DataConfig()], settings)
-    last_month = info.tags.get("data.last_month", "")
-    return Model(selector, bundle, config, version, run, last_month)
+    return Model(
+        selector=selector,
+        bundle=bundle,
+        config=config,
+        version=version,
+        run=run,
+        last_month=info.tags.get("data.last_month", ""),
+    )
 
 
 def _describe_missing(selector: str, store: Store, name: str) -> str:
     aliases = registry.aliases(store, name)
-    versions = [f"v{version}" for version in registry.versions_with_bundle(store, name)]
-    known = [f"{alias} (version {version})" for alias, version in aliases.items()]
-    known += versions
+    numbers = registry.versions_with_bundle(store, name)
+    versions = [f"v{number}" for number in numbers]
+    with_version = [f"{alias} (version {version})" for alias, version in aliases.items()]
+    known = ", ".join([*with_version, *versions])
+    # Run ids are left out: no one mistypes 32 digits.
     nearest = difflib.get_close_matches(selector, [*aliases, *versions], 1)
     suggestion = f"; did you mean {nearest[0]}?" if nearest else ""
     return (
         f"{selector!r} is no alias or version of {name}, no run and no folder; there are "
-        f"{', '.join(known) or 'none'} in {store.folder}{suggestion}"
+        f"{known or 'none'} in {store.folder}{suggestion}"
     )

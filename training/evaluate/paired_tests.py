@@ -24,7 +24,12 @@ from training.evaluate.metrics import Z_95, auc_of_counts, check, ks_of_counts
 # every resample evaluates four measures of two models.
 RESAMPLES = 500
 # Whether more of a measure is better, 1, or less, -1.
-BETTER: Mapping[str, int] = {"auc": 1, "ks": 1, "brier": -1, "log_loss": -1}
+BETTER: Mapping[str, int] = {
+    "auc": 1,
+    "ks": 1,
+    "brier": -1,
+    "log_loss": -1,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,11 @@ class DeLong:
     p: float
 
 
-def delong(label: Vector, first: Vector, second: Vector) -> DeLong:
+def delong(
+    label: Vector,
+    first: Vector,
+    second: Vector,
+) -> DeLong:
     """Test the difference of two AUCs on the same accounts (DeLong et al. 1988).
 
     By midranks (Sun and Xu 2014): n log n instead of n squared.  Raises ValueError where the
@@ -62,10 +71,16 @@ def delong(label: Vector, first: Vector, second: Vector) -> DeLong:
     first_auc = float(first_ones.mean())
     second_auc = float(second_ones.mean())
     # The contrast of DeLong's covariance matrix is the variance of the components' differences.
-    variance_of_ones = np.var(second_ones - first_ones, ddof=1) / len(first_ones)
-    variance_of_zeros = np.var(second_zeros - first_zeros, ddof=1) / len(first_zeros)
+    ones_gap = second_ones - first_ones
+    zeros_gap = second_zeros - first_zeros
+    variance_of_ones = np.var(ones_gap, ddof=1) / len(first_ones)
+    variance_of_zeros = np.var(zeros_gap, ddof=1) / len(first_zeros)
     error = float(np.sqrt(variance_of_ones + variance_of_zeros))
     difference = second_auc - first_auc
+    p = 1.0  # equal rankings have error 0
+    if error > 0:
+        z = abs(difference) / error
+        p = float(2 * norm.sf(z))
     return DeLong(
         first=first_auc,
         second=second_auc,
@@ -73,7 +88,7 @@ def delong(label: Vector, first: Vector, second: Vector) -> DeLong:
         error=error,
         low=difference - Z_95 * error,
         high=difference + Z_95 * error,
-        p=float(2 * norm.sf(abs(difference) / error)) if error > 0 else 1.0,
+        p=p,
     )
 
 
@@ -105,11 +120,12 @@ def differences(
         for counts in resample_counts(label, resamples, seed)
     ]
     lows, highs = np.quantile(draws, [0.025, 0.975], axis=0)
-    lows[0], highs[0] = auc_test.low, auc_test.high
-    sides = [
-        favours(low, high, better)
-        for low, high, better in zip(lows, highs, BETTER.values(), strict=True)
-    ]
+    # AUC is first in BETTER.  DeLong's interval replaces the drawn one: it has no sampling noise of
+    # its own, and a verdict should not depend on a seed where that can be avoided.
+    lows[0] = auc_test.low
+    highs[0] = auc_test.high
+    intervals = zip(lows, highs, BETTER.values(), strict=True)
+    sides = [favours(low, high, better) for low, high, better in intervals]
     return pl.DataFrame(
         {
             "measure": list(BETTER),
@@ -133,7 +149,9 @@ def favours(low: float, high: float, better: int = 1) -> str:
     """
     if low <= 0 <= high:
         return "neither"
-    return "second" if (low > 0) == (better > 0) else "first"
+    second_has_more = low > 0
+    more_is_better = better > 0
+    return "second" if second_has_more == more_is_better else "first"
 
 
 class SortedScores:
@@ -147,9 +165,11 @@ class SortedScores:
         ranked = probability[order]
         self._order = order
         self._label = label[order]
-        self._first_of_ties = np.flatnonzero(np.append(True, np.diff(ranked) > 0))
+        rises = np.diff(ranked) > 0
+        self._first_of_ties = np.flatnonzero(np.append(True, rises))
         self._squared_error = (ranked - self._label) ** 2
-        self._log_loss = -np.log(np.where(self._label == 1, ranked, 1.0 - ranked))
+        likelihood = np.where(self._label == 1, ranked, 1.0 - ranked)
+        self._log_loss = -np.log(likelihood)
 
     def measures(self, counts: Vector) -> Vector:
         """Return AUC, KS, Brier score and log loss, in the order of :data:`BETTER`.
@@ -157,8 +177,11 @@ class SortedScores:
         ``counts`` is how often each account counts, float64 (n,).
         """
         weight = counts[self._order]
-        ones = np.add.reduceat(weight * self._label, self._first_of_ties)
-        zeros = np.add.reduceat(weight * (1.0 - self._label), self._first_of_ties)
+        weight_of_ones = weight * self._label
+        weight_of_zeros = weight * (1.0 - self._label)
+        # Tied scores are summed, as in metrics.count_by_score, but without sorting every resample.
+        ones = np.add.reduceat(weight_of_ones, self._first_of_ties)
+        zeros = np.add.reduceat(weight_of_zeros, self._first_of_ties)
         total = weight.sum()
         return np.array(
             [
@@ -177,22 +200,35 @@ def _components(label: Vector, probability: Vector) -> tuple[Vector, Vector]:
     """
     ones = probability[label == 1]
     zeros = probability[label == 0]
+    # A rank among all, less the rank among its own label, counts the other label's accounts below.
     ranks = rankdata(np.concatenate([ones, zeros]))
-    below_ones = (ranks[: len(ones)] - rankdata(ones)) / len(zeros)
-    above_zeros = 1.0 - (ranks[len(ones) :] - rankdata(zeros)) / len(ones)
+    ranks_of_ones = ranks[: len(ones)]
+    ranks_of_zeros = ranks[len(ones) :]
+    zeros_below = ranks_of_ones - rankdata(ones)
+    ones_below = ranks_of_zeros - rankdata(zeros)
+    below_ones = zeros_below / len(zeros)
+    above_zeros = 1.0 - ones_below / len(ones)
     return below_ones, above_zeros
 
 
-def resample_counts(label: Vector, resamples: int, seed: int) -> Iterator[Vector]:
+def resample_counts(
+    label: Vector,
+    resamples: int,
+    seed: int,
+) -> Iterator[Vector]:
     """Yield how often each account counts in each resample, stratified by label; float64 (n,)."""
-    strata = np.flatnonzero(label == 0), np.flatnonzero(label == 1)
-    for rows in resample_strata(strata, resamples, seed):
+    zeros = np.flatnonzero(label == 0)
+    ones = np.flatnonzero(label == 1)
+    for rows in resample_strata((zeros, ones), resamples, seed):
         yield count_rows(rows, len(label))
 
 
 def _check_both(label: Vector, first: Vector, second: Vector) -> None:
     for probability in (first, second):
         check(label, probability)
-    fewest = int(min(label.sum(), (1.0 - label).sum()))
+    ones = label.sum()
+    zeros = (1.0 - label).sum()
+    fewest = int(min(ones, zeros))
+    # The variance of one component is not defined.
     if fewest < 2:
         raise ValueError(f"expected at least two accounts of each label, got {fewest} of one")

@@ -20,9 +20,17 @@ def markdown(table: pl.DataFrame) -> str:
     <BLANKLINE>
     """
     names = _shown_columns(table)
-    lines = [names, *_cells(table, names)]
-    head, *rows = [f"| {' | '.join(cells)} |\n" for cells in lines]
-    return head + "|" + "---|" * len(names) + "\n" + "".join(rows)
+    head = _markdown_row(names)
+    dashes = "---|" * len(names)
+    rule = f"|{dashes}\n"
+    cells = _cells(table, names)
+    rows = [_markdown_row(row) for row in cells]
+    return head + rule + "".join(rows)
+
+
+def _markdown_row(cells: list[str]) -> str:
+    joined = " | ".join(cells)
+    return f"| {joined} |\n"
 
 
 def columns(table: pl.DataFrame) -> str:
@@ -34,33 +42,49 @@ def columns(table: pl.DataFrame) -> str:
         cells = [row[place] for row in rows]
         width = max(len(cell) for cell in cells)
         is_text = table.schema[name] == pl.String
-        aligned.append([c.ljust(width) if is_text else c.rjust(width) for c in cells])
-    lines = zip(*aligned, strict=True)
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+        align = str.ljust if is_text else str.rjust
+        aligned.append([align(cell, width) for cell in cells])
+    lines = []
+    for row in zip(*aligned, strict=True):
+        line = "  ".join(row)
+        lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
 def with_interval(value: str) -> Mapping[str, str]:
     """Return how to rename the columns ``low`` and ``high`` to be the interval of ``value``."""
-    return {"low": f"{value}_low", "high": f"{value}_high"}
+    return {
+        "low": f"{value}_low",
+        "high": f"{value}_high",
+    }
 
 
 def _shown_columns(table: pl.DataFrame) -> list[str]:
     """The columns that are not an end of another column's interval."""
-    ends = {f"{name}_{end}" for name in table.columns for end in ("low", "high")}
+    lows = {f"{name}_low" for name in table.columns}
+    highs = {f"{name}_high" for name in table.columns}
+    ends = lows | highs
     return [name for name in table.columns if name not in ends]
 
 
 def _cells(table: pl.DataFrame, names: list[str]) -> list[list[str]]:
     rows = table.iter_rows(named=True)
-    return [[_cell_with_interval(row, name) for name in names] for row in rows]
+    return [_row_cells(row, names) for row in rows]
+
+
+def _row_cells(row: Mapping[str, object], names: list[str]) -> list[str]:
+    return [_cell_with_interval(row, name) for name in names]
 
 
 def _cell_with_interval(row: Mapping[str, object], name: str) -> str:
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    low = row.get(f"{name}_low")
+    high = row.get(f"{name}_high")
     cell = _cell(row[name])
+    # Equal ends are no interval: the first of compared models differs from itself by exactly 0.
     if low is None or low == high:
         return cell
-    return f"{cell} [{_cell(low)}, {_cell(high)}]"
+    interval = f"[{_cell(low)}, {_cell(high)}]"
+    return f"{cell} {interval}"
 
 
 def _cell(value: object) -> str:
@@ -68,7 +92,11 @@ def _cell(value: object) -> str:
         return ""
     if not isinstance(value, float):
         return str(value)
-    if abs(value) >= 1000 or (abs(value) >= 10 and value.is_integer()):
+    size = abs(value)
+    is_amount = size >= 1000
+    is_count = size >= 10 and value.is_integer()
+    if is_amount or is_count:
         return f"{value:,.0f}"
     # Three decimals would show a small rate as 0.000.
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.5f}"
+    is_small = 0 < size < 0.01
+    return f"{value:.5f}" if is_small else f"{value:.3f}"

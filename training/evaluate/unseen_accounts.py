@@ -68,7 +68,8 @@ def select_unseen(
             0,
             f"on the {len(on.label):,} accounts that no model has seen: {'; '.join(doubts)}",
         )
-    return UnseenAccounts(on, _earlier_month(source, folder, config, models), tuple(notes))
+    earlier = _earlier_month(source, folder, config, models)
+    return UnseenAccounts(on, earlier, tuple(notes))
 
 
 def _check_comparable(source: Source, models: Sequence[Model]) -> None:
@@ -79,6 +80,8 @@ def _check_comparable(source: Source, models: Sequence[Model]) -> None:
         )
     for model in models:
         _check_same_outcome(model, models[0])
+        # Its trees saw other accounts of the months in which these accounts' outcomes lie: a
+        # recession there is no longer unseen.
         if model.last_month > source.last_month:
             raise DataError(
                 f"{model.selector} was fitted on statements up to {model.last_month}, "
@@ -115,6 +118,8 @@ def _find_unseen(
     doubts: list[str] = []
     remarks: list[str] = []
     for model in models:
+        # By the hash, even where the model was fitted on other data: accounts with equal ids are
+        # taken to be the same customers.
         held_out = assign_splits(on.people["account_id"], model.config) == "test"
         unseen_by_all &= held_out
         overlap = int((~held_out).sum())
@@ -140,12 +145,16 @@ def _earlier_month(
     config: DataConfig,
     models: Sequence[Model],
 ) -> HoldOut:
-    month = choose_as_ofs(source.statements["month"], config)[-2][0]
+    # The last as_of is the hold-out's; the one before is the last that trees were fitted on.
+    as_ofs = choose_as_ofs(source.statements["month"], config)
+    month, _ = as_ofs[-2]
     on = select_hold_out(source, config, folder, month)
     accounts = on.people["account_id"]
     held_out = [assign_splits(accounts, model.config) == "test" for model in models]
     unseen_by_all = np.all(held_out, axis=0)
-    return on if unseen_by_all.all() else on.take(np.flatnonzero(unseen_by_all))
+    if unseen_by_all.all():
+        return on
+    return on.take(np.flatnonzero(unseen_by_all))
 
 
 def _check_both_labels(on: HoldOut, folder: Path) -> None:

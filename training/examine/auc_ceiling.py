@@ -78,12 +78,15 @@ def ceiling_table(truth: TrueOutcomes, log_odds: Vector) -> pl.DataFrame:
         raise ValueError(
             f"ceiling: expected both outcomes, got {defaults:.0f} defaults of {accounts} accounts"
         )
-    values = _measures(truth, log_odds, np.ones(accounts))
+    every_account_once = np.ones(accounts)
+    values = _measures(truth, log_odds, every_account_once)
+    # All measures of a resample together: ratios of two of them have paired intervals.
     draws = [_measures(truth, log_odds, counts) for counts in bootstrap_counts(accounts)]
     rows = []
     for key, value in values.items():
-        interval = percentile_interval([draw[key] for draw in draws])
-        rows.append((*key, value, *interval))
+        outcome, measure = key
+        low, high = percentile_interval([draw[key] for draw in draws])
+        rows.append((outcome, measure, value, low, high))
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
@@ -93,24 +96,25 @@ def _measures(
     counts: Vector,
 ) -> Mapping[tuple[str, str], float]:
     """(outcome, measure) -> its value over a resample."""
-    realised = _compare(
-        *_realised_auc(truth, counts),
-        model=expected_auc(truth.realised, log_odds, counts),
-    )
-    expected = _compare(
-        *_expected_auc(truth, counts),
-        model=expected_auc(truth.probability, log_odds, counts),
-    )
+    full, half = _realised_auc(truth, counts)
+    model = expected_auc(truth.realised, log_odds, counts)
+    realised = _compare(full, half, model)
+    full, half = _expected_auc(truth, counts)
+    model = expected_auc(truth.probability, log_odds, counts)
+    expected = _compare(full, half, model)
+    tied_at_0 = np.average(truth.probability == 0, weights=counts)
+    first_half = truth.share_of(0, 1)
+    second_half = truth.share_of(2, 3)
     futures = {
-        "tied_at_0": float(np.average(truth.probability == 0, weights=counts)),
-        "reliability": _reliability(truth.share_of(0, 1), truth.share_of(2, 3), counts),
+        "tied_at_0": float(tied_at_0),
+        "reliability": _reliability(first_half, second_half, counts),
     }
     tables = {"realised": realised, "expected": expected, "futures": futures}
-    return {
-        (outcome, measure): value
-        for outcome, table in tables.items()
-        for measure, value in table.items()
-    }
+    values = {}
+    for outcome, table in tables.items():
+        for measure, value in table.items():
+            values[outcome, measure] = value
+    return values
 
 
 def _realised_auc(truth: TrueOutcomes, counts: Vector) -> tuple[float, float]:
@@ -119,38 +123,51 @@ def _realised_auc(truth: TrueOutcomes, counts: Vector) -> tuple[float, float]:
     def auc(*quarters: int) -> float:
         return expected_auc(truth.realised, truth.share_of(*quarters), counts)
 
-    return auc(0, 1, 2, 3), float(np.mean([auc(0, 1), auc(2, 3)]))
+    by_all = auc(0, 1, 2, 3)
+    # Both halves, averaged: one alone would add the noise of its draws.
+    by_half = [auc(0, 1), auc(2, 3)]
+    return by_all, float(np.mean(by_half))
 
 
 def _expected_auc(truth: TrueOutcomes, counts: Vector) -> tuple[float, float]:
     """AUC of futures against another half of the futures: by half of them, by a quarter."""
 
     def auc(*quarters: int) -> float:
+        # The half that does not score: a share measured against itself profits from its own noise.
         other_half = (2, 3) if set(quarters) <= {0, 1} else (0, 1)
         target = truth.share_of(*other_half)
         return expected_auc(target, truth.share_of(*quarters), counts)
 
     by_half = [auc(0, 1), auc(2, 3)]
     by_quarter = [auc(0), auc(1), auc(2), auc(3)]
-    return float(np.mean(by_half)), float(np.mean(by_quarter))
+    mean_by_half = float(np.mean(by_half))
+    mean_by_quarter = float(np.mean(by_quarter))
+    return mean_by_half, mean_by_quarter
 
 
 def _compare(full: float, half: float, model: float) -> dict[str, float]:
+    # Richardson: the loss to noise falls as 1 / futures, so half of them lose twice as much.
     limit = 2.0 * full - half
+    # 0.5 is the AUC of no signal.
+    model_gain = model - 0.5
     return {
         "full_state": full,
         "full_state_half": half,
         "limit": limit,
         "model": model,
         "ratio": model / full,
-        "share_of_way": (model - 0.5) / (full - 0.5),
+        "share_of_way": model_gain / (full - 0.5),
         "ratio_limit": model / limit,
-        "share_of_way_limit": (model - 0.5) / (limit - 0.5),
+        "share_of_way_limit": model_gain / (limit - 0.5),
     }
 
 
 def _reliability(one: Vector, other: Vector, counts: Vector) -> float:
     """The reliability of the mean of two measurements, from their correlation."""
     covariance = np.cov(one, other, aweights=counts)
-    correlation = float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
+    # Not np.corrcoef, which takes no weights.
+    variances = covariance[0, 0] * covariance[1, 1]
+    deviations = np.sqrt(variances)
+    correlation = float(covariance[0, 1] / deviations)
+    # Spearman-Brown, for twice the length.
     return 2.0 * correlation / (1.0 + correlation)

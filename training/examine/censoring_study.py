@@ -97,8 +97,10 @@ def fit_treatments(
     for name in TREATED:
         data = label_accounts(source, replace(data_config, treated=name))
         model = fit(data, fit_config)
-        log_odds = predict_log_odds(model, truth.features.matrix(model.features))
-        fitted[name] = FittedTreatment(int((data.split != "test").sum()), log_odds)
+        matrix = truth.features.matrix(model.features)
+        log_odds = predict_log_odds(model, matrix)
+        rows = int((data.split != "test").sum())
+        fitted[name] = FittedTreatment(rows, log_odds)
     return fitted
 
 
@@ -111,12 +113,20 @@ def compare_treatments(
     hold_out = truth.labelled()
     baseline = fitted[BASELINE].log_odds
     baseline_decisions = _decide(hold_out, baseline, policy)
-    mean_log_odds = np.mean([treatment.log_odds for treatment in fitted.values()], axis=0)
-    band = np.abs(mean_log_odds - logit(policy.cut_off)) <= BAND
+    every_score = [treatment.log_odds for treatment in fitted.values()]
+    # The mean, so that no treatment selects the accounts that it is measured on.
+    mean_log_odds = np.mean(every_score, axis=0)
+    distance = np.abs(mean_log_odds - logit(policy.cut_off))
+    band = distance <= BAND
     rows = []
     for name, treatment in fitted.items():
         log_odds = treatment.log_odds
-        in_band = _measures(truth.probability[band], log_odds[band], baseline[band])
+        everywhere = _measures(truth.probability, log_odds, baseline)
+        in_band = _measures(
+            truth.probability[band],
+            log_odds[band],
+            baseline[band],
+        )
         decisions = _decide(hold_out, log_odds, policy)
         rows.append(
             {
@@ -124,7 +134,7 @@ def compare_treatments(
                 "rows": treatment.rows,
                 "auc_realised": expected_auc(truth.realised, log_odds),
                 "auc_expected": expected_auc(truth.probability, log_odds),
-                **_measures(truth.probability, log_odds, baseline),
+                **everywhere,
                 "band_accounts": int(band.sum()),
                 **{f"band_{measure}": value for measure, value in in_band.items()},
                 **_compare_decisions(decisions, baseline_decisions),
@@ -137,16 +147,18 @@ def _measures(probability: Vector, log_odds: Vector, baseline: Vector) -> dict[s
     """Measures of a score against the true probability, and against the baseline's score."""
     loss = expected_log_loss(probability, log_odds)
     gain = expected_log_loss(probability, baseline) - loss
-    low, high = percentile_interval(bootstrap_counts(len(gain)) @ gain / len(gain))
+    resampled_means = bootstrap_counts(len(gain)) @ gain / len(gain)
+    low, high = percentile_interval(resampled_means)
     predicted = probability_of(log_odds)
+    # The mean of (predicted - y)^2 over an outcome y of this probability.
+    squared_error = predicted**2 - 2.0 * predicted * probability + probability
     slope, intercept = _recalibrate(probability, log_odds)
     return {
         "log_loss": float(loss.mean()),
         "log_loss_gain": float(gain.mean()),
         "log_loss_gain_low": low,
         "log_loss_gain_high": high,
-        # The mean of (predicted - y)^2 over an outcome y of this probability.
-        "brier": float(np.mean(predicted**2 - 2.0 * predicted * probability + probability)),
+        "brier": float(np.mean(squared_error)),
         "slope": slope,
         "intercept": intercept,
     }
@@ -158,13 +170,20 @@ def _recalibrate(probability: Vector, log_odds: Vector) -> tuple[float, float]:
     rows = np.tile(log_odds, 2)[:, None]
     labels = np.repeat([1, 0], len(log_odds))
     weights = np.concatenate([probability, 1.0 - probability])
-    regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200)
+    regression = LogisticRegression(
+        C=np.inf,  # no penalty, which would shrink the slope
+        solver="newton-cholesky",
+        tol=1e-10,
+        max_iter=200,
+    )
     regression.fit(rows, labels, weights)
+    # LogisticRegression cannot hold a slope at 1: Newton's method on the intercept alone.
     intercept = 0.0
     for _ in range(_NEWTON_STEPS):
         predicted = probability_of(log_odds + intercept)
-        information = (predicted * (1.0 - predicted)).sum()
-        intercept += float((probability - predicted).sum() / information)
+        variance = predicted * (1.0 - predicted)
+        gradient = (probability - predicted).sum()
+        intercept += float(gradient / variance.sum())
     return float(regression.coef_[0, 0]), intercept
 
 

@@ -34,11 +34,12 @@ def recovery_path(advised: Advised) -> Figure:
         raise ValueError(f"expected an account that is advised, got {decision.account_id}")
     figure = Figure(figsize=(7.2, 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-    for name, path, colour in (
+    paths = (
         ("the plan", advice.plan, INK),
         ("on time only", advice.on_time_only, SOFT),
         ("as before", advice.carry_on, ALARM),
-    ):
+    )
+    for name, path, colour in paths:
         days, probabilities, limits = _path_points(decision, path)
         above.plot(days, probabilities, color=colour, marker="o", ms=3, label=name)
         below.step(days, limits, where="post", color=colour)
@@ -57,7 +58,9 @@ def recovery_path(advised: Advised) -> Figure:
     below.set(ylabel="Limit, CNY", ylim=(0, None))
     handles, labels = above.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    months = [decision.as_of, *(month.month for month in advice.plan.path)][::2]
+    every_month = [decision.as_of, *(month.month for month in advice.plan.path)]
+    # Every second: thirteen labels would overlap.
+    months = every_month[::2]
     below.set_xticks(
         [month.toordinal() for month in months],
         [f"{month:%Y-%m}" for month in months],
@@ -66,7 +69,10 @@ def recovery_path(advised: Advised) -> Figure:
     return figure
 
 
-def _path_points(decision: Decision, path: PlanPath) -> tuple[list[int], list[float], list[float]]:
+def _path_points(
+    decision: Decision,
+    path: PlanPath,
+) -> tuple[list[int], list[float], list[float]]:
     """Days, probabilities and limits of a path, the decision first."""
     days = [decision.as_of.toordinal()]
     probabilities = [decision.probability]
@@ -88,10 +94,11 @@ def fidelity_bars(table: pl.DataFrame) -> Figure:
         names=0.34,
     )
     places = np.arange(rows.height)
-    for offset, column, colour, label in (
+    bars = (
         (-0.2, "top_1", INK, "named first"),
         (0.2, "top_4", SOFT, "among the reasons"),
-    ):
+    )
+    for offset, column, colour, label in bars:
         axes.barh(
             places + offset,
             rows[column].to_numpy(),
@@ -134,6 +141,9 @@ def validity_by_month(table: pl.DataFrame) -> Figure:
 def choose_example(advised: Sequence[Advised], promised: Sequence[int]) -> Advised:
     """Return the account with the median promise, whose path is neither trivial nor hopeless."""
     order = np.argsort(promised, kind="stable").tolist()
-    with_promise = [place for place in order if promised[place] > 0] or order
-    example: Advised = advised[with_promise[len(with_promise) // 2]]
+    with_promise = [place for place in order if promised[place] > 0]
+    # A population without any promise still has a figure.
+    candidates = with_promise or order
+    median = candidates[len(candidates) // 2]
+    example: Advised = advised[median]
     return example

@@ -142,7 +142,9 @@ def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
         logged[f"reasons_true_{key}"] = served[key]
     for measure, value in realised.select("measure", "value").iter_rows():
         logged[f"ceiling_{measure}"] = value
-    return {key: float(value) for key, value in logged.items() if value is not None}
+    # MLflow takes no null, such as the share of unshocked promises where every account was shocked.
+    known = {key: value for key, value in logged.items() if value is not None}
+    return {key: float(value) for key, value in known.items()}
 
 
 def _load_version(store: Store, name: str, version: str) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,16 +32,20 @@ def actions(models: Sequence[Evaluation]) -> pl.DataFrame:
 
 def _action_row(model: Evaluation) -> dict[str, object]:
     before, after = model.limits
-    counts = {action: int((model.actions == action).sum()) for action in ACTIONS}
+    taken = before - after
+    decided = Counter(model.actions.tolist())
+    counts = {action: decided[action] for action in ACTIONS}
+    # At least 1: without a default, none of 0 is among the cut accounts.
     defaults = max(model.label.sum(), 1.0)
+    defaults_cut = model.label[model.cut].sum()
     return {
         "model": model.name,
         "accounts": len(model.label),
         **counts,
         "cut": int(model.cut.sum()),
         "cut_share": float(model.cut.mean()),
-        "defaults_cut": float(model.label[model.cut].sum() / defaults),
-        "amount": float((before - after).sum()),
+        "defaults_cut": float(defaults_cut / defaults),
+        "amount": float(taken.sum()),
     }
 
 
@@ -51,11 +56,14 @@ def changes(first: Evaluation, second: Evaluation) -> pl.DataFrame:
     second only and ``spared`` by it, each with its rate of default (null where there are none);
     ``amount_first`` and ``amount_second``, CNY taken off limits.
     """
-    newly_cut = pl.col("cut_second") & ~pl.col("cut_first")
-    spared = pl.col("cut_first") & ~pl.col("cut_second")
+    cut_first = pl.col("cut_first")
+    cut_second = pl.col("cut_second")
+    both = cut_first & cut_second
+    newly_cut = cut_second & ~cut_first
+    spared = cut_first & ~cut_second
     totals = (
         pl.len().alias("accounts"),
-        (pl.col("cut_first") & pl.col("cut_second")).sum().alias("both"),
+        both.sum().alias("both"),
         newly_cut.sum().alias("newly_cut"),
         pl.col("label").filter(newly_cut).mean().alias("newly_cut_rate"),
         spared.sum().alias("spared"),
@@ -66,6 +74,7 @@ def changes(first: Evaluation, second: Evaluation) -> pl.DataFrame:
     by_band = (
         accounts.group_by("product", "band", "limit")
         .agg(totals)
+        # By the band's number: as text, "5,000 to 20,000" comes before "below 5,000".
         .sort("product", "band")
         .drop("band")
     )
@@ -84,7 +93,8 @@ def _decisions(first: Evaluation, second: Evaluation) -> pl.DataFrame:
     edges = [edge for edge, _ in BANDS[1:]]
     band = np.searchsorted(edges, before, side="right")
     names = np.array([name for _, name in BANDS])
-    return first.hold_out.people.select("product").with_columns(
+    products = first.hold_out.people.select("product")
+    return products.with_columns(
         limit=pl.Series(names[band]),
         band=pl.Series(band),
         label=pl.Series(first.label),
@@ -110,9 +120,12 @@ def reasons(first: Evaluation, second: Evaluation) -> pl.DataFrame:
         "newly_cut": second.first_reasons[newly_cut],
         "spared": first.first_reasons[spared],
     }
-    codes = sorted(set(np.concatenate(list(codes_of.values())).tolist()))
-    counts = {
-        name: [int((reasons == code).sum()) for code in codes] for name, reasons in codes_of.items()
-    }
-    table = pl.DataFrame({"code": pl.Series(codes, dtype=pl.String)} | counts)
-    return table.sort(pl.col("first") + pl.col("second"), "code", descending=[True, False])
+    every_code = np.concatenate(list(codes_of.values()))
+    codes = sorted(set(every_code.tolist()))
+    # With its type, for two models that cut no account: an empty list has none.
+    table = pl.DataFrame({"code": pl.Series(codes, dtype=pl.String)})
+    for name, reasons in codes_of.items():
+        counts = [int((reasons == code).sum()) for code in codes]
+        table = table.with_columns(pl.Series(name, counts))
+    frequency = pl.col("first") + pl.col("second")
+    return table.sort(frequency, "code", descending=[True, False])

@@ -5,7 +5,6 @@ Read :func:`compare` first. ::
     from pathlib import Path
     from training.compare.models.compare import compare
     from training.tracking.store import Store
-    from training.tracking.store import Store
 
     result = compare(["champion", "challenger"], Path("data/simulated"), Store(Path("mlruns")))
     result.better, result.tables["differences"], print(result.summary)
@@ -90,7 +89,7 @@ def compare(
     as in :func:`training.evaluate.unseen_accounts.select_unseen`.  Raises ValueError for fewer than
     two models or one of several given twice, and whatever these two functions raise.
     """
-    # Two may be the same model: then nothing differs.
+    # Two may be the same model: then nothing differs, which checks the comparison itself.
     repeated = len(selectors) > 2 and len(set(selectors)) < len(selectors)
     if len(selectors) < 2 or repeated:
         raise ValueError(f"expected two models or more, each once, got {list(selectors)}")
@@ -98,12 +97,11 @@ def compare(
     models = [find_model(selector, store, name) for selector in selectors]
     progress(Stage.ACCOUNTS)
     unseen = select_unseen(load(data), data, models, shared)
-    evaluations = [
-        evaluate(shown, model.bundle, unseen.hold_out)
-        for shown, model in zip(_shown_names(selectors), models, strict=True)
-    ]
+    named = zip(_shown_names(selectors), models, strict=True)
+    evaluations = [evaluate(shown, model.bundle, unseen.hold_out) for shown, model in named]
     progress(Stage.TABLES)
-    tables = _tables(evaluations) | {"shift": _shift(evaluations, unseen.earlier)}
+    tables = _tables(evaluations)
+    tables["shift"] = _shift(evaluations, unseen.earlier)
     comparison = ModelComparison(
         models=tuple(evaluations),
         verdicts=_verdicts(evaluations, tables),
@@ -117,25 +115,36 @@ def compare(
 def _shown_names(selectors: Sequence[str]) -> list[str]:
     """The names of the models in tables; a model compared with itself needs two."""
     first, *others = selectors
-    return [first, *(f"{name} again" if name == first else name for name in others)]
+    shown = [f"{name} again" if name == first else name for name in others]
+    return [first, *shown]
 
 
 def _tables(models: Sequence[Evaluation]) -> dict[str, pl.DataFrame]:
     first, *others = models
     label = first.label
-    differences = {
-        other.name: paired_tests.differences(label, first.probability, other.probability)
-        for other in others
-    }
-    reliability = {m.name: calibration.reliability(label, m.log_odds) for m in models}
-    calibration_bins = {m.name: metrics.calibration(label, m.probability) for m in models}
+    reliability = {}
+    calibration_bins = {}
+    for model in models:
+        reliability[model.name] = calibration.reliability(label, model.log_odds)
+        calibration_bins[model.name] = metrics.calibration(label, model.probability)
+    differences = {}
+    changed = {}
+    reasons = {}
+    for other in others:
+        differences[other.name] = paired_tests.differences(
+            label,
+            first.probability,
+            other.probability,
+        )
+        changed[other.name] = changes.changes(first, other)
+        reasons[other.name] = changes.reasons(first, other)
     return {
         "differences": _stack(differences),
         "calibration": _stack(reliability),
         "calibration_bins": _stack(calibration_bins),
         "actions": changes.actions(models),
-        "changes": _stack({other.name: changes.changes(first, other) for other in others}),
-        "reasons": _stack({other.name: changes.reasons(first, other) for other in others}),
+        "changes": _stack(changed),
+        "reasons": _stack(reasons),
         "value": value(models),
     }
 
@@ -148,14 +157,18 @@ def _shift(models: Sequence[Evaluation], earlier: HoldOut) -> pl.DataFrame:
     earlier_models = [evaluate(model.name, model.bundle, earlier) for model in models]
     rows = []
     for first, *others in (earlier_models, models):
+        month = f"{first.hold_out.as_of:%Y-%m}"
         for other in others:
             table = drift_table(first, other)
+            score = table.filter(kind="score")
+            # The first row of the reasons is that of their whole mix.
+            reasons = table.filter(kind="reason")
             rows.append(
                 {
                     "model": other.name,
-                    "month": f"{first.hold_out.as_of:%Y-%m}",
-                    "psi_score": table.filter(kind="score")["psi"][0],
-                    "psi_first_reason": table.filter(kind="reason")["psi"][0],
+                    "month": month,
+                    "psi_score": score["psi"][0],
+                    "psi_first_reason": reasons["psi"][0],
                 }
             )
     return pl.DataFrame(rows)
@@ -175,7 +188,10 @@ def _verdicts(
 
 def _stack(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """The models' tables under each other, after a column ``model``."""
-    named = [table.select(pl.lit(name).alias("model"), pl.all()) for name, table in tables.items()]
+    named = []
+    for name, table in tables.items():
+        model = pl.lit(name).alias("model")
+        named.append(table.select(model, pl.all()))
     return pl.concat(named)
 
 
@@ -225,12 +241,13 @@ def _metrics(comparison: ModelComparison) -> dict[str, float]:
 
     Pairs are numbered from 1.
     """
+    # By number and not by name, so that the metrics of several comparisons have equal names.
     columns = ("measure", "difference", "low", "high")
     logged: dict[str, float] = {}
     for number, verdict in enumerate(comparison.verdicts, start=1):
         measures = comparison.tables["differences"].filter(model=verdict.second)
         values = comparison.tables["value"].filter(model=verdict.second)
-        value_row = values.with_columns(pl.lit("value").alias("measure"))
+        value_row = values.with_columns(measure=pl.lit("value"))
         pair = pl.concat([measures.select(columns), value_row.select(columns)])
         for measure, difference, low, high in pair.iter_rows():
             key = f"difference_{number}.{measure}"

@@ -39,7 +39,9 @@ def scores(first: Evaluation, second: Evaluation) -> Figure:
         f"Log-odds by {second.name}",
         "The same accounts by both models",
     )
-    for value, colour, size, name in ((0.0, SOFT, 6, "stayed good"), (1.0, ALARM, 12, "defaulted")):
+    # Defaults last and larger: they are few, and would lie under the others.
+    outcomes = ((0.0, SOFT, 6, "stayed good"), (1.0, ALARM, 12, "defaulted"))
+    for value, colour, size, name in outcomes:
         members = first.label == value
         axes.scatter(
             first.log_odds[members],

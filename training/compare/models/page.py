@@ -106,8 +106,9 @@ def terminal(
 def describe_models(models: Sequence[Evaluation], notes: Sequence[str]) -> str:
     """Return which models are compared on which accounts, and the notes."""
     on = models[0].hold_out
+    accounts = len(on.label)
+    defaults = int(on.label.sum())
     names = "; ".join(f"{model.name} is bundle {model.bundle.digest[:12]}" for model in models)
-    accounts, defaults = len(on.label), int(on.label.sum())
     first_line = (
         f"{accounts:,} unseen accounts as of {on.as_of:%Y-%m}, "
         f"{defaults:,} of which defaulted. {names}."

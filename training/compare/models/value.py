@@ -43,11 +43,14 @@ def worth(evaluation: Evaluation, portfolio: Portfolio, policy: Policy) -> pl.Da
     economics = policy.economics
     before = portfolio.rule_limit
     label = evaluation.label
+    good = 1.0 - label
     taken = before - after
-    exposure_cut = portfolio.exposure(before, policy) - portfolio.exposure(after, policy)
+    exposure_before = portfolio.exposure(before, policy)
+    exposure_after = portfolio.exposure(after, policy)
+    exposure_cut = exposure_before - exposure_after
     avoided = label * (exposure_cut * economics.loss_given_default)
-    forgone = (1.0 - label) * economics.margin * taken
-    harmed = (1.0 - label) * economics.harm * taken
+    forgone = good * economics.margin * taken
+    harmed = good * economics.harm * taken
     return pl.DataFrame(
         {
             "avoided": avoided,
@@ -68,14 +71,18 @@ def value(models: Sequence[Evaluation], seed: int = 0) -> pl.DataFrame:
     """
     portfolio = portfolio_of(models[0])
     policy = models[0].bundle.policy
+    # All by the first model's economics: a policy that prices harm at 0 would win by that alone.
     tables = [worth(model, portfolio, policy) for model in models]
-    gains = np.array([(table["value"] - tables[0]["value"]).to_numpy() * PER for table in tables])
+    first_value = tables[0]["value"]
+    differences = [table["value"] - first_value for table in tables]
+    gains = np.array([difference.to_numpy() * PER for difference in differences])
     # The same resamples for every model: differences are paired.
     resamples = resample_rows(gains.shape[1], RESAMPLES_OF_MEANS, seed)
     draws = np.array([gains[:, rows].mean(axis=1) for rows in resamples])
     rows = []
     for place, (model, table) in enumerate(zip(models, tables, strict=True)):
         low, high = percentile_interval(draws[:, place])
+        # NumPy's mean and not Polars': they sum in another order.
         means = {name: float(table[name].to_numpy().mean()) * PER for name in table.columns}
         rows.append(
             {

@@ -50,14 +50,16 @@ class PeersConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, peer_folds=(2, 20), peer_seed=(0, 2**31 - 1), tune_trials=(0, 1000))
-        known = [contender.name for contender in CONTENDERS] + [TUNED]
+        known = [contender.name for contender in CONTENDERS]
+        known.append(TUNED)
         unknown = set(self.names()) - set(known)
         if unknown:
             raise ValueError(f"only: expected some of {known}, got {sorted(unknown)}")
 
     def names(self) -> list[str]:
         """Return the names in ``only``."""
-        return [name.strip() for name in self.only.split(";") if name.strip()]
+        names = [name.strip() for name in self.only.split(";")]
+        return [name for name in names if name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,11 @@ class PeerComparison:
 
     def summary(self) -> pl.DataFrame:
         """Return one row for each contender, in the order run: means over folds, median times."""
-        means = [pl.col(name).mean() for name in ("auc", "brier", "log_loss", "leaves")]
-        times = ("fit_s", "one_s", "explain_one_s", "explain_many_s")
-        medians = [pl.col(name).median() for name in times]
-        return self.scores.group_by("contender", maintain_order=True).agg(*means, *medians)
+        measures = pl.col("auc", "brier", "log_loss", "leaves")
+        # Medians of times: one pause of the machine would move a mean.
+        times = pl.col("fit_s", "one_s", "explain_one_s", "explain_many_s")
+        by_contender = self.scores.group_by("contender", maintain_order=True)
+        return by_contender.agg(measures.mean(), times.median())
 
     def against(self, name: str = OURS) -> pl.DataFrame:
         """Return the difference of every other contender to one, in AUC and log loss.
@@ -119,9 +122,10 @@ def _test_measure(
     test_to_train: float,
 ) -> list[dict[str, object]]:
     own_values = own[measure].to_list()
-    tests = [
-        difference(other[measure].to_list(), own_values, test_to_train) for other in others.values()
-    ]
+    tests = []
+    for other in others.values():
+        values = other[measure].to_list()
+        tests.append(difference(values, own_values, test_to_train))
     adjusted = holm([test.p for test in tests])
     return [
         {
@@ -154,24 +158,31 @@ def compare(
     fit_config = config or FitConfig()
     peers_config = peers or PeersConfig()
     frame = label_accounts(load(folder), data_config)
-    parts = list(
-        folds.split_folds(frame, peers_config.peer_folds, data_config, peers_config.peer_seed)
+    # Folds of the training rows: a hold-out that chose a learner would no longer be one.
+    split = folds.split_folds(
+        frame,
+        peers_config.peer_folds,
+        data_config,
+        peers_config.peer_seed,
     )
+    parts = list(split)
     contenders = _select_contenders(peers_config, data_config)
     installed = [contender for contender in contenders if contender.installed]
     missing = [contender for contender in contenders if not contender.installed]
+    steps = len(installed) * len(parts)
     rows: list[dict[str, object]] = []
     for contender in installed:
         for number, (fitted, held) in enumerate(parts, start=1):
             scores = _score(contender, frame, fitted, held, fit_config)
             rows.append({"contender": contender.name, "fold": number, **scores})
             if progress is not None:
-                progress(len(rows), len(installed) * len(parts))
+                progress(len(rows), steps)
+    test_to_train = np.mean([len(held) / len(fitted) for fitted, held in parts])
     return PeerComparison(
         scores=pl.DataFrame(rows, infer_schema_length=None),
         missing=tuple((contender.name, contender.install_command) for contender in missing),
         settings=tuple((contender.name, contender.setting) for contender in installed),
-        test_to_train=float(np.mean([len(held) / len(fitted) for fitted, held in parts])),
+        test_to_train=float(test_to_train),
         rows=len(frame.rows("train")),
     )
 
@@ -181,7 +192,9 @@ def _select_contenders(config: PeersConfig, data_config: DataConfig) -> list[Con
     if config.tune_trials:
         contenders.append(tuned(config.tune_trials, data_config))
     names = config.names()
-    return [contender for contender in contenders if not names or contender.name in names]
+    if not names:
+        return contenders
+    return [contender for contender in contenders if contender.name in names]
 
 
 def _score(
@@ -199,7 +212,9 @@ def _score(
     probability = model.probability(matrix)
     # A peer may answer exactly 0 or 1, whose log loss is infinite where it is wrong.
     inside = np.clip(probability, 1e-15, 1.0 - 1e-15)
-    log_loss = -np.mean(label * np.log(inside) + (1.0 - label) * np.log(1.0 - inside))
+    of_defaults = label * np.log(inside)
+    of_good = (1.0 - label) * np.log(1.0 - inside)
+    log_loss = -np.mean(of_defaults + of_good)
     explains = model.explain(matrix[:1]) is not None
     return {
         "auc": auc(label, probability),
@@ -214,7 +229,8 @@ def _score(
 
 
 def _time_one_row(call: Callable[[Matrix], object], matrix: Matrix) -> float:
-    """The median seconds of a call with one row, another row each time."""
+    """The median seconds of a call with one row."""
+    # Another row each time: a learner that caches its last answer must not profit.
     times = []
     for number in range(min(CALLS, len(matrix))):
         start = time.perf_counter()

@@ -25,7 +25,11 @@ class Difference:
     p: float
 
 
-def difference(one: Sequence[float], another: Sequence[float], test_to_train: float) -> Difference:
+def difference(
+    one: Sequence[float],
+    another: Sequence[float],
+    test_to_train: float,
+) -> Difference:
     """Test ``one`` minus ``another``, fold by fold.
 
     ``test_to_train`` is rows scored to rows fitted on (1 / 4 with five folds).  p is 1 where they
@@ -38,14 +42,23 @@ def difference(one: Sequence[float], another: Sequence[float], test_to_train: fl
         raise ValueError(f"expected the same two or more folds, got {len(one)} and {len(another)}")
     gaps = np.subtract(one, another)
     mean = float(gaps.mean())
-    variance = (1.0 / len(gaps) + test_to_train) * gaps.var(ddof=1)
-    error = float(np.sqrt(variance))
+    # Without the correction the factor would be 1 / folds alone.
+    factor = 1.0 / len(gaps) + test_to_train
+    error = float(np.sqrt(factor * gaps.var(ddof=1)))
+    # The same gap in every fold: t is infinite, or 0 / 0.
     if error == 0.0:
-        return Difference(mean, mean, mean, 1.0 if mean == 0.0 else 0.0)
+        p = 1.0 if mean == 0.0 else 0.0
+        return Difference(mean, mean, mean, p)
     freedom = len(gaps) - 1
-    half_width = float(student.ppf(0.975, freedom)) * error
+    quantile = float(student.ppf(0.975, freedom))
+    half_width = quantile * error
     p = float(2.0 * student.sf(abs(mean) / error, freedom))
-    return Difference(mean, mean - half_width, mean + half_width, p)
+    return Difference(
+        mean=mean,
+        low=mean - half_width,
+        high=mean + half_width,
+        p=p,
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -56,11 +69,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
+    # SciPy controls the false discovery rate only, which allows some false findings.
+    tests = len(p_values)
     order = np.argsort(p_values, kind="stable")
-    adjusted = [0.0] * len(p_values)
+    adjusted = [0.0] * tests
     highest = 0.0
     for rank, test in enumerate(order.tolist()):
-        scaled = p_values[test] * (len(p_values) - rank)
-        highest = max(highest, min(1.0, scaled))
+        remaining = tests - rank
+        scaled = min(1.0, p_values[test] * remaining)
+        # Adjusted values may not decrease where the p-values increase.
+        highest = max(highest, scaled)
         adjusted[test] = highest
     return adjusted

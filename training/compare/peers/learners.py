@@ -90,6 +90,7 @@ class _Model:
 
 def _training_rows(data: Labelled, config: FitConfig) -> tuple[Matrix, Vector]:
     """Features and labels; the features that the config excludes are unknown throughout."""
+    # Unknown and not dropped: every learner then takes the same columns when it scores.
     matrix = data.features.matrix(MODEL_FEATURES)
     excluded = np.isin(MODEL_FEATURES, list(config.excluded_features))
     matrix[:, excluded] = np.nan
@@ -113,7 +114,7 @@ def _scorecard(data: Labelled, config: FitConfig) -> Model:
     from optbinning import BinningProcess
 
     matrix, label = _training_rows(data, config)
-    # optbinning bins no column that is unknown throughout
+    # optbinning bins no column that is unknown throughout.
     known = np.flatnonzero(~np.isnan(matrix).all(axis=0))
     names = [MODEL_FEATURES[place] for place in known]
     # Each feature is monotone in a direction found from the data, which makes scorecards readable.
@@ -121,6 +122,7 @@ def _scorecard(data: Labelled, config: FitConfig) -> Model:
     process = BinningProcess(names, binning_fit_params=trends)
 
     def weights_of_evidence(rows: Matrix) -> Matrix:
+        # "empirical": unknown values have the weight of their own bin, not 0.
         binned = process.transform(rows[:, known], metric="woe", metric_missing="empirical")
         return np.asarray(binned, dtype=np.float64)
 
@@ -213,9 +215,15 @@ def fit_ours(data: Labelled, config: FitConfig) -> Model:
     """
     matrix, label = _training_rows(data, config)
     booster = train_booster(matrix, label, config, weight=data.weight)
-    reference = np.random.default_rng(config.seed).permutation(matrix)[:REFERENCE]
-    explainer = make_explainer(flatten_trees(read_trees(booster)), reference)
-    return replace(_of_booster(booster), contributions=lambda rows: explain_many(rows, explainer))
+    random = np.random.default_rng(config.seed)
+    reference = random.permutation(matrix)[:REFERENCE]
+    tables = flatten_trees(read_trees(booster))
+    explainer = make_explainer(tables, reference)
+    # LightGBM's own contributions are path-dependent, and so not those that decisions state.
+    return replace(
+        _of_booster(booster),
+        contributions=lambda rows: explain_many(rows, explainer),
+    )
 
 
 OURS = "Clearline"

@@ -41,10 +41,10 @@ def section(
             "below 0 are better than ours.\n",
             _table(TESTED, _test_cells(against)),
         ]
-    parts += ["".join(f"- {name}: {setting}\n" for name, setting in settings)]
-    parts += [
-        f"Not installed, so not compared: {name} (`{command}`).\n" for name, command in missing
-    ]
+    listed = [f"- {name}: {setting}\n" for name, setting in settings]
+    parts.append("".join(listed))
+    for name, command in missing:
+        parts.append(f"Not installed, so not compared: {name} (`{command}`).\n")
     return "\n".join(parts)
 
 

@@ -45,6 +45,7 @@ def tune_config(
     parts = list(folds.split_folds(data, tune.search_folds, inner_config, tune.search_seed))
     study = create_in_memory(tune.search_seed, tune.startup)
     *_, trials_done = search(study, folds.bin_folds(data, parts), config, tune)
-    best = smallest_within_noise([trial.scored for trial in trials_done if trial.whole])
+    whole = [trial.scored for trial in trials_done if trial.whole]
+    best = smallest_within_noise(whole)
     point = next(trial.point for trial in trials_done if trial.number == best.number)
     return config_at(point, config)

@@ -69,18 +69,27 @@ def frontier(
 
     Raises ValueError where no account has label 0.
     """
-    policies = [policy, *policy_grid(policy, cut_offs, depths or _depths(policy))]
-    points = [measure(portfolio, one, *limits_under(portfolio, one)) for one in policies]
+    grid = policy_grid(policy, cut_offs, depths or _depths(policy))
+    points = []
+    for one in (policy, *grid):
+        after, cut = limits_under(portfolio, one)
+        points.append(measure(portfolio, one, after, cut))
     table = pl.DataFrame(points)
     operating = np.arange(table.height) == 0
-    best = efficient(table["good_cut"].to_numpy(), table["loss_avoided"].to_numpy())
-    return table.with_columns(
+    good_cut = table["good_cut"].to_numpy()
+    loss_avoided = table["loss_avoided"].to_numpy()
+    flagged = table.with_columns(
         pl.Series("operating", operating),
-        pl.Series("efficient", best),
-    ).select(*SCHEMA)
+        pl.Series("efficient", efficient(good_cut, loss_avoided)),
+    )
+    return flagged.select(*SCHEMA)
 
 
-def policy_grid(policy: Policy, cut_offs: int, depths: Sequence[float]) -> list[Policy]:
+def policy_grid(
+    policy: Policy,
+    cut_offs: int,
+    depths: Sequence[float],
+) -> list[Policy]:
     """Return policies for each depth, at cut-offs evenly spaced in log-odds.
 
     The cut-offs go from 1 % to the probability of suspension.
@@ -88,7 +97,9 @@ def policy_grid(policy: Policy, cut_offs: int, depths: Sequence[float]) -> list[
     highest = max(policy.suspend.probability, 2 * LOWEST_CUT_OFF)
     low = np.log(LOWEST_CUT_OFF / (1.0 - LOWEST_CUT_OFF))
     high = np.log(highest / (1.0 - highest))
-    log_odds = np.linspace(low, min(high, 6.0), cut_offs)
+    # A policy that never suspends has probability 1 there, whose log-odds are infinite.
+    high = min(high, 6.0)
+    log_odds = np.linspace(low, high, cut_offs)
     probabilities = 1.0 / (1.0 + np.exp(-log_odds))
     return [
         with_values(policy, cut_off, depth)
@@ -111,12 +122,14 @@ def with_values(policy: Policy, cut_off: float, tolerated_share: float) -> Polic
     # cut_off = (margin + harm) / (margin + harm + loss_given_default), solved for the sum.
     cost_of_good_cut = cut_off * policy.economics.loss_given_default / (1.0 - cut_off)
     margin = min(policy.economics.margin, cost_of_good_cut)
+    harm = cost_of_good_cut - margin
     economics = replace(
         policy.economics,
         margin=round(margin, DIGITS),
-        harm=round(cost_of_good_cut - margin, DIGITS),
+        harm=round(harm, DIGITS),
     )
-    cut = replace(policy.cut, tolerated_share=round(tolerated_share, DIGITS))
+    depth = round(tolerated_share, DIGITS)
+    cut = replace(policy.cut, tolerated_share=depth)
     return replace(policy, economics=economics, cut=cut)
 
 
@@ -130,12 +143,15 @@ def measure(portfolio: Portfolio, policy: Policy, after: Vector, cut: Mask) -> P
         raise ValueError("frontier: expected accounts of label 0, got none")
     good_cut = float(cut[good].mean())
     low, high = wilson(good_cut, int(good.sum()))
-    cut_by_rules = (portfolio.rule_limit < portfolio.limit) | portfolio.rule_suspends
+    reduced_by_rules = portfolio.rule_limit < portfolio.limit
+    cut_by_rules = reduced_by_rules | portfolio.rule_suspends
     lgd = policy.economics.loss_given_default
     exposure_before = portfolio.exposure(portfolio.limit, policy)
-    avoided_at_default = lgd * (exposure_before - portfolio.exposure(after, policy))
+    exposure_after = portfolio.exposure(after, policy)
+    avoided_at_default = lgd * (exposure_before - exposure_after)
     loss_avoided = np.sum(portfolio.probability * avoided_at_default)
     loss_before = np.sum(portfolio.probability * lgd * exposure_before)
+    realised_loss_avoided = np.sum(portfolio.label * avoided_at_default)
     limit_cut = portfolio.limit - after
     return {
         "cut_off": policy.cut_off,
@@ -149,7 +165,7 @@ def measure(portfolio: Portfolio, policy: Policy, after: Vector, cut: Mask) -> P
         "good_cut_by_rules": float(cut_by_rules[good].mean()),
         "loss_avoided": float(loss_avoided),
         "loss_avoided_share": float(loss_avoided / loss_before),
-        "realised_loss_avoided": float(np.sum(portfolio.label * avoided_at_default)),
+        "realised_loss_avoided": float(realised_loss_avoided),
         "limit_cut": float(np.sum(limit_cut)),
         "good_limit_cut": float(np.sum(limit_cut[good])),
     }
@@ -161,9 +177,11 @@ def efficient(good_cut: Vector, loss_avoided: Vector) -> Mask:
     In ascending order of good customers cut, these are the points that avoid more loss than every
     point before them.
     """
+    # Of points that cut equally many, the one that avoids most comes first and excludes the others.
     order = np.lexsort((-loss_avoided, good_cut))
     ordered = loss_avoided[order]
-    best_before = np.append(-np.inf, np.maximum.accumulate(ordered)[:-1])
+    best_so_far = np.maximum.accumulate(ordered)
+    best_before = np.append(-np.inf, best_so_far[:-1])
     is_efficient = np.zeros(len(order), dtype=np.bool_)
     is_efficient[order] = ordered > best_before
     return is_efficient

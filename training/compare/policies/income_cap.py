@@ -49,6 +49,8 @@ def capped(policy: Policy, multiple: float, from_month: datetime.date) -> Policy
     """
     if not 0 < multiple < float("inf"):
         raise PolicyLabError(f"cap income multiple: expected a number above 0, got {multiple}")
+    # Another cap in incomes would still bind where it is lower, and hide the effect of this one.
+    other_rules = tuple(one for one in policy.rules if one.cap_of != "income")
     rule = Rule(
         code="income_multiple_cap_asked",
         cause="regulation",
@@ -62,7 +64,6 @@ def capped(policy: Policy, multiple: float, from_month: datetime.date) -> Policy
         cap_of="income",
         times=multiple,
     )
-    other_rules = tuple(one for one in policy.rules if one.cap_of != "income")
     return replace(policy, rules=(*other_rules, rule))
 
 
@@ -80,22 +81,27 @@ def cap_table(evaluation: Evaluation, multiple: float, from_month: datetime.date
     - ``limit``: CNY, of all accounts as decided today; ``reduction``: CNY less; ``released``: CNY
       more, where this cap is wider than one in force
     """
+    # Not before its first month: the rule would not apply, and the table would show no effect.
     day = max(evaluation.hold_out.as_of, from_month)
     accounts = accounts_of(evaluation, [day] * len(evaluation.label))
     served = evaluation.bundle.policy
     with_cap = capped(served, multiple, from_month)
     decided_at = soon_after(day)
-    before = limits_of([apply(account, served, decided_at) for account in accounts])
+    served_outcomes = [apply(account, served, decided_at) for account in accounts]
     outcomes = [apply(account, with_cap, decided_at) for account in accounts]
+    before = limits_of(served_outcomes)
     after = limits_of(outcomes)
+    affected = after < before
     in_review = np.array([outcome.action == "review" for outcome in outcomes])
     features = evaluation.stages.features
+    limit = features.column("limit_now")
+    income = features.column("income")
     table = pl.DataFrame(
         {
             "product": features.accounts["product"].cast(pl.String),
-            "band": _bands(features.column("limit_now"), features.column("income")),
-            "affected": after < before,
-            "review": (after < before) & in_review,
+            "band": _bands(limit, income),
+            "affected": affected,
+            "review": affected & in_review,
             "limit": before,
             "reduction": np.maximum(before - after, 0.0),
             "released": np.maximum(after - before, 0.0),
@@ -105,6 +111,7 @@ def cap_table(evaluation: Evaluation, multiple: float, from_month: datetime.date
 
 
 def _bands(limit: Vector, income: Vector) -> list[str]:
+    # An income of 0 gives an infinite multiple, which is in the highest band.
     with np.errstate(divide="ignore", invalid="ignore"):
         multiples = limit / income
     return [UNKNOWN if np.isnan(multiple) else _band_name(multiple) for multiple in multiples]
@@ -115,9 +122,11 @@ def _band_name(multiple: float) -> str:
 
 
 def _sum_by_band(table: pl.DataFrame) -> pl.DataFrame:
-    order = {band: place for place, band in enumerate((*BAND_NAMES, UNKNOWN, ALL))}
+    bands = (*BAND_NAMES, UNKNOWN, ALL)
+    order = {band: place for place, band in enumerate(bands)}
     whole_products = table.with_columns(pl.lit(ALL).alias("band"))
     everything = whole_products.with_columns(pl.lit(ALL).alias("product"))
+    # Totals as further rows, so that one aggregation gives all sums.
     sums = (
         pl.concat([table, whole_products, everything])
         .group_by("product", "band")
@@ -130,8 +139,9 @@ def _sum_by_band(table: pl.DataFrame) -> pl.DataFrame:
     )
     counts = sums.select("affected", "accounts").iter_rows()
     ends = [wilson(affected / accounts, accounts) for affected, accounts in counts]
-    return sums.with_columns(
+    with_shares = sums.with_columns(
         (pl.col("affected") / pl.col("accounts")).alias("share"),
         pl.Series("share_low", [low for low, _ in ends]),
         pl.Series("share_high", [high for _, high in ends]),
-    ).select(COLUMNS)
+    )
+    return with_shares.select(COLUMNS)

@@ -109,25 +109,28 @@ def oracle_table(portfolio: Portfolio, policy: Policy, truth: TrueProbability) -
         "expected": (truth.halves[1], truth.halves[0]),
         "realised": (portfolio.label, portfolio.label),
     }
+    # The same resamples for both deciders, so that their noise cancels in the share.
     counts = bootstrap_counts(len(portfolio.label))
     rows: list[tuple[object, ...]] = []
     for outcome, probabilities in valued_by.items():
         values = {}
         for name, portfolios in deciders.items():
             pairs = zip(portfolios, probabilities, strict=True)
-            values[name] = np.mean([_value(one, policy, p) for one, p in pairs], axis=0)
+            by_half = [_value(one, policy, p) for one, p in pairs]
+            values[name] = np.mean(by_half, axis=0)
         for name, own in values.items():
             cut, good_cut = _cut(deciders[name], policy)
-            drawn = counts @ own
-            value = (float(own.sum()), *percentile_interval(drawn))
+            low, high = percentile_interval(counts @ own)
+            value = float(own.sum())
             share = _share(own, values["oracle"], counts)
-            rows.append((name, cut, good_cut, outcome, *value, *share))
+            rows.append((name, cut, good_cut, outcome, value, low, high, *share))
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
 def _share(own: Vector, best: Vector, counts: Vector) -> tuple[float | None, ...]:
     """A decider's value as a share of the oracle's, and its interval."""
     drawn_best = counts @ best
+    # A share of a value near 0, or below, says nothing: its sign depends on the resample.
     if best.sum() <= 0 or (drawn_best <= 0).any():
         return None, None, None
     share = float(own.sum()) / float(best.sum())
@@ -138,10 +141,12 @@ def _value(portfolio: Portfolio, policy: Policy, p: Vector) -> Vector:
     """Each account's value where the portfolio's probabilities decide and ``p`` is the true one."""
     economics = policy.economics
     after, _ = limits_under(portfolio, policy)
-    drawn = np.minimum(portfolio.limit, np.maximum(portfolio.balance, 0.0))
+    owed = np.maximum(portfolio.balance, 0.0)
+    drawn = np.minimum(portfolio.limit, owed)
     by_rules = np.where(portfolio.rule_suspends, drawn, portfolio.rule_limit)
-    exposure_cut = portfolio.exposure(by_rules, policy) - portfolio.exposure(after, policy)
-    avoided = economics.loss_given_default * exposure_cut
+    exposure_by_rules = portfolio.exposure(by_rules, policy)
+    exposure_after = portfolio.exposure(after, policy)
+    avoided = economics.loss_given_default * (exposure_by_rules - exposure_after)
     cost = (economics.margin + economics.harm) * (by_rules - after)
     value: Vector = p * avoided - (1.0 - p) * cost
     return value
@@ -149,9 +154,14 @@ def _value(portfolio: Portfolio, policy: Policy, p: Vector) -> Vector:
 
 def _cut(portfolios: tuple[Portfolio, ...], policy: Policy) -> tuple[int, float]:
     """How many accounts are cut, and the share of the good ones, averaged over the portfolios."""
-    cut = np.mean([limits_under(one, policy)[1] for one in portfolios], axis=0)
+    by_portfolio = []
+    for one in portfolios:
+        _, is_cut = limits_under(one, policy)
+        by_portfolio.append(is_cut)
+    cut = np.mean(by_portfolio, axis=0)
     good = portfolios[0].label == 0
-    return round(float(cut.sum())), float(cut[good].mean())
+    accounts_cut = round(float(cut.sum()))
+    return accounts_cut, float(cut[good].mean())
 
 
 def _restore_state(on: HoldOut, simulation: SimulationConfig, folder: Path) -> State:
@@ -161,7 +171,8 @@ def _restore_state(on: HoldOut, simulation: SimulationConfig, folder: Path) -> S
     """
     day = month_number_of(on.as_of, simulation)
     ids = on.people["account_id"]
-    if not 0 <= day < simulation.months or not ids.str.contains(r"^sim-\d{7}$").all():
+    of_simulation = ids.str.contains(r"^sim-\d{7}$").all()
+    if not 0 <= day < simulation.months or not of_simulation:
         raise DataError(f"{folder}: expected the simulation that the hold-out is of, got another")
     state = begin(simulation, 0, simulation.accounts)
     for month in range(day + 1):
@@ -172,19 +183,24 @@ def _restore_state(on: HoldOut, simulation: SimulationConfig, folder: Path) -> S
         [(day, columns)],
         simulation,
     )
-    expected = on.statements.filter(pl.col("month") == on.as_of).sort("account_id")
-    actual = statements.join(
+    last_month = on.statements.filter(pl.col("month") == on.as_of)
+    expected = last_month.sort("account_id")
+    of_hold_out = statements.join(
         expected.select("account_id"),
         on="account_id",
         how="semi",
-    ).sort("account_id")
+    )
+    actual = of_hold_out.sort("account_id")
+    # Another version of the simulator writes equal ids: without this check, the oracle would know
+    # other customers.
     compared = ("balance", "credit_limit")
     if not actual.select(compared).equals(expected.select(compared)):
         raise DataError(
             f"{folder}: expected the simulation that the hold-out is of, "
             f"got one with other statements"
         )
-    places = ids.str.slice(4).cast(pl.Int64).to_numpy() - 1
+    numbers = ids.str.slice(4).cast(pl.Int64)
+    places = numbers.to_numpy() - 1
     return state.take(places)
 
 
@@ -199,23 +215,24 @@ def true_frontier(
     ``loss_avoided_share`` as in :func:`training.compare.policies.frontier.frontier`.  The half of
     the futures that the oracle decides by does not measure.
     """
+    by_truth = [portfolio.with_probability(half) for half in truth.halves]
+    deciders = {"model": [portfolio, portfolio], "oracle": by_truth}
     rows = []
     for policy in policies:
-        for decided_by in ("model", "oracle"):
+        for decided_by, portfolios in deciders.items():
             points = []
-            for own, other in zip(truth.halves, truth.halves[::-1], strict=True):
-                is_oracle = decided_by == "oracle"
-                decider = portfolio.with_probability(own) if is_oracle else portfolio
+            # The other half measures.
+            for decider, valuer in zip(portfolios, by_truth[::-1], strict=True):
                 after, cut = limits_under(decider, policy)
-                points.append(measure(portfolio.with_probability(other), policy, after, cut))
+                points.append(measure(valuer, policy, after, cut))
+            good_cut = np.mean([point["good_cut"] for point in points])
+            avoided = np.mean([point["loss_avoided_share"] for point in points])
             rows.append(
                 {
                     "decided_by": decided_by,
                     "cut_off": policy.cut_off,
-                    "good_cut": float(np.mean([one["good_cut"] for one in points])),
-                    "loss_avoided_share": float(
-                        np.mean([one["loss_avoided_share"] for one in points])
-                    ),
+                    "good_cut": float(good_cut),
+                    "loss_avoided_share": float(avoided),
                 }
             )
     return pl.DataFrame(rows)

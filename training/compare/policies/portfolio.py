@@ -47,6 +47,7 @@ class Portfolio:
 
         The model never cuts an account at 0, and always cuts it at 1.
         """
+        # A share of futures may be 0 or 1: log-odds of -inf and inf, which the policy compares.
         with np.errstate(divide="ignore"):
             log_odds = np.log(probability) - np.log1p(-probability)
         return replace(self, probability=probability, log_odds=log_odds)
@@ -78,10 +79,9 @@ def _apply_rules(evaluation: Evaluation) -> list[Outcome]:
     as_ofs = evaluation.stages.features.accounts["as_of"].to_list()
     decided_at = soon_after(evaluation.hold_out.as_of)
     policy = evaluation.bundle.policy
-    accounts = [
-        replace(account, probability=_NO_RISK) for account in accounts_of(evaluation, as_ofs)
-    ]
-    return apply_many(accounts, policy, decided_at)
+    accounts = accounts_of(evaluation, as_ofs)
+    without_risk = [replace(account, probability=_NO_RISK) for account in accounts]
+    return apply_many(without_risk, policy, decided_at)
 
 
 def limits_of(outcomes: Sequence[Outcome]) -> Vector:
@@ -110,8 +110,10 @@ def served(evaluation: Evaluation) -> tuple[Vector, Mask]:
     An account is cut if its limit is reduced or suspended, or if that is proposed.
     """
     before, after = evaluation.limits
+    # The outcomes, because a proposed suspension has the action "review".
     suspends = np.array([outcome.suspends for outcome in evaluation.stages.outcomes])
-    return after, (after < before) | suspends
+    cut: Mask = (after < before) | suspends
+    return after, cut
 
 
 def limits_under(portfolio: Portfolio, policy: Policy) -> tuple[Vector, Mask]:
@@ -119,11 +121,20 @@ def limits_under(portfolio: Portfolio, policy: Policy) -> tuple[Vector, Mask]:
 
     The hard rules are those of the portfolio, not of ``policy``.
     """
-    suspended = portfolio.rule_suspends | (portfolio.probability >= policy.suspend.probability)
-    drawn = np.minimum(portfolio.limit, np.maximum(portfolio.balance, 0.0))
+    suspended_by_model = portfolio.probability >= policy.suspend.probability
+    suspended = portfolio.rule_suspends | suspended_by_model
+    owed = np.maximum(portfolio.balance, 0.0)
+    drawn = np.minimum(portfolio.limit, owed)
     near = near_cut_off(portfolio.log_odds, policy)
     by_model = limit_by_model(
-        portfolio.probability, portfolio.limit, portfolio.balance, near, policy
+        portfolio.probability,
+        portfolio.limit,
+        portfolio.balance,
+        near,
+        policy,
     )
-    after = np.where(suspended, drawn, np.minimum(by_model, portfolio.rule_limit))
-    return after, (after < portfolio.limit) | suspended
+    reduced = np.minimum(by_model, portfolio.rule_limit)
+    after = np.where(suspended, drawn, reduced)
+    # A suspended account that is drawn to its limit keeps it, and is cut all the same.
+    cut: Mask = (after < portfolio.limit) | suspended
+    return after, cut

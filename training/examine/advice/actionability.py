@@ -10,6 +10,8 @@ moved the decision.
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import polars as pl
 
@@ -21,6 +23,7 @@ from serving.decision.advice.projection import Trajectories, project
 from serving.decision.advice.rollout import Plans, concatenate_plans
 from serving.decision.reasons.effects import DRIVEN
 from serving.decision.reasons.ranking import group_of
+from serving.decision.result import Advised
 from serving.decision.scoring.shapley import explain_many
 from training.examine.truth.cut_accounts import CutAccounts
 
@@ -36,23 +39,22 @@ def actionability(cohort: CutAccounts) -> pl.DataFrame:
     - ``movable``: the share of them for which it is movable
     - ``without``: in the row of all, the share of accounts without a movable reason; else null
     """
-    reasons = [
-        [reason.code for reason in advised.decision.reasons if reason.share is not None]
-        for advised in cohort.advised
-    ]
+    reasons = [_model_reasons(advised) for advised in cohort.advised]
     movable = find_movable(cohort)
     hits: dict[str, list[bool]] = {}
     without_recourse = []
     for account, groups in enumerate(reasons):
+        # An account may have several reasons; one that can be moved is a recourse.
         moved = [bool(movable[group][account]) for group in groups]
         without_recourse.append(not any(moved))
         for group, hit in zip(groups, moved, strict=True):
             hits.setdefault(group, []).append(hit)
+    every_hit = list(chain.from_iterable(hits.values()))
     rows: list[dict[str, object]] = [
         {
             "reason": "all",
             "accounts": len(cohort),
-            "movable": float(np.mean([hit for of_group in hits.values() for hit in of_group])),
+            "movable": float(np.mean(every_hit)),
             "without": float(np.mean(without_recourse)),
         }
     ]
@@ -69,6 +71,12 @@ def actionability(cohort: CutAccounts) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def _model_reasons(advised: Advised) -> list[str]:
+    """The groups stated as reasons of the model; a reason of a hard rule has no share."""
+    reasons = advised.decision.reasons
+    return [reason.code for reason in reasons if reason.share is not None]
+
+
 def find_movable(cohort: CutAccounts) -> dict[str, Mask]:
     """Return for which accounts each reason group is movable, bool (accounts,)."""
     groups, members = _group_members(cohort)
@@ -76,15 +84,21 @@ def find_movable(cohort: CutAccounts) -> dict[str, Mask]:
     reduction = np.empty_like(now)
     for start in range(0, len(cohort), _ACCOUNTS_A_BLOCK):
         stop = min(start + _ACCOUNTS_A_BLOCK, len(cohort))
-        reduction[start:stop] = max_reduction(cohort, range(start, stop), members)
+        block = range(start, stop)
+        reduction[start:stop] = max_reduction(cohort, block, members)
+    # No reduction reaches infinity: a group without a driver has no effect to move.
     no_effect = np.full(len(now), np.inf)
+    of_log_odds = reduction[:, -1]
     movable = {}
     for place, group in enumerate(groups):
-        effect = cohort.effects[:, DRIVEN.index(group)] if group in DRIVEN else no_effect
+        contribution = now[:, place]
+        effect = no_effect
+        if group in DRIVEN:
+            effect = cohort.effects[:, DRIVEN.index(group)]
         movable[group] = np.where(
-            now[:, place] > 0,
-            reduction[:, place] >= _MOVED * now[:, place],
-            reduction[:, -1] >= _MOVED * effect,
+            contribution > 0,
+            reduction[:, place] >= _MOVED * contribution,
+            of_log_odds >= _MOVED * effect,
         )
     return movable
 
@@ -96,8 +110,10 @@ def _group_members(cohort: CutAccounts) -> tuple[list[str], Matrix]:
     """
     group_of_feature = np.array([group_of(name) for name in cohort.bundle.features])
     groups = np.unique(group_of_feature)
-    members = (group_of_feature[:, None] == groups[None, :]).astype(np.float64)
-    return groups.tolist(), np.column_stack([members, np.ones(len(members))])
+    in_group = group_of_feature[:, None] == groups[None, :]
+    members = in_group.astype(np.float64)
+    all_features = np.ones(len(members))
+    return groups.tolist(), np.column_stack([members, all_features])
 
 
 def max_reduction(
@@ -111,14 +127,18 @@ def max_reduction(
     groups) are the weights that sum contributions by group.
     """
     plans = _plans_with_baseline(cohort, accounts)
-    owner = np.repeat(np.array(accounts), [len(own) for own in plans])
-    sums = _project_contributions(cohort, concatenate_plans(plans), owner) @ members
+    plans_of_account = [len(own) for own in plans]
+    owner = np.repeat(np.array(accounts), plans_of_account)
+    contributions = _project_contributions(cohort, concatenate_plans(plans), owner)
+    sums = contributions @ members
     reductions = []
     for account in accounts:
         of_account = sums[:, owner == account]
-        carry_on = of_account[:, -1:]
         # The last two are the baselines; carrying on is the last.
-        reductions.append((carry_on - of_account[:, :-2]).max(axis=(0, 1)))
+        carry_on = of_account[:, -1:]
+        of_plans = of_account[:, :-2]
+        reduction = carry_on - of_plans
+        reductions.append(reduction.max(axis=(0, 1)))
     return np.array(reductions)
 
 
@@ -130,7 +150,14 @@ def _plans_with_baseline(cohort: CutAccounts, accounts: range) -> list[Plans]:
     plans = []
     for account in accounts:
         limit = cohort.cuts[account].limit_before
-        grid = make_plan_grid(finances[account], limit, bundle.advice, UNCONSTRAINED, minimum_share)
+        # Every plan, also those that the customer ruled out: the question is about the reason.
+        grid = make_plan_grid(
+            finances[account],
+            limit,
+            bundle.advice,
+            UNCONSTRAINED,
+            minimum_share,
+        )
         plans.append(concatenate_plans([grid.plans, grid.baselines]))
     return plans
 
@@ -150,7 +177,8 @@ def _project_contributions(
     )
     projection = project(lay_out(cohort.statements), trajectories, cohort.cuts, bundle)
     features = projection.features[..., cohort.model_places]
-    matrix = np.ascontiguousarray(features.reshape(months * len(owner), -1))
+    rows_by_month = features.reshape(months * len(owner), -1)
+    matrix = np.ascontiguousarray(rows_by_month)
     products = np.tile(cohort.products[owner], months)
     contributions = np.empty_like(matrix)
     for product, explainer in bundle.scorer.explainers.items():

@@ -28,6 +28,7 @@ from training.data.simulate.step import Columns, step
 from training.examine.truth.cut_accounts import CutAccounts, plans_from_paths
 from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, ROWS, untreated
 from training.examine.truth.interventions import follow
+from training.examine.truth.population import take_rows
 
 FOLLOWED = 4  # futures in which the served decision is made: 0 is the history's own
 NEVER = 1000  # months; beyond every simulation
@@ -82,32 +83,41 @@ class Schedule:
     limit_restored: Rows
 
 
-def follow_plans(cohort: CutAccounts, exactly: bool = False, margin: float = 0.0) -> FollowedPlans:
+def follow_plans(
+    cohort: CutAccounts,
+    exactly: bool = False,
+    margin: float = 0.0,
+) -> FollowedPlans:
     """Follow every plan, and decide again in the promised month and the next.
 
     With ``exactly`` no customer pays more than the plan states.  ``margin`` is by how many log-odds
     the decision has to clear the cut-off; 0 = as served.
     """
     promised = cohort.promised
+    # One month more: the decision of the next month counts too.
     until = np.where(promised > 0, promised + 1, 0)
     months = int(until.max())
-    shape = (FOLLOWED, len(cohort))
-    futures = np.repeat(np.arange(FOLLOWED), len(cohort))
+    accounts = len(cohort)
+    shape = (FOLLOWED, accounts)
+    futures = np.repeat(np.arange(FOLLOWED), accounts)
     restored = np.zeros((months, *shape), dtype=np.bool_)
     shocked = np.zeros(shape, dtype=np.bool_)
     places = np.tile(cohort.places, FOLLOWED)
-    window: list[tuple[int, Columns]] = [
-        (number, {name: values[places] for name, values in columns.items()})
-        for number, columns in cohort.population.months
-    ]
+    window = take_rows(cohort.population.months, places)
     state = cohort.population.state.take(places)
     schedule = Schedule(plan_ends=until, limit_restored=until + 1)
     simulated = simulate_plans(cohort, state, futures, schedule, months, exactly)
     for month, (after, statement) in enumerate(simulated):
-        shocked |= _newly_shocked(state, after).reshape(shape) & (month < until)
-        window = [*window, (after.months_done - 1, statement)][-LONGEST_WINDOW:]
-        decide = (promised > 0) & ((month + 1 == promised) | (month == promised))
-        rows = np.flatnonzero(np.tile(decide, FOLLOWED) & statement["open"].astype(np.bool_))
+        newly_shocked = _newly_shocked(state, after).reshape(shape)
+        shocked |= newly_shocked & (month < until)
+        window.append((after.months_done - 1, statement))
+        window = window[-LONGEST_WINDOW:]
+        in_promised_month = month + 1 == promised
+        in_next_month = month == promised
+        decide = (promised > 0) & (in_promised_month | in_next_month)
+        is_open = statement["open"].astype(np.bool_)
+        # Decisions cost far more than simulated months: only those that a promise needs are made.
+        rows = np.flatnonzero(np.tile(decide, FOLLOWED) & is_open)
         restores = _restores_limit(cohort, after, window, rows, month, margin)
         restored[month] = restores.reshape(shape)
         state = after
@@ -119,6 +129,8 @@ def simulate_risk(cohort: CutAccounts, futures: int) -> PlanRisk:
     """Estimate the true probabilities from ``futures`` futures of each account."""
     search_months = cohort.bundle.advice.search.months
     promised = np.where(cohort.promised > 0, cohort.promised, search_months)
+    # Three simulations for four arms: the months up to the promise are the same whether or not the
+    # limit is restored after it.
     never = np.full_like(promised, NEVER)
     at_once = np.zeros_like(promised)
     plan_only = Schedule(plan_ends=promised, limit_restored=never)
@@ -127,10 +139,12 @@ def simulate_risk(cohort: CutAccounts, futures: int) -> PlanRisk:
     defaults = np.zeros((5, len(cohort)))
     futures_a_block = max(ROWS // len(cohort), 1)
     for start in range(1, futures + 1, futures_a_block):
-        numbers = np.arange(start, min(start + futures_a_block, futures + 1))
+        stop = min(start + futures_a_block, futures + 1)
+        numbers = np.arange(start, stop)
         during, after_plan = _defaults(cohort, numbers, plan_only, promised)
         _, after_limit = _defaults(cohort, numbers, plan_and_limit, promised)
         on_the_way, later = _defaults(cohort, numbers, carrying_on, promised)
+        # In the order of the fields of PlanRisk.
         arms = (
             during | after_plan,
             during | after_limit,
@@ -139,7 +153,8 @@ def simulate_risk(cohort: CutAccounts, futures: int) -> PlanRisk:
             during,
         )
         defaults += np.array([arm.sum(axis=0) for arm in arms])
-    return PlanRisk(*(defaults / futures))
+    probabilities = defaults / futures
+    return PlanRisk(*probabilities)
 
 
 def _defaults(
@@ -155,15 +170,19 @@ def _defaults(
     shape = (len(numbers), len(cohort))
     before = np.zeros(shape, dtype=np.bool_)
     after = np.zeros(shape, dtype=np.bool_)
-    state = cohort.population.state.take(np.tile(cohort.places, len(numbers)))
+    places = np.tile(cohort.places, len(numbers))
+    state = cohort.population.state.take(places)
     futures = np.repeat(numbers, len(cohort))
     months = int(promised.max()) + HORIZON
     simulated = simulate_plans(cohort, state, futures, schedule, months)
     for month, (_, statement) in enumerate(simulated):
-        days = np.where(statement["open"], statement["days_past_due"], 0).reshape(shape)
-        default = days >= DEFAULT_DAYS
-        before |= default & (month < promised)
-        after |= default & (month >= promised) & (month < promised + HORIZON)
+        # A closed account has no statement, and cannot default.
+        days = np.where(statement["open"], statement["days_past_due"], 0)
+        default = (days >= DEFAULT_DAYS).reshape(shape)
+        on_the_way = month < promised
+        in_horizon = (month >= promised) & (month < promised + HORIZON)
+        before |= default & on_the_way
+        after |= default & in_horizon
     return before, after
 
 
@@ -181,8 +200,9 @@ def simulate_plans(
     its plan ends, an account behaves as it would have.  The reduced limit is in force until it is
     restored to that from before the cut; the simulated lender cuts no limit.
     """
-    repeats = state.count // len(cohort)
-    tiled = np.tile(np.arange(len(cohort)), repeats)
+    accounts = len(cohort)
+    repeats = state.count // accounts
+    tiled = np.tile(np.arange(accounts), repeats)
     plans = plans_from_paths(cohort.plans)
     cuts = cohort.cuts
     limit_before = np.array([cut.limit_before for cut in cuts])
@@ -191,11 +211,19 @@ def simulate_plans(
     suspended = np.array([cut.suspended for cut in cuts])
     config = untreated(cohort.population.config)
     for month in range(months):
+        followed = month < schedule.plan_ends
         reduced = month < schedule.limit_restored
-        current = _current_plans(plans, month < schedule.plan_ends, suspended & reduced)
+        current = _current_plans(plans, followed, suspended & reduced)
         intervention = follow(current.take(tiled), exactly)
         limit = np.where(reduced, limit_after, limit_before)[tiled]
-        state, statement = step(state, state.months_done, config, futures, intervention, limit)
+        state, statement = step(
+            state,
+            state.months_done,
+            config,
+            futures,
+            intervention,
+            limit,
+        )
         yield state, statement
 
 
@@ -215,8 +243,10 @@ def _current_plans(plans: Plans, followed: Mask, suspended: Mask) -> Plans:
 
 
 def _newly_shocked(before: State, after: State) -> Mask:
-    shocked: Mask = np.isin(after.shock, (INCOME_LOSS, ILLNESS)) & (after.shock != before.shock)
-    return shocked
+    in_shock = np.isin(after.shock, (INCOME_LOSS, ILLNESS))
+    changed = after.shock != before.shock
+    newly_shocked: Mask = in_shock & changed
+    return newly_shocked
 
 
 def _restores_limit(
@@ -234,19 +264,21 @@ def _restores_limit(
     restores = np.zeros(state.count, dtype=np.bool_)
     if len(rows) == 0:
         return restores
-    own_window = [
-        (number, {name: values[rows] for name, values in columns.items()})
-        for number, columns in window
-    ]
+    own_window = take_rows(window, rows)
     # Ids of equal length keep the order of the rows, which the features are sorted by.
-    ids = pl.Series(rows).cast(pl.String).str.zfill(9)
+    numbers = pl.Series(rows).cast(pl.String)
+    ids = numbers.str.zfill(9)
     cash_loan = state.traits.cash_loan[rows]
-    features = build(check(as_table(ids, cash_loan, own_window, cohort.population.config)))
+    statements = as_table(ids, cash_loan, own_window, cohort.population.config)
+    features = build(check(statements))
     bundle = cohort.bundle
     log_odds = log_odds_of(features.matrix(bundle.features), bundle.scorer)
     probability = probability_of(log_odds + margin).tolist()
     cuts = cohort.cuts
-    for row, risk, values in zip(rows.tolist(), probability, features.values, strict=True):
-        outcome = outcome_after(month, cuts[row % len(cuts)], risk, values, bundle)
+    inputs = zip(rows.tolist(), probability, features.values, strict=True)
+    for row, risk, values in inputs:
+        # Rows are tiled by future, so the account repeats every len(cuts).
+        cut = cuts[row % len(cuts)]
+        outcome = outcome_after(month, cut, risk, values, bundle)
         restores[row] = restores_limit(outcome)
     return restores

@@ -50,14 +50,17 @@ def judge_by_other_models(
     months, accounts = projection.log_odds.shape
     served = find_held_promises(cohort, projection, probability_of(projection.log_odds))
     rows = [_row("served", served, 1.0)]
-    for number, (name, model) in enumerate(fit_models(data, config, refits), start=1):
+    models = fit_models(data, config, refits)
+    for number, (name, model) in enumerate(models, start=1):
         places = [cohort.names.index(feature) for feature in model.features]
-        matrix = projection.features[..., places].reshape(months * accounts, -1)
+        features = projection.features[..., places]
+        matrix = features.reshape(months * accounts, -1)
         log_odds = predict_log_odds(model, np.ascontiguousarray(matrix))
         probability = probability_of(log_odds).reshape(months, accounts)
-        probability_now = probability_of(predict_log_odds(model, cohort.matrix))
         held = find_held_promises(cohort, projection, probability)
-        rows.append(_row(name, held, share_cut(cohort, probability_now)))
+        log_odds_now = predict_log_odds(model, cohort.matrix)
+        as_well = share_cut(cohort, probability_of(log_odds_now))
+        rows.append(_row(name, held, as_well))
         if progress is not None:
             progress(number, refits + 1)
     return pl.DataFrame(rows)
@@ -77,11 +80,16 @@ def project_plans(cohort: CutAccounts) -> Projection:
     return project(lay_out(cohort.statements), trajectories, cohort.cuts, cohort.bundle)
 
 
-def fit_models(data: Labelled, config: FitConfig, refits: int) -> Iterator[tuple[str, Fitted]]:
+def fit_models(
+    data: Labelled,
+    config: FitConfig,
+    refits: int,
+) -> Iterator[tuple[str, Fitted]]:
     """Yield the challenger and the refits, by name."""
     yield "challenger", fit(data, CHALLENGER)
     for number in range(refits):
-        refit = fit(resample_accounts(data, number), replace(config, seed=number))
+        resampled = resample_accounts(data, number)
+        refit = fit(resampled, replace(config, seed=number))
         yield f"refit {number + 1}", refit
 
 
@@ -95,11 +103,17 @@ def resample_accounts(data: Labelled, seed: int) -> Labelled:
     drawn_rows: list[Rows] = []
     for split in sorted(set(data.split.tolist())):
         rows = data.rows(split)
+        # Whole accounts: rows of one account depend on each other, and single rows would look like
+        # more data than there are.
         accounts, owner = np.unique(names[rows], return_inverse=True)
         by_account = rows[np.argsort(owner, kind="stable")]
-        starts = np.searchsorted(np.sort(owner), np.arange(len(accounts) + 1))
+        ends = np.arange(len(accounts) + 1)
+        starts = np.searchsorted(np.sort(owner), ends)
         drawn = random.integers(0, len(accounts), len(accounts))
-        drawn_rows += [by_account[starts[account] : starts[account + 1]] for account in drawn]
+        for account in drawn:
+            start = starts[account]
+            stop = starts[account + 1]
+            drawn_rows.append(by_account[start:stop])
     return data.take(np.concatenate(drawn_rows))
 
 
@@ -117,7 +131,9 @@ def find_held_promises(
     for account, promised in enumerate(cohort.promised.tolist()):
         if promised == 0:
             continue
-        months = range(promised - 1, min(promised + 1, len(probability)))
+        # A promise for the last projected month has no next month to be judged in.
+        end = min(promised + 1, len(probability))
+        months = range(promised - 1, end)
         outcomes = (
             outcome_after(
                 month,

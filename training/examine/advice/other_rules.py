@@ -20,13 +20,13 @@ def vary_rules(rules: AdviceRules) -> dict[str, AdviceRules]:
 
     In the last, plans need not go without cash and new credit.
     """
-    optional = {
-        name: replace(lever, grid=(0.0, 1.0)) if name in ("no_cash", "no_new_credit") else lever
-        for name, lever in rules.levers.items()
-    }
+    optional = dict(rules.levers)
+    for name in ("no_cash", "no_new_credit"):
+        optional[name] = replace(optional[name], grid=(0.0, 1.0))
     variants = {"as served": rules}
     for margin in _MARGINS:
-        variants[f"margin {margin}"] = replace(rules, search=replace(rules.search, margin=margin))
+        search = replace(rules.search, margin=margin)
+        variants[f"margin {margin}"] = replace(rules, search=search)
     variants["cash and new credit left open"] = replace(rules, levers=optional)
     variants["both, margin 0.0"] = replace(variants["margin 0.0"], levers=optional)
     return variants
@@ -42,12 +42,12 @@ def advise_by_other_rules(population: Population, bundle: Bundle) -> pl.DataFram
     - ``exactly``: by customers who never pay more than the plan states
     - ``with_margin``: by a decision that has to clear the cut-off by the margin, as the promise did
     """
-    return pl.DataFrame(
-        [
-            _row(name, find_cut_accounts(population, replace(bundle, advice=rules)))
-            for name, rules in vary_rules(bundle.advice).items()
-        ]
-    )
+    rows = []
+    for name, rules in vary_rules(bundle.advice).items():
+        # The same decisions, and so the same accounts: only their advice differs.
+        cohort = find_cut_accounts(population, replace(bundle, advice=rules))
+        rows.append(_row(name, cohort))
+    return pl.DataFrame(rows)
 
 
 def _row(name: str, cohort: CutAccounts) -> dict[str, object]:
@@ -58,6 +58,9 @@ def _row(name: str, cohort: CutAccounts) -> dict[str, object]:
     promised = followed.promised > 0
     kept = followed.kept[:, promised]
     unshocked = ~followed.shocked[:, promised]
+    kept_exactly = exactly.kept[:, promised]
+    kept_with_margin = with_margin.kept[:, promised]
+    # Plans without a promise cost effort too, but for nothing: they are no price of a promise.
     efforts = [plan.effort for plan in cohort.plans if plan.restored is not None]
     return {
         "rules": name,
@@ -66,6 +69,6 @@ def _row(name: str, cohort: CutAccounts) -> dict[str, object]:
         "effort": sum(efforts) / len(efforts),
         "kept": float(kept.mean()),
         "kept_unshocked": float(kept[unshocked].mean()),
-        "exactly": float(exactly.kept[:, promised].mean()),
-        "with_margin": float(with_margin.kept[:, promised].mean()),
+        "exactly": float(kept_exactly.mean()),
+        "with_margin": float(kept_with_margin.mean()),
     }

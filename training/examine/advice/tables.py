@@ -24,6 +24,7 @@ def validity(cohort: CutAccounts, followed: FollowedPlans, risk: PlanRisk) -> pl
     """
     promised = followed.promised > 0
     rows: list[dict[str, object]] = []
+    # Segments overlap: each account is in "all" and in one of each kind.
     for name, members in cohort.segments().items():
         plans = members & promised
         if not plans.any():
@@ -43,19 +44,28 @@ def validity(cohort: CutAccounts, followed: FollowedPlans, risk: PlanRisk) -> pl
 
 def validity_by_month(followed: FollowedPlans) -> pl.DataFrame:
     """Return one row for each promised month: ``plans``, and the shares kept."""
+    last = int(followed.promised.max())
     rows: list[dict[str, object]] = []
-    for month in range(1, int(followed.promised.max()) + 1):
+    for month in range(1, last + 1):
         plans = followed.promised == month
-        if plans.any():
-            counts = {"month": month, "plans": int(plans.sum())}
-            rows.append({**counts, **_kept_columns(followed, plans)})
+        if not plans.any():
+            continue
+        rows.append(
+            {
+                "month": month,
+                "plans": int(plans.sum()),
+                **_kept_columns(followed, plans),
+            }
+        )
     return pl.DataFrame(rows)
 
 
 def _kept_columns(followed: FollowedPlans, plans: Mask) -> dict[str, object]:
     kept = followed.kept[:, plans]
     unshocked = ~followed.shocked[:, plans]
-    columns = _share_columns("kept", float(kept.mean()), int(plans.sum()))
+    # Intervals count accounts: the futures of one account are not independent.
+    count = int(plans.sum())
+    columns = _share_columns("kept", float(kept.mean()), count)
     if not unshocked.any():
         names = ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high")
         return columns | dict.fromkeys(names)
@@ -69,11 +79,16 @@ def _risk_columns(risk: PlanRisk, plans: Mask) -> dict[str, object]:
     limit_back = risk.limit_back[plans]
     carry_on = risk.carry_on[plans]
     count = len(plan)
+    fell = plan < carry_on
+    # Common random numbers: an account that defaults in no future ties exactly.
+    tied = plan == carry_on
+    rose = plan > carry_on
+    fell_limit_back = limit_back < carry_on
     return {
-        **_share_columns("fell", float((plan < carry_on).mean()), count),
-        "tied": float((plan == carry_on).mean()),
-        "rose": float((plan > carry_on).mean()),
-        **_share_columns("fell_limit_back", float((limit_back < carry_on).mean()), count),
+        **_share_columns("fell", float(fell.mean()), count),
+        "tied": float(tied.mean()),
+        "rose": float(rose.mean()),
+        **_share_columns("fell_limit_back", float(fell_limit_back.mean()), count),
         "risk_plan": float(plan.mean()),
         "risk_limit_back": float(limit_back.mean()),
         "risk_carry_on": float(carry_on.mean()),
@@ -84,4 +99,8 @@ def _risk_columns(risk: PlanRisk, plans: Mask) -> dict[str, object]:
 
 def _share_columns(name: str, share: float, count: int) -> dict[str, object]:
     low, high = wilson(share, count)
-    return {name: share, f"{name}_low": low, f"{name}_high": high}
+    return {
+        name: share,
+        f"{name}_low": low,
+        f"{name}_high": high,
+    }

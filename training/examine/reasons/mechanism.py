@@ -20,7 +20,7 @@ from training.data.simulate.output import account_names, as_table
 from training.data.simulate.step import Columns
 from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import Driver, replay_without_driver
-from training.examine.truth.population import LOOKBACK
+from training.examine.truth.population import LOOKBACK, take_rows
 
 
 def effects_by_mechanism(cohort: CutAccounts) -> Matrix:
@@ -30,7 +30,10 @@ def effects_by_mechanism(cohort: CutAccounts) -> Matrix:
     """
     levels = levels_of(cohort.bundle.medians, cohort.products.tolist())
     actual = log_odds_without(cohort, None, levels)
-    effects = [actual - log_odds_without(cohort, driver, levels) for driver in DRIVEN]
+    effects = []
+    for driver in DRIVEN:
+        without = log_odds_without(cohort, driver, levels)
+        effects.append(actual - without)
     return np.nan_to_num(np.column_stack(effects))
 
 
@@ -51,7 +54,9 @@ def log_odds_without(
     _, last_month = months[-1]
     is_open = last_month["open"].astype(np.bool_)
     open_names = names.filter(pl.Series(is_open)).implode()
-    features = build(check(statements.filter(pl.col("account_id").is_in(open_names))))
+    # Features are of accounts with a statement of the last month; closed ones stay unknown.
+    of_open = statements.filter(pl.col("account_id").is_in(open_names))
+    features = build(check(of_open))
     log_odds = np.full(len(cohort), np.nan)
     log_odds[is_open] = log_odds_of(
         features.matrix(cohort.bundle.features),
@@ -67,10 +72,7 @@ def _months_without(
 ) -> list[tuple[int, Columns]]:
     """The cohort's months, the last LOOKBACK of them replayed."""
     population = cohort.population
-    earlier = [
-        (number, {name: values[cohort.places] for name, values in columns.items()})
-        for number, columns in population.months[:-LOOKBACK]
-    ]
+    earlier = take_rows(population.months[:-LOOKBACK], cohort.places)
     replay = replay_without_driver(
         population.state_before.take(cohort.places),
         LOOKBACK,

@@ -61,11 +61,13 @@ class TrueEffects:
 
     def of_groups(self) -> Matrix:
         """Return the effects of the reason groups, float64 (accounts, GROUPS)."""
-        return np.column_stack([self.effect[group] for group in GROUPS])
+        effects = [self.effect[group] for group in GROUPS]
+        return np.column_stack(effects)
 
     def half_of_groups(self, half: int) -> Matrix:
         """Return the effects by one half of the futures, 0 or 1, float64 (accounts, GROUPS)."""
-        return np.column_stack([self.halves[group][half] for group in GROUPS])
+        effects = [self.halves[group][half] for group in GROUPS]
+        return np.column_stack(effects)
 
     def is_cause(self, driver: str) -> Mask:
         """Return for which accounts a driver is a cause, bool (accounts,)."""
@@ -73,7 +75,8 @@ class TrueEffects:
 
     def have_cause(self) -> Mask:
         """Return which accounts have a cause among the reason groups, bool (accounts,)."""
-        have: Mask = np.any([self.is_cause(group) for group in GROUPS], axis=0)
+        causes = [self.is_cause(group) for group in GROUPS]
+        have: Mask = np.any(causes, axis=0)
         return have
 
 
@@ -119,10 +122,13 @@ def simulate_effects(cohort: CutAccounts, futures: int) -> TrueEffects:
     error: dict[str, Vector] = {}
     halves: dict[str, tuple[Vector, Vector]] = {}
     for driver in DRIVERS:
+        # Future by future: common random numbers cancel, and the error is that of the difference.
         difference = actual - defaults_without(driver)
         effect[driver] = difference.mean(axis=0)
         error[driver] = difference.std(axis=0, ddof=1) / np.sqrt(futures)
-        halves[driver] = difference[:half].mean(axis=0), difference[half:].mean(axis=0)
+        first_half = difference[:half].mean(axis=0)
+        second_half = difference[half:].mean(axis=0)
+        halves[driver] = first_half, second_half
     return TrueEffects(effect, error, halves)
 
 
@@ -135,14 +141,16 @@ def rank_groups(cohort: CutAccounts) -> dict[str, Ranking]:
     - ``gain``: the groups with the largest gain in the model, the same for every account
     """
     bundle = cohort.bundle
-    layout = next(iter(bundle.scorer.explainers.values())).layout
+    # The products' explainers differ in their references only: they have the same trees.
+    explainer = next(iter(bundle.scorer.explainers.values()))
     slope = bundle.scorer.calibration.slope
-    path_dependent_values = explain_many(cohort.matrix, path_dependent(layout)) * slope
+    own_contributions = explain_many(cohort.matrix, path_dependent(explainer.layout)) * slope
+    # NaN = unknown: reasons are then chosen by the contributions alone.
     no_effects = np.full_like(cohort.effects, np.nan)
     return {
         "served": _rank(cohort.contributions, cohort.effects, bundle),
         "contributions": _rank(cohort.contributions, no_effects, bundle),
-        "path_dependent": _rank(path_dependent_values, no_effects, bundle),
+        "path_dependent": _rank(own_contributions, no_effects, bundle),
         "gain": _rank_by_gain(cohort),
     }
 
@@ -166,10 +174,12 @@ def _rank(
 def _rank_by_gain(cohort: CutAccounts) -> Ranking:
     bundle = cohort.bundle
     gains = bundle.scorer.model.feature_importance("gain").tolist()
-    by_group_gain = sums_of(dict(zip(bundle.features, gains, strict=True)))
-    largest = sorted(by_group_gain, key=lambda group: -by_group_gain[group])
+    gain_by_feature = dict(zip(bundle.features, gains, strict=True))
+    gain_by_group = sums_of(gain_by_feature)
+    largest = sorted(gain_by_group, key=lambda group: -gain_by_group[group])
     stated = tuple(largest[: bundle.wording.most])
-    weights = np.tile(_weights_row(by_group_gain), (len(cohort), 1))
+    row = _weights_row(gain_by_group)
+    weights = np.tile(row, (len(cohort), 1))
     return Ranking([stated] * len(cohort), weights)
 
 
@@ -177,7 +187,11 @@ def _weights_row(weights: Mapping[str, float]) -> list[float]:
     return [weights.get(group, 0.0) for group in GROUPS]
 
 
-def agreement_with_causes(cohort: CutAccounts, effects: TrueEffects, seed: int = 0) -> pl.DataFrame:
+def agreement_with_causes(
+    cohort: CutAccounts,
+    effects: TrueEffects,
+    seed: int = 0,
+) -> pl.DataFrame:
     """Return one row for each method of explaining, over the accounts that have a cause.
 
     Columns: ``explained_by``, ``accounts``, ``stated`` (reasons on average), and the means of
@@ -208,7 +222,8 @@ def agreement_with_causes(cohort: CutAccounts, effects: TrueEffects, seed: int =
 
 
 def _mean_stated(ranking: Ranking) -> float:
-    return float(np.mean([len(reasons) for reasons in ranking.stated]))
+    counts = [len(reasons) for reasons in ranking.stated]
+    return float(np.mean(counts))
 
 
 def _agreements(
@@ -223,21 +238,23 @@ def _agreements(
     agreements = {name: _compare(ranking, causes) for name, ranking in rankings.items()}
     agreements["commonest"] = _commonest(largest, members, most)
     agreements["random"] = _random(cohort, most)
-    agreements["relived_by_simulator"] = _compare_order(effects_by_mechanism(cohort), causes, most)
+    mechanism_effects = effects_by_mechanism(cohort)
+    agreements["relived_by_simulator"] = _compare_order(mechanism_effects, causes, most)
     agreements["trained_on_truth"] = _train_on_truth(cohort, largest, members, most)
     agreements["futures"] = _compare_halves(effects)
     return agreements
 
 
 def _compare(ranking: Ranking, causes: Matrix) -> Agreement:
-    largest = [GROUPS[place] for place in np.argmax(causes, axis=1).tolist()]
+    places = np.argmax(causes, axis=1).tolist()
+    largest = [GROUPS[place] for place in places]
     pairs = list(zip(ranking.stated, largest, strict=True))
     first = [reasons[:1] == (cause,) for reasons, cause in pairs]
     among = [cause in reasons for reasons, cause in pairs]
     return Agreement(
-        np.array(first, dtype=np.float64),
-        np.array(among, dtype=np.float64),
-        _correlations(ranking.weights, causes),
+        top_1=np.array(first, dtype=np.float64),
+        top_4=np.array(among, dtype=np.float64),
+        rank_correlation=_correlations(ranking.weights, causes),
     )
 
 
@@ -248,32 +265,50 @@ def _compare_order(
 ) -> Agreement:
     """Compare the groups in order of weight with the causes, ``most`` of them stated."""
     order = np.argsort(-weights, axis=1, kind="stable")
-    hits = (order == np.argmax(causes, axis=1)[:, None]).astype(np.float64)
-    return Agreement(hits[:, 0], hits[:, :most].max(axis=1), _correlations(weights, causes))
+    largest = np.argmax(causes, axis=1)
+    hits = (order == largest[:, None]).astype(np.float64)
+    return Agreement(
+        top_1=hits[:, 0],
+        top_4=hits[:, :most].max(axis=1),
+        rank_correlation=_correlations(weights, causes),
+    )
 
 
 def _compare_halves(effects: TrueEffects) -> Agreement:
     one = effects.half_of_groups(0)
     other = effects.half_of_groups(1)
     same = np.argmax(one, axis=1) == np.argmax(other, axis=1)
+    # A half states no reasons, so it has no top 4.
     unknown = np.full(len(one), np.nan)
-    return Agreement(same.astype(np.float64), unknown, _correlations(one, other))
+    return Agreement(
+        top_1=same.astype(np.float64),
+        top_4=unknown,
+        rank_correlation=_correlations(one, other),
+    )
 
 
 def _commonest(largest: NDArray[np.str_], members: Mask, most: int) -> Agreement:
     names, counts = np.unique(largest[members], return_counts=True)
     ranked = names[np.argsort(-counts, kind="stable")]
+    first = np.isin(largest, ranked[:1])
+    among = np.isin(largest, ranked[:most])
     return Agreement(
-        np.isin(largest, ranked[:1]).astype(np.float64),
-        np.isin(largest, ranked[:most]).astype(np.float64),
-        np.full(len(largest), np.nan),
+        top_1=first.astype(np.float64),
+        top_4=among.astype(np.float64),
+        rank_correlation=np.full(len(largest), np.nan),
     )
 
 
 def _random(cohort: CutAccounts, most: int) -> Agreement:
+    # Only groups of the model's features can be stated.
     groups = len(sums_of(dict.fromkeys(cohort.bundle.features, 0.0)))
-    accounts = np.ones(len(cohort))
-    return Agreement(accounts / groups, accounts * most / groups, accounts * 0.0)
+    # Means over all orders, in closed form: drawn orders would add noise.
+    every_account = np.ones(len(cohort))
+    return Agreement(
+        top_1=every_account / groups,
+        top_4=every_account * most / groups,
+        rank_correlation=every_account * 0.0,
+    )
 
 
 def _train_on_truth(
@@ -283,13 +318,18 @@ def _train_on_truth(
     most: int,
 ) -> Agreement:
     """Compare a forest's out-of-fold predictions of the largest cause with it."""
-    first, among, unknown = (np.full(len(members), np.nan) for _ in range(3))
+    first = np.full(len(members), np.nan)
+    among = np.full(len(members), np.nan)
+    unknown = np.full(len(members), np.nan)
     if members.sum() < _FOLDS:
         return Agreement(first, among, unknown)
+    # The contributions too: a bound has to use everything that the served reasons use.
     matrix = np.column_stack([cohort.matrix, cohort.contributions])
     rows = np.nan_to_num(matrix, nan=_FOREST_UNKNOWN)[members]
-    target = np.array([GROUPS.index(cause) for cause in largest[members].tolist()])
-    order = np.argsort(-_predict_out_of_fold(rows, target), axis=1, kind="stable")
+    causes = largest[members].tolist()
+    target = np.array([GROUPS.index(cause) for cause in causes])
+    probability = _predict_out_of_fold(rows, target)
+    order = np.argsort(-probability, axis=1, kind="stable")
     hits = order == target[:, None]
     first[members] = hits[:, 0]
     among[members] = hits[:, :most].any(axis=1)
@@ -301,10 +341,12 @@ def _predict_out_of_fold(rows: Matrix, target: Rows) -> Matrix:
     forest = RandomForestClassifier(_TREES, min_samples_leaf=3, random_state=0, n_jobs=2)
     folds = KFold(_FOLDS, shuffle=True, random_state=0)
     # Groups that a fold's training rows lack rank last.
-    probability = np.full((len(rows), len(GROUPS)), -1.0)
+    shape = (len(rows), len(GROUPS))
+    probability = np.full(shape, -1.0)
     for train, held_out in folds.split(rows):
         forest.fit(rows[train], target[train])
-        probability[np.ix_(held_out, forest.classes_)] = forest.predict_proba(rows[held_out])
+        cells = np.ix_(held_out, forest.classes_)
+        probability[cells] = forest.predict_proba(rows[held_out])
     return probability
 
 
@@ -316,15 +358,25 @@ def symptoms(cohort: CutAccounts, effects: TrueEffects) -> pl.DataFrame:
     """
     effect = np.column_stack([effects.effect[driver] for driver in DRIVERS])
     is_cause = np.column_stack([effects.is_cause(driver) for driver in DRIVERS])
-    largest = np.array(DRIVERS)[np.argmax(np.where(is_cause, effect, -np.inf), axis=1)]
+    # An effect within its error may be the largest by chance: only causes compete.
+    of_causes = np.where(is_cause, effect, -np.inf)
+    largest = np.array(DRIVERS)[np.argmax(of_causes, axis=1)]
     cause = np.where(is_cause.any(axis=1), largest, "none")
-    first = np.array([advised.decision.reasons[0].code for advised in cohort.advised])
+    decisions = [advised.decision for advised in cohort.advised]
+    first = np.array([decision.reasons[0].code for decision in decisions])
+    groups = {"all": np.ones(len(first), dtype=np.bool_)}
+    for reason in np.unique(first).tolist():
+        groups[reason] = first == reason
     rows = []
-    for reason in ["all", *np.unique(first).tolist()]:
-        members = first == reason if reason != "all" else np.ones(len(first), dtype=np.bool_)
-        row: dict[str, object] = {"first_reason": reason, "accounts": int(members.sum())}
+    for reason, members in groups.items():
+        row: dict[str, object] = {
+            "first_reason": reason,
+            "accounts": int(members.sum()),
+        }
+        causes_of_members = cause[members]
         for driver in (*DRIVERS, "none"):
-            row[driver] = float((cause[members] == driver).mean())
+            share = (causes_of_members == driver).mean()
+            row[driver] = float(share)
         rows.append(row)
     return pl.DataFrame(rows)
 
@@ -335,21 +387,24 @@ def mean_effects(effects: TrueEffects) -> pl.DataFrame:
     Columns: ``driver``, ``effect`` (the mean true effect) and ``share`` (of the accounts for which
     it is a cause).
     """
-    return pl.DataFrame(
-        {
-            "driver": DRIVERS,
-            "effect": [float(effects.effect[driver].mean()) for driver in DRIVERS],
-            "share": [float(effects.is_cause(driver).mean()) for driver in DRIVERS],
-        }
-    )
+    rows = []
+    for driver in DRIVERS:
+        effect = float(effects.effect[driver].mean())
+        share = float(effects.is_cause(driver).mean())
+        rows.append((driver, effect, share))
+    return pl.DataFrame(rows, schema=["driver", "effect", "share"], orient="row")
 
 
 def _correlations(first: Matrix, second: Matrix) -> Vector:
     """Spearman's correlation of each row; 0 where a row is constant."""
-    constant = (np.ptp(first, axis=1) == 0) | (np.ptp(second, axis=1) == 0)
+    first_constant = np.ptp(first, axis=1) == 0
+    second_constant = np.ptp(second, axis=1) == 0
+    # spearmanr gives NaN for a constant row; an explanation without an order names no cause.
+    constant = first_constant | second_constant
     correlations = np.zeros(len(first))
     for row in np.flatnonzero(~constant):
-        correlations[row] = spearmanr(first[row], second[row]).statistic
+        test = spearmanr(first[row], second[row])
+        correlations[row] = test.statistic
     return correlations
 
 
@@ -362,5 +417,7 @@ def _mean_with_interval(
     if np.isnan(values).all():
         return dict.fromkeys(keys)
     resamples = resample_rows(len(values), RESAMPLES_OF_MEANS, seed)
-    low, high = percentile_interval([float(values[rows].mean()) for rows in resamples])
-    return dict(zip(keys, (float(values.mean()), low, high), strict=True))
+    draws = [float(values[rows].mean()) for rows in resamples]
+    mean = float(values.mean())
+    low, high = percentile_interval(draws)
+    return dict(zip(keys, (mean, low, high), strict=True))

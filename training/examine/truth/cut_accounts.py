@@ -71,16 +71,18 @@ class CutAccounts:
     @property
     def cuts(self) -> list[LimitCut]:
         """The decisions, as advice takes them."""
-        return [
-            LimitCut(
+        cuts = []
+        for advised in self.advised:
+            decision = advised.decision
+            cut = LimitCut(
                 decision.product,
                 decision.as_of,
                 decision.credit_limit,
                 decision.new_limit,
                 decision.action == "suspend",
             )
-            for decision in (advised.decision for advised in self.advised)
-        ]
+            cuts.append(cut)
+        return cuts
 
     @property
     def promised(self) -> Rows:
@@ -88,11 +90,12 @@ class CutAccounts:
 
         1 = with the next statement; 0 = the plan does not restore it.
         """
-        months = [
-            0 if plan.restored is None else months_between(self.population.as_of, plan.restored)
-            for plan in self.plans
-        ]
-        return np.array(months)
+        as_of = self.population.as_of
+        months = np.zeros(len(self.plans), dtype=np.int64)
+        for place, plan in enumerate(self.plans):
+            if plan.restored is not None:
+                months[place] = months_between(as_of, plan.restored)
+        return months
 
     @property
     def plans(self) -> list[PlanPath]:
@@ -121,18 +124,20 @@ def find_cut_accounts(population: Population, bundle: Bundle, threads: int = 2) 
     Raises DataError where the model cuts no account.
     """
     decided = stages(population.statements, bundle, population.decided_at)
-    pairs = zip(decided.decisions, decided.outcomes, strict=True)
-    cut = [
-        place
-        for place, (decision, outcome) in enumerate(pairs)
-        if outcome.by_model and decision.action in ("reduce", "suspend")
-    ]
+    # Cuts by hard rules have no reason of the model and no advice that could be examined.
+    cut = []
+    for place, outcome in enumerate(decided.outcomes):
+        action = decided.decisions[place].action
+        if outcome.by_model and action in ("reduce", "suspend"):
+            cut.append(place)
     if not cut:
         raise DataError(
             f"expected accounts whose limit the model cuts, got none of {len(decided.decisions)}"
         )
     ids = decided.features.accounts["account_id"][cut]
-    statements = decided.statements.filter(pl.col("account_id").is_in(ids.implode()))
+    is_cut = pl.col("account_id").is_in(ids.implode())
+    statements = decided.statements.filter(is_cut)
+    effects = [_effects_row(decided.evidence[place].effects) for place in cut]
     advised = advise_many(statements, bundle, population.decided_at, threads=threads)
     return CutAccounts(
         population=population,
@@ -141,7 +146,7 @@ def find_cut_accounts(population: Population, bundle: Bundle, threads: int = 2) 
         statements=statements,
         advised=tuple(advised),
         contributions=decided.scores.contributions[cut],
-        effects=np.array([_effects_row(decided.evidence[place].effects) for place in cut]),
+        effects=np.array(effects),
         values=decided.features.values[cut],
         matrix=decided.features.matrix(bundle.features)[cut],
     )

@@ -55,7 +55,8 @@ def state_without_driver(
 
     ``driver`` null = the accounts' own history.
     """
-    *_, (last, _) = replay_without_driver(state, months, config, driver, levels)
+    replayed = replay_without_driver(state, months, config, driver, levels)
+    *_, (last, _) = replayed
     return last
 
 
@@ -111,24 +112,30 @@ def _pay_on_time(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
 
 def _repay_share(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
     share = np.clip(np.nan_to_num(levels.paid_share), 0.0, 1.0)
-    reference_payment = round_to_cents(share * np.maximum(state.balance, 0.0))
+    owed = np.maximum(state.balance, 0.0)
+    reference_payment = round_to_cents(share * owed)
     return replace(acts, payment=np.maximum(acts.payment, reference_payment))
 
 
 def _limit_spending(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    spend = np.fmin(acts.spend, levels.spend * state.reported_income)
+    allowed = levels.spend * state.reported_income
+    # fmin and not minimum: where the level or the income is unknown, the account keeps its own.
+    spend = np.fmin(acts.spend, allowed)
     return replace(acts, spend=round_to_cents(spend))
 
 
 def _limit_cash(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    cash_advance = np.fmin(acts.cash_advance, levels.cash * state.credit_limit)
+    allowed = levels.cash * state.credit_limit
+    cash_advance = np.fmin(acts.cash_advance, allowed)
     return replace(acts, cash_advance=round_to_cents(cash_advance))
 
 
 def _limit_applications(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
     """Limit applications for credit; credit that is not applied for is not granted either."""
-    requests = np.minimum(acts.limit_requests, year_amount(levels.limit_requests, month))
-    inquiries = np.minimum(acts.credit_inquiries, year_amount(levels.inquiries, month))
+    requests_allowed = year_amount(levels.limit_requests, month)
+    inquiries_allowed = year_amount(levels.inquiries, month)
+    requests = np.minimum(acts.limit_requests, requests_allowed)
+    inquiries = np.minimum(acts.credit_inquiries, inquiries_allowed)
     fewer_inquiries = inquiries < acts.credit_inquiries
     return replace(
         acts,
@@ -140,7 +147,8 @@ def _limit_applications(state: State, acts: Acts, levels: Levels, month: int) ->
 
 def _limit_utilization(state: State, levels: Levels) -> State:
     """Limit the balance, with its minimum due, to the reference's share of the limit."""
-    balance = np.fmin(state.balance, round_to_cents(levels.used * state.credit_limit))
+    allowed = round_to_cents(levels.used * state.credit_limit)
+    balance = np.fmin(state.balance, allowed)
     months_past_due = (state.days_past_due // DAYS_A_MONTH).astype(np.int32)
     due = minimum_due_of(balance, months_past_due, Terms())
     return replace(state, balance=balance, minimum_due=np.minimum(state.minimum_due, due))

@@ -38,7 +38,8 @@ def default_probability(
     The futures are ``first`` to ``first + futures - 1``.  An account defaults if one of its next
     ``months`` statements shows 60 days past due or more; a closed account has no statements.
     """
-    share: Vector = simulate_defaults(state, config, futures, first, months).mean(axis=0)
+    defaults = simulate_defaults(state, config, futures, first, months)
+    share: Vector = defaults.mean(axis=0)
     return share
 
 
@@ -54,11 +55,15 @@ def simulate_defaults(
     defaults = np.zeros((futures, accounts), dtype=np.bool_)
     futures_a_block = max(ROWS // max(accounts, 1), 1)
     for start in range(0, futures, futures_a_block):
-        numbers = np.arange(start, min(start + futures_a_block, futures))
-        block = state.take(np.tile(np.arange(accounts), len(numbers)))
+        stop = min(start + futures_a_block, futures)
+        numbers = np.arange(start, stop)
+        # Futures are tiled along the accounts' axis: one step simulates a whole block.
+        places = np.tile(np.arange(accounts), len(numbers))
+        block = state.take(places)
         future = np.repeat(first + numbers, accounts)
         worst = worst_days_past_due(block, config, future, months)
-        defaults[numbers] = (worst >= DEFAULT_DAYS).reshape(len(numbers), accounts)
+        in_default = worst >= DEFAULT_DAYS
+        defaults[numbers] = in_default.reshape(len(numbers), accounts)
     return defaults
 
 

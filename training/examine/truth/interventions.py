@@ -31,23 +31,31 @@ def follow(plans: Plans, exactly: bool = False) -> Intervention:
     """
 
     def intervene(state: State, acts: Acts) -> Acts:
-        owed = np.maximum(state.balance, 0.0)
+        owed = np.maximum(state.balance, 0.0)  # an overpaid account owes nothing
         due = state.minimum_due
         stated = np.maximum(due + plans.extra, plans.paid_share * owed)
         planned_payment = np.minimum(stated, np.maximum(owed, due))
         paid = planned_payment if exactly else np.maximum(acts.payment, planned_payment)
         on_time = plans.on_time > 0
+        no_cash = plans.no_cash > 0
         no_credit = plans.no_new_credit > 0
+        spend = np.minimum(acts.spend, plans.spending)
+        # Amounts of a plan apply to payments on time: a plan without it names no payment.
+        payment = np.where(on_time, paid, acts.payment)
+        days_late = np.where(on_time, 0, acts.days_late)
+        requests = np.where(no_credit, 0, acts.limit_requests)
+        inquiries = np.where(no_credit, 0, acts.credit_inquiries)
+        repaid = np.minimum(plans.repay_elsewhere, state.external_debt)
         return replace(
             acts,
-            spend=round_to_cents(np.minimum(acts.spend, plans.spending)),
-            cash_advance=np.where(plans.no_cash > 0, 0.0, acts.cash_advance),
-            payment=round_to_cents(np.where(on_time, paid, acts.payment)),
-            days_late=np.where(on_time, 0, acts.days_late).astype(np.int32),
-            limit_requests=np.where(no_credit, 0, acts.limit_requests).astype(np.int32),
-            credit_inquiries=np.where(no_credit, 0, acts.credit_inquiries).astype(np.int32),
+            spend=round_to_cents(spend),
+            cash_advance=np.where(no_cash, 0.0, acts.cash_advance),
+            payment=round_to_cents(payment),
+            days_late=days_late.astype(np.int32),
+            limit_requests=requests.astype(np.int32),
+            credit_inquiries=inquiries.astype(np.int32),
             borrowed=np.where(no_credit, 0.0, acts.borrowed),
-            repaid=round_to_cents(np.minimum(plans.repay_elsewhere, state.external_debt)),
+            repaid=round_to_cents(repaid),
         )
 
     return intervene

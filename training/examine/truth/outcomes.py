@@ -42,7 +42,9 @@ class TrueOutcomes:
     def share_of(self, *quarters: int) -> Vector:
         """Return the share of defaults in the futures of these quarters, 0 to 3."""
         weights = [self.sizes[quarter] for quarter in quarters]
-        share: Vector = np.average(self.quarters[list(quarters)], axis=0, weights=weights)
+        # Weighted, because quarters differ by one future where the futures are no multiple of 4.
+        chosen = self.quarters[list(quarters)]
+        share: Vector = np.average(chosen, axis=0, weights=weights)
         return share
 
     def labelled(self) -> Labelled:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -127,7 +128,11 @@ def draw_population(simulation: SimulationConfig, config: ExamineConfig) -> Popu
         raise DataError(
             f"expected data of at least {LOOKBACK + HORIZON + 1} months, got {simulation.months}"
         )
-    simulation = replace(simulation, seed=config.seed, accounts=config.accounts)
+    simulation = replace(
+        simulation,
+        seed=config.seed,
+        accounts=config.accounts,
+    )
     state = state_before = begin(simulation, 0, simulation.accounts)
     months: list[tuple[int, Columns]] = []
     for month in range(day + 1):
@@ -147,6 +152,18 @@ def draw_population(simulation: SimulationConfig, config: ExamineConfig) -> Popu
     )
 
 
+def take_rows(
+    months: Sequence[tuple[int, Columns]],
+    rows: Numbers,
+) -> list[tuple[int, Columns]]:
+    """Return the statements of these rows alone, with the number of each month."""
+    taken: list[tuple[int, Columns]] = []
+    for number, columns in months:
+        of_rows = {name: values[rows] for name, values in columns.items()}
+        taken.append((number, of_rows))
+    return taken
+
+
 def _statements_to_decide(
     state: State,
     window: list[tuple[int, Columns]],
@@ -156,9 +173,12 @@ def _statements_to_decide(
     names = account_names(state.accounts)
     _, last_month = window[-1]
     is_open = last_month["open"].astype(np.bool_)
-    to_decide = names.filter(pl.Series(is_open & (state.days_past_due < DEFAULT_DAYS)))
+    # An account in default has the outcome already: nothing is left to predict.
+    not_in_default = state.days_past_due < DEFAULT_DAYS
+    to_decide = names.filter(pl.Series(is_open & not_in_default))
     statements = as_table(names, state.traits.cash_loan, window, simulation)
-    return check(statements.filter(pl.col("account_id").is_in(to_decide.implode())))
+    in_question = pl.col("account_id").is_in(to_decide.implode())
+    return check(statements.filter(in_question))
 
 
 def _digest(months: list[tuple[int, Columns]]) -> str:
@@ -166,5 +186,6 @@ def _digest(months: list[tuple[int, Columns]]) -> str:
     total = hashlib.sha256()
     for _, columns in months:
         for name in sorted(columns):
-            total.update(np.ascontiguousarray(columns[name]).tobytes())
+            values = np.ascontiguousarray(columns[name])
+            total.update(values.tobytes())
     return total.hexdigest()
