@@ -140,7 +140,7 @@ def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
 
 
 def gain(importance: Mapping[str, float], most: int = 20) -> Figure:
-    """Draw the features by LightGBM's gain: what the trees used, not why an account was decided."""
+    """Draw the features by LightGBM's gain: their use in the trees, not reasons of decisions."""
     ascending = sorted(importance.items(), key=lambda item: item[1])
     ranked = ascending[-most:]
     figure, axes = axes_of(
@@ -278,7 +278,7 @@ def front(trials: pl.DataFrame, taken: int) -> Figure:
     ``trials`` is the table of :func:`training.tune.mlflow_run.trials_table`;
     ``taken`` is the number of the selected one.
     """
-    figure, axes = axes_of("Leaves of all trees", "AUC, mean over folds", "What was tried")
+    figure, axes = axes_of("Leaves of all trees", "AUC, mean over folds", "Trials of the search")
     # A trial that was pruned has AUC of its first folds alone: it is no point of the front.
     whole = trials.filter("whole")
     pruned = trials.filter(~pl.col("whole"))
@@ -289,14 +289,14 @@ def front(trials: pl.DataFrame, taken: int) -> Figure:
         pruned["auc"],
         color=SOFT,
         marker="x",
-        label="given up early",
+        label="pruned",
     )
     axes.scatter(
         whole["leaves"],
         whole["auc"],
         color=INK,
         s=14,
-        label="tried",
+        label="complete",
     )
     axes.step(
         best["leaves"],
@@ -313,7 +313,7 @@ def front(trials: pl.DataFrame, taken: int) -> Figure:
         marker="*",
         s=160,
         zorder=3,
-        label="taken",
+        label="selected",
     )
     axes.set_xscale("log")
     axes.legend(loc="lower right")

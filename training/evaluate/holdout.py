@@ -70,7 +70,7 @@ class HoldOut:
 class Evaluation:
     """A bundle's scores and decisions on a hold-out; arrays in order of the hold-out's accounts.
 
-    ``name`` is what tables and pages call the model.
+    ``name`` is the model's name in tables and pages.
     """
 
     name: str

@@ -86,7 +86,7 @@ def _check_comparable(source: Source, models: Sequence[Model]) -> None:
             raise DataError(
                 f"{model.selector} was fitted on statements up to {model.last_month}, "
                 f"the data end in {source.last_month}: "
-                f"it knows of other accounts what came after"
+                f"it has seen the later months of other accounts"
             )
 
 

@@ -51,7 +51,7 @@ class Stage(StrEnum):
     VALIDITY = "their risk afterwards"
     RULES = "other rules of advice"
     MODELS = "other models"
-    RECOURSE = "what could be done about the reasons"
+    RECOURSE = "recourse against the reasons"
     FIDELITY = "the true causes"
     CEILING = "futures without any cut"
     TREATMENT = "treated accounts"

@@ -48,8 +48,7 @@ class Stage(StrEnum):
 class ModelComparison:
     """The result of a comparison: evaluations, a verdict on each model against the first, tables.
 
-    ``notes`` say what is unusual about the accounts; ``run`` is the id of the MLflow run, "" before
-    it is logged.
+    ``notes`` warn about the accounts; ``run`` is the id of the MLflow run, "" before it is logged.
     """
 
     models: tuple[Evaluation, ...]
@@ -87,7 +86,7 @@ def compare(
     ``selectors`` name two models or more, as :func:`training.evaluate.model_lookup.find_model`
     reads them; ``name`` is the registered model that aliases and versions belong to.  ``shared`` is
     as in :func:`training.evaluate.unseen_accounts.select_unseen`.  Raises ValueError for fewer than
-    two models or one of several given twice, and whatever these two functions raise.
+    two models or one of several given twice, and the errors of these two functions.
     """
     # Two may be the same model: then nothing differs, which checks the comparison itself.
     repeated = len(selectors) > 2 and len(set(selectors)) < len(selectors)

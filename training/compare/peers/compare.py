@@ -151,8 +151,8 @@ def compare(
     """Fit and score every installed contender on each fold.
 
     Folds are those of a search (:func:`training.tune.folds.split_folds`): by account where accounts
-    repeat, else stratified; of the training rows only.  Raises what reading and folding the data
-    raise.
+    repeat, else stratified; of the training rows only.  Raises the errors of reading and folding
+    the data.
     """
     data_config = data or DataConfig()
     fit_config = config or FitConfig()

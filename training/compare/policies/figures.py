@@ -29,7 +29,7 @@ def frontier_figure(
     axes = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
     _draw_curves(axes[0], table)
     _mark_points(axes[0], table, best, max_good_cut)
-    _finish_axes(axes[0], "What can be had, by the model's probability")
+    _finish_axes(axes[0], "By the model's probability")
     if true is not None:
         _draw_true_curves(axes[1], true)
         _finish_axes(axes[1], "By the true probability, at the operating depth")
