@@ -42,11 +42,7 @@ SIMULATION = SimulationConfig(accounts=6000, seed=7)
 INTEGRATION_FIXTURES = {"simulated", "bentoml_home", "postgres_server"}
 INTEGRATION_PLACES = (
     "tests/docs",
-    "tests/serving/audit_log/test_disk.py",
-    "tests/serving/audit_log/test_kill.py",
-    "tests/serving/audit_log/test_postgresql.py",
-    "tests/serving/audit_log/test_verify.py",
-    "tests/serving/audit_log/test_workers.py",
+    "tests/serving/audit_log",
     "tests/serving/decision/test_damaged_bundles.py",
     "tests/serving/operations",
     "tests/serving/test_environment.py",
@@ -57,6 +53,7 @@ INTEGRATION_PLACES = (
     "tests/training/compare",
     "tests/training/data/ingest/test_uci_taiwan.py",
     "tests/training/data/simulate",
+    "tests/training/data/test_censoring.py",
     "tests/training/examine",
     "tests/training/fit",
     "tests/training/release/monitor/test_estimate.py",

@@ -37,6 +37,7 @@ def test_a_folder_is_made_once(tmp_path: Path) -> None:
     assert first.is_dir()
 
 
+@pytest.mark.integration
 def test_processes_share_one_folder(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         makers = pool.map(first_line, [tmp_path] * 3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.paths import ROOT
 
 # Imports every module of a package but the excluded ones; prints what that loaded.
@@ -31,5 +33,6 @@ def test_no_module_of_data_loads_the_decision() -> None:
     assert not loaded & _FORBIDDEN
 
 
+@pytest.mark.integration
 def test_control_a_sample_request_is_decided() -> None:
     assert loaded_modules() >= _FORBIDDEN

@@ -124,6 +124,7 @@ def test_a_perfect_score() -> None:
     assert values == pytest.approx({"auc": 1.0, "ks": 1.0, "gini": 1.0, "brier": 0.0001})
 
 
+@pytest.mark.integration
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """The AUC of two unit normals one apart is Phi(1 / sqrt 2).
 

@@ -97,6 +97,7 @@ def test_a_measure_of_a_resample_is_that_of_its_rows(seed: int, ties: int) -> No
         assert label[rows].sum() == label.sum()
 
 
+@pytest.mark.integration
 @given(st.integers(0, 10_000))
 def test_turned_round_every_difference_changes_its_sign(seed: int) -> None:
     label, first, second = drawn(seed, count=80)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -72,6 +73,7 @@ def same_to_the_cent(some: NDArray[Any], others: NDArray[Any]) -> bool:
     )
 
 
+@pytest.mark.integration
 @settings(max_examples=150)
 @given(window(), levels_drawn, terms_drawn, st.sampled_from([0.0, 0.05, 0.4]))
 def test_a_year_is_replayed_by_the_rules(
@@ -90,6 +92,7 @@ def test_a_year_is_replayed_by_the_rules(
             assert same_to_the_cent(columns[name][::-1, place], values), (group, name)
 
 
+@pytest.mark.integration
 @settings(max_examples=150)
 @given(window(), terms_drawn, st.sampled_from([0.0, 0.05]))
 def test_a_year_without_a_change_is_the_year_as_it_was(
@@ -246,6 +249,7 @@ def fully_known(drawn: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     return check(pl.DataFrame(rows, schema=drawn.schema))
 
 
+@pytest.mark.integration
 @settings(max_examples=120)
 @given(
     window(),
@@ -271,6 +275,7 @@ def test_money_comes_from_somewhere_and_goes_somewhere(
     assert (money.cash[holding] <= cent_a_month).all()
 
 
+@pytest.mark.integration
 @settings(max_examples=120)
 @given(window(), levels_drawn)
 def test_only_spending_less_lowers_the_total_debt(

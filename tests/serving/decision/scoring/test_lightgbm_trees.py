@@ -213,6 +213,7 @@ def test_another_text_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         read_trees(model)
 
 
+@pytest.mark.integration
 def test_loops_are_compiled_where_no_folder_keeps_them(tmp_path: Path) -> None:
     """numba refuses to cache where neither the source's folder nor the home can be written: then it
     must do without.
