@@ -18,7 +18,7 @@ largest, the first reason is a symptom of a cause that the lender cannot observe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,18 +29,16 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import KFold
 
 from features.types import Mask, Matrix, Rows, Vector
-from serving.decision.bundle import Bundle
-from serving.decision.reasons.effects import DRIVEN, effects_by_group, levels_of
-from serving.decision.reasons.ranking import principal_groups, sums_of, weights_of
-from serving.decision.scoring.shapley import explain_many, path_dependent
+from serving.decision.reasons.effects import levels_of
+from serving.decision.reasons.ranking import sums_of
 from training.evaluate.bootstrap import RESAMPLES_OF_MEANS, percentile_interval, resample_rows
 from training.examine.reasons.mechanism import effects_by_mechanism
+from training.examine.reasons.rankings import GROUPS, Ranking, rank_groups
 from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import DRIVERS, Driver, state_without_driver
 from training.examine.truth.futures import simulate_defaults, untreated
 from training.examine.truth.population import LOOKBACK
 
-GROUPS = DRIVEN
 MEASURES = ("top_1", "top_4", "rank_correlation")
 _FOLDS = 5
 _TREES = 400
@@ -78,18 +76,6 @@ class TrueEffects:
         causes = [self.is_cause(group) for group in GROUPS]
         have: Mask = np.any(causes, axis=0)
         return have
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """How one method explains: the reasons stated, and the weights of all groups.
-
-    ``stated`` has the groups stated for each account, the most important first; ``weights`` is
-    float64 (accounts, GROUPS).
-    """
-
-    stated: Sequence[tuple[str, ...]]
-    weights: Matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,61 +118,6 @@ def simulate_effects(cohort: CutAccounts, futures: int) -> TrueEffects:
     return TrueEffects(effect, error, halves)
 
 
-def rank_groups(cohort: CutAccounts) -> dict[str, Ranking]:
-    """Rank the groups by each method of explaining.
-
-    - ``served``: the model's reasons, as stated where no hard rule takes a place among them
-    - ``contributions``: chosen in the same way from the exact contributions, without the effects
-    - ``path_dependent``: the same from LightGBM's own contributions
-    - ``gain``: the groups with the largest gain in the model, the same for every account
-    """
-    bundle = cohort.bundle
-    # The products' explainers differ in their references only: they have the same trees.
-    explainer = next(iter(bundle.scorer.explainers.values()))
-    slope = bundle.scorer.calibration.slope
-    own_contributions = explain_many(cohort.matrix, path_dependent(explainer.layout)) * slope
-    # NaN = unknown: reasons are then chosen by the contributions alone.
-    no_effects = np.full_like(cohort.effects, np.nan)
-    return {
-        "served": _rank(cohort.contributions, cohort.effects, bundle),
-        "contributions": _rank(cohort.contributions, no_effects, bundle),
-        "path_dependent": _rank(own_contributions, no_effects, bundle),
-        "gain": _rank_by_gain(cohort),
-    }
-
-
-def _rank(
-    contributions: Matrix,
-    effects: Matrix,
-    bundle: Bundle,
-) -> Ranking:
-    stated = []
-    weights = []
-    for own, own_effects in zip(contributions.tolist(), effects.tolist(), strict=True):
-        by_feature = dict(zip(bundle.features, own, strict=True))
-        group_effects = effects_by_group(own_effects)
-        reasons = principal_groups(by_feature, group_effects, bundle.wording)
-        stated.append(tuple(group for group, _ in reasons))
-        weights.append(_weights_row(weights_of(by_feature, group_effects)))
-    return Ranking(stated, np.array(weights))
-
-
-def _rank_by_gain(cohort: CutAccounts) -> Ranking:
-    bundle = cohort.bundle
-    gains = bundle.scorer.model.feature_importance("gain").tolist()
-    gain_by_feature = dict(zip(bundle.features, gains, strict=True))
-    gain_by_group = sums_of(gain_by_feature)
-    largest = sorted(gain_by_group, key=lambda group: -gain_by_group[group])
-    stated = tuple(largest[: bundle.wording.most])
-    row = _weights_row(gain_by_group)
-    weights = np.tile(row, (len(cohort), 1))
-    return Ranking([stated] * len(cohort), weights)
-
-
-def _weights_row(weights: Mapping[str, float]) -> list[float]:
-    return [weights.get(group, 0.0) for group in GROUPS]
-
-
 def agreement_with_causes(
     cohort: CutAccounts,
     effects: TrueEffects,
@@ -196,7 +127,8 @@ def agreement_with_causes(
 
     Columns: ``explained_by``, ``accounts``, ``stated`` (reasons on average), and the means of
     ``top_1``, ``top_4`` and ``rank_correlation`` (see :class:`Agreement`) with 95 % bootstrap
-    intervals over accounts.  The methods are those of :func:`rank_groups`, and:
+    intervals over accounts.  The methods are those of
+    :func:`training.examine.reasons.rankings.rank_groups`, and:
 
     - ``commonest``: the most frequent causes, stated to every account; needs the true causes
     - ``random``: the mean over all orders

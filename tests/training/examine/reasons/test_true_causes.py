@@ -11,12 +11,11 @@ from features.types import Matrix, Vector
 from serving.decision.reasons.effects import levels_of
 from serving.decision.reasons.ranking import group_of
 from training.examine.reasons import true_causes
+from training.examine.reasons.rankings import GROUPS, rank_groups
 from training.examine.reasons.true_causes import (
-    GROUPS,
     TrueEffects,
     agreement_with_causes,
     mean_effects,
-    rank_groups,
     simulate_effects,
     symptoms,
 )
