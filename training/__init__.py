@@ -1,4 +1,4 @@
-"""Everything before a request: data, fitting, comparing, releasing.
+"""Everything before a request: prepare data, and fit, compare and release models.
 
 In a notebook: ``from training.api import fit``.
 """

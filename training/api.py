@@ -1,9 +1,11 @@
 """The commands as functions, for a notebook: ``from training.api import fit, compare, promote``.
 
 ``python -m training`` calls these functions, and its options have the defaults of their signatures.
-Each function returns what it found and raises what the command would print.  Paths may be text.
-Keyword arguments beyond a signature are fields of the configs that the docstring names, as after
+A command prints the result of its function, or the message of its error.  Paths may be text.
+Keyword arguments beyond a signature are fields of the configs that the docstring names, as with
 ``--set``; an unknown name raises ValueError with the nearest one.
+
+Each function imports its stage when it is called, so that importing this module stays fast.
 """
 
 from __future__ import annotations
@@ -25,22 +27,22 @@ if TYPE_CHECKING:
     from training.evaluate.model_lookup import RegisteredVersion
     from training.examine.run import ExaminationResult
     from training.fit.run import FitReport
-    from training.release.monitor.monitor import Monitored
+    from training.release.monitor.monitor import MonitorResult
     from training.release.promote import Promotion
-    from training.release.report.report import Reported
+    from training.release.report.report import ReportResult
     from training.tune.tune import TuneProgress, TuneResult
 
 AnyPath = str | Path
 
 
 def _ignore(stage: str) -> None:
-    """Progress that nobody watches."""
+    """Show no progress."""
 
 
 def simulate(
     out: AnyPath = DATA, *, progress: CountProgress | None = None, **settings: object
 ) -> dict[str, Any]:
-    """Write synthetic accounts whose true causes are known.
+    """Write synthetic accounts with known true causes.
 
     Returns the content of ``simulation.json``: the rows written and the config.  Settings are
     fields of :class:`training.data.simulate.config.SimulationConfig`.
@@ -53,7 +55,7 @@ def simulate(
 
 
 def ingest(csv: AnyPath, mapping: AnyPath, out: AnyPath) -> Summary:
-    """Read foreign data by a mapping file; see :func:`training.data.ingest.ingest.ingest`."""
+    """Convert foreign data by a mapping file; see :func:`training.data.ingest.ingest.ingest`."""
     from training.data.ingest.ingest import ingest
 
     return ingest(Path(csv), Path(mapping), Path(out))
@@ -67,9 +69,9 @@ def fit(
     progress: CountProgress | None = None,
     **settings: object,
 ) -> FitReport:
-    """Fit, measure, register and keep everything in one MLflow run.
+    """Fit, measure and register a model, recorded in one MLflow run.
 
-    Data of another digest than ``data_digest`` are refused.  Settings are fields of
+    With ``data_digest``, data with another digest raise an error.  Settings are fields of
     :class:`training.data.config.DataConfig`, :class:`training.fit.config.FitConfig` and
     :class:`training.fit.bundle.BundleConfig`.
 
@@ -97,7 +99,7 @@ def tune(
     progress: TuneProgress | None = None,
     **settings: object,
 ) -> TuneResult:
-    """Search for the smallest model that is as good as the best; resumes a stopped study.
+    """Search for the smallest model that is as good as the best, or resume a stopped study.
 
     The result's ``chosen`` is the config to fit with: ``fit(**settings_of(result))``.  Settings are
     fields of :class:`training.tune.search.TuneConfig` and of the configs of :func:`fit`.
@@ -116,7 +118,10 @@ def tune(
 
 
 def settings_of(found: TuneResult, **settings: object) -> dict[str, str]:
-    """The settings of :func:`fit` for the chosen model; ``settings`` are those of the search."""
+    """Return the settings of :func:`fit` for the model that a search chose.
+
+    ``settings`` are those that the search was called with.
+    """
     from training.data.config import DataConfig
     from training.fit.bundle import BundleConfig
     from training.fit.config import FitConfig
@@ -137,7 +142,7 @@ def compare(
     shared: bool = False,
     progress: StageProgress = _ignore,
 ) -> ModelComparison:
-    """Compare each model with the first, on accounts that none of them has seen.
+    """Compare each model with the first, on accounts that none of them was fitted on.
 
     See :func:`training.compare.models.compare.compare`.
     """
@@ -158,20 +163,19 @@ def promote(
     *,
     progress: StageProgress = _ignore,
 ) -> Promotion:
-    """Make a version (default: the newest) champion if every gate passes.
+    """Make a version (default: the newest) the champion if every gate passes.
 
-    ``gates`` is a file of bounds instead of the project's own; ``force`` is a reason to promote
-    whatever the gates find.  See :func:`training.release.promote.promote`.
+    ``gates`` is a file of bounds (default: the project's own).  ``force`` is the reason to promote
+    the version even if gates refuse it.  See :func:`training.release.promote.promote`.
 
     >>> promote(4, force=True)
     Traceback (most recent call last):
     ...
-    TypeError: force: expected the reason as text, which the record keeps, got True
+    TypeError: force: expected the reason as text, got True
     """
+    # A notebook may pass force=True, which mypy would refuse.
     if force is not None and not isinstance(force, str):
-        raise TypeError(
-            f"force: expected the reason as text, which the record keeps, got {force!r}"
-        )
+        raise TypeError(f"force: expected the reason as text, got {force!r}")
     from training.release.gate_config import load_gates
     from training.release.promote import PromotionConfig, promote
     from training.tracking.store import Store
@@ -186,7 +190,7 @@ def promote(
 
 
 def nominate(version: str | int | None = None, store: AnyPath = STORE, name: str = MODEL) -> str:
-    """Point the alias ``challenger`` at a version (default: the newest); returns the version."""
+    """Point the alias ``challenger`` at a version (default: the newest), and return the version."""
     from training.release.promote import nominate
     from training.tracking.store import Store
 
@@ -194,7 +198,7 @@ def nominate(version: str | int | None = None, store: AnyPath = STORE, name: str
 
 
 def rollback(store: AnyPath = STORE, name: str = MODEL, why: str = "") -> str:
-    """Make the previous champion champion again; returns its version."""
+    """Make the previous champion the champion again, and return its version."""
     from training.release.promote import rollback
     from training.tracking.store import Store
 
@@ -213,8 +217,8 @@ def policy(
 ) -> LabFindings:
     """Apply other policies to the hold-out of a version (default: the champion).
 
-    ``cap`` is a regulator's cap of every limit: a multiple of the monthly income, and the month it
-    begins in.  Settings are fields of :class:`training.compare.policies.lab.LabConfig`, such as
+    ``cap`` is a regulator's cap of every limit: a multiple of the monthly income, and its first
+    month.  Settings are fields of :class:`training.compare.policies.lab.LabConfig`, such as
     ``max_good_cut=0.04``.
     """
     from training.compare.policies.lab import Cap, LabConfig, run_lab
@@ -228,10 +232,11 @@ def policy(
 def peers(
     data: AnyPath = DATA, *, progress: CountProgress | None = None, **settings: object
 ) -> PeerComparison:
-    """Compare our model with others on the same folds; the extra ``peers`` installs them.
+    """Compare our model with others on the same folds.
 
-    Settings are fields of :class:`training.compare.peers.compare.PeersConfig`,
-    :class:`training.data.config.DataConfig` and :class:`training.fit.config.FitConfig`.
+    The extra ``peers`` installs the other models.  Settings are fields of
+    :class:`training.compare.peers.compare.PeersConfig`, :class:`training.data.config.DataConfig`
+    and :class:`training.fit.config.FitConfig`.
     """
     from training.compare.peers.compare import PeersConfig, compare
     from training.data.config import DataConfig
@@ -249,11 +254,11 @@ def monitor(
     name: str = MODEL,
     labels: AnyPath | None = None,
     bounds: AnyPath | None = None,
-) -> Monitored:
+) -> MonitorResult:
     """Compare a period's decisions with the hold-out of a version (default: the champion).
 
-    ``records`` is a file of ``python -m serving export``; ``labels`` a file of the outcomes known
-    so far; ``bounds`` a file of bounds instead of the project's own.
+    ``records`` is a file written by ``python -m serving export``, ``labels`` a file of the outcomes
+    known so far, and ``bounds`` a file of bounds (default: the project's own).
     """
     from training.release.monitor.bounds import read_bounds
     from training.release.monitor.monitor import MonitorFiles, run_monitor
@@ -272,9 +277,10 @@ def examine(
     progress: StageProgress = _ignore,
     **settings: object,
 ) -> ExaminationResult:
-    """Check a version (default: the champion) where the truth is known: on new simulated accounts.
+    """Check a version (default: the champion) on new simulated accounts, where the truth is known.
 
-    Its advice is followed, its reasons are compared with the true causes.  Settings are fields of
+    The simulated customers follow its advice, and its reasons are compared with the true causes.
+    Settings are fields of
     :class:`training.examine.truth.population.ExamineConfig`.
     """
     from training.examine.run import run_examination
@@ -294,8 +300,8 @@ def report(
     shared: bool = False,
     *,
     progress: StageProgress = _ignore,
-) -> Reported:
-    """Write the report on a model as one HTML file, and keep it with the model's run.
+) -> ReportResult:
+    """Write the report on a model as one HTML file, with a copy in the model's run.
 
     See :func:`training.release.report.report.report`.
     """
@@ -316,9 +322,10 @@ def request(
     number: int = 1,
     out: AnyPath = "data/request.json",
 ) -> dict[str, Any]:
-    """Write the request of a hold-out account that gets an action; returns the request.
+    """Write the request of a hold-out account that gets an action, and return the request.
 
-    ``number`` is 1 for the first such account.  ``version`` (default: the champion) decides.
+    ``version`` (default: the champion) decides the action.  ``number`` is 1 for the first such
+    account, 2 for the second.
     """
     from serving.decision.golden import load as load_bundle
     from training.data import sample_request
@@ -339,6 +346,7 @@ def request(
     return content
 
 
+# In the order of the help text.
 COMMANDS: Mapping[str, Callable[..., Any]] = {
     command.__name__: command
     for command in (
@@ -360,7 +368,7 @@ COMMANDS: Mapping[str, Callable[..., Any]] = {
 
 
 def _resolve(store: AnyPath, name: str, version: str | None) -> RegisteredVersion:
-    """The version of that name or alias, or the champion if none is named."""
+    """Return the version with that number or alias (default: the champion)."""
     from training.evaluate.model_lookup import RegisteredVersion
     from training.tracking.registry import resolve_version
     from training.tracking.store import Store
@@ -370,4 +378,5 @@ def _resolve(store: AnyPath, name: str, version: str | None) -> RegisteredVersio
 
 
 def _configs(configs: Sequence[Any], settings: Mapping[str, object]) -> list[Any]:
-    return override(configs, [f"{name}={as_text(value)}" for name, value in settings.items()])
+    assignments = [f"{name}={as_text(value)}" for name, value in settings.items()]
+    return override(configs, assignments)

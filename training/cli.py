@@ -1,6 +1,6 @@
-"""The commands: each calls its function of :mod:`training.api` and prints what it found.
+"""The commands: each calls its function of :mod:`training.api` and prints the result.
 
-Everything heavy is imported by the command that needs it, so that ``--help`` is fast.
+A command imports its stage when it runs, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def simulate(options: argparse.Namespace) -> None:
-    """Write synthetic accounts whose true causes are known."""
+    """Write synthetic accounts with known true causes."""
     settings = read_settings(options.set, api.simulate)
     with _count_bar("account", options) as show:
         summary = api.simulate(options.out, progress=show, **settings)
@@ -33,29 +33,40 @@ def simulate(options: argparse.Namespace) -> None:
 
 
 def ingest(options: argparse.Namespace) -> None:
-    """Read foreign data by a mapping file."""
+    """Convert foreign data by a mapping file."""
     print(api.ingest(options.csv, options.mapping, options.out))
 
 
 def fit(options: argparse.Namespace) -> None:
-    """Fit, measure, register and keep everything in one run."""
+    """Fit, measure and register a model, recorded in one run."""
     _fit(options, read_settings(options.set, api.fit), options.data_digest)
 
 
 def _fit(
-    options: argparse.Namespace, settings: dict[str, str], data_digest: str | None = None
+    options: argparse.Namespace,
+    settings: dict[str, str],
+    data_digest: str | None = None,
 ) -> None:
     with _count_bar("tree", options) as show:
         report = api.fit(
-            options.data, options.store, data_digest=data_digest, progress=show, **settings
+            options.data,
+            options.store,
+            data_digest=data_digest,
+            progress=show,
+            **settings,
         )
     _print_fit(report, settings.get("name", MODEL), options)
 
 
-def _print_fit(report: FitReport, name: str, options: argparse.Namespace) -> None:
+def _print_fit(
+    report: FitReport,
+    name: str,
+    options: argparse.Namespace,
+) -> None:
     version = f"version {report.version} of {name}, bundle {report.bundle[:12]}"
     print(f"run {report.run}: {version}, kept in {options.store}")
-    print("rows: " + ", ".join(f"{name} {count:,}" for name, count in report.rows.items() if count))
+    counts = [f"{name} {count:,}" for name, count in report.rows.items() if count]
+    print("rows: " + ", ".join(counts))
     for row in report.measures.iter_rows(named=True):
         print(f"  {row['measure']:6} {row['value']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]")
     if report.fold_auc:
@@ -71,9 +82,15 @@ def tune(options: argparse.Namespace) -> None:
     if options.trials is not None:
         settings["trials"] = str(options.trials)
     with _trial_bar(options) as show:
-        found = api.tune(options.data, options.store, options.study, progress=show, **settings)
+        found = api.tune(
+            options.data,
+            options.store,
+            options.study,
+            progress=show,
+            **settings,
+        )
     pruned = sum(not trial.whole for trial in found.trials)
-    trials = f"{len(found.trials)} trials, {pruned} given up early"
+    trials = f"{len(found.trials)} trials, {pruned} stopped early"
     print(f"study {options.study}: {trials}; run {found.run}, kept in {options.store}")
     for label, score in (
         ("begun with", found.base),
@@ -88,7 +105,7 @@ def tune(options: argparse.Namespace) -> None:
 
 
 def peers(options: argparse.Namespace) -> None:
-    """Compare our model with others, on the same folds."""
+    """Compare our model with others on the same folds."""
     settings = read_settings(options.set, api.peers)
     with _count_bar("fit", options) as show:
         page = api.peers(options.data, progress=show, **settings).page()
@@ -97,7 +114,7 @@ def peers(options: argparse.Namespace) -> None:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Compare models with the first; exit code 0 if another is better, else 1."""
+    """Compare models with the first; return 0 if another is better, else 1."""
     from training.compare.models.compare import Stage
 
     with _stage_bar(Stage, options) as show:
@@ -135,7 +152,7 @@ def report(options: argparse.Namespace) -> None:
 
 
 def promote(options: argparse.Namespace) -> int:
-    """Make a registered version the champion if every gate passes; exit code 1 if one refuses."""
+    """Make a version the champion if every gate passes; return 1 if one refuses."""
     from training.release.promote import Stage
 
     if options.challenger:
@@ -143,9 +160,7 @@ def promote(options: argparse.Namespace) -> int:
         print(f"challenger of {options.name} is version {version}")
         return 0
     if options.force and options.why is None:
-        raise ValueError(
-            "--force: expected the reason with --why TEXT; it is kept with the version"
-        )
+        raise ValueError("--force: expected the reason with --why TEXT")
     with _stage_bar(Stage, options) as show:
         done = api.promote(
             options.version,
@@ -161,7 +176,7 @@ def promote(options: argparse.Namespace) -> int:
 
 
 def rollback(options: argparse.Namespace) -> None:
-    """Make the previous champion champion again."""
+    """Make the previous champion the champion again."""
     version = api.rollback(options.store, options.name, options.why)
     print(f"champion of {options.name} is version {version} again")
 
@@ -183,13 +198,18 @@ def request(options: argparse.Namespace) -> None:
 
 
 def examine(options: argparse.Namespace) -> None:
-    """Check a version's advice and reasons on simulated accounts that it never saw."""
+    """Check a version's advice and reasons on new simulated accounts."""
     from training.examine.run import Stage
 
     settings = read_settings(options.set, api.examine)
     with _stage_bar(Stage, options) as show:
         found = api.examine(
-            options.version, options.data, options.store, options.name, progress=show, **settings
+            options.version,
+            options.data,
+            options.store,
+            options.name,
+            progress=show,
+            **settings,
         )
     _write_page(found.page, options)
     examined = found.examined
@@ -198,10 +218,10 @@ def examine(options: argparse.Namespace) -> None:
     advice = found.tables["validity"].row(0, named=True)
     reasons = found.tables["fidelity"].row(0, named=True)
     unshocked = f"without a new shock {advice['kept_unshocked']:.1%}"
-    print(f"  plans kept within a month of the promise {advice['kept']:.1%}, {unshocked}")
-    print(f"  true probability lower after the plan    {advice['fell']:.1%}")
     among = f"among the reasons {reasons['top_4']:.1%}"
-    print(f"  largest true cause named first           {reasons['top_1']:.1%}, {among}")
+    print(f"  promise kept within a month            {advice['kept']:.1%}, {unshocked}")
+    print(f"  true probability lower after the plan  {advice['fell']:.1%}")
+    print(f"  largest true cause named first         {reasons['top_1']:.1%}, {among}")
     print(f"the page: {options.page or 'examination.md in the run'}")
 
 
@@ -227,6 +247,7 @@ def policy(options: argparse.Namespace) -> None:
             **settings,
         )
     _write_page(found.page, options)
+    # The oracle's table needs simulated data, and the cap's needs a cap.
     for name in ("points", "oracle", "cap"):
         if name in found.tables:
             print(columns(found.tables[name]), end="\n\n")
@@ -240,7 +261,7 @@ def policy(options: argparse.Namespace) -> None:
 
 
 def monitor(options: argparse.Namespace) -> int:
-    """Compare a period's decisions with the fit's hold-out; exit code 1 if a bound is broken."""
+    """Compare a period's decisions with the fit's hold-out; return 1 if a bound is broken."""
     from training.evaluate.text_tables import columns
 
     found = api.monitor(
@@ -264,9 +285,9 @@ def monitor(options: argparse.Namespace) -> int:
 
 
 def read_settings(assignments: Sequence[str], command: Callable[..., object]) -> dict[str, str]:
-    """The ``name=value`` of ``--set`` by name; the last one of a name counts.
+    """Return the ``name=value`` of ``--set`` by name; the last one of a name counts.
 
-    ValueError for a text without "=", and for a name that the command has an option of its own for.
+    Raises ValueError for a text without "=", and for a name that is an option of the command.
 
     >>> read_settings(["trees=40", "leaves=8", "trees=50"], api.fit)
     {'trees': '50', 'leaves': '8'}
@@ -277,6 +298,7 @@ def read_settings(assignments: Sequence[str], command: Callable[..., object]) ->
         name, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(f"--set: expected name=value, got {assignment!r}")
+        # The command passes its options to the function too: a setting of that name would clash.
         if name in options:
             raise ValueError(f"--set: no field is named {name!r}; it is an option of the command")
         settings[name] = value
@@ -288,10 +310,19 @@ def _write_page(page: str, options: argparse.Namespace) -> None:
         options.page.write_text(page, encoding="utf-8")
 
 
-def _bar(options: argparse.Namespace, unit: str, total: int | None = None) -> tqdm[Any]:
-    # ``None`` draws no bar if the output is no terminal.
+def _bar(
+    options: argparse.Namespace,
+    unit: str,
+    total: int | None = None,
+) -> tqdm[Any]:
+    # ``None`` draws no bar if the output is not a terminal.
     disable = options.quiet or None
-    return tqdm(total=total, unit=unit, desc=options.command, disable=disable)
+    return tqdm(
+        total=total,
+        unit=unit,
+        desc=options.command,
+        disable=disable,
+    )
 
 
 @contextmanager

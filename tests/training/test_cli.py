@@ -1,6 +1,4 @@
-"""The commands as a person gives them, from simulated accounts to a request of one that no tree
-saw.
-"""
+"""The commands, from simulated accounts to a request of an account that no tree was fitted on."""
 
 from __future__ import annotations
 
@@ -23,105 +21,84 @@ from training.data.dataset import load as load_data
 from training.data.labels import label_accounts
 from training.data.splits import assign_splits
 from training.tracking import registry
+from training.tracking.defaults import MODEL
 from training.tracking.store import Store
 
 pytestmark = STORE_WARNINGS
-NAME = "limit-reduction"
 SPLIT = DataConfig(split_seed=1)  # not the default: a request must not take the default's hold-out
 
 
-class Said(NamedTuple):
-    """What a command gave back and wrote."""
+class Output(NamedTuple):
+    """The exit code of a command, and what it printed."""
 
     code: int
     out: str
     err: str
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Said:
-    capsys.readouterr()
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Output:
+    capsys.readouterr()  # drops what earlier commands printed
     code = main([str(argument) for argument in arguments])
-    return Said(code, *capsys.readouterr())
+    return Output(code, *capsys.readouterr())
+
+
+def set_all(*settings: str) -> list[str]:
+    """The ``--set`` options of these settings."""
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "small"
-    assert (
-        main(
-            [
-                "simulate",
-                "--set",
-                "accounts=1500",
-                "--set",
-                "seed=3",
-                "--quiet",
-                "--out",
-                str(folder),
-            ]
-        )
-        == 0
-    )
+    settings = set_all("accounts=1500", "seed=3")
+    assert main(["simulate", *settings, "--quiet", "--out", str(folder)]) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def store(kept: Kept, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with the session's version 1, and version 2: fitted by the command on the small data,
-    and champion.
-    """
+    """A store with the session's version 1, and the champion: version 2, fitted by the command."""
     store = copy_of(kept.store, tmp_path_factory.mktemp("commands") / "mlruns")
-    settings = ["trees=25", "min_leaf=20", "reference_size=50", f"split_seed={SPLIT.split_seed}"]
-    sets = [word for setting in settings for word in ("--set", setting)]
-    assert main(["fit", "--data", str(small), "--store", str(store.folder), "--quiet", *sets]) == 0
-    registry.promote(store, NAME, "2")
+    split = f"split_seed={SPLIT.split_seed}"
+    settings = set_all("trees=25", "min_leaf=20", "reference_size=50", split)
+    folders = ["--data", str(small), "--store", str(store.folder)]
+    assert main(["fit", *folders, "--quiet", *settings]) == 0
+    registry.promote(store, MODEL, "2")
     return store
 
 
-def test_simulate_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = said(
-        capsys,
-        "simulate",
-        "--set",
-        "accounts=200",
-        "--set",
-        "months=3",
-        "--quiet",
-        "--out",
-        tmp_path / "data",
-    )
-    written = pl.read_parquet(tmp_path / "data" / "statements")
-    assert result == Said(
-        0,
-        f"simulated {written['account_id'].n_unique()} accounts, {written.height} statements: "
-        f"{tmp_path / 'data'}\n",
-        "",
-    )
+def test_simulate_prints_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "data"
+    settings = set_all("accounts=200", "months=3")
+    result = run(capsys, "simulate", *settings, "--quiet", "--out", folder)
+    written = pl.read_parquet(folder / "statements")
+    counts = f"{written['account_id'].n_unique()} accounts, {written.height} statements"
+    assert result == Output(0, f"simulated {counts}: {folder}\n", "")
     assert written["month"].n_unique() == 3
 
 
-def test_fit_says_what_it_kept(
+def test_fit_prints_the_version_the_rows_and_the_measures(
     kept: Kept, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = copy_of(kept.store, tmp_path / "mlruns")
-    sets = ["--set", "trees=5", "--set", "min_leaf=20", "--set", "reference_size=50"]
-    result = said(capsys, "fit", "--data", small, "--store", store.folder, "--quiet", *sets)
+    settings = set_all("trees=5", "min_leaf=20", "reference_size=50")
+    result = run(capsys, "fit", "--data", small, "--store", store.folder, "--quiet", *settings)
     assert result.code == 0
     first, rows, *measures = result.out.splitlines()
-    version = store.client().get_model_version(NAME, "2")
+    version = store.client().get_model_version(MODEL, "2")
+    bundle = version.tags["bundle"][:12]
     assert first == (
-        f"run {version.run_id}: version 2 of limit-reduction, bundle "
-        f"{version.tags['bundle'][:12]}, kept in {store.folder}"
+        f"run {version.run_id}: version 2 of limit-reduction, bundle {bundle}, "
+        f"kept in {store.folder}"
     )
     data = label_accounts(load_data(small), DataConfig())
-    assert rows == "rows: " + ", ".join(
-        f"{name} {len(data.rows(name)):,}" for name in ("train", "valid", "test")
-    )
+    counts = [f"{name} {len(data.rows(name)):,}" for name in ("train", "valid", "test")]
+    assert rows == "rows: " + ", ".join(counts)
     assert [line.split()[0] for line in measures] == ["auc", "ks", "brier", "gini"]
-    assert all(
-        re.fullmatch(r"  \w+ +\d\.\d{4}  \[\d\.\d{4}, \d\.\d{4}\]", line) for line in measures
-    )
-    assert registry.fetch_parameters(store, NAME, "2", "fit")["trees"] == "5"
+    number = r"\d\.\d{4}"
+    row = re.compile(rf"  \w+ +{number}  \[{number}, {number}\]")
+    assert all(row.fullmatch(line) for line in measures)
+    assert registry.fetch_parameters(store, MODEL, "2", "fit")["trees"] == "5"
 
 
 @pytest.mark.parametrize(
@@ -136,60 +113,38 @@ def test_request_is_of_a_hold_out_account_that_gets_the_action(
     number: int,
 ) -> None:
     file = tmp_path / "new" / "request.json"
-    result = said(
-        capsys,
-        "request",
-        "--store",
-        store.folder,
-        "--data",
-        small,
-        "--action",
-        action,
-        "--number",
-        str(number),
-        "--out",
-        file,
-    )
+    folders = ["--store", str(store.folder), "--data", str(small)]
+    account = ["--action", action, "--number", str(number)]
+    result = run(capsys, "request", *folders, *account, "--out", file)
     assert (result.code, result.err) == (0, "")
-    asked = parse(Request, file.read_bytes())
-    last = asked.statements[-1].month
-    assert (
-        result.out
-        == f"account {asked.account_id}, {len(asked.statements)} statements up to {last}: {file}\n"
-    )
+    request = parse(Request, file.read_bytes())
+    last = request.statements[-1].month
+    history = f"{len(request.statements)} statements up to {last}"
+    assert result.out == f"account {request.account_id}, {history}: {file}\n"
 
-    bundle = load(registry.fetch_bundle(store, NAME, "2", tmp_path / "bundle"))
+    statements = statements_table([request])
+    bundle = load(registry.fetch_bundle(store, MODEL, "2", tmp_path / "bundle"))
     decided_at = datetime.datetime.strptime(f"{last}-28 12:00 +0000", "%Y-%m-%d %H:%M %z")
-    decision = decide(statements_table([asked]), bundle, decided_at)
-    assert decision.action == action
+    assert decide(statements, bundle, decided_at).action == action
 
     source = load_data(small)
-    own = source.statements.filter(pl.col("account_id") == asked.account_id).tail(24)
-    assert statements_table([asked]).equals(own.select(statements_table([asked]).columns))
+    own = source.statements.filter(account_id=request.account_id).tail(24)
+    assert statements.equals(own.select(statements.columns))
     data = label_accounts(source, SPLIT)
-    seen = data.features.accounts.filter(pl.Series(data.split != "test"))["account_id"]
-    assert asked.account_id not in seen.to_list()
-    assert assign_splits(pl.Series([asked.account_id]), SPLIT).tolist() == ["test"]
+    fitted_on = data.features.accounts.filter(pl.Series(data.split != "test"))["account_id"]
+    assert request.account_id not in fitted_on.to_list()
+    assert assign_splits(pl.Series([request.account_id]), SPLIT).tolist() == ["test"]
 
 
 def test_each_number_is_another_account(store: Store, small: Path, tmp_path: Path) -> None:
-    found = set()
+    accounts = set()
+    folders = ["--store", str(store.folder), "--data", str(small)]
     for number in ("1", "2"):
         file = tmp_path / f"{number}.json"
-        asked = [
-            "request",
-            "--store",
-            str(store.folder),
-            "--data",
-            str(small),
-            "--action",
-            "keep",
-            "--number",
-            number,
-        ]
-        assert main([*asked, "--out", str(file)]) == 0
-        found.add(parse(Request, file.read_bytes()).account_id)
-    assert len(found) == 2
+        options = ["--action", "keep", "--number", number, "--out", str(file)]
+        assert main(["request", *folders, *options]) == 0
+        accounts.add(parse(Request, file.read_bytes()).account_id)
+    assert len(accounts) == 2
 
 
 @pytest.mark.parametrize("command", ["simulate", "fit"])
@@ -202,16 +157,17 @@ def test_each_number_is_another_account(store: Store, small: Path, tmp_path: Pat
         ("seed", "--set: expected name=value, got 'seed'"),
     ],
 )
-def test_a_setting_that_cannot_be_set_is_one_line(
+def test_an_invalid_setting_is_an_error_of_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, setting: str, words: str
 ) -> None:
-    where = ["--out" if command == "simulate" else "--store", tmp_path / "new"]
-    result = said(capsys, command, "--set", setting, "--quiet", *where)
-    refused(result, command, words)
+    option = "--out" if command == "simulate" else "--store"
+    result = run(capsys, command, "--set", setting, "--quiet", option, tmp_path / "new")
+    assert_refused(result, command, words)
     assert list(tmp_path.iterdir()) == []
 
 
-def refused(result: Said, command: str, words: str) -> None:
+def assert_refused(result: Output, command: str, words: str) -> None:
+    """Exit code 2, and one line that names the command and the cause."""
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith(f"{command}: ")
     assert result.err.count("\n") == 1
@@ -236,7 +192,7 @@ def refused(result: Said, command: str, words: str) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_not_there_is_one_line(
+def test_an_unknown_version_model_or_account_is_an_error_of_one_line(
     store: Store,
     small: Path,
     tmp_path: Path,
@@ -244,32 +200,28 @@ def test_what_is_not_there_is_one_line(
     arguments: list[str],
     words: str,
 ) -> None:
-    data: list[str | Path] = (
-        ["--data", small, "--out", tmp_path / "request.json"] if arguments[0] == "request" else []
-    )
-    result = said(capsys, *arguments, "--store", store.folder, *data)
-    refused(result, arguments[0], words)
+    options: list[str | Path] = ["--store", store.folder]
+    if arguments[0] == "request":
+        options += ["--data", small, "--out", tmp_path / "request.json"]
+    result = run(capsys, *arguments, *options)
+    assert_refused(result, arguments[0], words)
     assert list(tmp_path.iterdir()) == []
-    assert registry.find_champion(store, NAME) == "2"
+    assert registry.find_champion(store, MODEL) == "2"
 
 
-def test_a_folder_without_data_or_store_is_one_line_and_stays_as_it_was(
+def test_a_missing_folder_is_an_error_of_one_line_and_is_not_created(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = tmp_path / "missing"
-    words = f"{missing}: there is no such folder"
-    refused(said(capsys, "fit", "--data", missing, "--store", missing, "--quiet"), "fit", words)
-    asked: list[str | Path] = [
-        "request",
-        "--out",
-        tmp_path / "request.json",
-        "--data",
-        missing,
-        "--store",
-    ]
-    refused(said(capsys, *asked, store.folder), "request", words)
-    refused(said(capsys, *asked, missing), "request", "has no champion; promote a version first")
-    refused(said(capsys, "promote", "--store", missing), "promote", "fit one first")
+    no_folder = f"{missing}: there is no such folder"
+    no_champion = "has no champion; promote a version first"
+    fit = ("fit", "--data", missing, "--store", missing, "--quiet")
+    request = ("request", "--out", tmp_path / "request.json", "--data", missing, "--store")
+    promote = ("promote", "--store", missing)
+    assert_refused(run(capsys, *fit), "fit", no_folder)
+    assert_refused(run(capsys, *request, store.folder), "request", no_folder)
+    assert_refused(run(capsys, *request, missing), "request", no_champion)
+    assert_refused(run(capsys, *promote), "promote", "fit one first")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -277,77 +229,74 @@ def test_a_folder_without_data_or_store_is_one_line_and_stays_as_it_was(
     "arguments",
     [["promote", "--set", "name=x"], ["request", "--set", "split_seed=1"], ["fit", "--name", "x"]],
 )
-def test_an_option_that_would_do_nothing_or_harm_is_not_taken(
+def test_an_option_of_another_command_is_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A request's split is its fit's; a fit's name is a setting."""
+    """The split of a request is that of the fit, and the name of a fit's model is a setting."""
     with pytest.raises(SystemExit):
         main(arguments)
     assert "unrecognized arguments" in capsys.readouterr().err
 
 
-def test_an_interruption_is_one_line_and_a_run_that_says_so(
+def test_an_interruption_is_printed_and_recorded_in_the_run(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object, **__: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.fit.run.fit_and_measure", interrupted)
-    asked = said(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
-    assert asked.code == 130
-    assert (
-        asked.err.strip()
-        == "fit: interrupted; nothing can be served of it: give the same command again"
-    )
+    monkeypatch.setattr("training.fit.run.fit_and_measure", interrupt)
+    result = run(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
+    state = "no version was registered; run the same command again"
+    assert result.code == 130
+    assert result.err.strip() == f"fit: interrupted; {state}"
     store = Store(tmp_path / "mlruns")
-    [run] = store.client().search_runs([store.experiment_id()])
-    assert (run.info.status, run.data.tags["ended_by"]) == ("KILLED", "interrupted")
+    [recorded] = store.client().search_runs([store.experiment_id()])
+    assert recorded.info.status == "KILLED"
+    assert recorded.data.tags["ended_by"] == "interrupted"
 
 
-def test_a_fault_of_ours_is_no_answer(
+def test_a_bug_has_another_exit_code_than_a_negative_result(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python's own exit code is 1, which is also the answer "not better" of a comparison."""
+    """Python's own exit code is 1, which also means "not better" in a comparison."""
 
-    def broken(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("training.fit.run.fit_and_measure", broken)
-    asked = said(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
-    assert asked.code == 2
-    assert "Traceback" in asked.err
+    monkeypatch.setattr("training.fit.run.fit_and_measure", fail)
+    result = run(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
+    assert result.code == 2
+    assert "Traceback" in result.err
     store = Store(tmp_path / "mlruns")
-    [run] = store.client().search_runs([store.experiment_id()])
-    assert (run.info.status, run.data.tags["ended_by"]) == ("FAILED", "ZeroDivisionError: ")
+    [recorded] = store.client().search_runs([store.experiment_id()])
+    assert recorded.info.status == "FAILED"
+    assert recorded.data.tags["ended_by"] == "ZeroDivisionError: "
 
 
-def test_a_store_that_cannot_be_written_is_one_line(
+def test_a_store_that_cannot_be_written_is_an_error_of_one_line(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mlruns").mkdir()
-    # Whoever runs the tests may be root, to whom every mode is writable; a mount that is read only
-    # is not.
+    # Not by chmod: root, who may run the tests, can write to every folder.
     monkeypatch.setattr("training.tracking.store.os.access", lambda place, mode: False)
-    asked = said(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
-    refused(asked, "fit", f"{tmp_path / 'mlruns'}: cannot be written")
+    result = run(capsys, "fit", "--data", small, "--store", tmp_path / "mlruns", "--quiet")
+    assert_refused(result, "fit", f"{tmp_path / 'mlruns'}: cannot be written")
 
 
-def test_a_file_that_is_not_there_is_named(
+def test_a_missing_file_is_named(
     store: Store, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = tmp_path / "gates.toml"
-    asked = said(
-        capsys, "promote", "--data", small, "--store", store.folder, "--gates", missing, "--quiet"
-    )
-    refused(asked, "promote", f"{missing}: no such file or directory")
+    folders = ["--data", str(small), "--store", str(store.folder)]
+    result = run(capsys, "promote", *folders, "--gates", missing, "--quiet")
+    assert_refused(result, "promote", f"{missing}: no such file or directory")
 
 
-def test_trees_without_a_split_are_refused_and_register_nothing(
+def test_trees_without_a_split_are_refused_and_no_version_is_registered(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / "mlruns"
-    asked = said(
-        capsys, "fit", "--data", small, "--store", store, "--quiet", "--set", "min_leaf=1000000"
-    )
-    refused(asked, "fit", "got no split at all")
-    assert registry.versions_with_bundle(Store(store), NAME) == []
+    settings = set_all("min_leaf=1000000")
+    result = run(capsys, "fit", "--data", small, "--store", store, "--quiet", *settings)
+    assert_refused(result, "fit", "got no split at all")
+    assert registry.versions_with_bundle(Store(store), MODEL) == []

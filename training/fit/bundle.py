@@ -20,6 +20,7 @@ from training.data.labels import Labelled, select_windows, soon_after
 from training.fit.fit import Fitted, predict_log_odds
 from training.fit.reference_population import Population, choose_populations
 from training.tracking.config import check_ranges
+from training.tracking.defaults import MODEL
 
 LIBRARIES = ("lightgbm", "numpy", "polars")  # those that decide the bits of an answer
 
@@ -28,7 +29,7 @@ LIBRARIES = ("lightgbm", "numpy", "polars")  # those that decide the bits of an 
 class BundleConfig:
     """The content of a bundle next to the model.  ValueError for a field out of its range."""
 
-    name: str = "limit-reduction"  # the registered model's name
+    name: str = MODEL  # the registered model's name
     reference_size: int = 1000  # accounts in each product's reference population
     # log-odds below the cut-off from which its accounts are drawn; widened if they are too few
     reference_band: float = 1.0

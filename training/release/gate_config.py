@@ -1,4 +1,4 @@
-"""gates.toml: the bounds that a model has to meet to be promoted, and their reader."""
+"""gates.toml: the bounds that a version must meet to be promoted, and their strict reader."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from serving.decision.config.strict_toml import SHARE, Section, read_toml
 
 @dataclass(frozen=True, slots=True)
 class HoldOutGate:
-    """Fewest defaults in the hold-out for the other gates to be measured."""
+    """Bound of the number of defaults in the hold-out, without which no gate means anything."""
 
     min_defaults: float
 
 
 @dataclass(frozen=True, slots=True)
 class DiscriminationGate:
-    """Bounds of the AUC and of what it loses to the champion's."""
+    """Bounds of the AUC, and of the AUC lost to the champion."""
 
     min_auc: float
     max_auc_lost: float
@@ -30,7 +30,7 @@ class CalibrationGate:
 
     min_slope: float
     max_slope: float
-    max_intercept: float
+    max_intercept: float  # of its size: the intercept may have either sign
     max_ece: float
 
 
@@ -52,7 +52,7 @@ class FairnessGate:
 
 @dataclass(frozen=True, slots=True)
 class ReasonsGate:
-    """Bounds of the change of first reasons: share that agrees, and PSI of their mix."""
+    """Bounds of the change of first reasons: the share that agrees, and the PSI of their mix."""
 
     min_same_first: float
     max_mix_psi: float
@@ -60,7 +60,7 @@ class ReasonsGate:
 
 @dataclass(frozen=True, slots=True)
 class CostGate:
-    """Bounds of what explaining an account costs: lines of tables, and times the champion's."""
+    """Bounds of the cost of an explanation: lines of tables, and their ratio to the champion's."""
 
     max_lines: float
     max_times_champion: float
@@ -79,6 +79,7 @@ class Gates:
     cost: CostGate
 
 
+# The keys that are shares; every other key may be any finite number.
 _SHARES = dict.fromkeys(
     (
         "min_auc",
@@ -93,12 +94,12 @@ _SHARES = dict.fromkeys(
 
 
 def own_gates() -> str:
-    """The text of the project's own gates.toml."""
+    """Return the text of the project's own gates.toml."""
     return files("training.release").joinpath("gates.toml").read_text("utf-8")
 
 
 def load_gates(file: Path | None = None) -> Gates:
-    """The gates of a file, or the project's own.
+    """Return the gates of a file (default: the project's own).
 
     Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the file and the key.
     """
@@ -108,7 +109,7 @@ def load_gates(file: Path | None = None) -> Gates:
 
 
 def read_gates(text: str, file: str = "gates.toml") -> Gates:
-    """The gates that the text of a gates.toml states; ``file`` is the name in error messages.
+    """Return the gates in the text of a gates.toml; ``file`` is its name in error messages.
 
     Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
     unknown or out of range.
@@ -120,7 +121,7 @@ def read_gates(text: str, file: str = "gates.toml") -> Gates:
         return Gates(
             hold_out=top.section("hold_out").fill(HoldOutGate, _SHARES),
             discrimination=top.section("discrimination").fill(DiscriminationGate, _SHARES),
-            calibration=_calibration(top.section("calibration")),
+            calibration=_read_calibration(top.section("calibration")),
             stability=top.section("stability").fill(StabilityGate, _SHARES),
             fairness=top.section("fairness").fill(FairnessGate, _SHARES),
             reasons=top.section("reasons").fill(ReasonsGate, _SHARES),
@@ -128,7 +129,7 @@ def read_gates(text: str, file: str = "gates.toml") -> Gates:
         )
 
 
-def _calibration(section: Section) -> CalibrationGate:
+def _read_calibration(section: Section) -> CalibrationGate:
     gate = section.fill(CalibrationGate, _SHARES)
     if gate.min_slope > gate.max_slope:
         raise section.error("min_slope", f"at most max_slope, {gate.max_slope:g}", gate.min_slope)

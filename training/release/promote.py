@@ -1,10 +1,10 @@
-"""Make a version the champion if every gate passes, and go back.  Read :func:`promote` first.
+"""Promote a version to champion if every gate passes, and roll back.
 
-A registered model has three aliases:
+Read :func:`promote` first.  A registered model has three aliases:
 
 champion     the version that is packed and served
-previous     the champion before it, which ``rollback`` returns to
-challenger   a version to compare with the champion; it decides nothing, so no gate guards it
+previous     the champion before it, to which ``rollback`` returns
+challenger   a version to compare with the champion; it is not served, so it passes no gate
 
     done = promote(Path("data/simulated"), Store(Path("mlruns")))
     print(done.promoted, done.refused_by, done.summary)
@@ -28,9 +28,16 @@ from training.evaluate.holdout import evaluate
 from training.evaluate.model_lookup import Model, find_model, version_of
 from training.evaluate.text_tables import columns, markdown, with_interval
 from training.evaluate.unseen_accounts import select_unseen
-from training.release import gates as rules
 from training.release.gate_config import Gates, load_gates
-from training.release.gates import GOLDEN, Finding, Findings, GateInput
+from training.release.gates import (
+    GOLDEN,
+    Finding,
+    Findings,
+    GateInput,
+    check_gates,
+    make_table,
+    select_refusing,
+)
 from training.tracking import registry, runs
 from training.tracking.defaults import MODEL
 from training.tracking.progress import StageProgress
@@ -47,25 +54,28 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PromotionConfig:
-    """What to promote, and by which bounds."""
+    """The version to promote, and the bounds that it must meet."""
 
     name: str = MODEL  # the registered model
     version: str | None = None  # a number or alias; null = the newest with a bundle
     gates: Gates | None = None  # null = the project's own gates.toml
-    force: str | None = None  # a reason to promote whatever the gates find
+    force: str | None = None  # the reason to promote even if gates refuse; null = do not
 
     def __post_init__(self) -> None:
         if self.force is not None and not self.force.strip():
-            raise ValueError("expected a reason to force a promotion, got none; say why")
+            raise ValueError("expected a reason to force a promotion, got an empty text")
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
     """The result of a promotion.
 
-    ``before`` is the champion before it, null if there was none.  ``forced``: promoted although the
-    gates in ``refused_by`` refuse.  ``table`` has one row a finding (:func:`gates.table`), and
-    ``summary`` is the text for a terminal.
+    Attributes:
+        run: The run that records it.
+        before: The champion before, null if there was none.
+        forced: Whether the version was promoted although the gates in ``refused_by`` refuse.
+        table: One row a finding, as :func:`training.release.gates.make_table` returns.
+        summary: The text for a terminal.
     """
 
     run: str
@@ -84,14 +94,14 @@ def promote(
     config: PromotionConfig | None = None,
     progress: StageProgress = lambda stage: None,
 ) -> Promotion:
-    """Make a version champion if every gate passes on the test accounts of the data in a folder.
+    """Make a version champion if every gate passes on the hold-out of the data.
 
-    The findings, the outcome and the reason to force it are kept in a run and in the version's
-    tags.  The champion before becomes ``previous``.  A bundle that does not load is not promoted
-    even by force.
+    A run and the version's tags record the findings, the outcome and the reason of a forced
+    promotion.  The champion before becomes ``previous``.  A bundle that does not load is never
+    promoted, even by force.
 
     Raises :class:`training.tracking.store.TrackingError` for a version that is not in the store or
-    has no bundle, and what reading the data raises.
+    has no bundle, and what :func:`training.data.dataset.load` raises.
     """
     config = config or PromotionConfig()
     version = _resolve_version(store, config.name, config.version)
@@ -99,9 +109,12 @@ def promote(
     progress(Stage.DATA)
     source = load(data)
     progress(Stage.GATES)
-    found, about = _measure(source, data, _Candidate(store, config, version, before))
-    refused = rules.refusing(found)
-    promoted = not refused or (config.force is not None and GOLDEN not in refused)
+    candidate = _Candidate(store, config, version, before)
+    findings, about = _run_gates(source, data, candidate)
+    refused = select_refusing(findings)
+    # Force does not help a bundle that cannot answer: the service could not start with it.
+    may_force = config.force is not None and GOLDEN not in refused
+    promoted = not refused or may_force
     done = Promotion(
         run="",
         version=version,
@@ -109,18 +122,23 @@ def promote(
         promoted=promoted,
         forced=promoted and bool(refused),
         refused_by=refused,
-        table=rules.table(found),
+        table=make_table(findings),
         summary=about,
     )
     progress(Stage.RUN)
     return _record(done, store, config, source.digest)
 
 
-def rollback(store: Store, name: str = MODEL, why: str = "") -> str:
-    """Swap ``champion`` and ``previous``, recorded in a run; returns the new champion's version.
+def rollback(
+    store: Store,
+    name: str = MODEL,
+    why: str = "",
+) -> str:
+    """Swap ``champion`` and ``previous``, and return the new champion's version.
 
-    No gate is checked: that version was champion before, and a rollback is for emergencies.
-    Raises :class:`training.tracking.store.TrackingError` if there is no previous champion.
+    A run records it with ``why``.  No gate is checked: the version was champion before, and a
+    rollback is for emergencies.  Raises :class:`training.tracking.store.TrackingError` if there is
+    no previous champion.
     """
     aliases = registry.aliases(store, name)
     if "previous" not in aliases or "champion" not in aliases:
@@ -128,7 +146,8 @@ def rollback(store: Store, name: str = MODEL, why: str = "") -> str:
             f"{name} has no previous champion to go back to; its aliases are {aliases or 'none'}"
         )
     left, restored = aliases["champion"], aliases["previous"]
-    registry.find_run(store, name, restored)  # raises for a version without a bundle
+    # Raises for a version without a bundle, before anything is changed.
+    registry.find_run(store, name, restored)
     with runs.start_run(store, f"rollback {name} v{left} to v{restored}") as run:
         runs.log_tags({"kind": "rollback", "from": left, "to": restored, "why": why})
     info = fetch_run_info(store, run)
@@ -144,19 +163,28 @@ def rollback(store: Store, name: str = MODEL, why: str = "") -> str:
     return restored
 
 
-def nominate(store: Store, name: str = MODEL, version: str | None = None) -> str:
-    """Point ``challenger`` at a version (default: the newest with a bundle); returns the version.
+def nominate(
+    store: Store,
+    name: str = MODEL,
+    version: str | None = None,
+) -> str:
+    """Point ``challenger`` at a version (default: the newest with a bundle), and return it.
 
     Raises :class:`training.tracking.store.TrackingError` for a version that is not in the store or
-    has no bundle, BundleError for a bundle that does not load.
+    has no bundle, and BundleError for a bundle that does not load.
     """
     chosen = _resolve_version(store, name, version)
+    # Loads the bundle, to refuse a broken one.
     find_model(chosen, store, name)
     registry.set_alias(store, name, "challenger", chosen)
     return chosen
 
 
-def _resolve_version(store: Store, name: str, version: str | None) -> str:
+def _resolve_version(
+    store: Store,
+    name: str,
+    version: str | None,
+) -> str:
     if version is None:
         chosen = registry.newest_version(store, name)
     else:
@@ -167,6 +195,8 @@ def _resolve_version(store: Store, name: str, version: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
+    """The version to promote and the champion before, loaded on demand."""
+
     store: Store
     config: PromotionConfig
     version: str
@@ -181,14 +211,22 @@ class _Candidate:
         return find_model(self.before, self.store, self.config.name)
 
 
-def _measure(source: Source, data: Path, candidate: _Candidate) -> tuple[Findings, str]:
-    """What the gates find, and a text that says on which accounts."""
+def _run_gates(
+    source: Source,
+    data: Path,
+    candidate: _Candidate,
+) -> tuple[Findings, str]:
+    """Return the findings of the gates, and a text that describes the accounts.
+
+    A version that cannot be measured is refused by a finding, not by an error: the run records it.
+    """
     version, before = candidate.version, candidate.before
     about = f"version {version} of {candidate.config.name}"
     try:
         model = candidate.load()
     except BundleError as error:
-        return {GOLDEN: [_unmeasurable(f"the bundle does not load: {error}")]}, about
+        finding = _not_measurable(f"the bundle does not load: {error}")
+        return {GOLDEN: [finding]}, about
     loads = Finding(
         measure="loads",
         bound="answers as written",
@@ -196,36 +234,54 @@ def _measure(source: Source, data: Path, candidate: _Candidate) -> tuple[Finding
         note=f"bundle {model.bundle.digest[:12]}",
     )
     try:
-        evidence, about_accounts = _evidence(source, data, model, candidate.load_champion())
+        evidence, about_accounts = _evaluate(source, data, model, candidate.load_champion())
     except (DataError, TrackingError, BundleError) as error:
         against = f" against champion {before}" if before else ""
         why = f"no fair measure of version {version}{against}: {error}"
-        return {GOLDEN: [loads], "hold_out": [_unmeasurable(why)]}, about
+        return {GOLDEN: [loads], "hold_out": [_not_measurable(why)]}, about
     gates = candidate.config.gates or load_gates()
-    return {GOLDEN: [loads], **rules.find(evidence, gates)}, about_accounts
+    findings = check_gates(evidence, gates)
+    return {GOLDEN: [loads], **findings}, about_accounts
 
 
-def _evidence(
-    source: Source, data: Path, model: Model, champion: Model | None
+def _evaluate(
+    source: Source,
+    data: Path,
+    model: Model,
+    champion: Model | None,
 ) -> tuple[GateInput, str]:
+    """Return the evaluations on accounts that both models left out, and a description."""
     models = [model] if champion is None else [model, champion]
     accounts = select_unseen(source, data, models, shared=True)
-    version = evaluate(f"version {model.version}", model.bundle, accounts.hold_out)
-    earlier = evaluate(f"version {model.version}", model.bundle, accounts.earlier)
-    if champion is None:
-        return GateInput(version, earlier, None), describe_models([version], accounts.notes)
-    theirs = evaluate(f"champion {champion.version}", champion.bundle, accounts.hold_out)
-    return GateInput(version, earlier, theirs), describe_models([version, theirs], accounts.notes)
+    name = f"version {model.version}"
+    version = evaluate(name, model.bundle, accounts.hold_out)
+    earlier = evaluate(name, model.bundle, accounts.earlier)
+    served = None
+    evaluated = [version]
+    if champion is not None:
+        served = evaluate(f"champion {champion.version}", champion.bundle, accounts.hold_out)
+        evaluated.append(served)
+    return GateInput(version, earlier, served), describe_models(evaluated, accounts.notes)
 
 
-def _unmeasurable(why: str) -> Finding:
-    return Finding(measure="measurable", bound="can be measured", passed=False, note=why)
+def _not_measurable(why: str) -> Finding:
+    return Finding(
+        measure="measurable",
+        bound="can be measured",
+        passed=False,
+        note=why,
+    )
 
 
-def _record(done: Promotion, store: Store, config: PromotionConfig, data: str) -> Promotion:
-    """The promotion with its run: sets the aliases, writes the run and the version's tags."""
+def _record(
+    done: Promotion,
+    store: Store,
+    config: PromotionConfig,
+    data: str,
+) -> Promotion:
+    """Write the run and the version's tags, move the aliases, and return the promotion."""
     name = config.name
-    outcomes = _outcomes(done)
+    outcomes = _outcomes_by_gate(done)
     tags = {f"gate.{gate}": outcome for gate, outcome in outcomes.items()}
     tags |= {
         "promotion.outcome": _outcome(done),
@@ -246,10 +302,16 @@ def _record(done: Promotion, store: Store, config: PromotionConfig, data: str) -
         runs.log_text(_page(done, name, lines[-1]), "promotion.md")
         if done.promoted:
             registry.promote(store, name, done.version)
+            # The champion is no longer its own challenger.
             if registry.aliases(store, name).get("challenger") == done.version:
                 registry.delete_alias(store, name, "challenger")
+    # After the run has ended, which knows who did it and when.
     info = fetch_run_info(store, run)
-    tags |= {"promotion.run": run, "promotion.by": info.by, "promotion.at": info.at}
+    tags |= {
+        "promotion.run": run,
+        "promotion.by": info.by,
+        "promotion.at": info.at,
+    }
     registry.tag_version(store, name, done.version, tags)
     return replace(done, run=run, summary="\n".join(lines))
 
@@ -260,11 +322,10 @@ def _outcome(done: Promotion) -> str:
     return "forced" if done.forced else "promoted"
 
 
-def _outcomes(done: Promotion) -> dict[str, str]:
-    return {
-        gate: "refused" if gate in done.refused_by else "passed"
-        for gate in done.table["gate"].unique(maintain_order=True)
-    }
+def _outcomes_by_gate(done: Promotion) -> dict[str, str]:
+    outcomes = dict.fromkeys(done.table["gate"], "passed")
+    outcomes |= dict.fromkeys(done.refused_by, "refused")
+    return outcomes
 
 
 def _metrics(table: pl.DataFrame, outcomes: Mapping[str, str]) -> dict[str, float]:
@@ -276,13 +337,11 @@ def _metrics(table: pl.DataFrame, outcomes: Mapping[str, str]) -> dict[str, floa
 
 
 def _summary(done: Promotion, config: PromotionConfig) -> list[str]:
-    """The accounts, the findings, and the outcome in the last line."""
+    """Return the lines of the summary: accounts, findings, and the outcome in the last line."""
     name, version = config.name, done.version
     refused_by = ", ".join(done.refused_by)
-    shown = done.table.rename(with_interval("value")).select(
-        "gate", "measure", "value", "value_low", "value_high", "bound", "outcome", "note"
-    )
-    lines = [done.summary, "", columns(shown), ""]
+    table = columns(done.table.rename(with_interval("value")))
+    lines = [done.summary, "", table, ""]
     if not done.promoted:
         stays = f"version {done.before} stays champion"
         instead = stays if done.before else f"{name} has no champion"
@@ -292,7 +351,11 @@ def _summary(done: Promotion, config: PromotionConfig) -> list[str]:
     return [*lines, f"champion of {name} is version {version}"]
 
 
-def _page(done: Promotion, name: str, outcome: str) -> str:
+def _page(
+    done: Promotion,
+    name: str,
+    outcome: str,
+) -> str:
     parts = (
         f"# Version {done.version} of {name}: the gates",
         done.summary,

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from training.tracking.config import FORMER_NAMES
 
-EXPERIMENT = "limit-reduction"
+EXPERIMENT = "limit-reduction"  # of all runs, whatever their registered model is called
 
 
 class TrackingError(LookupError):

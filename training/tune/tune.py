@@ -20,6 +20,7 @@ from training.data.labels import label_accounts
 from training.fit.bundle import BundleConfig, library_versions
 from training.fit.config import FitConfig
 from training.fit.reproduce import fit_command
+from training.tracking.defaults import MODEL
 from training.tracking.store import Store
 from training.tune.folds import Fold, bin_folds, split_folds
 from training.tune.mlflow_run import log_search
@@ -63,7 +64,7 @@ def tune(
     store: Path,
     config: TuneConfig | None = None,
     configs: tuple[DataConfig, FitConfig, BundleConfig] | None = None,
-    study: str = "limit-reduction",
+    study: str = MODEL,
     progress: TuneProgress | None = None,
 ) -> TuneResult:
     """Search until the study has ``config.trials`` trials; a study that exists is continued.

@@ -296,7 +296,7 @@ def test_the_command_writes_a_line_a_decision(
     assert records.rows["account_id"].sort().to_list() == named
     [month] = records.months
     there = build(check(statements_table([example_request(name) for name in named])))
-    assert np.array_equal(records.features_of(month).values, there.values, equal_nan=True)
+    assert np.array_equal(records.build_features(month).values, there.values, equal_nan=True)
     assert (tmp_path / "asked.jsonl").stat().st_mode & 0o777 == 0o600
     assert main(["export", *period, "--tenant", "nobody"]) == 2
     assert "one of ['lender'], got 'nobody'" in capsys.readouterr().err

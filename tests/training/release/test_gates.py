@@ -34,13 +34,13 @@ from training.release.gates import (
     Findings,
     GateInput,
     check_fairness,
+    check_gates,
     check_hold_out,
     check_reasons,
     check_stability,
-    find,
+    make_table,
     measure_reduction_gap,
-    refusing,
-    table,
+    select_refusing,
 )
 
 GATES = load_gates()
@@ -116,8 +116,8 @@ def test_an_honest_refit_passes_every_gate(
     references = choose_references(fitted, data, config)
     version = assemble(make_parts(FitResult(fitted, data, source, config), references))
     now, earlier = (evaluate("version", version, on) for on in months)
-    found = find(GateInput(now, earlier, champion.champion), GATES)
-    assert refusing(found) == ()
+    found = check_gates(GateInput(now, earlier, champion.champion), GATES)
+    assert select_refusing(found) == ()
     assert list(found) == list(CHECKS)
     for findings in each(found.values()):
         assert all(finding.estimate.value is not None for finding in each(findings))
@@ -133,7 +133,7 @@ def test_a_version_that_ranks_worse_is_refused_for_discrimination(champion: Gate
 
     now, earlier = add_noise(champion.version), add_noise(champion.earlier)
     again = calibrate(now, champion.version.label)
-    found = find(
+    found = check_gates(
         GateInput(
             with_log_odds(champion.version, again.slope * now + again.intercept),
             with_log_odds(champion.earlier, again.slope * earlier + again.intercept),
@@ -141,7 +141,7 @@ def test_a_version_that_ranks_worse_is_refused_for_discrimination(champion: Gate
         ),
         GATES,
     )
-    assert refusing(found) == ("discrimination",)
+    assert select_refusing(found) == ("discrimination",)
     lost = of(found, "auc_lost").estimate
     assert lost.value is not None
     assert lost.low is not None
@@ -158,8 +158,8 @@ def test_a_broken_calibration_is_refused_for_calibration(champion: GateInput) ->
         return with_log_odds(evaluation, centre + 0.5 * (evaluation.log_odds - centre))
 
     pressed = replace(champion, version=press(champion.version), earlier=press(champion.earlier))
-    found = find(pressed, GATES)
-    assert refusing(found) == ("calibration",)
+    found = check_gates(pressed, GATES)
+    assert select_refusing(found) == ("calibration",)
     slope = of(found, "slope")
     assert slope.estimate.value == pytest.approx(2.1, abs=0.2)
     assert (slope.bound, slope.passed) == ("<= 1.25", False)
@@ -170,8 +170,8 @@ def test_an_unfair_proxy_is_refused_for_fairness(champion: GateInput) -> None:
     inquiries = champion.version.stages.features.column("credit_inquiries_12")
     gender = np.where(inquiries > np.quantile(inquiries, 0.8), "female", "male")
     planted = with_people(champion.version, gender=gender.tolist())
-    found = find(replace(champion, version=planted), GATES)
-    assert refusing(found) == ("fairness",)
+    found = check_gates(replace(champion, version=planted), GATES)
+    assert select_refusing(found) == ("fairness",)
     assert not of(found, "impact_ratio gender").passed
     assert not of(found, "reduction_gap gender").passed
     assert of(found, "impact_ratio region").passed
@@ -181,29 +181,29 @@ def test_a_drifting_feature_is_refused_for_stability(champion: GateInput) -> Non
     """After the training months every customer asks for a limit once a month more often."""
     requests = champion.version.stages.features.column("limit_requests_3")
     drifted = with_feature(champion.version, "limit_requests_3", requests + 3)
-    found = find(replace(champion, version=drifted), GATES)
-    assert refusing(found) == ("stability",)
+    found = check_gates(replace(champion, version=drifted), GATES)
+    assert select_refusing(found) == ("stability",)
     assert of(found, "feature_psi").note.startswith("limit_requests_3, ")
     assert of(found, "score_psi").passed
 
 
 def test_ten_times_the_tables_are_refused_for_cost(champion: GateInput) -> None:
-    found = find(replace(champion, version=with_table_lines(champion.version, 10)), GATES)
-    assert refusing(found) == ("cost",)
+    found = check_gates(replace(champion, version=with_table_lines(champion.version, 10)), GATES)
+    assert select_refusing(found) == ("cost",)
     assert of(found, "times_champion").estimate.value == pytest.approx(10)
     assert of(found, "lines").passed
 
 
 def test_without_a_champion_the_comparative_gates_pass_and_say_so(champion: GateInput) -> None:
-    found = find(replace(champion, champion=None), GATES)
-    assert refusing(found) == ()
+    found = check_gates(replace(champion, champion=None), GATES)
+    assert select_refusing(found) == ()
     noted = {f.measure for fs in each(found.values()) for f in fs if f.note == NO_CHAMPION}
     assert noted == {"auc_lost", "same_first", "mix_psi", "times_champion"}
 
 
 def test_a_champion_does_not_differ_from_itself(champion: GateInput) -> None:
-    found = find(champion, GATES)
-    assert refusing(found) == ()
+    found = check_gates(champion, GATES)
+    assert select_refusing(found) == ()
     values = {
         name: of(found, name).estimate.value
         for name in ("auc_lost", "same_first", "mix_psi", "times_champion")
@@ -219,8 +219,8 @@ def test_a_hold_out_with_too_few_defaults_is_refused(champion: GateInput) -> Non
     found = {"hold_out": check_hold_out(small, GATES.hold_out)}
     accounts = f"of {len(few.label):,} accounts"
     row = ("hold_out", "defaults", 39.0, None, None, ">= 40", "refused", accounts)
-    assert table(found).rows() == [row]
-    assert refusing({"hold_out": check_hold_out(champion, GATES.hold_out)}) == ()
+    assert make_table(found).rows() == [row]
+    assert select_refusing({"hold_out": check_hold_out(champion, GATES.hold_out)}) == ()
 
 
 def test_reasons_of_other_accounts_are_refused_for_reasons(champion: GateInput) -> None:

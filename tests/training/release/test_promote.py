@@ -1,4 +1,4 @@
-"""Comparisons and promotions as a person asks for them, in a store with good and bad versions."""
+"""Comparisons and promotions in a store with good and bad versions."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from training.release.gate_config import own_gates
 from training.release.gates import CHECKS, GOLDEN
 from training.release.promote import PromotionConfig, nominate, promote, rollback
 from training.tracking import registry, runs
+from training.tracking.defaults import MODEL
 from training.tracking.store import Store, TrackingError, fetch_run_info
 
 pytestmark = STORE_WARNINGS
-NAME = "limit-reduction"
-HONEST, PRESSED, RESPLIT = "2", "3", "4"
+HONEST, SHRUNKEN, RESPLIT = "2", "3", "4"
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +40,17 @@ def stocked(
     source: Source,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Store:
-    """Version 1, the champion; 2, an honest refit; 3, the same with its log-odds pressed together;
-    4, as if split otherwise.
+    """A store with four versions.
+
+    1 is the champion, 2 an honest refit, 3 the refit with log-odds shrunken towards the cut-off,
+    and 4 the refit as if fitted with another split.
     """
     store = copy_of(kept.store, tmp_path_factory.mktemp("promotion") / "mlruns")
     refit = fit(data, replace(CONFIGS[1], seed=5))
-    for version, split in (
-        (refit, None),
-        (shrunken(refit, bundle.policy.cut_off), None),
-        (refit, DataConfig(split_seed=1)),
-    ):
-        add_version(store, version, data, source, split)
-    registry.promote(store, NAME, "1")
+    add_version(store, refit, data, source, None)
+    add_version(store, shrunken(refit, bundle.policy.cut_off), data, source, None)
+    add_version(store, refit, data, source, DataConfig(split_seed=1))
+    registry.promote(store, MODEL, "1")
     return store
 
 
@@ -62,27 +61,32 @@ def store(stocked: Store, tmp_path: Path) -> Store:
 
 
 def version_tags(store: Store, version: str) -> dict[str, str]:
-    return dict(store.client().get_model_version(NAME, version).tags)
+    return dict(store.client().get_model_version(MODEL, version).tags)
 
 
-# Which model is meant
+def options_of(store: Store, simulated: Path) -> list[str]:
+    """The options of a command on this store and these data."""
+    return ["--data", str(simulated), "--store", str(store.folder), "--quiet"]
+
+
+# Which model a name means
 
 
 def test_a_model_is_named_by_alias_version_run_or_folder(
     stocked: Store, kept: Kept, tmp_path: Path
 ) -> None:
-    folder = registry.fetch_bundle(stocked, NAME, "1", tmp_path)
+    folder = registry.fetch_bundle(stocked, MODEL, "1", tmp_path)
     names = ["champion", "1", "v1", kept.report.run, str(folder)]
-    found = [find_model(name, stocked, NAME) for name in names]
+    found = [find_model(name, stocked, MODEL) for name in names]
     assert {model.bundle.digest for model in found} == {kept.report.bundle}
     assert [model.version for model in found] == ["1", "1", "1", None, None]
     assert {model.config for model in found} == {DataConfig()}
     assert {model.last_month for model in found} == {"2026-09"}
-    assert find_model("v4", stocked, NAME).config == DataConfig(split_seed=1)
+    assert find_model("v4", stocked, MODEL).config == DataConfig(split_seed=1)
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("name", "words"),
     [
         (
             "champoin",
@@ -94,36 +98,33 @@ def test_a_model_is_named_by_alias_version_run_or_folder(
         ("0" * 32, f"no run {'0' * 32} is in "),
     ],
 )
-def test_a_model_that_is_not_there_is_refused_with_what_there_is(
-    stocked: Store, asked: str, words: str
+def test_an_unknown_model_is_refused_with_the_known_ones(
+    stocked: Store, name: str, words: str
 ) -> None:
     with pytest.raises(TrackingError) as refusal:
-        find_model(asked, stocked, NAME)
+        find_model(name, stocked, MODEL)
     assert words in str(refusal.value)
 
 
 def test_a_bundle_whose_split_is_not_known_is_refused(
     stocked: Store, bundle_folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(
-        TrackingError,
-        match="the bundle names no run, so it is not known which accounts it was fitted on",
-    ):
-        find_model(str(bundle_folder), stocked, NAME)
-    folder = registry.fetch_bundle(stocked, NAME, "2", tmp_path / "bundle")
-    with pytest.raises(
-        TrackingError,
-        match=r"expected a store in .*nothing, found none, so it is not known which accounts",
-    ):
-        find_model(str(folder), Store(tmp_path / "nothing"), NAME)
-    assert version_of("champion", Store(tmp_path / "nothing"), NAME) is None
+    no_run = "the bundle names no run, so it is not known which accounts it was fitted on"
+    with pytest.raises(TrackingError, match=no_run):
+        find_model(str(bundle_folder), stocked, MODEL)
+    folder = registry.fetch_bundle(stocked, MODEL, "2", tmp_path / "bundle")
+    nothing = Store(tmp_path / "nothing")
+    no_store = r"expected a store in .*nothing, found none, so it is not known which accounts"
+    with pytest.raises(TrackingError, match=no_store):
+        find_model(str(folder), nothing, MODEL)
+    assert version_of("champion", nothing, MODEL) is None
 
 
-def test_a_run_that_is_no_fit_has_no_bundle(store: Store) -> None:
+def test_a_run_that_is_not_a_fit_has_no_bundle(store: Store) -> None:
     with runs.start_run(store, "something else") as run:
         pass
     with pytest.raises(TrackingError, match=f"run {run} keeps no bundle"):
-        find_model(run, store, NAME)
+        find_model(run, store, MODEL)
 
 
 # Comparisons
@@ -132,24 +133,10 @@ def test_a_run_that_is_no_fit_has_no_bundle(store: Store) -> None:
 def test_a_model_is_not_better_than_itself(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert (
-        main(
-            [
-                "compare",
-                "v1",
-                "champion",
-                "--data",
-                str(simulated),
-                "--store",
-                str(store.folder),
-                "--quiet",
-            ]
-        )
-        == 1
-    )
-    said = capsys.readouterr().out
-    assert "\nchampion is not better than v1: nothing differs beyond noise\n" in said
-    (run,) = re.findall(r"^run ([0-9a-f]{32}), kept in ", said, re.MULTILINE)
+    assert main(["compare", "v1", "champion", *options_of(store, simulated)]) == 1
+    out = capsys.readouterr().out
+    assert "\nchampion is not better than v1: nothing differs beyond noise\n" in out
+    (run,) = re.findall(r"^run ([0-9a-f]{32}), kept in ", out, re.MULTILINE)
     kept = Path(store.client().download_artifacts(run, "tables", str(tmp_path)))
     tables = {file.stem: pl.read_csv(file) for file in kept.iterdir()}
     assert tables["differences"]["difference"].to_list() == [0.0] * 4
@@ -158,24 +145,17 @@ def test_a_model_is_not_better_than_itself(
     assert tables["shift"].select("psi_score", "psi_first_reason").sum().row(0) == (0.0, 0.0)
 
 
-def test_everything_compared_is_in_a_run_and_only_one_way_is_better(
-    store: Store, simulated: Path, tmp_path: Path
-) -> None:
+def test_a_run_records_the_whole_comparison(store: Store, simulated: Path, tmp_path: Path) -> None:
     found = compare(["v1", "v2", "v3"], simulated, store)
-    told = fetch_run_info(store, found.run)
-    assert told.tags["compared"] == "v1, v2, v3"
-    assert told.tags["compared.2"].endswith(f"bundle {version_tags(store, '3')['bundle']}")
-    assert told.tags["verdict.2"] == str(found.verdicts[1])
+    tags = fetch_run_info(store, found.run).tags
+    assert tags["compared"] == "v1, v2, v3"
+    assert tags["compared.2"].endswith(f"bundle {version_tags(store, SHRUNKEN)['bundle']}")
+    assert tags["verdict.2"] == str(found.verdicts[1])
     kept = Path(store.client().download_artifacts(found.run, "", str(tmp_path)))
     assert (kept / "comparison.md").read_text("utf-8") == found.page
     assert {file.stem for file in (kept / "tables").iterdir()} == set(SECTIONS) == set(found.tables)
-    assert {file.stem for file in (kept / "figures").iterdir()} == {
-        "roc",
-        "calibration",
-        "scores_1",
-        "scores_2",
-        "value",
-    }
+    figures = {file.stem for file in (kept / "figures").iterdir()}
+    assert figures == {"roc", "calibration", "scores_1", "scores_2", "value"}
     metrics = store.client().get_run(found.run).data.metrics
     row = found.tables["differences"].filter(model="v3", measure="log_loss").row(0, named=True)
     assert metrics["difference_2.log_loss_low"] == row["low"] > 0
@@ -185,34 +165,44 @@ def test_everything_compared_is_in_a_run_and_only_one_way_is_better(
     assert not found.verdicts[1].better
 
 
-def test_a_comparison_s_exit_code_is_its_answer(
+def test_the_exit_code_of_a_comparison_is_its_verdict(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    where = ["--data", str(simulated), "--store", str(store.folder), "--quiet"]
+    options = options_of(store, simulated)
     page = tmp_path / "page.md"
-    assert main(["compare", "v3", "v1", *where, "--page", str(page)]) == 0
-    said = capsys.readouterr().out
-    assert re.search(
-        r"^v1 is better than v3: .*log_loss.* beyond noise, nothing worse$", said, re.MULTILINE
-    )
-    assert "Better: of auc, brier, log_loss, value," in said
+    assert main(["compare", "v3", "v1", *options, "--page", str(page)]) == 0
+    out = capsys.readouterr().out
+    verdict = r"^v1 is better than v3: .*log_loss.* beyond noise, nothing worse$"
+    assert re.search(verdict, out, re.MULTILINE)
+    assert "Better: of auc, brier, log_loss, value," in out
     assert page.read_text("utf-8").startswith("# v1 against v3\n")
-    for models, words in (
+    # v4 has the trees of v2.
+    assert main(["compare", "v2", "v4", "--shared", *options]) == 1
+    note = "accounts that no model has seen: v4 was fitted with another split"
+    assert note in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
         (["v1", "v4"], "the models cannot be compared fairly"),
         (["v1"], "expected two models or more, each once, got ['v1']"),
         (["v1", "v2", "v1"], "expected two models or more, each once"),
         (["v1", "challenger"], "'challenger' is no alias or version"),
-    ):
-        assert main(["compare", *models, *where]) == 2
-        output = capsys.readouterr()
-        assert output.err.startswith("compare: ")
-        assert words in output.err
-        assert output.out == ""
-    assert main(["compare", "v2", "v4", "--shared", *where]) == 1  # the same trees
-    assert (
-        "accounts that no model has seen: v4 was fitted with another split"
-        in capsys.readouterr().out
-    )
+    ],
+)
+def test_models_that_cannot_be_compared_are_refused(
+    stocked: Store,
+    simulated: Path,
+    capsys: pytest.CaptureFixture[str],
+    models: list[str],
+    words: str,
+) -> None:
+    assert main(["compare", *models, *options_of(stocked, simulated)]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("compare: ")
+    assert words in output.err
+    assert output.out == ""
 
 
 # Promotions
@@ -220,121 +210,90 @@ def test_a_comparison_s_exit_code_is_its_answer(
 
 def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Path) -> None:
     assert nominate(store, version="2") == "2"
-    assert registry.aliases(store, NAME) == {"champion": "1", "challenger": "2"}
+    assert registry.aliases(store, MODEL) == {"champion": "1", "challenger": "2"}
     done = promote(simulated, store, PromotionConfig(version="challenger"))
     assert (done.promoted, done.forced, done.refused_by, done.before) == (True, False, (), "1")
-    assert registry.aliases(store, NAME) == {"champion": "2", "previous": "1"}
+    assert registry.aliases(store, MODEL) == {"champion": "2", "previous": "1"}
     assert done.summary.endswith("champion of limit-reduction is version 2")
-    tags, told = version_tags(store, "2"), fetch_run_info(store, done.run)
-    assert tags["promotion.outcome"] == told.tags["promotion.outcome"] == "promoted"
-    assert (tags["promotion.run"], tags["promotion.by"], tags["promotion.at"]) == (
-        done.run,
-        told.by,
-        told.at,
-    )
-    assert (
-        {tags[f"gate.{name}"] for name in (GOLDEN, *CHECKS)}
-        == {told.tags[f"gate.{name}"] for name in (GOLDEN, *CHECKS)}
-        == {"passed"}
-    )
+    tags, info = version_tags(store, "2"), fetch_run_info(store, done.run)
+    assert tags["promotion.outcome"] == info.tags["promotion.outcome"] == "promoted"
+    assert tags["promotion.run"] == done.run
+    assert (tags["promotion.by"], tags["promotion.at"]) == (info.by, info.at)
     metrics = store.client().get_run(done.run).data.metrics
-    assert {metrics[f"gate.{name}"] for name in (GOLDEN, *CHECKS)} == {1.0}
+    for gate in (GOLDEN, *CHECKS):
+        assert tags[f"gate.{gate}"] == info.tags[f"gate.{gate}"] == "passed"
+        assert metrics[f"gate.{gate}"] == 1.0
     assert metrics["discrimination.auc"] == done.table.filter(measure="auc")["value"].item()
 
     assert rollback(store, why="complaints") == "1"
-    assert registry.aliases(store, NAME) == {"champion": "1", "previous": "2"}
+    assert registry.aliases(store, MODEL) == {"champion": "1", "previous": "2"}
     for version, outcome in (("2", "taken back"), ("1", "champion again")):
         tags = version_tags(store, version)
         assert (tags["rollback.outcome"], tags["rollback.why"]) == (outcome, "complaints")
         assert fetch_run_info(store, tags["rollback.run"]).tags["from"] == "2"
-    assert rollback(store) == "2"  # and forth
+    # A rollback swaps the two, so that another one takes it back.
+    assert rollback(store) == "2"
 
 
 def test_a_bad_version_is_refused_until_it_is_forced(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = [
-        "promote",
-        "--version",
-        "v3",
-        "--data",
-        str(simulated),
-        "--store",
-        str(store.folder),
-        "--quiet",
-    ]
-    assert main(asked) == 1
-    said = capsys.readouterr().out
-    assert (
-        "version 3 of limit-reduction is refused by calibration: version 1 stays champion" in said
-    )
-    assert re.search(
-        r"^calibration +slope +2\.\d+ \[1\.\d+, \d\.\d+\] +<= 1\.25 +refused$", said, re.MULTILINE
-    )
-    assert registry.aliases(store, NAME) == {"champion": "1"}
+    command = ["promote", "--version", "v3", *options_of(store, simulated)]
+    assert main(command) == 1
+    out = capsys.readouterr().out
+    refusal = "version 3 of limit-reduction is refused by calibration: version 1 stays champion"
+    assert refusal in out
+    row = r"^calibration +slope +2\.\d+ \[1\.\d+, \d\.\d+\] +<= 1\.25 +refused$"
+    assert re.search(row, out, re.MULTILINE)
+    assert registry.aliases(store, MODEL) == {"champion": "1"}
     tags = version_tags(store, "3")
     assert (tags["promotion.outcome"], tags["promotion.refused_by"]) == ("refused", "calibration")
     assert (tags["gate.calibration"], tags["gate.cost"]) == ("refused", "passed")
 
-    for more, words in (
-        ([], "expected the reason with --why"),
-        (["--why", "  "], "expected a reason to force a promotion"),
-    ):
-        assert main([*asked, "--force", *more]) == 2
-        assert words in capsys.readouterr().err
-    assert main([*asked, "--force", "--why", "the regulator asked for it"]) == 0
-    assert (
-        "promoted although refused by calibration, because: the regulator asked for it"
-        in capsys.readouterr().out
-    )
-    assert registry.aliases(store, NAME) == {"champion": "3", "previous": "1"}
+    assert main([*command, "--force"]) == 2
+    assert "expected the reason with --why" in capsys.readouterr().err
+    assert main([*command, "--force", "--why", "  "]) == 2
+    assert "expected a reason to force a promotion" in capsys.readouterr().err
+    assert registry.aliases(store, MODEL) == {"champion": "1"}
+
+    why = "the regulator requires it"
+    assert main([*command, "--force", "--why", why]) == 0
+    forced = f"promoted although refused by calibration, because: {why}"
+    assert forced in capsys.readouterr().out
+    assert registry.aliases(store, MODEL) == {"champion": "3", "previous": "1"}
     tags = version_tags(store, "3")
-    assert (tags["promotion.outcome"], tags["promotion.why"]) == (
-        "forced",
-        "the regulator asked for it",
-    )
+    assert (tags["promotion.outcome"], tags["promotion.why"]) == ("forced", why)
     assert tags["promotion.by"]
-    kept = Path(
-        store.client().download_artifacts(tags["promotion.run"], "", str(tmp_path / "kept"))
-    )
+    folder = str(tmp_path / "kept")
+    kept = Path(store.client().download_artifacts(tags["promotion.run"], "", folder))
     gates = pl.read_csv(kept / "tables" / "gates.csv")
     assert gates.filter(outcome="refused")["gate"].unique().to_list() == ["calibration"]
-    assert "**champion of limit-reduction is version 3**" in (kept / "promotion.md").read_text(
-        "utf-8"
-    )
+    page = (kept / "promotion.md").read_text("utf-8")
+    assert "**champion of limit-reduction is version 3**" in page
 
 
-def test_gates_of_one_s_own_are_asked_instead(
+def test_a_file_of_gates_replaces_the_project_s_own(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "gates.toml"
-    asked = [
-        "promote",
-        "--version",
-        "2",
-        "--data",
-        str(simulated),
-        "--store",
-        str(store.folder),
-        "--gates",
-        str(file),
-        "--quiet",
-    ]
+    options = ["--gates", str(file), *options_of(store, simulated)]
+    command = ["promote", "--version", HONEST, *options]
     file.write_text(own_gates().replace("min_auc = 0.65", "min_auc = 0.99"), "utf-8")
-    assert main(asked) == 1
+    assert main(command) == 1
     assert "is refused by discrimination: " in capsys.readouterr().out
     file.write_text(own_gates().replace("min_auc", "least_acu"), "utf-8")
-    assert main(asked) == 2
+    assert main(command) == 2
     assert "[discrimination]: unknown key 'least_acu', expected " in capsys.readouterr().err
 
 
-def test_a_champion_of_another_split_is_met_on_the_accounts_that_both_left_out(
+def test_a_champion_of_another_split_is_compared_on_the_accounts_in_both_hold_outs(
     store: Store, simulated: Path
 ) -> None:
-    registry.promote(store, NAME, RESPLIT)
+    registry.promote(store, MODEL, RESPLIT)
     done = promote(simulated, store, PromotionConfig(version=HONEST))
     assert "accounts that no model has seen: 4 was fitted with another split" in done.summary
-    assert done.refused_by == ("hold_out",)  # a third of the accounts are too few here
+    # A third of these accounts has too few defaults.
+    assert done.refused_by == ("hold_out",)
 
 
 def test_a_version_without_unseen_accounts_is_refused_for_that(
@@ -345,35 +304,31 @@ def test_a_version_without_unseen_accounts_is_refused_for_that(
     done = promote(simulated, store, PromotionConfig(version=version))
     assert done.refused_by == ("hold_out",)
     assert done.table["gate"].to_list() == ["golden", "hold_out"]
-    assert (
-        f"{version} was fitted on all rows of data with labels of their own"
-        in done.table["note"][1]
-    )
-    assert promote(
-        simulated, store, PromotionConfig(version=version, force="no hold-out in this data")
-    ).forced
+    note = f"{version} was fitted on all rows of data with labels of their own"
+    assert note in done.table["note"][1]
+    forced = PromotionConfig(version=version, force="no hold-out in these data")
+    assert promote(simulated, store, forced).forced
 
 
 def test_a_bundle_that_does_not_load_is_not_promoted_even_by_force(
     store: Store, simulated: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    folder = registry.fetch_bundle(store, NAME, "2", tmp_path / "bundle")
+    folder = registry.fetch_bundle(store, MODEL, "2", tmp_path / "bundle")
     golden = folder / "golden.json"
     golden.write_text(json.dumps(json.loads(golden.read_text("utf-8"))), "utf-8")
     monkeypatch.setattr(registry, "fetch_bundle", lambda *_: folder)
-    registry.delete_alias(store, NAME, "champion")
+    registry.delete_alias(store, MODEL, "champion")
     done = promote(simulated, store, PromotionConfig(version="2", force="it must go out today"))
     assert (done.promoted, done.refused_by) == (False, ("golden",))
     assert "golden.json: its sha256 is not what the manifest states" in done.table["note"][0]
-    assert registry.aliases(store, NAME) == {}
+    assert registry.aliases(store, MODEL) == {}
     monkeypatch.undo()
-    assert (
-        load_bundle(registry.fetch_bundle(store, NAME, "2", tmp_path / "again")).digest
-        == version_tags(store, "2")["bundle"]
-    )
+    # The control: the store's own copy loads.
+    folder = registry.fetch_bundle(store, MODEL, "2", tmp_path / "again")
+    assert load_bundle(folder).digest == version_tags(store, "2")["bundle"]
 
 
-def test_there_is_nothing_to_go_back_to_at_first(
+def test_the_first_champion_has_no_previous_one(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rollback", "--store", str(store.folder)]) == 2
@@ -381,12 +336,12 @@ def test_there_is_nothing_to_go_back_to_at_first(
         "rollback: limit-reduction has no previous champion to go back to; its aliases are "
         "{'champion': '1'}\n"
     )
-    registry.promote(store, NAME, "2")
+    registry.promote(store, MODEL, "2")
     assert main(["rollback", "--store", str(store.folder)]) == 0
     assert capsys.readouterr().out == "champion of limit-reduction is version 1 again\n"
 
 
-def test_a_challenger_is_named_by_a_command(
+def test_the_command_points_the_alias_challenger_at_a_version(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["promote", "--challenger", "--store", str(store.folder)]) == 0

@@ -31,6 +31,7 @@ from training.evaluate.holdout import Evaluation, HoldOut, evaluate
 from training.evaluate.model_lookup import Model, find_model
 from training.evaluate.unseen_accounts import select_unseen
 from training.tracking import runs
+from training.tracking.defaults import MODEL
 from training.tracking.progress import StageProgress
 from training.tracking.store import Store
 
@@ -77,7 +78,7 @@ def compare(
     selectors: Sequence[str],
     data: Path,
     store: Store,
-    name: str = "limit-reduction",
+    name: str = MODEL,
     shared: bool = False,
     progress: StageProgress = lambda stage: None,
 ) -> ModelComparison:

@@ -1,7 +1,9 @@
-"""Whether a model in service still does what it was fitted to do, from the records of its
-decisions.
+"""Monitoring of a served model, from the records of its decisions.
 
-``records`` reads them, ``estimate`` says how well the model does before labels arrive and after,
-``bounds`` what is too much, ``report`` tells it.  The monitor itself is
-:mod:`training.release.monitor.monitor`.
+records    read the decisions and the labels that arrive later
+estimate   performance, estimated before labels arrive and measured after
+bounds     the limits of drift and decline, from bounds.toml
+alerts     compare tables with the bounds
+monitor    run all of it
+page       the report
 """

@@ -1,9 +1,10 @@
-"""Compare tables with the bounds."""
+"""Compare the tables of drift and performance with the bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -13,7 +14,7 @@ from training.release.monitor.bounds import Bounds
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A broken bound: the month, what broke it, in which measure, its value and the bound."""
+    """A broken bound: the month, the row's name, the measure, its value and the bound."""
 
     month: str
     name: str
@@ -23,57 +24,96 @@ class Breach:
 
 
 def drift_breaches(
-    month: str, table: pl.DataFrame, sizes: tuple[int, int], bounds: Bounds
+    month: str,
+    table: pl.DataFrame,
+    sizes: tuple[int, int],
+    bounds: Bounds,
 ) -> list[Breach]:
-    """The rows of a :func:`training.evaluate.drift.drift_table` beyond their bound and beyond
-    chance.
+    """Return the rows of a drift table that are beyond their bound and beyond noise.
 
-    ``sizes`` are the accounts of the reference and of the month.  Chance is shared by all that are
-    compared (Bonferroni), so that a month without drift raises an alarm about as rarely as
-    ``bounds.false_alarm``.
+    ``table`` is that of :func:`training.evaluate.drift.drift_table`; ``sizes`` are the accounts of
+    the reference and of the month.  A month without drift raises an alarm with a probability of
+    about ``bounds.false_alarm``.
     """
+    # The rows of single reasons are parts of the whole mix's index.
     compared = table.filter((pl.col("kind") != "reason") | (pl.col("name") == FIRST_REASON))
-    codes = table.filter(pl.col("kind") == "reason").height - 1
+    codes = table.filter(kind="reason").height - 1
+    # Bonferroni: the chance of a false alarm is shared by all rows.
     level = 1.0 - bounds.false_alarm / max(compared.height, 1)
-    most = {"feature": bounds.feature_psi, "score": bounds.score_psi, "reason": bounds.reason_psi}
-    found = []
-    for kind, name, psi, wasserstein in compared.select(
-        "kind", "name", "psi", "wasserstein"
-    ).iter_rows():
+    max_psi = {
+        "feature": bounds.feature_psi,
+        "score": bounds.score_psi,
+        "reason": bounds.reason_psi,
+    }
+    breaches = []
+    rows = compared.select("kind", "name", "psi", "wasserstein")
+    for kind, name, psi, wasserstein in rows.iter_rows():
+        # A numeric column has one more bin than BINS, for unknown values.
         bins = max(codes, 2) if kind == "reason" else BINS + 1
-        bound = max(most[kind], psi_noise(*sizes, bins, level))
+        noise = psi_noise(*sizes, bins, level)
+        bound = max(max_psi[kind], noise)
         if psi > bound and name not in bounds.expected_to_move:
-            found.append(Breach(month, name, "psi", psi, bound))
-        # The score's PSI says whether chance would do: the distance is held to its bound where that
-        # is above noise alone.
-        if (
-            kind == "score"
-            and wasserstein > bounds.score_wasserstein
-            and psi > psi_noise(*sizes, bins, level)
-        ):
-            found.append(Breach(month, name, "wasserstein", wasserstein, bounds.score_wasserstein))
-    return found
+            breaches.append(
+                Breach(
+                    month,
+                    name,
+                    "psi",
+                    psi,
+                    bound,
+                )
+            )
+        # The distance has no noise level of its own: the score's PSI decides whether it is noise.
+        if kind == "score" and psi > noise and wasserstein > bounds.score_wasserstein:
+            breach = Breach(
+                month,
+                name,
+                "wasserstein",
+                wasserstein,
+                bounds.score_wasserstein,
+            )
+            breaches.append(breach)
+    return breaches
 
 
 def performance_breaches(table: pl.DataFrame, bounds: Bounds) -> list[Breach]:
-    """The rows of a performance table (see :mod:`training.release.monitor.monitor`) beyond their
-    bound by more than their interval.
+    """Return the rows of a performance table that are beyond their bound and beyond noise.
 
-    A month of fewer than ``bounds.min_accounts`` is not judged.
+    ``table`` is that of :class:`training.release.monitor.monitor.MonitorResult`.  A month of fewer
+    than ``bounds.min_accounts`` accounts is not judged.
     """
     judged = table.filter(pl.col("accounts") >= bounds.min_accounts)
-    return [breach for row in judged.iter_rows(named=True) for breach in _breach(row, bounds)]
+    breaches: list[Breach] = []
+    for row in judged.iter_rows(named=True):
+        breaches += _check_row(row, bounds)
+    return breaches
 
 
-def _breach(row: dict[str, object], bounds: Bounds) -> Iterator[Breach]:
-    values = [row[key] for key in ("value", "low", "high", "reference")]
-    if not all(isinstance(value, float) for value in values):
+def _check_row(row: Mapping[str, Any], bounds: Bounds) -> Iterator[Breach]:
+    numbers = [row[column] for column in ("value", "low", "high", "reference")]
+    # Null where only one label is present: there is nothing to judge.
+    if None in numbers:
         return
-    value, low, high, reference = (float(value) for value in values if isinstance(value, float))
-    month, basis = str(row["month"]), str(row["basis"])
-    if row["measure"] == "auc" and value < reference - bounds.auc_drop and high < reference:
-        yield Breach(month, f"{basis} auc", "auc", value, reference - bounds.auc_drop)
-    apart = abs(value - reference) > bounds.rate_gap and not low <= reference <= high
-    if row["measure"] == "rate" and basis == "realised" and apart:
-        bound = reference + (bounds.rate_gap if value > reference else -bounds.rate_gap)
-        yield Breach(month, "realised rate", "rate", value, bound)
+    value, low, high, reference = numbers
+    month, basis = row["month"], row["basis"]
+    if row["measure"] == "auc":
+        bound = reference - bounds.auc_drop
+        if value < bound and high < reference:
+            yield Breach(
+                month,
+                f"{basis} auc",
+                "auc",
+                value,
+                bound,
+            )
+    # An estimated rate is the mean probability, which differs with the mix of accounts.
+    if row["measure"] == "rate" and basis == "realised":
+        beyond_noise = not low <= reference <= high
+        if beyond_noise and abs(value - reference) > bounds.rate_gap:
+            gap = bounds.rate_gap if value > reference else -bounds.rate_gap
+            yield Breach(
+                month,
+                "realised rate",
+                "rate",
+                value,
+                reference + gap,
+            )

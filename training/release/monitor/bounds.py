@@ -1,4 +1,4 @@
-"""bounds.toml: what the monitor calls too much, read strictly."""
+"""bounds.toml: the bounds of drift and decline, and their strict reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.tracking.config import check_ranges
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is too much; see the comments in bounds.toml."""
+    """The content of bounds.toml, checked; its comments explain each number."""
 
     feature_psi: float
     score_psi: float
@@ -25,15 +25,20 @@ class Bounds:
     rate_gap: float
 
     def __post_init__(self) -> None:
-        psis = dict.fromkeys(
-            ("feature_psi", "score_psi", "reason_psi", "score_wasserstein"), (0.0, 100.0)
+        distances = ("feature_psi", "score_psi", "reason_psi", "score_wasserstein")
+        shares = ("auc_drop", "rate_gap")
+        check_ranges(
+            self,
+            **dict.fromkeys(distances, (0.0, 100.0)),
+            **dict.fromkeys(shares, (0.0, 1.0)),
+            # Above 0, because a level of 1 would need an infinite index.
+            false_alarm=(1e-9, 0.5),
+            min_accounts=(1, 1e9),
         )
-        shares = dict.fromkeys(("auc_drop", "rate_gap"), (0.0, 1.0))
-        check_ranges(self, **psis, **shares, false_alarm=(1e-9, 0.5), min_accounts=(1, 1e9))
 
 
 def read_bounds(file: Path | None = None) -> Bounds:
-    """The bounds of a file, of the project's own where none is given.
+    """Return the bounds of a file (default: the project's own).
 
     Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
     unknown or not a number, or ValueError for a number out of its range.

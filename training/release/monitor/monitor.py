@@ -6,7 +6,7 @@ Read :func:`run_monitor` first.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from training.evaluate.model_lookup import RegisteredVersion
 from training.evaluate.unseen_accounts import caveats, evaluate_version
 from training.release.monitor.alerts import Breach, drift_breaches, performance_breaches
 from training.release.monitor.bounds import Bounds, read_bounds
-from training.release.monitor.estimate import estimated, realised
+from training.release.monitor.estimate import estimate_performance, measure_performance
 from training.release.monitor.page import MonitorReport, as_json, render_page
 from training.release.monitor.records import RecordFileError, Records, read_labels, read_records
 
@@ -38,7 +38,7 @@ PERFORMANCE = {
 
 @dataclass(frozen=True, slots=True)
 class MonitorFiles:
-    """Where a monitor reads: the period's decisions, the data of the fit, and known outcomes."""
+    """The files that a monitor reads: a period's decisions, the fit's data, and known outcomes."""
 
     records: Path  # JSON lines of ``python -m serving export``
     data: Path  # the folder that the version was fitted on
@@ -46,14 +46,20 @@ class MonitorFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Monitored:
-    """The result of a monitor.
+class MonitorResult:
+    """The tables of a monitor, what they mean, and the report.
 
-    ``drift``: ``month`` ("2026-09") and the columns of
-    :func:`training.evaluate.drift.drift_table`.  ``performance``: ``month``, ``basis`` (estimated,
-    or realised over the decisions that have labels), ``accounts``, ``measure`` (auc, brier, rate),
-    ``value``, ``low``, ``high`` (95 %) and ``reference``.  ``verdict``: beyond or within bounds, or
-    too few decisions to judge.  ``page`` (Markdown) and ``json`` are the report.
+    Attributes:
+        drift: ``month`` ("2026-09") and the columns of
+            :func:`training.evaluate.drift.drift_table`.
+        performance: ``month``, ``basis`` (estimated, or realised over the decisions that have
+            labels), ``accounts``, ``measure`` (auc, brier, rate), ``value``, ``low``, ``high``
+            (95 %) and ``reference``.
+        breaches: The broken bounds.
+        notes: Caveats of the data, and what was left out.
+        verdict: "beyond bounds", "within bounds" or "too few decisions to judge".
+        page: The report in Markdown.
+        json: The report for a scheduler.
     """
 
     drift: pl.DataFrame
@@ -72,19 +78,27 @@ class Monitored:
     def write(self, stem: Path) -> tuple[Path, Path]:
         """Write the report as ``stem.md`` and ``stem.json``; returns both paths."""
         stem.parent.mkdir(parents=True, exist_ok=True)
-        markdown, json = stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}.json")
+        # Not with_suffix: the stem "report.2026" would lose its year.
+        markdown = stem.with_name(f"{stem.name}.md")
+        json = stem.with_name(f"{stem.name}.json")
         markdown.write_text(self.page, encoding="utf-8")
         json.write_text(self.json, encoding="utf-8")
         return markdown, json
 
 
 def run_monitor(
-    files: MonitorFiles, model: RegisteredVersion, bounds: Bounds | None = None
-) -> Monitored:
-    """Compare the decisions of a version with its decisions on the accounts that its fit held out.
+    files: MonitorFiles,
+    model: RegisteredVersion,
+    bounds: Bounds | None = None,
+) -> MonitorResult:
+    """Compare a version's decisions of a period with its decisions on its fit's hold-out.
 
-    ``bounds`` are the project's own by default.  Raises RecordFileError for records or labels that
-    cannot be used, DataError for data that the version was not fitted on, and TrackingError.
+    ``bounds`` are the project's own by default.
+
+    Raises:
+        RecordFileError: Records or labels that cannot be used.
+        DataError: Data that the version was not fitted on.
+        TrackingError: A version that is not in the store.
 
     An example::
 
@@ -97,24 +111,26 @@ def run_monitor(
     reference, source, _ = evaluate_version(files.data, model.store, model.name, model.version)
     if reference.bundle.provenance.training_data != source.digest:
         fitted_on = f"the data that version {model.version} of {model.name} was fitted on"
+        # The fit's split applied to other data would not be its hold-out.
         raise DataError(f"{files.data}: expected {fitted_on}, got other data")
     records = read_records(files.records, reference.bundle.digest)
     labels = None if files.labels is None else _join_labels(records, files.labels)
-    drift, breaches = _drift(records, reference, bounds)
-    performance = _performance(records, labels, reference)
-    broken = (*breaches, *performance_breaches(performance, bounds))
+    drift, drifted = _measure_drift(records, reference, bounds)
+    performance = _measure_performance(records, labels, reference)
+    breaches = (*drifted, *performance_breaches(performance, bounds))
+    notes = _notes(records, labels, performance, bounds)
     report = MonitorReport(
         facts=_facts(records, reference),
-        verdict=_verdict(performance, broken, bounds),
-        notes=(*caveats(source), *_notes(records, labels, performance, bounds)),
-        breaches=broken,
+        verdict=_verdict(performance, breaches, bounds),
+        notes=(*caveats(source), *notes),
+        breaches=breaches,
         drift=drift,
         performance=performance,
     )
-    return Monitored(
+    return MonitorResult(
         drift=drift,
         performance=performance,
-        breaches=broken,
+        breaches=breaches,
         notes=report.notes,
         verdict=report.verdict,
         page=render_page(report),
@@ -122,115 +138,164 @@ def run_monitor(
     )
 
 
-def _verdict(performance: pl.DataFrame, broken: Sequence[Breach], bounds: Bounds) -> str:
-    if broken:
+def _verdict(
+    performance: pl.DataFrame,
+    breaches: Sequence[Breach],
+    bounds: Bounds,
+) -> str:
+    if breaches:
         return "beyond bounds"
     judged = bool((performance["accounts"] >= bounds.min_accounts).any())
     return "within bounds" if judged else "too few decisions to judge"
 
 
-def _drift(
-    records: Records, reference: Evaluation, bounds: Bounds
+def _measure_drift(
+    records: Records,
+    reference: Evaluation,
+    bounds: Bounds,
 ) -> tuple[pl.DataFrame, list[Breach]]:
-    names = reference.bundle.features if records.with_asked else ()
+    # Without the requests there are no statements to compute features from.
+    names = reference.bundle.features if records.with_requests else ()
     was = drift_sample(reference, names)
     tables, breaches = [], []
     for month in records.months:
-        now = _sample(records, month, names)
+        now = _sample_month(records, month, names)
         table = compare_samples(names, was, now)
         sizes = len(was.log_odds), len(now.log_odds)
-        breaches += drift_breaches(_text(month), table, sizes, bounds)
-        tables.append(table.select(pl.lit(_text(month)).alias("month"), pl.all()))
+        label = _format_month(month)
+        breaches += drift_breaches(label, table, sizes, bounds)
+        tables.append(table.select(pl.lit(label).alias("month"), pl.all()))
     return pl.concat(tables), breaches
 
 
-def _sample(records: Records, month: datetime.date, names: Sequence[str]) -> DriftSample:
-    rows = records.of(month)
-    p = rows["probability"].to_numpy()
-    matrix = records.features_of(month).matrix(names) if names else np.empty((len(p), 0))
-    return DriftSample(matrix, np.log(p) - np.log1p(-p), rows["first_reason"].to_list())
+def _sample_month(
+    records: Records,
+    month: datetime.date,
+    names: Sequence[str],
+) -> DriftSample:
+    rows = records.of_month(month)
+    probability = rows["probability"].to_numpy()
+    log_odds = np.log(probability) - np.log1p(-probability)
+    matrix = np.empty((len(probability), 0))
+    if names:
+        matrix = records.build_features(month).matrix(names)
+    return DriftSample(matrix, log_odds, rows["first_reason"].to_list())
 
 
-def _performance(
-    records: Records, labels: pl.DataFrame | None, reference: Evaluation
+def _measure_performance(
+    records: Records,
+    labels: pl.DataFrame | None,
+    reference: Evaluation,
 ) -> pl.DataFrame:
-    """Each month estimated over all its decisions, and realised over those that have a label."""
-    expected = _by_measure(estimated(reference.probability))
-    measured = _by_measure(realised(reference.label, reference.probability))
+    """Return each month's performance: estimated over all decisions, realised over the labelled."""
+    expected = _by_measure(estimate_performance(reference.probability))
+    measured = _by_measure(measure_performance(reference.label, reference.probability))
     parts = []
     for month in records.months:
-        p = records.of(month)["probability"].to_numpy()
-        parts.append(_rows(month, "estimated", len(p), estimated(p), expected))
+        probability = records.of_month(month)["probability"].to_numpy()
+        estimate = estimate_performance(probability)
+        parts.append(
+            _make_rows(
+                month,
+                "estimated",
+                len(probability),
+                estimate,
+                expected,
+            )
+        )
         if labels is None:
             continue
-        known = labels.filter(pl.col("as_of") == month)
-        if known.height:
-            label, p = known["label"].to_numpy(), known["probability"].to_numpy()
-            # The rate of the same decisions, not of the reference: other accounts have other risks.
-            compared = measured | {"rate": float(p.mean())}
-            parts.append(_rows(month, "realised", len(p), realised(label, p), compared))
+        labelled = labels.filter(pl.col("as_of") == month)
+        if labelled.height:
+            parts.append(_realised_rows(month, labelled, measured))
     return pl.concat(parts)
+
+
+def _realised_rows(
+    month: datetime.date,
+    labelled: pl.DataFrame,
+    reference: Mapping[str, float | None],
+) -> pl.DataFrame:
+    label = labelled["label"].to_numpy()
+    probability = labelled["probability"].to_numpy()
+    # The rate of the same decisions, not of the reference: other accounts have other risks.
+    expected = {**reference, "rate": float(probability.mean())}
+    realised = measure_performance(label, probability)
+    return _make_rows(
+        month,
+        "realised",
+        len(label),
+        realised,
+        expected,
+    )
 
 
 def _by_measure(table: pl.DataFrame) -> dict[str, float | None]:
     return dict(table.select("measure", "value").iter_rows())
 
 
-def _rows(
+def _make_rows(
     month: datetime.date,
     basis: str,
     accounts: int,
     table: pl.DataFrame,
-    reference: dict[str, float | None],
+    reference: Mapping[str, float | None],
 ) -> pl.DataFrame:
-    rows = [
-        (_text(month), basis, accounts, measure, value, low, high, reference[measure])
-        for measure, value, low, high in table.iter_rows()
-    ]
+    rows = []
+    for measure, value, low, high in table.iter_rows():
+        expected = reference[measure]
+        row = (_format_month(month), basis, accounts, measure, value, low, high, expected)
+        rows.append(row)
     return pl.DataFrame(rows, PERFORMANCE, orient="row")
 
 
 def _join_labels(records: Records, file: Path) -> pl.DataFrame:
     labels = read_labels(file)
-    if not records.with_asked:
+    if not records.with_requests:
         raise RecordFileError(
             f"{file}: labels need accounts to join them to: export the records with --asked"
         )
     joined = records.rows.join(labels, on=["account_id", "as_of"], how="inner")
     if joined.is_empty():
-        expected = "expected labels of the accounts and months decided"
+        expected = "expected labels of accounts and months with a decision"
         raise RecordFileError(f"{file}: {expected}, got none of {labels.height}")
     return joined.sort("as_of", "account_id")
 
 
 def _notes(
-    records: Records, labels: pl.DataFrame | None, performance: pl.DataFrame, bounds: Bounds
+    records: Records,
+    labels: pl.DataFrame | None,
+    performance: pl.DataFrame,
+    bounds: Bounds,
 ) -> tuple[str, ...]:
     notes = []
     for why, count in records.left_out.items():
         if count:
             notes.append(f"{count:,} decisions left out: {why}")
-    if not records.with_asked:
+    if not records.with_requests:
         notes.append("features are not compared: the records were exported without --asked")
     if labels is not None:
         notes.append(f"{labels.height:,} of {records.rows.height:,} decisions have a label")
     few = performance.filter(pl.col("accounts") < bounds.min_accounts)
-    for month, basis in few.select("month", "basis").unique(maintain_order=True).iter_rows():
+    # A month has a row for each measure; one note is enough.
+    unjudged = few.select("month", "basis").unique(maintain_order=True)
+    for month, basis in unjudged.iter_rows():
         notes.append(f"{month}: too few accounts to judge the {basis} performance")
     return tuple(notes)
 
 
 def _facts(records: Records, reference: Evaluation) -> dict[str, object]:
-    months = [_text(month) for month in records.months]
+    months = [_format_month(month) for month in records.months]
+    period = months[0] if len(months) == 1 else f"{months[0]} to {months[-1]}"
     return {
         "name": reference.name.capitalize(),
         "bundle": reference.bundle.digest[:12],
         "accounts": records.rows.height,
-        "months": months[0] if len(months) == 1 else f"{months[0]} to {months[-1]}",
+        "months": period,
         "reference": len(reference.label),
-        "as_of": _text(reference.hold_out.as_of),
+        "as_of": _format_month(reference.hold_out.as_of),
     }
 
 
-def _text(month: datetime.date) -> str:
+def _format_month(month: datetime.date) -> str:
     return f"{month:%Y-%m}"

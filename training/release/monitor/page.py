@@ -11,27 +11,29 @@ import polars as pl
 from training.evaluate.text_tables import markdown
 from training.release.monitor.alerts import Breach
 
-MAX_FEATURES = 10  # of a month on the page; the JSON has all
+MAX_FEATURES = 10  # of a month on the page; the JSON has all of them
 
 _HEAD = (
     "# Monitor: {verdict}\n\n"
     "{name}, bundle `{bundle}`: {accounts:,} decisions of {months}, "
-    "compared with the {reference:,} accounts of {as_of} that its fit held out.\n\n"
+    "compared with the {reference:,} accounts of {as_of} in its fit's hold-out.\n\n"
 )
 _PERFORMANCE = (
-    "`estimated`: what labels would say if the probabilities are right; `realised`: what they say. "
-    "`reference`: the same measure on the accounts that the fit held out; for the realised `rate`, "
-    "the mean probability of the same decisions.\n\n"
+    "`estimated`: the performance to expect if the probabilities are calibrated. `realised`: the "
+    "performance measured with labels. `reference`: the same measure on the fit's hold-out; for "
+    "the realised `rate`, the mean probability of the same decisions.\n\n"
 )
 _DRIFT = (
-    f"Score, reasons and the {MAX_FEATURES} features that moved most in a month, "
+    f"Score, reasons and the {MAX_FEATURES} features with the largest drift of each month, "
     "compared with the reference.\n\n"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorReport:
-    """The content of a report.  Tables as :class:`training.release.monitor.monitor.Monitored`."""
+    """The content of a report; the tables of a monitor's result."""
+
+    # See MonitorResult in training.release.monitor.monitor for the columns of the tables.
 
     facts: Mapping[str, object]
     verdict: str
@@ -42,19 +44,22 @@ class MonitorReport:
 
 
 def render_page(report: MonitorReport) -> str:
-    """The page: the verdict, the broken bounds, the performance and the drift."""
+    """Return the page in Markdown: verdict, broken bounds, performance and drift."""
     parts = [_HEAD.format(**report.facts, verdict=report.verdict)]
     parts += [f"- {note}\n" for note in report.notes]
     if report.breaches:
         breaches = pl.DataFrame([asdict(breach) for breach in report.breaches])
         parts += ["\n## Beyond bounds\n\n", markdown(breaches)]
-    parts += ["\n## How well it does\n\n", _PERFORMANCE, markdown(report.performance)]
-    parts += ["\n## What moved\n\n", _DRIFT, markdown(_largest(report.drift))]
+    parts += ["\n## Performance\n\n", _PERFORMANCE, markdown(report.performance)]
+    parts += ["\n## Drift\n\n", _DRIFT, markdown(_select_largest(report.drift))]
     return "".join(parts)
 
 
 def as_json(report: MonitorReport) -> str:
-    """The report with every row.  ``status`` is the exit code; ``breaches`` are its cause."""
+    """Return the report as JSON with every row.
+
+    ``status`` is the exit code of the command; ``breaches`` are its cause.
+    """
     content = {
         "status": 1 if report.breaches else 0,
         **report.facts,
@@ -64,11 +69,20 @@ def as_json(report: MonitorReport) -> str:
         "performance": report.performance.to_dicts(),
         "drift": report.drift.to_dicts(),
     }
-    return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    # NaN is no JSON: a scheduler's parser would refuse it, so that it is an error here.
+    return (
+        json.dumps(
+            content,
+            ensure_ascii=False,
+            indent=1,
+            allow_nan=False,
+        )
+        + "\n"
+    )
 
 
-def _largest(drift: pl.DataFrame) -> pl.DataFrame:
+def _select_largest(drift: pl.DataFrame) -> pl.DataFrame:
     rank = pl.col("psi").rank("ordinal", descending=True).over("month", "kind")
     kinds = pl.col("kind").replace_strict({"score": 0, "reason": 1, "feature": 2})
-    shown = drift.filter((pl.col("kind") != "feature") | (rank <= MAX_FEATURES))
-    return shown.sort("month", kinds, -pl.col("psi"))
+    largest = (pl.col("kind") != "feature") | (rank <= MAX_FEATURES)
+    return drift.filter(largest).sort("month", kinds, -pl.col("psi"))

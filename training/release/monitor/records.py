@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from features.build import Features, build
@@ -29,22 +28,24 @@ _ROW = {
     "account_id": pl.String,
     "line": pl.Int64,
 }
-
-
+_EXPORTED = ("tenant", "decided_at", "as_of", "product", "bundle", "probability")
+_TEXTS = ("tenant", "decided_at", "product", "bundle")
 _LABELS = ("account_id", "as_of", "label")
 
 
 class RecordFileError(ValueError):
-    """A file of records or labels that cannot be used: the line, what was expected, what came."""
+    """An unusable file of records or labels: the line, what was expected, and what came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
     """The newest decision of each account and month.
 
-    ``rows``: ``as_of`` (first day of the month), ``probability``, ``first_reason``, ``account_id``
-    (null if the export has none).  ``statements`` by line, empty if the export has none.
-    ``left_out``: the number of other decisions by reason.
+    Attributes:
+        rows: One row a decision: ``as_of`` (first day of the month), ``probability``,
+            ``first_reason``, ``account_id`` (null if the export has no requests), ``line``.
+        statements: The requests' statements by line; null if the export has no requests.
+        left_out: The number of other decisions in the file, by why they are left out.
     """
 
     rows: pl.DataFrame
@@ -53,127 +54,153 @@ class Records:
 
     @property
     def months(self) -> list[datetime.date]:
-        """The as_of months, rising."""
-        found: list[datetime.date] = self.rows["as_of"].unique().sort().to_list()
-        return found
+        """The as_of months, ascending."""
+        months: list[datetime.date] = self.rows["as_of"].unique().sort().to_list()
+        return months
 
     @property
-    def with_asked(self) -> bool:
-        """Whether every decision tells what it was decided from."""
+    def with_requests(self) -> bool:
+        """Whether the export has the request of every decision."""
         return self.rows["account_id"].null_count() == 0
 
-    def of(self, month: datetime.date) -> pl.DataFrame:
-        """The rows of a month, in order of account where accounts are known."""
+    def of_month(self, month: datetime.date) -> pl.DataFrame:
+        """Return the rows of a month, by account; by line if accounts are not known."""
         return self.rows.filter(pl.col("as_of") == month).sort("account_id", "line")
 
-    def features_of(self, month: datetime.date) -> Features:
-        """The features of a month's decisions, in the order of :meth:`of`, from what was asked.
+    def build_features(self, month: datetime.date) -> Features:
+        """Return the features of a month's decisions from their requests.
 
-        RecordFileError where statements break the schema, or are not those of the month.
+        The order is that of :meth:`of_month`.  Raises :class:`RecordFileError` for statements that
+        break the schema or do not end in that month.
         """
-        rows = self.of(month)
-        names = [column.name for column in COLUMNS]
         try:
-            asked = [
-                statement | {"account_id": account, "product": product}
-                for account, product, line in rows.select(
-                    "account_id", "product", "line"
-                ).iter_rows()
-                for statement in self.statements[line]
-            ]
-            frame = pl.DataFrame(
-                [{name: one.get(name) for name in names} for one in asked], infer_schema_length=None
-            )
-            frame = frame.with_columns((pl.col("month") + "-01").str.to_date("%Y-%m-%d"))
-            features = build(check(frame))
+            features = build(check(self._statements_of(month)))
         except (StatementError, pl.exceptions.PolarsError, AttributeError, TypeError) as error:
-            raise RecordFileError(
-                f"records of {month:%Y-%m}: expected statements as they were asked: {error}"
-            ) from error
+            expected = "expected statements as in a request"
+            raise RecordFileError(f"records of {month:%Y-%m}: {expected}: {error}") from error
         if (features.accounts["as_of"] != month).any():
-            raise RecordFileError(
-                f"records of {month:%Y-%m}: expected statements up to that month, got others"
-            )
+            expected = "expected statements up to that month, got others"
+            raise RecordFileError(f"records of {month:%Y-%m}: {expected}")
         return features
+
+    def _statements_of(self, month: datetime.date) -> pl.DataFrame:
+        keys = self.of_month(month).select("account_id", "product", "line")
+        names = [column.name for column in COLUMNS]
+        rows = []
+        for account_id, product, line in keys.iter_rows():
+            for statement in self.statements[line]:
+                # Account and product stand once in a request, not in each of its statements.
+                values = statement | {"account_id": account_id, "product": product}
+                rows.append({name: values.get(name) for name in names})
+        # The whole length, because a column may be null in all of the first rows.
+        frame = pl.DataFrame(rows, infer_schema_length=None)
+        first_day = (pl.col("month") + "-01").str.to_date("%Y-%m-%d")
+        return frame.with_columns(first_day)
 
 
 def read_records(file: Path, bundle: str) -> Records:
-    """The decisions of a file that this bundle (its digest) made.
+    """Return the decisions in a file that this bundle (its digest) made.
 
-    Left out, and counted: decisions of other bundles, of persons erased since, and earlier ones of
-    the same account and month. Raises :class:`RecordFileError` naming the line, for what is no
-    export, for several tenants (their accounts may share names), and where nothing is left.
+    Left out, and counted: decisions of other bundles, decisions on people erased since, and all
+    but the newest decision on an account and month.
+
+    Raises :class:`RecordFileError` for a line that is not an export's, for decisions of several
+    tenants (two tenants may use the same account id), and if no decision remains.
     """
     rows, statements = [], {}
-    for number, text in enumerate(_lines(file), start=1):
-        row, asked = _row(text, f"{file}:{number}")
+    for number, text in enumerate(_read_lines(file), start=1):
+        row, statements[number] = _parse_decision(text, f"{file}:{number}")
         rows.append(row | {"line": number})
-        statements[number] = asked
     table = pl.DataFrame(rows, _ROW)
-    ours = table.filter(pl.col("bundle") == bundle)
-    known = ours.filter(pl.col("probability").is_not_null())
+    of_bundle = table.filter(bundle=bundle)
+    # An erased decision keeps its row in the audit log, without its content.
+    known = of_bundle.drop_nulls("probability")
+    if known.is_empty():
+        raise _no_decision(file, bundle, table.height, of_bundle.height)
     if tenants := sorted(known["tenant"].unique().to_list())[1:]:
         raise RecordFileError(
             f"{file}: expected decisions of one tenant (export --tenant), got also {tenants}"
         )
-    if known.is_empty():
-        raise RecordFileError(
-            f"{file}: expected decisions of bundle {bundle[:12]}, got none of {table.height}: "
-            f"{table.height - ours.height} are of other bundles (--version names another), "
-            f"{ours.height} of erased persons"
-        )
-    newest = known.sort("decided_at", "line").with_columns(
-        key=pl.col("account_id").fill_null(pl.col("line").cast(pl.String))
-    )
-    newest = newest.unique(["key", "as_of"], keep="last", maintain_order=True).drop("key")
+    newest = _keep_newest(known)
     left_out = {
-        "other bundles": table.height - ours.height,
-        "erased": ours.height - known.height,
+        "other bundles": table.height - of_bundle.height,
+        "erased": of_bundle.height - known.height,
         "decided again": known.height - newest.height,
     }
-    months = newest.with_columns((pl.col("as_of") + "-01").str.to_date("%Y-%m-%d"))
-    return Records(months, statements, left_out)
+    first_day = (pl.col("as_of") + "-01").str.to_date("%Y-%m-%d")
+    return Records(newest.with_columns(first_day), statements, left_out)
 
 
 def read_labels(file: Path) -> pl.DataFrame:
-    """What became of accounts, from Parquet or CSV: ``account_id``, ``as_of`` (first day of the
-    month), ``label`` (float64).
+    """Return the outcomes of accounts from a Parquet or CSV file.
 
-    ``as_of`` may be a date or a month such as 2026-09.  Raises :class:`RecordFileError` for other
-    columns, labels that are not 0 or 1, and two labels for one account and month.
+    Columns: ``account_id``, ``as_of`` (first day of the month), ``label`` (float64).  In the file
+    ``as_of`` may be a date or a month such as 2026-09.
+
+    Raises :class:`RecordFileError` for other columns, for labels that are not 0 or 1, and for two
+    labels of one account and month.
     """
-    read = {".parquet": pl.read_parquet, ".csv": lambda path: pl.read_csv(path, infer_schema=False)}
-    if file.suffix not in read:
-        raise RecordFileError(f"{file}: expected a name that ends in .parquet or .csv")
-    try:
-        table = read[file.suffix](file)
-        if set(table.columns) != set(_LABELS):
-            raise RecordFileError(
-                f"{file}: expected the columns {list(_LABELS)}, got {table.columns}"
-            )
-        month = pl.col("as_of").cast(pl.String).str.head(7)
-        table = table.select(
-            pl.col("account_id").cast(pl.String),
-            (month + "-01").str.to_date("%Y-%m-%d").alias("as_of"),
-            pl.col("label").cast(pl.Float64),
-        )
-    except (pl.exceptions.PolarsError, OSError) as error:
+    table = _read_label_table(file)
+    wrong = ~pl.col("label").is_in([0.0, 1.0]).fill_null(False)
+    count = table.filter(wrong).height + table["account_id"].null_count()
+    if count:
         raise RecordFileError(
-            f"{file}: expected labels in Parquet or CSV: {str(error).splitlines()[0]}"
-        ) from error
-    if (
-        wrong := table.filter(~pl.col("label").is_in([0.0, 1.0]).fill_null(False)).height
-        + table["account_id"].null_count()
-    ):
-        raise RecordFileError(
-            f"{file}: expected labels of 0 or 1, each of an account, got {wrong} other rows"
+            f"{file}: expected labels of 0 or 1, each with an account, got {count} other rows"
         )
-    if twice := table.height - table.unique(["account_id", "as_of"]).height:
-        raise RecordFileError(f"{file}: expected one label an account and month, got {twice} more")
+    duplicates = table.height - table.unique(["account_id", "as_of"]).height
+    if duplicates:
+        raise RecordFileError(
+            f"{file}: expected one label an account and month, got {duplicates} more"
+        )
     return table
 
 
-def _lines(file: Path) -> list[str]:
+def _read_label_table(file: Path) -> pl.DataFrame:
+    if file.suffix not in (".parquet", ".csv"):
+        raise RecordFileError(f"{file}: expected a name that ends in .parquet or .csv")
+    month = pl.col("as_of").cast(pl.String).str.head(7)
+    columns = (
+        pl.col("account_id").cast(pl.String),
+        (month + "-01").str.to_date("%Y-%m-%d").alias("as_of"),
+        pl.col("label").cast(pl.Float64),
+    )
+    try:
+        if file.suffix == ".parquet":
+            table = pl.read_parquet(file)
+        else:
+            # All as text: an account id such as 007 is no number.
+            table = pl.read_csv(file, infer_schema=False)
+        if set(table.columns) != set(_LABELS):
+            expected = f"expected the columns {list(_LABELS)}"
+            raise RecordFileError(f"{file}: {expected}, got {table.columns}")
+        return table.select(columns)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        # The first line is the cause; Polars adds pages of advice.
+        cause = str(error).splitlines()[0]
+        raise RecordFileError(f"{file}: expected labels in Parquet or CSV: {cause}") from error
+
+
+def _keep_newest(known: pl.DataFrame) -> pl.DataFrame:
+    """Return the last decision of each account and month; all decisions if accounts are unknown."""
+    line = pl.col("line").cast(pl.String)
+    newest = known.sort("decided_at", "line").with_columns(key=pl.col("account_id").fill_null(line))
+    return newest.unique(["key", "as_of"], keep="last", maintain_order=True).drop("key")
+
+
+def _no_decision(
+    file: Path,
+    bundle: str,
+    decisions: int,
+    of_bundle: int,
+) -> RecordFileError:
+    return RecordFileError(
+        f"{file}: expected decisions of bundle {bundle[:12]}, got none of {decisions}: "
+        f"{decisions - of_bundle} are of other bundles (--version names another), "
+        f"{of_bundle} of erased persons"
+    )
+
+
+def _read_lines(file: Path) -> list[str]:
     try:
         lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -183,33 +210,41 @@ def _lines(file: Path) -> list[str]:
     return lines
 
 
-def _row(text: str, where: str) -> tuple[dict[str, Any], Any]:
-    """A decision's row and the statements that were asked (None = not exported, or erased)."""
+def _parse_decision(text: str, where: str) -> tuple[dict[str, Any], Any]:
+    """Return a decision's row and its statements, null if they are not exported or erased."""
     try:
-        one = json.loads(text)
-        asked, reasons = one["asked"], one["reasons"]
-        row = {
-            name: one[name]
-            for name in ("tenant", "decided_at", "as_of", "product", "bundle", "probability")
-        }
-        row["first_reason"] = (
-            None if reasons is None else next((r["code"] for r in reasons if r["rank"] == 1), "")
-        )
-        row["account_id"] = None if asked is None else asked["account_id"]
+        decision = json.loads(text)
+        row = {name: decision[name] for name in _EXPORTED}
+        request = decision["asked"]
+        row["account_id"] = None if request is None else request["account_id"]
+        row["first_reason"] = _first_reason(decision["reasons"])
         datetime.date.fromisoformat(f"{row['as_of']}-01")
-        _checked(row)
-        return row, None if asked is None else asked["statements"]
+        _check_types(row)
+        return row, None if request is None else request["statements"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         detail = f"no field {error}" if isinstance(error, KeyError) else str(error)
-        raise RecordFileError(
-            f"{where}: expected a decision as `python -m serving export` writes it: {detail}"
-        ) from error
+        expected = "expected a decision as `python -m serving export` writes it"
+        raise RecordFileError(f"{where}: {expected}: {detail}") from error
 
 
-def _checked(row: Mapping[str, Any]) -> None:
-    for name in ("tenant", "decided_at", "product", "bundle"):
+def _first_reason(reasons: Any) -> str | None:
+    """Return the code of the first reason: "" if there is no reason, null if it was erased."""
+    if reasons is None:
+        return None
+    for reason in reasons:
+        if reason["rank"] == 1:
+            code: str = reason["code"]
+            return code
+    return ""
+
+
+def _check_types(row: Mapping[str, Any]) -> None:
+    for name in _TEXTS:
         if not isinstance(row[name], str):
             raise ValueError(f"{name} is {row[name]!r}")
-    p = row["probability"]
-    if p is not None and not (isinstance(p, float) and np.isfinite(p) and 0 < p < 1):
-        raise ValueError(f"probability is {p!r}")
+    probability = row["probability"]
+    if probability is None:
+        return
+    # Open at both ends: the log-odds of 0 and of 1 are infinite.
+    if not isinstance(probability, float) or not 0 < probability < 1:
+        raise ValueError(f"probability is {probability!r}")

@@ -1,6 +1,6 @@
-"""The report on one model: what a validator is handed.  Each section looks at one thing; the page
-puts them together.
+"""The report on one model, written for a validator as one HTML file.
 
-Nothing is computed here that is not measured elsewhere: sections ask the rooms that measure, and
-say what it means.
+Each section module covers one topic, and ``page`` renders the sections.  Nothing is measured in
+this package: a section calls the modules of :mod:`training.evaluate` and of
+:mod:`training.compare`, and explains their tables and figures.
 """

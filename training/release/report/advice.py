@@ -1,6 +1,8 @@
-"""The way back that customers are told, where their limit is cut."""
+"""The plans that customers get where their limit is cut."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -10,51 +12,53 @@ from serving.decision.pipeline import advise_many
 from serving.decision.result import Advised
 from training.data.labels import soon_after
 from training.evaluate.holdout import Evaluation
-from training.release.report.page import Section, Shown
+from training.release.report.page import Exhibit, Section
 
-ACCOUNTS = 200  # of the cut ones, drawn
+TITLE = "The way back"
+MAX_ACCOUNTS = 200  # drawn from the cut ones
 
 
-def advice_section(evaluated: Evaluation, seed: int = 0) -> Section:
-    """What plans ask for and promise; whether promises come true is examined on simulated accounts
-    (``examine``).
+def advice_section(evaluation: Evaluation, seed: int = 0) -> Section:
+    """Return how much the plans ask for and what they promise, over a sample of the cut accounts.
+
+    Whether plans keep their promise is measured elsewhere: :mod:`training.examine`.
     """
-    cut = np.flatnonzero(evaluated.cut)
+    cut = np.flatnonzero(evaluation.cut)
     if not len(cut):
-        return Section("The way back", ("No limit is cut.",))
-    drawn = np.sort(np.random.default_rng(seed).permutation(cut)[:ACCOUNTS])
-    chosen = evaluated.hold_out.take(drawn)
-    advised = advise_many(chosen.statements, evaluated.bundle, soon_after(chosen.as_of))
+        return Section(TITLE, ("No limit is cut.",))
+    # A sample, because advice is a search over plans: far slower than a decision.
+    sample = np.random.default_rng(seed).permutation(cut)[:MAX_ACCOUNTS]
+    chosen = evaluation.hold_out.take(np.sort(sample))
+    advised = advise_many(chosen.statements, evaluation.bundle, soon_after(chosen.as_of))
     text = (
-        f"Of {len(advised)} accounts whose limit is cut. A plan is behaviour of the coming "
-        "months, lived through the account's own ledger; a limit counts as back where the served "
-        "policy would give it back with a margin. Whether plans keep their promise can only be "
-        "examined where the truth is known: `python -m training examine`.",
+        f"The table covers {len(advised)} accounts whose limit is cut. A plan states behaviour "
+        "over the coming months and is rolled forward through the account's own ledger. A limit "
+        "counts as restored if the served policy would restore it with a margin. Plans can be "
+        "checked only where the true outcome of following them is known: "
+        "`python -m training examine`."
     )
-    return Section("The way back", text, (Shown("What the answers promise.", _table(advised)),))
+    return Section(TITLE, (text,), (Exhibit("What the plans promise.", _make_table(advised)),))
 
 
-def _table(advised: list[Advised]) -> pl.DataFrame:
-    plans = [one.advice.plan for one in advised if one.advice is not None]
-    by_itself = sum(
-        one.advice is not None and one.advice.carry_on.restored is not None for one in advised
-    )
-    on_time = sum(
-        one.advice is not None and one.advice.on_time_only.restored is not None for one in advised
-    )
-    restored = [(one, one.advice.plan.restored) for one in advised if one.advice is not None]
-    months = [
-        months_between(one.decision.as_of, month) for one, month in restored if month is not None
-    ]
-    efforts = [plan.effort for plan in plans if plan.restored is not None]
+def _make_table(advised: Sequence[Advised]) -> pl.DataFrame:
+    given = [(one.decision, one.advice) for one in advised if one.advice is not None]
+    months, efforts = [], []
+    for decision, advice in given:
+        plan = advice.plan
+        if plan.restored is not None:
+            months.append(months_between(decision.as_of, plan.restored))
+            efforts.append(plan.effort)
+    on_time = sum(advice.on_time_only.restored is not None for _, advice in given)
+    unchanged = sum(advice.carry_on.restored is not None for _, advice in given)
+    share = len(months) / len(advised)
+    median_months = f"{np.median(months):.0f}" if months else "-"
+    median_effort = f"{np.median(efforts):.2f}" if efforts else "-"
     rows = {
-        "a rule alone decided, which no behaviour wins back": f"{len(advised) - len(plans)}",
-        "a plan restores the limit": f"{len(months)} ({len(months) / len(advised):.0%})",
-        "so does only paying on time": f"{on_time}",
-        "so does carrying on as before": f"{by_itself}",
-        "months until it is back, median": f"{np.median(months):.0f}" if months else "-",
-        "effort of such a plan, in monthly incomes, median": f"{np.median(efforts):.2f}"
-        if efforts
-        else "-",
+        "a hard rule decided, so no behaviour restores the limit": f"{len(advised) - len(given)}",
+        "the plan restores the limit": f"{len(months)} ({share:.0%})",
+        "paying on time alone restores it": f"{on_time}",
+        "unchanged behaviour restores it": f"{unchanged}",
+        "median months until the limit is restored": median_months,
+        "median effort of such a plan, in monthly incomes": median_effort,
     }
-    return pl.DataFrame({"what": list(rows), "accounts": list(rows.values())})
+    return pl.DataFrame({"measure": list(rows), "accounts": list(rows.values())})

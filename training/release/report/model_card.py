@@ -1,7 +1,7 @@
 """The model card: purpose, training data, limits of use, and the rules that apply.
 
 After Mitchell et al. 2019, *Model Cards for Model Reporting*, and the documentation that SR 11-7
-asks of a model in use.
+requires of a model in use.
 """
 
 from __future__ import annotations
@@ -14,78 +14,68 @@ import polars as pl
 from features.catalogue import BY_NAME
 from serving.decision.bundle import Bundle
 from training.evaluate.holdout import Evaluation
-from training.release.report.page import Section, Shown
+from training.release.report.page import Exhibit, Section
 
 _PURPOSE = (
-    "It says how probable it is that an account becomes 60 days past due or worse within six "
-    "months if nothing is done (or what the data's own label says, below), so that a lender can "
-    "decide whose revolving limit is reduced and by how much. The policy, not the model, "
-    "decides; each decision states its principal reasons, and a person reconsiders it on "
-    "request.",
-    "It is not for granting credit to applicants, for pricing, for collections, for accounts of "
-    "other products than those of its reference populations, or for deciding without a person "
-    "where the answer is `review`.",
+    "The model predicts the probability that an account becomes 60 days past due or worse within "
+    "six months if nothing is done. (Data with labels of their own define another outcome; see "
+    "`label` below.) A lender uses it to decide which revolving limits are reduced, and by how "
+    "much. The policy decides, not the model; each decision states its principal reasons, and a "
+    "person reconsiders it on request.",
+    "The model is not for granting credit to applicants, for pricing, for collections, for "
+    "products without a reference population, or for decisions without a person where the action "
+    "is `review`.",
 )
 _LIMITS = (
     (
-        "What is asked",
-        (
-            "Most labelled accounts kept their limit. The label of an account that a lender cut "
-            "shows what became of it after the cut; the fit's setting `treated` says whether and "
-            "how such accounts are used."
-        ),
+        "Labels after a cut",
+        "Most labelled accounts kept their limit. The label of an account whose limit was cut is "
+        "its outcome after the cut; the setting `treated` of the fit states whether and how such "
+        "accounts are used.",
     ),
     (
-        "Who is not seen",
+        "Accounts not in the data",
         "Accounts already 60 days past due, closed accounts, and people who never got a limit.",
     ),
     (
-        "When it ages",
-        (
-            "Months after the data end are another economy: watch drift and the label-free "
-            "estimate, and fit again."
-        ),
+        "Age of the data",
+        "The economy changes after the last month of the data: monitor the drift and the "
+        "estimated performance, and fit again.",
     ),
     (
         "Simulated data",
-        (
-            "Where the data are simulated, figures tell whether the method works. They say nothing "
-            "of any portfolio."
-        ),
+        "Figures on simulated data show whether the method works. They are no evidence about a "
+        "real portfolio.",
     ),
     (
         "Reasons",
-        (
-            "A reason is what distinguishes the account from accounts just inside the cut-off, in "
-            "the model's eyes. It is evidence of a cause, not proof of one."
-        ),
+        "A reason is a difference, as the model sees it, between the account and accounts just "
+        "inside the cut-off. It is evidence of a cause and not proof.",
     ),
 )
 _RULES = (
     (
         "12 CFR 1002.9 (Regulation B)",
-        (
-            "A cut of one account's limit is adverse action: the specific principal reasons, "
-            "within 30 days."
-        ),
+        "A cut of one account's limit is adverse action: the specific principal reasons within "
+        "30 days.",
         "At most four reasons from exact contributions and effects; `notice.send_by`; the list of "
         "notices due and overdue.",
     ),
     (
         "CFPB Circular 2022-03",
         "A complex model does not excuse from specific reasons.",
-        "Reasons name the behaviour and its value.",
+        "Each reason names the behaviour and its value.",
     ),
     (
         "PIPL article 24",
         "Transparent, fair results; explanation; a decision not by automation alone on request.",
         "Reasons in Chinese and English; review and appeal on request; fairness is measured and "
-        "gated.",
+        "is a gate of promotion.",
     ),
     (
         "PIPL articles 55, 56",
         "Impact assessment and its records kept three years.",
-        "The record keeps three years and longer by choice.",
+        "The audit log has a retention of three years, or longer if configured.",
     ),
     (
         "SR 11-7",
@@ -95,114 +85,91 @@ _RULES = (
     (
         "Regulation (EU) 2024/1689, annex III 5(b)",
         "Evaluating creditworthiness of natural persons is high-risk: logging, oversight.",
-        "An append-only record of every decision; human review.",
+        "An append-only audit log of every decision; human review.",
     ),
 )
 
 
-def model_card_section(evaluated: Evaluation, splits: pl.DataFrame | None = None) -> Section:
-    """What the model is, over the accounts that the report looks at; ``splits``: what its run says
-    it was fitted on.
+def model_card_section(evaluation: Evaluation, splits: pl.DataFrame | None = None) -> Section:
+    """Return the model card over the accounts of the report.
+
+    ``splits`` is the table of that name of the model's run, null if the run has none.
     """
-    fitted_on = (
-        ()
-        if splits is None
-        else (
-            Shown(
-                "What it was fitted on (train), stopped and calibrated on (valid), and measured "
-                "on (test).",
-                splits,
-            ),
-        )
-    )
-    return Section(
-        "The model",
-        _PURPOSE,
-        (
-            Shown("What is served.", _facts(evaluated.bundle)),
-            *fitted_on,
-            Shown("The accounts that this report looks at.", _accounts(evaluated)),
-            Shown(
-                "What it does not know.",
-                pl.DataFrame(_LIMITS, schema=["limit", "what it means"], orient="row"),
-            ),
-            Shown(
-                "Rules that such a model is under, and what answers them here. Not legal advice.",
-                pl.DataFrame(
-                    _RULES, schema=["rule", "what it asks", "what answers it"], orient="row"
-                ),
-            ),
-        ),
-    )
+    limits = pl.DataFrame(_LIMITS, schema=["limit", "meaning"], orient="row")
+    rules = pl.DataFrame(_RULES, schema=["rule", "requirement", "how it is met"], orient="row")
+    exhibits = [Exhibit("The served model.", _bundle_table(evaluation.bundle))]
+    if splits is not None:
+        caption = "Accounts for the trees (train), for stopping and calibration (valid), and test."
+        exhibits.append(Exhibit(caption, splits))
+    exhibits += [
+        Exhibit("The accounts of this report.", _count_accounts(evaluation)),
+        Exhibit("Limits of the model.", limits),
+        Exhibit("Rules for such a model, and how they are met. This is not legal advice.", rules),
+    ]
+    return Section("The model", _PURPOSE, tuple(exhibits))
 
 
-def _facts(bundle: Bundle) -> pl.DataFrame:
-    made = bundle.provenance
-    constrained = sum(BY_NAME[name].direction != 0 for name in bundle.features)
+def origin_section(run: Mapping[str, str]) -> Section:
+    """Return the parameters and tags of the run that fitted the model."""
+    # Tags with the prefix are MLflow's own: the source file, the user, the note of the UI.
+    rows = [
+        (name, str(value))
+        for name, value in sorted(run.items())
+        if not name.startswith("mlflow.") and value != ""
+    ]
+    table = pl.DataFrame(rows, {"name": pl.String, "value": pl.String}, orient="row")
+    exhibit = Exhibit("Parameters and tags.", table)
+    return Section("How it was fitted", ("As recorded in the model's run.",), (exhibit,))
+
+
+def measure_importance(evaluation: Evaluation) -> pl.DataFrame:
+    """Return each feature's mean absolute contribution over the accounts, the largest first.
+
+    Columns: ``feature``, ``importance`` (log-odds).
+    """
+    mean = np.abs(evaluation.stages.scores.contributions).mean(axis=0)
+    table = pl.DataFrame({"feature": evaluation.bundle.features, "importance": mean})
+    return table.sort("importance", descending=True)
+
+
+def _bundle_table(bundle: Bundle) -> pl.DataFrame:
+    provenance, policy = bundle.provenance, bundle.policy
+    calibration = bundle.scorer.calibration
     booster = bundle.scorer.model
-    trees = booster.trees_to_dataframe()
-    leaves = int(trees["left_child"].isna().sum())
+    # A leaf is a node without children.
+    leaves = int(booster.trees_to_dataframe()["left_child"].isna().sum())
+    constrained = sum(BY_NAME[name].direction != 0 for name in bundle.features)
+    products = ", ".join(sorted(bundle.medians))
+    versions = [f"{name} {version}" for name, version in provenance.libraries.items()]
     facts = {
-        "name and version": f"{made.name} {made.version or '(not registered)'}",
+        "name and version": f"{provenance.name} {provenance.version or '(not registered)'}",
         "bundle": bundle.digest,
-        "training data": made.training_data,
-        "label": made.label,
+        "training data": provenance.training_data,
+        "label": provenance.label,
         "features": (
             f"{len(bundle.features)}, of which {constrained} have a declared direction; none is a "
             "protected attribute"
         ),
         "trees": f"{booster.num_trees()} with {leaves:,} leaves",
-        "calibration": (
-            f"log-odds = {bundle.scorer.calibration.slope:.4f} x score "
-            f"{bundle.scorer.calibration.intercept:+.4f}"
-        ),
-        "policy": (
-            f"version {bundle.policy.version}, cut-off at a probability of "
-            f"{bundle.policy.cut_off:.4f}"
-        ),
-        "reference populations": ", ".join(sorted(bundle.medians))
-        + f"; digest {bundle.reference_digest[:16]}",
-        "libraries": ", ".join(f"{name} {version}" for name, version in made.libraries.items()),
+        "calibration": f"log-odds = {calibration.slope:.4f} x score {calibration.intercept:+.4f}",
+        "policy": f"version {policy.version}, cut-off at a probability of {policy.cut_off:.4f}",
+        "reference populations": f"{products}; digest {bundle.reference_digest[:16]}",
+        "libraries": ", ".join(versions),
     }
-    return pl.DataFrame({"what": list(facts), "value": list(facts.values())})
+    return pl.DataFrame({"name": list(facts), "value": list(facts.values())})
 
 
-def _accounts(evaluated: Evaluation) -> pl.DataFrame:
-    people = evaluated.hold_out.people.with_columns(
-        label=pl.Series(evaluated.label), cut=pl.Series(evaluated.cut)
+def _count_accounts(evaluation: Evaluation) -> pl.DataFrame:
+    accounts = evaluation.hold_out.people.with_columns(
+        label=pl.Series(evaluation.label),
+        cut=pl.Series(evaluation.cut),
     )
-    counted = people.group_by("product").agg(
-        accounts=pl.len(),
-        bad=pl.col("label").sum().cast(pl.Int64),
-        rate=pl.col("label").mean(),
-        cut=pl.col("cut").mean(),
-    )
-    whole = people.select(
-        product=pl.lit("all"),
-        accounts=pl.len(),
-        bad=pl.col("label").sum().cast(pl.Int64),
-        rate=pl.col("label").mean(),
-        cut=pl.col("cut").mean(),
-    )
-    return pl.concat([counted.sort("product"), whole], how="vertical_relaxed")
-
-
-def origin_section(run: Mapping[str, str]) -> Section:
-    """``run``: parameters and tags of the run that fitted it."""
-    shown = {
-        name: value
-        for name, value in sorted(run.items())
-        if not name.startswith("mlflow.") and value != ""
+    measures = {
+        "accounts": pl.len(),
+        "bad": pl.col("label").sum().cast(pl.Int64),
+        "rate": pl.col("label").mean(),
+        "cut": pl.col("cut").mean(),
     }
-    table = pl.DataFrame({"what": list(shown), "value": [str(value) for value in shown.values()]})
-    return Section(
-        "How it was fitted", ("As its run tells.",), (Shown("Parameters and tags.", table),)
-    )
-
-
-def importance(evaluated: Evaluation) -> pl.DataFrame:
-    """Each feature's mean absolute contribution in log-odds over the accounts, largest first."""
-    mean = np.abs(evaluated.stages.scores.contributions).mean(axis=0)
-    return pl.DataFrame({"feature": evaluated.bundle.features, "importance": mean}).sort(
-        "importance", descending=True
-    )
+    by_product = accounts.group_by("product").agg(**measures).sort("product")
+    total = accounts.select(product=pl.lit("all"), **measures)
+    return pl.concat([by_product, total], how="vertical_relaxed")

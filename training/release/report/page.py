@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,75 +16,104 @@ import polars as pl
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
+MAX_ROWS = 60  # of a table on the page; the run has all of them
 _CODE = re.compile(r"`([^`]+)`")
-ROWS = 60  # of a table; the run has all of them
 
 
-def page(title: str, about: Sequence[str], sections: Sequence[Section]) -> str:
-    """The whole file's text, UTF-8; ``about`` are the lines below the title."""
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A table or a figure with its caption, which a screen reader reads too."""
+
+    caption: str
+    content: pl.DataFrame | Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Paragraphs, followed by exhibits in order.  Backticks in a paragraph mark code."""
+
+    title: str
+    paragraphs: tuple[str, ...]
+    exhibits: tuple[Exhibit, ...] = ()
+
+
+def render_page(
+    title: str,
+    about: Sequence[str],
+    sections: Sequence[Section],
+) -> str:
+    """Return the text of the HTML file.
+
+    ``about`` are the lines below the title.  The same arguments give the same text.
+    """
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"cell": cell, "numeric": _numeric, "picture": picture, "prose": prose}
-    environment.tests["table"] = lambda what: isinstance(what, pl.DataFrame)
-    template = environment.from_string(
-        (files("training.release.report") / "page.html").read_text("utf-8")
+    environment.filters |= {
+        "cell": format_cell,
+        "numeric": _is_numeric,
+        "data_uri": make_data_uri,
+        "prose": format_prose,
+    }
+    environment.tests["table"] = lambda content: isinstance(content, pl.DataFrame)
+    source = files("training.release.report") / "page.html"
+    template = environment.from_string(source.read_text("utf-8"))
+    return template.render(
+        title=title,
+        about=about,
+        sections=sections,
+        max_rows=MAX_ROWS,
     )
-    return template.render(title=title, about=about, sections=sections, most=ROWS)
 
 
-def cell(value: object) -> str:
-    """A value as a person reads it: whole numbers with separators, others with four digits, nothing
-    as a dash.
+def format_cell(value: object) -> str:
+    """Return a table's value for a reader.
+
+    Whole numbers have separators, other numbers four significant digits, and null and NaN are a
+    dash.
+
+    >>> [format_cell(value) for value in (12345, 0.123456, True, None)]
+    ['12,345', '0.1235', 'yes', '-']
     """
     if value is None:
         return "-"
+    # bool before int, of which it is a subclass
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return (
-            "-" if value != value else f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-        )
+        return _format_float(value)
     return str(value)
 
 
-def prose(text: str) -> Markup:
-    """The text with what stands between backticks as code."""
+def _format_float(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    # Four significant digits of a large number would be in scientific notation.
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def format_prose(text: str) -> Markup:
+    """Return the text as HTML, with the words between backticks as code."""
+    # Escaped first: only the tags that are added here are markup.
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
-def _numeric(table: pl.DataFrame, column: str) -> bool:
+def _is_numeric(table: pl.DataFrame, column: str) -> bool:
     return table.schema[column].is_numeric()
 
 
-def picture(figure: Figure) -> Markup:
-    """The figure as an address that holds it.
-
-    An image, not markup: ids in two figures would meet on one page.
-    """
+def make_data_uri(figure: Figure) -> Markup:
+    """Return the figure as a ``data:`` URI of an SVG image."""
+    # An image and not inline SVG: the ids of two figures would clash on one page.
     target = io.BytesIO()
+    # A fixed salt and no date: the same figure gives the same bytes.
     with mpl.rc_context({"svg.hashsalt": "clearline", "svg.fonttype": "path"}):
         figure.savefig(target, format="svg", metadata={"Date": None})
-    # base64 alone
-    return Markup("data:image/svg+xml;base64," + base64.b64encode(target.getvalue()).decode())
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A table or a figure with the sentence that says what is to be seen; ``says`` is also what a
-    screen reader reads.
-    """
-
-    says: str
-    what: pl.DataFrame | Figure
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """``text`` are paragraphs; ``shown`` follow them in order."""
-
-    title: str
-    text: tuple[str, ...]
-    shown: tuple[Shown, ...] = ()
+    encoded = base64.b64encode(target.getvalue()).decode()
+    # Safe as markup: the letters of base64 need no escape in an attribute.
+    return Markup("data:image/svg+xml;base64," + encoded)

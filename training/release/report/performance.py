@@ -1,67 +1,64 @@
-"""How well it ranks accounts, and whether its probabilities come true."""
+"""How well the model ranks accounts, and how well its probabilities match the outcomes."""
 
 from __future__ import annotations
 
+import polars as pl
+
 from training.evaluate import figures, metrics
 from training.evaluate.holdout import Evaluation
-from training.release.report.page import Section, Shown
+from training.release.report.page import Exhibit, Section
 
 _SEEN = (
-    "The model was fitted on these very accounts, because the data bring labels of their own and "
-    "are too few to set some aside. The figures of this section flatter it; its run has those "
-    "out of fold."
+    "The model was fitted on these very accounts: the data have labels of their own and are too "
+    "few for a hold-out. The figures of this section are therefore too good. The run has the "
+    "out-of-fold figures."
+)
+_MEASURES = (
+    "Intervals are 95 % intervals from resampling accounts within each outcome. AUC: the "
+    "probability that an account that went bad ranks above one that did not. KS: the largest gap "
+    "between the two distributions. Brier: the mean squared error of the probability."
 )
 
 
-def performance_section(evaluated: Evaluation, *, seen: bool) -> Section:
-    """``seen``: the model's trees saw these accounts, which is said."""
-    label, probability = evaluated.label, evaluated.probability
-    table = metrics.discrimination(label, probability)
-    lift = metrics.lift(label, probability)
-    text = (
-        "Intervals are of 95 %, by resampling accounts within each outcome. AUC: the chance that "
-        "an account that went bad ranks above one that did not. KS: the largest gap between "
-        "their distributions. Brier: mean squared error of the probability.",
-    )
-    return Section(
-        "Performance",
-        (_SEEN, *text) if seen else text,
-        (
-            Shown("Measures with 95 % intervals.", table),
-            Shown(
-                "Each point is a cut-off.",
-                figures.roc(label, probability, metrics.auc(label, probability)),
-            ),
-            Shown(
-                "How many of those flagged went bad, against how many of the bad are flagged.",
-                figures.precision_recall(label, probability),
-            ),
-            Shown(
-                "Where the two outcomes lie, with the policy's cut-off.",
-                figures.scores(label, probability, evaluated.bundle.policy.cut_off),
-            ),
-            Shown("The riskiest tenth first.", lift),
+def performance_section(evaluation: Evaluation, *, seen: bool) -> Section:
+    """Return how well the model ranks; ``seen`` adds that it was fitted on these accounts."""
+    label, probability = evaluation.label, evaluation.probability
+    auc = metrics.auc(label, probability)
+    cut_off = evaluation.bundle.policy.cut_off
+    exhibits = (
+        Exhibit("Measures with 95 % intervals.", metrics.discrimination(label, probability)),
+        Exhibit("ROC: each point is a cut-off.", figures.roc(label, probability, auc)),
+        Exhibit(
+            "Share of the selected accounts that went bad, against the share of the bad selected.",
+            figures.precision_recall(label, probability),
         ),
+        Exhibit(
+            "Distribution of the two outcomes, with the policy's cut-off.",
+            figures.scores(label, probability, cut_off),
+        ),
+        Exhibit("Lift by tenth, the riskiest first.", metrics.lift(label, probability)),
     )
+    return Section("Performance", _with_caveat(_MEASURES, seen), exhibits)
 
 
-def calibration_section(evaluated: Evaluation, *, seen: bool) -> Section:
-    """Whether one of a hundred with a probability of 1 % goes bad."""
-    label, probability = evaluated.label, evaluated.probability
+def calibration_section(evaluation: Evaluation, *, seen: bool) -> Section:
+    """Return how well probabilities match rates; ``seen`` as in :func:`performance_section`."""
+    label, probability = evaluation.label, evaluation.probability
     table = metrics.calibration(label, probability)
-    outside = table.filter(
-        (table["probability"] < table["low"]) | (table["probability"] > table["high"])
-    ).height
+    inside = pl.col("probability").is_between("low", "high")
+    outside = table.filter(~inside).height
     text = (
-        f"{outside} of {table.height} bins have a mean probability outside the interval of their "
-        "rate; by chance one in twenty would.",
+        f"The mean probability of {outside} of {table.height} bins is outside the interval of "
+        "the observed rate. By chance one in twenty would be."
     )
-    return Section(
-        "Calibration",
-        (_SEEN, *text) if seen else text,
-        (
-            Shown("Points on the line are right on average.", figures.calibration(table)),
-            Shown("Bins of equally many accounts, the safest first.", table),
-            Shown("Murphy's parts of the Brier score.", metrics.brier_parts(label, probability)),
-        ),
+    parts = metrics.brier_parts(label, probability)
+    exhibits = (
+        Exhibit("Points on the line are right on average.", figures.calibration(table)),
+        Exhibit("Bins of equally many accounts, the safest first.", table),
+        Exhibit("Murphy's decomposition of the Brier score.", parts),
     )
+    return Section("Calibration", _with_caveat(text, seen), exhibits)
+
+
+def _with_caveat(text: str, seen: bool) -> tuple[str, ...]:
+    return (_SEEN, text) if seen else (text,)

@@ -1,4 +1,4 @@
-"""What the policy makes of the model: expected loss avoided against good customers cut."""
+"""The served policy among other policies: expected loss avoided against good customers cut."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from training.compare.policies.frontier import best_under, frontier
 from training.compare.policies.page import points
 from training.compare.policies.portfolio import portfolio_of
 from training.evaluate.holdout import Evaluation
-from training.release.report.page import Section, Shown
+from training.release.report.page import Exhibit, Section
 
 
-def policy_section(evaluated: Evaluation) -> Section:
-    """The operating point on the frontier, beside the best one that cuts no more good customers."""
-    served = evaluated.bundle.policy
-    table = frontier(portfolio_of(evaluated), served)
-    most = table.filter("operating")["good_cut"].item()
-    best = best_under(table, most)
+def policy_section(evaluation: Evaluation) -> Section:
+    """Return the served policy and the best policy that cuts no more good customers."""
+    served = evaluation.bundle.policy
+    table = frontier(portfolio_of(evaluation), served)
+    # The share that the served policy cuts is the budget of the comparison.
+    good_cut = table.filter("operating")["good_cut"].item()
+    best = best_under(table, good_cut)
     text = (
-        f"Version {served.version} of the policy cuts from a probability of {served.cut_off:.4f}: "
-        f"{most:.1%} of the accounts that stayed good are cut, suspended or proposed to be. The "
-        "frontier is what other cut-offs and depths would do to the same accounts, by the "
-        "model's own probabilities; `python -m training policy` looks further.",
+        f"Version {served.version} of the policy cuts from a probability of {served.cut_off:.4f}. "
+        f"{good_cut:.1%} of the accounts that stayed good are cut, suspended or proposed to a "
+        "reviewer for a cut. The frontier shows the effect of other cut-offs and depths on the "
+        "same accounts, by the model's own probabilities. `python -m training policy` compares "
+        "more policies."
     )
-    return Section(
-        "Policy",
-        text,
-        (
-            Shown(
-                "A curve a depth of cut; the point is what is served.",
-                frontier_figure(table, best, most),
-            ),
-            Shown(
-                "What is served, and the best that cuts no more good customers.",
-                points(table, best),
-            ),
+    exhibits = (
+        Exhibit(
+            "One curve for each depth of cut; the point is the served policy.",
+            frontier_figure(table, best, good_cut),
+        ),
+        Exhibit(
+            "The served policy and the best policy that cuts no more good customers.",
+            points(table, best),
         ),
     )
+    return Section("Policy", (text,), exhibits)

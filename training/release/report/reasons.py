@@ -1,8 +1,9 @@
-"""What customers are told: how often each reason, and some accounts as they would read it."""
+"""The reasons that customers get: how often each one, and examples as a customer reads them."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -11,118 +12,111 @@ from matplotlib.figure import Figure
 from serving.decision.result import Decision
 from training.evaluate.figures import INK, SOFT, axes_of
 from training.evaluate.holdout import Evaluation
-from training.release.report.page import Section, Shown
+from training.release.report.page import Exhibit, Section
 
-EXAMPLES = 3
+MAX_EXAMPLES = 3
+_AGREEMENT = (
+    "Share of accounts that would get the same reasons from another reference population or "
+    "another explanation. `second_sample` is another sample, as balanced as the served one: it is "
+    "the one to judge by. `random_samples` are two plain samples. `contributions` ignores the "
+    "effects, and `path_dependent` is LightGBM's own explanation: both answer other questions."
+)
 
 
-def reasons_section(evaluated: Evaluation, agreement: pl.DataFrame | None) -> Section:
-    """``agreement``: the fit's table of how many would be told the same against another reference;
-    None = not known.
+def reasons_section(evaluation: Evaluation, agreement: pl.DataFrame | None) -> Section:
+    """Return how often each reason is given, with examples.
+
+    ``agreement`` is the fit's table of :mod:`training.fit.reason_agreement`, null if the run has
+    none.
     """
-    told = [decision for decision in evaluated.stages.decisions if decision.reasons]
-    if not told:
-        return Section("Reasons", ("No limit is cut, so nobody is given a reason.",))
-    table = frequencies(told)
-    shown = [
-        Shown(
-            "How often each reason comes first, and how often it is among the four.", _figure(table)
+    explained = [decision for decision in evaluation.stages.decisions if decision.reasons]
+    if not explained:
+        return Section("Reasons", ("No limit is cut, so no account gets a reason.",))
+    table = measure_frequencies(explained)
+    exhibits = [
+        Exhibit(
+            "How often each reason comes first, and how often it is among the four.",
+            _draw_frequencies(table),
         ),
-        Shown("The same in numbers.", table),
+        Exhibit("The same in numbers.", table),
     ]
     if agreement is not None:
-        said = (
-            "How many would be told the same against another reference or explanation: "
-            "second_sample is another draw as balanced as the one served, and the one to be "
-            "judged; random_samples shows what two plain draws would do; contributions leaves "
-            "out the effects, path_dependent is LightGBM's own explanation: both answer other "
-            "questions."
-        )
-        shown.append(Shown(said, agreement))
-    shown += [
-        Shown(f"Account {one.account_id}: {_decided(one)}.", _worded(one)) for one in examples(told)
-    ]
-    given = np.mean([len(decision.reasons) for decision in told])
+        exhibits.append(Exhibit(_AGREEMENT, agreement))
+    for decision in choose_examples(explained):
+        caption = f"Account {decision.account_id}: {_describe(decision)}."
+        exhibits.append(Exhibit(caption, _reason_table(decision)))
+    mean_count = np.mean([len(decision.reasons) for decision in explained])
     text = (
-        f"{len(told):,} of {len(evaluated.label):,} accounts are given reasons, {given:.1f} on "
-        "average. Contributions are exact Shapley values of the log-odds against accounts of the "
-        "same product just inside the cut-off; they add up to the log-odds of every account "
-        "within 1e-9, or there is no decision.",
+        f"{len(explained):,} of {len(evaluation.label):,} accounts get reasons, {mean_count:.1f} "
+        "on average. Contributions are exact Shapley values of the log-odds against accounts of "
+        "the same product just inside the cut-off. For every decision they add up to the log-odds "
+        "within 1e-9; otherwise the decision is an error."
     )
-    return Section("Reasons", text, tuple(shown))
+    return Section("Reasons", (text,), tuple(exhibits))
 
 
-def frequencies(told: list[Decision]) -> pl.DataFrame:
-    """One row a reason: ``reason``, ``cause``, ``first`` and ``among`` (shares of those who are
-    told any), the first first.
+def measure_frequencies(explained: Sequence[Decision]) -> pl.DataFrame:
+    """Return one row a reason, the most frequent first reason at the top.
+
+    Columns: ``reason`` (code), ``cause``, ``first`` and ``among`` (shares of the decisions, in
+    which the reason is the first or any).  Each decision must have at least one reason.
     """
-    first, among, cause = Counter[str](), Counter[str](), dict[str, str]()
-    for decision in told:
+    first, among = Counter[str](), Counter[str]()
+    causes: dict[str, str] = {}
+    for decision in explained:
         first[decision.reasons[0].code] += 1
         for reason in decision.reasons:
             among[reason.code] += 1
-            cause[reason.code] = reason.cause
-    rows = [
-        {
-            "reason": code,
-            "cause": cause[code],
-            "first": first[code] / len(told),
-            "among": count / len(told),
-        }
-        for code, count in among.items()
-    ]
-    return pl.DataFrame(rows).sort(["first", "among", "reason"], descending=[True, True, False])
+            causes[reason.code] = reason.cause
+    decisions = len(explained)
+    rows = []
+    for code, count in among.items():
+        rows.append((code, causes[code], first[code] / decisions, count / decisions))
+    table = pl.DataFrame(rows, ["reason", "cause", "first", "among"], orient="row")
+    return table.sort(["first", "among", "reason"], descending=[True, True, False])
 
 
-def examples(told: list[Decision]) -> list[Decision]:
-    """Some of those with most reasons, one for each first reason."""
+def choose_examples(explained: Sequence[Decision]) -> list[Decision]:
+    """Return decisions with many reasons and different first reasons, at most MAX_EXAMPLES."""
     by_first: dict[str, Decision] = {}
-    for decision in sorted(told, key=lambda d: (-len(d.reasons), d.account_id)):
+    # By account where they tie, so that the same evaluation gives the same page.
+    for decision in sorted(explained, key=lambda d: (-len(d.reasons), d.account_id)):
         by_first.setdefault(decision.reasons[0].code, decision)
-    return list(by_first.values())[:EXAMPLES]
+    return list(by_first.values())[:MAX_EXAMPLES]
 
 
-def _decided(decision: Decision) -> str:
-    after = decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
-    return (
-        f"{decision.action}, probability {decision.probability:.1%}, limit CNY "
-        f"{decision.credit_limit:,.0f}{' proposed' if decision.proposed_limit is not None else ''} "
-        f"to CNY {after:,.0f}"
-    )
+def _describe(decision: Decision) -> str:
+    # A decision that waits for a reviewer has not changed the limit: it proposes one.
+    proposed = decision.proposed_limit is not None
+    after = decision.proposed_limit if proposed else decision.new_limit
+    verb = "proposed " if proposed else ""
+    limits = f"limit CNY {decision.credit_limit:,.0f} {verb}to CNY {after:,.0f}"
+    return f"{decision.action}, probability {decision.probability:.1%}, {limits}"
 
 
-def _worded(decision: Decision) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            {
-                "rank": reason.rank,
-                "reason": reason.code,
-                "share": "the rule decides" if reason.share is None else f"{reason.share:.0%}",
-                "in English": reason.text.en,
-                "in Chinese": reason.text.zh,
-            }
-            for reason in decision.reasons
-        ]
-    )
+def _reason_table(decision: Decision) -> pl.DataFrame:
+    rows = []
+    for reason in decision.reasons:
+        # A hard rule has no share: it is the whole reason.
+        share = "the rule decides" if reason.share is None else f"{reason.share:.0%}"
+        rows.append((reason.rank, reason.code, share, reason.text.en, reason.text.zh))
+    columns = ["rank", "reason", "share", "in English", "in Chinese"]
+    return pl.DataFrame(rows, columns, orient="row")
 
 
-def _figure(table: pl.DataFrame) -> Figure:
-    ordered = table.reverse()
+def _draw_frequencies(table: pl.DataFrame) -> Figure:
+    ordered = table.reverse()  # a bar chart is drawn from the bottom
+    reasons = ordered["reason"].to_list()
     figure, axes = axes_of(
-        "Share of those who are given reasons",
+        "Share of the accounts that get reasons",
         "",
         "Reasons",
         height=0.32 * table.height + 1.4,
         names=0.3,
     )
+    axes.barh(reasons, ordered["among"].to_list(), color=SOFT, label="among the reasons")
     axes.barh(
-        ordered["reason"].to_list(),
-        ordered["among"].to_list(),
-        color=SOFT,
-        label="among the reasons",
-    )
-    axes.barh(
-        ordered["reason"].to_list(),
+        reasons,
         ordered["first"].to_list(),
         color=INK,
         height=0.45,

@@ -7,7 +7,7 @@ Read :func:`report` first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,7 @@ from training.release.report.drift import drift_section
 from training.release.report.fairness import fairness_section
 from training.release.report.feature_curves import feature_curves_section
 from training.release.report.model_card import model_card_section, origin_section
-from training.release.report.page import Section, page
+from training.release.report.page import Section, render_page
 from training.release.report.performance import calibration_section, performance_section
 from training.release.report.policy import policy_section
 from training.release.report.reasons import reasons_section
@@ -38,12 +38,12 @@ class Stage(StrEnum):
 
     MODEL = "the model"
     ACCOUNTS = "the accounts"
-    CARD = "the card"
+    CARD = "the model card"
     PERFORMANCE = "performance"
     CALIBRATION = "calibration"
-    FEATURES = "what features do"
+    FEATURES = "the features"
     REASONS = "reasons"
-    ADVICE = "the way back"
+    ADVICE = "the advice"
     FAIRNESS = "fairness"
     POLICY = "the policy"
     STABILITY = "stability"
@@ -56,13 +56,13 @@ class ReportConfig:
     """Which model the report is on, and which accounts it may be evaluated on."""
 
     model: str = "champion"  # alias, version, run id or bundle folder
-    name: str = MODEL  # the registered model whose aliases and versions are meant
-    shared: bool = False  # other data than the fit's: only the accounts that the fit left out
+    name: str = MODEL  # the registered model that aliases and versions belong to
+    shared: bool = False  # with other data than the fit's: use the accounts that the fit left out
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """Where the report is: the file, and the run that keeps it too; ``text`` is the HTML."""
+class ReportResult:
+    """The file of the report, the run that keeps a copy, and the HTML text."""
 
     file: Path
     run: str
@@ -75,11 +75,11 @@ def report(
     out: Path,
     config: ReportConfig | None = None,
     progress: StageProgress = lambda stage: None,
-) -> Reported:
-    """Write the report on a model, evaluated on accounts of the data that none of its trees saw.
+) -> ReportResult:
+    """Write the report on a model, evaluated on accounts that none of its trees was fitted on.
 
-    The run that fitted the model keeps the report too.  Data that bring their own labels have no
-    hold-out; the report then says that the model has seen the accounts.
+    The run that fitted the model gets a copy.  Data with labels of their own have no hold-out; the
+    report then states that the model was fitted on its accounts.
 
     Raises what finding the model (:func:`training.evaluate.model_lookup.find_model`) and selecting
     the accounts (:func:`training.evaluate.unseen_accounts.select_unseen`) raise, and OSError if
@@ -91,52 +91,86 @@ def report(
     progress(Stage.ACCOUNTS)
     source = load(data)
     now, earlier, notes = _evaluate(model, source, data, config.shared)
+    seen = source.labels is not None
     sections = []
-    for stage, section in _sections(model, now, earlier, store, seen=source.labels is not None):
+    for stage, make_section in _sections(
+        model,
+        now,
+        earlier,
+        store,
+        seen=seen,
+    ):
         progress(stage)
-        sections.append(section())
+        sections.append(make_section())
     progress(Stage.PAGE)
-    provenance = model.bundle.provenance
-    about = (
-        f"Run {model.run}, bundle {model.bundle.digest}.",
-        f"{len(now.label):,} accounts of {data.name} as of {now.hold_out.as_of:%B %Y}.",
-        *(f"{note[:1].upper()}{note[1:]}." for note in notes),
+    text = _render(
+        model,
+        now,
+        data,
+        notes,
+        sections,
     )
-    title = f"{provenance.name}, version {provenance.version or '(none)'}"
-    text = page(title, about, sections)
+    # The file before the run: if the file cannot be written, the run has no new report.
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, "utf-8")
     runs.replace_text(store, model.run, text, ARTIFACT)
-    return Reported(out, model.run, text)
+    return ReportResult(out, model.run, text)
 
 
 def _evaluate(
-    model: Model, source: Source, data: Path, shared: bool
+    model: Model,
+    source: Source,
+    data: Path,
+    shared: bool,
 ) -> tuple[Evaluation, Evaluation | None, tuple[str, ...]]:
     if source.labels is not None:
         labelled = select_hold_out(source, model.config, data)
         return evaluate(model.selector, model.bundle, labelled), None, ()
-    on = select_unseen(source, data, [model], shared)
-    now = evaluate(model.selector, model.bundle, on.hold_out)
-    earlier = evaluate(model.selector, model.bundle, on.earlier)
-    return now, earlier, on.notes
+    unseen = select_unseen(source, data, [model], shared)
+    now = evaluate(model.selector, model.bundle, unseen.hold_out)
+    earlier = evaluate(model.selector, model.bundle, unseen.earlier)
+    return now, earlier, unseen.notes
+
+
+def _render(
+    model: Model,
+    now: Evaluation,
+    data: Path,
+    notes: Sequence[str],
+    sections: Sequence[Section],
+) -> str:
+    provenance = model.bundle.provenance
+    title = f"{provenance.name}, version {provenance.version or '(none)'}"
+    about = [
+        f"Run {model.run}, bundle {model.bundle.digest}.",
+        f"{len(now.label):,} accounts of {data.name} as of {now.hold_out.as_of:%B %Y}.",
+    ]
+    # Notes are written as clauses; a page has sentences.
+    about += [f"{note[:1].upper()}{note[1:]}." for note in notes]
+    return render_page(title, about, sections)
 
 
 def _sections(
-    model: Model, now: Evaluation, earlier: Evaluation | None, store: Store, *, seen: bool
+    model: Model,
+    now: Evaluation,
+    earlier: Evaluation | None,
+    store: Store,
+    *,
+    seen: bool,
 ) -> Iterator[tuple[Stage, Callable[[], Section]]]:
-    yield Stage.CARD, lambda: model_card_section(now, runs.fetch_table(store, model.run, "splits"))
+    """Yield each stage with the function that makes its section, in order of the page."""
+    # Functions, so that the caller reports the stage before its work begins.
+    splits = runs.fetch_table(store, model.run, "splits")
+    agreement = runs.fetch_table(store, model.run, "reason_agreement")
+    yield Stage.CARD, lambda: model_card_section(now, splits)
     yield Stage.PERFORMANCE, lambda: performance_section(now, seen=seen)
     yield Stage.CALIBRATION, lambda: calibration_section(now, seen=seen)
     yield Stage.FEATURES, lambda: feature_curves_section(now)
-    yield (
-        Stage.REASONS,
-        lambda: reasons_section(now, runs.fetch_table(store, model.run, "reason_agreement")),
-    )
+    yield Stage.REASONS, lambda: reasons_section(now, agreement)
     yield Stage.ADVICE, lambda: advice_section(now)
     yield Stage.FAIRNESS, lambda: fairness_section(now)
     yield Stage.POLICY, lambda: policy_section(now)
     if earlier is not None:
         yield Stage.STABILITY, lambda: drift_section(earlier, now)
-    told = fetch_run_info(store, model.run)
-    yield Stage.RUN, lambda: origin_section({**told.parameters, **told.tags})
+    info = fetch_run_info(store, model.run)
+    yield Stage.RUN, lambda: origin_section({**info.parameters, **info.tags})

@@ -1,6 +1,7 @@
+"""The page of the report and its sections."""
+
 from __future__ import annotations
 
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,25 +11,28 @@ import pytest
 from matplotlib.figure import Figure
 
 from serving.decision.bundle import Bundle
+from tests.support.each import each
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 from training.release.report.advice import advice_section
-from training.release.report.feature_curves import feature_curves_section, turns
-from training.release.report.model_card import importance, model_card_section
-from training.release.report.page import ROWS, Section, Shown, cell, page
+from training.release.report.feature_curves import count_turning_curves, feature_curves_section
+from training.release.report.model_card import measure_importance, model_card_section
+from training.release.report.page import MAX_ROWS, Exhibit, Section, format_cell, render_page
 from training.release.report.performance import calibration_section, performance_section
-from training.release.report.reasons import frequencies, reasons_section
+from training.release.report.reasons import measure_frequencies, reasons_section
 
 
 @pytest.fixture(scope="module")
-def evaluated(source: Source, simulated: Path, bundle: Bundle) -> Evaluation:
-    whole = select_hold_out(source, DataConfig(), simulated)
-    return evaluate("v1", bundle, whole.take(np.arange(0, len(whole.label), 2)))
+def evaluation(source: Source, simulated: Path, bundle: Bundle) -> Evaluation:
+    """Every second account of the hold-out."""
+    hold_out = select_hold_out(source, DataConfig(), simulated)
+    places = np.arange(0, len(hold_out.label), 2)
+    return evaluate("v1", bundle, hold_out.take(places))
 
 
-class Read(HTMLParser):
-    """What a browser would fetch or run, and which tags are open at the end."""
+class PageParser(HTMLParser):
+    """The tags of a page, the addresses in them, and the tags that are open at the end."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -39,9 +43,10 @@ class Read(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [
-            value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")
-        ]
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data"):
+                self.addresses.append(value or "")
+        # These have no end tag.
         if tag not in ("meta", "img", "br", "link"):
             self.open.append(tag)
 
@@ -49,39 +54,51 @@ class Read(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_page_is_whole_and_asks_nobody_for_anything(evaluated: Evaluation) -> None:
+def render_table(table: pl.DataFrame, caption: str = "A table.") -> str:
+    """A page with one section and one table."""
+    section = Section("A section", (), (Exhibit(caption, table),))
+    return render_page("A title", [], [section])
+
+
+def test_a_page_is_complete_and_loads_nothing(evaluation: Evaluation) -> None:
     sections = [
-        model_card_section(evaluated),
-        performance_section(evaluated, seen=False),
-        reasons_section(evaluated, None),
+        model_card_section(evaluation),
+        performance_section(evaluation, seen=False),
+        reasons_section(evaluation, None),
     ]
-    text = page("A title", ["about"], sections)
-    read = Read(text)
-    assert read.open == []
-    assert not {"script", "link", "iframe", "object"} & set(read.tags)
-    assert all(address.startswith(("#", "data:image/")) for address in read.addresses)
+    text = render_page("A title", ["about"], sections)
+    parser = PageParser(text)
+    assert parser.open == []
+    assert not {"script", "link", "iframe", "object"} & set(parser.tags)
+    for address in each(parser.addresses):
+        assert address.startswith(("#", "data:image/"))
     assert "url(" not in text.split("</style>")[0]
-    assert page("A title", ["about"], sections) == text, "the same sections, another page"
 
 
-def test_what_is_shown_cannot_be_markup() -> None:
+def test_the_same_sections_give_the_same_page(evaluation: Evaluation) -> None:
+    section = performance_section(evaluation, seen=False)
+    assert render_page("A title", [], [section]) == render_page("A title", [], [section])
+
+
+def test_content_is_escaped() -> None:
     table = pl.DataFrame({"<b>column": ["<script>alert(1)</script>", "`<i>`"]})
-    text = page(
-        "<title>", ["&about"], [Section("<h1>", ("<p>`<x>`",), (Shown('"quoted"', table),))]
-    )
+    section = Section("<h1>", ("<p>`<x>`",), (Exhibit('"quoted"', table),))
+    text = render_page("<title>", ["&about"], [section])
     assert "<script" not in text
     assert "<code>&lt;x&gt;</code>" in text
     assert "&lt;script&gt;alert(1)" in text
-    assert Read(text).open == []
+    assert PageParser(text).open == []
 
 
-def test_long_tables_say_that_they_are_cut() -> None:
-    text = page("t", [], [Section("s", (), (Shown("long", pl.DataFrame({"n": range(ROWS + 5)})),))])
-    assert f"The first {ROWS} of {ROWS + 5} rows" in text
+def test_a_long_table_states_that_it_is_cut() -> None:
+    rows = MAX_ROWS + 5
+    text = render_table(pl.DataFrame({"n": range(rows)}))
+    assert f"The first {MAX_ROWS} of {rows} rows" in text
+    assert "The first" not in render_table(pl.DataFrame({"n": range(MAX_ROWS)}))
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [
         (None, "-"),
         (True, "yes"),
@@ -92,61 +109,63 @@ def test_long_tables_say_that_they_are_cut() -> None:
         ("x", "x"),
     ],
 )
-def test_a_cell_is_read_by_a_person(value: object, said: str) -> None:
-    assert cell(value) == said
+def test_a_cell_is_formatted_for_a_reader(value: object, text: str) -> None:
+    assert format_cell(value) == text
 
 
-def test_performance_says_where_the_model_has_seen_the_accounts(evaluated: Evaluation) -> None:
-    for section in (performance_section, calibration_section):
-        assert "fitted on these very accounts" in section(evaluated, seen=True).text[0]
-        assert not any(
-            "these very accounts" in paragraph for paragraph in section(evaluated, seen=False).text
-        )
+def test_performance_states_whether_the_model_was_fitted_on_the_accounts(
+    evaluation: Evaluation,
+) -> None:
+    caveat = "fitted on these very accounts"
+    for make_section in (performance_section, calibration_section):
+        assert caveat in make_section(evaluation, seen=True).paragraphs[0]
+        assert caveat not in " ".join(make_section(evaluation, seen=False).paragraphs)
 
 
-def test_no_curve_of_a_constrained_model_turns(evaluated: Evaluation) -> None:
-    section = feature_curves_section(evaluated)
-    table = section.shown[1].what
+def test_no_curve_of_a_constrained_model_turns(evaluation: Evaluation) -> None:
+    section = feature_curves_section(evaluation)
+    figure, table = (exhibit.content for exhibit in section.exhibits)
+    assert isinstance(figure, Figure)
     assert isinstance(table, pl.DataFrame)
     assert table["curves that turn"].sum() == 0
-    assert table["feature"].to_list() == importance(evaluated)["feature"].head(12).to_list()
-    assert isinstance(section.shown[0].what, Figure)
+    by_importance = measure_importance(evaluation)["feature"].to_list()
+    assert table["feature"].to_list() == by_importance[:12]
 
 
 @pytest.mark.parametrize(("direction", "turning"), [(1, 1), (-1, 2)])
 def test_a_curve_that_turns_is_counted(direction: int, turning: int) -> None:
-    """The control: rising, level, falling at the end."""
-    assert (
-        turns(np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.5]]), direction) == turning
-    )
+    """The control of the test above."""
+    rising = [0.0, 1.0, 2.0]
+    level = [1.0, 1.0, 1.0]
+    falling_at_the_end = [0.0, 1.0, 0.5]
+    log_odds = np.array([rising, level, falling_at_the_end])
+    assert count_turning_curves(log_odds, direction) == turning
 
 
-def test_frequencies_are_those_of_the_decisions(evaluated: Evaluation) -> None:
-    told = [decision for decision in evaluated.stages.decisions if decision.reasons]
-    table = frequencies(told)
+def test_frequencies_are_those_of_the_decisions(evaluation: Evaluation) -> None:
+    explained = [decision for decision in evaluation.stages.decisions if decision.reasons]
+    table = measure_frequencies(explained)
+    mean_count = np.mean([len(decision.reasons) for decision in explained])
     assert table["first"].sum() == pytest.approx(1.0)
-    assert table["among"].sum() == pytest.approx(sum(len(d.reasons) for d in told) / len(told))
-    firsts = [code for code in evaluated.first_reasons if code]
-    assert table["reason"][0] == max(set(firsts), key=lambda code: firsts.count(code))
+    assert table["among"].sum() == pytest.approx(mean_count)
+    firsts = [code for code in evaluation.first_reasons if code]
+    assert table["reason"][0] == max(set(firsts), key=firsts.count)
 
 
-def test_nobody_is_cut_and_the_report_says_so(evaluated: Evaluation) -> None:
-    kept = evaluate(
-        "v1",
-        evaluated.bundle,
-        evaluated.hold_out.take(np.flatnonzero(evaluated.actions == "keep")[:5]),
-    )
-    assert reasons_section(kept, None).text == ("No limit is cut, so nobody is given a reason.",)
-    assert advice_section(kept).text == ("No limit is cut.",)
+def test_without_a_cut_there_are_no_reasons_and_no_advice(evaluation: Evaluation) -> None:
+    places = np.flatnonzero(evaluation.actions == "keep")[:5]
+    kept = evaluate("v1", evaluation.bundle, evaluation.hold_out.take(places))
+    no_reason = "No limit is cut, so no account gets a reason."
+    assert reasons_section(kept, None) == Section("Reasons", (no_reason,))
+    assert advice_section(kept) == Section("The way back", ("No limit is cut.",))
 
 
-def test_the_way_back_counts_everybody_once(evaluated: Evaluation) -> None:
-    some = evaluate(
-        "v1", evaluated.bundle, evaluated.hold_out.take(np.flatnonzero(evaluated.cut)[:12])
-    )
-    section = advice_section(some)
-    assert section.text[0].startswith("Of 12 accounts")
-    table = section.shown[0].what
+def test_advice_counts_each_account_once(evaluation: Evaluation) -> None:
+    places = np.flatnonzero(evaluation.cut)[:12]
+    cut = evaluate("v1", evaluation.bundle, evaluation.hold_out.take(places))
+    section = advice_section(cut)
+    assert section.paragraphs[0].startswith("The table covers 12 accounts")
+    table = section.exhibits[0].content
     assert isinstance(table, pl.DataFrame)
-    by_rule, restored = (int(re.match(r"\d+", text)[0]) for text in table["accounts"].to_list()[:2])  # type: ignore[index]
+    by_rule, restored = (int(text.split()[0]) for text in table["accounts"].to_list()[:2])
     assert by_rule + restored <= 12

@@ -1,3 +1,5 @@
+"""The report on a registered model, as the command writes it."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,9 +13,21 @@ from training.release.report.report import ARTIFACT, ReportConfig, Stage, report
 from training.tracking.store import Store
 
 pytestmark = STORE_WARNINGS
+TITLES = (
+    "The model",
+    "Performance",
+    "Calibration",
+    "The effect of each feature",
+    "Reasons",
+    "The way back",
+    "Fairness",
+    "Policy",
+    "Stability",
+    "How it was fitted",
+)
 
 
-def test_the_file_is_what_the_run_keeps(
+def test_the_run_has_a_copy_of_the_file(
     simulated: Path,
     another_store: Store,
     kept: Kept,
@@ -29,16 +43,7 @@ def test_the_file_is_what_the_run_keeps(
     assert done.run == kept.report.run
     mlflow.set_tracking_uri(another_store.uri)
     assert mlflow.artifacts.load_text(f"runs:/{done.run}/{ARTIFACT}") == done.text
-    for title in (
-        "The model",
-        "Performance",
-        "Calibration",
-        "Reasons",
-        "Fairness",
-        "Policy",
-        "Stability",
-        "How it was fitted",
-    ):
+    for title in TITLES:
         assert f">{title}</h2>" in done.text
     assert kept.report.bundle in done.text
     assert "&lt;built-in" not in done.text
