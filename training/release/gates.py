@@ -146,10 +146,14 @@ def check_discrimination(evidence: GateInput, bounds: DiscriminationGate) -> lis
 def check_calibration(evidence: GateInput, bounds: CalibrationGate) -> list[Finding]:
     """Check the slope, the size of the intercept, and the expected calibration error."""
     measures = reliability(evidence.version.label, evidence.version.log_odds)
-    slope_row, (value, low, high), ece_row = measures.select("value", "low", "high").rows()
-    slope, ece = Estimate(*slope_row), Estimate(*ece_row)
-    # The interval of |intercept|: it begins at 0 if the intercept's own interval contains 0.
-    size = Estimate(abs(value), max(low, -high, 0.0), max(high, -low))
+    rows = measures.select("value", "low", "high").rows()
+    slope = Estimate(*rows[0])
+    value, low, high = rows[1]
+    ece = Estimate(*rows[2])
+    # The interval of the size begins at 0 if the intercept's own interval contains 0.
+    size_low = max(low, -high, 0.0)
+    size_high = max(high, -low)
+    size = Estimate(abs(value), size_low, size_high)
     note = f"the intercept is {value:+.3f}"
     return [
         _at_least("slope", slope, bounds.min_slope),
@@ -305,12 +309,14 @@ def measure_reduction_gap(groups: pl.DataFrame) -> Estimate:
     known = groups.filter(large).drop_nulls("false_reduction_rate").sort("false_reduction_rate")
     if known.height < 2:
         return NOT_MEASURED
-    ends = known.select(f"false_reduction_{end}" for end in ("rate", "low", "high"))
+    columns = [f"false_reduction_{end}" for end in ("rate", "low", "high")]
+    ends = known.select(columns)
     best, best_low, best_high = ends.row(0)
     worst, worst_low, worst_high = ends.row(-1)
     # The worst and the best are chosen after looking at all groups: each pair is a comparison.
     pairs = known.height * (known.height - 1) / 2
-    widening = float(norm.ppf(1 - 0.025 / pairs) / norm.ppf(0.975))
+    level = 1 - 0.025 / pairs
+    widening = float(norm.ppf(level)) / metrics.Z_95
     gap = worst - best
     down = widening * float(np.hypot(worst - worst_low, best_high - best))
     up = widening * float(np.hypot(worst_high - worst, best - best_low))
@@ -327,11 +333,11 @@ def _at_least(
     best = estimate.value if estimate.high is None else estimate.high
     passed = best is None or best >= bound
     return Finding(
-        measure,
-        f">= {bound:,.10g}",
-        passed,
-        estimate,
-        note,
+        measure=measure,
+        bound=f">= {bound:,.10g}",
+        passed=passed,
+        estimate=estimate,
+        note=note,
     )
 
 
@@ -344,9 +350,9 @@ def _at_most(
     best = estimate.value if estimate.low is None else estimate.low
     passed = best is None or best <= bound
     return Finding(
-        measure,
-        f"<= {bound:,.10g}",
-        passed,
-        estimate,
-        note,
+        measure=measure,
+        bound=f"<= {bound:,.10g}",
+        passed=passed,
+        estimate=estimate,
+        note=note,
     )

@@ -129,11 +129,7 @@ def promote(
     return _record(done, store, config, source.digest)
 
 
-def rollback(
-    store: Store,
-    name: str = MODEL,
-    why: str = "",
-) -> str:
+def rollback(store: Store, name: str = MODEL, why: str = "") -> str:
     """Swap ``champion`` and ``previous``, and return the new champion's version.
 
     A run records it with ``why``.  No gate is checked: the version was champion before, and a
@@ -163,11 +159,7 @@ def rollback(
     return restored
 
 
-def nominate(
-    store: Store,
-    name: str = MODEL,
-    version: str | None = None,
-) -> str:
+def nominate(store: Store, name: str = MODEL, version: str | None = None) -> str:
     """Point ``challenger`` at a version (default: the newest with a bundle), and return it.
 
     Raises :class:`training.tracking.store.TrackingError` for a version that is not in the store or
@@ -180,11 +172,7 @@ def nominate(
     return chosen
 
 
-def _resolve_version(
-    store: Store,
-    name: str,
-    version: str | None,
-) -> str:
+def _resolve_version(store: Store, name: str, version: str | None) -> str:
     if version is None:
         chosen = registry.newest_version(store, name)
     else:
@@ -305,7 +293,7 @@ def _record(
             # The champion is no longer its own challenger.
             if registry.aliases(store, name).get("challenger") == done.version:
                 registry.delete_alias(store, name, "challenger")
-    # After the run has ended, which knows who did it and when.
+    # Read back from MLflow: the version's tags name the same user and time as the run.
     info = fetch_run_info(store, run)
     tags |= {
         "promotion.run": run,
@@ -351,11 +339,7 @@ def _summary(done: Promotion, config: PromotionConfig) -> list[str]:
     return [*lines, f"champion of {name} is version {version}"]
 
 
-def _page(
-    done: Promotion,
-    name: str,
-    outcome: str,
-) -> str:
+def _page(done: Promotion, name: str, outcome: str) -> str:
     parts = (
         f"# Version {done.version} of {name}: the gates",
         done.summary,

@@ -55,21 +55,21 @@ def drift_breaches(
         if psi > bound and name not in bounds.expected_to_move:
             breaches.append(
                 Breach(
-                    month,
-                    name,
-                    "psi",
-                    psi,
-                    bound,
+                    month=month,
+                    name=name,
+                    measure="psi",
+                    value=psi,
+                    bound=bound,
                 )
             )
         # The distance has no noise level of its own: the score's PSI decides whether it is noise.
         if kind == "score" and psi > noise and wasserstein > bounds.score_wasserstein:
             breach = Breach(
-                month,
-                name,
-                "wasserstein",
-                wasserstein,
-                bounds.score_wasserstein,
+                month=month,
+                name=name,
+                measure="wasserstein",
+                value=wasserstein,
+                bound=bounds.score_wasserstein,
             )
             breaches.append(breach)
     return breaches
@@ -99,11 +99,11 @@ def _check_row(row: Mapping[str, Any], bounds: Bounds) -> Iterator[Breach]:
         bound = reference - bounds.auc_drop
         if value < bound and high < reference:
             yield Breach(
-                month,
-                f"{basis} auc",
-                "auc",
-                value,
-                bound,
+                month=month,
+                name=f"{basis} auc",
+                measure="auc",
+                value=value,
+                bound=bound,
             )
     # An estimated rate is the mean probability, which differs with the mix of accounts.
     if row["measure"] == "rate" and basis == "realised":
@@ -111,9 +111,9 @@ def _check_row(row: Mapping[str, Any], bounds: Bounds) -> Iterator[Breach]:
         if beyond_noise and abs(value - reference) > bounds.rate_gap:
             gap = bounds.rate_gap if value > reference else -bounds.rate_gap
             yield Breach(
-                month,
-                "realised rate",
-                "rate",
-                value,
-                reference + gap,
+                month=month,
+                name="realised rate",
+                measure="rate",
+                value=value,
+                bound=reference + gap,
             )

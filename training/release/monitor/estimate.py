@@ -78,8 +78,10 @@ def _draw_labels(probability: Vector, generator: np.random.Generator) -> _Draws:
     draws: dict[str, list[float]] = {"auc": [], "brier": [], "rate": []}
     accounts = len(probability)
     for _ in range(RESAMPLES):
-        p = probability[generator.integers(0, accounts, accounts)]
-        label = (generator.random(accounts) < p).astype(np.float64)
+        rows = generator.integers(0, accounts, accounts)
+        p = probability[rows]
+        uniform = generator.random(accounts)
+        label = (uniform < p).astype(np.float64)
         draws["brier"].append(brier(label, p))
         draws["rate"].append(float(label.mean()))
         if _has_both(label):
@@ -87,17 +89,14 @@ def _draw_labels(probability: Vector, generator: np.random.Generator) -> _Draws:
     return draws
 
 
-def _resample(
-    label: Vector,
-    probability: Vector,
-    seed: int,
-) -> _Draws:
+def _resample(label: Vector, probability: Vector, seed: int) -> _Draws:
     """Return the measures of resampled accounts with their own labels."""
     draws: dict[str, list[float]] = {"auc": [], "brier": []}
     for rows in resample_rows(len(label), seed=seed):
-        draws["brier"].append(brier(label[rows], probability[rows]))
-        if _has_both(label[rows]):
-            draws["auc"].append(auc(label[rows], probability[rows]))
+        resampled, p = label[rows], probability[rows]
+        draws["brier"].append(brier(resampled, p))
+        if _has_both(resampled):
+            draws["auc"].append(auc(resampled, p))
     return draws
 
 

@@ -117,10 +117,10 @@ def read_records(file: Path, bundle: str) -> Records:
     known = of_bundle.drop_nulls("probability")
     if known.is_empty():
         raise _no_decision(file, bundle, table.height, of_bundle.height)
-    if tenants := sorted(known["tenant"].unique().to_list())[1:]:
-        raise RecordFileError(
-            f"{file}: expected decisions of one tenant (export --tenant), got also {tenants}"
-        )
+    tenants = sorted(known["tenant"].unique().to_list())
+    if len(tenants) > 1:
+        expected = "expected decisions of one tenant (export --tenant)"
+        raise RecordFileError(f"{file}: {expected}, got also {tenants[1:]}")
     newest = _keep_newest(known)
     left_out = {
         "other bundles": table.height - of_bundle.height,
@@ -141,13 +141,15 @@ def read_labels(file: Path) -> pl.DataFrame:
     labels of one account and month.
     """
     table = _read_label_table(file)
-    wrong = ~pl.col("label").is_in([0.0, 1.0]).fill_null(False)
-    count = table.filter(wrong).height + table["account_id"].null_count()
+    right = pl.col("label").is_in([0.0, 1.0]).fill_null(False)
+    wrong_labels = table.filter(~right).height
+    count = wrong_labels + table["account_id"].null_count()
     if count:
         raise RecordFileError(
             f"{file}: expected labels of 0 or 1, each with an account, got {count} other rows"
         )
-    duplicates = table.height - table.unique(["account_id", "as_of"]).height
+    distinct = table.unique(["account_id", "as_of"])
+    duplicates = table.height - distinct.height
     if duplicates:
         raise RecordFileError(
             f"{file}: expected one label an account and month, got {duplicates} more"
@@ -183,8 +185,10 @@ def _read_label_table(file: Path) -> pl.DataFrame:
 def _keep_newest(known: pl.DataFrame) -> pl.DataFrame:
     """Return the last decision of each account and month; all decisions if accounts are unknown."""
     line = pl.col("line").cast(pl.String)
-    newest = known.sort("decided_at", "line").with_columns(key=pl.col("account_id").fill_null(line))
-    return newest.unique(["key", "as_of"], keep="last", maintain_order=True).drop("key")
+    account = pl.col("account_id").fill_null(line)
+    ordered = known.sort("decided_at", "line").with_columns(key=account)
+    newest = ordered.unique(["key", "as_of"], keep="last", maintain_order=True)
+    return newest.drop("key")
 
 
 def _no_decision(

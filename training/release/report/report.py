@@ -93,23 +93,12 @@ def report(
     now, earlier, notes = _evaluate(model, source, data, config.shared)
     seen = source.labels is not None
     sections = []
-    for stage, make_section in _sections(
-        model,
-        now,
-        earlier,
-        store,
-        seen=seen,
-    ):
+    to_make = _sections(model, now, earlier, store, seen=seen)
+    for stage, make_section in to_make:
         progress(stage)
         sections.append(make_section())
     progress(Stage.PAGE)
-    text = _render(
-        model,
-        now,
-        data,
-        notes,
-        sections,
-    )
+    text = _render(model, now, data, notes, sections)
     # The file before the run: if the file cannot be written, the run has no new report.
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, "utf-8")
