@@ -62,7 +62,8 @@ def count_turning_curves(log_odds: Matrix, direction: int) -> int:
     ``log_odds`` has one row an account, its columns by ascending value of the feature.
     """
     steps = np.diff(log_odds, axis=1) * direction
-    return int((steps < -_TOLERANCE).any(axis=1).sum())
+    turning = (steps < -_TOLERANCE).any(axis=1)
+    return int(turning.sum())
 
 
 def _vary_features(
@@ -83,7 +84,8 @@ def _vary_features(
 def _choose_values(column: Vector) -> Vector:
     known = column[~np.isnan(column)]
     # Without the outermost hundredths, where the model has seen next to no account.
-    values: Vector = np.unique(np.quantile(known, np.linspace(0.01, 0.99, POINTS)))
+    levels = np.linspace(0.01, 0.99, POINTS)
+    values: Vector = np.unique(np.quantile(known, levels))
     return values
 
 

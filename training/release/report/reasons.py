@@ -71,7 +71,9 @@ def measure_frequencies(explained: Sequence[Decision]) -> pl.DataFrame:
     decisions = len(explained)
     rows = []
     for code, count in among.items():
-        rows.append((code, causes[code], first[code] / decisions, count / decisions))
+        first_share = first[code] / decisions
+        share = count / decisions
+        rows.append((code, causes[code], first_share, share))
     table = pl.DataFrame(rows, ["reason", "cause", "first", "among"], orient="row")
     return table.sort(["first", "among", "reason"], descending=[True, True, False])
 
@@ -80,7 +82,8 @@ def choose_examples(explained: Sequence[Decision]) -> list[Decision]:
     """Return decisions with many reasons and different first reasons, at most MAX_EXAMPLES."""
     by_first: dict[str, Decision] = {}
     # By account where they tie, so that the same evaluation gives the same page.
-    for decision in sorted(explained, key=lambda d: (-len(d.reasons), d.account_id)):
+    ordered = sorted(explained, key=lambda d: (-len(d.reasons), d.account_id))
+    for decision in ordered:
         by_first.setdefault(decision.reasons[0].code, decision)
     return list(by_first.values())[:MAX_EXAMPLES]
 
