@@ -50,7 +50,8 @@ def simulate_statements(simulated: Path, folder: Path, **changes: float) -> pl.D
 
     The accounts are the first ones of the simulation, or of one with changed settings.
     """
-    config = replace(simulation_of(simulated), accounts=1400, months=42, **changes)  # type: ignore[arg-type]
+    own = simulation_of(simulated)
+    config = replace(own, accounts=1400, months=42, **changes)  # type: ignore[arg-type]
     write(config, folder)
     statements = load(folder).statements
     not_in_default = (pl.col("month") == MONTH) & (pl.col("days_past_due") < 60)
