@@ -101,7 +101,7 @@ async def record_notification(
 ) -> NotificationAnswer:
     """Record when and how the customer was notified of a decision, or of a review's outcome."""
     note = NotificationNote(
-        notification_id=await reviews.notify(decision_id, body, context),
+        notification_id=await reviews.record_notification(decision_id, body, context),
         sent_at=body.sent_at,
         channel=body.channel,
         language=body.language,

@@ -184,7 +184,7 @@ class Reviews:
         )
         await self._append_step(entry, context)
 
-    async def notify(
+    async def record_notification(
         self, decision_id: str, body: NotificationRequest, context: RequestContext
     ) -> str:
         """Store that the customer was notified of a decision or of an outcome; the row's id.

@@ -19,7 +19,7 @@ from features.types import Mask, Vector
 from serving.decision.config.policy import Policy
 from serving.decision.scoring.score import logit
 
-_MARGIN = 1e-9  # relative; larger than the rounding errors of the formula
+_RELATIVE_TOLERANCE = 1e-9  # larger than the rounding errors of the formula
 # In grid steps: an amount this close to a multiple counts as the multiple.
 _GRID_TOLERANCE = 1e-9
 
@@ -99,14 +99,14 @@ def certainly_cut(probability: Vector, limit: Vector, balance: Vector, policy: P
     advice search uses the bound to skip most of the months that it looks at.
     """
     cut = policy.cut
-    # Each bound has a small margin, so that a difference in the last bits cannot make a False True.
-    is_risky = probability > policy.cut_off * (1 + _MARGIN)
+    # Each bound has a small tolerance: a difference in the last bits cannot make a False True.
+    is_risky = probability > policy.cut_off * (1 + _RELATIVE_TOLERANCE)
     loss = expected_loss(probability, limit, balance, policy)
-    is_large = loss > cut.minimum_expected_loss * (1 + _MARGIN)
+    is_large = loss > cut.minimum_expected_loss * (1 + _RELATIVE_TOLERANCE)
     tolerated = _tolerated_limit(probability, limit, balance, policy)
     with_headroom = np.maximum(balance, 0.0) * (1.0 + cut.headroom)
     lowest = np.maximum(with_headroom + cut.rounding, cut.floor)
-    highest = np.maximum(tolerated, lowest) * (1 + _MARGIN)
+    highest = np.maximum(tolerated, lowest) * (1 + _RELATIVE_TOLERANCE)
     reduction = limit - highest
     is_felt = (reduction > 0) & (reduction >= _smallest_cut(limit, policy))
     suspends = probability >= policy.suspend.probability
