@@ -77,7 +77,7 @@ class AuditLog:
         self.reader = Reader(self.database, self.secrets)
         self.writer = Writer(Committer(self.database, self.secrets, settings.checkpoints))
         self._expected = 0  # requests that are about to append
-        self._pending_begin: asyncio.TimerHandle | None = None
+        self._pending_wake: asyncio.TimerHandle | None = None
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="record-reader")
 
     @property
@@ -98,7 +98,7 @@ class AuditLog:
             serving.audit_log.errors.Unconfirmed: the entries may have been stored.
         """
         future = self.writer.submit(new_entries, deadline)
-        self._begin_with_others()
+        self._wake_with_others()
         waited = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waited], timeout=max(deadline - time.monotonic(), 0.0))
         if done:
@@ -140,19 +140,19 @@ class AuditLog:
         if self._lock is not None:
             os.close(self._lock)
 
-    def _begin_with_others(self) -> None:
+    def _wake_with_others(self) -> None:
         """Wake the writer: now if no append is announced, otherwise in some milliseconds."""
         if not self._expected:
-            self._begin()
-        elif self._pending_begin is None:
+            self._wake()
+        elif self._pending_wake is None:
             loop = asyncio.get_running_loop()
-            self._pending_begin = loop.call_later(SECONDS_FOR_OTHERS, self._begin)
+            self._pending_wake = loop.call_later(SECONDS_FOR_OTHERS, self._wake)
 
-    def _begin(self) -> None:
-        if self._pending_begin is not None:
-            self._pending_begin.cancel()
-            self._pending_begin = None
-        self.writer.begin()
+    def _wake(self) -> None:
+        if self._pending_wake is not None:
+            self._pending_wake.cancel()
+            self._pending_wake = None
+        self.writer.wake()
 
     def _check_newest_checkpoint(self, file: Path) -> None:
         """StorageError if rows differ from the newest checkpoint: a cut log is not continued."""

@@ -1,8 +1,11 @@
 """One thread that writes: entries that wait are committed together, then their callers continue.
 
-A batch has at most 64 rows, or one request's rows if it has more: the entries that arrived while
-the last transaction became durable, and those that
-:meth:`serving.audit_log.log.AuditLog.expecting` waits for. A single caller never waits for others.
+A batch is the requests that arrived while the last transaction became durable, and those that
+:meth:`serving.audit_log.log.AuditLog.expecting` announced. It has at most 64 rows; a request with
+more rows is a batch of its own. A single caller does not wait for others.
+
+    AuditLog.append -> Writer.submit, Writer.wake           on the event loop
+    Writer._run -> Committer.commit -> rows.insert_entries  on the writer's thread
 """
 
 from __future__ import annotations
@@ -39,10 +42,10 @@ class Writer:
 
     def __init__(self, committer: Committer) -> None:
         self.committer = committer
-        # Guarded by `_wake`: the event loop submits, the thread takes.
+        # Guarded by `_condition`: the event loop submits, the thread takes.
         self._waiting: deque[_Item] = deque()
         self._rows_waiting = 0
-        self._wake = threading.Condition()
+        self._condition = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="record-writer", daemon=True)
         self._thread.start()
@@ -58,7 +61,7 @@ class Writer:
         return self._rows_waiting
 
     def submit(self, entries: Sequence[NewEntry], deadline: float) -> Future[list[Entry]]:
-        """Queue entries, to be stored together or not at all; :meth:`begin` wakes the writer.
+        """Queue entries, to be stored together or not at all; :meth:`wake` starts the write.
 
         Cancelling the future before the write starts stores nothing.
 
@@ -74,23 +77,23 @@ class Writer:
             Unavailable: the queue is full or closed.
         """
         future: Future[list[Entry]] = Future()
-        with self._wake:
+        with self._condition:
             if self._closing or self._rows_waiting + len(entries) > MAX_ROWS_WAITING:
                 raise Unavailable("the queue of the audit log is full; nothing was stored")
             self._waiting.append(_Item(entries, deadline, future))
             self._rows_waiting += len(entries)
         return future
 
-    def begin(self) -> None:
-        """Write what was submitted."""
-        with self._wake:
-            self._wake.notify()
+    def wake(self) -> None:
+        """Make the thread write the submitted entries."""
+        with self._condition:
+            self._condition.notify()
 
     def close(self) -> None:
         """Write what was submitted, sign a checkpoint, end the thread."""
-        with self._wake:
+        with self._condition:
             self._closing = True
-            self._wake.notify()
+            self._condition.notify()
         self._thread.join()
 
     def _run(self) -> None:
@@ -110,9 +113,9 @@ class Writer:
 
     def _next_batch(self) -> list[_Item] | None:
         """Items to commit together; empty if none arrived for a while, None after :meth:`close`."""
-        with self._wake:
+        with self._condition:
             if not self._waiting and not self._closing:
-                self._wake.wait(_SECONDS_PER_PROBE)
+                self._condition.wait(_SECONDS_PER_PROBE)
             if not self._waiting:
                 return None if self._closing else []
             batch: list[_Item] = []

@@ -108,7 +108,7 @@ def append(audit_log: AuditLog, entries: Sequence[NewEntry]) -> list[Entry]:
 def submit(audit_log: AuditLog, entries: Sequence[NewEntry]) -> Future[list[Entry]]:
     """Hand entries to the writer thread and wake it."""
     future = audit_log.writer.submit(entries, soon())
-    audit_log.writer.begin()
+    audit_log.writer.wake()
     return future
 
 

@@ -28,7 +28,7 @@ async def _append_too_early(
     deadline: float,
 ) -> list[Entry]:
     audit_log.writer.submit(entries, deadline + SECONDS_HELD_BACK)
-    audit_log.writer.begin()
+    audit_log.writer.wake()
     return []
 
 

@@ -179,23 +179,23 @@ def test_an_append_past_its_deadline_stores_nothing(record: AuditLog) -> None:
     assert ids(record) == ["blocks", "d-1"]
 
 
-@pytest.mark.parametrize(("expected", "begun"), [(True, 1), (False, 4)])
+@pytest.mark.parametrize(("expected", "wakes"), [(True, 1), (False, 4)])
 def test_expected_appends_share_one_batch(
     record: AuditLog,
     monkeypatch: pytest.MonkeyPatch,
     expected: bool,
-    begun: int,
+    wakes: int,
 ) -> None:
-    """The control: without `expecting` the writer begins with each append."""
+    """The control: without `expecting` the writer wakes with each append."""
     monkeypatch.setattr(log, "SECONDS_FOR_OTHERS", 30.0)
     calls: list[int] = []
-    begin = record.writer.begin
+    wake = record.writer.wake
 
-    def count_and_begin() -> None:
+    def count_and_wake() -> None:
         calls.append(record.writer.rows_waiting)
-        begin()
+        wake()
 
-    monkeypatch.setattr(record.writer, "begin", count_and_begin)
+    monkeypatch.setattr(record.writer, "wake", count_and_wake)
 
     async def append_one(place: int) -> list[Entry]:
         with record.expecting() if expected else contextlib.nullcontext():
@@ -207,7 +207,7 @@ def test_expected_appends_share_one_batch(
         return await asyncio.gather(*map(append_one, range(4)))
 
     assert [stored[0].seq for stored in asyncio.run(append_four())] == [1, 2, 3, 4]
-    assert len(calls) == begun
+    assert len(calls) == wakes
 
 
 def test_an_append_does_not_wait_long_for_others_that_never_come(
@@ -222,7 +222,7 @@ def test_an_append_does_not_wait_long_for_others_that_never_come(
 
     assert asyncio.run(append_while_another_is_expected())[0].entry_id == "d-1"
     assert sizes == [1]
-    # The expectation has ended: the next append begins at once, without a timer.
+    # The expectation has ended: the next append wakes at once, without a timer.
     monkeypatch.setattr(log, "SECONDS_FOR_OTHERS", 30.0)
     assert append(record, [new_entry("d-2")])[0].seq == 2
 
