@@ -19,11 +19,14 @@ class NewEntry:
 
     entry_id: str
     kind: Kind
-    subject: str  # id of the decision that the entry is about; a decision's own id
+    # The id of the decision that the entry is about (a decision's own id); of an erasure, the id of
+    # the person (data_subject).
+    subject: str
     tenant: str
     caller: str  # id of the API key that sent the request
     at: datetime.datetime
-    account: str | None  # the lender's name of the account; only its keyed hash is stored
+    # The lender's name of the account.  Stored as a keyed hash, and encrypted within the bodies.
+    account: str | None
     # Stored readable: JSON types, and nothing that identifies the data subject.
     metadata: Mapping[str, Any] = field(default_factory=dict)
     request_body: bytes | None = None  # stored encrypted if the entry has an account

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.rows import insert_entries, subject_column
+from serving.audit_log.rows import data_subject_column, insert_entries
 from serving.storage.database import Database
 from serving.storage.errors import StorageError
 from serving.storage.tables import entries, people
@@ -138,13 +138,13 @@ def truncate_wal(database: Database) -> bool:
 
 
 def _count_entries(connection: sa.Connection, subject: str) -> int:
-    query = sa.select(sa.func.count()).select_from(entries).where(subject_column == subject)
+    query = sa.select(sa.func.count()).select_from(entries).where(data_subject_column == subject)
     return connection.scalar(query) or 0
 
 
 def _find_expired(connection: sa.Connection, before: str) -> list[str]:
     """The data subjects whose newest entry is older than ``before``."""
-    newer = sa.exists().where(people.c.person == subject_column, entries.c.at >= before)
+    newer = sa.exists().where(people.c.person == data_subject_column, entries.c.at >= before)
     query = sa.select(people.c.person).where(~newer).order_by(people.c.person)
     return list(connection.scalars(query))
 
@@ -156,7 +156,7 @@ def _tenant_if_expired(
 ) -> str | None:
     """The data subject's tenant; None if they have a new entry by now, or were erased already."""
     newest_entry = sa.select(sa.func.max(entries.c.at), sa.func.min(entries.c.tenant))
-    newest, tenant = connection.execute(newest_entry.where(subject_column == subject)).one()
+    newest, tenant = connection.execute(newest_entry.where(data_subject_column == subject)).one()
     if newest is None or newest >= before:
         return None
     has_key = connection.scalar(sa.select(people.c.person).where(people.c.person == subject))

@@ -1,6 +1,7 @@
 """Entries to rows of the hash-chained table, and back.
 
-The only module that maps the names of :class:`Entry` to columns.
+The only module that maps the names of :class:`Entry` to columns. The columns ``before`` and
+``hash`` belong to the chain: an entry does not have them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from serving.storage.driver_sql import BulkInsert, PreparedStatement
 from serving.storage.tables import entries
 from serving.storage.timestamps import decode_time, encode_time
 
-subject_column = entries.c.person
+data_subject_column = entries.c.person
 metadata_column = entries.c.facts
 request_column = entries.c.asked
 response_column = entries.c.answered
@@ -54,7 +55,7 @@ def insert_entries(
     """
     if not new_entries:
         return []
-    subjects = data_subjects.get_or_create(connection, new_entries, secrets)
+    by_account = data_subjects.get_or_create(connection, new_entries, secrets)
     # The write lock is held: no other writer can append between this read and the insert.
     seq, before = read_chain_head(connection)
     nonces = draw_nonces(len(ENCRYPTED) * len(new_entries))
@@ -62,11 +63,11 @@ def insert_entries(
     stored: list[Entry] = []
     for entry in new_entries:
         seq += 1
-        subject = None if entry.account is None else subjects[entry.tenant, entry.account]
-        row = _encode(entry, seq, subject, nonces)
+        person = None if entry.account is None else by_account[entry.tenant, entry.account]
+        row = _encode(entry, seq, person, nonces)
         row_hash = hash_row(row, before)
         rows.append(row | {"before": before, "hash": row_hash})
-        stored.append(_as_stored(entry, seq, subject))
+        stored.append(_as_stored(entry, seq, person))
         before = row_hash
     _INSERT.run(connection, rows)
     return stored
@@ -82,9 +83,9 @@ def decode_rows(
     Raises:
         cryptography.exceptions.InvalidTag: a row's encrypted content was changed.
     """
-    named = {row[subject_column.name] for row in rows} - {None}
+    named = {row[data_subject_column.name] for row in rows} - {None}
     keys = data_subjects.read_subject_keys(connection, sorted(named), secrets)
-    return [_decode(row, keys.get(row[subject_column.name])) for row in rows]
+    return [_decode(row, keys.get(row[data_subject_column.name])) for row in rows]
 
 
 def encryption_context(entry_id: str, column: str) -> str:
@@ -95,7 +96,7 @@ def encryption_context(entry_id: str, column: str) -> str:
 def _encode(
     entry: NewEntry,
     seq: int,
-    subject: DataSubject | None,
+    person: DataSubject | None,
     nonces: Iterator[bytes],
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
@@ -106,7 +107,7 @@ def _encode(
         "tenant": entry.tenant,
         "caller": entry.caller,
         "at": encode_time(entry.at),
-        subject_column.name: None if subject is None else subject.subject_id,
+        data_subject_column.name: None if person is None else person.subject_id,
         metadata_column.name: encode_metadata(entry.metadata),
         request_column.name: entry.request_body,
         response_column.name: entry.response_body,
@@ -114,17 +115,17 @@ def _encode(
         "digest": entry.digest,
         "due": None if entry.due is None else entry.due.isoformat(),
     }
-    if subject is not None:
+    if person is not None:
         for column in ENCRYPTED:
             context = encryption_context(entry.entry_id, column)
-            row[column] = encrypt(row[column], subject.key, context, next(nonces))
+            row[column] = encrypt(row[column], person.key, context, next(nonces))
     return row
 
 
 def _as_stored(
     entry: NewEntry,
     seq: int,
-    subject: DataSubject | None,
+    person: DataSubject | None,
 ) -> Entry:
     return Entry(
         seq=seq,
@@ -134,7 +135,7 @@ def _as_stored(
         tenant=entry.tenant,
         caller=entry.caller,
         at=entry.at,
-        data_subject=None if subject is None else subject.subject_id,
+        data_subject=None if person is None else person.subject_id,
         metadata=entry.metadata,
         request_body=entry.request_body,
         response_body=entry.response_body,
@@ -155,14 +156,14 @@ def _decode(row: sa.RowMapping, key: bytes | None) -> Entry:
         tenant=row["tenant"],
         caller=row["caller"],
         at=decode_time(row["at"]),
-        data_subject=row[subject_column.name],
+        data_subject=row[data_subject_column.name],
         metadata=json.loads(row[metadata_column.name]),
         request_body=_content(row, request_column.name, key),
         response_body=_content(row, response_column.name, key),
         unique_key=row[unique_key_column.name],
         digest=row["digest"],
         due=None if due is None else datetime.date.fromisoformat(due),
-        erased=row[subject_column.name] is not None and key is None,
+        erased=row[data_subject_column.name] is not None and key is None,
     )
 
 
@@ -174,7 +175,7 @@ def _content(
     stored = row[column]
     if stored is None:
         return None
-    if row[subject_column.name] is None:
+    if row[data_subject_column.name] is None:
         return bytes(stored)
     if key is None:
         return None

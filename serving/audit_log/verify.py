@@ -23,7 +23,7 @@ from serving.audit_log.checkpoints import Checkpoint, Flaw
 from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.privacy.data_subjects import decrypt, key_context
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.rows import ENCRYPTED, encryption_context, subject_column
+from serving.audit_log.rows import ENCRYPTED, data_subject_column, encryption_context
 from serving.storage.tables import entries, people
 
 MAX_FINDINGS = 20  # named in a report; one wrong row may cause thousands
@@ -242,12 +242,12 @@ def _verify_row(
 
 
 def _key_problem(row: Row, page: _Page) -> str | None:
-    subject = row[subject_column.name]
-    if subject in page.lost:
+    person = row[data_subject_column.name]
+    if person in page.lost:
         return "is about a person whose key is missing without an erasure"
-    if subject not in page.keys:
+    if person not in page.keys:
         return None
-    key = page.keys[subject]
+    key = page.keys[person]
     if key is None:
         return "is about a person whose key cannot be decrypted"
     if not all(_decrypts(row, column, key) for column in ENCRYPTED):
@@ -285,16 +285,15 @@ def _complete_page(
     rows: Sequence[Row],
     secrets: Secrets,
 ) -> _Page:
-    subjects = {
-        row[subject_column.name] for row in rows if isinstance(row[subject_column.name], str)
-    }
+    named = (row[data_subject_column.name] for row in rows)
+    persons = {one for one in named if isinstance(one, str)}
     erased = {row["subject"] for row in rows if row["kind"] == "erasure"}
     keys = _read_keys(
         connection,
-        subjects | {one for one in erased if isinstance(one, str)},
+        persons | {one for one in erased if isinstance(one, str)},
         secrets,
     )
-    without_key = subjects - keys.keys()
+    without_key = persons - keys.keys()
     erasures = sa.select(entries.c.subject).where(
         entries.c.kind == "erasure", entries.c.subject.in_(sorted(without_key))
     )

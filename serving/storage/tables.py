@@ -15,7 +15,8 @@ from serving.storage.errors import StorageError
 METADATA = sa.MetaData()
 
 # One row an entry of the audit log. The columns keep the names of the first released schema: the
-# hash chain and databases in use depend on them. serving.audit_log.rows maps them to Python names.
+# hash chain and databases in use depend on them. serving.audit_log.rows maps them to Python names,
+# and docs/service/audit_log.md describes each.
 entries = sa.Table(
     "entries",
     METADATA,
@@ -32,7 +33,7 @@ entries = sa.Table(
     sa.Column("answered", sa.LargeBinary),
     sa.Column("slot", sa.String(300), unique=True),
     sa.Column("digest", sa.String(64)),
-    sa.Column("due", sa.String(10)),  # the last day to tell the customer, YYYY-MM-DD
+    sa.Column("due", sa.String(10)),  # the last day to notify the customer, YYYY-MM-DD
     sa.Column("before", sa.LargeBinary(32), nullable=False),
     sa.Column("hash", sa.LargeBinary(32), nullable=False),
 )
@@ -106,6 +107,10 @@ def _create_schema(connection: sa.Connection) -> None:
 
 
 # MIGRATIONS[n] turns version n into version n + 1. A released migration is never changed.
+#
+# A new database gets all of today's METADATA in MIGRATIONS[0], then runs every later migration.
+# So a later migration checks first whether its table, index or column exists already, as in
+# `table.create(connection, checkfirst=True)`. Without the check a new database does not open.
 MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_create_schema,)
 
 

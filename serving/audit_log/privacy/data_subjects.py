@@ -1,8 +1,8 @@
 """Data subjects: each has a random id and an encryption key of their own.
 
-The account's name is not stored. Its keyed hash leads to the data subject's id and key, in one row
-of ``people``: once that row is deleted, nothing leads from an account to its entries, and nobody
-can decrypt them.
+The account's name is not stored in clear text. Its keyed hash leads to the data subject's id and
+key, in one row of ``people``: once that row is deleted, nothing leads from an account to its
+entries, and nobody can decrypt them.
 """
 
 from __future__ import annotations
