@@ -79,7 +79,7 @@ def _outcome_rows(answer: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         ("Review on", answer["review_on"]),
         ("Review because", ", ".join(answer["review_because"])),
         ("Notice", None if notice is None else _notice_line(notice["kind"], notice["send_by"])),
-        ("Probability", f"{probability} (limits are cut from {answer['cut_off']:.1%})"),
+        ("Probability", f"{probability} (limits are cut above {answer['cut_off']:.1%})"),
     ]
 
 

@@ -231,7 +231,7 @@ class Answer(Strict):
             description="mean log_odds of the reference population = log_odds minus contributions"
         ),
     ]
-    cut_off: Annotated[float, Field(description="the probability from which limits are cut")]
+    cut_off: Annotated[float, Field(description="the probability above which limits are cut")]
     reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
     notice: Annotated[Notice | None, Field(description="to the customer; null for keep")]
     model: ModelNote

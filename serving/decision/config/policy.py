@@ -145,7 +145,10 @@ class Policy:
 
     @property
     def cut_off(self) -> float:
-        """The probability from which a limit is cut."""
+        """The probability above which a limit is cut.
+
+        It is computed from ``economics``: 0.1279 with the project's policy.toml.
+        """
         loss_of_cutting = self.economics.margin + self.economics.harm
         return loss_of_cutting / (loss_of_cutting + self.economics.loss_given_default)
 
