@@ -9,8 +9,9 @@ Payments come in.  Interest is charged on the unpaid balance, and a fee on the u
 minimum.  Purchases and cash are added.  The next statement closes.
 
 Arrears are counted in instalments: a statement that is ``b`` whole months past due has ``b + 1``
-instalments in its minimum due.  A payment covers the oldest instalments first, and each uncovered
-one is 30 days past due.
+instalments in its minimum due.  For example, at 60 days past due three instalments are due: those
+of the two months before, and this month's.  A payment covers the oldest instalments first.  The
+next statement shows 30 days past due for each instalment that is not covered.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ Conventions
 A column is a float64 array of shape (months, accounts).  Row 0 is ``as_of``, row k is k months
 earlier.  NaN means that the value is unknown or that the account had no statement yet.
 
-The layout is month-major because every verb walks the months in order and works on all accounts
-side by side, so an account's value is the same to the last bit whichever other accounts share the
-window.  (Polars' grouped means do not promise that: in a measurement a third of the six-month means
-differed in the last bit between a table of 1 account and a table of 1,000.)
+Months are rows because every verb adds one month after the other, for all accounts at once.  So an
+account's value is the same to the last bit, with any other accounts in the window.  (Polars'
+grouped means do not promise that: in a measurement a third of the six-month means differed in the
+last bit between a table of 1 account and a table of 1,000.)
 
 A verb covers "the last k months, or as many as there are" and skips unknown months.  Its result is
 NaN if all of these months are unknown.

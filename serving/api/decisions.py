@@ -3,10 +3,11 @@
     key already used -> the stored answer, byte for byte
     otherwise        -> decide -> append, durable -> answer
 
-Of two requests with one ``Idempotency-Key`` in one worker, the second waits for the first. In two
-workers both decide; the database stores one of the answers, and both workers send that one. A
-request whose deadline passes before the audit log takes it leaves nothing (503). Once the log
-writes it, its outcome is unknown (504), and the same key gets the stored answer.
+If one worker gets two requests with the same ``Idempotency-Key``, the second waits for the first.
+If two workers get them, both decide; the database stores one answer, and both workers send it.
+
+If the deadline passes before the audit log begins to write, nothing is stored (503). If it passes
+during the write, the answer may have been stored (504): a retry with the same key returns it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     route -> key -> rate -> scope -> type, size and encoding of the body -> service -> every error
     as a problem
 
-A request that is refused here reaches nothing behind. The gate is the outermost layer because
-BentoML's own middleware runs after its metrics and inside its timeout.
+The service never sees a request that is refused here. The gate is the outermost layer: middleware
+that is added to BentoML runs inside its timeout, and after its metrics have counted the request.
 """
 
 from __future__ import annotations

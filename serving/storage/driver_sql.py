@@ -1,7 +1,7 @@
 """SQL that runs for every decision: prepared once and executed on the driver's own cursor.
 
-Executing through SQLAlchemy costs ten times what SQLite needs, and holds the GIL that the next
-decision needs. Driver errors are raised as SQLAlchemy's, as everywhere else.
+SQLAlchemy's own execution takes ten times as long as SQLite, and holds the GIL for that time: no
+other decision can run. Errors of the driver are raised as SQLAlchemy's errors, as everywhere else.
 """
 
 from __future__ import annotations

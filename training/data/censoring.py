@@ -1,8 +1,8 @@
 """Accounts that the lender cut within the outcome window: their label is not that of doing nothing.
 
-A cut is what a lender can observe: a statement with a lower limit than the one before.  Who made it
-is not observed; in the simulation the regulator's cap is among the cuts.  A default on the
-statement of the cut itself came after the cut, for limits change before the month's purchases.
+A cut is a statement with a lower limit than the one before.  The statements do not say who made the
+cut; in the simulation the regulator's cap is among the cuts.  If the same statement shows a cut and
+a default, the cut came first, because limits change before the month's purchases.
 There are four ways to treat such rows:
 
 ``keep``
@@ -18,10 +18,10 @@ There are four ways to treat such rows:
     probability of censoring weights: Robins and Finkelstein 2000, Biometrics 56).  Unbiased if cuts
     depend on the features and no account is certain to be cut.
 
-That probability is a product over months.  A cut depends on the statement before it and not on that
-of as_of, so the chance of each month is predicted from the features of the month before.  A
-prediction from the features of as_of alone would replace accounts that got worse and were cut by
-accounts that did not get worse.
+That probability is a product over months.  A cut depends on the statement of the month before, so
+each month's probability is predicted from the features of that month.  With the features of as_of
+for all months, accounts that got worse and were cut would be represented by accounts that did not
+get worse.
 """
 
 from __future__ import annotations

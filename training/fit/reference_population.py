@@ -1,6 +1,6 @@
 """The reference populations: the accounts that a cut account's contributions are measured against.
 
-For each product: accounts whose limit the policy keeps, just inside the cut-off.  The official
+For each product: accounts whose limit the policy keeps, just below the cut-off.  The official
 comment 9(b)(2)-5 to 12 CFR 1002.9 names accounts at or slightly above the passing score as one
 group to compare with.  Each account is in it once, at the month in which it was nearest to the
 cut-off.  No step is random.
@@ -10,13 +10,13 @@ cut-off.  No step is random.
    only if the cut would be too small to make, so they are not representative.)  If they are fewer
    than twice as many as wanted, the next nearest are added; the manifest then says that the pool
    was widened, and how far it reaches.
-2. The *reference*: as many of them as wanted.  A random sample would not do: between two random
-   samples of 1,000, some 7 % of cut accounts get another set of reasons, because the samples differ
-   in how strong each reason group is on average.  So the pool, in order of log-odds, is cut into
-   strata, and from each the account is taken that keeps the sums of the reason groups'
-   contributions nearest to the pool's (balanced sampling: Deville and Tillé 2004, Biometrika 91;
-   chosen greedily, as in Welling 2009, "Herding").  Not the whole pool, because a bundle should
-   carry no more people's data than it needs.
+2. The *reference*: the wanted number of accounts from the pool.  A random sample is not good
+   enough: between two random samples of 1,000, some 7 % of cut accounts get another set of reasons,
+   because the samples differ in how strong each reason group is on average.  Therefore the pool is
+   sorted by log-odds and divided into strata.  One account is taken from each: the one that keeps
+   the sums of the reason groups' contributions nearest to the pool's (balanced sampling: Deville
+   and Tillé 2004, Biometrika 91; chosen greedily, as in Welling 2009, "Herding").  The whole pool
+   is not used, because a bundle should carry no more people's data than it needs.
 """
 
 from __future__ import annotations

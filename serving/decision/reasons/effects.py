@@ -1,34 +1,34 @@
 """The effect of each behaviour on the log-odds, with all that follows from it.
 
-A contribution is a feature's own part, given the values of the others.  But one thing leads to
-another: spending beyond the income fills the line, leads to cash, to smaller payments and to
-applications elsewhere, and each of these takes a part of what the spending did.  The *effect* of a
-reason group returns it: the account's last year is replayed through the ledger with one behaviour
-at the level of the reference population, and the effect is the fall of the model's log-odds.  It is
-the total effect of causal inference (Pearl 2001, "Direct and indirect effects"), as far as a ledger
-carries it.
+A contribution is a feature's own part, given the values of the others.  But behaviour has
+consequences: spending beyond the income fills the line, leads to cash, to smaller payments and to
+applications elsewhere.  The contributions of these features contain a part of what the spending
+caused.  The *effect* of a reason group includes these parts: the account's last year is replayed
+through the ledger with one behaviour at the level of the reference population, and the effect is
+the fall of the model's log-odds.  It is the total effect of causal inference (Pearl 2001, "Direct
+and indirect effects"), limited to the consequences that the ledger computes.
 
 Which behaviours
     Paying on time, repaying a share of the balance, spending, drawing cash and applying for credit
-    are acts of each month.  A full line and debt elsewhere result from the time before; for them
-    the year begins at the reference's level, and the payments that would have led there are not
-    simulated.  Short history and capacity have no effect.
+    are acts of each month.  A full line and debt elsewhere result from earlier years.  For them the
+    year begins at the reference's level, without a simulation of the payments that would have led
+    there.  Short history and capacity have no effect.
 
 Only towards the reference
     A behaviour is changed only if it is worse than the reference's.  No act belongs to two groups:
-    a month that leaves an instalment uncovered belongs to late payment, and weak repayment has the
-    other months.
+    a month that leaves an instalment uncovered belongs to late payment, every other month to weak
+    repayment.
 
 Money
-    Payments and cash stay as they were.  Money that need not be paid any more, here or as
-    instalments elsewhere, pays off the balance, then replaces cash, then repays what was borrowed.
-    What is paid in addition, or not drawn, is borrowed elsewhere.  So among the acts only spending
-    less lowers the total debt, apart from interest and fees.
+    Payments and cash stay as they were.  If a payment becomes smaller, here or of an instalment
+    elsewhere, the saved money first pays off the balance, then replaces cash, then repays what was
+    borrowed elsewhere.  An additional payment, or cash that is not drawn, is borrowed elsewhere.
+    So of all acts only lower spending reduces the total debt, apart from interest and fees.
 
 The lender's books
     Differences between the statements and the terms (another minimum, another rate, a day of grace)
-    are carried into the replayed year, and no trajectory is later in it than the account was.  So a
-    year in which nothing is changed is the year as it was, for the data of any lender.
+    are carried into the replayed year.  No replayed month is more days past due than the real one.
+    So a year in which nothing is changed equals the real year, for the data of any lender.
 
 :mod:`serving.decision.reasons.counterfactual` replays the year.
 """

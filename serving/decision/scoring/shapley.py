@@ -1,16 +1,17 @@
 """Exact interventional Shapley values of a model's raw log-odds against a reference population.
 
 A contribution is the part of the account's difference from the reference that is due to one
-feature.  It is the Shapley value of the game in which the players are the features and the payoff
-of a set of features is the model's mean over the reference, with the values of the set replaced by
-the account's (Lundberg et al. 2020, arXiv 1905.04610).  For an account x and the reference rows z
+feature.  It is a Shapley value: the players of the game are the features.  The payoff of a set of
+features is a mean over the reference rows: the model's result for the row, after the account's
+values have replaced the row's in this set (Lundberg et al. 2020, arXiv 1905.04610).  For an account
+x and the reference rows z
 
     raw(x) = base + contributions.sum(),    base = mean of raw(z)
 
 The mean over the reference is taken once, when the tables are made
-(:mod:`serving.decision.scoring.shapley_tables`).  An account then costs one look-up per piece of a
-tree, for any size of the reference.  docs/service/explanations.md describes the meaning and the
-limits of these values.
+(:mod:`serving.decision.scoring.shapley_tables`).  A *piece* is a part of a tree that has one table.
+An account then costs one look-up per piece, for any size of the reference.
+docs/service/explanations.md describes the meaning and the limits of these values.
 
 :func:`explain_one` and :func:`explain_many` give the same bits for the same row.
 """
