@@ -8,17 +8,17 @@ in which no limit is cut.
 The true probability is known only as a share of finitely many futures.  As a score, that share is
 worse than the true probability: noise swaps accounts of nearly equal probability, and accounts that
 default in no future tie at 0.  So ``full_state`` is below the ceiling and ``ratio`` above its true
-value; with too few futures a good model beats the share.  Halving the futures shows how much is
-missing: the loss to noise falls about as 1 / futures, so ``limit`` = 2 x full_state - full_state
-with half of the futures estimates the ceiling (Richardson's extrapolation).  Where default is rarer
-than one in the number of futures, the loss falls more slowly and ``limit`` is still slightly low.
-``reliability`` is the correlation of the shares of two halves of the futures, stepped up to all of
-them (Spearman 1910, Brown 1910): 1 = no noise.
+value; with too few futures a good model beats the share.  The loss to noise is about proportional
+to 1 / futures.  So with a = ``full_state`` of all futures and b = that of half of them, ``limit`` =
+2 a - b estimates the ceiling (Richardson's extrapolation).  Where default is rarer than one in the
+number of futures, the loss falls more slowly and ``limit`` is still slightly low.  ``reliability``
+(of a measurement, not of a calibration) is the correlation of the shares of two halves of the
+futures, stepped up to all of them (Spearman 1910, Brown 1910): 1 = no noise.
 
-One realised outcome an account means few defaults.  The ``expected`` rows have less noise: they
-count every pair with its probability instead of one outcome.  There, half of the futures score and
-the other half count, and both ways round are averaged: a share measured against itself would profit
-from its own sampling noise.
+With one realised outcome an account there are few defaults.  The ``expected`` rows have less noise:
+they weight every pair of accounts by its probability instead of one outcome.  There, one half of
+the futures gives the score and the other half the weights, then the reverse, and the two results
+are averaged.  With the same futures for both, the score would gain from its own sampling noise.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The frontier: expected loss avoided against good customers cut, over cut-offs and depths of cut.
 
-A *point* is a policy: the bundle's own, but for its cut-off and ``cut.tolerated_share``.  The
-cut-off is no parameter of policy.toml; it follows from the cost of cutting a good customer.  A
-point therefore states the ``economics.harm`` that gives its cut-off, and the ``economics.margin``
-where even no harm would give a higher one.  Points are evaluated at these parameters as rounded.
+A *point* is the bundle's policy with another cut-off and another ``cut.tolerated_share``.  The
+cut-off is not in policy.toml; it is computed from ``economics``.  A point therefore states the
+``economics.harm`` that gives its cut-off.  If even a harm of 0 gives a higher cut-off, the point
+also states a lower ``economics.margin``.  Points are evaluated at these parameters as rounded.
 """
 
 from __future__ import annotations
