@@ -126,7 +126,7 @@ class Writer:
                     break
                 item = self._waiting.popleft()
                 self._rows_waiting -= more
-                if _start(item):
+                if _try_start(item):
                     batch.append(item)
                     rows += more
             return batch
@@ -175,8 +175,8 @@ class Writer:
         return left
 
 
-def _start(item: _Item) -> bool:
-    """Whether the item is to be written.
+def _try_start(item: _Item) -> bool:
+    """Start the write of an item; False if it was cancelled or its deadline passed.
 
     From here on the write cannot be cancelled: a caller that timed out may still find its entry.
     """

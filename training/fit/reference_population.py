@@ -6,11 +6,11 @@ group to compare with.  Each account is in it once, at the month in which it was
 cut-off.  No step is random.
 
 1. The *pool*: kept accounts within ``reference_band`` log-odds below the review band, nearest
-   first, at most ten times as many as wanted.  (Accounts inside the review band keep their limit
+   first, at most ten times ``reference_size``.  (Accounts inside the review band keep their limit
    only if the cut would be too small to make, so they are not representative.)  If they are fewer
-   than twice as many as wanted, the next nearest are added; the manifest then says that the pool
+   than twice ``reference_size``, the next nearest are added; the manifest then says that the pool
    was widened, and how far it reaches.
-2. The *reference*: the wanted number of accounts from the pool.  A random sample is not good
+2. The *reference*: ``reference_size`` accounts of the pool.  A random sample is not good
    enough: between two random samples of 1,000, some 7 % of cut accounts get another set of reasons,
    because the samples differ in how strong each reason group is on average.  Therefore the pool is
    sorted by log-odds and divided into strata.  One account is taken from each: the one that keeps
