@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 PACKAGES = ("features", "serving", "training")
 SOURCES = sources(*PACKAGES)
 # Nodes of the syntax tree a code line.  Lower it when the code has become airier; never raise it.
-MAX_NODES_A_LINE = 8.2
+MAX_NODES_A_LINE = 7.8
 MAX_ENTRIES = 12  # a folder
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 # A file that breaks the contract of this number in pyproject.toml.
