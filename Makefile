@@ -68,9 +68,9 @@ slow: install
 every: install
 	$(BIN)/python -m pytest -m "not torture" $(PARALLEL)
 
-# What `make check` leaves: with it, all but torture.  CI runs both.
+# What `make check` leaves: with it, all but torture, and no test twice with fewer and with more cases.  CI runs both.
 thorough: install
-	$(BIN)/python -m pytest -m "(integration or slow) and not torture" $(PARALLEL)
+	$(BIN)/python -m pytest -m "(integration or slow) and not brief and not torture" $(PARALLEL) --durations=30
 
 # The fast tests with the coverage of the code, which may not fall below its floor in pyproject.toml.  Only of these: counting
 # every line makes the others take twice as long, and most of what they run is in other processes.

@@ -135,16 +135,28 @@ def test_every_contract_has_a_violation_here() -> None:
     assert [contract["name"].split()[0] for contract in contracts] == list(VIOLATIONS)
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the packages, in which no contract is broken."""
+    folder = tmp_path_factory.mktemp("copied")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    assert broken_contracts(folder) == []
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", VIOLATIONS)
-def test_a_contract_breaks_on_a_planted_violation(number: str, tmp_path: Path) -> None:
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    assert broken_contracts(tmp_path) == []
+def test_a_contract_breaks_on_a_planted_violation(number: str, copied: Path) -> None:
     place, statement = VIOLATIONS[number]
-    (tmp_path / place).write_text(f'"""Planted."""\n\n{statement}\n', encoding="utf-8")
-    assert number in broken_contracts(tmp_path)
+    planted = copied / place
+    assert not planted.exists()
+    planted.write_text(f'"""Planted."""\n\n{statement}\n', encoding="utf-8")
+    try:
+        assert number in broken_contracts(copied)
+    finally:
+        planted.unlink()
 
 
 def broken_contracts(folder: Path) -> list[str]:

@@ -21,7 +21,10 @@ def all_accounts(windows: pl.DataFrame) -> list[pl.DataFrame]:
     return windows.partition_by("account_id", maintain_order=True)
 
 
-@pytest.fixture(scope="module", params=[200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(200, marks=pytest.mark.brief), pytest.param(1000, marks=pytest.mark.slow)],
+)
 def accounts(
     all_accounts: list[pl.DataFrame], request: pytest.FixtureRequest
 ) -> list[pl.DataFrame]:

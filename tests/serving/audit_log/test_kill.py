@@ -189,7 +189,9 @@ def check_kills(
 
 
 # In CI twenty kills: 19, and one of the next test.
-@pytest.mark.parametrize("kills", [5, pytest.param(19, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills", [pytest.param(5, marks=pytest.mark.brief), pytest.param(19, marks=pytest.mark.slow)]
+)
 def test_no_answer_is_missing_after_a_kill(
     kills: int,
     stored: str,

@@ -243,7 +243,9 @@ def test_killed_backends(
     assert sum(killed) >= 20
 
 
-@pytest.mark.parametrize("stops", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "stops", [pytest.param(2, marks=pytest.mark.brief), pytest.param(5, marks=pytest.mark.slow)]
+)
 def test_servers_that_stop_immediately(
     stops: int,
     bundle: Bundle,

@@ -402,7 +402,10 @@ TAMPERINGS: tuple[Callable[[random.Random, Log], bool], ...] = (
 )
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(200, marks=pytest.mark.brief), pytest.param(1000, marks=pytest.mark.slow)],
+)
 def test_no_tampering_is_missed(log: Log, count: int) -> None:
     done, missed = 0, []
     for seed in range(10_000):

@@ -15,6 +15,7 @@ from serving.decision.pipeline import stages
 from serving.operations.client import ServiceError, ask
 from serving.operations.explain import answer_text, stages_text
 from serving.schemas import examples
+from tests.support.each import each
 from tests.support.served import Server
 
 
@@ -79,7 +80,7 @@ def test_the_notice_is_shown_with_the_day_it_is_due(answers: list[dict[str, Any]
 def test_every_stage_of_a_decision_is_shown_up_to_the_notice(
     some_windows: pl.DataFrame, bundle: Bundle
 ) -> None:
-    for window in some_windows.partition_by("account_id", maintain_order=True):
+    for window in each(some_windows.partition_by("account_id", maintain_order=True)):
         made = stages(window, bundle, datetime.datetime(2026, 11, 10, 9, tzinfo=datetime.UTC))
         shown = stages_text(made, bundle).split("Notice\n======\n")[1]
         notice = made.decisions[0].notice

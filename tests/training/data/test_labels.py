@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.schema import StatementError
+from tests.support.each import each
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source, load
 from training.data.labels import Labelled, choose_as_ofs, label_accounts_at
@@ -31,7 +32,7 @@ def test_no_account_stands_on_both_sides_and_tests_lie_after_training(data: Labe
 
 
 def test_the_future_changes_labels_and_no_feature(source: Source, data: Labelled) -> None:
-    for as_of in sorted(data.features.accounts["as_of"].unique()):
+    for as_of in each(sorted(data.features.accounts["as_of"].unique())):
         # Everything after as_of as bad as it gets.
         later = pl.col("month") > as_of
         changed = source.statements.with_columns(
@@ -53,7 +54,7 @@ def test_the_future_changes_labels_and_no_feature(source: Source, data: Labelled
 
 def test_labels_follow_their_definition(source: Source, data: Labelled) -> None:
     drawn = np.random.default_rng(0).choice(len(data.label), 200, replace=False)
-    for row in drawn.tolist():
+    for row in each(drawn.tolist()):
         account, _, as_of = data.features.accounts.row(row)
         history = source.statements.filter(pl.col("account_id") == account)
         later = history.filter(

@@ -24,6 +24,7 @@ from serving.decision.scoring.shapley import (
 from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.boosters import MISSING, Case, case, cases
 from tests.support.brute_force import shapley_values
+from tests.support.each import each
 from training.data.labels import Labelled
 from training.fit.fit import Fitted
 
@@ -249,7 +250,7 @@ def test_worse_than_the_whole_reference_in_one_thing_has_the_declared_sign(
 
 
 def test_the_base_is_the_mean_of_the_reference(bundle: Bundle) -> None:
-    for product, explainer in bundle.scorer.explainers.items():
+    for product, explainer in each(bundle.scorer.explainers.items()):
         rows = bundle.reference.filter(product=product).drop("product").fill_null(np.nan).to_numpy()
         assert explainer.base == pytest.approx(raw(bundle.scorer.model, rows).mean(), abs=1e-12)
         # Each row counts as often against the others as they against it.

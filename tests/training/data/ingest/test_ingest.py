@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from features.schema import NAMES, check
+from tests.support.each import each
 from tests.support.paths import ROOT
 from training.data.ingest import mapping
 from training.data.ingest.ingest import Summary, ingest
@@ -362,7 +363,7 @@ def test_wide_and_long_of_one_book_give_the_same_statements(desk: Desk, book: Bo
     )
     assert_frame_equal(from_wide, desk.statements(), check_exact=True)
     assert_frame_equal(wide_labels, pl.read_parquet(desk.out / "labels.parquet"))
-    for account, months in book.items():
+    for account, months in each(book.items()):
         mine = from_wide.filter(pl.col("account_id") == f"{account:03}")
         assert mine["balance"].to_list() == [owed / 100 for owed, _, _ in months]
         assert mine["days_past_due"].to_list() == [30 * late for _, _, late in months]
@@ -374,7 +375,7 @@ def test_wide_and_long_of_one_book_give_the_same_statements(desk: Desk, book: Bo
 @given(book=BOOKS)
 def test_derived_spend_closes_the_account_to_the_cent(desk: Desk, book: Book) -> None:
     desk.ingest(as_wide(book), WIDE_MAPPING.replace("rate = 0.25", "rate = 1"))
-    for account, months in book.items():
+    for account, months in each(book.items()):
         spend = (
             desk.statements().filter(pl.col("account_id") == f"w-{account:03}")["spend"].to_list()
         )

@@ -15,6 +15,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from features.schema import check
+from tests.support.each import each
 from tests.support.paths import ROOT
 from training.data.ingest.ingest import Summary, ingest
 from training.data.ingest.mapping import MAPPINGS
@@ -66,7 +67,7 @@ def test_taiwan_statements_are_the_cells_of_the_file(
     table = pl.read_parquet(folder / "statements")
     with source.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    for row in rows[::600]:
+    for row in each(rows[::600]):
         statements = table.filter(pl.col("account_id") == f"tw-{int(row['ID']):05}")
         late = [max(int(row[f"PAY_{'0' if n == '1' else n}"]), 0) * 30 for n in OLDEST_FIRST]
         balance = [float(row[f"BILL_AMT{n}"]) for n in OLDEST_FIRST]

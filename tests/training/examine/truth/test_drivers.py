@@ -198,7 +198,7 @@ def acting_months(months: list[Month]) -> list[tuple[Month, Mask]]:
 def test_late_payment_pays_what_is_due_in_time(
     examined: Population, reference: Levels, months: Relived
 ) -> None:
-    for month, acting in acting_months(months(examined, "late_payment", reference)):
+    for month, acting in each(acting_months(months(examined, "late_payment", reference))):
         assert np.array_equal(
             month.told.payment, np.maximum(month.own.payment, month.before.minimum_due)
         )
@@ -207,8 +207,10 @@ def test_late_payment_pays_what_is_due_in_time(
 
 
 def test_weak_repayment_pays_the_reference_s_share(examined: Population, months: Relived) -> None:
-    for month, _ in acting_months(
-        months(examined, "weak_repayment", levels(examined.state_before, paid_share=0.4))
+    for month, _ in each(
+        acting_months(
+            months(examined, "weak_repayment", levels(examined.state_before, paid_share=0.4))
+        )
     ):
         asked = 0.4 * np.maximum(month.before.balance, 0.0)
         enough = month.own.payment >= asked
@@ -220,8 +222,8 @@ def test_weak_repayment_pays_the_reference_s_share(examined: Population, months:
 def test_overspending_spends_no_more_than_the_reference(
     examined: Population, months: Relived
 ) -> None:
-    for month, _ in acting_months(
-        months(examined, "overspending", levels(examined.state_before, spend=0.1))
+    for month, _ in each(
+        acting_months(months(examined, "overspending", levels(examined.state_before, spend=0.1)))
     ):
         most = 0.1 * month.before.reported_income
         little = month.own.spend <= most
