@@ -75,6 +75,7 @@ def test_they_do_what_the_commands_do(
     assert [model.name for model in found.models] == ["champion", "v2"]
     assert api.report("v2", simulated, store, tmp_path / "report.html").file.exists()
     assert api.nominate(2, store) == "2"
-    assert another_store.client().get_registered_model(MODEL).aliases["challenger"] == "2"
+    aliases = another_store.client().get_registered_model(MODEL).aliases
+    assert str(aliases["challenger"]) == "2"
     with pytest.raises(ValueError, match="did you mean 'leaves'"):
         fit(simulated, store, leafs=8)
