@@ -56,6 +56,7 @@ def ready_within(client: httpx.Client, seconds: float) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_full_disk(
     small_disk: Path,
     tmp_path: Path,

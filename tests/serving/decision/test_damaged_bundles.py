@@ -310,6 +310,7 @@ def test_no_damage_that_was_sealed_again_is_accepted_with_other_answers(
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_reader_without_golden_rows_accepts_other_answers(tmp_path: Path) -> None:
     """Control: the same copies; the reader of the test above accepted none with other answers."""
     kinds = {
@@ -325,6 +326,7 @@ def test_a_reader_without_golden_rows_accepts_other_answers(tmp_path: Path) -> N
         check_all(accepted)
 
 
+@pytest.mark.slow
 def test_a_reader_without_digests_loses_its_process(tmp_path: Path) -> None:
     """The control: why digests are verified first."""
     kinds = {"truncated": partial(truncated, among=["model.txt"])}

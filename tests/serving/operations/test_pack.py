@@ -187,6 +187,7 @@ def test_ask_prints_both_languages_and_saves_the_answer(
         assert all(feature.name in shown for feature in reason.features)
 
 
+@pytest.mark.slow
 def test_ask_starts_a_service_and_leaves_nothing_behind(
     server: Server,
     bentoml_home: Path,

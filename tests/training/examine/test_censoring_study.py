@@ -126,6 +126,7 @@ def test_gains_are_differences_of_losses_within_their_interval(table: pl.DataFra
         assert (table[f"{part}log_loss_gain"] <= table[f"{part}log_loss_gain_high"]).all()
 
 
+@pytest.mark.slow
 def test_every_way_is_fitted_and_measured(
     world: Population, source: Source, policy: Policy, truth: TrueOutcomes
 ) -> None:
