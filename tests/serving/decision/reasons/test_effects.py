@@ -414,11 +414,14 @@ def test_a_reasons_share_is_of_all_weights_that_push(made: Stages) -> None:
 
 
 def test_a_reason_states_the_effect_of_its_group(made: Stages) -> None:
-    for place, decision in enumerate(each(made.decisions)):
-        effects = made.evidence[place].effects
-        for reason in each(decision.reasons):
-            if reason.share is not None:
-                assert reason.effect == effects.get(reason.code)
+    stated = [
+        (reason, made.evidence[place].effects)
+        for place, decision in enumerate(made.decisions)
+        for reason in decision.reasons
+        if reason.share is not None
+    ]
+    for reason, effects in each(stated):
+        assert reason.effect == effects.get(reason.code)
 
 
 def test_effects_change_the_order_of_reasons(made: Stages, bundle: Bundle) -> None:
