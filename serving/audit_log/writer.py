@@ -104,7 +104,8 @@ class Writer:
                 elif not self.ready:
                     self.committer.probe()
                 self.committer.sign_if_due()
-            except Exception as error:  # noqa: BLE001  # a bug: the thread must go on, and no caller may wait forever
+            # A bug: the thread must go on, and no caller may wait forever.
+            except Exception as error:  # noqa: BLE001
                 LOGGER.error("the audit log's writer failed: %s", type(error).__name__)
                 self.committer.ready = False
                 self.committer.reopen()

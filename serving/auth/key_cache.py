@@ -66,7 +66,8 @@ class KeyCache:
         while not self._closing.is_set():
             try:
                 self._refresh(self._read())
-            except Exception as error:  # noqa: BLE001  # a thread that ends would miss every later revocation
+            # A thread that ends would miss every later revocation.
+            except Exception as error:  # noqa: BLE001
                 self._fail(error)
             self._first_read.set()
             self._closing.wait(self._seconds_between)

@@ -7,9 +7,6 @@ import operator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from features.ledger import Terms
 from serving.decision.config.strict_toml import SHARE, Interval, Section, read_toml
 
@@ -81,11 +78,6 @@ class Condition:
     def holds(self, value: float) -> bool:
         """Whether a value of the feature meets the condition; NaN does not."""
         return bool(_COMPARE[self.comparison](value, self.number))
-
-    def holds_in(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of the values meet the condition, bool of the same shape."""
-        held: NDArray[np.bool_] = _COMPARE[self.comparison](values, self.number)
-        return held
 
 
 _COMPARE = {
