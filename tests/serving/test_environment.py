@@ -14,13 +14,14 @@ from typing import Any
 
 import polars as pl
 import pytest
+from uv import find_uv_bin
 
 from serving.decision.bundle import Bundle
 from tests.support import checks
 from tests.support.paths import ROOT
 from tests.support.served import as_requests
 
-# Creating the environment takes a minute.
+# Creating the environment takes half a minute.
 pytestmark = pytest.mark.slow
 ABSENT = ("mlflow", "shap", "scikit-learn", "pandas", "matplotlib", "dask", "optuna")
 # Bytes of a worker. SQLAlchemy and cryptography, for the audit log, are 18 MiB of it.
@@ -55,14 +56,14 @@ def serving_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, project / file)
-    # Without the hashes: pip refuses them for a project, which itself has none.
+    # Without the hashes: they would be required of the project too, which has none.
     lock = (ROOT / "requirements.lock").read_text("utf-8")
     (place / "constraints.txt").write_text(re.sub(r" \\\n    --hash=\S+", "", lock), "utf-8")
-    venv.create(place / "venv", with_pip=True)
+    venv.create(place / "venv")
     python = place / "venv" / "bin" / "python"
-    quietly = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install = [find_uv_bin(), "pip", "install", "--quiet", "--compile-bytecode"]
     subprocess.run(
-        [str(python), *quietly, "-c", str(place / "constraints.txt"), str(project)],
+        [*install, "--python", python, "-c", place / "constraints.txt", project],
         check=True,
         capture_output=True,
     )

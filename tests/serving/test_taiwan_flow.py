@@ -33,6 +33,7 @@ from training.fit.bundle import BundleConfig
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit
 
+pytestmark = pytest.mark.slow
 uci_file = taiwan.source
 
 

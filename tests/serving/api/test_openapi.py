@@ -87,7 +87,7 @@ def run_battery(
         yield Run(battery, count, battery.run(count), folder)
 
 
-@pytest.fixture(scope="module", params=[pytest.param(5, marks=pytest.mark.brief), MANY])
+@pytest.fixture(scope="module", params=[pytest.param(3, marks=pytest.mark.brief), MANY])
 def run(
     request: pytest.FixtureRequest,
     bundle_folder: Path,

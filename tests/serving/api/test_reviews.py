@@ -575,6 +575,6 @@ def test_the_reviews_of_an_erased_person_are_not_listed(
 def test_a_list_is_read_page_by_page(client: ReviewClient, decision: Json) -> None:
     client.open_review(decision)
     reviews = client.open_reviews()
-    for review, following in each(pairwise(reviews)):
+    for review, following in each(pairwise(reviews[:20])):
         page = client.http.get("/v1/reviews", params={"after": review["review_id"]}).json()
         assert page["reviews"][0] == following

@@ -190,7 +190,7 @@ def check_kills(
 
 # In CI twenty kills: 19, and one of the next test.
 @pytest.mark.parametrize(
-    "kills", [pytest.param(5, marks=pytest.mark.brief), pytest.param(19, marks=pytest.mark.slow)]
+    "kills", [pytest.param(3, marks=pytest.mark.brief), pytest.param(19, marks=pytest.mark.slow)]
 )
 def test_no_answer_is_missing_after_a_kill(
     kills: int,
@@ -220,6 +220,7 @@ def test_no_answer_is_missing_after_many_kills(
     check_kills(tmp_path, whole_tree(tmp_path), 200, requests)
 
 
+@pytest.mark.slow
 def test_a_service_that_answers_before_the_commit_loses_answers(
     stored: str,
     tmp_path: Path,

@@ -265,6 +265,7 @@ def test_servers_that_stop_immediately(
     assert load.asked_again > 0, "the server was never missed"
 
 
+@pytest.mark.slow
 def test_connections_cut_at_the_commit(
     bundle: Bundle,
     tmp_path: Path,

@@ -47,6 +47,7 @@ def test_several_workers_need_postgresql(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("server")
+@pytest.mark.slow
 def test_a_second_service_on_the_same_file_does_not_start(tmp_path: Path) -> None:
     with contextlib.closing(AuditLog(read_settings(settings_for(tmp_path)))):
         assert "another process writes the audit log" in start_and_fail(tmp_path)

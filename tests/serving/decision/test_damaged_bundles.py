@@ -299,6 +299,7 @@ def test_a_folder_in_place_of_a_file_is_refused(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.torture) for seed in range(2, 12))]
 )
+@pytest.mark.slow
 def test_no_damage_that_was_sealed_again_is_accepted_with_other_answers(
     seed: int, tmp_path: Path
 ) -> None:

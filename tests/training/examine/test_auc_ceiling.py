@@ -13,6 +13,8 @@ from training.examine.auc_ceiling import SCHEMA, auc_ceiling, ceiling_table
 from training.examine.truth.outcomes import TrueOutcomes
 from training.examine.truth.population import ExamineConfig, draw_population
 
+pytestmark = pytest.mark.slow
+
 NONE = Features(pl.DataFrame(), (), np.zeros((0, 0)))  # a planted truth has no accounts behind it
 
 

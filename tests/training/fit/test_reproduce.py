@@ -46,6 +46,7 @@ def manifest(store: Store, run: str, folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_command_of_a_run_makes_the_same_bundle_in_another_store(
     kept: Kept, again: tuple[Store, str], tmp_path: Path
 ) -> None:

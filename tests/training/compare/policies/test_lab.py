@@ -15,6 +15,7 @@ from training.tracking.store import Store
 pytestmark = STORE_WARNINGS
 
 
+@pytest.mark.slow
 def test_a_lab_is_kept_as_a_run_that_says_what_it_is(
     another_store: Store, kept: Kept, simulated: Path
 ) -> None:
@@ -59,6 +60,7 @@ def test_a_lab_is_kept_as_a_run_that_says_what_it_is(
     assert len(said) == 4
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_tables_and_refuses_what_cannot_be(
     another_store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

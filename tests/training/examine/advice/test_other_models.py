@@ -130,6 +130,7 @@ def test_the_same_model_again_is_told_as_served(
     assert table["as_well"][2] == 1.0
 
 
+@pytest.mark.slow
 def test_refits_stand_between(cut_accounts: CutAccounts, data: Labelled) -> None:
     seen: list[tuple[int, int]] = []
     config = FitConfig(trees=40, min_leaf=30)

@@ -97,6 +97,7 @@ def test_halves_average_to_the_effect(true: TrueEffects) -> None:
         assert not np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_an_error_is_that_of_a_mean_of_futures(cut_accounts: CutAccounts) -> None:
     shorter, longer = (simulate_effects(cut_accounts, futures) for futures in (10, 40))
     for driver in DRIVERS:
