@@ -135,6 +135,11 @@ def _add_key_commands(commands: Any) -> None:
         default=100,
         help="requests a second for each worker (default: %(default)s)",
     )
+    new.add_argument(
+        "--owner",
+        metavar="NAME",
+        help="person, team or program that holds the key; reviews record it (default: unknown)",
+    )
     _add(commands, "list", (_COMMANDS, "list_keys"), "list all API keys, without their secrets")
     revoke = _add(
         commands,

@@ -11,11 +11,15 @@ SCOPES = ("score", "review", "audit", "admin")  # what an API key may be for
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The id of the API key of a request, the tenant (lender) it belongs to, and its scopes."""
+    """The id of the API key of a request, the tenant (lender) it belongs to, and its scopes.
+
+    `owner` is who holds the key; None = unknown, as for keys of earlier versions.
+    """
 
     key_id: str
     tenant: str
     scopes: frozenset[str]
+    owner: str | None = None
 
     def may(self, *scopes: str) -> bool:
         """Return whether the key has at least one of these scopes.

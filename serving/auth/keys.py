@@ -12,6 +12,7 @@ import hmac
 import math
 import re
 import secrets
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,9 +23,10 @@ from serving.storage.database import Database
 from serving.storage.tables import api_keys
 from serving.storage.timestamps import decode_time, encode_time
 
-MAX_LIVE = 2  # keys with the same tenant and scopes: the old one and its replacement
+MAX_LIVE = 2  # keys with the same tenant, scopes and owner: the old one and its replacement
 MAX_DAYS = 3650
 MAX_RATE = 10_000.0  # requests a second
+MAX_OWNER = 100  # characters
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TEXT = re.compile(r"clk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 # Compared with the secret of an unknown key, so that the answer takes as long as for a known one.
@@ -47,6 +49,7 @@ class Key:
     created_at: datetime.datetime
     expires_at: datetime.datetime
     revoked_at: datetime.datetime | None = None  # None = not revoked
+    owner: str | None = None  # who holds it; None = unknown, in older keys
 
     def is_live(self, now: datetime.datetime) -> bool:
         """Whether the key is neither expired nor revoked at this time."""
@@ -55,15 +58,26 @@ class Key:
     @property
     def caller(self) -> Caller:
         """The caller that this key authenticates."""
-        return Caller(self.key_id, self.tenant, self.scopes)
+        return Caller(self.key_id, self.tenant, self.scopes, self.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTerms:
+    """How long a new key lives, how often it may be used, and who holds it."""
+
+    days: float = 365  # until it expires
+    rate: float = 100  # requests a second
+    owner: str | None = None  # a person, a team or a program; None = unknown
+
+
+DEFAULT_TERMS = KeyTerms()
 
 
 def create(
     database: Database,
     tenant: str,
     scopes: Collection[str],
-    days: float = 365,
-    rate: float = 100,
+    terms: KeyTerms = DEFAULT_TERMS,
     now: datetime.datetime | None = None,
 ) -> tuple[str, Key]:
     """Create an API key; returns its text, which is not stored, and the stored key.
@@ -72,14 +86,13 @@ def create(
         database: Where it is stored.
         tenant: The lender that it belongs to.
         scopes: Some of ``SCOPES``.
-        days: Until it expires.
-        rate: Requests a second.
+        terms: How long it lives, how often it may be used, and who holds it.
         now: Its creation time.
 
     Raises:
-        KeyRefused: an argument is invalid, or the tenant has two live keys with these scopes.
+        KeyRefused: an argument is invalid, or the owner has two live keys with these scopes.
     """
-    _check(tenant, scopes, days, rate)
+    _check(tenant, scopes, terms)
     created_at = now or _now()
     secret = secrets.token_urlsafe(32)
     key = Key(
@@ -87,9 +100,10 @@ def create(
         tenant=tenant,
         scopes=frozenset(scopes),
         hash=hashlib.sha256(secret.encode()).hexdigest(),
-        rate=rate,
+        rate=terms.rate,
         created_at=created_at,
-        expires_at=created_at + datetime.timedelta(days=days),
+        expires_at=created_at + datetime.timedelta(days=terms.days),
+        owner=terms.owner,
     )
     with database.writing() as connection:
         # Within the write lock: two commands at once cannot create a third key.
@@ -144,6 +158,7 @@ def read_keys(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) ->
             created_at=decode_time(row.created_at),
             expires_at=decode_time(row.expires_at),
             revoked_at=None if row.revoked_at is None else decode_time(row.revoked_at),
+            owner=row.owner,
         )
         for row in rows
     ]
@@ -178,12 +193,8 @@ def scopes_text(scopes: Iterable[str]) -> str:
     return ",".join(sorted(scopes, key=SCOPES.index))
 
 
-def _check(
-    tenant: str,
-    scopes: Collection[str],
-    days: float,
-    rate: float,
-) -> None:
+def _check(tenant: str, scopes: Collection[str], terms: KeyTerms) -> None:
+    days, rate = terms.days, terms.rate
     if not _TENANT.fullmatch(tenant):
         raise KeyRefused(
             "tenant: expected at most 64 letters, digits, dots, dashes and underscores, "
@@ -197,19 +208,34 @@ def _check(
         raise KeyRefused(
             f"rate: expected more than 0, at most {MAX_RATE:g} requests a second, got {rate:g}"
         )
+    if terms.owner is not None:
+        _check_owner(terms.owner)
+
+
+def _check_owner(owner: str) -> None:
+    # Two spellings of one name would be two owners: one could then answer the other's review.
+    is_plain = owner.isprintable() and owner == " ".join(owner.split())
+    is_composed = owner == unicodedata.normalize("NFC", owner)
+    if not (0 < len(owner) <= MAX_OWNER and is_plain and is_composed):
+        raise KeyRefused(
+            f"owner: expected a name of 1 to {MAX_OWNER} printable characters, with single blanks "
+            f"between its words, got {owner!r}"
+        )
 
 
 def _check_room_for(key: Key, of_tenant: Iterable[Key]) -> None:
-    alike = [one for one in of_tenant if one.scopes == key.scopes and one.is_live(key.created_at)]
+    live = [one for one in of_tenant if one.is_live(key.created_at)]
+    alike = [one for one in live if (one.scopes, one.owner) == (key.scopes, key.owner)]
     if len(alike) >= MAX_LIVE:
         ids = ", ".join(one.key_id for one in alike)
+        holder = key.tenant if key.owner is None else f"{key.owner} of {key.tenant}"
         raise KeyRefused(
-            f"{key.tenant} has {len(alike)} live keys for {scopes_text(key.scopes)} ({ids}): "
+            f"{holder} has {len(alike)} live keys for {scopes_text(key.scopes)} ({ids}): "
             "revoke one first, `python -m serving keys revoke KEY_ID`"
         )
 
 
-def _encode(key: Key) -> dict[str, str | float]:
+def _encode(key: Key) -> dict[str, str | float | None]:
     return {
         "key_id": key.key_id,
         "tenant": key.tenant,
@@ -218,6 +244,7 @@ def _encode(key: Key) -> dict[str, str | float]:
         "rate": key.rate,
         "created_at": encode_time(key.created_at),
         "expires_at": encode_time(key.expires_at),
+        "owner": key.owner,
     }
 
 

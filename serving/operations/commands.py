@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from serving.auth import keys
-from serving.auth.keys import Key
+from serving.auth.keys import Key, KeyTerms
 from serving.decision.golden import load
 from serving.decision.pipeline import stages
 from serving.operations.client import ask, settings_for, start_service
@@ -61,8 +61,9 @@ def ask_service(options: argparse.Namespace) -> None:
 def create_key(options: argparse.Namespace) -> None:
     """Create an API key; its text, alone on stdout, cannot be shown again."""
     scopes = [scope.strip() for scope in options.scopes.split(",")]
+    terms = KeyTerms(options.days, options.rate, options.owner)
     with contextlib.closing(open_database(read_settings())) as database:
-        text, key = keys.create(database, options.tenant, scopes, options.days, options.rate)
+        text, key = keys.create(database, options.tenant, scopes, terms)
     print(text)
     print(f"key {_key_line(key)}; save it now: only its hash is stored", file=sys.stderr)
 
@@ -96,7 +97,7 @@ def _ask_own_service(body: bytes, advice: bool) -> bytes:
         folder = Path(scratch)
         address = settings_for(folder)["CLEARLINE_RECORD"]
         with contextlib.closing(Database(address)) as database:
-            key, _ = keys.create(database, "demo", {"score"}, days=1)
+            key, _ = keys.create(database, "demo", {"score"}, KeyTerms(days=1))
         with start_service(folder / "log") as url:
             return ask(url, body, advice, key)
 
@@ -109,4 +110,8 @@ def _state(key: Key, now: datetime.datetime) -> str:
 
 def _key_line(key: Key) -> str:
     scopes = keys.scopes_text(key.scopes)
-    return f"{key.key_id}  {key.tenant}  {scopes}  until {key.expires_at:%Y-%m-%d}  {key.rate:g}/s"
+    owner = "unknown" if key.owner is None else key.owner
+    return (
+        f"{key.key_id}  {key.tenant}  {scopes}  until {key.expires_at:%Y-%m-%d}  {key.rate:g}/s  "
+        f"owner {owner}"
+    )

@@ -7,6 +7,7 @@ may change: the encryption key of a data subject can be deleted, an API key can 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -70,6 +71,7 @@ api_keys = sa.Table(
     sa.Column("created_at", sa.String(32), nullable=False),
     sa.Column("expires_at", sa.String(32), nullable=False),
     sa.Column("revoked_at", sa.String(32)),
+    sa.Column("owner", sa.String(100)),  # who holds the key; null = unknown, in older keys
 )
 
 # One row each: the schema's version, and bytes that are overwritten to test whether writes succeed.
@@ -106,12 +108,29 @@ def _create_schema(connection: sa.Connection) -> None:
     connection.execute(_version.insert().values(version=0))
 
 
+def _add_owner_of_keys(connection: sa.Connection) -> None:
+    _add_column(connection, api_keys.c.owner)
+
+
+def _add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
+    """Add a column that may be null, unless the table has it already."""
+    table = column.table.name
+    existing = {one["name"] for one in sa.inspect(connection).get_columns(table)}
+    if column.name in existing:
+        return
+    kind = column.type.compile(connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}")
+
+
 # MIGRATIONS[n] turns version n into version n + 1. A released migration is never changed.
 #
 # A new database gets all of today's METADATA in MIGRATIONS[0], then runs every later migration.
 # So a later migration checks first whether its table, index or column exists already, as in
 # `table.create(connection, checkfirst=True)`. Without the check a new database does not open.
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_create_schema,)
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (
+    _create_schema,
+    _add_owner_of_keys,
+)
 
 
 def migrate(connection: sa.Connection) -> None:

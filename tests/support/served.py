@@ -12,6 +12,8 @@ from serving.auth import keys
 from serving.auth.caller import SCOPES
 from serving.storage.database import Database
 
+FAST = keys.KeyTerms(rate=10_000)
+
 
 class Server(NamedTuple):
     """A running service: its URL, its log so far, and the tag of its model."""
@@ -57,11 +59,13 @@ def create_keys(database: Database) -> dict[str, str]:
     by_name: dict[str, str] = {}
     for tenant in ("north", "south"):
         for scope in SCOPES:
-            by_name[f"{tenant}/{scope}"], _ = keys.create(database, tenant, [scope], rate=10_000)
-        by_name[f"{tenant}/all"], _ = keys.create(database, tenant, SCOPES, rate=10_000)
+            by_name[f"{tenant}/{scope}"], _ = keys.create(database, tenant, [scope], FAST)
+        by_name[f"{tenant}/all"], _ = keys.create(database, tenant, SCOPES, FAST)
     long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=30)
-    by_name["expired"], _ = keys.create(database, "old", SCOPES, days=29, now=long_ago)
+    by_name["expired"], _ = keys.create(
+        database, "old", SCOPES, keys.KeyTerms(days=29), now=long_ago
+    )
     by_name["revoked"], revoked = keys.create(database, "old", SCOPES)
     keys.revoke(database, revoked.key_id)
-    by_name["slow"], _ = keys.create(database, "slow", SCOPES, rate=0.01)
+    by_name["slow"], _ = keys.create(database, "slow", SCOPES, keys.KeyTerms(rate=0.01))
     return by_name

@@ -77,7 +77,7 @@ def run_battery(
     """Start a service and send it `count` cases of each kind for each operation."""
     address = f"sqlite:///{folder / 'record.db'}"
     with closing(Database(address)) as database:
-        key, _ = keys.create(database, "north", SCOPES, rate=10_000)
+        key, _ = keys.create(database, "north", SCOPES, keys.KeyTerms(rate=10_000))
     # These tests are not about the speed of the machine.
     with start_service(folder / "log", service, {"CLEARLINE_DEADLINE": "30"}) as url:
         authorization = f"Bearer {key}"

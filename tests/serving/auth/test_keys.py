@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from serving.__main__ import main
 from serving.auth.caller import SCOPES
 from serving.auth.key_cache import KeyCache
-from serving.auth.keys import Key, KeyRefused, create, find_key, list_keys, revoke
+from serving.auth.keys import Key, KeyRefused, KeyTerms, create, find_key, list_keys, revoke
 from serving.storage.database import Database, open_database
 from serving.storage.settings import read_settings
 from serving.storage.tables import api_keys
@@ -46,15 +46,13 @@ def until(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def test_a_key_is_found_by_its_text_and_by_no_other(database: Database) -> None:
-    text, key = create(database, "lender", ["score", "review"], days=30, rate=7.0, now=NOW)
+    text, key = create(database, "lender", ["score", "review"], KeyTerms(30, 7.0, "Li Na"), now=NOW)
     by_id = {stored.key_id: stored for stored in list_keys(database)}
     assert by_id == {key.key_id: key}
     assert find_key(text, by_id, NOW) == key
-    assert (key.caller.tenant, key.caller.scopes, key.rate) == (
-        "lender",
-        frozenset({"score", "review"}),
-        7.0,
-    )
+    caller = key.caller
+    assert (caller.tenant, caller.scopes) == ("lender", frozenset({"score", "review"}))
+    assert (caller.owner, key.rate) == ("Li Na", 7.0)
     other, _ = create(database, "lender", ["score", "review"], now=NOW)
     assert find_key(other, by_id, NOW) is None
 
@@ -127,10 +125,12 @@ def test_a_tenant_has_at_most_two_live_keys_for_the_same_scopes(database: Databa
         create(database, "lender", ["score", "review"], now=NOW)
     create(database, "lender", ["score"], now=NOW)  # other scopes
     create(database, "other", ["score", "review"], now=NOW)  # another tenant
+    owned = KeyTerms(owner="Li Na")
+    create(database, "lender", ["score", "review"], owned, now=NOW)  # another owner
     revoke(database, first.key_id, NOW)
     create(database, "lender", ["score", "review"], now=NOW)
     create(database, "lender", ["score", "review"], now=NOW + 366 * DAY)  # by then all have expired
-    assert len(list_keys(database)) == 6
+    assert len(list_keys(database)) == 7
 
 
 def test_of_many_concurrent_commands_two_create_a_key(database: Database) -> None:
@@ -166,6 +166,13 @@ def test_a_revoked_key_keeps_its_time(database: Database) -> None:
         ({"rate": 0}, "rate"),
         ({"rate": -1}, "rate"),
         ({"rate": float("inf")}, "rate"),
+        ({"owner": ""}, "owner"),
+        ({"owner": " Li Na"}, "owner"),
+        ({"owner": "Li  Na"}, "owner"),
+        ({"owner": "Li\tNa"}, "owner"),
+        ({"owner": "Li\u200bNa"}, "owner"),
+        ({"owner": "e\u0301"}, "owner"),
+        ({"owner": "a" * 101}, "owner"),
     ],
 )
 def test_invalid_arguments_are_refused_and_store_nothing(
@@ -173,14 +180,11 @@ def test_invalid_arguments_are_refused_and_store_nothing(
     changed: dict[str, object],
     named: str,
 ) -> None:
-    asked: dict[str, object] = {
-        "tenant": "lender",
-        "scopes": ["score"],
-        "days": 1,
-        "rate": 1,
-    } | changed
+    terms = {name: value for name, value in changed.items() if name in ("days", "rate", "owner")}
+    whom: dict[str, object] = {"tenant": "lender", "scopes": ["score"]} | changed
+    asked = {name: whom[name] for name in ("tenant", "scopes")}
     with pytest.raises(KeyRefused, match=named):
-        create(database, **asked)  # type: ignore[arg-type]
+        create(database, terms=KeyTerms(**terms), **asked)  # type: ignore[arg-type]
     assert list_keys(database) == []
 
 
@@ -272,7 +276,7 @@ def test_the_commands_create_list_and_revoke_a_key(
 ) -> None:
     monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'made' / 'record.db'}")
     new = "keys new --tenant lender --scopes score,review --days 30 --rate 5"
-    assert main(new.split()) == 0
+    assert main([*new.split(), "--owner", "Li Na"]) == 0
     made = capsys.readouterr()
     text = made.out.removesuffix("\n")  # alone on stdout, for use in a shell
     with closing(open_database(read_settings())) as database:
@@ -284,7 +288,7 @@ def test_the_commands_create_list_and_revoke_a_key(
     assert main(["keys", "list"]) == 0
     listed = capsys.readouterr().out
     assert listed.startswith(f"live    {key.key_id}  lender  score,review  until ")
-    assert listed.endswith("  5/s\n")
+    assert listed.endswith("  5/s  owner Li Na\n")
     assert secret not in listed
     assert main(["keys", "revoke", key.key_id]) == 0
     assert main(["keys", "list"]) == 0
