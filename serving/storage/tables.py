@@ -72,6 +72,17 @@ api_keys = sa.Table(
     sa.Column("expires_at", sa.String(32), nullable=False),
     sa.Column("revoked_at", sa.String(32)),
     sa.Column("owner", sa.String(100)),  # who holds the key; null = unknown, in older keys
+    # keyed with the secrets, hex, over the other columns; null in a key of an earlier version
+    sa.Column("mac", sa.String(64)),
+)
+
+# One row: which secrets the record belongs to, encrypted with them. Empty in a record of an earlier
+# version until it is opened with secrets that decrypt it.
+secrets_marker = sa.Table(
+    "secrets_marker",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
 )
 
 # One row each: the schema's version, and bytes that are overwritten to test whether writes succeed.
@@ -122,6 +133,11 @@ def _add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
     connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}")
 
 
+def _bind_to_secrets(connection: sa.Connection) -> None:
+    secrets_marker.create(connection, checkfirst=True)
+    _add_column(connection, api_keys.c.mac)
+
+
 # MIGRATIONS[n] turns version n into version n + 1. A released migration is never changed.
 #
 # A new database gets all of today's METADATA in MIGRATIONS[0], then runs every later migration.
@@ -130,6 +146,7 @@ def _add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
 MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (
     _create_schema,
     _add_owner_of_keys,
+    _bind_to_secrets,
 )
 
 
