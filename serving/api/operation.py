@@ -30,6 +30,9 @@ from serving.web.params import read_page, refuse_query
 
 SECURITY: list[dict[str, list[str]]] = [{"key": []}]
 _ERRORS = {
+    HTTPStatus.FORBIDDEN: (
+        "The key lacks the scope or has no owner, or its owner asked for the review."
+    ),
     HTTPStatus.NOT_FOUND: "There is no such decision or review, or another tenant has it.",
     HTTPStatus.CONFLICT: "The state does not allow it, or another request was first.",
     HTTPStatus.GONE: "What could name the person was erased.",

@@ -37,6 +37,7 @@ from serving.web.params import PageQuery
 
 _LOOKUP_ERRORS = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _STEP_ERRORS = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
+_ANSWER_ERRORS = (HTTPStatus.FORBIDDEN, *_STEP_ERRORS)
 
 
 def review_app(get_reviews: Callable[[], Reviews]) -> Starlette:
@@ -170,7 +171,7 @@ OPERATIONS = (
         handler=start_review,
         body=StartRequest,
         answer=ReviewAnswer,
-        errors=_STEP_ERRORS,
+        errors=_ANSWER_ERRORS,
     ),
     Operation(
         method="POST",
@@ -179,7 +180,7 @@ OPERATIONS = (
         handler=resolve_review,
         body=ResolutionRequest,
         answer=ReviewAnswer,
-        errors=_STEP_ERRORS,
+        errors=_ANSWER_ERRORS,
     ),
     Operation(
         method="POST",

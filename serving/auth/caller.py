@@ -31,6 +31,21 @@ class Caller:
         """
         return not self.scopes.isdisjoint(scopes)
 
+    @property
+    def actor(self) -> str | None:
+        """Who acts, for the audit log: the key's owner, or the key itself if it has none.
+
+        None without a key, because nobody is authenticated.
+
+        >>> Caller("0123", "lender", frozenset({"review"}), "Li Na").actor
+        'Li Na'
+        >>> Caller("0123", "lender", frozenset({"score"})).actor, LOOPBACK.actor
+        ('key 0123', None)
+        """
+        if self.key_id == LOOPBACK.key_id:
+            return None
+        return f"key {self.key_id}" if self.owner is None else self.owner
+
 
 # A client on this machine, while the service has no API key.
 LOOPBACK = Caller("loopback", "local", frozenset(SCOPES))

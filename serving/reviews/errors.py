@@ -17,6 +17,11 @@ def conflict(message: str) -> ApiError:
     return single_fault(HTTPStatus.CONFLICT, message)
 
 
+def forbidden(message: str) -> ApiError:
+    """Return 403: another person has to take the step, or the caller is not known well enough."""
+    return single_fault(HTTPStatus.FORBIDDEN, message)
+
+
 def invalid(field: str, message: str) -> ApiError:
     """Return 422: a field of the body does not fit the decision or the review."""
     return single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, message, path=f"$.{field}")

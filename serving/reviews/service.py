@@ -24,6 +24,7 @@ from serving.decision.policy.dates import local_date
 from serving.reviews.errors import conflict, invalid
 from serving.reviews.notice import ReviewDecision, outcome_notice
 from serving.reviews.queries import ReviewQueries
+from serving.reviews.reviewer import actor_metadata, check_may_answer, reviewer_name
 from serving.reviews.workflow import (
     DAYS_TO_DECIDE,
     STEPS,
@@ -67,7 +68,11 @@ class _Step:
         """Return the row of the step, with the body of its request."""
         return replace(
             _new_entry(self.kind, self.rows[0], self.context, self.at),
-            metadata={"review": self.review.review_id, **(metadata or {})},
+            metadata={
+                "review": self.review.review_id,
+                **actor_metadata(self.context.caller),
+                **(metadata or {}),
+            },
             request_body=body.model_dump_json().encode(),
             unique_key=step_key(self.review),
         )
@@ -96,6 +101,7 @@ class Reviews:
         earlier = reviews_of(rows)
         days = datetime.timedelta(days=DAYS_TO_DECIDE)
         decide_by = local_date(now, self._bundle.policy) + days
+        by = actor_metadata(context.caller)
         entries: list[NewEntry] = []
         for review in (review for review in earlier if review.under_way):
             if review.asked_by == "customer":
@@ -106,7 +112,7 @@ class Reviews:
             entries.append(
                 replace(
                     _new_entry("withdrawal", rows[0], context, now),
-                    metadata={"review": review.review_id, "superseded_by": review_id},
+                    metadata={"review": review.review_id, "superseded_by": review_id, **by},
                     unique_key=step_key(review),
                 )
             )
@@ -118,6 +124,7 @@ class Reviews:
                 "decide_by": decide_by.isoformat(),
                 "corrected": corrected is not None,
                 "asked_by": "customer",
+                **by,
             },
             request_body=body.model_dump_json().encode(),
             response_body=corrected,
@@ -128,17 +135,20 @@ class Reviews:
         return review_id
 
     async def start(self, review_id: str, body: StartRequest, context: RequestContext) -> None:
-        """Give a review to a person, or to another person than before.
+        """Give a review to the key's owner, or to another person than before.
 
-        Raises ApiError (409) if another person has taken it.
+        Raises ApiError: 409 if another person has taken it, 403 if the caller may not answer it.
         """
         step = await self._step("started", review_id, context)
+        check_may_answer(step.review, step.rows, context.caller)
         reviewer = step.review.reviewer
         if reviewer is not None and body.instead_of != reviewer:
             raise conflict("another person has taken it: to take it over, say instead_of whom")
         if reviewer is None and body.instead_of is not None:
             raise conflict("nobody has taken it yet: expected no instead_of")
-        await self._append_step(step.entry(body), context)
+        taken_by = reviewer_name(context.caller, body.reviewer)
+        recorded = body.model_copy(update={"reviewer": taken_by})
+        await self._append_step(step.entry(recorded), context)
 
     async def withdraw(
         self, review_id: str, body: WithdrawalRequest, context: RequestContext
@@ -157,11 +167,13 @@ class Reviews:
     ) -> None:
         """Store a person's answer to a review, with its notice to the customer.
 
-        Raises ApiError: 409 if another person has taken the review, 422 if the outcome or the new
-        limit does not fit the decision.
+        Raises ApiError: 409 if another person has taken the review, 403 if the caller may not
+        answer it, 422 if the outcome or the new limit does not fit the decision.
         """
         step = await self._step("resolution", review_id, context)
-        if step.review.reviewer != body.reviewer:
+        check_may_answer(step.review, step.rows, context.caller)
+        reviewer = reviewer_name(context.caller, body.reviewer)
+        if step.review.reviewer != reviewer:
             raise conflict(
                 "another person has taken it: "
                 "to take it over, start it again and say instead_of whom"
@@ -177,8 +189,9 @@ class Reviews:
         days = datetime.timedelta(days=policy.dates.notice_within_days)
         send_by = local_date(step.at, policy) + days
         notice = outcome_notice(outcome, local_date(step.rows[0].at, policy), send_by)
+        recorded = body.model_copy(update={"reviewer": reviewer})
         entry = replace(
-            step.entry(body, {"outcome": body.outcome}),
+            step.entry(recorded, {"outcome": body.outcome}),
             response_body=json.dumps(notice, ensure_ascii=False).encode(),
             due=send_by,
         )

@@ -60,7 +60,12 @@ class StartRequest(ApiRequest):
         json_schema_extra={"example": {"reviewer": "Li Na", "instead_of": None}}
     )
 
-    reviewer: Annotated[Name, Field(description="the person who reconsiders")]
+    reviewer: Annotated[
+        Name,
+        Field(
+            description="the person who reconsiders; with an API key, its owner is recorded instead"
+        ),
+    ]
     instead_of: Annotated[
         Name | None,
         Field(description="the reviewer to take it over from; null = nobody has taken it yet"),
@@ -81,7 +86,15 @@ class ResolutionRequest(ApiRequest):
         }
     )
 
-    reviewer: Annotated[Name, Field(description="the person who has taken the review")]
+    reviewer: Annotated[
+        Name,
+        Field(
+            description=(
+                "the person who has taken the review; with an API key, its owner has to be that "
+                "person, and is recorded"
+            )
+        ),
+    ]
     outcome: Annotated[
         ReviewOutcome,
         Field(

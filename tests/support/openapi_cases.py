@@ -164,11 +164,20 @@ class Known:
 
 @dataclass(frozen=True)
 class Client:
-    """Where the service is, the header of its key, and how long it has to answer, in seconds."""
+    """Where the service is, the headers of its keys, and how long it has to answer, in seconds.
+
+    Who asks for a review cannot answer it, so the steps of an answer have a key of their own.
+    """
 
     url: str
     key: str
+    reviewer_key: str
     within: float = ANSWER_WITHIN
+
+    def key_for(self, operation: Operation) -> str:
+        """The header of the key that may call an operation."""
+        is_answer = operation.label.endswith(("/start", "/resolution"))
+        return self.reviewer_key if is_answer else self.key
 
 
 class Battery:
@@ -213,7 +222,7 @@ class Battery:
             case = self._made_acceptable(operation, case)
         elif kind != "stranger" and self._turn % 2:
             self._use_known_id(operation, case)
-        key = UNKNOWN_KEY if kind == "stranger" else self._client.key
+        key = UNKNOWN_KEY if kind == "stranger" else self._client.key_for(operation)
         response, wrong = self._send(operation, case, key)
         if response is None:
             return Result(operation.label, kind, case, response, wrong)
@@ -222,7 +231,7 @@ class Battery:
         if kind == "stranger" and response.status_code != 401:
             wrong += ("a stranger is answered",)
         if kind == "meant" and "Idempotency-Key" in (case.headers or {}):
-            again, _ = self._send(operation, case, self._client.key)
+            again, _ = self._send(operation, case, self._client.key_for(operation))
             if again is None or again.content != response.content:
                 wrong += ("the same key got another answer",)
         return Result(operation.label, kind, case, response, wrong)
@@ -370,7 +379,7 @@ class Battery:
         operation = self.operations[label]
         path = {} if known_id is None else {"id": known_id}
         case = operation.Case(path_parameters=path, body=body, media_type="application/json")
-        response, wrong = self._send(operation, case, self._client.key)
+        response, wrong = self._send(operation, case, self._client.key_for(operation))
         if response is None or response.status_code >= 300:
             text = "" if response is None else response.text[:300]
             raise LookupError(f"{label}: {wrong} {text}")

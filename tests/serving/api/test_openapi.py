@@ -78,12 +78,15 @@ def run_battery(
     address = f"sqlite:///{folder / 'record.db'}"
     with closing(Database(address)) as database:
         key, _ = keys.create(database, "north", SCOPES, keys.KeyTerms(rate=10_000))
+        reviewer = keys.KeyTerms(rate=10_000, owner="Li Na")
+        reviewer_key, _ = keys.create(database, "north", ["review"], reviewer)
     # These tests are not about the speed of the machine.
     with start_service(folder / "log", service, {"CLEARLINE_DEADLINE": "30"}) as url:
-        authorization = f"Bearer {key}"
+        authorization, of_reviewer = f"Bearer {key}", f"Bearer {reviewer_key}"
         headers = {"authorization": authorization}
         document = httpx.get(f"{url}/docs.json", headers=headers, timeout=30).json()
-        battery = Battery(document, Client(url, authorization, within), accounts)
+        client = Client(url, authorization, of_reviewer, within)
+        battery = Battery(document, client, accounts)
         yield Run(battery, count, battery.run(count), folder)
 
 
