@@ -66,6 +66,8 @@ def create_key(options: argparse.Namespace) -> None:
         text, key = keys.create(database, options.tenant, scopes, terms)
     print(text)
     print(f"key {_key_line(key)}; save it now: only its hash is stored", file=sys.stderr)
+    if key.owner is None and "review" in key.scopes:
+        print("without --owner this key cannot take or resolve a review", file=sys.stderr)
 
 
 def list_keys(_: argparse.Namespace) -> None:

@@ -285,6 +285,7 @@ def test_the_commands_create_list_and_revoke_a_key(
     assert find_key(text, {key.key_id: key}, now) == key
     secret = text[-43:]
     assert secret not in made.err
+    assert "--owner" not in made.err
     assert main(["keys", "list"]) == 0
     listed = capsys.readouterr().out
     assert listed.startswith(f"live    {key.key_id}  lender  score,review  until ")
@@ -298,6 +299,19 @@ def test_the_commands_create_list_and_revoke_a_key(
     errors = capsys.readouterr().err
     assert len(errors.splitlines()) == 2
     assert ",".join(SCOPES) in errors
+
+
+def test_a_key_for_reviews_without_an_owner_is_made_with_a_warning(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'record.db'}")
+    warning = "without --owner this key cannot take or resolve a review"
+    assert main(["keys", "new", "--tenant", "lender", "--scopes", "review"]) == 0
+    assert warning in capsys.readouterr().err
+    assert main(["keys", "new", "--tenant", "lender", "--scopes", "score"]) == 0
+    assert warning not in capsys.readouterr().err
 
 
 def test_a_damaged_database_is_reported_in_one_line(
