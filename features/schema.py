@@ -2,8 +2,9 @@
 
 Conventions
 -----------
-``month`` is the first day of the month, ``pl.Date``.  Amounts are in CNY, float64, finite, at most
-``LARGEST_AMOUNT``.  Counts and days are whole numbers, int32.
+An account id matches ``ACCOUNT_ID_PATTERN``.  ``month`` is the first day of the month, ``pl.Date``,
+from ``FIRST_MONTH`` to ``LAST_MONTH``.  Amounts are in CNY, float64, finite, at most
+``LARGEST_AMOUNT``.  Counts and days are whole numbers, int32.  The API has the same limits.
 
 Null means unknown.  ``Column.null`` says where it is allowed: ``never``; in ``any`` statement; or
 ``whole``: in all statements of an account or in none, because a source either has the column or
@@ -17,6 +18,8 @@ statements, with zeros.  So a table with such a gap is rejected.
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -28,10 +31,18 @@ from features.types import Mask
 
 LONGEST_WINDOW = 24
 LARGEST_AMOUNT = 1e9
-# One fen.  Features divide by amounts, and a division by less than a fen may overflow, so a request
-# with such an amount is rejected.  check() accepts it, because computed statements have such
-# remainders.
+# One fen, the unit of an amount.  Whatever brings amounts in rounds them to it (round_amounts, and
+# round_amount in a request): a remainder of floating point such as 5.7e-14 would count as cash
+# drawn, and a division by it may overflow.  check() accepts fractions of a fen, because computed
+# statements have them.
 SMALLEST_AMOUNT = 0.01
+_UNITS = 100  # fen in 1 CNY
+LONGEST_ACCOUNT_ID = 64  # characters
+ACCOUNT_ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._:-]*$"
+_ACCOUNT_ID = re.compile(ACCOUNT_ID_PATTERN)
+FIRST_MONTH = datetime.date(1900, 1, 1)
+LAST_MONTH = datetime.date(2099, 12, 1)
+MONTH_PATTERN = "^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$"  # FIRST_MONTH to LAST_MONTH as text
 PRODUCTS = ("pay_later", "cash_loan")
 Null = Literal["never", "any", "whole"]
 Kind = Literal["identifier", "month", "product", "amount", "whole_number"]
@@ -126,6 +137,12 @@ COLUMNS: tuple[Column, ...] = (
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 _BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 _KEYS = ["account_id", "month"]
+_ACCOUNT_RULE = (
+    f"account_id has 1 to {LONGEST_ACCOUNT_ID} of the characters A-Z a-z 0-9 . _ : -, "
+    "the first a letter or a digit"
+)
+_MONTH_RULE = f"month is from {FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}"
+_FIRST_DAY, _LAST_DAY = np.datetime64(FIRST_MONTH, "D"), np.datetime64(LAST_MONTH, "D")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +201,7 @@ def check(statements: pl.DataFrame, *, window: bool = True) -> pl.DataFrame:
     features.schema.StatementError: statements break the schema
       0 <= credit_limit <= 1e+09: 1 row(s): account a in 2026-09
     """
-    frame = _conform(statements)
+    frame = conform(statements)
     violations = []
     for rule, mask in _breaches(frame, window):
         if mask.any():
@@ -205,7 +222,7 @@ def sift(statements: pl.DataFrame, *, window: bool = False) -> tuple[pl.DataFram
     Raises:
         StatementError: A column is missing or has the wrong type, or the table is empty.
     """
-    frame = _conform(statements)
+    frame = conform(statements)
     breaches = pl.concat(
         frame.filter(mask).select("account_id", "month", rule=pl.lit(rule))
         for rule, mask in _breaches(frame, window)
@@ -213,6 +230,37 @@ def sift(statements: pl.DataFrame, *, window: bool = False) -> tuple[pl.DataFram
     # Rows without an account name are never good, but an anti-join alone would keep them.
     good = frame.join(breaches, on="account_id", how="anti").drop_nulls("account_id")
     return good, breaches.sort("account_id", "month", "rule")
+
+
+def round_amount(amount: float) -> float:
+    """The amount rounded to whole fen, a half to the even one; never -0.0.
+
+    >>> round_amount(5.7e-14), round_amount(-12.3449)
+    (0.0, -12.34)
+    """
+    return round(amount * _UNITS) / _UNITS
+
+
+def round_amounts(statements: pl.DataFrame) -> pl.DataFrame:
+    """The statements with every amount rounded as :func:`round_amount` does.
+
+    Null stays null, and what is not finite stays what it is.  The columns of amounts are numbers or
+    null.
+    """
+    amounts = [c.name for c in COLUMNS if c.kind == "amount" and c.name in statements.columns]
+    as_float = pl.col(amounts).cast(pl.Float64)
+    rounded = as_float.round(2)
+    # Not -0.0, and null stays null.
+    return statements.with_columns(pl.when(rounded == 0).then(0.0).otherwise(rounded).name.keep())
+
+
+def is_account_id(name: str) -> bool:
+    """Whether a name may be an ``account_id``, here and in the API.
+
+    >>> [is_account_id(name) for name in ("0012345", "a/1", "", "x" * 65)]
+    [True, False, False, False]
+    """
+    return len(name) <= LONGEST_ACCOUNT_ID and _ACCOUNT_ID.fullmatch(name) is not None
 
 
 def table(rows: Iterable[Mapping[str, object]]) -> pl.DataFrame:
@@ -225,8 +273,15 @@ def table(rows: Iterable[Mapping[str, object]]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _conform(statements: pl.DataFrame) -> pl.DataFrame:
-    """The declared columns in order and type, sorted; checks the table's form, not its values."""
+def conform(statements: pl.DataFrame) -> pl.DataFrame:
+    """The declared columns in order and type, sorted; the values are not checked.
+
+    Amounts may come as any number, counts as whole numbers of any width, products as text, and a
+    column that may be null may have no type.
+
+    Raises:
+        StatementError: A column is missing, unknown or of another type, or there is no row.
+    """
     schema = statements.schema  # read once, because Polars builds it at each access
     if missing := [name for name in NAMES if name not in schema]:
         raise StatementError(f"statements: expected the columns {list(NAMES)}, missing {missing}")
@@ -291,9 +346,13 @@ def _breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, Mask]]:
             yield f"{column.name} is known", values.is_null().to_numpy()
         if column.kind in ("amount", "whole_number"):
             yield _range_rule(column, values)
+    same_account = _compare_with_earlier(frame["account_id"], 1, equal=True)
+    yield _ACCOUNT_RULE, _lacks_account_form(frame["account_id"], same_account)
     months = frame["month"].to_numpy()
     yield "month is the first of a month", months != months.astype("datetime64[M]")
-    yield from _history_breaches(frame, window)
+    # A comparison with NaT, the unknown month, is false.
+    yield _MONTH_RULE, (months < _FIRST_DAY) | (months > _LAST_DAY)
+    yield from _history_breaches(frame, same_account, window)
 
 
 def _range_rule(column: Column, values: pl.Series) -> tuple[str, Mask]:
@@ -310,13 +369,24 @@ def _range_rule(column: Column, values: pl.Series) -> tuple[str, Mask]:
     return rule, outside
 
 
-def _history_breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, Mask]]:
+def _lacks_account_form(names: pl.Series, same_account: Mask) -> Mask:
+    """Whether each row's account id breaks the form; names are sorted."""
+    # Each name once, and by Python: Polars takes longer over one account than all other checks.
+    distinct = [names[row] for row in np.flatnonzero(~same_account).tolist()]
+    wrong = [name for name in distinct if name is not None and not is_account_id(name)]
+    if not wrong:
+        return np.zeros(len(names), dtype=np.bool_)
+    return names.is_in(wrong).fill_null(False).to_numpy()
+
+
+def _history_breaches(
+    frame: pl.DataFrame, same_account: Mask, window: bool
+) -> Iterator[tuple[str, Mask]]:
     """The rules between a row and the row before it of the same account.
 
     The frame is sorted, so these rows are neighbours and no grouping is needed.
     """
-    account, product = frame["account_id"], frame["product"].to_physical()
-    same_account = _compare_with_earlier(account, 1, equal=True)
+    product = frame["product"].to_physical()
     months = frame["month"].to_numpy().astype("datetime64[M]").astype(np.int64)
     step = np.diff(months, prepend=0)
     yield "one statement a month", same_account & (step == 0)
@@ -329,7 +399,7 @@ def _history_breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, 
             changed = _compare_with_earlier(values.is_null(), 1, equal=False)
             yield f"{column.name} is known in all statements or in none", same_account & changed
     if window and frame.height > LONGEST_WINDOW:
-        too_many = _compare_with_earlier(account, LONGEST_WINDOW, equal=True)
+        too_many = _compare_with_earlier(frame["account_id"], LONGEST_WINDOW, equal=True)
         yield f"at most {LONGEST_WINDOW} statements an account", too_many
 
 

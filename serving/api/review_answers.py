@@ -27,6 +27,7 @@ from serving.schemas.review import (
     ReviewAnswer,
     WithdrawalNote,
 )
+from serving.schemas.statement import AS_STORED
 from serving.storage.timestamps import encode_time
 
 _COMPARED_FIELDS = ("action", "new_limit", "proposed_limit", "probability", "reasons")
@@ -44,9 +45,10 @@ def decision_answer(rows: Sequence[Entry]) -> DecisionAnswer:
 
 def whole_review(review: Review, rows: Sequence[Entry]) -> ReviewAnswer:
     """Return a review with the statements of its decision, for the person who answers it."""
-    statements = [
-        Statement.model_validate_json(json.dumps(statement)) for statement in _statements(rows[0])
-    ]
+    statements = []
+    for statement in _statements(rows[0]):
+        text = json.dumps(statement)
+        statements.append(Statement.model_validate_json(text, context=AS_STORED))
     return listed_review(review, rows).model_copy(update={"statements": statements})
 
 

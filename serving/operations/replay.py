@@ -20,6 +20,7 @@ from serving.decision.golden import load
 from serving.decision.result import ProductError
 from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.decision import Request
+from serving.schemas.statement import AS_STORED
 from serving.storage.timestamps import decode_time
 
 Result = Literal["same", "different", "no_bundle", "erased"]
@@ -95,7 +96,7 @@ def recompute(decision: Entry, bundle: Bundle) -> bytes | None:
     endpoint, decided_at = metadata["door"], decode_time(metadata["decided_at"])
     model = AdviceRequest if endpoint == "advice" else Request
     try:
-        request = model.model_validate_json(decision.request_body)
+        request = model.model_validate_json(decision.request_body, context=AS_STORED)
         [answered] = answer_requests(endpoint, [request], metadata["advice"], bundle, decided_at)
     except _REFUSALS:
         # Refused today and answered then: the decision counts as different.

@@ -15,7 +15,15 @@ import polars as pl
 from pydantic import ConfigDict, Field, create_model
 from pydantic.json_schema import SkipJsonSchema
 
-from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, table
+from features.schema import (
+    ACCOUNT_ID_PATTERN,
+    COLUMNS,
+    LONGEST_ACCOUNT_ID,
+    LONGEST_WINDOW,
+    MONTH_PATTERN,
+    PRODUCTS,
+    table,
+)
 from serving.schemas import examples
 from serving.schemas.advice import Advice
 from serving.schemas.base import ApiRequest
@@ -49,7 +57,7 @@ else:
         month=(
             str,
             Field(
-                pattern="^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$",
+                pattern=MONTH_PATTERN,
                 description="the month that it closes, YYYY-MM",
             ),
         ),
@@ -73,8 +81,8 @@ class Request(ApiRequest):
     account_id: Annotated[
         str,
         Field(
-            pattern="^[A-Za-z0-9][A-Za-z0-9._:-]*$",
-            max_length=64,
+            pattern=ACCOUNT_ID_PATTERN,
+            max_length=LONGEST_ACCOUNT_ID,
             description="the lender's name for the account",
         ),
     ]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
-from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from features.schema import SMALLEST_AMOUNT, Column
+from features.schema import SMALLEST_AMOUNT, Column, round_amount
 
+# The context in which a request of the audit log is validated.  Earlier versions did not round, and
+# such a request has to be decided on again with the amounts that decided.
+AS_STORED: Mapping[str, bool] = {"as_stored": True}
 _KIND_TEXT = {
-    "amount": f", 0 or at least {SMALLEST_AMOUNT:g} away from it",
+    "amount": f", rounded to {SMALLEST_AMOUNT:g}",
     "whole_number": ", written without a point",
 }
 _NULL_TEXT = {
@@ -19,23 +21,21 @@ _NULL_TEXT = {
     "any": "; null = unknown",
     "whole": "; null = unknown, in all statements or in none",
 }
-_BETWEEN_ZERO_AND_SMALLEST: JsonDict = {
-    "exclusiveMinimum": -SMALLEST_AMOUNT,
-    "exclusiveMaximum": SMALLEST_AMOUNT,
-    "not": {"const": 0},
-}
 
 
 def statement_field(column: Column) -> Any:
     """Return the annotation and the pydantic field of a column."""
     number_type = float if column.kind == "amount" else int
+    lowest = column.low
+    if column.above is not None:
+        lowest = column.above + SMALLEST_AMOUNT  # a smaller amount may be rounded to the bound
 
     def bound(value: float | None) -> float | int | None:
         return None if value is None else number_type(value)
 
     number: Any = Annotated[
         number_type,
-        Field(ge=bound(column.low), le=bound(column.high), gt=bound(column.above)),
+        Field(ge=bound(lowest), le=bound(column.high)),
     ]
     if column.kind == "amount":
         number = Annotated[number, *MONEY]
@@ -44,18 +44,11 @@ def statement_field(column: Column) -> Any:
     return annotation, Field(description=f"{column.meaning}; {unit}")
 
 
-def _check_amount(amount: float) -> float:
-    if 0.0 < abs(amount) < SMALLEST_AMOUNT:
-        raise PydanticCustomError(
-            "amount",
-            "Input should be 0 or at least {smallest} away from it",
-            {"smallest": SMALLEST_AMOUNT},
-        )
-    return amount + 0.0  # turns -0.0 into 0.0
+def _round(amount: float, info: ValidationInfo) -> float:
+    if info.context is AS_STORED:
+        return amount
+    return round_amount(amount)
 
 
 # The annotations of every amount.
-MONEY: tuple[Any, ...] = (
-    AfterValidator(_check_amount),
-    Field(json_schema_extra={"not": _BETWEEN_ZERO_AND_SMALLEST}),
-)
+MONEY: tuple[Any, ...] = (AfterValidator(_round),)

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.schema import COLUMNS, LONGEST_WINDOW, NAMES, StatementError, check, sift
+from features.schema import (
+    COLUMNS,
+    LONGEST_WINDOW,
+    NAMES,
+    StatementError,
+    check,
+    round_amount,
+    round_amounts,
+    sift,
+)
 from tests.support.accounts import quiet_account, window
 from tests.support.each import each
 
@@ -47,6 +56,9 @@ BREACHES: list[tuple[dict[str, object], str]] = [
     ({"month": datetime.date(2024, 2, 1)}, "one statement a month"),
     ({"month": datetime.date(2024, 5, 1)}, "no month is missing"),
     ({"product": "cash_loan"}, "one product an account"),
+    ({"month": datetime.date(1899, 12, 1)}, "month is from 1900-01 to 2099-12"),
+    ({"month": datetime.date(26, 3, 1)}, "month is from 1900-01 to 2099-12"),
+    ({"month": datetime.date(2569, 3, 1)}, "month is from 1900-01 to 2099-12"),
 ]
 
 
@@ -60,7 +72,7 @@ def test_check_names_the_rule_the_account_and_the_month(
         check(pl.concat([quiet_account(account_id="good"), quiet_account(changes=changes)]))
     violation = next(v for v in caught.value.violations if v.rule == rule)
     month = changes.get("month", datetime.date(2024, 3, 1))
-    assert violation.first == (("a", f"{month:%Y-%m}"),)
+    assert violation.first == (("a", str(month)[:7]),)
     assert violation.count == 1
 
 
@@ -101,6 +113,33 @@ def test_check_takes_other_number_types_without_changing_values() -> None:
         pl.col("days_past_due").cast(pl.Int64), pl.col("balance").cast(pl.Int64)
     )
     assert check(narrow).equals(check(quiet_account()))
+
+
+@pytest.mark.parametrize("name", ["违约", "a/1", "a 1", "", "-a", "x" * 65, "a\n"])
+def test_an_account_id_that_the_api_refuses_breaks_the_schema(name: str) -> None:
+    mixed = pl.concat([quiet_account(account_id="x" * 64), quiet_account(account_id=name)])
+    with pytest.raises(StatementError, match="account_id has 1 to 64 of the characters") as caught:
+        check(mixed)
+    (violation,) = caught.value.violations
+    assert (violation.count, violation.first[0][0]) == (3, name)
+    good, failed = sift(mixed)
+    assert good.equals(quiet_account(account_id="x" * 64))
+    assert failed["account_id"].to_list() == [name] * 3
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e9, 1e9)), min_size=1))
+def test_amounts_are_rounded_to_whole_fen(amounts: list[float | None]) -> None:
+    drawn = pl.DataFrame({"balance": pl.Series(amounts, dtype=pl.Float64)})
+    rounded = round_amounts(drawn)
+    for before, after in each(zip(amounts, rounded["balance"], strict=True)):
+        if before is None:
+            assert after is None
+            continue
+        # The float nearest to a number of whole fen, which is what a text such as "0.29" reads as.
+        assert after == float(f"{after:.2f}")
+        assert abs(before - after) <= 0.005 + 1e-7
+        assert (after, str(after)) == (round_amount(before), str(round_amount(before)))
+    assert round_amounts(rounded).equals(rounded)
 
 
 @given(st.lists(st.sampled_from([None, *BREACHES]), min_size=1, max_size=6))

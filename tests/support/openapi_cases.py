@@ -32,7 +32,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from features.schema import COLUMNS, SMALLEST_AMOUNT
+from features.schema import COLUMNS
 
 # drawn    from the schema
 # negated  from the schema, with one thing made wrong
@@ -450,13 +450,10 @@ def _mended(statement: Mapping[str, Any], first: Mapping[str, Any]) -> Json:
         # Unknown in all statements or in none.
         if (mended[name] is None) != (first[name] is None):
             mended[name] = first[name]
-    # JSON Schema takes 3.0 for a whole number and 1e-300 for an amount; the service neither.
+    # JSON Schema takes 3.0 for a whole number; the service does not.
     for name in _COUNTS:
         if mended[name] is not None:
             mended[name] = int(mended[name])
-    for name in _AMOUNTS:
-        if mended[name] and abs(mended[name]) < SMALLEST_AMOUNT:
-            mended[name] = SMALLEST_AMOUNT
     return mended
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from features.schema import StatementError, check
+from features.schema import StatementError, check, conform, round_amounts
 from training.data.config import OWN_LABEL, DataError
 
 _LABELS = {"account_id": pl.String(), "as_of": pl.Date(), "label": pl.Int8()}
@@ -49,7 +49,7 @@ def load(folder: Path) -> Source:
         raise DataError(
             f"{folder}: {problem}; `python -m training simulate` and `ingest` write such a folder"
         )
-    statements = pl.concat([_read(file) for file in files])
+    statements = _read_parts(files)
     # Without the checks of one window: a history is longer than a request's.
     try:
         statements = check(statements, window=False)
@@ -76,9 +76,31 @@ def digest(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
+def _read_parts(files: Sequence[Path]) -> pl.DataFrame:
+    """Return the statements of all parts in the types of the schema, amounts in whole fen.
+
+    Each part is brought to the schema by itself: parts of several programs differ in the order of
+    columns, in the width of whole numbers, or in a column that is null in one of them.
+    """
+    parts = []
+    for file in files:
+        part = _read(file)
+        # Programs that write in parallel leave parts without rows.
+        if part.is_empty() and len(files) > 1:
+            continue
+        try:
+            parts.append(round_amounts(conform(part)))
+        except StatementError as error:
+            raise StatementError(f"{file}: {error}", error.violations) from None
+    if not parts:
+        raise DataError(f"{files[0].parent}: expected statements, got {len(files)} empty parts")
+    return pl.concat(parts)
+
+
 def _read(file: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(file)
+        # A path is no pattern: in the name "book[1]" the brackets are characters.
+        return pl.read_parquet(file, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{file}: expected a Parquet file: {reason}") from error
@@ -98,4 +120,4 @@ def _read_definition(folder: Path) -> str:
         raise DataError(
             f"{file}: expected the definition of the labels in labels.parquet, found no such file"
         )
-    return str(json.loads(file.read_text())["label"]["definition"])
+    return str(json.loads(file.read_text("utf-8"))["label"]["definition"])

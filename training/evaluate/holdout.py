@@ -208,18 +208,28 @@ def _join_groups(accounts: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
     files = [] if folder is None else sorted((folder / "accounts").glob("*.parquet"))
     if not files:
         return accounts.with_columns(_null_column(group) for group in GROUPS)
-    people = pl.concat([pl.read_parquet(file) for file in files])
-    known = [group for group in GROUPS if group in people.columns]
-    unknown = [group for group in GROUPS if group not in known]
-    # Numbers and enumerations as text: groups are only names.
-    columns = people.select("account_id", pl.col(known).cast(pl.String))
-    joined = accounts.join(
-        columns,
+    people = pl.concat([_read_groups(file) for file in files])
+    repeated = people.filter(pl.col("account_id").is_duplicated())["account_id"]
+    if not repeated.is_empty():
+        first = repeated.unique(maintain_order=True).head(3).to_list()
+        raise DataError(f"{files[0].parent}: expected one row an account, got more for {first}")
+    return accounts.join(
+        people,
         on="account_id",
         how="left",
         maintain_order="left",
     )
-    return joined.with_columns(_null_column(group) for group in unknown)
+
+
+def _read_groups(file: Path) -> pl.DataFrame:
+    # A path is no pattern: in the name "book[1]" the brackets are characters.
+    people = pl.read_parquet(file, glob=False)
+    known = [group for group in GROUPS if group in people.columns]
+    unknown = [_null_column(group) for group in GROUPS if group not in known]
+    # Numbers and enumerations as text: groups are only names.  Each part by itself, because parts
+    # may differ in their types and columns.
+    texts = pl.col("account_id", *known).cast(pl.String)
+    return people.select(texts, *unknown).select("account_id", *GROUPS)
 
 
 def _null_column(name: str) -> pl.Expr:

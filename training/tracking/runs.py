@@ -211,7 +211,7 @@ def fetch_table(store: Store, run_id: str, name: str) -> pl.DataFrame | None:
         return None
     with temporary_folder() as folder:
         file = client.download_artifacts(run_id, path, folder)
-        return pl.read_csv(file)
+        return pl.read_csv(file, glob=False)
 
 
 def replace_text(

@@ -19,6 +19,8 @@ from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
 from serving.operations.replay import MAX_NAMED, Bundles, replay, replay_text
+from serving.schemas.decision import Request
+from serving.schemas.statement import AS_STORED
 from serving.storage.settings import StorageSettings
 from tests.golden.remake import BUNDLE
 from tests.support.entries import decision_entry, example_request
@@ -55,6 +57,21 @@ def test_every_endpoint_replays_the_same(
 ) -> None:
     append(record, entries_of_every_endpoint(golden))
     assert replay(record.reader.of_kind(("decision", "review")), bundles).counts == Counter(same=5)
+
+
+def test_amounts_of_an_earlier_version_are_replayed_as_they_decided(
+    record: AuditLog,
+    golden: Bundle,
+    bundles: Bundles,
+) -> None:
+    """Earlier versions did not round to whole fen; today's would give the decision another id."""
+    body = example_request("A-1").model_dump()
+    amounts = {"balance": 18600.123456, "payment": 0.1 + 0.2}
+    body["statements"][-1] |= amounts
+    stored = Request.model_validate(body, context=AS_STORED)
+    assert stored.statements[-1].balance == amounts["balance"]
+    append(record, [decision_entry(stored, golden)])
+    assert replay(record.reader.of_kind(("decision",)), bundles).counts == Counter(same=1)
 
 
 @pytest.mark.parametrize(

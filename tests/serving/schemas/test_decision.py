@@ -7,14 +7,28 @@ import datetime
 import json
 import math
 import random
+import re
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
-from features.schema import COLUMNS, Column, check
+from features.schema import (
+    ACCOUNT_ID_PATTERN,
+    COLUMNS,
+    FIRST_MONTH,
+    LAST_MONTH,
+    LONGEST_ACCOUNT_ID,
+    MONTH_PATTERN,
+    Column,
+    check,
+    round_amounts,
+    sift,
+)
 from serving.auth.routes import LARGEST_BATCH, LARGEST_BODY
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide, decide_many
@@ -31,6 +45,7 @@ from serving.schemas.decision import (
     statements_table,
 )
 from serving.web.errors import MAX_LISTED, ApiError, Problem
+from tests.support.accounts import quiet_account
 from tests.support.each import each
 
 Json = dict[str, Any]
@@ -109,19 +124,57 @@ def test_a_statement_takes_each_column_in_its_range_only(column: Column) -> None
 
 
 @pytest.mark.parametrize("column", AMOUNTS, ids=lambda column: column.name)
-def test_a_statement_takes_no_amount_below_one_fen(column: Column) -> None:
+def test_an_amount_is_rounded_as_the_training_data_are(column: Column) -> None:
     """Features divide by amounts: the quotient by a tiny one may be infinite."""
-    too_small, accepted = [5e-324, 1e-300, 0.0099], [0.01]
+    amounts = [12.3449, 0.1 + 0.2, 1e-2]
     if column.above is None:
-        accepted.append(0.0)
+        amounts += [0.0, 5e-324, 5.684341886080802e-14, 0.0099]
     if column.name == "balance":
-        too_small.append(-0.0099)
-        accepted += [-0.01, -0.0]
-    for amount in too_small:
-        body = with_statement(1, **{column.name: amount})
-        assert paths_of(body) == [f"$.statements[1].{column.name}"]
-    for amount in accepted:
-        parse_request(with_statement(1, **{column.name: amount}))
+        amounts += [-0.0, -2.8e-14, -0.0149]
+    rounded = round_amounts(pl.DataFrame({column.name: amounts}))[column.name]
+    for amount, expected in each(zip(amounts, rounded, strict=True)):
+        parsed = parse_request(with_statement(1, **{column.name: amount}))
+        got = getattr(parsed.statements[1], column.name)
+        assert (got, math.copysign(1, got)) == (expected, math.copysign(1, expected))
+        assert abs(got - amount) <= 0.005
+        assert json.loads(parsed.model_dump_json())["statements"][1][column.name] == got
+
+
+def test_an_income_that_would_be_rounded_to_zero_is_refused() -> None:
+    for income in (0.0, 5e-324, 0.0049, 0.0099):
+        assert paths_of(with_statement(1, income=income)) == ["$.statements[1].income"]
+
+
+def test_the_limits_of_account_and_month_are_those_of_the_schema() -> None:
+    account = Request.model_json_schema()["properties"]["account_id"]
+    assert account["pattern"] == ACCOUNT_ID_PATTERN
+    assert account["maxLength"] == LONGEST_ACCOUNT_ID
+    month = Statement.model_json_schema()["properties"]["month"]
+    assert month["pattern"] == MONTH_PATTERN
+    for day, inside in each([(FIRST_MONTH, True), (LAST_MONTH, True)]):
+        assert bool(re.fullmatch(MONTH_PATTERN, f"{day:%Y-%m}")) is inside
+    for text in ("1899-12", "2100-01", "26-10", "2026-13"):
+        assert not re.fullmatch(MONTH_PATTERN, text)
+
+
+ACCOUNT_IDS = st.one_of(
+    st.from_regex(r"\A[A-Za-z0-9._:/ \u8fdd-]{0,66}\Z"),
+    st.text(max_size=66),
+    st.just("a\n"),
+)
+
+
+@given(name=ACCOUNT_IDS)
+def test_training_and_service_take_the_same_account_ids(name: str) -> None:
+    """An account with another id would be trained on, and could not be asked about."""
+    account = quiet_account(account_id=name)
+    good, _ = sift(account)
+    try:
+        Request.model_validate_json(json.dumps(request(account_id=name)))
+    except ValidationError:
+        assert good.is_empty()
+    else:
+        assert good.equals(check(account))
 
 
 @pytest.mark.parametrize("column", NUMBERS, ids=lambda column: column.name)

@@ -168,10 +168,10 @@ def _read_label_table(file: Path) -> pl.DataFrame:
     )
     try:
         if file.suffix == ".parquet":
-            table = pl.read_parquet(file)
+            table = pl.read_parquet(file, glob=False)
         else:
             # All as text: an account id such as 007 is no number.
-            table = pl.read_csv(file, infer_schema=False)
+            table = pl.read_csv(file, infer_schema=False, glob=False)
         if set(table.columns) != set(_LABELS):
             expected = f"expected the columns {list(_LABELS)}"
             raise RecordFileError(f"{file}: {expected}, got {table.columns}")
