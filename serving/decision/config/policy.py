@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import datetime
 import operator
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from features.ledger import Terms
-from serving.decision.config.strict_toml import SHARE, Interval, Section, read_toml
+from serving.decision.config.placeholders import placeholders_of
+from serving.decision.config.strict_toml import (
+    NOT_NEGATIVE,
+    SHARE,
+    Interval,
+    Section,
+    read_toml,
+)
 
 Cause = Literal["risk", "behavior", "regulation"]
 Comparison = Literal["at_least", "at_most", "above", "below"]
@@ -98,7 +107,7 @@ class Rule:
     code: str
     cause: Cause
     when: tuple[Condition, ...]  # all of them have to hold
-    en: str  # the reason's sentence; may contain {value} and {cap}
+    en: str  # the reason's sentence; may contain {value}, and {cap} if the effect is a cap
     zh: str
     products: frozenset[str] | None = None  # None = all
     first_month: datetime.date | None = None  # first as_of it applies to; None = always
@@ -149,7 +158,7 @@ def read_policy(text: str) -> Policy:
     """The policy that the text of a policy.toml states.
 
     Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
-    unknown or out of range.
+    unknown or out of range, the code that two rules have, or a text's unknown placeholder.
     """
     with read_toml(text, "policy.toml") as top:
         return Policy(
@@ -161,7 +170,7 @@ def read_policy(text: str) -> Policy:
             dates=top.section("dates").fill(Dates, {}),
             # Terms checks the ranges of its fields itself.
             terms=top.section("terms").fill(Terms, {}),
-            rules=tuple(_rule(section) for section in top.tables("rules", ())),
+            rules=_rules(top.tables("rules", ())),
         )
 
 
@@ -183,17 +192,43 @@ def _cut(section: Section) -> CutSettings:
     return section.fill(CutSettings, ranges)
 
 
+def _rules(sections: Sequence[Section]) -> tuple[Rule, ...]:
+    rules: list[Rule] = []
+    places: dict[str, int] = {}
+    for place, section in enumerate(sections):
+        rule = _rule(section)
+        # Of two rules with one code only the later cap would count, whichever is lower.
+        earlier = places.setdefault(rule.code, place)
+        if earlier != place:
+            expected = f"a code that no other rule has (rules[{earlier}] has it)"
+            raise section.error("code", expected, rule.code)
+        rules.append(rule)
+    return tuple(rules)
+
+
 def _rule(section: Section) -> Rule:
+    effect = _effect(section.section("effect"))
+    caps = "cap" in effect or "cap_of" in effect
+    allowed = {"value", "cap"} if caps else {"value"}
     return Rule(
         code=section.text("code"),
         cause=section.choice("cause", CAUSES),
         when=_conditions(section),
-        en=section.text("en"),
-        zh=section.text("zh"),
+        en=_sentence(section, "en", allowed),
+        zh=_sentence(section, "zh", allowed),
         products=frozenset(section.texts("products")) if "products" in section else None,
         first_month=section.month("from") if "from" in section else None,
-        **_effect(section.section("effect")),
+        **effect,
     )
+
+
+def _sentence(rule: Section, key: str, allowed: AbstractSet[str]) -> str:
+    template = rule.text(key)
+    if unknown := placeholders_of(rule, key, template) - allowed:
+        names = sorted("{" + name + "}" for name in unknown)
+        among = " and ".join(sorted("{" + name + "}" for name in allowed))
+        raise rule.error(key, f"no placeholders but {among}", names)
+    return template
 
 
 def _conditions(rule: Section) -> tuple[Condition, ...]:
@@ -224,9 +259,11 @@ def _effect(section: Section) -> dict[str, Any]:
     """The one effect of a rule, as fields of :class:`Rule`."""
     match section.keys:
         case ["cap"]:
-            return {"cap": section.number("cap")}
+            return {"cap": section.number("cap", NOT_NEGATIVE)}
         case ["cap_of", "times"]:
-            return {"cap_of": section.text("cap_of"), "times": section.number("times")}
+            times = section.number("times", NOT_NEGATIVE)
+            return {"cap_of": section.text("cap_of"), "times": times}
         case ["suspend" | "review" as name]:
-            return {name: section.flag(name)}
+            # A rule without an effect would be stated as a reason of nothing.
+            return {name: section.choice(name, (True,))}
     raise section.error("", "cap, cap_of and times, suspend, or review", section.keys)

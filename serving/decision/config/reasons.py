@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
+from serving.decision.config.placeholders import placeholders_of
 from serving.decision.config.policy import CAUSES, Cause
 from serving.decision.config.strict_toml import Interval, Section, read_toml
 
@@ -108,7 +108,7 @@ def read_text(
     texts = []
     for key in (f"en{suffix}", f"zh{suffix}"):
         template = section.text(key)
-        found = _placeholders(section, key, template)
+        found = placeholders_of(section, key, template)
         if found != required:
             raise section.error(
                 key,
@@ -133,7 +133,7 @@ def _sentence(section: Section, prefix: str = "") -> Text:
     texts = []
     for key in (f"{prefix}en", f"{prefix}zh"):
         template = section.text(key)
-        if unknown := _placeholders(section, key, template) - _IN_SENTENCES:
+        if unknown := placeholders_of(section, key, template) - _IN_SENTENCES:
             raise section.error(
                 key,
                 f"placeholders of {sorted(_IN_SENTENCES)}",
@@ -148,27 +148,3 @@ def _notice(section: Section) -> dict[str, Text]:
     for name, required in _NOTICE.items():
         parts[name] = read_text(section.section(name), required)
     return parts
-
-
-def _placeholders(
-    section: Section,
-    key: str,
-    template: str,
-) -> set[str]:
-    """The names between braces; a format is refused, because numbers are filled in as text."""
-    expected = "placeholders as {name}"
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise section.error(
-            key,
-            f"{expected}: {error}",
-            template,
-        ) from error
-    names = set()
-    for _, name, specification, conversion in parts:
-        if specification or conversion:
-            raise section.error(key, expected, template)
-        if name is not None:
-            names.add(name)
-    return names

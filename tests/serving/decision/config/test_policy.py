@@ -49,6 +49,39 @@ BROKEN = [
     ),
     ("[economics]", "[economics", "policy.toml: expected TOML"),
     ("rounding = 100.0", "rounding = 0", "cut\\] rounding: expected a number above 0, got 0"),
+    (
+        'code = "unused_line"',
+        'code = "income_multiple_cap"',
+        "rules\\[2\\]\\] code: expected a code that no other rule has \\(rules\\[1\\] has it\\), "
+        "got 'income_multiple_cap'",
+    ),
+    (
+        "which is {cap}.",
+        "which is {limit}.",
+        "rules\\[1\\]\\] en: expected no placeholders but {cap} and {value}, got \\['{limit}'\\]",
+    ),
+    ("逾期{value}天；", "逾期{天；", "rules\\[0\\]\\] zh: expected placeholders as {name}"),
+    (
+        "逾期{value}天；",
+        "逾期{value:.1f}天；",
+        "rules\\[0\\]\\] zh: expected placeholders as {name}",
+    ),
+    ("逾期{value}天；", "逾期{}天；", "rules\\[0\\]\\] zh: expected no placeholders but {value}"),
+    (
+        "逾期{value}天；",
+        "逾期{value}天（{cap}）；",
+        "rules\\[0\\]\\] zh: expected no placeholders but {value}, got \\['{cap}'\\]",
+    ),
+    (
+        "effect = { suspend = true }",
+        "effect = { suspend = false }",
+        "rules\\[0\\].effect\\] suspend: expected one of \\[True\\], got False",
+    ),
+    (
+        "effect = { cap = 2000.0 }",
+        "effect = { cap = -1 }",
+        "rules\\[2\\].effect\\] cap: expected a number of at least 0, got -1",
+    ),
 ]
 
 
