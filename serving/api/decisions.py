@@ -124,8 +124,9 @@ class Decisions:
 
         Raises ApiError: 422 if another request used the key, 410 if its answer was erased.
         """
-        prefix = f"{unique_key}:"
-        rows = await self._audit_log.read(lambda reader: reader.by_unique_key_prefix(prefix))
+        # A request of another length has another digest, whichever of its rows are found.
+        keys = [_unique_key_at(unique_key, place) for place in range(len(job.requests))]
+        rows = await self._audit_log.read(lambda reader: reader.by_unique_keys(keys))
         if not rows:
             return None
         if any(row.digest != job.digest for row in rows):
@@ -159,7 +160,7 @@ class Decisions:
     def _entries(self, job: _Job, place: int, answer: AnsweredDecision) -> list[NewEntry]:
         """Return the row of a decision and, if a person decides, the row that opens the review."""
         decision, caller = answer.decision, job.context.caller
-        unique_key = None if job.unique_key is None else f"{job.unique_key}:{place}"
+        unique_key = None if job.unique_key is None else _unique_key_at(job.unique_key, place)
         entry = NewEntry(
             entry_id=decision.decision_id,
             kind="decision",
@@ -191,3 +192,8 @@ def unique_key_of(tenant: str, key: str) -> str:
     The key itself is not stored: clients may put personal data into it.
     """
     return "key:" + hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest()
+
+
+def _unique_key_at(unique_key: str, place: int) -> str:
+    """Return the unique key of a request's row; `place` is that of the account, from 0."""
+    return f"{unique_key}:{place}"

@@ -11,11 +11,11 @@ from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import decode_rows, unique_key_column
 from serving.storage.database import Database
-from serving.storage.tables import entries, not_a_decision
+from serving.storage.tables import entries, not_a_decision, open_notices, review_states
 
 _ROWS_PER_PAGE = 500  # a reader delays SQLite's writer no longer than one page takes
-# Literals and not parameters: SQLite uses a partial index only if the text repeats its condition.
-_IS_DECISION = entries.c.kind == sa.literal_column("'decision'")
+# Rows that one query looks at, however few of them it returns: no query reads the whole log.
+_ROWS_PER_WINDOW = 5_000
 
 
 class Reader:
@@ -29,10 +29,14 @@ class Reader:
         found = self._read(sa.select(entries).where(entries.c.entry_id == entry_id))
         return found[0] if found else None
 
-    def by_unique_key_prefix(self, prefix: str) -> list[Entry]:
-        """The entries whose unique key begins with this text, in order of ``seq``."""
-        begins = unique_key_column.startswith(prefix, autoescape=True)
-        return self._read(sa.select(entries).where(begins).order_by(entries.c.seq))
+    def by_unique_keys(self, unique_keys: Sequence[str]) -> list[Entry]:
+        """The entries with these unique keys, in order of ``seq``.
+
+        Whole keys, because neither database has an index for their beginnings: SQLite's LIKE
+        ignores case, and PostgreSQL sorts by the rules of a language.
+        """
+        has_key = unique_key_column.in_(unique_keys)
+        return self._read(sa.select(entries).where(has_key).order_by(entries.c.seq))
 
     def about(self, decision_id: str) -> list[Entry]:
         """A decision, then the entries about it in order; empty if there is no such decision."""
@@ -68,19 +72,44 @@ class Reader:
             limit: The largest number of entries.
             after: Due day and ``seq`` of the last entry of the previous page.
         """
-        query = (
-            sa.select(entries)
+        # One lower bound and not two: each database searches its index with one of them only.
+        begin = max((since.isoformat(), 0), after)
+        chosen = (
+            sa.select(open_notices.c.seq)
             .where(
-                entries.c.tenant == tenant,
-                entries.c.due >= since.isoformat(),
-                entries.c.due < until.isoformat(),
-                ~_is_notified(),
-                sa.tuple_(entries.c.due, entries.c.seq) > sa.tuple_(*after),
+                open_notices.c.tenant == tenant,
+                sa.tuple_(open_notices.c.due, open_notices.c.seq) > sa.tuple_(*begin),
+                open_notices.c.due < until.isoformat(),
             )
-            .order_by(entries.c.due, entries.c.seq)
+            .order_by(open_notices.c.due, open_notices.c.seq)
             .limit(limit)
         )
-        return self._read(query)
+        with self._database.reading() as connection:
+            found = self._numbered(connection, connection.scalars(chosen).all())
+        return sorted(found, key=lambda entry: (entry.due or since, entry.seq))
+
+    def reviews(
+        self, tenant: str, states: Sequence[str], limit: int, after: int = 0
+    ) -> list[Entry]:
+        """The entries that opened a tenant's reviews in these states, the oldest first.
+
+        Args:
+            tenant: Whose reviews.
+            states: Their present states.
+            limit: The largest number of entries.
+            after: ``seq`` of the last entry of the previous page.
+        """
+        numbers: list[int] = []
+        with self._database.reading() as connection:
+            # A query for each state: their numbers are in order only within one state.
+            for state in states:
+                in_state = review_states.c.tenant == tenant, review_states.c.state == state
+                chosen = sa.select(review_states.c.seq).where(
+                    *in_state, review_states.c.seq > after
+                )
+                page = chosen.order_by(review_states.c.seq).limit(limit)
+                numbers += connection.scalars(page)
+            return self._numbered(connection, sorted(numbers)[:limit])
 
     def of_kind(
         self,
@@ -98,8 +127,6 @@ class Reader:
             until: Entries before this time.
         """
         chosen: sa.ColumnElement[bool] = entries.c.kind.in_(kinds)
-        if "decision" not in kinds:
-            chosen &= not_a_decision  # implied by `kinds`; it lets SQLite use the partial index
         if tenant is not None:
             chosen &= entries.c.tenant == tenant
         if since is not None:
@@ -114,9 +141,12 @@ class Reader:
 
     def tenants(self) -> list[str]:
         """The tenants that have entries, in alphabetical order."""
-        query = sa.select(entries.c.tenant).distinct().order_by(entries.c.tenant)
-        with self._database.reading() as connection:
-            return list(connection.scalars(query))
+        found: set[str] = set()
+        for begin, end in self._windows():
+            within = entries.c.seq > begin, entries.c.seq <= end
+            with self._database.reading() as connection:
+                found.update(connection.scalars(sa.select(entries.c.tenant).where(*within)))
+        return sorted(found)
 
     def rows(self) -> Iterator[sa.RowMapping]:
         """Every row as stored, encrypted, in order of ``seq``."""
@@ -130,34 +160,44 @@ class Reader:
                 rows += connection.execute(query).mappings()
             return decode_rows(connection, rows, self._secrets)
 
+    def _numbered(self, connection: sa.Connection, numbers: Sequence[int]) -> list[Entry]:
+        """The entries with these values of ``seq``, in this order."""
+        query = sa.select(entries).where(entries.c.seq.in_(numbers)).order_by(entries.c.seq)
+        rows = connection.execute(query).mappings().all()
+        return decode_rows(connection, rows, self._secrets)
+
     def _pages(self, chosen: sa.ColumnElement[bool]) -> Iterator[Sequence[sa.RowMapping]]:
         # Each page is a transaction of its own: SQLite cannot reset its write-ahead log during
         # one, and PostgreSQL ends one that is idle.
-        last = -1
+        for begin, end in self._windows():
+            last = begin
+            while last < end:
+                query = (
+                    sa.select(entries)
+                    .where(chosen, entries.c.seq > last, entries.c.seq <= end)
+                    .order_by(entries.c.seq)
+                    .limit(_ROWS_PER_PAGE)
+                )
+                with self._database.reading() as connection:
+                    page = connection.execute(query).mappings().all()
+                if page:
+                    yield page
+                last = page[-1]["seq"] if len(page) == _ROWS_PER_PAGE else end
+
+    def _windows(self) -> Iterator[tuple[int, int]]:
+        """Ranges of ``seq`` that together hold every entry: after the first, up to the second."""
+        begin = -1
         while True:
-            query = (
-                sa.select(entries)
-                .where(chosen, entries.c.seq > last)
+            some = (
+                sa.select(entries.c.seq)
+                .where(entries.c.seq > begin)
                 .order_by(entries.c.seq)
-                .limit(_ROWS_PER_PAGE)
+                .limit(_ROWS_PER_WINDOW)
+                .subquery()
             )
             with self._database.reading() as connection:
-                page = connection.execute(query).mappings().all()
-            if not page:
+                end = connection.scalar(sa.select(sa.func.max(some.c.seq)))
+            if end is None:
                 return
-            yield page
-            last = page[-1]["seq"]
-
-
-def _is_notified() -> sa.ColumnElement[bool]:
-    """Whether a notification of a row of ``entries`` was recorded."""
-    notification = entries.alias()
-    of_row = notification.c[unique_key_column.name] == sa.literal("told:") + entries.c.entry_id
-    # The first notifications had no unique key; they are about the decision itself.
-    without_key = notification.c[unique_key_column.name].is_(None) & _IS_DECISION
-    return sa.exists().where(
-        notification.c.subject == entries.c.subject,
-        notification.c.kind != sa.literal_column("'decision'"),
-        notification.c.kind == "notification",
-        of_row | without_key,
-    )
+            yield begin, end
+            begin = end

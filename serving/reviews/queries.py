@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from http import HTTPStatus
-from itertools import islice
 
 from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.log import AuditLog
@@ -81,23 +80,15 @@ class ReviewQueries:
             last_seq = last.seq
 
         def read(reader: Reader) -> list[ReviewAndRows]:
+            rows = reader.reviews(caller.tenant, states, PAGE_SIZE, last_seq)
+            about = reader.about_all([row.subject for row in rows])
             found: list[ReviewAndRows] = []
-            rows = (
-                row
-                for row in reader.of_kind(["review"], caller.tenant)
-                if row.seq > last_seq and not row.erased
-            )
-            while len(found) < PAGE_SIZE:
-                batch = list(islice(rows, PAGE_SIZE))
-                if not batch:
-                    break
-                # The state of a review follows from later rows, so these are read first.
-                about = reader.about_all([row.subject for row in batch])
-                for row in batch:
-                    review = _review_in(about[row.subject], row.entry_id)
-                    if review.state in states:
-                        found.append((review, about[row.subject]))
-            return found[:PAGE_SIZE]
+            for row in rows:
+                review = _review_in(about[row.subject], row.entry_id)
+                # A step or an erasure may have been stored since the page was read.
+                if review.state in states and not row.erased:
+                    found.append((review, about[row.subject]))
+            return found
 
         return await self._audit_log.read(read)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from serving.storage import lists
 from serving.storage.errors import StorageError
 
 METADATA = sa.MetaData()
@@ -42,13 +43,31 @@ entries = sa.Table(
 # makes durable. So a query that is never about decisions has an index of the other rows alone.
 # SQLite uses a partial index only if the query repeats its condition word for word.
 not_a_decision = entries.c.kind != sa.literal_column("'decision'")
-_to_tell = entries.c.due.is_not(None)
-for name, columns, condition in (
-    ("entries_by_subject", (entries.c.subject,), not_a_decision),
-    ("entries_by_kind", (entries.c.kind, entries.c.tenant), not_a_decision),
-    ("entries_by_due", (entries.c.tenant, entries.c.due), _to_tell),
-):
-    sa.Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+sa.Index(
+    "entries_by_subject",
+    entries.c.subject,
+    sqlite_where=not_a_decision,
+    postgresql_where=not_a_decision,
+)
+
+# What the lists of the API show: see serving.storage.lists. Each table is one index in the order of
+# its list, so a page is one range of it.
+open_notices = sa.Table(
+    "open_notices",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("due", sa.String(10), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+review_states = sa.Table(
+    "review_states",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("state", sa.String(16), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
 
 people = sa.Table(
     "people",
@@ -138,6 +157,16 @@ def _bind_to_secrets(connection: sa.Connection) -> None:
     _add_column(connection, api_keys.c.mac)
 
 
+def _add_lists(connection: sa.Connection) -> None:
+    for table in (open_notices, review_states):
+        table.create(connection, checkfirst=True)
+    # Nothing queries them any more, and every commit would make their pages durable.
+    for name in ("entries_by_due", "entries_by_kind"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
+    lists.create_triggers(connection)
+    lists.fill(connection)
+
+
 # MIGRATIONS[n] turns version n into version n + 1. A released migration is never changed.
 #
 # A new database gets all of today's METADATA in MIGRATIONS[0], then runs every later migration.
@@ -147,6 +176,7 @@ MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (
     _create_schema,
     _add_owner_of_keys,
     _bind_to_secrets,
+    _add_lists,
 )
 
 
@@ -163,6 +193,9 @@ def migrate(connection: sa.Connection) -> None:
             f"expected a schema up to version {len(MIGRATIONS)}, got version {version}: "
             "a newer Clearline wrote it"
         )
+    if version < len(MIGRATIONS) and connection.dialect.name == "postgresql":
+        # A migration may read every row; the limit of a query is for those of the service.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     for migration in MIGRATIONS[version:]:
         migration(connection)
     connection.execute(_version.update().values(version=len(MIGRATIONS)))

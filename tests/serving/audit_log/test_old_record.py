@@ -171,7 +171,10 @@ def test_the_same_notices_are_due(old: AuditLog, expected: dict[str, Any]) -> No
         for tenant in old.reader.tenants()
         for entry in old.reader.due_notices(tenant, first, last, 100)
     ]
-    assert due == expected["untold"]
+    # The code that wrote the record listed the erased person's notice too, and left it out later.
+    erased = {entry["entry_id"] for entry in expected["entries"] if entry["erased"]}
+    assert due == [entry_id for entry_id in expected["untold"] if entry_id not in erased]
+    assert len(due) == len(expected["untold"]) - 1
 
 
 def test_the_api_keys_are_found(old: AuditLog, expected: dict[str, Any]) -> None:
