@@ -1,6 +1,6 @@
 """Requests to the bytes of their answers: what the service runs, and what a replay runs again.
 
-The same requests, bundle and time give the same bytes, for one account and for many.
+The same requests, bundle, time and id key give the same bytes, for one account and for many.
 """
 
 from __future__ import annotations
@@ -58,8 +58,11 @@ def answer_requests(
     with_advice: bool,
     bundle: Bundle,
     decided_at: datetime.datetime,
+    id_key: bytes,
 ) -> list[AnsweredDecision]:
     """Decide on requests; one answer a request, in their order.
+
+    `id_key` keys the decisions' ids: see :mod:`serving.decision.ids`.
 
     Raises
     ------
@@ -72,7 +75,7 @@ def answer_requests(
     """
     if endpoint == "advice":
         # Each account has its own constraints, so there is no search for many at once.
-        return [_answer_advice(request, bundle, decided_at) for request in requests]
+        return [_answer_advice(request, bundle, decided_at, id_key) for request in requests]
     statements = statements_table(requests)
     if with_advice:
         answered = [
@@ -80,20 +83,22 @@ def answer_requests(
                 advised.decision,
                 encode(make_answer(advised.decision, bundle, make_advice(advised))),
             )
-            for advised in advise_many(statements, bundle, decided_at)
+            for advised in advise_many(statements, bundle, decided_at, id_key=id_key)
         ]
     else:
         answered = [
             AnsweredDecision(decision, encode(make_answer(decision, bundle)))
-            for decision in decide_many(statements, bundle, decided_at)
+            for decision in decide_many(statements, bundle, decided_at, id_key)
         ]
     by_account = {answer.decision.account_id: answer for answer in answered}
     return [by_account[request.account_id] for request in requests]
 
 
-def answer_again(request: Request, bundle: Bundle, decided_at: datetime.datetime) -> bytes:
+def answer_again(
+    request: Request, bundle: Bundle, decided_at: datetime.datetime, id_key: bytes
+) -> bytes:
     """Return the answer to one request, without advice, as the endpoint `decisions` gives it."""
-    [answered] = answer_requests("decisions", [request], False, bundle, decided_at)
+    [answered] = answer_requests("decisions", [request], False, bundle, decided_at, id_key)
     return answered.content
 
 
@@ -112,12 +117,13 @@ def join_answers(endpoint: Endpoint, contents: Sequence[bytes]) -> bytes:
 
 
 def _answer_advice(
-    request: Request, bundle: Bundle, decided_at: datetime.datetime
+    request: Request, bundle: Bundle, decided_at: datetime.datetime, id_key: bytes
 ) -> AnsweredDecision:
     advised = advise(
         statements_table([request]),
         bundle,
         decided_at,
         constraints_of(request),
+        id_key,
     )
     return AnsweredDecision(advised.decision, encode(make_advice_answer(advised, bundle)))

@@ -44,7 +44,8 @@ class _Job:
     """Requests to decide on together.
 
     `deadline` is on ``time.monotonic``'s clock. `unique_key` names the idempotency key in the
-    database, and `digest` identifies the request; both None without a key.
+    database, `earlier_unique_key` in rows of earlier versions, and `digest` identifies the request;
+    all None without a key.
     """
 
     endpoint: Endpoint
@@ -52,6 +53,7 @@ class _Job:
     context: RequestContext
     deadline: float
     unique_key: str | None
+    earlier_unique_key: str | None
     digest: str | None
 
 
@@ -93,9 +95,11 @@ class Decisions:
         context: RequestContext,
     ) -> _Job:
         seconds = self._audit_log.deadline * (_BATCH_DEADLINES if endpoint == "batch" else 1)
-        unique_key = digest = None
+        unique_key = earlier = digest = None
         if context.key is not None:
-            unique_key = unique_key_of(context.caller.tenant, context.key)
+            named = f"{context.caller.tenant}\0{context.key}".encode()
+            unique_key = self._audit_log.secrets.unique_key(named)
+            earlier = earlier_unique_key(named)
             digest = self._digest(endpoint, body, context)
         return _Job(
             endpoint=endpoint,
@@ -103,6 +107,7 @@ class Decisions:
             context=context,
             deadline=context.arrived + seconds,
             unique_key=unique_key,
+            earlier_unique_key=earlier,
             digest=digest,
         )
 
@@ -125,7 +130,9 @@ class Decisions:
         Raises ApiError: 422 if another request used the key, 410 if its answer was erased.
         """
         # A request of another length has another digest, whichever of its rows are found.
-        keys = [_unique_key_at(unique_key, place) for place in range(len(job.requests))]
+        places = range(len(job.requests))
+        names = [name for name in (unique_key, job.earlier_unique_key) if name is not None]
+        keys = [_unique_key_at(name, place) for name in names for place in places]
         rows = await self._audit_log.read(lambda reader: reader.by_unique_keys(keys))
         if not rows:
             return None
@@ -150,6 +157,7 @@ class Decisions:
                 job.context.with_advice,
                 self._bundle,
                 datetime.datetime.now(datetime.UTC),
+                self._audit_log.secrets.id_key,
             )
             entries: list[NewEntry] = []
             for place, answer in enumerate(answers):
@@ -186,12 +194,12 @@ class Decisions:
         return self._audit_log.secrets.keyed_digest(text.encode())
 
 
-def unique_key_of(tenant: str, key: str) -> str:
-    """Return the name of a tenant's idempotency key in the database.
+def earlier_unique_key(named: bytes) -> str:
+    """Return the name that earlier versions gave to an idempotency key in the database.
 
-    The key itself is not stored: clients may put personal data into it.
+    It is a plain hash: whoever guesses the key recognises its rows. No new row gets such a name.
     """
-    return "key:" + hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest()
+    return "key:" + hashlib.sha256(named).hexdigest()
 
 
 def _unique_key_at(unique_key: str, place: int) -> str:

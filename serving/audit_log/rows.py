@@ -16,7 +16,14 @@ import sqlalchemy as sa
 from serving.audit_log.entry import Entry, NewEntry, encode_metadata
 from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.privacy import data_subjects
-from serving.audit_log.privacy.data_subjects import DataSubject, decrypt, draw_nonces, encrypt
+from serving.audit_log.privacy.data_subjects import (
+    DataSubject,
+    decrypt,
+    draw_nonces,
+    encrypt,
+    pad,
+    unpad,
+)
 from serving.audit_log.privacy.key_file import Secrets
 from serving.storage.driver_sql import BulkInsert, PreparedStatement
 from serving.storage.tables import entries
@@ -118,7 +125,7 @@ def _encode(
     if person is not None:
         for column in ENCRYPTED:
             context = encryption_context(entry.entry_id, column)
-            row[column] = encrypt(row[column], person.key, context, next(nonces))
+            row[column] = encrypt(pad(row[column]), person.key, context, next(nonces))
     return row
 
 
@@ -179,4 +186,5 @@ def _content(
         return bytes(stored)
     if key is None:
         return None
-    return decrypt(bytes(stored), key, encryption_context(row["entry_id"], column))
+    content = decrypt(bytes(stored), key, encryption_context(row["entry_id"], column))
+    return unpad(content)

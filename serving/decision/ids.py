@@ -1,34 +1,49 @@
-"""Ids of decisions, computed from their inputs: the same decision has the same id."""
+"""Ids of decisions, computed from their inputs and a key: the same decision has the same id."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import hmac
 import uuid
 
 import polars as pl
 
+# For training, examples and rows of earlier versions: ids that need no key. Whoever has the
+# statements of an account can compute such an id, so the service does not use it.
+UNKEYED = b""
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def decision_ids(
-    statements: pl.DataFrame, bundle_digest: str, decided_at: datetime.datetime
+    statements: pl.DataFrame,
+    bundle_digest: str,
+    decided_at: datetime.datetime,
+    key: bytes,
 ) -> list[str]:
     """One UUID per account, in order of account: version 8 (RFC 9562), sortable by time.
 
-    48 bits are the milliseconds of ``decided_at``.  74 bits are from the sha256 of the account's
-    statements, the bundle's digest and the time.  The id does not reveal the statements.
+    48 bits are the milliseconds of ``decided_at``.  74 bits are from the HMAC-SHA256 of the
+    account's statements, the bundle's digest and the time: without ``key`` nobody can tell from an
+    id which account it belongs to.  With ``UNKEYED`` they are from the plain SHA-256, and anybody
+    with the statements can.
     """
     time = decided_at.astimezone(datetime.UTC).isoformat(timespec="microseconds")
     milliseconds = (decided_at - _EPOCH) // datetime.timedelta(milliseconds=1)
     prefix = f"{bundle_digest}\n{time}\n".encode()
-    hashes: dict[str, hashlib._Hash] = {}
+    hashes: dict[str, hashlib._Hash | hmac.HMAC] = {}
     for row in statements.iter_rows():
         account_id = row[0]
         if account_id not in hashes:
-            hashes[account_id] = hashlib.sha256(prefix)
+            hashes[account_id] = _begin_hash(prefix, key)
         hashes[account_id].update(repr(row).encode())
     return [_uuid8(milliseconds, digest.digest()) for digest in hashes.values()]
+
+
+def _begin_hash(prefix: bytes, key: bytes) -> hashlib._Hash | hmac.HMAC:
+    if key == UNKEYED:
+        return hashlib.sha256(prefix)
+    return hmac.new(key, prefix, hashlib.sha256)
 
 
 def _uuid8(milliseconds: int, digest: bytes) -> str:

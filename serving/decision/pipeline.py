@@ -3,8 +3,8 @@
 Read :func:`stages` first: it is the flow.
 
 The functions here are pure: they use no clock, network or environment, read nothing but the bundle
-and do not change their input.  The same statements, bundle and ``decided_at`` give the same
-decision to the last bit, whichever other accounts are decided in the same call.
+and do not change their input.  The same statements, bundle, ``decided_at`` and ``id_key`` give the
+same decision to the last bit, whichever other accounts are decided in the same call.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, chec
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
-from serving.decision.ids import decision_ids
+from serving.decision.ids import UNKEYED, decision_ids
 from serving.decision.notice import make_notice
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
@@ -42,13 +42,18 @@ from serving.decision.result import Advised, Decision, ProductError, Stages
 from serving.decision.scoring.score import Scores, logit, score
 
 
-def decide(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> Decision:
+def decide(
+    statements: pl.DataFrame,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    id_key: bytes = UNKEYED,
+) -> Decision:
     """The decision for the only account in ``statements``.  See :func:`decide_many`.
 
     Raises:
         ValueError: ``statements`` has several accounts.
     """
-    decisions = decide_many(statements, bundle, decided_at)
+    decisions = decide_many(statements, bundle, decided_at, id_key)
     if len(decisions) != 1:
         raise ValueError(
             f"decide: expected the statements of one account, got {len(decisions)} accounts"
@@ -57,7 +62,10 @@ def decide(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
 
 
 def decide_many(
-    statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime
+    statements: pl.DataFrame,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    id_key: bytes = UNKEYED,
 ) -> list[Decision]:
     """One decision per account, in order of account.
 
@@ -65,13 +73,15 @@ def decide_many(
         statements: Windows as :mod:`features.schema` declares them, rows and columns in any order.
         bundle: The model, its reference population, the policy and the texts.
         decided_at: The time of the decision, with a time zone.
+        id_key: Keys the decisions' ids, see :mod:`serving.decision.ids`; the service passes the key
+            of its secrets.
 
     Raises:
         StatementError: The statements break the schema, or a month is in the future.
         ProductError: The bundle has no reference population for an account's product.
         ValueError: ``decided_at`` has no time zone.
     """
-    return stages(statements, bundle, decided_at).decisions
+    return stages(statements, bundle, decided_at, id_key).decisions
 
 
 def advise(
@@ -79,6 +89,7 @@ def advise(
     bundle: Bundle,
     decided_at: datetime.datetime,
     constraints: Constraints = UNCONSTRAINED,
+    id_key: bytes = UNKEYED,
 ) -> Advised:
     """The decision and the advice for the only account in ``statements``.
 
@@ -88,7 +99,7 @@ def advise(
         ValueError: ``statements`` has several accounts.
     """
     several = None if constraints is UNCONSTRAINED else [constraints]
-    advised = advise_many(statements, bundle, decided_at, several)
+    advised = advise_many(statements, bundle, decided_at, several, id_key=id_key)
     if len(advised) != 1:
         raise ValueError(
             f"advise: expected the statements of one account, got {len(advised)} accounts"
@@ -102,6 +113,7 @@ def advise_many(
     decided_at: datetime.datetime,
     constraints: Sequence[Constraints] | None = None,
     threads: int = 1,
+    id_key: bytes = UNKEYED,
 ) -> list[Advised]:
     """The decisions of :func:`decide_many`, with advice for the accounts that the model cut.
 
@@ -113,13 +125,14 @@ def advise_many(
         decided_at: As for :func:`decide_many`.
         constraints: What each customer has fixed, in order of account; None = nothing for anybody.
         threads: Threads of the advice search.
+        id_key: As for :func:`decide_many`.
 
     Raises:
         ConstraintError: Constraints are impossible for their account, whatever the decision.
         ValueError: The number of constraints is not the number of accounts; and all errors of
             :func:`decide_many`.
     """
-    result = stages(statements, bundle, decided_at)
+    result = stages(statements, bundle, decided_at, id_key)
     accounts = len(result.decisions)
     fixed = [UNCONSTRAINED] * accounts if constraints is None else constraints
     if len(fixed) != accounts:
@@ -149,7 +162,12 @@ def advise_many(
     ]
 
 
-def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.datetime) -> Stages:
+def stages(
+    statements: pl.DataFrame,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    id_key: bytes = UNKEYED,
+) -> Stages:
     """The decisions of :func:`decide_many` with the result of each stage of the flow."""
     checked = check(statements)
     _check_no_future_months(checked, bundle, decided_at)
@@ -165,7 +183,7 @@ def stages(statements: pl.DataFrame, bundle: Bundle, decided_at: datetime.dateti
         for outcome, own in zip(outcomes, evidence, strict=True)
     ]
     result = Stages(checked, window, features, scores, evidence, outcomes, decisions=[])
-    return result._replace(decisions=_make_decisions(result, bundle, decided_at))
+    return result._replace(decisions=_make_decisions(result, bundle, decided_at, id_key))
 
 
 def _check_no_future_months(
@@ -265,10 +283,10 @@ def _refer_if_unexplainable(
 
 
 def _make_decisions(
-    result: Stages, bundle: Bundle, decided_at: datetime.datetime
+    result: Stages, bundle: Bundle, decided_at: datetime.datetime, id_key: bytes
 ) -> list[Decision]:
     scores = result.scores
-    ids = decision_ids(result.statements, bundle.digest, decided_at)
+    ids = decision_ids(result.statements, bundle.digest, decided_at, id_key)
     decisions = []
     for place, (account_id, product, as_of) in enumerate(result.features.accounts.iter_rows()):
         outcome, evidence = result.outcomes[place], result.evidence[place]

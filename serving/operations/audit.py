@@ -140,7 +140,8 @@ def replay_decisions(options: argparse.Namespace) -> int:
     # A folder that is named on the command line replaces a stored bundle with the same digest.
     folders = stored_bundles() | {stated_digest(folder): folder for folder in options.bundle}
     with open_audit_log() as log:
-        done = replay(_chosen_decisions(log.reader, options), Bundles(folders))
+        chosen = _chosen_decisions(log.reader, options)
+        done = replay(chosen, Bundles(folders), log.secrets.id_key)
     print(replay_text(done))
     return 1 if done.counts["different"] else 0
 

@@ -17,6 +17,7 @@ from serving.audit_log.entry import Entry
 from serving.decision.advice.constraints import ConstraintError
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
+from serving.decision.ids import UNKEYED
 from serving.decision.result import ProductError
 from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.decision import Request
@@ -70,21 +71,27 @@ class Bundles:
         return bundle
 
 
-def replay(entries: Iterable[Entry], bundles: Bundles) -> Replay:
-    """Decide again on every decision among these entries, one after the other."""
+def replay(entries: Iterable[Entry], bundles: Bundles, id_key: bytes) -> Replay:
+    """Decide again on every decision among these entries, one after the other.
+
+    ``id_key`` keys the decisions' ids: that of the secrets.
+    """
     done = Replay()
     for entry in entries:
         if entry.kind != "decision":
             continue
-        result = _replay_one(entry, bundles, done)
+        result = _replay_one(entry, bundles, done, id_key)
         done.counts[result] += 1
         if result == "different" and len(done.different) < MAX_NAMED:
             done.different.append(entry.entry_id)
     return done
 
 
-def recompute(decision: Entry, bundle: Bundle) -> bytes | None:
+def recompute(decision: Entry, bundle: Bundle, id_key: bytes) -> bytes | None:
     """The answer to a decision's request today; None if the request is refused today.
+
+    ``id_key`` keys the decision's id; a row of an earlier version has an id without a key, and so
+    has its answer.
 
     Raises:
         ValueError: the decision was erased.
@@ -97,7 +104,17 @@ def recompute(decision: Entry, bundle: Bundle) -> bytes | None:
     model = AdviceRequest if endpoint == "advice" else Request
     try:
         request = model.model_validate_json(decision.request_body, context=AS_STORED)
-        [answered] = answer_requests(endpoint, [request], metadata["advice"], bundle, decided_at)
+        for key in (id_key, UNKEYED):
+            [answered] = answer_requests(
+                endpoint,
+                [request],
+                metadata["advice"],
+                bundle,
+                decided_at,
+                key,
+            )
+            if answered.decision.decision_id == decision.entry_id:
+                break
     except _REFUSALS:
         # Refused today and answered then: the decision counts as different.
         return None
@@ -138,7 +155,7 @@ def period(
     return first, (until + datetime.timedelta(days=1)).isoformat()
 
 
-def _replay_one(decision: Entry, bundles: Bundles, done: Replay) -> Result:
+def _replay_one(decision: Entry, bundles: Bundles, done: Replay, id_key: bytes) -> Result:
     if decision.erased:
         return "erased"
     digest = decision.metadata["model"]["bundle"]
@@ -148,4 +165,5 @@ def _replay_one(decision: Entry, bundles: Bundles, done: Replay) -> Result:
         return "no_bundle"
     if decision.request_body is None:
         return "different"
-    return "same" if recompute(decision, bundle) == decision.response_body else "different"
+    again = recompute(decision, bundle, id_key)
+    return "same" if again == decision.response_body else "different"

@@ -50,8 +50,8 @@ from serving.schemas.review import (
 from serving.storage.models import find_bundle
 from serving.web.errors import statement_error
 
-# Decides on a request with a bundle at a time, and returns the bytes of the answer.
-AnswerAgain = Callable[[Request, Bundle, datetime.datetime], bytes]
+# Decides on a request with a bundle at a time and a key of the ids; returns the answer's bytes.
+AnswerAgain = Callable[[Request, Bundle, datetime.datetime, bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +254,7 @@ class Reviews:
         fields = {name: original[name] for name in ("account_id", "product", "currency")}
         request = parse(Request, json.dumps({**fields, "statements": statements}).encode())
         try:
-            return self._answer_again(request, bundle, now)
+            return self._answer_again(request, bundle, now, self._audit_log.secrets.id_key)
         except StatementError as error:
             months = {request.account_id: [statement.month for statement in request.statements]}
             raise statement_error(error, months, {request.account_id: "$"}) from None

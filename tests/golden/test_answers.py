@@ -21,6 +21,7 @@ import polars as pl
 from serving.api.answers import answer_requests
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
+from serving.decision.ids import UNKEYED
 from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.decision import Request
 from tests.support.paths import GOLDEN
@@ -57,10 +58,12 @@ def digests() -> dict[str, Any]:
     """What the golden bundle answers now, as the committed file has it."""
     sent = bodies()
     requests = [Request.model_validate_json(json.dumps(body)) for body in sent]
-    decided = answer_requests("decisions", requests, False, golden(), DECIDED_AT)
+    decided = answer_requests("decisions", requests, False, golden(), DECIDED_AT, UNKEYED)
     actions = Counter(one.decision.action for one in decided)
     cut = [place for place, one in enumerate(decided) if one.decision.action != "keep"][:ADVISED]
-    advised = answer_requests("batch", [requests[k] for k in cut], True, golden(), DECIDED_AT)
+    advised = answer_requests(
+        "batch", [requests[k] for k in cut], True, golden(), DECIDED_AT, UNKEYED
+    )
     constrained = [
         AdviceRequest.model_validate_json(
             json.dumps(sent[place] | {"choices": {"monthly_payment": 500.0}})
@@ -68,7 +71,7 @@ def digests() -> dict[str, Any]:
         for place in cut
     ]
     constrained_advice = [
-        answer_requests("advice", [request], False, golden(), DECIDED_AT)[0]
+        answer_requests("advice", [request], False, golden(), DECIDED_AT, UNKEYED)[0]
         for request in constrained
     ]
     contents = [one.content for one in decided]
@@ -115,6 +118,7 @@ def test_a_changed_digit_is_noticed() -> None:
             False,
             golden(),
             DECIDED_AT,
+            UNKEYED,
         )
     ]
     answer = json.loads(content)

@@ -9,7 +9,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from tests.support.paths import ROOT
 from tests.support.served import Server
 
 Json = dict[str, Any]
+Expected = Callable[[Json, str], bytes]
 MARK = "Geheimnis7319"  # a value in requests that no answer and no log may repeat
 MARKED_AMOUNT = 731.9731973
 JSON = {"content-type": "application/json"}
@@ -70,36 +71,42 @@ def later_month() -> str:
     return f"{later:%Y-%m}"
 
 
-def expected(sent: Json, windows: pl.DataFrame, bundle: Bundle, decided_at: str) -> bytes:
+@pytest.fixture(scope="module")
+def expected(server: Server, some_windows: pl.DataFrame, bundle: Bundle) -> Expected:
     """The bytes of the answer by the functions that the service calls."""
-    window = windows.filter(pl.col("account_id") == sent["account_id"])
-    decision = decide(window, bundle, datetime.datetime.fromisoformat(decided_at))
-    return encode(make_answer(decision, bundle))
+
+    def answer_to(sent: Json, decided_at: str) -> bytes:
+        window = some_windows.filter(pl.col("account_id") == sent["account_id"])
+        at = datetime.datetime.fromisoformat(decided_at)
+        decision = decide(window, bundle, at, server.id_key)
+        return encode(make_answer(decision, bundle))
+
+    return answer_to
 
 
 # Answers
 
 
 def test_the_endpoint_sends_the_bytes_of_decide(
-    client: httpx.Client, requests: list[Json], some_windows: pl.DataFrame, bundle: Bundle
+    client: httpx.Client, requests: list[Json], expected: Expected
 ) -> None:
     actions: set[str] = set()
     for sent in requests:
         response = client.post("/v1/decisions", json=sent)
         assert response.status_code == 200
         answer = response.json()
-        assert response.content == expected(sent, some_windows, bundle, answer["decided_at"])
+        assert response.content == expected(sent, answer["decided_at"])
         actions.add(answer["action"])
     assert len(actions) > 1, "accounts with one action only prove little"
 
 
 def test_a_batch_has_the_same_bytes_in_the_order_of_the_request(
-    client: httpx.Client, requests: list[Json], some_windows: pl.DataFrame, bundle: Bundle
+    client: httpx.Client, requests: list[Json], expected: Expected
 ) -> None:
     backwards = sorted(requests, key=lambda sent: str(sent["account_id"]), reverse=True)
     response = client.post("/v1/decisions/batch", json={"accounts": backwards})
     decided_at = response.json()["decisions"][0]["decided_at"]
-    alone = [expected(sent, some_windows, bundle, decided_at) for sent in backwards]
+    alone = [expected(sent, decided_at) for sent in backwards]
     assert response.content == b'{"decisions":[' + b",".join(alone) + b"]}"
 
 

@@ -21,6 +21,7 @@ from serving.operations.client import ask, start_service
 from serving.operations.pack import store
 from serving.schemas.base import encode
 from serving.schemas.decision import Answer, make_answer
+from tests.support.served import Server
 from training.data import sample_request
 from training.data.config import DataConfig
 from training.data.dataset import Source
@@ -66,14 +67,15 @@ def packed(real: tuple[Fitted, Path]) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def url(
+def server(
     real: tuple[Fitted, Path], bentoml_home: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+) -> Iterator[Server]:
     """A service of the real model, which is removed from the store afterwards."""
     tag = store(real[1])
     try:
-        with start_service(tmp_path_factory.mktemp("taiwan_served") / "log") as url:
-            yield url
+        log = tmp_path_factory.mktemp("taiwan_served") / "log"
+        with start_service(log) as url:
+            yield Server(url, log, tag)
     finally:
         bentoml.models.delete(tag)
 
@@ -103,7 +105,7 @@ def test_taiwan_model_has_no_protected_attribute(fitted: Fitted) -> None:
 
 
 def test_taiwan_accounts_get_the_same_decision_over_http(
-    accounts: Source, packed: Bundle, url: str
+    accounts: Source, packed: Bundle, server: Server
 ) -> None:
     windows = sample_request.hold_out(accounts, DataConfig())
     some = windows.filter(
@@ -120,10 +122,11 @@ def test_taiwan_accounts_get_the_same_decision_over_http(
     answers = {}
     for action, decision in chosen.items():
         window = some.filter(pl.col("account_id") == decision.account_id)
-        got = ask(url, json.dumps(sample_request.request(window)).encode())
+        got = ask(server.url, json.dumps(sample_request.request(window)).encode())
         answer = Answer.model_validate_json(got)
         decided_at = datetime.datetime.fromisoformat(answer.decided_at)
-        assert got == encode(make_answer(decide(window, packed, decided_at), packed))
+        decision = decide(window, packed, decided_at, server.id_key)
+        assert got == encode(make_answer(decision, packed))
         assert (answer.account_id, answer.as_of) == (decision.account_id, "2005-09")
         assert len(window) == 6
         assert (answer.action, answer.model.bundle) == (action, packed.digest)

@@ -10,6 +10,7 @@ from typing import Any
 from serving.api.answers import Endpoint, answer_requests
 from serving.audit_log.entry import NewEntry
 from serving.decision.bundle import Bundle
+from serving.decision.ids import UNKEYED
 from serving.schemas import examples
 from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.base import parse
@@ -35,8 +36,8 @@ def decision_entry(
     at: datetime.datetime = NOW,
     tenant: str = "lender",
 ) -> NewEntry:
-    """The entry of the decision on a request."""
-    [answered] = answer_requests(endpoint, [request], with_advice, bundle, at)
+    """The entry of the decision on a request, with an id without a key."""
+    [answered] = answer_requests(endpoint, [request], with_advice, bundle, at, UNKEYED)
     decision = answered.decision
     return NewEntry(
         entry_id=decision.decision_id,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from serving.audit_log.privacy.key_file import read_secrets
 from serving.auth import keys
 from serving.auth.caller import SCOPES
 from serving.storage.database import Database
@@ -21,6 +22,11 @@ class Server(NamedTuple):
     url: str
     log: Path
     tag: str
+
+    @property
+    def id_key(self) -> bytes:
+        """The key of the decisions' ids."""
+        return read_secrets(self.log.parent / "secrets.json").id_key
 
 
 class Guarded(NamedTuple):

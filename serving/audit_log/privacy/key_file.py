@@ -1,4 +1,4 @@
-"""The secrets of the audit log: they hash account names, encrypt data subjects' keys, sign.
+"""The secrets of the audit log: they hash account names, key ids, encrypt persons' keys, sign.
 
 They are kept in one file outside the database: the database alone reveals no request, and cannot be
 used to forge a checkpoint. Without the file the encrypted content is lost: back it up, apart from
@@ -23,7 +23,7 @@ from serving.storage.errors import StorageError
 
 _BYTES = 32
 _FIELDS = {"account_keys", "account_key", "sealing_key", "signing_key"}
-_OPTIONAL_FIELDS = {"digest_key"}
+_OPTIONAL_FIELDS = {"digest_key", "identity_key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ class Secrets:
     # Keys the digests of requests.  A file of an earlier version has none: the sealing key did it,
     # and still does, so that requests repeated after an upgrade are recognised.
     digest_key: bytes
+    # Keys the ids of decisions, and the names of idempotency keys in the database. A file of an
+    # earlier version has none: it is derived from the sealing key, the same in every process.
+    identity_key: bytes
 
     def account_hashes(self, tenant: str, account: str) -> dict[str, str]:
         """The keyed hashes of an account, hex, by id of the key; the key in use comes first."""
@@ -50,6 +53,16 @@ class Secrets:
     def keyed_digest(self, content: bytes) -> str:
         """A keyed digest, hex: equal contents have equal digests, which reveal nothing else."""
         return hmac.new(self.digest_key, b"digest\0" + content, hashlib.sha256).hexdigest()
+
+    @property
+    def id_key(self) -> bytes:
+        """Keys the ids of decisions: see :mod:`serving.decision.ids`."""
+        return hmac.digest(self.identity_key, b"decision id", hashlib.sha256)
+
+    def unique_key(self, content: bytes) -> str:
+        """The name in the database of what a client calls ``content``, which may name a person."""
+        keyed = hmac.new(self.identity_key, b"unique key\0" + content, hashlib.sha256)
+        return f"keyed:{keyed.hexdigest()}"
 
     @property
     def signer(self) -> Ed25519PrivateKey:
@@ -87,6 +100,7 @@ def read_or_create_secrets(path: Path) -> Secrets:
         "sealing_key": secrets.token_hex(_BYTES),
         "signing_key": secrets.token_hex(_BYTES),
         "digest_key": secrets.token_hex(_BYTES),
+        "identity_key": secrets.token_hex(_BYTES),
     }
     with suppress(FileExistsError):  # another process created it first: its secrets are read
         _write_new(path, json.dumps(created, indent=2) + "\n")
@@ -100,12 +114,15 @@ def _parse(path: Path, raw: dict[str, object]) -> Secrets:
     account_key = str(raw["account_key"])
     if account_key not in account_keys:
         raise StorageError(f"{path}: expected account_key among account_keys, got {account_key!r}")
+    sealing_key = _parse_key(path, raw["sealing_key"])
+    derived = hmac.digest(sealing_key, b"identity key", hashlib.sha256).hex()
     return Secrets(
         account_keys={key_id: _parse_key(path, text) for key_id, text in account_keys.items()},
         account_key=account_key,
-        sealing_key=_parse_key(path, raw["sealing_key"]),
+        sealing_key=sealing_key,
         signing_key=_parse_key(path, raw["signing_key"]),
         digest_key=_parse_key(path, raw.get("digest_key", raw["sealing_key"])),
+        identity_key=_parse_key(path, raw.get("identity_key", derived)),
     )
 
 

@@ -55,7 +55,7 @@ Advise = Callable[..., Advised]
 
 
 @pytest.fixture(scope="module")
-def advise_in_process(some_windows: pl.DataFrame, bundle: Bundle) -> Advise:
+def advise_in_process(server: Server, some_windows: pl.DataFrame, bundle: Bundle) -> Advise:
     """The advice on a request, by the functions that the service calls."""
 
     def advise_on(
@@ -63,7 +63,7 @@ def advise_in_process(some_windows: pl.DataFrame, bundle: Bundle) -> Advise:
     ) -> Advised:
         window = some_windows.filter(pl.col("account_id") == request["account_id"])
         at = datetime.datetime.fromisoformat(decided_at)
-        return advise(window, bundle, at, constraints or Constraints())
+        return advise(window, bundle, at, constraints or Constraints(), server.id_key)
 
     return advise_on
 

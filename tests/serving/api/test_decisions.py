@@ -77,7 +77,8 @@ def test_a_stored_request_gets_the_stored_answer_again(
         assert row.request_body is not None
         endpoint, with_advice = row.metadata["door"], row.metadata["advice"]
         request = parse(Request, row.request_body)
-        [again] = answer_requests(endpoint, [request], with_advice, bundle, row.at)
+        id_key = record.secrets.id_key
+        [again] = answer_requests(endpoint, [request], with_advice, bundle, row.at, id_key)
         assert again.content == row.response_body
 
 

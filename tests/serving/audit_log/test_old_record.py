@@ -10,15 +10,12 @@ has to be kept in this folder.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import dataclasses
 import datetime
 import hashlib
 import json
-import shutil
-import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -34,47 +31,32 @@ from serving.api.decisions import Decisions
 from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.log import AuditLog
 from serving.audit_log.verify import VerificationReport, verify
-from serving.auth.caller import Caller
 from serving.auth.keys import find_key, list_keys
-from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
 from serving.operations.export import export, line
 from serving.operations.replay import Bundles, replay
 from serving.reviews.workflow import limit_of, reviews_of
-from serving.schemas.advice_request import AdviceRequest
-from serving.schemas.base import parse
-from serving.schemas.decision import BatchRequest, Request
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import MIGRATIONS
 from serving.web.errors import ApiError
 from tests.golden.remake import BUNDLE
 from tests.support.each import each
 from tests.support.entries import decision_entry, example_request
+from tests.support.old_record import ERASED_ACCOUNT, copy_old_record, read_expected, send
 from tests.support.records import append
 
-OLD = Path(__file__).parents[2] / "golden" / "record_f825547"
-ERASED_ACCOUNT = "erased-1"
 ALL_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((OLD / "expected.json").read_text("utf-8"))
-    return content
+    return read_expected()
 
 
 @pytest.fixture
 def old_settings(tmp_path: Path) -> StorageSettings:
     """A copy of the old files."""
-    for name in ("record.db", "secrets.json", "checkpoints.jsonl"):
-        shutil.copyfile(OLD / name, tmp_path / name)
-    (tmp_path / "secrets.json").chmod(0o600)  # git keeps no such mode
-    return StorageSettings(
-        address=f"sqlite:///{tmp_path / 'record.db'}",
-        secrets=tmp_path / "secrets.json",
-        checkpoints=tmp_path / "checkpoints.jsonl",
-        deadline=30.0,
-    )
+    return copy_old_record(tmp_path)
 
 
 @pytest.fixture
@@ -137,7 +119,8 @@ def test_every_entry_is_read_as_it_was(old: AuditLog, expected: dict[str, Any]) 
 
 
 def test_every_decision_replays_to_the_same_bytes(old: AuditLog, expected: dict[str, Any]) -> None:
-    done = replay(decisions_of(old), Bundles({expected["bundle"]: BUNDLE}))
+    bundles = Bundles({expected["bundle"]: BUNDLE})
+    done = replay(decisions_of(old), bundles, old.secrets.id_key)
     assert done.counts == Counter(expected["replay"])
     assert done.counts == Counter(same=11, erased=1)
 
@@ -200,27 +183,12 @@ def test_repeated_idempotency_keys_get_the_first_bytes(
     for one in each(with_key):
         if one["body"].get("account_id") == ERASED_ACCOUNT:
             with pytest.raises(ApiError) as refused:
-                repeat(decisions, one)
+                send(decisions, one)
             assert refused.value.problem.status == HTTPStatus.GONE
             continue
         answer = base64.b64decode(one["response_zlib"])
-        assert repeat(decisions, one) == zlib.decompress(answer)
+        assert send(decisions, one) == zlib.decompress(answer)
     assert len(decisions_of(old)) == count
-
-
-def repeat(decisions: Decisions, sent: dict[str, Any]) -> bytes:
-    """The answer to a request that is sent with its old key."""
-    caller = Caller("another-key", sent["tenant"], frozenset({"score"}))
-    context = RequestContext(caller, time.monotonic(), sent["idempotency_key"], sent["advice"])
-    raw = json.dumps(sent["body"]).encode()
-    if sent["endpoint"] == "batch":
-        batch = parse(BatchRequest, raw)
-        answering = decisions.decide("batch", batch, batch.accounts, context)
-    else:
-        model = AdviceRequest if sent["endpoint"] == "advice" else Request
-        request = parse(model, raw)
-        answering = decisions.decide(sent["endpoint"], request, [request], context)
-    return bytes(asyncio.run(answering).body)
 
 
 def test_it_can_be_continued(

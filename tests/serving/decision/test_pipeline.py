@@ -105,8 +105,12 @@ def test_identity_follows_statements_bundle_and_time(
         decide(account, dataclasses.replace(bundle, digest="other"), WHEN).decision_id,
         decide(account, bundle, WHEN + datetime.timedelta(microseconds=1)).decision_id,
     }
+    others |= {decide(account, bundle, WHEN, key).decision_id for key in (b"one key", b"another")}
     assert first not in others
-    assert len(others) == 3
+    assert len(others) == 5
+    # Nothing but the id depends on the key.
+    keyed = decide(account, bundle, WHEN, b"one key")
+    assert dataclasses.replace(keyed, decision_id=first) == decide(account, bundle, WHEN)
 
 
 def test_statements_of_the_future_are_refused_on_the_lenders_clock(

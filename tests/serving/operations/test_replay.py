@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from serving.__main__ import main
+from serving.api.answers import answer_requests
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
@@ -56,7 +57,28 @@ def test_every_endpoint_replays_the_same(
     bundles: Bundles,
 ) -> None:
     append(record, entries_of_every_endpoint(golden))
-    assert replay(record.reader.of_kind(("decision", "review")), bundles).counts == Counter(same=5)
+    entries = record.reader.of_kind(("decision", "review"))
+    assert replay(entries, bundles, record.secrets.id_key).counts == Counter(same=5)
+
+
+def test_a_keyed_id_replays_with_its_key_only(
+    record: AuditLog,
+    golden: Bundle,
+    bundles: Bundles,
+) -> None:
+    request = example_request("A-1")
+    draft = decision_entry(request, golden)
+    id_key = record.secrets.id_key
+    [answered] = answer_requests("decisions", [request], False, golden, draft.at, id_key)
+    keyed_id = answered.decision.decision_id
+    assert keyed_id != draft.entry_id
+    keyed = dataclasses.replace(draft, entry_id=keyed_id, subject=keyed_id)
+    append(record, [draft, dataclasses.replace(keyed, response_body=answered.content)])
+    decisions = list(record.reader.of_kind(("decision",)))
+    assert replay(decisions, bundles, id_key).counts == Counter(same=2)
+    other = replay(decisions, bundles, b"another key")
+    assert other.counts == Counter(same=1, different=1)
+    assert other.different == [keyed_id]
 
 
 def test_amounts_of_an_earlier_version_are_replayed_as_they_decided(
@@ -93,7 +115,7 @@ def test_a_decision_that_differs_is_named(
     drafts = entries_of_every_endpoint(golden)
     changed = drafts[0].metadata | value if name == "metadata" else value
     append(record, [dataclasses.replace(drafts[0], **{name: changed}), *drafts[1:]])
-    done = replay(record.reader.of_kind(("decision",)), bundles)
+    done = replay(record.reader.of_kind(("decision",)), bundles, record.secrets.id_key)
     assert done.counts == Counter(same=4, different=1)
     assert done.different == [drafts[0].entry_id]
     assert f"differs    {drafts[0].entry_id}" in replay_text(done)
@@ -108,7 +130,8 @@ def test_a_request_that_is_refused_today_differs(
     body = json.loads(draft.request_body or b"")
     body["statements"][0]["income"] = -1.0
     append(record, [dataclasses.replace(draft, request_body=json.dumps(body).encode())])
-    assert replay(record.reader.of_kind(("decision",)), bundles).counts == Counter(different=1)
+    entries = record.reader.of_kind(("decision",))
+    assert replay(entries, bundles, record.secrets.id_key).counts == Counter(different=1)
 
 
 def test_only_the_first_that_differ_are_named(
@@ -120,7 +143,7 @@ def test_only_the_first_that_differ_are_named(
         decision_entry(example_request(f"A-{number}"), golden) for number in range(MAX_NAMED + 3)
     ]
     append(record, [dataclasses.replace(draft, response_body=b"{}") for draft in made])
-    done = replay(record.reader.of_kind(("decision",)), bundles)
+    done = replay(record.reader.of_kind(("decision",)), bundles, record.secrets.id_key)
     assert (len(done.different), done.counts["different"]) == (MAX_NAMED, MAX_NAMED + 3)
     assert "and 3 more" in replay_text(done)
 
@@ -134,14 +157,15 @@ def test_an_erased_decision_is_not_replayed(
     erase_account(
         record.database, record.secrets, "lender", "A-3", ErasureOrder("Li Na", "asked for", NOW)
     )
-    assert replay(record.reader.of_kind(("decision", "erasure")), bundles).counts == Counter(
-        same=4, erased=1
-    )
+    entries = record.reader.of_kind(("decision", "erasure"))
+    done = replay(entries, bundles, record.secrets.id_key)
+    assert done.counts == Counter(same=4, erased=1)
 
 
 def test_a_missing_bundle_is_named(record: AuditLog, golden: Bundle) -> None:
     append(record, entries_of_every_endpoint(golden))
-    done = replay(record.reader.of_kind(("decision",)), Bundles({}))
+    entries = record.reader.of_kind(("decision",))
+    done = replay(entries, Bundles({}), record.secrets.id_key)
     assert done.counts == Counter(no_bundle=5)
     assert f"no bundle  {golden.digest}: not given and not stored" in replay_text(done)
 
@@ -157,7 +181,11 @@ def test_a_damaged_bundle_replays_nothing(
         (damaged / file.name).write_bytes(file.read_bytes())
     (damaged / "policy.toml").write_text("")
     append(record, entries_of_every_endpoint(golden))
-    done = replay(record.reader.of_kind(("decision",)), Bundles({golden.digest: damaged}))
+    done = replay(
+        record.reader.of_kind(("decision",)),
+        Bundles({golden.digest: damaged}),
+        record.secrets.id_key,
+    )
     assert done.counts == Counter(no_bundle=5)
     assert "policy.toml" in done.bundles[golden.digest]
 

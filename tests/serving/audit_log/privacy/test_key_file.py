@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from serving.audit_log.privacy.key_file import read_or_create_secrets, read_secrets
+from serving.decision.ids import UNKEYED
 from serving.storage.errors import StorageError
 
 CONTENT = b"a request"
@@ -63,3 +64,22 @@ def test_an_unknown_field_is_refused(file: Path) -> None:
     rewrite(file, digest_keys="ab" * 32)
     with pytest.raises(StorageError, match="expected the fields"):
         read_secrets(file)
+
+
+def test_another_identity_key_changes_ids_and_unique_keys_alone(file: Path) -> None:
+    before = read_secrets(file)
+    rewrite(file, identity_key="ab" * 32)
+    after = read_secrets(file)
+    assert after.id_key != before.id_key
+    assert after.unique_key(CONTENT) != before.unique_key(CONTENT)
+    assert after.keyed_digest(CONTENT) == before.keyed_digest(CONTENT)
+
+
+def test_without_an_identity_key_every_process_derives_the_same(file: Path) -> None:
+    """A file of an earlier version: several hosts have a copy each."""
+    rewrite(file, identity_key=None)
+    one, other = read_secrets(file), read_secrets(file)
+    assert (one.id_key, one.unique_key(CONTENT)) == (other.id_key, other.unique_key(CONTENT))
+    rewrite(file, sealing_key="ab" * 32)
+    assert read_secrets(file).id_key != one.id_key
+    assert one.id_key not in (one.sealing_key, one.digest_key, UNKEYED)
