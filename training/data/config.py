@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from training.data.censoring import TREATED
 from training.tracking.config import check_ranges
 
+# See training/data/observation.py.
+UNOBSERVED = ("leave_out", "weight")
 OWN_LABEL = "60 days past due or worse within the 6 months after as_of"
 
 
@@ -30,6 +32,9 @@ class DataConfig:
     split_seed: int = 0  # another seed puts other accounts on each side
     # treatment of accounts that are cut within the horizon: see training/data/censoring.py
     treated: str = "keep"
+    # rows whose outcome was not observed: left out, or represented by others with weights in the
+    # fit; see training/data/observation.py
+    unobserved: str = "leave_out"
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -48,3 +53,7 @@ class DataConfig:
             )
         if self.treated not in TREATED:
             raise ValueError(f"DataConfig.treated: expected one of {TREATED}, got {self.treated!r}")
+        if self.unobserved not in UNOBSERVED:
+            raise ValueError(
+                f"DataConfig.unobserved: expected one of {UNOBSERVED}, got {self.unobserved!r}"
+            )

@@ -7,6 +7,10 @@ unless the data have labels of their own (``labels.parquet``).  Accounts that ar
 Features depend on statements up to ``as_of`` only, labels on later ones only.  The test months come
 after all training months and their outcomes.
 
+An outcome that was not observed is not a good one: see :mod:`training.data.observation`.  Rows
+without a known outcome are left out and counted; ``DataConfig.unobserved`` says whether the others
+represent them in a fit.  Test rows have no weights.
+
 The label says what happens if the lender does nothing, but some accounts were cut within the
 horizon: ``DataConfig.treated`` says how training and validation rows are corrected for that (see
 :mod:`training.data.censoring`).  Test rows keep the observed outcome, and labels of
@@ -17,7 +21,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -35,17 +39,33 @@ from training.data.censoring import (
 )
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
+from training.data.observation import (
+    Observation,
+    add_outcomes,
+    count_outcomes,
+    describe_censored,
+    follow,
+    no_outcomes,
+    observation_weights,
+    observe,
+)
 from training.data.splits import Split, assign_splits
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Accounts at as_of dates with their features and outcomes; one row each."""
+    """Accounts at as_of dates with their features and outcomes; one row each.
+
+    ``outcomes`` counts the rows by ``split``, ``product`` and ``outcome`` (one of
+    :data:`training.data.observation.OUTCOMES`), with those that were left out because their outcome
+    was not observed.  It has no rows if the data bring labels.
+    """
 
     features: Features
     label: Vector  # 0 or 1
     split: NDArray[np.str_]
     weight: Vector | None = None  # of each row in a fit, above 0; None = 1
+    outcomes: pl.DataFrame = field(default_factory=no_outcomes)
 
     def rows(self, split: Split) -> Rows:
         """Return the row numbers of a split."""
@@ -63,6 +83,7 @@ class Labelled:
             label=self.label[rows],
             split=self.split[rows],
             weight=self.weights(rows),
+            outcomes=self.outcomes,
         )
 
     def weights(self, rows: Rows) -> Vector | None:
@@ -79,14 +100,16 @@ def label_accounts(source: Source, config: DataConfig) -> Labelled:
     makes its folds later.  Otherwise training and validation accounts at several as_ofs, and test
     accounts at the last as_of whose outcome is known; the outcomes of training rows end before it.
 
-    Raises :class:`DataError` if the statements cover too few months.
+    Raises :class:`DataError` if the statements cover too few months, for statements after the end
+    of their product, and where no account of a month has a known outcome.
     """
     if source.labels is not None:
         return _with_own_labels(source.statements, source.labels)
     statements = source.statements
+    observation = observe(statements, config.default_days)
     frames = []
     for as_of, splits in choose_as_ofs(statements["month"], config):
-        frame = label_accounts_at(statements, as_of, splits, config)
+        frame = label_accounts_at(statements, as_of, splits, config, observation)
         frames.append(frame)
     observed = _stack(frames)
     if config.treated == "keep":
@@ -99,10 +122,13 @@ def label_accounts_at(
     as_of: datetime.date,
     splits: frozenset[Split],
     config: DataConfig,
+    observation: Observation | None = None,
 ) -> Labelled:
     """Return the accounts of these splits that are not in default at ``as_of``.
 
-    Labels are the observed outcomes.  Raises :class:`DataError` if there is no such account.
+    Labels are the observed outcomes; accounts whose outcome is not known are left out.
+    ``observation`` is that of the statements; None = find it.  Raises :class:`DataError` if there
+    is no such account.
     """
     windows = select_windows(statements, as_of)
     is_last = pl.col("month") == as_of
@@ -117,11 +143,30 @@ def label_accounts_at(
             "got none"
         )
     own = _keep_accounts(windows, accounts)
-    return Labelled(
+    observation = observation or observe(statements, config.default_days)
+    default = _months_to_default(statements, accounts, as_of, config)
+    horizon = config.horizon_months
+    followed = follow(observation, accounts, as_of, horizon, default)
+    weight = None
+    if config.unobserved == "weight":
+        weight = observation_weights(observation, followed, as_of, horizon)
+        # Test rows are measured as they are: the measures know no weights.
+        weight[split[wanted] == "test"] = 1.0
+    everyone = Labelled(
         features=build(own),
-        label=_outcome(statements, accounts, as_of, config),
+        label=np.isfinite(default).astype(np.float64),
         split=split[wanted],
+        weight=weight,
+        outcomes=count_outcomes(split[wanted], followed),
     )
+    if followed.known.all():
+        return everyone
+    if not followed.known.any():
+        raise DataError(
+            f"{as_of:%Y-%m}: expected accounts of {sorted(splits)} whose outcome is known, got "
+            f"none of {accounts.height}: {describe_censored(everyone.outcomes)}"
+        )
+    return everyone.take(np.flatnonzero(followed.known))
 
 
 def choose_as_ofs(
@@ -181,23 +226,24 @@ def _keep_accounts(statements: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataF
     )
 
 
-def _outcome(
+def _months_to_default(
     statements: pl.DataFrame,
     accounts: pl.DataFrame,
     as_of: datetime.date,
     config: DataConfig,
 ) -> Vector:
-    """Return 1 for each of ``accounts`` that defaults within the horizon, else 0."""
+    """Return the months from as_of to each account's first default within the horizon, else inf."""
     end = add_months(as_of, config.horizon_months)
     is_later = pl.col("month").is_between(as_of, end, closed="right")
     is_default = pl.col("days_past_due") >= config.default_days
     bad_months = statements.filter(is_later & is_default)
-    defaulted = bad_months.select("account_id").unique()
+    first = bad_months.group_by("account_id").agg(pl.col("month").min())
     numbered = accounts.with_row_index("row")
-    rows = numbered.join(defaulted, on="account_id", how="semi")["row"]
-    label = np.zeros(accounts.height)
-    label[rows.to_numpy()] = 1.0
-    return label
+    defaulted = numbered.join(first, on="account_id", how="inner")
+    numbers = [month_index(month) for month in defaulted["month"].to_list()]
+    months = np.full(accounts.height, np.inf)
+    months[defaulted["row"].to_numpy()] = np.array(numbers) - month_index(as_of)
+    return months
 
 
 def _corrected_for_censoring(
@@ -219,11 +265,17 @@ def _corrected_for_censoring(
     selected = np.ones(count, dtype=np.bool_)
     label = observed.label.copy()
     selected[fitting], label[fitting] = select_rows(config.treated, outcomes)
-    weight = None
+    weight = observed.weight
     if config.treated == "reweight":
-        weight = np.ones(count)
-        weight[fitting] = _weights(statements, accounts, outcomes)
-    corrected = Labelled(observed.features, label, observed.split, weight)
+        weight = np.ones(count) if weight is None else weight.copy()
+        weight[fitting] *= _weights(statements, accounts, outcomes)
+    corrected = Labelled(
+        observed.features,
+        label,
+        observed.split,
+        weight,
+        observed.outcomes,
+    )
     return corrected.take(np.flatnonzero(selected))
 
 
@@ -270,10 +322,14 @@ def _stack(frames: Sequence[Labelled]) -> Labelled:
         names=parts[0].names,
         values=np.concatenate([part.values for part in parts]),
     )
+    weights = [frame.weight for frame in frames if frame.weight is not None]
+    counts = [frame.outcomes for frame in frames]
     return Labelled(
         features,
         label=np.concatenate([frame.label for frame in frames]),
         split=np.concatenate([frame.split for frame in frames]),
+        weight=np.concatenate(weights) if weights else None,
+        outcomes=add_outcomes(counts),
     )
 
 

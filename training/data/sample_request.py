@@ -15,6 +15,7 @@ from serving.decision.result import Decision
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import as_date, select_windows, soon_after
+from training.data.observation import observe
 from training.data.splits import assign_splits
 
 LOOKED_THROUGH = 2000  # hold-out accounts that are decided to find one
@@ -34,6 +35,7 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
     if source.labels is not None:
         last_labelled = as_date(source.labels["as_of"].max())
         return select_windows(statements, last_labelled)
+    observe(statements, config.default_days)  # refuses a stray month, which would be the last one
     last_month = as_date(statements["month"].max())
     windows = select_windows(statements, last_month)
     accounts = windows["account_id"].unique(maintain_order=True)
