@@ -23,6 +23,7 @@ from serving.api.decisions import Decisions
 from serving.api.described_service import DescribedService
 from serving.api.reviews import review_app
 from serving.audit_log.log import AuditLog, check_single_writer
+from serving.auth.local_token import discard_token, token_file
 from serving.auth.request_context import RequestContext
 from serving.decision.advice.constraints import ConstraintError
 from serving.decision.golden import load
@@ -81,7 +82,9 @@ class LimitReduction:
 
         Raises :class:`serving.storage.errors.StorageError`.
         """
-        check_single_writer(read_settings(), cast(DescribedService, LimitReduction).worker_count)
+        settings = read_settings()
+        check_single_writer(settings, cast(DescribedService, LimitReduction).worker_count)
+        discard_token(token_file(settings))
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from serving.api.bento import OpenAPISpecification, count_workers
 from serving.api.openapi import document
 from serving.auth.gate import Gate, RealPath
+from serving.web.request_target import keep_whole_targets
 
 
 @attrs.define
@@ -21,6 +22,7 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML h
         """Return the app that BentoML's worker serves, with the gate in front."""
         if all(middleware is not RealPath for middleware, _ in self.middlewares):
             self.add_asgi_middleware(RealPath)
+        keep_whole_targets()
         return Gate(super().to_asgi(is_main))
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:

@@ -1,7 +1,7 @@
 """The gate: ASGI middleware in front of the service, its metrics and its documents.
 
-    route -> key -> rate -> scope -> type, size and encoding of the body -> service -> every error
-    as a problem
+    host -> route -> key -> rate -> scope -> type, size and encoding of the body -> service -> every
+    error as a problem
 
 The service never sees a request that is refused here. The gate is the outermost layer: middleware
 that is added to BentoML runs inside its timeout, and after its metrics have counted the request.
@@ -10,7 +10,6 @@ that is added to BentoML runs inside its timeout, and after its metrics have cou
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import math
 import time
@@ -20,31 +19,52 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.caller import LOOPBACK, Caller
+from serving.auth.direct_client import check_host, is_direct
 from serving.auth.key_cache import KeyCache
+from serving.auth.local_token import LocalToken, token_file
 from serving.auth.rate_limit import RateLimiter
 from serving.auth.routes import Route, template_match
+from serving.storage.errors import StorageError
+from serving.storage.settings import read_settings
 from serving.web.body import ClientDisconnected, check_content_type, check_encoding, read_body
 from serving.web.error_responses import ProblemSender
 from serving.web.errors import ApiError, internal_error, single_fault
 from serving.web.logs import format_without_values
 
 LOGGER = logging.getLogger("clearline.gate")
-_PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _SECONDS_BETWEEN_LINES = 60.0  # of the log about one address
 _MAX_ADDRESSES = 1000
+_OPEN_TO_LOOPBACK = (
+    "there is no API key: only clients on this machine are answered, all others get 403; they send "
+    "the token in %s; `python -m serving keys new --tenant NAME --scopes score` makes a key"
+)
+_REFUSED_CLIENT = (
+    "refused a client at %s: there is no API key, so only clients on this machine are answered, "
+    "without a proxy"
+)
+_NOT_DIRECT = (
+    "expected a client on the service's own machine, without a proxy: the service has no API keys"
+)
+_NO_TOKEN = (
+    "expected the token of local callers, as `Authorization: Bearer local_...`: the service has no "
+    "API keys, and its log names the token's file"
+)
 
 
 class Gate:
     """An ASGI app that passes complete requests of known callers on known routes to `app`.
 
-    `keys` are read from the database unless given: None until the app starts. The caller of a
-    request is then ``scope["state"]["caller"]``: see
-    :func:`serving.auth.caller.caller_of`.
+    `keys` are read from the database unless given: None until the app starts. `token` is the one of
+    local callers, by default in the file beside the database. The caller of a request is then
+    ``scope["state"]["caller"]``: see :func:`serving.auth.caller.caller_of`.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyCache | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: KeyCache | None = None, token: LocalToken | None = None
+    ) -> None:
         self.app = app
         self.keys = keys
+        self._token = token
         self._limiter = RateLimiter()
         self._refused_addresses = _RefusedAddresses()
 
@@ -78,6 +98,7 @@ class Gate:
 
     def _admit(self, scope: Scope, headers: Headers, keys: KeyCache) -> tuple[Route, Caller | None]:
         """Return the route and the caller (None on an open route); raises ApiError."""
+        check_host(scope, headers)
         routes = template_match(scope["path"])
         route = routes.get("GET" if scope["method"] == "HEAD" else scope["method"])
         if route is not None and route.open:
@@ -127,16 +148,37 @@ class Gate:
         """Return the caller for a direct client on this machine; raises ApiError for others."""
         client = scope.get("client")
         address = client[0] if client else "a socket without an address"
-        if _is_loopback(address) and _is_direct(headers):
-            return LOOPBACK
-        if self._refused_addresses.should_log(address):
-            LOGGER.warning(
-                "refused a client at %s: "
-                "there is no API key, so only clients on this machine are answered",
-                address,
+        if not is_direct(scope, headers):
+            if self._refused_addresses.should_log(address):
+                LOGGER.warning(_REFUSED_CLIENT, address)
+            raise single_fault(HTTPStatus.FORBIDDEN, _NOT_DIRECT)
+        if not self._token_matches(_bearer_token(headers)):
+            raise single_fault(
+                HTTPStatus.UNAUTHORIZED, _NO_TOKEN, headers={"www-authenticate": "Bearer"}
             )
-        message = "expected a client on the service's own machine: the service has no API keys yet"
-        raise single_fault(HTTPStatus.FORBIDDEN, message)
+        return LOOPBACK
+
+    def _token_matches(self, sent: str) -> bool:
+        try:
+            return self._local_token().matches(sent)
+        except StorageError as error:
+            LOGGER.error("%s", error)
+            return False
+
+    def _local_token(self) -> LocalToken:
+        if self._token is None:
+            self._token = LocalToken(token_file(read_settings()))
+        return self._token
+
+    def _open_to_this_machine(self) -> None:
+        """Write the token of local callers, and log where it is."""
+        token = self._local_token()
+        try:
+            token.create()
+        except StorageError as error:
+            LOGGER.error("there is no API key, and %s: no client is answered", error)
+        else:
+            LOGGER.warning(_OPEN_TO_LOOPBACK, token.file.absolute())
 
     async def _call_app(self, scope: Scope, receive: Receive, sender: ProblemSender) -> None:
         try:
@@ -148,7 +190,7 @@ class Gate:
 
     async def _open_keys(self) -> KeyCache:
         if self.keys is None:
-            self.keys = KeyCache()
+            self.keys = KeyCache(when_empty=self._open_to_this_machine)
             await asyncio.to_thread(self.keys.wait)
         return self.keys
 
@@ -245,32 +287,6 @@ def _bearer_token(headers: Headers) -> str:
         return ""
     scheme, _, token = sent[0].partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return parsed.is_loopback
-
-
-def _is_direct(headers: Headers) -> bool:
-    """Return whether a request comes neither through a proxy nor from a foreign web page.
-
-    Behind a proxy the client may be on any machine. A web page can make its own name resolve to
-    this machine (DNS rebinding); the browser still sends that name as ``Host``.
-    """
-    if any(name in headers for name in _PROXY_HEADERS):
-        return False
-    host = headers.get("host", "localhost")
-    if host.startswith("["):  # an IPv6 address
-        name = host.partition("]")[0].removeprefix("[")
-    else:
-        name = host.partition(":")[0]
-    return name.lower() == "localhost" or _is_loopback(name)
 
 
 def _keys_unread() -> ApiError:

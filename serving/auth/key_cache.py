@@ -20,10 +20,6 @@ from serving.storage.settings import read_settings
 LOGGER = logging.getLogger("clearline.gate")
 SECONDS_BETWEEN_READS = 2.0
 _SECONDS_FOR_FIRST_READ = 3.0
-_OPEN_TO_LOOPBACK = (
-    "there is no API key: only clients on this machine are answered, all others get 403; "
-    "`python -m serving keys new --tenant NAME --scopes score` makes a key"
-)
 
 
 class KeyCache:
@@ -32,15 +28,18 @@ class KeyCache:
     Args:
         read: Returns all keys, by default those of the database that the environment names.
         seconds_between: From one read to the next.
+        when_empty: Called once, if the first read finds that no key was ever created.
     """
 
     def __init__(
         self,
         read: Callable[[], Sequence[Key]] | None = None,
         seconds_between: float = SECONDS_BETWEEN_READS,
+        when_empty: Callable[[], None] | None = None,
     ) -> None:
         self._read = read or _DatabaseKeys()
         self._seconds_between = seconds_between
+        self._when_empty = when_empty
         self._by_id: dict[str, Key] = {}
         self._first_read, self._closing = threading.Event(), threading.Event()
         self._is_readable = True
@@ -77,8 +76,8 @@ class KeyCache:
         self._by_id = {key.key_id: key for key in keys}
         # Never reset: an emptied or replaced database must not open the service to all callers.
         self.needed = self.needed or bool(keys)
-        if not self.known and not self.needed:
-            LOGGER.warning(_OPEN_TO_LOOPBACK)
+        if not self.known and not self.needed and self._when_empty is not None:
+            self._when_empty()
         self.known = True
         if not self._is_readable:
             LOGGER.warning("the API keys can be read again")

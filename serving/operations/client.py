@@ -15,6 +15,9 @@ import httpx
 import psutil
 
 from serving import PROJECT
+from serving.auth.direct_client import is_loopback
+from serving.auth.local_token import read_token, token_file
+from serving.storage.settings import read_settings
 
 SERVICE = "serving.service:LimitReduction"
 _SECONDS_TO_START = 60.0
@@ -38,24 +41,42 @@ def ask(
         url: The service's address, without a slash at the end.
         body: The request's JSON.
         advice: Whether to request advice too.
-        key: The API key, by default that of the environment variable ``CLEARLINE_KEY``.
+        key: The API key. By default that of the environment variable ``CLEARLINE_KEY``, or for a
+            service on this machine the token beside the database that the environment names.
 
     Raises:
         ServiceError: the service did not answer, or refused; the message has its explanation.
     """
     headers = {"content-type": "application/json"}
-    if key := key or os.environ.get("CLEARLINE_KEY"):
-        headers["authorization"] = f"Bearer {key}"
     address = f"{url}/v1/decisions{'?advice=true' if advice else ''}"
     try:
-        response = httpx.post(address, content=body, headers=headers, timeout=_SECONDS_FOR_ANSWER)
-    except httpx.HTTPError as error:
+        if key := key or os.environ.get("CLEARLINE_KEY") or _local_token(url):
+            headers["authorization"] = f"Bearer {key}"
+        with open_client(url, _SECONDS_FOR_ANSWER) as client:
+            response = client.post(address, content=body, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServiceError(
             f"{url}: {error}; is the service running? (--start starts one)"
         ) from error
     if response.status_code != httpx.codes.OK:
         raise ServiceError(f"{url}: {response.status_code} {response.text}")
     return response.content
+
+
+def open_client(url: str, timeout: float) -> httpx.Client:
+    """A client of the service at this URL; ``timeout`` is in seconds.
+
+    Its requests never pass through a proxy of the environment in readable form: a proxy is used for
+    HTTPS only, where it sees ciphertext, and never for this machine.
+
+    Raises:
+        ServiceError: the environment names a proxy for HTTPS that cannot be used.
+    """
+    through_proxy = httpx.URL(url).scheme == "https" and not _is_this_machine(url)
+    try:
+        return httpx.Client(timeout=timeout, trust_env=through_proxy)
+    except (ImportError, ValueError) as error:
+        raise ServiceError(f"{url}: a proxy of the environment cannot be used: {error}") from error
 
 
 @contextlib.contextmanager
@@ -131,13 +152,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _is_this_machine(url: str) -> bool:
+    host = httpx.URL(url).host
+    return host == "localhost" or is_loopback(host)
+
+
+def _local_token(url: str) -> str | None:
+    return read_token(token_file(read_settings())) if _is_this_machine(url) else None
+
+
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
     until = time.monotonic() + _SECONDS_TO_START
-    while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/readyz", timeout=1).status_code == httpx.codes.OK:
-                return True
-        time.sleep(0.05)
+    with open_client(url, timeout=1) as client:
+        while time.monotonic() < until and process.poll() is None:
+            with contextlib.suppress(httpx.HTTPError):
+                if client.get(f"{url}/readyz").status_code == httpx.codes.OK:
+                    return True
+            time.sleep(0.05)
     return False
 
 

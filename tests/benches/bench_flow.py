@@ -24,6 +24,7 @@ import pytest
 from features.build import build
 from features.catalogue import MODEL_FEATURES
 from features.schema import check
+from serving.auth.local_token import read_token
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
 from serving.operations.client import start_service
@@ -148,9 +149,12 @@ def address(
         yield url
 
 
-def test_http(benchmark: Any, address: str, window: pl.DataFrame) -> None:
+def test_http(benchmark: Any, address: str, window: pl.DataFrame, tmp_path: Path) -> None:
     body = json.dumps(sample_request.request(window)).encode()
-    with httpx.Client(base_url=address, headers={"content-type": "application/json"}) as client:
+    headers = {"content-type": "application/json"}
+    if token := read_token(tmp_path / "record.db.token"):  # the empty service has none
+        headers["authorization"] = f"Bearer {token}"
+    with httpx.Client(base_url=address, headers=headers) as client:
 
         def post() -> int:
             return client.post("/v1/decisions", content=body).status_code

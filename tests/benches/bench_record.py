@@ -28,6 +28,7 @@ import pytest
 
 from serving.operations.client import start_service
 from tests.support.paths import ROOT
+from tests.support.served import local_token
 from training.data import sample_request
 
 ACCOUNT = "another-one-each-time"  # in the request, for the number of the account
@@ -57,7 +58,8 @@ def urls(
         for name, service in SERVICES.items():
             folder = tmp_path / name
             folder.mkdir()
-            found[name] = stack.enter_context(start_service(folder / "log", service))
+            url = stack.enter_context(start_service(folder / "log", service))
+            found[name] = url.replace("//", f"//:{local_token(folder)}@")
         yield found
 
 
@@ -73,7 +75,8 @@ class Caller:
         before, after = body.split(ACCOUNT.encode())
         head = (
             "POST /v1/decisions HTTP/1.1\r\n"
-            f"host: {where.netloc}\r\n"
+            f"host: {where.hostname}:{where.port}\r\n"
+            f"authorization: Bearer {where.password}\r\n"
             "content-type: application/json\r\n"
             f"content-length: {len(body)}\r\n\r\n"
         )

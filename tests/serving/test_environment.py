@@ -27,18 +27,19 @@ ABSENT = ("mlflow", "shap", "scikit-learn", "pandas", "matplotlib", "dask", "opt
 # Bytes of a worker. SQLAlchemy and cryptography, for the audit log, are 18 MiB of it.
 MAX_MEMORY = 340 * 2**20
 SERVE = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
-import httpx, psutil
-from serving.operations.client import start_service
+import psutil
+from serving.operations.client import ask, settings_for, start_service
 from serving.operations.pack import store
 
 store(Path("bundle"))
 before = time.monotonic()
+os.environ |= settings_for(Path.cwd())  # where `ask` finds the token
 with start_service(Path("log")) as url:
     ready = time.monotonic() - before
     bodies = json.loads(Path("requests.json").read_text())
-    answers = [httpx.post(f"{url}/v1/decisions", json=body).text for body in bodies]
+    answers = [ask(url, json.dumps(body).encode()).decode() for body in bodies]
     processes = psutil.Process().children(recursive=True)
     memory = max(process.memory_info().rss for process in processes)
     print(json.dumps({"ready": ready, "memory": memory, "answers": answers}))

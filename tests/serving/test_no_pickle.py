@@ -54,19 +54,22 @@ print(advised.decision.action)
 """
 # BentoML has a content type for bodies that it unpickles; the service must refuse it.
 SERVE = """
-import datetime, json, pickle, sys
+import datetime, json, os, pickle, sys
 from pathlib import Path
 import httpx
 import serving.service
-from serving.operations.client import ask, start_service
+from serving.auth.local_token import read_token
+from serving.operations.client import ask, settings_for, start_service
 from serving.schemas.examples import REQUEST
 from serving.operations.pack import store
 store(Path(sys.argv[1]))
+os.environ |= settings_for(Path.cwd())  # where `ask` finds the token
 with start_service(Path("log")) as url:
     print(json.loads(ask(url, json.dumps(REQUEST).encode(), advice=True))["action"])
     for kind in ("application/vnd.bentoml+pickle", "application/json"):
         headers = {"content-type": kind, "payload-container": "DefaultContainer"}
         headers["payload-meta"] = "{}"
+        headers["authorization"] = f"Bearer {read_token(Path('record.db.token'))}"
         body = pickle.dumps(datetime.date(2026, 1, 1))
         refused = httpx.post(f"{url}/v1/decisions", content=body, headers=headers)
         assert 400 <= refused.status_code < 500, refused.text

@@ -45,7 +45,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers=server.headers, timeout=30) as client:
         yield client
 
 
@@ -377,7 +377,7 @@ def test_the_document_has_nulls_and_no_open_reference(client: httpx.Client) -> N
 
 
 def test_bentomls_client_works(server: Server) -> None:
-    with bentoml.SyncHTTPClient(server.url) as client:
+    with bentoml.SyncHTTPClient(server.url, token=server.token) as client:
         answer = client.decide(request())
         assert Answer.model_validate_json(json.dumps(answer)).account_id == "A-1027"
         accounts = [request(account_id="b"), request(account_id="a")]

@@ -122,7 +122,8 @@ def test_taiwan_accounts_get_the_same_decision_over_http(
     answers = {}
     for action, decision in chosen.items():
         window = some.filter(pl.col("account_id") == decision.account_id)
-        got = ask(server.url, json.dumps(sample_request.request(window)).encode())
+        body = json.dumps(sample_request.request(window)).encode()
+        got = ask(server.url, body, key=server.token)
         answer = Answer.model_validate_json(got)
         decided_at = datetime.datetime.fromisoformat(answer.decided_at)
         decision = decide(window, packed, decided_at, server.id_key)

@@ -107,12 +107,13 @@ def messages_of(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    all_headers = JSON | AUTHORIZATION | (headers or {})
+    all_headers = {"host": "127.0.0.1:3000"} | JSON | AUTHORIZATION | (headers or {})
     scope = {
         "type": "http",
         "method": "POST",
         "path": "/v1/decisions",
         "headers": [(name.encode(), value.encode()) for name, value in all_headers.items()],
+        "http_version": "1.1",
         "client": ("127.0.0.1", 5),
     }
     asyncio.run(asyncio.wait_for(gate(scope, receive, send), 10))

@@ -17,7 +17,7 @@ ADDRESS = "http://127.0.0.1:3000"  # of the service, on every page
 # The tests start the service themselves; tests/docs/test_commands.py checks that targets exist.
 _NOT_RUN = re.compile(r"make [a-z-]+$")
 # Indented blocks that begin otherwise are figures.
-_FIRST_WORDS = ("curl", "python", "pg_dump", "make", "field()", "API=")
+_FIRST_WORDS = ("curl", "python", "pg_dump", "make", "field()", "API=", "KEY=")
 _SEPARATOR = "\x1e"  # printed between the outputs of two commands
 
 

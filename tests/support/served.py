@@ -11,13 +11,16 @@ import polars as pl
 from serving.audit_log.privacy.key_file import read_secrets
 from serving.auth import keys
 from serving.auth.caller import SCOPES
+from serving.auth.local_token import read_token, token_file
+from serving.operations.client import settings_for
 from serving.storage.database import Database
+from serving.storage.settings import read_settings
 
 FAST = keys.KeyTerms(rate=10_000)
 
 
 class Server(NamedTuple):
-    """A running service: its URL, its log so far, and the tag of its model."""
+    """A running service without keys: its URL, its log so far, and the tag of its model."""
 
     url: str
     log: Path
@@ -27,6 +30,16 @@ class Server(NamedTuple):
     def id_key(self) -> bytes:
         """The key of the decisions' ids."""
         return read_secrets(self.log.parent / "secrets.json").id_key
+
+    @property
+    def token(self) -> str:
+        """What a client on this machine sends instead of a key."""
+        return local_token(self.log.parent)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a client on this machine sends."""
+        return local_headers(self.log.parent)
 
 
 class Guarded(NamedTuple):
@@ -39,6 +52,18 @@ class Guarded(NamedTuple):
     log: Path
     record: str
     keys: dict[str, str]
+
+
+def local_token(folder: Path) -> str:
+    """The token of a service without keys whose audit log is in this folder."""
+    token = read_token(token_file(read_settings(settings_for(folder))))
+    assert token is not None, f"expected a token in {folder}"
+    return token
+
+
+def local_headers(folder: Path) -> dict[str, str]:
+    """What a client on this machine sends to this service."""
+    return {"authorization": f"Bearer {local_token(folder)}"}
 
 
 def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:

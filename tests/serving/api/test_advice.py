@@ -33,7 +33,7 @@ ENDPOINTS = ("/v1/decisions", "/v1/decisions/batch", "/v1/advice")
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers=server.headers, timeout=30) as client:
         yield client
 
 

@@ -34,7 +34,7 @@ def accounts(
 
 def send_one_by_one(server: Server) -> checks.Answerer:
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
-        with httpx.Client(base_url=server.url, timeout=30) as client:
+        with httpx.Client(base_url=server.url, headers=server.headers, timeout=30) as client:
             responses = [
                 client.post("/v1/decisions", json=as_requests(window)[0]) for window in windows
             ]
@@ -47,7 +47,7 @@ def send_in_batches(server: Server) -> checks.Answerer:
     def answers(windows: Sequence[pl.DataFrame]) -> list[bytes]:
         requests = [as_requests(window)[0] for window in windows]
         bodies: list[bytes] = []
-        with httpx.Client(base_url=server.url, timeout=30) as client:
+        with httpx.Client(base_url=server.url, headers=server.headers, timeout=30) as client:
             for start in range(0, len(requests), BATCH_SIZE):
                 batch = {"accounts": requests[start : start + BATCH_SIZE]}
                 response = client.post("/v1/decisions/batch", json=batch)

@@ -26,7 +26,7 @@ from tests.support.served import Server
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[ReviewClient]:
-    with httpx.Client(base_url=server.url, timeout=30) as http:
+    with httpx.Client(base_url=server.url, headers=server.headers, timeout=30) as http:
         yield ReviewClient(http)
 
 
@@ -181,14 +181,14 @@ def test_only_the_steps_that_the_state_allows_are_possible(
     assert client.step(review, name, **STEPS[name]).status_code == expected
 
 
-def post_together(url: str, bodies: list[Json]) -> list[int]:
+def post_together(url: str, headers: dict[str, str], bodies: list[Json]) -> list[int]:
     """Send all bodies at the same moment; the statuses, sorted."""
     statuses: list[int] = []
     ready = threading.Barrier(len(bodies))
 
     def post(body: Json) -> None:
         ready.wait()
-        statuses.append(httpx.post(url, json=body, timeout=30).status_code)
+        statuses.append(httpx.post(url, json=body, headers=headers, timeout=30).status_code)
 
     threads = [threading.Thread(target=post, args=(body,)) for body in bodies]
     for thread in threads:
@@ -203,12 +203,12 @@ def test_of_simultaneous_steps_one_succeeds(
 ) -> None:
     reviews_url = f"{server.url}/v1/decisions/{decision['decision_id']}/reviews"
     openings = [{"reason": f"reason {number}"} for number in range(8)]
-    assert post_together(reviews_url, openings) == [201] + [409] * 7
+    assert post_together(reviews_url, server.headers, openings) == [201] + [409] * 7
 
     [review] = client.record(decision)["reviews"]
     start_url = f"{server.url}/v1/reviews/{review['review_id']}/start"
     starts = [{"reviewer": f"reviewer {number}"} for number in range(8)]
-    assert post_together(start_url, starts) == [200] + [409] * 7
+    assert post_together(start_url, server.headers, starts) == [200] + [409] * 7
 
 
 def test_a_review_is_taken_over_only_from_its_reviewer(

@@ -18,6 +18,7 @@ from serving.audit_log.reader import Reader
 from serving.operations.client import start_service
 from serving.operations.pack import store
 from serving.storage.database import Database
+from tests.support.served import local_headers
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_full_disk(
     answers: list[bytes] = []
     with (
         start_service(tmp_path / "log", settings=settings) as url,
-        httpx.Client(base_url=url, timeout=10) as client,
+        httpx.Client(base_url=url, headers=local_headers(small_disk), timeout=10) as client,
     ):
 
         def post(number: int) -> httpx.Response:

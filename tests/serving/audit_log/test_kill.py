@@ -27,6 +27,7 @@ from serving.operations.client import kill, start_service_process
 from serving.operations.pack import store
 from serving.storage.database import Database
 from tests.support.each import each
+from tests.support.served import local_headers
 
 CLIENTS = 8
 MIN_ANSWERS = 8  # before a kill: on a busy machine some seconds alone are no load
@@ -39,13 +40,13 @@ Serving = Callable[[], AbstractContextManager[tuple[str, Callable[[], None]]]]
 
 
 def post_until_killed(
-    url: str,
+    http: httpx.Client,
     requests: Sequence[dict[str, Any]],
     over: threading.Event,
     answers: Answers,
 ) -> None:
     """Post requests until the service is gone; adds every complete answer to ``answers``."""
-    with httpx.Client(base_url=url, timeout=10) as client:
+    with http as client:
         for number, sent in enumerate(itertools.cycle(requests)):
             if over.is_set():
                 return
@@ -60,8 +61,14 @@ def post_until_killed(
                 answers.append((key, response.content))
 
 
+def client_of(url: str, folder: Path) -> httpx.Client:
+    """A client of a service whose audit log is in this folder."""
+    return httpx.Client(base_url=url, headers=local_headers(folder), timeout=10)
+
+
 def kill_under_load(
     serving: Serving,
+    folder: Path,
     requests: Sequence[dict[str, Any]],
     seconds: float,
 ) -> Answers:
@@ -70,7 +77,9 @@ def kill_under_load(
     over = threading.Event()
     with serving() as (url, kill_it):
         clients = [
-            threading.Thread(target=post_until_killed, args=(url, requests, over, answers))
+            threading.Thread(
+                target=post_until_killed, args=(client_of(url, folder), requests, over, answers)
+            )
             for _ in range(CLIENTS)
         ]
         for client in clients:
@@ -173,7 +182,7 @@ def check_kills(
     drawn = random.Random(kills)
     answers: Answers = []
     for number in range(kills):
-        new = kill_under_load(serving, requests, min_seconds + drawn.uniform(0.0, 0.55))
+        new = kill_under_load(serving, folder, requests, min_seconds + drawn.uniform(0.0, 0.55))
         answers += new
         assert count_missing(folder, new) == 0, number
     assert count_missing(folder, answers) == 0
@@ -181,7 +190,7 @@ def check_kills(
     assert len(with_key) > 3 * kills, "there was no load"
     by_account = {request["account_id"]: request for request in requests}
     # The service that answers now was started after the kills.
-    with serving() as (url, _), httpx.Client(base_url=url, timeout=10) as client:
+    with serving() as (url, _), client_of(url, folder) as client:
         for key, body in each(drawn.sample(with_key, min(len(with_key), 20))):
             sent = by_account[json.loads(body)["account_id"]]
             response = client.post("/v1/decisions", json=sent, headers={"Idempotency-Key": key})
@@ -228,5 +237,5 @@ def test_a_service_that_answers_before_the_commit_loses_answers(
 ) -> None:
     """The control: the same load and the same count find what is missing."""
     with forking(EARLY) as process:
-        answers = kill_under_load(single_process(tmp_path, process), requests, 0.2)
+        answers = kill_under_load(single_process(tmp_path, process), tmp_path, requests, 0.2)
     assert count_missing(tmp_path, answers) > 0

@@ -20,6 +20,7 @@ from serving.auth.caller import LOOPBACK, Caller, caller_of
 from serving.auth.gate import Gate, RealPath
 from serving.auth.key_cache import KeyCache
 from serving.auth.keys import Key
+from serving.auth.local_token import LocalToken, read_token
 from serving.auth.rate_limit import RateLimiter
 from serving.operations.client import start_service
 from serving.web.error_responses import ProblemSender
@@ -37,7 +38,7 @@ from tests.support.gated_app import (
     problem_of,
     request,
 )
-from tests.support.served import Guarded, Server
+from tests.support.served import Guarded, Server, local_headers
 
 # Rates
 
@@ -87,52 +88,123 @@ DIRECT: list[tuple[str, dict[str, str]]] = [
     ("::1", {}),
     ("::ffff:127.0.0.1", {}),
     ("127.0.0.1", {"host": "localhost:3000"}),
-    ("127.0.0.1", {"host": "[::1]:3000"}),
-    ("127.0.0.1", AUTHORIZATION),
+    ("127.0.0.1", {"host": "LOCALHOST:3000"}),
+    ("127.0.0.1", {"x-request-id": "1", "accept": "*/*"}),
 ]
 NOT_DIRECT: list[tuple[str, dict[str, str]]] = [
     ("10.0.0.1", {}),
     ("::ffff:10.0.0.1", {}),
-    ("192.0.2.1", {"host": "127.0.0.1"}),
+    ("192.0.2.1", {"host": "127.0.0.1:3000"}),
     ("127.0.0.1.example", {}),
     ("", {}),
     ("127.0.0.1", {"x-forwarded-for": "127.0.0.1"}),
+    ("127.0.0.1", {"x-forwarded-proto": "http"}),
+    ("127.0.0.1", {"x-forwarded-anything": ""}),
     ("127.0.0.1", {"forwarded": "for=10.0.0.1"}),
+    ("127.0.0.1", {"via": "1.1 proxy"}),
     ("127.0.0.1", {"x-real-ip": "10.0.0.1"}),
     ("127.0.0.1", {"host": "rebound.example:3000"}),
-    ("127.0.0.1", {"host": "localhost.example"}),
+    ("127.0.0.1", {"host": "localhost.example:3000"}),
+    ("127.0.0.1", {"host": "localhost"}),
+    ("127.0.0.1", {"host": "127.0.0.1"}),
+    ("127.0.0.1", {"host": "127.0.0.1:3001"}),
+    ("127.0.0.1", {"host": "127.0.0.2:3000"}),
+    ("127.0.0.1", {"host": "[::1]:3000"}),
+    ("127.0.0.1", {"host": ""}),
 ]
+NO_TOKEN = {
+    "none": {},
+    "a key": AUTHORIZATION,
+    "the beginning of it": {"authorization": f"Bearer {'local_'}"},
+    "as another scheme": {"authorization": "Basic TOKEN"},
+    "as text": {"authorization": "TOKEN"},
+    "with an end": {"authorization": "Bearer TOKENx"},
+    "without an end": {"authorization": "Bearer CUT"},
+    "not ASCII": {"authorization": "Bearer \u00fc"},
+    "in another header": {"x-api-key": "TOKEN"},
+}
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> LocalToken:
+    made = LocalToken(tmp_path / "token")
+    made.create()
+    return made
+
+
+def with_token(token: LocalToken) -> dict[str, str]:
+    return {"authorization": f"Bearer {read_token(token.file)}"}
 
 
 @pytest.mark.parametrize(("client", "headers"), DIRECT)
-def test_without_keys_a_direct_client_on_this_machine_is_answered(
-    without_key: KeyCache, client: str, headers: dict[str, str]
+def test_without_keys_a_direct_client_with_the_token_is_answered(
+    without_key: KeyCache, token: LocalToken, client: str, headers: dict[str, str]
 ) -> None:
     echo = Echo()
-    gate = Gate(echo, without_key)
+    gate = Gate(echo, without_key, token)
+    sent = JSON | headers | with_token(token)
     for _ in range(3):
-        response = request(gate, client=client, content=b"{}", headers=JSON | headers)
+        response = request(gate, client=client, content=b"{}", headers=sent)
         assert response.status_code == 200
     assert [caller_of(scope) for scope in echo.scopes] == [LOOPBACK] * 3
     assert request(gate, "GET", "/livez", client=client, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("name", NO_TOKEN)
+def test_without_keys_a_direct_client_needs_the_token(
+    without_key: KeyCache, token: LocalToken, name: str
+) -> None:
+    echo = Echo()
+    gate = Gate(echo, without_key, token)
+    text = str(read_token(token.file))
+    headers = {
+        field: value.replace("TOKEN", text).replace("CUT", text[:-1]).encode()
+        for field, value in NO_TOKEN[name].items()
+    }
+    refused = request(gate, content=b"{}", headers={**JSON, **headers})
+    problem_of(refused, 401)
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert text not in refused.text
+    assert str(token.file) not in refused.text
+    assert echo.scopes == []
+    # The control: with the token the same client is answered.
+    assert request(gate, content=b"{}", headers=JSON | with_token(token)).status_code == 200
+
+
 @pytest.mark.parametrize(("client", "headers"), NOT_DIRECT)
 def test_without_keys_any_other_client_is_refused_and_logged(
     without_key: KeyCache,
+    token: LocalToken,
     client: str,
     headers: dict[str, str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     echo = Echo()
-    gate = Gate(echo, without_key)
+    gate = Gate(echo, without_key, token)
+    sent = JSON | headers | with_token(token)
     for _ in range(3):
-        response = request(gate, client=client, content=b"{}", headers=JSON | headers)
+        response = request(gate, client=client, content=b"{}", headers=sent)
         problem_of(response, 403)
     assert echo.scopes == []
     assert len(caplog.records) == 1
     assert client in caplog.text
     assert request(gate, "GET", "/livez", client=client, headers=headers).status_code == 200
+
+
+def test_a_token_opens_nothing_once_there_is_a_key(with_key: KeyCache, token: LocalToken) -> None:
+    gate = Gate(Echo(), with_key, token)
+    problem_of(request(gate, content=b"{}", headers=JSON | with_token(token)), 401)
+    assert post_json(gate).status_code == 200
+
+
+def test_without_keys_and_without_a_writable_folder_nobody_is_answered(
+    without_key: KeyCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    gate = Gate(Echo(), without_key, LocalToken(tmp_path / "file" / "token"))
+    for headers in ({}, {"authorization": "Bearer "}, {"authorization": "Bearer None"}):
+        problem_of(request(gate, "GET", "/docs.json", headers=headers), 401)
+    assert "the token of local callers cannot be written" in caplog.text
 
 
 def test_an_address_is_logged_once_a_minute(
@@ -148,12 +220,16 @@ def test_an_address_is_logged_once_a_minute(
 
 def test_a_service_without_keys_says_so_and_refuses_others(server: Server) -> None:
     warning = "only clients on this machine are answered, all others get 403"
-    assert server.log.read_text().count(warning) == 1
+    log = server.log.read_text()
+    assert log.count(warning) == 1
+    assert str(server.log.parent / "record.db.token") in log
+    assert server.token not in log
     # uvicorn takes the client's address from the header of a proxy on this machine.
-    headers = {"x-forwarded-for": "192.0.2.7"}
+    headers = {"x-forwarded-for": "192.0.2.7"} | server.headers
     problem_of(httpx.get(f"{server.url}/docs.json", headers=headers), 403)
     assert "192.0.2.7" in server.log.read_text()
-    assert httpx.get(f"{server.url}/docs.json").status_code == 200
+    problem_of(httpx.get(f"{server.url}/docs.json"), 401)
+    assert httpx.get(f"{server.url}/docs.json", headers=server.headers).status_code == 200
 
 
 def test_a_service_with_keys_has_no_such_warning(guarded: Guarded) -> None:
@@ -186,7 +262,11 @@ def test_a_gate_opens_the_database_of_the_settings(
     (tmp_path / "broken.db").write_bytes(b"no database" * 200)
     monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / database}")
     gate = Gate(Echo())
-    assert request(gate, "GET", "/docs.json").status_code == status
+    assert request(gate, "GET", "/docs.json").status_code == (401 if status == 200 else status)
+    token = read_token(tmp_path / f"{database}.token")
+    assert (token is not None) is (status == 200)
+    headers = {"authorization": f"Bearer {token}"}
+    assert request(gate, "GET", "/docs.json", headers=headers).status_code == status
     assert gate.keys is not None
     gate.keys.close()
 
@@ -226,7 +306,10 @@ def test_a_caller_may_do_what_one_of_its_scopes_allows() -> None:
 def test_metrics_contain_no_path_of_a_request(tmp_path: Path) -> None:
     # A service of its own: each service that starts removes the metrics of those with the same
     # BENTOML_HOME.
-    with start_service(tmp_path / "log") as url, httpx.Client(base_url=url, timeout=30) as client:
+    with (
+        start_service(tmp_path / "log") as url,
+        httpx.Client(base_url=url, headers=local_headers(tmp_path), timeout=30) as client,
+    ):
         for number in range(5):
             client.get(f"/v1/decisions/{MARK}-{number}")
             client.get(f"/{MARK}/{number}")

@@ -250,23 +250,21 @@ def test_a_request_does_not_wait_for_a_read_that_hangs() -> None:
         let_go.set()
 
 
-def test_a_start_without_any_key_is_logged(
-    caplog: pytest.LogCaptureFixture, database: Database
-) -> None:
-    for _ in range(2):
-        with caplog.at_level(logging.WARNING), closing(KeyCache(lambda: list_keys(database), 0.01)):
+def test_a_start_without_any_key_is_reported_once(database: Database) -> None:
+    reported: list[str] = []
+
+    def start() -> None:
+        def report() -> None:
+            reported.append("no key")
+
+        with closing(KeyCache(lambda: list_keys(database), 0.01, report)):
             time.sleep(0.1)
-        messages = [
-            record.getMessage() for record in caplog.records if record.name == "clearline.gate"
-        ]
-        if list_keys(database):
-            assert messages == []
-        else:
-            assert len(messages) == 1
-            assert "python -m serving keys new" in messages[0]
-            assert "only clients on this machine" in messages[0]
-        caplog.clear()
-        create(database, "lender", ["score"])
+
+    start()
+    assert reported == ["no key"]
+    create(database, "lender", ["score"])
+    start()
+    assert reported == ["no key"]
 
 
 def test_the_commands_create_list_and_revoke_a_key(

@@ -24,7 +24,10 @@ def answers(server: Server, requests: list[dict[str, Any]]) -> list[dict[str, An
     """Answers with advice on the posted accounts."""
     body = {"accounts": requests}
     response = httpx.post(
-        f"{server.url}/v1/decisions/batch?advice=true", json=body, timeout=60
+        f"{server.url}/v1/decisions/batch?advice=true",
+        json=body,
+        headers=server.headers,
+        timeout=60,
     ).raise_for_status()
     decisions: list[dict[str, Any]] = response.json()["decisions"]
     return decisions
@@ -137,7 +140,8 @@ def test_without_advice_none_is_shown(answers: list[dict[str, Any]]) -> None:
 
 def test_advice_is_returned_on_request(server: Server, requests: list[dict[str, Any]]) -> None:
     body = json.dumps(requests[0]).encode()
-    assert json.loads(ask(server.url, body, advice=True))["advice"]
-    assert "advice" not in json.loads(ask(server.url, body))
+    key = server.token
+    assert json.loads(ask(server.url, body, advice=True, key=key))["advice"]
+    assert "advice" not in json.loads(ask(server.url, body, key=key))
     with pytest.raises(ServiceError, match="400"):
-        ask(server.url, b"{", advice=True)
+        ask(server.url, b"{", advice=True, key=key)

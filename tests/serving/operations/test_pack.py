@@ -13,6 +13,7 @@ import pytest
 
 from serving.__main__ import main
 from serving.decision.bundle import Bundle
+from serving.operations.client import settings_for
 from serving.operations.pack import PackError, fetch
 from serving.schemas import examples
 from serving.schemas.decision import Answer
@@ -173,9 +174,12 @@ def test_ask_prints_both_languages_and_saves_the_answer(
     server: Server,
     request_file: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     saved = tmp_path / "answer.json"
+    for name, value in settings_for(server.log.parent).items():
+        monkeypatch.setenv(name, value)
     assert main(["ask", str(request_file), "--url", server.url, "--out", str(saved)]) == 0
     shown = capsys.readouterr().out
     answer = Answer.model_validate_json(saved.read_bytes())

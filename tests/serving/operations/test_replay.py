@@ -228,7 +228,7 @@ def test_answers_of_the_service_are_replayed_from_the_stored_bundle(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     ids = []
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers=server.headers, timeout=30) as client:
         for path, body in (
             ("/v1/decisions?advice=true", requests[0]),
             ("/v1/decisions/batch", {"accounts": requests[:20]}),
