@@ -36,6 +36,7 @@ from serving.storage.models import BUNDLE_FOLDER, MODEL
 from serving.storage.settings import read_settings
 from serving.web.errors import ApiError, Fault, api_error, json_path, single_fault, statement_error
 from serving.web.logs import ValueFilter
+from serving.web.shutdown import Shutdown
 
 _SWITCH_INTERVAL = 0.0005  # seconds; Python's default is 0.005
 
@@ -74,6 +75,8 @@ class LimitReduction:
         self.decisions = Decisions(self.bundle, self.audit_log)
         self.reviews = Reviews(self.bundle, self.audit_log, answer_again)
         logging.getLogger(HTTP_LOGGER).addFilter(ValueFilter())
+        self._shutdown = Shutdown(self.audit_log.close)
+        self._shutdown.watch()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -90,6 +93,7 @@ class LimitReduction:
     def close(self) -> None:
         """Write the waiting rows, and sign a checkpoint."""
         self.audit_log.close()
+        self._shutdown.cancel()
 
     async def __is_ready__(self) -> bool:
         """Return whether the audit log takes writes; the bundle was read at the start."""

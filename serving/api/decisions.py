@@ -133,7 +133,7 @@ class Decisions:
         places = range(len(job.requests))
         names = [name for name in (unique_key, job.earlier_unique_key) if name is not None]
         keys = [_unique_key_at(name, place) for name in names for place in places]
-        rows = await self._audit_log.read(lambda reader: reader.by_unique_keys(keys))
+        rows = await self._audit_log.read(lambda reader: reader.by_unique_keys(keys), "decisions")
         if not rows:
             return None
         if any(row.digest != job.digest for row in rows):

@@ -28,10 +28,10 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -48,14 +48,16 @@ from serving.audit_log.reader import Reader
 from serving.audit_log.writer import Writer
 from serving.storage.database import Database, open_database
 from serving.storage.errors import StorageError
+from serving.storage.read_pools import Pool, ReadPools
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
 
+LOGGER = logging.getLogger("clearline.record")
 _Result = TypeVar("_Result")
-_READER_THREADS = 2  # reads are short
 _SECONDS_FOR_LOCK = 2.0
 # How long an append waits for others: the time of some decisions, as a shorter window gathers none.
 SECONDS_FOR_OTHERS = 0.01
+_SECONDS_TO_CLOSE = 3.0  # more than a query may take
 
 
 class AuditLog:
@@ -78,7 +80,8 @@ class AuditLog:
         self.writer = Writer(Committer(self.database, self.secrets, settings.checkpoints))
         self._expected = 0  # requests that are about to append
         self._pending_wake: asyncio.TimerHandle | None = None
-        self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="record-reader")
+        self._pools = ReadPools()
+        self._closed = False
 
     @property
     def ready(self) -> bool:
@@ -108,17 +111,17 @@ class AuditLog:
             raise Unavailable("the deadline passed before the write; nothing was stored")
         raise Unconfirmed("the deadline passed during the write; the entries may be stored")
 
-    async def read(self, query: Callable[[Reader], _Result]) -> _Result:
-        """The result of a query, which runs on a thread.
+    async def read(self, query: Callable[[Reader], _Result], pool: Pool = "single") -> _Result:
+        """The result of a query, which runs on a thread of this pool.
 
         Raises:
-            serving.audit_log.errors.Unavailable: the database does not answer.
+            serving.audit_log.errors.Unavailable: the database does not answer in time.
         """
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._readers, query, self.reader)
-        except SQLAlchemyError:
-            raise Unavailable("the database does not answer") from None
+            return await self._pools.run(pool, lambda: query(self.reader), self.deadline)
+        except (SQLAlchemyError, TimeoutError) as error:
+            LOGGER.warning("a query of %s was given up: %s", pool, type(error).__name__)
+            raise Unavailable("the database does not answer in time") from None
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
@@ -133,9 +136,20 @@ class AuditLog:
             self._expected -= 1
 
     def close(self) -> None:
-        """Write what waits, sign a checkpoint, and release the database."""
-        self.writer.close()
-        self._readers.shutdown()
+        """Write what waits, sign a checkpoint, and release the database.
+
+        Waits some seconds for a database that does not answer, and then goes on without it. A
+        second call does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        until = time.monotonic() + _SECONDS_TO_CLOSE
+        self.database.end_queries()
+        written = self.writer.close(_SECONDS_TO_CLOSE)
+        read = self._pools.close(max(until - time.monotonic(), 0.0))
+        if not (written and read):
+            LOGGER.error("the audit log was closed while a query or a write was running")
         self.database.close()
         if self._lock is not None:
             os.close(self._lock)

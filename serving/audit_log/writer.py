@@ -89,12 +89,16 @@ class Writer:
         with self._condition:
             self._condition.notify()
 
-    def close(self) -> None:
-        """Write what was submitted, sign a checkpoint, end the thread."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Write what was submitted, sign a checkpoint, end the thread.
+
+        Returns whether it has ended within ``seconds``; None = however long it takes.
+        """
         with self._condition:
             self._closing = True
             self._condition.notify()
-        self._thread.join()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:

@@ -90,7 +90,7 @@ class ReviewQueries:
                     found.append((review, about[row.subject]))
             return found
 
-        return await self._audit_log.read(read)
+        return await self._audit_log.read(read, "lists")
 
     async def notices(
         self, overdue: bool | None, caller: Caller, after: str | None
@@ -121,7 +121,7 @@ class ReviewQueries:
             about = reader.about_all([row.subject for row in rows])
             return [(row, about[row.subject]) for row in rows]
 
-        return await self._audit_log.read(read)
+        return await self._audit_log.read(read, "lists")
 
     def today(self) -> datetime.date:
         """Return the day on the lender's clock."""

@@ -4,6 +4,7 @@ settings     where the database and its files are
 database     connections and transactions
 tables       tables and migrations
 lists        the rows that lists show, kept by triggers
+read_pools   the threads that read
 driver_sql   SQL on the driver's own cursor
 timestamps   UTC times as text
 errors       StorageError

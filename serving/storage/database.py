@@ -9,11 +9,17 @@ PostgreSQL: refused if ``fsync``, ``full_page_writes`` or ``synchronous_commit``
 
 Writers wait for each other (``BEGIN IMMEDIATE``, an advisory lock), because each row's hash needs
 the hash of the row before it.
+
+Reads have connections of their own, on which a query ends after some seconds: SQLite by its
+progress handler, PostgreSQL by ``statement_timeout``.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -29,6 +35,9 @@ from serving.storage.tables import migrate
 
 _LOCK = 7_265_126_011  # key of the hash chain among PostgreSQL's advisory locks
 _TIMEOUT_MS = 5_000  # for another writer, and for a PostgreSQL that does not answer
+QUERY_SECONDS = 2.0  # of the service: every query of it reads one page of an index
+_COMMAND_SECONDS = 60.0  # commands may read all rows of a person, or all persons
+_STEPS_PER_CHECK = 10_000  # of SQLite's virtual machine: below a millisecond; short reads have none
 _KINDS = ("sqlite", "postgresql")
 _DURABLE_MODES = (("wal", 2), ("truncate", 3))  # SQLite's journal_mode and synchronous
 
@@ -48,19 +57,40 @@ def is_free_of_wal_reset_bug(version: tuple[int, int, int]) -> bool:
     return fixed_in is not None and version[2] >= fixed_in
 
 
+class _QueryLimit:
+    """Ends the queries of one SQLite connection: SQLite calls it every some thousand steps."""
+
+    def __init__(self, ending: threading.Event) -> None:
+        self._ending = ending
+        self.until = math.inf  # on time.monotonic's clock
+
+    def __call__(self) -> bool:
+        """Whether the query has to end."""
+        return self._ending.is_set() or time.monotonic() > self.until
+
+
 class Database:
-    """An engine whose transactions are durable.
+    """An engine whose transactions are durable, and one for reads.
+
+    A query of :meth:`reading` that takes longer than ``query_seconds`` ends with an error.
 
     Raises:
         StorageError: the address is invalid, the database cannot be reached, or it could lose a
             commit.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, query_seconds: float = _COMMAND_SECONDS) -> None:
+        self.query_seconds = query_seconds
+        self._ending = threading.Event()
         try:
             self.url = _parse_address(address)
             self.kind = self.url.get_backend_name()
-            self.engine = _sqlite(self.url) if self.kind == "sqlite" else _postgresql(self.url)
+            if self.kind == "sqlite":
+                self.engine, self._reads = _sqlite(self.url), _sqlite(self.url)
+                _limit_queries(self._reads, self._ending)
+            else:
+                self.engine = _postgresql(self.url, _TIMEOUT_MS)
+                self._reads = _postgresql(self.url, round(query_seconds * 1000))
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise StorageError(f"no database can be opened at this address: {error}") from error
         try:
@@ -69,10 +99,10 @@ class Database:
             with self.writing() as connection:
                 migrate(connection)
         except StorageError:
-            self.engine.dispose()
+            self.close()
             raise
         except DBAPIError as error:
-            self.engine.dispose()
+            self.close()
             shown = self.url.render_as_string(hide_password=True)
             raise StorageError(f"the database at {shown} does not open: {error.orig}") from error
 
@@ -97,9 +127,16 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A read transaction that sees one state of the database; writers do not wait for it."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+        """A read transaction; writers do not wait for it.
+
+        SQLite: it sees one state of the database. PostgreSQL: each of its queries does.
+        """
+        with self._reads.connect() as connection:
+            limit: _QueryLimit | None = connection.info.get("limit")
+            if limit is not None:
+                limit.until = time.monotonic() + self.query_seconds
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def reading_after_writes(self) -> Iterator[sa.Connection]:
@@ -115,21 +152,30 @@ class Database:
     def reopen(self) -> None:
         """Drop every connection; after a failed write none of them is trusted."""
         self.engine.dispose()
+        self._reads.dispose()
+
+    def end_queries(self) -> None:
+        """End the reads that are running, for the end of the process.
+
+        SQLite ends them at once, PostgreSQL after ``query_seconds``.
+        """
+        self._ending.set()
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        self._reads.dispose()
 
 
 def open_database(settings: StorageSettings) -> Database:
-    """Open the database of these settings; creates the folder of a SQLite file.
+    """Open the database of these settings for a service; creates the folder of a SQLite file.
 
     Raises:
         StorageError: as :class:`Database`.
     """
     if settings.file is not None:
         settings.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Database(settings.address)
+    return Database(settings.address, QUERY_SECONDS)
 
 
 def _parse_address(address: str) -> sa.URL:
@@ -173,18 +219,31 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
+def _limit_queries(engine: sa.Engine, ending: threading.Event) -> None:
+    """Give each connection of a SQLite engine a limit, ``info["limit"]``."""
+
+    @sa.event.listens_for(engine, "connect")
+    def limit_queries(connection: Any, record: Any) -> None:
+        limit = record.info["limit"] = _QueryLimit(ending)
+        connection.set_progress_handler(limit, _STEPS_PER_CHECK)
+
+
 def _create_private(file: Path) -> None:
     """Create the file with mode 0600, which SQLite copies to its journals; keep an existing one."""
     with suppress(OSError):  # SQLite's own message about an impossible path is the better one
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
 
 
-def _postgresql(url: sa.URL) -> sa.Engine:
-    timeouts = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+def _postgresql(url: sa.URL, query_ms: int) -> sa.Engine:
+    timeouts = {
+        "statement_timeout": query_ms,
+        "lock_timeout": _TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": _TIMEOUT_MS,
+    }
     arguments: dict[str, Any] = {
         "connect_timeout": 3,
         "tcp_user_timeout": _TIMEOUT_MS,
-        "options": " ".join(f"-c {name}={_TIMEOUT_MS}" for name in timeouts),
+        "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
     }
     return sa.create_engine(url, connect_args=arguments, pool_pre_ping=False)
 
