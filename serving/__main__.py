@@ -25,13 +25,15 @@ ALIAS = "champion"
 TRACKING_URI = f"sqlite:///{PROJECT}/mlruns/mlflow.db"
 _COMMANDS = "serving.operations.commands"
 _AUDIT = "serving.operations.audit"
+_ERASE = "serving.operations.erase"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0 on success, 1 if the command found something wrong, 2 after a one-line error on stderr.
+        0 on success, 1 if the command found something wrong or nothing to do, 2 after a one-line
+        error on stderr.
     """
     options = make_parser().parse_args(arguments)
     module, name = options.run
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(options) or 0
     except errors.USER_ERRORS as error:
         print(errors.error_text(error), file=sys.stderr)
-        return 2
+        return int(errors.exit_code(error))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -167,7 +169,7 @@ def _add_erase(commands: Any) -> None:
     erase = _add(
         commands,
         "erase",
-        (_AUDIT, "erase_data_subjects"),
+        (_ERASE, "erase_data_subjects"),
         "make the entries of a customer, or of all past the retention period, unreadable",
     )
     erase.add_argument("--tenant", help="lender that the account belongs to")
@@ -192,6 +194,23 @@ def _add_erase(commands: Any) -> None:
     erase.add_argument(
         "--force", action="store_true", help="allow less than the legal minimum; needs --why"
     )
+    erase.add_argument(
+        "--yes",
+        action="store_true",
+        help="with --expired: erase; without it the command only says what it would erase",
+    )
+    erase.add_argument(
+        "--max-share",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="with --expired: refuse to erase more of all customers (default: %(default)s)",
+    )
+    erase.add_argument(
+        "--trust-clock",
+        action="store_true",
+        help="with --expired: erase although the newest row is more than a day old",
+    )
 
 
 def _add_replay(commands: Any) -> None:
@@ -199,9 +218,11 @@ def _add_replay(commands: Any) -> None:
         commands,
         "replay",
         (_AUDIT, "replay_decisions"),
-        "decide again with the same bundle and compare the bytes; ends with 1 if any differ",
+        "decide again with the same bundle and compare the bytes; ends with 1 if any differ or are "
+        "left out",
     )
     _add_period(replay)
+    _add_allow_erased(replay)
     replay.add_argument("--decision", metavar="ID", help="replay this decision only")
     replay.add_argument(
         "--bundle",
@@ -221,6 +242,7 @@ def _add_export(commands: Any) -> None:
         "write the decisions of a period as JSON lines; docs/service/audit_log.md lists the fields",
     )
     _add_period(export)
+    _add_allow_erased(export)
     export.add_argument("--tenant", help="decisions of this lender only")
     export.add_argument(
         "--asked",
@@ -228,6 +250,14 @@ def _add_export(commands: Any) -> None:
         help="include account and statements, for `python -m training monitor`",
     )
     export.add_argument("--out", type=Path, metavar="FILE", help="(default: stdout)")
+
+
+def _add_allow_erased(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-erased",
+        action="store_true",
+        help="end with 0 although decisions of erased customers cannot be read",
+    )
 
 
 def _add_period(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,9 @@ erasure is recorded as an entry.
 from __future__ import annotations
 
 import datetime
+import hashlib
+import hmac
+import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,15 +19,17 @@ import sqlalchemy as sa
 
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.privacy.key_file import Secrets
-from serving.audit_log.rows import data_subject_column, insert_entries
+from serving.audit_log.rows import data_subject_column, insert_entries, metadata_column
 from serving.storage.database import Database
 from serving.storage.errors import StorageError
-from serving.storage.tables import entries, people
-from serving.storage.timestamps import encode_time
+from serving.storage.tables import entries, not_a_decision, people
+from serving.storage.timestamps import decode_time, encode_time
 
 # Records of automated decisions are kept for at least three years (PIPL articles 55 and 56).
 RETENTION_YEARS = 3
+MAX_YEARS = 100
 SUBJECTS_PER_TRANSACTION = 50  # writers wait no longer than these take
+_MARK = "account_mark"  # in the metadata of an erasure
 _CALLER = "operator"  # an erasure is a command, which has no API key
 
 
@@ -34,6 +39,23 @@ class Erased:
 
     data_subject: str
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What :func:`erase_expired` would erase; nothing is if ``subjects`` is 0."""
+
+    subjects: int
+    all_subjects: int  # that have a key
+    rows: int
+    # Times of the newest entry of a data subject: the longest ago, and the last to expire.
+    oldest: datetime.datetime | None
+    newest: datetime.datetime | None
+
+    @property
+    def share(self) -> float:
+        """Of all data subjects; 0 if there is none."""
+        return self.subjects / self.all_subjects if self.all_subjects else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +74,47 @@ def erase_account(
     account: str,
     order: ErasureOrder,
 ) -> Erased | None:
-    """Delete the key of an account's data subject; None if the audit log has no such account."""
+    """Delete the key of an account's data subject; None if the audit log has no such account.
+
+    An account has another data subject under each account key that was in use while the others were
+    not there: call it until it returns None.
+    """
     hashes = list(secrets.account_hashes(tenant, account).values())
-    query = sa.select(people.c.person).where(people.c.account.in_(hashes))
+    query = sa.select(people).where(people.c.account.in_(hashes)).limit(1)
     # One transaction: an entry that is appended at the same time has the old key or a new one.
     with database.writing() as connection:
-        subject = connection.scalar(query)
-        if subject is None:
+        person = connection.execute(query).one_or_none()
+        if person is None:
             return None
-        erased = Erased(subject, _count_entries(connection, subject))
-        connection.execute(people.delete().where(people.c.person == subject))
-        insert_entries(connection, [_erasure_entry(erased, tenant, order)], secrets)
+        erased = Erased(person.person, _count_entries(connection, person.person))
+        connection.execute(people.delete().where(people.c.person == person.person))
+        mark = _erasure_mark(secrets, person.key_id, person.account)
+        insert_entries(connection, [_erasure_entry(erased, tenant, order, mark)], secrets)
     return erased
+
+
+def erased_at(
+    database: Database,
+    secrets: Secrets,
+    tenant: str,
+    account: str,
+) -> datetime.datetime | None:
+    """When an account was last erased; None if it never was, or by an earlier version.
+
+    The row of an erasure has a keyed hash of the account. It says nothing without the secrets, and
+    does not lead to the data subject's key in an old copy of the database.
+    """
+    marks = {
+        _erasure_mark(secrets, key_id, account_hash)
+        for key_id, account_hash in secrets.account_hashes(tenant, account).items()
+    }
+    times = [at for mark, at in _erasures(database, tenant) if mark in marks]
+    return max(times, default=None)
+
+
+def count_unmarked_erasures(database: Database, tenant: str) -> int:
+    """How many erasures of a tenant do not say of which account: those of earlier versions."""
+    return sum(mark is None for mark, _ in _erasures(database, tenant))
 
 
 def erase_expired(
@@ -88,22 +139,67 @@ def erase_expired(
                 tenant = _tenant_if_expired(connection, subject, before)
                 if tenant is None:
                     continue
+                mark = _mark_of(connection, subject, secrets)
                 one = Erased(subject, _count_entries(connection, subject))
                 connection.execute(people.delete().where(people.c.person == subject))
                 erased.append(one)
-                records.append(_erasure_entry(one, tenant, order))
+                records.append(_erasure_entry(one, tenant, order, mark))
             insert_entries(connection, records, secrets)
         yield from erased
+
+
+def find_expired(database: Database, years: int, at: datetime.datetime) -> Expired:
+    """What :func:`erase_expired` would erase at this time."""
+    newest = sa.func.max(entries.c.at).label("newest")
+    by_subject = (
+        sa.select(newest, sa.func.count().label("rows"))
+        .join_from(entries, people, people.c.person == data_subject_column)
+        .group_by(data_subject_column)
+        .subquery()
+    )
+    is_expired = by_subject.c.newest < encode_time(years_before(at, years))
+    query = sa.select(
+        sa.func.count(),
+        sa.func.sum(by_subject.c.rows),
+        sa.func.min(by_subject.c.newest),
+        sa.func.max(by_subject.c.newest),
+    ).where(is_expired)
+    with database.reading() as connection:
+        total = connection.scalar(sa.select(sa.func.count()).select_from(people)) or 0
+        subjects, rows, oldest, latest = connection.execute(query).one()
+    return Expired(
+        subjects=subjects,
+        all_subjects=total,
+        rows=int(rows or 0),
+        oldest=None if oldest is None else decode_time(oldest),
+        newest=None if latest is None else decode_time(latest),
+    )
+
+
+def newest_record(database: Database) -> datetime.datetime | None:
+    """The time of the newest row of the service; None if there is none.
+
+    An erasure does not count: a command with a wrong clock may have written it.
+    """
+    query = (
+        sa.select(entries.c.at)
+        .where(entries.c.kind != "erasure")
+        .order_by(entries.c.seq.desc())
+        .limit(1)
+    )
+    with database.reading() as connection:
+        at = connection.scalar(query)
+    return None if at is None else decode_time(at)
 
 
 def check_retention(years: int, force: bool, why: str | None) -> None:
     """Refuse a retention period below the legal minimum, unless it is forced with a reason.
 
     Raises:
-        StorageError: the period is too short.
+        StorageError: the period is too short, or longer than ``MAX_YEARS``.
     """
-    if years < 1:
-        raise StorageError(f"expected to keep records for 1 year at least, got {years}")
+    if not 1 <= years <= MAX_YEARS:
+        raise StorageError(f"expected to keep records for 1 to {MAX_YEARS} years, got {years}")
     if years < RETENTION_YEARS and not (force and why):
         raise StorageError(
             f"expected to keep records for {RETENTION_YEARS} years at least (PIPL articles 55 and "
@@ -163,10 +259,35 @@ def _tenant_if_expired(
     return None if has_key is None else str(tenant)
 
 
+def _erasure_mark(secrets: Secrets, key_id: str, account_hash: str) -> str | None:
+    """A keyed hash by which a later command finds the erasure; None if the account key is gone."""
+    key = secrets.account_keys.get(key_id)
+    if key is None:
+        return None
+    return hmac.new(key, b"erased\0" + account_hash.encode(), hashlib.sha256).hexdigest()
+
+
+def _mark_of(connection: sa.Connection, subject: str, secrets: Secrets) -> str | None:
+    query = sa.select(people.c.key_id, people.c.account).where(people.c.person == subject)
+    key_id, account_hash = connection.execute(query).one()
+    return _erasure_mark(secrets, key_id, account_hash)
+
+
+def _erasures(database: Database, tenant: str) -> list[tuple[str | None, datetime.datetime]]:
+    """The mark and the time of each erasure of a tenant; erasures of earlier versions have none."""
+    query = sa.select(metadata_column, entries.c.at).where(
+        entries.c.kind == "erasure", entries.c.tenant == tenant, not_a_decision
+    )
+    with database.reading() as connection:
+        rows = connection.execute(query).all()
+    return [(json.loads(metadata).get(_MARK), decode_time(at)) for metadata, at in rows]
+
+
 def _erasure_entry(
     erased: Erased,
     tenant: str,
     order: ErasureOrder,
+    mark: str | None,
 ) -> NewEntry:
     return NewEntry(
         entry_id=str(uuid.uuid4()),
@@ -181,5 +302,6 @@ def _erasure_entry(
             "rows": erased.rows,
             "by": order.by,
             "why": order.why,
+            _MARK: mark,
         },
     )

@@ -1,35 +1,22 @@
-"""The commands around the audit log: verify, erase, replay, export; each takes its options."""
+"""The commands that read the audit log: verify, replay, export; each takes its options."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from sqlalchemy.exc import DBAPIError
 
-from serving.audit_log import checkpoints
 from serving.audit_log.entry import Entry
-from serving.audit_log.erasure import (
-    RETENTION_YEARS,
-    Erased,
-    ErasureOrder,
-    check_retention,
-    erase_account,
-    erase_expired,
-    truncate_wal,
-)
 from serving.audit_log.privacy.key_file import Secrets, read_secrets
 from serving.audit_log.reader import Reader
-from serving.audit_log.rows import read_chain_head
 from serving.audit_log.verify import VerificationReport, verify
-from serving.operations.export import export, line
+from serving.operations.export import ExportedDecision, export, line
+from serving.operations.new_file import check_not_of_record, write_private
 from serving.operations.replay import Bundles, period, replay, replay_text
 from serving.storage.database import Database
 from serving.storage.errors import StorageError
@@ -111,54 +98,42 @@ def report_text(report: VerificationReport) -> str:
     return "\n".join([*lines, f"not seen     {_unseen(report)}"])
 
 
-def erase_data_subjects(options: argparse.Namespace) -> None:
-    """Delete the key of an account's data subject, or of all past the retention period."""
-    years = RETENTION_YEARS if options.years is None else options.years
-    check_retention(years, options.force, options.why)
-    has_account, has_tenant = options.account is not None, options.tenant is not None
-    if options.expired == has_account or has_tenant != has_account:
-        raise StorageError("expected --tenant with --account, or --expired")
-    why = options.why or (f"older than {years} years" if options.expired else "asked for")
-    order = ErasureOrder(options.by, why, datetime.datetime.now(datetime.UTC))
-    count = 0
-    with open_audit_log() as log:
-        for erased in _erase(log, options, years, order):
-            count += 1
-            print(f"erased  {erased.data_subject}  rows {erased.rows}")
-        if count:
-            _finish_erasure(log)
-    if not count:
-        print(
-            "no records are past their retention period"
-            if options.expired
-            else "this tenant has no such account in the audit log, or it was erased before"
-        )
-
-
 def replay_decisions(options: argparse.Namespace) -> int:
-    """Print how many decisions come out the same; returns 1 if any differ."""
+    """Print how many decisions come out the same; returns 1 if any differ or are left out."""
+    days = period(options.since, options.until)
+    if options.decision is not None and days != (None, None):
+        raise StorageError("expected --decision, or --since and --until, got both")
     # A folder that is named on the command line replaces a stored bundle with the same digest.
     folders = stored_bundles() | {stated_digest(folder): folder for folder in options.bundle}
     with open_audit_log() as log:
-        chosen = _chosen_decisions(log.reader, options)
+        chosen = _chosen_decisions(log.reader, options.decision, days)
         done = replay(chosen, Bundles(folders), log.secrets.id_key)
     print(replay_text(done))
-    return 1 if done.counts["different"] else 0
+    return 0 if done.succeeded(options.allow_erased) else 1
 
 
-def export_decisions(options: argparse.Namespace) -> None:
-    """Write the decisions of a period as JSON lines."""
+def export_decisions(options: argparse.Namespace) -> int:
+    """Write the decisions of a period as JSON lines; returns 1 if any content is left out."""
     since, until = period(options.since, options.until)
+    erased = 0
+
+    def lines(decisions: Iterable[ExportedDecision]) -> Iterator[str]:
+        nonlocal erased
+        for decision in decisions:
+            erased += decision.erased
+            yield line(decision)
+
     with open_audit_log() as log:
         if options.tenant is not None:
             _check_tenant(log.reader, options.tenant)
-        decisions = export(log.reader, since, until, options.tenant, options.asked)
-        lines = (line(decision) for decision in decisions)
+        written = lines(export(log.reader, since, until, options.tenant, options.asked))
         if options.out is None:
-            for one in lines:
-                print(one)
+            count = _print_lines(written)
         else:
-            print(f"decisions {_write_private(options.out, lines)}  {options.out}")
+            check_not_of_record(options.out, log.settings)
+            count = write_private(options.out, written)
+            print(f"decisions {count}  {options.out if count else 'nothing was written'}")
+    return _export_status(count, erased, options.allow_erased)
 
 
 def _unseen(report: VerificationReport) -> str:
@@ -173,70 +148,43 @@ def _unseen(report: VerificationReport) -> str:
     )
 
 
-def _erase(
-    log: OpenAuditLog,
-    options: argparse.Namespace,
-    years: int,
-    order: ErasureOrder,
-) -> Iterator[Erased]:
-    if options.expired:
-        yield from erase_expired(log.database, log.secrets, years, order)
-        return
-    erased = erase_account(log.database, log.secrets, options.tenant, options.account, order)
-    if erased is not None:
-        yield erased
-
-
-def _finish_erasure(log: OpenAuditLog) -> None:
-    # Signed here, because no service may be running that would sign a checkpoint.
-    with log.database.reading() as connection:
-        seq, row_hash = read_chain_head(connection)
-    now = datetime.datetime.now(datetime.UTC)
-    checkpoints.append(
-        log.settings.checkpoints,
-        seq,
-        row_hash,
-        now,
-        log.secrets.signer,
-    )
-    if not truncate_wal(log.database):
-        print(
-            "a reader held up the write-ahead log: run this again to overwrite it",
-            file=sys.stderr,
-        )
-
-
-def _chosen_decisions(reader: Reader, options: argparse.Namespace) -> Iterable[Entry]:
-    if options.decision is None:
-        return reader.of_kind(
-            ("decision",),
-            None,
-            *period(options.since, options.until),
-        )
-    found = reader.by_id(options.decision)
+def _chosen_decisions(
+    reader: Reader, decision_id: str | None, days: tuple[str | None, str | None]
+) -> Iterable[Entry]:
+    if decision_id is None:
+        return reader.of_kind(("decision",), None, *days)
+    found = reader.by_id(decision_id)
     if found is None or found.kind != "decision":
         raise StorageError(
-            f"expected the id of a decision, got {options.decision!r}: there is no such decision"
+            f"expected the id of a decision, got {decision_id!r}: there is no such decision"
         )
     return [found]
+
+
+def _print_lines(lines: Iterator[str]) -> int:
+    count = 0
+    for one in lines:
+        print(one)
+        count += 1
+    return count
+
+
+def _export_status(count: int, erased: int, allow_erased: bool) -> int:
+    """0 if everything was exported; otherwise 1, and what was left out is printed on stderr."""
+    if not count:
+        print("no decision was exported: the period and the tenant have none", file=sys.stderr)
+        return 1
+    if not erased:
+        return 0
+    print(
+        f"left out: the content of {erased} of {count} decisions, because their customers were "
+        "erased",
+        file=sys.stderr,
+    )
+    return 0 if allow_erased else 1
 
 
 def _check_tenant(reader: Reader, tenant: str) -> None:
     known = reader.tenants()
     if tenant not in known:
         raise StorageError(f"expected a tenant of the audit log, one of {known}, got {tenant!r}")
-
-
-def _write_private(file: Path, lines: Iterable[str]) -> int:
-    """Write lines to a file that only its owner can read; returns their number."""
-    descriptor = os.open(
-        file,
-        os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
-        0o600,
-    )
-    count = 0
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        for one in lines:
-            out.write(one + "\n")
-            count += 1
-    return count

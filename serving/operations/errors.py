@@ -14,6 +14,10 @@ from serving.storage.errors import StorageError
 from serving.storage.models import NoStoredModel
 
 
+class NothingDone(ValueError):
+    """What was asked for is not there or not plausible, so the command did nothing."""
+
+
 class RequestFileError(ValueError):
     """A request in a file is invalid: the message names the file and the wrong fields."""
 
@@ -23,6 +27,7 @@ USER_ERRORS = (
     BundleError,
     KeyRefused,
     NoStoredModel,
+    NothingDone,
     OSError,
     PackError,
     ProductError,
@@ -31,6 +36,11 @@ USER_ERRORS = (
     StatementError,
     StorageError,
 )
+
+
+def exit_code(error: Exception) -> int:
+    """1 if the command did nothing because of what is there, 2 for every other error."""
+    return 1 if isinstance(error, NothingDone) else 2
 
 
 def error_text(error: Exception) -> str:

@@ -19,6 +19,7 @@ from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
 from serving.decision.result import ProductError
+from serving.operations.errors import NothingDone
 from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.decision import Request
 from serving.schemas.statement import AS_STORED
@@ -42,6 +43,14 @@ class Replay:
     counts: Counter[Result] = field(default_factory=Counter)
     different: list[str] = field(default_factory=list)  # ids of the first that differ
     bundles: dict[str, str] = field(default_factory=dict)  # missing digests, and why
+
+    def succeeded(self, allow_erased: bool) -> bool:
+        """Whether there were decisions, none differs, and none was left out.
+
+        Erased decisions can never be replayed: ``allow_erased`` says that they are expected.
+        """
+        good = self.counts["same"] + (self.counts["erased"] if allow_erased else 0)
+        return 0 < good == self.counts.total()
 
 
 class Bundles:
@@ -148,10 +157,19 @@ def period(
 
     >>> period(datetime.date(2026, 1, 1), datetime.date(2026, 12, 31))
     ('2026-01-01', '2027-01-01')
+
+    Raises:
+        NothingDone: the first day is after the last.
     """
     first = None if since is None else since.isoformat()
-    if until is None:
+    # No day comes after the last one of the calendar.
+    if until is None or until == datetime.date.max:
         return first, None
+    if since is not None and since > until:
+        raise NothingDone(
+            f"expected --since on or before --until, got {since} and {until}: no day lies between "
+            "them"
+        )
     return first, (until + datetime.timedelta(days=1)).isoformat()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import threading
 from collections.abc import Iterator
@@ -11,22 +12,26 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from serving.__main__ import main
-from serving.audit_log import checkpoints, erasure
+from serving.audit_log import erasure
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.erasure import (
     Erased,
     ErasureOrder,
     check_retention,
+    count_unmarked_erasures,
     erase_account,
     erase_expired,
+    erased_at,
+    find_expired,
+    newest_record,
     truncate_wal,
+    years_before,
 )
 from serving.audit_log.log import AuditLog
+from serving.audit_log.rows import insert_entries
 from serving.audit_log.verify import verify
 from serving.storage import database
 from serving.storage.errors import StorageError
-from serving.storage.settings import StorageSettings
 from serving.storage.tables import people
 from tests.support.each import each
 from tests.support.records import (
@@ -34,6 +39,7 @@ from tests.support.records import (
     NOW,
     Fill,
     append,
+    new_entry,
     numbered_entries,
     numbered_entry,
     settings_in,
@@ -54,6 +60,11 @@ def journalled(
     monkeypatch.setattr(database, "is_free_of_wal_reset_bug", lambda version: wal)
     with contextlib.closing(AuditLog(settings_in(tmp_path))) as opened:
         yield opened
+
+
+def old_entry(name: str, account: str, years: int) -> NewEntry:
+    """A decision about an account, so many years ago."""
+    return dataclasses.replace(new_entry(name, account), at=years_before(NOW, years))
 
 
 def marked(name: str) -> NewEntry:
@@ -112,12 +123,75 @@ def test_the_erasure_is_an_entry_with_who_and_why(record: AuditLog, fill: Fill) 
         None,
         NOW,
     )
+    mark = row.metadata["account_mark"]
     assert row.metadata == {
         "person": erased.data_subject,
         "rows": erased.rows,
         "by": "Li Na",
         "why": "asked for",
+        "account_mark": mark,
     }
+    # Keyed, and not the hash that led to the person.
+    assert mark not in record.secrets.account_hashes("lender", "acct-5").values()
+
+
+def test_an_erased_account_is_told_from_one_that_never_was(record: AuditLog, fill: Fill) -> None:
+    fill(50)
+    erase_account(record.database, record.secrets, "lender", "acct-5", ORDER)
+    known = record.database, record.secrets
+    assert erased_at(*known, "lender", "acct-5") == NOW
+    assert erased_at(*known, "lender", "acct-6") is None
+    assert erased_at(*known, "other", "acct-5") is None
+    # Another secret says nothing of it.
+    other = dataclasses.replace(record.secrets, account_keys={"a1": bytes(32)}, account_key="a1")
+    assert erased_at(record.database, other, "lender", "acct-5") is None
+    assert count_unmarked_erasures(record.database, "lender") == 0
+
+
+def test_an_expired_account_can_be_told_later_too(record: AuditLog) -> None:
+    append(record, [old_entry("d-1", "acct-1", 4), numbered_entry(2)])
+    [_] = erase_expired(record.database, record.secrets, 3, ORDER)
+    known = record.database, record.secrets
+    assert erased_at(*known, "lender", "acct-1") == NOW
+    assert erased_at(*known, "lender", "acct-2") is None
+
+
+def test_an_account_under_two_account_keys_is_erased_under_both(record: AuditLog) -> None:
+    """The first key was taken away, the account came again, and the key was put back."""
+    both = {"a1": record.secrets.account_keys["a1"], "a2": bytes(range(32))}
+    append(record, [numbered_entry(1)])
+    of_a2 = dataclasses.replace(record.secrets, account_keys={"a2": both["a2"]}, account_key="a2")
+    with record.database.writing() as connection:
+        insert_entries(connection, [numbered_entry(1 + ACCOUNTS)], of_a2)
+    secrets = dataclasses.replace(record.secrets, account_keys=both)
+    erased = [erase_account(record.database, secrets, "lender", "acct-1", ORDER) for _ in range(3)]
+    assert [one and one.rows for one in erased] == [1, 1, None]
+    assert len({one.data_subject for one in erased if one}) == 2
+
+
+def test_what_would_expire_is_what_expires(record: AuditLog, fill: Fill) -> None:
+    fill(20)
+    years_ago = {"long": 5, "longer": 6, "x": 4, "lately": 0}
+    for number, (account, years) in enumerate(years_ago.items()):
+        append(record, [old_entry(f"o-{number}", account, years)])
+    append(record, [old_entry("o-9", "x", 0), old_entry("o-10", "long", 4)])
+    expired = find_expired(record.database, 3, NOW)
+    erased = list(erase_expired(record.database, record.secrets, 3, ORDER))
+    assert (expired.subjects, expired.rows) == (2, 3)
+    assert (len(erased), sum(one.rows for one in erased)) == (2, 3)
+    assert (expired.oldest, expired.newest) == (years_before(NOW, 6), years_before(NOW, 4))
+    assert expired.share == 2 / expired.all_subjects
+    rest = find_expired(record.database, 3, NOW)
+    assert (rest.subjects, rest.rows, rest.oldest) == (0, 0, None)
+    assert rest.all_subjects == expired.all_subjects - 2
+
+
+def test_the_newest_record_is_no_erasure(record: AuditLog) -> None:
+    assert newest_record(record.database) is None
+    append(record, [numbered_entry(1), numbered_entry(2)])
+    later = dataclasses.replace(ORDER, at=NOW.replace(year=NOW.year + 4))
+    erase_account(record.database, record.secrets, "lender", "acct-1", later)
+    assert newest_record(record.database) == numbered_entry(2).at
 
 
 def test_no_file_leads_to_the_person_any_more(journalled: AuditLog, tmp_path: Path) -> None:
@@ -241,7 +315,13 @@ def test_only_accounts_without_newer_entries_expire(
 
 @pytest.mark.parametrize(
     ("years", "force", "why"),
-    [(2, False, None), (2, True, None), (2, False, "a rule"), (0, True, "a rule")],
+    [
+        (2, False, None),
+        (2, True, None),
+        (2, False, "a rule"),
+        (0, True, "a rule"),
+        (3000, False, None),
+    ],
 )
 def test_a_retention_period_below_the_legal_minimum_is_refused(
     years: int,
@@ -255,39 +335,3 @@ def test_a_retention_period_below_the_legal_minimum_is_refused(
 def test_a_shorter_retention_period_can_be_forced() -> None:
     check_retention(2, True, "another country's rule")
     check_retention(3, False, None)
-
-
-def test_the_command_erases_and_signs_a_checkpoint(
-    record: AuditLog,
-    fill: Fill,
-    at_hand: StorageSettings,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    fill(20)
-    assert main(["erase", "--tenant", "lender", "--account", "acct-5", "--by", "Li Na"]) == 0
-    assert "rows 1" in capsys.readouterr().out
-    sealed = checkpoints.read_newest(at_hand.checkpoints, record.secrets.verifier)
-    assert sealed is not None
-    assert sealed.seq == 21
-    assert main(["erase", "--tenant", "lender", "--account", "acct-5", "--by", "Li Na"]) == 0
-    assert "no such account" in capsys.readouterr().out
-    assert main(["verify"]) == 0
-    said = capsys.readouterr().out
-    assert "the newest of row 21" in said
-    assert "findings     none" in said
-
-
-def test_the_command_refuses_incomplete_options(
-    at_hand: StorageSettings,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert main(["erase", "--tenant", "lender", "--by", "Li Na"]) == 2
-    assert main(["erase", "--account", "acct-5", "--by", "Li Na"]) == 2
-    assert main(["erase", "--expired", "--account", "a", "--tenant", "t", "--by", "Li Na"]) == 2
-    assert capsys.readouterr().err.count("expected --tenant with --account, or --expired") == 3
-    assert main(["erase", "--expired", "--by", "Li Na"]) == 2
-    assert "there is no audit log at" in capsys.readouterr().err
-    monkeypatch.setenv("CLEARLINE_RETENTION_YEARS", "1")
-    assert main(["erase", "--expired", "--by", "Li Na"]) == 2
-    assert "--force and --why" in capsys.readouterr().err

@@ -300,3 +300,77 @@ def test_the_command_writes_a_line_a_decision(
     assert (tmp_path / "asked.jsonl").stat().st_mode & 0o777 == 0o600
     assert main(["export", *period, "--tenant", "nobody"]) == 2
     assert "one of ['lender'], got 'nobody'" in capsys.readouterr().err
+
+
+def test_an_export_that_leaves_something_out_ends_with_1(
+    record: AuditLog,
+    golden: Bundle,
+    at_hand: StorageSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    append(record, [decision_entry(example_request(f"A-{number}"), golden) for number in range(3)])
+    out = tmp_path / "out.jsonl"
+    assert main(["export", "--out", str(out)]) == 0
+    whole = out.read_text("utf-8")
+    assert main(["export", "--since", "2030-01-01", "--out", str(out)]) == 1
+    assert "no decision was exported" in capsys.readouterr().err
+    assert out.read_text("utf-8") == whole, "an export of nothing replaces no file"
+    order = ErasureOrder("Li Na", "asked for", NOW)
+    erase_account(record.database, record.secrets, "lender", "A-1", order)
+    said = "left out: the content of 1 of 3 decisions, because their customers were erased\n"
+    assert main(["export", "--out", str(out)]) == 1
+    assert capsys.readouterr().err == said
+    assert main(["export", "--out", str(out), "--allow-erased"]) == 0
+    assert capsys.readouterr().err == said
+    assert len(out.read_text("utf-8").splitlines()) == 3
+
+
+@pytest.mark.parametrize("spelt", ["{}", "./x/../{}", "link-to-{}"])
+def test_an_export_never_replaces_a_file_of_the_record(
+    record: AuditLog,
+    golden: Bundle,
+    at_hand: StorageSettings,
+    tmp_path: Path,
+    spelt: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    append(record, [decision_entry(example_request("A-1"), golden)])
+    record.writer.committer.sign()
+    (tmp_path / "x").mkdir()
+    for name in (
+        "record.db",
+        "record.db-wal",
+        "record.db.lock",
+        "secrets.json",
+        "checkpoints.jsonl",
+    ):
+        assert (tmp_path / name).exists()
+        (tmp_path / f"link-to-{name}").symlink_to(tmp_path / name)
+        assert main(["export", "--out", f"{tmp_path}/{spelt.format(name)}"]) == 2, name
+        assert "of the record" in capsys.readouterr().err
+        assert (tmp_path / f"link-to-{name}").is_symlink()
+    assert main(["verify"]) == 0
+    assert "rows         1\n" in capsys.readouterr().out
+
+
+def test_an_export_that_breaks_off_leaves_the_former_file(
+    record: AuditLog,
+    golden: Bundle,
+    at_hand: StorageSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The second decision has other bytes than were encrypted."""
+    made = [decision_entry(example_request(f"A-{number}"), golden) for number in range(300)]
+    append(record, made)
+    with record.database.writing() as connection:
+        connection.exec_driver_sql("DROP TRIGGER entries_no_update")
+        changed = "UPDATE entries SET answered = zeroblob(length(answered)) WHERE seq = 300"
+        connection.exec_driver_sql(changed)
+    out = tmp_path / "out.jsonl"
+    out.write_text("the former file")
+    assert main(["export", "--out", str(out)]) == 2
+    assert "a row could not be decrypted" in capsys.readouterr().err
+    assert out.read_text() == "the former file"
+    assert not list(tmp_path.glob(".out.jsonl*"))

@@ -19,7 +19,7 @@ from serving.audit_log.entry import NewEntry
 from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
-from serving.operations.replay import MAX_NAMED, Bundles, replay, replay_text
+from serving.operations.replay import MAX_NAMED, Bundles, period, replay, replay_text
 from serving.schemas.decision import Request
 from serving.schemas.statement import AS_STORED
 from serving.storage.settings import StorageSettings
@@ -219,6 +219,47 @@ def test_the_command_replays_a_period_or_a_decision(
     assert "the same bytes: 1\n" in capsys.readouterr().out
     assert main(["replay", "--decision", "none", *given]) == 2
     assert "expected the id of a decision" in capsys.readouterr().err
+    assert main(["replay", "--decision", "none", "--since", "2026-12-02", *given]) == 2
+    assert "expected --decision, or --since and --until, got both" in capsys.readouterr().err
+
+
+def test_a_decision_that_is_left_out_ends_the_command_with_1(
+    record: AuditLog,
+    golden: Bundle,
+    at_hand: StorageSettings,
+    bentoml_home: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    append(record, entries_of_every_endpoint(golden))
+    given = ["replay", "--bundle", str(BUNDLE)]
+    assert main(given) == 0  # the control
+    assert main(["replay"]) == 1
+    assert "not replayed, because the bundle is missing: 5" in capsys.readouterr().out
+    order = ErasureOrder("Li Na", "asked for", NOW)
+    erase_account(record.database, record.secrets, "lender", "A-3", order)
+    assert main(given) == 1
+    assert f"{ERASED}: 1" in capsys.readouterr().out
+    assert main([*given, "--allow-erased"]) == 0
+    assert main(["replay", "--allow-erased"]) == 1
+    capsys.readouterr()
+    assert main([*given, "--since", "2030-01-01"]) == 1, "nothing was replayed"
+    assert capsys.readouterr().out == "decisions  0\n"
+
+
+def test_a_period_ends_after_it_begins(
+    at_hand: StorageSettings, bentoml_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("replay", "export"):
+        assert main([command, "--since", "2026-12-02", "--until", "2026-12-01"]) == 1
+        assert capsys.readouterr().err == (
+            "expected --since on or before --until, got 2026-12-02 and 2026-12-01: no day lies "
+            "between them\n"
+        )
+    assert period(datetime.date(2026, 12, 2), datetime.date(2026, 12, 2)) == (
+        "2026-12-02",
+        "2026-12-03",
+    )
+    assert period(None, datetime.date.max) == (None, None)
 
 
 def test_answers_of_the_service_are_replayed_from_the_stored_bundle(
@@ -244,7 +285,7 @@ def test_answers_of_the_service_are_replayed_from_the_stored_bundle(
         assert main(["replay", "--decision", decision_id]) == 0
         assert "the same bytes: 1\n" in capsys.readouterr().out
     # Other tests share this service: some of its decisions may have been erased, none may differ.
-    assert main(["replay"]) == 0
+    assert main(["replay", "--allow-erased"]) == 0
     counts = replay_counts(capsys.readouterr().out)
     assert counts["decisions"] >= 22
     assert counts["decisions"] == counts["the same bytes"] + counts.get(ERASED, 0)

@@ -1,0 +1,100 @@
+"""Files that a command writes: whole or not at all, for their owner only, never over the record."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving.storage.errors import StorageError
+from serving.storage.settings import StorageSettings
+
+# SQLite's journals of a database file, and the lock of the service that writes it.
+BESIDE_RECORD = ("-wal", "-shm", "-journal", ".lock")
+
+
+@contextmanager
+def whole_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty file, mode 0600, that becomes ``path`` if the block ends without an error.
+
+    It is durable then. After an error nothing is left, and a former ``path`` is as it was.
+
+    Raises:
+        StorageError: ``path`` exists and ``overwrite`` is false, or its folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise StorageError(f"{path}: expected a file in a folder that exists")
+    if not overwrite and os.path.lexists(path):
+        raise _exists(path)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        yield unfinished
+        _sync(unfinished)
+        if overwrite:
+            unfinished.replace(path)
+        else:
+            # A rename would overwrite a file that was made since.
+            os.link(unfinished, path)
+        _sync(path.parent)
+    except FileExistsError:
+        raise _exists(path) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_private(path: Path, lines: Iterator[str]) -> int:
+    """Write lines to a file that replaces one of that name; returns their number.
+
+    Without a line nothing is written, and a former file stays.
+    """
+    first = next(lines, None)
+    if first is None:
+        return 0
+    count = 1
+    with (
+        whole_file(path, overwrite=True) as unfinished,
+        unfinished.open("w", encoding="utf-8") as out,
+    ):
+        out.write(first + "\n")
+        for one in lines:
+            out.write(one + "\n")
+            count += 1
+    return count
+
+
+def check_not_of_record(path: Path, settings: StorageSettings) -> None:
+    """Refuse a file that belongs to the audit log: writing it would destroy the audit log.
+
+    Raises:
+        StorageError: ``path`` is the database, one of its journals, the secrets or the checkpoints.
+    """
+    own = {"the secrets": settings.secrets, "the checkpoints": settings.checkpoints}
+    if settings.file is not None:
+        own["the database"] = settings.file
+        for suffix in BESIDE_RECORD:
+            own[f"the database's {suffix[1:]} file"] = Path(f"{settings.file}{suffix}")
+    for what, file in own.items():
+        # Resolved, so that a link or another spelling of the path is found too.
+        if os.path.realpath(path) == os.path.realpath(file) or _is_same_file(path, file):
+            raise StorageError(
+                f"expected a file of its own, got {path}: it is {what} of the record"
+            )
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exists(path: Path) -> StorageError:
+    return StorageError(f"{path} exists already: expected a new file, nothing is overwritten")
