@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import pytest
@@ -31,13 +30,13 @@ def test_a_table_of_keys_without_owners_gains_them(database: Database) -> None:
     _, old = create(database, "lender", ["score"])
     with database.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE api_keys DROP COLUMN owner")
-        connection.exec_driver_sql("UPDATE schema_version SET version = 1")
     assert "owner" not in columns_of(database, "api_keys")
-    shown = database.url.render_as_string(hide_password=False)
-    with contextlib.closing(Database(shown)) as migrated:
-        assert "owner" in columns_of(migrated, "api_keys")
-        _, new = create(migrated, "lender", ["review"], KeyTerms(owner="Li Na"))
-        assert list_keys(migrated) == [old, new]
+    for _ in range(2):  # the second time it is there already
+        with database.writing() as connection:
+            MIGRATIONS[1](connection)
+        assert "owner" in columns_of(database, "api_keys")
+    _, new = create(database, "lender", ["review"], KeyTerms(owner="Li Na"))
+    assert list_keys(database) == [old, new]
 
 
 def test_a_schema_of_a_newer_version_is_refused(database: Database) -> None:
