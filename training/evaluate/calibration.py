@@ -1,7 +1,8 @@
 """Calibration of a model: slope, intercept and expected calibration error.
 
 Conventions: ``label`` float64 (n,), 0 or 1, both present; ``log_odds`` float64 (n,), calibrated.
-Intervals are of 95 %.
+``clusters`` say which rows are of one account; null = each row is of another one.  Intervals are of
+95 %.
 """
 
 from __future__ import annotations
@@ -9,9 +10,15 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from features.types import Vector
+from features.types import Matrix, Vector
 from serving.decision.scoring.score import probability_of
-from training.evaluate.bootstrap import RESAMPLES, percentile_interval, resample_rows
+from training.evaluate.bootstrap import (
+    RESAMPLES,
+    Clusters,
+    one_row_each,
+    percentile_interval,
+    resample_rows,
+)
 from training.evaluate.metrics import BINS, Z_95, check
 
 _NEWTON_STEPS = 50  # a logistic regression on one number takes fewer than ten
@@ -22,6 +29,7 @@ def reliability(
     log_odds: Vector,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    clusters: Clusters | None = None,
 ) -> pl.DataFrame:
     """Return three rows with ``measure``, ``value``, ``low`` and ``high``.
 
@@ -31,14 +39,24 @@ def reliability(
       too small, in log-odds.  Wald interval.
     - ``ece``: see :func:`ece`, with a basic bootstrap interval, widened to contain the value.
 
-    Raises ValueError where a label is absent.
+    Where accounts have several rows, the Wald intervals are robust to that (Liang and Zeger 1986)
+    and the bootstrap draws accounts.  Raises ValueError where a label is absent, or for a single
+    account.
     """
     probability = probability_of(log_odds)
     check(label, probability)
-    slope, slope_error = _fit_slope(label, log_odds)
-    intercept, intercept_error = _fit_intercept(label, log_odds)
+    owners = clusters or one_row_each(len(label))
+    if owners.count < 2:
+        raise ValueError("expected two accounts or more, got one")
+    slope, slope_error = _fit_slope(label, log_odds, owners)
+    intercept, intercept_error = _fit_intercept(label, log_odds, owners)
     error = ece(label, probability)
-    error_low, error_high = _ece_interval(label, probability, resamples, seed)
+    resampled = resample_rows(owners.count, resamples, seed)
+    draws = []
+    for accounts in resampled:
+        drawn = owners.rows_of(accounts)
+        draws.append(ece(label[drawn], probability[drawn]))
+    error_low, error_high = _basic_interval(error, draws)
     rows = [
         ("slope", slope, *_wald_interval(slope, slope_error)),
         ("intercept", intercept, *_wald_interval(intercept, intercept_error)),
@@ -78,15 +96,7 @@ def _wald_interval(value: float, error: float) -> tuple[float, float]:
     return value - half_width, value + half_width
 
 
-def _ece_interval(
-    label: Vector,
-    probability: Vector,
-    resamples: int,
-    seed: int,
-) -> tuple[float, float]:
-    error = ece(label, probability)
-    resampled = resample_rows(len(label), resamples, seed)
-    draws = [ece(label[rows], probability[rows]) for rows in resampled]
+def _basic_interval(error: float, draws: list[float]) -> tuple[float, float]:
     # Every resample adds noise to each bin's gap, and so to the error.  A percentile interval would
     # count that noise twice; the basic one reflects it at the value and takes it off.
     drawn_low, drawn_high = percentile_interval(draws)
@@ -96,7 +106,7 @@ def _ece_interval(
     return min(low, error), max(high, error)
 
 
-def _fit_slope(label: Vector, log_odds: Vector) -> tuple[float, float]:
+def _fit_slope(label: Vector, log_odds: Vector, clusters: Clusters) -> tuple[float, float]:
     """The slope with a free intercept, and its standard error."""
     # Not scikit-learn's LogisticRegression: it gives no standard errors.
     ones = np.ones(len(label))
@@ -113,13 +123,14 @@ def _fit_slope(label: Vector, log_odds: Vector) -> tuple[float, float]:
         coefficients = coefficients + step
         if np.abs(step).max() < 1e-10:
             break
-    covariance = np.linalg.inv(information)
+    scores: Matrix = design * (label - probability)[:, None]
+    covariance = _covariance(information, scores, clusters)
     slope = float(coefficients[1])
     slope_error = float(np.sqrt(covariance[1, 1]))
     return slope, slope_error
 
 
-def _fit_intercept(label: Vector, log_odds: Vector) -> tuple[float, float]:
+def _fit_intercept(label: Vector, log_odds: Vector, clusters: Clusters) -> tuple[float, float]:
     """The intercept with slope 1, and its standard error."""
     # Not scikit-learn's LogisticRegression: it takes no offset.
     intercept = 0.0
@@ -133,4 +144,23 @@ def _fit_intercept(label: Vector, log_odds: Vector) -> tuple[float, float]:
         intercept += step
         if abs(step) < 1e-10:
             break
-    return intercept, information**-0.5
+    gaps = (label - probability)[:, None]
+    covariance = _covariance(np.array([[information]]), gaps, clusters)
+    return intercept, float(np.sqrt(covariance[0, 0]))
+
+
+def _covariance(information: Matrix, scores: Matrix, clusters: Clusters) -> Matrix:
+    """The covariance of coefficients; ``scores`` are each row's part of the gradient.
+
+    The inverse information where each account has one row, else the robust one, in which the scores
+    of an account are summed first.
+    """
+    inverse: Matrix = np.asarray(np.linalg.inv(information), dtype=np.float64)
+    if clusters.single:
+        return inverse
+    columns = [clusters.sum(column) for column in scores.T]
+    by_account = np.column_stack(columns)
+    middle: Matrix = by_account.T @ by_account
+    correction = clusters.count / (clusters.count - 1)
+    robust: Matrix = inverse @ middle @ inverse
+    return robust * correction

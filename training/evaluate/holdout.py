@@ -40,6 +40,9 @@ class HoldOut:
     ``statements`` are their checked windows up to ``as_of``; ``label`` their outcomes (float64, 0
     or 1).  ``people`` has one row an account: ``account_id``, ``product`` and the columns of
     :data:`GROUPS` (str, null where unknown).  ``data`` is the digest of the source.
+
+    Every test, interval and share of an evaluation counts its rows as independent ones: DataError
+    where an account is in it twice.
     """
 
     as_of: datetime.date
@@ -47,6 +50,15 @@ class HoldOut:
     label: Vector
     people: pl.DataFrame
     data: str
+
+    def __post_init__(self) -> None:
+        accounts = self.people["account_id"]
+        repeated = accounts.filter(accounts.is_duplicated()).unique().sort()
+        if len(repeated):
+            raise DataError(
+                f"hold-out of {self.as_of:%Y-%m}: expected one row an account, "
+                f"got several of {len(repeated):,}, such as {repeated.head(3).to_list()}"
+            )
 
     def take(self, rows: Rows) -> HoldOut:
         """Return the hold-out of these accounts alone; ``rows`` ascending."""

@@ -2,7 +2,8 @@
 
 Conventions: ``label`` float64 (n,), 0 or 1, both present; ``probability`` float64 (n,) in (0, 1),
 of label 1.  Intervals are of 95 %: percentile bootstrap over accounts for measures
-(:mod:`training.evaluate.bootstrap`), Wilson's for rates.
+(:mod:`training.evaluate.bootstrap`), Wilson's for rates.  ``clusters`` say which rows are of one
+account; null = each row is of another one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ import polars as pl
 from scipy.stats import norm
 
 from features.types import Rows, Vector
-from training.evaluate.bootstrap import percentile_interval, resample_strata
+from training.evaluate.bootstrap import (
+    Clusters,
+    one_row_each,
+    percentile_interval,
+    resample_strata,
+)
 
 Measure = Callable[[Vector, Vector], float]
 BINS = 10
@@ -129,6 +135,7 @@ def discrimination(
     label: Vector,
     probability: Vector,
     seed: int = 0,
+    clusters: Clusters | None = None,
 ) -> pl.DataFrame:
     """Return one row for each of auc, ks, brier and gini (2 auc - 1).
 
@@ -138,7 +145,8 @@ def discrimination(
     values = {}
     for name, measure in MEASURES.items():
         values[name] = measure(label, probability)
-    draws = _resample_measures(label, probability, seed)
+    owners = clusters or one_row_each(len(label))
+    draws = _resample_measures(label, probability, owners, seed)
     values["gini"] = 2.0 * values["auc"] - 1.0
     draws["gini"] = [2.0 * drawn - 1.0 for drawn in draws["auc"]]
     rows = []
@@ -155,13 +163,14 @@ def discrimination(
 def _resample_measures(
     label: Vector,
     probability: Vector,
+    clusters: Clusters,
     seed: int,
 ) -> dict[str, list[float]]:
-    """Each measure's values over resamples that are stratified by label."""
+    """Each measure's values over resamples of accounts that are stratified by outcome."""
     draws: dict[str, list[float]] = {name: [] for name in MEASURES}
-    ones = np.flatnonzero(label == 1)
-    zeros = np.flatnonzero(label == 0)
-    for rows in resample_strata((ones, zeros), seed=seed):
+    zeros, ones = clusters.split_by_outcome(label)
+    for accounts in resample_strata((ones, zeros), seed=seed):
+        rows = clusters.rows_of(accounts)
         drawn_label = label[rows]
         drawn_probability = probability[rows]
         for name, measure in MEASURES.items():
@@ -174,24 +183,25 @@ def calibration(
     label: Vector,
     probability: Vector,
     bins: int = BINS,
+    clusters: Clusters | None = None,
 ) -> pl.DataFrame:
-    """Return one row for each bin of equal size, in order of probability.
+    """Return one row for each bin of equally many rows, in order of probability.
 
-    Columns: ``bin``, ``accounts``, ``probability`` (mean), and ``rate`` with its interval ``low``,
-    ``high``.  Empty bins are left out.
+    Columns: ``bin``, ``accounts`` (each once), ``probability`` (mean over rows), and ``rate`` with
+    its interval ``low``, ``high``.  Empty bins are left out.
     """
+    owner = (clusters or one_row_each(len(label))).owner
     rows = []
     for number, members in _split_by_rank(probability, bins):
-        accounts = len(members)
-        if accounts == 0:
+        if len(members) == 0:
             continue
         rate = float(label[members].mean())
         mean_probability = float(probability[members].mean())
-        low, high = wilson(rate, accounts)
+        low, high = wilson_clustered(label[members], owner[members])
         rows.append(
             {
                 "bin": number,
-                "accounts": accounts,
+                "accounts": len(np.unique(owner[members])),
                 "probability": mean_probability,
                 "rate": rate,
                 "low": low,
@@ -212,6 +222,7 @@ def brier_parts(
     data), and ``within``, the rest that binning leaves unexplained.
     ``brier = reliability - resolution + uncertainty + within``.
     """
+    # Without clusters: they change intervals, which are not used here, and no share of a bin.
     table = calibration(label, probability, bins)
     weight = table["accounts"].to_numpy() / len(label)
     rate = table["rate"].to_numpy()
@@ -238,13 +249,15 @@ def lift(
     label: Vector,
     probability: Vector,
     bins: int = BINS,
+    clusters: Clusters | None = None,
 ) -> pl.DataFrame:
-    """Return one row for each tenth of the accounts, riskiest first.
+    """Return one row for each tenth of the rows, riskiest first.
 
-    Columns: ``decile``, ``accounts``, ``defaults``, ``rate``, ``lift`` (rate to the overall rate)
-    with its interval ``low``, ``high``, and ``captured``, the share of all defaults in this tenth
-    and those above it.
+    Columns: ``decile``, ``accounts`` (each once), ``defaults`` (rows of label 1), ``rate``,
+    ``lift`` (rate to the overall rate) with its interval ``low``, ``high``, and ``captured``, the
+    share of all defaults in this tenth and those above it.
     """
+    owner = (clusters or one_row_each(len(label))).owner
     overall = float(label.mean())
     total = float(label.sum())
     rows = []
@@ -255,11 +268,13 @@ def lift(
         # Fewer accounts than bins leave bins empty: they have rate 0 and are kept.
         count = max(len(members), 1)
         rate = defaults / count
-        low, high = wilson(rate, count)
+        low, high = wilson(0.0, 1)
+        if len(members):
+            low, high = wilson_clustered(label[members], owner[members])
         rows.append(
             {
                 "decile": number,
-                "accounts": len(members),
+                "accounts": len(np.unique(owner[members])),
                 "defaults": int(defaults),
                 "rate": rate,
                 "lift": rate / overall,
@@ -277,7 +292,7 @@ def _split_by_rank(score: Vector, bins: int) -> Iterator[tuple[int, Rows]]:
     yield from enumerate(np.array_split(order, bins), start=1)
 
 
-def wilson(rate: float, count: int) -> tuple[float, float]:
+def wilson(rate: float, count: float) -> tuple[float, float]:
     """The 95 % score interval of a share (Wilson 1927): inside [0, 1] even where the share is 0.
 
     ``count`` is at least 1; without observations a share has no interval.
@@ -298,6 +313,33 @@ def wilson(rate: float, count: int) -> tuple[float, float]:
     low = max(centre - half, 0.0)
     high = min(centre + half, 1.0)
     return float(low), float(high)
+
+
+def wilson_clustered(hits: Vector, owner: Rows) -> tuple[float, float]:
+    """The interval of :func:`wilson` for the share of rows that are 1, where accounts repeat.
+
+    ``hits`` are 0 or 1 and ``owner`` is the account of each, at least one row.  The count is the
+    effective one: rows by the design effect (Kish 1965; Korn and Graubard 1998), at least 1.
+    Where no row or every row is a hit, the count is that of accounts.
+
+    >>> twice = np.repeat([0.0, 0.0, 0.0, 1.0], 2)
+    >>> wilson_clustered(twice, np.repeat(np.arange(4), 2)) == wilson(0.25, 3)
+    True
+    """
+    rows = len(hits)
+    rate = float(np.sum(hits)) / rows
+    accounts, place = np.unique(owner, return_inverse=True)
+    count = len(accounts)
+    if count == rows:
+        return wilson(rate, rows)
+    if count == 1 or rate in (0.0, 1.0):
+        return wilson(rate, count)
+    by_account = np.bincount(place, hits - rate)
+    squares = float(np.sum(by_account**2))
+    variance = squares / rows**2 * count / (count - 1)
+    # Never more than the rows: of accounts that each have both outcomes the variance may be 0.
+    variance = max(variance, rate * (1 - rate) / rows)
+    return wilson(rate, max(rate * (1 - rate) / variance, 1.0))
 
 
 def check(label: Vector, probability: Vector) -> None:

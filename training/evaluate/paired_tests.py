@@ -1,7 +1,8 @@
 """Paired comparison of two probabilities of the same accounts.
 
-Conventions: ``label`` float64 (n,), 0 or 1, at least two of each; ``first`` and ``second`` float64
-(n,) in (0, 1), of label 1.  A difference is second minus first.  Intervals are of 95 %.
+Conventions: ``label`` float64 (n,), 0 or 1, at least two accounts with each; ``first`` and
+``second`` float64 (n,) in (0, 1), of label 1.  ``clusters`` say which rows are of one account;
+null = each row is of another one.  A difference is second minus first.  Intervals are of 95 %.
 
 Both models score the same accounts, so most of the noise is common to both and cancels in the
 difference: the intervals of each alone may overlap where that of the difference is far from 0.
@@ -16,8 +17,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import norm, rankdata
 
-from features.types import Vector
-from training.evaluate.bootstrap import count_rows, resample_strata
+from features.types import Mask, Vector
+from training.evaluate.bootstrap import Clusters, count_rows, one_row_each, resample_strata
 from training.evaluate.metrics import Z_95, auc_of_counts, check, ks_of_counts
 
 # A verdict rests on these intervals, so more than for those that are only shown; not 1,000, because
@@ -52,9 +53,12 @@ def delong(
     label: Vector,
     first: Vector,
     second: Vector,
+    clusters: Clusters | None = None,
 ) -> DeLong:
     """Test the difference of two AUCs on the same accounts (DeLong et al. 1988).
 
+    Where accounts have several rows, the components of an account are summed before their variance
+    is taken (Obuchowski 1997, Biometrics 53); with one row each that is DeLong's own variance.
     By midranks (Sun and Xu 2014): n log n instead of n squared.  Raises ValueError where the
     conventions do not hold.
 
@@ -65,7 +69,8 @@ def delong(
     >>> round(test.first, 3), test.second, round(test.difference, 3)
     (0.833, 1.0, 0.167)
     """
-    _check_both(label, first, second)
+    owners = clusters or one_row_each(len(label))
+    _check_both(label, first, second, owners)
     first_ones, first_zeros = _components(label, first)
     second_ones, second_zeros = _components(label, second)
     first_auc = float(first_ones.mean())
@@ -73,9 +78,7 @@ def delong(
     # The contrast of DeLong's covariance matrix is the variance of the components' differences.
     ones_gap = second_ones - first_ones
     zeros_gap = second_zeros - first_zeros
-    variance_of_ones = np.var(ones_gap, ddof=1) / len(first_ones)
-    variance_of_zeros = np.var(zeros_gap, ddof=1) / len(first_zeros)
-    error = float(np.sqrt(variance_of_ones + variance_of_zeros))
+    error = _error_of_difference(label, ones_gap, zeros_gap, owners)
     difference = second_auc - first_auc
     p = 1.0  # equal rankings have error 0
     if error > 0:
@@ -92,12 +95,53 @@ def delong(
     )
 
 
+def _error_of_difference(
+    label: Vector,
+    ones_gap: Vector,
+    zeros_gap: Vector,
+    clusters: Clusters,
+) -> float:
+    """The standard error of the mean gap, from the gaps of each 1 and of each 0."""
+    if clusters.single:
+        variance_of_ones = np.var(ones_gap, ddof=1) / len(ones_gap)
+        variance_of_zeros = np.var(zeros_gap, ddof=1) / len(zeros_gap)
+        return float(np.sqrt(variance_of_ones + variance_of_zeros))
+    is_one = label == 1
+    of_ones = np.zeros(len(label))
+    of_zeros = np.zeros(len(label))
+    # Less their means: an account's sum is then its part of the error, and 0 on average.
+    of_ones[is_one] = (ones_gap - ones_gap.mean()) / len(ones_gap)
+    of_zeros[~is_one] = (zeros_gap - zeros_gap.mean()) / len(zeros_gap)
+    sums_of_ones = clusters.sum(of_ones)
+    sums_of_zeros = clusters.sum(of_zeros)
+    with_ones = _count_owners(clusters, is_one)
+    with_zeros = _count_owners(clusters, ~is_one)
+    variance = (
+        _correct(with_ones) * np.sum(sums_of_ones**2)
+        + _correct(with_zeros) * np.sum(sums_of_zeros**2)
+        # An account with both outcomes moves both means at once.
+        + 2 * _correct(clusters.count) * np.sum(sums_of_ones * sums_of_zeros)
+    )
+    # Rounding, or few accounts with both outcomes, can put it below 0.
+    return float(np.sqrt(max(variance, 0.0)))
+
+
+def _correct(count: int) -> float:
+    """What makes a variance over so many accounts unbiased."""
+    return count / (count - 1)
+
+
+def _count_owners(clusters: Clusters, rows: Mask) -> int:
+    return len(np.unique(clusters.owner[rows]))
+
+
 def differences(
     label: Vector,
     first: Vector,
     second: Vector,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    clusters: Clusters | None = None,
 ) -> pl.DataFrame:
     """Return one row for each measure of :data:`BETTER`.
 
@@ -106,10 +150,11 @@ def differences(
     ``neither``.
 
     The interval of AUC is DeLong's; the others are percentile bootstrap intervals over accounts,
-    drawn within each label and the same for both models.  Raises ValueError where the conventions
+    drawn within each outcome and the same for both models.  Raises ValueError where the conventions
     do not hold.
     """
-    auc_test = delong(label, first, second)
+    owners = clusters or one_row_each(len(label))
+    auc_test = delong(label, first, second, owners)
     first_scores = SortedScores(label, first)
     second_scores = SortedScores(label, second)
     every_account_once = np.ones(len(label))
@@ -117,7 +162,7 @@ def differences(
     second_values = second_scores.measures(every_account_once)
     draws = [
         second_scores.measures(counts) - first_scores.measures(counts)
-        for counts in resample_counts(label, resamples, seed)
+        for counts in resample_counts(label, resamples, seed, owners)
     ]
     lows, highs = np.quantile(draws, [0.025, 0.975], axis=0)
     # AUC is first in BETTER.  DeLong's interval replaces the drawn one: it has no sampling noise of
@@ -215,20 +260,28 @@ def resample_counts(
     label: Vector,
     resamples: int,
     seed: int,
+    clusters: Clusters | None = None,
 ) -> Iterator[Vector]:
-    """Yield how often each account counts in each resample, stratified by label; float64 (n,)."""
-    zeros = np.flatnonzero(label == 0)
-    ones = np.flatnonzero(label == 1)
-    for rows in resample_strata((zeros, ones), resamples, seed):
-        yield count_rows(rows, len(label))
+    """Yield how often each row counts in each resample of accounts; float64 (n,).
+
+    Stratified by outcome, see :meth:`training.evaluate.bootstrap.Clusters.split_by_outcome`.
+    """
+    owners = clusters or one_row_each(len(label))
+    for accounts in resample_strata(owners.split_by_outcome(label), resamples, seed):
+        yield count_rows(accounts, owners.count)[owners.owner]
 
 
-def _check_both(label: Vector, first: Vector, second: Vector) -> None:
+def _check_both(
+    label: Vector,
+    first: Vector,
+    second: Vector,
+    clusters: Clusters,
+) -> None:
     for probability in (first, second):
         check(label, probability)
-    ones = label.sum()
-    zeros = (1.0 - label).sum()
-    fewest = int(min(ones, zeros))
+    ones = _count_owners(clusters, label == 1)
+    zeros = _count_owners(clusters, label == 0)
+    fewest = min(ones, zeros)
     # The variance of one component is not defined.
     if fewest < 2:
         raise ValueError(f"expected at least two accounts of each label, got {fewest} of one")

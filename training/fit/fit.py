@@ -13,7 +13,7 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+import polars as pl
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
 from features.types import Matrix, Rows, Vector
@@ -23,6 +23,7 @@ from training.data.splits import Split
 from training.evaluate.metrics import auc
 from training.fit.calibration import calibrate
 from training.fit.config import FitConfig, FitError
+from training.fit.folds import stratified_folds
 from training.tracking.progress import CountProgress
 
 
@@ -34,6 +35,7 @@ class Fitted:
     features: tuple[str, ...]
     calibration: Calibration
     held_out: Rows  # row numbers in the labelled frame
+    account: pl.Series  # id of the account of each row held out; an account may have several rows
     label: Vector  # of the rows held out, 0 or 1
     probability: Vector  # of the rows held out
     fold_auc: tuple[float, ...]  # one a fold; empty where a hold-out was split off instead
@@ -44,8 +46,8 @@ def fit(data: Labelled, config: FitConfig, progress: CountProgress | None = None
     """Fit and calibrate a model.
 
     With a hold-out (splits ``valid`` and ``test`` present), trees are fitted on ``train``, stopped
-    and calibrated on ``valid``, and measured on ``test``.  Without one, stratified folds give the
-    measures and the calibration, and the model is fitted on all rows.
+    and calibrated on ``valid``, and measured on ``test``.  Without one, stratified folds of
+    accounts give the measures and the calibration, and the model is fitted on all rows.
 
     ``progress`` is called with (trees fitted, ``config.trees``), from 1 again in each fold.
     Raises :class:`FitError` if a split lacks one of the labels.
@@ -147,6 +149,18 @@ def predict_log_odds(fitted: Fitted, matrix: Matrix) -> Vector:
     return _calibrated(fitted.calibration, _raw(fitted.booster, matrix))
 
 
+def last_rows(data: Labelled, rows: Rows) -> Rows:
+    """Return the row of each account's last as_of among these rows, ascending.
+
+    For figures and shares of accounts: an account with many months must not count many times.
+    """
+    accounts = data.features.accounts[rows.tolist()].select("account_id", "as_of")
+    numbered = accounts.with_columns(row=pl.Series(rows))
+    by_month = numbered.sort("as_of", "row")
+    last = by_month.unique("account_id", keep="last", maintain_order=True)
+    return np.sort(last["row"].to_numpy())
+
+
 def _fit_with_hold_out(
     data: Labelled,
     matrix: Matrix,
@@ -174,6 +188,7 @@ def _fit_with_hold_out(
         features=MODEL_FEATURES,
         calibration=calibration,
         held_out=test,
+        account=_accounts(data, test),
         label=data.label[test],
         probability=probability_of(test_log_odds),
         fold_auc=(),
@@ -188,10 +203,11 @@ def _fit_with_folds(
     progress: CountProgress | None,
 ) -> Fitted:
     label = data.label
+    everyone = np.arange(len(label))
+    accounts = _accounts(data, everyone)
     raw = np.zeros(len(label))
     fold_auc = []
-    folds = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
-    for rows, held_out in folds.split(matrix, label):
+    for rows, held_out in stratified_folds(accounts, label, config.folds, config.seed):
         weight = data.weights(rows)
         # No early stopping here: the held-out fold would choose the trees that it then measures.
         booster = train_booster(
@@ -203,7 +219,7 @@ def _fit_with_folds(
         )
         raw[held_out] = _raw(booster, matrix[held_out])
         fold_auc.append(auc(label[held_out], raw[held_out]))
-    # On scores of models that did not see the row; the model of all rows has seen every label.
+    # On scores of models that did not see the account; the model of all rows has seen every label.
     calibration = calibrate(raw, label, data.weight)
     booster = train_booster(
         matrix,
@@ -216,12 +232,18 @@ def _fit_with_folds(
         booster=booster,
         features=MODEL_FEATURES,
         calibration=calibration,
-        held_out=np.arange(len(label)),
+        held_out=everyone,
+        account=accounts,
         label=label,
         probability=probability_of(_calibrated(calibration, raw)),
         fold_auc=tuple(fold_auc),
         never_missing=_never_missing(matrix),
     )
+
+
+def _accounts(data: Labelled, rows: Rows) -> pl.Series:
+    ids: pl.Series = data.features.accounts["account_id"]
+    return ids.gather(rows)
 
 
 def _raw(booster: lgb.Booster, matrix: Matrix) -> Vector:

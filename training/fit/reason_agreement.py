@@ -16,6 +16,7 @@ from serving.decision.reasons.ranking import principal_groups, visible_effects
 from serving.decision.scoring.score import log_odds_of
 from serving.decision.scoring.shapley import Explainer, explain_many, make_explainer, path_dependent
 from training.data.labels import Labelled, select_windows
+from training.fit.fit import last_rows
 from training.fit.reference_population import Population, decide_row
 
 SCHEMA = {
@@ -73,15 +74,16 @@ def reason_agreement(
     path_dependent  the contributions, and LightGBM's own values
 
     ``accounts`` is the size of the sample (null for the last two); ``cut`` counts the accounts that
-    the policy cuts by the model or refers to a reviewer; ``same_set`` and ``same_first`` are the
-    shares of these whose reason groups, in any order, and whose first group are the same (null
-    without such accounts).
+    the policy cuts by the model or refers to a reviewer, each at its last as_of; ``same_set`` and
+    ``same_first`` are the shares of these whose reason groups, in any order, and whose first group
+    are the same (null without such accounts).
     """
     matrix = data.features.matrix(bundle.features)
     labelled = data.features.accounts
     products = labelled["product"].cast(pl.String).to_numpy()
-    is_cut = _cut_by_model(data, held_out, matrix, bundle)
-    cut = held_out[is_cut]
+    once = last_rows(data, held_out)
+    is_cut = _cut_by_model(data, once, matrix, bundle)
+    cut = once[is_cut]
     table: list[dict[str, object]] = []
     for product, population in references.items():
         rows = cut[products[cut] == product]

@@ -13,8 +13,9 @@ from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import score
 from training.data.labels import Labelled
 from training.evaluate import figures
+from training.evaluate.bootstrap import cluster
 from training.evaluate.metrics import auc, brier_parts, calibration, discrimination, lift
-from training.fit.fit import Fitted, predict_log_odds
+from training.fit.fit import Fitted, last_rows, predict_log_odds
 
 SHAP_ROWS = 1000  # accounts drawn in the SHAP figures
 
@@ -22,6 +23,7 @@ SHAP_ROWS = 1000  # accounts drawn in the SHAP figures
 def fit_tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
     """Return the tables of a run by name."""
     label, probability = fitted.label, fitted.probability
+    clusters = cluster(fitted.account)
     gains = fitted.booster.feature_importance("gain")
     splits = fitted.booster.feature_importance("split")
     gain = pl.DataFrame(
@@ -34,10 +36,10 @@ def fit_tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
     numbers = range(1, len(fitted.fold_auc) + 1)
     folds = pl.DataFrame({"fold": numbers, "auc": fitted.fold_auc})
     return {
-        "discrimination": discrimination(label, probability),
-        "calibration": calibration(label, probability),
+        "discrimination": discrimination(label, probability, clusters=clusters),
+        "calibration": calibration(label, probability, clusters=clusters),
         "brier": brier_parts(label, probability),
-        "lift": lift(label, probability),
+        "lift": lift(label, probability, clusters=clusters),
         "gain": gain.sort("gain", descending=True),
         "folds": folds,
     }
@@ -124,7 +126,8 @@ def _figures_of_contributions(
     Each account is measured against the reference population of its product.
     """
     # A fixed seed: the same fit draws the same figures.
-    shuffled = np.random.default_rng(0).permutation(held_out)
+    accounts = last_rows(data, held_out)
+    shuffled = np.random.default_rng(0).permutation(accounts)
     drawn = shuffled[:SHAP_ROWS]
     features = data.features
     matrix = features.matrix(served.features)[drawn]

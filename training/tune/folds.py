@@ -18,7 +18,6 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
 from features.catalogue import MODEL_FEATURES
 from features.types import Matrix, Rows, Vector
@@ -26,8 +25,9 @@ from training.data.config import DataConfig
 from training.data.labels import Labelled
 from training.data.splits import assign_folds
 from training.evaluate.metrics import auc
-from training.fit.config import FitConfig, FitError
+from training.fit.config import FitConfig
 from training.fit.fit import best_iteration, lightgbm_parameters
+from training.fit.folds import check_both_sides, stratified_folds
 
 _LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
 # All trials share the bins: features filtered for one min_leaf would be wrong for the next.
@@ -62,30 +62,11 @@ def split_folds(
         fold = assign_folds(accounts, count, config)
         parts = [(rows[fold != number], rows[fold == number]) for number in range(count)]
     else:
-        parts = _stratified(rows, data.label[rows], count, seed)
-    for number, (fitted, held_out) in enumerate(parts, start=1):
-        for side in (fitted, held_out):
-            if len(np.unique(data.label[side])) < 2:
-                raise FitError(
-                    f"fold {number} of {count}: expected both labels on each side; "
-                    "take fewer folds or more data"
-                )
-        yield fitted, held_out
-
-
-def _stratified(
-    rows: Rows,
-    label: Vector,
-    count: int,
-    seed: int,
-) -> list[tuple[Rows, Rows]]:
-    ones = int(label.sum())
-    if min(ones, len(label) - ones) < count:
-        raise FitError(
-            f"train: expected {count} rows or more of each label, got {ones} of {len(label)} with 1"
-        )
-    folds = StratifiedKFold(count, shuffle=True, random_state=seed).split(rows, label)
-    return [(rows[fitted], rows[held_out]) for fitted, held_out in folds]
+        drawn = stratified_folds(accounts, data.label[rows], count, seed)
+        parts = [(rows[fitted], rows[held_out]) for fitted, held_out in drawn]
+    for number, part in enumerate(parts, start=1):
+        check_both_sides(data.label, part, number, count)
+        yield part
 
 
 def bin_folds(data: Labelled, parts: Sequence[tuple[Rows, Rows]]) -> list[Fold]:

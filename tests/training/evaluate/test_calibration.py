@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from features.types import Vector
 from serving.decision.scoring.score import probability_of
+from training.evaluate.bootstrap import cluster
 from training.evaluate.calibration import ece, reliability
 from training.evaluate.metrics import calibration
 
@@ -79,3 +80,27 @@ def test_noise_is_not_taken_for_an_error_and_an_error_is_found() -> None:
 def test_log_odds_pressed_together_have_a_slope_above_1(slope: float, side: float) -> None:
     label, log_odds = outcomes(4)
     assert values(label, slope * log_odds)["slope"][0] == pytest.approx(side, rel=0.1)
+
+
+def test_an_account_seen_four_times_is_as_certain_as_seen_once() -> None:
+    label, log_odds = outcomes(5, 1000)
+    four = np.tile(np.arange(1000), 4)
+    clusters = cluster(pl.Series(four).cast(pl.String))
+    once = reliability(label, log_odds)
+    repeated = reliability(label[four], log_odds[four], clusters=clusters)
+    by_row = reliability(label[four], log_odds[four])
+    # Not the calibration error: its interval ends at 0, whatever its width.
+    for place in range(2):
+        width = [table["high"][place] - table["low"][place] for table in (once, repeated, by_row)]
+        assert width[1] == pytest.approx(width[0], rel=0.15)
+        # The control: four rows taken for four accounts halve the interval.
+        assert width[2] < 0.7 * width[0]
+
+
+def test_with_one_row_an_account_nothing_changes() -> None:
+    label, log_odds = outcomes(6, 500)
+    names = np.random.default_rng(0).permutation(500)
+    clusters = cluster(pl.Series(names).cast(pl.String))
+    assert reliability(label, log_odds, clusters=clusters).equals(reliability(label, log_odds))
+    with pytest.raises(ValueError, match="two accounts or more, got one"):
+        reliability(label, log_odds, clusters=cluster(pl.Series(["a"] * 500)))

@@ -9,7 +9,7 @@ import pytest
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
 from tests.support.each import each
-from training.data.config import DataConfig
+from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
 from training.data.labels import Labelled, soon_after
 from training.data.splits import assign_splits
@@ -74,3 +74,10 @@ def test_some_of_them_are_taken_together(evaluated: Evaluation, held_out: HoldOu
     some = evaluate("some", evaluated.bundle, held_out.take(rows))
     assert some.label.tolist() == held_out.label[rows].tolist()
     assert some.log_odds.tolist() == evaluated.log_odds[rows].tolist()
+
+
+def test_an_account_is_in_a_hold_out_once(held_out: HoldOut) -> None:
+    name = held_out.people["account_id"][5]
+    expected = rf"one row an account, got several of 1, such as \['{name}'\]"
+    with pytest.raises(DataError, match=expected):
+        held_out.take(np.array([0, 5, 5]))

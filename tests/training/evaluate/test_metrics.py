@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from features.types import Vector
 from training.evaluate import metrics
+from training.evaluate.bootstrap import Clusters, cluster
 
 
 @st.composite
@@ -158,3 +159,58 @@ def test_wilson_is_scipy_s_interval(share: tuple[int, int]) -> None:
     expected = binomtest(hits, count).proportion_ci(method="wilson")
     found = metrics.wilson(hits / count, count)
     assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def toss_per_account(seed: int, accounts: int, months: int) -> tuple[Vector, Vector, Clusters]:
+    """A coin tossed once for each account, and a score that knows nothing of it."""
+    random = np.random.default_rng(seed)
+    coin = (random.random(accounts) < 0.3).astype(np.float64)
+    coin[:2] = 0.0, 1.0
+    score = random.uniform(0.05, 0.95, accounts)
+    owner = np.repeat(np.arange(accounts), months)
+    near = score[owner] + random.normal(0, 0.005, len(owner))
+    return coin[owner], near, cluster(pl.Series(owner).cast(pl.String))
+
+
+@pytest.mark.integration
+def test_intervals_hold_the_truth_where_accounts_repeat() -> None:
+    held = {"by account": 0, "by row": 0}
+    for seed in range(40):
+        label, score, clusters = toss_per_account(seed, 80, 8)
+        for name, owners in (("by account", clusters), ("by row", None)):
+            table = metrics.discrimination(label, score, seed, owners)
+            low, high = table.filter(measure="auc").select("low", "high").row(0)
+            held[name] += low <= 0.5 <= high
+    assert held["by account"] >= 34
+    # The control: resamples of rows are far too sure.
+    assert held["by row"] < 30
+
+
+def test_rates_of_accounts_that_repeat_are_as_certain_as_those_of_the_accounts() -> None:
+    label, score, clusters = toss_per_account(1, 200, 6)
+    for table in (metrics.calibration, metrics.lift):
+        whole = table(label, score, 5, clusters)
+        by_row = table(label, score, 5)
+        assert whole["rate"].equals(by_row["rate"])
+        # Six rows of an account are one observation: the interval is about sqrt(6) times as wide.
+        width = pl.col("high") - pl.col("low")
+        ratio = whole.select(width).to_series() / by_row.select(width).to_series()
+        assert 1.8 < float(ratio.min()) <= float(ratio.max()) < 3.2  # type: ignore[arg-type]
+        assert whole["accounts"].sum() < by_row["accounts"].sum()
+
+
+@given(scored(), st.integers(0, 2**32 - 1))
+def test_with_one_row_an_account_nothing_changes(drawn: tuple[Vector, Vector], seed: int) -> None:
+    label, probability = drawn
+    names = np.random.default_rng(seed).permutation(len(label))
+    clusters = cluster(pl.Series(names).cast(pl.String))
+    for table in (metrics.calibration, metrics.lift):
+        assert table(label, probability).equals(table(label, probability, clusters=clusters))
+    plain = metrics.discrimination(label, probability, 3)
+    assert metrics.discrimination(label, probability, 3, clusters).equals(plain)
+
+
+@pytest.mark.parametrize("hits", [np.zeros(12), np.ones(12)])
+def test_a_share_that_is_0_or_1_is_as_certain_as_its_accounts(hits: Vector) -> None:
+    owner = np.repeat(np.arange(4), 3)
+    assert metrics.wilson_clustered(hits, owner) == metrics.wilson(hits[0], 4)

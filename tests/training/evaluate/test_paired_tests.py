@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from sklearn.metrics import log_loss
 
 from features.types import Vector
 from tests.support.each import each
+from training.evaluate.bootstrap import Clusters, cluster, one_row_each
 from training.evaluate.metrics import auc, brier, ks
 from training.evaluate.paired_tests import (
     BETTER,
@@ -152,3 +154,89 @@ def test_what_cannot_be_compared_is_refused() -> None:
         delong(np.zeros(300), first, second)
     with pytest.raises(ValueError, match="at least two accounts of each label, got 1 of one"):
         delong(np.eye(1, 300)[0], first, second)
+
+
+def repeat_accounts(seed: int, accounts: int) -> tuple[Vector, Vector, Vector, Clusters]:
+    """Labels and scores of accounts with up to five months, alike within an account."""
+    random = np.random.default_rng(seed)
+    label, first, second = drawn(seed, accounts)
+    owner = random.permutation(np.repeat(np.arange(accounts), random.integers(1, 6, accounts)))
+    # Some months of a defaulting account have the other outcome.
+    label = label[owner] * (random.random(len(owner)) < 0.8)
+    scores = []
+    for score in (first, second):
+        noise = random.normal(0, 0.02, len(owner))
+        scores.append(np.clip(score[owner] + noise, 0.001, 0.999))
+    clusters = cluster(pl.Series(owner).cast(pl.String))
+    return label, scores[0], scores[1], clusters
+
+
+def variance_of_obuchowski(
+    label: Vector,
+    first: Vector,
+    second: Vector,
+    clusters: Clusters,
+) -> float:
+    """The variance of a difference of AUCs as Obuchowski (1997) writes it, pair by pair."""
+    kernels = []
+    for score in (first, second):
+        ones, zeros = score[label == 1], score[label == 0]
+        kernels.append((ones[:, None] > zeros[None, :]) + 0.5 * (ones[:, None] == zeros[None, :]))
+    gap = kernels[1] - kernels[0]
+    m, n = gap.shape
+    theta = gap.mean()
+    owner_of_ones, owner_of_zeros = clusters.owner[label == 1], clusters.owner[label == 0]
+    s10 = s01 = s11 = 0.0
+    for account in range(clusters.count):
+        mine, other = owner_of_ones == account, owner_of_zeros == account
+        of_ones = gap.mean(axis=1)[mine].sum() - mine.sum() * theta
+        of_zeros = gap.mean(axis=0)[other].sum() - other.sum() * theta
+        s10, s01, s11 = s10 + of_ones**2, s01 + of_zeros**2, s11 + of_ones * of_zeros
+    i10, i01, i = len(set(owner_of_ones)), len(set(owner_of_zeros)), clusters.count
+    s10, s01, s11 = s10 * i10 / ((i10 - 1) * m), s01 * i01 / ((i01 - 1) * n), s11 * i / (i - 1)
+    return float(s10 / m + s01 / n + 2 * s11 / (m * n))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_delong_of_accounts_that_repeat_is_obuchowski_s(seed: int) -> None:
+    label, first, second, clusters = repeat_accounts(seed, 80)
+    variance = variance_of_obuchowski(label, first, second, clusters)
+    found = delong(label, first, second, clusters)
+    assert found.error == pytest.approx(np.sqrt(variance), rel=1e-9)
+    # The control: rows taken for accounts look far more certain.
+    assert delong(label, first, second).error < 0.8 * found.error
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_one_row_an_account_it_is_delong_s(seed: int) -> None:
+    label, first, second = drawn(seed)
+    alone = delong(label, first, second)
+    names = pl.Series(np.random.default_rng(seed).permutation(len(label))).cast(pl.String)
+    assert delong(label, first, second, cluster(names)) == alone
+    variance = variance_of_obuchowski(label, first, second, one_row_each(len(label)))
+    assert alone.error == pytest.approx(np.sqrt(variance), rel=1e-12)
+    table = differences(label, first, second, 40, clusters=cluster(names))
+    assert table.equals(differences(label, first, second, 40))
+
+
+def test_two_equally_good_scores_of_accounts_that_repeat_differ_in_one_of_twenty() -> None:
+    p_values = []
+    rowwise = []
+    for seed in range(200):
+        label, first, second, clusters = repeat_accounts(seed, 150)
+        p_values.append(delong(label, first, second, clusters).p)
+        rowwise.append(delong(label, first, second).p)
+    # 0.05 within three standard errors and the error of a normal limit.
+    assert np.mean(np.array(p_values) < 0.05) <= 0.11
+    # The control: rows taken for accounts find a difference far too often.
+    assert np.mean(np.array(rowwise) < 0.05) > 0.15
+
+
+def test_the_intervals_of_differences_widen_where_accounts_repeat() -> None:
+    label, first, second, clusters = repeat_accounts(0, 300)
+    whole = differences(label, first, second, 200, clusters=clusters)
+    by_row = differences(label, first, second, 200)
+    assert whole["difference"].equals(by_row["difference"])
+    width = pl.col("high") - pl.col("low")
+    ratio = whole.select(width).to_series() / by_row.select(width).to_series()
+    assert (ratio > 1.2).all()
