@@ -58,6 +58,7 @@ INTEGRATION_PLACES = (
     "tests/training/fit",
     "tests/training/release/monitor/test_estimate.py",
     "tests/training/test_cli.py",
+    "tests/training/tracking/test_decision_model.py",
     "tests/training/tracking/test_runs.py",
     "tests/training/tune",
 )

@@ -19,7 +19,6 @@ from training.fit.bundle import (
     BundleConfig,
     FitResult,
     choose_references,
-    library_versions,
     make_parts,
     write_bundle,
 )
@@ -29,7 +28,8 @@ from training.fit.provenance import CHANGES, run_facts, uncommitted_patch
 from training.fit.reason_agreement import agreement_metrics, reason_agreement
 from training.fit.reproduce import fit_command, model_digest, reproduce_page
 from training.fit.tables import fit_figures, fit_metrics, fit_tables, split_table
-from training.tracking import registry, runs
+from training.tracking import runs
+from training.tracking.new_version import describe_version, log_booster, log_bundle, new_version
 from training.tracking.progress import CountProgress
 from training.tracking.store import Store, temporary_folder
 
@@ -133,18 +133,16 @@ def fit_and_measure(
 
 def register_run(parts: Parts, result: FitResult, run_id: str) -> tuple[str, str]:
     """Register the model and keep its bundle with the run; return (version, bundle digest)."""
-    fitted, name = result.fitted, result.config.name
+    fitted = result.fitted
     example = result.data.features.matrix(fitted.features)[:100]
-    libraries = library_versions().items()
-    requirements = [f"{library}=={installed}" for library, installed in libraries]
-    version = registry.register(fitted.booster, example, name, requirements)
-    provenance = replace(parts.provenance, run=run_id, version=version)
-    with temporary_folder() as scratch:
+    log_booster(fitted.booster, example)
+    with new_version(result.config.name, run_id) as new, temporary_folder() as scratch:
         folder = Path(scratch) / "bundle"
         # Written here and not before: the manifest names the run and the version.
+        provenance = replace(parts.provenance, run=run_id, version=new.version)
         digest = write_bundle(replace(parts, provenance=provenance), result, folder)
-        registry.log_bundle(folder, name, version, digest)
-    return version, digest
+        log_bundle(new, folder, digest)
+    return new.version, digest
 
 
 def _describe_run(
@@ -188,4 +186,6 @@ def _describe_run(
         "",
         f"Again{patched}: `{facts['reproduce']}`",
     ]
-    runs.log_tags({runs.ON_TOP: "\n".join(lines)})
+    text = "\n".join(lines)
+    runs.log_tags({runs.ON_TOP: text})
+    describe_version(name, version, text)

@@ -5,56 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import lightgbm as lgb
-import mlflow
-import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from features.types import Matrix
 from training.tracking.store import Store, TrackingError, fetch_run_info
-
-
-def register(
-    booster: lgb.Booster,
-    example: Matrix,
-    name: str,
-    requirements: list[str],
-) -> str:
-    """Log the native Booster with its signature and register it; return the new version.
-
-    ``example`` are rows of features, for the type of the output.
-    """
-    # The signature names the features, so that MLflow orders the columns of a table by name;
-    # LightGBM takes them by position.
-    features = booster.feature_name()
-    inputs = Schema([ColSpec(DataType.double, feature) for feature in features])
-    probability = np.asarray(booster.predict(example))
-    # -1: any number of rows.
-    shape = (-1, *probability.shape[1:])
-    outputs = Schema([TensorSpec(probability.dtype, shape)])
-    logged = mlflow.lightgbm.log_model(
-        booster,
-        name="model",
-        signature=ModelSignature(inputs, outputs),
-        pip_requirements=requirements,
-        registered_model_name=name,
-    )
-    return str(logged.registered_model_version)
-
-
-def log_bundle(
-    folder: Path,
-    name: str,
-    version: str,
-    digest: str,
-) -> None:
-    """Keep the bundle with the active run as ``bundle/``; tag the version with its digest."""
-    mlflow.log_artifacts(str(folder), "bundle")
-    MlflowClient().set_model_version_tag(name, version, "bundle", digest)
 
 
 def promote(store: Store, name: str, version: str | None) -> str:

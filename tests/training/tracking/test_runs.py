@@ -35,6 +35,7 @@ from training.fit.fit import fit
 from training.fit.run import run_fit
 from training.tracking import registry, runs
 from training.tracking.config import as_text
+from training.tracking.new_version import log_booster, new_version
 from training.tracking.registry import promote
 from training.tracking.store import Store, TrackingError
 
@@ -89,12 +90,12 @@ def artefacts(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model_folder(
+def booster_folder(
     kept: Kept, version: ModelVersion, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     point_at(kept.store)
     folder = tmp_path_factory.mktemp("model")
-    uri = f"models:/{NAME}/{version.version}"
+    uri = f"runs:/{version.run_id}/booster"
     found = mlflow.artifacts.download_artifacts(
         uri, dst_path=str(folder), tracking_uri=kept.store.uri, registry_uri=kept.store.uri
     )
@@ -191,11 +192,11 @@ def test_a_run_holds_figures_that_show_something(artefacts: Path) -> None:
         assert 0.01 < np.mean(grey < 250) < 0.6, file  # neither an empty sheet nor a filled one
 
 
-def test_the_model_is_the_native_booster_as_text(model_folder: Path, artefacts: Path) -> None:
-    (text,) = model_folder.rglob("*.lgb")
+def test_the_native_booster_is_kept_as_text(booster_folder: Path, artefacts: Path) -> None:
+    (text,) = booster_folder.rglob("*.lgb")
     native = lgb.Booster(model_file=str(text))
     kept = lgb.Booster(model_file=str(artefacts / "bundle" / "model.txt"))
-    loaded = mlflow.lightgbm.load_model(str(model_folder))
+    loaded = mlflow.lightgbm.load_model(str(booster_folder))
     assert type(loaded) is lgb.Booster
     assert native.feature_name() == list(MODEL_FEATURES)
     rows = np.random.default_rng(0).normal(1, 5, (200, len(MODEL_FEATURES)))
@@ -206,15 +207,19 @@ def test_the_model_is_the_native_booster_as_text(model_folder: Path, artefacts: 
         assert np.array_equal(np.asarray(booster.predict(rows)), expected)
 
 
-def test_no_artefact_is_a_pickle(model_folder: Path, artefacts: Path) -> None:
+def test_no_artefact_is_a_pickle(booster_folder: Path, artefacts: Path) -> None:
     assert is_pickle(b"\x80\x04N.")  # the control
     files = [
-        file for folder in (model_folder, artefacts) for file in folder.rglob("*") if file.is_file()
+        file
+        for folder in (booster_folder, artefacts)
+        for file in folder.rglob("*")
+        if file.is_file()
     ]
     assert len(files) > 20
     assert [file for file in files if is_pickle(file.read_bytes())] == []
     text = {"", ".csv", ".html", ".json", ".lgb", ".md", ".patch", ".toml", ".txt", ".yaml"}
-    assert {file.suffix for file in files} <= text | {".parquet", ".png", ".sha256"}
+    binary = {".parquet", ".png", ".sha256", ".zip"}
+    assert {file.suffix for file in files} <= text | {".py"} | binary
 
 
 def is_pickle(content: bytes) -> bool:
@@ -231,16 +236,16 @@ def is_pickle(content: bytes) -> bool:
 
 
 def test_the_signature_names_the_features_so_that_their_order_cannot_be_mistaken(
-    model_folder: Path,
+    booster_folder: Path,
 ) -> None:
-    signature = mlflow.models.get_model_info(str(model_folder)).signature
+    signature = mlflow.models.get_model_info(str(booster_folder)).signature
     assert signature.inputs.input_names() == list(MODEL_FEATURES)
     assert set(signature.inputs.numpy_types()) == {np.dtype(np.float64)}
     rows = np.random.default_rng(1).normal(1, 5, (50, len(MODEL_FEATURES)))
     rows[::2, 3] = np.nan
     table = pl.from_numpy(rows, schema=list(MODEL_FEATURES)).to_pandas()
-    model = mlflow.pyfunc.load_model(str(model_folder))
-    expected = np.asarray(mlflow.lightgbm.load_model(str(model_folder)).predict(rows))
+    model = mlflow.pyfunc.load_model(str(booster_folder))
+    expected = np.asarray(mlflow.lightgbm.load_model(str(booster_folder)).predict(rows))
     assert np.array_equal(np.asarray(model.predict(table[list(MODEL_FEATURES)[::-1]])), expected)
 
 
@@ -361,13 +366,16 @@ def test_an_exception_after_registering_leaves_a_failed_run_and_no_version_to_pr
 
     def loses_power() -> None:
         with runs.start_run(another_store) as run_id:
-            started.extend([run_id, registry.register(made.booster, example, NAME, ["lightgbm"])])
-            raise RuntimeError("power")
+            log_booster(made.booster, example)
+            with new_version(NAME, run_id) as new:
+                started.extend([run_id, new.version, new.model_id])
+                raise RuntimeError("power")
 
     with pytest.raises(RuntimeError, match="power"):
         loses_power()
-    run_id, version = started
+    run_id, version, model_id = started
     assert another_store.client().get_run(run_id).info.status == "FAILED"
+    assert another_store.client().get_logged_model(model_id).status == "FAILED"
     assert mlflow.active_run() is None
     assert version == "2"
     with pytest.raises(TrackingError, match=r"version 2 .* did not finish"):
