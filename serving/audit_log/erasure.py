@@ -217,8 +217,10 @@ def years_before(at: datetime.datetime, years: int) -> datetime.datetime:
     return at.replace(year=at.year - years, day=28 if is_leap_day else at.day)
 
 
-def truncate_wal(database: Database) -> bool:
-    """Overwrite deleted keys in SQLite's write-ahead log; False if a reader prevents it.
+def truncate_wal(database: Database, wait_ms: int | None = None) -> bool:
+    """Empty SQLite's write-ahead log, which may hold deleted keys; False if a reader prevents it.
+
+    Readers are waited for ``wait_ms`` milliseconds, by default as long as by any statement.
 
     PostgreSQL keeps deleted keys in its own log, in dead rows and in backups until those are gone.
     """
@@ -229,6 +231,8 @@ def truncate_wal(database: Database) -> bool:
         driver = connection.connection.driver_connection
         if driver is None:
             return True
+        if wait_ms is not None:
+            driver.execute(f"PRAGMA busy_timeout = {wait_ms}")
         is_busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not is_busy
 

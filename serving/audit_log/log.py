@@ -37,11 +37,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
+from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.audit_log import checkpoints
 from serving.audit_log.committer import Committer
 from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.erasure import truncate_wal
 from serving.audit_log.errors import Unavailable, Unconfirmed
 from serving.audit_log.privacy.key_file import read_or_create_secrets
 from serving.audit_log.reader import Reader
@@ -58,6 +60,7 @@ _SECONDS_FOR_LOCK = 2.0
 # How long an append waits for others: the time of some decisions, as a shorter window gathers none.
 SECONDS_FOR_OTHERS = 0.01
 _SECONDS_TO_CLOSE = 3.0  # more than a query may take
+_MS_FOR_WAL = 1000
 
 
 class AuditLog:
@@ -150,9 +153,23 @@ class AuditLog:
         read = self._pools.close(max(until - time.monotonic(), 0.0))
         if not (written and read):
             LOGGER.error("the audit log was closed while a query or a write was running")
+        else:
+            self._empty_wal()
         self.database.close()
         if self._lock is not None:
             os.close(self._lock)
+
+    def _empty_wal(self) -> None:
+        """Move SQLite's write-ahead log into the database: a copy of the one file is then whole.
+
+        SQLite does so itself when the last connection is closed, but others may be open still: the
+        cache of API keys has one, and a command may run.
+        """
+        try:
+            if not truncate_wal(self.database, wait_ms=_MS_FOR_WAL):
+                LOGGER.warning("a reader holds up the write-ahead log: it keeps the latest rows")
+        except (SQLAlchemyError, sqlite.Error) as error:
+            LOGGER.error("the write-ahead log was not emptied: %s", type(error).__name__)
 
     def _wake_with_others(self) -> None:
         """Wake the writer: now if no append is announced, otherwise in some milliseconds."""

@@ -332,6 +332,33 @@ def journal_of(audit_log: AuditLog) -> tuple[Any, Any]:
         return mode, connection.exec_driver_sql("PRAGMA synchronous").scalar()
 
 
+def test_a_clean_stop_empties_the_write_ahead_log(tmp_path: Path) -> None:
+    """Another connection is open, as that of the cache of API keys: SQLite leaves the log then."""
+    wal = tmp_path / "record.db-wal"
+    with contextlib.closing(Database(settings_in(tmp_path).address)) as beside:
+        with beside.reading() as connection:
+            connection.execute(sa.select(entries)).all()
+        with opened(tmp_path) as audit_log:
+            append(audit_log, [new_entry("d-1")])
+            assert wal.stat().st_size > 0
+        assert wal.stat().st_size == 0
+        # A copy of the one file has the row.
+        (tmp_path / "copy.db").write_bytes((tmp_path / "record.db").read_bytes())
+        with contextlib.closing(sqlite.connect(tmp_path / "copy.db")) as copy:
+            assert copy.execute("SELECT entry_id FROM entries").fetchall() == [("d-1",)]
+
+
+def test_a_reader_does_not_hold_up_a_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    address = settings_in(tmp_path).address
+    with contextlib.closing(Database(address)) as beside, opened(tmp_path) as audit_log:
+        append(audit_log, [new_entry("d-1")])
+        with beside.reading() as connection:
+            connection.execute(sa.select(entries)).all()
+            append(audit_log, [new_entry("d-2")])
+            audit_log.close()
+    assert "a reader holds up the write-ahead log" in caplog.text
+
+
 def test_only_the_owner_can_read_the_files(record: AuditLog) -> None:
     append(record, [new_entry("d-1")])
     file = Path(str(record.database.url.database))
