@@ -109,19 +109,45 @@ def review_states(dialect: str) -> str:
 
 
 def create_triggers(connection: sa.Connection) -> None:
-    """Create the triggers that keep both tables."""
+    """Create the triggers that keep both tables, or replace them."""
     dialect = connection.dialect.name
     for name, table, event, condition, statement in _RULES:
         body = statement.format(review=_REVIEW[dialect].format(row="NEW"))
+        on_table = "" if dialect == "sqlite" else f" ON {table}"
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}{on_table}")
         for sql in _trigger(dialect, f"AFTER {event} ON {table}", name, condition, body):
             connection.exec_driver_sql(sql)
 
 
 def fill(connection: sa.Connection) -> None:
-    """Fill both empty tables from ``entries``."""
+    """Fill both tables from ``entries``."""
+    for table in ("open_notices", "review_states"):
+        connection.exec_driver_sql(f"DELETE FROM {table}")
     connection.exec_driver_sql(f"INSERT INTO open_notices (tenant, due, seq) {OPEN_NOTICES}")
     states = review_states(connection.dialect.name)
     connection.exec_driver_sql(f"INSERT INTO review_states (tenant, state, seq) {states}")
+
+
+def find_wrong_rows(connection: sa.Connection) -> list[tuple[int, str]]:
+    """Return the ``seq`` of each row that a table has and should not have, or lacks, and which.
+
+    Reads every row of ``entries``.
+    """
+    states = review_states(connection.dialect.name)
+    tables = (
+        ("open_notices", "tenant, due, seq", OPEN_NOTICES),
+        ("review_states", "tenant, state, seq", states),
+    )
+    wrong: list[tuple[int, str]] = []
+    for table, columns, derived in tables:
+        stored = f"SELECT {columns} FROM {table}"
+        for one, other, fault in (
+            (derived, stored, f"is missing in {table}"),
+            (stored, derived, f"is in {table}, against its entries"),
+        ):
+            rows = connection.exec_driver_sql(f"SELECT seq FROM ({one} EXCEPT {other}) AS wrong")
+            wrong += [(seq, fault) for seq in rows.scalars()]
+    return wrong
 
 
 def _trigger(
@@ -131,7 +157,7 @@ def _trigger(
     if dialect == "sqlite":
         return (f"CREATE TRIGGER {name} {when} {guard}BEGIN {statement}; END",)
     return (
-        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN {statement}; RETURN NULL; END $$",
         f"CREATE TRIGGER {name} {when} FOR EACH ROW {guard}EXECUTE FUNCTION {name}()",
     )
