@@ -46,10 +46,8 @@ demo: install
 	@echo '  $(BIN)/python -m training request --number 2 --out data/request.json      another account whose limit is cut'
 	@echo '  $(BIN)/python -m serving explain data/request.json                        every stage of its decision'
 
-# Verified first: BentoML starts a worker that fails again and again, and holds the port meanwhile.
 serve: install
-	$(BIN)/python -c 'from serving.decision.golden import load; from serving.storage.models import newest_bundle; print("serving", load(newest_bundle()).digest)'
-	$(BIN)/bentoml serve serving.service:LimitReduction --host 127.0.0.1 --port 3000
+	$(BIN)/python -m serving run
 
 ui: install
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000

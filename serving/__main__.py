@@ -23,6 +23,7 @@ os.environ.setdefault("BENTOML_HOME", str(MODEL_STORE))
 
 ALIAS = "champion"
 TRACKING_URI = f"sqlite:///{PROJECT}/mlruns/mlflow.db"
+HOST, PORT = "127.0.0.1", 3000
 _COMMANDS = "serving.operations.commands"
 _AUDIT = "serving.operations.audit"
 _ERASE = "serving.operations.erase"
@@ -54,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND")
     _add_model_commands(commands)
+    _add_run(commands)
     keys = commands.add_parser("keys", help="create, list and revoke API keys")
     _add_key_commands(keys.add_subparsers(required=True, title="commands", metavar="COMMAND"))
     _add_audit_commands(commands)
@@ -109,7 +111,7 @@ def _add_model_commands(commands: Any) -> None:
     ask.add_argument("request", type=Path, metavar="REQUEST.json")
     where = ask.add_mutually_exclusive_group()
     where.add_argument(
-        "--url", default="http://127.0.0.1:3000", help="of the service (default: %(default)s)"
+        "--url", default=f"http://{HOST}:{PORT}", help="of the service (default: %(default)s)"
     )
     where.add_argument(
         "--start",
@@ -118,6 +120,17 @@ def _add_model_commands(commands: Any) -> None:
     )
     ask.add_argument("--advice", action="store_true", help="request advice too")
     ask.add_argument("--out", type=Path, metavar="FILE", help="save the answer's JSON here")
+
+
+def _add_run(commands: Any) -> None:
+    run = _add(
+        commands,
+        "run",
+        ("serving.operations.run", "run_service"),
+        "run the service with the newest stored model until it is stopped",
+    )
+    run.add_argument("--host", default=HOST, help="IP address (default: %(default)s)")
+    run.add_argument("--port", type=int, default=PORT, help="(default: %(default)s)")
 
 
 def _add_key_commands(commands: Any) -> None:

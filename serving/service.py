@@ -26,6 +26,7 @@ from serving.audit_log.log import AuditLog, check_single_writer
 from serving.auth.local_token import discard_token, token_file
 from serving.auth.request_context import RequestContext
 from serving.decision.advice.constraints import ConstraintError
+from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.result import ProductError
 from serving.reviews.service import Reviews
@@ -37,6 +38,7 @@ from serving.storage.settings import read_settings
 from serving.web.errors import ApiError, Fault, api_error, json_path, single_fault, statement_error
 from serving.web.logs import ValueFilter
 from serving.web.shutdown import Shutdown
+from serving.web.supervisor import announce, ending_service, find_start
 
 _SWITCH_INTERVAL = 0.0005  # seconds; Python's default is 0.005
 
@@ -69,9 +71,9 @@ class LimitReduction:
         # The writer thread of the audit log releases the GIL at each step of SQLite, and then waits
         # up to one switch interval to get it back.
         sys.setswitchinterval(_SWITCH_INTERVAL)
-        # Verifies digests and golden rows: a damaged bundle is never served.
-        self.bundle = load(Path(self.stored.path) / BUNDLE_FOLDER)
-        self.audit_log = AuditLog(read_settings())
+        with ending_service():
+            self.bundle = self._load_bundle()
+            self.audit_log = AuditLog(read_settings())
         self.decisions = Decisions(self.bundle, self.audit_log)
         self.reviews = Reviews(self.bundle, self.audit_log, answer_again)
         logging.getLogger(HTTP_LOGGER).addFilter(ValueFilter())
@@ -81,13 +83,32 @@ class LimitReduction:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Refuse to start in a setting that cannot work: BentoML restarts failing workers for ever.
+        """Refuse to start if a worker could not, and fix the bundle that all workers serve.
 
-        Raises :class:`serving.storage.errors.StorageError`.
+        Raises :class:`serving.storage.errors.StorageError` and
+        :class:`serving.decision.bundle.BundleError`.
         """
-        settings = read_settings()
-        check_single_writer(settings, cast(DescribedService, LimitReduction).worker_count)
+        service, settings = cast(DescribedService, LimitReduction), read_settings()
+        check_single_writer(settings, service.worker_count)
+        folder = Path(service.inner.stored.resolve().path) / BUNDLE_FOLDER
+        bundle = load(folder)
+        # What a worker opens: the database, its secrets, its checkpoints.
+        AuditLog(settings).close()
         discard_token(token_file(settings))
+        announce(folder, bundle.digest)
+
+    def _load_bundle(self) -> Bundle:
+        """Return the bundle of this start: digests and golden rows verify it."""
+        start = find_start()
+        if start is None:
+            return load(Path(self.stored.path) / BUNDLE_FOLDER)
+        bundle = load(Path(start.bundle))
+        if bundle.digest != start.digest:
+            raise BundleError(
+                f"{start.bundle}: expected the bundle {start.digest}, with which this service "
+                f"started, got {bundle.digest}"
+            )
+        return bundle
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

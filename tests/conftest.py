@@ -48,6 +48,7 @@ INTEGRATION_PLACES = (
     "tests/serving/test_environment.py",
     "tests/serving/test_no_pickle.py",
     "tests/serving/test_service.py",
+    "tests/serving/test_start.py",
     "tests/serving/test_taiwan_flow.py",
     "tests/serving/web/test_raw_http.py",
     "tests/training/compare",

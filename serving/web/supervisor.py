@@ -1,0 +1,103 @@
+"""The process that starts a service's workers: what it hands to them, and how one of them ends it.
+
+BentoML starts a worker that fails again and again, and keeps the port open meanwhile, so that
+callers wait without an answer. A worker that cannot start ends the whole service instead: it leaves
+its reason in a file, and asks the supervising process to stop.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+EXIT_CODE = 2  # of a service that could not start
+_VARIABLE = "CLEARLINE_SUPERVISOR"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the supervising process found, the same for all its workers, however late they start.
+
+    A worker that looked for the newest model itself could serve another one than its neighbours.
+    """
+
+    process: int  # id of the supervising process
+    bundle: str  # folder
+    digest: str  # of the bundle
+    reason_file: str  # where a worker leaves the reason why it cannot start
+    ends: bool  # whether a worker may end the supervising process
+
+
+def announce(bundle: Path, digest: str) -> None:
+    """Hand this bundle to the workers that this process will start.
+
+    They may end this process only if it is a command that does nothing but serve.
+    """
+    folder = tempfile.mkdtemp(prefix="clearline-start-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    reason_file = Path(folder) / "reason"
+    start = Start(
+        process=os.getpid(),
+        bundle=str(bundle.absolute()),
+        digest=digest,
+        reason_file=str(reason_file),
+        ends=_is_serve_command(),
+    )
+    os.environ[_VARIABLE] = json.dumps(asdict(start))
+    if start.ends:
+        # BentoML's command would end with 0, as after any other request to stop.
+        atexit.register(_exit_with_reason, reason_file)
+
+
+def find_start() -> Start | None:
+    """Return what the supervising process of this worker announced; None outside a worker."""
+    text = os.environ.get(_VARIABLE)
+    if text is None:
+        return None
+    start = Start(**json.loads(text))
+    # The variable also reaches programs that a worker or the supervising process starts.
+    return start if start.process == os.getppid() else None
+
+
+@contextmanager
+def ending_service() -> Iterator[None]:
+    """If the block fails, end the service with the error as its reason; the error is raised."""
+    try:
+        yield
+    except Exception as error:
+        start = find_start()
+        if start is not None and start.ends:
+            Path(start.reason_file).write_text(_reason(error), encoding="utf-8")
+            os.kill(start.process, signal.SIGTERM)
+        raise
+
+
+def _is_serve_command() -> bool:
+    """Return whether this process is ``bentoml serve`` or ``python -m serving run``."""
+    program = Path(sys.argv[0])
+    arguments = sys.argv[1:2]
+    if program.name == "bentoml" or program.parent.name == "bentoml":
+        return arguments == ["serve"]
+    return program.parent.name == "serving" and arguments == ["run"]
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _exit_with_reason(reason_file: Path) -> None:
+    if not reason_file.exists():
+        return
+    sys.stdout.flush()
+    sys.stderr.write(f"the service ends: {reason_file.read_text('utf-8')}\n")
+    sys.stderr.flush()
+    os._exit(EXIT_CODE)
