@@ -16,13 +16,14 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import bentoml
 import psutil
 import pytest
 
 from serving import PROJECT
+from serving.api.described_service import DescribedService
 from serving.auth.local_token import read_token
 from serving.decision.bundle import Bundle, BundleError
 from serving.operations.client import (
@@ -44,6 +45,7 @@ from tests.support.each import each
 from tests.support.paths import ROOT
 from tests.support.served import local_token
 
+SERVED = cast(DescribedService, LimitReduction)
 OLD_RECORD = ROOT / "tests" / "golden" / "record_f825547"
 BODY = json.dumps(examples.REQUEST).encode()
 COMMANDS = {
@@ -104,7 +106,7 @@ def environment(
 ) -> dict[str, str]:
     """The variables of a service in an empty folder; the golden bundle is the newest model."""
     store(BUNDLE)
-    LimitReduction.inject_config()  # as BentoML does before `check`
+    SERVED.inject_config()  # as BentoML does before `check`
     settings = settings_for(tmp_path)
     # `check` sets it, as in a process that starts workers.
     monkeypatch.setenv("CLEARLINE_SUPERVISOR", "{}")
@@ -117,14 +119,14 @@ def environment(
 def test_the_supervising_process_refuses_what_a_worker_would(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    LimitReduction.inner.check()  # the control
+    SERVED.inner.check()  # the control
     for file in each(list(tmp_path.iterdir())):
         file.unlink()
     make_broken, words = BROKEN[name]
     for variable, value in make_broken(tmp_path).items():
         monkeypatch.setenv(variable, value)
     with pytest.raises(StorageError, match=words):
-        LimitReduction.inner.check()
+        SERVED.inner.check()
 
 
 def test_the_supervising_process_refuses_a_damaged_bundle(environment: dict[str, str]) -> None:
@@ -133,7 +135,7 @@ def test_the_supervising_process_refuses_a_damaged_bundle(environment: dict[str,
     try:
         model.write_bytes(content + b" ")
         with pytest.raises(BundleError, match=r"model\.txt"):
-            LimitReduction.inner.check()
+            SERVED.inner.check()
     finally:
         model.write_bytes(content)
 
