@@ -28,11 +28,8 @@ install: .venv/installed
 	$(UV_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# 36 months up to the last one, for a decision on older data is a person's.
-FIRST_MONTH = $(shell $(PYTHON) -c 'import datetime; t = datetime.date.today(); print(datetime.date(t.year - 3, t.month, 1))')
-
 demo: install
-	$(BIN)/python -m training simulate --set first_month=$(FIRST_MONTH)
+	$(BIN)/python -m training simulate
 	$(BIN)/python -m training fit
 	$(BIN)/python -m training promote
 	$(BIN)/python -m serving pack
@@ -111,7 +108,7 @@ bench: install
 EXAMINED := .cache/examined
 examine: install
 	rm -rf $(EXAMINED)
-	$(BIN)/python -m training simulate --out $(EXAMINED)/data
+	$(BIN)/python -m training simulate --set first_month=2023-10-01 --out $(EXAMINED)/data
 	$(BIN)/python -m training fit --data $(EXAMINED)/data --store $(EXAMINED)/mlruns
 	$(BIN)/python -m training promote --data $(EXAMINED)/data --store $(EXAMINED)/mlruns
 	$(BIN)/python -m training examine --data $(EXAMINED)/data --store $(EXAMINED)/mlruns --page docs/modelling/examination.md

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import inspect
+import logging
 import os
 import sys
 import traceback
@@ -13,9 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# Before LightGBM is loaded, because its threads otherwise spin while they wait for each other:
-# 14.5 s instead of 1.3 s, measured on two cores with one other busy process.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# MLflow reads these when it is imported, so they are set before.  Not in the packages: a notebook's
+# other models may need a pickle, and its other downloads a progress bar.
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from training import api, cli
 
@@ -343,5 +345,7 @@ def _month(text: str) -> datetime.date:
 
 
 if __name__ == "__main__":
+    # It logs every migration of a new database.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")
     raise SystemExit(main())

@@ -45,12 +45,16 @@ def simulate(
     """Write synthetic accounts with known true causes.
 
     Returns the content of ``simulation.json``: the rows written and the config.  Settings are
-    fields of :class:`training.data.simulate.config.SimulationConfig`.
+    fields of :class:`training.data.simulate.config.SimulationConfig`.  Without ``first_month`` the
+    months end with the one before today's, so that a service decides on these accounts.
     """
-    from training.data.simulate.config import SimulationConfig
+    from training.data.simulate.config import SimulationConfig, end_before
     from training.data.simulate.output import write
 
     (config,) = _configs([SimulationConfig()], settings)
+    if "first_month" not in settings:
+        today = datetime.datetime.now(tz=datetime.UTC).date()
+        config = end_before(today, config)
     return write(config, Path(out), progress)
 
 

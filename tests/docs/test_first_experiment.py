@@ -73,8 +73,20 @@ def run_block(kind: str, block: str, project: Path) -> str:
     return run.stdout
 
 
-def test_the_page_is_followed(tmp_path: Path) -> None:
+def demo_commands() -> str:
+    """What `make demo` runs before it asks the service, with this interpreter."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    runs = "\t$(BIN)/python -m training"
+    commands = [line for line in recipe[1].splitlines() if line.startswith(runs)]
+    assert len(commands) == 4  # simulate, fit, promote, request
+    return "\n".join(commands).replace("\t$(BIN)/python", "python")
+
+
+def test_the_page_is_followed_after_the_demo(tmp_path: Path) -> None:
     copy_project(tmp_path)
+    run_block("sh", demo_commands(), tmp_path)
     outputs = []
     for kind, block in page_blocks():
         if kind == "catalogue":
@@ -91,4 +103,5 @@ def test_the_page_is_followed(tmp_path: Path) -> None:
 
     models = sorted((tmp_path / "mlruns").rglob("bundle/model.txt"))
     with_feature = ["cash_share_6" in model.read_text("utf-8") for model in models]
-    assert sorted(with_feature) == [False, True]  # before the idea, and after it
+    # of the demo, before the idea, and after it
+    assert sorted(with_feature) == [False, False, True]

@@ -50,7 +50,7 @@ def set_all(*settings: str) -> list[str]:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "small"
-    settings = set_all("accounts=1500", "seed=3")
+    settings = set_all("accounts=1500", "seed=3", "first_month=2023-10-01")
     assert main(["simulate", *settings, "--quiet", "--out", str(folder)]) == 0
     return folder
 

@@ -237,7 +237,7 @@ def _predict_chances(at_risk: _AtRisk) -> pl.DataFrame:
     Each chance is from a model of other accounts.
     """
     # Here, because nothing else of training.data needs the library.
-    import lightgbm as lgb
+    from training.tracking.lightgbm_import import lgb
 
     values, cut = at_risk.features, at_risk.cut
     # By account and not by row: two months of an account are nearly the same row.

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 
-import lightgbm as lgb
+from training.tracking.lightgbm_import import lgb
 import numpy as np
 import polars as pl
 from fairlearn.metrics import MetricFrame, count

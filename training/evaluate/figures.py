@@ -1,13 +1,16 @@
 """Tables to figures; only the curves of raw scores compute anything that a table does not hold.
 
-Figures are made without matplotlib's global state, so callers need not close them.  The SHAP
-figures are drawn by ``shap`` from the contributions that are served.
+Figures are made without matplotlib's global state: callers need not close them, and the backend,
+the settings and the figures of a notebook stay as they are.  The SHAP figures are drawn by ``shap``
+from the contributions that are served.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import cycle
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,14 +22,6 @@ from matplotlib.ticker import NullLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from features.types import Matrix, Vector
-
-# Without a screen.  shap draws on pyplot's current figure, so this comes before pyplot's import.
-mpl.use("agg")
-
-from matplotlib import pyplot as plt
-
-mpl.rcParams["text.hinting"] = "none"  # hinting glyphs is an eighth of the cost of drawing
-mpl.rcParams["axes.titley"] = 1.0  # an automatic place for the title needs a second layout
 
 INK = "#1f3a5f"
 SOFT = "#9db4c0"
@@ -204,14 +199,35 @@ def contributions(
     )
     figures = {}
     for name, draw, explained in plots:
-        figure = plt.figure()
-        draw(explained, max_display=12, show=False)
+        with _current_figure() as figure:
+            draw(explained, max_display=12, show=False)
         figure.set_size_inches(10, 6.8)
         figure.subplots_adjust(left=0.34, right=0.94, bottom=0.1, top=0.93)
-        plt.close(figure)
         figures[name] = figure
     figures["shap_dependence"] = _dependence(values, data, names)
     return figures
+
+
+@contextmanager
+def _current_figure() -> Iterator[Figure]:
+    """A figure without a window that is pyplot's current one in the block.
+
+    shap draws on pyplot's current figure and switches its interactive mode off.  After the block
+    pyplot has the backend, the mode and the current figure from before.
+    """
+    from matplotlib import pyplot as plt
+
+    backend = mpl.get_backend()
+    plt.switch_backend("agg")
+    try:
+        with plt.ioff():
+            figure = plt.figure()
+            try:
+                yield figure
+            finally:
+                plt.close(figure)
+    finally:
+        plt.switch_backend(backend)
 
 
 def _dependence(
@@ -222,31 +238,38 @@ def _dependence(
     """Contribution against value for four features; unknown values at the left."""
     import shap
 
-    figure, panels = plt.subplots(2, 2, figsize=(10, 7.6))
     mean_size = np.abs(values).mean(axis=0)
     largest = np.argsort(-mean_size, kind="stable")[:4]
-    # Not strict: a model of fewer than four features leaves panels empty.
-    for panel, place in zip(panels.flat, largest, strict=False):
-        one = shap.Explanation(
-            values=values[:, place],
-            data=data[:, place],
-            feature_names=names[place],
-        )
-        # Without shap's histogram behind the points: that costs as much as the other three figures.
-        shap.plots.scatter(
-            one,
-            ax=panel,
-            show=False,
-            color=INK,
-            alpha=0.4,
-            dot_size=9,
-            hist=False,
-        )
-        panel.set_ylabel("contribution, log-odds")
-        panel.axhline(0.0, color=SOFT, linestyle="--", linewidth=1)
+    with _current_figure() as figure:
+        figure.set_size_inches(10, 7.6)
+        panels = figure.subplots(2, 2)
+        # Not strict: a model of fewer than four features leaves panels empty.
+        for panel, place in zip(panels.flat, largest, strict=False):
+            one = shap.Explanation(
+                values=values[:, place],
+                data=data[:, place],
+                feature_names=names[place],
+            )
+            _draw_dependence(one, panel)
     figure.subplots_adjust(left=0.08, right=0.98, bottom=0.08, top=0.97, wspace=0.22, hspace=0.22)
-    plt.close(figure)
     return figure
+
+
+def _draw_dependence(explanation: Any, panel: Axes) -> None:
+    import shap
+
+    # Without shap's histogram behind the points: that costs as much as the other three figures.
+    shap.plots.scatter(
+        explanation,
+        ax=panel,
+        show=False,
+        color=INK,
+        alpha=0.4,
+        dot_size=9,
+        hist=False,
+    )
+    panel.set_ylabel("contribution, log-odds")
+    panel.axhline(0.0, color=SOFT, linestyle="--", linewidth=1)
 
 
 def percent(axis: Axis) -> None:
@@ -339,7 +362,8 @@ def axes_of(
     share_of_width = 0.97 - names
     share_of_height = 1 - 0.98 / height
     axes = figure.add_axes((names, bottom, share_of_width, share_of_height))
-    axes.set(xlabel=x, ylabel=y, title=title)
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_title(title, y=1.0)  # an automatic place for the title needs a second layout
     middle = (names + 0.97) / 2
     axes.xaxis.set_label_coords(middle, 0.25 / height, transform=figure.transFigure)
     axes.yaxis.set_label_coords(0.035, 0.5, transform=figure.transFigure)

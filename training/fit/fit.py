@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import lightgbm as lgb
+from training.tracking.lightgbm_import import lgb
 import numpy as np
 import polars as pl
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import lightgbm as lgb
+from training.tracking.lightgbm_import import lgb
 import numpy as np
 
 from features.catalogue import MODEL_FEATURES

@@ -29,7 +29,6 @@ from optuna.trial import FrozenTrial, TrialState
 from training.tune.pareto import TrialScore
 from training.tune.space import SPACE, Point
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # the caller reports the progress
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)  # AUC, leaves
 # User attributes in the database; renaming one would orphan the studies that exist.
@@ -111,7 +110,7 @@ class Study:
 
 def create_in_memory(seed: int, startup: int) -> Study:
     """Return a new study that is lost with the process."""
-    with _without_experimental_warnings():
+    with _quiet_optuna():
         inner = optuna.create_study(directions=_DIRECTIONS)
         return Study("in memory", inner, seed, startup)
 
@@ -134,7 +133,7 @@ def open_study(
             f"--study: expected letters, digits, dots, dashes and underscores, got {name!r}"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / f"{name}.lock", name), _without_experimental_warnings():
+    with _locked(folder / f"{name}.lock", name), _quiet_optuna():
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder.resolve() / name}.db")
         inner = optuna.create_study(
             storage=storage,
@@ -211,11 +210,19 @@ def _sampler(seed: int, done: int, startup: int) -> TPESampler:
 
 
 @contextmanager
-def _without_experimental_warnings() -> Iterator[None]:
-    """Silence Optuna's warning, at every trial, that multivariate sampling is experimental."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
+def _quiet_optuna() -> Iterator[None]:
+    """Silence Optuna's log, and its warning that multivariate sampling is experimental.
+
+    The caller reports the progress.  Both are as before after the block.
+    """
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _read(trial: FrozenTrial) -> Trial:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from features.months import add_months, months_between
 from training.tracking.config import check_ranges
@@ -77,6 +77,19 @@ class SimulationConfig:
                 raise ValueError(
                     f"SimulationConfig.{name}: expected the first day of a month, got {day}"
                 )
+
+
+def end_before(today: datetime.date, config: SimulationConfig) -> SimulationConfig:
+    """Return the config with the months moved so that the last one is the month before today's.
+
+    A decision on older statements is a person's, so data for a service end with this month.
+
+    >>> moved = end_before(datetime.date(2026, 11, 27), SimulationConfig(months=12))
+    >>> moved.first_month, calendar_month(moved.months - 1, moved)
+    (datetime.date(2025, 11, 1), datetime.date(2026, 10, 1))
+    """
+    this_month = today.replace(day=1)
+    return replace(config, first_month=add_months(this_month, -config.months))
 
 
 def calendar_month(month_number: int, config: SimulationConfig) -> datetime.date:
