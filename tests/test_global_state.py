@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from tests.support.paths import ROOT
 from training.evaluate.figures import contributions
@@ -94,7 +95,7 @@ def test_importing_every_module_changes_nothing_global() -> None:
 
 
 @contextmanager
-def notebook() -> Iterator[plt.Figure]:
+def notebook() -> Iterator[Figure]:
     """The figure of a caller who chose another backend and the interactive mode."""
     backend = mpl.get_backend()
     plt.switch_backend("svg")

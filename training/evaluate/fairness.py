@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 
-from training.tracking.lightgbm_import import lgb
 import numpy as np
 import polars as pl
 from fairlearn.metrics import MetricFrame, count
@@ -25,6 +24,7 @@ from sklearn.model_selection import StratifiedKFold
 from features.types import Matrix, Vector
 from training.evaluate.holdout import GROUPS, Evaluation
 from training.evaluate.metrics import Z_95, auc, wilson
+from training.tracking.lightgbm_import import lgb
 
 UNKNOWN = "unknown"
 JOINT = " x "  # between the names of an intersection, and of its groups

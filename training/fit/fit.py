@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from training.tracking.lightgbm_import import lgb
 import numpy as np
 import polars as pl
 
@@ -23,7 +22,11 @@ from training.data.splits import Split
 from training.evaluate.metrics import auc
 from training.fit.calibration import calibrate
 from training.fit.config import FitConfig, FitError
+<<<<<<< HEAD
 from training.fit.folds import stratified_folds
+=======
+from training.tracking.lightgbm_import import lgb
+>>>>>>> 3554a85 (LightGBM's import is sorted and typed)
 from training.tracking.progress import CountProgress
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightgbm as lgb
 import mlflow
 import numpy as np
 from mlflow.entities import LoggedModelOutput
@@ -27,6 +26,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 from features.schema import COLUMNS, NAMES, Kind
 from features.types import Matrix
 from training.tracking.code_archive import write_code
+from training.tracking.lightgbm_import import lgb
 from training.tracking.store import temporary_folder
 
 # Exactly these versions: the bits of an answer depend on them.

@@ -54,7 +54,8 @@ def start_run(
 @contextmanager
 def _tracking_to(store: Store) -> Iterator[None]:
     """Let MLflow write to this store inside the block, and to the caller's own store after it."""
-    tracking = mlflow.get_tracking_uri() if is_tracking_uri_set() else None
+    is_set = is_tracking_uri_set()  # type: ignore[no-untyped-call]
+    tracking = mlflow.get_tracking_uri() if is_set else None
     registry = os.environ.get(_REGISTRY)  # MLflow keeps what a caller set here
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_registry_uri(store.uri)

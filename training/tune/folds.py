@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.tracking.lightgbm_import import lgb
 import numpy as np
 
 from features.catalogue import MODEL_FEATURES
@@ -27,7 +26,11 @@ from training.data.splits import assign_folds
 from training.evaluate.metrics import auc
 from training.fit.config import FitConfig
 from training.fit.fit import best_iteration, lightgbm_parameters
+<<<<<<< HEAD
 from training.fit.folds import check_both_sides, stratified_folds
+=======
+from training.tracking.lightgbm_import import lgb
+>>>>>>> 3554a85 (LightGBM's import is sorted and typed)
 
 _LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
 # All trials share the bins: features filtered for one min_leaf would be wrong for the next.

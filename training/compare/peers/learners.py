@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from training.tracking.lightgbm_import import lgb
 import numpy as np
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -27,6 +26,7 @@ from serving.decision.scoring.shapley_tables import flatten_trees
 from training.data.labels import Labelled
 from training.fit.config import FitConfig
 from training.fit.fit import lightgbm_parameters, train_booster
+from training.tracking.lightgbm_import import lgb
 from training.tune.folds import count_leaves
 
 
