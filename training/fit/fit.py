@@ -22,11 +22,8 @@ from training.data.splits import Split
 from training.evaluate.metrics import auc
 from training.fit.calibration import calibrate
 from training.fit.config import FitConfig, FitError
-<<<<<<< HEAD
 from training.fit.folds import stratified_folds
-=======
 from training.tracking.lightgbm_import import lgb
->>>>>>> 3554a85 (LightGBM's import is sorted and typed)
 from training.tracking.progress import CountProgress
 
 

@@ -26,11 +26,8 @@ from training.data.splits import assign_folds
 from training.evaluate.metrics import auc
 from training.fit.config import FitConfig
 from training.fit.fit import best_iteration, lightgbm_parameters
-<<<<<<< HEAD
 from training.fit.folds import check_both_sides, stratified_folds
-=======
 from training.tracking.lightgbm_import import lgb
->>>>>>> 3554a85 (LightGBM's import is sorted and typed)
 
 _LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
 # All trials share the bins: features filtered for one min_leaf would be wrong for the next.
