@@ -1,22 +1,26 @@
 """A foreign CSV as cells: read as text, then parsed as numbers, words and dates, never guessed.
 
-A cell that cannot be parsed is an error that names the file, the column and the first accounts.  It
-is not a reject: text in an amount column means that the mapping or the file is wrong, and then the
-rows that happen to look right are wrong too.
+A cell that cannot be parsed is an error that names the file, the column, the line and the first
+accounts.  It is not a reject: text in an amount column means that the mapping or the file is wrong,
+and then the rows that happen to look right are wrong too.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
+from features.schema import FIRST_MONTH, LAST_MONTH
+from training.data.ingest import date_format
+from training.data.ingest.account_names import EXPECTED, find_lost_zeros, find_mangled
+from training.data.ingest.csv_file import CsvFile
 from training.data.ingest.mapping import IngestError, Origin, Plan, Words
+from training.data.ingest.number_format import NumberFormat
 
 _FIRST = 3  # accounts that an error names
 _LARGEST_WHOLE = 2**31 - 1
@@ -30,6 +34,8 @@ class Cells:
     sha256: str
     frame: pl.DataFrame  # String columns, stripped; null = unknown
     accounts: pl.Series  # account_id of each row
+    lines: pl.Series  # line on which each row begins
+    number_format: NumberFormat
 
     def numbers(
         self,
@@ -55,11 +61,12 @@ class Cells:
             )
             expected = f"one of {list(origin.values)}"
         else:
-            parsed = cells.cast(pl.Float64, strict=False)
-            expected = "a number"
+            parsed = self._parse_numbers(column)
+            expected = str(self.number_format)
         # "nan", "inf" and 1e999 parse as floats, but no account has such an amount.
         is_number = parsed.is_finite().fill_null(False)
-        self.refuse(cells.is_not_null() & ~is_number, column, expected)
+        is_wrong = cells.is_not_null() & ~is_number
+        self.refuse(is_wrong, column, expected, self.number_format.explain)
         scaled = parsed * origin.scale
         result = scaled.clip(origin.low, origin.high)
         if whole:
@@ -89,12 +96,21 @@ class Cells:
     def dates(self, column: str, form: str) -> pl.Series:
         """Return a column as Date; null = unknown.
 
-        Raises :class:`IngestError` for a cell that is not written in ``form`` (strftime's letters).
+        Raises :class:`IngestError` for a cell that is not written in ``form`` (see
+        :mod:`training.data.ingest.date_format`), and for a month that the schema does not take.
         """
         cells = self.frame[column]
-        dates = cells.str.to_date(form, strict=False)
+        # Each text once: a file has many rows and few dates.
+        texts = cells.drop_nulls().unique(maintain_order=True).to_list()
+        days = [date_format.parse(text, form) for text in texts]
+        dates = cells.replace_strict(texts, days, default=None, return_dtype=pl.Date)
         is_wrong = cells.is_not_null() & dates.is_null()
-        self.refuse(is_wrong, column, f"a date written as {form}")
+        explain = partial(date_format.explain, form=form)
+        self.refuse(is_wrong, column, f"a date written as {form}", explain)
+        months = dates.dt.truncate("1mo")
+        is_outside = (months < FIRST_MONTH) | (months > LAST_MONTH)
+        expected = f"a month from {FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}"
+        self.refuse(is_outside.fill_null(False), column, expected, explain)
         return dates
 
     def refuse(
@@ -102,20 +118,42 @@ class Cells:
         rows: pl.Series,
         column: str,
         expected: str,
+        explain: Callable[[str], str] = lambda cell: "",
     ) -> None:
-        """Raise :class:`IngestError` for these rows of ``column``, if any; it names the first."""
+        """Raise :class:`IngestError` for these rows of ``column``, if any; it names the first.
+
+        ``explain`` says what may be wrong with the first of the cells.
+        """
         if not rows.any():
             return
-        accounts = self.accounts.filter(rows)
-        cells = self.frame[column].filter(rows)
-        wrong = pl.DataFrame([accounts, cells])
+        wrong = pl.DataFrame(
+            {
+                "line": self.lines.filter(rows),
+                "account": self.accounts.filter(rows),
+                "cell": self.frame[column].filter(rows),
+            }
+        )
         first = wrong.head(_FIRST).rows()
-        named = [f"{cell!r} (account {account})" for account, cell in first]
+        named = [f"{cell!r} (line {line}, account {account})" for line, account, cell in first]
         got = ", ".join(named)
         others = wrong.height - len(first)
         if others:
             got += f" and {others} more row(s)"
+        explained = explain(first[0][2])
+        if explained:
+            got += f"; {explained}"
         raise IngestError(f"{self.file}: column {column!r}: expected {expected}, got {got}")
+
+    def _parse_numbers(self, column: str) -> pl.Series:
+        cells = self.frame[column]
+        is_ambiguous = self.number_format.find_ambiguous(cells)
+        self.refuse(
+            is_ambiguous,
+            column,
+            "numbers whose point has one meaning "
+            "(say [numbers] decimal or thousands in the mapping)",
+        )
+        return self.number_format.parse(cells)
 
     def _banded(
         self,
@@ -140,34 +178,18 @@ class Cells:
 def read_cells(file: Path, plan: Plan) -> Cells:
     """Read the columns of a CSV that a plan names.
 
-    Raises :class:`IngestError` if the file is missing, empty or not UTF-8, if its lines have
-    unequal numbers of cells, if it lacks a column that the plan names, and, in a wide file, if an
-    account has two rows.
+    Raises :class:`IngestError` if the file is no CSV in UTF-8 (see :class:`CsvFile`), if it lacks a
+    column that the plan names or has no row, if a spreadsheet has changed account numbers, and, in
+    a wide file, if an account has two rows.
     """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise IngestError(f"{file}: expected a CSV file: {error.strerror}") from None
-    header, rows = _verify(file, content, plan.separator)
-    _refuse_lacking(file, header, plan)
-    if not rows:
-        raise IngestError(f"{file}: expected at least one row below the header, got none")
+    source = CsvFile(file, plan.separator)
+    _refuse_lacking(file, source.header, plan)
     # A dict, for each column once and in order: several statement columns may be made from one.
     named = [column for _, column in plan.sources()]
     columns = list(dict.fromkeys(named))
-    try:
-        # As text: a type that Polars infers from the first rows would change later ones, or numbers
-        # that are names, such as "007".
-        frame = pl.read_csv(
-            content,
-            columns=columns,
-            separator=plan.separator,
-            infer_schema=False,
-            n_rows=rows,
-        )
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        raise IngestError(f"{file}: expected a CSV file: {reason}") from None
+    frame, lines = source.read(columns)
+    if frame.is_empty():
+        raise IngestError(f"{file}: expected at least one row below the header, got none")
     stripped = pl.col(columns).str.strip_chars()
     is_known = ~stripped.is_in(list(plan.unknown))
     frame = frame.select(pl.when(is_known).then(stripped))
@@ -176,9 +198,18 @@ def read_cells(file: Path, plan: Plan) -> Cells:
     accounts = (name.prefix + filled).rename("account_id")
     cells = Cells(
         file=file,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=source.sha256,
         frame=frame,
         accounts=accounts,
+        lines=lines,
+        number_format=plan.number_format,
+    )
+    cells.refuse(find_mangled(frame[name.column]), name.column, EXPECTED)
+    cells.refuse(
+        find_lost_zeros(filled),
+        name.column,
+        "account numbers with the same number of zeros on the left "
+        "(account.width in the mapping fills them)",
     )
     if plan.format == "wide":
         is_repeated = accounts.is_duplicated() & accounts.is_not_null()
@@ -200,47 +231,3 @@ def _refuse_lacking(
         # Each once: a section may name the same column several times.
         once = ", ".join(dict.fromkeys(lacking))
         raise IngestError(f"{file}: {plan.file}: {once}; the CSV has the columns {header}")
-
-
-def _verify(
-    file: Path,
-    content: bytes,
-    separator: str,
-) -> tuple[list[str], int]:
-    """Check that a file is a CSV from beginning to end; return its header and number of rows."""
-    # A pass of its own, because Polars fills short lines with nulls: a truncated file would look
-    # like one with unknown values.
-    if not content.strip():
-        raise IngestError(f"{file}: expected a CSV file, got an empty one")
-    if b"\0" in content:
-        raise IngestError(
-            f"{file}: expected a CSV file, got zero bytes: not a text file, or UTF-16"
-        )
-    text = io.TextIOWrapper(
-        io.BytesIO(content),
-        encoding="utf-8-sig",  # Excel writes a byte order mark in front of the first name
-        newline="",
-    )
-    lines = csv.reader(text, delimiter=separator, strict=True)
-    try:
-        header = next(lines)
-        repeated = sorted({name for name in header if header.count(name) > 1})
-        if repeated:
-            raise IngestError(f"{file}: expected each column once, got {repeated} more than once")
-        rows, blank = 0, 0
-        for cells in lines:
-            if not cells:  # blank lines are accepted at the end of the file only
-                blank = blank or lines.line_num
-                continue
-            line, got = lines.line_num, len(cells)
-            if blank:
-                line, got = blank, 0
-            if blank or got != len(header):
-                expected = len(header)
-                raise IngestError(f"{file}: line {line}: expected {expected} cells, got {got}")
-            rows += 1
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise IngestError(
-            f"{file}: near line {lines.line_num}: expected a CSV file in UTF-8: {error}"
-        ) from None
-    return header, rows

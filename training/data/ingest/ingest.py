@@ -24,6 +24,7 @@ from pathlib import Path
 import polars as pl
 
 from features.schema import COLUMNS, NAMES, StatementError, sift
+from training.data.ingest.account_names import count_rounded_names
 from training.data.ingest.csv_cells import Cells, read_cells
 from training.data.ingest.mapping import IngestError, Plan, read_mapping
 from training.data.ingest.tables import (
@@ -55,6 +56,8 @@ class Summary:
     absent: tuple[str, ...]  # columns that the source lacks
     labels: int  # accounts and months with a known outcome
     label_rate: float | None  # share of label 1; None if the source has no outcome
+    fractions: Mapping[str, int]  # amounts with fractions of a cent, which were rounded; by column
+    rounded_names: int  # account numbers that a spreadsheet may have rounded to 15 digits
 
     def __str__(self) -> str:
         lines = [
@@ -65,6 +68,14 @@ class Summary:
             lines.append(f"  labels {self.labels:,}, rate {self.label_rate:.2%}")
         if self.absent:
             lines.append(f"  the source lacks {', '.join(self.absent)}")
+        if self.fractions:
+            columns = ", ".join(f"{name} {count:,}" for name, count in self.fractions.items())
+            lines.append(f"  amounts with fractions of a cent, rounded to 0.01: {columns}")
+        if self.rounded_names:
+            lines.append(
+                f"  {self.rounded_names:,} account numbers end in zeros from the 16th digit on: "
+                "a spreadsheet may have rounded them, so that several accounts have one number"
+            )
         if self.rejected:
             lines.append(
                 f"  rejected {self.rejected_accounts:,} accounts: {self.folder / 'rejects.csv'}"
@@ -117,12 +128,12 @@ def ingest(csv: Path, mapping: Path, folder: Path) -> Summary:
     _refuse_foreign(folder)
     plan = read_mapping(mapping)
     cells = read_cells(csv, plan)
-    statements = map_statements(cells, plan)
+    mapped = map_statements(cells, plan)
     try:
-        good, failed = sift(statements)
+        good, failed = sift(mapped.statements)
     except StatementError as error:
         raise IngestError(f"{csv}: {error}") from None
-    unbilled = find_unbilled(cells, statements)
+    unbilled = find_unbilled(cells, mapped.statements)
     rejects = pl.concat([unbilled, failed]).sort("account_id", "month", "rule")
     if good.is_empty():
         rules = rejects["rule"].value_counts(sort=True).rows()
@@ -136,7 +147,7 @@ def ingest(csv: Path, mapping: Path, folder: Path) -> Summary:
         labels=map_labels(cells, plan, good),
         accounts=map_attributes(cells, plan, good),
     )
-    summary = _summary(folder, cells, plan, tables)
+    summary = _summary(folder, cells, plan, tables, mapped.fractions)
     report = _report(cells, plan, summary)
     _write(folder, tables, report)
     return summary
@@ -147,6 +158,7 @@ def _summary(
     cells: Cells,
     plan: Plan,
     tables: _Tables,
+    fractions: Mapping[str, int],
 ) -> Summary:
     statements, labels = tables.statements, tables.labels
     rules = tables.rejects.group_by("rule").len().sort("rule")
@@ -170,6 +182,8 @@ def _summary(
         absent=tuple(absent),
         labels=count,
         label_rate=label_rate,
+        fractions=fractions,
+        rounded_names=count_rounded_names(cells.frame[plan.account.column]),
     )
 
 
@@ -215,6 +229,8 @@ def _report(
         "rejected": summary.rejected,
         "derived": plan.derived,
         "absent": summary.absent,
+        "fractions_rounded": summary.fractions,
+        "account_numbers_ending_in_zeros": summary.rounded_names,
         "label": label,
     }
 

@@ -15,6 +15,8 @@ from typing import Literal, get_args
 from features.months import add_months, months_between
 from features.schema import COLUMNS, PRODUCTS
 from serving.decision.config.strict_toml import ConfigError, Interval, Section, read_toml
+from training.data.ingest import date_format
+from training.data.ingest.number_format import NumberFormat
 
 MAPPINGS = Path(__file__).parent / "mappings"  # the project's own mappings
 Format = Literal["wide", "long"]
@@ -54,7 +56,7 @@ class Dates:
     """A column of dates."""
 
     column: str
-    format: str  # in strftime's letters
+    format: str  # in strptime's letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Plan:
     source: str
     format: Format
     separator: str
+    number_format: NumberFormat
     unknown: frozenset[str]  # cells that mean unknown, the empty cell included
     account: AccountName
     product: str | Words
@@ -162,6 +165,7 @@ def _plan(file: Path, sha256: str, top: Section) -> Plan:
         source=source.text("name"),
         format=form,
         separator=_separator(source),
+        number_format=_number_format(top.section("numbers", optional=True)),
         unknown=_unknown_cells(source),
         account=AccountName(
             column=account.text("column"),
@@ -228,11 +232,35 @@ def _months(section: Section, form: Format) -> tuple[Months, Dates | None]:
     return months, None
 
 
-def _dates(section: Section) -> Dates:
-    return Dates(
-        column=section.text("column"),
-        format=section.text("format", "%Y-%m-%d"),
+def _number_format(section: Section) -> NumberFormat:
+    is_declared = "decimal" in section or "thousands" in section
+    thousands = section.text("thousands", "")
+    # Where a point separates thousands, a comma is the decimal mark.
+    decimal = section.text("decimal", "," if thousands == "." else ".")
+    currency_sign = section.text("currency_sign", "").strip()
+    if decimal not in (".", ","):
+        raise section.error("decimal", "'.' or ','", decimal)
+    if len(thousands) > 1 or thousands.isalnum() or thousands in ("+", "-", decimal):
+        expected = "one character that is no letter, digit or sign, and not the decimal mark"
+        raise section.error("thousands", expected, thousands)
+    if any(character.isdigit() or character in "+-.," for character in currency_sign):
+        raise section.error("currency_sign", "a text without digits and marks", currency_sign)
+    return NumberFormat(
+        decimal=decimal,
+        thousands=thousands,
+        currency_sign=currency_sign,
+        is_declared=is_declared,
     )
+
+
+def _dates(section: Section) -> Dates:
+    column = section.text("column")
+    written = section.text("format", "%Y-%m-%d")
+    form = date_format.expand(written)
+    if not date_format.has_year_and_month(form):
+        expected = "a format with a year and a month, such as '%Y-%m-%d' or '%Y年%m月'"
+        raise section.error("format", expected, written)
+    return Dates(column, form)
 
 
 def _product(section: Section) -> str | Words:

@@ -1,27 +1,44 @@
 """Cells to the tables of a data folder: statements, labels and attributes.
 
-cells -> statements in the source's unit -> derived columns -> CNY
+cells -> statements in the source's unit -> derived columns -> CNY, rounded to whole fen
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import polars as pl
 
-from features.schema import COLUMNS, NAMES
+from features.schema import COLUMNS, NAMES, round_amounts
 from training.data.ingest.csv_cells import Cells
 from training.data.ingest.mapping import Dates, IngestError, Origin, Plan, Words
 
 _AMOUNTS = [column.name for column in COLUMNS if column.kind == "amount"]
 _WHOLE_NUMBERS = frozenset(column.name for column in COLUMNS if column.kind == "whole_number")
+# Of a unit of the source's currency.  What is below is a remainder of floating point: amounts of up
+# to 1e9 have an error of 1e-7.
+_FLOAT_REMAINDER = 1e-6
 _NO_STATEMENT = "at least one statement"  # the rule that a wide row of empty months breaks
 
 
-def map_statements(cells: Cells, plan: Plan) -> pl.DataFrame:
-    """Return one row an account and month, sorted, with every statement column, in CNY.
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Statements of a source.
 
-    Columns that the source lacks are null.  The schema is not checked yet.
+    ``statements`` has one row an account and month, sorted, with every statement column, in CNY,
+    rounded to whole fen.  Columns that the source lacks are null.  The schema is not checked yet.
+
+    ``fractions`` is, by column, the number of amounts with fractions of a cent in the source's
+    currency; columns without any are left out.
+    """
+
+    statements: pl.DataFrame
+    fractions: Mapping[str, int]
+
+
+def map_statements(cells: Cells, plan: Plan) -> Mapped:
+    """Return the statements of a source.
 
     Raises :class:`IngestError` for cells that the plan cannot parse.
     """
@@ -40,7 +57,19 @@ def map_statements(cells: Cells, plan: Plan) -> pl.DataFrame:
         if column.name not in table.columns
     ]
     statements = table.with_columns(absent).select(NAMES).sort("account_id", "month")
-    return _in_cny(_derived(statements, plan), plan)
+    in_cny = _in_cny(_derived(statements, plan), plan)
+    return Mapped(round_amounts(in_cny), _count_fractions(statements, plan))
+
+
+def _count_fractions(statements: pl.DataFrame, plan: Plan) -> dict[str, int]:
+    counts = {}
+    for name in _AMOUNTS:
+        if name not in plan.columns:
+            continue
+        amounts = statements[name]
+        is_fraction = (amounts - amounts.round(2)).abs() > _FLOAT_REMAINDER
+        counts[name] = int(is_fraction.sum())
+    return {name: count for name, count in counts.items() if count}
 
 
 def _product(cells: Cells, product: str | Words) -> pl.Series | pl.Expr:

@@ -525,32 +525,35 @@ BAD_CSVS: dict[str, tuple[tuple[str, ...] | bytes, str]] = {
     "blank": (b"\n\n", "book.csv: expected a CSV file, got an empty one"),
     "header only": (wide(), "book.csv: expected at least one row below the header, got none"),
     "no text": (b"PAR1\x00\x15\x04", "book.csv: expected a CSV file, got zero bytes"),
-    "latin": (b"id,\xe9\n1,2\n", "book.csv: near line"),
+    "latin": (b"id,\xe9\n1,2\n", "book.csv: line 1: expected UTF-8, got the byte 0xe9"),
     "cut off": (wide(FIRST, "2,C,8000,0"), "book.csv: line 3: expected 15 cells, got 4"),
     "too long": (wide(FIRST + ",9"), "book.csv: line 2: expected 15 cells, got 16"),
-    "blank line": (wide("", FIRST), "book.csv: line 2: expected 15 cells, got 0"),
-    "quote": (wide(FIRST, '"2,C'), "book.csv: near line"),
+    "blank line": (
+        wide("", FIRST),
+        "book.csv: line 2: expected no blank line between rows, got one",
+    ),
+    "quote": (wide(FIRST, '"2,C'), "book.csv: line 3: expected quotes in pairs"),
     "repeated column": (
         (WIDE_HEADER + ",id", FIRST + ",1"),
         "book.csv: expected each column once, got ['id'] more than once",
     ),
     "text as amount": (
         wide(FIRST, *(f"{k},P,10,1,x{k},1,1,1,1,0,0,0,1,F,29" for k in range(2, 7))),
-        "book.csv: column 'owed8': expected a number, got 'x2' (account w-002), "
-        "'x3' (account w-003), 'x4' (account w-004) and 2 more row(s)",
+        "book.csv: column 'owed8': expected a number, got 'x2' (line 3, account w-002), "
+        "'x3' (line 4, account w-003), 'x4' (line 5, account w-004) and 2 more row(s)",
     ),
     "infinity": (
         wide(FIRST, "2,P,1e999,1,1,1,1,1,1,0,0,0,1,F,29"),
-        "column 'limit': expected a number, got '1e999' (account w-002)",
+        "column 'limit': expected a number, got '1e999' (line 3, account w-002)",
     ),
     "nan": (
         wide("2,P,nan,1,1,1,1,1,1,0,0,0,1,F,29"),
-        "column 'limit': expected a number, got 'nan' (account w-002)",
+        "column 'limit': expected a number, got 'nan' (line 2, account w-002)",
     ),
     "fraction of a day": (
         wide("2,P,9,1,1,1,1,1,1,0,0.55,0,1,F,29"),
         "column 'late8': expected a whole number of 32 bits after scaling, "
-        "got '0.55' (account w-002)",
+        "got '0.55' (line 2, account w-002)",
     ),
     "beyond 32 bits": (
         wide("2,P,9,1,1,1,1,1,1,0,1e8,0,1,F,29"),
@@ -559,11 +562,11 @@ BAD_CSVS: dict[str, tuple[tuple[str, ...] | bytes, str]] = {
     "repeated account": (
         wide(FIRST, "001" + FIRST[1:]),
         "column 'id': expected each account in one row, "
-        "got '1' (account w-001), '001' (account w-001)",
+        "got '1' (line 2, account w-001), '001' (line 3, account w-001)",
     ),
     "label": (
         wide(FIRST, "2,P,9,1,1,1,1,1,1,0,0,0,2,F,29"),
-        "column 'bad': expected a label of 0 or 1, got '2' (account w-002)",
+        "column 'bad': expected a label of 0 or 1, got '2' (line 3, account w-002)",
     ),
     "no label": (
         wide("2,P,9,1,1,1,1,1,1,0,0,0,,F,29"),
@@ -571,11 +574,11 @@ BAD_CSVS: dict[str, tuple[tuple[str, ...] | bytes, str]] = {
     ),
     "product": (
         wide("2,X,9,1,1,1,1,1,1,0,0,0,1,F,29"),
-        "column 'kind': expected one of ['P', 'C'], got 'X' (account w-002)",
+        "column 'kind': expected one of ['P', 'C'], got 'X' (line 2, account w-002)",
     ),
     "attribute": (
         wide("2,P,9,1,1,1,1,1,1,0,0,0,1,Z,29"),
-        "column 'sex': expected one of ['F', 'M'], got 'Z' (account w-002)",
+        "column 'sex': expected one of ['F', 'M'], got 'Z' (line 2, account w-002)",
     ),
     "below bands": (
         wide("2,P,9,1,1,1,1,1,1,0,0,0,1,F,17"),
@@ -602,15 +605,16 @@ def test_bad_csv_is_refused_with_its_place(desk: Desk, case: str) -> None:
 BAD_LONG: dict[str, tuple[str, str]] = {
     "date": (
         "c;2026-08-17;900;50;0;0;;;;",
-        "column 'closed': expected a date written as %d.%m.%Y, got '2026-08-17' (account c)",
+        "column 'closed': expected a date written as %d.%m.%Y, "
+        "got '2026-08-17' (line 5, account c)",
     ),
     "value map": (
         "c;17.08.2026;900;50;0;0;x;;;",
-        "column 'income': expected a number, got 'x' (account c)",
+        "column 'income': expected a number, got 'x' (line 5, account c)",
     ),
     "attribute changes": (
         "a;17.10.2026;900;80;50;31;5000;1;2020-02-04;",
-        "column 'opened': expected one value an account, got '2020-02-03' (account a)",
+        "column 'opened': expected one value an account, got '2020-02-03' (line 2, account a)",
     ),
 }
 
@@ -641,7 +645,7 @@ def test_cell_beyond_the_value_map_is_refused(desk: Desk) -> None:
         Desk(subfolder(desk, "other")),
         wide(*WIDE_ROWS, "4,P,9,1,1,1,1,1,1,0,7,0,1,F,29"),
         mapping,
-        "column 'late8': expected one of ['-1', '0', '2'], got '7' (account w-004)",
+        "column 'late8': expected one of ['-1', '0', '2'], got '7' (line 5, account w-004)",
     )
 
 
