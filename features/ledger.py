@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from features.schema import LARGEST_AMOUNT
+from features.limits import LARGEST_AMOUNT
 from features.window import HALF_CENT
 
 Amounts = NDArray[np.float64]

@@ -2,9 +2,10 @@
 
 Conventions
 -----------
-An account id matches ``ACCOUNT_ID_PATTERN``.  ``month`` is the first day of the month, ``pl.Date``,
-from ``FIRST_MONTH`` to ``LAST_MONTH``.  Amounts are in CNY, float64, finite, at most
-``LARGEST_AMOUNT``.  Counts and days are whole numbers, int32.  The API has the same limits.
+``month`` is the first day of the month, ``pl.Date``.  Amounts are in CNY, float64, finite.  Counts
+and days are whole numbers, int32.  The limits of ids, months and amounts are those of
+:mod:`features.limits`, which the API has too.  Whatever brings statements in rounds the amounts;
+:func:`check` accepts fractions of a fen, because computed statements have them.
 
 Null means unknown.  ``Column.null`` says where it is allowed: ``never``; in ``any`` statement; or
 ``whole``: in all statements of an account or in none, because a source either has the column or
@@ -18,8 +19,6 @@ statements, with zeros.  So a table with such a gap is rejected.
 
 from __future__ import annotations
 
-import datetime
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -27,22 +26,16 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from features.limits import (
+    FIRST_MONTH,
+    LARGEST_AMOUNT,
+    LAST_MONTH,
+    LONGEST_ACCOUNT_ID,
+    is_account_id,
+)
 from features.types import Mask
 
 LONGEST_WINDOW = 24
-LARGEST_AMOUNT = 1e9
-# One fen, the unit of an amount.  Whatever brings amounts in rounds them to it (round_amounts, and
-# round_amount in a request): a remainder of floating point such as 5.7e-14 would count as cash
-# drawn, and a division by it may overflow.  check() accepts fractions of a fen, because computed
-# statements have them.
-SMALLEST_AMOUNT = 0.01
-_UNITS = 100  # fen in 1 CNY
-LONGEST_ACCOUNT_ID = 64  # characters
-ACCOUNT_ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._:-]*$"
-_ACCOUNT_ID = re.compile(ACCOUNT_ID_PATTERN)
-FIRST_MONTH = datetime.date(1900, 1, 1)
-LAST_MONTH = datetime.date(2099, 12, 1)
-MONTH_PATTERN = "^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$"  # FIRST_MONTH to LAST_MONTH as text
 PRODUCTS = ("pay_later", "cash_loan")
 Null = Literal["never", "any", "whole"]
 Kind = Literal["identifier", "month", "product", "amount", "whole_number"]
@@ -232,17 +225,8 @@ def sift(statements: pl.DataFrame, *, window: bool = False) -> tuple[pl.DataFram
     return good, breaches.sort("account_id", "month", "rule")
 
 
-def round_amount(amount: float) -> float:
-    """The amount rounded to whole fen, a half to the even one; never -0.0.
-
-    >>> round_amount(5.7e-14), round_amount(-12.3449)
-    (0.0, -12.34)
-    """
-    return round(amount * _UNITS) / _UNITS
-
-
 def round_amounts(statements: pl.DataFrame) -> pl.DataFrame:
-    """The statements with every amount rounded as :func:`round_amount` does.
+    """The statements with every amount rounded as :func:`features.limits.round_amount` does.
 
     Null stays null, and what is not finite stays what it is.  The columns of amounts are numbers or
     null.
@@ -252,15 +236,6 @@ def round_amounts(statements: pl.DataFrame) -> pl.DataFrame:
     rounded = as_float.round(2)
     # Not -0.0, and null stays null.
     return statements.with_columns(pl.when(rounded == 0).then(0.0).otherwise(rounded).name.keep())
-
-
-def is_account_id(name: str) -> bool:
-    """Whether a name may be an ``account_id``, here and in the API.
-
-    >>> [is_account_id(name) for name in ("0012345", "a/1", "", "x" * 65)]
-    [True, False, False, False]
-    """
-    return len(name) <= LONGEST_ACCOUNT_ID and _ACCOUNT_ID.fullmatch(name) is not None
 
 
 def table(rows: Iterable[Mapping[str, object]]) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from features.schema import LARGEST_AMOUNT
+from features.limits import LARGEST_AMOUNT
 from serving.schemas import examples
 from serving.schemas.advice import Advice, make_advice
 from serving.schemas.decision import Answer, Request, make_answer

@@ -15,15 +15,8 @@ import polars as pl
 from pydantic import ConfigDict, Field, create_model
 from pydantic.json_schema import SkipJsonSchema
 
-from features.schema import (
-    ACCOUNT_ID_PATTERN,
-    COLUMNS,
-    LONGEST_ACCOUNT_ID,
-    LONGEST_WINDOW,
-    MONTH_PATTERN,
-    PRODUCTS,
-    table,
-)
+from features.limits import ACCOUNT_ID_PATTERN, LONGEST_ACCOUNT_ID, MONTH_PATTERN
+from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, table
 from serving.schemas import examples
 from serving.schemas.advice import Advice
 from serving.schemas.base import ApiRequest

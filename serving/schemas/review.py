@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
-from features.schema import LARGEST_AMOUNT, LONGEST_WINDOW
+from features.limits import LARGEST_AMOUNT
+from features.schema import LONGEST_WINDOW
 from serving.schemas import examples
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, Statement

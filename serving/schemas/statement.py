@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from features.schema import SMALLEST_AMOUNT, Column, round_amount
+from features.limits import SMALLEST_AMOUNT, round_amount
+from features.schema import Column
 
 # The context in which a request of the audit log is validated.  Earlier versions did not round, and
 # such a request has to be decided on again with the amounts that decided.

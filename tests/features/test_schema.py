@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.limits import round_amount
 from features.schema import (
     COLUMNS,
     LONGEST_WINDOW,
     NAMES,
     StatementError,
     check,
-    round_amount,
     round_amounts,
     sift,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from features.schema import LARGEST_AMOUNT
+from features.limits import LARGEST_AMOUNT
 from features.window import HALF_CENT, Window
 from serving.decision.advice.rollout import HABIT_MONTHS
 from serving.decision.config.advice import LeverName

@@ -17,18 +17,14 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
-from features.schema import (
+from features.limits import (
     ACCOUNT_ID_PATTERN,
-    COLUMNS,
     FIRST_MONTH,
     LAST_MONTH,
     LONGEST_ACCOUNT_ID,
     MONTH_PATTERN,
-    Column,
-    check,
-    round_amounts,
-    sift,
 )
+from features.schema import COLUMNS, Column, check, round_amounts, sift
 from serving.auth.routes import LARGEST_BATCH, LARGEST_BODY
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide, decide_many

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from features.schema import FIRST_MONTH, LAST_MONTH
+from features.limits import FIRST_MONTH, LAST_MONTH
 from training.data.ingest import date_format
 from training.data.ingest.account_names import EXPECTED, find_lost_zeros, find_mangled
 from training.data.ingest.csv_file import CsvFile

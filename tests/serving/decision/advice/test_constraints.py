@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.schema import LARGEST_AMOUNT, check
+from features.limits import LARGEST_AMOUNT
+from features.schema import check
 from features.window import lay_out
 from serving.decision.advice.constraints import (
     UNCONSTRAINED,
