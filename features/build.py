@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from features.catalogue import CATALOGUE, Feature
+from features.display import notebook_display
 from features.types import Matrix, Vector
 from features.window import Window, lay_out
 
@@ -17,6 +18,7 @@ from features.window import Window, lay_out
 ROWS_A_BLOCK = 200_000
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Features:
     """The features of several accounts, in order of account.

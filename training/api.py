@@ -371,6 +371,11 @@ COMMANDS: Mapping[str, Callable[..., Any]] = {
 }
 
 
+def __dir__() -> list[str]:
+    """The commands and their helpers: what a notebook completes after ``training.api.``."""
+    return sorted([*COMMANDS, "nominate", "settings_of"])
+
+
 def _resolve(store: AnyPath, name: str, version: str | None) -> RegisteredVersion:
     """Return the version with that number or alias (default: the champion)."""
     from training.evaluate.model_lookup import RegisteredVersion

@@ -32,6 +32,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from features.catalogue import BY_NAME
+from features.display import notebook_display
 from features.types import Matrix
 from serving.decision.config.advice import AdviceRules, read_advice
 from serving.decision.config.policy import Policy, read_policy
@@ -133,6 +134,7 @@ class Parts:
     advice_text: str
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle in memory, read-only.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from features.build import Features
+from features.display import notebook_display
 from features.window import Window
 from serving.decision.advice.result import Advice
 from serving.decision.config.reasons import Text
@@ -22,6 +23,7 @@ class ProductError(ValueError):
     """An account has a product without a reference population in the bundle."""
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The decision for one account.  Amounts in CNY, dates on the lender's clock.
@@ -57,6 +59,7 @@ class Decision:
     notice: Notice | None
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Advised:
     """A decision with advice on how to regain the limit.

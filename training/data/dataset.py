@@ -11,12 +11,14 @@ from pathlib import Path
 
 import polars as pl
 
+from features.display import notebook_display
 from features.schema import StatementError, check, conform, round_amounts
 from training.data.config import OWN_LABEL, DataError
 
 _LABELS = {"account_id": pl.String(), "as_of": pl.Date(), "label": pl.Int8()}
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Source:
     """The content of a data folder."""

@@ -28,6 +28,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.build import Features, build
+from features.display import notebook_display
 from features.months import add_months, month_index, month_of
 from features.schema import LONGEST_WINDOW
 from features.types import Rows, Vector
@@ -52,6 +53,7 @@ from training.data.observation import (
 from training.data.splits import Split, assign_splits
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """Accounts at as_of dates with their features and outcomes; one row each.

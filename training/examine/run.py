@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
+from features.display import notebook_display
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load as load_bundle
 from training.data.config import DataConfig, DataError
@@ -57,6 +58,7 @@ class Stage(StrEnum):
     TREATMENT = "treated accounts"
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class ExaminationResult:
     """The result of an examination: the id of its run, the page in Markdown, tables by name."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from features.display import notebook_display
 from features.types import Rows
 from serving.decision import golden
 from serving.decision.bundle import Parts, Provenance, assemble, write
@@ -47,6 +48,7 @@ class BundleConfig:
         )
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class FitResult:
     """A fitted model with everything else that its bundle is made from."""

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from features.catalogue import BY_NAME, MODEL_FEATURES
+from features.display import notebook_display
 from features.types import Matrix, Rows, Vector
 from serving.decision.scoring.score import Calibration, probability_of
 from training.data.labels import Labelled
@@ -27,6 +28,7 @@ from training.tracking.lightgbm_import import lgb
 from training.tracking.progress import CountProgress
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A fitted model, and its predictions for rows that no tree saw."""

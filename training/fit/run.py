@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from features.display import notebook_display
 from serving.decision.bundle import Bundle, Parts, assemble
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source, load
@@ -34,6 +35,7 @@ from training.tracking.progress import CountProgress
 from training.tracking.store import Store, temporary_folder
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class FitReport:
     """The run, version, bundle and measures of a fit."""
@@ -46,6 +48,7 @@ class FitReport:
     rows: Mapping[str, int]  # by split
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class MeasuredFit:
     """A fit with its measures, before anything is kept."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
+from features.display import notebook_display
 from serving.decision.bundle import BundleError
 from training.compare.models.page import describe_models
 from training.data.config import DataError
@@ -66,6 +67,7 @@ class PromotionConfig:
             raise ValueError("expected a reason to force a promotion, got an empty text")
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Promotion:
     """The result of a promotion.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from features.display import notebook_display
 from serving import PROJECT
 from training.data.config import DataConfig
 from training.data.dataset import Source, load
@@ -45,6 +46,7 @@ _CODE = (
 )
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class TuneResult:
     """The trials of a search, and the config that it selected."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
+from features.display import notebook_display
 from serving.decision.config.advice import LeverName
 from serving.decision.config.reasons import Text
 from serving.decision.policy.outcome import Action
@@ -54,6 +55,7 @@ class AgingOut:
     text: Text
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Advice:
     """The way back from a cut, compared with what happens otherwise."""

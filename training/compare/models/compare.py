@@ -20,6 +20,7 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
+from features.display import notebook_display
 from training.compare.models import changes, figures
 from training.compare.models.page import page, terminal
 from training.compare.models.value import value
@@ -45,6 +46,7 @@ class Stage(StrEnum):
     RUN = "the run"
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class ModelComparison:
     """The result of a comparison: evaluations, a verdict on each model against the first, tables.

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from features.catalogue import MODEL_FEATURES
+from features.display import notebook_display
 from features.types import Matrix, Rows
 from training.compare.peers import page
 from training.compare.peers.fold_tests import difference, holm
@@ -62,6 +63,7 @@ class PeersConfig:
         return [name for name in names if name]
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class PeerComparison:
     """The scores of every contender on every fold.

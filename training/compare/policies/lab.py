@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from features.display import notebook_display
 from training.compare.policies.figures import frontier_figure
 from training.compare.policies.frontier import Point, best_under, frontier, policy_grid, toml_of
 from training.compare.policies.income_cap import cap_table
@@ -63,6 +64,7 @@ class Cap:
     from_month: datetime.date
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class LabFindings:
     """The result of the lab: tables, the best point, and the policy.toml that it needs.

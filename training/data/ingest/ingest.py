@@ -23,6 +23,7 @@ from pathlib import Path
 
 import polars as pl
 
+from features.display import notebook_display
 from features.schema import COLUMNS, NAMES, StatementError, sift
 from training.data.ingest.account_names import count_rounded_names
 from training.data.ingest.csv_cells import Cells, read_cells
@@ -42,6 +43,7 @@ _MAY_LACK = frozenset(column.name for column in COLUMNS if column.null != "never
 _FIRST = 3  # foreign files that an error names
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Counts of an ingest, and the columns that the source lacks."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from features.display import notebook_display
 from training.data.config import DataError
 from training.evaluate.drift import DriftSample, compare_samples, drift_sample
 from training.evaluate.holdout import Evaluation
@@ -45,6 +46,7 @@ class MonitorFiles:
     labels: Path | None = None  # .parquet or .csv with account_id, as_of, label
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class MonitorResult:
     """The tables of a monitor, what they mean, and the report.

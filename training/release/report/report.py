@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from features.display import notebook_display
 from training.data.dataset import Source, load
 from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 from training.evaluate.model_lookup import Model, find_model
@@ -60,6 +61,7 @@ class ReportConfig:
     shared: bool = False  # with other data than the fit's: use the accounts that the fit left out
 
 
+@notebook_display
 @dataclass(frozen=True, slots=True)
 class ReportResult:
     """The file of the report, the run that keeps a copy, and the HTML text."""
