@@ -27,6 +27,7 @@ HOST, PORT = "127.0.0.1", 3000
 _COMMANDS = "serving.operations.commands"
 _AUDIT = "serving.operations.audit"
 _ERASE = "serving.operations.erase"
+_BACKUP = "serving.operations.backup.commands"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,9 +174,37 @@ def _add_audit_commands(commands: Any) -> None:
         "verify that the audit log is complete and unchanged; ends with 1 if it is not",
     )
 
+    _add_backup(commands)
     _add_erase(commands)
     _add_replay(commands)
     _add_export(commands)
+
+
+def _add_backup(commands: Any) -> None:
+    backup = _add(
+        commands,
+        "backup",
+        (_BACKUP, "backup_record"),
+        "copy the audit log's database into a new file, and verify the copy",
+    )
+    backup.add_argument("destination", type=Path, metavar="DEST", help="must not exist")
+    for name in ("secrets", "checkpoints"):
+        backup.add_argument(
+            f"--{name}", type=Path, metavar="FILE", help=f"also copy the {name} to this new file"
+        )
+    backup.add_argument(
+        "--keep-damaged",
+        action="store_true",
+        help="keep the copy although the audit log does not verify; ends with 1",
+    )
+    restore = _add(
+        commands,
+        "restore",
+        (_BACKUP, "restore_record"),
+        "make the audit log's database from a copy; never overwrites one, and ends with 1 if the "
+        "checkpoints go further than the copy",
+    )
+    restore.add_argument("source", type=Path, metavar="COPY", help="a file that `backup` wrote")
 
 
 def _add_erase(commands: Any) -> None:

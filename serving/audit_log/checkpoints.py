@@ -85,7 +85,7 @@ def read_lines(path: Path, verifier: Ed25519PublicKey) -> Iterator[tuple[int, Ch
         return
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            yield number, _parse(line.rstrip(b"\r\n"), verifier)
+            yield number, parse_line(line.rstrip(b"\r\n"), verifier)
 
 
 def read(path: Path, verifier: Ed25519PublicKey) -> Iterator[Checkpoint]:
@@ -117,14 +117,15 @@ def read_newest(path: Path, verifier: Ed25519PublicKey) -> Checkpoint | None:
         file.seek(max(path.stat().st_size - _BYTES_AT_THE_END, 0))
         starts_within_line = file.tell() > 0
         lines = file.read().splitlines()[starts_within_line:]
-    parsed = [_parse(line, verifier) for line in lines]
+    parsed = [parse_line(line, verifier) for line in lines]
     if Flaw.NOT_SIGNED in parsed:
         raise StorageError(f"{path}: a checkpoint near its end {Flaw.NOT_SIGNED.value}")
     checkpoints = [one for one in parsed if isinstance(one, Checkpoint)]
     return max(checkpoints, key=lambda checkpoint: checkpoint.seq, default=None)
 
 
-def _parse(line: bytes, verifier: Ed25519PublicKey) -> Checkpoint | Flaw:
+def parse_line(line: bytes, verifier: Ed25519PublicKey) -> Checkpoint | Flaw:
+    """The checkpoint on a line without its end, or why it is none."""
     if not line.endswith(b"}"):
         return Flaw.CUT_SHORT
     try:

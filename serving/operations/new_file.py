@@ -36,13 +36,11 @@ def whole_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         if overwrite:
             unfinished.replace(path)
         else:
-            # A rename would overwrite a file that was made since.
-            os.link(unfinished, path)
+            _rename_to_new(unfinished, path)
         _sync(path.parent)
-    except FileExistsError:
-        raise _exists(path) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        for suffix in ("", *BESIDE_RECORD):
+            Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
 
 
 def write_private(path: Path, lines: Iterator[str]) -> int:
@@ -82,6 +80,19 @@ def check_not_of_record(path: Path, settings: StorageSettings) -> None:
             raise StorageError(
                 f"expected a file of its own, got {path}: it is {what} of the record"
             )
+
+
+def _rename_to_new(unfinished: Path, path: Path) -> None:
+    # A rename alone would overwrite a file that was made since.
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError:
+        # The file system has no hard links, as many of those that backups are kept on.
+        if os.path.lexists(path):
+            raise _exists(path) from None
+        unfinished.rename(path)
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
