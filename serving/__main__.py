@@ -95,6 +95,11 @@ def _add_model_commands(commands: Any) -> None:
         metavar="URI",
         help="MLflow's tracking server (default: mlruns/ of the project)",
     )
+    pack.add_argument(
+        "--force",
+        metavar="REASON",
+        help="pack what the gates of `python -m training promote` did not pass, and record why",
+    )
     pack.add_argument("--no-bento", action="store_true", help="store the model only")
 
     explain = _add(

@@ -17,7 +17,7 @@ from serving.decision.pipeline import stages
 from serving.operations.client import ask, settings_for, start_service
 from serving.operations.errors import RequestFileError
 from serving.operations.explain import answer_text, stages_text
-from serving.operations.pack import build, fetch, store
+from serving.operations.pack import PackError, build, check_reason, fetch, store
 from serving.schemas.base import parse
 from serving.schemas.decision import Request, statements_table
 from serving.storage.database import Database, open_database
@@ -28,11 +28,20 @@ from serving.web.errors import ApiError
 
 def pack_model(options: argparse.Namespace) -> None:
     """Store a registered model, or the bundle in a folder, and build a Bento of it."""
+    force = options.force
+    check_reason(force)
+    if options.bundle and force is None:
+        raise PackError(
+            f"{options.bundle}: no gate has judged a bundle that is in no registry; "
+            "give the reason to pack it all the same with --force"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         wanted = options.version or options.alias
-        folder = options.bundle or fetch(wanted, options.tracking_uri, Path(scratch))
-        tag = store(folder)
+        folder = options.bundle or fetch(wanted, options.tracking_uri, Path(scratch), force)
+        tag = store(folder, force)
     print(f"model  {tag}  {newest_bundle()}")
+    if force is not None:
+        print(f"packed by force, because: {force}")
     if not options.no_bento:
         print(f"bento  {build()}")
 

@@ -150,14 +150,11 @@ def rollback(store: Store, name: str = MODEL, why: str = "") -> str:
         runs.log_tags({"kind": "rollback", "from": left, "to": restored, "why": why})
     info = fetch_run_info(store, run)
     registry.promote(store, name, restored)
-    tags = {
-        "rollback.run": run,
-        "rollback.by": info.by,
-        "rollback.at": info.at,
-        "rollback.why": why,
-    }
-    registry.tag_version(store, name, left, tags | {"rollback.outcome": "taken back"})
-    registry.tag_version(store, name, restored, tags | {"rollback.outcome": "champion again"})
+    for version, outcome in ((left, "taken back"), (restored, "champion again")):
+        words = [outcome, f"by {info.by} at {info.at}", f"run {run}"]
+        if why:
+            words.insert(1, f"because: {why}")
+        registry.tag_version(store, name, version, {"rollback": ", ".join(words)})
     return restored
 
 
@@ -272,8 +269,8 @@ def _record(
     """Write the run and the version's tags, move the aliases, and return the promotion."""
     name = config.name
     outcomes = _outcomes_by_gate(done)
-    tags = {f"gate.{gate}": outcome for gate, outcome in outcomes.items()}
-    tags |= {
+    by_gate = {f"gate.{gate}": outcome for gate, outcome in outcomes.items()}
+    tags = {
         "promotion.outcome": _outcome(done),
         "promotion.why": config.force or "",
         "promotion.refused_by": ", ".join(done.refused_by),
@@ -285,8 +282,10 @@ def _record(
             "version": f"{name} {done.version}",
             "champion.before": done.before or "",
             "data.digest": data,
+            # `python -m serving pack` takes no other version and no other bundle on this verdict.
+            "promotion.bundle": registry.bundle_digest(store, name, done.version),
         }
-        runs.log_tags(about_run | tags)
+        runs.log_tags(about_run | by_gate | tags)
         runs.log_tables({"gates": done.table})
         runs.log_metrics(_metrics(done.table, outcomes))
         runs.log_text(_page(done, name, lines[-1]), "promotion.md")

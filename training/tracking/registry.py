@@ -8,6 +8,7 @@ from pathlib import Path
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from serving.decision.bundle import SEAL
 from training.tracking.store import Store, TrackingError, fetch_run_info
 
 
@@ -120,11 +121,27 @@ def fetch_bundle(
 ) -> Path:
     """Copy the bundle of a version into ``folder``; return its path.
 
+    Raises :class:`TrackingError` if there is no such version, if it has no bundle, or if its run
+    holds another bundle than it was registered with.
+    """
+    found = _version_with_bundle(store, name, version)
+    copied = Path(store.client().download_artifacts(str(found.run_id), "bundle", str(folder)))
+    digest = (copied / SEAL).read_text("utf-8").strip()
+    registered = found.tags["bundle"]
+    if digest != registered:
+        raise TrackingError(
+            f"version {version} of {name}: expected bundle {registered}, "
+            f"its run {found.run_id} holds {digest}"
+        )
+    return copied
+
+
+def bundle_digest(store: Store, name: str, version: str) -> str:
+    """Return the digest of the bundle that a version was registered with.
+
     Raises :class:`TrackingError` if there is no such version, or if it has no bundle.
     """
-    run_id = find_run(store, name, version)
-    copied = store.client().download_artifacts(run_id, "bundle", str(folder))
-    return Path(copied)
+    return str(_version_with_bundle(store, name, version).tags["bundle"])
 
 
 def fetch_parameters(

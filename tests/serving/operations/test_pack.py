@@ -31,13 +31,28 @@ def request_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+# Of each version its bundle's tag and what the gates said, as far as that is not said of it.
+OTHER = "0" * 64
+VERSIONS: tuple[dict[str, str], ...] = (
+    {},  # 1, the champion
+    {"bundle": OTHER},
+    {"promotion.run": ""},  # no gate has judged it
+    {"promotion.outcome": "refused", "promotion.refused_by": "calibration, cost"},
+    {"version": f"{MODEL} 1"},
+    {"promotion.bundle": OTHER},
+    {"promotion.outcome": "forced", "promotion.why": "the regulator requires it"},
+    {"kind": "fit"},
+    {"promotion.run": "f" * 32},  # no such run
+)
+
+
 @pytest.fixture(scope="module")
 def registry(
     bundle_folder: Path,
     bundle: Bundle,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> str:
-    """A registry with two versions: 1 is champion, 2 is tagged with another bundle's digest."""
+    """A registry with VERSIONS, tagged as `python -m training promote` does."""
     from mlflow import MlflowClient
 
     folder = tmp_path_factory.mktemp("mlruns")
@@ -47,15 +62,24 @@ def registry(
         "packed", artifact_location=(folder / "artifacts").as_uri()
     )
     client.create_registered_model(MODEL)
-    for digest in (bundle.digest, "0" * 64):
+    for number, differs in enumerate(VERSIONS, start=1):
         run_id = client.create_run(experiment).info.run_id
         client.log_artifacts(run_id, str(bundle_folder), BUNDLE_FOLDER)
-        client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id, tags={"bundle": digest})
+        verdict = {
+            "kind": "promotion",
+            "version": f"{MODEL} {number}",
+            "promotion.bundle": bundle.digest,
+            "promotion.outcome": "promoted",
+        }
+        judged = client.create_run(experiment, tags=verdict | differs).info.run_id
+        tags = {"bundle": bundle.digest, "promotion.run": judged} | differs
+        client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id, tags=tags)
     client.set_registered_model_alias(MODEL, "champion", "1")
+    client.set_registered_model_alias(MODEL, "moved-by-hand", "3")
     return address
 
 
-@pytest.mark.parametrize("which", ["champion", "1"])
+@pytest.mark.parametrize("which", ["champion", "1", "7"])
 def test_fetch_gives_the_bundle_that_was_registered(
     registry: str,
     bundle_folder: Path,
@@ -70,7 +94,21 @@ def test_fetch_gives_the_bundle_that_was_registered(
 
 @pytest.mark.parametrize(
     ("which", "words"),
-    [("2", "version 2: expected bundle 0000"), ("7", "'7'"), ("challenger", "'challenger'")],
+    [
+        ("2", "version 2: expected bundle 0000"),
+        ("77", "'77'"),
+        ("challenger", "'challenger'"),
+        ("3", "version 3: no gate has judged it; `python -m training promote --version 3` does"),
+        ("moved-by-hand", "version 3: no gate has judged it"),
+        ("4", "version 4: refused by calibration, cost"),
+        ("5", f"version 5: expected a promotion of {MODEL} 5, its run [0-9a-f]+ is of {MODEL} 1"),
+        (
+            "6",
+            "version 6: expected a promotion of bundle [0-9a-f]{12}, .* is of bundle 000000000000",
+        ),
+        ("8", "version 8: expected a run of kind promotion, .* is of kind fit"),
+        ("9", "version 9: the run of its promotion, f+, is not in the store"),
+    ],
 )
 def test_fetch_refuses_what_was_not_registered(
     registry: str,
@@ -80,6 +118,55 @@ def test_fetch_refuses_what_was_not_registered(
 ) -> None:
     with pytest.raises(PackError, match=words):
         fetch(which, registry, tmp_path)
+
+
+@pytest.mark.parametrize("which", ["3", "moved-by-hand", "4", "5", "6", "8", "9"])
+def test_a_reason_forces_what_the_gates_did_not_pass(
+    registry: str,
+    tmp_path: Path,
+    which: str,
+) -> None:
+    assert fetch(which, registry, tmp_path / "new", force="an emergency").is_dir()
+
+
+def test_no_reason_forces_a_bundle_that_was_not_registered(registry: str, tmp_path: Path) -> None:
+    with pytest.raises(PackError, match="version 2: expected bundle 0000"):
+        fetch("2", registry, tmp_path, force="an emergency")
+
+
+def test_pack_refuses_an_alias_that_was_moved_by_hand_until_it_is_forced(
+    registry: str,
+    bundle: Bundle,
+    bundle_folder: Path,
+    bentoml_home: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["pack", "--tracking-uri", registry, "--alias", "moved-by-hand", "--no-bento"]
+    before = sorted(bentoml_home.glob("models/*/*"))
+    assert main(command) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert "no gate has judged it" in written.err
+    assert "--force" in written.err
+    assert main([*command, "--force", "  "]) == 2
+    assert "expected a reason, got an empty text" in capsys.readouterr().err
+    # A folder was not judged either: no registry knows it.
+    assert main(["pack", "--bundle", str(bundle_folder), "--no-bento"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert sorted(bentoml_home.glob("models/*/*")) == before
+
+    assert main([*command, "--force", "an emergency"]) == 0
+    shown = capsys.readouterr().out
+    assert "packed by force, because: an emergency" in shown
+
+
+def test_pack_makes_no_store_where_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "missing" / "mlflow.db"
+    assert main(["pack", "--tracking-uri", f"sqlite:///{missing}"]) == 2
+    assert f"{missing}: there is no MLflow store" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pack_stores_the_registered_bundle_once(
@@ -107,7 +194,7 @@ def test_pack_builds_a_bento_of_code_alone(
     bentoml_home: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["pack", "--bundle", str(bundle_folder)]) == 0
+    assert main(["pack", "--bundle", str(bundle_folder), "--force", "a test"]) == 0
     tag = capsys.readouterr().out.split()[-1]
     bento = bentoml_home / "bentos" / tag.replace(":", "/")
     code = {
@@ -140,7 +227,7 @@ def test_pack_refuses_a_damaged_bundle_with_one_line(
     policy = damaged / "policy.toml"
     policy.write_text(policy.read_text().replace("0.75", "0.76"))
     before = sorted(bentoml_home.glob("models/*/*"))
-    assert main(["pack", "--bundle", str(damaged)]) == 2
+    assert main(["pack", "--bundle", str(damaged), "--force", "a test"]) == 2
     written = capsys.readouterr()
     assert written.out == ""
     assert len(written.err.splitlines()) == 1
