@@ -164,7 +164,7 @@ def _features(
 
 def _contributions(contributions: Mapping[str, float]) -> str:
     ranked = sorted(contributions.items(), key=lambda item: (-abs(item[1]), item[0]))
-    rows = [[name, group_of(name), f"{value:+.4f}"] for name, value in ranked if value != 0]
+    rows = [[name, group_of(name), f"{value:+z.4f}"] for name, value in ranked if value != 0]
     table = _table([["feature", "group", "contribution"], *rows])
     return "\n".join([*table, f"{len(ranked) - len(rows)} features: 0"])
 
@@ -175,9 +175,9 @@ def _groups(evidence: Evidence) -> str:
     push = sum(weight for weight in weights.values() if weight > 0)
     rows = [["group", "contribution", "effect", "share of the push"]]
     for name, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
-        effect = f"{evidence.effects[name]:+.4f}" if name in evidence.effects else ""
+        effect = f"{evidence.effects[name]:+z.4f}" if name in evidence.effects else ""
         share = f"{weight / push:.1%}" if weight > 0 else ""
-        rows.append([name, f"{sums[name]:+.4f}", effect, share])
+        rows.append([name, f"{sums[name]:+z.4f}", effect, share])
     return "\n".join(_table(rows))
 
 
@@ -185,9 +185,9 @@ def _score(made: Stages, bundle: Bundle) -> str:
     decision = made.decisions[0]
     total = math.fsum(made.evidence[0].contributions.values())
     rows = [
-        [f"base log-odds: mean of kept {decision.product}", f"{decision.base_log_odds:+.4f}"],
-        ["+ contributions", f"{total:+.4f}"],
-        ["= log-odds", f"{decision.log_odds:+.4f}"],
+        [f"base log-odds: mean of kept {decision.product}", f"{decision.base_log_odds:+z.4f}"],
+        ["+ contributions", f"{total:+z.4f}"],
+        ["= log-odds", f"{decision.log_odds:+z.4f}"],
         ["probability", f"{decision.probability:.2%}"],
         ["cut-off", f"{bundle.policy.cut_off:.2%}"],
     ]

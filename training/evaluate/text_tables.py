@@ -96,7 +96,7 @@ def _cell(value: object) -> str:
     is_amount = size >= 1000
     is_count = size >= 10 and value.is_integer()
     if is_amount or is_count:
-        return f"{value:,.0f}"
+        return f"{value:z,.0f}"
     # Three decimals would show a small rate as 0.000.
     is_small = 0 < size < 0.01
-    return f"{value:.5f}" if is_small else f"{value:.3f}"
+    return f"{value:z.5f}" if is_small else f"{value:z.3f}"

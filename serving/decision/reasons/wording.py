@@ -91,20 +91,21 @@ def number(
     """
     if math.isnan(value):
         return "not known" if language == "en" else "未知"
+    # "z": a value that rounds to zero has no sign.
     if unit == "share":
-        percent = f"{value * 100:.0f}"
+        percent = f"{value * 100:z.0f}"
         return f"{percent} %" if language == "en" else f"{percent}%"
     if unit == "CNY":
         digits = 2 if 0 < abs(value) < 1 else 0
-        amount = f"{value:,.{digits}f}"
+        amount = f"{value:z,.{digits}f}"
         return f"CNY {amount}" if language == "en" else f"{amount}元"
     if unit == "times":
-        return f"{value:.1f}"
+        return f"{value:z.1f}"
     if unit == "yes_no":
         words = ("no", "yes") if language == "en" else ("否", "是")
         return words[int(value > 0)]
     digits = 0 if value == round(value) else 1
-    return f"{value:.{digits}f}"
+    return f"{value:z.{digits}f}"
 
 
 def day(date: datetime.date, language: Language) -> str:

@@ -40,7 +40,7 @@ class Tree:
         missing: Which values are missing at a split: 0 = none, 1 = zero and NaN, 2 = NaN.
         default_left: Whether a missing value goes left.
         left, right: The number of a split, or ``~number`` of a leaf.
-        split_cover, leaf_cover: The number of training rows that reached it.
+        split_cover, leaf_cover: The number of training rows that reached it; empty if not known.
         leaf: The value of each leaf in log-odds, including shrinkage and initial score.
     """
 
@@ -58,9 +58,17 @@ class Tree:
         """The left and the right child of a split."""
         return self.left[split], self.right[split]
 
-    def cover(self, node: int) -> int:
-        """The number of training rows that reached a split, or a leaf given as ``~number``."""
-        return self.split_cover[node] if node >= 0 else self.leaf_cover[~node]
+    def share_sent(self, split: int, child: int) -> float:
+        """The share of the training rows at a split that went on to this child.
+
+        NaN if the model's text has no counts, or zeros, as other programs write it.
+        """
+        is_counted = len(self.split_cover) == len(self.feature)
+        is_counted &= len(self.leaf_cover) == len(self.leaf)
+        if not is_counted or self.split_cover[split] == 0:
+            return math.nan
+        reached = self.split_cover[child] if child >= 0 else self.leaf_cover[~child]
+        return reached / self.split_cover[split]
 
     def splits_below(self, node: int) -> tuple[int, ...]:
         """The splits of the subtree at ``node``, starting with ``node``; empty for a leaf."""

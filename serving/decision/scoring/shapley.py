@@ -83,6 +83,9 @@ def path_dependent(layout: Layout) -> Explainer:
     """The explainer of LightGBM's own ``pred_contrib``, whose background is the training counts.
 
     It is for tests and reports only.
+
+    Raises:
+        TreeError: The model's text has no counts of training rows.
     """
     return _compile(Explainer(layout, *tables_for_cover(layout)))
 

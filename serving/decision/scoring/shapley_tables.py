@@ -21,6 +21,7 @@ leaf's i-th feature are satisfied.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,7 +53,7 @@ class Leaf:
         slots: The slots of the features on the path, in order.
         conditions: The conditions of each of these features.
         cover: For each of these features, the share of training rows that its splits sent towards
-            the leaf.
+            the leaf; NaN if the model does not say.
     """
 
     value: float
@@ -205,9 +206,17 @@ def tables_for_cover(layout: Layout) -> tuple[Matrix, float]:
 
     These values average an unknown feature over the shares of training rows that each split sent
     to either side.
+
+    Raises:
+        TreeError: The model's text has no counts of training rows.
     """
 
     def frequencies(place: int, leaf: Leaf) -> Vector:
+        if any(map(math.isnan, leaf.cover)):
+            raise TreeError(
+                "expected counts of training rows (internal_count, leaf_count), got none: without "
+                "them the model can be explained against a reference only"
+            )
         shares = np.ones(1)
         for share in leaf.cover:  # bit i of a code is the i-th feature: later features vary slower
             shares = np.concatenate([shares * (1.0 - share), shares * share])
@@ -297,7 +306,7 @@ def _leaf(
     for split, child, left in zip(path, children, tree.turns(leaf, path), strict=True):
         slot = features.index(tree.feature[split])
         conditions.setdefault(slot, []).append((splits.index(split), left))
-        cover[slot] = cover.get(slot, 1.0) * (tree.cover(child) / tree.cover(split))
+        cover[slot] = cover.get(slot, 1.0) * tree.share_sent(split, child)
     slots = tuple(sorted(conditions))
     return Leaf(
         value=tree.leaf[leaf],

@@ -66,8 +66,8 @@ def _test_cells(against: pl.DataFrame) -> list[list[str]]:
     for row in against.iter_rows(named=True):
         cells.setdefault(row["contender"], []).extend(
             [
-                f"{row['difference']:+.4f}",
-                f"{row['low']:+.4f} to {row['high']:+.4f}",
+                f"{row['difference']:+z.4f}",
+                f"{row['low']:+z.4f} to {row['high']:+z.4f}",
                 f"{row['p']:.3f}",
                 f"{row['p_holm']:.3f}",
             ]

@@ -94,7 +94,7 @@ def _format_float(value: float) -> str:
     if math.isnan(value):
         return "-"
     # Four significant digits of a large number would be in scientific notation.
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:z,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def format_prose(text: str) -> Markup:

@@ -65,7 +65,9 @@ def test_leaves_are_worth_what_lightgbm_says() -> None:
         assert raw == pytest.approx(drawn.model.predict(drawn.reference, raw_score=True), rel=1e-12)
         for tree in forest.trees:
             for split in range(len(tree.feature)):
-                assert tree.cover(split) == sum(tree.cover(child) for child in tree.children(split))
+                sent = [tree.share_sent(split, child) for child in tree.children(split)]
+                assert sum(sent) == pytest.approx(1.0)
+                assert min(sent) > 0
 
 
 @given(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from itertools import pairwise
 
 import lightgbm as lgb
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from features.catalogue import BY_NAME
 from serving.decision.bundle import Bundle
 from serving.decision.scoring import kernels
-from serving.decision.scoring.lightgbm_trees import Forest, Tree, read_trees
+from serving.decision.scoring.lightgbm_trees import Forest, Tree, TreeError, read_trees
 from serving.decision.scoring.score import score
 from serving.decision.scoring.shapley import (
     Explainer,
@@ -216,6 +217,29 @@ def test_with_cover_instead_of_a_reference_it_is_pred_contrib(drawn: Case) -> No
     expected = np.asarray(drawn.model.predict(drawn.rows, pred_contrib=True, num_threads=1))
     assert np.abs(explain_many(drawn.rows, explainer) - expected[:, :-1]).max() <= 1e-9
     assert explainer.base == pytest.approx(expected[0, -1], abs=1e-9, rel=0)
+
+
+@pytest.mark.parametrize("counts", ["", "0"], ids=["no counts", "zeros"])
+def test_a_model_without_counts_is_explained_against_a_reference(counts: str) -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(500, 5))
+    settings = {"num_leaves": 7, "max_depth": 4, "verbose": -1}
+    with_counts = lgb.train(settings, lgb.Dataset(rows, rows[:, 0] + rows[:, 1] ** 2), 5)
+
+    def replace_counts(line: re.Match[str]) -> str:
+        numbers = " ".join([counts] * len(line[2].split()))
+        return f"{line[1]}={numbers}\n" if counts else ""
+
+    text = re.sub(r"tree_sizes=.*\n", "", with_counts.model_to_string())
+    text = re.sub(r"(leaf_count|internal_count)=(.*)\n", replace_counts, text)
+    layouts = [
+        flatten_trees(read_trees(model)) for model in (with_counts, lgb.Booster(model_str=text))
+    ]
+    expected, found = (explain_many(rows, make_explainer(layout, rows[:50])) for layout in layouts)
+    assert np.abs(expected).max() > 0.1
+    assert (found == expected).all()
+    with pytest.raises(TreeError, match="expected counts of training rows"):
+        path_dependent(layouts[1])
 
 
 def test_with_cover_the_served_model_is_pred_contrib(data: Labelled, fitted: Fitted) -> None:
