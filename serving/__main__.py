@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from features.console import use_utf8
 from serving import MODEL_STORE, PROJECT
 from serving.auth.caller import SCOPES
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 on success, 1 if the command found something wrong or nothing to do, 2 after a one-line
         error on stderr.
     """
+    use_utf8()
     options = make_parser().parse_args(arguments)
     module, name = options.run
     # Imported now and not above: `--help` answers at once, without the libraries of every command.

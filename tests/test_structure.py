@@ -57,6 +57,32 @@ def test_lines_have_air() -> None:
     assert measure(SOURCES).nodes_a_line <= MAX_NODES_A_LINE
 
 
+def test_every_text_file_is_opened_in_utf_8() -> None:
+    """Ruff's PLW1514 finds the calls whose object it knows to be a path; this finds the others."""
+    for file in each([*SOURCES, *sources("tests")]):
+        assert locale_dependent(file.read_text("utf-8")) == [], file
+
+
+def test_a_text_file_in_the_locale_s_encoding_would_be_found() -> None:
+    assert locale_dependent("read().read_text()\nx.write_text(y)\nfdopen(1, 'w')") == [1, 2, 3]
+    assert locale_dependent("x.read_text('utf-8')\nx.write_text(y, encoding=z)") == []
+
+
+def locale_dependent(code: str) -> list[int]:
+    """The lines that read or write text without saying in which encoding."""
+    least = {"read_text": 1, "write_text": 2, "fdopen": 3, "TextIOWrapper": 2}
+    lines = []
+    for node in ast.walk(ast.parse(code)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).split(".")[-1]
+        names = {keyword.arg for keyword in node.keywords}
+        is_binary = any(ast.unparse(argument) in ("'rb'", "'wb'") for argument in node.args)
+        if len(node.args) < least.get(name, 0) and "encoding" not in names and not is_binary:
+            lines.append(node.lineno)
+    return lines
+
+
 def test_every_package_is_a_package() -> None:
     """setuptools finds packages by their ``__init__.py``."""
     for file in each(SOURCES):

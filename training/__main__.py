@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
+from features.console import use_utf8
 from training import api, cli
 
 # Errors that the user can correct are printed as one line; any other one with its traceback.
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done.  1: done, with a negative result (not better, refused by a gate, beyond bounds).
     2: invalid input, or a bug, which prints its traceback.  130: interrupted.
     """
+    use_utf8()
     options = make_parser().parse_args(arguments)
     command = options.command
     try:

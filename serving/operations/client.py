@@ -173,7 +173,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text(errors="replace", encoding="utf-8").strip().splitlines()
     return lines[-1] if lines else "it printed nothing"
 
 

@@ -49,4 +49,4 @@ def stored_bundles() -> dict[str, Path]:
 
 def stated_digest(folder: Path) -> str:
     """The digest that the bundle in a folder states."""
-    return (folder / SEAL).read_text().strip()
+    return (folder / SEAL).read_text(encoding="utf-8").strip()

@@ -328,5 +328,5 @@ def _time(seconds: float) -> str:
 
 if __name__ == "__main__":
     results, target = Path(sys.argv[1]), Path(sys.argv[2])
-    target.write_text(page(json.loads(results.read_text())), "utf-8")
+    target.write_text(page(json.loads(results.read_text(encoding="utf-8"))), "utf-8")
     print(f"wrote {target}")

@@ -71,7 +71,7 @@ def results(
     store(bundle_folder)
     folder = tmp_path_factory.mktemp("pages")
     (folder / ".clearline").mkdir()
-    (folder / "request.json").write_text(json.dumps(examples.REQUEST))
+    (folder / "request.json").write_text(json.dumps(examples.REQUEST), encoding="utf-8")
     settings = settings_for(folder / ".clearline") | {"CLEARLINE_DEADLINE": "30"}
     environment = {"BENTOML_HOME": str(bentoml_home)}
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ from tests.golden.remake import BUNDLE
 def test_the_golden_bundle_answers_as_it_did() -> None:
     """``load`` verifies every byte and runs the golden rows; a changed answer is a BundleError."""
     bundle = load(BUNDLE)
-    assert bundle.digest == (BUNDLE / "bundle.sha256").read_text().strip()
+    assert bundle.digest == (BUNDLE / "bundle.sha256").read_text(encoding="utf-8").strip()
 
 
 def test_its_rows_show_the_actions() -> None:

@@ -83,7 +83,7 @@ def served(
     shutil.copytree(bundle_folder, place / "bundle")
     accounts = windows["account_id"].unique(maintain_order=True).head(20)
     chosen = windows.filter(pl.col("account_id").is_in(accounts.to_list()))
-    (place / "requests.json").write_text(json.dumps(as_requests(chosen)))
+    (place / "requests.json").write_text(json.dumps(as_requests(chosen)), encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment["BENTOML_HOME"] = str(place / "bentoml")
     run = subprocess.run(

@@ -125,7 +125,7 @@ def run_audited(program: str, place: Path, **settings: str) -> AuditReport:
     environment variables."""
     log = place / "unpickled"
     (place / "hook").mkdir()
-    (place / "hook" / "sitecustomize.py").write_text(HOOK)
+    (place / "hook" / "sitecustomize.py").write_text(HOOK, encoding="utf-8")
     variables = {
         "PYTHONPATH": f"{place / 'hook'}:{ROOT}",
         "UNPICKLED": str(log),
@@ -140,10 +140,10 @@ def run_audited(program: str, place: Path, **settings: str) -> AuditReport:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    lines = log.read_text().splitlines() if log.exists() else []
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     return AuditReport(
         [json.loads(line) for line in lines],
-        log.with_name("unpickled.listening").read_text().splitlines(),
+        log.with_name("unpickled.listening").read_text(encoding="utf-8").splitlines(),
     )
 
 

@@ -273,7 +273,7 @@ def test_the_log_has_nothing_of_a_request(client: httpx.Client, server: Server) 
         client.post("/v1/decisions", content=json.dumps(sent), headers=as_text)
     client.post("/v1/decisions", content=MARK, headers=JSON)
     client.get(f"/{MARK}")
-    log = server.log.read_text()
+    log = server.log.read_text(encoding="utf-8")
     assert "initialized" in log, "this is not the service's log"
     assert MARK not in log
     assert "731.97" not in log

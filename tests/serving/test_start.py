@@ -65,7 +65,7 @@ def put_beside_old_checkpoints(folder: Path) -> dict[str, str]:
 
 
 def empty_the_secrets(folder: Path) -> dict[str, str]:
-    (folder / "secrets.json").write_text("{}")
+    (folder / "secrets.json").write_text("{}", encoding="utf-8")
     (folder / "secrets.json").chmod(0o600)
     return {}
 

@@ -42,7 +42,7 @@ def cached_folder(name: str, make: Callable[[Path], object], cache: Path = CACHE
     """
     folder = cache / f"{name}-{code_digest()[:16]}"
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{name}.lock").open("w") as lock:
+    with (cache / f"{name}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
         if not folder.exists():
             _remove_unused(cache, name)

@@ -74,7 +74,9 @@ def run_commands(
     ``url`` replaces the pages' address.  AssertionError if a command fails.
     """
     # curl writes each request's method, URL and status to stderr.
-    (folder / ".curlrc").write_text('write-out = "%{stderr}%{method} %{url} %{http_code}\\n"\n')
+    (folder / ".curlrc").write_text(
+        'write-out = "%{stderr}%{method} %{url} %{http_code}\\n"\n', encoding="utf-8"
+    )
     separate = f"printf '{_SEPARATOR}'; printf '{_SEPARATOR}' >&2"
     script = "\n".join(f"{_at(url, command)}\n{separate}" for command in commands)
     run = subprocess.run(

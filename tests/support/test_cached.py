@@ -17,11 +17,11 @@ from tests.support.each import each
 def write_slowly(folder: Path) -> None:
     folder.mkdir()
     time.sleep(0.05)
-    (folder / "maker").write_text(str(os.getpid()))
+    (folder / "maker").write_text(str(os.getpid()), encoding="utf-8")
 
 
 def first_line(cache: Path) -> str:
-    return (cached_folder("thing", write_slowly, cache) / "maker").read_text()
+    return (cached_folder("thing", write_slowly, cache) / "maker").read_text(encoding="utf-8")
 
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_folders_that_nobody_used_for_a_week_are_removed(
 
 def test_the_digest_sees_names_and_contents(tmp_path: Path) -> None:
     file, other = tmp_path / "a.py", tmp_path / "b.py"
-    file.write_text("x = 1")
+    file.write_text("x = 1", encoding="utf-8")
     before = digest_of([file], ["numpy 2"])
     assert before == digest_of([file], ["numpy 2"])
     assert before != digest_of([file], ["numpy 3"])
     file.rename(other)
     assert before != digest_of([other], ["numpy 2"])
-    file.write_text("x = 2")
+    file.write_text("x = 2", encoding="utf-8")
     assert before != digest_of([file], ["numpy 2"])

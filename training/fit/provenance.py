@@ -46,7 +46,8 @@ def run_git(*words: str) -> str:
         done = subprocess.run(
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # the patch of a file in another encoding
             check=True,
             cwd=PROJECT,
         )

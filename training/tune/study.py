@@ -194,7 +194,7 @@ def _fields(text: str) -> dict[str, Any] | None:
 @contextmanager
 def _locked(file: Path, name: str) -> Iterator[None]:
     """Hold a lock that the kernel releases even if the process is killed."""
-    with file.open("a") as lock:
+    with file.open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -84,7 +84,7 @@ def read_secrets(path: Path) -> Secrets:
     if path.stat().st_mode & 0o077:
         raise StorageError(f"{path}: expected secrets that only their owner can read (chmod 600)")
     try:
-        return _parse(path, json.loads(path.read_text()))
+        return _parse(path, json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, AttributeError) as error:
         raise StorageError(f"{path}: expected the secrets of an audit log as JSON") from error
 
@@ -144,7 +144,7 @@ def _write_new(path: Path, text: str) -> None:
         0o600,
     )
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

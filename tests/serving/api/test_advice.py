@@ -353,7 +353,7 @@ def test_a_query_is_neither_repeated_nor_logged(
     response = client.post(f"{path}?{query}", json=body_for(path, examples.REQUEST))
     assert response.status_code == 422
     assert MARK not in response.text
-    assert MARK not in server.log.read_text()
+    assert MARK not in server.log.read_text(encoding="utf-8")
 
 
 def test_a_choice_is_neither_repeated_nor_logged(client: httpx.Client, server: Server) -> None:
@@ -361,4 +361,4 @@ def test_a_choice_is_neither_repeated_nor_logged(client: httpx.Client, server: S
     response = client.post("/v1/advice", json=examples.REQUEST | {"choices": choices})
     assert response.status_code == 422
     assert "987654" not in response.text
-    assert "987654" not in server.log.read_text()
+    assert "987654" not in server.log.read_text(encoding="utf-8")

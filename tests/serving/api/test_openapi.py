@@ -166,7 +166,7 @@ def accepted_answers(run: Run, operation: str) -> list[Json]:
 
 
 def test_afterwards_the_audit_log_is_whole_and_no_error_is_logged(run: Run) -> None:
-    log = (run.folder / "log").read_text(errors="replace")
+    log = (run.folder / "log").read_text(errors="replace", encoding="utf-8")
     assert "initialized" in log
     assert "[ERROR]" not in log
     assert "Traceback" not in log

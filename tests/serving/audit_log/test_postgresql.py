@@ -71,7 +71,8 @@ class PostgreSQL:
             self.execute("SELECT pg_reload_conf()")
             time.sleep(0.05)
         if self.execute(f"SHOW {setting}") != [(value,)]:
-            pytest.fail(f"{setting} did not become {value}: {self.server.log.read_text()[-2000:]}")
+            log = self.server.log.read_text(encoding="utf-8")
+            pytest.fail(f"{setting} did not become {value}: {log[-2000:]}")
 
     def kill_backends(self, name: str) -> int:
         return len(

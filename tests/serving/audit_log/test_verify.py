@@ -57,7 +57,7 @@ class Log:
 
     def write_checkpoints(self, lines: Sequence[str]) -> None:
         """Replace the lines of the checkpoint file."""
-        self.checkpoints.write_text("".join(lines))
+        self.checkpoints.write_text("".join(lines), encoding="utf-8")
 
     def verify(self) -> VerificationReport:
         return verify.verify(self.engine.connect, self.secrets, self.checkpoints)
@@ -113,7 +113,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
             0
         ]
         checkpoints.append(settings.checkpoints, number, row_hash, NOW, secrets.signer)
-    lines = tuple(settings.checkpoints.read_text().splitlines(keepends=True))
+    lines = tuple(settings.checkpoints.read_text(encoding="utf-8").splitlines(keepends=True))
     copy = _memory()
     engine = sa.create_engine("sqlite://", creator=lambda: copy, poolclass=sa.StaticPool)
     with pytest.MonkeyPatch.context() as patch:

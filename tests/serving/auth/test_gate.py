@@ -220,20 +220,20 @@ def test_an_address_is_logged_once_a_minute(
 
 def test_a_service_without_keys_says_so_and_refuses_others(server: Server) -> None:
     warning = "only clients on this machine are answered, all others get 403"
-    log = server.log.read_text()
+    log = server.log.read_text(encoding="utf-8")
     assert log.count(warning) == 1
     assert str(server.log.parent / "record.db.token") in log
     assert server.token not in log
     # uvicorn takes the client's address from the header of a proxy on this machine.
     headers = {"x-forwarded-for": "192.0.2.7"} | server.headers
     problem_of(httpx.get(f"{server.url}/docs.json", headers=headers), 403)
-    assert "192.0.2.7" in server.log.read_text()
+    assert "192.0.2.7" in server.log.read_text(encoding="utf-8")
     problem_of(httpx.get(f"{server.url}/docs.json"), 401)
     assert httpx.get(f"{server.url}/docs.json", headers=server.headers).status_code == 200
 
 
 def test_a_service_with_keys_has_no_such_warning(guarded: Guarded) -> None:
-    log = guarded.log.read_text()
+    log = guarded.log.read_text(encoding="utf-8")
     assert "initialized" in log
     assert "only clients on this machine" not in log
 

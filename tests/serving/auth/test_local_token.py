@@ -25,7 +25,7 @@ def test_a_token_is_written_for_its_owner_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o666])
 def test_a_token_that_others_can_read_is_replaced(tmp_path: Path, mode: int) -> None:
     file = tmp_path / "token"
-    file.write_text("local_known-to-everybody")
+    file.write_text("local_known-to-everybody", encoding="utf-8")
     file.chmod(mode)
     assert read_token(file) is None
     token = LocalToken(file)
@@ -37,7 +37,7 @@ def test_a_token_that_others_can_read_is_replaced(tmp_path: Path, mode: int) -> 
 @pytest.mark.parametrize("content", ["", "\n", " \n"])
 def test_an_empty_file_is_no_token(tmp_path: Path, content: str) -> None:
     file = tmp_path / "token"
-    file.write_text(content)
+    file.write_text(content, encoding="utf-8")
     file.chmod(0o600)
     token = LocalToken(file)
     assert not token.matches("")

@@ -61,7 +61,7 @@ def test_a_written_bundle_is_read_as_it_was(
     digest = write(parts_of(bundle), bundle.golden_text, again)
     assert {path.name for path in again.iterdir()} == set(NAMES)
     found = load(again)
-    assert found.digest == digest == (again / SEAL).read_text().strip()
+    assert found.digest == digest == (again / SEAL).read_text(encoding="utf-8").strip()
     assert found.features == bundle.features
     for product, medians in bundle.medians.items():
         assert found.medians[product] == pytest.approx(medians, nan_ok=True)
@@ -136,7 +136,7 @@ def test_a_sealed_manifest_of_another_kind_is_refused(
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(bundle_folder, other)
-    manifest = json.loads((other / "manifest.json").read_text())
+    manifest = json.loads((other / "manifest.json").read_text(encoding="utf-8"))
     if change == "format":
         manifest["format"] = 99
     elif change == "missing":
@@ -145,7 +145,7 @@ def test_a_sealed_manifest_of_another_kind_is_refused(
         manifest["provenance"]["colour"] = "blue"
     content = json.dumps(manifest).encode()
     (other / "manifest.json").write_bytes(content)
-    (other / SEAL).write_text(f"{hashlib.sha256(content).hexdigest()}\n")
+    (other / SEAL).write_text(f"{hashlib.sha256(content).hexdigest()}\n", encoding="utf-8")
     with pytest.raises(BundleError, match="format"):
         read(other)
 

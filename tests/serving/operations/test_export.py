@@ -369,8 +369,8 @@ def test_an_export_that_breaks_off_leaves_the_former_file(
         changed = "UPDATE entries SET answered = zeroblob(length(answered)) WHERE seq = 300"
         connection.exec_driver_sql(changed)
     out = tmp_path / "out.jsonl"
-    out.write_text("the former file")
+    out.write_text("the former file", encoding="utf-8")
     assert main(["export", "--out", str(out)]) == 2
     assert "a row could not be decrypted" in capsys.readouterr().err
-    assert out.read_text() == "the former file"
+    assert out.read_text(encoding="utf-8") == "the former file"
     assert not list(tmp_path.glob(".out.jsonl*"))

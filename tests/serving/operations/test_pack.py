@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 @pytest.fixture(scope="module")
 def request_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("requests") / "request.json"
-    file.write_text(json.dumps(examples.REQUEST))
+    file.write_text(json.dumps(examples.REQUEST), encoding="utf-8")
     return file
 
 
@@ -180,7 +180,7 @@ def test_pack_stores_the_registered_bundle_once(
     assert main(["pack", "--tracking-uri", registry, "--no-bento"]) == 0
     folder = bentoml_home / "models" / server.tag.replace(":", "/")
     assert capsys.readouterr().out.split() == ["model", server.tag, str(folder / BUNDLE_FOLDER)]
-    assert f"digest: {bundle.digest}" in (folder / "model.yaml").read_text()
+    assert f"digest: {bundle.digest}" in (folder / "model.yaml").read_text(encoding="utf-8")
     assert (folder / BUNDLE_FOLDER / "manifest.json").read_bytes() == (
         bundle_folder / "manifest.json"
     ).read_bytes()
@@ -209,11 +209,11 @@ def test_pack_builds_a_bento_of_code_alone(
     } <= code
     assert {Path(file).parts[0] for file in code} == {"features", "serving", "bentofile.yaml"}
     assert {Path(file).suffix for file in code} == {".py", ".toml", ".yaml"}
-    needed = (bento / "env" / "python" / "requirements.txt").read_text()
+    needed = (bento / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
     assert "polars" in needed
     assert not any(word in needed for word in ("mlflow", "shap", "http://", "https://"))
-    assert f"tag: {server.tag}" in (bento / "bento.yaml").read_text()
-    assert "/v1/decisions/batch" in (bento / "apis" / "openapi.yaml").read_text()
+    assert f"tag: {server.tag}" in (bento / "bento.yaml").read_text(encoding="utf-8")
+    assert "/v1/decisions/batch" in (bento / "apis" / "openapi.yaml").read_text(encoding="utf-8")
 
 
 def test_pack_refuses_a_damaged_bundle_with_one_line(
@@ -225,7 +225,7 @@ def test_pack_refuses_a_damaged_bundle_with_one_line(
     damaged = tmp_path / "damaged"
     shutil.copytree(bundle_folder, damaged)
     policy = damaged / "policy.toml"
-    policy.write_text(policy.read_text().replace("0.75", "0.76"))
+    policy.write_text(policy.read_text(encoding="utf-8").replace("0.75", "0.76"), encoding="utf-8")
     before = sorted(bentoml_home.glob("models/*/*"))
     assert main(["pack", "--bundle", str(damaged), "--force", "a test"]) == 2
     written = capsys.readouterr()
@@ -319,7 +319,7 @@ def test_user_errors_are_one_line(
             else ["--bundle", str(tmp_path)]
         )
         missing, there = tmp_path / "missing.json", tmp_path / "there.json"
-        there.write_text("{}")
+        there.write_text("{}", encoding="utf-8")
         for file in (missing, there):
             assert main([command, str(file), *options]) == 2
             written = capsys.readouterr()
@@ -331,7 +331,7 @@ def test_explain_names_the_faults_of_a_request(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "request.json"
-    file.write_text(json.dumps(examples.REQUEST | {"currency": "EUR"}))
+    file.write_text(json.dumps(examples.REQUEST | {"currency": "EUR"}), encoding="utf-8")
     assert main(["explain", str(file)]) == 2
     assert "$.currency" in capsys.readouterr().err
 

@@ -180,7 +180,7 @@ def test_a_damaged_bundle_replays_nothing(
     damaged.mkdir()
     for file in BUNDLE.iterdir():
         (damaged / file.name).write_bytes(file.read_bytes())
-    (damaged / "policy.toml").write_text("")
+    (damaged / "policy.toml").write_text("", encoding="utf-8")
     append(record, entries_of_every_endpoint(golden))
     done = replay(
         record.reader.of_kind(("decision",)),

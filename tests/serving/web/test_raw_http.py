@@ -179,7 +179,7 @@ def test_afterwards_the_service_answers_and_shows_nothing_of_the_cases(guarded: 
         assert client.post("/v1/decisions", json=examples.REQUEST).status_code == 200
         metrics = client.get("/metrics").raise_for_status().text
         assert client.get("/readyz").status_code == 200
-    log = guarded.log.read_text(errors="replace")
+    log = guarded.log.read_text(errors="replace", encoding="utf-8")
     assert log.count("initialized") == 1, "the service was started again"
     assert "[ERROR]" not in log
     for text in (log, metrics):

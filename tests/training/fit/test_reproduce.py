@@ -39,9 +39,9 @@ def again(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, 
 
 def manifest(store: Store, run: str, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
-        Path(
-            store.client().download_artifacts(run, "bundle/manifest.json", str(folder))
-        ).read_text()
+        Path(store.client().download_artifacts(run, "bundle/manifest.json", str(folder))).read_text(
+            encoding="utf-8"
+        )
     )
     return found
 

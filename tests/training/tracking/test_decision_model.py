@@ -440,7 +440,7 @@ def test_mlflow_evaluates_the_probabilities_and_the_cuts(
 
 def test_mlflow_serves_the_same_answers(kept: Kept, endpoint: Endpoint, tmp_path: Path) -> None:
     port = free_port()
-    log = (tmp_path / "log").open("w")
+    log = (tmp_path / "log").open("w", encoding="utf-8")
     command = ["mlflow", "models", "serve", "-m", URI, "--env-manager", "local"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     binaries = Path(sys.executable).parent  # MLflow starts uvicorn by its name

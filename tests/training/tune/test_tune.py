@@ -257,10 +257,10 @@ def test_the_code_digest_has_modules_that_are_added_later(tmp_path: Path) -> Non
     for name in ("features/new.py", "training/fit/package/module.py", "training/tune/__init__.py"):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("ONE = 1\n")
+        file.write_text("ONE = 1\n", encoding="utf-8")
         digests.append(code_digest(tmp_path))
     (tmp_path / "serving").mkdir()
-    (tmp_path / "serving" / "service.py").write_text("")  # no score depends on it
+    (tmp_path / "serving" / "service.py").write_text("", encoding="utf-8")  # no score depends on it
     assert len(set(digests)) == 4
     assert code_digest(tmp_path) == digests[-1]
 

@@ -79,7 +79,7 @@ def write(
         for name in Block._fields:
             (partial / name).mkdir(parents=True)
         summary = _write_blocks(config, partial, progress)
-        (partial / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        (partial / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)

@@ -100,7 +100,7 @@ def simulation_of(folder: Path) -> SimulationConfig:
         raise DataError(
             f"{file}: expected simulated data, whose true causes are known; found no such file"
         )
-    written = json.loads(file.read_text())["config"]
+    written = json.loads(file.read_text(encoding="utf-8"))["config"]
     expected = {field.name for field in fields(SimulationConfig)}
     if written.keys() != expected:
         raise DataError(

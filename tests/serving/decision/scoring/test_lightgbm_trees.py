@@ -223,7 +223,7 @@ def test_loops_are_compiled_where_no_folder_keeps_them(tmp_path: Path) -> None:
     place = tmp_path / "alone"
     place.mkdir()
     shutil.copy(str(kernels.__file__), place / "kernels.py")
-    (place / "__pycache__").write_text("a file where the folder should be")
+    (place / "__pycache__").write_text("a file where the folder should be", encoding="utf-8")
     environment = {
         **os.environ,
         "HOME": "/dev/null",

@@ -118,7 +118,7 @@ class Desk:
     def ingest(self, lines: tuple[str, ...] | bytes, mapping: str) -> Summary:
         content = lines if isinstance(lines, bytes) else ("\n".join(lines) + "\n").encode()
         (self.home / "book.csv").write_bytes(content)
-        (self.home / "book.toml").write_text(mapping)
+        (self.home / "book.toml").write_text(mapping, encoding="utf-8")
         return ingest(self.home / "book.csv", self.home / "book.toml", self.out)
 
     def statements(self) -> pl.DataFrame:
@@ -233,12 +233,12 @@ def test_source_without_label_or_attributes_writes_no_such_tables(desk: Desk) ->
         "rejects.csv",
         "statements",
     ]
-    assert json.loads((desk.out / "ingest.json").read_text())["label"] is None
+    assert json.loads((desk.out / "ingest.json").read_text(encoding="utf-8"))["label"] is None
 
 
 def test_report_says_what_was_made_from_what(desk: Desk) -> None:
     desk.ingest(wide(*WIDE_ROWS), WIDE_MAPPING)
-    report = json.loads((desk.out / "ingest.json").read_text())
+    report = json.loads((desk.out / "ingest.json").read_text(encoding="utf-8"))
     assert report["source"]["name"] == "a wide book"
     assert report["currency"] == {"code": "TWD", "rate": 0.25, "source": "made up"}
     assert report["counts"] == {"rows": 3, "accounts": 3, "statements": 7, "rejected_accounts": 0}
@@ -248,7 +248,7 @@ def test_report_says_what_was_made_from_what(desk: Desk) -> None:
         "count": 2,
         "rate": 0.5,
     }
-    assert str(desk.home) not in (desk.out / "ingest.json").read_text()
+    assert str(desk.home) not in (desk.out / "ingest.json").read_text(encoding="utf-8")
 
 
 def test_same_input_gives_the_same_bytes(desk: Desk) -> None:
@@ -651,8 +651,8 @@ def test_cell_beyond_the_value_map_is_refused(desk: Desk) -> None:
 
 @pytest.mark.parametrize("name", ["book.csv", "book.toml"])
 def test_missing_file_is_refused(desk: Desk, name: str) -> None:
-    (desk.home / "book.csv").write_text("\n".join(wide(*WIDE_ROWS)))
-    (desk.home / "book.toml").write_text(WIDE_MAPPING)
+    (desk.home / "book.csv").write_text("\n".join(wide(*WIDE_ROWS)), encoding="utf-8")
+    (desk.home / "book.toml").write_text(WIDE_MAPPING, encoding="utf-8")
     (desk.home / name).unlink()
     with pytest.raises(
         IngestError, match=rf"{name}: expected a .* file: No such file or directory"
@@ -678,7 +678,7 @@ def test_later_ingest_replaces_an_earlier_one_whole(desk: Desk) -> None:
 
 def test_folder_with_anything_else_is_left_alone(desk: Desk) -> None:
     desk.out.mkdir()
-    (desk.out / "thesis.txt").write_text("mine")
+    (desk.out / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(
         IngestError, match=r"expected a new folder or one that ingest wrote, found \['thesis.txt'\]"
     ):
@@ -687,9 +687,9 @@ def test_folder_with_anything_else_is_left_alone(desk: Desk) -> None:
 
 
 def test_folder_that_cannot_be_written_is_refused(desk: Desk) -> None:
-    (desk.home / "file").write_text("in the way")
-    (desk.home / "book.csv").write_text("\n".join(wide(*WIDE_ROWS)))
-    (desk.home / "book.toml").write_text(WIDE_MAPPING)
+    (desk.home / "file").write_text("in the way", encoding="utf-8")
+    (desk.home / "book.csv").write_text("\n".join(wide(*WIDE_ROWS)), encoding="utf-8")
+    (desk.home / "book.toml").write_text(WIDE_MAPPING, encoding="utf-8")
     with pytest.raises(IngestError, match="expected a folder that can be written"):
         ingest(desk.home / "book.csv", desk.home / "book.toml", desk.home / "file" / "out")
 
@@ -736,11 +736,15 @@ def test_order_of_rows_and_columns_does_not_matter(desk: Desk) -> None:
 
 def test_docs_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = dict(
-        re.findall(r"^```(\w+)\n(.*?)^```", DOCS.read_text(), flags=re.DOTALL | re.MULTILINE)
+        re.findall(
+            r"^```(\w+)\n(.*?)^```",
+            DOCS.read_text(encoding="utf-8"),
+            flags=re.DOTALL | re.MULTILINE,
+        )
     )
     monkeypatch.chdir(tmp_path)
-    Path("book.csv").write_text(blocks["csv"])
-    Path("book.toml").write_text(blocks["toml"])
+    Path("book.csv").write_text(blocks["csv"], encoding="utf-8")
+    Path("book.toml").write_text(blocks["toml"], encoding="utf-8")
     names: dict[str, object] = {}
     exec(compile(blocks["python"], str(DOCS), "exec"), names)
     assert isinstance(summary := names["summary"], Summary)
@@ -774,7 +778,7 @@ def test_docs_name_every_key_of_the_mapping() -> None:
     )
     keys = {key for pair in asked for key in pair if key} - {"balance_and_payment"}
     assert {"values", "bands", "as_of", "constant"} <= keys
-    page = DOCS.read_text()
+    page = DOCS.read_text(encoding="utf-8")
     assert [key for key in sorted(keys) if not re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", page)] == []
 
 

@@ -65,7 +65,7 @@ def test_taiwan_statements_are_the_cells_of_the_file(
     """The oracle reads the file with the standard library and knows nothing of the mapping."""
     _, folder = made
     table = pl.read_parquet(folder / "statements")
-    with source.open(newline="") as stream:
+    with source.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     for row in each(rows[::600]):
         statements = table.filter(pl.col("account_id") == f"tw-{int(row['ID']):05}")
@@ -96,4 +96,4 @@ def test_taiwan_personal_columns_stay_out_of_the_statements(made: tuple[Summary,
 
 
 def test_taiwan_file_is_the_one_that_the_figures_are_of(made: tuple[Summary, Path]) -> None:
-    assert SHA256 in (made[1] / "ingest.json").read_text()
+    assert SHA256 in (made[1] / "ingest.json").read_text(encoding="utf-8")

@@ -214,7 +214,11 @@ def test_every_figure_has_a_band(measured: dict[str, float]) -> None:
 
 def test_the_page_states_every_figure_within_its_band() -> None:
     stated = dict(
-        re.findall(r"^\| ([^|]+?) +\| +([0-9.,]+) +\|", PAGE.read_text(), flags=re.MULTILINE)
+        re.findall(
+            r"^\| ([^|]+?) +\| +([0-9.,]+) +\|",
+            PAGE.read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
     )
     assert stated.keys() == BANDS.keys()
     for name, value in stated.items():

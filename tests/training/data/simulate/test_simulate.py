@@ -312,7 +312,9 @@ def test_write_gives_the_blocks_as_files_and_counts_rows(tmp_path: Path, small: 
         f"{name}/part-0000{k}.parquet" for name in ("accounts", "statements") for k in range(3)
     ]
     same(small, Block(*(pl.read_parquet(tmp_path / "data" / name) for name in Block._fields)))
-    assert json.loads((tmp_path / "data" / "simulation.json").read_text()) == summary
+    assert (
+        json.loads((tmp_path / "data" / "simulation.json").read_text(encoding="utf-8")) == summary
+    )
     assert summary["rows"] == {
         "statements": small.statements.height,
         "accounts": small.accounts.height,
@@ -345,10 +347,10 @@ def test_write_replaces_an_earlier_simulation_and_nothing_else(tmp_path: Path) -
     write(dataclasses.replace(config, partition_accounts=30), tmp_path / "data")
     assert len(list((tmp_path / "data" / "statements").iterdir())) == 1
     (tmp_path / "letters").mkdir()
-    (tmp_path / "letters" / "dear.txt").write_text("keep me")
+    (tmp_path / "letters" / "dear.txt").write_text("keep me", encoding="utf-8")
     with pytest.raises(FileExistsError, match="letters: expected no such folder"):
         write(config, tmp_path / "letters")
-    assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
+    assert (tmp_path / "letters" / "dear.txt").read_text(encoding="utf-8") == "keep me"
 
 
 def test_write_refuses_to_write_an_empty_table(tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def test_a_folder_without_a_simulation_is_refused(simulated: Path, tmp_path: Pat
     with pytest.raises(DataError, match="expected simulated data") as refused:
         simulation_of(tmp_path)
     assert str(refused.value).startswith(str(tmp_path / "simulation.json"))
-    summary = json.loads((simulated / "simulation.json").read_text())
+    summary = json.loads((simulated / "simulation.json").read_text(encoding="utf-8"))
     summary["config"]["moon"] = summary["config"].pop("shock_rate")
-    (tmp_path / "simulation.json").write_text(json.dumps(summary))
+    (tmp_path / "simulation.json").write_text(json.dumps(summary), encoding="utf-8")
     with pytest.raises(DataError, match=r"differs in \['moon', 'shock_rate'\]") as refused:
         simulation_of(tmp_path)
     assert str(refused.value).startswith(str(tmp_path / "simulation.json"))

@@ -14,7 +14,7 @@ OWN = (ROOT / "training" / "release" / "monitor" / "bounds.toml").read_text("utf
 
 def test_a_copy_of_the_project_s_own_bounds_is_read(tmp_path: Path) -> None:
     file = tmp_path / "bounds.toml"
-    file.write_text(OWN)
+    file.write_text(OWN, encoding="utf-8")
     assert read_bounds(file) == read_bounds()
 
 
@@ -32,6 +32,6 @@ def test_a_copy_of_the_project_s_own_bounds_is_read(tmp_path: Path) -> None:
 def test_an_invalid_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
     assert text != OWN
     file = tmp_path / "bounds.toml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=words):
         read_bounds(file)

@@ -151,7 +151,7 @@ def test_the_exit_code_is_for_a_scheduler(
     records = write_lines(tmp_path / "r.jsonl", calm_lines[:300])
     bounds = tmp_path / "bounds.toml"
     text = (ROOT / "training" / "release" / "monitor" / "bounds.toml").read_text("utf-8")
-    bounds.write_text(text.replace("feature_psi = 0.25", "feature_psi = 2.0"))
+    bounds.write_text(text.replace("feature_psi = 0.25", "feature_psi = 2.0"), encoding="utf-8")
     page, data = tmp_path / "reports" / "august.md", tmp_path / "reports" / "august.json"
     folders = ["--data", str(simulated), "--store", str(kept.store.folder)]
     command = ["monitor", str(records), *folders, "--version", "1"]
@@ -162,7 +162,7 @@ def test_the_exit_code_is_for_a_scheduler(
     assert page.exists()
 
     strict = text.replace("score_psi = 0.20", "score_psi = 0.0")
-    bounds.write_text(strict.replace("false_alarm = 0.01", "false_alarm = 0.5"))
+    bounds.write_text(strict.replace("false_alarm = 0.01", "false_alarm = 0.5"), encoding="utf-8")
     write_lines(records, select_risky(calm_lines, 200))
     assert main([*command, "--bounds", str(bounds)]) == 1
     assert "log_odds: psi" in capsys.readouterr().out

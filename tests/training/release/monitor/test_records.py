@@ -164,7 +164,7 @@ def test_labels_are_read_from_parquet_and_csv(source: Source, tmp_path: Path, su
 
 def test_the_month_of_a_label_may_be_without_a_day(tmp_path: Path) -> None:
     file = tmp_path / "months.csv"
-    file.write_text("account_id,as_of,label\n007,2026-01,1\n")
+    file.write_text("account_id,as_of,label\n007,2026-01,1\n", encoding="utf-8")
     assert read_labels(file).row(0) == ("007", datetime.date(2026, 1, 1), 1.0)
 
 
@@ -182,7 +182,7 @@ def test_the_month_of_a_label_may_be_without_a_day(tmp_path: Path) -> None:
 )
 def test_invalid_labels_are_refused(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "labels.csv"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     with pytest.raises(RecordFileError, match=words):
         read_labels(file)
 
