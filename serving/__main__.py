@@ -171,6 +171,13 @@ def _add_key_commands(commands: Any) -> None:
         "revoke an API key; a running service refuses it two seconds later",
     )
     revoke.add_argument("key_id", metavar="KEY_ID", help="as `keys list` shows it")
+    adopt = _add(
+        commands,
+        "adopt",
+        (_COMMANDS, "adopt_keys"),
+        "let a service answer API keys that an earlier version made",
+    )
+    adopt.add_argument("key_id", nargs="+", metavar="KEY_ID", help="as `keys list` shows them")
 
 
 def _add_audit_commands(commands: Any) -> None:

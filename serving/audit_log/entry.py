@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal[
-    "decision", "review", "started", "resolution", "withdrawal", "notification", "erasure"
+    "decision",
+    "review",
+    "started",
+    "resolution",
+    "withdrawal",
+    "notification",
+    "erasure",
+    "key_created",
+    "key_adopted",
+    "key_revoked",
 ]
 
 
@@ -20,7 +29,7 @@ class NewEntry:
     entry_id: str
     kind: Kind
     # The id of the decision that the entry is about (a decision's own id); of an erasure, the id of
-    # the person (data_subject).
+    # the person (data_subject); of an API key, the key's.
     subject: str
     tenant: str
     caller: str  # id of the API key that sent the request

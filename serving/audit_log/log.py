@@ -32,7 +32,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,7 +45,7 @@ from serving.audit_log.committer import Committer
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.erasure import truncate_wal
 from serving.audit_log.errors import Unavailable, Unconfirmed
-from serving.audit_log.privacy.key_file import read_or_create_secrets
+from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.audit_log.writer import Writer
 from serving.storage.database import Database, open_database
@@ -76,9 +76,13 @@ class AuditLog:
         # First, so that a second service never opens the database.
         self._lock = None if settings.file is None else _lock_file(settings.file)
         self.deadline = settings.deadline  # seconds
-        self.secrets = read_or_create_secrets(settings.secrets)
-        self.database = open_database(settings)
-        self._check_newest_checkpoint(settings.checkpoints)
+        with ExitStack() as opened:
+            opened.callback(self._unlock)
+            self.database = open_database(settings)
+            opened.callback(self.database.close)
+            self.secrets = open_secrets(self.database, settings, create=True)
+            self._check_newest_checkpoint(settings.checkpoints)
+            opened.pop_all()  # nothing was refused: all of it stays open
         self.reader = Reader(self.database, self.secrets)
         self.writer = Writer(Committer(self.database, self.secrets, settings.checkpoints))
         self._expected = 0  # requests that are about to append
@@ -156,8 +160,12 @@ class AuditLog:
         else:
             self._empty_wal()
         self.database.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
 
     def _empty_wal(self) -> None:
         """Move SQLite's write-ahead log into the database: a copy of the one file is then whole.

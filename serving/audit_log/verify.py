@@ -21,10 +21,17 @@ from sqlalchemy.exc import OperationalError
 from serving.audit_log import checkpoints
 from serving.audit_log.checkpoints import Checkpoint, Flaw
 from serving.audit_log.hash_chain import GENESIS, hash_row
-from serving.audit_log.privacy.data_subjects import decrypt, key_context
+from serving.audit_log.privacy.api_key_macs import (
+    KEY_KINDS,
+    NOT_ADOPTED,
+    REMOVED,
+    read_stored_keys,
+)
+from serving.audit_log.privacy.data_subjects import decrypt, try_subject_keys
 from serving.audit_log.privacy.key_file import Secrets
+from serving.audit_log.privacy.record_secrets import keys_to_adopt
 from serving.audit_log.rows import ENCRYPTED, data_subject_column, encryption_context
-from serving.storage.tables import entries, people
+from serving.storage.tables import entries
 
 MAX_FINDINGS = 20  # named in a report; one wrong row may cause thousands
 PAGE = 500  # rows or checkpoints in memory at a time
@@ -72,6 +79,7 @@ class VerificationReport:
     cut_short: int  # lines of the checkpoint file that were skipped
     count: int  # of findings
     findings: tuple[VerificationFinding, ...]  # the first MAX_FINDINGS
+    not_adopted: int = 0  # API keys of an earlier version, which no service answers
 
     @property
     def unwitnessed(self) -> int:
@@ -125,7 +133,9 @@ def verify(
     # Checkpoints first: a checkpoint that is written after the rows were read would seem wrong.
     from_checkpoints, from_rows = _Findings(), _Findings()
     witnesses = _verify_checkpoints(reading, secrets, checkpoint_file, from_checkpoints)
-    rows = _verify_rows(reading, secrets, from_rows)
+    logged_keys: set[str] = set()
+    rows = _verify_rows(reading, secrets, from_rows, logged_keys)
+    not_adopted = _verify_api_keys(reading, secrets, from_checkpoints, logged_keys)
     in_order = sorted(from_checkpoints.first + from_rows.first, key=_place)
     return VerificationReport(
         rows=rows,
@@ -134,6 +144,7 @@ def verify(
         cut_short=witnesses.cut_short,
         count=from_checkpoints.count + from_rows.count,
         findings=tuple(in_order[:MAX_FINDINGS]),
+        not_adopted=not_adopted,
     )
 
 
@@ -189,8 +200,12 @@ def _verify_rows(
     reading: Reading,
     secrets: Secrets,
     findings: _Findings,
+    logged_keys: set[str],
 ) -> int:
-    """Compare every row with the row before it and with its data subject's key; counts the rows."""
+    """Compare every row with the row before it and with its data subject's key; counts the rows.
+
+    Adds the API keys that a row is about to ``logged_keys``.
+    """
     count, expected, before = 0, 1, GENESIS
     for page in _pages(reading, secrets):
         count += len(page.rows)
@@ -202,8 +217,37 @@ def _verify_rows(
             if seq != expected:
                 findings.add(seq, _gap_text(seq, expected))
             _verify_row(row, before, page, findings)
+            if row["kind"] in KEY_KINDS and isinstance(row["subject"], str):
+                logged_keys.add(row["subject"])
             expected, before = max(seq + 1, expected), row["hash"]
     return count
+
+
+def _verify_api_keys(
+    reading: Reading,
+    secrets: Secrets,
+    findings: _Findings,
+    logged_keys: set[str],
+) -> int:
+    """Compare the API keys with the rows about them; counts those that were not adopted."""
+    try:
+        # After the rows: a key that is made between the two has a row by then.
+        with reading() as connection:
+            stored = read_stored_keys(connection, secrets, keys_to_adopt(connection, secrets))
+    except OperationalError as error:
+        if not _is_invalid_text(error):
+            raise
+        findings.add(None, "the API keys or the rows about them hold text that is not UTF-8")
+        return 0
+    except InvalidTag:
+        findings.add(None, "the marker of the secrets was changed")
+        return 0
+    for one in stored:
+        if one.problem not in (None, NOT_ADOPTED):
+            findings.add(None, f"API key {one.row['key_id']} {one.problem}")
+    for key_id in sorted(logged_keys - {one.row["key_id"] for one in stored}):
+        findings.add(None, f"API key {key_id} {REMOVED}")
+    return sum(one.problem == NOT_ADOPTED for one in stored)
 
 
 def _gap_text(seq: int, expected: int) -> str:
@@ -288,7 +332,7 @@ def _complete_page(
     named = (row[data_subject_column.name] for row in rows)
     persons = {one for one in named if isinstance(one, str)}
     erased = {row["subject"] for row in rows if row["kind"] == "erasure"}
-    keys = _read_keys(
+    keys = try_subject_keys(
         connection,
         persons | {one for one in erased if isinstance(one, str)},
         secrets,
@@ -299,36 +343,6 @@ def _complete_page(
     )
     explained = set(connection.scalars(erasures)) if without_key else set()
     return _Page(rows, keys, frozenset(without_key - explained))
-
-
-def _read_keys(
-    connection: sa.Connection,
-    subjects: set[str],
-    secrets: Secrets,
-) -> dict[str, bytes | None]:
-    # Cast to bytes: SQLite may hold text there, even text that is not valid UTF-8.
-    account_hash = sa.cast(people.c.account, sa.LargeBinary)
-    sealed_key = sa.cast(people.c.sealed_key, sa.LargeBinary)
-    query = sa.select(people.c.person, account_hash, sealed_key)
-    keys: dict[str, bytes | None] = {}
-    for subject, account, sealed in connection.execute(
-        query.where(people.c.person.in_(sorted(subjects)))
-    ):
-        keys[subject] = _decrypt_key(sealed, subject, account, secrets)
-    return keys
-
-
-def _decrypt_key(
-    sealed: bytes | None,
-    subject: str,
-    account: bytes | None,
-    secrets: Secrets,
-) -> bytes | None:
-    try:
-        context = key_context(subject, (account or b"").decode())
-        return None if sealed is None else decrypt(sealed, secrets.sealing_key, context)
-    except (InvalidTag, ValueError):
-        return None
 
 
 def _read_rows(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Sequence[Row]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.auth.keys import Key, find_key, list_keys
+from serving.audit_log.privacy.key_file import read_secrets
+from serving.auth.keys import Key, find_key, has_keys, list_keys
 from serving.storage.database import Database, open_database
 from serving.storage.settings import read_settings
 
@@ -73,7 +74,9 @@ class KeyCache:
 
     def _refresh(self, keys: Sequence[Key]) -> None:
         # Replaced as a whole: a request sees the old keys or the new ones, without a lock.
-        self._by_id = {key.key_id: key for key in keys}
+        by_id = {key.key_id: key for key in keys}
+        self._log_refused(by_id)
+        self._by_id = by_id
         # Never reset: an emptied or replaced database must not open the service to all callers.
         self.needed = self.needed or bool(keys)
         if not self.known and not self.needed and self._when_empty is not None:
@@ -82,6 +85,12 @@ class KeyCache:
         if not self._is_readable:
             LOGGER.warning("the API keys can be read again")
         self._is_readable = True
+
+    def _log_refused(self, by_id: Mapping[str, Key]) -> None:
+        for key in by_id.values():
+            known = self._by_id.get(key.key_id)
+            if key.problem is not None and (known is None or known.problem != key.problem):
+                LOGGER.error("the API key %s is refused: it %s", key.key_id, key.problem)
 
     def _fail(self, error: Exception) -> None:
         if self._is_readable:
@@ -94,13 +103,18 @@ class _DatabaseKeys:
     """Reads the keys of the database that the environment names; opens it when first called."""
 
     def __init__(self) -> None:
+        self._settings = read_settings()
         self._database: Database | None = None
 
     def __call__(self) -> Sequence[Key]:
         if self._database is None:
-            self._database = open_database(read_settings())
+            self._database = open_database(self._settings)
         try:
-            return list_keys(self._database)
+            # A new audit log has no secrets before the service has made them, and no keys.
+            if not has_keys(self._database):
+                return []
+            # Read each time: it is short, and no change of the file is missed.
+            return list_keys(self._database, read_secrets(self._settings.secrets))
         except SQLAlchemyError:
             self._database.reopen()
             raise

@@ -1,7 +1,8 @@
-"""API keys in the database: created, listed, revoked, looked up.
+"""API keys in the database: created, listed, adopted, revoked, looked up.
 
 Only the SHA-256 of a secret is stored. A secret has 256 random bits, so a plain hash resists
-guessing and a slow one is not needed.
+guessing and a slow one is not needed. Each row has a MAC, and what happens to it is an entry of the
+audit log: who can write the database alone cannot make a key that is answered.
 """
 
 from __future__ import annotations
@@ -11,13 +12,28 @@ import hashlib
 import hmac
 import math
 import re
-import secrets
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from secrets import token_bytes, token_hex, token_urlsafe
+from typing import Any
 
 import sqlalchemy as sa
 
+from serving.audit_log.entry import Kind, NewEntry
+from serving.audit_log.privacy.api_key_macs import (
+    ADOPTED,
+    CREATED,
+    NOT_ADOPTED,
+    REVOKED,
+    StoredKey,
+    api_key_mac,
+    read_stored_keys,
+)
+from serving.audit_log.privacy.key_file import Secrets
+from serving.audit_log.privacy.record_secrets import keys_to_adopt
+from serving.audit_log.rows import insert_entries
 from serving.auth.caller import SCOPES, Caller
 from serving.storage.database import Database
 from serving.storage.tables import api_keys
@@ -27,10 +43,11 @@ MAX_LIVE = 2  # keys with the same tenant, scopes and owner: the old one and its
 MAX_DAYS = 3650
 MAX_RATE = 10_000.0  # requests a second
 MAX_OWNER = 100  # characters
+_CALLER = "operator"  # a key is made and revoked by a command, which has no API key
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TEXT = re.compile(r"clk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 # Compared with the secret of an unknown key, so that the answer takes as long as for a known one.
-_HASH_OF_NO_KEY = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
+_HASH_OF_NO_KEY = hashlib.sha256(token_bytes(32)).hexdigest()
 
 
 class KeyRefused(ValueError):
@@ -50,9 +67,13 @@ class Key:
     expires_at: datetime.datetime
     revoked_at: datetime.datetime | None = None  # None = not revoked
     owner: str | None = None  # who holds it; None = unknown, in older keys
+    # Why the row is not genuine, see serving.audit_log.privacy.api_key_macs; None = it is.
+    problem: str | None = None
 
     def is_live(self, now: datetime.datetime) -> bool:
-        """Whether the key is neither expired nor revoked at this time."""
+        """Whether the key is genuine, and neither expired nor revoked at this time."""
+        if self.problem is not None:
+            return False
         return now < self.expires_at and (self.revoked_at is None or now < self.revoked_at)
 
     @property
@@ -75,6 +96,7 @@ DEFAULT_TERMS = KeyTerms()
 
 def create(
     database: Database,
+    secrets: Secrets,
     tenant: str,
     scopes: Collection[str],
     terms: KeyTerms = DEFAULT_TERMS,
@@ -84,6 +106,7 @@ def create(
 
     Args:
         database: Where it is stored.
+        secrets: Those of the audit log.
         tenant: The lender that it belongs to.
         scopes: Some of ``SCOPES``.
         terms: How long it lives, how often it may be used, and who holds it.
@@ -92,11 +115,11 @@ def create(
     Raises:
         KeyRefused: an argument is invalid, or the owner has two live keys with these scopes.
     """
-    _check(tenant, scopes, terms)
+    check(tenant, scopes, terms)
     created_at = now or _now()
-    secret = secrets.token_urlsafe(32)
+    secret = token_urlsafe(32)
     key = Key(
-        key_id=secrets.token_hex(8),
+        key_id=token_hex(8),
         tenant=tenant,
         scopes=frozenset(scopes),
         hash=hashlib.sha256(secret.encode()).hexdigest(),
@@ -107,19 +130,57 @@ def create(
     )
     with database.writing() as connection:
         # Within the write lock: two commands at once cannot create a third key.
-        _check_room_for(key, read_keys(connection, api_keys.c.tenant == tenant))
-        connection.execute(api_keys.insert().values(_encode(key)))
+        of_tenant = _read_keys(connection, secrets, api_keys.c.tenant == tenant)
+        _check_room_for(key, of_tenant)
+        row = _encode(key)
+        row["mac"] = api_key_mac(row, secrets)
+        connection.execute(api_keys.insert().values(row))
+        insert_entries(connection, [_entry(CREATED, row, created_at)], secrets)
     return f"clk_{key.key_id}_{secret}", key
 
 
-def list_keys(database: Database) -> list[Key]:
+def has_keys(database: Database) -> bool:
+    """Whether any key was ever created."""
+    with database.reading() as connection:
+        return connection.scalar(sa.select(api_keys.c.key_id).limit(1)) is not None
+
+
+def list_keys(database: Database, secrets: Secrets) -> list[Key]:
     """All keys ever created, oldest first."""
     with database.reading() as connection:
-        return read_keys(connection)
+        return _read_keys(connection, secrets)
+
+
+def adopt(
+    database: Database,
+    secrets: Secrets,
+    key_ids: Sequence[str],
+    now: datetime.datetime | None = None,
+) -> list[Key]:
+    """Make keys of an earlier version genuine, all or none; returns them.
+
+    Those can be adopted that were there when the audit log was first opened by this version.
+
+    Raises:
+        KeyRefused: an id is not that of such a key.
+    """
+    at = now or _now()
+    with database.writing() as connection:
+        found = {one.row["key_id"]: one for one in _read_stored(connection, secrets)}
+        for key_id in dict.fromkeys(key_ids):
+            stored = found.get(key_id)
+            if stored is None or stored.problem != NOT_ADOPTED:
+                raise KeyRefused(
+                    "expected ids of keys that `python -m serving keys list` shows as not adopted, "
+                    f"got {key_id!r}"
+                )
+            _update(connection, secrets, dict(stored.row), _Change(ADOPTED, at))
+        return _read_keys(connection, secrets, api_keys.c.key_id.in_(key_ids))
 
 
 def revoke(
     database: Database,
+    secrets: Secrets,
     key_id: str,
     now: datetime.datetime | None = None,
 ) -> Key:
@@ -128,40 +189,21 @@ def revoke(
     Raises:
         KeyRefused: there is no such key.
     """
+    at = now or _now()
     has_id = api_keys.c.key_id == key_id
-    update = (
-        api_keys.update()
-        .where(has_id, api_keys.c.revoked_at.is_(None))
-        .values(revoked_at=encode_time(now or _now()))
-    )
     with database.writing() as connection:
-        connection.execute(update)
-        found = read_keys(connection, has_id)
-    if not found:
-        raise KeyRefused(
-            "expected the id of a key as `python -m serving keys list` shows it, found no such key"
-        )
-    return found[0]
-
-
-def read_keys(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Key]:
-    """The keys that meet the conditions, oldest first."""
-    query = sa.select(api_keys).where(*conditions)
-    rows = connection.execute(query.order_by(api_keys.c.created_at, api_keys.c.key_id))
-    return [
-        Key(
-            key_id=row.key_id,
-            tenant=row.tenant,
-            scopes=frozenset(row.scopes.split()),
-            hash=row.hash,
-            rate=row.rate,
-            created_at=decode_time(row.created_at),
-            expires_at=decode_time(row.expires_at),
-            revoked_at=None if row.revoked_at is None else decode_time(row.revoked_at),
-            owner=row.owner,
-        )
-        for row in rows
-    ]
+        stored = _read_stored(connection, secrets, has_id)
+        if not stored:
+            raise KeyRefused(
+                "expected the id of a key as `python -m serving keys list` shows it, "
+                "found no such key"
+            )
+        [one] = stored
+        if one.row["revoked_at"] is None:
+            # Also a row that is not genuine: whoever changed it could change it back.
+            _update(connection, secrets, dict(one.row), _Change(REVOKED, at, one.problem))
+        [revoked] = _read_keys(connection, secrets, has_id)
+    return revoked
 
 
 def find_key(
@@ -193,7 +235,8 @@ def scopes_text(scopes: Iterable[str]) -> str:
     return ",".join(sorted(scopes, key=SCOPES.index))
 
 
-def _check(tenant: str, scopes: Collection[str], terms: KeyTerms) -> None:
+def check(tenant: str, scopes: Collection[str], terms: KeyTerms) -> None:
+    """Raise :class:`KeyRefused` if no key can be created with these arguments."""
     days, rate = terms.days, terms.rate
     if not _TENANT.fullmatch(tenant):
         raise KeyRefused(
@@ -235,13 +278,82 @@ def _check_room_for(key: Key, of_tenant: Iterable[Key]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What happens to a stored key, and when."""
+
+    kind: Kind
+    at: datetime.datetime
+    problem: str | None = None  # why its row was not genuine before
+
+
+def _read_keys(
+    connection: sa.Connection, secrets: Secrets, *conditions: sa.ColumnElement[bool]
+) -> list[Key]:
+    """The keys that meet the conditions, oldest first."""
+    return [_decode(stored) for stored in _read_stored(connection, secrets, *conditions)]
+
+
+def _read_stored(
+    connection: sa.Connection, secrets: Secrets, *conditions: sa.ColumnElement[bool]
+) -> list[StoredKey]:
+    awaiting = keys_to_adopt(connection, secrets)
+    return read_stored_keys(connection, secrets, awaiting, *conditions)
+
+
+def _update(
+    connection: sa.Connection, secrets: Secrets, row: dict[str, Any], change: _Change
+) -> None:
+    """Change a row, and append the entry that says so."""
+    if change.kind == REVOKED:
+        row["revoked_at"] = encode_time(change.at)
+    row["mac"] = api_key_mac(row, secrets)
+    connection.execute(api_keys.update().where(api_keys.c.key_id == row["key_id"]).values(row))
+    entry = _entry(change.kind, row, change.at)
+    if change.problem is not None:
+        entry = replace(entry, metadata={**entry.metadata, "problem": change.problem})
+    insert_entries(connection, [entry], secrets)
+
+
+def _entry(kind: Kind, row: Mapping[str, Any], at: datetime.datetime) -> NewEntry:
+    """The entry about a key: nothing of it names a person, and the owner is in its MAC only."""
+    names = ("scopes", "rate", "created_at", "expires_at", "revoked_at", "mac")
+    return NewEntry(
+        entry_id=str(uuid.uuid4()),
+        kind=kind,
+        subject=row["key_id"],
+        tenant=row["tenant"],
+        caller=_CALLER,
+        at=at,
+        account=None,
+        metadata={name: row.get(name) for name in names},
+    )
+
+
+def _decode(stored: StoredKey) -> Key:
+    row = stored.row
+    revoked_at = row["revoked_at"]
+    return Key(
+        key_id=row["key_id"],
+        tenant=row["tenant"],
+        scopes=frozenset(row["scopes"].split()),
+        hash=row["hash"],
+        rate=row["rate"],
+        created_at=decode_time(row["created_at"]),
+        expires_at=decode_time(row["expires_at"]),
+        revoked_at=None if revoked_at is None else decode_time(revoked_at),
+        owner=row["owner"],
+        problem=stored.problem,
+    )
+
+
 def _encode(key: Key) -> dict[str, str | float | None]:
     return {
         "key_id": key.key_id,
         "tenant": key.tenant,
         "scopes": " ".join(sorted(key.scopes)),
         "hash": key.hash,
-        "rate": key.rate,
+        "rate": float(key.rate),  # as the database returns it, for the MAC
         "created_at": encode_time(key.created_at),
         "expires_at": encode_time(key.expires_at),
         "owner": key.owner,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,14 +12,17 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from sqlalchemy.exc import DBAPIError
 
+from serving.audit_log import checkpoints
 from serving.audit_log.entry import Entry
-from serving.audit_log.privacy.key_file import Secrets, read_secrets
+from serving.audit_log.privacy.key_file import Secrets
+from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
+from serving.audit_log.rows import read_chain_head
 from serving.audit_log.verify import VerificationReport, verify
 from serving.operations.export import ExportedDecision, export, line
 from serving.operations.new_file import check_not_of_record, write_private
 from serving.operations.replay import Bundles, period, replay, replay_text
-from serving.storage.database import Database
+from serving.storage.database import Database, open_database
 from serving.storage.errors import StorageError
 from serving.storage.models import stated_digest, stored_bundles
 from serving.storage.settings import StorageSettings, read_settings
@@ -37,22 +41,39 @@ class OpenAuditLog:
         """Its queries."""
         return Reader(self.database, self.secrets)
 
+    def sign_checkpoint(self) -> None:
+        """Sign what a command appended, because no service may be running that would."""
+        with self.database.reading() as connection:
+            seq, row_hash = read_chain_head(connection)
+        now = datetime.datetime.now(datetime.UTC)
+        checkpoints.append(
+            self.settings.checkpoints,
+            seq,
+            row_hash,
+            now,
+            self.secrets.signer,
+        )
+
 
 @contextmanager
-def open_audit_log() -> Iterator[OpenAuditLog]:
-    """Open the audit log that the environment names.
+def open_audit_log(
+    settings: StorageSettings | None = None, create: bool = False
+) -> Iterator[OpenAuditLog]:
+    """Open the audit log of these settings, by default those of the environment.
+
+    With ``create`` it is made if there is none.
 
     Raises:
-        StorageError: there is none, or it cannot be read.
+        StorageError: there is none, or it cannot be read, or the secrets belong to another.
     """
-    settings = read_settings()
-    if settings.file is not None and not settings.file.exists():
+    settings = settings or read_settings()
+    if not create and settings.file is not None and not settings.file.exists():
         raise StorageError(
             f"there is no audit log at {settings.file}; CLEARLINE_RECORD says where it is"
         )
-    secrets = read_secrets(settings.secrets)
-    database = Database(settings.address)
+    database = open_database(settings)
     try:
+        secrets = open_secrets(database, settings, create)
         yield OpenAuditLog(settings, secrets, database)
     except InvalidTag:
         raise StorageError(
@@ -89,6 +110,8 @@ def report_text(report: VerificationReport) -> str:
     lines = [f"rows         {report.rows}", f"checkpoints  {report.checkpoints}{newest}"]
     if report.cut_short:
         lines.append(f"skipped      {report.cut_short} checkpoint(s) cut short by a power failure")
+    if report.not_adopted:
+        lines.append(f"not adopted  {report.not_adopted} API key(s) of an earlier version")
     lines.append(f"findings     {report.count or 'none'}")
     for finding in report.findings:
         where = "" if finding.row is None else f"row {finding.row} "

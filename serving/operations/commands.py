@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import json
 import sys
@@ -14,13 +13,13 @@ from serving.auth import keys
 from serving.auth.keys import Key, KeyTerms
 from serving.decision.golden import load
 from serving.decision.pipeline import stages
+from serving.operations.audit import open_audit_log
 from serving.operations.client import ask, settings_for, start_service
 from serving.operations.errors import RequestFileError
 from serving.operations.explain import answer_text, stages_text
 from serving.operations.pack import PackError, build, check_reason, fetch, store
 from serving.schemas.base import parse
 from serving.schemas.decision import Request, statements_table
-from serving.storage.database import Database, open_database
 from serving.storage.models import newest_bundle
 from serving.storage.settings import read_settings
 from serving.web.errors import ApiError
@@ -71,8 +70,10 @@ def create_key(options: argparse.Namespace) -> None:
     """Create an API key; its text, alone on stdout, cannot be shown again."""
     scopes = [scope.strip() for scope in options.scopes.split(",")]
     terms = KeyTerms(options.days, options.rate, options.owner)
-    with contextlib.closing(open_database(read_settings())) as database:
-        text, key = keys.create(database, options.tenant, scopes, terms)
+    keys.check(options.tenant, scopes, terms)  # before an audit log is made
+    with open_audit_log(create=True) as log:
+        text, key = keys.create(log.database, log.secrets, options.tenant, scopes, terms)
+        log.sign_checkpoint()
     print(text)
     print(f"key {_key_line(key)}; save it now: only its hash is stored", file=sys.stderr)
     if key.owner is None and "review" in key.scopes:
@@ -82,15 +83,26 @@ def create_key(options: argparse.Namespace) -> None:
 def list_keys(_: argparse.Namespace) -> None:
     """Print all API keys, without their secrets."""
     now = datetime.datetime.now(datetime.UTC)
-    with contextlib.closing(open_database(read_settings())) as database:
-        for key in keys.list_keys(database):
+    with open_audit_log() as log:
+        for key in keys.list_keys(log.database, log.secrets):
             print(f"{_state(key, now):8}{_key_line(key)}")
 
 
 def revoke_key(options: argparse.Namespace) -> None:
     """Revoke an API key."""
-    with contextlib.closing(open_database(read_settings())) as database:
-        print(f"revoked {_key_line(keys.revoke(database, options.key_id))}")
+    with open_audit_log() as log:
+        revoked = keys.revoke(log.database, log.secrets, options.key_id)
+        log.sign_checkpoint()
+    print(f"revoked {_key_line(revoked)}")
+
+
+def adopt_keys(options: argparse.Namespace) -> None:
+    """Make API keys of an earlier version genuine, so that a service answers them."""
+    with open_audit_log() as log:
+        adopted = keys.adopt(log.database, log.secrets, options.key_id)
+        log.sign_checkpoint()
+    for key in adopted:
+        print(f"adopted {_key_line(key)}")
 
 
 def _read_request(file: Path) -> Request:
@@ -106,14 +118,17 @@ def _ask_own_service(body: bytes, advice: bool) -> bytes:
     load(newest_bundle())
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        address = settings_for(folder)["CLEARLINE_RECORD"]
-        with contextlib.closing(Database(address)) as database:
-            key, _ = keys.create(database, "demo", {"score"}, KeyTerms(days=1))
+        settings = read_settings(settings_for(folder))
+        with open_audit_log(settings, create=True) as log:
+            terms = KeyTerms(days=1)
+            key, _ = keys.create(log.database, log.secrets, "demo", {"score"}, terms)
         with start_service(folder / "log") as url:
             return ask(url, body, advice, key)
 
 
 def _state(key: Key, now: datetime.datetime) -> str:
+    if key.problem is not None:
+        return "refused"
     if key.is_live(now):
         return "live"
     return "revoked" if key.revoked_at else "expired"
@@ -122,7 +137,8 @@ def _state(key: Key, now: datetime.datetime) -> str:
 def _key_line(key: Key) -> str:
     scopes = keys.scopes_text(key.scopes)
     owner = "unknown" if key.owner is None else key.owner
+    problem = "" if key.problem is None else f"  ({key.problem})"
     return (
         f"{key.key_id}  {key.tenant}  {scopes}  until {key.expires_at:%Y-%m-%d}  {key.rate:g}/s  "
-        f"owner {owner}"
+        f"owner {owner}{problem}"
     )

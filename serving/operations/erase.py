@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 
-from serving.audit_log import checkpoints
 from serving.audit_log.erasure import (
     RETENTION_YEARS,
     Erased,
@@ -24,7 +23,6 @@ from serving.audit_log.erasure import (
     newest_record,
     truncate_wal,
 )
-from serving.audit_log.rows import read_chain_head
 from serving.operations.audit import OpenAuditLog, open_audit_log
 from serving.operations.errors import NothingDone
 from serving.operations.near_accounts import find_near
@@ -141,23 +139,9 @@ def _print_erased(log: OpenAuditLog, erasures: Iterator[Erased]) -> tuple[int, i
     finally:
         # Also after an error: what was erased until then is durable.
         if count:
-            _sign(log)
+            log.sign_checkpoint()
         is_overwritten = _overwrite_wal(log)
     return count, 0 if is_overwritten else 1
-
-
-def _sign(log: OpenAuditLog) -> None:
-    # Signed here, because no service may be running that would sign a checkpoint.
-    with log.database.reading() as connection:
-        seq, row_hash = read_chain_head(connection)
-    now = datetime.datetime.now(datetime.UTC)
-    checkpoints.append(
-        log.settings.checkpoints,
-        seq,
-        row_hash,
-        now,
-        log.secrets.signer,
-    )
 
 
 def _overwrite_wal(log: OpenAuditLog) -> bool:

@@ -27,6 +27,7 @@ from serving.schemas import examples
 from serving.storage.database import Database
 from tests.support.each import each
 from tests.support.page_commands import CompletedCommand, read_commands, run_commands
+from tests.support.records import SECRETS
 
 pytestmark = pytest.mark.slow
 PAGES = ("api.md", "reviews.md", "authentication.md", "operations.md")
@@ -247,7 +248,7 @@ def test_a_dump_of_postgresql_holds_the_tables(tmp_path: Path) -> None:
     try:
         address = server.get_uri()
         with closing(Database(address)) as database:
-            _, key = keys.create(database, "mylender", ["score"])
+            _, key = keys.create(database, SECRETS, "mylender", ["score"])
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         run_commands([PG_DUMP], "", tmp_path, {"CLEARLINE_RECORD": address, "PATH": path})
     finally:

@@ -11,11 +11,19 @@ import polars as pl
 import pytest
 
 from serving.auth.key_cache import KeyCache
+from serving.operations.audit import open_audit_log
 from serving.operations.client import start_service
 from serving.operations.pack import store
-from serving.storage.database import Database
 from tests.support.gated_app import LIVE, cache_of
-from tests.support.records import at_hand, fill, golden, postgres, postgres_server, record
+from tests.support.records import (
+    at_hand,
+    fill,
+    golden,
+    postgres,
+    postgres_server,
+    record,
+    settings_in,
+)
 from tests.support.served import Guarded, Server, as_requests, create_keys
 
 # Fixtures for all tests below this folder.
@@ -52,8 +60,8 @@ def guarded(
 ) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     address = f"sqlite:///{folder / 'record.db'}"
-    with closing(Database(address)) as database:
-        by_name = create_keys(database)
+    with open_audit_log(settings_in(folder), create=True) as log:
+        by_name = create_keys(log.database, log.secrets)
     store(bundle_folder)
     with start_service(folder / "log", settings={"CLEARLINE_RECORD": address}) as url:
         yield Guarded(url, folder / "log", address, by_name)

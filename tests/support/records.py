@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy.key_file import Secrets
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.storage.database import Database
@@ -26,6 +27,15 @@ from tests.golden.remake import BUNDLE
 
 NOW = datetime.datetime(2026, 11, 25, 8, 0, tzinfo=datetime.UTC)
 ACCOUNTS = 40
+# For tests that need a database and no file of secrets.
+SECRETS = Secrets(
+    account_keys={"a1": bytes([1]) * 32},
+    account_key="a1",
+    sealing_key=bytes([2]) * 32,
+    signing_key=bytes([3]) * 32,
+    digest_key=bytes([4]) * 32,
+    identity_key=bytes([5]) * 32,
+)
 Fill = Callable[[int], list[NewEntry]]
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from serving.audit_log.privacy.key_file import read_secrets
+from serving.audit_log.privacy.key_file import Secrets, read_secrets
 from serving.auth import keys
 from serving.auth.caller import SCOPES
 from serving.auth.local_token import read_token, token_file
@@ -81,7 +81,7 @@ def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def create_keys(database: Database) -> dict[str, str]:
+def create_keys(database: Database, secrets: Secrets) -> dict[str, str]:
     """Create keys of all kinds and return them by name.
 
     Live keys are named ``tenant/scope`` and ``tenant/all``, of the tenants north and south. The
@@ -90,13 +90,13 @@ def create_keys(database: Database) -> dict[str, str]:
     by_name: dict[str, str] = {}
     for tenant in ("north", "south"):
         for scope in SCOPES:
-            by_name[f"{tenant}/{scope}"], _ = keys.create(database, tenant, [scope], FAST)
-        by_name[f"{tenant}/all"], _ = keys.create(database, tenant, SCOPES, FAST)
+            by_name[f"{tenant}/{scope}"], _ = keys.create(database, secrets, tenant, [scope], FAST)
+        by_name[f"{tenant}/all"], _ = keys.create(database, secrets, tenant, SCOPES, FAST)
     long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=30)
     by_name["expired"], _ = keys.create(
-        database, "old", SCOPES, keys.KeyTerms(days=29), now=long_ago
+        database, secrets, "old", SCOPES, keys.KeyTerms(days=29), long_ago
     )
-    by_name["revoked"], revoked = keys.create(database, "old", SCOPES)
-    keys.revoke(database, revoked.key_id)
-    by_name["slow"], _ = keys.create(database, "slow", SCOPES, keys.KeyTerms(rate=0.01))
+    by_name["revoked"], revoked = keys.create(database, secrets, "old", SCOPES)
+    keys.revoke(database, secrets, revoked.key_id)
+    by_name["slow"], _ = keys.create(database, secrets, "slow", SCOPES, keys.KeyTerms(rate=0.01))
     return by_name

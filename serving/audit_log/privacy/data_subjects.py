@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from serving.audit_log.entry import NewEntry
@@ -140,6 +141,37 @@ def read_subject_keys(
     for row in connection.execute(query):
         keys[row.person] = _decrypt_key(row.sealed_key, row.person, row.account, secrets_)
     return keys
+
+
+def try_subject_keys(
+    connection: sa.Connection,
+    subject_ids: Collection[str],
+    secrets_: Secrets,
+) -> dict[str, bytes | None]:
+    """As :func:`read_subject_keys`, whatever is stored; None: a key that fails to decrypt."""
+    # Cast to bytes: SQLite may hold text there, even text that is not valid UTF-8.
+    account_hash = sa.cast(people.c.account, sa.LargeBinary)
+    sealed_key = sa.cast(people.c.sealed_key, sa.LargeBinary)
+    query = sa.select(people.c.person, account_hash, sealed_key)
+    keys: dict[str, bytes | None] = {}
+    for subject_id, account, sealed in connection.execute(
+        query.where(people.c.person.in_(sorted(subject_ids)))
+    ):
+        keys[subject_id] = _try_key(sealed, subject_id, account, secrets_)
+    return keys
+
+
+def _try_key(
+    sealed: bytes | None,
+    subject_id: str,
+    account: bytes | None,
+    secrets_: Secrets,
+) -> bytes | None:
+    try:
+        account_hash = (account or b"").decode()
+        return None if sealed is None else _decrypt_key(sealed, subject_id, account_hash, secrets_)
+    except (InvalidTag, ValueError):
+        return None
 
 
 def _find_by_hash(

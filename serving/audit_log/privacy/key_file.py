@@ -64,6 +64,11 @@ class Secrets:
         keyed = hmac.new(self.identity_key, b"unique key\0" + content, hashlib.sha256)
         return f"keyed:{keyed.hexdigest()}"
 
+    def api_key_mac(self, content: bytes) -> str:
+        """The MAC of a stored API key, hex."""
+        key = hmac.digest(self.sealing_key, b"API keys", hashlib.sha256)
+        return hmac.new(key, content, hashlib.sha256).hexdigest()
+
     @property
     def signer(self) -> Ed25519PrivateKey:
         """The private key that signs checkpoints."""

@@ -26,6 +26,7 @@ from serving.audit_log.verify import verify
 from serving.auth import keys
 from serving.auth.caller import SCOPES
 from serving.auth.routes import ROUTES
+from serving.operations.audit import open_audit_log
 from serving.operations.client import start_service
 from serving.operations.pack import store
 from serving.service import LimitReduction
@@ -40,6 +41,7 @@ from tests.support.openapi_cases import (
     find_faults,
     read_schema,
 )
+from tests.support.records import settings_in
 
 SERVICE = "serving.service:LimitReduction"
 LYING_SERVICE = "tests.serving.api.lying_service:LimitReduction"
@@ -75,11 +77,10 @@ def run_battery(
     within: float = 20.0,
 ) -> Iterator[Run]:
     """Start a service and send it `count` cases of each kind for each operation."""
-    address = f"sqlite:///{folder / 'record.db'}"
-    with closing(Database(address)) as database:
-        key, _ = keys.create(database, "north", SCOPES, keys.KeyTerms(rate=10_000))
-        reviewer = keys.KeyTerms(rate=10_000, owner="Li Na")
-        reviewer_key, _ = keys.create(database, "north", ["review"], reviewer)
+    with open_audit_log(settings_in(folder), create=True) as log:
+        terms, owned = keys.KeyTerms(rate=10_000), keys.KeyTerms(rate=10_000, owner="Li Na")
+        key, _ = keys.create(log.database, log.secrets, "north", SCOPES, terms)
+        reviewer_key, _ = keys.create(log.database, log.secrets, "north", ["review"], owned)
     # These tests are not about the speed of the machine.
     with start_service(folder / "log", service, {"CLEARLINE_DEADLINE": "30"}) as url:
         authorization, of_reviewer = f"Bearer {key}", f"Bearer {reviewer_key}"

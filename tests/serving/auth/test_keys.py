@@ -23,11 +23,12 @@ from serving.__main__ import main
 from serving.auth.caller import SCOPES
 from serving.auth.key_cache import KeyCache
 from serving.auth.keys import Key, KeyRefused, KeyTerms, create, find_key, list_keys, revoke
-from serving.storage.database import Database, open_database
-from serving.storage.settings import read_settings
+from serving.operations.audit import open_audit_log
+from serving.storage.database import Database
 from serving.storage.tables import api_keys
 from tests.support.each import each
 from tests.support.gated_app import DAY, KEY, NOW, TEXT
+from tests.support.records import SECRETS, environment_of, settings_in
 
 KNOWN = {KEY.key_id: KEY}
 
@@ -38,6 +39,12 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
+def set_environment(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let commands find the audit log in a folder."""
+    for name, value in environment_of(settings_in(folder)).items():
+        monkeypatch.setenv(name, value)
+
+
 def until(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
     end = time.monotonic() + seconds
     while not holds() and time.monotonic() < end:
@@ -46,14 +53,16 @@ def until(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def test_a_key_is_found_by_its_text_and_by_no_other(database: Database) -> None:
-    text, key = create(database, "lender", ["score", "review"], KeyTerms(30, 7.0, "Li Na"), now=NOW)
-    by_id = {stored.key_id: stored for stored in list_keys(database)}
+    text, key = create(
+        database, SECRETS, "lender", ["score", "review"], KeyTerms(30, 7.0, "Li Na"), now=NOW
+    )
+    by_id = {stored.key_id: stored for stored in list_keys(database, SECRETS)}
     assert by_id == {key.key_id: key}
     assert find_key(text, by_id, NOW) == key
     caller = key.caller
     assert (caller.tenant, caller.scopes) == ("lender", frozenset({"score", "review"}))
     assert (caller.owner, key.rate) == ("Li Na", 7.0)
-    other, _ = create(database, "lender", ["score", "review"], now=NOW)
+    other, _ = create(database, SECRETS, "lender", ["score", "review"], now=NOW)
     assert find_key(other, by_id, NOW) is None
 
 
@@ -104,7 +113,7 @@ def test_every_text_costs_one_comparison(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_only_the_hash_of_a_256_bit_secret_is_stored(database: Database, tmp_path: Path) -> None:
-    texts = [create(database, f"t{number}", ["score"])[0] for number in range(50)]
+    texts = [create(database, SECRETS, f"t{number}", ["score"])[0] for number in range(50)]
     secrets = {text[-43:] for text in texts}
     assert len(secrets) == 50
     database.close()
@@ -117,38 +126,40 @@ def test_only_the_hash_of_a_256_bit_secret_is_stored(database: Database, tmp_pat
 
 
 def test_a_tenant_has_at_most_two_live_keys_for_the_same_scopes(database: Database) -> None:
-    _, first = create(database, "lender", ["score", "review"], now=NOW)
-    create(database, "lender", ["review", "score"], now=NOW)
+    _, first = create(database, SECRETS, "lender", ["score", "review"], now=NOW)
+    create(database, SECRETS, "lender", ["review", "score"], now=NOW)
     with pytest.raises(
         KeyRefused, match=f"2 live keys for score,review .*{first.key_id}.*keys revoke"
     ):
-        create(database, "lender", ["score", "review"], now=NOW)
-    create(database, "lender", ["score"], now=NOW)  # other scopes
-    create(database, "other", ["score", "review"], now=NOW)  # another tenant
+        create(database, SECRETS, "lender", ["score", "review"], now=NOW)
+    create(database, SECRETS, "lender", ["score"], now=NOW)  # other scopes
+    create(database, SECRETS, "other", ["score", "review"], now=NOW)  # another tenant
     owned = KeyTerms(owner="Li Na")
-    create(database, "lender", ["score", "review"], owned, now=NOW)  # another owner
-    revoke(database, first.key_id, NOW)
-    create(database, "lender", ["score", "review"], now=NOW)
-    create(database, "lender", ["score", "review"], now=NOW + 366 * DAY)  # by then all have expired
-    assert len(list_keys(database)) == 7
+    create(database, SECRETS, "lender", ["score", "review"], owned, now=NOW)  # another owner
+    revoke(database, SECRETS, first.key_id, NOW)
+    create(database, SECRETS, "lender", ["score", "review"], now=NOW)
+    create(
+        database, SECRETS, "lender", ["score", "review"], now=NOW + 366 * DAY
+    )  # by then all have expired
+    assert len(list_keys(database, SECRETS)) == 7
 
 
 def test_of_many_concurrent_commands_two_create_a_key(database: Database) -> None:
     def one(_: int) -> None:
         with suppress(KeyRefused):
-            create(database, "lender", ["score"])
+            create(database, SECRETS, "lender", ["score"])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(16)))
-    assert len(list_keys(database)) == 2
+    assert len(list_keys(database, SECRETS)) == 2
 
 
 def test_a_revoked_key_keeps_its_time(database: Database) -> None:
-    _, key = create(database, "lender", ["score"], now=NOW)
-    assert revoke(database, key.key_id, NOW + DAY).revoked_at == NOW + DAY
-    assert revoke(database, key.key_id, NOW + 2 * DAY).revoked_at == NOW + DAY
+    _, key = create(database, SECRETS, "lender", ["score"], now=NOW)
+    assert revoke(database, SECRETS, key.key_id, NOW + DAY).revoked_at == NOW + DAY
+    assert revoke(database, SECRETS, key.key_id, NOW + 2 * DAY).revoked_at == NOW + DAY
     with pytest.raises(KeyRefused, match="keys list"):
-        revoke(database, "f" * 16)
+        revoke(database, SECRETS, "f" * 16)
 
 
 @pytest.mark.parametrize(
@@ -184,19 +195,19 @@ def test_invalid_arguments_are_refused_and_store_nothing(
     whom: dict[str, object] = {"tenant": "lender", "scopes": ["score"]} | changed
     asked = {name: whom[name] for name in ("tenant", "scopes")}
     with pytest.raises(KeyRefused, match=named):
-        create(database, terms=KeyTerms(**terms), **asked)  # type: ignore[arg-type]
-    assert list_keys(database) == []
+        create(database, SECRETS, terms=KeyTerms(**terms), **asked)  # type: ignore[arg-type]
+    assert list_keys(database, SECRETS) == []
 
 
 def test_the_cache_follows_the_database(database: Database) -> None:
-    with closing(KeyCache(lambda: list_keys(database), 0.02)) as held:
+    with closing(KeyCache(lambda: list_keys(database, SECRETS), 0.02)) as held:
         held.wait()
         assert held.known
         assert not held.needed
-        text, key = create(database, "lender", ["score"])
+        text, key = create(database, SECRETS, "lender", ["score"])
         assert until(lambda: held.find(text) is not None)
         assert held.needed
-        revoke(database, key.key_id)
+        revoke(database, SECRETS, key.key_id)
         assert until(lambda: held.find(text) is None)
         assert held.needed  # although no key is live
         with database.writing() as connection:
@@ -257,12 +268,12 @@ def test_a_start_without_any_key_is_reported_once(database: Database) -> None:
         def report() -> None:
             reported.append("no key")
 
-        with closing(KeyCache(lambda: list_keys(database), 0.01, report)):
+        with closing(KeyCache(lambda: list_keys(database, SECRETS), 0.01, report)):
             time.sleep(0.1)
 
     start()
     assert reported == ["no key"]
-    create(database, "lender", ["score"])
+    create(database, SECRETS, "lender", ["score"])
     start()
     assert reported == ["no key"]
 
@@ -272,13 +283,13 @@ def test_the_commands_create_list_and_revoke_a_key(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'made' / 'record.db'}")
+    set_environment(monkeypatch, tmp_path / "made")
     new = "keys new --tenant lender --scopes score,review --days 30 --rate 5"
     assert main([*new.split(), "--owner", "Li Na"]) == 0
     made = capsys.readouterr()
     text = made.out.removesuffix("\n")  # alone on stdout, for use in a shell
-    with closing(open_database(read_settings())) as database:
-        [key] = list_keys(database)
+    with open_audit_log() as log:
+        [key] = list_keys(log.database, log.secrets)
     now = datetime.datetime.now(datetime.UTC)
     assert find_key(text, {key.key_id: key}, now) == key
     secret = text[-43:]
@@ -304,7 +315,7 @@ def test_a_key_for_reviews_without_an_owner_is_made_with_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'record.db'}")
+    set_environment(monkeypatch, tmp_path)
     warning = "without --owner this key cannot take or resolve a review"
     assert main(["keys", "new", "--tenant", "lender", "--scopes", "review"]) == 0
     assert warning in capsys.readouterr().err
@@ -318,6 +329,6 @@ def test_a_damaged_database_is_reported_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "record.db").write_bytes(b"no database at all" * 100)
-    monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / 'record.db'}")
+    set_environment(monkeypatch, tmp_path)
     assert main(["keys", "list"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -15,9 +15,14 @@ from serving.storage.tables import MIGRATIONS
 
 
 @pytest.fixture(params=["record", "postgres"])
-def database(request: pytest.FixtureRequest) -> Database:
-    """A new database of each kind."""
-    audit_log: AuditLog = request.getfixturevalue(request.param)
+def audit_log(request: pytest.FixtureRequest) -> AuditLog:
+    """A new audit log in each kind of database."""
+    opened: AuditLog = request.getfixturevalue(request.param)
+    return opened
+
+
+@pytest.fixture
+def database(audit_log: AuditLog) -> Database:
     return audit_log.database
 
 
@@ -26,8 +31,9 @@ def columns_of(database: Database, table: str) -> list[str]:
     return [column["name"] for column in columns]
 
 
-def test_a_table_of_keys_without_owners_gains_them(database: Database) -> None:
-    _, old = create(database, "lender", ["score"])
+def test_a_table_of_keys_without_owners_gains_them(audit_log: AuditLog) -> None:
+    database, secrets = audit_log.database, audit_log.secrets
+    _, old = create(database, secrets, "lender", ["score"])
     with database.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE api_keys DROP COLUMN owner")
     assert "owner" not in columns_of(database, "api_keys")
@@ -35,8 +41,8 @@ def test_a_table_of_keys_without_owners_gains_them(database: Database) -> None:
         with database.writing() as connection:
             MIGRATIONS[1](connection)
         assert "owner" in columns_of(database, "api_keys")
-    _, new = create(database, "lender", ["review"], KeyTerms(owner="Li Na"))
-    assert list_keys(database) == [old, new]
+    _, new = create(database, secrets, "lender", ["review"], KeyTerms(owner="Li Na"))
+    assert list_keys(database, secrets) == [old, new]
 
 
 def test_a_schema_of_a_newer_version_is_refused(database: Database) -> None:
