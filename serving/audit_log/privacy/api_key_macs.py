@@ -62,10 +62,12 @@ def read_stored_keys(
     order = api_keys.c.created_at, api_keys.c.key_id
     rows = connection.execute(sa.select(api_keys).where(*conditions).order_by(*order))
     logged = dict(_logged_macs(connection))
-    return [
-        StoredKey(row, _problem(row, logged.get(row["key_id"]), awaiting, secrets))
-        for row in rows.mappings().all()
-    ]
+    stored = []
+    for row in rows.mappings().all():
+        in_log = logged.get(row["key_id"])
+        problem = _problem(row, in_log, awaiting, secrets)
+        stored.append(StoredKey(row, problem))
+    return stored
 
 
 def _logged_macs(connection: sa.Connection) -> Iterator[tuple[str, str]]:
@@ -98,5 +100,7 @@ def _problem(
         is_awaited = row[_MAC] is None and awaiting.get(row["key_id"]) == mac
         return NOT_ADOPTED if is_awaited else SLIPPED_IN
     stored = str(row[_MAC]).encode()
-    is_genuine = hmac.compare_digest(stored, mac.encode()) and logged == mac
-    return None if is_genuine else CHANGED
+    is_valid = hmac.compare_digest(stored, mac.encode())
+    if is_valid and logged == mac:
+        return None
+    return CHANGED

@@ -12,14 +12,18 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 
 from serving.audit_log import checkpoints
 from serving.audit_log.privacy.api_key_macs import api_key_mac
-from serving.audit_log.privacy.data_subjects import decrypt, draw_nonces, encrypt, key_context
+from serving.audit_log.privacy.data_subjects import (
+    decrypt,
+    draw_nonces,
+    encrypt,
+    try_subject_keys,
+)
 from serving.audit_log.privacy.key_file import Secrets, read_or_create_secrets, read_secrets
 from serving.storage.database import Database
 from serving.storage.errors import StorageError
@@ -46,6 +50,10 @@ class Marker:
     awaiting: Mapping[str, str] = field(default_factory=dict)
 
 
+class _Mismatch(Exception):
+    """The secrets are not those of the audit log; the message says how that shows."""
+
+
 def open_secrets(database: Database, settings: StorageSettings, create: bool) -> Secrets:
     """The secrets of an audit log, which is bound to them if it has no marker yet.
 
@@ -57,20 +65,15 @@ def open_secrets(database: Database, settings: StorageSettings, create: bool) ->
     Raises:
         StorageError: the secrets are missing, or belong to another audit log.
     """
-    with database.reading() as connection:
-        sealed = _read_sealed(connection)
-    if sealed is None:
-        with database.writing() as connection:
-            # Again under the write lock: of two hosts that start on a new database one is first.
-            sealed = _read_sealed(connection)
-            if sealed is None:
-                return _bind(connection, database, settings, create)
-    secrets = _read_existing(database, settings)
-    marker = _open_marker(sealed, secrets, database, settings)
-    if added := _compare(marker, secrets, database, settings):
-        with database.writing() as connection:
-            _store(connection, Marker({**marker.fingerprints, **added}, marker.awaiting), secrets)
-    return secrets
+    try:
+        return _open(database, settings, create)
+    except _Mismatch as mismatch:
+        shown = database.url.render_as_string(hide_password=True)
+        raise StorageError(
+            f"the secrets of the audit log at {shown} are not those at {settings.secrets}: "
+            f"{mismatch}; expected the file that it was made with; CLEARLINE_SECRETS and "
+            "CLEARLINE_RECORD say where both are"
+        ) from None
 
 
 def keys_to_adopt(connection: sa.Connection, secrets: Secrets) -> Mapping[str, str]:
@@ -82,125 +85,96 @@ def keys_to_adopt(connection: sa.Connection, secrets: Secrets) -> Mapping[str, s
     sealed = _read_sealed(connection)
     if sealed is not None:
         return _decode(sealed, secrets).awaiting
-    rows = connection.execute(sa.select(api_keys).where(api_keys.c.mac.is_(None))).mappings()
-    return {row["key_id"]: api_key_mac(row, secrets) for row in rows}
+    query = sa.select(api_keys).where(api_keys.c.mac.is_(None))
+    return {
+        row["key_id"]: api_key_mac(row, secrets) for row in connection.execute(query).mappings()
+    }
 
 
-def _bind(
-    connection: sa.Connection,
-    database: Database,
-    settings: StorageSettings,
-    create: bool,
-) -> Secrets:
+def _open(database: Database, settings: StorageSettings, create: bool) -> Secrets:
+    with database.reading() as connection:
+        sealed = _read_sealed(connection)
+    if sealed is None:
+        with database.writing() as connection:
+            # Again under the write lock: of two hosts that start on a new database one is first.
+            sealed = _read_sealed(connection)
+            if sealed is None:
+                return _bind(connection, settings, create)
+    secrets = _read_existing(settings)
+    marker = _open_marker(sealed, secrets)
+    own = _fingerprints(secrets)
+    differing = [name for name, one in marker.fingerprints.items() if own.get(name) != one]
+    if differing:
+        raise _Mismatch(f"{', '.join(differing)} is missing or another one")
+    if own.keys() != marker.fingerprints.keys():  # an account key was added
+        with database.writing() as connection:
+            _store(connection, Marker(own, marker.awaiting), secrets)
+    return secrets
+
+
+def _bind(connection: sa.Connection, settings: StorageSettings, create: bool) -> Secrets:
     """Mark an audit log without a marker, if nothing contradicts the secrets."""
-    is_new = not any(_has_rows(connection, table) for table in (entries, people, api_keys))
-    if is_new and create:
+    tables = entries, people, api_keys
+    if create and not any(_has_rows(connection, table) for table in tables):
         secrets = read_or_create_secrets(settings.secrets)
     else:
-        secrets = _read_existing(database, settings)
+        secrets = _read_existing(settings)
     # Before anything is written: with a marker of other secrets, its own would be refused.
-    _check_people(connection, secrets, database, settings)
-    _check_signatures(secrets, database, settings)
+    _check_people(connection, secrets)
+    try:
+        checkpoints.read_newest(settings.checkpoints, secrets.verifier)
+    except StorageError:
+        problem = f"they did not sign the checkpoints in {settings.checkpoints}"
+        raise _Mismatch(problem) from None
     awaiting = keys_to_adopt(connection, secrets)
     _store(connection, Marker(_fingerprints(secrets), awaiting), secrets)
     return secrets
 
 
-def _check_people(
-    connection: sa.Connection,
-    secrets: Secrets,
-    database: Database,
-    settings: StorageSettings,
-) -> None:
+def _check_people(connection: sa.Connection, secrets: Secrets) -> None:
     """Refuse secrets that do not decrypt the keys of an unmarked audit log's data subjects."""
-    sample = connection.execute(sa.select(people).order_by(people.c.person).limit(_SAMPLE)).all()
-    unknown = sorted({row.key_id for row in sample} - secrets.account_keys.keys())
+    query = sa.select(people).order_by(people.c.person).limit(_SAMPLE)
+    sample = connection.execute(query).all()
+    unknown = {row.key_id for row in sample} - secrets.account_keys.keys()
     if unknown:
-        names = ", ".join(f"account_keys.{key_id}" for key_id in unknown)
-        raise _other_secrets(f"{names} is missing", database, settings.secrets)
-    failed = 0
-    for row in sample:
-        try:
-            decrypt(row.sealed_key, secrets.sealing_key, key_context(row.person, row.account))
-        except (InvalidTag, ValueError):
-            failed += 1
+        names = ", ".join(f"account_keys.{key_id}" for key_id in sorted(unknown))
+        raise _Mismatch(f"{names} is missing")
+    subjects = [row.person for row in sample]
+    keys = try_subject_keys(connection, subjects, secrets)
+    failed = sum(key is None for key in keys.values())
     if failed:
-        problem = f"they do not decrypt the keys of {failed} of {len(sample)} persons"
-        raise _other_secrets(problem, database, settings.secrets)
+        raise _Mismatch(f"they do not decrypt the keys of {failed} of {len(sample)} persons")
 
 
-def _check_signatures(secrets: Secrets, database: Database, settings: StorageSettings) -> None:
-    try:
-        checkpoints.read_newest(settings.checkpoints, secrets.verifier)
-    except StorageError:
-        problem = f"they did not sign the checkpoints in {settings.checkpoints}"
-        raise _other_secrets(problem, database, settings.secrets) from None
-
-
-def _open_marker(
-    sealed: bytes,
-    secrets: Secrets,
-    database: Database,
-    settings: StorageSettings,
-) -> Marker:
+def _open_marker(sealed: bytes, secrets: Secrets) -> Marker:
     try:
         return _decode(sealed, secrets)
     except (InvalidTag, ValueError):
-        problem = "they do not decrypt its marker"
-        raise _other_secrets(problem, database, settings.secrets) from None
-
-
-def _compare(
-    marker: Marker,
-    secrets: Secrets,
-    database: Database,
-    settings: StorageSettings,
-) -> dict[str, str]:
-    """The fingerprints of account keys that were added since; StorageError if others differ."""
-    own = _fingerprints(secrets)
-    differing = [name for name, one in marker.fingerprints.items() if own.get(name) != one]
-    if differing:
-        problem = f"{', '.join(differing)} is missing or another one"
-        raise _other_secrets(problem, database, settings.secrets)
-    return {name: one for name, one in own.items() if name not in marker.fingerprints}
+        raise _Mismatch("they do not decrypt its marker") from None
 
 
 def _fingerprints(secrets: Secrets) -> dict[str, str]:
     # Not of the digest key, which may be changed: a repeated request is then refused, not decided.
-    named = {"signing_key": secrets.signing_key, "identity_key": secrets.identity_key}
-    named |= {f"account_keys.{key_id}": key for key_id, key in secrets.account_keys.items()}
+    named = {
+        "signing_key": secrets.signing_key,
+        "identity_key": secrets.identity_key,
+    }
+    for key_id, key in secrets.account_keys.items():
+        named[f"account_keys.{key_id}"] = key
     return {
-        name: hmac.new(key, b"fingerprint", hashlib.sha256).hexdigest()
-        for name, key in named.items()
+        name: hmac.digest(key, b"fingerprint", hashlib.sha256).hex() for name, key in named.items()
     }
 
 
-def _read_existing(database: Database, settings: StorageSettings) -> Secrets:
+def _read_existing(settings: StorageSettings) -> Secrets:
     if not settings.secrets.exists():
-        raise StorageError(
-            f"the audit log at {_shown(database)} exists, and its secrets are not at "
-            f"{settings.secrets}: expected the file that it was made with, because new secrets "
-            "could not read it; CLEARLINE_SECRETS says where the file is"
-        )
+        raise _Mismatch("there is no such file, and new secrets could not read the audit log")
     return read_secrets(settings.secrets)
 
 
-def _other_secrets(problem: str, database: Database, file: Path) -> StorageError:
-    return StorageError(
-        f"the secrets in {file} are not those of the audit log at {_shown(database)}: {problem}; "
-        "expected the file that it was made with; CLEARLINE_SECRETS and CLEARLINE_RECORD say "
-        "where both are"
-    )
-
-
-def _shown(database: Database) -> str:
-    return database.url.render_as_string(hide_password=True)
-
-
 def _has_rows(connection: sa.Connection, table: sa.Table) -> bool:
-    return (
-        connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
-    )
+    query = sa.select(sa.literal(1)).select_from(table).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def _read_sealed(connection: sa.Connection) -> bytes | None:
@@ -210,9 +184,14 @@ def _read_sealed(connection: sa.Connection) -> bytes | None:
 
 
 def _store(connection: sa.Connection, marker: Marker, secrets: Secrets) -> None:
-    content = {"fingerprints": dict(marker.fingerprints), "awaiting": dict(marker.awaiting)}
+    content = json.dumps(
+        {
+            "fingerprints": dict(marker.fingerprints),
+            "awaiting": dict(marker.awaiting),
+        }
+    )
     [nonce] = draw_nonces(1)
-    sealed = encrypt(json.dumps(content).encode(), secrets.sealing_key, _CONTEXT, nonce)
+    sealed = encrypt(content.encode(), secrets.sealing_key, _CONTEXT, nonce)
     connection.execute(secrets_marker.delete())
     connection.execute(secrets_marker.insert().values(id=_ID, sealed=sealed))
 

@@ -191,7 +191,7 @@ def test_of_two_hosts_with_one_database_the_second_without_the_secrets_is_refuse
     address = postgres.database.url.render_as_string(hide_password=False)
     (tmp_path / "other").mkdir()
     other = settings_in(tmp_path / "other", address)
-    with pytest.raises(StorageError, match="are not at"):
+    with pytest.raises(StorageError, match="there is no such file"):
         AuditLog(other)
     assert not other.secrets.exists()
     read_or_create_secrets(other.secrets)
