@@ -16,7 +16,7 @@ import bentoml
 from serving import PROJECT
 from serving.decision import bundle
 from serving.decision.golden import load
-from serving.storage.models import BUNDLE_FOLDER, MODEL, stored_models
+from serving.storage.models import BUNDLE_FOLDER, MODEL, model_store, stored_models
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,7 +114,12 @@ def store(folder: Path, force: str | None = None) -> str:
     if force is not None:
         metadata["forced"] = force
     labels = {"model": provenance.name}
-    with bentoml.models.create(MODEL, labels=labels, metadata=metadata) as model:
+    with bentoml.models.create(
+        MODEL,
+        labels=labels,
+        metadata=metadata,
+        _model_store=model_store(),
+    ) as model:
         shutil.copytree(folder, Path(model.path_of(BUNDLE_FOLDER)))
     return str(model.tag)
 

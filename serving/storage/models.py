@@ -1,11 +1,21 @@
-"""The bundles in BentoML's model store: their name there, and how to find one."""
+"""The bundles in BentoML's model store: their name there, and how to find one.
+
+The store is that of ``BENTOML_HOME``, or of the project's folder without it: in a notebook as in
+the commands.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import bentoml
 
+# BentoML reads BENTOML_HOME when it is imported, and its functions take no other store than one of
+# this class.
+from bentoml._internal.models.model import ModelStore
+
+from serving import MODEL_STORE
 from serving.decision.bundle import SEAL
 
 MODEL = "limit-reduction"
@@ -18,14 +28,23 @@ class NoStoredModel(LookupError):
     """No bundle has been stored yet."""
 
 
+def model_store() -> ModelStore:
+    """The store as BentoML's functions take it, ``_model_store``; makes the folder."""
+    home = Path(os.environ.get("BENTOML_HOME") or MODEL_STORE)
+    folder = home / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    return ModelStore(folder)
+
+
 def newest_bundle() -> Path:
     """The folder of the newest stored bundle.
 
     Raises:
         NoStoredModel: the store is empty.
     """
+    newest = f"{MODEL}:latest"
     try:
-        return Path(bentoml.models.get(f"{MODEL}:latest").path) / BUNDLE_FOLDER
+        return Path(bentoml.models.get(newest, _model_store=model_store()).path) / BUNDLE_FOLDER
     except bentoml.exceptions.NotFound as error:
         raise NoStoredModel("no bundle is stored; `python -m serving pack` stores one") from error
 
@@ -38,7 +57,8 @@ def find_bundle(digest: str) -> Path | None:
 def stored_models() -> list[bentoml.Model]:
     """The stored models in BentoML's form; empty if there are none."""
     # Filtered here, because `bentoml.models.list(MODEL)` raises if the store has no such model.
-    return [model for model in bentoml.models.list() if model.tag.name == MODEL]
+    models = bentoml.models.list(_model_store=model_store())
+    return [model for model in models if model.tag.name == MODEL]
 
 
 def stored_bundles() -> dict[str, Path]:
