@@ -14,8 +14,7 @@ import polars as pl
 from features.display import notebook_display
 from features.schema import StatementError, check, conform, round_amounts
 from training.data.config import OWN_LABEL, DataError
-
-_LABELS = {"account_id": pl.String(), "as_of": pl.Date(), "label": pl.Int8()}
+from training.data.label_file import check_labels, select_known
 
 
 @notebook_display
@@ -27,21 +26,20 @@ class Source:
     labels: pl.DataFrame | None  # account_id, as_of, label; None if the data have none
     label_definition: str
     digest: str  # of the files that were read
+    unknown_labels: int = 0  # left out: their account has no statement of their month
 
     @property
     def last_month(self) -> str:
         """The month of the last statements, such as "2026-09"."""
-        last = self.statements["month"].max()
-        if not isinstance(last, datetime.date):
-            raise DataError(f"statements: expected months, got {last!r}")
-        return f"{last:%Y-%m}"
+        return f"{_last_month(self.statements):%Y-%m}"
 
 
 def load(folder: Path) -> Source:
     """Read the data that ``simulate`` or ``ingest`` wrote into ``folder``.
 
-    Raises :class:`DataError` for files that are missing, empty or not Parquet, and StatementError
-    for statements that break the schema.  Both name the file.
+    Raises :class:`DataError` for files that are missing, empty or not Parquet and for labels that
+    cannot be used (:func:`training.data.label_file.check_labels`), and StatementError for
+    statements that break the schema.  Both name the file.
     """
     files = sorted((folder / "statements").glob("*.parquet"))
     if not files:
@@ -60,11 +58,14 @@ def load(folder: Path) -> Source:
     labels_file = folder / "labels.parquet"
     if not labels_file.exists():
         return Source(statements, None, OWN_LABEL, digest(files))
+    labels = check_labels(_read(labels_file), labels_file, _last_month(statements))
+    known = select_known(labels, statements, labels_file)
     return Source(
         statements=statements,
-        labels=_read_labels(labels_file),
+        labels=known,
         label_definition=_read_definition(folder),
         digest=digest([*files, labels_file]),
+        unknown_labels=labels.height - known.height,
     )
 
 
@@ -108,12 +109,11 @@ def _read(file: Path) -> pl.DataFrame:
         raise DataError(f"{file}: expected a Parquet file: {reason}") from error
 
 
-def _read_labels(file: Path) -> pl.DataFrame:
-    labels = _read(file)
-    columns = dict(labels.schema)
-    if columns != _LABELS:
-        raise DataError(f"{file}: expected the columns {_LABELS}, got {columns}")
-    return labels
+def _last_month(statements: pl.DataFrame) -> datetime.date:
+    last = statements["month"].max()
+    if not isinstance(last, datetime.date):
+        raise DataError(f"statements: expected months, got {last!r}")
+    return last
 
 
 def _read_definition(folder: Path) -> str:
@@ -122,4 +122,12 @@ def _read_definition(folder: Path) -> str:
         raise DataError(
             f"{file}: expected the definition of the labels in labels.parquet, found no such file"
         )
-    return str(json.loads(file.read_text("utf-8"))["label"]["definition"])
+    try:
+        definition = json.loads(file.read_text("utf-8"))["label"]["definition"]
+    except (ValueError, KeyError, TypeError) as error:
+        # Ingested without [label], and labels.parquet made by hand.
+        raise DataError(
+            f"{file}: expected the definition of the labels in labels.parquet under "
+            f'"label", "definition", got none ({type(error).__name__}: {error})'
+        ) from error
+    return str(definition)

@@ -16,6 +16,8 @@ import polars as pl
 
 from features.build import Features, build
 from features.schema import COLUMNS, StatementError, check
+from training.data.config import DataError
+from training.data.label_file import check_labels
 
 _ROW = {
     "tenant": pl.String,
@@ -30,7 +32,6 @@ _ROW = {
 }
 _EXPORTED = ("tenant", "decided_at", "as_of", "product", "bundle", "probability")
 _TEXTS = ("tenant", "decided_at", "product", "bundle")
-_LABELS = ("account_id", "as_of", "label")
 
 
 class RecordFileError(ValueError):
@@ -137,45 +138,24 @@ def read_labels(file: Path) -> pl.DataFrame:
     Columns: ``account_id``, ``as_of`` (first day of the month), ``label`` (float64).  In the file
     ``as_of`` may be a date or a month such as 2026-09.
 
-    Raises :class:`RecordFileError` for other columns, for labels that are not 0 or 1, and for two
-    labels of one account and month.
+    Raises :class:`RecordFileError` for a file that is neither, and for labels that cannot be used:
+    see :func:`training.data.label_file.check_labels`.
     """
-    table = _read_label_table(file)
-    right = pl.col("label").is_in([0.0, 1.0]).fill_null(False)
-    wrong_labels = table.filter(~right).height
-    count = wrong_labels + table["account_id"].null_count()
-    if count:
-        raise RecordFileError(
-            f"{file}: expected labels of 0 or 1, each with an account, got {count} other rows"
-        )
-    distinct = table.unique(["account_id", "as_of"])
-    duplicates = table.height - distinct.height
-    if duplicates:
-        raise RecordFileError(
-            f"{file}: expected one label an account and month, got {duplicates} more"
-        )
-    return table
+    try:
+        labels = check_labels(_read_label_table(file), file)
+    except DataError as error:
+        raise RecordFileError(str(error)) from error
+    return labels.with_columns(pl.col("label").cast(pl.Float64))
 
 
 def _read_label_table(file: Path) -> pl.DataFrame:
     if file.suffix not in (".parquet", ".csv"):
         raise RecordFileError(f"{file}: expected a name that ends in .parquet or .csv")
-    month = pl.col("as_of").cast(pl.String).str.head(7)
-    columns = (
-        pl.col("account_id").cast(pl.String),
-        (month + "-01").str.to_date("%Y-%m-%d").alias("as_of"),
-        pl.col("label").cast(pl.Float64),
-    )
     try:
         if file.suffix == ".parquet":
-            table = pl.read_parquet(file, glob=False)
-        else:
-            # All as text: an account id such as 007 is no number.
-            table = pl.read_csv(file, infer_schema=False, glob=False)
-        if set(table.columns) != set(_LABELS):
-            expected = f"expected the columns {list(_LABELS)}"
-            raise RecordFileError(f"{file}: {expected}, got {table.columns}")
-        return table.select(columns)
+            return pl.read_parquet(file, glob=False)
+        # All as text: an account id such as 007 is no number.
+        return pl.read_csv(file, infer_schema=False, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         # The first line is the cause; Polars adds pages of advice.
         cause = str(error).splitlines()[0]
