@@ -67,6 +67,8 @@ def _print_fit(
     print(f"run {report.run}: {version}, kept in {options.store}")
     counts = [f"{name} {count:,}" for name, count in report.rows.items() if count]
     print("rows: " + ", ".join(counts))
+    for sentence in report.left_out:
+        print(sentence)
     for row in report.measures.iter_rows(named=True):
         print(f"  {row['measure']:6} {row['value']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]")
     if report.fold_auc:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,7 @@ from features.types import Rows, Vector
 from training.data.config import DataConfig
 
 Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def assign_splits(accounts: pl.Series, config: DataConfig) -> NDArray[np.str_]:

@@ -103,10 +103,10 @@ def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts
     )
 
 
-def write_bundle(parts: Parts, result: FitResult, folder: Path) -> str:
-    """Write the bundle with golden rows spread over the range of the score; return its digest.
+def make_golden(parts: Parts, result: FitResult) -> str:
+    """Return the text of golden rows spread over the range of the score.
 
-    See :func:`serving.decision.bundle.write`.
+    The provenance of ``parts`` does not matter.  See :func:`serving.decision.golden.make`.
     """
     fitted, data = result.fitted, result.data
     scores = predict_log_odds(fitted, data.features.matrix(fitted.features))
@@ -125,8 +125,15 @@ def write_bundle(parts: Parts, result: FitResult, folder: Path) -> str:
         windows.append(window)
     statements = pl.concat(windows)
     decided_at = soon_after(statements["month"].max())
-    rows = golden.make(assemble(parts), statements, decided_at)
-    return write(parts, rows, folder)
+    return golden.make(assemble(parts), statements, decided_at)
+
+
+def write_bundle(parts: Parts, result: FitResult, folder: Path) -> str:
+    """Write the bundle with its golden rows; return its digest.
+
+    See :func:`serving.decision.bundle.write`.
+    """
+    return write(parts, make_golden(parts, result), folder)
 
 
 def make_bundle(result: FitResult, folder: Path) -> str:

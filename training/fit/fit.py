@@ -52,7 +52,8 @@ def fit(data: Labelled, config: FitConfig, progress: CountProgress | None = None
     accounts give the measures and the calibration, and the model is fitted on all rows.
 
     ``progress`` is called with (trees fitted, ``config.trees``), from 1 again in each fold.
-    Raises :class:`FitError` if a split lacks one of the labels.
+    Raises :class:`FitError` if a split lacks one of the labels, or if fewer accounts have one of
+    them than there are folds.
     """
     matrix = data.features.matrix(MODEL_FEATURES)
     _check_both_labels(data, "train")

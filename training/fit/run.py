@@ -12,23 +12,24 @@ from pathlib import Path
 import polars as pl
 
 from features.display import notebook_display
-from serving.decision.bundle import Bundle, Parts, assemble
+from serving.decision.bundle import Bundle, Parts, assemble, write
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source, load
 from training.data.labels import Labelled, label_accounts
+from training.data.splits import SPLITS
 from training.fit.bundle import (
     BundleConfig,
     FitResult,
     choose_references,
+    make_golden,
     make_parts,
-    write_bundle,
 )
 from training.fit.config import FitConfig
 from training.fit.fit import fit
 from training.fit.provenance import CHANGES, run_facts, uncommitted_patch
 from training.fit.reason_agreement import agreement_metrics, reason_agreement
 from training.fit.reproduce import fit_command, model_digest, reproduce_page
-from training.fit.tables import fit_figures, fit_metrics, fit_tables, split_table
+from training.fit.tables import describe_left_out, fit_figures, fit_metrics, fit_tables, split_table
 from training.tracking import runs
 from training.tracking.new_version import describe_version, log_booster, log_bundle, new_version
 from training.tracking.progress import CountProgress
@@ -46,6 +47,7 @@ class FitReport:
     measures: pl.DataFrame  # one row a measure: measure, value, low, high
     fold_auc: tuple[float, ...]  # empty where a hold-out was split off
     rows: Mapping[str, int]  # by split
+    left_out: tuple[str, ...] = ()  # rows without a known outcome, in words
 
 
 @notebook_display
@@ -94,8 +96,8 @@ def run_fit(
         with runs.draw_in_background(figures):
             version, digest = register_run(measured.parts, measured.result, run_id)
         _describe_run(measured, version, digest, facts)
-    rows = {}
-    for name in ("train", "valid", "test"):
+    rows: dict[str, int] = {}
+    for name in SPLITS:
         rows[name] = int((data.split == name).sum())
     return FitReport(
         run=run_id,
@@ -104,6 +106,7 @@ def run_fit(
         measures=tables["discrimination"],
         fold_auc=fitted.fold_auc,
         rows=rows,
+        left_out=describe_left_out(data, data_config, source.unknown_labels),
     )
 
 
@@ -136,6 +139,8 @@ def fit_and_measure(
 
 def register_run(parts: Parts, result: FitResult, run_id: str) -> tuple[str, str]:
     """Register the model and keep its bundle with the run; return (version, bundle digest)."""
+    # First, because it decides on accounts of the data: what fails there must leave no version.
+    golden_text = make_golden(parts, result)
     fitted = result.fitted
     example = result.data.features.matrix(fitted.features)[:100]
     log_booster(fitted.booster, example)
@@ -143,7 +148,7 @@ def register_run(parts: Parts, result: FitResult, run_id: str) -> tuple[str, str
         folder = Path(scratch) / "bundle"
         # Written here and not before: the manifest names the run and the version.
         provenance = replace(parts.provenance, run=run_id, version=new.version)
-        digest = write_bundle(replace(parts, provenance=provenance), result, folder)
+        digest = write(replace(parts, provenance=provenance), golden_text, folder)
         log_bundle(new, folder, digest)
     return new.version, digest
 

@@ -8,10 +8,14 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from features.schema import PRODUCTS
 from features.types import Rows
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import score
+from training.data.config import DataConfig
 from training.data.labels import Labelled
+from training.data.observation import CENSORED, describe_censored, share_censored
+from training.data.splits import SPLITS
 from training.evaluate import figures
 from training.evaluate.bootstrap import cluster
 from training.evaluate.metrics import auc, brier_parts, calibration, discrimination, lift
@@ -48,7 +52,10 @@ def fit_tables(fitted: Fitted) -> dict[str, pl.DataFrame]:
 def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
     """Return one row a split: rows, accounts, first and last as_of, label rate and AUC.
 
-    An AUC that is far better on the training rows means that the trees have overfitted.
+    An AUC that is far better on the training rows means that the trees have overfitted.  Then the
+    rows that were left out because their outcome was not observed: ``censored``,
+    ``share_censored`` (of all rows), and their number by reason and product, such as
+    ``account_left_pay_later``.
     """
     predicted = predict_log_odds(fitted, data.features.matrix(fitted.features))
     table = data.features.accounts.select("account_id", "as_of").with_columns(
@@ -57,7 +64,7 @@ def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
         log_odds=pl.Series(predicted),
     )
     splits = []
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         rows = table.filter(split=split)
         if rows.is_empty():
             continue
@@ -74,9 +81,53 @@ def split_table(fitted: Fitted, data: Labelled) -> pl.DataFrame:
                 "last_as_of": months[-1],
                 "label_rate": rows["label"].mean(),
                 "auc": split_auc,
+                **_count_censored(data.outcomes.filter(split=split)),
             }
         )
     return pl.DataFrame(splits)
+
+
+def _count_censored(outcomes: pl.DataFrame) -> dict[str, float]:
+    """Return the columns of a split's row on censored rows; ``outcomes`` are those of the split."""
+    counts = {}
+    for reason in CENSORED:
+        for product in PRODUCTS:
+            rows = outcomes.filter(outcome=reason, product=product)["rows"]
+            counts[f"{reason}_{product}"] = int(rows.sum())
+    return {
+        "censored": sum(counts.values()),
+        "share_censored": share_censored(outcomes),
+        **counts,
+    }
+
+
+def describe_left_out(
+    data: Labelled,
+    config: DataConfig,
+    unknown_labels: int,
+) -> tuple[str, ...]:
+    """Return a sentence for each split with censored rows, and one on labels without statements.
+
+    ``unknown_labels`` is the number of the latter.
+    """
+    sentences = []
+    for split in SPLITS:
+        outcomes = data.outcomes.filter(split=split)
+        share = share_censored(outcomes)
+        if share == 0.0:
+            continue
+        # Test rows have no weights.
+        is_weighted = config.unobserved == "weight" and split != "test"
+        how = "represented by weights" if is_weighted else "left out"
+        sentences.append(
+            f"{split}: the outcome of {share:.1%} of {outcomes['rows'].sum():,} rows was not "
+            f"observed, {how}: {describe_censored(outcomes)}"
+        )
+    if unknown_labels:
+        sentences.append(
+            f"{unknown_labels:,} labels left out: their account has no statement of the month"
+        )
+    return tuple(sentences)
 
 
 def fit_metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float]:

@@ -140,6 +140,26 @@ def test_data_with_their_own_labels_are_folded(data: Labelled) -> None:
     assert 0.7 < np.mean(found.fold_auc) < 0.95
 
 
+def test_fewer_defaults_than_folds_are_refused(data: Labelled) -> None:
+    own = as_own_labels(data)
+    ones, zeros = np.flatnonzero(own.label == 1), np.flatnonzero(own.label == 0)
+    rows = np.concatenate([ones[:3], zeros[:397]])
+    few = own.take(rows)
+    accounts = few.features.accounts["account_id"][: len(ones[:3])].n_unique()
+    words = rf"expected 5 accounts or more with label 1 .* got {accounts} and "
+    with pytest.raises(FitError, match=words):
+        fit(few, FitConfig(trees=5, min_leaf=5))
+
+
+def test_rows_of_one_account_are_one_default(data: Labelled) -> None:
+    """Five rows of one account are no five defaults."""
+    own = as_own_labels(data)
+    one, zeros = np.flatnonzero(own.label == 1)[:1], np.flatnonzero(own.label == 0)
+    repeated = own.take(np.concatenate([np.repeat(one, 5), zeros[:395]]))
+    with pytest.raises(FitError, match="got 1 and "):
+        fit(repeated, FitConfig(trees=5, min_leaf=5))
+
+
 def test_one_label_alone_is_refused(data: Labelled) -> None:
     with pytest.raises(FitError, match="train: expected accounts of both labels"):
         fit(dataclasses.replace(data, label=np.zeros_like(data.label)), FitConfig(trees=2))
