@@ -7,7 +7,7 @@ each model, decided as the service would decide them.
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from training.data.labels import (
     select_windows,
     soon_after,
 )
+from training.data.observation import no_outcomes
 
 GROUPS = ("gender", "age_band", "region")  # of ``accounts``: for measuring fairness, never features
 
@@ -39,7 +40,9 @@ class HoldOut:
 
     ``statements`` are their checked windows up to ``as_of``; ``label`` their outcomes (float64, 0
     or 1).  ``people`` has one row an account: ``account_id``, ``product`` and the columns of
-    :data:`GROUPS` (str, null where unknown).  ``data`` is the digest of the source.
+    :data:`GROUPS` (str, null where unknown).  ``data`` is the digest of the source.  ``outcomes``
+    counts the accounts by how their outcome was observed, with those left out because it was not;
+    see :func:`training.data.observation.count_outcomes`.
 
     Every test, interval and share of an evaluation counts its rows as independent ones: DataError
     where an account is in it twice.
@@ -50,6 +53,7 @@ class HoldOut:
     label: Vector
     people: pl.DataFrame
     data: str
+    outcomes: pl.DataFrame = field(default_factory=no_outcomes)
 
     def __post_init__(self) -> None:
         accounts = self.people["account_id"]
@@ -75,6 +79,7 @@ class HoldOut:
             label=self.label[rows],
             people=people,
             data=self.data,
+            outcomes=self.outcomes,
         )
 
 
@@ -171,6 +176,7 @@ def select_hold_out(
         label=data.label[order],
         people=people,
         data=source.digest,
+        outcomes=data.outcomes,
     )
 
 

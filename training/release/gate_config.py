@@ -11,9 +11,10 @@ from serving.decision.config.strict_toml import SHARE, Section, read_toml
 
 @dataclass(frozen=True, slots=True)
 class HoldOutGate:
-    """Bound of the number of defaults in the hold-out, without which no gate means anything."""
+    """Bounds of the hold-out's outcomes, without which no gate means anything."""
 
     min_defaults: float
+    max_share_censored: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ _SHARES = dict.fromkeys(
     (
         "min_auc",
         "max_auc_lost",
+        "max_share_censored",
         "max_ece",
         "min_impact_ratio",
         "max_reduction_gap",

@@ -16,11 +16,12 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from training.data.observation import describe_censored, share_censored
 from training.evaluate import metrics, paired_tests
 from training.evaluate.calibration import reliability
 from training.evaluate.drift import SCHEMA, compare_reasons, drift_table, psi_noise
 from training.evaluate.fairness import JOINT, LEAST_SHARE, group_table, impact
-from training.evaluate.holdout import GROUPS, Evaluation
+from training.evaluate.holdout import GROUPS, Evaluation, HoldOut
 from training.evaluate.metrics import wilson
 from training.release.gate_config import (
     CalibrationGate,
@@ -120,11 +121,28 @@ def select_refusing(findings: Findings) -> tuple[str, ...]:
 
 
 def check_hold_out(evidence: GateInput, bounds: HoldOutGate) -> list[Finding]:
-    """Check that the hold-out has enough defaults for the other gates to mean anything."""
+    """Check that the hold-out has enough defaults, and known outcomes, for the other gates."""
     label = evidence.version.label
     defaults = Estimate(float(label.sum()))
     note = f"of {len(label):,} accounts"
-    return [_at_least("defaults", defaults, bounds.min_defaults, note)]
+    return [
+        _at_least("defaults", defaults, bounds.min_defaults, note),
+        check_censored(evidence.version.hold_out, bounds.max_share_censored),
+    ]
+
+
+def check_censored(on: HoldOut, bound: float) -> Finding:
+    """Check how many outcomes of the hold-out were not observed.
+
+    The note says what the default rate could be: if none of these accounts defaulted, and if all
+    did (Manski 1989, Journal of Human Resources 24).
+    """
+    share = Estimate(share_censored(on.outcomes))
+    known = 1.0 - (share.value or 0.0)
+    low = float(on.label.mean()) * known
+    high = low + (share.value or 0.0)
+    note = f"{describe_censored(on.outcomes)}; default rate {low:.2%} to {high:.2%}"
+    return _at_most("share_censored", share, bound, note)
 
 
 def check_discrimination(evidence: GateInput, bounds: DiscriminationGate) -> list[Finding]:

@@ -20,6 +20,7 @@ from tests.support.each import each
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, choose_as_ofs
+from training.data.observation import no_outcomes
 from training.evaluate.holdout import Evaluation, HoldOut, evaluate, select_hold_out
 from training.evaluate.metrics import wilson
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
@@ -123,6 +124,30 @@ def test_an_honest_refit_passes_every_gate(
         assert all(finding.estimate.value is not None for finding in each(findings))
 
 
+def test_outcomes_that_nobody_saw_refuse_a_version(champion: GateInput) -> None:
+    version = champion.version
+    accounts = len(version.label)
+    by_share = {}
+    for censored in (accounts // 20 - 10, accounts // 10):
+        rows = [("test", "pay_later", "observed", accounts)]
+        rows.append(("test", "cash_loan", "account_left", censored))
+        outcomes = pl.DataFrame(rows, no_outcomes().schema, orient="row")
+        on = replace(version.hold_out, outcomes=outcomes)
+        evidence = replace(champion, version=replace(version, hold_out=on))
+        found = check_gates(evidence, GATES)
+        by_share[censored / (accounts + censored)] = found
+    few, many = by_share
+    assert of(by_share[few], "share_censored").passed
+    finding = of(by_share[many], "share_censored")
+    assert select_refusing(by_share[many]) == ("hold_out",)
+    assert finding.estimate.value == pytest.approx(many)
+    # The range of the default rate is as wide as the share.
+    low, high = (float(text.rstrip("%")) / 100 for text in finding.note.split()[-3::2])
+    assert high - low == pytest.approx(many, abs=1e-4)
+    assert low == pytest.approx(version.label.mean() * (1 - many), abs=1e-4)
+    assert finding.note.startswith("account left ")
+
+
 def test_a_version_that_ranks_worse_is_refused_for_discrimination(champion: GateInput) -> None:
     """Noise in the log-odds, calibrated again: a model that lost a good part of its features."""
     random = np.random.default_rng(0)
@@ -219,7 +244,7 @@ def test_a_hold_out_with_too_few_defaults_is_refused(champion: GateInput) -> Non
     found = {"hold_out": check_hold_out(small, GATES.hold_out)}
     accounts = f"of {len(few.label):,} accounts"
     row = ("hold_out", "defaults", 39.0, None, None, ">= 40", "refused", accounts)
-    assert make_table(found).rows() == [row]
+    assert make_table(found).rows()[0] == row
     assert select_refusing({"hold_out": check_hold_out(champion, GATES.hold_out)}) == ()
 
 

@@ -34,6 +34,12 @@ _LIMITS = (
         "accounts are used.",
     ),
     (
+        "Outcomes not observed",
+        "Accounts that left before the end of their six months (sold, or without a feed) are left "
+        "out or represented by weights; the setting `unobserved` of the fit states which, and the "
+        "table of splits counts them. An account that left owing nothing counts as closed.",
+    ),
+    (
         "Accounts not in the data",
         "Accounts already 60 days past due, closed accounts, and people who never got a limit.",
     ),
