@@ -1,6 +1,8 @@
-"""The monitor: compares a period's decisions with the accounts that the fit held out.
+"""The monitor: compares a period's decisions with decisions on accounts that no tree saw.
 
-Read :func:`run_monitor` first.
+Drift is measured against the accounts of the data's last month
+(:mod:`training.release.monitor.reference`), performance against the fit's labelled hold-out.  Read
+:func:`run_monitor` first.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from features.display import notebook_display
-from training.data.config import DataError
-from training.evaluate.drift import DriftSample, compare_samples, drift_sample
+from training.data.config import DataConfig, DataError
+from training.evaluate.drift import DriftSample, compare_samples
 from training.evaluate.holdout import Evaluation
 from training.evaluate.model_lookup import RegisteredVersion
 from training.evaluate.unseen_accounts import caveats, evaluate_version
@@ -24,6 +26,7 @@ from training.release.monitor.bounds import Bounds, read_bounds
 from training.release.monitor.estimate import estimate_performance, measure_performance
 from training.release.monitor.page import MonitorReport, as_json, render_page
 from training.release.monitor.records import RecordFileError, Records, read_labels, read_records
+from training.release.monitor.reference import ReferencePopulation, decide_reference
 
 PERFORMANCE = {
     "month": pl.String,
@@ -93,7 +96,7 @@ def run_monitor(
     model: RegisteredVersion,
     bounds: Bounds | None = None,
 ) -> MonitorResult:
-    """Compare a version's decisions of a period with its decisions on its fit's hold-out.
+    """Compare a version's decisions of a period with those on accounts that its fit held out.
 
     ``bounds`` are the project's own by default.
 
@@ -110,19 +113,25 @@ def run_monitor(
         print(found.code, [breach.name for breach in found.breaches])
     """
     bounds = bounds or read_bounds()
-    reference, source, _ = evaluate_version(files.data, model.store, model.name, model.version)
-    if reference.bundle.provenance.training_data != source.digest:
+    hold_out, source, config = evaluate_version(files.data, model.store, model.name, model.version)
+    if hold_out.bundle.provenance.training_data != source.digest:
         fitted_on = f"the data that version {model.version} of {model.name} was fitted on"
         # The fit's split applied to other data would not be its hold-out.
         raise DataError(f"{files.data}: expected {fitted_on}, got other data")
-    records = read_records(files.records, reference.bundle.digest)
+    records = read_records(files.records, hold_out.bundle.digest)
+    reference = decide_reference(source, config, hold_out.bundle)
     labels = None if files.labels is None else _join_labels(records, files.labels)
-    drift, drifted = _measure_drift(records, reference, bounds)
-    performance = _measure_performance(records, labels, reference)
+    drift, drifted = _measure_drift(records, reference, hold_out, bounds)
+    dropped = 0
+    if labels is not None and source.labels is None:
+        labels, dropped = _drop_in_default(records, labels, config)
+    performance = _measure_performance(records, labels, (reference, hold_out))
     breaches = (*drifted, *performance_breaches(performance, bounds))
     notes = _notes(records, labels, performance, bounds)
+    if dropped:
+        notes = (*notes, f"{dropped:,} labels left out: the account was in default at as_of")
     report = MonitorReport(
-        facts=_facts(records, reference),
+        facts=_facts(records, reference, hold_out),
         verdict=_verdict(performance, breaches, bounds),
         notes=(*caveats(source), *notes),
         breaches=breaches,
@@ -153,12 +162,13 @@ def _verdict(
 
 def _measure_drift(
     records: Records,
-    reference: Evaluation,
+    reference: ReferencePopulation,
+    hold_out: Evaluation,
     bounds: Bounds,
 ) -> tuple[pl.DataFrame, list[Breach]]:
     # Without the requests there are no statements to compute features from.
-    names = reference.bundle.features if records.with_requests else ()
-    was = drift_sample(reference, names)
+    names = hold_out.bundle.features if records.with_requests else ()
+    was = reference.sample(names)
     tables, breaches = [], []
     for month in records.months:
         now = _sample_month(records, month, names)
@@ -187,11 +197,16 @@ def _sample_month(
 def _measure_performance(
     records: Records,
     labels: pl.DataFrame | None,
-    reference: Evaluation,
+    references: tuple[ReferencePopulation, Evaluation],
 ) -> pl.DataFrame:
-    """Return each month's performance: estimated over all decisions, realised over the labelled."""
+    """Return each month's performance: estimated over all decisions, realised over the labelled.
+
+    Estimates are compared with the estimate of the first reference, whose accounts too are all that
+    a service is asked about; measures with labels with those of the second, the hold-out.
+    """
+    reference, hold_out = references
     expected = _by_measure(estimate_performance(reference.probability))
-    measured = _by_measure(measure_performance(reference.label, reference.probability))
+    measured = _by_measure(measure_performance(hold_out.label, hold_out.probability))
     parts = []
     for month in records.months:
         probability = records.of_month(month)["probability"].to_numpy()
@@ -264,6 +279,25 @@ def _join_labels(records: Records, file: Path) -> pl.DataFrame:
     return joined.sort("as_of", "account_id")
 
 
+def _drop_in_default(
+    records: Records,
+    labels: pl.DataFrame,
+    config: DataConfig,
+) -> tuple[pl.DataFrame, int]:
+    """Return the labels of accounts that were not in default at as_of, and how many others.
+
+    A label says what becomes of an account that is not in default, so for others there is none.
+    """
+    in_default = records.in_default(config.default_days)
+    defined = labels.join(
+        in_default,
+        on=["account_id", "as_of"],
+        how="anti",
+        maintain_order="left",
+    )
+    return defined, labels.height - defined.height
+
+
 def _notes(
     records: Records,
     labels: pl.DataFrame | None,
@@ -286,17 +320,26 @@ def _notes(
     return tuple(notes)
 
 
-def _facts(records: Records, reference: Evaluation) -> dict[str, object]:
-    months = [_format_month(month) for month in records.months]
-    period = months[0] if len(months) == 1 else f"{months[0]} to {months[-1]}"
+def _facts(
+    records: Records,
+    reference: ReferencePopulation,
+    hold_out: Evaluation,
+) -> dict[str, object]:
     return {
-        "name": reference.name.capitalize(),
-        "bundle": reference.bundle.digest[:12],
+        "name": hold_out.name.capitalize(),
+        "bundle": hold_out.bundle.digest[:12],
         "accounts": records.rows.height,
-        "months": period,
-        "reference": len(reference.label),
-        "as_of": _format_month(reference.hold_out.as_of),
+        "months": _format_months(records.months),
+        "reference": len(reference.probability),
+        "as_of": _format_months(sorted(set(reference.months.values()))),
+        "hold_out": len(hold_out.label),
+        "hold_out_as_of": _format_month(hold_out.hold_out.as_of),
     }
+
+
+def _format_months(months: Sequence[datetime.date]) -> str:
+    first, last = _format_month(months[0]), _format_month(months[-1])
+    return first if first == last else f"{first} to {last}"
 
 
 def _format_month(month: datetime.date) -> str:

@@ -16,12 +16,13 @@ MAX_FEATURES = 10  # of a month on the page; the JSON has all of them
 _HEAD = (
     "# Monitor: {verdict}\n\n"
     "{name}, bundle `{bundle}`: {accounts:,} decisions of {months}, "
-    "compared with the {reference:,} accounts of {as_of} in its fit's hold-out.\n\n"
+    "compared with {reference:,} accounts of {as_of} that no tree saw, past due or not. Measures "
+    "with labels are compared with the {hold_out:,} labelled ones of {hold_out_as_of}.\n\n"
 )
 _PERFORMANCE = (
     "`estimated`: the performance to expect if the probabilities are calibrated. `realised`: the "
-    "performance measured with labels. `reference`: the same measure on the fit's hold-out; for "
-    "the realised `rate`, the mean probability of the same decisions.\n\n"
+    "performance measured with labels. `reference`: the same measure on the accounts compared "
+    "with; for the realised `rate`, the mean probability of the same decisions.\n\n"
 )
 _DRIFT = (
     f"Score, reasons and the {MAX_FEATURES} features with the largest drift of each month, "

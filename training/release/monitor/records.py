@@ -84,6 +84,21 @@ class Records:
             raise RecordFileError(f"records of {month:%Y-%m}: {expected}")
         return features
 
+    def in_default(self, default_days: int) -> pl.DataFrame:
+        """Return ``account_id`` and ``as_of`` of the decisions on accounts in default at as_of.
+
+        Expects the requests, and statements that :meth:`build_features` took.
+        """
+        keys = self.rows.select("account_id", "as_of", "line")
+        found = []
+        for account_id, as_of, line in keys.iter_rows():
+            month = f"{as_of:%Y-%m}"
+            at_as_of = [row for row in self.statements[line] if row["month"] == month]
+            if at_as_of[-1]["days_past_due"] >= default_days:
+                found.append((account_id, as_of))
+        schema = {"account_id": pl.String, "as_of": pl.Date}
+        return pl.DataFrame(found, schema, orient="row")
+
     def _statements_of(self, month: datetime.date) -> pl.DataFrame:
         keys = self.of_month(month).select("account_id", "product", "line")
         names = [column.name for column in COLUMNS]

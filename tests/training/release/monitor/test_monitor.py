@@ -20,19 +20,21 @@ from training.data.config import DataError
 from training.data.dataset import load
 from training.data.labels import select_windows
 from training.data.simulate.output import write
+from training.evaluate.drift import compare_samples, drift_sample
 from training.evaluate.model_lookup import RegisteredVersion
+from training.evaluate.unseen_accounts import evaluate_version
 from training.examine.truth.population import simulation_of
+from training.release.monitor.alerts import drift_breaches
 from training.release.monitor.bounds import read_bounds
 from training.release.monitor.monitor import MonitorFiles, run_monitor
 from training.release.monitor.records import RecordFileError
+from training.release.monitor.reference import decide_reference
 from training.tracking.defaults import MODEL
 from training.tracking.registry import fetch_bundle
 
 pytestmark = STORE_WARNINGS
-MONTH = datetime.date(2026, 8, 1)
-# In the simulation no account is opened after its thirtieth month, so features that are unknown for
-# new accounts are known for all of them here: a drift of the simulation, not of the test.
-CALM = replace(read_bounds(), feature_psi=0.9)
+MONTH = datetime.date(2026, 10, 1)  # the first after the data that the model was fitted on
+BOUNDS = read_bounds()
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +48,14 @@ def version_1(kept: Kept) -> RegisteredVersion:
 
 
 def simulate_statements(simulated: Path, folder: Path, **changes: float) -> pl.DataFrame:
-    """The statements of 1,400 accounts half a year later, without those in default.
+    """The statements of 1,400 accounts half a year later, past due or not, as a service sees them.
 
     The accounts are the first ones of the simulation, or of one with changed settings.
     """
     own = simulation_of(simulated)
-    config = replace(own, accounts=1400, months=42, **changes)  # type: ignore[arg-type]
+    config = replace(own, accounts=1400, months=43, **changes)  # type: ignore[arg-type]
     write(config, folder)
-    statements = load(folder).statements
-    not_in_default = (pl.col("month") == MONTH) & (pl.col("days_past_due") < 60)
-    good = statements.filter(not_in_default).select("account_id")
-    return statements.join(good, on="account_id", how="semi", maintain_order="left")
+    return load(folder).statements
 
 
 def select_risky(some: list[str], count: int) -> list[str]:
@@ -76,25 +75,49 @@ def calm_lines(calm: pl.DataFrame, served: Bundle) -> list[str]:
     return lines(calm, served, MONTH)
 
 
-def test_a_month_without_drift_is_within_bounds_and_labels_confirm_the_estimate(
+def test_a_healthy_month_is_within_bounds_and_labels_confirm_the_estimate(
     kept: Kept, simulated: Path, calm: pl.DataFrame, calm_lines: list[str], tmp_path: Path
 ) -> None:
     records = write_lines(tmp_path / "r.jsonl", calm_lines)
     labels = tmp_path / "labels.parquet"
     labels_of(calm, MONTH).write_parquet(labels)
-    found = run_monitor(MonitorFiles(records, simulated, labels), version_1(kept), CALM)
+    found = run_monitor(MonitorFiles(records, simulated, labels), version_1(kept))
     assert (found.code, found.breaches) == (0, ())
     bases = found.performance["basis"].unique(maintain_order=True)
     assert bases.to_list() == ["estimated", "realised"]
-    assert found.performance["accounts"].unique().to_list() == [len(calm_lines)]
+    in_default = calm.filter((pl.col("month") == MONTH) & (pl.col("days_past_due") >= 60)).height
+    assert in_default > 20
+    # A label is defined for accounts that are not in default.
+    decided = len(calm_lines)
+    counts = set(found.performance["accounts"])
+    assert counts == {decided, decided - in_default}
+    assert f"{in_default} labels left out: the account was in default at as_of" in found.notes
     aucs = found.performance.filter(measure="auc")
     estimated = aucs.filter(basis="estimated").row(0, named=True)
     realised = aucs.filter(basis="realised").row(0, named=True)
     assert estimated["low"] <= realised["value"] <= estimated["high"]
     report = json.loads(found.json)
-    assert (report["status"], report["breaches"], report["months"]) == (0, [], "2026-08")
+    assert (report["status"], report["breaches"], report["months"]) == (0, [], "2026-10")
     assert len(report["drift"]) == found.drift.height
     assert found.page.startswith("# Monitor: within bounds")
+
+
+def test_without_accounts_past_due_in_the_reference_a_healthy_month_would_alarm(
+    kept: Kept, simulated: Path, calm_lines: list[str], tmp_path: Path
+) -> None:
+    """The control: against the labelled hold-out, the accounts past due alone are a drift."""
+    records = write_lines(tmp_path / "r.jsonl", calm_lines)
+    found = run_monitor(MonitorFiles(records, simulated), version_1(kept))
+    served, source, config = evaluate_version(simulated, kept.store, MODEL, "1")
+    names = served.bundle.features
+    hold_out = drift_sample(served, names)
+    reference = decide_reference(source, config, served.bundle).sample(names)
+    assert "account_past_due" in reference.first_reasons
+    assert "account_past_due" not in hold_out.first_reasons
+    table = compare_samples(names, hold_out, reference)
+    breaches = drift_breaches("", table, (len(served.label), len(reference.log_odds)), BOUNDS)
+    assert "first reason" in {breach.name for breach in breaches}
+    assert found.code == 0
 
 
 def test_planted_drift_is_found(
@@ -102,7 +125,7 @@ def test_planted_drift_is_found(
 ) -> None:
     risky = select_risky(calm_lines, len(calm_lines) // 2)
     records = write_lines(tmp_path / "r.jsonl", risky)
-    found = run_monitor(MonitorFiles(records, simulated), version_1(kept), CALM)
+    found = run_monitor(MonitorFiles(records, simulated), version_1(kept))
     assert found.code == 1
     assert ("log_odds", "psi") in {(breach.name, breach.measure) for breach in found.breaches}
     assert json.loads(found.json)["status"] == 1
@@ -116,10 +139,10 @@ def test_harder_times_are_found_when_labels_arrive(
     records = write_lines(tmp_path / "r.jsonl", lines(hard, served, MONTH))
     labels = tmp_path / "labels.csv"
     labels_of(hard, MONTH).write_csv(labels)
-    found = run_monitor(MonitorFiles(records, simulated, labels), version_1(kept), CALM)
+    found = run_monitor(MonitorFiles(records, simulated, labels), version_1(kept))
     assert "realised rate" in {breach.name for breach in found.breaches}
     realised = found.performance.filter(basis="realised", measure="rate").row(0, named=True)
-    assert realised["low"] > realised["reference"] + CALM.rate_gap
+    assert realised["low"] > realised["reference"] + BOUNDS.rate_gap
 
 
 def test_without_requests_only_score_and_reasons_are_compared(
