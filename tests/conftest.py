@@ -61,6 +61,7 @@ INTEGRATION_PLACES = (
     "tests/training/test_cli.py",
     "tests/training/tracking/test_decision_model.py",
     "tests/training/tracking/test_runs.py",
+    "tests/training/tracking/test_store.py",
     "tests/training/tune",
 )
 FAST = "not integration and not slow and not torture"

@@ -5,16 +5,21 @@ from __future__ import annotations
 import datetime
 import os
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fasteners import InterProcessLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from training.tracking.config import FORMER_NAMES
 
 EXPERIMENT = "limit-reduction"  # of all runs, whatever their registered model is called
+
+_threads = threading.Lock()
 
 
 class TrackingError(LookupError):
@@ -45,17 +50,32 @@ class Store:
         for path in (self.folder, self.folder / "mlflow.db"):
             if path.exists() and not os.access(path, os.W_OK):
                 raise PermissionError(f"{path}: cannot be written")
-        return MlflowClient(self.uri, self.uri)
+        with self.lock():
+            # It creates and migrates a new database.  MLflow does so without a lock: of several
+            # processes that come to a new store at once, all but one would fail in alembic.
+            return MlflowClient(self.uri, self.uri)
 
     def experiment_id(self) -> str:
         """Return the id of the experiment that all runs belong to; creates it if necessary."""
         client = self.client()
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is not None:
-            return str(experiment.experiment_id)
-        # Named here: by default MLflow would write to ./mlruns of the working directory.
-        artifacts = self.folder.resolve() / "artifacts"
-        return client.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri())
+        with self.lock():
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is not None:
+                return str(experiment.experiment_id)
+            # Named here: by default MLflow would write to ./mlruns of the working directory.
+            artifacts = self.folder.resolve() / "artifacts"
+            return client.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri())
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the store's lock: other processes and threads that come to it wait.
+
+        The system releases it when the process ends, however it ends.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # The file's lock is the process's, so threads need one of their own.
+        with _threads, InterProcessLock(self.folder / "mlflow.lock"):
+            yield
 
 
 @dataclass(frozen=True, slots=True)
