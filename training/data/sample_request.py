@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from features.schema import COLUMNS
+from features.schema import COLUMNS, check, round_amounts
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide_many
 from serving.decision.result import Decision
@@ -89,7 +89,11 @@ def _most_to_see_first(decision: Decision) -> tuple[int, float, str]:
 
 
 def request(statements: pl.DataFrame) -> dict[str, object]:
-    """Return the request of one account's window as JSON values; unknown values are null."""
+    """Return the request of one account's window as JSON values; unknown values are null.
+
+    Raises StatementError for statements that the service would refuse.
+    """
+    statements = check(round_amounts(statements))
     month = pl.col("month").dt.strftime("%Y-%m")
     rows = statements.with_columns(month).to_dicts()
     # The API has the account and its product once, not on every statement.

@@ -132,6 +132,8 @@ class DecisionModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defin
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the columns of the answer and their types."""
         prepared = _prepare_statements(statements, self._schema.COLUMNS)
+        # As the endpoint does with the amounts of a request.
+        prepared = self._schema.round_amounts(self._schema.conform(prepared))
         stages = self._pipeline.stages(prepared, self.bundle, decided_at)
         rows = [_encode(decision) for decision in stages.decisions]
         types = _SCORE if detail == "score" else _SCORE | _DECISION

@@ -26,6 +26,7 @@ import pytest
 from sklearn.metrics import brier_score_loss
 from uv import find_uv_bin
 
+from features.schema import COLUMNS
 from serving.api.answers import answer_requests
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
@@ -150,11 +151,17 @@ def differing(answers: list[dict[str, Any]], endpoint: Endpoint) -> list[str]:
 # The same answers
 
 
-@pytest.mark.parametrize("kind", ["polars", "pandas", "pandas as read from CSV", "records"])
+@pytest.mark.parametrize(
+    "kind", ["polars", "remainders", "pandas", "pandas as read from CSV", "records"]
+)
 def test_every_hold_out_account_is_answered_as_by_the_endpoint(
     model: Any, endpoint: Endpoint, kind: str, tmp_path: Path
 ) -> None:
     statements: Any = endpoint.statements
+    if kind == "remainders":
+        amounts = [column.name for column in COLUMNS if column.kind == "amount"]
+        statements = statements.with_columns(pl.col(amounts) + 1e-9)
+        assert not statements.equals(endpoint.statements)
     if kind == "pandas":
         # Rows and columns in any order.
         statements = statements.to_pandas().sample(frac=1, axis=0, random_state=1)
@@ -166,7 +173,8 @@ def test_every_hold_out_account_is_answered_as_by_the_endpoint(
         statements = json.loads(json.dumps(statements.to_dicts(), default=str))
     params = {"detail": "full", "decided_at": endpoint.decided_at}
     answers = model.predict(statements, params=params)
-    assert isinstance(answers, pl.DataFrame if kind == "polars" else pd.DataFrame)
+    is_polars = kind in ("polars", "remainders")
+    assert isinstance(answers, pl.DataFrame if is_polars else pd.DataFrame)
     assert differing(records(answers), endpoint) == []
 
 

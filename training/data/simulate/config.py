@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 
-from features.months import add_months, months_between
+from features.limits import FIRST_MONTH, LAST_MONTH
+from features.months import add_months, month_index, months_between
 from training.tracking.config import check_ranges
 
 MOST_ACCOUNTS = 9_999_999  # account ids have seven digits, so that they sort as numbers do
@@ -77,6 +78,12 @@ class SimulationConfig:
                 raise ValueError(
                     f"SimulationConfig.{name}: expected the first day of a month, got {day}"
                 )
+        last_index = month_index(self.first_month) + self.months - 1
+        if self.first_month < FIRST_MONTH or last_index > month_index(LAST_MONTH):
+            raise ValueError(
+                f"SimulationConfig.first_month: expected {self.months} months from "
+                f"{FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}, got {self.first_month} for the first"
+            )
 
 
 def end_before(today: datetime.date, config: SimulationConfig) -> SimulationConfig:

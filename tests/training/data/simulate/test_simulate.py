@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 import training.data.simulate.output as output
 from features.ledger import Behaviour, Standing, Terms, next_standing
-from features.schema import NAMES, PRODUCTS, check, column
+from features.schema import NAMES, PRODUCTS, check, column, round_amounts
 from tests.support.each import each
 from training.data.simulate.config import SimulationConfig, calendar_month, month_number_of
 from training.data.simulate.output import Block, simulate, write
@@ -423,3 +423,19 @@ def _same_columns(left: Columns, right: Columns) -> None:
     assert left.keys() == right.keys()
     for name in each(left):
         np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def test_simulated_statements_keep_the_contract_of_the_api(small: Block) -> None:
+    """Ids and months are checked; the amounts are whole fen already."""
+    statements = small.statements
+    assert check(statements, window=False).equals(statements)
+    assert round_amounts(statements).equals(statements)
+
+
+@pytest.mark.parametrize(
+    "first_month", [datetime.date(1899, 12, 1), datetime.date(2097, 2, 1), datetime.date(26, 8, 1)]
+)
+def test_months_that_the_api_refuses_are_not_simulated(first_month: datetime.date) -> None:
+    with pytest.raises(ValueError, match="expected 36 months from 1900-01 to 2099-12, got"):
+        SimulationConfig(first_month=first_month)
+    SimulationConfig(first_month=datetime.date(2097, 1, 1))
