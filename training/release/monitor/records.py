@@ -17,6 +17,8 @@ import polars as pl
 from features.build import Features, build
 from features.schema import COLUMNS, StatementError, check
 from training.data.config import DataError
+from training.data.ingest.csv_file import CsvFile
+from training.data.ingest.mapping import IngestError
 from training.data.label_file import check_labels
 
 _ROW = {
@@ -169,8 +171,12 @@ def _read_label_table(file: Path) -> pl.DataFrame:
     try:
         if file.suffix == ".parquet":
             return pl.read_parquet(file, glob=False)
+        source = CsvFile(file, ",")
         # All as text: an account id such as 007 is no number.
-        return pl.read_csv(file, infer_schema=False, glob=False)
+        cells, _ = source.read(source.header)
+        return cells.select(pl.all().replace("", None))
+    except IngestError as error:
+        raise RecordFileError(str(error)) from error
     except (pl.exceptions.PolarsError, OSError) as error:
         # The first line is the cause; Polars adds pages of advice.
         cause = str(error).splitlines()[0]

@@ -179,7 +179,13 @@ def test_the_month_of_a_label_may_be_without_a_day(tmp_path: Path) -> None:
         ("account_id,as_of,label\nA-1,2026-01-15,1\n", "as_of is the first day of a month"),
         ("account_id,as_of,label\n", "expected at least one label, got none"),
         ("account_id,as_of,label\nA-1,2026-01,1\nA-1,2026-01-01,0\n", "one label an account"),
-        ("", "Parquet or CSV"),
+        ("", "expected a CSV file, got an empty one"),
+        # A lone quote makes one row of two.
+        (
+            'account_id,as_of,label\n"a,2026-01,1\nb",2026-01,1\n',
+            "line 2: expected one row, got a quoted cell that goes on to line 3",
+        ),
+        ("account_id,as_of,label\nA-1,2026-01\n", "line 2: expected 3 cells, got 2"),
     ],
 )
 def test_invalid_labels_are_refused(tmp_path: Path, text: str, words: str) -> None:
