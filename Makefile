@@ -47,7 +47,7 @@ serve: install
 	$(BIN)/python -m serving run
 
 ui: install
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port 5000
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
 
 # A file's tests in one worker: what they share is made once.  (pytest-xdist's own groups do nothing under pytest 9.2, its issue 1386.)
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder

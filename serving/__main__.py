@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from features.console import use_utf8
 from serving import MODEL_STORE, PROJECT
@@ -23,7 +24,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 os.environ.setdefault("BENTOML_HOME", str(MODEL_STORE))
 
 ALIAS = "champion"
-TRACKING_URI = f"sqlite:///{PROJECT}/mlruns/mlflow.db"
+TRACKING_URI = f"sqlite:///{quote(str(PROJECT))}/mlruns/mlflow.db"
 HOST, PORT = "127.0.0.1", 3000
 _COMMANDS = "serving.operations.commands"
 _AUDIT = "serving.operations.audit"

@@ -17,6 +17,7 @@ import psutil
 from serving import PROJECT
 from serving.auth.direct_client import is_loopback
 from serving.auth.local_token import read_token, token_file
+from serving.storage.address import sqlite_address
 from serving.storage.settings import read_settings
 
 SERVICE = "serving.service:LimitReduction"
@@ -134,7 +135,7 @@ def start_service_process(
 def settings_for(folder: Path) -> dict[str, str]:
     """The environment variables of an audit log that is stored in this folder."""
     return {
-        "CLEARLINE_RECORD": f"sqlite:///{folder / 'record.db'}",
+        "CLEARLINE_RECORD": sqlite_address(folder / "record.db"),
         "CLEARLINE_SECRETS": str(folder / "secrets.json"),
         "CLEARLINE_CHECKPOINTS": str(folder / "checkpoints.jsonl"),
     }

@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from serving.storage.address import parse_address
 from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import migrate
@@ -38,7 +39,6 @@ _TIMEOUT_MS = 5_000  # for another writer, and for a PostgreSQL that does not an
 QUERY_SECONDS = 2.0  # of the service: every query of it reads one page of an index
 _COMMAND_SECONDS = 60.0  # commands may read all rows of a person, or all persons
 _STEPS_PER_CHECK = 10_000  # of SQLite's virtual machine: below a millisecond; short reads have none
-_KINDS = ("sqlite", "postgresql")
 _DURABLE_MODES = (("wal", 2), ("truncate", 3))  # SQLite's journal_mode and synchronous
 
 
@@ -83,7 +83,7 @@ class Database:
         self.query_seconds = query_seconds
         self._ending = threading.Event()
         try:
-            self.url = _parse_address(address)
+            self.url = parse_address(address)
             self.kind = self.url.get_backend_name()
             if self.kind == "sqlite":
                 self.engine, self._reads = _sqlite(self.url), _sqlite(self.url)
@@ -176,20 +176,6 @@ def open_database(settings: StorageSettings) -> Database:
     if settings.file is not None:
         settings.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Database(settings.address, QUERY_SECONDS)
-
-
-def _parse_address(address: str) -> sa.URL:
-    url = sa.make_url(address)
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    kind = url.get_backend_name()
-    if kind not in _KINDS:
-        raise StorageError(
-            f"expected a database at sqlite:///... or postgresql://..., got {kind}",
-        )
-    if kind == "sqlite" and url.database in (None, "", ":memory:"):
-        raise StorageError("expected a database file, got a database in memory, which loses data")
-    return url
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

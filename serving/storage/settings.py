@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.storage.address import parse_address, sqlite_address
 from serving.storage.errors import StorageError
 
 FOLDER = Path(".clearline")  # of the SQLite file, below the folder that the service starts in
-_SQLITE = "sqlite:///"
 _MAX_DEADLINE = 60.0  # seconds
 
 
@@ -26,10 +26,13 @@ class StorageSettings:
 
     @property
     def file(self) -> Path | None:
-        """The SQLite file; None for a PostgreSQL server."""
-        if not self.address.startswith(_SQLITE):
-            return None
-        return Path(self.address.removeprefix(_SQLITE))
+        """The SQLite file; None for a PostgreSQL server.
+
+        Raises:
+            StorageError: as :func:`serving.storage.address.parse_address`.
+        """
+        url = parse_address(self.address)
+        return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> StorageSettings:
@@ -42,7 +45,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> StorageSetting
     ('sqlite:///.clearline/record.db', 0.5)
     """
     return StorageSettings(
-        address=environment.get("CLEARLINE_RECORD") or f"{_SQLITE}{FOLDER / 'record.db'}",
+        address=environment.get("CLEARLINE_RECORD") or sqlite_address(FOLDER / "record.db"),
         secrets=Path(environment.get("CLEARLINE_SECRETS") or FOLDER / "secrets.json"),
         checkpoints=Path(environment.get("CLEARLINE_CHECKPOINTS") or FOLDER / "checkpoints.jsonl"),
         deadline=_parse_deadline(environment.get("CLEARLINE_DEADLINE", "2")),

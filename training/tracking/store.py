@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
 from fasteners import InterProcessLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -26,6 +27,15 @@ class TrackingError(LookupError):
     """The store has no such run, version or alias: the message names it and the existing ones."""
 
 
+def sqlite_uri(file: Path) -> str:
+    """Return the URI of a SQLite file, whatever characters its path has.
+
+    >>> sqlite_uri(Path("/loans 40%?/mlflow.db"))
+    'sqlite:////loans 40%25%3F/mlflow.db'
+    """
+    return sa.URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A folder with MLflow's database and artefacts."""
@@ -35,7 +45,7 @@ class Store:
     @property
     def uri(self) -> str:
         """The tracking URI.  Absolute, because a relative one depends on the working directory."""
-        return f"sqlite:///{self.folder.resolve()}/mlflow.db"
+        return sqlite_uri(self.folder.resolve() / "mlflow.db")
 
     def exists(self) -> bool:
         """Whether the store has a database.  A look through MLflow would create and migrate one."""

@@ -26,6 +26,7 @@ from optuna.samplers import TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from training.tracking.store import sqlite_uri
 from training.tune.pareto import TrialScore
 from training.tune.space import SPACE, Point
 
@@ -134,7 +135,7 @@ def open_study(
         )
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / f"{name}.lock", name), _quiet_optuna():
-        storage = optuna.storages.RDBStorage(f"sqlite:///{folder.resolve() / name}.db")
+        storage = optuna.storages.RDBStorage(sqlite_uri(folder.resolve() / f"{name}.db"))
         inner = optuna.create_study(
             storage=storage,
             study_name=name,

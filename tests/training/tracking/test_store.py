@@ -1,4 +1,4 @@
-"""A store's first use by several processes at once."""
+"""A store in a folder with any name, and its first use by several processes at once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.support.each import each
 from tests.support.paths import ROOT
 from tests.training.conftest import STORE_WARNINGS
-from training.tracking.store import EXPERIMENT, Store
+from training.tracking.store import EXPERIMENT, Store, sqlite_uri
 
 pytestmark = STORE_WARNINGS
+NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
 # Waits for the others before it touches the store, so that they all meet at its database.
 FIRST_USE = """
 import sys, time
@@ -63,3 +69,19 @@ with kept.lock():
     done = subprocess.run([sys.executable, "-c", killed], cwd=ROOT, check=False)
     assert done.returncode == 9
     assert Store(folder).experiment_id()
+
+
+@given(NAMES)
+def test_a_uri_means_the_file_that_it_was_made_from(name: str) -> None:
+    file = f"/folder/x{name}/mlflow.db"
+    assert sa.make_url(sqlite_uri(Path(file))).database == file
+
+
+@pytest.mark.integration
+def test_a_store_is_kept_in_its_folder_alone(tmp_path: Path) -> None:
+    name = "a b%2Fü[1]?x=1#y"
+    store = Store(tmp_path / name)
+    experiment = store.client().get_experiment(store.experiment_id())
+    assert experiment.artifact_location == (tmp_path / name / "artifacts").as_uri()
+    assert store.exists()
+    assert [one.name for one in tmp_path.iterdir()] == [name]
