@@ -24,7 +24,10 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 os.environ.setdefault("BENTOML_HOME", str(MODEL_STORE))
 
 ALIAS = "champion"
-TRACKING_URI = f"sqlite:///{quote(str(PROJECT))}/mlruns/mlflow.db"
+_QUOTED = quote(str(PROJECT))
+# With the driver's name: of a URI that begins with sqlite:///, MLflow creates the folder undecoded.
+_SCHEME = "sqlite" if _QUOTED == str(PROJECT) else "sqlite+pysqlite"
+TRACKING_URI = f"{_SCHEME}:///{_QUOTED}/mlruns/mlflow.db"
 HOST, PORT = "127.0.0.1", 3000
 _COMMANDS = "serving.operations.commands"
 _AUDIT = "serving.operations.audit"

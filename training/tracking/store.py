@@ -30,10 +30,18 @@ class TrackingError(LookupError):
 def sqlite_uri(file: Path) -> str:
     """Return the URI of a SQLite file, whatever characters its path has.
 
+    >>> sqlite_uri(Path("/loans/mlflow.db"))
+    'sqlite:////loans/mlflow.db'
     >>> sqlite_uri(Path("/loans 40%?/mlflow.db"))
-    'sqlite:////loans 40%25%3F/mlflow.db'
+    'sqlite+pysqlite:////loans 40%25%3F/mlflow.db'
     """
-    return sa.URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+    plain = f"sqlite:///{file}"
+    if sa.make_url(plain).database == str(file):
+        return plain
+    # With the driver's name: of a URI that begins with sqlite:///, MLflow creates the folder
+    # without decoding its name.
+    quoted = sa.URL.create("sqlite+pysqlite", database=str(file))
+    return quoted.render_as_string(hide_password=False)
 
 
 @dataclass(frozen=True, slots=True)
