@@ -26,7 +26,7 @@ os.environ.setdefault("BENTOML_HOME", str(MODEL_STORE))
 ALIAS = "champion"
 _QUOTED = quote(str(PROJECT))
 # With the driver's name: of a URI that begins with sqlite:///, MLflow creates the folder undecoded.
-_SCHEME = "sqlite" if _QUOTED == str(PROJECT) else "sqlite+pysqlite"
+_SCHEME = "sqlite" if str(PROJECT) == _QUOTED else "sqlite+pysqlite"
 TRACKING_URI = f"{_SCHEME}:///{_QUOTED}/mlruns/mlflow.db"
 HOST, PORT = "127.0.0.1", 3000
 _COMMANDS = "serving.operations.commands"
