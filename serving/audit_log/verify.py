@@ -31,7 +31,8 @@ from serving.audit_log.privacy.data_subjects import decrypt, try_subject_keys
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.privacy.record_secrets import keys_to_adopt
 from serving.audit_log.rows import ENCRYPTED, data_subject_column, encryption_context
-from serving.storage.tables import entries
+from serving.storage.lists import find_wrong_rows
+from serving.storage.tables import entries, not_a_decision
 
 MAX_FINDINGS = 20  # named in a report; one wrong row may cause thousands
 PAGE = 500  # rows or checkpoints in memory at a time
@@ -136,6 +137,9 @@ def verify(
     logged_keys: set[str] = set()
     rows = _verify_rows(reading, secrets, from_rows, logged_keys)
     not_adopted = _verify_api_keys(reading, secrets, from_checkpoints, logged_keys)
+    # Lists follow from rows: beside a changed row, nothing can be said about them.
+    if not from_rows.count + from_checkpoints.count:
+        _verify_lists(reading, from_rows)
     in_order = sorted(from_checkpoints.first + from_rows.first, key=_place)
     return VerificationReport(
         rows=rows,
@@ -150,6 +154,13 @@ def verify(
 
 def _place(finding: VerificationFinding) -> tuple[bool, int]:
     return finding.row is not None, finding.row or 0
+
+
+def _verify_lists(reading: Reading, findings: _Findings) -> None:
+    """Compare the tables behind the lists of the API with the rows that they follow from."""
+    with reading() as connection:
+        for seq, fault in find_wrong_rows(connection):
+            findings.add(seq, fault)
 
 
 def _verify_checkpoints(
@@ -339,7 +350,10 @@ def _complete_page(
     )
     without_key = persons - keys.keys()
     erasures = sa.select(entries.c.subject).where(
-        entries.c.kind == "erasure", entries.c.subject.in_(sorted(without_key))
+        # Implied by the kind, and the condition of the index.
+        not_a_decision,
+        entries.c.kind == "erasure",
+        entries.c.subject.in_(sorted(without_key)),
     )
     explained = set(connection.scalars(erasures)) if without_key else set()
     return _Page(rows, keys, frozenset(without_key - explained))

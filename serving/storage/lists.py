@@ -142,8 +142,8 @@ def find_wrong_rows(connection: sa.Connection) -> list[tuple[int, str]]:
     for table, columns, derived in tables:
         stored = f"SELECT {columns} FROM {table}"
         for one, other, fault in (
-            (derived, stored, f"is missing in {table}"),
-            (stored, derived, f"is in {table}, against its entries"),
+            (derived, stored, f"is missing in {table}: a list of the API leaves it out"),
+            (stored, derived, f"is in {table} against the rows: a list of the API shows it"),
         ):
             rows = connection.exec_driver_sql(f"SELECT seq FROM ({one} EXCEPT {other}) AS wrong")
             wrong += [(seq, fault) for seq in rows.scalars()]

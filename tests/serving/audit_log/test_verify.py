@@ -31,6 +31,7 @@ from tests.support.each import each
 from tests.support.records import NOW, Fill, append, numbered_entries, settings_in
 
 ROWS = 500
+COPIED = ("entries", "people", "api_keys", "secrets_marker", "open_notices", "review_states")
 ORDER = ErasureOrder("operator", "asked for", NOW)
 COLUMNS = tuple(column.name for column in entries.c)
 Row = dict[str, Any]
@@ -104,7 +105,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
     settings.checkpoints.unlink()
     genuine = _memory()
     genuine.execute("ATTACH ? AS written", (str(settings.file),))
-    for table in ("entries", "people"):
+    for table in COPIED:
         genuine.execute(f"CREATE TABLE {table} AS SELECT * FROM written.{table}")
     genuine.execute("CREATE UNIQUE INDEX by_number ON entries (seq)")
     genuine.execute("DETACH written")
@@ -440,11 +441,31 @@ def test_without_checkpoints_the_end_can_be_rewritten_and_the_report_says_so(
     for seed in range(20):
         log.restore()
         tampering(random.Random(seed), log)
+        # Whoever cuts rows off cuts the lists too; otherwise they show it.
+        log.copy.execute(
+            "DELETE FROM review_states WHERE seq > (SELECT max(seq) FROM entries)",
+        )
         log.write_checkpoints([])
         report = log.verify()
         assert report.count == 0
         assert report.unwitnessed == report.rows
         assert "there is no checkpoint" in report_text(report)
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("DELETE FROM review_states WHERE seq = 5", "is missing in review_states"),
+        ("UPDATE review_states SET state = 'resolved' WHERE seq = 5", "is in review_states"),
+        ("INSERT INTO open_notices VALUES ('lender', '2026-01-01', 1)", "is in open_notices"),
+    ],
+)
+def test_a_list_that_hides_or_invents_a_row_is_found(log: Log, statement: str, fault: str) -> None:
+    log.restore()
+    assert log.verify().count == 0
+    log.copy.execute(statement)
+    report = log.verify()
+    assert any(finding.text.startswith(fault) for finding in each(report.findings))
 
 
 def test_rows_after_the_newest_checkpoint_can_be_rewritten_and_the_report_counts_them(
@@ -595,4 +616,5 @@ def test_rows_are_read_a_page_at_a_time(
         return record.database.reading()
 
     assert verify.verify(count_and_read, record.secrets, tmp_path / "none").rows == 300
-    assert begun == 11  # ten pages of 32 rows, and one that has none
+    # Ten pages of 32 rows, and one that has none; the API keys, and the lists.
+    assert begun == 13
