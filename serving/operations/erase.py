@@ -23,9 +23,9 @@ from serving.audit_log.erasure import (
     newest_record,
     truncate_wal,
 )
+from serving.audit_log.privacy.near_accounts import find_near
 from serving.operations.audit import OpenAuditLog, open_audit_log
 from serving.operations.errors import NothingDone
-from serving.operations.near_accounts import find_near
 from serving.storage.errors import StorageError
 
 MAX_SILENCE = datetime.timedelta(days=1)  # between the newest row and the clock

