@@ -11,13 +11,13 @@ import hashlib
 import hmac
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import sqlalchemy as sa
 
-from serving.audit_log.entry import NewEntry
+from serving.audit_log.entry import Kind, NewEntry
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import data_subject_column, insert_entries, metadata_column
 from serving.storage.database import Database
@@ -29,6 +29,7 @@ from serving.storage.timestamps import decode_time, encode_time
 RETENTION_YEARS = 3
 MAX_YEARS = 100
 SUBJECTS_PER_TRANSACTION = 50  # writers wait no longer than these take
+_KINDS_OF_COMMANDS: Sequence[Kind] = ("erasure", "key_created", "key_adopted", "key_revoked")
 _MARK = "account_mark"  # in the metadata of an erasure
 _CALLER = "operator"  # an erasure is a command, which has no API key
 
@@ -179,11 +180,11 @@ def find_expired(database: Database, years: int, at: datetime.datetime) -> Expir
 def newest_record(database: Database) -> datetime.datetime | None:
     """The time of the newest row of the service; None if there is none.
 
-    An erasure does not count: a command with a wrong clock may have written it.
+    Rows of commands do not count: the command may have had the same wrong clock.
     """
     query = (
         sa.select(entries.c.at)
-        .where(entries.c.kind != "erasure")
+        .where(entries.c.kind.not_in(_KINDS_OF_COMMANDS))
         .order_by(entries.c.seq.desc())
         .limit(1)
     )

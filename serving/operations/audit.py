@@ -22,7 +22,7 @@ from serving.audit_log.verify import VerificationReport, verify
 from serving.operations.export import ExportedDecision, export, line
 from serving.operations.new_file import check_not_of_record, write_private
 from serving.operations.replay import Bundles, period, replay, replay_text
-from serving.storage.database import Database, open_database
+from serving.storage.database import COMMAND_SECONDS, Database, open_database
 from serving.storage.errors import StorageError
 from serving.storage.models import stated_digest, stored_bundles
 from serving.storage.settings import StorageSettings, read_settings
@@ -71,7 +71,7 @@ def open_audit_log(
         raise StorageError(
             f"there is no audit log at {settings.file}; CLEARLINE_RECORD says where it is"
         )
-    database = open_database(settings)
+    database = open_database(settings, COMMAND_SECONDS)
     try:
         secrets = open_secrets(database, settings, create)
         yield OpenAuditLog(settings, secrets, database)

@@ -37,7 +37,7 @@ from serving.storage.tables import migrate
 _LOCK = 7_265_126_011  # key of the hash chain among PostgreSQL's advisory locks
 _TIMEOUT_MS = 5_000  # for another writer, and for a PostgreSQL that does not answer
 QUERY_SECONDS = 2.0  # of the service: every query of it reads one page of an index
-_COMMAND_SECONDS = 60.0  # commands may read all rows of a person, or all persons
+COMMAND_SECONDS = 60.0  # commands may read all rows of a person, or all persons
 _STEPS_PER_CHECK = 10_000  # of SQLite's virtual machine: below a millisecond; short reads have none
 _DURABLE_MODES = (("wal", 2), ("truncate", 3))  # SQLite's journal_mode and synchronous
 
@@ -79,7 +79,7 @@ class Database:
             commit.
     """
 
-    def __init__(self, address: str, query_seconds: float = _COMMAND_SECONDS) -> None:
+    def __init__(self, address: str, query_seconds: float = COMMAND_SECONDS) -> None:
         self.query_seconds = query_seconds
         self._ending = threading.Event()
         try:
@@ -167,15 +167,17 @@ class Database:
         self._reads.dispose()
 
 
-def open_database(settings: StorageSettings) -> Database:
-    """Open the database of these settings for a service; creates the folder of a SQLite file.
+def open_database(settings: StorageSettings, query_seconds: float = QUERY_SECONDS) -> Database:
+    """Open the database of these settings; creates the folder of a SQLite file.
+
+    A query may take as long as those of a service, unless a command says otherwise.
 
     Raises:
         StorageError: as :class:`Database`.
     """
     if settings.file is not None:
         settings.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Database(settings.address, QUERY_SECONDS)
+    return Database(settings.address, query_seconds)
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

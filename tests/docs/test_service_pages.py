@@ -24,7 +24,6 @@ from serving.operations.pack import store
 from serving.schemas import examples
 from tests.support.each import each
 from tests.support.page_commands import CompletedCommand, read_commands, run_commands
-from tests.support.records import SECRETS
 
 pytestmark = pytest.mark.slow
 PAGES = ("api.md", "reviews.md", "authentication.md", "operations.md")

@@ -70,8 +70,8 @@ def run_service(audit_log: AuditLog, golden: Bundle) -> str:
     committer = audit_log.writer.committer
     assert committer.find_committed([[stored], [refused]])[1] is None
     committer.probe()
-    create(audit_log.database, "lender", ["score"])
-    list_keys(audit_log.database)
+    create(audit_log.database, audit_log.secrets, "lender", ["score"])
+    list_keys(audit_log.database, audit_log.secrets)
     return decision_id
 
 
