@@ -83,6 +83,18 @@ def select_known(labels: pl.DataFrame, statements: pl.DataFrame, file: Path) -> 
     return known
 
 
+def last_labelled_month(labels: pl.DataFrame) -> datetime.date:
+    """Return the last ``as_of`` that has at least half as many labels as the one with the most.
+
+    The few labels of later months are no sample of their accounts: a default is known before the
+    months without one are over, and one wrong date is later than all others.
+    """
+    counts = labels.group_by("as_of").len().sort("as_of")
+    is_whole = 2 * pl.col("len") >= pl.col("len").max()
+    months: list[datetime.date] = counts.filter(is_whole)["as_of"].to_list()
+    return months[-1]
+
+
 def _read_accounts(accounts: pl.Series, file: Path) -> pl.Series:
     is_text = accounts.dtype in (pl.String, pl.Categorical, pl.Enum)
     if not is_text and accounts.dtype != pl.Null:

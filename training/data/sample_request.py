@@ -14,6 +14,7 @@ from serving.decision.pipeline import decide_many
 from serving.decision.result import Decision
 from training.data.config import DataConfig
 from training.data.dataset import Source
+from training.data.label_file import last_labelled_month
 from training.data.labels import as_date, select_windows, soon_after
 from training.data.observation import observe
 from training.data.splits import assign_splits
@@ -33,8 +34,7 @@ def hold_out(source: Source, config: DataConfig) -> pl.DataFrame:
     """
     statements = source.statements
     if source.labels is not None:
-        last_labelled = as_date(source.labels["as_of"].max())
-        return select_windows(statements, last_labelled)
+        return select_windows(statements, last_labelled_month(source.labels))
     observe(statements, config.default_days)  # refuses a stray month, which would be the last one
     last_month = as_date(statements["month"].max())
     windows = select_windows(statements, last_month)

@@ -21,6 +21,7 @@ from serving.decision.pipeline import stages
 from serving.decision.result import Stages
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
+from training.data.label_file import last_labelled_month
 from training.data.labels import (
     Labelled,
     choose_as_ofs,
@@ -212,9 +213,7 @@ def _labelled_accounts(
             config,
         )
         return data, day
-    last = source.labels["as_of"].max() if as_of is None else as_of
-    if not isinstance(last, datetime.date):
-        raise DataError(f"labels.parquet: expected dates in as_of, got {last!r}")
+    last = last_labelled_month(source.labels) if as_of is None else as_of
     data = label_accounts(source, config)
     is_last = data.features.accounts["as_of"] == last
     rows = np.flatnonzero(is_last.to_numpy())

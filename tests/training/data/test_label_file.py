@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from features.schema import table
 from training.data.config import DataConfig, DataError
 from training.data.dataset import load
-from training.data.label_file import check_labels
+from training.data.label_file import check_labels, last_labelled_month
 from training.data.labels import label_accounts
 from training.release.monitor.records import RecordFileError, read_labels
 
@@ -111,6 +111,20 @@ def test_labels_of_strangers_alone_are_refused(tmp_path: Path) -> None:
     words = "statement of the month, got none of 3: account x in 2026-09"
     with pytest.raises(DataError, match=words):
         load(write_folder(tmp_path / "data", labels))
+
+
+def test_a_few_later_labels_are_no_month() -> None:
+    """Of the last month only defaults are known yet; of one account the date is wrong."""
+    months = [datetime.date(2026, number, 1) for number in (3, 4, 5, 9)]
+    counts = (60, 100, 50, 1)
+    for expected, used in ((months[2], 4), (months[1], 2), (months[0], 1)):
+        rows = [
+            (f"{month:%m}-{number}", month, 0)
+            for month, count in zip(months[:used], counts[:used], strict=True)
+            for number in range(count)
+        ]
+        labels = pl.DataFrame(rows, ["account_id", "as_of", "label"], orient="row")
+        assert last_labelled_month(labels) == expected
 
 
 def test_every_fault_is_in_one_message() -> None:
