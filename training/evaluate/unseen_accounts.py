@@ -16,6 +16,7 @@ from features.types import Mask
 from training.data.config import OWN_LABEL, DataConfig, DataError
 from training.data.dataset import Source, load
 from training.data.labels import choose_as_ofs
+from training.data.observation import describe_censored, share_censored
 from training.data.splits import assign_splits
 from training.evaluate.holdout import Evaluation, HoldOut, evaluate, select_hold_out
 from training.evaluate.model_lookup import Model, find_model
@@ -63,6 +64,9 @@ def select_unseen(
         on = on.take(np.flatnonzero(unseen_by_all))
     _check_both_labels(on, folder)
     notes = list(remarks)
+    if share := share_censored(on.outcomes):
+        censored = describe_censored(on.outcomes)
+        notes.append(f"the outcome of {share:.1%} of the accounts was not observed: {censored}")
     if doubts:
         notes.insert(
             0,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from serving.decision.bundle import Bundle
@@ -36,6 +38,20 @@ def test_models_of_one_split_are_compared_on_its_test_accounts(
     assert set(assign_splits(found.earlier.people["account_id"], DataConfig())) == {"test"}
     assert f"{found.earlier.as_of:%Y-%m} {found.hold_out.as_of:%Y-%m}" == "2025-09 2026-03"
     assert found.notes == ()
+
+
+def test_outcomes_that_nobody_saw_are_noted(model: Model, source: Source, simulated: Path) -> None:
+    """The notes stand in comparisons, promotions and reports."""
+    is_seen = (pl.col("product") == "pay_later") | (pl.col("month") <= datetime.date(2026, 5, 1))
+    ended = replace(source, statements=source.statements.filter(is_seen))
+    found = select_unseen(ended, simulated, [model])
+    whole = select_unseen(source, simulated, [model]).hold_out
+    lost = len(whole.label) - len(found.hold_out.label)
+    (note,) = found.notes
+    assert note == (
+        f"the outcome of {lost / len(whole.label):.1%} of the accounts was not observed: "
+        f"product ended {lost} (cash_loan {lost})"
+    )
 
 
 @pytest.mark.parametrize("other", [OTHER, DataConfig(test_share=0.2)], ids=["seed", "share"])

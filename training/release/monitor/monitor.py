@@ -120,7 +120,9 @@ def run_monitor(
         raise DataError(f"{files.data}: expected {fitted_on}, got other data")
     records = read_records(files.records, hold_out.bundle.digest)
     reference = decide_reference(source, config, hold_out.bundle)
-    labels = None if files.labels is None else _join_labels(records, files.labels)
+    labels, unknown = None, 0
+    if files.labels is not None:
+        labels, unknown = _join_labels(records, files.labels)
     drift, drifted = _measure_drift(records, reference, hold_out, bounds)
     dropped = 0
     if labels is not None and source.labels is None:
@@ -128,6 +130,11 @@ def run_monitor(
     performance = _measure_performance(records, labels, (reference, hold_out))
     breaches = (*drifted, *performance_breaches(performance, bounds))
     notes = _notes(records, labels, performance, bounds)
+    if unknown:
+        notes = (
+            *notes,
+            f"{unknown:,} labels left out: there is no decision on the account and month",
+        )
     if dropped:
         notes = (*notes, f"{dropped:,} labels left out: the account was in default at as_of")
     report = MonitorReport(
@@ -266,7 +273,8 @@ def _make_rows(
     return pl.DataFrame(rows, PERFORMANCE, orient="row")
 
 
-def _join_labels(records: Records, file: Path) -> pl.DataFrame:
+def _join_labels(records: Records, file: Path) -> tuple[pl.DataFrame, int]:
+    """Return the decisions that have a label, with it, and how many labels have no decision."""
     labels = read_labels(file)
     if not records.with_requests:
         raise RecordFileError(
@@ -276,7 +284,7 @@ def _join_labels(records: Records, file: Path) -> pl.DataFrame:
     if joined.is_empty():
         expected = "expected labels of accounts and months with a decision"
         raise RecordFileError(f"{file}: {expected}, got none of {labels.height}")
-    return joined.sort("as_of", "account_id")
+    return joined.sort("as_of", "account_id"), labels.height - joined.height
 
 
 def _drop_in_default(

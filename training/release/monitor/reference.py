@@ -21,7 +21,8 @@ from serving.decision.pipeline import stages
 from serving.decision.result import Stages
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
-from training.data.labels import as_date, select_windows, soon_after
+from training.data.label_file import last_labelled_month
+from training.data.labels import select_windows, soon_after
 from training.data.observation import observe
 from training.data.splits import assign_splits
 from training.evaluate.drift import DriftSample
@@ -87,6 +88,6 @@ def _last_months(source: Source, config: DataConfig) -> dict[str, datetime.date]
     """The month of each product's reference."""
     if source.labels is None:
         return dict(observe(source.statements, config.default_days).ends)
-    last = as_date(source.labels["as_of"].max())
+    last = last_labelled_month(source.labels)
     products = source.statements["product"].cast(pl.String).unique().to_list()
     return dict.fromkeys(products, last)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from features.display import notebook_display
 from training.data.dataset import Source, load
-from training.data.observation import describe_censored, share_censored
 from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 from training.evaluate.model_lookup import Model, find_model
 from training.evaluate.unseen_accounts import select_unseen
@@ -133,24 +132,13 @@ def _render(
 ) -> str:
     provenance = model.bundle.provenance
     title = f"{provenance.name}, version {provenance.version or '(none)'}"
-    about = [f"Run {model.run}, bundle {model.bundle.digest}.", *describe_accounts(now, data)]
+    about = [
+        f"Run {model.run}, bundle {model.bundle.digest}.",
+        f"{len(now.label):,} accounts of {data.name} as of {now.hold_out.as_of:%B %Y}.",
+    ]
     # Notes are written as clauses; a page has sentences.
     about += [f"{note[:1].upper()}{note[1:]}." for note in notes]
     return render_page(title, about, sections)
-
-
-def describe_accounts(now: Evaluation, data: Path) -> list[str]:
-    """Return sentences on the accounts of a report, and on those whose outcome is not known."""
-    hold_out = now.hold_out
-    accounts = len(hold_out.label)
-    sentences = [f"{accounts:,} accounts of {data.name} as of {hold_out.as_of:%B %Y}."]
-    if share := share_censored(hold_out.outcomes):
-        censored = describe_censored(hold_out.outcomes)
-        sentences.append(
-            f"The outcome of {share:.1%} of all accounts was not observed, they are left out: "
-            f"{censored}."
-        )
-    return sentences
 
 
 def _sections(

@@ -80,8 +80,10 @@ def test_a_healthy_month_is_within_bounds_and_labels_confirm_the_estimate(
 ) -> None:
     records = write_lines(tmp_path / "r.jsonl", calm_lines)
     labels = tmp_path / "labels.parquet"
-    labels_of(calm, MONTH).write_parquet(labels)
+    of_nobody = labels_of(calm, MONTH).head(2).with_columns(account_id=pl.Series(["x", "y"]))
+    pl.concat([labels_of(calm, MONTH), of_nobody]).write_parquet(labels)
     found = run_monitor(MonitorFiles(records, simulated, labels), version_1(kept))
+    assert "2 labels left out: there is no decision on the account and month" in found.notes
     assert (found.code, found.breaches) == (0, ())
     bases = found.performance["basis"].unique(maintain_order=True)
     assert bases.to_list() == ["estimated", "realised"]

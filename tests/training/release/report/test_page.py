@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from serving.decision.bundle import Bundle
 from tests.support.each import each
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.data.observation import no_outcomes
 from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 from training.release.report.advice import advice_section
 from training.release.report.feature_curves import count_turning_curves, feature_curves_section
@@ -23,7 +21,6 @@ from training.release.report.model_card import measure_importance, model_card_se
 from training.release.report.page import MAX_ROWS, Exhibit, Section, format_cell, render_page
 from training.release.report.performance import calibration_section, performance_section
 from training.release.report.reasons import measure_frequencies, reasons_section
-from training.release.report.report import describe_accounts
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +29,6 @@ def evaluation(source: Source, simulated: Path, bundle: Bundle) -> Evaluation:
     hold_out = select_hold_out(source, DataConfig(), simulated)
     places = np.arange(0, len(hold_out.label), 2)
     return evaluate("v1", bundle, hold_out.take(places))
-
-
-def test_a_report_says_whose_outcome_is_not_known(evaluation: Evaluation) -> None:
-    accounts = len(evaluation.label)
-    folder = Path("books") / "mine"
-    (sentence,) = describe_accounts(evaluation, folder)
-    assert sentence == f"{accounts:,} accounts of mine as of March 2026."
-    rows = [("test", "cash_loan", "account_left", 30), ("test", "cash_loan", "observed", 970)]
-    outcomes = pl.DataFrame(rows, no_outcomes().schema, orient="row")
-    hold_out = replace(evaluation.hold_out, outcomes=outcomes)
-    _, censored = describe_accounts(replace(evaluation, hold_out=hold_out), folder)
-    assert censored == (
-        "The outcome of 3.0% of all accounts was not observed, they are left out: "
-        "account left 30 (cash_loan 30)."
-    )
 
 
 class PageParser(HTMLParser):
