@@ -69,6 +69,37 @@ def test_who_people_are_stands_beside_them(
     assert all(nobody[group].null_count() == nobody.height for group in GROUPS)
 
 
+def test_parts_of_the_accounts_may_differ_in_types_and_columns(
+    held_out: HoldOut, simulated: Path, source: Source, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data[1]"
+    (folder / "accounts").mkdir(parents=True)
+    files = sorted((simulated / "accounts").glob("*.parquet"))
+    people = pl.concat([pl.read_parquet(file) for file in files])
+    texts = people.with_columns(pl.col(GROUPS).cast(pl.String))
+    half = people.height // 2
+    first = texts.head(half).select(reversed(texts.columns))
+    second = texts.tail(-half).with_columns(pl.col("gender").cast(pl.Categorical)).drop("region")
+    first.write_parquet(folder / "accounts" / "part-00000.parquet")
+    second.write_parquet(folder / "accounts" / "part-00001.parquet")
+    found = select_hold_out(source, DataConfig(), folder).people
+    is_second = pl.col("account_id").is_in(second["account_id"].to_list())
+    without = pl.when(is_second).then(None).otherwise(pl.col("region")).alias("region")
+    assert found.equals(held_out.people.with_columns(without))
+
+
+def test_two_rows_of_an_account_are_refused(
+    simulated: Path, source: Source, tmp_path: Path
+) -> None:
+    (tmp_path / "accounts").mkdir()
+    [file] = (simulated / "accounts").glob("*.parquet")
+    people = pl.read_parquet(file)
+    for number in range(2):
+        people.write_parquet(tmp_path / "accounts" / f"part-{number:05d}.parquet")
+    with pytest.raises(DataError, match=r"accounts: expected one row an account, got more for"):
+        select_hold_out(source, DataConfig(), tmp_path)
+
+
 def test_some_of_them_are_taken_together(evaluated: Evaluation, held_out: HoldOut) -> None:
     rows = np.array([0, 5, 17])
     some = evaluate("some", evaluated.bundle, held_out.take(rows))

@@ -14,8 +14,8 @@ _LONG = f"^[0-9]{{{_EXACT_DIGITS + 1},}}$"
 # A float's text, with or without exponent; a formula that holds a text; a date; an error or "####".
 _MANGLED = "|".join(
     [
-        r"^[+-]?[0-9]+\.[0-9]*[eE][+-]?[0-9]+$",
-        r"^[+-]?[0-9]+[eE][+-][0-9]+$",
+        r"^[+-]?[0-9]+\.[0-9]*[eE]\+?[0-9]+$",
+        r"^[+-]?[0-9]+[eE]\+[0-9]+$",
         r"^[+-]?[0-9]+\.0*$",
         r"^=",
         r"^[0-9]{1,2}-(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)$",

@@ -198,7 +198,17 @@ def test_account_numbers_that_differ_in_zeros_on_the_left_are_refused(tmp_path: 
     assert column(tmp_path, "account_id") == ["0012345"] * 2
 
 
-PLAIN = ["4e5a7f", "1E5-7", "A-12.0", "k.12", "0012345", "6222020000000001234", "2-January"]
+PLAIN = [
+    "4e5a7f",
+    "12E-5",
+    "12e5",
+    "1E5-7",
+    "A-12.0",
+    "k.12",
+    "0012345",
+    "6222020000000001234",
+    "2-January",
+]
 
 
 @pytest.mark.parametrize("name", PLAIN)
