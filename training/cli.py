@@ -47,7 +47,7 @@ def _fit(
     settings: dict[str, str],
     data_digest: str | None = None,
 ) -> None:
-    with _count_bar("tree", options) as show:
+    with _count_bar("%", options) as show:
         report = api.fit(
             options.data,
             options.store,

@@ -51,7 +51,7 @@ def fit(data: Labelled, config: FitConfig, progress: CountProgress | None = None
     and calibrated on ``valid``, and measured on ``test``.  Without one, stratified folds of
     accounts give the measures and the calibration, and the model is fitted on all rows.
 
-    ``progress`` is called with (trees fitted, ``config.trees``), from 1 again in each fold.
+    ``progress`` is called with (trees fitted, trees in all), over all folds and the model itself.
     Raises :class:`FitError` if a split lacks one of the labels, or if fewer accounts have one of
     them than there are folds.
     """
@@ -210,14 +210,15 @@ def _fit_with_folds(
     accounts = _accounts(data, everyone)
     raw = np.zeros(len(label))
     fold_auc = []
-    for rows, held_out in stratified_folds(accounts, label, config.folds, config.seed):
+    folds = stratified_folds(accounts, label, config.folds, config.seed)
+    for number, (rows, held_out) in enumerate(folds):
         weight = data.weights(rows)
         # No early stopping here: the held-out fold would choose the trees that it then measures.
         booster = train_booster(
             matrix[rows],
             label[rows],
             config,
-            progress=progress,
+            progress=_in_all(progress, number, config.folds + 1),
             weight=weight,
         )
         raw[held_out] = _raw(booster, matrix[held_out])
@@ -228,7 +229,7 @@ def _fit_with_folds(
         matrix,
         label,
         config,
-        progress=progress,
+        progress=_in_all(progress, config.folds, config.folds + 1),
         weight=data.weight,
     )
     return Fitted(
@@ -242,6 +243,13 @@ def _fit_with_folds(
         fold_auc=tuple(fold_auc),
         never_missing=_never_missing(matrix),
     )
+
+
+def _in_all(progress: CountProgress | None, before: int, models: int) -> CountProgress | None:
+    """Return the progress of one of several models as that of all."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(before * total + done, models * total)
 
 
 def _accounts(data: Labelled, rows: Rows) -> pl.Series:

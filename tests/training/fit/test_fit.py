@@ -134,7 +134,10 @@ def test_the_model_finds_the_signal_and_is_calibrated(fitted: Fitted) -> None:
 
 def test_data_with_their_own_labels_are_folded(data: Labelled) -> None:
     own = as_own_labels(data)
-    found = fit(own, FitConfig(trees=30, folds=3))
+    seen: list[tuple[int, int]] = []
+    found = fit(own, FitConfig(trees=30, folds=3), lambda *done: seen.append(done))
+    # One progress over the three folds and the model itself, a tree at a time.
+    assert seen == [(tree, 120) for tree in range(1, 121)]
     assert len(found.fold_auc) == 3
     assert np.array_equal(found.held_out, np.arange(len(own.label)))
     assert 0.7 < np.mean(found.fold_auc) < 0.95
