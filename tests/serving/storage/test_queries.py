@@ -179,6 +179,7 @@ class CountedRoutes(EveryRoute):
 def count_steps(folder: Path, golden: Bundle, rows: int) -> dict[str, int]:
     """The steps of each call on an audit log with so many rows before the calls."""
     with recording() as recorded, contextlib.closing(AuditLog(settings_in(folder))) as audit_log:
+        audit_log.deadline = 60.0  # a step is counted in Python
         write_history(audit_log, golden, rows)
         routes = CountedRoutes(audit_log, golden, recorded)
         # Full pages of the lists whatever the history: their length is part of the work.
