@@ -7,6 +7,10 @@ import re
 
 LONGEST_ACCOUNT_ID = 64  # characters
 ACCOUNT_ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._:-]*$"
+ACCOUNT_RULE = (
+    f"account_id has 1 to {LONGEST_ACCOUNT_ID} of the characters A-Z a-z 0-9 . _ : -, "
+    "the first a letter or a digit"
+)
 _ACCOUNT_ID = re.compile(ACCOUNT_ID_PATTERN)
 FIRST_MONTH = datetime.date(1900, 1, 1)
 LAST_MONTH = datetime.date(2099, 12, 1)

@@ -26,13 +26,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from features.limits import (
-    FIRST_MONTH,
-    LARGEST_AMOUNT,
-    LAST_MONTH,
-    LONGEST_ACCOUNT_ID,
-    is_account_id,
-)
+from features.limits import ACCOUNT_RULE, FIRST_MONTH, LARGEST_AMOUNT, LAST_MONTH, is_account_id
 from features.types import Mask
 
 LONGEST_WINDOW = 24
@@ -129,11 +123,8 @@ COLUMNS: tuple[Column, ...] = (
 )
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 _BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
+_AMOUNTS = tuple(column.name for column in COLUMNS if column.kind == "amount")
 _KEYS = ["account_id", "month"]
-_ACCOUNT_RULE = (
-    f"account_id has 1 to {LONGEST_ACCOUNT_ID} of the characters A-Z a-z 0-9 . _ : -, "
-    "the first a letter or a digit"
-)
 _MONTH_RULE = f"month is from {FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}"
 _FIRST_DAY, _LAST_DAY = np.datetime64(FIRST_MONTH, "D"), np.datetime64(LAST_MONTH, "D")
 
@@ -231,11 +222,12 @@ def round_amounts(statements: pl.DataFrame) -> pl.DataFrame:
     Null stays null, and what is not finite stays what it is.  The columns of amounts are numbers or
     null.
     """
-    amounts = [c.name for c in COLUMNS if c.kind == "amount" and c.name in statements.columns]
-    as_float = pl.col(amounts).cast(pl.Float64)
-    rounded = as_float.round(2)
+    amounts = [name for name in _AMOUNTS if name in statements.columns]
+    rounded = pl.col(amounts).cast(pl.Float64).round(2)
     # Not -0.0, and null stays null.
-    return statements.with_columns(pl.when(rounded == 0).then(0.0).otherwise(rounded).name.keep())
+    is_zero = rounded == 0
+    unsigned = pl.when(is_zero).then(0.0).otherwise(rounded)
+    return statements.with_columns(unsigned.name.keep())
 
 
 def table(rows: Iterable[Mapping[str, object]]) -> pl.DataFrame:
@@ -322,7 +314,7 @@ def _breaches(frame: pl.DataFrame, window: bool) -> Iterator[tuple[str, Mask]]:
         if column.kind in ("amount", "whole_number"):
             yield _range_rule(column, values)
     same_account = _compare_with_earlier(frame["account_id"], 1, equal=True)
-    yield _ACCOUNT_RULE, _lacks_account_form(frame["account_id"], same_account)
+    yield ACCOUNT_RULE, _lacks_account_form(frame["account_id"], same_account)
     months = frame["month"].to_numpy()
     yield "month is the first of a month", months != months.astype("datetime64[M]")
     # A comparison with NaT, the unknown month, is false.
@@ -347,11 +339,15 @@ def _range_rule(column: Column, values: pl.Series) -> tuple[str, Mask]:
 def _lacks_account_form(names: pl.Series, same_account: Mask) -> Mask:
     """Whether each row's account id breaks the form; names are sorted."""
     # Each name once, and by Python: Polars takes longer over one account than all other checks.
-    distinct = [names[row] for row in np.flatnonzero(~same_account).tolist()]
-    wrong = [name for name in distinct if name is not None and not is_account_id(name)]
+    wrong = []
+    for row in np.flatnonzero(~same_account).tolist():
+        name = names[row]
+        if name is not None and not is_account_id(name):
+            wrong.append(name)
     if not wrong:
         return np.zeros(len(names), dtype=np.bool_)
-    return names.is_in(wrong).fill_null(False).to_numpy()
+    is_wrong = names.is_in(wrong).fill_null(False)
+    return is_wrong.to_numpy()
 
 
 def _history_breaches(

@@ -36,7 +36,10 @@ def statement_field(column: Column) -> Any:
 
     number: Any = Annotated[
         number_type,
-        Field(ge=bound(lowest), le=bound(column.high)),
+        Field(
+            ge=bound(lowest),
+            le=bound(column.high),
+        ),
     ]
     if column.kind == "amount":
         number = Annotated[number, *MONEY]

@@ -38,10 +38,12 @@ class CsvFile:
         self._lines = _Lines(text)
         self._records = csv.reader(self._lines, delimiter=separator, strict=True)
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self.header: list[str] = next(self._read_records())[1]
-        repeated = sorted({name for name in self.header if self.header.count(name) > 1})
+        _, header = next(self._read_records())
+        self.header: list[str] = header
+        repeated = {name for name in header if header.count(name) > 1}
         if repeated:
-            raise IngestError(f"{file}: expected each column once, got {repeated} more than once")
+            got = sorted(repeated)
+            raise IngestError(f"{file}: expected each column once, got {got} more than once")
 
     def read(self, columns: Sequence[str]) -> tuple[pl.DataFrame, pl.Series]:
         """Return these columns as String, and the line on which each row begins (from 1).
@@ -70,9 +72,9 @@ class CsvFile:
                 continue
             if blank:
                 raise self._error(blank, "expected no blank line between rows, got one")
-            if len(cells) != len(self.header):
-                expected = f"expected {len(self.header)} cells, got {len(cells)}"
-                raise self._error(line, expected)
+            expected, got = len(self.header), len(cells)
+            if got != expected:
+                raise self._error(line, f"expected {expected} cells, got {got}")
             self._refuse_swallowed(line)
             yield line, cells
 
@@ -99,7 +101,10 @@ class CsvFile:
         That is what a lone quote at the beginning of a cell makes of the rows up to the next one.
         """
         texts = self._lines.of_record
-        if len(texts) == 1 or not all(map(self._looks_like_a_row, texts)):
+        if len(texts) == 1:
+            return
+        is_row = [self._looks_like_a_row(text) for text in texts]
+        if not all(is_row):
             return
         last = line + len(texts) - 1
         raise self._error(
@@ -111,7 +116,8 @@ class CsvFile:
 
     def _looks_like_a_row(self, text: str) -> bool:
         [cells] = csv.reader([text], delimiter=self._separator)
-        return len(self.header) in (len(cells), text.count(self._separator) + 1)
+        without_quotes = text.split(self._separator)
+        return len(self.header) in (len(cells), len(without_quotes))
 
     def _error(self, line: int, problem: str) -> IngestError:
         return IngestError(f"{self._file}: line {line}: {problem}")

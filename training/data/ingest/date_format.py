@@ -19,6 +19,7 @@ _SHORT_FORMS = {
     "%R": "%H:%M",
     "%T": "%H:%M:%S",
 }
+_BUDDHIST_YEAR = "(?<![0-9])2[4-6][0-9]{2}(?![0-9])"
 _DIRECTIVE = re.compile("%.")
 _PADDING = re.compile("%[-_0](?=[A-Za-z])")  # "%-d"; strptime takes a day with and without it
 
@@ -29,19 +30,21 @@ def expand(form: str) -> str:
     >>> expand("%F"), expand("%-d.%-m.%Y")
     ('%Y-%m-%d', '%d.%m.%Y')
     """
-    plain = _PADDING.sub("%", form)
-    return _DIRECTIVE.sub(lambda letter: _SHORT_FORMS.get(letter[0], letter[0]), plain)
+    expanded = _PADDING.sub("%", form)
+    for short, long in _SHORT_FORMS.items():
+        expanded = expanded.replace(short, long)
+    return expanded
 
 
 def has_year_and_month(form: str) -> bool:
     """Return whether a text in this format says a year and a month; False for unknown letters."""
     if "%Y" not in form and "%y" not in form:
         return False
-    try:
-        read = datetime.datetime.strptime(_write(form, _SAMPLE), form)
-    except ValueError:
+    text = _write(form, _SAMPLE)
+    day = parse(text, form)
+    if day is None:
         return False
-    return (read.year, read.month) == (_SAMPLE.year, _SAMPLE.month)
+    return day.replace(day=1) == _SAMPLE.date().replace(day=1)
 
 
 def parse(text: str, form: str) -> datetime.date | None:
@@ -56,9 +59,10 @@ def parse(text: str, form: str) -> datetime.date | None:
         return None
     # Between letters without a separator a missing zero is ambiguous: of "2026111" January 11 and
     # November 1 are both readings.
-    is_packed = re.search("%[A-Za-z]%", form) is not None
-    if is_packed and _write(form, read).casefold() != text.casefold():
-        return None
+    if re.search("%[A-Za-z]%", form):
+        padded = _write(form, read)
+        if padded.casefold() != text.casefold():
+            return None
     return read.date()
 
 
@@ -68,14 +72,17 @@ def explain(text: str, form: str) -> str:
     >>> explain("2569-07", "%Y-%m")
     '2569 may be a year of the Buddhist calendar, which is 543 years ahead'
     """
-    numbers = re.findall("[0-9]+", text)
-    for number in numbers:
-        if len(number) == 3 and "%Y" in form:
-            return f"{number} may be a year of the Minguo calendar, which is 1911 years behind"
-        if len(number) == 4 and 2400 < int(number) < 2700:
-            return f"{number} may be a year of the Buddhist calendar, which is 543 years ahead"
-    has_short_year = "%Y" in form and not any(len(number) >= 4 for number in numbers)
-    return "%Y reads years of four digits, %y of two" if has_short_year else ""
+    buddhist = re.search(_BUDDHIST_YEAR, text)
+    if buddhist:
+        year = buddhist[0]
+        return f"{year} may be a year of the Buddhist calendar, which is 543 years ahead"
+    if "%Y" not in form or re.search("[0-9]{4}", text):
+        return ""
+    minguo = re.search("[0-9]{3}", text)
+    if minguo:
+        year = minguo[0]
+        return f"{year} may be a year of the Minguo calendar, which is 1911 years behind"
+    return "%Y reads years of four digits, %y of two"
 
 
 def _write(form: str, moment: datetime.datetime) -> str:

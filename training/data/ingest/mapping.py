@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,15 +236,19 @@ def _months(section: Section, form: Format) -> tuple[Months, Dates | None]:
 def _number_format(section: Section) -> NumberFormat:
     is_declared = "decimal" in section or "thousands" in section
     thousands = section.text("thousands", "")
-    # Where a point separates thousands, a comma is the decimal mark.
-    decimal = section.text("decimal", "," if thousands == "." else ".")
-    currency_sign = section.text("currency_sign", "").strip()
+    default = "."
+    if thousands == ".":
+        default = ","
+    decimal = section.text("decimal", default)
+    currency_sign = section.text("currency_sign", "")
+    currency_sign = currency_sign.strip()
     if decimal not in (".", ","):
         raise section.error("decimal", "'.' or ','", decimal)
-    if len(thousands) > 1 or thousands.isalnum() or thousands in ("+", "-", decimal):
+    is_mark = len(thousands) <= 1 and not thousands.isalnum()
+    if not is_mark or thousands in ("+", "-", decimal):
         expected = "one character that is no letter, digit or sign, and not the decimal mark"
         raise section.error("thousands", expected, thousands)
-    if any(character.isdigit() or character in "+-.," for character in currency_sign):
+    if re.search("[0-9+.,-]", currency_sign):
         raise section.error("currency_sign", "a text without digits and marks", currency_sign)
     return NumberFormat(
         decimal=decimal,

@@ -67,9 +67,12 @@ def _count_fractions(statements: pl.DataFrame, plan: Plan) -> dict[str, int]:
         if name not in plan.columns:
             continue
         amounts = statements[name]
-        is_fraction = (amounts - amounts.round(2)).abs() > _FLOAT_REMAINDER
-        counts[name] = int(is_fraction.sum())
-    return {name: count for name, count in counts.items() if count}
+        fractions = amounts - amounts.round(2)
+        is_fraction = fractions.abs() > _FLOAT_REMAINDER
+        count = int(is_fraction.sum())
+        if count:
+            counts[name] = count
+    return counts
 
 
 def _product(cells: Cells, product: str | Words) -> pl.Series | pl.Expr:
