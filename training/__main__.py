@@ -21,6 +21,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from features.console import use_utf8
 from training import api, cli
+from training.tracking.outputs import check_output
 
 # Errors that the user can correct are printed as one line; any other one with its traceback.
 USER_ERRORS = (ValueError, LookupError, OSError)
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     command = options.command
     try:
+        _check_outputs(options)
         code: int | None = options.run(options)
     except USER_ERRORS as error:
         print(f"{command}: {_describe(error)}", file=sys.stderr)
@@ -59,6 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return 2
     return code or 0
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Raise OSError for a page or report that cannot be written, before the command works."""
+    page: Path | None = getattr(options, "page", None)
+    if page is not None:
+        check_output(page)
+    # The report of `monitor` is two files, which begin with its name.
+    report: Path | None = getattr(options, "report", None)
+    if report is not None:
+        check_output(report.with_name(f"{report.name}.md"))
 
 
 def _describe(error: Exception) -> str:

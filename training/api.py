@@ -335,9 +335,11 @@ def request(
     from training.data import sample_request
     from training.data.config import DataConfig
     from training.data.dataset import load
+    from training.tracking.outputs import check_output
     from training.tracking.registry import fetch_bundle, fetch_parameters
     from training.tracking.store import temporary_folder
 
+    check_output(Path(out))
     model = _resolve(store, name, version)
     with temporary_folder() as folder:
         bundle = load_bundle(fetch_bundle(model.store, name, model.version, Path(folder)))

@@ -165,7 +165,7 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
     model = lgb.Booster(model_str=parts.model_text)
     _check_structure(parts, model)
     policy, wording = read_policy(parts.policy_text), read_wording(parts.reasons_text)
-    _check_rules(policy)
+    check_rules(policy)
     return Bundle(
         digest=digest,
         provenance=parts.provenance,
@@ -358,7 +358,8 @@ def _rows(population: pl.DataFrame) -> Matrix:
     return population.drop("product").fill_null(math.nan).to_numpy()
 
 
-def _check_rules(policy: Policy) -> None:
+def check_rules(policy: Policy) -> None:
+    """Raise :class:`BundleError` for a policy whose rules name unknown features."""
     features: set[str] = set()
     for rule in policy.rules:
         features |= {condition.feature for condition in rule.when}

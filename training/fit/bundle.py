@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,13 +15,23 @@ import polars as pl
 from features.display import notebook_display
 from features.types import Rows
 from serving.decision import golden
-from serving.decision.bundle import Parts, Provenance, assemble, write
+from serving.decision.bundle import (
+    BundleError,
+    Parts,
+    Provenance,
+    assemble,
+    check_rules,
+    write,
+)
+from serving.decision.config.advice import read_advice
 from serving.decision.config.policy import read_policy
+from serving.decision.config.reasons import read_wording
+from serving.decision.config.strict_toml import ConfigError
 from training.data.dataset import Source
 from training.data.labels import Labelled, select_windows, soon_after
 from training.fit.fit import Fitted, predict_log_odds
 from training.fit.reference_population import Population, choose_populations
-from training.tracking.config import check_ranges
+from training.tracking.config import check_model_name, check_ranges
 from training.tracking.defaults import MODEL
 
 LIBRARIES = ("lightgbm", "numpy", "polars")  # those that decide the bits of an answer
@@ -40,6 +51,7 @@ class BundleConfig:
     advice: Path | None = None  # an advice.toml; None = the project's own
 
     def __post_init__(self) -> None:
+        check_model_name(self.name, "BundleConfig.name")
         check_ranges(
             self,
             reference_size=(1, 1_000_000),
@@ -154,6 +166,31 @@ def read_texts(config: BundleConfig) -> tuple[str, str, str]:
         read(config.reasons, "reasons.toml"),
         read(config.advice, "advice.toml"),
     )
+
+
+def check_texts(config: BundleConfig) -> None:
+    """Raise for a file of the config that no bundle can have, before the fit and not after it.
+
+    Raises OSError for a file that cannot be read, ConfigError or BundleError for its content.
+    """
+    policy, reasons, advice = read_texts(config)
+    with _named(config.policy):
+        check_rules(read_policy(policy))
+    with _named(config.reasons):
+        read_wording(reasons)
+    with _named(config.advice):
+        read_advice(advice)
+
+
+@contextmanager
+def _named(file: Path | None) -> Iterator[None]:
+    """Name the file in the errors of its reader, which knows its text only."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}" if file else str(error)) from error
+    except BundleError as error:
+        raise BundleError(f"{file}: {error}" if file else str(error)) from error
 
 
 def library_versions() -> Mapping[str, str]:

@@ -20,6 +20,7 @@ from training.data.splits import SPLITS
 from training.fit.bundle import (
     BundleConfig,
     FitResult,
+    check_texts,
     choose_references,
     make_golden,
     make_parts,
@@ -74,10 +75,12 @@ def run_fit(
     """Fit on a data folder, register a new version, and keep everything in one run.
 
     ``progress`` is called with (per cent done, 100), from 0 to 100.
-    An exception in a stage marks the run as failed, and no version has its bundle.
+    An exception in a stage marks the run as failed, and no version has its bundle.  The files of
+    the bundle's config are read first, so that a fault in one does not cost a fit.
     Raises :class:`DataError` if the data have another digest than ``expected_digest``.
     """
     data_config, fit_config, bundle_config = configs
+    check_texts(bundle_config)
     percent = PercentProgress(progress, _SHARES)
     source = load(data_folder)
     if expected_digest not in (None, source.digest):

@@ -40,6 +40,7 @@ from training.release.gates import (
     select_refusing,
 )
 from training.tracking import registry, runs
+from training.tracking.config import check_model_name
 from training.tracking.defaults import MODEL
 from training.tracking.progress import StageProgress
 from training.tracking.store import Store, TrackingError, fetch_run_info
@@ -63,6 +64,7 @@ class PromotionConfig:
     force: str | None = None  # the reason to promote even if gates refuse; null = do not
 
     def __post_init__(self) -> None:
+        check_model_name(self.name, "name")
         if self.force is not None and not self.force.strip():
             raise ValueError("expected a reason to force a promotion, got an empty text")
 

@@ -7,6 +7,7 @@ decision_model  what MLflow loads: the file in each version that decides
 code_archive    the code that a version carries
 registry        versions, aliases and bundles
 config          ``--set name=value``, and configs as text
+outputs         files that commands write, checked before the work
 progress        types of progress callbacks
 lightgbm_import LightGBM with threads that sleep while they wait
 """

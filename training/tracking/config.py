@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+_MODEL_NAME = re.compile(r"\w([\w .-]{0,98}\w)?")
 # Fields by the names that runs before a renaming keep them under.
 FORMER_NAMES: Mapping[str, str] = {"without": "excluded_features"}
 
@@ -98,6 +100,19 @@ def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
         if not low <= value <= high:
             field = f"{type(config).__name__}.{name}"
             raise ValueError(f"{field}: expected {low} to {high}, got {value}")
+
+
+def check_model_name(name: str, field: str) -> None:
+    """Raise ValueError for a name that MLflow cannot register, or cannot find again.
+
+    Before the work, because the registry would refuse it after the work.  ``field`` is the name of
+    the setting.
+    """
+    if not _MODEL_NAME.fullmatch(name):
+        raise ValueError(
+            f"{field}: expected at most 100 letters, digits, '_', '-', '.' or blanks, "
+            f"with a letter or digit at both ends, got {name!r}"
+        )
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from serving import PROJECT
 from training.data.config import DataConfig
 from training.data.dataset import Source, load
 from training.data.labels import label_accounts
-from training.fit.bundle import BundleConfig, library_versions
+from training.fit.bundle import BundleConfig, check_texts, library_versions
 from training.fit.config import FitConfig
 from training.fit.reproduce import fit_command
 from training.tracking.defaults import MODEL
@@ -79,6 +79,7 @@ def tune(
     """
     config = config or TuneConfig()
     data_config, base, bundle_config = configs or (DataConfig(), FitConfig(), BundleConfig())
+    check_texts(bundle_config)
     source = load(data_folder)
     folds = prepare(source, data_config, config)
     key = comparability(source, data_config, base, config)

@@ -28,6 +28,7 @@ from training.release.report.policy import policy_section
 from training.release.report.reasons import reasons_section
 from training.tracking import runs
 from training.tracking.defaults import MODEL
+from training.tracking.outputs import check_output
 from training.tracking.progress import StageProgress
 from training.tracking.store import Store, fetch_run_info
 
@@ -88,6 +89,7 @@ def report(
     ``out`` cannot be written; the run is then unchanged.
     """
     config = config or ReportConfig()
+    check_output(out)
     progress(Stage.MODEL)
     model = find_model(config.model, store, config.name)
     progress(Stage.ACCOUNTS)
