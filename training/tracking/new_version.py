@@ -39,8 +39,6 @@ _TYPES: Mapping[Kind, DataType] = {
     "amount": DataType.double,
     "whole_number": DataType.long,
 }
-# It tells what it checks, on each fit.
-logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
 _DESCRIPTION = """\
 Reductions of revolving credit limits. A version answers statements with probability, log-odds,
 action, new limit, reasons and contributions, to the bit as the endpoint that serves its bundle:
@@ -139,15 +137,28 @@ def _write_model(new: NewVersion, bundle: Path, files: Path) -> None:
     write_code(code)
     example = _example(json.loads((bundle / "golden.json").read_text("utf-8")))
     # Saved and uploaded, not logged: `log_model` would load the model once more.
-    mlflow.pyfunc.save_model(
-        str(files),
-        mlflow_model=Model(run_id=new.run, model_id=new.model_id),
-        python_model=str(_CODE),
-        artifacts={"bundle": str(bundle), "code": str(code)},
-        signature=_signature(),
-        input_example=example,
-        pip_requirements=_requirements(_REQUIRED),
-    )
+    with _warnings_only("mlflow.pyfunc"):
+        mlflow.pyfunc.save_model(
+            str(files),
+            mlflow_model=Model(run_id=new.run, model_id=new.model_id),
+            python_model=str(_CODE),
+            artifacts={"bundle": str(bundle), "code": str(code)},
+            signature=_signature(),
+            input_example=example,
+            pip_requirements=_requirements(_REQUIRED),
+        )
+
+
+@contextmanager
+def _warnings_only(name: str) -> Iterator[None]:
+    """Keep what a logger tells of its progress off the terminal, inside the block."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _signature() -> ModelSignature:

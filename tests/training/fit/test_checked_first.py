@@ -96,7 +96,7 @@ def test_a_policy_on_unknown_features_is_refused_before_the_fit(
     assert not store.folder.exists()
 
 
-@pytest.mark.parametrize("command", ["report", "request", "policy"])
+@pytest.mark.parametrize("command", ["report champion", "request", "policy"])
 def test_a_file_that_cannot_be_written_is_named_before_the_work(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +105,6 @@ def test_a_file_that_cannot_be_written_is_named_before_the_work(
     (tmp_path / "file").write_text("", encoding="utf-8")
     option = "--page" if command == "policy" else "--out"
     for out in (tmp_path, tmp_path / "file" / "out.html"):
-        assert main([command, *absent, option, str(out)]) == 2
+        assert main([*command.split(), *absent, option, str(out)]) == 2
         assert str(out) in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
