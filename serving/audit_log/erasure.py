@@ -105,11 +105,13 @@ def erased_at(
     The row of an erasure has a keyed hash of the account. It says nothing without the secrets, and
     does not lead to the data subject's key in an old copy of the database.
     """
-    marks = {
-        _erasure_mark(secrets, key_id, account_hash)
-        for key_id, account_hash in secrets.account_hashes(tenant, account).items()
-    }
-    times = [at for mark, at in _erasures(database, tenant) if mark in marks]
+    marks: set[str | None] = set()
+    for key_id, account_hash in secrets.account_hashes(tenant, account).items():
+        marks.add(_erasure_mark(secrets, key_id, account_hash))
+    times: list[datetime.datetime] = []
+    for mark, at in _erasures(database, tenant):
+        if mark in marks:
+            times.append(at)
     return max(times, default=None)
 
 
@@ -158,15 +160,17 @@ def find_expired(database: Database, years: int, at: datetime.datetime) -> Expir
         .group_by(data_subject_column)
         .subquery()
     )
-    is_expired = by_subject.c.newest < encode_time(years_before(at, years))
+    before = encode_time(years_before(at, years))
+    is_expired = by_subject.c.newest < before
     query = sa.select(
         sa.func.count(),
         sa.func.sum(by_subject.c.rows),
         sa.func.min(by_subject.c.newest),
         sa.func.max(by_subject.c.newest),
     ).where(is_expired)
+    count_all = sa.select(sa.func.count()).select_from(people)
     with database.reading() as connection:
-        total = connection.scalar(sa.select(sa.func.count()).select_from(people)) or 0
+        total = connection.scalar(count_all) or 0
         subjects, rows, oldest, latest = connection.execute(query).one()
     return Expired(
         subjects=subjects,
@@ -269,11 +273,13 @@ def _erasure_mark(secrets: Secrets, key_id: str, account_hash: str) -> str | Non
     key = secrets.account_keys.get(key_id)
     if key is None:
         return None
-    return hmac.new(key, b"erased\0" + account_hash.encode(), hashlib.sha256).hexdigest()
+    content = b"erased\0" + account_hash.encode()
+    return hmac.new(key, content, hashlib.sha256).hexdigest()
 
 
 def _mark_of(connection: sa.Connection, subject: str, secrets: Secrets) -> str | None:
-    query = sa.select(people.c.key_id, people.c.account).where(people.c.person == subject)
+    columns = (people.c.key_id, people.c.account)
+    query = sa.select(*columns).where(people.c.person == subject)
     key_id, account_hash = connection.execute(query).one()
     return _erasure_mark(secrets, key_id, account_hash)
 
@@ -281,11 +287,17 @@ def _mark_of(connection: sa.Connection, subject: str, secrets: Secrets) -> str |
 def _erasures(database: Database, tenant: str) -> list[tuple[str | None, datetime.datetime]]:
     """The mark and the time of each erasure of a tenant; erasures of earlier versions have none."""
     query = sa.select(metadata_column, entries.c.at).where(
-        entries.c.kind == "erasure", entries.c.tenant == tenant, not_a_decision
+        entries.c.kind == "erasure",
+        entries.c.tenant == tenant,
+        not_a_decision,
     )
     with database.reading() as connection:
         rows = connection.execute(query).all()
-    return [(json.loads(metadata).get(_MARK), decode_time(at)) for metadata, at in rows]
+    erasures = []
+    for metadata, at in rows:
+        mark = json.loads(metadata).get(_MARK)
+        erasures.append((mark, decode_time(at)))
+    return erasures
 
 
 def _erasure_entry(

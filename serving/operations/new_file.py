@@ -75,8 +75,7 @@ def check_not_of_record(path: Path, settings: StorageSettings) -> None:
         for suffix in BESIDE_RECORD:
             own[f"the database's {suffix[1:]} file"] = Path(f"{settings.file}{suffix}")
     for what, file in own.items():
-        # Resolved, so that a link or another spelling of the path is found too.
-        if os.path.realpath(path) == os.path.realpath(file) or _is_same_file(path, file):
+        if _is_same_file(path, file):
             raise StorageError(
                 f"expected a file of its own, got {path}: it is {what} of the record"
             )
@@ -96,7 +95,12 @@ def _rename_to_new(unfinished: Path, path: Path) -> None:
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
+    # Resolved, so that a link or another spelling of the path is found too.
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    if not (one.exists() and other.exists()):
+        return False
+    return one.samefile(other)
 
 
 def _sync(path: Path) -> None:

@@ -15,13 +15,17 @@ _ACTOR = "by"  # in the readable metadata of a row: who took the step
 
 def actor_metadata(caller: Caller) -> dict[str, Any]:
     """Return who takes a step, as metadata of its row; empty if nobody is authenticated."""
-    return {} if caller.actor is None else {_ACTOR: caller.actor}
+    if caller.actor is None:
+        return {}
+    return {_ACTOR: caller.actor}
 
 
 def reviewer_name(caller: Caller, stated: str) -> str:
     """Return the reviewer to record: the key's owner, or the `stated` name without a key."""
     # Without a key the service answers this machine only, and cannot tell persons apart.
-    return stated if caller.owner is None else caller.owner
+    if caller.owner is None:
+        return stated
+    return caller.owner
 
 
 def check_may_answer(review: Review, rows: Sequence[Entry], caller: Caller) -> None:
@@ -37,14 +41,18 @@ def check_may_answer(review: Review, rows: Sequence[Entry], caller: Caller) -> N
             "expected a key with an owner, who is recorded as the reviewer: "
             "an operator makes one with `python -m serving keys new --owner NAME`"
         )
-    if review.asked_by == "customer" and _is_same(_asker(review, rows), caller.actor):
+    if review.asked_by != "customer":
+        return
+    asker = _asker(review, rows)
+    if _is_same(asker, caller.actor):
         raise forbidden("the owner of this key asked for the review: another person has to answer")
 
 
 def _asker(review: Review, rows: Sequence[Entry]) -> str:
     opened = next(row for row in rows if row.entry_id == review.review_id)
     # Rows of earlier versions name the key only.
-    return str(opened.metadata.get(_ACTOR, f"key {opened.caller}"))
+    of_key = f"key {opened.caller}"
+    return str(opened.metadata.get(_ACTOR, of_key))
 
 
 def _is_same(one: str, other: str) -> bool:

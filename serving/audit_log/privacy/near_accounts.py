@@ -28,15 +28,19 @@ def find_near(
     The database has no names, only their keyed hashes: spellings are tried. Digits are not, because
     an account with another number is another customer.
     """
+    names = [account, *spellings(account)]
     by_hash: dict[str, tuple[str, str]] = {}
     for tenant in tenants:
-        for spelling in [account, *spellings(account)]:
-            for one in secrets.account_hashes(tenant, spelling).values():
-                by_hash[one] = tenant, spelling
-    query = sa.select(people.c.account).where(people.c.account.in_(list(by_hash)))
+        for name in names:
+            hashes = secrets.account_hashes(tenant, name)
+            for one in hashes.values():
+                by_hash[one] = tenant, name
+    tried = list(by_hash)
+    query = sa.select(people.c.account).where(people.c.account.in_(tried))
     with database.reading() as connection:
         found = connection.scalars(query).all()
-    return sorted({by_hash[one] for one in found})
+    near = {by_hash[one] for one in found}
+    return sorted(near)
 
 
 def spellings(account: str) -> list[str]:
@@ -48,13 +52,20 @@ def spellings(account: str) -> list[str]:
     False
     """
     plain = unicodedata.normalize("NFKC", account).strip()
-    # A spreadsheet turns 599 into 599.0.
-    bases = {plain, plain.removesuffix(".0"), _SEPARATORS.sub("", plain)}
+    bases = {
+        plain,
+        # A spreadsheet turns 599 into 599.0.
+        plain.removesuffix(".0"),
+        _SEPARATORS.sub("", plain),
+    }
     every = {account.strip()}
     for base in bases:
         for numbered in _with_other_zeros(base):
-            every |= {numbered, numbered.upper(), numbered.lower()}
-    return sorted(every - {account, ""})
+            every.add(numbered)
+            every.add(numbered.upper())
+            every.add(numbered.lower())
+    every -= {account, ""}
+    return sorted(every)
 
 
 def _with_other_zeros(name: str) -> Iterator[str]:
@@ -64,5 +75,6 @@ def _with_other_zeros(name: str) -> Iterator[str]:
         return
     letters, number = parts.groups()
     digits = number.lstrip("0") or "0"
-    for width in range(len(digits), _MAX_DIGITS + 1):
+    widths = range(len(digits), _MAX_DIGITS + 1)
+    for width in widths:
         yield letters + digits.zfill(width)

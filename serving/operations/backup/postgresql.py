@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from serving.storage.tables import METADATA, entries
 
 _DUMP = ("--format=custom", "--no-owner", "--no-privileges")
 _RESTORE = ("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction")
+# What pg_restore prints: COPY public.entries (seq, ...) FROM stdin; the rows; and the end.
 _COPY = "COPY public.entries ("
+_END_OF_ROWS = "\\."
+_BYTES = "\\\\x"  # hexadecimal digits follow
 
 
 def read_extent(address: str) -> Extent:
@@ -30,15 +34,28 @@ def read_extent(address: str) -> Extent:
     Raises:
         StorageError: the database holds no audit log, or does not answer.
     """
-    newest = sa.select(entries.c.seq, entries.c.hash, entries.c.at)
+    newest_first = entries.c.seq.desc()
+    columns = (
+        entries.c.seq,
+        entries.c.hash,
+        entries.c.at,
+    )
+    newest = sa.select(*columns).order_by(newest_first).limit(1)
+    count = sa.select(sa.func.count()).select_from(entries)
     with _connection(address) as connection:
         if not sa.inspect(connection).has_table(entries.name):
-            raise StorageError(
-                f"{_without_password(address)}: expected an audit log, got no table of one"
-            )
-        rows = connection.scalar(sa.select(sa.func.count()).select_from(entries)) or 0
-        row = connection.execute(newest.order_by(entries.c.seq.desc()).limit(1)).one_or_none()
-    return Extent(0) if row is None else Extent(rows, row.seq, bytes(row.hash), row.at)
+            shown = _without_password(address)
+            raise StorageError(f"{shown}: expected an audit log, got no table of one")
+        rows = connection.scalar(count) or 0
+        row = connection.execute(newest).one_or_none()
+    if row is None:
+        return Extent(0)
+    return Extent(
+        rows,
+        row.seq,
+        bytes(row.hash),
+        row.at,
+    )
 
 
 def existing_tables(address: str) -> list[str]:
@@ -54,7 +71,12 @@ def dump(address: str, target: Path) -> None:
     Raises:
         StorageError: there is no pg_dump, or it failed; the message has its own.
     """
-    _run("pg_dump", [*_DUMP, f"--file={target}", _without_password(address)], address)
+    arguments = [
+        *_DUMP,
+        f"--file={target}",
+        _without_password(address),
+    ]
+    _run("pg_dump", arguments, address)
 
 
 def restore(source: Path, address: str) -> None:
@@ -63,70 +85,96 @@ def restore(source: Path, address: str) -> None:
     Raises:
         StorageError: there is no pg_restore, or it failed; the message has its own.
     """
-    arguments = [*_RESTORE, f"--dbname={_without_password(address)}", str(source)]
+    arguments = [
+        *_RESTORE,
+        f"--dbname={_without_password(address)}",
+        str(source),
+    ]
     _run("pg_restore", arguments, address)
 
 
 def read_dump(source: Path, seq: int) -> tuple[int, bytes | None]:
     """The number of rows of the log in a dump, and the hash of one of them; None = no such row."""
-    program = _find("pg_restore", ["--list", str(source)])
-    command = [program, "--data-only", "--table=entries", "--file=-", str(source)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        if process.stdout is None or process.stderr is None:
-            raise StorageError("pg_restore has no output")
-        rows, found = _count_rows(process.stdout, seq)
-        error = process.stderr.read().decode(errors="replace").strip()
-    if process.returncode:
-        raise StorageError(f"{source}: expected a dump of an audit log: {error}")
+    arguments = [
+        "--data-only",
+        "--table=entries",
+        "--file=-",
+        str(source),
+    ]
+    command = [_find("pg_restore", arguments), *arguments]
+    # Into a file and not a pipe: with two pipes the one that is not read could fill up.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
+        ) as process:
+            rows, found = _count_rows(process.stdout or (), seq)
+        if process.returncode:
+            errors.seek(0)
+            said = errors.read().strip()
+            raise StorageError(f"{source}: expected a dump of an audit log: {said}")
     return rows, found
 
 
-def _count_rows(lines: Iterator[bytes] | Sequence[bytes], seq: int) -> tuple[int, bytes | None]:
-    rows, found = 0, None
-    columns: list[str] | None = None
+def _count_rows(lines: Iterable[str], seq: int) -> tuple[int, bytes | None]:
+    """Read what pg_restore prints: the columns, a line a row with tabs between, and a last line."""
+    rows = 0
+    found: bytes | None = None
+    columns: list[str] = []
     for raw in lines:
-        line = raw.decode().rstrip("\n")
-        if columns is None:
-            if line.startswith(_COPY):
-                columns = line.removeprefix(_COPY).partition(")")[0].split(", ")
-        elif line == "\\.":
-            columns = None
-        else:
-            rows += 1
-            values = dict(zip(columns, line.split("\t"), strict=True))
-            if values["seq"] == str(seq):
-                # bytea as hexadecimal, after a doubled backslash and an x
-                found = bytes.fromhex(values["hash"].removeprefix("\\\\x"))
+        line = raw.rstrip("\n")
+        if not columns:
+            columns = _copied_columns(line)
+            continue
+        if line == _END_OF_ROWS:
+            columns = []
+            continue
+        rows += 1
+        texts = line.split("\t")
+        values = dict(zip(columns, texts, strict=True))
+        if values["seq"] == str(seq):
+            digits = values["hash"].removeprefix(_BYTES)
+            found = bytes.fromhex(digits)
     return rows, found
+
+
+def _copied_columns(line: str) -> list[str]:
+    if not line.startswith(_COPY):
+        return []
+    names, _, _ = line.removeprefix(_COPY).partition(")")
+    return names.split(", ")
 
 
 def _run(program: str, arguments: Sequence[str], address: str) -> None:
+    command = [_find(program, arguments), *arguments]
     environment = dict(os.environ)
     url = sa.make_url(address)
     # An address may have it in its query as well.
     password = url.password or url.query.get("password")
     if isinstance(password, str):
         environment["PGPASSWORD"] = password
-    command = [_find(program, arguments), *arguments]
     done = subprocess.run(
         command,
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         stdin=subprocess.DEVNULL,
     )
     if done.returncode:
-        raise StorageError(f"{program} failed: {done.stderr.strip() or done.returncode}")
+        said = done.stderr.strip() or done.returncode
+        raise StorageError(f"{program} failed: {said}")
 
 
 def _find(program: str, arguments: Sequence[str]) -> str:
     found = shutil.which(program)
     if found is None:
+        command = " ".join([program, *arguments])
         raise StorageError(
             f"expected {program}, the program of PostgreSQL, on this machine's PATH, found none: "
-            f"install PostgreSQL's client programs, or run where they are: {program} "
-            f"{' '.join(arguments)}"
+            f"install PostgreSQL's client programs, or run where they are: {command}"
         )
     return found
 
@@ -139,13 +187,12 @@ def _connection(address: str) -> closing[sa.Connection]:
     try:
         return closing(engine.connect())
     except DBAPIError as error:
-        raise StorageError(
-            f"{_without_password(address)}: the database does not answer: {error.orig}"
-        ) from error
+        shown = _without_password(address)
+        raise StorageError(f"{shown}: the database does not answer: {error.orig}") from error
 
 
 def _without_password(address: str) -> str:
-    url = sa.make_url(address).set(drivername="postgresql")
+    url = sa.make_url(address)
     # Replaced, because `set` takes None for "as before".
-    bare = url._replace(password=None).difference_update_query(["password"])
-    return bare.render_as_string(hide_password=False)
+    bare = url._replace(drivername="postgresql", password=None)
+    return bare.difference_update_query(["password"]).render_as_string()

@@ -193,15 +193,16 @@ def test_a_password_is_no_argument(
     """A program in the place of pg_dump writes down what it is given."""
     program = tmp_path / "pg_dump"
     program.write_text(
-        '#!/bin/sh\necho "$@" > "$0.arguments"\necho "$PGPASSWORD" > "$0.password"\n'
+        '#!/bin/sh\necho "$@" > "$0.arguments"\necho "$PGPASSWORD" > "$0.password"\n',
+        "utf-8",
     )
     program.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     postgresql.dump(address, tmp_path / "out")
-    arguments = program.with_name("pg_dump.arguments").read_text()
+    arguments = program.with_name("pg_dump.arguments").read_text("utf-8")
     assert "postgresql://me@host:5433/record" in arguments
     assert "Geheimnis" not in arguments
-    assert program.with_name("pg_dump.password").read_text() == "Geheimnis\n"
+    assert program.with_name("pg_dump.password").read_text("utf-8") == "Geheimnis\n"
 
 
 def test_a_dump_without_the_newest_row_is_refused(

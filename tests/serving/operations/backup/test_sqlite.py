@@ -160,14 +160,14 @@ def test_a_destination_that_exists_or_is_the_record_is_refused(
     (tmp_path / "x").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "record.db")
     (tmp_path / "dangling").symlink_to(tmp_path / "new.db")
-    (tmp_path / "there").write_text("something")
-    (tmp_path / "left-wal").write_text("a journal that SQLite would take for the copy's")
+    (tmp_path / "there").write_text("something", "utf-8")
+    (tmp_path / "left-wal").write_bytes(b"a journal that SQLite would take for the copy's")
     before = names_in(tmp_path)
     status, out, err = run("backup", tmp_path / target)
     assert (status, out) == (2, "")
     assert "expected" in err
     assert names_in(tmp_path) == before
-    assert (tmp_path / "there").read_text() == "something"
+    assert (tmp_path / "there").read_text("utf-8") == "something"
     assert run("verify")[0] == 0
     assert rows_of(tmp_path / "record.db") == 20
 
