@@ -29,6 +29,7 @@ _QUOTED = quote(str(PROJECT))
 _SCHEME = "sqlite" if str(PROJECT) == _QUOTED else "sqlite+pysqlite"
 TRACKING_URI = f"{_SCHEME}:///{_QUOTED}/mlruns/mlflow.db"
 HOST, PORT = "127.0.0.1", 3000
+_THIS_MACHINE = "localhost,127.0.0.1,::1"
 _COMMANDS = "serving.operations.commands"
 _AUDIT = "serving.operations.audit"
 _ERASE = "serving.operations.erase"
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error on stderr.
     """
     use_utf8()
+    _keep_this_machine_off_proxies()
     options = make_parser().parse_args(arguments)
     module, name = options.run
     # Imported now and not above: `--help` answers at once, without the libraries of every command.
@@ -55,6 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except errors.USER_ERRORS as error:
         print(errors.error_text(error), file=sys.stderr)
         return int(errors.exit_code(error))
+
+
+def _keep_this_machine_off_proxies() -> None:
+    """Let libraries of the commands (MLflow) reach servers on this machine without a proxy."""
+    for name in ("NO_PROXY", "no_proxy"):
+        others = os.environ.get(name)
+        os.environ[name] = f"{others},{_THIS_MACHINE}" if others else _THIS_MACHINE
 
 
 def make_parser() -> argparse.ArgumentParser:

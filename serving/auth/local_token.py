@@ -99,7 +99,7 @@ def _write(file: Path) -> str:
                 opened.write(f"{token}\n")
             return _publish(draft, file, token)
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
     except OSError as error:
         message = f"the token of local callers cannot be written to {file}: {error.strerror}"
         raise StorageError(message) from error
@@ -108,12 +108,14 @@ def _write(file: Path) -> str:
 def _publish(draft: Path, file: Path, token: str) -> str:
     """Give the draft its name, unless another worker has; returns the token in force."""
     try:
-        # Unlike `os.replace`, `os.link` fails if the file exists: all workers use the first one's.
+        # Unlike a rename, a link fails if the file exists: all workers use the first one's.
         os.link(draft, file)
     except FileExistsError:
         if faster := read_token(file):
             return faster
         # Others can read this file, or it is empty: it holds no secret.
-        file.unlink()
-        os.link(draft, file)
+        draft.replace(file)
+    except OSError:
+        # The file system has no hard links. The last worker's token counts: see `matches`.
+        draft.replace(file)
     return token

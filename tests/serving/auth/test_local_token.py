@@ -72,6 +72,22 @@ def test_a_running_service_takes_the_token_of_a_second_one_with_the_same_file(
     assert first.matches(str(read_token(file)))
 
 
+def test_a_file_system_without_hard_links_holds_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    first, second = LocalToken(tmp_path / "token"), LocalToken(tmp_path / "token")
+    first.create()
+    second.create()
+    token = str(read_token(tmp_path / "token"))
+    assert first.matches(token)
+    assert second.matches(token)
+    assert [one.name for one in tmp_path.iterdir()] == ["token"]
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match=r"file/token"):

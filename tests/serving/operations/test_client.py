@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serving.__main__ import main
 from serving.auth.local_token import LocalToken, read_token
 from serving.operations.client import ServiceError, ask, settings_for, start_service
 from serving.schemas import examples
@@ -107,6 +108,19 @@ def test_the_token_is_sent_to_this_machine_only(
     for url in ("https://clearline.example", "http://127.0.0.1.example", "http://10.0.0.1:3000"):
         ask(url, BODY)
         assert "authorization" not in sent.pop().headers
+
+
+def test_pack_asks_a_tracking_server_on_this_machine_without_a_proxy(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "elsewhere.example")  # removed after the test
+    with run_proxy() as server:
+        assert main(["pack", "--tracking-uri", server.url]) == 2
+        assert server.received
+    assert proxy.received == []
+    assert len(capsys.readouterr().err.splitlines()) >= 1
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:3000", "http://[", "ftp://a", "http://127.0.0.1:x"])
