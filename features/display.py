@@ -57,9 +57,15 @@ def notebook_display(cls: _Class) -> _Class:
 
 def _repr(self: Any) -> str:
     names = [field.name for field in fields(self)]
-    most = min(_MOST_OF_A_FIELD, MAX_LENGTH // len(names) - max(map(len, names)) - 3)
-    shown = [f"{name}={_short(getattr(self, name), most)}" for name in names]
-    return f"{type(self).__name__}({', '.join(shown)})"
+    longest_name = max(map(len, names))
+    fair_share = MAX_LENGTH // len(names)
+    most = min(_MOST_OF_A_FIELD, fair_share - longest_name - 3)
+    shown = []
+    for name in names:
+        value = getattr(self, name)
+        shown.append(f"{name}={_short(value, most)}")
+    inside = ", ".join(shown)
+    return f"{type(self).__name__}({inside})"
 
 
 def _short(value: object, most: int) -> str:
@@ -72,7 +78,13 @@ def _repr_html(self: Any) -> str:
     for field in fields(self):
         value = getattr(self, field.name)
         own = getattr(value, "_repr_html_", None)
-        # A notebook shows the head of a table by itself.
-        cell = html.escape(_short(value, _MOST_OF_A_FIELD)) if own is None else own()
-        rows.append(f"<tr><th>{html.escape(field.name)}</th><td>{cell}</td></tr>")
-    return f"<table><caption>{type(self).__name__}</caption>{''.join(rows)}</table>"
+        if own is None:
+            text = _short(value, _MOST_OF_A_FIELD)
+            cell = html.escape(text)
+        else:
+            cell = own()  # of a Polars table: its first rows
+        name = html.escape(field.name)
+        rows.append(f"<tr><th>{name}</th><td>{cell}</td></tr>")
+    caption = f"<caption>{type(self).__name__}</caption>"
+    body = "".join(rows)
+    return f"<table>{caption}{body}</table>"

@@ -157,37 +157,56 @@ def _features(
     rows = [["feature", "value", f"median of kept {product}", "unit"]]
     for name, value in values.items():
         unit = BY_NAME[name].unit
-        median = _value(reference[name], unit) if name in reference else ""
-        rows.append([name, _value(value, unit), median, unit])
+        median = ""
+        if name in reference:
+            median = _value(reference[name], unit)
+        row = [name, _value(value, unit), median, unit]
+        rows.append(row)
     return "\n".join(_table(rows))
 
 
 def _contributions(contributions: Mapping[str, float]) -> str:
-    ranked = sorted(contributions.items(), key=lambda item: (-abs(item[1]), item[0]))
-    rows = [[name, group_of(name), f"{value:+z.4f}"] for name, value in ranked if value != 0]
-    table = _table([["feature", "group", "contribution"], *rows])
-    return "\n".join([*table, f"{len(ranked) - len(rows)} features: 0"])
+    moving = {name: value for name, value in contributions.items() if value != 0}
+    names = sorted(moving, key=lambda name: (-abs(moving[name]), name))
+    rows = [["feature", "group", "contribution"]]
+    for name in names:
+        row = [name, group_of(name), _signed(moving[name])]
+        rows.append(row)
+    lines = _table(rows)
+    silent = len(contributions) - len(moving)
+    lines.append(f"{silent} features: 0")
+    return "\n".join(lines)
 
 
 def _groups(evidence: Evidence) -> str:
     sums = sums_of(evidence.contributions)
     weights = weights_of(evidence.contributions, evidence.effects)
-    push = sum(weight for weight in weights.values() if weight > 0)
+    pushing = [weight for weight in weights.values() if weight > 0]
+    push = sum(pushing)
+    names = sorted(weights, key=lambda name: (-weights[name], name))
     rows = [["group", "contribution", "effect", "share of the push"]]
-    for name, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
-        effect = f"{evidence.effects[name]:+z.4f}" if name in evidence.effects else ""
-        share = f"{weight / push:.1%}" if weight > 0 else ""
-        rows.append([name, f"{sums[name]:+z.4f}", effect, share])
+    for name in names:
+        weight = weights[name]
+        effect = ""
+        if name in evidence.effects:
+            effect = _signed(evidence.effects[name])
+        share = ""
+        if weight > 0:
+            share = f"{weight / push:.1%}"
+        row = [name, _signed(sums[name]), effect, share]
+        rows.append(row)
     return "\n".join(_table(rows))
 
 
 def _score(made: Stages, bundle: Bundle) -> str:
     decision = made.decisions[0]
-    total = math.fsum(made.evidence[0].contributions.values())
+    contributions = made.evidence[0].contributions
+    total = math.fsum(contributions.values())
+    base = f"base log-odds: mean of kept {decision.product}"
     rows = [
-        [f"base log-odds: mean of kept {decision.product}", f"{decision.base_log_odds:+z.4f}"],
-        ["+ contributions", f"{total:+z.4f}"],
-        ["= log-odds", f"{decision.log_odds:+z.4f}"],
+        [base, _signed(decision.base_log_odds)],
+        ["+ contributions", _signed(total)],
+        ["= log-odds", _signed(decision.log_odds)],
         ["probability", f"{decision.probability:.2%}"],
         ["cut-off", f"{bundle.policy.cut_off:.2%}"],
     ]
@@ -238,7 +257,9 @@ def _notice(made: Stages) -> str:
     notice = made.decisions[0].notice
     if notice is None:
         return _NO_CUT
-    return "\n\n".join((_notice_line(notice.kind, notice.send_by), notice.text.en, notice.text.zh))
+    head = _notice_line(notice.kind, notice.send_by)
+    parts = (head, notice.text.en, notice.text.zh)
+    return "\n\n".join(parts)
 
 
 def _notice_line(kind: str, send_by: object) -> str:
@@ -248,7 +269,11 @@ def _notice_line(kind: str, send_by: object) -> str:
 def _table(rows: Sequence[Row]) -> list[str]:
     """Align rows in columns; columns with only numbers below the header are right-aligned."""
     columns = [_align(column) for column in zip(*rows, strict=True)]
-    return ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
+    lines = []
+    for cells in zip(*columns, strict=True):
+        line = "  ".join(cells)
+        lines.append(line.rstrip())
+    return lines
 
 
 def _align(column: Row) -> Row:
@@ -275,6 +300,10 @@ def _plain(value: object) -> str:
 
 def _value(value: float | None, unit: Unit) -> str:
     return number(math.nan if value is None else value, unit, "en")
+
+
+def _signed(log_odds: float) -> str:
+    return f"{log_odds:+z.4f}"  # "z": what rounds to zero is +0.0000
 
 
 def _money(value: float) -> str:

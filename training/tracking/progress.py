@@ -25,7 +25,8 @@ class PercentProgress:
     def __init__(self, report: CountProgress | None, shares: Mapping[str, float]) -> None:
         self._report = report
         self._ends: dict[str, tuple[float, float]] = {}
-        whole, begin = sum(shares.values()), 0.0
+        whole = sum(shares.values())
+        begin = 0.0
         for stage, share in shares.items():
             end = begin + share / whole
             self._ends[stage] = begin, end
@@ -36,11 +37,17 @@ class PercentProgress:
     def within(self, stage: str) -> CountProgress:
         """Return the progress of one stage's own units."""
         begin, end = self._ends[stage]
-        return lambda done, total: self._show(begin + (end - begin) * done / total)
+
+        def show(done: int, total: int) -> None:
+            share = done / total
+            self._show(begin + (end - begin) * share)
+
+        return show
 
     def finish(self, stage: str) -> None:
         """Report that a stage is done."""
-        self._show(self._ends[stage][1])
+        _, end = self._ends[stage]
+        self._show(end)
 
     def _show(self, share: float) -> None:
         percent = int(100 * share + 1e-9)
