@@ -66,7 +66,12 @@ class Cells:
         # "nan", "inf" and 1e999 parse as floats, but no account has such an amount.
         is_number = parsed.is_finite().fill_null(False)
         is_wrong = cells.is_not_null() & ~is_number
-        self.refuse(is_wrong, column, expected, self.number_format.explain)
+        self.refuse(
+            is_wrong,
+            column,
+            expected,
+            self.number_format.explain,
+        )
         scaled = parsed * origin.scale
         result = scaled.clip(origin.low, origin.high)
         if whole:
@@ -103,14 +108,21 @@ class Cells:
         # Each text once: a file has many rows and few dates.
         texts = cells.drop_nulls().unique(maintain_order=True).to_list()
         days = [date_format.parse(text, form) for text in texts]
-        dates = cells.replace_strict(texts, days, default=None, return_dtype=pl.Date)
+        dates = cells.replace_strict(
+            texts,
+            days,
+            default=None,
+            return_dtype=pl.Date,
+        )
         is_wrong = cells.is_not_null() & dates.is_null()
         explain = partial(date_format.explain, form=form)
         self.refuse(is_wrong, column, f"a date written as {form}", explain)
         months = dates.dt.truncate("1mo")
-        is_outside = (months < FIRST_MONTH) | (months > LAST_MONTH)
+        is_early = months < FIRST_MONTH
+        is_late = months > LAST_MONTH
+        is_outside = (is_early | is_late).fill_null(False)
         expected = f"a month from {FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}"
-        self.refuse(is_outside.fill_null(False), column, expected, explain)
+        self.refuse(is_outside, column, expected, explain)
         return dates
 
     def refuse(
@@ -134,7 +146,10 @@ class Cells:
             }
         )
         first = wrong.head(_FIRST).rows()
-        named = [f"{cell!r} (line {line}, account {account})" for line, account, cell in first]
+        named = []
+        for line, account, cell in first:
+            place = f"line {line}, account {account}"
+            named.append(f"{cell!r} ({place})")
         got = ", ".join(named)
         others = wrong.height - len(first)
         if others:
@@ -142,7 +157,8 @@ class Cells:
         explained = explain(first[0][2])
         if explained:
             got += f"; {explained}"
-        raise IngestError(f"{self.file}: column {column!r}: expected {expected}, got {got}")
+        where = f"{self.file}: column {column!r}"
+        raise IngestError(f"{where}: expected {expected}, got {got}")
 
     def _parse_numbers(self, column: str) -> pl.Series:
         cells = self.frame[column]
@@ -164,14 +180,19 @@ class Cells:
         numbers = self.numbers(Origin((column,)), column, whole=True)
         is_below = (numbers < lowest).fill_null(False)
         self.refuse(is_below, column, f"at least {lowest}, where the first band begins")
-        names = [f"{low}-{high - 1}" for low, high in pairwise(starts)]
+        names = []
+        for low, high in pairwise(starts):
+            last = high - 1
+            names.append(f"{low}-{last}")
         names.append(f"{highest}+")
         bands = []
         for start, name in zip(starts, names, strict=True):
             is_reached = pl.col(column) >= start
-            bands.append(pl.when(is_reached).then(pl.lit(name)))
+            band = pl.lit(name)
+            bands.append(pl.when(is_reached).then(band))
         # The highest band that the number reaches; null where the number is unknown.
-        band = pl.coalesce(bands[::-1])
+        highest_first = bands[::-1]
+        band = pl.coalesce(highest_first)
         return numbers.to_frame(column).select(band).to_series()
 
 
@@ -192,10 +213,13 @@ def read_cells(file: Path, plan: Plan) -> Cells:
         raise IngestError(f"{file}: expected at least one row below the header, got none")
     stripped = pl.col(columns).str.strip_chars()
     is_known = ~stripped.is_in(list(plan.unknown))
-    frame = frame.select(pl.when(is_known).then(stripped))
+    known = pl.when(is_known).then(stripped)
+    frame = frame.select(known)
     name = plan.account
-    filled = frame[name.column].str.zfill(name.width)
-    accounts = (name.prefix + filled).rename("account_id")
+    names = frame[name.column]
+    filled = names.str.zfill(name.width)
+    accounts = name.prefix + filled
+    accounts = accounts.rename("account_id")
     cells = Cells(
         file=file,
         sha256=source.sha256,
@@ -204,9 +228,11 @@ def read_cells(file: Path, plan: Plan) -> Cells:
         lines=lines,
         number_format=plan.number_format,
     )
-    cells.refuse(find_mangled(frame[name.column]), name.column, EXPECTED)
+    is_mangled = find_mangled(frame[name.column])
+    cells.refuse(is_mangled, name.column, EXPECTED)
+    has_lost_zeros = find_lost_zeros(filled)
     cells.refuse(
-        find_lost_zeros(filled),
+        has_lost_zeros,
         name.column,
         "account numbers with the same number of zeros on the left "
         "(account.width in the mapping fills them)",
@@ -230,4 +256,5 @@ def _refuse_lacking(
     if lacking:
         # Each once: a section may name the same column several times.
         once = ", ".join(dict.fromkeys(lacking))
-        raise IngestError(f"{file}: {plan.file}: {once}; the CSV has the columns {header}")
+        has = f"the CSV has the columns {header}"
+        raise IngestError(f"{file}: {plan.file}: {once}; {has}")

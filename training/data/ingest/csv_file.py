@@ -36,7 +36,11 @@ class CsvFile:
         )
         self._file, self._separator = file, separator
         self._lines = _Lines(text)
-        self._records = csv.reader(self._lines, delimiter=separator, strict=True)
+        self._records = csv.reader(
+            self._lines,
+            delimiter=separator,
+            strict=True,
+        )
         self.sha256 = hashlib.sha256(content).hexdigest()
         _, header = next(self._read_records())
         self.header: list[str] = header
@@ -57,12 +61,14 @@ class CsvFile:
         kept: list[list[str]] = []
         for line, cells in self._read_rows():
             lines.append(line)
-            kept.append([cells[place] for place in places])
+            wanted = [cells[place] for place in places]
+            kept.append(wanted)
             if len(kept) == _BLOCK:
                 blocks.append(_to_frame(columns, kept))
                 kept = []
         blocks.append(_to_frame(columns, kept))
-        return pl.concat(blocks), pl.Series("line", lines, dtype=pl.UInt32)
+        table = pl.concat(blocks)
+        return table, pl.Series("line", lines, dtype=pl.UInt32)
 
     def _read_rows(self) -> Iterator[tuple[int, list[str]]]:
         blank = 0
@@ -72,7 +78,8 @@ class CsvFile:
                 continue
             if blank:
                 raise self._error(blank, "expected no blank line between rows, got one")
-            expected, got = len(self.header), len(cells)
+            expected = len(self.header)
+            got = len(cells)
             if got != expected:
                 raise self._error(line, f"expected {expected} cells, got {got}")
             self._refuse_swallowed(line)
@@ -117,7 +124,8 @@ class CsvFile:
     def _looks_like_a_row(self, text: str) -> bool:
         [cells] = csv.reader([text], delimiter=self._separator)
         without_quotes = text.split(self._separator)
-        return len(self.header) in (len(cells), len(without_quotes))
+        expected = len(self.header)
+        return expected in (len(cells), len(without_quotes))
 
     def _error(self, line: int, problem: str) -> IngestError:
         return IngestError(f"{self._file}: line {line}: {problem}")
@@ -155,7 +163,8 @@ def _read_text(file: Path) -> bytes:
     try:
         content.decode()
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
         wrong = content[error.start]
         raise IngestError(
             f"{file}: line {line}: expected UTF-8, got the byte 0x{wrong:02x}; "
@@ -169,5 +178,6 @@ def _to_frame(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> pl.DataF
     series = []
     for place, name in enumerate(columns):
         cells = [row[place] for row in rows]
-        series.append(pl.Series(name, cells, dtype=pl.String))
+        text = pl.Series(name, cells, dtype=pl.String)
+        series.append(text)
     return pl.DataFrame(series)

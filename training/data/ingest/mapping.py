@@ -24,6 +24,7 @@ Format = Literal["wide", "long"]
 Months = tuple[datetime.date, ...]
 _FORMATS: tuple[Format, ...] = get_args(Format)
 _WIDTHS = Interval(0, 100)  # of an account number, in characters
+_RATES = Interval(0, excludes_low=True)
 _MOST_MONTHS = 1200
 # How statement columns may be derived.
 RECIPES: Mapping[str, tuple[str, ...]] = {
@@ -175,7 +176,7 @@ def _plan(file: Path, sha256: str, top: Section) -> Plan:
         ),
         product=_product(top.section("product")),
         currency=currency.text("code"),
-        rate=currency.number("rate", Interval(0, excludes_low=True)),
+        rate=currency.number("rate", _RATES),
         rate_source=currency.text("source"),
         months=months,
         month=month,
@@ -193,11 +194,11 @@ def _check_columns(plan: Plan) -> None:
     """Raise if a needed column is not mapped, or if one is both mapped and derived."""
     missing = [name for name in _NEEDED if name not in plan.columns]
     if missing:
-        raise ConfigError(
-            f"{plan.file}: [columns]: expected {list(_NEEDED)} at least, missing {missing}"
-        )
-    twice = sorted(plan.columns.keys() & plan.derived.keys())
-    if twice:
+        needed = list(_NEEDED)
+        raise ConfigError(f"{plan.file}: [columns]: expected {needed} at least, missing {missing}")
+    both = plan.columns.keys() & plan.derived.keys()
+    if both:
+        twice = sorted(both)
         raise ConfigError(
             f"{plan.file}: [derived]: {twice} are in [columns] too; expected one of the two"
         )
@@ -229,8 +230,8 @@ def _months(section: Section, form: Format) -> tuple[Months, Dates | None]:
     if not 1 <= count <= _MOST_MONTHS:
         expected = f"1 to {_MOST_MONTHS} months from {first:%Y-%m} on"
         raise section.error("last", expected, f"{last:%Y-%m}")
-    months = tuple(add_months(first, month) for month in range(count))
-    return months, None
+    months = [add_months(first, month) for month in range(count)]
+    return tuple(months), None
 
 
 def _number_format(section: Section) -> NumberFormat:

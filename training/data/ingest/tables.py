@@ -56,7 +56,8 @@ def map_statements(cells: Cells, plan: Plan) -> Mapped:
         for column in COLUMNS
         if column.name not in table.columns
     ]
-    statements = table.with_columns(absent).select(NAMES).sort("account_id", "month")
+    whole = table.with_columns(absent).select(NAMES)
+    statements = whole.sort("account_id", "month")
     in_cny = _in_cny(_derived(statements, plan), plan)
     return Mapped(round_amounts(in_cny), _count_fractions(statements, plan))
 
@@ -116,7 +117,8 @@ def _wide_table(
     monthly = [name for name, series in values.items() if len(series) > 1]
     if not monthly:
         return table
-    is_billed = ~pl.all_horizontal(pl.col(monthly).is_null())
+    is_empty = pl.col(monthly).is_null()
+    is_billed = ~pl.all_horizontal(is_empty)
     return table.filter(is_billed)
 
 
@@ -135,8 +137,11 @@ def _values(
     whole = name in _WHOLE_NUMBERS
     values = []
     for column in origin.columns:
-        numbers = cells.numbers(origin, column, whole=whole).alias(name)
-        values.append(numbers.cast(pl.Int32) if whole else numbers)
+        numbers = cells.numbers(origin, column, whole=whole)
+        numbers = numbers.alias(name)
+        if whole:
+            numbers = numbers.cast(pl.Int32)
+        values.append(numbers)
     return values
 
 
@@ -189,7 +194,8 @@ def map_labels(
         return None
     origin = Origin((label.column,), label.values)
     outcome = cells.numbers(origin, label.column, whole=True)
-    is_wrong = ~outcome.is_in([0.0, 1.0]) & outcome.is_not_null()
+    is_label = outcome.is_in([0.0, 1.0])
+    is_wrong = outcome.is_not_null() & ~is_label
     cells.refuse(is_wrong, label.column, "a label of 0 or 1")
     if plan.month is not None:
         as_of = _months_of(cells, plan.month)
@@ -207,11 +213,17 @@ def map_labels(
     ]
     labels = pl.DataFrame(columns).drop_nulls()
     if label.as_of is not None:
-        labels = labels.filter(pl.col("as_of") == label.as_of)
+        is_of_month = pl.col("as_of") == label.as_of
+        labels = labels.filter(is_of_month)
     # A label needs features: the account has to be good, and billed in the month of the label.
     key = ["account_id", "as_of"]
     billed = good.select("account_id", as_of="month")
-    labels = labels.join(billed, on=key, how="semi").sort(key)
+    labels = labels.join(
+        billed,
+        on=key,
+        how="semi",
+    )
+    labels = labels.sort(key)
     if labels.is_empty():
         when = "its own month" if label.as_of is None else f"{label.as_of:%Y-%m}"
         raise IngestError(
@@ -243,6 +255,12 @@ def map_attributes(
         distinct = pl.col(name).drop_nulls().n_unique().over("account_id")
         counts = table.select(distinct).to_series()
         cells.refuse(counts > 1, origin.column, "one value an account")
-    first_known = pl.col(list(plan.attributes)).drop_nulls().first()
+    attributes = pl.col(list(plan.attributes))
+    first_known = attributes.drop_nulls().first()
     known = table.group_by("account_id").agg(first_known)
-    return known.join(good, on="account_id", how="semi").sort("account_id")
+    kept = known.join(
+        good,
+        on="account_id",
+        how="semi",
+    )
+    return kept.sort("account_id")
