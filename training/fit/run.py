@@ -95,6 +95,7 @@ def run_fit(
         # Before the fit: an edit of the working tree during it changes the patch, not this run.
         if changes := uncommitted_patch():
             runs.log_text(changes, CHANGES)
+        _log_datasets(data, data_folder, source.digest)
         percent.finish("data")
         measured = fit_and_measure(source, data, fit_config, bundle_config, percent)
         fitted, tables = measured.result.fitted, measured.tables
@@ -164,6 +165,16 @@ def register_run(parts: Parts, result: FitResult, run_id: str) -> tuple[str, str
         digest = write(replace(parts, provenance=provenance), golden_text, folder)
         log_bundle(new, folder, digest)
     return new.version, digest
+
+
+def _log_datasets(data: Labelled, folder: Path, digest: str) -> None:
+    """Log each split as an input of the active run: its accounts, features and labels."""
+    table = data.features.frame().with_columns(label=pl.Series(data.label))
+    split = pl.Series(data.split)
+    for name in SPLITS:
+        rows = table.filter(split == name)
+        if rows.height:
+            runs.log_dataset(rows, folder, digest, name)
 
 
 def _describe_run(

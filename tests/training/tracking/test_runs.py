@@ -5,6 +5,7 @@ champion.
 from __future__ import annotations
 
 import io
+import json
 import pickletools
 import re
 from dataclasses import fields
@@ -130,6 +131,34 @@ def test_a_run_holds_the_data_the_code_and_the_libraries_it_was_made_with(
     assert {
         name: tags[f"library.{name}"] for name in ("lightgbm", "numpy", "polars")
     } == library_versions()
+
+
+def test_a_run_names_its_data_by_their_digest(
+    run: Run, kept: Kept, source: Source, simulated: Path
+) -> None:
+    by_context = {}
+    for found in run.inputs.dataset_inputs:
+        tags = {tag.key: tag.value for tag in found.tags}
+        assert tags["digest"] == source.digest
+        assert found.dataset.digest == source.digest[:36]
+        assert json.loads(found.dataset.source)["uri"] == simulated.resolve().as_uri()
+        rows = json.loads(str(found.dataset.profile))["num_rows"]
+        by_context[tags["mlflow.data.context"]] = rows
+    rows_of = kept.report.rows
+    assert by_context == {
+        "training": rows_of["train"],
+        "validation": rows_of["valid"],
+        "evaluation": rows_of["test"],
+    }
+
+
+def test_a_version_and_its_model_are_described(version: ModelVersion, kept: Kept, run: Run) -> None:
+    about_version = str(version.description)
+    assert f"version {version.version}" in about_version
+    assert f"{run.data.metrics['auc']:.4f}" in about_version
+    model = kept.store.client().get_registered_model(NAME)
+    assert f"models:/{NAME}@champion" in str(model.description)
+    assert len(version.tags) <= 8
 
 
 def test_a_run_holds_each_measure_inside_its_interval(run: Run, kept: Kept) -> None:
