@@ -84,14 +84,18 @@ def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
 def create_keys(database: Database, secrets: Secrets) -> dict[str, str]:
     """Create keys of all kinds and return them by name.
 
-    Live keys are named ``tenant/scope`` and ``tenant/all``, of the tenants north and south. The
-    others are ``expired``, ``revoked`` and ``slow``, with one request in 100 s.
+    Live keys are named ``tenant/scope`` and ``tenant/all``, of the tenants north and south; they
+    have no owner. ``Li Na`` and ``Wang Wei`` are the keys of reviewers of the north. The others are
+    ``expired``, ``revoked`` and ``slow``, with one request in 100 s.
     """
     by_name: dict[str, str] = {}
     for tenant in ("north", "south"):
         for scope in SCOPES:
             by_name[f"{tenant}/{scope}"], _ = keys.create(database, secrets, tenant, [scope], FAST)
         by_name[f"{tenant}/all"], _ = keys.create(database, secrets, tenant, SCOPES, FAST)
+    for owner in ("Li Na", "Wang Wei"):
+        terms = keys.KeyTerms(rate=10_000, owner=owner)
+        by_name[owner], _ = keys.create(database, secrets, "north", ["review"], terms)
     long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=30)
     by_name["expired"], _ = keys.create(
         database, secrets, "old", SCOPES, keys.KeyTerms(days=29), long_ago

@@ -188,6 +188,32 @@ def test_another_tenants_decision_is_answered_as_an_unknown_one(
     assert response.content == unknown.content
 
 
+def test_who_asks_for_a_review_does_not_answer_it(
+    client: httpx.Client, guarded: Guarded, decision_of_north: str
+) -> None:
+    def post(name: str, path: str, **body: object) -> httpx.Response:
+        return client.post(path, json=body, headers=bearer(guarded.keys[name]))
+
+    opened = post("Li Na", f"/v1/decisions/{decision_of_north}/reviews", reason="I was ill.")
+    assert opened.status_code == 201
+    path = f"/v1/reviews/{opened.json()['review_id']}"
+    refused = post("Li Na", f"{path}/start", reviewer="Wang Wei")
+    assert refused.status_code == 403
+    check_problem(refused)
+    assert "the owner of this key asked for the review" in refused.text
+    without_owner = post("north/all", f"{path}/start", reviewer="Wang Wei")
+    assert without_owner.status_code == 403
+    assert "expected a key with an owner" in without_owner.text
+    started = post("Wang Wei", f"{path}/start", reviewer="Somebody")
+    assert started.status_code == 200
+    assert started.json()["reviewer"] == "Wang Wei"
+    answer = {"reviewer": "Wang Wei", "outcome": "overturn", "reasons": "So it is."}
+    assert post("Li Na", f"{path}/resolution", **answer).status_code == 403
+    resolved = post("Wang Wei", f"{path}/resolution", **answer)
+    assert resolved.status_code == 200
+    assert resolved.json()["resolution"]["reviewer"] == "Wang Wei"
+
+
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_another_method_is_refused_with_the_allowed_ones(
     client: httpx.Client, guarded: Guarded, template: str
