@@ -20,6 +20,7 @@ from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import decode_rows, insert_entries, read_chain_head, unique_key_column
 from serving.storage.database import Database
+from serving.storage.open_file import FileMovedError
 from serving.storage.tables import entries, probe
 
 LOGGER = logging.getLogger("clearline.record")
@@ -86,9 +87,13 @@ class Committer:
         """Note a failed write, and drop the connections."""
         if self.ready:
             cause = getattr(error, "orig", None) or error
-            LOGGER.error("the audit log does not accept writes: %s", type(cause).__name__)
+            # Only of a moved file the text: others hold values.
+            shown = str(error) if isinstance(error, FileMovedError) else type(cause).__name__
+            LOGGER.error("the audit log does not accept writes: %s", shown)
         self.ready = False
-        self.reopen()
+        # The open connections lead to the file that was moved, and new ones would make another.
+        if not isinstance(error, FileMovedError):
+            self.reopen()
 
     def reopen(self) -> None:
         """Drop every connection; the next write opens a new one."""

@@ -50,6 +50,7 @@ from serving.audit_log.reader import Reader
 from serving.audit_log.writer import Writer
 from serving.storage.database import Database, open_database
 from serving.storage.errors import StorageError
+from serving.storage.open_file import FileMovedError
 from serving.storage.read_pools import Pool, ReadPools
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
@@ -92,7 +93,11 @@ class AuditLog:
 
     @property
     def ready(self) -> bool:
-        """Whether the last write succeeded."""
+        """Whether the last write succeeded, and the database file is at its path."""
+        try:
+            self.database.check_file()
+        except FileMovedError:
+            return False
         return self.writer.ready
 
     async def append(self, new_entries: Sequence[NewEntry], deadline: float) -> list[Entry]:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from serving.audit_log.committer import LOGGER, Committer
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.errors import Duplicate, Unavailable, Unconfirmed
+from serving.storage.open_file import FileMovedError
 
 ROWS_PER_BATCH = 64
 MAX_ROWS_WAITING = 2048  # less than a second's work; more are refused
@@ -140,6 +141,9 @@ class Writer:
         """Commit a batch and complete every future."""
         try:
             _complete(batch, self.committer.commit([item.entries for item in batch]))
+        except FileMovedError as error:
+            self.committer.fail(error)
+            _fail(batch, _refusal_of(error))
         except SQLAlchemyError as error:
             self.committer.fail(error)
             self._recover(batch)
@@ -199,6 +203,12 @@ def _complete(batch: Sequence[_Item], stored: Sequence[list[Entry] | None]) -> N
             item.future.set_exception(Duplicate("another entry has this unique key"))
         else:
             item.future.set_result(entries)
+
+
+def _refusal_of(error: FileMovedError) -> Exception:
+    if error.committed:
+        return Unconfirmed("the database file was moved during the write")
+    return Unavailable("the database file is not at its path; nothing was stored")
 
 
 def _fail(items: Sequence[_Item], error: Exception) -> None:

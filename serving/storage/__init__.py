@@ -2,6 +2,7 @@
 
 settings     where the database and its files are
 database     connections and transactions
+open_file    whether the open SQLite file is the one at its path
 tables       tables and migrations
 lists        the rows that lists show, kept by triggers
 read_pools   the threads that read

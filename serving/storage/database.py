@@ -31,6 +31,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from serving.storage.address import parse_address
 from serving.storage.errors import StorageError
+from serving.storage.open_file import OpenFiles
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import migrate
 
@@ -82,6 +83,7 @@ class Database:
     def __init__(self, address: str, query_seconds: float = COMMAND_SECONDS) -> None:
         self.query_seconds = query_seconds
         self._ending = threading.Event()
+        self._files: OpenFiles | None = None
         try:
             self.url = parse_address(address)
             self.kind = self.url.get_backend_name()
@@ -96,6 +98,8 @@ class Database:
         try:
             with self.engine.connect() as connection:
                 _check_durability(connection)
+            if self.kind == "sqlite":
+                self._files = OpenFiles.at(Path(str(self.url.database)))
             with self.writing() as connection:
                 migrate(connection)
         except StorageError:
@@ -112,11 +116,36 @@ class Database:
 
         Uses a connection of its own, or ``held``, a connection from :meth:`hold`.
         """
+        self.check_file()
         connecting = self.hold() if held is None else nullcontext(held)
-        with connecting as connection, connection.begin():
-            if self.kind == "postgresql":
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            yield connection
+        with connecting as connection:
+            with connection.begin():
+                if self.kind == "postgresql":
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+                files = self._files_of(connection)
+                yield connection
+            if files is not None:
+                files.check(committed=True)
+
+    def _files_of(self, connection: sa.Connection) -> OpenFiles | None:
+        """The files of a connection within a transaction; None if there are none.
+
+        Raises :class:`FileMovedError` if others are at their paths by now.
+        """
+        if self._files is None:
+            return None
+        files: OpenFiles | None = connection.info.get("files")
+        if files is None:
+            # Not before: SQLite opens the write-ahead log with the first transaction.
+            files = connection.info["files"] = OpenFiles.at(self._files.database)
+        files.check()
+        self.check_file()
+        return files
+
+    def check_file(self) -> None:
+        """Raise :class:`FileMovedError` if the SQLite file at the path is not the one opened."""
+        if self._files is not None:
+            self._files.check_database()
 
     def hold(self) -> sa.Connection:
         """A connection for many writes of one thread, which must close it.
@@ -131,6 +160,7 @@ class Database:
 
         SQLite: it sees one state of the database. PostgreSQL: each of its queries does.
         """
+        self.check_file()  # before a connection, which would create an empty file there
         with self._reads.connect() as connection:
             limit: _QueryLimit | None = connection.info.get("limit")
             if limit is not None:

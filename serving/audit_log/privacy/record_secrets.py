@@ -115,7 +115,9 @@ def _open(database: Database, settings: StorageSettings, create: bool) -> Secret
 def _bind(connection: sa.Connection, settings: StorageSettings, create: bool) -> Secrets:
     """Mark an audit log without a marker, if nothing contradicts the secrets."""
     tables = entries, people, api_keys
-    if create and not any(_has_rows(connection, table) for table in tables):
+    is_new = not any(_has_rows(connection, table) for table in tables)
+    # Checkpoints are of rows: with a database that has none, it was lost, or another one is meant.
+    if create and is_new and not settings.checkpoints.exists():
         secrets = read_or_create_secrets(settings.secrets)
     else:
         secrets = _read_existing(settings)

@@ -185,6 +185,18 @@ def test_a_new_record_takes_secrets_that_exist(tmp_path: Path) -> None:
         assert audit_log.secrets == made
 
 
+def test_no_secrets_are_made_beside_checkpoints_of_a_record_that_is_gone(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with contextlib.closing(AuditLog(settings)) as audit_log:
+        append(audit_log, [new_entry("d-1")])
+    for file in tmp_path.glob("record.db*"):
+        file.unlink()
+    settings.secrets.unlink()
+    with pytest.raises(StorageError, match="there is no such file"):
+        AuditLog(settings)
+    assert not settings.secrets.exists()
+
+
 def test_of_two_hosts_with_one_database_the_second_without_the_secrets_is_refused(
     postgres: AuditLog, tmp_path: Path
 ) -> None:
