@@ -50,7 +50,6 @@ from serving.audit_log.reader import Reader
 from serving.audit_log.writer import Writer
 from serving.storage.database import Database, open_database
 from serving.storage.errors import StorageError
-from serving.storage.open_file import FileMovedError
 from serving.storage.read_pools import Pool, ReadPools
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
@@ -94,11 +93,7 @@ class AuditLog:
     @property
     def ready(self) -> bool:
         """Whether the last write succeeded, and the database file is at its path."""
-        try:
-            self.database.check_file()
-        except FileMovedError:
-            return False
-        return self.writer.ready
+        return self.writer.ready and self.database.in_place
 
     async def append(self, new_entries: Sequence[NewEntry], deadline: float) -> list[Entry]:
         """Store entries together or not at all; returns them once they are durable.
@@ -162,7 +157,7 @@ class AuditLog:
         read = self._pools.close(max(until - time.monotonic(), 0.0))
         if not (written and read):
             LOGGER.error("the audit log was closed while a query or a write was running")
-        else:
+        elif self.database.in_place:
             self._empty_wal()
         self.database.close()
         self._unlock()

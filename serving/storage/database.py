@@ -31,7 +31,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from serving.storage.address import parse_address
 from serving.storage.errors import StorageError
-from serving.storage.open_file import OpenFiles
+from serving.storage.open_file import FileMovedError, OpenFiles
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import migrate
 
@@ -141,6 +141,15 @@ class Database:
         files.check()
         self.check_file()
         return files
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the SQLite file at the path is the one opened; true for PostgreSQL."""
+        try:
+            self.check_file()
+        except FileMovedError:
+            return False
+        return True
 
     def check_file(self) -> None:
         """Raise :class:`FileMovedError` if the SQLite file at the path is not the one opened."""

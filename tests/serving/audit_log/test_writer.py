@@ -289,8 +289,8 @@ def large_entry(entry_id: str) -> NewEntry:
         caller="k",
         at=new_entry(entry_id).at,
         account="a",
-        request_body=bytes(20_000),
-        response_body=bytes(20_000),
+        request_body=b"a" * 20_000,
+        response_body=b"b" * 20_000,
     )
 
 

@@ -76,6 +76,7 @@ def test_nothing_is_stored_in_a_file_that_is_not_at_its_path(
         with pytest.raises(Unavailable):
             append(opened, [new_entry(f"lost-{number}")])
         assert not opened.ready
+    opened.close()
     assert file.exists() == before  # no empty one was made
 
 
