@@ -17,6 +17,16 @@ _ROWS_PER_PAGE = 500  # a reader delays SQLite's writer no longer than one page 
 # Rows that one query looks at, however few of them it returns: no query reads the whole log.
 _ROWS_PER_WINDOW = 5_000
 
+_seq = entries.c.seq
+_kind = entries.c.kind
+_tenant = entries.c.tenant
+_at = entries.c.at
+_subject = entries.c.subject
+_entry_id = entries.c.entry_id
+_notice_seq = open_notices.c.seq
+_notice_due = open_notices.c.due
+_review_seq = review_states.c.seq
+
 
 class Reader:
     """Reads a database; each call runs in a transaction of its own."""
@@ -26,7 +36,7 @@ class Reader:
 
     def by_id(self, entry_id: str) -> Entry | None:
         """The entry with this id; None if there is none."""
-        found = self._read(sa.select(entries).where(entries.c.entry_id == entry_id))
+        found = self._read(sa.select(entries).where(_entry_id == entry_id))
         return found[0] if found else None
 
     def by_unique_keys(self, unique_keys: Sequence[str]) -> list[Entry]:
@@ -36,7 +46,7 @@ class Reader:
         ignores case, and PostgreSQL sorts by the rules of a language.
         """
         has_key = unique_key_column.in_(unique_keys)
-        return self._read(sa.select(entries).where(has_key).order_by(entries.c.seq))
+        return self._read(sa.select(entries).where(has_key).order_by(_seq))
 
     def about(self, decision_id: str) -> list[Entry]:
         """A decision, then the entries about it in order; empty if there is no such decision."""
@@ -44,12 +54,8 @@ class Reader:
 
     def about_all(self, decision_ids: Sequence[str]) -> dict[str, list[Entry]]:
         """For each of these decisions the entries as of :meth:`about`; one transaction for all."""
-        own = sa.select(entries).where(entries.c.entry_id.in_(decision_ids))
-        others = (
-            sa.select(entries)
-            .where(entries.c.subject.in_(decision_ids), not_a_decision)
-            .order_by(entries.c.seq)
-        )
+        own = sa.select(entries).where(_entry_id.in_(decision_ids))
+        others = sa.select(entries).where(_subject.in_(decision_ids), not_a_decision).order_by(_seq)
         about: dict[str, list[Entry]] = {}
         for entry in self._read(own, others):
             about.setdefault(entry.subject, []).append(entry)
@@ -75,13 +81,13 @@ class Reader:
         # One lower bound and not two: each database searches its index with one of them only.
         begin = max((since.isoformat(), 0), after)
         chosen = (
-            sa.select(open_notices.c.seq)
+            sa.select(_notice_seq)
             .where(
                 open_notices.c.tenant == tenant,
-                sa.tuple_(open_notices.c.due, open_notices.c.seq) > sa.tuple_(*begin),
-                open_notices.c.due < until.isoformat(),
+                sa.tuple_(_notice_due, _notice_seq) > sa.tuple_(*begin),
+                _notice_due < until.isoformat(),
             )
-            .order_by(open_notices.c.due, open_notices.c.seq)
+            .order_by(_notice_due, _notice_seq)
             .limit(limit)
         )
         with self._database.reading() as connection:
@@ -104,10 +110,8 @@ class Reader:
             # A query for each state: their numbers are in order only within one state.
             for state in states:
                 in_state = review_states.c.tenant == tenant, review_states.c.state == state
-                chosen = sa.select(review_states.c.seq).where(
-                    *in_state, review_states.c.seq > after
-                )
-                page = chosen.order_by(review_states.c.seq).limit(limit)
+                chosen = sa.select(_review_seq).where(*in_state, _review_seq > after)
+                page = chosen.order_by(_review_seq).limit(limit)
                 numbers += connection.scalars(page)
             return self._numbered(connection, sorted(numbers)[:limit])
 
@@ -126,13 +130,13 @@ class Reader:
             since: Entries from this time on, as text of ``encode_time``.
             until: Entries before this time.
         """
-        chosen: sa.ColumnElement[bool] = entries.c.kind.in_(kinds)
+        chosen: sa.ColumnElement[bool] = _kind.in_(kinds)
         if tenant is not None:
-            chosen &= entries.c.tenant == tenant
+            chosen &= _tenant == tenant
         if since is not None:
-            chosen &= entries.c.at >= since
+            chosen &= _at >= since
         if until is not None:
-            chosen &= entries.c.at < until
+            chosen &= _at < until
         for page in self._pages(chosen):
             with self._database.reading() as connection:
                 decoded = decode_rows(connection, page, self._secrets)
@@ -143,9 +147,9 @@ class Reader:
         """The tenants that have entries, in alphabetical order."""
         found: set[str] = set()
         for begin, end in self._windows():
-            within = entries.c.seq > begin, entries.c.seq <= end
+            within = _seq > begin, _seq <= end
             with self._database.reading() as connection:
-                found.update(connection.scalars(sa.select(entries.c.tenant).where(*within)))
+                found.update(connection.scalars(sa.select(_tenant).where(*within)))
         return sorted(found)
 
     def rows(self) -> Iterator[sa.RowMapping]:
@@ -162,7 +166,7 @@ class Reader:
 
     def _numbered(self, connection: sa.Connection, numbers: Sequence[int]) -> list[Entry]:
         """The entries with these values of ``seq``, in this order."""
-        query = sa.select(entries).where(entries.c.seq.in_(numbers)).order_by(entries.c.seq)
+        query = sa.select(entries).where(_seq.in_(numbers)).order_by(_seq)
         rows = connection.execute(query).mappings().all()
         return decode_rows(connection, rows, self._secrets)
 
@@ -174,8 +178,8 @@ class Reader:
             while last < end:
                 query = (
                     sa.select(entries)
-                    .where(chosen, entries.c.seq > last, entries.c.seq <= end)
-                    .order_by(entries.c.seq)
+                    .where(chosen, _seq > last, _seq <= end)
+                    .order_by(_seq)
                     .limit(_ROWS_PER_PAGE)
                 )
                 with self._database.reading() as connection:
@@ -189,9 +193,9 @@ class Reader:
         begin = -1
         while True:
             some = (
-                sa.select(entries.c.seq)
-                .where(entries.c.seq > begin)
-                .order_by(entries.c.seq)
+                sa.select(_seq)
+                .where(_seq > begin)
+                .order_by(_seq)
                 .limit(_ROWS_PER_WINDOW)
                 .subquery()
             )

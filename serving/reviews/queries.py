@@ -80,15 +80,19 @@ class ReviewQueries:
             last_seq = last.seq
 
         def read(reader: Reader) -> list[ReviewAndRows]:
-            rows = reader.reviews(caller.tenant, states, PAGE_SIZE, last_seq)
-            about = reader.about_all([row.subject for row in rows])
             found: list[ReviewAndRows] = []
-            for row in rows:
-                review = _review_in(about[row.subject], row.entry_id)
-                # A step or an erasure may have been stored since the page was read.
-                if review.state in states and not row.erased:
-                    found.append((review, about[row.subject]))
-            return found
+            seq = last_seq
+            while len(found) < PAGE_SIZE:
+                rows = reader.reviews(caller.tenant, states, PAGE_SIZE, seq)
+                for row, about in _with_rows_about(reader, rows):
+                    review = _review_in(about, row.entry_id)
+                    # A step may have been stored since the page was read.
+                    if review.state in states:
+                        found.append((review, about))
+                if len(rows) < PAGE_SIZE:
+                    break
+                seq = rows[-1].seq
+            return found[:PAGE_SIZE]
 
         return await self._audit_log.read(read, "lists")
 
@@ -113,13 +117,15 @@ class ReviewQueries:
         until = today if overdue else _LAST_DAY
 
         def read(reader: Reader) -> list[NoticeAndRows]:
-            rows = [
-                row
-                for row in reader.due_notices(caller.tenant, since, until, PAGE_SIZE, position)
-                if not row.erased
-            ]
-            about = reader.about_all([row.subject for row in rows])
-            return [(row, about[row.subject]) for row in rows]
+            found: list[NoticeAndRows] = []
+            begin = position
+            while len(found) < PAGE_SIZE:
+                rows = reader.due_notices(caller.tenant, since, until, PAGE_SIZE, begin)
+                found += _with_rows_about(reader, rows)
+                if len(rows) < PAGE_SIZE:
+                    break
+                begin = str(rows[-1].due), rows[-1].seq
+            return found[:PAGE_SIZE]
 
         return await self._audit_log.read(read, "lists")
 
@@ -134,6 +140,16 @@ class ReviewQueries:
             message = "expected the id of the last one of the page before"
             raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, message, path="?after")
         return row
+
+
+def _with_rows_about(reader: Reader, rows: Sequence[Entry]) -> list[NoticeAndRows]:
+    """Return each row with the rows about its decision.
+
+    The lists have no erased decision. One that was erased since they were read is left out: a page
+    that is short for this is filled up, because a caller takes a short page for the last.
+    """
+    about = reader.about_all([row.subject for row in rows])
+    return [(row, about[row.subject]) for row in rows if not about[row.subject][0].erased]
 
 
 def _review_in(rows: Sequence[Entry], review_id: str) -> Review:

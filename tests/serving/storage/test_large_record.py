@@ -70,8 +70,11 @@ def test_a_million_rows_answer_as_fast_as_a_thousand(
         # In turn, so that whatever else the machine does falls on both.
         for log in logs if number % 2 else reversed(logs):
             log.all(f"account-{number}")
+    # The fastest tenth is what the route itself takes: the others waited for the disk or for other
+    # processes.
     short, long = (
-        {name: statistics.median(seconds) for name, seconds in log.seconds.items()} for log in logs
+        {name: statistics.quantiles(seconds, n=10)[0] for name, seconds in log.seconds.items()}
+        for log in logs
     )
     factors = {name: round(long[name] / seconds, 2) for name, seconds in each(short.items())}
     slower = {name: factor for name, factor in factors.items() if factor > MOST}
