@@ -60,16 +60,20 @@ def is_direct(scope: Scope, headers: Headers) -> bool:
     the service listens on, and no header is one that proxies add. A proxy that adds no header and
     keeps ``Host`` passes: only the token excludes it.
     """
-    client, server = scope.get("client"), scope.get("server")
+    client = scope.get("client")
+    server = scope.get("server")
     if not client or not server:
         return False
-    if any(name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIX) for name in headers):
+    if _is_forwarded(headers):
         return False
-    if not (is_loopback(client[0]) and is_loopback(server[0])):
-        return False
+    for address, _ in (client, server):
+        if not is_loopback(address):
+            return False
     # A web page can make its own name resolve to this machine (DNS rebinding); the browser still
     # sends that name.
-    return _names(headers.get("host", ""), server, scope.get("scheme", "http"))
+    host = headers.get("host", "")
+    scheme = scope.get("scheme", "http")
+    return _names(host, server, scheme)
 
 
 def is_loopback(address: str) -> bool:
@@ -82,6 +86,13 @@ def is_loopback(address: str) -> bool:
     return parsed is not None and parsed.is_loopback
 
 
+def _is_forwarded(headers: Headers) -> bool:
+    names = set(headers)
+    if names & _PROXY_HEADERS:
+        return True
+    return any(name.startswith(_PROXY_PREFIX) for name in names)
+
+
 def _names(host: str, server: tuple[str, int | None], scheme: str) -> bool:
     """Return whether the value of a ``Host`` header is this address."""
     if host.startswith("["):  # an IPv6 address
@@ -89,10 +100,14 @@ def _names(host: str, server: tuple[str, int | None], scheme: str) -> bool:
         port = rest.removeprefix(":")
     else:
         name, _, port = host.partition(":")
-    named_port = port or str(_DEFAULT_PORTS.get(scheme, ""))
-    if named_port != str(server[1]):
+    default_port = _DEFAULT_PORTS.get(scheme, "")
+    named_port = port or str(default_port)
+    address, own_port = server
+    if named_port != str(own_port):
         return False
-    return name.lower() == "localhost" or _address(name) == _address(server[0])
+    if name.lower() == "localhost":
+        return True
+    return _address(name) == _address(address)
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

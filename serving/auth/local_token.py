@@ -37,11 +37,14 @@ def read_token(file: Path) -> str | None:
     try:
         with file.open("rb") as opened:
             status = os.fstat(opened.fileno())
-            if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & _OTHERS:
-                return None
-            return opened.read().decode("ascii").strip() or None
+            text = opened.read().decode("ascii")
     except (OSError, UnicodeDecodeError):
         return None
+    is_own = status.st_uid == os.geteuid()
+    is_shown = stat.S_IMODE(status.st_mode) & _OTHERS
+    if not is_own or is_shown:
+        return None
+    return text.strip() or None
 
 
 def discard_token(file: Path) -> None:
@@ -89,20 +92,27 @@ def _is_equal(sent: str, token: str | None) -> bool:
 
 def _write(file: Path) -> str:
     """Write a new token and return it, or the token of a worker that was faster."""
-    token = f"local_{secrets.token_urlsafe(32)}"
-    draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    random = secrets.token_urlsafe(32)
+    token = f"local_{random}"
+    ending = secrets.token_hex(8)
+    draft = file.with_name(f"{file.name}.{ending}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
         try:
-            with open(descriptor, "w", encoding="ascii") as opened:
-                opened.write(f"{token}\n")
+            _write_draft(draft, token)
             return _publish(draft, file, token)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
         message = f"the token of local callers cannot be written to {file}: {error.strerror}"
         raise StorageError(message) from error
+
+
+def _write_draft(draft: Path, token: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    descriptor = os.open(draft, flags, _MODE)
+    with open(descriptor, "w", encoding="ascii") as opened:
+        opened.write(f"{token}\n")
 
 
 def _publish(draft: Path, file: Path, token: str) -> str:

@@ -48,13 +48,16 @@ def ask(
     Raises:
         ServiceError: the service did not answer, or refused; the message has its explanation.
     """
-    headers = {"content-type": "application/json"}
-    address = f"{url}/v1/decisions{'?advice=true' if advice else ''}"
+    parameters = {"advice": "true"} if advice else {}
     try:
-        if key := key or os.environ.get("CLEARLINE_KEY") or _local_token(url):
-            headers["authorization"] = f"Bearer {key}"
+        headers = _headers(url, key)
         with open_client(url, _SECONDS_FOR_ANSWER) as client:
-            response = client.post(address, content=body, headers=headers)
+            response = client.post(
+                f"{url}/v1/decisions",
+                params=parameters,
+                content=body,
+                headers=headers,
+            )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServiceError(
             f"{url}: {error}; is the service running? (--start starts one)"
@@ -73,7 +76,8 @@ def open_client(url: str, timeout: float) -> httpx.Client:
     Raises:
         ServiceError: the environment names a proxy for HTTPS that cannot be used.
     """
-    through_proxy = httpx.URL(url).scheme == "https" and not _is_this_machine(url)
+    is_encrypted = httpx.URL(url).scheme == "https"
+    through_proxy = is_encrypted and not _is_this_machine(url)
     try:
         return httpx.Client(timeout=timeout, trust_env=through_proxy)
     except (ImportError, ValueError) as error:
@@ -158,19 +162,33 @@ def _is_this_machine(url: str) -> bool:
     return host == "localhost" or is_loopback(host)
 
 
-def _local_token(url: str) -> str | None:
-    return read_token(token_file(read_settings())) if _is_this_machine(url) else None
+def _headers(url: str, key: str | None) -> dict[str, str]:
+    headers = {"content-type": "application/json"}
+    sent = key or os.environ.get("CLEARLINE_KEY")
+    if not sent and _is_this_machine(url):
+        settings = read_settings()
+        sent = read_token(token_file(settings))
+    if sent:
+        headers["authorization"] = f"Bearer {sent}"
+    return headers
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
     until = time.monotonic() + _SECONDS_TO_START
     with open_client(url, timeout=1) as client:
         while time.monotonic() < until and process.poll() is None:
-            with contextlib.suppress(httpx.HTTPError):
-                if client.get(f"{url}/readyz").status_code == httpx.codes.OK:
-                    return True
+            if _is_ready(client, url):
+                return True
             time.sleep(0.05)
     return False
+
+
+def _is_ready(client: httpx.Client, url: str) -> bool:
+    try:
+        response = client.get(f"{url}/readyz")
+    except httpx.HTTPError:
+        return False
+    return response.status_code == httpx.codes.OK
 
 
 def _last_line(log: Path) -> str:

@@ -23,7 +23,8 @@ def run_service(options: argparse.Namespace) -> None:
         serving.decision.bundle.BundleError: the model is damaged.
     """
     _check_address(options.host, options.port)
-    sys.stdout.write(f"serving {stated_digest(newest_bundle())}\n")
+    digest = stated_digest(newest_bundle())
+    sys.stdout.write(f"serving {digest}\n")
     sys.stdout.flush()
     # In the current folder, which relative paths of the environment mean.
     bentoml.serve(SERVICE, host=options.host, port=options.port, working_dir=".", blocking=True)
