@@ -25,6 +25,7 @@ from serving.storage.read_pools import THREADS, ReadPools
 from tests.support.each import each
 from tests.support.endless import count_without_end
 from tests.support.records import append, new_entry, settings_in
+from tests.support.served import local_headers
 
 SLOW = "tests.serving.audit_log.slow_service:LimitReduction"
 SECONDS_TO_END = 10.0
@@ -137,39 +138,37 @@ def test_an_audit_log_closes_although_a_read_never_ends(tmp_path: Path) -> None:
 @pytest.fixture
 def slow_service(
     bundle_folder: Path, bentoml_home: Path, tmp_path: Path
-) -> Iterator[tuple[str, psutil.Process]]:
-    """The URL of the service with endless lists, and its process."""
+) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+    """A client of the service with endless lists, and its process."""
     store(bundle_folder)
     with start_service_process(tmp_path / "log", SLOW) as (url, process):
-        yield url, psutil.Process(process.pid)
+        headers = local_headers(tmp_path)
+        limits = httpx.Limits(max_connections=32)
+        with httpx.Client(base_url=url, headers=headers, limits=limits, timeout=60) as client:
+            yield client, psutil.Process(process.pid)
 
 
 @pytest.mark.slow
 def test_slow_lists_hold_up_no_decision_and_no_end(
-    slow_service: tuple[str, psutil.Process], requests: list[dict[str, Any]]
+    slow_service: tuple[httpx.Client, psutil.Process], requests: list[dict[str, Any]]
 ) -> None:
-    url, process = slow_service
+    client, process = slow_service
     family = [process, *process.children(recursive=True)]
     with ThreadPoolExecutor(8) as threads:
-        lists = [
-            threads.submit(httpx.get, f"{url}/v1/{name}", timeout=60)
-            for name in ("notices", "reviews") * 4
-        ]
+        lists = [threads.submit(client.get, f"/v1/{name}") for name in ("notices", "reviews") * 4]
         time.sleep(0.5)
         for number in range(5):
             headers = {"Idempotency-Key": f"key-{number}"}
-            sent = httpx.post(
-                f"{url}/v1/decisions", json=requests[number], headers=headers, timeout=60
-            )
+            sent = client.post("/v1/decisions", json=requests[number], headers=headers)
             assert sent.status_code == httpx.codes.OK
-            read = httpx.get(f"{url}/v1/decisions/{sent.json()['decision_id']}", timeout=60)
+            read = client.get(f"/v1/decisions/{sent.json()['decision_id']}")
             assert read.status_code == httpx.codes.OK
-        assert httpx.get(f"{url}/readyz", timeout=60).status_code == httpx.codes.OK
+        assert client.get("/readyz").status_code == httpx.codes.OK
         for answer in each(lists):
             assert answer.result().status_code in (503, 504)
         # Both kinds run when the signal comes.
         for name in ("notices", "reviews"):
-            threads.submit(httpx.get, f"{url}/v1/{name}", timeout=60)
+            threads.submit(client.get, f"/v1/{name}")
         time.sleep(0.5)
         began = time.monotonic()
         process.terminate()
@@ -177,4 +176,4 @@ def test_slow_lists_hold_up_no_decision_and_no_end(
         seconds = time.monotonic() - began
     assert not alive
     # A sleeping thread costs no CPU: a busy machine delays this by little.
-    assert seconds < SECONDS_TO_END
+    assert seconds < SECONDS_TO_END, seconds
