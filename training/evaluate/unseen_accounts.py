@@ -64,9 +64,7 @@ def select_unseen(
         on = on.take(np.flatnonzero(unseen_by_all))
     _check_both_labels(on, folder)
     notes = list(remarks)
-    if share := share_censored(on.outcomes):
-        censored = describe_censored(on.outcomes)
-        notes.append(f"the outcome of {share:.1%} of the accounts was not observed: {censored}")
+    notes += note_censored(on)
     if doubts:
         notes.insert(
             0,
@@ -187,6 +185,15 @@ def evaluate_version(
     on = select_hold_out(source, model.config, data_folder)
     evaluation = evaluate(f"version {version} of {name}", model.bundle, on)
     return evaluation, source, model.config
+
+
+def note_censored(on: HoldOut) -> tuple[str, ...]:
+    """Return a note on the accounts of a hold-out whose outcome was not observed; empty if none."""
+    share = share_censored(on.outcomes)
+    if share == 0.0:
+        return ()
+    censored = describe_censored(on.outcomes)
+    return (f"the outcome of {share:.1%} of the accounts was not observed: {censored}",)
 
 
 def caveats(source: Source) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from training.compare.policies.page import page, points
 from training.compare.policies.portfolio import Portfolio, portfolio_of
 from training.evaluate.holdout import Evaluation
 from training.evaluate.model_lookup import RegisteredVersion
-from training.evaluate.unseen_accounts import caveats, evaluate_version
+from training.evaluate.unseen_accounts import caveats, evaluate_version, note_censored
 from training.tracking import runs
 from training.tracking.config import check_ranges
 from training.tracking.progress import StageProgress
@@ -125,7 +125,7 @@ def run_lab(
     if cap is not None:
         tables["cap"] = cap_table(evaluation, cap.multiple, cap.from_month)
     toml = toml_of(best, policy)
-    notes = caveats(source)
+    notes = (*caveats(source), *note_censored(evaluation.hold_out))
     fields = {
         **_head_fields(evaluation, table, config),
         **_cap_fields(cap),
