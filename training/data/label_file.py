@@ -7,7 +7,6 @@ A fit reads them from ``labels.parquet`` of its data folder, the monitor from th
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +15,10 @@ from training.data.config import DataError
 
 COLUMNS = ("account_id", "as_of", "label")
 _NAMED = 3  # rows that an error names for each rule
+# The types that a column may have.  One that is null in all rows is of type Null.
+_TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+_DATES = (pl.Date, pl.Datetime, pl.Null)
+_OUTCOMES = (pl.Boolean, pl.String, pl.Null)  # beside numbers
 
 
 def check_labels(
@@ -41,24 +44,25 @@ def check_labels(
       as_of is the first day of a month: 1 row(s): row 2 (account b, as_of 2026-09-15, label 2)
       label is 0 or 1: 1 row(s): row 2 (account b, as_of 2026-09-15, label 2)
     """
-    if set(table.columns) != set(COLUMNS):
+    columns = sorted(table.columns)
+    if columns != sorted(COLUMNS):
         raise DataError(f"{file}: expected the columns {list(COLUMNS)}, got {table.columns}")
     if table.is_empty():
         raise DataError(f"{file}: expected at least one label, got none")
-    labels = pl.DataFrame(
-        [
-            _read_accounts(table["account_id"], file),
-            _read_months(table["as_of"], file),
-            _read_outcomes(table["label"], file),
-        ]
-    )
-    lines = []
-    for rule, mask in _breaches(labels, last_month):
-        if mask.any():
-            lines.append(f"{rule}: {mask.sum():,} row(s): {_name_rows(table, mask)}")
-    if lines:
-        raise DataError("\n  ".join([f"{file}: labels that cannot be used", *lines]))
-    return labels.with_columns(pl.col("label").cast(pl.Int8))
+    account = _read_accounts(table["account_id"], file)
+    as_of = _read_months(table["as_of"], file)
+    outcome = _read_outcomes(table["label"], file)
+    labels = pl.DataFrame([account, as_of, outcome])
+    lines = [f"{file}: labels that cannot be used"]
+    for rule, mask in _find_breaches(labels, last_month).items():
+        count = int(mask.sum())
+        if count:
+            rows = _name_rows(table, mask, count)
+            lines.append(f"{rule}: {count:,} row(s): {rows}")
+    if len(lines) > 1:
+        raise DataError("\n  ".join(lines))
+    label = pl.col("label").cast(pl.Int8)
+    return labels.with_columns(label)
 
 
 def select_known(labels: pl.DataFrame, statements: pl.DataFrame, file: Path) -> pl.DataFrame:
@@ -89,15 +93,16 @@ def last_labelled_month(labels: pl.DataFrame) -> datetime.date:
     The few labels of later months are no sample of their accounts: a default is known before the
     months without one are over, and one wrong date is later than all others.
     """
-    counts = labels.group_by("as_of").len().sort("as_of")
-    is_whole = 2 * pl.col("len") >= pl.col("len").max()
-    months: list[datetime.date] = counts.filter(is_whole)["as_of"].to_list()
-    return months[-1]
+    counts = labels.group_by("as_of").len("count").sort("as_of")
+    count = pl.col("count")
+    half = count.max() / 2
+    whole = counts.filter(count >= half)
+    month: datetime.date = whole["as_of"].item(-1)
+    return month
 
 
 def _read_accounts(accounts: pl.Series, file: Path) -> pl.Series:
-    is_text = accounts.dtype in (pl.String, pl.Categorical, pl.Enum)
-    if not is_text and accounts.dtype != pl.Null:
+    if accounts.dtype not in _TEXTS:
         # A number has lost the zeros at the front of an id such as 007.
         raise DataError(f"{file}: account_id: expected text, got {accounts.dtype}")
     return accounts.cast(pl.String)
@@ -105,48 +110,71 @@ def _read_accounts(accounts: pl.Series, file: Path) -> pl.Series:
 
 def _read_months(months: pl.Series, file: Path) -> pl.Series:
     """Return the dates; null where there is none, or a text that is no month."""
-    if months.dtype in (pl.Date, pl.Null) or isinstance(months.dtype, pl.Datetime):
+    if months.dtype in _DATES:
         return months.cast(pl.Date)
     if months.dtype != pl.String:
         raise DataError(f"{file}: as_of: expected dates or months, got {months.dtype}")
-    days = months.str.to_date("%Y-%m-%d", strict=False)
-    return days.fill_null((months + "-01").str.to_date("%Y-%m-%d", strict=False))
+    days = _parse_days(months)
+    first_days = _parse_days(months + "-01")
+    return days.fill_null(first_days)
+
+
+def _parse_days(texts: pl.Series) -> pl.Series:
+    return texts.str.to_date("%Y-%m-%d", strict=False)
 
 
 def _read_outcomes(outcomes: pl.Series, file: Path) -> pl.Series:
     """Return the numbers; null where there is none."""
     kind = outcomes.dtype
-    if not (kind.is_numeric() or kind in (pl.Boolean, pl.String, pl.Null)):
+    is_number = kind.is_numeric()
+    if not is_number and kind not in _OUTCOMES:
         raise DataError(f"{file}: label: expected 0 or 1, got {kind}")
     # Not to Int8: a 257 would overflow, and 0.5 become 0.
     return outcomes.cast(pl.Float64, strict=False)
 
 
-def _breaches(
+def _find_breaches(
     labels: pl.DataFrame,
     last_month: datetime.date | None,
-) -> Iterator[tuple[str, pl.Series]]:
-    """Yield each rule with a mask of the rows that break it."""
-    account, as_of, label = labels["account_id"], labels["as_of"], labels["label"]
-    yield "account_id is known", account.is_null() | (account == "").fill_null(False)
-    yield "as_of is a date, or a month such as 2026-09", as_of.is_null()
-    yield "as_of is the first day of a month", (as_of.dt.day() != 1).fill_null(False)
+) -> dict[str, pl.Series]:
+    """Return the rows that break each rule, as masks by the rule in words."""
+    account = labels["account_id"]
+    as_of = labels["as_of"]
+    label = labels["label"]
+    is_empty = account == ""
+    no_account = account.is_null() | is_empty
+    no_month = as_of.is_null()
+    day = as_of.dt.day()
+    is_outcome = label.is_in([0.0, 1.0])
+    is_right = is_outcome.fill_null(False)
+    keys = labels.select("account_id", "as_of")
+    is_repeated = keys.is_duplicated()
+    # A repeated row without an account or a month breaks another rule already.
+    is_unknown = no_account | no_month
+    masks = {
+        "account_id is known": no_account,
+        "as_of is a date, or a month such as 2026-09": no_month,
+        "as_of is the first day of a month": day != 1,
+        "label is 0 or 1": ~is_right,
+        "one label an account and month": is_repeated & ~is_unknown,
+    }
     if last_month is not None:
         rule = f"as_of is a month of the statements, which end in {last_month:%Y-%m}"
-        yield rule, (as_of > last_month).fill_null(False)
-    yield "label is 0 or 1", ~label.is_in([0.0, 1.0]).fill_null(False)
-    is_known = account.is_not_null() & as_of.is_not_null()
-    repeated = labels.select("account_id", "as_of").is_duplicated()
-    yield "one label an account and month", repeated & is_known
+        masks[rule] = as_of > last_month
+    # A comparison with null is null: another rule has that row.
+    return {rule: mask.fill_null(False) for rule, mask in masks.items()}
 
 
-def _name_rows(table: pl.DataFrame, mask: pl.Series) -> str:
+def _name_rows(table: pl.DataFrame, mask: pl.Series, count: int) -> str:
     """Return the first rows of a mask in words, with their values as they were read."""
     numbered = table.with_row_index("row", offset=1)
-    first = numbered.filter(mask).head(_NAMED)
-    rows = [
-        f"row {row} (account {account}, as_of {as_of}, label {label})"
-        for row, account, as_of, label in first.select("row", *COLUMNS).iter_rows()
-    ]
-    more = int(mask.sum()) - len(rows)
-    return ", ".join(rows) + (f" and {more:,} more" if more else "")
+    broken = numbered.filter(mask)
+    first = broken.select("row", *COLUMNS).head(_NAMED)
+    rows = []
+    for row, account, as_of, label in first.iter_rows():
+        rows.append(f"row {row} (account {account}, as_of {as_of}, label {label})")
+    names = ", ".join(rows)
+    more = count - len(rows)
+    if more:
+        names += f" and {more:,} more"
+    return names

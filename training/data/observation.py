@@ -89,7 +89,8 @@ class Followed:
     @property
     def known(self) -> NDArray[np.bool_]:
         """Whether the outcome of a row is known."""
-        return ~np.isin(self.outcome, CENSORED)
+        censored = np.isin(self.outcome, CENSORED)
+        return ~censored
 
 
 def observe(statements: pl.DataFrame, default_days: int) -> Observation:
@@ -109,7 +110,8 @@ def observe(statements: pl.DataFrame, default_days: int) -> Observation:
     Raises :class:`training.data.config.DataError` for statements after the end of their product, or
     after that of all products together, naming their accounts.
     """
-    stays = statements["account_id"] == statements["account_id"].shift(-1)
+    account = statements["account_id"]
+    stays = account == account.shift(-1)
     followed = statements.select(
         "account_id",
         pl.col("product").cast(pl.String),
@@ -120,8 +122,18 @@ def observe(statements: pl.DataFrame, default_days: int) -> Observation:
     )
     by_month = _count_by_month(followed)
     ends = _find_ends(by_month)
-    _refuse_strays(statements, ends)
-    last = followed.filter(~pl.col("stays"))
+    _refuse_strays(followed, ends)
+    return Observation(
+        accounts=_find_last_months(followed, by_month),
+        ends=ends,
+        chances=_estimate_chances(by_month),
+    )
+
+
+def _find_last_months(followed: pl.DataFrame, by_month: pl.DataFrame) -> pl.DataFrame:
+    """Return :attr:`Observation.accounts`."""
+    is_last = ~pl.col("stays")
+    last = followed.filter(is_last)
     left_owing = by_month.select("product", "month", "left_owing")
     leaving = last.join(
         left_owing,
@@ -129,22 +141,27 @@ def observe(statements: pl.DataFrame, default_days: int) -> Observation:
         how="left",
         maintain_order="left",
     )
-    is_closed = leaving["good"] & ~leaving["owes"] & (leaving["left_owing"] == 0)
-    accounts = leaving.select(
+    owes_nothing = pl.col("good") & ~pl.col("owes")
+    is_alone = pl.col("left_owing") == 0
+    return leaving.select(
         "account_id",
         "product",
         last="month",
-        closed=is_closed,
+        closed=owes_nothing & is_alone,
     )
+
+
+def _estimate_chances(by_month: pl.DataFrame) -> pl.DataFrame:
+    """Return :attr:`Observation.chances`."""
     # In a month in which an account left owing something, those that owed nothing are no closings.
     is_sale = pl.col("left_owing") > 0
     left = pl.when(is_sale).then("left_good").otherwise(0)
-    chances = by_month.select(
+    at_risk = pl.max_horizontal("good", 1)  # 1 where nobody is: nobody left either
+    return by_month.select(
         "product",
         "month",
-        chance=left / pl.max_horizontal("good", 1),
+        chance=left / at_risk,
     )
-    return Observation(accounts, ends, chances)
 
 
 def follow(
@@ -165,24 +182,32 @@ def follow(
         maintain_order="left",
     )
     end = add_months(as_of, horizon_months)
-    product = rows["product"].to_numpy().astype(np.str_)
     ended = [name for name, last in observation.ends.items() if last < end]
-    month_number = pl.col("last").dt.year().cast(pl.Int32) * 12 + pl.col("last").dt.month() - 1
-    last_number = rows.select(month_number).to_series().to_numpy()
-    seen = (last_number - month_index(as_of)).astype(np.float64)
+    product = rows["product"].to_numpy().astype(np.str_)
+    seen = _months_after(rows["last"], as_of)
     has_default = np.isfinite(default)
+    is_whole = seen >= horizon_months
     # The first condition that holds decides.
     outcome = np.select(
         [
             np.isin(product, ended),
-            has_default | (seen >= horizon_months),
+            has_default | is_whole,
             rows["closed"].to_numpy(),
         ],
         [PRODUCT_ENDED, OBSERVED, CLOSED],
         ACCOUNT_LEFT,
     )
-    months = np.minimum(default, np.minimum(seen, horizon_months))
+    last_seen = np.minimum(seen, horizon_months)
+    months = np.minimum(default, last_seen)
     return Followed(product, outcome, months)
+
+
+def _months_after(months: pl.Series, as_of: datetime.date) -> Vector:
+    # From the distinct months: an account has one of a few.
+    numbers = {month: month_index(month) for month in months.unique().to_list()}
+    number = months.replace_strict(numbers, return_dtype=pl.Float64)
+    after = number - month_index(as_of)
+    return after.to_numpy()
 
 
 def observation_weights(
@@ -201,13 +226,14 @@ def observation_weights(
     stayed = np.ones(len(followed.months))
     for number in range(horizon_months):
         month = add_months(as_of, number)
+        is_watched = followed.months > number
         of_month = observation.chances.filter(pl.col("month") == month)
         for product, _, chance in of_month.iter_rows():
-            watched = (followed.product == product) & (followed.months > number)
-            # A row that stayed shows that the chance of leaving is below 1.
-            stayed[watched] *= 1.0 - chance
-    weights: Vector = np.divide(1.0, stayed, out=np.ones_like(stayed), where=stayed > 0.0)
-    return weights
+            is_own = followed.product == product
+            stayed[is_own & is_watched] *= 1.0 - chance
+    # 0 only for censored rows: a row that stayed shows that the chance of leaving is below 1.
+    stayed[stayed == 0.0] = 1.0
+    return 1.0 / stayed
 
 
 def count_outcomes(split: NDArray[np.str_], followed: Followed) -> pl.DataFrame:
@@ -219,14 +245,18 @@ def count_outcomes(split: NDArray[np.str_], followed: Followed) -> pl.DataFrame:
             "outcome": followed.outcome,
         }
     )
-    return add_outcomes([table.with_columns(rows=pl.lit(1, pl.Int64))])
+    one = pl.lit(1, pl.Int64)
+    counted = table.with_columns(rows=one)
+    return add_outcomes([counted])
 
 
 def add_outcomes(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Return the sums of several tables of :func:`count_outcomes`."""
     keys = ("split", "product", "outcome")
-    counted = pl.concat(tables).group_by(keys)
-    return counted.agg(pl.col("rows").sum()).sort(keys)
+    counted = pl.concat(tables)
+    rows = pl.col("rows").sum()
+    sums = counted.group_by(keys).agg(rows)
+    return sums.sort(keys)
 
 
 def no_outcomes() -> pl.DataFrame:
@@ -253,10 +283,15 @@ def describe_censored(outcomes: pl.DataFrame) -> str:
         rows = outcomes.filter(outcome=reason)
         if rows.is_empty():
             continue
-        by_product = rows.group_by("product").agg(pl.col("rows").sum()).sort("product")
-        counts = [f"{product} {count:,}" for product, count in by_product.iter_rows()]
+        count = pl.col("rows").sum()
+        by_product = rows.group_by("product").agg(count)
+        counts = []
+        for product, of_product in by_product.sort("product").iter_rows():
+            counts.append(f"{product} {of_product:,}")
         name = reason.replace("_", " ")
-        parts.append(f"{name} {rows['rows'].sum():,} ({', '.join(counts)})")
+        total = by_product["rows"].sum()
+        products = ", ".join(counts)
+        parts.append(f"{name} {total:,} ({products})")
     return ", ".join(parts) or "none"
 
 
@@ -266,7 +301,9 @@ def share_censored(outcomes: pl.DataFrame) -> float:
     if total == 0:
         return 0.0
     is_censored = pl.col("outcome").is_in(CENSORED)
-    return int(outcomes.filter(is_censored)["rows"].sum()) / total
+    censored = outcomes.filter(is_censored)
+    count = int(censored["rows"].sum())
+    return count / total
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,26 +326,33 @@ def _count_by_month(followed: pl.DataFrame) -> pl.DataFrame:
         "left_good": left_good,
         "left_owing": left_good & owes,
     }
-    sums = [count.sum().cast(pl.Int64).alias(name) for name, count in counts.items()]
-    return followed.group_by("product", "month").agg(sums).sort("product", "month")
+    sums = {}
+    for name, count in counts.items():
+        total = count.sum()
+        sums[name] = total.cast(pl.Int64)
+    keys = ("product", "month")
+    by_month = followed.group_by(keys).agg(**sums)
+    return by_month.sort(keys)
 
 
 def _find_ends(by_month: pl.DataFrame) -> dict[str, datetime.date]:
     """Return the last observed month of each product, which is not after that of the book."""
     counts = pl.col("alive", "staying").sum()
-    book = by_month.group_by("month").agg(counts).sort("month")
-    book_end = _last_observed(book)
+    book = by_month.group_by("month").agg(counts)
+    book_end = _last_observed(book.sort("month"))
     ends = {}
-    for (product,), months in by_month.group_by("product", maintain_order=True):
-        ends[str(product)] = min(_last_observed(months), book_end)
+    by_product = by_month.group_by("product", maintain_order=True)
+    for (product,), months in by_product:
+        end = _last_observed(months)
+        ends[str(product)] = min(end, book_end)
     return ends
 
 
 def _last_observed(by_month: pl.DataFrame) -> datetime.date:
-    counts = by_month.select("month", "alive", "staying").iter_rows()
-    months = [_Month(*row) for row in counts]
-    end = before = months[0]
-    for month in months[1:]:
+    counts = by_month.select("month", "alive", "staying")
+    first, *later = [_Month(*row) for row in counts.iter_rows()]
+    end = before = first
+    for month in later:
         if _is_observed(month, before, end):
             end = month
         before = month
@@ -317,32 +361,46 @@ def _last_observed(by_month: pl.DataFrame) -> datetime.date:
 
 def _is_observed(month: _Month, before: _Month, end: _Month) -> bool:
     """Whether a month is observed; ``end`` is the latest one before it that is."""
-    follows = add_months(before.month, 1) == month.month
-    if not follows or before.staying == 0:
+    next_month = add_months(before.month, 1)
+    if month.month != next_month or before.staying == 0:
         return False
-    if before.alive < STRAY_SHARE * end.alive:
+    fewest = STRAY_SHARE * end.alive
+    if before.alive < fewest:
         return False
-    return before.alive < FEWEST or 2 * before.staying >= before.alive
+    half = before.alive / 2
+    return before.alive < FEWEST or before.staying >= half
 
 
-def _refuse_strays(statements: pl.DataFrame, ends: Mapping[str, datetime.date]) -> None:
-    product = pl.col("product").cast(pl.String)
-    end = product.replace_strict(ends, return_dtype=pl.Date)
-    late = statements.filter(pl.col("month") > end)
+def _refuse_strays(followed: pl.DataFrame, ends: Mapping[str, datetime.date]) -> None:
+    end = pl.col("product").replace_strict(ends, return_dtype=pl.Date)
+    late = followed.filter(pl.col("month") > end)
     if late.is_empty():
         return
     lines = []
-    for (name,), rows in late.group_by(product, maintain_order=True):
-        first = rows.head(_NAMED).select("account_id", "month").rows()
-        where = ", ".join(f"account {account} in {month:%Y-%m}" for account, month in first)
-        if rows.height > _NAMED:
-            where += f" and {rows.height - _NAMED} more"
+    by_product = late.group_by("product", maintain_order=True)
+    for (product,), rows in by_product:
+        name = str(product)
+        accounts = rows["account_id"].n_unique()
+        where = _name_statements(rows)
         lines.append(
-            f"{name}: expected none after {ends[str(name)]:%Y-%m}, got {rows.height} "
-            f"statement(s) of {rows['account_id'].n_unique()} account(s): {where}"
+            f"{name}: expected none after {ends[name]:%Y-%m}, "
+            f"got {rows.height} statement(s) of {accounts} account(s): {where}"
         )
     head = (
         "statements: some are dated after the end of their product, the last month in which at "
         "least half of its accounts still report; correct their months, or remove them"
     )
     raise DataError("\n  ".join([head, *lines]))
+
+
+def _name_statements(rows: pl.DataFrame) -> str:
+    """Return the first of these statements in words."""
+    first = rows.select("account_id", "month").head(_NAMED)
+    names = []
+    for account, month in first.iter_rows():
+        names.append(f"account {account} in {month:%Y-%m}")
+    where = ", ".join(names)
+    more = rows.height - len(names)
+    if more:
+        where += f" and {more} more"
+    return where

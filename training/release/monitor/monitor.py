@@ -17,6 +17,7 @@ import polars as pl
 
 from features.display import notebook_display
 from training.data.config import DataConfig, DataError
+from training.data.dataset import Source
 from training.evaluate.drift import DriftSample, compare_samples
 from training.evaluate.holdout import Evaluation
 from training.evaluate.model_lookup import RegisteredVersion
@@ -120,23 +121,11 @@ def run_monitor(
         raise DataError(f"{files.data}: expected {fitted_on}, got other data")
     records = read_records(files.records, hold_out.bundle.digest)
     reference = decide_reference(source, config, hold_out.bundle)
-    labels, unknown = None, 0
-    if files.labels is not None:
-        labels, unknown = _join_labels(records, files.labels)
+    labels, left_out = _read_outcomes(records, files.labels, source, config)
     drift, drifted = _measure_drift(records, reference, hold_out, bounds)
-    dropped = 0
-    if labels is not None and source.labels is None:
-        labels, dropped = _drop_in_default(records, labels, config)
     performance = _measure_performance(records, labels, (reference, hold_out))
     breaches = (*drifted, *performance_breaches(performance, bounds))
-    notes = _notes(records, labels, performance, bounds)
-    if unknown:
-        notes = (
-            *notes,
-            f"{unknown:,} labels left out: there is no decision on the account and month",
-        )
-    if dropped:
-        notes = (*notes, f"{dropped:,} labels left out: the account was in default at as_of")
+    notes = (*_notes(records, labels, performance, bounds), *left_out)
     report = MonitorReport(
         facts=_facts(records, reference, hold_out),
         verdict=_verdict(performance, breaches, bounds),
@@ -271,6 +260,27 @@ def _make_rows(
         row = (_format_month(month), basis, accounts, measure, value, low, high, expected)
         rows.append(row)
     return pl.DataFrame(rows, PERFORMANCE, orient="row")
+
+
+def _read_outcomes(
+    records: Records,
+    file: Path | None,
+    source: Source,
+    config: DataConfig,
+) -> tuple[pl.DataFrame | None, tuple[str, ...]]:
+    """Return the decisions that have a label, null without a file, and notes on other labels."""
+    if file is None:
+        return None, ()
+    labels, unknown = _join_labels(records, file)
+    counts = {"there is no decision on the account and month": unknown}
+    if source.labels is None:
+        labels, dropped = _drop_in_default(records, labels, config)
+        counts["the account was in default at as_of"] = dropped
+    notes = []
+    for why, count in counts.items():
+        if count:
+            notes.append(f"{count:,} labels left out: {why}")
+    return labels, tuple(notes)
 
 
 def _join_labels(records: Records, file: Path) -> tuple[pl.DataFrame, int]:
