@@ -40,15 +40,12 @@ from training.data.censoring import (
 )
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
-from training.data.observation import (
-    Observation,
+from training.data.observation import Observation, follow, observation_weights, observe
+from training.data.outcome_counts import (
     add_outcomes,
     count_outcomes,
     describe_censored,
-    follow,
     no_outcomes,
-    observation_weights,
-    observe,
 )
 from training.data.splits import Split, assign_splits
 

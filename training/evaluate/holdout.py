@@ -30,7 +30,7 @@ from training.data.labels import (
     select_windows,
     soon_after,
 )
-from training.data.observation import no_outcomes
+from training.data.outcome_counts import no_outcomes
 
 GROUPS = ("gender", "age_band", "region")  # of ``accounts``: for measuring fairness, never features
 
@@ -43,7 +43,7 @@ class HoldOut:
     or 1).  ``people`` has one row an account: ``account_id``, ``product`` and the columns of
     :data:`GROUPS` (str, null where unknown).  ``data`` is the digest of the source.  ``outcomes``
     counts the accounts by how their outcome was observed, with those left out because it was not;
-    see :func:`training.data.observation.count_outcomes`.
+    see :func:`training.data.outcome_counts.count_outcomes`.
 
     Every test, interval and share of an evaluation counts its rows as independent ones: DataError
     where an account is in it twice.

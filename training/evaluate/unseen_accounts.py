@@ -16,7 +16,7 @@ from features.types import Mask
 from training.data.config import OWN_LABEL, DataConfig, DataError
 from training.data.dataset import Source, load
 from training.data.labels import choose_as_ofs
-from training.data.observation import describe_censored, share_censored
+from training.data.outcome_counts import describe_censored, share_censored
 from training.data.splits import assign_splits
 from training.evaluate.holdout import Evaluation, HoldOut, evaluate, select_hold_out
 from training.evaluate.model_lookup import Model, find_model

@@ -14,7 +14,8 @@ from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import score
 from training.data.config import DataConfig
 from training.data.labels import Labelled
-from training.data.observation import CENSORED, describe_censored, share_censored
+from training.data.observation import CENSORED
+from training.data.outcome_counts import describe_censored, share_censored
 from training.data.splits import SPLITS
 from training.evaluate import figures
 from training.evaluate.bootstrap import cluster

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from training.data.observation import describe_censored, share_censored
+from training.data.outcome_counts import describe_censored, share_censored
 from training.evaluate import metrics, paired_tests
 from training.evaluate.calibration import reliability
 from training.evaluate.drift import SCHEMA, compare_reasons, drift_table, psi_noise

@@ -25,11 +25,10 @@ from training.data.observation import (
     OBSERVED,
     PRODUCT_ENDED,
     STRAY_SHARE,
-    describe_censored,
     follow,
     observe,
-    share_censored,
 )
+from training.data.outcome_counts import describe_censored, share_censored
 from training.data.sample_request import hold_out
 from training.data.splits import Split
 

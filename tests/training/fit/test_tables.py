@@ -9,7 +9,7 @@ import pytest
 
 from training.data.config import DataConfig
 from training.data.labels import Labelled
-from training.data.observation import no_outcomes
+from training.data.outcome_counts import no_outcomes
 from training.fit.fit import Fitted
 from training.fit.tables import describe_left_out, split_table
 

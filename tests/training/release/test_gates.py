@@ -20,7 +20,7 @@ from tests.support.each import each
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, choose_as_ofs
-from training.data.observation import no_outcomes
+from training.data.outcome_counts import no_outcomes
 from training.evaluate.holdout import Evaluation, HoldOut, evaluate, select_hold_out
 from training.evaluate.metrics import wilson
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
