@@ -169,7 +169,12 @@ def register_run(parts: Parts, result: FitResult, run_id: str) -> tuple[str, str
 
 def _log_datasets(data: Labelled, folder: Path, digest: str) -> None:
     """Log each split as an input of the active run: its accounts, features and labels."""
-    table = data.features.frame().with_columns(label=pl.Series(data.label))
+    table = data.features.frame().with_columns(
+        # In types that MLflow has: of others it warns.
+        pl.col("product").cast(pl.String),
+        pl.col("as_of").cast(pl.Datetime),
+        label=pl.Series(data.label),
+    )
     split = pl.Series(data.split)
     for name in SPLITS:
         rows = table.filter(split == name)

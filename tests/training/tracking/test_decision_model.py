@@ -351,8 +351,9 @@ def test_an_environment_of_the_model_s_requirements_answers_the_same(
     subprocess.run(make, check=True)
     install = [uv, "pip", "install", "--quiet", "--python", python, "-c", str(constraints)]
     subprocess.run([*install, "-r", requirements], check=True)
-    absent = "import features"
-    assert subprocess.run([python, "-c", absent], capture_output=True, check=False).returncode == 1
+    # The control: this project is not installed there.
+    absent = [python, "-I", "-c", "import features"]
+    assert subprocess.run(absent, capture_output=True, check=False, cwd=tmp_path).returncode == 1
     found = run_elsewhere(python, kept, endpoint, tmp_path, URI)
     assert differing(found["answers"], endpoint) == []
 

@@ -136,6 +136,7 @@ def test_a_run_holds_the_data_the_code_and_the_libraries_it_was_made_with(
 def test_a_run_names_its_data_by_their_digest(
     run: Run, kept: Kept, source: Source, simulated: Path
 ) -> None:
+    assert run.inputs is not None
     by_context = {}
     for found in run.inputs.dataset_inputs:
         tags = {tag.key: tag.value for tag in found.tags}
