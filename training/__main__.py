@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     2: invalid input, or a bug, which prints its traceback.  130: interrupted.
     """
     use_utf8()
+    # It logs every migration of a new database.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     options = make_parser().parse_args(arguments)
     command = options.command
     try:
@@ -360,7 +362,5 @@ def _month(text: str) -> datetime.date:
 
 
 if __name__ == "__main__":
-    # It logs every migration of a new database.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")
     raise SystemExit(main())
