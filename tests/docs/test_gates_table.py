@@ -19,4 +19,5 @@ def test_a_row_of_the_gates_table_has_the_bounds_of_the_gate(gate: str) -> None:
     (row,) = (line for line in lines if line.startswith(f"| {gate} |"))
     refuses = [word.rstrip(",;") for word in row.split("|")[3].split()]
     for bound in each(GATES[gate].values()):
-        assert f"{bound:,}" in refuses
+        names = bound if isinstance(bound, list) else [f"{bound:,}"]
+        assert set(names) <= set(refuses)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.gates import write_small_book_gates
 from tests.training.conftest import STORE_WARNINGS, Kept
 from training import api, cli
 from training.__main__ import make_parser
@@ -69,7 +70,8 @@ def test_they_do_what_the_commands_do(
     store = str(another_store.folder)
     second = fit(simulated, store, trees=40, reference_size=200, leaves=8)
     assert second.version == "2"
-    done = promote("1", simulated, store)
+    gates = write_small_book_gates(tmp_path)
+    done = promote("1", simulated, store, gates=gates)
     assert done.promoted, done.summary
     found = compare("champion", "v2", data=str(simulated), store=store)
     assert [model.name for model in found.models] == ["champion", "v2"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from serving.decision.config.strict_toml import SHARE, Section, read_toml
+from serving.decision.config.strict_toml import SHARE, Interval, Section, read_toml
+from training.evaluate.holdout import GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class StabilityGate:
 class FairnessGate:
     """Bounds of the adverse impact ratio, and of the gap of false-reduction rates."""
 
+    attributes: tuple[str, ...]  # of GROUPS, compared by themselves and together
+    max_attributes: int  # of an intersection; 1 = each attribute by itself
     min_impact_ratio: float
     max_reduction_gap: float
 
@@ -87,8 +90,6 @@ _SHARES = dict.fromkeys(
         "max_auc_lost",
         "max_share_censored",
         "max_ece",
-        "min_impact_ratio",
-        "max_reduction_gap",
         "min_same_first",
     ),
     SHARE,
@@ -125,10 +126,23 @@ def read_gates(text: str, file: str = "gates.toml") -> Gates:
             discrimination=top.section("discrimination").fill(DiscriminationGate, _SHARES),
             calibration=_read_calibration(top.section("calibration")),
             stability=top.section("stability").fill(StabilityGate, _SHARES),
-            fairness=top.section("fairness").fill(FairnessGate, _SHARES),
+            fairness=_read_fairness(top.section("fairness")),
             reasons=top.section("reasons").fill(ReasonsGate, _SHARES),
             cost=top.section("cost").fill(CostGate, _SHARES),
         )
+
+
+def _read_fairness(section: Section) -> FairnessGate:
+    attributes = section.texts("attributes")
+    unknown = sorted(set(attributes) - set(GROUPS))
+    if unknown:
+        raise section.error("attributes", f"some of {list(GROUPS)}", unknown)
+    return FairnessGate(
+        attributes=attributes,
+        max_attributes=section.whole("max_attributes", Interval(1, len(GROUPS))),
+        min_impact_ratio=section.number("min_impact_ratio", SHARE),
+        max_reduction_gap=section.number("max_reduction_gap", SHARE),
+    )
 
 
 def _read_calibration(section: Section) -> CalibrationGate:

@@ -29,16 +29,17 @@ from training.evaluate.holdout import evaluate
 from training.evaluate.model_lookup import Model, find_model, version_of
 from training.evaluate.text_tables import columns, markdown, with_interval
 from training.evaluate.unseen_accounts import select_unseen
-from training.release.gate_config import Gates, load_gates
-from training.release.gates import (
-    GOLDEN,
+from training.release.findings import (
     Finding,
     Findings,
-    GateInput,
-    check_gates,
+    Outcome,
     make_table,
+    not_decided,
+    outcome_of,
     select_refusing,
 )
+from training.release.gate_config import Gates, load_gates
+from training.release.gates import GOLDEN, GateInput, check_gates
 from training.tracking import registry, runs
 from training.tracking.config import check_model_name
 from training.tracking.defaults import MODEL
@@ -78,7 +79,10 @@ class Promotion:
         run: The run that records it.
         before: The champion before, null if there was none.
         forced: Whether the version was promoted although the gates in ``refused_by`` refuse.
-        table: One row a finding, as :func:`training.release.gates.make_table` returns.
+        refused_by: The gates that failed or decided nothing.
+        outcomes: What each gate decided.
+        table: One row a finding, as :func:`training.release.findings.make_table`
+            returns.
         summary: The text for a terminal.
     """
 
@@ -88,6 +92,7 @@ class Promotion:
     promoted: bool
     forced: bool
     refused_by: tuple[str, ...]
+    outcomes: Mapping[str, Outcome]
     table: pl.DataFrame
     summary: str
 
@@ -126,6 +131,7 @@ def promote(
         promoted=promoted,
         forced=promoted and bool(refused),
         refused_by=refused,
+        outcomes={gate: outcome_of(own) for gate, own in findings.items()},
         table=make_table(findings),
         summary=about,
     )
@@ -214,12 +220,17 @@ def _run_gates(
     try:
         model = candidate.load()
     except BundleError as error:
-        finding = _not_measurable(f"the bundle does not load: {error}")
+        finding = Finding(
+            measure="loads",
+            bound="answers as written",
+            outcome=Outcome.FAILED,
+            note=f"the bundle does not load: {error}",
+        )
         return {GOLDEN: [finding]}, about
     loads = Finding(
         measure="loads",
         bound="answers as written",
-        passed=True,
+        outcome=Outcome.PASSED,
         note=f"bundle {model.bundle.digest[:12]}",
     )
     try:
@@ -227,7 +238,8 @@ def _run_gates(
     except (DataError, TrackingError, BundleError) as error:
         against = f" against champion {before}" if before else ""
         why = f"no fair measure of version {version}{against}: {error}"
-        return {GOLDEN: [loads], "hold_out": [_not_measurable(why)]}, about
+        unmeasured = not_decided("measurable", "can be measured", why)
+        return {GOLDEN: [loads], "hold_out": [unmeasured]}, about
     gates = candidate.config.gates or load_gates()
     findings = check_gates(evidence, gates)
     return {GOLDEN: [loads], **findings}, about_accounts
@@ -253,15 +265,6 @@ def _evaluate(
     return GateInput(version, earlier, served), describe_models(evaluated, accounts.notes)
 
 
-def _not_measurable(why: str) -> Finding:
-    return Finding(
-        measure="measurable",
-        bound="can be measured",
-        passed=False,
-        note=why,
-    )
-
-
 def _record(
     done: Promotion,
     store: Store,
@@ -270,8 +273,7 @@ def _record(
 ) -> Promotion:
     """Write the run and the version's tags, move the aliases, and return the promotion."""
     name = config.name
-    outcomes = _outcomes_by_gate(done)
-    by_gate = {f"gate.{gate}": outcome for gate, outcome in outcomes.items()}
+    by_gate = {f"gate.{gate}": outcome.value for gate, outcome in done.outcomes.items()}
     tags = {
         "promotion.outcome": _outcome(done),
         "promotion.why": config.force or "",
@@ -289,7 +291,7 @@ def _record(
         }
         runs.log_tags(about_run | by_gate | tags)
         runs.log_tables({"gates": done.table})
-        runs.log_metrics(_metrics(done.table, outcomes))
+        runs.log_metrics(_metrics(done))
         runs.log_text(_page(done, name, lines[-1]), "promotion.md")
         if done.promoted:
             registry.promote(store, name, done.version)
@@ -313,15 +315,22 @@ def _outcome(done: Promotion) -> str:
     return "forced" if done.forced else "promoted"
 
 
-def _outcomes_by_gate(done: Promotion) -> dict[str, str]:
-    outcomes = dict.fromkeys(done.table["gate"], "passed")
-    outcomes |= dict.fromkeys(done.refused_by, "refused")
-    return outcomes
+def _name_refusing(done: Promotion) -> str:
+    """The gates that refuse, with a word for those that decided nothing."""
+    names = []
+    for gate in done.refused_by:
+        is_open = done.outcomes[gate] is Outcome.NOT_DECIDED
+        names.append(f"{gate} (not decided)" if is_open else gate)
+    return ", ".join(names)
 
 
-def _metrics(table: pl.DataFrame, outcomes: Mapping[str, str]) -> dict[str, float]:
-    metrics = {f"gate.{gate}": float(outcome == "passed") for gate, outcome in outcomes.items()}
-    measured = table.drop_nulls("value").select("gate", "measure", "value")
+def _metrics(done: Promotion) -> dict[str, float]:
+    metrics = {}
+    for gate, outcome in done.outcomes.items():
+        # A gate that is not asked has no 0 and no 1.
+        if outcome is not Outcome.NOT_ASKED:
+            metrics[f"gate.{gate}"] = float(outcome is Outcome.PASSED)
+    measured = done.table.drop_nulls("value").select("gate", "measure", "value")
     for gate, measure, value in measured.iter_rows():
         metrics[f"{gate}.{measure}"] = value
     return metrics
@@ -330,7 +339,7 @@ def _metrics(table: pl.DataFrame, outcomes: Mapping[str, str]) -> dict[str, floa
 def _summary(done: Promotion, config: PromotionConfig) -> list[str]:
     """Return the lines of the summary: accounts, findings, and the outcome in the last line."""
     name, version = config.name, done.version
-    refused_by = ", ".join(done.refused_by)
+    refused_by = _name_refusing(done)
     table = columns(done.table.rename(with_interval("value")))
     lines = [done.summary, "", table, ""]
     if not done.promoted:

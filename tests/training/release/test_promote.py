@@ -13,6 +13,7 @@ import pytest
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load as load_bundle
 from serving.operations.pack import PackError, fetch
+from tests.support.gates import small_book_gates, write_small_book_gates
 from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept, add_version, copy_of, shrunken
 from training.__main__ import main
 from training.compare.models.compare import compare
@@ -22,7 +23,7 @@ from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.evaluate.model_lookup import find_model, version_of
 from training.fit.fit import Fitted, fit
-from training.release.gate_config import own_gates
+from training.release.gate_config import read_gates
 from training.release.gates import CHECKS, GOLDEN
 from training.release.promote import PromotionConfig, nominate, promote, rollback
 from training.tracking import registry, runs
@@ -30,6 +31,7 @@ from training.tracking.defaults import MODEL
 from training.tracking.store import Store, TrackingError, fetch_run_info
 
 pytestmark = STORE_WARNINGS
+SMALL_BOOK = read_gates(small_book_gates())
 HONEST, SHRUNKEN, RESPLIT = "2", "3", "4"
 
 
@@ -212,7 +214,7 @@ def test_models_that_cannot_be_compared_are_refused(
 def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Path) -> None:
     assert nominate(store, version="2") == "2"
     assert registry.aliases(store, MODEL) == {"champion": "1", "challenger": "2"}
-    done = promote(simulated, store, PromotionConfig(version="challenger"))
+    done = promote(simulated, store, PromotionConfig(gates=SMALL_BOOK, version="challenger"))
     assert (done.promoted, done.forced, done.refused_by, done.before) == (True, False, (), "1")
     assert registry.aliases(store, MODEL) == {"champion": "2", "previous": "1"}
     assert done.summary.endswith("champion of limit-reduction is version 2")
@@ -242,18 +244,19 @@ def test_an_honest_refit_is_promoted_and_rolled_back(store: Store, simulated: Pa
 def test_a_bad_version_is_refused_until_it_is_forced(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["promote", "--version", "v3", *options_of(store, simulated)]
+    gates = ["--gates", str(write_small_book_gates(tmp_path))]
+    command = ["promote", "--version", "v3", *gates, *options_of(store, simulated)]
     assert main(command) == 1
     out = capsys.readouterr().out
     refusal = "version 3 of limit-reduction is refused by calibration: version 1 stays champion"
     assert refusal in out
-    row = r"^calibration +slope +2\.\d+ \[1\.\d+, \d\.\d+\] +<= 1\.25 +refused$"
+    row = r"^calibration +slope +2\.\d+ \[1\.\d+, \d\.\d+\] +<= 1\.4 +failed$"
     assert re.search(row, out, re.MULTILINE)
     assert registry.aliases(store, MODEL) == {"champion": "1"}
     tags = version_tags(store, "3")
     assert (tags["promotion.outcome"], tags["promotion.refused_by"]) == ("refused", "calibration")
     judged = fetch_run_info(store, tags["promotion.run"]).tags
-    assert (judged["gate.calibration"], judged["gate.cost"]) == ("refused", "passed")
+    assert (judged["gate.calibration"], judged["gate.cost"]) == ("failed", "passed")
 
     assert main([*command, "--force"]) == 2
     assert "expected the reason with --why" in capsys.readouterr().err
@@ -271,8 +274,8 @@ def test_a_bad_version_is_refused_until_it_is_forced(
     assert tags["promotion.by"]
     folder = str(tmp_path / "kept")
     kept = Path(store.client().download_artifacts(tags["promotion.run"], "", folder))
-    gates = pl.read_csv(kept / "tables" / "gates.csv")
-    assert gates.filter(outcome="refused")["gate"].unique().to_list() == ["calibration"]
+    table = pl.read_csv(kept / "tables" / "gates.csv")
+    assert table.filter(outcome="failed")["gate"].unique().to_list() == ["calibration"]
     page = (kept / "promotion.md").read_text("utf-8")
     assert "**champion of limit-reduction is version 3**" in page
 
@@ -283,16 +286,18 @@ def test_pack_takes_what_promote_passed_or_forced_and_no_alias_moved_by_hand(
     def pack(version: str) -> Path:
         return fetch(version, store.uri, tmp_path / "packed" / version)
 
-    promote(simulated, store, PromotionConfig(version="2"))
+    promote(simulated, store, PromotionConfig(gates=SMALL_BOOK, version="2"))
     assert pack("champion").is_dir()
     registry.set_alias(store, MODEL, "champion", "3")
     with pytest.raises(PackError, match="version 3: no gate has judged it"):
         pack("champion")
-    assert not promote(simulated, store, PromotionConfig(version="3")).promoted
+    assert not promote(simulated, store, PromotionConfig(gates=SMALL_BOOK, version="3")).promoted
     registry.set_alias(store, MODEL, "champion", "3")
     with pytest.raises(PackError, match="version 3: refused by calibration"):
         pack("champion")
-    assert promote(simulated, store, PromotionConfig(version="3", force="an order")).forced
+    assert promote(
+        simulated, store, PromotionConfig(gates=SMALL_BOOK, version="3", force="an order")
+    ).forced
     assert pack("champion").is_dir()
     # The verdict on another version does not count, whoever copies the tag.
     run = version_tags(store, "2")["promotion.run"]
@@ -306,7 +311,7 @@ def test_a_version_with_another_bundle_in_its_run_is_not_judged(
 ) -> None:
     registry.tag_version(store, MODEL, "2", {"bundle": "0" * 64})
     with pytest.raises(TrackingError, match=r"version 2 of .*: expected bundle 0000"):
-        promote(simulated, store, PromotionConfig(version="2", force="an order"))
+        promote(simulated, store, PromotionConfig(gates=SMALL_BOOK, version="2", force="an order"))
     assert registry.find_champion(store, MODEL) == "1"
 
 
@@ -316,10 +321,10 @@ def test_a_file_of_gates_replaces_the_project_s_own(
     file = tmp_path / "gates.toml"
     options = ["--gates", str(file), *options_of(store, simulated)]
     command = ["promote", "--version", HONEST, *options]
-    file.write_text(own_gates().replace("min_auc = 0.65", "min_auc = 0.99"), "utf-8")
+    file.write_text(small_book_gates().replace("min_auc = 0.65", "min_auc = 0.99"), "utf-8")
     assert main(command) == 1
     assert "is refused by discrimination: " in capsys.readouterr().out
-    file.write_text(own_gates().replace("min_auc", "least_acu"), "utf-8")
+    file.write_text(small_book_gates().replace("min_auc", "least_acu"), "utf-8")
     assert main(command) == 2
     assert "[discrimination]: unknown key 'least_acu', expected " in capsys.readouterr().err
 
@@ -328,7 +333,7 @@ def test_a_champion_of_another_split_is_compared_on_the_accounts_in_both_hold_ou
     store: Store, simulated: Path
 ) -> None:
     registry.promote(store, MODEL, RESPLIT)
-    done = promote(simulated, store, PromotionConfig(version=HONEST))
+    done = promote(simulated, store, PromotionConfig(gates=SMALL_BOOK, version=HONEST))
     assert "accounts that no model has seen: 4 was fitted with another split" in done.summary
     # A third of these accounts has too few defaults.
     assert done.refused_by == ("hold_out",)
@@ -339,12 +344,12 @@ def test_a_version_without_unseen_accounts_is_refused_for_that(
 ) -> None:
     own = replace(source, label_definition="default next month")
     version = add_version(store, fitted, data, own)
-    done = promote(simulated, store, PromotionConfig(version=version))
+    done = promote(simulated, store, PromotionConfig(gates=SMALL_BOOK, version=version))
     assert done.refused_by == ("hold_out",)
     assert done.table["gate"].to_list() == ["golden", "hold_out"]
     note = f"{version} was fitted on all rows of data with labels of their own"
     assert note in done.table["note"][1]
-    forced = PromotionConfig(version=version, force="no hold-out in these data")
+    forced = PromotionConfig(gates=SMALL_BOOK, version=version, force="no hold-out in these data")
     assert promote(simulated, store, forced).forced
 
 
@@ -356,7 +361,11 @@ def test_a_bundle_that_does_not_load_is_not_promoted_even_by_force(
     golden.write_text(json.dumps(json.loads(golden.read_text("utf-8"))), "utf-8")
     monkeypatch.setattr(registry, "fetch_bundle", lambda *_: folder)
     registry.delete_alias(store, MODEL, "champion")
-    done = promote(simulated, store, PromotionConfig(version="2", force="it must go out today"))
+    done = promote(
+        simulated,
+        store,
+        PromotionConfig(gates=SMALL_BOOK, version="2", force="it must go out today"),
+    )
     assert (done.promoted, done.refused_by) == (False, ("golden",))
     assert "golden.json: its sha256 is not what the manifest states" in done.table["note"][0]
     assert registry.aliases(store, MODEL) == {}
