@@ -212,11 +212,23 @@ def open_database(settings: StorageSettings, query_seconds: float = QUERY_SECOND
     A query may take as long as those of a service, unless a command says otherwise.
 
     Raises:
-        StorageError: as :class:`Database`.
+        StorageError: as :class:`Database`; or the SQLite file is missing beside its checkpoints.
     """
     if settings.file is not None:
+        _check_not_lost(settings.file, settings.checkpoints)
         settings.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Database(settings.address, query_seconds)
+
+
+def _check_not_lost(file: Path, checkpoints: Path) -> None:
+    """StorageError if an empty file would take the place of a record that was lost."""
+    if file.exists() or not checkpoints.exists() or not checkpoints.stat().st_size:
+        return
+    raise StorageError(
+        f"there is no audit log at {file}, but there are checkpoints of one in {checkpoints}: "
+        "CLEARLINE_RECORD says where it is, and `python -m serving restore` makes it from a copy; "
+        "for a new audit log move the checkpoints away first"
+    )
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

@@ -144,8 +144,8 @@ def _restore_sqlite(known: _Known, record: Path, source: Path) -> tuple[Extent, 
         file = Path(f"{record}{suffix}")
         if file.exists() or file.is_symlink():
             raise StorageError(f"{file} exists: a record is never overwritten; move it away first")
-    record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     extent = sqlite.read_extent(source, "ro")
+    record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines, unreached = split_checkpoints(
         known.checkpoint_lines, known.secrets.verifier, extent.rows
     )

@@ -16,6 +16,7 @@ from pysqlite3 import dbapi2 as sqlite
 from serving.__main__ import main
 from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
+from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 from tests.support.each import each
 from tests.support.paths import ROOT
@@ -334,6 +335,23 @@ def test_an_older_copy_says_which_checkpoints_it_does_not_reach(
     with continued(settings) as audit_log:
         append(audit_log, [new_entry("d-new")])
     assert run("verify")[0] == 0
+
+
+def test_a_lost_record_is_not_replaced_by_an_empty_one(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    """A new key, and a service, would begin another record: the copy could not be restored."""
+    settings, copy = settings_in(tmp_path), elsewhere / "copy.db"
+    backed_up(settings, copy, monkeypatch, run)
+    status, _, err = run("keys", "new", "--tenant", "lender", "--scopes", "score")
+    assert status == 2
+    assert "there are checkpoints of one in" in err
+    assert "python -m serving restore" in err
+    with pytest.raises(StorageError, match="there are checkpoints of one in"):
+        AuditLog(settings)
+    assert not (tmp_path / "record.db").exists()
+    assert run("restore", copy)[0] == 0
+    assert run("keys", "new", "--tenant", "lender", "--scopes", "score")[0] == 0
 
 
 def test_a_copy_that_was_changed_is_not_restored(
