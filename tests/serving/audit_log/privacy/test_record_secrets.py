@@ -192,7 +192,7 @@ def test_no_secrets_are_made_beside_checkpoints_of_a_record_that_is_gone(tmp_pat
     for file in tmp_path.glob("record.db*"):
         file.unlink()
     settings.secrets.unlink()
-    with pytest.raises(StorageError, match="there is no such file"):
+    with pytest.raises(StorageError, match="there are checkpoints of one in"):
         AuditLog(settings)
     assert not settings.secrets.exists()
 
