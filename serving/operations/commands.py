@@ -114,8 +114,7 @@ def _read_request(file: Path) -> Request:
 
 
 def _ask_own_service(body: bytes, advice: bool) -> bytes:
-    # A service with a damaged bundle restarts forever; loading the bundle here shows the error.
-    load(newest_bundle())
+    newest_bundle()  # BentoML's own error about an empty store names no command of ours
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         settings = read_settings(settings_for(folder))

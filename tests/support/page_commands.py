@@ -85,7 +85,7 @@ def run_commands(
         env=_environment(folder, settings),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     outputs, errors = run.stdout.split(_SEPARATOR), run.stderr.split(_SEPARATOR)
