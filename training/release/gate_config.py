@@ -118,7 +118,7 @@ def read_gates(text: str, file: str = "gates.toml") -> Gates:
     unknown or out of range.
 
     >>> read_gates(own_gates()).calibration.max_ece
-    0.02
+    0.03
     """
     with read_toml(text, file) as top:
         return Gates(
