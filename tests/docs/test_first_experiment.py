@@ -101,7 +101,7 @@ def test_the_page_is_followed_after_the_demo(tmp_path: Path) -> None:
     assert "The way back" in outputs[-1]
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
-    models = sorted((tmp_path / "mlruns").rglob("bundle/model.txt"))
-    with_feature = ["cash_share_6" in model.read_text("utf-8") for model in models]
-    # of the demo, before the idea, and after it
-    assert sorted(with_feature) == [False, False, True]
+    files = (tmp_path / "mlruns").rglob("bundle/model.txt")
+    models = {file.read_text("utf-8") for file in files}
+    # The demo's model, which the page's first fit makes again to the bit, and the one of the idea.
+    assert sorted("cash_share_6" in model for model in models) == [False, True]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.display import MAX_LENGTH, notebook_display
@@ -28,6 +28,7 @@ def made(contents: list[Any]) -> Any:
     return notebook_display(make_dataclass("Made", names))(*contents)
 
 
+@settings(max_examples=30)
 @given(st.lists(values, min_size=1, max_size=40))
 def test_a_repr_names_every_field_and_is_short(contents: list[Any]) -> None:
     text = repr(made(contents))

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from uv import find_uv_bin
 
+from serving.audit_log.privacy.key_file import read_secrets
 from serving.decision.bundle import Bundle
 from tests.support import checks
 from tests.support.paths import ROOT
@@ -96,7 +97,7 @@ def served(
     )
     assert run.returncode == 0, run.stderr
     result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return result
+    return result | {"id_key": read_secrets(place / "secrets.json").id_key}
 
 
 def installed(python: Path | str) -> set[str]:
@@ -118,7 +119,10 @@ def test_its_answers_are_those_of_this_environment(
 ) -> None:
     accounts = windows.partition_by("account_id", maintain_order=True)[:20]
     checks.check_one_is_many(
-        lambda _: [text.encode() for text in served["answers"]], accounts, bundle
+        lambda _: [text.encode() for text in served["answers"]],
+        accounts,
+        bundle,
+        served["id_key"],
     )
 
 

@@ -16,6 +16,7 @@ import polars as pl
 from features.catalogue import BY_NAME
 from features.types import Matrix
 from serving.decision.bundle import Bundle
+from serving.decision.ids import UNKEYED
 from serving.decision.pipeline import decide, decide_many, stages
 from serving.decision.scoring.score import score
 from serving.schemas.base import encode
@@ -48,12 +49,21 @@ def answer_together(bundle: Bundle, decided_at: datetime.datetime = WHEN) -> Ans
     return answers
 
 
-def check_one_is_many(answerer: Answerer, windows: Sequence[pl.DataFrame], bundle: Bundle) -> None:
-    """1. The bytes are those of the function for the account alone, at the answer's time."""
+def check_one_is_many(
+    answerer: Answerer,
+    windows: Sequence[pl.DataFrame],
+    bundle: Bundle,
+    id_key: bytes = UNKEYED,
+) -> None:
+    """1. The bytes are those of the function for the account alone, at the answer's time.
+
+    ``id_key`` is the key of the answerer's ids.
+    """
     answers = answerer(windows)
     for window, answer in each(zip(windows, answers, strict=True)):
         decided_at = datetime.datetime.fromisoformat(json.loads(answer)["decided_at"])
-        assert answer == encode(make_answer(decide(window, bundle, decided_at), bundle))
+        decision = decide(window, bundle, decided_at, id_key)
+        assert answer == encode(make_answer(decision, bundle))
 
 
 def check_additive(windows: Sequence[pl.DataFrame], bundle: Bundle) -> None:

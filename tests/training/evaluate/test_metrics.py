@@ -200,6 +200,7 @@ def test_rates_of_accounts_that_repeat_are_as_certain_as_those_of_the_accounts()
 
 
 @given(scored(), st.integers(0, 2**32 - 1))
+@pytest.mark.integration  # seconds: every measure twice
 def test_with_one_row_an_account_nothing_changes(drawn: tuple[Vector, Vector], seed: int) -> None:
     label, probability = drawn
     names = np.random.default_rng(seed).permutation(len(label))
