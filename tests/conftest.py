@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
-# before LightGBM is loaded, see training/__main__.py
+# Tests import LightGBM themselves; the project loads it in training/tracking/lightgbm_import.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
