@@ -417,13 +417,16 @@ def test_the_archive_is_the_code_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_mlflow_evaluates_the_probabilities_and_the_cuts(
-    model: Any, kept: Kept, data: Labelled
+    model: Any, another_store: Store, data: Labelled
 ) -> None:
+    # The runs of these evaluations are not to stand in the store that all tests share.
+    mlflow.set_tracking_uri(another_store.uri)
+    mlflow.set_registry_uri(another_store.uri)
     test = pl.Series(data.split == "test")
     table = data.features.frame().with_columns(default=pl.Series(data.label)).filter(test)
     rows = table.to_pandas()
     evaluate: Any = mlflow.models.evaluate
-    with mlflow.start_run(experiment_id=kept.store.experiment_id()):
+    with mlflow.start_run(experiment_id=another_store.experiment_id()):
         measured = evaluate(
             model,
             rows,
@@ -435,7 +438,7 @@ def test_mlflow_evaluates_the_probabilities_and_the_cuts(
     scores = model.predict(rows)
     brier = brier_score_loss(rows["default"], scores["probability"])
     assert measured.metrics["mean_squared_error"] == pytest.approx(brier, abs=1e-12)
-    with mlflow.start_run(experiment_id=kept.store.experiment_id()):
+    with mlflow.start_run(experiment_id=another_store.experiment_id()):
         judged = evaluate(
             lambda table: model.predict(table)["above_cut_off"].astype(int),
             rows,
