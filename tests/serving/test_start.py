@@ -39,7 +39,7 @@ from serving.operations.run import run_service
 from serving.schemas import examples
 from serving.service import LimitReduction
 from serving.storage.errors import StorageError
-from serving.storage.models import BUNDLE_FOLDER, newest_bundle
+from serving.storage.models import BUNDLE_FOLDER, MODEL, newest_bundle
 from tests.golden.remake import BUNDLE
 from tests.support.each import each
 from tests.support.paths import ROOT
@@ -106,6 +106,9 @@ def environment(
 ) -> dict[str, str]:
     """The variables of a service in an empty folder; the golden bundle is the newest model."""
     store(BUNDLE)
+    # BentoML writes the version that "latest" was into the tag when it first resolves it, and other
+    # tests of this process may have stored another bundle since.
+    monkeypatch.setattr(SERVED.inner, "stored", bentoml.models.BentoModel(f"{MODEL}:latest"))
     SERVED.inject_config()  # as BentoML does before `check`
     settings = settings_for(tmp_path)
     # `check` sets it, as in a process that starts workers.
