@@ -183,7 +183,7 @@ class LimitReduction:
             raise self._unknown_products(by_path) from None
 
     def _unknown_products(self, by_path: Mapping[str, Request]) -> ApiError:
-        known = sorted(self.bundle.medians)
+        known = sorted(self.bundle.comparisons)
         message = f"expected a product of the model: {known}"
         faults = [
             Fault(path=f"{path}.product", message=message)

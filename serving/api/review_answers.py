@@ -17,6 +17,7 @@ from serving.reviews.workflow import (
     reviews_of,
 )
 from serving.schemas.decision import Answer, Statement
+from serving.schemas.earlier_decision import EarlierAnswer
 from serving.schemas.review import (
     Correction,
     DecisionAnswer,
@@ -109,8 +110,9 @@ def due_notice(row: Entry, rows: Sequence[Entry], today: datetime.date) -> Due:
 # Stored values are validated as JSON: strict models refuse a date that is a Python string.
 
 
-def _answer(stored: Mapping[str, Any]) -> Answer:
-    return Answer.model_validate_json(json.dumps(stored))
+def _answer(stored: Mapping[str, Any]) -> Answer | EarlierAnswer:
+    model = Answer if "leaders" in stored else EarlierAnswer
+    return model.model_validate_json(json.dumps(stored))
 
 
 def _resolution(resolution: Resolution) -> ResolutionNote:

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightgbm as lgb
 import polars as pl
@@ -37,12 +37,13 @@ from features.types import Matrix
 from serving.decision.config.advice import AdviceRules, read_advice
 from serving.decision.config.policy import Policy, read_policy
 from serving.decision.config.reasons import Wording, read_wording
+from serving.decision.reasons.comparison import Comparison, make_comparison
 from serving.decision.scoring.lightgbm_trees import TreeError, read_trees
 from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, score
 from serving.decision.scoring.shapley import make_explainer
 from serving.decision.scoring.shapley_tables import flatten_trees
 
-FORMAT = 6
+FORMAT = 7
 SEAL = "bundle.sha256"
 FILES = (
     "model.txt",
@@ -139,7 +140,7 @@ class Parts:
 class Bundle:
     """A bundle in memory, read-only.
 
-    ``medians`` maps product and feature to the reference's median (see :func:`medians_of`).
+    ``comparisons`` are by product.
     """
 
     digest: str
@@ -149,7 +150,7 @@ class Bundle:
     scorer: Scorer
     reference: pl.DataFrame
     reference_digest: str
-    medians: Mapping[str, Mapping[str, float]]
+    comparisons: Mapping[str, Comparison]
     policy: Policy
     wording: Wording
     advice: AdviceRules
@@ -174,7 +175,7 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
         scorer=_scorer(parts, model),
         reference=parts.reference,
         reference_digest=_sha256(_parquet(parts.reference)),
-        medians=_medians_by_product(parts),
+        comparisons=_comparisons(parts),
         policy=policy,
         wording=wording,
         advice=read_advice(parts.advice_text),
@@ -224,7 +225,8 @@ def read(folder: Path) -> Bundle:
         manifest = json.loads(contents["manifest.json"])
         if manifest.get("format") != FORMAT:
             raise BundleError(
-                f"{folder}: expected bundle format {FORMAT}, got {manifest.get('format')!r}"
+                f"{folder}: expected bundle format {FORMAT}, got {manifest.get('format')!r}; "
+                "fit the model again with this version of the project"
             )
         return assemble(_parts(manifest, contents), digest, contents["golden.json"].decode())
 
@@ -334,24 +336,13 @@ def _scorer(parts: Parts, model: lgb.Booster) -> Scorer:
     return scorer
 
 
-def _medians_by_product(parts: Parts) -> dict[str, dict[str, float]]:
-    medians = {}
-    for (product,), rows in parts.reference.group_by("product", maintain_order=True):
-        medians[str(product)] = medians_of(rows.select(parts.features))
-    return medians
-
-
-def medians_of(rows: pl.DataFrame) -> dict[str, float]:
-    """The median of each column's known values.
-
-    It is NaN where fewer than half of the values are known: there is nothing to compare with.
-    """
-    medians = {}
-    for name in rows.columns:
-        column = rows[name]
-        median = column.median() if column.null_count() * 2 <= rows.height else None
-        medians[name] = math.nan if median is None else float(cast(float, median))
-    return medians
+def _comparisons(parts: Parts) -> dict[str, Comparison]:
+    comparisons = {}
+    for (name,), rows in parts.reference.group_by("product", maintain_order=True):
+        product = str(name)
+        chosen = parts.reference_notes[product].rule
+        comparisons[product] = make_comparison(product, rows.select(parts.features), chosen)
+    return comparisons
 
 
 def _rows(population: pl.DataFrame) -> Matrix:

@@ -18,7 +18,8 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from features.build import Features, build_from_window, latest_accounts
+from features.build import Features, build_from_window, latest_accounts, values_of
+from features.catalogue.amounts import AMOUNTS
 from features.schema import StatementError, Violation, check
 from features.window import Window, lay_out
 from serving.decision.advice.advise import advise_many as advise_cut_accounts
@@ -31,13 +32,8 @@ from serving.decision.notice import make_notice
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
-from serving.decision.reasons.effects import compute_effects, effects_by_group
-from serving.decision.reasons.ranking import (
-    Evidence,
-    principal_reasons,
-    unexplainable,
-    visible_effects,
-)
+from serving.decision.reasons.comparison import ComparisonNote, describe
+from serving.decision.reasons.ranking import Evidence, principal_reasons, unexplainable
 from serving.decision.result import Advised, Decision, ProductError, Stages
 from serving.decision.scoring.score import Scores, logit, score
 
@@ -177,7 +173,7 @@ def stages(
     scores = score(features.matrix(bundle.features), products, bundle.scorer)
     evidence = _collect_evidence(features, scores, bundle)
     outcomes = _apply_policy(features, scores, evidence, bundle, decided_at)
-    evidence = _add_effects(window, products, evidence, outcomes, bundle)
+    evidence = _add_amounts(window, evidence, outcomes)
     outcomes = [
         _refer_if_unexplainable(outcome, own, bundle, decided_at)
         for outcome, own in zip(outcomes, evidence, strict=True)
@@ -204,24 +200,25 @@ def _check_no_future_months(
 def _known_products(features: Features, bundle: Bundle) -> list[str]:
     """The product of each account; :class:`ProductError` if one has no reference population."""
     products: list[str] = features.accounts["product"].to_list()
-    unknown = [place for place, product in enumerate(products) if product not in bundle.medians]
+    known = bundle.comparisons.keys()
+    unknown = [place for place, product in enumerate(products) if product not in known]
     if unknown:
         raise ProductError(
-            f"expected a product of {sorted(bundle.medians)}, got {products[unknown[0]]!r} "
+            f"expected a product of {sorted(known)}, got {products[unknown[0]]!r} "
             f"for account {features.accounts['account_id'][unknown[0]]} and {len(unknown) - 1} more"
         )
     return products
 
 
 def _collect_evidence(features: Features, scores: Scores, bundle: Bundle) -> list[Evidence]:
-    """The contributions, values and reference medians of each account, without effects."""
+    """The contributions, values and comparison of each account, without amounts."""
     products = features.accounts["product"].to_list()
     contributions, values = scores.contributions.tolist(), features.values.tolist()
     return [
         Evidence(
             contributions=dict(zip(bundle.features, contributions[account], strict=True)),
             values=dict(zip(features.names, values[account], strict=True)),
-            reference=bundle.medians[product],
+            comparison=bundle.comparisons[product],
         )
         for account, product in enumerate(products)
     ]
@@ -242,30 +239,24 @@ def _apply_policy(
     return apply_many(accounts, bundle.policy, decided_at)
 
 
-def _add_effects(
+def _add_amounts(
     window: Window,
-    products: Sequence[str],
     evidence: list[Evidence],
     outcomes: Sequence[Outcome],
-    bundle: Bundle,
 ) -> list[Evidence]:
-    """The evidence, with the effects of behaviour for the accounts that the model cut.
+    """The evidence, with the amounts that sentences need for the accounts that the model cut.
 
-    No other account gets reasons that need effects.
+    No other account gets sentences of the model.
     """
     cut = [account for account, outcome in enumerate(outcomes) if outcome.by_model]
-    if not cut:
+    if not (cut and AMOUNTS):
         return evidence
-    rows = compute_effects(
-        window.take(np.array(cut)), [products[account] for account in cut], bundle
-    )
+    names = [amount.name for amount in AMOUNTS]
+    rows = values_of(window.take(np.array(cut)), AMOUNTS)
     completed = list(evidence)
     for account, row in zip(cut, rows.tolist(), strict=True):
-        own = evidence[account]
-        visible = visible_effects(
-            effects_by_group(row), own.contributions, own.values, own.reference
-        )
-        completed[account] = replace(own, effects=visible)
+        amounts = dict(zip(names, row, strict=True))
+        completed[account] = replace(evidence[account], amounts=amounts)
     return completed
 
 
@@ -292,6 +283,7 @@ def _make_decisions(
         outcome, evidence = result.outcomes[place], result.evidence[place]
         limit = evidence.values["limit_now"]
         reasons = principal_reasons(evidence, outcome.hits, outcome.by_model, bundle.wording)
+        comparison = _describe_comparison(outcome, evidence, bundle)
         decision = Decision(
             decision_id=ids[place],
             account_id=account_id,
@@ -310,10 +302,25 @@ def _make_decisions(
             base_log_odds=float(scores.base_log_odds[place]),
             cut_off=bundle.policy.cut_off,
             reasons=reasons,
+            leaders=sum(reason.leader for reason in reasons),
+            comparison=comparison,
             notice=make_notice(outcome, limit, reasons, bundle.wording, bundle.policy, decided_at),
         )
         decisions.append(decision)
     return decisions
+
+
+def _describe_comparison(
+    outcome: Outcome, evidence: Evidence, bundle: Bundle
+) -> ComparisonNote | None:
+    if outcome.action == "keep":
+        return None
+    return describe(
+        evidence.comparison,
+        bundle.wording,
+        bundle.policy.version,
+        bundle.digest,
+    )
 
 
 def _cut_by_model(decision: Decision, outcome: Outcome, bundle: Bundle) -> LimitCut | None:

@@ -15,6 +15,7 @@ from serving.decision.advice.result import Advice
 from serving.decision.config.reasons import Text
 from serving.decision.notice import Notice
 from serving.decision.policy.outcome import Action, Outcome
+from serving.decision.reasons.comparison import ComparisonNote
 from serving.decision.reasons.ranking import Evidence, Reason
 from serving.decision.scoring.score import Scores
 
@@ -36,6 +37,8 @@ class Decision:
         review_because: The grounds of a review.
         log_odds: ``base_log_odds`` plus the sum of all contributions.
         cut_off: The probability above which limits are cut.
+        leaders: How many of the first reasons are main reasons.
+        comparison: Whom the reasons compare the customer with; None for ``keep``.
         notice: The notice to the customer; None for ``keep``.
     """
 
@@ -56,6 +59,8 @@ class Decision:
     base_log_odds: float
     cut_off: float
     reasons: tuple[Reason, ...]
+    leaders: int
+    comparison: ComparisonNote | None
     notice: Notice | None
 
 

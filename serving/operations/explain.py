@@ -11,7 +11,7 @@ import numpy as np
 from features.catalogue import BY_NAME, Unit
 from serving.decision.bundle import Bundle
 from serving.decision.policy.limit import Account, expected_loss, limits_by_model
-from serving.decision.reasons.ranking import Evidence, group_of, sums_of, weights_of
+from serving.decision.reasons.ranking import Evidence, group_of, sums_of
 from serving.decision.reasons.wording import number
 from serving.decision.result import Stages
 
@@ -32,7 +32,7 @@ def stages_text(made: Stages, bundle: Bundle) -> str:
     evidence, decision = made.evidence[0], made.decisions[0]
     sections = [
         ("Statements", _statements(made)),
-        ("Features", _features(evidence.values, evidence.reference, decision.product)),
+        ("Features", _features(evidence.values, evidence.comparison.medians, decision.product)),
         ("Contributions to the log-odds", _contributions(evidence.contributions)),
         ("Reason groups", _groups(evidence)),
         ("Score", _score(made, bundle)),
@@ -54,6 +54,8 @@ def answer_text(answer: Mapping[str, Any]) -> str:
     lines += ["", "Reasons" if answer["reasons"] else "No reasons: the limit stays."]
     for reason in answer["reasons"]:
         lines += _answer_reason(reason)
+    if answer["comparison"]:
+        lines += ["", answer["comparison"]["en"], answer["comparison"]["zh"]]
     if answer.get("advice"):
         lines += ["", "The way back"]
         lines += [f"  {line}".rstrip() for line in _advice(answer["advice"])]
@@ -97,7 +99,7 @@ def _feature_row(feature: Mapping[str, Any]) -> Row:
     return [
         feature["name"],
         _value(feature["value"], feature["unit"]),
-        "accounts that keep their limit:",
+        "comparison accounts:",
         _value(feature["reference_value"], feature["unit"]),
     ]
 
@@ -154,7 +156,7 @@ def _features(
     reference: Mapping[str, float],
     product: str,
 ) -> str:
-    rows = [["feature", "value", f"median of kept {product}", "unit"]]
+    rows = [["feature", "value", f"median of compared {product}", "unit"]]
     for name, value in values.items():
         unit = BY_NAME[name].unit
         median = ""
@@ -180,20 +182,14 @@ def _contributions(contributions: Mapping[str, float]) -> str:
 
 def _groups(evidence: Evidence) -> str:
     sums = sums_of(evidence.contributions)
-    weights = weights_of(evidence.contributions, evidence.effects)
-    pushing = [weight for weight in weights.values() if weight > 0]
-    push = sum(pushing)
-    names = sorted(weights, key=lambda name: (-weights[name], name))
-    rows = [["group", "contribution", "effect", "share of the push"]]
+    push = sum(total for total in sums.values() if total > 0)
+    names = sorted(sums, key=lambda name: (-sums[name], name))
+    rows = [["group", "contribution", "share of the push"]]
     for name in names:
-        weight = weights[name]
-        effect = ""
-        if name in evidence.effects:
-            effect = _signed(evidence.effects[name])
         share = ""
-        if weight > 0:
-            share = f"{weight / push:.1%}"
-        row = [name, _signed(sums[name]), effect, share]
+        if sums[name] > 0:
+            share = f"{sums[name] / push:.1%}"
+        row = [name, _signed(sums[name]), share]
         rows.append(row)
     return "\n".join(_table(rows))
 
@@ -244,9 +240,10 @@ def _policy(made: Stages, bundle: Bundle) -> str:
 def _reasons(made: Stages) -> str:
     lines = []
     for reason in made.decisions[0].reasons:
-        weight = "a rule" if reason.share is None else f"{reason.share:.1%} of the push"
+        share = "a rule" if reason.share is None else f"{reason.share:.1%} of the push"
+        main = "; main" if reason.leader else ""
         lines += [
-            f"{reason.rank}. {reason.code} ({reason.cause}; {weight})",
+            f"{reason.rank}. {reason.code} ({reason.cause}; {share}{main})",
             f"   {reason.text.en}",
             f"   {reason.text.zh}",
         ]

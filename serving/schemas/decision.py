@@ -28,7 +28,7 @@ from serving.web.models import STRICT, Strict, Text
 if TYPE_CHECKING:  # at run time these would load numba
     from serving.decision import notice, result
     from serving.decision.bundle import Bundle
-    from serving.decision.reasons import ranking
+    from serving.decision.reasons import comparison, ranking
 
 MAX_ACCOUNTS = 100  # in a batch
 _SWITCHES = {"advice": "Whether each decision comes with the advice on it."}
@@ -114,7 +114,7 @@ class ReasonFeature(Strict):
     value: Annotated[float | None, Field(description="the account's; null = unknown")]
     reference_value: Annotated[
         float | None,
-        Field(description="median in the reference population, where known; null = mostly unknown"),
+        Field(description="median of the comparison accounts, where known; null = mostly unknown"),
     ]
     unit: Annotated[str, Field(description="months, days, count, share, times, CNY or yes_no")]
     contribution: Annotated[
@@ -122,8 +122,8 @@ class ReasonFeature(Strict):
     ]
 
 
-class Reason(Strict):
-    """A principal reason."""
+class ReasonOfAnyVersion(Strict):
+    """What a principal reason has had in every version of the service."""
 
     rank: Annotated[int, Field(description="1 = first")]
     code: Annotated[str, Field(description="the reason group, or the rule that decided")]
@@ -136,17 +136,35 @@ class Reason(Strict):
         float | None,
         Field(description="to the log-odds, summed over the group's features; null for a rule"),
     ]
-    effect: Annotated[
-        float | None,
+
+
+class Reason(ReasonOfAnyVersion):
+    """A principal reason."""
+
+    leader: Annotated[
+        bool,
         Field(
             description=(
-                "on the log-odds, of the group's behaviour and all its consequences; null for a "
-                "rule, and where behaviour does not drive the group or the effect is unknown"
+                "one of the main reasons: a rule, or a group that pushed about as much as the first"
             )
         ),
     ]
     text: Text
-    features: Annotated[list[ReasonFeature], Field(description="the largest contributions first")]
+    features: Annotated[
+        list[ReasonFeature],
+        Field(description="the one that the text names, then those that pushed most"),
+    ]
+
+
+class ComparisonNote(Strict):
+    """Whom the reasons compare the customer with."""
+
+    en: str
+    zh: str
+    size: Annotated[int, Field(description="accounts")]
+    chosen: Annotated[str, Field(description="how they were chosen")]
+    policy: Annotated[str, Field(description="version of the policy that keeps their limit")]
+    bundle: Annotated[str, Field(description="sha256 of the bundle that holds them")]
 
 
 class Notice(Strict):
@@ -179,10 +197,21 @@ class ModelNote(Strict):
     policy: Annotated[str, Field(description="version of the policy")]
 
 
-class Answer(Strict):
-    """The decision on one account, with its reasons."""
+NoticeOrNull = Annotated[Notice | None, Field(description="to the customer; null for keep")]
+# Left out, not null, without ?advice=true: answers keep the bytes that they had before there was
+# advice.
+AdviceIfAsked = Annotated[
+    Advice | SkipJsonSchema[None],
+    Field(
+        description="only with ?advice=true",
+        exclude_if=lambda advice: advice is None,
+        json_schema_extra=lambda schema: schema.pop("default"),
+    ),
+]
 
-    model_config = ConfigDict(**STRICT, json_schema_extra={"example": examples.ANSWER})
+
+class AnswerOfAnyVersion(Strict):
+    """What a decision has had in every version of the service."""
 
     decision_id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
     account_id: str
@@ -233,19 +262,19 @@ class Answer(Strict):
         ),
     ]
     cut_off: Annotated[float, Field(description="the probability above which limits are cut")]
+
+
+class Answer(AnswerOfAnyVersion):
+    """The decision on one account, with its reasons."""
+
+    model_config = ConfigDict(**STRICT, json_schema_extra={"example": examples.ANSWER})
+
     reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
-    notice: Annotated[Notice | None, Field(description="to the customer; null for keep")]
+    leaders: Annotated[int, Field(description="how many of the first reasons are main reasons")]
+    comparison: Annotated[ComparisonNote | None, Field(description="null for keep")]
+    notice: NoticeOrNull
     model: ModelNote
-    # Left out, not null, without ?advice=true: answers keep the bytes that they had before there
-    # was advice.
-    advice: Annotated[
-        Advice | SkipJsonSchema[None],
-        Field(
-            description="only with ?advice=true",
-            exclude_if=lambda advice: advice is None,
-            json_schema_extra=lambda schema: schema.pop("default"),
-        ),
-    ] = None
+    advice: AdviceIfAsked = None
 
 
 class BatchAnswer(Strict):
@@ -292,6 +321,8 @@ def make_answer(decision: result.Decision, bundle: Bundle, advice: Advice | None
         base_log_odds=decision.base_log_odds,
         cut_off=decision.cut_off,
         reasons=[_reason(reason) for reason in decision.reasons],
+        leaders=decision.leaders,
+        comparison=None if decision.comparison is None else _comparison(decision.comparison),
         notice=None if decision.notice is None else _notice(decision.notice),
         model=ModelNote(
             name=bundle.provenance.name,
@@ -311,7 +342,7 @@ def _reason(reason: ranking.Reason) -> Reason:
         cause=reason.cause,
         share=reason.share,
         contribution=reason.contribution,
-        effect=reason.effect,
+        leader=reason.leader,
         text=Text(en=reason.text.en, zh=reason.text.zh),
         features=[
             ReasonFeature(
@@ -323,6 +354,17 @@ def _reason(reason: ranking.Reason) -> Reason:
             )
             for feature in reason.features
         ],
+    )
+
+
+def _comparison(note: comparison.ComparisonNote) -> ComparisonNote:
+    return ComparisonNote(
+        en=note.en,
+        zh=note.zh,
+        size=note.size,
+        chosen=note.chosen,
+        policy=note.policy,
+        bundle=note.bundle,
     )
 
 

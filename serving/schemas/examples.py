@@ -58,7 +58,7 @@ ANSWER: dict[str, Any] = {
             "cause": "behavior",
             "share": 0.3219509724450166,
             "contribution": 1.117233682509128,
-            "effect": 1.5130757457430715,
+            "leader": True,
             "text": {
                 "en": (
                     "The cash you drew in the last 6 months is 15 % of your limit; accounts that "
@@ -96,7 +96,7 @@ ANSWER: dict[str, Any] = {
             "cause": "behavior",
             "share": 0.228193620821275,
             "contribution": 0.8268819916595669,
-            "effect": 1.0724435164019546,
+            "leader": True,
             "text": {
                 "en": "You applied for credit elsewhere 3 times in the last 6 months.",
                 "zh": "近6个月您在其他机构申请信贷3次。",
@@ -131,7 +131,7 @@ ANSWER: dict[str, Any] = {
             "cause": "behavior",
             "share": 0.21856971244794451,
             "contribution": 0.29881571120018563,
-            "effect": 1.0272139517003698,
+            "leader": False,
             "text": {
                 "en": (
                     "Over the last 6 months you paid 17 % of your balances; accounts that keep "
@@ -169,7 +169,7 @@ ANSWER: dict[str, Any] = {
             "cause": "risk",
             "share": 0.1626781220848261,
             "contribution": 0.5748863699285405,
-            "effect": 0.7645397652327877,
+            "leader": False,
             "text": {
                 "en": (
                     "You owe other lenders 6.3 times your monthly income; accounts that keep their "
@@ -202,6 +202,29 @@ ANSWER: dict[str, Any] = {
             ],
         },
     ],
+    "leaders": 2,
+    "comparison": {
+        "en": (
+            "The comparison accounts are 1,000 accounts of the same kind that only just keep their "
+            "limit. Where we give a value for them, half of them have that value or less, and half "
+            "have that value or more."
+        ),
+        "zh": (
+            "对比账户为1,000个刚好达到保留额度标准的同类账户。"
+            "文中对比账户的数值为中位数：一半账户不高于该值，一半账户不低于该值。"
+        ),
+        "size": 1000,
+        "chosen": (
+            "accounts of the product that the policy keeps, each at its month nearest below the "
+            "cut-off, test accounts left out, and those so near the cut-off that a person decides: "
+            "the pool is those within the band below, nearest first, at most ten times the "
+            "accounts wanted, widened by the next nearest where they are fewer than twice those "
+            "wanted; from as many strata of log-odds as accounts are wanted one each, so that the "
+            "reason groups' mean contributions are nearly the pool's"
+        ),
+        "policy": "2026-11.3",
+        "bundle": "1e3e2bdd271b0aa2725cdf6cb4fa9bc69779786f3edbcb5c2901b148a29e92c7",
+    },
     "notice": {
         "kind": "adverse_action",
         "send_by": "2026-12-10",

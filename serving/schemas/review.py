@@ -12,6 +12,7 @@ from features.schema import LONGEST_WINDOW
 from serving.schemas import examples
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, Statement
+from serving.schemas.earlier_decision import EarlierAnswer
 from serving.schemas.statement import MONEY
 from serving.web.errors import Fault
 from serving.web.models import STRICT, Strict, Text, matching_text
@@ -276,7 +277,7 @@ class ReviewAnswer(Strict):
         Field(description="differences of the corrected statements; null = none were corrected"),
     ]
     corrected: Annotated[
-        Answer | None,
+        Answer | EarlierAnswer | None,
         Field(
             description=(
                 "the answer on the corrected statements, for comparison only: "
@@ -325,7 +326,7 @@ class NotificationAnswer(Strict):
 class DecisionAnswer(Strict):
     """A decision as it was answered, its reviews and its notifications."""
 
-    decision: Answer
+    decision: Answer | EarlierAnswer
     limit: Annotated[
         float,
         Field(

@@ -101,14 +101,17 @@ def above(made: Stages) -> list[int]:
     return [places[k] for k in np.linspace(0, len(places) - 1, BESIDE).astype(int)]
 
 
-def test_decide_in_process_on_a_cut_account(benchmark: Any, champion: Bundle, made: Stages) -> None:
-    """Another account each time; a cut account needs effects, so its last year is replayed."""
-    cut = [
+@pytest.mark.parametrize("account", ["kept", "cut"])
+def test_decide_in_process_on_one(
+    benchmark: Any, champion: Bundle, made: Stages, account: str
+) -> None:
+    """Another account each time, that the model cuts or whose limit is kept."""
+    wanted = [
         d.account_id
         for d, outcome in zip(made.decisions, made.outcomes, strict=True)
-        if outcome.by_model
+        if (outcome.by_model if account == "cut" else d.action == "keep")
     ]
-    others, when = itertools.cycle(_windows(made, cut)[:300]), _on(made.decisions[0].as_of)
+    others, when = itertools.cycle(_windows(made, wanted[:300])), _on(made.decisions[0].as_of)
     benchmark.pedantic(
         decide, setup=lambda: ((next(others), champion, when), {}), rounds=300, warmup_rounds=5
     )

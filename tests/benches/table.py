@@ -81,7 +81,14 @@ def _stages(found: dict[str, Bench]) -> str:
     fit = _median(found["fit[clearline]"]) / _median(found["fit[bare_lightgbm]"])
     whole = found["whole_fit"]["extra_info"]
     http = _median(found["http[clearline]"]) / _median(found["http[empty_bentoml_endpoint]"])
+    cut = _median(found["decide_in_process_on_one[cut]"])
+    kept = _median(found["decide_in_process_on_one[kept]"])
     ratios = [
+        [
+            "a decision on an account that the model cuts to a kept one",
+            f"{cut / kept:.2f}",
+            "at most 1.2",
+        ],
         ["fit: ours to bare `lgb.train` on the same matrix", f"{fit:.2f}", "at most 1.15"],
         [
             "a whole `fit` to the same without figures and MLflow",

@@ -24,6 +24,7 @@ from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
 from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.decision import Request
+from tests.support import checks
 from tests.support.paths import GOLDEN
 
 FOLDER = Path(__file__).with_name("answers")
@@ -106,6 +107,13 @@ def test_a_thousand_accounts_are_answered_as_before() -> None:
     assert digests() == committed
     assert len(committed["decisions"]) == 10
     assert set(committed["actions"]) == {"keep", "reduce", "review", "suspend"}
+
+
+def test_every_stated_reason_pushed_toward_the_cut() -> None:
+    statements = pl.read_parquet(FOLDER / "statements.parquet")
+    windows = statements.partition_by("account_id", maintain_order=True)
+    answerer = checks.answer_together(golden(), DECIDED_AT)
+    assert checks.check_reasons(answerer, windows, golden()) > 100
 
 
 def test_a_changed_digit_is_noticed() -> None:

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 from features.catalogue import BY_NAME
 from features.types import Matrix
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
 from serving.decision.pipeline import decide, decide_many, stages
+from serving.decision.reasons.ranking import Evidence
 from serving.decision.scoring.score import score
 from serving.schemas.base import encode
 from serving.schemas.decision import make_answer
 from tests.support.each import each
+from tests.support.reason_oracle import ByGroup, rank_slowly, share_better
 
 Answerer = Callable[[Sequence[pl.DataFrame]], list[bytes]]
 WHEN = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
@@ -105,7 +110,7 @@ def check_monotone(matrix: Matrix, bundle: Bundle, seed: int = 0) -> None:
     It tries every feature of which ``matrix`` has a known value.
     """
     random = np.random.default_rng(seed)
-    products = [next(iter(bundle.medians))] * len(matrix)  # the log-odds are the same for all
+    products = [next(iter(bundle.comparisons))] * len(matrix)  # the log-odds are the same for all
     before = score(matrix, products, bundle.scorer).log_odds
     known = ~np.isnan(matrix)
     for place in each(np.flatnonzero(known.any(axis=0)).tolist()):
@@ -115,3 +120,65 @@ def check_monotone(matrix: Matrix, bundle: Bundle, seed: int = 0) -> None:
         worse[:, place] += BY_NAME[name].direction * step
         after = score(worse, products, bundle.scorer).log_odds
         assert (after >= before - 1e-12).all(), name
+
+
+def check_reasons(answerer: Answerer, windows: Sequence[pl.DataFrame], bundle: Bundle) -> int:
+    """11. Every stated reason pushed toward the cut, and its sentence names what pushed.
+
+    The reasons are those of a slow ranking of the exact contributions.  Returns how many reasons of
+    the model were checked.
+    """
+    checked = 0
+    for window, content in each(zip(windows, answerer(windows), strict=True)):
+        answer = json.loads(content)
+        decided_at = datetime.datetime.fromisoformat(answer["decided_at"])
+        result = stages(window, bundle, decided_at)
+        reasons = [reason for reason in answer["reasons"] if reason["contribution"] is not None]
+        if result.outcomes[0].by_model:
+            rules = len(answer["reasons"]) - len(reasons)
+            expected = _rank(result.evidence[0], bundle)[: bundle.wording.most - rules]
+            assert [_as_stated(reason) for reason in reasons] == expected, answer["account_id"]
+        else:
+            assert not reasons, answer["account_id"]
+        leaders = [reason["leader"] for reason in answer["reasons"]]
+        assert leaders == sorted(leaders, reverse=True)
+        assert answer["leaders"] == sum(leaders)
+        assert (answer["comparison"] is None) == (answer["action"] == "keep")
+        for reason in reasons:
+            _check_reason(reason, result.evidence[0], bundle)
+        pushed = [reason["contribution"] for reason in reasons]
+        assert pushed == sorted(pushed, reverse=True)
+        checked += len(reasons)
+    return checked
+
+
+def _as_stated(reason: dict[str, Any]) -> ByGroup:
+    return ByGroup(reason["code"], reason["features"][0]["name"], reason["leader"])
+
+
+def _rank(evidence: Evidence, bundle: Bundle) -> list[ByGroup]:
+    compared = _compared(evidence, bundle)
+    return rank_slowly(evidence.contributions, evidence.values, compared, bundle.wording)
+
+
+def _compared(evidence: Evidence, bundle: Bundle) -> dict[str, list[float | None]]:
+    """The comparison accounts' values by feature, from the reference itself."""
+    rows = bundle.reference.filter(product=evidence.comparison.product)
+    compared: dict[str, list[float | None]] = rows.drop("product").to_dict(as_series=False)
+    return compared
+
+
+def _check_reason(reason: dict[str, Any], evidence: Evidence, bundle: Bundle) -> None:
+    own = [
+        value
+        for name, value in evidence.contributions.items()
+        if BY_NAME[name].group == reason["code"]
+    ]
+    assert reason["contribution"] == pytest.approx(math.fsum(own), abs=1e-12)
+    assert reason["contribution"] >= bundle.wording.minimum_contribution
+    named, *others = reason["features"]
+    assert named["contribution"] >= bundle.wording.named_share * reason["contribution"] > 0
+    assert all(feature["contribution"] > 0 for feature in others)
+    value = math.nan if named["value"] is None else named["value"]
+    compared = _compared(evidence, bundle)[named["name"]]
+    assert share_better(named["name"], value, compared) >= bundle.wording.named_better

@@ -15,6 +15,7 @@ import polars as pl
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.decision.pipeline import decide_many
+from serving.decision.reasons.comparison import make_comparison
 from serving.decision.reasons.ranking import Evidence, principal_reasons
 from training.data import dataset
 from training.data.config import DataConfig
@@ -53,10 +54,11 @@ def sentence_for(value: float, bundle: Bundle) -> str:
     """The first reason of an account for which the recipe's feature alone pushes."""
     nothing = dict.fromkeys(bundle.features, 0.0)
     quiet = nothing | {"months_observed": 24.0}
+    compared = pl.DataFrame([nothing | {"cash_share_6": 0.1}])
     evidence = Evidence(
         contributions=nothing | {"cash_share_6": 1.0},
         values=quiet | {"cash_share_6": value},
-        reference=quiet | {"cash_share_6": 0.1},
+        comparison=make_comparison("pay_later", compared, "drawn"),
     )
     return principal_reasons(evidence, (), True, bundle.wording)[0].text.en
 

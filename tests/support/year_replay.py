@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from features.ledger import Terms
 from features.window import STORED_COLUMNS
-from serving.decision.reasons.effects import Driven
+from training.examine.reasons.effects import Driven
 
 YEAR = 12
 HALF_A_CENT = 0.005

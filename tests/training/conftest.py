@@ -174,7 +174,6 @@ def part_of(cut: CutAccounts, which: list[int]) -> CutAccounts:
         statements=cut.statements.filter(pl.col("account_id").is_in(ids)),
         advised=tuple(cut.advised[row] for row in which),
         contributions=cut.contributions[rows],
-        effects=cut.effects[rows],
         values=cut.values[rows],
         matrix=cut.matrix[rows],
     )

@@ -62,19 +62,19 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "recourse": (
         "Reasons without recourse",
         "`movable`: in some projected month, a plan lowers the reason's contribution below that of "
-        "carrying on, by at least half of today's contribution; for a reason without a "
-        "contribution of its own, the log-odds by half of its effect. `without`: the share of "
-        "accounts without a movable reason.",
+        "carrying on, by at least half of today's contribution. `without`: the share of accounts "
+        "without a movable reason.",
     ),
     "fidelity": (
         "Do the reasons name the true causes?",
         "Over the accounts that have a cause among the reason groups: how often the first reason "
         "is the group whose driver has the largest true effect (`top_1`), how often that group is "
         "among the reasons stated (`top_4`), and the rank correlation of the groups' weights with "
-        "their true effects. `served`: the reasons as stated; `contributions`: chosen in the same "
-        "way from the exact contributions alone, without the effects; `path_dependent`: from "
-        "LightGBM's own. `commonest`: the most frequent causes, stated to every account. Two exist "
-        "only in a simulation: `relived_by_simulator`, the effects with the year replayed by the "
+        "their true effects. `served`: the reasons as stated; `path_dependent`: chosen in the same "
+        "way from LightGBM's own contributions; `effects`: by what each behaviour did to the "
+        "log-odds with all that followed from it, by the lender's ledger. `commonest`: the "
+        "most frequent causes, stated to every account. Two exist only in a simulation: "
+        "`relived_by_simulator`, the effects with the year replayed by the "
         "simulator instead of the ledger, which bounds what effects of this model can explain; and "
         "`trained_on_truth`, a forest trained on other accounts' true causes, which bounds what "
         "the statements can explain. `futures`: how well one half of the futures predicts the "

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from features.types import Mask, Matrix, Rows, Vector
-from features.window import Window, lay_out
-from serving.decision.bundle import Bundle, medians_of
-from serving.decision.reasons.effects import DRIVEN, compute_effects, effects_by_group
-from serving.decision.reasons.ranking import principal_groups, visible_effects
+from features.types import Mask, Matrix, Rows
+from serving.decision.bundle import Bundle
+from serving.decision.reasons.comparison import Comparison, make_comparison
+from serving.decision.reasons.ranking import Evidence, PrincipalGroup, principal_groups
 from serving.decision.scoring.score import log_odds_of
 from serving.decision.scoring.shapley import Explainer, explain_many, make_explainer, path_dependent
-from training.data.labels import Labelled, select_windows
+from training.data.labels import Labelled
 from training.fit.fit import last_rows
 from training.fit.reference_population import Population, decide_row
 
+MEASURES = ("same_set", "same_first", "first_among_leaders")
 SCHEMA = {
     "product": pl.String,
     "against": pl.String,
     "accounts": pl.Int64,
     "cut": pl.Int64,
-    "same_set": pl.Float64,
-    "same_first": pl.Float64,
+    **dict.fromkeys(MEASURES, pl.Float64),
 }
+Reasons = Sequence[PrincipalGroup]  # of one account, ranked
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """An explainer, and the baseline of the effects that it is combined with."""
+    """An explainer, and the accounts with which customers are compared."""
 
     explainer: Explainer
-    medians: Mapping[str, float] | None  # baseline of the effects; None = reasons without effects
+    comparison: Comparison
 
 
 @dataclass(frozen=True, slots=True)
-class _Comparison:
+class _Pair:
     """Two views; ``sample`` is the size of their reference samples."""
 
     sample: int | None
@@ -46,18 +46,8 @@ class _Comparison:
     other: _View
 
 
-@dataclass(frozen=True, slots=True)
-class _Accounts:
-    """Some accounts of one product."""
-
-    product: str
-    matrix: Matrix  # model features
-    windows: Sequence[tuple[Rows, Window]]  # rows of ``matrix``, and their windows
-
-
 def reason_agreement(
     data: Labelled,
-    statements: pl.DataFrame,
     held_out: Rows,
     bundle: Bundle,
     references: Mapping[str, Population],
@@ -65,87 +55,77 @@ def reason_agreement(
 ) -> pl.DataFrame:
     """Compare the principal reasons of cut hold-out accounts under two ways of explaining.
 
-    ``statements`` are those that ``data`` was labelled from.  One row a product and comparison;
-    ``against`` names the comparison:
+    One row a product and comparison; ``against`` names the comparison:
 
     second_sample   the served reference, and a second one by the same rule without common accounts
     random_samples  two random samples of the pool: the gain from the rule of drawing
-    contributions   the served reasons, and those from contributions without effects
-    path_dependent  the contributions, and LightGBM's own values
+    path_dependent  the served contributions, and LightGBM's own values
 
-    ``accounts`` is the size of the sample (null for the last two); ``cut`` counts the accounts that
-    the policy cuts by the model or refers to a reviewer, each at its last as_of; ``same_set`` and
-    ``same_first`` are the shares of these whose reason groups, in any order, and whose first group
-    are the same (null without such accounts).
+    ``accounts`` is the size of the sample (null for the last); ``cut`` counts the accounts that the
+    policy cuts by the model or refers to a reviewer, each at its last as_of.  The others are shares
+    of these (null without such accounts): ``same_set`` have the same reason groups, in any order;
+    ``same_first`` the same first group; ``first_among_leaders`` a second first group that is the
+    first one's first or one of its equals.
     """
     matrix = data.features.matrix(bundle.features)
-    labelled = data.features.accounts
-    products = labelled["product"].cast(pl.String).to_numpy()
+    products = data.features.accounts["product"].cast(pl.String).to_numpy()
     once = last_rows(data, held_out)
     is_cut = _cut_by_model(data, once, matrix, bundle)
     cut = once[is_cut]
     table: list[dict[str, object]] = []
     for product, population in references.items():
         rows = cut[products[cut] == product]
-        accounts = _Accounts(
-            product,
-            matrix=matrix[rows],
-            windows=_windows(statements, labelled[rows.tolist()]),
-        )
-        comparisons = _comparisons(matrix, bundle, product, population, seed)
-        for name, comparison in comparisons.items():
-            one = _reasons(accounts, comparison.one, bundle)
-            other = _reasons(accounts, comparison.other, bundle)
+        for name, pair in _pairs(matrix, bundle, product, population, seed).items():
+            one = _reasons(matrix[rows], pair.one, bundle)
+            other = _reasons(matrix[rows], pair.other, bundle)
             row: dict[str, object] = {
                 "product": product,
                 "against": name,
-                "accounts": comparison.sample,
+                "accounts": pair.sample,
                 "cut": len(rows),
             }
-            table.append(row | same_sets(one, other))
+            table.append(row | compare_reasons(one, other))
     return pl.DataFrame(table, SCHEMA)
 
 
-def _comparisons(
+def _pairs(
     matrix: Matrix,
     bundle: Bundle,
     product: str,
     population: Population,
     seed: int,
-) -> dict[str, _Comparison]:
+) -> dict[str, _Pair]:
     """Return the comparisons of a product by name."""
     explainer = bundle.scorer.explainers[product]
     layout = explainer.layout
-    served = _View(explainer, bundle.medians[product])
+    served = _View(explainer, bundle.comparisons[product])
 
     def against(rows: Rows) -> _View:
         reference = matrix[rows]
-        table = pl.from_numpy(reference, schema=list(bundle.features))
-        medians = medians_of(table.fill_nan(None))
-        return _View(make_explainer(layout, reference), medians)
+        table = pl.from_numpy(reference, schema=list(bundle.features)).fill_nan(None)
+        comparison = make_comparison(product, table, population.note.rule)
+        return _View(make_explainer(layout, reference), comparison)
 
-    comparisons = {}
+    pairs = {}
     # Both samples of a comparison have this size: a larger one would agree more by its size alone.
     size = len(population.second)
     if size:
         drawn = np.random.default_rng(seed).permutation(population.pool)
         second = against(population.second)
-        comparisons["second_sample"] = _Comparison(size, served, second)
-        comparisons["random_samples"] = _Comparison(
+        pairs["second_sample"] = _Pair(size, served, second)
+        pairs["random_samples"] = _Pair(
             size,
             against(drawn[:size]),
             against(drawn[size : 2 * size]),
         )
-    # LightGBM's own values have no reference, and effects need one: neither side has effects.
-    without_effects = _View(explainer, None)
-    own_values = _View(path_dependent(layout), None)
-    comparisons["contributions"] = _Comparison(None, served, without_effects)
-    comparisons["path_dependent"] = _Comparison(None, without_effects, own_values)
-    return comparisons
+    # LightGBM's own values have no reference; the sentences compare with the served one.
+    own_values = _View(path_dependent(layout), served.comparison)
+    pairs["path_dependent"] = _Pair(None, served, own_values)
+    return pairs
 
 
 def agreement_metrics(table: pl.DataFrame) -> dict[str, float]:
-    """Return ``reasons_<against>_same_set`` and ``..._same_first`` over all products.
+    """Return ``reasons_<against>_same_set`` and the other measures over all products.
 
     ``table`` is that of :func:`reason_agreement`; products are weighted by their cut accounts.
     """
@@ -153,91 +133,47 @@ def agreement_metrics(table: pl.DataFrame) -> dict[str, float]:
     with_cuts = table.drop_nulls("same_set")
     for (name,), rows in with_cuts.group_by("against", maintain_order=True):
         weights = rows["cut"].to_numpy()
-        for share in ("same_set", "same_first"):
+        for share in MEASURES:
             mean = np.average(rows[share].to_numpy(), weights=weights)
             metrics[f"reasons_{name}_{share}"] = float(mean)
     return metrics
 
 
-def same_sets(
-    some: list[tuple[str, ...]],
-    others: list[tuple[str, ...]],
+def compare_reasons(
+    some: Sequence[Reasons],
+    others: Sequence[Reasons],
 ) -> dict[str, float | None]:
-    """Return the shares of accounts with the same reason set, and with the same first reason.
-
-    None without accounts.
-    """
+    """Return the shares of accounts whose reasons agree, by :data:`MEASURES`; None without any."""
     if not some:
-        return {"same_set": None, "same_first": None}
-    same_set = same_first = 0
+        return dict.fromkeys(MEASURES)
+    counts = dict.fromkeys(MEASURES, 0)
     for one, other in zip(some, others, strict=True):
-        same_set += set(one) == set(other)
+        codes = [group.code for group in one]
+        other_codes = [group.code for group in other]
+        leaders = {group.code for group in one if group.leader}
+        counts["same_set"] += set(codes) == set(other_codes)
         # Slices and not [0]: an account may have no reason.
-        same_first += one[:1] == other[:1]
-    count = len(some)
-    return {
-        "same_set": same_set / count,
-        "same_first": same_first / count,
-    }
+        counts["same_first"] += codes[:1] == other_codes[:1]
+        agree = not codes if not other_codes else other_codes[0] in leaders
+        counts["first_among_leaders"] += agree
+    return {measure: count / len(some) for measure, count in counts.items()}
 
 
-def _reasons(accounts: _Accounts, view: _View, bundle: Bundle) -> list[tuple[str, ...]]:
-    """Return the principal reason groups of each account, ranked."""
-    matrix = accounts.matrix
-    # Raw scores to calibrated log-odds: the scale of the effects and of the policy's thresholds.
+def _reasons(matrix: Matrix, view: _View, bundle: Bundle) -> list[Reasons]:
+    """Return the principal reason groups of each account; ``matrix`` has the model's features."""
+    # Raw scores to calibrated log-odds: the scale of the thresholds.
     slope = bundle.scorer.calibration.slope
     contributions = slope * explain_many(matrix, view.explainer)
-    driven = np.full((len(matrix), len(DRIVEN)), np.nan)
-    if view.medians is not None:
-        compared = replace(bundle, medians={accounts.product: view.medians})
-        for places, window in accounts.windows:
-            products = [accounts.product] * len(places)
-            driven[places] = compute_effects(window, products, compared)
-    ranked = []
-    for row in range(len(matrix)):
-        groups = _ranked_groups(
-            contributions[row],
-            driven[row],
-            matrix[row],
-            view,
-            bundle,
-        )
-        ranked.append(groups)
-    return ranked
-
-
-def _ranked_groups(
-    contributions: Vector,
-    driven: Vector,
-    values: Vector,
-    view: _View,
-    bundle: Bundle,
-) -> tuple[str, ...]:
     names = bundle.features
-    by_feature = dict(zip(names, contributions.tolist(), strict=True))
-    value_of = dict(zip(names, values.tolist(), strict=True))
-    visible = visible_effects(
-        effects_by_group(driven.tolist()),
-        names,
-        value_of,
-        view.medians or {},
-    )
-    ranked = principal_groups(by_feature, visible, bundle.wording)
-    return tuple(group for group, _ in ranked)
-
-
-def _windows(statements: pl.DataFrame, accounts: pl.DataFrame) -> list[tuple[Rows, Window]]:
-    """Return the windows of the rows of ``accounts`` by month: (their places, the windows)."""
-    windows = []
-    by_month = accounts.with_row_index("place").group_by("as_of", maintain_order=True)
-    for (as_of,), group in by_month:
-        # Sorted as the statements are: lay_out returns the windows in the order of the accounts.
-        own = group.sort("account_id")
-        is_own = pl.col("account_id").is_in(own["account_id"].implode())
-        window = select_windows(statements, as_of).filter(is_own)
-        places = own["place"].cast(pl.Int64).to_numpy()
-        windows.append((places, lay_out(window)))
-    return windows
+    reasons: list[Reasons] = []
+    for own, values in zip(contributions.tolist(), matrix.tolist(), strict=True):
+        evidence = Evidence(
+            contributions=dict(zip(names, own, strict=True)),
+            values=dict(zip(names, values, strict=True)),
+            comparison=view.comparison,
+        )
+        reasons.append(principal_groups(evidence, bundle.wording))
+    return reasons
 
 
 def _cut_by_model(

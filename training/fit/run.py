@@ -136,13 +136,7 @@ def fit_and_measure(
     references = choose_references(fitted, data, bundle_config)
     parts = make_parts(result, references)
     bundle = assemble(parts)  # raises for what cannot be served, before a version is registered
-    agreement = reason_agreement(
-        data,
-        source.statements,
-        fitted.held_out,
-        bundle,
-        references,
-    )
+    agreement = reason_agreement(data, fitted.held_out, bundle, references)
     percent.finish("reasons")
     tables = fit_tables(fitted) | {
         "splits": split_table(fitted, data),

@@ -44,9 +44,19 @@ _REASON = pl.Struct(
         "cause": pl.String,
         "share": pl.Float64,
         "contribution": pl.Float64,
-        "effect": pl.Float64,
+        "leader": pl.Boolean,
         "text": _TEXT,
         "features": pl.List(_REASON_FEATURE),
+    }
+)
+_COMPARISON = pl.Struct(
+    {
+        "en": pl.String,
+        "zh": pl.String,
+        "size": pl.Int64,
+        "chosen": pl.String,
+        "policy": pl.String,
+        "bundle": pl.String,
     }
 )
 # The columns of an answer to statements, and their types: a column of nulls alone has none.
@@ -69,8 +79,10 @@ _DECISION: dict[str, Any] = {
     "review_on": pl.String,
     "review_because": pl.List(pl.String),
     "reasons": pl.List(_REASON),
+    "leaders": pl.Int64,
+    "comparison": _COMPARISON,
 }
-_NULLABLE = {"proposed_limit", "effective_on", "review_on"}
+_NULLABLE = {"proposed_limit", "effective_on", "review_on", "comparison"}
 _importing = threading.Lock()
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from serving.decision.config.placeholders import placeholders_of
 from serving.decision.config.policy import CAUSES, Cause
-from serving.decision.config.strict_toml import Interval, Section, read_toml
+from serving.decision.config.strict_toml import NOT_NEGATIVE, Interval, Section, read_toml
 
 Language = Literal["en", "zh"]
 WINDOWS = (3, 6, 12, 24)  # months that a sentence may name, as {last_3}
@@ -30,6 +30,10 @@ _NOTICE: Mapping[str, AbstractSet[str]] = {
 }
 # 12 CFR 1002.9, comment 9(b)(2)-1: more than four reasons are unlikely to help the customer.
 _MOST_REASONS = 4
+# A reason pushed toward the cut, and so did the feature that it names.
+_POSITIVE = Interval(0, excludes_low=True)
+_POSITIVE_SHARE = Interval(0, 1, excludes_low=True)
+_BELOW_ONE = Interval(0, 1, excludes_high=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,15 @@ class Wording:
 
     version: str
     most: int  # reasons stated, at most
+    minimum_contribution: float  # log-odds; smaller groups are not stated
     minimum_share: float  # of all that pushes toward the cut; smaller groups are not stated
+    named_share: float  # of its group's contribution; a sentence names no smaller feature
+    named_better: float  # share of the comparison accounts that are better in the feature named
+    equal_within: float  # log-odds; groups so near to the first are its equals
     features_shown: int  # of a group, at most
     protected: frozenset[str]  # features that a machine may not state as a reason
     fallback: Sentence  # for features without a sentence
-    plain: Text  # without a comparison, for values that are not worse than the reference's
+    comparison: Text  # what the comparison accounts are; has {size}
     groups: Mapping[str, Group]  # ties in the ranking go by this order
     notice: Mapping[str, Text]  # by part
 
@@ -86,11 +94,15 @@ def read_wording(text: str) -> Wording:
         return Wording(
             version=top.label("version"),
             most=selection.whole("most", Interval(1, _MOST_REASONS)),
-            minimum_share=selection.number("minimum_share", Interval(0, 1, excludes_high=True)),
+            minimum_contribution=selection.number("minimum_contribution", _POSITIVE),
+            minimum_share=selection.number("minimum_share", _BELOW_ONE),
+            named_share=selection.number("named_share", _POSITIVE_SHARE),
+            named_better=selection.number("named_better", _POSITIVE_SHARE),
+            equal_within=selection.number("equal_within", NOT_NEGATIVE),
             features_shown=selection.whole("features_shown", Interval(1)),
             protected=frozenset(top.section("protected").texts("features")),
             fallback=Sentence(_sentence(fallback), _sentence(fallback, "missing_")),
-            plain=_sentence(fallback, "plain_"),
+            comparison=read_text(top.section("comparison"), frozenset({"size"})),
             groups={name: _group(section) for name, section in groups.items()},
             notice=_notice(top.section("notice")),
         )

@@ -1,32 +1,36 @@
-"""Contributions, effects and rules that decided, as at most four principal reasons in words.
+"""Contributions and rules that decided, as at most four principal reasons in words.
 
-The weight of a reason group is what it did to the log-odds: the sum of the contributions of its
-features, or the effect of its behaviour with all that followed from it
-(:mod:`serving.decision.reasons.effects`), whichever is larger.  An effect counts only if the
-account looks worse than the reference population in a feature of the group, so that no customer
-reads a behaviour in which they do as well as customers who keep their limit.
+A reason is what moved this decision: Regulation B asks for the factors "actually considered or
+scored" (12 CFR 1002.9, comment 9(b)(2)-2).  So reason groups are ranked by what they added to the
+log-odds: the sum C of the exact contributions of their features.  What would have happened
+otherwise chooses and orders nothing.
 
-Groups that push toward the cut are ranked, and those above a minimum share are stated (12 CFR
-1002.9(b)(2): the specific principal reasons).  Contributions alone would state symptoms; the
-figures are in docs/service/explanations.md.  A rule that decided is itself a reason and comes
-first.  No reason is left out because it is hard to say: a group without a text, or a protected
-feature, refers the decision to a person (:func:`unexplainable`).
+A group is *eligible* if it is large enough, C >= ``minimum_contribution`` and at least
+``minimum_share`` of all that pushes toward the cut, and if it has a feature to *name*: one that
+brought at least ``named_share`` of C, and in which at least ``named_better`` of the comparison
+accounts are visibly better.  So no customer reads of a value that did not count, or that is as good
+as that of customers who keep their limit.  The eligible groups with the largest C are stated.
+Those within ``equal_within`` of the first are its equals, the *leaders*.
+
+A rule that decided is itself a reason and comes first.  No reason is left out because it is hard to
+say: a large group without a text, or with a protected feature, refers the decision to a person, and
+so does a decision without an eligible group (:func:`unexplainable`).
 
 The same evidence and wording give the same reasons; ties go by the order of the groups in
-reasons.toml.
+reasons.toml, and of features by name.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from features.catalogue import BY_NAME, Unit
 from serving.decision.config.policy import Cause, RuleHit
 from serving.decision.config.reasons import Text, Wording
-from serving.decision.reasons.effects import features_of
-from serving.decision.reasons.wording import number, say, say_rule
+from serving.decision.reasons.comparison import Comparison
+from serving.decision.reasons.wording import say, say_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class ReasonFeature:
 
     name: str
     value: float | None  # None = unknown
-    reference_value: float | None  # median of the reference population; None = unknown
+    reference_value: float | None  # median of the comparison accounts; None = unknown
     unit: Unit
     contribution: float  # log-odds
 
@@ -44,19 +48,19 @@ class ReasonFeature:
 class Reason:
     """A principal reason: a rule that decided, or a reason group of the model.
 
-    ``share``, ``contribution`` and ``effect`` are None for a rule, which decides by itself.
+    ``share`` and ``contribution`` are None for a rule, which decides by itself.
     """
 
     rank: int  # 1 = the first
     code: str
     cause: Cause
-    share: float | None  # of the weights of all groups that push toward the cut
+    share: float | None  # of the contributions of all groups that push toward the cut
     contribution: float | None  # of the group's features, log-odds
-    # Of the group's behaviour, log-odds.  None where behaviour does not drive the group, the effect
-    # is unknown, or the account looks no worse than the reference.
-    effect: float | None
+    # Whether it is one of the main reasons: a rule, or a group that pushed about as much as the
+    # first one of the model.
+    leader: bool
     text: Text
-    features: tuple[ReasonFeature, ...]
+    features: tuple[ReasonFeature, ...]  # the one that the text names is the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,21 @@ class Evidence:
 
     contributions: Mapping[str, float]  # by feature of the model, log-odds
     values: Mapping[str, float]  # by feature of the catalogue; NaN = unknown
-    # Medians of the account's reference population by feature; NaN = unknown.
-    reference: Mapping[str, float]
-    # By reason group, log-odds; see visible_effects.  Empty where the model did not cut.
-    effects: Mapping[str, float] = field(default_factory=dict)
+    comparison: Comparison  # of the account's product
+    # Further values that only sentences need, by name; NaN = unknown.  Empty where the model did
+    # not cut.
+    amounts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalGroup:
+    """An eligible reason group."""
+
+    code: str
+    contribution: float  # C, log-odds
+    share: float  # of all that pushes toward the cut
+    named: str  # the feature that its sentence is about
+    leader: bool
 
 
 def principal_reasons(
@@ -78,98 +93,60 @@ def principal_reasons(
     wording: Wording,
 ) -> tuple[Reason, ...]:
     """The rules that decided, then the principal groups where the model did; at most four."""
-    groups = principal_groups(evidence.contributions, evidence.effects, wording) if by_model else []
     reasons = [_rule_reason(rank, hit, evidence) for rank, hit in enumerate(hits, start=1)]
-    for rank, (group, share) in enumerate(groups, start=len(hits) + 1):
-        reasons.append(_group_reason(rank, group, share, evidence, wording))
+    groups = principal_groups(evidence, wording) if by_model else []
+    for rank, group in enumerate(groups, start=len(hits) + 1):
+        reasons.append(_group_reason(rank, group, evidence, wording))
     return tuple(reasons[: wording.most])
-
-
-def visible_effects(
-    effects: Mapping[str, float],
-    features: Iterable[str],
-    values: Mapping[str, float],
-    reference: Mapping[str, float],
-) -> dict[str, float]:
-    """The effects of the groups in which the account looks worse than the reference.
-
-    ``effects`` are by reason group; ``features`` are the model's; ``values`` and medians of the
-    ``reference`` are by feature.
-    """
-    worse = {group_of(name) for name in features if _is_worse(name, values, reference)}
-    return {group: effect for group, effect in effects.items() if group in worse}
 
 
 def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     """Why a machine may not state the model's principal reasons; empty if it may.
 
-    The grounds are ``protected_feature`` and ``unmapped_reason``.
+    - ``protected_feature``: one pushed in a group that is large enough for a reason
+    - ``unmapped_reason``: such a group has no text
+    - ``no_principal_reason``: no group is eligible
     """
-    ranked = principal_groups(evidence.contributions, evidence.effects, wording)
-    groups = [group for group, _ in ranked]
+    large = _large_groups(sums_of(evidence.contributions), wording)
     pushing = {
         name
         for name, contribution in evidence.contributions.items()
-        if contribution > 0 and group_of(name) in groups
+        if contribution > 0 and group_of(name) in large
     }
-    for group in groups:
-        pushing.update(_features_behind(group, evidence))
     grounds = []
     if pushing & wording.protected:
         grounds.append("protected_feature")
-    if not groups or any(group not in wording.groups for group in groups):
+    if any(group not in wording.groups for group in large):
         grounds.append("unmapped_reason")
+    elif not principal_groups(evidence, wording):
+        grounds.append("no_principal_reason")
     return tuple(grounds)
 
 
-def principal_groups(
-    contributions: Mapping[str, float],
-    effects: Mapping[str, float],
-    wording: Wording,
-) -> list[tuple[str, float]]:
-    """The groups that push most toward the cut, each with its share of all that pushes.
-
-    At most four, none below the minimum share, the largest first.  ``contributions`` are by feature
-    of the model and ``effects`` by reason group, in log-odds.
-    """
-    weights = weights_of(contributions, effects)
-    pushing = [group for group, weight in weights.items() if weight > 0]
-    push = sum(weights[group] for group in pushing)
-    order = {group: place for place, group in enumerate(wording.groups)}
-
-    def rank(group: str) -> tuple[float, int, str]:
-        # Groups without a text come last among equal weights, by name.
-        place = order.get(group, len(order))
-        return -weights[group], place, group
-
-    principal = []
-    for group in sorted(pushing, key=rank):
-        share = weights[group] / push
-        if share >= wording.minimum_share:
-            principal.append((group, share))
-    return principal[: wording.most]
-
-
-def weights_of(
-    contributions: Mapping[str, float], effects: Mapping[str, float]
-) -> dict[str, float]:
-    """The weight of each reason group of the model, in log-odds.
-
-    It is the larger of its contribution and its effect.
-    """
-    return {
-        group: max(total, effects.get(group, total))
-        for group, total in sums_of(contributions).items()
-    }
+def principal_groups(evidence: Evidence, wording: Wording) -> list[PrincipalGroup]:
+    """The eligible groups that push most toward the cut; at most four, the largest first."""
+    sums = sums_of(evidence.contributions)
+    push = sum(total for total in sums.values() if total > 0)
+    principal: list[PrincipalGroup] = []
+    for group in _large_groups(sums, wording):
+        named = _feature_to_name(group, sums[group], evidence, wording)
+        if named is None:
+            continue
+        first = principal[0].contribution if principal else sums[group]
+        leader = first - sums[group] <= wording.equal_within
+        principal.append(PrincipalGroup(group, sums[group], sums[group] / push, named, leader))
+        if len(principal) == wording.most:
+            break
+    return principal
 
 
 def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
     """Contributions by feature of the model, summed over reason groups."""
-    sums: dict[str, float] = {}
+    parts: dict[str, list[float]] = {}
     for name, contribution in contributions.items():
-        group = group_of(name)
-        sums[group] = sums.get(group, 0.0) + contribution
-    return sums
+        parts.setdefault(group_of(name), []).append(contribution)
+    # fsum: the order of the features does not matter.
+    return {group: math.fsum(own) for group, own in parts.items()}
 
 
 def group_of(name: str) -> str:
@@ -180,74 +157,62 @@ def group_of(name: str) -> str:
     return BY_NAME[name].group if name in BY_NAME else name
 
 
-def _features_behind(group: str, evidence: Evidence) -> list[str]:
-    """The group's features that the reason speaks of; the first one gives the sentence.
+def _large_groups(sums: Mapping[str, float], wording: Wording) -> list[str]:
+    """The groups that push enough for a reason, the largest first."""
+    push = sum(total for total in sums.values() if total > 0)
+    least = max(wording.minimum_contribution, wording.minimum_share * push)
+    order = {group: place for place, group in enumerate(wording.groups)}
 
-    These are the features that push toward the cut, the largest contribution first and ties by
-    name.  Features that are worse than the reference's median come before the others, because a
-    sentence must not compare a customer with customers who look worse.  (In a skewed reference a
-    value may push and yet be better than the median.)
+    def rank(group: str) -> tuple[float, int, str]:
+        # Groups without a text come last among equals, by name.
+        place = order.get(group, len(order))
+        return -sums[group], place, group
 
-    If the effect is larger than the contribution, these are the features that are worse, those
-    whose level the effect set first.
-    """
-    values, reference = evidence.values, evidence.reference
+    large = [group for group, total in sums.items() if total >= least]
+    return sorted(large, key=rank)
+
+
+def _feature_to_name(
+    group: str,
+    total: float,
+    evidence: Evidence,
+    wording: Wording,
+) -> str | None:
+    """The feature that pushed most of those that may be named; None if there is none."""
+    if group not in wording.groups:
+        return None
+    for name in _pushing(group, evidence):
+        if evidence.contributions[name] < wording.named_share * total:
+            return None  # the others pushed less
+        better = evidence.comparison.share_better(name, evidence.values[name])
+        if better >= wording.named_better:
+            return name
+    return None
+
+
+def _pushing(group: str, evidence: Evidence) -> list[str]:
+    """The group's features that push toward the cut, the largest contribution first."""
     contributions = evidence.contributions
-    own = [name for name in contributions if group_of(name) == group]
-    own.sort(key=lambda name: (-contributions[name], name))
-    worse = [name for name in own if _is_worse(name, values, reference)]
-    effect = evidence.effects.get(group, -math.inf)
-    if worse and effect > sums_of(contributions)[group]:
-        # False sorts before True.
-        return sorted(worse, key=lambda name: name not in features_of(group))
-    pushing = [name for name in own if contributions[name] > 0]
-    return sorted(pushing or own, key=lambda name: name not in worse)
-
-
-def _is_worse(
-    name: str,
-    values: Mapping[str, float],
-    reference: Mapping[str, float],
-) -> bool:
-    """Whether a value is worse than the median and the two are different numbers to a customer."""
-    if name not in BY_NAME:
-        return False
-    feature, value = BY_NAME[name], values[name]
-    median = reference.get(name, math.nan)
-    shown = number(value, feature.unit, "en")
-    shown_median = number(median, feature.unit, "en")
-    return shown != shown_median and feature.direction * (value - median) > 0
+    own = [name for name, value in contributions.items() if value > 0 and group_of(name) == group]
+    return sorted(own, key=lambda name: (-contributions[name], name))
 
 
 def _group_reason(
     rank: int,
-    group: str,
-    share: float,
+    group: PrincipalGroup,
     evidence: Evidence,
     wording: Wording,
 ) -> Reason:
-    names = _features_behind(group, evidence)
-    is_worse = _is_worse(
-        names[0],
-        evidence.values,
-        evidence.reference,
-    )
-    shown = names[: wording.features_shown]
+    others = [name for name in _pushing(group.code, evidence) if name != group.named]
+    shown = [group.named, *others][: wording.features_shown]
     return Reason(
         rank=rank,
-        code=group,
-        cause=wording.groups[group].cause if group in wording.groups else "risk",
-        share=share,
-        contribution=sums_of(evidence.contributions)[group],
-        effect=evidence.effects.get(group),
-        text=say(
-            group,
-            names[0],
-            evidence.values,
-            evidence.reference,
-            is_worse,
-            wording,
-        ),
+        code=group.code,
+        cause=wording.groups[group.code].cause,
+        share=group.share,
+        contribution=group.contribution,
+        leader=group.leader,
+        text=say(group.code, group.named, evidence, wording),
         features=tuple(_reason_feature(name, evidence) for name in shown),
     )
 
@@ -265,7 +230,7 @@ def _rule_reason(
         cause=hit.rule.cause,
         share=None,
         contribution=None,
-        effect=None,
+        leader=True,
         text=say_rule(hit),
         features=tuple(_reason_feature(name, evidence) for name in names),
     )
@@ -275,7 +240,7 @@ def _reason_feature(name: str, evidence: Evidence) -> ReasonFeature:
     return ReasonFeature(
         name=name,
         value=_known(evidence.values[name]),
-        reference_value=_known(evidence.reference.get(name, math.nan)),
+        reference_value=_known(evidence.comparison.medians.get(name, math.nan)),
         unit=BY_NAME[name].unit if name in BY_NAME else "count",
         contribution=evidence.contributions.get(name, 0.0),
     )

@@ -9,10 +9,14 @@ import datetime
 import math
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from features.catalogue import BY_NAME, Unit
 from serving.decision.config.policy import RuleHit
 from serving.decision.config.reasons import WINDOWS, Language, Text, Wording
+
+if TYPE_CHECKING:  # ranking imports this module
+    from serving.decision.reasons.ranking import Evidence
 
 # "1 months" in English, but not "11 months" or "1.1 months".
 _ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (day|month|time)s\b")
@@ -36,21 +40,13 @@ _MONTHS = (
 def say(
     group: str,
     feature: str,
-    values: Mapping[str, float],
-    reference: Mapping[str, float],
-    is_worse: bool,
+    evidence: Evidence,
     wording: Wording,
 ) -> Text:
-    """The sentence of a group whose first feature is ``feature``.
-
-    ``is_worse`` states whether the value is worse than the reference's median; if not, the sentence
-    makes no comparison.
-    """
-    sentences = wording.groups[group].sentences if group in wording.groups else {}
-    sentence = sentences.get(feature, wording.fallback)
+    """The sentence of a group about ``feature``."""
+    values, reference = evidence.values, evidence.comparison.medians
+    sentence = wording.groups[group].sentences.get(feature, wording.fallback)
     template = sentence.known
-    if not is_worse and "{reference}" in template.en:
-        template = wording.plain
     if math.isnan(values[feature]):
         template = sentence.missing or wording.fallback.missing or wording.fallback.known
     return Text(

@@ -90,6 +90,13 @@ def test_the_batch_gives_the_bytes_of_the_function(
     checks.check_one_is_many(send_in_batches(server), accounts, bundle, server.id_key)
 
 
+def test_reasons_pushed_toward_the_cut(
+    server: Server, accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
+    for answerer in (send_one_by_one(server), send_in_batches(server)):
+        assert checks.check_reasons(answerer, accounts, bundle) > len(accounts) / 20
+
+
 def test_the_check_notices_a_byte(
     server: Server, accounts: list[pl.DataFrame], bundle: Bundle
 ) -> None:

@@ -4,8 +4,8 @@
 decisions of every endpoint, reviews in every state, notifications, an erased person, API keys and
 checkpoints. `expected.json` holds the requests that were sent and what that code answered and read:
 answers as zlib in base64, stored bodies as SHA-256. The record's format may not change, so these
-files are never made again. The bundle is the golden one; should it ever be remade, the former one
-has to be kept in this folder.
+files are never made again. `bundle` is the one that decided, of an earlier format: this version
+reads the answers, and only the version that wrote them can decide again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import sqlalchemy as sa
 from pysqlite3 import dbapi2 as sqlite
 
 from serving.api.decisions import Decisions
+from serving.api.review_answers import decision_answer
 from serving.audit_log.entry import Entry, Kind
 from serving.audit_log.log import AuditLog
 from serving.audit_log.privacy.api_key_macs import NOT_ADOPTED
@@ -36,16 +37,17 @@ from serving.auth.keys import adopt, find_key, list_keys
 from serving.decision.bundle import Bundle
 from serving.operations.export import export, line
 from serving.operations.replay import Bundles, replay
-from serving.reviews.workflow import limit_of, reviews_of
+from serving.reviews.workflow import decision_in, limit_of, reviews_of
+from serving.schemas.base import encode
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import MIGRATIONS
 from serving.web.errors import ApiError
-from tests.golden.remake import BUNDLE
 from tests.support.each import each
 from tests.support.entries import decision_entry, example_request
-from tests.support.old_record import ERASED_ACCOUNT, copy_old_record, read_expected, send
+from tests.support.old_record import ERASED_ACCOUNT, OLD, copy_old_record, read_expected, send
 from tests.support.records import append
 
+OLD_BUNDLE = OLD / "bundle"
 NEW_KINDS = {"key_created", "key_adopted", "key_revoked"}  # of later versions
 ALL_KINDS = [kind for kind in get_args(Kind) if kind not in NEW_KINDS]
 
@@ -86,10 +88,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def test_the_golden_bundle_is_the_one_that_decided(
-    golden: Bundle, expected: dict[str, Any]
-) -> None:
-    assert golden.digest == expected["bundle"]
+def test_the_bundle_that_decided_is_kept(expected: dict[str, Any]) -> None:
+    seal = (OLD_BUNDLE / "bundle.sha256").read_text("utf-8")
+    assert seal.strip() == expected["bundle"]
 
 
 def test_it_verifies(old: AuditLog, old_settings: StorageSettings) -> None:
@@ -120,11 +121,28 @@ def test_every_entry_is_read_as_it_was(old: AuditLog, expected: dict[str, Any]) 
     assert {entry.kind for entry in entries} == set(ALL_KINDS)
 
 
-def test_every_decision_replays_to_the_same_bytes(old: AuditLog, expected: dict[str, Any]) -> None:
-    bundles = Bundles({expected["bundle"]: BUNDLE})
+def test_a_replay_says_which_format_its_bundle_has(old: AuditLog, expected: dict[str, Any]) -> None:
+    bundles = Bundles({expected["bundle"]: OLD_BUNDLE})
     done = replay(decisions_of(old), bundles, old.secrets.id_key)
-    assert done.counts == Counter(expected["replay"])
-    assert done.counts == Counter(same=11, erased=1)
+    assert done.counts == Counter(no_bundle=11, erased=1)
+    [why] = done.bundles.values()
+    assert "got 6; fit the model again" in why
+    assert not done.succeeded(allow_erased=True)
+    # It was the same to the byte for the version that wrote it.
+    assert Counter(expected["replay"]) == Counter(same=11, erased=1)
+
+
+def test_an_answer_is_read_as_it_was_given(old: AuditLog) -> None:
+    """Its reasons have effects, which later answers do not have."""
+    shown = 0
+    for entry in each(decisions_of(old)):
+        if entry.erased:
+            continue
+        stored = decision_in(entry)
+        answer = decision_answer(old.reader.about(entry.entry_id))
+        assert json.loads(encode(answer))["decision"] == stored
+        shown += any("effect" in reason for reason in stored["reasons"])
+    assert shown > 3
 
 
 def test_the_erased_person_stays_erased(old: AuditLog, expected: dict[str, Any]) -> None:

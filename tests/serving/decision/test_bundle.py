@@ -30,6 +30,7 @@ from serving.decision.golden import load
 from serving.decision.scoring.score import Scorer, Scores, score
 from serving.decision.scoring.shapley import Explainer, make_explainer
 from serving.decision.scoring.shapley_tables import Layout
+from tests.support.each import each
 from tests.support.paths import ROOT
 
 NAMES = (SEAL, "manifest.json", *FILES)
@@ -38,7 +39,7 @@ NAMES = (SEAL, "manifest.json", *FILES)
 def parts_of(bundle: Bundle) -> Parts:
     notes = {
         product: ReferenceNote(300, 600, 1.0, False, 0.9, 0.001, 0.0, 0.0, "drawn")
-        for product in bundle.medians
+        for product in bundle.comparisons
     }
     return Parts(
         provenance=bundle.provenance,
@@ -63,8 +64,10 @@ def test_a_written_bundle_is_read_as_it_was(
     found = load(again)
     assert found.digest == digest == (again / SEAL).read_text(encoding="utf-8").strip()
     assert found.features == bundle.features
-    for product, medians in bundle.medians.items():
-        assert found.medians[product] == pytest.approx(medians, nan_ok=True)
+    for product, comparison in each(bundle.comparisons.items()):
+        again_compared = found.comparisons[product]
+        assert again_compared.size == comparison.size == 300
+        assert again_compared.medians == pytest.approx(comparison.medians, nan_ok=True)
     assert (again / "model.txt").read_bytes() == (bundle_folder / "model.txt").read_bytes()
 
 
@@ -240,13 +243,14 @@ def test_every_reference_row_is_tried(bundle: Bundle, monkeypatch: pytest.Monkey
 
 def test_medians_are_of_known_values_and_unknown_where_most_are(bundle: Bundle) -> None:
     one, other = bundle.features[:2]
-    product = next(iter(bundle.medians))
+    product = next(iter(bundle.comparisons))
     place = pl.int_range(pl.len()).over("product")
     reference = bundle.reference.with_columns(
         pl.when(place < 150).then(None).otherwise(pl.lit(7.0)).alias(one),
         pl.when(place < 151).then(None).otherwise(1.0).alias(other),
     )
-    medians = assemble(dataclasses.replace(parts_of(bundle), reference=reference)).medians[product]
+    changed = assemble(dataclasses.replace(parts_of(bundle), reference=reference))
+    medians = changed.comparisons[product].medians
     assert medians[one] == 7.0
     assert math.isnan(medians[other])
     for name in bundle.features[2:]:

@@ -38,7 +38,7 @@ def outcome(
 
 def reasons(*texts: Text) -> tuple[Reason, ...]:
     return tuple(
-        Reason(rank, "late_payment", "behavior", 0.5, 1.0, None, text, ())
+        Reason(rank, "late_payment", "behavior", 0.5, 1.0, rank == 1, text, ())
         for rank, text in enumerate(texts, 1)
     )
 

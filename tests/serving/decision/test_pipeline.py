@@ -5,6 +5,8 @@ import datetime
 import json
 import math
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -67,12 +69,57 @@ def test_the_monotone_check_notices_a_model_without_constraints(
     assert isinstance(data, Labelled)
     matrix = data.features.matrix(MODEL_FEATURES)
     free = train_booster(matrix, data.label, FitConfig(trees=40, monotone=False))
-    explainers = dict.fromkeys(bundle.medians, path_dependent(flatten_trees(read_trees(free))))
+    explainers = dict.fromkeys(bundle.comparisons, path_dependent(flatten_trees(read_trees(free))))
     scorer = Scorer(free, bundle.scorer.calibration, explainers)
     with pytest.raises(AssertionError):
         checks.check_monotone(
             build(check(windows)).matrix(MODEL_FEATURES), dataclasses.replace(bundle, scorer=scorer)
         )
+
+
+def test_every_reason_pushed_toward_the_cut(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    for answerer in (checks.answer_alone(bundle), checks.answer_together(bundle)):
+        assert checks.check_reasons(answerer, accounts, bundle) > 100
+
+
+def spoil(answer: dict[str, Any], kind: str) -> None:
+    """Spoil an answer with two reasons of the model at least."""
+    first, second = answer["reasons"][:2]
+    if kind == "exchanged":
+        answer["reasons"][:2] = [second, first]
+    elif kind == "left out":
+        answer["reasons"].remove(first)
+    elif kind == "leader":
+        first["leader"] = False
+    elif kind == "counted":
+        answer["leaders"] += 1
+    elif kind == "pushed the other way":
+        first["contribution"] = -first["contribution"]
+    else:
+        first["features"].reverse()
+
+
+SPOILT = ["exchanged", "left out", "leader", "counted", "pushed the other way", "another feature"]
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_the_check_of_reasons_notices(
+    kind: str, accounts: list[pl.DataFrame], bundle: Bundle
+) -> None:
+    """The control: the first answer with two reasons of the model is spoilt."""
+
+    def spoilt(windows: Sequence[pl.DataFrame]) -> list[bytes]:
+        answers = [json.loads(answer) for answer in checks.answer_together(bundle)(windows)]
+        for answer in answers:
+            reasons = answer["reasons"]
+            of_model = len(reasons) > 1 and reasons[0]["contribution"] is not None
+            if of_model and len(reasons[0]["features"]) > 1:
+                spoil(answer, kind)
+                return [json.dumps(one).encode() for one in answers]
+        raise LookupError("no answer to spoil")
+
+    with pytest.raises(AssertionError):
+        checks.check_reasons(spoilt, accounts, bundle)
 
 
 def test_every_action_occurs_with_consistent_fields(windows: pl.DataFrame, bundle: Bundle) -> None:
@@ -133,7 +180,7 @@ def test_a_product_without_reference_is_refused(
     accounts: list[pl.DataFrame], bundle: Bundle
 ) -> None:
     product = accounts[0]["product"][0]
-    without = dataclasses.replace(bundle, medians={"other": {}})
+    without = dataclasses.replace(bundle, comparisons={"other": bundle.comparisons[product]})
     with pytest.raises(
         ProductError, match=f"got '{product}' for account {accounts[0]['account_id'][0]}"
     ):

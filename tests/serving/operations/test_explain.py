@@ -43,7 +43,7 @@ def texts_of(part: Any) -> list[str]:
     reasons.
     """
     if isinstance(part, dict):
-        if part.keys() == {"en", "zh"}:
+        if part.keys() >= {"en", "zh"}:
             return [part["en"], part["zh"]]
         return [
             text

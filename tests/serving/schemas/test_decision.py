@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime
 import json
 import math
@@ -309,6 +310,7 @@ EXACT_FIELDS = (
     "log_odds",
     "base_log_odds",
     "cut_off",
+    "leaders",
 )
 
 
@@ -325,6 +327,10 @@ def test_the_answer_is_the_decision_as_json(bundle: Bundle) -> None:
 
     texts = [reason["text"]["zh"] for reason in answer["reasons"]]
     assert texts == [reason.text.zh for reason in decision.reasons]
+    leaders = [reason["leader"] for reason in answer["reasons"]]
+    assert leaders == [reason.leader for reason in decision.reasons]
+    assert decision.comparison is not None
+    assert answer["comparison"] == dataclasses.asdict(decision.comparison)
     contribution = answer["reasons"][0]["features"][0]["contribution"]
     assert contribution == decision.reasons[0].features[0].contribution
 
@@ -350,6 +356,7 @@ def test_only_the_answer_of_a_kept_limit_has_no_notice(
         answer = json.loads(encode(make_answer(decision, bundle)))
         assert list(answer) == list(examples.ANSWER)
         assert (answer["notice"] is None) == (answer["action"] == "keep")
+        assert (answer["comparison"] is None) == (answer["action"] == "keep")
         assert (not answer["reasons"]) == (answer["action"] == "keep")
 
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from features.catalogue import BY_NAME
 from features.types import Matrix, Vector
-from serving.decision.bundle import Bundle, medians_of
+from serving.decision.bundle import Bundle
+from serving.decision.reasons.comparison import make_comparison
+from serving.decision.reasons.ranking import PrincipalGroup
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import logit
 from serving.decision.scoring.shapley import explain_many, make_explainer
@@ -23,7 +25,12 @@ from training.data.labels import Labelled
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.config import FitError
 from training.fit.fit import Fitted, predict_log_odds
-from training.fit.reason_agreement import SCHEMA, agreement_metrics, reason_agreement, same_sets
+from training.fit.reason_agreement import (
+    SCHEMA,
+    agreement_metrics,
+    compare_reasons,
+    reason_agreement,
+)
 from training.fit.reference_population import Population, decide_row, draw_balanced
 
 SIZE = 100
@@ -166,69 +173,85 @@ def test_a_balanced_sample_is_nearer_to_all_than_random_ones() -> None:
 
 
 def test_agreement_has_a_row_for_each_product_and_comparison(
-    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle, source: Source
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
-    table = reason_agreement(data, source.statements, fitted.held_out, bundle, chosen)
+    table = reason_agreement(data, fitted.held_out, bundle, chosen)
     assert dict(table.schema) == SCHEMA
-    names = ["second_sample", "random_samples", "contributions", "path_dependent"]
+    names = ["second_sample", "random_samples", "path_dependent"]
     assert table["against"].to_list() == names * 2
     # Two samples, and not one twice.
     assert (table.filter(pl.col("against") == "random_samples")["same_set"] < 1).all()
     metrics = agreement_metrics(table)
     assert metrics["reasons_second_sample_same_first"] > 0.9
+    among = metrics["reasons_second_sample_first_among_leaders"]
+    assert among >= metrics["reasons_second_sample_same_first"]
     assert metrics["reasons_second_sample_same_set"] > metrics["reasons_path_dependent_same_set"]
 
 
 def test_the_same_sample_again_agrees_in_everything(
-    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle, source: Source
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
     """The control: the sample is all that differs between the two."""
     matrix = data.features.matrix(bundle.features)
-    references, explainers, medians = {}, {}, {}
+    references, explainers, comparisons = {}, {}, {}
     for product, population in chosen.items():
         rows = matrix[population.rows]
         table = pl.from_numpy(rows, schema=list(bundle.features)).fill_nan(None)
         references[product] = dataclasses.replace(population, second=population.rows)
         explainers[product] = make_explainer(bundle.scorer.explainers[product].layout, rows)
-        medians[product] = medians_of(table)
+        comparisons[product] = make_comparison(product, table, "drawn")
     scorer = dataclasses.replace(bundle.scorer, explainers=explainers)
-    served = dataclasses.replace(bundle, scorer=scorer, medians=medians)
-    table = reason_agreement(data, source.statements, fitted.held_out, served, references)
+    served = dataclasses.replace(bundle, scorer=scorer, comparisons=comparisons)
+    table = reason_agreement(data, fitted.held_out, served, references)
     same = table.filter(pl.col("against") == "second_sample")
     assert same["same_set"].to_list() == [1.0, 1.0]
     assert same["same_first"].to_list() == [1.0, 1.0]
+    assert same["first_among_leaders"].to_list() == [1.0, 1.0]
+
+
+def groups(*codes: str) -> list[PrincipalGroup]:
+    """The groups stated to an account; those with a star are leaders."""
+    return [
+        PrincipalGroup(code.rstrip("*"), 1.0, 0.5, "a_feature", leader=code.endswith("*"))
+        for code in codes
+    ]
 
 
 def test_agreement_counts_sets_and_first_reasons_and_weighs_products() -> None:
-    some = [("late", "cash"), ("cash", "late"), ("debt",), ()]
-    others = [("cash", "late"), ("cash", "late"), ("debt", "late"), ()]
-    assert same_sets(some, others) == {"same_set": 0.75, "same_first": 0.75}
-    rows = [("one", "second_sample", 10, 30, 1.0, 0.5), ("two", "second_sample", 10, 10, 0.0, 0.5)]
+    some = [groups("late*", "cash*"), groups("cash*", "late"), groups("debt*"), groups()]
+    others = [groups("cash*", "late"), groups("late*"), groups("debt*", "late"), groups()]
+    expected = {"same_set": 0.5, "same_first": 0.5, "first_among_leaders": 0.75}
+    assert compare_reasons(some, others) == expected
+    rows = [
+        ("one", "second_sample", 10, 30, 1.0, 0.5, 1.0),
+        ("two", "second_sample", 10, 10, 0.0, 0.5, 0.6),
+    ]
     metrics = agreement_metrics(pl.DataFrame(rows, SCHEMA, orient="row"))
     assert metrics == {
         "reasons_second_sample_same_set": 0.75,
         "reasons_second_sample_same_first": 0.5,
+        "reasons_second_sample_first_among_leaders": 0.9,
     }
 
 
 def test_agreement_is_of_accounts_that_the_policy_cuts(
-    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle, source: Source
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
     scores = scores_of(fitted, data)
     cut = 0
     for row in fitted.held_out.tolist():
         cut += decide_row(bundle.policy, data, row, float(scores[row])).by_model
-    table = reason_agreement(data, source.statements, fitted.held_out, bundle, chosen)
+    table = reason_agreement(data, fitted.held_out, bundle, chosen)
     assert table.filter(pl.col("against") == "path_dependent")["cut"].sum() == cut > 50
     # Some accounts above the cut-off keep their limit.
     assert cut < (fitted.probability > bundle.policy.cut_off).sum()
 
 
 def test_agreement_without_cut_accounts_is_unknown(
-    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle, source: Source
+    chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
     safe = fitted.held_out[fitted.probability < 0.01]
-    table = reason_agreement(data, source.statements, safe, bundle, chosen)
-    assert table["cut"].to_list() == [0] * 8
-    assert table["same_set"].null_count() == 8
+    table = reason_agreement(data, safe, bundle, chosen)
+    assert table["cut"].to_list() == [0] * 6
+    assert table["same_set"].null_count() == 6
     assert agreement_metrics(table) == {}

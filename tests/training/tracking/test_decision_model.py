@@ -83,6 +83,8 @@ COMMON = (
     "base_log_odds",
     "cut_off",
     "reasons",
+    "leaders",
+    "comparison",
 )
 
 

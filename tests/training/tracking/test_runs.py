@@ -203,7 +203,6 @@ def test_a_run_holds_the_tables(artefacts: Path, run: Run, kept: Kept) -> None:
     assert set(agreement["against"]) == {
         "second_sample",
         "random_samples",
-        "contributions",
         "path_dependent",
     }
     assert 0.5 < run.data.metrics["reasons_second_sample_same_set"] <= 1

@@ -2,10 +2,8 @@
 
 A reason is *movable* for an account if some plan of the grid, in some month of the projection,
 lowers the contribution of its reason group below that of carrying on, by at least half of today's
-contribution.  Carrying on is the baseline because time alone is no action of the customer.  A group
-may be a reason only for its consequences, with no contribution of its own features; then the
-log-odds have to fall by half of its effect.  Reasons that are not movable are stated too: they
-moved the decision.
+contribution.  Carrying on is the baseline because time alone is no action of the customer.  Reasons
+that are not movable are stated too: they moved the decision.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from serving.decision.advice.constraints import UNCONSTRAINED
 from serving.decision.advice.plans import finances_of, make_plan_grid
 from serving.decision.advice.projection import Trajectories, project
 from serving.decision.advice.rollout import Plans, concatenate_plans
-from serving.decision.reasons.effects import DRIVEN
 from serving.decision.reasons.ranking import group_of
 from serving.decision.result import Advised
 from serving.decision.scoring.shapley import explain_many
@@ -78,7 +75,10 @@ def _model_reasons(advised: Advised) -> list[str]:
 
 
 def find_movable(cohort: CutAccounts) -> dict[str, Mask]:
-    """Return for which accounts each reason group is movable, bool (accounts,)."""
+    """Return for which accounts each reason group is movable, bool (accounts,).
+
+    A group that does not push toward the cut is not movable.
+    """
     groups, members = _group_members(cohort)
     now = cohort.contributions @ members
     reduction = np.empty_like(now)
@@ -86,34 +86,16 @@ def find_movable(cohort: CutAccounts) -> dict[str, Mask]:
         stop = min(start + _ACCOUNTS_A_BLOCK, len(cohort))
         block = range(start, stop)
         reduction[start:stop] = max_reduction(cohort, block, members)
-    # No reduction reaches infinity: a group without a driver has no effect to move.
-    no_effect = np.full(len(now), np.inf)
-    of_log_odds = reduction[:, -1]
-    movable = {}
-    for place, group in enumerate(groups):
-        contribution = now[:, place]
-        effect = no_effect
-        if group in DRIVEN:
-            effect = cohort.effects[:, DRIVEN.index(group)]
-        movable[group] = np.where(
-            contribution > 0,
-            reduction[:, place] >= _MOVED * contribution,
-            of_log_odds >= _MOVED * effect,
-        )
-    return movable
+    is_movable = (now > 0) & (reduction >= _MOVED * now)
+    return {group: is_movable[:, place] for place, group in enumerate(groups)}
 
 
 def _group_members(cohort: CutAccounts) -> tuple[list[str], Matrix]:
-    """The reason groups, and which features they sum: float64 (features, groups + 1).
-
-    The last column sums all features: the log-odds, but for the base.
-    """
+    """The reason groups, and which features they sum: float64 (features, groups)."""
     group_of_feature = np.array([group_of(name) for name in cohort.bundle.features])
     groups = np.unique(group_of_feature)
     in_group = group_of_feature[:, None] == groups[None, :]
-    members = in_group.astype(np.float64)
-    all_features = np.ones(len(members))
-    return groups.tolist(), np.column_stack([members, all_features])
+    return groups.tolist(), in_group.astype(np.float64)
 
 
 def max_reduction(

@@ -13,11 +13,11 @@ import polars as pl
 from features.build import build
 from features.schema import LONGEST_WINDOW, check
 from features.types import Matrix, Vector
-from serving.decision.reasons.effects import DRIVEN, levels_of
-from serving.decision.reasons.levels import Levels
 from serving.decision.scoring.score import log_odds_of
 from training.data.simulate.output import account_names, as_table
 from training.data.simulate.step import Columns
+from training.examine.reasons.effects import DRIVEN, levels_of, medians_of
+from training.examine.reasons.levels import Levels
 from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import Driver, replay_without_driver
 from training.examine.truth.population import LOOKBACK, take_rows
@@ -28,7 +28,7 @@ def effects_by_mechanism(cohort: CutAccounts) -> Matrix:
 
     0 for accounts that would have closed by the day of decision.
     """
-    levels = levels_of(cohort.bundle.medians, cohort.products.tolist())
+    levels = levels_of(medians_of(cohort.bundle), cohort.products.tolist())
     actual = log_odds_without(cohort, None, levels)
     effects = []
     for driver in DRIVEN:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.types import Matrix
-from serving.decision.bundle import Bundle
-from serving.decision.reasons.effects import DRIVEN, effects_by_group
-from serving.decision.reasons.ranking import principal_groups, sums_of, weights_of
+from features.window import lay_out
+from serving.decision.reasons.ranking import Evidence, principal_groups, sums_of
 from serving.decision.scoring.shapley import explain_many, path_dependent
+from training.examine.reasons.effects import DRIVEN, compute_effects
 from training.examine.truth.cut_accounts import CutAccounts
 
 GROUPS = DRIVEN
@@ -33,8 +33,8 @@ def rank_groups(cohort: CutAccounts) -> dict[str, Ranking]:
     """Rank the groups by each method of explaining.
 
     - ``served``: the model's reasons, as stated where no hard rule takes a place among them
-    - ``contributions``: chosen in the same way from the exact contributions, without the effects
-    - ``path_dependent``: the same from LightGBM's own contributions
+    - ``path_dependent``: chosen in the same way from LightGBM's own contributions
+    - ``effects``: by what each behaviour did to the log-odds with all that followed from it
     - ``gain``: the groups with the largest gain in the model, the same for every account
     """
     bundle = cohort.bundle
@@ -42,30 +42,43 @@ def rank_groups(cohort: CutAccounts) -> dict[str, Ranking]:
     explainer = next(iter(bundle.scorer.explainers.values()))
     slope = bundle.scorer.calibration.slope
     own_contributions = explain_many(cohort.matrix, path_dependent(explainer.layout)) * slope
-    # NaN = unknown: reasons are then chosen by the contributions alone.
-    no_effects = np.full_like(cohort.effects, np.nan)
     return {
-        "served": _rank(cohort.contributions, cohort.effects, bundle),
-        "contributions": _rank(cohort.contributions, no_effects, bundle),
-        "path_dependent": _rank(own_contributions, no_effects, bundle),
+        "served": _rank(cohort, cohort.contributions),
+        "path_dependent": _rank(cohort, own_contributions),
+        "effects": _rank_by_effect(cohort),
         "gain": _rank_by_gain(cohort),
     }
 
 
-def _rank(
-    contributions: Matrix,
-    effects: Matrix,
-    bundle: Bundle,
-) -> Ranking:
+def _rank(cohort: CutAccounts, contributions: Matrix) -> Ranking:
+    bundle = cohort.bundle
+    names = bundle.features
     stated = []
     weights = []
-    for own, own_effects in zip(contributions.tolist(), effects.tolist(), strict=True):
-        by_feature = dict(zip(bundle.features, own, strict=True))
-        group_effects = effects_by_group(own_effects)
-        reasons = principal_groups(by_feature, group_effects, bundle.wording)
-        stated.append(tuple(group for group, _ in reasons))
-        weights.append(_weights_row(weights_of(by_feature, group_effects)))
+    for account, own in enumerate(contributions.tolist()):
+        evidence = Evidence(
+            contributions=dict(zip(names, own, strict=True)),
+            values=dict(zip(names, cohort.matrix[account].tolist(), strict=True)),
+            comparison=bundle.comparisons[cohort.products[account]],
+        )
+        reasons = principal_groups(evidence, bundle.wording)
+        stated.append(tuple(group.code for group in reasons))
+        weights.append(_weights_row(sums_of(evidence.contributions)))
     return Ranking(stated, np.array(weights))
+
+
+def _rank_by_effect(cohort: CutAccounts) -> Ranking:
+    """The largest positive effects; an unknown effect is none."""
+    bundle = cohort.bundle
+    window = lay_out(cohort.statements)
+    weights = np.nan_to_num(compute_effects(window, cohort.products.tolist(), bundle))
+    order = np.argsort(-weights, axis=1, kind="stable")
+    stated = []
+    for account, places in enumerate(order.tolist()):
+        largest = places[: bundle.wording.most]
+        own = [GROUPS[place] for place in largest if weights[account, place] > 0]
+        stated.append(tuple(own))
+    return Ranking(stated, weights)
 
 
 def _rank_by_gain(cohort: CutAccounts) -> Ranking:

@@ -29,9 +29,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import KFold
 
 from features.types import Mask, Matrix, Rows, Vector
-from serving.decision.reasons.effects import levels_of
 from serving.decision.reasons.ranking import sums_of
 from training.evaluate.bootstrap import RESAMPLES_OF_MEANS, percentile_interval, resample_rows
+from training.examine.reasons.effects import levels_of, medians_of
 from training.examine.reasons.mechanism import effects_by_mechanism
 from training.examine.reasons.rankings import GROUPS, Ranking, rank_groups
 from training.examine.truth.cut_accounts import CutAccounts
@@ -95,7 +95,7 @@ def simulate_effects(cohort: CutAccounts, futures: int) -> TrueEffects:
     """Replay the last year without each driver, and simulate ``futures`` futures after it."""
     population = cohort.population
     state = population.state_before.take(cohort.places)
-    levels = levels_of(cohort.bundle.medians, cohort.products.tolist())
+    levels = levels_of(medians_of(cohort.bundle), cohort.products.tolist())
     config = untreated(population.config)
 
     def defaults_without(driver: Driver | None) -> Mask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,6 @@ from serving.decision.advice.rollout import Plans
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import LEVERS
 from serving.decision.pipeline import advise_many, stages
-from serving.decision.reasons.effects import DRIVEN
 from serving.decision.result import Advised
 from training.data.config import DataError
 from training.data.simulate.state import Numbers
@@ -35,7 +34,6 @@ class CutAccounts:
     - ``places``: int64, their positions in the population
     - ``statements``: their windows; ``advised``: their decisions and advice
     - ``contributions``: float64 (accounts, model features)
-    - ``effects``: float64 (accounts, DRIVEN); NaN = unknown
     - ``values``: float64 (accounts, all features of the catalogue)
     - ``matrix``: float64 (accounts, model features), the model's input
     """
@@ -46,7 +44,6 @@ class CutAccounts:
     statements: pl.DataFrame
     advised: tuple[Advised, ...]
     contributions: Matrix
-    effects: Matrix
     values: Matrix
     matrix: Matrix
 
@@ -137,7 +134,6 @@ def find_cut_accounts(population: Population, bundle: Bundle, threads: int = 2) 
     ids = decided.features.accounts["account_id"][cut]
     is_cut = pl.col("account_id").is_in(ids.implode())
     statements = decided.statements.filter(is_cut)
-    effects = [_effects_row(decided.evidence[place].effects) for place in cut]
     advised = advise_many(statements, bundle, population.decided_at, threads=threads)
     return CutAccounts(
         population=population,
@@ -146,14 +142,9 @@ def find_cut_accounts(population: Population, bundle: Bundle, threads: int = 2) 
         statements=statements,
         advised=tuple(advised),
         contributions=decided.scores.contributions[cut],
-        effects=np.array(effects),
         values=decided.features.values[cut],
         matrix=decided.features.matrix(bundle.features)[cut],
     )
-
-
-def _effects_row(effects: Mapping[str, float]) -> list[float]:
-    return [effects.get(group, np.nan) for group in DRIVEN]
 
 
 def plans_from_paths(paths: Sequence[PlanPath]) -> Plans:

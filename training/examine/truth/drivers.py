@@ -7,7 +7,7 @@ credit (and getting it).  A full line and debt elsewhere are the result of earli
 the account starts at the reference's level.  Everything else follows by the simulator's mechanism,
 with the account's own random draws and budget.  Levels change only towards the reference: an
 account that is already better keeps its own.  The levels are those of the served effects, so that
-both answer one question: :mod:`serving.decision.reasons.effects` with the model and the ledger,
+both answer one question: :mod:`training.examine.reasons.effects` with the model and the ledger,
 this module with the mechanism itself.
 
 Length of history and capacity (income, the limit as granted) have no driver: the account was opened
@@ -24,12 +24,12 @@ from typing import Literal, get_args
 import numpy as np
 
 from features.ledger import DAYS_A_MONTH, Terms, minimum_due_of
-from serving.decision.reasons.levels import MONTHS_REPLAYED, Levels, year_amount
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.shocks import NONE
 from training.data.simulate.state import State, round_to_cents
 from training.data.simulate.step import Columns, step
+from training.examine.reasons.levels import MONTHS_REPLAYED, Levels, year_amount
 
 Driver = Literal[
     "late_payment",

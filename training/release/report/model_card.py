@@ -64,7 +64,7 @@ _RULES = (
         "12 CFR 1002.9 (Regulation B)",
         "A cut of one account's limit is adverse action: the specific principal reasons within "
         "30 days.",
-        "At most four reasons from exact contributions and effects; `notice.send_by`; the list of "
+        "At most four reasons from exact contributions; `notice.send_by`; the list of "
         "notices due and overdue.",
     ),
     (
@@ -145,7 +145,7 @@ def _bundle_table(bundle: Bundle) -> pl.DataFrame:
     # A leaf is a node without children.
     leaves = int(booster.trees_to_dataframe()["left_child"].isna().sum())
     constrained = sum(BY_NAME[name].direction != 0 for name in bundle.features)
-    products = ", ".join(sorted(bundle.medians))
+    products = ", ".join(sorted(bundle.comparisons))
     versions = [f"{name} {version}" for name, version in provenance.libraries.items()]
     facts = {
         "name and version": f"{provenance.name} {provenance.version or '(not registered)'}",

@@ -18,8 +18,9 @@ MAX_EXAMPLES = 3
 _AGREEMENT = (
     "Share of accounts that would get the same reasons from another reference population or "
     "another explanation. `second_sample` is another sample, as balanced as the served one: it is "
-    "the one to judge by. `random_samples` are two plain samples. `contributions` ignores the "
-    "effects, and `path_dependent` is LightGBM's own explanation: both answer other questions."
+    "the one to judge by. `random_samples` are two plain samples. `path_dependent` is LightGBM's "
+    "own explanation, which answers another question. `first_among_leaders`: the other first "
+    "reason is ours or one of its equals."
 )
 
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +14,17 @@ from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
 from serving.decision.config.policy import Condition, Rule, RuleHit
 from serving.decision.config.reasons import Wording, read_wording
 from serving.decision.config.strict_toml import ConfigError
-from serving.decision.reasons.effects import DRIVEN
-from serving.decision.reasons.ranking import Evidence, Reason, principal_reasons, unexplainable
+from serving.decision.reasons.comparison import Comparison, make_comparison
+from serving.decision.reasons.ranking import (
+    Evidence,
+    Reason,
+    principal_groups,
+    principal_reasons,
+    unexplainable,
+)
 from serving.decision.reasons.wording import number
+from tests.support.each import each
+from tests.support.reason_oracle import ByGroup, rank_slowly
 
 TEXT = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-8")
 WORDING = read_wording(TEXT)
@@ -26,15 +36,31 @@ CAP = Rule(
     zh="{value}：{cap}。",
 )
 HIT = RuleHit(CAP, value=3000.0, cap=18000.0)
+# Of four comparison accounts; three are better than 0.5 in every feature, whatever its direction.
+BETTER = {1: [0.1, 0.2, 0.3, 0.9], -1: [0.9, 0.8, 0.7, 0.1]}
 
 
-def evidence(contributions: dict[str, float], **values: float) -> Evidence:
-    """The evidence with these contributions and values; all others are 0."""
-    zeros = {feature.name: 0.0 for feature in CATALOGUE} | {"months_observed": 24.0}
+def compared(columns: Mapping[str, list[float | None]]) -> Comparison:
+    """A comparison with these accounts; in all other features as :data:`BETTER` has them."""
+    usual = {name: BETTER[BY_NAME[name].direction] for name in MODEL_FEATURES}
+    table = pl.DataFrame({**usual, **columns}, dict.fromkeys(MODEL_FEATURES, pl.Float64))
+    return make_comparison("pay_later", table, "drawn")
+
+
+COMPARISON = compared({})
+
+
+def evidence(
+    contributions: dict[str, float],
+    comparison: Comparison = COMPARISON,
+    **values: float,
+) -> Evidence:
+    """The evidence with these contributions and values; other values are worse than most."""
+    usual = {feature.name: 0.5 for feature in CATALOGUE} | {"months_observed": 24.0}
     return Evidence(
         contributions=dict.fromkeys(MODEL_FEATURES, 0.0) | contributions,
-        values=zeros | values,
-        reference=dict.fromkeys(MODEL_FEATURES, 0.0),
+        values=usual | values,
+        comparison=comparison,
     )
 
 
@@ -43,80 +69,153 @@ def state(evidence: Evidence, wording: Wording = WORDING) -> tuple[Reason, ...]:
     return principal_reasons(evidence, (), True, wording)
 
 
-def sums_by_group(contributions: dict[str, float]) -> dict[str, float]:
-    sums: dict[str, float] = {}
-    for name, value in contributions.items():
-        group = BY_NAME[name].group
-        sums[group] = sums.get(group, 0.0) + value
-    return sums
-
-
+# Multiples of a thousandth: ties occur, and sums are exact enough to compare with thresholds.
 contributions = st.fixed_dictionaries(
-    {name: st.floats(-1, 1).map(lambda value: round(value, 3)) for name in MODEL_FEATURES}
+    {name: st.integers(-400, 400).map(lambda value: value / 1000) for name in MODEL_FEATURES}
+)
+values = st.fixed_dictionaries(
+    {
+        name: st.sampled_from([math.nan, 0.0, 0.05, 0.1, 0.25, 0.5, 0.85, 0.9, 1.5])
+        for name in MODEL_FEATURES
+    }
+)
+unknown_too = st.lists(
+    st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.5, 0.9])), min_size=4, max_size=4
 )
 
 
-@given(contributions)
-def test_reasons_are_ranked_groups_that_push_above_the_share(drawn: dict[str, float]) -> None:
-    reasons = state(evidence(drawn))
-    sums = sums_by_group(drawn)
-    push = sum(value for value in sums.values() if value > 0)
-    pushing = [group for group, value in sums.items() if value > 0]
-    principal = {group for group in pushing if sums[group] / push >= WORDING.minimum_share}
-    codes = {reason.code for reason in reasons}
-    assert codes <= principal
-    assert len(reasons) == min(len(principal), 4)
-    assert [reason.rank for reason in reasons] == list(range(1, len(reasons) + 1))
-    stated = [sums[reason.code] for reason in reasons]
-    assert stated == sorted(stated, reverse=True)
-    # A group that is not stated pushes no more than one that is.
-    assert all(sums[group] <= stated[-1] + 1e-12 for group in principal - codes)
-    for reason in reasons:
-        assert reason.contribution == pytest.approx(sums[reason.code])
-        assert reason.share == pytest.approx(sums[reason.code] / push)
-        assert all(feature.contribution > 0 for feature in reason.features)
-
-
-@given(
-    contributions,
-    st.dictionaries(st.sampled_from(DRIVEN), st.floats(-1, 4).map(lambda value: round(value, 3))),
-)
-def test_a_group_weighs_by_itself_or_with_what_followed(
-    drawn: dict[str, float], effects: dict[str, float]
+@given(contributions, values, st.dictionaries(st.sampled_from(MODEL_FEATURES), unknown_too))
+def test_reasons_are_those_of_a_slow_ranking(
+    drawn: dict[str, float],
+    own: dict[str, float],
+    columns: dict[str, list[float | None]],
 ) -> None:
-    reasons = state(dataclasses.replace(evidence(drawn), effects=effects))
-    sums = sums_by_group(drawn)
-    weights = {group: max(total, effects.get(group, -math.inf)) for group, total in sums.items()}
-    pushing = [weight for weight in weights.values() if weight > 0]
-    push = sum(pushing)
-    principal = [weight for weight in pushing if weight / push >= WORDING.minimum_share]
-    stated = [weights[reason.code] for reason in reasons]
-    assert stated == pytest.approx(sorted(principal, reverse=True)[:4])
-    for reason in reasons:
-        assert reason.share == pytest.approx(weights[reason.code] / push)
-        assert reason.contribution == pytest.approx(sums[reason.code])
-        assert reason.effect == effects.get(reason.code)
-        assert reason.features
+    found = evidence(drawn, compared(columns), **own)
+    rows: dict[str, Sequence[float | None]] = {
+        name: columns.get(name, BETTER[BY_NAME[name].direction]) for name in MODEL_FEATURES
+    }
+    expected = rank_slowly(drawn, own, rows, WORDING)
+    groups = principal_groups(found, WORDING)
+    assert [ByGroup(group.code, group.named, group.leader) for group in groups] == expected
+    reasons = state(found)
+    assert [reason.code for reason in reasons] == [group.code for group in expected]
+    assert [reason.rank for reason in reasons] == list(range(1, len(reasons) + 1))
+    for reason, group in zip(reasons, expected, strict=True):
+        assert (reason.features[0].name, reason.leader) == (group.named, group.leader)
+        assert all(feature.contribution > 0 for feature in reason.features)
         assert "{" not in reason.text.en + reason.text.zh
-
-
-def test_a_reason_for_what_followed_shows_what_is_worse_than_the_reference() -> None:
-    spending = [name for name in MODEL_FEATURES if BY_NAME[name].group == "overspending"]
-    contributions = dict.fromkeys(spending, -0.1) | {"late_months_3": 0.2}
-    without = evidence(contributions, spend_to_income_12=0.8)
-    assert [reason.code for reason in state(without)] == ["late_payment"]
-    first, second = state(dataclasses.replace(without, effects={"overspending": 1.5}))
-    assert (first.code, second.code) == ("overspending", "late_payment")
-    assert [feature.name for feature in first.features] == ["spend_to_income_12"]
-    assert "80 %" in first.text.en
 
 
 @given(contributions, st.permutations(MODEL_FEATURES))
 def test_the_order_of_features_does_not_matter(drawn: dict[str, float], order: list[str]) -> None:
     one = state(evidence(drawn))
     other = state(evidence({name: drawn[name] for name in order}))
-    assert [reason.code for reason in one] == [reason.code for reason in other]
-    assert [reason.text for reason in one] == [reason.text for reason in other]
+    assert one == other
+
+
+@given(contributions)
+def test_contributions_and_shares_are_of_the_groups(drawn: dict[str, float]) -> None:
+    sums: dict[str, float] = {}
+    for name, value in drawn.items():
+        sums[BY_NAME[name].group] = sums.get(BY_NAME[name].group, 0.0) + value
+    push = sum(total for total in sums.values() if total > 0)
+    for reason in state(evidence(drawn)):
+        assert reason.contribution == pytest.approx(sums[reason.code])
+        assert reason.share == pytest.approx(sums[reason.code] / push)
+
+
+def test_a_group_of_little_weight_is_no_reason() -> None:
+    main = {"late_months_6": 2.0}
+    for less in (0.199, 0.0999):
+        assert [reason.code for reason in state(evidence(main | {"utilization_now": less}))] == [
+            "late_payment"
+        ]
+    stated = state(evidence(main | {"utilization_now": 0.25}))
+    assert [reason.code for reason in stated] == ["late_payment", "high_utilization"]
+    # Of little that pushes, a tenth is less than the least contribution.
+    assert state(evidence({"late_months_6": 0.099})) == ()
+    assert len(state(evidence({"late_months_6": 0.1}))) == 1
+
+
+def test_a_group_without_a_feature_that_is_worse_is_no_reason() -> None:
+    pushing = {"late_months_6": 0.5, "utilization_now": 0.4}
+    as_good = evidence(pushing, utilization_now=0.1)
+    assert [reason.code for reason in state(as_good)] == ["late_payment"]
+    # Nor where the numbers are printed alike.
+    close = compared({"utilization_now": [0.4951, 0.496, 0.497, 0.498]})
+    assert [reason.code for reason in state(evidence(pushing, close, utilization_now=0.504))] == [
+        "late_payment"
+    ]
+    apart = evidence(pushing, close, utilization_now=0.51)
+    assert [reason.code for reason in state(apart)] == ["late_payment", "high_utilization"]
+
+
+def test_the_sentence_is_about_the_largest_contribution_that_is_worse() -> None:
+    pushing = {"payment_to_balance_3": 0.5, "balance_growth_6": 0.2}
+    (reason,) = state(evidence(pushing, payment_to_balance_3=0.9, balance_growth_6=0.5))
+    assert [feature.name for feature in reason.features] == [
+        "balance_growth_6",
+        "payment_to_balance_3",
+    ]
+    # It has to have brought a fifth of its group.
+    pushing["balance_growth_6"] = 0.1
+    assert state(evidence(pushing, payment_to_balance_3=0.9, balance_growth_6=0.5)) == ()
+
+
+def test_the_groups_near_the_first_are_its_equals() -> None:
+    pushing = {
+        "late_months_6": 1.0,
+        "utilization_now": 0.8,
+        "cash_months_3": 0.71,
+        "limit_requests_3": 0.69,
+    }
+    reasons = state(evidence(pushing))
+    assert [reason.leader for reason in reasons] == [True, True, True, False]
+    alone = dataclasses.replace(WORDING, equal_within=0.0)
+    assert [reason.leader for reason in state(evidence(pushing), alone)] == [True] + [False] * 3
+
+
+def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
+    features = ("late_months_6", "utilization_now", "cash_months_3", "limit_requests_3")
+    pushing = dict.fromkeys(features, 0.5)
+    reasons = principal_reasons(
+        evidence(pushing, income=3000.0),
+        (HIT,),
+        True,
+        WORDING,
+    )
+    assert reasons[0].code == "cap"
+    assert len(reasons) == 4
+    assert (reasons[0].share, reasons[0].contribution, reasons[0].leader) == (None, None, True)
+    assert reasons[0].text.en == "At most CNY 18,000 on an income of CNY 3,000."
+    alone = principal_reasons(evidence(pushing), (HIT,), False, WORDING)
+    assert [reason.code for reason in alone] == ["cap"]
+
+
+def test_a_group_without_wording_or_a_protected_feature_is_never_filtered() -> None:
+    pushing = evidence({"late_months_6": 0.5, "utilization_now": 0.4})
+    assert unexplainable(pushing, WORDING) == ()
+    unmapped = dataclasses.replace(WORDING, groups={"late_payment": WORDING.groups["late_payment"]})
+    assert unexplainable(pushing, unmapped) == ("unmapped_reason",)
+    protected = dataclasses.replace(WORDING, protected=frozenset({"utilization_now"}))
+    assert unexplainable(pushing, protected) == ("protected_feature",)
+    # Its group is a reason whether or not a sentence names it.
+    as_good = evidence({"late_months_6": 0.5, "utilization_now": 0.4}, utilization_now=0.1)
+    assert unexplainable(as_good, protected) == ("protected_feature",)
+    behind = evidence({"late_months_6": 5.0, "utilization_now": 0.01})
+    assert unexplainable(behind, protected) == ()
+
+
+def test_a_person_decides_where_no_group_is_eligible() -> None:
+    nothing = ("no_principal_reason",)
+    assert unexplainable(evidence({"late_months_6": -0.5}), WORDING) == nothing
+    assert unexplainable(evidence({"late_months_6": 0.5}, late_months_6=0.1), WORDING) == nothing
+
+
+def test_a_feature_of_no_catalogue_refers_to_a_person() -> None:
+    pushing = evidence({"late_months_6": 0.5, "age": 0.4})
+    assert unexplainable(pushing, WORDING) == ("protected_feature", "unmapped_reason")
+    assert [reason.code for reason in state(pushing)] == ["late_payment"]
 
 
 def test_a_reason_is_specific_in_both_languages() -> None:
@@ -151,62 +250,11 @@ def test_an_unknown_value_has_its_own_wording() -> None:
     assert "not known" in reason.text.en
     assert "未知" in reason.text.zh
     assert reason.features[0].value is None
-
-
-def test_the_sentence_compares_with_those_who_look_better() -> None:
-    """A feature that pushes but is better than the median does not give the sentence."""
-    pushing = evidence(
-        {"payment_to_balance_3": 0.5, "balance_growth_6": 0.2},
-        payment_to_balance_3=0.4,
-        balance_growth_6=0.3,
-    )
-    (reason,) = state(pushing)
-    names = [feature.name for feature in reason.features]
-    assert names == ["balance_growth_6", "payment_to_balance_3"]
-    assert "balance changed by 30 %" in reason.text.en
-
-
-def test_nothing_is_compared_where_the_account_looks_better() -> None:
-    (reason,) = state(evidence({"payment_to_balance_3": 0.5}, payment_to_balance_3=0.4))
-    assert reason.text.en == "share of balances paid, last 3 months: 40 %."
-    assert reason.text.zh == "近3个月账单还款比例：40%。"
-    # Nor where both are the same number to a customer.
-    close = dataclasses.replace(
-        evidence({"utilization_now": 0.5}, utilization_now=0.281),
-        reference={"utilization_now": 0.279},
-    )
-    assert state(close)[0].text.en == "share of the limit in use: 28 %."
-
-
-def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
-    features = ("late_months_6", "utilization_now", "cash_months_3", "limit_requests_3")
-    pushing = dict.fromkeys(features, 0.5)
-    reasons = principal_reasons(
-        evidence(pushing, income=3000.0),
-        (HIT,),
-        True,
-        WORDING,
-    )
-    assert reasons[0].code == "cap"
-    assert len(reasons) == 4
-    assert reasons[0].share is None
-    assert reasons[0].text.en == "At most CNY 18,000 on an income of CNY 3,000."
-    alone = principal_reasons(evidence(pushing), (HIT,), False, WORDING)
-    assert [reason.code for reason in alone] == ["cap"]
-
-
-def test_a_group_without_wording_or_a_protected_feature_is_never_filtered() -> None:
-    pushing = evidence({"late_months_6": 0.5, "utilization_now": 0.4})
-    assert unexplainable(pushing, WORDING) == ()
-    unmapped = dataclasses.replace(WORDING, groups={"late_payment": WORDING.groups["late_payment"]})
-    assert unexplainable(pushing, unmapped) == ("unmapped_reason",)
-    codes = [reason.code for reason in state(pushing, unmapped)]
-    assert codes == ["late_payment", "high_utilization"]
-    protected = dataclasses.replace(WORDING, protected=frozenset({"utilization_now"}))
-    assert unexplainable(pushing, protected) == ("protected_feature",)
-    assert unexplainable(evidence({"late_months_6": -0.5}), WORDING) == ("unmapped_reason",)
-    behind = evidence({"late_months_6": 5.0, "utilization_now": 0.01})
-    assert unexplainable(behind, protected) == ()
+    # It is no reason where the comparison accounts' values are not known either.
+    few: list[float | None] = [None, None, 0.1, 0.2]
+    nor_theirs = compared({"total_debt_to_income": few})
+    pushing = evidence({"total_debt_to_income": 0.5}, nor_theirs, total_debt_to_income=math.nan)
+    assert state(pushing) == ()
 
 
 def test_every_feature_of_the_model_can_be_said() -> None:
@@ -214,10 +262,11 @@ def test_every_feature_of_the_model_can_be_said() -> None:
     assert groups == set(WORDING.groups)
     worded = {name for group in WORDING.groups.values() for name in group.sentences}
     assert worded <= set(MODEL_FEATURES)
-    for name in MODEL_FEATURES:
+    for name in each(MODEL_FEATURES):
         assert name in WORDING.groups[BY_NAME[name].group].sentences or name not in worded
-        for value in (0.3, math.nan):
-            (reason,) = state(evidence({name: 0.5}, **{name: value}))
+        worse = 3.0 if BY_NAME[name].direction > 0 else 0.0
+        for value in (worse, math.nan):
+            (reason,) = state(evidence({name: 0.5}, COMPARISON, **{name: value}))
             for text in (reason.text.en, reason.text.zh):
                 assert text
                 assert "{" not in text
@@ -238,6 +287,27 @@ BROKEN = [
         "capacity.income\\]: missing key 'missing_zh'",
     ),
     ("most = 4 ", "most = 7 ", "most: expected a whole number from 1 to 4, got 7"),
+    (
+        "minimum_contribution = 0.10",
+        "minimum_contribution = 0.0",
+        "minimum_contribution: expected a number above 0, got 0.0",
+    ),
+    (
+        "named_share = 0.20",
+        "named_share = 1.2",
+        "named_share: expected a number .*1, got 1.2",
+    ),
+    (
+        "named_better = 0.75",
+        'named_better = "most"',
+        "named_better: expected a number .*got 'most'",
+    ),
+    (
+        "equal_within = 0.3",
+        "equal_withn = 0.3",
+        "missing key 'equal_within'; is 'equal_withn' a misspelling of it",
+    ),
+    ("accounts are {size} accounts", "accounts are accounts", r"comparison\] en: .*\['size'\]"),
     (
         "\n[fallback]",
         "\n[fallbak]",

@@ -116,7 +116,7 @@ def test_additive_for_a_hundred_thousand_rows(
     data: Labelled, fitted: Fitted, bundle: Bundle
 ) -> None:
     matrix = rows_like(data, fitted, 100_000)
-    found = score(matrix, [*bundle.medians] * 50_000, bundle.scorer)
+    found = score(matrix, [*bundle.comparisons] * 50_000, bundle.scorer)
     gap = np.abs(found.base_log_odds + found.contributions.sum(axis=1) - found.log_odds)
     assert gap.max() <= 1e-9
 

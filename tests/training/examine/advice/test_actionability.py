@@ -12,7 +12,6 @@ from serving.decision.advice.constraints import UNCONSTRAINED
 from serving.decision.advice.plans import finances_of, make_plan_grid
 from serving.decision.advice.projection import Trajectories, project
 from serving.decision.advice.rollout import concatenate_plans
-from serving.decision.reasons.effects import DRIVEN
 from serving.decision.reasons.ranking import group_of
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import Calibration, Scorer, score
@@ -26,8 +25,6 @@ from training.examine.truth.cut_accounts import CutAccounts
 from training.fit.config import FitConfig
 from training.fit.fit import fit
 
-ALL = "~all"  # groups together; sorts last
-
 
 def search_one(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[str, float]]:
     """Whether each reason group is movable, and its largest reduction; one plan at a time."""
@@ -37,13 +34,12 @@ def search_one(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[st
     groups = [group_of(name) for name in bundle.features]
 
     def sums(contributions: NDArray[np.float64]) -> dict[str, float]:
-        found = {
+        return {
             g: float(sum(c for c, own in zip(contributions, groups, strict=True) if own == g))
             for g in groups
         }
-        return found | {ALL: float(contributions.sum())}
 
-    now, gained = sums(cut.contributions[account]), dict.fromkeys([*groups, ALL], -np.inf)
+    now, gained = sums(cut.contributions[account]), dict.fromkeys(groups, -np.inf)
     asked = bundle.policy.terms.minimum_share
     grid = make_plan_grid(
         finances_of(window)[0], alone.cuts[0].limit_before, bundle.advice, UNCONSTRAINED, asked
@@ -63,14 +59,7 @@ def search_one(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[st
                 continue
             for group, total in found.items():
                 gained[group] = max(gained[group], before[month][group] - total)
-    effects = dict(zip(DRIVEN, cut.effects[account].tolist(), strict=True))
-    movable = {
-        group: gained[group] >= 0.5 * total
-        if total > 0
-        else gained[ALL] >= 0.5 * effects.get(group, np.inf)
-        for group, total in now.items()
-        if group != ALL
-    }
+    movable = {group: total > 0 and gained[group] >= 0.5 * total for group, total in now.items()}
     return movable, gained
 
 
@@ -110,7 +99,7 @@ def test_movable_is_what_some_plan_lowers_by_half_against_carrying_on(
     assert table["without"][0] == pytest.approx(1 - np.mean(helped))
     groups = sorted(slow[0][1])
     members = np.array(
-        [[group in (group_of(name), ALL) for group in groups] for name in few.bundle.features],
+        [[group == group_of(name) for group in groups] for name in few.bundle.features],
         dtype=np.float64,
     )
     expected = np.array([[gained[group] for group in groups] for _, gained in slow])
@@ -184,7 +173,9 @@ def test_what_the_line_was_granted_on_moves_for_nobody_under_a_model_without_int
     stumps = fit(data, FitConfig(trees=120, depth=1, leaves=2, min_leaf=30, feature_share=0.2))
     layout = table_layout(read_trees(stumps.booster))
     rows = data.features.matrix(stumps.features)[:200]
-    explainers = {product: make_explainer(layout, rows) for product in cut_accounts.bundle.medians}
+    explainers = {
+        product: make_explainer(layout, rows) for product in cut_accounts.bundle.comparisons
+    }
     scorer = Scorer(
         stumps.booster,
         Calibration(stumps.calibration.slope, stumps.calibration.intercept),

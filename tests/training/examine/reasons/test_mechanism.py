@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.decision.reasons.effects import DRIVEN, levels_of
-from serving.decision.reasons.levels import Levels
+from features.window import lay_out
 from serving.decision.reasons.ranking import sums_of
 from serving.decision.scoring.score import log_odds_of
 from tests.support.each import each
+from training.examine.reasons.effects import DRIVEN, compute_effects, levels_of, medians_of
+from training.examine.reasons.levels import Levels
 from training.examine.reasons.mechanism import effects_by_mechanism, log_odds_without
 from training.examine.truth.cut_accounts import CutAccounts
 from training.examine.truth.drivers import DRIVERS
@@ -18,7 +19,7 @@ from training.examine.truth.drivers import DRIVERS
 
 @pytest.fixture(scope="module")
 def levels(cut_accounts: CutAccounts) -> Levels:
-    return levels_of(cut_accounts.bundle.medians, cut_accounts.products.tolist())
+    return levels_of(medians_of(cut_accounts.bundle), cut_accounts.products.tolist())
 
 
 def test_the_year_as_it_was_is_judged_as_it_was(cut_accounts: CutAccounts, levels: Levels) -> None:
@@ -71,7 +72,9 @@ def test_a_driver_s_effect_is_how_far_the_log_odds_fall(
         assert (found[~open_then, place] == 0).all()
     # The ledger knows less than the mechanism, and yet says more of it than the contributions do,
     # of the same groups.
-    both = np.isfinite(cut_accounts.effects)
+    window = lay_out(cut_accounts.statements)
+    by_ledger = compute_effects(window, cut_accounts.products.tolist(), cut_accounts.bundle)
+    both = np.isfinite(by_ledger)
     summed = [
         sums_of(dict(zip(cut_accounts.bundle.features, row, strict=True)))
         for row in cut_accounts.contributions.tolist()
@@ -81,10 +84,10 @@ def test_a_driver_s_effect_is_how_far_the_log_odds_fall(
     def likeness(effects: NDArray[np.float64]) -> float:
         return float(np.corrcoef(found[both], effects[both])[0, 1])
 
-    assert likeness(cut_accounts.effects) > likeness(contributed) + 0.1
+    assert likeness(by_ledger) > likeness(contributed) + 0.1
     # Of paying late, which the statements tell in full, it knows nearly all.
     late = DRIVEN.index("late_payment")
     known = both[:, late]
-    assert np.corrcoef(found[known, late], cut_accounts.effects[known, late])[0, 1] > 0.8
-    shuffled = np.random.default_rng(0).permutation(cut_accounts.effects[both])
+    assert np.corrcoef(found[known, late], by_ledger[known, late])[0, 1] > 0.8
+    shuffled = np.random.default_rng(0).permutation(by_ledger[both])
     assert abs(np.corrcoef(found[both], shuffled)[0, 1]) < 0.2

@@ -8,9 +8,11 @@ import polars as pl
 import pytest
 
 from features.types import Matrix, Vector
-from serving.decision.reasons.effects import levels_of
+from features.window import lay_out
 from serving.decision.reasons.ranking import group_of
+from tests.support.each import each
 from training.examine.reasons import true_causes
+from training.examine.reasons.effects import compute_effects, levels_of, medians_of
 from training.examine.reasons.rankings import GROUPS, rank_groups
 from training.examine.reasons.true_causes import (
     TrueEffects,
@@ -59,12 +61,17 @@ def causes(cut_accounts: CutAccounts) -> Matrix:
 
 
 def contributing(cut: CutAccounts, weights: Matrix) -> CutAccounts:
-    """The same accounts with contributions that sum to these weights, and unknown effects."""
+    """The same accounts with contributions that sum to these weights.
+
+    A sentence may name any feature: contributions are planted, and values are not.
+    """
     contributions = np.zeros_like(cut.contributions)
     groups = [group_of(name) for name in cut.bundle.features]
     for place, group in enumerate(GROUPS):
         contributions[:, groups.index(group)] = weights[:, place]
-    return replace(cut, contributions=contributions, effects=np.full_like(cut.effects, np.nan))
+    wording = replace(cut.bundle.wording, named_better=0.0)
+    bundle = replace(cut.bundle, wording=wording)
+    return replace(cut, contributions=contributions, bundle=bundle)
 
 
 def row(table: pl.DataFrame, name: str) -> Mapping[str, float]:
@@ -76,7 +83,7 @@ def test_an_effect_is_what_the_driver_takes_off_the_probability(
 ) -> None:
     world, config = cut_accounts.population, untreated(cut_accounts.population.config)
     before = world.state_before.take(cut_accounts.places)
-    levels = levels_of(cut_accounts.bundle.medians, cut_accounts.products.tolist())
+    levels = levels_of(medians_of(cut_accounts.bundle), cut_accounts.products.tolist())
     as_it_was = default_probability(world.state.take(cut_accounts.places), config, FUTURES)
     for driver in DRIVERS:
         changed = default_probability(
@@ -112,13 +119,12 @@ def test_an_error_is_that_of_a_mean_of_futures(cut_accounts: CutAccounts) -> Non
 
 
 def test_nothing_is_a_cause_at_levels_that_are_not_known(cut_accounts: CutAccounts) -> None:
-    medians = {
-        product: dict.fromkeys(values, float("nan"))
-        for product, values in cut_accounts.bundle.medians.items()
+    comparisons = {
+        product: replace(comparison, medians=dict.fromkeys(comparison.medians, float("nan")))
+        for product, comparison in cut_accounts.bundle.comparisons.items()
     }
-    found = simulate_effects(
-        replace(cut_accounts, bundle=replace(cut_accounts.bundle, medians=medians)), 4
-    )
+    bundle = replace(cut_accounts.bundle, comparisons=comparisons)
+    found = simulate_effects(replace(cut_accounts, bundle=bundle), 4)
     for driver in DRIVERS:
         assert found.effect[driver].any() == (driver in ("late_payment", "hidden")), driver
 
@@ -193,8 +199,8 @@ def test_intervals_hold_their_point_and_only_who_has_a_cause_counts(
     table = agreement_with_causes(cut_accounts, true)
     assert table["explained_by"].to_list() == [
         "served",
-        "contributions",
         "path_dependent",
+        "effects",
         "gain",
         "commonest",
         "random",
@@ -229,17 +235,26 @@ def test_futures_that_agree_foretell_each_other(
 
 def test_the_served_ranking_is_what_was_told(cut_accounts: CutAccounts) -> None:
     found = rank_groups(cut_accounts)
-    served, contributions = found["served"], found["contributions"]
+    served, by_effect = found["served"], found["effects"]
     groups = np.array([group_of(name) for name in cut_accounts.bundle.features])
     for account, advised in enumerate(cut_accounts.advised):
         told = tuple(reason.code for reason in advised.decision.reasons if reason.share is not None)
         assert served.stated[account][: len(told)] == told
         own = [cut_accounts.contributions[account, groups == group].sum() for group in GROUPS]
-        assert contributions.weights[account] == pytest.approx(own, abs=1e-12)
-        assert served.weights[account] == pytest.approx(
-            np.fmax(own, cut_accounts.effects[account]), abs=1e-12
-        )
-    assert served.stated != contributions.stated
+        assert served.weights[account] == pytest.approx(own, abs=1e-12)
+    assert served.stated != by_effect.stated
+
+
+def test_the_ranking_by_effects_states_the_largest(cut_accounts: CutAccounts) -> None:
+    window = lay_out(cut_accounts.statements)
+    effects = compute_effects(window, cut_accounts.products.tolist(), cut_accounts.bundle)
+    ranking = rank_groups(cut_accounts)["effects"]
+    assert np.array_equal(ranking.weights, np.nan_to_num(effects))
+    for account, stated in enumerate(each(ranking.stated)):
+        own = dict(zip(GROUPS, effects[account].tolist(), strict=True))
+        pushing = {group: effect for group, effect in own.items() if effect > 0}
+        largest = sorted(pushing, key=lambda group: -pushing[group])
+        assert list(stated) == largest[: cut_accounts.bundle.wording.most]
 
 
 def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: CutAccounts) -> None:
@@ -253,8 +268,10 @@ def test_the_path_dependent_ranking_is_lightgbm_s(cut_accounts: CutAccounts) -> 
     ranking = rank_groups(cut_accounts)["path_dependent"]
     assert ranking.weights == pytest.approx(expected, abs=1e-9)
     every = {group: own[:, groups == group].sum(axis=1) for group in set(groups.tolist())}
-    for account, reasons in enumerate(ranking.stated):
-        assert reasons[0] == max(every, key=lambda group: every[group][account])
+    for account, reasons in enumerate(each(ranking.stated)):
+        stated = [float(every[reason][account]) for reason in reasons]
+        assert stated == sorted(stated, reverse=True)
+        assert all(value >= 0.1 for value in stated)
 
 
 def test_the_gain_s_ranking_is_one_for_all(cut_accounts: CutAccounts) -> None:

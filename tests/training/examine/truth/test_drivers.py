@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from features.types import Mask, Vector
 from serving.decision.bundle import Bundle
-from serving.decision.reasons.effects import levels_of
-from serving.decision.reasons.levels import Levels, year_amount
 from tests.support.each import each
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
 from training.data.simulate.state import State, Traits
 from training.data.simulate.step import step
+from training.examine.reasons.effects import levels_of, medians_of
+from training.examine.reasons.levels import Levels, year_amount
 from training.examine.truth import drivers
 from training.examine.truth.drivers import DRIVERS, Driver, state_without_driver
 from training.examine.truth.population import LOOKBACK, Population
@@ -107,7 +107,7 @@ Relived = Callable[[Population, Driver | None, Levels], list[Month]]
 def reference(examined: Population, bundle: Bundle) -> Levels:
     """The levels that the session's bundle serves."""
     loan = examined.state_before.traits.cash_loan
-    return levels_of(bundle.medians, np.where(loan, "cash_loan", "pay_later").tolist())
+    return levels_of(medians_of(bundle), np.where(loan, "cash_loan", "pay_later").tolist())
 
 
 def lent(levels: Levels, state: State) -> Vector:

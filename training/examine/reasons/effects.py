@@ -1,5 +1,8 @@
 """The effect of each behaviour on the log-odds, with all that follows from it.
 
+An effect chooses and orders no reason.  The examination compares it with the true causes that the
+simulator knows.
+
 A contribution is a feature's own part, given the values of the others.  But behaviour has
 consequences: spending beyond the income fills the line, leads to cash, to smaller payments and to
 applications elsewhere.  The contributions of these features contain a part of what the spending
@@ -19,6 +22,12 @@ Only towards the reference
     a month that leaves an instalment uncovered belongs to late payment, every other month to weak
     repayment.
 
+Month by month
+    Spending and cash are limited in each month to a mean month of the reference.  So an account
+    whose year has the reference's total, but in few months, is changed too: such an effect is too
+    large.  It stays as it is because the true causes (:mod:`training.examine.truth.drivers`) are
+    limited in the same way, and both have to answer the same question.
+
 Money
     Payments and cash stay as they were.  If a payment becomes smaller, here or of an instalment
     elsewhere, the saved money first pays off the balance, then replaces cash, then repays what was
@@ -30,12 +39,11 @@ The lender's books
     are carried into the replayed year.  No replayed month is more days past due than the real one.
     So a year in which nothing is changed equals the real year, for the data of any lender.
 
-:mod:`serving.decision.reasons.counterfactual` replays the year.
+:mod:`training.examine.reasons.counterfactual` replays the year.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
@@ -47,9 +55,9 @@ from features.catalogue import CATALOGUE
 from features.types import Mask, Matrix
 from features.window import Values, Window
 from serving.decision.bundle import Bundle
-from serving.decision.reasons.counterfactual import replay_year
-from serving.decision.reasons.levels import Levels
 from serving.decision.scoring.score import log_odds_of
+from training.examine.reasons.counterfactual import replay_year
+from training.examine.reasons.levels import Levels
 
 Driven = Literal[
     "late_payment",
@@ -85,11 +93,6 @@ _SOURCES: Mapping[str, _Source] = {
 }
 
 
-def features_of(group: str) -> tuple[str, ...]:
-    """The features whose medians are a group's levels, empty for a group without a level."""
-    return tuple(source.feature for source in _SOURCES.values() if source.group == group)
-
-
 def levels_of(medians: Mapping[str, Mapping[str, float]], products: Sequence[str]) -> Levels:
     """The levels of accounts of these products.
 
@@ -103,6 +106,11 @@ def levels_of(medians: Mapping[str, Mapping[str, float]], products: Sequence[str
     return Levels(**levels)
 
 
+def medians_of(bundle: Bundle) -> dict[str, Mapping[str, float]]:
+    """The medians of the reference populations by product, then by feature."""
+    return {product: comparison.medians for product, comparison in bundle.comparisons.items()}
+
+
 def compute_effects(
     window: Window,
     products: Sequence[str],
@@ -114,7 +122,7 @@ def compute_effects(
     unknown level or amount.  An account's effects are the same to the last bit whichever other
     accounts share the window.
     """
-    levels = levels_of(bundle.medians, products)
+    levels = levels_of(medians_of(bundle), products)
     blocks = [np.empty((0, len(DRIVEN)))]
     for start in range(0, len(products), ACCOUNTS_PER_BLOCK):
         end = min(start + ACCOUNTS_PER_BLOCK, len(products))
@@ -127,12 +135,6 @@ def compute_effects(
             )
         )
     return np.concatenate(blocks)
-
-
-def effects_by_group(row: Sequence[float]) -> dict[str, float]:
-    """One account's known effects by reason group, in log-odds."""
-    by_group = zip(DRIVEN, row, strict=True)
-    return {group: effect for group, effect in by_group if not math.isnan(effect)}
 
 
 def _compute_block(

@@ -11,27 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from features.catalogue import BY_NAME
 from features.schema import check
 from features.types import Mask, Vector
 from features.window import Window, lay_out
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import stages
-from serving.decision.reasons.effects import (
-    ACCOUNTS_PER_BLOCK,
-    DRIVEN,
-    Driven,
-    compute_effects,
-    effects_by_group,
-    levels_of,
-)
-from serving.decision.reasons.ranking import Evidence, Reason, group_of, principal_reasons
-from serving.decision.reasons.wording import number
-from serving.decision.result import Stages
 from tests.support.accounts import window
 from tests.support.checks import WHEN
 from tests.support.each import each
 from tests.support.year_replay import LEVELS, MEDIAN_OF, NUMBERS, YEAR, YearReplay
+from training.examine.reasons.effects import (
+    ACCOUNTS_PER_BLOCK,
+    DRIVEN,
+    Driven,
+    compute_effects,
+    levels_of,
+    medians_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +70,11 @@ def at_levels(bundle: Bundle, **given: float) -> Bundle:
     changed = {}
     for name, value in given.items():
         changed[MEDIAN_OF[name]] = value * (6.0 if name == "cash" else 1.0)
-    medians = {product: {**own, **changed} for product, own in bundle.medians.items()}
-    return dataclasses.replace(bundle, medians=medians)
+    comparisons = {
+        product: dataclasses.replace(own, medians={**own.medians, **changed})
+        for product, own in bundle.comparisons.items()
+    }
+    return dataclasses.replace(bundle, comparisons=comparisons)
 
 
 def effects_of_one(statements: pl.DataFrame, bundle: Bundle) -> dict[str, float]:
@@ -131,7 +130,7 @@ def no_worse(
 
     An act has to be so in every month; what results from the time before, where the year begins.
     """
-    level = levels_of(bundle.medians, products)
+    level = levels_of(medians_of(bundle), products)
     places = np.arange(len(products))
     start = np.minimum(YEAR, was.months_observed - 1).astype(np.int64)
     income = was.last_known("income")
@@ -257,7 +256,7 @@ def test_an_effect_is_the_fall_of_the_log_odds(
     assert len(places) == 25
     replayed = []
     for place in places:
-        own = levels_of(bundle.medians, [accounts[place]["product"][0]])
+        own = levels_of(medians_of(bundle), [accounts[place]["product"][0]])
         level = {name: float(getattr(own, name)[0]) for name in MEDIAN_OF}
         rows = accounts[place].to_dicts()
         for variant, group in enumerate([None, *DRIVEN]):
@@ -287,189 +286,6 @@ def test_the_window_is_not_changed(
     assert {name: window[name].tobytes() for name in NUMBERS} == before
 
 
-effect_drawn = st.one_of(st.just(math.nan), st.floats(-3, 3))
-
-
-@given(st.lists(effect_drawn, min_size=len(DRIVEN), max_size=len(DRIVEN)))
-def test_groups_with_an_unknown_effect_are_left_out(row: list[float]) -> None:
-    known = {group: row[k] for k, group in enumerate(DRIVEN) if not math.isnan(row[k])}
-    assert effects_by_group(row) == known
-    with pytest.raises(ValueError, match="zip"):
-        effects_by_group(row[1:])
-
-
 def test_every_driven_group_is_one_of_the_wording(bundle: Bundle) -> None:
     assert set(get_args(Driven)) == set(bundle.wording.groups) - {"short_history", "capacity"}
     assert set(LEVELS) == set(DRIVEN)
-
-
-@pytest.fixture(scope="module")
-def made(windows: pl.DataFrame, bundle: Bundle) -> Stages:
-    return stages(windows, bundle, WHEN)
-
-
-def weights(made: Stages, place: int) -> dict[str, float]:
-    """The weight of each group: its contribution, or its effect where that is larger."""
-    evidence = made.evidence[place]
-    sums: dict[str, float] = {}
-    for name, contribution in evidence.contributions.items():
-        sums[group_of(name)] = sums.get(group_of(name), 0.0) + contribution
-    effects = evidence.effects
-    return {group: max(total, effects.get(group, -math.inf)) for group, total in sums.items()}
-
-
-def looks_worse(evidence: Evidence) -> set[str]:
-    """The groups with a feature that is worse than the median and reads differently."""
-    groups = set()
-    for name in evidence.contributions:
-        feature = BY_NAME[name]
-        value, median = evidence.values[name], evidence.reference[name]
-        shown, shown_median = (number(amount, feature.unit, "en") for amount in (value, median))
-        if (value - median) * feature.direction > 0 and shown != shown_median:
-            groups.add(feature.group)
-    return groups
-
-
-def test_only_accounts_that_the_model_cuts_have_effects(
-    made: Stages, found: NDArray[np.float64]
-) -> None:
-    cut = [outcome.by_model for outcome in made.outcomes]
-    assert 40 < sum(cut) < len(cut) - 40
-    for place, evidence in enumerate(each(made.evidence)):
-        worse = looks_worse(evidence)
-        effects = effects_by_group(found[place].tolist())
-        visible = {group: effect for group, effect in effects.items() if group in worse}
-        assert evidence.effects == (visible if cut[place] else {})
-
-
-def test_no_effect_is_stated_of_a_behaviour_that_looks_no_worse(
-    made: Stages, found: NDArray[np.float64]
-) -> None:
-    stated = left_out = 0
-    for place, decision in enumerate(made.decisions):
-        if not made.outcomes[place].by_model:
-            continue
-        worse = looks_worse(made.evidence[place])
-        reasons = [reason for reason in decision.reasons if reason.effect is not None]
-        assert {reason.code for reason in reasons} <= worse
-        stated += len(reasons)
-        effects = effects_by_group(found[place].tolist())
-        left_out += any(effect > 0 for group, effect in effects.items() if group not in worse)
-    assert stated > 20
-    assert left_out > 3
-
-
-def by_effect(made: Stages) -> list[Reason]:
-    """The reasons whose effect is larger than their contribution."""
-    reasons = [reason for decision in made.decisions for reason in decision.reasons]
-    return [
-        reason
-        for reason in reasons
-        if reason.effect is not None
-        and reason.contribution is not None
-        and reason.effect > reason.contribution
-    ]
-
-
-def test_a_reason_by_its_effect_begins_with_a_feature_that_is_worse(made: Stages) -> None:
-    for reason in each(by_effect(made)):
-        first = reason.features[0]
-        assert first.value is not None
-        assert first.reference_value is not None
-        assert (first.value - first.reference_value) * BY_NAME[first.name].direction > 0
-
-
-def test_the_sentence_is_about_the_level_of_the_effect_where_that_looks_worse(made: Stages) -> None:
-    features: dict[str, set[str]] = {
-        group: {MEDIAN_OF[name] for name in names} for group, names in LEVELS.items()
-    }
-    level_first = 0
-    for reason in by_effect(made):
-        of_level = features.get(reason.code, set())
-        shown = [feature.name for feature in reason.features]
-        assert not of_level & set(shown[1:]) or shown[0] in of_level
-        level_first += shown[0] in of_level
-    assert level_first > 10
-
-
-def test_a_reasons_share_is_of_all_weights_that_push(made: Stages) -> None:
-    stated = 0
-    for place, decision in enumerate(made.decisions):
-        reasons = [reason for reason in decision.reasons if reason.share is not None]
-        if not made.outcomes[place].by_model:
-            assert not reasons
-            continue
-        by_group = weights(made, place)
-        push = sum(weight for weight in by_group.values() if weight > 0)
-        own = [by_group[reason.code] for reason in reasons]
-        assert own == sorted(own, reverse=True)
-        shares = [reason.share for reason in reasons]
-        assert shares == pytest.approx([weight / push for weight in own])
-        # No group that weighs more is left out.
-        codes = {reason.code for reason in reasons}
-        others = [weight for group, weight in by_group.items() if group not in codes]
-        assert len(reasons) < 4 or max(others) <= own[-1]
-        stated += len(reasons)
-    assert stated > 100
-
-
-def test_a_reason_states_the_effect_of_its_group(made: Stages) -> None:
-    stated = [
-        (reason, made.evidence[place].effects)
-        for place, decision in enumerate(made.decisions)
-        for reason in decision.reasons
-        if reason.share is not None
-    ]
-    for reason, effects in each(stated):
-        assert reason.effect == effects.get(reason.code)
-
-
-def test_effects_change_the_order_of_reasons(made: Stages, bundle: Bundle) -> None:
-    changed = changed_first = 0
-    for place, decision in enumerate(made.decisions):
-        outcome = made.outcomes[place]
-        if not outcome.by_model:
-            continue
-        without = dataclasses.replace(made.evidence[place], effects={})
-        reasons = principal_reasons(without, outcome.hits, True, bundle.wording)
-        alone = [reason.code for reason in reasons]
-        stated = [reason.code for reason in decision.reasons]
-        changed += alone != stated
-        changed_first += alone[0] != stated[0]
-    assert changed > 10
-    assert changed_first > 3
-
-
-def test_a_reason_by_its_effect_alone_is_worded_like_any_other(made: Stages) -> None:
-    """Its features did not push by themselves."""
-    alone = [reason for reason in by_effect(made) if (reason.contribution or 0.0) <= 0]
-    assert len(alone) > 3
-    for reason in alone:
-        assert reason.effect is not None
-        assert reason.effect > 0
-        assert {group_of(feature.name) for feature in reason.features} == {reason.code}
-        assert reason.text.en
-        assert reason.text.zh
-        assert not set("{}") & set(reason.text.en + reason.text.zh)
-
-
-def test_without_a_history_reasons_follow_from_contributions(
-    windows: pl.DataFrame,
-    made: Stages,
-    bundle: Bundle,
-) -> None:
-    last = windows.group_by("account_id", maintain_order=True).last().select(windows.columns)
-    alone = stages(last, bundle, WHEN)
-    cut = [place for place, outcome in enumerate(alone.outcomes) if outcome.by_model]
-    assert len(cut) > 10
-    for place in cut:
-        assert alone.evidence[place].effects == {}
-        reasons = alone.decisions[place].reasons
-        own = [reason for reason in reasons if reason.share is not None]
-        assert own
-        assert all(reason.effect is None for reason in own)
-        push = sum(weight for weight in weights(alone, place).values() if weight > 0)
-        shares = [(reason.contribution or 0.0) / push for reason in own]
-        assert [reason.share for reason in own] == pytest.approx(shares)
-    # With their histories, most of them have effects.
-    assert sum(bool(made.evidence[place].effects) for place in cut) > len(cut) / 4

@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from features.ledger import Terms
 from features.schema import check
 from features.window import lay_out
-from serving.decision.reasons.counterfactual import replay_year
-from serving.decision.reasons.effects import DRIVEN, Driven
-from serving.decision.reasons.levels import Levels
 from tests.support.accounts import window
 from tests.support.year_replay import (
     FREE,
@@ -30,6 +27,9 @@ from tests.support.year_replay import (
     next_standing,
     terms_drawn,
 )
+from training.examine.reasons.counterfactual import replay_year
+from training.examine.reasons.effects import DRIVEN, Driven
+from training.examine.reasons.levels import Levels
 
 
 def levels(count: int, **known: float) -> Levels:

@@ -1,6 +1,6 @@
 """An account's last year with one behaviour changed, replayed through the lender's own ledger.
 
-:mod:`serving.decision.reasons.effects` says what is changed and how the money is accounted for.
+:mod:`training.examine.reasons.effects` says what is changed and how the money is accounted for.
 
 Conventions
 -----------
@@ -27,8 +27,8 @@ from features.ledger import (
 )
 from features.types import Mask, Rows
 from features.window import Months, Values, Window
-from serving.decision.reasons.ledger_differences import compare_with_ledger, known_or
-from serving.decision.reasons.levels import MONTHS_REPLAYED, Levels, year_amount
+from training.examine.reasons.ledger_differences import compare_with_ledger, known_or
+from training.examine.reasons.levels import MONTHS_REPLAYED, Levels, year_amount
 
 _CHANGED = (
     "balance",
