@@ -301,6 +301,14 @@ def _add_monitor(command: _Command) -> None:
     )
 
 
+def _add_answers(command: _Command) -> None:
+    command.model()
+    command.data()
+    command.version()
+    command.option("--most", "number of accounts", type=int)
+    command.option("--out", "file of the page", type=Path)
+
+
 def _add_request(command: _Command) -> None:
     command.model()
     command.data()
@@ -347,6 +355,10 @@ _OPTIONS: dict[str, tuple[str, Callable[[_Command], None]]] = {
         "compare a period's decision records with the hold-out of a version's fit; "
         "exit code 1 if a bound is broken",
         _add_monitor,
+    ),
+    "answers": (
+        "write a model's whole answers to the first hold-out accounts that it cuts",
+        _add_answers,
     ),
     "request": ("write the request of a hold-out account that gets an action", _add_request),
 }

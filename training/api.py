@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from training.compare.peers.compare import PeerComparison
     from training.compare.policies.lab import LabFindings
     from training.data.ingest.ingest import Summary
-    from training.evaluate.model_lookup import RegisteredVersion
+    from training.evaluate.model_lookup import Model, RegisteredVersion
     from training.examine.run import ExaminationResult
     from training.fit.run import FitReport
     from training.release.monitor.monitor import MonitorResult
     from training.release.promote import Promotion
     from training.release.report.report import ReportResult
+    from training.tracking.store import Store
     from training.tune.tune import TuneProgress, TuneResult
 
 AnyPath = str | Path
@@ -88,11 +89,10 @@ def fit(
     from training.fit.bundle import BundleConfig
     from training.fit.config import FitConfig
     from training.fit.run import run_fit
-    from training.tracking.store import Store
 
     data_config, model, bundle = _configs([DataConfig(), FitConfig(), BundleConfig()], settings)
     configs = data_config, model, bundle
-    return run_fit(Path(data), Store(Path(store)), configs, progress, data_digest)
+    return run_fit(Path(data), _open(store), configs, progress, data_digest)
 
 
 def tune(
@@ -151,10 +151,9 @@ def compare(
     See :func:`training.compare.models.compare.compare`.
     """
     from training.compare.models.compare import compare
-    from training.tracking.store import Store
 
     names = [str(model) for model in models]
-    return compare(names, Path(data), Store(Path(store)), name, shared, progress)
+    return compare(names, Path(data), _open(store), name, shared, progress)
 
 
 def promote(
@@ -182,7 +181,6 @@ def promote(
         raise TypeError(f"force: expected the reason as text, got {force!r}")
     from training.release.gate_config import load_gates
     from training.release.promote import PromotionConfig, promote
-    from training.tracking.store import Store
 
     config = PromotionConfig(
         name=name,
@@ -190,23 +188,21 @@ def promote(
         gates=load_gates(None if gates is None else Path(gates)),
         force=force,
     )
-    return promote(Path(data), Store(Path(store)), config, progress)
+    return promote(Path(data), _open(store), config, progress)
 
 
 def nominate(version: str | int | None = None, store: AnyPath = STORE, name: str = MODEL) -> str:
     """Point the alias ``challenger`` at a version (default: the newest), and return the version."""
     from training.release.promote import nominate
-    from training.tracking.store import Store
 
-    return nominate(Store(Path(store)), name, None if version is None else str(version))
+    return nominate(_open(store), name, None if version is None else str(version))
 
 
 def rollback(store: AnyPath = STORE, name: str = MODEL, why: str = "") -> str:
     """Make the previous champion the champion again, and return its version."""
     from training.release.promote import rollback
-    from training.tracking.store import Store
 
-    return rollback(Store(Path(store)), name, why)
+    return rollback(_open(store), name, why)
 
 
 def policy(
@@ -310,10 +306,23 @@ def report(
     See :func:`training.release.report.report.report`.
     """
     from training.release.report.report import ReportConfig, report
-    from training.tracking.store import Store
 
     config = ReportConfig(model, name, shared)
-    return report(Path(data), Store(Path(store)), Path(out), config, progress)
+    return report(Path(data), _open(store), Path(out), config, progress)
+
+
+def answers(
+    version: str | None = None,
+    data: AnyPath = DATA,
+    store: AnyPath = STORE,
+    name: str = MODEL,
+    most: int = 30,
+    out: AnyPath = "answers.md",
+) -> str:
+    """Write the answers to the first hold-out accounts that a model cuts, and return the page."""
+    from training.release.answers import write_answers
+
+    return write_answers(Path(data), _find(store, name, version), most, Path(out))
 
 
 def request(
@@ -331,25 +340,11 @@ def request(
     ``version`` (default: the champion) decides the action.  ``number`` is 1 for the first such
     account, 2 for the second.
     """
-    from serving.decision.golden import load as load_bundle
-    from training.data import sample_request
-    from training.data.config import DataConfig
     from training.data.dataset import load
-    from training.tracking.outputs import check_output
-    from training.tracking.registry import fetch_bundle, fetch_parameters
-    from training.tracking.store import temporary_folder
+    from training.data.sample_request import write_sample
 
-    check_output(Path(out))
-    model = _resolve(store, name, version)
-    with temporary_folder() as folder:
-        bundle = load_bundle(fetch_bundle(model.store, name, model.version, Path(folder)))
-    # With another split than the fit's, the hold-out would contain accounts that the trees saw.
-    (config,) = _configs([DataConfig()], fetch_parameters(model.store, name, model.version, "data"))
-    windows = sample_request.hold_out(load(Path(data)), config)
-    statements, _ = sample_request.find(windows, bundle, action, number)
-    content = sample_request.request(statements)
-    sample_request.write(content, Path(out))
-    return content
+    model = _find(store, name, version)
+    return write_sample(load(Path(data)), model.config, model.bundle, (action, number), Path(out))
 
 
 # In the order of the help text.
@@ -368,6 +363,7 @@ COMMANDS: Mapping[str, Callable[..., Any]] = {
         examine,
         policy,
         monitor,
+        answers,
         request,
     )
 }
@@ -378,14 +374,25 @@ def __dir__() -> list[str]:
     return sorted([*COMMANDS, "nominate", "settings_of"])
 
 
+def _open(store: AnyPath) -> Store:
+    from training.tracking.store import Store
+
+    return Store(Path(store))
+
+
 def _resolve(store: AnyPath, name: str, version: str | None) -> RegisteredVersion:
     """Return the version with that number or alias (default: the champion)."""
     from training.evaluate.model_lookup import RegisteredVersion
     from training.tracking.registry import resolve_version
-    from training.tracking.store import Store
 
-    opened = Store(Path(store))
+    opened = _open(store)
     return RegisteredVersion(opened, name, resolve_version(opened, name, version))
+
+
+def _find(store: AnyPath, name: str, version: str | None) -> Model:
+    from training.evaluate.model_lookup import find_model
+
+    return find_model(_resolve(store, name, version).version, _open(store), name)
 
 
 def _configs(configs: Sequence[Any], settings: Mapping[str, object]) -> list[Any]:

@@ -199,6 +199,20 @@ def request(options: argparse.Namespace) -> None:
     print(f"account {content['account_id']}, {history}: {options.out}")
 
 
+def answers(options: argparse.Namespace) -> None:
+    """Write the answers to the first hold-out accounts that a model cuts."""
+    page = api.answers(
+        options.version,
+        options.data,
+        options.store,
+        options.name,
+        most=options.most,
+        out=options.out,
+    )
+    count = page.count("\n## ")
+    print(f"{count} answers, each with its statements: {options.out}")
+
+
 def examine(options: argparse.Namespace) -> None:
     """Check a version's advice and reasons on new simulated accounts."""
     from training.examine.run import Stage

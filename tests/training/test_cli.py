@@ -14,12 +14,15 @@ from serving.decision.golden import load
 from serving.decision.pipeline import decide
 from serving.schemas.base import parse
 from serving.schemas.decision import Request, statements_table
+from tests.support.each import each
 from tests.training.conftest import STORE_WARNINGS, Kept, copy_of
 from training.__main__ import main
 from training.data.config import DataConfig
 from training.data.dataset import load as load_data
-from training.data.labels import label_accounts
+from training.data.labels import label_accounts, soon_after
+from training.data.sample_request import hold_out
 from training.data.splits import assign_splits
+from training.evaluate.model_lookup import find_model
 from training.tracking import registry
 from training.tracking.defaults import MODEL
 from training.tracking.store import Store
@@ -134,6 +137,49 @@ def test_request_is_of_a_hold_out_account_that_gets_the_action(
     fitted_on = data.features.accounts.filter(pl.Series(data.split != "test"))["account_id"]
     assert request.account_id not in fitted_on.to_list()
     assert assign_splits(pl.Series([request.account_id]), SPLIT).tolist() == ["test"]
+
+
+def test_answers_are_those_of_the_first_hold_out_accounts_that_are_cut(
+    store: Store, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "new" / "answers.md"
+    folders = ["--store", str(store.folder), "--data", str(small)]
+    result = run(capsys, "answers", *folders, "--most", "3", "--out", file)
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"3 answers, each with its statements: {file}\n"
+
+    model = find_model("2", store, MODEL)
+    windows = hold_out(load_data(small), SPLIT)
+    decided_at = soon_after(windows["month"].max())
+    expected = []
+    for (account,), window in windows.group_by("account_id", maintain_order=True):
+        decision = decide(window, model.bundle, decided_at)
+        if any(reason.contribution is not None for reason in decision.reasons):
+            expected.append((account, decision, window))
+        if len(expected) == 3:
+            break
+    page = file.read_text("utf-8")
+    parts = page.split("\n## ")[1:]
+    assert len(parts) == len(expected) == 3
+    for part, (account, decision, window) in zip(each(parts), expected, strict=True):
+        assert f" {account}, {decision.product}: {decision.action}, " in part
+        unquoted = part.replace("\n> ", "\n").replace("\n>", "\n")
+        assert decision.notice is not None
+        assert decision.notice.text.en in unquoted
+        assert decision.notice.text.zh in unquoted
+        months = window["month"].dt.strftime("%Y-%m").to_list()[-13:]
+        assert re.findall(r"^\| (\d{4}-\d\d) ", part, re.MULTILINE) == months
+
+
+def test_answers_of_no_account_are_refused(
+    store: Store, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "answers.md"
+    folders = ["--store", str(store.folder), "--data", str(small)]
+    result = run(capsys, "answers", *folders, "--most", "0", "--out", file)
+    assert (result.code, result.out) == (2, "")
+    assert "most: expected 1 account or more, got 0" in result.err
+    assert not file.exists()
 
 
 def test_each_number_is_another_account(store: Store, small: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +17,7 @@ from training.data.label_file import last_labelled_month
 from training.data.labels import as_date, select_windows, soon_after
 from training.data.observation import observe
 from training.data.splits import assign_splits
+from training.tracking.outputs import check_output
 
 LOOKED_THROUGH = 2000  # hold-out accounts that are decided to find one
 
@@ -107,8 +107,22 @@ def request(statements: pl.DataFrame) -> dict[str, object]:
     }
 
 
-def write(content: Mapping[str, object], file: Path) -> None:
-    """Write the request as a JSON file."""
+def write_sample(
+    source: Source,
+    config: DataConfig,
+    bundle: Bundle,
+    wanted: tuple[str, int],
+    file: Path,
+) -> dict[str, object]:
+    """Write the request of a hold-out account as a JSON file, and return it.
+
+    ``config`` is that of the bundle's fit: with another split, the hold-out would contain accounts
+    that the trees saw.  ``wanted`` is an action and a number, as in :func:`find`.
+    """
+    check_output(file)
+    statements, _ = find(hold_out(source, config), bundle, *wanted)
+    content = request(statements)
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
     file.write_text(text + "\n", "utf-8")
+    return content
