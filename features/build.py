@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from features.catalogue import CATALOGUE, Feature
+from features.catalogue import CATALOGUE, OF_ANOTHER_PRODUCT, Feature
 from features.display import notebook_display
 from features.types import Matrix, Vector
-from features.window import Window, lay_out
+from features.window import Values, Window, lay_out
 
 # Statements in a block: their columns fit into the processor's cache, and a big table needs only
 # constant memory in addition to itself.
@@ -107,8 +107,15 @@ def latest_accounts(statements: pl.DataFrame, window: Window) -> pl.DataFrame:
 def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> Matrix:
     """The features of a window's accounts, float64 (accounts, features), NaN = unknown."""
     with np.errstate(invalid="ignore"):  # comparisons with NaN are intended
-        values = np.column_stack([feature.expression(window) for feature in catalogue])
+        values = np.column_stack([_evaluate(feature, window) for feature in catalogue])
     return values + 0.0  # turns -0.0 into 0.0, so that an answer never shows "-0.0"
+
+
+def _evaluate(feature: Feature, window: Window) -> Values:
+    values = feature.expression(window)
+    if feature.products is None:
+        return values
+    return np.where(window.is_product(feature.products), values, OF_ANOTHER_PRODUCT)
 
 
 def _split_by_account(statements: pl.DataFrame) -> Iterator[pl.DataFrame]:

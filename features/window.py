@@ -16,14 +16,15 @@ NaN if all of these months are unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.schema import COLUMNS
+from features.schema import COLUMNS, PRODUCTS
+from features.types import Mask, Rows
 
 Months = NDArray[np.float64]  # (months, accounts)
 Values = NDArray[np.float64]  # (accounts,)
@@ -51,6 +52,9 @@ class Window:
     - ``payment_of_owed``: the payment, in months with a known ``owed_before``
     - ``repaid_spend``: the smaller of spending and payment
     - ``spend_3_ago``: spending three months earlier
+    - ``income_on_file``: the latest income known by then, in the window
+    - ``spend_with_income``, ``cash_with_income``: spending and cash of a month with an income on
+      file; ``income_with_spend``, ``income_with_cash``: the income on file of the same months
     - ``uncut_limit``: the largest limit of this month and the ``COOLING_MONTHS`` before
     - ``utilization``: balance (at least 0) divided by ``uncut_limit``
     - ``carried_on_time``: balance (at least 0) of a month without a late payment
@@ -58,10 +62,18 @@ class Window:
       ``paid_in_full``, ``drew_cash``
 
     ``months_observed`` is the number of statements of each account, float64 (accounts,).
+    ``products`` are the positions in :data:`features.schema.PRODUCTS` of their products, int64
+    (accounts,).
     """
 
-    def __init__(self, columns: Mapping[str, Months], months_observed: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Months],
+        months_observed: Rows,
+        products: Rows,
+    ) -> None:
         self.months_observed: Values = months_observed.astype(np.float64)
+        self.products = products
         self._columns: dict[str, Months] = dict(columns)
         self._accumulated: dict[tuple[_Verb, str], Months] = {}
         self._last_known: dict[str, Values] = {}
@@ -121,13 +133,20 @@ class Window:
         values: Values = np.where(is_set.any(axis=0), latest, self.months_observed)
         return values
 
+    def is_product(self, products: Collection[str]) -> Mask:
+        """Whether each account is of one of these products."""
+        is_wanted = np.array([name in products for name in PRODUCTS])
+        chosen: Mask = is_wanted[self.products]
+        return chosen
+
     def take(self, accounts: NDArray[np.int64] | slice) -> Window:
         """The window of the accounts at these positions, int64 (n,), in this order.
 
         A position may occur several times.  A slice shares the memory of the columns.
         """
         columns = {name: self[name][:, accounts] for name in STORED_COLUMNS}
-        return Window(columns, self.months_observed[accounts].astype(np.int64))
+        observed = self.months_observed[accounts].astype(np.int64)
+        return Window(columns, observed, self.products[accounts])
 
     def _derive(self, name: str) -> Months:
         if name not in _DERIVED:
@@ -183,7 +202,8 @@ def lay_out(statements: pl.DataFrame) -> Window:
         column = np.full(shape, np.nan)
         column[months_ago, position] = statements[name].to_numpy()
         columns[name] = column
-    return Window(columns, lengths)
+    products = statements["product"].to_physical().to_numpy()[latest].astype(np.int64)
+    return Window(columns, lengths, products)
 
 
 def ratio(numerator: Values, denominator: Values) -> Values:
@@ -198,6 +218,20 @@ def _earlier(column: Months, months: int = 1) -> Months:
     out = np.full_like(column, np.nan)
     out[:-months] = column[months:]
     return out
+
+
+def _income_on_file(w: Window) -> Months:
+    # Carried on and never back: a lender that asks for the income once a year has one in each month
+    # since, and had none before.
+    income = w["income"].copy()
+    for month in range(len(income) - 2, -1, -1):
+        unknown = np.isnan(income[month])
+        income[month, unknown] = income[month + 1, unknown]
+    return income
+
+
+def _where_known(column: Months, other: Months) -> Months:
+    return np.where(np.isnan(other), np.nan, column)
 
 
 def _uncut_limit(w: Window) -> Months:
@@ -245,7 +279,7 @@ def _active(w: Window) -> Months:
 
 def _payment_of_owed(w: Window) -> Months:
     # The first payment of a window settles a statement that lies before the window.
-    return np.where(np.isnan(w["owed_before"]), np.nan, w["payment"])
+    return _where_known(w["payment"], w["owed_before"])
 
 
 def _owed(w: Window) -> Months:
@@ -262,6 +296,11 @@ _DERIVED: Mapping[str, Callable[[Window], Months]] = {
     "payment_of_owed": _payment_of_owed,
     "repaid_spend": lambda w: np.minimum(w["spend"], w["payment"]),
     "spend_3_ago": lambda w: _earlier(w["spend"], 3),
+    "income_on_file": _income_on_file,
+    "spend_with_income": lambda w: _where_known(w["spend"], w["income_on_file"]),
+    "income_with_spend": lambda w: _where_known(w["income_on_file"], w["spend"]),
+    "cash_with_income": lambda w: _where_known(w["cash_advance"], w["income_on_file"]),
+    "income_with_cash": lambda w: _where_known(w["income_on_file"], w["cash_advance"]),
     "uncut_limit": _uncut_limit,
     "utilization": lambda w: ratio(_owed(w), w["uncut_limit"]),
     "carried_on_time": _carried_on_time,

@@ -10,20 +10,28 @@ feature     the declaration
 repayment   late payment, weak repayment
 spending    high utilization, overspending, cash reliance
 borrowing   credit seeking, external debt
-account     capacity, short history; the facts for policy rules
+account     capacity, income fall, short history; the facts for policy rules
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from features.catalogue.account import CAPACITY_AND_HISTORY, FACTS
+from features.catalogue.account import CAPACITY_AND_HISTORY, FACTS, INCOME_FALL
 from features.catalogue.borrowing import CREDIT_SEEKING, EXTERNAL_DEBT
-from features.catalogue.feature import Direction, Feature, Unit
+from features.catalogue.feature import OF_ANOTHER_PRODUCT, Direction, Feature, Unit
 from features.catalogue.repayment import LATE_PAYMENT, WEAK_REPAYMENT
 from features.catalogue.spending import CASH_RELIANCE, HIGH_UTILIZATION, OVERSPENDING
 
-__all__ = ["BY_NAME", "CATALOGUE", "MODEL_FEATURES", "Direction", "Feature", "Unit"]
+__all__ = [
+    "BY_NAME",
+    "CATALOGUE",
+    "MODEL_FEATURES",
+    "OF_ANOTHER_PRODUCT",
+    "Direction",
+    "Feature",
+    "Unit",
+]
 
 # A fit depends on this order: LightGBM prefers the earlier of two features with the same gain.
 CATALOGUE: tuple[Feature, ...] = (
@@ -35,6 +43,7 @@ CATALOGUE: tuple[Feature, ...] = (
     *CREDIT_SEEKING,
     *EXTERNAL_DEBT,
     *CAPACITY_AND_HISTORY,
+    *INCOME_FALL,
     *FACTS,
 )
 BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in CATALOGUE}

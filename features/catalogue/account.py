@@ -1,11 +1,11 @@
-"""Features of the account itself: capacity and history, and the facts of the policy."""
+"""Features of the account itself: capacity, income and history, and the facts of the policy."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from features.catalogue.feature import Feature
-from features.window import Values, Window
+from features.window import Values, Window, ratio
 
 
 def _income_known(w: Window) -> Values:
@@ -60,6 +60,19 @@ CAPACITY_AND_HISTORY: tuple[Feature, ...] = (
         en="balance carried in months without a late payment, last 3",
         zh="近3个月中按时还款月份的月均欠款",
         expression=lambda w: w.mean("carried_on_time", 3),
+    ),
+)
+
+# A group of its own: in the group of capacity a high income would hide its fall.
+INCOME_FALL: tuple[Feature, ...] = (
+    Feature(
+        name="income_change_12",
+        unit="share",
+        direction=-1,
+        group="income_fall",
+        en="monthly income to the highest of the last 12 months",
+        zh="月收入占近12个月最高月收入比例",
+        expression=lambda w: ratio(w.now("income_on_file"), w.max("income_on_file", 12)),
     ),
 )
 

@@ -6,10 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from features.schema import PRODUCTS
 from features.window import Values, Window
 
 Unit = Literal["months", "days", "count", "share", "times", "CNY", "yes_no"]
 Direction = Literal[-1, 0, 1]
+
+# A constant: a contribution compares accounts of one product, so it is exactly 0, and no reason can
+# name the feature.  It is not NaN, which would mean "not known": an account with a feature that was
+# known for all accounts in training is decided by a person if it is unknown.
+OF_ANOTHER_PRODUCT = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,8 @@ class Feature:
             fact, which policy rules may use and the model never sees.
         group: The reason group, which reasons.toml puts into words; "" for a fact.
         en, zh: The feature's name for a customer.
+        products: The products that have it; None = all.  In every account of another product it is
+            ``OF_ANOTHER_PRODUCT``.
         expression: The values for a window, float64 (accounts,).  NaN means unknown, never zero.
     """
 
@@ -34,3 +42,12 @@ class Feature:
     en: str
     zh: str
     expression: Callable[[Window], Values]
+    products: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        unknown = sorted({*(self.products or ())} - {*PRODUCTS})
+        if unknown or self.products == ():
+            raise ValueError(
+                f"feature {self.name!r}: expected some of the products {PRODUCTS}, "
+                f"got {self.products}"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from features.catalogue.feature import Feature
+from features.catalogue.spending import WITH_PURCHASES
 from features.window import Values, Window, ratio
 
 
@@ -56,6 +57,15 @@ LATE_PAYMENT: tuple[Feature, ...] = (
         en="most days past due, last 6 months",
         zh="近6个月最长逾期天数",
         expression=lambda w: w.max("days_past_due", 6),
+    ),
+    Feature(
+        name="worst_days_past_due_12",
+        unit="days",
+        direction=+1,
+        group="late_payment",
+        en="most days past due, last 12 months",
+        zh="近12个月最长逾期天数",
+        expression=lambda w: w.max("days_past_due", 12),
     ),
     Feature(
         name="worst_days_past_due_24",
@@ -175,6 +185,7 @@ WEAK_REPAYMENT: tuple[Feature, ...] = (
         group="weak_repayment",
         en="monthly spending matched by payments, last 3 months",
         zh="近3个月月均由当月还款覆盖的消费额",
+        products=WITH_PURCHASES,
         expression=lambda w: w.mean("repaid_spend", 3),
     ),
     Feature(
@@ -184,6 +195,7 @@ WEAK_REPAYMENT: tuple[Feature, ...] = (
         group="weak_repayment",
         en="monthly spending matched by payments, last 6 months",
         zh="近6个月月均由当月还款覆盖的消费额",
+        products=WITH_PURCHASES,
         expression=lambda w: w.mean("repaid_spend", 6),
     ),
     Feature(

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from features.catalogue.feature import Feature
-from features.window import ratio
+from features.window import Values, Window, ratio
+
+# A cash loan is drawn in cash; its rare purchases are no habit that could be compared.
+WITH_PURCHASES = ("pay_later",)
+
+
+def _spend_to_income(w: Window, months: int) -> Values:
+    """Spending divided by the income on file, over the same months."""
+    return ratio(w.total("spend_with_income", months), w.total("income_with_spend", months))
+
 
 # Utilization is measured against the limit before any cut of the last months.
 HIGH_UTILIZATION: tuple[Feature, ...] = (
@@ -89,7 +98,8 @@ OVERSPENDING: tuple[Feature, ...] = (
         group="overspending",
         en="monthly spending to income, last 3 months",
         zh="近3个月月均消费占收入比例",
-        expression=lambda w: ratio(w.mean("spend", 3), w.last_known("income")),
+        products=WITH_PURCHASES,
+        expression=lambda w: _spend_to_income(w, 3),
     ),
     Feature(
         name="spend_to_income_12",
@@ -98,7 +108,8 @@ OVERSPENDING: tuple[Feature, ...] = (
         group="overspending",
         en="monthly spending to income, last 12 months",
         zh="近12个月月均消费占收入比例",
-        expression=lambda w: ratio(w.mean("spend", 12), w.last_known("income")),
+        products=WITH_PURCHASES,
+        expression=lambda w: _spend_to_income(w, 12),
     ),
     Feature(
         name="spend_to_limit_3",
@@ -107,6 +118,7 @@ OVERSPENDING: tuple[Feature, ...] = (
         group="overspending",
         en="monthly spending to the limit, last 3 months",
         zh="近3个月月均消费占额度比例",
+        products=WITH_PURCHASES,
         expression=lambda w: ratio(w.mean("spend", 3), w.now("uncut_limit")),
     ),
     Feature(
@@ -116,6 +128,7 @@ OVERSPENDING: tuple[Feature, ...] = (
         group="overspending",
         en="monthly spending, last 3 months to the 9 before",
         zh="近3个月月均消费与此前9个月之比",
+        products=WITH_PURCHASES,
         expression=lambda w: ratio(w.mean("spend", 3), w.mean("spend_3_ago", 9)),
     ),
     Feature(
@@ -125,6 +138,7 @@ OVERSPENDING: tuple[Feature, ...] = (
         group="overspending",
         en="highest monthly spending to the mean, last 12 months",
         zh="近12个月最高月消费与平均之比",
+        products=WITH_PURCHASES,
         expression=lambda w: ratio(w.max("spend", 12), w.mean("spend", 12)),
     ),
 )
@@ -164,6 +178,6 @@ CASH_RELIANCE: tuple[Feature, ...] = (
         group="cash_reliance",
         en="monthly cash drawn to income, last 6 months",
         zh="近6个月月均取现占收入比例",
-        expression=lambda w: ratio(w.mean("cash_advance", 6), w.last_known("income")),
+        expression=lambda w: ratio(w.total("cash_with_income", 6), w.total("income_with_cash", 6)),
     ),
 )

@@ -36,7 +36,7 @@ GIVEN = 10_000  # rows of the training data that DiCE draws from
 AN_ACCOUNT, A_METHOD = 4.0, 45.0  # seconds; DiCE has no time limit of its own
 NAMES = list(MODEL_FEATURES)
 # features that no behaviour of coming months can change
-FIXED = ("income", "established_limit", "months_observed")
+FIXED = ("income", "income_change_12", "established_limit", "months_observed")
 WHOLE = [name for name in NAMES if BY_NAME[name].unit in ("months", "days", "count", "yes_no")]
 # DiCE rounds its values.  Without these it uses the digits of the most frequent value, often 0.
 DECIMALS = {name: 0 if BY_NAME[name].unit == "CNY" else 3 for name in NAMES if name not in WHOLE}
@@ -51,7 +51,8 @@ AT_MOST: tuple[tuple[str, float, str, float], ...] = (
     ("late_months_6", 1, "late_months_12", 0),
     ("late_months_12", 1, "late_months_6", 6),
     ("days_past_due_now", 1, "worst_days_past_due_6", 0),
-    ("worst_days_past_due_6", 1, "worst_days_past_due_24", 0),
+    ("worst_days_past_due_6", 1, "worst_days_past_due_12", 0),
+    ("worst_days_past_due_12", 1, "worst_days_past_due_24", 0),
     ("utilization_now", 3, "utilization_mean_3", 0),
     ("utilization_now", 1, "utilization_peak_12", 0),
     ("utilization_mean_3", 2, "utilization_mean_6", 0),
@@ -75,10 +76,7 @@ AT_MOST: tuple[tuple[str, float, str, float], ...] = (
     ("external_debt_to_income", 1, "total_debt_to_income", 0),
 )
 # The same amount as a share of the income and of the limit.
-SAME_AMOUNT = (
-    ("external_debt_to_income", "external_debt_to_limit"),
-    ("spend_to_income_3", "spend_to_limit_3"),
-)
+SAME_AMOUNT = (("external_debt_to_income", "external_debt_to_limit"),)
 
 
 @pytest.fixture(scope="session")

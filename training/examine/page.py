@@ -84,7 +84,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "effects": (
         "What each driver does",
         "The mean true effect on the probability of default, and the share of accounts for which "
-        "it is a cause. `hidden`: income losses and illnesses, which no statement shows.",
+        "it is a cause. `hidden`: income losses, which statements show only once the lender learns "
+        "of the lower income, and illnesses, which they never show.",
     ),
     "symptoms": (
         "What stands for what",

@@ -234,7 +234,7 @@ def project(
         suspended=trajectories.cut_in_force & suspended,
         terms=bundle.policy.terms,
     )
-    features = values_of(windows_ahead(columns, history.months_observed, months))
+    features = values_of(windows_ahead(columns, history, months))
     log_odds = log_odds_of(
         _model_rows(features, bundle),
         bundle.scorer,

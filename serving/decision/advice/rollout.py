@@ -239,30 +239,32 @@ def roll_forward(
 
 def windows_ahead(
     columns: dict[str, Months],
-    months_observed: Values,
+    history: Window,
     months: int,
 ) -> Window:
     """The windows of the decisions after each of the ``months`` that were rolled forward.
 
-    ``columns`` are those of :func:`roll_forward`.  The windows are side by side: first those of all
-    trajectories after the first month, then those after the second, and so on.
+    ``columns`` are those of :func:`roll_forward` for the window ``history``.  The windows are side
+    by side: first those of all trajectories after the first month, then those after the second, and
+    so on.
     """
-    trajectories = len(months_observed)
-    history = len(columns["balance"]) - months
-    longest = min(history + months, LONGEST_WINDOW)
+    trajectories = len(history.months_observed)
+    months_before = len(columns["balance"]) - months
+    longest = min(months_before + months, LONGEST_WINDOW)
     shape = (longest, months * trajectories)
     ahead = {name: np.full(shape, np.nan) for name in columns}
     for month in range(1, months + 1):
-        rows = min(history + month, longest)
+        rows = min(months_before + month, longest)
         places = slice((month - 1) * trajectories, month * trajectories)
         newest = months - month
         for name, column in columns.items():
             visible = column[newest : newest + rows]
             ahead[name][:rows, places] = visible
     after = np.repeat(np.arange(1, months + 1), trajectories)
-    observed = np.tile(months_observed, months) + after
+    observed = np.tile(history.months_observed, months) + after
     observed = np.minimum(observed, LONGEST_WINDOW)
-    return Window(ahead, observed.astype(np.int64))
+    products = np.tile(history.products, months)
+    return Window(ahead, observed.astype(np.int64), products)
 
 
 @dataclass(frozen=True, slots=True)

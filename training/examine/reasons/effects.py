@@ -154,7 +154,8 @@ def _compute_block(
         terms=bundle.policy.terms,
         instalment_share=bundle.advice.search.instalment_share,
     )
-    replayed = Window(columns, trajectories.months_observed.astype(np.int64))
+    observed = trajectories.months_observed.astype(np.int64)
+    replayed = Window(columns, observed, trajectories.products)
     places = [_NAMES.index(name) for name in bundle.features]
     matrix = np.ascontiguousarray(values_of(replayed)[:, places])
     log_odds = log_odds_of(matrix, bundle.scorer, threads=1).reshape(-1, variants)

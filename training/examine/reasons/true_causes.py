@@ -12,8 +12,9 @@ bounds exist only in a simulation.  ``relived_by_simulator`` bounds what the ser
 explain: its effects, with the year replayed by the mechanism.  ``trained_on_truth`` bounds what the
 statements can explain: a forest trained on the true causes of other accounts.
 
-``hidden`` is the effect of income losses and illnesses, which no statement shows.  Where it is the
-largest, the first reason is a symptom of a cause that the lender cannot observe.
+``hidden`` is the effect of income losses, which statements show only once the lender learns of the
+lower income, and of illnesses, which they never show.  Where it is the largest, the first reason is
+mostly a symptom of a cause that the lender cannot observe.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ both answer one question: :mod:`training.examine.reasons.effects` with the model
 this module with the mechanism itself.
 
 Length of history and capacity (income, the limit as granted) have no driver: the account was opened
-with them.  ``hidden`` is no reason group: it removes the income losses and illnesses, which no
-statement shows.
+with them.  ``hidden`` is no reason group: it removes the income losses, which statements show only
+once the lender learns of the lower income, and the illnesses, which they never show.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def test_months_to_come_are_statements_with_the_same_features(
     table = as_statements(statements, columns, 1)
     ahead = windows_ahead(
         columns,
-        np.full(2, statements.height),
+        lay_out(statements).take(np.zeros(2, dtype=np.int64)),
         MONTHS,
     )
     features = values_of(ahead).reshape(MONTHS, 2, -1)
