@@ -41,7 +41,8 @@ def share_of_income(statements: list[Statement], column: str, months: int) -> fl
     ]
     if not known:
         return math.nan
-    return sum(amount for amount, _ in known) / sum(income for _, income in known)
+    amounts = math.fsum(amount for amount, _ in known)
+    return amounts / math.fsum(income for _, income in known)
 
 
 def change_of_income(statements: list[Statement]) -> float:
