@@ -131,7 +131,9 @@ def test_every_action_occurs_with_consistent_fields(windows: pl.DataFrame, bundl
         assert (d.effective_on is not None) == (d.action in ("reduce", "suspend"))
         assert (d.review_on is None) == (d.action == "keep")
         assert bool(d.review_because) == (d.proposed_limit is not None) == (d.action == "review")
-        assert bool(d.reasons) == (d.action != "keep")
+        nothing_to_state = d.action == "keep" or "no_principal_reason" in d.review_because
+        assert bool(d.reasons) != nothing_to_state
+        assert (d.comparison is None) == (d.action == "keep")
         assert [reason.rank for reason in d.reasons] == list(range(1, len(d.reasons) + 1))
         assert len(d.reasons) <= 4
         if d.action in ("keep", "review"):
