@@ -255,6 +255,12 @@ def _add_erase(commands: Any) -> None:
         "--why", help="the reason; recorded in readable form, so it must not identify the customer"
     )
     erase.add_argument(
+        "--hold-over",
+        metavar="WHY",
+        help="erase although a notice is unsent, a review open, or a law keeps the records, and "
+        "why; recorded in readable form",
+    )
+    erase.add_argument(
         "--years",
         type=int,
         default=os.environ.get("CLEARLINE_RETENTION_YEARS"),

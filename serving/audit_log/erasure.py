@@ -1,7 +1,8 @@
 """Erasure: deletes a data subject's key, so that nobody can decrypt their entries.
 
 On a customer's request, or after the retention period. The hash chain still verifies, and the
-erasure is recorded as an entry.
+erasure is recorded as an entry. A data subject with a hold is erased only by an order that says why
+(:mod:`serving.audit_log.privacy.holds`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import sqlalchemy as sa
 
 from serving.audit_log.entry import Kind, NewEntry
+from serving.audit_log.privacy.holds import LAWS, Hold, Law, find_holds
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import data_subject_column, insert_entries, metadata_column
 from serving.storage.database import Database
@@ -29,6 +32,7 @@ from serving.storage.timestamps import decode_time, encode_time
 RETENTION_YEARS = 3
 MAX_YEARS = 100
 SUBJECTS_PER_TRANSACTION = 50  # writers wait no longer than these take
+SUBJECTS_PER_QUERY = 200  # in memory at a time, with all their entries
 _KINDS_OF_COMMANDS: Sequence[Kind] = ("erasure", "key_created", "key_adopted", "key_revoked")
 _MARK = "account_mark"  # in the metadata of an erasure
 _CALLER = "operator"  # an erasure is a command, which has no API key
@@ -61,11 +65,30 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class ErasureOrder:
-    """Who erases, why, and when."""
+    """Who erases, why, and when.
+
+    ``hold_over`` is why also data subjects with a hold are erased; None = they are not. ``laws``
+    are those whose holds count.
+    """
 
     by: str
     why: str
     at: datetime.datetime
+    hold_over: str | None = None
+    laws: tuple[Law, ...] = LAWS
+
+    @property
+    def today(self) -> datetime.date:
+        """The day of the order, UTC."""
+        return self.at.astimezone(datetime.UTC).date()
+
+
+class Held(StorageError):
+    """A data subject was not erased; ``holds`` say why not."""
+
+    def __init__(self, holds: Sequence[Hold]) -> None:
+        super().__init__("; ".join(str(hold) for hold in holds))
+        self.holds = tuple(holds)
 
 
 def erase_account(
@@ -79,6 +102,9 @@ def erase_account(
 
     An account has another data subject under each account key that was in use while the others were
     not there: call it until it returns None.
+
+    Raises:
+        Held: the data subject has a hold, and the order does not say why to erase all the same.
     """
     hashes = list(secrets.account_hashes(tenant, account).values())
     query = sa.select(people).where(people.c.account.in_(hashes)).limit(1)
@@ -87,10 +113,13 @@ def erase_account(
         person = connection.execute(query).one_or_none()
         if person is None:
             return None
+        holds = _holds_of(connection, secrets, [person.person], order).get(person.person, [])
+        if holds and order.hold_over is None:
+            raise Held(holds)
         erased = Erased(person.person, _count_entries(connection, person.person))
         connection.execute(people.delete().where(people.c.person == person.person))
         mark = _erasure_mark(secrets, person.key_id, person.account)
-        insert_entries(connection, [_erasure_entry(erased, tenant, order, mark)], secrets)
+        insert_entries(connection, [_erasure_entry(erased, tenant, order, mark, holds)], secrets)
     return erased
 
 
@@ -128,7 +157,8 @@ def erase_expired(
 ) -> Iterator[Erased]:
     """Delete the keys of all data subjects whose newest entry is older than ``years``.
 
-    A few at a time; those that are returned are durable.
+    A few at a time; those that are returned are durable. Data subjects with a hold are left out,
+    unless the order says why not.
     """
     before = encode_time(years_before(order.at, years))
     with database.reading() as connection:
@@ -137,7 +167,10 @@ def erase_expired(
         erased: list[Erased] = []
         records: list[NewEntry] = []
         with database.writing() as connection:
+            holds = _holds_of(connection, secrets, some, order)
             for subject in some:
+                if subject in holds and order.hold_over is None:
+                    continue
                 # Checked again under the write lock: an entry may have been appended since.
                 tenant = _tenant_if_expired(connection, subject, before)
                 if tenant is None:
@@ -146,7 +179,8 @@ def erase_expired(
                 one = Erased(subject, _count_entries(connection, subject))
                 connection.execute(people.delete().where(people.c.person == subject))
                 erased.append(one)
-                records.append(_erasure_entry(one, tenant, order, mark))
+                held = holds.get(subject, [])
+                records.append(_erasure_entry(one, tenant, order, mark, held))
             insert_entries(connection, records, secrets)
         yield from erased
 
@@ -179,6 +213,20 @@ def find_expired(database: Database, years: int, at: datetime.datetime) -> Expir
         oldest=None if oldest is None else decode_time(oldest),
         newest=None if latest is None else decode_time(latest),
     )
+
+
+def find_held(
+    database: Database, secrets: Secrets, years: int, order: ErasureOrder
+) -> dict[str, list[Hold]]:
+    """The holds of each data subject that :func:`erase_expired` leaves out, were it run now."""
+    before = encode_time(years_before(order.at, years))
+    held: dict[str, list[Hold]] = {}
+    with database.reading() as connection:
+        subjects = iter(_find_expired(connection, before))
+    while some := list(islice(subjects, SUBJECTS_PER_QUERY)):
+        with database.reading() as connection:
+            held |= _holds_of(connection, secrets, some, order)
+    return held
 
 
 def newest_record(database: Database) -> datetime.datetime | None:
@@ -268,6 +316,12 @@ def _tenant_if_expired(
     return None if has_key is None else str(tenant)
 
 
+def _holds_of(
+    connection: sa.Connection, secrets: Secrets, subjects: Sequence[str], order: ErasureOrder
+) -> dict[str, list[Hold]]:
+    return find_holds(connection, secrets, subjects, order.laws, order.today)
+
+
 def _erasure_mark(secrets: Secrets, key_id: str, account_hash: str) -> str | None:
     """A keyed hash by which a later command finds the erasure; None if the account key is gone."""
     key = secrets.account_keys.get(key_id)
@@ -305,7 +359,18 @@ def _erasure_entry(
     tenant: str,
     order: ErasureOrder,
     mark: str | None,
+    holds: Sequence[Hold],
 ) -> NewEntry:
+    metadata: dict[str, Any] = {
+        "person": erased.data_subject,
+        "rows": erased.rows,
+        "by": order.by,
+        "why": order.why,
+        _MARK: mark,
+    }
+    if holds:
+        metadata["hold_over"] = order.hold_over
+        metadata["holds"] = [str(hold) for hold in holds]
     return NewEntry(
         entry_id=str(uuid.uuid4()),
         kind="erasure",
@@ -314,11 +379,5 @@ def _erasure_entry(
         caller=_CALLER,
         at=order.at,
         account=None,
-        metadata={
-            "person": erased.data_subject,
-            "rows": erased.rows,
-            "by": order.by,
-            "why": order.why,
-            _MARK: mark,
-        },
+        metadata=metadata,
     )

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from serving.audit_log.erasure import (
     RETENTION_YEARS,
     Erased,
     ErasureOrder,
     Expired,
+    Held,
     check_retention,
     count_unmarked_erasures,
     erase_account,
     erase_expired,
     erased_at,
     find_expired,
+    find_held,
     newest_record,
     truncate_wal,
 )
+from serving.audit_log.privacy.holds import LAWS_VARIABLE, Hold, parse_laws
 from serving.audit_log.privacy.near_accounts import find_near
 from serving.operations.audit import OpenAuditLog, open_audit_log
 from serving.operations.errors import NothingDone
@@ -30,18 +34,27 @@ from serving.storage.errors import StorageError
 
 MAX_SILENCE = datetime.timedelta(days=1)  # between the newest row and the clock
 SECONDS_FOR_READERS = 5.0
+MAX_HELD = 20  # data subjects with a hold that are named
+_HOW_TO_ERASE_ALL_THE_SAME = 'to erase all the same, say why with --hold-over "..."'
 
 
 def erase_data_subjects(options: argparse.Namespace) -> int:
     """Delete the key of an account's data subject, or of all past the retention period.
 
-    Returns 1 if a deleted key may still be in the write-ahead log.
+    Returns 1 if a deleted key may still be in the write-ahead log, or if a data subject past the
+    retention period has a hold and is left out.
     """
     years = RETENTION_YEARS if options.years is None else options.years
     check_retention(years, options.force, options.why)
     _check_options(options)
     why = options.why or (f"older than {years} years" if options.expired else "asked for")
-    order = ErasureOrder(options.by, why, datetime.datetime.now(datetime.UTC))
+    order = ErasureOrder(
+        by=options.by,
+        why=why,
+        at=datetime.datetime.now(datetime.UTC),
+        hold_over=options.hold_over,
+        laws=parse_laws(os.environ.get(LAWS_VARIABLE)),
+    )
     with open_audit_log() as log:
         if options.expired:
             return _erase_expired(log, options, years, order)
@@ -68,18 +81,41 @@ def expired_text(expired: Expired, years: int) -> str:
     return "\n".join(lines)
 
 
+def held_text(held: Mapping[str, Sequence[Hold]]) -> str:
+    """Which data subjects past the retention period are not erased, and why, in words.
+
+    >>> hold = Hold("unsent_notice", "01a2", datetime.date(2022, 3, 4))
+    >>> print(held_text({"7f3c": [hold]}))
+    held  1 of them, not erased
+    7f3c  the notice of 01a2 is not sent yet, it is due by 2022-03-04
+    """
+    lines = [f"held  {len(held)} of them, not erased"]
+    for subject, holds in list(held.items())[:MAX_HELD]:
+        because = "; ".join(str(hold) for hold in holds)
+        lines.append(f"{subject}  {because}")
+    if len(held) > MAX_HELD:
+        lines.append(f"and {len(held) - MAX_HELD} more")
+    return "\n".join(lines)
+
+
 def _check_options(options: argparse.Namespace) -> None:
     has_account, has_tenant = options.account is not None, options.tenant is not None
     if options.expired == has_account or has_tenant != has_account:
         raise StorageError("expected --tenant with --account, or --expired")
     if not options.by.strip():
         raise NothingDone("--by: expected the name of who erases, got a blank one")
+    if options.hold_over is not None and not options.hold_over.strip():
+        raise NothingDone("--hold-over: expected why a hold does not count, got a blank text")
     if not 0 < options.max_share <= 1:
         raise StorageError(f"--max-share: expected above 0, at most 1, got {options.max_share:g}")
-    if has_account and options.why and _names(options.why, options.account):
-        raise StorageError(
-            "--why: expected a reason without the account's name: it stays readable for ever"
-        )
+    if not has_account:
+        return
+    for option, text in (("--why", options.why), ("--hold-over", options.hold_over)):
+        if text and _names(text, options.account):
+            raise StorageError(
+                f"{option}: expected a reason without the account's name: it stays readable for "
+                "ever"
+            )
 
 
 def _names(text: str, account: str) -> bool:
@@ -91,7 +127,12 @@ def _erase_account(log: OpenAuditLog, tenant: str, account: str, order: ErasureO
         while (one := erase_account(log.database, log.secrets, tenant, account, order)) is not None:
             yield one
 
-    count, status = _print_erased(log, erase_all())
+    try:
+        count, status = _print_erased(log, erase_all())
+    except Held as held:
+        raise NothingDone(
+            f"{account!r} of {tenant!r} was not erased: {held}; {_HOW_TO_ERASE_ALL_THE_SAME}"
+        ) from None
     if count:
         return status
     raise NothingDone(_not_found_text(log, tenant, account))
@@ -107,6 +148,11 @@ def _erase_expired(
     if not expired.subjects:
         print("no records are past their retention period")
         return 0
+    held = {}
+    if order.hold_over is None:
+        held = find_held(log.database, log.secrets, years, order)
+    if held:
+        print(held_text(held))
     if expired.share > options.max_share:
         raise NothingDone(
             f"nothing was erased: expected at most {options.max_share:.1%} of the data subjects, "
@@ -115,6 +161,9 @@ def _erase_expired(
     if not options.yes:
         raise NothingDone("nothing was erased: add --yes to erase what is listed")
     _, status = _print_erased(log, erase_expired(log.database, log.secrets, years, order))
+    if held:
+        print(f"not erased: what is held; {_HOW_TO_ERASE_ALL_THE_SAME}", file=sys.stderr)
+        return 1
     return status
 
 

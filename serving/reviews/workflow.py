@@ -3,10 +3,11 @@
     open -> in review -> resolved
     open or in review -> withdrawn
 
-A review is always possible, one at a time for a decision: no decision is by automation alone
-(PIPL article 24, GDPR article 22(3)). If the policy refers a decision to a person, a review is
-opened together with the decision; a customer's review replaces it. No row is ever changed: each
-step is a new row, and of two simultaneous steps the audit log stores one.
+A decision is made by automation alone, unless the policy refers it to a person. So a customer can
+ask for a person at any time (PIPL article 24, GDPR article 22(3)): a review is always possible, one
+at a time for a decision. If the policy refers a decision to a person, a review is opened together
+with the decision; a customer's review replaces it. No row is ever changed: each step is a new row,
+and of two simultaneous steps the audit log stores one.
 """
 
 from __future__ import annotations

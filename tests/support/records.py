@@ -93,7 +93,7 @@ def numbered_entry(number: int) -> NewEntry:
         caller="key-1",
         at=NOW + datetime.timedelta(seconds=number),
         account=account,
-        metadata={"action": "keep", "number": number},
+        metadata={"action": "keep", "number": number, "decide_by": "2026-12-25"},
         request_body=[b"asked %d" % number, b"", None][number % 3],
         response_body=b"answered %d" % number if number % 4 else None,
         unique_key=f"slot-{number}" if number % 2 else None,

@@ -5,4 +5,5 @@ record_secrets  which secrets an audit log belongs to
 data_subjects   one key a data subject; deleting it erases the person
 api_key_macs    which rows of API keys are genuine
 near_accounts   other spellings of an unknown account
+holds           what keeps a person from being erased yet
 """

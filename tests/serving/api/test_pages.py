@@ -17,7 +17,7 @@ from tests.support.each import each
 from tests.support.every_route import ASKER, EveryRoute
 from tests.support.records import NOW
 
-ORDER = ErasureOrder("operator", "asked for", NOW)
+ORDER = ErasureOrder("operator", "asked for", NOW, hold_over="listed notices")
 ACCOUNTS = 5
 PAGE = 3
 

@@ -46,6 +46,7 @@ from tests.support.records import (
 )
 
 ORDER = ErasureOrder("Li Na", "asked for", NOW)
+OVER = dataclasses.replace(ORDER, hold_over="many have a review")
 MARK = "Geheimnis7319"  # in the account's name and in the request
 
 
@@ -255,7 +256,7 @@ def test_entries_are_appended_while_persons_are_erased(record: AuditLog, tmp_pat
     # Connections of its own, as the command has.
     beside = database.Database(settings_in(tmp_path).address)
     erased = [
-        erase_account(beside, record.secrets, "lender", f"acct-{number}", ORDER)
+        erase_account(beside, record.secrets, "lender", f"acct-{number}", OVER)
         for number in range(40)
     ]
     beside.close()

@@ -32,7 +32,7 @@ from tests.support.records import NOW, Fill, append, numbered_entries, settings_
 
 ROWS = 500
 COPIED = ("entries", "people", "api_keys", "secrets_marker", "open_notices", "review_states")
-ORDER = ErasureOrder("operator", "asked for", NOW)
+ORDER = ErasureOrder("operator", "asked for", NOW, hold_over="some have a review")
 COLUMNS = tuple(column.name for column in entries.c)
 Row = dict[str, Any]
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from features.months import add_months
 from serving.__main__ import main
 from serving.audit_log import checkpoints
+from serving.audit_log.entry import NewEntry
 from serving.audit_log.erasure import ErasureOrder, erase_account, years_before
 from serving.audit_log.log import AuditLog
 from serving.operations import erase as module
@@ -190,6 +192,92 @@ def test_an_account_that_was_erased_is_no_unknown_one(
     status, _, err = run(capsys, ["erase", "--tenant", "lender", "--account", "acct-99", *BY])
     assert status == 1
     assert "never had an account 'acct-99'" in err
+
+
+def cut_of(account: str, years: int = 0) -> NewEntry:
+    """A reduction whose notice nobody has sent, so many years ago."""
+    return dataclasses.replace(
+        new_entry(f"cut-{account}", account),
+        at=years_before(TODAY, years),
+        metadata={"door": "decisions", "action": "reduce"},
+        due=years_before(TODAY, years).date() + datetime.timedelta(days=2),
+    )
+
+
+def test_a_customer_with_a_cut_is_not_erased_the_day_after(
+    record: AuditLog, at_hand: StorageSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = cut_of("acct-1")
+    append(record, [cut])
+    asked = ["erase", "--tenant", "lender", "--account", "acct-1", *BY]
+    status, out, err = run(capsys, asked)
+    assert (status, out) == (1, "")
+    kept_until = add_months(TODAY.date(), 36)
+    assert err == (
+        "'acct-1' of 'lender' was not erased: the notice of cut-acct-1 is not sent yet, it is due "
+        f"by {cut.due}; the records of cut-acct-1 are kept until {kept_until} (PIPL articles 55 "
+        'and 56); to erase all the same, say why with --hold-over "..."\n'
+    )
+    assert erased_rows(record) == 0
+    status, out, err = run(capsys, [*asked, "--hold-over", "a court ordered it"])
+    assert (status, err) == (0, "")
+    assert "rows 1" in out
+    [entry] = record.reader.of_kind(("erasure",))
+    assert entry.metadata["hold_over"] == "a court ordered it"
+    assert len(entry.metadata["holds"]) == 2
+    assert run(capsys, ["verify"])[0] == 0
+
+
+def test_a_hold_counts_under_the_laws_of_the_lender(
+    record: AuditLog,
+    at_hand: StorageSettings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    append(record, [dataclasses.replace(cut_of("acct-1"), due=None)])
+    asked = ["erase", "--tenant", "lender", "--account", "acct-1", *BY]
+    assert "PIPL" in run(capsys, asked)[2]
+    monkeypatch.setenv("CLEARLINE_LEGAL_HOLDS", "gdpr")
+    status, _, err = run(capsys, asked)
+    assert status == 2
+    assert "expected 'none', or names among regulation_b, pipl, separated by commas; got" in err
+    assert erased_rows(record) == 0
+    monkeypatch.setenv("CLEARLINE_LEGAL_HOLDS", "regulation_b")
+    assert run(capsys, asked)[0] == 0, "nobody was notified, so its months have not begun"
+    assert erased_rows(record) == 1
+
+
+def test_expired_customers_with_a_hold_are_named_and_left_out(
+    record: AuditLog, at_hand: StorageSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill_book(record, old=2, new=37)
+    [held] = append(record, [cut_of("held", 4)])
+    # The newest row is of today, so that the clock is trusted.
+    append(record, [dataclasses.replace(new_entry("last", "acct-2"), at=TODAY)])
+    status, out, err = run(capsys, [*EXPIRED, "--yes"])
+    assert status == 1
+    assert "held  1 of them, not erased\n" in out
+    assert f"{held.data_subject}  the notice of cut-held is not sent yet" in out
+    assert err.startswith("not erased: what is held; to erase all the same, say why")
+    assert erased_rows(record) == 2
+    status, _, err = run(capsys, [*EXPIRED, "--yes", "--hold-over", "sent by the branch"])
+    assert (status, err) == (0, "")
+    assert erased_rows(record) == 3
+
+
+@pytest.mark.parametrize("why", ["", "  "])
+def test_a_hold_is_not_passed_over_without_a_reason(
+    record: AuditLog, at_hand: StorageSettings, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append(record, [cut_of("acct-1")])
+    asked = ["erase", "--tenant", "lender", "--account", "acct-1", *BY, "--hold-over"]
+    status, _, err = run(capsys, [*asked, why])
+    assert status == 1
+    assert "--hold-over: expected why a hold does not count, got a blank text" in err
+    status, _, err = run(capsys, [*asked, "acct-1 asked for it"])
+    assert status == 2
+    assert "--hold-over: expected a reason without the account's name" in err
+    assert erased_rows(record) == 0
 
 
 @pytest.mark.parametrize("by", ["", "  "])

@@ -36,6 +36,7 @@ from tests.support.records import NOW, append
 from training.release.monitor.records import read_records
 
 PAGE = ROOT / "docs" / "service" / "audit_log.md"
+ORDER = ErasureOrder("Li Na", "asked for", NOW, hold_over="the decisions are of a test")
 LATER = NOW + datetime.timedelta(days=3)
 
 
@@ -192,9 +193,7 @@ def test_an_erased_decision_is_exported_without_personal_data(
         ],
     )
     [before] = exported(record)
-    erase_account(
-        record.database, record.secrets, "lender", "A-1", ErasureOrder("Li Na", "asked for", NOW)
-    )
+    erase_account(record.database, record.secrets, "lender", "A-1", ORDER)
     [after] = exported(record)
     assert after == before | {
         "erased": True,
@@ -316,8 +315,7 @@ def test_an_export_that_leaves_something_out_ends_with_1(
     assert main(["export", "--since", "2030-01-01", "--out", str(out)]) == 1
     assert "no decision was exported" in capsys.readouterr().err
     assert out.read_text("utf-8") == whole, "an export of nothing replaces no file"
-    order = ErasureOrder("Li Na", "asked for", NOW)
-    erase_account(record.database, record.secrets, "lender", "A-1", order)
+    erase_account(record.database, record.secrets, "lender", "A-1", ORDER)
     said = "left out: the content of 1 of 3 decisions, because their customers were erased\n"
     assert main(["export", "--out", str(out)]) == 1
     assert capsys.readouterr().err == said

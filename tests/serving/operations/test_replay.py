@@ -28,6 +28,8 @@ from tests.support.entries import decision_entry, example_request
 from tests.support.records import NOW, append, environment_of, settings_in
 from tests.support.served import Server
 
+ORDER = ErasureOrder("Li Na", "asked for", NOW, hold_over="the decisions are of a test")
+
 
 @pytest.fixture
 def bundles(golden: Bundle) -> Bundles:
@@ -155,9 +157,7 @@ def test_an_erased_decision_is_not_replayed(
     bundles: Bundles,
 ) -> None:
     append(record, entries_of_every_endpoint(golden))
-    erase_account(
-        record.database, record.secrets, "lender", "A-3", ErasureOrder("Li Na", "asked for", NOW)
-    )
+    erase_account(record.database, record.secrets, "lender", "A-3", ORDER)
     entries = record.reader.of_kind(("decision", "erasure"))
     done = replay(entries, bundles, record.secrets.id_key)
     assert done.counts == Counter(same=4, erased=1)
@@ -235,8 +235,7 @@ def test_a_decision_that_is_left_out_ends_the_command_with_1(
     assert main(given) == 0  # the control
     assert main(["replay"]) == 1
     assert "not replayed, because the bundle is missing: 5" in capsys.readouterr().out
-    order = ErasureOrder("Li Na", "asked for", NOW)
-    erase_account(record.database, record.secrets, "lender", "A-3", order)
+    erase_account(record.database, record.secrets, "lender", "A-3", ORDER)
     assert main(given) == 1
     assert f"{ERASED}: 1" in capsys.readouterr().out
     assert main([*given, "--allow-erased"]) == 0

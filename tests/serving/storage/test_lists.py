@@ -24,7 +24,7 @@ TENANTS = ("north", "south")
 ACCOUNTS = 6
 STEPS: tuple[Kind, ...] = ("started", "resolution", "withdrawal")
 AFTER = {"started": "in_review", "resolution": "resolved", "withdrawal": "withdrawn"}
-ORDER = ErasureOrder("operator", "asked for", NOW)
+ORDER = ErasureOrder("operator", "asked for", NOW, hold_over="drawn")
 Rows = set[tuple[str, str, int]]
 
 
@@ -131,7 +131,7 @@ class Oracle:
             caller="key-1",
             at=NOW,
             account=account,
-            metadata={},
+            metadata={"decide_by": "2026-12-25"} if kind == "review" else {},
             request_body=b"{}",
             unique_key=None if told is None else f"told:{told}",
             due=due,

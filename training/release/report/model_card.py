@@ -1,7 +1,7 @@
 """The model card: purpose, training data, limits of use, and the rules that apply.
 
-After Mitchell et al. 2019, *Model Cards for Model Reporting*, and the documentation that SR 11-7
-requires of a model in use.
+After Mitchell et al. 2019, *Model Cards for Model Reporting*, and what SR 26-2, the guidance of the
+Federal Reserve on model risk, expects to be documented of a model in use.
 """
 
 from __future__ import annotations
@@ -61,37 +61,53 @@ _LIMITS = (
 )
 _RULES = (
     (
-        "12 CFR 1002.9 (Regulation B)",
-        "A cut of one account's limit is adverse action: the specific principal reasons within "
-        "30 days.",
-        "At most four reasons from exact contributions; `notice.send_by`; the list of "
+        "12 CFR 1002.9(a) (Regulation B)",
+        "A cut of one account's limit is adverse action: the customer is told within 30 days.",
+        "A notice of every cut, due before the cut takes effect (`notice.send_by`); the list of "
         "notices due and overdue.",
     ),
     (
-        "CFPB Circular 2022-03",
-        "A complex model does not excuse from specific reasons.",
-        "Each reason names the behaviour and its value.",
+        "12 CFR 1002.9(b)(2) and its official comments 1, 2, 4 and 5",
+        "The specific principal reasons: the factors actually scored, none of the principal ones "
+        "left out, also of a complex model. More than four are not likely to help.",
+        "At most four reasons, ranked by exact contributions; each names the behaviour and its "
+        "value.",
+    ),
+    (
+        "12 CFR 1002.12(b)(2) (Regulation B)",
+        "The records of an adverse action are kept 25 months after the notice.",
+        "`python -m serving erase` refuses before, unless a person says why; the audit log "
+        "records it.",
     ),
     (
         "PIPL article 24",
-        "Transparent, fair results; explanation; a decision not by automation alone on request.",
-        "Reasons in Chinese and English; review and appeal on request; fairness is measured and "
-        "is a gate of promotion.",
+        "Transparent, fair results; an explanation on request; the right to refuse a decision by "
+        "automation alone.",
+        "Reasons in Chinese and English; a person reviews a decision on request; fairness is "
+        "measured and is a gate of promotion.",
     ),
     (
         "PIPL articles 55, 56",
-        "Impact assessment and its records kept three years.",
-        "The audit log has a retention of three years, or longer if configured.",
+        "Impact assessment; it and the records of the handling are kept three years.",
+        "The audit log has a retention of three years, or longer if configured. The lender makes "
+        "the assessment.",
     ),
     (
-        "SR 11-7",
-        "Sound development, outcomes analysis, ongoing monitoring, effective challenge.",
+        "SR 26-2 (Federal Reserve, 17 April 2026)",
+        "Sound development, validation, ongoing monitoring and governance, in proportion to the "
+        "model's risk.",
         "This report; paired comparison and gates before promotion; `python -m training monitor`.",
     ),
     (
-        "Regulation (EU) 2024/1689, annex III 5(b)",
-        "Evaluating creditworthiness of natural persons is high-risk: logging, oversight.",
-        "An append-only audit log of every decision; human review.",
+        "GDPR articles 15(1)(h) and 22 (C-203/22)",
+        "The procedure actually applied, explained; a person on request.",
+        "Exact contributions, the policy's version and the bundle of every decision; human review.",
+    ),
+    (
+        "Regulation (EU) 2024/1689 (AI Act), annex III 5(b), articles 12, 14 and 86",
+        "Evaluating creditworthiness of natural persons is high-risk: logging, oversight, "
+        "explanation.",
+        "An append-only audit log of every decision; human review; reasons.",
     ),
 )
 
@@ -145,7 +161,7 @@ def _bundle_table(bundle: Bundle) -> pl.DataFrame:
     # A leaf is a node without children.
     leaves = int(booster.trees_to_dataframe()["left_child"].isna().sum())
     constrained = sum(BY_NAME[name].direction != 0 for name in bundle.features)
-    products = ", ".join(sorted(bundle.comparisons))
+    products = ", ".join(sorted(bundle.medians))
     versions = [f"{name} {version}" for name, version in provenance.libraries.items()]
     facts = {
         "name and version": f"{provenance.name} {provenance.version or '(not registered)'}",

@@ -113,7 +113,7 @@ def attacked(tmp_path: Path, golden: Bundle, expected: Json) -> Path:
         answers = [send(decisions, one) for one in expected["answered"]]
         reviews = Reviews(golden, audit_log, answer_again)
         open_review(reviews, json.loads(answers[0]), expected["answered"][0]["body"])
-        order = ErasureOrder("Li Na", "asked for", NOW)
+        order = ErasureOrder("Li Na", "asked for", NOW, hold_over="it has a review")
         arguments = audit_log.database, audit_log.secrets, "north", ERASED_ACCOUNT, order
         assert erase_account(*arguments) is not None
     return tmp_path / "record.db"
