@@ -1,9 +1,10 @@
 """The notice of a decision: what the lender writes to the customer, and by when.
 
 An individual cut is adverse action (12 CFR 1002.9(a)(1)(iii) and (a)(2)): within 30 days the
-customer gets in writing the decision and its specific principal reasons.  A customer may refuse a
-decision that was made by automation alone, and may have it explained (PIPL article 24); the notice
-says so.  Under review nothing is decided yet, and the customer may comment.
+customer gets in writing the decision and its specific principal reasons.  The notice of a cut is
+due earlier, before the cut takes effect.  A customer may refuse a decision that was made by
+automation alone, and may have it explained (PIPL article 24); the notice says so.  Under review
+nothing is decided yet, and the customer may comment: that notice is due while there is time to.
 
 This module computes nothing: the sentences come from the reasons, and the templates from
 reasons.toml.
@@ -18,7 +19,11 @@ from typing import Literal, get_args
 
 from serving.decision.config.policy import Policy
 from serving.decision.config.reasons import Language, Text, Wording
-from serving.decision.policy.dates import local_date
+from serving.decision.policy.dates import (
+    cut_notice_due_date,
+    hearing_notice_due_date,
+    local_date,
+)
 from serving.decision.policy.outcome import Action, Outcome
 from serving.decision.reasons.ranking import Reason
 from serving.decision.reasons.wording import day, number
@@ -59,7 +64,8 @@ def make_notice(
     if outcome.action == "keep":
         return None
     today = local_date(decided_at, policy)
-    send_by = today + datetime.timedelta(days=policy.dates.notice_within_days)
+    reviewed = outcome.action == "review"
+    send_by = (hearing_notice_due_date if reviewed else cut_notice_due_date)(today, policy)
     texts = {}
     for language in LANGUAGES:
         values = _values(outcome, credit_limit, today, language)

@@ -1,8 +1,8 @@
 """The notice of a review's outcome to the customer.
 
-A limit that a reviewer lowers is adverse action: the notice is due within 30 days, with the reasons
-(12 CFR 1002.9(a)). There is a notice of every other outcome too. The reasons are the reviewer's own
-words.
+A limit that a reviewer lowers is adverse action: the customer is told with the reasons (12 CFR
+1002.9(a)), and before the lower limit takes effect. There is a notice of every other outcome too.
+The reasons are the reviewer's own words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
+from serving.decision.config.policy import Policy
 from serving.decision.config.reasons import Language
+from serving.decision.notice import LANGUAGES
+from serving.decision.policy.dates import cut_notice_due_date, effective_date, notice_due_date
 from serving.decision.reasons.wording import day, number
 from serving.schemas.review import Asker, OutcomeKind, ReviewOutcome
 
@@ -36,13 +39,16 @@ _CHANGES: dict[Language, dict[str, str]] = {
         "same": "Your credit limit stays at {limit}.",
         "restored": "The decision is withdrawn: your credit limit is {limit} again, as before it.",
         "raised": "Your credit limit is raised from {before} to {limit}.",
-        "lowered": "Your credit limit is lowered from {before} to {limit}.",
+        "lowered": (
+            "Your credit limit is lowered from {before} to {limit}. "
+            "The new limit applies from {effective_on}."
+        ),
     },
     "zh": {
         "same": "您的信用额度维持{limit}。",
         "restored": "原决定已撤销，您的信用额度恢复为{limit}，与该决定之前相同。",
         "raised": "您的信用额度由{before}上调至{limit}。",
-        "lowered": "您的信用额度由{before}下调至{limit}。",
+        "lowered": "您的信用额度由{before}下调至{limit}，自{effective_on}起生效。",
     },
 }
 _REASONS: dict[Language, str] = {"en": "The reasons: {reasons}", "zh": "理由：{reasons}"}
@@ -66,35 +72,65 @@ class ReviewDecision:
 
 
 def outcome_notice(
-    decision: ReviewDecision, decided_on: datetime.date, send_by: datetime.date
+    decision: ReviewDecision,
+    decided_on: datetime.date,
+    answered_on: datetime.date,
+    policy: Policy,
 ) -> dict[str, Any]:
-    """Return the notice as JSON: `kind`, `send_by` (YYYY-MM-DD) and `text` in ``en`` and ``zh``.
+    """Return the notice as JSON.
 
-    `decided_on` is the day of the reviewed decision, and `send_by` the last day to send the notice,
-    both on the lender's clock.
+    `kind`, `effective_on` (the day on which a lower limit takes effect; None = no lower limit),
+    `send_by` (the last day to send the notice, before that day) and `text` in ``en`` and ``zh``;
+    days as YYYY-MM-DD. `decided_on` and `answered_on` are the days of the reviewed decision and of
+    the review's outcome, on the lender's clock.
 
     >>> from datetime import date
+    >>> from importlib.resources import files
+    >>> from serving.decision.config.policy import read_policy
+    >>> text = files("serving.decision.config").joinpath("policy.toml").read_text("utf-8")
     >>> decision = ReviewDecision("customer", "overturn", 3500.0, 21500.0, "Proven.")
-    >>> notice = outcome_notice(decision, date(2026, 11, 7), date(2026, 12, 7))
-    >>> notice["kind"]
-    'review_outcome'
+    >>> days = date(2026, 11, 7), date(2026, 11, 9)
+    >>> notice = outcome_notice(decision, *days, read_policy(text))
+    >>> notice["kind"], notice["send_by"], notice["effective_on"]
+    ('review_outcome', '2026-12-09', None)
     >>> notice["text"]["en"].splitlines()[2]
     'The decision is withdrawn: your credit limit is CNY 21,500 again, as before it.'
     """
-    kind: OutcomeKind = "adverse_action" if decision.limit < decision.before else "review_outcome"
-    text = {"en": _text(decision, decided_on, "en"), "zh": _text(decision, decided_on, "zh")}
-    return {"kind": kind, "send_by": send_by.isoformat(), "text": text}
+    kind: OutcomeKind = "review_outcome"
+    send_by = notice_due_date(answered_on, policy)
+    effective_on = None
+    if decision.limit < decision.before:
+        kind = "adverse_action"
+        send_by = cut_notice_due_date(answered_on, policy)
+        effective_on = effective_date(answered_on, policy)
+    texts: dict[Language, str] = {}
+    for language in LANGUAGES:
+        texts[language] = _text(decision, decided_on, effective_on, language)
+    return {
+        "kind": kind,
+        "effective_on": None if effective_on is None else effective_on.isoformat(),
+        "send_by": send_by.isoformat(),
+        "text": texts,
+    }
 
 
-def _text(decision: ReviewDecision, decided_on: datetime.date, language: Language) -> str:
+def _text(
+    decision: ReviewDecision,
+    decided_on: datetime.date,
+    effective_on: datetime.date | None,
+    language: Language,
+) -> str:
+    values = {
+        "before": number(decision.before, "CNY", language),
+        "limit": number(decision.limit, "CNY", language),
+    }
+    if effective_on is not None:
+        values["effective_on"] = day(effective_on, language)
     opening = _OPENINGS[language][decision.asked_by]
     change = _CHANGES[language][_change(decision)]
     paragraphs = (
         opening.format(decided_on=day(decided_on, language)),
-        change.format(
-            before=number(decision.before, "CNY", language),
-            limit=number(decision.limit, "CNY", language),
-        ),
+        change.format(**values),
         _REASONS[language].format(reasons=decision.reasons),
         _FURTHER_REVIEW[language],
     )

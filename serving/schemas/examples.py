@@ -227,7 +227,7 @@ ANSWER: dict[str, Any] = {
     },
     "notice": {
         "kind": "adverse_action",
-        "send_by": "2026-12-10",
+        "send_by": "2026-11-12",
         "text": {
             "en": (
                 "On 10 November 2026 we decided to lower the credit limit of your account from CNY "

@@ -174,6 +174,15 @@ class OutcomeNotice(Strict):
             description="adverse_action where the limit in force was lowered; else review_outcome"
         ),
     ]
+    effective_on: Annotated[
+        datetime.date | None,
+        Field(
+            description=(
+                "the day on which a lower limit takes effect, not before send_by; null = the limit "
+                "was not lowered, or an earlier version of the service made the notice"
+            )
+        ),
+    ] = None
     send_by: Annotated[
         datetime.date, Field(description="the last day to send it, on the lender's clock")
     ]

@@ -73,7 +73,8 @@ class Dates:
     effective_after_days: float  # from the decision
     review_after_months: float  # until a cut account is decided again
     decide_within_days: float  # of a review, by a person
-    notice_within_days: float  # of the decision
+    notice_within_days: float  # of the decision; of a cut at the latest before it takes effect
+    hearing_notice_within_days: float  # of a decision that is referred to a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def read_policy(text: str) -> Policy:
             cut=_cut(top.section("cut")),
             suspend=top.section("suspend").fill(Suspend, {"probability": SHARE}),
             review=top.section("review").fill(ReviewSettings, {}),
-            dates=top.section("dates").fill(Dates, {}),
+            dates=_dates(top.section("dates")),
             # Terms checks the ranges of its fields itself.
             terms=top.section("terms").fill(Terms, {}),
             rules=_rules(top.tables("rules", ())),
@@ -190,6 +191,20 @@ def _cut(section: Section) -> CutSettings:
         "rounding": Interval(0, excludes_low=True),
     }
     return section.fill(CutSettings, ranges)
+
+
+def _dates(section: Section) -> Dates:
+    dates = section.fill(Dates, {})
+    # Whole days count: a date has no hours.
+    last_day = int(dates.decide_within_days)
+    if int(dates.hearing_notice_within_days) >= last_day:
+        raise section.error(
+            "hearing_notice_within_days",
+            f"a day before that of decide_within_days ({last_day}), so that the customer can be "
+            "heard",
+            dates.hearing_notice_within_days,
+        )
+    return dates
 
 
 def _rules(sections: Sequence[Section]) -> tuple[Rule, ...]:

@@ -24,3 +24,30 @@ def local_date(decided_at: datetime.datetime, policy: Policy) -> datetime.date:
 def review_due_date(today: datetime.date, policy: Policy) -> datetime.date:
     """The last day on which a person may decide about an account referred today."""
     return today + datetime.timedelta(days=policy.dates.decide_within_days)
+
+
+def effective_date(today: datetime.date, policy: Policy) -> datetime.date:
+    """The day on which a cut that is decided today takes effect."""
+    return today + datetime.timedelta(days=policy.dates.effective_after_days)
+
+
+def notice_due_date(today: datetime.date, policy: Policy) -> datetime.date:
+    """The last day to notify of something decided today that takes nothing from the customer."""
+    return today + datetime.timedelta(days=policy.dates.notice_within_days)
+
+
+def cut_notice_due_date(today: datetime.date, policy: Policy) -> datetime.date:
+    """The last day to notify of a cut that is decided today.
+
+    It is before the day on which the cut takes effect; today if that is today.
+    """
+    day_before = effective_date(today, policy) - datetime.timedelta(days=1)
+    return max(today, min(day_before, notice_due_date(today, policy)))
+
+
+def hearing_notice_due_date(today: datetime.date, policy: Policy) -> datetime.date:
+    """The last day to notify of a decision that is referred to a person today.
+
+    It is before :func:`review_due_date`, so that the customer can be heard.
+    """
+    return today + datetime.timedelta(days=policy.dates.hearing_notice_within_days)

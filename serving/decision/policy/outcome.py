@@ -29,7 +29,7 @@ from typing import Literal
 
 from features.months import add_months, months_between
 from serving.decision.config.policy import Policy, Rule, RuleHit
-from serving.decision.policy.dates import local_date, review_due_date
+from serving.decision.policy.dates import effective_date, local_date, review_due_date
 from serving.decision.policy.limit import Account, grid_down, grid_up, limits_by_model
 
 Action = Literal["keep", "reduce", "suspend", "review"]
@@ -177,7 +177,7 @@ def _combine(
         kept,
         action="suspend" if suspended else "reduce",
         new_limit=new_limit,
-        effective_on=today + datetime.timedelta(days=policy.dates.effective_after_days),
+        effective_on=effective_date(today, policy),
         review_on=add_months(today, int(policy.dates.review_after_months)),
         hits=deciding,
         by_model=by_model,

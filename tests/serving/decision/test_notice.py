@@ -16,7 +16,7 @@ from serving.decision.config.reasons import Language, Text, read_wording
 from serving.decision.config.strict_toml import ConfigError
 from serving.decision.notice import LANGUAGES, Notice, make_notice
 from serving.decision.pipeline import decide_many
-from serving.decision.policy.outcome import Outcome, apply
+from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.reasons.ranking import Reason
 from serving.decision.reasons.wording import day, number
 from serving.schemas import examples
@@ -154,28 +154,40 @@ def test_a_notice_has_all_amounts_and_dates_in_both_languages(case: tuple[Outcom
         assert correct in text
 
 
-@given(
-    st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2030, 1, 1)), st.integers(-12, 14)
-)
-def test_the_notice_is_due_thirty_days_after_the_lenders_day(
-    naive: datetime.datetime, hours: int
+moments = st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2030, 1, 1))
+zones = st.integers(-12, 14).map(lambda hours: datetime.timezone(datetime.timedelta(hours=hours)))
+
+
+@given(moments, zones, st.sampled_from(sorted(OUTCOMES)))
+def test_the_notice_is_due_while_it_helps_the_customer(
+    naive: datetime.datetime, zone: datetime.timezone, name: str
 ) -> None:
-    at = naive.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=hours)))
+    """A cut is told before it takes effect, a hearing before a person decides."""
+    at = naive.replace(tzinfo=zone)
     local = at.astimezone(datetime.timezone(datetime.timedelta(hours=8))).date()
-    notice = make(REDUCED, REASON, at=at)
-    assert notice.send_by - local == datetime.timedelta(days=30)
-    assert notice.text.en.startswith(f"On {day(local, 'en')} we decided")
+    changed = OUTCOMES[name]
+    account = make_account(0.3 if name in ("reduce", "confirm") else 0.9)
+    moved = (
+        apply(account, POLICY, at)
+        if changed.action != "review"
+        else refer_to_reviewer(changed, (), LIMIT, POLICY, at)
+    )
+    notice = make(moved, REASON, at=at)
+    last_day = moved.effective_on or moved.review_on
+    assert last_day is not None
+    assert local <= notice.send_by < last_day
+    assert day(last_day, "en") in notice.text.en
 
 
 def test_the_day_begins_at_the_lenders_midnight() -> None:
     before = datetime.datetime(2026, 12, 31, 15, 59, 59, 999999, tzinfo=datetime.UTC)
     after = before + datetime.timedelta(microseconds=1)
-    assert make(REDUCED, REASON, at=before).send_by == datetime.date(2027, 1, 30)
-    assert make(REDUCED, REASON, at=after).send_by == datetime.date(2027, 1, 31)
-    west = dataclasses.replace(
-        POLICY,
-        dates=dataclasses.replace(POLICY.dates, utc_offset_hours=0.0, notice_within_days=7.0),
+    assert make(REDUCED, REASON, at=before).send_by == datetime.date(2027, 1, 2)
+    assert make(REDUCED, REASON, at=after).send_by == datetime.date(2027, 1, 3)
+    dates = dataclasses.replace(
+        POLICY.dates, utc_offset_hours=0.0, effective_after_days=20.0, notice_within_days=7.0
     )
+    west = dataclasses.replace(POLICY, dates=dates)
     notice = make_notice(REDUCED, LIMIT, reasons(REASON), WORDING, west, after)
     assert notice is not None
     assert notice.send_by == datetime.date(2027, 1, 7)
@@ -259,7 +271,9 @@ def test_every_decision_has_the_notice_of_its_own(windows: pl.DataFrame, bundle:
         assert (d.notice is None) == (d.action == "keep")
         if d.notice is None:
             continue
-        assert d.notice.send_by == datetime.date(2026, 11, 4)
+        last_day = d.effective_on or d.review_on
+        assert last_day is not None
+        assert d.notice.send_by < last_day
         assert (d.notice.kind == "under_review") == (d.action == "review")
         for language in LANGUAGES:
             lines = text_of(d.notice, language).split("\n")
@@ -272,7 +286,8 @@ def test_every_decision_has_the_notice_of_its_own(windows: pl.DataFrame, bundle:
 
 def test_the_example_has_the_notice_of_its_decision() -> None:
     notice, decided = examples.ANSWER["notice"], examples.ANSWER
-    assert notice["send_by"] == "2026-12-10"
+    assert notice["send_by"] == "2026-11-12"
+    assert notice["send_by"] < decided["effective_on"]
     for language in LANGUAGES:
         opening, stated, rights = notice["text"][language].split("\n\n")
         assert [line.split(". ", 1)[1] for line in stated.split("\n")[1:]] == [

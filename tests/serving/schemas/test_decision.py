@@ -337,7 +337,7 @@ def test_the_answer_is_the_decision_as_json(bundle: Bundle) -> None:
     assert decision.notice is not None
     assert answer["notice"] == {
         "kind": "adverse_action",
-        "send_by": "2026-12-10",
+        "send_by": "2026-11-12",
         "text": {"en": decision.notice.text.en, "zh": decision.notice.text.zh},
     }
     assert answer["model"] == {

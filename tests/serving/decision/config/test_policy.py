@@ -41,11 +41,23 @@ BROKEN = [
         'from = "October"',
         "rules\\[1\\]\\] from: expected a month .* got 'October'",
     ),
-    ("notice_within_days = 30", "", "dates\\]: missing key 'notice_within_days'"),
+    ("\nnotice_within_days = 30", "", "dates\\]: missing key 'notice_within_days'"),
     (
-        "notice_within_days = 30",
-        "notice_within_days = -1",
+        "\nnotice_within_days = 30",
+        "\nnotice_within_days = -1",
         "dates\\] notice_within_days: expected a number of at least 0, got -1",
+    ),
+    (
+        "hearing_notice_within_days = 1",
+        "hearing_notice_within_days = 5",
+        "dates\\] hearing_notice_within_days: expected a day before that of decide_within_days "
+        "\\(5\\), .*, got 5",
+    ),
+    (
+        "decide_within_days = 5",
+        "decide_within_days = 1.9",
+        "dates\\] hearing_notice_within_days: expected a day before that of decide_within_days "
+        "\\(1\\)",
     ),
     ("[economics]", "[economics", "policy.toml: expected TOML"),
     ("rounding = 100.0", "rounding = 0", "cut\\] rounding: expected a number above 0, got 0"),

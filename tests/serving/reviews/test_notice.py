@@ -1,0 +1,40 @@
+"""The notice of a review's outcome: a lower limit is told before it takes effect."""
+
+from __future__ import annotations
+
+import datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.decision.notice import LANGUAGES
+from serving.decision.reasons.wording import day
+from serving.reviews.notice import ReviewDecision, outcome_notice
+from tests.support.policies import POLICY
+
+DECIDED_ON = datetime.date(2026, 11, 7)
+days = st.dates(DECIDED_ON, datetime.date(2030, 12, 31))
+
+
+@given(days, st.integers(1, 20_000))
+def test_a_lower_limit_is_told_before_it_takes_effect(
+    answered_on: datetime.date, limit: int
+) -> None:
+    decision = ReviewDecision("policy", "amend", 20_000.0 + 1, float(limit), "So it is.")
+    notice = outcome_notice(decision, DECIDED_ON, answered_on, POLICY)
+    assert notice["kind"] == "adverse_action"
+    send_by = datetime.date.fromisoformat(notice["send_by"])
+    effective_on = datetime.date.fromisoformat(notice["effective_on"])
+    assert answered_on <= send_by < effective_on
+    for language in LANGUAGES:
+        assert day(effective_on, language) in notice["text"][language]
+
+
+@given(days, st.floats(0, 1e6))
+def test_an_outcome_that_takes_nothing_has_no_day_of_effect(
+    answered_on: datetime.date, more: float
+) -> None:
+    decision = ReviewDecision("customer", "amend", 3_500.0, 3_500.0 + more, "So it is.")
+    notice = outcome_notice(decision, DECIDED_ON, answered_on, POLICY)
+    assert (notice["kind"], notice["effective_on"]) == ("review_outcome", None)
+    assert notice["send_by"] == (answered_on + datetime.timedelta(days=30)).isoformat()
