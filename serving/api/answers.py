@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints
 from serving.decision.bundle import Bundle
-from serving.decision.pipeline import advise, advise_many, decide_many
+from serving.decision.pipeline import advise, advise_many, decide_many, stages
+from serving.decision.reasons.vector import full_vector
 from serving.decision.result import Decision
-from serving.schemas.advice import make_advice
+from serving.schemas.advice import Advice, make_advice
 from serving.schemas.advice_request import AdviceRequest, make_advice_answer
 from serving.schemas.base import encode
 from serving.schemas.decision import Request, make_answer, statements_table
+from serving.schemas.detail import make_detail
 from serving.storage.timestamps import encode_time
 
 Endpoint = Literal["decisions", "batch", "advice"]
@@ -30,11 +32,16 @@ class AnsweredDecision:
     decision: Decision
     content: bytes
 
-    def metadata(self, endpoint: Endpoint, with_advice: bool, bundle: Bundle) -> dict[str, Any]:
+    def metadata(
+        self, endpoint: Endpoint, with_advice: bool, bundle: Bundle, with_detail: bool = False
+    ) -> dict[str, Any]:
         """Return what the audit log stores unencrypted: nothing that identifies the person."""
         decision = self.decision
         notice = decision.notice
+        # Rows without the vector keep the fields that they had before there was one.
+        detail = {"detail": True} if with_detail else {}
         return {
+            **detail,
             "door": endpoint,  # the name in the stored format
             "advice": with_advice,
             "decided_at": encode_time(decision.decided_at),
@@ -94,11 +101,44 @@ def answer_requests(
     return [by_account[request.account_id] for request in requests]
 
 
+def answer_in_full(
+    requests: Sequence[Request],
+    with_advice: bool,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    id_key: bytes,
+) -> list[AnsweredDecision]:
+    """Decide as :func:`answer_requests`; each answer also has the full vector, its last field.
+
+    The raises are the same, and :class:`serving.decision.scoring.score.AdditivityError`.
+    """
+    statements = statements_table(requests)
+    result = stages(statements, bundle, decided_at, id_key)
+    advice: dict[str, Advice] = {}
+    if with_advice:
+        for advised in advise_many(statements, bundle, decided_at, id_key=id_key):
+            advice[advised.decision.account_id] = make_advice(advised)
+    by_account: dict[str, AnsweredDecision] = {}
+    for decision, evidence in zip(result.decisions, result.evidence, strict=True):
+        vector = full_vector(evidence, decision.base_log_odds, decision.log_odds)
+        answer = make_answer(decision, bundle, advice.get(decision.account_id))
+        content = encode(answer.model_copy(update={"detail": make_detail(vector)}))
+        by_account[decision.account_id] = AnsweredDecision(decision, content)
+    return [by_account[request.account_id] for request in requests]
+
+
 def answer_again(
-    request: Request, bundle: Bundle, decided_at: datetime.datetime, id_key: bytes
+    request: Request,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    id_key: bytes,
+    with_detail: bool = False,
 ) -> bytes:
     """Return the answer to one request, without advice, as the endpoint `decisions` gives it."""
-    [answered] = answer_requests("decisions", [request], False, bundle, decided_at, id_key)
+    if with_detail:
+        [answered] = answer_in_full([request], False, bundle, decided_at, id_key)
+    else:
+        [answered] = answer_requests("decisions", [request], False, bundle, decided_at, id_key)
     return answered.content
 
 

@@ -21,7 +21,13 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from serving.api.answers import AnsweredDecision, Endpoint, answer_requests, join_answers
+from serving.api.answers import (
+    AnsweredDecision,
+    Endpoint,
+    answer_in_full,
+    answer_requests,
+    join_answers,
+)
 from serving.api.errors import not_stored
 from serving.api.key_locks import KeyLocks
 from serving.audit_log.entry import NewEntry
@@ -151,33 +157,36 @@ class Decisions:
             # Requests that arrived in the same turn of the event loop get here first, so that the
             # log waits for their rows too and commits all of them together.
             await asyncio.sleep(0)
-            answers = answer_requests(
-                job.endpoint,
-                job.requests,
-                job.context.with_advice,
-                self._bundle,
-                datetime.datetime.now(datetime.UTC),
-                self._audit_log.secrets.id_key,
-            )
+            answers = self._answers(job)
             entries: list[NewEntry] = []
             for place, answer in enumerate(answers):
                 entries += self._entries(job, place, answer)
         await self._audit_log.append(entries, job.deadline)
         return [answer.content for answer in answers]
 
+    def _answers(self, job: _Job) -> list[AnsweredDecision]:
+        """Decide on the requests of a job."""
+        now, id_key = datetime.datetime.now(datetime.UTC), self._audit_log.secrets.id_key
+        options = job.requests, job.context.with_advice, self._bundle, now, id_key
+        if job.context.with_detail:
+            return answer_in_full(*options)
+        return answer_requests(job.endpoint, *options)
+
     def _entries(self, job: _Job, place: int, answer: AnsweredDecision) -> list[NewEntry]:
         """Return the row of a decision and, if a person decides, the row that opens the review."""
-        decision, caller = answer.decision, job.context.caller
+        decision, context = answer.decision, job.context
         unique_key = None if job.unique_key is None else _unique_key_at(job.unique_key, place)
         entry = NewEntry(
             entry_id=decision.decision_id,
             kind="decision",
             subject=decision.decision_id,
-            tenant=caller.tenant,
-            caller=caller.key_id,
+            tenant=context.caller.tenant,
+            caller=context.caller.key_id,
             at=decision.decided_at,
             account=decision.account_id,
-            metadata=answer.metadata(job.endpoint, job.context.with_advice, self._bundle),
+            metadata=answer.metadata(
+                job.endpoint, context.with_advice, self._bundle, context.with_detail
+            ),
             request_body=job.requests[place].model_dump_json().encode(),
             response_body=answer.content,
             unique_key=unique_key,
@@ -191,6 +200,9 @@ class Decisions:
     def _digest(self, endpoint: Endpoint, body: ApiRequest, context: RequestContext) -> str:
         """Return a digest of the endpoint, the switches and the fields, in whatever format sent."""
         text = f"{endpoint}\0{context.with_advice}\0{body.model_dump_json()}"
+        if context.with_detail:
+            # Without it the text is the one of rows that were stored before there was the switch.
+            text += "\0detail"
         return self._audit_log.secrets.keyed_digest(text.encode())
 
 

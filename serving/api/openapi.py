@@ -25,6 +25,7 @@ from serving.api.openapi_responses import (
     json_content,
     operation_errors,
     problem_response,
+    switch_parameter,
 )
 from serving.api.operation import SECURITY
 from serving.api.reviews import OPERATIONS
@@ -105,7 +106,7 @@ def _schemas(models: list[type[BaseModel]]) -> dict[str, Any]:
 
 
 def _decision_operation(body: Any, answer: type[BaseModel]) -> dict[str, Any]:
-    switches = [_switch(name, text) for name, text in body.switches.items()]
+    switches = [switch_parameter(name, text) for name, text in body.switches.items()]
     return {
         "parameters": [*switches, _IDEMPOTENCY_KEY],
         "requestBody": {"content": json_content(body), "required": True},
@@ -136,13 +137,3 @@ def _infrastructure_path(route: Route) -> dict[str, Any]:
     if not route.open:
         operation["security"] = SECURITY
     return {"get": operation}
-
-
-def _switch(name: str, description: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": "query",
-        "required": False,
-        "description": description,
-        "schema": {"type": "boolean", "default": False},
-    }

@@ -1,4 +1,4 @@
-"""The responses and headers of the OpenAPI document."""
+"""The responses, headers and switches of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from serving.web.errors import MEDIA_TYPE, Problem
+from serving.web.params import TRUE_OR_FALSE, switch_values
 
 REFERENCE = "#/components/schemas/{model}"
 # The gate reads and limits the body of every request, also of a GET.
@@ -86,6 +87,21 @@ def json_content(model: type[BaseModel]) -> dict[str, Any]:
 def answer_response(model: type[BaseModel]) -> dict[str, Any]:
     """Return the response of a success."""
     return {"description": "The answer.", "content": json_content(model)}
+
+
+def switch_parameter(name: str, description: str) -> dict[str, Any]:
+    """Return the query parameter that is a switch."""
+    values = switch_values(name)
+    schema: dict[str, Any] = {"type": "string", "enum": list(values)}
+    if values == TRUE_OR_FALSE:
+        schema = {"type": "boolean", "default": False}
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": description,
+        "schema": schema,
+    }
 
 
 def _reference_to(model: type[BaseModel]) -> dict[str, str]:

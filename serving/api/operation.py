@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -20,13 +20,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving.api.errors import error_response
-from serving.api.openapi_responses import answer_response, json_content, operation_errors
-from serving.api.submission import receive
+from serving.api.openapi_responses import (
+    answer_response,
+    json_content,
+    operation_errors,
+    switch_parameter,
+)
+from serving.api.submission import check_may_see_detail, receive
 from serving.auth.caller import caller_of
 from serving.auth.request_context import RequestContext
 from serving.reviews.service import Reviews
 from serving.schemas.base import ApiRequest, encode
-from serving.web.params import read_page, refuse_query
+from serving.web.params import DETAIL, read_page, read_switches, refuse_query
 
 SECURITY: list[dict[str, list[str]]] = [{"key": []}]
 _ERRORS = {
@@ -34,7 +39,10 @@ _ERRORS = {
         "The key lacks the scope or has no owner, or its owner asked for the review."
     ),
     HTTPStatus.NOT_FOUND: "There is no such decision or review, or another tenant has it.",
-    HTTPStatus.CONFLICT: "The state does not allow it, or another request was first.",
+    HTTPStatus.CONFLICT: (
+        "The state does not allow it, another request was first, or the bundle that decided is not "
+        "there any more."
+    ),
     HTTPStatus.GONE: "What could name the person was erased.",
 }
 _UNKNOWN_OUTCOME = {
@@ -62,7 +70,9 @@ class Operation:
 
     The handler gets, in this order, the reviews; the id, if there is one in the path; the body, if
     there is one; the page, for a list; and the context. A list has the `statuses` that can be
-    asked for. `errors` are those besides the gate's. `created` = 201 instead of 200.
+    asked for. `switches` are the query parameters that turn something on, with their description;
+    one without them takes no query. `errors` are those besides the gate's. `created` = 201 instead
+    of 200.
     """
 
     method: str
@@ -72,6 +82,7 @@ class Operation:
     answer: type[BaseModel]
     body: type[ApiRequest] | None = None
     statuses: Sequence[str] = ()
+    switches: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[HTTPStatus, ...] = ()
     created: bool = False
 
@@ -102,12 +113,17 @@ class Operation:
         if "id" in request.path_params:
             # A UUID in capitals is the same UUID; the stored ids are in lower case.
             arguments.append(str(request.path_params["id"]).lower())
+        switches: frozenset[str] = frozenset()
         if self.statuses:
             arguments.append(read_page(request.query_params, self.statuses))
+        elif self.switches:
+            switches = read_switches(request.query_params, self.switches)
         else:
             refuse_query(request)
         if self.body is None:
-            context = RequestContext(caller_of(request.scope), arrived=time.monotonic())
+            caller, arrived = caller_of(request.scope), time.monotonic()
+            check_may_see_detail(caller, switches)
+            context = RequestContext(caller, arrived, with_detail=DETAIL in switches)
         else:
             submission = await receive(self.body, request)
             arguments.append(submission.body)
@@ -136,7 +152,8 @@ class Operation:
 
     def _parameters(self) -> list[dict[str, Any]]:
         if "{id}" in self.path:
-            return [_ID_PARAMETER]
+            switches = [switch_parameter(name, text) for name, text in self.switches.items()]
+            return [_ID_PARAMETER, *switches]
         if not self.statuses:
             return []
         status_parameter = {

@@ -34,10 +34,20 @@ from serving.storage.timestamps import encode_time
 _COMPARED_FIELDS = ("action", "new_limit", "proposed_limit", "probability", "reasons")
 
 
-def decision_answer(rows: Sequence[Entry]) -> DecisionAnswer:
-    """Return a decision, its reviews and its notifications, from the rows about it."""
+def decision_answer(
+    rows: Sequence[Entry], vector: Mapping[str, Any] | None = None
+) -> DecisionAnswer:
+    """Return a decision, its reviews and its notifications, from the rows about it.
+
+    The decision has the full vector if it is given; one that was recorded with it has none
+    otherwise, because whoever reads it may lack the scope.
+    """
+    recorded = decision_in(rows[0])
+    recorded.pop("detail", None)
+    if vector is not None:
+        recorded["detail"] = vector
     return DecisionAnswer(
-        decision=_answer(decision_in(rows[0])),
+        decision=_answer(recorded),
         limit=limit_of(rows),
         reviews=[listed_review(review, rows) for review in reviews_of(rows)],
         notifications=[_notification(row) for row in rows if row.kind == "notification"],

@@ -19,6 +19,7 @@ from serving.api.review_answers import (
 )
 from serving.auth.request_context import RequestContext
 from serving.reviews.service import Reviews
+from serving.schemas.base import DETAIL_TEXT
 from serving.schemas.review import (
     STATES,
     DecisionAnswer,
@@ -33,7 +34,7 @@ from serving.schemas.review import (
     StartRequest,
     WithdrawalRequest,
 )
-from serving.web.params import PageQuery
+from serving.web.params import DETAIL, PageQuery
 
 _LOOKUP_ERRORS = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _STEP_ERRORS = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
@@ -49,7 +50,9 @@ async def read_decision(
     reviews: Reviews, decision_id: str, context: RequestContext
 ) -> DecisionAnswer:
     """A decision as it was answered, its reviews and its notifications."""
-    return decision_answer(await reviews.queries.about(decision_id, context.caller))
+    rows = await reviews.queries.about(decision_id, context.caller)
+    vector = reviews.full_vector(rows[0]) if context.with_detail else None
+    return decision_answer(rows, vector)
 
 
 async def open_review(
@@ -126,7 +129,8 @@ OPERATIONS = (
         operation_id="decision",
         handler=read_decision,
         answer=DecisionAnswer,
-        errors=_LOOKUP_ERRORS,
+        errors=_STEP_ERRORS,
+        switches={DETAIL: DETAIL_TEXT},
     ),
     Operation(
         method="POST",

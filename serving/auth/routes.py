@@ -14,6 +14,8 @@ from serving.auth.caller import SCOPES
 
 LARGEST_BODY = 256 * 1024  # bytes
 LARGEST_BATCH = 2 * 1024 * 1024  # bytes
+# Of ?detail=full, besides those of the route: the full vector shows the statements.
+DETAIL_SCOPES = ("audit", "review")
 # The ids of the service are UUIDs; other names of this shape are looked up and not found.
 _ID = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 

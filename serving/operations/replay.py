@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from features.schema import StatementError
-from serving.api.answers import answer_requests
+from serving.api.answers import answer_in_full, answer_requests
 from serving.audit_log.entry import Entry
 from serving.decision.advice.constraints import ConstraintError
 from serving.decision.bundle import Bundle, BundleError
@@ -114,14 +114,12 @@ def recompute(decision: Entry, bundle: Bundle, id_key: bytes) -> bytes | None:
     try:
         request = model.model_validate_json(decision.request_body, context=AS_STORED)
         for key in (id_key, UNKEYED):
-            [answered] = answer_requests(
-                endpoint,
-                [request],
-                metadata["advice"],
-                bundle,
-                decided_at,
-                key,
-            )
+            options = [request], metadata["advice"], bundle, decided_at, key
+            # Rows without the full vector have no such field.
+            if metadata.get("detail", False):
+                [answered] = answer_in_full(*options)
+            else:
+                [answered] = answer_requests(endpoint, *options)
             if answered.decision.decision_id == decision.entry_id:
                 break
     except _REFUSALS:

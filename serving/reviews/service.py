@@ -6,10 +6,9 @@ Each step is a row of the audit log, of one tenant.
 from __future__ import annotations
 
 import datetime
-import functools
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +18,11 @@ from serving.audit_log.errors import Duplicate
 from serving.audit_log.log import AuditLog
 from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
-from serving.decision.golden import load
+from serving.decision.ids import UNKEYED
 from serving.decision.policy.dates import local_date
 from serving.reviews.errors import conflict, invalid
 from serving.reviews.notice import ReviewDecision, outcome_notice
+from serving.reviews.past_decision import AnswerAgain, full_vector_of, past_bundle
 from serving.reviews.queries import ReviewQueries
 from serving.reviews.reviewer import actor_metadata, check_may_answer, reviewer_name
 from serving.reviews.workflow import (
@@ -47,11 +47,7 @@ from serving.schemas.review import (
     State,
     WithdrawalRequest,
 )
-from serving.storage.models import find_bundle
 from serving.web.errors import statement_error
-
-# Decides on a request with a bundle at a time and a key of the ids; returns the answer's bytes.
-AnswerAgain = Callable[[Request, Bundle, datetime.datetime, bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +182,13 @@ class Reviews:
             limit=_resolved_limit(body, step.rows),
             reasons=body.reasons,
         )
-        days = datetime.timedelta(days=policy.dates.notice_within_days)
-        send_by = local_date(step.at, policy) + days
-        notice = outcome_notice(outcome, local_date(step.rows[0].at, policy), send_by)
+        decided_on, answered_on = local_date(step.rows[0].at, policy), local_date(step.at, policy)
+        notice = outcome_notice(outcome, decided_on, answered_on, policy)
         recorded = body.model_copy(update={"reviewer": reviewer})
         entry = replace(
             step.entry(recorded, {"outcome": body.outcome}),
             response_body=json.dumps(notice, ensure_ascii=False).encode(),
-            due=send_by,
+            due=datetime.date.fromisoformat(notice["send_by"]),
         )
         await self._append_step(entry, context)
 
@@ -234,15 +229,18 @@ class Reviews:
         await self._append([entry], context, taken)
         return entry.entry_id
 
+    def full_vector(self, decision: Entry) -> dict[str, Any]:
+        """Return the full vector of a decision as JSON.
+
+        Raises ApiError (409) if the bundle that decided is not there, or scores differently today.
+        """
+        # A row of an earlier version has an id without a key.
+        id_keys = (self._audit_log.secrets.id_key, UNKEYED)
+        return full_vector_of(decision, self._bundle, self._answer_again, id_keys)
+
     def _decide_again(self, decision: Entry, body: ReviewRequest, now: datetime.datetime) -> bytes:
         """Return the answer on the corrected statements, by the bundle that decided first."""
-        digest = decision.metadata["model"]["bundle"]
-        bundle = self._bundle if digest == self._bundle.digest else _load_bundle(digest)
-        if bundle is None:
-            raise conflict(
-                "the bundle that decided is not stored here any more: "
-                "a person has to decide without it"
-            )
+        bundle = past_bundle(decision, self._bundle)
         statements = [statement.model_dump() for statement in body.statements or ()]
         original = json.loads(decision.request_body or b"{}")
         as_of = max(statement["month"] for statement in original["statements"])
@@ -350,12 +348,6 @@ def _check_sent_at(
     # `sent_at` has no fraction of a second.
     if not decided_at.replace(microsecond=0) <= sent_at <= now:
         raise invalid("sent_at", "expected a time from when it was decided, up to now")
-
-
-@functools.lru_cache(maxsize=4)
-def _load_bundle(digest: str) -> Bundle | None:
-    folder = find_bundle(digest)
-    return None if folder is None else load(folder)
 
 
 def _now() -> datetime.datetime:

@@ -12,13 +12,18 @@ from pydantic import BaseModel, ValidationError
 from serving.web.errors import Fault, api_error, json_path, validation_error
 from serving.web.models import Strict
 
+DETAIL_TEXT = (
+    "`full` = each decision comes with every feature of the model. The key needs the scope "
+    "`review` or `audit` too: the features show the statements."
+)
 _ApiRequest = TypeVar("_ApiRequest", bound="ApiRequest")
 
 
 class ApiRequest(Strict):
     """The body of a request.
 
-    `switches` are the boolean query parameters of its endpoint, each with its description.
+    `switches` are the query parameters of its endpoint that turn something on, each with its
+    description.
     """
 
     switches: ClassVar[Mapping[str, str]] = {}

@@ -19,7 +19,8 @@ from features.limits import ACCOUNT_ID_PATTERN, LONGEST_ACCOUNT_ID, MONTH_PATTER
 from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, table
 from serving.schemas import examples
 from serving.schemas.advice import Advice
-from serving.schemas.base import ApiRequest
+from serving.schemas.base import DETAIL_TEXT, ApiRequest
+from serving.schemas.detail import DetailIfAsked
 from serving.schemas.statement import statement_field
 from serving.storage.timestamps import encode_time
 from serving.web.errors import Fault
@@ -31,7 +32,10 @@ if TYPE_CHECKING:  # at run time these would load numba
     from serving.decision.reasons import comparison, ranking
 
 MAX_ACCOUNTS = 100  # in a batch
-_SWITCHES = {"advice": "Whether each decision comes with the advice on it."}
+_SWITCHES = {
+    "advice": "Whether each decision comes with the advice on it.",
+    "detail": DETAIL_TEXT,
+}
 
 if TYPE_CHECKING:  # mypy needs names that it can see
     Product = str
@@ -275,6 +279,7 @@ class Answer(AnswerOfAnyVersion):
     notice: NoticeOrNull
     model: ModelNote
     advice: AdviceIfAsked = None
+    detail: DetailIfAsked = None
 
 
 class BatchAnswer(Strict):

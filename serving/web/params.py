@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -14,6 +14,10 @@ from starlette.requests import Request
 from serving.web.errors import ApiError, Fault, api_error, parameter_path, single_fault
 
 KEY_HEADER = "Idempotency-Key"
+DETAIL = "detail"
+# The values of switches that are not true or false; the first turns the switch on.
+_VALUES: Mapping[str, tuple[str, ...]] = {DETAIL: ("full",)}
+TRUE_OR_FALSE = ("true", "false")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -30,13 +34,13 @@ class PageQuery:
 
 
 def read_switches(query: QueryParams, known: Collection[str]) -> frozenset[str]:
-    """Return the names of the switches that are ``true``.
+    """Return the names of the switches that are on: those that are ``true``, ``detail=full``.
 
     Raises :class:`serving.web.errors.ApiError` (422) for an unknown name, a repeated one, and a
-    value other than ``true`` and ``false``.
+    value other than those of :func:`switch_values`.
 
-    >>> sorted(read_switches(QueryParams("advice=true"), ["advice"]))
-    ['advice']
+    >>> sorted(read_switches(QueryParams("advice=true&detail=full"), ["advice", "detail"]))
+    ['advice', 'detail']
     >>> sorted(read_switches(QueryParams("advice=false"), ["advice"]))
     []
     """
@@ -50,12 +54,21 @@ def read_switches(query: QueryParams, known: Collection[str]) -> frozenset[str]:
             messages[path] = "unknown parameter"
         elif times[name] > 1:
             messages[path] = "expected each parameter once"
-        elif value not in ("true", "false"):
-            messages[path] = "expected true or false"
+        elif value not in switch_values(name):
+            messages[path] = f"expected {' or '.join(switch_values(name))}"
     if messages:
         faults = [Fault(path=path, message=message) for path, message in messages.items()]
         raise api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
-    return frozenset(name for name, value in sent if value == "true")
+    return frozenset(name for name, value in sent if value == switch_values(name)[0])
+
+
+def switch_values(name: str) -> tuple[str, ...]:
+    """Return the values that a switch may have; the first turns it on.
+
+    >>> switch_values("advice"), switch_values("detail")
+    (('true', 'false'), ('full',))
+    """
+    return _VALUES.get(name, TRUE_OR_FALSE)
 
 
 def refuse_query(request: Request) -> None:

@@ -23,10 +23,11 @@ def submission(
     *,
     caller: Caller = LENDER,
     advice: bool = False,
+    detail: bool = False,
     age: float = 0.0,
 ) -> Submission[Request]:
     """Return a request to decide on one account that arrived `age` seconds ago."""
-    context = RequestContext(caller, time.monotonic() - age, key, advice)
+    context = RequestContext(caller, time.monotonic() - age, key, advice, detail)
     return Submission(parse(Request, json.dumps(sent).encode()), context)
 
 

@@ -352,6 +352,12 @@ def test_a_referred_decision_opens_a_review_by_the_policy(
     assert review["status"] == "open"
     assert review["reason"] is None
     assert review["decide_by"] == decision["review_on"]
+    # The customer is told while there is time to be heard.
+    assert decision["notice"]["send_by"] < decision["review_on"]
+    [heard] = [
+        due for due in client.unsent_notices() if due["notice_id"] == decision["decision_id"]
+    ]
+    assert heard["send_by"] == decision["notice"]["send_by"]
 
     # There is no decision yet to uphold, and the customer cannot withdraw the policy's review.
     client.start(review)
@@ -374,7 +380,7 @@ def test_a_referred_decision_opens_a_review_by_the_policy(
     # The notice of the reviewer's cut is due like any other.
     [due] = [due for due in client.unsent_notices() if due["review_id"] == review["review_id"]]
     assert due["kind"] == "adverse_action"
-    assert due["send_by"] == notice["send_by"]
+    assert due["send_by"] == notice["send_by"] < notice["effective_on"]
     assert due["overdue"] is False
 
 
@@ -563,7 +569,8 @@ def test_the_reviews_of_an_erased_person_are_not_listed(
     folder = server.log.parent
     with contextlib.closing(Database(f"sqlite:///{folder / 'record.db'}")) as database:
         secrets = read_secrets(folder / "secrets.json")
-        order = ErasureOrder("Li Na", "asked for", datetime.datetime.now(datetime.UTC))
+        now = datetime.datetime.now(datetime.UTC)
+        order = ErasureOrder("Li Na", "asked for", now, hold_over="the review is of a test")
         assert erase_account(database, secrets, "local", "to-be-erased", order) is not None
 
     assert review["review_id"] not in listed()

@@ -188,6 +188,43 @@ def test_another_tenants_decision_is_answered_as_an_unknown_one(
     assert response.content == unknown.content
 
 
+DETAIL = "?detail=full"
+REFUSED = "expected a key with the scope audit or review too: every feature of the model shows"
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions/batch"])
+def test_only_reviewers_and_auditors_get_the_full_vector(
+    client: httpx.Client, guarded: Guarded, path: str
+) -> None:
+    """A key of an app gets 403 before the body is read, and nothing is decided."""
+    is_batch = path.endswith("batch")
+    body = {"accounts": [examples.REQUEST]} if is_batch else examples.REQUEST
+    refused = client.post(path + DETAIL, json=body, headers=bearer(guarded.keys["north/score"]))
+    assert refused.status_code == 403
+    [fault] = refused.json()["errors"]
+    assert fault["path"] == "?detail"
+    assert fault["message"].startswith(REFUSED)
+    broken = client.post(path + DETAIL, json={}, headers=bearer(guarded.keys["north/score"]))
+    assert broken.status_code == 403
+    # The control.
+    answered = client.post(path + DETAIL, json=body, headers=bearer(guarded.keys["north/all"]))
+    assert answered.status_code == 200
+    answer = answered.json()
+    [decision] = answer["decisions"] if is_batch else [answer]
+    assert decision["detail"]["features"]
+    for name, status in (("score", 403), ("review", 200), ("audit", 200)):
+        url = f"/v1/decisions/{decision['decision_id']}"
+        headers = bearer(guarded.keys[f"north/{name}"])
+        read = client.get(url + DETAIL, headers=headers)
+        assert read.status_code == status
+        assert ("detail" in read.json().get("decision", {})) == (status == 200)
+        # What was recorded with the vector is read without it too.
+        plain = client.get(url, headers=headers).raise_for_status().json()
+        assert "detail" not in plain["decision"]
+    other = client.get(url + DETAIL, headers=bearer(guarded.keys["south/audit"]))
+    assert other.status_code == 404
+
+
 def test_who_asks_for_a_review_does_not_answer_it(
     client: httpx.Client, guarded: Guarded, decision_of_north: str
 ) -> None:

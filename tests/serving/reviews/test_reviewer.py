@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import time
 from collections.abc import Awaitable
@@ -15,8 +16,10 @@ from serving.audit_log.log import AuditLog
 from serving.auth.caller import LOOPBACK, Caller
 from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
-from serving.reviews.service import AnswerAgain, Reviews
+from serving.reviews.past_decision import AnswerAgain
+from serving.reviews.service import Reviews
 from serving.reviews.workflow import Review, reviews_of
+from serving.schemas.decision import Request
 from serving.schemas.review import ResolutionRequest, ReviewRequest, StartRequest
 from serving.web.errors import ApiError
 from tests.support.entries import decision_entry, example_request
@@ -32,7 +35,13 @@ UNKNOWN = Caller("k-old", "lender", SCOPES)
 OVERTURN = ResolutionRequest(reviewer="Li Na", outcome="overturn", reasons="So it is.")
 
 
-def answer_nothing(*_: object) -> bytes:
+def answer_nothing(
+    request: Request,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    id_key: bytes,
+    with_detail: bool = False,
+) -> bytes:
     raise LookupError("expected no corrected statements in these tests")
 
 

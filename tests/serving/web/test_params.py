@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from urllib.parse import quote, urlencode
 
@@ -45,6 +46,18 @@ def test_a_switch_is_on_only_with_true() -> None:
     assert read_switches(QueryParams("advice=false"), SWITCHES) == frozenset()
     assert read_switches(QueryParams(""), SWITCHES) == frozenset()
     assert read_switches(QueryParams(""), ()) == frozenset()
+
+
+def test_the_full_vector_is_asked_for_by_its_one_value() -> None:
+    known = ("advice", "detail")
+    assert read_switches(QueryParams("detail=full"), known) == {"detail"}
+    assert read_switches(QueryParams("detail=full&advice=false"), known) == {"detail"}
+    for value in ("", "true", "false", "Full", "full ", "decision"):
+        query = QueryParams({"detail": value})
+        problem = refused(functools.partial(read_switches, query, known))
+        assert faults_of(problem) == [("?detail", "expected full")]
+    twice = refused(lambda: read_switches(QueryParams("detail=full&detail=full"), known))
+    assert faults_of(twice) == [("?detail", ONCE)]
 
 
 NEARLY = ["0", "1", "True", "TRUE", "yes", "on", "null", " true", "true ", "true,false", ""]

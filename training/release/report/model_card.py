@@ -161,7 +161,7 @@ def _bundle_table(bundle: Bundle) -> pl.DataFrame:
     # A leaf is a node without children.
     leaves = int(booster.trees_to_dataframe()["left_child"].isna().sum())
     constrained = sum(BY_NAME[name].direction != 0 for name in bundle.features)
-    products = ", ".join(sorted(bundle.medians))
+    products = ", ".join(sorted(bundle.comparisons))
     versions = [f"{name} {version}" for name, version in provenance.libraries.items()]
     facts = {
         "name and version": f"{provenance.name} {provenance.version or '(not registered)'}",

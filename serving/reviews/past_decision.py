@@ -1,0 +1,104 @@
+"""A recorded decision, decided on again by the bundle that decided first."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from features.schema import StatementError
+from serving.audit_log.entry import Entry
+from serving.decision.bundle import Bundle, BundleError
+from serving.decision.golden import load
+from serving.decision.result import ProductError
+from serving.reviews.errors import conflict
+from serving.reviews.workflow import decision_in
+from serving.schemas.decision import Request
+from serving.schemas.statement import AS_STORED
+from serving.storage.models import find_bundle
+
+# What tells that the same model scored the same statements: base and contributions add up to it.
+_SCORES = ("decision_id", "log_odds", "base_log_odds")
+
+
+class AnswerAgain(Protocol):
+    """Decides on a request with a bundle, at a time and with a key of the ids."""
+
+    def __call__(
+        self,
+        request: Request,
+        bundle: Bundle,
+        decided_at: datetime.datetime,
+        id_key: bytes,
+        with_detail: bool = False,
+    ) -> bytes:
+        """Return the bytes of the answer, with the full vector if wanted."""
+        ...
+
+
+def past_bundle(decision: Entry, present: Bundle) -> Bundle:
+    """Return the bundle that made a decision; `present` is the one that decides now.
+
+    Raises ApiError (409) if it is not stored any more, or cannot be read any more.
+    """
+    digest = decision.metadata["model"]["bundle"]
+    bundle = present if digest == present.digest else _load_bundle(digest)
+    if bundle is None:
+        raise conflict("the bundle that decided is not stored here any more, or is too old to read")
+    return bundle
+
+
+def full_vector_of(
+    decision: Entry, present: Bundle, answer_again: AnswerAgain, id_keys: Sequence[bytes]
+) -> dict[str, Any]:
+    """Return the full vector of a decision as JSON.
+
+    It is the recorded one, if the decision was answered with it. Otherwise the bundle that decided
+    scores the recorded statements again. `id_keys` are those that the decision's id may have.
+
+    Raises ApiError (409) if the bundle is not there, or scores the statements differently today.
+    """
+    recorded = decision_in(decision)
+    if "detail" in recorded:
+        stored: dict[str, Any] = recorded["detail"]
+        return stored
+    bundle = past_bundle(decision, present)
+    decided_at = datetime.datetime.fromisoformat(recorded["decided_at"])
+    try:
+        request = _request_of(decision)
+        for id_key in id_keys:
+            again = json.loads(answer_again(request, bundle, decided_at, id_key, True))
+            if again["decision_id"] == recorded["decision_id"]:
+                break
+    except (StatementError, ProductError, ValidationError):
+        raise conflict(
+            "the recorded statements are refused today, so they have no vector"
+        ) from None
+    if any(again[name] != recorded[name] for name in _SCORES):
+        # Other versions of the libraries; the vector would be that of another decision.
+        raise conflict("the recorded statements have another score today, so another vector")
+    computed: dict[str, Any] = again["detail"]
+    return computed
+
+
+def _request_of(decision: Entry) -> Request:
+    stored = json.loads(decision.request_body or b"{}")
+    # A request for advice has the customer's choices too, which decide nothing.
+    fields = {name: stored[name] for name in Request.model_fields}
+    return Request.model_validate_json(json.dumps(fields), context=AS_STORED)
+
+
+@functools.lru_cache(maxsize=4)
+def _load_bundle(digest: str) -> Bundle | None:
+    folder = find_bundle(digest)
+    if folder is None:
+        return None
+    try:
+        return load(folder)
+    except BundleError:
+        # Of an earlier format.
+        return None
