@@ -190,17 +190,17 @@ def test_what_was_recorded_with_it_is_read_without_it(
 def test_a_bundle_that_is_gone_is_said_and_nothing_is_made_up(
     bundle: Bundle, record: AuditLog, requests: list[Json]
 ) -> None:
-    asyncio.run(answer_to(Decisions(bundle, record), submission(requests[0])))
-    row = only_row(record)
-    other = dataclasses.replace(bundle, digest="0" * 64)
+    gone = dataclasses.replace(bundle, digest="0" * 64)
+    asyncio.run(answer_to(Decisions(gone, record), submission(requests[0])))
+    reviews = Reviews(bundle, record, answer_again)
     with pytest.raises(ApiError) as refused:
-        Reviews(other, record, answer_again).full_vector(row)
+        reviews.full_vector(only_row(record))
     assert refused.value.problem.status == HTTPStatus.CONFLICT
     assert "is not stored here any more" in refused.value.problem.errors[0].message
     # With the vector in the record no bundle is needed.
-    answer = json.loads(decide(record, bundle, requests[1]))
+    answer = json.loads(decide(record, gone, requests[1]))
     [_, recorded] = record.reader.of_kind(("decision",))
-    assert Reviews(other, record, answer_again).full_vector(recorded) == answer["detail"]
+    assert reviews.full_vector(recorded) == answer["detail"]
 
 
 @pytest.mark.parametrize("name", ["log_odds", "base_log_odds"])
