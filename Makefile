@@ -61,9 +61,10 @@ test-fast: install
 test: install
 	$(BIN)/python -m pytest -m "not slow and not torture" $(PARALLEL)
 
-# Tests that take minutes to set up: an environment, the pages and the first experiment as they are written, an examination.
+# What `make test` leaves to CI: environments and services of a test's own, the pages and the first experiment as they are
+# written, an examination, longer statistics.
 slow: install
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "slow and not torture" $(PARALLEL)
 
 # All but torture in one run.
 every: install

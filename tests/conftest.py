@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 # Tests import LightGBM themselves; the project loads it in training/tracking/lightgbm_import.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, settings
 
-from serving.decision.bundle import Bundle
-from serving.decision.golden import load
 from tests.support.cached import cached_folder
 from tests.support.paths import ROOT
-from training.data.config import DataConfig
-from training.data.dataset import Source
-from training.data.dataset import load as load_data
-from training.data.labels import Labelled, label_accounts
-from training.data.simulate.config import SimulationConfig
-from training.data.simulate.output import write
-from training.fit.bundle import BundleConfig, FitResult, make_bundle
-from training.fit.config import FitConfig
-from training.fit.fit import Fitted, fit
+
+# The fixtures import what they use themselves: the process that only hands tests to the workers
+# reads this file too, before it starts them.
+if TYPE_CHECKING:
+    from serving.decision.bundle import Bundle
+    from training.data.dataset import Source
+    from training.data.labels import Labelled
+    from training.fit.fit import Fitted
 
 # Examples are drawn anew on every machine, but a run can be repeated; a slow example is a slow
 # machine, not a fault.
@@ -36,7 +34,6 @@ settings.register_profile(
 )
 settings.load_profile("clearline")
 
-SIMULATION = SimulationConfig(accounts=6000, seed=7)
 # What a plain ``pytest`` leaves out: tests with one of these fixtures, directly or through another
 # fixture, and tests in these places, which fit, simulate thousands of accounts, or start processes.
 INTEGRATION_FIXTURES = {"simulated", "bentoml_home", "postgres_server"}
@@ -69,6 +66,8 @@ INTEGRATION_PLACES = (
     "tests/training/tracking/test_store.py",
     "tests/training/tune",
 )
+# Modules that cannot be imported.
+collect_ignore = ["support/absent"]
 FAST = "not integration and not slow and not torture"
 NAMED = "not slow and not torture"
 
@@ -78,6 +77,24 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.option.markexpr:
         whole = config.args_source is not pytest.Config.ArgsSource.ARGS
         config.option.markexpr = FAST if whole else NAMED
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The fast tests are collected without the places that have none; None is pytest's own rule."""
+    place = collection_path.relative_to(ROOT).as_posix()
+    left_out = config.option.markexpr == FAST and place.startswith(INTEGRATION_PLACES)
+    return True if left_out else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Imports and the collection make what stays: looking for garbage costs them a second."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -91,33 +108,54 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def simulated() -> Path:
     """A folder of simulated accounts; only to be read, all tests share it."""
-    return cached_folder("simulated", lambda folder: write(SIMULATION, folder))
+    from training.data.simulate.config import SimulationConfig
+    from training.data.simulate.output import write
+
+    simulation = SimulationConfig(accounts=6000, seed=7)
+    return cached_folder("simulated", lambda folder: write(simulation, folder))
 
 
 @pytest.fixture(scope="session")
 def source(simulated: Path) -> Source:
-    return load_data(simulated)
+    from training.data.dataset import load
+
+    return load(simulated)
 
 
 @pytest.fixture(scope="session")
 def data(source: Source) -> Labelled:
+    from training.data.config import DataConfig
+    from training.data.labels import label_accounts
+
     return label_accounts(source, DataConfig())
 
 
 @pytest.fixture(scope="session")
 def fitted(data: Labelled) -> Fitted:
+    from training.fit.config import FitConfig
+    from training.fit.fit import fit
+
     return fit(data, FitConfig(trees=80, min_leaf=30))
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(fitted: Fitted, data: Labelled, source: Source) -> Path:
+def bundle_folder(simulated: Path, request: pytest.FixtureRequest) -> Path:
     """The bundle of the fitted model; only to be read, all tests share it."""
-    result = FitResult(fitted, data, source, BundleConfig(reference_size=300))
-    return cached_folder("bundle", lambda folder: make_bundle(result, folder))
+
+    def make(folder: Path) -> None:
+        from training.fit.bundle import BundleConfig, FitResult, make_bundle
+
+        # Here, so that no process fits what another has made.
+        fitted, data, source = map(request.getfixturevalue, ("fitted", "data", "source"))
+        make_bundle(FitResult(fitted, data, source, BundleConfig(reference_size=300)), folder)
+
+    return cached_folder("bundle", make)
 
 
 @pytest.fixture(scope="session")
 def bundle(bundle_folder: Path) -> Bundle:
+    from serving.decision.golden import load
+
     return load(bundle_folder)
 
 
@@ -126,6 +164,8 @@ def windows(source: Source) -> pl.DataFrame:
     """The windows of 1,000 drawn accounts at the last month: unknown incomes among them, and
     histories of 1 to 24 months.
     """
+    import numpy as np
+
     last = source.statements["month"].max()
     accounts = source.statements.filter(pl.col("month") == last)["account_id"].to_numpy()
     random = np.random.default_rng(0)

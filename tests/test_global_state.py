@@ -73,7 +73,7 @@ _CONTROLS = {
 }
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_importing_every_module_changes_nothing_global() -> None:
     environment = {
         name: value

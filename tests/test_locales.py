@@ -97,6 +97,7 @@ def in_utf8(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedPro
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOCALES)
 def test_chinese_text_is_the_same_in_every_locale(
     name: str, in_utf8: subprocess.CompletedProcess[bytes], tmp_path: Path

@@ -24,7 +24,7 @@ from tests.support.records import (
     record,
     settings_in,
 )
-from tests.support.served import Guarded, Server, as_requests, create_keys
+from tests.support.served import AS_DEPLOYED, Guarded, Server, as_requests, create_keys
 
 # Fixtures for all tests below this folder.
 __all__ = ["at_hand", "fill", "golden", "postgres", "postgres_server", "record"]
@@ -50,7 +50,7 @@ def server(
     log = tmp_path_factory.mktemp("served") / "log"
     tag = store(bundle_folder)
     # These tests are not about the speed of the machine.
-    with start_service(log, settings={"CLEARLINE_DEADLINE": "30"}) as url:
+    with start_service(log, settings=AS_DEPLOYED | {"CLEARLINE_DEADLINE": "30"}) as url:
         yield Server(url, log, tag)
 
 
@@ -63,7 +63,8 @@ def guarded(
     with open_audit_log(settings_in(folder), create=True) as log:
         by_name = create_keys(log.database, log.secrets)
     store(bundle_folder)
-    with start_service(folder / "log", settings={"CLEARLINE_RECORD": address}) as url:
+    settings = AS_DEPLOYED | {"CLEARLINE_RECORD": address}
+    with start_service(folder / "log", settings=settings) as url:
         yield Guarded(url, folder / "log", address, by_name)
 
 

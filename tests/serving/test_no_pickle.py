@@ -155,6 +155,7 @@ def test_a_decision_without_a_cache_unpickles_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "compiled").rglob("*.nbc"))
 
 
+@pytest.mark.slow
 def test_a_decision_unpickles_compiled_code_and_nothing_else(
     bundle: Bundle, tmp_path: Path
 ) -> None:

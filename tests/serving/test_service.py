@@ -407,6 +407,7 @@ print(encode(make_answer(decision, bundle)).decode())
 """
 
 
+@pytest.mark.slow
 def test_the_service_needs_no_training_library(bundle_folder: Path) -> None:
     code = WITHOUT_TRAINING.format(folder=str(bundle_folder))
     run = subprocess.run(

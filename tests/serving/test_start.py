@@ -174,7 +174,7 @@ def end_of(command: str, port: int, settings: dict[str, str]) -> tuple[int, str]
     return ended.returncode, ended.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["run", pytest.param("bentoml", marks=pytest.mark.slow)])
 def test_a_start_beside_old_checkpoints_ends(
     environment: dict[str, str], tmp_path: Path, command: str
 ) -> None:
@@ -256,6 +256,7 @@ def served_digest(url: str, token: str) -> str:
         return digest
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_started_again_serves_the_same_bundle(
     environment: dict[str, str], tmp_path: Path, second_bundle: Callable[[], str]
 ) -> None:
@@ -270,9 +271,15 @@ def test_a_worker_that_is_started_again_serves_the_same_bundle(
         assert read_token(tmp_path / "record.db.token") == token
     with start_service_process(tmp_path / "log") as (url, _):
         # The control: the next start serves the newest model.
-        assert served_digest(url, local_token(tmp_path)) == packed
+        next_token = local_token(tmp_path)
+        assert served_digest(url, next_token) == packed
+        # Each start has a token of its own.
+        assert next_token != token
+        with pytest.raises(ServiceError, match="401"):
+            ask(url, BODY, key=token)
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_start_again_ends_the_service(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -15,8 +15,12 @@ from serving.auth.local_token import read_token, token_file
 from serving.operations.client import settings_for
 from serving.storage.database import Database
 from serving.storage.settings import read_settings
+from tests.support.paths import ROOT
 
 FAST = keys.KeyTerms(rate=10_000)
+# Settings of a service that finds no training library, as where it is deployed.  LightGBM imports
+# those that it finds, which takes a start of two processes seconds.
+AS_DEPLOYED = {"PYTHONPATH": str(ROOT / "tests" / "support" / "absent")}
 
 
 class Server(NamedTuple):

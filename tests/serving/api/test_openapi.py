@@ -43,11 +43,12 @@ from tests.support.openapi_cases import (
     read_schema,
 )
 from tests.support.records import settings_in
+from tests.support.served import AS_DEPLOYED
 
 SERVICE = "serving.service:LimitReduction"
 LYING_SERVICE = "tests.serving.api.lying_service:LimitReduction"
-# Cases of each kind of each operation; in CI more than 500 together.
-MANY = pytest.param(15, marks=pytest.mark.slow)
+# Cases of each kind of each operation; in CI more than 300 together.
+MANY = pytest.param(10, marks=pytest.mark.slow)
 # The least share of accepted cases of an operation: most drawn and negated cases must be refused.
 MIN_ACCEPTED = 0.25
 ROW_KINDS = {"decision", "review", "started", "resolution", "withdrawal", "notification"}
@@ -86,7 +87,8 @@ def run_battery(
         key, _ = keys.create(log.database, log.secrets, "north", SCOPES, terms)
         reviewer_key, _ = keys.create(log.database, log.secrets, "north", ["review"], owned)
     # These tests are not about the speed of the machine.
-    with start_service(folder / "log", service, {"CLEARLINE_DEADLINE": "30"}) as url:
+    settings = AS_DEPLOYED | {"CLEARLINE_DEADLINE": "30"}
+    with start_service(folder / "log", service, settings) as url:
         authorization, of_reviewer = f"Bearer {key}", f"Bearer {reviewer_key}"
         headers = {"authorization": authorization}
         document = httpx.get(f"{url}/docs.json", headers=headers, timeout=30).json()

@@ -1,4 +1,4 @@
-"""The promises over HTTP, for 1,000 drawn accounts, some with thin histories or unknown income."""
+"""The promises over HTTP, for drawn accounts, some with thin histories or unknown income."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def all_accounts(windows: pl.DataFrame) -> list[pl.DataFrame]:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(200, marks=pytest.mark.brief), pytest.param(1000, marks=pytest.mark.slow)],
+    params=[
+        pytest.param(200, marks=pytest.mark.brief),
+        pytest.param(333, marks=pytest.mark.slow),
+        pytest.param(1000, marks=pytest.mark.torture),
+    ],
 )
 def accounts(
     all_accounts: list[pl.DataFrame], request: pytest.FixtureRequest
@@ -71,7 +75,7 @@ def cut_batch(body: str) -> list[bytes]:
 
 
 def test_the_accounts_are_of_all_kinds(accounts: list[pl.DataFrame]) -> None:
-    assert len(accounts) in (200, 1000)
+    assert len(accounts) in (200, 334, 1000)
     without_income = [account["income"].null_count() == account.height for account in accounts]
     assert sum(account.height < 6 for account in accounts) >= len(accounts) / 100
     assert sum(without_income) >= len(accounts) / 20

@@ -18,7 +18,7 @@ from serving.audit_log.reader import Reader
 from serving.operations.client import start_service
 from serving.operations.pack import store
 from serving.storage.database import Database
-from tests.support.served import local_headers
+from tests.support.served import AS_DEPLOYED, local_headers
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_full_disk(
     requests: list[dict[str, Any]],
 ) -> None:
     store(bundle_folder)
-    settings = {"CLEARLINE_RECORD": f"sqlite:///{small_disk / 'record.db'}"}
+    settings = AS_DEPLOYED | {"CLEARLINE_RECORD": f"sqlite:///{small_disk / 'record.db'}"}
     answers: list[bytes] = []
     with (
         start_service(tmp_path / "log", settings=settings) as url,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from serving.operations.client import kill, start_service_process
 from serving.operations.pack import store
 from serving.storage.database import Database
 from tests.support.each import each
-from tests.support.served import local_headers
+from tests.support.served import AS_DEPLOYED, local_headers
 
 CLIENTS = 8
 MIN_ANSWERS = 8  # before a kill: on a busy machine some seconds alone are no load
@@ -100,7 +101,7 @@ def whole_tree(folder: Path, service: str = SERVICE) -> Serving:
 
     @contextmanager
     def serving() -> Iterator[tuple[str, Callable[[], None]]]:
-        with start_service_process(folder / "log", service) as (url, process):
+        with start_service_process(folder / "log", service, AS_DEPLOYED) as (url, process):
             yield url, lambda: kill(process)
 
     return serving
@@ -113,6 +114,7 @@ def forking(service: str = SERVICE) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         command,
         cwd=PROJECT,
+        env=os.environ | AS_DEPLOYED,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -197,9 +199,9 @@ def check_kills(
             assert response.content == body
 
 
-# In CI twenty kills: 19, and one of the next test.
+# In CI seven kills: six, and one of the next test.
 @pytest.mark.parametrize(
-    "kills", [pytest.param(3, marks=pytest.mark.brief), pytest.param(19, marks=pytest.mark.slow)]
+    "kills", [pytest.param(3, marks=pytest.mark.brief), pytest.param(6, marks=pytest.mark.slow)]
 )
 def test_no_answer_is_missing_after_a_kill(
     kills: int,

@@ -244,11 +244,8 @@ def test_killed_backends(
     assert sum(killed) >= 20
 
 
-@pytest.mark.parametrize(
-    "stops", [pytest.param(2, marks=pytest.mark.brief), pytest.param(5, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
 def test_servers_that_stop_immediately(
-    stops: int,
     bundle: Bundle,
     tmp_path: Path,
     requests: list[dict[str, Any]],
@@ -260,7 +257,7 @@ def test_servers_that_stop_immediately(
         tmp_path,
         requests,
         (address, address),
-        stops,
+        5,
         lambda _: postgresql.stop_immediately_and_start(),
     )
     assert load.asked_again > 0, "the server was never missed"

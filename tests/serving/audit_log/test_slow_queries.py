@@ -25,7 +25,7 @@ from serving.storage.read_pools import THREADS, ReadPools
 from tests.support.each import each
 from tests.support.endless import count_without_end
 from tests.support.records import append, new_entry, settings_in
-from tests.support.served import local_headers
+from tests.support.served import AS_DEPLOYED, local_headers
 
 SLOW = "tests.serving.audit_log.slow_service:LimitReduction"
 SECONDS_TO_END = 10.0
@@ -119,6 +119,7 @@ def test_a_read_that_was_given_up_before_it_began_never_runs() -> None:
     assert pools.close(60)
 
 
+@pytest.mark.slow
 def test_an_audit_log_closes_although_a_read_never_ends(tmp_path: Path) -> None:
     over = threading.Event()
     audit_log = AuditLog(settings_in(tmp_path))
@@ -141,7 +142,7 @@ def slow_service(
 ) -> Iterator[tuple[httpx.Client, psutil.Process]]:
     """A client of the service with endless lists, and its process."""
     store(bundle_folder)
-    with start_service_process(tmp_path / "log", SLOW) as (url, process):
+    with start_service_process(tmp_path / "log", SLOW, AS_DEPLOYED) as (url, process):
         headers = local_headers(tmp_path)
         limits = httpx.Limits(max_connections=32)
         with httpx.Client(base_url=url, headers=headers, limits=limits, timeout=60) as client:

@@ -405,7 +405,11 @@ TAMPERINGS: tuple[Callable[[random.Random, Log], bool], ...] = (
 
 @pytest.mark.parametrize(
     "count",
-    [pytest.param(200, marks=pytest.mark.brief), pytest.param(1000, marks=pytest.mark.slow)],
+    [
+        pytest.param(100, marks=pytest.mark.brief),
+        pytest.param(400, marks=pytest.mark.slow),
+        pytest.param(1000, marks=pytest.mark.torture),
+    ],
 )
 def test_no_tampering_is_missed(log: Log, count: int) -> None:
     done, missed = 0, []

@@ -39,6 +39,7 @@ def start_and_fail(folder: Path, **settings: str) -> str:
     return ended.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("server")
 def test_several_workers_need_postgresql(tmp_path: Path) -> None:
     last_line = start_and_fail(tmp_path, BENTOML_CONFIG_OPTIONS="services.LimitReduction.workers=2")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 import httpx
 import pytest
 
-from serving.operations.client import start_service
 from serving.schemas import examples
 from tests.support.each import each
 from tests.support.forwarding_proxy import run_proxy
-from tests.support.served import Guarded, Server, local_headers
+from tests.support.served import Guarded, Server
 
 PATHS = ("/docs.json", "/metrics", "/v1/reviews", "/v1/notices")
 
@@ -35,18 +33,6 @@ def test_a_marked_proxy_is_refused_even_with_the_token(server: Server, header: s
     with run_proxy(server.url, b"\r\n" + header.encode()) as proxy:
         refused = httpx.get(f"{proxy.url}/docs.json", headers=server.headers)
     assert refused.status_code == 403
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("server")
-def test_each_start_has_a_token_of_its_own(tmp_path: Path) -> None:
-    with start_service(tmp_path / "log") as url:
-        first = local_headers(tmp_path)
-        assert httpx.get(f"{url}/docs.json", headers=first).status_code == 200
-    with start_service(tmp_path / "log") as url:
-        second = local_headers(tmp_path)
-        assert httpx.get(f"{url}/docs.json", headers=second).status_code == 200
-        assert httpx.get(f"{url}/docs.json", headers=first).status_code == 401
 
 
 def statuses(url: str, target: str, *lines: str, version: str = "1.1") -> list[int]:

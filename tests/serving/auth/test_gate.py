@@ -38,7 +38,7 @@ from tests.support.gated_app import (
     problem_of,
     request,
 )
-from tests.support.served import Guarded, Server, local_headers
+from tests.support.served import AS_DEPLOYED, Guarded, Server, local_headers
 
 # Rates
 
@@ -302,12 +302,13 @@ def test_a_caller_may_do_what_one_of_its_scopes_allows() -> None:
     assert not caller.may("review", "audit")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("server")
 def test_metrics_contain_no_path_of_a_request(tmp_path: Path) -> None:
     # A service of its own: each service that starts removes the metrics of those with the same
     # BENTOML_HOME.
     with (
-        start_service(tmp_path / "log") as url,
+        start_service(tmp_path / "log", settings=AS_DEPLOYED) as url,
         httpx.Client(base_url=url, headers=local_headers(tmp_path), timeout=30) as client,
     ):
         for number in range(5):

@@ -78,6 +78,7 @@ def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -
         ask("https://service.invalid", BODY, key=SECRET)
 
 
+@pytest.mark.slow
 def test_a_service_starts_and_answers_with_a_proxy_in_the_environment(
     proxy: Proxy, server: Server, tmp_path: Path
 ) -> None:

@@ -308,6 +308,7 @@ def test_a_reason_that_names_the_account_is_refused(
     assert run(capsys, [*asked, "--why", "ticket acct-51"])[0] == 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_holds_up_the_log_is_reported_and_the_next_run_overwrites(
     record: AuditLog,
     fill: Fill,

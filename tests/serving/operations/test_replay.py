@@ -261,6 +261,7 @@ def test_a_period_ends_after_it_begins(
     assert period(None, datetime.date.max) == (None, None)
 
 
+@pytest.mark.slow
 def test_answers_of_the_service_are_replayed_from_the_stored_bundle(
     server: Server,
     requests: list[dict[str, Any]],
@@ -280,7 +281,7 @@ def test_answers_of_the_service_are_replayed_from_the_stored_bundle(
     for name, value in environment_of(settings_in(server.log.parent)).items():
         monkeypatch.setenv(name, value)
     assert len(ids) == 22
-    for decision_id in ids:
+    for decision_id in (ids[0], ids[1], ids[-1]):  # one of each endpoint
         assert main(["replay", "--decision", decision_id]) == 0
         assert "the same bytes: 1\n" in capsys.readouterr().out
     # Other tests share this service: some of its decisions may have been erased, none may differ.

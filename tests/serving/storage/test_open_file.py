@@ -21,7 +21,7 @@ from serving.storage.database import Database
 from serving.storage.open_file import FileMovedError, OpenFiles
 from tests.golden.remake import BUNDLE
 from tests.support.records import append, new_entry, settings_in
-from tests.support.served import local_headers
+from tests.support.served import AS_DEPLOYED, local_headers
 
 Attack = Callable[[Path], None]
 
@@ -113,13 +113,19 @@ def test_files_are_told_apart_by_their_inodes_and_not_by_their_content(tmp_path:
         files.check()
 
 
-@pytest.mark.parametrize("attack", [delete, delete_the_wal], ids=lambda attack: attack.__name__)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(delete, id="delete"),
+        pytest.param(delete_the_wal, id="delete_the_wal", marks=pytest.mark.slow),
+    ],
+)
 def test_a_service_whose_file_is_deleted_answers_503(
     tmp_path: Path, bentoml_home: Path, requests: list[dict[str, Any]], attack: Attack
 ) -> None:
     store(BUNDLE)
     file = tmp_path / "record.db"
-    settings = {"CLEARLINE_DEADLINE": "10"}
+    settings = AS_DEPLOYED | {"CLEARLINE_DEADLINE": "10"}
     with start_service(tmp_path / "log", settings=settings) as url:
         headers = local_headers(tmp_path)
         with httpx.Client(base_url=url, headers=headers, timeout=20) as client:

@@ -200,10 +200,12 @@ def find_grown(folder: Path, golden: Bundle) -> dict[str, tuple[int, int]]:
     return {name: (short[name], more) for name, more in long.items() if more > 1.2 * short[name]}
 
 
+@pytest.mark.slow
 def test_the_work_of_a_route_does_not_grow_with_the_log(tmp_path: Path, golden: Bundle) -> None:
     assert find_grown(tmp_path, golden) == {}
 
 
+@pytest.mark.slow
 def test_a_route_that_walks_the_log_is_found(
     tmp_path: Path, golden: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from serving.operations.client import start_service
 from serving.schemas import examples
 from tests.support.each import each
 from tests.support.raw_cases import MARK, REQUEST, Case, all_cases, post
-from tests.support.served import Guarded
+from tests.support.served import AS_DEPLOYED, Guarded
 
 CONNECTIONS = 40  # at once
 # In seconds: a body may take 5 to arrive, and an idle connection is closed after another 5.
@@ -205,7 +205,7 @@ def test_without_the_gate_the_same_cases_find_faults(guarded: Guarded, tmp_path:
     cases = [case for case in CASES if case.name.startswith(kinds)]
     plain_text = post(REQUEST).replace(b"application/json", b"text/plain", 1)
     cases.append(Case("text/plain", (plain_text,)))
-    with start_service(tmp_path / "log", UNGATED) as url:
+    with start_service(tmp_path / "log", UNGATED, AS_DEPLOYED) as url:
         results = send_cases(url, cases, guarded.keys["north/all"], within=5.5)
         assert httpx.get(f"{url}/metrics").status_code == 200, "open to everybody"
     found = Counter(fault for case, result in results for fault in find_faults(case, result))

@@ -361,6 +361,7 @@ def test_weights_are_one_where_nothing_is_censored(source: Source, data: Labelle
     assert np.array_equal(weighted.label, data.label)
 
 
+@pytest.mark.slow
 def test_test_rows_have_no_weights(source: Source) -> None:
     censored = taken_away(source.statements, CHANCES, 0)
     data = label_accounts(Source(censored, None, "", ""), DataConfig(unobserved="weight"))

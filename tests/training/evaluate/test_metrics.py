@@ -172,7 +172,7 @@ def toss_per_account(seed: int, accounts: int, months: int) -> tuple[Vector, Vec
     return coin[owner], near, cluster(pl.Series(owner).cast(pl.String))
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_intervals_hold_the_truth_where_accounts_repeat() -> None:
     held = {"by account": 0, "by row": 0}
     for seed in range(40):
@@ -200,7 +200,7 @@ def test_rates_of_accounts_that_repeat_are_as_certain_as_those_of_the_accounts()
 
 
 @given(scored(), st.integers(0, 2**32 - 1))
-@pytest.mark.integration  # seconds: every measure twice
+@pytest.mark.slow  # seconds: every measure twice
 def test_with_one_row_an_account_nothing_changes(drawn: tuple[Vector, Vector], seed: int) -> None:
     label, probability = drawn
     names = np.random.default_rng(seed).permutation(len(label))

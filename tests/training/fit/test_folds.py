@@ -28,6 +28,7 @@ def interval(fitted: Fitted) -> tuple[float, float, float]:
     return value, low, high
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_coin_tossed_once_an_account_is_not_predicted() -> None:
     data = toss_coins(3, 300, 10)

@@ -352,7 +352,16 @@ def passes(found: Findings) -> dict[tuple[str, str], bool]:
     return {(finding.measure, finding.bound): finding.passed for finding in findings}
 
 
-@pytest.mark.parametrize("gate", ["", "discrimination", "calibration", "fairness", "stability"])
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "",
+        pytest.param("calibration", marks=pytest.mark.slow),
+        pytest.param("discrimination", marks=pytest.mark.slow),
+        pytest.param("fairness", marks=pytest.mark.slow),
+        pytest.param("stability", marks=pytest.mark.slow),
+    ],
+)
 def test_a_smaller_book_passes_no_more(champion: GateInput, gate: str) -> None:
     """Books of one, two and four copies of the same accounts: only certainty differs."""
     evidence = plant_faults(champion)[gate]
@@ -402,6 +411,7 @@ def test_few_accounts_are_decided_by_no_gate_that_needs_them(champion: GateInput
     assert note.startswith(f"{MIN_CUT} accounts that both models cut would decide, ")
 
 
+@pytest.mark.slow
 def test_the_own_gates_do_not_decide_a_book_of_6000_accounts(champion: GateInput) -> None:
     found = check_gates(champion, load_gates())
     assert select_refusing(found) == ("fairness",)

@@ -134,6 +134,7 @@ def test_a_run_that_is_not_a_fit_has_no_bundle(store: Store) -> None:
 # Comparisons
 
 
+@pytest.mark.slow
 def test_a_model_is_not_better_than_itself(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_model_is_not_better_than_itself(
     assert tables["shift"].select("psi_score", "psi_first_reason").sum().row(0) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_run_records_the_whole_comparison(store: Store, simulated: Path, tmp_path: Path) -> None:
     found = compare(["v1", "v2", "v3"], simulated, store)
     tags = fetch_run_info(store, found.run).tags
@@ -169,6 +171,7 @@ def test_a_run_records_the_whole_comparison(store: Store, simulated: Path, tmp_p
     assert not found.verdicts[1].better
 
 
+@pytest.mark.slow
 def test_the_exit_code_of_a_comparison_is_its_verdict(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -281,6 +284,7 @@ def test_a_bad_version_is_refused_until_it_is_forced(
     assert "**champion of limit-reduction is version 3**" in page
 
 
+@pytest.mark.slow
 def test_pack_takes_what_promote_passed_or_forced_and_no_alias_moved_by_hand(
     store: Store, simulated: Path, tmp_path: Path
 ) -> None:

@@ -375,6 +375,7 @@ def is_ours(module: str) -> bool:
     return module.partition(".")[0] in ("features", "serving", "training")
 
 
+@pytest.mark.slow
 def test_each_model_runs_the_code_that_it_was_registered_with(
     kept: Kept, endpoint: Endpoint, tmp_path: Path
 ) -> None:
@@ -452,6 +453,7 @@ def test_mlflow_evaluates_the_probabilities_and_the_cuts(
     assert judged.metrics["true_positives"] + judged.metrics["false_positives"] == cut > 10
 
 
+@pytest.mark.slow
 def test_mlflow_serves_the_same_answers(kept: Kept, endpoint: Endpoint, tmp_path: Path) -> None:
     port = free_port()
     log = (tmp_path / "log").open("w", encoding="utf-8")

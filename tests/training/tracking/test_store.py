@@ -33,6 +33,7 @@ with runs.start_run(Store(Path(sys.argv[1])), mine.name):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_meet_at_a_new_store_all_keep_their_runs(tmp_path: Path) -> None:
     store = Store(tmp_path / "new" / "a store")
     here = tmp_path / "here"

@@ -160,6 +160,7 @@ def test_an_old_row_keeps_its_id_and_no_new_row_gets_one_of_that_kind(
     assert found <= old_ids <= {row["entry_id"] for row in rows}
 
 
+@pytest.mark.slow
 def test_the_length_of_content_tells_no_account_from_all_others(
     record: AuditLog, golden: Bundle, tmp_path: Path
 ) -> None:

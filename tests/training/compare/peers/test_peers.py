@@ -210,6 +210,7 @@ def test_tuning_inside_a_fold_sees_its_rows_alone(
     assert seen == [set()] * TuneConfig().search_folds
 
 
+@pytest.mark.slow
 def test_the_command_prints_or_writes_the_page(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ class SwallowingFile(CsvFile):
         return other.with_columns(pl.all().fill_null("")), lines.head(other.height)
 
 
+@pytest.mark.slow
 def test_a_reader_that_swallows_rows_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

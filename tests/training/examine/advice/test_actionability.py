@@ -166,6 +166,7 @@ def test_one_movable_reason_is_recourse(
     assert 0.0 < table["without"][0] == pytest.approx(np.mean(without))
 
 
+@pytest.mark.slow
 def test_what_the_line_was_granted_on_moves_for_nobody_under_a_model_without_interactions(
     cut_accounts: CutAccounts, data: Labelled
 ) -> None:

@@ -224,6 +224,7 @@ def test_without_a_cause_nothing_is_known(cut_accounts: CutAccounts, causes: Mat
     assert all(table[measure].null_count() == table.height for measure in MEASURES)
 
 
+@pytest.mark.slow
 def test_futures_that_agree_foretell_each_other(
     cut_accounts: CutAccounts, causes: Matrix, true: TrueEffects
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_healthy_month_is_within_bounds_and_labels_confirm_the_estimate(
     assert found.page.startswith("# Monitor: within bounds")
 
 
+@pytest.mark.slow
 def test_without_accounts_past_due_in_the_reference_a_healthy_month_would_alarm(
     kept: Kept, simulated: Path, calm_lines: list[str], tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ def test_harder_times_are_found_when_labels_arrive(
     assert realised["low"] > realised["reference"] + BOUNDS.rate_gap
 
 
+@pytest.mark.slow
 def test_without_requests_only_score_and_reasons_are_compared(
     kept: Kept, simulated: Path, calm: pl.DataFrame, served: Bundle, tmp_path: Path
 ) -> None:
@@ -165,6 +167,7 @@ def test_without_requests_only_score_and_reasons_are_compared(
         run_monitor(MonitorFiles(records, simulated, labels), version_1(kept))
 
 
+@pytest.mark.slow
 def test_the_exit_code_is_for_a_scheduler(
     kept: Kept,
     simulated: Path,

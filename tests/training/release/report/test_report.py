@@ -27,6 +27,7 @@ TITLES = (
 )
 
 
+@pytest.mark.slow
 def test_the_run_has_a_copy_of_the_file(
     simulated: Path,
     another_store: Store,
