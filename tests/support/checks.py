@@ -139,7 +139,8 @@ def check_reasons(answerer: Answerer, windows: Sequence[pl.DataFrame], bundle: B
         evidence, by_model = result.evidence[0], result.outcomes[0].by_model
         reasons = [reason for reason in answer["reasons"] if reason["contribution"] is not None]
         rules = len(answer["reasons"]) - len(reasons)
-        expected = _rank(evidence, bundle)[: bundle.wording.most - rules] if by_model else []
+        room = bundle.wording.most - rules
+        expected = _rank(evidence, bundle, room) if by_model and room > 0 else []
         assert [_as_stated(reason) for reason in reasons] == expected, answer["account_id"]
         leaders = [reason["leader"] for reason in answer["reasons"]]
         assert leaders == [True] * answer["leaders"] + [False] * (len(leaders) - answer["leaders"])
@@ -156,9 +157,9 @@ def _as_stated(reason: dict[str, Any]) -> ByGroup:
     return ByGroup(reason["code"], reason["features"][0]["name"], reason["leader"])
 
 
-def _rank(evidence: Evidence, bundle: Bundle) -> list[ByGroup]:
+def _rank(evidence: Evidence, bundle: Bundle, most: int) -> list[ByGroup]:
     compared = _compared(evidence, bundle)
-    return rank_slowly(evidence.contributions, evidence.values, compared, bundle.wording)
+    return rank_slowly(evidence.contributions, evidence.values, compared, bundle.wording, most)
 
 
 def _compared(evidence: Evidence, bundle: Bundle) -> dict[str, list[float | None]]:
@@ -175,10 +176,14 @@ def _check_reason(reason: dict[str, Any], evidence: Evidence, bundle: Bundle) ->
         if BY_NAME[name].group == reason["code"]
     ]
     assert reason["contribution"] == pytest.approx(math.fsum(own), abs=1e-12)
-    assert reason["contribution"] >= bundle.wording.minimum_contribution
     named, *others = reason["features"]
-    assert named["contribution"] >= bundle.wording.named_share * reason["contribution"] > 0
+    assert min(reason["contribution"], named["contribution"]) > 0
     assert all(feature["contribution"] > 0 for feature in others)
     value = math.nan if named["value"] is None else named["value"]
+    facts = {fact.feature: fact.at_least for fact in bundle.wording.never_silent}
+    if value >= facts.get(named["name"], math.inf):
+        return  # stated however little it pushed
+    assert reason["contribution"] >= bundle.wording.minimum_contribution
+    assert named["contribution"] >= bundle.wording.named_share * reason["contribution"]
     compared = _compared(evidence, bundle)[named["name"]]
     assert share_better(named["name"], value, compared) >= bundle.wording.named_better

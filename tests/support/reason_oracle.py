@@ -47,11 +47,13 @@ def rank_slowly(
     values: Mapping[str, float],
     comparison: Mapping[str, Sequence[float | None]],
     wording: Wording,
+    most: int | None = None,
 ) -> list[ByGroup]:
-    """The groups that are stated, in order.
+    """The groups that are stated, in order; at most ``most``, by default the wording's.
 
     ``comparison`` has the values of the comparison accounts by feature, null = unknown.
     """
+    most = wording.most if most is None else most
     totals = {
         group: math.fsum(
             value for name, value in contributions.items() if BY_NAME[name].group == group
@@ -71,10 +73,37 @@ def rank_slowly(
                 candidates.append((-Fraction(contribution), name))
         if candidates:
             eligible.append((group, min(candidates)[1]))
-    # Sorting is stable: ties stay in the order of the file.
-    eligible.sort(key=lambda pair: -totals[pair[0]])
-    stated = eligible[: wording.most]
-    return [
-        ByGroup(group, named, totals[stated[0][0]] - totals[group] <= wording.equal_within)
-        for group, named in stated
-    ]
+    # A fact that is never silent takes the place of the smallest.
+    places = list(wording.groups)
+    eligible.sort(key=lambda pair: (-totals[pair[0]], places.index(pair[0])))
+    facts = facts_slowly(contributions, values, totals, wording)
+    without = [pair for pair in eligible if pair[0] not in facts]
+    kept = without[: max(most - len(facts), 0)]
+    by_fact = [(group, dict(eligible).get(group, name)) for group, name in facts.items()]
+    stated = [*kept, *by_fact]
+    stated.sort(key=lambda pair: (-totals[pair[0]], places.index(pair[0])))
+    found = []
+    for place, (group, named) in enumerate(stated[:most]):
+        near = totals[stated[0][0]] - totals[group] <= wording.equal_within
+        least = max(wording.minimum_contribution, wording.minimum_share * push)
+        found.append(ByGroup(group, named, place == 0 or (near and totals[group] >= least)))
+    return found
+
+
+def facts_slowly(
+    contributions: Mapping[str, float],
+    values: Mapping[str, float],
+    totals: Mapping[str, float],
+    wording: Wording,
+) -> dict[str, str]:
+    """The groups of the facts that pushed and are never silent, each with the first such fact."""
+    facts: dict[str, str] = {}
+    for fact in wording.never_silent:
+        group = BY_NAME[fact.feature].group
+        if group in facts or fact.feature not in contributions:
+            continue
+        if values[fact.feature] < fact.at_least or math.isnan(values[fact.feature]):
+            continue
+        if contributions[fact.feature] > 0 and totals[group] > 0:
+            facts[group] = fact.feature
+    return facts

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
+from features.catalogue import MODEL_FEATURES
 from serving.decision.config.placeholders import placeholders_of
 from serving.decision.config.policy import CAUSES, Cause
 from serving.decision.config.strict_toml import NOT_NEGATIVE, Interval, Section, read_toml
@@ -64,6 +65,14 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class NeverSilent:
+    """A fact that is stated with every cut by the model toward which it pushed."""
+
+    feature: str
+    at_least: float  # in the feature's unit
+
+
+@dataclass(frozen=True, slots=True)
 class Wording:
     """The content of reasons.toml, checked."""
 
@@ -75,6 +84,7 @@ class Wording:
     named_better: float  # share of the comparison accounts that are better in the feature named
     equal_within: float  # log-odds; groups so near to the first are its equals
     features_shown: int  # of a group, at most
+    never_silent: tuple[NeverSilent, ...]  # stated where they pushed, however little
     protected: frozenset[str]  # features that a machine may not state as a reason
     fallback: Sentence  # for features without a sentence
     comparison: Text  # what the comparison accounts are; has {size}
@@ -100,12 +110,21 @@ def read_wording(text: str) -> Wording:
             named_better=selection.number("named_better", _POSITIVE_SHARE),
             equal_within=selection.number("equal_within", NOT_NEGATIVE),
             features_shown=selection.whole("features_shown", Interval(1)),
+            never_silent=_never_silent(selection.tables("never_silent", ())),
             protected=frozenset(top.section("protected").texts("features")),
             fallback=Sentence(_sentence(fallback), _sentence(fallback, "missing_")),
             comparison=read_text(top.section("comparison"), frozenset({"size"})),
             groups={name: _group(section) for name, section in groups.items()},
             notice=_notice(top.section("notice")),
         )
+
+
+def _never_silent(sections: Sequence[Section]) -> tuple[NeverSilent, ...]:
+    # A misspelt feature would silence the fact without a word.
+    return tuple(
+        NeverSilent(table.choice("feature", MODEL_FEATURES), table.number("at_least"))
+        for table in sections
+    )
 
 
 def read_text(

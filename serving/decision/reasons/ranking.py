@@ -12,6 +12,9 @@ accounts are visibly better.  So no customer reads of a value that did not count
 as that of customers who keep their limit.  The eligible groups with the largest C are stated.
 Those within ``equal_within`` of the first are its equals, the *leaders*.
 
+A fact of ``never_silent`` is stated wherever it and its group pushed toward the cut, however
+little: a customer who was 60 days past due within the year would not believe an answer without it.
+
 A rule that decided is itself a reason and comes first.  No reason is left out because it is hard to
 say: a large group without a text, or with a protected feature, refers the decision to a person, and
 so does a decision without an eligible group (:func:`unexplainable`).
@@ -23,7 +26,7 @@ reasons.toml, and of features by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from features.catalogue import BY_NAME, Unit
@@ -94,7 +97,8 @@ def principal_reasons(
 ) -> tuple[Reason, ...]:
     """The rules that decided, then the principal groups where the model did; at most four."""
     reasons = [_rule_reason(rank, hit, evidence) for rank, hit in enumerate(hits, start=1)]
-    groups = principal_groups(evidence, wording) if by_model else []
+    most = max(wording.most - len(hits), 0)
+    groups = principal_groups(evidence, wording, most) if by_model else []
     for rank, group in enumerate(groups, start=len(hits) + 1):
         reasons.append(_group_reason(rank, group, evidence, wording))
     return tuple(reasons[: wording.most])
@@ -118,26 +122,66 @@ def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
         grounds.append("protected_feature")
     if any(group not in wording.groups for group in large):
         grounds.append("unmapped_reason")
-    elif not principal_groups(evidence, wording):
+    elif not _eligible_groups(evidence, wording):
         grounds.append("no_principal_reason")
     return tuple(grounds)
 
 
-def principal_groups(evidence: Evidence, wording: Wording) -> list[PrincipalGroup]:
-    """The eligible groups that push most toward the cut; at most four, the largest first."""
+def principal_groups(
+    evidence: Evidence,
+    wording: Wording,
+    most: int | None = None,
+) -> list[PrincipalGroup]:
+    """The groups that are stated, the largest first; at most ``most``, by default the wording's.
+
+    They are the groups of the facts that are never silent, and the eligible groups that push most
+    toward the cut.
+    """
+    most = wording.most if most is None else most
     sums = sums_of(evidence.contributions)
+    eligible = _eligible_groups(evidence, wording)
+    facts = _facts(sums, evidence, wording)
+    others = [group for group in eligible if group not in facts]
+    room = max(most - len(facts), 0)
+    stated = sorted([*others[:room], *facts], key=_by_size(sums, wording))[:most]
     push = sum(total for total in sums.values() if total > 0)
+    large = _large_groups(sums, wording)
     principal: list[PrincipalGroup] = []
+    for group in stated:
+        first = sums[stated[0]]
+        is_equal = first - sums[group] <= wording.equal_within and group in large
+        principal.append(
+            PrincipalGroup(
+                code=group,
+                contribution=sums[group],
+                share=sums[group] / push,
+                named=eligible.get(group) or facts[group],
+                leader=is_equal or group == stated[0],
+            )
+        )
+    return principal
+
+
+def _eligible_groups(evidence: Evidence, wording: Wording) -> dict[str, str]:
+    """Each eligible group with the feature that it names, the largest group first."""
+    sums = sums_of(evidence.contributions)
+    eligible = {}
     for group in _large_groups(sums, wording):
         named = _feature_to_name(group, sums[group], evidence, wording)
-        if named is None:
-            continue
-        first = principal[0].contribution if principal else sums[group]
-        leader = first - sums[group] <= wording.equal_within
-        principal.append(PrincipalGroup(group, sums[group], sums[group] / push, named, leader))
-        if len(principal) == wording.most:
-            break
-    return principal
+        if named is not None:
+            eligible[group] = named
+    return eligible
+
+
+def _facts(sums: Mapping[str, float], evidence: Evidence, wording: Wording) -> dict[str, str]:
+    """Each group with a fact that is never silent, and that fact's feature."""
+    facts: dict[str, str] = {}
+    for fact in wording.never_silent:
+        group = group_of(fact.feature)
+        pushed = evidence.contributions.get(fact.feature, 0.0) > 0 and sums[group] > 0
+        if pushed and evidence.values[fact.feature] >= fact.at_least and group in wording.groups:
+            facts.setdefault(group, fact.feature)
+    return facts
 
 
 def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
@@ -161,6 +205,14 @@ def _large_groups(sums: Mapping[str, float], wording: Wording) -> list[str]:
     """The groups that push enough for a reason, the largest first."""
     push = sum(total for total in sums.values() if total > 0)
     least = max(wording.minimum_contribution, wording.minimum_share * push)
+    large = [group for group, total in sums.items() if total >= least]
+    return sorted(large, key=_by_size(sums, wording))
+
+
+def _by_size(
+    sums: Mapping[str, float], wording: Wording
+) -> Callable[[str], tuple[float, int, str]]:
+    """The key that sorts groups by size; ties go by the order of the wording."""
     order = {group: place for place, group in enumerate(wording.groups)}
 
     def rank(group: str) -> tuple[float, int, str]:
@@ -168,8 +220,7 @@ def _large_groups(sums: Mapping[str, float], wording: Wording) -> list[str]:
         place = order.get(group, len(order))
         return -sums[group], place, group
 
-    large = [group for group, total in sums.items() if total >= least]
-    return sorted(large, key=rank)
+    return rank
 
 
 def _feature_to_name(

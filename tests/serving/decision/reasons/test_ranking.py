@@ -79,12 +79,18 @@ values = st.fixed_dictionaries(
         for name in MODEL_FEATURES
     }
 )
+# Among them, at times, a fact that is never silent.
+own_values = st.builds(
+    lambda drawn, days: drawn | {"worst_days_past_due_12": days},
+    values,
+    st.sampled_from([math.nan, 0.0, 59.0, 60.0, 150.0]),
+)
 unknown_too = st.lists(
     st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.5, 0.9])), min_size=4, max_size=4
 )
 
 
-@given(contributions, values, st.dictionaries(st.sampled_from(MODEL_FEATURES), unknown_too))
+@given(contributions, own_values, st.dictionaries(st.sampled_from(MODEL_FEATURES), unknown_too))
 def test_reasons_are_those_of_a_slow_ranking(
     drawn: dict[str, float],
     own: dict[str, float],
@@ -334,3 +340,50 @@ def test_numbers_as_a_customer_reads_them() -> None:
     assert number(1.0, "yes_no", "zh") == "是"
     assert number(math.nan, "CNY", "zh") == "未知"
     assert number(1.5, "count", "en") == "1.5"
+
+
+SMALL = {"credit_inquiries_12": 2.0, "worst_days_past_due_12": 0.01}
+
+
+def test_a_serious_delinquency_that_was_cured_is_never_silent() -> None:
+    """It brought 0.5 % of the push; without the rule a contribution so small is not stated."""
+    late = state(evidence(SMALL, worst_days_past_due_12=120.0, days_past_due_now=0.0))
+    assert [reason.code for reason in late] == ["credit_seeking", "late_payment"]
+    assert [reason.leader for reason in late] == [True, False]
+    assert late[1].features[0].name == "worst_days_past_due_12"
+    assert "120" in late[1].text.en
+    assert "120" in late[1].text.zh
+    less = state(evidence(SMALL, worst_days_past_due_12=59.0, days_past_due_now=0.0))
+    assert [reason.code for reason in less] == ["credit_seeking"]
+
+
+def test_a_delinquency_that_did_not_push_is_not_a_reason() -> None:
+    for changes in each(({"worst_days_past_due_12": -0.01}, {"late_months_6": -0.5})):
+        found = state(evidence(SMALL | changes, worst_days_past_due_12=120.0))
+        assert [reason.code for reason in found] == ["credit_seeking"]
+
+
+def test_a_delinquency_takes_the_place_of_the_smallest_reason_but_of_no_rule() -> None:
+    large = {
+        "credit_inquiries_12": 2.0,
+        "utilization_now": 1.0,
+        "cash_months_12": 0.9,
+        "external_debt_to_limit": 0.8,
+    }
+    late = evidence(large | SMALL, worst_days_past_due_12=60.0)
+    codes = [reason.code for reason in state(late)]
+    assert codes == ["credit_seeking", "high_utilization", "cash_reliance", "late_payment"]
+    by_rule = [reason.code for reason in principal_reasons(late, (HIT, HIT), True, WORDING)]
+    assert by_rule == ["cap", "cap", "credit_seeking", "late_payment"]
+
+
+def test_a_delinquency_alone_is_stated_and_a_person_decides() -> None:
+    alone = evidence({"worst_days_past_due_12": 0.01}, worst_days_past_due_12=90.0)
+    assert [reason.leader for reason in state(alone)] == [True]
+    assert unexplainable(alone, WORDING) == ("no_principal_reason",)
+
+
+def test_a_fact_of_no_feature_is_refused() -> None:
+    misspelt = TEXT.replace('feature = "worst_days_past_due_12"', 'feature = "worst_days"')
+    with pytest.raises(ConfigError, match=r"never_silent\[0\].*feature"):
+        read_wording(misspelt)
