@@ -116,9 +116,10 @@ class Operation:
         switches: frozenset[str] = frozenset()
         if self.statuses:
             arguments.append(read_page(request.query_params, self.statuses))
-        elif self.switches:
+        elif self.switches and request.query_params:
             switches = read_switches(request.query_params, self.switches)
         else:
+            # Also a query without a name, as in "?&".
             refuse_query(request)
         if self.body is None:
             caller, arrived = caller_of(request.scope), time.monotonic()

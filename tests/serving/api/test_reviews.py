@@ -56,7 +56,9 @@ def referred_request(client: ReviewClient, requests: list[Json]) -> Json:
             return False
         return bool(decision["proposed_limit"] < decision["credit_limit"])
 
-    return client.first_decided(requests, is_referred)
+    # A person decides on a cut of a short history, whichever accounts the model cuts.
+    short = [request | {"statements": request["statements"][-2:]} for request in requests]
+    return client.first_decided([*requests, *short], is_referred)
 
 
 @pytest.fixture
