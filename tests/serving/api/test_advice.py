@@ -326,7 +326,7 @@ def test_a_batch_is_refused_with_the_paths_of_all_accounts(
         ("advice=", ["?advice"]),
         ("advice", ["?advice"]),
         ("advice=true&advice=true", ["?advice"]),
-        ("detail=full&advice=yes", ["?detail", "?advice"]),
+        ("detail=none&advice=yes", ["?detail", "?advice"]),
         (f"6222%200000={MARK}&x={MARK}", ["?", "?x"]),
     ],
 )
