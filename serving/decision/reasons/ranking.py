@@ -111,7 +111,8 @@ def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     - ``unmapped_reason``: such a group has no text
     - ``no_principal_reason``: no group is eligible
     """
-    large = _large_groups(sums_of(evidence.contributions), wording)
+    sums = sums_of(evidence.contributions)
+    large = _large_groups(sums, wording)
     pushing = {
         name
         for name, contribution in evidence.contributions.items()
@@ -122,7 +123,7 @@ def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
         grounds.append("protected_feature")
     if any(group not in wording.groups for group in large):
         grounds.append("unmapped_reason")
-    elif not _eligible_groups(evidence, wording):
+    elif not _eligible_groups(sums, evidence, wording):
         grounds.append("no_principal_reason")
     return tuple(grounds)
 
@@ -139,7 +140,7 @@ def principal_groups(
     """
     most = wording.most if most is None else most
     sums = sums_of(evidence.contributions)
-    eligible = _eligible_groups(evidence, wording)
+    eligible = _eligible_groups(sums, evidence, wording)
     facts = _facts(sums, evidence, wording)
     others = [group for group in eligible if group not in facts]
     room = max(most - len(facts), 0)
@@ -162,9 +163,12 @@ def principal_groups(
     return principal
 
 
-def _eligible_groups(evidence: Evidence, wording: Wording) -> dict[str, str]:
+def _eligible_groups(
+    sums: Mapping[str, float],
+    evidence: Evidence,
+    wording: Wording,
+) -> dict[str, str]:
     """Each eligible group with the feature that it names, the largest group first."""
-    sums = sums_of(evidence.contributions)
     eligible = {}
     for group in _large_groups(sums, wording):
         named = _feature_to_name(group, sums[group], evidence, wording)
@@ -235,6 +239,9 @@ def _feature_to_name(
     for name in _pushing(group, evidence):
         if evidence.contributions[name] < wording.named_share * total:
             return None  # the others pushed less
+        products = BY_NAME[name].products
+        if products is not None and evidence.comparison.product not in products:
+            continue  # the product does not have it
         better = evidence.comparison.share_better(name, evidence.values[name])
         if better >= wording.named_better:
             return name

@@ -168,6 +168,14 @@ def test_the_sentence_is_about_the_largest_contribution_that_is_worse() -> None:
     assert state(evidence(pushing, payment_to_balance_3=0.9, balance_growth_6=0.5)) == ()
 
 
+@pytest.mark.parametrize(("product", "stated"), [("pay_later", 1), ("cash_loan", 0)])
+def test_a_feature_that_the_product_does_not_have_is_never_named(product: str, stated: int) -> None:
+    name = "spend_to_income_12"
+    assert BY_NAME[name].products == ("pay_later",)
+    own = dataclasses.replace(COMPARISON, product=product)
+    assert len(state(evidence({name: 0.5}, own, **{name: 0.5}))) == stated
+
+
 def test_the_groups_near_the_first_are_its_equals() -> None:
     pushing = {
         "late_months_6": 1.0,
