@@ -10,17 +10,20 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from features.types import Matrix, Vector
+from features.types import Matrix, Rows, Vector
 from serving.decision.scoring.score import probability_of
 from training.evaluate.bootstrap import (
+    LEAST_OF_A_LABEL,
     RESAMPLES,
     Clusters,
+    count_fewest,
     one_row_each,
     percentile_interval,
-    resample_rows,
+    resample_counts,
 )
 from training.evaluate.metrics import BINS, Z_95, check
 
+_SHARES = 51  # of the gaps, tried for the lower end of the calibration error
 _NEWTON_STEPS = 50  # a logistic regression on one number takes fewer than ten
 
 
@@ -37,11 +40,13 @@ def reliability(
       the probabilities are too far apart.  Wald interval.
     - ``intercept`` of the same regression with slope 1; 0 is best, above 0 the probabilities are
       too small, in log-odds.  Wald interval.
-    - ``ece``: see :func:`ece`, with a basic bootstrap interval, widened to contain the value.
+    - ``ece``: see :func:`ece`, with a bootstrap interval that begins at 0 where noise explains all
+      of it.
 
     Where accounts have several rows, the Wald intervals are robust to that (Liang and Zeger 1986)
-    and the bootstrap draws accounts.  Raises ValueError where a label is absent, or for a single
-    account.
+    and the bootstrap draws accounts.  ``low`` and ``high`` are null where fewer than
+    :data:`~training.evaluate.bootstrap.LEAST_OF_A_LABEL` accounts have one of the labels.  Raises
+    ValueError where a label is absent, or for a single account.
     """
     probability = probability_of(log_odds)
     check(label, probability)
@@ -51,20 +56,21 @@ def reliability(
     slope, slope_error = _fit_slope(label, log_odds, owners)
     intercept, intercept_error = _fit_intercept(label, log_odds, owners)
     error = ece(label, probability)
-    resampled = resample_rows(owners.count, resamples, seed)
-    draws = []
-    for accounts in resampled:
-        drawn = owners.rows_of(accounts)
-        draws.append(ece(label[drawn], probability[drawn]))
-    error_low, error_high = _basic_interval(error, draws)
-    rows = [
+    rows: list[tuple[str, float, float | None, float | None]] = [
         ("slope", slope, *_wald_interval(slope, slope_error)),
         ("intercept", intercept, *_wald_interval(intercept, intercept_error)),
-        ("ece", error, error_low, error_high),
+        ("ece", error, *_interval_of_ece(label, probability, owners, resamples, seed)),
     ]
+    if count_fewest(label, owners) < LEAST_OF_A_LABEL:
+        rows = [(name, value, None, None) for name, value, *_ in rows]
     return pl.DataFrame(
         rows,
-        schema=["measure", "value", "low", "high"],
+        schema={
+            "measure": pl.String,
+            "value": pl.Float64,
+            "low": pl.Float64,
+            "high": pl.Float64,
+        },
         orient="row",
     )
 
@@ -79,31 +85,59 @@ def ece(
     After Naeini et al. (2015).  The noise of each bin's rate makes it positive even for a perfect
     model.
     """
-    accounts = len(label)
-    order = np.argsort(probability, kind="stable")
-    residuals = (probability - label)[order]
-    edges = np.linspace(0, accounts, bins + 1)
-    # With fewer accounts than bins some edges are equal, and reduceat would count an account twice.
-    starts = np.unique(edges[:-1].astype(np.int64))
     # The weight of a bin times its mean gap is its summed gap over all accounts: no division by the
     # size of a bin.
+    order, starts = _split_in_bins(probability, bins)
+    residuals = (probability - label)[order]
     gaps = np.add.reduceat(residuals, starts)
-    return float(np.abs(gaps).sum() / accounts)
+    return float(np.abs(gaps).sum() / len(label))
+
+
+def _split_in_bins(probability: Vector, bins: int) -> tuple[Rows, Rows]:
+    """The rows in order of probability, and where the bins of equally many rows begin."""
+    order = np.argsort(probability, kind="stable")
+    edges = np.linspace(0, len(probability), bins + 1)
+    # With fewer accounts than bins some edges are equal, and reduceat would count an account twice.
+    return order, np.unique(edges[:-1].astype(np.int64))
+
+
+def _interval_of_ece(
+    label: Vector,
+    probability: Vector,
+    clusters: Clusters,
+    resamples: int,
+    seed: int,
+) -> tuple[float, float]:
+    """The bootstrap interval of :func:`ece`: it allows for noise, which raises every bin's gap.
+
+    The lower end is the error of the smallest gaps, in the proportions of the sample's, with which
+    the noise of resamples reaches the value in 2.5 % of them (Carpenter 1999, Journal of the Royal
+    Statistical Society B 61): 0 where noise alone does.  The upper end needs no such allowance: the
+    value is as far below the truth as noise has it by chance, or nearer.
+    """
+    order, starts = _split_in_bins(probability, BINS)
+    residuals = (probability - label)[order]
+    gaps = np.add.reduceat(residuals, starts) / len(label)
+    drawn_gaps = []
+    for counts in resample_counts(label, resamples, seed, clusters):
+        drawn = counts[order] * residuals
+        drawn_gaps.append(np.add.reduceat(drawn, starts) / counts.sum())
+    noise: Matrix = np.array(drawn_gaps) - gaps
+    value = float(np.abs(gaps).sum())
+    low = 0.0
+    for share in np.linspace(0.0, 1.0, _SHARES):
+        low = float(share) * value
+        _, reached = percentile_interval(np.abs(share * gaps + noise).sum(axis=1))
+        if reached >= value:
+            break
+    draws = np.abs(gaps + noise).sum(axis=1)
+    _, drawn_high = percentile_interval(draws)
+    return low, value + drawn_high - float(draws.mean())
 
 
 def _wald_interval(value: float, error: float) -> tuple[float, float]:
     half_width = Z_95 * error
     return value - half_width, value + half_width
-
-
-def _basic_interval(error: float, draws: list[float]) -> tuple[float, float]:
-    # Every resample adds noise to each bin's gap, and so to the error.  A percentile interval would
-    # count that noise twice; the basic one reflects it at the value and takes it off.
-    drawn_low, drawn_high = percentile_interval(draws)
-    low = 2 * error - drawn_high
-    high = 2 * error - drawn_low
-    low = max(low, 0.0)
-    return min(low, error), max(high, error)
 
 
 def _fit_slope(label: Vector, log_odds: Vector, clusters: Clusters) -> tuple[float, float]:

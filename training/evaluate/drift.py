@@ -20,10 +20,17 @@ import numpy as np
 import polars as pl
 from scipy.stats import chi2, wasserstein_distance
 
-from features.types import Matrix, Vector
+from features.types import Matrix, Rows, Vector
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import choose_as_ofs
+from training.evaluate.bootstrap import (
+    LEAST_OF_A_LABEL,
+    cluster,
+    count_fewest,
+    interval_above_zero,
+    resample_counts,
+)
 from training.evaluate.holdout import Evaluation, evaluate, select_hold_out
 
 BINS = 10
@@ -87,21 +94,58 @@ def bin_edges(
 
 def count_in_bins(values: Vector, edges: tuple[Vector, Vector]) -> Vector:
     """Return how many values are in each bin, float64 (bins,); the last bin is the missing ones."""
+    counts = np.bincount(_number_bins(values, edges), minlength=_count_bins(edges))
+    return counts.astype(np.float64)
+
+
+def _number_bins(values: Vector, edges: tuple[Vector, Vector]) -> Rows:
+    """The bin of each value, from 0."""
     inner, own_bin = edges
-    known = values[~np.isnan(values)]
     # A value equal to an edge of its own bin passes that edge once, larger values pass it twice.
-    edges_below = np.searchsorted(inner, known, "left")
-    own_bins_up_to = np.searchsorted(own_bin, known, "right")
-    bins = len(inner) + len(own_bin) + 1
-    counts = np.bincount(edges_below + own_bins_up_to, minlength=bins)
-    missing = len(values) - len(known)
-    return np.append(counts, missing).astype(np.float64)
+    edges_below = np.searchsorted(inner, values, "left")
+    own_bins_up_to = np.searchsorted(own_bin, values, "right")
+    missing = _count_bins(edges) - 1
+    return np.where(np.isnan(values), missing, edges_below + own_bins_up_to)
+
+
+def _count_bins(edges: tuple[Vector, Vector]) -> int:
+    inner, own_bin = edges
+    return len(inner) + len(own_bin) + 2
 
 
 def psi_of_counts(expected: Vector, actual: Vector) -> float:
     """Return the PSI of two samples counted over the same bins, smoothed as in :func:`psi`."""
     parts = psi_parts(expected, actual)
     return float(parts.sum())
+
+
+def psi_interval(
+    expected: Vector,
+    actual: Vector,
+    accounts: tuple[pl.Series, pl.Series],
+    seed: int = 0,
+) -> tuple[float | None, float | None]:
+    """Return the 95 % interval of a :func:`psi`, by bootstrap over accounts.
+
+    ``accounts`` are the account ids of the values of each sample.  An account of both samples is
+    drawn with both of its values: samples of the same accounts vary together, and their index is
+    the more certain for it.  Null where a sample has fewer than
+    :data:`~training.evaluate.bootstrap.LEAST_OF_A_LABEL` accounts.
+    """
+    edges = bin_edges(expected)
+    bins = _count_bins(edges)
+    was = _number_bins(expected, edges)
+    now = _number_bins(actual, edges)
+    owners = cluster(pl.concat(accounts))
+    is_actual = np.repeat([0.0, 1.0], [len(expected), len(actual)])
+    if count_fewest(is_actual, owners) < LEAST_OF_A_LABEL:
+        return None, None
+    draws = []
+    for counts in resample_counts(is_actual, seed=seed, clusters=owners):
+        was_counts = np.bincount(was, counts[: len(was)], bins)
+        now_counts = np.bincount(now, counts[len(was) :], bins)
+        draws.append(psi_of_counts(was_counts, now_counts))
+    return interval_above_zero(psi(expected, actual), draws)
 
 
 def psi_parts(expected: Vector, actual: Vector) -> Vector:

@@ -1,14 +1,14 @@
 """Discrimination, calibration and lift of a probability, as small Polars tables.
 
 Conventions: ``label`` float64 (n,), 0 or 1, both present; ``probability`` float64 (n,) in (0, 1),
-of label 1.  Intervals are of 95 %: percentile bootstrap over accounts for measures
+of label 1.  Intervals are of 95 %: bootstrap over accounts for measures
 (:mod:`training.evaluate.bootstrap`), Wilson's for rates.  ``clusters`` say which rows are of one
 account; null = each row is of another one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -16,13 +16,17 @@ from scipy.stats import norm
 
 from features.types import Rows, Vector
 from training.evaluate.bootstrap import (
+    LEAST_OF_A_LABEL,
+    RESAMPLES,
     Clusters,
+    count_fewest,
     one_row_each,
     percentile_interval,
-    resample_strata,
+    resample_counts,
+    smoothed_interval,
 )
 
-Measure = Callable[[Vector, Vector], float]
+_Interval = tuple[float | None, float | None]
 BINS = 10
 Z_95 = float(norm.ppf(0.975))  # standard errors on either side of a normal 95 % interval
 
@@ -122,13 +126,48 @@ def expected_log_loss(probability: Vector, log_odds: Vector) -> Vector:
     return loss
 
 
-# By name, because intervals of all are drawn from the same resamples.  Gini is not one of them: it
-# is a function of AUC.
-MEASURES: Mapping[str, Measure] = {
-    "auc": auc,
-    "ks": ks,
-    "brier": brier,
-}
+# Measures with an interval, in the order of SortedScores.measures.  Gini is not one of them: it is
+# a function of AUC.
+MEASURES = ("auc", "ks", "brier", "log_loss")
+
+
+class SortedScores:
+    """One model's probabilities, sorted once, with their measures over any resample.
+
+    A resample changes only how often each account counts, never the order of the probabilities.
+    """
+
+    def __init__(self, label: Vector, probability: Vector) -> None:
+        order = np.argsort(probability, kind="stable")
+        ranked = probability[order]
+        self._order = order
+        self._label = label[order]
+        rises = np.diff(ranked) > 0
+        self._first_of_ties = np.flatnonzero(np.append(True, rises))
+        self._squared_error = (ranked - self._label) ** 2
+        likelihood = np.where(self._label == 1, ranked, 1.0 - ranked)
+        self._log_loss = -np.log(likelihood)
+
+    def measures(self, counts: Vector) -> Vector:
+        """Return the values of :data:`MEASURES`, float64 (4,).
+
+        ``counts`` is how often each row counts, float64 (n,).
+        """
+        weight = counts[self._order]
+        weight_of_ones = weight * self._label
+        weight_of_zeros = weight * (1.0 - self._label)
+        # Tied scores are summed, as in count_by_score, but without sorting every resample.
+        ones = np.add.reduceat(weight_of_ones, self._first_of_ties)
+        zeros = np.add.reduceat(weight_of_zeros, self._first_of_ties)
+        total = weight.sum()
+        return np.array(
+            [
+                auc_of_counts(ones, zeros),
+                ks_of_counts(ones, zeros),
+                weight @ self._squared_error / total,
+                weight @ self._log_loss / total,
+            ]
+        )
 
 
 def discrimination(
@@ -137,46 +176,38 @@ def discrimination(
     seed: int = 0,
     clusters: Clusters | None = None,
 ) -> pl.DataFrame:
-    """Return one row for each of auc, ks, brier and gini (2 auc - 1).
+    """Return one row for each of auc, ks, brier, log_loss and gini (2 auc - 1).
 
-    Columns: ``measure``, ``value``, ``low``, ``high``.  Raises ValueError where a label is absent.
+    Columns: ``measure``, ``value``, ``low``, ``high``.  The interval of ks is that of
+    :func:`~training.evaluate.bootstrap.smoothed_interval`, the others are percentile intervals.
+    Ends are null where fewer than :data:`~training.evaluate.bootstrap.LEAST_OF_A_LABEL` accounts
+    have one of the labels.  Raises ValueError where a label is absent.
     """
     check(label, probability)
-    values = {}
-    for name, measure in MEASURES.items():
-        values[name] = measure(label, probability)
     owners = clusters or one_row_each(len(label))
-    draws = _resample_measures(label, probability, owners, seed)
-    values["gini"] = 2.0 * values["auc"] - 1.0
-    draws["gini"] = [2.0 * drawn - 1.0 for drawn in draws["auc"]]
-    rows = []
-    for name, value in values.items():
-        low, high = percentile_interval(draws[name])
-        rows.append((name, value, low, high))
+    scores = SortedScores(label, probability)
+    every_row_once = np.ones(len(label))
+    values = dict(zip(MEASURES, scores.measures(every_row_once).tolist(), strict=True))
+    intervals: dict[str, _Interval] = dict.fromkeys(MEASURES, (None, None))
+    if count_fewest(label, owners) >= LEAST_OF_A_LABEL:
+        resamples = resample_counts(label, RESAMPLES, seed, owners)
+        draws = np.array([scores.measures(counts) for counts in resamples])
+        for place, name in enumerate(MEASURES):
+            intervals[name] = percentile_interval(draws[:, place])
+        log_odds = np.log(probability / (1.0 - probability))
+        intervals["ks"] = smoothed_interval(ks, label, log_odds, seed, owners)
+    rows = [(name, values[name], *intervals[name]) for name in MEASURES]
+    gini = [None if number is None else 2.0 * number - 1.0 for number in rows[0][1:]]
     return pl.DataFrame(
-        rows,
-        schema=["measure", "value", "low", "high"],
+        [*rows, ("gini", *gini)],
+        schema={
+            "measure": pl.String,
+            "value": pl.Float64,
+            "low": pl.Float64,
+            "high": pl.Float64,
+        },
         orient="row",
     )
-
-
-def _resample_measures(
-    label: Vector,
-    probability: Vector,
-    clusters: Clusters,
-    seed: int,
-) -> dict[str, list[float]]:
-    """Each measure's values over resamples of accounts that are stratified by outcome."""
-    draws: dict[str, list[float]] = {name: [] for name in MEASURES}
-    zeros, ones = clusters.split_by_outcome(label)
-    for accounts in resample_strata((ones, zeros), seed=seed):
-        rows = clusters.rows_of(accounts)
-        drawn_label = label[rows]
-        drawn_probability = probability[rows]
-        for name, measure in MEASURES.items():
-            value = measure(drawn_label, drawn_probability)
-            draws[name].append(value)
-    return draws
 
 
 def calibration(
@@ -260,6 +291,7 @@ def lift(
     owner = (clusters or one_row_each(len(label))).owner
     overall = float(label.mean())
     total = float(label.sum())
+    is_default = label == 1
     rows = []
     defaults_so_far = 0.0
     for number, members in _split_by_rank(-probability, bins):
@@ -268,9 +300,12 @@ def lift(
         # Fewer accounts than bins leave bins empty: they have rate 0 and are kept.
         count = max(len(members), 1)
         rate = defaults / count
-        low, high = wilson(0.0, 1)
-        if len(members):
-            low, high = wilson_clustered(label[members], owner[members])
+        in_bin = np.zeros(len(label))
+        in_bin[members] = 1.0
+        # The lift is the share of the defaults in the bin, to the bin's share of the rows.  Not the
+        # interval of the rate to the overall rate: that one is as random, and of the same defaults.
+        low, high = wilson_clustered(in_bin[is_default], owner[is_default])
+        bins_of_this_size = len(label) / count
         rows.append(
             {
                 "decile": number,
@@ -278,8 +313,8 @@ def lift(
                 "defaults": int(defaults),
                 "rate": rate,
                 "lift": rate / overall,
-                "low": low / overall,
-                "high": high / overall,
+                "low": low * bins_of_this_size,
+                "high": high * bins_of_this_size,
                 "captured": defaults_so_far / total,
             }
         )

@@ -10,7 +10,7 @@ difference: the intervals of each alone may overlap where that of the difference
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,19 +18,29 @@ import polars as pl
 from scipy.stats import norm, rankdata
 
 from features.types import Mask, Vector
-from training.evaluate.bootstrap import Clusters, count_rows, one_row_each, resample_strata
-from training.evaluate.metrics import Z_95, auc_of_counts, check, ks_of_counts
+from training.evaluate.bootstrap import (
+    LEAST_OF_A_LABEL,
+    Clusters,
+    count_fewest,
+    one_row_each,
+    percentile_interval,
+    resample_counts,
+)
+from training.evaluate.metrics import MEASURES, Z_95, SortedScores, check
 
 # A verdict rests on these intervals, so more than for those that are only shown; not 1,000, because
 # every resample evaluates four measures of two models.
 RESAMPLES = 500
-# Whether more of a measure is better, 1, or less, -1.
+# Whether more of a measure is better, 1, or less, -1; in the order of metrics.MEASURES.
 BETTER: Mapping[str, int] = {
     "auc": 1,
     "ks": 1,
     "brier": -1,
     "log_loss": -1,
 }
+
+
+_Interval = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,93 +159,61 @@ def differences(
     ``favours``: ``first`` or ``second`` where the whole interval is on its side of 0, else
     ``neither``.
 
-    The interval of AUC is DeLong's; the others are percentile bootstrap intervals over accounts,
-    drawn within each outcome and the same for both models.  Raises ValueError where the conventions
-    do not hold.
+    The interval of AUC is DeLong's.  The others are percentile bootstrap intervals over accounts,
+    the same accounts for both models; noise raises the KS of both, so its bias cancels.  ``low``
+    and ``high`` are null where fewer than
+    :data:`~training.evaluate.bootstrap.LEAST_OF_A_LABEL` accounts have one of the labels.  Raises
+    ValueError where the conventions do not hold.
     """
     owners = clusters or one_row_each(len(label))
     auc_test = delong(label, first, second, owners)
     first_scores = SortedScores(label, first)
     second_scores = SortedScores(label, second)
-    every_account_once = np.ones(len(label))
-    first_values = first_scores.measures(every_account_once)
-    second_values = second_scores.measures(every_account_once)
-    draws = [
-        second_scores.measures(counts) - first_scores.measures(counts)
-        for counts in resample_counts(label, resamples, seed, owners)
-    ]
-    lows, highs = np.quantile(draws, [0.025, 0.975], axis=0)
-    # AUC is first in BETTER.  DeLong's interval replaces the drawn one: it has no sampling noise of
-    # its own, and a verdict should not depend on a seed where that can be avoided.
-    lows[0] = auc_test.low
-    highs[0] = auc_test.high
-    intervals = zip(lows, highs, BETTER.values(), strict=True)
-    sides = [favours(low, high, better) for low, high, better in intervals]
+    every_row_once = np.ones(len(label))
+    first_values = first_scores.measures(every_row_once)
+    second_values = second_scores.measures(every_row_once)
+    intervals: dict[str, _Interval] = dict.fromkeys(MEASURES, (None, None))
+    if count_fewest(label, owners) >= LEAST_OF_A_LABEL:
+        draws = np.array(
+            [
+                second_scores.measures(counts) - first_scores.measures(counts)
+                for counts in resample_counts(label, resamples, seed, owners)
+            ]
+        )
+        for place, name in enumerate(MEASURES):
+            intervals[name] = percentile_interval(draws[:, place])
+        # DeLong's interval replaces the drawn one: it has no sampling noise of its own, and a
+        # verdict should not depend on a seed where that can be avoided.
+        intervals["auc"] = auc_test.low, auc_test.high
+    lows = [intervals[name][0] for name in MEASURES]
+    highs = [intervals[name][1] for name in MEASURES]
+    sides = [favours(*intervals[name], BETTER[name]) for name in MEASURES]
     return pl.DataFrame(
         {
-            "measure": list(BETTER),
+            "measure": MEASURES,
             "first": first_values,
             "second": second_values,
             "difference": second_values - first_values,
-            "low": lows,
-            "high": highs,
+            "low": pl.Series(lows, dtype=pl.Float64),
+            "high": pl.Series(highs, dtype=pl.Float64),
             "favours": sides,
         }
     )
 
 
-def favours(low: float, high: float, better: int = 1) -> str:
+def favours(low: float | None, high: float | None, better: int = 1) -> str:
     """Return which model the whole interval of a difference favours, or ``neither``.
 
-    ``better`` is as in :data:`BETTER`.
+    ``better`` is as in :data:`BETTER`; an unknown interval (null) favours neither.
 
     >>> favours(0.01, 0.03), favours(0.01, 0.03, better=-1), favours(-0.01, 0.03)
     ('second', 'first', 'neither')
     """
-    if low <= 0 <= high:
+    if low is None or high is None or low <= 0 <= high:
         return "neither"
     second_has_more = low > 0
     more_is_better = better > 0
     return "second" if second_has_more == more_is_better else "first"
-
-
-class SortedScores:
-    """One model's probabilities, sorted once, with their measures over any resample.
-
-    A resample changes only how often each account counts, never the order of the probabilities.
-    """
-
-    def __init__(self, label: Vector, probability: Vector) -> None:
-        order = np.argsort(probability, kind="stable")
-        ranked = probability[order]
-        self._order = order
-        self._label = label[order]
-        rises = np.diff(ranked) > 0
-        self._first_of_ties = np.flatnonzero(np.append(True, rises))
-        self._squared_error = (ranked - self._label) ** 2
-        likelihood = np.where(self._label == 1, ranked, 1.0 - ranked)
-        self._log_loss = -np.log(likelihood)
-
-    def measures(self, counts: Vector) -> Vector:
-        """Return AUC, KS, Brier score and log loss, in the order of :data:`BETTER`.
-
-        ``counts`` is how often each account counts, float64 (n,).
-        """
-        weight = counts[self._order]
-        weight_of_ones = weight * self._label
-        weight_of_zeros = weight * (1.0 - self._label)
-        # Tied scores are summed, as in metrics.count_by_score, but without sorting every resample.
-        ones = np.add.reduceat(weight_of_ones, self._first_of_ties)
-        zeros = np.add.reduceat(weight_of_zeros, self._first_of_ties)
-        total = weight.sum()
-        return np.array(
-            [
-                auc_of_counts(ones, zeros),
-                ks_of_counts(ones, zeros),
-                weight @ self._squared_error / total,
-                weight @ self._log_loss / total,
-            ]
-        )
 
 
 def _components(label: Vector, probability: Vector) -> tuple[Vector, Vector]:
@@ -256,21 +234,6 @@ def _components(label: Vector, probability: Vector) -> tuple[Vector, Vector]:
     return below_ones, above_zeros
 
 
-def resample_counts(
-    label: Vector,
-    resamples: int,
-    seed: int,
-    clusters: Clusters | None = None,
-) -> Iterator[Vector]:
-    """Yield how often each row counts in each resample of accounts; float64 (n,).
-
-    Stratified by outcome, see :meth:`training.evaluate.bootstrap.Clusters.split_by_outcome`.
-    """
-    owners = clusters or one_row_each(len(label))
-    for accounts in resample_strata(owners.split_by_outcome(label), resamples, seed):
-        yield count_rows(accounts, owners.count)[owners.owner]
-
-
 def _check_both(
     label: Vector,
     first: Vector,
@@ -279,9 +242,7 @@ def _check_both(
 ) -> None:
     for probability in (first, second):
         check(label, probability)
-    ones = _count_owners(clusters, label == 1)
-    zeros = _count_owners(clusters, label == 0)
-    fewest = min(ones, zeros)
+    fewest = count_fewest(label, clusters)
     # The variance of one component is not defined.
     if fewest < 2:
         raise ValueError(f"expected at least two accounts of each label, got {fewest} of one")

@@ -31,7 +31,11 @@ import polars as pl
 from features.types import Vector
 from serving.decision.bundle import Bundle
 from serving.decision.scoring.score import log_odds_of
-from training.evaluate.bootstrap import bootstrap_counts, percentile_interval
+from training.evaluate.bootstrap import (
+    LEAST_OF_A_LABEL,
+    percentile_interval,
+    resample_counts,
+)
 from training.evaluate.metrics import expected_auc
 from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
 from training.examine.truth.population import ExamineConfig, Population
@@ -62,6 +66,9 @@ def auc_ceiling(
     - outcome ``futures``, how well the probability is known: ``tied_at_0`` (the share of accounts
       that default in no future) and ``reliability``
 
+    ``low`` and ``high`` are null where fewer than
+    :data:`~training.evaluate.bootstrap.LEAST_OF_A_LABEL` accounts default, or do not.
+
     ``truth`` is the result of :func:`training.examine.truth.outcomes.simulate_untreated`; null =
     simulate it.  Raises ValueError where no account defaults, or all do.
     """
@@ -81,12 +88,16 @@ def ceiling_table(truth: TrueOutcomes, log_odds: Vector) -> pl.DataFrame:
     every_account_once = np.ones(accounts)
     values = _measures(truth, log_odds, every_account_once)
     # All measures of a resample together: ratios of two of them have paired intervals.
-    draws = [_measures(truth, log_odds, counts) for counts in bootstrap_counts(accounts)]
-    rows = []
+    draws = []
+    if min(defaults, accounts - defaults) >= LEAST_OF_A_LABEL:
+        resamples = resample_counts(truth.realised)
+        draws = [_measures(truth, log_odds, counts) for counts in resamples]
+    rows: list[tuple[str, str, float, float | None, float | None]] = []
     for key, value in values.items():
-        outcome, measure = key
-        low, high = percentile_interval([draw[key] for draw in draws])
-        rows.append((outcome, measure, value, low, high))
+        low, high = None, None
+        if draws:
+            low, high = percentile_interval([draw[key] for draw in draws])
+        rows.append((*key, value, low, high))
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 

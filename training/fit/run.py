@@ -206,7 +206,9 @@ def _describe_run(
     rows = []
     for row in measures:
         value = f"{row['value']:.4f}"
-        interval = f"{row['low']:.4f} to {row['high']:.4f}"
+        interval = "too few defaults"
+        if row["low"] is not None:
+            interval = f"{row['low']:.4f} to {row['high']:.4f}"
         rows.append(f"| {row['measure']} | {value} | {interval} |")
     lines = [
         f"**{name} version {version}**, bundle `{digest[:12]}`, model `{model[:12]}`",

@@ -140,8 +140,10 @@ def fit_metrics(fitted: Fitted, discrimination: pl.DataFrame) -> dict[str, float
     for row in discrimination.iter_rows(named=True):
         name = row["measure"]
         metrics[name] = row["value"]
-        metrics[f"{name}_low"] = row["low"]
-        metrics[f"{name}_high"] = row["high"]
+        # Of too few defaults the interval is unknown, and MLflow has no metric that is.
+        if row["low"] is not None:
+            metrics[f"{name}_low"] = row["low"]
+            metrics[f"{name}_high"] = row["high"]
     if fitted.fold_auc:
         metrics["fold_auc_mean"] = float(np.mean(fitted.fold_auc))
         metrics["fold_auc_sd"] = float(np.std(fitted.fold_auc, ddof=1))

@@ -73,17 +73,12 @@ Findings = Mapping[str, Sequence[Finding]]  # by gate
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A measure before it is compared with its bound.
-
-    ``accounts`` is how many it was measured on.  ``rate`` says how its interval shrinks with them:
-    with the root of their number (0.5), or with their number (1.0).
-    """
+    """A measure before it is compared with its bound; ``accounts`` are those it was measured on."""
 
     measure: str
     estimate: Estimate
     accounts: int
     note: str = ""
-    rate: float = 0.5
 
 
 def at_least(measured: Measured, bound: float) -> Finding:
@@ -167,8 +162,9 @@ def _say_what_decides(reach: float, distance: float, measured: Measured) -> str:
     # A million times as many accounts, or more.
     if distance <= reach / 1000:
         return f"no book is large enough to decide a value so near its bound, {here}"
+    # Intervals shrink with the root of the accounts.
+    times = (reach / distance) ** 2
     # Strictly more, so that the interval ends before the bound.
-    times = (reach / distance) ** (1.0 / measured.rate)
     needed = max(measured.accounts * times, measured.accounts + 1.0)
     digits = 2 - math.ceil(math.log10(needed))
     rounded = math.ceil(needed * 10.0**digits) / 10.0**digits

@@ -19,9 +19,9 @@ from scipy.stats import norm
 from features.types import Rows, Vector
 from training.data.outcome_counts import describe_censored, share_censored
 from training.evaluate import metrics, paired_tests
-from training.evaluate.bootstrap import percentile_interval, resample_rows
+from training.evaluate.bootstrap import LEAST_OF_A_LABEL, interval_above_zero, resample_rows
 from training.evaluate.calibration import reliability
-from training.evaluate.drift import drift_table, psi_noise, psi_of_counts
+from training.evaluate.drift import drift_table, psi_interval, psi_of_counts
 from training.evaluate.fairness import JOINT, LEAST_SHARE, group_table, impact
 from training.evaluate.holdout import Evaluation, HoldOut
 from training.evaluate.metrics import wilson
@@ -49,6 +49,7 @@ from training.release.gate_config import (
 )
 
 NO_CHAMPION = "there is no champion"
+_Interval = tuple[float | None, float | None]
 GOLDEN = "golden"  # the one gate without a bound: the bundle loads and answers its golden rows
 MIN_CUT = 30  # accounts that a model has to cut before its reasons can be compared
 
@@ -74,12 +75,11 @@ def check_gates(evidence: GateInput, gates: Gates) -> Findings:
     The gate ``golden`` is not among them: the bundle was loaded before.
     """
     label = evidence.version.label
-    defaults = int(label.sum())
-    few = defaults < gates.hold_out.min_defaults
+    too_few = _find_too_few(label, gates.hold_out.min_defaults)
     findings: dict[str, list[Finding]] = {}
     for name, check in CHECKS.items():
-        if few and name in _NEED_DEFAULTS:
-            findings[name] = [_check_defaults(label, gates.hold_out.min_defaults)]
+        if too_few and name in _NEED_DEFAULTS:
+            findings[name] = too_few
         else:
             findings[name] = check(evidence, getattr(gates, name))
     return findings
@@ -105,6 +105,19 @@ def _check_defaults(label: Vector, bound: float) -> Finding:
     return not_decided("defaults", text, f"{needed}; {note}", found)
 
 
+def _find_too_few(label: Vector, min_defaults: float) -> list[Finding]:
+    """The finding that defaults, or accounts without one, are too few; empty where they are not."""
+    # Fewer than LEAST_OF_A_LABEL have no interval, whatever gates.toml says.
+    least = max(min_defaults, LEAST_OF_A_LABEL)
+    if label.sum() < least:
+        return [_check_defaults(label, least)]
+    good = int(len(label) - label.sum())
+    if good >= LEAST_OF_A_LABEL:
+        return []
+    why = f"{LEAST_OF_A_LABEL} accounts without a default would decide, {good:,} are here"
+    return [not_decided("good_accounts", f">= {LEAST_OF_A_LABEL}", why)]
+
+
 def check_censored(on: HoldOut, bound: float) -> Finding:
     """Check how many outcomes of the hold-out were not observed.
 
@@ -120,11 +133,18 @@ def check_censored(on: HoldOut, bound: float) -> Finding:
     return at_most(Measured("share_censored", estimate, accounts, note), bound)
 
 
+def _estimate(value: float, low: float | None, high: float | None) -> Estimate:
+    """A value that an interval alone can decide: nothing is measured where it has none."""
+    if low is None or high is None:
+        return NOT_MEASURED
+    return Estimate(value, low, high)
+
+
 def check_discrimination(evidence: GateInput, bounds: DiscriminationGate) -> list[Finding]:
     """Check the AUC, and the part of the champion's AUC that is lost (DeLong, paired)."""
     version, champion = evidence.version, evidence.champion
     row = metrics.discrimination(version.label, version.probability).row(0, named=True)
-    auc = Estimate(row["value"], row["low"], row["high"])
+    auc = _estimate(row["value"], row["low"], row["high"])
     accounts = len(version.label)
     finding = at_least(Measured("auc", auc, accounts), bounds.min_auc)
     max_lost = bounds.max_auc_lost
@@ -160,22 +180,29 @@ def check_calibration(evidence: GateInput, bounds: CalibrationGate) -> list[Find
 
 
 def check_stability(evidence: GateInput, bounds: StabilityGate) -> list[Finding]:
-    """Check the PSI of the score and of the most drifted feature, give or take sampling noise."""
+    """Check the PSI of the score and of the most drifted feature, by bootstrap over accounts."""
     was, now = evidence.earlier, evidence.version
-    noise = psi_noise(len(was.label), len(now.label))
     drift = drift_table(was, now).sort("psi", descending=True)
     months = f"{was.hold_out.as_of:%Y-%m} to {now.hold_out.as_of:%Y-%m}"
     max_psi = {"score": bounds.max_score_psi, "feature": bounds.max_feature_psi}
     findings = []
     for kind, bound in max_psi.items():
         name, psi = drift.filter(kind=kind).select("name", "psi").row(0)
-        # Upwards too, although sampling mostly raises an index: so few accounts that noise alone
-        # reaches the bound decide nothing.
-        estimate = Estimate(psi, max(psi - noise, 0.0), psi + noise)
+        interval = _interval_of_drift(was, now, "" if kind == "score" else name)
+        estimate = _estimate(psi, *interval)
         note = f"{name}, {months}"
-        measured = Measured(f"{kind}_psi", estimate, len(now.label), note, rate=1.0)
+        measured = Measured(f"{kind}_psi", estimate, len(now.label), note)
         findings.append(at_most(measured, bound))
     return findings
+
+
+def _interval_of_drift(was: Evaluation, now: Evaluation, feature: str) -> _Interval:
+    """The interval of the PSI of a feature, or of the log-odds for ""."""
+    values = [month.log_odds for month in (was, now)]
+    if feature:
+        values = [month.stages.features.matrix([feature])[:, 0] for month in (was, now)]
+    accounts = (was.hold_out.people["account_id"], now.hold_out.people["account_id"])
+    return psi_interval(values[0], values[1], accounts)
 
 
 def check_fairness(evidence: GateInput, bounds: FairnessGate) -> list[Finding]:
@@ -261,11 +288,9 @@ def _check_reason_mix(version: Evaluation, champion: Evaluation, bound: float) -
     draws = [
         _psi_of_codes(was[rows], now[rows], len(codes)) for rows in resample_rows(int(either.sum()))
     ]
-    _, drawn_high = percentile_interval(draws)
-    high = max(psi, drawn_high)
-    low = max(2 * psi - high, 0.0)
+    estimate = Estimate(psi, *interval_above_zero(psi, draws))
     note = f"of {by_champion.sum():,} and {by_version.sum():,} accounts cut"
-    return at_most(Measured("mix_psi", Estimate(psi, low, high), fewest, note), bound)
+    return at_most(Measured("mix_psi", estimate, fewest, note), bound)
 
 
 def _encode_reasons(

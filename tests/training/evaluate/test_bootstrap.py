@@ -1,21 +1,29 @@
-"""Resamples by what they contain, percentile intervals by what they cover."""
+"""Resamples by what they contain, intervals by their definitions.
+
+``test_coverage.py`` measures how often they hold the truth.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, ttest_1samp
 
 from tests.support.each import each
 from training.evaluate.bootstrap import (
+    basic_interval,
     bootstrap_counts,
     cluster,
+    count_fewest,
+    interval_above_zero,
+    interval_of_mean,
     one_row_each,
     percentile_interval,
+    resample_counts,
     resample_rows,
-    resample_strata,
 )
 
 
@@ -27,21 +35,47 @@ def test_a_resample_has_as_many_accounts() -> None:
     assert not np.array_equal(drawn, bootstrap_counts(50, seed=4))
 
 
-def test_a_stratified_resample_has_as_many_accounts_of_each_stratum() -> None:
-    strata = np.arange(0, 30), np.arange(30, 37)
-    for rows in each(resample_strata(strata, resamples=20, seed=1)):
-        assert len(rows) == 37
-        assert (rows < 30).sum() == 30
+def test_the_number_of_defaults_is_as_random_as_in_a_hold_out() -> None:
+    label = np.repeat([0.0, 1.0], [900, 100])
+    ones = [counts @ label for counts in resample_counts(label, 2000, seed=1)]
+    assert np.mean(ones) == pytest.approx(100, abs=4 * np.sqrt(90 / 2000))
+    assert np.var(ones) == pytest.approx(90, rel=0.15)
 
 
 def test_the_interval_of_a_mean_is_scipy_s_but_for_the_draws() -> None:
     values = np.random.default_rng(0).exponential(size=400)
     means = [float(values[rows].mean()) for rows in resample_rows(400, 4000, seed=2)]
     expected = bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=5)
+    tolerance = 0.15 * expected.standard_error
     low, high = percentile_interval(means)
-    tolerance = 0.1 * expected.standard_error
     assert abs(low - expected.confidence_interval.low) < tolerance
     assert abs(high - expected.confidence_interval.high) < tolerance
+    low, high = interval_of_mean(values)
+    student = ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((student.low, student.high))
+
+
+@given(st.sampled_from([39, 199, 399, 999]), st.integers(0, 2**32 - 1))
+def test_an_interval_holds_another_draw_nineteen_times_in_twenty(count: int, seed: int) -> None:
+    """Another draw is equally likely to fall into each of the gaps between the values."""
+    values = np.sort(np.random.default_rng(seed).normal(size=count))
+    low, high = percentile_interval(values)
+    gaps_inside = np.sum((values > low) & (values <= high))
+    assert gaps_inside / (count + 1) == pytest.approx(0.95)
+    # The control: NumPy's own quantiles lie further inside.
+    low, high = np.quantile(values, [0.025, 0.975])
+    assert np.mean((values >= low) & (values <= high)) <= 0.95
+
+
+@given(st.floats(-5, 5), st.integers(0, 2**32 - 1))
+def test_a_basic_interval_is_the_percentile_interval_in_a_mirror(value: float, seed: int) -> None:
+    draws = np.random.default_rng(seed).exponential(size=99)
+    low, high = basic_interval(value, draws)
+    mirrored = percentile_interval(2.0 * value - draws)
+    assert (low, high) == pytest.approx(mirrored)
+    size = abs(value)
+    low, high = interval_above_zero(size, draws)
+    assert 0.0 <= low <= size <= high
 
 
 names = st.lists(st.sampled_from(["b", "a", "c", "0012", "12"]), min_size=1, max_size=40)
@@ -70,11 +104,23 @@ def test_accounts_of_one_row_are_numbered_as_their_rows() -> None:
 
 
 @given(names, st.integers(0, 2**32 - 1))
-def test_resamples_within_outcomes_have_both_labels(accounts: list[str], seed: int) -> None:
+def test_every_resample_has_both_labels(accounts: list[str], seed: int) -> None:
     random = np.random.default_rng(seed)
     label = random.integers(0, 2, len(accounts) + 2).astype(np.float64)
     label[:2] = 0.0, 1.0
     clusters = cluster(pl.Series(["a", "b", *accounts]))
-    strata = clusters.split_by_outcome(label)
-    for drawn in each(resample_strata(strata, resamples=20, seed=seed)):
-        assert set(label[clusters.rows_of(drawn)]) == {0.0, 1.0}
+    for counts in each(resample_counts(label, 20, seed, clusters)):
+        assert set(label[counts > 0]) == {0.0, 1.0}
+        first_rows = np.unique(clusters.owner, return_index=True)[1]
+        assert counts[first_rows].sum() == clusters.count
+        assert np.array_equal(counts, counts[first_rows][clusters.owner])
+
+
+@given(names, st.integers(0, 2**32 - 1))
+def test_the_fewest_are_accounts_and_not_rows(accounts: list[str], seed: int) -> None:
+    label = np.random.default_rng(seed).integers(0, 2, len(accounts)).astype(np.float64)
+    by_label = {0.0: set(), 1.0: set()}  # type: dict[float, set[str]]
+    for name, outcome in zip(accounts, label.tolist(), strict=True):
+        by_label[outcome].add(name)
+    expected = min(len(owners) for owners in each(by_label.values()))
+    assert count_fewest(label, cluster(pl.Series(accounts))) == expected

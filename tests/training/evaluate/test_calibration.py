@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from features.types import Vector
 from serving.decision.scoring.score import probability_of
-from training.evaluate.bootstrap import cluster
+from training.evaluate.bootstrap import LEAST_OF_A_LABEL, cluster
 from training.evaluate.calibration import ece, reliability
 from training.evaluate.metrics import calibration
 
@@ -95,6 +95,17 @@ def test_an_account_seen_four_times_is_as_certain_as_seen_once() -> None:
         assert width[1] == pytest.approx(width[0], rel=0.15)
         # The control: four rows taken for four accounts halve the interval.
         assert width[2] < 0.7 * width[0]
+
+
+def test_few_defaults_have_measures_and_no_interval() -> None:
+    _, log_odds = outcomes(7, 400)
+    for count in (LEAST_OF_A_LABEL - 1, LEAST_OF_A_LABEL):
+        label = np.zeros(400)
+        label[np.argsort(log_odds)[-100 : -100 + count]] = 1.0
+        table = reliability(label, log_odds, resamples=40)
+        assert table["value"].null_count() == 0
+        unknown = count < LEAST_OF_A_LABEL
+        assert table["low"].null_count() == table["high"].null_count() == (3 if unknown else 0)
 
 
 def test_with_one_row_an_account_nothing_changes() -> None:

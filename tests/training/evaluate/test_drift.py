@@ -16,12 +16,14 @@ from tests.training.conftest import STORE_WARNINGS
 from training.data.config import DataConfig, DataError
 from training.data.dataset import Source
 from training.data.labels import choose_as_ofs
+from training.evaluate.bootstrap import LEAST_OF_A_LABEL
 from training.evaluate.drift import (
     FIRST_REASON,
     compare_reasons,
     drift_by_month,
     drift_table,
     psi,
+    psi_interval,
     psi_noise,
     psi_parts,
     wasserstein,
@@ -106,6 +108,24 @@ def test_without_change_it_stays_within_its_noise() -> None:
         0.05, abs=0.03
     )
     assert np.mean(drawn) == pytest.approx(9 * (1 / 900 + 1 / 400), rel=0.12)
+
+
+def test_samples_of_the_same_accounts_are_the_more_certain() -> None:
+    random = np.random.default_rng(3)
+    was = random.normal(size=2000)
+    now = was + random.normal(0.5, 0.2, 2000)
+    names = pl.Series(np.arange(2000)).cast(pl.String)
+    value = psi(was, now)
+    widths = []
+    for others in (names, names + " of another person"):
+        low, high = psi_interval(was, now, (names, others))
+        assert low is not None
+        assert high is not None
+        assert low < value < high
+        widths.append(high - low)
+    assert widths[0] < 0.8 * widths[1]
+    few = names[: LEAST_OF_A_LABEL - 1]
+    assert psi_interval(was[: len(few)], now, (few, names)) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,10 @@ def resampled_aucs(book: Labelled, fitted: Fitted, seed: int) -> Vector:
     for row, name in enumerate(book.features.accounts["account_id"].to_list()):
         rows_of.setdefault(name, []).append(row)
     dice = random.Random(seed)
-    defaulted = [name for name, rows in rows_of.items() if book.label[rows].any()]
-    others = [name for name in rows_of if name not in set(defaulted)]
+    everybody = list(rows_of)
     found = []
     for _ in range(RESAMPLES):
-        names = dice.choices(defaulted, k=len(defaulted)) + dice.choices(others, k=len(others))
+        names = dice.choices(everybody, k=len(everybody))
         rows = [row for name in names for row in rows_of[name]]
         found.append(roc_auc_score(book.label[rows], fitted.probability[rows]))
     return np.array(found)

@@ -411,6 +411,23 @@ def test_few_accounts_are_decided_by_no_gate_that_needs_them(champion: GateInput
     assert note.startswith(f"{MIN_CUT} accounts that both models cut would decide, ")
 
 
+def test_no_file_of_gates_decides_without_an_interval(champion: GateInput) -> None:
+    """Of 20 defaults, or of 20 accounts without one, the intervals are unknown."""
+    lower = read_gates(small_book_gates().replace("min_defaults = 40", "min_defaults = 1"))
+    label = champion.version.label
+    expected = {1.0: "40 defaults would decide, 20 are", 0.0: "40 accounts without a default"}
+    for few, note in expected.items():
+        members = np.flatnonzero(label == few)[:20]
+        others = np.flatnonzero(label != few)
+        rows = np.sort(np.concatenate([members, others]))
+        book = take_book(champion, rows, np.arange(len(champion.earlier.label)))
+        found = check_gates(book, lower)
+        for gate in ("discrimination", "calibration"):
+            (finding,) = found[gate]
+            assert finding.outcome is Outcome.NOT_DECIDED
+            assert note in finding.note
+
+
 @pytest.mark.slow
 def test_the_own_gates_do_not_decide_a_book_of_6000_accounts(champion: GateInput) -> None:
     found = check_gates(champion, load_gates())

@@ -253,6 +253,9 @@ def _metrics(comparison: ModelComparison) -> dict[str, float]:
         pair = pl.concat([measures.select(columns), value_row.select(columns)])
         for measure, difference, low, high in pair.iter_rows():
             key = f"difference_{number}.{measure}"
-            logged |= {key: difference, f"{key}_low": low, f"{key}_high": high}
+            logged[key] = difference
+            # Of too few defaults the interval is unknown, and MLflow has no metric that is.
+            if low is not None:
+                logged |= {f"{key}_low": low, f"{key}_high": high}
         logged[f"better_{number}"] = float(verdict.better)
     return logged

@@ -15,7 +15,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "differences": (
         "Measures, paired",
         "Second minus first on the same accounts, with 95 % intervals: DeLong's for AUC, a "
-        "stratified paired bootstrap for the others. `favours` names a model where the whole "
+        "paired bootstrap over accounts for the others. `favours` names a model where the whole "
         "interval is on its side of 0.",
     ),
     "calibration": (
@@ -47,8 +47,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "the known outcomes, for cuts beyond the hard rules: `avoided` = loss_given_default x the "
         "exposure taken from accounts that defaulted; `forgone` = margin x, `harmed` = harm x the "
         "limit taken from accounts that stayed good; `value` = avoided - forgone - harmed; a model "
-        "that cuts no account is worth 0. `difference` is to the first, with a paired bootstrap "
-        "interval.",
+        "that cuts no account is worth 0. `difference` is to the first, with a paired interval.",
     ),
     "shift": (
         "How far the models differ, by month",

@@ -21,12 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from serving.decision.config.policy import Policy
 from training.compare.policies.portfolio import Portfolio, portfolio_of
-from training.evaluate.bootstrap import RESAMPLES_OF_MEANS, percentile_interval, resample_rows
+from training.evaluate.bootstrap import interval_of_mean
 from training.evaluate.holdout import Evaluation
 from training.evaluate.paired_tests import favours
 
@@ -62,12 +61,12 @@ def worth(evaluation: Evaluation, portfolio: Portfolio, policy: Policy) -> pl.Da
     )
 
 
-def value(models: Sequence[Evaluation], seed: int = 0) -> pl.DataFrame:
+def value(models: Sequence[Evaluation]) -> pl.DataFrame:
     """Return one row for each model, in CNY per 1,000 accounts.
 
     The economics and rules are those of the first model's policy.  Columns: ``model``, the means of
-    :func:`worth`, ``difference`` to the first model with its 95 % paired bootstrap interval over
-    accounts, ``low`` and ``high`` (all 0 for the first), and ``favours``.
+    :func:`worth`, ``difference`` to the first model with its paired 95 % interval,
+    ``low`` and ``high`` (all 0 for the first), and ``favours``.
     """
     portfolio = portfolio_of(models[0])
     policy = models[0].bundle.policy
@@ -75,20 +74,17 @@ def value(models: Sequence[Evaluation], seed: int = 0) -> pl.DataFrame:
     tables = [worth(model, portfolio, policy) for model in models]
     first_value = tables[0]["value"]
     differences = [table["value"] - first_value for table in tables]
-    gains = np.array([difference.to_numpy() * PER for difference in differences])
-    # The same resamples for every model: differences are paired.
-    resamples = resample_rows(gains.shape[1], RESAMPLES_OF_MEANS, seed)
-    draws = np.array([gains[:, rows].mean(axis=1) for rows in resamples])
     rows = []
-    for place, (model, table) in enumerate(zip(models, tables, strict=True)):
-        low, high = percentile_interval(draws[:, place])
+    for model, table, difference in zip(models, tables, differences, strict=True):
+        gain = difference.to_numpy() * PER
+        low, high = interval_of_mean(gain)
         # NumPy's mean and not Polars': they sum in another order.
         means = {name: float(table[name].to_numpy().mean()) * PER for name in table.columns}
         rows.append(
             {
                 "model": model.name,
                 **means,
-                "difference": float(gains[place].mean()),
+                "difference": float(gain.mean()),
                 "low": low,
                 "high": high,
                 "favours": favours(low, high),

@@ -14,13 +14,22 @@ import numpy as np
 import polars as pl
 
 from features.types import Vector
-from training.evaluate.bootstrap import RESAMPLES, percentile_interval, resample_rows
-from training.evaluate.metrics import auc, brier, expected_auc, wilson
+from training.evaluate.bootstrap import (
+    LEAST_OF_A_LABEL,
+    RESAMPLES,
+    count_fewest,
+    one_row_each,
+    percentile_interval,
+    resample_counts,
+)
+from training.evaluate.metrics import MEASURES, SortedScores, auc, brier, expected_auc, wilson
 
 SCHEMA = {"measure": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+_LEAST_EXPECTED = 10  # one draw in 20,000 then lacks a label
 _DIGITS = 12  # of an estimate: hides the rounding of sums over accounts
 
 _Draws = Mapping[str, list[float]]  # by measure, one value a resample
+_Row = tuple[str, float | None, float | None, float | None]  # of SCHEMA
 
 
 def estimate_performance(probability: Vector, seed: int = 0) -> pl.DataFrame:
@@ -28,8 +37,8 @@ def estimate_performance(probability: Vector, seed: int = 0) -> pl.DataFrame:
 
     Columns: ``measure`` (auc, brier, or rate, the share of label 1), ``value``, ``low``, ``high``.
     The interval contains 95 % of the results that labels drawn with these probabilities would give
-    on resampled accounts; it is wide where defaults are few.  Its ends are null if too few draws
-    have both labels.
+    on resampled accounts; it is wide where defaults are few.  The ends of AUC are null where fewer
+    than 10 accounts of a label are expected.
 
     >>> estimate_performance(np.full(1000, 0.1)).select("measure", "value").rows()
     [('auc', 0.5), ('brier', 0.09), ('rate', 0.1)]
@@ -42,10 +51,15 @@ def estimate_performance(probability: Vector, seed: int = 0) -> pl.DataFrame:
         "rate": float(probability.mean()),
     }
     draws = _draw_labels(probability, np.random.default_rng(seed))
-    rows = []
+    ones = float(probability.sum())
+    fewest = min(ones, len(probability) - ones)
+    rows: list[_Row] = []
     for measure, value in values.items():
-        low, high = _interval(draws[measure])
-        rows.append((measure, round(value, _DIGITS), low, high))
+        interval: tuple[float | None, float | None] = (None, None)
+        # Of few defaults, the draws with both labels are a selection.
+        if measure != "auc" or fewest >= _LEAST_EXPECTED:
+            interval = percentile_interval(draws[measure])
+        rows.append((measure, round(value, _DIGITS), *interval))
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
@@ -56,20 +70,20 @@ def measure_performance(
 ) -> pl.DataFrame:
     """Return the performance measured with labels, in the rows of :func:`estimate_performance`.
 
-    Intervals are by bootstrap over accounts; the rate has Wilson's.  ``auc`` is null if all labels
-    are equal.
+    Intervals are by bootstrap over accounts; the rate has Wilson's.  Those of AUC and Brier score
+    are null where fewer than :data:`~training.evaluate.bootstrap.LEAST_OF_A_LABEL` accounts have
+    one of the labels; ``auc`` is null if all labels are equal.
     """
-    draws = _resample(label, probability, seed)
     rate = float(label.mean())
-    value, low, high = None, None, None
-    if _has_both(label):
-        value = auc(label, probability)
-        low, high = _interval(draws["auc"])
-    rows = [
-        ("auc", value, low, high),
-        ("brier", brier(label, probability), *_interval(draws["brier"])),
-        ("rate", rate, *wilson(rate, len(label))),
-    ]
+    value = auc(label, probability) if _has_both(label) else None
+    values = {"auc": value, "brier": brier(label, probability)}
+    rows: list[_Row] = [(measure, number, None, None) for measure, number in values.items()]
+    if count_fewest(label, one_row_each(len(label))) >= LEAST_OF_A_LABEL:
+        scores = SortedScores(label, probability)
+        drawn = [scores.measures(counts) for counts in resample_counts(label, seed=seed)]
+        draws = dict(zip(MEASURES, np.array(drawn).T, strict=True))
+        rows = [(name, values[name], *percentile_interval(draws[name])) for name in values]
+    rows.append(("rate", rate, *wilson(rate, len(label))))
     return pl.DataFrame(rows, SCHEMA, orient="row")
 
 
@@ -89,24 +103,6 @@ def _draw_labels(probability: Vector, generator: np.random.Generator) -> _Draws:
     return draws
 
 
-def _resample(label: Vector, probability: Vector, seed: int) -> _Draws:
-    """Return the measures of resampled accounts with their own labels."""
-    draws: dict[str, list[float]] = {"auc": [], "brier": []}
-    for rows in resample_rows(len(label), seed=seed):
-        resampled, p = label[rows], probability[rows]
-        draws["brier"].append(brier(resampled, p))
-        if _has_both(resampled):
-            draws["auc"].append(auc(resampled, p))
-    return draws
-
-
 def _has_both(label: Vector) -> bool:
     """Return whether both labels are present, without which there is no ranking."""
     return bool(0 < label.sum() < len(label))
-
-
-def _interval(draws: list[float]) -> tuple[float | None, float | None]:
-    # Fewer draws are a selection: those in which a rare label happened to occur.
-    if len(draws) < RESAMPLES / 2:
-        return None, None
-    return percentile_interval(draws)

@@ -14,9 +14,10 @@ _SEEN = (
     "out-of-fold figures."
 )
 _MEASURES = (
-    "Intervals are 95 % intervals from resampling accounts within each outcome. AUC: the "
-    "probability that an account that went bad ranks above one that did not. KS: the largest gap "
-    "between the two distributions. Brier: the mean squared error of the probability."
+    "Intervals are 95 % intervals from resampling accounts. AUC: the probability that an account "
+    "that went bad ranks above one that did not. KS: the largest gap between the two "
+    "distributions. Brier: the mean squared error of the probability. Log loss: the mean negative "
+    "logarithm of the probability of what happened."
 )
 
 
