@@ -6,8 +6,8 @@ many independent ones: the intervals would be too narrow.
 
 Accounts are drawn from all accounts together, never within each label.  How many of them default is
 as random in a resample as it was in the hold-out; with that number fixed, the 95 % interval of a
-Brier score holds the truth for two hold-outs of three.  ``tests/support/coverage.py`` measures how
-often each interval holds the truth.
+Brier score holds the truth in two hold-outs of three or fewer.  ``tests/support/coverage.py``
+measures how often each interval does.
 
 The end of a 95 % percentile interval is itself an estimate.  Between seeds it varies by
 ``sqrt(0.025 * 0.975 / resamples) / phi(1.96)`` standard errors of the measure: 0.19 with 200

@@ -144,7 +144,8 @@ def psi_interval(
     for counts in resample_counts(is_actual, seed=seed, clusters=owners):
         was_counts = np.bincount(was, counts[: len(was)], bins)
         now_counts = np.bincount(now, counts[len(was) :], bins)
-        draws.append(psi_of_counts(was_counts, now_counts))
+        index = psi_of_counts(was_counts.astype(np.float64), now_counts.astype(np.float64))
+        draws.append(index)
     return interval_above_zero(psi(expected, actual), draws)
 
 
