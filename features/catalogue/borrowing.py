@@ -8,7 +8,7 @@ from features.catalogue.feature import Feature
 from features.window import Values, Window, ratio
 
 
-def _total_debt(w: Window) -> Values:
+def total_debt(w: Window) -> Values:
     """Debt here and elsewhere."""
     return np.maximum(w.now("balance"), 0.0) + w.last_known("external_debt")
 
@@ -98,6 +98,6 @@ EXTERNAL_DEBT: tuple[Feature, ...] = (
         group="external_debt",
         en="debt here and elsewhere, in monthly incomes",
         zh="全部负债为月收入的倍数",
-        expression=lambda w: ratio(_total_debt(w), w.last_known("income")),
+        expression=lambda w: ratio(total_debt(w), w.last_known("income")),
     ),
 )

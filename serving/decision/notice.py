@@ -29,6 +29,7 @@ from serving.decision.reasons.ranking import Reason
 from serving.decision.reasons.wording import day, number
 
 Kind = Literal["adverse_action", "under_review"]
+_TAIL = 4  # characters of an account's id
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 _KINDS: Mapping[Action, Kind] = {
     "reduce": "adverse_action",
@@ -46,17 +47,44 @@ class Notice:
     text: Text
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The account that a notice is about, and why.
+
+    ``credit_limit`` is that before the decision, CNY.  ``comparison`` explains the comparison
+    accounts that sentences of ``reasons`` speak of; None if none can.
+    """
+
+    account_id: str
+    product: str
+    credit_limit: float
+    reasons: Sequence[Reason]
+    comparison: Text | None
+
+
+def name_account(account_id: str, product: str, wording: Wording) -> Text:
+    """What a notice calls an account: its product, and the last characters of its id.
+
+    A customer may have several accounts, and a letter may not show the whole id.
+    """
+    template, products = wording.notice["account"], wording.products[product]
+    tail = account_id[-_TAIL:]
+    return Text(
+        en=template.en.format(product=products.en, account_tail=tail),
+        zh=template.zh.format(product=products.zh, account_tail=tail),
+    )
+
+
 def make_notice(
     outcome: Outcome,
-    credit_limit: float,
-    reasons: Sequence[Reason],
+    subject: Subject,
     wording: Wording,
     policy: Policy,
     decided_at: datetime.datetime,
 ) -> Notice | None:
     """The notice of an outcome with its principal reasons.
 
-    It is None for ``keep``.  ``credit_limit`` is the limit before the decision, CNY.
+    It is None for ``keep``.
 
     Raises:
         ValueError: ``decided_at`` has no time zone.
@@ -68,44 +96,68 @@ def make_notice(
     send_by = (hearing_notice_due_date if reviewed else cut_notice_due_date)(today, policy)
     texts = {}
     for language in LANGUAGES:
-        values = _values(outcome, credit_limit, today, language)
-        texts[language] = _text(outcome, reasons, values, wording, language)
+        values = _values(outcome, subject, today, wording, language)
+        texts[language] = _text(outcome, subject, values, wording, language)
     return Notice(_KINDS[outcome.action], send_by, Text(texts["en"], texts["zh"]))
 
 
 def _text(
     outcome: Outcome,
-    reasons: Sequence[Reason],
+    subject: Subject,
     values: Mapping[str, str],
     wording: Wording,
     language: Language,
 ) -> str:
     """A paragraph each on the decision or proposal, the reasons, and the customer's rights."""
     parts = {name: str(getattr(part, language)) for name, part in wording.notice.items()}
-    sentences = "\n".join(f"{reason.rank}. {getattr(reason.text, language)}" for reason in reasons)
     reviewed = outcome.action == "review"
     proposal = parts[_proposal(outcome)].format(**values) if reviewed else ""
+    main = [reason for reason in subject.reasons if reason.leader]
+    further = [reason for reason in subject.reasons if not reason.leader]
     paragraphs = (
-        parts[outcome.action].format(proposal=proposal, **values),
-        # A reviewer may get a case without a reason in words.  A heading without sentences would
-        # look like a missing page.
-        parts["reasons"].format(reasons=sentences) if sentences else "",
+        parts[_opening(outcome, values)].format(proposal=proposal, **values),
+        _reasons(parts["reasons"], main, language),
+        _reasons(parts["further_reasons"], further, language),
+        _comparison(subject, wording, language),
         parts["hearing" if reviewed else "rights"],
     )
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
+def _reasons(template: str, reasons: Sequence[Reason], language: Language) -> str:
+    """A heading with the sentences of reasons, numbered; "" without reasons.
+
+    A reviewer may get a case without a reason in words.  A heading without sentences would look
+    like a missing page.
+    """
+    sentences = [f"{reason.rank}. {getattr(reason.text, language)}" for reason in reasons]
+    return template.format(reasons="\n".join(sentences)) if sentences else ""
+
+
+def _comparison(subject: Subject, wording: Wording, language: Language) -> str:
+    """Who the comparison accounts are; "" where no sentence speaks of them."""
+    name = getattr(wording.comparison_name, language)
+    speaks = any(name in getattr(reason.text, language) for reason in subject.reasons)
+    if subject.comparison is None or not speaks:
+        return ""
+    return str(getattr(subject.comparison, language))
+
+
 def _values(
-    outcome: Outcome, credit_limit: float, today: datetime.date, language: Language
+    outcome: Outcome,
+    subject: Subject,
+    today: datetime.date,
+    wording: Wording,
+    language: Language,
 ) -> dict[str, str]:
-    """The formatted dates and amounts of an outcome by placeholder, without those that are None."""
+    """The formatted facts of an outcome by placeholder, without those that are None."""
     dates = {
         "decided_on": today,
         "effective_on": outcome.effective_on,
         "review_on": outcome.review_on,
     }
     amounts = {
-        "credit_limit": credit_limit,
+        "credit_limit": subject.credit_limit,
         "new_limit": outcome.new_limit,
         "proposed_limit": outcome.proposed_limit,
     }
@@ -113,12 +165,24 @@ def _values(
     for name, amount in amounts.items():
         if amount is not None:
             values[name] = number(amount, "CNY", language)
+    account = name_account(subject.account_id, subject.product, wording)
+    values["account"] = str(getattr(account, language))
     return values
+
+
+def _opening(outcome: Outcome, values: Mapping[str, str]) -> str:
+    """The template of the first paragraph.
+
+    A suspension leaves the limit as it is where all of it is drawn.
+    """
+    if outcome.action == "suspend" and values["new_limit"] != values["credit_limit"]:
+        return "suspend_and_reduce"
+    return outcome.action
 
 
 def _proposal(outcome: Outcome) -> str:
     """The template of the proposal; under review ``new_limit`` is the present limit."""
-    if outcome.suspends:
-        return "propose_suspend"
     lower = outcome.proposed_limit is not None and outcome.proposed_limit < outcome.new_limit
+    if outcome.suspends:
+        return "propose_suspend_and_reduce" if lower else "propose_suspend"
     return "propose_reduce" if lower else "propose_nothing"

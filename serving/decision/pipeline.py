@@ -19,7 +19,8 @@ import numpy as np
 import polars as pl
 
 from features.build import Features, build_from_window, latest_accounts, values_of
-from features.catalogue.amounts import AMOUNTS
+from features.catalogue.amounts import AMOUNTS, AS_OF
+from features.months import month_index
 from features.schema import StatementError, Violation, check
 from features.window import Window, lay_out
 from serving.decision.advice.advise import advise_many as advise_cut_accounts
@@ -27,8 +28,9 @@ from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, chec
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
+from serving.decision.config.reasons import Text
 from serving.decision.ids import UNKEYED, decision_ids
-from serving.decision.notice import make_notice
+from serving.decision.notice import Subject, make_notice
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
@@ -173,7 +175,7 @@ def stages(
     scores = score(features.matrix(bundle.features), products, bundle.scorer)
     evidence = _collect_evidence(features, scores, bundle)
     outcomes = _apply_policy(features, scores, evidence, bundle, decided_at)
-    evidence = _add_amounts(window, evidence, outcomes)
+    evidence = _add_amounts(window, features, evidence, outcomes)
     outcomes = [
         _refer_if_unexplainable(outcome, own, bundle, decided_at)
         for outcome, own in zip(outcomes, evidence, strict=True)
@@ -241,6 +243,7 @@ def _apply_policy(
 
 def _add_amounts(
     window: Window,
+    features: Features,
     evidence: list[Evidence],
     outcomes: Sequence[Outcome],
 ) -> list[Evidence]:
@@ -249,13 +252,15 @@ def _add_amounts(
     No other account gets sentences of the model.
     """
     cut = [account for account, outcome in enumerate(outcomes) if outcome.by_model]
-    if not (cut and AMOUNTS):
+    if not cut:
         return evidence
+    as_of = features.accounts["as_of"].to_list()
     names = [amount.name for amount in AMOUNTS]
     rows = values_of(window.take(np.array(cut)), AMOUNTS)
     completed = list(evidence)
     for account, row in zip(cut, rows.tolist(), strict=True):
         amounts = dict(zip(names, row, strict=True))
+        amounts[AS_OF] = month_index(as_of[account])
         completed[account] = replace(evidence[account], amounts=amounts)
     return completed
 
@@ -284,6 +289,8 @@ def _make_decisions(
         limit = evidence.values["limit_now"]
         reasons = principal_reasons(evidence, outcome.hits, outcome.by_model, bundle.wording)
         comparison = _describe_comparison(outcome, evidence, bundle)
+        explained = None if comparison is None else Text(comparison.en, comparison.zh)
+        subject = Subject(account_id, product, limit, reasons, explained)
         decision = Decision(
             decision_id=ids[place],
             account_id=account_id,
@@ -304,7 +311,7 @@ def _make_decisions(
             reasons=reasons,
             leaders=sum(reason.leader for reason in reasons),
             comparison=comparison,
-            notice=make_notice(outcome, limit, reasons, bundle.wording, bundle.policy, decided_at),
+            notice=make_notice(outcome, subject, bundle.wording, bundle.policy, decided_at),
         )
         decisions.append(decision)
     return decisions

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.decision.config.policy import Policy
-from serving.decision.config.reasons import Language
+from serving.decision.config.reasons import Language, Text
 from serving.decision.notice import LANGUAGES
 from serving.decision.policy.dates import cut_notice_due_date, effective_date, notice_due_date
 from serving.decision.reasons.wording import day, number
@@ -21,17 +21,17 @@ from serving.schemas.review import Asker, OutcomeKind, ReviewOutcome
 _OPENINGS: dict[Language, dict[Asker, str]] = {
     "en": {
         "customer": (
-            "You asked for a person to reconsider the decision of {decided_on} "
-            "on your credit limit. It was done."
+            "You asked for a person to look again at the decision of {decided_on} "
+            "on the credit limit of your {account}. It was done."
         ),
         "policy": (
-            "On {decided_on} we told you that a person would look at your credit limit. "
-            "It was done."
+            "On {decided_on} we told you that a person would look at the credit limit of your "
+            "{account}. It was done."
         ),
     },
     "zh": {
-        "customer": "您曾要求人工复核{decided_on}关于您信用额度的决定，复核已完成。",
-        "policy": "我们曾于{decided_on}告知您，将由专人审核您的信用额度，审核已完成。",
+        "customer": "您曾要求人工复核{decided_on}关于您的{account}信用额度的决定，复核已完成。",
+        "policy": "我们曾于{decided_on}告知您，将由专人审核您的{account}的信用额度，审核已完成。",
     },
 }
 _CHANGES: dict[Language, dict[str, str]] = {
@@ -54,7 +54,8 @@ _CHANGES: dict[Language, dict[str, str]] = {
 _REASONS: dict[Language, str] = {"en": "The reasons: {reasons}", "zh": "理由：{reasons}"}
 _FURTHER_REVIEW: dict[Language, str] = {
     "en": (
-        "You can ask for a person to reconsider this too, and add what we do not know, at any time."
+        "You can ask for a person to look at this again too, at any time, "
+        "and add what we do not know."
     ),
     "zh": "您可以随时要求对此再次进行人工复核，并补充我们尚未了解的情况。",
 }
@@ -62,8 +63,12 @@ _FURTHER_REVIEW: dict[Language, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ReviewDecision:
-    """A person's answer to a review; `before` and `limit` are in force before and after it, CNY."""
+    """A person's answer to a review; `before` and `limit` are in force before and after it, CNY.
 
+    `account` is what the customer's account is called, as `name_account` returns it.
+    """
+
+    account: Text
     asked_by: Asker
     outcome: ReviewOutcome
     before: float
@@ -88,7 +93,8 @@ def outcome_notice(
     >>> from importlib.resources import files
     >>> from serving.decision.config.policy import read_policy
     >>> text = files("serving.decision.config").joinpath("policy.toml").read_text("utf-8")
-    >>> decision = ReviewDecision("customer", "overturn", 3500.0, 21500.0, "Proven.")
+    >>> account = Text("cash loan account ending in 0042", "借款账户（尾号0042）")
+    >>> decision = ReviewDecision(account, "customer", "overturn", 3500.0, 21500.0, "Proven.")
     >>> days = date(2026, 11, 7), date(2026, 11, 9)
     >>> notice = outcome_notice(decision, *days, read_policy(text))
     >>> notice["kind"], notice["send_by"], notice["effective_on"]
@@ -129,7 +135,10 @@ def _text(
     opening = _OPENINGS[language][decision.asked_by]
     change = _CHANGES[language][_change(decision)]
     paragraphs = (
-        opening.format(decided_on=day(decided_on, language)),
+        opening.format(
+            decided_on=day(decided_on, language),
+            account=getattr(decision.account, language),
+        ),
         change.format(**values),
         _REASONS[language].format(reasons=decision.reasons),
         _FURTHER_REVIEW[language],

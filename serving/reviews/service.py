@@ -19,6 +19,7 @@ from serving.audit_log.log import AuditLog
 from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
+from serving.decision.notice import name_account
 from serving.decision.policy.dates import local_date
 from serving.reviews.errors import conflict, invalid
 from serving.reviews.notice import ReviewDecision, outcome_notice
@@ -175,7 +176,10 @@ class Reviews:
                 "to take it over, start it again and say instead_of whom"
             )
         policy = self._bundle.policy
+        decision = step.rows[0]
+        account_id = decision_in(decision)["account_id"]
         outcome = ReviewDecision(
+            account=name_account(account_id, decision.metadata["product"], self._bundle.wording),
             asked_by=step.review.asked_by,
             outcome=body.outcome,
             before=limit_of(step.rows),

@@ -17,7 +17,7 @@ from serving.decision.advice.rollout import Plans
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import AdviceRules, LeverName, NoteName
 from serving.decision.config.reasons import Text
-from serving.decision.reasons.wording import number
+from serving.decision.reasons.wording import month_name, number
 from serving.decision.scoring.score import probability_of
 
 
@@ -116,7 +116,7 @@ def _variant(
         return "of_balance" if share > 0 else ""
     if amount == 0:
         return "nothing"
-    # A smaller share reads as 0 %.  False for NaN, where the income is unknown.
+    # A smaller share is not worth saying.  False for NaN, where the income is unknown.
     return "of_income" if share >= 0.005 else ""
 
 
@@ -136,8 +136,8 @@ def aging_out(
         last = add_months(as_of, -int(happened[0]))
         until = add_months(last, ageing.months)
         text = Text(
-            ageing.text.en.format(month=_month(last), until=_month(until)),
-            ageing.text.zh.format(month=_month(last), until=_month(until)),
+            ageing.text.en.format(month=month_name(last, "en"), until=month_name(until, "en")),
+            ageing.text.zh.format(month=month_name(last, "zh"), until=month_name(until, "zh")),
         )
         events.append(AgingOut(code, last, until, text))
     return tuple(sorted(events, key=lambda event: event.until))
@@ -175,12 +175,16 @@ def plan_notes(
     for name, note_applies in applies.items():
         if note_applies:
             text = rules.notes[name]
-            month = _month(months.get(name, begins))
+            date = months.get(name, begins)
             amount = payment or 0.0
             notes.append(
                 Text(
-                    text.en.format(amount=number(amount, "CNY", "en"), month=month),
-                    text.zh.format(amount=number(amount, "CNY", "zh"), month=month),
+                    text.en.format(
+                        amount=number(amount, "CNY", "en"), month=month_name(date, "en")
+                    ),
+                    text.zh.format(
+                        amount=number(amount, "CNY", "zh"), month=month_name(date, "zh")
+                    ),
                 )
             )
     return tuple(notes)
@@ -205,7 +209,3 @@ def _kept_to_the_end(plan: PlanPath) -> datetime.date | None:
             break
         first = month.month
     return first
-
-
-def _month(date: datetime.date) -> str:
-    return f"{date:%Y-%m}"

@@ -5,27 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from features.catalogue import MODEL_FEATURES
+from features.catalogue import BY_NAME, MODEL_FEATURES
+from features.catalogue.amounts import AMOUNTS
+from features.schema import PRODUCTS
 from serving.decision.config.placeholders import placeholders_of
 from serving.decision.config.policy import CAUSES, Cause
 from serving.decision.config.strict_toml import NOT_NEGATIVE, Interval, Section, read_toml
 
 Language = Literal["en", "zh"]
-WINDOWS = (3, 6, 12, 24)  # months that a sentence may name, as {last_3}
-_IN_SENTENCES = frozenset({"value", "reference", "label"}) | {f"last_{k}" for k in WINDOWS}
-_DECIDED = frozenset({"decided_on", "effective_on", "review_on", "credit_limit", "new_limit"})
+# The cases in which a feature has another sentence than its usual one, the first that applies:
+# ``no_income`` and ``unknown`` for an unknown value; ``partly`` where some of the months lack an
+# income; for a change ``same`` and ``fell``; for others ``nothing`` (0), ``once`` (1) and ``every``
+# (all months that the sentence covers).
+Variant = Literal["no_income", "unknown", "partly", "same", "fell", "nothing", "once", "every"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+# The sentences about the comparison accounts: their median is above 0, reads as 0, or is below 0.
+Comparing = Literal["others", "others_nothing", "others_fell"]
+COMPARING: tuple[Comparing, ...] = get_args(Comparing)
+WINDOWS = (3, 6, 12, 24)  # months that a sentence may cover, as {last_3} or {bills_3}
+_IN_SENTENCES = frozenset(
+    {
+        "value",
+        "reference",
+        "points",
+        "reference_points",
+        "your_limit",
+        "as_of",
+        *(f"last_{months}" for months in WINDOWS),
+        *(f"bills_{months}" for months in WINDOWS),
+        *BY_NAME,
+        *(amount.name for amount in AMOUNTS),
+    }
+)
+_DECIDED = frozenset({"account", "decided_on", "effective_on", "review_on"})
+_LIMITS = frozenset({"credit_limit", "new_limit"})
 _PROPOSED = frozenset({"decided_on", "proposed_limit"})
 # The parts of a notice, each with the placeholders that it has to contain.
 _NOTICE: Mapping[str, AbstractSet[str]] = {
-    "reduce": _DECIDED,
+    "account": frozenset({"product", "account_tail"}),
+    "reduce": _DECIDED | _LIMITS,
     "suspend": _DECIDED,
-    "review": frozenset({"review_on", "credit_limit", "proposal"}),
+    "suspend_and_reduce": _DECIDED | _LIMITS,
+    "review": frozenset({"account", "review_on", "credit_limit", "proposal"}),
     "propose_reduce": _PROPOSED,
-    "propose_suspend": _PROPOSED,
+    "propose_suspend": frozenset({"decided_on"}),
+    "propose_suspend_and_reduce": _PROPOSED,
     "propose_nothing": frozenset(),
     "reasons": frozenset({"reasons"}),
+    "further_reasons": frozenset({"reasons"}),
     "rights": frozenset(),
     "hearing": frozenset(),
 }
@@ -47,13 +76,15 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """The sentence of a feature.
+    """The sentences of a feature.
 
-    ``missing`` is for an unknown value; None = the fallback's is used.
+    ``usual`` is used where no variant applies.  ``comparing`` follows, except after an unknown
+    value; it may lack a case, and then nothing is said about the comparison accounts.
     """
 
-    known: Text
-    missing: Text | None
+    usual: Text
+    variants: Mapping[Variant, Text]
+    comparing: Mapping[Comparing, Text]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +117,10 @@ class Wording:
     features_shown: int  # of a group, at most
     never_silent: tuple[NeverSilent, ...]  # stated where they pushed, however little
     protected: frozenset[str]  # features that a machine may not state as a reason
-    fallback: Sentence  # for features without a sentence
+    unmapped: Text  # for what has no sentence; a person decides where it is a principal reason
     comparison: Text  # what the comparison accounts are; has {size}
+    comparison_name: Text  # what sentences call them
+    products: Mapping[str, Text]  # what an account of a product is called
     groups: Mapping[str, Group]  # ties in the ranking go by this order
     notice: Mapping[str, Text]  # by part
 
@@ -99,8 +132,8 @@ def read_wording(text: str) -> Wording:
     unknown, out of range, or has other placeholders than its text may have.
     """
     with read_toml(text, "reasons.toml") as top:
-        selection, fallback = top.section("selection"), top.section("fallback")
-        groups = top.section("groups").sections()
+        selection, products = top.section("selection"), top.section("products")
+        comparison, groups = top.section("comparison"), top.section("groups").sections()
         return Wording(
             version=top.label("version"),
             most=selection.whole("most", Interval(1, _MOST_REASONS)),
@@ -112,8 +145,10 @@ def read_wording(text: str) -> Wording:
             features_shown=selection.whole("features_shown", Interval(1)),
             never_silent=_never_silent(selection.tables("never_silent", ())),
             protected=frozenset(top.section("protected").texts("features")),
-            fallback=Sentence(_sentence(fallback), _sentence(fallback, "missing_")),
-            comparison=read_text(top.section("comparison"), frozenset({"size"})),
+            comparison=read_text(comparison, frozenset({"size"})),
+            comparison_name=read_text(comparison, frozenset(), "_name"),
+            unmapped=read_text(top.section("unmapped"), frozenset()),
+            products={name: read_text(products.section(name), frozenset()) for name in PRODUCTS},
             groups={name: _group(section) for name, section in groups.items()},
             notice=_notice(top.section("notice")),
         )
@@ -154,20 +189,29 @@ def _group(section: Section) -> Group:
     cause = section.choice("cause", CAUSES)
     sentences = {}
     for feature, table in section.sections().items():
-        has_missing = "missing_en" in table or "missing_zh" in table
-        missing = _sentence(table, "missing_") if has_missing else None
-        sentences[feature] = Sentence(_sentence(table), missing)
+        sentences[feature] = Sentence(
+            usual=_text(table),
+            variants={name: _text(table, name) for name in VARIANTS if _has(table, name)},
+            comparing={name: _text(table, name) for name in COMPARING if _has(table, name)},
+        )
     return Group(cause, sentences)
 
 
-def _sentence(section: Section, prefix: str = "") -> Text:
+def _has(section: Section, variant: str) -> bool:
+    """Whether a text of this variant stands in either language; the reader then needs both."""
+    in_english, in_chinese = f"{variant}_en" in section, f"{variant}_zh" in section
+    return in_english or in_chinese
+
+
+def _text(section: Section, variant: str = "") -> Text:
+    prefix = f"{variant}_" if variant else ""
     texts = []
     for key in (f"{prefix}en", f"{prefix}zh"):
         template = section.text(key)
         if unknown := placeholders_of(section, key, template) - _IN_SENTENCES:
             raise section.error(
                 key,
-                f"placeholders of {sorted(_IN_SENTENCES)}",
+                "placeholders that the top of the file lists",
                 sorted(unknown),
             )
         texts.append(template)

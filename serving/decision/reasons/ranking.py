@@ -73,8 +73,8 @@ class Evidence:
     contributions: Mapping[str, float]  # by feature of the model, log-odds
     values: Mapping[str, float]  # by feature of the catalogue; NaN = unknown
     comparison: Comparison  # of the account's product
-    # Further values that only sentences need, by name; NaN = unknown.  Empty where the model did
-    # not cut.
+    # Further values that only sentences need, by name: features/catalogue/amounts.py.  NaN =
+    # unknown.  Empty where the model did not cut.
     amounts: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -108,7 +108,7 @@ def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     """Why a machine may not state the model's principal reasons; empty if it may.
 
     - ``protected_feature``: one pushed in a group that is large enough for a reason
-    - ``unmapped_reason``: such a group has no text
+    - ``unmapped_reason``: such a group, or the feature that it would name, has no text
     - ``no_principal_reason``: no group is eligible
     """
     sums = sums_of(evidence.contributions)
@@ -121,9 +121,13 @@ def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     grounds = []
     if pushing & wording.protected:
         grounds.append("protected_feature")
-    if any(group not in wording.groups for group in large):
+    eligible = _eligible_groups(sums, evidence, wording)
+    has_no_group = any(group not in wording.groups for group in large)
+    if has_no_group or any(
+        named not in wording.groups[group].sentences for group, named in eligible.items()
+    ):
         grounds.append("unmapped_reason")
-    elif not _eligible_groups(sums, evidence, wording):
+    elif not eligible:
         grounds.append("no_principal_reason")
     return tuple(grounds)
 

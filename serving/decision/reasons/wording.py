@@ -8,18 +8,25 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from features.catalogue import BY_NAME, Unit
+from features.catalogue import BY_NAME, Feature, Unit
+from features.catalogue.amounts import AMOUNTS, AS_OF, MONTHS_AGO
+from features.months import month_of
 from serving.decision.config.policy import RuleHit
-from serving.decision.config.reasons import WINDOWS, Language, Text, Wording
+from serving.decision.config.reasons import Comparing, Language, Sentence, Text, Variant, Wording
 
 if TYPE_CHECKING:  # ranking imports this module
     from serving.decision.reasons.ranking import Evidence
 
 # "1 months" in English, but not "11 months" or "1.1 months".
-_ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (day|month|time)s\b")
+_ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (day|month|time|percentage point)s\b")
+_LESS_OR_LESS = re.compile(r"(\bless than [\d.]+%?(?: times)?(?: of the limit)?) or less\b")
+_LAST_MONTH = re.compile(r"\blast 1 month\b")
+# The months that a sentence covers, in its placeholders: "last" has all, "bills" those with a bill.
+_COVERED = re.compile(r"\{(last|bills)_(\d+)\}")
+_UNITS: dict[str, Unit] = {fact.name: fact.unit for fact in (*BY_NAME.values(), *AMOUNTS)}
 # strftime would use the language of the machine's locale.
 _MONTHS = (
     "January",
@@ -43,15 +50,28 @@ def say(
     evidence: Evidence,
     wording: Wording,
 ) -> Text:
-    """The sentence of a group about ``feature``."""
-    values, reference = evidence.values, evidence.comparison.medians
-    sentence = wording.groups[group].sentences.get(feature, wording.fallback)
-    template = sentence.known
-    if math.isnan(values[feature]):
-        template = sentence.missing or wording.fallback.missing or wording.fallback.known
+    """The sentence of a group whose named feature is ``feature``.
+
+    A second sentence states the median of the comparison accounts, where the first one can be
+    compared.  A feature without a sentence gets the text of [unmapped]; a person decides then.
+    """
+    sentences = wording.groups[group].sentences if group in wording.groups else {}
+    sentence = sentences.get(feature)
+    declared = BY_NAME.get(feature)
+    if sentence is None or declared is None:
+        return wording.unmapped
+    case = _Case(declared, evidence)
+    variant = case.variant(sentence)
+    if variant in ("unknown", "no_income"):
+        # A value is unknown to the schema only where the file has words for it; else unmapped.
+        parts = [sentence.variants.get(variant, wording.unmapped)]
+    else:
+        parts = [sentence.usual if variant is None else sentence.variants[variant]]
+        parts += case.comparing(sentence)
+    # Chinese has no space between sentences.
     return Text(
-        _fill(template.en, "en", feature, values, reference),
-        _fill(template.zh, "zh", feature, values, reference),
+        en=" ".join(case.fill(part.en, "en") for part in parts),
+        zh="".join(case.fill(part.zh, "zh") for part in parts),
     )
 
 
@@ -78,25 +98,27 @@ def number(
     """A value as a customer reads it.
 
     >>> number(0.934, "share", "en"), number(12300.0, "CNY", "zh"), number(3.0, "months", "en")
-    ('93 %', '12,300元', '3')
+    ('93%', '12,300元', '3')
 
-    An amount below one yuan has cents, so that it does not read as zero.
+    What is small does not read as zero: an amount below one yuan has cents.
 
-    >>> number(0.4, "CNY", "en"), number(0.0, "CNY", "en")
-    ('CNY 0.40', 'CNY 0')
+    >>> number(0.4, "CNY", "en"), number(0.0, "CNY", "en"), number(0.004, "share", "en")
+    ('CNY 0.40', 'CNY 0', 'less than 1%')
     """
     if math.isnan(value):
         return "not known" if language == "en" else "未知"
+    less_than = "less than " if language == "en" else "不到"
     # "z": a value that rounds to zero has no sign.
     if unit == "share":
         percent = f"{value * 100:z.0f}"
-        return f"{percent} %" if language == "en" else f"{percent}%"
+        return f"{less_than}1%" if percent == "0" and value > 0 else f"{percent}%"
     if unit == "CNY":
         digits = 2 if 0 < abs(value) < 1 else 0
         amount = f"{value:z,.{digits}f}"
         return f"CNY {amount}" if language == "en" else f"{amount}元"
     if unit == "times":
-        return f"{value:z.1f}"
+        times = f"{value:z.1f}"
+        return f"{less_than}0.1" if times == "0.0" and value > 0 else times
     if unit == "yes_no":
         words = ("no", "yes") if language == "en" else ("否", "是")
         return words[int(value > 0)]
@@ -111,41 +133,167 @@ def day(date: datetime.date, language: Language) -> str:
     ('7 November 2026', '2026年11月7日')
     """
     if language == "en":
-        month = _MONTHS[date.month - 1]
-        return f"{date.day} {month} {date.year}"
-    return f"{date.year}年{date.month}月{date.day}日"
+        return f"{date.day} {month_name(date, language)}"
+    return f"{month_name(date, language)}{date.day}日"
 
 
-def _fill(
-    template: str,
-    language: Language,
-    feature: str,
-    values: Mapping[str, float],
-    reference: Mapping[str, float],
-) -> str:
-    declared = BY_NAME.get(feature)
-    unit: Unit = declared.unit if declared else "count"
-    words = {
-        "value": number(values[feature], unit, language),
-        "reference": number(
-            reference.get(feature, math.nan),
-            unit,
-            language,
-        ),
-        "label": _label(feature, language),
-    }
-    observed = values.get("months_observed", math.nan)
-    for months in WINDOWS:
-        # A history of 4 months has no "last 12 months".
-        covered = months if math.isnan(observed) else min(months, observed)
-        words[f"last_{months}"] = f"{covered:.0f}"
-    sentence = template.format(**words)
-    return _ONE_OF_MANY.sub(r"1 \1", sentence) if language == "en" else sentence
+def month_name(date: datetime.date, language: Language) -> str:
+    """The month of a date as a customer reads it.
+
+    >>> month_name(datetime.date(2026, 11, 1), "en"), month_name(datetime.date(2026, 11, 1), "zh")
+    ('November 2026', '2026年11月')
+    """
+    if language == "en":
+        return f"{_MONTHS[date.month - 1]} {date.year}"
+    return f"{date.year}年{date.month}月"
 
 
-def _label(feature: str, language: Language) -> str:
-    """The catalogue's name of a feature for a customer, or the feature's own."""
-    declared = BY_NAME.get(feature)
-    if declared is None:
-        return feature
-    return declared.en if language == "en" else declared.zh
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One account's feature that a sentence is about."""
+
+    feature: Feature
+    evidence: Evidence
+
+    @property
+    def value(self) -> float:
+        """The value before it is rounded to the feature's step, where that is known."""
+        name = self.feature.name
+        return self.evidence.amounts.get(f"{name}_exact", self.evidence.values[name])
+
+    @property
+    def reference(self) -> float:
+        """The median of the comparison accounts; NaN = unknown.
+
+        Of whole numbers it is one that half of the accounts reach: not 1.5, but 1 or 2.
+        """
+        median = self.evidence.comparison.medians.get(self.feature.name, math.nan)
+        if math.isnan(median) or self.feature.unit not in ("months", "days", "count"):
+            return median
+        return math.floor(median) if self.feature.direction > 0 else math.ceil(median)
+
+    @property
+    def points(self) -> int:
+        """The change of the printed utilization over six months, percentage points."""
+        before = self.evidence.amounts["utilization_before_6"]
+        return _percent(self.evidence.values["utilization_now"]) - _percent(before)
+
+    def variant(self, sentence: Sentence) -> Variant | None:
+        """The variant of the sentence that this value has; None = the usual sentence."""
+        if math.isnan(self.value):
+            no_income = math.isnan(self.evidence.values["income"])
+            return "no_income" if no_income and "no_income" in sentence.variants else "unknown"
+        # A change of the printed numbers, where the sentence prints both ends.
+        change = self.points if "{points}" in sentence.usual.en else self.value
+        covered = self._covered(sentence)
+        counted = self.evidence.amounts.get(f"{self.feature.name}_months", covered)
+        applies: dict[Variant, bool] = {
+            "partly": counted < covered,
+            "same": self._reads_as_zero(change),
+            "fell": change < 0,
+            "nothing": self.value == 0,
+            "once": self.value == 1,
+            "every": self.value == covered,
+        }
+        for variant, is_case in applies.items():
+            if is_case and variant in sentence.variants:
+                return variant
+        return None
+
+    def comparing(self, sentence: Sentence) -> list[Text]:
+        """The sentence about the comparison accounts; empty where the file has none."""
+        if math.isnan(self.reference):
+            return []
+        case: Comparing = "others"
+        if self.reference <= 0:
+            is_zero = self._reads_as_zero(self.reference)
+            case = "others_nothing" if is_zero else "others_fell"
+        return [sentence.comparing[case]] if case in sentence.comparing else []
+
+    def fill(self, template: str, language: Language) -> str:
+        filled = template.format_map(_Words(self, language))
+        if language == "zh":
+            return filled.replace("不超过不到", "不到")
+        singular = _LAST_MONTH.sub("last month", _ONE_OF_MANY.sub(r"1 \1", filled))
+        return _LESS_OR_LESS.sub(r"\1", singular)
+
+    def _covered(self, sentence: Sentence) -> float:
+        """The months that the sentence covers: those it names, or the whole history."""
+        found = _COVERED.search(sentence.usual.en)
+        if found is None:
+            return self.evidence.values["months_observed"]
+        return self.months_covered(found[1], int(found[2]))
+
+    def months_covered(self, kind: str, months: int) -> float:
+        """At most ``months``; a history of 4 months has 4, of which 3 have a bill before them."""
+        observed = self.evidence.values["months_observed"]
+        return min(months, observed - 1 if kind == "bills" else observed)
+
+    def _reads_as_zero(self, value: float) -> bool:
+        # Negative, because a small positive number is "less than 1%".
+        zero = number(0.0, self.feature.unit, "en")
+        return number(-abs(value), self.feature.unit, "en") == zero
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """The words for the placeholders of a sentence."""
+
+    case: _Case
+    language: Language
+
+    def __getitem__(self, name: str) -> str:
+        case = self.case
+        unit = case.feature.unit
+        if name == "value":
+            return self._unsigned(case.value, unit)
+        if name == "reference":
+            return self._unsigned(case.reference, unit)
+        if name == "points":
+            return self._points(case.points)
+        if name == "reference_points":
+            return self._points(_percent(case.reference))
+        if name == "your_limit":
+            return self._limit()
+        if name == AS_OF:
+            return self._month(0)
+        kind, _, months = name.rpartition("_")
+        if kind in ("last", "bills"):
+            return f"{case.months_covered(kind, int(months)):.0f}"
+        return self._fact(name)
+
+    def _fact(self, name: str) -> str:
+        """Another feature, or an amount or a month that only sentences have."""
+        evidence = self.case.evidence
+        value = evidence.values[name] if name in BY_NAME else evidence.amounts[name]
+        if name in MONTHS_AGO:
+            return self._month(value)
+        if value == 0 and _UNITS[name] == "share":
+            return "nothing" if self.language == "en" else "零"
+        return self._unsigned(value, _UNITS[name])
+
+    def _month(self, ago: float) -> str:
+        as_of = self.case.evidence.amounts[AS_OF]
+        return month_name(month_of(int(as_of - ago)), self.language)
+
+    def _unsigned(self, value: float, unit: Unit) -> str:
+        """A number without its sign: the words around it say "rose" or "fell"."""
+        return number(abs(value), unit, self.language)
+
+    def _points(self, points: int) -> str:
+        if self.language == "en":
+            return f"{abs(points)} percentage points"
+        return f"{abs(points)}个百分点"
+
+    def _limit(self) -> str:
+        """The limit that shares are of; a cut of the last months does not raise a share."""
+        values = self.case.evidence.values
+        is_lowered = values["established_limit"] > values["limit_now"]
+        if self.language == "en":
+            return "your limit before it was lowered" if is_lowered else "your limit"
+        return "调整前额度" if is_lowered else "额度"
+
+
+def _percent(share: float) -> int:
+    """Whole percent, as :func:`number` writes it."""
+    return round(share * 100)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from serving.decision.bundle import Bundle
 from serving.decision.config.reasons import Language, Text, read_wording
 from serving.decision.config.strict_toml import ConfigError
-from serving.decision.notice import LANGUAGES, Notice, make_notice
+from serving.decision.notice import LANGUAGES, Notice, Subject, make_notice, name_account
 from serving.decision.pipeline import decide_many
 from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.reasons.ranking import Reason
@@ -27,6 +27,7 @@ WORDING = read_wording(TEXT)
 WHEN = DECIDED_AT
 TODAY = datetime.date(2026, 10, 5)
 LIMIT = 20_000.0
+COMPARISON = Text("The comparison accounts are these.", "对比账户为这些账户。")
 REASON = Text("You paid late in 3 of the last 6 months.", "近6个月中有3个月逾期还款。")
 
 
@@ -43,10 +44,14 @@ def reasons(*texts: Text) -> tuple[Reason, ...]:
     )
 
 
+def subject(*texts: Text, limit: float = LIMIT) -> Subject:
+    return Subject("card-0042", "cash_loan", limit, reasons(*texts), COMPARISON)
+
+
 def make(
     changed: Outcome, *texts: Text, limit: float = LIMIT, at: datetime.datetime = WHEN
 ) -> Notice:
-    notice = make_notice(changed, limit, reasons(*texts), WORDING, POLICY, at)
+    notice = make_notice(changed, subject(*texts, limit=limit), WORDING, POLICY, at)
     assert notice is not None
     return notice
 
@@ -103,10 +108,58 @@ def test_the_outcomes_are_of_every_kind() -> None:
 def test_the_reasons_are_numbered_in_their_own_words(name: str, worded: list[Text]) -> None:
     notice = make(OUTCOMES[name], *worded)
     for language in LANGUAGES:
-        _, stated, _ = text_of(notice, language).split("\n\n")
-        assert stated.split("\n")[1:] == [
+        _, first, *further, _ = text_of(notice, language).split("\n\n")
+        lines = [line for paragraph in (first, *further) for line in paragraph.split("\n")[1:]]
+        assert lines == [
             f"{rank}. {getattr(text, language)}" for rank, text in enumerate(worded, 1)
         ]
+        assert len(further) == (len(worded) > 1)
+        assert first.split("\n")[0] == MAIN[language]
+
+
+MAIN = {"en": "Main reasons:", "zh": "主要原因："}
+
+
+def test_equal_reasons_are_main_reasons_together() -> None:
+    equals = tuple(dataclasses.replace(reason, leader=True) for reason in reasons(REASON, REASON))
+    last = dataclasses.replace(equals[0], rank=3, leader=False)
+    about = dataclasses.replace(subject(), reasons=(*equals, last))
+    notice = make_notice(REDUCED, about, WORDING, POLICY, WHEN)
+    assert notice is not None
+    _, main, further, _ = notice.text.en.split("\n\n")
+    assert [line[:2] for line in main.split("\n")] == ["Ma", "1.", "2."]
+    assert [line[:2] for line in further.split("\n")] == ["Ot", "3."]
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_a_notice_names_product_and_account(name: str) -> None:
+    """Many customers have both products."""
+    notice = make(OUTCOMES[name], REASON)
+    assert "your cash loan account ending in 0042" in notice.text.en
+    assert "您的借款账户（尾号0042）" in notice.text.zh
+    assert "card-0042" not in notice.text.en + notice.text.zh
+
+
+def test_a_short_account_id_is_named_whole() -> None:
+    assert name_account("7", "pay_later", WORDING).en == "pay-later account ending in 7"
+
+
+def test_a_notice_explains_the_comparison_accounts_if_it_speaks_of_them() -> None:
+    speaks = Text("Half of the comparison accounts owe less.", "对比账户中有一半较少。")
+    for language in LANGUAGES:
+        explained = getattr(COMPARISON, language)
+        assert explained in text_of(make(REDUCED, REASON, speaks), language).split("\n\n")
+        assert explained not in text_of(make(REDUCED, REASON), language)
+
+
+def test_a_limit_that_does_not_change_is_not_stated_twice() -> None:
+    full = dataclasses.replace(SUSPENDED, new_limit=LIMIT)
+    assert "credit limit" not in make(full, REASON).text.en
+    assert "额度" not in make(full, REASON).text.zh.split("\n\n")[0]
+    proposed = dataclasses.replace(STOPPED, proposed_limit=LIMIT)
+    assert "proposed to stop new drawings.\n" in make(proposed, REASON).text.en
+    # The control: the limit that changes is stated.
+    assert "credit limit is CNY 4,000 instead of CNY 20,000." in make(SUSPENDED, REASON).text.en
 
 
 @given(objected())
@@ -127,6 +180,7 @@ def test_every_placeholder_is_filled_and_every_number_is_an_amount_or_a_date(
         assert not set("{}%") & set(text)
         known = " ".join(
             [
+                "0042",  # of the account
                 *(day(date, language) for date in dates),
                 *(number(x, "CNY", language) for x in amounts),
             ]
@@ -141,8 +195,9 @@ def test_a_notice_has_all_amounts_and_dates_in_both_languages(case: tuple[Outcom
     after = changed.new_limit if changed.proposed_limit is None else changed.proposed_limit
     for language in LANGUAGES:
         text = text_of(notice, language)
-        assert number(limit, "CNY", language) in text
-        assert number(after, "CNY", language) in text
+        if changed.action != "suspend" or after != limit:
+            assert number(limit, "CNY", language) in text
+            assert number(after, "CNY", language) in text
         dates = (changed.effective_on, changed.review_on)
         assert all(day(date, language) in text for date in dates if date is not None)
         person, free, correct = {
@@ -188,7 +243,7 @@ def test_the_day_begins_at_the_lenders_midnight() -> None:
         POLICY.dates, utc_offset_hours=0.0, effective_after_days=20.0, notice_within_days=7.0
     )
     west = dataclasses.replace(POLICY, dates=dates)
-    notice = make_notice(REDUCED, LIMIT, reasons(REASON), WORDING, west, after)
+    notice = make_notice(REDUCED, subject(REASON), WORDING, west, after)
     assert notice is not None
     assert notice.send_by == datetime.date(2027, 1, 7)
     with pytest.raises(ValueError, match="without one"):
@@ -196,7 +251,7 @@ def test_the_day_begins_at_the_lenders_midnight() -> None:
 
 
 def test_an_account_that_keeps_its_limit_gets_no_notice() -> None:
-    assert make_notice(KEPT, LIMIT, (), WORDING, POLICY, WHEN) is None
+    assert make_notice(KEPT, subject(), WORDING, POLICY, WHEN) is None
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
@@ -247,20 +302,24 @@ def test_the_notice_of_a_reduction_in_full() -> None:
     assert make(
         dataclasses.replace(REDUCED, new_limit=5_500.0), REASON, Text("Second.", "其二。")
     ).text == Text(
-        "On 5 October 2026 we decided to lower the credit limit of your account "
-        "from CNY 20,000 to CNY 5,500. "
+        "On 5 October 2026 we decided to lower the credit limit of your cash loan account "
+        "ending in 0042 from CNY 20,000 to CNY 5,500. "
         "The new limit applies from 8 October 2026. We will look at it again on 5 January 2027.\n\n"
-        "Principal reasons:\n1. You paid late in 3 of the last 6 months.\n2. Second.\n\n"
-        "This decision was made by automated means alone. You have the right to refuse that: "
-        "if you ask, a person will reconsider it, free of charge, and explain it to you. "
-        "If anything above or in our data about you is wrong or incomplete, "
-        "you may have it corrected. "
-        "Advice on regaining the limit, where there is any, is given separately.",
-        "我们于2026年10月5日决定，将您账户的信用额度由20,000元下调至5,500元，自2026年10月8日起生效。"
+        "Main reasons:\n1. You paid late in 3 of the last 6 months.\n\n"
+        "Other reasons, which counted for less:\n2. Second.\n\n"
+        "This decision was made by automated means alone. "
+        "You have the right to refuse a decision made in that way. "
+        "If you ask, a person will look at it again, free of charge, and explain it to you. "
+        "If anything above or in our data about you is wrong or not complete, "
+        "you may have it corrected or completed. "
+        "Advice on how to get the limit back, where there is any, is given separately.",
+        "我们于2026年10月5日决定，将您的借款账户（尾号0042）的信用额度由20,000元下调至5,500元，自2026年10月8日起生效。"
         "我们将于2027年1月5日重新评估该额度。\n\n"
-        "主要原因：\n1. 近6个月中有3个月逾期还款。\n2. 其二。\n\n"
-        "本决定仅由系统自动作出，您有权拒绝：经您申请，我们将免费安排工作人员重新审核，并向您说明理由。"
-        "如上述内容或我们持有的您的信息有误或不完整，您可要求更正。如有恢复额度的建议，将另行提供。",
+        "主要原因：\n1. 近6个月中有3个月逾期还款。\n\n其他原因（影响较小）：\n2. 其二。\n\n"
+        "本决定仅由系统自动作出。您有权拒绝我们仅以自动化决策方式作出的决定："
+        "经您申请，我们将免费安排工作人员重新审核，并向您说明理由。"
+        "如上述内容或我们持有的您的信息有误或不完整，您可要求更正、补充。"
+        "如有恢复额度的建议，将另行提供。",
     )
 
 
@@ -280,7 +339,9 @@ def test_every_decision_has_the_notice_of_its_own(windows: pl.DataFrame, bundle:
             assert all(
                 f"{reason.rank}. {getattr(reason.text, language)}" in lines for reason in d.reasons
             )
-            assert number(d.credit_limit, "CNY", language) in lines[0]
+            is_full = d.action == "suspend" and d.new_limit == d.credit_limit
+            assert is_full or number(d.credit_limit, "CNY", language) in lines[0]
+            assert d.account_id[-4:] in lines[0]
             assert "{" not in text_of(d.notice, language)
 
 
@@ -289,8 +350,9 @@ def test_the_example_has_the_notice_of_its_decision() -> None:
     assert notice["send_by"] == "2026-11-12"
     assert notice["send_by"] < decided["effective_on"]
     for language in LANGUAGES:
-        opening, stated, rights = notice["text"][language].split("\n\n")
-        assert [line.split(". ", 1)[1] for line in stated.split("\n")[1:]] == [
+        opening, *stated, rights = notice["text"][language].split("\n\n")
+        numbered = [line for part in stated for line in part.split("\n") if line[:1].isdigit()]
+        assert [line.split(". ", 1)[1] for line in numbered] == [
             r["text"][language] for r in decided["reasons"]
         ]
         assert rights == getattr(WORDING.notice["rights"], language)

@@ -7,12 +7,14 @@ import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.decision.config.reasons import Text
 from serving.decision.notice import LANGUAGES
 from serving.decision.reasons.wording import day
 from serving.reviews.notice import ReviewDecision, outcome_notice
 from tests.support.policies import POLICY
 
 DECIDED_ON = datetime.date(2026, 11, 7)
+ACCOUNT = Text("cash loan account ending in 0042", "借款账户（尾号0042）")
 days = st.dates(DECIDED_ON, datetime.date(2030, 12, 31))
 
 
@@ -20,7 +22,7 @@ days = st.dates(DECIDED_ON, datetime.date(2030, 12, 31))
 def test_a_lower_limit_is_told_before_it_takes_effect(
     answered_on: datetime.date, limit: int
 ) -> None:
-    decision = ReviewDecision("policy", "amend", 20_000.0 + 1, float(limit), "So it is.")
+    decision = ReviewDecision(ACCOUNT, "policy", "amend", 20_000.0 + 1, float(limit), "So it is.")
     notice = outcome_notice(decision, DECIDED_ON, answered_on, POLICY)
     assert notice["kind"] == "adverse_action"
     send_by = datetime.date.fromisoformat(notice["send_by"])
@@ -28,13 +30,14 @@ def test_a_lower_limit_is_told_before_it_takes_effect(
     assert answered_on <= send_by < effective_on
     for language in LANGUAGES:
         assert day(effective_on, language) in notice["text"][language]
+        assert getattr(ACCOUNT, language) in notice["text"][language]
 
 
 @given(days, st.floats(0, 1e6))
 def test_an_outcome_that_takes_nothing_has_no_day_of_effect(
     answered_on: datetime.date, more: float
 ) -> None:
-    decision = ReviewDecision("customer", "amend", 3_500.0, 3_500.0 + more, "So it is.")
+    decision = ReviewDecision(ACCOUNT, "customer", "amend", 3_500.0, 3_500.0 + more, "So it is.")
     notice = outcome_notice(decision, DECIDED_ON, answered_on, POLICY)
     assert (notice["kind"], notice["effective_on"]) == ("review_outcome", None)
     assert notice["send_by"] == (answered_on + datetime.timedelta(days=30)).isoformat()

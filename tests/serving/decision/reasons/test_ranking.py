@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue import BY_NAME, CATALOGUE, MODEL_FEATURES
+from features.catalogue.amounts import AMOUNTS, AS_OF
 from serving.decision.config.policy import Condition, Rule, RuleHit
 from serving.decision.config.reasons import Wording, read_wording
 from serving.decision.config.strict_toml import ConfigError
@@ -57,10 +58,13 @@ def evidence(
 ) -> Evidence:
     """The evidence with these contributions and values; other values are worse than most."""
     usual = {feature.name: 0.5 for feature in CATALOGUE} | {"months_observed": 24.0}
+    own = usual | values
+    amounts = {amount.name: 2.0 for amount in AMOUNTS} | {AS_OF: 24_321.0}  # October 2026
     return Evidence(
         contributions=dict.fromkeys(MODEL_FEATURES, 0.0) | contributions,
-        values=usual | values,
+        values=own,
         comparison=comparison,
+        amounts=amounts | {f"{name}_exact": value for name, value in own.items()},
     )
 
 
@@ -232,24 +236,36 @@ def test_a_feature_of_no_catalogue_refers_to_a_person() -> None:
     assert [reason.code for reason in state(pushing)] == ["late_payment"]
 
 
+def test_a_named_feature_without_a_sentence_refers_to_a_person() -> None:
+    without = read_wording(
+        TEXT.replace("[groups.late_payment.late_months_6]", "[groups.late_payment.late]")
+    )
+    pushing = evidence({"late_months_6": 0.5}, late_months_6=3.0)
+    assert unexplainable(pushing, without) == ("unmapped_reason",)
+    assert state(pushing, without)[0].text == without.unmapped
+    assert unexplainable(pushing, WORDING) == ()
+
+
 def test_a_reason_is_specific_in_both_languages() -> None:
     (reason,) = state(evidence({"late_months_6": 0.5}, late_months_6=3.0))
-    assert reason.text.en == "You paid late in 3 of the last 6 months."
-    assert reason.text.zh == "近6个月中有3个月逾期还款。"
+    assert reason.text.en == (
+        "You were late with a payment in 3 of the last 6 months, most recently in August 2026."
+    )
+    assert reason.text.zh == "近6个月中，您有3个月还款逾期，最近一次为2026年8月。"
     assert (reason.code, reason.cause, reason.share) == ("late_payment", "behavior", 1.0)
 
 
 def test_a_short_history_is_not_called_twelve_months() -> None:
     short = evidence({"late_months_12": 0.5}, late_months_12=2.0, months_observed=4.0)
-    assert state(short)[0].text.en == "You paid late in 2 of the last 4 months."
+    assert "late with a payment in 2 of the last 4 months" in state(short)[0].text.en
 
 
 def test_a_number_of_one_is_singular() -> None:
     once = evidence({"limit_requests_12": 0.5}, limit_requests_12=1.0)
-    sentence = "You asked for a higher limit 1 time in the last 12 months."
+    sentence = "In August 2026 you asked for a higher limit."
     assert state(once)[0].text.en == sentence
-    single = evidence({"late_months_6": 0.5}, late_months_6=1.0, months_observed=1.0)
-    assert state(single)[0].text.en == "You paid late in 1 of the last 1 month."
+    single = evidence({"months_on_time": 0.5}, compared({"months_on_time": [9.0] * 4}), **ONE_MONTH)
+    assert state(single)[0].text.en.startswith("You have paid on time for 1 month, ")
     # 11, 2 and 1.1 are plural.
     for value, plural in ((11.0, "11 times"), (2.0, "2 times")):
         many = evidence({"limit_requests_12": 0.5}, limit_requests_12=value)
@@ -258,11 +274,14 @@ def test_a_number_of_one_is_singular() -> None:
     assert "1.1 times your monthly income" in state(share)[0].text.en
 
 
+ONE_MONTH = {"months_on_time": 1.0}
+
+
 def test_an_unknown_value_has_its_own_wording() -> None:
     unknown = evidence({"total_debt_to_income": 0.5}, total_debt_to_income=math.nan)
     (reason,) = state(unknown)
-    assert "not known" in reason.text.en
-    assert "未知" in reason.text.zh
+    assert reason.text.en == "We do not know your debt with other lenders."
+    assert reason.text.zh == "我们暂无您在其他机构的负债信息。"
     assert reason.features[0].value is None
     # It is no reason where the comparison accounts' values are not known either.
     few: list[float | None] = [None, None, 0.1, 0.2]
@@ -275,9 +294,8 @@ def test_every_feature_of_the_model_can_be_said() -> None:
     groups = {BY_NAME[name].group for name in MODEL_FEATURES}
     assert groups == set(WORDING.groups)
     worded = {name for group in WORDING.groups.values() for name in group.sentences}
-    assert worded <= set(MODEL_FEATURES)
+    assert worded == set(MODEL_FEATURES)
     for name in each(MODEL_FEATURES):
-        assert name in WORDING.groups[BY_NAME[name].group].sentences or name not in worded
         worse = 3.0 if BY_NAME[name].direction > 0 else 0.0
         for value in (worse, math.nan):
             (reason,) = state(evidence({name: 0.5}, COMPARISON, **{name: value}))
@@ -293,12 +311,12 @@ BROKEN = [
     (
         "{value} of the last {last_3}",
         "{valeu} of the last {last_3}",
-        r"late_months_3\] en: expected placeholders of .*, got \['valeu'\]",
+        r"late_months_3\] en: expected placeholders that .*, got \['valeu'\]",
     ),
     (
-        'missing_zh = "收入未知。"\n',
+        'unknown_zh = "我们暂无您的收入信息，无法了解收入变化。"\n',
         "",
-        "capacity.income\\]: missing key 'missing_zh'",
+        "income_change_12\\]: missing key 'unknown_zh'",
     ),
     ("most = 4 ", "most = 7 ", "most: expected a whole number from 1 to 4, got 7"),
     (
@@ -323,9 +341,9 @@ BROKEN = [
     ),
     ("accounts are {size} accounts", "accounts are accounts", r"comparison\] en: .*\['size'\]"),
     (
-        "\n[fallback]",
-        "\n[fallbak]",
-        "reasons.toml: missing key 'fallback'; is 'fallbak' a misspelling of it",
+        "\n[unmapped]",
+        "\n[unmaped]",
+        "reasons.toml: missing key 'unmapped'; is 'unmaped' a misspelling of it",
     ),
     ("[groups.late_payment]", "[groups.late_payment", "reasons.toml: expected TOML"),
 ]
@@ -343,7 +361,7 @@ def test_a_broken_wording_names_the_key(
 
 
 def test_numbers_as_a_customer_reads_them() -> None:
-    assert number(0.0, "share", "en") == "0 %"
+    assert number(0.0, "share", "en") == "0%"
     assert number(2.345, "times", "zh") == "2.3"
     assert number(1.0, "yes_no", "zh") == "是"
     assert number(math.nan, "CNY", "zh") == "未知"
