@@ -232,11 +232,17 @@ def examine(options: argparse.Namespace) -> None:
     version = f"version {examined.version} of {examined.name}"
     print(f"run {found.run}: {version}, {examined.cut:,} limits cut")
     advice = found.tables["validity"].row(0, named=True)
+    undone = dict(found.tables["reason_deletion"].select("deleted", "undone").iter_rows())
+    stable = found.tables["reason_stability"].filter(against="redrawn_accounts").row(0, named=True)
     reasons = found.tables["fidelity"].row(0, named=True)
     unshocked = f"without a new shock {advice['kept_unshocked']:.1%}"
     among = f"among the reasons {reasons['top_4']:.1%}"
     print(f"  promise kept within a month            {advice['kept']:.1%}, {unshocked}")
     print(f"  true probability lower after the plan  {advice['fell']:.1%}")
+    all_undone = f"without all stated {undone['stated']:.1%}"
+    print(f"  cut undone without the first reason    {undone['first']:.1%}, {all_undone}")
+    among_equals = f"or an equal of it {stable['among_equals']:.1%}"
+    print(f"  same first reason, accounts drawn anew {stable['same_first']:.1%}, {among_equals}")
     print(f"  largest true cause named first         {reasons['top_1']:.1%}, {among}")
     print(f"the page: {options.page or 'examination.md in the run'}")
 

@@ -6,20 +6,35 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from features.types import Vector
 from serving.decision.advice.result import PlanPath
 from serving.decision.result import Advised, Decision
 from training.evaluate.figures import ALARM, INK, SOFT, axes_of, interval_reach
+from training.fit.reason_quality import deletion, stability
 
 EXPLAINED_BY = {
     "served": "reasons served",
-    "contributions": "exact contributions alone",
     "path_dependent": "LightGBM's own contributions",
     "gain": "gain of the whole model",
     "commonest": "the commonest causes, to all",
     "random": "random order",
+}
+CHOSEN = (deletion.FIRST, deletion.STATED)  # the others are controls
+DELETED = {
+    deletion.FIRST: "the first reason",
+    deletion.STATED: "all reasons stated",
+    deletion.ONE_RANDOM: "a random group",
+    deletion.FOUR_RANDOM: "four random groups",
+}
+AGAINST = {
+    stability.REFERENCE: "other reference accounts",
+    stability.NUDGE: "an amount 0.1 % off",
+    stability.SEED: "another seed",
+    stability.REDRAWN: "accounts drawn anew",
 }
 
 
@@ -114,6 +129,74 @@ def fidelity_bars(table: pl.DataFrame) -> Figure:
     axes.set_xlim(0, 1)
     axes.legend(loc="lower right", frameon=False)
     return figure
+
+
+def deletion_bars(table: pl.DataFrame) -> Figure:
+    """Draw the share of cuts that are undone by each deletion, with 95 % intervals and aims."""
+    figure, axes = axes_of(
+        "Share of the cuts that are undone",
+        "",
+        "The cut without its reasons",
+        height=3.2,
+        names=0.26,
+    )
+    places = np.arange(table.height)
+    axes.barh(
+        places,
+        table["undone"].to_numpy(),
+        0.6,
+        xerr=interval_reach(table, "undone", "undone_low", "undone_high"),
+        color=[INK if name in CHOSEN else SOFT for name in table["deleted"]],
+        ecolor="black",
+        capsize=3,
+    )
+    _mark_aims(axes, table["aim"].to_list(), places)
+    axes.legend(loc="lower right", frameon=False)
+    axes.set_yticks(places, [DELETED[name] for name in table["deleted"]])
+    axes.invert_yaxis()  # the first reason on top
+    axes.set_xlim(0, 1.02)
+    return figure
+
+
+def stability_points(table: pl.DataFrame) -> Figure:
+    """Draw how often others state the same first reason, or one of its equals, with aims."""
+    figure, axes = axes_of(
+        "Share of the cuts that both make",
+        "",
+        "Do other models state the same first reason?",
+        height=3.2,
+        names=0.3,
+    )
+    places = np.arange(table.height)
+    points = (
+        (-0.14, "among_equals", INK, "the same, or an equal of it"),
+        (0.14, "same_first", SOFT, "the same"),
+    )
+    for offset, column, colour, label in points:
+        axes.errorbar(
+            table[column].to_numpy(),
+            places + offset,
+            xerr=interval_reach(table, column, f"{column}_low", f"{column}_high"),
+            color=colour,
+            fmt="o",
+            capsize=3,
+            label=label,
+        )
+    _mark_aims(axes, table["aim"].to_list(), places - 0.14)
+    axes.set_yticks(places, [AGAINST[name] for name in table["against"]])
+    axes.set_ylim(table.height - 0.5, -0.5)  # downwards, as in the table
+    axes.legend(loc="upper left", frameon=False)  # where the shares are near 1
+    return figure
+
+
+def _mark_aims(axes: Axes, aims: Sequence[float | None], places: Vector) -> None:
+    """Mark the least value aimed at on each bar that has one."""
+    label = "aim"
+    for aim, place in zip(aims, places.tolist(), strict=True):
+        if aim is None:
+            continue
+        axes.plot([aim, aim], [place - 0.25, place + 0.25], color=ALARM, linewidth=2, label=label)
+        label = "_nolegend_"  # once in the legend
 
 
 def validity_by_month(table: pl.DataFrame) -> Figure:

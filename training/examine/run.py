@@ -5,10 +5,11 @@ Read :func:`run_examination` first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -22,13 +23,16 @@ from training.data.labels import label_accounts
 from training.examine import figures
 from training.examine.advice.actionability import actionability
 from training.examine.advice.follow import follow_plans, simulate_risk
-from training.examine.advice.other_models import judge_by_other_models
+from training.examine.advice.other_models import fit_models, judge_by_other_models
 from training.examine.advice.other_rules import advise_by_other_rules
 from training.examine.advice.tables import validity, validity_by_month
 from training.examine.auc_ceiling import auc_ceiling
 from training.examine.censoring_study import censoring_study
 from training.examine.page import ExaminedVersion, page
 from training.examine.reasons import true_causes
+from training.examine.reasons.acting import acting_on_reasons
+from training.examine.reasons.aims import DELETION, SENTENCES, STABILITY, add_aims
+from training.examine.reasons.refits import Origin, measure_stability
 from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
 from training.examine.truth.outcomes import simulate_untreated
 from training.examine.truth.population import (
@@ -37,7 +41,13 @@ from training.examine.truth.population import (
     draw_population,
     simulation_of,
 )
+from training.fit.bundle import BundleConfig
 from training.fit.config import FitConfig
+from training.fit.fit import Fitted
+from training.fit.reason_quality.checks import quality_metrics
+from training.fit.reason_quality.deletion import measure_deletion
+from training.fit.reason_quality.sentences import measure_sentences
+from training.fit.reason_quality.stated import find_cut_reasons
 from training.tracking import registry, runs
 from training.tracking.config import override
 from training.tracking.progress import StageProgress
@@ -52,10 +62,20 @@ class Stage(StrEnum):
     VALIDITY = "their risk afterwards"
     RULES = "other rules of advice"
     MODELS = "other models"
+    DELETION = "the cut without its reasons"
+    REFITS = "the reasons of other models"
     RECOURSE = "recourse against the reasons"
     FIDELITY = "the true causes"
     CEILING = "futures without any cut"
     TREATMENT = "treated accounts"
+
+
+class _Configs(NamedTuple):
+    """What a version was fitted with."""
+
+    data: DataConfig
+    fit: FitConfig
+    bundle: BundleConfig
 
 
 @notebook_display
@@ -94,7 +114,8 @@ def run_examination(
             f"got other data"
         )
     configs = _fit_configs(store, name, version)
-    data_config, fit_config = configs
+    data = label_accounts(source, configs.data)
+    origin = Origin(source, data, configs.fit, configs.bundle, bundle)
     with runs.start_run(store) as run:
         progress(Stage.ACCOUNTS)
         population = draw_population(simulation, config)
@@ -105,9 +126,11 @@ def run_examination(
         progress(Stage.RULES)
         tables["promises"] = advise_by_other_rules(population, bundle)
         progress(Stage.MODELS)
-        data = label_accounts(source, data_config)
-        tables["durability"] = judge_by_other_models(cohort, data, fit_config, config.refits)
-        tables |= _reason_tables(cohort, config, progress)
+        models = list(fit_models(data, configs.fit, config.refits))
+        tables["durability"] = judge_by_other_models(cohort, models)
+        redrawn = [model for name, model in models if name != "challenger"]
+        tables |= _quality_tables(population, origin, redrawn, config, progress)
+        tables |= _cause_tables(cohort, config, progress)
         progress(Stage.CEILING)
         truth = simulate_untreated(population, config)
         tables["ceiling"] = auc_ceiling(population, bundle, config, truth)
@@ -116,7 +139,7 @@ def run_examination(
             population,
             source,
             bundle.policy,
-            configs,
+            (configs.data, configs.fit),
             config,
             truth,
         )
@@ -142,6 +165,9 @@ def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
         logged[f"advice_{key}"] = everyone[key]
     for key in ("top_1", "top_4", "rank_correlation"):
         logged[f"reasons_true_{key}"] = served[key]
+    for key in ("helps", "wrong"):
+        logged[f"reasons_acting_{key}"] = tables["acting"][key].first()
+    logged |= quality_metrics(tables)
     for measure, value in realised.select("measure", "value").iter_rows():
         logged[f"ceiling_{measure}"] = value
     # MLflow takes no null, such as the share of unshocked promises where every account was shocked.
@@ -169,7 +195,27 @@ def _advice_tables(
     }
 
 
-def _reason_tables(
+def _quality_tables(
+    population: Population,
+    origin: Origin,
+    redrawn: Sequence[Fitted],
+    config: ExamineConfig,
+    progress: StageProgress,
+) -> dict[str, pl.DataFrame]:
+    progress(Stage.DELETION)
+    cuts = find_cut_reasons(population.statements, origin.served, population.decided_at)
+    found = measure_deletion(cuts)
+    stated = measure_sentences(cuts)
+    progress(Stage.REFITS)
+    stable = measure_stability(cuts, origin, redrawn, config.seeds)
+    return {
+        "reason_sentences": add_aims(stated, SENTENCES),
+        "reason_deletion": add_aims(found, DELETION),
+        "reason_stability": add_aims(stable, STABILITY),
+    }
+
+
+def _cause_tables(
     cohort: CutAccounts,
     config: ExamineConfig,
     progress: StageProgress,
@@ -180,6 +226,7 @@ def _reason_tables(
     effects = true_causes.simulate_effects(cohort, config.futures)
     return {
         "recourse": recourse,
+        "acting": acting_on_reasons(cohort, effects),
         "fidelity": true_causes.agreement_with_causes(cohort, effects),
         "effects": true_causes.mean_effects(effects),
         "symptoms": true_causes.symptoms(cohort, effects),
@@ -191,17 +238,23 @@ def _figures(cohort: CutAccounts, tables: Mapping[str, pl.DataFrame]) -> dict[st
     return {
         "recovery_path": figures.recovery_path(example),
         "fidelity": figures.fidelity_bars(tables["fidelity"]),
+        "deletion": figures.deletion_bars(tables["reason_deletion"]),
+        "stability": figures.stability_points(tables["reason_stability"]),
         "validity_by_month": figures.validity_by_month(tables["validity_by_month"]),
     }
 
 
-def _fit_configs(store: Store, name: str, version: str) -> tuple[DataConfig, FitConfig]:
+def _fit_configs(store: Store, name: str, version: str) -> _Configs:
     """The configs that the version was fitted with."""
     data_settings = _settings(registry.fetch_parameters(store, name, version, "data"))
     fit_settings = _settings(registry.fetch_parameters(store, name, version, "fit"))
+    of_bundle = registry.fetch_parameters(store, name, version, "bundle")
+    # Not the files of policy and texts: they may be gone, and the bundle has what was in them.
+    of_reference = {key: of_bundle[key] for key in ("reference_size", "reference_band")}
     (data_config,) = override([DataConfig()], data_settings)
     (fit_config,) = override([FitConfig()], fit_settings)
-    return data_config, fit_config
+    (bundle_config,) = override([BundleConfig()], _settings(of_reference))
+    return _Configs(data_config, fit_config, bundle_config)
 
 
 def _settings(parameters: Mapping[str, str]) -> list[str]:

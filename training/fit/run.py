@@ -29,6 +29,7 @@ from training.fit.config import FitConfig
 from training.fit.fit import fit
 from training.fit.provenance import CHANGES, run_facts, uncommitted_patch
 from training.fit.reason_agreement import agreement_metrics, reason_agreement
+from training.fit.reason_quality.checks import check_reasons, quality_metrics
 from training.fit.reproduce import fit_command, model_digest, reproduce_page
 from training.fit.tables import describe_left_out, fit_figures, fit_metrics, fit_tables, split_table
 from training.tracking import runs
@@ -100,7 +101,8 @@ def run_fit(
         measured = fit_and_measure(source, data, fit_config, bundle_config, percent)
         fitted, tables = measured.result.fitted, measured.tables
         metrics = fit_metrics(fitted, tables["discrimination"])
-        runs.log_metrics(metrics | agreement_metrics(tables["reason_agreement"]))
+        agreement = agreement_metrics(tables["reason_agreement"])
+        runs.log_metrics(metrics | agreement | quality_metrics(tables))
         runs.log_tables(tables)
         figures = fit_figures(fitted, data, tables, measured.bundle)
         with runs.draw_in_background(figures):
@@ -137,10 +139,13 @@ def fit_and_measure(
     parts = make_parts(result, references)
     bundle = assemble(parts)  # raises for what cannot be served, before a version is registered
     agreement = reason_agreement(data, fitted.held_out, bundle, references)
+    quality = check_reasons(result, bundle, references)
     percent.finish("reasons")
-    tables = fit_tables(fitted) | {
+    tables = {
+        **fit_tables(fitted),
         "splits": split_table(fitted, data),
         "reason_agreement": agreement,
+        **quality,
     }
     return MeasuredFit(result, parts, bundle, tables)
 

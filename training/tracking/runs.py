@@ -273,6 +273,17 @@ def fetch_table(store: Store, run_id: str, name: str) -> pl.DataFrame | None:
         return pl.read_csv(file, glob=False)
 
 
+def find_newest(store: Store, tag: str, value: str) -> str | None:
+    """Return the id of the newest finished run whose tag has this value; None without one."""
+    found = store.client().search_runs(
+        [store.experiment_id()],
+        f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return str(found[0].info.run_id) if found else None
+
+
 def replace_text(
     store: Store,
     run_id: str,

@@ -18,7 +18,7 @@ from training.examine.truth.population import ExamineConfig, draw_population, si
 from training.tracking.store import Store, TrackingError
 
 pytestmark = [*STORE_WARNINGS, pytest.mark.slow]
-CONFIG = ExamineConfig(accounts=900, seed=99, futures=6, refits=1)
+CONFIG = ExamineConfig(accounts=900, seed=99, futures=6, refits=1, seeds=1)
 NAME = "limit-reduction"
 
 
@@ -55,6 +55,8 @@ def test_everything_found_is_in_the_run(
     assert {
         "figures/recovery_path.png",
         "figures/fidelity.png",
+        "figures/deletion.png",
+        "figures/stability.png",
         "figures/validity_by_month.png",
     } <= files
     mlflow.set_tracking_uri(store.uri)

@@ -54,6 +54,9 @@ TABLES = {
     "gain",
     "folds",
     "reason_agreement",
+    "reason_deletion",
+    "reason_stability",
+    "reason_sentences",
 }
 
 

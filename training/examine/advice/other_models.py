@@ -8,7 +8,7 @@ promised month or the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +28,6 @@ from training.data.labels import Labelled
 from training.examine.truth.cut_accounts import CutAccounts, plans_from_paths
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit, predict_log_odds
-from training.tracking.progress import CountProgress
 
 CHALLENGER = FitConfig(trees=400, leaves=31, depth=6, learning_rate=0.03, seed=1)
 DECISION_MONTH = -1  # months are counted from the first statement after the decision
@@ -36,12 +35,9 @@ DECISION_MONTH = -1  # months are counted from the first statement after the dec
 
 def judge_by_other_models(
     cohort: CutAccounts,
-    data: Labelled,
-    config: FitConfig,
-    refits: int,
-    progress: CountProgress | None = None,
+    models: Iterable[tuple[str, Fitted]],
 ) -> pl.DataFrame:
-    """Return one row for each model, ``served`` first.
+    """Return one row for each model, ``served`` first; ``models`` as of :func:`fit_models`.
 
     Columns: ``model``; ``plans`` with a promise; the share that ``hold``; ``as_well``, the share of
     the cohort that the model cuts too.
@@ -50,8 +46,7 @@ def judge_by_other_models(
     months, accounts = projection.log_odds.shape
     served = find_held_promises(cohort, projection, probability_of(projection.log_odds))
     rows = [_row("served", served, 1.0)]
-    models = fit_models(data, config, refits)
-    for number, (name, model) in enumerate(models, start=1):
+    for name, model in models:
         places = [cohort.names.index(feature) for feature in model.features]
         features = projection.features[..., places]
         matrix = features.reshape(months * accounts, -1)
@@ -61,8 +56,6 @@ def judge_by_other_models(
         log_odds_now = predict_log_odds(model, cohort.matrix)
         as_well = share_cut(cohort, probability_of(log_odds_now))
         rows.append(_row(name, held, as_well))
-        if progress is not None:
-            progress(number, refits + 1)
     return pl.DataFrame(rows)
 
 

@@ -39,7 +39,8 @@ class ExamineConfig:
     seed: int = 1001  # of the population; not the data's, whose accounts the model saw
     # from which a probability is estimated; their four quarters show its noise
     futures: int = 200
-    refits: int = 20  # bootstrapped models that judge the plans
+    refits: int = 20  # models of accounts drawn anew, which judge the plans and the reasons
+    seeds: int = 5  # models with another seed, which judge the reasons
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -48,6 +49,7 @@ class ExamineConfig:
             seed=(0, 2**63 - 1),
             futures=(4, 100_000),
             refits=(1, 1000),
+            seeds=(1, 1000),
         )
 
 

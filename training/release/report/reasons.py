@@ -13,6 +13,7 @@ from serving.decision.result import Decision
 from training.evaluate.figures import INK, SOFT, axes_of
 from training.evaluate.holdout import Evaluation
 from training.release.report.page import Exhibit, Section
+from training.release.report.reason_quality import NOT_MEASURED, ReasonQuality
 
 MAX_EXAMPLES = 3
 _AGREEMENT = (
@@ -24,8 +25,12 @@ _AGREEMENT = (
 )
 
 
-def reasons_section(evaluation: Evaluation, agreement: pl.DataFrame | None) -> Section:
-    """Return how often each reason is given, with examples.
+def reasons_section(
+    evaluation: Evaluation,
+    agreement: pl.DataFrame | None,
+    quality: ReasonQuality = NOT_MEASURED,
+) -> Section:
+    """Return how often each reason is given, how good the reasons are, and examples.
 
     ``agreement`` is the fit's table of :mod:`training.fit.reason_agreement`, null if the run has
     none.
@@ -43,6 +48,7 @@ def reasons_section(evaluation: Evaluation, agreement: pl.DataFrame | None) -> S
     ]
     if agreement is not None:
         exhibits.append(Exhibit(_AGREEMENT, agreement))
+    exhibits += quality.exhibits()
     for decision in choose_examples(explained):
         caption = f"Account {decision.account_id}: {_describe(decision)}."
         exhibits.append(Exhibit(caption, _reason_table(decision)))
@@ -53,7 +59,7 @@ def reasons_section(evaluation: Evaluation, agreement: pl.DataFrame | None) -> S
         "the same product just inside the cut-off. For every decision they add up to the log-odds "
         "within 1e-9; otherwise the decision is an error."
     )
-    return Section("Reasons", (text,), tuple(exhibits))
+    return Section("Reasons", (text, quality.paragraph()), tuple(exhibits))
 
 
 def measure_frequencies(explained: Sequence[Decision]) -> pl.DataFrame:

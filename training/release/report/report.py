@@ -25,6 +25,7 @@ from training.release.report.model_card import model_card_section, origin_sectio
 from training.release.report.page import Section, render_page
 from training.release.report.performance import calibration_section, performance_section
 from training.release.report.policy import policy_section
+from training.release.report.reason_quality import fetch_reason_quality
 from training.release.report.reasons import reasons_section
 from training.tracking import runs
 from training.tracking.defaults import MODEL
@@ -155,11 +156,12 @@ def _sections(
     # Functions, so that the caller reports the stage before its work begins.
     splits = runs.fetch_table(store, model.run, "splits")
     agreement = runs.fetch_table(store, model.run, "reason_agreement")
+    quality = fetch_reason_quality(store, model.run, model.bundle.digest)
     yield Stage.CARD, lambda: model_card_section(now, splits)
     yield Stage.PERFORMANCE, lambda: performance_section(now, seen=seen)
     yield Stage.CALIBRATION, lambda: calibration_section(now, seen=seen)
     yield Stage.FEATURES, lambda: feature_curves_section(now)
-    yield Stage.REASONS, lambda: reasons_section(now, agreement)
+    yield Stage.REASONS, lambda: reasons_section(now, agreement, quality)
     yield Stage.ADVICE, lambda: advice_section(now)
     yield Stage.FAIRNESS, lambda: fairness_section(now)
     yield Stage.POLICY, lambda: policy_section(now)

@@ -17,6 +17,7 @@ from training.data.labels import Labelled
 from training.data.splits import Split
 from training.examine.advice import other_models
 from training.examine.advice.other_models import (
+    fit_models,
     judge_by_other_models,
     project_plans,
     resample_accounts,
@@ -114,13 +115,10 @@ def test_who_is_cut_is_cut_by_the_same_log_odds(cut_accounts: CutAccounts) -> No
     )
 
 
-def test_the_same_model_again_is_told_as_served(
-    cut_accounts: CutAccounts, data: Labelled, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_model_again_is_told_as_served(cut_accounts: CutAccounts, fitted: Fitted) -> None:
     worse = replace(fitted.calibration, intercept=fitted.calibration.intercept + 3.0)
     models = [("again", fitted), ("worse", replace(fitted, calibration=worse))]
-    monkeypatch.setattr(other_models, "fit_models", lambda data, config, refits: iter(models))
-    table = judge_by_other_models(cut_accounts, data, FitConfig(), refits=1)
+    table = judge_by_other_models(cut_accounts, models)
     assert table["model"].to_list() == ["served", "again", "worse"]
     assert table.select("plans", "hold", "as_well").row(1) == table.select(
         "plans", "hold", "as_well"
@@ -132,11 +130,9 @@ def test_the_same_model_again_is_told_as_served(
 
 @pytest.mark.slow
 def test_refits_stand_between(cut_accounts: CutAccounts, data: Labelled) -> None:
-    seen: list[tuple[int, int]] = []
     config = FitConfig(trees=40, min_leaf=30)
-    table = judge_by_other_models(cut_accounts, data, config, 2, lambda *done: seen.append(done))
+    table = judge_by_other_models(cut_accounts, fit_models(data, config, 2))
     assert table["model"].to_list() == ["served", "challenger", "refit 1", "refit 2"]
-    assert seen == [(1, 3), (2, 3), (3, 3)]
     others = table[1:]
     assert (others["hold"] > 0.9).all(), "the margin is there for that"
     assert others["as_well"].is_between(0.5, 0.999).all()
