@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from features.types import Vector
 from serving.decision.advice.result import PlanPath
 from serving.decision.result import Advised, Decision
 from training.evaluate.figures import ALARM, INK, SOFT, axes_of, interval_reach
@@ -150,7 +149,7 @@ def deletion_bars(table: pl.DataFrame) -> Figure:
         ecolor="black",
         capsize=3,
     )
-    _mark_aims(axes, table["aim"].to_list(), places)
+    _mark_aims(axes, table["aim"].to_list())
     axes.legend(loc="lower right", frameon=False)
     axes.set_yticks(places, [DELETED[name] for name in table["deleted"]])
     axes.invert_yaxis()  # the first reason on top
@@ -182,19 +181,20 @@ def stability_points(table: pl.DataFrame) -> Figure:
             capsize=3,
             label=label,
         )
-    _mark_aims(axes, table["aim"].to_list(), places - 0.14)
+    _mark_aims(axes, table["aim"].to_list(), -0.14)
     axes.set_yticks(places, [AGAINST[name] for name in table["against"]])
     axes.set_ylim(table.height - 0.5, -0.5)  # downwards, as in the table
     axes.legend(loc="upper left", frameon=False)  # where the shares are near 1
     return figure
 
 
-def _mark_aims(axes: Axes, aims: Sequence[float | None], places: Vector) -> None:
+def _mark_aims(axes: Axes, aims: Sequence[float | None], offset: float = 0.0) -> None:
     """Mark the least value aimed at on each bar that has one."""
     label = "aim"
-    for aim, place in zip(aims, places.tolist(), strict=True):
+    for row, aim in enumerate(aims):
         if aim is None:
             continue
+        place = row + offset
         axes.plot([aim, aim], [place - 0.25, place + 0.25], color=ALARM, linewidth=2, label=label)
         label = "_nolegend_"  # once in the legend
 
