@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.types import Matrix, Vector
+from features.types import Mask, Matrix, Vector
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import stages
 from serving.decision.reasons.ranking import group_of
@@ -37,7 +36,7 @@ class StatedReasons:
 
 @dataclass(frozen=True, slots=True)
 class CutReasons:
-    """Accounts that a bundle cuts by its model, or refers to a person for it; one row each.
+    """Accounts above the cut-off that a bundle's model cuts, or proposes to cut; one row each.
 
     - ``statements``: their windows, checked; accounts in order of id
     - ``products``: str (accounts,)
@@ -65,7 +64,7 @@ def find_cut_reasons(
 ) -> CutReasons:
     """Decide on the accounts, and keep those that the model cuts; they may be none."""
     decided = stages(statements, bundle, decided_at)
-    cut = [place for place, outcome in enumerate(decided.outcomes) if outcome.by_model]
+    cut = np.flatnonzero(_are_cut(decided, bundle)).tolist()
     ids = decided.features.accounts["account_id"][cut]
     is_cut = pl.col("account_id").is_in(ids.implode())
     return CutReasons(
@@ -90,11 +89,12 @@ def reasons_by_other(
     None for an account that is not cut by the model then.
     """
     own = cuts.statements if statements is None else statements
-    decided: Stages = stages(own, bundle, cuts.decided_at)
-    reasons: list[StatedReasons | None] = []
-    for outcome, decision in zip(decided.outcomes, decided.decisions, strict=True):
-        reasons.append(stated_in(decision) if outcome.by_model else None)
-    return reasons
+    decided = stages(own, bundle, cuts.decided_at)
+    are_cut = _are_cut(decided, bundle).tolist()
+    return [
+        stated_in(decision) if is_cut else None
+        for decision, is_cut in zip(decided.decisions, are_cut, strict=True)
+    ]
 
 
 def stated_in(decision: Decision) -> StatedReasons:
@@ -109,11 +109,17 @@ def stated_in(decision: Decision) -> StatedReasons:
     )
 
 
-def features_of_groups(groups: Sequence[str], bundle: Bundle) -> NDArray[np.bool_]:
-    """Return which of the model's features are in these reason groups, bool (model features,)."""
-    return np.isin(groups_of_features(bundle), list(groups))
-
-
 def groups_of_features(bundle: Bundle) -> NDArray[np.str_]:
     """Return the reason group of each of the model's features, str (model features,)."""
     return np.array([group_of(name) for name in bundle.features])
+
+
+def _are_cut(decided: Stages, bundle: Bundle) -> Mask:
+    """Whether the model cuts each account, bool (accounts,).
+
+    Not those below the cut-off for which a cut is only proposed because they are near to it: the
+    question of what made the model cut has no answer there.
+    """
+    by_model = np.array([outcome.by_model for outcome in decided.outcomes], dtype=np.bool_)
+    is_above: Mask = decided.scores.probability > bundle.policy.cut_off
+    return by_model & is_above
