@@ -120,11 +120,12 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "true effects. `served`: the reasons as stated; `path_dependent`: chosen in the same way "
         "from LightGBM's own contributions; `effects`: by what each behaviour did to the log-odds "
         "with all that followed from it, by the lender's ledger; `gain`: from the gain of the "
-        "whole model. `commonest`: the most frequent causes, stated to every account. Two exist only in a simulation: "
-        "`relived_by_simulator`, the effects with the year replayed by the simulator, which bounds "
-        "what effects of this model can explain; and `trained_on_truth`, a forest trained on other "
-        "accounts' true causes, which bounds what the statements can explain. `futures`: how well "
-        "one half of the futures predicts the other, so how certain the true causes are. See "
+        "whole model. `commonest`: the most frequent causes, stated to every account. Two exist "
+        "only in a simulation: `relived_by_simulator`, the effects with the year replayed by the "
+        "simulator, which bounds what effects of this model can explain; and `trained_on_truth`, a "
+        "forest trained on other accounts' true causes, which bounds what the statements can "
+        "explain. `futures`: how well one half of the futures predicts the other, so how certain "
+        "the true causes are. See "
         "[reasons and causes](../service/explanations.md#reasons-and-causes).",
     ),
     "effects": (

@@ -80,9 +80,9 @@ def test_the_tables_of_a_fit_have_metrics(
     metrics = quality_metrics(tables)
     for name in each(["deleted_first", "reference_sample_among_equals", "materially_worse"]):
         low, high = metrics[f"reasons_{name}_low"], metrics[f"reasons_{name}_high"]
-        assert low <= metrics[f"reasons_{name}"] <= high
+        assert low <= metrics[f"reasons_{name}"] <= high + 1e-12
     assert metrics["reasons_reference_sample_among_equals"] > 0.9
-    assert metrics["reasons_deleted_stated"] > 0.8
+    assert metrics["reasons_deleted_stated"] > metrics["reasons_deleted_four_random_high"]
 
 
 def test_a_fit_that_cuts_nobody_has_tables_without_rows(
