@@ -247,7 +247,7 @@ class _Story:
         assert highest is not None
         assert now is not None
         if self.language == "en":
-            return "your limit before it was lowered" if highest > now else "your limit"
+            return "your earlier limit" if highest > now else "your limit"
         return "调整前额度" if highest > now else "额度"
 
 

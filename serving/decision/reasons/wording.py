@@ -290,7 +290,7 @@ class _Words:
         values = self.case.evidence.values
         is_lowered = values["established_limit"] > values["limit_now"]
         if self.language == "en":
-            return "your limit before it was lowered" if is_lowered else "your limit"
+            return "your earlier limit" if is_lowered else "your limit"
         return "调整前额度" if is_lowered else "额度"
 
 

@@ -1,0 +1,89 @@
+"""Every number that a cut account is told follows from its statements."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from serving.decision.bundle import Bundle
+from serving.decision.golden import load
+from serving.decision.pipeline import decide_many
+from serving.decision.reasons.ranking import Reason
+from serving.decision.result import Decision
+from tests.support.each import each
+from tests.support.paths import GOLDEN, ROOT
+from tests.support.sentences import WORDING
+from tests.support.slow_facts import Facts, facts_of
+from tests.support.slow_sentences import acceptable
+
+DECIDED_AT = datetime.datetime(2026, 11, 20, 8, 30, tzinfo=datetime.UTC)
+STATEMENTS = ROOT / "tests" / "golden" / "answers" / "statements.parquet"
+Stated = tuple[Decision, Reason, Facts]
+
+
+def stated_reasons(statements: pl.DataFrame, bundle: Bundle) -> Iterator[Stated]:
+    """Each reason of the model with the facts of its account."""
+    windows = statements.partition_by("account_id", as_dict=True)
+    for decision in decide_many(statements, bundle, DECIDED_AT):
+        by_model = [reason for reason in decision.reasons if reason.contribution is not None]
+        if by_model:
+            facts = facts_of(windows[decision.account_id,].to_dicts())
+            for reason in by_model:
+                yield decision, reason, facts
+
+
+def wrong_sentences(stated: Sequence[Stated], bundle: Bundle) -> list[str]:
+    """The sentences that differ from what the statements allow."""
+    compared = bundle.reference.partition_by("product", as_dict=True)
+    wrong = []
+    for decision, reason, facts in each(stated):
+        named = reason.features[0].name
+        reference = compared[decision.product,][named].to_list()
+        for language in ("en", "zh"):
+            expected = acceptable(named, facts, reference, language)
+            if getattr(reason.text, language) not in expected:
+                wrong.append(f"{decision.account_id} {named}: {reason.text.en}; {expected}")
+    return wrong
+
+
+@pytest.fixture(scope="module")
+def golden() -> Bundle:
+    return load(GOLDEN)
+
+
+@pytest.fixture(scope="module")
+def of_golden(golden: Bundle) -> list[Stated]:
+    return list(stated_reasons(pl.read_parquet(STATEMENTS), golden))
+
+
+def test_sentences_of_the_golden_answers_are_true(of_golden: list[Stated], golden: Bundle) -> None:
+    assert wrong_sentences(of_golden, golden) == []
+    assert len(of_golden) > 100
+
+
+def test_a_planted_number_is_noticed(of_golden: list[Stated], golden: Bundle) -> None:
+    """The control: one digit of each sentence is another one."""
+    planted = []
+    for decision, reason, facts in of_golden:
+        digit = re.search(r"\d", reason.text.en)
+        if digit is not None:
+            other = "7" if digit[0] != "7" else "8"
+            changed = reason.text.en[: digit.start()] + other + reason.text.en[digit.end() :]
+            text = replace(reason.text, en=changed)
+            planted.append((decision, replace(reason, text=text), facts))
+    assert len(wrong_sentences(planted, golden)) == len(planted)
+
+
+def test_no_golden_answer_has_an_unmapped_reason(of_golden: list[Stated]) -> None:
+    for decision, reason, _ in each(of_golden):
+        assert reason.text != WORDING.unmapped, decision.account_id
+
+
+def test_sentences_of_a_hold_out_are_true(windows: pl.DataFrame, bundle: Bundle) -> None:
+    stated = list(stated_reasons(windows, bundle))
+    assert wrong_sentences(stated, bundle) == []
