@@ -75,50 +75,168 @@ def _first_month(is_set: Mask) -> Values:
 
 _AMOUNTS = (
     # Repayment.  A bill is the balance of the statement before.
-    _amount("payment_now", lambda w: w.now("payment_of_owed")),
-    _amount("bill_now", lambda w: w.now("owed_before")),
-    _amount("bill_paid_3", lambda w: w.mean("payment_of_owed", 3)),
-    _amount("bill_paid_6", lambda w: w.mean("payment_of_owed", 6)),
-    _amount("bill_paid_12", lambda w: w.mean("payment_of_owed", 12)),
-    _amount("bill_mean_3", lambda w: w.mean("owed_before", 3)),
-    _amount("bill_mean_6", lambda w: w.mean("owed_before", 6)),
-    _amount("bill_mean_12", lambda w: w.mean("owed_before", 12)),
-    _amount("balance_change_6", lambda w: _change(w, "balance")),
+    _amount(
+        "payment_now",
+        lambda w: w.now("payment_of_owed"),
+    ),
+    _amount(
+        "bill_now",
+        lambda w: w.now("owed_before"),
+    ),
+    _amount(
+        "bill_paid_3",
+        lambda w: w.mean("payment_of_owed", 3),
+    ),
+    _amount(
+        "bill_paid_6",
+        lambda w: w.mean("payment_of_owed", 6),
+    ),
+    _amount(
+        "bill_paid_12",
+        lambda w: w.mean("payment_of_owed", 12),
+    ),
+    _amount(
+        "bill_mean_3",
+        lambda w: w.mean("owed_before", 3),
+    ),
+    _amount(
+        "bill_mean_6",
+        lambda w: w.mean("owed_before", 6),
+    ),
+    _amount(
+        "bill_mean_12",
+        lambda w: w.mean("owed_before", 12),
+    ),
+    _amount(
+        "balance_change_6",
+        lambda w: _change(w, "balance"),
+    ),
     # Use of the limit, spending and cash.
-    _fact("utilization_before_6", "share", lambda w: w.ago("utilization", 6)),
-    _amount("spend_mean_3", lambda w: w.mean("spend", 3)),
-    _amount("spend_mean_before_3", lambda w: w.mean("spend_3_ago", 9)),
-    _amount("spend_mean_12", lambda w: w.mean("spend", 12)),
-    _amount("spend_peak_12", lambda w: w.max("spend", 12)),
-    _amount("spend_of_income_3", lambda w: w.total("spend_with_income", 3)),
-    _amount("spend_of_income_12", lambda w: w.total("spend_with_income", 12)),
-    _month("spend_to_income_3_months", lambda w: _months_of_income(w, "spend_with_income", 3)),
-    _month("spend_to_income_12_months", lambda w: _months_of_income(w, "spend_with_income", 12)),
-    _amount("cash_total_6", lambda w: w.total("cash_advance", 6)),
-    _amount("cash_of_income_6", lambda w: w.total("cash_with_income", 6)),
-    _month("cash_to_income_6_months", lambda w: _months_of_income(w, "cash_with_income", 6)),
-    _amount("income_peak_12", lambda w: w.max("income_on_file", 12)),
+    _fact(
+        "utilization_before_6",
+        "share",
+        lambda w: w.ago("utilization", 6),
+    ),
+    _amount(
+        "spend_mean_3",
+        lambda w: w.mean("spend", 3),
+    ),
+    _amount(
+        "spend_mean_before_3",
+        lambda w: w.mean("spend_3_ago", 9),
+    ),
+    _amount(
+        "spend_mean_12",
+        lambda w: w.mean("spend", 12),
+    ),
+    _amount(
+        "spend_peak_12",
+        lambda w: w.max("spend", 12),
+    ),
+    _amount(
+        "spend_of_income_3",
+        lambda w: w.total("spend_with_income", 3),
+    ),
+    _amount(
+        "spend_of_income_12",
+        lambda w: w.total("spend_with_income", 12),
+    ),
+    _month(
+        "spend_to_income_3_months",
+        lambda w: _months_of_income(w, "spend_with_income", 3),
+    ),
+    _month(
+        "spend_to_income_12_months",
+        lambda w: _months_of_income(w, "spend_with_income", 12),
+    ),
+    _amount(
+        "cash_total_6",
+        lambda w: w.total("cash_advance", 6),
+    ),
+    _amount(
+        "cash_of_income_6",
+        lambda w: w.total("cash_with_income", 6),
+    ),
+    _month(
+        "cash_to_income_6_months",
+        lambda w: _months_of_income(w, "cash_with_income", 6),
+    ),
+    _amount(
+        "income_peak_12",
+        lambda w: w.max("income_on_file", 12),
+    ),
     # Debt elsewhere.
-    _amount("external_debt", lambda w: w.last_known("external_debt")),
-    _amount("total_debt", total_debt),
-    _amount("external_debt_change_6", lambda w: _change(w, "external_debt")),
+    _amount(
+        "external_debt",
+        lambda w: w.last_known("external_debt"),
+    ),
+    _amount(
+        "total_debt",
+        total_debt,
+    ),
+    _amount(
+        "external_debt_change_6",
+        lambda w: _change(w, "external_debt"),
+    ),
 )
 # Whole months back from ``as_of``; a sentence states the month's name.
 _MONTHS_AGO = (
-    _month("late_ago", lambda w: _latest(w, "late")),
-    _month("worst_6_ago", lambda w: _of_peak(w, "days_past_due", 6)),
-    _month("worst_12_ago", lambda w: _of_peak(w, "days_past_due", 12)),
-    _month("worst_24_ago", lambda w: _of_peak(w, "days_past_due", 24)),
-    _month("minimum_only_ago", lambda w: _latest(w, "minimum_only")),
-    _month("missed_minimum_ago", lambda w: _latest(w, "missed_minimum")),
-    _month("payment_least_ago", lambda w: _of_least(w, "payment", 3)),
-    _month("utilization_peak_ago", lambda w: _of_peak(w, "utilization", 12)),
-    _month("above_90_ago", lambda w: _latest(w, "above_90")),
-    _month("spend_peak_ago", lambda w: _of_peak(w, "spend", 12)),
-    _month("income_peak_ago", lambda w: _of_peak(w, "income_on_file", 12)),
-    _month("cash_ago", lambda w: _latest(w, "drew_cash")),
-    _month("limit_request_ago", lambda w: _latest(w, "limit_requests")),
-    _month("credit_inquiry_ago", lambda w: _latest(w, "credit_inquiries")),
+    _month(
+        "late_ago",
+        lambda w: _latest(w, "late"),
+    ),
+    _month(
+        "worst_6_ago",
+        lambda w: _of_peak(w, "days_past_due", 6),
+    ),
+    _month(
+        "worst_12_ago",
+        lambda w: _of_peak(w, "days_past_due", 12),
+    ),
+    _month(
+        "worst_24_ago",
+        lambda w: _of_peak(w, "days_past_due", 24),
+    ),
+    _month(
+        "minimum_only_ago",
+        lambda w: _latest(w, "minimum_only"),
+    ),
+    _month(
+        "missed_minimum_ago",
+        lambda w: _latest(w, "missed_minimum"),
+    ),
+    _month(
+        "payment_least_ago",
+        lambda w: _of_least(w, "payment", 3),
+    ),
+    _month(
+        "utilization_peak_ago",
+        lambda w: _of_peak(w, "utilization", 12),
+    ),
+    _month(
+        "above_90_ago",
+        lambda w: _latest(w, "above_90"),
+    ),
+    _month(
+        "spend_peak_ago",
+        lambda w: _of_peak(w, "spend", 12),
+    ),
+    _month(
+        "income_peak_ago",
+        lambda w: _of_peak(w, "income_on_file", 12),
+    ),
+    _month(
+        "cash_ago",
+        lambda w: _latest(w, "drew_cash"),
+    ),
+    _month(
+        "limit_request_ago",
+        lambda w: _latest(w, "limit_requests"),
+    ),
+    _month(
+        "credit_inquiry_ago",
+        lambda w: _latest(w, "credit_inquiries"),
+    ),
 )
 # Features of which less is worse, without rounding: a payment of 4 CNY is not nothing.
 _EXACT = tuple(

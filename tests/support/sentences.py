@@ -41,7 +41,7 @@ def evidence_of(statements: pl.DataFrame, reference: dict[str, list[float | None
 def drawn_reference(seed: int) -> dict[str, list[float | None]]:
     """Six accounts to compare with: zeros, whole numbers, shares and unknown values."""
     random = np.random.default_rng(seed)
-    choices = [None, 0.0, 1.0, 2.0, 0.34, 0.36, -0.08, 12.0, 950.0]
+    choices = [None, 0.0, 1.0, 2.0, 0.34, 0.36, -0.08, 12.0, 950.2]
     return {name: [choices[k] for k in random.integers(0, 9, 6)] for name in MODEL_FEATURES}
 
 
