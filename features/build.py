@@ -105,10 +105,27 @@ def latest_accounts(statements: pl.DataFrame, window: Window) -> pl.DataFrame:
 
 
 def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> Matrix:
-    """The features of a window's accounts, float64 (accounts, features), NaN = unknown."""
+    """The features of a window's accounts, float64 (accounts, features), NaN = unknown.
+
+    Each is rounded to its :attr:`~features.catalogue.Feature.step`, so that a model is fitted on
+    the numbers that it scores and that a customer reads.
+    """
     with np.errstate(invalid="ignore"):  # comparisons with NaN are intended
         values = np.column_stack([_evaluate(feature, window) for feature in catalogue])
+    _round_to_steps(values, catalogue)
     return values + 0.0  # turns -0.0 into 0.0, so that an answer never shows "-0.0"
+
+
+def _round_to_steps(values: Matrix, catalogue: tuple[Feature, ...]) -> None:
+    """Round in place, a half to the even multiple."""
+    steps = np.array([feature.step for feature in catalogue])
+    rounded = np.flatnonzero(steps)
+    # A step is whole / parts, both whole numbers: 0.01 is no binary fraction, and multiples of it
+    # would not be the numbers that are printed, such as 0.35.
+    whole = np.maximum(steps[rounded], 1.0)
+    parts = np.rint(whole / steps[rounded])
+    multiples = np.rint(values[:, rounded] * parts / whole)
+    values[:, rounded] = multiples * whole / parts
 
 
 def _evaluate(feature: Feature, window: Window) -> Values:

@@ -29,6 +29,13 @@ from features.types import Mask, Rows
 Months = NDArray[np.float64]  # (months, accounts)
 Values = NDArray[np.float64]  # (accounts,)
 HALF_CENT = 0.005  # amounts that differ by less are equal
+# Knife edges: very many customers pay exactly the minimum or exactly the balance, so a flag that
+# compares with it to the cent would tell two payments apart that differ by a fen.  Amounts that
+# differ by less than LITTLE, or by less than SLACK of what is asked for, count as equal.
+LITTLE = 2.0  # CNY
+SLACK = 0.02  # share
+# CNY.  A ratio to less than this is unknown: of a debt of a few fen, any payment is a huge share.
+LEAST_DENOMINATOR = 10.0
 # Months for which utilization is still measured against the limit before a cut: our own cut must
 # not become its own reason.  This is a definition of the features and not a setting of the policy,
 # because a model is fitted on it.
@@ -148,6 +155,12 @@ class Window:
         observed = self.months_observed[accounts].astype(np.int64)
         return Window(columns, observed, self.products[accounts])
 
+    def replace(self, name: str, column: Months) -> Window:
+        """The window with another stored column of that name."""
+        columns = {stored: self[stored] for stored in STORED_COLUMNS}
+        columns[name] = column
+        return Window(columns, self.months_observed.astype(np.int64), self.products)
+
     def _derive(self, name: str) -> Months:
         if name not in _DERIVED:
             expected = sorted({*self._columns, *_DERIVED})
@@ -207,9 +220,12 @@ def lay_out(statements: pl.DataFrame) -> Window:
 
 
 def ratio(numerator: Values, denominator: Values) -> Values:
-    """numerator / denominator, of one shape; NaN where the denominator is not above 0."""
+    """numerator / denominator, amounts in CNY of one shape.
+
+    NaN where the denominator is less than LEAST_DENOMINATOR.
+    """
     out = np.full(denominator.shape, np.nan)
-    np.divide(numerator, denominator, out=out, where=denominator > 0)
+    np.divide(numerator, denominator, out=out, where=denominator >= LEAST_DENOMINATOR)
     return out
 
 
@@ -251,24 +267,29 @@ def _flag(condition: NDArray[np.bool_], *operands: Months) -> Months:
     return np.where(unknown, np.nan, condition)
 
 
+def _nearly(amount: Months) -> Months:
+    """The least payment that counts as this amount."""
+    return amount - np.maximum(SLACK * amount, LITTLE)
+
+
 def _minimum_only(w: Window) -> Months:
     """Clearly more than the minimum was owed, and little more than the minimum was paid."""
     due, owed = w["due_before"], w["owed_before"]
     payment = w["payment"]
-    paid_minimum = payment >= due - HALF_CENT
-    paid_little = payment <= 1.1 * due + HALF_CENT
-    owed_more = (due > HALF_CENT) & (owed > 1.2 * due)
+    paid_minimum = payment >= _nearly(due)
+    paid_little = payment <= 1.1 * due + LITTLE
+    owed_more = (due > LITTLE) & (owed > 1.2 * due)
     return _flag(paid_minimum & paid_little & owed_more, due, owed)
 
 
 def _missed_minimum(w: Window) -> Months:
     due = w["due_before"]
-    return _flag(w["payment"] < due - HALF_CENT, due)
+    return _flag(w["payment"] < _nearly(due), due)
 
 
 def _paid_in_full(w: Window) -> Months:
     owed = w["owed_before"]
-    return _flag(w["payment"] >= owed - HALF_CENT, owed)
+    return _flag(w["payment"] >= _nearly(owed), owed)
 
 
 def _active(w: Window) -> Months:
@@ -310,7 +331,7 @@ _DERIVED: Mapping[str, Callable[[Window], Months]] = {
     "missed_minimum": _missed_minimum,
     "minimum_only": _minimum_only,
     "paid_in_full": _paid_in_full,
-    "drew_cash": lambda w: _flag(w["cash_advance"] > 0, w["cash_advance"]),
+    "drew_cash": lambda w: _flag(w["cash_advance"] > LITTLE, w["cash_advance"]),
 }
 
 

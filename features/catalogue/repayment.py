@@ -9,7 +9,8 @@ from features.window import Values, Window, ratio
 
 def _paid_share(w: Window, months: int) -> Values:
     """Payments divided by the balances that they were due for."""
-    return ratio(w.total("payment_of_owed", months), w.total("owed_before", months))
+    # Of the means, so that the least denominator is that of a month.
+    return ratio(w.mean("payment_of_owed", months), w.mean("owed_before", months))
 
 
 LATE_PAYMENT: tuple[Feature, ...] = (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
@@ -79,6 +80,78 @@ def test_features_see_nothing_after_as_of(drawn: pl.DataFrame, seen: int) -> Non
     assert values(later.head(seen)) == pytest.approx(values(ordered.head(seen)), nan_ok=True)
 
 
+@given(window())
+def test_values_are_multiples_of_their_step_as_a_text_shows_them(drawn: pl.DataFrame) -> None:
+    laid_out = lay_out(check(drawn))
+    for name, value in each(values(drawn).items()):
+        feature = BY_NAME[name]
+        if feature.products is not None and drawn["product"][0] not in feature.products:
+            continue
+        with np.errstate(invalid="ignore"):
+            exact = float(feature.expression(laid_out)[0])
+        if not feature.step or math.isnan(exact):
+            assert value == pytest.approx(exact, rel=0, abs=0, nan_ok=True)
+            continue
+        # 0.35 and not 0.35000000000000003: the decimal number that a sentence prints.
+        multiples = Decimal(repr(value)) / Decimal(repr(feature.step))
+        assert multiples == multiples.to_integral_value(), name
+        assert abs(value - exact) <= feature.step * 0.5000001 + abs(exact) * 1e-12, name
+
+
+def test_steps_are_whole_or_parts_of_one_and_facts_are_exact() -> None:
+    for feature in each(CATALOGUE):
+        if feature.step:
+            parts = max(feature.step, 1.0 / feature.step)
+            assert parts == round(parts), feature.name
+            assert feature.direction != 0
+
+
+BY_PAYMENT = (
+    "payment_to_balance_now",
+    "payment_to_balance_12",
+    "minimum_only_months_6",
+    "missed_minimum_months_6",
+    "paid_in_full_months_6",
+)
+
+
+@pytest.mark.parametrize("asked", ["minimum_due", "balance"])
+@pytest.mark.parametrize("change", [0.01, -0.01, 1.0, -1.0, 0.001 * 300, -0.001 * 3000])
+def test_who_pays_exactly_what_is_asked_for_is_not_on_an_edge(asked: str, change: float) -> None:
+    owing = quiet_account(12).with_columns(
+        balance=pl.lit(3000.0), minimum_due=pl.lit(300.0), credit_limit=pl.lit(6000.0)
+    )
+    exactly = owing.with_columns(payment=pl.col(asked))
+    nearly = owing.with_columns(payment=pl.col(asked) + change)
+    expected, found = values(exactly), values(nearly)
+    assert {name: found[name] for name in BY_PAYMENT} == {
+        name: expected[name] for name in BY_PAYMENT
+    }
+    months = {"minimum_due": (6.0, 0.0, 0.0), "balance": (0.0, 0.0, 6.0)}
+    assert tuple(expected[name] for name in BY_PAYMENT[2:]) == months[asked]
+    # The control: a tenth less is less.
+    less = values(owing.with_columns(payment=0.9 * pl.col(asked)))
+    assert less["payment_to_balance_now"] < expected["payment_to_balance_now"]
+    assert tuple(less[name] for name in BY_PAYMENT[2:]) != months[asked]
+
+
+def test_a_yuan_is_no_growth_no_cash_and_no_debt() -> None:
+    names = ("external_debt", "cash_advance", "balance", "payment", "minimum_due")
+    wide = quiet_account(12).with_columns(credit_limit=pl.lit(6000.0))
+    nothing = wide.with_columns(pl.lit(0.0).alias(name) for name in names)
+    expected = values(nothing)
+    for name in each(names):
+        a_yuan_now = pl.when(pl.int_range(pl.len()) == 11).then(1.0).otherwise(0.0)
+        for amount in (pl.lit(1.0), a_yuan_now):
+            found = values(nothing.with_columns(amount.alias(name)))
+            changed = [
+                feature
+                for feature in MODEL_FEATURES
+                if found[feature] != pytest.approx(expected[feature], abs=0, nan_ok=True)
+            ]
+            assert not changed, name
+
+
 def test_a_column_that_is_absent_gives_unknown_never_zero() -> None:
     lacking = quiet_account(12).with_columns(
         limit_requests=pl.lit(None, dtype=pl.Int32), cash_advance=pl.lit(None, dtype=pl.Float64)
@@ -140,7 +213,9 @@ def test_a_hand_computed_account() -> None:
         "idle_months": 0.0,
         "limit_now": 1000.0,
     }
-    assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+    for name, value in each(expected.items()):
+        half_step = 0.5 * BY_NAME[name].step + 1e-9
+        assert found[name] == pytest.approx(value, abs=half_step, nan_ok=True), name
 
 
 @pytest.mark.parametrize(

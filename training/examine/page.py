@@ -138,6 +138,14 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "What stands for what",
         "By the first reason stated: the driver with the largest true effect, as shares.",
     ),
+    "nudges": (
+        "Knife edges",
+        "Each amount of the statements is changed by itself, up and down, in all months and in the "
+        "last month alone; `any` is any of the columns. `accounts`: within 1 log-odds of the "
+        "cut-off. `moved`: the share of them whose log-odds change by more than 0.1; `largest`: "
+        "the largest change. `new_cuts` and `undone_cuts`: how many the model then cuts, or no "
+        "longer cuts. See [no knife edges](features.md#no-knife-edges).",
+    ),
     "ceiling": (
         "What could be known at all",
         "The AUC of the simulator's own probability given the full state, and of the model: "

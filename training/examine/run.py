@@ -20,6 +20,7 @@ from serving.decision.golden import load as load_bundle
 from training.data.config import DataConfig, DataError
 from training.data.dataset import load
 from training.data.labels import label_accounts
+from training.evaluate.nudges import ANY, THOUSANDTH, measure_nudges_of
 from training.examine import figures
 from training.examine.advice.actionability import actionability
 from training.examine.advice.follow import follow_plans, simulate_risk
@@ -66,6 +67,7 @@ class Stage(StrEnum):
     REFITS = "the reasons of other models"
     RECOURSE = "recourse against the reasons"
     FIDELITY = "the true causes"
+    NUDGES = "small changes of the amounts"
     CEILING = "futures without any cut"
     TREATMENT = "treated accounts"
 
@@ -131,6 +133,8 @@ def run_examination(
         redrawn = [model for name, model in models if name != "challenger"]
         tables |= _quality_tables(population, origin, redrawn, config, progress)
         tables |= _cause_tables(cohort, config, progress)
+        progress(Stage.NUDGES)
+        tables["nudges"] = measure_nudges_of(population.statements, bundle)
         progress(Stage.CEILING)
         truth = simulate_untreated(population, config)
         tables["ceiling"] = auc_ceiling(population, bundle, config, truth)
@@ -155,10 +159,12 @@ def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     """Return the figures that runs are compared by, without those that are null."""
     everyone = tables["validity"].row(0, named=True)
     served = tables["fidelity"].row(0, named=True)
+    nudged = tables["nudges"].filter(nudge=THOUSANDTH.name, column=ANY)
     other_models = tables["durability"].filter(pl.col("model") != "served")
     realised = tables["ceiling"].filter(outcome="realised")
     logged = {
         "advice_hold_least": other_models["hold"].min(),
+        "nudges_moved": nudged["moved"].item(),
         "reasons_without_recourse": tables["recourse"]["without"][0],
     }
     for key in ("kept", "kept_unshocked", "fell", "fell_limit_back", "months"):

@@ -63,6 +63,13 @@ class ReasonsGate:
 
 
 @dataclass(frozen=True, slots=True)
+class NudgesGate:
+    """Bound of the share of accounts near the cut-off that a nudge of 0.1 % moves."""
+
+    max_moved: float
+
+
+@dataclass(frozen=True, slots=True)
 class CostGate:
     """Bounds of the cost of an explanation: lines of tables, and their ratio to the champion's."""
 
@@ -80,6 +87,7 @@ class Gates:
     stability: StabilityGate
     fairness: FairnessGate
     reasons: ReasonsGate
+    nudges: NudgesGate
     cost: CostGate
 
 
@@ -91,6 +99,7 @@ _SHARES = dict.fromkeys(
         "max_share_censored",
         "max_ece",
         "min_same_first",
+        "max_moved",
     ),
     SHARE,
 )
@@ -128,6 +137,7 @@ def read_gates(text: str, file: str = "gates.toml") -> Gates:
             stability=top.section("stability").fill(StabilityGate, _SHARES),
             fairness=_read_fairness(top.section("fairness")),
             reasons=top.section("reasons").fill(ReasonsGate, _SHARES),
+            nudges=top.section("nudges").fill(NudgesGate, _SHARES),
             cost=top.section("cost").fill(CostGate, _SHARES),
         )
 

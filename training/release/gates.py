@@ -25,6 +25,7 @@ from training.evaluate.drift import drift_table, psi_interval, psi_of_counts
 from training.evaluate.fairness import JOINT, LEAST_SHARE, group_table, impact
 from training.evaluate.holdout import Evaluation, HoldOut
 from training.evaluate.metrics import wilson
+from training.evaluate.nudges import ANY, MOVED, NEAR, THOUSANDTH, measure_nudges
 from training.release.findings import (
     NOT_MEASURED,
     Estimate,
@@ -44,6 +45,7 @@ from training.release.gate_config import (
     FairnessGate,
     Gates,
     HoldOutGate,
+    NudgesGate,
     ReasonsGate,
     StabilityGate,
 )
@@ -317,6 +319,29 @@ def _without_champion(measure: str, bound: float, sign: str = "<=") -> Finding:
     return not_asked(measure, f"{sign} {bound:,.10g}", NO_CHAMPION)
 
 
+def check_nudges(evidence: GateInput, bounds: NudgesGate) -> list[Finding]:
+    """Check the share of accounts near the cut-off that 0.1 % of one amount moves.
+
+    The amount is that of the column which moves most.
+    """
+    version = evidence.version
+    table = measure_nudges(
+        version.stages.window,
+        version.log_odds,
+        version.bundle,
+        [THOUSANDTH],
+    )
+    by_column = table.filter(pl.col("column") != ANY)
+    worst = by_column.sort("moved", descending=True, nulls_last=True).row(0, named=True)
+    accounts = worst["accounts"]
+    estimate = Estimate(worst["moved"], worst["moved_low"], worst["moved_high"])
+    near = f"{accounts:,} accounts within {NEAR:g} log-odds of the cut-off"
+    note = f"0.1 % of {worst['column']}, by more than {MOVED:g} log-odds, of {near}"
+    # The interval of a share near 0 shrinks with the number of accounts, not with its root.
+    measured = Measured("moved", estimate, accounts, note, rate=1.0)
+    return [at_most(measured, bounds.max_moved)]
+
+
 def check_cost(evidence: GateInput, bounds: CostGate) -> list[Finding]:
     """Check the length of the tables that explain a score, and its ratio to the champion's."""
     lines = count_table_lines(evidence.version)
@@ -344,6 +369,7 @@ CHECKS: Mapping[str, Callable[[GateInput, Any], list[Finding]]] = {
     "stability": check_stability,
     "fairness": check_fairness,
     "reasons": check_reasons,
+    "nudges": check_nudges,
     "cost": check_cost,
 }
 
