@@ -21,6 +21,7 @@ CAPACITY_AND_HISTORY: tuple[Feature, ...] = (
         en="monthly income last known",
         zh="最近已知月收入",
         expression=lambda w: w.last_known("income"),
+        own_step=0.0,  # a rule caps limits by it
     ),
     Feature(
         name="income_known",
@@ -39,6 +40,7 @@ CAPACITY_AND_HISTORY: tuple[Feature, ...] = (
         en="limit before any cut of the last 6 months",
         zh="近6个月调整前的额度",
         expression=lambda w: w.now("uncut_limit"),
+        own_step=0.0,  # limits are round amounts
     ),
     Feature(
         name="months_observed",

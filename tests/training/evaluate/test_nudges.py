@@ -116,8 +116,8 @@ class Edge:
         self.lowest = lowest
 
     def predict(self, matrix: Matrix, **_: object) -> Vector:
-        log_odds: Vector = self.lowest + 0.3 * (matrix[:, self.place] < 5000.0)
-        return log_odds
+        is_low: Vector = (matrix[:, self.place] < 5000.0).astype(np.float64)
+        return self.lowest + 0.3 * is_low
 
 
 def with_edge(bundle: Bundle, above_cut_off: float) -> Bundle:
