@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import polars as pl
@@ -35,6 +34,9 @@ NEAR = 1.0  # log-odds on either side of the cut-off
 MOVED = 0.1  # log-odds: a change that a customer, or a second look, would notice
 AMOUNTS: tuple[Column, ...] = tuple(column for column in COLUMNS if column.kind == "amount")
 ANY = "any"  # the row of all columns together
+# Rows of a window.
+_EVERY_MONTH = slice(None)
+_LAST_MONTH = slice(1)
 
 _SCHEMA = {
     "nudge": pl.String,
@@ -85,16 +87,18 @@ def measure_nudges(
     - ``new_cuts`` and ``undone_cuts``: how many near accounts the model cuts after one of the
       nudges and not before, or before and not after
     """
-    near = np.flatnonzero(np.abs(log_odds - logit(bundle.policy.cut_off)) <= NEAR)
-    taken = window.take(near)
-    own_log_odds = _score(taken, bundle)
-    accounts = _Accounts(taken, own_log_odds, _is_cut(taken, own_log_odds, bundle), bundle)
+    distance = np.abs(log_odds - logit(bundle.policy.cut_off))
+    near = np.flatnonzero(distance <= NEAR)
+    accounts = _find_accounts(window.take(near), bundle)
     rows = []
     for size in sizes:
-        by_column = {column.name: accounts.nudge(column, size) for column in AMOUNTS}
-        by_column[ANY] = reduce(_combine, by_column.values())
-        rows += [_row(size, name, moves) for name, moves in by_column.items()]
-    return pl.DataFrame(rows, _SCHEMA, orient="row")
+        of_any = accounts.unmoved()
+        for column in AMOUNTS:
+            moves = accounts.nudge(column, size)
+            of_any = _combine(of_any, moves)
+            rows.append(_row(size, column.name, moves))
+        rows.append(_row(size, ANY, of_any))
+    return pl.DataFrame(rows, _SCHEMA)
 
 
 def measure_nudges_of(statements: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
@@ -114,9 +118,13 @@ def nudge_column(window: Window, column: Column, change: Size, sign: int, months
     Amounts stay whole fen within the range of the column; an unknown amount stays unknown.
     """
     before = window[column.name]
-    step = change.amount + change.share * np.abs(before)
-    lowest = SMALLEST_AMOUNT if column.low is None else column.low
-    moved = np.clip(np.round(before + sign * step, 2), lowest, column.high)
+    by_share = change.share * np.abs(before)
+    step = change.amount + by_share
+    lowest = column.low
+    if lowest is None:
+        lowest = SMALLEST_AMOUNT
+    moved = np.round(before + sign * step, 2)
+    moved = np.clip(moved, lowest, column.high)
     after = before.copy()
     after[months] = moved[months]
     return window.replace(column.name, after)
@@ -140,21 +148,43 @@ class _Accounts:
     is_cut: Mask
     bundle: Bundle
 
+    def unmoved(self) -> _Moves:
+        """No moves at all."""
+        nobody = np.zeros(len(self.log_odds), dtype=np.bool_)
+        return _Moves(
+            change=np.zeros(len(self.log_odds)),
+            made=nobody,
+            undone=nobody,
+        )
+
     def nudge(self, column: Column, size: Size) -> _Moves:
         """The largest effects of the nudges of that size, up and down, of all months or one."""
-        every_month, last_month = slice(None), slice(1)
-        nudged = [
-            nudge_column(self.window, column, size, sign, months)
-            for sign in (1, -1)
-            for months in (every_month, last_month)
-        ]
-        return reduce(_combine, [self._compare(window) for window in nudged])
+        moves = self.unmoved()
+        for sign in (1, -1):
+            for months in (_EVERY_MONTH, _LAST_MONTH):
+                nudged = nudge_column(self.window, column, size, sign, months)
+                moves = _combine(moves, self._compare(nudged))
+        return moves
 
     def _compare(self, nudged: Window) -> _Moves:
         log_odds = _score(nudged, self.bundle)
         is_cut = _is_cut(nudged, log_odds, self.bundle)
-        change = np.abs(log_odds - self.log_odds)
-        return _Moves(change, made=is_cut & ~self.is_cut, undone=self.is_cut & ~is_cut)
+        change = log_odds - self.log_odds
+        return _Moves(
+            change=np.abs(change),
+            made=is_cut & ~self.is_cut,
+            undone=self.is_cut & ~is_cut,
+        )
+
+
+def _find_accounts(window: Window, bundle: Bundle) -> _Accounts:
+    log_odds = _score(window, bundle)
+    return _Accounts(
+        window=window,
+        log_odds=log_odds,
+        is_cut=_is_cut(window, log_odds, bundle),
+        bundle=bundle,
+    )
 
 
 def _combine(first: _Moves, second: _Moves) -> _Moves:
@@ -168,28 +198,50 @@ def _combine(first: _Moves, second: _Moves) -> _Moves:
 def _score(window: Window, bundle: Bundle) -> Vector:
     names = [feature.name for feature in CATALOGUE]
     places = [names.index(name) for name in bundle.features]
-    matrix = np.ascontiguousarray(values_of(window)[:, places])
-    # LightGBM refuses a matrix without rows.
-    return log_odds_of(matrix, bundle.scorer) if len(matrix) else np.zeros(0)
+    values = values_of(window)
+    if not len(values):
+        # LightGBM refuses a matrix without rows.
+        return np.zeros(0)
+    matrix = np.ascontiguousarray(values[:, places])
+    return log_odds_of(matrix, bundle.scorer)
 
 
 def _is_cut(window: Window, log_odds: Vector, bundle: Bundle) -> Mask:
     """Whether the model alone cuts or suspends."""
+    policy = bundle.policy
     probability = probability_of(log_odds)
     limit = window.now("credit_limit")
+    balance = window.now("balance")
     # Nobody is in the band of review: a cut that only a person can confirm is none yet.
     in_band = np.zeros(len(limit), dtype=np.bool_)
-    new_limit = limit_by_model(probability, limit, window.now("balance"), in_band, bundle.policy)
-    suspended = probability >= bundle.policy.suspend.probability
-    is_cut: Mask = (new_limit < limit) | suspended
+    new_limit = limit_by_model(
+        probability,
+        limit,
+        balance,
+        in_band,
+        policy,
+    )
+    is_lower = new_limit < limit
+    suspended = probability >= policy.suspend.probability
+    is_cut: Mask = is_lower | suspended
     return is_cut
 
 
-def _row(size: Size, column: str, moves: _Moves) -> tuple[object, ...]:
+def _row(size: Size, column: str, moves: _Moves) -> dict[str, object]:
     accounts = len(moves.change)
-    counts = int(moves.made.sum()), int(moves.undone.sum())
-    if not accounts:
-        return size.name, column, 0, None, None, None, None, *counts
-    moved = float(np.mean(moves.change > MOVED))
-    largest = float(moves.change.max())
-    return size.name, column, accounts, largest, moved, *wilson(moved, accounts), *counts
+    row: dict[str, object] = dict.fromkeys(_SCHEMA)
+    row |= {
+        "nudge": size.name,
+        "column": column,
+        "accounts": accounts,
+        "new_cuts": moves.made.sum(),
+        "undone_cuts": moves.undone.sum(),
+    }
+    if accounts:
+        moved = float(np.mean(moves.change > MOVED))
+        low, high = wilson(moved, accounts)
+        row["largest"] = moves.change.max()
+        row["moved"] = moved
+        row["moved_low"] = low
+        row["moved_high"] = high
+    return row

@@ -133,8 +133,6 @@ def run_examination(
         redrawn = [model for name, model in models if name != "challenger"]
         tables |= _quality_tables(population, origin, redrawn, config, progress)
         tables |= _cause_tables(cohort, config, progress)
-        progress(Stage.NUDGES)
-        tables["nudges"] = measure_nudges_of(population.statements, bundle)
         progress(Stage.CEILING)
         truth = simulate_untreated(population, config)
         tables["ceiling"] = auc_ceiling(population, bundle, config, truth)
@@ -230,7 +228,10 @@ def _cause_tables(
     recourse = actionability(cohort)
     progress(Stage.FIDELITY)
     effects = true_causes.simulate_effects(cohort, config.futures)
+    progress(Stage.NUDGES)
+    nudges = measure_nudges_of(cohort.population.statements, cohort.bundle)
     return {
+        "nudges": nudges,
         "recourse": recourse,
         "acting": acting_on_reasons(cohort, effects),
         "fidelity": true_causes.agreement_with_causes(cohort, effects),

@@ -25,7 +25,6 @@ from training.evaluate.drift import drift_table, psi_interval, psi_of_counts
 from training.evaluate.fairness import JOINT, LEAST_SHARE, group_table, impact
 from training.evaluate.holdout import Evaluation, HoldOut
 from training.evaluate.metrics import wilson
-from training.evaluate.nudges import ANY, MOVED, NEAR, THOUSANDTH, measure_nudges
 from training.release.findings import (
     NOT_MEASURED,
     Estimate,
@@ -49,6 +48,7 @@ from training.release.gate_config import (
     ReasonsGate,
     StabilityGate,
 )
+from training.release.knife_edges import check_knife_edges
 
 NO_CHAMPION = "there is no champion"
 _Interval = tuple[float | None, float | None]
@@ -320,26 +320,8 @@ def _without_champion(measure: str, bound: float, sign: str = "<=") -> Finding:
 
 
 def check_nudges(evidence: GateInput, bounds: NudgesGate) -> list[Finding]:
-    """Check the share of accounts near the cut-off that 0.1 % of one amount moves.
-
-    The amount is that of the column which moves most.
-    """
-    version = evidence.version
-    table = measure_nudges(
-        version.stages.window,
-        version.log_odds,
-        version.bundle,
-        [THOUSANDTH],
-    )
-    by_column = table.filter(pl.col("column") != ANY)
-    worst = by_column.sort("moved", descending=True, nulls_last=True).row(0, named=True)
-    accounts = worst["accounts"]
-    estimate = Estimate(worst["moved"], worst["moved_low"], worst["moved_high"])
-    near = f"{accounts:,} accounts within {NEAR:g} log-odds of the cut-off"
-    note = f"0.1 % of {worst['column']}, by more than {MOVED:g} log-odds, of {near}"
-    # The interval of a share near 0 shrinks with the number of accounts, not with its root.
-    measured = Measured("moved", estimate, accounts, note, rate=1.0)
-    return [at_most(measured, bounds.max_moved)]
+    """Check the share of accounts near the cut-off that 0.1 % of one amount moves."""
+    return [check_knife_edges(evidence.version, bounds.max_moved)]
 
 
 def check_cost(evidence: GateInput, bounds: CostGate) -> list[Finding]:
