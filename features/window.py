@@ -215,8 +215,13 @@ def lay_out(statements: pl.DataFrame) -> Window:
         column = np.full(shape, np.nan)
         column[months_ago, position] = statements[name].to_numpy()
         columns[name] = column
-    products = statements["product"].to_physical().to_numpy()[latest].astype(np.int64)
-    return Window(columns, lengths, products)
+    codes = statements["product"].to_physical()
+    products = codes.to_numpy()[latest]
+    return Window(
+        columns,
+        lengths,
+        products.astype(np.int64),
+    )
 
 
 def ratio(numerator: Values, denominator: Values) -> Values:
@@ -242,7 +247,8 @@ def _income_on_file(w: Window) -> Months:
     income = w["income"].copy()
     for month in range(len(income) - 2, -1, -1):
         unknown = np.isnan(income[month])
-        income[month, unknown] = income[month + 1, unknown]
+        earlier = income[month + 1]
+        income[month, unknown] = earlier[unknown]
     return income
 
 
@@ -318,10 +324,22 @@ _DERIVED: Mapping[str, Callable[[Window], Months]] = {
     "repaid_spend": lambda w: np.minimum(w["spend"], w["payment"]),
     "spend_3_ago": lambda w: _earlier(w["spend"], 3),
     "income_on_file": _income_on_file,
-    "spend_with_income": lambda w: _where_known(w["spend"], w["income_on_file"]),
-    "income_with_spend": lambda w: _where_known(w["income_on_file"], w["spend"]),
-    "cash_with_income": lambda w: _where_known(w["cash_advance"], w["income_on_file"]),
-    "income_with_cash": lambda w: _where_known(w["income_on_file"], w["cash_advance"]),
+    "spend_with_income": lambda w: _where_known(
+        w["spend"],
+        w["income_on_file"],
+    ),
+    "income_with_spend": lambda w: _where_known(
+        w["income_on_file"],
+        w["spend"],
+    ),
+    "cash_with_income": lambda w: _where_known(
+        w["cash_advance"],
+        w["income_on_file"],
+    ),
+    "income_with_cash": lambda w: _where_known(
+        w["income_on_file"],
+        w["cash_advance"],
+    ),
     "uncut_limit": _uncut_limit,
     "utilization": lambda w: ratio(_owed(w), w["uncut_limit"]),
     "carried_on_time": _carried_on_time,

@@ -148,13 +148,16 @@ def principal_groups(
     facts = _facts(sums, evidence, wording)
     others = [group for group in eligible if group not in facts]
     room = max(most - len(facts), 0)
-    stated = sorted([*others[:room], *facts], key=_by_size(sums, wording))[:most]
+    kept = [*others[:room], *facts]
+    kept.sort(key=_by_size(sums, wording))
+    stated = kept[:most]
     push = sum(total for total in sums.values() if total > 0)
     large = _large_groups(sums, wording)
     principal: list[PrincipalGroup] = []
     for group in stated:
         first = sums[stated[0]]
-        is_equal = first - sums[group] <= wording.equal_within and group in large
+        behind = first - sums[group]
+        is_equal = behind <= wording.equal_within and group in large
         principal.append(
             PrincipalGroup(
                 code=group,
@@ -186,8 +189,12 @@ def _facts(sums: Mapping[str, float], evidence: Evidence, wording: Wording) -> d
     facts: dict[str, str] = {}
     for fact in wording.never_silent:
         group = group_of(fact.feature)
-        pushed = evidence.contributions.get(fact.feature, 0.0) > 0 and sums[group] > 0
-        if pushed and evidence.values[fact.feature] >= fact.at_least and group in wording.groups:
+        contribution = evidence.contributions.get(fact.feature, 0.0)
+        # A group without a text can be stated by nobody; a large one refers the decision.
+        if contribution <= 0 or sums[group] <= 0 or group not in wording.groups:
+            continue
+        value = evidence.values[fact.feature]
+        if value >= fact.at_least:
             facts.setdefault(group, fact.feature)
     return facts
 

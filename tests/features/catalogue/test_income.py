@@ -42,14 +42,18 @@ def share_of_income(statements: list[Statement], column: str, months: int) -> fl
     if not known:
         return math.nan
     amounts = math.fsum(amount for amount, _ in known)
-    return amounts / math.fsum(income for _, income in known)
+    incomes = math.fsum(income for _, income in known)
+    return amounts / incomes
 
 
 def change_of_income(statements: list[Statement]) -> float:
     """The income on file over the highest on file in the last twelve months."""
     on_file = incomes_on_file(statements)
     known = [income for income in on_file[-12:] if income is not None]
-    return known[-1] / max(known) if known else math.nan
+    if not known:
+        return math.nan
+    latest = known[-1]
+    return latest / max(known)
 
 
 @settings(max_examples=200)
