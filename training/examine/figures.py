@@ -18,6 +18,7 @@ from training.fit.reason_quality import deletion, stability
 EXPLAINED_BY = {
     "served": "reasons served",
     "path_dependent": "LightGBM's own contributions",
+    "effects": "effects, by the ledger",
     "gain": "gain of the whole model",
     "commonest": "the commonest causes, to all",
     "random": "random order",

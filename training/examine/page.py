@@ -67,8 +67,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "reason_sentences": (
         "Are the reasons the model's?",
-        "Over all accounts that the model cuts or refers to a person: `stated`, the mean number of "
-        "reasons; `explained`, the share of accounts with one; `first_is_largest`, the share whose "
+        "Over all accounts above the cut-off that the model cuts or proposes to cut: `stated`, the "
+        "mean number of reasons; `explained`, the share of accounts with one; `first_is_largest`, the share whose "
         "first reason is the reason group with the largest contribution. Over all reasons: "
         "`pushes` and `named_pushes`, the shares whose group, and whose named feature, have a "
         "contribution above 0; `materially_worse`, the share whose named feature is strictly "

@@ -75,16 +75,16 @@ def test_the_same_bundle_states_the_same(cuts: CutReasons) -> None:
     assert row["cut_too"] == row["same_first"] == row["among_equals"] == row["same_set"] == 1.0
 
 
-def test_a_bundle_that_ignores_the_first_group_states_others(cuts: CutReasons) -> None:
-    """The control: under texts in which no group is large enough, no reason is the same."""
+def test_a_bundle_that_states_almost_nothing_states_other_reasons(cuts: CutReasons) -> None:
+    """The control: where almost no group is large enough, almost no first reason is the same."""
     strict = replace(cuts.bundle.wording, minimum_contribution=100.0)
     other = reasons_by_other(cuts, replace(cuts.bundle, wording=strict))
     row = stability_row("strict", cuts.stated, [other])
     assert row["cut_too"] == 1.0
-    # Those that had no reason have none again.
+    # Those without a reason have none again, and a serious delinquency is always one.
     without = sum(not own.groups for own in cuts.stated) / len(cuts)
-    assert without < 0.2
-    assert row["same_first"] == row["among_equals"] == pytest.approx(without)
+    assert value_of(row, "same_first") < without + 0.1
+    assert value_of(row, "among_equals") < without + 0.1
 
 
 def test_a_nudge_changes_one_amount_by_a_thousandth_in_whole_fen(cuts: CutReasons) -> None:
