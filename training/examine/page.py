@@ -68,9 +68,9 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "reason_sentences": (
         "Are the reasons the model's?",
         "Over all accounts above the cut-off that the model cuts or proposes to cut: `stated`, the "
-        "mean number of reasons; `explained`, the share of accounts with one; `first_is_largest`, the share whose "
-        "first reason is the reason group with the largest contribution. Over all reasons: "
-        "`pushes` and `named_pushes`, the shares whose group, and whose named feature, have a "
+        "mean number of reasons; `explained`, the share of accounts with one; `first_is_largest`, "
+        "the share whose first reason is the reason group with the largest contribution. Over all "
+        "reasons: `pushes` and `named_pushes`, the shares whose group, and whose named feature, have a "
         "contribution above 0; `materially_worse`, the share whose named feature is strictly "
         "better, in figures that read differently, for at least three quarters of the comparison "
         "accounts; `share_better`, for what share of them on average. `before`: the ranking by "
