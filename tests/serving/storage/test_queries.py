@@ -77,7 +77,7 @@ def run_service(audit_log: AuditLog, golden: Bundle) -> str:
 
 def run_commands(decision_id: str) -> dict[str, Recording]:
     """The statements of every command that reads or changes the audit log."""
-    one = ["--tenant", "lender", "--account", "first-2"]
+    one = ["--tenant", "lender", "--account", "first-2", "--hold-over", "its notice is unsent"]
     expired = ["--yes", "--max-share", "1", "--trust-clock"]
     commands: dict[str, list[str]] = {
         "verify": [],
