@@ -12,9 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from features.catalogue.account import CAPACITY_AND_HISTORY
-from features.catalogue.borrowing import total_debt
+from features.catalogue.borrowing import EXTERNAL_DEBT, total_debt
 from features.catalogue.feature import Feature, Unit
 from features.catalogue.repayment import WEAK_REPAYMENT
+from features.catalogue.spending import OVERSPENDING
 from features.types import Mask
 from features.window import Values, Window
 
@@ -238,11 +239,15 @@ _MONTHS_AGO = (
         lambda w: _latest(w, "credit_inquiries"),
     ),
 )
-# Features of which less is worse, without rounding: a payment of 4 CNY is not nothing.
+# Features without rounding to their step.  A payment of 4 CNY is not nothing, and 6.446 times is
+# 6.4 times although it is scored as 6.45.
+_PAID_SHARES = tuple(
+    feature for feature in WEAK_REPAYMENT if feature.name.startswith("payment_to_balance")
+)
 _EXACT = tuple(
     replace(feature, name=f"{feature.name}_exact", direction=0, group="")
-    for feature in (*WEAK_REPAYMENT, *CAPACITY_AND_HISTORY)
-    if feature.direction < 0 and feature.unit in ("CNY", "share")
+    for feature in (*OVERSPENDING, *WEAK_REPAYMENT, *EXTERNAL_DEBT, *CAPACITY_AND_HISTORY)
+    if feature.unit in ("CNY", "times") or feature in _PAID_SHARES
 )
 AMOUNTS: tuple[Feature, ...] = (*_AMOUNTS, *_MONTHS_AGO, *_EXACT)
 # A key of the amounts that is no expression: the month of the last statement, as a month index.

@@ -15,9 +15,9 @@ Fact = Fraction | None
 Facts = Mapping[str, Fact]
 # CNY: a ratio to less than LEAST is unknown; payments that differ by LITTLE, or by SLACK of what is
 # asked for, are equal.
-LEAST = Fraction(0)
-LITTLE = Fraction(5, 1000)
-SLACK = Fraction(0)
+LEAST = Fraction(10)
+LITTLE = Fraction(2)
+SLACK = Fraction(2, 100)
 
 
 class Ledger:
@@ -90,7 +90,7 @@ class Ledger:
 
 
 def ratio(part: Fact, whole: Fact) -> Fact:
-    if part is None or whole is None or whole < LEAST or whole <= 0:
+    if part is None or whole is None or whole < LEAST:
         return None
     return part / whole
 
@@ -240,7 +240,7 @@ def _repayment(ledger: Ledger) -> dict[str, Fact]:
         bills, paid = ledger.over(months, ledger.bill), ledger.over(months, paid_of_bill)
         facts[f"bill_mean_{months}"] = mean(bills)
         facts[f"bill_paid_{months}"] = mean(paid)
-        facts[f"payment_to_balance_{months}"] = ratio(total(paid), total(bills))
+        facts[f"payment_to_balance_{months}"] = ratio(mean(paid), mean(bills))
     return facts | _bills(ledger)
 
 

@@ -22,8 +22,8 @@ REASONS = files("serving.decision.config").joinpath("reasons.toml").read_text("u
 GROUPS: Mapping[str, Any] = tomllib.loads(REASONS)["groups"]
 GROUP_OF = {feature: group for group, table in GROUPS.items() for feature in table}
 _NUDGE = Fraction(1, 10**7)
-# Digits to which shares and multiples are rounded before they are scored; None = not.
-STEP_DIGITS: int | None = None
+# Digits to which shares and multiples are rounded before they are scored.
+_STEP_DIGITS = 2
 _MONTHS = [
     "January",
     "February",
@@ -185,9 +185,9 @@ class _Story:
         # Zero is exact; everything else may lie within a rounding error of two printed forms.
         for nudge in (0, _NUDGE, -_NUDGE) if size else (0,):
             near = max(size + nudge, Fraction(0))
-            is_stepped = unit in ("share", "times") and name in GROUP_OF and not _is_exact(name)
-            if is_stepped and STEP_DIGITS is not None:
-                near = Fraction(_round(near, STEP_DIGITS))
+            is_stepped = unit == "share" and name in GROUP_OF and not _is_exact(name)
+            if is_stepped:
+                near = Fraction(_round(near, _STEP_DIGITS))
             forms.add(_number(near, unit, self.language))
         return forms
 
