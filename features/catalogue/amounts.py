@@ -114,6 +114,11 @@ _AMOUNTS = (
     ),
     # Use of the limit, spending and cash.
     _fact(
+        "utilization_latest",
+        "share",
+        lambda w: w.now("utilization"),
+    ),
+    _fact(
         "utilization_before_6",
         "share",
         lambda w: w.ago("utilization", 6),

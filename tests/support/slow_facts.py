@@ -156,6 +156,7 @@ def _use(ledger: Ledger) -> dict[str, Fact]:
 
     facts: dict[str, Fact] = {
         "utilization_now": ledger.use(0),
+        "utilization_latest": ledger.use(0),
         "utilization_before_6": ledger.use(6),
         "utilization_rise_6": change(ledger.use(0), ledger.use(6)),
         "utilization_peak_12": max(ledger.over(12, ledger.use), default=None),

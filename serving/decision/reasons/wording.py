@@ -176,7 +176,7 @@ class _Case:
     def points(self) -> int:
         """The change of the printed utilization over six months, percentage points."""
         before = self.evidence.amounts["utilization_before_6"]
-        return _percent(self.evidence.values["utilization_now"]) - _percent(before)
+        return _percent(self.evidence.amounts["utilization_latest"]) - _percent(before)
 
     def variant(self, sentence: Sentence) -> Variant | None:
         """The variant of the sentence that this value has; None = the usual sentence."""
