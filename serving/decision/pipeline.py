@@ -18,9 +18,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from features.build import Features, build_from_window, latest_accounts, values_of
-from features.catalogue.amounts import AMOUNTS, AS_OF
-from features.months import month_index
+from features.build import Features, build_from_window, latest_accounts
 from features.schema import StatementError, Violation, check
 from features.window import Window, lay_out
 from serving.decision.advice.advise import advise_many as advise_cut_accounts
@@ -34,6 +32,7 @@ from serving.decision.notice import Subject, make_notice
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
+from serving.decision.reasons.amounts import Amounts, WindowAmounts
 from serving.decision.reasons.comparison import ComparisonNote, describe
 from serving.decision.reasons.ranking import Evidence, principal_reasons, unexplainable
 from serving.decision.result import Advised, Decision, ProductError, Stages
@@ -255,13 +254,10 @@ def _add_amounts(
     if not cut:
         return evidence
     as_of = features.accounts["as_of"].to_list()
-    names = [amount.name for amount in AMOUNTS]
-    rows = values_of(window.take(np.array(cut)), AMOUNTS)
+    of_cut = WindowAmounts(window.take(np.array(cut)), [as_of[account] for account in cut])
     completed = list(evidence)
-    for account, row in zip(cut, rows.tolist(), strict=True):
-        amounts = dict(zip(names, row, strict=True))
-        amounts[AS_OF] = month_index(as_of[account])
-        completed[account] = replace(evidence[account], amounts=amounts)
+    for place, account in enumerate(cut):
+        completed[account] = replace(evidence[account], amounts=Amounts(of_cut, place))
     return completed
 
 

@@ -1,0 +1,51 @@
+"""The amounts that sentences state, evaluated when a sentence needs them.
+
+The sentences of one account need about five of some fifty amounts.  To evaluate all of them takes
+as long as to evaluate the features.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+
+from features.build import values_of
+from features.catalogue.amounts import AMOUNTS, AS_OF
+from features.months import month_index
+from features.window import Window
+
+_BY_NAME = {amount.name: amount for amount in AMOUNTS}
+_NAMES = (*_BY_NAME, AS_OF)
+
+
+class WindowAmounts:
+    """The amounts of a window's accounts; each is evaluated once, for all accounts together."""
+
+    def __init__(self, window: Window, as_of: Sequence[datetime.date]) -> None:
+        self._window = window
+        months = [float(month_index(month)) for month in as_of]
+        self._columns: dict[str, list[float]] = {AS_OF: months}
+
+    def column(self, name: str) -> list[float]:
+        """One amount of each account, NaN = unknown; KeyError if there is no such amount."""
+        if name not in self._columns:
+            values = values_of(self._window, (_BY_NAME[name],))
+            self._columns[name] = values[:, 0].tolist()
+        return self._columns[name]
+
+
+class Amounts(Mapping[str, float]):
+    """The amounts of one account by name, NaN = unknown."""
+
+    def __init__(self, of_window: WindowAmounts, account: int) -> None:
+        self._of_window = of_window
+        self._account = account
+
+    def __getitem__(self, name: str) -> float:
+        return self._of_window.column(name)[self._account]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
