@@ -52,8 +52,8 @@ def test_the_projects_own_file_is_read() -> None:
             r"\[ageing\.late_payment\] column: expected one of .*, got 'mood'",
         ),
         (
-            'months = 12\nen = "The late',
-            'months = 25\nen = "The late',
+            'months = 12\nen = "From',
+            'months = 25\nen = "From',
             r"\[ageing\.late_payment\] months: expected a whole number from 1 to 24, got 25",
         ),
         (

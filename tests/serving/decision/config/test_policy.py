@@ -72,16 +72,16 @@ BROKEN = [
         "which is {limit}.",
         "rules\\[1\\]\\] en: expected no placeholders but {cap} and {value}, got \\['{limit}'\\]",
     ),
-    ("逾期{value}天；", "逾期{天；", "rules\\[0\\]\\] zh: expected placeholders as {name}"),
+    ("逾期{value}天。", "逾期{天；", "rules\\[0\\]\\] zh: expected placeholders as {name}"),
     (
-        "逾期{value}天；",
-        "逾期{value:.1f}天；",
+        "逾期{value}天。",
+        "逾期{value:.1f}天。",
         "rules\\[0\\]\\] zh: expected placeholders as {name}",
     ),
-    ("逾期{value}天；", "逾期{}天；", "rules\\[0\\]\\] zh: expected no placeholders but {value}"),
+    ("逾期{value}天。", "逾期{}天；", "rules\\[0\\]\\] zh: expected no placeholders but {value}"),
     (
-        "逾期{value}天；",
-        "逾期{value}天（{cap}）；",
+        "逾期{value}天。",
+        "逾期{value}天（{cap}）。",
         "rules\\[0\\]\\] zh: expected no placeholders but {value}, got \\['{cap}'\\]",
     ),
     (
