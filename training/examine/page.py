@@ -144,7 +144,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "last month alone; `any` is any of the columns. `accounts`: within 1 log-odds of the "
         "cut-off. `moved`: the share of them whose log-odds change by more than 0.1; `largest`: "
         "the largest change. `new_cuts` and `undone_cuts`: how many the model then cuts, or no "
-        "longer cuts. See [no knife edges](features.md#no-knife-edges).",
+        "longer cuts. See [no knife edges](../modelling/features.md#no-knife-edges).",
     ),
     "ceiling": (
         "What could be known at all",
