@@ -67,17 +67,18 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "reason_sentences": (
         "Are the reasons the model's?",
-        "Over all accounts above the cut-off that the model cuts or proposes to cut: `stated`, the "
-        "mean number of reasons; `explained`, the share of accounts with one; `first_is_largest`, "
-        "the share whose first reason is the reason group with the largest contribution. Over all "
-        "reasons: `pushes` and `named_pushes`, the shares whose group, and whose named feature, have a "
-        "contribution above 0; `materially_worse`, the share whose named feature is strictly "
-        "better, in figures that read differently, for at least three quarters of the comparison "
-        "accounts; `share_better`, for what share of them on average. `before`: the ranking by "
-        "the larger of contribution and effect. There the first reason was not the group with the "
-        "largest contribution for 579 of 874 accounts, its own contribution was negative for 147 "
-        "of them, and 390 of 3,193 reasons contributed nothing or less. In 38 of 266 answers of "
-        "that time a difference was stated that nobody would act on.",
+        "Over all accounts above the cut-off that the model cuts or proposes to cut: `stated`, "
+        "the mean number of reasons; `explained`, the share of accounts with one; "
+        "`first_is_largest`, the share whose first reason is the reason group with the largest "
+        "contribution. Over all reasons: `pushes` and `named_pushes`, the shares whose group, and "
+        "whose named feature, have a contribution above 0; `materially_worse`, the share whose "
+        "named feature is strictly better, in figures that read differently, for at least three "
+        "quarters of the comparison accounts; `share_better`, for what share of them on average. "
+        "`before`: the ranking by the larger of contribution and effect. There the first reason "
+        "was not the group with the largest contribution for 579 of 874 accounts, its own "
+        "contribution was negative for 147 of them, and 390 of 3,193 reasons contributed nothing "
+        "or less. In 38 of 266 answers of that time a difference was stated that nobody would act "
+        "on.",
     ),
     "reason_deletion": (
         "Does the cut fall away without its reasons?",
