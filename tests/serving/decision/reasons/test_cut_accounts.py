@@ -20,6 +20,8 @@ from tests.support.paths import GOLDEN, ROOT
 from tests.support.sentences import WORDING
 from tests.support.slow_facts import Facts, facts_of
 from tests.support.slow_sentences import acceptable
+from training.data.dataset import Source
+from training.data.labels import select_windows
 
 DECIDED_AT = datetime.datetime(2026, 11, 20, 8, 30, tzinfo=datetime.UTC)
 STATEMENTS = ROOT / "tests" / "golden" / "answers" / "statements.parquet"
@@ -84,6 +86,10 @@ def test_no_golden_answer_has_an_unmapped_reason(of_golden: list[Stated]) -> Non
         assert reason.text != WORDING.unmapped, decision.account_id
 
 
-def test_sentences_of_a_hold_out_are_true(windows: pl.DataFrame, bundle: Bundle) -> None:
-    stated = list(stated_reasons(windows, bundle))
+def test_sentences_of_six_thousand_accounts_are_true(source: Source, bundle: Bundle) -> None:
+    last = source.statements["month"].max()
+    assert isinstance(last, datetime.date)
+    stated = list(stated_reasons(select_windows(source.statements, last), bundle))
     assert wrong_sentences(stated, bundle) == []
+    assert len(stated) > 500
+    assert len({reason.features[0].name for _, reason, _ in stated}) > 15
