@@ -34,7 +34,13 @@ from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
 from serving.decision.reasons.amounts import Amounts, WindowAmounts
 from serving.decision.reasons.comparison import ComparisonNote, describe
-from serving.decision.reasons.ranking import Evidence, principal_reasons, unexplainable
+from serving.decision.reasons.ranking import (
+    Evidence,
+    Ranked,
+    principal_reasons,
+    rank,
+    unexplainable,
+)
 from serving.decision.result import Advised, Decision, ProductError, Stages
 from serving.decision.scoring.score import Scores, logit, score
 
@@ -175,12 +181,18 @@ def stages(
     evidence = _collect_evidence(features, scores, bundle)
     outcomes = _apply_policy(features, scores, evidence, bundle, decided_at)
     evidence = _add_amounts(window, features, evidence, outcomes)
-    outcomes = [
-        _refer_if_unexplainable(outcome, own, bundle, decided_at)
+    # Once for the referral and for the reasons.
+    rankings = [
+        rank(own, bundle.wording) if outcome.by_model else None
         for outcome, own in zip(outcomes, evidence, strict=True)
     ]
+    outcomes = [
+        _refer_if_unexplainable(outcome, own, ranked, bundle, decided_at)
+        for outcome, own, ranked in zip(outcomes, evidence, rankings, strict=True)
+    ]
     result = Stages(checked, window, features, scores, evidence, outcomes, decisions=[])
-    return result._replace(decisions=_make_decisions(result, bundle, decided_at, id_key))
+    decisions = _make_decisions(result, rankings, bundle, decided_at, id_key)
+    return result._replace(decisions=decisions)
 
 
 def _check_no_future_months(
@@ -262,10 +274,14 @@ def _add_amounts(
 
 
 def _refer_if_unexplainable(
-    outcome: Outcome, evidence: Evidence, bundle: Bundle, decided_at: datetime.datetime
+    outcome: Outcome,
+    evidence: Evidence,
+    ranked: Ranked | None,
+    bundle: Bundle,
+    decided_at: datetime.datetime,
 ) -> Outcome:
     """The outcome, or its referral to a reviewer if its reasons may not be stated automatically."""
-    because = unexplainable(evidence, bundle.wording) if outcome.by_model else ()
+    because = unexplainable(evidence, bundle.wording, ranked) if outcome.by_model else ()
     if any(math.isnan(evidence.values[name]) for name in bundle.never_missing):
         because += ("unseen_missing",)
     if not because:
@@ -275,7 +291,11 @@ def _refer_if_unexplainable(
 
 
 def _make_decisions(
-    result: Stages, bundle: Bundle, decided_at: datetime.datetime, id_key: bytes
+    result: Stages,
+    rankings: Sequence[Ranked | None],
+    bundle: Bundle,
+    decided_at: datetime.datetime,
+    id_key: bytes,
 ) -> list[Decision]:
     scores = result.scores
     ids = decision_ids(result.statements, bundle.digest, decided_at, id_key)
@@ -283,7 +303,13 @@ def _make_decisions(
     for place, (account_id, product, as_of) in enumerate(result.features.accounts.iter_rows()):
         outcome, evidence = result.outcomes[place], result.evidence[place]
         limit = evidence.values["limit_now"]
-        reasons = principal_reasons(evidence, outcome.hits, outcome.by_model, bundle.wording)
+        reasons = principal_reasons(
+            evidence,
+            outcome.hits,
+            outcome.by_model,
+            bundle.wording,
+            rankings[place],
+        )
         comparison = _describe_comparison(outcome, evidence, bundle)
         explained = None if comparison is None else Text(comparison.en, comparison.zh)
         subject = Subject(account_id, product, limit, reasons, explained)

@@ -35,6 +35,8 @@ from serving.decision.config.reasons import Text, Wording
 from serving.decision.reasons.comparison import Comparison
 from serving.decision.reasons.wording import say, say_rule
 
+_GROUP_OF = {name: feature.group for name, feature in BY_NAME.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class ReasonFeature:
@@ -89,30 +91,51 @@ class PrincipalGroup:
     leader: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The reason groups of one account, before any is stated."""
+
+    sums: Mapping[str, float]  # C of every group, log-odds
+    large: Sequence[str]  # groups that push enough for a reason, the largest first
+    eligible: Mapping[str, str]  # those of them with a feature to name, and that feature
+
+
+def rank(evidence: Evidence, wording: Wording) -> Ranked:
+    """What the functions below follow from; they do it themselves where it is not given."""
+    sums = sums_of(evidence.contributions)
+    large = _large_groups(sums, wording)
+    return Ranked(sums, large, _eligible_groups(sums, large, evidence, wording))
+
+
 def principal_reasons(
     evidence: Evidence,
     hits: Sequence[RuleHit],
     by_model: bool,
     wording: Wording,
+    ranked: Ranked | None = None,
 ) -> tuple[Reason, ...]:
     """The rules that decided, then the principal groups where the model did; at most four."""
     reasons = [_rule_reason(rank, hit, evidence) for rank, hit in enumerate(hits, start=1)]
     most = max(wording.most - len(hits), 0)
-    groups = principal_groups(evidence, wording, most) if by_model else []
+    groups = principal_groups(evidence, wording, most, ranked) if by_model else []
     for rank, group in enumerate(groups, start=len(hits) + 1):
         reasons.append(_group_reason(rank, group, evidence, wording))
     return tuple(reasons[: wording.most])
 
 
-def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
+def unexplainable(
+    evidence: Evidence,
+    wording: Wording,
+    ranked: Ranked | None = None,
+) -> tuple[str, ...]:
     """Why a machine may not state the model's principal reasons; empty if it may.
 
     - ``protected_feature``: one pushed in a group that is large enough for a reason
     - ``unmapped_reason``: such a group, or the feature that it would name, has no text
     - ``no_principal_reason``: no group is eligible
     """
-    sums = sums_of(evidence.contributions)
-    large = _large_groups(sums, wording)
+    ranked = ranked or rank(evidence, wording)
+    large, eligible = ranked.large, ranked.eligible
     pushing = {
         name
         for name, contribution in evidence.contributions.items()
@@ -121,7 +144,6 @@ def unexplainable(evidence: Evidence, wording: Wording) -> tuple[str, ...]:
     grounds = []
     if pushing & wording.protected:
         grounds.append("protected_feature")
-    eligible = _eligible_groups(sums, evidence, wording)
     has_no_group = any(group not in wording.groups for group in large)
     if has_no_group or any(
         named not in wording.groups[group].sentences for group, named in eligible.items()
@@ -136,6 +158,7 @@ def principal_groups(
     evidence: Evidence,
     wording: Wording,
     most: int | None = None,
+    ranked: Ranked | None = None,
 ) -> list[PrincipalGroup]:
     """The groups that are stated, the largest first; at most ``most``, by default the wording's.
 
@@ -143,8 +166,8 @@ def principal_groups(
     toward the cut.
     """
     most = wording.most if most is None else most
-    sums = sums_of(evidence.contributions)
-    eligible = _eligible_groups(sums, evidence, wording)
+    ranked = ranked or rank(evidence, wording)
+    sums, eligible = ranked.sums, ranked.eligible
     facts = _facts(sums, evidence, wording)
     others = [group for group in eligible if group not in facts]
     room = max(most - len(facts), 0)
@@ -152,12 +175,11 @@ def principal_groups(
     kept.sort(key=_by_size(sums, wording))
     stated = kept[:most]
     push = sum(total for total in sums.values() if total > 0)
-    large = _large_groups(sums, wording)
     principal: list[PrincipalGroup] = []
     for group in stated:
         first = sums[stated[0]]
         behind = first - sums[group]
-        is_equal = behind <= wording.equal_within and group in large
+        is_equal = behind <= wording.equal_within and group in ranked.large
         principal.append(
             PrincipalGroup(
                 code=group,
@@ -172,12 +194,13 @@ def principal_groups(
 
 def _eligible_groups(
     sums: Mapping[str, float],
+    large: Sequence[str],
     evidence: Evidence,
     wording: Wording,
 ) -> dict[str, str]:
     """Each eligible group with the feature that it names, the largest group first."""
     eligible = {}
-    for group in _large_groups(sums, wording):
+    for group in large:
         named = _feature_to_name(group, sums[group], evidence, wording)
         if named is not None:
             eligible[group] = named
@@ -213,7 +236,7 @@ def group_of(name: str) -> str:
 
     A feature that the catalogue does not have is its own group, which no wording has.
     """
-    return BY_NAME[name].group if name in BY_NAME else name
+    return _GROUP_OF.get(name, name)
 
 
 def _large_groups(sums: Mapping[str, float], wording: Wording) -> list[str]:
