@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from statistics import median
 from typing import NamedTuple
 
 from features.catalogue import BY_NAME
@@ -21,18 +22,17 @@ class ByGroup(NamedTuple):
 
 
 def share_better(name: str, value: float, others: Sequence[float | None]) -> float:
-    """The share of other accounts that are visibly better, one account at a time."""
-    feature = BY_NAME[name]
-    better = 0
-    for other in others:
-        if other is None or math.isnan(other):
-            continue
-        if math.isnan(value):
-            better += 1
-            continue
-        is_better = other < value if feature.direction == 1 else other > value
-        better += is_better and not printed_alike(name, value, other)
-    return better / len(others)
+    """The share of other accounts that are better, one account at a time."""
+    known = sorted(other for other in others if other is not None and not math.isnan(other))
+    if math.isnan(value):
+        return len(known) / len(others)
+    # A sentence states the median where at least half of the values are known.
+    stated = median(known) if known and 2 * len(known) >= len(others) else math.nan
+    if not known or printed_alike(name, value, stated):
+        return 0.0
+    direction = BY_NAME[name].direction
+    better = [other for other in known if direction * (value - other) > 0]
+    return len(better) / len(known)
 
 
 def printed_alike(name: str, value: float, other: float) -> bool:

@@ -38,17 +38,6 @@ class ComparisonNote:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """The known values of a feature, ascending, with their printed form."""
-
-    values: Sequence[float]
-    printed: Sequence[str]
-    # Of the values that are printed alike: the place of the first, and the place after the last.
-    first: Sequence[int]
-    end: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """One product's reference population, read-only, made once when the bundle is loaded.
 
@@ -58,6 +47,7 @@ class Comparison:
         chosen: How they were chosen, in words.
         medians: By feature of the model, of the known values; NaN where fewer than half are known.
         quartiles: By feature, the first and the third, likewise.
+        known: By feature, the known values, ascending.
     """
 
     product: str
@@ -65,32 +55,27 @@ class Comparison:
     chosen: str
     medians: Mapping[str, float]
     quartiles: Mapping[str, tuple[float, float]]
-    known: Mapping[str, _Known]
+    known: Mapping[str, Sequence[float]]
 
     def share_better(self, name: str, value: float) -> float:
-        """The share of these accounts that are visibly better than ``value`` in a feature.
+        """The share of these accounts that are strictly better than ``value`` in a feature.
 
-        Visibly: their value, as it is printed for a customer, is another one.  An unknown value of
-        theirs is not better.  NaN is unknown: all whose value is known are better.
+        It is of the accounts whose value is known.  NaN is unknown: the share is of all accounts,
+        and all whose value is known are better.  It is 0 where ``value`` prints as the median does,
+        with which a sentence compares it: a customer would see no difference.
 
         Raises:
             KeyError: ``name`` is no feature of the model.
         """
         known = self.known[name]
-        count = len(known.values)
         if math.isnan(value):
-            return count / self.size
+            return len(known) / self.size
         feature = BY_NAME[name]
-        printed = _print(value, feature.unit)
+        if not known or _print(value, feature.unit) == _print(self.medians[name], feature.unit):
+            return 0.0
         if feature.direction > 0:
-            better = bisect_left(known.values, value)
-            if better and known.printed[better - 1] == printed:
-                better = known.first[better - 1]
-            return better / self.size
-        worse = bisect_right(known.values, value)
-        if worse < count and known.printed[worse] == printed:
-            worse = known.end[worse]
-        return (count - worse) / self.size
+            return bisect_left(known, value) / len(known)
+        return 1.0 - bisect_right(known, value) / len(known)
 
 
 def make_comparison(product: str, rows: pl.DataFrame, chosen: str) -> Comparison:
@@ -100,12 +85,12 @@ def make_comparison(product: str, rows: pl.DataFrame, chosen: str) -> Comparison
     """
     medians: dict[str, float] = {}
     quartiles: dict[str, tuple[float, float]] = {}
-    known: dict[str, _Known] = {}
+    known: dict[str, Sequence[float]] = {}
     for name in rows.columns:
         values = np.sort(rows[name].drop_nulls().to_numpy())
         low, medians[name], high = _quartiles(values, rows.height)
         quartiles[name] = low, high
-        known[name] = _sorted_and_printed(values, BY_NAME[name].unit)
+        known[name] = values.tolist()
     return Comparison(product, rows.height, chosen, medians, quartiles, known)
 
 
@@ -136,21 +121,6 @@ def _quartiles(values: Vector, accounts: int) -> tuple[float, float, float]:
         return math.nan, math.nan, math.nan
     low, high = np.quantile(values, (0.25, 0.75)).tolist()
     return low, float(np.median(values)), high
-
-
-def _sorted_and_printed(values: Vector, unit: Unit) -> _Known:
-    ascending = values.tolist()
-    printed = [_print(value, unit) for value in ascending]
-    count = len(ascending)
-    first = list(range(count))
-    end = list(range(1, count + 1))
-    for place in range(1, count):
-        if printed[place] == printed[place - 1]:
-            first[place] = first[place - 1]
-    for place in reversed(range(count - 1)):
-        if printed[place] == printed[place + 1]:
-            end[place] = end[place + 1]
-    return _Known(ascending, printed, first, end)
 
 
 def _print(value: float, unit: Unit) -> str:

@@ -1,9 +1,9 @@
 """Does each stated reason push, and does its sentence state a difference that is real?
 
 A sentence compares the account with the comparison accounts in one feature.  The account is
-*materially worse* there if at least :data:`MATERIAL` of them are strictly better: their value lies
-on the better side, and the two numbers read differently.  For an unknown value, those are better
-whose value is known.
+*materially worse* there if at least :data:`MATERIAL` of those whose value is known are strictly
+better, and its number does not read as their median.  For an unknown value, those are better whose
+value is known.
 
 This counts the reference accounts one by one, without the code that chooses the feature when a
 decision is made (:mod:`serving.decision.reasons.comparison`): the two check each other.
@@ -72,20 +72,25 @@ def measure_sentences(cuts: CutReasons, seed: int = 0) -> pl.DataFrame:
 
 
 def share_better(name: str, value: float, others: Vector) -> float:
-    """Return the share of ``others`` that are strictly better in a feature than ``value``.
+    """Return the share of the known ``others`` that are strictly better than ``value``.
 
-    >>> share_better("utilization_now", 0.5, np.array([0.2, 0.4999, 0.6, np.nan]))
-    0.25
+    It is 0 where ``value`` reads as their median does.
+
+    >>> share_better("utilization_now", 0.5, np.array([0.2, 0.3, 0.6, np.nan, 0.4]))
+    0.75
     """
-    feature = BY_NAME[name]
+    known = others[~np.isnan(others)]
     if math.isnan(value):
-        return float((~np.isnan(others)).mean())
-    printed = number(value, feature.unit, "en")
-    is_better = feature.direction * (value - others) > 0
-    # Only those can differ that are better: the others need not be printed.
-    candidates = others[is_better].tolist()
-    differing = [number(other, feature.unit, "en") != printed for other in candidates]
-    return sum(differing) / len(others)
+        return len(known) / len(others)
+    if not len(known):
+        return 0.0
+    feature = BY_NAME[name]
+    is_stated = 2 * len(known) >= len(others)
+    median = float(np.median(known)) if is_stated else math.nan
+    texts = {number(shown, feature.unit, "en").removesuffix(".0") for shown in (value, median)}
+    if len(texts) == 1:
+        return 0.0
+    return float((feature.direction * (value - known) > 0).mean())
 
 
 def _reason_table(cuts: CutReasons) -> pl.DataFrame:

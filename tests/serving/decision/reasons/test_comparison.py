@@ -49,7 +49,7 @@ def test_an_accounts_own_value_is_not_better_than_itself(bundle: Bundle) -> None
     for comparison in each(bundle.comparisons.values()):
         for name, median in each(comparison.medians.items()):
             if not math.isnan(median):
-                assert comparison.share_better(name, median) <= 0.5 + 1e-12
+                assert comparison.share_better(name, median) == 0.0
 
 
 def test_quartiles_and_medians_are_of_known_values(bundle: Bundle) -> None:

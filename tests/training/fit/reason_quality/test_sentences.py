@@ -32,12 +32,14 @@ def test_those_counted_are_those_that_the_decision_counts(cuts: CutReasons) -> N
                 assert comparison.share_better(name, value) == pytest.approx(counted), (name, value)
 
 
-def test_a_better_value_that_reads_the_same_is_not_better() -> None:
-    others = np.array([0.2, 0.4999, 0.6, math.nan])
-    assert number(0.4999, "share", "en") == number(0.5, "share", "en")
-    assert share_better("utilization_now", 0.5, others) == 0.25
+def test_the_better_are_counted_among_the_known_and_a_value_like_the_median_is_not_worse() -> None:
+    others = np.array([0.1, 0.2, 0.3, 0.6, math.nan])
+    assert share_better("utilization_now", 0.5, others) == 0.75
     assert share_better("utilization_now", 0.1, others) == 0.0
-    assert share_better("utilization_now", math.nan, others) == 0.75
+    assert share_better("utilization_now", math.nan, others) == 0.8
+    assert number(0.2501, "share", "en") == number(float(np.nanmedian(others)), "share", "en")
+    assert share_better("utilization_now", 0.2501, others) == 0.0
+    assert share_better("utilization_now", 0.27, others) == 0.5
 
 
 def test_every_reason_pushes_and_states_a_material_difference(cuts: CutReasons) -> None:
