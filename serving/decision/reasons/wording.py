@@ -159,7 +159,10 @@ class _Case:
     def value(self) -> float:
         """The value before it is rounded to the feature's step, where that is known."""
         name = self.feature.name
-        return self.evidence.amounts.get(f"{name}_exact", self.evidence.values[name])
+        exact = f"{name}_exact"
+        rounded = self.evidence.values[name]
+        # Most features have none; to ask the amounts for it would be slow.
+        return self.evidence.amounts.get(exact, rounded) if exact in _UNITS else rounded
 
     @property
     def reference(self) -> float:
