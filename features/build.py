@@ -82,8 +82,10 @@ def build_from_window(
     accounts_a_block = max(1, ROWS_A_BLOCK // len(window["balance"]))
     values = []
     for start in range(0, accounts.height, accounts_a_block):
-        # A window of its own, so that the derived columns are released after each block.
-        block = window.take(slice(start, start + accounts_a_block))
+        # A window of its own, so that the derived columns are released after each block.  Those of
+        # one account are small, and the amounts of sentences are made from them.
+        single = accounts.height == 1
+        block = window if single else window.take(slice(start, start + accounts_a_block))
         values.append(values_of(block, catalogue))
     names = tuple(feature.name for feature in catalogue)
     return Features(accounts, names, np.concatenate(values))

@@ -266,7 +266,9 @@ def _add_amounts(
     if not cut:
         return evidence
     as_of = features.accounts["as_of"].to_list()
-    of_cut = WindowAmounts(window.take(np.array(cut)), [as_of[account] for account in cut])
+    # The window itself where all are cut: it has what the features were made from.
+    cut_window = window if len(cut) == len(outcomes) else window.take(np.array(cut))
+    of_cut = WindowAmounts(cut_window, [as_of[account] for account in cut])
     completed = list(evidence)
     for place, account in enumerate(cut):
         completed[account] = replace(evidence[account], amounts=Amounts(of_cut, place))

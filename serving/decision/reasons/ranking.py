@@ -36,6 +36,10 @@ from serving.decision.reasons.comparison import Comparison
 from serving.decision.reasons.wording import say, say_rule
 
 _GROUP_OF = {name: feature.group for name, feature in BY_NAME.items()}
+_FEATURES_OF = {
+    group: tuple(name for name, own in _GROUP_OF.items() if own == group)
+    for group in set(_GROUP_OF.values())
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +243,10 @@ def group_of(name: str) -> str:
     return _GROUP_OF.get(name, name)
 
 
+def _features_of(group: str) -> tuple[str, ...]:
+    return _FEATURES_OF.get(group, (group,))
+
+
 def _large_groups(sums: Mapping[str, float], wording: Wording) -> list[str]:
     """The groups that push enough for a reason, the largest first."""
     push = sum(total for total in sums.values() if total > 0)
@@ -285,7 +293,7 @@ def _feature_to_name(
 def _pushing(group: str, evidence: Evidence) -> list[str]:
     """The group's features that push toward the cut, the largest contribution first."""
     contributions = evidence.contributions
-    own = [name for name, value in contributions.items() if value > 0 and group_of(name) == group]
+    own = [name for name in _features_of(group) if contributions.get(name, 0.0) > 0]
     return sorted(own, key=lambda name: (-contributions[name], name))
 
 

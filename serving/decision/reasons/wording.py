@@ -148,6 +148,10 @@ def month_name(date: datetime.date, language: Language) -> str:
     return f"{date.year}年{date.month}月"
 
 
+# The variants for known values; the first that applies is said.
+_IN_ORDER: tuple[Variant, ...] = ("partly", "same", "fell", "nothing", "once", "every")
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
     """One account's feature that a sentence is about."""
@@ -186,22 +190,23 @@ class _Case:
         if math.isnan(self.value):
             no_income = math.isnan(self.evidence.values["income"])
             return "no_income" if no_income and "no_income" in sentence.variants else "unknown"
-        # A change of the printed numbers, where the sentence prints both ends.
-        change = self.points if "{points}" in sentence.usual.en else self.value
-        covered = self._covered(sentence)
-        counted = self.evidence.amounts.get(f"{self.feature.name}_months", covered)
-        applies: dict[Variant, bool] = {
-            "partly": counted < covered,
-            "same": self._reads_as_zero(change),
-            "fell": change < 0,
-            "nothing": self.value == 0,
-            "once": self.value == 1,
-            "every": self.value == covered,
-        }
-        for variant, is_case in applies.items():
-            if is_case and variant in sentence.variants:
+        for variant in _IN_ORDER:
+            if variant in sentence.variants and self._applies(variant, sentence):
                 return variant
         return None
+
+    def _applies(self, variant: Variant, sentence: Sentence) -> bool:
+        if variant in ("nothing", "once"):
+            return self.value == (0 if variant == "nothing" else 1)
+        if variant in ("same", "fell"):
+            # A change of the printed numbers, where the sentence prints both ends.
+            change = self.points if "{points}" in sentence.usual.en else self.value
+            return self._reads_as_zero(change) if variant == "same" else change < 0
+        covered = self._covered(sentence)
+        if variant == "every":
+            return self.value == covered
+        counted: float = self.evidence.amounts.get(f"{self.feature.name}_months", covered)
+        return counted < covered
 
     def comparing(self, sentence: Sentence) -> list[Text]:
         """The sentence about the comparison accounts; empty where the file has none."""
@@ -217,8 +222,12 @@ class _Case:
         filled = template.format_map(_Words(self, language))
         if language == "zh":
             return filled.replace("不超过不到", "不到")
-        singular = _LAST_MONTH.sub("last month", _ONE_OF_MANY.sub(r"1 \1", filled))
-        return _LESS_OR_LESS.sub(r"\1", singular)
+        # Most sentences have neither, and the patterns take a third of the time.
+        if "1 " in filled:
+            filled = _LAST_MONTH.sub("last month", _ONE_OF_MANY.sub(r"1 \1", filled))
+        if "less than" in filled:
+            filled = _LESS_OR_LESS.sub(r"\1", filled)
+        return filled
 
     def _covered(self, sentence: Sentence) -> float:
         """The months that the sentence covers: those it names, or the whole history."""
