@@ -156,6 +156,10 @@ _AMOUNTS = (
         lambda w: _months_of_income(w, "spend_with_income", 12),
     ),
     _amount(
+        "cash_total_3",
+        lambda w: w.total("cash_advance", 3),
+    ),
+    _amount(
         "cash_total_6",
         lambda w: w.total("cash_advance", 6),
     ),

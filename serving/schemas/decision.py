@@ -273,7 +273,9 @@ class Answer(AnswerOfAnyVersion):
 
     model_config = ConfigDict(**STRICT, json_schema_extra={"example": examples.ANSWER})
 
-    reasons: Annotated[list[Reason], Field(description="at most four; empty for keep")]
+    reasons: Annotated[
+        list[Reason], Field(description="at most four, and a serious delinquency; empty for keep")
+    ]
     leaders: Annotated[int, Field(description="how many of the first reasons are main reasons")]
     comparison: Annotated[ComparisonNote | None, Field(description="null for keep")]
     notice: NoticeOrNull

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from statistics import median
 from typing import NamedTuple
 
@@ -69,25 +68,42 @@ def rank_slowly(
         for name, contribution in contributions.items():
             if BY_NAME[name].group != group or contribution < wording.named_share * total:
                 continue
-            if share_better(name, values[name], comparison[name]) >= wording.named_better:
-                candidates.append((-Fraction(contribution), name))
+            better = share_better(name, values[name], comparison[name])
+            if better >= wording.named_better:
+                candidates.append(Candidate(name, contribution, better))
         if candidates:
-            eligible.append((group, min(candidates)[1]))
-    # A fact that is never silent takes the place of the smallest.
+            eligible.append((group, most_visible(candidates, wording.named_within)))
+    # A fact that is never silent comes in addition.
     places = list(wording.groups)
     eligible.sort(key=lambda pair: (-totals[pair[0]], places.index(pair[0])))
     facts = facts_slowly(contributions, values, totals, wording)
-    without = [pair for pair in eligible if pair[0] not in facts]
-    kept = without[: max(most - len(facts), 0)]
-    by_fact = [(group, dict(eligible).get(group, name)) for group, name in facts.items()]
-    stated = [*kept, *by_fact]
+    stated = eligible[:most]
+    named_groups = {group for group, _ in stated}
+    for group, name in facts.items():
+        if group not in named_groups:
+            stated.append((group, dict(eligible).get(group, name)))
     stated.sort(key=lambda pair: (-totals[pair[0]], places.index(pair[0])))
     found = []
-    for place, (group, named) in enumerate(stated[:most]):
+    for place, (group, named) in enumerate(stated):
         near = totals[stated[0][0]] - totals[group] <= wording.equal_within
         least = max(wording.minimum_contribution, wording.minimum_share * push)
         found.append(ByGroup(group, named, place == 0 or (near and totals[group] >= least)))
     return found
+
+
+class Candidate(NamedTuple):
+    """A feature that a sentence may name."""
+
+    name: str
+    contribution: float
+    better: float  # share of the comparison accounts
+
+
+def most_visible(candidates: Sequence[Candidate], within: float) -> str:
+    """The feature with most accounts better, of those that pushed nearly as much as the first."""
+    largest = max(candidate.contribution for candidate in candidates)
+    near = [candidate for candidate in candidates if candidate.contribution >= largest - within]
+    return min(near, key=lambda own: (-own.better, -own.contribution, own.name)).name
 
 
 def facts_slowly(

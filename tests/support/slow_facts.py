@@ -296,6 +296,7 @@ def _cash(ledger: Ledger) -> dict[str, Fact]:
         "cash_months_3": ledger.flags(3, drew),
         "cash_months_12": ledger.flags(12, drew),
         "cash_ago": ledger.latest(drew),
+        "cash_total_3": total(ledger.over(3, cash)),
         "cash_total_6": drawn,
         "cash_to_limit_6": ratio(drawn, ledger.limit(0)),
         "cash_of_income_6": of_income,

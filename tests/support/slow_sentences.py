@@ -157,7 +157,7 @@ class _Story:
         if name == "as_of":
             return {self._month(0)}
         if name == "your_limit":
-            return {self._limit()}
+            return self._limit()
         if name == "points":
             return {self._in_points(self._points())}
         if name == "reference_points":
@@ -242,13 +242,14 @@ class _Story:
             return f"{_MONTHS[month]} {year}"
         return f"{year}年{month + 1}月"
 
-    def _limit(self) -> str:
+    def _limit(self) -> set[str]:
         highest, now = self.facts["established_limit"], self.facts["limit_now"]
         assert highest is not None
         assert now is not None
-        if self.language == "en":
-            return "your earlier limit" if highest > now else "your limit"
-        return "调整前额度" if highest > now else "额度"
+        if highest <= now:
+            return {"your limit" if self.language == "en" else "额度"}
+        before = "your earlier limit of " if self.language == "en" else "此前额度"
+        return {f"{before}{amount}" for amount in self._numbers("established_limit", highest)}
 
 
 def _is_exact(name: str) -> bool:

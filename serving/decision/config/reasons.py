@@ -46,7 +46,7 @@ _PROPOSED = frozenset({"decided_on", "proposed_limit"})
 _NOTICE: Mapping[str, AbstractSet[str]] = {
     "account": frozenset({"product", "account_tail"}),
     "reduce": _DECIDED | _LIMITS,
-    "suspend": _DECIDED,
+    "suspend": _DECIDED | {"credit_limit"},
     "suspend_and_reduce": _DECIDED | _LIMITS,
     "review": frozenset({"account", "review_on", "credit_limit", "proposal"}),
     "propose_reduce": _PROPOSED,
@@ -113,6 +113,7 @@ class Wording:
     minimum_share: float  # of all that pushes toward the cut; smaller groups are not stated
     named_share: float  # of its group's contribution; a sentence names no smaller feature
     named_better: float  # share of the comparison accounts that are better in the feature named
+    named_within: float  # log-odds; of features so near, the one with most accounts better is named
     equal_within: float  # log-odds; groups so near to the first are its equals
     features_shown: int  # of a group, at most
     never_silent: tuple[NeverSilent, ...]  # stated where they pushed, however little
@@ -141,6 +142,7 @@ def read_wording(text: str) -> Wording:
             minimum_share=selection.number("minimum_share", _BELOW_ONE),
             named_share=selection.number("named_share", _POSITIVE_SHARE),
             named_better=selection.number("named_better", _POSITIVE_SHARE),
+            named_within=selection.number("named_within", NOT_NEGATIVE),
             equal_within=selection.number("equal_within", NOT_NEGATIVE),
             features_shown=selection.whole("features_shown", Interval(1)),
             never_silent=_never_silent(selection.tables("never_silent", ())),

@@ -9,8 +9,11 @@ A group is *eligible* if it is large enough, C >= ``minimum_contribution`` and a
 ``minimum_share`` of all that pushes toward the cut, and if it has a feature to *name*: one that
 brought at least ``named_share`` of C, and in which at least ``named_better`` of the comparison
 accounts are visibly better.  So no customer reads of a value that did not count, or that is as good
-as that of customers who keep their limit.  The eligible groups with the largest C are stated.
-Those within ``equal_within`` of the first are its equals, the *leaders*.
+as that of customers who keep their limit.  Of features that pushed within ``named_within`` of the
+first such one, that in which most accounts are better is named.
+
+The eligible groups with the largest C are stated.  Those within ``equal_within`` of the first are
+its equals, the *leaders*.
 
 A fact of ``never_silent`` is stated wherever it and its group pushed toward the cut, however
 little: a customer who was 60 days past due within the year would not believe an answer without it.
@@ -118,13 +121,16 @@ def principal_reasons(
     wording: Wording,
     ranked: Ranked | None = None,
 ) -> tuple[Reason, ...]:
-    """The rules that decided, then the principal groups where the model did; at most four."""
+    """The rules that decided, then the principal groups where the model did.
+
+    They are at most four, and the facts that are never silent in addition.
+    """
     reasons = [_rule_reason(rank, hit, evidence) for rank, hit in enumerate(hits, start=1)]
     most = max(wording.most - len(hits), 0)
     groups = principal_groups(evidence, wording, most, ranked) if by_model else []
     for rank, group in enumerate(groups, start=len(hits) + 1):
         reasons.append(_group_reason(rank, group, evidence, wording))
-    return tuple(reasons[: wording.most])
+    return tuple(reasons)
 
 
 def unexplainable(
@@ -164,20 +170,19 @@ def principal_groups(
     most: int | None = None,
     ranked: Ranked | None = None,
 ) -> list[PrincipalGroup]:
-    """The groups that are stated, the largest first; at most ``most``, by default the wording's.
+    """The groups that are stated, the largest first.
 
-    They are the groups of the facts that are never silent, and the eligible groups that push most
-    toward the cut.
+    They are the eligible groups that push most toward the cut, at most ``most`` (by default the
+    wording's), and those of the facts that are never silent.
     """
     most = wording.most if most is None else most
     ranked = ranked or rank(evidence, wording)
     sums, eligible = ranked.sums, ranked.eligible
     facts = _facts(sums, evidence, wording)
-    others = [group for group in eligible if group not in facts]
-    room = max(most - len(facts), 0)
-    kept = [*others[:room], *facts]
-    kept.sort(key=_by_size(sums, wording))
-    stated = kept[:most]
+    stated = list(eligible)[:most]
+    # In addition: no fact takes the place of a group that pushed more.
+    stated += [group for group in facts if group not in stated]
+    stated.sort(key=_by_size(sums, wording))
     push = sum(total for total in sums.values() if total > 0)
     principal: list[PrincipalGroup] = []
     for group in stated:
@@ -275,19 +280,28 @@ def _feature_to_name(
     evidence: Evidence,
     wording: Wording,
 ) -> str | None:
-    """The feature that pushed most of those that may be named; None if there is none."""
+    """The feature that a group's sentence is about; None if none may be named.
+
+    Of those that may, it is the one that pushed most.  Where others pushed nearly as much, it is
+    the one in which most comparison accounts are better: the difference that a customer sees best.
+    """
     if group not in wording.groups:
         return None
+    named, most_better, least = None, 0.0, wording.named_share * total
     for name in _pushing(group, evidence):
-        if evidence.contributions[name] < wording.named_share * total:
-            return None  # the others pushed less
+        if evidence.contributions[name] < least:
+            break  # the others pushed less
         products = BY_NAME[name].products
         if products is not None and evidence.comparison.product not in products:
             continue  # the product does not have it
         better = evidence.comparison.share_better(name, evidence.values[name])
-        if better >= wording.named_better:
-            return name
-    return None
+        if better < wording.named_better:
+            continue
+        if named is None:
+            least = max(least, evidence.contributions[name] - wording.named_within)
+        if better > most_better:
+            named, most_better = name, better
+    return named
 
 
 def _pushing(group: str, evidence: Evidence) -> list[str]:

@@ -300,10 +300,12 @@ class _Words:
     def _limit(self) -> str:
         """The limit that shares are of; a cut of the last months does not raise a share."""
         values = self.case.evidence.values
-        is_lowered = values["established_limit"] > values["limit_now"]
-        if self.language == "en":
-            return "your earlier limit" if is_lowered else "your limit"
-        return "调整前额度" if is_lowered else "额度"
+        earlier = values["established_limit"]
+        if earlier <= values["limit_now"]:
+            return "your limit" if self.language == "en" else "额度"
+        amount = number(earlier, "CNY", self.language)
+        # The notice names two other limits: before and after this decision.
+        return f"your earlier limit of {amount}" if self.language == "en" else f"此前额度{amount}"
 
 
 def _percent(share: float) -> int:
