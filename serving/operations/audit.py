@@ -81,7 +81,7 @@ def open_audit_log(
             "`python -m serving verify` says which"
         ) from None
     except DBAPIError as error:
-        raise StorageError(f"the database does not answer: {error.orig}") from error
+        raise StorageError(f"the database cannot be read: {error.orig}") from error
     finally:
         database.close()
 
