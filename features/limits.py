@@ -7,14 +7,17 @@ import re
 
 LONGEST_ACCOUNT_ID = 64  # characters
 ACCOUNT_ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._:-]*$"
-ACCOUNT_RULE = (
-    f"account_id has 1 to {LONGEST_ACCOUNT_ID} of the characters A-Z a-z 0-9 . _ : -, "
+# The patterns in words, for messages.
+ACCOUNT_ID_FORM = (
+    f"1 to {LONGEST_ACCOUNT_ID} of the characters A-Z a-z 0-9 . _ : -, "
     "the first a letter or a digit"
 )
+ACCOUNT_RULE = f"account_id has {ACCOUNT_ID_FORM}"
 _ACCOUNT_ID = re.compile(ACCOUNT_ID_PATTERN)
 FIRST_MONTH = datetime.date(1900, 1, 1)
 LAST_MONTH = datetime.date(2099, 12, 1)
 MONTH_PATTERN = "^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$"  # FIRST_MONTH to LAST_MONTH as text
+MONTH_FORM = f"a month as YYYY-MM, from {FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}"
 LARGEST_AMOUNT = 1e9
 # One fen, the unit of an amount.  Whatever brings amounts in rounds them to it: a remainder of
 # floating point such as 5.7e-14 would count as cash drawn, and a division by it may overflow.

@@ -22,6 +22,8 @@ from serving.auth.caller import SCOPES
 # Set before a command imports bentoml: no usage data is sent to its makers.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 os.environ.setdefault("BENTOML_HOME", str(MODEL_STORE))
+# Not where `pack` downloads: a notebook's other downloads may need a progress bar.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 ALIAS = "champion"
 _QUOTED = quote(str(PROJECT))

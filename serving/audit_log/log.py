@@ -38,7 +38,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 from pysqlite3 import dbapi2 as sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from serving.audit_log import checkpoints
 from serving.audit_log.committer import Committer
@@ -69,7 +69,8 @@ class AuditLog:
     ``database``, ``secrets``, ``reader`` and ``writer`` are the parts it is made of.
 
     Raises:
-        StorageError: it would lose entries, or has lost some, or another process writes it.
+        StorageError: it would lose entries, or has lost some, or cannot be read, or another process
+            writes it.
     """
 
     def __init__(self, settings: StorageSettings) -> None:
@@ -80,8 +81,9 @@ class AuditLog:
             opened.callback(self._unlock)
             self.database = open_database(settings)
             opened.callback(self.database.close)
-            self.secrets = open_secrets(self.database, settings, create=True)
-            self._check_newest_checkpoint(settings.checkpoints)
+            with _explaining_damage(self.database):
+                self.secrets = open_secrets(self.database, settings, create=True)
+                self._check_newest_checkpoint(settings.checkpoints)
             opened.pop_all()  # nothing was refused: all of it stays open
         self.reader = Reader(self.database, self.secrets)
         self.writer = Writer(Committer(self.database, self.secrets, settings.checkpoints))
@@ -226,6 +228,16 @@ def _hash_at(database: Database, seq: int) -> bytes | None:
     with database.reading() as connection:
         row_hash = connection.scalar(query)
     return None if row_hash is None else bytes(row_hash)
+
+
+@contextmanager
+def _explaining_damage(database: Database) -> Iterator[None]:
+    """Raise StorageError for a database that opens, and whose rows cannot be read."""
+    try:
+        yield
+    except DBAPIError as error:
+        shown = database.url.render_as_string(hide_password=True)
+        raise StorageError(f"the database at {shown} cannot be read: {error.orig}") from error
 
 
 def _lock_file(file: Path) -> int:

@@ -81,7 +81,7 @@ def open_audit_log(
             "`python -m serving verify` says which"
         ) from None
     except DBAPIError as error:
-        raise StorageError(f"the database does not answer: {error.orig}") from error
+        raise StorageError(f"the database cannot be read: {error.orig}") from error
     finally:
         database.close()
 
@@ -109,7 +109,10 @@ def report_text(report: VerificationReport) -> str:
     newest = f", the newest of row {report.newest}" if report.checkpoints else ""
     lines = [f"rows         {report.rows}", f"checkpoints  {report.checkpoints}{newest}"]
     if report.cut_short:
-        lines.append(f"skipped      {report.cut_short} checkpoint(s) cut short by a power failure")
+        lines.append(
+            f"skipped      {report.cut_short} incomplete line(s) of the checkpoints, "
+            "as a power failure leaves them"
+        )
     if report.not_adopted:
         lines.append(f"not adopted  {report.not_adopted} API key(s) of an earlier version")
     lines.append(f"findings     {report.count or 'none'}")

@@ -45,4 +45,7 @@ def exit_code(error: Exception) -> int:
 
 def error_text(error: Exception) -> str:
     """The error on one line."""
-    return " ".join(str(error).split())
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    return " ".join(text.split())

@@ -86,8 +86,8 @@ def _outcome_rows(answer: Mapping[str, Any]) -> list[tuple[str, str | None]]:
 
 
 def _answer_reason(reason: Mapping[str, Any]) -> list[str]:
-    text = reason["text"]
-    table = _table([_feature_row(feature) for feature in reason["features"]])
+    text, by_rule = reason["text"], reason["share"] is None
+    table = _table([_feature_row(feature, compared=not by_rule) for feature in reason["features"]])
     return [
         f"  {reason['rank']}. {text['en']}",
         f"     {text['zh']}",
@@ -95,13 +95,12 @@ def _answer_reason(reason: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _feature_row(feature: Mapping[str, Any]) -> Row:
-    return [
-        feature["name"],
-        _value(feature["value"], feature["unit"]),
-        "comparison accounts:",
-        _value(feature["reference_value"], feature["unit"]),
-    ]
+def _feature_row(feature: Mapping[str, Any], compared: bool) -> Row:
+    own = [feature["name"], _value(feature["value"], feature["unit"])]
+    if not compared:  # a rule looks at no other account
+        return own
+    reference = _value(feature["reference_value"], feature["unit"])
+    return [*own, "comparison accounts:", reference]
 
 
 def _advice(advice: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,6 @@ The only module of serving that imports mlflow.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +54,6 @@ def fetch(
     from mlflow.exceptions import MlflowException
 
     _check_store(tracking_uri)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Both addresses: without the second, MLflow uses the registry that the process named last.
     client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
     folder.mkdir(parents=True, exist_ok=True)

@@ -22,16 +22,16 @@ _OPENINGS: dict[Language, dict[Asker, str]] = {
     "en": {
         "customer": (
             "You asked for a person to look again at the decision of {decided_on} "
-            "on the credit limit of your {account}. It was done."
+            "on the credit limit of your {account}. A person has done so."
         ),
         "policy": (
-            "On {decided_on} we told you that a person would look at the credit limit of your "
-            "{account}. It was done."
+            "On {decided_on} the decision on the credit limit of your {account} was referred to a "
+            "person. The person has decided."
         ),
     },
     "zh": {
         "customer": "您曾要求人工复核{decided_on}关于您的{account}信用额度的决定，复核已完成。",
-        "policy": "我们曾于{decided_on}告知您，将由专人审核您的{account}的信用额度，审核已完成。",
+        "policy": "您的{account}的信用额度于{decided_on}转由专人审核，审核已完成。",
     },
 }
 _CHANGES: dict[Language, dict[str, str]] = {

@@ -138,12 +138,9 @@ class Reviews:
         """
         step = await self._step("started", review_id, context)
         check_may_answer(step.review, step.rows, context.caller)
-        reviewer = step.review.reviewer
-        if reviewer is not None and body.instead_of != reviewer:
-            raise conflict("another person has taken it: to take it over, say instead_of whom")
-        if reviewer is None and body.instead_of is not None:
-            raise conflict("nobody has taken it yet: expected no instead_of")
         taken_by = reviewer_name(context.caller, body.reviewer)
+        if step.review.reviewer != body.instead_of:
+            raise conflict(_why_not_taken(step.review.reviewer, taken_by, body.instead_of))
         recorded = body.model_copy(update={"reviewer": taken_by})
         await self._append_step(step.entry(recorded), context)
 
@@ -340,6 +337,17 @@ def _resolution_row(rows: Sequence[Entry], review_id: str) -> Entry:
         raise conflict(f"expected a review that is resolved, this one is {_in_words(review.state)}")
     resolution_id = review.resolution.resolution_id
     return next(row for row in rows if row.entry_id == resolution_id)
+
+
+def _why_not_taken(reviewer: str | None, taken_by: str, instead_of: str | None) -> str:
+    """Return why `taken_by` cannot take a review from `instead_of`: `reviewer` has it."""
+    if reviewer is None:
+        return "nobody has taken it yet: expected no instead_of"
+    if instead_of is not None:
+        return "another person has taken it than instead_of says"
+    if reviewer == taken_by:
+        return "the same person has taken it already"
+    return "another person has taken it: to take it over, say instead_of whom"
 
 
 def _check_sent_at(

@@ -15,7 +15,13 @@ import polars as pl
 from pydantic import ConfigDict, Field, create_model
 from pydantic.json_schema import SkipJsonSchema
 
-from features.limits import ACCOUNT_ID_PATTERN, LONGEST_ACCOUNT_ID, MONTH_PATTERN
+from features.limits import (
+    ACCOUNT_ID_FORM,
+    ACCOUNT_ID_PATTERN,
+    LONGEST_ACCOUNT_ID,
+    MONTH_FORM,
+    MONTH_PATTERN,
+)
 from features.schema import COLUMNS, LONGEST_WINDOW, PRODUCTS, table
 from serving.schemas import examples
 from serving.schemas.advice import Advice
@@ -24,7 +30,7 @@ from serving.schemas.detail import DetailIfAsked
 from serving.schemas.statement import statement_field
 from serving.storage.timestamps import encode_time
 from serving.web.errors import Fault
-from serving.web.models import STRICT, Strict, Text
+from serving.web.models import STRICT, Strict, Text, matching_text
 
 if TYPE_CHECKING:  # at run time these would load numba
     from serving.decision import notice, result
@@ -52,11 +58,8 @@ else:
         __module__=__name__,
         __doc__="One month of an account.  Amounts in CNY.",
         month=(
-            str,
-            Field(
-                pattern=MONTH_PATTERN,
-                description="the month that it closes, YYYY-MM",
-            ),
+            Annotated[str, *matching_text(MONTH_PATTERN, f"expected {MONTH_FORM}")],
+            Field(description="the month that it closes, YYYY-MM"),
         ),
         **{
             column.name: statement_field(column)
@@ -77,11 +80,8 @@ class Request(ApiRequest):
 
     account_id: Annotated[
         str,
-        Field(
-            pattern=ACCOUNT_ID_PATTERN,
-            max_length=LONGEST_ACCOUNT_ID,
-            description="the lender's name for the account",
-        ),
+        *matching_text(ACCOUNT_ID_PATTERN, f"expected {ACCOUNT_ID_FORM}"),
+        Field(max_length=LONGEST_ACCOUNT_ID, description="the lender's name for the account"),
     ]
     product: Annotated[Product, Field(description="what the limit is for")]
     currency: Annotated[Literal["CNY"], Field(description="of all amounts")]

@@ -16,7 +16,7 @@ import bentoml
 from bentoml._internal.models.model import ModelStore
 
 from serving import MODEL_STORE
-from serving.decision.bundle import SEAL
+from serving.decision.bundle import SEAL, BundleError
 
 MODEL = "limit-reduction"
 # A folder below the BentoML model's own, which holds a file of BentoML's: a bundle may hold no
@@ -68,5 +68,12 @@ def stored_bundles() -> dict[str, Path]:
 
 
 def stated_digest(folder: Path) -> str:
-    """The digest that the bundle in a folder states."""
-    return (folder / SEAL).read_text(encoding="utf-8").strip()
+    """The digest that the bundle in a folder states.
+
+    Raises:
+        BundleError: the folder holds no bundle.
+    """
+    try:
+        return (folder / SEAL).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise BundleError(f"{folder}: expected a bundle, found no {SEAL}") from None

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.responses import Response
 
 from features.schema import NAMES, StatementError
@@ -29,9 +30,15 @@ _MESSAGE_BY_STATUS: Mapping[int, str] = {
     HTTPStatus.TOO_MANY_REQUESTS: "too many requests at once",
     HTTPStatus.GATEWAY_TIMEOUT: "there was no answer in the time that is allowed",
 }
+# With placeholders for the context of pydantic's error.
+_WHOLE_NUMBER = "expected a whole number, written without a point"
 _MESSAGE_BY_TYPE: Mapping[str, str] = {
     "extra_forbidden": "unknown field",
     "missing": "field is missing",
+    "int_type": _WHOLE_NUMBER,
+    "int_from_float": _WHOLE_NUMBER,
+    "too_short": "expected {min_length} or more",
+    "too_long": "expected {max_length} or fewer",
 }
 
 
@@ -42,7 +49,8 @@ class Fault(Strict):
         str,
         Field(
             description=(
-                "JSONPath of the field, `?` and the name for a parameter; `$` is the whole request"
+                "JSONPath of the field; `?` and the name of a parameter; the name of a header; "
+                "`$` is the whole request"
             )
         ),
     ]
@@ -152,17 +160,18 @@ def status_problem(status: int) -> Problem:
 
 def validation_error(error: ValidationError) -> ApiError:
     """Return 400 if the body is not JSON, 422 with a path to each field that is wrong."""
-    details = error.errors(include_url=False, include_context=False, include_input=False)
+    details = error.errors(include_url=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         return single_fault(HTTPStatus.BAD_REQUEST, details[0]["msg"])
-    faults = [
-        Fault(
-            path=json_path(detail["loc"]),
-            message=_MESSAGE_BY_TYPE.get(detail["type"], detail["msg"]),
-        )
-        for detail in details
-    ]
+    faults = [Fault(path=json_path(detail["loc"]), message=_message(detail)) for detail in details]
     return api_error(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+
+
+def _message(detail: ErrorDetails) -> str:
+    message = _MESSAGE_BY_TYPE.get(detail["type"])
+    if message is None:
+        return detail["msg"]
+    return message.format_map(detail.get("ctx", {}))
 
 
 def statement_error(

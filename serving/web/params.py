@@ -90,11 +90,12 @@ def read_page(query: QueryParams, statuses: Sequence[str]) -> PageQuery:
     if unknown:
         raise _unknown_parameters(unknown)
     status, after = query.getlist("status"), query.getlist("after")
-    if len(status) > 1 or not set(status) <= set(statuses):
-        message = f"expected one of {', '.join(statuses)}, once"
+    for name, values in (("status", status), ("after", after)):
+        if len(values) > 1:
+            raise _unprocessable(parameter_path(name), "expected each parameter once")
+    if not set(status) <= set(statuses):
+        message = f"expected one of: {', '.join(statuses)}"
         raise _unprocessable(parameter_path("status"), message)
-    if len(after) > 1:
-        raise _unprocessable(parameter_path("after"), "expected each parameter once")
     return PageQuery(
         status=status[0] if status else None,
         after=after[0].lower() if after else None,

@@ -13,6 +13,7 @@ import shlex
 import pytest
 
 from serving.__main__ import make_parser as serving_parser
+from tests.support.each import each
 from tests.support.paths import ROOT
 from training.__main__ import make_parser as training_parser
 from training.compare.peers.compare import PeersConfig
@@ -105,3 +106,19 @@ def test_no_page_names_a_place_on_a_machine() -> None:
     place = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users)/")
     for page in PAGES:
         assert not place.search(page.read_text("utf-8")), page.name
+
+
+# What a command writes: by redirection, by `curl -o`, by an option, or as a copy.
+WRITTEN = re.compile(r"(?: > | -o | --out | --secrets | backup )([\w-]+(?:/[\w-]+)*\.[a-z]+)\b")
+
+
+def test_git_ignores_every_file_that_a_page_writes() -> None:
+    """Requests, API keys and copies of the audit log: nobody should commit them by accident."""
+    written = {name for page in PAGES for name in WRITTEN.findall(page.read_text("utf-8"))}
+    assert {"key.txt", "records.jsonl", "decision.json", "copy.db"} <= written
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    # The pages say to copy the demo's request to request.json.
+    for name in each(sorted(written | {"request.json"})):
+        first, _, rest = name.partition("/")
+        patterns = {f"/{first}/"} if rest else {name, f"/{name}"}
+        assert patterns & set(ignored), name

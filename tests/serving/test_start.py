@@ -14,13 +14,14 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import bentoml
 import psutil
 import pytest
+from pysqlite3 import dbapi2 as sqlite
 
 from serving import PROJECT
 from serving.api.described_service import DescribedService
@@ -89,6 +90,21 @@ def break_the_database(folder: Path) -> dict[str, str]:
     return {}
 
 
+def damage_the_database(folder: Path) -> dict[str, str]:
+    """Destroy a page of its rows; what is read when a database is opened stays whole."""
+    SERVED.inner.check()
+    file = folder / "record.db"
+    with closing(sqlite.connect(file)) as connection:
+        [page_size] = connection.execute("PRAGMA page_size").fetchone()
+        [page] = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'secrets_marker'"
+        ).fetchone()
+    with file.open("r+b") as content:
+        content.seek((page - 1) * page_size)
+        content.write(b"x" * page_size)
+    return {}
+
+
 # How each is broken, and words of the sentence.
 BROKEN: dict[str, tuple[Break, str]] = {
     "another record": (put_beside_old_checkpoints, "there are checkpoints of one in"),
@@ -97,6 +113,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "no server": (name_no_server, "does not open"),
     "no such database": (name_no_database, "expected a database at sqlite"),
     "no database": (break_the_database, "does not open"),
+    "damaged database": (damage_the_database, "record.db cannot be read: database disk image"),
 }
 
 

@@ -85,12 +85,22 @@ def verify_copy(file: Path, secrets: Secrets, checkpoint_lines: bytes) -> Verifi
 
 def _connect(file: Path, mode: Mode) -> Any:
     # As an address, because a path alone would make a missing file. `as_uri` quotes ? and %.
+    address = f"{file.absolute().as_uri()}?mode={mode}"
+    if mode == "ro" and not _has_journal(file):
+        # Otherwise SQLite makes a write-ahead log beside the file, and fails where it cannot.
+        address += "&immutable=1"
     return sqlite.connect(
-        f"{file.absolute().as_uri()}?mode={mode}",
+        address,
         uri=True,
         isolation_level=None,
         timeout=_SECONDS_FOR_WRITERS,
     )
+
+
+def _has_journal(file: Path) -> bool:
+    """Return whether a journal beside the file has commits that the file lacks."""
+    journals = [Path(f"{file}{suffix}") for suffix in ("-wal", "-journal")]
+    return any(journal.exists() and journal.stat().st_size > 0 for journal in journals)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from tests.support.gated_app import (
     problem_of,
     request,
 )
+from tests.support.records import environment_of, settings_in
 from tests.support.served import AS_DEPLOYED, Guarded, Server, local_headers
 
 # Rates
@@ -260,7 +261,10 @@ def test_a_gate_opens_the_database_of_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str, status: int
 ) -> None:
     (tmp_path / "broken.db").write_bytes(b"no database" * 200)
-    monkeypatch.setenv("CLEARLINE_RECORD", f"sqlite:///{tmp_path / database}")
+    # All of them: the folder of the tests may hold the checkpoints of a service that ran there.
+    settings = settings_in(tmp_path, f"sqlite:///{tmp_path / database}")
+    for name, value in environment_of(settings).items():
+        monkeypatch.setenv(name, value)
     gate = Gate(Echo())
     assert request(gate, "GET", "/docs.json").status_code == (401 if status == 200 else status)
     token = read_token(tmp_path / f"{database}.token")

@@ -80,6 +80,16 @@ def test_the_notice_is_shown_with_the_day_it_is_due(answers: list[dict[str, Any]
     assert kinds == {"adverse action", "under review"}
 
 
+def test_a_rule_s_feature_is_not_compared_with_accounts_that_the_model_keeps() -> None:
+    reason = examples.ANSWER["reasons"][0]
+    rule = reason | {"share": None, "contribution": None, "effect": None}
+    rule["features"] = [reason["features"][0] | {"reference_value": None}]
+    compared = "accounts that keep their limit:"
+    assert compared not in answer_text(examples.ANSWER | {"reasons": [rule]})
+    # The control: a reason of the model is.
+    assert compared in answer_text(examples.ANSWER | {"reasons": [reason]})
+
+
 def test_every_stage_of_a_decision_is_shown_up_to_the_notice(
     some_windows: pl.DataFrame, bundle: Bundle
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -90,6 +91,18 @@ def test_fetch_gives_the_bundle_that_was_registered(
     assert {file.name: file.read_bytes() for file in fetched.iterdir()} == {
         file.name: file.read_bytes() for file in bundle_folder.iterdir()
     }
+
+
+def test_fetch_leaves_the_environment_as_it_was(
+    registry: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # serving.__main__ sets it, and other tests import that.
+    monkeypatch.delenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", raising=False)
+    before = dict(os.environ)
+    fetch("champion", registry, tmp_path / "new")
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize(

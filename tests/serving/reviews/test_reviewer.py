@@ -119,6 +119,23 @@ def test_who_asks_for_a_review_can_neither_take_nor_resolve_it(desk: Desk) -> No
     assert desk.read(review_id).state == "resolved"
 
 
+def test_a_refused_start_says_who_has_the_review(desk: Desk) -> None:
+    review_id = desk.ask(APP)
+    desk.take(review_id, LI_NA)
+    messages = []
+    for caller, instead_of in ((LI_NA, None), (WANG_WEI, None), (WANG_WEI, "Zoe")):
+        with pytest.raises(ApiError) as raised:
+            desk.take(review_id, caller, instead_of=instead_of)
+        status, message = refusal(raised)
+        assert status == HTTPStatus.CONFLICT
+        messages.append(message)
+    assert messages == [
+        "the same person has taken it already",
+        "another person has taken it: to take it over, say instead_of whom",
+        "another person has taken it than instead_of says",
+    ]
+
+
 def test_another_key_of_the_same_owner_is_the_same_person(desk: Desk) -> None:
     review_id = desk.ask(LI_NA)
     second = Caller("k-li-2", "lender", SCOPES, "li na")

@@ -19,13 +19,15 @@ from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
 from features.limits import (
+    ACCOUNT_ID_FORM,
     ACCOUNT_ID_PATTERN,
     FIRST_MONTH,
     LAST_MONTH,
     LONGEST_ACCOUNT_ID,
+    MONTH_FORM,
     MONTH_PATTERN,
 )
-from features.schema import COLUMNS, Column, check, round_amounts, sift
+from features.schema import COLUMNS, LONGEST_WINDOW, Column, check, round_amounts, sift
 from serving.auth.routes import LARGEST_BATCH, LARGEST_BODY
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide, decide_many
@@ -77,6 +79,11 @@ def problem_of(body: str | bytes | Json, model: BodyModel = Request) -> Problem:
 
 def paths_of(body: str | bytes | Json, model: BodyModel = Request) -> list[str]:
     return [fault.path for fault in problem_of(body, model).errors]
+
+
+def message_of(body: Json) -> str:
+    (fault,) = problem_of(body).errors
+    return fault.message
 
 
 def example_answer() -> Answer:
@@ -152,6 +159,27 @@ def test_the_limits_of_account_and_month_are_those_of_the_schema() -> None:
         assert bool(re.fullmatch(MONTH_PATTERN, f"{day:%Y-%m}")) is inside
     for text in ("1899-12", "2100-01", "26-10", "2026-13"):
         assert not re.fullmatch(MONTH_PATTERN, text)
+
+
+def test_a_refused_text_is_told_its_form_in_words() -> None:
+    accounts = [request(account_id=name) for name in ("账户1027", "a/1", "-1", " A-1", "A-1\n", "")]
+    assert {message_of(body) for body in accounts} == {f"expected {ACCOUNT_ID_FORM}"}
+    months = [
+        with_statement(1, month=month)
+        for month in ("2026-9", "2026-13", "2026/09", "2026-09-01", "1899-12", "2026年9月", "")
+    ]
+    assert {message_of(body) for body in months} == {f"expected {MONTH_FORM}"}
+    # Of a name that is too long, its length is said.
+    assert "64" in message_of(request(account_id="x" * 65))
+
+
+def test_a_refused_count_is_explained_in_words() -> None:
+    statements = examples.REQUEST["statements"]
+    assert message_of(request(statements=[])) == "expected 1 or more"
+    assert message_of(request(statements=statements * 5)) == f"expected {LONGEST_WINDOW} or fewer"
+    for count in (1.0, "1", True):
+        body = with_statement(1, credit_inquiries=count)
+        assert message_of(body) == "expected a whole number, written without a point"
 
 
 ACCOUNT_IDS = st.one_of(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.decision.bundle import BundleError
 from serving.decision.golden import load
 from serving.operations import pack
 from serving.storage import models
@@ -26,3 +27,9 @@ def test_the_store_is_the_project_s_or_that_of_the_environment(
     with pytest.raises(models.NoStoredModel):
         models.newest_bundle()
     assert models.stored_bundles() == {}
+
+
+def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as refused:
+        models.stated_digest(tmp_path)
+    assert str(refused.value) == f"{tmp_path}: expected a bundle, found no bundle.sha256"

@@ -297,6 +297,7 @@ def test_a_copy_is_restored_to_what_it_was(
     assert (status, err) == (0, "")
     assert out.startswith("restored     20 rows, the newest of 2026-11-25T")
     assert copy.read_bytes() == content
+    assert names_in(elsewhere) == ["copy.db"], "a copy may be on a medium that cannot be written"
     assert (tmp_path / "record.db").stat().st_mode & 0o777 == 0o600
     assert run("verify")[0] == 0
     with continued(settings) as audit_log:
@@ -307,6 +308,23 @@ def test_a_copy_is_restored_to_what_it_was(
     assert status == 2
     assert "a record is never overwritten" in err
     assert "rows         21\n" in run("verify")[1]
+
+
+def test_the_write_ahead_log_beside_a_copy_is_restored_too(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    """As in a snapshot of the whole folder, taken while the service ran."""
+    settings, snapshot = settings_in(tmp_path), elsewhere / "record.db"
+    with continued(settings) as audit_log:
+        append(audit_log, numbered_entries(0, 20))
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{settings.file}{suffix}", f"{snapshot}{suffix}")
+    for file in each(list(tmp_path.glob("record.db*"))):
+        file.unlink()
+    point_to(monkeypatch, settings)
+    status, out, err = run("restore", snapshot)
+    assert (status, err) == (0, "")
+    assert out.startswith("restored     20 rows")
 
 
 def test_an_older_copy_says_which_checkpoints_it_does_not_reach(
