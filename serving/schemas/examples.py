@@ -22,7 +22,7 @@ _ROWS = (
     ("2026-05", 30000.0, 9200.0, 2100.0, 0.0, 1500.0, 920.0, 0, 0, 0, 31000.0, 8200.0),
     ("2026-06", 30000.0, 11050.0, 2600.0, 0.0, 1950.0, 1105.0, 0, 0, 0, 34500.0, 8200.0),
     ("2026-07", 30000.0, 13900.0, 2400.0, 1500.0, 2200.0, 1390.0, 0, 1, 1, 39000.0, 8200.0),
-    ("2026-08", 30000.0, 15800.0, 1900.0, 1000.0, 2150.0, 1580.0, 12, 0, 1, 44000.0, None),
+    ("2026-08", 30000.0, 15800.0, 1900.0, 0.0, 2150.0, 1580.0, 12, 0, 1, 44000.0, None),
     ("2026-09", 30000.0, 17450.0, 1800.0, 1200.0, 2500.0, 1745.0, 0, 1, 0, 47500.0, None),
     ("2026-10", 30000.0, 18600.0, 1700.0, 900.0, 2650.0, 1860.0, 9, 0, 1, 52000.0, None),
 )
@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-8817-9427-ad5be17f9319",
+    "decision_id": "01a1c4af-86fb-84dc-b209-93945f1c58ae",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -47,46 +47,50 @@ ANSWER: dict[str, Any] = {
     "effective_on": "2026-11-13",
     "review_on": "2027-02-10",
     "review_because": [],
-    "probability": 0.5866783094605053,
-    "log_odds": 0.35025044335384425,
-    "base_log_odds": -2.5037860479529237,
+    "probability": 0.5862315370345634,
+    "log_odds": 0.3484082767562363,
+    "base_log_odds": -2.5137817379246084,
     "cut_off": 0.12790697674418605,
     "reasons": [
         {
             "rank": 1,
             "code": "cash_reliance",
             "cause": "behavior",
-            "share": 0.3219509724450166,
-            "contribution": 1.117233682509128,
+            "share": 0.28357547890465223,
+            "contribution": 0.8997657931863952,
             "leader": True,
             "text": {
                 "en": (
-                    "The cash you drew in the last 6 months is 15 % of your limit; accounts that "
-                    "keep theirs: 0 %."
+                    "You drew cash in 2 of the last 3 months (CNY 2,100 in all), most "
+                    "recently in October 2026. At least half of the comparison accounts drew "
+                    "none."
                 ),
-                "zh": "近6个月取现金额为额度的15%；保留额度的账户为0%。",
+                "zh": (
+                    "近3个月中，您有2个月支取现金（共2,100元），最近一次为2026年10月。"
+                    "对比账户中至少有一半没有支取现金。"
+                ),
             },
             "features": [
                 {
-                    "name": "cash_to_limit_6",
-                    "value": 0.15333333333333332,
+                    "name": "cash_months_3",
+                    "value": 2.0,
                     "reference_value": 0.0,
-                    "unit": "share",
-                    "contribution": 0.18897314079259114,
+                    "unit": "months",
+                    "contribution": 0.35437064475772767,
                 },
                 {
                     "name": "cash_to_income_6",
-                    "value": 0.09349593495934959,
+                    "value": 0.07,
                     "reference_value": 0.0,
                     "unit": "share",
-                    "contribution": 0.5389188925248674,
+                    "contribution": 0.30266361062190456,
                 },
                 {
-                    "name": "cash_months_3",
-                    "value": 3.0,
+                    "name": "cash_to_limit_6",
+                    "value": 0.12,
                     "reference_value": 0.0,
-                    "unit": "months",
-                    "contribution": 0.309177697375097,
+                    "unit": "share",
+                    "contribution": 0.21678191307818678,
                 },
             ],
         },
@@ -94,12 +98,19 @@ ANSWER: dict[str, Any] = {
             "rank": 2,
             "code": "credit_seeking",
             "cause": "behavior",
-            "share": 0.228193620821275,
-            "contribution": 0.8268819916595669,
+            "share": 0.2723843837585623,
+            "contribution": 0.8642572060559413,
             "leader": True,
             "text": {
-                "en": "You applied for credit elsewhere 3 times in the last 6 months.",
-                "zh": "近6个月您在其他机构申请信贷3次。",
+                "en": (
+                    "You applied for credit with other lenders 3 times in the last 6 months, "
+                    "most recently in October 2026. At least half of the comparison accounts "
+                    "did not apply."
+                ),
+                "zh": (
+                    "近6个月，您向其他机构申请信贷3次，最近一次为2026年10月。"
+                    "对比账户中至少有一半没有申请。"
+                ),
             },
             "features": [
                 {
@@ -107,158 +118,189 @@ ANSWER: dict[str, Any] = {
                     "value": 3.0,
                     "reference_value": 0.0,
                     "unit": "count",
-                    "contribution": 0.4300525153417067,
+                    "contribution": 0.4416258896672863,
                 },
                 {
-                    "name": "limit_requests_12",
-                    "value": 2.0,
+                    "name": "credit_inquiries_6",
+                    "value": 3.0,
                     "reference_value": 0.0,
                     "unit": "count",
-                    "contribution": 0.0015590933463765476,
+                    "contribution": 0.20178747552726545,
                 },
                 {
                     "name": "credit_inquiries_3",
                     "value": 2.0,
                     "reference_value": 0.0,
                     "unit": "count",
-                    "contribution": 0.20065514517489527,
+                    "contribution": 0.12883797756233703,
                 },
             ],
         },
         {
             "rank": 3,
-            "code": "weak_repayment",
-            "cause": "behavior",
-            "share": 0.21856971244794451,
-            "contribution": 0.29881571120018563,
-            "leader": False,
+            "code": "external_debt",
+            "cause": "risk",
+            "share": 0.19220925414167234,
+            "contribution": 0.6098669485759616,
+            "leader": True,
             "text": {
                 "en": (
-                    "Over the last 6 months you paid 17 % of your balances; accounts that keep "
-                    "their limit pay 45 %."
+                    "You owe CNY 70,600 here and to other lenders, 8.6 times your monthly "
+                    "income of CNY 8,200. Half of the comparison accounts owe 2.0 times or "
+                    "less."
                 ),
-                "zh": "近6个月您偿还了账单的17%；保留额度的账户为45%。",
+                "zh": (
+                    "您在本账户和其他机构的负债合计70,600元，是月收入（8,200元）的8.6倍。"
+                    "对比账户中有一半不超过2.0倍。"
+                ),
             },
             "features": [
                 {
-                    "name": "payment_to_balance_12",
-                    "value": 0.1698813056379822,
-                    "reference_value": 0.4462537582385183,
-                    "unit": "share",
-                    "contribution": 0.04005664926198694,
+                    "name": "total_debt_to_income",
+                    "value": 8.61,
+                    "reference_value": 1.97,
+                    "unit": "times",
+                    "contribution": 0.5194046302516571,
                 },
                 {
-                    "name": "payment_to_balance_6",
-                    "value": 0.1698813056379822,
-                    "reference_value": 0.4156196268637564,
+                    "name": "external_debt_growth_6",
+                    "value": None,
+                    "reference_value": -0.04,
                     "unit": "share",
-                    "contribution": 0.10939623664753835,
+                    "contribution": 0.056957257227867784,
                 },
                 {
-                    "name": "payment_to_balance_3",
-                    "value": 0.15482502651113467,
-                    "reference_value": 0.36421981285267196,
-                    "unit": "share",
-                    "contribution": 0.10022321837246237,
+                    "name": "external_debt_to_limit",
+                    "value": 1.73,
+                    "reference_value": 0.74,
+                    "unit": "times",
+                    "contribution": 0.017779751608453027,
                 },
             ],
         },
         {
             "rank": 4,
-            "code": "external_debt",
-            "cause": "risk",
-            "share": 0.1626781220848261,
-            "contribution": 0.5748863699285405,
+            "code": "weak_repayment",
+            "cause": "behavior",
+            "share": 0.12757722103373165,
+            "contribution": 0.40479388386937293,
             "leader": False,
             "text": {
                 "en": (
-                    "You owe other lenders 6.3 times your monthly income; accounts that keep their "
-                    "limit, 1.0 times."
+                    "Over the last 5 months you paid CNY 2,290 a month on bills of CNY "
+                    "13,480 on average (17%). Half of the comparison accounts paid 43% or "
+                    "more."
                 ),
-                "zh": "您在其他机构的负债为月收入的6.3倍；保留额度的账户为1.0倍。",
+                "zh": (
+                    "近5个月，您的账单月均13,480元，月均还款2,290元（17%）。"
+                    "对比账户中有一半还款不低于43%。"
+                ),
             },
             "features": [
                 {
-                    "name": "external_debt_to_income",
-                    "value": 6.341463414634147,
-                    "reference_value": 1.0145909411764706,
-                    "unit": "times",
-                    "contribution": 0.031821040918259956,
+                    "name": "payment_to_balance_6",
+                    "value": 0.17,
+                    "reference_value": 0.43,
+                    "unit": "share",
+                    "contribution": 0.13789120619127213,
                 },
                 {
-                    "name": "total_debt_to_income",
-                    "value": 8.609756097560975,
-                    "reference_value": 1.981696052631579,
-                    "unit": "times",
-                    "contribution": 0.4688618704487216,
+                    "name": "payment_to_balance_3",
+                    "value": 0.15,
+                    "reference_value": 0.38,
+                    "unit": "share",
+                    "contribution": 0.08846831130213335,
                 },
                 {
-                    "name": "external_debt_to_limit",
-                    "value": 1.7333333333333334,
-                    "reference_value": 0.6664309090909091,
-                    "unit": "times",
-                    "contribution": 0.022528808668520254,
+                    "name": "balance_growth_6",
+                    "value": None,
+                    "reference_value": 0.15,
+                    "unit": "share",
+                    "contribution": 0.05673435545095633,
                 },
             ],
         },
     ],
-    "leaders": 2,
+    "leaders": 3,
     "comparison": {
         "en": (
-            "The comparison accounts are 1,000 accounts of the same kind that only just keep their "
-            "limit. Where we give a value for them, half of them have that value or less, and half "
-            "have that value or more."
+            "The comparison accounts are 1,000 accounts of the same kind that only just keep "
+            "their limit. Where we give a value for them, half of them have that value or "
+            "less, and half have that value or more."
         ),
         "zh": (
-            "对比账户为1,000个刚好达到保留额度标准的同类账户。"
-            "文中对比账户的数值为中位数：一半账户不高于该值，一半账户不低于该值。"
+            "对比账户为1,000个刚好达到保留额度标准的同类账户。文中对比账户的数值为中位数："
+            "一半账户不高于该值，一半账户不低于该值。"
         ),
         "size": 1000,
         "chosen": (
-            "accounts of the product that the policy keeps, each at its month nearest below the "
-            "cut-off, test accounts left out, and those so near the cut-off that a person decides: "
-            "the pool is those within the band below, nearest first, at most ten times the "
-            "accounts wanted, widened by the next nearest where they are fewer than twice those "
-            "wanted; from as many strata of log-odds as accounts are wanted one each, so that the "
-            "reason groups' mean contributions are nearly the pool's"
+            "accounts of the product that the policy keeps, each at its month nearest below "
+            "the cut-off, test accounts left out, and those so near the cut-off that a "
+            "person decides: the pool is those within the band below, nearest first, at most "
+            "ten times the accounts wanted, widened by the next nearest where they are fewer "
+            "than twice those wanted; from as many strata of log-odds as accounts are wanted "
+            "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
-        "policy": "2026-11.3",
-        "bundle": "1e3e2bdd271b0aa2725cdf6cb4fa9bc69779786f3edbcb5c2901b148a29e92c7",
+        "policy": "2026-11.4",
+        "bundle": "a25b8c31145bfbc3eaea6c6acb13073e6f203892648546d9d4d0184f0f976c7b",
     },
     "notice": {
         "kind": "adverse_action",
         "send_by": "2026-11-12",
         "text": {
             "en": (
-                "On 10 November 2026 we decided to lower the credit limit of your account from CNY "
-                "30,000 to CNY 19,600. "
-                "The new limit applies from 13 November 2026. "
-                "We will look at it again on 10 February 2027.\n\n"
-                "Principal reasons:\n"
-                "1. The cash you drew in the last 6 months is 15 % of your limit; accounts that "
-                "keep theirs: 0 %.\n"
-                "2. You applied for credit elsewhere 3 times in the last 6 months.\n"
-                "3. Over the last 6 months you paid 17 % of your balances; accounts that keep "
-                "their limit pay 45 %.\n"
-                "4. You owe other lenders 6.3 times your monthly income; accounts that keep their "
-                "limit, 1.0 times.\n\n"
-                "This decision was made by automated means alone. "
-                "You have the right to refuse that: if you ask, a person will reconsider it, free "
-                "of charge, and explain it to you. "
-                "If anything above or in our data about you is wrong or incomplete, you may have "
-                "it corrected. "
-                "Advice on regaining the limit, where there is any, is given separately."
+                "On 10 November 2026 we decided to lower the credit limit of your pay-later "
+                "account ending in 1027 from CNY 30,000 to CNY 19,600. The new limit applies "
+                "from 13 November 2026. We will look at it again on 10 February 2027.\n"
+                "\n"
+                "Main reasons:\n"
+                "1. You drew cash in 2 of the last 3 months (CNY 2,100 in all), most "
+                "recently in October 2026. At least half of the comparison accounts drew "
+                "none.\n"
+                "2. You applied for credit with other lenders 3 times in the last 6 months, "
+                "most recently in October 2026. At least half of the comparison accounts did "
+                "not apply.\n"
+                "3. You owe CNY 70,600 here and to other lenders, 8.6 times your monthly "
+                "income of CNY 8,200. Half of the comparison accounts owe 2.0 times or less.\n"
+                "\n"
+                "Other reasons, which counted for less:\n"
+                "4. Over the last 5 months you paid CNY 2,290 a month on bills of CNY 13,480 "
+                "on average (17%). Half of the comparison accounts paid 43% or more.\n"
+                "\n"
+                "The comparison accounts are 1,000 accounts of the same kind that only just "
+                "keep their limit. Where we give a value for them, half of them have that "
+                "value or less, and half have that value or more.\n"
+                "\n"
+                "This decision was made by automated means alone. You have the right to "
+                "refuse a decision made in that way. If you ask, a person will look at it "
+                "again, free of charge, and explain it to you. If anything above or in our "
+                "data about you is wrong or not complete, you may have it corrected or "
+                "completed. Advice on how to get the limit back, where there is any, is "
+                "given separately."
             ),
             "zh": (
-                "我们于2026年11月10日决定，将您账户的信用额度由30,000元下调至19,600元，"
-                "自2026年11月13日起生效。我们将于2027年2月10日重新评估该额度。\n\n"
+                "我们于2026年11月10日决定，将您的先享后付账户（尾号1027）"
+                "的信用额度由30,000元下调至19,600元，自2026年11月13日起生效。"
+                "我们将于2027年2月10日重新评估该额度。\n"
+                "\n"
                 "主要原因：\n"
-                "1. 近6个月取现金额为额度的15%；保留额度的账户为0%。\n"
-                "2. 近6个月您在其他机构申请信贷3次。\n"
-                "3. 近6个月您偿还了账单的17%；保留额度的账户为45%。\n"
-                "4. 您在其他机构的负债为月收入的6.3倍；保留额度的账户为1.0倍。\n\n"
-                "本决定仅由系统自动作出，您有权拒绝：经您申请，我们将免费安排工作人员重新审核，"
-                "并向您说明理由。如上述内容或我们持有的您的信息有误或不完整，您可要求更正。"
+                "1. 近3个月中，您有2个月支取现金（共2,100元），最近一次为2026年10月。"
+                "对比账户中至少有一半没有支取现金。\n"
+                "2. 近6个月，您向其他机构申请信贷3次，最近一次为2026年10月。"
+                "对比账户中至少有一半没有申请。\n"
+                "3. 您在本账户和其他机构的负债合计70,600元，是月收入（8,200元）的8.6倍。"
+                "对比账户中有一半不超过2.0倍。\n"
+                "\n"
+                "其他原因（影响较小）：\n"
+                "4. 近5个月，您的账单月均13,480元，月均还款2,290元（17%）。"
+                "对比账户中有一半还款不低于43%。\n"
+                "\n"
+                "对比账户为1,000个刚好达到保留额度标准的同类账户。"
+                "文中对比账户的数值为中位数：一半账户不高于该值，一半账户不低于该值。\n"
+                "\n"
+                "本决定仅由系统自动作出。您有权拒绝我们仅以自动化决策方式作出的决定："
+                "经您申请，我们将免费安排工作人员重新审核，并向您说明理由。"
+                "如上述内容或我们持有的您的信息有误或不完整，您可要求更正、补充。"
                 "如有恢复额度的建议，将另行提供。"
             ),
         },
@@ -266,8 +308,8 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "1e3e2bdd271b0aa2725cdf6cb4fa9bc69779786f3edbcb5c2901b148a29e92c7",
-        "reference": "7c5d0b2b0ec1072d7909ab46636694ec2f0f003a6bfd21f225f3d5fdac831ead",
-        "policy": "2026-11.3",
+        "bundle": "a25b8c31145bfbc3eaea6c6acb13073e6f203892648546d9d4d0184f0f976c7b",
+        "reference": "aa6e8b7eadda4e1e6789f53fdac3cace14769f7e3eec64fa884bf9946864e755",
+        "policy": "2026-11.4",
     },
 }

@@ -61,7 +61,7 @@ def text_of(notice: Notice, language: Language) -> str:
 
 
 REDUCED, SUSPENDED, KEPT = outcome(0.3), outcome(0.9), outcome(0.01)
-# A person is asked to confirm a cut, to stop new drawings, or to change nothing.
+# A person is asked to confirm a cut, to stop new purchases and cash, or to change nothing.
 CONFIRMED = outcome(0.3, months_observed=2.0)
 STOPPED = outcome(0.9, months_observed=2.0)
 REFERRED = dataclasses.replace(KEPT, action="review", proposed_limit=LIMIT, review_on=TODAY)
@@ -154,10 +154,12 @@ def test_a_notice_explains_the_comparison_accounts_if_it_speaks_of_them() -> Non
 
 def test_a_limit_that_does_not_change_is_not_stated_twice() -> None:
     full = dataclasses.replace(SUSPENDED, new_limit=LIMIT)
-    assert "credit limit" not in make(full, REASON).text.en
-    assert "额度" not in make(full, REASON).text.zh.split("\n\n")[0]
+    opening = make(full, REASON).text
+    assert opening.en.split("\n\n")[0].count("CNY 20,000") == 1
+    assert opening.zh.split("\n\n")[0].count("20,000元") == 1
+    assert "credit limit stays at CNY 20,000." in opening.en
     proposed = dataclasses.replace(STOPPED, proposed_limit=LIMIT)
-    assert "proposed to stop new drawings.\n" in make(proposed, REASON).text.en
+    assert "proposed to stop new purchases and cash.\n" in make(proposed, REASON).text.en
     # The control: the limit that changes is stated.
     assert "credit limit is CNY 4,000 instead of CNY 20,000." in make(SUSPENDED, REASON).text.en
 
@@ -278,11 +280,11 @@ def test_a_notice_of_a_review_contains_the_proposal() -> None:
         in make(CONFIRMED, REASON).text.en
     )
     assert (
-        "proposed to stop new drawings and to set the limit to CNY 4,000."
+        "proposed to stop new purchases and cash and to set the limit to CNY 4,000."
         in make(STOPPED, REASON).text.en
     )
     assert (
-        "系统于2026年10月5日建议暂停新增支用，并将额度设为4,000元。"
+        "系统于2026年10月5日建议暂停新增消费和借款，并将额度设为4,000元。"
         in make(STOPPED, REASON).text.zh
     )
     assert "proposed no change." in make(REFERRED, REASON).text.en
@@ -384,13 +386,13 @@ BROKEN = [
         r"notice.propose_reduce\] en: expected the placeholders .*, got \['decided_on'\]",
     ),
     (
-        "stays at {credit_limit}",
-        "stays at {credit_limit:.2f}",
+        "limit stays at {credit_limit}. {proposal}",
+        "limit stays at {credit_limit:.2f}. {proposal}",
         r"notice.review\] en: expected placeholders as \{name\}",
     ),
     (
-        "stays at {credit_limit}",
-        "stays at {credit_limit",
+        "limit stays at {credit_limit}. {proposal}",
+        "limit stays at {credit_limit. {proposal}",
         r"notice.review\] en: expected placeholders as \{name\}",
     ),
     (

@@ -389,7 +389,7 @@ def test_a_delinquency_that_did_not_push_is_not_a_reason() -> None:
         assert [reason.code for reason in found] == ["credit_seeking"]
 
 
-def test_a_delinquency_takes_the_place_of_the_smallest_reason_but_of_no_rule() -> None:
+def test_a_delinquency_is_stated_in_addition_to_the_four() -> None:
     large = {
         "credit_inquiries_12": 2.0,
         "utilization_now": 1.0,
@@ -398,9 +398,20 @@ def test_a_delinquency_takes_the_place_of_the_smallest_reason_but_of_no_rule() -
     }
     late = evidence(large | SMALL, worst_days_past_due_12=60.0)
     codes = [reason.code for reason in state(late)]
-    assert codes == ["credit_seeking", "high_utilization", "cash_reliance", "late_payment"]
+    four = ["credit_seeking", "high_utilization", "cash_reliance", "external_debt"]
+    assert codes == [*four, "late_payment"]
     by_rule = [reason.code for reason in principal_reasons(late, (HIT, HIT), True, WORDING)]
-    assert by_rule == ["cap", "cap", "credit_seeking", "late_payment"]
+    assert by_rule == ["cap", "cap", *four[:2], "late_payment"]
+
+
+def test_of_features_that_pushed_alike_the_one_with_most_accounts_better_is_named() -> None:
+    """The slow ranking says the same of drawn accounts."""
+    pushed = {"credit_inquiries_12": 0.5, "credit_inquiries_3": 0.4}
+    all_better = compared({"credit_inquiries_3": [0.1, 0.2, 0.3, 0.4]})
+    for within, named in each([(0.05, "credit_inquiries_12"), (0.15, "credit_inquiries_3")]):
+        wording = dataclasses.replace(WORDING, named_within=within)
+        [group] = principal_groups(evidence(pushed, all_better), wording)
+        assert group.named == named
 
 
 def test_a_delinquency_alone_is_stated_and_a_person_decides() -> None:
