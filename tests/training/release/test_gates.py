@@ -203,7 +203,9 @@ def test_an_unfair_proxy_is_refused_for_fairness(champion: GateInput) -> None:
     gender = np.where(inquiries > np.quantile(inquiries, 0.8), "female", "male")
     planted = with_people(champion.version, gender=gender.tolist())
     found = check_gates(replace(champion, version=planted), load_gates())
-    assert select_refusing(found) == ("fairness",)
+    # So few accounts near the cut-off do not decide the nudges.
+    assert set(select_refusing(found)) - {"nudges"} == {"fairness"}
+    assert outcome_of(found["nudges"]) is not Outcome.FAILED
     assert of(found, "impact_ratio gender").outcome is Outcome.FAILED
     assert of(found, "reduction_gap gender").outcome is Outcome.FAILED
     assert of(found, "impact_ratio region").passed
