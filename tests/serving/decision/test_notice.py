@@ -128,7 +128,7 @@ def test_equal_reasons_are_main_reasons_together() -> None:
     assert notice is not None
     _, main, further, _ = notice.text.en.split("\n\n")
     assert [line[:2] for line in main.split("\n")] == ["Ma", "1.", "2."]
-    assert [line[:2] for line in further.split("\n")] == ["Ot", "3."]
+    assert [line[:2] for line in further.split("\n")] == ["Fu", "3."]
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
@@ -308,7 +308,7 @@ def test_the_notice_of_a_reduction_in_full() -> None:
         "ending in 0042 from CNY 20,000 to CNY 5,500. "
         "The new limit applies from 8 October 2026. We will look at it again on 5 January 2027.\n\n"
         "Main reasons:\n1. You paid late in 3 of the last 6 months.\n\n"
-        "Other reasons, which counted for less:\n2. Second.\n\n"
+        "Further reasons:\n2. Second.\n\n"
         "This decision was made by automated means alone. "
         "You have the right to refuse a decision made in that way. "
         "If you ask, a person will look at it again, free of charge, and explain it to you. "
@@ -317,7 +317,7 @@ def test_the_notice_of_a_reduction_in_full() -> None:
         "Advice on how to get the limit back, where there is any, is given separately.",
         "我们于2026年10月5日决定，将您的借款账户（尾号0042）的信用额度由20,000元下调至5,500元，自2026年10月8日起生效。"
         "我们将于2027年1月5日重新评估该额度。\n\n"
-        "主要原因：\n1. 近6个月中有3个月逾期还款。\n\n其他原因（影响较小）：\n2. 其二。\n\n"
+        "主要原因：\n1. 近6个月中有3个月逾期还款。\n\n其他原因：\n2. 其二。\n\n"
         "本决定仅由系统自动作出。您有权拒绝我们仅以自动化决策方式作出的决定："
         "经您申请，我们将免费安排工作人员重新审核，并向您说明理由。"
         "如上述内容或我们持有的您的信息有误或不完整，您可要求更正、补充。"

@@ -138,7 +138,8 @@ def at(months: int, **changes: object) -> dict[str, Text]:
 def test_sentences_of_what_customers_asked_about() -> None:
     unpaid = at(8, payment=0.0)
     assert unpaid["payment_to_balance_now"] == Text(
-        "You paid nothing on your last bill of CNY 100.", "上期账单为100元，您未还款。"
+        "Your statement of August 2024 shows no payment on the bill before it, CNY 100.",
+        "您2024年8月的账单显示，上期账单为100元，您未还款。",
     )
     late = at(8, days_past_due=120)
     assert late["worst_days_past_due_12"].en == (
