@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-84dc-b209-93945f1c58ae",
+    "decision_id": "01a1c4af-86fb-8550-97d9-e511ab2309c0",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -66,8 +66,8 @@ ANSWER: dict[str, Any] = {
                     "none."
                 ),
                 "zh": (
-                    "近3个月中，您有2个月支取现金（共2,100元），最近一次为2026年10月。"
-                    "对比账户中至少有一半没有支取现金。"
+                    "近3个月中，您有2个月提现（共2,100元），最近一次为2026年10月。"
+                    "对比账户中至少有一半没有提现。"
                 ),
             },
             "features": [
@@ -242,7 +242,7 @@ ANSWER: dict[str, Any] = {
             "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
         "policy": "2026-11.4",
-        "bundle": "a25b8c31145bfbc3eaea6c6acb13073e6f203892648546d9d4d0184f0f976c7b",
+        "bundle": "541030ab7fcdc554fd784d47f9e02e859926249b119e9f9ea0d3fea69432a36b",
     },
     "notice": {
         "kind": "adverse_action",
@@ -263,7 +263,7 @@ ANSWER: dict[str, Any] = {
                 "3. You owe CNY 70,600 here and to other lenders, 8.6 times your monthly "
                 "income of CNY 8,200. Half of the comparison accounts owe 2.0 times or less.\n"
                 "\n"
-                "Other reasons, which counted for less:\n"
+                "Further reasons:\n"
                 "4. Over the last 5 months you paid CNY 2,290 a month on bills of CNY 13,480 "
                 "on average (17%). Half of the comparison accounts paid 43% or more.\n"
                 "\n"
@@ -284,14 +284,14 @@ ANSWER: dict[str, Any] = {
                 "我们将于2027年2月10日重新评估该额度。\n"
                 "\n"
                 "主要原因：\n"
-                "1. 近3个月中，您有2个月支取现金（共2,100元），最近一次为2026年10月。"
-                "对比账户中至少有一半没有支取现金。\n"
+                "1. 近3个月中，您有2个月提现（共2,100元），最近一次为2026年10月。"
+                "对比账户中至少有一半没有提现。\n"
                 "2. 近6个月，您向其他机构申请信贷3次，最近一次为2026年10月。"
                 "对比账户中至少有一半没有申请。\n"
                 "3. 您在本账户和其他机构的负债合计70,600元，是月收入（8,200元）的8.6倍。"
                 "对比账户中有一半不超过2.0倍。\n"
                 "\n"
-                "其他原因（影响较小）：\n"
+                "其他原因：\n"
                 "4. 近5个月，您的账单月均13,480元，月均还款2,290元（17%）。"
                 "对比账户中有一半还款不低于43%。\n"
                 "\n"
@@ -308,7 +308,7 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "a25b8c31145bfbc3eaea6c6acb13073e6f203892648546d9d4d0184f0f976c7b",
+        "bundle": "541030ab7fcdc554fd784d47f9e02e859926249b119e9f9ea0d3fea69432a36b",
         "reference": "aa6e8b7eadda4e1e6789f53fdac3cace14769f7e3eec64fa884bf9946864e755",
         "policy": "2026-11.4",
     },
