@@ -173,7 +173,8 @@ def test_what_the_line_was_granted_on_moves_for_nobody_under_a_model_without_int
     cut_accounts: CutAccounts, data: Labelled
 ) -> None:
     """Without interactions, no plan changes the contributions of income and original limit."""
-    stumps = fit(data, FitConfig(trees=120, depth=1, leaves=2, min_leaf=30, feature_share=0.2))
+    # Trees of one feature each, drawn at random: some have to take those of the capacity.
+    stumps = fit(data, FitConfig(trees=300, depth=1, leaves=2, min_leaf=30, feature_share=0.01))
     layout = table_layout(read_trees(stumps.booster))
     rows = data.features.matrix(stumps.features)[:200]
     explainers = {

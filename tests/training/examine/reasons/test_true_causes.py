@@ -63,19 +63,22 @@ def causes(cut_accounts: CutAccounts) -> Matrix:
 def contributing(cut: CutAccounts, weights: Matrix) -> CutAccounts:
     """The same accounts with contributions that sum to these weights.
 
-    A sentence may name any feature of any product: contributions are planted, and values are not.
+    A sentence may name each of the features planted: its product has it, its value is unknown, and
+    the one comparison account's is known, which is better.
     """
-    contributions = np.zeros_like(cut.contributions)
+    contributions, matrix = np.zeros_like(cut.contributions), cut.matrix.copy()
     groups = [group_of(name) for name in cut.bundle.features]
     for place, group in enumerate(GROUPS):
         contributions[:, groups.index(group)] = weights[:, place]
-    wording = replace(cut.bundle.wording, named_better=0.0)
+        matrix[:, groups.index(group)] = np.nan
     comparisons = {
-        product: replace(comparison, product="pay_later")
+        product: replace(
+            comparison, product="pay_later", size=1, known=dict.fromkeys(comparison.known, (0.0,))
+        )
         for product, comparison in cut.bundle.comparisons.items()
     }
-    bundle = replace(cut.bundle, wording=wording, comparisons=comparisons)
-    return replace(cut, contributions=contributions, bundle=bundle)
+    bundle = replace(cut.bundle, comparisons=comparisons)
+    return replace(cut, contributions=contributions, matrix=matrix, bundle=bundle)
 
 
 def row(table: pl.DataFrame, name: str) -> Mapping[str, float]:
