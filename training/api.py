@@ -322,7 +322,7 @@ def answers(
     """Write the answers to the first hold-out accounts that a model cuts, and return the page."""
     from training.release.answers import write_answers
 
-    return write_answers(Path(data), _find(store, name, version), most, Path(out))
+    return write_answers(Path(data), _find(store, name, version, out), most, Path(out))
 
 
 def request(
@@ -343,7 +343,7 @@ def request(
     from training.data.dataset import load
     from training.data.sample_request import write_sample
 
-    model = _find(store, name, version)
+    model = _find(store, name, version, out)
     return write_sample(load(Path(data)), model.config, model.bundle, (action, number), Path(out))
 
 
@@ -381,17 +381,17 @@ def _open(store: AnyPath) -> Store:
 
 
 def _resolve(store: AnyPath, name: str, version: str | None) -> RegisteredVersion:
-    """Return the version with that number or alias (default: the champion)."""
     from training.evaluate.model_lookup import RegisteredVersion
     from training.tracking.registry import resolve_version
 
-    opened = _open(store)
-    return RegisteredVersion(opened, name, resolve_version(opened, name, version))
+    return RegisteredVersion(_open(store), name, resolve_version(_open(store), name, version))
 
 
-def _find(store: AnyPath, name: str, version: str | None) -> Model:
+def _find(store: AnyPath, name: str, version: str | None, out: AnyPath) -> Model:
     from training.evaluate.model_lookup import find_model
+    from training.tracking.outputs import check_output
 
+    check_output(Path(out))
     return find_model(_resolve(store, name, version).version, _open(store), name)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -70,12 +70,18 @@ def _print_fit(
     for sentence in report.left_out:
         print(sentence)
     for row in report.measures.iter_rows(named=True):
-        print(f"  {row['measure']:6} {row['value']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]")
+        print(f"  {row['measure']:8} {row['value']:.4f}  {_interval(row)}")
     if report.fold_auc:
         folds = len(report.fold_auc)
         mean = sum(report.fold_auc) / folds
         each = ", ".join(f"{auc:.4f}" for auc in report.fold_auc)
         print(f"mean AUC over {folds} folds: {mean:.4f}  ({each})")
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    if row["low"] is None:
+        return "too few defaults for an interval"
+    return f"[{row['low']:.4f}, {row['high']:.4f}]"
 
 
 def tune(options: argparse.Namespace) -> None:

@@ -95,7 +95,7 @@ def test_the_page_is_followed_after_the_demo(tmp_path: Path) -> None:
             outputs.append(run_block(kind, block, tmp_path))
 
     printed = "\n".join(outputs)
-    assert "shape: (4, 4)" in printed  # the metrics of the first fit
+    assert "shape: (5, 4)" in printed  # the metrics of the first fit
     assert re.search(r"^(not shown to be )?better$", printed, re.MULTILINE)
     assert "reduce" in outputs[-1]
     assert "The way back" in outputs[-1]

@@ -97,9 +97,10 @@ def test_fit_prints_the_version_the_rows_and_the_measures(
     data = label_accounts(load_data(small), DataConfig())
     counts = [f"{name} {len(data.rows(name)):,}" for name in ("train", "valid", "test")]
     assert rows == "rows: " + ", ".join(counts)
-    assert [line.split()[0] for line in measures] == ["auc", "ks", "brier", "gini"]
+    assert [line.split()[0] for line in measures] == ["auc", "ks", "brier", "log_loss", "gini"]
     number = r"\d\.\d{4}"
-    row = re.compile(rf"  \w+ +{number}  \[{number}, {number}\]")
+    interval = rf"\[{number}, {number}\]|too few defaults for an interval"
+    row = re.compile(rf"  \w+ +{number}  ({interval})")
     assert all(row.fullmatch(line) for line in measures)
     assert registry.fetch_parameters(store, MODEL, "2", "fit")["trees"] == "5"
 

@@ -17,7 +17,6 @@ from training.data.label_file import last_labelled_month
 from training.data.labels import as_date, select_windows, soon_after
 from training.data.observation import observe
 from training.data.splits import assign_splits
-from training.tracking.outputs import check_output
 
 LOOKED_THROUGH = 2000  # hold-out accounts that are decided to find one
 
@@ -119,7 +118,6 @@ def write_sample(
     ``config`` is that of the bundle's fit: with another split, the hold-out would contain accounts
     that the trees saw.  ``wanted`` is an action and a number, as in :func:`find`.
     """
-    check_output(file)
     statements, _ = find(hold_out(source, config), bundle, *wanted)
     content = request(statements)
     file.parent.mkdir(parents=True, exist_ok=True)

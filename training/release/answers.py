@@ -19,7 +19,6 @@ from training.data.labels import soon_after
 from training.data.sample_request import hold_out
 from training.evaluate.model_lookup import Model
 from training.evaluate.text_tables import markdown
-from training.tracking.outputs import check_output
 
 MONTHS_SHOWN = 13  # a year, and the statement that it begins with
 # Columns of whole numbers; all others that are shown are amounts.
@@ -51,7 +50,6 @@ class NoAnswers(LookupError):
 
 def write_answers(data: Path, model: Model, most: int, out: Path) -> str:
     """Write the page of :func:`answers_page` to ``out``, and return it."""
-    check_output(out)
     page = answers_page(data, model, most)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, "utf-8")

@@ -17,6 +17,7 @@ from serving.api.answers import constraints_of
 from serving.decision.advice.constraints import Constraints
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise
+from serving.decision.reasons.wording import month_name
 from serving.decision.result import Advised
 from serving.schemas import examples
 from serving.schemas.advice import make_advice
@@ -185,7 +186,8 @@ def test_a_note_names_the_first_month_above_the_chosen_payment(
         assert len(notes) == bool(above)
         if above:
             month, amount = above[0]["month"], above[0]["payment"] + elsewhere
-            assert notes[0].startswith(f"In {month} this comes to CNY {amount:,.0f}, ")
+            named = month_name(datetime.date.fromisoformat(f"{month}-01"), "en")
+            assert notes[0].startswith(f"In {named} this comes to CNY {amount:,.0f}, ")
         noted += bool(above)
     assert 0 < noted < 4
 

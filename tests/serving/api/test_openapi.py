@@ -47,8 +47,8 @@ from tests.support.served import AS_DEPLOYED
 
 SERVICE = "serving.service:LimitReduction"
 LYING_SERVICE = "tests.serving.api.lying_service:LimitReduction"
-# Cases of each kind of each operation; in CI more than 300 together.
-MANY = pytest.param(10, marks=pytest.mark.slow)
+# Cases of each kind of each operation; in CI more than 500 together.
+MANY = pytest.param(15, marks=pytest.mark.slow)
 # The least share of accepted cases of an operation: most drawn and negated cases must be refused.
 MIN_ACCEPTED = 0.25
 ROW_KINDS = {"decision", "review", "started", "resolution", "withdrawal", "notification"}

@@ -82,9 +82,9 @@ def test_the_notice_is_shown_with_the_day_it_is_due(answers: list[dict[str, Any]
 
 def test_a_rule_s_feature_is_not_compared_with_accounts_that_the_model_keeps() -> None:
     reason = examples.ANSWER["reasons"][0]
-    rule = reason | {"share": None, "contribution": None, "effect": None}
+    rule = reason | {"share": None, "contribution": None}
     rule["features"] = [reason["features"][0] | {"reference_value": None}]
-    compared = "accounts that keep their limit:"
+    compared = "comparison accounts:"
     assert compared not in answer_text(examples.ANSWER | {"reasons": [rule]})
     # The control: a reason of the model is.
     assert compared in answer_text(examples.ANSWER | {"reasons": [reason]})

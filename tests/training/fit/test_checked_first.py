@@ -96,7 +96,7 @@ def test_a_policy_on_unknown_features_is_refused_before_the_fit(
     assert not store.folder.exists()
 
 
-@pytest.mark.parametrize("command", ["report champion", "request", "policy"])
+@pytest.mark.parametrize("command", ["report champion", "request", "answers", "policy"])
 def test_a_file_that_cannot_be_written_is_named_before_the_work(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
