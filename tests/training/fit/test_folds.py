@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from features.catalogue import MODEL_FEATURES
+from serving.decision.scoring.score import Calibration
 from tests.support.coins import toss_coins
 from tests.support.each import each
 from training.data.labels import Labelled
 from training.evaluate.metrics import auc
+from training.fit import fit as fit_module
 from training.fit.config import FitConfig, FitError
 from training.fit.fit import Fitted, fit, last_rows, train_booster
 from training.fit.folds import stratified_folds
@@ -30,14 +32,18 @@ def interval(fitted: Fitted) -> tuple[float, float, float]:
 
 @pytest.mark.slow
 @pytest.mark.integration
-def test_a_coin_tossed_once_an_account_is_not_predicted() -> None:
-    data = toss_coins(3, 300, 10)
+def test_a_coin_tossed_once_an_account_is_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A coin's scores may rank backwards, which the calibration refuses.  It changes no rank.
+    monkeypatch.setattr(fit_module, "calibrate", lambda *_: Calibration(1.0, 0.0))
     loose = FitConfig(trees=60, leaves=31, depth=6, min_leaf=5, l2=0.0, monotone=False)
-    found = fit(data, loose)
-    value, low, high = interval(found)
-    assert low <= 0.5 <= high
-    assert abs(value - 0.5) < 0.15
+    # With 40 accounts of either label, below which no interval is given.
+    books = [toss_coins(seed, 600, 10) for seed in range(4)]
+    found = [interval(fit(data, loose)) for data in books]
+    assert abs(np.mean([value for value, _, _ in found]) - 0.5) < 0.1
+    # Not all: the folds' models share most of their accounts, and an interval takes them as given.
+    assert sum(low <= 0.5 <= high for _, low, high in found) >= 3
     # The control, folds of rows: the model knows the coin from the account's other months.
+    data = books[0]
     matrix = data.features.matrix(MODEL_FEATURES)
     raw = np.zeros(len(data.label))
     one_row_each = pl.Series(np.arange(len(data.label))).cast(pl.String)
