@@ -452,9 +452,9 @@ def test_the_own_gates_do_not_decide_a_book_of_6000_accounts(champion: GateInput
     for finding in each(open_findings):
         assert finding.outcome is Outcome.NOT_DECIDED
         assert "accounts would decide" in finding.note
-    # Four times as many accounts like these are decided, and the version passes.
-    rows = np.tile(np.arange(len(champion.version.label)), 4)
-    earlier = np.tile(np.arange(len(champion.earlier.label)), 4)
+    # Six times as many accounts like these are decided, and the version passes.
+    rows = np.tile(np.arange(len(champion.version.label)), 6)
+    earlier = np.tile(np.arange(len(champion.earlier.label)), 6)
     larger = check_gates(take_book(champion, rows, earlier), load_gates())
     assert select_refusing(larger) == ()
 
