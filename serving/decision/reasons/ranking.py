@@ -297,9 +297,9 @@ def _feature_to_name(
         better = evidence.comparison.share_better(name, evidence.values[name])
         if better < wording.named_better:
             continue
-        if named is None:
+        if named is None:  # only those near the first one may still be named
             least = max(least, evidence.contributions[name] - wording.named_within)
-        if better > most_better:
+        if named is None or better > most_better:
             named, most_better = name, better
     return named
 
