@@ -113,13 +113,8 @@ def test_files_are_told_apart_by_their_inodes_and_not_by_their_content(tmp_path:
         files.check()
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [
-        pytest.param(delete, id="delete"),
-        pytest.param(delete_the_wal, id="delete_the_wal", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", [delete, delete_the_wal], ids=lambda attack: attack.__name__)
 def test_a_service_whose_file_is_deleted_answers_503(
     tmp_path: Path, bentoml_home: Path, requests: list[dict[str, Any]], attack: Attack
 ) -> None:

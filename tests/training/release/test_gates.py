@@ -396,6 +396,7 @@ def test_a_smaller_book_passes_no_more(champion: GateInput, gate: str) -> None:
         assert select_refusing(found) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gate", ["discrimination", "calibration", "fairness", "stability"])
 def test_a_fault_does_not_pass_on_a_part_of_the_book(champion: GateInput, gate: str) -> None:
     evidence = plant_faults(champion)[gate]

@@ -334,6 +334,7 @@ def test_a_file_of_gates_replaces_the_project_s_own(
     assert "[discrimination]: unknown key 'least_acu', expected " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_champion_of_another_split_is_compared_on_the_accounts_in_both_hold_outs(
     store: Store, simulated: Path
 ) -> None:
@@ -346,6 +347,7 @@ def test_a_champion_of_another_split_is_compared_on_the_accounts_in_both_hold_ou
     assert "is refused by hold_out (not decided), discrimination (not decided)" in done.summary
 
 
+@pytest.mark.slow
 def test_a_version_without_unseen_accounts_is_refused_for_that(
     store: Store, data: Labelled, source: Source, fitted: Fitted, simulated: Path
 ) -> None:

@@ -328,6 +328,7 @@ def run_elsewhere(
     return found
 
 
+@pytest.mark.slow
 def test_another_process_answers_the_same_with_the_model_s_own_code(
     kept: Kept, endpoint: Endpoint, tmp_path: Path
 ) -> None:

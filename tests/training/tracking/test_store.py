@@ -57,6 +57,7 @@ def test_processes_that_meet_at_a_new_store_all_keep_their_runs(tmp_path: Path) 
     assert {run.info.status for run in found} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_while_it_makes_the_store_holds_up_nobody(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     killed = f"""

@@ -319,6 +319,7 @@ def finished(database: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_mlflow_has_every_trial_once(
     tuned: tuple[Store, TuneResult],
 ) -> None:

@@ -110,8 +110,8 @@ def test_a_limit_kept_without_the_margin_is_noted_and_not_promised(
     strict = with_margin(bundle, 9.0)
     narrow, no_plan = bundle.advice.notes["too_narrow"], bundle.advice.notes["no_plan"]
     last_kept: set[bool] = set()
-    for statements in all_cut:
-        advice = advice_of(advise(statements, strict, when))
+    for found in advise_many(pl.concat(all_cut), strict, when):
+        advice = advice_of(found)
         kept = [month.action == "keep" for month in advice.plan.path]
         last_kept.add(kept[-1])
         assert (no_plan in advice.notes) == (not kept[-1])
@@ -570,8 +570,8 @@ def test_spending_is_stated_as_a_share_of_a_known_income(
     all_cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
     stated = 0
-    for statements in each(all_cut):
-        found = advise(statements, bundle, when)
+    found_together = advise_many(pl.concat(all_cut), bundle, when)
+    for statements, found in each(zip(all_cut, found_together, strict=True)):
         income = last_known(statements, "income", math.nan)
         for step in advice_of(found).plan.steps:
             if step.lever != "spending" or not step.amount:

@@ -126,6 +126,7 @@ def test_it_does_not_depend_on_who_looks_ahead_together(
     assert actionability(few).equals(whole)
 
 
+@pytest.mark.slow
 def test_each_reason_is_counted_as_often_as_it_is_told(cut_accounts: CutAccounts) -> None:
     table = actionability(cut_accounts)
     stated = [group for reasons in stated_reasons(cut_accounts) for group in reasons]

@@ -249,6 +249,7 @@ def fully_known(drawn: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     return check(pl.DataFrame(rows, schema=drawn.schema))
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @settings(max_examples=120)
 @given(
@@ -299,6 +300,7 @@ def test_only_spending_less_lowers_the_total_debt(
     assert (np.delete(money.owed_in_all, spending, axis=1) >= in_all[:, None] - 1e-6).all()
 
 
+@pytest.mark.slow
 def test_each_behaviour_moves_money_in_its_own_direction(windows: pl.DataFrame) -> None:
     """Paying more moves debt from here to elsewhere; only spending less makes it smaller."""
     level = {

@@ -64,6 +64,7 @@ def test_other_models_agree_less_the_more_differs(origin: Origin, cuts: CutReaso
         assert row["least_among"] <= row["among_equals"]
 
 
+@pytest.mark.slow
 def test_a_seed_that_changes_nothing_agrees_in_all(
     origin: Origin, cuts: CutReasons, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ def test_reasons_turned_round_are_all_wrong(cut_accounts: CutAccounts, causes: M
     assert served["rank_correlation"] == pytest.approx(-1.0)
 
 
+@pytest.mark.slow
 def test_the_second_cause_first_is_among_the_reasons_and_not_the_first(
     cut_accounts: CutAccounts, causes: Matrix
 ) -> None:
@@ -184,6 +185,7 @@ def test_the_second_cause_first_is_among_the_reasons_and_not_the_first(
     assert 0.9 < served["rank_correlation"] < 1.0
 
 
+@pytest.mark.slow
 def test_random_is_what_random_orders_reach(cut_accounts: CutAccounts, causes: Matrix) -> None:
     told = row(agreement_with_causes(cut_accounts, planted(causes)), "random")
     every = sorted({group_of(name) for name in cut_accounts.bundle.features})

@@ -135,6 +135,7 @@ def test_planted_drift_is_found(
     assert "## Beyond bounds" in found.page
 
 
+@pytest.mark.slow
 def test_harder_times_are_found_when_labels_arrive(
     kept: Kept, simulated: Path, served: Bundle, tmp_path: Path
 ) -> None:
