@@ -152,3 +152,54 @@ def add_lines(patterns: Any, starts: Any, widths: Any, slots: Any, table: Any, o
     for row in range(rows):
         for place in range(features):
             out[row, place] = sums[place, row]
+
+
+@compiled
+def compare_with_leaf(new: int, old: int, conditions: Any, width: int) -> tuple[int, int]:
+    """How many conditions of a leaf only the new pattern satisfies, and how many only the old one.
+
+    Both are 0 if some condition is satisfied by neither: between two such rows the leaf is nothing.
+    """
+    gained, lost = 0, 0
+    for j in range(width):
+        in_new = (new & conditions[j, 1]) == conditions[j, 2]
+        in_old = (old & conditions[j, 1]) == conditions[j, 2]
+        if not (in_new or in_old):
+            return 0, 0
+        gained += in_new and not in_old
+        lost += in_old and not in_new
+    return gained, lost
+
+
+@compiled
+def split_changes(  # noqa: PLR0913
+    now: Any,
+    earlier: Any,
+    starts: Any,
+    widths: Any,
+    conditions: Any,
+    values: Any,
+    weights: Any,
+    out: Any,
+) -> None:
+    """Write the split of the change from each earlier row to today's into ``out``, row by row.
+
+    ``now`` and ``earlier`` are patterns, uint8 (pieces, rows); the other arrays are of a
+    :class:`~serving.decision.scoring.leaf_table.LeafTable` and ``change_weights``.  A leaf adds to
+    the features whose conditions only today's row satisfies, and takes from those that only the
+    earlier row satisfies.
+    """
+    out[:, :] = 0.0
+    for piece in range(len(starts) - 1):
+        for row in range(out.shape[0]):
+            new, old = now[piece, row], earlier[piece, row]
+            if new == old:
+                continue
+            for leaf in range(starts[piece], starts[piece + 1]):
+                gained, lost = compare_with_leaf(new, old, conditions[leaf], widths[leaf])
+                for j in range(widths[leaf] if gained + lost else 0):
+                    feature, tested, wanted = conditions[leaf, j]
+                    if (new & tested) != wanted:  # only the earlier row satisfies it
+                        out[row, feature] -= values[leaf] * weights[lost, gained]
+                    elif (old & tested) != wanted:
+                        out[row, feature] += values[leaf] * weights[gained, lost]

@@ -28,7 +28,7 @@ import lightgbm as lgb
 import numpy as np
 
 from features.types import Matrix, Vector
-from serving.decision.scoring.shapley import Explainer, explain_many
+from serving.decision.scoring.shapley import Explainer, explain_many, split_changes
 
 ADDITIVITY_TOLERANCE = 1e-9
 _ROWS_WORTH_THREADS = 256  # with fewer rows, the threads cost more than the prediction
@@ -101,6 +101,35 @@ def score(matrix: Matrix, products: Sequence[str], scorer: Scorer) -> Scores:
     log_odds = log_odds_of(matrix, scorer, threads)
     _check_additive(base, contributions, log_odds)
     return Scores(log_odds, probability_of(log_odds), base, contributions)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed between pairs of rows under one model.
+
+    ``earlier_log_odds`` is float64 (pairs,); ``contributions`` float64 (pairs, features), which add
+    up to the log-odds of today's row minus those of the earlier one.
+    """
+
+    earlier_log_odds: Vector
+    contributions: Matrix
+
+
+def compare_rows(now: Matrix, earlier: Matrix, scorer: Scorer) -> Changes:
+    """The exact split of the change of the log-odds from each row of ``earlier`` to its row of now.
+
+    Both matrices are as for :func:`score`; no reference population plays a part.
+
+    Raises:
+        AdditivityError: Contributions miss the change by more than 1e-9.
+        ValueError: The matrices have another width, or not the same number of rows.
+    """
+    layout = next(iter(scorer.explainers.values())).layout
+    contributions = scorer.calibration.slope * split_changes(now, earlier, layout)
+    threads = 1 if len(now) < _ROWS_WORTH_THREADS else 0
+    earlier_log_odds = log_odds_of(earlier, scorer, threads)
+    _check_additive(earlier_log_odds, contributions, log_odds_of(now, scorer, threads))
+    return Changes(earlier_log_odds, contributions)
 
 
 def log_odds_of(matrix: Matrix, scorer: Scorer, threads: int = 0) -> Vector:

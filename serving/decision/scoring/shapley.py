@@ -26,6 +26,7 @@ import numpy as np
 
 from features.types import Matrix, Vector
 from serving.decision.scoring import kernels
+from serving.decision.scoring.leaf_table import change_weights
 from serving.decision.scoring.shapley_tables import (
     Layout,
     blocks,
@@ -36,6 +37,7 @@ from serving.decision.scoring.shapley_tables import (
 
 _ROWS_WORTH_A_BLOCK = 8  # with fewer rows, row by row is faster
 _ROWS_A_THREAD = 4096
+_CHANGE_WEIGHTS = change_weights()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,43 @@ def explain_many(matrix: Matrix, explainer: Explainer) -> Matrix:
     return out
 
 
+def split_changes(now: Matrix, earlier: Matrix, layout: Layout) -> Matrix:
+    """The exact split of each change of the raw log-odds, float64 (rows, features).
+
+    These are the Shapley values of a row of ``now`` with the same row of ``earlier`` as the whole
+    reference, so each row adds up to ``raw(now) - raw(earlier)``.  A feature with the same value in
+    both has exactly 0.
+
+    Raises:
+        ValueError: The matrices have other shapes than (rows, features), or not the same.
+    """
+    width = layout.features
+    if now.ndim != 2 or now.shape[1] != width or earlier.shape != now.shape:
+        raise ValueError(
+            f"expected two matrices of rows of {width} features, "
+            f"got {now.shape} and {earlier.shape}"
+        )
+    out = np.empty(now.shape)
+    pairs = zip(blocks(_plain(now)), blocks(_plain(earlier)), blocks(out), strict=True)
+    for now_block, earlier_block, out_block in pairs:
+        _split_block(now_block, earlier_block, layout, out_block)
+    return out
+
+
+def _split_block(now: Matrix, earlier: Matrix, layout: Layout, out: Matrix) -> None:
+    leaves = layout.leaves
+    kernels.split_changes(
+        patterns_of(layout, now),
+        patterns_of(layout, earlier),
+        leaves.starts,
+        leaves.widths,
+        leaves.conditions,
+        leaves.values,
+        _CHANGE_WEIGHTS,
+        out,
+    )
+
+
 def _explain_in_threads(matrix: Matrix, explainer: Explainer, out: Matrix) -> None:
     def explain(first: int) -> None:
         share = slice(first, first + _ROWS_A_THREAD)
@@ -168,4 +207,5 @@ def _compile(explainer: Explainer) -> Explainer:
     rows = np.zeros((1, explainer.layout.features))
     _explain_rows(rows, explainer, np.empty_like(rows))
     _explain_blocks(rows, explainer, np.empty_like(rows))
+    _split_block(rows, rows, explainer.layout, np.empty_like(rows))
     return explainer

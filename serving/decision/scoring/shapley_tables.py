@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from features.types import Matrix, Vector
 from serving.decision.scoring import kernels
 from serving.decision.scoring.kernels import WIDTH
+from serving.decision.scoring.leaf_table import LeafTable, make_leaf_table
 from serving.decision.scoring.lightgbm_trees import Forest, Tree, TreeError
 
 MAX_BYTES = 2**30  # of the tables of one reference population
@@ -89,6 +90,7 @@ class Layout:
         split_threshold: float64 (pieces, 8), NaN after the last split.
         split_bin: uint16 (pieces, 8): the threshold's position among the column's cuts.
         slots: int32 (pieces, 8): the features, or ``features`` after the last one.
+        leaves: The leaves of the pieces.
     """
 
     features: int
@@ -103,6 +105,7 @@ class Layout:
     split_threshold: Matrix
     split_bin: NDArray[np.uint16]
     slots: NDArray[np.int32]
+    leaves: LeafTable
 
 
 def flatten_trees(forest: Forest) -> Layout:
@@ -134,6 +137,7 @@ def flatten_trees(forest: Forest) -> Layout:
         split_threshold=np.full(shape, np.nan),
         split_bin=np.zeros(shape, np.uint16),
         slots=np.full(shape, forest.features, np.int32),
+        leaves=make_leaf_table(pieces),
     )
     _fill_splits(layout, cuts)
     return layout
