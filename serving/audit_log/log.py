@@ -43,8 +43,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from serving.audit_log import checkpoints
 from serving.audit_log.committer import Committer
 from serving.audit_log.entry import Entry, NewEntry
-from serving.audit_log.erasure import truncate_wal
 from serving.audit_log.errors import Unavailable, Unconfirmed
+from serving.audit_log.privacy.erasure import truncate_wal
 from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.audit_log.writer import Writer

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from serving.audit_log.erasure import (
+from serving.audit_log.privacy.erasure import (
     RETENTION_YEARS,
     Erased,
     ErasureOrder,

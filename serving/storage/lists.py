@@ -1,9 +1,10 @@
 """The rows that lists show: kept by triggers, so that a list reads one page and no more.
 
 ``open_notices`` has the rows with a notice that nobody has sent, ``review_states`` each review with
-its present state. Both follow from ``entries``. A query that derived them would read every notice
-that was ever sent, and every review that was ever answered, before it found those that a person has
-to work on. Rows of an erased data subject are in neither.
+its present state, ``due_accounts`` each account with something in force, and the day of the next
+look at it. All follow from ``entries``. A query that derived them would read every notice that was
+ever sent, every review that was ever answered, and every decision of every account, before it found
+those that there is work on. Rows of an erased data subject are in none.
 
 The triggers run within the transaction of the row, whoever appends it.
 """
@@ -26,6 +27,46 @@ _REVIEW = {
     "sqlite": "json_extract({row}.facts, '$.review')",
     "postgresql": "({row}.facts::json ->> 'review')",
 }
+# The next look at an account, by the dialect's name: whether a row says something about it, and the
+# day, null = nothing is in force. A row says it by `review_on` in its metadata. Rows of earlier
+# versions have no such field, and their day is encrypted: theirs is three months after the row, as
+# the policy of those versions had it.
+_EARLIER_CUT = (
+    "({row}.kind = 'decision' AND {action} IN ('reduce', 'suspend') "
+    "OR {row}.kind = 'resolution' AND {outcome} = 'amend')"
+)
+_EARLIER_CHANGE = f"({_EARLIER_CUT} OR {{row}}.kind = 'resolution' AND {{outcome}} = 'overturn')"
+_FIELDS = {
+    "sqlite": {
+        "has_look": "json_type({row}.facts, '$.review_on') IS NOT NULL",
+        "look": "json_extract({row}.facts, '$.review_on')",
+        "action": "json_extract({row}.facts, '$.action')",
+        "outcome": "json_extract({row}.facts, '$.outcome')",
+        "earlier_look": "date(substr({row}.at, 1, 10), '+3 months')",
+    },
+    "postgresql": {
+        "has_look": "({row}.facts::json -> 'review_on') IS NOT NULL",
+        "look": "({row}.facts::json ->> 'review_on')",
+        "action": "({row}.facts::json ->> 'action')",
+        "outcome": "({row}.facts::json ->> 'outcome')",
+        "earlier_look": (
+            "to_char(substr({row}.at, 1, 10)::date + interval '3 months', 'YYYY-MM-DD')"
+        ),
+    },
+}
+_HAS_LOOK = (
+    "({row}.person IS NOT NULL AND {row}.kind IN ('decision', 'resolution') "
+    f"AND ({{has_look}} OR {_EARLIER_CHANGE}))"
+)
+_LOOK = f"CASE WHEN {{has_look}} THEN {{look}} WHEN {_EARLIER_CUT} THEN {{earlier_look}} END"
+
+
+def _of_row(template: str, dialect: str, row: str) -> str:
+    """Fill in what a template takes from a row."""
+    fields = {name: text.format(row=row) for name, text in _FIELDS[dialect].items()}
+    return template.format(row=row, review=_REVIEW[dialect].format(row=row), **fields)
+
+
 # Name, table, event, condition, statement. Both databases take the same text.
 _RULES = (
     (
@@ -59,6 +100,23 @@ _RULES = (
         f"UPDATE review_states SET state = {_STATE} "
         f"WHERE tenant = NEW.tenant AND state IN {_STATES} "
         "AND seq = (SELECT seq FROM entries WHERE entry_id = {review})",
+    ),
+    (
+        "lists_set_next_look",
+        "entries",
+        "INSERT",
+        _HAS_LOOK,
+        # The newer row decides: of an account with nothing in force any more, none is left.
+        "DELETE FROM due_accounts WHERE person = NEW.person; "
+        "INSERT INTO due_accounts (tenant, review_on, seq, person) "
+        f"SELECT NEW.tenant, {_LOOK}, NEW.seq, NEW.person WHERE {_LOOK} IS NOT NULL",
+    ),
+    (
+        "lists_forget_next_look",
+        "people",
+        "DELETE",
+        None,
+        "DELETE FROM due_accounts WHERE person = OLD.person",
     ),
     (
         "lists_forget_notices",
@@ -103,29 +161,49 @@ _REVIEW_STATES = (
 )
 
 
-def review_states(dialect: str) -> str:
-    """Return the query of what ``review_states`` has to hold, for a dialect of SQLAlchemy."""
-    return _REVIEW_STATES.format(review=_REVIEW[dialect].format(row="step"))
+# An account's newest row that says something about the next look.
+_DUE_ACCOUNTS = (
+    "SELECT tenant, review_on, seq, person FROM "
+    f"(SELECT listed.tenant, {_LOOK} AS review_on, listed.seq, listed.person "
+    f"FROM entries AS listed WHERE {_HAS_LOOK} AND {_NOT_ERASED} AND NOT EXISTS "
+    "(SELECT 1 FROM entries AS later WHERE later.person = listed.person "
+    "AND later.seq > listed.seq AND {later_has_look})) AS looks WHERE review_on IS NOT NULL"
+)
+_COLUMNS = {
+    "open_notices": "tenant, due, seq",
+    "review_states": "tenant, state, seq",
+    "due_accounts": "tenant, review_on, seq, person",
+}
+
+
+def list_queries(dialect: str) -> dict[str, str]:
+    """Return the query of what each table has to hold, for a dialect of SQLAlchemy."""
+    later = _of_row(_HAS_LOOK, dialect, "later")
+    looks = _DUE_ACCOUNTS.replace("{later_has_look}", later)
+    return {
+        "open_notices": OPEN_NOTICES,
+        "review_states": _REVIEW_STATES.format(review=_REVIEW[dialect].format(row="step")),
+        "due_accounts": _of_row(looks, dialect, "listed"),
+    }
 
 
 def create_triggers(connection: sa.Connection) -> None:
-    """Create the triggers that keep both tables, or replace them."""
+    """Create the triggers that keep the tables, or replace them."""
     dialect = connection.dialect.name
     for name, table, event, condition, statement in _RULES:
-        body = statement.format(review=_REVIEW[dialect].format(row="NEW"))
+        guard = None if condition is None else _of_row(condition, dialect, "NEW")
+        body = _of_row(statement, dialect, "NEW")
         on_table = "" if dialect == "sqlite" else f" ON {table}"
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}{on_table}")
-        for sql in _trigger(dialect, f"AFTER {event} ON {table}", name, condition, body):
+        for sql in _trigger(dialect, f"AFTER {event} ON {table}", name, guard, body):
             connection.exec_driver_sql(sql)
 
 
 def fill(connection: sa.Connection) -> None:
-    """Fill both tables from ``entries``."""
-    for table in ("open_notices", "review_states"):
+    """Fill the tables from ``entries``."""
+    for table, query in list_queries(connection.dialect.name).items():
         connection.exec_driver_sql(f"DELETE FROM {table}")
-    connection.exec_driver_sql(f"INSERT INTO open_notices (tenant, due, seq) {OPEN_NOTICES}")
-    states = review_states(connection.dialect.name)
-    connection.exec_driver_sql(f"INSERT INTO review_states (tenant, state, seq) {states}")
+        connection.exec_driver_sql(f"INSERT INTO {table} ({_COLUMNS[table]}) {query}")
 
 
 def find_wrong_rows(connection: sa.Connection) -> list[tuple[int, str]]:
@@ -133,14 +211,9 @@ def find_wrong_rows(connection: sa.Connection) -> list[tuple[int, str]]:
 
     Reads every row of ``entries``.
     """
-    states = review_states(connection.dialect.name)
-    tables = (
-        ("open_notices", "tenant, due, seq", OPEN_NOTICES),
-        ("review_states", "tenant, state, seq", states),
-    )
     wrong: list[tuple[int, str]] = []
-    for table, columns, derived in tables:
-        stored = f"SELECT {columns} FROM {table}"
+    for table, derived in list_queries(connection.dialect.name).items():
+        stored = f"SELECT {_COLUMNS[table]} FROM {table}"
         for one, other, fault in (
             (derived, stored, f"is missing in {table}: a list of the API leaves it out"),
             (stored, derived, f"is in {table} against the rows: a list of the API shows it"),

@@ -50,6 +50,17 @@ sa.Index(
     postgresql_where=not_a_decision,
 )
 
+# What is in force for an account follows from a decision with a notice and from the outcomes of
+# reviews: the newest of them is found without a look at the decisions that keep the limit.
+is_event = sa.or_(entries.c.due.is_not(None), entries.c.kind == sa.literal_column("'resolution'"))
+sa.Index(
+    "entries_of_events",
+    entries.c.person,
+    entries.c.seq,
+    sqlite_where=is_event,
+    postgresql_where=is_event,
+)
+
 # What the lists of the API show: see serving.storage.lists. Each table is one index in the order of
 # its list, so a page is one range of it.
 open_notices = sa.Table(
@@ -66,6 +77,15 @@ review_states = sa.Table(
     sa.Column("tenant", sa.String(64), primary_key=True),
     sa.Column("state", sa.String(16), primary_key=True),
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+due_accounts = sa.Table(
+    "due_accounts",
+    METADATA,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("review_on", sa.String(10), primary_key=True),  # YYYY-MM-DD
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("person", sa.String(32), nullable=False, unique=True),
     sqlite_with_rowid=False,
 )
 
@@ -158,11 +178,20 @@ def _bind_to_secrets(connection: sa.Connection) -> None:
 
 
 def _add_lists(connection: sa.Connection) -> None:
-    for table in (open_notices, review_states):
+    # The triggers and the filling below are those of all lists, so the later one is here too.
+    for table in (open_notices, review_states, due_accounts):
         table.create(connection, checkfirst=True)
     # Nothing queries them any more, and every commit would make their pages durable.
     for name in ("entries_by_due", "entries_by_kind"):
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
+    lists.create_triggers(connection)
+    lists.fill(connection)
+
+
+def _add_memory(connection: sa.Connection) -> None:
+    for index in entries.indexes:
+        index.create(connection, checkfirst=True)
+    due_accounts.create(connection, checkfirst=True)
     lists.create_triggers(connection)
     lists.fill(connection)
 
@@ -177,6 +206,7 @@ MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (
     _add_owner_of_keys,
     _bind_to_secrets,
     _add_lists,
+    _add_memory,
 )
 
 

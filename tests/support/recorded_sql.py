@@ -18,9 +18,14 @@ from pysqlite3 import dbapi2 as sqlite
 
 _QUERIES = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 # Tables that grow with the decisions.
-GROWING = ("entries", "people", "open_notices", "review_states")
+GROWING = ("entries", "people", "open_notices", "review_states", "due_accounts")
 # PostgreSQL also takes a condition on a later column of an index, and reads all of it.
-_BEGINS = {"open_notices_pkey": "tenant", "review_states_pkey": "tenant"}
+_BEGINS = {
+    "open_notices_pkey": "tenant",
+    "review_states_pkey": "tenant",
+    "due_accounts_pkey": "tenant",
+    "entries_of_events": "person",
+}
 _SCAN = re.compile(r"SCAN (\w+)")
 _ALIAS = re.compile(r"\b(\w+) AS (\w+)")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.audit_log.reader import Reader
 from serving.decision.bundle import Bundle
 from serving.reviews import queries

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from serving.api.reviews import OPERATIONS
-from serving.audit_log.erasure import ErasureOrder, erase_account
+from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.audit_log.privacy.key_file import read_secrets
 from serving.auth.routes import ROUTES
 from serving.storage.database import Database

@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.audit_log import checkpoints, verify
-from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.hash_chain import GENESIS, hash_row
 from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import read_chain_head
 from serving.audit_log.verify import VerificationReport

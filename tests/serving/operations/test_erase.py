@@ -12,8 +12,8 @@ from features.months import add_months
 from serving.__main__ import main
 from serving.audit_log import checkpoints
 from serving.audit_log.entry import NewEntry
-from serving.audit_log.erasure import ErasureOrder, erase_account, years_before
 from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy.erasure import ErasureOrder, erase_account, years_before
 from serving.operations import erase as module
 from serving.storage.settings import StorageSettings
 from tests.support.records import Fill, append, new_entry

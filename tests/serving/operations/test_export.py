@@ -16,8 +16,8 @@ from features.build import build
 from features.schema import check
 from serving.__main__ import main
 from serving.audit_log.entry import Kind, NewEntry
-from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.decision.bundle import Bundle
 from serving.operations import export as module
 from serving.operations.export import (

@@ -16,8 +16,8 @@ import pytest
 from serving.__main__ import main
 from serving.api.answers import answer_requests
 from serving.audit_log.entry import NewEntry
-from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.decision.bundle import Bundle
 from serving.operations.replay import MAX_NAMED, Bundles, period, replay, replay_text
 from serving.schemas.decision import Request

@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from serving.audit_log.entry import Kind, NewEntry
-from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.storage.database import Database
 from serving.storage.lists import find_wrong_rows
-from serving.storage.tables import open_notices, review_states
+from serving.storage.tables import due_accounts, open_notices, review_states
 from tests.support.each import each
 from tests.support.records import NOW, append, settings_in
 
@@ -26,17 +26,40 @@ STEPS: tuple[Kind, ...] = ("started", "resolution", "withdrawal")
 AFTER = {"started": "in_review", "resolution": "resolved", "withdrawal": "withdrawn"}
 ORDER = ErasureOrder("operator", "asked for", NOW, hold_over="drawn")
 Rows = set[tuple[str, str, int]]
+LISTS = (open_notices, review_states, due_accounts)
+# What the metadata says about the next look, with the day on the list that follows from it.
+LATER = "2027-02-25"  # three months after NOW, for rows of earlier versions
+LOOKS: dict[Kind, tuple[tuple[dict[str, str | None], str | None], ...]] = {
+    "decision": (
+        ({"review_on": "2027-01-31"}, "2027-01-31"),
+        ({"review_on": "2026-12-01"}, "2026-12-01"),
+        ({"review_on": None}, None),
+        ({"action": "reduce"}, LATER),
+        ({"action": "suspend"}, LATER),
+        # No change: a decision before the day of the next look, and a case for a person.
+        ({"action": "keep"}, ""),
+        ({"action": "review"}, ""),
+    ),
+    "resolution": (
+        ({"review_on": "2027-03-31", "outcome": "amend"}, "2027-03-31"),
+        ({"review_on": None, "outcome": "overturn"}, None),
+        ({"outcome": "overturn"}, None),
+        ({"outcome": "amend"}, LATER),
+        ({"outcome": "uphold"}, ""),
+    ),
+}
 
 
 class Oracle:
     """Draws entries, and keeps in plain Python what the lists have to show."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+        self.random, self._of_looks = random.Random(seed), random.Random(seed)
         self.seq = 0
         self.notices: dict[str, tuple[NewEntry, int]] = {}
         self.reviews: dict[str, tuple[NewEntry, int, str]] = {}
         self.told: dict[str, int] = {}
+        self.looks: dict[tuple[str, str], tuple[str, int]] = {}
 
     def draw(self) -> NewEntry:
         """The next entry, and its effect."""
@@ -50,7 +73,19 @@ class Oracle:
         if entry.kind in AFTER:
             review, seq, _ = self.reviews[entry.metadata["review"]]
             self.reviews[review.entry_id] = review, seq, AFTER[entry.kind]
+        if entry.kind in LOOKS:
+            self._look(entry)
         return entry
+
+    def _look(self, entry: NewEntry) -> None:
+        """Draw what the entry says about the next look at its account."""
+        said, day = self._of_looks.choice(LOOKS[entry.kind])
+        entry.metadata.update(said)  # type: ignore[attr-defined]
+        account = entry.tenant, str(entry.account)
+        if day is None:
+            self.looks.pop(account, None)
+        elif day:
+            self.looks[account] = day, self.seq
 
     def erase(self, tenant: str, account: str) -> None:
         self.seq += 1
@@ -65,11 +100,13 @@ class Oracle:
             for name, found in self.reviews.items()
             if (found[0].tenant, found[0].account) != one
         }
+        self.looks.pop(one, None)
 
-    def expected(self) -> tuple[Rows, Rows]:
+    def expected(self) -> tuple[Rows, Rows, Rows]:
         notices = {(one.tenant, str(one.due), seq) for one, seq in self.notices.values()}
         reviews = {(one.tenant, state, seq) for one, seq, state in self.reviews.values()}
-        return notices, reviews
+        looks = {(tenant, day, seq) for (tenant, _), (day, seq) in self.looks.items()}
+        return notices, reviews, looks
 
     def _decision(self) -> NewEntry:
         due = NOW.date() + datetime.timedelta(days=self.random.randrange(5))
@@ -146,15 +183,14 @@ def log(request: pytest.FixtureRequest) -> AuditLog:
     return opened
 
 
-def stored(database: Database) -> tuple[Rows, Rows]:
+def stored(database: Database) -> tuple[Rows, ...]:
+    """The rows of each list, in the order of their primary key's columns."""
+    found: list[Rows] = []
     with database.reading() as connection:
-        notices = {
-            (row.tenant, row.due, row.seq) for row in connection.execute(sa.select(open_notices))
-        }
-        reviews = {
-            (row.tenant, row.state, row.seq) for row in connection.execute(sa.select(review_states))
-        }
-    return notices, reviews
+        for table in LISTS:
+            query = sa.select(*table.primary_key.columns)
+            found.append({(row[0], row[1], row[2]) for row in connection.execute(query)})
+    return tuple(found)
 
 
 def fill_log(log: AuditLog, seed: int, entries: int = 150) -> Oracle:
@@ -178,6 +214,7 @@ def test_the_lists_follow_from_the_entries(log: AuditLog, seed: int) -> None:
         assert find_wrong_rows(connection) == []
     states = {state for _, state, _ in oracle.expected()[1]}
     assert states == {"open", "in_review", "resolved", "withdrawn"}
+    assert len(oracle.expected()[2]) > 3
 
 
 def test_a_log_without_the_tables_gets_them_filled(log: AuditLog) -> None:
@@ -199,8 +236,9 @@ def remove_lists(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"DROP TRIGGER {name}{on}")
         if on:
             connection.exec_driver_sql(f"DROP FUNCTION {name}")
-    for table in (open_notices, review_states):
+    for table in LISTS:
         table.drop(connection)
+    connection.exec_driver_sql("DROP INDEX entries_of_events")
     connection.exec_driver_sql("UPDATE schema_version SET version = 3")
 
 
@@ -221,6 +259,9 @@ DAMAGES = (
     ("DELETE FROM review_states", "is missing in review_states"),
     ("UPDATE review_states SET state = 'resolved'", "is missing in review_states"),
     ("INSERT INTO open_notices VALUES ('north', '2026-01-01', 1)", "is in open_notices"),
+    ("DELETE FROM due_accounts", "is missing in due_accounts"),
+    ("UPDATE due_accounts SET review_on = '2099-01-01'", "is missing in due_accounts"),
+    ("INSERT INTO due_accounts VALUES ('north', '2026-01-01', 1, 'x')", "is in due_accounts"),
 )
 
 
@@ -237,4 +278,4 @@ def test_a_changed_list_is_found(log: AuditLog, statement: str, fault: str) -> N
 def test_the_old_indexes_are_gone(tmp_path: Path) -> None:
     with contextlib.closing(Database(settings_in(tmp_path).address)) as database:
         names = {one["name"] for one in sa.inspect(database.engine).get_indexes("entries")}
-    assert names == {"entries_by_subject", "ix_entries_person"}
+    assert names == {"entries_by_subject", "entries_of_events", "ix_entries_person"}

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from features.months import add_months
 from serving.audit_log.entry import Entry, Kind, NewEntry
-from serving.audit_log.erasure import (
+from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy.erasure import (
     ErasureOrder,
     Held,
     erase_account,
@@ -23,7 +24,6 @@ from serving.audit_log.erasure import (
     find_held,
     years_before,
 )
-from serving.audit_log.log import AuditLog
 from serving.audit_log.privacy.holds import LAWS, PIPL, REGULATION_B, Hold, find_holds, parse_laws
 from serving.audit_log.verify import verify
 from serving.storage.errors import StorageError

@@ -25,9 +25,9 @@ from pysqlite3 import dbapi2 as sqlite
 from features.schema import check
 from serving.api.answers import answer_again
 from serving.api.decisions import Decisions
-from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
 from serving.audit_log.privacy.data_subjects import pad
+from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.auth.caller import Caller
 from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle

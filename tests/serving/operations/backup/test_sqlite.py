@@ -14,8 +14,8 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 
 from serving.__main__ import main
-from serving.audit_log.erasure import ErasureOrder, erase_account
 from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.storage.errors import StorageError
 from serving.storage.settings import StorageSettings
 from tests.support.each import each

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from serving.audit_log import erasure
 from serving.audit_log.entry import NewEntry
-from serving.audit_log.erasure import (
+from serving.audit_log.log import AuditLog
+from serving.audit_log.privacy import erasure
+from serving.audit_log.privacy.erasure import (
     Erased,
     ErasureOrder,
     check_retention,
@@ -27,7 +28,6 @@ from serving.audit_log.erasure import (
     truncate_wal,
     years_before,
 )
-from serving.audit_log.log import AuditLog
 from serving.audit_log.rows import insert_entries
 from serving.audit_log.verify import verify
 from serving.storage import database
