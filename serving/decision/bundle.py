@@ -156,6 +156,15 @@ class Bundle:
     advice: AdviceRules
     golden_text: str
 
+    @property
+    def cut_offs(self) -> dict[str, float]:
+        """The probability above which limits are cut, by product."""
+        return {product: self.policy.cut_off(product) for product in self.comparisons}
+
+    def describe_cut_offs(self) -> str:
+        """The cut-offs in words: ``0.1279 (cash_loan), 0.1279 (pay_later)``."""
+        return ", ".join(f"{at:.4f} ({product})" for product, at in sorted(self.cut_offs.items()))
+
 
 def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
     """The bundle of these parts.

@@ -331,7 +331,7 @@ def _make_decisions(
             probability=float(scores.probability[place]),
             log_odds=float(scores.log_odds[place]),
             base_log_odds=float(scores.base_log_odds[place]),
-            cut_off=bundle.policy.cut_off,
+            cut_off=bundle.policy.cut_off(product),
             reasons=reasons,
             leaders=sum(reason.leader for reason in reasons),
             comparison=comparison,

@@ -10,7 +10,12 @@ import numpy as np
 
 from features.catalogue import BY_NAME, Unit
 from serving.decision.bundle import Bundle
-from serving.decision.policy.limit import Account, expected_loss, limits_by_model
+from serving.decision.policy.limit import (
+    Account,
+    expected_loss,
+    limits_by_model,
+    lines_of_accounts,
+)
 from serving.decision.reasons.ranking import Evidence, group_of, sums_of
 from serving.decision.reasons.wording import number
 from serving.decision.result import Stages
@@ -203,7 +208,7 @@ def _score(made: Stages, bundle: Bundle) -> str:
         ["+ contributions", _signed(total)],
         ["= log-odds", _signed(decision.log_odds)],
         ["probability", f"{decision.probability:.2%}"],
-        ["cut-off", f"{bundle.policy.cut_off:.2%}"],
+        ["cut-off", f"{decision.cut_off:.2%}"],
     ]
     return "\n".join(_table(rows))
 
@@ -212,16 +217,12 @@ def _policy(made: Stages, bundle: Bundle) -> str:
     decision, outcome, evidence = made.decisions[0], made.outcomes[0], made.evidence[0]
     account = Account(decision.product, decision.as_of, decision.probability, evidence.values)
     limits, near = limits_by_model([account], bundle.policy)
-    loss = expected_loss(
-        np.array(decision.probability),
-        np.array(evidence.values["limit_now"]),
-        np.array(evidence.values["balance_now"]),
-        bundle.policy,
-    )
+    lines = lines_of_accounts([account], bundle.policy)
+    loss = expected_loss(np.array([decision.probability]), lines, bundle.policy)
     proposed = decision.proposed_limit
     rows = [
         ["near the cut-off", _yes_no(bool(near[0]))],
-        ["expected loss at this limit", _money(float(loss))],
+        ["expected loss at this limit", _money(float(loss[0]))],
         ["limit by the model", _money(float(limits[0]))],
         ["decided by the model", _yes_no(outcome.by_model)],
         ["rules that decided", ", ".join(hit.rule.code for hit in outcome.hits) or "none"],

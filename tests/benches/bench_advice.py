@@ -200,7 +200,9 @@ def test_dice(
     )
     rows = np.random.default_rng(0).choice(full_data.rows("train"), GIVEN, replace=False)
     medians = np.nanmedian(matrix[rows], axis=0)
-    model = Shown(champion.scorer, logit(champion.policy.cut_off), time.perf_counter() + A_METHOD)
+    model = Shown(
+        champion.scorer, logit(champion.policy.cut_off("pay_later")), time.perf_counter() + A_METHOD
+    )
     with _quiet():
         table = _frame(matrix[rows], medians).assign(bad=full_data.label[rows].astype(int))
         data = dice_ml.Data(
@@ -298,8 +300,9 @@ def judged(found: list[tuple[np.ndarray, np.ndarray]], bundle: Bundle) -> dict[s
     direction = np.array([BY_NAME[name].direction for name in NAMES])
     # Values that were only rounded are reset: rounding must not cause a contradiction.
     meant = np.where(changed, said, rows)
+    is_below = log_odds_of(said, bundle.scorer) <= logit(bundle.policy.cut_off("pay_later"))
     return {
-        "flipped": int((log_odds_of(said, bundle.scorer) <= logit(bundle.policy.cut_off)).sum()),
+        "flipped": int(is_below.sum()),
         "changed": float(np.median(changed.sum(axis=1))),
         "fixed": int((changed & fixed).any(axis=1).sum()),
         "worse": int((changed & ((said - rows) * direction > 0)).any(axis=1).sum()),

@@ -105,8 +105,8 @@ def _lowest_decade(tables: Mapping[str, pl.DataFrame]) -> float:
     return max(min(smallest) / 2, 1e-4)
 
 
-def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
-    """Draw the probability's distribution by label, with the cut-off."""
+def scores(label: Vector, probability: Vector, cut_offs: Mapping[str, float]) -> Figure:
+    """Draw the probability's distribution by label, with the cut-off of each product."""
     figure, axes = axes_of(
         "Probability",
         "Share of the accounts with that label",
@@ -127,7 +127,9 @@ def scores(label: Vector, probability: Vector, cut_off: float) -> Figure:
             alpha=0.6,
             label=name,
         )
-    axes.axvline(cut_off, color=INK, linestyle="--", label=f"cut-off {cut_off:.1%}")
+    for style, (product, cut_off) in zip(cycle(("--", ":")), cut_offs.items(), strict=False):
+        name = f"cut-off of {product} {cut_off:.1%}"
+        axes.axvline(cut_off, color=INK, linestyle=style, label=name)
     axes.set_xscale("log")
     percent(axes.xaxis)
     axes.legend(loc="upper left")

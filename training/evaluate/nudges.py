@@ -22,12 +22,12 @@ import polars as pl
 from features.build import build_from_window, latest_accounts, values_of
 from features.catalogue import CATALOGUE
 from features.limits import SMALLEST_AMOUNT
-from features.schema import COLUMNS, Column
+from features.schema import COLUMNS, PRODUCTS, Column
 from features.types import Mask, Vector
 from features.window import Window, lay_out
 from serving.decision.bundle import Bundle
-from serving.decision.policy.limit import limit_by_model
-from serving.decision.scoring.score import log_odds_of, logit, probability_of
+from serving.decision.policy.limit import cut_off_log_odds_of, limit_by_model, lines_of
+from serving.decision.scoring.score import log_odds_of, probability_of
 from training.evaluate.metrics import wilson
 
 NEAR = 1.0  # log-odds on either side of the cut-off
@@ -87,7 +87,7 @@ def measure_nudges(
     - ``new_cuts`` and ``undone_cuts``: how many near accounts the model cuts after one of the
       nudges and not before, or before and not after
     """
-    distance = np.abs(log_odds - logit(bundle.policy.cut_off))
+    distance = np.abs(log_odds - cut_off_log_odds_of(_products(window), bundle.policy))
     near = np.flatnonzero(distance <= NEAR)
     accounts = _find_accounts(window.take(near), bundle)
     rows = []
@@ -195,6 +195,10 @@ def _combine(first: _Moves, second: _Moves) -> _Moves:
     )
 
 
+def _products(window: Window) -> list[str]:
+    return [PRODUCTS[product] for product in window.products.tolist()]
+
+
 def _score(window: Window, bundle: Bundle) -> Vector:
     names = [feature.name for feature in CATALOGUE]
     places = [names.index(name) for name in bundle.features]
@@ -214,13 +218,8 @@ def _is_cut(window: Window, log_odds: Vector, bundle: Bundle) -> Mask:
     balance = window.now("balance")
     # Nobody is in the band of review: a cut that only a person can confirm is none yet.
     in_band = np.zeros(len(limit), dtype=np.bool_)
-    new_limit = limit_by_model(
-        probability,
-        limit,
-        balance,
-        in_band,
-        policy,
-    )
+    lines = lines_of(_products(window), limit, balance, policy)
+    new_limit = limit_by_model(probability, lines, in_band, policy)
     is_lower = new_limit < limit
     suspended = probability >= policy.suspend.probability
     is_cut: Mask = is_lower | suspended

@@ -23,7 +23,8 @@ from sklearn.linear_model import LogisticRegression
 
 from features.types import Vector
 from serving.decision.config.policy import Policy
-from serving.decision.scoring.score import logit, probability_of
+from serving.decision.policy.limit import cut_off_log_odds_of
+from serving.decision.scoring.score import probability_of
 from training.data.censoring import TREATED
 from training.data.config import DataConfig
 from training.data.dataset import Source
@@ -116,7 +117,8 @@ def compare_treatments(
     every_score = [treatment.log_odds for treatment in fitted.values()]
     # The mean, so that no treatment selects the accounts that it is measured on.
     mean_log_odds = np.mean(every_score, axis=0)
-    distance = np.abs(mean_log_odds - logit(policy.cut_off))
+    products = hold_out.features.accounts["product"].cast(pl.String).to_list()
+    distance = np.abs(mean_log_odds - cut_off_log_odds_of(products, policy))
     band = distance <= BAND
     rows = []
     for name, treatment in fitted.items():

@@ -81,11 +81,13 @@ def choose_populations(
     products = data.features.accounts["product"].cast(pl.String).to_numpy()
     layout = flatten_trees(read_trees(fitted.booster))
     # Test accounts measure the model and its reasons, so the reference must not hold them.
-    is_candidate = (data.split != "test") & (scores <= _highest(policy))
+    is_candidate = data.split != "test"
     populations = {}
     for product in sorted(set(products.tolist())):
-        eligible = np.flatnonzero((products == product) & is_candidate)
-        pool = _choose_pool(data, eligible, scores, policy, (size, band))
+        highest = _highest(policy, product)
+        is_below = scores <= highest
+        eligible = np.flatnonzero((products == product) & is_candidate & is_below)
+        pool = _choose_pool(data, eligible, scores, policy, (size, highest - band))
         if len(pool) < size:
             raise FitError(
                 f"reference population of {product}: expected {size} kept accounts, "
@@ -99,7 +101,7 @@ def choose_populations(
         # The pool's means are 0, so the sample's are its distance from the pool.
         means = weights[first].mean(axis=0)
         largest_mean = float(np.abs(means).max())
-        reach = _highest(policy) - float(scores[pool].min())
+        reach = highest - float(scores[pool].min())
         rows = pool[first]
         note = ReferenceNote(
             accounts=len(rows),
@@ -154,13 +156,12 @@ def _choose_pool(
 ) -> Rows:
     """Return kept rows, nearest to the cut-off first, one an account.
 
-    ``wanted`` are the size of the population and the band.
+    ``wanted`` are the size of the population and the lowest log-odds of the band.
     """
-    size, band = wanted
+    size, lowest = wanted
     # Stable: accounts of equal score keep the order of the frame, on any machine.
     order = np.argsort(-scores[eligible], kind="stable")
     nearest = eligible[order]
-    lowest = _highest(policy) - band
     accounts = data.features.accounts["account_id"].to_numpy()
     pool: list[int] = []
     seen: set[str] = set()
@@ -181,9 +182,9 @@ def _choose_pool(
     return np.array(pool, dtype=np.int64)
 
 
-def _highest(policy: Policy) -> float:
-    """Return the log-odds below which the policy keeps accounts without a review."""
-    return logit(policy.cut_off) - policy.review.band
+def _highest(policy: Policy, product: str) -> float:
+    """Return the log-odds below which the policy keeps the product's accounts without a review."""
+    return logit(policy.cut_off(product)) - policy.review.band
 
 
 def decide_row(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from features.schema import PRODUCTS
 from features.types import Rows
 from serving.decision.bundle import Bundle
+from serving.decision.policy.limit import cut_offs_of
 from serving.decision.scoring.score import score
 from training.data.config import DataConfig
 from training.data.labels import Labelled
@@ -163,7 +164,7 @@ def fit_figures(
         "roc": figures.roc(label, probability, auc(label, probability)),
         "precision_recall": figures.precision_recall(label, probability),
         "calibration": figures.calibration(tables["calibration"]),
-        "scores": figures.scores(label, probability, served.policy.cut_off),
+        "scores": figures.scores(label, probability, served.cut_offs),
         "lift": figures.lift(tables["lift"]),
         "gain": figures.gain(dict(gains)),
     }
@@ -188,7 +189,7 @@ def _figures_of_contributions(
     products = features.accounts["product"][drawn].cast(pl.String).to_list()
     scores = score(matrix, products, served.scorer)
     by_risk = np.argsort(scores.log_odds, kind="stable")
-    is_cut = scores.probability > served.policy.cut_off
+    is_cut = scores.probability > cut_offs_of(products, served.policy)
     count = int(is_cut.sum())
     # The median of the cut accounts; the riskiest account if none is cut.
     riskiest = len(by_risk) - 1

@@ -172,11 +172,12 @@ class DecisionModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defin
         matrix = _matrix(table.select(names))
         products = table["product"].cast(pl.String).to_list()
         scores = self._scoring.score(matrix, products, self.bundle.scorer)
-        cut_off = self.bundle.policy.cut_off
+        cut_offs = {product: self.bundle.policy.cut_off(product) for product in set(products)}
+        cut_off = np.array([cut_offs[product] for product in products])
         columns = {
             "probability": scores.probability,
             "log_odds": scores.log_odds,
-            "cut_off": np.full(len(matrix), cut_off),
+            "cut_off": cut_off,
             "above_cut_off": scores.probability > cut_off,
         }
         types = {name: _SCORE[name] for name in columns}

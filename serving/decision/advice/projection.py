@@ -25,7 +25,7 @@ from features.types import Mask, Matrix, Rows, Vector
 from features.window import Months, Values, Window
 from serving.decision.advice.rollout import Plans, roll_forward, windows_ahead
 from serving.decision.bundle import Bundle
-from serving.decision.policy.limit import Account, certainly_cut
+from serving.decision.policy.limit import Account, certainly_cut, lines_of
 from serving.decision.policy.outcome import Outcome, apply
 from serving.decision.scoring.score import log_odds_of, probability_of
 
@@ -171,9 +171,9 @@ class Projection:
         It is cheaper than :meth:`outcome`, which decides the months that it leaves.
         """
         features = self.features[:, trajectories]
-        return certainly_cut(
-            probability, features[..., _LIMIT], features[..., _BALANCE], bundle.policy
-        )
+        products = [self.cuts[account].product for account in self.account[trajectories].tolist()]
+        lines = lines_of(products, features[..., _LIMIT], features[..., _BALANCE], bundle.policy)
+        return certainly_cut(probability, lines, bundle.policy)
 
 
 def outcome_after(

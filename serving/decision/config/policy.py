@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from features.ledger import Terms
+from serving.decision.config.economics import Economics
 from serving.decision.config.placeholders import placeholders_of
 from serving.decision.config.strict_toml import (
     NOT_NEGATIVE,
@@ -23,16 +24,6 @@ Cause = Literal["risk", "behavior", "regulation"]
 Comparison = Literal["at_least", "at_most", "above", "below"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
-
-
-@dataclass(frozen=True, slots=True)
-class Economics:
-    """What a default loses and what a limit earns, as shares."""
-
-    loss_given_default: float  # of the exposure
-    margin: float  # of the limit of a good account, earned in six months
-    harm: float  # of the limit of a good account, lost by cutting it
-    credit_conversion: float  # of the unused limit, drawn by the time of default
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +136,15 @@ class Policy:
     terms: Terms
     rules: tuple[Rule, ...]  # in order of precedence
 
-    @property
-    def cut_off(self) -> float:
-        """The probability above which a limit is cut.
+    def cut_off(self, product: str) -> float:
+        """The probability above which a limit of the product is cut.
 
         It is computed from ``economics``: 0.1279 with the project's policy.toml.
+
+        Raises:
+            EconomicsError: The product's economics are neither learnt nor stated.
         """
-        loss_of_cutting = self.economics.margin + self.economics.harm
+        loss_of_cutting = self.economics.of(product).margin + self.economics.harm
         return loss_of_cutting / (loss_of_cutting + self.economics.loss_given_default)
 
 
@@ -176,12 +169,17 @@ def read_policy(text: str) -> Policy:
 
 
 def _economics(section: Section) -> Economics:
-    economics = section.fill(Economics, {}, otherwise=SHARE)
+    margin = section.number("margin", SHARE)
+    harm = section.number("harm", SHARE)
     # The cut-off is a share of this sum.
-    total = economics.margin + economics.harm
-    if total <= 0:
-        raise section.error("", "margin + harm above 0", total)
-    return economics
+    if margin + harm <= 0:
+        raise section.error("", "margin + harm above 0", margin + harm)
+    return Economics(
+        loss_given_default=section.number("loss_given_default", SHARE),
+        harm=harm,
+        margin=margin,
+        credit_conversion=section.number("credit_conversion", SHARE),
+    )
 
 
 def _cut(section: Section) -> CutSettings:

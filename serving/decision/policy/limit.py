@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.types import Mask, Vector
+from serving.decision.config.economics import FIFTHS, utilization_fifth
 from serving.decision.config.policy import Policy
 from serving.decision.scoring.score import logit
 
@@ -37,43 +38,88 @@ class Account:
     features: Mapping[str, float]
 
 
-def exposure(limit: Vector, balance: Vector, policy: Policy) -> Vector:
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What a new limit is measured against; float64 arrays of one shape.
+
+    ``limit`` and ``balance`` are in CNY.  ``cut_off`` is the probability above which limits of the
+    account's product are cut, ``conversion`` the share of the unused limit that is drawn by the
+    time of default.
+    """
+
+    limit: Vector
+    balance: Vector
+    cut_off: Vector
+    conversion: Vector
+
+
+def lines_of(products: Sequence[str], limit: Vector, balance: Vector, policy: Policy) -> Lines:
+    """The lines of accounts of these products; ``limit`` and ``balance`` are (..., products).
+
+    Raises:
+        EconomicsError: The policy has no economics of one of the products.
+    """
+    known = sorted(set(products))
+    places = {product: place for place, product in enumerate(known)}
+    place = np.array([places[product] for product in products], dtype=np.int64)
+    cut_offs = np.array([policy.cut_off(product) for product in known])
+    conversions = np.array([policy.economics.of(product).conversions for product in known])
+    # With these columns even where there is no product.
+    conversions = conversions.reshape(len(known), FIFTHS)
+    fifth = utilization_fifth(limit, balance)
+    return Lines(limit, balance, cut_offs[place], conversions[place, fifth])
+
+
+def cut_offs_of(products: Sequence[str], policy: Policy) -> Vector:
+    """The probability above which limits are cut, of each product in the sequence."""
+    cut_off = {product: policy.cut_off(product) for product in set(products)}
+    return np.array([cut_off[product] for product in products])
+
+
+def cut_off_log_odds_of(products: Sequence[str], policy: Policy) -> Vector:
+    """The log-odds of :func:`cut_offs_of`."""
+    cut_off = {product: logit(policy.cut_off(product)) for product in set(products)}
+    return np.array([cut_off[product] for product in products])
+
+
+def exposure(limit: Vector, balance: Vector, conversion: Vector) -> Vector:
     """The amount that is expected to be owed at a default, CNY."""
     owed = np.maximum(balance, 0.0)
-    at_default: Vector = owed + policy.economics.credit_conversion * np.maximum(limit - owed, 0.0)
+    at_default: Vector = owed + conversion * np.maximum(limit - owed, 0.0)
     return at_default
 
 
-def expected_loss(probability: Vector, limit: Vector, balance: Vector, policy: Policy) -> Vector:
+def expected_loss(probability: Vector, lines: Lines, policy: Policy) -> Vector:
     """Probability x loss given default x exposure, CNY."""
-    at_default = exposure(limit, balance, policy)
+    at_default = exposure(lines.limit, lines.balance, lines.conversion)
     loss: Vector = probability * policy.economics.loss_given_default * at_default
     return loss
 
 
-def near_cut_off(log_odds: Vector, policy: Policy) -> Mask:
+def near_cut_off(log_odds: Vector, cut_off: Vector, policy: Policy) -> Mask:
     """Whether the log-odds lie in the band around the cut-off within which a person decides."""
-    near: Mask = np.abs(log_odds - logit(policy.cut_off)) < policy.review.band
+    # math.log, one by one: np.log differs from it in the last bit on some processors.
+    of_value = {value: logit(value) for value in set(cut_off.tolist())}
+    cut_off_log_odds = np.array([of_value[value] for value in cut_off.tolist()])
+    near: Mask = np.abs(log_odds - cut_off_log_odds) < policy.review.band
     return near
 
 
-def limit_by_model(
-    probability: Vector, limit: Vector, balance: Vector, near: Mask, policy: Policy
-) -> Vector:
+def limit_by_model(probability: Vector, lines: Lines, near: Mask, policy: Policy) -> Vector:
     """The limit that the probability allows, CNY.
 
     It is the present limit where no cut is due or the cut would be too small.  ``near`` is the
     result of :func:`near_cut_off`: an account in the band gets the cut that a person is asked to
     confirm, even if its probability is below the cut-off.
     """
-    cut = policy.cut
-    no_cut_due = (probability <= policy.cut_off) & ~near
-    loss = expected_loss(probability, limit, balance, policy)
+    cut, limit = policy.cut, lines.limit
+    no_cut_due = (probability <= lines.cut_off) & ~near
+    loss = expected_loss(probability, lines, policy)
     keeps = no_cut_due | (loss < cut.minimum_expected_loss)
     if keeps.all():  # most calls are for one account, and most accounts keep their limit
         return limit.copy()
-    tolerated = _tolerated_limit(probability, limit, balance, policy)
-    with_headroom = np.maximum(balance, 0.0) * (1.0 + cut.headroom)
+    tolerated = _tolerated_limit(probability, lines, policy)
+    with_headroom = np.maximum(lines.balance, 0.0) * (1.0 + cut.headroom)
     lowest = np.maximum(round_up(with_headroom, cut.rounding), cut.floor)
     new_limit = np.maximum(round_down(tolerated, cut.rounding), lowest)
     new_limit = np.minimum(new_limit, limit)
@@ -84,27 +130,34 @@ def limit_by_model(
 def limits_by_model(accounts: Sequence[Account], policy: Policy) -> tuple[Vector, Mask]:
     """:func:`limit_by_model` and :func:`near_cut_off` of these accounts, both (accounts,)."""
     probability = np.array([account.probability for account in accounts])
-    limit = np.array([account.features["limit_now"] for account in accounts])
-    balance = np.array([account.features["balance_now"] for account in accounts])
+    lines = lines_of_accounts(accounts, policy)
     # math.log, one by one: np.log differs from it in the last bit on some processors.
     log_odds = np.array([logit(account.probability) for account in accounts])
-    near = near_cut_off(log_odds, policy)
-    return limit_by_model(probability, limit, balance, near, policy), near
+    near = near_cut_off(log_odds, lines.cut_off, policy)
+    return limit_by_model(probability, lines, near, policy), near
 
 
-def certainly_cut(probability: Vector, limit: Vector, balance: Vector, policy: Policy) -> Mask:
+def lines_of_accounts(accounts: Sequence[Account], policy: Policy) -> Lines:
+    """The lines of these accounts, (accounts,)."""
+    products = [account.product for account in accounts]
+    limit = np.array([account.features["limit_now"] for account in accounts])
+    balance = np.array([account.features["balance_now"] for account in accounts])
+    return lines_of(products, limit, balance, policy)
+
+
+def certainly_cut(probability: Vector, lines: Lines, policy: Policy) -> Mask:
     """A fast bound: True means that the model alone certainly cuts or suspends.
 
     False means that this is unknown; :func:`serving.decision.policy.outcome.apply` decides it.  The
     advice search uses the bound to skip most of the months that it looks at.
     """
-    cut = policy.cut
+    cut, limit = policy.cut, lines.limit
     # Each bound has a small tolerance: a difference in the last bits cannot make a False True.
-    is_risky = probability > policy.cut_off * (1 + _RELATIVE_TOLERANCE)
-    loss = expected_loss(probability, limit, balance, policy)
+    is_risky = probability > lines.cut_off * (1 + _RELATIVE_TOLERANCE)
+    loss = expected_loss(probability, lines, policy)
     is_large = loss > cut.minimum_expected_loss * (1 + _RELATIVE_TOLERANCE)
-    tolerated = _tolerated_limit(probability, limit, balance, policy)
-    with_headroom = np.maximum(balance, 0.0) * (1.0 + cut.headroom)
+    tolerated = _tolerated_limit(probability, lines, policy)
+    with_headroom = np.maximum(lines.balance, 0.0) * (1.0 + cut.headroom)
     lowest = np.maximum(with_headroom + cut.rounding, cut.floor)
     highest = np.maximum(tolerated, lowest) * (1 + _RELATIVE_TOLERANCE)
     reduction = limit - highest
@@ -136,16 +189,17 @@ def grid_up(amount: float, rounding: float) -> float:
     return float(round_up(np.array(amount), rounding))
 
 
-def _tolerated_limit(probability: Vector, limit: Vector, balance: Vector, policy: Policy) -> Vector:
+def _tolerated_limit(probability: Vector, lines: Lines, policy: Policy) -> Vector:
     """The limit with the largest expected loss that is tolerated, before rounding."""
-    conversion = policy.economics.credit_conversion
-    owed = np.maximum(balance, 0.0)
-    share = policy.cut.tolerated_share * policy.cut_off
+    owed = np.maximum(lines.balance, 0.0)
+    at_default = exposure(lines.limit, lines.balance, lines.conversion)
+    share = policy.cut.tolerated_share * lines.cut_off
     # At a probability of 0 the result is infinite or NaN; such an account is never cut.
     with np.errstate(divide="ignore", invalid="ignore"):
-        tolerated_exposure = share * exposure(limit, balance, policy) / probability
-    undrawn_exposure = np.maximum(tolerated_exposure - owed, 0.0)
-    undrawn = undrawn_exposure / conversion if conversion > 0 else limit
+        tolerated_exposure = share * at_default / probability
+        undrawn = np.maximum(tolerated_exposure - owed, 0.0) / lines.conversion
+    # Where no unused limit is drawn by the time of default, no limit is too high.
+    undrawn = np.where(lines.conversion > 0.0, undrawn, lines.limit)
     tolerated: Vector = owed + undrawn
     return tolerated
 

@@ -90,7 +90,8 @@ def test_the_table_is_that_of_changed_statements(bundle: Bundle, windows: pl.Dat
         return log_odds_of(matrix, bundle.scorer)
 
     log_odds = score(statements)
-    cut_off = logit(bundle.policy.cut_off)
+    products = build(statements).accounts["product"].cast(pl.String).to_list()
+    cut_off = np.array([logit(bundle.policy.cut_off(product)) for product in products])
     near = np.abs(log_odds - cut_off) <= NEAR
     largest = np.zeros(near.sum())
     is_last = pl.col("month") == pl.col("month").max().over("account_id")
@@ -122,7 +123,7 @@ class Edge:
 
 def with_edge(bundle: Bundle, above_cut_off: float) -> Bundle:
     """The bundle with a model whose lower log-odds lie that far above the cut-off."""
-    lowest = logit(bundle.policy.cut_off) + above_cut_off
+    lowest = logit(bundle.policy.cut_off("pay_later")) + above_cut_off
     model = Edge(bundle.features.index("income"), lowest)
     scorer = Scorer(cast(Any, model), Calibration(1.0, 0.0), {})
     return replace(bundle, scorer=scorer)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from features.catalogue import BY_NAME
 from features.types import Matrix, Vector
 from serving.decision.bundle import Bundle
+from serving.decision.policy.limit import cut_offs_of
 from serving.decision.reasons.comparison import make_comparison
 from serving.decision.reasons.ranking import PrincipalGroup
 from serving.decision.scoring.lightgbm_trees import read_trees
@@ -24,7 +25,7 @@ from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.config import FitError
-from training.fit.fit import Fitted, predict_log_odds
+from training.fit.fit import Fitted, last_rows, predict_log_odds
 from training.fit.reason_agreement import (
     SCHEMA,
     agreement_metrics,
@@ -58,16 +59,17 @@ def imbalance_of(population: Population, fitted: Fitted, data: Labelled) -> floa
     return max(abs(value) for value in sums.values())
 
 
-def highest_of(bundle: Bundle) -> float:
-    """Log-odds below which the policy keeps accounts without a review."""
-    return logit(bundle.policy.cut_off) - bundle.policy.review.band
+def highest_of(bundle: Bundle, product: str) -> float:
+    """Log-odds below which the policy keeps accounts of the product without a review."""
+    return logit(bundle.policy.cut_off(product)) - bundle.policy.review.band
 
 
 def test_a_population_is_kept_accounts_just_inside_the_cut_off(
     chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
-    scores, highest = scores_of(fitted, data), highest_of(bundle)
+    scores = scores_of(fitted, data)
     for product, population in each(chosen.items()):
+        highest = highest_of(bundle, product)
         table = data.features.accounts[population.pool]
         assert set(table["product"]) == {product}
         assert table["account_id"].n_unique() == table.height, "one as_of each"
@@ -101,7 +103,7 @@ def test_no_nearer_kept_account_is_left_out(fitted: Fitted, data: Labelled, bund
         nearer = table.filter(
             pl.col("product") == product,
             pl.col("split") != "test",
-            pl.col("score").is_between(farthest, highest_of(bundle), closed="right"),
+            pl.col("score").is_between(farthest, highest_of(bundle, product), closed="right"),
             ~pl.col("account_id").is_in(in_pool),
         )
         outside += nearer.height
@@ -244,7 +246,8 @@ def test_agreement_is_of_accounts_that_the_policy_cuts(
     table = reason_agreement(data, fitted.held_out, bundle, chosen)
     assert table.filter(pl.col("against") == "path_dependent")["cut"].sum() == cut > 50
     # Some accounts above the cut-off keep their limit.
-    assert cut < (fitted.probability > bundle.policy.cut_off).sum()
+    products = data.features.accounts["product"][last_rows(data, fitted.held_out).tolist()]
+    assert cut < (fitted.probability > cut_offs_of(products.to_list(), bundle.policy)).sum()
 
 
 def test_agreement_without_cut_accounts_is_unknown(

@@ -183,7 +183,7 @@ def test_a_version_that_ranks_worse_is_refused_for_discrimination(champion: Gate
 
 def test_a_broken_calibration_is_refused_for_calibration(champion: GateInput) -> None:
     """Log-odds pressed to half their distance from the cut-off: the same order, another slope."""
-    cut_off = champion.version.bundle.policy.cut_off
+    cut_off = champion.version.bundle.policy.cut_off("pay_later")
     centre = float(np.log(cut_off / (1.0 - cut_off)))
 
     def press(evaluation: Evaluation) -> Evaluation:

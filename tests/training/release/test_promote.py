@@ -52,7 +52,7 @@ def stocked(
     store = copy_of(kept.store, tmp_path_factory.mktemp("promotion") / "mlruns")
     refit = fit(data, replace(CONFIGS[1], seed=5))
     add_version(store, refit, data, source, None)
-    add_version(store, shrunken(refit, bundle.policy.cut_off), data, source, None)
+    add_version(store, shrunken(refit, bundle.policy.cut_off("pay_later")), data, source, None)
     add_version(store, refit, data, source, DataConfig(split_seed=1))
     registry.promote(store, MODEL, "1")
     return store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 import polars as pl
@@ -33,7 +34,7 @@ def calibration(table: pl.DataFrame) -> Figure:
 
 
 def scores(first: Evaluation, second: Evaluation) -> Figure:
-    """Draw each account's log-odds by both models, defaults marked, with the cut-off of each."""
+    """Draw each account's log-odds by both models, defaults marked, with the cut-offs of each."""
     figure, axes = axes_of(
         f"Log-odds by {first.name}",
         f"Log-odds by {second.name}",
@@ -51,10 +52,13 @@ def scores(first: Evaluation, second: Evaluation) -> Figure:
             alpha=0.6,
             label=name,
         )
-    first_cut_off = logit(first.bundle.policy.cut_off)
-    second_cut_off = logit(second.bundle.policy.cut_off)
-    axes.axvline(first_cut_off, color=INK, linestyle="--", linewidth=1, label="cut-off")
-    axes.axhline(second_cut_off, color=INK, linestyle="--", linewidth=1)
+    second_cut_offs = second.bundle.cut_offs
+    for style, (product, cut_off) in zip(
+        cycle(("--", ":")), first.bundle.cut_offs.items(), strict=False
+    ):
+        name = f"cut-off of {product}"
+        axes.axvline(logit(cut_off), color=INK, linestyle=style, linewidth=1, label=name)
+        axes.axhline(logit(second_cut_offs[product]), color=INK, linestyle=style, linewidth=1)
     axes.legend(loc="upper left")
     return figure
 

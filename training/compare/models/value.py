@@ -48,7 +48,7 @@ def worth(evaluation: Evaluation, portfolio: Portfolio, policy: Policy) -> pl.Da
     exposure_after = portfolio.exposure(after, policy)
     exposure_cut = exposure_before - exposure_after
     avoided = label * (exposure_cut * economics.loss_given_default)
-    forgone = good * economics.margin * taken
+    forgone = good * portfolio.margin(policy) * taken
     harmed = good * economics.harm * taken
     return pl.DataFrame(
         {

@@ -116,12 +116,12 @@ def with_values(policy: Policy, cut_off: float, tolerated_share: float) -> Polic
     >>> from importlib.resources import files
     >>> from serving.decision.config.policy import read_policy
     >>> text = files("serving.decision.config").joinpath("policy.toml").read_text("utf-8")
-    >>> round(with_values(read_policy(text), 0.2, 0.5).cut_off, 4)
+    >>> round(with_values(read_policy(text), 0.2, 0.5).cut_off("pay_later"), 4)
     0.2
     """
     # cut_off = (margin + harm) / (margin + harm + loss_given_default), solved for the sum.
     cost_of_good_cut = cut_off * policy.economics.loss_given_default / (1.0 - cut_off)
-    margin = min(policy.economics.margin, cost_of_good_cut)
+    margin = min(_margin(policy), cost_of_good_cut)
     harm = cost_of_good_cut - margin
     economics = replace(
         policy.economics,
@@ -154,7 +154,7 @@ def measure(portfolio: Portfolio, policy: Policy, after: Vector, cut: Mask) -> P
     realised_loss_avoided = np.sum(portfolio.label * avoided_at_default)
     limit_cut = portfolio.limit - after
     return {
-        "cut_off": policy.cut_off,
+        "cut_off": policy.cut_off(portfolio.product[0]),
         "harm": policy.economics.harm,
         "margin": policy.economics.margin,
         "tolerated_share": policy.cut.tolerated_share,
@@ -210,7 +210,7 @@ def best_under(table: pl.DataFrame, max_good_cut: float) -> Point:
 def toml_of(point: Point, policy: Policy) -> str:
     """Return the lines of policy.toml that a point changes."""
     parameters: dict[str, dict[str, float]] = {
-        "economics": {"margin": policy.economics.margin, "harm": policy.economics.harm},
+        "economics": {"margin": _margin(policy), "harm": policy.economics.harm},
         "cut": {"tolerated_share": policy.cut.tolerated_share},
     }
     lines = []
@@ -223,6 +223,13 @@ def toml_of(point: Point, policy: Policy) -> str:
         if changed:
             lines += [f"[{section}]", *changed]
     return "\n".join(lines) or "# as it stands"
+
+
+def _margin(policy: Policy) -> float:
+    margin = policy.economics.margin
+    if margin is None:
+        raise PolicyLabError("economics: expected a margin in policy.toml, got none")
+    return margin
 
 
 def _depths(policy: Policy) -> list[float]:

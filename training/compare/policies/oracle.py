@@ -147,7 +147,7 @@ def _value(portfolio: Portfolio, policy: Policy, p: Vector) -> Vector:
     exposure_by_rules = portfolio.exposure(by_rules, policy)
     exposure_after = portfolio.exposure(after, policy)
     avoided = economics.loss_given_default * (exposure_by_rules - exposure_after)
-    cost = (economics.margin + economics.harm) * (by_rules - after)
+    cost = (portfolio.margin(policy) + economics.harm) * (by_rules - after)
     value: Vector = p * avoided - (1.0 - p) * cost
     return value
 
@@ -230,7 +230,7 @@ def true_frontier(
             rows.append(
                 {
                     "decided_by": decided_by,
-                    "cut_off": policy.cut_off,
+                    "cut_off": policy.cut_off(portfolio.product[0]),
                     "good_cut": float(good_cut),
                     "loss_avoided_share": float(avoided),
                 }

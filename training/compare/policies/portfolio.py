@@ -12,10 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 
 from features.types import Mask, Vector
 from serving.decision.config.policy import Policy
-from serving.decision.policy.limit import Account, exposure, limit_by_model, near_cut_off
+from serving.decision.policy.limit import (
+    Account,
+    Lines,
+    exposure,
+    limit_by_model,
+    lines_of,
+    near_cut_off,
+)
 from serving.decision.policy.outcome import Outcome, apply_many
 from serving.decision.scoring.score import logit
 from training.data.labels import soon_after
@@ -29,11 +37,12 @@ _NO_RISK = 1e-12
 class Portfolio:
     """Arrays in order of account, float64 (accounts,) unless stated; CNY.
 
-    ``limit`` and ``balance`` as of now; ``probability`` of label 1 and its ``log_odds``; ``label``
-    0 or 1; ``rule_limit``, the limit under the hard rules alone; ``rule_suspends`` (bool), whether
-    they allow no new drawings.
+    ``product``, a name each; ``limit`` and ``balance`` as of now; ``probability`` of label 1 and
+    its ``log_odds``; ``label`` 0 or 1; ``rule_limit``, the limit under the hard rules alone;
+    ``rule_suspends`` (bool), whether they allow no new drawings.
     """
 
+    product: Sequence[str]
     limit: Vector
     balance: Vector
     probability: Vector
@@ -52,9 +61,19 @@ class Portfolio:
             log_odds = np.log(probability) - np.log1p(-probability)
         return replace(self, probability=probability, log_odds=log_odds)
 
+    def lines(self, policy: Policy) -> Lines:
+        """Return what the policy measures the accounts' new limits against."""
+        return lines_of(self.product, self.limit, self.balance, policy)
+
     def exposure(self, limit: Vector, policy: Policy) -> Vector:
         """Return the debt expected at default under these limits, CNY."""
-        return exposure(limit, self.balance, policy)
+        # The conversion is that of the present utilization: a cut changes no customer.
+        return exposure(limit, self.balance, self.lines(policy).conversion)
+
+    def margin(self, policy: Policy) -> Vector:
+        """Return what a unit of the limit of each account earns in six months if it is good."""
+        margins = {name: policy.economics.of(name).margin for name in set(self.product)}
+        return np.array([margins[name] for name in self.product])
 
 
 def portfolio_of(evaluation: Evaluation) -> Portfolio:
@@ -63,6 +82,7 @@ def portfolio_of(evaluation: Evaluation) -> Portfolio:
     probability = evaluation.probability
     by_rules = _apply_rules(evaluation)
     return Portfolio(
+        product=features.accounts["product"].cast(pl.String).to_list(),
         limit=features.column("limit_now"),
         balance=features.column("balance_now"),
         probability=probability,
@@ -125,14 +145,9 @@ def limits_under(portfolio: Portfolio, policy: Policy) -> tuple[Vector, Mask]:
     suspended = portfolio.rule_suspends | suspended_by_model
     owed = np.maximum(portfolio.balance, 0.0)
     drawn = np.minimum(portfolio.limit, owed)
-    near = near_cut_off(portfolio.log_odds, policy)
-    by_model = limit_by_model(
-        portfolio.probability,
-        portfolio.limit,
-        portfolio.balance,
-        near,
-        policy,
-    )
+    lines = portfolio.lines(policy)
+    near = near_cut_off(portfolio.log_odds, lines.cut_off, policy)
+    by_model = limit_by_model(portfolio.probability, lines, near, policy)
     reduced = np.minimum(by_model, portfolio.rule_limit)
     after = np.where(suspended, drawn, reduced)
     # A suspended account that is drawn to its limit keeps it, and is cut all the same.

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from serving.decision.bundle import Bundle, assemble
-from serving.decision.scoring.score import logit
+from serving.decision.policy.limit import cut_off_log_odds_of
 from training.data.labels import select_windows, soon_after
 from training.fit.bundle import FitResult, make_parts
 from training.fit.fit import last_rows, predict_log_odds
@@ -77,7 +77,9 @@ def cuts_of_hold_out(result: FitResult, bundle: Bundle, seed: int = 0) -> CutRea
     data = result.data
     rows = last_rows(data, result.fitted.held_out)
     log_odds = predict_log_odds(result.fitted, data.features.matrix(bundle.features)[rows])
-    risky = rows[log_odds > logit(bundle.policy.cut_off)]
+    products = data.features.accounts["product"][rows.tolist()].cast(pl.String).to_list()
+    cut_off = cut_off_log_odds_of(products, bundle.policy)
+    risky = rows[log_odds > cut_off]
     if not len(risky):
         return None
     drawn = np.random.default_rng(seed).permutation(risky)[:MOST_ACCOUNTS]

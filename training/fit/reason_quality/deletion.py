@@ -19,7 +19,7 @@ import polars as pl
 
 from features.types import Mask, Matrix, Vector
 from serving.decision.bundle import Bundle
-from serving.decision.scoring.score import log_odds_of, logit
+from serving.decision.scoring.score import log_odds_of
 from training.evaluate.metrics import wilson
 from training.fit.reason_quality.stated import CutReasons, StatedReasons, groups_of_features
 
@@ -108,7 +108,7 @@ def _row(name: str, chosen: list[Sequence[str]], cuts: CutReasons) -> dict[str, 
     groups = groups_of_features(cuts.bundle)
     deleted = np.array([np.isin(groups, list(own)) for own in chosen])
     without = log_odds_without(cuts, deleted)
-    undone = without <= logit(cuts.bundle.policy.cut_off)
+    undone = without <= cuts.cut_off
     share = float(undone.mean())
     low, high = wilson(share, len(cuts))
     return {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from features.types import Mask, Matrix, Vector
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import stages
+from serving.decision.policy.limit import cut_off_log_odds_of, cut_offs_of
 from serving.decision.reasons.ranking import group_of
 from serving.decision.result import Decision, Stages
 
@@ -55,6 +56,11 @@ class CutReasons:
 
     def __len__(self) -> int:
         return len(self.stated)
+
+    @property
+    def cut_off(self) -> Vector:
+        """The log-odds of each account's cut-off, float64 (accounts,)."""
+        return cut_off_log_odds_of(self.products.tolist(), self.bundle.policy)
 
 
 def find_cut_reasons(
@@ -121,5 +127,6 @@ def _are_cut(decided: Stages, bundle: Bundle) -> Mask:
     question of what made the model cut has no answer there.
     """
     by_model = np.array([outcome.by_model for outcome in decided.outcomes], dtype=np.bool_)
-    is_above: Mask = decided.scores.probability > bundle.policy.cut_off
+    products = decided.features.accounts["product"].cast(pl.String).to_list()
+    is_above: Mask = decided.scores.probability > cut_offs_of(products, bundle.policy)
     return by_model & is_above

@@ -163,6 +163,7 @@ def _bundle_table(bundle: Bundle) -> pl.DataFrame:
     constrained = sum(BY_NAME[name].direction != 0 for name in bundle.features)
     products = ", ".join(sorted(bundle.comparisons))
     versions = [f"{name} {version}" for name, version in provenance.libraries.items()]
+    cut_offs = bundle.describe_cut_offs()
     facts = {
         "name and version": f"{provenance.name} {provenance.version or '(not registered)'}",
         "bundle": bundle.digest,
@@ -174,7 +175,7 @@ def _bundle_table(bundle: Bundle) -> pl.DataFrame:
         ),
         "trees": f"{booster.num_trees()} with {leaves:,} leaves",
         "calibration": f"log-odds = {calibration.slope:.4f} x score {calibration.intercept:+.4f}",
-        "policy": f"version {policy.version}, cut-off at a probability of {policy.cut_off:.4f}",
+        "policy": f"version {policy.version}, cut-offs at a probability of {cut_offs}",
         "reference populations": f"{products}; digest {bundle.reference_digest[:16]}",
         "libraries": ", ".join(versions),
     }

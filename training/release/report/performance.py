@@ -25,7 +25,7 @@ def performance_section(evaluation: Evaluation, *, seen: bool) -> Section:
     """Return how well the model ranks; ``seen`` adds that it was fitted on these accounts."""
     label, probability = evaluation.label, evaluation.probability
     auc = metrics.auc(label, probability)
-    cut_off = evaluation.bundle.policy.cut_off
+    cut_offs = evaluation.bundle.cut_offs
     exhibits = (
         Exhibit("Measures with 95 % intervals.", metrics.discrimination(label, probability)),
         Exhibit("ROC: each point is a cut-off.", figures.roc(label, probability, auc)),
@@ -34,8 +34,8 @@ def performance_section(evaluation: Evaluation, *, seen: bool) -> Section:
             figures.precision_recall(label, probability),
         ),
         Exhibit(
-            "Distribution of the two outcomes, with the policy's cut-off.",
-            figures.scores(label, probability, cut_off),
+            "Distribution of the two outcomes, with the policy's cut-offs.",
+            figures.scores(label, probability, cut_offs),
         ),
         Exhibit("Lift by tenth, the riskiest first.", metrics.lift(label, probability)),
     )

@@ -17,8 +17,9 @@ def policy_section(evaluation: Evaluation) -> Section:
     # The share that the served policy cuts is the budget of the comparison.
     good_cut = table.filter("operating")["good_cut"].item()
     best = best_under(table, good_cut)
+    cut_offs = evaluation.bundle.describe_cut_offs()
     text = (
-        f"Version {served.version} of the policy cuts from a probability of {served.cut_off:.4f}. "
+        f"Version {served.version} of the policy cuts from a probability of {cut_offs}. "
         f"{good_cut:.1%} of the accounts that stayed good are cut, suspended or proposed to a "
         "reviewer for a cut. The frontier shows the effect of other cut-offs and depths on the "
         "same accounts, by the model's own probabilities. `python -m training policy` compares "

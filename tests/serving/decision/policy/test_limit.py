@@ -12,8 +12,11 @@ from serving.decision.config.policy import Policy
 from serving.decision.policy.limit import (
     Account,
     certainly_cut,
+    cut_offs_of,
     limit_by_model,
     limits_by_model,
+    lines_of,
+    lines_of_accounts,
     near_cut_off,
 )
 from serving.decision.policy.outcome import apply_many
@@ -43,15 +46,18 @@ def scalar_limit(account: Account, policy: Policy, near: bool) -> tuple[float, s
     """The formula for one account in plain Python, and the branch that decided."""
     limit, balance = account.features["limit_now"], max(account.features["balance_now"], 0.0)
     economics, cut = policy.economics, policy.cut
-    exposure = balance + economics.credit_conversion * max(limit - balance, 0.0)
+    fifth = 4 if limit <= 0 else min(int(min(balance / limit, 1.0) * 5), 4)
+    conversion = economics.of(account.product).conversions[fifth]
+    exposure = balance + conversion * max(limit - balance, 0.0)
     loss = account.probability * economics.loss_given_default * exposure
-    if account.probability <= policy.cut_off and not near:
+    if account.probability <= policy.cut_off(account.product) and not near:
         return limit, "below the cut-off"
     if loss < cut.minimum_expected_loss:
         return limit, "small loss"
-    tolerated = cut.tolerated_share * policy.cut_off * exposure / account.probability
+    cut_off = policy.cut_off(account.product)
+    tolerated = cut.tolerated_share * cut_off * exposure / account.probability
     spare = max(tolerated - balance, 0.0)
-    room = spare / economics.credit_conversion if economics.credit_conversion > 0 else limit
+    room = spare / conversion if conversion > 0 else limit
     least = math.ceil(balance * (1.0 + cut.headroom) / cut.rounding - 1e-9) * cut.rounding
     least = max(least, cut.floor)
     highest = math.floor((balance + room) / cut.rounding + 1e-9) * cut.rounding
@@ -80,7 +86,7 @@ def test_the_limits_are_those_of_the_scalar_formula_to_the_last_bit(policy: Poli
     limits, near = limits_by_model(accounts, policy)
     branches = Counter[str]()
     for account, limit, is_near in each(zip(accounts, limits.tolist(), near.tolist(), strict=True)):
-        gap = abs(logit(account.probability) - logit(policy.cut_off))
+        gap = abs(logit(account.probability) - logit(policy.cut_off(account.product)))
         assert is_near == (gap < policy.review.band)
         expected, branch = scalar_limit(account, policy, is_near)
         assert limit == expected, (account, branch)
@@ -112,8 +118,9 @@ def test_an_account_alone_gets_the_limit_that_it_gets_among_others() -> None:
 def test_a_probability_of_0_is_never_cut_and_of_1_always() -> None:
     limit, balance = np.full(4, 20_000.0), np.array([0.0, -5.0, 1_000.0, 20_000.0])
     nobody = np.zeros(4, dtype=np.bool_)
-    assert (limit_by_model(np.zeros(4), limit, balance, nobody, POLICY) == limit).all()
-    certain = limit_by_model(np.ones(4), limit, balance, nobody, POLICY)
+    lines = lines_of(["pay_later"] * 4, limit, balance, POLICY)
+    assert (limit_by_model(np.zeros(4), lines, nobody, POLICY) == limit).all()
+    certain = limit_by_model(np.ones(4), lines, nobody, POLICY)
     assert (certain[:3] < limit[:3]).all()
     assert certain[3] == limit[3]  # the limit is drawn in full
 
@@ -124,8 +131,8 @@ def by_model(probability: float, limit: float, balance: float) -> float:
 
 
 def test_the_cut_off_is_where_loss_equals_what_keeping_earns() -> None:
-    p, economics = POLICY.cut_off, POLICY.economics
-    earned = (1 - p) * (economics.margin + economics.harm)
+    p, economics = POLICY.cut_off("pay_later"), POLICY.economics
+    earned = (1 - p) * (economics.of("pay_later").margin + economics.harm)
     assert p * economics.loss_given_default == pytest.approx(earned)
 
 
@@ -148,7 +155,8 @@ def test_a_riskier_account_never_gets_a_larger_limit(
 ) -> None:
     low, high = sorted((one, other))
     log_odds = np.array([logit(low), logit(high)])
-    assume(not near_cut_off(log_odds, POLICY).any())
+    cut_offs = cut_offs_of(["pay_later"] * 2, POLICY)
+    assume(not near_cut_off(log_odds, cut_offs, POLICY).any())
     # Expected loss grows with the probability, so an account that is too small to cut is the less
     # risky one.
     assert by_model(high, limit, balance) <= by_model(low, limit, balance)
@@ -157,12 +165,13 @@ def test_a_riskier_account_never_gets_a_larger_limit(
 def test_the_largest_tolerated_limit_on_the_grid_is_taken() -> None:
     limit, balance = 20_000.0, 1_000.0
     economics, cut = POLICY.economics, POLICY.cut
+    conversion = economics.of("pay_later").conversions[0]
 
     def loss(at: float, probability: float) -> float:
-        exposure = balance + economics.credit_conversion * (at - balance)
+        exposure = balance + conversion * (at - balance)
         return probability * economics.loss_given_default * exposure
 
-    tolerated = cut.tolerated_share * loss(limit, POLICY.cut_off)
+    tolerated = cut.tolerated_share * loss(limit, POLICY.cut_off("pay_later"))
     grid = [cut.floor + step * cut.rounding for step in range(196)]
     expected = max(at for at in grid if loss(at, 0.3) <= tolerated)
     assert by_model(0.3, limit, balance) == expected
@@ -188,9 +197,8 @@ def test_nine_tenths_of_the_cuts_are_certain() -> None:
 
 def certainly_cut_of(accounts: list[Account], policy: Policy) -> list[bool]:
     probability = np.array([account.probability for account in accounts])
-    limit = np.array([account.features["limit_now"] for account in accounts])
-    balance = np.array([account.features["balance_now"] for account in accounts])
-    certain: list[bool] = certainly_cut(probability, limit, balance, policy).tolist()
+    lines = lines_of_accounts(accounts, policy)
+    certain: list[bool] = certainly_cut(probability, lines, policy).tolist()
     return certain
 
 

@@ -39,7 +39,7 @@ def test_a_very_risky_account_is_suspended_at_its_balance() -> None:
 
 
 def test_a_person_decides_near_the_cut_off() -> None:
-    near = outcome_of(make_account(POLICY.cut_off))
+    near = outcome_of(make_account(POLICY.cut_off("pay_later")))
     assert near.action == "review"
     assert near.new_limit == 20_000.0
     assert near.review_because == ("near_cut_off",)
@@ -121,7 +121,7 @@ def test_several_accounts_get_the_outcome_of_each_alone() -> None:
         make_account(0.05),
         make_account(0.25),
         make_account(0.7),
-        make_account(POLICY.cut_off),
+        make_account(POLICY.cut_off("pay_later")),
         make_account(0.01, days_past_due_now=60.0),
         replace(make_account(0.01, income=2_000.0), product="cash_loan"),
     ]

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from serving.decision.bundle import Bundle, assemble
+from serving.decision.config.economics import utilization_fifth
 from serving.decision.policy.limit import exposure
 from tests.support.each import each
 from training.compare.models.changes import ACTIONS, actions, changes, reasons
@@ -52,9 +53,12 @@ def test_value_is_the_formula_account_by_account(pair: tuple[Evaluation, Evaluat
                 decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
             )
             balance = np.array(values["balance_now"])
-            exposed = [exposure(np.array(limit), balance, policy) for limit in (before, after)]
+            own = economics.of(decision.product)
+            fifth = utilization_fifth(np.array(values["limit_now"]), balance)
+            conversion = np.array(own.conversions)[fifth]
+            exposed = [exposure(np.array(limit), balance, conversion) for limit in (before, after)]
             saved = economics.loss_given_default * (exposed[0] - exposed[1])
-            cost = (economics.margin + economics.harm) * (before - after)
+            cost = (own.margin + economics.harm) * (before - after)
             assert table["value"][place] == pytest.approx(saved if model.label[place] else -cost)
             by_model = model.stages.outcomes[place].by_model
             # what rules take is no doing of the model's

@@ -123,7 +123,7 @@ def test_the_marked_point_counts_the_served_decisions(
     good = evaluated.label == 0
     assert (point["accounts_cut"], point["good_cut"]) == (int(cut.sum()), float(cut[good].mean()))
     assert point["limit_cut"] == float((evaluated.limits[0] - after).sum())
-    assert point["cut_off"] == evaluated.bundle.policy.cut_off
+    assert point["cut_off"] == evaluated.bundle.policy.cut_off("pay_later")
     assert table["operating"].sum() == 1
 
 

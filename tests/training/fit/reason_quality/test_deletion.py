@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serving.decision.scoring.score import log_odds_of, logit, score
+from serving.decision.scoring.score import log_odds_of, score
 from tests.support.each import each
 from training.fit.reason_quality import deletion
 from training.fit.reason_quality.deletion import (
@@ -71,10 +71,9 @@ def test_the_last_groups_undo_less_than_the_first(cuts: CutReasons) -> None:
 
 
 def test_a_cut_is_undone_at_the_cut_off_and_below(cuts: CutReasons) -> None:
-    cut_off = logit(cuts.bundle.policy.cut_off)
     groups = groups_of_features(cuts.bundle)
     deleted = np.array([np.isin(groups, own.groups) for own in cuts.stated])
-    expected = (log_odds_without(cuts, deleted) <= cut_off).mean()
+    expected = (log_odds_without(cuts, deleted) <= cuts.cut_off).mean()
     stated = measure_deletion(cuts).row(1, named=True)
     assert stated["undone"] == pytest.approx(expected)
 
