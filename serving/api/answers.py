@@ -95,7 +95,7 @@ def answer_requests(
     else:
         answered = [
             AnsweredDecision(decision, encode(make_answer(decision, bundle)))
-            for decision in decide_many(statements, bundle, decided_at, id_key)
+            for decision in decide_many(statements, bundle, decided_at, id_key=id_key)
         ]
     by_account = {answer.decision.account_id: answer for answer in answered}
     return [by_account[request.account_id] for request in requests]
@@ -113,7 +113,7 @@ def answer_in_full(
     The raises are the same, and :class:`serving.decision.scoring.score.AdditivityError`.
     """
     statements = statements_table(requests)
-    result = stages(statements, bundle, decided_at, id_key)
+    result = stages(statements, bundle, decided_at, id_key=id_key)
     advice: dict[str, Advice] = {}
     if with_advice:
         for advised in advise_many(statements, bundle, decided_at, id_key=id_key):
@@ -164,6 +164,6 @@ def _answer_advice(
         bundle,
         decided_at,
         constraints_of(request),
-        id_key,
+        id_key=id_key,
     )
     return AnsweredDecision(advised.decision, encode(make_advice_answer(advised, bundle)))

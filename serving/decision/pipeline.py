@@ -3,17 +3,17 @@
 Read :func:`stages` first: it is the flow.
 
 The functions here are pure: they use no clock, network or environment, read nothing but the bundle
-and do not change their input.  The same statements, bundle, ``decided_at`` and ``id_key`` give the
-same decision to the last bit, whichever other accounts are decided in the same call.
+and do not change their input.  The same statements, bundle, ``decided_at``, prior and ``id_key``
+give the same decision to the last bit, whichever other accounts are decided in the same call.
 """
 
 from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import polars as pl
@@ -26,37 +26,54 @@ from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, chec
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
-from serving.decision.config.reasons import Text
-from serving.decision.ids import UNKEYED, decision_ids
-from serving.decision.notice import Subject, make_notice
+from serving.decision.decisions import Making, make_decisions
+from serving.decision.ids import UNKEYED
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
+from serving.decision.policy.prior import LatestStatement, Prior, check_priors
 from serving.decision.reasons.amounts import Amounts, WindowAmounts
-from serving.decision.reasons.comparison import ComparisonNote, describe
 from serving.decision.reasons.ranking import (
     Evidence,
     Ranked,
-    principal_reasons,
     rank,
     unexplainable,
 )
-from serving.decision.result import Advised, Decision, ProductError, Stages
+from serving.decision.result import (
+    NO_OPTIONS,
+    AdviceOptions,
+    Advised,
+    Decision,
+    ProductError,
+    Stages,
+)
 from serving.decision.scoring.score import Scores, logit, score
+
+Priors: TypeAlias = Mapping[str, Prior]  # by account
 
 
 def decide(
     statements: pl.DataFrame,
     bundle: Bundle,
     decided_at: datetime.datetime,
+    prior: Prior | None = None,
     id_key: bytes = UNKEYED,
 ) -> Decision:
     """The decision for the only account in ``statements``.  See :func:`decide_many`.
 
+    Args:
+        statements: As for :func:`decide_many`, of one account.
+        bundle: As for :func:`decide_many`.
+        decided_at: As for :func:`decide_many`.
+        prior: What earlier decisions left in force for the account; None = nothing.
+        id_key: As for :func:`decide_many`.
+
     Raises:
         ValueError: ``statements`` has several accounts.
     """
-    decisions = decide_many(statements, bundle, decided_at, id_key)
+    decisions = decide_many(
+        statements, bundle, decided_at, _prior_of_one(statements, prior), id_key
+    )
     if len(decisions) != 1:
         raise ValueError(
             f"decide: expected the statements of one account, got {len(decisions)} accounts"
@@ -68,6 +85,7 @@ def decide_many(
     statements: pl.DataFrame,
     bundle: Bundle,
     decided_at: datetime.datetime,
+    priors: Priors | None = None,
     id_key: bytes = UNKEYED,
 ) -> list[Decision]:
     """One decision per account, in order of account.
@@ -76,15 +94,18 @@ def decide_many(
         statements: Windows as :mod:`features.schema` declares them, rows and columns in any order.
         bundle: The model, its reference population, the policy and the texts.
         decided_at: The time of the decision, with a time zone.
+        priors: What earlier decisions left in force, by account; an account without one has nothing
+            in force.
         id_key: Keys the decisions' ids, see :mod:`serving.decision.ids`; the service passes the key
             of its secrets.
 
     Raises:
         StatementError: The statements break the schema, or a month is in the future.
         ProductError: The bundle has no reference population for an account's product.
-        ValueError: ``decided_at`` has no time zone.
+        PriorError: A prior contradicts itself, the account's statements or the day.
+        ValueError: ``decided_at`` has no time zone, or a prior is of an account without statements.
     """
-    return stages(statements, bundle, decided_at, id_key).decisions
+    return stages(statements, bundle, decided_at, priors, id_key).decisions
 
 
 def advise(
@@ -92,6 +113,7 @@ def advise(
     bundle: Bundle,
     decided_at: datetime.datetime,
     constraints: Constraints = UNCONSTRAINED,
+    prior: Prior | None = None,
     id_key: bytes = UNKEYED,
 ) -> Advised:
     """The decision and the advice for the only account in ``statements``.
@@ -102,7 +124,8 @@ def advise(
         ValueError: ``statements`` has several accounts.
     """
     several = None if constraints is UNCONSTRAINED else [constraints]
-    advised = advise_many(statements, bundle, decided_at, several, id_key=id_key)
+    priors = _prior_of_one(statements, prior)
+    advised = advise_many(statements, bundle, decided_at, AdviceOptions(several), priors, id_key)
     if len(advised) != 1:
         raise ValueError(
             f"advise: expected the statements of one account, got {len(advised)} accounts"
@@ -114,8 +137,8 @@ def advise_many(
     statements: pl.DataFrame,
     bundle: Bundle,
     decided_at: datetime.datetime,
-    constraints: Sequence[Constraints] | None = None,
-    threads: int = 1,
+    options: AdviceOptions = NO_OPTIONS,
+    priors: Priors | None = None,
     id_key: bytes = UNKEYED,
 ) -> list[Advised]:
     """The decisions of :func:`decide_many`, with advice for the accounts that the model cut.
@@ -126,8 +149,8 @@ def advise_many(
         statements: As for :func:`decide_many`.
         bundle: As for :func:`decide_many`.
         decided_at: As for :func:`decide_many`.
-        constraints: What each customer has fixed, in order of account; None = nothing for anybody.
-        threads: Threads of the advice search.
+        options: What the customers have fixed, and the threads of the search.
+        priors: As for :func:`decide_many`.
         id_key: As for :func:`decide_many`.
 
     Raises:
@@ -135,8 +158,9 @@ def advise_many(
         ValueError: The number of constraints is not the number of accounts; and all errors of
             :func:`decide_many`.
     """
-    result = stages(statements, bundle, decided_at, id_key)
+    result = stages(statements, bundle, decided_at, priors, id_key)
     accounts = len(result.decisions)
+    constraints = options.constraints
     fixed = [UNCONSTRAINED] * accounts if constraints is None else constraints
     if len(fixed) != accounts:
         raise ValueError(f"advise: expected choices for {accounts} accounts, got {len(fixed)}")
@@ -156,7 +180,7 @@ def advise_many(
             [fixed[account] for account in cuts],
             bundle,
             local_date(decided_at, bundle.policy),
-            threads,
+            options.threads,
         )
         advice = dict(zip(cuts, found, strict=True))
     return [
@@ -169,6 +193,7 @@ def stages(
     statements: pl.DataFrame,
     bundle: Bundle,
     decided_at: datetime.datetime,
+    priors: Priors | None = None,
     id_key: bytes = UNKEYED,
 ) -> Stages:
     """The decisions of :func:`decide_many` with the result of each stage of the flow."""
@@ -177,9 +202,12 @@ def stages(
     window = lay_out(checked)
     features = build_from_window(window, latest_accounts(checked, window))
     products = _known_products(features, bundle)
+    today = local_date(decided_at, bundle.policy)
+    remembered = check_priors(priors or {}, _latest_statements(features), today)
     scores = score(features.matrix(bundle.features), products, bundle.scorer)
     evidence = _collect_evidence(features, scores, bundle)
-    outcomes = _apply_policy(features, scores, evidence, bundle, decided_at)
+    accounts = _accounts(features, scores, evidence, remembered)
+    outcomes = apply_many(accounts, bundle.policy, decided_at)
     evidence = _add_amounts(window, features, evidence, outcomes)
     # Once for the referral and for the reasons.
     rankings = [
@@ -190,9 +218,9 @@ def stages(
         _refer_if_unexplainable(outcome, own, ranked, bundle, decided_at)
         for outcome, own, ranked in zip(outcomes, evidence, rankings, strict=True)
     ]
-    result = Stages(checked, window, features, scores, evidence, outcomes, decisions=[])
-    decisions = _make_decisions(result, rankings, bundle, decided_at, id_key)
-    return result._replace(decisions=decisions)
+    result = Stages(checked, window, features, scores, evidence, accounts, outcomes, decisions=[])
+    making = Making(rankings, decided_at, id_key)
+    return result._replace(decisions=make_decisions(result, making, bundle))
 
 
 def _check_no_future_months(
@@ -237,19 +265,32 @@ def _collect_evidence(features: Features, scores: Scores, bundle: Bundle) -> lis
     ]
 
 
-def _apply_policy(
+def _prior_of_one(statements: pl.DataFrame, prior: Prior | None) -> Priors | None:
+    """The prior of the only account, by its id."""
+    return None if prior is None else {str(statements["account_id"][0]): prior}
+
+
+def _latest_statements(features: Features) -> list[LatestStatement]:
+    limits = features.values[:, features.names.index("limit_now")].tolist()
+    rows = features.accounts.select("account_id", "as_of").iter_rows()
+    return [
+        LatestStatement(account_id, as_of, limit)
+        for (account_id, as_of), limit in zip(rows, limits, strict=True)
+    ]
+
+
+def _accounts(
     features: Features,
     scores: Scores,
     evidence: Sequence[Evidence],
-    bundle: Bundle,
-    decided_at: datetime.datetime,
-) -> list[Outcome]:
+    priors: Sequence[Prior | None],
+) -> list[Account]:
+    """The policy's view of each account."""
     probabilities = scores.probability.tolist()
-    accounts = [
-        Account(product, as_of, probabilities[place], evidence[place].values)
+    return [
+        Account(product, as_of, probabilities[place], evidence[place].values, priors[place])
         for place, (_, product, as_of) in enumerate(features.accounts.iter_rows())
     ]
-    return apply_many(accounts, bundle.policy, decided_at)
 
 
 def _add_amounts(
@@ -290,68 +331,6 @@ def _refer_if_unexplainable(
         return outcome
     limit = evidence.values["limit_now"]
     return refer_to_reviewer(outcome, because, limit, bundle.policy, decided_at)
-
-
-def _make_decisions(
-    result: Stages,
-    rankings: Sequence[Ranked | None],
-    bundle: Bundle,
-    decided_at: datetime.datetime,
-    id_key: bytes,
-) -> list[Decision]:
-    scores = result.scores
-    ids = decision_ids(result.statements, bundle.digest, decided_at, id_key)
-    decisions = []
-    for place, (account_id, product, as_of) in enumerate(result.features.accounts.iter_rows()):
-        outcome, evidence = result.outcomes[place], result.evidence[place]
-        limit = evidence.values["limit_now"]
-        reasons = principal_reasons(
-            evidence,
-            outcome.hits,
-            outcome.by_model,
-            bundle.wording,
-            rankings[place],
-        )
-        comparison = _describe_comparison(outcome, evidence, bundle)
-        explained = None if comparison is None else Text(comparison.en, comparison.zh)
-        subject = Subject(account_id, product, limit, reasons, explained)
-        decision = Decision(
-            decision_id=ids[place],
-            account_id=account_id,
-            product=product,
-            as_of=as_of,
-            decided_at=decided_at.astimezone(datetime.UTC),
-            action=outcome.action,
-            credit_limit=limit,
-            new_limit=outcome.new_limit,
-            proposed_limit=outcome.proposed_limit,
-            effective_on=outcome.effective_on,
-            review_on=outcome.review_on,
-            review_because=outcome.review_because,
-            probability=float(scores.probability[place]),
-            log_odds=float(scores.log_odds[place]),
-            base_log_odds=float(scores.base_log_odds[place]),
-            cut_off=bundle.policy.cut_off(product),
-            reasons=reasons,
-            leaders=sum(reason.leader for reason in reasons),
-            comparison=comparison,
-            notice=make_notice(outcome, subject, bundle.wording, bundle.policy, decided_at),
-        )
-        decisions.append(decision)
-    return decisions
-
-
-def _describe_comparison(
-    outcome: Outcome, evidence: Evidence, bundle: Bundle
-) -> ComparisonNote | None:
-    if outcome.action == "keep":
-        return None
-    return describe(
-        evidence.comparison,
-        bundle.wording,
-        bundle.policy.version,
-        bundle.digest,
-    )
 
 
 def _cut_by_model(decision: Decision, outcome: Outcome, bundle: Bundle) -> LimitCut | None:

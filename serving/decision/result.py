@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,10 +12,13 @@ import polars as pl
 from features.build import Features
 from features.display import notebook_display
 from features.window import Window
+from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.result import Advice
 from serving.decision.config.reasons import Text
 from serving.decision.notice import Notice
+from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Action, Outcome
+from serving.decision.policy.prior import Prior
 from serving.decision.reasons.comparison import ComparisonNote
 from serving.decision.reasons.ranking import Evidence, Reason
 from serving.decision.scoring.score import Scores
@@ -30,7 +34,8 @@ class Decision:
     """The decision for one account.  Amounts in CNY, dates on the lender's clock.
 
     Attributes:
-        new_limit: The limit in force from ``effective_on``; under ``review`` the present limit.
+        credit_limit: The limit in force before the decision.
+        new_limit: The limit in force from ``effective_on``; under ``review`` that before.
         proposed_limit: Under ``review``, the limit that a person is asked to confirm; else None.
         effective_on: None for ``keep`` and ``review``.
         review_on: None for ``keep``.
@@ -40,6 +45,8 @@ class Decision:
         leaders: How many of the first reasons are main reasons.
         comparison: Whom the reasons compare the customer with; None for ``keep``.
         notice: The notice to the customer; None for ``keep``.
+        suspended: Whether no new drawing is allowed after the decision.
+        prior: What earlier decisions left in force, as it was used; None = nothing.
     """
 
     decision_id: str
@@ -62,6 +69,8 @@ class Decision:
     leaders: int
     comparison: ComparisonNote | None
     notice: Notice | None
+    suspended: bool = False
+    prior: Prior | None = None
 
 
 @notebook_display
@@ -81,6 +90,18 @@ class Advised:
     advice: Advice | None
 
 
+@dataclass(frozen=True, slots=True)
+class AdviceOptions:
+    """How advice is searched for."""
+
+    # What each customer has fixed, in order of account; None = nothing for anybody.
+    constraints: Sequence[Constraints] | None = None
+    threads: int = 1  # of the search
+
+
+NO_OPTIONS = AdviceOptions()
+
+
 class Stages(NamedTuple):
     """The result of each stage of the pipeline, in order of account."""
 
@@ -89,5 +110,6 @@ class Stages(NamedTuple):
     features: Features
     scores: Scores
     evidence: list[Evidence]
+    accounts: list[Account]
     outcomes: list[Outcome]
     decisions: list[Decision]

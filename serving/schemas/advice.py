@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # at run time these would load numba
     from serving.decision.advice import result
     from serving.decision.result import Advised
 
-Action = Literal["keep", "reduce", "suspend", "review"]
+Action = Literal["keep", "reduce", "suspend", "restore", "review"]
 
 
 class Step(Strict):

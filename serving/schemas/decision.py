@@ -224,10 +224,11 @@ class AnswerOfAnyVersion(Strict):
         str, Field(description="UTC, to the microsecond", json_schema_extra={"format": "date-time"})
     ]
     action: Annotated[
-        Literal["keep", "reduce", "suspend", "review"],
+        Literal["keep", "reduce", "suspend", "restore", "review"],
         Field(
             description=(
-                "suspend = no new drawings; review = a person decides, and nothing changes yet"
+                "suspend = no new drawings; restore = limit comes back, or drawings are allowed "
+                "again; review = a person decides, and nothing changes yet"
             )
         ),
     ]

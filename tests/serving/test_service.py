@@ -78,7 +78,7 @@ def expected(server: Server, some_windows: pl.DataFrame, bundle: Bundle) -> Expe
     def answer_to(sent: Json, decided_at: str) -> bytes:
         window = some_windows.filter(pl.col("account_id") == sent["account_id"])
         at = datetime.datetime.fromisoformat(decided_at)
-        decision = decide(window, bundle, at, server.id_key)
+        decision = decide(window, bundle, at, id_key=server.id_key)
         return encode(make_answer(decision, bundle))
 
     return answer_to

@@ -67,7 +67,7 @@ def check_one_is_many(
     answers = answerer(windows)
     for window, answer in each(zip(windows, answers, strict=True)):
         decided_at = datetime.datetime.fromisoformat(json.loads(answer)["decided_at"])
-        decision = decide(window, bundle, decided_at, id_key)
+        decision = decide(window, bundle, decided_at, id_key=id_key)
         assert answer == encode(make_answer(decision, bundle))
 
 

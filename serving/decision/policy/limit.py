@@ -18,6 +18,7 @@ import numpy as np
 from features.types import Mask, Vector
 from serving.decision.config.economics import FIFTHS, utilization_fifth
 from serving.decision.config.policy import Policy
+from serving.decision.policy.prior import Prior, limit_in_force
 from serving.decision.scoring.score import logit
 
 _RELATIVE_TOLERANCE = 1e-9  # larger than the rounding errors of the formula
@@ -29,13 +30,20 @@ _GRID_TOLERANCE = 1e-9
 class Account:
     """The policy's view of an account.
 
-    ``probability`` is in (0, 1); ``features`` are values by name, NaN = unknown.
+    ``probability`` is in (0, 1); ``features`` are values by name, NaN = unknown; ``prior`` is what
+    earlier decisions left in force.
     """
 
     product: str
     as_of: datetime.date
     probability: float
     features: Mapping[str, float]
+    prior: Prior | None = None
+
+    @property
+    def limit(self) -> float:
+        """The limit in force before the decision, CNY."""
+        return limit_in_force(self.prior, self.as_of, self.features["limit_now"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from serving.decision.config.policy import Policy, Rule, RuleHit
 from serving.decision.policy.dates import effective_date, local_date, review_due_date
 from serving.decision.policy.limit import Account, grid_down, grid_up, limits_by_model
 
-Action = Literal["keep", "reduce", "suspend", "review"]
+Action = Literal["keep", "reduce", "suspend", "restore", "review"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """What the lender did before to an account's limit: the decision's memory.
 
-    prior, change -> after() -> prior of the next decision
-    prior, statements -> check_prior() -> None, or PriorError with the field
+    prior, change -> after() -> prior of the next decision, None if nothing is to be remembered
+    prior, latest statement -> up_to_date() -> prior, without a cut that the lender has taken back
+    prior, latest statement -> check_prior() -> None, or PriorError with the field
+    prior, latest statement -> limit_in_force() -> the limit that a decision starts from
 
 A decision is pure, so its memory is an argument.  The service takes it from the audit log, an app
 may send it, and the row of the decision keeps what was used.  All that the policy measures is
@@ -12,7 +14,14 @@ twice, with nothing changed, gets the same limit twice.
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from features.months import add_months
+
+MOST_DECISIONS = 64  # ids in a prior; of more, the first and the latest are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,48 @@ class Prior:
     review_on: datetime.date | None
     decisions: tuple[str, ...]
 
+    @property
+    def cuts(self) -> bool:
+        """Whether a cut or a suspension is in force."""
+        return self.last_cut_on is not None
+
+    def text(self) -> str:
+        """The same text for the same prior, for the id of a decision.
+
+        Fields that are None are left out: a field that later versions add with None as its default
+        leaves the ids of stored decisions as they are.
+        """
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(known, default=str)
+
+
+class PriorError(ValueError):
+    """A prior that contradicts itself, the statements or the day of the decision.
+
+    Attributes:
+        account_id: Of the account; "" where only the prior is known.
+        field: Of :class:`Prior`.
+        problem: What was expected and what came.
+    """
+
+    def __init__(self, field: str, problem: str, account_id: str = "") -> None:
+        place = f" of account {account_id}" if account_id else ""
+        super().__init__(f"prior{place}: {field}: {problem}")
+        self.account_id, self.field, self.problem = account_id, field, problem
+
+    def of(self, account_id: str) -> PriorError:
+        """The same error, naming its account."""
+        return PriorError(self.field, self.problem, account_id)
+
+
+@dataclass(frozen=True, slots=True)
+class LatestStatement:
+    """The latest statement of an account: its month, and the limit on it in CNY."""
+
+    account_id: str
+    as_of: datetime.date
+    limit: float
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -82,3 +133,260 @@ class Change:
     log_odds: float | None
     review_on: datetime.date | None
     refers: bool = False
+
+
+def after(prior: Prior | None, change: Change) -> Prior | None:
+    """The prior of the next decision.
+
+    ``prior`` is that of the decision that made ``change``.  A change that changes and looks at
+    nothing gives it back as it is.  None where no cut, suspension or referral is to be remembered.
+    """
+    if prior is not None and _is_raised(prior, change.limit_before):
+        prior = _without_cut(prior, change.limit_before)
+    if change.refers:
+        return _after_referral(prior or _start(change), change)
+    was_suspended = prior is not None and prior.suspended
+    is_cut = change.limit < change.limit_before or (change.suspended and not was_suspended)
+    if is_cut:
+        return _after_cut(prior or _start(change), change)
+    if prior is None or not prior.cuts:
+        return prior
+    is_step_back = change.limit > change.limit_before or (was_suspended and not change.suspended)
+    if is_step_back:
+        return _after_step_back(prior, change)
+    if change.review_on in (None, prior.review_on):
+        return prior
+    return replace(prior, review_on=change.review_on, decisions=_with_id(prior, change))
+
+
+def up_to_date(prior: Prior | None, as_of: datetime.date, statement_limit: float) -> Prior | None:
+    """The prior of the lender's record, without a cut that the lender has taken back since.
+
+    A statement with a limit above ``limit_before`` shows that: the lender raised the limit by other
+    means, and no cut is in force any more.  ``as_of`` is the month of the latest statement.
+    """
+    if prior is None:
+        return None
+    limit = limit_in_force(prior, as_of, statement_limit)
+    return _without_cut(prior, limit) if _is_raised(prior, limit) else prior
+
+
+def limit_in_force(prior: Prior | None, as_of: datetime.date, statement_limit: float) -> float:
+    """The limit in force before a decision, CNY.
+
+    It is that of the latest statement, whose month is ``as_of``; while that month ends before the
+    day from which the latest decision's limit is in force, it is the limit of that decision.
+    """
+    if prior is None:
+        return statement_limit
+    day_after = add_months(as_of.replace(day=1), 1)
+    shows_limit_before = day_after <= prior.in_force_from
+    return prior.limit_in_force if shows_limit_before else statement_limit
+
+
+def check_prior(
+    prior: Prior, as_of: datetime.date, statement_limit: float, today: datetime.date
+) -> None:
+    """Raise :class:`PriorError` for the first contradiction.
+
+    Args:
+        prior: As an app or the record states it.
+        as_of: The month of the latest statement.
+        statement_limit: The limit on it, CNY.
+        today: The day of the decision on the lender's clock.
+    """
+    for field, expected, got in _contradictions(prior):
+        raise PriorError(field, f"expected {expected}, got {got}")
+    for field in ("first_cut_on", "last_cut_on", "restored_on", "referred_on"):
+        day: datetime.date | None = getattr(prior, field)
+        if day is not None and day > today:
+            raise PriorError(field, f"expected a day until today ({today}), got {day}")
+    limit = limit_in_force(prior, as_of, statement_limit)
+    if _is_raised(prior, limit):
+        expected = f"at least the limit of the latest statement ({limit:g}), as a cut is in force"
+        raise PriorError("limit_before", f"expected {expected}, got {prior.limit_before:g}")
+
+
+def check_priors(
+    priors: Mapping[str, Prior], statements: Sequence[LatestStatement], today: datetime.date
+) -> list[Prior | None]:
+    """The prior of each account of ``statements``, in order, None where it has none.
+
+    ``priors`` are by account.
+
+    Raises:
+        PriorError: The first that :func:`check_prior` refuses; it names the account.
+        ValueError: A prior is of an account that has no statements.
+    """
+    if not priors:
+        return [None] * len(statements)
+    known = {statement.account_id for statement in statements}
+    if strangers := sorted(priors.keys() - known):
+        more = max(len(strangers) - 3, 0)
+        raise ValueError(
+            f"priors: expected accounts that have statements, got {strangers[:3]} and {more} more"
+        )
+    remembered = [priors.get(statement.account_id) for statement in statements]
+    for prior, statement in zip(remembered, statements, strict=True):
+        if prior is None:
+            continue
+        try:
+            check_prior(prior, statement.as_of, statement.limit, today)
+        except PriorError as error:
+            raise error.of(statement.account_id) from None
+    return remembered
+
+
+def _is_raised(prior: Prior, limit: float) -> bool:
+    return prior.cuts and limit > prior.limit_before
+
+
+def _without_cut(prior: Prior, limit: float) -> Prior | None:
+    """The prior after the end of its cut; a referral is remembered."""
+    if prior.referred_on is None:
+        return None
+    return replace(
+        prior,
+        limit_before=limit,
+        first_cut_on=None,
+        last_cut_on=None,
+        limit_after=limit,
+        limit_in_force=limit,
+        suspended=False,
+        restored_on=None,
+        review_on=None,
+    )
+
+
+def _start(change: Change) -> Prior:
+    """A prior with nothing in force yet."""
+    return Prior(
+        limit_before=change.limit_before,
+        balance_before=change.balance,
+        first_cut_on=None,
+        last_cut_on=None,
+        log_odds=None,
+        limit_after=change.limit_before,
+        limit_in_force=change.limit_before,
+        in_force_from=change.on,
+        suspended=False,
+        restored_on=None,
+        referred_on=None,
+        review_on=None,
+        decisions=(),
+    )
+
+
+def _after_referral(prior: Prior, change: Change) -> Prior:
+    log_odds = prior.log_odds if change.log_odds is None else change.log_odds
+    if prior.cuts and prior.log_odds is not None and log_odds is not None:
+        # A referral at lower log-odds must not make the next cut easier.
+        log_odds = max(log_odds, prior.log_odds)
+    return replace(
+        prior, log_odds=log_odds, referred_on=change.on, decisions=_with_id(prior, change)
+    )
+
+
+def _after_cut(prior: Prior, change: Change) -> Prior:
+    began = prior
+    if not prior.cuts:
+        # A referral alone may be old: the first cut decides what all later ones are measured by.
+        began = replace(
+            prior,
+            limit_before=change.limit_before,
+            balance_before=change.balance,
+            first_cut_on=change.on,
+        )
+    return replace(
+        began,
+        limit_before=max(began.limit_before, change.limit),
+        last_cut_on=change.on,
+        # A person confirms what the model proposed: the log-odds are those of the referral.
+        log_odds=prior.log_odds if change.log_odds is None else change.log_odds,
+        limit_after=change.limit,
+        limit_in_force=change.limit,
+        in_force_from=change.effective_on,
+        suspended=change.suspended,
+        restored_on=None,
+        review_on=change.review_on,
+        decisions=_with_id(prior, change),
+    )
+
+
+def _after_step_back(prior: Prior, change: Change) -> Prior | None:
+    if change.limit >= prior.limit_before and not change.suspended:
+        return _without_cut(prior, change.limit)
+    return replace(
+        prior,
+        # A person may give more than was taken, and stop drawings all the same.
+        limit_before=max(prior.limit_before, change.limit),
+        limit_in_force=change.limit,
+        in_force_from=change.effective_on,
+        suspended=change.suspended,
+        restored_on=change.on,
+        review_on=change.review_on,
+        decisions=_with_id(prior, change),
+    )
+
+
+def _with_id(prior: Prior, change: Change) -> tuple[str, ...]:
+    ids = (*prior.decisions, change.decision_id)
+    return ids if len(ids) <= MOST_DECISIONS else (ids[0], *ids[2:])
+
+
+def _contradictions(prior: Prior) -> Iterator[tuple[str, str, object]]:
+    """The field, what it may be, and what it is, of what a prior itself contradicts."""
+    yield from _impossible_numbers(prior)
+    if len(prior.decisions) > MOST_DECISIONS:
+        yield "decisions", f"at most {MOST_DECISIONS} ids", len(prior.decisions)
+    if prior.first_cut_on is None or prior.last_cut_on is None:
+        yield from _contradictions_without_cut(prior)
+    else:
+        yield from _contradictions_of_days(prior, prior.first_cut_on, prior.last_cut_on)
+
+
+def _impossible_numbers(prior: Prior) -> Iterator[tuple[str, str, object]]:
+    for field in ("limit_before", "limit_after", "limit_in_force"):
+        amount: float = getattr(prior, field)
+        if not 0 <= amount < math.inf:
+            yield field, "an amount of at least 0", amount
+    if not math.isfinite(prior.balance_before):
+        yield "balance_before", "a finite amount", prior.balance_before
+    if prior.log_odds is not None and not math.isfinite(prior.log_odds):
+        yield "log_odds", "a finite number or null", prior.log_odds
+    if prior.limit_before < prior.limit_in_force:
+        expected = f"at least limit_in_force ({prior.limit_in_force:g})"
+        yield "limit_before", expected, f"{prior.limit_before:g}"
+    if prior.limit_after > prior.limit_in_force:
+        expected = f"at most limit_in_force ({prior.limit_in_force:g})"
+        yield "limit_after", expected, f"{prior.limit_after:g}"
+
+
+def _contradictions_without_cut(prior: Prior) -> Iterator[tuple[str, str, object]]:
+    for field in ("first_cut_on", "last_cut_on"):
+        if (prior.first_cut_on, prior.last_cut_on) != (None, None) and not getattr(prior, field):
+            yield field, "a day, as the other day of a cut is given", None
+    for field in ("restored_on", "review_on"):
+        if (day := getattr(prior, field)) is not None:
+            yield field, "null, as no cut is in force", day
+    if prior.suspended:
+        yield "suspended", "false, as no day of a cut or suspension is given", True
+    if prior.limit_after < prior.limit_before:
+        expected = f"limit_before ({prior.limit_before:g}), as no cut is in force"
+        yield "limit_after", expected, f"{prior.limit_after:g}"
+    if prior.referred_on is None:
+        yield "referred_on", "a day, as no cut is in force; without both there is no prior", None
+
+
+def _contradictions_of_days(
+    prior: Prior, first: datetime.date, last: datetime.date
+) -> Iterator[tuple[str, str, object]]:
+    if first > last:
+        yield "first_cut_on", f"a day until last_cut_on ({last})", first
+    for field in ("in_force_from", "restored_on", "review_on"):
+        day: datetime.date | None = getattr(prior, field)
+        if day is not None and day < last:
+            yield field, f"a day from last_cut_on ({last}) on", day
+    if prior.limit_in_force == prior.limit_before and not prior.suspended:
+        expected = f"less than limit_before ({prior.limit_before:g}), as a cut is in force"
+        yield "limit_in_force", expected, f"{prior.limit_in_force:g}"

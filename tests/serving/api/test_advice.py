@@ -64,7 +64,7 @@ def advise_in_process(server: Server, some_windows: pl.DataFrame, bundle: Bundle
     ) -> Advised:
         window = some_windows.filter(pl.col("account_id") == request["account_id"])
         at = datetime.datetime.fromisoformat(decided_at)
-        return advise(window, bundle, at, constraints or Constraints(), server.id_key)
+        return advise(window, bundle, at, constraints or Constraints(), id_key=server.id_key)
 
     return advise_on
 

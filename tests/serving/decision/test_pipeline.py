@@ -15,10 +15,12 @@ import pytest
 
 from features.build import build
 from features.catalogue import MODEL_FEATURES
+from features.months import add_months
 from features.schema import StatementError, check
 from features.window import Window, lay_out
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise_many, decide, decide_many
+from serving.decision.policy.prior import Prior, PriorError
 from serving.decision.result import ProductError
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import AdditivityError, Calibration, Scorer, logit, score
@@ -154,12 +156,60 @@ def test_identity_follows_statements_bundle_and_time(
         decide(account, dataclasses.replace(bundle, digest="other"), WHEN).decision_id,
         decide(account, bundle, WHEN + datetime.timedelta(microseconds=1)).decision_id,
     }
-    others |= {decide(account, bundle, WHEN, key).decision_id for key in (b"one key", b"another")}
+    others |= {
+        decide(account, bundle, WHEN, id_key=key).decision_id for key in (b"one key", b"another")
+    }
     assert first not in others
     assert len(others) == 5
     # Nothing but the id depends on the key.
-    keyed = decide(account, bundle, WHEN, b"one key")
+    keyed = decide(account, bundle, WHEN, id_key=b"one key")
     assert dataclasses.replace(keyed, decision_id=first) == decide(account, bundle, WHEN)
+
+
+def remembered(limit: float, decided_on: datetime.date) -> Prior:
+    """A cut to ``limit`` from twice as much, four months before."""
+    cut_on = add_months(decided_on, -4)
+    return Prior(
+        limit_before=2 * limit,
+        balance_before=0.0,
+        first_cut_on=cut_on,
+        last_cut_on=cut_on,
+        log_odds=None,
+        limit_after=limit,
+        limit_in_force=limit,
+        in_force_from=cut_on,
+        suspended=False,
+        restored_on=None,
+        referred_on=None,
+        review_on=add_months(cut_on, 3),
+        decisions=("first",),
+    )
+
+
+def test_identity_follows_the_prior(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    account = accounts[0]
+    without = decide(account, bundle, WHEN)
+    prior = remembered(without.credit_limit, WHEN.date())
+    decided = decide(account, bundle, WHEN, prior)
+    assert decided.prior == prior
+    assert decide(account, bundle, WHEN, prior) == decided
+    other = dataclasses.replace(prior, decisions=("another",))
+    ids = {decide(account, bundle, WHEN, used).decision_id for used in (None, prior, other)}
+    assert len(ids) == 3
+    assert without.decision_id in ids
+
+
+def test_a_prior_belongs_to_its_account(accounts: list[pl.DataFrame], bundle: Bundle) -> None:
+    first, second = accounts[:2]
+    alone = decide(second, bundle, WHEN)
+    prior = remembered(decide(first, bundle, WHEN).credit_limit, WHEN.date())
+    priors = {first["account_id"][0]: prior}
+    decided = decide_many(pl.concat([first, second]), bundle, WHEN, priors)
+    assert decided == [decide(first, bundle, WHEN, prior), alone]
+    with pytest.raises(ValueError, match="priors: expected accounts that have statements"):
+        decide_many(second, bundle, WHEN, priors)
+    with pytest.raises(PriorError, match=f"prior of account {alone.account_id}: limit_before"):
+        decide(second, bundle, WHEN, dataclasses.replace(prior, limit_before=-1.0))
 
 
 def test_statements_of_the_future_are_refused_on_the_lenders_clock(

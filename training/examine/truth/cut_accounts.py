@@ -18,7 +18,7 @@ from serving.decision.advice.rollout import Plans
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import LEVERS
 from serving.decision.pipeline import advise_many, stages
-from serving.decision.result import Advised
+from serving.decision.result import AdviceOptions, Advised
 from training.data.config import DataError
 from training.data.simulate.state import Numbers
 from training.examine.truth.population import Population
@@ -134,7 +134,7 @@ def find_cut_accounts(population: Population, bundle: Bundle, threads: int = 2) 
     ids = decided.features.accounts["account_id"][cut]
     is_cut = pl.col("account_id").is_in(ids.implode())
     statements = decided.statements.filter(is_cut)
-    advised = advise_many(statements, bundle, population.decided_at, threads=threads)
+    advised = advise_many(statements, bundle, population.decided_at, AdviceOptions(threads=threads))
     return CutAccounts(
         population=population,
         bundle=bundle,

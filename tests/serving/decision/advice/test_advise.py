@@ -25,7 +25,7 @@ from serving.decision.notice import LANGUAGES
 from serving.decision.pipeline import advise, advise_many, decide_many, stages
 from serving.decision.policy.outcome import Outcome
 from serving.decision.reasons.wording import month_name
-from serving.decision.result import Advised
+from serving.decision.result import AdviceOptions, Advised
 from serving.decision.scoring.score import logit, probability_of
 from tests.support.each import each
 from tests.support.plans import (
@@ -391,7 +391,7 @@ def test_many_at_once_get_what_each_gets_alone(
     many = everybody.filter(pl.col("account_id").is_in(names + others))
     together = {
         found.decision.account_id: found
-        for found in advise_many(many, bundle, when, threads=threads)
+        for found in advise_many(many, bundle, when, AdviceOptions(threads=threads))
     }
     assert len(together) > len(names)
     for alone in each(advised):
@@ -411,7 +411,7 @@ def test_each_account_is_given_its_own_choices(
         pl.concat(cut[:3]),
         bundle,
         when,
-        choices,
+        AdviceOptions(choices),
     )
     for statements, chosen, found in each(zip(cut[:3], choices, together, strict=True)):
         assert found.advice == advise(statements, bundle, when, chosen).advice
@@ -420,7 +420,7 @@ def test_each_account_is_given_its_own_choices(
             pl.concat(cut[:3]),
             bundle,
             when,
-            choices[:2],
+            AdviceOptions(choices[:2]),
         )
 
 

@@ -20,7 +20,7 @@ from serving.decision.advice.constraints import (
 from serving.decision.advice.result import PlanPath
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, advise_many, decide_many, stages
-from serving.decision.result import Advised
+from serving.decision.result import AdviceOptions, Advised
 from serving.schemas import examples
 from serving.schemas.decision import Request, statements_table
 from tests.support.each import each
@@ -183,7 +183,7 @@ def test_each_account_is_checked_against_its_own_choices(
                 pl.concat(cut[:2]),
                 bundle,
                 when,
-                choices,
+                AdviceOptions(choices),
             )
 
 

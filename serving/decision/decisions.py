@@ -1,0 +1,105 @@
+"""From the outcome of each account to its decision: id, reasons, comparison and notice."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from serving.decision.bundle import Bundle
+from serving.decision.config.reasons import Text
+from serving.decision.ids import decision_ids
+from serving.decision.notice import Subject, make_notice
+from serving.decision.policy.outcome import Outcome
+from serving.decision.reasons.comparison import ComparisonNote, describe
+from serving.decision.reasons.ranking import Evidence, Ranked, principal_reasons
+from serving.decision.result import Decision, Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What decisions are made of besides the results of the stages.
+
+    Attributes:
+        rankings: Of the reason groups, in order of account; None where the model did not decide.
+        decided_at: The time of the decision, with a time zone.
+        id_key: Keys the decisions' ids.
+    """
+
+    rankings: Sequence[Ranked | None]
+    decided_at: datetime.datetime
+    id_key: bytes
+
+
+def make_decisions(result: Stages, making: Making, bundle: Bundle) -> list[Decision]:
+    """One decision per account, in order of account; ``result`` has all stages before."""
+    ids = _make_ids(result, making, bundle)
+    return [
+        _make_decision(place, decision_id, result, making, bundle)
+        for place, decision_id in enumerate(ids)
+    ]
+
+
+def _make_ids(result: Stages, making: Making, bundle: Bundle) -> list[str]:
+    account_ids = result.features.accounts["account_id"].to_list()
+    priors = {
+        account_id: account.prior.text()
+        for account_id, account in zip(account_ids, result.accounts, strict=True)
+        if account.prior is not None
+    }
+    return decision_ids(result.statements, bundle.digest, making.decided_at, making.id_key, priors)
+
+
+def _make_decision(
+    place: int, decision_id: str, result: Stages, making: Making, bundle: Bundle
+) -> Decision:
+    account, outcome = result.accounts[place], result.outcomes[place]
+    account_id = str(result.features.accounts["account_id"][place])
+    evidence, scores = result.evidence[place], result.scores
+    reasons = principal_reasons(
+        evidence,
+        outcome.hits,
+        outcome.by_model,
+        bundle.wording,
+        making.rankings[place],
+    )
+    comparison = _describe_comparison(outcome, evidence, bundle)
+    explained = None if comparison is None else Text(comparison.en, comparison.zh)
+    subject = Subject(account_id, account.product, account.limit, reasons, explained)
+    return Decision(
+        decision_id=decision_id,
+        account_id=account_id,
+        product=account.product,
+        as_of=account.as_of,
+        decided_at=making.decided_at.astimezone(datetime.UTC),
+        action=outcome.action,
+        credit_limit=account.limit,
+        new_limit=outcome.new_limit,
+        proposed_limit=outcome.proposed_limit,
+        effective_on=outcome.effective_on,
+        review_on=outcome.review_on,
+        review_because=outcome.review_because,
+        probability=float(scores.probability[place]),
+        log_odds=float(scores.log_odds[place]),
+        base_log_odds=float(scores.base_log_odds[place]),
+        cut_off=bundle.policy.cut_off(account.product),
+        reasons=reasons,
+        leaders=sum(reason.leader for reason in reasons),
+        comparison=comparison,
+        notice=make_notice(outcome, subject, bundle.wording, bundle.policy, making.decided_at),
+        suspended=account.prior is not None and account.prior.suspended,
+        prior=account.prior,
+    )
+
+
+def _describe_comparison(
+    outcome: Outcome, evidence: Evidence, bundle: Bundle
+) -> ComparisonNote | None:
+    if outcome.action == "keep":
+        return None
+    return describe(
+        evidence.comparison,
+        bundle.wording,
+        bundle.policy.version,
+        bundle.digest,
+    )
