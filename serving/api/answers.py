@@ -20,6 +20,7 @@ from serving.schemas.advice_request import AdviceRequest, make_advice_answer
 from serving.schemas.base import encode
 from serving.schemas.decision import Request, make_answer, statements_table
 from serving.schemas.detail import make_detail
+from serving.schemas.prior import priors_of
 from serving.storage.timestamps import encode_time
 
 Endpoint = Literal["decisions", "batch", "advice"]
@@ -67,7 +68,7 @@ def answer_requests(
     decided_at: datetime.datetime,
     id_key: bytes,
 ) -> list[AnsweredDecision]:
-    """Decide on requests; one answer a request, in their order.
+    """Decide on requests with the priors in them; one answer a request, in their order.
 
     `id_key` keys the decisions' ids: see :mod:`serving.decision.ids`.
 
@@ -77,25 +78,27 @@ def answer_requests(
         If statements break a rule.
     serving.decision.result.ProductError
         If the bundle has no model for a product.
+    serving.decision.policy.prior.PriorError
+        If a prior contradicts itself, the statements or the day.
     serving.decision.advice.constraints.ConstraintError
         If the choices of an advice request cannot be met.
     """
     if endpoint == "advice":
         # Each account has its own constraints, so there is no search for many at once.
         return [_answer_advice(request, bundle, decided_at, id_key) for request in requests]
-    statements = statements_table(requests)
+    statements, priors = statements_table(requests), priors_of(requests)
     if with_advice:
         answered = [
             AnsweredDecision(
                 advised.decision,
                 encode(make_answer(advised.decision, bundle, make_advice(advised))),
             )
-            for advised in advise_many(statements, bundle, decided_at, id_key=id_key)
+            for advised in advise_many(statements, bundle, decided_at, priors=priors, id_key=id_key)
         ]
     else:
         answered = [
             AnsweredDecision(decision, encode(make_answer(decision, bundle)))
-            for decision in decide_many(statements, bundle, decided_at, id_key=id_key)
+            for decision in decide_many(statements, bundle, decided_at, priors, id_key)
         ]
     by_account = {answer.decision.account_id: answer for answer in answered}
     return [by_account[request.account_id] for request in requests]
@@ -112,11 +115,11 @@ def answer_in_full(
 
     The raises are the same, and :class:`serving.decision.scoring.score.AdditivityError`.
     """
-    statements = statements_table(requests)
-    result = stages(statements, bundle, decided_at, id_key=id_key)
+    statements, priors = statements_table(requests), priors_of(requests)
+    result = stages(statements, bundle, decided_at, priors, id_key)
     advice: dict[str, Advice] = {}
     if with_advice:
-        for advised in advise_many(statements, bundle, decided_at, id_key=id_key):
+        for advised in advise_many(statements, bundle, decided_at, priors=priors, id_key=id_key):
             advice[advised.decision.account_id] = make_advice(advised)
     by_account: dict[str, AnsweredDecision] = {}
     for decision, evidence in zip(result.decisions, result.evidence, strict=True):
@@ -164,6 +167,7 @@ def _answer_advice(
         bundle,
         decided_at,
         constraints_of(request),
-        id_key=id_key,
+        None if request.prior is None else request.prior.to_decision(),
+        id_key,
     )
     return AnsweredDecision(advised.decision, encode(make_advice_answer(advised, bundle)))

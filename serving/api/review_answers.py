@@ -17,7 +17,7 @@ from serving.reviews.workflow import (
     reviews_of,
 )
 from serving.schemas.decision import Answer, Statement
-from serving.schemas.earlier_decision import EarlierAnswer
+from serving.schemas.earlier_decision import AnswerBeforePriors, EarlierAnswer
 from serving.schemas.review import (
     Correction,
     DecisionAnswer,
@@ -120,8 +120,10 @@ def due_notice(row: Entry, rows: Sequence[Entry], today: datetime.date) -> Due:
 # Stored values are validated as JSON: strict models refuse a date that is a Python string.
 
 
-def _answer(stored: Mapping[str, Any]) -> Answer | EarlierAnswer:
-    model = Answer if "leaders" in stored else EarlierAnswer
+def _answer(stored: Mapping[str, Any]) -> Answer | AnswerBeforePriors | EarlierAnswer:
+    model: type[Answer | AnswerBeforePriors | EarlierAnswer] = EarlierAnswer
+    if "leaders" in stored:
+        model = Answer if "prior" in stored else AnswerBeforePriors
     return model.model_validate_json(json.dumps(stored))
 
 

@@ -18,6 +18,7 @@ from serving.decision.advice.constraints import ConstraintError
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
+from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
 from serving.operations.errors import NothingDone
 from serving.schemas.advice_request import AdviceRequest
@@ -27,7 +28,7 @@ from serving.storage.timestamps import decode_time
 
 Result = Literal["same", "different", "no_bundle", "erased"]
 MAX_NAMED = 20  # decisions that differ
-_REFUSALS = (StatementError, ProductError, ConstraintError, ValidationError)
+_REFUSALS = (StatementError, ProductError, PriorError, ConstraintError, ValidationError)
 _TEXTS: dict[Result, str] = {
     "same": "the same bytes",
     "different": "other bytes",

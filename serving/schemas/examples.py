@@ -305,6 +305,8 @@ ANSWER: dict[str, Any] = {
             ),
         },
     },
+    "suspended": False,
+    "prior": None,
     "model": {
         "name": "limit-reduction",
         "version": "1",
