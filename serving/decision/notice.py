@@ -112,6 +112,9 @@ def _text(
     parts = {name: str(getattr(part, language)) for name, part in wording.notice.items()}
     reviewed = outcome.action == "review"
     proposal = parts[_proposal(outcome)].format(**values) if reviewed else ""
+    if "near_cut_off" in outcome.review_because:
+        # English has a space between sentences.
+        proposal += (" " if language == "en" else "") + parts["close"]
     main = [reason for reason in subject.reasons if reason.leader]
     further = [reason for reason in subject.reasons if not reason.leader]
     paragraphs = (

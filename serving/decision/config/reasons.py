@@ -17,9 +17,24 @@ from serving.decision.config.strict_toml import NOT_NEGATIVE, Interval, Section,
 Language = Literal["en", "zh"]
 # The cases in which a feature has another sentence than its usual one, the first that applies:
 # ``no_income`` and ``unknown`` for an unknown value; ``partly`` where some of the months lack an
-# income; for a change ``same`` and ``fell``; for others ``nothing`` (0), ``once`` (1) and ``every``
-# (all months that the sentence covers).
-Variant = Literal["no_income", "unknown", "partly", "same", "fell", "nothing", "once", "every"]
+# income; for a change ``same``, ``fell`` and ``from_nothing``; for others ``nothing`` (0), ``once``
+# (1), ``gaps`` (months without a bill), ``one_month`` (all of it in one month), ``little`` (a small
+# share) and ``every`` (all months that the sentence covers).
+Variant = Literal[
+    "no_income",
+    "unknown",
+    "partly",
+    "same",
+    "fell",
+    "from_nothing",
+    "nothing",
+    "once",
+    "gaps",
+    "little_one_month",
+    "one_month",
+    "little",
+    "every",
+]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 # The sentences about the comparison accounts: their median is above 0, reads as 0, or is below 0.
 Comparing = Literal["others", "others_nothing", "others_fell"]
@@ -53,6 +68,7 @@ _NOTICE: Mapping[str, AbstractSet[str]] = {
     "propose_suspend": frozenset({"decided_on"}),
     "propose_suspend_and_reduce": _PROPOSED,
     "propose_nothing": frozenset(),
+    "close": frozenset(),
     "reasons": frozenset({"reasons"}),
     "further_reasons": frozenset({"reasons"}),
     "rights": frozenset(),
@@ -78,12 +94,15 @@ class Text:
 class Sentence:
     """The sentences of a feature.
 
-    ``usual`` is used where no variant applies.  ``comparing`` follows, except after an unknown
-    value; it may lack a case, and then nothing is said about the comparison accounts.
+    ``usual`` is used where no variant applies.  ``cut`` follows where months that the sentence
+    covers are measured against a limit from before a cut; None = it has no such months.
+    ``comparing`` comes last; it may lack a case, and then nothing is said about the comparison
+    accounts.  Neither follows an unknown value.
     """
 
     usual: Text
     variants: Mapping[Variant, Text]
+    cut: Text | None
     comparing: Mapping[Comparing, Text]
 
 
@@ -194,6 +213,7 @@ def _group(section: Section) -> Group:
         sentences[feature] = Sentence(
             usual=_text(table),
             variants={name: _text(table, name) for name in VARIANTS if _has(table, name)},
+            cut=_text(table, "cut") if _has(table, "cut") else None,
             comparing={name: _text(table, name) for name in COMPARING if _has(table, name)},
         )
     return Group(cause, sentences)
