@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.decision.bundle import Bundle
@@ -11,6 +11,7 @@ from serving.decision.config.reasons import Text
 from serving.decision.ids import decision_ids
 from serving.decision.notice import Subject, make_notice
 from serving.decision.policy.outcome import Outcome
+from serving.decision.policy.since_last import Earlier, describe_rise
 from serving.decision.reasons.comparison import ComparisonNote, describe
 from serving.decision.reasons.ranking import Evidence, Ranked, principal_reasons
 from serving.decision.result import Decision, Stages
@@ -24,11 +25,13 @@ class Making:
         rankings: Of the reason groups, in order of account; None where the model did not decide.
         decided_at: The time of the decision, with a time zone.
         id_key: Keys the decisions' ids.
+        earlier: The latest earlier decisions, by account.
     """
 
     rankings: Sequence[Ranked | None]
     decided_at: datetime.datetime
     id_key: bytes
+    earlier: Mapping[str, Earlier]
 
 
 def make_decisions(result: Stages, making: Making, bundle: Bundle) -> list[Decision]:
@@ -42,12 +45,13 @@ def make_decisions(result: Stages, making: Making, bundle: Bundle) -> list[Decis
 
 def _make_ids(result: Stages, making: Making, bundle: Bundle) -> list[str]:
     account_ids = result.features.accounts["account_id"].to_list()
-    priors = {
-        account_id: account.prior.text()
-        for account_id, account in zip(account_ids, result.accounts, strict=True)
-        if account.prior is not None
-    }
-    return decision_ids(result.statements, bundle.digest, making.decided_at, making.id_key, priors)
+    past: dict[str, str] = {}
+    for account_id, account in zip(account_ids, result.accounts, strict=True):
+        if account.prior is not None:
+            past[account_id] = account.prior.text()
+        if account_id in making.earlier:
+            past[account_id] = past.get(account_id, "") + making.earlier[account_id].decision_id
+    return decision_ids(result.statements, bundle.digest, making.decided_at, making.id_key, past)
 
 
 def _make_decision(
@@ -65,7 +69,15 @@ def _make_decision(
     )
     comparison = _describe_comparison(outcome, evidence, bundle)
     explained = None if comparison is None else Text(comparison.en, comparison.zh)
-    subject = Subject(account_id, account.product, account.limit, reasons, explained)
+    since_last = result.changes[place]
+    subject = Subject(
+        account_id=account_id,
+        product=account.product,
+        credit_limit=account.limit,
+        reasons=reasons,
+        comparison=explained,
+        since_last=describe_rise(since_last, outcome, reasons, bundle.wording),
+    )
     return Decision(
         decision_id=decision_id,
         account_id=account_id,
@@ -89,6 +101,8 @@ def _make_decision(
         notice=make_notice(outcome, subject, bundle.wording, bundle.policy, making.decided_at),
         suspended=account.prior is not None and account.prior.suspended,
         prior=account.prior,
+        arm=result.arms[place],
+        since_last=since_last,
     )
 
 

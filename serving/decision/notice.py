@@ -52,7 +52,8 @@ class Subject:
     """The account that a notice is about, and why.
 
     ``credit_limit`` is that before the decision, CNY.  ``comparison`` explains the comparison
-    accounts that sentences of ``reasons`` speak of; None if none can.
+    accounts that sentences of ``reasons`` speak of; None if none can.  ``since_last`` is a sentence
+    about the change since the earlier decision; None if there is none to tell.
     """
 
     account_id: str
@@ -60,6 +61,7 @@ class Subject:
     credit_limit: float
     reasons: Sequence[Reason]
     comparison: Text | None
+    since_last: Text | None = None
 
 
 def name_account(account_id: str, product: str, wording: Wording) -> Text:
@@ -121,6 +123,7 @@ def _text(
         parts[_opening(outcome, values)].format(proposal=proposal, **values),
         _reasons(parts["reasons"], main, language),
         _reasons(parts["further_reasons"], further, language),
+        "" if subject.since_last is None else str(getattr(subject.since_last, language)),
         _comparison(subject, wording, language),
         parts["hearing" if reviewed else "rights"],
     )

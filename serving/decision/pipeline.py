@@ -3,7 +3,7 @@
 Read :func:`stages` first: it is the flow.
 
 The functions here are pure: they use no clock, network or environment, read nothing but the bundle
-and do not change their input.  The same statements, bundle, ``decided_at``, prior and ``id_key``
+and do not change their input.  The same statements, bundle, ``decided_at``, past and ``id_key``
 give the same decision to the last bit, whichever other accounts are decided in the same call.
 """
 
@@ -13,7 +13,7 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -28,10 +28,12 @@ from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
 from serving.decision.decisions import Making, make_decisions
 from serving.decision.ids import UNKEYED
+from serving.decision.policy.control import assign_arms
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
 from serving.decision.policy.prior import LatestStatement, Prior, check_priors
+from serving.decision.policy.since_last import Earlier, explain_changes
 from serving.decision.reasons.amounts import Amounts, WindowAmounts
 from serving.decision.reasons.ranking import (
     Evidence,
@@ -50,6 +52,8 @@ from serving.decision.result import (
 from serving.decision.scoring.score import Scores, logit, score
 
 Priors: TypeAlias = Mapping[str, Prior]  # by account
+EarlierDecisions: TypeAlias = Mapping[str, Earlier]  # by account
+Past = TypeVar("Past", Prior, Earlier)
 
 
 def decide(
@@ -58,6 +62,7 @@ def decide(
     decided_at: datetime.datetime,
     prior: Prior | None = None,
     id_key: bytes = UNKEYED,
+    earlier: Earlier | None = None,
 ) -> Decision:
     """The decision for the only account in ``statements``.  See :func:`decide_many`.
 
@@ -67,12 +72,18 @@ def decide(
         decided_at: As for :func:`decide_many`.
         prior: What earlier decisions left in force for the account; None = nothing.
         id_key: As for :func:`decide_many`.
+        earlier: The latest earlier decision on the account; None = there was none.
 
     Raises:
         ValueError: ``statements`` has several accounts.
     """
     decisions = decide_many(
-        statements, bundle, decided_at, _prior_of_one(statements, prior), id_key
+        statements,
+        bundle,
+        decided_at,
+        _of_one(statements, prior),
+        id_key,
+        _of_one(statements, earlier),
     )
     if len(decisions) != 1:
         raise ValueError(
@@ -87,6 +98,7 @@ def decide_many(
     decided_at: datetime.datetime,
     priors: Priors | None = None,
     id_key: bytes = UNKEYED,
+    earlier: EarlierDecisions | None = None,
 ) -> list[Decision]:
     """One decision per account, in order of account.
 
@@ -96,16 +108,19 @@ def decide_many(
         decided_at: The time of the decision, with a time zone.
         priors: What earlier decisions left in force, by account; an account without one has nothing
             in force.
-        id_key: Keys the decisions' ids, see :mod:`serving.decision.ids`; the service passes the key
-            of its secrets.
+        id_key: Keys the decisions' ids, see :mod:`serving.decision.ids`, and draws the control arm;
+            the service passes the key of its secrets.
+        earlier: The latest earlier decision on each account that has one, by account: the decision
+            says what changed since.
 
     Raises:
         StatementError: The statements break the schema, or a month is in the future.
         ProductError: The bundle has no reference population for an account's product.
         PriorError: A prior contradicts itself, the account's statements or the day.
-        ValueError: ``decided_at`` has no time zone, or a prior is of an account without statements.
+        ValueError: ``decided_at`` has no time zone, or a prior or an earlier decision is of an
+            account without statements.
     """
-    return stages(statements, bundle, decided_at, priors, id_key).decisions
+    return stages(statements, bundle, decided_at, priors, id_key, earlier).decisions
 
 
 def advise(
@@ -124,7 +139,7 @@ def advise(
         ValueError: ``statements`` has several accounts.
     """
     several = None if constraints is UNCONSTRAINED else [constraints]
-    priors = _prior_of_one(statements, prior)
+    priors = _of_one(statements, prior)
     advised = advise_many(statements, bundle, decided_at, AdviceOptions(several), priors, id_key)
     if len(advised) != 1:
         raise ValueError(
@@ -149,7 +164,8 @@ def advise_many(
         statements: As for :func:`decide_many`.
         bundle: As for :func:`decide_many`.
         decided_at: As for :func:`decide_many`.
-        options: What the customers have fixed, and the threads of the search.
+        options: What the customers have fixed, the threads of the search, and the earlier decisions
+            that :func:`decide_many` gets.
         priors: As for :func:`decide_many`.
         id_key: As for :func:`decide_many`.
 
@@ -158,7 +174,7 @@ def advise_many(
         ValueError: The number of constraints is not the number of accounts; and all errors of
             :func:`decide_many`.
     """
-    result = stages(statements, bundle, decided_at, priors, id_key)
+    result = stages(statements, bundle, decided_at, priors, id_key, options.earlier)
     accounts = len(result.decisions)
     constraints = options.constraints
     fixed = [UNCONSTRAINED] * accounts if constraints is None else constraints
@@ -195,6 +211,7 @@ def stages(
     decided_at: datetime.datetime,
     priors: Priors | None = None,
     id_key: bytes = UNKEYED,
+    earlier: EarlierDecisions | None = None,
 ) -> Stages:
     """The decisions of :func:`decide_many` with the result of each stage of the flow."""
     checked = check(statements)
@@ -205,6 +222,7 @@ def stages(
     today = local_date(decided_at, bundle.policy)
     remembered = check_priors(priors or {}, _latest_statements(features), today)
     scores = score(features.matrix(bundle.features), products, bundle.scorer)
+    changes = explain_changes(features, scores, earlier or {}, bundle)
     evidence = _collect_evidence(features, scores, bundle)
     accounts = _accounts(features, scores, evidence, remembered)
     outcomes = apply_many(accounts, bundle.policy, decided_at)
@@ -218,8 +236,21 @@ def stages(
         _refer_if_unexplainable(outcome, own, ranked, bundle, decided_at)
         for outcome, own, ranked in zip(outcomes, evidence, rankings, strict=True)
     ]
-    result = Stages(checked, window, features, scores, evidence, accounts, outcomes, decisions=[])
-    making = Making(rankings, decided_at, id_key)
+    account_ids = features.accounts["account_id"].to_list()
+    outcomes, arms = assign_arms(outcomes, accounts, account_ids, bundle.policy, id_key)
+    result = Stages(
+        statements=checked,
+        window=window,
+        features=features,
+        scores=scores,
+        changes=changes,
+        evidence=evidence,
+        accounts=accounts,
+        outcomes=outcomes,
+        arms=arms,
+        decisions=[],
+    )
+    making = Making(rankings, decided_at, id_key, earlier or {})
     return result._replace(decisions=make_decisions(result, making, bundle))
 
 
@@ -265,9 +296,9 @@ def _collect_evidence(features: Features, scores: Scores, bundle: Bundle) -> lis
     ]
 
 
-def _prior_of_one(statements: pl.DataFrame, prior: Prior | None) -> Priors | None:
-    """The prior of the only account, by its id."""
-    return None if prior is None else {str(statements["account_id"][0]): prior}
+def _of_one(statements: pl.DataFrame, past: Past | None) -> Mapping[str, Past] | None:
+    """The prior or the earlier decision of the only account, by its id."""
+    return None if past is None else {str(statements["account_id"][0]): past}
 
 
 def _latest_statements(features: Features) -> list[LatestStatement]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from importlib.resources import files
+from pathlib import Path
 
 from features.catalogue import CATALOGUE
 from serving.decision.config.policy import Policy, read_policy
@@ -32,3 +33,16 @@ def change_policy(conversion: float, **cut: float) -> Policy:
         cut=dataclasses.replace(POLICY.cut, **cut),
         economics=dataclasses.replace(POLICY.economics, credit_conversion=conversion),
     )
+
+
+def write_policy_without_control_arm(folder: Path) -> Path:
+    """The project's policy without a control arm, as a file in ``folder``.
+
+    Which accounts the arm leaves alone depends on the secrets, which most tests draw.
+    """
+    text = POLICY_TEXT.replace("\nshare = 0.01\n", "\nshare = 0.0\n")
+    if read_policy(text).control.share != 0.0:
+        raise ValueError("expected [control] share = 0.01 in policy.toml")
+    file = folder / "policy.toml"
+    file.write_text(text, encoding="utf-8")
+    return file

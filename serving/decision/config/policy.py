@@ -24,6 +24,8 @@ Cause = Literal["risk", "behavior", "regulation"]
 Comparison = Literal["at_least", "at_most", "above", "below"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
+# Above it, those who are left alone would no longer be the exception.
+_CONTROL_SHARE = Interval(0, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,13 @@ class ReviewSettings:
     high_impact_amount: float  # CNY; a person decides on larger cuts
     minimum_months: float  # a person decides on cuts of shorter histories
     stale_months: float  # from as_of to the decision; a person decides on older data
+
+
+@dataclass(frozen=True, slots=True)
+class ControlArm:
+    """Whom the model would cut, and the lender leaves alone to measure what a cut does."""
+
+    share: float  # of the accounts; 0 = no control arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,7 @@ class Policy:
     cut: CutSettings
     suspend: Suspend
     review: ReviewSettings
+    control: ControlArm
     dates: Dates
     terms: Terms
     rules: tuple[Rule, ...]  # in order of precedence
@@ -161,6 +171,7 @@ def read_policy(text: str) -> Policy:
             cut=_cut(top.section("cut")),
             suspend=top.section("suspend").fill(Suspend, {"probability": SHARE}),
             review=top.section("review").fill(ReviewSettings, {}),
+            control=_control(top.section("control", optional=True)),
             dates=_dates(top.section("dates")),
             # Terms checks the ranges of its fields itself.
             terms=top.section("terms").fill(Terms, {}),
@@ -189,6 +200,11 @@ def _cut(section: Section) -> CutSettings:
         "rounding": Interval(0, excludes_low=True),
     }
     return section.fill(CutSettings, ranges)
+
+
+def _control(section: Section) -> ControlArm:
+    # A lender without the table leaves nobody alone.
+    return ControlArm(section.number("share", _CONTROL_SHARE, default=0.0))
 
 
 def _dates(section: Section) -> Dates:

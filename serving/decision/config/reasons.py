@@ -74,6 +74,14 @@ _NOTICE: Mapping[str, AbstractSet[str]] = {
     "rights": frozenset(),
     "hearing": frozenset(),
 }
+# The texts about the change since the earlier decision, each with its placeholders.
+_SINCE_LAST: Mapping[str, AbstractSet[str]] = {
+    "model": frozenset(),
+    "policy": frozenset(),
+    "rose_mostly": frozenset({"earlier_on", "points"}),
+    "rose_in_part": frozenset({"earlier_on", "points"}),
+    "assessed_anew": frozenset({"earlier_on"}),
+}
 # 12 CFR 1002.9, comment 9(b)(2)-1: more than four reasons are unlikely to help the customer.
 _MOST_REASONS = 4
 # A reason pushed toward the cut, and so did the feature that it names.
@@ -108,9 +116,10 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A reason group: its cause, and the sentences of its features by name."""
+    """A reason group: its cause, its name, and the sentences of its features by name."""
 
     cause: Cause
+    name: Text  # as in "changes in ..."
     sentences: Mapping[str, Sentence]
 
 
@@ -143,6 +152,7 @@ class Wording:
     products: Mapping[str, Text]  # what an account of a product is called
     groups: Mapping[str, Group]  # ties in the ranking go by this order
     notice: Mapping[str, Text]  # by part
+    since_last: Mapping[str, Text]  # by part
 
 
 def read_wording(text: str) -> Wording:
@@ -171,7 +181,8 @@ def read_wording(text: str) -> Wording:
             unmapped=read_text(top.section("unmapped"), frozenset()),
             products={name: read_text(products.section(name), frozenset()) for name in PRODUCTS},
             groups={name: _group(section) for name, section in groups.items()},
-            notice=_notice(top.section("notice")),
+            notice=_parts(top.section("notice"), _NOTICE),
+            since_last=_parts(top.section("since_last"), _SINCE_LAST),
         )
 
 
@@ -208,6 +219,7 @@ def read_text(
 
 def _group(section: Section) -> Group:
     cause = section.choice("cause", CAUSES)
+    name = read_text(section, frozenset(), "_name")
     sentences = {}
     for feature, table in section.sections().items():
         sentences[feature] = Sentence(
@@ -216,7 +228,7 @@ def _group(section: Section) -> Group:
             cut=_text(table, "cut") if _has(table, "cut") else None,
             comparing={name: _text(table, name) for name in COMPARING if _has(table, name)},
         )
-    return Group(cause, sentences)
+    return Group(cause, name, sentences)
 
 
 def _has(section: Section, variant: str) -> bool:
@@ -240,8 +252,9 @@ def _text(section: Section, variant: str = "") -> Text:
     return Text(*texts)
 
 
-def _notice(section: Section) -> dict[str, Text]:
-    parts = {}
-    for name, required in _NOTICE.items():
-        parts[name] = read_text(section.section(name), required)
-    return parts
+def _parts(section: Section, required: Mapping[str, AbstractSet[str]]) -> dict[str, Text]:
+    """The texts of a section by name, each with the placeholders that it has to contain."""
+    texts = {}
+    for name, placeholders in required.items():
+        texts[name] = read_text(section.section(name), placeholders)
+    return texts

@@ -59,6 +59,8 @@ BROKEN = [
         "dates\\] hearing_notice_within_days: expected a day before that of decide_within_days "
         "\\(1\\)",
     ),
+    ("share = 0.01", "share = 0.3", "control\\] share: expected a number from 0 to 0.2, got 0.3"),
+    ("share = 0.01", "shere = 0.01", "control\\]: unknown key 'shere', did you mean 'share'"),
     ("[economics]", "[economics", "policy.toml: expected TOML"),
     ("rounding = 100.0", "rounding = 0", "cut\\] rounding: expected a number above 0, got 0"),
     (
