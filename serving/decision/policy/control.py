@@ -48,7 +48,7 @@ def in_control(
         _NAME + account_id.encode(),
         hashlib.sha256,
     )
-    drawn = int.from_bytes(digest[:_BYTES], "big") / 2 ** (8 * _BYTES)
+    drawn: float = int.from_bytes(digest[:_BYTES], "big") / 2 ** (8 * _BYTES)
     return drawn < share
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
+from serving.decision.config.policy import ControlArm
+from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
+from serving.decision.pipeline import advise, decide_many
 from serving.decision.policy.control import Arm, assign_arm, in_control
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
 from tests.support.each import each
+from tests.support.paths import GOLDEN, ROOT
 from tests.support.policies import DECIDED_AT, POLICY, make_account
 
 KEY, OTHER_KEY = b"one key", b"another key"
@@ -124,3 +129,68 @@ def test_a_referred_cut_is_in_no_arm() -> None:
         KEY,
         0.5,
     ) == (referred, None)
+
+
+def test_decisions_leave_the_control_arm_alone() -> None:
+    """On the golden accounts: the same decisions, but for the cuts of the control arm."""
+    bundle = load(GOLDEN)
+    experiment = replace(bundle, policy=replace(bundle.policy, control=ControlArm(0.2)))
+    statements = pl.read_parquet(ROOT / "tests" / "golden" / "answers" / "statements.parquet")
+    before = decide_many(
+        statements,
+        bundle,
+        DECIDED_AT,
+        id_key=KEY,
+    )
+    after = decide_many(
+        statements,
+        experiment,
+        DECIDED_AT,
+        id_key=KEY,
+    )
+    arms: dict[Arm | None, int] = {}
+    for cut, decision in each(zip(before, after, strict=True)):
+        assert cut.arm is None
+        arms[decision.arm] = arms.get(decision.arm, 0) + 1
+        if decision.arm != "control":
+            assert replace(decision, arm=None) == cut
+            continue
+        assert in_control(decision.account_id, KEY, 0.2)
+        assert (cut.action, decision.action) == ("reduce", "keep")
+        assert decision.new_limit == decision.credit_limit == cut.credit_limit
+        assert (decision.reasons, decision.notice, decision.comparison) == ((), None, None)
+        assert decision.log_odds == cut.log_odds
+    assert arms["treated"] > 3 * arms["control"] > 0
+    assert arms[None] > 500
+
+
+def test_the_arm_stays_the_same_the_next_month() -> None:
+    bundle = load(GOLDEN)
+    experiment = replace(bundle, policy=replace(bundle.policy, control=ControlArm(0.2)))
+    statements = pl.read_parquet(ROOT / "tests" / "golden" / "answers" / "statements.parquet")
+    back = pl.col("month").cum_count(reverse=True).over("account_id")
+    earlier = statements.sort("account_id", "month").filter(back > 1)
+    arms = [
+        {
+            decision.account_id: decision.arm
+            for decision in decide_many(table, experiment, DECIDED_AT, id_key=KEY)
+            if decision.arm is not None
+        }
+        for table in (earlier, statements)
+    ]
+    both = arms[0].keys() & arms[1].keys()
+    assert len(both) > 20
+    assert all(arms[0][account] == arms[1][account] for account in both)
+    assert "control" in {arms[0][account] for account in both}
+
+
+def test_no_advice_for_a_limit_that_was_left_alone() -> None:
+    bundle = load(GOLDEN)
+    experiment = replace(bundle, policy=replace(bundle.policy, control=ControlArm(0.2)))
+    statements = pl.read_parquet(ROOT / "tests" / "golden" / "answers" / "statements.parquet")
+    decided = decide_many(statements, experiment, DECIDED_AT, id_key=KEY)
+    control = next(decision for decision in decided if decision.arm == "control")
+    window = statements.filter(account_id=control.account_id)
+    advised = advise(window, experiment, DECIDED_AT, id_key=KEY)
+    assert advised.decision == control
+    assert advised.advice is None

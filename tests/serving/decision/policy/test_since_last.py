@@ -270,8 +270,13 @@ def test_the_decision_itself_does_not_change() -> None:
     ):
         assert without.since_last is None
         assert without.decision_id != decision.decision_id
-        told = {"since_last": None, "decision_id": without.decision_id, "notice": without.notice}
-        assert replace(decision, **told) == without
+        same = replace(
+            decision,
+            since_last=None,
+            decision_id=without.decision_id,
+            notice=without.notice,
+        )
+        assert same == without
 
 
 def test_the_sentence_names_reasons_that_rose() -> None:
