@@ -326,7 +326,13 @@ def _add_export(commands: Any) -> None:
         action="store_true",
         help="include account and statements, for `python -m training monitor`",
     )
-    export.add_argument("--out", type=Path, metavar="FILE", help="(default: stdout)")
+    export.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="a new file (default: stdout)",
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
 def _add_allow_erased(parser: argparse.ArgumentParser) -> None:

@@ -328,7 +328,7 @@ def read_settings(assignments: Sequence[str], command: Callable[..., object]) ->
             raise ValueError(f"--set: expected name=value, got {assignment!r}")
         # The command passes its options to the function too: a setting of that name would clash.
         if name in options:
-            raise ValueError(f"--set: no field is named {name!r}; it is an option of the command")
+            raise ValueError(f"--set: no setting is named {name!r}; it is an option of the command")
         settings[name] = value
     return settings
 

@@ -26,6 +26,7 @@ from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, chec
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
+from serving.decision.config.advice import NoteName
 from serving.decision.decisions import Making, make_decisions
 from serving.decision.ids import UNKEYED
 from serving.decision.policy.control import assign_arms
@@ -389,7 +390,8 @@ def _advised(
     texts = bundle.advice.notes
     below_cut_off = logit(decision.cut_off) - decision.log_odds
     if advice is None:
-        note = texts["by_rule" if outcome.hits else "not_cut"]
+        by_rule: NoteName = "asked_by_rule" if decision.action == "review" else "by_rule"
+        note = texts[by_rule if outcome.hits else "not_cut"]
         return Advised(decision, below_cut_off, (note,), None)
     proposed = (texts["proposed"],) if decision.action == "review" else ()
     return Advised(decision, below_cut_off, proposed + advice.notes, advice)

@@ -157,7 +157,7 @@ def export_decisions(options: argparse.Namespace) -> int:
             count = _print_lines(written)
         else:
             check_not_of_record(options.out, log.settings)
-            count = write_private(options.out, written)
+            count = write_private(options.out, written, options.overwrite)
             print(f"decisions {count}  {options.out if count else 'nothing was written'}")
     return _export_status(count, erased, options.allow_erased)
 

@@ -198,9 +198,9 @@ def test_each_number_is_another_account(store: Store, small: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("acounts=5", "no field is named 'acounts' (did you mean '"),
-        ("zzz=5", "no field is named 'zzz'; there are ["),
-        ("seed=many", "--set seed: expected int, got 'many'"),
+        ("acounts=5", "no setting is named 'acounts' (did you mean '"),
+        ("zzz=5", "no setting is named 'zzz'; there are ["),
+        ("seed=many", "setting seed: expected int, got 'many'"),
         ("seed", "--set: expected name=value, got 'seed'"),
     ],
 )

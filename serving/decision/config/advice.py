@@ -15,6 +15,7 @@ LEVERS: tuple[LeverName, ...] = get_args(LeverName)
 NoteName = Literal[
     "not_cut",
     "by_rule",
+    "asked_by_rule",
     "proposed",
     "no_plan",
     "no_plan_as_settled",

@@ -312,16 +312,35 @@ def test_an_export_that_leaves_something_out_ends_with_1(
     out = tmp_path / "out.jsonl"
     assert main(["export", "--out", str(out)]) == 0
     whole = out.read_text("utf-8")
-    assert main(["export", "--since", "2030-01-01", "--out", str(out)]) == 1
+    again = ["export", "--out", str(out), "--overwrite"]
+    assert main([*again, "--since", "2030-01-01"]) == 1
     assert "no decision was exported" in capsys.readouterr().err
     assert out.read_text("utf-8") == whole, "an export of nothing replaces no file"
     erase_account(record.database, record.secrets, "lender", "A-1", ORDER)
     said = "left out: the content of 1 of 3 decisions, because their customers were erased\n"
-    assert main(["export", "--out", str(out)]) == 1
+    assert main(again) == 1
     assert capsys.readouterr().err == said
-    assert main(["export", "--out", str(out), "--allow-erased"]) == 0
+    assert main([*again, "--allow-erased"]) == 0
     assert capsys.readouterr().err == said
     assert len(out.read_text("utf-8").splitlines()) == 3
+
+
+def test_an_export_replaces_no_file_unless_told_to(
+    record: AuditLog,
+    golden: Bundle,
+    at_hand: StorageSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    append(record, [decision_entry(example_request("A-1"), golden)])
+    out = tmp_path / "last-month.jsonl"
+    out.write_text("the only copy of last month\n", "utf-8")
+    assert main(["export", "--out", str(out)]) == 2
+    assert f"{out} exists already: expected a new file" in capsys.readouterr().err
+    assert out.read_text("utf-8") == "the only copy of last month\n"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".last")] == []
+    assert main(["export", "--out", str(out), "--overwrite"]) == 0
+    assert len(out.read_text("utf-8").splitlines()) == 1
 
 
 @pytest.mark.parametrize("spelt", ["{}", "./x/../{}", "link-to-{}"])
@@ -368,7 +387,7 @@ def test_an_export_that_breaks_off_leaves_the_former_file(
         connection.exec_driver_sql(changed)
     out = tmp_path / "out.jsonl"
     out.write_text("the former file", encoding="utf-8")
-    assert main(["export", "--out", str(out)]) == 2
+    assert main(["export", "--out", str(out), "--overwrite"]) == 2
     assert "a row could not be decrypted" in capsys.readouterr().err
     assert out.read_text(encoding="utf-8") == "the former file"
     assert not list(tmp_path.glob(".out.jsonl*"))

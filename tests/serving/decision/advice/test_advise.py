@@ -27,6 +27,7 @@ from serving.decision.policy.outcome import Outcome
 from serving.decision.reasons.wording import month_name
 from serving.decision.result import AdviceOptions, Advised
 from serving.decision.scoring.score import logit, probability_of
+from tests.support.accounts import quiet_account
 from tests.support.each import each
 from tests.support.plans import (
     MONTHS,
@@ -564,6 +565,19 @@ def test_an_account_that_is_not_cut_gets_no_advice(
     assert found.advice is None
     assert found.below_cut_off == pytest.approx(logit(kept.cut_off) - kept.log_odds)
     assert found.below_cut_off > 0
+
+
+def test_of_what_a_rule_asks_for_nobody_says_that_the_rule_decided(bundle: Bundle) -> None:
+    late = quiet_account(changes={"days_past_due": 90})
+    month = datetime.datetime(2024, 4, 5, 9, 30, tzinfo=datetime.UTC)
+    by_rule = advise(late, bundle, month)
+    # The statements are too old for a machine to decide.
+    asked = advise(late, bundle, month.replace(month=12))
+    assert (by_rule.decision.action, asked.decision.action) == ("suspend", "review")
+    assert "A rule set this limit" in by_rule.notes[0].en
+    assert "A person decides" in asked.notes[0].en
+    assert "工作人员" in asked.notes[0].zh
+    assert (by_rule.advice, asked.advice) == (None, None)
 
 
 def test_spending_is_stated_as_a_share_of_a_known_income(
