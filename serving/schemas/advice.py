@@ -20,7 +20,15 @@ class Step(Strict):
     """One thing to do, every month."""
 
     lever: Literal["on_time", "extra", "spending", "no_cash", "no_new_credit", "repay_elsewhere"]
-    amount: Annotated[float | None, Field(description="CNY a month; null = the step has no amount")]
+    amount: Annotated[
+        float | None,
+        Field(
+            description=(
+                "CNY a month; null = the step has no amount.  Of on_time: paid at least, as the "
+                "customer does now; null = the minimum due, or the share, is enough"
+            )
+        ),
+    ]
     share: Annotated[
         float | None,
         Field(description="smallest share of the balance to pay; null = the minimum is enough"),
@@ -78,10 +86,23 @@ class WayBack(Strict):
 
     plan: Annotated[
         Course,
-        Field(description="if no plan restores the limit, the plan that lowers the risk most"),
+        Field(
+            description=(
+                "if no plan restores the limit, the plan that lowers the risk most; "
+                "without steps: no plan keeps the rules of a plan"
+            )
+        ),
     ]
     on_time_only: Annotated[Course, Field(description="only paying on time")]
-    carry_on: Annotated[Course, Field(description="no change of behaviour")]
+    carry_on: Annotated[
+        Course,
+        Field(
+            description=(
+                "no change of behaviour: the mean over the orders in which the last half-year can "
+                "come again"
+            )
+        ),
+    ]
     ageing: list[Aged]
     expires_on: Annotated[
         datetime.date, Field(description="the last day on which the advice holds")

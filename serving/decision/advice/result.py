@@ -16,7 +16,9 @@ class Step:
     """One lever of a plan."""
 
     lever: LeverName
-    amount: float | None  # CNY a month; None = the lever has no amount
+    # CNY a month; None = the lever has no amount.  Of on_time: what is paid at least; None = the
+    # minimum due, or the share, is enough.
+    amount: float | None
     share: float | None  # of the balance that is paid at least; None = the minimum due is enough
     text: Text
 
@@ -46,6 +48,24 @@ class PlanPath:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundPaths:
+    """What a search found for one account.
+
+    Attributes:
+        plan: The chosen plan; carrying on, without a step, if no plan that can be paid keeps the
+            rules (:mod:`serving.decision.advice.rules`).
+        on_time_only: Paying on time only.
+        carry_on: Carrying on, the mean over the orders in which its months can come.
+        only_harmful: Whether plans would restore the limit, but each of them breaks a rule.
+    """
+
+    plan: PlanPath
+    on_time_only: PlanPath
+    carry_on: PlanPath
+    only_harmful: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AgingOut:
     """An event that counts until a month, and no longer in that month's decision."""
 
@@ -60,8 +80,9 @@ class AgingOut:
 class Advice:
     """The way back from a cut, compared with what happens otherwise."""
 
-    # The least effort that restores the limit.  If no plan does within the months looked ahead:
-    # the feasible plan that lowers the risk most, whose ``restored`` is None.
+    # The least effort that restores the limit and keeps the rules.  If no plan does within the
+    # months looked ahead: the feasible plan that lowers the risk most and keeps the rules, whose
+    # ``restored`` is None.  Carrying on, without a step, if no plan keeps them.
     plan: PlanPath
     on_time_only: PlanPath
     carry_on: PlanPath

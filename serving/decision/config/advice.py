@@ -20,6 +20,8 @@ NoteName = Literal[
     "no_plan",
     "no_plan_as_settled",
     "too_narrow",
+    "no_sound_plan",
+    "only_harmful",
     "old_statements",
     "income_unknown",
     "debt_unknown",
@@ -33,7 +35,11 @@ _LEVER_PLACEHOLDERS: Mapping[LeverName, set[str]] = {
     "repay_elsewhere": {"amount"},
 }
 _VARIANT_PLACEHOLDERS: Mapping[LeverName, Mapping[str, set[str]]] = {
-    "on_time": {"of_balance": {"share"}},
+    "on_time": {
+        "of_balance": {"share"},
+        "of_amount": {"amount"},
+        "of_both": {"amount", "share"},
+    },
     "spending": {"of_income": {"amount", "share"}, "nothing": set()},
 }
 _NOTE_PLACEHOLDERS: Mapping[NoteName, set[str]] = {

@@ -239,6 +239,7 @@ def _current_plans(plans: Plans, followed: Mask, suspended: Mask) -> Plans:
         no_new_credit=np.where(followed, plans.no_new_credit, 0.0),
         repay_elsewhere=np.where(followed, plans.repay_elsewhere, 0.0),
         paid_share=np.where(followed, plans.paid_share, 0.0),
+        paid_now=np.where(followed, plans.paid_now, 0.0),
     )
 
 

@@ -151,11 +151,13 @@ def plans_from_paths(paths: Sequence[PlanPath]) -> Plans:
     """Return the plans of paths, read back from the steps that customers are advised."""
     values = {name: np.zeros(len(paths)) for name in LEVERS}
     values["spending"] = np.full(len(paths), NO_SPENDING_CAP)
-    paid_share = np.zeros(len(paths))
+    paid_share, paid_now = np.zeros(len(paths)), np.zeros(len(paths))
     for place, path in enumerate(paths):
         for step in path.steps:
-            # A step without an amount, such as paying on time, is a switch.
-            values[step.lever][place] = 1.0 if step.amount is None else step.amount
-            if step.share is not None:
-                paid_share[place] = step.share
-    return Plans(**values, paid_share=paid_share)
+            if step.lever == "on_time":
+                values[step.lever][place] = 1.0
+                paid_share[place], paid_now[place] = step.share or 0.0, step.amount or 0.0
+            else:
+                # A step without an amount, such as going without cash, is a switch.
+                values[step.lever][place] = 1.0 if step.amount is None else step.amount
+    return Plans(**values, paid_share=paid_share, paid_now=paid_now)

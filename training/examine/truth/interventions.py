@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from features.types import Vector
-from serving.decision.advice.rollout import Plans
+from serving.decision.advice.rollout import Plans, planned_payment
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.state import Numbers, State, round_to_cents
@@ -33,9 +33,8 @@ def follow(plans: Plans, exactly: bool = False) -> Intervention:
     def intervene(state: State, acts: Acts) -> Acts:
         owed = np.maximum(state.balance, 0.0)  # an overpaid account owes nothing
         due = state.minimum_due
-        stated = np.maximum(due + plans.extra, plans.paid_share * owed)
-        planned_payment = np.minimum(stated, np.maximum(owed, due))
-        paid = planned_payment if exactly else np.maximum(acts.payment, planned_payment)
+        planned = planned_payment(owed, due, plans)
+        paid = planned if exactly else np.maximum(acts.payment, planned)
         on_time = plans.on_time > 0
         no_cash = plans.no_cash > 0
         no_credit = plans.no_new_credit > 0

@@ -226,6 +226,7 @@ def no_plan(suspended: bool) -> Plans:
         0 * one,
         0 * one,
         0 * one,
+        0 * one,
     )
 
 
