@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from serving.audit_log.memory import DECIDED_ON, REVIEW_ON
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import advise, advise_many, decide_many, stages
+from serving.decision.policy.dates import local_date
+from serving.decision.policy.prior import Change, after
 from serving.decision.reasons.vector import full_vector
 from serving.decision.result import Decision
 from serving.schemas.advice import Advice, make_advice
@@ -39,6 +42,9 @@ class AnsweredDecision:
         """Return what the audit log stores unencrypted: nothing that identifies the person."""
         decision = self.decision
         notice = decision.notice
+        today = local_date(decision.decided_at, bundle.policy)
+        # Only of an event: another decision leaves the day of the next look as it is.
+        look = {} if notice is None else {REVIEW_ON: _next_look(decision, today)}
         # Rows without the vector keep the fields that they had before there was one.
         detail = {"detail": True} if with_detail else {}
         return {
@@ -50,6 +56,8 @@ class AnsweredDecision:
             "product": decision.product,
             "action": decision.action,
             "send_by": None if notice is None else notice.send_by.isoformat(),
+            DECIDED_ON: today.isoformat(),
+            **look,
             "model": {
                 "name": bundle.provenance.name,
                 "version": bundle.provenance.version,
@@ -143,6 +151,25 @@ def answer_again(
     else:
         [answered] = answer_requests("decisions", [request], False, bundle, decided_at, id_key)
     return answered.content
+
+
+def _next_look(decision: Decision, today: datetime.date) -> str | None:
+    """The day of the next look at the account after a decision; None = nothing is in force."""
+    refers = decision.action == "review"
+    change = Change(
+        decision_id=decision.decision_id,
+        on=today,
+        limit_before=decision.credit_limit,
+        limit=decision.new_limit,
+        effective_on=decision.effective_on or today,
+        suspended=decision.suspended,
+        balance=0.0,  # the day does not depend on it
+        log_odds=decision.log_odds,
+        review_on=None if refers else decision.review_on,
+        refers=refers,
+    )
+    left = after(decision.prior, change)
+    return None if left is None or left.review_on is None else left.review_on.isoformat()
 
 
 def constraints_of(request: Request) -> Constraints:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import sqlalchemy as sa
 
 from serving.audit_log.entry import Entry, Kind
+from serving.audit_log.memory import Memory, find_events, recall
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import decode_rows, unique_key_column
+from serving.decision.policy.prior import Prior
 from serving.storage.database import Database
-from serving.storage.tables import entries, not_a_decision, open_notices, review_states
+from serving.storage.tables import (
+    entries,
+    not_a_decision,
+    open_notices,
+    review_states,
+)
 
 _ROWS_PER_PAGE = 500  # a reader delays SQLite's writer no longer than one page takes
 # Rows that one query looks at, however few of them it returns: no query reads the whole log.
@@ -115,6 +122,26 @@ class Reader:
                 numbers += connection.scalars(page)
             return self._numbered(connection, sorted(numbers)[:limit])
 
+    def priors(self, tenant: str, accounts: Collection[str]) -> dict[str, Prior]:
+        """What is in force for each of a tenant's accounts, for the next decision about it.
+
+        Accounts without a cut, suspension or referral to remember are missing.
+        """
+        found = self.memories(tenant, accounts)
+        return {one: memory.prior for one, memory in found.items() if memory.prior is not None}
+
+    def memories(self, tenant: str, accounts: Collection[str]) -> dict[str, Memory]:
+        """As :meth:`priors`, with the newest event; accounts without an event are missing."""
+        named = [(tenant, account) for account in accounts]
+        with self._database.reading() as connection:
+            events = find_events(connection, named, self._secrets)
+            if not events:
+                return {}
+            # Rarely any: most outcomes are about the decision that is among the events.
+            missing = _reviewed_elsewhere(events.values())
+            reviewed = {row.entry_id: row for row in self._entries(connection, missing)}
+        return {account: recall(rows, reviewed) for (_, account), rows in events.items()}
+
     def of_kind(
         self,
         kinds: Sequence[Kind],
@@ -164,6 +191,13 @@ class Reader:
                 rows += connection.execute(query).mappings()
             return decode_rows(connection, rows, self._secrets)
 
+    def _entries(self, connection: sa.Connection, entry_ids: Collection[str]) -> list[Entry]:
+        """The entries with these ids."""
+        if not entry_ids:
+            return []
+        rows = connection.execute(sa.select(entries).where(_entry_id.in_(entry_ids))).mappings()
+        return decode_rows(connection, rows.all(), self._secrets)
+
     def _numbered(self, connection: sa.Connection, numbers: Sequence[int]) -> list[Entry]:
         """The entries with these values of ``seq``, in this order."""
         query = sa.select(entries).where(_seq.in_(numbers)).order_by(_seq)
@@ -205,3 +239,11 @@ class Reader:
                 return
             yield begin, end
             begin = end
+
+
+def _reviewed_elsewhere(events: Collection[Sequence[Entry]]) -> set[str]:
+    """The ids of the decisions that outcomes are about and that are not beside their outcome."""
+    missing: set[str] = set()
+    for rows in events:
+        missing |= {row.subject for row in rows} - {row.entry_id for row in rows}
+    return missing

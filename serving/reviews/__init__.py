@@ -4,5 +4,6 @@ workflow   the states of a review, derived from its rows
 service    the steps: open, start, withdraw, resolve, notify
 queries    what is read: decisions, reviews, due notices
 notice     the notice of the outcome to the customer
+in_force   what an outcome changes of the limit in force
 errors     refusals
 """

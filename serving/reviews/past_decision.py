@@ -14,6 +14,7 @@ from features.schema import StatementError
 from serving.audit_log.entry import Entry
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
+from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
 from serving.reviews.errors import conflict
 from serving.reviews.workflow import decision_in
@@ -74,7 +75,7 @@ def full_vector_of(
             again = json.loads(answer_again(request, bundle, decided_at, id_key, True))
             if again["decision_id"] == recorded["decision_id"]:
                 break
-    except (StatementError, ProductError, ValidationError):
+    except (StatementError, ProductError, PriorError, ValidationError):
         raise conflict(
             "the recorded statements are refused today, so they have no vector"
         ) from None
@@ -88,7 +89,7 @@ def full_vector_of(
 def _request_of(decision: Entry) -> Request:
     stored = json.loads(decision.request_body or b"{}")
     # A request for advice has the customer's choices too, which decide nothing.
-    fields = {name: stored[name] for name in Request.model_fields}
+    fields = {name: stored[name] for name in Request.model_fields if name in stored}
     return Request.model_validate_json(json.dumps(fields), context=AS_STORED)
 
 
