@@ -77,6 +77,9 @@ def _print_fit(
         each = ", ".join(f"{auc:.4f}" for auc in report.fold_auc)
         print(f"mean AUC over {folds} folds: {mean:.4f}  ({each})")
 
+    for sentence in report.economics:
+        print(sentence)
+
 
 def _interval(row: Mapping[str, Any]) -> str:
     if row["low"] is None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import datetime
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from features.ledger import Terms
-from serving.decision.config.economics import Economics
+from serving.decision.config.economics import (
+    Economics,
+    EconomicsError,
+    LearntEconomics,
+    numbers_of,
+)
 from serving.decision.config.placeholders import placeholders_of
 from serving.decision.config.strict_toml import (
     NOT_NEGATIVE,
@@ -155,11 +160,22 @@ class Policy:
             EconomicsError: The product's economics are neither learnt nor stated.
         """
         loss_of_cutting = self.economics.of(product).margin + self.economics.harm
+        if loss_of_cutting <= 0:
+            expected = f"margin + harm of {product!r} above 0"
+            raise EconomicsError(f"[economics]: expected {expected}, got {loss_of_cutting}")
         return loss_of_cutting / (loss_of_cutting + self.economics.loss_given_default)
 
+    def cut_offs(self, products: Iterable[str]) -> dict[str, float]:
+        """:meth:`cut_off` of each product, by name in alphabetical order."""
+        return {product: self.cut_off(product) for product in sorted(set(products))}
 
-def read_policy(text: str) -> Policy:
-    """The policy that the text of a policy.toml states.
+
+def read_policy(text: str, learnt: LearntEconomics | None = None) -> Policy:
+    """The policy that the text of a policy.toml states, with the economics that a fit learnt.
+
+    Where margin or credit conversion are neither learnt nor stated, the policy is read all the
+    same; to ask it about an account raises
+    :class:`~serving.decision.config.economics.EconomicsError`.
 
     Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
     unknown or out of range, the code that two rules have, or a text's unknown placeholder.
@@ -167,7 +183,7 @@ def read_policy(text: str) -> Policy:
     with read_toml(text, "policy.toml") as top:
         return Policy(
             version=top.label("version"),
-            economics=_economics(top.section("economics")),
+            economics=_economics(top.section("economics"), learnt or {}),
             cut=_cut(top.section("cut")),
             suspend=top.section("suspend").fill(Suspend, {"probability": SHARE}),
             review=top.section("review").fill(ReviewSettings, {}),
@@ -179,17 +195,21 @@ def read_policy(text: str) -> Policy:
         )
 
 
-def _economics(section: Section) -> Economics:
-    margin = section.number("margin", SHARE)
+def _economics(section: Section, learnt: LearntEconomics) -> Economics:
+    # Read as present or absent: there is no default, because None means as learnt.
+    margin = section.number("margin", SHARE) if "margin" in section else None
+    stated = "credit_conversion" in section
+    conversion = section.number("credit_conversion", SHARE) if stated else None
     harm = section.number("harm", SHARE)
     # The cut-off is a share of this sum.
-    if margin + harm <= 0:
-        raise section.error("", "margin + harm above 0", margin + harm)
+    if harm <= 0 and margin == 0:
+        raise section.error("", "margin + harm above 0", harm)
     return Economics(
         loss_given_default=section.number("loss_given_default", SHARE),
         harm=harm,
         margin=margin,
-        credit_conversion=section.number("credit_conversion", SHARE),
+        credit_conversion=conversion,
+        learnt=numbers_of(learnt),
     )
 
 

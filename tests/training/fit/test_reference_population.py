@@ -26,7 +26,7 @@ from training.data.labels import Labelled
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.config import FitError
 from training.fit.fit import Fitted, last_rows, predict_log_odds
-from training.fit.reason_agreement import (
+from training.fit.reason_quality.agreement import (
     SCHEMA,
     agreement_metrics,
     compare_reasons,
