@@ -1,4 +1,4 @@
-"""From the outcome of each account to its decision: id, reasons, comparison and notice."""
+"""From the outcome of each account to its decision: id, reasons, comparison, notice and advice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from serving.decision.advice.projection import LimitCut
+from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
+from serving.decision.config.advice import NoteName
 from serving.decision.config.reasons import Text
 from serving.decision.ids import decision_ids
 from serving.decision.notice import Subject, make_notice
@@ -14,7 +17,9 @@ from serving.decision.policy.outcome import Outcome
 from serving.decision.policy.since_last import Earlier, describe_rise
 from serving.decision.reasons.comparison import ComparisonNote, describe
 from serving.decision.reasons.ranking import Evidence, Ranked, principal_reasons
-from serving.decision.result import Decision, Stages
+from serving.decision.reasons.wording import day
+from serving.decision.result import Advised, Decision, Stages
+from serving.decision.scoring.score import logit
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +121,42 @@ def _describe_comparison(
         bundle.wording,
         bundle.policy.version,
         bundle.digest,
+    )
+
+
+def cut_with_way_back(decision: Decision, outcome: Outcome) -> LimitCut | None:
+    """The cut that was made or proposed, if behaviour may win it back; None otherwise.
+
+    It can win back what the model cut, and a suspension by a rule, such as that on past-due
+    accounts.  A cap that a rule sets alone stays until what the rule looks at changes.
+    """
+    proposed = decision.proposed_limit
+    limit_after = decision.new_limit if proposed is None else proposed
+    suspended = outcome.suspends and decision.action in ("suspend", "review")
+    is_cut = limit_after < decision.credit_limit or suspended
+    if not (is_cut and (outcome.by_model or suspended)):
+        return None
+    return LimitCut(decision.product, decision.as_of, decision.credit_limit, limit_after, suspended)
+
+
+def add_advice(
+    decision: Decision, outcome: Outcome, advice: Advice | None, bundle: Bundle
+) -> Advised:
+    """The decision with its advice, or with the note that says why it has none."""
+    texts = bundle.advice.notes
+    below_cut_off = logit(decision.cut_off) - decision.log_odds
+    if advice is None:
+        return Advised(decision, below_cut_off, (_why_no_advice(decision, outcome, texts),), None)
+    proposed = (texts["proposed"],) if decision.action == "review" else ()
+    return Advised(decision, below_cut_off, proposed + advice.notes, advice)
+
+
+def _why_no_advice(decision: Decision, outcome: Outcome, texts: Mapping[NoteName, Text]) -> Text:
+    """The note on an account without advice, with the day of the next look if a rule cut it."""
+    if not outcome.hits or decision.review_on is None:
+        return texts["not_cut"]
+    note = texts["asked_by_rule" if decision.action == "review" else "by_rule"]
+    return Text(
+        note.en.format(day=day(decision.review_on, "en")),
+        note.zh.format(day=day(decision.review_on, "zh")),
     )

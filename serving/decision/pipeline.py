@@ -23,11 +23,14 @@ from features.schema import StatementError, Violation, check
 from features.window import Window, lay_out
 from serving.decision.advice.advise import advise_many as advise_cut_accounts
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, check_constraints
-from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
-from serving.decision.config.advice import NoteName
-from serving.decision.decisions import Making, make_decisions
+from serving.decision.decisions import (
+    Making,
+    add_advice,
+    cut_with_way_back,
+    make_decisions,
+)
 from serving.decision.ids import UNKEYED
 from serving.decision.policy.control import assign_arms
 from serving.decision.policy.dates import local_date
@@ -50,7 +53,7 @@ from serving.decision.result import (
     ProductError,
     Stages,
 )
-from serving.decision.scoring.score import Scores, logit, score
+from serving.decision.scoring.score import Scores, score
 
 Priors: TypeAlias = Mapping[str, Prior]  # by account
 EarlierDecisions: TypeAlias = Mapping[str, Earlier]  # by account
@@ -157,9 +160,10 @@ def advise_many(
     priors: Priors | None = None,
     id_key: bytes = UNKEYED,
 ) -> list[Advised]:
-    """The decisions of :func:`decide_many`, with advice for the accounts that the model cut.
+    """The decisions of :func:`decide_many`, with advice for the accounts that were cut.
 
-    Under ``review`` the advice is for the proposed cut.
+    Behaviour cannot win back what a rule alone took, unless the rule suspends.  Under ``review``
+    the advice is for the proposed cut.
 
     Args:
         statements: As for :func:`decide_many`.
@@ -186,7 +190,7 @@ def advise_many(
 
     cuts = {}
     for account, decision in enumerate(result.decisions):
-        cut = _cut_by_model(decision, result.outcomes[account], bundle)
+        cut = cut_with_way_back(decision, result.outcomes[account])
         if cut is not None:
             cuts[account] = cut
     advice: dict[int, Advice] = {}
@@ -201,7 +205,7 @@ def advise_many(
         )
         advice = dict(zip(cuts, found, strict=True))
     return [
-        _advised(decision, result.outcomes[account], advice.get(account), bundle)
+        add_advice(decision, result.outcomes[account], advice.get(account), bundle)
         for account, decision in enumerate(result.decisions)
     ]
 
@@ -363,35 +367,3 @@ def _refer_if_unexplainable(
         return outcome
     limit = evidence.values["limit_now"]
     return refer_to_reviewer(outcome, because, limit, bundle.policy, decided_at)
-
-
-def _cut_by_model(decision: Decision, outcome: Outcome, bundle: Bundle) -> LimitCut | None:
-    """The cut that the model made or proposed; None if it made none.
-
-    Behaviour cannot win back the cut of a rule.
-    """
-    proposed = decision.proposed_limit
-    limit_after = decision.new_limit if proposed is None else proposed
-    # The policy proposes under review what it would have done by itself; above this probability
-    # that is a suspension.
-    proposes_suspension = (
-        decision.action == "review" and decision.probability >= bundle.policy.suspend.probability
-    )
-    suspended = decision.action == "suspend" or proposes_suspension
-    is_cut = limit_after < decision.credit_limit or suspended
-    if not (outcome.by_model and is_cut):
-        return None
-    return LimitCut(decision.product, decision.as_of, decision.credit_limit, limit_after, suspended)
-
-
-def _advised(
-    decision: Decision, outcome: Outcome, advice: Advice | None, bundle: Bundle
-) -> Advised:
-    texts = bundle.advice.notes
-    below_cut_off = logit(decision.cut_off) - decision.log_odds
-    if advice is None:
-        by_rule: NoteName = "asked_by_rule" if decision.action == "review" else "by_rule"
-        note = texts[by_rule if outcome.hits else "not_cut"]
-        return Advised(decision, below_cut_off, (note,), None)
-    proposed = (texts["proposed"],) if decision.action == "review" else ()
-    return Advised(decision, below_cut_off, proposed + advice.notes, advice)

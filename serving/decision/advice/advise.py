@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from features.window import Window
+from serving.decision.advice.arrears import ways_out_of_arrears
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.plans import PlanGrid, finances_of, make_plan_grid
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice, FoundPaths
 from serving.decision.advice.search import PlanSearch, search_plans
-from serving.decision.advice.wording import aging_out, plan_notes
+from serving.decision.advice.wording import aging_out, hardship_of, plan_notes
 from serving.decision.bundle import Bundle
 
 _ACCOUNTS_PER_BLOCK = 16  # projected together; the arrays of more do not fit the processor's cache
@@ -37,7 +38,7 @@ def advise_many(
     today: datetime.date,
     threads: int = 1,
 ) -> list[Advice]:
-    """The advice for the accounts of ``window``, whose limit the model cut, in their order.
+    """The advice for the accounts of ``window``, whose limit was cut, in their order.
 
     ``cuts`` and ``constraints`` have one entry per account.  The same account, cut, constraints and
     bundle give the same advice, whichever other accounts are advised in the same call and in
@@ -53,6 +54,10 @@ def advise_many(
                 plan=found.plan,
                 on_time_only=found.on_time_only,
                 carry_on=found.carry_on,
+                arrears=ways_out_of_arrears(
+                    window, account, cut.as_of, bundle.policy.terms, bundle.advice.arrears
+                ),
+                hardship=hardship_of(found.plan, grid.income, bundle.advice.hardship),
                 ageing=aging_out(window, account, cut.as_of, bundle.advice),
                 notes=plan_notes(window, account, found, own, bundle.advice, today),
                 expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),

@@ -75,6 +75,48 @@ class AgingOut:
     text: Text
 
 
+@dataclass(frozen=True, slots=True)
+class ArrearsStep:
+    """A payment that brings an account under so many days past due with the next statement.
+
+    Attributes:
+        under: 60 or 30 days.
+        amount: To be paid before that statement, CNY.
+        month: Of the statement.
+        days_past_due: That the statement then shows.
+        minimum_due: That the statement then asks for, CNY.
+        text: The step in words.
+    """
+
+    under: int
+    amount: float
+    month: datetime.date
+    days_past_due: int
+    minimum_due: float
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Hardship:
+    """A plan that asks for a large part of the income, and who can help.
+
+    Attributes:
+        month: The first month in which it asks for more than the share of advice.toml.
+        amount: What it asks for in that month, here and elsewhere together, CNY.
+        share: That amount, of the monthly income.
+        text: That in words.
+        contact: The lender's contact for customers in hardship.
+        debt_advice: A neutral line on independent debt advice.
+    """
+
+    month: datetime.date
+    amount: float
+    share: float
+    text: Text
+    contact: Text
+    debt_advice: Text
+
+
 @notebook_display
 @dataclass(frozen=True, slots=True)
 class Advice:
@@ -86,6 +128,8 @@ class Advice:
     plan: PlanPath
     on_time_only: PlanPath
     carry_on: PlanPath
+    arrears: tuple[ArrearsStep, ...]  # the smaller payment first; empty below 30 days past due
+    hardship: Hardship | None  # None: the plan asks for no large part of a known income
     ageing: tuple[AgingOut, ...]  # the first to expire first
     notes: tuple[Text, ...]
     expires_on: datetime.date

@@ -12,10 +12,10 @@ from features.months import add_months
 from features.window import HALF_CENT, Window
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.projection import LimitCut, MeanCourse, Projection, Restored
-from serving.decision.advice.result import AgingOut, FoundPaths, PathMonth, PlanPath, Step
+from serving.decision.advice.result import AgingOut, FoundPaths, Hardship, PathMonth, PlanPath, Step
 from serving.decision.advice.rollout import Plans
 from serving.decision.bundle import Bundle
-from serving.decision.config.advice import AdviceRules, Lever, LeverName, NoteName
+from serving.decision.config.advice import AdviceRules, HardshipRules, Lever, LeverName, NoteName
 from serving.decision.config.reasons import Text
 from serving.decision.reasons.wording import month_name, number
 from serving.decision.scoring.score import probability_of
@@ -187,7 +187,8 @@ def plan_notes(
 ) -> tuple[Text, ...]:
     """The notes that a customer has to read with the plan, in the order of their definition."""
     most, plan = constraints.monthly_payment, found.plan
-    begins, kept_from = plan.path[0].month, _kept_to_the_end(plan)
+    begins, ends = plan.path[0].month, plan.path[-1].month
+    kept_from = _kept_to_the_end(plan)
     payment, payment_month = _first_payment_above(plan, math.inf if most is None else most)
     outcome = _outcome_note(found, constraints, kept_from)
     applies: dict[NoteName, bool] = {
@@ -201,7 +202,10 @@ def plan_notes(
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
         "debt_unknown": bool(np.isnan(window.last_known("external_debt")[account])),
     }
-    months = {
+    months: dict[NoteName, datetime.date] = {
+        "no_plan": ends,
+        "no_plan_as_settled": ends,
+        "no_sound_plan": ends,
         "too_narrow": kept_from or begins,
         "old_statements": add_months(begins, -1),
         "beyond_payment": payment_month or begins,
@@ -211,6 +215,30 @@ def plan_notes(
         if note_applies:
             notes.append(_fill_note(rules.notes[name], months.get(name, begins), payment or 0.0))
     return tuple(notes)
+
+
+def hardship_of(plan: PlanPath, income: float, rules: HardshipRules) -> Hardship | None:
+    """What to say of a plan that asks for a large part of the income; None if it does not.
+
+    ``income`` is CNY a month; NaN = unknown, and nothing is said.
+    """
+    payment, month = _first_payment_above(plan, rules.share * income)
+    if payment is None or month is None or not plan.steps:
+        return None
+    share = payment / income
+    text = Text(
+        rules.text.en.format(
+            amount=number(payment, "CNY", "en"),
+            month=month_name(month, "en"),
+            share=number(share, "share", "en"),
+        ),
+        rules.text.zh.format(
+            amount=number(payment, "CNY", "zh"),
+            month=month_name(month, "zh"),
+            share=number(share, "share", "zh"),
+        ),
+    )
+    return Hardship(month, payment, share, text, rules.contact, rules.debt_advice)
 
 
 def _outcome_note(

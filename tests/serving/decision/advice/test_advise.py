@@ -25,10 +25,9 @@ from serving.decision.config.reasons import Text
 from serving.decision.notice import LANGUAGES
 from serving.decision.pipeline import advise, advise_many, decide_many, stages
 from serving.decision.policy.outcome import Outcome
-from serving.decision.reasons.wording import month_name
+from serving.decision.reasons.wording import day, month_name
 from serving.decision.result import AdviceOptions, Advised
 from serving.decision.scoring.score import logit, probability_of
-from tests.support.accounts import quiet_account
 from tests.support.each import each
 from tests.support.plans import (
     MONTHS,
@@ -128,11 +127,14 @@ def test_a_limit_kept_without_the_margin_is_noted_and_not_promised(
     for found in advise_many(pl.concat(all_cut), strict, when):
         advice = advice_of(found)
         if not advice.plan.steps:
-            assert bundle.advice.notes["no_sound_plan"] in advice.notes
+            assert any("know of no steps" in note.en for note in advice.notes)
             continue
         kept = [month.action == "keep" for month in advice.plan.path]
         last_kept.add(kept[-1])
-        assert (no_plan in advice.notes) == (not kept[-1])
+        ends = advice.plan.path[-1].month
+        en, zh = (month_name(ends, language) for language in LANGUAGES)
+        told_none = Text(no_plan.en.format(month=en), no_plan.zh.format(month=zh))
+        assert (told_none in advice.notes) == (not kept[-1])
         named = [note for note in advice.notes if note.en.startswith(narrow.en[:20])]
         assert bool(named) == kept[-1]
         if named:
@@ -678,17 +680,32 @@ def test_an_account_that_is_not_cut_gets_no_advice(
     assert found.below_cut_off > 0
 
 
-def test_of_what_a_rule_asks_for_nobody_says_that_the_rule_decided(bundle: Bundle) -> None:
-    late = quiet_account(changes={"days_past_due": 90})
-    month = datetime.datetime(2024, 4, 5, 9, 30, tzinfo=datetime.UTC)
-    by_rule = advise(late, bundle, month)
-    # The statements are too old for a machine to decide.
-    asked = advise(late, bundle, month.replace(month=12))
-    assert (by_rule.decision.action, asked.decision.action) == ("suspend", "review")
-    assert "A rule set this limit" in by_rule.notes[0].en
-    assert "A person decides" in asked.notes[0].en
-    assert "工作人员" in asked.notes[0].zh
-    assert (by_rule.advice, asked.advice) == (None, None)
+def test_who_is_capped_by_a_rule_is_told_why_and_until_when(
+    source: Source, bundle: Bundle, when: datetime.datetime
+) -> None:
+    """Of what a rule asks a person for, nobody says that the rule decided."""
+    statements = check(select_windows(source.statements, when.date().replace(day=1)))
+    made = stages(statements, bundle, when)
+    capped = [
+        decision.account_id
+        for decision, outcome in zip(made.decisions, made.outcomes, strict=True)
+        if outcome.hits and not outcome.by_model and not outcome.suspends
+    ]
+    actions = set()
+    for found in each(
+        advise_many(statements.filter(pl.col("account_id").is_in(capped)), bundle, when)
+    ):
+        assert found.advice is None
+        assert found.decision.review_on is not None
+        (note,) = found.notes
+        asked = found.decision.action == "review"
+        assert ("A rule set this limit" in note.en) != asked
+        assert ("A person decides" in note.en) == asked
+        assert ("工作人员" in note.zh) == asked
+        for language in LANGUAGES:
+            assert day(found.decision.review_on, language) in getattr(note, language)
+        actions.add(found.decision.action)
+    assert actions == {"reduce", "review"}
 
 
 def test_spending_is_stated_as_a_share_of_a_known_income(
