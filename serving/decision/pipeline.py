@@ -291,11 +291,13 @@ def _collect_evidence(features: Features, scores: Scores, bundle: Bundle) -> lis
     """The contributions, values and comparison of each account, without amounts."""
     products = features.accounts["product"].to_list()
     contributions, values = scores.contributions.tolist(), features.values.tolist()
+    log_odds = scores.log_odds.tolist()
     return [
         Evidence(
             contributions=dict(zip(bundle.features, contributions[account], strict=True)),
             values=dict(zip(features.names, values[account], strict=True)),
             comparison=bundle.comparisons[product],
+            excess=log_odds[account] - logit(bundle.policy.cut_off(product)),
         )
         for account, product in enumerate(products)
     ]

@@ -180,7 +180,7 @@ ANSWER: dict[str, Any] = {
         },
         {
             "rank": 4,
-            "code": "weak_repayment",
+            "code": "repayment",
             "cause": "behavior",
             "share": 0.12757722103373165,
             "contribution": 0.40479388386937293,

@@ -119,7 +119,7 @@ def test_taiwan_accounts_get_the_same_decision_over_http(
     # Statements of 2005 are too old for a cut: a person decides.
     assert chosen.keys() == {"keep", "review"}
     reviewed_for = {reason.code for d in ranked if d.action == "review" for reason in d.reasons}
-    assert {"account_past_due", "late_payment"} <= reviewed_for
+    assert {"account_past_due", "repayment"} <= reviewed_for
     answers = {}
     for action, decision in chosen.items():
         window = some.filter(pl.col("account_id") == decision.account_id)

@@ -159,7 +159,14 @@ def _as_stated(reason: dict[str, Any]) -> ByGroup:
 
 def _rank(evidence: Evidence, bundle: Bundle, most: int) -> list[ByGroup]:
     compared = _compared(evidence, bundle)
-    return rank_slowly(evidence.contributions, evidence.values, compared, bundle.wording, most)
+    return rank_slowly(
+        evidence.contributions,
+        evidence.values,
+        compared,
+        bundle.wording,
+        most,
+        evidence.excess,
+    )
 
 
 def _compared(evidence: Evidence, bundle: Bundle) -> dict[str, list[float | None]]:

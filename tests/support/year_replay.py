@@ -18,10 +18,9 @@ HALF_A_CENT = 0.005
 FREE = Terms(monthly_rate=0.0, cash_fee=0.0, late_fee=0.0)
 # The levels of each group, by field of Levels.
 LEVELS: dict[Driven, tuple[str, ...]] = {
-    "late_payment": (),
+    "repayment": ("paid_share",),
     "high_utilization": ("used",),
     "overspending": ("spend",),
-    "weak_repayment": ("paid_share",),
     "cash_reliance": ("cash",),
     "credit_seeking": ("limit_requests", "inquiries"),
     "external_debt": ("debt",),
@@ -131,7 +130,7 @@ class YearReplay:
         names = LEVELS[group] if group else ()
         self.rows, self.terms, self.instalment_share = rows, terms, instalment_share
         self.level = {name: level[name] for name in names if not math.isnan(level[name])}
-        self.on_time = group == "late_payment"
+        self.on_time = group == "repayment"
         incomes = [row["income"] for row in rows if row["income"] is not None]
         self.income: float | None = incomes[-1] if incomes else None
         self.first = max(len(rows) - 1 - YEAR, 0)
@@ -204,7 +203,7 @@ class YearReplay:
         payment = paid if paid > owed_then else min(paid, owed)
         if self.on_time and actual["days_past_due"] > 0:
             payment = max(payment, due)
-        if "paid_share" in self.level and actual["days_past_due"] < 30:
+        if "paid_share" in self.level:
             payment = max(payment, min(self.level["paid_share"], 1.0) * owed)
         if payment < owed and money > payment:
             payment = min(owed, money)

@@ -86,6 +86,11 @@ def say(
     )
 
 
+def join(one: Text, other: Text) -> Text:
+    """Two sentences as one text; Chinese has no space between them."""
+    return Text(f"{one.en} {other.en}", f"{one.zh}{other.zh}")
+
+
 def say_rule(hit: RuleHit) -> Text:
     """The sentence of a rule that decided."""
     unit: Unit = BY_NAME[hit.rule.when[0].feature].unit

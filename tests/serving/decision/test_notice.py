@@ -39,7 +39,7 @@ def outcome(
 
 def reasons(*texts: Text) -> tuple[Reason, ...]:
     return tuple(
-        Reason(rank, "late_payment", "behavior", 0.5, 1.0, rank == 1, text, ())
+        Reason(rank, "repayment", "behavior", 0.5, 1.0, rank == 1, text, ())
         for rank, text in enumerate(texts, 1)
     )
 

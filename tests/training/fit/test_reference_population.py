@@ -214,7 +214,9 @@ def test_the_same_sample_again_agrees_in_everything(
 def groups(*codes: str) -> list[PrincipalGroup]:
     """The groups stated to an account; those with a star are leaders."""
     return [
-        PrincipalGroup(code.rstrip("*"), 1.0, 0.5, "a_feature", leader=code.endswith("*"))
+        PrincipalGroup(
+            code.rstrip("*"), 1.0, 0.5, "a_feature", fact=None, leader=code.endswith("*")
+        )
         for code in codes
     ]
 

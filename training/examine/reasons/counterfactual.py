@@ -225,13 +225,8 @@ def _pay(
         np.maximum(payment, account.minimum_due),
         payment,
     )
-    # A month whose instalment was left out belongs to late payment alone.
-    share = np.where(
-        days_past_due < DAYS_A_MONTH,
-        change.levels.paid_share,
-        np.nan,
-    )
-    payment = np.fmax(payment, np.clip(share, 0.0, 1.0) * owed)
+    share = np.clip(change.levels.paid_share, 0.0, 1.0)
+    payment = np.fmax(payment, share * owed)
     still_owed = np.maximum(owed - payment, 0.0)
     more = np.minimum(still_owed, np.maximum(money - payment, 0.0))
     return round_to_cents(payment + more)

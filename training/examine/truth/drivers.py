@@ -32,10 +32,9 @@ from training.data.simulate.step import Columns, step
 from training.examine.reasons.levels import MONTHS_REPLAYED, Levels, year_amount
 
 Driver = Literal[
-    "late_payment",
+    "repayment",
     "high_utilization",
     "overspending",
-    "weak_repayment",
     "cash_reliance",
     "credit_seeking",
     "external_debt",
@@ -102,19 +101,16 @@ def _intervene(
     return lambda state, acts: change_acts(state, acts, levels, month)
 
 
-def _pay_on_time(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    return replace(
-        acts,
-        payment=np.maximum(acts.payment, state.minimum_due),
-        days_late=np.zeros_like(acts.days_late),
-    )
-
-
-def _repay_share(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+def _repay(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+    """Pay in time, at least the minimum due and the reference's share of the balance."""
     share = np.clip(np.nan_to_num(levels.paid_share), 0.0, 1.0)
     owed = np.maximum(state.balance, 0.0)
-    reference_payment = round_to_cents(share * owed)
-    return replace(acts, payment=np.maximum(acts.payment, reference_payment))
+    least = np.maximum(state.minimum_due, round_to_cents(share * owed))
+    return replace(
+        acts,
+        payment=np.maximum(acts.payment, least),
+        days_late=np.zeros_like(acts.days_late),
+    )
 
 
 def _limit_spending(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
@@ -163,9 +159,8 @@ def _limit_debt(state: State, levels: Levels) -> State:
 
 
 _ACTS: Mapping[Driver | None, _ChangeActs] = {
-    "late_payment": _pay_on_time,
+    "repayment": _repay,
     "overspending": _limit_spending,
-    "weak_repayment": _repay_share,
     "cash_reliance": _limit_cash,
     "credit_seeking": _limit_applications,
 }

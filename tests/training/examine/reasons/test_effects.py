@@ -154,10 +154,9 @@ def no_worse(
     asks = more_often("limit_requests", level.limit_requests)
     applies = more_often("credit_inquiries", level.inquiries)
     return {
-        "late_payment": never(year["days_past_due"] > 0),
+        "repayment": never((year["payment"] < least) | (year["days_past_due"] > 0)),
         "high_utilization": ~(begins["balance"] > level.used * begins["credit_limit"]),
         "overspending": never(year["spend"] > level.spend * income),
-        "weak_repayment": never((year["payment"] < least) & (year["days_past_due"] < 30)),
         "cash_reliance": never(year["cash_advance"] > level.cash * year["credit_limit"]),
         "credit_seeking": never(asks | applies),
         "external_debt": ~(begins["external_debt"] > level.debt * income),
@@ -229,10 +228,9 @@ def test_an_effect_is_known_where_its_level_and_amounts_are_known(
     requests = level["limit_requests"] and ever["limit_requests"]
     inquiries = level["inquiries"] and ever["credit_inquiries"]
     expected: dict[str, bool] = {
-        "late_payment": True,
+        "repayment": level["paid_share"],
         "high_utilization": level["used"],
         "overspending": level["spend"] and ever["income"] and ever["spend"],
-        "weak_repayment": level["paid_share"],
         "cash_reliance": level["cash"] and ever["cash_advance"],
         "credit_seeking": requests or inquiries,
         "external_debt": level["debt"] and ever["income"] and ever["external_debt"],
@@ -287,6 +285,6 @@ def test_the_window_is_not_changed(
 
 
 def test_every_driven_group_is_one_of_the_wording(bundle: Bundle) -> None:
-    undriven = {"short_history", "capacity", "income_fall"}
+    undriven = {"short_history", "capacity"}
     assert set(get_args(Driven)) == set(bundle.wording.groups) - undriven
     assert set(LEVELS) == set(DRIVEN)

@@ -23,11 +23,10 @@ from training.examine.truth.drivers import DRIVERS, Driver, state_without_driver
 from training.examine.truth.population import LOOKBACK, Population
 
 ACTING: tuple[Driver, ...] = tuple(driver for driver in DRIVERS if driver != "hidden")
-BY_LEVEL: tuple[Driver, ...] = tuple(driver for driver in ACTING if driver != "late_payment")
+BY_LEVEL: tuple[Driver, ...] = tuple(driver for driver in ACTING if driver != "repayment")
 # What a driver may change of a month's acts; all else is the customer's own.
 NAMED: dict[Driver, set[str]] = {
-    "late_payment": {"payment", "days_late"},
-    "weak_repayment": {"payment"},
+    "repayment": {"payment", "days_late"},
     "overspending": {"spend"},
     "cash_reliance": {"cash_advance"},
     "credit_seeking": {"limit_requests", "credit_inquiries", "borrowed"},
@@ -126,7 +125,7 @@ def test_undriven_it_is_the_very_history(examined: Population, reference: Levels
     assert differing(part, examined.state.take(some)) == []
     assert differing(
         state_without_driver(
-            examined.state_before, LOOKBACK, examined.config, "late_payment", reference
+            examined.state_before, LOOKBACK, examined.config, "repayment", reference
         ),
         examined.state,
     )
@@ -195,10 +194,10 @@ def acting_months(months: list[Month]) -> list[tuple[Month, Mask]]:
     return pairs
 
 
-def test_late_payment_pays_what_is_due_in_time(
-    examined: Population, reference: Levels, months: Relived
-) -> None:
-    for month, acting in each(acting_months(months(examined, "late_payment", reference))):
+def test_repayment_pays_what_is_due_in_time(examined: Population, months: Relived) -> None:
+    """Without a known share of the balance it is the minimum due."""
+    unknown = levels(examined.state_before)
+    for month, acting in each(acting_months(months(examined, "repayment", unknown))):
         assert np.array_equal(
             month.told.payment, np.maximum(month.own.payment, month.before.minimum_due)
         )
@@ -206,13 +205,11 @@ def test_late_payment_pays_what_is_due_in_time(
         assert not month.after.days_past_due[acting].any()
 
 
-def test_weak_repayment_pays_the_reference_s_share(examined: Population, months: Relived) -> None:
-    for month, _ in each(
-        acting_months(
-            months(examined, "weak_repayment", levels(examined.state_before, paid_share=0.4))
-        )
-    ):
-        asked = 0.4 * np.maximum(month.before.balance, 0.0)
+def test_repayment_pays_the_reference_s_share(examined: Population, months: Relived) -> None:
+    given = levels(examined.state_before, paid_share=0.4)
+    for month, _ in each(acting_months(months(examined, "repayment", given))):
+        share = 0.4 * np.maximum(month.before.balance, 0.0)
+        asked = np.maximum(share, month.before.minimum_due)
         enough = month.own.payment >= asked
         assert 0.1 < enough.mean() < 0.95
         assert np.array_equal(month.told.payment[enough], month.own.payment[enough])
@@ -304,8 +301,7 @@ def test_debt_elsewhere_begins_at_the_reference(examined: Population, months: Re
 
 
 def test_no_act_belongs_to_two_drivers() -> None:
-    """Except the payment: two drivers change different sides of it, its time and its amount."""
-    acts = [act for driver, named in NAMED.items() if driver != "late_payment" for act in named]
+    acts = [act for named in NAMED.values() for act in named]
     assert len(acts) == len(set(acts))
 
 
