@@ -53,7 +53,7 @@ from serving.decision.result import (
     ProductError,
     Stages,
 )
-from serving.decision.scoring.score import Scores, score
+from serving.decision.scoring.score import Scores, logit, score
 
 Priors: TypeAlias = Mapping[str, Prior]  # by account
 EarlierDecisions: TypeAlias = Mapping[str, Earlier]  # by account
