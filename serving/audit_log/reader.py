@@ -13,7 +13,9 @@ from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import decode_rows, unique_key_column
 from serving.decision.policy.prior import Prior
 from serving.storage.database import Database
+from serving.storage.lists import next_look
 from serving.storage.tables import (
+    due_accounts,
     entries,
     not_a_decision,
     open_notices,
@@ -33,6 +35,10 @@ _entry_id = entries.c.entry_id
 _notice_seq = open_notices.c.seq
 _notice_due = open_notices.c.due
 _review_seq = review_states.c.seq
+_due_day = due_accounts.c.review_on
+_due_seq = due_accounts.c.seq
+
+DuePlace = tuple[str, int]  # in the list of due accounts: the day as YYYY-MM-DD, and the ``seq``
 
 
 class Reader:
@@ -100,6 +106,49 @@ class Reader:
         with self._database.reading() as connection:
             found = self._numbered(connection, connection.scalars(chosen).all())
         return sorted(found, key=lambda entry: (entry.due or since, entry.seq))
+
+    def due_accounts(
+        self, tenant: str, until: datetime.date, limit: int, after: DuePlace | None = None
+    ) -> list[tuple[DuePlace, Entry]]:
+        """The entries that set the day of the next look at a tenant's accounts, soonest first.
+
+        Each with its place in the list. The day may have been set by an earlier version, which did
+        not say it in readable form: the list then has it three months after the entry.
+
+        Args:
+            tenant: Whose accounts.
+            until: The last day.
+            limit: The largest number of entries.
+            after: Place of the last entry of the previous page.
+        """
+        place = _due_day, _due_seq
+        chosen = sa.select(*place).where(
+            due_accounts.c.tenant == tenant,
+            sa.tuple_(*place) > sa.tuple_(*(after or ("", 0))),
+            _due_day <= until.isoformat(),
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(chosen.order_by(*place).limit(limit)).all()
+            found = self._numbered(connection, [seq for _, seq in rows])
+        by_seq = {entry.seq: entry for entry in found}
+        return [((day, seq), by_seq[seq]) for day, seq in rows]
+
+    def place_among_due(self, tenant: str, entry_id: str) -> DuePlace | None:
+        """The place that an entry has or had in the list of due accounts; None if it never had one.
+
+        None also if the tenant has no such entry.
+        """
+        with self._database.reading() as connection:
+            query = sa.text(next_look(connection.dialect.name))
+            row = connection.execute(query, {"entry_id": entry_id}).one_or_none()
+        if row is None or row[0] != tenant or row[1] is None:
+            return None
+        return row[1], row[2]
+
+    def by_ids(self, entry_ids: Collection[str]) -> dict[str, Entry]:
+        """The entries with these ids, by id."""
+        with self._database.reading() as connection:
+            return {entry.entry_id: entry for entry in self._entries(connection, entry_ids)}
 
     def reviews(
         self, tenant: str, states: Sequence[str], limit: int, after: int = 0

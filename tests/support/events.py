@@ -27,12 +27,14 @@ def decision(
     """A decision with the limits before and after it, in CNY; ``keep`` has no notice.
 
     ``fields`` replace those of the answer, or of the row: ``tenant``, ``follows``, ``on``, ``due``.
+    A row of an ``earlier_version`` does not say in readable form when the account is looked at.
     """
+    earlier_version = fields.pop("earlier_version", False)
     on = fields.pop("on", TODAY)
     tenant, follows = fields.pop("tenant", "lender"), fields.pop("follows", None)
     due = fields.pop("due", None if action == "keep" else on)
     entry_id = f"decision-{next(_ids)}"
-    review_on = on + datetime.timedelta(days=90)
+    review_on = fields.pop("review_on", on + datetime.timedelta(days=90))
     answer = {
         "decision_id": entry_id,
         "account_id": account,
@@ -41,7 +43,7 @@ def decision(
         "new_limit": limits[1],
         "suspended": action == "suspend",
         "effective_on": on.isoformat() if action in ("reduce", "suspend", "restore") else None,
-        "review_on": None if action == "keep" else review_on.isoformat(),
+        "review_on": None if due is None else review_on.isoformat(),
         "log_odds": -1.2345678901234567,
         **fields,
     }
@@ -53,6 +55,11 @@ def decision(
         ],
         "prior": None if prior is None else asdict(prior),
     }
+    metadata: dict[str, Any] = {"door": "decisions", "action": action}
+    if not earlier_version:
+        metadata["decided_on"] = on.isoformat()
+        if due is not None:
+            metadata["review_on"] = next_look(action, limits[1], prior, review_on)
     return NewEntry(
         entry_id=entry_id,
         kind="decision",
@@ -61,7 +68,7 @@ def decision(
         caller="key-1",
         at=datetime.datetime.combine(on, NOW.timetz()),
         account=account,
-        metadata={"door": "decisions", "action": action, "decided_on": on.isoformat()},
+        metadata=metadata,
         request_body=json.dumps(request, default=str).encode(),
         response_body=json.dumps(answer).encode(),
         due=due,
@@ -89,7 +96,19 @@ def outcome(about: NewEntry, kind: str, new_limit: float | None = None, **fields
         account=about.account,
         metadata=metadata,
         request_body=json.dumps({"new_limit": new_limit}).encode(),
-        response_body=json.dumps({"effective_on": None}).encode(),
+        response_body=json.dumps({"kind": "review_outcome", "effective_on": None}).encode(),
         due=fields.get("due", on),
         follows=fields.get("follows"),
     )
+
+
+def next_look(
+    action: str, limit: float, prior: Prior | None, review_on: datetime.date
+) -> str | None:
+    """The day of the next look after a decision with a notice; None = nothing is in force."""
+    if action == "review":
+        known = None if prior is None else prior.review_on
+        return None if known is None else known.isoformat()
+    if prior is not None and limit >= prior.limit_before:
+        return None
+    return review_on.isoformat()

@@ -137,6 +137,8 @@ class EveryRoute:
             self.call("GET", f"{path}?after={last}")
             for status in statuses:
                 self.call("GET", f"{path}?status={status}")
+        due = self.call("GET", "/v1/due?until=2999-12-31")["accounts"]
+        self.call("GET", f"/v1/due?after={due[-1]['due_id']}")
 
     def all(self, prefix: str) -> str:
         """Call every route; returns the id of a decision."""
