@@ -79,6 +79,7 @@ def _make_decision(
         account_id=account_id,
         product=account.product,
         credit_limit=account.limit,
+        limit_before=account.limit_measured,
         reasons=reasons,
         comparison=explained,
         since_last=describe_rise(since_last, outcome, reasons, bundle.wording),
@@ -104,7 +105,7 @@ def _make_decision(
         leaders=sum(reason.leader for reason in reasons),
         comparison=comparison,
         notice=make_notice(outcome, subject, bundle.wording, bundle.policy, making.decided_at),
-        suspended=account.prior is not None and account.prior.suspended,
+        suspended=outcome.suspended,
         prior=account.prior,
         arm=result.arms[place],
         since_last=since_last,
@@ -114,7 +115,7 @@ def _make_decision(
 def _describe_comparison(
     outcome: Outcome, evidence: Evidence, bundle: Bundle
 ) -> ComparisonNote | None:
-    if outcome.action == "keep":
+    if outcome.action == "restore" or (outcome.action == "keep" and not outcome.looked):
         return None
     return describe(
         evidence.comparison,

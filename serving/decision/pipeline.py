@@ -39,12 +39,7 @@ from serving.decision.policy.outcome import Outcome, apply_many, refer_to_review
 from serving.decision.policy.prior import LatestStatement, Prior, check_priors
 from serving.decision.policy.since_last import Earlier, explain_changes
 from serving.decision.reasons.amounts import Amounts, WindowAmounts
-from serving.decision.reasons.ranking import (
-    Evidence,
-    Ranked,
-    rank,
-    unexplainable,
-)
+from serving.decision.reasons.ranking import Evidence, Ranked, rank, unexplainable
 from serving.decision.result import (
     NO_OPTIONS,
     AdviceOptions,
@@ -238,8 +233,10 @@ def stages(
         for outcome, own in zip(outcomes, evidence, strict=True)
     ]
     outcomes = [
-        _refer_if_unexplainable(outcome, own, ranked, bundle, decided_at)
-        for outcome, own, ranked in zip(outcomes, evidence, rankings, strict=True)
+        _refer_if_unexplainable(
+            outcome, accounts[place], evidence[place], rankings[place], bundle, decided_at
+        )
+        for place, outcome in enumerate(outcomes)
     ]
     account_ids = features.accounts["account_id"].to_list()
     outcomes, arms = assign_arms(outcomes, accounts, account_ids, bundle.policy, id_key)
@@ -356,6 +353,7 @@ def _add_amounts(
 
 def _refer_if_unexplainable(
     outcome: Outcome,
+    account: Account,
     evidence: Evidence,
     ranked: Ranked | None,
     bundle: Bundle,
@@ -363,9 +361,11 @@ def _refer_if_unexplainable(
 ) -> Outcome:
     """The outcome, or its referral to a reviewer if its reasons may not be stated automatically."""
     because = unexplainable(evidence, bundle.wording, ranked) if outcome.by_model else ()
+    if outcome.looked:
+        # Where nothing pushes toward a cut any more, the margin alone is too small.
+        because = tuple(ground for ground in because if ground != "no_principal_reason")
     if any(math.isnan(evidence.values[name]) for name in bundle.never_missing):
         because += ("unseen_missing",)
     if not because:
         return outcome
-    limit = evidence.values["limit_now"]
-    return refer_to_reviewer(outcome, because, limit, bundle.policy, decided_at)
+    return refer_to_reviewer(outcome, because, account, bundle.policy, decided_at)

@@ -39,14 +39,16 @@ class Decision:
         credit_limit: The limit in force before the decision.
         new_limit: The limit in force from ``effective_on``; under ``review`` that before.
         proposed_limit: Under ``review``, the limit that a person is asked to confirm; else None.
-        effective_on: None for ``keep`` and ``review``.
-        review_on: None for ``keep``.
+        effective_on: The day of the decision for ``restore``; None for ``keep`` and ``review``.
+        review_on: None for ``keep`` without a cut in force, and if all of a limit came back.
         review_because: The grounds of a review.
         log_odds: ``base_log_odds`` plus the sum of all contributions.
         cut_off: The probability above which limits are cut.
         leaders: How many of the first reasons are main reasons.
-        comparison: Whom the reasons compare the customer with; None for ``keep``.
-        notice: The notice to the customer; None for ``keep``.
+        comparison: Whom the reasons compare the customer with; None for ``restore``, and for
+            ``keep`` without a notice.
+        notice: The notice to the customer; None for ``keep``, unless it is the day of a look at a
+            cut in force.
         suspended: Whether no new drawing is allowed after the decision.
         prior: What earlier decisions left in force, as it was used; None = nothing.
         arm: ``control`` for a cut by the model alone that was not made, ``treated`` for one that

@@ -145,11 +145,12 @@ class Notice(Strict):
     """The notice of a decision to the customer."""
 
     kind: Annotated[
-        Literal["adverse_action", "under_review"],
+        Literal["adverse_action", "under_review", "restored", "still_reduced"],
         Field(
             description=(
-                "adverse_action for reduce and suspend; "
-                "under_review where a person decides and nothing changes yet"
+                "adverse_action for reduce and suspend; under_review where a person decides and "
+                "nothing changes yet; restored for restore; still_reduced for keep on the day of a "
+                "look at a cut in force"
             )
         ),
     ]
@@ -171,7 +172,10 @@ class ModelNote(Strict):
     policy: Annotated[str, Field(description="version of the policy")]
 
 
-NoticeOrNull = Annotated[Notice | None, Field(description="to the customer; null for keep")]
+NoticeOrNull = Annotated[
+    Notice | None,
+    Field(description="to the customer; null for keep before the day of the next look"),
+]
 # Left out, not null, without ?advice=true: answers keep the bytes that they had before there was
 # advice.
 AdviceIfAsked = Annotated[
@@ -212,14 +216,14 @@ class AnswerOfAnyVersion(Strict):
     currency: Literal["CNY"]
     effective_on: Annotated[
         datetime.date | None,
-        Field(description="on the lender's clock; null unless the limit changes"),
+        Field(description="on the lender's clock; null for keep and review"),
     ]
     review_on: Annotated[
         datetime.date | None,
         Field(
             description=(
                 "day of the next assessment; for review the last day for a person's decision; "
-                "null for keep"
+                "null for keep without a cut in force, and where all of a limit is back"
             )
         ),
     ]
@@ -245,10 +249,18 @@ class Answer(AnswerOfAnyVersion):
     model_config = ConfigDict(**STRICT, json_schema_extra={"example": examples.ANSWER})
 
     reasons: Annotated[
-        list[Reason], Field(description="at most four, and a serious delinquency; empty for keep")
+        list[Reason],
+        Field(
+            description=(
+                "at most four, and a serious delinquency; of restore and keep, why the limit is "
+                "not higher, and empty before the day of the next look"
+            )
+        ),
     ]
     leaders: Annotated[int, Field(description="how many of the first reasons are main reasons")]
-    comparison: Annotated[ComparisonNote | None, Field(description="null for keep")]
+    comparison: Annotated[
+        ComparisonNote | None, Field(description="null without reasons of the model")
+    ]
     notice: NoticeOrNull
     suspended: Annotated[
         bool,

@@ -357,7 +357,7 @@ class Due(Strict):
         str | None, Field(description="the review with the outcome; null = the decision itself")
     ]
     account_id: str
-    kind: Literal["adverse_action", "under_review", "review_outcome"]
+    kind: Literal["adverse_action", "under_review", "restored", "still_reduced", "review_outcome"]
     action: Annotated[str, Field(description="of the decision")]
     decided_at: Annotated[str, Field(description="time of the decision, or of the outcome")]
     send_by: datetime.date

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from features.catalogue import CATALOGUE
 from serving.decision.config.policy import Policy, read_policy
@@ -26,7 +27,7 @@ def make_account(
     return Account("pay_later", AS_OF, probability, values)
 
 
-def change_policy(conversion: float, **cut: float) -> Policy:
+def change_policy(conversion: float, **cut: Any) -> Policy:
     """The project's policy with another credit conversion and other settings of the cut."""
     return dataclasses.replace(
         POLICY,

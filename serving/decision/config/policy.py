@@ -44,6 +44,8 @@ class CutSettings:
     minimum_cut_share: float  # of the limit; no smaller cut is made
     minimum_cut_amount: float  # CNY; no smaller cut is made
     minimum_expected_loss: float  # CNY; accounts with less are kept
+    again_after_months: int  # from a cut or referral; the model does neither again before
+    again_if_worse: float  # log-odds; it does if they rose by so much
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,27 @@ class Suspend:
     """When no new drawings are allowed."""
 
     probability: float  # suspended from this probability on
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the staircase on which a limit comes back."""
+
+    margin: float  # log-odds below the cut-off from which it is given
+    share: float  # of what was taken
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """When and how far a limit comes back."""
+
+    after_months: int  # from the latest cut; nothing is given back before
+    steps: tuple[Step, ...]  # margins and shares rise, and the last share is 1
+
+    @property
+    def first_margin(self) -> float:
+        """The margin from which anything is given back, and a suspension is lifted."""
+        return self.steps[0].margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +118,7 @@ class Condition:
         return bool(_COMPARE[self.comparison](value, self.number))
 
 
+_SOME_SHARE = Interval(0, 1, excludes_low=True)
 _COMPARE = {
     "at_least": operator.ge,
     "at_most": operator.le,
@@ -145,6 +169,7 @@ class Policy:
     economics: Economics
     cut: CutSettings
     suspend: Suspend
+    restore: Restore
     review: ReviewSettings
     control: ControlArm
     dates: Dates
@@ -181,12 +206,14 @@ def read_policy(text: str, learnt: LearntEconomics | None = None) -> Policy:
     unknown or out of range, the code that two rules have, or a text's unknown placeholder.
     """
     with read_toml(text, "policy.toml") as top:
+        review = top.section("review").fill(ReviewSettings, {})
         return Policy(
             version=top.label("version"),
             economics=_economics(top.section("economics"), learnt or {}),
             cut=_cut(top.section("cut")),
             suspend=top.section("suspend").fill(Suspend, {"probability": SHARE}),
-            review=top.section("review").fill(ReviewSettings, {}),
+            restore=_restore(top.section("restore"), review.band),
+            review=review,
             control=_control(top.section("control", optional=True)),
             dates=_dates(top.section("dates")),
             # Terms checks the ranges of its fields itself.
@@ -239,6 +266,21 @@ def _dates(section: Section) -> Dates:
             dates.hearing_notice_within_days,
         )
     return dates
+
+
+def _restore(section: Section, band: float) -> Restore:
+    steps: list[Step] = []
+    after_months = section.whole("after_months", NOT_NEGATIVE)
+    for table in section.tables("steps"):
+        # Nearer to the cut-off than the band a person decides, so nothing comes back there.
+        step = table.fill(Step, {"margin": Interval(band), "share": _SOME_SHARE})
+        if steps and not (step.margin > steps[-1].margin and step.share > steps[-1].share):
+            expected = f"a margin above {steps[-1].margin:g} and a share above {steps[-1].share:g}"
+            raise table.error("", expected, [step.margin, step.share])
+        steps.append(step)
+    if not steps or steps[-1].share < 1:
+        raise section.error("steps", "a last step that gives all of it (share = 1)", steps)
+    return Restore(after_months, tuple(steps))
 
 
 def _rules(sections: Sequence[Section]) -> tuple[Rule, ...]:

@@ -57,6 +57,8 @@ _IN_SENTENCES = frozenset(
 _DECIDED = frozenset({"account", "decided_on", "effective_on", "review_on"})
 _LIMITS = frozenset({"credit_limit", "new_limit"})
 _PROPOSED = frozenset({"decided_on", "proposed_limit"})
+_RETURNED = frozenset({"account", "decided_on", "effective_on"})
+_LOOKED = frozenset({"account", "decided_on", "credit_limit"})
 # The parts of a notice, each with the placeholders that it has to contain.
 _NOTICE: Mapping[str, AbstractSet[str]] = {
     "account": frozenset({"product", "account_tail"}),
@@ -67,11 +69,24 @@ _NOTICE: Mapping[str, AbstractSet[str]] = {
     "propose_reduce": _PROPOSED,
     "propose_suspend": frozenset({"decided_on"}),
     "propose_suspend_and_reduce": _PROPOSED,
+    "propose_allow": frozenset({"decided_on"}),
+    "propose_raise": _PROPOSED,
+    "propose_allow_and_raise": _PROPOSED,
     "propose_nothing": frozenset(),
     "close": frozenset(),
+    "raise": _RETURNED | _LIMITS,
+    "allow": _RETURNED | {"credit_limit"},
+    "allow_and_raise": _RETURNED | _LIMITS,
+    "whole_limit": frozenset(),
+    "still_reduced": _LOOKED,
+    "still_suspended": _LOOKED,
+    "limit_before": frozenset({"limit_before"}),
+    "next_look": frozenset({"review_on"}),
+    "reasons_for_less": frozenset({"reasons"}),
     "reasons": frozenset({"reasons"}),
     "further_reasons": frozenset({"reasons"}),
     "rights": frozenset(),
+    "rights_after_return": frozenset(),
     "hearing": frozenset(),
 }
 # The texts about the change since the earlier decision, each with its placeholders.

@@ -45,7 +45,7 @@ def reasons(*texts: Text) -> tuple[Reason, ...]:
 
 
 def subject(*texts: Text, limit: float = LIMIT) -> Subject:
-    return Subject("card-0042", "cash_loan", limit, reasons(*texts), COMPARISON)
+    return Subject("card-0042", "cash_loan", limit, limit, reasons(*texts), COMPARISON)
 
 
 def make(
@@ -227,7 +227,7 @@ def test_the_notice_is_due_while_it_helps_the_customer(
     moved = (
         apply(account, POLICY, at)
         if changed.action != "review"
-        else refer_to_reviewer(changed, (), LIMIT, POLICY, at)
+        else refer_to_reviewer(changed, (), account, POLICY, at)
     )
     notice = make(moved, REASON, at=at)
     last_day = moved.effective_on or moved.review_on

@@ -131,8 +131,9 @@ def test_several_accounts_get_the_outcome_of_each_alone() -> None:
 
 
 def test_a_referral_keeps_the_limit_and_adds_its_grounds() -> None:
-    outcome = outcome_of(make_account(0.25))
-    referred = refer_to_reviewer(outcome, ("unmapped_reason",), 20_000.0, POLICY, DECIDED_AT)
+    account = make_account(0.25)
+    outcome = outcome_of(account)
+    referred = refer_to_reviewer(outcome, ("unmapped_reason",), account, POLICY, DECIDED_AT)
     assert referred.action == "review"
     assert referred.new_limit == 20_000.0
     assert referred.proposed_limit == outcome.new_limit
