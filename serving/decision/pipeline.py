@@ -38,6 +38,7 @@ from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
 from serving.decision.policy.prior import LatestStatement, Prior, check_priors
 from serving.decision.policy.since_last import Earlier, explain_changes
+from serving.decision.policy.without_cut import measure_without_cut
 from serving.decision.reasons.amounts import Amounts, WindowAmounts
 from serving.decision.reasons.ranking import Evidence, Ranked, rank, unexplainable
 from serving.decision.result import (
@@ -224,7 +225,9 @@ def stages(
     scores = score(features.matrix(bundle.features), products, bundle.scorer)
     changes = explain_changes(features, scores, earlier or {}, bundle)
     evidence = _collect_evidence(features, scores, bundle)
+    account_ids = features.accounts["account_id"].to_list()
     accounts = _accounts(features, scores, evidence, remembered)
+    accounts = measure_without_cut(accounts, account_ids, checked, bundle, today)
     outcomes = apply_many(accounts, bundle.policy, decided_at)
     evidence = _add_amounts(window, features, evidence, outcomes)
     # Once for the referral and for the reasons.
@@ -238,7 +241,6 @@ def stages(
         )
         for place, outcome in enumerate(outcomes)
     ]
-    account_ids = features.accounts["account_id"].to_list()
     outcomes, arms = assign_arms(outcomes, accounts, account_ids, bundle.policy, id_key)
     result = Stages(
         statements=checked,

@@ -12,7 +12,6 @@ import datetime
 from features.months import add_months
 from serving.decision.config.policy import Policy
 from serving.decision.policy.limit import Account
-from serving.decision.scoring.score import logit
 
 # The log-odds of a decision and those of its probability differ by the rounding of exp and log.
 _ROUNDING = 1e-9
@@ -59,7 +58,7 @@ def _may_act_again(
     then = None if account.prior is None else account.prior.log_odds
     if then is None:
         return not recently
-    rise = logit(account.probability) - then
+    rise = account.log_odds_measured - then
     if recently:
         return rise >= policy.cut.again_if_worse - _ROUNDING
     return rise > _ROUNDING

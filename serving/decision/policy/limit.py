@@ -19,7 +19,7 @@ from features.types import Mask, Vector
 from serving.decision.config.economics import FIFTHS, utilization_fifth
 from serving.decision.config.policy import Policy
 from serving.decision.policy.prior import Prior, limit_in_force
-from serving.decision.scoring.score import logit
+from serving.decision.scoring.score import logit, probability_of
 
 _RELATIVE_TOLERANCE = 1e-9  # larger than the rounding errors of the formula
 # In grid steps: an amount this close to a multiple counts as the multiple.
@@ -31,7 +31,9 @@ class Account:
     """The policy's view of an account.
 
     ``probability`` is in (0, 1); ``features`` are values by name, NaN = unknown; ``prior`` is what
-    earlier decisions left in force.
+    earlier decisions left in force, and ``log_odds_without_cut`` are the log-odds of the account as
+    if its limit had not been cut, None where they are not needed
+    (:mod:`serving.decision.policy.without_cut`).
     """
 
     product: str
@@ -39,6 +41,21 @@ class Account:
     probability: float
     features: Mapping[str, float]
     prior: Prior | None = None
+    log_odds_without_cut: float | None = None
+
+    @property
+    def log_odds_measured(self) -> float:
+        """The log-odds that decide whether the model cuts."""
+        if self.log_odds_without_cut is None:
+            return logit(self.probability)
+        return self.log_odds_without_cut
+
+    @property
+    def probability_measured(self) -> float:
+        """The probability that decides how far the model cuts."""
+        if self.log_odds_without_cut is None:
+            return self.probability
+        return float(probability_of(np.array(self.log_odds_without_cut)))
 
     @property
     def limit(self) -> float:
@@ -162,10 +179,10 @@ def limit_by_model(probability: Vector, lines: Lines, near: Mask, policy: Policy
 
 def limits_by_model(accounts: Sequence[Account], policy: Policy) -> tuple[Vector, Mask]:
     """:func:`limit_by_model` and :func:`near_cut_off` of these accounts, both (accounts,)."""
-    probability = np.array([account.probability for account in accounts])
+    probability = np.array([account.probability_measured for account in accounts])
     lines = lines_of_accounts(accounts, policy)
     # math.log, one by one: np.log differs from it in the last bit on some processors.
-    log_odds = np.array([logit(account.probability) for account in accounts])
+    log_odds = np.array([account.log_odds_measured for account in accounts])
     near = near_cut_off(log_odds, lines.cut_off, policy)
     return limit_by_model(probability, lines, near, policy), near
 

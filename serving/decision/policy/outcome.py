@@ -106,7 +106,7 @@ def apply_many(
     limits, near = limits_by_model(accounts, policy)
     outcomes = []
     for account, limit, is_near in zip(accounts, limits.tolist(), near.tolist(), strict=True):
-        suspends = account.probability >= policy.suspend.probability
+        suspends = account.probability_measured >= policy.suspend.probability
         model = _ModelResult(limit, is_near, suspends)
         case = _Case(account, apply_rules(account, policy), policy, today)
         outcomes.append(_combine(case, model))
