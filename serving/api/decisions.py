@@ -20,7 +20,7 @@ import asyncio
 import datetime
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal
@@ -52,6 +52,10 @@ from serving.web.params import KEY_HEADER
 
 # A batch has twice the time: to decide on a hundred accounts with advice takes more than a second.
 _BATCH_DEADLINES = 2
+
+
+def _utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +92,18 @@ class _Recalled:
 
 
 class Decisions:
-    """Answers requests with one bundle, and stores the answers in one audit log."""
+    """Answers requests with one bundle, and stores the answers in one audit log.
 
-    def __init__(self, bundle: Bundle, audit_log: AuditLog) -> None:
-        self._bundle, self._audit_log = bundle, audit_log
+    `now` is the clock that decides when a decision is made.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        audit_log: AuditLog,
+        now: Callable[[], datetime.datetime] = _utc_now,
+    ) -> None:
+        self._bundle, self._audit_log, self._now = bundle, audit_log, now
         self.key_locks = KeyLocks()
 
     async def decide(
@@ -210,7 +222,7 @@ class Decisions:
 
     def _answers(self, job: _Job, requests: Sequence[Request]) -> list[AnsweredDecision]:
         """Decide on the requests of a job, which have their priors by now."""
-        now, id_key = datetime.datetime.now(datetime.UTC), self._audit_log.secrets.id_key
+        now, id_key = self._now(), self._audit_log.secrets.id_key
         options = requests, job.context.with_advice, self._bundle, now, id_key
         if job.context.with_detail:
             return answer_in_full(*options)

@@ -108,14 +108,14 @@ class EveryRoute:
         return str(opened["review_id"])
 
     def start(self, review_id: str) -> None:
-        with self._as_reviewer():
+        with self.as_reviewer():
             self.call("POST", "/v1/reviews/{id}/start", review_id, {"reviewer": "Li Na"})
 
     def resolve(self, review_id: str) -> None:
         """Take a review and answer it."""
         self.start(review_id)
         body = {"reviewer": "Li Na", "outcome": "overturn", "reasons": "So it is."}
-        with self._as_reviewer():
+        with self.as_reviewer():
             self.call("POST", "/v1/reviews/{id}/resolution", review_id, body)
 
     def withdraw(self, review_id: str) -> None:
@@ -162,7 +162,7 @@ class EveryRoute:
         return decision_id
 
     @contextlib.contextmanager
-    def _as_reviewer(self) -> Iterator[None]:
+    def as_reviewer(self) -> Iterator[None]:
         """The one who asked for a review may not answer it."""
         self.caller = REVIEWER
         yield
