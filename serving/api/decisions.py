@@ -1,7 +1,7 @@
 """Decide a request once, store the decision, and only then answer.
 
     key already used -> the stored answer, byte for byte
-    otherwise        -> look up the priors -> decide -> append, durable -> answer
+    otherwise        -> look up what is recorded -> decide -> append, durable -> answer
 
 If one worker gets two requests with the same ``Idempotency-Key``, the second waits for the first.
 If two workers get them, both decide; the database stores one answer, and both workers send it.
@@ -29,6 +29,7 @@ from starlette.responses import Response
 
 from serving.api.answers import (
     AnsweredDecision,
+    Basis,
     Endpoint,
     answer_in_full,
     answer_requests,
@@ -36,13 +37,16 @@ from serving.api.answers import (
 )
 from serving.api.errors import not_stored
 from serving.api.key_locks import KeyLocks
-from serving.audit_log.entry import NewEntry
+from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.errors import Duplicate, Outdated, Unavailable, Unconfirmed
 from serving.audit_log.log import AuditLog
 from serving.audit_log.memory import NOTHING, REVIEW_ON, Memory
+from serving.audit_log.reader import Reader
 from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
 from serving.decision.policy.prior import up_to_date
+from serving.decision.policy.since_last import Earlier
+from serving.reviews.past_decision import earlier_of
 from serving.reviews.workflow import review_by_policy
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Request
@@ -78,7 +82,7 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Recalled:
-    """A request with the prior to decide with, be it null.
+    """A request with the prior to decide with, be it null, and the earlier decision.
 
     `source` says where the prior is from. `follows` is the newest event of the account that it
     follows from; None if the caller stated it. `ended`: the audit log has a cut that the lender has
@@ -89,6 +93,7 @@ class _Recalled:
     source: Literal["request", "record"]
     follows: int | None
     ended: bool
+    earlier: Earlier | None
 
 
 class Decisions:
@@ -202,7 +207,7 @@ class Decisions:
             # Requests that arrived in the same turn of the event loop get here first, so that the
             # log waits for their rows too and commits all of them together.
             await asyncio.sleep(0)
-            answers = self._answers(job, [one.request for one in recalled])
+            answers = self._answers(job, recalled)
             entries: list[NewEntry] = []
             for place, answer in enumerate(answers):
                 entries += self._entries(job, place, answer, recalled[place])
@@ -210,23 +215,36 @@ class Decisions:
         return [answer.content for answer in answers]
 
     async def _recall(self, job: _Job) -> list[_Recalled]:
-        """Look up the priors of the requests that state none."""
-        accounts = [one.account_id for one in job.requests if not one.states_prior]
-        memories: dict[str, Memory] = {}
-        if accounts:
-            tenant = job.context.caller.tenant
-            memories = await self._audit_log.read(
-                lambda reader: reader.memories(tenant, accounts), "decisions"
-            )
-        return [_recalled(one, memories.get(one.account_id, NOTHING)) for one in job.requests]
+        """Look up the priors of the requests that state none, and the earlier decisions of all."""
+        tenant = job.context.caller.tenant
+        accounts = [one.account_id for one in job.requests]
+        asking = [one.account_id for one in job.requests if not one.states_prior]
 
-    def _answers(self, job: _Job, requests: Sequence[Request]) -> list[AnsweredDecision]:
+        def read(reader: Reader) -> tuple[dict[str, Memory], dict[str, Entry]]:
+            memories = reader.memories(tenant, asking) if asking else {}
+            return memories, reader.latest_decisions(tenant, accounts)
+
+        memories, latest = await self._audit_log.read(read, "decisions")
+        return [
+            _recalled(
+                one,
+                memories.get(one.account_id, NOTHING),
+                earlier_of(latest.get(one.account_id)),
+            )
+            for one in job.requests
+        ]
+
+    def _answers(self, job: _Job, recalled: Sequence[_Recalled]) -> list[AnsweredDecision]:
         """Decide on the requests of a job, which have their priors by now."""
         now, id_key = self._now(), self._audit_log.secrets.id_key
-        options = requests, job.context.with_advice, self._bundle, now, id_key
+        requests = [one.request for one in recalled]
+        earlier = {
+            one.request.account_id: one.earlier for one in recalled if one.earlier is not None
+        }
+        basis = Basis(self._bundle, now, id_key, earlier)
         if job.context.with_detail:
-            return answer_in_full(*options)
-        return answer_requests(job.endpoint, *options)
+            return answer_in_full(requests, job.context.with_advice, basis)
+        return answer_requests(job.endpoint, requests, job.context.with_advice, basis)
 
     def _entries(
         self, job: _Job, place: int, answer: AnsweredDecision, recalled: _Recalled
@@ -279,10 +297,10 @@ def earlier_unique_key(named: bytes) -> str:
     return "key:" + hashlib.sha256(named).hexdigest()
 
 
-def _recalled(request: Request, memory: Memory) -> _Recalled:
+def _recalled(request: Request, memory: Memory, earlier: Earlier | None) -> _Recalled:
     """Return the request with its own prior, or with that of the audit log."""
     if request.states_prior:
-        return _Recalled(request, "request", None, ended=False)
+        return _Recalled(request, "request", None, ended=False, earlier=earlier)
     latest = max(request.statements, key=lambda statement: statement.month)
     as_of = datetime.date.fromisoformat(f"{latest.month}-01")
     limit = latest.__dict__["credit_limit"]
@@ -293,6 +311,7 @@ def _recalled(request: Request, memory: Memory) -> _Recalled:
         source="record",
         follows=memory.newest_event,
         ended=had_cut and (prior is None or not prior.cuts),
+        earlier=earlier,
     )
 
 

@@ -53,8 +53,10 @@ async def read_decision(
 ) -> DecisionAnswer:
     """A decision as it was answered, its reviews and its notifications."""
     rows = await reviews.queries.about(decision_id, context.caller)
-    vector = reviews.full_vector(rows[0]) if context.with_detail else None
-    return decision_answer(rows, vector)
+    if not context.with_detail:
+        return decision_answer(rows, None)
+    earlier = await reviews.queries.earlier(rows[0])
+    return decision_answer(rows, reviews.full_vector(rows[0], earlier))
 
 
 async def open_review(

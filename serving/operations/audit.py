@@ -137,7 +137,7 @@ def replay_decisions(options: argparse.Namespace) -> int:
     folders = stored_bundles() | {stated_digest(folder): folder for folder in options.bundle}
     with open_audit_log() as log:
         chosen = _chosen_decisions(log.reader, options.decision, days)
-        done = replay(chosen, Bundles(folders), log.secrets.id_key)
+        done = replay(chosen, Bundles(folders), log.secrets.id_key, log.reader.by_id)
     print(replay_text(done))
     return 0 if done.succeeded(options.allow_erased) else 1
 

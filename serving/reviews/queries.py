@@ -14,6 +14,7 @@ from serving.decision.config.policy import Policy
 from serving.decision.policy.dates import local_date
 from serving.reviews.due import PAGE_SIZE, DueAccount, read_due
 from serving.reviews.errors import not_found
+from serving.reviews.past_decision import earlier_id
 from serving.reviews.workflow import Review, reviews_of
 from serving.schemas.review import UNDER_WAY, State
 from serving.web.errors import ApiError, single_fault
@@ -45,6 +46,13 @@ class ReviewQueries:
         if rows[0].erased:
             raise single_fault(HTTPStatus.GONE, "what could name the person was erased")
         return rows
+
+    async def earlier(self, decision: Entry) -> Entry | None:
+        """Return the earlier decision that a decision was made with; None if there is none."""
+        named = earlier_id(decision)
+        if named is None:
+            return None
+        return await self._audit_log.read(lambda reader: reader.by_id(named))
 
     async def review(self, review_id: str, caller: Caller) -> ReviewAndRows:
         """Return a review and the rows about its decision.

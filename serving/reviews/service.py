@@ -26,7 +26,7 @@ from serving.decision.policy.prior import PriorError
 from serving.reviews.errors import conflict, invalid
 from serving.reviews.in_force import limit_in_force, resolved_limit, with_next_look
 from serving.reviews.notice import ReviewDecision, outcome_notice
-from serving.reviews.past_decision import AnswerAgain, full_vector_of, past_bundle
+from serving.reviews.past_decision import AnswerAgain, earlier_of, full_vector_of, past_bundle
 from serving.reviews.queries import ReviewQueries
 from serving.reviews.reviewer import actor_metadata, check_may_answer, reviewer_name
 from serving.reviews.workflow import (
@@ -234,14 +234,20 @@ class Reviews:
         await self._append([entry], context, taken)
         return entry.entry_id
 
-    def full_vector(self, decision: Entry) -> dict[str, Any]:
-        """Return the full vector of a decision as JSON.
+    def full_vector(self, decision: Entry, earlier: Entry | None = None) -> dict[str, Any]:
+        """Return the full vector of a decision as JSON; `earlier` is what it was made with.
 
         Raises ApiError (409) if the bundle that decided is not there, or scores differently today.
         """
         # A row of an earlier version has an id without a key.
         id_keys = (self._audit_log.secrets.id_key, UNKEYED)
-        return full_vector_of(decision, self._bundle, self._answer_again, id_keys)
+        return full_vector_of(
+            decision,
+            self._bundle,
+            self._answer_again,
+            id_keys,
+            earlier_of(earlier),
+        )
 
     def _decide_again(self, decision: Entry, body: ReviewRequest, now: datetime.datetime) -> bytes:
         """Return the answer on the corrected statements, by the bundle that decided first."""

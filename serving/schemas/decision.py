@@ -35,6 +35,7 @@ from serving.schemas.base import DETAIL_TEXT, ApiRequest
 from serving.schemas.detail import DetailIfAsked
 from serving.schemas.prior import Prior, make_prior
 from serving.schemas.reason import ComparisonNote, Reason, make_comparison, make_reason
+from serving.schemas.since_last import SinceLast, make_since_last
 from serving.schemas.statement import statement_field
 from serving.storage.timestamps import encode_time
 from serving.web.errors import Fault
@@ -280,6 +281,15 @@ class Answer(AnswerOfAnyVersion):
             )
         ),
     ]
+    since_last: Annotated[
+        SinceLast | None,
+        Field(
+            description=(
+                "what changed since the latest earlier decision on the account; null where the "
+                "service has recorded none"
+            )
+        ),
+    ]
     model: ModelNote
     advice: AdviceIfAsked = None
     detail: DetailIfAsked = None
@@ -334,6 +344,7 @@ def make_answer(decision: result.Decision, bundle: Bundle, advice: Advice | None
         notice=None if decision.notice is None else _notice(decision.notice),
         suspended=decision.suspended,
         prior=make_prior(decision.prior),
+        since_last=make_since_last(decision.since_last),
         model=ModelNote(
             name=bundle.provenance.name,
             version=bundle.provenance.version,

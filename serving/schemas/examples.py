@@ -307,6 +307,7 @@ ANSWER: dict[str, Any] = {
     },
     "suspended": False,
     "prior": None,
+    "since_last": None,
     "model": {
         "name": "limit-reduction",
         "version": "1",
