@@ -127,7 +127,8 @@ def test_taiwan_accounts_get_the_same_decision_over_http(
         got = ask(server.url, body, key=server.token)
         answer = Answer.model_validate_json(got)
         decided_at = datetime.datetime.fromisoformat(answer.decided_at)
-        decision = decide(window, packed, decided_at, id_key=server.id_key)
+        prior, earlier = server.recall(json.loads(got))
+        decision = decide(window, packed, decided_at, prior, server.id_key, earlier)
         assert got == encode(make_answer(decision, packed))
         assert (answer.account_id, answer.as_of) == (decision.account_id, "2005-09")
         assert len(window) == 6

@@ -72,7 +72,8 @@ def test_the_endpoint_sends_the_bytes_of_decide_with_the_prior(
         at = datetime.datetime.fromisoformat(answer["decided_at"])
         window = some_windows.filter(pl.col("account_id") == request["account_id"])
         prior = Prior.model_validate_json(json.dumps(body["prior"])).to_decision()
-        decision = decide(window, bundle, at, prior, server.id_key)
+        _, earlier = server.recall(answer)
+        decision = decide(window, bundle, at, prior, server.id_key, earlier)
         assert response.content == encode(make_answer(decision, bundle))
         actions.add(answer["action"])
     assert len(actions) > 1
