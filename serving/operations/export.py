@@ -79,6 +79,9 @@ class ExportedDecision:
     language: str | None
     notice_days: float | None  # from the decision to the notification
     reviews: tuple[ExportedReview, ...]
+    # control = the model would cut, and the limit was left alone; treated = it was cut; None =
+    # neither, as in rows of earlier versions
+    arm: str | None = None
     asked: ExportedRequest | None = None  # None also if the export is without requests
 
 
@@ -141,6 +144,7 @@ def _exported(entries: Sequence[Entry]) -> ExportedDecision:
         language=notice.get("language"),
         notice_days=_days_between(metadata["decided_at"], notice["sent_at"]) if notice else None,
         reviews=tuple(_review(review) for review in reviews_of(entries)),
+        arm=metadata.get("arm"),
     )
 
 
