@@ -94,12 +94,13 @@ def test_the_bytes_are_those_of_the_function(golden: Bundle, record: AuditLog) -
     assert len(later) == 10
     for row in each(later):
         answer = json.loads(row.response_body or b"{}")
-        known = answer["prior"] and Prior.model_validate_json(json.dumps(answer["prior"]))
+        stored = json.dumps(answer["prior"])
+        prior = None if stored == "null" else Prior.model_validate_json(stored).to_decision()
         decision = decide(
             windows().filter(account_id=answer["account_id"]),
             golden,
             row.at,
-            known and known.to_decision(),
+            prior,
             record.secrets.id_key,
             earlier_of(rows[row.metadata["earlier"]]),
         )
