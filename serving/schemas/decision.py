@@ -34,8 +34,14 @@ from serving.schemas.advice import Advice
 from serving.schemas.base import DETAIL_TEXT, ApiRequest
 from serving.schemas.detail import DetailIfAsked
 from serving.schemas.prior import Prior, make_prior
-from serving.schemas.reason import ComparisonNote, Reason, make_comparison, make_reason
-from serving.schemas.since_last import SinceLast, make_since_last
+from serving.schemas.reason import (
+    ComparisonNote,
+    Reason,
+    SinceLast,
+    make_comparison,
+    make_reason,
+    make_since_last,
+)
 from serving.schemas.statement import statement_field
 from serving.storage.timestamps import encode_time
 from serving.web.errors import Fault

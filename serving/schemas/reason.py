@@ -1,14 +1,16 @@
-"""The principal reasons of a decision as JSON, and whom they compare the customer with."""
+"""Why, as JSON: principal reasons, comparison accounts, what changed since the last decision."""
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from serving.web.models import Strict, Text
+from serving.web.models import STRICT, Strict, Text
 
 if TYPE_CHECKING:  # at run time these would load numba
+    from serving.decision.policy import since_last
     from serving.decision.reasons import comparison, ranking
 
 
@@ -72,6 +74,78 @@ class ComparisonNote(Strict):
     bundle: Annotated[str, Field(description="sha256 of the bundle that holds them")]
 
 
+class ChangePart(Strict):
+    """A part of the change."""
+
+    code: Annotated[
+        str,
+        Field(
+            description=(
+                "a reason group; model = another model or version of a feature; policy = another "
+                "cut-off"
+            )
+        ),
+    ]
+    change: Annotated[float, Field(description="in log-odds; above 0 = toward a cut")]
+    text: Annotated[Text, Field(description="what the part is called")]
+
+
+class SinceLast(Strict):
+    """The exact split of the change since the latest earlier decision on the account."""
+
+    model_config = ConfigDict(
+        **STRICT,
+        json_schema_extra={
+            "example": {
+                "decision_id": "0198f0c2-1b7f-8a37-9a64-2f5d0f6f7c10",
+                "decided_on": "2026-08-03",
+                "action": "keep",
+                "log_odds": -2.41,
+                "cut_off": 0.128,
+                "change": 0.9,
+                "change_to_cut_off": 0.9,
+                "parts": [
+                    {
+                        "code": "high_utilization",
+                        "change": 1.1,
+                        "text": {"en": "the use of your limit", "zh": "额度使用情况"},
+                    },
+                    {
+                        "code": "late_payment",
+                        "change": -0.2,
+                        "text": {"en": "payments on time", "zh": "按时还款情况"},
+                    },
+                ],
+            }
+        },
+    )
+
+    decision_id: Annotated[str, Field(description="of the earlier decision")]
+    decided_on: Annotated[datetime.date, Field(description="its day, on the lender's clock")]
+    action: Annotated[
+        Literal["keep", "reduce", "suspend", "restore", "review"],
+        Field(description="what it decided"),
+    ]
+    log_odds: Annotated[float, Field(description="what it answered")]
+    cut_off: Annotated[float, Field(description="the probability above which it cut limits")]
+    change: Annotated[
+        float,
+        Field(description="of log_odds since then: the sum of all parts but policy, to 1e-9"),
+    ]
+    change_to_cut_off: Annotated[
+        float,
+        Field(
+            description=(
+                "of log_odds minus the logit of cut_off since then: the sum of all parts, to 1e-9"
+            )
+        ),
+    ]
+    parts: Annotated[
+        list[ChangePart],
+        Field(description="those that are not 0, the largest first; empty if nothing changed"),
+    ]
+
+
 def make_reason(reason: ranking.Reason) -> Reason:
     """Return the JSON of a reason."""
     return Reason(
@@ -104,4 +178,28 @@ def make_comparison(note: comparison.ComparisonNote) -> ComparisonNote:
         chosen=note.chosen,
         policy=note.policy,
         bundle=note.bundle,
+    )
+
+
+def make_since_last(since: since_last.SinceLast | None) -> SinceLast | None:
+    """Return the JSON of a change, and None for none."""
+    if since is None:
+        return None
+    parts = [
+        ChangePart(
+            code=part.code,
+            change=part.change,
+            text=Text(en=part.text.en, zh=part.text.zh),
+        )
+        for part in since.parts
+    ]
+    return SinceLast(
+        decision_id=since.decision_id,
+        decided_on=since.decided_on,
+        action=since.action,
+        log_odds=since.log_odds,
+        cut_off=since.cut_off,
+        change=since.change,
+        change_to_cut_off=since.change_to_cut_off,
+        parts=parts,
     )
