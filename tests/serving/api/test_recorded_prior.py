@@ -16,7 +16,7 @@ import pytest
 
 from features.months import add_months
 from serving.api import decisions as api_decisions
-from serving.api.answers import answer_requests
+from serving.api.answers import Basis, answer_requests
 from serving.api.decisions import Decisions
 from serving.audit_log.entry import Entry
 from serving.audit_log.log import AuditLog
@@ -24,7 +24,9 @@ from serving.audit_log.memory import NOTHING, Memory
 from serving.audit_log.reader import Reader
 from serving.audit_log.verify import verify
 from serving.decision.bundle import Bundle
+from serving.decision.policy.since_last import Earlier
 from serving.operations.replay import Bundles, replay
+from serving.reviews.past_decision import earlier_id, earlier_of
 from serving.schemas import examples
 from serving.schemas.base import parse
 from serving.schemas.decision import Request
@@ -67,7 +69,8 @@ def rows_of(log: AuditLog) -> list[Entry]:
 
 
 def check_replay(log: AuditLog, golden: Bundle, rows: int) -> None:
-    done = replay(rows_of(log), Bundles({golden.digest: BUNDLE}), log.secrets.id_key)
+    bundles = Bundles({golden.digest: BUNDLE})
+    done = replay(rows_of(log), bundles, log.secrets.id_key, log.reader.by_id)
     assert done.counts == Counter(same=rows), done.different
 
 
@@ -190,8 +193,8 @@ def test_without_the_check_both_cut(
     """The control: decisions that say nothing of what they follow from."""
     recalled = api_decisions._recalled
 
-    def blind(request: Request, memory: Memory) -> Any:
-        return replace(recalled(request, NOTHING), follows=None)
+    def blind(request: Request, memory: Memory, earlier: Earlier | None) -> Any:
+        return replace(recalled(request, NOTHING, earlier), follows=None)
 
     monkeypatch.setattr(api_decisions, "_recalled", blind)
     decide(Decisions(golden, log), *[cut_request() for _ in range(2)])
@@ -324,6 +327,9 @@ def test_a_stored_request_is_read_back_with_its_prior(log: AuditLog, golden: Bun
     for row in each(rows_of(log)):
         request = parse(Request, row.request_body or b"")
         assert request.states_prior
-        options = "decisions", [request], False, golden, row.at, log.secrets.id_key
-        [again] = answer_requests(*options)  # type: ignore[arg-type]
+        named = earlier_id(row)
+        before = earlier_of(None if named is None else log.reader.by_id(named))
+        past = {} if before is None else {request.account_id: before}
+        basis = Basis(golden, row.at, log.secrets.id_key, past)
+        [again] = answer_requests("decisions", [request], False, basis)
         assert again.content == row.response_body
