@@ -137,6 +137,7 @@ class _Story:
             "same_": change == 0,
             "fell_": change is not None and change < 0,
             "from_nothing_": self.facts["utilization_before_6"] == 0,
+            "unpaid_": self.facts["payment_now"] == 0 and self.facts["bill_now"] != 0,
             "nothing_": value == 0,
             "once_": value == 1,
             "gaps_": (self.facts.get(f"{self.feature}_gaps") or 0) > 0,

@@ -17,9 +17,10 @@ from serving.decision.config.strict_toml import NOT_NEGATIVE, Interval, Section,
 Language = Literal["en", "zh"]
 # The cases in which a feature has another sentence than its usual one, the first that applies:
 # ``no_income`` and ``unknown`` for an unknown value; ``partly`` where some of the months lack an
-# income; for a change ``same``, ``fell`` and ``from_nothing``; for others ``nothing`` (0), ``once``
-# (1), ``gaps`` (months without a bill), ``one_month`` (all of it in one month), ``little`` (a small
-# share) and ``every`` (all months that the sentence covers).
+# income; for a change ``same``, ``fell`` and ``from_nothing``; for others ``unpaid`` (nothing was
+# paid on the last bill), ``nothing`` (0), ``once`` (1), ``gaps`` (months without a bill),
+# ``one_month`` (all of it in one month), ``little`` (a small share) and ``every`` (all months that
+# the sentence covers).
 Variant = Literal[
     "no_income",
     "unknown",
@@ -27,6 +28,7 @@ Variant = Literal[
     "same",
     "fell",
     "from_nothing",
+    "unpaid",
     "nothing",
     "once",
     "gaps",

@@ -241,13 +241,11 @@ def _groups_to_suffice(
     stated = list(eligible)[: wording.most]
     unexplained = evidence.excess - math.fsum(sums[group] for group in stated)
     room = wording.most - len(stated)
-    smaller = [
-        group
-        for group, total in sums.items()
-        if total >= wording.minimum_contribution and group not in large
-    ]
+    least = wording.minimum_contribution
+    smaller = [group for group, total in sums.items() if total >= least and group not in large]
+    smaller.sort(key=_by_size(sums, wording))
     further: dict[str, str] = {}
-    for group in sorted(smaller, key=_by_size(sums, wording)):
+    for group in smaller:
         if unexplained <= 0 or len(further) == room:
             break
         named = feature_to_name(group, sums[group], evidence, wording)
@@ -299,7 +297,8 @@ def _group_reason(
     shown = [*first, *others][: wording.features_shown]
     text = say(group.code, group.named, evidence, wording)
     if group.fact is not None:
-        text = join(text, say(group.code, group.fact, evidence, wording))
+        # The fact first: it is what the customer looks for.
+        text = join(say(group.code, group.fact, evidence, wording), text)
     return Reason(
         rank=rank,
         code=group.code,

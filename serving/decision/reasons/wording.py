@@ -221,6 +221,9 @@ class _Case:
             return self._reads_as_zero(change) if variant == "same" else change < 0
         if variant == "from_nothing":
             return self.evidence.amounts["utilization_before_6"] == 0
+        if variant == "unpaid":
+            amounts = self.evidence.amounts
+            return amounts["payment_now"] == 0 and amounts["bill_now"] > 0
         if variant == "gaps":
             return self._count("gaps") > 0
         if variant in ("little", "one_month", "little_one_month"):

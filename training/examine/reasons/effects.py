@@ -20,11 +20,11 @@ Which behaviours
 Only towards the reference
     A behaviour is changed only if it is worse than the reference's.  No act belongs to two groups.
 
-Month by month
-    Spending and cash are limited in each month to a mean month of the reference.  So an account
-    whose year has the reference's total, but in few months, is changed too: such an effect is too
-    large.  It stays as it is because the true causes (:mod:`training.examine.truth.drivers`) are
-    limited in the same way, and both have to answer the same question.
+The whole year
+    Spending, cash and applications are scaled to the reference's total of a year, each month by the
+    same share.  Earlier versions limited each month to a mean month of the reference: an account
+    with the reference's total in few months was changed too.  A payment is asked for in each month
+    by itself, because what is owed is.
 
 Money
     Payments and cash stay as they were.  If a payment becomes smaller, here or of an instalment

@@ -13,7 +13,7 @@ from serving.decision.config.reasons import Text
 from tests.support.accounts import quiet_account
 from tests.support.sentences import sentences_of
 
-BEFORE_CUT = "measured against your limit before any cut"
+BEFORE_CUT = "For six months after a cut, we measure against the limit before it."
 OF_SHARES = (
     "utilization_mean_3",
     "utilization_mean_6",
@@ -46,7 +46,7 @@ def test_a_share_of_an_earlier_limit_says_so(feature: str) -> None:
     # Six months back: of the last three months only the latest is measured by its own limit.
     text = cut_at(7)[feature]
     assert BEFORE_CUT in text.en
-    assert "此前6个月内下调前的额度" in text.zh
+    assert "额度下调后的6个月内，按下调前的额度计算" in text.zh
     assert "your limit" in text.en
     assert "earlier limit" not in text.en
 
@@ -107,6 +107,17 @@ def test_months_without_a_bill_have_totals_and_no_average() -> None:
     assert text.zh.startswith("近3个月，您的账单合计35,700元，您共还款3,800元（11%）。")
     bills[3] = {"balance": 300.0}
     assert "on bills of CNY 12,000 on average" in said(bills)["payment_to_balance_3"].en
+
+
+def test_a_late_payment_says_what_was_not_paid() -> None:
+    unpaid = said({0: {"days_past_due": 30, "payment": 0.0}, 1: {"balance": 3134.0}})
+    assert unpaid["days_past_due_now"] == Text(
+        "Your statement of February 2025 shows a payment 30 days late, and no payment on the bill "
+        "before it, CNY 3,134.",
+        "您2025年2月的账单显示还款逾期30天，且上期账单3,134元未还款。",
+    )
+    partly = said({0: {"days_past_due": 30, "payment": 5.0}, 1: {"balance": 3134.0}})
+    assert partly["days_past_due_now"].en.endswith("shows a payment 30 days late.")
 
 
 def test_a_debt_states_both_its_ends() -> None:

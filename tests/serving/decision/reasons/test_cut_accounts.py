@@ -51,7 +51,7 @@ def wrong_sentences(stated: Sequence[Stated], bundle: Bundle) -> list[str]:
             if (fact := second_fact(reason)) is not None:
                 of_fact = acceptable(fact, facts, accounts[fact].to_list(), language)
                 space = " " if language == "en" else ""
-                expected = {f"{one}{space}{two}" for one in expected for two in of_fact}
+                expected = {f"{two}{space}{one}" for one in expected for two in of_fact}
             if getattr(reason.text, language) not in expected:
                 wrong.append(f"{decision.account_id} {named}: {reason.text.en}; {expected}")
     return wrong

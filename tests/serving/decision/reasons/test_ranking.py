@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
@@ -426,7 +427,7 @@ def test_a_serious_delinquency_is_said_wherever_its_group_stands() -> None:
     assert (first.code, second.code) == ("repayment", "credit_seeking")
     assert first.features[0].name == "worst_days_past_due_6"
     assert "120 days late" in first.text.en
-    # Too little to be named: it has a sentence of its own, after that of what pushed most.
+    # Too little to be named: it has a sentence of its own, before that of what pushed most.
     pushed["worst_days_past_due_6"] = 0.05
     [repayment] = [
         own for own in state(evidence(pushed, COMPARISON, **days)) if own.code == "repayment"
@@ -435,9 +436,8 @@ def test_a_serious_delinquency_is_said_wherever_its_group_stands() -> None:
         "payment_to_balance_6",
         "worst_days_past_due_6",
     ]
-    assert "120 days late with a payment, the longest delay" in repayment.text.en
+    assert re.search(r"120 days late .*\. Your bills of the last 6 months", repayment.text.en)
     assert "逾期120天" in repayment.text.zh
-    assert repayment.text.en.startswith("Your bills of the last 6 months")
     # The control: a delay of 59 days is not told.
     mild = evidence(pushed, COMPARISON, **dict.fromkeys(days, 59.0))
     assert not any("days late" in own.text.en for own in state(mild))

@@ -128,7 +128,8 @@ def no_worse(
 ) -> dict[Driven, Mask]:
     """Accounts at or better than the reference.
 
-    An act has to be so in every month; what results from the time before, where the year begins.
+    A payment has to be so in every month, other acts over the year; what results from the time
+    before, where the year begins.
     """
     level = levels_of(medians_of(bundle), products)
     places = np.arange(len(products))
@@ -140,11 +141,14 @@ def no_worse(
         return good
 
     year = {name: of_the_last_year(was, name) for name in (*NUMBERS, "owed_before")}
-    month = YEAR - 1 - np.arange(YEAR)[:, None]
+    is_replayed = np.arange(YEAR)[:, None] < start
+
+    def total(column: str) -> Vector:
+        summed: Vector = np.where(is_replayed, np.nan_to_num(year[column]), 0.0).sum(axis=0)
+        return summed
 
     def more_often(column: str, counts: Vector) -> Mask:
-        until = np.floor(counts * (month + 1) / YEAR)
-        more: Mask = year[column] > until - np.floor(counts * month / YEAR)
+        more: Mask = total(column) > np.floor(counts * start / YEAR)
         return more
 
     begins = {
@@ -156,9 +160,9 @@ def no_worse(
     return {
         "repayment": never((year["payment"] < least) | (year["days_past_due"] > 0)),
         "high_utilization": ~(begins["balance"] > level.used * begins["credit_limit"]),
-        "overspending": never(year["spend"] > level.spend * income),
-        "cash_reliance": never(year["cash_advance"] > level.cash * year["credit_limit"]),
-        "credit_seeking": never(asks | applies),
+        "overspending": ~(total("spend") > level.spend * income * start),
+        "cash_reliance": ~(total("cash_advance") > level.cash * total("credit_limit")),
+        "credit_seeking": ~(asks | applies),
         "external_debt": ~(begins["external_debt"] > level.debt * income),
     }
 
