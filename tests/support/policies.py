@@ -16,6 +16,8 @@ POLICY_TEXT = files("serving.decision.config").joinpath("policy.toml").read_text
 POLICY = read_policy(POLICY_TEXT)
 DECIDED_AT = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
 AS_OF = datetime.date(2026, 9, 1)
+# Of an account that the model may suspend by itself.
+LATE = {"days_past_due_now": 5.0}
 QUIET = {feature.name: 0.0 for feature in CATALOGUE} | {"income": 1e6, "months_observed": 24.0}
 
 

@@ -82,6 +82,8 @@ class ReviewSettings:
 
     band: float  # log-odds on either side of the cut-off
     high_impact_amount: float  # CNY; a person decides on larger cuts
+    high_impact_share: float  # of the limit; a person decides on larger cuts by the model
+    high_impact_incomes: float  # months of income; a person decides on larger cuts by the model
     minimum_months: float  # a person decides on cuts of shorter histories
     stale_months: float  # from as_of to the decision; a person decides on older data
 
@@ -206,7 +208,7 @@ def read_policy(text: str, learnt: LearntEconomics | None = None) -> Policy:
     unknown or out of range, the code that two rules have, or a text's unknown placeholder.
     """
     with read_toml(text, "policy.toml") as top:
-        review = top.section("review").fill(ReviewSettings, {})
+        review = top.section("review").fill(ReviewSettings, {"high_impact_share": SHARE})
         return Policy(
             version=top.label("version"),
             economics=_economics(top.section("economics"), learnt or {}),

@@ -34,7 +34,7 @@ from typing import Literal
 import numpy as np
 
 from features.months import add_months, months_between
-from serving.decision.config.policy import Policy, RuleHit
+from serving.decision.config.policy import Policy, ReviewSettings, RuleHit
 from serving.decision.policy.again import may_cut_again, may_refer_again, may_refer_for_return
 from serving.decision.policy.dates import effective_date, local_date, review_due_date
 from serving.decision.policy.limit import Account, grid_up, limits_by_model, smallest_cut
@@ -187,6 +187,16 @@ class _Case:
     today: datetime.date
 
 
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A cut that a person may have to decide; ``reduction`` in CNY."""
+
+    reduction: float
+    suspends: bool
+    by_model: bool
+    near_cut_off: bool
+
+
 def _combine(case: _Case, measured: _ModelResult) -> Outcome:
     account, rules = case.account, case.rules
     limit = account.limit
@@ -202,7 +212,8 @@ def _combine(case: _Case, measured: _ModelResult) -> Outcome:
     grounds = tuple(hit.rule.code for hit in rules.reviewing)
     if is_cut:
         near = by_model and model.near_cut_off
-        grounds += _grounds_for_review(case, near, by_model, limit - new_limit)
+        cut = _Cut(limit - new_limit, suspends, by_model, near)
+        grounds += _grounds_for_review(case, cut)
     kept = Outcome(
         action="keep",
         new_limit=limit,
@@ -353,20 +364,29 @@ def _decided_by_model(model: _ModelResult, rules: RuleResult, limit: float) -> b
     return model.suspends or model.limit < rules.allow(limit) or proposes_cut
 
 
-def _grounds_for_review(
-    case: _Case, near_cut_off: bool, by_model: bool, reduction: float
-) -> tuple[str, ...]:
-    """The grounds on which a person decides about a cut of ``reduction`` CNY.
-
-    Short history concerns cuts by the model only: a rule needs no long history.
-    """
+def _grounds_for_review(case: _Case, cut: _Cut) -> tuple[str, ...]:
+    """The grounds on which a person decides about a cut."""
     account, review = case.account, case.policy.review
-    has_short_history = account.features["months_observed"] < review.minimum_months
     months_old = months_between(account.as_of, case.today)
     grounds = {
-        "near_cut_off": near_cut_off,
-        "high_impact": reduction > review.high_impact_amount,
-        "short_history": by_model and has_short_history,
+        "near_cut_off": cut.near_cut_off,
+        "high_impact": cut.reduction > review.high_impact_amount,
         "stale_data": months_old > review.stale_months,
     }
+    if cut.by_model:
+        grounds |= _grounds_against_model(account, cut, review)
     return tuple(name for name, applies in grounds.items() if applies)
+
+
+def _grounds_against_model(account: Account, cut: _Cut, review: ReviewSettings) -> dict[str, bool]:
+    """The grounds that concern cuts by the model only: a rule needs neither history nor size."""
+    features = account.features
+    months, late = features["months_observed"], features["days_past_due_now"]
+    # Of an unknown income (NaN) no multiple is exceeded.
+    many_incomes = review.high_impact_incomes * features["income"]
+    return {
+        "short_history": months < review.minimum_months,
+        "high_impact_share": cut.reduction > review.high_impact_share * account.limit,
+        "high_impact_incomes": cut.reduction > many_incomes,
+        "suspends_not_past_due": cut.suspends and late <= 0,
+    }

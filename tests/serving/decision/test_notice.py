@@ -20,7 +20,7 @@ from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.reasons.ranking import Reason
 from serving.decision.reasons.wording import day, number
 from serving.schemas import examples
-from tests.support.policies import DECIDED_AT, POLICY, make_account
+from tests.support.policies import DECIDED_AT, LATE, POLICY, make_account
 
 TEXT = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-8")
 WORDING = read_wording(TEXT)
@@ -60,7 +60,7 @@ def text_of(notice: Notice, language: Language) -> str:
     return str(getattr(notice.text, language))
 
 
-REDUCED, SUSPENDED, KEPT = outcome(0.3), outcome(0.9), outcome(0.01)
+REDUCED, SUSPENDED, KEPT = outcome(0.3), outcome(0.9, **LATE), outcome(0.01)
 # A person is asked to confirm a cut, to stop new purchases and cash, or to change nothing.
 CONFIRMED = outcome(0.3, months_observed=2.0)
 STOPPED = outcome(0.9, months_observed=2.0)
@@ -223,7 +223,7 @@ def test_the_notice_is_due_while_it_helps_the_customer(
     at = naive.replace(tzinfo=zone)
     local = at.astimezone(datetime.timezone(datetime.timedelta(hours=8))).date()
     changed = OUTCOMES[name]
-    account = make_account(0.3 if name in ("reduce", "confirm") else 0.9)
+    account = make_account(0.3 if name in ("reduce", "confirm") else 0.9, **LATE)
     moved = (
         apply(account, POLICY, at)
         if changed.action != "review"

@@ -17,7 +17,7 @@ from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
 from tests.support.each import each
 from tests.support.paths import GOLDEN, ROOT
-from tests.support.policies import DECIDED_AT, POLICY, make_account
+from tests.support.policies import DECIDED_AT, LATE, POLICY, make_account
 
 KEY, OTHER_KEY = b"one key", b"another key"
 ACCOUNTS = [f"sim-{number:07d}" for number in range(100_000)]
@@ -87,7 +87,7 @@ def test_a_cut_by_the_model_is_made_or_left_alone() -> None:
 def test_what_the_model_does_not_cut_by_itself_is_in_no_arm() -> None:
     accounts = {
         "kept": (make_account(0.05), "keep"),
-        "suspended": (make_account(0.7), "suspend"),
+        "suspended": (make_account(0.7, **LATE), "suspend"),
         "near the cut-off": (make_account(POLICY.cut_off("pay_later")), "review"),
         "short history": (make_account(0.25, months_observed=2.0), "review"),
         "a rule suspends": (make_account(0.25, days_past_due_now=60.0), "suspend"),

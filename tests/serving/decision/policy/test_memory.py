@@ -18,7 +18,7 @@ from serving.decision.policy.rules import apply_rules
 from serving.decision.scoring.score import logit
 from tests.support.each import each
 from tests.support.memory import draw_accounts, follow, state_after
-from tests.support.policies import AS_OF, DECIDED_AT, POLICY, make_account
+from tests.support.policies import AS_OF, DECIDED_AT, LATE, POLICY, make_account
 
 TODAY = local_date(DECIDED_AT, POLICY)
 CUT_OFF = logit(POLICY.cut_off("pay_later"))
@@ -188,7 +188,7 @@ def test_rules_cut_at_any_time() -> None:
 
 
 def test_a_suspension_in_force_is_stated_and_not_decided_anew() -> None:
-    account, outcome = cut(0.7)
+    account, outcome = cut(0.7, **LATE)
     assert outcome.suspended
     for probability in (0.7, 0.99):
         later = ask(account, 1, probability)
@@ -222,7 +222,7 @@ def test_the_limit_comes_back_by_the_staircase() -> None:
 
 
 def test_the_first_step_lifts_a_suspension() -> None:
-    account, outcome = cut(0.7)
+    account, outcome = cut(0.7, **LATE)
     back = ask(account, 3, at(-0.4))
     assert (back.action, back.lifts, back.suspended) == ("restore", True, False)
     assert outcome.new_limit < back.new_limit < 20_000.0
