@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE
 from features.months import months_between
-from features.types import Mask, Matrix, Rows
+from features.types import Mask, Matrix, Rows, Vector
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import PlanPath
 from serving.decision.advice.rollout import Plans
@@ -93,6 +93,19 @@ class CutAccounts:
             if plan.restored is not None:
                 months[place] = months_between(as_of, plan.restored)
         return months
+
+    @property
+    def promised_limit(self) -> Vector:
+        """The limit that the plan brings back in the promised month, CNY; NaN without a promise.
+
+        It is that from before the cut, as far as no rule allows less.
+        """
+        limits = np.full(len(self.plans), np.nan)
+        for place, plan in enumerate(self.plans):
+            for month in plan.path:
+                if month.month == plan.restored:
+                    limits[place] = month.limit
+        return limits
 
     @property
     def plans(self) -> list[PlanPath]:
