@@ -50,7 +50,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 
 def request(**changes: Any) -> Json:
-    return copy.deepcopy(examples.REQUEST) | changes
+    return copy.deepcopy(examples.REQUEST) | {"prior": None} | changes
 
 
 def statements_with(place: int, **changes: Any) -> list[Json]:

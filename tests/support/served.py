@@ -88,7 +88,10 @@ def local_headers(folder: Path) -> dict[str, str]:
 
 
 def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return statements as a lender sends them, made without serving.schemas.decision."""
+    """Return statements as a lender sends them, made without serving.schemas.decision.
+
+    They say that nothing is in force, so an account may be decided on by many tests.
+    """
     with_text = statements.with_columns(pl.col("month").dt.strftime("%Y-%m"))
     by_account = with_text.group_by("account_id", maintain_order=True)
     return [
@@ -97,6 +100,7 @@ def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
             "product": rows["product"][0],
             "currency": "CNY",
             "statements": rows.drop("account_id", "product").to_dicts(),
+            "prior": None,
         }
         for (account,), rows in by_account
     ]

@@ -31,6 +31,7 @@ from serving.operations.export import (
 from serving.schemas.decision import statements_table
 from serving.storage.settings import StorageSettings
 from tests.support.entries import decision_entry, example_request
+from tests.support.every_route import EveryRoute
 from tests.support.paths import ROOT
 from tests.support.records import NOW, append
 from training.release.monitor.records import read_records
@@ -199,6 +200,9 @@ def test_an_erased_decision_is_exported_without_personal_data(
         "erased": True,
         "credit_limit": None,
         "new_limit": None,
+        "suspended": None,
+        "limit_before_cut": None,
+        "review_on": None,
         "probability": None,
         "reasons": None,
         "reviews": [before["reviews"][0] | {"limit": None}],
@@ -261,6 +265,20 @@ def test_the_request_is_exported_on_demand(
     assert requested["statements"][-1]["income"] == 73190.0
     [without] = export(record.reader, None, None)
     assert without.asked is None
+
+
+def test_what_was_in_force_is_exported(record: AuditLog, golden: Bundle) -> None:
+    """Before and after each decision, from which limit, and where that was known from."""
+    routes = EveryRoute(record, golden)
+    first, second = routes.decide("A-1"), routes.decide("A-1")
+    lines = exported(record)
+    assert [one["credit_limit"] for one in lines] == [first["credit_limit"], first["new_limit"]]
+    assert [one["new_limit"] for one in lines] == [first["new_limit"], second["new_limit"]]
+    assert [one["suspended"] for one in lines] == [first["suspended"], second["suspended"]]
+    assert [one["limit_before_cut"] for one in lines] == [None, first["credit_limit"]]
+    assert [one["review_on"] for one in lines] == [first["review_on"], second["review_on"]]
+    assert [one["prior"] for one in lines] == ["record", "record"]
+    assert first["review_on"] is not None
 
 
 def test_every_field_is_documented() -> None:
