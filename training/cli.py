@@ -261,6 +261,13 @@ def policy(options: argparse.Namespace) -> None:
     from training.compare.policies.lab import LabConfig, Stage
     from training.evaluate.text_tables import columns
 
+    if (options.effect is None) != (options.labels is None):
+        raise ValueError("--effect and --labels: expected both or neither")
+    if options.effect is not None:
+        found_effect = api.effect(options.effect, options.labels)
+        print(columns(found_effect.table), end="\n\n")
+        print(f"{found_effect.accounts:,} accounts in an arm, {found_effect.known:,} with outcomes")
+        return
     if (options.cap_income_multiple is None) != (options.from_month is None):
         raise ValueError("--cap-income-multiple and --from: expected both or neither")
     multiple, from_month = options.cap_income_multiple, options.from_month
