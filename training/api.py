@@ -22,7 +22,6 @@ from training.tracking.progress import CountProgress, StageProgress
 if TYPE_CHECKING:
     from training.compare.models.compare import ModelComparison
     from training.compare.peers.compare import PeerComparison
-    from training.compare.policies.effect import Effect
     from training.compare.policies.lab import LabFindings
     from training.data.ingest.ingest import Summary
     from training.evaluate.model_lookup import Model, RegisteredVersion
@@ -228,17 +227,6 @@ def policy(
     model = _resolve(store, name, version)
     bounds = None if cap is None else Cap(*cap)
     return run_lab(Path(data), model, config, bounds, progress)
-
-
-def effect(records: AnyPath, outcomes: AnyPath) -> Effect:
-    """Estimate what a cut does: treated accounts against the control arm.
-
-    ``records`` is a file of ``python -m serving export --asked``, ``outcomes`` a file of outcomes;
-    see :func:`training.compare.policies.effect.estimate_effect`.
-    """
-    from training.compare.policies.effect import estimate_effect
-
-    return estimate_effect(Path(records), Path(outcomes))
 
 
 def peers(
