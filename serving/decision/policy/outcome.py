@@ -5,16 +5,20 @@ Conventions
 ``probability`` is the calibrated probability, in (0, 1), of 60 days past due or worse within six
 months.
 
-``cut_off`` is the probability at which the expected loss of a unit of limit equals the margin that
-it earns plus the harm of cutting a good customer:
-``cut_off * lgd = (1 - cut_off) * (margin + harm)``.
+``cut_off`` of a product is the probability at which the expected loss of a unit of unused limit
+equals the margin that it earns plus the harm of cutting a good customer:
+``cut_off * lgd * credit_conversion = (1 - cut_off) * (margin + harm)``, with the conversion of all
+the product's accounts.
 
-``exposure(L)`` at limit L is ``balance + credit_conversion * (L - balance)``, and the expected loss
-is ``probability * lgd * exposure(L)``.
+``exposure(L)`` at limit L is ``balance + conversion * (L - balance)`` with the credit conversion of
+the product and the account's fifth of utilization, and the expected loss is
+``probability * lgd * exposure(L)``.
 
 Above the cut-off, the new limit is the largest on the rounding grid whose expected loss is at most
-``tolerated_share`` of the expected loss of an account at the cut-off with the present limit.  It is
-never below the balance with head-room, never below the floor and never above the present limit.
+the tolerated one.  At the cut-off that is the expected loss of the present limit, and above the
+cut-off it falls with the probability (``cut.depth``): the limit is continuous.  The new limit is
+never below the balance with head-room, never below the floor and never above the present limit, and
+one decision takes at most ``cut.largest_step`` of the limit.
 
 With a cut in force, limit and balance are those from before the first such cut, so the same account
 asked again gets the same answer (:mod:`serving.decision.policy.again` says when there is a second

@@ -294,7 +294,9 @@ def test_a_notice_of_a_review_contains_the_proposal() -> None:
 
 def test_a_notice_says_where_an_account_is_close_to_the_line() -> None:
     near = dataclasses.replace(CONFIRMED, review_because=("near_cut_off",))
-    assert "CNY 4,200. The account is close to the line at which" in make(near, REASON).text.en
+    assert CONFIRMED.proposed_limit is not None
+    proposed = number(CONFIRMED.proposed_limit, "CNY", "en")
+    assert f"{proposed}. The account is close to the line at which" in make(near, REASON).text.en
     assert "该账户接近下调额度的界限" in make(near, REASON).text.zh
     other = dataclasses.replace(CONFIRMED, review_because=("stale_data",))
     assert "close to the line" not in make(other, REASON).text.en
