@@ -21,6 +21,7 @@ from training.compare.policies.frontier import PolicyLabError
 from training.data.config import DataError
 from training.data.label_file import COLUMNS, check_labels, read_outcome_table
 from training.evaluate.metrics import wilson
+from training.evaluate.text_tables import columns
 
 ARMS = ("treated", "control")
 EARNED, OWED = "earned", "owed_at_default"
@@ -106,6 +107,12 @@ def estimate_effect(
     )
 
 
+def describe_effect(effect: Effect) -> str:
+    """Return the table as text, and how many accounts it is from."""
+    counted = f"{effect.accounts:,} accounts in an arm, {effect.known:,} with outcomes"
+    return f"{columns(effect.table)}\n\n{counted}"
+
+
 def read_trials(records: Path) -> pl.DataFrame:
     """Return the first decision in an arm on each account, with the columns of ``TRIALS``."""
     found = []
@@ -140,7 +147,7 @@ def read_outcomes(file: Path) -> pl.DataFrame:
     table = read_outcome_table(file)
     amounts = [name for name in (EARNED, OWED) if name in table.columns]
     labels = check_labels(table.drop(amounts), file)
-    columns = []
+    read = []
     for name in amounts:
         column = table[name].cast(
             pl.Float64,
@@ -148,8 +155,8 @@ def read_outcomes(file: Path) -> pl.DataFrame:
         )
         if column.null_count() > table[name].null_count() or column.is_infinite().any():
             raise DataError(f"{file}: {name}: expected amounts in CNY, got others")
-        columns.append(column)
-    return labels.select(COLUMNS).with_columns(columns)
+        read.append(column)
+    return labels.select(COLUMNS).with_columns(read)
 
 
 def difference_of_shares(
