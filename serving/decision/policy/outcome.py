@@ -288,12 +288,16 @@ def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
         return kept
     cut_off = logit(policy.cut_off(account.product))
     below = np.array(cut_off - logit(account.probability))
+    share = float(share_back(below, policy.restore))
     lifts = bool(lifts_suspension(below, policy.restore)) and not rules.suspending
     stays_suspended = cut.suspended and not lifts
     before, after = np.array(cut.limit_before), np.array(cut.limit_after)
     by_stairs = float(limit_back(below, before, after, policy))
-    # A suspension that stays leaves nothing to draw: no limit comes back before it is lifted.
-    target = account.limit if stays_suspended else rules.allow(by_stairs)
+    target = rules.allow(by_stairs)
+    # A suspension that stays leaves nothing to draw: no limit comes back before it is lifted.  And
+    # below the first step nothing does, even if the lender took more than the cut by other means.
+    if stays_suspended or share == 0:
+        target = account.limit
     gives_back = target > account.limit or (cut.suspended and lifts)
     hits = rules.suspending if stays_suspended else rules.capping(by_stairs)
     is_fresh = months_between(account.as_of, today) <= policy.review.stale_months
@@ -311,8 +315,8 @@ def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
             suspended=stays_suspended,
             lifts=cut.suspended,
         )
-    leaves_reduced = float(share_back(below, policy.restore)) < 1.0
-    return _look(cut, kept, replace(kept, hits=hits, by_model=leaves_reduced), policy, today)
+    explained = replace(kept, hits=hits, by_model=share < 1.0)
+    return _look(cut, kept, explained, policy, today)
 
 
 def _keep_without_model(account: Account, policy: Policy, today: datetime.date) -> Outcome:

@@ -246,6 +246,14 @@ def test_a_rule_caps_what_comes_back() -> None:
     assert capped.review_on is not None
 
 
+def test_a_limit_that_the_lender_lowered_further_is_not_raised_without_a_step() -> None:
+    account, outcome = cut()
+    lowered = replace(account, features={**account.features, "limit_now": 4_100.0})
+    assert outcome.new_limit > 4_100.0
+    assert ask(lowered, 4, at(0.2)).action == "keep"
+    assert ask(lowered, 4, at(-0.5)).new_limit == ask(account, 4, at(-0.5)).new_limit
+
+
 def test_old_statements_give_nothing_back() -> None:
     account, _ = cut()
     later = DECIDED_AT.replace(year=2027, month=3)
