@@ -69,7 +69,9 @@ def second_fact(reason: Reason) -> str | None:
     named, *others = reason.features
     second = others[0].name if others else ""
     said = serious.get(named.name) or 0.0
-    return second if (serious.get(second) or 0.0) > said else None
+    days = serious.get(second) or 0.0
+    is_same = named.unit == "days" and named.value == days
+    return second if days > said and not is_same else None
 
 
 @pytest.fixture(scope="module")
