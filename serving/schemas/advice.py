@@ -47,14 +47,10 @@ class PathMonth(Strict):
     probability: float
     action: Annotated[
         Action,
-        Field(
-            description=(
-                "the decision then on the limit from before the cut, "
-                "without the margin that restoring it takes"
-            )
-        ),
+        Field(description="the decision then, if asked monthly, with what was in force before it"),
     ]
     limit: Annotated[float, Field(description="in force after that decision, CNY")]
+    suspended: Annotated[bool, Field(description="whether nothing may be drawn after it")]
 
 
 class Course(Strict):
@@ -67,7 +63,12 @@ class Course(Strict):
     ]
     restored: Annotated[
         str | None,
-        Field(description="month after which the limit comes back; null: not within the path"),
+        Field(
+            description=(
+                "promised month after which the whole limit is back; null: not within the path, "
+                "or only a part of it"
+            )
+        ),
     ]
     path: list[PathMonth]
 
@@ -231,6 +232,7 @@ def _course(path: result.PlanPath) -> Course:
                 probability=month.probability,
                 action=month.action,
                 limit=month.limit,
+                suspended=month.suspended,
             )
             for month in path.path
         ],

@@ -31,8 +31,9 @@ class PathMonth:
     payment: float  # on the account in the month, CNY, if nothing unforeseen happens
     balance: float  # owed after the month, CNY
     probability: float
-    action: Action  # what would be decided on the limit from before the cut
+    action: Action  # what would be decided then, with what the decisions before it left in force
     limit: float  # in force after that decision, CNY
+    suspended: bool  # whether nothing may be drawn after that decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class PlanPath:
 
     steps: tuple[Step, ...]
     effort: float
-    # Month after which the limit comes back to stay, as far as a rule allows; None = not within
-    # the path.
+    # Month after which the whole limit from before the cut is back, to stay; None = not within the
+    # path.  A part may be back before, or instead.
     restored: datetime.date | None
     path: tuple[PathMonth, ...]
 
@@ -57,12 +58,16 @@ class FoundPaths:
         on_time_only: Paying on time only.
         carry_on: Carrying on, the mean over the orders in which its months can come.
         only_harmful: Whether plans would restore the limit, but each of them breaks a rule.
+        limit_before: From before the cut, CNY.
+        limit_now: In force now, CNY.
     """
 
     plan: PlanPath
     on_time_only: PlanPath
     carry_on: PlanPath
     only_harmful: bool
+    limit_before: float
+    limit_now: float
 
 
 @dataclass(frozen=True, slots=True)
