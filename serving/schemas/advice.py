@@ -93,6 +93,16 @@ class ArrearsStep(Strict):
     text: Text
 
 
+class ApplicationPrice(Strict):
+    """What one application elsewhere costs a customer who follows the plan."""
+
+    amount: Annotated[float, Field(description="borrowed by it in the first month, CNY")]
+    restored: Annotated[
+        str | None,
+        Field(description="month after which the whole limit is back then; null: not in the path"),
+    ]
+
+
 class Hardship(Strict):
     """A plan that asks for a large part of the income, and who can help."""
 
@@ -133,6 +143,10 @@ class WayBack(Strict):
         Field(
             description="out of arrears, the smaller payment first; empty below 30 days past due"
         ),
+    ]
+    application: Annotated[
+        ApplicationPrice | None,
+        Field(description="null: nothing is promised, or applications are not known"),
     ]
     hardship: Annotated[
         Hardship | None,
@@ -175,6 +189,7 @@ def _way_back(advice: result.Advice) -> WayBack:
         on_time_only=_course(advice.on_time_only),
         carry_on=_course(advice.carry_on),
         arrears=[_arrears_step(step) for step in advice.arrears],
+        application=None if advice.application is None else _application(advice.application),
         hardship=None if advice.hardship is None else _hardship(advice.hardship),
         ageing=[
             Aged(
@@ -198,6 +213,11 @@ def _arrears_step(step: result.ArrearsStep) -> ArrearsStep:
         minimum_due=step.minimum_due,
         text=Text(en=step.text.en, zh=step.text.zh),
     )
+
+
+def _application(price: result.ApplicationPrice) -> ApplicationPrice:
+    restored = None if price.restored is None else f"{price.restored:%Y-%m}"
+    return ApplicationPrice(amount=price.amount, restored=restored)
 
 
 def _hardship(hardship: result.Hardship) -> Hardship:

@@ -185,8 +185,11 @@ def ask_monthly(
     plan: Plans,
     bundle: Bundle,
     when: datetime.datetime,
+    borrowed: float = 0.0,
 ) -> list[Asked]:
     """The decisions of a year on whole statements, each answer put into force.
+
+    ``borrowed`` comes from one application elsewhere in the first month.
 
     The first decision is that of ``when``; a month is decided a month after the one before.
     """
@@ -203,6 +206,7 @@ def ask_monthly(
             limits=_until_the_end(limits),
             suspended=_until_the_end(suspended).astype(np.bool_),
             terms=TERMS,
+            variation=Variation(np.zeros(1, dtype=np.int64), np.array([borrowed])),
         )
         window = check(as_statements(statements, columns, 0)[: statements.height + month][-24:])
         then = when.replace(day=1) + datetime.timedelta(days=31 * month)

@@ -57,6 +57,7 @@ def advise_many(
                 arrears=ways_out_of_arrears(
                     window, account, cut.as_of, bundle.policy.terms, bundle.advice.arrears
                 ),
+                application=found.application,
                 hardship=hardship_of(found.plan, grid.income, bundle.advice.hardship),
                 ageing=aging_out(window, account, cut.as_of, bundle.advice),
                 notes=plan_notes(window, account, found, own, bundle.advice, today),

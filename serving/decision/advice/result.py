@@ -49,6 +49,19 @@ class PlanPath:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplicationPrice:
+    """What one application for credit elsewhere costs a customer who follows the plan.
+
+    Attributes:
+        amount: Borrowed by it in the first month, CNY.
+        restored: The month after which the whole limit is back then; None = not within the path.
+    """
+
+    amount: float
+    restored: datetime.date | None
+
+
+@dataclass(frozen=True, slots=True)
 class FoundPaths:
     """What a search found for one account.
 
@@ -60,6 +73,8 @@ class FoundPaths:
         only_harmful: Whether plans would restore the limit, but each of them breaks a rule.
         limit_before: From before the cut, CNY.
         limit_now: In force now, CNY.
+        application: The price of one application elsewhere; None if the plan promises nothing, or
+            the lender does not know of applications.
     """
 
     plan: PlanPath
@@ -68,6 +83,7 @@ class FoundPaths:
     only_harmful: bool
     limit_before: float
     limit_now: float
+    application: ApplicationPrice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +150,8 @@ class Advice:
     on_time_only: PlanPath
     carry_on: PlanPath
     arrears: tuple[ArrearsStep, ...]  # the smaller payment first; empty below 30 days past due
+    # None: nothing is promised, or the lender does not know of applications.
+    application: ApplicationPrice | None
     hardship: Hardship | None  # None: the plan asks for no large part of a known income
     ageing: tuple[AgingOut, ...]  # the first to expire first
     notes: tuple[Text, ...]

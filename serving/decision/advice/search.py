@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.types import Mask, Rows
-from features.window import HALF_CENT, Values, Window
+from features.window import Values, Window
 from serving.decision.advice import rules
 from serving.decision.advice.plans import PlanGrid
 from serving.decision.advice.projection import MeanCourse, Projection, Trajectories, project
-from serving.decision.advice.result import FoundPaths, PlanPath
+from serving.decision.advice.result import ApplicationPrice, FoundPaths, PlanPath
 from serving.decision.advice.rollout import Plans, Variation, concatenate_plans
 from serving.decision.advice.staircase import (
     Decided,
@@ -81,6 +81,8 @@ class PlanSearch:
         on_time_only: Paying on time only.
         carry_on: The mean of carrying on, once the baselines are evaluated.
         only_harmful: Whether a plan would restore the limit, but breaks a rule, and none is chosen.
+        applied: The decisions under the chosen plan after one application elsewhere in its first
+            month, with the limits that the plan alone seems to bring back; None if not known.
     """
 
     def __init__(self, account: int, grid: PlanGrid, cut: LimitCut, balance: float) -> None:
@@ -90,6 +92,7 @@ class PlanSearch:
         self.on_time_only: Course
         self.carry_on: MeanCourse
         self.only_harmful = False
+        self.applied: Decided | None = None
         self._balance_now = balance
         self._position = -1
         self._promises = False
@@ -110,6 +113,11 @@ class PlanSearch:
         return [course for course in courses if course.settled is None]
 
     @property
+    def prices_application(self) -> bool:
+        """Whether the price of an application is still to be found for the plan that is tried."""
+        return self._promises and self.applied is None and self.grid.application > 0
+
+    @property
     def effort(self) -> float:
         """The effort of the chosen plan."""
         return float(self.grid.effort[self._position])
@@ -127,7 +135,7 @@ class PlanSearch:
         first = self.evaluated
         self.evaluated += len(trajectories)
         plans = self.grid.plans.take(slice(first, self.evaluated))
-        places = np.flatnonzero(self._is_feasible(plans, projection.most_paid[trajectories]))
+        places = np.flatnonzero(self.grid.is_payable(plans, projection.most_paid[trajectories]))
         feasible = trajectories[places]
         self._keep_safe(first + places, feasible, projection)
         self._candidates = self._find_candidates(first + places, feasible, projection, bundle)
@@ -196,6 +204,7 @@ class PlanSearch:
             self._safe.remove(safest)
             candidate = _Candidate(safest[1], as_now(self.cut, bundle.advice.search.months))
         self._position = candidate.position
+        self.applied = None
         self.chosen = Course(self.grid.plans.take([candidate.position]), candidate.schedule)
 
     def _find_candidates(
@@ -242,16 +251,6 @@ class PlanSearch:
         last = projection.log_odds[-1, trajectories[keeps]].tolist()
         self._safe += zip(last, positions[keeps].tolist(), strict=True)
 
-    def _is_feasible(self, plans: Plans, most_paid: Values) -> Mask:
-        every = self.grid.plans
-        # The minimum due and the amounts that the customer has fixed are asked for whatever the
-        # customer can pay.  Only a plan that asks for more has to be payable.
-        asks_least = (plans.extra == every.extra.min()) & (
-            plans.repay_elsewhere == every.repay_elsewhere.min()
-        )
-        feasible: Mask = asks_least | (most_paid <= self.grid.payable + HALF_CENT)
-        return feasible
-
 
 def search_plans(
     searches: Sequence[PlanSearch],
@@ -288,10 +287,8 @@ def search_plans(
 
 
 def _found(search: PlanSearch, carry_on: PlanPath, bundle: Bundle) -> FoundPaths:
-    income = search.grid.income
-    on_time = search.on_time_only
-    paths = []
-    for course, effort in ((on_time, 0.0), (search.chosen, search.effort)):
+    income, paths = search.grid.income, []
+    for course, effort in ((search.on_time_only, 0.0), (search.chosen, search.effort)):
         if course is None or course.settled is None:
             paths.append(carry_on)
             continue
@@ -307,7 +304,16 @@ def _found(search: PlanSearch, carry_on: PlanPath, bundle: Bundle) -> FoundPaths
         only_harmful=search.only_harmful and plan.restored is None,
         limit_before=search.cut.limit_before,
         limit_now=search.cut.limit_after,
+        application=_price_application(search, plan),
     )
+
+
+def _price_application(search: PlanSearch, plan: PlanPath) -> ApplicationPrice | None:
+    if plan.restored is None or search.applied is None:
+        return None
+    back = search.applied.month_back(search.cut.limit_before)
+    month = None if back is None else max(plan.path[back].month, plan.restored)
+    return ApplicationPrice(search.grid.application, month)
 
 
 def _evaluate_plans(
@@ -360,6 +366,14 @@ def _settle_courses(
     courses = [(search, course) for search in searches for course in search.unsettled]
     if not courses:
         return
+    priced = [
+        (search, search.chosen)
+        for search in searches
+        if search.chosen is not None and search.prices_application
+    ]
+    settled, courses = len(courses), courses + priced
+    borrowed = np.zeros(len(courses))
+    borrowed[settled:] = [search.grid.application for search, _ in priced]
     projection = project(
         window,
         Trajectories(
@@ -367,6 +381,7 @@ def _settle_courses(
             plans=concatenate_plans([course.plans for _, course in courses]),
             limits=np.array([course.schedule.limits for _, course in courses]).T,
             suspended=np.array([course.schedule.suspended for _, course in courses]).T,
+            variation=Variation(np.zeros(len(courses), dtype=np.int64), borrowed),
         ),
         cuts,
         bundle,
@@ -377,5 +392,8 @@ def _settle_courses(
         projection.features,
         bundle,
     )
-    for trajectory, ((_, course), decided) in enumerate(zip(courses, decisions, strict=True)):
-        course.settle(trajectory, projection, decided)
+    for trajectory, ((search, course), decided) in enumerate(zip(courses, decisions, strict=True)):
+        if trajectory < settled:
+            course.settle(trajectory, projection, decided)
+        else:
+            search.applied = decided

@@ -218,6 +218,8 @@ def plan_notes(
         "no_sound_plan": outcome == "no_sound_plan",
         "only_harmful": found.only_harmful,
         "partly_back": partly is not None,
+        "application_later": _delays(found),
+        "application_lost": found.application is not None and found.application.restored is None,
         "old_statements": begins < today.replace(day=1),
         "beyond_payment": payment is not None,
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
@@ -232,10 +234,20 @@ def plan_notes(
         "old_statements": add_months(begins, -1),
         "beyond_payment": payment_month or begins,
     }
+    priced = found.application
+    if priced is not None:
+        months["application_later"] = priced.restored or ends
+        months["application_lost"] = ends
+    amounts: dict[NoteName, float] = {
+        "beyond_payment": payment or 0.0,
+        "partly_back": 0.0 if partly is None else partly.limit,
+        "application_later": 0.0 if priced is None else priced.amount,
+        "application_lost": 0.0 if priced is None else priced.amount,
+    }
     notes = []
     for name, note_applies in applies.items():
         if note_applies:
-            amount = partly.limit if name == "partly_back" and partly else payment or 0.0
+            amount = amounts.get(name, 0.0)
             notes.append(_fill_note(rules.notes[name], months.get(name, begins), amount))
     return tuple(notes)
 
@@ -262,6 +274,14 @@ def hardship_of(plan: PlanPath, income: float, rules: HardshipRules) -> Hardship
         ),
     )
     return Hardship(month, payment, share, text, rules.contact, rules.debt_advice)
+
+
+def _delays(found: FoundPaths) -> bool:
+    """Whether one application elsewhere makes the promised month a later one."""
+    priced, promised = found.application, found.plan.restored
+    if priced is None or priced.restored is None or promised is None:
+        return False
+    return priced.restored > promised
 
 
 def _outcome_note(

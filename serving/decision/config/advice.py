@@ -23,6 +23,8 @@ NoteName = Literal[
     "no_sound_plan",
     "only_harmful",
     "partly_back",
+    "application_later",
+    "application_lost",
     "old_statements",
     "income_unknown",
     "debt_unknown",
@@ -53,6 +55,8 @@ _NOTE_PLACEHOLDERS: Mapping[NoteName, set[str]] = {
     "old_statements": {"month"},
     "too_narrow": {"month"},
     "partly_back": {"amount", "month"},
+    "application_later": {"amount", "month"},
+    "application_lost": {"amount", "month"},
 }
 ArrearsName = Literal["under_60", "under_30"]
 # Days past due under which a step brings an account, the smaller payment first.

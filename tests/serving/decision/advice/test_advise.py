@@ -656,3 +656,33 @@ def test_a_promise_that_is_too_close_is_noted_and_not_given(
 def with_margin(bundle: Bundle, margin: float) -> Bundle:
     search = dataclasses.replace(bundle.advice.search, margin=margin)
     return dataclasses.replace(bundle, advice=dataclasses.replace(bundle.advice, search=search))
+
+
+def test_an_application_elsewhere_has_its_price(
+    all_cut: list[pl.DataFrame], told: list[Advised], bundle: Bundle, when: datetime.datetime
+) -> None:
+    """The month is that of the ordinary flow, or the next to it for a few.
+
+    The price is found with the limits that the plan alone brings back.
+    """
+    months, near = [], []
+    for statements, found in each(zip(all_cut[::4], told[::4], strict=True)):
+        advice = advice_of(found)
+        price, plan = advice.application, advice.plan
+        assert (price is None) == (plan.restored is None)
+        if price is None or plan.restored is None:
+            continue
+        months.append(price.restored)
+        assert price.restored is None or price.restored >= plan.restored
+        later = price.restored is None or price.restored > plan.restored
+        assert any("would have a price" in note.en for note in advice.notes) == later
+        asked = ask_monthly(statements, plan_from_steps(plan), bundle, when, price.amount)
+        whole = [one.limit >= found.decision.credit_limit and not one.suspended for one in asked]
+        kept = all(one.action in ("keep", "restore") for one in asked)
+        exact = whole.index(True) if kept and any(whole) else MONTHS
+        stated = (
+            [month.month for month in plan.path].index(price.restored) if price.restored else MONTHS
+        )
+        near.append(abs(exact - stated) <= 1)
+    assert len(set(months)) > 2
+    assert sum(near) >= 0.8 * len(near)
