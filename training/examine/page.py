@@ -72,14 +72,15 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "validity_by_month": ("Kept, by the month promised", ""),
     "promises": (
         "What promises rest on",
-        "The same accounts advised by other rules: with less margin, and with plans that need not "
-        "go without cash and new credit. `effort` is the mean of the plans, in monthly incomes. "
-        "Each promise is followed in one future. `exactly`: kept by customers who never pay more "
+        "The same accounts advised by other rules: with other margins, and with plans that need "
+        "not go without cash and new credit. `effort` is the mean of the plans, in monthly "
+        "incomes. Each promise is followed in one future. `exactly`: kept by customers who never pay more "
         "than the plan states.",
     ),
     "durability": (
         "Do plans outlive the model?",
-        "`hold`: plans that another model keeps too, if they are followed exactly. The challenger "
+        "`hold`: plans that another model keeps too, if they are followed exactly and it is asked "
+        "every month in place of the served one. The challenger "
         "has 400 trees of 31 leaves; the refits are fitted on bootstrap samples of accounts. "
         "`as_well`: the share of the cut accounts that the other model cuts too.",
     ),

@@ -83,13 +83,12 @@ def test_the_page_tells_every_table_and_what_was_examined(
 def test_less_margin_keeps_fewer_promises_that_come_sooner(findings: ExaminationResult) -> None:
     """The control of the whole measurement: advice that ought to be worse is seen to be."""
     rules = {row["rules"]: row for row in findings.tables["promises"].iter_rows(named=True)}
-    served, bold, boldest = rules["as served"], rules["margin 0.0"], rules["both, margin 0.0"]
-    assert bold["plans"] >= served["plans"]
-    assert bold["months"] < served["months"]
-    assert max(boldest["kept"], bold["kept"]) < served["kept"]
-    # Who may go on with cash and new credit has less to do, and it may take longer.
-    assert boldest["effort"] < bold["effort"] < served["effort"]
-    assert served["kept"] == pytest.approx(findings.tables["validity"]["kept"][0])
+    served, bold, safe = rules["as served"], rules["margin 0.0"], rules["margin 0.8"]
+    assert bold["plans"] >= served["plans"] >= safe["plans"]
+    assert served["plans"] == findings.tables["validity"]["plans"][0]
+    assert bold["kept"] < safe["kept"]
+    # Who may go on with cash and new credit has less to do.
+    assert rules["both, margin 0.0"]["effort"] < bold["effort"]
 
 
 def test_data_that_are_no_simulation_are_refused(tmp_path: Path) -> None:

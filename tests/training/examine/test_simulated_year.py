@@ -11,6 +11,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,8 @@ def book(
 ) -> Iterator[tuple[Book, AuditLog]]:
     config = ExamineConfig(accounts=request.param, seed=23)
     population = draw_population(simulation_of(simulated), config)
-    audit_log = AuditLog(settings_in(tmp_path))
+    # A busy machine takes its time for a batch.
+    audit_log = AuditLog(replace(settings_in(tmp_path), deadline=60.0))
     yield Book(population, bundle, audit_log), audit_log
     audit_log.close()
 

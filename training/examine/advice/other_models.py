@@ -2,8 +2,8 @@
 
 The *challenger* is a larger model of the same data.  The refits are fitted on bootstrap samples of
 accounts, each with all its rows; they differ as models of other samples of customers would.  A plan
-holds under a model if, rolled forward exactly, that model no longer objects to the limit in the
-promised month or the next.
+holds under a model if, rolled forward exactly and decided each month with that model and with what
+the decisions before left in force, the promised limit is back in the promised month or the next.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from serving.decision.advice.projection import (
     Trajectories,
     outcome_after,
     project,
-    restores_limit,
 )
+from serving.decision.advice.staircase import LimitCut, decide_months
+from serving.decision.policy.dates import local_date
 from serving.decision.scoring.score import probability_of
 from training.data.labels import Labelled
+from training.examine.advice.follow import first_in_force
 from training.examine.truth.cut_accounts import CutAccounts, plans_from_paths
 from training.fit.config import FitConfig
 from training.fit.fit import Fitted, fit, predict_log_odds
@@ -60,13 +62,22 @@ def judge_by_other_models(
 
 
 def project_plans(cohort: CutAccounts) -> Projection:
-    """Return the projection of the plans as advice rolls them forward.
-
-    The reduced limit stays in force, in the promised month too.
-    """
+    """Return the projection of the plans as advice rolls them forward, under the path's limits."""
+    months = cohort.bundle.advice.search.months
+    shape = (months, len(cohort))
+    limits = np.empty(shape)
+    suspended = np.empty(shape, dtype=np.bool_)
+    pairs = zip(cohort.cuts, cohort.plans, strict=True)
+    for account, (cut, plan) in enumerate(pairs):
+        # What a decision puts in force holds from the next month on.
+        decided = plan.path[: months - 1]
+        limits[:, account] = [cut.limit_after, *(month.limit for month in decided)]
+        suspended[:, account] = [cut.suspended, *(month.suspended for month in decided)]
     trajectories = Trajectories(
         account=np.arange(len(cohort)),
         plans=plans_from_paths(cohort.plans),
+        limits=limits,
+        suspended=suspended,
     )
     return project(lay_out(cohort.statements), trajectories, cohort.cuts, cohort.bundle)
 
@@ -117,26 +128,31 @@ def find_held_promises(
 
     ``probability`` is float64 (months, accounts).
     """
-    cuts = cohort.cuts
+    promised = np.flatnonzero(cohort.promised > 0)
+    cuts = remembered_cuts(cohort)
+    decided = decide_months(
+        [cuts[account] for account in promised.tolist()],
+        probability[:, promised],
+        projection.features[:, promised],
+        cohort.bundle,
+    )
+    limits = cohort.promised_limit[promised].tolist()
+    months = cohort.promised[promised].tolist()
     held = []
-    for account, promised in enumerate(cohort.promised.tolist()):
-        if promised == 0:
-            continue
+    for answers, limit, month in zip(decided, limits, months, strict=True):
         # A promise for the last projected month has no next month to be judged in.
-        end = min(promised + 1, len(probability))
-        months = range(promised - 1, end)
-        outcomes = (
-            outcome_after(
-                month,
-                cuts[account],
-                float(probability[month, account]),
-                projection.features[month, account],
-                cohort.bundle,
-            )
-            for month in months
-        )
-        held.append(any(restores_limit(outcome) for outcome in outcomes))
-    return np.array(held)
+        judged = range(month - 1, min(month + 1, len(probability)))
+        is_back = [answers.limits[at] >= limit and not answers.suspended[at] for at in judged]
+        held.append(any(is_back))
+    return np.array(held, dtype=np.bool_)
+
+
+def remembered_cuts(cohort: CutAccounts) -> list[LimitCut]:
+    """Return the cuts with what each left in force and its day, as monthly decisions take them."""
+    today = local_date(cohort.population.decided_at, cohort.bundle.policy)
+    priors = first_in_force(cohort).priors
+    pairs = zip(cohort.cuts, priors, strict=True)
+    return [replace(cut, prior=prior, decided_on=today) for cut, prior in pairs]
 
 
 def share_cut(cohort: CutAccounts, probability: Vector) -> float:

@@ -99,7 +99,6 @@ class Answers:
             self.of[account, month] = decision
 
 
-@pytest.mark.xfail(reason="the path of advice does not follow the staircase yet", strict=False)
 def test_followed_to_the_letter_every_answer_is_that_of_the_path(
     cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,13 +46,9 @@ def hold(cut: CutAccounts, outlook: Projection, higher: float) -> float:
 def test_the_letter_is_what_the_plan_s_path_told(
     cut_accounts: CutAccounts, outlook: Projection
 ) -> None:
-    """Until the limit is restored; from then on only the path has it in force."""
     plans: list[PlanPath] = cut_accounts.plans
-    for account, (course, promised) in enumerate(
-        zip(plans, cut_accounts.promised.tolist(), strict=True)
-    ):
-        months = promised if promised else len(course.path)
-        for month, told in enumerate(course.path[:months]):
+    for account, course in enumerate(plans):
+        for month, told in enumerate(course.path):
             assert logit(told.probability) == pytest.approx(
                 outlook.log_odds[month, account], abs=1e-9
             )
@@ -67,7 +63,7 @@ def test_the_model_that_promised_holds_every_promise(
 ) -> None:
     held = other_models.find_held_promises(cut_accounts, outlook, probability_of(outlook.log_odds))
     assert held.all()
-    assert len(held) == (cut_accounts.promised > 0).sum() > 50
+    assert len(held) == (cut_accounts.promised > 0).sum() > 20
 
 
 def test_a_model_that_thinks_worse_of_everybody_holds_almost_none(
@@ -81,7 +77,7 @@ def test_a_model_that_thinks_worse_of_everybody_holds_almost_none(
         hold(cut_accounts, outlook, times * margin) for times in (-1.0, 0.0, 1.2, 1.5, 2.0, 3.0)
     ]
     assert shares == sorted(shares, reverse=True)
-    assert 0.1 < shares[2] < 0.9
+    assert shares[-1] < 0.9
 
 
 def test_it_is_the_promised_month_and_the_next_that_count(
@@ -90,17 +86,16 @@ def test_it_is_the_promised_month_and_the_next_that_count(
     months = np.arange(len(outlook.log_odds))[:, None]
     promised = cut_accounts.promised
     asked = (months == promised - 1) | (months == promised)
-    assert other_models.find_held_promises(
-        cut_accounts, outlook, probability_of(np.where(asked, outlook.log_odds, 20.0))
-    ).all()
-    assert not other_models.find_held_promises(
-        cut_accounts, outlook, probability_of(np.where(asked, 20.0, outlook.log_odds))
-    ).any()
-    next_month = probability_of(np.where(months == promised - 1, 20.0, outlook.log_odds))
-    held, last = (
-        other_models.find_held_promises(cut_accounts, outlook, next_month),
-        promised[promised > 0] == len(months),
-    )
+    cut_offs = [logit(advised.decision.cut_off) for advised in cut_accounts.advised]
+    # So low that nothing is cut or referred, and too high for any step back.
+    waits = np.array(cut_offs)[None, :] - 0.2
+    elsewhere = probability_of(np.where(asked, outlook.log_odds, waits))
+    assert other_models.find_held_promises(cut_accounts, outlook, elsewhere).all()
+    neither = probability_of(np.where(asked, waits, np.maximum(outlook.log_odds, waits)))
+    assert not other_models.find_held_promises(cut_accounts, outlook, neither).any()
+    next_month = probability_of(np.where(months == promised, outlook.log_odds, waits))
+    held = other_models.find_held_promises(cut_accounts, outlook, next_month)
+    last = promised[promised > 0] == len(months)
     assert not held[last].any(), "there is no next month to look at"
     assert held[~last].mean() > 0.5
 
