@@ -74,8 +74,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "What promises rest on",
         "The same accounts advised by other rules: with other margins, and with plans that need "
         "not go without cash and new credit. `effort` is the mean of the plans, in monthly "
-        "incomes. Each promise is followed in one future. `exactly`: kept by customers who never pay more "
-        "than the plan states.",
+        "incomes. Each promise is followed in one future. `exactly`: kept by customers who never "
+        "pay more than the plan states.",
     ),
     "durability": (
         "Do plans outlive the model?",
