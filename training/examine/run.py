@@ -169,7 +169,8 @@ def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     for key in ("kept", "kept_unshocked", "fell", "fell_limit_back", "months"):
         logged[f"advice_{key}"] = everyone[key]
     for row in tables["promises_kept"].iter_rows(named=True):
-        who = row["followers"].replace(" ", "_")
+        # MLflow takes no commas.
+        who = row["followers"].replace(",", "").replace(" ", "_")
         logged[f"followed_{who}_{row['measure']}"] = row["share"]
     for key in ("top_1", "top_4", "rank_correlation"):
         logged[f"reasons_true_{key}"] = served[key]
