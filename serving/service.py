@@ -163,7 +163,12 @@ class LimitReduction:
     ) -> Response:
         """Return the stored answer; `by_path` are the requests in `body` by their JSONPath."""
         with self._as_api_errors(by_path):
-            return await self.decisions.decide(endpoint, body, list(by_path.values()), context)
+            return await self.decisions.decide(
+                endpoint,
+                body,
+                list(by_path.values()),
+                context,
+            )
 
     @contextmanager
     def _as_api_errors(self, by_path: Mapping[str, Request]) -> Iterator[None]:

@@ -107,7 +107,12 @@ def recall(rows: Sequence[Entry], reviewed: Mapping[str, Entry]) -> Memory:
         elif newest is not None and newest.row.entry_id == row.subject:
             prior = after_outcome(prior, row, newest, is_newest=True)
         else:
-            prior = after_outcome(prior, row, Decided.read(reviewed[row.subject]), is_newest=False)
+            prior = after_outcome(
+                prior,
+                row,
+                Decided.read(reviewed[row.subject]),
+                is_newest=False,
+            )
     newest_decision = None if newest is None else newest.row.entry_id
     return Memory(prior, rows[-1].seq, newest_decision)
 

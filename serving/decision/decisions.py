@@ -61,7 +61,13 @@ def _make_ids(result: Stages, making: Making, bundle: Bundle) -> list[str]:
             past[account_id] = account.prior.text()
         if account_id in making.earlier:
             past[account_id] = past.get(account_id, "") + making.earlier[account_id].decision_id
-    return decision_ids(result.statements, bundle.digest, making.decided_at, making.id_key, past)
+    return decision_ids(
+        result.statements,
+        bundle.digest,
+        making.decided_at,
+        making.id_key,
+        past,
+    )
 
 
 def _make_decision(
@@ -109,7 +115,13 @@ def _make_decision(
         reasons=reasons,
         leaders=sum(reason.leader for reason in reasons),
         comparison=comparison,
-        notice=make_notice(outcome, subject, bundle.wording, bundle.policy, making.decided_at),
+        notice=make_notice(
+            outcome,
+            subject,
+            bundle.wording,
+            bundle.policy,
+            making.decided_at,
+        ),
         suspended=outcome.suspended,
         prior=account.prior,
         arm=result.arms[place],
@@ -180,7 +192,12 @@ def add_advice(
     texts = bundle.advice.notes
     below_cut_off = logit(decision.cut_off) - decision.log_odds
     if advice is None:
-        return Advised(decision, below_cut_off, (_why_no_advice(decision, outcome, texts),), None)
+        return Advised(
+            decision,
+            below_cut_off,
+            (_why_no_advice(decision, outcome, texts),),
+            None,
+        )
     proposed = (texts["proposed"],) if decision.action == "review" else ()
     return Advised(decision, below_cut_off, proposed + advice.notes, advice)
 

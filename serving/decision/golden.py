@@ -86,7 +86,12 @@ def _verify(bundle: Bundle) -> None:
         record["month"] = datetime.date.fromisoformat(record["month"])
     decided_at = datetime.datetime.fromisoformat(content["decided_at"])
     result = stages(schema.table(records), bundle, decided_at)
-    rows = zip(content["answers"], result.decisions, result.scores.contributions, strict=True)
+    rows = zip(
+        content["answers"],
+        result.decisions,
+        result.scores.contributions,
+        strict=True,
+    )
     for answer, decision, contributions in rows:
         if different := _differences(answer, decision, contributions):
             raise BundleError(

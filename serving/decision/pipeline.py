@@ -140,7 +140,14 @@ def advise(
     """
     several = None if constraints is UNCONSTRAINED else [constraints]
     priors = _of_one(statements, prior)
-    advised = advise_many(statements, bundle, decided_at, AdviceOptions(several), priors, id_key)
+    advised = advise_many(
+        statements,
+        bundle,
+        decided_at,
+        AdviceOptions(several),
+        priors,
+        id_key,
+    )
     if len(advised) != 1:
         raise ValueError(
             f"advise: expected the statements of one account, got {len(advised)} accounts"

@@ -124,7 +124,15 @@ def _names(text: str, account: str) -> bool:
 
 def _erase_account(log: OpenAuditLog, tenant: str, account: str, order: ErasureOrder) -> int:
     def erase_all() -> Iterator[Erased]:
-        while (one := erase_account(log.database, log.secrets, tenant, account, order)) is not None:
+        while (
+            one := erase_account(
+                log.database,
+                log.secrets,
+                tenant,
+                account,
+                order,
+            )
+        ) is not None:
             yield one
 
     try:

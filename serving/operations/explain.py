@@ -216,7 +216,12 @@ def _score(made: Stages, bundle: Bundle) -> str:
 
 def _policy(made: Stages, bundle: Bundle) -> str:
     decision, outcome, evidence = made.decisions[0], made.outcomes[0], made.evidence[0]
-    account = Account(decision.product, decision.as_of, decision.probability, evidence.values)
+    account = Account(
+        decision.product,
+        decision.as_of,
+        decision.probability,
+        evidence.values,
+    )
     limits, near = limits_by_model([account], bundle.policy)
     lines = lines_of_accounts([account], bundle.policy)
     loss = expected_loss(np.array([decision.probability]), lines, bundle.policy)

@@ -27,7 +27,13 @@ def run_service(options: argparse.Namespace) -> None:
     sys.stdout.write(f"serving {digest}\n")
     sys.stdout.flush()
     # In the current folder, which relative paths of the environment mean.
-    bentoml.serve(SERVICE, host=options.host, port=options.port, working_dir=".", blocking=True)
+    bentoml.serve(
+        SERVICE,
+        host=options.host,
+        port=options.port,
+        working_dir=".",
+        blocking=True,
+    )
 
 
 def _check_address(host: str, port: int) -> None:

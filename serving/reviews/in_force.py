@@ -50,7 +50,12 @@ def resolved_limit(body: ResolutionRequest, rows: Sequence[Entry], memory: Memor
             )
         return in_force
     if body.outcome == "overturn":
-        return _overturned_limit(decision["credit_limit"], decision["new_limit"], rows, memory)
+        return _overturned_limit(
+            decision["credit_limit"],
+            decision["new_limit"],
+            rows,
+            memory,
+        )
     lowest = 0.0 if undecided else decision["new_limit"]
     if not _is_newest(rows[0], memory):
         lowest = in_force

@@ -110,7 +110,16 @@ def full_vector_of(
     try:
         request = _request_of(decision)
         for id_key in id_keys:
-            again = json.loads(answer_again(request, bundle, decided_at, id_key, True, earlier))
+            again = json.loads(
+                answer_again(
+                    request,
+                    bundle,
+                    decided_at,
+                    id_key,
+                    True,
+                    earlier,
+                )
+            )
             if again["decision_id"] == recorded["decision_id"]:
                 break
     except (StatementError, ProductError, PriorError, ValidationError):

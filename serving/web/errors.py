@@ -155,7 +155,13 @@ def status_problem(status: int) -> Problem:
         faults = [Fault(path="$", message=message)]
         detail = "1 fault"
     title = HTTPStatus(status).phrase if status in _STATUSES else "Error"
-    return Problem(type="about:blank", title=title, status=status, detail=detail, errors=faults)
+    return Problem(
+        type="about:blank",
+        title=title,
+        status=status,
+        detail=detail,
+        errors=faults,
+    )
 
 
 def validation_error(error: ValidationError) -> ApiError:

@@ -253,7 +253,14 @@ def _dependence(
                 feature_names=names[place],
             )
             _draw_dependence(one, panel)
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.08, top=0.97, wspace=0.22, hspace=0.22)
+    figure.subplots_adjust(
+        left=0.08,
+        right=0.98,
+        bottom=0.08,
+        top=0.97,
+        wspace=0.22,
+        hspace=0.22,
+    )
     return figure
 
 

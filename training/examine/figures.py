@@ -58,7 +58,13 @@ def recovery_path(advised: Advised) -> Figure:
         days, probabilities, limits = _path_points(decision, path)
         above.plot(days, probabilities, color=colour, marker="o", ms=3, label=name)
         below.step(days, limits, where="post", color=colour)
-    above.axhline(decision.cut_off, color="black", linestyle="--", linewidth=1, label="cut-off")
+    above.axhline(
+        decision.cut_off,
+        color="black",
+        linestyle="--",
+        linewidth=1,
+        label="cut-off",
+    )
     if advice.plan.restored is not None:
         restored = advice.plan.restored.toordinal()
         for axes in (above, below):
@@ -196,7 +202,13 @@ def _mark_aims(axes: Axes, aims: Sequence[float | None], offset: float = 0.0) ->
         if aim is None:
             continue
         place = row + offset
-        axes.plot([aim, aim], [place - 0.25, place + 0.25], color=ALARM, linewidth=2, label=label)
+        axes.plot(
+            [aim, aim],
+            [place - 0.25, place + 0.25],
+            color=ALARM,
+            linewidth=2,
+            label=label,
+        )
         label = "_nolegend_"  # once in the legend
 
 

@@ -85,7 +85,13 @@ def choose_references(
     economics of a product are neither learnt from the data nor stated by the policy.
     """
     policy = resolve_policy(data, config)
-    return choose_populations(data, fitted, policy, config.reference_size, config.reference_band)
+    return choose_populations(
+        data,
+        fitted,
+        policy,
+        config.reference_size,
+        config.reference_band,
+    )
 
 
 def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts:

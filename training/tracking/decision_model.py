@@ -265,7 +265,12 @@ def _prepare_statements(statements: pl.DataFrame, columns: Sequence[Any]) -> pl.
     prepared["month"] = _as_months(prepared["month"])
     for column in columns:
         if column.name not in prepared and column.null != "never":
-            prepared[column.name] = pl.repeat(None, statements.height, dtype=pl.Null, eager=True)
+            prepared[column.name] = pl.repeat(
+                None,
+                statements.height,
+                dtype=pl.Null,
+                eager=True,
+            )
         values = prepared.get(column.name)
         if values is None or column.kind != "whole_number" or not values.dtype.is_float():
             continue

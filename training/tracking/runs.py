@@ -252,7 +252,12 @@ def draw_in_background(figures: Mapping[str, Figure]) -> Iterator[None]:
         # Hinting glyphs is an eighth of the cost of drawing.
         with mpl.rc_context({"text.hinting": "none"}):
             for name, figure in figures.items():
-                client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs=_FIGURE)
+                client.log_figure(
+                    run_id,
+                    figure,
+                    f"figures/{name}.png",
+                    save_kwargs=_FIGURE,
+                )
 
     with ThreadPoolExecutor(1, "figures") as pool:
         drawn = pool.submit(draw)

@@ -67,7 +67,12 @@ def search(
             start = time.perf_counter()
             score, is_whole = TrialScore(asked.number, (), ()), False
             for first in range(0, len(folds), FOLDS_AT_ONCE):
-                score = _score_more(score, folds[first : first + FOLDS_AT_ONCE], tried, pool)
+                score = _score_more(
+                    score,
+                    folds[first : first + FOLDS_AT_ONCE],
+                    tried,
+                    pool,
+                )
                 is_whole = len(score.auc) == len(folds)
                 if is_whole or dominated_by(score, rivals, config.prune_margin_se) is not None:
                     break

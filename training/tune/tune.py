@@ -84,7 +84,13 @@ def tune(
     folds = prepare(source, data_config, config)
     key = comparability(source, data_config, base, config)
     with (
-        open_study(store / "studies", study, key, config.search_seed, config.startup) as opened,
+        open_study(
+            store / "studies",
+            study,
+            key,
+            config.search_seed,
+            config.startup,
+        ) as opened,
         log_search(Store(store), opened, (data_config, base, config), key) as log,
     ):
         for trials in search(opened, folds, base, config):

@@ -169,7 +169,16 @@ def _try_key(
 ) -> bytes | None:
     try:
         account_hash = (account or b"").decode()
-        return None if sealed is None else decrypt_key(sealed, subject_id, account_hash, secrets_)
+        return (
+            None
+            if sealed is None
+            else decrypt_key(
+                sealed,
+                subject_id,
+                account_hash,
+                secrets_,
+            )
+        )
     except (InvalidTag, ValueError):
         return None
 

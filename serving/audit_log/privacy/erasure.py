@@ -113,13 +113,30 @@ def erase_account(
         person = connection.execute(query).one_or_none()
         if person is None:
             return None
-        holds = _holds_of(connection, secrets, [person.person], order).get(person.person, [])
+        holds = _holds_of(
+            connection,
+            secrets,
+            [person.person],
+            order,
+        ).get(person.person, [])
         if holds and order.hold_over is None:
             raise Held(holds)
         erased = Erased(person.person, _count_entries(connection, person.person))
         connection.execute(people.delete().where(people.c.person == person.person))
         mark = _erasure_mark(secrets, person.key_id, person.account)
-        insert_entries(connection, [_erasure_entry(erased, tenant, order, mark, holds)], secrets)
+        insert_entries(
+            connection,
+            [
+                _erasure_entry(
+                    erased,
+                    tenant,
+                    order,
+                    mark,
+                    holds,
+                )
+            ],
+            secrets,
+        )
     return erased
 
 

@@ -92,7 +92,14 @@ def _search_in_blocks(
     balances = window.now("balance").tolist()
     searches = [
         PlanSearch(account, grid, cut, balance)
-        for account, (grid, cut, balance) in enumerate(zip(grids, cuts, balances, strict=True))
+        for account, (grid, cut, balance) in enumerate(
+            zip(
+                grids,
+                cuts,
+                balances,
+                strict=True,
+            )
+        )
     ]
     blocks = [
         searches[start : start + _ACCOUNTS_PER_BLOCK]

@@ -123,7 +123,15 @@ def decide_months(
             by_day.setdefault(decided_at, []).append(place)
             values = dict(zip(_NAMES, rows[place], strict=True))
             values["limit_now"] = one.in_force
-            accounts.append(Account(one.cut.product, as_of, chances[place], values, one.prior))
+            accounts.append(
+                Account(
+                    one.cut.product,
+                    as_of,
+                    chances[place],
+                    values,
+                    one.prior,
+                )
+            )
         # One call for all: the policy's arrays cost as much for one account as for a hundred.
         for decided_at, places in by_day.items():
             due = [accounts[place] for place in places]
@@ -170,7 +178,12 @@ def guess_steps(log_odds: Months, cut: LimitCut, bundle: Bundle) -> tuple[Months
     below = logit(policy.cut_off(cut.product)) - log_odds
     lifts = lifts_suspension(below, policy.restore) & is_time[:, None]
     stopped = np.logical_not(np.logical_or.accumulate(lifts, axis=0)) & cut.suspended
-    back = limit_back(below, np.array(prior.limit_before), np.array(prior.limit_after), policy)
+    back = limit_back(
+        below,
+        np.array(prior.limit_before),
+        np.array(prior.limit_after),
+        policy,
+    )
     given = np.where(is_time[:, None] & ~stopped, back, cut.limit_after)
     limits: Months = np.maximum.accumulate(np.maximum(given, cut.limit_after), axis=0)
     return limits, stopped

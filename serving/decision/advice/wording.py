@@ -55,7 +55,13 @@ def plan_path(shown: ShownPlan, cut: LimitCut, bundle: Bundle) -> PlanPath:
     """A plan as it is shown: its steps, and the state after each month."""
     months = shown.months
     back = months.decided.month_back(cut.limit_before) if shown.promises else None
-    path = _path_months(cut, months.paid, months.balance, months.probability, months.decided)
+    path = _path_months(
+        cut,
+        months.paid,
+        months.balance,
+        months.probability,
+        months.decided,
+    )
     return PlanPath(
         steps=plan_steps(shown.plan, shown.income, bundle.advice),
         effort=shown.effort,

@@ -208,7 +208,16 @@ def principal_groups(
                 contribution=sums[group],
                 share=sums[group] / push,
                 named=named or facts[group],
-                fact=fact if named and fact and says_more(fact, named, evidence, wording) else None,
+                fact=fact
+                if named
+                and fact
+                and says_more(
+                    fact,
+                    named,
+                    evidence,
+                    wording,
+                )
+                else None,
                 leader=is_equal or group == stated[0],
             )
         )

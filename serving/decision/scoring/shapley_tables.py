@@ -297,7 +297,16 @@ def _split_tree(tree: Tree) -> list[Piece]:
 
 def _piece(tree: Tree, node: int, above: tuple[int, ...], splits: tuple[int, ...]) -> Piece:
     features = tuple(sorted({tree.feature[split] for split in splits}))
-    leaves = [_leaf(tree, leaf, path, splits, features) for leaf, path in tree.paths(node, above)]
+    leaves = [
+        _leaf(
+            tree,
+            leaf,
+            path,
+            splits,
+            features,
+        )
+        for leaf, path in tree.paths(node, above)
+    ]
     return Piece(tree, splits, features, tuple(leaves))
 
 

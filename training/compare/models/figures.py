@@ -58,7 +58,12 @@ def scores(first: Evaluation, second: Evaluation) -> Figure:
     for style, (product, cut_off) in zip(cycle(("--", ":")), first_cut_offs.items(), strict=False):
         name = f"cut-off of {product}"
         axes.axvline(logit(cut_off), color=INK, linestyle=style, linewidth=1, label=name)
-        axes.axhline(logit(second_cut_offs[product]), color=INK, linestyle=style, linewidth=1)
+        axes.axhline(
+            logit(second_cut_offs[product]),
+            color=INK,
+            linestyle=style,
+            linewidth=1,
+        )
     axes.legend(loc="upper left")
     return figure
 

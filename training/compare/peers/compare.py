@@ -50,7 +50,12 @@ class PeersConfig:
     only: str = ""  # names on the page, separated by semicolons; empty = all
 
     def __post_init__(self) -> None:
-        check_ranges(self, peer_folds=(2, 20), peer_seed=(0, 2**31 - 1), tune_trials=(0, 1000))
+        check_ranges(
+            self,
+            peer_folds=(2, 20),
+            peer_seed=(0, 2**31 - 1),
+            tune_trials=(0, 1000),
+        )
         known = [contender.name for contender in CONTENDERS]
         known.append(TUNED)
         unknown = set(self.names()) - set(known)

@@ -229,7 +229,12 @@ def fit_ours(data: Labelled, config: FitConfig) -> Model:
 OURS = "Clearline"
 REFERENCE = 1000
 CONTENDERS: tuple[Contender, ...] = (
-    Contender(OURS, "the config asked for, every feature held to its direction", None, fit_ours),
+    Contender(
+        OURS,
+        "the config asked for, every feature held to its direction",
+        None,
+        fit_ours,
+    ),
     Contender(
         "LightGBM, our config unconstrained",
         "the same without directions",

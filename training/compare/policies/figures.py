@@ -72,7 +72,12 @@ def _mark_points(axes: Axes, table: pl.DataFrame, best: Point, max_good_cut: flo
         linestyle=":",
         label="cut by hard rules alone",
     )
-    axes.axvline(max_good_cut, color=SOFT, linestyle="--", label=f"at most {max_good_cut:.1%}")
+    axes.axvline(
+        max_good_cut,
+        color=SOFT,
+        linestyle="--",
+        label=f"at most {max_good_cut:.1%}",
+    )
     axes.plot(
         served["good_cut"],
         served["loss_avoided_share"],

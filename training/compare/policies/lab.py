@@ -53,7 +53,12 @@ class LabConfig:
     futures: int = 100  # of each simulated account, for the true probability; 0 = no oracle
 
     def __post_init__(self) -> None:
-        check_ranges(self, max_good_cut=(0.0, 1.0), cut_offs=(2, 1000), futures=(0, 100_000))
+        check_ranges(
+            self,
+            max_good_cut=(0.0, 1.0),
+            cut_offs=(2, 1000),
+            futures=(0, 100_000),
+        )
 
 
 @dataclass(frozen=True, slots=True)

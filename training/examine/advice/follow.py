@@ -266,4 +266,9 @@ def _collect(course: _Course, promised: Rows, asked: Mask) -> FollowedPlans:
         return whole
 
     notes = {name: spread(of_rows) for name, of_rows in course.seen.items()}
-    return FollowedPlans(promised=promised, asked=asked, kept=spread(course.is_back), **notes)
+    return FollowedPlans(
+        promised=promised,
+        asked=asked,
+        kept=spread(course.is_back),
+        **notes,
+    )

@@ -93,7 +93,12 @@ def _choose_references(
 def _as_served(other: Bundle, origin: Origin) -> Bundle:
     """The bundle with the policy and the texts of the served one."""
     served = origin.served
-    return replace(other, policy=served.policy, wording=served.wording, advice=served.advice)
+    return replace(
+        other,
+        policy=served.policy,
+        wording=served.wording,
+        advice=served.advice,
+    )
 
 
 def _with_other_seeds(origin: Origin, seeds: int) -> Iterator[Bundle]:

@@ -147,7 +147,12 @@ def find_cut_accounts(population: Population, bundle: Bundle, threads: int = 2) 
     ids = decided.features.accounts["account_id"][cut]
     is_cut = pl.col("account_id").is_in(ids.implode())
     statements = decided.statements.filter(is_cut)
-    advised = advise_many(statements, bundle, population.decided_at, AdviceOptions(threads=threads))
+    advised = advise_many(
+        statements,
+        bundle,
+        population.decided_at,
+        AdviceOptions(threads=threads),
+    )
     return CutAccounts(
         population=population,
         bundle=bundle,

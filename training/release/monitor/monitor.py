@@ -114,7 +114,12 @@ def run_monitor(
         print(found.code, [breach.name for breach in found.breaches])
     """
     bounds = bounds or read_bounds()
-    hold_out, source, config = evaluate_version(files.data, model.store, model.name, model.version)
+    hold_out, source, config = evaluate_version(
+        files.data,
+        model.store,
+        model.name,
+        model.version,
+    )
     if hold_out.bundle.provenance.training_data != source.digest:
         fitted_on = f"the data that version {model.version} of {model.name} was fitted on"
         # The fit's split applied to other data would not be its hold-out.
