@@ -35,29 +35,29 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-8550-97d9-e511ab2309c0",
+    "decision_id": "01a1c4af-86fb-84bf-bf64-5343372d548b",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
     "action": "reduce",
     "credit_limit": 30000.0,
-    "new_limit": 19600.0,
+    "new_limit": 21000.0,
     "proposed_limit": None,
     "currency": "CNY",
     "effective_on": "2026-11-13",
     "review_on": "2027-02-10",
     "review_because": [],
-    "probability": 0.5862315370345634,
-    "log_odds": 0.3484082767562363,
-    "base_log_odds": -2.5137817379246084,
-    "cut_off": 0.12790697674418605,
+    "probability": 0.5269089183532366,
+    "log_odds": 0.10773977157980474,
+    "base_log_odds": -2.070277387845752,
+    "cut_off": 0.19177793449407493,
     "reasons": [
         {
             "rank": 1,
             "code": "cash_reliance",
             "cause": "behavior",
-            "share": 0.28357547890465223,
-            "contribution": 0.8997657931863952,
+            "share": 0.3012466551492751,
+            "contribution": 0.7551123076378957,
             "leader": True,
             "text": {
                 "en": (
@@ -76,21 +76,21 @@ ANSWER: dict[str, Any] = {
                     "value": 2.0,
                     "reference_value": 0.0,
                     "unit": "months",
-                    "contribution": 0.35437064475772767,
+                    "contribution": 0.452374858551545,
                 },
                 {
                     "name": "cash_to_income_6",
                     "value": 0.07,
                     "reference_value": 0.0,
                     "unit": "share",
-                    "contribution": 0.30266361062190456,
+                    "contribution": 0.18751652227378005,
                 },
                 {
                     "name": "cash_to_limit_6",
                     "value": 0.12,
                     "reference_value": 0.0,
                     "unit": "share",
-                    "contribution": 0.21678191307818678,
+                    "contribution": 0.08376145810263042,
                 },
             ],
         },
@@ -98,41 +98,41 @@ ANSWER: dict[str, Any] = {
             "rank": 2,
             "code": "credit_seeking",
             "cause": "behavior",
-            "share": 0.2723843837585623,
-            "contribution": 0.8642572060559413,
+            "share": 0.29699548733965725,
+            "contribution": 0.7444562253876685,
             "leader": True,
             "text": {
                 "en": (
-                    "You applied for credit with other lenders 3 times in the last 6 months, "
+                    "You applied for credit with other lenders 2 times in the last 3 months, "
                     "most recently in October 2026. At least half of the comparison accounts "
                     "did not apply."
                 ),
                 "zh": (
-                    "近6个月，您向其他机构申请信贷3次，最近一次为2026年10月。"
+                    "近3个月，您向其他机构申请信贷2次，最近一次为2026年10月。"
                     "对比账户中至少有一半没有申请。"
                 ),
             },
             "features": [
                 {
-                    "name": "credit_inquiries_12",
-                    "value": 3.0,
+                    "name": "credit_inquiries_3",
+                    "value": 2.0,
                     "reference_value": 0.0,
                     "unit": "count",
-                    "contribution": 0.4416258896672863,
+                    "contribution": 0.15991449643309313,
+                },
+                {
+                    "name": "credit_inquiries_12",
+                    "value": 3.0,
+                    "reference_value": 1.0,
+                    "unit": "count",
+                    "contribution": 0.3015618237501273,
                 },
                 {
                     "name": "credit_inquiries_6",
                     "value": 3.0,
                     "reference_value": 0.0,
                     "unit": "count",
-                    "contribution": 0.20178747552726545,
-                },
-                {
-                    "name": "credit_inquiries_3",
-                    "value": 2.0,
-                    "reference_value": 0.0,
-                    "unit": "count",
-                    "contribution": 0.12883797756233703,
+                    "contribution": 0.23365381357231446,
                 },
             ],
         },
@@ -140,83 +140,41 @@ ANSWER: dict[str, Any] = {
             "rank": 3,
             "code": "external_debt",
             "cause": "risk",
-            "share": 0.19220925414167234,
-            "contribution": 0.6098669485759616,
+            "share": 0.20234367858740582,
+            "contribution": 0.5071996633402099,
             "leader": True,
             "text": {
                 "en": (
-                    "You owe CNY 70,600 here and to other lenders, 8.6 times your monthly "
-                    "income of CNY 8,200. Half of the comparison accounts owe 2.0 times or "
-                    "less."
+                    "By our latest data (October 2026), you owe CNY 70,600 here and to other "
+                    "lenders, 8.6 times your monthly income of CNY 8,200. Half of the "
+                    "comparison accounts owe 2.3 times or less."
                 ),
                 "zh": (
-                    "您在本账户和其他机构的负债合计70,600元，是月收入（8,200元）的8.6倍。"
-                    "对比账户中有一半不超过2.0倍。"
+                    "截至2026年10月，您在本账户和其他机构的负债合计70,600元，"
+                    "是月收入（8,200元）的8.6倍。对比账户中有一半不超过2.3倍。"
                 ),
             },
             "features": [
                 {
                     "name": "total_debt_to_income",
                     "value": 8.61,
-                    "reference_value": 1.97,
+                    "reference_value": 2.31,
                     "unit": "times",
-                    "contribution": 0.5194046302516571,
+                    "contribution": 0.38673471025539,
                 },
                 {
-                    "name": "external_debt_growth_6",
-                    "value": None,
-                    "reference_value": -0.04,
-                    "unit": "share",
-                    "contribution": 0.056957257227867784,
+                    "name": "external_debt_to_income",
+                    "value": 6.34,
+                    "reference_value": 1.19,
+                    "unit": "times",
+                    "contribution": 0.09594123226296351,
                 },
                 {
                     "name": "external_debt_to_limit",
                     "value": 1.73,
-                    "reference_value": 0.74,
+                    "reference_value": 0.78,
                     "unit": "times",
-                    "contribution": 0.017779751608453027,
-                },
-            ],
-        },
-        {
-            "rank": 4,
-            "code": "repayment",
-            "cause": "behavior",
-            "share": 0.12757722103373165,
-            "contribution": 0.40479388386937293,
-            "leader": False,
-            "text": {
-                "en": (
-                    "Over the last 5 months you paid CNY 2,290 a month on bills of CNY "
-                    "13,480 on average (17%). Half of the comparison accounts paid 43% or "
-                    "more."
-                ),
-                "zh": (
-                    "近5个月，您的账单月均13,480元，月均还款2,290元（17%）。"
-                    "对比账户中有一半还款不低于43%。"
-                ),
-            },
-            "features": [
-                {
-                    "name": "payment_to_balance_6",
-                    "value": 0.17,
-                    "reference_value": 0.43,
-                    "unit": "share",
-                    "contribution": 0.13789120619127213,
-                },
-                {
-                    "name": "payment_to_balance_3",
-                    "value": 0.15,
-                    "reference_value": 0.38,
-                    "unit": "share",
-                    "contribution": 0.08846831130213335,
-                },
-                {
-                    "name": "balance_growth_6",
-                    "value": None,
-                    "reference_value": 0.15,
-                    "unit": "share",
-                    "contribution": 0.05673435545095633,
+                    "contribution": 0.014495683297669025,
                 },
             ],
         },
@@ -241,8 +199,8 @@ ANSWER: dict[str, Any] = {
             "than twice those wanted; from as many strata of log-odds as accounts are wanted "
             "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
-        "policy": "2026-11.4",
-        "bundle": "541030ab7fcdc554fd784d47f9e02e859926249b119e9f9ea0d3fea69432a36b",
+        "policy": "2026-11.5",
+        "bundle": "cd5ece1378609256f7948fb3982176a10c00a7057e48c9a97ce30a1cd75a97bd",
     },
     "notice": {
         "kind": "adverse_action",
@@ -250,22 +208,19 @@ ANSWER: dict[str, Any] = {
         "text": {
             "en": (
                 "On 10 November 2026 we decided to lower the credit limit of your pay-later "
-                "account ending in 1027 from CNY 30,000 to CNY 19,600. The new limit applies "
+                "account ending in 1027 from CNY 30,000 to CNY 21,000. The new limit applies "
                 "from 13 November 2026. We will look at it again on 10 February 2027.\n"
                 "\n"
                 "Main reasons:\n"
                 "1. You drew cash in 2 of the last 3 months (CNY 2,100 in all), most "
                 "recently in October 2026. At least half of the comparison accounts drew "
                 "none.\n"
-                "2. You applied for credit with other lenders 3 times in the last 6 months, "
+                "2. You applied for credit with other lenders 2 times in the last 3 months, "
                 "most recently in October 2026. At least half of the comparison accounts did "
                 "not apply.\n"
-                "3. You owe CNY 70,600 here and to other lenders, 8.6 times your monthly "
-                "income of CNY 8,200. Half of the comparison accounts owe 2.0 times or less.\n"
-                "\n"
-                "Further reasons:\n"
-                "4. Over the last 5 months you paid CNY 2,290 a month on bills of CNY 13,480 "
-                "on average (17%). Half of the comparison accounts paid 43% or more.\n"
+                "3. By our latest data (October 2026), you owe CNY 70,600 here and to other "
+                "lenders, 8.6 times your monthly income of CNY 8,200. Half of the comparison "
+                "accounts owe 2.3 times or less.\n"
                 "\n"
                 "The comparison accounts are 1,000 accounts of the same kind that only just "
                 "keep their limit. Where we give a value for them, half of them have that "
@@ -280,20 +235,16 @@ ANSWER: dict[str, Any] = {
             ),
             "zh": (
                 "我们于2026年11月10日决定，将您的先享后付账户（尾号1027）"
-                "的信用额度由30,000元下调至19,600元，自2026年11月13日起生效。"
+                "的信用额度由30,000元下调至21,000元，自2026年11月13日起生效。"
                 "我们将于2027年2月10日重新评估该额度。\n"
                 "\n"
                 "主要原因：\n"
                 "1. 近3个月中，您有2个月提现（共2,100元），最近一次为2026年10月。"
                 "对比账户中至少有一半没有提现。\n"
-                "2. 近6个月，您向其他机构申请信贷3次，最近一次为2026年10月。"
+                "2. 近3个月，您向其他机构申请信贷2次，最近一次为2026年10月。"
                 "对比账户中至少有一半没有申请。\n"
-                "3. 您在本账户和其他机构的负债合计70,600元，是月收入（8,200元）的8.6倍。"
-                "对比账户中有一半不超过2.0倍。\n"
-                "\n"
-                "其他原因：\n"
-                "4. 近5个月，您的账单月均13,480元，月均还款2,290元（17%）。"
-                "对比账户中有一半还款不低于43%。\n"
+                "3. 截至2026年10月，您在本账户和其他机构的负债合计70,600元，"
+                "是月收入（8,200元）的8.6倍。对比账户中有一半不超过2.3倍。\n"
                 "\n"
                 "对比账户为1,000个刚好达到保留额度标准的同类账户。"
                 "文中对比账户的数值为中位数：一半账户不高于该值，一半账户不低于该值。\n"
@@ -311,8 +262,8 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "541030ab7fcdc554fd784d47f9e02e859926249b119e9f9ea0d3fea69432a36b",
-        "reference": "aa6e8b7eadda4e1e6789f53fdac3cace14769f7e3eec64fa884bf9946864e755",
-        "policy": "2026-11.4",
+        "bundle": "cd5ece1378609256f7948fb3982176a10c00a7057e48c9a97ce30a1cd75a97bd",
+        "reference": "87ab3e2700b4aa07ec78e26181215e3882d14c7913c44d9ae72eeef796aec591",
+        "policy": "2026-11.5",
     },
 }
