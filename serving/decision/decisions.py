@@ -21,8 +21,9 @@ from serving.decision.policy.outcome import Outcome, change_of
 from serving.decision.policy.prior import Change, after
 from serving.decision.policy.since_last import Earlier, describe_rise
 from serving.decision.reasons.comparison import ComparisonNote, describe
-from serving.decision.reasons.ranking import Evidence, Ranked, principal_reasons
-from serving.decision.reasons.wording import day
+from serving.decision.reasons.naming import group_of, worst_fact
+from serving.decision.reasons.ranking import Evidence, Ranked, Reason, principal_reasons
+from serving.decision.reasons.wording import day, say
 from serving.decision.result import Advised, Decision, Stages
 from serving.decision.scoring.score import logit
 
@@ -94,6 +95,7 @@ def _make_decision(
         reasons=reasons,
         comparison=explained,
         since_last=describe_rise(since_last, outcome, reasons, bundle.wording),
+        also_known=_also_known(outcome, reasons, evidence, bundle),
     )
     return Decision(
         decision_id=decision_id,
@@ -127,6 +129,32 @@ def _make_decision(
         arm=result.arms[place],
         since_last=since_last,
     )
+
+
+def _also_known(
+    outcome: Outcome,
+    reasons: Sequence[Reason],
+    evidence: Evidence,
+    bundle: Bundle,
+) -> Text | None:
+    """The sentence of a fact that the customer would look for and that no reason tells."""
+    if not outcome.by_model or outcome.action == "restore":
+        return None
+    fact = worst_fact(evidence, bundle.wording)
+    if fact is None:
+        return None
+    sentence = say(group_of(fact), fact, evidence, bundle.wording)
+    is_told = any(
+        sentence.en in reason.text.en or _names_delay(reason, evidence.values[fact])
+        for reason in reasons
+    )
+    return None if is_told else sentence
+
+
+def _names_delay(reason: Reason, days: float) -> bool:
+    """Whether the sentence of a reason is about a delay of so many days."""
+    named = reason.features[0]
+    return named.unit == "days" and named.value == days
 
 
 def _describe_comparison(

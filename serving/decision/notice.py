@@ -60,7 +60,8 @@ class Subject:
     ``credit_limit`` is that before the decision, CNY, and ``limit_before`` that from before the
     first cut in force, the same if none is.  ``comparison`` explains the comparison
     accounts that sentences of ``reasons`` speak of; None if none can.  ``since_last`` is a sentence
-    about the change since the earlier decision; None if there is none to tell.
+    about the change since the earlier decision; None if there is none to tell.  ``also_known`` is a
+    fact that is never silent and no reason; None if there is none.
     """
 
     account_id: str
@@ -70,6 +71,7 @@ class Subject:
     reasons: Sequence[Reason]
     comparison: Text | None
     since_last: Text | None = None
+    also_known: Text | None = None
 
 
 def name_account(account_id: str, product: str, wording: Wording) -> Text:
@@ -143,6 +145,7 @@ def _text(
         opening.format(proposal=proposal, **values),
         _reasons(parts[heading], main, language),
         _reasons(parts["further_reasons"], further, language),
+        _also_known(parts["also_known"], subject, language),
         "" if subject.since_last is None else str(getattr(subject.since_last, language)),
         _comparison(subject, wording, language),
         parts[_RIGHTS.get(outcome.action, "rights")],
@@ -158,6 +161,12 @@ def _reasons(template: str, reasons: Sequence[Reason], language: Language) -> st
     """
     sentences = [f"{reason.rank}. {getattr(reason.text, language)}" for reason in reasons]
     return template.format(reasons="\n".join(sentences)) if sentences else ""
+
+
+def _also_known(template: str, subject: Subject, language: Language) -> str:
+    if subject.also_known is None:
+        return ""
+    return template.format(fact=getattr(subject.also_known, language))
 
 
 def _comparison(subject: Subject, wording: Wording, language: Language) -> str:

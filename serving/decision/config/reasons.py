@@ -87,6 +87,7 @@ _NOTICE: Mapping[str, AbstractSet[str]] = {
     "reasons_for_less": frozenset({"reasons"}),
     "reasons": frozenset({"reasons"}),
     "further_reasons": frozenset({"reasons"}),
+    "also_known": frozenset({"fact"}),
     "rights": frozenset(),
     "rights_after_return": frozenset(),
     "hearing": frozenset(),

@@ -102,3 +102,16 @@ def facts_of(sums: Mapping[str, float], evidence: Evidence, wording: Wording) ->
         if value >= fact.at_least and (other is None or value > evidence.values[other]):
             facts[group] = fact.feature
     return facts
+
+
+def worst_fact(evidence: Evidence, wording: Wording) -> str | None:
+    """The worst fact that is never silent, whether or not it pushed; None if there is none."""
+    worst: str | None = None
+    for fact in wording.never_silent:
+        value = evidence.values.get(fact.feature, math.nan)
+        has_text = group_of(fact.feature) in wording.groups
+        if not has_text or not value >= fact.at_least:
+            continue
+        if worst is None or value > evidence.values[worst]:
+            worst = fact.feature
+    return worst
