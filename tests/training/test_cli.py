@@ -309,6 +309,7 @@ def test_an_interruption_is_printed_and_recorded_in_the_run(
     assert recorded.data.tags["ended_by"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_bug_has_another_exit_code_than_a_negative_result(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -298,6 +298,7 @@ def test_attributes_that_are_unknown_for_all_accounts_decide_nothing(
     assert finding.outcome is Outcome.NOT_ASKED
 
 
+@pytest.mark.slow
 def test_intersections_are_compared_if_the_file_says_so(champion: GateInput) -> None:
     counts = []
     for number in (1, 2, 3):
@@ -366,6 +367,7 @@ def passes(found: Findings) -> dict[tuple[str, str], bool]:
     return {(finding.measure, finding.bound): finding.passed for finding in findings}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "gate",
     [

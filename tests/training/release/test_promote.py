@@ -320,6 +320,7 @@ def test_a_version_with_another_bundle_in_its_run_is_not_judged(
     assert registry.find_champion(store, MODEL) == "1"
 
 
+@pytest.mark.slow
 def test_a_file_of_gates_replaces_the_project_s_own(
     store: Store, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -170,6 +170,7 @@ def test_starting_points_are_inside_the_space_and_differ(config: FitConfig, numb
     assert all(point not in begun[:place] for place, point in enumerate(begun))
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_trials_and_another_does_not(
     prepared: list[folds.Fold], tmp_path: Path
 ) -> None:

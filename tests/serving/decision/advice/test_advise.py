@@ -633,6 +633,7 @@ def test_the_path_is_what_the_decision_asked_monthly_gives(
     assert {"keep", "restore"} <= steps
 
 
+@pytest.mark.slow
 def test_a_promise_that_is_too_close_is_noted_and_not_given(
     cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:

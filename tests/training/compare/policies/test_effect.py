@@ -88,6 +88,7 @@ def simulate(
     ), outcomes
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_planted_effect(tmp_path: Path) -> None:
     held = dict.fromkeys(EFFECT, 0)
     repeats = 200
