@@ -36,8 +36,8 @@ class Step(Strict):
     text: Text
 
 
-class PathMonth(Strict):
-    """The account after one month of a plan."""
+class PathMonthOfAnyVersion(Strict):
+    """The fields that every version has given a month of a plan."""
 
     month: Annotated[str, Field(description="YYYY-MM")]
     payment: Annotated[
@@ -50,11 +50,16 @@ class PathMonth(Strict):
         Field(description="the decision then, if asked monthly, with what was in force before it"),
     ]
     limit: Annotated[float, Field(description="in force after that decision, CNY")]
+
+
+class PathMonth(PathMonthOfAnyVersion):
+    """The account after one month of a plan."""
+
     suspended: Annotated[bool, Field(description="whether nothing may be drawn after it")]
 
 
-class Course(Strict):
-    """A plan and the months it leads to."""
+class CourseOfAnyVersion(Strict):
+    """The fields that every version has given a plan."""
 
     steps: Annotated[list[Step], Field(description="empty: no change of behaviour")]
     effort: Annotated[
@@ -70,6 +75,11 @@ class Course(Strict):
             )
         ),
     ]
+
+
+class Course(CourseOfAnyVersion):
+    """A plan and the months it leads to."""
+
     path: list[PathMonth]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from serving.schemas.advice import Aged, Course
+from serving.schemas.advice import Aged, CourseOfAnyVersion, PathMonthOfAnyVersion
 from serving.schemas.decision import AnswerOfAnyVersion, ModelNote, NoticeOrNull
 from serving.schemas.detail import DetailIfAsked
 from serving.schemas.reason import ComparisonNote, Reason, ReasonFeature, ReasonOfAnyVersion
@@ -31,12 +31,25 @@ class EarlierReason(ReasonOfAnyVersion):
     features: list[ReasonFeature]
 
 
+class EarlierPathMonth(PathMonthOfAnyVersion):
+    """The account after one month of a plan, by a service without a memory.
+
+    ``action`` is on the limit from before the cut.
+    """
+
+
+class EarlierCourse(CourseOfAnyVersion):
+    """A plan and the months it leads to, by a service without a memory."""
+
+    path: list[EarlierPathMonth]
+
+
 class EarlierWayBack(Strict):
     """The way back of a service that said nothing of arrears and hardship."""
 
-    plan: Course
-    on_time_only: Course
-    carry_on: Course
+    plan: EarlierCourse
+    on_time_only: EarlierCourse
+    carry_on: EarlierCourse
     ageing: list[Aged]
     expires_on: datetime.date
 

@@ -81,8 +81,8 @@ def cut_more(bundle: Bundle) -> Bundle:
     return dataclasses.replace(bundle, policy=policy)
 
 
-def write_policy_without_control_arm(folder: Path) -> Path:
-    """The project's policy without a control arm and with the income cap, as a file in ``folder``.
+def policy_without_control_arm() -> str:
+    """The text of the project's policy without a control arm and with the income cap.
 
     Which accounts the arm leaves alone depends on the secrets, which most tests draw.  The cap is
     the only rule that a regulation asks for.
@@ -90,6 +90,11 @@ def write_policy_without_control_arm(folder: Path) -> Path:
     text = WITH_INCOME_CAP.replace("\nshare = 0.01\n", "\nshare = 0.0\n")
     if read_policy(text).control.share != 0.0:
         raise ValueError("expected [control] share = 0.01 in policy.toml")
+    return text
+
+
+def write_policy_without_control_arm(folder: Path) -> Path:
+    """A file in ``folder`` with :func:`policy_without_control_arm`: the policy of most bundles."""
     file = folder / "policy.toml"
-    file.write_text(text, encoding="utf-8")
+    file.write_text(policy_without_control_arm(), encoding="utf-8")
     return file
