@@ -154,8 +154,8 @@ def shrunken(fitted: Fitted, cut_off: float) -> Fitted:
 
 @pytest.fixture(scope="session")
 def examined(simulated: Path) -> Population:
-    """Another population of the session's simulation."""
-    return draw_population(simulation_of(simulated), ExamineConfig(accounts=2_500, seed=11))
+    """Another population of the session's simulation; its model cuts one account in 75."""
+    return draw_population(simulation_of(simulated), ExamineConfig(accounts=7_500, seed=11))
 
 
 @pytest.fixture(scope="session")

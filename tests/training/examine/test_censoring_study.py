@@ -16,12 +16,12 @@ import pytest
 
 from features.schema import check
 from features.types import Vector
-from serving.decision.config.policy import Policy, read_policy
+from serving.decision.config.policy import Policy
 from tests.support.paths import ROOT
 from training.data.censoring import TREATED, observe_outcomes
 from training.data.config import DataConfig
 from training.data.dataset import Source
-from training.data.labels import label_accounts
+from training.data.labels import Labelled, label_accounts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.output import simulate
 from training.examine.censoring_study import (
@@ -33,15 +33,16 @@ from training.examine.censoring_study import (
 from training.examine.truth.futures import default_probability
 from training.examine.truth.outcomes import TrueOutcomes, simulate_untreated
 from training.examine.truth.population import ExamineConfig, Population, draw_population
-from training.fit.bundle import BundleConfig, read_texts
+from training.fit.bundle import BundleConfig, resolve_policy
 from training.fit.config import FitConfig
 
 PAGE = ROOT / "docs" / "modelling" / "model.md"
 
 
 @pytest.fixture(scope="module")
-def policy() -> Policy:
-    return read_policy(read_texts(BundleConfig())[0])
+def policy(data: Labelled) -> Policy:
+    """The project's, with the economics that the session's data show."""
+    return resolve_policy(data, BundleConfig())
 
 
 @pytest.fixture(scope="module")
@@ -187,12 +188,14 @@ def several(
     simulation, lived = WORLDS[name]
     asked = config or ExamineConfig()
     world = draw_population(simulation, asked)
-    truth, policy = simulate_untreated(world, asked), read_policy(read_texts(BundleConfig())[0])
+    truth = simulate_untreated(world, asked)
     tables = []
     for seed in seeds:
         blocks = simulate(dataclasses.replace(simulation, seed=seed))
         statements = check(lived(pl.concat([block.statements for block in blocks])), window=False)
-        ways = fit_treatments(Source(statements, None, "", ""), truth, (DataConfig(), FitConfig()))
+        source = Source(statements, None, "", "")
+        policy = resolve_policy(label_accounts(source, DataConfig()), BundleConfig())
+        ways = fit_treatments(source, truth, (DataConfig(), FitConfig()))
         tables.append(
             compare_treatments(truth, ways, policy).select(pl.lit(seed).alias("seed"), pl.all())
         )
