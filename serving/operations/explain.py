@@ -25,6 +25,7 @@ _ACTIONS = {
     "keep": "the limit stays",
     "reduce": "the limit is reduced",
     "suspend": "no new drawings",
+    "restore": "a part of what was taken, or all of it, comes back",
     "review": "a person decides; nothing changes yet",
 }
 _NO_CUT = "none: the limit stays"
@@ -57,7 +58,7 @@ def answer_text(answer: Mapping[str, Any]) -> str:
         "",
     ]
     lines += [f"{label:<{_LABEL_WIDTH}}{value}" for label, value in _outcome_rows(answer) if value]
-    lines += ["", "Reasons" if answer["reasons"] else "No reasons: the limit stays."]
+    lines += ["", "Reasons" if answer["reasons"] else "No reasons: nothing is cut."]
     for reason in answer["reasons"]:
         lines += _answer_reason(reason)
     if answer["comparison"]:
@@ -122,7 +123,10 @@ def _advice(advice: Mapping[str, Any]) -> list[str]:
     for step in plan["steps"]:
         lines += [f"- {step['text']['en']}", f"  {step['text']['zh']}"]
     lines += ["", *_path_table(plan["path"], found["carry_on"]["path"]), ""]
+    lines += _both_languages(step["text"] for step in found["arrears"])
     lines += _both_languages(aged["text"] for aged in found["ageing"])
+    if hardship := found["hardship"]:
+        lines += _both_languages(hardship[name] for name in ("text", "contact", "debt_advice"))
     return [*lines, *notes, f"Holds until {found['expires_on']}."]
 
 

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import datetime
 import json
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import polars as pl
 import pytest
 
 from serving.decision.bundle import Bundle
-from serving.decision.pipeline import stages
+from serving.decision.pipeline import decide_many, stages
 from serving.operations.client import ServiceError, ask
 from serving.operations.explain import answer_text, stages_text
 from serving.schemas import examples
+from serving.schemas.advice import Action
 from tests.support.each import each
-from tests.support.served import Server
+from tests.support.served import Server, as_requests
+
+CUT = 12  # accounts that are posted because their limit is cut
 
 
 @pytest.fixture(scope="module")
-def answers(server: Server, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Answers with advice on the posted accounts."""
-    body = {"accounts": requests}
+def answers(
+    server: Server,
+    requests: list[dict[str, Any]],
+    windows: pl.DataFrame,
+    bundle: Bundle,
+) -> list[dict[str, Any]]:
+    """Answers with advice on the posted accounts, few of which are cut, and on more that are."""
+    posted = {request["account_id"] for request in requests}
+    others = windows.filter(~pl.col("account_id").is_in(posted))
+    decisions_on_others = decide_many(others, bundle, datetime.datetime.now(datetime.UTC))
+    cut = [one.account_id for one in decisions_on_others if one.action in ("reduce", "suspend")]
+    further = as_requests(others.filter(pl.col("account_id").is_in(cut[:CUT])))
+    body = {"accounts": requests + further}
     response = httpx.post(
         f"{server.url}/v1/decisions/batch?advice=true",
         json=body,
@@ -62,6 +75,16 @@ def test_every_text_is_shown(answers: list[dict[str, Any]]) -> None:
             assert any(line.endswith(text) for line in lines), text
             shown += 1
     assert shown > 50
+
+
+def test_every_action_is_shown_in_words() -> None:
+    for action in each(get_args(Action)):
+        [line] = [
+            line
+            for line in answer_text(examples.ANSWER | {"action": action}).splitlines()
+            if line.startswith("Action ")
+        ]
+        assert line.split(f"{action}: ")[1]
 
 
 def test_the_notice_is_shown_with_the_day_it_is_due(answers: list[dict[str, Any]]) -> None:
