@@ -344,9 +344,9 @@ def wilson(rate: float, count: float) -> tuple[float, float]:
     variance = rate * (1 - rate) / count
     spread = variance + z_squared / (4 * count * count)
     half = Z_95 / shrink * np.sqrt(spread)
-    # Rounding alone can put an end outside [0, 1].
-    low = max(centre - half, 0.0)
-    high = min(centre + half, 1.0)
+    # Rounding alone can put an end outside [0, 1], or the share 0 or 1 outside its interval.
+    low = max(min(centre - half, rate), 0.0)
+    high = min(max(centre + half, rate), 1.0)
     return float(low), float(high)
 
 

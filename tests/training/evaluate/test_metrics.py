@@ -157,6 +157,13 @@ def test_wilson_is_scipy_s_interval(share: tuple[int, int]) -> None:
     assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_wilson_holds_a_share_at_the_end_of_its_range(share: float) -> None:
+    for count in range(1, 1_000):
+        low, high = metrics.wilson(share, count)
+        assert 0.0 <= low <= share <= high <= 1.0, count
+
+
 def toss_per_account(seed: int, accounts: int, months: int) -> tuple[Vector, Vector, Clusters]:
     """A coin tossed once for each account, and a score that knows nothing of it."""
     random = np.random.default_rng(seed)

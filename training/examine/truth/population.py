@@ -35,7 +35,7 @@ LOOKBACK = 12  # months before the day of decision that can be replayed
 class ExamineConfig:
     """How many accounts are examined, and in how many futures each."""
 
-    accounts: int = 20_000  # in the population; the model cuts about one in 25
+    accounts: int = 20_000  # in the population; the model cuts about one in 75
     seed: int = 1001  # of the population; not the data's, whose accounts the model saw
     # from which a probability is estimated; their four quarters show its noise
     futures: int = 200
