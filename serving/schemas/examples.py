@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
 }
 
 ANSWER: dict[str, Any] = {
-    "decision_id": "01a1c4af-86fb-84bf-bf64-5343372d548b",
+    "decision_id": "01a1c4af-86fb-81e4-b130-9245f8fc00ad",
     "account_id": "A-1027",
     "as_of": "2026-10",
     "decided_at": "2026-11-10T09:00:00.123456Z",
@@ -200,7 +200,7 @@ ANSWER: dict[str, Any] = {
             "one each, so that the reason groups' mean contributions are nearly the pool's"
         ),
         "policy": "2026-11.5",
-        "bundle": "cd5ece1378609256f7948fb3982176a10c00a7057e48c9a97ce30a1cd75a97bd",
+        "bundle": "5fa679dd8c16cb6be2a9e0542417eefb0904314e5733218b6622fb6781198b6a",
     },
     "notice": {
         "kind": "adverse_action",
@@ -262,7 +262,7 @@ ANSWER: dict[str, Any] = {
     "model": {
         "name": "limit-reduction",
         "version": "1",
-        "bundle": "cd5ece1378609256f7948fb3982176a10c00a7057e48c9a97ce30a1cd75a97bd",
+        "bundle": "5fa679dd8c16cb6be2a9e0542417eefb0904314e5733218b6622fb6781198b6a",
         "reference": "87ab3e2700b4aa07ec78e26181215e3882d14c7913c44d9ae72eeef796aec591",
         "policy": "2026-11.5",
     },
