@@ -28,7 +28,8 @@ MOST_DECISIONS = 64  # ids in a prior; of more, the first and the latest are kep
 class Prior:
     """What is in force because of earlier decisions.  Amounts in CNY, days on the lender's clock.
 
-    An account without a cut, suspension or referral to remember has no prior (None).
+    An account without a cut, suspension or referral to remember has no prior (None).  After the
+    last of a limit came back there is one without a cut, until a statement shows the limit.
 
     Attributes:
         limit_before: The limit from before the first cut that is still in force; the present limit
@@ -139,7 +140,8 @@ def after(prior: Prior | None, change: Change) -> Prior | None:
     """The prior of the next decision.
 
     ``prior`` is that of the decision that made ``change``.  A change that changes and looks at
-    nothing gives it back as it is.  None where no cut, suspension or referral is to be remembered.
+    nothing gives it back as it is.  None where no cut, suspension or referral is to be remembered,
+    and no limit that came back: the statements of before do not show it.
     """
     if prior is not None and _is_raised(prior, change.limit_before):
         prior = _without_cut(prior, change.limit_before)
@@ -160,12 +162,13 @@ def after(prior: Prior | None, change: Change) -> Prior | None:
 
 
 def up_to_date(prior: Prior | None, as_of: datetime.date, statement_limit: float) -> Prior | None:
-    """The prior of the lender's record, without a cut that the lender has taken back since.
+    """The prior of the lender's record, without what the statements show to be over.
 
-    A statement with a limit above ``limit_before`` shows that: the lender raised the limit by other
-    means, and no cut is in force any more.  ``as_of`` is the month of the latest statement.
+    A limit that came back is remembered until a statement shows it.  A statement with a limit above
+    ``limit_before`` shows that the lender raised the limit by other means, and no cut is in force
+    any more.  ``as_of`` is the month of the latest statement.
     """
-    if prior is None:
+    if prior is None or _is_over(prior, as_of):
         return None
     limit = limit_in_force(prior, as_of, statement_limit)
     return _without_cut(prior, limit) if _is_raised(prior, limit) else prior
@@ -177,11 +180,9 @@ def limit_in_force(prior: Prior | None, as_of: datetime.date, statement_limit: f
     It is that of the latest statement, whose month is ``as_of``; while that month ends before the
     day from which the latest decision's limit is in force, it is the limit of that decision.
     """
-    if prior is None:
+    if prior is None or not _shows_limit_before(prior, as_of):
         return statement_limit
-    day_after = add_months(as_of.replace(day=1), 1)
-    shows_limit_before = day_after <= prior.in_force_from
-    return prior.limit_in_force if shows_limit_before else statement_limit
+    return prior.limit_in_force
 
 
 def check_prior(
@@ -237,19 +238,34 @@ def check_priors(
     return remembered
 
 
+def _shows_limit_before(prior: Prior, as_of: datetime.date) -> bool:
+    """Whether the statement of that month ends before the limit in force began."""
+    day_after = add_months(as_of.replace(day=1), 1)
+    return day_after <= prior.in_force_from
+
+
+def _is_over(prior: Prior, as_of: datetime.date) -> bool:
+    """Whether the prior has neither a cut nor a referral, and the statements show its limit."""
+    is_empty = not prior.cuts and prior.referred_on is None
+    return is_empty and not _shows_limit_before(prior, as_of)
+
+
 def _is_raised(prior: Prior, limit: float) -> bool:
     return prior.cuts and limit > prior.limit_before
 
 
 def _without_cut(prior: Prior, limit: float) -> Prior | None:
-    """The prior after the end of its cut; a referral is remembered."""
-    if prior.referred_on is None:
-        return None
+    """The prior after the lender ended its cut; a referral is remembered."""
+    return None if prior.referred_on is None else _end_cut(prior, limit)
+
+
+def _end_cut(prior: Prior, limit: float) -> Prior:
     return replace(
         prior,
         limit_before=limit,
         first_cut_on=None,
         last_cut_on=None,
+        log_odds=None if prior.referred_on is None else prior.log_odds,
         limit_after=limit,
         limit_in_force=limit,
         suspended=False,
@@ -313,9 +329,14 @@ def _after_cut(prior: Prior, change: Change) -> Prior:
     )
 
 
-def _after_step_back(prior: Prior, change: Change) -> Prior | None:
+def _after_step_back(prior: Prior, change: Change) -> Prior:
     if change.limit >= prior.limit_before and not change.suspended:
-        return _without_cut(prior, change.limit)
+        # Until a statement shows the limit, a further decision would take it to be the cut one.
+        return replace(
+            _end_cut(prior, change.limit),
+            in_force_from=change.effective_on,
+            decisions=_with_id(prior, change),
+        )
     return replace(
         prior,
         # A person may give more than was taken, and stop drawings all the same.
@@ -374,8 +395,6 @@ def _contradictions_without_cut(prior: Prior) -> Iterator[tuple[str, str, object
     if prior.limit_after < prior.limit_before:
         expected = f"limit_before ({prior.limit_before:g}), as no cut is in force"
         yield "limit_after", expected, f"{prior.limit_after:g}"
-    if prior.referred_on is None:
-        yield "referred_on", "a day, as no cut is in force; without both there is no prior", None
 
 
 def _contradictions_of_days(

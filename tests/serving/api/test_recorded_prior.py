@@ -279,6 +279,32 @@ def test_a_limit_that_the_lender_raised_ends_the_cut_and_the_look(
     check_replay(log, golden, 2)
 
 
+def test_a_limit_that_came_back_is_in_force_before_a_statement_shows_it(
+    log: AuditLog, golden: Bundle
+) -> None:
+    clock = Clock()
+    lender = Lender(Decisions(golden, log, clock), clock)
+    first = lender.ask()
+    clock.months = 4
+    answers: list[Json] = []
+    for _ in range(3):
+        request = lender.request()
+        for statement in request["statements"]:
+            statement |= QUIET
+        # The statements of this month still show the cut limit.
+        assert request["statements"][-1]["credit_limit"] == first["new_limit"]
+        answers += decide(lender.decisions, request)
+    restored, *later = answers
+    assert (restored["action"], restored["new_limit"]) == ("restore", first["credit_limit"])
+    for answer in later:
+        assert (answer["action"], answer["credit_limit"]) == ("keep", first["credit_limit"])
+        assert answer["prior"]["first_cut_on"] is None
+    lender.limits.append((clock().date(), restored["new_limit"]))
+    clock.months = 5
+    assert lender.ask()["prior"] is None
+    check_replay(log, golden, 5)
+
+
 def test_an_account_that_goes_on_as_before_keeps_the_limit_of_the_first_answer(
     log: AuditLog, golden: Bundle
 ) -> None:

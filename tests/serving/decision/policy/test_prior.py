@@ -100,7 +100,9 @@ def test_a_step_back_is_remembered_and_the_last_one_ends_the_prior() -> None:
     assert half.restored_on == add_months(START, 3)
     assert half.last_cut_on == START
     assert half.log_odds == -1.0
-    assert after(half, change(12_500.0, LIMIT, 4)) is None
+    whole = after(half, change(12_500.0, LIMIT, 4))
+    assert whole is not None
+    assert not whole.cuts
     still_suspended = dataclasses.replace(half, suspended=True)
     assert after(still_suspended, change(12_500.0, LIMIT, 4, suspended=True)) is not None
 
@@ -108,7 +110,46 @@ def test_a_step_back_is_remembered_and_the_last_one_ends_the_prior() -> None:
 def test_a_suspension_that_is_lifted_ends_the_prior_if_no_limit_was_taken() -> None:
     stopped = cut_of(LIMIT, suspended=True)
     assert stopped.cuts
-    assert after(stopped, change(LIMIT, LIMIT, 3)) is None
+    lifted = after(stopped, change(LIMIT, LIMIT, 3))
+    assert lifted is not None
+    assert not lifted.cuts
+    assert up_to_date(lifted, add_months(START, 3), LIMIT) is None
+
+
+@given(st.integers(-3, 3), st.integers(0, 28), st.booleans())
+def test_a_limit_that_came_back_is_remembered_until_a_statement_shows_it(
+    months: int, days: int, is_referred: bool
+) -> None:
+    back_on = add_months(START, 4)
+    from_day = back_on + datetime.timedelta(days=days)
+    cut = dataclasses.replace(cut_of(), referred_on=START if is_referred else None)
+    back = after(cut, change(5_000.0, LIMIT, 4, effective_on=from_day))
+    assert back is not None
+    assert (back.cuts, back.limit_in_force, back.in_force_from) == (False, LIMIT, from_day)
+    assert back.log_odds == (-1.0 if is_referred else None)
+    as_of = add_months(datetime.date(2026, 5, 1), months)
+    check_prior(back, as_of, 5_000.0, back_on)
+    if add_months(as_of, 1) <= from_day:
+        # The statement still shows the cut limit.
+        assert limit_in_force(back, as_of, 5_000.0) == LIMIT
+        assert up_to_date(back, as_of, 5_000.0) is back
+        kept = after(back, change(LIMIT, LIMIT, 4, review_on=None))
+        assert kept is back
+    else:
+        assert limit_in_force(back, as_of, 7_000.0) == 7_000.0
+        assert up_to_date(back, as_of, 7_000.0) == (back if is_referred else None)
+
+
+def test_a_cut_after_a_limit_came_back_is_a_first_one() -> None:
+    back = after(cut_of(), change(5_000.0, LIMIT, 4))
+    again = after(back, change(LIMIT, 8_000.0, 5, balance=1_000.0))
+    assert again is not None
+    assert (again.limit_before, again.balance_before, again.limit_after) == (
+        LIMIT,
+        1_000.0,
+        8_000.0,
+    )
+    assert again.first_cut_on == again.last_cut_on == add_months(START, 5)
 
 
 def test_a_look_without_a_change_moves_the_next_look_alone() -> None:
@@ -232,7 +273,6 @@ CONTRADICTIONS: list[tuple[Prior, str, dict[str, Any]]] = [
     (NOT_CUT, "restored_on", {"restored_on": START}),
     (NOT_CUT, "review_on", {"review_on": START}),
     (NOT_CUT, "limit_after", {"limit_after": 5_000.0}),
-    (NOT_CUT, "referred_on", {"referred_on": None}),
 ]
 
 
