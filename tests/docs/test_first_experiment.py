@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.policies import POLICY_TEXT, without_control_arm
 
 pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs" / "modelling" / "first_experiment.md"
+POLICY = Path("serving", "decision", "config", "policy.toml")
 MAX_SECONDS = 600.0  # for each block: more is a hang
 
 
@@ -41,6 +43,8 @@ def copy_project(target: Path) -> None:
         )
     for file in ("pyproject.toml", "README.md", "LICENSE", "requirements.lock"):
         shutil.copy(ROOT / file, target / file)
+    # The project's policy would leave the page's cut account alone in one run of a hundred.
+    (target / POLICY).write_text(without_control_arm(POLICY_TEXT), "utf-8")
 
 
 def add_feature(project: Path, block: str) -> None:

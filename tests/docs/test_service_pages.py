@@ -66,7 +66,9 @@ def results(
     store(bundle_folder)
     folder = tmp_path_factory.mktemp("pages")
     (folder / ".clearline").mkdir()
-    (folder / "request.json").write_text(json.dumps(examples.REQUEST), encoding="utf-8")
+    # As the pages say: each of their decisions is the first on the account.
+    request = json.dumps(examples.REQUEST | {"prior": None})
+    (folder / "request.json").write_text(request, encoding="utf-8")
     settings = settings_for(folder / ".clearline") | {"CLEARLINE_DEADLINE": "30"}
     environment = {"BENTOML_HOME": str(bentoml_home)}
     with pytest.MonkeyPatch.context() as patch:

@@ -87,10 +87,15 @@ def policy_without_control_arm() -> str:
     Which accounts the arm leaves alone depends on the secrets, which most tests draw.  The cap is
     the only rule that a regulation asks for.
     """
-    text = WITH_INCOME_CAP.replace("\nshare = 0.01\n", "\nshare = 0.0\n")
-    if read_policy(text).control.share != 0.0:
+    return without_control_arm(WITH_INCOME_CAP)
+
+
+def without_control_arm(text: str) -> str:
+    """The text of a policy.toml with a control arm of no accounts."""
+    changed = text.replace("\nshare = 0.01\n", "\nshare = 0.0\n")
+    if read_policy(changed, LEARNT).control.share != 0.0:
         raise ValueError("expected [control] share = 0.01 in policy.toml")
-    return text
+    return changed
 
 
 def write_policy_without_control_arm(folder: Path) -> Path:

@@ -125,14 +125,18 @@ def another_store(kept: Kept, tmp_path: Path) -> Store:
 
 
 def add_version(
-    store: Store, fitted: Fitted, data: Labelled, source: Source, split: DataConfig | None = None
+    store: Store,
+    fitted: Fitted,
+    data: Labelled,
+    source: Source,
+    split: DataConfig | None = None,
+    bundle: BundleConfig = CONFIGS[2],
 ) -> str:
     """A version of a model that is fitted already, without the figures of a whole run; returns its
     number.
 
     ``split`` is what its run tells that the data were split by, if not what they were.
     """
-    bundle = CONFIGS[2]
     result = FitResult(fitted, data, source, bundle)
     parts = make_parts(result, choose_references(fitted, data, bundle))
     with runs.start_run(store) as run:
@@ -141,15 +145,11 @@ def add_version(
     return version
 
 
-def shrunken(fitted: Fitted, cut_off: float) -> Fitted:
-    """The model with its log-odds pressed together about the cut-off: the same accounts are cut,
-    but for the depth.
-    """
-    centre, calibration = float(np.log(cut_off / (1 - cut_off))), fitted.calibration
-    halved = replace(
-        calibration, slope=0.5 * calibration.slope, intercept=0.5 * (calibration.intercept + centre)
-    )
-    return replace(fitted, calibration=halved)
+def understated(fitted: Fitted, by: float) -> Fitted:
+    """The model with log-odds that are lower by this much."""
+    calibration = fitted.calibration
+    lower = replace(calibration, intercept=calibration.intercept - by)
+    return replace(fitted, calibration=lower)
 
 
 @pytest.fixture(scope="session")

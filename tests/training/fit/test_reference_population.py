@@ -21,6 +21,7 @@ from serving.decision.scoring.score import logit
 from serving.decision.scoring.shapley import explain_many, make_explainer
 from serving.decision.scoring.shapley_tables import flatten_trees
 from tests.support.each import each
+from tests.support.policies import cut_more
 from training.data.dataset import Source
 from training.data.labels import Labelled
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
@@ -241,6 +242,8 @@ def test_agreement_counts_sets_and_first_reasons_and_weighs_products() -> None:
 def test_agreement_is_of_accounts_that_the_policy_cuts(
     chosen: dict[str, Population], fitted: Fitted, data: Labelled, bundle: Bundle
 ) -> None:
+    # The project's own policy cuts too few of these accounts for a count that means anything.
+    bundle = cut_more(bundle)
     scores = scores_of(fitted, data)
     cut = 0
     for row in fitted.held_out.tolist():

@@ -18,6 +18,7 @@ from features.types import Rows, Vector
 from serving.decision.bundle import Bundle, assemble
 from tests.support.each import each
 from tests.support.gates import small_book_gates
+from tests.support.policies import cut_more
 from training.data.config import DataConfig
 from training.data.dataset import Source
 from training.data.labels import Labelled, choose_as_ofs
@@ -66,6 +67,20 @@ def months(source: Source, simulated: Path) -> tuple[HoldOut, HoldOut]:
 @pytest.fixture(scope="module")
 def champion(bundle: Bundle, months: tuple[HoldOut, HoldOut]) -> GateInput:
     """The champion as the version and as the champion."""
+    return evaluate_as_both(bundle, months)
+
+
+@pytest.fixture(scope="module")
+def cutting_champion(bundle: Bundle, months: tuple[HoldOut, HoldOut]) -> GateInput:
+    """The champion with a policy that counts no harm.
+
+    By the project's own it cuts 43 accounts of this hold-out: too few to decide whether their
+    reasons are the same, or whether a proxy is unfair.
+    """
+    return evaluate_as_both(cut_more(bundle), months)
+
+
+def evaluate_as_both(bundle: Bundle, months: tuple[HoldOut, HoldOut]) -> GateInput:
     now, earlier = months
     again = evaluate("version", bundle, now)
     return GateInput(again, evaluate("version", bundle, earlier), again)
@@ -116,15 +131,15 @@ def test_every_table_of_the_file_has_a_check() -> None:
 
 
 def test_an_honest_refit_passes_every_gate(
-    data: Labelled, source: Source, champion: GateInput, months: tuple[HoldOut, HoldOut]
+    data: Labelled, source: Source, cutting_champion: GateInput, months: tuple[HoldOut, HoldOut]
 ) -> None:
     """The one real version here: fitted, bundled and evaluated."""
     fitted = fit(data, FitConfig(trees=80, min_leaf=30, seed=5))
     config = BundleConfig(reference_size=300)
     references = choose_references(fitted, data, config)
-    version = assemble(make_parts(FitResult(fitted, data, source, config), references))
+    version = cut_more(assemble(make_parts(FitResult(fitted, data, source, config), references)))
     now, earlier = (evaluate("version", version, on) for on in months)
-    found = check_gates(GateInput(now, earlier, champion.champion), GATES)
+    found = check_gates(GateInput(now, earlier, cutting_champion.champion), GATES)
     assert select_refusing(found) == ()
     assert list(found) == list(CHECKS)
     for findings in each(found.values()):
@@ -197,12 +212,12 @@ def test_a_broken_calibration_is_refused_for_calibration(champion: GateInput) ->
     assert (slope.bound, slope.outcome) == ("<= 1.4", Outcome.FAILED)
 
 
-def test_an_unfair_proxy_is_refused_for_fairness(champion: GateInput) -> None:
+def test_an_unfair_proxy_is_refused_for_fairness(cutting_champion: GateInput) -> None:
     """A world in which the people who apply for credit elsewhere are nearly all of one gender."""
-    inquiries = champion.version.stages.features.column("credit_inquiries_12")
+    inquiries = cutting_champion.version.stages.features.column("credit_inquiries_12")
     gender = np.where(inquiries > np.quantile(inquiries, 0.8), "female", "male")
-    planted = with_people(champion.version, gender=gender.tolist())
-    found = check_gates(replace(champion, version=planted), load_gates())
+    planted = with_people(cutting_champion.version, gender=gender.tolist())
+    found = check_gates(replace(cutting_champion, version=planted), load_gates())
     # So few accounts near the cut-off do not decide the nudges.
     assert set(select_refusing(found)) - {"nudges"} == {"fairness"}
     assert outcome_of(found["nudges"]) is not Outcome.FAILED

@@ -12,9 +12,11 @@ import pytest
 
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load as load_bundle
+from serving.decision.scoring.score import logit
 from serving.operations.pack import PackError, fetch
 from tests.support.gates import small_book_gates, write_small_book_gates
-from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept, add_version, copy_of, shrunken
+from tests.support.policies import POLICY_TEXT
+from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept, add_version, copy_of, understated
 from training.__main__ import main
 from training.compare.models.compare import compare
 from training.compare.models.page import SECTIONS
@@ -33,7 +35,7 @@ from training.tracking.store import Store, TrackingError, fetch_run_info
 
 pytestmark = STORE_WARNINGS
 SMALL_BOOK = read_gates(small_book_gates())
-HONEST, SHRUNKEN, RESPLIT = "2", "3", "4"
+HONEST, UNDERSTATED, RESPLIT = "2", "3", "4"
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +48,31 @@ def stocked(
 ) -> Store:
     """A store with four versions.
 
-    1 is the champion, 2 an honest refit, 3 the refit with log-odds shrunken towards the cut-off,
-    and 4 the refit as if fitted with another split.
+    1 is the champion, 2 an honest refit, 3 the refit with log-odds that are too low by as much as
+    its policy has its cut-offs lower, so that it cuts the same accounts, and 4 the refit as if
+    fitted with another split.
     """
     store = copy_of(kept.store, tmp_path_factory.mktemp("promotion") / "mlruns")
     refit = fit(data, replace(CONFIGS[1], seed=5))
     add_version(store, refit, data, source, None)
-    add_version(store, shrunken(refit, bundle.policy.cut_off("pay_later")), data, source, None)
+    policy = tmp_path_factory.mktemp("policy") / "policy.toml"
+    policy.write_text(POLICY_TEXT.replace("\nharm = 0.05\n", "\nharm = 0.01\n"), "utf-8")
+    with_policy = replace(CONFIGS[2], policy=policy)
+    by = logit(bundle.policy.cut_off("pay_later")) - logit(cut_off_with_harm(bundle, 0.01))
+    add_version(store, understated(refit, by), data, source, None, with_policy)
     add_version(store, refit, data, source, DataConfig(split_seed=1))
     registry.promote(store, MODEL, "1")
     return store
+
+
+def cut_off_with_harm(bundle: Bundle, harm: float) -> float:
+    """The cut-off of ``pay_later`` with this harm.
+
+    A harm moves the cut-offs of both products by nearly as many log-odds.
+    """
+    policy = bundle.policy
+    economics = replace(policy.economics, harm=harm)
+    return replace(policy, economics=economics).cut_off("pay_later")
 
 
 @pytest.fixture
@@ -155,7 +172,7 @@ def test_a_run_records_the_whole_comparison(store: Store, simulated: Path, tmp_p
     found = compare(["v1", "v2", "v3"], simulated, store)
     tags = fetch_run_info(store, found.run).tags
     assert tags["compared"] == "v1, v2, v3"
-    assert tags["compared.2"].endswith(f"bundle {version_tags(store, SHRUNKEN)['bundle']}")
+    assert tags["compared.2"].endswith(f"bundle {version_tags(store, UNDERSTATED)['bundle']}")
     assert tags["verdict.2"] == str(found.verdicts[1])
     kept = Path(store.client().download_artifacts(found.run, "", str(tmp_path)))
     assert (kept / "comparison.md").read_text("utf-8") == found.page
@@ -254,7 +271,7 @@ def test_a_bad_version_is_refused_until_it_is_forced(
     out = capsys.readouterr().out
     refusal = "version 3 of limit-reduction is refused by calibration: version 1 stays champion"
     assert refusal in out
-    row = r"^calibration +slope +2\.\d+ \[1\.\d+, \d\.\d+\] +<= 1\.4 +failed$"
+    row = r"^calibration +intercept_size +1\.\d+ \[0\.[5-9]\d*, 1\.\d+\] +<= 0\.5 +failed\b"
     assert re.search(row, out, re.MULTILINE)
     assert registry.aliases(store, MODEL) == {"champion": "1"}
     tags = version_tags(store, "3")

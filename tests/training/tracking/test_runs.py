@@ -22,6 +22,7 @@ from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
 from features.catalogue import MODEL_FEATURES
+from features.schema import PRODUCTS
 from serving.decision.golden import load
 from tests.support.paths import ROOT
 from tests.training.conftest import CONFIGS, STORE_WARNINGS, Kept
@@ -53,6 +54,7 @@ TABLES = {
     "lift",
     "gain",
     "folds",
+    "economics",
     "reason_agreement",
     "reason_deletion",
     "reason_stability",
@@ -202,6 +204,8 @@ def test_a_run_holds_the_tables(artefacts: Path, run: Run, kept: Kept) -> None:
         < splits["test"]["first_as_of"]
         == splits["test"]["last_as_of"]
     )
+    assert set(tables["economics"]["product"]) == set(PRODUCTS)
+    assert set(tables["economics"]["measure"]) == {"margin", "credit_conversion"}
     agreement = tables["reason_agreement"]
     assert set(agreement["against"]) == {
         "second_sample",
