@@ -136,7 +136,7 @@ def test_other_plans_do_not_keep_the_promise(
 
 
 def test_a_lender_that_forgets_restores_nothing(
-    cut_accounts: CutAccounts, monkeypatch: pytest.MonkeyPatch
+    cut_accounts: CutAccounts, followed: FollowedPlans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forget(prior: Prior | None, change: Change) -> Prior | None:
         return None
@@ -144,7 +144,11 @@ def test_a_lender_that_forgets_restores_nothing(
     monkeypatch.setattr(served, "after", forget)
     found = follow_plans(cut_accounts, ONCE)
     assert share_kept(found) < 0.1
-    assert (found.cut_again | found.proposed_again)[:, found.asked].mean() > 0.4
+    # Those promised the earliest month that the policy allows are soon below the cut-off.
+    late = found.promised > cut_accounts.bundle.policy.restore.after_months
+    assert late.sum() > 20
+    assert (found.cut_again | found.proposed_again)[:, late].mean() > 0.5
+    assert (followed.cut_again | followed.proposed_again)[:, late].mean() < 0.25
 
 
 def test_most_plans_are_kept(followed: FollowedPlans) -> None:
