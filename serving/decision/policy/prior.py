@@ -28,8 +28,7 @@ MOST_DECISIONS = 64  # ids in a prior; of more, the first and the latest are kep
 class Prior:
     """What is in force because of earlier decisions.  Amounts in CNY, days on the lender's clock.
 
-    An account without a cut, suspension or referral to remember has no prior (None).  After the
-    last of a limit came back there is one without a cut, until a statement shows the limit.
+    An account with nothing to remember has no prior (None).
 
     Attributes:
         limit_before: The limit from before the first cut that is still in force; the present limit
@@ -37,12 +36,10 @@ class Prior:
         balance_before: What was owed at that cut; negative = overpaid.
         first_cut_on: The day of the decision on that cut or suspension; None if none is in force.
         last_cut_on: The day of the decision on the latest one; None if none is in force.
-        log_odds: Those of the latest cut or referral; None = unknown, as after a cut by a rule of a
-            lender who sends the prior.
+        log_odds: Those of the latest cut or referral; None = unknown.
         limit_after: The limit that the latest cut left, from which steps back are measured.
         limit_in_force: The limit that the latest decision left.
-        in_force_from: The first day of that limit.  Statements of months that end before it still
-            show the limit of before.
+        in_force_from: The first day of it; statements of months that end before show another.
         suspended: Whether no new drawing is allowed.
         restored_on: The day of the latest step back since ``last_cut_on``; None = there was none.
         referred_on: The day on which the account was last referred to a person; None = never.
@@ -140,8 +137,7 @@ def after(prior: Prior | None, change: Change) -> Prior | None:
     """The prior of the next decision.
 
     ``prior`` is that of the decision that made ``change``.  A change that changes and looks at
-    nothing gives it back as it is.  None where no cut, suspension or referral is to be remembered,
-    and no limit that came back: the statements of before do not show it.
+    nothing gives it back as it is.  None where nothing is to be remembered.
     """
     if prior is not None and _is_raised(prior, change.limit_before):
         prior = _without_cut(prior, change.limit_before)
@@ -164,9 +160,8 @@ def after(prior: Prior | None, change: Change) -> Prior | None:
 def up_to_date(prior: Prior | None, as_of: datetime.date, statement_limit: float) -> Prior | None:
     """The prior of the lender's record, without what the statements show to be over.
 
-    A limit that came back is remembered until a statement shows it.  A statement with a limit above
-    ``limit_before`` shows that the lender raised the limit by other means, and no cut is in force
-    any more.  ``as_of`` is the month of the latest statement.
+    A limit that came back is remembered until a statement shows it.  A statement, of the month
+    ``as_of``, with a limit above ``limit_before`` shows that the lender has ended the cut.
     """
     if prior is None or _is_over(prior, as_of):
         return None
@@ -211,16 +206,12 @@ def check_prior(
 def check_priors(
     priors: Mapping[str, Prior], statements: Sequence[LatestStatement], today: datetime.date
 ) -> list[Prior | None]:
-    """The prior of each account of ``statements``, in order, None where it has none.
-
-    ``priors`` are by account.
+    """The prior, of ``priors`` by account, of each of ``statements``; None where it has none.
 
     Raises:
         PriorError: The first that :func:`check_prior` refuses; it names the account.
         ValueError: A prior is of an account that has no statements.
     """
-    if not priors:
-        return [None] * len(statements)
     known = {statement.account_id for statement in statements}
     if strangers := sorted(priors.keys() - known):
         more = max(len(strangers) - 3, 0)
@@ -240,14 +231,12 @@ def check_priors(
 
 def _shows_limit_before(prior: Prior, as_of: datetime.date) -> bool:
     """Whether the statement of that month ends before the limit in force began."""
-    day_after = add_months(as_of.replace(day=1), 1)
-    return day_after <= prior.in_force_from
+    return add_months(as_of.replace(day=1), 1) <= prior.in_force_from
 
 
 def _is_over(prior: Prior, as_of: datetime.date) -> bool:
     """Whether the prior has neither a cut nor a referral, and the statements show its limit."""
-    is_empty = not prior.cuts and prior.referred_on is None
-    return is_empty and not _shows_limit_before(prior, as_of)
+    return not (prior.cuts or prior.referred_on or _shows_limit_before(prior, as_of))
 
 
 def _is_raised(prior: Prior, limit: float) -> bool:
