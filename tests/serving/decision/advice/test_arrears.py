@@ -115,7 +115,8 @@ def test_accounts_that_a_rule_suspends_are_told_the_way_out(
             assert f"{step.amount:,.0f}元" in step.text.zh
             assert not re.search(r"\d{4}-\d{2}|\{", step.text.en + step.text.zh)
         promised += advice.plan.restored is not None
-    assert promised > len(told) / 2
+    # A promise has to clear the last step by `search.margin`; soon after a delinquency many cannot.
+    assert promised > len(told) / 3
 
 
 def paid(statements: pl.DataFrame, step: ArrearsStep) -> pl.DataFrame:
