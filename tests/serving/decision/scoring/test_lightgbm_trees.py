@@ -275,7 +275,7 @@ def test_a_cache_that_cannot_be_used_is_done_without(tmp_path: Path) -> None:
     start()
     for suffix, kept in (("nbi", 0), ("nbc", 100)):
         files = list(tmp_path.rglob(f"*.{suffix}"))
-        assert len(files) == 4
+        assert len(files) == 6  # one a loop
         whole = {file: file.stat().st_size for file in files}
         for file in files:
             file.write_bytes(file.read_bytes()[:kept])
