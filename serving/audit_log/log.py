@@ -50,6 +50,7 @@ from serving.audit_log.reader import Reader
 from serving.audit_log.writer import Writer
 from serving.storage.database import Database, open_database
 from serving.storage.errors import StorageError
+from serving.storage.open_file import FileMovedError
 from serving.storage.read_pools import Pool, ReadPools
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import entries
@@ -130,7 +131,9 @@ class AuditLog:
         try:
             return await self._pools.run(pool, lambda: query(self.reader), self.deadline)
         except (SQLAlchemyError, TimeoutError) as error:
-            LOGGER.warning("a query of %s was given up: %s", pool, type(error).__name__)
+            # A file that is gone is for the operator to read; other errors may hold values.
+            shown = str(error) if isinstance(error, FileMovedError) else type(error).__name__
+            LOGGER.warning("a query of %s was given up: %s", pool, shown)
             raise Unavailable("the database does not answer in time") from None
 
     @contextmanager

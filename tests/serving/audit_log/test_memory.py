@@ -144,7 +144,9 @@ def test_an_upheld_decision_stays_in_force(log: AuditLog) -> None:
 
 def test_an_overturned_cut_leaves_nothing_in_force(log: AuditLog) -> None:
     resolve(log, cut_of(log), "overturn")
-    assert prior_of(log) is None
+    found = prior_of(log)
+    assert found is not None
+    assert (found.cuts, found.limit_in_force, found.in_force_from) == (False, 20_000, LATER)
 
 
 def test_an_overturned_second_cut_leaves_the_first_in_force(log: AuditLog) -> None:
@@ -208,7 +210,9 @@ def test_an_overturned_earlier_cut_ends_the_later_one_too(log: AuditLog) -> None
     earlier = cut_of(log)
     cut_of(log, (8_000.0, 5_000.0))
     resolve(log, earlier, "overturn")
-    assert prior_of(log) is None
+    found = prior_of(log)
+    assert found is not None
+    assert (found.cuts, found.limit_in_force, found.in_force_from) == (False, 20_000, LATER)
 
 
 def test_an_outcome_about_an_earlier_decision_never_lowers_the_limit(log: AuditLog) -> None:
