@@ -71,7 +71,9 @@ def test_every_text_is_shown(answers: list[dict[str, Any]]) -> None:
     shown = 0
     for answer in answers:
         lines = [line.strip().removeprefix("- ") for line in answer_text(answer).splitlines()]
-        for text in texts_of(answer):
+        # `ask` shows no change since an earlier decision, which another test may have asked for.
+        shown_parts = {name: part for name, part in answer.items() if name != "since_last"}
+        for text in texts_of(shown_parts):
             assert any(line.endswith(text) for line in lines), text
             shown += 1
     assert shown > 50
