@@ -142,11 +142,6 @@ def _decision_after(as_of: datetime.date, month: int) -> tuple[datetime.date, da
     return statement, decided_at
 
 
-def restores_limit(outcome: Outcome) -> bool:
-    """Whether the model does not cut and drawings are allowed; a rule may cap the limit."""
-    return not outcome.model_cuts and not outcome.suspends
-
-
 def project(
     window: Window,
     trajectories: Trajectories,

@@ -22,7 +22,6 @@ from serving.decision.policy.prior import Prior, limit_in_force
 from serving.decision.scoring.score import logit, probability_of
 
 USUAL_SPEND = "spend_mean_6"  # the feature that a month's usual purchases are taken from
-_RELATIVE_TOLERANCE = 1e-9  # larger than the rounding errors of the formula
 # In grid steps: an amount this close to a multiple counts as the multiple.
 _GRID_TOLERANCE = 1e-9
 
@@ -224,25 +223,6 @@ def lines_of_accounts(accounts: Sequence[Account], policy: Policy) -> Lines:
     next_balance = next_balance_of(np.maximum(balance, balance_now), spend, policy)
     lines = lines_of(products, limit, balance, next_balance, policy)
     return replace(lines, in_force=np.array([account.limit for account in accounts]))
-
-
-def certainly_cut(probability: Vector, lines: Lines, policy: Policy) -> Mask:
-    """A fast bound: True means that the model alone certainly cuts or suspends.
-
-    False means that this is unknown; :func:`serving.decision.policy.outcome.apply` decides it.  The
-    advice search uses the bound to skip most of the months that it looks at.
-    """
-    limit = lines.limit
-    # Each bound has a small tolerance: a difference in the last bits cannot make a False True.
-    is_risky = probability > lines.cut_off * (1 + _RELATIVE_TOLERANCE)
-    tolerated = _tolerated_limit(probability, lines, policy)
-    lowest = _lowest_limit(lines, policy) + policy.cut.rounding
-    highest = np.maximum(tolerated, lowest) * (1 + _RELATIVE_TOLERANCE)
-    reduction = limit - highest
-    is_felt = (reduction > 0) & (reduction >= smallest_cut(limit, policy))
-    suspends = probability >= policy.suspend.probability
-    certain: Mask = (is_risky & is_felt) | suspends
-    return certain
 
 
 def round_down(amount: Vector, rounding: float) -> Vector:

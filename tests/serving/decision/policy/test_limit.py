@@ -13,7 +13,6 @@ from serving.decision.config.economics import FIFTHS
 from serving.decision.config.policy import Policy
 from serving.decision.policy.limit import (
     Account,
-    certainly_cut,
     limit_by_model,
     limits_by_model,
     lines_of,
@@ -276,31 +275,6 @@ def test_a_second_cut_is_measured_against_the_limit_before_the_first() -> None:
     again = limit_by_model(np.array([0.59]), replace(lines, in_force=first), POLICY)
     free = change_policy(None, largest_step=1.0)
     assert again[0] == by_model(account, free) < first[0]
-
-
-@all_policies
-def test_a_certain_cut_is_a_cut(policy: Policy) -> None:
-    accounts = draw_accounts(3_000)
-    certain = certainly_cut_of(accounts, policy)
-    cut = [account for account, sure in zip(accounts, certain, strict=True) if sure]
-    for account, outcome in zip(each(cut), apply_many(cut, policy, DECIDED_AT), strict=True):
-        assert outcome.by_model, account
-
-
-def test_nine_tenths_of_the_cuts_are_certain() -> None:
-    """A bound that finds fewer would save the advice search little."""
-    drawn = np.random.default_rng(0).uniform([0.05, 500, 0], [0.95, 60_000, 60_000], (2_000, 3))
-    accounts = [make_account(*row) for row in drawn.tolist()]
-    certain = certainly_cut_of(accounts, POLICY)
-    cut = [outcome.by_model for outcome in apply_many(accounts, POLICY, DECIDED_AT)]
-    assert sum(certain) > 0.9 * sum(cut) > 900
-
-
-def certainly_cut_of(accounts: list[Account], policy: Policy) -> list[bool]:
-    probability = np.array([account.probability for account in accounts])
-    lines = lines_of_accounts(accounts, policy)
-    certain: list[bool] = certainly_cut(probability, lines, policy).tolist()
-    return certain
 
 
 @given(probabilities)
