@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from features.catalogue import CATALOGUE, OF_ANOTHER_PRODUCT, Feature
+from features.catalogue import CATALOGUE, Feature
 from features.display import notebook_display
+from features.program.evaluate import evaluate
 from features.types import Matrix, Vector
-from features.window import Values, Window, lay_out
+from features.window import Window, lay_out
 
 # Statements in a block: their columns fit into the processor's cache, and a big table needs only
 # constant memory in addition to itself.
@@ -112,29 +113,7 @@ def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> Mat
     Each is rounded to its :attr:`~features.catalogue.Feature.step`, so that a model is fitted on
     the numbers that it scores and that a customer reads.
     """
-    with np.errstate(invalid="ignore"):  # comparisons with NaN are intended
-        values = np.column_stack([_evaluate(feature, window) for feature in catalogue])
-    _round_to_steps(values, catalogue)
-    return values + 0.0  # turns -0.0 into 0.0, so that an answer never shows "-0.0"
-
-
-def _round_to_steps(values: Matrix, catalogue: tuple[Feature, ...]) -> None:
-    """Round in place, a half to the even multiple."""
-    steps = np.array([feature.step for feature in catalogue])
-    rounded = np.flatnonzero(steps)
-    # A step is whole / parts, both whole numbers: 0.01 is no binary fraction, and multiples of it
-    # would not be the numbers that are printed, such as 0.35.
-    whole = np.maximum(steps[rounded], 1.0)
-    parts = np.rint(whole / steps[rounded])
-    multiples = np.rint(values[:, rounded] * parts / whole)
-    values[:, rounded] = multiples * whole / parts
-
-
-def _evaluate(feature: Feature, window: Window) -> Values:
-    values = feature.expression(window)
-    if feature.products is None:
-        return values
-    return np.where(window.is_product(feature.products), values, OF_ANOTHER_PRODUCT)
+    return evaluate(window, catalogue)
 
 
 def _split_by_account(statements: pl.DataFrame) -> Iterator[pl.DataFrame]:
