@@ -60,7 +60,9 @@ PROGRAMS = Programs()
 
 
 def evaluate(
-    window: Window, features: Sequence[Feature], programs: Programs | None = None
+    window: Window,
+    features: Sequence[Feature],
+    programs: Programs | None = None,
 ) -> Matrix:
     """The features of a window's accounts, float64 (accounts, features), NaN = unknown.
 

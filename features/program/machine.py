@@ -69,7 +69,11 @@ def run(  # noqa: PLR0913  # numba takes plain arrays, not an object that holds 
     while first < accounts:
         width = min(slot // months, accounts - first)
         for step in range(code.shape[0]):
-            line = (code[step, 0], code[step, 1], code[step, 7])
+            line = (
+                code[step, 0],
+                code[step, 1],
+                code[step, 7],
+            )
             at = (
                 code[step, 2] * slot,
                 code[step, 3] * slot,
@@ -89,7 +93,14 @@ def run(  # noqa: PLR0913  # numba takes plain arrays, not an object that holds 
 
 
 @compiled
-def _compute(memory: Any, line: Any, at: Any, shape: Any, months: Any, scratch: Any) -> None:
+def _compute(
+    memory: Any,
+    line: Any,
+    at: Any,
+    shape: Any,
+    months: Any,
+    scratch: Any,
+) -> None:
     """A step that reads slots and writes one."""
     family, name, number = line
     size = shape[0] * shape[1]
@@ -110,7 +121,14 @@ def _compute(memory: Any, line: Any, at: Any, shape: Any, months: Any, scratch: 
 
 
 @compiled
-def _load(memory: Any, to: Any, stored: Any, column: Any, first: Any, shape: Any) -> None:
+def _load(
+    memory: Any,
+    to: Any,
+    stored: Any,
+    column: Any,
+    first: Any,
+    shape: Any,
+) -> None:
     rows, width = shape
     for row in range(rows):
         for account in range(width):
@@ -164,37 +182,45 @@ def _store(  # noqa: PLR0913
 
 @compiled
 def _calculate(memory: Any, name: Any, at: Any, size: Any) -> None:
+    """Arithmetic of two columns."""
     to, a, b, _ = at
-    if name == 0:  # add
-        for i in range(size):
-            memory[to + i] = memory[a + i] + memory[b + i]
-    elif name == 1:  # subtract
-        for i in range(size):
-            memory[to + i] = memory[a + i] - memory[b + i]
-    elif name == 2:  # multiply
-        for i in range(size):
-            memory[to + i] = memory[a + i] * memory[b + i]
-    elif name == 3:  # divide
-        for i in range(size):
-            memory[to + i] = memory[a + i] / memory[b + i]
-    else:  # negative
-        for i in range(size):
-            memory[to + i] = -memory[a + i]
+    for i in range(size):
+        x = memory[a + i]
+        y = memory[b + i]
+        if name == 0:  # add
+            result = x + y
+        elif name == 1:  # subtract
+            result = x - y
+        elif name == 2:  # multiply
+            result = x * y
+        elif name == 3:  # divide
+            result = x / y
+        else:  # negative
+            result = -x
+        memory[to + i] = result
 
 
 @compiled
-def _choose(memory: Any, name: Any, at: Any, size: Any) -> None:
+def _choose(
+    memory: Any,
+    name: Any,
+    at: Any,
+    size: Any,
+) -> None:
     """The larger or smaller of two, or one of two by a condition."""
     to, a, b, c = at
     if name == 4:  # where
         for i in range(size):
             # Both are read first: the compiler takes no loop of several at once in which the
             # condition decides what is read.
-            yes, no = memory[b + i], memory[c + i]
-            memory[to + i] = yes if memory[a + i] != 0.0 else no
+            is_true = memory[a + i] != 0.0
+            yes = memory[b + i]
+            no = memory[c + i]
+            memory[to + i] = yes if is_true else no
         return
     for i in range(size):
-        one, other = memory[a + i], memory[b + i]
+        one = memory[a + i]
+        other = memory[b + i]
         if name == 0:  # maximum: unknown if either is
             takes_one = one >= other or one != one
         elif name == 1:  # minimum
@@ -208,47 +234,53 @@ def _choose(memory: Any, name: Any, at: Any, size: Any) -> None:
 
 @compiled
 def _compare(memory: Any, name: Any, at: Any, size: Any) -> None:
+    """Whether a comparison holds; it does not with the unknown."""
     to, a, b, _ = at
-    if name == 0:  # greater
-        for i in range(size):
-            memory[to + i] = memory[a + i] > memory[b + i]
-    elif name == 1:  # greater_equal
-        for i in range(size):
-            memory[to + i] = memory[a + i] >= memory[b + i]
-    elif name == 2:  # less
-        for i in range(size):
-            memory[to + i] = memory[a + i] < memory[b + i]
-    elif name == 3:  # less_equal
-        for i in range(size):
-            memory[to + i] = memory[a + i] <= memory[b + i]
-    else:  # equal
-        for i in range(size):
-            memory[to + i] = memory[a + i] == memory[b + i]
+    for i in range(size):
+        x = memory[a + i]
+        y = memory[b + i]
+        if name == 0:  # greater
+            result = x > y
+        elif name == 1:  # greater_equal
+            result = x >= y
+        elif name == 2:  # less
+            result = x < y
+        elif name == 3:  # less_equal
+            result = x <= y
+        else:  # equal
+            result = x == y
+        memory[to + i] = result
 
 
 @compiled
 def _combine(memory: Any, name: Any, at: Any, size: Any) -> None:
     """Conditions, which are 1.0 or 0.0, and what is left."""
     to, a, b, _ = at
-    if name == 0:  # isnan
-        for i in range(size):
-            memory[to + i] = memory[a + i] != memory[a + i]
-    elif name == 1:  # and
-        for i in range(size):
-            memory[to + i] = memory[a + i] * memory[b + i]
-    elif name == 2:  # or
-        for i in range(size):
-            memory[to + i] = (memory[a + i] != 0.0) | (memory[b + i] != 0.0)
-    elif name == 3:  # not
-        for i in range(size):
-            memory[to + i] = 1.0 - memory[a + i]
-    else:  # absolute
-        for i in range(size):
-            memory[to + i] = abs(memory[a + i])
+    for i in range(size):
+        x = memory[a + i]
+        y = memory[b + i]
+        if name == 0:  # isnan
+            result = 1.0 if x != x else 0.0
+        elif name == 1:  # and
+            result = x * y
+        elif name == 2:  # or
+            result = max(x, y)
+        elif name == 3:  # not
+            result = 1.0 - x
+        else:  # absolute
+            result = abs(x)
+        memory[to + i] = result
 
 
 @compiled
-def _move(memory: Any, name: Any, at: Any, shape: Any, lag: Any, months: Any) -> None:
+def _move(
+    memory: Any,
+    name: Any,
+    at: Any,
+    shape: Any,
+    lag: Any,
+    months: Any,
+) -> None:
     """Months of a column to other months."""
     to, a = at[0], at[1]
     rows, width = shape
@@ -269,12 +301,19 @@ def _move(memory: Any, name: Any, at: Any, shape: Any, lag: Any, months: Any) ->
         for back in range(_ONE, rows):
             month = to + (rows - _ONE - back) * width
             for account in range(width):
-                own, earlier = memory[month + account], memory[month + width + account]
+                own = memory[month + account]
+                earlier = memory[month + width + account]
                 memory[month + account] = own if own == own else earlier
 
 
 @compiled
-def _accumulate(memory: Any, name: Any, at: Any, shape: Any, scratch: Any) -> None:
+def _accumulate(
+    memory: Any,
+    name: Any,
+    at: Any,
+    shape: Any,
+    scratch: Any,
+) -> None:
     """Over the known values of the latest months, from the newest back; NaN if none is known."""
     to, a = at[0], at[1]
     rows, width = shape
@@ -287,16 +326,23 @@ def _accumulate(memory: Any, name: Any, at: Any, shape: Any, scratch: Any) -> No
     for row in range(rows):
         for account in range(width):
             value = memory[a + row * width + account]
-            memory[to + account] += value if value == value else 0.0
-            memory[scratch + account] += value == value
+            is_known = value == value
+            memory[to + account] += value if is_known else 0.0
+            memory[scratch + account] += is_known
     for account in range(width):
         count = memory[scratch + account]
-        total = memory[to + account] if count > 0.0 else np.nan
-        memory[to + account] = total / max(count, 1.0) if name == 1 else total
+        total = memory[to + account]
+        divisor = max(count, 1.0) if name == 1 else 1.0
+        memory[to + account] = total / divisor if count > 0.0 else np.nan
 
 
 @compiled
-def _reach(memory: Any, name: Any, at: Any, shape: Any) -> None:
+def _reach(
+    memory: Any,
+    name: Any,
+    at: Any,
+    shape: Any,
+) -> None:
     """The largest or smallest known value of the latest months."""
     to, a = at[0], at[1]
     rows, width = shape
@@ -304,13 +350,19 @@ def _reach(memory: Any, name: Any, at: Any, shape: Any) -> None:
         memory[to + account] = memory[a + account]
     for row in range(_ONE, rows):
         for account in range(width):
-            value, reached = memory[a + row * width + account], memory[to + account]
+            value = memory[a + row * width + account]
+            reached = memory[to + account]
             is_further = value > reached if name == 2 else value < reached
             memory[to + account] = value if is_further or reached != reached else reached
 
 
 @compiled
-def _search(memory: Any, name: Any, at: Any, shape: Any) -> None:
+def _search(
+    memory: Any,
+    name: Any,
+    at: Any,
+    shape: Any,
+) -> None:
     """What the latest months hold, from the earliest on: a later month replaces it."""
     to, a, b, _ = at
     rows, width = shape
@@ -324,7 +376,8 @@ def _search(memory: Any, name: Any, at: Any, shape: Any) -> None:
     for back in range(rows):
         row = rows - _ONE - back
         for account in range(width):
-            value, known = memory[a + row * width + account], memory[to + account]
+            value = memory[a + row * width + account]
+            known = memory[to + account]
             if name == 0:
                 memory[to + account] = value if value == value else known
             elif name == 4:  # count

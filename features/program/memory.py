@@ -14,14 +14,58 @@ from features.types import Matrix, Vector
 
 # operation -> (family, position in the family) of the machine's loops.
 FAMILIES: tuple[tuple[str, ...], ...] = (
-    ("load", "months_observed", "is_product", "store"),
-    ("add", "subtract", "multiply", "divide", "negative"),
-    ("maximum", "minimum", "fmax", "fmin", "where"),
-    ("greater", "greater_equal", "less", "less_equal", "equal"),
-    ("isnan", "and", "or", "not", "absolute"),
-    ("spread", "earlier", "carried_on"),
-    ("total", "mean", "max", "min"),
-    ("last_known", "months_since", "first", "any", "count"),
+    (
+        "load",
+        "months_observed",
+        "is_product",
+        "store",
+    ),
+    (
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "negative",
+    ),
+    (
+        "maximum",
+        "minimum",
+        "fmax",
+        "fmin",
+        "where",
+    ),
+    (
+        "greater",
+        "greater_equal",
+        "less",
+        "less_equal",
+        "equal",
+    ),
+    (
+        "isnan",
+        "and",
+        "or",
+        "not",
+        "absolute",
+    ),
+    (
+        "spread",
+        "earlier",
+        "carried_on",
+    ),
+    (
+        "total",
+        "mean",
+        "max",
+        "min",
+    ),
+    (
+        "last_known",
+        "months_since",
+        "first",
+        "any",
+        "count",
+    ),
 )
 CODES: Mapping[str, tuple[int, int]] = {
     name: (family, position)
@@ -79,7 +123,11 @@ def lay_out_memory(program: Program) -> Layout:
 class _Slots:
     """Slots that are used again once the last reader of a result has run."""
 
-    def __init__(self, program: Program, constants: int) -> None:
+    def __init__(
+        self,
+        program: Program,
+        constants: int,
+    ) -> None:
         self.of: dict[int, int] = {}
         self.count = constants
         self._constants = 0
@@ -110,7 +158,12 @@ class _Slots:
         self._free += [self.of[ended] for ended in self._ending.get(position, [])]
 
 
-def _line(step: Step, position: int, program: Program, slots: _Slots) -> list[int]:
+def _line(
+    step: Step,
+    position: int,
+    program: Program,
+    slots: _Slots,
+) -> list[int]:
     if step.operation not in CODES:
         raise TraceError(f"{step.operation} has no compiled form; expected one of {sorted(CODES)}")
     operands = [slots.of[operand] for operand in step.operands]

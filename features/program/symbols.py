@@ -103,19 +103,35 @@ class TracedWindow:
         """The number of statements of each account."""
         return self.write("months_observed")
 
-    def total(self, name: str, months: int) -> Symbol:
+    def total(
+        self,
+        name: str,
+        months: int,
+    ) -> Symbol:
         """As :meth:`features.window.Window.total`; so are the other verbs."""
         return self._over("total", name, months)
 
-    def mean(self, name: str, months: int) -> Symbol:
+    def mean(
+        self,
+        name: str,
+        months: int,
+    ) -> Symbol:
         """The verb of that name."""
         return self._over("mean", name, months)
 
-    def max(self, name: str, months: int) -> Symbol:
+    def max(
+        self,
+        name: str,
+        months: int,
+    ) -> Symbol:
         """The verb of that name."""
         return self._over("max", name, months)
 
-    def min(self, name: str, months: int) -> Symbol:
+    def min(
+        self,
+        name: str,
+        months: int,
+    ) -> Symbol:
         """The verb of that name."""
         return self._over("min", name, months)
 
@@ -123,7 +139,11 @@ class TracedWindow:
         """The verb of that name."""
         return self.ago(name, 0)
 
-    def ago(self, name: str, months: int) -> Symbol:
+    def ago(
+        self,
+        name: str,
+        months: int,
+    ) -> Symbol:
         """The verb of that name."""
         return self.write("ago", self[name], number=_whole("ago", months, least=0))
 
@@ -135,7 +155,11 @@ class TracedWindow:
         """The verb of that name."""
         return self.write("months_since", self[name], self.months_observed)
 
-    def earlier(self, name: str, months: int = 1) -> Symbol:
+    def earlier(
+        self,
+        name: str,
+        months: int = 1,
+    ) -> Symbol:
         """The verb of that name."""
         lag = _whole("earlier", months, least=1)
         return self.write("earlier", self[name], number=lag, is_column=True)
@@ -146,11 +170,14 @@ class TracedWindow:
 
     def is_product(self, products: Collection[str]) -> Symbol:
         """The verb of that name."""
-        bits = sum(1 << place for place, name in enumerate(PRODUCTS) if name in products)
-        return self.write("is_product", number=bits)
+        return self.write("is_product", number=bits_of(products))
 
     def write(
-        self, operation: str, *operands: Symbol, number: float = 0.0, is_column: bool = False
+        self,
+        operation: str,
+        *operands: Symbol,
+        number: float = 0.0,
+        is_column: bool = False,
     ) -> Symbol:
         """The result of a step, which is written unless it was written before."""
         positions = tuple(operand.position for operand in operands)
@@ -179,7 +206,12 @@ class TracedWindow:
         derived: object = DERIVED[name](cast(Window, self))
         return self.symbol(derived)
 
-    def _over(self, verb: str, name: str, months: int) -> Symbol:
+    def _over(
+        self,
+        verb: str,
+        name: str,
+        months: int,
+    ) -> Symbol:
         return self.write(verb, self[name], number=_whole(verb, months, least=1))
 
 
@@ -209,7 +241,13 @@ class Symbol(NDArrayOperatorsMixin):
         """The step that makes it."""
         return self.window.steps[self.position]
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Symbol:
+    def __array_ufunc__(
+        self,
+        ufunc: np.ufunc,
+        method: str,
+        *inputs: Any,
+        **options: Any,
+    ) -> Symbol:
         name = ufunc.__name__
         if method != "__call__" or options:
             what = f"np.{name}.{method}" if method != "__call__" else f"np.{name} with {[*options]}"
@@ -222,7 +260,13 @@ class Symbol(NDArrayOperatorsMixin):
         result = _elementwise(UFUNCS[ufunc], operands)
         return ~result if ufunc is np.not_equal else result
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Symbol:
+    def __array_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: Any,
+        kwargs: Any,
+    ) -> Symbol:
         if function is not np.where or len(args) != 3 or kwargs:
             raise TraceError(
                 f"np.{function.__name__} has no compiled form; of NumPy's functions, "
@@ -279,7 +323,11 @@ class Symbol(NDArrayOperatorsMixin):
             raise TraceError(f"astype({dtype!r}) has no compiled form; expected np.float64")
         return Symbol(self.window, self.position, self.months, is_condition=False)
 
-    def _of_months(self, verb: str, axis: int) -> Symbol:
+    def _of_months(
+        self,
+        verb: str,
+        axis: int,
+    ) -> Symbol:
         if not (self.step.is_column and self.is_condition and axis == 0):
             raise TraceError(
                 f"{verb} over axis {axis!r} has no compiled form; expected that of a condition "
@@ -287,6 +335,15 @@ class Symbol(NDArrayOperatorsMixin):
             )
         months = math.inf if self.months is None else self.months
         return self.window.write(verb, self, number=months)
+
+
+def bits_of(products: Collection[str]) -> int:
+    """Some products as a number with a bit for each, in the order of ``PRODUCTS``."""
+    bits = 0
+    for place, name in enumerate(PRODUCTS):
+        if name in products:
+            bits |= 1 << place
+    return bits
 
 
 def _elementwise(operation: str, operands: list[Symbol]) -> Symbol:
@@ -310,7 +367,11 @@ def _spread(operand: Symbol) -> Symbol:
     return operand.window.write("spread", operand, is_column=True)
 
 
-def _check_kinds(name: str, operation: str, operands: list[Symbol]) -> None:
+def _check_kinds(
+    name: str,
+    operation: str,
+    operands: list[Symbol],
+) -> None:
     """Conditions are for logic and numbers for arithmetic."""
     wants_conditions = operation in _OF_CONDITIONS
     if any(operand.is_condition != wants_conditions for operand in operands):
@@ -318,7 +379,11 @@ def _check_kinds(name: str, operation: str, operands: list[Symbol]) -> None:
         raise TraceError(f"np.{name}: expected {expected}")
 
 
-def _whole(verb: str, months: object, least: int) -> int:
+def _whole(
+    verb: str,
+    months: object,
+    least: int,
+) -> int:
     if not isinstance(months, int | np.integer) or months < least:
         raise TraceError(f"{verb}: expected a whole number of months from {least}, got {months!r}")
     return int(months)

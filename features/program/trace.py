@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from features.catalogue.feature import Feature
-from features.program.symbols import Step, TracedWindow, TraceError
+from features.program.symbols import Step, TracedWindow, TraceError, bits_of
 from features.schema import PRODUCTS
 from features.window import STORED_COLUMNS, Window
 
@@ -138,11 +138,15 @@ def _trace_feature(feature: Feature, window: TracedWindow) -> Output:
         raise TraceError(
             f"feature {feature.name!r}: expected one value an account, got a column of months"
         )
-    products = feature.products or PRODUCTS
-    bits = sum(1 << place for place, name in enumerate(PRODUCTS) if name in products)
     whole = max(feature.step, 1.0)
     parts = float(round(whole / feature.step)) if feature.step else 0.0
-    return Output(feature.name, value.position, bits, whole, parts)
+    return Output(
+        name=feature.name,
+        position=value.position,
+        products=bits_of(feature.products or PRODUCTS),
+        whole=whole,
+        parts=parts,
+    )
 
 
 def _needed_months(steps: Sequence[Step], outputs: Sequence[Output]) -> tuple[int, ...]:
