@@ -88,17 +88,22 @@ def next_standing(standing: Standing, behaviour: Behaviour, terms: Terms) -> Sta
     payment = behaviour.payment
     unpaid = np.maximum(standing.balance - payment, 0.0)
     shortfall = np.maximum(standing.minimum_due - payment, 0.0)
-    charges = (
-        terms.monthly_rate * unpaid
-        + terms.late_fee * shortfall
-        + terms.cash_fee * behaviour.cash_advance
-    )
-    balance = standing.balance - payment + behaviour.spend + behaviour.cash_advance + charges
+    charged = charges(unpaid, shortfall, behaviour.cash_advance, terms)
+    balance = standing.balance - payment + behaviour.spend + behaviour.cash_advance + charged
     balance = np.round(balance, 2)
     uncovered = uncovered_instalments(standing, payment)
     days_late = np.where(standing.minimum_due > HALF_CENT, behaviour.days_late, 0)
     days = np.where(uncovered > 0, uncovered * DAYS_A_MONTH, days_late).astype(np.int32)
     return Standing(balance, minimum_due_of(balance, uncovered, terms), days)
+
+
+def charges(unpaid: Amounts, shortfall: Amounts, cash_advance: Amounts, terms: Terms) -> Amounts:
+    """A month's interest and fees, CNY.
+
+    ``unpaid`` is the part of the last balance that was not paid, ``shortfall`` that of the minimum
+    due.  Sums over months give the sum of their charges.
+    """
+    return terms.monthly_rate * unpaid + terms.late_fee * shortfall + terms.cash_fee * cash_advance
 
 
 def uncovered_instalments(standing: Standing, payment: Amounts) -> Days:

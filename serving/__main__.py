@@ -203,10 +203,29 @@ def _add_audit_commands(commands: Any) -> None:
         "verify that the audit log is complete and unchanged; ends with 1 if it is not",
     )
 
+    _add_due(commands)
     _add_backup(commands)
     _add_erase(commands)
     _add_replay(commands)
     _add_export(commands)
+
+
+def _add_due(commands: Any) -> None:
+    due = _add(
+        commands,
+        "due",
+        (_AUDIT, "list_due_accounts"),
+        "list the accounts to decide on again: a cut is in force, and the day of the next look has "
+        "come",
+    )
+    due.add_argument("--tenant", help="accounts of this lender only")
+    due.add_argument(
+        "--until",
+        type=_parse_day,
+        metavar="YYYY-MM-DD",
+        help="the last day, on the lender's clock (default: today)",
+    )
+    due.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def _add_backup(commands: Any) -> None:
@@ -326,7 +345,13 @@ def _add_export(commands: Any) -> None:
         action="store_true",
         help="include account and statements, for `python -m training monitor`",
     )
-    export.add_argument("--out", type=Path, metavar="FILE", help="(default: stdout)")
+    export.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="a new file (default: stdout)",
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
 
 def _add_allow_erased(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,7 @@ from serving.auth.request_context import RequestContext
 from serving.decision.advice.constraints import ConstraintError
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
+from serving.decision.policy.prior import PriorError
 from serving.decision.result import ProductError
 from serving.reviews.service import Reviews
 from serving.schemas.advice_request import AdviceAnswer, AdviceRequest
@@ -176,6 +177,12 @@ class LimitReduction:
             }
             roots = {request.account_id: path for path, request in by_path.items()}
             raise statement_error(error, months, roots) from None
+        except PriorError as error:
+            [root] = [
+                path for path, request in by_path.items() if request.account_id == error.account_id
+            ]
+            path = f"{root}.prior.{error.field}"
+            raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem, path=path) from None
         except ConstraintError as error:
             path = json_path(("choices", error.field))
             raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, error.expected, path=path) from None

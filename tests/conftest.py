@@ -139,15 +139,20 @@ def fitted(data: Labelled) -> Fitted:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(simulated: Path, request: pytest.FixtureRequest) -> Path:
+def bundle_folder(
+    simulated: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The bundle of the fitted model; only to be read, all tests share it."""
 
     def make(folder: Path) -> None:
+        from tests.support.policies import write_policy_without_control_arm
         from training.fit.bundle import BundleConfig, FitResult, make_bundle
 
         # Here, so that no process fits what another has made.
         fitted, data, source = map(request.getfixturevalue, ("fitted", "data", "source"))
-        make_bundle(FitResult(fitted, data, source, BundleConfig(reference_size=300)), folder)
+        policy = write_policy_without_control_arm(tmp_path_factory.mktemp("policy"))
+        config = BundleConfig(reference_size=300, policy=policy)
+        make_bundle(FitResult(fitted, data, source, config), folder)
 
     return cached_folder("bundle", make)
 

@@ -83,7 +83,7 @@ def fit(
     >>> fit(leafs=8)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: --set: no field is named 'leafs' (did you mean 'leaves'?); there are [...]
+    ValueError: no setting is named 'leafs' (did you mean 'leaves'?); there are [...]
     """
     from training.data.config import DataConfig
     from training.fit.bundle import BundleConfig

@@ -77,6 +77,9 @@ def _print_fit(
         each = ", ".join(f"{auc:.4f}" for auc in report.fold_auc)
         print(f"mean AUC over {folds} folds: {mean:.4f}  ({each})")
 
+    for sentence in report.economics:
+        print(sentence)
+
 
 def _interval(row: Mapping[str, Any]) -> str:
     if row["low"] is None:
@@ -328,7 +331,7 @@ def read_settings(assignments: Sequence[str], command: Callable[..., object]) ->
             raise ValueError(f"--set: expected name=value, got {assignment!r}")
         # The command passes its options to the function too: a setting of that name would clash.
         if name in options:
-            raise ValueError(f"--set: no field is named {name!r}; it is an option of the command")
+            raise ValueError(f"--set: no setting is named {name!r}; it is an option of the command")
         settings[name] = value
     return settings
 

@@ -7,10 +7,10 @@ The catalogue must not contain a protected attribute (age, gender, region, ...) 
 from one.
 
 feature     the declaration
-repayment   late payment, weak repayment
+repayment   repayment: late payment, weak repayment
 spending    high utilization, overspending, cash reliance
 borrowing   credit seeking, external debt
-account     capacity, income fall, short history; the facts for policy rules
+account     capacity and income, short history; the facts for policy rules
 """
 
 from __future__ import annotations

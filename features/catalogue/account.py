@@ -27,7 +27,7 @@ CAPACITY_AND_HISTORY: tuple[Feature, ...] = (
         name="income_known",
         unit="yes_no",
         direction=-1,
-        group="short_history",
+        group="capacity",
         en="income known",
         zh="收入是否已知",
         expression=_income_known,
@@ -65,13 +65,14 @@ CAPACITY_AND_HISTORY: tuple[Feature, ...] = (
     ),
 )
 
-# A group of its own: in the group of capacity a high income would hide its fall.
+# Of one group with the income: to a customer both are "your income".  It stands here because a fit
+# depends on the order of the catalogue.
 INCOME_FALL: tuple[Feature, ...] = (
     Feature(
         name="income_change_12",
         unit="share",
         direction=-1,
-        group="income_fall",
+        group="capacity",
         en="monthly income to the highest of the last 12 months",
         zh="月收入占近12个月最高月收入比例",
         expression=lambda w: ratio(w.now("income_on_file"), w.max("income_on_file", 12)),

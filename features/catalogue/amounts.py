@@ -2,6 +2,10 @@
 
 A share of a limit or an income says little to a customer without the amount.  Neither the model nor
 the policy uses these values.  They are evaluated as features are, for accounts that have reasons.
+
+Some choose among the sentences of a feature, whose name they begin with.  They count months that
+the sentence covers: ``_months`` those with an income on file, ``_in`` those in which it happened,
+``_gaps`` those without a bill, ``_cut`` those that are measured against a limit from before a cut.
 """
 
 from __future__ import annotations
@@ -67,6 +71,36 @@ def _months_of_income(w: Window, name: str, months: int) -> Values:
     return counted
 
 
+def _months_with(w: Window, name: str, months: int) -> Values:
+    """In how many of the last months a column is above 0."""
+    counted: Values = (w[name][:months] > 0).sum(axis=0).astype(np.float64)
+    return counted
+
+
+def _months_without_bill(w: Window, months: int) -> Values:
+    """How many of the last months had nothing to pay from the month before."""
+    counted: Values = (w["owed_before"][:months] == 0).sum(axis=0).astype(np.float64)
+    return counted
+
+
+def _months_before_cut(w: Window, months: int) -> Values:
+    """How many of the last months are measured against a limit from before a cut."""
+    counted: Values = _is_before_cut(w)[:months].sum(axis=0).astype(np.float64)
+    return counted
+
+
+def _ends_before_cut(w: Window, months: int) -> Values:
+    """The same of two months alone: the last one, and so many months before it."""
+    ends: Values = _is_before_cut(w)[::months][:2].sum(axis=0).astype(np.float64)
+    return ends
+
+
+def _is_before_cut(w: Window) -> Mask:
+    # Utilization is measured against the highest limit of six months.
+    measured: Mask = w["uncut_limit"] > w["credit_limit"]
+    return measured
+
+
 def _first_month(is_set: Mask) -> Values:
     """The first row of (months, accounts) that is true; NaN where none is."""
     first = is_set.argmax(axis=0).astype(np.float64)
@@ -109,6 +143,42 @@ _AMOUNTS = (
         lambda w: w.mean("owed_before", 12),
     ),
     _amount(
+        "bill_total_3",
+        lambda w: w.total("owed_before", 3),
+    ),
+    _amount(
+        "bill_total_6",
+        lambda w: w.total("owed_before", 6),
+    ),
+    _amount(
+        "bill_total_12",
+        lambda w: w.total("owed_before", 12),
+    ),
+    _amount(
+        "bill_paid_total_3",
+        lambda w: w.total("payment_of_owed", 3),
+    ),
+    _amount(
+        "bill_paid_total_6",
+        lambda w: w.total("payment_of_owed", 6),
+    ),
+    _amount(
+        "bill_paid_total_12",
+        lambda w: w.total("payment_of_owed", 12),
+    ),
+    _month(
+        "payment_to_balance_3_gaps",
+        lambda w: _months_without_bill(w, 3),
+    ),
+    _month(
+        "payment_to_balance_6_gaps",
+        lambda w: _months_without_bill(w, 6),
+    ),
+    _month(
+        "payment_to_balance_12_gaps",
+        lambda w: _months_without_bill(w, 12),
+    ),
+    _amount(
         "balance_change_6",
         lambda w: _change(w, "balance"),
     ),
@@ -122,6 +192,34 @@ _AMOUNTS = (
         "utilization_before_6",
         "share",
         lambda w: w.ago("utilization", 6),
+    ),
+    _month(
+        "utilization_mean_3_cut",
+        lambda w: _months_before_cut(w, 3),
+    ),
+    _month(
+        "utilization_mean_6_cut",
+        lambda w: _months_before_cut(w, 6),
+    ),
+    _month(
+        "utilization_mean_12_cut",
+        lambda w: _months_before_cut(w, 12),
+    ),
+    _month(
+        "utilization_peak_12_cut",
+        lambda w: _months_before_cut(w, 12),
+    ),
+    _month(
+        "months_above_90_6_cut",
+        lambda w: _months_before_cut(w, 6),
+    ),
+    _month(
+        "months_above_90_12_cut",
+        lambda w: _months_before_cut(w, 12),
+    ),
+    _month(
+        "utilization_rise_6_cut",
+        lambda w: _ends_before_cut(w, 6),
     ),
     _amount(
         "spend_mean_3",
@@ -171,11 +269,31 @@ _AMOUNTS = (
         "cash_to_income_6_months",
         lambda w: _months_of_income(w, "cash_with_income", 6),
     ),
+    _month(
+        "cash_to_limit_6_in",
+        lambda w: _months_with(w, "cash_advance", 6),
+    ),
+    _month(
+        "cash_to_income_6_in",
+        lambda w: _months_with(w, "cash_with_income", 6),
+    ),
     _amount(
         "income_peak_12",
         lambda w: w.max("income_on_file", 12),
     ),
-    # Debt elsewhere.
+    # Applications and debt elsewhere.
+    _month(
+        "credit_inquiries_3_in",
+        lambda w: _months_with(w, "credit_inquiries", 3),
+    ),
+    _month(
+        "credit_inquiries_6_in",
+        lambda w: _months_with(w, "credit_inquiries", 6),
+    ),
+    _month(
+        "credit_inquiries_12_in",
+        lambda w: _months_with(w, "credit_inquiries", 12),
+    ),
     _amount(
         "external_debt",
         lambda w: w.last_known("external_debt"),
@@ -185,8 +303,12 @@ _AMOUNTS = (
         total_debt,
     ),
     _amount(
-        "external_debt_change_6",
-        lambda w: _change(w, "external_debt"),
+        "external_debt_now",
+        lambda w: w.now("external_debt"),
+    ),
+    _amount(
+        "external_debt_before_6",
+        lambda w: w.ago("external_debt", 6),
     ),
 )
 # Whole months back from ``as_of``; a sentence states the month's name.
@@ -238,6 +360,11 @@ _MONTHS_AGO = (
     _month(
         "cash_ago",
         lambda w: _latest(w, "drew_cash"),
+    ),
+    # Even of a yuan, which is too little for a month to count as one with cash.
+    _month(
+        "cash_advance_ago",
+        lambda w: _latest(w, "cash_advance"),
     ),
     _month(
         "limit_request_ago",

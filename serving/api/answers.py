@@ -1,25 +1,31 @@
 """Requests to the bytes of their answers: what the service runs, and what a replay runs again.
 
-The same requests, bundle, time and id key give the same bytes, for one account and for many.
+The same requests and basis give the same bytes, for one account and for many.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from serving.audit_log.memory import DECIDED_ON, REVIEW_ON
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints
 from serving.decision.bundle import Bundle
-from serving.decision.pipeline import advise, advise_many, decide_many, stages
+from serving.decision.pipeline import advise_many, stages
+from serving.decision.policy.dates import local_date
+from serving.decision.policy.prior import Change, after
+from serving.decision.policy.since_last import Earlier
 from serving.decision.reasons.vector import full_vector
-from serving.decision.result import Decision
+from serving.decision.result import AdviceOptions, Advised, Decision, Stages
+from serving.reviews.past_decision import EARLIER
 from serving.schemas.advice import Advice, make_advice
 from serving.schemas.advice_request import AdviceRequest, make_advice_answer
 from serving.schemas.base import encode
 from serving.schemas.decision import Request, make_answer, statements_table
 from serving.schemas.detail import make_detail
+from serving.schemas.prior import priors_of
 from serving.storage.timestamps import encode_time
 
 Endpoint = Literal["decisions", "batch", "advice"]
@@ -38,10 +44,19 @@ class AnsweredDecision:
         """Return what the audit log stores unencrypted: nothing that identifies the person."""
         decision = self.decision
         notice = decision.notice
+        today = local_date(decision.decided_at, bundle.policy)
+        # Only of an event: another decision leaves the day of the next look as it is.
+        look = {} if notice is None else {REVIEW_ON: _next_look(decision, today)}
         # Rows without the vector keep the fields that they had before there was one.
         detail = {"detail": True} if with_detail else {}
+        # Likewise those of accounts in neither arm, and without an earlier decision.
+        arm = {} if decision.arm is None else {"arm": decision.arm}
+        since = decision.since_last
+        earlier = {} if since is None else {EARLIER: since.decision_id}
         return {
             **detail,
+            **arm,
+            **earlier,
             "door": endpoint,  # the name in the stored format
             "advice": with_advice,
             "decided_at": encode_time(decision.decided_at),
@@ -49,6 +64,8 @@ class AnsweredDecision:
             "product": decision.product,
             "action": decision.action,
             "send_by": None if notice is None else notice.send_by.isoformat(),
+            DECIDED_ON: today.isoformat(),
+            **look,
             "model": {
                 "name": bundle.provenance.name,
                 "version": bundle.provenance.version,
@@ -59,17 +76,32 @@ class AnsweredDecision:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What requests are decided with, besides themselves and the priors in them.
+
+    `id_key` keys the decisions' ids: see :mod:`serving.decision.ids`. `earlier` are the latest
+    earlier decisions on accounts, by account.
+    """
+
+    bundle: Bundle
+    decided_at: datetime.datetime
+    id_key: bytes
+    earlier: Mapping[str, Earlier] = field(default_factory=dict)
+
+    def of(self, requests: Sequence[Request]) -> dict[str, Earlier]:
+        """Return the earlier decisions on the accounts of these requests."""
+        accounts = [request.account_id for request in requests]
+        return {name: self.earlier[name] for name in accounts if name in self.earlier}
+
+
 def answer_requests(
     endpoint: Endpoint,
     requests: Sequence[Request],
     with_advice: bool,
-    bundle: Bundle,
-    decided_at: datetime.datetime,
-    id_key: bytes,
+    basis: Basis,
 ) -> list[AnsweredDecision]:
-    """Decide on requests; one answer a request, in their order.
-
-    `id_key` keys the decisions' ids: see :mod:`serving.decision.ids`.
+    """Decide on requests with the priors in them; one answer a request, in their order.
 
     Raises
     ------
@@ -77,25 +109,28 @@ def answer_requests(
         If statements break a rule.
     serving.decision.result.ProductError
         If the bundle has no model for a product.
+    serving.decision.policy.prior.PriorError
+        If a prior contradicts itself, the statements or the day.
     serving.decision.advice.constraints.ConstraintError
         If the choices of an advice request cannot be met.
     """
     if endpoint == "advice":
         # Each account has its own constraints, so there is no search for many at once.
-        return [_answer_advice(request, bundle, decided_at, id_key) for request in requests]
-    statements = statements_table(requests)
+        return [_answer_advice(request, basis) for request in requests]
+    bundle = basis.bundle
     if with_advice:
         answered = [
             AnsweredDecision(
                 advised.decision,
                 encode(make_answer(advised.decision, bundle, make_advice(advised))),
             )
-            for advised in advise_many(statements, bundle, decided_at, id_key=id_key)
+            for advised in _advise(requests, None, basis)
         ]
     else:
+        decisions = _stages(requests, basis).decisions
         answered = [
             AnsweredDecision(decision, encode(make_answer(decision, bundle)))
-            for decision in decide_many(statements, bundle, decided_at, id_key=id_key)
+            for decision in decisions
         ]
     by_account = {answer.decision.account_id: answer for answer in answered}
     return [by_account[request.account_id] for request in requests]
@@ -104,25 +139,23 @@ def answer_requests(
 def answer_in_full(
     requests: Sequence[Request],
     with_advice: bool,
-    bundle: Bundle,
-    decided_at: datetime.datetime,
-    id_key: bytes,
+    basis: Basis,
 ) -> list[AnsweredDecision]:
     """Decide as :func:`answer_requests`; each answer also has the full vector, its last field.
 
     The raises are the same, and :class:`serving.decision.scoring.score.AdditivityError`.
     """
-    statements = statements_table(requests)
-    result = stages(statements, bundle, decided_at, id_key=id_key)
+    result = _stages(requests, basis)
     advice: dict[str, Advice] = {}
     if with_advice:
-        for advised in advise_many(statements, bundle, decided_at, id_key=id_key):
+        for advised in _advise(requests, None, basis):
             advice[advised.decision.account_id] = make_advice(advised)
     by_account: dict[str, AnsweredDecision] = {}
     for decision, evidence in zip(result.decisions, result.evidence, strict=True):
         vector = full_vector(evidence, decision.base_log_odds, decision.log_odds)
-        answer = make_answer(decision, bundle, advice.get(decision.account_id))
-        content = encode(answer.model_copy(update={"detail": make_detail(vector)}))
+        answer = make_answer(decision, basis.bundle, advice.get(decision.account_id))
+        detail = make_detail(vector, decision.arm)
+        content = encode(answer.model_copy(update={"detail": detail}))
         by_account[decision.account_id] = AnsweredDecision(decision, content)
     return [by_account[request.account_id] for request in requests]
 
@@ -133,13 +166,35 @@ def answer_again(
     decided_at: datetime.datetime,
     id_key: bytes,
     with_detail: bool = False,
+    earlier: Earlier | None = None,
 ) -> bytes:
     """Return the answer to one request, without advice, as the endpoint `decisions` gives it."""
+    past = {} if earlier is None else {request.account_id: earlier}
+    basis = Basis(bundle, decided_at, id_key, past)
     if with_detail:
-        [answered] = answer_in_full([request], False, bundle, decided_at, id_key)
+        [answered] = answer_in_full([request], False, basis)
     else:
-        [answered] = answer_requests("decisions", [request], False, bundle, decided_at, id_key)
+        [answered] = answer_requests("decisions", [request], False, basis)
     return answered.content
+
+
+def _next_look(decision: Decision, today: datetime.date) -> str | None:
+    """The day of the next look at the account after a decision; None = nothing is in force."""
+    refers = decision.action == "review"
+    change = Change(
+        decision_id=decision.decision_id,
+        on=today,
+        limit_before=decision.credit_limit,
+        limit=decision.new_limit,
+        effective_on=decision.effective_on or today,
+        suspended=decision.suspended,
+        balance=0.0,  # the day does not depend on it
+        log_odds=decision.log_odds,
+        review_on=None if refers else decision.review_on,
+        refers=refers,
+    )
+    left = after(decision.prior, change)
+    return None if left is None or left.review_on is None else left.review_on.isoformat()
 
 
 def constraints_of(request: Request) -> Constraints:
@@ -156,14 +211,38 @@ def join_answers(endpoint: Endpoint, contents: Sequence[bytes]) -> bytes:
     return contents[0]
 
 
-def _answer_advice(
-    request: Request, bundle: Bundle, decided_at: datetime.datetime, id_key: bytes
-) -> AnsweredDecision:
-    advised = advise(
-        statements_table([request]),
-        bundle,
-        decided_at,
-        constraints_of(request),
-        id_key=id_key,
+def _stages(requests: Sequence[Request], basis: Basis) -> Stages:
+    return stages(
+        statements_table(requests),
+        basis.bundle,
+        basis.decided_at,
+        priors_of(requests),
+        basis.id_key,
+        basis.of(requests),
     )
-    return AnsweredDecision(advised.decision, encode(make_advice_answer(advised, bundle)))
+
+
+def _advise(
+    requests: Sequence[Request],
+    constraints: Sequence[Constraints] | None,
+    basis: Basis,
+) -> list[Advised]:
+    return advise_many(
+        statements_table(requests),
+        basis.bundle,
+        basis.decided_at,
+        AdviceOptions(constraints, earlier=basis.of(requests)),
+        priors_of(requests),
+        basis.id_key,
+    )
+
+
+def _answer_advice(request: Request, basis: Basis) -> AnsweredDecision:
+    constraints = constraints_of(request)
+    [advised] = _advise(
+        [request],
+        None if constraints is UNCONSTRAINED else [constraints],
+        basis,
+    )
+    content = encode(make_advice_answer(advised, basis.bundle))
+    return AnsweredDecision(advised.decision, content)

@@ -1,10 +1,14 @@
 """Decide a request once, store the decision, and only then answer.
 
     key already used -> the stored answer, byte for byte
-    otherwise        -> decide -> append, durable -> answer
+    otherwise        -> look up what is recorded -> decide -> append, durable -> answer
 
 If one worker gets two requests with the same ``Idempotency-Key``, the second waits for the first.
 If two workers get them, both decide; the database stores one answer, and both workers send it.
+
+A request without a prior gets that of the audit log. If an account gets another decision or outcome
+between the look-up and the append, nothing is stored, and the request is decided again. So two
+simultaneous requests do not both cut one account.
 
 If the deadline passes before the audit log begins to write, nothing is stored (503). If it passes
 during the write, the answer may have been stored (504): a retry with the same key returns it.
@@ -15,14 +19,17 @@ from __future__ import annotations
 import asyncio
 import datetime
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Literal
 
 from starlette.responses import Response
 
 from serving.api.answers import (
     AnsweredDecision,
+    Basis,
     Endpoint,
     answer_in_full,
     answer_requests,
@@ -30,19 +37,29 @@ from serving.api.answers import (
 )
 from serving.api.errors import not_stored
 from serving.api.key_locks import KeyLocks
-from serving.audit_log.entry import NewEntry
-from serving.audit_log.errors import Duplicate, Unavailable, Unconfirmed
+from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.errors import Duplicate, Outdated, Unavailable, Unconfirmed
 from serving.audit_log.log import AuditLog
+from serving.audit_log.memory import NOTHING, REVIEW_ON, Memory
+from serving.audit_log.reader import Reader
 from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
+from serving.decision.policy.prior import up_to_date
+from serving.decision.policy.since_last import Earlier
+from serving.reviews.past_decision import earlier_of
 from serving.reviews.workflow import review_by_policy
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Request
+from serving.schemas.prior import make_prior
 from serving.web.errors import single_fault
 from serving.web.params import KEY_HEADER
 
 # A batch has twice the time: to decide on a hundred accounts with advice takes more than a second.
 _BATCH_DEADLINES = 2
+
+
+def _utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +80,35 @@ class _Job:
     digest: str | None
 
 
-class Decisions:
-    """Answers requests with one bundle, and stores the answers in one audit log."""
+@dataclass(frozen=True, slots=True)
+class _Recalled:
+    """A request with the prior to decide with, be it null, and the earlier decision.
 
-    def __init__(self, bundle: Bundle, audit_log: AuditLog) -> None:
-        self._bundle, self._audit_log = bundle, audit_log
+    `source` says where the prior is from. `follows` is the newest event of the account that it
+    follows from; None if the caller stated it. `ended`: the audit log has a cut that the lender has
+    taken back since, as the latest statement shows.
+    """
+
+    request: Request
+    source: Literal["request", "record"]
+    follows: int | None
+    ended: bool
+    earlier: Earlier | None
+
+
+class Decisions:
+    """Answers requests with one bundle, and stores the answers in one audit log.
+
+    `now` is the clock that decides when a decision is made.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        audit_log: AuditLog,
+        now: Callable[[], datetime.datetime] = _utc_now,
+    ) -> None:
+        self._bundle, self._audit_log, self._now = bundle, audit_log, now
         self.key_locks = KeyLocks()
 
     async def decide(
@@ -84,11 +125,7 @@ class Decisions:
         """
         job = self._job(endpoint, body, requests, context)
         try:
-            if job.unique_key is None:
-                contents = await self._decide_and_append(job)
-            else:
-                async with self.key_locks.hold(job.unique_key, job.deadline):
-                    contents = await self._decide_once(job, job.unique_key)
+            contents = await self._decide_as_newest(job)
         except (Unavailable, Unconfirmed) as error:
             raise not_stored(error) from None
         return Response(join_answers(endpoint, contents), media_type="application/json")
@@ -116,6 +153,18 @@ class Decisions:
             earlier_unique_key=earlier,
             digest=digest,
         )
+
+    async def _decide_as_newest(self, job: _Job) -> list[bytes]:
+        """Decide, and decide again while other decisions on the accounts are quicker."""
+        while True:
+            try:
+                if job.unique_key is None:
+                    return await self._decide_and_append(job)
+                async with self.key_locks.hold(job.unique_key, job.deadline):
+                    return await self._decide_once(job, job.unique_key)
+            except Outdated:
+                if time.monotonic() > job.deadline:
+                    raise Unavailable("other decisions on the account were quicker") from None
 
     async def _decide_once(self, job: _Job, unique_key: str) -> list[bytes]:
         stored = await self._replay(job, unique_key)
@@ -153,29 +202,63 @@ class Decisions:
 
     async def _decide_and_append(self, job: _Job) -> list[bytes]:
         """Decide, store the decisions, and return the answers."""
+        recalled = await self._recall(job)
         with self._audit_log.expecting():
             # Requests that arrived in the same turn of the event loop get here first, so that the
             # log waits for their rows too and commits all of them together.
             await asyncio.sleep(0)
-            answers = self._answers(job)
+            answers = self._answers(job, recalled)
             entries: list[NewEntry] = []
             for place, answer in enumerate(answers):
-                entries += self._entries(job, place, answer)
+                entries += self._entries(job, place, answer, recalled[place])
         await self._audit_log.append(entries, job.deadline)
         return [answer.content for answer in answers]
 
-    def _answers(self, job: _Job) -> list[AnsweredDecision]:
-        """Decide on the requests of a job."""
-        now, id_key = datetime.datetime.now(datetime.UTC), self._audit_log.secrets.id_key
-        options = job.requests, job.context.with_advice, self._bundle, now, id_key
-        if job.context.with_detail:
-            return answer_in_full(*options)
-        return answer_requests(job.endpoint, *options)
+    async def _recall(self, job: _Job) -> list[_Recalled]:
+        """Look up the priors of the requests that state none, and the earlier decisions of all."""
+        tenant = job.context.caller.tenant
+        accounts = [one.account_id for one in job.requests]
+        asking = [one.account_id for one in job.requests if not one.states_prior]
 
-    def _entries(self, job: _Job, place: int, answer: AnsweredDecision) -> list[NewEntry]:
+        def read(reader: Reader) -> tuple[dict[str, Memory], dict[str, Entry]]:
+            memories = reader.memories(tenant, asking) if asking else {}
+            return memories, reader.latest_decisions(tenant, accounts)
+
+        memories, latest = await self._audit_log.read(read, "decisions")
+        return [
+            _recalled(
+                one,
+                memories.get(one.account_id, NOTHING),
+                earlier_of(latest.get(one.account_id)),
+            )
+            for one in job.requests
+        ]
+
+    def _answers(self, job: _Job, recalled: Sequence[_Recalled]) -> list[AnsweredDecision]:
+        """Decide on the requests of a job, which have their priors by now."""
+        now, id_key = self._now(), self._audit_log.secrets.id_key
+        requests = [one.request for one in recalled]
+        earlier = {
+            one.request.account_id: one.earlier for one in recalled if one.earlier is not None
+        }
+        basis = Basis(self._bundle, now, id_key, earlier)
+        if job.context.with_detail:
+            return answer_in_full(requests, job.context.with_advice, basis)
+        return answer_requests(job.endpoint, requests, job.context.with_advice, basis)
+
+    def _entries(
+        self, job: _Job, place: int, answer: AnsweredDecision, recalled: _Recalled
+    ) -> list[NewEntry]:
         """Return the row of a decision and, if a person decides, the row that opens the review."""
         decision, context = answer.decision, job.context
         unique_key = None if job.unique_key is None else _unique_key_at(job.unique_key, place)
+        metadata = answer.metadata(
+            job.endpoint, context.with_advice, self._bundle, context.with_detail
+        )
+        metadata["prior"] = recalled.source
+        if recalled.ended and decision.notice is None:
+            metadata[REVIEW_ON] = None
+        changes = REVIEW_ON in metadata
         entry = NewEntry(
             entry_id=decision.decision_id,
             kind="decision",
@@ -184,14 +267,14 @@ class Decisions:
             caller=context.caller.key_id,
             at=decision.decided_at,
             account=decision.account_id,
-            metadata=answer.metadata(
-                job.endpoint, context.with_advice, self._bundle, context.with_detail
-            ),
-            request_body=job.requests[place].model_dump_json().encode(),
+            metadata=metadata,
+            request_body=recalled.request.model_dump_json().encode(),
             response_body=answer.content,
             unique_key=unique_key,
             digest=job.digest,
             due=None if decision.notice is None else decision.notice.send_by,
+            # A decision that changes nothing may be stored whatever happened to the account.
+            follows=recalled.follows if changes else None,
         )
         if decision.action != "review" or decision.review_on is None:
             return [entry]
@@ -212,6 +295,24 @@ def earlier_unique_key(named: bytes) -> str:
     It is a plain hash: whoever guesses the key recognises its rows. No new row gets such a name.
     """
     return "key:" + hashlib.sha256(named).hexdigest()
+
+
+def _recalled(request: Request, memory: Memory, earlier: Earlier | None) -> _Recalled:
+    """Return the request with its own prior, or with that of the audit log."""
+    if request.states_prior:
+        return _Recalled(request, "request", None, ended=False, earlier=earlier)
+    latest = max(request.statements, key=lambda statement: statement.month)
+    as_of = datetime.date.fromisoformat(f"{latest.month}-01")
+    limit = latest.__dict__["credit_limit"]
+    prior = up_to_date(memory.prior, as_of, limit)
+    had_cut = memory.prior is not None and memory.prior.cuts
+    return _Recalled(
+        request=request.model_copy(update={"prior": make_prior(prior)}),
+        source="record",
+        follows=memory.newest_event,
+        ended=had_cut and (prior is None or not prior.cuts),
+        earlier=earlier,
+    )
 
 
 def _unique_key_at(unique_key: str, place: int) -> str:

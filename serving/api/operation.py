@@ -59,8 +59,15 @@ _AFTER_PARAMETER = {
     "name": "after",
     "in": "query",
     "required": False,
-    "description": "the `review_id` or `notice_id` of the last item of the page before",
+    "description": ("the `review_id`, `notice_id` or `due_id` of the last item of the page before"),
     "schema": {"type": "string", "format": "uuid"},
+}
+_UNTIL_PARAMETER = {
+    "name": "until",
+    "in": "query",
+    "required": False,
+    "description": "the last day to list; left out = today on the lender's clock",
+    "schema": {"type": "string", "format": "date"},
 }
 
 
@@ -70,9 +77,9 @@ class Operation:
 
     The handler gets, in this order, the reviews; the id, if there is one in the path; the body, if
     there is one; the page, for a list; and the context. A list has the `statuses` that can be
-    asked for. `switches` are the query parameters that turn something on, with their description;
-    one without them takes no query. `errors` are those besides the gate's. `created` = 201 instead
-    of 200.
+    asked for, or it has days (`has_days`) and the last one can be asked for. `switches` are the
+    query parameters that turn something on, with their description; one without them takes no
+    query. `errors` are those besides the gate's. `created` = 201 instead of 200.
     """
 
     method: str
@@ -82,6 +89,7 @@ class Operation:
     answer: type[BaseModel]
     body: type[ApiRequest] | None = None
     statuses: Sequence[str] = ()
+    has_days: bool = False
     switches: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[HTTPStatus, ...] = ()
     created: bool = False
@@ -114,8 +122,8 @@ class Operation:
             # A UUID in capitals is the same UUID; the stored ids are in lower case.
             arguments.append(str(request.path_params["id"]).lower())
         switches: frozenset[str] = frozenset()
-        if self.statuses:
-            arguments.append(read_page(request.query_params, self.statuses))
+        if self.statuses or self.has_days:
+            arguments.append(read_page(request.query_params, self.statuses, self.has_days))
         elif self.switches and request.query_params:
             switches = read_switches(request.query_params, self.switches)
         else:
@@ -155,6 +163,8 @@ class Operation:
         if "{id}" in self.path:
             switches = [switch_parameter(name, text) for name, text in self.switches.items()]
             return [_ID_PARAMETER, *switches]
+        if self.has_days:
+            return [_UNTIL_PARAMETER, _AFTER_PARAMETER]
         if not self.statuses:
             return []
         status_parameter = {

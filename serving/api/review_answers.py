@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from serving.audit_log.entry import Entry
+from serving.reviews import due
 from serving.reviews.workflow import (
     Resolution,
     Review,
@@ -17,7 +18,8 @@ from serving.reviews.workflow import (
     reviews_of,
 )
 from serving.schemas.decision import Answer, Statement
-from serving.schemas.earlier_decision import EarlierAnswer
+from serving.schemas.due import DueAccount
+from serving.schemas.earlier_decision import AnswerBeforePriors, EarlierAnswer
 from serving.schemas.review import (
     Correction,
     DecisionAnswer,
@@ -117,11 +119,26 @@ def due_notice(row: Entry, rows: Sequence[Entry], today: datetime.date) -> Due:
     )
 
 
+def due_account(one: due.DueAccount) -> DueAccount:
+    """Return an account to decide on again."""
+    return DueAccount(
+        due_id=one.due_id,
+        account_id=one.account_id,
+        decision_id=one.decision_id,
+        review_on=one.review_on,
+        limit_before=one.prior.limit_before,
+        limit_in_force=one.prior.limit_in_force,
+        suspended=one.prior.suspended,
+    )
+
+
 # Stored values are validated as JSON: strict models refuse a date that is a Python string.
 
 
-def _answer(stored: Mapping[str, Any]) -> Answer | EarlierAnswer:
-    model = Answer if "leaders" in stored else EarlierAnswer
+def _answer(stored: Mapping[str, Any]) -> Answer | AnswerBeforePriors | EarlierAnswer:
+    model: type[Answer | AnswerBeforePriors | EarlierAnswer] = EarlierAnswer
+    if "leaders" in stored:
+        model = Answer if "prior" in stored else AnswerBeforePriors
     return model.model_validate_json(json.dumps(stored))
 
 

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from serving.api.operation import Operation
 from serving.api.review_answers import (
     decision_answer,
+    due_account,
     due_notice,
     listed_review,
     whole_review,
@@ -20,6 +21,7 @@ from serving.api.review_answers import (
 from serving.auth.request_context import RequestContext
 from serving.reviews.service import Reviews
 from serving.schemas.base import DETAIL_TEXT
+from serving.schemas.due import DueList
 from serving.schemas.review import (
     STATES,
     DecisionAnswer,
@@ -51,8 +53,10 @@ async def read_decision(
 ) -> DecisionAnswer:
     """A decision as it was answered, its reviews and its notifications."""
     rows = await reviews.queries.about(decision_id, context.caller)
-    vector = reviews.full_vector(rows[0]) if context.with_detail else None
-    return decision_answer(rows, vector)
+    if not context.with_detail:
+        return decision_answer(rows, None)
+    earlier = await reviews.queries.earlier(rows[0])
+    return decision_answer(rows, reviews.full_vector(rows[0], earlier))
 
 
 async def open_review(
@@ -120,6 +124,12 @@ async def list_notices(reviews: Reviews, page: PageQuery, context: RequestContex
     found = await reviews.queries.notices(overdue, context.caller, page.after)
     today = reviews.queries.today()
     return NoticeList(notices=[due_notice(row, rows, today) for row, rows in found])
+
+
+async def list_due(reviews: Reviews, page: PageQuery, context: RequestContext) -> DueList:
+    """The accounts to decide on again, the soonest first; 100 a page."""
+    found = await reviews.queries.due(page.until, context.caller, page.after)
+    return DueList(accounts=[due_account(one) for one in found])
 
 
 OPERATIONS = (
@@ -202,5 +212,13 @@ OPERATIONS = (
         handler=list_notices,
         answer=NoticeList,
         statuses=("due", "overdue"),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/due",
+        operation_id="due",
+        handler=list_due,
+        answer=DueList,
+        has_days=True,
     ),
 )

@@ -9,14 +9,16 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from serving.audit_log import checkpoints
 from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.memory import Account, newest_events
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import decode_rows, insert_entries, read_chain_head, unique_key_column
 from serving.storage.database import Database
@@ -29,6 +31,9 @@ SECONDS_PER_CHECKPOINT = 10.0
 _PROBE_BYTES = 64 * 1024  # a database that accepts these accepts a decision
 
 Item = Sequence[NewEntry]  # entries that are stored together or not at all
+# Why an item was not stored: another entry has a unique key of it, or an account has a newer event
+# than an entry follows from.
+Refusal = Literal["duplicate", "outdated"]
 
 _EXISTING = sa.select(entries.c.entry_id, unique_key_column).where(
     entries.c.entry_id.in_(sa.bindparam("entry_ids", expanding=True))
@@ -53,19 +58,19 @@ class Committer:
         self._rows_unsigned, self._signed_at = 0, time.monotonic()
         self.ready = True
 
-    def commit(self, items: Sequence[Item]) -> list[list[Entry] | None]:
-        """Commit the items in one transaction; durable on return. None: an item is a duplicate.
+    def commit(self, items: Sequence[Item]) -> list[list[Entry] | Refusal]:
+        """Commit the items in one transaction, but for those that are refused; durable on return.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the write failed; it may be stored all the same.
         """
         try:
-            stored = self._insert(items, [True] * len(items))
+            stored = self._insert(items, find_duplicates=False)
         except IntegrityError:
             # Duplicates are rare and the query for them is not free: it runs only after a failure.
-            stored = self._insert(items, None)
+            stored = self._insert(items, find_duplicates=True)
         self.ready = True
-        self._rows_unsigned += sum(len(rows or ()) for rows in stored)
+        self._rows_unsigned += sum(len(rows) for rows in stored if isinstance(rows, list))
         return stored
 
     def find_committed(self, items: Sequence[Item]) -> list[list[Entry] | None]:
@@ -144,24 +149,33 @@ class Committer:
         if self._held is not None:
             self._held.close()
 
-    def _insert(self, items: Sequence[Item], new: list[bool] | None) -> list[list[Entry] | None]:
-        """Insert the items that are ``new`` (None: the database decides which are)."""
+    def _insert(self, items: Sequence[Item], find_duplicates: bool) -> list[list[Entry] | Refusal]:
+        """Insert the items that are not refused, within one transaction."""
         if self._held is None:
             self._held = self._database.hold()
         with self._database.writing(self._held) as connection:
-            if new is None:
-                new = _find_new(connection, items)
-            chosen = [item for item, is_new in zip(items, new, strict=True) if is_new]
+            duplicates = _find_duplicates(connection, items) if find_duplicates else set()
+            outdated = _find_outdated(connection, items, duplicates, self._secrets)
+            refused = duplicates | outdated
+            chosen = [item for place, item in enumerate(items) if place not in refused]
             together = [entry for item in chosen for entry in item]
             stored = iter(insert_entries(connection, together, self._secrets))
-        found: list[list[Entry] | None] = []
-        for item, is_new in zip(items, new, strict=True):
-            found.append([next(stored) for _ in item] if is_new else None)
+        found: list[list[Entry] | Refusal] = []
+        for place, item in enumerate(items):
+            if place in duplicates:
+                found.append("duplicate")
+            elif place in outdated:
+                found.append("outdated")
+            else:
+                found.append([next(stored) for _ in item])
         return found
 
 
-def _find_new(connection: sa.Connection, items: Sequence[Item]) -> list[bool]:
-    """Which items share no entry id or unique key with the database or an earlier item."""
+def _find_duplicates(connection: sa.Connection, items: Sequence[Item]) -> set[int]:
+    """The places of items that share an entry id or unique key with the database or another item.
+
+    Of two items that share one, the later is the duplicate.
+    """
     together = [entry for item in items for entry in item]
     wanted = {
         "entry_ids": [entry.entry_id for entry in together],
@@ -170,12 +184,43 @@ def _find_new(connection: sa.Connection, items: Sequence[Item]) -> list[bool]:
     used: set[str] = set()
     for row in connection.execute(_EXISTING, wanted):
         used.update(value for value in row if value is not None)
-    new = []
-    for item in items:
+    duplicates: set[int] = set()
+    for place, item in enumerate(items):
         own = {entry.entry_id for entry in item}
         own |= {entry.unique_key for entry in item if entry.unique_key is not None}
-        is_new = own.isdisjoint(used)
-        new.append(is_new)
-        if is_new:
+        if own.isdisjoint(used):
             used |= own
-    return new
+        else:
+            duplicates.add(place)
+    return duplicates
+
+
+def _find_outdated(
+    connection: sa.Connection, items: Sequence[Item], duplicates: Set[int], secrets: Secrets
+) -> set[int]:
+    """The places of items with an entry that follows from an event that is not the newest any more.
+
+    Of two items that follow from one event, the later is outdated. The writers' lock is held, so no
+    other writer can append an event before this transaction ends.
+    """
+    accounts: dict[int, dict[Account, int]] = {}
+    for place, item in enumerate(items):
+        followed = {
+            (entry.tenant, entry.account): entry.follows
+            for entry in item
+            if entry.account is not None and entry.follows is not None
+        }
+        if followed and place not in duplicates:
+            accounts[place] = followed
+    if not accounts:
+        return set()
+    named = {account for followed in accounts.values() for account in followed}
+    newest: dict[Account, int | None] = dict(newest_events(connection, named, secrets))
+    outdated: set[int] = set()
+    for place, followed in accounts.items():
+        if any(newest[account] != seq for account, seq in followed.items()):
+            outdated.add(place)
+        else:
+            # The number of the row to come: no item of this transaction can follow from it.
+            newest |= dict.fromkeys(followed)
+    return outdated

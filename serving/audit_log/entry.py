@@ -44,6 +44,9 @@ class NewEntry:
     unique_key: str | None = None
     digest: str | None = None  # of the request, hex: whether a repeated key repeats the request
     due: datetime.date | None = None  # last day to notify the customer; None = nothing to notify
+    # The `seq` of the account's event that the entry follows from, 0 = there was none: stored only
+    # if that is still the newest. None = stored whatever happened to the account. Not in the row.
+    follows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,3 +16,7 @@ class Unconfirmed(Exception):
 
 class Duplicate(Exception):
     """Another entry has the unique key; nothing was stored."""
+
+
+class Outdated(Exception):
+    """The account has a newer event than the entry follows from; nothing was stored."""

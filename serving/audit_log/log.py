@@ -106,6 +106,7 @@ class AuditLog:
 
         Raises:
             serving.audit_log.errors.Duplicate: another entry has a unique key of theirs.
+            serving.audit_log.errors.Outdated: an account has a newer event than one follows from.
             serving.audit_log.errors.Unavailable: nothing was stored.
             serving.audit_log.errors.Unconfirmed: the entries may have been stored.
         """

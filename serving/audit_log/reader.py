@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import sqlalchemy as sa
 
 from serving.audit_log.entry import Entry, Kind
+from serving.audit_log.memory import Memory, find_events, recall
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import decode_rows, unique_key_column
+from serving.decision.policy.prior import Prior
 from serving.storage.database import Database
-from serving.storage.tables import entries, not_a_decision, open_notices, review_states
+from serving.storage.lists import next_look
+from serving.storage.tables import (
+    due_accounts,
+    entries,
+    not_a_decision,
+    open_notices,
+    people,
+    review_states,
+)
 
 _ROWS_PER_PAGE = 500  # a reader delays SQLite's writer no longer than one page takes
 # Rows that one query looks at, however few of them it returns: no query reads the whole log.
@@ -26,6 +36,10 @@ _entry_id = entries.c.entry_id
 _notice_seq = open_notices.c.seq
 _notice_due = open_notices.c.due
 _review_seq = review_states.c.seq
+_due_day = due_accounts.c.review_on
+_due_seq = due_accounts.c.seq
+
+DuePlace = tuple[str, int]  # in the list of due accounts: the day as YYYY-MM-DD, and the ``seq``
 
 
 class Reader:
@@ -61,6 +75,29 @@ class Reader:
             about.setdefault(entry.subject, []).append(entry)
         return about
 
+    def latest_decisions(self, tenant: str, accounts: Sequence[str]) -> dict[str, Entry]:
+        """The latest decision on each of a tenant's accounts; those without one are missing."""
+        # An account may have been hashed with an earlier account key.
+        by_hash: dict[str, str] = {}
+        for account in accounts:
+            for one in self._secrets.account_hashes(tenant, account).values():
+                by_hash[one] = account
+        newest = sa.func.max(_seq).label("newest")
+        chosen = (
+            sa.select(people.c.account, newest)
+            .join(entries, entries.c.person == people.c.person)
+            .where(people.c.account.in_(list(by_hash)), _kind == "decision")
+            .group_by(people.c.account)
+        )
+        with self._database.reading() as connection:
+            seqs: dict[str, int] = {}
+            for account_hash, seq in connection.execute(chosen):
+                account = by_hash[account_hash]
+                seqs[account] = max(seq, seqs.get(account, 0))
+            found = self._numbered(connection, sorted(seqs.values()))
+        by_seq = {entry.seq: entry for entry in found}
+        return {account: by_seq[seq] for account, seq in seqs.items()}
+
     def due_notices(
         self,
         tenant: str,
@@ -94,6 +131,49 @@ class Reader:
             found = self._numbered(connection, connection.scalars(chosen).all())
         return sorted(found, key=lambda entry: (entry.due or since, entry.seq))
 
+    def due_accounts(
+        self, tenant: str, until: datetime.date, limit: int, after: DuePlace | None = None
+    ) -> list[tuple[DuePlace, Entry]]:
+        """The entries that set the day of the next look at a tenant's accounts, soonest first.
+
+        Each with its place in the list. The day may have been set by an earlier version, which did
+        not say it in readable form: the list then has it three months after the entry.
+
+        Args:
+            tenant: Whose accounts.
+            until: The last day.
+            limit: The largest number of entries.
+            after: Place of the last entry of the previous page.
+        """
+        place = _due_day, _due_seq
+        chosen = sa.select(*place).where(
+            due_accounts.c.tenant == tenant,
+            sa.tuple_(*place) > sa.tuple_(*(after or ("", 0))),
+            _due_day <= until.isoformat(),
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(chosen.order_by(*place).limit(limit)).all()
+            found = self._numbered(connection, [seq for _, seq in rows])
+        by_seq = {entry.seq: entry for entry in found}
+        return [((day, seq), by_seq[seq]) for day, seq in rows]
+
+    def place_among_due(self, tenant: str, entry_id: str) -> DuePlace | None:
+        """The place that an entry has or had in the list of due accounts; None if it never had one.
+
+        None also if the tenant has no such entry.
+        """
+        with self._database.reading() as connection:
+            query = sa.text(next_look(connection.dialect.name))
+            row = connection.execute(query, {"entry_id": entry_id}).one_or_none()
+        if row is None or row[0] != tenant or row[1] is None:
+            return None
+        return row[1], row[2]
+
+    def by_ids(self, entry_ids: Collection[str]) -> dict[str, Entry]:
+        """The entries with these ids, by id."""
+        with self._database.reading() as connection:
+            return {entry.entry_id: entry for entry in self._entries(connection, entry_ids)}
+
     def reviews(
         self, tenant: str, states: Sequence[str], limit: int, after: int = 0
     ) -> list[Entry]:
@@ -114,6 +194,26 @@ class Reader:
                 page = chosen.order_by(_review_seq).limit(limit)
                 numbers += connection.scalars(page)
             return self._numbered(connection, sorted(numbers)[:limit])
+
+    def priors(self, tenant: str, accounts: Collection[str]) -> dict[str, Prior]:
+        """What is in force for each of a tenant's accounts, for the next decision about it.
+
+        Accounts without a cut, suspension or referral to remember are missing.
+        """
+        found = self.memories(tenant, accounts)
+        return {one: memory.prior for one, memory in found.items() if memory.prior is not None}
+
+    def memories(self, tenant: str, accounts: Collection[str]) -> dict[str, Memory]:
+        """As :meth:`priors`, with the newest event; accounts without an event are missing."""
+        named = [(tenant, account) for account in accounts]
+        with self._database.reading() as connection:
+            events = find_events(connection, named, self._secrets)
+            if not events:
+                return {}
+            # Rarely any: most outcomes are about the decision that is among the events.
+            missing = _reviewed_elsewhere(events.values())
+            reviewed = {row.entry_id: row for row in self._entries(connection, missing)}
+        return {account: recall(rows, reviewed) for (_, account), rows in events.items()}
 
     def of_kind(
         self,
@@ -164,6 +264,13 @@ class Reader:
                 rows += connection.execute(query).mappings()
             return decode_rows(connection, rows, self._secrets)
 
+    def _entries(self, connection: sa.Connection, entry_ids: Collection[str]) -> list[Entry]:
+        """The entries with these ids."""
+        if not entry_ids:
+            return []
+        rows = connection.execute(sa.select(entries).where(_entry_id.in_(entry_ids))).mappings()
+        return decode_rows(connection, rows.all(), self._secrets)
+
     def _numbered(self, connection: sa.Connection, numbers: Sequence[int]) -> list[Entry]:
         """The entries with these values of ``seq``, in this order."""
         query = sa.select(entries).where(_seq.in_(numbers)).order_by(_seq)
@@ -205,3 +312,11 @@ class Reader:
                 return
             yield begin, end
             begin = end
+
+
+def _reviewed_elsewhere(events: Collection[Sequence[Entry]]) -> set[str]:
+    """The ids of the decisions that outcomes are about and that are not beside their outcome."""
+    missing: set[str] = set()
+    for rows in events:
+        missing |= {row.subject for row in rows} - {row.entry_id for row in rows}
+    return missing

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -92,7 +92,33 @@ def decode_rows(
     """
     named = {row[data_subject_column.name] for row in rows} - {None}
     keys = data_subjects.read_subject_keys(connection, sorted(named), secrets)
-    return [_decode(row, keys.get(row[data_subject_column.name])) for row in rows]
+    return [decode_row(row, keys.get(row[data_subject_column.name])) for row in rows]
+
+
+def decode_row(row: Mapping[Any, Any], key: bytes | None) -> Entry:
+    """A row of ``entries`` as an entry; ``key`` is its data subject's, None = erased or none.
+
+    Raises:
+        cryptography.exceptions.InvalidTag: the row's encrypted content was changed.
+    """
+    due = row["due"]
+    return Entry(
+        seq=row["seq"],
+        entry_id=row["entry_id"],
+        kind=row["kind"],
+        subject=row["subject"],
+        tenant=row["tenant"],
+        caller=row["caller"],
+        at=decode_time(row["at"]),
+        data_subject=row[data_subject_column.name],
+        metadata=json.loads(row[metadata_column.name]),
+        request_body=_content(row, request_column.name, key),
+        response_body=_content(row, response_column.name, key),
+        unique_key=row[unique_key_column.name],
+        digest=row["digest"],
+        due=None if due is None else datetime.date.fromisoformat(due),
+        erased=row[data_subject_column.name] is not None and key is None,
+    )
 
 
 def encryption_context(entry_id: str, column: str) -> str:
@@ -153,29 +179,8 @@ def _as_stored(
     )
 
 
-def _decode(row: sa.RowMapping, key: bytes | None) -> Entry:
-    due = row["due"]
-    return Entry(
-        seq=row["seq"],
-        entry_id=row["entry_id"],
-        kind=row["kind"],
-        subject=row["subject"],
-        tenant=row["tenant"],
-        caller=row["caller"],
-        at=decode_time(row["at"]),
-        data_subject=row[data_subject_column.name],
-        metadata=json.loads(row[metadata_column.name]),
-        request_body=_content(row, request_column.name, key),
-        response_body=_content(row, response_column.name, key),
-        unique_key=row[unique_key_column.name],
-        digest=row["digest"],
-        due=None if due is None else datetime.date.fromisoformat(due),
-        erased=row[data_subject_column.name] is not None and key is None,
-    )
-
-
 def _content(
-    row: sa.RowMapping,
+    row: Mapping[Any, Any],
     column: str,
     key: bytes | None,
 ) -> bytes | None:

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.audit_log.committer import LOGGER, Committer
+from serving.audit_log.committer import LOGGER, Committer, Refusal
 from serving.audit_log.entry import Entry, NewEntry
-from serving.audit_log.errors import Duplicate, Unavailable, Unconfirmed
+from serving.audit_log.errors import Duplicate, Outdated, Unavailable, Unconfirmed
 from serving.storage.open_file import FileMovedError
 
 ROWS_PER_BATCH = 64
@@ -72,7 +72,7 @@ class Writer:
 
         Returns:
             The future of the stored entries. Its exception is :class:`Duplicate`,
-            :class:`Unavailable` (nothing was stored) or :class:`Unconfirmed`.
+            :class:`Outdated`, :class:`Unavailable` (nothing was stored) or :class:`Unconfirmed`.
 
         Raises:
             Unavailable: the queue is full or closed.
@@ -197,10 +197,12 @@ def _try_start(item: _Item) -> bool:
     return True
 
 
-def _complete(batch: Sequence[_Item], stored: Sequence[list[Entry] | None]) -> None:
+def _complete(batch: Sequence[_Item], stored: Sequence[list[Entry] | Refusal]) -> None:
     for item, entries in zip(batch, stored, strict=True):
-        if entries is None:
+        if entries == "duplicate":
             item.future.set_exception(Duplicate("another entry has this unique key"))
+        elif entries == "outdated":
+            item.future.set_exception(Outdated("the account has a newer event"))
         else:
             item.future.set_result(entries)
 

@@ -57,6 +57,7 @@ ROUTES = (
     _route("POST", "/v1/reviews/{id}/resolution", "review"),
     _route("POST", "/v1/reviews/{id}/withdrawal", "score", "review"),
     _route("GET", "/v1/notices", "review", "audit"),
+    _route("GET", "/v1/due", "review", "score"),
 )
 
 

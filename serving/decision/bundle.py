@@ -8,6 +8,7 @@
     policy.toml        from probability to action
     reasons.toml       the texts of reasons and notices
     advice.toml        what a customer can do about a cut, and its texts
+    economics.json     margin and credit conversion by product, as the fit learnt them
     golden.json        statements with the exact answers that they must get (see golden.py)
 
 :func:`read` verifies every digest before it parses anything, because LightGBM's parser terminates
@@ -34,7 +35,9 @@ from polars.exceptions import PanicException, PolarsError
 from features.catalogue import BY_NAME
 from features.display import notebook_display
 from features.types import Matrix
+from serving.decision.config import economics
 from serving.decision.config.advice import AdviceRules, read_advice
+from serving.decision.config.economics import LearntEconomics
 from serving.decision.config.policy import Policy, read_policy
 from serving.decision.config.reasons import Wording, read_wording
 from serving.decision.reasons.comparison import Comparison, make_comparison
@@ -43,7 +46,7 @@ from serving.decision.scoring.score import AdditivityError, Calibration, Scorer,
 from serving.decision.scoring.shapley import make_explainer
 from serving.decision.scoring.shapley_tables import flatten_trees
 
-FORMAT = 7
+FORMAT = 8
 SEAL = "bundle.sha256"
 FILES = (
     "model.txt",
@@ -51,6 +54,7 @@ FILES = (
     "policy.toml",
     "reasons.toml",
     "advice.toml",
+    economics.FILE,
     "golden.json",
 )
 # Raised by parsers, table layout and decisions for files with valid digests and wrong contents.
@@ -133,6 +137,7 @@ class Parts:
     policy_text: str
     reasons_text: str
     advice_text: str
+    economics: LearntEconomics
 
 
 @notebook_display
@@ -154,16 +159,8 @@ class Bundle:
     policy: Policy
     wording: Wording
     advice: AdviceRules
+    economics: LearntEconomics
     golden_text: str
-
-    @property
-    def cut_offs(self) -> dict[str, float]:
-        """The probability above which limits are cut, by product."""
-        return {product: self.policy.cut_off(product) for product in self.comparisons}
-
-    def describe_cut_offs(self) -> str:
-        """The cut-offs in words: ``0.1279 (cash_loan), 0.1279 (pay_later)``."""
-        return ", ".join(f"{at:.4f} ({product})" for product, at in sorted(self.cut_offs.items()))
 
 
 def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
@@ -174,8 +171,11 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
     """
     model = lgb.Booster(model_str=parts.model_text)
     _check_structure(parts, model)
-    policy, wording = read_policy(parts.policy_text), read_wording(parts.reasons_text)
+    policy = read_policy(parts.policy_text, parts.economics)
+    wording = read_wording(parts.reasons_text)
     check_rules(policy)
+    with content_errors("policy.toml"):
+        policy.cut_offs(parts.reference_notes)  # raises for a product that has no economics
     return Bundle(
         digest=digest,
         provenance=parts.provenance,
@@ -188,6 +188,7 @@ def assemble(parts: Parts, digest: str = "", golden_text: str = "") -> Bundle:
         policy=policy,
         wording=wording,
         advice=read_advice(parts.advice_text),
+        economics=parts.economics,
         golden_text=golden_text,
     )
 
@@ -206,6 +207,7 @@ def write(parts: Parts, golden_text: str, folder: Path) -> str:
         "policy.toml": parts.policy_text.encode(),
         "reasons.toml": parts.reasons_text.encode(),
         "advice.toml": parts.advice_text.encode(),
+        economics.FILE: economics.write_economics(parts.economics).encode(),
         "golden.json": golden_text.encode(),
     }
     manifest = _json(_manifest(parts, contents)).encode()
@@ -232,11 +234,7 @@ def read(folder: Path) -> Bundle:
     with content_errors(str(folder)):
         contents, digest = _verified(folder)
         manifest = json.loads(contents["manifest.json"])
-        if manifest.get("format") != FORMAT:
-            raise BundleError(
-                f"{folder}: expected bundle format {FORMAT}, got {manifest.get('format')!r}; "
-                "fit the model again with this version of the project"
-            )
+        _check_format(folder, manifest)
         return assemble(_parts(manifest, contents), digest, contents["golden.json"].decode())
 
 
@@ -253,6 +251,7 @@ def _parts(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> Parts:
         policy_text=contents["policy.toml"].decode(),
         reasons_text=contents["reasons.toml"].decode(),
         advice_text=contents["advice.toml"].decode(),
+        economics=economics.read_economics(contents[economics.FILE].decode()),
     )
 
 
@@ -261,6 +260,9 @@ def _verified(folder: Path) -> tuple[dict[str, bytes], str]:
     expected = {SEAL, "manifest.json", *FILES}
     files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if files != expected:
+        # Another format has other files: its number says more than their names.
+        if unverified := _read_unverified(folder / "manifest.json"):
+            _check_format(folder, unverified)
         missing, unexpected = sorted(expected - files), sorted(files - expected)
         raise BundleError(f"{folder}: missing {missing}, unexpected {unexpected}")
     contents = {name: (folder / name).read_bytes() for name in expected}
@@ -278,6 +280,19 @@ def _verified(folder: Path) -> tuple[dict[str, bytes], str]:
                 "the bundle is damaged"
             )
     return contents, digest
+
+
+def _check_format(folder: Path, manifest: Mapping[str, Any]) -> None:
+    if manifest.get("format") != FORMAT:
+        raise BundleError(
+            f"{folder}: expected bundle format {FORMAT}, got {manifest.get('format')!r}; "
+            "fit the model again with this version of the project"
+        )
+
+
+def _read_unverified(manifest: Path) -> dict[str, Any]:
+    """The manifest, for the message about a bundle that is refused; empty without one."""
+    return json.loads(manifest.read_text("utf-8")) if manifest.is_file() else {}
 
 
 def _manifest(parts: Parts, contents: Mapping[str, bytes]) -> dict[str, object]:

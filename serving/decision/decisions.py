@@ -1,19 +1,25 @@
-"""From the outcome of each account to its decision: id, reasons, comparison and notice."""
+"""From the outcome of each account to its decision: id, reasons, comparison, notice and advice."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from serving.decision.advice.projection import LimitCut
+from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
+from serving.decision.config.advice import NoteName
 from serving.decision.config.reasons import Text
 from serving.decision.ids import decision_ids
 from serving.decision.notice import Subject, make_notice
 from serving.decision.policy.outcome import Outcome
+from serving.decision.policy.since_last import Earlier, describe_rise
 from serving.decision.reasons.comparison import ComparisonNote, describe
 from serving.decision.reasons.ranking import Evidence, Ranked, principal_reasons
-from serving.decision.result import Decision, Stages
+from serving.decision.reasons.wording import day
+from serving.decision.result import Advised, Decision, Stages
+from serving.decision.scoring.score import logit
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +30,13 @@ class Making:
         rankings: Of the reason groups, in order of account; None where the model did not decide.
         decided_at: The time of the decision, with a time zone.
         id_key: Keys the decisions' ids.
+        earlier: The latest earlier decisions, by account.
     """
 
     rankings: Sequence[Ranked | None]
     decided_at: datetime.datetime
     id_key: bytes
+    earlier: Mapping[str, Earlier]
 
 
 def make_decisions(result: Stages, making: Making, bundle: Bundle) -> list[Decision]:
@@ -42,12 +50,13 @@ def make_decisions(result: Stages, making: Making, bundle: Bundle) -> list[Decis
 
 def _make_ids(result: Stages, making: Making, bundle: Bundle) -> list[str]:
     account_ids = result.features.accounts["account_id"].to_list()
-    priors = {
-        account_id: account.prior.text()
-        for account_id, account in zip(account_ids, result.accounts, strict=True)
-        if account.prior is not None
-    }
-    return decision_ids(result.statements, bundle.digest, making.decided_at, making.id_key, priors)
+    past: dict[str, str] = {}
+    for account_id, account in zip(account_ids, result.accounts, strict=True):
+        if account.prior is not None:
+            past[account_id] = account.prior.text()
+        if account_id in making.earlier:
+            past[account_id] = past.get(account_id, "") + making.earlier[account_id].decision_id
+    return decision_ids(result.statements, bundle.digest, making.decided_at, making.id_key, past)
 
 
 def _make_decision(
@@ -65,7 +74,16 @@ def _make_decision(
     )
     comparison = _describe_comparison(outcome, evidence, bundle)
     explained = None if comparison is None else Text(comparison.en, comparison.zh)
-    subject = Subject(account_id, account.product, account.limit, reasons, explained)
+    since_last = result.changes[place]
+    subject = Subject(
+        account_id=account_id,
+        product=account.product,
+        credit_limit=account.limit,
+        limit_before=account.limit_measured,
+        reasons=reasons,
+        comparison=explained,
+        since_last=describe_rise(since_last, outcome, reasons, bundle.wording),
+    )
     return Decision(
         decision_id=decision_id,
         account_id=account_id,
@@ -87,19 +105,59 @@ def _make_decision(
         leaders=sum(reason.leader for reason in reasons),
         comparison=comparison,
         notice=make_notice(outcome, subject, bundle.wording, bundle.policy, making.decided_at),
-        suspended=account.prior is not None and account.prior.suspended,
+        suspended=outcome.suspended,
         prior=account.prior,
+        arm=result.arms[place],
+        since_last=since_last,
     )
 
 
 def _describe_comparison(
     outcome: Outcome, evidence: Evidence, bundle: Bundle
 ) -> ComparisonNote | None:
-    if outcome.action == "keep":
+    if outcome.action == "restore" or (outcome.action == "keep" and not outcome.looked):
         return None
     return describe(
         evidence.comparison,
         bundle.wording,
         bundle.policy.version,
         bundle.digest,
+    )
+
+
+def cut_with_way_back(decision: Decision, outcome: Outcome) -> LimitCut | None:
+    """The cut that was made or proposed, if behaviour may win it back; None otherwise.
+
+    It can win back what the model cut, and a suspension by a rule, such as that on past-due
+    accounts.  A cap that a rule sets alone stays until what the rule looks at changes.
+    """
+    proposed = decision.proposed_limit
+    limit_after = decision.new_limit if proposed is None else proposed
+    suspended = outcome.suspends and decision.action in ("suspend", "review")
+    is_cut = limit_after < decision.credit_limit or suspended
+    if not (is_cut and (outcome.by_model or suspended)):
+        return None
+    return LimitCut(decision.product, decision.as_of, decision.credit_limit, limit_after, suspended)
+
+
+def add_advice(
+    decision: Decision, outcome: Outcome, advice: Advice | None, bundle: Bundle
+) -> Advised:
+    """The decision with its advice, or with the note that says why it has none."""
+    texts = bundle.advice.notes
+    below_cut_off = logit(decision.cut_off) - decision.log_odds
+    if advice is None:
+        return Advised(decision, below_cut_off, (_why_no_advice(decision, outcome, texts),), None)
+    proposed = (texts["proposed"],) if decision.action == "review" else ()
+    return Advised(decision, below_cut_off, proposed + advice.notes, advice)
+
+
+def _why_no_advice(decision: Decision, outcome: Outcome, texts: Mapping[NoteName, Text]) -> Text:
+    """The note on an account without advice, with the day of the next look if a rule cut it."""
+    if not outcome.hits or decision.review_on is None:
+        return texts["not_cut"]
+    note = texts["asked_by_rule" if decision.action == "review" else "by_rule"]
+    return Text(
+        note.en.format(day=day(decision.review_on, "en")),
+        note.zh.format(day=day(decision.review_on, "zh")),
     )

@@ -21,15 +21,15 @@ def decision_ids(
     bundle_digest: str,
     decided_at: datetime.datetime,
     key: bytes,
-    priors: Mapping[str, str],
+    past: Mapping[str, str],
 ) -> list[str]:
     """One UUID per account, in order of account: version 8 (RFC 9562), sortable by time.
 
     48 bits are the milliseconds of ``decided_at``.  74 bits are from the HMAC-SHA256 of the
     account's statements, the bundle's digest and the time: without ``key`` nobody can tell from an
     id which account it belongs to.  With ``UNKEYED`` they are from the plain SHA-256, and anybody
-    with the statements can.  ``priors`` are the texts of the priors by account, which are hashed
-    too; an account without one has the id that it had before there were priors.
+    with the statements can.  ``past`` are texts by account, of the prior and the earlier decision,
+    which are hashed too; an account without one has the id that it had before there were any.
     """
     time = decided_at.astimezone(datetime.UTC).isoformat(timespec="microseconds")
     milliseconds = (decided_at - _EPOCH) // datetime.timedelta(milliseconds=1)
@@ -40,8 +40,8 @@ def decision_ids(
         if account_id not in hashes:
             hashes[account_id] = _begin_hash(prefix, key)
         hashes[account_id].update(repr(row).encode())
-    for account_id, prior in priors.items():
-        hashes[account_id].update(prior.encode())
+    for account_id, text in past.items():
+        hashes[account_id].update(text.encode())
     return [_uuid8(milliseconds, digest.digest()) for digest in hashes.values()]
 
 

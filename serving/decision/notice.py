@@ -4,7 +4,8 @@ An individual cut is adverse action (12 CFR 1002.9(a)(1)(iii) and (a)(2)): withi
 customer gets in writing the decision and its specific principal reasons.  The notice of a cut is
 due earlier, before the cut takes effect.  A customer may refuse a decision that was made by
 automation alone, and may have it explained (PIPL article 24); the notice says so.  Under review
-nothing is decided yet, and the customer may comment: that notice is due while there is time to.
+nothing is decided yet, and the customer may comment: that notice is due while there is time to.  A
+limit that comes back is told too, and so is a look at a reduced limit that gives nothing back.
 
 This module computes nothing: the sentences come from the reasons, and the templates from
 reasons.toml.
@@ -13,7 +14,7 @@ reasons.toml.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -23,19 +24,24 @@ from serving.decision.policy.dates import (
     cut_notice_due_date,
     hearing_notice_due_date,
     local_date,
+    notice_due_date,
 )
 from serving.decision.policy.outcome import Action, Outcome
 from serving.decision.reasons.ranking import Reason
 from serving.decision.reasons.wording import day, number
 
-Kind = Literal["adverse_action", "under_review"]
+Kind = Literal["adverse_action", "under_review", "restored", "still_reduced"]
 _TAIL = 4  # characters of an account's id
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 _KINDS: Mapping[Action, Kind] = {
     "reduce": "adverse_action",
     "suspend": "adverse_action",
+    "restore": "restored",
     "review": "under_review",
+    "keep": "still_reduced",
 }
+# What stands between the sentences of a paragraph.
+_BETWEEN: Mapping[Language, str] = {"en": " ", "zh": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +57,19 @@ class Notice:
 class Subject:
     """The account that a notice is about, and why.
 
-    ``credit_limit`` is that before the decision, CNY.  ``comparison`` explains the comparison
-    accounts that sentences of ``reasons`` speak of; None if none can.
+    ``credit_limit`` is that before the decision, CNY, and ``limit_before`` that from before the
+    first cut in force, the same if none is.  ``comparison`` explains the comparison
+    accounts that sentences of ``reasons`` speak of; None if none can.  ``since_last`` is a sentence
+    about the change since the earlier decision; None if there is none to tell.
     """
 
     account_id: str
     product: str
     credit_limit: float
+    limit_before: float
     reasons: Sequence[Reason]
     comparison: Text | None
+    since_last: Text | None = None
 
 
 def name_account(account_id: str, product: str, wording: Wording) -> Text:
@@ -84,21 +94,30 @@ def make_notice(
 ) -> Notice | None:
     """The notice of an outcome with its principal reasons.
 
-    It is None for ``keep``.
+    It is None for ``keep``, unless it is the day of a look at a reduced limit.
 
     Raises:
         ValueError: ``decided_at`` has no time zone.
     """
-    if outcome.action == "keep":
+    if outcome.action == "keep" and not outcome.looked:
         return None
     today = local_date(decided_at, policy)
-    reviewed = outcome.action == "review"
-    send_by = (hearing_notice_due_date if reviewed else cut_notice_due_date)(today, policy)
+    kind = _KINDS[outcome.action]
+    send_by = _DUE_DATES[kind](today, policy)
     texts = {}
     for language in LANGUAGES:
         values = _values(outcome, subject, today, wording, language)
         texts[language] = _text(outcome, subject, values, wording, language)
-    return Notice(_KINDS[outcome.action], send_by, Text(texts["en"], texts["zh"]))
+    return Notice(kind, send_by, Text(texts["en"], texts["zh"]))
+
+
+_DUE_DATES: Mapping[Kind, Callable[[datetime.date, Policy], datetime.date]] = {
+    "adverse_action": cut_notice_due_date,
+    "under_review": hearing_notice_due_date,
+    "restored": notice_due_date,
+    "still_reduced": notice_due_date,
+}
+_RIGHTS: Mapping[Action, str] = {"review": "hearing", "restore": "rights_after_return"}
 
 
 def _text(
@@ -110,16 +129,23 @@ def _text(
 ) -> str:
     """A paragraph each on the decision or proposal, the reasons, and the customer's rights."""
     parts = {name: str(getattr(part, language)) for name, part in wording.notice.items()}
-    reviewed = outcome.action == "review"
-    proposal = parts[_proposal(outcome)].format(**values) if reviewed else ""
+    proposal = ""
+    if outcome.action == "review":
+        proposal = parts[_proposal(outcome)].format(**values)
+    if "near_cut_off" in outcome.review_because:
+        proposal += _BETWEEN[language] + parts["close"]
+    sentences = (parts[name] for name in _sentences(outcome, subject))
+    opening = _BETWEEN[language].join(sentences)
     main = [reason for reason in subject.reasons if reason.leader]
     further = [reason for reason in subject.reasons if not reason.leader]
+    heading = "reasons_for_less" if outcome.action == "restore" else "reasons"
     paragraphs = (
-        parts[_opening(outcome, values)].format(proposal=proposal, **values),
-        _reasons(parts["reasons"], main, language),
+        opening.format(proposal=proposal, **values),
+        _reasons(parts[heading], main, language),
         _reasons(parts["further_reasons"], further, language),
+        "" if subject.since_last is None else str(getattr(subject.since_last, language)),
         _comparison(subject, wording, language),
-        parts["hearing" if reviewed else "rights"],
+        parts[_RIGHTS.get(outcome.action, "rights")],
     )
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
@@ -158,6 +184,7 @@ def _values(
     }
     amounts = {
         "credit_limit": subject.credit_limit,
+        "limit_before": subject.limit_before,
         "new_limit": outcome.new_limit,
         "proposed_limit": outcome.proposed_limit,
     }
@@ -170,19 +197,43 @@ def _values(
     return values
 
 
-def _opening(outcome: Outcome, values: Mapping[str, str]) -> str:
-    """The template of the first paragraph.
+def _sentences(outcome: Outcome, subject: Subject) -> list[str]:
+    """The parts of the first paragraph."""
+    if outcome.action == "restore":
+        return _sentences_of_return(outcome, subject)
+    if outcome.action == "keep":
+        still = "still_suspended" if outcome.suspended else "still_reduced"
+        return [still, *_sentences_ahead(outcome, subject)]
+    # A suspension leaves the limit as it is where all of it is drawn.
+    if outcome.action == "suspend" and outcome.new_limit != subject.credit_limit:
+        return ["suspend_and_reduce"]
+    return [outcome.action]
 
-    A suspension leaves the limit as it is where all of it is drawn.
-    """
-    if outcome.action == "suspend" and values["new_limit"] != values["credit_limit"]:
-        return "suspend_and_reduce"
-    return outcome.action
+
+def _sentences_of_return(outcome: Outcome, subject: Subject) -> list[str]:
+    is_raised = outcome.new_limit > subject.credit_limit
+    opening = "raise"
+    if outcome.lifts:
+        opening = "allow_and_raise" if is_raised else "allow"
+    if is_raised and outcome.new_limit >= subject.limit_before:
+        return [opening, "whole_limit"]
+    return [opening, *_sentences_ahead(outcome, subject)]
+
+
+def _sentences_ahead(outcome: Outcome, subject: Subject) -> list[str]:
+    """The limit that is not back yet, and the next look."""
+    parts = ["limit_before"] if outcome.new_limit < subject.limit_before else []
+    return parts if outcome.review_on is None else [*parts, "next_look"]
 
 
 def _proposal(outcome: Outcome) -> str:
     """The template of the proposal; under review ``new_limit`` is the present limit."""
-    lower = outcome.proposed_limit is not None and outcome.proposed_limit < outcome.new_limit
+    proposed = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
+    lower, higher = proposed < outcome.new_limit, proposed > outcome.new_limit
+    if outcome.lifts:
+        return "propose_allow_and_raise" if higher else "propose_allow"
+    if higher:
+        return "propose_raise"
     if outcome.suspends:
         return "propose_suspend_and_reduce" if lower else "propose_suspend"
     return "propose_reduce" if lower else "propose_nothing"

@@ -3,7 +3,7 @@
 Read :func:`stages` first: it is the flow.
 
 The functions here are pure: they use no clock, network or environment, read nothing but the bundle
-and do not change their input.  The same statements, bundle, ``decided_at``, prior and ``id_key``
+and do not change their input.  The same statements, bundle, ``decided_at``, past and ``id_key``
 give the same decision to the last bit, whichever other accounts are decided in the same call.
 """
 
@@ -13,7 +13,7 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -23,22 +23,24 @@ from features.schema import StatementError, Violation, check
 from features.window import Window, lay_out
 from serving.decision.advice.advise import advise_many as advise_cut_accounts
 from serving.decision.advice.constraints import UNCONSTRAINED, Constraints, check_constraints
-from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice
 from serving.decision.bundle import Bundle
-from serving.decision.decisions import Making, make_decisions
+from serving.decision.decisions import (
+    Making,
+    add_advice,
+    cut_with_way_back,
+    make_decisions,
+)
 from serving.decision.ids import UNKEYED
+from serving.decision.policy.control import assign_arms
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, refer_to_reviewer
 from serving.decision.policy.prior import LatestStatement, Prior, check_priors
+from serving.decision.policy.since_last import Earlier, explain_changes
+from serving.decision.policy.without_cut import measure_without_cut
 from serving.decision.reasons.amounts import Amounts, WindowAmounts
-from serving.decision.reasons.ranking import (
-    Evidence,
-    Ranked,
-    rank,
-    unexplainable,
-)
+from serving.decision.reasons.ranking import Evidence, Ranked, rank, unexplainable
 from serving.decision.result import (
     NO_OPTIONS,
     AdviceOptions,
@@ -50,6 +52,8 @@ from serving.decision.result import (
 from serving.decision.scoring.score import Scores, logit, score
 
 Priors: TypeAlias = Mapping[str, Prior]  # by account
+EarlierDecisions: TypeAlias = Mapping[str, Earlier]  # by account
+Past = TypeVar("Past", Prior, Earlier)
 
 
 def decide(
@@ -58,6 +62,7 @@ def decide(
     decided_at: datetime.datetime,
     prior: Prior | None = None,
     id_key: bytes = UNKEYED,
+    earlier: Earlier | None = None,
 ) -> Decision:
     """The decision for the only account in ``statements``.  See :func:`decide_many`.
 
@@ -67,12 +72,18 @@ def decide(
         decided_at: As for :func:`decide_many`.
         prior: What earlier decisions left in force for the account; None = nothing.
         id_key: As for :func:`decide_many`.
+        earlier: The latest earlier decision on the account; None = there was none.
 
     Raises:
         ValueError: ``statements`` has several accounts.
     """
     decisions = decide_many(
-        statements, bundle, decided_at, _prior_of_one(statements, prior), id_key
+        statements,
+        bundle,
+        decided_at,
+        _of_one(statements, prior),
+        id_key,
+        _of_one(statements, earlier),
     )
     if len(decisions) != 1:
         raise ValueError(
@@ -87,6 +98,7 @@ def decide_many(
     decided_at: datetime.datetime,
     priors: Priors | None = None,
     id_key: bytes = UNKEYED,
+    earlier: EarlierDecisions | None = None,
 ) -> list[Decision]:
     """One decision per account, in order of account.
 
@@ -96,16 +108,19 @@ def decide_many(
         decided_at: The time of the decision, with a time zone.
         priors: What earlier decisions left in force, by account; an account without one has nothing
             in force.
-        id_key: Keys the decisions' ids, see :mod:`serving.decision.ids`; the service passes the key
-            of its secrets.
+        id_key: Keys the decisions' ids, see :mod:`serving.decision.ids`, and draws the control arm;
+            the service passes the key of its secrets.
+        earlier: The latest earlier decision on each account that has one, by account: the decision
+            says what changed since.
 
     Raises:
         StatementError: The statements break the schema, or a month is in the future.
         ProductError: The bundle has no reference population for an account's product.
         PriorError: A prior contradicts itself, the account's statements or the day.
-        ValueError: ``decided_at`` has no time zone, or a prior is of an account without statements.
+        ValueError: ``decided_at`` has no time zone, or a prior or an earlier decision is of an
+            account without statements.
     """
-    return stages(statements, bundle, decided_at, priors, id_key).decisions
+    return stages(statements, bundle, decided_at, priors, id_key, earlier).decisions
 
 
 def advise(
@@ -124,7 +139,7 @@ def advise(
         ValueError: ``statements`` has several accounts.
     """
     several = None if constraints is UNCONSTRAINED else [constraints]
-    priors = _prior_of_one(statements, prior)
+    priors = _of_one(statements, prior)
     advised = advise_many(statements, bundle, decided_at, AdviceOptions(several), priors, id_key)
     if len(advised) != 1:
         raise ValueError(
@@ -141,15 +156,17 @@ def advise_many(
     priors: Priors | None = None,
     id_key: bytes = UNKEYED,
 ) -> list[Advised]:
-    """The decisions of :func:`decide_many`, with advice for the accounts that the model cut.
+    """The decisions of :func:`decide_many`, with advice for the accounts that were cut.
 
-    Under ``review`` the advice is for the proposed cut.
+    Behaviour cannot win back what a rule alone took, unless the rule suspends.  Under ``review``
+    the advice is for the proposed cut.
 
     Args:
         statements: As for :func:`decide_many`.
         bundle: As for :func:`decide_many`.
         decided_at: As for :func:`decide_many`.
-        options: What the customers have fixed, and the threads of the search.
+        options: What the customers have fixed, the threads of the search, and the earlier decisions
+            that :func:`decide_many` gets.
         priors: As for :func:`decide_many`.
         id_key: As for :func:`decide_many`.
 
@@ -158,7 +175,7 @@ def advise_many(
         ValueError: The number of constraints is not the number of accounts; and all errors of
             :func:`decide_many`.
     """
-    result = stages(statements, bundle, decided_at, priors, id_key)
+    result = stages(statements, bundle, decided_at, priors, id_key, options.earlier)
     accounts = len(result.decisions)
     constraints = options.constraints
     fixed = [UNCONSTRAINED] * accounts if constraints is None else constraints
@@ -169,7 +186,7 @@ def advise_many(
 
     cuts = {}
     for account, decision in enumerate(result.decisions):
-        cut = _cut_by_model(decision, result.outcomes[account], bundle)
+        cut = cut_with_way_back(decision, result.outcomes[account])
         if cut is not None:
             cuts[account] = cut
     advice: dict[int, Advice] = {}
@@ -184,7 +201,7 @@ def advise_many(
         )
         advice = dict(zip(cuts, found, strict=True))
     return [
-        _advised(decision, result.outcomes[account], advice.get(account), bundle)
+        add_advice(decision, result.outcomes[account], advice.get(account), bundle)
         for account, decision in enumerate(result.decisions)
     ]
 
@@ -195,6 +212,7 @@ def stages(
     decided_at: datetime.datetime,
     priors: Priors | None = None,
     id_key: bytes = UNKEYED,
+    earlier: EarlierDecisions | None = None,
 ) -> Stages:
     """The decisions of :func:`decide_many` with the result of each stage of the flow."""
     checked = check(statements)
@@ -205,8 +223,11 @@ def stages(
     today = local_date(decided_at, bundle.policy)
     remembered = check_priors(priors or {}, _latest_statements(features), today)
     scores = score(features.matrix(bundle.features), products, bundle.scorer)
+    changes = explain_changes(features, scores, earlier or {}, bundle)
     evidence = _collect_evidence(features, scores, bundle)
+    account_ids = features.accounts["account_id"].to_list()
     accounts = _accounts(features, scores, evidence, remembered)
+    accounts = measure_without_cut(accounts, account_ids, checked, bundle, today)
     outcomes = apply_many(accounts, bundle.policy, decided_at)
     evidence = _add_amounts(window, features, evidence, outcomes)
     # Once for the referral and for the reasons.
@@ -215,11 +236,25 @@ def stages(
         for outcome, own in zip(outcomes, evidence, strict=True)
     ]
     outcomes = [
-        _refer_if_unexplainable(outcome, own, ranked, bundle, decided_at)
-        for outcome, own, ranked in zip(outcomes, evidence, rankings, strict=True)
+        _refer_if_unexplainable(
+            outcome, accounts[place], evidence[place], rankings[place], bundle, decided_at
+        )
+        for place, outcome in enumerate(outcomes)
     ]
-    result = Stages(checked, window, features, scores, evidence, accounts, outcomes, decisions=[])
-    making = Making(rankings, decided_at, id_key)
+    outcomes, arms = assign_arms(outcomes, accounts, account_ids, bundle.policy, id_key)
+    result = Stages(
+        statements=checked,
+        window=window,
+        features=features,
+        scores=scores,
+        changes=changes,
+        evidence=evidence,
+        accounts=accounts,
+        outcomes=outcomes,
+        arms=arms,
+        decisions=[],
+    )
+    making = Making(rankings, decided_at, id_key, earlier or {})
     return result._replace(decisions=make_decisions(result, making, bundle))
 
 
@@ -255,19 +290,21 @@ def _collect_evidence(features: Features, scores: Scores, bundle: Bundle) -> lis
     """The contributions, values and comparison of each account, without amounts."""
     products = features.accounts["product"].to_list()
     contributions, values = scores.contributions.tolist(), features.values.tolist()
+    log_odds = scores.log_odds.tolist()
     return [
         Evidence(
             contributions=dict(zip(bundle.features, contributions[account], strict=True)),
             values=dict(zip(features.names, values[account], strict=True)),
             comparison=bundle.comparisons[product],
+            excess=log_odds[account] - logit(bundle.policy.cut_off(product)),
         )
         for account, product in enumerate(products)
     ]
 
 
-def _prior_of_one(statements: pl.DataFrame, prior: Prior | None) -> Priors | None:
-    """The prior of the only account, by its id."""
-    return None if prior is None else {str(statements["account_id"][0]): prior}
+def _of_one(statements: pl.DataFrame, past: Past | None) -> Mapping[str, Past] | None:
+    """The prior or the earlier decision of the only account, by its id."""
+    return None if past is None else {str(statements["account_id"][0]): past}
 
 
 def _latest_statements(features: Features) -> list[LatestStatement]:
@@ -318,6 +355,7 @@ def _add_amounts(
 
 def _refer_if_unexplainable(
     outcome: Outcome,
+    account: Account,
     evidence: Evidence,
     ranked: Ranked | None,
     bundle: Bundle,
@@ -325,40 +363,11 @@ def _refer_if_unexplainable(
 ) -> Outcome:
     """The outcome, or its referral to a reviewer if its reasons may not be stated automatically."""
     because = unexplainable(evidence, bundle.wording, ranked) if outcome.by_model else ()
+    if outcome.looked:
+        # Where nothing pushes toward a cut any more, the margin alone is too small.
+        because = tuple(ground for ground in because if ground != "no_principal_reason")
     if any(math.isnan(evidence.values[name]) for name in bundle.never_missing):
         because += ("unseen_missing",)
     if not because:
         return outcome
-    limit = evidence.values["limit_now"]
-    return refer_to_reviewer(outcome, because, limit, bundle.policy, decided_at)
-
-
-def _cut_by_model(decision: Decision, outcome: Outcome, bundle: Bundle) -> LimitCut | None:
-    """The cut that the model made or proposed; None if it made none.
-
-    Behaviour cannot win back the cut of a rule.
-    """
-    proposed = decision.proposed_limit
-    limit_after = decision.new_limit if proposed is None else proposed
-    # The policy proposes under review what it would have done by itself; above this probability
-    # that is a suspension.
-    proposes_suspension = (
-        decision.action == "review" and decision.probability >= bundle.policy.suspend.probability
-    )
-    suspended = decision.action == "suspend" or proposes_suspension
-    is_cut = limit_after < decision.credit_limit or suspended
-    if not (outcome.by_model and is_cut):
-        return None
-    return LimitCut(decision.product, decision.as_of, decision.credit_limit, limit_after, suspended)
-
-
-def _advised(
-    decision: Decision, outcome: Outcome, advice: Advice | None, bundle: Bundle
-) -> Advised:
-    texts = bundle.advice.notes
-    below_cut_off = logit(decision.cut_off) - decision.log_odds
-    if advice is None:
-        note = texts["by_rule" if outcome.hits else "not_cut"]
-        return Advised(decision, below_cut_off, (note,), None)
-    proposed = (texts["proposed"],) if decision.action == "review" else ()
-    return Advised(decision, below_cut_off, proposed + advice.notes, advice)
+    return refer_to_reviewer(outcome, because, account, bundle.policy, decided_at)

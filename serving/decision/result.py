@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,9 +16,11 @@ from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.result import Advice
 from serving.decision.config.reasons import Text
 from serving.decision.notice import Notice
+from serving.decision.policy.control import Arm
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Action, Outcome
 from serving.decision.policy.prior import Prior
+from serving.decision.policy.since_last import Earlier, SinceLast
 from serving.decision.reasons.comparison import ComparisonNote
 from serving.decision.reasons.ranking import Evidence, Reason
 from serving.decision.scoring.score import Scores
@@ -37,16 +39,21 @@ class Decision:
         credit_limit: The limit in force before the decision.
         new_limit: The limit in force from ``effective_on``; under ``review`` that before.
         proposed_limit: Under ``review``, the limit that a person is asked to confirm; else None.
-        effective_on: None for ``keep`` and ``review``.
-        review_on: None for ``keep``.
+        effective_on: The day of the decision for ``restore``; None for ``keep`` and ``review``.
+        review_on: None for ``keep`` without a cut in force, and if all of a limit came back.
         review_because: The grounds of a review.
         log_odds: ``base_log_odds`` plus the sum of all contributions.
         cut_off: The probability above which limits are cut.
         leaders: How many of the first reasons are main reasons.
-        comparison: Whom the reasons compare the customer with; None for ``keep``.
-        notice: The notice to the customer; None for ``keep``.
+        comparison: Whom the reasons compare the customer with; None for ``restore``, and for
+            ``keep`` without a notice.
+        notice: The notice to the customer; None for ``keep``, unless it is the day of a look at a
+            cut in force.
         suspended: Whether no new drawing is allowed after the decision.
         prior: What earlier decisions left in force, as it was used; None = nothing.
+        arm: ``control`` for a cut by the model alone that was not made, ``treated`` for one that
+            was; None: the model would not cut, or the case is exempt.
+        since_last: What changed since the earlier decision on the account; None = there was none.
     """
 
     decision_id: str
@@ -71,6 +78,8 @@ class Decision:
     notice: Notice | None
     suspended: bool = False
     prior: Prior | None = None
+    arm: Arm | None = None
+    since_last: SinceLast | None = None
 
 
 @notebook_display
@@ -97,6 +106,8 @@ class AdviceOptions:
     # What each customer has fixed, in order of account; None = nothing for anybody.
     constraints: Sequence[Constraints] | None = None
     threads: int = 1  # of the search
+    # The latest earlier decision on each account that has one; None = there were none.
+    earlier: Mapping[str, Earlier] | None = None
 
 
 NO_OPTIONS = AdviceOptions()
@@ -109,7 +120,9 @@ class Stages(NamedTuple):
     window: Window
     features: Features
     scores: Scores
+    changes: list[SinceLast | None]
     evidence: list[Evidence]
     accounts: list[Account]
     outcomes: list[Outcome]
+    arms: list[Arm | None]
     decisions: list[Decision]

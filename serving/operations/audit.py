@@ -1,9 +1,10 @@
-"""The commands that read the audit log: verify, replay, export; each takes its options."""
+"""The commands that read the audit log: verify, replay, export, due; each takes its options."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,12 +20,15 @@ from serving.audit_log.privacy.record_secrets import open_secrets
 from serving.audit_log.reader import Reader
 from serving.audit_log.rows import read_chain_head
 from serving.audit_log.verify import VerificationReport, verify
+from serving.decision.config.policy import read_policy
+from serving.decision.policy.dates import local_date
 from serving.operations.export import ExportedDecision, export, line
 from serving.operations.new_file import check_not_of_record, write_private
 from serving.operations.replay import Bundles, period, replay, replay_text
+from serving.reviews.due import DueAccount, all_due
 from serving.storage.database import COMMAND_SECONDS, Database, open_database
 from serving.storage.errors import StorageError
-from serving.storage.models import stated_digest, stored_bundles
+from serving.storage.models import newest_bundle, stated_digest, stored_bundles
 from serving.storage.settings import StorageSettings, read_settings
 
 
@@ -133,7 +137,7 @@ def replay_decisions(options: argparse.Namespace) -> int:
     folders = stored_bundles() | {stated_digest(folder): folder for folder in options.bundle}
     with open_audit_log() as log:
         chosen = _chosen_decisions(log.reader, options.decision, days)
-        done = replay(chosen, Bundles(folders), log.secrets.id_key)
+        done = replay(chosen, Bundles(folders), log.secrets.id_key, log.reader.by_id)
     print(replay_text(done))
     return 0 if done.succeeded(options.allow_erased) else 1
 
@@ -157,9 +161,57 @@ def export_decisions(options: argparse.Namespace) -> int:
             count = _print_lines(written)
         else:
             check_not_of_record(options.out, log.settings)
-            count = write_private(options.out, written)
+            count = write_private(options.out, written, options.overwrite)
             print(f"decisions {count}  {options.out if count else 'nothing was written'}")
     return _export_status(count, erased, options.allow_erased)
+
+
+def list_due_accounts(options: argparse.Namespace) -> None:
+    """Print the accounts to decide on again, by tenant, the soonest first.
+
+    Raises:
+        StorageError: there is no audit log, or it has no such tenant.
+        serving.storage.models.NoStoredModel: no model is stored, whose policy says which day today
+            is, and no day was given.
+    """
+    until = options.until or _today()
+    count = 0
+    with open_audit_log() as log:
+        if options.tenant is not None:
+            _check_tenant(log.reader, options.tenant)
+        tenants = log.reader.tenants() if options.tenant is None else [options.tenant]
+        for tenant in tenants:
+            for account in all_due(log.reader, tenant, until):
+                print(due_line(tenant, account, options.json))
+                count += 1
+    # Not on stdout, whose lines another program may read.
+    print(f"due until {until}: {count} account(s)", file=sys.stderr)
+
+
+def due_line(tenant: str, account: DueAccount, as_json: bool) -> str:
+    """An account to decide on again as a line of text, or of JSON with the fields of the API."""
+    prior = account.prior
+    if as_json:
+        fields = {
+            "tenant": tenant,
+            "due_id": account.due_id,
+            "account_id": account.account_id,
+            "decision_id": account.decision_id,
+            "review_on": account.review_on.isoformat(),
+            "limit_before": prior.limit_before,
+            "limit_in_force": prior.limit_in_force,
+            "suspended": prior.suspended,
+        }
+        return json.dumps(fields, ensure_ascii=False)
+    suspended = "  suspended" if prior.suspended else ""
+    limits = f"{prior.limit_before:,.0f} -> {prior.limit_in_force:,.0f}"
+    return f"{account.review_on}  {tenant}  {account.account_id}  {limits}{suspended}"
+
+
+def _today() -> datetime.date:
+    """The day on the clock of the newest stored model's policy."""
+    policy = read_policy((newest_bundle() / "policy.toml").read_text("utf-8"))
+    return local_date(datetime.datetime.now(datetime.UTC), policy)
 
 
 def _unseen(report: VerificationReport) -> str:

@@ -16,7 +16,8 @@ from serving.decision.policy.limit import (
     limits_by_model,
     lines_of_accounts,
 )
-from serving.decision.reasons.ranking import Evidence, group_of, sums_of
+from serving.decision.reasons.naming import group_of
+from serving.decision.reasons.ranking import Evidence, sums_of
 from serving.decision.reasons.wording import number
 from serving.decision.result import Stages
 

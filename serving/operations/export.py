@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
@@ -64,6 +64,10 @@ class ExportedDecision:
     action: str
     credit_limit: float | None
     new_limit: float | None
+    suspended: bool | None
+    limit_before_cut: float | None
+    review_on: str | None
+    prior: str | None
     probability: float | None
     reasons: tuple[ExportedReason, ...] | None
     model: str
@@ -79,6 +83,9 @@ class ExportedDecision:
     language: str | None
     notice_days: float | None  # from the decision to the notification
     reviews: tuple[ExportedReview, ...]
+    # control = the model would cut, and the limit was left alone; treated = it was cut; None =
+    # neither, as in rows of earlier versions
+    arm: str | None = None
     asked: ExportedRequest | None = None  # None also if the export is without requests
 
 
@@ -126,6 +133,10 @@ def _exported(entries: Sequence[Entry]) -> ExportedDecision:
         action=metadata["action"],
         credit_limit=answer.get("credit_limit"),
         new_limit=answer.get("new_limit"),
+        suspended=_suspended(answer),
+        limit_before_cut=_limit_before_cut(answer),
+        review_on=answer.get("review_on"),
+        prior=metadata.get("prior"),
         probability=answer.get("probability"),
         reasons=tuple(_reason(reason) for reason in answer["reasons"]) if answer else None,
         model=model["name"],
@@ -141,7 +152,23 @@ def _exported(entries: Sequence[Entry]) -> ExportedDecision:
         language=notice.get("language"),
         notice_days=_days_between(metadata["decided_at"], notice["sent_at"]) if notice else None,
         reviews=tuple(_review(review) for review in reviews_of(entries)),
+        arm=metadata.get("arm"),
     )
+
+
+def _suspended(answer: Mapping[str, Any]) -> bool | None:
+    if not answer:
+        return None
+    # Versions without the field had no memory: a suspension was in the action or nowhere.
+    return bool(answer.get("suspended", answer["action"] == "suspend"))
+
+
+def _limit_before_cut(answer: Mapping[str, Any]) -> float | None:
+    """The limit from before the first cut that was in force when it was decided."""
+    prior = answer.get("prior")
+    if prior is None or prior["first_cut_on"] is None:
+        return None
+    return float(prior["limit_before"])
 
 
 def _first_notification(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -43,17 +43,23 @@ def whole_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
             Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
 
 
-def write_private(path: Path, lines: Iterator[str]) -> int:
-    """Write lines to a file that replaces one of that name; returns their number.
+def write_private(path: Path, lines: Iterator[str], overwrite: bool = False) -> int:
+    """Write lines to a file; returns their number.
 
     Without a line nothing is written, and a former file stays.
+
+    Raises:
+        StorageError: ``path`` exists and ``overwrite`` is false, or its folder does not exist.
     """
+    # Before the lines, which may take minutes.
+    if not overwrite and os.path.lexists(path):
+        raise _exists(path)
     first = next(lines, None)
     if first is None:
         return 0
     count = 1
     with (
-        whole_file(path, overwrite=True) as unfinished,
+        whole_file(path, overwrite) as unfinished,
         unfinished.open("w", encoding="utf-8") as out,
     ):
         out.write(first + "\n")

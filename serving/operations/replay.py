@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import ValidationError
 
 from features.schema import StatementError
-from serving.api.answers import answer_in_full, answer_requests
+from serving.api.answers import Basis, answer_in_full, answer_requests
 from serving.audit_log.entry import Entry
 from serving.decision.advice.constraints import ConstraintError
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
+from serving.decision.policy.prior import PriorError
+from serving.decision.policy.since_last import Earlier
 from serving.decision.result import ProductError
 from serving.operations.errors import NothingDone
+from serving.reviews.past_decision import earlier_id, earlier_of
 from serving.schemas.advice_request import AdviceRequest
 from serving.schemas.decision import Request
 from serving.schemas.statement import AS_STORED
 from serving.storage.timestamps import decode_time
 
+Find: TypeAlias = Callable[[str], Entry | None]  # from an id
 Result = Literal["same", "different", "no_bundle", "erased"]
 MAX_NAMED = 20  # decisions that differ
-_REFUSALS = (StatementError, ProductError, ConstraintError, ValidationError)
+_REFUSALS = (StatementError, ProductError, PriorError, ConstraintError, ValidationError)
 _TEXTS: dict[Result, str] = {
     "same": "the same bytes",
     "different": "other bytes",
@@ -80,27 +84,38 @@ class Bundles:
         return bundle
 
 
-def replay(entries: Iterable[Entry], bundles: Bundles, id_key: bytes) -> Replay:
+def replay(
+    entries: Iterable[Entry],
+    bundles: Bundles,
+    id_key: bytes,
+    find: Find | None = None,
+) -> Replay:
     """Decide again on every decision among these entries, one after the other.
 
-    ``id_key`` keys the decisions' ids: that of the secrets.
+    ``id_key`` keys the decisions' ids: that of the secrets.  ``find`` gives the entry with an id:
+    the earlier decision that a decision was made with; None = no decision was made with one.
     """
     done = Replay()
     for entry in entries:
         if entry.kind != "decision":
             continue
-        result = _replay_one(entry, bundles, done, id_key)
+        result = _replay_one(entry, bundles, done, id_key, find)
         done.counts[result] += 1
         if result == "different" and len(done.different) < MAX_NAMED:
             done.different.append(entry.entry_id)
     return done
 
 
-def recompute(decision: Entry, bundle: Bundle, id_key: bytes) -> bytes | None:
+def recompute(
+    decision: Entry,
+    bundle: Bundle,
+    id_key: bytes,
+    find: Find | None = None,
+) -> bytes | None:
     """The answer to a decision's request today; None if the request is refused today.
 
     ``id_key`` keys the decision's id; a row of an earlier version has an id without a key, and so
-    has its answer.
+    has its answer.  ``find`` is as for :func:`replay`.
 
     Raises:
         ValueError: the decision was erased.
@@ -113,8 +128,10 @@ def recompute(decision: Entry, bundle: Bundle, id_key: bytes) -> bytes | None:
     model = AdviceRequest if endpoint == "advice" else Request
     try:
         request = model.model_validate_json(decision.request_body, context=AS_STORED)
+        past = _earlier(decision, request.account_id, find)
         for key in (id_key, UNKEYED):
-            options = [request], metadata["advice"], bundle, decided_at, key
+            basis = Basis(bundle, decided_at, key, past)
+            options = [request], metadata["advice"], basis
             # Rows without the full vector have no such field.
             if metadata.get("detail", False):
                 [answered] = answer_in_full(*options)
@@ -171,7 +188,21 @@ def period(
     return first, (until + datetime.timedelta(days=1)).isoformat()
 
 
-def _replay_one(decision: Entry, bundles: Bundles, done: Replay, id_key: bytes) -> Result:
+def _earlier(decision: Entry, account_id: str, find: Find | None) -> dict[str, Earlier]:
+    """The earlier decision that a decision was made with, by account."""
+    named = earlier_id(decision)
+    found = None if named is None or find is None else find(named)
+    before = earlier_of(found)
+    return {} if before is None else {account_id: before}
+
+
+def _replay_one(
+    decision: Entry,
+    bundles: Bundles,
+    done: Replay,
+    id_key: bytes,
+    find: Find | None,
+) -> Result:
     if decision.erased:
         return "erased"
     digest = decision.metadata["model"]["bundle"]
@@ -181,5 +212,5 @@ def _replay_one(decision: Entry, bundles: Bundles, done: Replay, id_key: bytes) 
         return "no_bundle"
     if decision.request_body is None:
         return "different"
-    again = recompute(decision, bundle, id_key)
+    again = recompute(decision, bundle, id_key, find)
     return "same" if again == decision.response_body else "different"

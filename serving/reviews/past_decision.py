@@ -1,4 +1,4 @@
-"""A recorded decision, decided on again by the bundle that decided first."""
+"""A recorded decision: decided on again, or as the earlier decision of the next one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from features.schema import StatementError
+from features.schema import StatementError, check
 from serving.audit_log.entry import Entry
 from serving.decision.bundle import Bundle, BundleError
 from serving.decision.golden import load
+from serving.decision.policy.prior import PriorError
+from serving.decision.policy.since_last import Earlier
 from serving.decision.result import ProductError
 from serving.reviews.errors import conflict
 from serving.reviews.workflow import decision_in
-from serving.schemas.decision import Request
+from serving.schemas.decision import Request, statements_table
 from serving.schemas.statement import AS_STORED
 from serving.storage.models import find_bundle
+from serving.storage.timestamps import decode_time
 
+EARLIER = "earlier"  # in the metadata of a decision: the id of the earlier one, if there was one
 # What tells that the same model scored the same statements: base and contributions add up to it.
 _SCORES = ("decision_id", "log_odds", "base_log_odds")
 
@@ -35,6 +39,7 @@ class AnswerAgain(Protocol):
         decided_at: datetime.datetime,
         id_key: bytes,
         with_detail: bool = False,
+        earlier: Earlier | None = None,
     ) -> bytes:
         """Return the bytes of the answer, with the full vector if wanted."""
         ...
@@ -52,13 +57,47 @@ def past_bundle(decision: Entry, present: Bundle) -> Bundle:
     return bundle
 
 
+def earlier_id(decision: Entry) -> str | None:
+    """Return the id of the earlier decision that one was made with; None if there is none."""
+    stored: str | None = decision.metadata.get(EARLIER)
+    return stored
+
+
+def earlier_of(decision: Entry | None) -> Earlier | None:
+    """Return a recorded decision as the earlier decision of another; None for none.
+
+    It is None also if the row was erased, or if its statements are refused today: what cannot be
+    compared does not refuse the new decision.
+    """
+    if decision is None or decision.request_body is None or decision.response_body is None:
+        return None
+    answer = decision_in(decision)
+    try:
+        statements = check(statements_table([_request_of(decision)]))
+    except (StatementError, ValidationError):
+        return None
+    return Earlier(
+        decision_id=decision.entry_id,
+        decided_at=decode_time(answer["decided_at"]),
+        action=answer["action"],
+        log_odds=float(answer["log_odds"]),
+        cut_off=float(answer["cut_off"]),
+        statements=statements,
+    )
+
+
 def full_vector_of(
-    decision: Entry, present: Bundle, answer_again: AnswerAgain, id_keys: Sequence[bytes]
+    decision: Entry,
+    present: Bundle,
+    answer_again: AnswerAgain,
+    id_keys: Sequence[bytes],
+    earlier: Earlier | None = None,
 ) -> dict[str, Any]:
     """Return the full vector of a decision as JSON.
 
     It is the recorded one, if the decision was answered with it. Otherwise the bundle that decided
-    scores the recorded statements again. `id_keys` are those that the decision's id may have.
+    scores the recorded statements again. `id_keys` are those that the decision's id may have, and
+    `earlier` is what it was made with.
 
     Raises ApiError (409) if the bundle is not there, or scores the statements differently today.
     """
@@ -71,10 +110,10 @@ def full_vector_of(
     try:
         request = _request_of(decision)
         for id_key in id_keys:
-            again = json.loads(answer_again(request, bundle, decided_at, id_key, True))
+            again = json.loads(answer_again(request, bundle, decided_at, id_key, True, earlier))
             if again["decision_id"] == recorded["decision_id"]:
                 break
-    except (StatementError, ProductError, ValidationError):
+    except (StatementError, ProductError, PriorError, ValidationError):
         raise conflict(
             "the recorded statements are refused today, so they have no vector"
         ) from None
@@ -88,7 +127,7 @@ def full_vector_of(
 def _request_of(decision: Entry) -> Request:
     stored = json.loads(decision.request_body or b"{}")
     # A request for advice has the customer's choices too, which decide nothing.
-    fields = {name: stored[name] for name in Request.model_fields}
+    fields = {name: stored[name] for name in Request.model_fields if name in stored}
     return Request.model_validate_json(json.dumps(fields), context=AS_STORED)
 
 

@@ -12,12 +12,13 @@ from serving.audit_log.reader import Reader
 from serving.auth.caller import Caller
 from serving.decision.config.policy import Policy
 from serving.decision.policy.dates import local_date
+from serving.reviews.due import PAGE_SIZE, DueAccount, read_due
 from serving.reviews.errors import not_found
+from serving.reviews.past_decision import earlier_id
 from serving.reviews.workflow import Review, reviews_of
 from serving.schemas.review import UNDER_WAY, State
 from serving.web.errors import ApiError, single_fault
 
-PAGE_SIZE = 100
 _FIRST_DAY = datetime.date(1970, 1, 1)
 _LAST_DAY = datetime.date(9999, 12, 31)
 # A review, or the row with a notice, and the rows about its decision.
@@ -45,6 +46,13 @@ class ReviewQueries:
         if rows[0].erased:
             raise single_fault(HTTPStatus.GONE, "what could name the person was erased")
         return rows
+
+    async def earlier(self, decision: Entry) -> Entry | None:
+        """Return the earlier decision that a decision was made with; None if there is none."""
+        named = earlier_id(decision)
+        if named is None:
+            return None
+        return await self._audit_log.read(lambda reader: reader.by_id(named))
 
     async def review(self, review_id: str, caller: Caller) -> ReviewAndRows:
         """Return a review and the rows about its decision.
@@ -129,6 +137,30 @@ class ReviewQueries:
 
         return await self._audit_log.read(read, "lists")
 
+    async def due(
+        self, until: datetime.date | None, caller: Caller, after: str | None
+    ) -> list[DueAccount]:
+        """Return a page of the tenant's accounts to decide on again, the soonest first.
+
+        `until` is the last day; None = today. `after` is the id of the last one of the page before.
+
+        Raises ApiError (422) if `after` is no such id.
+        """
+        last_day = until or self.today()
+
+        def read(reader: Reader) -> list[DueAccount] | None:
+            place = None
+            if after is not None:
+                place = reader.place_among_due(caller.tenant, after)
+                if place is None:
+                    return None
+            return read_due(reader, caller.tenant, last_day, place)
+
+        found = await self._audit_log.read(read, "lists")
+        if found is None:
+            raise _not_of_page_before()
+        return found
+
     def today(self) -> datetime.date:
         """Return the day on the lender's clock."""
         return local_date(datetime.datetime.now(datetime.UTC), self._policy)
@@ -137,9 +169,13 @@ class ReviewQueries:
         """Return the last row of the page before; ApiError (422) if the tenant has no such row."""
         row = await self._audit_log.read(lambda reader: reader.by_id(entry_id))
         if row is None or row.kind not in kinds or row.tenant != caller.tenant:
-            message = "expected the id of the last one of the page before"
-            raise single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, message, path="?after")
+            raise _not_of_page_before()
         return row
+
+
+def _not_of_page_before() -> ApiError:
+    message = "expected the id of the last one of the page before"
+    return single_fault(HTTPStatus.UNPROCESSABLE_ENTITY, message, path="?after")
 
 
 def _with_rows_about(reader: Reader, rows: Sequence[Entry]) -> list[NoticeAndRows]:

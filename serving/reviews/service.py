@@ -14,16 +14,19 @@ from typing import Any
 
 from features.schema import StatementError
 from serving.audit_log.entry import Entry, Kind, NewEntry
-from serving.audit_log.errors import Duplicate
+from serving.audit_log.errors import Duplicate, Outdated
 from serving.audit_log.log import AuditLog
+from serving.audit_log.memory import DECIDED_ON, NOTHING, Memory
 from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
 from serving.decision.notice import name_account
 from serving.decision.policy.dates import local_date
+from serving.decision.policy.prior import PriorError
 from serving.reviews.errors import conflict, invalid
+from serving.reviews.in_force import limit_in_force, resolved_limit, with_next_look
 from serving.reviews.notice import ReviewDecision, outcome_notice
-from serving.reviews.past_decision import AnswerAgain, full_vector_of, past_bundle
+from serving.reviews.past_decision import AnswerAgain, earlier_of, full_vector_of, past_bundle
 from serving.reviews.queries import ReviewQueries
 from serving.reviews.reviewer import actor_metadata, check_may_answer, reviewer_name
 from serving.reviews.workflow import (
@@ -31,7 +34,6 @@ from serving.reviews.workflow import (
     STEPS,
     Review,
     decision_in,
-    limit_of,
     notification_key,
     review_key,
     reviews_of,
@@ -175,23 +177,25 @@ class Reviews:
         policy = self._bundle.policy
         decision = step.rows[0]
         account_id = decision_in(decision)["account_id"]
+        memory = await self._recall(account_id, context)
         outcome = ReviewDecision(
             account=name_account(account_id, decision.metadata["product"], self._bundle.wording),
             asked_by=step.review.asked_by,
             outcome=body.outcome,
-            before=limit_of(step.rows),
-            limit=_resolved_limit(body, step.rows),
+            before=limit_in_force(step.rows, memory),
+            limit=resolved_limit(body, step.rows, memory),
             reasons=body.reasons,
         )
         decided_on, answered_on = local_date(step.rows[0].at, policy), local_date(step.at, policy)
         notice = outcome_notice(outcome, decided_on, answered_on, policy)
         recorded = body.model_copy(update={"reviewer": reviewer})
         entry = replace(
-            step.entry(recorded, {"outcome": body.outcome}),
+            step.entry(recorded, {"outcome": body.outcome, DECIDED_ON: answered_on.isoformat()}),
             response_body=json.dumps(notice, ensure_ascii=False).encode(),
             due=datetime.date.fromisoformat(notice["send_by"]),
+            follows=memory.newest_event,
         )
-        await self._append_step(entry, context)
+        await self._append_step(with_next_look(entry, decision, memory, policy), context)
 
     async def record_notification(
         self, decision_id: str, body: NotificationRequest, context: RequestContext
@@ -230,14 +234,20 @@ class Reviews:
         await self._append([entry], context, taken)
         return entry.entry_id
 
-    def full_vector(self, decision: Entry) -> dict[str, Any]:
-        """Return the full vector of a decision as JSON.
+    def full_vector(self, decision: Entry, earlier: Entry | None = None) -> dict[str, Any]:
+        """Return the full vector of a decision as JSON; `earlier` is what it was made with.
 
         Raises ApiError (409) if the bundle that decided is not there, or scores differently today.
         """
         # A row of an earlier version has an id without a key.
         id_keys = (self._audit_log.secrets.id_key, UNKEYED)
-        return full_vector_of(decision, self._bundle, self._answer_again, id_keys)
+        return full_vector_of(
+            decision,
+            self._bundle,
+            self._answer_again,
+            id_keys,
+            earlier_of(earlier),
+        )
 
     def _decide_again(self, decision: Entry, body: ReviewRequest, now: datetime.datetime) -> bytes:
         """Return the answer on the corrected statements, by the bundle that decided first."""
@@ -250,13 +260,24 @@ class Reviews:
                 "statements",
                 "expected statements up to the month that was decided on, and none later",
             )
-        fields = {name: original[name] for name in ("account_id", "product", "currency")}
+        # With the prior of the decision: what was in force then did not depend on the statements.
+        same = ("account_id", "product", "currency", "prior")
+        fields = {name: original[name] for name in same if name in original}
         request = parse(Request, json.dumps({**fields, "statements": statements}).encode())
         try:
             return self._answer_again(request, bundle, now, self._audit_log.secrets.id_key)
         except StatementError as error:
             months = {request.account_id: [statement.month for statement in request.statements]}
             raise statement_error(error, months, {request.account_id: "$"}) from None
+        except PriorError as error:
+            message = f"they contradict what was in force: {error.field}: {error.problem}"
+            raise invalid("statements", message) from None
+
+    async def _recall(self, account_id: str, context: RequestContext) -> Memory:
+        """Return what is in force for an account now."""
+        tenant = context.caller.tenant
+        found = await self._audit_log.read(lambda reader: reader.memories(tenant, [account_id]))
+        return found.get(account_id, NOTHING)
 
     async def _step(self, kind: Kind, review_id: str, context: RequestContext) -> _Step:
         """Return the next step of a review; ApiError (409) if its state does not allow `kind`."""
@@ -280,7 +301,7 @@ class Reviews:
         deadline = context.arrived + self._audit_log.deadline
         try:
             await self._audit_log.append(entries, deadline)
-        except Duplicate:
+        except (Duplicate, Outdated):
             raise conflict(taken) from None
 
 
@@ -297,35 +318,6 @@ def _new_entry(
         at=at,
         account=decision_in(decision)["account_id"],
     )
-
-
-def _resolved_limit(body: ResolutionRequest, rows: Sequence[Entry]) -> float:
-    """Return the limit that an outcome leads to, CNY; ApiError (422) if the outcome is not allowed.
-
-    An amended limit is at least the one after the decision, so that a review never costs the
-    customer anything, and at most the one before it.
-    """
-    decision = decision_in(rows[0])
-    limit_before: float = decision["credit_limit"]
-    # Under the action "review" there is no decision yet: the person makes it.
-    undecided = decision["action"] == "review"
-    if body.outcome == "uphold":
-        if undecided and not any(review.resolution for review in reviews_of(rows)):
-            raise invalid(
-                "outcome",
-                "nothing was decided yet: expected overturn, and the limit stays, or amend",
-            )
-        return limit_of(rows)
-    if body.outcome == "overturn":
-        return limit_before
-    lowest = 0.0 if undecided else decision["new_limit"]
-    if body.new_limit is None or not lowest <= body.new_limit <= limit_before:
-        raise invalid(
-            "new_limit",
-            "expected at least the limit that the decision left, "
-            "and at most the one from before it",
-        )
-    return body.new_limit
 
 
 def _resolution_row(rows: Sequence[Entry], review_id: str) -> Entry:

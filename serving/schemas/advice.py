@@ -20,7 +20,15 @@ class Step(Strict):
     """One thing to do, every month."""
 
     lever: Literal["on_time", "extra", "spending", "no_cash", "no_new_credit", "repay_elsewhere"]
-    amount: Annotated[float | None, Field(description="CNY a month; null = the step has no amount")]
+    amount: Annotated[
+        float | None,
+        Field(
+            description=(
+                "CNY a month; null = the step has no amount.  Of on_time: paid at least, as the "
+                "customer does now; null = the minimum due, or the share, is enough"
+            )
+        ),
+    ]
     share: Annotated[
         float | None,
         Field(description="smallest share of the balance to pay; null = the minimum is enough"),
@@ -73,15 +81,62 @@ class Aged(Strict):
     text: Text
 
 
+class ArrearsStep(Strict):
+    """A payment that brings the account under so many days past due."""
+
+    under: Annotated[Literal[60, 30], Field(description="days past due")]
+    amount: Annotated[float, Field(description="to be paid before that statement, CNY")]
+    month: Annotated[str, Field(description="month of the statement that shows it, YYYY-MM")]
+    days_past_due: Annotated[int, Field(description="that the statement then shows")]
+    minimum_due: Annotated[float, Field(description="that the statement then asks for, CNY")]
+    text: Text
+
+
+class Hardship(Strict):
+    """A plan that asks for a large part of the income, and who can help."""
+
+    month: Annotated[str, Field(description="first month that asks for so much, YYYY-MM")]
+    amount: Annotated[
+        float, Field(description="what the plan asks for in it, here and elsewhere, CNY")
+    ]
+    share: Annotated[float, Field(description="that amount, of the monthly income")]
+    text: Text
+    contact: Annotated[Text, Field(description="the lender's contact for customers in hardship")]
+    debt_advice: Annotated[Text, Field(description="a neutral line on independent debt advice")]
+
+
 class WayBack(Strict):
     """The plan of least effort that restores the limit, compared with two baselines."""
 
     plan: Annotated[
         Course,
-        Field(description="if no plan restores the limit, the plan that lowers the risk most"),
+        Field(
+            description=(
+                "if no plan restores the limit, the plan that lowers the risk most; "
+                "without steps: no plan keeps the rules of a plan"
+            )
+        ),
     ]
     on_time_only: Annotated[Course, Field(description="only paying on time")]
-    carry_on: Annotated[Course, Field(description="no change of behaviour")]
+    carry_on: Annotated[
+        Course,
+        Field(
+            description=(
+                "no change of behaviour: the mean over the orders in which the last half-year can "
+                "come again"
+            )
+        ),
+    ]
+    arrears: Annotated[
+        list[ArrearsStep],
+        Field(
+            description="out of arrears, the smaller payment first; empty below 30 days past due"
+        ),
+    ]
+    hardship: Annotated[
+        Hardship | None,
+        Field(description="null: the plan asks for no large part of a known income"),
+    ]
     ageing: list[Aged]
     expires_on: Annotated[
         datetime.date, Field(description="the last day on which the advice holds")
@@ -118,6 +173,8 @@ def _way_back(advice: result.Advice) -> WayBack:
         plan=_course(advice.plan),
         on_time_only=_course(advice.on_time_only),
         carry_on=_course(advice.carry_on),
+        arrears=[_arrears_step(step) for step in advice.arrears],
+        hardship=None if advice.hardship is None else _hardship(advice.hardship),
         ageing=[
             Aged(
                 code=event.code,
@@ -128,6 +185,28 @@ def _way_back(advice: result.Advice) -> WayBack:
             for event in advice.ageing
         ],
         expires_on=advice.expires_on,
+    )
+
+
+def _arrears_step(step: result.ArrearsStep) -> ArrearsStep:
+    return ArrearsStep(
+        under=60 if step.under == 60 else 30,
+        amount=step.amount,
+        month=f"{step.month:%Y-%m}",
+        days_past_due=step.days_past_due,
+        minimum_due=step.minimum_due,
+        text=Text(en=step.text.en, zh=step.text.zh),
+    )
+
+
+def _hardship(hardship: result.Hardship) -> Hardship:
+    return Hardship(
+        month=f"{hardship.month:%Y-%m}",
+        amount=hardship.amount,
+        share=hardship.share,
+        text=Text(en=hardship.text.en, zh=hardship.text.zh),
+        contact=Text(en=hardship.contact.en, zh=hardship.contact.zh),
+        debt_advice=Text(en=hardship.debt_advice.en, zh=hardship.debt_advice.zh),
     )
 
 

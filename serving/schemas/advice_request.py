@@ -43,7 +43,7 @@ class Choices(Strict):
             description="the largest total payment, here and elsewhere; CNY a month",
         ),
     ] = None
-    extra: float | None = _amount("paid above the minimum due, at most the balance")
+    extra: float | None = _amount("paid on top of what is paid now, at most the balance")
     spending: float | None = _amount(
         "the largest spending with the account, at most the limit before the cut"
     )

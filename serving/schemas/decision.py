@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import polars as pl
-from pydantic import ConfigDict, Field, create_model
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from features.limits import (
@@ -27,6 +33,15 @@ from serving.schemas import examples
 from serving.schemas.advice import Advice
 from serving.schemas.base import DETAIL_TEXT, ApiRequest
 from serving.schemas.detail import DetailIfAsked
+from serving.schemas.prior import Prior, make_prior
+from serving.schemas.reason import (
+    ComparisonNote,
+    Reason,
+    SinceLast,
+    make_comparison,
+    make_reason,
+    make_since_last,
+)
 from serving.schemas.statement import statement_field
 from serving.storage.timestamps import encode_time
 from serving.web.errors import Fault
@@ -35,7 +50,6 @@ from serving.web.models import STRICT, Strict, Text, matching_text
 if TYPE_CHECKING:  # at run time these would load numba
     from serving.decision import notice, result
     from serving.decision.bundle import Bundle
-    from serving.decision.reasons import comparison, ranking
 
 MAX_ACCOUNTS = 100  # in a batch
 _SWITCHES = {
@@ -86,6 +100,29 @@ class Request(ApiRequest):
     product: Annotated[Product, Field(description="what the limit is for")]
     currency: Annotated[Literal["CNY"], Field(description="of all amounts")]
     statements: Annotated[list[Statement], Field(min_length=1, max_length=LONGEST_WINDOW)]
+    prior: Annotated[
+        Prior | None,
+        Field(
+            description=(
+                "what earlier decisions left in force; null = no cut is in force; left out = as "
+                "this service has recorded it for the account"
+            ),
+            json_schema_extra=lambda schema: schema.pop("default"),
+        ),
+    ] = None
+
+    @property
+    def states_prior(self) -> bool:
+        """Whether `prior` was sent, be it null: then the service's record is not asked."""
+        return "prior" in self.model_fields_set
+
+    @model_serializer(mode="wrap")
+    def _leave_out_prior(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A request of before there were priors has the bytes, and the digest, that it had then.
+        content: dict[str, Any] = serialize(self)
+        if not self.states_prior:
+            del content["prior"]
+        return content
 
 
 class BatchRequest(ApiRequest):
@@ -111,75 +148,16 @@ class BatchRequest(ApiRequest):
         return faults
 
 
-class ReasonFeature(Strict):
-    """A feature behind a reason."""
-
-    name: str
-    value: Annotated[float | None, Field(description="the account's; null = unknown")]
-    reference_value: Annotated[
-        float | None,
-        Field(description="median of the comparison accounts, where known; null = mostly unknown"),
-    ]
-    unit: Annotated[str, Field(description="months, days, count, share, times, CNY or yes_no")]
-    contribution: Annotated[
-        float, Field(description="to the log-odds, against the reference population")
-    ]
-
-
-class ReasonOfAnyVersion(Strict):
-    """What a principal reason has had in every version of the service."""
-
-    rank: Annotated[int, Field(description="1 = first")]
-    code: Annotated[str, Field(description="the reason group, or the rule that decided")]
-    cause: Literal["risk", "behavior", "regulation"]
-    share: Annotated[
-        float | None,
-        Field(description="of all contributions toward the cut; null for a rule"),
-    ]
-    contribution: Annotated[
-        float | None,
-        Field(description="to the log-odds, summed over the group's features; null for a rule"),
-    ]
-
-
-class Reason(ReasonOfAnyVersion):
-    """A principal reason."""
-
-    leader: Annotated[
-        bool,
-        Field(
-            description=(
-                "one of the main reasons: a rule, or a group that pushed about as much as the first"
-            )
-        ),
-    ]
-    text: Text
-    features: Annotated[
-        list[ReasonFeature],
-        Field(description="the one that the text names, then those that pushed most"),
-    ]
-
-
-class ComparisonNote(Strict):
-    """Whom the reasons compare the customer with."""
-
-    en: str
-    zh: str
-    size: Annotated[int, Field(description="accounts")]
-    chosen: Annotated[str, Field(description="how they were chosen")]
-    policy: Annotated[str, Field(description="version of the policy that keeps their limit")]
-    bundle: Annotated[str, Field(description="sha256 of the bundle that holds them")]
-
-
 class Notice(Strict):
     """The notice of a decision to the customer."""
 
     kind: Annotated[
-        Literal["adverse_action", "under_review"],
+        Literal["adverse_action", "under_review", "restored", "still_reduced"],
         Field(
             description=(
-                "adverse_action for reduce and suspend; "
-                "under_review where a person decides and nothing changes yet"
+                "adverse_action for reduce and suspend; under_review where a person decides and "
+                "nothing changes yet; restored for restore; still_reduced for keep on the day of a "
+                "look at a cut in force"
             )
         ),
     ]
@@ -201,7 +179,10 @@ class ModelNote(Strict):
     policy: Annotated[str, Field(description="version of the policy")]
 
 
-NoticeOrNull = Annotated[Notice | None, Field(description="to the customer; null for keep")]
+NoticeOrNull = Annotated[
+    Notice | None,
+    Field(description="to the customer; null for keep before the day of the next look"),
+]
 # Left out, not null, without ?advice=true: answers keep the bytes that they had before there was
 # advice.
 AdviceIfAsked = Annotated[
@@ -242,14 +223,14 @@ class AnswerOfAnyVersion(Strict):
     currency: Literal["CNY"]
     effective_on: Annotated[
         datetime.date | None,
-        Field(description="on the lender's clock; null unless the limit changes"),
+        Field(description="on the lender's clock; null for keep and review"),
     ]
     review_on: Annotated[
         datetime.date | None,
         Field(
             description=(
                 "day of the next assessment; for review the last day for a person's decision; "
-                "null for keep"
+                "null for keep without a cut in force, and where all of a limit is back"
             )
         ),
     ]
@@ -275,11 +256,46 @@ class Answer(AnswerOfAnyVersion):
     model_config = ConfigDict(**STRICT, json_schema_extra={"example": examples.ANSWER})
 
     reasons: Annotated[
-        list[Reason], Field(description="at most four, and a serious delinquency; empty for keep")
+        list[Reason],
+        Field(
+            description=(
+                "at most four, and a serious delinquency; of restore and keep, why the limit is "
+                "not higher, and empty before the day of the next look"
+            )
+        ),
     ]
     leaders: Annotated[int, Field(description="how many of the first reasons are main reasons")]
-    comparison: Annotated[ComparisonNote | None, Field(description="null for keep")]
+    comparison: Annotated[
+        ComparisonNote | None, Field(description="null without reasons of the model")
+    ]
     notice: NoticeOrNull
+    suspended: Annotated[
+        bool,
+        Field(
+            description=(
+                "no drawing is allowed after this decision: it suspends, or a suspension is in "
+                "force and not lifted"
+            )
+        ),
+    ]
+    prior: Annotated[
+        Prior | None,
+        Field(
+            description=(
+                "what earlier decisions left in force, as it was used here; null = no cut was in "
+                "force"
+            )
+        ),
+    ]
+    since_last: Annotated[
+        SinceLast | None,
+        Field(
+            description=(
+                "what changed since the latest earlier decision on the account; null where the "
+                "service has recorded none"
+            )
+        ),
+    ]
     model: ModelNote
     advice: AdviceIfAsked = None
     detail: DetailIfAsked = None
@@ -328,10 +344,13 @@ def make_answer(decision: result.Decision, bundle: Bundle, advice: Advice | None
         log_odds=decision.log_odds,
         base_log_odds=decision.base_log_odds,
         cut_off=decision.cut_off,
-        reasons=[_reason(reason) for reason in decision.reasons],
+        reasons=[make_reason(reason) for reason in decision.reasons],
         leaders=decision.leaders,
-        comparison=None if decision.comparison is None else _comparison(decision.comparison),
+        comparison=None if decision.comparison is None else make_comparison(decision.comparison),
         notice=None if decision.notice is None else _notice(decision.notice),
+        suspended=decision.suspended,
+        prior=make_prior(decision.prior),
+        since_last=make_since_last(decision.since_last),
         model=ModelNote(
             name=bundle.provenance.name,
             version=bundle.provenance.version,
@@ -340,39 +359,6 @@ def make_answer(decision: result.Decision, bundle: Bundle, advice: Advice | None
             policy=bundle.policy.version,
         ),
         advice=advice,
-    )
-
-
-def _reason(reason: ranking.Reason) -> Reason:
-    return Reason(
-        rank=reason.rank,
-        code=reason.code,
-        cause=reason.cause,
-        share=reason.share,
-        contribution=reason.contribution,
-        leader=reason.leader,
-        text=Text(en=reason.text.en, zh=reason.text.zh),
-        features=[
-            ReasonFeature(
-                name=feature.name,
-                value=feature.value,
-                reference_value=feature.reference_value,
-                unit=feature.unit,
-                contribution=feature.contribution,
-            )
-            for feature in reason.features
-        ],
-    )
-
-
-def _comparison(note: comparison.ComparisonNote) -> ComparisonNote:
-    return ComparisonNote(
-        en=note.en,
-        zh=note.zh,
-        size=note.size,
-        chosen=note.chosen,
-        policy=note.policy,
-        bundle=note.bundle,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -11,6 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 from serving.web.models import STRICT, Strict
 
 if TYPE_CHECKING:  # at run time this would load numba
+    from serving.decision.policy import control
     from serving.decision.reasons import vector
 
 
@@ -60,6 +61,16 @@ class Detail(Strict):
     features: Annotated[
         list[FeatureDetail], Field(description="all of the model, in the order of the model")
     ]
+    arm: Annotated[
+        Literal["treated", "control"] | None,
+        Field(
+            description=(
+                "control = the model would cut, and the limit was left alone to measure what cuts "
+                "do; treated = it was cut; null = neither: the model would not cut by itself, or "
+                "there is no control arm"
+            )
+        ),
+    ]
 
 
 # Left out, not null, without ?detail=full: answers keep the bytes that they had before there was
@@ -74,9 +85,13 @@ DetailIfAsked = Annotated[
 ]
 
 
-def make_detail(features: Sequence[vector.FeatureValue]) -> Detail:
-    """Return the full vector as JSON."""
+def make_detail(
+    features: Sequence[vector.FeatureValue],
+    arm: control.Arm | None,
+) -> Detail:
+    """Return the full vector and the arm of the account as JSON."""
     return Detail(
+        arm=arm,
         features=[
             FeatureDetail(
                 name=feature.name,
@@ -89,5 +104,5 @@ def make_detail(features: Sequence[vector.FeatureValue]) -> Detail:
                 contribution=feature.contribution,
             )
             for feature in features
-        ]
+        ],
     )

@@ -11,9 +11,9 @@ from serving.schemas.decision import (
     AnswerOfAnyVersion,
     ModelNote,
     NoticeOrNull,
-    ReasonFeature,
-    ReasonOfAnyVersion,
 )
+from serving.schemas.detail import DetailIfAsked
+from serving.schemas.reason import ComparisonNote, Reason, ReasonFeature, ReasonOfAnyVersion
 from serving.web.models import Text
 
 
@@ -31,6 +31,18 @@ class EarlierReason(ReasonOfAnyVersion):
     ]
     text: Text
     features: list[ReasonFeature]
+
+
+class AnswerBeforePriors(AnswerOfAnyVersion):
+    """A decision of a service without a memory, as it was answered."""
+
+    reasons: list[Reason]
+    leaders: int
+    comparison: ComparisonNote | None
+    notice: NoticeOrNull
+    model: ModelNote
+    advice: AdviceIfAsked = None
+    detail: DetailIfAsked = None
 
 
 class EarlierAnswer(AnswerOfAnyVersion):

@@ -180,7 +180,7 @@ ANSWER: dict[str, Any] = {
         },
         {
             "rank": 4,
-            "code": "weak_repayment",
+            "code": "repayment",
             "cause": "behavior",
             "share": 0.12757722103373165,
             "contribution": 0.40479388386937293,
@@ -305,6 +305,9 @@ ANSWER: dict[str, Any] = {
             ),
         },
     },
+    "suspended": False,
+    "prior": None,
+    "since_last": None,
     "model": {
         "name": "limit-reduction",
         "version": "1",

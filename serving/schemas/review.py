@@ -12,7 +12,7 @@ from features.schema import LONGEST_WINDOW
 from serving.schemas import examples
 from serving.schemas.base import ApiRequest
 from serving.schemas.decision import Answer, Statement
-from serving.schemas.earlier_decision import EarlierAnswer
+from serving.schemas.earlier_decision import AnswerBeforePriors, EarlierAnswer
 from serving.schemas.statement import MONEY
 from serving.web.errors import Fault
 from serving.web.models import STRICT, Strict, Text, matching_text
@@ -286,7 +286,7 @@ class ReviewAnswer(Strict):
         Field(description="differences of the corrected statements; null = none were corrected"),
     ]
     corrected: Annotated[
-        Answer | EarlierAnswer | None,
+        Answer | AnswerBeforePriors | EarlierAnswer | None,
         Field(
             description=(
                 "the answer on the corrected statements, for comparison only: "
@@ -335,7 +335,7 @@ class NotificationAnswer(Strict):
 class DecisionAnswer(Strict):
     """A decision as it was answered, its reviews and its notifications."""
 
-    decision: Answer | EarlierAnswer
+    decision: Answer | AnswerBeforePriors | EarlierAnswer
     limit: Annotated[
         float,
         Field(
@@ -357,7 +357,7 @@ class Due(Strict):
         str | None, Field(description="the review with the outcome; null = the decision itself")
     ]
     account_id: str
-    kind: Literal["adverse_action", "under_review", "review_outcome"]
+    kind: Literal["adverse_action", "under_review", "restored", "still_reduced", "review_outcome"]
     action: Annotated[str, Field(description="of the decision")]
     decided_at: Annotated[str, Field(description="time of the decision, or of the outcome")]
     send_by: datetime.date

@@ -187,6 +187,15 @@ def list_queries(dialect: str) -> dict[str, str]:
     }
 
 
+def next_look(dialect: str) -> str:
+    """Return the query of an entry's tenant, its day of the next look, and its number, by its id.
+
+    The day is null if the entry is on no list of due accounts.
+    """
+    columns = _of_row(f"asked.tenant, CASE WHEN {_HAS_LOOK} THEN {_LOOK} END", dialect, "asked")
+    return f"SELECT {columns}, asked.seq FROM entries AS asked WHERE asked.entry_id = :entry_id"
+
+
 def create_triggers(connection: sa.Connection) -> None:
     """Create the triggers that keep the tables, or replace them."""
     dialect = connection.dialect.name

@@ -50,8 +50,9 @@ sa.Index(
     postgresql_where=not_a_decision,
 )
 
-# What is in force for an account follows from a decision with a notice and from the outcomes of
-# reviews: the newest of them is found without a look at the decisions that keep the limit.
+# What is in force for an account follows from its events: decisions with a notice and outcomes of
+# reviews. They are found without a look at the decisions that only keep the limit. A version
+# without notices of outcomes stored outcomes without a last day.
 is_event = sa.or_(entries.c.due.is_not(None), entries.c.kind == sa.literal_column("'resolution'"))
 sa.Index(
     "entries_of_events",

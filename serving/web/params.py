@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,11 +27,12 @@ class PageQuery:
     """Which page of a list is wanted.
 
     `status` filters the list (None = the list's default). `after` is the id of the last item of
-    the page before (None = the first page).
+    the page before (None = the first page). `until` is the last day (None = the list's default).
     """
 
     status: str | None
     after: str | None
+    until: datetime.date | None = None
 
 
 def read_switches(query: QueryParams, known: Collection[str]) -> frozenset[str]:
@@ -77,29 +79,46 @@ def refuse_query(request: Request) -> None:
         raise _unknown_parameters(name for name, _ in request.query_params.multi_items())
 
 
-def read_page(query: QueryParams, statuses: Sequence[str]) -> PageQuery:
+def read_page(query: QueryParams, statuses: Sequence[str], has_days: bool = False) -> PageQuery:
     """Return the page that a list's query names; ``after`` is in lower case, as ids are stored.
 
+    A list with days takes ``until``, and one with `statuses` takes ``status``.
+
     Raises :class:`serving.web.errors.ApiError` (422) for an unknown parameter, a repeated one,
-    and a status that is not among `statuses`.
+    a status that is not among `statuses`, and a text that is no day.
 
     >>> read_page(QueryParams("status=open"), ["open", "resolved"])
-    PageQuery(status='open', after=None)
+    PageQuery(status='open', after=None, until=None)
+    >>> read_page(QueryParams("until=2026-12-31"), [], has_days=True).until
+    datetime.date(2026, 12, 31)
     """
-    unknown = [name for name, _ in query.multi_items() if name not in ("status", "after")]
+    known = {"after": True, "status": bool(statuses), "until": has_days}
+    unknown = [name for name, _ in query.multi_items() if not known.get(name, False)]
     if unknown:
         raise _unknown_parameters(unknown)
-    status, after = query.getlist("status"), query.getlist("after")
-    for name, values in (("status", status), ("after", after)):
-        if len(values) > 1:
+    for name in known:
+        if len(query.getlist(name)) > 1:
             raise _unprocessable(parameter_path(name), "expected each parameter once")
-    if not set(status) <= set(statuses):
+    status, after, until = (query.get(name) for name in ("status", "after", "until"))
+    if status is not None and status not in statuses:
         message = f"expected one of: {', '.join(statuses)}"
         raise _unprocessable(parameter_path("status"), message)
     return PageQuery(
-        status=status[0] if status else None,
-        after=after[0].lower() if after else None,
+        status=status,
+        after=None if after is None else after.lower(),
+        until=None if until is None else _day(until),
     )
+
+
+def _day(text: str) -> datetime.date:
+    try:
+        day = datetime.date.fromisoformat(text)
+    except ValueError:
+        day = None
+    # Other forms of ISO 8601 are read too, as 2026W05.
+    if day is None or day.isoformat() != text:
+        raise _unprocessable(parameter_path("until"), "expected a day such as 2026-11-26")
+    return day
 
 
 def idempotency_key(headers: Headers) -> str | None:

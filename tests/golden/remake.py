@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tests.support.policies import write_policy_without_control_arm
 from training.data.config import DataConfig
 from training.data.dataset import load
 from training.data.labels import label_accounts
@@ -29,7 +30,9 @@ def remake(target: Path) -> str:
         source = load(folder)
         data = label_accounts(source, DataConfig())
         fitted = fit(data, FitConfig(trees=20, stop_after=0, threads=1))
-        result = FitResult(fitted, data, source, BundleConfig(reference_size=50))
+        policy = write_policy_without_control_arm(Path(scratch))
+        config = BundleConfig(reference_size=50, policy=policy)
+        result = FitResult(fitted, data, source, config)
         return make_bundle(result, target)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from serving.api.answers import answer_requests
+from serving.api.answers import Basis, answer_requests
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.decision.ids import UNKEYED
@@ -59,11 +59,11 @@ def digests() -> dict[str, Any]:
     """What the golden bundle answers now, as the committed file has it."""
     sent = bodies()
     requests = [Request.model_validate_json(json.dumps(body)) for body in sent]
-    decided = answer_requests("decisions", requests, False, golden(), DECIDED_AT, UNKEYED)
+    decided = answer_requests("decisions", requests, False, Basis(golden(), DECIDED_AT, UNKEYED))
     actions = Counter(one.decision.action for one in decided)
     cut = [place for place, one in enumerate(decided) if one.decision.action != "keep"][:ADVISED]
     advised = answer_requests(
-        "batch", [requests[k] for k in cut], True, golden(), DECIDED_AT, UNKEYED
+        "batch", [requests[k] for k in cut], True, Basis(golden(), DECIDED_AT, UNKEYED)
     )
     constrained = [
         AdviceRequest.model_validate_json(
@@ -72,7 +72,7 @@ def digests() -> dict[str, Any]:
         for place in cut
     ]
     constrained_advice = [
-        answer_requests("advice", [request], False, golden(), DECIDED_AT, UNKEYED)[0]
+        answer_requests("advice", [request], False, Basis(golden(), DECIDED_AT, UNKEYED))[0]
         for request in constrained
     ]
     contents = [one.content for one in decided]
@@ -124,9 +124,7 @@ def test_a_changed_digit_is_noticed() -> None:
             "decisions",
             [Request.model_validate_json(json.dumps(bodies()[0]))],
             False,
-            golden(),
-            DECIDED_AT,
-            UNKEYED,
+            Basis(golden(), DECIDED_AT, UNKEYED),
         )
     ]
     answer = json.loads(content)

@@ -37,7 +37,7 @@ from tests.support.paths import ROOT
 from tests.support.served import Server
 
 Json = dict[str, Any]
-Expected = Callable[[Json, str], bytes]
+Expected = Callable[[Json, Json], bytes]
 MARK = "Geheimnis7319"  # a value in requests that no answer and no log may repeat
 MARKED_AMOUNT = 731.9731973
 JSON = {"content-type": "application/json"}
@@ -50,7 +50,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 
 def request(**changes: Any) -> Json:
-    return copy.deepcopy(examples.REQUEST) | changes
+    return copy.deepcopy(examples.REQUEST) | {"prior": None} | changes
 
 
 def statements_with(place: int, **changes: Any) -> list[Json]:
@@ -75,10 +75,11 @@ def later_month() -> str:
 def expected(server: Server, some_windows: pl.DataFrame, bundle: Bundle) -> Expected:
     """The bytes of the answer by the functions that the service calls."""
 
-    def answer_to(sent: Json, decided_at: str) -> bytes:
+    def answer_to(sent: Json, answer: Json) -> bytes:
         window = some_windows.filter(pl.col("account_id") == sent["account_id"])
-        at = datetime.datetime.fromisoformat(decided_at)
-        decision = decide(window, bundle, at, id_key=server.id_key)
+        at = datetime.datetime.fromisoformat(answer["decided_at"])
+        prior, earlier = server.recall(answer)
+        decision = decide(window, bundle, at, prior, server.id_key, earlier)
         return encode(make_answer(decision, bundle))
 
     return answer_to
@@ -95,7 +96,7 @@ def test_the_endpoint_sends_the_bytes_of_decide(
         response = client.post("/v1/decisions", json=sent)
         assert response.status_code == 200
         answer = response.json()
-        assert response.content == expected(sent, answer["decided_at"])
+        assert response.content == expected(sent, answer)
         actions.add(answer["action"])
     assert len(actions) > 1, "accounts with one action only prove little"
 
@@ -105,15 +106,15 @@ def test_a_batch_has_the_same_bytes_in_the_order_of_the_request(
 ) -> None:
     backwards = sorted(requests, key=lambda sent: str(sent["account_id"]), reverse=True)
     response = client.post("/v1/decisions/batch", json={"accounts": backwards})
-    decided_at = response.json()["decisions"][0]["decided_at"]
-    alone = [expected(sent, decided_at) for sent in backwards]
+    answers = response.json()["decisions"]
+    alone = [expected(sent, answer) for sent, answer in zip(backwards, answers, strict=True)]
     assert response.content == b'{"decisions":[' + b",".join(alone) + b"]}"
 
 
 def test_the_order_of_statements_does_not_matter(client: httpx.Client) -> None:
     def decision(sent: Json) -> Json:
         answer: Json = client.post("/v1/decisions", json=sent).raise_for_status().json()
-        return answer | {"decision_id": None, "decided_at": None}
+        return answer | {"decision_id": None, "decided_at": None, "since_last": None}
 
     backwards = request(statements=request()["statements"][::-1])
     assert decision(backwards) == decision(request())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from features.types import Matrix
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
 from serving.decision.pipeline import decide, decide_many, stages
+from serving.decision.policy.prior import Prior
+from serving.decision.policy.since_last import Earlier
 from serving.decision.reasons.ranking import Evidence
 from serving.decision.scoring.score import score
 from serving.schemas.base import encode
@@ -29,6 +31,9 @@ from tests.support.each import each
 from tests.support.reason_oracle import ByGroup, rank_slowly, share_better
 
 Answerer = Callable[[Sequence[pl.DataFrame]], list[bytes]]
+# What a decision is made with besides its statements.
+Past = tuple[Prior | None, Earlier | None]
+Recall = Callable[[Mapping[str, Any]], Past]  # from an answer
 WHEN = datetime.datetime(2026, 10, 5, 9, 30, tzinfo=datetime.UTC)
 
 
@@ -54,20 +59,29 @@ def answer_together(bundle: Bundle, decided_at: datetime.datetime = WHEN) -> Ans
     return answers
 
 
+def recall_nothing(answer: Mapping[str, Any]) -> Past:
+    """For decisions that were made without a past, as their answers say."""
+    assert (answer["prior"], answer["since_last"]) == (None, None)
+    return None, None
+
+
 def check_one_is_many(
     answerer: Answerer,
     windows: Sequence[pl.DataFrame],
     bundle: Bundle,
     id_key: bytes = UNKEYED,
+    recall: Recall = recall_nothing,
 ) -> None:
     """1. The bytes are those of the function for the account alone, at the answer's time.
 
-    ``id_key`` is the key of the answerer's ids.
+    ``id_key`` is the key of the answerer's ids; ``recall`` gives what an answer was decided with.
     """
     answers = answerer(windows)
     for window, answer in each(zip(windows, answers, strict=True)):
-        decided_at = datetime.datetime.fromisoformat(json.loads(answer)["decided_at"])
-        decision = decide(window, bundle, decided_at, id_key=id_key)
+        fields = json.loads(answer)
+        decided_at = datetime.datetime.fromisoformat(fields["decided_at"])
+        prior, earlier = recall(fields)
+        decision = decide(window, bundle, decided_at, prior, id_key, earlier)
         assert answer == encode(make_answer(decision, bundle))
 
 
@@ -159,7 +173,14 @@ def _as_stated(reason: dict[str, Any]) -> ByGroup:
 
 def _rank(evidence: Evidence, bundle: Bundle, most: int) -> list[ByGroup]:
     compared = _compared(evidence, bundle)
-    return rank_slowly(evidence.contributions, evidence.values, compared, bundle.wording, most)
+    return rank_slowly(
+        evidence.contributions,
+        evidence.values,
+        compared,
+        bundle.wording,
+        most,
+        evidence.excess,
+    )
 
 
 def _compared(evidence: Evidence, bundle: Bundle) -> dict[str, list[float | None]]:

@@ -7,7 +7,7 @@ import datetime
 import json
 from typing import Any
 
-from serving.api.answers import Endpoint, answer_requests
+from serving.api.answers import Basis, Endpoint, answer_requests
 from serving.audit_log.entry import NewEntry
 from serving.decision.bundle import Bundle
 from serving.decision.ids import UNKEYED
@@ -37,7 +37,7 @@ def decision_entry(
     tenant: str = "lender",
 ) -> NewEntry:
     """The entry of the decision on a request, with an id without a key."""
-    [answered] = answer_requests(endpoint, [request], with_advice, bundle, at, UNKEYED)
+    [answered] = answer_requests(endpoint, [request], with_advice, Basis(bundle, at, UNKEYED))
     decision = answered.decision
     return NewEntry(
         entry_id=decision.decision_id,

@@ -108,14 +108,14 @@ class EveryRoute:
         return str(opened["review_id"])
 
     def start(self, review_id: str) -> None:
-        with self._as_reviewer():
+        with self.as_reviewer():
             self.call("POST", "/v1/reviews/{id}/start", review_id, {"reviewer": "Li Na"})
 
     def resolve(self, review_id: str) -> None:
         """Take a review and answer it."""
         self.start(review_id)
         body = {"reviewer": "Li Na", "outcome": "overturn", "reasons": "So it is."}
-        with self._as_reviewer():
+        with self.as_reviewer():
             self.call("POST", "/v1/reviews/{id}/resolution", review_id, body)
 
     def withdraw(self, review_id: str) -> None:
@@ -137,6 +137,8 @@ class EveryRoute:
             self.call("GET", f"{path}?after={last}")
             for status in statuses:
                 self.call("GET", f"{path}?status={status}")
+        due = self.call("GET", "/v1/due?until=2999-12-31")["accounts"]
+        self.call("GET", f"/v1/due?after={due[-1]['due_id']}")
 
     def all(self, prefix: str) -> str:
         """Call every route; returns the id of a decision."""
@@ -160,7 +162,7 @@ class EveryRoute:
         return decision_id
 
     @contextlib.contextmanager
-    def _as_reviewer(self) -> Iterator[None]:
+    def as_reviewer(self) -> Iterator[None]:
         """The one who asked for a review may not answer it."""
         self.caller = REVIEWER
         yield

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ from features.ledger import Terms
 from features.schema import check
 from features.window import Months, lay_out
 from serving.decision.advice.result import PlanPath
-from serving.decision.advice.rollout import Plans, roll_forward
+from serving.decision.advice.rollout import Plans, Variation, roll_forward
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import LEVERS
 from serving.decision.pipeline import stages
@@ -44,6 +46,9 @@ class Verdict(NamedTuple):
     free_with_margin: bool  # the model does nothing and no rule suspends, with the margin added
     free: bool
     limit: float  # that is back, CNY
+    in_force: float  # limit in force in the month, CNY
+    balance: float  # owed after it, CNY
+    payment: float  # in it, CNY
 
 
 def plans(count: int = 1, **changes: float) -> Plans:
@@ -56,6 +61,7 @@ def plans(count: int = 1, **changes: float) -> Plans:
         "no_new_credit": 0.0,
         "repay_elsewhere": 0.0,
         "paid_share": 0.0,
+        "paid_now": 0.0,
     }
     return Plans(**{name: np.full(count, value) for name, value in (as_before | changes).items()})
 
@@ -63,10 +69,13 @@ def plans(count: int = 1, **changes: float) -> Plans:
 def plan_from_steps(path: PlanPath) -> Plans:
     """The plan that the steps state, read back from them."""
     values: dict[str, float] = {name: math.inf if name == "spending" else 0.0 for name in LEVERS}
-    values["paid_share"] = 0.0
+    values |= {"paid_share": 0.0, "paid_now": 0.0}
     for step in path.steps:
-        values[step.lever] = 1.0 if step.amount is None else step.amount
-        values["paid_share"] += step.share or 0.0
+        if step.lever == "on_time":
+            values |= {"on_time": 1.0, "paid_share": step.share or 0.0}
+            values["paid_now"] = step.amount or 0.0
+        else:
+            values[step.lever] = 1.0 if step.amount is None else step.amount
     return Plans(**{name: np.array([value]) for name, value in values.items()})
 
 
@@ -76,6 +85,7 @@ def roll_statements(
     limit: float,
     suspended: bool = False,
     restored: Restoration = NEVER,
+    rotation: int = 0,
 ) -> dict[str, Months]:
     """One account under each plan, with a reduced limit until another one is restored."""
     shape = (MONTHS, len(plan))
@@ -91,6 +101,7 @@ def roll_statements(
         ),
         suspended=reduced & np.full(shape, suspended),
         terms=TERMS,
+        variation=Variation(np.full(len(plan), rotation), np.zeros(len(plan))),
     )
 
 
@@ -141,11 +152,12 @@ def decide_months(
     advised: Advised,
     bundle: Bundle,
     restored: Restoration = NEVER,
+    rotation: int = 0,
 ) -> list[Verdict]:
     """Each month to come, by the ordinary flow on whole statements."""
     decision = advised.decision
     columns = roll_statements(
-        statements, plan, decision.new_limit, decision.action == "suspend", restored
+        statements, plan, decision.new_limit, decision.action == "suspend", restored, rotation
     )
     table = as_statements(statements, columns, 0)
     return [
@@ -167,7 +179,8 @@ def restoring_month(
     """The first month that restores the limit, 0 = the next; None if none does.
 
     It is free with the margin, and more limit comes back or drawings are allowed again.  All later
-    months are free without the margin, both with the cut in force and with the limit restored.
+    months are free without the margin, both with the cut in force and with the limit restored, and
+    the plan keeps the rules of :func:`broken_rules`.
     """
     verdicts, decision = decide_months(statements, plan, advised, bundle), advised.decision
     for month, verdict in enumerate(verdicts):
@@ -176,9 +189,42 @@ def restoring_month(
         if verdict.free_with_margin and gains and stays:
             restored = Restoration(month, verdict.limit)
             after = decide_months(statements, plan, advised, bundle, restored)
-            if all(later.free for later in after[month + 1 :]):
+            stays = all(later.free for later in after[month + 1 :])
+            if stays and not broken_rules(statements, after, advised):
                 return month
     return None
+
+
+def broken_rules(
+    statements: pl.DataFrame,
+    months: Sequence[Verdict],
+    advised: Advised,
+) -> list[str]:
+    """The rules of a plan that its months break, in words."""
+    assert advised.advice is not None
+    owed = [float(statements["balance"][-1]), *(month.balance for month in months)]
+    first_excess = owed[0] - months[0].in_force
+    excess = [first_excess, *(month.balance - month.in_force for month in months)]
+    as_before = np.mean([month.probability for month in advised.advice.carry_on.path])
+    risk = probability_of(np.array([month.log_odds for month in months])).mean()
+    recent = statements["payment"][-6:].to_numpy()
+    broken = []
+    for earlier, later in itertools.pairwise(excess):
+        if later > 0.005 and later >= earlier - 0.005:
+            broken.append("over the limit in force")
+            break
+    if owed[-1] > max(owed[0], 0.0) + 0.005:
+        broken.append("ends with more owed")
+    if risk > as_before + 1e-12:
+        broken.append("riskier than carrying on")
+    # Plans state the payment that they start from in whole steps of 50 CNY.
+    start = recent.mean() - 50.0
+    if any(
+        month.payment < min(start, max(before, 0.0)) - 0.005
+        for before, month in zip(owed, months, strict=False)
+    ):
+        broken.append("less than is paid now")
+    return broken
 
 
 def _decide_month(
@@ -209,6 +255,9 @@ def _decide_month(
         free_with_margin=_is_free(with_margin, decided_at, bundle),
         free=_is_free(without, decided_at, bundle),
         limit=limit_of(apply(with_margin, bundle.policy, decided_at)),
+        in_force=float(window["credit_limit"][-1]),
+        balance=float(window["balance"][-1]),
+        payment=float(window["payment"][-1]),
     )
 
 

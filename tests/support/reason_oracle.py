@@ -47,8 +47,11 @@ def rank_slowly(
     comparison: Mapping[str, Sequence[float | None]],
     wording: Wording,
     most: int | None = None,
+    excess: float = 0.0,
 ) -> list[ByGroup]:
     """The groups that are stated, in order; at most ``most``, by default the wording's.
+
+    ``excess`` is how far the log-odds lie above those of the cut-off.
 
     ``comparison`` has the values of the comparison accounts by feature, null = unknown.
     """
@@ -61,18 +64,21 @@ def rank_slowly(
     }
     push = sum(total for total in totals.values() if total > 0)
     eligible: list[tuple[str, str]] = []
+    smaller: list[tuple[str, str]] = []
     for group, total in totals.items():
-        if total < wording.minimum_contribution or total < wording.minimum_share * push:
+        if total < wording.minimum_contribution:
             continue
-        candidates = []
-        for name, contribution in contributions.items():
-            if BY_NAME[name].group != group or contribution < wording.named_share * total:
-                continue
-            better = share_better(name, values[name], comparison[name])
-            if better >= wording.named_better:
-                candidates.append(Candidate(name, contribution, better))
-        if candidates:
-            eligible.append((group, most_visible(candidates, wording.named_within)))
+        is_large = total >= wording.minimum_share * push
+        named = named_slowly(group, total, contributions, values, comparison, wording)
+        if named is not None:
+            (eligible if is_large else smaller).append((group, named))
+    # Smaller groups, while the others alone would not have led to the cut.
+    smaller.sort(key=lambda pair: (-totals[pair[0]], list(wording.groups).index(pair[0])))
+    eligible.sort(key=lambda pair: (-totals[pair[0]], list(wording.groups).index(pair[0])))
+    for pair in smaller:
+        explained = math.fsum(totals[group] for group, _ in eligible[: wording.most])
+        if len(eligible) < wording.most and explained < excess:
+            eligible.append(pair)
     # A fact that is never silent comes in addition.
     places = list(wording.groups)
     eligible.sort(key=lambda pair: (-totals[pair[0]], places.index(pair[0])))
@@ -89,6 +95,28 @@ def rank_slowly(
         least = max(wording.minimum_contribution, wording.minimum_share * push)
         found.append(ByGroup(group, named, place == 0 or (near and totals[group] >= least)))
     return found
+
+
+def named_slowly(
+    group: str,
+    total: float,
+    contributions: Mapping[str, float],
+    values: Mapping[str, float],
+    comparison: Mapping[str, Sequence[float | None]],
+    wording: Wording,
+) -> str | None:
+    """The feature that a group's sentence names: a fact that is never silent before others."""
+    candidates = []
+    for name, contribution in contributions.items():
+        if BY_NAME[name].group != group or contribution < wording.named_share * total:
+            continue
+        better = share_better(name, values[name], comparison[name])
+        if better >= wording.named_better:
+            candidates.append(Candidate(name, contribution, better))
+    facts = [own for own in candidates if is_fact(own.name, values, wording)]
+    if facts:
+        return min(facts, key=lambda own: (-own.contribution, own.name)).name
+    return most_visible(candidates, wording.named_within) if candidates else None
 
 
 class Candidate(NamedTuple):
@@ -112,14 +140,20 @@ def facts_slowly(
     totals: Mapping[str, float],
     wording: Wording,
 ) -> dict[str, str]:
-    """The groups of the facts that pushed and are never silent, each with the first such fact."""
+    """The groups of the facts that pushed and are never silent, each with the worst."""
     facts: dict[str, str] = {}
     for fact in wording.never_silent:
-        group = BY_NAME[fact.feature].group
-        if group in facts or fact.feature not in contributions:
+        name = fact.feature
+        group = BY_NAME[name].group
+        if not is_fact(name, values, wording) or contributions.get(name, 0.0) <= 0:
             continue
-        if values[fact.feature] < fact.at_least or math.isnan(values[fact.feature]):
-            continue
-        if contributions[fact.feature] > 0 and totals[group] > 0:
-            facts[group] = fact.feature
+        is_worst = group not in facts or values[name] > values[facts[group]]
+        if totals[group] > 0 and is_worst:
+            facts[group] = name
     return facts
+
+
+def is_fact(name: str, values: Mapping[str, float], wording: Wording) -> bool:
+    """Whether a feature has a value that is never silent."""
+    least = [fact.at_least for fact in wording.never_silent if fact.feature == name]
+    return bool(least) and values[name] >= least[0]

@@ -100,8 +100,9 @@ def _scanned_in_sqlite(connection: sa.Connection, sql: str, values: Any) -> set[
 
 def _scanned_in_postgresql(connection: sa.Connection, sql: str, values: Any) -> set[str]:
     # Small tables are scanned whatever their indexes: without scans the plan shows whether an
-    # index can serve the query.
-    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    # index can serve the query. So it is with joins, which read small indexes whole.
+    for strategy in ("seqscan", "hashjoin", "mergejoin"):
+        connection.exec_driver_sql(f"SET LOCAL enable_{strategy} = off")
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", values)

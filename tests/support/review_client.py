@@ -20,7 +20,9 @@ class ReviewClient:
         self.http = http
 
     def decide(self, request: Json) -> Json:
-        return self._body(self.http.post("/v1/decisions", json=request), HTTPStatus.OK)
+        """The decision on an account with nothing in force, however often it was decided on."""
+        first = {"prior": None} | request
+        return self._body(self.http.post("/v1/decisions", json=first), HTTPStatus.OK)
 
     def first_decided(self, requests: list[Json], wanted: Callable[[Json], bool]) -> Json:
         """The first of the requests whose decision is as `wanted`."""

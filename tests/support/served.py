@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +14,13 @@ from serving.audit_log.privacy.key_file import Secrets, read_secrets
 from serving.auth import keys
 from serving.auth.caller import SCOPES
 from serving.auth.local_token import read_token, token_file
+from serving.operations.audit import open_audit_log
 from serving.operations.client import settings_for
+from serving.reviews.past_decision import earlier_of
+from serving.schemas.prior import Prior
 from serving.storage.database import Database
 from serving.storage.settings import read_settings
+from tests.support.checks import Past
 from tests.support.paths import ROOT
 
 FAST = keys.KeyTerms(rate=10_000)
@@ -34,6 +40,17 @@ class Server(NamedTuple):
     def id_key(self) -> bytes:
         """The key of the decisions' ids."""
         return read_secrets(self.log.parent / "secrets.json").id_key
+
+    def recall(self, answer: Mapping[str, Any]) -> Past:
+        """What the service decided with: the prior in the answer, and the earlier decision."""
+        prior, since = answer["prior"], answer["since_last"]
+        known = None if prior is None else Prior.model_validate_json(json.dumps(prior))
+        if since is None:
+            return None if known is None else known.to_decision(), None
+        settings = read_settings(settings_for(self.log.parent))
+        with open_audit_log(settings) as audit_log:
+            row = audit_log.reader.by_id(since["decision_id"])
+        return None if known is None else known.to_decision(), earlier_of(row)
 
     @property
     def token(self) -> str:
@@ -71,7 +88,10 @@ def local_headers(folder: Path) -> dict[str, str]:
 
 
 def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return statements as a lender sends them, made without serving.schemas.decision."""
+    """Return statements as a lender sends them, made without serving.schemas.decision.
+
+    They say that nothing is in force, so an account may be decided on by many tests.
+    """
     with_text = statements.with_columns(pl.col("month").dt.strftime("%Y-%m"))
     by_account = with_text.group_by("account_id", maintain_order=True)
     return [
@@ -80,6 +100,7 @@ def as_requests(statements: pl.DataFrame) -> list[dict[str, Any]]:
             "product": rows["product"][0],
             "currency": "CNY",
             "statements": rows.drop("account_id", "product").to_dicts(),
+            "prior": None,
         }
         for (account,), rows in by_account
     ]

@@ -55,6 +55,11 @@ class Ledger:
         """The share of the limit in use."""
         return None if ago >= self.months else ratio(self.owed(ago), self.limit(ago))
 
+    def is_before_cut(self, ago: int) -> bool:
+        """Whether a month is measured against a limit that a later month had no more."""
+        own = self.get("credit_limit", ago)
+        return own is not None and self.limit(ago) > own
+
     def income(self, ago: int) -> Fact:
         """The latest income that was known by then."""
         for month in range(ago, self.months):
@@ -166,7 +171,17 @@ def _use(ledger: Ledger) -> dict[str, Fact]:
         "limit_now": ledger.get("credit_limit", 0),
         "established_limit": ledger.limit(0),
     }
+
+    def before_cut(months: int) -> Fraction:
+        return Fraction(sum(ledger.is_before_cut(ago) for ago in range(min(months, ledger.months))))
+
+    ends = [ledger.is_before_cut(ago) for ago in (0, 6) if ago < ledger.months]
+    facts["utilization_rise_6_cut"] = Fraction(sum(ends))
+    facts["utilization_peak_12_cut"] = before_cut(12)
+    for months in (6, 12):
+        facts[f"months_above_90_{months}_cut"] = before_cut(months)
     for months in (3, 6, 12):
+        facts[f"utilization_mean_{months}_cut"] = before_cut(months)
         facts[f"utilization_mean_{months}"] = mean(ledger.over(months, ledger.use))
         facts[f"months_above_90_{months}"] = ledger.flags(months, above_90)
     return facts
@@ -241,6 +256,9 @@ def _repayment(ledger: Ledger) -> dict[str, Fact]:
         bills, paid = ledger.over(months, ledger.bill), ledger.over(months, paid_of_bill)
         facts[f"bill_mean_{months}"] = mean(bills)
         facts[f"bill_paid_{months}"] = mean(paid)
+        facts[f"bill_total_{months}"] = total(bills)
+        facts[f"bill_paid_total_{months}"] = total(paid)
+        facts[f"payment_to_balance_{months}_gaps"] = Fraction(bills.count(Fraction(0)))
         facts[f"payment_to_balance_{months}"] = ratio(mean(paid), mean(bills))
     return facts | _bills(ledger)
 
@@ -290,12 +308,21 @@ def _cash(ledger: Ledger) -> dict[str, Fact]:
         drawn = cash(ago)
         return None if drawn is None else drawn > LITTLE
 
+    def happened(ago: int) -> bool:
+        return (cash(ago) or 0) > 0
+
+    def happened_with_income(ago: int) -> bool:
+        return happened(ago) and ledger.income(ago) is not None
+
     drawn = total(ledger.over(6, cash))
     of_income, share, counted = _of_income(ledger, "cash_advance", 6)
     return {
         "cash_months_3": ledger.flags(3, drew),
         "cash_months_12": ledger.flags(12, drew),
         "cash_ago": ledger.latest(drew),
+        "cash_advance_ago": ledger.latest(happened),
+        "cash_to_limit_6_in": ledger.flags(6, happened),
+        "cash_to_income_6_in": ledger.flags(6, happened_with_income),
         "cash_total_3": total(ledger.over(3, cash)),
         "cash_total_6": drawn,
         "cash_to_limit_6": ratio(drawn, ledger.limit(0)),
@@ -323,11 +350,15 @@ def _credit(ledger: Ledger) -> dict[str, Fact]:
         "external_debt_to_income": ratio(debt, income),
         "external_debt_to_limit": ratio(debt, ledger.limit(0)),
         "total_debt_to_income": None if debt is None else ratio(debt + owed, income),
-        "external_debt_change_6": growth,
+        "external_debt_now": ledger.get("external_debt", 0),
+        "external_debt_before_6": ledger.get("external_debt", 6),
         "external_debt_growth_6": ratio(growth, ledger.limit(0)),
     }
     for months in (3, 6, 12):
         facts[f"limit_requests_{months}"] = total(ledger.over(months, requests))
+        facts[f"credit_inquiries_{months}_in"] = ledger.flags(
+            months, lambda ago: (inquiries(ago) or 0) > 0
+        )
         facts[f"credit_inquiries_{months}"] = total(ledger.over(months, inquiries))
     return facts
 

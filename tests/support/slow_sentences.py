@@ -93,7 +93,8 @@ def acceptable(
     case = story.case(texts)
     templates = [texts[f"{case}{language}"]]
     if case not in ("unknown_", "no_income_"):
-        templates += [texts[key] for key in story.comparing() if key in texts]
+        further = [*story.before_cut(), *story.comparing(case)]
+        templates += [texts[key] for key in further if key in texts]
     template = (" " if language == "en" else "").join(templates)
     names = re.findall(r"\{(\w+)\}", template)
     forms = [sorted(story.words(name)) for name in names]
@@ -129,19 +130,31 @@ class _Story:
         covered = self._covered(texts["en"])
         counted = self.facts.get(f"{self.feature}_months", covered)
         change = self._printed_change()
+        in_one_month = self.facts.get(f"{self.feature}_in") == 1
+        is_little = _unit(self.feature) == "share" and _round(value * 100, 0) < 5
         cases = {
             "partly_": counted is not None and counted < covered,
             "same_": change == 0,
             "fell_": change is not None and change < 0,
+            "from_nothing_": self.facts["utilization_before_6"] == 0,
+            "unpaid_": self.facts["payment_now"] == 0 and self.facts["bill_now"] != 0,
             "nothing_": value == 0,
             "once_": value == 1,
+            "gaps_": (self.facts.get(f"{self.feature}_gaps") or 0) > 0,
+            "little_one_month_": is_little and in_one_month,
+            "one_month_": in_one_month,
+            "little_": is_little,
             "every_": value == covered,
         }
         return next((key for key, holds in cases.items() if holds and f"{key}en" in texts), "")
 
-    def comparing(self) -> list[str]:
+    def before_cut(self) -> list[str]:
+        """The key of the sentence that a share is of an earlier limit."""
+        return [f"cut_{self.language}"] if self.facts.get(f"{self.feature}_cut") else []
+
+    def comparing(self, case_of_value: str) -> list[str]:
         """The keys of the sentence about the comparison accounts."""
-        if self.median is None:
+        if self.median is None or (self.median > 0 and case_of_value.startswith("little_")):
             return []
         case = "others_"
         if self.median <= 0:
@@ -173,7 +186,8 @@ class _Story:
         if plain.endswith("_ago"):
             assert value is not None, name
             return {self._month(int(value))}
-        if plain.startswith("utilization") and value == 0:
+        may_be_nothing = plain.startswith(("utilization", "external_debt_"))
+        if may_be_nothing and value == 0:
             return {"nothing" if self.language == "en" else "零"}
         return self._numbers(plain, value)
 
@@ -261,6 +275,7 @@ def _unit(name: str) -> str:
     if name in _TIMES:
         return "times"
     is_amount = name in _AMOUNTS or name.startswith(_AMOUNT_PREFIXES) or "_change_6" in name
+    is_amount = is_amount or name in ("external_debt_now", "external_debt_before_6")
     if is_amount:
         return "CNY"
     is_share = name in _CHANGES or name == "income_change_12"

@@ -18,10 +18,9 @@ HALF_A_CENT = 0.005
 FREE = Terms(monthly_rate=0.0, cash_fee=0.0, late_fee=0.0)
 # The levels of each group, by field of Levels.
 LEVELS: dict[Driven, tuple[str, ...]] = {
-    "late_payment": (),
+    "repayment": ("paid_share",),
     "high_utilization": ("used",),
     "overspending": ("spend",),
-    "weak_repayment": ("paid_share",),
     "cash_reliance": ("cash",),
     "credit_seeking": ("limit_requests", "inquiries"),
     "external_debt": ("debt",),
@@ -112,9 +111,9 @@ def stated_due(row: Mapping[str, Any], terms: Terms) -> float:
     return float(row["minimum_due"])
 
 
-def year_part(level: float, month: int) -> int:
-    """The part of a year's count that falls into a month."""
-    return math.floor(level * (month + 1) / YEAR) - math.floor(level * month / YEAR)
+def share_left(total: float, allowed: float) -> float:
+    """The share of a year's total that a level allows; NaN = unknown, and all is left."""
+    return 1.0 if math.isnan(allowed) or total <= allowed else allowed / total
 
 
 class YearReplay:
@@ -131,10 +130,12 @@ class YearReplay:
         names = LEVELS[group] if group else ()
         self.rows, self.terms, self.instalment_share = rows, terms, instalment_share
         self.level = {name: level[name] for name in names if not math.isnan(level[name])}
-        self.on_time = group == "late_payment"
+        self.on_time = group == "repayment"
         incomes = [row["income"] for row in rows if row["income"] is not None]
         self.income: float | None = incomes[-1] if incomes else None
         self.first = max(len(rows) - 1 - YEAR, 0)
+        self.spend_share, self.cash_share = self._shares()
+        self.asked: dict[str, int] = {"limit_requests": 0, "credit_inquiries": 0}
         self.standing = (0.0, 0.0, 0)
         self.less_debt = self.spare_money = 0.0  # elsewhere, than there was; no longer needed
 
@@ -180,15 +181,13 @@ class YearReplay:
             "minimum_due": self.standing[1],
             "days_past_due": self.standing[2],
         }
-        # The last statement is of the twelfth month.
-        month = YEAR - (len(self.rows) - place)
         for name, level in (
             ("limit_requests", "limit_requests"),
             ("credit_inquiries", "inquiries"),
         ):
             new[name] = actual[name]
             if actual[name] is not None and level in self.level:
-                new[name] = min(actual[name], year_part(self.level[level], month))
+                new[name] = self._count(name, level, place)
         if actual["external_debt"] is not None:
             new["external_debt"] = max(actual["external_debt"] - self.less_debt, 0.0)
         return new
@@ -204,7 +203,7 @@ class YearReplay:
         payment = paid if paid > owed_then else min(paid, owed)
         if self.on_time and actual["days_past_due"] > 0:
             payment = max(payment, due)
-        if "paid_share" in self.level and actual["days_past_due"] < 30:
+        if "paid_share" in self.level:
             payment = max(payment, min(self.level["paid_share"], 1.0) * owed)
         if payment < owed and money > payment:
             payment = min(owed, money)
@@ -214,7 +213,7 @@ class YearReplay:
         """The cash and the money left: no more than the level, and money at hand first."""
         drawn = wanted = actual["cash_advance"] or 0.0
         if "cash" in self.level:
-            wanted = min(drawn, self.level["cash"] * actual["credit_limit"])
+            wanted = drawn * self.cash_share
         wanted = cents(wanted)
         money -= drawn - wanted
         instead = min(max(money, 0.0), wanted)
@@ -222,9 +221,29 @@ class YearReplay:
 
     def _spend(self, actual: Mapping[str, Any]) -> float:
         spend = actual["spend"] or 0.0
-        if "spend" in self.level and self.income is not None:
-            spend = min(spend, self.level["spend"] * self.income)
-        return cents(spend)
+        return cents(spend * self.spend_share)
+
+    def _year(self, name: str) -> list[float]:
+        return [float(row[name] or 0.0) for row in self.rows[self.first + 1 :]]
+
+    def _shares(self) -> tuple[float, float]:
+        """What is left of each month's spending and cash, by the totals of the year."""
+        spend, cash, limits = (
+            self._year(name) for name in ("spend", "cash_advance", "credit_limit")
+        )
+        income = math.nan if self.income is None else self.income
+        may_spend = self.level.get("spend", math.nan) * income * len(spend)
+        may_draw = self.level.get("cash", math.nan) * sum(limits)
+        return share_left(sum(spend), may_spend), share_left(sum(cash), may_draw)
+
+    def _count(self, name: str, level: str, place: int) -> int:
+        """How many of a month's applications are left, of a year's that may be so many."""
+        year = self._year(name)
+        allowed = math.floor(self.level[level] * len(year) / YEAR)
+        until = sum(year[: place - self.first])
+        left = math.floor(until * share_left(sum(year), allowed) + 1e-9) - self.asked[name]
+        self.asked[name] += left
+        return left
 
     def _book(
         self,

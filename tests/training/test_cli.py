@@ -87,7 +87,8 @@ def test_fit_prints_the_version_the_rows_and_the_measures(
     settings = set_all("trees=5", "min_leaf=20", "reference_size=50")
     result = run(capsys, "fit", "--data", small, "--store", store.folder, "--quiet", *settings)
     assert result.code == 0
-    first, rows, *measures = result.out.splitlines()
+    first, rows, *lines = result.out.splitlines()
+    measures, economics = lines[:5], lines[5:]
     version = store.client().get_model_version(MODEL, "2")
     bundle = version.tags["bundle"][:12]
     assert first == (
@@ -102,6 +103,12 @@ def test_fit_prints_the_version_the_rows_and_the_measures(
     interval = rf"\[{number}, {number}\]|too few defaults for an interval"
     row = re.compile(rf"  \w+ +{number}  ({interval})")
     assert all(row.fullmatch(line) for line in measures)
+    starts = [line.split(": 0.")[0] for line in economics]
+    assert starts == [
+        f"{measure} of {product}"
+        for product in ("cash_loan", "pay_later")
+        for measure in ("margin", "credit conversion")
+    ]
     assert registry.fetch_parameters(store, MODEL, "2", "fit")["trees"] == "5"
 
 
@@ -198,9 +205,9 @@ def test_each_number_is_another_account(store: Store, small: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("acounts=5", "no field is named 'acounts' (did you mean '"),
-        ("zzz=5", "no field is named 'zzz'; there are ["),
-        ("seed=many", "--set seed: expected int, got 'many'"),
+        ("acounts=5", "no setting is named 'acounts' (did you mean '"),
+        ("zzz=5", "no setting is named 'zzz'; there are ["),
+        ("seed=many", "setting seed: expected int, got 'many'"),
         ("seed", "--set: expected name=value, got 'seed'"),
     ],
 )

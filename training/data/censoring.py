@@ -123,6 +123,102 @@ def select_rows(way: str, outcomes: ObservedOutcomes) -> tuple[Mask, Vector]:
     raise ValueError(f"treated: expected one of {TREATED}, got {way!r}")
 
 
+def follow_amounts(
+    statements: pl.DataFrame,
+    accounts: pl.DataFrame,
+    horizon_months: int,
+    default_days: int,
+) -> pl.DataFrame:
+    """Return what each row owed, drew and left unpaid within the horizon; one row each, in order.
+
+    ``statements`` are sorted by account and month; ``accounts`` has ``account_id``, ``product`` and
+    ``as_of``.  Columns, amounts in CNY:
+
+    - ``account_id``, ``product`` (str) and ``as_of``
+    - ``credit_limit`` and ``balance`` at as_of
+    - ``cut`` and ``default``: months from as_of to the first one, as in :class:`ObservedOutcomes`;
+      null = none within the horizon
+    - ``balance_at_default``: on the first statement in default; null without one
+    - ``unpaid``, ``shortfall`` and ``cash``: sums over the months of the horizon of the part of the
+      last balance that was not paid, of that of the minimum due, and of the cash drawn.  They are
+      what the lender charges for
+    """
+    outcomes = observe_outcomes(statements, accounts, horizon_months, default_days)
+    rows = accounts.select(
+        "account_id",
+        pl.col("product").cast(pl.String),
+        "as_of",
+        number=_number("as_of"),
+        cut=pl.Series(outcomes.cut),
+        default=pl.Series(outcomes.default),
+    )
+    for name in ("cut", "default"):
+        is_seen = pl.col(name).is_finite()
+        rows = rows.with_columns(pl.when(is_seen).then(name))
+    numbered = statements.with_columns(number=_number("month"))
+    followed = _add_balances(rows, numbered)
+    sums = _sum_charged(rows, numbered, horizon_months)
+    followed = _join_left(followed, sums, ("account_id", "number"))
+    amounts = [pl.col(name).fill_null(0.0) for name in ("unpaid", "shortfall", "cash")]
+    return followed.select(
+        "account_id",
+        "product",
+        "as_of",
+        "credit_limit",
+        "balance",
+        "cut",
+        "default",
+        "balance_at_default",
+        *amounts,
+    )
+
+
+def _add_balances(rows: pl.DataFrame, numbered: pl.DataFrame) -> pl.DataFrame:
+    """Add limit and balance at as_of, and the balance at the default."""
+    default_number = pl.col("number") + pl.col("default").cast(pl.Int32)
+    at_default = numbered.select(
+        "account_id",
+        default_number="number",
+        balance_at_default="balance",
+    )
+    at_as_of = numbered.select("account_id", "number", "credit_limit", "balance")
+    with_default = rows.with_columns(default_number=default_number)
+    added = _join_left(with_default, at_as_of, ("account_id", "number"))
+    return _join_left(added, at_default, ("account_id", "default_number"))
+
+
+def _sum_charged(rows: pl.DataFrame, numbered: pl.DataFrame, months: int) -> pl.DataFrame:
+    """Return ``account_id``, ``number`` and the sums over the months after each number."""
+    charged = _charged_amounts(numbered)
+    windows = []
+    for number in rows["number"].unique().to_list():
+        after = pl.col("number") - number
+        within = charged.filter(after.is_between(1, months))
+        sums = within.group_by("account_id").agg(pl.exclude("number").sum())
+        windows.append(sums.with_columns(number=pl.lit(number, pl.Int32)))
+    return pl.concat(windows)
+
+
+def _charged_amounts(numbered: pl.DataFrame) -> pl.DataFrame:
+    """Return what the lender charges for on each statement but an account's first."""
+
+    def rest(column: str) -> pl.Expr:
+        owed = pl.col(column).shift(1).over("account_id")
+        return (owed - pl.col("payment")).clip(0.0)
+
+    return numbered.select(
+        "account_id",
+        "number",
+        unpaid=rest("balance"),
+        shortfall=rest("minimum_due"),
+        cash=pl.col("cash_advance"),
+    )
+
+
+def _join_left(left: pl.DataFrame, right: pl.DataFrame, on: tuple[str, ...]) -> pl.DataFrame:
+    return left.join(right, on=on, how="left", maintain_order="left")
+
+
 def censoring_weights(
     statements: pl.DataFrame,
     accounts: pl.DataFrame,

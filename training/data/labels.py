@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -35,6 +35,7 @@ from features.types import Rows, Vector
 from training.data.censoring import (
     ObservedOutcomes,
     censoring_weights,
+    follow_amounts,
     observe_outcomes,
     select_rows,
 )
@@ -65,6 +66,9 @@ class Labelled:
     split: NDArray[np.str_]
     weight: Vector | None = None  # of each row in a fit, above 0; None = 1
     outcomes: pl.DataFrame = field(default_factory=no_outcomes)
+    # Of the rows for fitting with a known outcome, cut ones included, what they owed and drew later
+    # (training.data.censoring.follow_amounts); None where nothing was followed.
+    amounts: pl.DataFrame | None = None
 
     def rows(self, split: Split) -> Rows:
         """Return the row numbers of a split."""
@@ -83,6 +87,7 @@ class Labelled:
             split=self.split[rows],
             weight=self.weights(rows),
             outcomes=self.outcomes,
+            amounts=self.amounts,
         )
 
     def weights(self, rows: Rows) -> Vector | None:
@@ -110,7 +115,7 @@ def label_accounts(source: Source, config: DataConfig) -> Labelled:
     for as_of, splits in choose_as_ofs(statements["month"], config):
         frame = label_accounts_at(statements, as_of, splits, config, observation)
         frames.append(frame)
-    observed = _stack(frames)
+    observed = _follow_amounts(_stack(frames), statements, config)
     if config.treated == "keep":
         return observed
     return _corrected_for_censoring(observed, statements, config)
@@ -245,6 +250,26 @@ def _months_to_default(
     return months
 
 
+def _follow_amounts(
+    observed: Labelled,
+    statements: pl.DataFrame,
+    config: DataConfig,
+) -> Labelled:
+    """Return the frame with what its rows for fitting owed and drew later.
+
+    The hold-out is not followed: nothing may be learnt from it.
+    """
+    fitting = np.flatnonzero(observed.split != "test")
+    accounts = observed.features.accounts[fitting.tolist()]
+    amounts = follow_amounts(
+        statements,
+        accounts,
+        config.horizon_months,
+        config.default_days,
+    )
+    return replace(observed, amounts=amounts)
+
+
 def _corrected_for_censoring(
     observed: Labelled,
     statements: pl.DataFrame,
@@ -274,6 +299,7 @@ def _corrected_for_censoring(
         observed.split,
         weight,
         observed.outcomes,
+        observed.amounts,
     )
     return corrected.take(np.flatnonzero(selected))
 

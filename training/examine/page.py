@@ -33,11 +33,34 @@ portfolio: [simulated accounts](simulation.md).
 
 # Table -> title and text of its section.
 SECTIONS: Mapping[str, tuple[str, str]] = {
+    "promises_kept": (
+        "Is the limit back when it is promised?",
+        "Every promise is followed in the simulator with the account's own shocks, in four "
+        "futures. The served decision is asked every month with the prior that its own answers "
+        "left, and its answers are put into force: the next statement shows the limit that the "
+        "answer set, and nobody draws on a suspended account. A referral to a person changes "
+        "nothing: nobody confirms it. `restored`: in the promised month or the next, the answers "
+        "have brought back the promised limit, and drawings are allowed. `cut_or_proposed`: until "
+        "then the limit was cut or suspended again, or that was proposed to a person. "
+        "`cut_after`: of the limits that came back, those cut again within six months, in which "
+        "the customers act as they would have without the plan. `before`: the same measured when "
+        "no decision remembered the one before; the limit was back for 0 of 199 in the promised "
+        "month, and 120 of 200 were cut or proposed again while they followed the plan. `carry "
+        "on`: who changes nothing is asked about for twelve months; time alone brings some limits "
+        "back.",
+    ),
+    "followers": (
+        "Who follows the plan, and how",
+        "`plan`: as above; `no shock`: without an income loss or illness until then; `and on with "
+        "it`: the plan is followed for six months more; `exactly the plan`: nobody pays more than "
+        "the plan states; `carry on`: nothing is changed. `closed`: futures in which the customer "
+        "closed the account first; they count nowhere. `stepped`: a part of the limit, or drawings "
+        "without it, came back before the rest. `back`: futures in which the limit came back; of "
+        "these, `cut_after`, `proposed_after` and `defaulted_after` within six months.",
+    ),
     "validity": (
-        "Does the advice come true?",
-        "Each plan is followed in the simulator with the account's own shocks, in four futures. "
-        "`kept`: in the promised month or the next, the served decision no longer objects to the "
-        "limit from before the cut; `kept_unshocked`: the same where no income loss or illness "
+        "Does the advice lower the risk?",
+        "`kept`: `restored` as above; `kept_unshocked`: the same where no income loss or illness "
         "struck in between. `fell`: the true probability of default in the six months after the "
         "promised month is lower than after carrying on, under the same reduced limit; "
         "`fell_limit_back`: the same with the limit restored after the plan. Accounts that have "
@@ -49,9 +72,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "What promises rest on",
         "The same accounts advised by other rules: with less margin, and with plans that need not "
         "go without cash and new credit. `effort` is the mean of the plans, in monthly incomes. "
-        "`exactly`: kept by customers who never pay more than the plan states. `with_margin`: kept "
-        "where the decision, like the promise, has to clear the cut-off by the margin; the served "
-        "decision need not.",
+        "Each promise is followed in one future. `exactly`: kept by customers who never pay more "
+        "than the plan states.",
     ),
     "durability": (
         "Do plans outlive the model?",

@@ -23,9 +23,10 @@ from training.data.labels import label_accounts
 from training.evaluate.nudges import ANY, THOUSANDTH, measure_nudges_of
 from training.examine import figures
 from training.examine.advice.actionability import actionability
-from training.examine.advice.follow import follow_plans, simulate_risk
+from training.examine.advice.followers import PLAN, follow_all, followers, promises_kept
 from training.examine.advice.other_models import fit_models, judge_by_other_models
 from training.examine.advice.other_rules import advise_by_other_rules
+from training.examine.advice.plan_risk import simulate_risk
 from training.examine.advice.tables import validity, validity_by_month
 from training.examine.auc_ceiling import auc_ceiling
 from training.examine.censoring_study import censoring_study
@@ -167,6 +168,9 @@ def metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     }
     for key in ("kept", "kept_unshocked", "fell", "fell_limit_back", "months"):
         logged[f"advice_{key}"] = everyone[key]
+    for row in tables["promises_kept"].iter_rows(named=True):
+        who = row["followers"].replace(" ", "_")
+        logged[f"followed_{who}_{row['measure']}"] = row["share"]
     for key in ("top_1", "top_4", "rank_correlation"):
         logged[f"reasons_true_{key}"] = served[key]
     for key in ("helps", "wrong"):
@@ -190,12 +194,15 @@ def _advice_tables(
     progress: StageProgress,
 ) -> dict[str, pl.DataFrame]:
     progress(Stage.FOLLOW)
-    followed = follow_plans(cohort)
+    followed = follow_all(cohort)
     progress(Stage.VALIDITY)
     risk = simulate_risk(cohort, config.futures)
+    by_conduct = followers(followed)
     return {
-        "validity": validity(cohort, followed, risk),
-        "validity_by_month": validity_by_month(followed),
+        "promises_kept": promises_kept(by_conduct),
+        "followers": by_conduct,
+        "validity": validity(cohort, followed[PLAN], risk),
+        "validity_by_month": validity_by_month(followed[PLAN]),
     }
 
 

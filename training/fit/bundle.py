@@ -24,11 +24,14 @@ from serving.decision.bundle import (
     write,
 )
 from serving.decision.config.advice import read_advice
-from serving.decision.config.policy import read_policy
+from serving.decision.config.economics import EconomicsError
+from serving.decision.config.policy import Policy, read_policy
 from serving.decision.config.reasons import read_wording
 from serving.decision.config.strict_toml import ConfigError
 from training.data.dataset import Source
 from training.data.labels import Labelled, select_windows, soon_after
+from training.fit.config import FitError
+from training.fit.economics import learn_economics
 from training.fit.fit import Fitted, predict_log_odds
 from training.fit.reference_population import Population, choose_populations
 from training.tracking.config import check_model_name, check_ranges
@@ -78,9 +81,14 @@ def choose_references(
 ) -> dict[str, Population]:
     """Choose the reference population of each product under the config's policy.
 
-    See :func:`training.fit.reference_population.choose_populations`.
+    See :func:`training.fit.reference_population.choose_populations`.  Raises FitError where the
+    economics of a product are neither learnt from the data nor stated by the policy.
     """
-    policy = read_policy(read_texts(config)[0])
+    text = read_texts(config)[0]
+    learnt = learn_economics(data, read_policy(text).terms)
+    policy = read_policy(text, learnt)
+    for product in sorted(set(data.features.accounts["product"].cast(pl.String))):
+        _check_economics(policy, product)
     return choose_populations(data, fitted, policy, config.reference_size, config.reference_band)
 
 
@@ -101,6 +109,7 @@ def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts
     for product, population in references.items():
         notes[product] = population.note
         tables.append(_reference_table(product, result, population.rows))
+    economics = learn_economics(result.data, read_policy(policy_text).terms)
     return Parts(
         provenance=provenance,
         features=fitted.features,
@@ -112,7 +121,18 @@ def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts
         policy_text=policy_text,
         reasons_text=reasons_text,
         advice_text=advice_text,
+        economics=economics,
     )
+
+
+def _check_economics(policy: Policy, product: str) -> None:
+    try:
+        policy.cut_off(product)
+    except EconomicsError as error:
+        raise FitError(
+            f"{error}; the data do not show what accounts owe when they default, so state margin "
+            "and credit_conversion in [economics] of a policy.toml, and fit with --set policy=FILE"
+        ) from error
 
 
 def make_golden(parts: Parts, result: FitResult) -> str:

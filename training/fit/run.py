@@ -26,9 +26,10 @@ from training.fit.bundle import (
     make_parts,
 )
 from training.fit.config import FitConfig
+from training.fit.economics import describe_economics, economics_table
 from training.fit.fit import fit
 from training.fit.provenance import CHANGES, run_facts, uncommitted_patch
-from training.fit.reason_agreement import agreement_metrics, reason_agreement
+from training.fit.reason_quality.agreement import agreement_metrics, reason_agreement
 from training.fit.reason_quality.checks import check_reasons, quality_metrics
 from training.fit.reproduce import fit_command, model_digest, reproduce_page
 from training.fit.tables import describe_left_out, fit_figures, fit_metrics, fit_tables, split_table
@@ -53,6 +54,7 @@ class FitReport:
     fold_auc: tuple[float, ...]  # empty where a hold-out was split off
     rows: Mapping[str, int]  # by split
     left_out: tuple[str, ...] = ()  # rows without a known outcome, in words
+    economics: tuple[str, ...] = ()  # margin and credit conversion by product, in words
 
 
 @notebook_display
@@ -120,6 +122,7 @@ def run_fit(
         fold_auc=fitted.fold_auc,
         rows=rows,
         left_out=describe_left_out(data, data_config, source.unknown_labels),
+        economics=describe_economics(measured.bundle.economics),
     )
 
 
@@ -144,6 +147,7 @@ def fit_and_measure(
     tables = {
         **fit_tables(fitted),
         "splits": split_table(fitted, data),
+        "economics": economics_table(bundle.economics),
         "reason_agreement": agreement,
         **quality,
     }

@@ -164,7 +164,7 @@ def fit_figures(
         "roc": figures.roc(label, probability, auc(label, probability)),
         "precision_recall": figures.precision_recall(label, probability),
         "calibration": figures.calibration(tables["calibration"]),
-        "scores": figures.scores(label, probability, served.cut_offs),
+        "scores": figures.scores(label, probability, served.policy.cut_offs(served.comparisons)),
         "lift": figures.lift(tables["lift"]),
         "gain": figures.gain(dict(gains)),
     }

@@ -36,7 +36,7 @@ def override(
     for assignment in assignments:
         given, equals, text = assignment.partition("=")
         if not equals:
-            raise ValueError(f"--set: expected name=value, got {assignment!r}")
+            raise ValueError(f"settings: expected name=value, got {assignment!r}")
         name = FORMER_NAMES.get(given, given)
         is_known = False
         for place, config in enumerate(changed):
@@ -56,7 +56,7 @@ def _unknown_field(name: str, configs: Sequence[Any]) -> ValueError:
     for config in configs:
         known.update(_types(config))
     names = sorted(known)
-    return ValueError(f"--set: no field is named {name!r}{suggest(name, names)}; there are {names}")
+    return ValueError(f"no setting is named {name!r}{suggest(name, names)}; there are {names}")
 
 
 def as_assignments(configs: Sequence[Any]) -> list[str]:
@@ -135,15 +135,13 @@ def _types(config: object) -> Mapping[str, Any]:
 def _parse(name: str, text: str, kind: Any) -> object:
     parse = _PARSERS.get(kind)
     if parse is None:
-        raise ValueError(
-            f"--set {name}: a field of type {kind} cannot be set from the command line"
-        )
+        raise ValueError(f"setting {name}: a field of type {kind} cannot be set as text")
     try:
         return parse(text)
     except (ValueError, KeyError):
         # A union such as Path | None has no name.
         expected = getattr(kind, "__name__", kind)
-        raise ValueError(f"--set {name}: expected {expected}, got {text!r}") from None
+        raise ValueError(f"setting {name}: expected {expected}, got {text!r}") from None
 
 
 def _parse_bool(text: str) -> bool:

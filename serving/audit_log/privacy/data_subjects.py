@@ -139,7 +139,7 @@ def read_subject_keys(
     query = sa.select(people).where(people.c.person.in_(subject_ids))
     keys: dict[str, bytes] = {}
     for row in connection.execute(query):
-        keys[row.person] = _decrypt_key(row.sealed_key, row.person, row.account, secrets_)
+        keys[row.person] = decrypt_key(row.sealed_key, row.person, row.account, secrets_)
     return keys
 
 
@@ -169,7 +169,7 @@ def _try_key(
 ) -> bytes | None:
     try:
         account_hash = (account or b"").decode()
-        return None if sealed is None else _decrypt_key(sealed, subject_id, account_hash, secrets_)
+        return None if sealed is None else decrypt_key(sealed, subject_id, account_hash, secrets_)
     except (InvalidTag, ValueError):
         return None
 
@@ -185,7 +185,7 @@ def _find_by_hash(
     rows = _select_by_hash(len(hashes)).rows(connection, values)
     found: dict[str, DataSubject] = {}
     for account_hash, subject_id, sealed in rows:
-        key = _decrypt_key(sealed, subject_id, account_hash, secrets_)
+        key = decrypt_key(sealed, subject_id, account_hash, secrets_)
         found[account_hash] = DataSubject(subject_id, key)
     return found
 
@@ -213,10 +213,15 @@ def _encode(
     }
 
 
-def _decrypt_key(
+def decrypt_key(
     sealed: bytes,
     subject_id: str,
     account_hash: str,
     secrets_: Secrets,
 ) -> bytes:
+    """The key of a data subject's entries, from the columns of ``people``.
+
+    Raises:
+        cryptography.exceptions.InvalidTag: the columns do not belong together.
+    """
     return decrypt(sealed, secrets_.sealing_key, key_context(subject_id, account_hash))

@@ -1,10 +1,13 @@
 """The plan that restores a limit.
 
 plans        the grid of plans
+rules        what every plan keeps to
 constraints  what the customer has fixed
+habits       the months that carrying on repeats
 rollout      an account rolled forward month by month under a plan
 projection   each month to come, decided by the policy
 search       the plan of least effort
+arrears      the payments that bring an account out of arrears
 advise       the whole, for many accounts
 wording      the plan in words
 result       what advice consists of

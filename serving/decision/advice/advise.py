@@ -5,7 +5,8 @@ A plan is behaviour of coming months.  It is rolled forward through the account'
 and the same policy (:mod:`serving.decision.advice.projection`), with the reduced limit in force
 until it is restored.  All plans of a declared grid (:mod:`serving.decision.advice.plans`) are
 tried; the answer is the first in order of effort that restores the limit within the months looked
-ahead, with a margin, at payments that the customer can make.
+ahead, with a margin, at payments that the customer can make, and keeps the rules of
+:mod:`serving.decision.advice.rules`.
 
 Reasons and advice differ: a reason moved the decision, advice would move it back.
 """
@@ -17,12 +18,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from features.window import Window
+from serving.decision.advice.arrears import ways_out_of_arrears
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.plans import PlanGrid, finances_of, make_plan_grid
 from serving.decision.advice.projection import LimitCut
-from serving.decision.advice.result import Advice, PlanPath
+from serving.decision.advice.result import Advice, FoundPaths
 from serving.decision.advice.search import PlanSearch, search_plans
-from serving.decision.advice.wording import aging_out, plan_notes
+from serving.decision.advice.wording import aging_out, hardship_of, plan_notes
 from serving.decision.bundle import Bundle
 
 _ACCOUNTS_PER_BLOCK = 16  # projected together; the arrays of more do not fit the processor's cache
@@ -36,7 +38,7 @@ def advise_many(
     today: datetime.date,
     threads: int = 1,
 ) -> list[Advice]:
-    """The advice for the accounts of ``window``, whose limit the model cut, in their order.
+    """The advice for the accounts of ``window``, whose limit was cut, in their order.
 
     ``cuts`` and ``constraints`` have one entry per account.  The same account, cut, constraints and
     bundle give the same advice, whichever other accounts are advised in the same call and in
@@ -46,14 +48,18 @@ def advise_many(
     paths = _search_in_blocks(grids, window, cuts, bundle, threads)
     advice = []
     for account, (cut, own, grid) in enumerate(zip(cuts, constraints, grids, strict=True)):
-        plan, on_time_only, carry_on = paths[account]
+        found = paths[account]
         advice.append(
             Advice(
-                plan=plan,
-                on_time_only=on_time_only,
-                carry_on=carry_on,
+                plan=found.plan,
+                on_time_only=found.on_time_only,
+                carry_on=found.carry_on,
+                arrears=ways_out_of_arrears(
+                    window, account, cut.as_of, bundle.policy.terms, bundle.advice.arrears
+                ),
+                hardship=hardship_of(found.plan, grid.income, bundle.advice.hardship),
                 ageing=aging_out(window, account, cut.as_of, bundle.advice),
-                notes=plan_notes(window, account, plan, own, bundle.advice, today),
+                notes=plan_notes(window, account, found, own, bundle.advice, today),
                 expires_on=today + datetime.timedelta(days=bundle.advice.search.expires_after_days),
                 tried=len(grid.plans),
             )
@@ -80,15 +86,19 @@ def _search_in_blocks(
     cuts: Sequence[LimitCut],
     bundle: Bundle,
     threads: int,
-) -> dict[int, list[PlanPath]]:
-    """The paths of each account, by position: the chosen plan and the two baselines."""
-    searches = [PlanSearch(account, grid) for account, grid in enumerate(grids)]
+) -> dict[int, FoundPaths]:
+    """The paths of each account, by position."""
+    balances = window.now("balance").tolist()
+    searches = [
+        PlanSearch(account, grid, balance)
+        for account, (grid, balance) in enumerate(zip(grids, balances, strict=True))
+    ]
     blocks = [
         searches[start : start + _ACCOUNTS_PER_BLOCK]
         for start in range(0, len(searches), _ACCOUNTS_PER_BLOCK)
     ]
 
-    def search(block: Sequence[PlanSearch]) -> dict[int, list[PlanPath]]:
+    def search(block: Sequence[PlanSearch]) -> dict[int, FoundPaths]:
         return search_plans(block, window, cuts, bundle)
 
     if threads == 1:

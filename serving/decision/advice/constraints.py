@@ -8,7 +8,7 @@ import numpy as np
 
 from features.limits import LARGEST_AMOUNT
 from features.window import HALF_CENT, Window
-from serving.decision.advice.rollout import HABIT_MONTHS
+from serving.decision.advice.habits import HABIT_MONTHS
 from serving.decision.config.advice import LeverName
 from serving.decision.policy.limit import grid_up
 
@@ -18,7 +18,7 @@ class Constraints:
     """Amounts in CNY a month; None = left open."""
 
     monthly_payment: float | None = None  # most that can be paid, here and elsewhere together
-    extra: float | None = None  # paid above the minimum due, exactly
+    extra: float | None = None  # paid on top of what is paid now, exactly
     spending: float | None = None  # most that is bought with the account
     repay_elsewhere: float | None = None  # paid off debt elsewhere, exactly
 
@@ -130,8 +130,8 @@ def _check_sum(
     if constraints.monthly_payment is None:
         return
     extra, elsewhere = constraints.extra or 0.0, constraints.repay_elsewhere or 0.0
-    # The extra amount is paid on top of the minimum due; without it the minimum is asked for
-    # whatever the customer can pay.
+    # The extra amount is paid on top of the minimum due at least; without it the minimum is asked
+    # for whatever the customer can pay.  What is paid now is asked for within what can be paid.
     due = _known(window.now("minimum_due")[account]) if extra else 0.0
     if due + extra + elsewhere > constraints.monthly_payment + HALF_CENT:
         raise ConstraintError(

@@ -1,7 +1,8 @@
 """The plans that are tried for an account: every combination of its levers, the least effort first.
 
-advice.toml states what is tried of each lever.  Effort is money a month, paid or not spent, in
-monthly incomes (in limits, where no income is known), and a little for going without.
+advice.toml states what is tried of each lever.  Every plan starts from what the customer pays now.
+Effort is money a month beyond that, paid or not spent, in monthly incomes (in limits, where no
+income is known), and a little for going without.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from itertools import product
 
 import numpy as np
 
-from features.types import Matrix
+from features.types import Matrix, Rows
 from features.window import Values, Window
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.rollout import Plans, least_paid_share
+from serving.decision.advice.habits import HABIT_MONTHS, least_paid_share
+from serving.decision.advice.rollout import Plans
 from serving.decision.config.advice import LEVERS, AdviceRules, LeverName
 from serving.decision.policy.limit import grid_down, grid_up
 
-_RECENT = 6  # months whose means are the present spending and payment
 # Carrying on: every lever as before.
 _AS_BEFORE: Mapping[LeverName, float] = {
     "on_time": 0.0,
@@ -42,21 +43,29 @@ class Finances:
     spent: float  # a month, mean of the last months
     paid: float  # a month, mean of the last months
     least_share: float  # of a balance, paid in each of the last months
+    habit_months: int  # that carrying on repeats
 
 
 @dataclass(frozen=True, slots=True)
 class PlanGrid:
     """The plans of one account in order of effort.
 
-    ``baselines`` are the two plans that are shown for comparison: paying on time only, and carrying
-    on.
+    ``baselines`` are shown for comparison: first paying on time only, which starts from what is
+    paid now, too; then carrying on, once for each month of habits that can come first
+    (``rotations``, int64 (baselines,), 0 for the first).
     """
 
     plans: Plans
     effort: Values  # (plans,)
     baselines: Plans
+    rotations: Rows
     income: float  # a month, as last known; NaN = unknown
     payable: float  # most that can be paid a month; inf = unknown
+
+    @property
+    def on_time_only(self) -> Plans:
+        """Paying on time only."""
+        return self.baselines.take([0])
 
 
 def finances_of(window: Window) -> list[Finances]:
@@ -65,11 +74,17 @@ def finances_of(window: Window) -> list[Finances]:
         np.maximum(window.now("balance"), 0.0),
         window.last_known("external_debt"),
         window.last_known("income"),
-        window.mean("spend", _RECENT),
-        window.mean("payment", _RECENT),
+        window.mean("spend", HABIT_MONTHS),
+        window.mean("payment", HABIT_MONTHS),
         least_paid_share(window),
     )
-    return [Finances(*row) for row in np.column_stack(columns).tolist()]
+    rows = np.column_stack(columns).tolist()
+    lengths = np.minimum(window.months_observed, HABIT_MONTHS).astype(np.int64).tolist()
+    finances = []
+    for row, habit_months in zip(rows, lengths, strict=True):
+        balance, debt, income, spent, paid, least_share = row
+        finances.append(Finances(balance, debt, income, spent, paid, least_share, habit_months))
+    return finances
 
 
 def make_plan_grid(
@@ -91,7 +106,9 @@ def make_plan_grid(
     combinations = np.array(list(product(*distinct)))
     # A share that the minimum due covers anyway is not worth a step.
     share = finances.least_share if finances.least_share > minimum_share else 0.0
-    plans = _as_plans(combinations, np.full(len(combinations), share))
+    paid_now = _paid_now(finances, share, rules, constraints)
+    start = np.array([share, paid_now])
+    plans = _as_plans(combinations, np.tile(start, (len(combinations), 1)))
     unit = finances.income if finances.income > 0 else max(limit, 1.0)
     effort = _effort(plans, _known(finances.spent), unit, rules)
     # Stable, so that plans of the same effort stay in the order of the levers.
@@ -99,7 +116,8 @@ def make_plan_grid(
     return PlanGrid(
         plans=plans.take(order),
         effort=effort[order],
-        baselines=_baselines(share),
+        baselines=_baselines(start, finances.habit_months),
+        rotations=np.concatenate([[0], np.arange(finances.habit_months)]),
         income=finances.income,
         payable=_payable(finances, rules, constraints),
     )
@@ -127,16 +145,40 @@ def _amounts(finances: Finances, rules: AdviceRules) -> dict[LeverName, list[flo
     }
 
 
-def _as_plans(combinations: Matrix, paid_share: Values) -> Plans:
-    """Plans of (plans, levers), whose columns are in the order of LEVERS."""
+def _paid_now(
+    finances: Finances,
+    least_share: float,
+    rules: AdviceRules,
+    constraints: Constraints,
+) -> float:
+    """What every plan asks for at least, CNY a month: the mean payment of late, rounded down.
+
+    It is 0 if the plan relies on the whole balance being paid anyway.  A customer who says what can
+    be paid is not asked for more, together with the amounts that the customer has fixed.
+    """
+    if least_share >= 1.0:
+        return 0.0
+    paid = _known(finances.paid)
+    if constraints.monthly_payment is not None:
+        fixed = (constraints.extra or 0.0) + (constraints.repay_elsewhere or 0.0)
+        paid = min(paid, max(constraints.monthly_payment - fixed, 0.0))
+    return grid_down(paid, rules.search.rounding)
+
+
+def _as_plans(combinations: Matrix, start: Matrix) -> Plans:
+    """Plans of (plans, levers), whose columns are in the order of LEVERS.
+
+    The columns of ``start``, (plans, 2), are the share of the balance and the amount that are paid
+    at least.
+    """
     columns = dict(zip(LEVERS, combinations.T, strict=True))
-    return Plans(**columns, paid_share=paid_share)
+    return Plans(**columns, paid_share=start[:, 0], paid_now=start[:, 1])
 
 
-def _baselines(share: float) -> Plans:
+def _baselines(start: Values, rotations: int) -> Plans:
     on_time = {**_AS_BEFORE, "on_time": 1.0}
-    levers = [[plan[name] for name in LEVERS] for plan in (on_time, _AS_BEFORE)]
-    return _as_plans(np.array(levers), np.array([share, 0.0]))
+    levers = [[plan[name] for name in LEVERS] for plan in (on_time, *[_AS_BEFORE] * rotations)]
+    return _as_plans(np.array(levers), np.array([start, *[np.zeros(2)] * rotations]))
 
 
 def _effort(

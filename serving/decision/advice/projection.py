@@ -23,7 +23,7 @@ from features.catalogue import CATALOGUE
 from features.months import add_months
 from features.types import Mask, Matrix, Rows, Vector
 from features.window import Months, Values, Window
-from serving.decision.advice.rollout import Plans, roll_forward, windows_ahead
+from serving.decision.advice.rollout import Plans, Variation, roll_forward, windows_ahead
 from serving.decision.bundle import Bundle
 from serving.decision.policy.limit import Account, certainly_cut, lines_of
 from serving.decision.policy.outcome import Outcome, apply
@@ -65,6 +65,26 @@ class Trajectories:
     plans: Plans
     cut_in_force: Mask  # (months, trajectories), the next month first
     restored_limit: Values | None = None  # (trajectories,), CNY
+    variation: Variation | None = None  # None = there is none
+
+
+@dataclass(frozen=True, slots=True)
+class MeanCourse:
+    """The mean month by month of several trajectories of one account.  Amounts in CNY.
+
+    The probability is smoothed over neighbouring months too, which leaves its mean as it is.
+    """
+
+    paid: Values  # (months,)
+    probability: Values  # (months,)
+    features: Matrix  # (months, features), those of the catalogue
+    outcomes: tuple[Outcome, ...]  # decided on these means
+
+    @property
+    def balance(self) -> Values:
+        """What is owed after each month, (months,)."""
+        owed: Values = self.features[:, _BALANCE]
+        return owed
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +96,39 @@ class Projection:
     # (months, trajectories, features), with the limit from before the cut as ``limit_now``
     features: NDArray[np.float64]
     log_odds: Months  # (months, trajectories)
+    limits: Months  # (months, trajectories), in force in the month, CNY
     paid: Months  # (months, trajectories), on the account, CNY
     most_paid: Values  # (trajectories,), in any month, here and elsewhere together, CNY
 
-    def balance(self, trajectory: int, month: int) -> float:
-        """What is owed after that month, CNY."""
-        return float(self.features[month, trajectory, _BALANCE])
+    @property
+    def balances(self) -> Months:
+        """What is owed after each month, (months, trajectories), CNY."""
+        owed: Months = self.features[..., _BALANCE]
+        return owed
+
+    @property
+    def probabilities(self) -> Months:
+        """The probability after each month, (months, trajectories)."""
+        return probability_of(self.log_odds)
+
+    def mean_course(self, trajectories: Rows, bundle: Bundle) -> MeanCourse:
+        """The mean of these trajectories, which are of one account, and what is decided on it.
+
+        A feature that is unknown in one of them is unknown in the mean.
+        """
+        cut = self.cuts[self.account[trajectories[0]]]
+        probability = _smooth(probability_of(self.log_odds[:, trajectories]).mean(axis=1))
+        features = self.features[:, trajectories].mean(axis=1)
+        outcomes = [
+            outcome_after(month, cut, one, features[month], bundle)
+            for month, one in enumerate(probability.tolist())
+        ]
+        return MeanCourse(
+            paid=self.paid[:, trajectories].mean(axis=1),
+            probability=probability,
+            features=features,
+            outcomes=tuple(outcomes),
+        )
 
     def outcome(
         self,
@@ -194,6 +241,16 @@ def outcome_after(
     return apply(account, bundle.policy, decided_at)
 
 
+def _smooth(values: Values) -> Values:
+    """Each month's value, with a quarter of each neighbour's; the mean stays as it is.
+
+    The first and the last month count for the neighbour that they lack.
+    """
+    padded = np.concatenate([values[:1], values, values[-1:]])
+    smoothed: Values = (padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0
+    return smoothed
+
+
 @lru_cache(maxsize=1024)
 def _decision_after(as_of: datetime.date, month: int) -> tuple[datetime.date, datetime.datetime]:
     """The month of the statement that is decided on, and a time soon after it."""
@@ -227,12 +284,14 @@ def project(
     suspended = np.array([cut.suspended for cut in cuts])[account]
     restored = before if trajectories.restored_limit is None else trajectories.restored_limit
     history = window.take(account)
+    limits = np.where(trajectories.cut_in_force, after, restored)
     columns = roll_forward(
         history,
         plans,
-        limits=np.where(trajectories.cut_in_force, after, restored),
+        limits=limits,
         suspended=trajectories.cut_in_force & suspended,
         terms=bundle.policy.terms,
+        variation=trajectories.variation,
     )
     features = values_of(windows_ahead(columns, history, months))
     log_odds = log_odds_of(
@@ -248,6 +307,7 @@ def project(
         cuts=cuts,
         features=features,
         log_odds=log_odds.reshape(months, -1),
+        limits=limits,
         paid=paid,
         most_paid=paid.max(axis=0) + plans.repay_elsewhere,
     )

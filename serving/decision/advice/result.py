@@ -16,7 +16,9 @@ class Step:
     """One lever of a plan."""
 
     lever: LeverName
-    amount: float | None  # CNY a month; None = the lever has no amount
+    # CNY a month; None = the lever has no amount.  Of on_time: what is paid at least; None = the
+    # minimum due, or the share, is enough.
+    amount: float | None
     share: float | None  # of the balance that is paid at least; None = the minimum due is enough
     text: Text
 
@@ -46,6 +48,24 @@ class PlanPath:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundPaths:
+    """What a search found for one account.
+
+    Attributes:
+        plan: The chosen plan; carrying on, without a step, if no plan that can be paid keeps the
+            rules (:mod:`serving.decision.advice.rules`).
+        on_time_only: Paying on time only.
+        carry_on: Carrying on, the mean over the orders in which its months can come.
+        only_harmful: Whether plans would restore the limit, but each of them breaks a rule.
+    """
+
+    plan: PlanPath
+    on_time_only: PlanPath
+    carry_on: PlanPath
+    only_harmful: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AgingOut:
     """An event that counts until a month, and no longer in that month's decision."""
 
@@ -55,16 +75,61 @@ class AgingOut:
     text: Text
 
 
+@dataclass(frozen=True, slots=True)
+class ArrearsStep:
+    """A payment that brings an account under so many days past due with the next statement.
+
+    Attributes:
+        under: 60 or 30 days.
+        amount: To be paid before that statement, CNY.
+        month: Of the statement.
+        days_past_due: That the statement then shows.
+        minimum_due: That the statement then asks for, CNY.
+        text: The step in words.
+    """
+
+    under: int
+    amount: float
+    month: datetime.date
+    days_past_due: int
+    minimum_due: float
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Hardship:
+    """A plan that asks for a large part of the income, and who can help.
+
+    Attributes:
+        month: The first month in which it asks for more than the share of advice.toml.
+        amount: What it asks for in that month, here and elsewhere together, CNY.
+        share: That amount, of the monthly income.
+        text: That in words.
+        contact: The lender's contact for customers in hardship.
+        debt_advice: A neutral line on independent debt advice.
+    """
+
+    month: datetime.date
+    amount: float
+    share: float
+    text: Text
+    contact: Text
+    debt_advice: Text
+
+
 @notebook_display
 @dataclass(frozen=True, slots=True)
 class Advice:
     """The way back from a cut, compared with what happens otherwise."""
 
-    # The least effort that restores the limit.  If no plan does within the months looked ahead:
-    # the feasible plan that lowers the risk most, whose ``restored`` is None.
+    # The least effort that restores the limit and keeps the rules.  If no plan does within the
+    # months looked ahead: the feasible plan that lowers the risk most and keeps the rules, whose
+    # ``restored`` is None.  Carrying on, without a step, if no plan keeps them.
     plan: PlanPath
     on_time_only: PlanPath
     carry_on: PlanPath
+    arrears: tuple[ArrearsStep, ...]  # the smaller payment first; empty below 30 days past due
+    hardship: Hardship | None  # None: the plan asks for no large part of a known income
     ageing: tuple[AgingOut, ...]  # the first to expire first
     notes: tuple[Text, ...]
     expires_on: datetime.date

@@ -6,7 +6,8 @@ change of debt elsewhere.  A plan changes some of that.  Interest, fees, minimum
 due follow from the ledger.
 
 Under a plan the customer pays what the plan asks for and no more: a promise may not depend on a
-good month that the plan does not ask for.  Nothing here is random; the search adds a margin.
+good month that the plan does not ask for.  A plan starts from what the customer pays now, and never
+asks for less.  Nothing here is random; the search adds a margin.
 
 Conventions
 -----------
@@ -34,8 +35,8 @@ from features.ledger import (
 from features.schema import LONGEST_WINDOW
 from features.types import Mask, Rows
 from features.window import STORED_COLUMNS, Months, Values, Window
+from serving.decision.advice.habits import HabitMonth, observe_habits
 
-HABIT_MONTHS = 6  # months that are repeated
 # Columns that a source sends in all statements or in none; unknown ones stay unknown.
 _ALL_OR_NONE = ("cash_advance", "minimum_due", "limit_requests", "credit_inquiries")
 
@@ -45,7 +46,7 @@ class Plans:
     """What plans change, float64 (plans,)."""
 
     on_time: Values  # 1 = at least the minimum due is paid each month, by its date
-    extra: Values  # paid above the minimum due
+    extra: Values  # paid on top of the payment that the plan starts from
     spending: Values  # most that is bought in a month; inf = as before
     no_cash: Values  # 1 = no cash is drawn
     no_new_credit: Values  # 1 = no applications and no new debt elsewhere
@@ -53,6 +54,8 @@ class Plans:
     # Share of the balance that is paid at least, in a plan that is on time: the least that the
     # customer has paid of late.  The step of the lever states it.
     paid_share: Values
+    # CNY that is paid at least in a plan that is on time: the mean payment of late.
+    paid_now: Values
 
     def __len__(self) -> int:
         return len(self.extra)
@@ -67,6 +70,7 @@ class Plans:
             no_new_credit=self.no_new_credit[rows],
             repay_elsewhere=self.repay_elsewhere[rows],
             paid_share=self.paid_share[rows],
+            paid_now=self.paid_now[rows],
         )
 
 
@@ -80,107 +84,41 @@ def concatenate_plans(parts: Sequence[Plans]) -> Plans:
         no_new_credit=np.concatenate([part.no_new_credit for part in parts]),
         repay_elsewhere=np.concatenate([part.repay_elsewhere for part in parts]),
         paid_share=np.concatenate([part.paid_share for part in parts]),
+        paid_now=np.concatenate([part.paid_now for part in parts]),
     )
+
+
+def planned_payment(owed: Values, due: Values, plans: Plans) -> Values:
+    """The payment that plans ask for in a month, CNY (plans,); they must be plans on time.
+
+    ``owed`` at least 0, and ``due``, are those of the last statement.  It is the minimum due, what
+    is paid now, or the share of the balance, whichever is more, and the plan's extra amount.  A
+    lender's minimum due may be more than its balance; no other part is.
+    """
+    start = np.maximum(np.maximum(due, plans.paid_now), plans.paid_share * owed)
+    most = np.maximum(owed, due)
+    payment: Values = np.minimum(start + plans.extra, most)
+    return payment
 
 
 @dataclass(frozen=True, slots=True)
-class HabitMonth:
-    """One month of habits, float64 (trajectories,).
+class Variation:
+    """How trajectories depart from their accounts' own course, beside their plans.
 
-    ``paid_share`` of the balance owed is NaN where nothing was owed or the balance is unknown;
-    ``payment`` counts there.
+    Attributes:
+        rotation: The month of the habits that is repeated first, int64 (trajectories,); 0 = the
+            oldest, so that the habits come in their order.
+        borrowed: CNY that one application elsewhere brings in the first month, float64
+            (trajectories,); 0 = there is none.
     """
 
-    spend: Values
-    cash_advance: Values
-    payment: Values
-    paid_share: Values
-    days_late: Values
-    limit_requests: Values
-    credit_inquiries: Values
-    debt_change: Values
+    rotation: Rows
+    borrowed: Values
 
-
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """The last months, (HABIT_MONTHS or fewer, trajectories), the oldest first.
-
-    A trajectory's habits are its last ``length`` rows, int64 (trajectories,).  The columns are
-    those of :class:`HabitMonth`.
-    """
-
-    length: Rows
-    spend: Months
-    cash_advance: Months
-    payment: Months
-    paid_share: Months
-    days_late: Months
-    limit_requests: Months
-    credit_inquiries: Months
-    debt_change: Months
-
-    def repeat(self, month: int) -> HabitMonth:
-        """The month of habits that is repeated in a month to come; 0 = the next."""
-        first = len(self.spend) - self.length
-        row = first + month % self.length
-        at = (row, np.arange(len(row)))
-        return HabitMonth(
-            spend=self.spend[at],
-            cash_advance=self.cash_advance[at],
-            payment=self.payment[at],
-            paid_share=self.paid_share[at],
-            days_late=self.days_late[at],
-            limit_requests=self.limit_requests[at],
-            credit_inquiries=self.credit_inquiries[at],
-            debt_change=self.debt_change[at],
-        )
-
-
-def observe_habits(window: Window) -> Habits:
-    """The habits that a window shows; unknown purchases count as 0."""
-    months = min(HABIT_MONTHS, len(window["balance"]))
-
-    def last(column: Months) -> Months:
-        return np.nan_to_num(column[:months][::-1], nan=0.0)
-
-    owed = window["owed_before"][:months][::-1]
-    payment = last(window["payment"])
-    paid_share = np.divide(
-        payment,
-        owed,
-        out=np.full_like(payment, np.nan),
-        where=owed > 0,
-    )
-    days = last(window["days_past_due"])
-    debt = window["external_debt"]
-    # The month before the first one is unknown.
-    debt_before = np.full_like(debt, np.nan)
-    debt_before[:-1] = debt[1:]
-    return Habits(
-        length=np.minimum(window.months_observed, months).astype(np.int64),
-        spend=last(window["spend"]),
-        cash_advance=last(window["cash_advance"]),
-        payment=payment,
-        paid_share=np.minimum(paid_share, 1.0),
-        # A month past due is a payment left out, which the ledger counts; fewer days are a habit.
-        days_late=np.where(days < DAYS_A_MONTH, days, 0.0),
-        limit_requests=last(window["limit_requests"]),
-        credit_inquiries=last(window["credit_inquiries"]),
-        debt_change=last(debt - debt_before),
-    )
-
-
-def least_paid_share(window: Window) -> Values:
-    """The smallest share of a balance that was paid in the months of habit, float64 (accounts,).
-
-    It is rounded down to whole hundredths, and 0 if no share is known.
-    """
-    shares = observe_habits(window).paid_share
-    known_shares = np.where(np.isnan(shares), np.inf, shares)
-    smallest = np.min(known_shares, axis=0)
-    known = np.where(np.isinf(smallest), 0.0, smallest)
-    hundredths: Values = np.floor(known * 100.0 + 1e-9)
-    return hundredths / 100.0
+    @classmethod
+    def none(cls, trajectories: int) -> Variation:
+        """No departure."""
+        return cls(np.zeros(trajectories, dtype=np.int64), np.zeros(trajectories))
 
 
 def roll_forward(
@@ -189,6 +127,7 @@ def roll_forward(
     limits: Months,
     suspended: Mask,
     terms: Terms,
+    variation: Variation | None = None,
 ) -> dict[str, Months]:
     """The statements to come and those of the window, by column.
 
@@ -196,20 +135,22 @@ def roll_forward(
     the limit in force, and whether nothing may be drawn.  Returns arrays of (months + history,
     trajectories), the newest month first.  Income stays as last known.
     """
+    varied = Variation.none(len(plans)) if variation is None else variation
     habits = observe_habits(window)
-    standing = _last_standing(window, terms)
+    standing = last_standing(window, terms)
     debt, income = window.last_known("external_debt"), window.last_known("income")
     months: list[dict[str, Values]] = []
     for month, (limit, blocked) in enumerate(zip(limits, suspended, strict=True)):
         acts = _act(
-            habits.repeat(month),
+            habits.repeat(month, varied.rotation),
             standing,
             plans,
             limit,
             blocked,
         )
         standing = next_standing(standing, acts.behaviour, terms)
-        debt = np.maximum(debt + acts.debt_change, 0.0)
+        borrowed = varied.borrowed if month == 0 else np.zeros(len(plans))
+        debt = np.maximum(debt + acts.debt_change, 0.0) + borrowed
         statement = {
             "credit_limit": limit,
             "balance": standing.balance,
@@ -219,7 +160,7 @@ def roll_forward(
             "minimum_due": standing.minimum_due,
             "days_past_due": standing.days_past_due.astype(np.float64),
             "limit_requests": acts.limit_requests,
-            "credit_inquiries": acts.credit_inquiries,
+            "credit_inquiries": acts.credit_inquiries + (borrowed > 0),
             "external_debt": debt,
             "income": income,
         }
@@ -311,20 +252,16 @@ def _pay(
     now: Standing,
     plans: Plans,
 ) -> Values:
-    on_time = plans.on_time > 0
     owed = np.maximum(now.balance, 0.0)
-    due = now.minimum_due
     as_before = np.where(
         np.isnan(habit.paid_share),
         habit.payment,
         habit.paid_share * owed,
     )
     # A promise may not depend on a payment that the plan does not ask for.
-    expected = np.where(on_time, plans.paid_share * owed, as_before)
-    least = np.where(on_time, due + plans.extra, 0.0)
-    # A lender's minimum due may be more than its balance.
-    most = np.where(on_time, np.maximum(owed, due), owed)
-    return round_to_cents(np.minimum(np.maximum(expected, least), most))
+    planned = planned_payment(owed, now.minimum_due, plans)
+    payment = np.where(plans.on_time > 0, planned, np.minimum(as_before, owed))
+    return round_to_cents(payment)
 
 
 def _draw(
@@ -347,16 +284,16 @@ def _draw(
     return round_to_cents(spend), round_to_cents(cash)
 
 
-def _last_standing(window: Window, terms: Terms) -> Standing:
-    """The standing of the last statement; an unknown minimum due is what the terms ask for."""
+def last_standing(window: Window, terms: Terms) -> Standing:
+    """The standing of the last statement; an unknown minimum due is what the terms ask for.
+
+    Arrears are part of it: an instalment for each month past due.
+    """
     balance, due = window.now("balance"), window.now("minimum_due")
-    by_terms = minimum_due_of(
-        balance,
-        np.zeros(len(balance), dtype=np.int32),
-        terms,
-    )
+    days = window.now("days_past_due").astype(np.int32)
+    by_terms = minimum_due_of(balance, days // DAYS_A_MONTH, terms)
     return Standing(
         balance=balance,
         minimum_due=np.where(np.isnan(due), by_terms, due),
-        days_past_due=window.now("days_past_due").astype(np.int32),
+        days_past_due=days,
     )

@@ -11,11 +11,11 @@ import numpy as np
 from features.months import add_months
 from features.window import HALF_CENT, Window
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.projection import Projection, Restored
-from serving.decision.advice.result import AgingOut, PathMonth, PlanPath, Step
+from serving.decision.advice.projection import LimitCut, MeanCourse, Projection, Restored
+from serving.decision.advice.result import AgingOut, FoundPaths, Hardship, PathMonth, PlanPath, Step
 from serving.decision.advice.rollout import Plans
 from serving.decision.bundle import Bundle
-from serving.decision.config.advice import AdviceRules, LeverName, NoteName
+from serving.decision.config.advice import AdviceRules, HardshipRules, Lever, LeverName, NoteName
 from serving.decision.config.reasons import Text
 from serving.decision.reasons.wording import month_name, number
 from serving.decision.scoring.score import probability_of
@@ -48,7 +48,7 @@ def plan_path(
             PathMonth(
                 month=add_months(cut.as_of, month + 1),
                 payment=float(projection.paid[month, trajectory]),
-                balance=projection.balance(trajectory, month),
+                balance=float(projection.balances[month, trajectory]),
                 probability=probability,
                 action=projection.outcome(trajectory, month, probability, bundle).action,
                 limit=cut.limit_after if restored is None or cut_in_force else restored.limit,
@@ -60,6 +60,27 @@ def plan_path(
         restored=None if restored is None else add_months(cut.as_of, restored.month + 1),
         path=tuple(months),
     )
+
+
+def carry_on_path(mean: MeanCourse, cut: LimitCut) -> PlanPath:
+    """Carrying on as it is shown: the mean over the orders in which the habits can come.
+
+    The limit never comes back, because a promise may not depend on good months that no plan asks
+    for.
+    """
+    columns = zip(mean.outcomes, mean.paid.tolist(), mean.balance.tolist(), strict=True)
+    months = [
+        PathMonth(
+            month=add_months(cut.as_of, month + 1),
+            payment=round(payment, 2),
+            balance=round(balance, 2),
+            probability=float(mean.probability[month]),
+            action=outcome.action,
+            limit=cut.limit_after,
+        )
+        for month, (outcome, payment, balance) in enumerate(columns)
+    ]
+    return PlanPath(steps=(), effort=0.0, restored=None, path=tuple(months))
 
 
 def plan_steps(
@@ -81,43 +102,56 @@ def plan_steps(
     }
     steps = []
     for name, lever in rules.levers.items():
-        amount = amounts[name]
         unchanged = math.inf if name == "spending" else 0.0
-        if amount == unchanged:
+        if amounts[name] == unchanged:
             continue
-        share = float(plan.paid_share[0]) if name == "on_time" else amount / income
-        text = lever.variants.get(_variant(name, amount, share), lever.text)
-        has_amount = name in ("extra", "spending", "repay_elsewhere")
-        steps.append(
-            Step(
-                lever=name,
-                amount=amount if has_amount else None,
-                share=share if name == "on_time" and share > 0 else None,
-                text=Text(
-                    en=text.en.format(
-                        amount=number(amount, "CNY", "en"), share=number(share, "share", "en")
-                    ),
-                    zh=text.zh.format(
-                        amount=number(amount, "CNY", "zh"), share=number(share, "share", "zh")
-                    ),
-                ),
-            )
-        )
+        if name == "on_time":
+            steps.append(_pay_on_time(plan, lever))
+        else:
+            steps.append(_step(lever, amounts[name], amounts[name] / income))
     return tuple(steps)
 
 
-def _variant(
-    lever: LeverName,
-    amount: float,
-    share: float,
-) -> str:
-    """The variant of a lever's text; "" = the text itself."""
-    if lever == "on_time":
-        return "of_balance" if share > 0 else ""
+def _pay_on_time(plan: Plans, lever: Lever) -> Step:
+    """The step that says from which payment the plan starts."""
+    share, amount = float(plan.paid_share[0]), float(plan.paid_now[0])
+    variants = {
+        (True, True): "of_both",
+        (True, False): "of_balance",
+        (False, True): "of_amount",
+        (False, False): "",
+    }
+    variant = variants[share > 0, amount > 0]
+    return Step(
+        lever="on_time",
+        amount=amount or None,
+        share=share or None,
+        text=_fill(lever, variant, amount, share),
+    )
+
+
+def _step(lever: Lever, amount: float, of_income: float) -> Step:
+    """The step of another lever; ``of_income`` is NaN if the income is unknown."""
+    # A smaller share is not worth saying.  False for NaN.
+    variant = "of_income" if of_income >= 0.005 else ""
     if amount == 0:
-        return "nothing"
-    # A smaller share is not worth saying.  False for NaN, where the income is unknown.
-    return "of_income" if share >= 0.005 else ""
+        variant = "nothing"
+    has_amount = lever.name in ("extra", "spending", "repay_elsewhere")
+    return Step(
+        lever=lever.name,
+        amount=amount if has_amount else None,
+        share=None,
+        text=_fill(lever, variant, amount, of_income),
+    )
+
+
+def _fill(lever: Lever, variant: str, amount: float, share: float) -> Text:
+    """The text of a lever in that variant, or its only text."""
+    text = lever.variants.get(variant, lever.text)
+    return Text(
+        en=text.en.format(amount=number(amount, "CNY", "en"), share=number(share, "share", "en")),
+        zh=text.zh.format(amount=number(amount, "CNY", "zh"), share=number(share, "share", "zh")),
+    )
 
 
 def aging_out(
@@ -146,27 +180,32 @@ def aging_out(
 def plan_notes(
     window: Window,
     account: int,
-    plan: PlanPath,
+    found: FoundPaths,
     constraints: Constraints,
     rules: AdviceRules,
     today: datetime.date,
 ) -> tuple[Text, ...]:
     """The notes that a customer has to read with the plan, in the order of their definition."""
-    most = constraints.monthly_payment
-    fixed = bool(constraints.fixed_by_customer()) or most is not None
-    begins, kept_from = plan.path[0].month, _kept_to_the_end(plan)
-    never_kept = plan.restored is None and kept_from is None
+    most, plan = constraints.monthly_payment, found.plan
+    begins, ends = plan.path[0].month, plan.path[-1].month
+    kept_from = _kept_to_the_end(plan)
     payment, payment_month = _first_payment_above(plan, math.inf if most is None else most)
+    outcome = _outcome_note(found, constraints, kept_from)
     applies: dict[NoteName, bool] = {
-        "no_plan": never_kept and not fixed,
-        "no_plan_as_settled": never_kept and fixed,
-        "too_narrow": plan.restored is None and kept_from is not None,
+        "no_plan": outcome == "no_plan",
+        "no_plan_as_settled": outcome == "no_plan_as_settled",
+        "too_narrow": outcome == "too_narrow",
+        "no_sound_plan": outcome == "no_sound_plan",
+        "only_harmful": found.only_harmful,
         "old_statements": begins < today.replace(day=1),
         "beyond_payment": payment is not None,
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
         "debt_unknown": bool(np.isnan(window.last_known("external_debt")[account])),
     }
-    months = {
+    months: dict[NoteName, datetime.date] = {
+        "no_plan": ends,
+        "no_plan_as_settled": ends,
+        "no_sound_plan": ends,
         "too_narrow": kept_from or begins,
         "old_statements": add_months(begins, -1),
         "beyond_payment": payment_month or begins,
@@ -174,20 +213,55 @@ def plan_notes(
     notes = []
     for name, note_applies in applies.items():
         if note_applies:
-            text = rules.notes[name]
-            date = months.get(name, begins)
-            amount = payment or 0.0
-            notes.append(
-                Text(
-                    text.en.format(
-                        amount=number(amount, "CNY", "en"), month=month_name(date, "en")
-                    ),
-                    text.zh.format(
-                        amount=number(amount, "CNY", "zh"), month=month_name(date, "zh")
-                    ),
-                )
-            )
+            notes.append(_fill_note(rules.notes[name], months.get(name, begins), payment or 0.0))
     return tuple(notes)
+
+
+def hardship_of(plan: PlanPath, income: float, rules: HardshipRules) -> Hardship | None:
+    """What to say of a plan that asks for a large part of the income; None if it does not.
+
+    ``income`` is CNY a month; NaN = unknown, and nothing is said.
+    """
+    payment, month = _first_payment_above(plan, rules.share * income)
+    if payment is None or month is None or not plan.steps:
+        return None
+    share = payment / income
+    text = Text(
+        rules.text.en.format(
+            amount=number(payment, "CNY", "en"),
+            month=month_name(month, "en"),
+            share=number(share, "share", "en"),
+        ),
+        rules.text.zh.format(
+            amount=number(payment, "CNY", "zh"),
+            month=month_name(month, "zh"),
+            share=number(share, "share", "zh"),
+        ),
+    )
+    return Hardship(month, payment, share, text, rules.contact, rules.debt_advice)
+
+
+def _outcome_note(
+    found: FoundPaths,
+    constraints: Constraints,
+    kept_from: datetime.date | None,
+) -> NoteName | None:
+    """The note on a plan that restores nothing; None if it restores the limit."""
+    if found.plan.restored is not None:
+        return None
+    if found.plan.steps and kept_from is not None:
+        return "too_narrow"
+    fixed = bool(constraints.fixed_by_customer()) or constraints.monthly_payment is not None
+    if fixed:
+        return "no_plan_as_settled"
+    return "no_plan" if found.plan.steps else "no_sound_plan"
+
+
+def _fill_note(text: Text, month: datetime.date, amount: float) -> Text:
+    return Text(
+        text.en.format(amount=number(amount, "CNY", "en"), month=month_name(month, "en")),
+        text.zh.format(amount=number(amount, "CNY", "zh"), month=month_name(month, "zh")),
+    )
 
 
 def _first_payment_above(plan: PlanPath, most: float) -> tuple[float | None, datetime.date | None]:

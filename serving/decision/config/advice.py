@@ -15,10 +15,13 @@ LEVERS: tuple[LeverName, ...] = get_args(LeverName)
 NoteName = Literal[
     "not_cut",
     "by_rule",
+    "asked_by_rule",
     "proposed",
     "no_plan",
     "no_plan_as_settled",
     "too_narrow",
+    "no_sound_plan",
+    "only_harmful",
     "old_statements",
     "income_unknown",
     "debt_unknown",
@@ -32,14 +35,26 @@ _LEVER_PLACEHOLDERS: Mapping[LeverName, set[str]] = {
     "repay_elsewhere": {"amount"},
 }
 _VARIANT_PLACEHOLDERS: Mapping[LeverName, Mapping[str, set[str]]] = {
-    "on_time": {"of_balance": {"share"}},
+    "on_time": {
+        "of_balance": {"share"},
+        "of_amount": {"amount"},
+        "of_both": {"amount", "share"},
+    },
     "spending": {"of_income": {"amount", "share"}, "nothing": set()},
 }
 _NOTE_PLACEHOLDERS: Mapping[NoteName, set[str]] = {
+    "by_rule": {"day"},
+    "asked_by_rule": {"day"},
+    "no_plan": {"month"},
+    "no_plan_as_settled": {"month"},
+    "no_sound_plan": {"month"},
     "beyond_payment": {"amount", "month"},
     "old_statements": {"month"},
     "too_narrow": {"month"},
 }
+ArrearsName = Literal["under_60", "under_30"]
+# Days past due under which a step brings an account, the smaller payment first.
+ARREARS: Mapping[ArrearsName, int] = {"under_60": 60, "under_30": 30}
 # Columns of the window that are 0 in a month in which nothing happened.
 _EVENTS = (
     "above_90",
@@ -95,12 +110,31 @@ class Ageing:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrearsRules:
+    """The texts of the steps out of arrears."""
+
+    texts: Mapping[ArrearsName, Text]
+
+
+@dataclass(frozen=True, slots=True)
+class HardshipRules:
+    """From which burden on a plan says who helps, and who that is."""
+
+    share: float  # of the monthly income
+    text: Text
+    contact: Text
+    debt_advice: Text
+
+
+@dataclass(frozen=True, slots=True)
 class AdviceRules:
     """The content of advice.toml, checked."""
 
     version: str
     search: Search
     levers: Mapping[LeverName, Lever]
+    arrears: ArrearsRules
+    hardship: HardshipRules
     ageing: Mapping[str, Ageing]
     notes: Mapping[NoteName, Text]
 
@@ -118,6 +152,8 @@ def read_advice(text: str) -> AdviceRules:
             version=top.label("version"),
             search=top.section("search").fill(Search, _SEARCH_RANGES),
             levers={name: _lever(name, levers.section(name)) for name in LEVERS},
+            arrears=_arrears(top.section("arrears")),
+            hardship=_hardship(top.section("hardship")),
             ageing={name: _ageing(section) for name, section in ageing.items()},
             notes={name: _note(name, notes.section(name)) for name in NOTES},
         )
@@ -142,6 +178,20 @@ def _ageing(section: Section) -> Ageing:
         column=section.choice("column", _EVENTS),
         months=section.whole("months", Interval(1, LONGEST_WINDOW)),
         text=read_text(section, {"month", "until"}),
+    )
+
+
+def _arrears(section: Section) -> ArrearsRules:
+    placeholders = {"amount", "month", "due"}
+    return ArrearsRules({name: read_text(section.section(name), placeholders) for name in ARREARS})
+
+
+def _hardship(section: Section) -> HardshipRules:
+    return HardshipRules(
+        share=section.number("share", SHARE),
+        text=read_text(section, {"amount", "month", "share"}),
+        contact=read_text(section, set(), "_contact"),
+        debt_advice=read_text(section, set(), "_debt_advice"),
     )
 
 

@@ -1,20 +1,31 @@
 """What a default loses and what a limit earns, by product.
 
-Margin and credit conversion are learnt with the model, or stated in ``[economics]`` of policy.toml
-for all products.
+    economics.json   margin and credit conversion as a fit learnt them: :class:`LearntEconomics`
+    policy.toml      loss given default and harm, and numbers in place of learnt ones
+    both             :class:`Economics`, what the policy computes with
+
+Conventions
+-----------
+All numbers are shares.  The *margin* is what a good account's limit earns in the months that the
+probability looks ahead, of the limit.  The *credit conversion* is the part of the unused limit that
+is drawn by the time of a default.  It depends on utilization, so it is learnt for each fifth of
+utilization, and for all accounts of a product together.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.types import Vector
+from serving.decision.config.strict_toml import NOT_NEGATIVE, SHARE, ConfigError, Section
 
 FIFTHS = 5  # of utilization: a credit conversion for each
+FILE = "economics.json"
 
 
 class EconomicsError(ValueError):
@@ -22,11 +33,39 @@ class EconomicsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class ProductEconomics:
-    """The economics of a product's accounts, as shares."""
+class Estimate:
+    """A share that a fit learnt, with its 95 % interval.
 
-    margin: float  # of the limit of a good account, earned in six months
-    credit_conversion: float  # of the unused limit, drawn by the time of default; of all accounts
+    ``low`` and ``high`` are None where the accounts are too few for an interval.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    rows: int  # accounts at an as_of, from which it was learnt
+    accounts: int  # of these rows: an account may be in several
+
+
+@dataclass(frozen=True, slots=True)
+class LearntProduct:
+    """The economics of a product as a fit learnt them from its training rows."""
+
+    margin: Estimate  # from good accounts
+    credit_conversion: Estimate  # from accounts that defaulted, of all utilizations
+    conversions: tuple[Estimate, ...]  # (FIFTHS,), by fifth of utilization, the lowest first
+    cut_before: int  # rows that defaulted after the lender had cut their limit: left out
+    fully_drawn: int  # rows that defaulted, without an unused limit at as_of: left out
+
+
+LearntEconomics = Mapping[str, LearntProduct]  # by product
+
+
+@dataclass(frozen=True, slots=True)
+class ProductEconomics:
+    """The economics that the policy computes with for a product, as shares."""
+
+    margin: float
+    credit_conversion: float  # of all utilizations
     conversions: tuple[float, ...]  # (FIFTHS,), by fifth of utilization, the lowest first
 
 
@@ -52,22 +91,31 @@ class Economics:
             if margin is None or conversion is None:
                 raise self._missing(product)
             return ProductEconomics(margin, conversion, (conversion,) * FIFTHS)
-        conversions = learnt.conversions
+        if margin is None:
+            margin = learnt.margin
         if conversion is None:
-            conversion = learnt.credit_conversion
-        else:
-            conversions = (conversion,) * FIFTHS
-        return ProductEconomics(
-            learnt.margin if margin is None else margin, conversion, conversions
-        )
+            return ProductEconomics(margin, learnt.credit_conversion, learnt.conversions)
+        return ProductEconomics(margin, conversion, (conversion,) * FIFTHS)
 
     def _missing(self, product: str) -> EconomicsError:
         stated = {"margin": self.margin, "credit_conversion": self.credit_conversion}
         missing = [name for name, number in stated.items() if number is None]
         return EconomicsError(
-            f"economics: expected {' and '.join(missing)} of {product!r}, learnt with the model or "
-            f"stated in [economics] of policy.toml; learnt are those of {sorted(self.learnt or {})}"
+            f"[economics]: expected {' and '.join(missing)} of {product!r}, learnt by the fit or "
+            f"stated in policy.toml; learnt are those of {sorted(self.learnt or {})}"
         )
+
+
+def numbers_of(learnt: LearntEconomics) -> dict[str, ProductEconomics]:
+    """The values of the estimates, by product."""
+    return {
+        product: ProductEconomics(
+            margin=one.margin.value,
+            credit_conversion=one.credit_conversion.value,
+            conversions=tuple(estimate.value for estimate in one.conversions),
+        )
+        for product, one in learnt.items()
+    }
 
 
 def utilization_fifth(limit: Vector, balance: Vector) -> NDArray[np.int64]:
@@ -78,5 +126,63 @@ def utilization_fifth(limit: Vector, balance: Vector) -> NDArray[np.int64]:
     owed = np.maximum(balance, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         utilization = np.where(limit > 0.0, owed / limit, 1.0)
-    fifth: NDArray[np.int64] = np.minimum(utilization, 1.0) * FIFTHS
-    return np.minimum(fifth.astype(np.int64), FIFTHS - 1)
+    fifth = np.floor(utilization * FIFTHS)
+    within: NDArray[np.int64] = np.minimum(fifth, FIFTHS - 1).astype(np.int64)
+    return within
+
+
+def write_economics(learnt: LearntEconomics) -> str:
+    """The text of economics.json."""
+    products = {product: _without_nulls(asdict(one)) for product, one in learnt.items()}
+    content = {"products": products}
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _without_nulls(value: object) -> object:
+    """The value without the keys of nulls, at every depth: an absent end is no number."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple | list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def read_economics(text: str) -> LearntEconomics:
+    """The economics that the text of an economics.json states.
+
+    Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
+    unknown or out of range.
+    """
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{FILE}: expected JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{FILE}: expected an object, got {type(content).__name__}")
+    with Section(content, file=FILE) as top:
+        products = top.section("products").sections()
+        return {product: _product(section) for product, section in products.items()}
+
+
+def _product(section: Section) -> LearntProduct:
+    conversions = tuple(_estimate(table) for table in section.tables("conversions"))
+    if len(conversions) != FIFTHS:
+        expected = f"{FIFTHS} estimates, one for each fifth of utilization"
+        raise section.error("conversions", expected, len(conversions))
+    return LearntProduct(
+        margin=_estimate(section.section("margin")),
+        credit_conversion=_estimate(section.section("credit_conversion")),
+        conversions=conversions,
+        cut_before=section.whole("cut_before", NOT_NEGATIVE),
+        fully_drawn=section.whole("fully_drawn", NOT_NEGATIVE),
+    )
+
+
+def _estimate(section: Section) -> Estimate:
+    return Estimate(
+        value=section.number("value", SHARE),
+        low=section.optional_number("low"),
+        high=section.optional_number("high"),
+        rows=section.whole("rows", NOT_NEGATIVE),
+        accounts=section.whole("accounts", NOT_NEGATIVE),
+    )

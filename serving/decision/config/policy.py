@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import datetime
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from features.ledger import Terms
-from serving.decision.config.economics import Economics
+from serving.decision.config.economics import (
+    Economics,
+    EconomicsError,
+    LearntEconomics,
+    numbers_of,
+)
 from serving.decision.config.placeholders import placeholders_of
 from serving.decision.config.strict_toml import (
     NOT_NEGATIVE,
@@ -24,6 +29,8 @@ Cause = Literal["risk", "behavior", "regulation"]
 Comparison = Literal["at_least", "at_most", "above", "below"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
+# Above it, those who are left alone would no longer be the exception.
+_CONTROL_SHARE = Interval(0, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class CutSettings:
     minimum_cut_share: float  # of the limit; no smaller cut is made
     minimum_cut_amount: float  # CNY; no smaller cut is made
     minimum_expected_loss: float  # CNY; accounts with less are kept
+    again_after_months: int  # from a cut or referral; the model does neither again before
+    again_if_worse: float  # log-odds; it does if they rose by so much
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +56,43 @@ class Suspend:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the staircase on which a limit comes back."""
+
+    margin: float  # log-odds below the cut-off from which it is given
+    share: float  # of what was taken
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """When and how far a limit comes back."""
+
+    after_months: int  # from the latest cut; nothing is given back before
+    steps: tuple[Step, ...]  # margins and shares rise, and the last share is 1
+
+    @property
+    def first_margin(self) -> float:
+        """The margin from which anything is given back, and a suspension is lifted."""
+        return self.steps[0].margin
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewSettings:
     """When a person decides."""
 
     band: float  # log-odds on either side of the cut-off
     high_impact_amount: float  # CNY; a person decides on larger cuts
+    high_impact_share: float  # of the limit; a person decides on larger cuts by the model
+    high_impact_incomes: float  # months of income; a person decides on larger cuts by the model
     minimum_months: float  # a person decides on cuts of shorter histories
     stale_months: float  # from as_of to the decision; a person decides on older data
+
+
+@dataclass(frozen=True, slots=True)
+class ControlArm:
+    """Whom the model would cut, and the lender leaves alone to measure what a cut does."""
+
+    share: float  # of the accounts; 0 = no control arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +120,7 @@ class Condition:
         return bool(_COMPARE[self.comparison](value, self.number))
 
 
+_SOME_SHARE = Interval(0, 1, excludes_low=True)
 _COMPARE = {
     "at_least": operator.ge,
     "at_most": operator.le,
@@ -131,7 +171,9 @@ class Policy:
     economics: Economics
     cut: CutSettings
     suspend: Suspend
+    restore: Restore
     review: ReviewSettings
+    control: ControlArm
     dates: Dates
     terms: Terms
     rules: tuple[Rule, ...]  # in order of precedence
@@ -145,22 +187,36 @@ class Policy:
             EconomicsError: The product's economics are neither learnt nor stated.
         """
         loss_of_cutting = self.economics.of(product).margin + self.economics.harm
+        if loss_of_cutting <= 0:
+            expected = f"margin + harm of {product!r} above 0"
+            raise EconomicsError(f"[economics]: expected {expected}, got {loss_of_cutting}")
         return loss_of_cutting / (loss_of_cutting + self.economics.loss_given_default)
 
+    def cut_offs(self, products: Iterable[str]) -> dict[str, float]:
+        """:meth:`cut_off` of each product, by name in alphabetical order."""
+        return {product: self.cut_off(product) for product in sorted(set(products))}
 
-def read_policy(text: str) -> Policy:
-    """The policy that the text of a policy.toml states.
+
+def read_policy(text: str, learnt: LearntEconomics | None = None) -> Policy:
+    """The policy that the text of a policy.toml states, with the economics that a fit learnt.
+
+    Where margin or credit conversion are neither learnt nor stated, the policy is read all the
+    same; to ask it about an account raises
+    :class:`~serving.decision.config.economics.EconomicsError`.
 
     Raises :class:`~serving.decision.config.strict_toml.ConfigError` naming the key that is missing,
     unknown or out of range, the code that two rules have, or a text's unknown placeholder.
     """
     with read_toml(text, "policy.toml") as top:
+        review = top.section("review").fill(ReviewSettings, {"high_impact_share": SHARE})
         return Policy(
             version=top.label("version"),
-            economics=_economics(top.section("economics")),
+            economics=_economics(top.section("economics"), learnt or {}),
             cut=_cut(top.section("cut")),
             suspend=top.section("suspend").fill(Suspend, {"probability": SHARE}),
-            review=top.section("review").fill(ReviewSettings, {}),
+            restore=_restore(top.section("restore"), review.band),
+            review=review,
+            control=_control(top.section("control", optional=True)),
             dates=_dates(top.section("dates")),
             # Terms checks the ranges of its fields itself.
             terms=top.section("terms").fill(Terms, {}),
@@ -168,17 +224,21 @@ def read_policy(text: str) -> Policy:
         )
 
 
-def _economics(section: Section) -> Economics:
-    margin = section.number("margin", SHARE)
+def _economics(section: Section, learnt: LearntEconomics) -> Economics:
+    # Read as present or absent: there is no default, because None means as learnt.
+    margin = section.number("margin", SHARE) if "margin" in section else None
+    stated = "credit_conversion" in section
+    conversion = section.number("credit_conversion", SHARE) if stated else None
     harm = section.number("harm", SHARE)
     # The cut-off is a share of this sum.
-    if margin + harm <= 0:
-        raise section.error("", "margin + harm above 0", margin + harm)
+    if harm <= 0 and margin == 0:
+        raise section.error("", "margin + harm above 0", harm)
     return Economics(
         loss_given_default=section.number("loss_given_default", SHARE),
         harm=harm,
         margin=margin,
-        credit_conversion=section.number("credit_conversion", SHARE),
+        credit_conversion=conversion,
+        learnt=numbers_of(learnt),
     )
 
 
@@ -189,6 +249,11 @@ def _cut(section: Section) -> CutSettings:
         "rounding": Interval(0, excludes_low=True),
     }
     return section.fill(CutSettings, ranges)
+
+
+def _control(section: Section) -> ControlArm:
+    # A lender without the table leaves nobody alone.
+    return ControlArm(section.number("share", _CONTROL_SHARE, default=0.0))
 
 
 def _dates(section: Section) -> Dates:
@@ -203,6 +268,21 @@ def _dates(section: Section) -> Dates:
             dates.hearing_notice_within_days,
         )
     return dates
+
+
+def _restore(section: Section, band: float) -> Restore:
+    steps: list[Step] = []
+    after_months = section.whole("after_months", NOT_NEGATIVE)
+    for table in section.tables("steps"):
+        # Nearer to the cut-off than the band a person decides, so nothing comes back there.
+        step = table.fill(Step, {"margin": Interval(band), "share": _SOME_SHARE})
+        if steps and not (step.margin > steps[-1].margin and step.share > steps[-1].share):
+            expected = f"a margin above {steps[-1].margin:g} and a share above {steps[-1].share:g}"
+            raise table.error("", expected, [step.margin, step.share])
+        steps.append(step)
+    if not steps or steps[-1].share < 1:
+        raise section.error("steps", "a last step that gives all of it (share = 1)", steps)
+    return Restore(after_months, tuple(steps))
 
 
 def _rules(sections: Sequence[Section]) -> tuple[Rule, ...]:

@@ -17,9 +17,26 @@ from serving.decision.config.strict_toml import NOT_NEGATIVE, Interval, Section,
 Language = Literal["en", "zh"]
 # The cases in which a feature has another sentence than its usual one, the first that applies:
 # ``no_income`` and ``unknown`` for an unknown value; ``partly`` where some of the months lack an
-# income; for a change ``same`` and ``fell``; for others ``nothing`` (0), ``once`` (1) and ``every``
-# (all months that the sentence covers).
-Variant = Literal["no_income", "unknown", "partly", "same", "fell", "nothing", "once", "every"]
+# income; for a change ``same``, ``fell`` and ``from_nothing``; for others ``unpaid`` (nothing was
+# paid on the last bill), ``nothing`` (0), ``once`` (1), ``gaps`` (months without a bill),
+# ``one_month`` (all of it in one month), ``little`` (a small share) and ``every`` (all months that
+# the sentence covers).
+Variant = Literal[
+    "no_income",
+    "unknown",
+    "partly",
+    "same",
+    "fell",
+    "from_nothing",
+    "unpaid",
+    "nothing",
+    "once",
+    "gaps",
+    "little_one_month",
+    "one_month",
+    "little",
+    "every",
+]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 # The sentences about the comparison accounts: their median is above 0, reads as 0, or is below 0.
 Comparing = Literal["others", "others_nothing", "others_fell"]
@@ -42,6 +59,8 @@ _IN_SENTENCES = frozenset(
 _DECIDED = frozenset({"account", "decided_on", "effective_on", "review_on"})
 _LIMITS = frozenset({"credit_limit", "new_limit"})
 _PROPOSED = frozenset({"decided_on", "proposed_limit"})
+_RETURNED = frozenset({"account", "decided_on", "effective_on"})
+_LOOKED = frozenset({"account", "decided_on", "credit_limit"})
 # The parts of a notice, each with the placeholders that it has to contain.
 _NOTICE: Mapping[str, AbstractSet[str]] = {
     "account": frozenset({"product", "account_tail"}),
@@ -52,11 +71,33 @@ _NOTICE: Mapping[str, AbstractSet[str]] = {
     "propose_reduce": _PROPOSED,
     "propose_suspend": frozenset({"decided_on"}),
     "propose_suspend_and_reduce": _PROPOSED,
+    "propose_allow": frozenset({"decided_on"}),
+    "propose_raise": _PROPOSED,
+    "propose_allow_and_raise": _PROPOSED,
     "propose_nothing": frozenset(),
+    "close": frozenset(),
+    "raise": _RETURNED | _LIMITS,
+    "allow": _RETURNED | {"credit_limit"},
+    "allow_and_raise": _RETURNED | _LIMITS,
+    "whole_limit": frozenset(),
+    "still_reduced": _LOOKED,
+    "still_suspended": _LOOKED,
+    "limit_before": frozenset({"limit_before"}),
+    "next_look": frozenset({"review_on"}),
+    "reasons_for_less": frozenset({"reasons"}),
     "reasons": frozenset({"reasons"}),
     "further_reasons": frozenset({"reasons"}),
     "rights": frozenset(),
+    "rights_after_return": frozenset(),
     "hearing": frozenset(),
+}
+# The texts about the change since the earlier decision, each with its placeholders.
+_SINCE_LAST: Mapping[str, AbstractSet[str]] = {
+    "model": frozenset(),
+    "policy": frozenset(),
+    "rose_mostly": frozenset({"earlier_on", "points"}),
+    "rose_in_part": frozenset({"earlier_on", "points"}),
+    "assessed_anew": frozenset({"earlier_on"}),
 }
 # 12 CFR 1002.9, comment 9(b)(2)-1: more than four reasons are unlikely to help the customer.
 _MOST_REASONS = 4
@@ -78,20 +119,24 @@ class Text:
 class Sentence:
     """The sentences of a feature.
 
-    ``usual`` is used where no variant applies.  ``comparing`` follows, except after an unknown
-    value; it may lack a case, and then nothing is said about the comparison accounts.
+    ``usual`` is used where no variant applies.  ``cut`` follows where months that the sentence
+    covers are measured against a limit from before a cut; None = it has no such months.
+    ``comparing`` comes last; it may lack a case, and then nothing is said about the comparison
+    accounts.  Neither follows an unknown value.
     """
 
     usual: Text
     variants: Mapping[Variant, Text]
+    cut: Text | None
     comparing: Mapping[Comparing, Text]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A reason group: its cause, and the sentences of its features by name."""
+    """A reason group: its cause, its name, and the sentences of its features by name."""
 
     cause: Cause
+    name: Text  # as in "changes in ..."
     sentences: Mapping[str, Sentence]
 
 
@@ -124,6 +169,7 @@ class Wording:
     products: Mapping[str, Text]  # what an account of a product is called
     groups: Mapping[str, Group]  # ties in the ranking go by this order
     notice: Mapping[str, Text]  # by part
+    since_last: Mapping[str, Text]  # by part
 
 
 def read_wording(text: str) -> Wording:
@@ -152,7 +198,8 @@ def read_wording(text: str) -> Wording:
             unmapped=read_text(top.section("unmapped"), frozenset()),
             products={name: read_text(products.section(name), frozenset()) for name in PRODUCTS},
             groups={name: _group(section) for name, section in groups.items()},
-            notice=_notice(top.section("notice")),
+            notice=_parts(top.section("notice"), _NOTICE),
+            since_last=_parts(top.section("since_last"), _SINCE_LAST),
         )
 
 
@@ -189,14 +236,16 @@ def read_text(
 
 def _group(section: Section) -> Group:
     cause = section.choice("cause", CAUSES)
+    name = read_text(section, frozenset(), "_name")
     sentences = {}
     for feature, table in section.sections().items():
         sentences[feature] = Sentence(
             usual=_text(table),
             variants={name: _text(table, name) for name in VARIANTS if _has(table, name)},
+            cut=_text(table, "cut") if _has(table, "cut") else None,
             comparing={name: _text(table, name) for name in COMPARING if _has(table, name)},
         )
-    return Group(cause, sentences)
+    return Group(cause, name, sentences)
 
 
 def _has(section: Section, variant: str) -> bool:
@@ -220,8 +269,9 @@ def _text(section: Section, variant: str = "") -> Text:
     return Text(*texts)
 
 
-def _notice(section: Section) -> dict[str, Text]:
-    parts = {}
-    for name, required in _NOTICE.items():
-        parts[name] = read_text(section.section(name), required)
-    return parts
+def _parts(section: Section, required: Mapping[str, AbstractSet[str]]) -> dict[str, Text]:
+    """The texts of a section by name, each with the placeholders that it has to contain."""
+    texts = {}
+    for name, placeholders in required.items():
+        texts[name] = read_text(section.section(name), placeholders)
+    return texts

@@ -19,7 +19,7 @@ from features.types import Mask, Vector
 from serving.decision.config.economics import FIFTHS, utilization_fifth
 from serving.decision.config.policy import Policy
 from serving.decision.policy.prior import Prior, limit_in_force
-from serving.decision.scoring.score import logit
+from serving.decision.scoring.score import logit, probability_of
 
 _RELATIVE_TOLERANCE = 1e-9  # larger than the rounding errors of the formula
 # In grid steps: an amount this close to a multiple counts as the multiple.
@@ -31,7 +31,9 @@ class Account:
     """The policy's view of an account.
 
     ``probability`` is in (0, 1); ``features`` are values by name, NaN = unknown; ``prior`` is what
-    earlier decisions left in force.
+    earlier decisions left in force, and ``log_odds_without_cut`` are the log-odds of the account as
+    if its limit had not been cut, None where they are not needed
+    (:mod:`serving.decision.policy.without_cut`).
     """
 
     product: str
@@ -39,11 +41,51 @@ class Account:
     probability: float
     features: Mapping[str, float]
     prior: Prior | None = None
+    log_odds_without_cut: float | None = None
+
+    @property
+    def log_odds_measured(self) -> float:
+        """The log-odds that decide whether the model cuts."""
+        if self.log_odds_without_cut is None:
+            return logit(self.probability)
+        return self.log_odds_without_cut
+
+    @property
+    def probability_measured(self) -> float:
+        """The probability that decides how far the model cuts."""
+        if self.log_odds_without_cut is None:
+            return self.probability
+        return float(probability_of(np.array(self.log_odds_without_cut)))
 
     @property
     def limit(self) -> float:
         """The limit in force before the decision, CNY."""
         return limit_in_force(self.prior, self.as_of, self.features["limit_now"])
+
+    @property
+    def balance(self) -> float:
+        """Owed on the latest statement, CNY; negative = overpaid."""
+        return self.features["balance_now"]
+
+    @property
+    def cut_in_force(self) -> Prior | None:
+        """The prior, if it has a cut or a suspension in force."""
+        return self.prior if self.prior is not None and self.prior.cuts else None
+
+    @property
+    def limit_measured(self) -> float:
+        """The limit that the policy measures by, CNY: from before the first cut in force."""
+        cut = self.cut_in_force
+        return self.limit if cut is None else cut.limit_before
+
+    @property
+    def balance_measured(self) -> float:
+        """The balance that the policy measures by, CNY: that at the first cut in force.
+
+        Who repays is measured by the same balance as before, and so is never cut deeper for it.
+        """
+        cut = self.cut_in_force
+        return self.balance if cut is None else cut.balance_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,25 +173,25 @@ def limit_by_model(probability: Vector, lines: Lines, near: Mask, policy: Policy
     lowest = np.maximum(round_up(with_headroom, cut.rounding), cut.floor)
     new_limit = np.maximum(round_down(tolerated, cut.rounding), lowest)
     new_limit = np.minimum(new_limit, limit)
-    too_small = limit - new_limit < _smallest_cut(limit, policy)
+    too_small = limit - new_limit < smallest_cut(limit, policy)
     return np.where(keeps | too_small, limit, new_limit)
 
 
 def limits_by_model(accounts: Sequence[Account], policy: Policy) -> tuple[Vector, Mask]:
     """:func:`limit_by_model` and :func:`near_cut_off` of these accounts, both (accounts,)."""
-    probability = np.array([account.probability for account in accounts])
+    probability = np.array([account.probability_measured for account in accounts])
     lines = lines_of_accounts(accounts, policy)
     # math.log, one by one: np.log differs from it in the last bit on some processors.
-    log_odds = np.array([logit(account.probability) for account in accounts])
+    log_odds = np.array([account.log_odds_measured for account in accounts])
     near = near_cut_off(log_odds, lines.cut_off, policy)
     return limit_by_model(probability, lines, near, policy), near
 
 
 def lines_of_accounts(accounts: Sequence[Account], policy: Policy) -> Lines:
-    """The lines of these accounts, (accounts,)."""
+    """The lines of these accounts, (accounts,), by what the policy measures them by."""
     products = [account.product for account in accounts]
-    limit = np.array([account.features["limit_now"] for account in accounts])
-    balance = np.array([account.features["balance_now"] for account in accounts])
+    limit = np.array([account.limit_measured for account in accounts])
+    balance = np.array([account.balance_measured for account in accounts])
     return lines_of(products, limit, balance, policy)
 
 
@@ -169,7 +211,7 @@ def certainly_cut(probability: Vector, lines: Lines, policy: Policy) -> Mask:
     lowest = np.maximum(with_headroom + cut.rounding, cut.floor)
     highest = np.maximum(tolerated, lowest) * (1 + _RELATIVE_TOLERANCE)
     reduction = limit - highest
-    is_felt = (reduction > 0) & (reduction >= _smallest_cut(limit, policy))
+    is_felt = (reduction > 0) & (reduction >= smallest_cut(limit, policy))
     suspends = probability >= policy.suspend.probability
     certain: Mask = (is_risky & is_large & is_felt) | suspends
     return certain
@@ -212,6 +254,6 @@ def _tolerated_limit(probability: Vector, lines: Lines, policy: Policy) -> Vecto
     return tolerated
 
 
-def _smallest_cut(limit: Vector, policy: Policy) -> Vector:
+def smallest_cut(limit: Vector, policy: Policy) -> Vector:
     """The smallest reduction that is made, CNY."""
     return np.maximum(policy.cut.minimum_cut_share * limit, policy.cut.minimum_cut_amount)

@@ -16,21 +16,37 @@ Above the cut-off, the new limit is the largest on the rounding grid whose expec
 ``tolerated_share`` of the expected loss of an account at the cut-off with the present limit.  It is
 never below the balance with head-room, never below the floor and never above the present limit.
 
+With a cut in force, limit and balance are those from before the first such cut, so the same account
+asked again gets the same answer (:mod:`serving.decision.policy.again` says when there is a second
+cut).  What was taken comes back by :mod:`serving.decision.policy.restore`.  From the prior's
+``review_on`` on, an account whose limit does not come back is told why.
+
 Hard rules come first.  This file contains no numbers: all are in policy.toml.
 """
 
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from features.months import add_months, months_between
-from serving.decision.config.policy import Policy, Rule, RuleHit
+from serving.decision.config.policy import Policy, ReviewSettings, RuleHit
+from serving.decision.policy.again import may_cut_again, may_refer_again, may_refer_for_return
 from serving.decision.policy.dates import effective_date, local_date, review_due_date
-from serving.decision.policy.limit import Account, grid_down, grid_up, limits_by_model
+from serving.decision.policy.limit import Account, grid_up, limits_by_model, smallest_cut
+from serving.decision.policy.prior import Change, Prior
+from serving.decision.policy.restore import (
+    lifts_suspension,
+    limit_back,
+    may_step_back,
+    share_back,
+)
+from serving.decision.policy.rules import RuleResult, apply_rules
+from serving.decision.scoring.score import logit
 
 Action = Literal["keep", "reduce", "suspend", "restore", "review"]
 
@@ -43,15 +59,19 @@ class Outcome:
         action: The action.
         new_limit: The limit in force from ``effective_on``; under ``review`` the present limit.
         proposed_limit: The limit that a person is asked to confirm; None unless under ``review``.
-        effective_on: None for ``keep`` and ``review``.
+        effective_on: The day of the decision for ``restore``; None for ``keep`` and ``review``.
         review_on: The day of the next look at the account; under ``review`` the day by which a
-            person decides; None for ``keep``.
-        hits: The rules that decided.
-        by_model: Whether the model decided, alone or together with rules.
+            person decides; None for ``keep`` without a cut in force, and if all came back.
+        hits: The rules that decided, or that leave a limit reduced.
+        by_model: Whether the model decided, or leaves a limit reduced, alone or together with
+            rules.
         review_because: The grounds of a review.
         model_cuts: Whether the model alone would cut or suspend, whichever of model and rules
             decided.
-        suspends: Whether no new drawing is allowed, or a person is asked to confirm that.
+        suspends: Whether new drawings are stopped, or a person is asked to confirm that.
+        suspended: Whether no new drawing is allowed after the decision, be it by an earlier one.
+        lifts: Whether a suspension is lifted, or a person is asked to confirm that.
+        looked: Whether the day has come to look at a cut in force, and nothing is given back.
     """
 
     action: Action
@@ -64,6 +84,9 @@ class Outcome:
     review_because: tuple[str, ...]
     model_cuts: bool
     suspends: bool
+    suspended: bool = False
+    lifts: bool = False
+    looked: bool = False
 
 
 def apply(account: Account, policy: Policy, decided_at: datetime.datetime) -> Outcome:
@@ -83,38 +106,71 @@ def apply_many(
     limits, near = limits_by_model(accounts, policy)
     outcomes = []
     for account, limit, is_near in zip(accounts, limits.tolist(), near.tolist(), strict=True):
-        suspends = account.probability >= policy.suspend.probability
-        model = _ModelResult(limit=limit, near_cut_off=is_near, suspends=suspends)
-        outcomes.append(_combine(account, model, _apply_rules(account, policy), policy, today))
+        suspends = account.probability_measured >= policy.suspend.probability
+        model = _ModelResult(limit, is_near, suspends)
+        case = _Case(account, apply_rules(account, policy), policy, today)
+        outcomes.append(_combine(case, model))
     return outcomes
 
 
 def refer_to_reviewer(
     outcome: Outcome,
     because: tuple[str, ...],
-    limit: float,
+    account: Account,
     policy: Policy,
     decided_at: datetime.datetime,
 ) -> Outcome:
     """The same outcome as a proposal to a person, on these further grounds.
 
-    ``limit`` is the present limit, CNY.
+    An account that was referred lately, and has not become clearly worse, is not referred again:
+    what the model would do is then not done at all, and what rules alone do is done.
     """
+    if outcome.action == "keep" and account.cut_in_force is not None and not outcome.looked:
+        return outcome  # there is nothing to decide before the next look
+    today = local_date(decided_at, policy)
+    by_rules_alone = bool(outcome.hits) and not outcome.by_model
+    gives_back = outcome.action == "restore"
+    may_refer = may_refer_for_return if gives_back or outcome.looked else may_refer_again
+    if outcome.action != "review" and not may_refer(account, policy, today):
+        acts = outcome.action in ("reduce", "suspend")
+        return outcome if acts and by_rules_alone else _keep_without_model(account, policy, today)
     proposed = outcome.new_limit if outcome.proposed_limit is None else outcome.proposed_limit
     return replace(
         outcome,
         action="review",
-        new_limit=limit,
+        new_limit=account.limit,
         proposed_limit=proposed,
         effective_on=None,
-        review_on=review_due_date(local_date(decided_at, policy), policy),
+        review_on=review_due_date(today, policy),
         review_because=outcome.review_because + because,
+        suspended=_is_suspended(account),
+        looked=False,
+    )
+
+
+def change_of(outcome: Outcome, account: Account, decision_id: str, today: datetime.date) -> Change:
+    """What an outcome puts in force, for :func:`serving.decision.policy.prior.after`.
+
+    ``today`` is the day of the decision on the lender's clock.
+    """
+    refers = outcome.action == "review"
+    return Change(
+        decision_id=decision_id,
+        on=today,
+        limit_before=account.limit,
+        limit=outcome.new_limit,
+        effective_on=outcome.effective_on or today,
+        suspended=outcome.suspended,
+        balance=account.balance,
+        log_odds=logit(account.probability),
+        review_on=None if refers else outcome.review_on,
+        refers=refers,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _ModelResult:
-    """The result of the model alone; ``limit`` in CNY."""
+    """The result of the model alone; ``limit`` in CNY, that in force where it makes no cut."""
 
     limit: float
     near_cut_off: bool
@@ -122,32 +178,42 @@ class _ModelResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _RuleResult:
-    """The result of the hard rules alone: the lowest limit that they allow, and the rules that hit.
+class _Case:
+    """What an outcome is made of, apart from the model's result."""
 
-    ``capping`` are the rules that allow less than the present limit.
-    """
-
-    limit: float
-    capping: tuple[RuleHit, ...]
-    suspending: tuple[RuleHit, ...]
-    reviewing: tuple[RuleHit, ...]
+    account: Account
+    rules: RuleResult
+    policy: Policy
+    today: datetime.date
 
 
-def _combine(
-    account: Account, model: _ModelResult, rules: _RuleResult, policy: Policy, today: datetime.date
-) -> Outcome:
-    limit, balance = account.features["limit_now"], account.features["balance_now"]
-    suspended = model.suspends or bool(rules.suspending)
-    drawn = min(limit, max(balance, 0.0))
-    new_limit = drawn if suspended else min(model.limit, rules.limit)
-    is_cut = suspended or new_limit < limit
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A cut that a person may have to decide; ``reduction`` in CNY."""
+
+    reduction: float
+    suspends: bool
+    by_model: bool
+    near_cut_off: bool
+
+
+def _combine(case: _Case, measured: _ModelResult) -> Outcome:
+    account, rules = case.account, case.rules
+    limit = account.limit
+    model = _remember(case, measured)
+    was_suspended = _is_suspended(account)
+    suspends = (model.suspends or bool(rules.suspending)) and not was_suspended
+    new_limit = min(model.limit, rules.allow(limit))
+    if suspends:
+        new_limit = min(limit, max(account.balance, account.balance_measured, 0.0))
+    is_cut = suspends or new_limit < limit
     by_model = _decided_by_model(model, rules, limit)
 
     grounds = tuple(hit.rule.code for hit in rules.reviewing)
     if is_cut:
         near = by_model and model.near_cut_off
-        grounds += _grounds_for_review(account, policy, near, by_model, limit - new_limit, today)
+        cut = _Cut(limit - new_limit, suspends, by_model, near)
+        grounds += _grounds_for_review(case, cut)
     kept = Outcome(
         action="keep",
         new_limit=limit,
@@ -157,34 +223,137 @@ def _combine(
         hits=(),
         by_model=False,
         review_because=(),
-        model_cuts=model.suspends or model.limit < limit,
-        suspends=suspended,
+        model_cuts=measured.suspends or measured.limit < account.limit_measured,
+        suspends=suspends,
+        suspended=was_suspended,
     )
-    deciding = rules.suspending or rules.capping
-    if grounds:
+    deciding = (rules.suspending if suspends else ()) or rules.capping(limit)
+    may_refer = may_refer_again(account, case.policy, case.today)
+    if grounds and may_refer:
         return replace(
             kept,
             action="review",
             proposed_limit=new_limit,
-            review_on=review_due_date(today, policy),
+            review_on=review_due_date(case.today, case.policy),
             hits=deciding + rules.reviewing,
             by_model=by_model,
             review_because=grounds,
         )
-    if not is_cut:
-        return kept
+    if not is_cut or grounds:
+        return _keep_or_restore(case, replace(kept, suspends=False))
     return replace(
         kept,
-        action="suspend" if suspended else "reduce",
+        action="suspend" if suspends else "reduce",
         new_limit=new_limit,
-        effective_on=effective_date(today, policy),
-        review_on=add_months(today, int(policy.dates.review_after_months)),
+        effective_on=effective_date(case.today, case.policy),
+        review_on=_next_look(case.today, case.policy),
         hits=deciding,
         by_model=by_model,
+        suspended=suspends or was_suspended,
     )
 
 
-def _decided_by_model(model: _ModelResult, rules: _RuleResult, limit: float) -> bool:
+def _remember(case: _Case, model: _ModelResult) -> _ModelResult:
+    """The model's result where earlier decisions are in force: no second cut, or a further one.
+
+    A suspension that is in force leaves it nothing to decide.
+    A further cut is no deeper than the present balance with its head-room, and as large as any
+    other cut at least.
+    """
+    account, policy = case.account, case.policy
+    if account.prior is None:
+        return model
+    limit, measured = account.limit, account.limit_measured
+    if _is_suspended(account) or not may_cut_again(account, policy, case.today):
+        return _ModelResult(limit, near_cut_off=False, suspends=False)
+    if account.cut_in_force is None:
+        return model
+    if model.limit >= measured:
+        return replace(model, limit=limit)
+    with_headroom = max(account.balance, 0.0) * (1.0 + policy.cut.headroom)
+    further = max(model.limit, grid_up(with_headroom, policy.cut.rounding))
+    is_felt = limit - further >= float(smallest_cut(np.array(measured), policy))
+    return replace(model, limit=min(limit, further) if is_felt else limit)
+
+
+def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
+    """The outcome without a cut: what the staircase gives back, or a look, or nothing."""
+    account, rules, policy, today = case.account, case.rules, case.policy, case.today
+    cut = account.cut_in_force
+    if cut is None:
+        return kept
+    cut_off = logit(policy.cut_off(account.product))
+    below = np.array(cut_off - logit(account.probability))
+    lifts = bool(lifts_suspension(below, policy.restore)) and not rules.suspending
+    stays_suspended = cut.suspended and not lifts
+    before, after = np.array(cut.limit_before), np.array(cut.limit_after)
+    by_stairs = float(limit_back(below, before, after, policy))
+    # A suspension that stays leaves nothing to draw: no limit comes back before it is lifted.
+    target = account.limit if stays_suspended else rules.allow(by_stairs)
+    gives_back = target > account.limit or (cut.suspended and lifts)
+    hits = rules.suspending if stays_suspended else rules.capping(by_stairs)
+    is_fresh = months_between(account.as_of, today) <= policy.review.stale_months
+    is_time = may_step_back(_last_cut_on(cut), today, policy.restore)
+    if gives_back and is_fresh and is_time:
+        new_limit = max(account.limit, target)
+        is_all = new_limit >= cut.limit_before and not stays_suspended
+        return replace(
+            kept,
+            action="restore",
+            new_limit=new_limit,
+            effective_on=today,
+            review_on=None if is_all else _next_look(today, policy),
+            hits=hits,
+            suspended=stays_suspended,
+            lifts=cut.suspended,
+        )
+    leaves_reduced = float(share_back(below, policy.restore)) < 1.0
+    return _look(cut, kept, replace(kept, hits=hits, by_model=leaves_reduced), policy, today)
+
+
+def _keep_without_model(account: Account, policy: Policy, today: datetime.date) -> Outcome:
+    """The outcome where a machine may not decide, and a person was asked already."""
+    kept = Outcome(
+        action="keep",
+        new_limit=account.limit,
+        proposed_limit=None,
+        effective_on=None,
+        review_on=None,
+        hits=(),
+        by_model=False,
+        review_because=(),
+        model_cuts=False,
+        suspends=False,
+        suspended=_is_suspended(account),
+    )
+    cut = account.cut_in_force
+    return kept if cut is None else _look(cut, kept, kept, policy, today)
+
+
+def _look(
+    cut: Prior, kept: Outcome, explained: Outcome, policy: Policy, today: datetime.date
+) -> Outcome:
+    """``explained`` with the next look if the day of a look has come, else ``kept`` until then."""
+    if cut.review_on is not None and today < cut.review_on:
+        return replace(kept, review_on=cut.review_on)
+    return replace(explained, review_on=_next_look(today, policy), looked=True)
+
+
+def _next_look(today: datetime.date, policy: Policy) -> datetime.date:
+    return add_months(today, int(policy.dates.review_after_months))
+
+
+def _last_cut_on(cut: Prior) -> datetime.date:
+    if cut.last_cut_on is None:
+        raise ValueError(f"expected a prior with a cut in force, got {cut}")
+    return cut.last_cut_on
+
+
+def _is_suspended(account: Account) -> bool:
+    return account.prior is not None and account.prior.suspended
+
+
+def _decided_by_model(model: _ModelResult, rules: RuleResult, limit: float) -> bool:
     """Whether the model goes further than the rules.
 
     A rule that suspends leaves the model nothing to add.
@@ -192,66 +361,32 @@ def _decided_by_model(model: _ModelResult, rules: _RuleResult, limit: float) -> 
     if rules.suspending:
         return False
     proposes_cut = model.near_cut_off and model.limit < limit
-    return model.suspends or model.limit < rules.limit or proposes_cut
+    return model.suspends or model.limit < rules.allow(limit) or proposes_cut
 
 
-def _grounds_for_review(
-    account: Account,
-    policy: Policy,
-    near_cut_off: bool,
-    by_model: bool,
-    reduction: float,
-    today: datetime.date,
-) -> tuple[str, ...]:
-    """The grounds on which a person decides about a cut of ``reduction`` CNY.
-
-    Short history concerns cuts by the model only: a rule needs no long history.
-    """
-    has_short_history = account.features["months_observed"] < policy.review.minimum_months
-    months_old = months_between(account.as_of, today)
+def _grounds_for_review(case: _Case, cut: _Cut) -> tuple[str, ...]:
+    """The grounds on which a person decides about a cut."""
+    account, review = case.account, case.policy.review
+    months_old = months_between(account.as_of, case.today)
     grounds = {
-        "near_cut_off": near_cut_off,
-        "high_impact": reduction > policy.review.high_impact_amount,
-        "short_history": by_model and has_short_history,
-        "stale_data": months_old > policy.review.stale_months,
+        "near_cut_off": cut.near_cut_off,
+        "high_impact": cut.reduction > review.high_impact_amount,
+        "stale_data": months_old > review.stale_months,
     }
+    if cut.by_model:
+        grounds |= _grounds_against_model(account, cut, review)
     return tuple(name for name, applies in grounds.items() if applies)
 
 
-def _apply_rules(account: Account, policy: Policy) -> _RuleResult:
-    hits = [hit for rule in policy.rules if (hit := _hit(rule, account)) is not None]
-    limit = account.features["limit_now"]
-    allowed = {
-        hit.rule.code: _capped_limit(hit.cap, account, policy)
-        for hit in hits
-        if hit.cap is not None
+def _grounds_against_model(account: Account, cut: _Cut, review: ReviewSettings) -> dict[str, bool]:
+    """The grounds that concern cuts by the model only: a rule needs neither history nor size."""
+    features = account.features
+    months, late = features["months_observed"], features["days_past_due_now"]
+    # Of an unknown income (NaN) no multiple is exceeded.
+    many_incomes = review.high_impact_incomes * features["income"]
+    return {
+        "short_history": months < review.minimum_months,
+        "high_impact_share": cut.reduction > review.high_impact_share * account.limit,
+        "high_impact_incomes": cut.reduction > many_incomes,
+        "suspends_not_past_due": cut.suspends and late <= 0,
     }
-    return _RuleResult(
-        limit=min(allowed.values(), default=limit),
-        capping=tuple(hit for hit in hits if allowed.get(hit.rule.code, limit) < limit),
-        suspending=tuple(hit for hit in hits if hit.rule.suspend),
-        reviewing=tuple(hit for hit in hits if hit.rule.review),
-    )
-
-
-def _hit(rule: Rule, account: Account) -> RuleHit | None:
-    """The rule with its cap in CNY, or None if it does not apply to the account."""
-    if rule.products is not None and account.product not in rule.products:
-        return None
-    if rule.first_month is not None and account.as_of < rule.first_month:
-        return None
-    if not all(condition.holds(account.features[condition.feature]) for condition in rule.when):
-        return None
-    cap = rule.cap
-    if rule.cap_of is not None:
-        cap = rule.times * account.features[rule.cap_of]
-        if math.isnan(cap):
-            return None
-    return RuleHit(rule, account.features[rule.when[0].feature], cap)
-
-
-def _capped_limit(cap: float, account: Account, policy: Policy) -> float:
-    """The limit under a cap, on the rounding grid: an amount that is already drawn stays drawn."""
-    limit, balance = account.features["limit_now"], account.features["balance_now"]
-    drawn = grid_up(max(balance, 0.0), policy.cut.rounding)
-    return min(limit, max(grid_down(cap, policy.cut.rounding), drawn))

@@ -146,13 +146,13 @@ def after(prior: Prior | None, change: Change) -> Prior | None:
     if change.refers:
         return _after_referral(prior or _start(change), change)
     was_suspended = prior is not None and prior.suspended
-    is_cut = change.limit < change.limit_before or (change.suspended and not was_suspended)
-    if is_cut:
+    suspends = change.suspended and not was_suspended
+    if suspends or change.limit < change.limit_before:
         return _after_cut(prior or _start(change), change)
     if prior is None or not prior.cuts:
         return prior
-    is_step_back = change.limit > change.limit_before or (was_suspended and not change.suspended)
-    if is_step_back:
+    lifts = was_suspended and not change.suspended
+    if lifts or change.limit > change.limit_before:
         return _after_step_back(prior, change)
     if change.review_on in (None, prior.review_on):
         return prior

@@ -13,10 +13,14 @@ as that of customers who keep their limit.  Of features that pushed within ``nam
 first such one, that in which most accounts are better is named.
 
 The eligible groups with the largest C are stated.  Those within ``equal_within`` of the first are
-its equals, the *leaders*.
+its equals, the *leaders*.  Reasons have to *suffice*: while the log-odds without them would still
+be above the cut-off, the next smaller group is stated too, if it has ``minimum_contribution`` and a
+feature to name.  Beside one overwhelming reason nothing else is a tenth of all that pushes.
 
 A fact of ``never_silent`` is stated wherever it and its group pushed toward the cut, however
 little: a customer who was 60 days past due within the year would not believe an answer without it.
+Its group names it rather than other features, where it may name it; where not, the fact has a
+sentence of its own in the group's reason.
 
 A rule that decided is itself a reason and comes first.  No reason is left out because it is hard to
 say: a large group without a text, or with a protected feature, refers the decision to a person, and
@@ -36,13 +40,14 @@ from features.catalogue import BY_NAME, Unit
 from serving.decision.config.policy import Cause, RuleHit
 from serving.decision.config.reasons import Text, Wording
 from serving.decision.reasons.comparison import Comparison
-from serving.decision.reasons.wording import say, say_rule
-
-_GROUP_OF = {name: feature.group for name, feature in BY_NAME.items()}
-_FEATURES_OF = {
-    group: tuple(name for name, own in _GROUP_OF.items() if own == group)
-    for group in set(_GROUP_OF.values())
-}
+from serving.decision.reasons.naming import (
+    facts_of,
+    feature_to_name,
+    group_of,
+    pushing_features,
+    says_more,
+)
+from serving.decision.reasons.wording import join, say, say_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class Evidence:
     contributions: Mapping[str, float]  # by feature of the model, log-odds
     values: Mapping[str, float]  # by feature of the catalogue; NaN = unknown
     comparison: Comparison  # of the account's product
+    # Log-odds above those of the cut-off; what the reasons have to explain.
+    excess: float = 0.0
     # Further values that only sentences need, by name: features/catalogue/amounts.py.  NaN =
     # unknown.  Empty where the model did not cut.
     amounts: Mapping[str, float] = field(default_factory=dict)
@@ -95,6 +102,7 @@ class PrincipalGroup:
     contribution: float  # C, log-odds
     share: float  # of all that pushes toward the cut
     named: str  # the feature that its sentence is about
+    fact: str | None  # a feature that is never silent and has a sentence of its own
     leader: bool
 
 
@@ -104,14 +112,18 @@ class Ranked:
 
     sums: Mapping[str, float]  # C of every group, log-odds
     large: Sequence[str]  # groups that push enough for a reason, the largest first
-    eligible: Mapping[str, str]  # those of them with a feature to name, and that feature
+    # Those of them with a feature to name, and smaller ones without which the reasons would not
+    # suffice; each with that feature, the largest first.
+    eligible: Mapping[str, str]
 
 
 def rank(evidence: Evidence, wording: Wording) -> Ranked:
     """What the functions below follow from; they do it themselves where it is not given."""
     sums = sums_of(evidence.contributions)
     large = _large_groups(sums, wording)
-    return Ranked(sums, large, _eligible_groups(sums, large, evidence, wording))
+    eligible = _eligible_groups(sums, large, evidence, wording)
+    eligible |= _groups_to_suffice(sums, large, eligible, evidence, wording)
+    return Ranked(sums, large, eligible)
 
 
 def principal_reasons(
@@ -149,7 +161,7 @@ def unexplainable(
     pushing = {
         name
         for name, contribution in evidence.contributions.items()
-        if contribution > 0 and group_of(name) in large
+        if contribution > 0 and (group_of(name) in large or group_of(name) in eligible)
     }
     grounds = []
     if pushing & wording.protected:
@@ -178,7 +190,7 @@ def principal_groups(
     most = wording.most if most is None else most
     ranked = ranked or rank(evidence, wording)
     sums, eligible = ranked.sums, ranked.eligible
-    facts = _facts(sums, evidence, wording)
+    facts = facts_of(sums, evidence, wording)
     stated = list(eligible)[:most]
     # In addition: no fact takes the place of a group that pushed more.
     stated += [group for group in facts if group not in stated]
@@ -189,12 +201,14 @@ def principal_groups(
         first = sums[stated[0]]
         behind = first - sums[group]
         is_equal = behind <= wording.equal_within and group in ranked.large
+        named, fact = eligible.get(group), facts.get(group)
         principal.append(
             PrincipalGroup(
                 code=group,
                 contribution=sums[group],
                 share=sums[group] / push,
-                named=eligible.get(group) or facts[group],
+                named=named or facts[group],
+                fact=fact if named and fact and says_more(fact, named, evidence, wording) else None,
                 leader=is_equal or group == stated[0],
             )
         )
@@ -210,25 +224,35 @@ def _eligible_groups(
     """Each eligible group with the feature that it names, the largest group first."""
     eligible = {}
     for group in large:
-        named = _feature_to_name(group, sums[group], evidence, wording)
+        named = feature_to_name(group, sums[group], evidence, wording)
         if named is not None:
             eligible[group] = named
     return eligible
 
 
-def _facts(sums: Mapping[str, float], evidence: Evidence, wording: Wording) -> dict[str, str]:
-    """Each group with a fact that is never silent, and that fact's feature."""
-    facts: dict[str, str] = {}
-    for fact in wording.never_silent:
-        group = group_of(fact.feature)
-        contribution = evidence.contributions.get(fact.feature, 0.0)
-        # A group without a text can be stated by nobody; a large one refers the decision.
-        if contribution <= 0 or sums[group] <= 0 or group not in wording.groups:
-            continue
-        value = evidence.values[fact.feature]
-        if value >= fact.at_least:
-            facts.setdefault(group, fact.feature)
-    return facts
+def _groups_to_suffice(
+    sums: Mapping[str, float],
+    large: Sequence[str],
+    eligible: Mapping[str, str],
+    evidence: Evidence,
+    wording: Wording,
+) -> dict[str, str]:
+    """The smaller groups without which the reasons would not suffice, each with its feature."""
+    stated = list(eligible)[: wording.most]
+    unexplained = evidence.excess - math.fsum(sums[group] for group in stated)
+    room = wording.most - len(stated)
+    least = wording.minimum_contribution
+    smaller = [group for group, total in sums.items() if total >= least and group not in large]
+    smaller.sort(key=_by_size(sums, wording))
+    further: dict[str, str] = {}
+    for group in smaller:
+        if unexplained <= 0 or len(further) == room:
+            break
+        named = feature_to_name(group, sums[group], evidence, wording)
+        if named is not None:
+            further[group] = named
+            unexplained -= sums[group]
+    return further
 
 
 def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
@@ -238,18 +262,6 @@ def sums_of(contributions: Mapping[str, float]) -> dict[str, float]:
         parts.setdefault(group_of(name), []).append(contribution)
     # fsum: the order of the features does not matter.
     return {group: math.fsum(own) for group, own in parts.items()}
-
-
-def group_of(name: str) -> str:
-    """The reason group of a feature.
-
-    A feature that the catalogue does not have is its own group, which no wording has.
-    """
-    return _GROUP_OF.get(name, name)
-
-
-def _features_of(group: str) -> tuple[str, ...]:
-    return _FEATURES_OF.get(group, (group,))
 
 
 def _large_groups(sums: Mapping[str, float], wording: Wording) -> list[str]:
@@ -274,51 +286,19 @@ def _by_size(
     return rank
 
 
-def _feature_to_name(
-    group: str,
-    total: float,
-    evidence: Evidence,
-    wording: Wording,
-) -> str | None:
-    """The feature that a group's sentence is about; None if none may be named.
-
-    Of those that may, it is the one that pushed most.  Where others pushed nearly as much, it is
-    the one in which most comparison accounts are better: the difference that a customer sees best.
-    """
-    if group not in wording.groups:
-        return None
-    named, most_better, least = None, 0.0, wording.named_share * total
-    for name in _pushing(group, evidence):
-        if evidence.contributions[name] < least:
-            break  # the others pushed less
-        products = BY_NAME[name].products
-        if products is not None and evidence.comparison.product not in products:
-            continue  # the product does not have it
-        better = evidence.comparison.share_better(name, evidence.values[name])
-        if better < wording.named_better:
-            continue
-        if named is None:  # only those near the first one may still be named
-            least = max(least, evidence.contributions[name] - wording.named_within)
-        if named is None or better > most_better:
-            named, most_better = name, better
-    return named
-
-
-def _pushing(group: str, evidence: Evidence) -> list[str]:
-    """The group's features that push toward the cut, the largest contribution first."""
-    contributions = evidence.contributions
-    own = [name for name in _features_of(group) if contributions.get(name, 0.0) > 0]
-    return sorted(own, key=lambda name: (-contributions[name], name))
-
-
 def _group_reason(
     rank: int,
     group: PrincipalGroup,
     evidence: Evidence,
     wording: Wording,
 ) -> Reason:
-    others = [name for name in _pushing(group.code, evidence) if name != group.named]
-    shown = [group.named, *others][: wording.features_shown]
+    first = [group.named] if group.fact is None else [group.named, group.fact]
+    others = [name for name in pushing_features(group.code, evidence) if name not in first]
+    shown = [*first, *others][: wording.features_shown]
+    text = say(group.code, group.named, evidence, wording)
+    if group.fact is not None:
+        # The fact first: it is what the customer looks for.
+        text = join(say(group.code, group.fact, evidence, wording), text)
     return Reason(
         rank=rank,
         code=group.code,
@@ -326,7 +306,7 @@ def _group_reason(
         share=group.share,
         contribution=group.contribution,
         leader=group.leader,
-        text=say(group.code, group.named, evidence, wording),
+        text=text,
         features=tuple(_reason_feature(name, evidence) for name in shown),
     )
 

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 
 from features.catalogue import BY_NAME, Unit
-from serving.decision.reasons.ranking import Evidence, group_of
+from serving.decision.reasons.naming import group_of
+from serving.decision.reasons.ranking import Evidence
 from serving.decision.scoring.score import ADDITIVITY_TOLERANCE, AdditivityError
 
 _UNKNOWN = (math.nan, math.nan)

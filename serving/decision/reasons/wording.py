@@ -15,7 +15,15 @@ from features.catalogue import BY_NAME, Feature, Unit
 from features.catalogue.amounts import AMOUNTS, AS_OF, MONTHS_AGO
 from features.months import month_of
 from serving.decision.config.policy import RuleHit
-from serving.decision.config.reasons import Comparing, Language, Sentence, Text, Variant, Wording
+from serving.decision.config.reasons import (
+    VARIANTS,
+    Comparing,
+    Language,
+    Sentence,
+    Text,
+    Variant,
+    Wording,
+)
 
 if TYPE_CHECKING:  # ranking imports this module
     from serving.decision.reasons.ranking import Evidence
@@ -27,6 +35,8 @@ _LAST_MONTH = re.compile(r"\blast 1 month\b")
 # The months that a sentence covers, in its placeholders: "last" has all, "bills" those with a bill.
 _COVERED = re.compile(r"\{(last|bills)_(\d+)\}")
 _UNITS: dict[str, Unit] = {fact.name: fact.unit for fact in (*BY_NAME.values(), *AMOUNTS)}
+# Amounts from and to which a debt changed: "from nothing" instead of "from CNY 0".
+_MAY_BE_NOTHING = frozenset({"external_debt_before_6", "external_debt_now"})
 # strftime would use the language of the machine's locale.
 _MONTHS = (
     "January",
@@ -67,12 +77,18 @@ def say(
         parts = [sentence.variants.get(variant, wording.unmapped)]
     else:
         parts = [sentence.usual if variant is None else sentence.variants[variant]]
-        parts += case.comparing(sentence)
+        parts += case.measured_before_cut(sentence)
+        parts += case.comparing(sentence, variant)
     # Chinese has no space between sentences.
     return Text(
         en=" ".join(case.fill(part.en, "en") for part in parts),
         zh="".join(case.fill(part.zh, "zh") for part in parts),
     )
+
+
+def join(one: Text, other: Text) -> Text:
+    """Two sentences as one text; Chinese has no space between them."""
+    return Text(f"{one.en} {other.en}", f"{one.zh}{other.zh}")
 
 
 def say_rule(hit: RuleHit) -> Text:
@@ -149,7 +165,8 @@ def month_name(date: datetime.date, language: Language) -> str:
 
 
 # The variants for known values; the first that applies is said.
-_IN_ORDER: tuple[Variant, ...] = ("partly", "same", "fell", "nothing", "once", "every")
+_IN_ORDER = tuple(name for name in VARIANTS if name not in ("no_income", "unknown"))
+_LITTLE = 5  # percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +219,33 @@ class _Case:
             # A change of the printed numbers, where the sentence prints both ends.
             change = self.points if "{points}" in sentence.usual.en else self.value
             return self._reads_as_zero(change) if variant == "same" else change < 0
+        if variant == "from_nothing":
+            return self.evidence.amounts["utilization_before_6"] == 0
+        if variant == "unpaid":
+            amounts = self.evidence.amounts
+            return amounts["payment_now"] == 0 and amounts["bill_now"] > 0
+        if variant == "gaps":
+            return self._count("gaps") > 0
+        if variant in ("little", "one_month", "little_one_month"):
+            is_little = _percent(self.value) < _LITTLE
+            fits = is_little or not variant.startswith("little")
+            return fits and (variant == "little" or self._count("in") == 1)
         covered = self._covered(sentence)
         if variant == "every":
             return self.value == covered
-        counted: float = self.evidence.amounts.get(f"{self.feature.name}_months", covered)
-        return counted < covered
+        return self._count("months") < covered
 
-    def comparing(self, sentence: Sentence) -> list[Text]:
+    def _count(self, of: str) -> float:
+        """How many months of the sentence are so: the ends of names in catalogue/amounts.py."""
+        return self.evidence.amounts[f"{self.feature.name}_{of}"]
+
+    def measured_before_cut(self, sentence: Sentence) -> list[Text]:
+        """The sentence that shares are of a limit before a cut; empty where none of them is."""
+        if sentence.cut is None or self._count("cut") == 0:
+            return []
+        return [sentence.cut]
+
+    def comparing(self, sentence: Sentence, variant: Variant | None) -> list[Text]:
         """The sentence about the comparison accounts; empty where the file has none."""
         if math.isnan(self.reference):
             return []
@@ -216,6 +253,8 @@ class _Case:
         if self.reference <= 0:
             is_zero = self._reads_as_zero(self.reference)
             case = "others_nothing" if is_zero else "others_fell"
+        elif variant in ("little", "little_one_month"):
+            return []  # a share would be compared with an amount
         return [sentence.comparing[case]] if case in sentence.comparing else []
 
     def fill(self, template: str, language: Language) -> str:
@@ -280,7 +319,7 @@ class _Words:
         value = evidence.values[name] if name in BY_NAME else evidence.amounts[name]
         if name in MONTHS_AGO:
             return self._month(value)
-        if value == 0 and _UNITS[name] == "share":
+        if value == 0 and (_UNITS[name] == "share" or name in _MAY_BE_NOTHING):
             return "nothing" if self.language == "en" else "零"
         return self._unsigned(value, _UNITS[name])
 

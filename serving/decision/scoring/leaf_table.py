@@ -38,15 +38,30 @@ class LeafTable:
 def make_leaf_table(pieces: Sequence[Piece]) -> LeafTable:
     """The leaves of these pieces."""
     leaves = [(piece, leaf) for piece in pieces for leaf in piece.leaves]
-    conditions = np.zeros((len(leaves), WIDTH, 3), np.int32)
+    conditions = np.zeros(
+        (len(leaves), WIDTH, 3),
+        np.int32,
+    )
     for place, (piece, leaf) in enumerate(leaves):
-        for j, (slot, condition) in enumerate(zip(leaf.slots, leaf.conditions, strict=True)):
+        for j, (slot, condition) in enumerate(
+            zip(
+                leaf.slots,
+                leaf.conditions,
+                strict=True,
+            )
+        ):
             conditions[place, j] = (piece.features[slot], *_bits(condition))
     return LeafTable(
         starts=np.cumsum([0, *(len(piece.leaves) for piece in pieces)]),
-        widths=np.array([len(leaf.slots) for _, leaf in leaves], np.int32),
+        widths=np.array(
+            [len(leaf.slots) for _, leaf in leaves],
+            np.int32,
+        ),
         conditions=conditions,
-        values=np.array([leaf.value for _, leaf in leaves], np.float64),
+        values=np.array(
+            [leaf.value for _, leaf in leaves],
+            np.float64,
+        ),
     )
 
 

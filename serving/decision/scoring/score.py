@@ -140,7 +140,9 @@ def log_odds_of(matrix: Matrix, scorer: Scorer, threads: int = 0) -> Vector:
 
 
 def logit(probability: float) -> float:
-    """log(p / (1 - p)) of a probability in (0, 1)."""
+    """log(p / (1 - p)) of a probability; infinite at 0 and 1."""
+    if probability in (0.0, 1.0):
+        return math.inf if probability else -math.inf
     return math.log(probability) - math.log1p(-probability)
 
 

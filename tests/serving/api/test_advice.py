@@ -16,9 +16,9 @@ import pytest
 from serving.api.answers import constraints_of
 from serving.decision.advice.constraints import Constraints
 from serving.decision.bundle import Bundle
-from serving.decision.pipeline import advise
+from serving.decision.pipeline import advise_many
 from serving.decision.reasons.wording import month_name
-from serving.decision.result import Advised
+from serving.decision.result import AdviceOptions, Advised
 from serving.schemas import examples
 from serving.schemas.advice import make_advice
 from serving.schemas.advice_request import AdviceRequest, Choices, make_advice_answer
@@ -59,12 +59,18 @@ Advise = Callable[..., Advised]
 def advise_in_process(server: Server, some_windows: pl.DataFrame, bundle: Bundle) -> Advise:
     """The advice on a request, by the functions that the service calls."""
 
-    def advise_on(
-        request: Json, decided_at: str, constraints: Constraints | None = None
-    ) -> Advised:
+    def advise_on(request: Json, answer: Json, constraints: Constraints | None = None) -> Advised:
         window = some_windows.filter(pl.col("account_id") == request["account_id"])
-        at = datetime.datetime.fromisoformat(decided_at)
-        return advise(window, bundle, at, constraints or Constraints(), id_key=server.id_key)
+        at = datetime.datetime.fromisoformat(answer["decided_at"])
+        prior, earlier = server.recall(answer)
+        account_id = request["account_id"]
+        options = AdviceOptions(
+            None if constraints is None else [constraints],
+            earlier=None if earlier is None else {account_id: earlier},
+        )
+        priors = None if prior is None else {account_id: prior}
+        [advised] = advise_many(window, bundle, at, options, priors, server.id_key)
+        return advised
 
     return advise_on
 
@@ -93,8 +99,7 @@ def test_the_endpoint_sends_the_bytes_of_advise(
         response = client.post("/v1/advice", json=body)
         assert response.status_code == 200, response.text
         answer = response.json()
-        decided_at = answer["decision"]["decided_at"]
-        advised = advise_in_process(request, decided_at, Constraints(900.0))
+        advised = advise_in_process(request, answer["decision"], Constraints(900.0))
         assert response.content == encode(make_advice_answer(advised, bundle))
         with_way_back += answer["advice"]["way_back"] is not None
     assert 0 < with_way_back < len(requests)
@@ -103,7 +108,7 @@ def test_the_endpoint_sends_the_bytes_of_advise(
 def test_the_decision_is_that_of_the_other_endpoint(
     client: httpx.Client, requests: list[Json]
 ) -> None:
-    own = {"decision_id": None, "decided_at": None}
+    own = {"decision_id": None, "decided_at": None, "since_last": None, "prior": None}
     for request in each(requests[:10]):
         advised = post(client, "/v1/advice", request)
         decided = post(client, "/v1/decisions", request)
@@ -243,7 +248,7 @@ def test_a_decision_with_advice_has_the_bytes_of_advise(
     for request in requests:
         response = client.post("/v1/decisions?advice=true", json=request).raise_for_status()
         answer = response.json()
-        advised = advise_in_process(request, answer["decided_at"])
+        advised = advise_in_process(request, answer)
         assert response.content == encode_embedded(advised, bundle)
         with_way_back += answer["advice"]["way_back"] is not None
     assert 0 < with_way_back < len(requests)
@@ -260,7 +265,7 @@ def test_without_the_switch_an_answer_has_the_bytes_from_before_the_advice(
     for request in each(requests[:10]):
         response = client.post(f"/v1/decisions{query}", json=request).raise_for_status()
         assert response.json().keys() == examples.ANSWER.keys()
-        advised = advise_in_process(request, response.json()["decided_at"])
+        advised = advise_in_process(request, response.json())
         appended = b',"advice":' + encode(make_advice(advised)) + b"}"
         assert response.content[:-1] + appended == encode_embedded(advised, bundle)
 
@@ -284,9 +289,10 @@ def test_a_batch_with_advice_has_the_bytes_of_each_in_the_order_of_the_request(
 ) -> None:
     backwards = sorted(requests, key=lambda request: str(request["account_id"]), reverse=True)
     response = client.post("/v1/decisions/batch?advice=true", json={"accounts": backwards})
-    decided_at = response.raise_for_status().json()["decisions"][0]["decided_at"]
+    answers = response.raise_for_status().json()["decisions"]
     alone = [
-        encode_embedded(advise_in_process(request, decided_at), bundle) for request in backwards
+        encode_embedded(advise_in_process(request, answer), bundle)
+        for request, answer in zip(backwards, answers, strict=True)
     ]
     assert response.content == b'{"decisions":[' + b",".join(alone) + b"]}"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serving.api.answers import answer_requests
+from serving.api.answers import Basis, answer_requests
 from serving.api.decisions import Decisions
 from serving.api.submission import Submission
 from serving.audit_log.entry import Entry
@@ -78,7 +78,7 @@ def test_a_stored_request_gets_the_stored_answer_again(
         endpoint, with_advice = row.metadata["door"], row.metadata["advice"]
         request = parse(Request, row.request_body)
         id_key = record.secrets.id_key
-        [again] = answer_requests(endpoint, [request], with_advice, bundle, row.at, id_key)
+        [again] = answer_requests(endpoint, [request], with_advice, Basis(bundle, row.at, id_key))
         assert again.content == row.response_body
 
 

@@ -85,13 +85,17 @@ def test_the_accounts_are_of_all_kinds(accounts: list[pl.DataFrame]) -> None:
 def test_the_endpoint_gives_the_bytes_of_the_function(
     server: Server, accounts: list[pl.DataFrame], bundle: Bundle
 ) -> None:
-    checks.check_one_is_many(send_one_by_one(server), accounts, bundle, server.id_key)
+    checks.check_one_is_many(
+        send_one_by_one(server), accounts, bundle, server.id_key, server.recall
+    )
 
 
 def test_the_batch_gives_the_bytes_of_the_function(
     server: Server, accounts: list[pl.DataFrame], bundle: Bundle
 ) -> None:
-    checks.check_one_is_many(send_in_batches(server), accounts, bundle, server.id_key)
+    checks.check_one_is_many(
+        send_in_batches(server), accounts, bundle, server.id_key, server.recall
+    )
 
 
 def test_reasons_pushed_toward_the_cut(
@@ -111,4 +115,4 @@ def test_the_check_notices_a_byte(
         return [first.replace(b'"probability":0.', b'"probability":0.1', 1), *rest]
 
     with pytest.raises(AssertionError):
-        checks.check_one_is_many(spoilt, accounts[:3], bundle, server.id_key)
+        checks.check_one_is_many(spoilt, accounts[:3], bundle, server.id_key, server.recall)

@@ -253,7 +253,7 @@ def test_corrected_statements_are_decided_by_the_same_bundle_and_compared(
 
     # The endpoint gives the same answer to these statements.
     expected = client.decide(cut_request | {"statements": better})
-    own = {"decision_id": None, "decided_at": None}
+    own = {"decision_id": None, "decided_at": None, "since_last": None}
     assert corrected | own == expected | own
 
     changed = {

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from serving.audit_log.committer import Committer, Item
+from serving.audit_log.committer import Committer, Item, Refusal
 from serving.audit_log.entry import Entry, NewEntry
 from serving.audit_log.log import AuditLog
 from serving.service import LimitReduction
@@ -32,7 +32,7 @@ async def _append_too_early(
     return []
 
 
-def _commit_late(committer: Committer, items: Sequence[Item]) -> list[list[Entry] | None]:
+def _commit_late(committer: Committer, items: Sequence[Item]) -> list[list[Entry] | Refusal]:
     time.sleep(SECONDS_HELD_BACK)
     return _commit(committer, items)
 

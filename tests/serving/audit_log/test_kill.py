@@ -27,6 +27,7 @@ from serving.audit_log.reader import Reader
 from serving.operations.client import kill, start_service_process
 from serving.operations.pack import store
 from serving.storage.database import Database
+from serving.storage.lists import find_wrong_rows
 from tests.support.each import each
 from tests.support.served import AS_DEPLOYED, local_headers
 
@@ -168,6 +169,27 @@ def count_missing(folder: Path, answers: Answers) -> int:
     return sum(stored.get(json.loads(body)["decision_id"]) != body for _, body in answers)
 
 
+def leave_out_prior(request: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in request.items() if name != "prior"}
+
+
+def check_memory(folder: Path) -> None:
+    """No account was cut twice for one thing: each change follows from the one before it."""
+    with contextlib.closing(Database(f"sqlite:///{folder / 'record.db'}")) as database:
+        reader = Reader(database, read_secrets(folder / "secrets.json"))
+        events: dict[str | None, list[Any]] = {}
+        for row in reader.of_kind(["decision"]):
+            if row.due is not None and row.metadata["prior"] == "record":
+                prior = json.loads(row.request_body or b"{}")["prior"]
+                events.setdefault(row.data_subject, []).append(prior)
+        with database.reading() as connection:
+            assert find_wrong_rows(connection) == []
+    for priors in each(events.values()):
+        assert priors[0] is None
+        lengths = [len(prior["decisions"]) for prior in priors[1:] if prior is not None]
+        assert lengths == list(range(1, len(priors)))
+
+
 @pytest.fixture(scope="module")
 def stored(bundle_folder: Path, bentoml_home: Path) -> str:
     return store(bundle_folder)
@@ -182,12 +204,15 @@ def check_kills(
 ) -> None:
     """Kill so many times; no answer is missing, and a repeated key gets its first answer."""
     drawn = random.Random(kills)
+    # Every second one is decided with what the record has.
+    requests = [leave_out_prior(one) if place % 2 else one for place, one in enumerate(requests)]
     answers: Answers = []
     for number in range(kills):
         new = kill_under_load(serving, folder, requests, min_seconds + drawn.uniform(0.0, 0.55))
         answers += new
         assert count_missing(folder, new) == 0, number
     assert count_missing(folder, answers) == 0
+    check_memory(folder)
     with_key = [(key, body) for key, body in answers if key is not None]
     assert len(with_key) > 3 * kills, "there was no load"
     by_account = {request["account_id"]: request for request in requests}

@@ -37,6 +37,7 @@ MAY = {
     ("POST", "/v1/reviews/{id}/resolution"): "review",
     ("POST", "/v1/reviews/{id}/withdrawal"): "score review",
     ("GET", "/v1/notices"): "review audit",
+    ("GET", "/v1/due"): "review score",
 }
 # BentoML's own pages, which load files from elsewhere, are closed to everybody.
 CLOSED = {"/", "/static_content", "/assets"}

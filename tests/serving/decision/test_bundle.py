@@ -52,6 +52,7 @@ def parts_of(bundle: Bundle) -> Parts:
         policy_text=ROOT.joinpath("serving/decision/config/policy.toml").read_text("utf-8"),
         reasons_text=ROOT.joinpath("serving/decision/config/reasons.toml").read_text("utf-8"),
         advice_text=ROOT.joinpath("serving/decision/config/advice.toml").read_text("utf-8"),
+        economics=bundle.economics,
     )
 
 
@@ -266,3 +267,26 @@ def test_the_reference_names_no_account(bundle: Bundle) -> None:
     assert bundle.reference.select(pl.exclude("product")).dtypes == [pl.Float64()] * len(
         bundle.features
     )
+
+
+def test_a_bundle_of_an_older_format_says_what_to_do(bundle_folder: Path, tmp_path: Path) -> None:
+    """It has other files, so its format is stated and not their names."""
+    older = tmp_path / "older"
+    shutil.copytree(bundle_folder, older)
+    (older / "economics.json").unlink()
+    manifest = json.loads((older / "manifest.json").read_text("utf-8"))
+    (older / "manifest.json").write_text(json.dumps(manifest | {"format": 7}), encoding="utf-8")
+    with pytest.raises(BundleError, match="expected bundle format 8, got 7; fit the model again"):
+        read(older)
+
+
+def test_a_product_without_economics_is_refused(bundle: Bundle) -> None:
+    learnt = {name: one for name, one in bundle.economics.items() if name != "pay_later"}
+    text = parts_of(bundle).policy_text
+    numbers = ("margin = ", "credit_conversion = ")
+    lines = [line for line in text.splitlines() if not line.startswith(numbers)]
+    parts = dataclasses.replace(
+        parts_of(bundle), economics=learnt, policy_text="\n".join(lines) + "\n"
+    )
+    with pytest.raises(BundleError, match=r"margin and credit_conversion of 'pay_later'"):
+        assemble(parts)

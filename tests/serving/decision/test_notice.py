@@ -20,7 +20,7 @@ from serving.decision.policy.outcome import Outcome, apply, refer_to_reviewer
 from serving.decision.reasons.ranking import Reason
 from serving.decision.reasons.wording import day, number
 from serving.schemas import examples
-from tests.support.policies import DECIDED_AT, POLICY, make_account
+from tests.support.policies import DECIDED_AT, LATE, POLICY, make_account
 
 TEXT = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-8")
 WORDING = read_wording(TEXT)
@@ -39,13 +39,13 @@ def outcome(
 
 def reasons(*texts: Text) -> tuple[Reason, ...]:
     return tuple(
-        Reason(rank, "late_payment", "behavior", 0.5, 1.0, rank == 1, text, ())
+        Reason(rank, "repayment", "behavior", 0.5, 1.0, rank == 1, text, ())
         for rank, text in enumerate(texts, 1)
     )
 
 
 def subject(*texts: Text, limit: float = LIMIT) -> Subject:
-    return Subject("card-0042", "cash_loan", limit, reasons(*texts), COMPARISON)
+    return Subject("card-0042", "cash_loan", limit, limit, reasons(*texts), COMPARISON)
 
 
 def make(
@@ -60,7 +60,7 @@ def text_of(notice: Notice, language: Language) -> str:
     return str(getattr(notice.text, language))
 
 
-REDUCED, SUSPENDED, KEPT = outcome(0.3), outcome(0.9), outcome(0.01)
+REDUCED, SUSPENDED, KEPT = outcome(0.3), outcome(0.9, **LATE), outcome(0.01)
 # A person is asked to confirm a cut, to stop new purchases and cash, or to change nothing.
 CONFIRMED = outcome(0.3, months_observed=2.0)
 STOPPED = outcome(0.9, months_observed=2.0)
@@ -223,11 +223,11 @@ def test_the_notice_is_due_while_it_helps_the_customer(
     at = naive.replace(tzinfo=zone)
     local = at.astimezone(datetime.timezone(datetime.timedelta(hours=8))).date()
     changed = OUTCOMES[name]
-    account = make_account(0.3 if name in ("reduce", "confirm") else 0.9)
+    account = make_account(0.3 if name in ("reduce", "confirm") else 0.9, **LATE)
     moved = (
         apply(account, POLICY, at)
         if changed.action != "review"
-        else refer_to_reviewer(changed, (), LIMIT, POLICY, at)
+        else refer_to_reviewer(changed, (), account, POLICY, at)
     )
     notice = make(moved, REASON, at=at)
     last_day = moved.effective_on or moved.review_on
@@ -288,6 +288,14 @@ def test_a_notice_of_a_review_contains_the_proposal() -> None:
         in make(STOPPED, REASON).text.zh
     )
     assert "proposed no change." in make(REFERRED, REASON).text.en
+
+
+def test_a_notice_says_where_an_account_is_close_to_the_line() -> None:
+    near = dataclasses.replace(CONFIRMED, review_because=("near_cut_off",))
+    assert "CNY 4,200. The account is close to the line at which" in make(near, REASON).text.en
+    assert "该账户接近下调额度的界限" in make(near, REASON).text.zh
+    other = dataclasses.replace(CONFIRMED, review_because=("stale_data",))
+    assert "close to the line" not in make(other, REASON).text.en
 
 
 def test_without_reasons_there_is_no_heading() -> None:

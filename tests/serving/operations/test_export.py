@@ -31,6 +31,7 @@ from serving.operations.export import (
 from serving.schemas.decision import statements_table
 from serving.storage.settings import StorageSettings
 from tests.support.entries import decision_entry, example_request
+from tests.support.every_route import EveryRoute
 from tests.support.paths import ROOT
 from tests.support.records import NOW, append
 from training.release.monitor.records import read_records
@@ -199,6 +200,9 @@ def test_an_erased_decision_is_exported_without_personal_data(
         "erased": True,
         "credit_limit": None,
         "new_limit": None,
+        "suspended": None,
+        "limit_before_cut": None,
+        "review_on": None,
         "probability": None,
         "reasons": None,
         "reviews": [before["reviews"][0] | {"limit": None}],
@@ -263,6 +267,20 @@ def test_the_request_is_exported_on_demand(
     assert without.asked is None
 
 
+def test_what_was_in_force_is_exported(record: AuditLog, golden: Bundle) -> None:
+    """Before and after each decision, from which limit, and where that was known from."""
+    routes = EveryRoute(record, golden)
+    first, second = routes.decide("A-1"), routes.decide("A-1")
+    lines = exported(record)
+    assert [one["credit_limit"] for one in lines] == [first["credit_limit"], first["new_limit"]]
+    assert [one["new_limit"] for one in lines] == [first["new_limit"], second["new_limit"]]
+    assert [one["suspended"] for one in lines] == [first["suspended"], second["suspended"]]
+    assert [one["limit_before_cut"] for one in lines] == [None, first["credit_limit"]]
+    assert [one["review_on"] for one in lines] == [first["review_on"], second["review_on"]]
+    assert [one["prior"] for one in lines] == ["record", "record"]
+    assert first["review_on"] is not None
+
+
 def test_every_field_is_documented() -> None:
     described = set(re.findall(r"^\| `([a-z_]+)` \|", PAGE.read_text("utf-8"), re.MULTILINE))
     kinds = (ExportedDecision, ExportedRequest, ExportedReason, ExportedReview)
@@ -312,16 +330,35 @@ def test_an_export_that_leaves_something_out_ends_with_1(
     out = tmp_path / "out.jsonl"
     assert main(["export", "--out", str(out)]) == 0
     whole = out.read_text("utf-8")
-    assert main(["export", "--since", "2030-01-01", "--out", str(out)]) == 1
+    again = ["export", "--out", str(out), "--overwrite"]
+    assert main([*again, "--since", "2030-01-01"]) == 1
     assert "no decision was exported" in capsys.readouterr().err
     assert out.read_text("utf-8") == whole, "an export of nothing replaces no file"
     erase_account(record.database, record.secrets, "lender", "A-1", ORDER)
     said = "left out: the content of 1 of 3 decisions, because their customers were erased\n"
-    assert main(["export", "--out", str(out)]) == 1
+    assert main(again) == 1
     assert capsys.readouterr().err == said
-    assert main(["export", "--out", str(out), "--allow-erased"]) == 0
+    assert main([*again, "--allow-erased"]) == 0
     assert capsys.readouterr().err == said
     assert len(out.read_text("utf-8").splitlines()) == 3
+
+
+def test_an_export_replaces_no_file_unless_told_to(
+    record: AuditLog,
+    golden: Bundle,
+    at_hand: StorageSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    append(record, [decision_entry(example_request("A-1"), golden)])
+    out = tmp_path / "last-month.jsonl"
+    out.write_text("the only copy of last month\n", "utf-8")
+    assert main(["export", "--out", str(out)]) == 2
+    assert f"{out} exists already: expected a new file" in capsys.readouterr().err
+    assert out.read_text("utf-8") == "the only copy of last month\n"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".last")] == []
+    assert main(["export", "--out", str(out), "--overwrite"]) == 0
+    assert len(out.read_text("utf-8").splitlines()) == 1
 
 
 @pytest.mark.parametrize("spelt", ["{}", "./x/../{}", "link-to-{}"])
@@ -368,7 +405,7 @@ def test_an_export_that_breaks_off_leaves_the_former_file(
         connection.exec_driver_sql(changed)
     out = tmp_path / "out.jsonl"
     out.write_text("the former file", encoding="utf-8")
-    assert main(["export", "--out", str(out)]) == 2
+    assert main(["export", "--out", str(out), "--overwrite"]) == 2
     assert "a row could not be decrypted" in capsys.readouterr().err
     assert out.read_text(encoding="utf-8") == "the former file"
     assert not list(tmp_path.glob(".out.jsonl*"))

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from serving.__main__ import main
-from serving.api.answers import answer_requests
+from serving.api.answers import Basis, answer_requests
 from serving.audit_log.entry import NewEntry
 from serving.audit_log.log import AuditLog
 from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
@@ -71,7 +71,7 @@ def test_a_keyed_id_replays_with_its_key_only(
     request = example_request("A-1")
     draft = decision_entry(request, golden)
     id_key = record.secrets.id_key
-    [answered] = answer_requests("decisions", [request], False, golden, draft.at, id_key)
+    [answered] = answer_requests("decisions", [request], False, Basis(golden, draft.at, id_key))
     keyed_id = answered.decision.decision_id
     assert keyed_id != draft.entry_id
     keyed = dataclasses.replace(draft, entry_id=keyed_id, subject=keyed_id)

@@ -16,6 +16,7 @@ from serving.audit_log.log import AuditLog
 from serving.auth.caller import LOOPBACK, Caller
 from serving.auth.request_context import RequestContext
 from serving.decision.bundle import Bundle
+from serving.decision.policy.since_last import Earlier
 from serving.reviews.past_decision import AnswerAgain
 from serving.reviews.service import Reviews
 from serving.reviews.workflow import Review, reviews_of
@@ -41,6 +42,7 @@ def answer_nothing(
     decided_at: datetime.datetime,
     id_key: bytes,
     with_detail: bool = False,
+    earlier: Earlier | None = None,
 ) -> bytes:
     raise LookupError("expected no corrected statements in these tests")
 

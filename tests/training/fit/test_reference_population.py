@@ -26,7 +26,7 @@ from training.data.labels import Labelled
 from training.fit.bundle import BundleConfig, FitResult, choose_references, make_parts
 from training.fit.config import FitError
 from training.fit.fit import Fitted, last_rows, predict_log_odds
-from training.fit.reason_agreement import (
+from training.fit.reason_quality.agreement import (
     SCHEMA,
     agreement_metrics,
     compare_reasons,
@@ -214,7 +214,9 @@ def test_the_same_sample_again_agrees_in_everything(
 def groups(*codes: str) -> list[PrincipalGroup]:
     """The groups stated to an account; those with a star are leaders."""
     return [
-        PrincipalGroup(code.rstrip("*"), 1.0, 0.5, "a_feature", leader=code.endswith("*"))
+        PrincipalGroup(
+            code.rstrip("*"), 1.0, 0.5, "a_feature", fact=None, leader=code.endswith("*")
+        )
         for code in codes
     ]
 

@@ -111,7 +111,7 @@ def test_a_value_of_another_type_is_refused_with_what_was_expected(name: str, te
     if readable(name, text):
         override([Every()], [f"{name}={text}"])
         return
-    message = f"--set {name}: expected {NOT_OF[name].__name__}, got "
+    message = f"setting {name}: expected {NOT_OF[name].__name__}, got "
     with pytest.raises(ValueError, match=message) as refused:
         override([Every()], [f"{name}={text}"])
     assert repr(text) in str(refused.value)
@@ -119,14 +119,14 @@ def test_a_value_of_another_type_is_refused_with_what_was_expected(name: str, te
 
 @given(st.text().filter(lambda text: "=" not in text))
 def test_an_assignment_without_an_equals_sign_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="--set: expected name=value") as refused:
+    with pytest.raises(ValueError, match="settings: expected name=value") as refused:
         override([Every()], [text])
     assert repr(text) in str(refused.value)
 
 
 @given(st.text(max_size=8).filter(lambda name: "=" not in name and name not in VALUES))
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(ValueError, match="no field is named") as refused:
+    with pytest.raises(ValueError, match="no setting is named") as refused:
         override([Every(), Other()], [f"{name}=1"])
     assert repr(name) in str(refused.value)
     assert all(known in str(refused.value) for known in (*VALUES, "seed"))
@@ -136,7 +136,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     ("wrong", "meant"), [("cuont", "count"), ("SEED", "seed"), ("nam", "name"), ("fleg", "flag")]
 )
 def test_a_name_that_is_nearly_known_is_suggested(wrong: str, meant: str) -> None:
-    message = rf"no field is named '{wrong}' \(did you mean '{meant}'\?\); there are"
+    message = rf"no setting is named '{wrong}' \(did you mean '{meant}'\?\); there are"
     with pytest.raises(ValueError, match=message):
         override([Every(), Other()], [f"{wrong}=1"])
 
@@ -158,7 +158,7 @@ def test_every_field_of_our_configs_can_be_set(config: Any) -> None:
 
 
 def test_a_field_of_an_unknown_type_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"--set pair: a field of type tuple.* cannot be set"):
+    with pytest.raises(ValueError, match=r"setting pair: a field of type tuple.* cannot be set"):
         override([Awkward()], ["pair=1"])
 
 

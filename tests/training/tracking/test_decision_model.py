@@ -27,7 +27,7 @@ from sklearn.metrics import brier_score_loss
 from uv import find_uv_bin
 
 from features.schema import COLUMNS
-from serving.api.answers import answer_requests
+from serving.api.answers import Basis, answer_requests
 from serving.decision.bundle import Bundle
 from serving.decision.golden import load
 from serving.schemas.base import parse
@@ -124,7 +124,7 @@ def endpoint(source: Source, bundle: Bundle) -> Endpoint:
     assert isinstance(last, datetime.date)
     decided_at = datetime.datetime(last.year, last.month, 28, 9, 30, tzinfo=datetime.UTC)
     requests = [parse(Request, json.dumps(body).encode()) for body in as_requests(statements)]
-    answered = answer_requests("batch", requests, False, bundle, decided_at, id_key=bytes(32))
+    answered = answer_requests("batch", requests, False, Basis(bundle, decided_at, bytes(32)))
     answers = [json.loads(answer.content) for answer in answered]
     by_account = {answer["account_id"]: answer for answer in answers}
     return Endpoint(statements, decided_at.isoformat(), by_account)

@@ -52,10 +52,10 @@ def scores(first: Evaluation, second: Evaluation) -> Figure:
             alpha=0.6,
             label=name,
         )
-    second_cut_offs = second.bundle.cut_offs
-    for style, (product, cut_off) in zip(
-        cycle(("--", ":")), first.bundle.cut_offs.items(), strict=False
-    ):
+    first_cut_offs, second_cut_offs = (
+        model.bundle.policy.cut_offs(first.bundle.comparisons) for model in (first, second)
+    )
+    for style, (product, cut_off) in zip(cycle(("--", ":")), first_cut_offs.items(), strict=False):
         name = f"cut-off of {product}"
         axes.axvline(logit(cut_off), color=INK, linestyle=style, linewidth=1, label=name)
         axes.axhline(logit(second_cut_offs[product]), color=INK, linestyle=style, linewidth=1)

@@ -19,7 +19,7 @@ from serving.decision.advice.constraints import UNCONSTRAINED
 from serving.decision.advice.plans import finances_of, make_plan_grid
 from serving.decision.advice.projection import Trajectories, project
 from serving.decision.advice.rollout import Plans, concatenate_plans
-from serving.decision.reasons.ranking import group_of
+from serving.decision.reasons.naming import group_of
 from serving.decision.result import Advised
 from serving.decision.scoring.shapley import explain_many
 from training.examine.truth.cut_accounts import CutAccounts

@@ -1,245 +1,251 @@
-"""Does the advice come true?  Each plan is simulated with the account's own shocks and draws.
+"""Does the advice come true?  Each plan is followed, and the served decision is asked every month.
 
-*Kept*: in the promised month or the next, the served decision no longer objects to the limit from
-before the cut.  *Fell*: the true probability of default in the six months after the promised month
-is lower than after carrying on; the plan ends with the promised month, and accounts that have
-defaulted by then count as certain.  Measured twice: with the reduced limit in force in both arms
-(the effect of the plan), and with the limit restored after the plan (the effect of plan and limit).
+Customers live their own shocks and draws, in several futures.  The decision gets the prior that its
+earlier answers left, and its answers are put into force: :mod:`training.examine.advice.served`.
+
+*Kept*: in the promised month or the next, the answers have brought the promised limit back, and
+drawings are allowed.  A customer follows the plan until then, and acts in the six months after it
+as the conduct says.  Who carries on is asked about in the same way for as long as advice looks
+ahead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import polars as pl
 
-from features.build import build
-from features.schema import LONGEST_WINDOW, check
 from features.types import Mask, Rows, Vector
-from serving.decision.advice.projection import outcome_after, restores_limit
 from serving.decision.advice.rollout import Plans
-from serving.decision.scoring.score import log_odds_of, probability_of
-from training.data.simulate.output import as_table
+from serving.decision.result import Decision
 from training.data.simulate.shocks import ILLNESS, INCOME_LOSS
-from training.data.simulate.state import Numbers, State
-from training.data.simulate.step import Columns, step
+from training.data.simulate.state import State
+from training.examine.advice.served import InForce, Simulated, ask, put_in_force, simulate_month
 from training.examine.truth.cut_accounts import CutAccounts, plans_from_paths
-from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, ROWS, untreated
-from training.examine.truth.interventions import follow
-from training.examine.truth.population import take_rows
+from training.examine.truth.futures import DEFAULT_DAYS, HORIZON, untreated
+from training.examine.truth.interventions import own_ways, while_followed
 
-FOLLOWED = 4  # futures in which the served decision is made: 0 is the history's own
-NEVER = 1000  # months; beyond every simulation
+FOLLOWED = 4  # futures in which each account is followed: 0 is the history's own
+
+Witness = Callable[[int, Rows, Sequence[Decision]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How the customers act, and in how many futures each is followed.
+
+    - ``follows``: they follow the plan until the promised limit is back; else they carry on
+    - ``exactly``: they pay no more than the plan states
+    - ``keeps_on``: they follow the plan in the months after it too
+    - ``months_after``: they are asked about for so many months after the limit came back
+    """
+
+    follows: bool = True
+    exactly: bool = False
+    keeps_on: bool = False
+    months_after: int = HORIZON
+    futures: int = FOLLOWED
+
+
+AS_CUSTOMERS_DO = Conduct()
+CARRY_ON = Conduct(follows=False)
 
 
 @dataclass(frozen=True, slots=True)
 class FollowedPlans:
-    """The results of following the plans.
+    """What came of following; bool (futures, accounts), False for accounts without a promise.
+
+    Where customers carry on, every account is asked about, and the promise is that of nobody.
 
     - ``promised``: int64 (accounts,), months to the promised month; 0 = no promise
-    - ``kept``: bool (futures, accounts); False without a promise
-    - ``shocked``: bool (futures, accounts), whether an income loss or illness struck between the
-      decision and the month after the promised one
+    - ``asked``: bool (accounts,), the accounts that were followed
+    - ``kept``: the promised limit was back in the promised month or the next; of customers who
+      carry on, the limit from before the cut in any month asked about
+    - ``stepped``: a part of the limit came back before the rest, or drawings did
+    - ``cut_again``, ``proposed_again``: until then the limit was cut again or suspended, or that
+      was proposed to a person
+    - ``cut_after``, ``proposed_after``: the same in the six months after the limit came back
+    - ``defaulted_after``: 60 days past due or more in those months
+    - ``closed``: the customer closed the account before the limit came back
+    - ``shocked``: an income loss or illness struck until the limit came back, or the month after
+      the promised one
     """
 
     promised: Rows
+    asked: Mask
     kept: Mask
+    stepped: Mask
+    cut_again: Mask
+    proposed_again: Mask
+    cut_after: Mask
+    proposed_after: Mask
+    defaulted_after: Mask
+    closed: Mask
     shocked: Mask
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRisk:
-    """True probabilities of default, float64 (accounts,).
-
-    In the six months after the promised month, or after twelve months without a promise:
-
-    - ``plan``: after the plan, with the limit still reduced
-    - ``limit_back``: after the plan, with the limit restored
-    - ``carry_on``: after carrying on; accounts that have defaulted by then count as 1
-
-    Up to the promised month:
-
-    - ``on_the_way``: when carrying on
-    - ``during``: when following the plan
-    """
-
-    plan: Vector
-    limit_back: Vector
-    carry_on: Vector
-    on_the_way: Vector
-    during: Vector
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Until which month an account follows its plan, and until which its limit is reduced.
-
-    Both int64 (accounts,), in months from the decision; NEVER = the limit stays reduced.
-    """
-
-    plan_ends: Rows
-    limit_restored: Rows
 
 
 def follow_plans(
     cohort: CutAccounts,
-    exactly: bool = False,
-    margin: float = 0.0,
+    conduct: Conduct = AS_CUSTOMERS_DO,
+    witness: Witness | None = None,
 ) -> FollowedPlans:
-    """Follow every plan, and decide again in the promised month and the next.
+    """Follow the accounts that have a promise, or all of them where they carry on.
 
-    With ``exactly`` no customer pays more than the plan states.  ``margin`` is by how many log-odds
-    the decision has to clear the cut-off; 0 = as served.
+    ``witness`` is called with each month (0 = the first after the decision), the accounts asked
+    about as positions in the cohort, and the answers.
     """
     promised = cohort.promised
-    # One month more: the decision of the next month counts too.
-    until = np.where(promised > 0, promised + 1, 0)
-    months = int(until.max())
-    accounts = len(cohort)
-    shape = (FOLLOWED, accounts)
-    futures = np.repeat(np.arange(FOLLOWED), accounts)
-    restored = np.zeros((months, *shape), dtype=np.bool_)
-    shocked = np.zeros(shape, dtype=np.bool_)
-    places = np.tile(cohort.places, FOLLOWED)
-    window = take_rows(cohort.population.months, places)
-    state = cohort.population.state.take(places)
-    schedule = Schedule(plan_ends=until, limit_restored=until + 1)
-    simulated = simulate_plans(cohort, state, futures, schedule, months, exactly)
-    for month, (after, statement) in enumerate(simulated):
-        newly_shocked = _newly_shocked(state, after).reshape(shape)
-        shocked |= newly_shocked & (month < until)
-        window.append((after.months_done - 1, statement))
-        window = window[-LONGEST_WINDOW:]
-        in_promised_month = month + 1 == promised
-        in_next_month = month == promised
-        decide = (promised > 0) & (in_promised_month | in_next_month)
-        is_open = statement["open"].astype(np.bool_)
-        # Decisions cost far more than simulated months: only those that a promise needs are made.
-        rows = np.flatnonzero(np.tile(decide, FOLLOWED) & is_open)
-        restores = _restores_limit(cohort, after, window, rows, month, margin)
-        restored[month] = restores.reshape(shape)
-        state = after
-    kept: Mask = np.any(restored, axis=0)
-    return FollowedPlans(promised, kept, shocked)
+    asked = promised > 0 if conduct.follows else np.ones(len(cohort), dtype=np.bool_)
+    accounts = np.flatnonzero(asked)
+    owner = np.tile(accounts, conduct.futures)
+    course = _Course.begin(cohort, owner, conduct)
+    if len(owner):
+        _run(cohort, owner, course, conduct, witness)
+    return _collect(course, promised, asked)
 
 
-def simulate_risk(cohort: CutAccounts, futures: int) -> PlanRisk:
-    """Estimate the true probabilities from ``futures`` futures of each account."""
-    search_months = cohort.bundle.advice.search.months
-    promised = np.where(cohort.promised > 0, cohort.promised, search_months)
-    # Three simulations for four arms: the months up to the promise are the same whether or not the
-    # limit is restored after it.
-    never = np.full_like(promised, NEVER)
-    at_once = np.zeros_like(promised)
-    plan_only = Schedule(plan_ends=promised, limit_restored=never)
-    plan_and_limit = Schedule(plan_ends=promised, limit_restored=promised)
-    carrying_on = Schedule(plan_ends=at_once, limit_restored=never)
-    defaults = np.zeros((5, len(cohort)))
-    futures_a_block = max(ROWS // len(cohort), 1)
-    for start in range(1, futures + 1, futures_a_block):
-        stop = min(start + futures_a_block, futures + 1)
-        numbers = np.arange(start, stop)
-        during, after_plan = _defaults(cohort, numbers, plan_only, promised)
-        _, after_limit = _defaults(cohort, numbers, plan_and_limit, promised)
-        on_the_way, later = _defaults(cohort, numbers, carrying_on, promised)
-        # In the order of the fields of PlanRisk.
-        arms = (
-            during | after_plan,
-            during | after_limit,
-            on_the_way | later,
-            on_the_way,
-            during,
+@dataclass(slots=True)
+class _Course:
+    """How far each row has come; arrays have one entry a row, a future of an account.
+
+    ``earliest`` and ``latest`` are the months between which the limit ``target`` is to be back.
+    """
+
+    earliest: Rows
+    latest: Rows
+    target: Vector
+    is_following: Mask
+    is_back: Mask
+    ended: Rows  # the month in which following ended
+    conduct: Conduct
+    seen: dict[str, Mask] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, cohort: CutAccounts, owner: Rows, conduct: Conduct) -> _Course:
+        count = len(owner)
+        if conduct.follows:
+            earliest = cohort.promised[owner] - 1
+            latest = earliest + 1
+            target = cohort.promised_limit[owner]
+        else:
+            earliest = np.zeros(count, dtype=np.int64)
+            latest = np.full(count, cohort.bundle.advice.search.months - 1)
+            target = np.array([cut.limit_before for cut in cohort.cuts])[owner]
+        names = ("stepped", "cut_again", "proposed_again", "cut_after", "proposed_after")
+        seen = {
+            name: np.zeros(count, dtype=np.bool_)
+            for name in (*names, "defaulted_after", "closed", "shocked")
+        }
+        return cls(
+            earliest=earliest,
+            latest=latest,
+            target=target,
+            is_following=np.ones(count, dtype=np.bool_),
+            is_back=np.zeros(count, dtype=np.bool_),
+            ended=latest.copy(),
+            conduct=conduct,
+            seen=seen,
         )
-        defaults += np.array([arm.sum(axis=0) for arm in arms])
-    probabilities = defaults / futures
-    return PlanRisk(*probabilities)
+
+    def is_after(self, month: int) -> Mask:
+        """The rows whose limit is back, and that are asked about after it."""
+        last = self.ended + self.conduct.months_after
+        is_after: Mask = ~self.is_following & self.is_back & (month <= last)
+        return is_after
+
+    @property
+    def last_month(self) -> int:
+        """The last month that any row may have to be simulated in."""
+        return int(self.latest.max()) + self.conduct.months_after
+
+    def note_month(self, month: int, before: State, simulated: Simulated) -> None:
+        """Note shocks and closed accounts while following, and defaults after it."""
+        is_open = simulated.last["open"].astype(np.bool_)
+        self.seen["closed"] |= self.is_following & ~is_open
+        self.seen["shocked"] |= self.is_following & _newly_shocked(before, simulated.state)
+        days = np.where(is_open, simulated.last["days_past_due"], 0)
+        self.seen["defaulted_after"] |= self.is_after(month) & (days >= DEFAULT_DAYS)
+
+    def note_answers(self, rows: Rows, decisions: Sequence[Decision], before: InForce) -> None:
+        """Note what the answers did, by whether the row still follows its plan."""
+        for row, decision in zip(rows.tolist(), decisions, strict=True):
+            when = "again" if self.is_following[row] else "after"
+            is_suspended_anew = decision.suspended and not before.suspended[row]
+            if decision.action == "review":
+                self.seen[f"proposed_{when}"][row] = True
+            elif decision.new_limit < decision.credit_limit or is_suspended_anew:
+                self.seen[f"cut_{when}"][row] = True
+            elif decision.action == "restore" and self.is_following[row]:
+                is_whole = decision.new_limit >= self.target[row] and not decision.suspended
+                self.seen["stepped"][row] |= not is_whole
+
+    def end_month(self, month: int, in_force: InForce) -> None:
+        """End the following where the limit is back, or where the last month has passed."""
+        is_back = (in_force.limit >= self.target) & ~in_force.suspended
+        is_in_time = self.is_following & is_back & (month >= self.earliest)
+        self.is_back |= is_in_time
+        self.ended[is_in_time] = month
+        self.is_following &= ~is_in_time & (month < self.latest)
 
 
-def _defaults(
+def _run(
     cohort: CutAccounts,
-    numbers: Numbers,
-    schedule: Schedule,
-    promised: Rows,
-) -> tuple[Mask, Mask]:
-    """Default up to the promised month, and in the six months after it.
-
-    Both bool (futures, accounts).
-    """
-    shape = (len(numbers), len(cohort))
-    before = np.zeros(shape, dtype=np.bool_)
-    after = np.zeros(shape, dtype=np.bool_)
-    places = np.tile(cohort.places, len(numbers))
-    state = cohort.population.state.take(places)
-    futures = np.repeat(numbers, len(cohort))
-    months = int(promised.max()) + HORIZON
-    simulated = simulate_plans(cohort, state, futures, schedule, months)
-    for month, (_, statement) in enumerate(simulated):
-        # A closed account has no statement, and cannot default.
-        days = np.where(statement["open"], statement["days_past_due"], 0)
-        default = (days >= DEFAULT_DAYS).reshape(shape)
-        on_the_way = month < promised
-        in_horizon = (month >= promised) & (month < promised + HORIZON)
-        before |= default & on_the_way
-        after |= default & in_horizon
-    return before, after
-
-
-def simulate_plans(
-    cohort: CutAccounts,
-    state: State,
-    futures: Numbers,
-    schedule: Schedule,
-    months: int,
-    exactly: bool = False,
-) -> Iterator[tuple[State, Columns]]:
-    """Yield the state and the statements of each month, the accounts under their plans.
-
-    ``state`` has every account of the cohort once for each future, ``futures`` its future.  After
-    its plan ends, an account behaves as it would have.  The reduced limit is in force until it is
-    restored to that from before the cut; the simulated lender cuts no limit.
-    """
-    accounts = len(cohort)
-    repeats = state.count // accounts
-    tiled = np.tile(np.arange(accounts), repeats)
-    plans = plans_from_paths(cohort.plans)
-    cuts = cohort.cuts
-    limit_before = np.array([cut.limit_before for cut in cuts])
-    # A limit of 0 has no utilization.
-    limit_after = np.maximum([cut.limit_after for cut in cuts], 1.0)
-    suspended = np.array([cut.suspended for cut in cuts])
+    owner: Rows,
+    course: _Course,
+    conduct: Conduct,
+    witness: Witness | None,
+) -> None:
+    """Simulate and ask month by month, until nobody is followed any more."""
     config = untreated(cohort.population.config)
-    for month in range(months):
-        followed = month < schedule.plan_ends
-        reduced = month < schedule.limit_restored
-        current = _current_plans(plans, followed, suspended & reduced)
-        intervention = follow(current.take(tiled), exactly)
-        limit = np.where(reduced, limit_after, limit_before)[tiled]
-        state, statement = step(
-            state,
-            state.months_done,
-            config,
-            futures,
-            intervention,
-            limit,
+    plans = _plans(cohort, owner, conduct)
+    in_force = first_in_force(cohort).take(owner)
+    simulated = _begin(cohort, owner, conduct.futures)
+    for month in range(course.last_month + 1):
+        is_asked = course.is_following | course.is_after(month)
+        if not is_asked.any():
+            return
+        follows = course.is_following | conduct.keeps_on
+        before = simulated.state
+        simulated = simulate_month(
+            simulated, while_followed(plans, follows), in_force, config, conduct.exactly
         )
-        yield state, statement
+        course.note_month(month, before, simulated)
+        # Decisions cost far more than simulated months: no others are made.
+        rows = np.flatnonzero(is_asked & simulated.last["open"].astype(np.bool_))
+        decisions = ask(simulated, rows, in_force, config, cohort.bundle)
+        course.note_answers(rows, decisions, in_force)
+        if witness is not None:
+            witness(month, owner[rows], decisions)
+        owed = simulated.last["balance"][rows].astype(np.float64)
+        in_force = put_in_force(in_force, rows, decisions, owed, cohort.bundle.policy)
+        course.end_month(month, in_force)
 
 
-def _current_plans(plans: Plans, followed: Mask, suspended: Mask) -> Plans:
-    """The plans in force this month; suspended accounts cannot draw in any case."""
-    spending = np.where(followed, plans.spending, np.inf)
-    no_cash = np.where(followed, plans.no_cash, 0.0)
-    return Plans(
-        on_time=np.where(followed, plans.on_time, 0.0),
-        extra=np.where(followed, plans.extra, 0.0),
-        spending=np.where(suspended, 0.0, spending),
-        no_cash=np.where(suspended, 1.0, no_cash),
-        no_new_credit=np.where(followed, plans.no_new_credit, 0.0),
-        repay_elsewhere=np.where(followed, plans.repay_elsewhere, 0.0),
-        paid_share=np.where(followed, plans.paid_share, 0.0),
+def first_in_force(cohort: CutAccounts) -> InForce:
+    """Return what is in force after the decisions that cut the cohort."""
+    decisions = [advised.decision for advised in cohort.advised]
+    count = len(decisions)
+    nothing = InForce(np.zeros(count), np.zeros(count, dtype=np.bool_), (None,) * count)
+    owed = cohort.population.state.balance[cohort.places]
+    return put_in_force(nothing, np.arange(count), decisions, owed, cohort.bundle.policy)
+
+
+def _plans(cohort: CutAccounts, owner: Rows, conduct: Conduct) -> Plans:
+    if not conduct.follows:
+        return own_ways(len(owner))
+    return plans_from_paths(cohort.plans).take(owner)
+
+
+def _begin(cohort: CutAccounts, owner: Rows, futures: int) -> Simulated:
+    population = cohort.population
+    places = cohort.places[owner]
+    numbers = np.repeat(np.arange(futures), len(owner) // futures)
+    window = tuple(
+        (number, {name: values[places] for name, values in columns.items()})
+        for number, columns in population.months
     )
+    return Simulated(population.state.take(places), window, numbers)
 
 
 def _newly_shocked(before: State, after: State) -> Mask:
@@ -249,36 +255,15 @@ def _newly_shocked(before: State, after: State) -> Mask:
     return newly_shocked
 
 
-def _restores_limit(
-    cohort: CutAccounts,
-    state: State,
-    window: list[tuple[int, Columns]],
-    rows: Rows,
-    month: int,
-    margin: float,
-) -> Mask:
-    """Whether the served decision on each of ``rows`` allows the limit from before the cut.
+def _collect(course: _Course, promised: Rows, asked: Mask) -> FollowedPlans:
+    """The notes of all rows as (futures, accounts), False for accounts that were not asked."""
 
-    bool (futures x accounts,); False for all other rows.
-    """
-    restores = np.zeros(state.count, dtype=np.bool_)
-    if len(rows) == 0:
-        return restores
-    own_window = take_rows(window, rows)
-    # Ids of equal length keep the order of the rows, which the features are sorted by.
-    numbers = pl.Series(rows).cast(pl.String)
-    ids = numbers.str.zfill(9)
-    cash_loan = state.traits.cash_loan[rows]
-    statements = as_table(ids, cash_loan, own_window, cohort.population.config)
-    features = build(check(statements))
-    bundle = cohort.bundle
-    log_odds = log_odds_of(features.matrix(bundle.features), bundle.scorer)
-    probability = probability_of(log_odds + margin).tolist()
-    cuts = cohort.cuts
-    inputs = zip(rows.tolist(), probability, features.values, strict=True)
-    for row, risk, values in inputs:
-        # Rows are tiled by future, so the account repeats every len(cuts).
-        cut = cuts[row % len(cuts)]
-        outcome = outcome_after(month, cut, risk, values, bundle)
-        restores[row] = restores_limit(outcome)
-    return restores
+    futures = course.conduct.futures
+
+    def spread(of_rows: Mask) -> Mask:
+        whole = np.zeros((futures, len(promised)), dtype=np.bool_)
+        whole[:, asked] = of_rows.reshape(futures, -1)
+        return whole
+
+    notes = {name: spread(of_rows) for name, of_rows in course.seen.items()}
+    return FollowedPlans(promised=promised, asked=asked, kept=spread(course.is_back), **notes)

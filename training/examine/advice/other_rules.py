@@ -8,11 +8,13 @@ import polars as pl
 
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import AdviceRules
-from training.examine.advice.follow import follow_plans
+from training.examine.advice.follow import Conduct, follow_plans
 from training.examine.truth.cut_accounts import CutAccounts, find_cut_accounts
 from training.examine.truth.population import Population
 
 _MARGINS = (0.0, 0.3, 0.6)
+# Until the limit is back, in one future: only the rules of advice differ.
+_ONCE = Conduct(futures=1, months_after=0)
 
 
 def vary_rules(rules: AdviceRules) -> dict[str, AdviceRules]:
@@ -36,11 +38,10 @@ def advise_by_other_rules(population: Population, bundle: Bundle) -> pl.DataFram
     """Return one row for each set of rules.
 
     Columns: ``rules``; ``plans`` with a promise; ``months`` to it and ``effort``, on average; and
-    shares of promises kept:
+    shares of promises kept, in one future:
 
     - ``kept``, ``kept_unshocked``: as :func:`training.examine.advice.tables.validity`
     - ``exactly``: by customers who never pay more than the plan states
-    - ``with_margin``: by a decision that has to clear the cut-off by the margin, as the promise did
     """
     rows = []
     for name, rules in vary_rules(bundle.advice).items():
@@ -51,15 +52,11 @@ def advise_by_other_rules(population: Population, bundle: Bundle) -> pl.DataFram
 
 
 def _row(name: str, cohort: CutAccounts) -> dict[str, object]:
-    margin = cohort.bundle.advice.search.margin
-    followed = follow_plans(cohort)
-    exactly = follow_plans(cohort, exactly=True)
-    with_margin = follow_plans(cohort, margin=margin)
-    promised = followed.promised > 0
-    kept = followed.kept[:, promised]
-    unshocked = ~followed.shocked[:, promised]
-    kept_exactly = exactly.kept[:, promised]
-    kept_with_margin = with_margin.kept[:, promised]
+    followed = follow_plans(cohort, _ONCE)
+    exactly = follow_plans(cohort, replace(_ONCE, exactly=True))
+    promised = followed.asked
+    of = promised & ~followed.closed
+    quiet = of & ~followed.shocked
     # Plans without a promise cost effort too, but for nothing: they are no price of a promise.
     efforts = [plan.effort for plan in cohort.plans if plan.restored is not None]
     return {
@@ -67,8 +64,7 @@ def _row(name: str, cohort: CutAccounts) -> dict[str, object]:
         "plans": int(promised.sum()),
         "months": float(followed.promised[promised].mean()),
         "effort": sum(efforts) / len(efforts),
-        "kept": float(kept.mean()),
-        "kept_unshocked": float(kept[unshocked].mean()),
-        "exactly": float(kept_exactly.mean()),
-        "with_margin": float(kept_with_margin.mean()),
+        "kept": float(followed.kept[of].mean()),
+        "kept_unshocked": float(followed.kept[quiet].mean()),
+        "exactly": float(exactly.kept[promised & ~exactly.closed].mean()),
     }

@@ -6,7 +6,8 @@ import polars as pl
 
 from features.types import Mask
 from training.evaluate.metrics import wilson
-from training.examine.advice.follow import FollowedPlans, PlanRisk
+from training.examine.advice.follow import FollowedPlans
+from training.examine.advice.plan_risk import PlanRisk
 from training.examine.truth.cut_accounts import CutAccounts
 
 
@@ -15,7 +16,7 @@ def validity(cohort: CutAccounts, followed: FollowedPlans, risk: PlanRisk) -> pl
 
     - ``segment``, ``accounts``; ``plans`` with a promise; ``months`` to it on average
     - ``kept`` and ``kept_unshocked``: shares of plans and futures, with 95 % intervals that count
-      accounts and not futures; the latter null where every account was shocked
+      accounts and not futures; null where every account was closed or shocked
     - ``fell``, ``tied`` and ``rose``: shares of plans by the change of the true probability, with
       the limit still reduced; ``fell_limit_back``, with the limit restored.  Falls have intervals
     - ``risk_plan``, ``risk_limit_back`` and ``risk_carry_on``: mean probabilities
@@ -61,17 +62,22 @@ def validity_by_month(followed: FollowedPlans) -> pl.DataFrame:
 
 
 def _kept_columns(followed: FollowedPlans, plans: Mask) -> dict[str, object]:
+    # An account that the customer closed is asked about no more.
+    is_open = ~followed.closed[:, plans]
+    quiet = is_open & ~followed.shocked[:, plans]
     kept = followed.kept[:, plans]
-    unshocked = ~followed.shocked[:, plans]
+    return {
+        **_share_of("kept", kept, is_open),
+        **_share_of("kept_unshocked", kept, quiet),
+    }
+
+
+def _share_of(name: str, kept: Mask, of: Mask) -> dict[str, object]:
+    if not of.any():
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
     # Intervals count accounts: the futures of one account are not independent.
-    count = int(plans.sum())
-    columns = _share_columns("kept", float(kept.mean()), count)
-    if not unshocked.any():
-        names = ("kept_unshocked", "kept_unshocked_low", "kept_unshocked_high")
-        return columns | dict.fromkeys(names)
-    share = float(kept[unshocked].mean())
-    accounts = int(unshocked.any(axis=0).sum())
-    return columns | _share_columns("kept_unshocked", share, accounts)
+    accounts = int(of.any(axis=0).sum())
+    return _share_columns(name, float(kept[of].mean()), accounts)
 
 
 def _risk_columns(risk: PlanRisk, plans: Mask) -> dict[str, object]:

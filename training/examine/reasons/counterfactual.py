@@ -28,7 +28,13 @@ from features.ledger import (
 from features.types import Mask, Rows
 from features.window import Months, Values, Window
 from training.examine.reasons.ledger_differences import compare_with_ledger, known_or
-from training.examine.reasons.levels import MONTHS_REPLAYED, Levels, year_amount
+from training.examine.reasons.levels import (
+    MONTHS_REPLAYED,
+    Levels,
+    kept_counts,
+    kept_share,
+    year_total,
+)
 
 _CHANGED = (
     "balance",
@@ -51,6 +57,10 @@ class _Change:
     levels: Levels
     on_time: Mask  # payments that were late are made in time
     income: Values
+    spend_share: Values  # of each month's spending that is left
+    cash_share: Values  # of each month's cash that is left
+    limit_requests: Months  # that are left
+    inquiries: Months  # that are left
     terms: Terms
     instalment_share: float  # of the debt elsewhere; falls due each month
 
@@ -81,13 +91,7 @@ def replay_year(
     # The month whose statement the year begins with; a shorter history begins with its first.
     earlier_months = window.months_observed.astype(np.int64) - 1
     start = np.minimum(months, earlier_months)
-    change = _Change(
-        levels,
-        on_time,
-        window.last_known("income"),
-        terms,
-        instalment_share,
-    )
+    change = _make_change(window, start, months, levels, on_time, (terms, instalment_share))
     state = _begin(window, start, change)
     unexplained = compare_with_ledger(window, months, terms)
     known = {}
@@ -105,21 +109,59 @@ def replay_year(
             terms,
         )
         after = replace(after, account=account)
-        statements.append(_statement(after, behaviour, actual, levels, row))
+        statements.append(_statement(after, behaviour, actual, change, row))
         state = _choose(start > row, after, state)
     return _overwrite(window, statements, start)
+
+
+def _make_change(
+    window: Window,
+    start: Rows,
+    months: int,
+    levels: Levels,
+    on_time: Mask,
+    rules: tuple[Terms, float],
+) -> _Change:
+    """What the levels leave of the year that is replayed, by its totals."""
+    is_replayed = np.arange(months)[:, None] < start
+
+    def year(name: str) -> Months:
+        return np.where(is_replayed, np.nan_to_num(window[name][:months]), 0.0)
+
+    def left(name: str, level: Values) -> Months:
+        allowed = level * start / MONTHS_REPLAYED
+        return kept_counts(year(name)[::-1], allowed)[::-1]
+
+    income = window.last_known("income")
+    may_spend = levels.spend * income * start
+    may_draw = levels.cash * year_total(year("credit_limit"))
+    terms, instalment_share = rules
+    return _Change(
+        levels=levels,
+        on_time=on_time,
+        income=income,
+        spend_share=kept_share(
+            year_total(year("spend")),
+            may_spend,
+        ),
+        cash_share=kept_share(
+            year_total(year("cash_advance")),
+            may_draw,
+        ),
+        limit_requests=left("limit_requests", levels.limit_requests),
+        inquiries=left("credit_inquiries", levels.inquiries),
+        terms=terms,
+        instalment_share=instalment_share,
+    )
 
 
 def _statement(
     after: _State,
     behaviour: Behaviour,
     actual: Mapping[str, Values],
-    levels: Levels,
+    change: _Change,
     row: int,
 ) -> dict[str, Values]:
-    month = MONTHS_REPLAYED - 1 - row
-    requests = year_amount(levels.limit_requests, month)
-    inquiries = year_amount(levels.inquiries, month)
     return {
         "balance": after.account.balance,
         "spend": behaviour.spend,
@@ -127,8 +169,8 @@ def _statement(
         "payment": behaviour.payment,
         "minimum_due": after.account.minimum_due,
         "days_past_due": after.account.days_past_due.astype(np.float64),
-        "limit_requests": np.minimum(actual["limit_requests"], requests),
-        "credit_inquiries": np.minimum(actual["credit_inquiries"], inquiries),
+        "limit_requests": change.limit_requests[row],
+        "credit_inquiries": change.inquiries[row],
         "external_debt": np.maximum(actual["external_debt"] - after.less_debt, 0.0),
     }
 
@@ -173,15 +215,12 @@ def _replay_month(
     money = money - payment
 
     # Money that is left replaces cash.
-    most_cash = levels.cash * actual["credit_limit"]
-    # fmin ignores NaN: an unknown level changes nothing.
-    wanted = round_to_cents(np.fmin(actual["cash_advance"], most_cash))
+    wanted = round_to_cents(actual["cash_advance"] * change.cash_share)
     money = money - (actual["cash_advance"] - wanted)
     instead = np.minimum(np.maximum(money, 0.0), wanted)
     money = money - instead
 
-    most_spend = levels.spend * change.income
-    spend = round_to_cents(np.fmin(actual["spend"], most_spend))
+    spend = round_to_cents(actual["spend"] * change.spend_share)
     # A month past due is a payment left out, which the ledger counts; fewer days are a behaviour.
     is_late = (days_past_due < DAYS_A_MONTH) & ~change.on_time
     behaviour = Behaviour(
@@ -225,13 +264,8 @@ def _pay(
         np.maximum(payment, account.minimum_due),
         payment,
     )
-    # A month whose instalment was left out belongs to late payment alone.
-    share = np.where(
-        days_past_due < DAYS_A_MONTH,
-        change.levels.paid_share,
-        np.nan,
-    )
-    payment = np.fmax(payment, np.clip(share, 0.0, 1.0) * owed)
+    share = np.clip(change.levels.paid_share, 0.0, 1.0)
+    payment = np.fmax(payment, share * owed)
     still_owed = np.maximum(owed - payment, 0.0)
     more = np.minimum(still_owed, np.maximum(money - payment, 0.0))
     return round_to_cents(payment + more)

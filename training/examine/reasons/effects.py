@@ -18,15 +18,13 @@ Which behaviours
     there.  Short history and capacity have no effect.
 
 Only towards the reference
-    A behaviour is changed only if it is worse than the reference's.  No act belongs to two groups:
-    a month that leaves an instalment uncovered belongs to late payment, every other month to weak
-    repayment.
+    A behaviour is changed only if it is worse than the reference's.  No act belongs to two groups.
 
-Month by month
-    Spending and cash are limited in each month to a mean month of the reference.  So an account
-    whose year has the reference's total, but in few months, is changed too: such an effect is too
-    large.  It stays as it is because the true causes (:mod:`training.examine.truth.drivers`) are
-    limited in the same way, and both have to answer the same question.
+The whole year
+    Spending, cash and applications are scaled to the reference's total of a year, each month by the
+    same share.  Earlier versions limited each month to a mean month of the reference: an account
+    with the reference's total in few months was changed too.  A payment is asked for in each month
+    by itself, because what is owed is.
 
 Money
     Payments and cash stay as they were.  If a payment becomes smaller, here or of an instalment
@@ -60,10 +58,9 @@ from training.examine.reasons.counterfactual import replay_year
 from training.examine.reasons.levels import Levels
 
 Driven = Literal[
-    "late_payment",
+    "repayment",
     "high_utilization",
     "overspending",
-    "weak_repayment",
     "cash_reliance",
     "credit_seeking",
     "external_debt",
@@ -82,7 +79,7 @@ class _Source(NamedTuple):
 
 
 _SOURCES: Mapping[str, _Source] = {
-    "paid_share": _Source("weak_repayment", "payment_to_balance_12"),
+    "paid_share": _Source("repayment", "payment_to_balance_12"),
     "spend": _Source("overspending", "spend_to_income_12"),
     "debt": _Source("external_debt", "external_debt_to_income"),
     # The feature is a sum over six months.
@@ -150,7 +147,7 @@ def _compute_block(
     columns = replay_year(
         trajectories,
         levels=_only_changed(levels.take(account), changed),
-        on_time=changed == "late_payment",
+        on_time=changed == "repayment",
         terms=bundle.policy.terms,
         instalment_share=bundle.advice.search.instalment_share,
     )
@@ -188,7 +185,6 @@ def _only_changed(levels: Levels, changed: NDArray[np.str_]) -> Levels:
 
 def _is_known(window: Window, levels: Levels) -> Mask:
     """Whether each effect is known, (accounts, DRIVEN)."""
-    accounts = len(window.months_observed)
 
     def ever(column: str) -> Mask:
         known: Mask = np.any(~np.isnan(window[column]), axis=0)
@@ -198,10 +194,9 @@ def _is_known(window: Window, levels: Levels) -> Mask:
     requests = ~np.isnan(levels.limit_requests) & ever("limit_requests")
     inquiries = ~np.isnan(levels.inquiries) & ever("credit_inquiries")
     known: dict[Driven, Mask] = {
-        "late_payment": np.ones(accounts, dtype=np.bool_),
+        "repayment": ~np.isnan(levels.paid_share),
         "high_utilization": ~np.isnan(levels.used),
         "overspending": ~np.isnan(levels.spend) & income & ever("spend"),
-        "weak_repayment": ~np.isnan(levels.paid_share),
         "cash_reliance": ~np.isnan(levels.cash) & ever("cash_advance"),
         "credit_seeking": requests | inquiries,
         "external_debt": ~np.isnan(levels.debt) & income & ever("external_debt"),

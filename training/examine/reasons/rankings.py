@@ -10,6 +10,7 @@ import numpy as np
 from features.types import Matrix
 from features.window import lay_out
 from serving.decision.reasons.ranking import Evidence, principal_groups, sums_of
+from serving.decision.scoring.score import logit
 from serving.decision.scoring.shapley import explain_many, path_dependent
 from training.examine.reasons.effects import DRIVEN, compute_effects
 from training.examine.truth.cut_accounts import CutAccounts
@@ -56,10 +57,12 @@ def _rank(cohort: CutAccounts, contributions: Matrix) -> Ranking:
     stated = []
     weights = []
     for account, own in enumerate(contributions.tolist()):
+        decision = cohort.advised[account].decision
         evidence = Evidence(
             contributions=dict(zip(names, own, strict=True)),
             values=dict(zip(names, cohort.matrix[account].tolist(), strict=True)),
             comparison=bundle.comparisons[cohort.products[account]],
+            excess=decision.log_odds - logit(decision.cut_off),
         )
         reasons = principal_groups(evidence, bundle.wording)
         stated.append(tuple(group.code for group in reasons))

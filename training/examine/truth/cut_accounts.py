@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE
 from features.months import months_between
-from features.types import Mask, Matrix, Rows
+from features.types import Mask, Matrix, Rows, Vector
 from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import PlanPath
 from serving.decision.advice.rollout import Plans
@@ -95,6 +95,19 @@ class CutAccounts:
         return months
 
     @property
+    def promised_limit(self) -> Vector:
+        """The limit that the plan brings back in the promised month, CNY; NaN without a promise.
+
+        It is that from before the cut, as far as no rule allows less.
+        """
+        limits = np.full(len(self.plans), np.nan)
+        for place, plan in enumerate(self.plans):
+            for month in plan.path:
+                if month.month == plan.restored:
+                    limits[place] = month.limit
+        return limits
+
+    @property
     def plans(self) -> list[PlanPath]:
         """The plan advised to each account."""
         return [advised.advice.plan for advised in self.advised if advised.advice is not None]
@@ -151,11 +164,13 @@ def plans_from_paths(paths: Sequence[PlanPath]) -> Plans:
     """Return the plans of paths, read back from the steps that customers are advised."""
     values = {name: np.zeros(len(paths)) for name in LEVERS}
     values["spending"] = np.full(len(paths), NO_SPENDING_CAP)
-    paid_share = np.zeros(len(paths))
+    paid_share, paid_now = np.zeros(len(paths)), np.zeros(len(paths))
     for place, path in enumerate(paths):
         for step in path.steps:
-            # A step without an amount, such as paying on time, is a switch.
-            values[step.lever][place] = 1.0 if step.amount is None else step.amount
-            if step.share is not None:
-                paid_share[place] = step.share
-    return Plans(**values, paid_share=paid_share)
+            if step.lever == "on_time":
+                values[step.lever][place] = 1.0
+                paid_share[place], paid_now[place] = step.share or 0.0, step.amount or 0.0
+            else:
+                # A step without an amount, such as going without cash, is a switch.
+                values[step.lever][place] = 1.0 if step.amount is None else step.amount
+    return Plans(**values, paid_share=paid_share, paid_now=paid_now)

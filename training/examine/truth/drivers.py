@@ -6,7 +6,9 @@ a month: paying on time, repaying a share of the balance, spending, drawing cash
 credit (and getting it).  A full line and debt elsewhere are the result of earlier months; for these
 the account starts at the reference's level.  Everything else follows by the simulator's mechanism,
 with the account's own random draws and budget.  Levels change only towards the reference: an
-account that is already better keeps its own.  The levels are those of the served effects, so that
+account that is already better keeps its own.  Spending, cash and applications are scaled to the
+reference's total of the year that the account lived (:mod:`training.examine.truth.kept`), each
+month by the same share.  The levels are those of the served effects, so that
 both answer one question: :mod:`training.examine.reasons.effects` with the model and the ledger,
 this module with the mechanism itself.
 
@@ -18,7 +20,7 @@ once the lender learns of the lower income, and the illnesses, which they never 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -29,13 +31,13 @@ from training.data.simulate.config import SimulationConfig
 from training.data.simulate.shocks import NONE
 from training.data.simulate.state import State, round_to_cents
 from training.data.simulate.step import Columns, step
-from training.examine.reasons.levels import MONTHS_REPLAYED, Levels, year_amount
+from training.examine.reasons.levels import Levels
+from training.examine.truth.kept import Kept, are_acting, keep_of_year
 
 Driver = Literal[
-    "late_payment",
+    "repayment",
     "high_utilization",
     "overspending",
-    "weak_repayment",
     "cash_reliance",
     "credit_seeking",
     "external_debt",
@@ -82,60 +84,67 @@ def replay_without_driver(
     if change_start is not None:
         state = change_start(state, levels)
     change_acts = _ACTS.get(driver)
+    kept = keep_of_year(state, months, config, levels) if driver in _SCALED else None
     for month in range(months):
         intervention = None
         if change_acts is not None:
-            intervention = _intervene(change_acts, levels, month % MONTHS_REPLAYED)
+            intervention = _intervene(change_acts, _Month(levels, kept, month))
         state, columns = step(state, state.months_done, config, 0, intervention)
         yield state, columns
 
 
-_ChangeActs = Callable[[State, Acts, Levels, int], Acts]
+_ChangeActs = Callable[[State, Acts, "_Month"], Acts]
 _ChangeStart = Callable[[State, Levels], State]
 
 
-def _intervene(
-    change_acts: _ChangeActs,
-    levels: Levels,
-    month: int,
-) -> Callable[[State, Acts], Acts]:
-    return lambda state, acts: change_acts(state, acts, levels, month)
+@dataclass(frozen=True, slots=True)
+class _Month:
+    """What the acts of a month are changed by; ``kept`` only for drivers that scale them."""
+
+    levels: Levels
+    kept: Kept | None
+    number: int  # 0 = the first that is replayed
+
+    @property
+    def scaled(self) -> Kept:
+        if self.kept is None:
+            raise ValueError("expected a driver that scales acts, got one that does not")
+        return self.kept
 
 
-def _pay_on_time(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+def _intervene(change_acts: _ChangeActs, month: _Month) -> Callable[[State, Acts], Acts]:
+    return lambda state, acts: change_acts(state, acts, month)
+
+
+def _repay(state: State, acts: Acts, month: _Month) -> Acts:
+    """Pay in time, at least the minimum due and the reference's share of the balance."""
+    share = np.clip(np.nan_to_num(month.levels.paid_share), 0.0, 1.0)
+    owed = np.maximum(state.balance, 0.0)
+    least = np.maximum(state.minimum_due, round_to_cents(share * owed))
     return replace(
         acts,
-        payment=np.maximum(acts.payment, state.minimum_due),
+        payment=np.maximum(acts.payment, least),
         days_late=np.zeros_like(acts.days_late),
     )
 
 
-def _repay_share(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    share = np.clip(np.nan_to_num(levels.paid_share), 0.0, 1.0)
-    owed = np.maximum(state.balance, 0.0)
-    reference_payment = round_to_cents(share * owed)
-    return replace(acts, payment=np.maximum(acts.payment, reference_payment))
+def _limit_spending(state: State, acts: Acts, month: _Month) -> Acts:
+    return replace(acts, spend=round_to_cents(acts.spend * month.scaled.spend))
 
 
-def _limit_spending(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    allowed = levels.spend * state.reported_income
-    # fmin and not minimum: where the level or the income is unknown, the account keeps its own.
-    spend = np.fmin(acts.spend, allowed)
-    return replace(acts, spend=round_to_cents(spend))
+def _limit_cash(state: State, acts: Acts, month: _Month) -> Acts:
+    return replace(acts, cash_advance=round_to_cents(acts.cash_advance * month.scaled.cash))
 
 
-def _limit_cash(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
-    allowed = levels.cash * state.credit_limit
-    cash_advance = np.fmin(acts.cash_advance, allowed)
-    return replace(acts, cash_advance=round_to_cents(cash_advance))
-
-
-def _limit_applications(state: State, acts: Acts, levels: Levels, month: int) -> Acts:
+def _limit_applications(state: State, acts: Acts, month: _Month) -> Acts:
     """Limit applications for credit; credit that is not applied for is not granted either."""
-    requests_allowed = year_amount(levels.limit_requests, month)
-    inquiries_allowed = year_amount(levels.inquiries, month)
-    requests = np.minimum(acts.limit_requests, requests_allowed)
-    inquiries = np.minimum(acts.credit_inquiries, inquiries_allowed)
+    kept, number = month.scaled, month.number
+    # An account that does not act keeps its numbers: some are carried into later months.
+    acting = are_acting(state)
+    most_requests = np.where(acting, kept.limit_requests[number], np.inf)
+    most_inquiries = np.where(acting, kept.inquiries[number], np.inf)
+    requests = np.minimum(acts.limit_requests, most_requests)
+    inquiries = np.minimum(acts.credit_inquiries, most_inquiries)
     fewer_inquiries = inquiries < acts.credit_inquiries
     return replace(
         acts,
@@ -163,12 +172,12 @@ def _limit_debt(state: State, levels: Levels) -> State:
 
 
 _ACTS: Mapping[Driver | None, _ChangeActs] = {
-    "late_payment": _pay_on_time,
+    "repayment": _repay,
     "overspending": _limit_spending,
-    "weak_repayment": _repay_share,
     "cash_reliance": _limit_cash,
     "credit_seeking": _limit_applications,
 }
+_SCALED = ("overspending", "cash_reliance", "credit_seeking")
 _STARTS: Mapping[Driver | None, _ChangeStart] = {
     "high_utilization": _limit_utilization,
     "external_debt": _limit_debt,

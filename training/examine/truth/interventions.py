@@ -9,12 +9,12 @@ missing for other spending, and the customer borrows elsewhere what is then miss
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
-from features.types import Vector
-from serving.decision.advice.rollout import Plans
+from features.types import Mask, Vector
+from serving.decision.advice.rollout import Plans, planned_payment
 from training.data.simulate.behaviour import Acts
 from training.data.simulate.config import SimulationConfig
 from training.data.simulate.state import Numbers, State, round_to_cents
@@ -33,9 +33,8 @@ def follow(plans: Plans, exactly: bool = False) -> Intervention:
     def intervene(state: State, acts: Acts) -> Acts:
         owed = np.maximum(state.balance, 0.0)  # an overpaid account owes nothing
         due = state.minimum_due
-        stated = np.maximum(due + plans.extra, plans.paid_share * owed)
-        planned_payment = np.minimum(stated, np.maximum(owed, due))
-        paid = planned_payment if exactly else np.maximum(acts.payment, planned_payment)
+        planned = planned_payment(owed, due, plans)
+        paid = planned if exactly else np.maximum(acts.payment, planned)
         on_time = plans.on_time > 0
         no_cash = plans.no_cash > 0
         no_credit = plans.no_new_credit > 0
@@ -59,6 +58,32 @@ def follow(plans: Plans, exactly: bool = False) -> Intervention:
         )
 
     return intervene
+
+
+def own_ways(customers: int) -> Plans:
+    """Return plans that change nothing, one a customer."""
+    values = {field.name: np.zeros(customers) for field in fields(Plans)}
+    values["spending"] = np.full(customers, np.inf)
+    return Plans(**values)
+
+
+def while_followed(plans: Plans, followed: Mask) -> Plans:
+    """Return the plans where they are followed, and the customers' own ways elsewhere."""
+    elsewhere = own_ways(len(plans))
+    values = {}
+    for field in fields(Plans):
+        planned, own = getattr(plans, field.name), getattr(elsewhere, field.name)
+        values[field.name] = np.where(followed, planned, own)
+    return Plans(**values)
+
+
+def without_drawings(plans: Plans, suspended: Mask) -> Plans:
+    """Return the plans, in which nothing is drawn on suspended accounts."""
+    return replace(
+        plans,
+        spending=np.where(suspended, 0.0, plans.spending),
+        no_cash=np.where(suspended, 1.0, plans.no_cash),
+    )
 
 
 def simulate_months(

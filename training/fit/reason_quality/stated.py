@@ -13,7 +13,7 @@ from features.types import Mask, Matrix, Vector
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import stages
 from serving.decision.policy.limit import cut_off_log_odds_of, cut_offs_of
-from serving.decision.reasons.ranking import group_of
+from serving.decision.reasons.naming import group_of
 from serving.decision.result import Decision, Stages
 
 

@@ -154,6 +154,12 @@ def measure_importance(evaluation: Evaluation) -> pl.DataFrame:
     return table.sort("importance", descending=True)
 
 
+def describe_cut_offs(bundle: Bundle) -> str:
+    """Return the cut-offs in words: ``0.1279 (cash_loan), 0.1279 (pay_later)``."""
+    cut_offs = bundle.policy.cut_offs(bundle.comparisons)
+    return ", ".join(f"{cut_off:.4f} ({product})" for product, cut_off in cut_offs.items())
+
+
 def _bundle_table(bundle: Bundle) -> pl.DataFrame:
     provenance, policy = bundle.provenance, bundle.policy
     calibration = bundle.scorer.calibration
@@ -163,7 +169,7 @@ def _bundle_table(bundle: Bundle) -> pl.DataFrame:
     constrained = sum(BY_NAME[name].direction != 0 for name in bundle.features)
     products = ", ".join(sorted(bundle.comparisons))
     versions = [f"{name} {version}" for name, version in provenance.libraries.items()]
-    cut_offs = bundle.describe_cut_offs()
+    cut_offs = describe_cut_offs(bundle)
     facts = {
         "name and version": f"{provenance.name} {provenance.version or '(not registered)'}",
         "bundle": bundle.digest,

@@ -25,7 +25,7 @@ def performance_section(evaluation: Evaluation, *, seen: bool) -> Section:
     """Return how well the model ranks; ``seen`` adds that it was fitted on these accounts."""
     label, probability = evaluation.label, evaluation.probability
     auc = metrics.auc(label, probability)
-    cut_offs = evaluation.bundle.cut_offs
+    cut_offs = evaluation.bundle.policy.cut_offs(evaluation.bundle.comparisons)
     exhibits = (
         Exhibit("Measures with 95 % intervals.", metrics.discrimination(label, probability)),
         Exhibit("ROC: each point is a cut-off.", figures.roc(label, probability, auc)),

@@ -7,6 +7,8 @@ from training.compare.policies.frontier import best_under, frontier
 from training.compare.policies.page import points
 from training.compare.policies.portfolio import portfolio_of
 from training.evaluate.holdout import Evaluation
+from training.fit.economics import economics_table
+from training.release.report.model_card import describe_cut_offs
 from training.release.report.page import Exhibit, Section
 
 
@@ -17,7 +19,8 @@ def policy_section(evaluation: Evaluation) -> Section:
     # The share that the served policy cuts is the budget of the comparison.
     good_cut = table.filter("operating")["good_cut"].item()
     best = best_under(table, good_cut)
-    cut_offs = evaluation.bundle.describe_cut_offs()
+    cut_offs = describe_cut_offs(evaluation.bundle)
+    economics = economics_table(evaluation.bundle.economics)
     text = (
         f"Version {served.version} of the policy cuts from a probability of {cut_offs}. "
         f"{good_cut:.1%} of the accounts that stayed good are cut, suspended or proposed to a "
@@ -26,6 +29,13 @@ def policy_section(evaluation: Evaluation) -> Section:
         "more policies."
     )
     exhibits = (
+        Exhibit(
+            "Margin and credit conversion, learnt by the fit from its training rows, with 95 % "
+            "intervals. Numbers in policy.toml replace them. Left out are rows that defaulted "
+            "after the lender had cut their limit (cut_before), and rows without an unused limit "
+            "(fully_drawn).",
+            economics,
+        ),
         Exhibit(
             "One curve for each depth of cut; the point is the served policy.",
             frontier_figure(table, best, good_cut),

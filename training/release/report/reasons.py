@@ -32,8 +32,8 @@ def reasons_section(
 ) -> Section:
     """Return how often each reason is given, how good the reasons are, and examples.
 
-    ``agreement`` is the fit's table of :mod:`training.fit.reason_agreement`, null if the run has
-    none.
+    ``agreement`` is the fit's table of :mod:`training.fit.reason_quality.agreement`, null if the
+    run has none.
     """
     explained = [decision for decision in evaluation.stages.decisions if decision.reasons]
     if not explained:

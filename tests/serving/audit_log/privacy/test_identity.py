@@ -66,7 +66,7 @@ def guess_ids(file: Path, candidates: Iterable[Json]) -> Iterator[tuple[str, str
         (facts["decided_at"], facts["model"]["bundle"]) for facts in decided if "model" in facts
     }
     for body in candidates:
-        fields = {name: body[name] for name in Request.model_fields}
+        fields = {name: body[name] for name in Request.model_fields if name in body}
         request = parse(Request, json.dumps(fields).encode())
         statements = check(statements_table([request]))
         for decided_at, digest in times:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from features.catalogue import CATALOGUE
 from features.schema import check
 from serving.decision.advice.constraints import Constraints
+from serving.decision.advice.habits import HABIT_MONTHS
 from serving.decision.advice.plans import Finances, make_plan_grid
 from serving.decision.advice.projection import LimitCut, Projection, Restored, restores_limit
-from serving.decision.advice.result import Advice
+from serving.decision.advice.result import Advice, PlanPath
 from serving.decision.advice.rollout import Plans
 from serving.decision.advice.search import PlanSearch
 from serving.decision.bundle import Bundle
@@ -24,12 +25,14 @@ from serving.decision.config.reasons import Text
 from serving.decision.notice import LANGUAGES
 from serving.decision.pipeline import advise, advise_many, decide_many, stages
 from serving.decision.policy.outcome import Outcome
-from serving.decision.reasons.wording import month_name
+from serving.decision.reasons.wording import day, month_name
 from serving.decision.result import AdviceOptions, Advised
 from serving.decision.scoring.score import logit, probability_of
 from tests.support.each import each
 from tests.support.plans import (
     MONTHS,
+    Verdict,
+    broken_rules,
     cut_by_model,
     decide_months,
     limit_of,
@@ -57,6 +60,16 @@ def all_cut(
 def cut(all_cut: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Some forty of them."""
     return all_cut[:: max(len(all_cut) // 40, 1)]
+
+
+@pytest.fixture(scope="module")
+def told(
+    all_cut: list[pl.DataFrame],
+    bundle: Bundle,
+    when: datetime.datetime,
+) -> list[Advised]:
+    """The advice to all of them."""
+    return advise_many(pl.concat(all_cut), bundle, when)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +108,7 @@ def test_without_a_restoring_plan_the_plan_of_lowest_risk_is_shown(
     for statements in each(cut[:10]):
         found = advise(statements, strict, when)
         advice = advice_of(found)
+        assert advice.plan.steps
         assert advice.plan.restored is None
         assert {month.limit for month in advice.plan.path} == {found.decision.new_limit}
         lowest, on_time = advice.plan.path[-1], advice.on_time_only.path[-1]
@@ -112,9 +126,15 @@ def test_a_limit_kept_without_the_margin_is_noted_and_not_promised(
     last_kept: set[bool] = set()
     for found in advise_many(pl.concat(all_cut), strict, when):
         advice = advice_of(found)
+        if not advice.plan.steps:
+            assert any("know of no steps" in note.en for note in advice.notes)
+            continue
         kept = [month.action == "keep" for month in advice.plan.path]
         last_kept.add(kept[-1])
-        assert (no_plan in advice.notes) == (not kept[-1])
+        ends = advice.plan.path[-1].month
+        en, zh = (month_name(ends, language) for language in LANGUAGES)
+        told_none = Text(no_plan.en.format(month=en), no_plan.zh.format(month=zh))
+        assert (told_none in advice.notes) == (not kept[-1])
         named = [note for note in advice.notes if note.en.startswith(narrow.en[:20])]
         assert bool(named) == kept[-1]
         if named:
@@ -156,10 +176,90 @@ def test_the_path_is_that_of_the_ordinary_flow(
 ) -> None:
     for statements, found in each(zip(cut[:10], advised[:10], strict=True)):
         path = advice_of(found).carry_on
-        verdicts = decide_months(statements, plan_from_steps(path), found, bundle)
+        plan, orders = plan_from_steps(path), min(statements.height, HABIT_MONTHS)
+        relived = [
+            decide_months(statements, plan, found, bundle, rotation=rotation)
+            for rotation in range(orders)
+        ]
+        log_odds = np.array([[month.log_odds for month in months] for months in relived])
+        mean = probability_of(log_odds).mean(axis=0)
+        before, after = np.append(mean[0], mean[:-1]), np.append(mean[1:], mean[-1])
+        expected = before / 4 + mean / 2 + after / 4
         assert path.restored is None
-        for month, verdict in zip(path.path, verdicts, strict=True):
-            assert logit(month.probability) == pytest.approx(verdict.log_odds, abs=1e-9)
+        assert [month.probability for month in path.path] == pytest.approx(expected, abs=1e-9)
+        for name in ("balance", "payment"):
+            amounts = np.mean([[getattr(month, name) for month in one] for one in relived], axis=0)
+            assert [getattr(month, name) for month in path.path] == pytest.approx(
+                amounts, abs=0.0051
+            )
+
+
+def test_as_before_does_not_jump(all_cut: list[pl.DataFrame], told: list[Advised]) -> None:
+    """Neighbouring months differ by less than 30 points, for every account that the model cuts."""
+    assert len(told) == len(all_cut)
+    for found in each(told):
+        path = [month.probability for month in advice_of(found).carry_on.path]
+        assert np.abs(np.diff(path)).max() < 0.3, found.decision.account_id
+
+
+def test_no_plan_breaks_a_rule(
+    all_cut: list[pl.DataFrame], told: list[Advised], bundle: Bundle
+) -> None:
+    """Plans of all accounts that the model cuts, and paying on time only where it is promised."""
+    shown = 0
+    for statements, found in each(zip(all_cut, told, strict=True)):
+        advice = advice_of(found)
+        for path in (advice.plan, advice.on_time_only):
+            if path.steps and (path is advice.plan or path.restored is not None):
+                months = months_of(statements, path, found)
+                assert not broken_rules(statements, months, found), found.decision.account_id
+                shown += 1
+    assert shown > len(all_cut)
+
+
+def test_a_broken_rule_is_found(
+    all_cut: list[pl.DataFrame], told: list[Advised], bundle: Bundle
+) -> None:
+    """The control."""
+    statements, found = all_cut[0], told[0]
+    months = months_of(statements, advice_of(found).plan, found)
+    assert broken_rules(statements, months, found) == []
+    worst = [
+        month._replace(balance=1e6, payment=0.0, log_odds=9.0 + place)
+        for place, month in enumerate(months)
+    ]
+    assert broken_rules(statements, worst, found) == [
+        "over the limit in force",
+        "ends with more owed",
+        "riskier than carrying on",
+        "less than is paid now",
+    ]
+
+
+def months_of(statements: pl.DataFrame, path: PlanPath, found: Advised) -> list[Verdict]:
+    """The months of a path as they are shown."""
+    limit = limit_of_decision(found)
+    months = []
+    for month in path.path:
+        months.append(
+            Verdict(
+                log_odds=logit(month.probability),
+                free_with_margin=False,
+                free=month.action == "keep",
+                limit=month.limit,
+                in_force=limit,
+                balance=month.balance,
+                payment=month.payment,
+            )
+        )
+        limit = month.limit
+    return months
+
+
+def limit_of_decision(found: Advised) -> float:
+    """The limit that the decision leaves, or proposes to leave."""
+    decision = found.decision
+    return decision.new_limit if decision.proposed_limit is None else decision.proposed_limit
 
 
 def test_the_path_states_payments_and_balances(
@@ -168,7 +268,9 @@ def test_the_path_states_payments_and_balances(
     paid = 0
     for statements, found in each(zip(cut, advised, strict=True)):
         suspended = found.decision.action == "suspend"
-        for path in (advice_of(found).plan, advice_of(found).carry_on):
+        for path in (advice_of(found).plan, advice_of(found).on_time_only):
+            if not path.steps:  # carrying on, which is a mean
+                continue
             plan = plan_from_steps(path)
             columns = roll_statements(statements, plan, found.decision.new_limit, suspended)
             months = [month.month for month in path.path]
@@ -201,16 +303,18 @@ class Means:
     spent: float
     payable: float
     share: float  # of the balance that a plan on time relies on
+    paid_now: float  # a month, that a plan starts from
 
 
 def means_of(statements: pl.DataFrame, bundle: Bundle) -> Means:
     search, recent = bundle.advice.search, statements[-6:]
     debt = last_known(statements, "external_debt", 0.0)
     income = last_known(statements, "income", math.nan)
+    paid = float(recent["payment"].to_numpy().mean())
     payable = math.inf
     if not math.isnan(income):
         left = income * (1 - search.living_share) - search.instalment_share * debt
-        payable = max(left, float(recent["payment"].to_numpy().mean()))
+        payable = max(left, paid)
     least = least_share(statements)
     return Means(
         debt=debt,
@@ -218,6 +322,7 @@ def means_of(statements: pl.DataFrame, bundle: Bundle) -> Means:
         spent=float(np.nan_to_num(np.mean(recent["spend"].drop_nulls().to_numpy()))),
         payable=payable,
         share=least if least > bundle.policy.terms.minimum_share else 0.0,
+        paid_now=math.floor(paid / 50 + 1e-9) * 50.0 if least < 1 else 0.0,
     )
 
 
@@ -300,6 +405,7 @@ def least_effort(
         plans = Plans(
             **levers,
             paid_share=np.array([means.share]),
+            paid_now=np.array([means.paid_now]),
         )
         payable = is_payable(statements, plans, found, means.payable)
         if payable and restoring_month(statements, plans, found, bundle) is not None:
@@ -445,10 +551,16 @@ def test_advice_does_not_depend_on_how_many_plans_are_evaluated_first(
 
 def test_the_lowest_risk_is_kept_over_all_evaluations(bundle: Bundle) -> None:
     finances = Finances(
-        balance=10_000.0, debt=math.nan, income=math.nan, spent=0.0, paid=0.0, least_share=0.0
+        balance=10_000.0,
+        debt=math.nan,
+        income=math.nan,
+        spent=0.0,
+        paid=0.0,
+        least_share=0.0,
+        habit_months=6,
     )
     grid = make_plan_grid(finances, 12_000.0, bundle.advice, Constraints(), minimum_share=0.1)
-    search = PlanSearch(0, grid)
+    search = PlanSearch(0, grid, 10_000.0)
     cut = [LimitCut("pay_later", datetime.date(2026, 9, 1), 12_000.0, 500.0, True)]
     for evaluated, last_log_odds in ((0, [5.0, 3.0]), (2, [4.0])):
         trajectories = np.arange(len(last_log_odds))
@@ -457,6 +569,7 @@ def test_the_lowest_risk_is_kept_over_all_evaluations(bundle: Bundle) -> None:
             cuts=cut,
             features=np.zeros((1, len(trajectories), len(CATALOGUE))),
             log_odds=np.array([last_log_odds]),
+            limits=np.full((1, len(trajectories)), 12_000.0),
             paid=np.zeros((1, len(trajectories))),
             most_paid=np.zeros(len(trajectories)),
         )
@@ -513,6 +626,7 @@ def test_no_month_is_passed_over_that_the_policy_would_leave(bundle: Bundle, pro
         cuts=[LimitCut(product, as_of, before, 500.0, False) for before in limit.tolist()],
         features=features,
         log_odds=log_odds,
+        limits=np.full((months, count), np.inf),
         paid=np.zeros_like(log_odds),
         most_paid=np.zeros(count),
     )
@@ -566,6 +680,34 @@ def test_an_account_that_is_not_cut_gets_no_advice(
     assert found.below_cut_off > 0
 
 
+def test_who_is_capped_by_a_rule_is_told_why_and_until_when(
+    source: Source, bundle: Bundle, when: datetime.datetime
+) -> None:
+    """Of what a rule asks a person for, nobody says that the rule decided."""
+    statements = check(select_windows(source.statements, when.date().replace(day=1)))
+    made = stages(statements, bundle, when)
+    capped = [
+        decision.account_id
+        for decision, outcome in zip(made.decisions, made.outcomes, strict=True)
+        if outcome.hits and not outcome.by_model and not outcome.suspends
+    ]
+    actions = set()
+    for found in each(
+        advise_many(statements.filter(pl.col("account_id").is_in(capped)), bundle, when)
+    ):
+        assert found.advice is None
+        assert found.decision.review_on is not None
+        (note,) = found.notes
+        asked = found.decision.action == "review"
+        assert ("A rule set this limit" in note.en) != asked
+        assert ("A person decides" in note.en) == asked
+        assert ("工作人员" in note.zh) == asked
+        for language in LANGUAGES:
+            assert day(found.decision.review_on, language) in getattr(note, language)
+        actions.add(found.decision.action)
+    assert actions == {"reduce", "review"}
+
+
 def test_spending_is_stated_as_a_share_of_a_known_income(
     all_cut: list[pl.DataFrame], bundle: Bundle, when: datetime.datetime
 ) -> None:
@@ -587,11 +729,13 @@ def test_spending_is_stated_as_a_share_of_a_known_income(
 
 
 def test_steps_state_their_amounts(advised: list[Advised]) -> None:
+    steps = 0
     for found in each(advised):
         advice = advice_of(found)
         assert advice.carry_on.steps == ()
         assert [step.lever for step in advice.on_time_only.steps] == ["on_time"]
-        for step in each(advice.plan.steps):
+        steps += len(advice.plan.steps)
+        for step in advice.plan.steps:
             assert "{" not in step.text.en + step.text.zh
             if step.share is not None:
                 assert step.lever == "on_time"
@@ -601,6 +745,7 @@ def test_steps_state_their_amounts(advised: list[Advised]) -> None:
             elif step.amount is not None:
                 assert f"{step.amount:,.0f}" in step.text.en
                 assert f"{step.amount:,.0f}元" in step.text.zh
+    assert steps > 3 * len(advised)
 
 
 def test_carrying_on_promises_nothing(advised: list[Advised]) -> None:

@@ -12,12 +12,8 @@ from features.build import build, values_of
 from features.ledger import Behaviour, Standing, next_standing
 from features.schema import check
 from features.window import lay_out
-from serving.decision.advice.rollout import (
-    HABIT_MONTHS,
-    concatenate_plans,
-    least_paid_share,
-    windows_ahead,
-)
+from serving.decision.advice.habits import HABIT_MONTHS, least_paid_share
+from serving.decision.advice.rollout import concatenate_plans, windows_ahead
 from tests.support.accounts import window
 from tests.support.plans import MONTHS, TERMS, as_statements, plans, roll_statements
 from training.data.dataset import Source

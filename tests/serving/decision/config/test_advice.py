@@ -42,8 +42,8 @@ def test_the_projects_own_file_is_read() -> None:
         ),
         ("[levers.on_time]", "[levers.smile]", r"\[levers\]: missing key 'on_time'"),
         (
-            "Pay {amount} above",
-            "Pay above",
+            "Pay {amount} more",
+            "Pay more",
             r"\[levers\.extra\] en: expected the placeholders \['amount'\], got \[\]",
         ),
         (

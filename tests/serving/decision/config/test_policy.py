@@ -59,6 +59,26 @@ BROKEN = [
         "dates\\] hearing_notice_within_days: expected a day before that of decide_within_days "
         "\\(1\\)",
     ),
+    ("share = 0.01", "share = 0.3", "control\\] share: expected a number from 0 to 0.2, got 0.3"),
+    ("share = 0.01", "shere = 0.01", "control\\]: unknown key 'shere', did you mean 'share'"),
+    ("again_after_months = 6", "again_after_months = 1.5", "expected a whole number of at least 0"),
+    (
+        "{ margin = 0.3,",
+        "{ margin = 0.09,",
+        "steps\\[0\\]\\] margin: expected a number of at least 0.1",
+    ),
+    (
+        "margin = 1.0, share",
+        "margin = 0.3, share",
+        "expected a margin above 0.3 and a share above 0.5",
+    ),
+    ("share = 0.5 }", "share = 0.0 }", "restore.steps\\[0\\]\\] share: expected a number"),
+    ("share = 1.0 }", "share = 0.9 }", "restore\\] steps: expected a last step that gives all"),
+    (
+        "{ margin = 0.3, share = 0.5 }, { margin = 1.0, share = 1.0 }",
+        "",
+        "restore\\] steps: expected",
+    ),
     ("[economics]", "[economics", "policy.toml: expected TOML"),
     ("rounding = 100.0", "rounding = 0", "cut\\] rounding: expected a number above 0, got 0"),
     (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply, apply_many, refer_to_reviewer
-from tests.support.policies import DECIDED_AT, POLICY, make_account
+from tests.support.policies import DECIDED_AT, LATE, POLICY, make_account
 
 LONG_AGO = datetime.date(2026, 6, 1)
 
@@ -33,7 +33,7 @@ def test_a_risky_account_is_reduced() -> None:
 
 
 def test_a_very_risky_account_is_suspended_at_its_balance() -> None:
-    suspended = outcome_of(make_account(0.7))
+    suspended = outcome_of(make_account(0.7, **LATE))
     assert suspended.action == "suspend"
     assert suspended.new_limit == 4_000.0
 
@@ -60,14 +60,36 @@ def test_a_person_decides_large_short_and_stale_cases() -> None:
     assert stale_by_rule.review_because == ("stale_data",)
 
 
+def test_a_person_decides_cuts_that_are_large_for_the_account() -> None:
+    strict = replace(POLICY, review=replace(POLICY.review, high_impact_share=0.8))
+    most = apply(make_account(0.5, balance=0.0), strict, DECIDED_AT)
+    assert most.review_because == ("high_impact_share",)
+    assert outcome_of(make_account(0.5, balance=0.0)).action == "reduce"
+    incomes = outcome_of(make_account(0.3, income=3_000.0))
+    assert incomes.review_because == ("high_impact_incomes",)
+    assert outcome_of(make_account(0.3, income=math.nan)).action == "reduce"
+    assert outcome_of(make_account(0.3, income=6_000.0)).action == "reduce"
+    # A rule needs no person for that.
+    idle = outcome_of(make_account(0.01, 30_000.0, 0.0, idle_months=12.0, income=3_000.0))
+    assert idle.action == "reduce"
+
+
+def test_a_person_decides_a_suspension_of_an_account_that_is_not_past_due() -> None:
+    stopped = outcome_of(make_account(0.7))
+    assert stopped.action == "review"
+    assert stopped.review_because == ("suspends_not_past_due",)
+    assert stopped.suspends
+    assert not stopped.suspended
+
+
 def test_stale_data_of_an_account_that_keeps_its_limit_needs_no_person() -> None:
     assert outcome_of(replace(make_account(0.01), as_of=LONG_AGO)).action == "keep"
 
 
 def test_a_fully_drawn_account_cannot_be_cut_but_can_be_suspended() -> None:
     assert outcome_of(make_account(0.4, 5_000.0, 5_000.0)).action == "keep"
-    assert outcome_of(make_account(0.9, 5_000.0, 4_900.0)).new_limit == 4_900.0
-    overdrawn = outcome_of(make_account(0.9, 5_000.0, 5_400.0))
+    assert outcome_of(make_account(0.9, 5_000.0, 4_900.0, **LATE)).new_limit == 4_900.0
+    overdrawn = outcome_of(make_account(0.9, 5_000.0, 5_400.0, **LATE))
     assert overdrawn.action == "suspend"
     assert overdrawn.new_limit == 5_000.0
     assert overdrawn.by_model
@@ -102,7 +124,7 @@ def test_a_cap_is_never_below_the_drawn_amount() -> None:
 
 
 def test_rule_and_model_share_a_decision_if_the_model_goes_further() -> None:
-    account = make_account(0.4, income=3_000.0, balance=0.0)
+    account = make_account(0.15, income=3_000.0, balance=0.0)
     both = outcome_of(replace(account, product="cash_loan"))
     assert [hit.rule.code for hit in both.hits] == ["income_multiple_cap"]
     assert both.by_model
@@ -120,7 +142,7 @@ def test_several_accounts_get_the_outcome_of_each_alone() -> None:
     accounts = [
         make_account(0.05),
         make_account(0.25),
-        make_account(0.7),
+        make_account(0.7, **LATE),
         make_account(POLICY.cut_off("pay_later")),
         make_account(0.01, days_past_due_now=60.0),
         replace(make_account(0.01, income=2_000.0), product="cash_loan"),
@@ -131,8 +153,9 @@ def test_several_accounts_get_the_outcome_of_each_alone() -> None:
 
 
 def test_a_referral_keeps_the_limit_and_adds_its_grounds() -> None:
-    outcome = outcome_of(make_account(0.25))
-    referred = refer_to_reviewer(outcome, ("unmapped_reason",), 20_000.0, POLICY, DECIDED_AT)
+    account = make_account(0.25)
+    outcome = outcome_of(account)
+    referred = refer_to_reviewer(outcome, ("unmapped_reason",), account, POLICY, DECIDED_AT)
     assert referred.action == "review"
     assert referred.new_limit == 20_000.0
     assert referred.proposed_limit == outcome.new_limit

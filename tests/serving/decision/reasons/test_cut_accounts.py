@@ -45,12 +45,30 @@ def wrong_sentences(stated: Sequence[Stated], bundle: Bundle) -> list[str]:
     wrong = []
     for decision, reason, facts in each(stated):
         named = reason.features[0].name
-        reference = compared[decision.product,][named].to_list()
+        accounts = compared[decision.product,]
         for language in ("en", "zh"):
-            expected = acceptable(named, facts, reference, language)
+            expected = acceptable(named, facts, accounts[named].to_list(), language)
+            if (fact := second_fact(reason)) is not None:
+                of_fact = acceptable(fact, facts, accounts[fact].to_list(), language)
+                space = " " if language == "en" else ""
+                expected = {f"{two}{space}{one}" for one in expected for two in of_fact}
             if getattr(reason.text, language) not in expected:
                 wrong.append(f"{decision.account_id} {named}: {reason.text.en}; {expected}")
     return wrong
+
+
+def second_fact(reason: Reason) -> str | None:
+    """The delinquency that a reason states in a second sentence."""
+    serious = {
+        feature.name: feature.value
+        for feature in reason.features
+        if feature.name in ("worst_days_past_due_6", "worst_days_past_due_12")
+        and (feature.value or 0.0) >= 60
+    }
+    named, *others = reason.features
+    second = others[0].name if others else ""
+    said = serious.get(named.name) or 0.0
+    return second if (serious.get(second) or 0.0) > said else None
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
@@ -84,27 +85,37 @@ values = st.fixed_dictionaries(
     }
 )
 # Among them, at times, a fact that is never silent.
+days = st.sampled_from([math.nan, 0.0, 59.0, 60.0, 150.0])
 own_values = st.builds(
-    lambda drawn, days: drawn | {"worst_days_past_due_12": days},
+    lambda drawn, in_6, in_12: (
+        drawn | {"worst_days_past_due_6": in_6, "worst_days_past_due_12": in_12}
+    ),
     values,
-    st.sampled_from([math.nan, 0.0, 59.0, 60.0, 150.0]),
+    days,
+    days,
 )
 unknown_too = st.lists(
     st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.5, 0.9])), min_size=4, max_size=4
 )
 
 
-@given(contributions, own_values, st.dictionaries(st.sampled_from(MODEL_FEATURES), unknown_too))
+@given(
+    contributions,
+    own_values,
+    st.dictionaries(st.sampled_from(MODEL_FEATURES), unknown_too),
+    st.sampled_from([0.0, 0.3, 1.0, 4.0]),
+)
 def test_reasons_are_those_of_a_slow_ranking(
     drawn: dict[str, float],
     own: dict[str, float],
     columns: dict[str, list[float | None]],
+    excess: float,
 ) -> None:
-    found = evidence(drawn, compared(columns), **own)
+    found = dataclasses.replace(evidence(drawn, compared(columns), **own), excess=excess)
     rows: dict[str, Sequence[float | None]] = {
         name: columns.get(name, BETTER[BY_NAME[name].direction]) for name in MODEL_FEATURES
     }
-    expected = rank_slowly(drawn, own, rows, WORDING)
+    expected = rank_slowly(drawn, own, rows, WORDING, excess=excess)
     groups = principal_groups(found, WORDING)
     assert [ByGroup(group.code, group.named, group.leader) for group in groups] == expected
     reasons = state(found)
@@ -138,10 +149,10 @@ def test_a_group_of_little_weight_is_no_reason() -> None:
     main = {"late_months_6": 2.0}
     for less in (0.199, 0.0999):
         assert [reason.code for reason in state(evidence(main | {"utilization_now": less}))] == [
-            "late_payment"
+            "repayment"
         ]
     stated = state(evidence(main | {"utilization_now": 0.25}))
-    assert [reason.code for reason in stated] == ["late_payment", "high_utilization"]
+    assert [reason.code for reason in stated] == ["repayment", "high_utilization"]
     # Of little that pushes, a tenth is less than the least contribution.
     assert state(evidence({"late_months_6": 0.099})) == ()
     assert len(state(evidence({"late_months_6": 0.1}))) == 1
@@ -150,26 +161,26 @@ def test_a_group_of_little_weight_is_no_reason() -> None:
 def test_a_group_without_a_feature_that_is_worse_is_no_reason() -> None:
     pushing = {"late_months_6": 0.5, "utilization_now": 0.4}
     as_good = evidence(pushing, utilization_now=0.1)
-    assert [reason.code for reason in state(as_good)] == ["late_payment"]
+    assert [reason.code for reason in state(as_good)] == ["repayment"]
     # Nor where the numbers are printed alike.
     close = compared({"utilization_now": [0.4951, 0.496, 0.497, 0.498]})
     assert [reason.code for reason in state(evidence(pushing, close, utilization_now=0.504))] == [
-        "late_payment"
+        "repayment"
     ]
     apart = evidence(pushing, close, utilization_now=0.51)
-    assert [reason.code for reason in state(apart)] == ["late_payment", "high_utilization"]
+    assert [reason.code for reason in state(apart)] == ["repayment", "high_utilization"]
 
 
 def test_the_sentence_is_about_the_largest_contribution_that_is_worse() -> None:
-    pushing = {"payment_to_balance_3": 0.5, "balance_growth_6": 0.2}
-    (reason,) = state(evidence(pushing, payment_to_balance_3=0.9, balance_growth_6=0.5))
+    pushing = {"payment_to_balance_3": 0.5, "late_months_6": 0.2}
+    (reason,) = state(evidence(pushing, payment_to_balance_3=0.9, late_months_6=0.5))
     assert [feature.name for feature in reason.features] == [
-        "balance_growth_6",
+        "late_months_6",
         "payment_to_balance_3",
     ]
     # It has to have brought a fifth of its group.
-    pushing["balance_growth_6"] = 0.1
-    assert state(evidence(pushing, payment_to_balance_3=0.9, balance_growth_6=0.5)) == ()
+    pushing["late_months_6"] = 0.1
+    assert state(evidence(pushing, payment_to_balance_3=0.9, late_months_6=0.5)) == ()
 
 
 @pytest.mark.parametrize(("product", "stated"), [("pay_later", 1), ("cash_loan", 0)])
@@ -213,7 +224,7 @@ def test_a_rule_that_decided_comes_first_and_shares_the_four() -> None:
 def test_a_group_without_wording_or_a_protected_feature_is_never_filtered() -> None:
     pushing = evidence({"late_months_6": 0.5, "utilization_now": 0.4})
     assert unexplainable(pushing, WORDING) == ()
-    unmapped = dataclasses.replace(WORDING, groups={"late_payment": WORDING.groups["late_payment"]})
+    unmapped = dataclasses.replace(WORDING, groups={"repayment": WORDING.groups["repayment"]})
     assert unexplainable(pushing, unmapped) == ("unmapped_reason",)
     protected = dataclasses.replace(WORDING, protected=frozenset({"utilization_now"}))
     assert unexplainable(pushing, protected) == ("protected_feature",)
@@ -233,12 +244,12 @@ def test_a_person_decides_where_no_group_is_eligible() -> None:
 def test_a_feature_of_no_catalogue_refers_to_a_person() -> None:
     pushing = evidence({"late_months_6": 0.5, "age": 0.4})
     assert unexplainable(pushing, WORDING) == ("protected_feature", "unmapped_reason")
-    assert [reason.code for reason in state(pushing)] == ["late_payment"]
+    assert [reason.code for reason in state(pushing)] == ["repayment"]
 
 
 def test_a_named_feature_without_a_sentence_refers_to_a_person() -> None:
     without = read_wording(
-        TEXT.replace("[groups.late_payment.late_months_6]", "[groups.late_payment.late]")
+        TEXT.replace("[groups.repayment.late_months_6]", "[groups.repayment.late]")
     )
     pushing = evidence({"late_months_6": 0.5}, late_months_6=3.0)
     assert unexplainable(pushing, without) == ("unmapped_reason",)
@@ -252,7 +263,7 @@ def test_a_reason_is_specific_in_both_languages() -> None:
         "You were late with a payment in 3 of the last 6 months, most recently in August 2026."
     )
     assert reason.text.zh == "近6个月中，您有3个月还款逾期，最近一次为2026年8月。"
-    assert (reason.code, reason.cause, reason.share) == ("late_payment", "behavior", 1.0)
+    assert (reason.code, reason.cause, reason.share) == ("repayment", "behavior", 1.0)
 
 
 def test_a_short_history_is_not_called_twelve_months() -> None:
@@ -345,7 +356,7 @@ BROKEN = [
         "\n[unmaped]",
         "reasons.toml: missing key 'unmapped'; is 'unmaped' a misspelling of it",
     ),
-    ("[groups.late_payment]", "[groups.late_payment", "reasons.toml: expected TOML"),
+    ("[groups.repayment]", "[groups.repayment", "reasons.toml: expected TOML"),
 ]
 
 
@@ -374,7 +385,7 @@ SMALL = {"credit_inquiries_12": 2.0, "worst_days_past_due_12": 0.01}
 def test_a_serious_delinquency_that_was_cured_is_never_silent() -> None:
     """It brought 0.5 % of the push; without the rule a contribution so small is not stated."""
     late = state(evidence(SMALL, worst_days_past_due_12=120.0, days_past_due_now=0.0))
-    assert [reason.code for reason in late] == ["credit_seeking", "late_payment"]
+    assert [reason.code for reason in late] == ["credit_seeking", "repayment"]
     assert [reason.leader for reason in late] == [True, False]
     assert late[1].features[0].name == "worst_days_past_due_12"
     assert "120" in late[1].text.en
@@ -399,9 +410,58 @@ def test_a_delinquency_is_stated_in_addition_to_the_four() -> None:
     late = evidence(large | SMALL, worst_days_past_due_12=60.0)
     codes = [reason.code for reason in state(late)]
     four = ["credit_seeking", "high_utilization", "cash_reliance", "external_debt"]
-    assert codes == [*four, "late_payment"]
+    assert codes == [*four, "repayment"]
     by_rule = [reason.code for reason in principal_reasons(late, (HIT, HIT), True, WORDING)]
-    assert by_rule == ["cap", "cap", *four[:2], "late_payment"]
+    assert by_rule == ["cap", "cap", *four[:2], "repayment"]
+
+
+def test_a_serious_delinquency_is_said_wherever_its_group_stands() -> None:
+    """Two applications pushed more than its own 0.24; with the payments it is the first reason."""
+    pushed = {
+        "credit_inquiries_3": 0.65,
+        "payment_to_balance_6": 0.48,
+        "worst_days_past_due_6": 0.24,
+    }
+    days = {"worst_days_past_due_6": 120.0, "worst_days_past_due_12": 120.0}
+    first, second = state(evidence(pushed, COMPARISON, **days))
+    assert (first.code, second.code) == ("repayment", "credit_seeking")
+    assert first.features[0].name == "worst_days_past_due_6"
+    assert "120 days late" in first.text.en
+    # Too little to be named: it has a sentence of its own, before that of what pushed most.
+    pushed["worst_days_past_due_6"] = 0.05
+    [repayment] = [
+        own for own in state(evidence(pushed, COMPARISON, **days)) if own.code == "repayment"
+    ]
+    assert [feature.name for feature in repayment.features[:2]] == [
+        "payment_to_balance_6",
+        "worst_days_past_due_6",
+    ]
+    assert re.search(r"120 days late .*\. Your bills of the last 6 months", repayment.text.en)
+    assert "逾期120天" in repayment.text.zh
+    # The control: a delay of 59 days is not told.
+    mild = evidence(pushed, COMPARISON, **dict.fromkeys(days, 59.0))
+    assert not any("days late" in own.text.en for own in state(mild))
+
+
+def test_reasons_suffice_where_more_can_be_said() -> None:
+    pushed = {"late_months_6": 3.0, "utilization_now": 0.28, "cash_months_12": 0.12}
+    for excess, codes in each(
+        [
+            (2.9, ["repayment"]),
+            (3.2, ["repayment", "high_utilization"]),
+            (3.3, ["repayment", "high_utilization", "cash_reliance"]),
+        ]
+    ):
+        found = state(dataclasses.replace(evidence(pushed), excess=excess))
+        assert [reason.code for reason in found] == codes
+        assert [reason.leader for reason in found] == [True] + [False] * (len(codes) - 1)
+    little = evidence({"late_months_6": 3.0, "utilization_now": 0.099})
+    assert len(state(dataclasses.replace(little, excess=3.05))) == 1
+    # A protected feature in a group that is stated refers to a person, however small the group.
+    protected = dataclasses.replace(WORDING, protected=frozenset({"utilization_now"}))
+    assert unexplainable(evidence(pushed), protected) == ()
+    needed = dataclasses.replace(evidence(pushed), excess=3.2)
+    assert unexplainable(needed, protected) == ("protected_feature",)
 
 
 def test_of_features_that_pushed_alike_the_one_with_most_accounts_better_is_named() -> None:
@@ -422,5 +482,5 @@ def test_a_delinquency_alone_is_stated_and_a_person_decides() -> None:
 
 def test_a_fact_of_no_feature_is_refused() -> None:
     misspelt = TEXT.replace('feature = "worst_days_past_due_12"', 'feature = "worst_days"')
-    with pytest.raises(ConfigError, match=r"never_silent\[0\].*feature"):
+    with pytest.raises(ConfigError, match=r"never_silent\[1\].*feature"):
         read_wording(misspelt)

@@ -33,9 +33,28 @@ def pairs_of(drawn: Case) -> tuple[np.ndarray, np.ndarray]:
 
 def check_against_brute_force(drawn: Case) -> None:
     now, earlier = pairs_of(drawn)
-    found = split_changes(now, earlier, layout_of(drawn))
-    for row, then, own in zip(now, earlier, found, strict=True):
-        assert np.abs(own - shapley_values(row, then[None], drawn.model)).max() <= EXACT
+    found = split_changes(
+        now,
+        earlier,
+        layout_of(drawn),
+    )
+    for row, then, own in zip(
+        now,
+        earlier,
+        found,
+        strict=True,
+    ):
+        assert (
+            np.abs(
+                own
+                - shapley_values(
+                    row,
+                    then[None],
+                    drawn.model,
+                )
+            ).max()
+            <= EXACT
+        )
 
 
 @settings(max_examples=150)
@@ -69,19 +88,54 @@ def test_brute_force_notices_another_earlier_row() -> None:
     """The control: the change since another row is not the same."""
     drawn = a_case()
     row, then, other = drawn.rows[0], drawn.reference[0], drawn.reference[1]
-    found = split_changes(row[None], other[None], layout_of(drawn))[0]
-    assert np.abs(found - shapley_values(row, then[None], drawn.model)).max() > 1e-3
+    found = split_changes(
+        row[None],
+        other[None],
+        layout_of(drawn),
+    )[0]
+    assert (
+        np.abs(
+            found
+            - shapley_values(
+                row,
+                then[None],
+                drawn.model,
+            )
+        ).max()
+        > 1e-3
+    )
 
 
 @settings(max_examples=60)
-@given(cases(), st.integers(0, 2**32 - 1))
-def test_a_feature_that_did_not_change_has_no_part(drawn: Case, seed: int) -> None:
+@given(
+    cases(),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_feature_that_did_not_change_has_no_part(
+    drawn: Case,
+    seed: int,
+) -> None:
     now, earlier = pairs_of(drawn)
     same = np.random.default_rng(seed).random(now.shape) < 0.5
-    now = np.where(same, earlier, now)
-    found = split_changes(now, earlier, layout_of(drawn))
+    now = np.where(
+        same,
+        earlier,
+        now,
+    )
+    found = split_changes(
+        now,
+        earlier,
+        layout_of(drawn),
+    )
     assert (found[same] == 0.0).all()
-    assert (split_changes(now, now, layout_of(drawn)) == 0.0).all()
+    assert (
+        split_changes(
+            now,
+            now,
+            layout_of(drawn),
+        )
+        == 0.0
+    ).all()
 
 
 @settings(max_examples=40)
@@ -97,9 +151,22 @@ def test_equal_to_the_tables_of_that_one_row(bundle: Bundle) -> None:
     """The served model: the tables that explain a row against a reference of one."""
     layout = next(iter(bundle.scorer.explainers.values())).layout
     rows = bundle.reference.drop("product").fill_null(np.nan).to_numpy()
-    for now, earlier in each(zip(rows[:20], rows[20:40], strict=True)):
-        expected = explain_one(now, make_explainer(layout, earlier[None]))
-        found = split_changes(now[None], earlier[None], layout)[0]
+    for now, earlier in each(
+        zip(
+            rows[:20],
+            rows[20:40],
+            strict=True,
+        )
+    ):
+        expected = explain_one(
+            now,
+            make_explainer(layout, earlier[None]),
+        )
+        found = split_changes(
+            now[None],
+            earlier[None],
+            layout,
+        )[0]
         assert np.abs(found - expected).max() <= EXACT
 
 
@@ -111,14 +178,25 @@ def test_one_pair_and_many_give_the_same_bits(bundle: Bundle) -> None:
     together = split_changes(now, earlier, layout)
     assert len(now) > 2 * 1024, "expected more rows than a block has"
     for row in (0, 1, 1023, 1024, len(now) - 1):
-        alone = split_changes(now[row : row + 1], earlier[row : row + 1], layout)
-        assert np.array_equal(alone[0], together[row]), row
+        alone = split_changes(
+            now[row : row + 1],
+            earlier[row : row + 1],
+            layout,
+        )
+        assert np.array_equal(
+            alone[0],
+            together[row],
+        ), row
 
 
 def test_the_parts_add_up_to_the_change(bundle: Bundle) -> None:
     rows = bundle.reference.drop("product").fill_null(np.nan).to_numpy()
     now, earlier = rows, rows[::-1]
-    found = compare_rows(now, earlier, bundle.scorer)
+    found = compare_rows(
+        now,
+        earlier,
+        bundle.scorer,
+    )
     log_odds = scoring.log_odds_of(now, bundle.scorer)
     gap = found.earlier_log_odds + found.contributions.sum(axis=1) - log_odds
     assert np.abs(gap).max() <= 1e-9
@@ -126,17 +204,26 @@ def test_the_parts_add_up_to_the_change(bundle: Bundle) -> None:
 
 
 def test_parts_that_do_not_add_up_are_refused(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = bundle.reference.drop("product").fill_null(np.nan).to_numpy()
     now, earlier = rows[:5], rows[5:10]
 
-    def wrong(now: np.ndarray, earlier: np.ndarray, layout: Layout) -> np.ndarray:
+    def wrong(
+        now: np.ndarray,
+        earlier: np.ndarray,
+        layout: Layout,
+    ) -> np.ndarray:
         return split_changes(now, earlier, layout) * 1.001
 
     monkeypatch.setattr(scoring, "split_changes", wrong)
     with pytest.raises(AdditivityError, match="contributions miss the log-odds by"):
-        compare_rows(now, earlier, bundle.scorer)
+        compare_rows(
+            now,
+            earlier,
+            bundle.scorer,
+        )
 
 
 def test_other_shapes_are_refused(bundle: Bundle) -> None:
@@ -144,5 +231,13 @@ def test_other_shapes_are_refused(bundle: Bundle) -> None:
     width = layout.features
     for now, earlier in each([((3, width), (2, width)), ((3, width - 1),) * 2, ((width,),) * 2]):
         with pytest.raises(ValueError, match="expected two matrices of rows of"):
-            split_changes(np.zeros(now), np.zeros(earlier), layout)
-    assert split_changes(np.zeros((0, width)), np.zeros((0, width)), layout).shape == (0, width)
+            split_changes(
+                np.zeros(now),
+                np.zeros(earlier),
+                layout,
+            )
+    assert split_changes(
+        np.zeros((0, width)),
+        np.zeros((0, width)),
+        layout,
+    ).shape == (0, width)

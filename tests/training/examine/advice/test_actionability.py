@@ -12,7 +12,7 @@ from serving.decision.advice.constraints import UNCONSTRAINED
 from serving.decision.advice.plans import finances_of, make_plan_grid
 from serving.decision.advice.projection import Trajectories, project
 from serving.decision.advice.rollout import concatenate_plans
-from serving.decision.reasons.ranking import group_of
+from serving.decision.reasons.naming import group_of
 from serving.decision.scoring.lightgbm_trees import read_trees
 from serving.decision.scoring.score import Calibration, Scorer, score
 from serving.decision.scoring.shapley import explain_one, make_explainer

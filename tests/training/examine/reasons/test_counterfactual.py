@@ -58,7 +58,7 @@ def replay_each_change(
             for name, place in given_to.items()
         }
     )
-    on_time = np.array([False, *(group == "late_payment" for group in DRIVEN)])
+    on_time = np.array([False, *(group == "repayment" for group in DRIVEN)])
     windows = lay_out(statements).take(np.zeros(count, dtype=np.int64))
     return replay_year(windows, only, on_time, terms, instalment_share)
 
@@ -185,9 +185,8 @@ class Books:
 
 
 ACTS: tuple[Driven, ...] = (
-    "late_payment",
+    "repayment",
     "overspending",
-    "weak_repayment",
     "cash_reliance",
     "credit_seeking",
 )

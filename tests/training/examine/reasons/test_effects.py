@@ -128,7 +128,8 @@ def no_worse(
 ) -> dict[Driven, Mask]:
     """Accounts at or better than the reference.
 
-    An act has to be so in every month; what results from the time before, where the year begins.
+    A payment has to be so in every month, other acts over the year; what results from the time
+    before, where the year begins.
     """
     level = levels_of(medians_of(bundle), products)
     places = np.arange(len(products))
@@ -140,11 +141,14 @@ def no_worse(
         return good
 
     year = {name: of_the_last_year(was, name) for name in (*NUMBERS, "owed_before")}
-    month = YEAR - 1 - np.arange(YEAR)[:, None]
+    is_replayed = np.arange(YEAR)[:, None] < start
+
+    def total(column: str) -> Vector:
+        summed: Vector = np.where(is_replayed, np.nan_to_num(year[column]), 0.0).sum(axis=0)
+        return summed
 
     def more_often(column: str, counts: Vector) -> Mask:
-        until = np.floor(counts * (month + 1) / YEAR)
-        more: Mask = year[column] > until - np.floor(counts * month / YEAR)
+        more: Mask = total(column) > np.floor(counts * start / YEAR)
         return more
 
     begins = {
@@ -154,12 +158,11 @@ def no_worse(
     asks = more_often("limit_requests", level.limit_requests)
     applies = more_often("credit_inquiries", level.inquiries)
     return {
-        "late_payment": never(year["days_past_due"] > 0),
+        "repayment": never((year["payment"] < least) | (year["days_past_due"] > 0)),
         "high_utilization": ~(begins["balance"] > level.used * begins["credit_limit"]),
-        "overspending": never(year["spend"] > level.spend * income),
-        "weak_repayment": never((year["payment"] < least) & (year["days_past_due"] < 30)),
-        "cash_reliance": never(year["cash_advance"] > level.cash * year["credit_limit"]),
-        "credit_seeking": never(asks | applies),
+        "overspending": ~(total("spend") > level.spend * income * start),
+        "cash_reliance": ~(total("cash_advance") > level.cash * total("credit_limit")),
+        "credit_seeking": ~(asks | applies),
         "external_debt": ~(begins["external_debt"] > level.debt * income),
     }
 
@@ -229,10 +232,9 @@ def test_an_effect_is_known_where_its_level_and_amounts_are_known(
     requests = level["limit_requests"] and ever["limit_requests"]
     inquiries = level["inquiries"] and ever["credit_inquiries"]
     expected: dict[str, bool] = {
-        "late_payment": True,
+        "repayment": level["paid_share"],
         "high_utilization": level["used"],
         "overspending": level["spend"] and ever["income"] and ever["spend"],
-        "weak_repayment": level["paid_share"],
         "cash_reliance": level["cash"] and ever["cash_advance"],
         "credit_seeking": requests or inquiries,
         "external_debt": level["debt"] and ever["income"] and ever["external_debt"],
@@ -287,6 +289,6 @@ def test_the_window_is_not_changed(
 
 
 def test_every_driven_group_is_one_of_the_wording(bundle: Bundle) -> None:
-    undriven = {"short_history", "capacity", "income_fall"}
+    undriven = {"short_history", "capacity"}
     assert set(get_args(Driven)) == set(bundle.wording.groups) - undriven
     assert set(LEVELS) == set(DRIVEN)

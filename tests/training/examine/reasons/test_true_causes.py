@@ -9,7 +9,7 @@ import pytest
 
 from features.types import Matrix, Vector
 from features.window import lay_out
-from serving.decision.reasons.ranking import group_of
+from serving.decision.reasons.naming import group_of
 from tests.support.each import each
 from training.examine.reasons import true_causes
 from training.examine.reasons.effects import compute_effects, levels_of, medians_of
@@ -133,7 +133,7 @@ def test_nothing_is_a_cause_at_levels_that_are_not_known(cut_accounts: CutAccoun
     bundle = replace(cut_accounts.bundle, comparisons=comparisons)
     found = simulate_effects(replace(cut_accounts, bundle=bundle), 4)
     for driver in DRIVERS:
-        assert found.effect[driver].any() == (driver in ("late_payment", "hidden")), driver
+        assert found.effect[driver].any() == (driver in ("repayment", "hidden")), driver
 
 
 def test_a_cause_is_above_twice_its_error(cut_accounts: CutAccounts, causes: Matrix) -> None:
@@ -320,13 +320,13 @@ def test_symptoms_are_shares_of_whom_each_reason_is_told(
 
 @pytest.mark.parametrize(
     ("hidden", "error", "column"),
-    [(9.0, 0.0, "hidden"), (0.0, 0.0, "late_payment"), (9.0, 5.0, "none")],
+    [(9.0, 0.0, "hidden"), (0.0, 0.0, "repayment"), (9.0, 5.0, "none")],
 )
 def test_a_symptom_s_cause_is_the_largest_that_is_sure(
     hidden: float, error: float, column: str, cut_accounts: CutAccounts
 ) -> None:
     causes = np.tile(np.arange(len(GROUPS), 0, -1.0), (len(cut_accounts), 1))
-    assert (GROUPS[0], causes[0, 0]) == ("late_payment", 7.0)
+    assert (GROUPS[0], causes[0, 0]) == ("repayment", 6.0)
     table = symptoms(cut_accounts, planted(causes, hidden, error))
     assert set(table[column]) == {1.0}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.types import Mask, Vector
+from features.types import Mask, Matrix, Vector
 from serving.decision.bundle import Bundle
 from tests.support.each import each
 from training.data.simulate.behaviour import Acts
@@ -17,17 +17,16 @@ from training.data.simulate.shocks import ILLNESS, INCOME_LOSS, NONE
 from training.data.simulate.state import State, Traits
 from training.data.simulate.step import step
 from training.examine.reasons.effects import levels_of, medians_of
-from training.examine.reasons.levels import Levels, year_amount
+from training.examine.reasons.levels import Levels, kept_counts
 from training.examine.truth import drivers
 from training.examine.truth.drivers import DRIVERS, Driver, state_without_driver
 from training.examine.truth.population import LOOKBACK, Population
 
 ACTING: tuple[Driver, ...] = tuple(driver for driver in DRIVERS if driver != "hidden")
-BY_LEVEL: tuple[Driver, ...] = tuple(driver for driver in ACTING if driver != "late_payment")
+BY_LEVEL: tuple[Driver, ...] = tuple(driver for driver in ACTING if driver != "repayment")
 # What a driver may change of a month's acts; all else is the customer's own.
 NAMED: dict[Driver, set[str]] = {
-    "late_payment": {"payment", "days_late"},
-    "weak_repayment": {"payment"},
+    "repayment": {"payment", "days_late"},
     "overspending": {"spend"},
     "cash_reliance": {"cash_advance"},
     "credit_seeking": {"limit_requests", "credit_inquiries", "borrowed"},
@@ -126,7 +125,7 @@ def test_undriven_it_is_the_very_history(examined: Population, reference: Levels
     assert differing(part, examined.state.take(some)) == []
     assert differing(
         state_without_driver(
-            examined.state_before, LOOKBACK, examined.config, "late_payment", reference
+            examined.state_before, LOOKBACK, examined.config, "repayment", reference
         ),
         examined.state,
     )
@@ -195,10 +194,10 @@ def acting_months(months: list[Month]) -> list[tuple[Month, Mask]]:
     return pairs
 
 
-def test_late_payment_pays_what_is_due_in_time(
-    examined: Population, reference: Levels, months: Relived
-) -> None:
-    for month, acting in each(acting_months(months(examined, "late_payment", reference))):
+def test_repayment_pays_what_is_due_in_time(examined: Population, months: Relived) -> None:
+    """Without a known share of the balance it is the minimum due."""
+    unknown = levels(examined.state_before)
+    for month, acting in each(acting_months(months(examined, "repayment", unknown))):
         assert np.array_equal(
             month.told.payment, np.maximum(month.own.payment, month.before.minimum_due)
         )
@@ -206,78 +205,85 @@ def test_late_payment_pays_what_is_due_in_time(
         assert not month.after.days_past_due[acting].any()
 
 
-def test_weak_repayment_pays_the_reference_s_share(examined: Population, months: Relived) -> None:
-    for month, _ in each(
-        acting_months(
-            months(examined, "weak_repayment", levels(examined.state_before, paid_share=0.4))
-        )
-    ):
-        asked = 0.4 * np.maximum(month.before.balance, 0.0)
+def test_repayment_pays_the_reference_s_share(examined: Population, months: Relived) -> None:
+    given = levels(examined.state_before, paid_share=0.4)
+    for month, _ in each(acting_months(months(examined, "repayment", given))):
+        share = 0.4 * np.maximum(month.before.balance, 0.0)
+        asked = np.maximum(share, month.before.minimum_due)
         enough = month.own.payment >= asked
         assert 0.1 < enough.mean() < 0.95
         assert np.array_equal(month.told.payment[enough], month.own.payment[enough])
         assert np.abs(month.told.payment - asked)[~enough].max() < CENT
 
 
-def test_overspending_spends_no_more_than_the_reference(
-    examined: Population, months: Relived
-) -> None:
-    for month, _ in each(
-        acting_months(months(examined, "overspending", levels(examined.state_before, spend=0.1)))
-    ):
-        most = 0.1 * month.before.reported_income
-        little = month.own.spend <= most
-        assert 0.1 < little.mean() < 0.95
-        assert np.array_equal(month.told.spend[little], month.own.spend[little])
-        assert np.abs(month.told.spend - most)[~little].max() < CENT
+def lived(found: list[Month], act: str) -> tuple[Matrix, Matrix, Matrix]:
+    """An act's own and told amounts, and whether it counts, float64 (months, accounts)."""
+    own = np.array([getattr(month.own, act) for month in found], dtype=np.float64)
+    told = np.array([getattr(month.told, act) for month in found], dtype=np.float64)
+    counts = np.array([acting for _, acting in acting_months(found)], dtype=np.float64)
+    return own * counts, told * counts, counts
 
 
-def test_cash_reliance_draws_no_more_than_the_reference(
-    examined: Population, months: Relived
+@pytest.mark.parametrize(
+    ("driver", "act", "level", "base"),
+    [
+        ("overspending", "spend", {"spend": 0.1}, "reported_income"),
+        ("cash_reliance", "cash_advance", {"cash": 0.02}, "credit_limit"),
+    ],
+)
+def test_a_year_of_more_than_the_reference_is_scaled_to_its_total(
+    driver: Driver,
+    act: str,
+    level: dict[str, float],
+    base: str,
+    examined: Population,
+    months: Relived,
 ) -> None:
-    bound = 0
-    for month, _ in acting_months(
-        months(examined, "cash_reliance", levels(examined.state_before, cash=0.05))
-    ):
-        most = 0.05 * month.before.credit_limit
-        little = month.own.cash_advance <= most
-        bound += int((~little).sum())
-        assert np.array_equal(month.told.cash_advance[little], month.own.cash_advance[little])
-        assert np.abs(month.told.cash_advance - most)[~little].max(initial=0.0) < CENT
-    assert bound > 100
+    undriven = months(examined, None, levels(examined.state_before))
+    year, _, counts = lived(undriven, act)
+    found = months(examined, driver, levels(examined.state_before, **level))
+    own, told, _ = lived(found, act)
+    bases = np.array([getattr(month.before, base) for month in undriven]) * counts
+    allowed = next(iter(level.values())) * bases.sum(axis=0)
+    total = year.sum(axis=0)
+    more = total > allowed
+    assert 0.02 < more.mean() < 0.98
+    # Who does no more in the whole year is left alone, in each month.
+    assert np.array_equal(told[:, ~more], own[:, ~more])
+    expected = own * np.where(more, allowed / np.maximum(total, 1.0), 1.0)
+    assert np.abs(told - expected).max() < CENT
+    # Some did less than a mean month of the reference's in a month, and more over the year.
+    uneven = more & ((own > 0) & (told < own)).any(axis=0)
+    assert uneven.sum() > 20
 
 
 def test_credit_seeking_asks_no_more_often_than_the_reference(
     examined: Population, months: Relived
 ) -> None:
-    requests, inquiries = np.zeros((2, examined.state_before.count), dtype=np.int64)
+    given = levels(examined.state_before, limit_requests=2.5, inquiries=1)
+    found = months(examined, "credit_seeking", given)
+    for act, most in each((("limit_requests", 2), ("credit_inquiries", 1))):
+        own, told, _ = lived(found, act)
+        assert told.sum(axis=0).max() == most
+        assert (told <= own).all()
     refused = 0
-    for number, (month, _) in enumerate(
-        acting_months(
-            months(
-                examined,
-                "credit_seeking",
-                levels(examined.state_before, limit_requests=2.5, inquiries=1),
-            )
-        )
-    ):
-        own, told = month.own, month.told
-        requests, inquiries = requests + told.limit_requests, inquiries + told.credit_inquiries
-        assert requests.max() <= np.floor(2.5 * (number + 1) / 12)
-        assert inquiries.max() <= np.floor((number + 1) / 12)
-        fewer = told.credit_inquiries < own.credit_inquiries
-        refused += int((own.borrowed[fewer] > 0).sum())
-        assert not told.borrowed[fewer].any(), "credit that is not asked for is not granted"
-        assert np.array_equal(told.borrowed[~fewer], own.borrowed[~fewer])
-    assert (requests.max(), inquiries.max()) == (2, 1)
+    for month, acting in each(acting_months(found)):
+        own_acts, told_acts = month.own, month.told
+        fewer = told_acts.credit_inquiries < own_acts.credit_inquiries
+        refused += int((own_acts.borrowed[fewer] > 0).sum())
+        assert not told_acts.borrowed[fewer].any(), "credit that is not asked for is not granted"
+        same = ~fewer & acting
+        assert np.array_equal(told_acts.borrowed[same], own_acts.borrowed[same])
     assert refused > 20
 
 
-@given(st.floats(0, 200))
-def test_a_year_s_count_is_spread_over_its_months(level: float) -> None:
-    spread = np.array([year_amount(np.array([level]), month)[0] for month in range(12)])
-    assert spread.sum() == np.floor(level)
-    assert (np.abs(spread - level / 12) <= 1).all()
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=12), st.floats(0, 40))
+def test_counts_of_a_year_keep_their_months(counts: list[int], allowed: float) -> None:
+    own = np.array(counts, dtype=np.float64)[:, None]
+    kept = kept_counts(own, np.array([allowed]))
+    assert kept.sum() == min(own.sum(), np.floor(allowed))
+    assert (kept >= 0).all()
+    assert (kept <= own).all()
 
 
 def test_a_line_that_is_full_begins_at_the_reference(examined: Population, months: Relived) -> None:
@@ -304,8 +310,7 @@ def test_debt_elsewhere_begins_at_the_reference(examined: Population, months: Re
 
 
 def test_no_act_belongs_to_two_drivers() -> None:
-    """Except the payment: two drivers change different sides of it, its time and its amount."""
-    acts = [act for driver, named in NAMED.items() if driver != "late_payment" for act in named]
+    acts = [act for named in NAMED.values() for act in named]
     assert len(acts) == len(set(acts))
 
 

@@ -32,6 +32,7 @@ def plans(**changes: float) -> Plans:
         "no_new_credit": 0.0,
         "repay_elsewhere": 0.0,
         "paid_share": 0.0,
+        "paid_now": 0.0,
     }
     values = {
         name: np.full(CONFIG.accounts, value) for name, value in (as_before | changes).items()

@@ -1,0 +1,300 @@
+"""What is in force for accounts, from the rows of their decisions and of the outcomes of reviews.
+
+    find_events   each account's newest event that is a decision, and the outcomes after it
+    recall        those rows -> the prior of the account's next decision
+    newest_events the number of each account's newest event
+
+An event is a decision with a notice, or the outcome of a review. A decision's row keeps, within the
+body of its request, the prior that it was made with; so no earlier row has to be read.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic_core import from_json
+
+from features.months import add_months
+from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.privacy import data_subjects
+from serving.audit_log.privacy.key_file import Secrets
+from serving.audit_log.rows import decode_row
+from serving.decision.policy.prior import Change, Prior, after
+from serving.storage.driver_sql import PreparedStatement
+from serving.storage.tables import entries, is_event, people
+
+DECIDED_ON = "decided_on"  # in the metadata of an event: its day on the lender's clock
+REVIEW_ON = "review_on"  # and the day of the next look; null = nothing is in force
+# Of an outcome of a version that did not say when the account is looked at again.
+_MONTHS_TO_NEXT_LOOK = 3
+_DATES = tuple(one.name for one in fields(Prior) if "datetime.date" in str(one.type))
+_AMOUNTS = tuple(one.name for one in fields(Prior) if one.type == "float")
+
+Account = tuple[str, str]  # tenant, the lender's name of the account
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is in force for an account.
+
+    ``prior`` is None if nothing is in force. ``newest_event`` is the ``seq`` of the newest event
+    that the prior follows from, 0 = there is none. ``newest_decision`` is the id of the newest
+    event that is a decision; None = there is none.
+    """
+
+    prior: Prior | None = None
+    newest_event: int = 0
+    newest_decision: str | None = None
+
+
+NOTHING = Memory()
+
+
+def find_events(
+    connection: sa.Connection, accounts: Collection[Account], secrets: Secrets
+) -> dict[Account, list[Entry]]:
+    """For each account with events: the newest that is a decision, and the outcomes after it.
+
+    In order of ``seq``. An account has several data subjects if an account key was lost and came
+    back; their rows are one list.
+    """
+    if not accounts:
+        return {}
+    by_hash = _hash_accounts(accounts, secrets)
+    found: dict[Account, list[Entry]] = {account: [] for account in accounts}
+    for row in _select_events(len(by_hash)).rows(connection, _numbered(by_hash)):
+        account_hash, sealed, *columns = row
+        named = dict(zip(entries.c.keys(), columns, strict=True))
+        key = data_subjects.decrypt_key(sealed, named["person"], account_hash, secrets)
+        found[by_hash[account_hash]].append(decode_row(named, key))
+    return {account: _since_decision(rows) for account, rows in found.items() if rows}
+
+
+def newest_events(
+    connection: sa.Connection, accounts: Collection[Account], secrets: Secrets
+) -> dict[Account, int]:
+    """The ``seq`` of each account's newest event; 0 = there is none."""
+    by_hash = _hash_accounts(accounts, secrets)
+    newest = dict.fromkeys(accounts, 0)
+    for account_hash, seq in _select_newest(len(by_hash)).rows(connection, _numbered(by_hash)):
+        account = by_hash[account_hash]
+        newest[account] = max(newest[account], seq)
+    return newest
+
+
+def recall(rows: Sequence[Entry], reviewed: Mapping[str, Entry]) -> Memory:
+    """What is in force after the rows of :func:`find_events`.
+
+    ``reviewed`` are the decisions that the outcomes are about, by id; the one in ``rows`` may be
+    left out.
+    """
+    newest: Decided | None = None
+    prior: Prior | None = None
+    for row in rows:
+        if row.kind == "decision":
+            newest = Decided.read(row)
+            prior = after(newest.prior, newest.change)
+        elif newest is not None and newest.row.entry_id == row.subject:
+            prior = after_outcome(prior, row, newest, is_newest=True)
+        else:
+            prior = after_outcome(prior, row, Decided.read(reviewed[row.subject]), is_newest=False)
+    newest_decision = None if newest is None else newest.row.entry_id
+    return Memory(prior, rows[-1].seq, newest_decision)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The row of a decision with its bodies as JSON, each parsed once.
+
+    ``answer`` is the decision: that of the endpoint ``advice`` is without the advice.
+    """
+
+    row: Entry
+    request: Mapping[str, Any]
+    answer: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, row: Entry) -> Decided:
+        """Parse the row of a decision that was not erased."""
+        answer = from_json(row.response_body or b"{}")
+        if row.metadata["door"] == "advice":
+            answer = answer["decision"]
+        return cls(row, from_json(row.request_body or b"{}"), answer)
+
+    @property
+    def prior(self) -> Prior | None:
+        """What it was made with; None also in rows of versions without a memory."""
+        return read_prior(self.request.get("prior"))
+
+    @property
+    def refers(self) -> bool:
+        """Whether it refers the account to a person."""
+        return bool(self.answer["action"] == "review")
+
+    @property
+    def balance(self) -> float:
+        """What is owed on the last statement, CNY."""
+        last = max(self.request["statements"], key=lambda statement: str(statement["month"]))
+        return float(last["balance"])
+
+    @property
+    def change(self) -> Change:
+        """What it put in force or looked at."""
+        answer = self.answer
+        on = decided_on(self.row)
+        return Change(
+            decision_id=self.row.entry_id,
+            on=on,
+            limit_before=float(answer["credit_limit"]),
+            limit=float(answer["new_limit"]),
+            effective_on=_day(answer["effective_on"]) or on,
+            # Versions without the field had no memory: a suspension was in the action or nowhere.
+            suspended=answer.get("suspended", answer["action"] == "suspend"),
+            balance=self.balance,
+            log_odds=answer["log_odds"],
+            # Under review it is the last day for a person's decision.
+            review_on=None if self.refers else _day(answer["review_on"]),
+            refers=self.refers,
+        )
+
+
+def after_outcome(
+    prior: Prior | None, outcome: Entry | NewEntry, decision: Decided, is_newest: bool
+) -> Prior | None:
+    """What is in force after the outcome of a review.
+
+    Args:
+        prior: In force before it.
+        outcome: The row of the outcome, stored or to be stored.
+        decision: The reviewed decision.
+        is_newest: Whether the account's newest event that is a decision is this one.
+    """
+    kind = outcome.metadata["outcome"]
+    took_nothing = decision.answer["action"] in ("keep", "restore")
+    if kind == "uphold" or (kind == "overturn" and took_nothing):
+        return prior
+    if kind == "overturn" and is_newest:
+        before = decision.prior
+        if decision.refers:
+            # The referral itself is remembered: nobody is referred twice for one thing.
+            before = after(before, decision.change)
+        if before is not None:
+            # Statements still show the limit of the decision.
+            return replace(before, in_force_from=decided_on(outcome))
+    change = outcome_change(prior, outcome, decision)
+    if not is_newest and (prior is None or change.limit <= prior.limit_in_force):
+        # Later decisions gave back as much already: a review never costs the customer anything.
+        return prior
+    is_suspended = prior is not None and prior.suspended
+    if (change.limit, change.suspended) == (change.limit_before, is_suspended):
+        return prior
+    return after(prior, change)
+
+
+def outcome_change(prior: Prior | None, outcome: Entry | NewEntry, decision: Decided) -> Change:
+    """What the outcome of a review puts in force: another limit than ``prior`` has."""
+    on = decided_on(outcome)
+    before = decision.answer["credit_limit"] if prior is None else prior.limit_in_force
+    notice = from_json(outcome.response_body or b"{}")
+    if outcome.metadata["outcome"] == "overturn":
+        limit = decision.answer["credit_limit"]
+        suspended = decision.prior is not None and decision.prior.suspended
+    else:
+        limit = from_json(outcome.request_body or b"{}")["new_limit"]
+        # Who is given more than the limit that was drawn may draw it.
+        suspended = prior is not None and prior.suspended and limit <= prior.limit_in_force
+    return Change(
+        decision_id=outcome.entry_id,
+        on=on,
+        limit_before=float(before),
+        limit=float(limit),
+        effective_on=_day(notice.get("effective_on")) or on,
+        suspended=suspended,
+        balance=decision.balance,
+        log_odds=decision.answer["log_odds"],
+        review_on=_day(outcome.metadata.get(REVIEW_ON)) or add_months(on, _MONTHS_TO_NEXT_LOOK),
+    )
+
+
+def read_prior(stored: Mapping[str, Any] | None) -> Prior | None:
+    """A prior from the JSON of a request's body."""
+    if stored is None:
+        return None
+    values = dict(stored)
+    for name in _DATES:
+        values[name] = _day(values[name])
+    for name in _AMOUNTS:
+        # A whole number in JSON: the id of a decision depends on how it is written.
+        values[name] = float(values[name])
+    return Prior(**values | {"decisions": tuple(values["decisions"])})
+
+
+def decided_on(row: Entry | NewEntry) -> datetime.date:
+    """The day of an event on the lender's clock; in rows of earlier versions that of UTC."""
+    return _day(row.metadata.get(DECIDED_ON)) or row.at.date()
+
+
+def _day(text: str | None) -> datetime.date | None:
+    return None if text is None else datetime.date.fromisoformat(text)
+
+
+def _since_decision(rows: Sequence[Entry]) -> list[Entry]:
+    """The rows in order, from the newest decision on; all of them if none is a decision."""
+    in_order = sorted(rows, key=lambda row: row.seq)
+    newest = max((row.seq for row in rows if row.kind == "decision"), default=0)
+    return [row for row in in_order if row.seq >= newest]
+
+
+def _hash_accounts(accounts: Collection[Account], secrets: Secrets) -> dict[str, Account]:
+    by_hash: dict[str, Account] = {}
+    for account in accounts:
+        for one in secrets.account_hashes(*account).values():
+            by_hash[one] = account
+    return by_hash
+
+
+def _numbered(hashes: Collection[str]) -> dict[str, str]:
+    return {f"hash_{place}": one for place, one in enumerate(hashes)}
+
+
+def _is_one_of(count: int) -> sa.ColumnElement[bool]:
+    # One parameter a hash: an expanding parameter would be rendered anew for every execution.
+    hashes: list[sa.BindParameter[str]] = [sa.bindparam(f"hash_{place}") for place in range(count)]
+    return people.c.account.in_(hashes)
+
+
+@functools.cache
+def _select_events(count: int) -> PreparedStatement:
+    earlier = entries.alias("earlier")
+    is_decision = (
+        earlier.c.person == people.c.person,
+        sa.or_(
+            earlier.c.due.is_not(None),
+            earlier.c.kind == sa.literal_column("'resolution'"),
+        ),
+        earlier.c.kind == sa.literal_column("'decision'"),
+        earlier.c.seq > sa.literal_column("0"),
+    )
+    newest = sa.select(sa.func.max(earlier.c.seq)).where(*is_decision).scalar_subquery()
+    since_newest = entries.c.seq >= sa.func.coalesce(newest, sa.literal_column("0"))
+    found = sa.select(people.c.account, people.c.sealed_key, *entries.c).join_from(
+        people, entries, entries.c.person == people.c.person
+    )
+    return PreparedStatement(found.where(_is_one_of(count), is_event, since_newest))
+
+
+@functools.cache
+def _select_newest(count: int) -> PreparedStatement:
+    found = sa.select(people.c.account, sa.func.max(entries.c.seq)).join_from(
+        people, entries, entries.c.person == people.c.person
+    )
+    # Every row has such a number. Without the condition SQLite takes the index of all rows of the
+    # person, and reads those that keep the limit too.
+    has_number = entries.c.seq > sa.literal_column("0")
+    chosen = found.where(_is_one_of(count), is_event, has_number)
+    return PreparedStatement(chosen.group_by(people.c.account))

@@ -1,0 +1,46 @@
+"""The rules that every plan keeps: a way back must not do harm on the way.
+
+1. No month ends over the limit that is in force in it.
+2. The last month ends with no more owed than at the beginning.
+3. The probability, on average over the months, is no higher than that of carrying on.
+4. No month's payment is lower than what the customer pays now.
+
+The fourth holds by how plans are made (:func:`serving.decision.advice.rollout.planned_payment`);
+the functions here check the others, for the trajectories of one account.  Arrays are (months,
+trajectories), the next month first, or (trajectories,); amounts are in CNY.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from features.types import Mask
+from features.window import HALF_CENT, Months, Values
+
+
+def stays_within_limit(balance: Months, limit: Months, balance_now: float) -> Mask:
+    """Whether each month ends within the limit that is in force in it, (months, trajectories).
+
+    An account that begins over its limit, as after a cap by a rule, has to come closer to it each
+    month until it is within it, and to stay there.
+    """
+    owed = np.vstack([np.full(balance.shape[1], balance_now), balance])
+    in_force = np.vstack([limit[:1], limit])
+    excess = owed - in_force
+    within: Mask = (excess[1:] <= HALF_CENT) | (excess[1:] < excess[:-1] - HALF_CENT)
+    return within
+
+
+def owes_no_more(last_balance: Values, balance_now: float) -> Mask:
+    """Whether no more is owed after the last month than now, (trajectories,)."""
+    no_more: Mask = last_balance <= max(balance_now, 0.0) + HALF_CENT
+    return no_more
+
+
+def is_no_riskier(probability: Months, as_before: float) -> Mask:
+    """Whether the mean probability is no higher than carrying on's mean, (trajectories,).
+
+    ``as_before`` is that mean.
+    """
+    no_riskier: Mask = probability.mean(axis=0) <= as_before
+    return no_riskier

@@ -1,0 +1,80 @@
+"""The hard rules of the policy: which apply to an account, and the limit that they allow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from serving.decision.config.policy import Policy, Rule, RuleHit
+from serving.decision.policy.limit import Account, grid_down, grid_up
+
+
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """The rules that apply to an account.
+
+    Attributes:
+        caps: Those that cap the limit, each with the highest limit that it allows, CNY.
+        suspending: Those that allow no new drawing.
+        reviewing: Those that ask a person.
+    """
+
+    caps: tuple[tuple[RuleHit, float], ...]
+    suspending: tuple[RuleHit, ...]
+    reviewing: tuple[RuleHit, ...]
+
+    def allow(self, limit: float) -> float:
+        """``limit``, or the highest limit that the rules allow if that is less."""
+        limits = [limit]
+        for _, allowed in self.caps:
+            limits.append(allowed)
+        return min(limits)
+
+    def capping(self, limit: float) -> tuple[RuleHit, ...]:
+        """The rules that allow less than ``limit``."""
+        return tuple(hit for hit, allowed in self.caps if allowed < limit)
+
+
+def apply_rules(account: Account, policy: Policy) -> RuleResult:
+    """The rules that apply to an account, in order of precedence."""
+    caps: list[tuple[RuleHit, float]] = []
+    suspending: list[RuleHit] = []
+    reviewing: list[RuleHit] = []
+    for rule in policy.rules:
+        hit = _hit(rule, account)
+        if hit is None:
+            continue
+        if hit.cap is not None:
+            allowed = _allowed_limit(hit.cap, account, policy)
+            caps.append((hit, allowed))
+        if rule.suspend:
+            suspending.append(hit)
+        if rule.review:
+            reviewing.append(hit)
+    return RuleResult(
+        tuple(caps),
+        tuple(suspending),
+        tuple(reviewing),
+    )
+
+
+def _hit(rule: Rule, account: Account) -> RuleHit | None:
+    """The rule with its cap in CNY, or None if it does not apply to the account."""
+    if rule.products is not None and account.product not in rule.products:
+        return None
+    if rule.first_month is not None and account.as_of < rule.first_month:
+        return None
+    if not all(condition.holds(account.features[condition.feature]) for condition in rule.when):
+        return None
+    cap = rule.cap
+    if rule.cap_of is not None:
+        cap = rule.times * account.features[rule.cap_of]
+        if math.isnan(cap):
+            return None
+    return RuleHit(rule, account.features[rule.when[0].feature], cap)
+
+
+def _allowed_limit(cap: float, account: Account, policy: Policy) -> float:
+    """The limit under a cap, on the rounding grid: an amount that is already drawn stays drawn."""
+    drawn = grid_up(max(account.features["balance_now"], 0.0), policy.cut.rounding)
+    return max(grid_down(cap, policy.cut.rounding), drawn)

@@ -1,0 +1,101 @@
+"""Which feature of a group a sentence names, and which facts are never silent.
+
+:mod:`serving.decision.reasons.ranking` has the rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from features.catalogue import BY_NAME
+from serving.decision.config.reasons import Wording
+
+if TYPE_CHECKING:  # ranking imports this module
+    from serving.decision.reasons.ranking import Evidence
+
+_GROUP_OF = {name: feature.group for name, feature in BY_NAME.items()}
+_FEATURES_OF = {
+    group: tuple(name for name, own in _GROUP_OF.items() if own == group)
+    for group in set(_GROUP_OF.values())
+}
+
+
+def group_of(name: str) -> str:
+    """The reason group of a feature.
+
+    A feature that the catalogue does not have is its own group, which no wording has.
+    """
+    return _GROUP_OF.get(name, name)
+
+
+def _features_of(group: str) -> tuple[str, ...]:
+    return _FEATURES_OF.get(group, (group,))
+
+
+def feature_to_name(
+    group: str,
+    total: float,
+    evidence: Evidence,
+    wording: Wording,
+) -> str | None:
+    """The feature that a group's sentence is about; None if none may be named.
+
+    Of those that may, it is the one that pushed most.  Where others pushed nearly as much, it is
+    the one in which most comparison accounts are better: the difference that a customer sees best.
+    A fact that is never silent comes before them.
+    """
+    if group not in wording.groups:
+        return None
+    named, most_better, least = None, 0.0, wording.named_share * total
+    known_facts = {fact.feature: fact.at_least for fact in wording.never_silent}
+    for name in pushing_features(group, evidence):
+        if evidence.contributions[name] < wording.named_share * total:
+            break  # the others pushed less
+        products = BY_NAME[name].products
+        if products is not None and evidence.comparison.product not in products:
+            continue  # the product does not have it
+        value = evidence.values[name]
+        better = evidence.comparison.share_better(name, value)
+        if better < wording.named_better:
+            continue
+        if value >= known_facts.get(name, math.inf):
+            return name
+        if evidence.contributions[name] < least:
+            continue  # a fact may still follow
+        if named is None:  # only those near the first one may still be named
+            least = max(least, evidence.contributions[name] - wording.named_within)
+        if named is None or better > most_better:
+            named, most_better = name, better
+    return named
+
+
+def pushing_features(group: str, evidence: Evidence) -> list[str]:
+    """The group's features that push toward the cut, the largest contribution first."""
+    contributions = evidence.contributions
+    own = [name for name in _features_of(group) if contributions.get(name, 0.0) > 0]
+    return sorted(own, key=lambda name: (-contributions[name], name))
+
+
+def says_more(fact: str, named: str, evidence: Evidence, wording: Wording) -> bool:
+    """Whether a fact says more than the feature that is named: another fact may say the same."""
+    other_facts = {known.feature for known in wording.never_silent}
+    is_worse = evidence.values[fact] > evidence.values[named]
+    return named not in other_facts or is_worse
+
+
+def facts_of(sums: Mapping[str, float], evidence: Evidence, wording: Wording) -> dict[str, str]:
+    """Each group with facts that are never silent, and the worst of them, the first of equals."""
+    facts: dict[str, str] = {}
+    for fact in wording.never_silent:
+        group = group_of(fact.feature)
+        contribution = evidence.contributions.get(fact.feature, 0.0)
+        # A group without a text can be stated by nobody; a large one refers the decision.
+        if contribution <= 0 or sums[group] <= 0 or group not in wording.groups:
+            continue
+        value = evidence.values[fact.feature]
+        other = facts.get(group)
+        if value >= fact.at_least and (other is None or value > evidence.values[other]):
+            facts[group] = fact.feature
+    return facts

@@ -1,0 +1,104 @@
+"""What is in force for the account of a review, before and after its outcome.
+
+A later decision about the account may have changed the limit since the reviewed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from features.months import add_months
+from serving.audit_log.entry import Entry, NewEntry
+from serving.audit_log.memory import REVIEW_ON, Decided, Memory, after_outcome, decided_on
+from serving.decision.config.policy import Policy
+from serving.reviews.errors import invalid
+from serving.reviews.workflow import decision_in, limit_of, reviews_of
+from serving.schemas.review import ResolutionRequest
+
+
+def limit_in_force(rows: Sequence[Entry], memory: Memory) -> float:
+    """Return the limit that is in force for the account now, CNY.
+
+    `rows` are those about the reviewed decision, and `memory` is of its account.
+    """
+    if _is_newest(rows[0], memory):
+        return limit_of(rows)
+    if memory.prior is None or not memory.prior.cuts:
+        # Later decisions gave all of it back.
+        before: float = decision_in(rows[0])["credit_limit"]
+        return before
+    return memory.prior.limit_in_force
+
+
+def resolved_limit(body: ResolutionRequest, rows: Sequence[Entry], memory: Memory) -> float:
+    """Return the limit that an outcome leads to, CNY; ApiError (422) if it is not allowed.
+
+    An amended limit is at least the one after the decision, and at least the one in force if there
+    was a later decision, so that a review never costs the customer anything. It is at most the one
+    before the decision, or before the first cut that was in force at it.
+    """
+    decision = decision_in(rows[0])
+    in_force = limit_in_force(rows, memory)
+    # Under the action "review" there is no decision yet: the person makes it.
+    undecided = decision["action"] == "review"
+    if body.outcome == "uphold":
+        if undecided and not any(review.resolution for review in reviews_of(rows)):
+            raise invalid(
+                "outcome",
+                "nothing was decided yet: expected overturn, and the limit stays, or amend",
+            )
+        return in_force
+    if body.outcome == "overturn":
+        return _overturned_limit(decision["credit_limit"], decision["new_limit"], rows, memory)
+    lowest = 0.0 if undecided else decision["new_limit"]
+    if not _is_newest(rows[0], memory):
+        lowest = in_force
+    highest = max(decision["credit_limit"], _limit_before_first_cut(decision))
+    if body.new_limit is None or not lowest <= body.new_limit <= highest:
+        raise invalid(
+            "new_limit",
+            "expected at least the limit that the decision left, "
+            "and at most the one from before it",
+        )
+    return body.new_limit
+
+
+def with_next_look(entry: NewEntry, decision: Entry, memory: Memory, policy: Policy) -> NewEntry:
+    """Return the row of an outcome, which says when the account is looked at again.
+
+    `decision` is the reviewed one, and `memory` is of its account before the outcome. A row that
+    changes nothing says nothing.
+    """
+    next_look = add_months(decided_on(entry), int(policy.dates.review_after_months))
+    changing = _looked_at(entry, next_look.isoformat())
+    is_newest = _is_newest(decision, memory)
+    prior = after_outcome(memory.prior, changing, Decided.read(decision), is_newest)
+    if prior == memory.prior:
+        return entry
+    if prior is None or prior.review_on is None:
+        return _looked_at(entry, None)
+    return _looked_at(entry, prior.review_on.isoformat())
+
+
+def _looked_at(entry: NewEntry, day: str | None) -> NewEntry:
+    return replace(entry, metadata={**entry.metadata, REVIEW_ON: day})
+
+
+def _is_newest(decision: Entry, memory: Memory) -> bool:
+    return memory.newest_decision in (None, decision.entry_id)
+
+
+def _overturned_limit(
+    limit_before: float, new_limit: float, rows: Sequence[Entry], memory: Memory
+) -> float:
+    if new_limit > limit_before:
+        raise invalid("outcome", "the decision gave back a part of the limit: expected amend")
+    if _is_newest(rows[0], memory):
+        return limit_before
+    return max(limit_before, limit_in_force(rows, memory))
+
+
+def _limit_before_first_cut(decision: dict[str, object]) -> float:
+    prior = decision.get("prior")
+    return float(prior["limit_before"]) if isinstance(prior, dict) else 0.0

@@ -1,0 +1,159 @@
+"""The cases in which a usual sentence would be false, or would say little."""
+
+from __future__ import annotations
+
+import datetime
+
+import polars as pl
+import pytest
+
+from features.catalogue import MODEL_FEATURES
+from features.schema import table
+from serving.decision.config.reasons import Text
+from tests.support.accounts import quiet_account
+from tests.support.sentences import sentences_of
+
+BEFORE_CUT = "For six months after a cut, we measure against the limit before it."
+OF_SHARES = (
+    "utilization_mean_3",
+    "utilization_mean_6",
+    "utilization_mean_12",
+    "utilization_peak_12",
+    "months_above_90_6",
+    "months_above_90_12",
+    "utilization_rise_6",
+)
+
+
+def said(changes: dict[int, dict[str, object]], months: int = 14) -> dict[str, Text]:
+    """The sentences of a quiet account with changes in the months so many back from its last."""
+    rows = quiet_account(months).to_dicts()
+    for ago, own in changes.items():
+        rows[-1 - ago] |= own
+    reference: dict[str, list[float | None]] = {name: [0.0, 0.0] for name in MODEL_FEATURES}
+    return sentences_of(table(rows), reference)
+
+
+def cut_at(ago: int) -> dict[str, Text]:
+    """The sentences of an account that is full, and whose limit was cut so many months back."""
+    full: dict[str, object] = {"balance": 950.0}
+    before = {month: full | {"credit_limit": 1900.0} for month in range(ago + 1, 14)}
+    return said(dict.fromkeys(range(14), full) | before)
+
+
+@pytest.mark.parametrize("feature", OF_SHARES[:4])
+def test_a_share_of_an_earlier_limit_says_so(feature: str) -> None:
+    # Six months back: of the last three months only the latest is measured by its own limit.
+    text = cut_at(7)[feature]
+    assert BEFORE_CUT in text.en
+    assert "额度下调后的6个月内，按下调前的额度计算" in text.zh
+    assert "your limit" in text.en
+    assert "earlier limit" not in text.en
+
+
+@pytest.mark.parametrize("feature", OF_SHARES)
+def test_a_share_of_the_present_limit_does_not(feature: str) -> None:
+    """The control: without a cut, and long after one, nothing is said of it."""
+    full: dict[int, dict[str, object]] = {month: {"balance": 950.0} for month in range(14)}
+    before: dict[int, dict[str, object]] = {month: {"balance": 100.0} for month in range(6, 14)}
+    assert BEFORE_CUT not in said(full | before)[feature].en
+
+
+def test_a_cut_before_the_months_of_the_sentence_does_not_count() -> None:
+    long_ago = cut_at(9)
+    assert BEFORE_CUT not in long_ago["utilization_mean_3"].en
+    assert BEFORE_CUT in long_ago["utilization_mean_12"].en
+
+
+def test_applications_of_one_month_are_not_spread_over_a_year() -> None:
+    once = said({2: {"credit_inquiries": 6}})["credit_inquiries_12"]
+    twice = said({2: {"credit_inquiries": 5}, 4: {"credit_inquiries": 1}})["credit_inquiries_12"]
+    assert once.en.startswith(
+        "You applied for credit with other lenders 6 times in the last 12 months, "
+        "all in December 2024."
+    )
+    assert once.zh.startswith("近12个月，您向其他机构申请信贷6次，均在2024年12月。")
+    assert "most recently in December 2024" in twice.en
+
+
+@pytest.mark.parametrize(
+    ("drawn", "feature", "words"),
+    [
+        ({1: 3000.0}, "cash_to_income_6", "only in January 2025: CNY 3,000 (10% of your income"),
+        ({1: 300.0}, "cash_to_income_6", "drew cash only in January 2025: CNY 300."),
+        ({1: 300.0, 3: 200.0}, "cash_to_income_6", "drew CNY 500 in cash, most recently in"),
+        ({1: 1500.0, 3: 200.0}, "cash_to_income_6", "drew CNY 1,700 in cash (6% of your income"),
+        ({1: 300.0}, "cash_to_limit_6", "only in January 2025: CNY 300 (30% of your limit)."),
+        ({1: 30.0}, "cash_to_limit_6", "drew cash only in January 2025: CNY 30."),
+    ],
+)
+def test_a_little_cash_has_no_percentage(drawn: dict[int, float], feature: str, words: str) -> None:
+    sentences = said({ago: {"cash_advance": amount} for ago, amount in drawn.items()})
+    assert words in sentences[feature].en
+
+
+def test_months_without_a_bill_have_totals_and_no_average() -> None:
+    bills: dict[int, dict[str, object]] = {
+        0: {"payment": 1900.0},
+        1: {"balance": 17000.0, "payment": 1900.0},
+        2: {"balance": 18700.0, "payment": 0.0},
+        3: {"balance": 0.0},
+    }
+    text = said(bills)["payment_to_balance_3"]
+    assert text.en.startswith(
+        "Your bills of the last 3 months came to CNY 35,700 in all. You paid CNY 3,800 of them "
+        "(11%)."
+    )
+    assert text.zh.startswith("近3个月，您的账单合计35,700元，您共还款3,800元（11%）。")
+    bills[3] = {"balance": 300.0}
+    assert "on bills of CNY 12,000 on average" in said(bills)["payment_to_balance_3"].en
+
+
+def test_a_late_payment_says_what_was_not_paid() -> None:
+    unpaid = said({0: {"days_past_due": 30, "payment": 0.0}, 1: {"balance": 3134.0}})
+    assert unpaid["days_past_due_now"] == Text(
+        "Your statement of February 2025 shows a payment 30 days late, and no payment on the bill "
+        "before it, CNY 3,134.",
+        "您2025年2月的账单显示还款逾期30天，且上期账单3,134元未还款。",
+    )
+    partly = said({0: {"days_past_due": 30, "payment": 5.0}, 1: {"balance": 3134.0}})
+    assert partly["days_past_due_now"].en.endswith("shows a payment 30 days late.")
+
+
+def test_a_debt_states_both_its_ends() -> None:
+    debts = {6: 1000.0, 0: 1573.0}
+    rose = said({ago: {"external_debt": debt} for ago, debt in debts.items()})
+    assert rose["external_debt_growth_6"].en.startswith(
+        "In six months your debt with other lenders rose from CNY 1,000 to CNY 1,573 "
+        "(by 57% of your limit)."
+    )
+    new = said({6: {"external_debt": 0.0}, 0: {"external_debt": 30.0}})["external_debt_growth_6"]
+    assert new.en.startswith(
+        "In six months your debt with other lenders rose from nothing to CNY 30."
+    )
+    assert new.zh.startswith("近6个月，您在其他机构的负债由零增至30元。")
+
+
+def test_a_rise_from_nothing_has_no_points() -> None:
+    text = said({6: {"balance": 0.0}, 0: {"balance": 500.0}})["utilization_rise_6"]
+    assert text.en.startswith("In six months your use of your limit rose from nothing to 50%. ")
+
+
+def test_a_debt_names_its_statement() -> None:
+    sentences = said({0: {"balance": 900.0, "external_debt": 800.0}})
+    assert sentences["utilization_now"].en.startswith(
+        "Your statement of February 2025 shows a debt of CNY 900, 90% of your limit."
+    )
+    assert "our latest data (February 2025)" in sentences["total_debt_to_income"].en
+
+
+def test_a_draw_of_a_yuan_has_its_month() -> None:
+    """It is too little for a month with cash, and was drawn all the same."""
+    small: dict[int, dict[str, object]] = {month: {"credit_limit": 100.0} for month in range(14)}
+    sentences = said(small | {1: {"credit_limit": 100.0, "cash_advance": 1.5}})
+    assert "January 2025" in sentences["cash_to_limit_6"].en
+
+
+def test_the_quiet_account_ends_as_these_tests_say() -> None:
+    last: object = quiet_account(14).select(pl.col("month").max()).item()
+    assert last == datetime.date(2025, 2, 1)
