@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +16,9 @@ from features.program.evaluate import evaluate
 from features.types import Matrix, Vector
 from features.window import Window, lay_out
 
-# Statements in a block: their columns fit into the processor's cache, and a big table needs only
-# constant memory in addition to itself.
-ROWS_A_BLOCK = 200_000
+# Statements in a block, which one thread computes: its columns fit into the processor's cache, and
+# a big table needs only constant memory in addition to itself.
+ROWS_A_BLOCK = 50_000
 
 
 @notebook_display
@@ -68,10 +70,12 @@ def build(statements: pl.DataFrame, catalogue: tuple[Feature, ...] = CATALOGUE) 
 
     An account's values are the same to the last bit whichever other accounts are in the table.
     """
-    blocks = []
-    for block in _split_by_account(statements):
-        window = lay_out(block)
-        blocks.append(build_from_window(window, latest_accounts(block, window), catalogue))
+    slices = list(_split_by_account(statements))
+    if len(slices) == 1:
+        return _build_block(slices[0], catalogue)
+    # Polars and the compiled program release the GIL.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = list(pool.map(lambda block: _build_block(block, catalogue), slices))
     accounts = pl.concat([block.accounts for block in blocks])
     return Features(accounts, blocks[0].names, np.concatenate([block.values for block in blocks]))
 
@@ -80,16 +84,8 @@ def build_from_window(
     window: Window, accounts: pl.DataFrame, catalogue: tuple[Feature, ...] = CATALOGUE
 ) -> Features:
     """The features of the accounts of a window; ``accounts`` as in :func:`latest_accounts`."""
-    accounts_a_block = max(1, ROWS_A_BLOCK // len(window["balance"]))
-    values = []
-    for start in range(0, accounts.height, accounts_a_block):
-        # A window of its own, so that the derived columns are released after each block.  Those of
-        # one account are small, and the amounts of sentences are made from them.
-        single = accounts.height == 1
-        block = window if single else window.take(slice(start, start + accounts_a_block))
-        values.append(values_of(block, catalogue))
     names = tuple(feature.name for feature in catalogue)
-    return Features(accounts, names, np.concatenate(values))
+    return Features(accounts, names, values_of(window, catalogue))
 
 
 def latest_accounts(statements: pl.DataFrame, window: Window) -> pl.DataFrame:
@@ -114,6 +110,11 @@ def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> Mat
     the numbers that it scores and that a customer reads.
     """
     return evaluate(window, catalogue)
+
+
+def _build_block(statements: pl.DataFrame, catalogue: tuple[Feature, ...]) -> Features:
+    window = lay_out(statements)
+    return build_from_window(window, latest_accounts(statements, window), catalogue)
 
 
 def _split_by_account(statements: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -235,11 +235,17 @@ def lay_out(statements: pl.DataFrame) -> Window:
     starts = np.flatnonzero(is_first)
     lengths = np.diff(starts, append=rows)
     latest = starts + lengths - 1
-    position = np.repeat(np.arange(len(starts)), lengths)
-    months_ago = np.repeat(latest, lengths) - np.arange(rows)
-    stored = np.full((len(STORED_COLUMNS), int(lengths.max()), len(starts)), np.nan)
+    ago = np.arange(int(lengths.max()))[:, np.newaxis]
+    rows_ago = latest - ago
+    has_none = ago >= lengths
+    rows_ago[has_none] = 0
+    stored = np.empty((len(STORED_COLUMNS), *rows_ago.shape))
     for name, column in zip(STORED_COLUMNS, stored, strict=True):
-        column[months_ago, position] = statements[name].to_numpy()
+        values = statements[name].to_numpy().astype(np.float64, copy=False)
+        # No row is out of range; with the mode "raise", take would fill a copy first.
+        np.take(values, rows_ago, out=column, mode="clip")
+    if has_none.any():
+        stored[:, has_none] = np.nan
     codes = statements["product"].to_physical()
     products = codes.to_numpy()[latest]
     return Window(
