@@ -277,6 +277,20 @@ def _add_policy(command: _Command) -> None:
         metavar="YYYY-MM",
         help="first month of the cap",
     )
+    parser.add_argument(
+        "--effect",
+        type=Path,
+        metavar="RECORDS",
+        help="instead estimate what a cut does, treated accounts against the control arm, from "
+        "this file of `python -m serving export --asked`",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="OUTCOMES",
+        help="with --effect: file of outcomes, .parquet or .csv, with account_id, as_of and label, "
+        "and earned and owed_at_default if they are known",
+    )
     command.page()
 
 

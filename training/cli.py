@@ -258,9 +258,15 @@ def examine(options: argparse.Namespace) -> None:
 
 def policy(options: argparse.Namespace) -> None:
     """Apply other policies, or a regulator's cap, to a version's hold-out."""
+    from training.compare.policies.effect import describe_effect, estimate_effect
     from training.compare.policies.lab import LabConfig, Stage
     from training.evaluate.text_tables import columns
 
+    if (options.effect is None) != (options.labels is None):
+        raise ValueError("--effect and --labels: expected both or neither")
+    if options.effect is not None:
+        print(describe_effect(estimate_effect(options.effect, options.labels)))
+        return
     if (options.cap_income_multiple is None) != (options.from_month is None):
         raise ValueError("--cap-income-multiple and --from: expected both or neither")
     multiple, from_month = options.cap_income_multiple, options.from_month

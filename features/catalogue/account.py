@@ -108,4 +108,13 @@ FACTS: tuple[Feature, ...] = (
         zh="最近连续未使用月数",
         expression=lambda w: w.months_since("active"),
     ),
+    Feature(
+        name="spend_mean_6",
+        unit="CNY",
+        direction=0,
+        group="",
+        en="mean monthly spending, last 6 months",
+        zh="近6个月月均消费",
+        expression=lambda w: w.mean("spend", 6),
+    ),
 )

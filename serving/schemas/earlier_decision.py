@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
-from serving.schemas.decision import (
-    AdviceIfAsked,
-    AnswerOfAnyVersion,
-    ModelNote,
-    NoticeOrNull,
-)
+from serving.schemas.advice import Aged, Course
+from serving.schemas.decision import AnswerOfAnyVersion, ModelNote, NoticeOrNull
 from serving.schemas.detail import DetailIfAsked
 from serving.schemas.reason import ComparisonNote, Reason, ReasonFeature, ReasonOfAnyVersion
-from serving.web.models import Text
+from serving.web.models import Strict, Text
 
 
 class EarlierReason(ReasonOfAnyVersion):
@@ -33,6 +31,33 @@ class EarlierReason(ReasonOfAnyVersion):
     features: list[ReasonFeature]
 
 
+class EarlierWayBack(Strict):
+    """The way back of a service that said nothing of arrears and hardship."""
+
+    plan: Course
+    on_time_only: Course
+    carry_on: Course
+    ageing: list[Aged]
+    expires_on: datetime.date
+
+
+class EarlierAdvice(Strict):
+    """The advice of a service that said nothing of arrears and hardship."""
+
+    below_cut_off: float
+    notes: list[Text]
+    way_back: EarlierWayBack | None
+
+
+EarlierAdviceIfAsked = Annotated[
+    EarlierAdvice | SkipJsonSchema[None],
+    Field(
+        exclude_if=lambda advice: advice is None,
+        json_schema_extra=lambda schema: schema.pop("default"),
+    ),
+]
+
+
 class AnswerBeforePriors(AnswerOfAnyVersion):
     """A decision of a service without a memory, as it was answered."""
 
@@ -41,7 +66,7 @@ class AnswerBeforePriors(AnswerOfAnyVersion):
     comparison: ComparisonNote | None
     notice: NoticeOrNull
     model: ModelNote
-    advice: AdviceIfAsked = None
+    advice: EarlierAdviceIfAsked = None
     detail: DetailIfAsked = None
 
 
@@ -51,4 +76,4 @@ class EarlierAnswer(AnswerOfAnyVersion):
     reasons: list[EarlierReason]
     notice: NoticeOrNull
     model: ModelNote
-    advice: AdviceIfAsked = None
+    advice: EarlierAdviceIfAsked = None

@@ -32,6 +32,7 @@ from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
 from serving.operations.client import start_service
 from tests.support.feature_oracle import values_by_verbs
+from tests.support.memory import remembered
 from tests.support.paths import ROOT
 from tests.training.conftest import STORE_WARNINGS
 from training.data import sample_request
@@ -147,6 +148,16 @@ def test_decide_in_process(
     benchmark: Any, champion: Bundle, window: pl.DataFrame, decided_at: datetime.datetime
 ) -> None:
     benchmark(decide, window, champion, decided_at)
+    benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
+
+
+def test_decide_in_process_with_a_prior(
+    benchmark: Any, champion: Bundle, window: pl.DataFrame, decided_at: datetime.datetime
+) -> None:
+    limit = decide(window, champion, decided_at).credit_limit
+    prior = remembered(limit, decided_at.date(), months=1)
+    assert decide(window, champion, decided_at, prior).action == "keep"
+    benchmark(decide, window, champion, decided_at, prior)
     benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
 
 

@@ -83,7 +83,10 @@ def _stages(found: dict[str, Bench]) -> str:
     http = _median(found["http[clearline]"]) / _median(found["http[empty_bentoml_endpoint]"])
     cut = _median(found["decide_in_process_on_one[cut]"])
     kept = _median(found["decide_in_process_on_one[kept]"])
+    remembering = _median(found["decide_in_process_with_a_prior"])
+    prior = remembering / _median(found["decide_in_process"])
     ratios = [
+        ["a decision with a prior to one without", f"{prior:.2f}", "at most 1.10"],
         [
             "a decision on an account that the model cuts to a kept one",
             f"{cut / kept:.2f}",

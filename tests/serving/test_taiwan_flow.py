@@ -21,6 +21,7 @@ from serving.operations.client import ask, start_service
 from serving.operations.pack import store
 from serving.schemas.base import encode
 from serving.schemas.decision import Answer, make_answer
+from tests.support.policies import POLICY_TEXT
 from tests.support.served import Server
 from training.data import sample_request
 from training.data.config import DataConfig
@@ -49,7 +50,13 @@ def accounts(uci_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Source
 @pytest.fixture(scope="module")
 def real(accounts: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
     """The default model of the real accounts, and the folder of its bundle."""
-    data, config = label_accounts(accounts, DataConfig()), BundleConfig()
+    # The data do not show what accounts owe when they default, so the policy states it.
+    stated = POLICY_TEXT.replace(
+        "[economics]", "[economics]\nmargin = 0.06\ncredit_conversion = 0.6"
+    )
+    policy = tmp_path_factory.mktemp("taiwan_policy") / "policy.toml"
+    policy.write_text(stated, encoding="utf-8")
+    data, config = label_accounts(accounts, DataConfig()), BundleConfig(policy=policy)
     fitted = fit(data, FitConfig())
     folder = tmp_path_factory.mktemp("taiwan_bundle") / "bundle"
     bundle.make_bundle(bundle.FitResult(fitted, data, accounts, config), folder)

@@ -15,10 +15,30 @@ from serving.decision.config.policy import Policy
 from serving.decision.policy.dates import local_date
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply_many, change_of
-from serving.decision.policy.prior import after
+from serving.decision.policy.prior import Prior, after
 from tests.support.policies import AS_OF, DECIDED_AT, QUIET
 
 Months = Sequence[tuple[list[Account], list[Outcome]]]
+
+
+def remembered(limit: float, decided_on: datetime.date, months: int = 4) -> Prior:
+    """A cut to ``limit`` from twice as much, so many months before."""
+    cut_on = add_months(decided_on, -months)
+    return Prior(
+        limit_before=2 * limit,
+        balance_before=0.0,
+        first_cut_on=cut_on,
+        last_cut_on=cut_on,
+        log_odds=None,
+        limit_after=limit,
+        limit_in_force=limit,
+        in_force_from=cut_on,
+        suspended=False,
+        restored_on=None,
+        referred_on=None,
+        review_on=add_months(cut_on, 3),
+        decisions=("first",),
+    )
 
 
 def draw_accounts(count: int, seed: int, **features: float) -> list[Account]:

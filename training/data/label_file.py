@@ -12,6 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from training.data.config import DataError
+from training.data.ingest.csv_file import CsvFile
+from training.data.ingest.mapping import IngestError
 
 COLUMNS = ("account_id", "as_of", "label")
 _NAMED = 3  # rows that an error names for each rule
@@ -19,6 +21,28 @@ _NAMED = 3  # rows that an error names for each rule
 _TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 _DATES = (pl.Date, pl.Datetime, pl.Null)
 _OUTCOMES = (pl.Boolean, pl.String, pl.Null)  # beside numbers
+
+
+def read_outcome_table(file: Path) -> pl.DataFrame:
+    """Return the table of a Parquet or CSV file of outcomes, unchecked; CSV is read as text.
+
+    Raises :class:`training.data.config.DataError` for a file that is neither.
+    """
+    if file.suffix not in (".parquet", ".csv"):
+        raise DataError(f"{file}: expected a name that ends in .parquet or .csv")
+    try:
+        if file.suffix == ".parquet":
+            return pl.read_parquet(file, glob=False)
+        source = CsvFile(file, ",")
+        # All as text: an account id such as 007 is no number.
+        cells, _ = source.read(source.header)
+        return cells.select(pl.all().replace("", None))
+    except IngestError as error:
+        raise DataError(str(error)) from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        # The first line is the cause; Polars adds pages of advice.
+        cause = str(error).splitlines()[0]
+        raise DataError(f"{file}: expected labels in Parquet or CSV: {cause}") from error
 
 
 def check_labels(

@@ -20,13 +20,19 @@ import numpy as np
 import polars as pl
 
 from features.build import build_from_window, latest_accounts, values_of
-from features.catalogue import CATALOGUE
+from features.catalogue import BY_NAME, CATALOGUE
 from features.limits import SMALLEST_AMOUNT
 from features.schema import COLUMNS, PRODUCTS, Column
 from features.types import Mask, Vector
 from features.window import Window, lay_out
 from serving.decision.bundle import Bundle
-from serving.decision.policy.limit import cut_off_log_odds_of, limit_by_model, lines_of
+from serving.decision.policy.limit import (
+    USUAL_SPEND,
+    cut_off_log_odds_of,
+    limit_by_model,
+    lines_of,
+    next_balance_of,
+)
 from serving.decision.scoring.score import log_odds_of, probability_of
 from training.evaluate.metrics import wilson
 
@@ -216,10 +222,10 @@ def _is_cut(window: Window, log_odds: Vector, bundle: Bundle) -> Mask:
     probability = probability_of(log_odds)
     limit = window.now("credit_limit")
     balance = window.now("balance")
-    # Nobody is in the band of review: a cut that only a person can confirm is none yet.
-    in_band = np.zeros(len(limit), dtype=np.bool_)
-    lines = lines_of(_products(window), limit, balance, policy)
-    new_limit = limit_by_model(probability, lines, in_band, policy)
+    spend = BY_NAME[USUAL_SPEND].expression(window)
+    next_balance = next_balance_of(balance, spend, policy)
+    lines = lines_of(_products(window), limit, balance, next_balance, policy)
+    new_limit = limit_by_model(probability, lines, policy)
     is_lower = new_limit < limit
     suspended = probability >= policy.suspend.probability
     is_cut: Mask = is_lower | suspended

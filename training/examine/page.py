@@ -43,11 +43,13 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "have brought back the promised limit, and drawings are allowed. `cut_or_proposed`: until "
         "then the limit was cut or suspended again, or that was proposed to a person. "
         "`cut_after`: of the limits that came back, those cut again within six months, in which "
-        "the customers act as they would have without the plan. `before`: the same measured when "
-        "no decision remembered the one before; the limit was back for 0 of 199 in the promised "
-        "month, and 120 of 200 were cut or proposed again while they followed the plan. `carry "
-        "on`: who changes nothing is asked about for twelve months; time alone brings some limits "
-        "back.",
+        "the customers go on with the plan, or act as they would have without it. `before`: the "
+        "same measured when no decision remembered the one before; the limit was back for 0 of 199 "
+        "in the promised month, and 120 of 200 were cut or proposed again while they followed the "
+        "plan. `carry on`: who changes nothing is asked about for twelve months. Where an aim is "
+        "missed, `defaulted_after` in the next table says whether the answers were right: a limit "
+        "that comes back to a customer who then defaults in fewer cases than the cut-off is no "
+        "mistake, and neither is a cut where more than that default.",
     ),
     "followers": (
         "Who follows the plan, and how",

@@ -84,11 +84,7 @@ def choose_references(
     See :func:`training.fit.reference_population.choose_populations`.  Raises FitError where the
     economics of a product are neither learnt from the data nor stated by the policy.
     """
-    text = read_texts(config)[0]
-    learnt = learn_economics(data, read_policy(text).terms)
-    policy = read_policy(text, learnt)
-    for product in sorted(set(data.features.accounts["product"].cast(pl.String))):
-        _check_economics(policy, product)
+    policy = resolve_policy(data, config)
     return choose_populations(data, fitted, policy, config.reference_size, config.reference_band)
 
 
@@ -125,14 +121,23 @@ def make_parts(result: FitResult, references: Mapping[str, Population]) -> Parts
     )
 
 
-def _check_economics(policy: Policy, product: str) -> None:
+def resolve_policy(data: Labelled, config: BundleConfig) -> Policy:
+    """Return the config's policy with the economics that the data show.
+
+    Raises FitError where those of a product are neither learnt nor stated.
+    """
+    text = read_texts(config)[0]
+    learnt = learn_economics(data, read_policy(text).terms)
+    policy = read_policy(text, learnt)
+    products = data.features.accounts["product"].cast(pl.String)
     try:
-        policy.cut_off(product)
+        policy.cut_offs(products.unique().to_list())
     except EconomicsError as error:
         raise FitError(
             f"{error}; the data do not show what accounts owe when they default, so state margin "
             "and credit_conversion in [economics] of a policy.toml, and fit with --set policy=FILE"
         ) from error
+    return policy
 
 
 def make_golden(parts: Parts, result: FitResult) -> str:

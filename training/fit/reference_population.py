@@ -21,6 +21,7 @@ cut-off.  No step is random.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,8 @@ def choose_populations(
     populations = {}
     for product in sorted(set(products.tolist())):
         highest = _highest(policy, product)
+        if not math.isfinite(highest):  # nothing of this product is ever cut or suspended
+            highest = float(scores.max())
         is_below = scores <= highest
         eligible = np.flatnonzero((products == product) & is_candidate & is_below)
         pool = _choose_pool(data, eligible, scores, policy, (size, highest - band))
@@ -184,7 +187,9 @@ def _choose_pool(
 
 def _highest(policy: Policy, product: str) -> float:
     """Return the log-odds below which the policy keeps the product's accounts without a review."""
-    return logit(policy.cut_off(product)) - policy.review.band
+    # A cut-off may be above the probability of suspension, from which no account is kept.
+    highest = min(policy.cut_off(product), policy.suspend.probability)
+    return logit(highest) - policy.review.band
 
 
 def decide_row(

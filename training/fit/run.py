@@ -24,6 +24,7 @@ from training.fit.bundle import (
     choose_references,
     make_golden,
     make_parts,
+    resolve_policy,
 )
 from training.fit.config import FitConfig
 from training.fit.economics import describe_economics, economics_table
@@ -91,6 +92,8 @@ def run_fit(
             f"{data_folder}: expected data of digest {expected_digest}, got {source.digest}"
         )
     data = label_accounts(source, data_config)
+    # Before the fit: data without economics need a policy that states them.
+    resolve_policy(data, bundle_config)
     command = fit_command(data_folder, None, configs, source.digest)
     with runs.start_run(store, f"fit {bundle_config.name}") as run_id:
         facts = run_facts(source) | {"kind": "fit", "reproduce": command}

@@ -25,12 +25,19 @@ from features.types import Mask, Matrix, Rows, Vector
 from features.window import Months, Values, Window
 from serving.decision.advice.rollout import Plans, Variation, roll_forward, windows_ahead
 from serving.decision.bundle import Bundle
-from serving.decision.policy.limit import Account, certainly_cut, lines_of
+from serving.decision.policy.limit import (
+    USUAL_SPEND,
+    Account,
+    certainly_cut,
+    lines_of,
+    next_balance_of,
+)
 from serving.decision.policy.outcome import Outcome, apply
 from serving.decision.scoring.score import log_odds_of, probability_of
 
 _NAMES = tuple(feature.name for feature in CATALOGUE)
 _LIMIT, _BALANCE = _NAMES.index("limit_now"), _NAMES.index("balance_now")
+_SPEND = _NAMES.index(USUAL_SPEND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +226,9 @@ class Projection:
         """
         features = self.features[:, trajectories]
         products = [self.cuts[account].product for account in self.account[trajectories].tolist()]
-        lines = lines_of(products, features[..., _LIMIT], features[..., _BALANCE], bundle.policy)
+        limit, balance = features[..., _LIMIT], features[..., _BALANCE]
+        next_balance = next_balance_of(balance, features[..., _SPEND], bundle.policy)
+        lines = lines_of(products, limit, balance, next_balance, bundle.policy)
         return certainly_cut(probability, lines, bundle.policy)
 
 

@@ -37,8 +37,9 @@ _CONTROL_SHARE = Interval(0, 0.2)
 class CutSettings:
     """How deep a cut goes."""
 
-    tolerated_share: float  # of the expected loss at the cut-off; tolerated after a cut
-    headroom: float  # of the balance; left free on top of it
+    depth: float  # how fast the tolerated loss falls above the cut-off; 0 = not at all
+    headroom: float  # of the balance; left free on top of it, if a usual month needs no more
+    largest_step: float  # of the limit before the first cut; one decision takes at most this
     floor: float  # CNY; no cut by the model goes below
     rounding: float  # CNY; new limits are whole multiples of it
     minimum_cut_share: float  # of the limit; no smaller cut is made
@@ -141,6 +142,7 @@ class Rule:
     when: tuple[Condition, ...]  # all of them have to hold
     en: str  # the reason's sentence; may contain {value}, and {cap} if the effect is a cap
     zh: str
+    source: str | None = None  # the regulation, by name and article; a rule of `regulation` has one
     products: frozenset[str] | None = None  # None = all
     first_month: datetime.date | None = None  # first as_of it applies to; None = always
     cap: float | None = None  # CNY
@@ -181,16 +183,24 @@ class Policy:
     def cut_off(self, product: str) -> float:
         """The probability above which a limit of the product is cut.
 
-        It is computed from ``economics``: 0.1279 with the project's policy.toml.
+        There the expected loss on a unit of unused limit equals what keeping it earns, plus what
+        cutting a good customer costs::
+
+            cut_off * loss_given_default * credit_conversion = (1 - cut_off) * (margin + harm)
+
+        It is 1 where no unused limit is drawn by the time of a default, or nothing of it is lost: a
+        cut would avoid no loss, so the model cuts no limit of the product.
 
         Raises:
             EconomicsError: The product's economics are neither learnt nor stated.
         """
-        loss_of_cutting = self.economics.of(product).margin + self.economics.harm
+        own = self.economics.of(product)
+        loss_of_cutting = own.margin + self.economics.harm
         if loss_of_cutting <= 0:
             expected = f"margin + harm of {product!r} above 0"
             raise EconomicsError(f"[economics]: expected {expected}, got {loss_of_cutting}")
-        return loss_of_cutting / (loss_of_cutting + self.economics.loss_given_default)
+        loss_of_keeping = self.economics.loss_given_default * own.credit_conversion
+        return loss_of_cutting / (loss_of_cutting + loss_of_keeping)
 
     def cut_offs(self, products: Iterable[str]) -> dict[str, float]:
         """:meth:`cut_off` of each product, by name in alphabetical order."""
@@ -244,7 +254,7 @@ def _economics(section: Section, learnt: LearntEconomics) -> Economics:
 
 def _cut(section: Section) -> CutSettings:
     ranges = {
-        "tolerated_share": SHARE,
+        "largest_step": Interval(0, 1, excludes_low=True),
         "minimum_cut_share": SHARE,
         "rounding": Interval(0, excludes_low=True),
     }
@@ -303,12 +313,18 @@ def _rule(section: Section) -> Rule:
     effect = _effect(section.section("effect"))
     caps = "cap" in effect or "cap_of" in effect
     allowed = {"value", "cap"} if caps else {"value"}
+    cause = section.choice("cause", CAUSES)
+    source = section.text("source") if "source" in section else None
+    if cause == "regulation" and source is None:
+        expected = "the regulation by name and article, because the cause is regulation"
+        raise section.error("source", expected, source)
     return Rule(
         code=section.text("code"),
-        cause=section.choice("cause", CAUSES),
+        cause=cause,
         when=_conditions(section),
         en=_sentence(section, "en", allowed),
         zh=_sentence(section, "zh", allowed),
+        source=source,
         products=frozenset(section.texts("products")) if "products" in section else None,
         first_month=section.month("from") if "from" in section else None,
         **effect,

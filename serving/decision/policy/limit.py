@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from serving.decision.config.policy import Policy
 from serving.decision.policy.prior import Prior, limit_in_force
 from serving.decision.scoring.score import logit, probability_of
 
+USUAL_SPEND = "spend_mean_6"  # the feature that a month's usual purchases are taken from
 _RELATIVE_TOLERANCE = 1e-9  # larger than the rounding errors of the formula
 # In grid steps: an amount this close to a multiple counts as the multiple.
 _GRID_TOLERANCE = 1e-9
@@ -92,19 +93,29 @@ class Account:
 class Lines:
     """What a new limit is measured against; float64 arrays of one shape.
 
-    ``limit`` and ``balance`` are in CNY.  ``cut_off`` is the probability above which limits of the
-    account's product are cut, ``conversion`` the share of the unused limit that is drawn by the
-    time of default.
+    Attributes:
+        limit: CNY, before the first cut that is in force.
+        balance: What was owed at that cut, CNY; the present balance if no cut is in force.
+        next_balance: What the next statement may show: :func:`next_balance_of`.
+        in_force: The present limit, CNY.
+        cut_off: The probability above which limits of the account's product are cut.
+        conversion: The share of the unused limit that is drawn by the time of default.
     """
 
     limit: Vector
     balance: Vector
+    next_balance: Vector
+    in_force: Vector
     cut_off: Vector
     conversion: Vector
 
 
-def lines_of(products: Sequence[str], limit: Vector, balance: Vector, policy: Policy) -> Lines:
-    """The lines of accounts of these products; ``limit`` and ``balance`` are (..., products).
+def lines_of(
+    products: Sequence[str], limit: Vector, balance: Vector, next_balance: Vector, policy: Policy
+) -> Lines:
+    """The lines of accounts of these products without a cut in force.
+
+    ``limit``, ``balance`` and ``next_balance`` are (..., products), in CNY.
 
     Raises:
         EconomicsError: The policy has no economics of one of the products.
@@ -117,7 +128,25 @@ def lines_of(products: Sequence[str], limit: Vector, balance: Vector, policy: Po
     # With these columns even where there is no product.
     conversions = conversions.reshape(len(known), FIFTHS)
     fifth = utilization_fifth(limit, balance)
-    return Lines(limit, balance, cut_offs[place], conversions[place, fifth])
+    return Lines(
+        limit=limit,
+        balance=balance,
+        next_balance=next_balance,
+        in_force=limit,
+        cut_off=cut_offs[place],
+        conversion=conversions[place, fifth],
+    )
+
+
+def next_balance_of(balance: Vector, spend: Vector, policy: Policy) -> Vector:
+    """What the next statement shows of an account that pays nothing, CNY.
+
+    ``spend`` is a month's usual purchases, CNY; interest on the balance comes on top.
+    """
+    owed = np.maximum(balance, 0.0)
+    interest = policy.terms.monthly_rate * owed
+    next_balance: Vector = owed + interest + spend
+    return next_balance
 
 
 def cut_offs_of(products: Sequence[str], policy: Policy) -> Vector:
@@ -155,26 +184,23 @@ def near_cut_off(log_odds: Vector, cut_off: Vector, policy: Policy) -> Mask:
     return near
 
 
-def limit_by_model(probability: Vector, lines: Lines, near: Mask, policy: Policy) -> Vector:
+def limit_by_model(probability: Vector, lines: Lines, policy: Policy) -> Vector:
     """The limit that the probability allows, CNY.
 
-    It is the present limit where no cut is due or the cut would be too small.  ``near`` is the
-    result of :func:`near_cut_off`: an account in the band gets the cut that a person is asked to
-    confirm, even if its probability is below the cut-off.
+    It is ``lines.limit`` where no cut is due or the cut would be too small.  Before rounding it is
+    continuous in the probability, and never rises with it.
     """
-    cut, limit = policy.cut, lines.limit
-    no_cut_due = (probability <= lines.cut_off) & ~near
-    loss = expected_loss(probability, lines, policy)
-    keeps = no_cut_due | (loss < cut.minimum_expected_loss)
-    if keeps.all():  # most calls are for one account, and most accounts keep their limit
+    limit = lines.limit
+    no_cut_due = probability <= lines.cut_off
+    if no_cut_due.all():  # most calls are for one account, and most accounts keep their limit
         return limit.copy()
-    tolerated = _tolerated_limit(probability, lines, policy)
-    with_headroom = np.maximum(lines.balance, 0.0) * (1.0 + cut.headroom)
-    lowest = np.maximum(round_up(with_headroom, cut.rounding), cut.floor)
-    new_limit = np.maximum(round_down(tolerated, cut.rounding), lowest)
+    rounding = policy.cut.rounding
+    tolerated = round_down(_tolerated_limit(probability, lines, policy), rounding)
+    lowest = round_up(_lowest_limit(lines, policy), rounding)
+    new_limit = np.maximum(tolerated, lowest)
     new_limit = np.minimum(new_limit, limit)
     too_small = limit - new_limit < smallest_cut(limit, policy)
-    return np.where(keeps | too_small, limit, new_limit)
+    return np.where(no_cut_due | too_small, limit, new_limit)
 
 
 def limits_by_model(accounts: Sequence[Account], policy: Policy) -> tuple[Vector, Mask]:
@@ -184,7 +210,7 @@ def limits_by_model(accounts: Sequence[Account], policy: Policy) -> tuple[Vector
     # math.log, one by one: np.log differs from it in the last bit on some processors.
     log_odds = np.array([account.log_odds_measured for account in accounts])
     near = near_cut_off(log_odds, lines.cut_off, policy)
-    return limit_by_model(probability, lines, near, policy), near
+    return limit_by_model(probability, lines, policy), near
 
 
 def lines_of_accounts(accounts: Sequence[Account], policy: Policy) -> Lines:
@@ -192,7 +218,12 @@ def lines_of_accounts(accounts: Sequence[Account], policy: Policy) -> Lines:
     products = [account.product for account in accounts]
     limit = np.array([account.limit_measured for account in accounts])
     balance = np.array([account.balance_measured for account in accounts])
-    return lines_of(products, limit, balance, policy)
+    balance_now = np.array([account.features["balance_now"] for account in accounts])
+    spend = np.array([account.features[USUAL_SPEND] for account in accounts])
+    # Whoever owes more than at the first cut must not be over the limit either.
+    next_balance = next_balance_of(np.maximum(balance, balance_now), spend, policy)
+    lines = lines_of(products, limit, balance, next_balance, policy)
+    return replace(lines, in_force=np.array([account.limit for account in accounts]))
 
 
 def certainly_cut(probability: Vector, lines: Lines, policy: Policy) -> Mask:
@@ -201,19 +232,16 @@ def certainly_cut(probability: Vector, lines: Lines, policy: Policy) -> Mask:
     False means that this is unknown; :func:`serving.decision.policy.outcome.apply` decides it.  The
     advice search uses the bound to skip most of the months that it looks at.
     """
-    cut, limit = policy.cut, lines.limit
+    limit = lines.limit
     # Each bound has a small tolerance: a difference in the last bits cannot make a False True.
     is_risky = probability > lines.cut_off * (1 + _RELATIVE_TOLERANCE)
-    loss = expected_loss(probability, lines, policy)
-    is_large = loss > cut.minimum_expected_loss * (1 + _RELATIVE_TOLERANCE)
     tolerated = _tolerated_limit(probability, lines, policy)
-    with_headroom = np.maximum(lines.balance, 0.0) * (1.0 + cut.headroom)
-    lowest = np.maximum(with_headroom + cut.rounding, cut.floor)
+    lowest = _lowest_limit(lines, policy) + policy.cut.rounding
     highest = np.maximum(tolerated, lowest) * (1 + _RELATIVE_TOLERANCE)
     reduction = limit - highest
     is_felt = (reduction > 0) & (reduction >= smallest_cut(limit, policy))
     suspends = probability >= policy.suspend.probability
-    certain: Mask = (is_risky & is_large & is_felt) | suspends
+    certain: Mask = (is_risky & is_felt) | suspends
     return certain
 
 
@@ -240,18 +268,37 @@ def grid_up(amount: float, rounding: float) -> float:
 
 
 def _tolerated_limit(probability: Vector, lines: Lines, policy: Policy) -> Vector:
-    """The limit with the largest expected loss that is tolerated, before rounding."""
+    """The limit with the largest expected loss that is tolerated, before rounding.
+
+    It means nothing at or below the cut-off, where no cut is due.
+    """
+    cut_off = lines.cut_off
+    loss_given_default = policy.economics.loss_given_default
     owed = np.maximum(lines.balance, 0.0)
     at_default = exposure(lines.limit, lines.balance, lines.conversion)
-    share = policy.cut.tolerated_share * lines.cut_off
-    # At a probability of 0 the result is infinite or NaN; such an account is never cut.
     with np.errstate(divide="ignore", invalid="ignore"):
-        tolerated_exposure = share * at_default / probability
+        excess = policy.cut.depth * (probability - cut_off)
+        share = cut_off / (cut_off + excess)
+        at_cut_off = cut_off * loss_given_default * at_default
+        # A small loss is tolerated whatever the probability is.
+        loss = np.maximum(share * at_cut_off, policy.cut.minimum_expected_loss)
+        tolerated_exposure = loss / (probability * loss_given_default)
         undrawn = np.maximum(tolerated_exposure - owed, 0.0) / lines.conversion
     # Where no unused limit is drawn by the time of default, no limit is too high.
     undrawn = np.where(lines.conversion > 0.0, undrawn, lines.limit)
     tolerated: Vector = owed + undrawn
     return tolerated
+
+
+def _lowest_limit(lines: Lines, policy: Policy) -> Vector:
+    """The lowest limit that one decision may leave, before rounding."""
+    cut = policy.cut
+    owed = np.maximum(lines.balance, 0.0)
+    with_headroom = owed * (1.0 + cut.headroom)
+    room = np.maximum(with_headroom, lines.next_balance)
+    step = cut.largest_step * lines.limit
+    lowest: Vector = np.maximum(room, lines.in_force - step)
+    return np.maximum(lowest, cut.floor)
 
 
 def smallest_cut(limit: Vector, policy: Policy) -> Vector:

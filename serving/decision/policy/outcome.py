@@ -5,16 +5,20 @@ Conventions
 ``probability`` is the calibrated probability, in (0, 1), of 60 days past due or worse within six
 months.
 
-``cut_off`` is the probability at which the expected loss of a unit of limit equals the margin that
-it earns plus the harm of cutting a good customer:
-``cut_off * lgd = (1 - cut_off) * (margin + harm)``.
+``cut_off`` of a product is the probability at which the expected loss of a unit of unused limit
+equals the margin that it earns plus the harm of cutting a good customer:
+``cut_off * lgd * credit_conversion = (1 - cut_off) * (margin + harm)``, with the conversion of all
+the product's accounts.
 
-``exposure(L)`` at limit L is ``balance + credit_conversion * (L - balance)``, and the expected loss
-is ``probability * lgd * exposure(L)``.
+``exposure(L)`` at limit L is ``balance + conversion * (L - balance)`` with the credit conversion of
+the product and the account's fifth of utilization, and the expected loss is
+``probability * lgd * exposure(L)``.
 
 Above the cut-off, the new limit is the largest on the rounding grid whose expected loss is at most
-``tolerated_share`` of the expected loss of an account at the cut-off with the present limit.  It is
-never below the balance with head-room, never below the floor and never above the present limit.
+the tolerated one.  At the cut-off that is the expected loss of the present limit, and above the
+cut-off it falls with the probability (``cut.depth``): the limit is continuous.  The new limit is
+never below the balance with head-room, never below the floor and never above the present limit, and
+one decision takes at most ``cut.largest_step`` of the limit.
 
 With a cut in force, limit and balance are those from before the first such cut, so the same account
 asked again gets the same answer (:mod:`serving.decision.policy.again` says when there is a second
@@ -284,12 +288,16 @@ def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
         return kept
     cut_off = logit(policy.cut_off(account.product))
     below = np.array(cut_off - logit(account.probability))
+    share = float(share_back(below, policy.restore))
     lifts = bool(lifts_suspension(below, policy.restore)) and not rules.suspending
     stays_suspended = cut.suspended and not lifts
     before, after = np.array(cut.limit_before), np.array(cut.limit_after)
     by_stairs = float(limit_back(below, before, after, policy))
-    # A suspension that stays leaves nothing to draw: no limit comes back before it is lifted.
-    target = account.limit if stays_suspended else rules.allow(by_stairs)
+    target = rules.allow(by_stairs)
+    # A suspension that stays leaves nothing to draw: no limit comes back before it is lifted.  And
+    # below the first step nothing does, even if the lender took more than the cut by other means.
+    if stays_suspended or share == 0:
+        target = account.limit
     gives_back = target > account.limit or (cut.suspended and lifts)
     hits = rules.suspending if stays_suspended else rules.capping(by_stairs)
     is_fresh = months_between(account.as_of, today) <= policy.review.stale_months
@@ -307,8 +315,8 @@ def _keep_or_restore(case: _Case, kept: Outcome) -> Outcome:
             suspended=stays_suspended,
             lifts=cut.suspended,
         )
-    leaves_reduced = float(share_back(below, policy.restore)) < 1.0
-    return _look(cut, kept, replace(kept, hits=hits, by_model=leaves_reduced), policy, today)
+    explained = replace(kept, hits=hits, by_model=share < 1.0)
+    return _look(cut, kept, explained, policy, today)
 
 
 def _keep_without_model(account: Account, policy: Policy, today: datetime.date) -> Outcome:

@@ -79,10 +79,13 @@ def pushing_features(group: str, evidence: Evidence) -> list[str]:
 
 
 def says_more(fact: str, named: str, evidence: Evidence, wording: Wording) -> bool:
-    """Whether a fact says more than the feature that is named: another fact may say the same."""
+    """Whether a fact says more than the feature that is named, which may be of the same delay."""
+    said, value = evidence.values[named], evidence.values[fact]
     other_facts = {known.feature for known in wording.never_silent}
-    is_worse = evidence.values[fact] > evidence.values[named]
-    return named not in other_facts or is_worse
+    if named in other_facts:
+        return value > said
+    # The longest delay of 24 months may be that of 12.
+    return BY_NAME[named].unit != BY_NAME[fact].unit or value != said
 
 
 def facts_of(sums: Mapping[str, float], evidence: Evidence, wording: Wording) -> dict[str, str]:

@@ -92,7 +92,7 @@ def join(one: Text, other: Text) -> Text:
 
 
 def say_rule(hit: RuleHit) -> Text:
-    """The sentence of a rule that decided."""
+    """The sentence of a rule that decided, and of the rule's source if it has one."""
     unit: Unit = BY_NAME[hit.rule.when[0].feature].unit
     cap = math.nan if hit.cap is None else hit.cap
 
@@ -103,7 +103,11 @@ def say_rule(hit: RuleHit) -> Text:
             cap=number(cap, "CNY", language),
         )
 
-    return Text(fill(hit.rule.en, "en"), fill(hit.rule.zh, "zh"))
+    rule = hit.rule
+    sentence = Text(fill(rule.en, "en"), fill(rule.zh, "zh"))
+    if rule.source is None:
+        return sentence
+    return join(sentence, Text(f"This rule comes from {rule.source}.", f"依据：{rule.source}。"))
 
 
 def number(

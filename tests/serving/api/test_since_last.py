@@ -36,7 +36,11 @@ from tests.support.submissions import answer_to, answer_to_batch, submission
 
 Json = dict[str, Any]
 STATEMENTS = ROOT / "tests" / "golden" / "answers" / "statements.parquet"
-AUDITOR = Caller("k2", "lender", frozenset({"score", "audit"}))
+AUDITOR = Caller(
+    "k2",
+    "lender",
+    frozenset({"score", "audit"}),
+)
 SOUTH = Caller("k3", "south", frozenset({"score"}))
 ORDER = ErasureOrder("Li Na", "asked for", NOW, hold_over="the decisions are of a test")
 MONTHS = 2  # between the two decisions
@@ -56,7 +60,13 @@ def requests() -> list[tuple[Json, Json]]:
     """For each account the request of before and that of today."""
     back = pl.col("month").cum_count(reverse=True).over("account_id")
     before = windows().sort("account_id", "month").filter(back > MONTHS)
-    return list(zip(as_requests(before), as_requests(windows().sort("account_id")), strict=True))
+    return list(
+        zip(
+            as_requests(before),
+            as_requests(windows().sort("account_id")),
+            strict=True,
+        )
+    )
 
 
 def ask(decisions: Decisions, request: Json, **options: Any) -> Json:
@@ -69,7 +79,10 @@ def rows_of(log: AuditLog) -> list[Entry]:
     return list(log.reader.of_kind(("decision",)))
 
 
-def test_the_next_decision_says_what_changed(golden: Bundle, record: AuditLog) -> None:
+def test_the_next_decision_says_what_changed(
+    golden: Bundle,
+    record: AuditLog,
+) -> None:
     decisions = Decisions(golden, record)
     with_parts = 0
     for before, now in each(requests()):
@@ -79,12 +92,18 @@ def test_the_next_decision_says_what_changed(golden: Bundle, record: AuditLog) -
         told = [since[name] for name in ("decision_id", "action", "log_odds", "cut_off")]
         assert told == [first[name] for name in ("decision_id", "action", "log_odds", "cut_off")]
         total = sum(part["change"] for part in since["parts"])
-        assert total == pytest.approx(second["log_odds"] - first["log_odds"], abs=1e-9)
+        assert total == pytest.approx(
+            second["log_odds"] - first["log_odds"],
+            abs=1e-9,
+        )
         with_parts += bool(since["parts"])
     assert with_parts > 20, "hardly anything changed"
 
 
-def test_the_bytes_are_those_of_the_function(golden: Bundle, record: AuditLog) -> None:
+def test_the_bytes_are_those_of_the_function(
+    golden: Bundle,
+    record: AuditLog,
+) -> None:
     decisions = Decisions(golden, record)
     for before, now in requests()[:10]:
         ask(decisions, before)
@@ -107,12 +126,21 @@ def test_the_bytes_are_those_of_the_function(golden: Bundle, record: AuditLog) -
         assert row.response_body == encode(make_answer(decision, golden))
 
 
-def test_a_batch_says_the_same(golden: Bundle, record: AuditLog) -> None:
+def test_a_batch_says_the_same(
+    golden: Bundle,
+    record: AuditLog,
+) -> None:
     decisions = Decisions(golden, record)
     pairs = requests()[:5]
     for before, _ in pairs:
         ask(decisions, before)
-    body = asyncio.run(answer_to_batch(decisions, [now for _, now in pairs], "key-1"))
+    body = asyncio.run(
+        answer_to_batch(
+            decisions,
+            [now for _, now in pairs],
+            "key-1",
+        )
+    )
     first = {
         json.loads(row.request_body or b"{}")["account_id"]: row for row in rows_of(record)[:5]
     }
@@ -120,7 +148,10 @@ def test_a_batch_says_the_same(golden: Bundle, record: AuditLog) -> None:
         assert answer["since_last"]["decision_id"] == first[answer["account_id"]].entry_id
 
 
-def test_the_latest_decision_is_the_earlier_one(golden: Bundle, record: AuditLog) -> None:
+def test_the_latest_decision_is_the_earlier_one(
+    golden: Bundle,
+    record: AuditLog,
+) -> None:
     decisions = Decisions(golden, record)
     before, now = requests()[0]
     ids = [ask(decisions, request)["decision_id"] for request in (before, now)]
@@ -131,7 +162,8 @@ def test_the_latest_decision_is_the_earlier_one(golden: Bundle, record: AuditLog
 
 
 def test_another_account_or_tenant_has_no_earlier_decision(
-    golden: Bundle, record: AuditLog
+    golden: Bundle,
+    record: AuditLog,
 ) -> None:
     decisions = Decisions(golden, record)
     before, now = requests()[0]
@@ -142,42 +174,87 @@ def test_another_account_or_tenant_has_no_earlier_decision(
     assert ask(decisions, now)["since_last"] is not None
 
 
-def test_after_an_erasure_there_is_no_earlier_decision(golden: Bundle, record: AuditLog) -> None:
+def test_after_an_erasure_there_is_no_earlier_decision(
+    golden: Bundle,
+    record: AuditLog,
+) -> None:
     decisions = Decisions(golden, record)
     before, now = requests()[0]
     ask(decisions, before)
-    erase_account(record.database, record.secrets, "lender", before["account_id"], ORDER)
+    erase_account(
+        record.database,
+        record.secrets,
+        "lender",
+        before["account_id"],
+        ORDER,
+    )
     assert ask(decisions, now)["since_last"] is None
 
 
 def test_statements_that_are_refused_today_are_not_compared(
-    golden: Bundle, record: AuditLog
+    golden: Bundle,
+    record: AuditLog,
 ) -> None:
-    ask(Decisions(golden, record), requests()[0][0])
+    ask(
+        Decisions(golden, record),
+        requests()[0][0],
+    )
     [row] = rows_of(record)
     assert earlier_of(row) is not None
     request = json.loads(row.request_body or b"{}")
     del request["statements"][1]
-    with_gap = dataclasses.replace(row, request_body=json.dumps(request).encode())
+    with_gap = dataclasses.replace(
+        row,
+        request_body=json.dumps(request).encode(),
+    )
     assert earlier_of(with_gap) is None
-    assert earlier_of(dataclasses.replace(row, request_body=None, erased=True)) is None
+    assert (
+        earlier_of(
+            dataclasses.replace(
+                row,
+                request_body=None,
+                erased=True,
+            )
+        )
+        is None
+    )
     assert earlier_of(None) is None
 
 
-def test_a_replay_reads_the_earlier_row(golden: Bundle, record: AuditLog) -> None:
+def test_a_replay_reads_the_earlier_row(
+    golden: Bundle,
+    record: AuditLog,
+) -> None:
     decisions = Decisions(golden, record)
     for before, now in requests()[:5]:
         ask(decisions, before)
         ask(decisions, now, advice=True)
-        ask(decisions, now, caller=AUDITOR, detail=True)
+        ask(
+            decisions,
+            now,
+            caller=AUDITOR,
+            detail=True,
+        )
     bundles = Bundles({golden.digest: GOLDEN})
     id_key, find = record.secrets.id_key, record.reader.by_id
-    assert replay(rows_of(record), bundles, id_key, find).counts == Counter(same=15)
+    assert replay(
+        rows_of(record),
+        bundles,
+        id_key,
+        find,
+    ).counts == Counter(same=15)
     # The control: without the earlier rows the later ten are answered differently.
-    assert replay(rows_of(record), bundles, id_key).counts == Counter(same=5, different=10)
+    assert replay(
+        rows_of(record),
+        bundles,
+        id_key,
+    ).counts == Counter(same=5, different=10)
 
 
-def test_the_vector_is_read_again_with_the_earlier_row(golden: Bundle, record: AuditLog) -> None:
+def test_the_vector_is_read_again_with_the_earlier_row(
+    golden: Bundle,
+    record: AuditLog,
+) -> None:
     decisions, reviews = Decisions(golden, record), Reviews(golden, record, answer_again)
     before, now = requests()[0]
     ask(decisions, before)
@@ -188,17 +265,33 @@ def test_the_vector_is_read_again_with_the_earlier_row(golden: Bundle, record: A
     assert earlier is not None
     assert earlier.entry_id == first.entry_id
     vector = reviews.full_vector(second, earlier)
-    recorded = ask(decisions, now, caller=AUDITOR, detail=True)
+    recorded = ask(
+        decisions,
+        now,
+        caller=AUDITOR,
+        detail=True,
+    )
     assert vector == recorded["detail"]
 
 
-def test_the_arm_is_recorded_and_told_to_auditors_only(golden: Bundle, record: AuditLog) -> None:
+def test_the_arm_is_recorded_and_told_to_auditors_only(
+    golden: Bundle,
+    record: AuditLog,
+) -> None:
     policy = dataclasses.replace(golden.policy, control=ControlArm(0.2))
-    decisions = Decisions(dataclasses.replace(golden, policy=policy), record)
+    decisions = Decisions(
+        dataclasses.replace(golden, policy=policy),
+        record,
+    )
     every = pl.read_parquet(STATEMENTS)
     arms: Counter[str | None] = Counter()
     for request in each(as_requests(every)[:300]):
-        answer = ask(decisions, request, caller=AUDITOR, detail=True)
+        answer = ask(
+            decisions,
+            request,
+            caller=AUDITOR,
+            detail=True,
+        )
         arm = answer["detail"]["arm"]
         arms[arm] += 1
         assert "arm" not in answer

@@ -37,11 +37,13 @@ from serving.auth.keys import adopt, find_key, list_keys
 from serving.decision.bundle import Bundle
 from serving.operations.export import export, line
 from serving.operations.replay import Bundles, replay
+from serving.reviews.due import all_due
 from serving.reviews.workflow import decision_in, limit_of, reviews_of
 from serving.schemas.base import encode
 from serving.storage.settings import StorageSettings
 from serving.storage.tables import MIGRATIONS
 from serving.web.errors import ApiError
+from tests.golden.remake import BUNDLE
 from tests.support.each import each
 from tests.support.entries import decision_entry, example_request
 from tests.support.old_record import ERASED_ACCOUNT, OLD, copy_old_record, read_expected, send
@@ -237,6 +239,43 @@ def test_it_can_be_continued(
     assert first is not None
     assert again.data_subject == first.data_subject
     assert verify_old(old, old_settings).findings == ()
+
+
+def test_an_account_that_the_old_version_cut_has_its_prior(old: AuditLog, golden: Bundle) -> None:
+    """From the row of the cut, which has none itself; the next decision goes on from there."""
+    cuts: dict[tuple[str, str], Entry] = {}
+    for row in each(decisions_of(old)):
+        if not row.erased and row.metadata["action"] in ("reduce", "suspend"):
+            cuts[row.tenant, decision_in(row)["account_id"]] = row
+    found = 0
+    for (tenant, account), row in each(cuts.items()):
+        memory = old.reader.memories(tenant, [account])[account]
+        answer, prior = decision_in(row), memory.prior
+        if memory.newest_event != row.seq:
+            continue  # another decision came later, or the outcome of a review
+        assert prior is not None
+        assert prior.limit_before == answer["credit_limit"]
+        assert (prior.limit_in_force, prior.log_odds) == (answer["new_limit"], answer["log_odds"])
+        assert prior.review_on == datetime.date.fromisoformat(answer["review_on"])
+        assert prior.suspended == (answer["action"] == "suspend")
+        listed = [one.account_id for one in all_due(old.reader, tenant, prior.review_on)]
+        assert account in listed
+        found += 1
+    assert found >= 2
+
+
+def test_a_decision_goes_on_from_the_cut_of_the_old_version(old: AuditLog, golden: Bundle) -> None:
+    body = json.loads(example_request("A-1027").model_dump_json())
+    [known] = old.reader.priors("north", ["A-1027"]).values()
+    sent = {"tenant": "north", "endpoint": "decisions", "idempotency_key": None, "advice": False}
+    answer = json.loads(send(Decisions(golden, old), sent | {"body": body}))
+    assert answer["prior"]["decisions"] == list(known.decisions)
+    assert answer["credit_limit"] == known.limit_in_force
+    [row] = [row for row in decisions_of(old) if row.entry_id == answer["decision_id"]]
+    assert json.loads(row.request_body or b"{}")["prior"] == answer["prior"]
+    bundles = Bundles({golden.digest: BUNDLE})
+    done = replay([row], bundles, old.secrets.id_key, old.reader.by_id)
+    assert done.counts == Counter(same=1)
 
 
 def test_the_export_names_every_decision(old: AuditLog, expected: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import polars as pl
 import pytest
 
@@ -81,6 +83,20 @@ def test_who_is_asked_again_with_nothing_changed_gets_the_same_answer(
     looks = [one.notice for decisions in rest for one in decisions if one.notice is not None]
     assert {notice.kind for notice in looks} == {"still_reduced"}
     assert len(looks) == taken * ((months - 1) // 3)
+
+
+def test_an_account_without_a_limit_is_referred_once(windows: pl.DataFrame, bundle: Bundle) -> None:
+    """Its utilization is unknown, which it never was in training."""
+    strict = dataclasses.replace(bundle, never_missing=("utilization_now",))
+    decided = stages(windows, bundle, WHEN).decisions
+    kept = next(one.account_id for one in decided if one.action == "keep")
+    window = windows.filter(pl.col("account_id") == kept).with_columns(
+        credit_limit=pl.lit(0.0), balance=pl.lit(0.0)
+    )
+    first, *rest = ask_monthly(window, strict, 12)
+    assert first[0].review_because == ("unseen_missing",)
+    for [decision] in each(rest):
+        assert (decision.action, decision.notice) == ("keep", None)
 
 
 def test_the_cut_itself_is_no_reason_for_a_second_one(

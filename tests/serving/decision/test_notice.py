@@ -5,6 +5,7 @@ import datetime
 import json
 import re
 from importlib.resources import files
+from typing import Any
 
 import polars as pl
 import pytest
@@ -21,6 +22,7 @@ from serving.decision.reasons.ranking import Reason
 from serving.decision.reasons.wording import day, number
 from serving.schemas import examples
 from tests.support.policies import DECIDED_AT, LATE, POLICY, make_account
+from tests.support.reading_level import grade
 
 TEXT = files("serving.decision.config").joinpath("reasons.toml").read_text("utf-8")
 WORDING = read_wording(TEXT)
@@ -292,7 +294,9 @@ def test_a_notice_of_a_review_contains_the_proposal() -> None:
 
 def test_a_notice_says_where_an_account_is_close_to_the_line() -> None:
     near = dataclasses.replace(CONFIRMED, review_because=("near_cut_off",))
-    assert "CNY 4,200. The account is close to the line at which" in make(near, REASON).text.en
+    assert CONFIRMED.proposed_limit is not None
+    proposed = number(CONFIRMED.proposed_limit, "CNY", "en")
+    assert f"{proposed}. The account is close to the line at which" in make(near, REASON).text.en
     assert "该账户接近下调额度的界限" in make(near, REASON).text.zh
     other = dataclasses.replace(CONFIRMED, review_because=("stale_data",))
     assert "close to the line" not in make(other, REASON).text.en
@@ -353,6 +357,136 @@ def test_every_decision_has_the_notice_of_its_own(windows: pl.DataFrame, bundle:
             assert is_full or number(d.credit_limit, "CNY", language) in lines[0]
             assert d.account_id[-4:] in lines[0]
             assert "{" not in text_of(d.notice, language)
+
+
+# What comes back, and what does not yet
+
+
+def returned(**changed: Any) -> Outcome:
+    """A limit of CNY 5,000 that is decided on again, after a cut from CNY 20,000."""
+    again = dataclasses.replace(
+        KEPT,
+        action="restore",
+        new_limit=12_500.0,
+        effective_on=TODAY,
+        review_on=datetime.date(2027, 1, 5),
+    )
+    return dataclasses.replace(again, **changed)
+
+
+ALL = {"new_limit": LIMIT, "review_on": None}
+UNCHANGED = {"new_limit": 5_000.0}
+LOOKED: dict[str, Any] = {"action": "keep", "effective_on": None, "looked": True} | UNCHANGED
+RETURNS: dict[str, tuple[Outcome, str, str]] = {
+    "a part": (
+        returned(),
+        "On 5 October 2026 we decided to raise the credit limit of your cash loan account ending "
+        "in 0042 from CNY 5,000 to CNY 12,500. The new limit applies from 5 October 2026. Before "
+        "we lowered it, the limit was CNY 20,000. We will look at it again on 5 January 2027.",
+        "我们于2026年10月5日决定，将您的借款账户（尾号0042）的信用额度由5,000元上调至12,500元，"
+        "自2026年10月5日起生效。下调前的额度为20,000元。我们将于2027年1月5日再次评估。",
+    ),
+    "all": (
+        returned(**ALL),
+        "On 5 October 2026 we decided to raise the credit limit of your cash loan account ending "
+        "in 0042 from CNY 5,000 to CNY 20,000. The new limit applies from 5 October 2026. You now "
+        "have the whole limit back that you had before we lowered it.",
+        "我们于2026年10月5日决定，将您的借款账户（尾号0042）的信用额度由5,000元上调至20,000元，"
+        "自2026年10月5日起生效。您的额度已全部恢复至下调前的水平。",
+    ),
+    "its use": (
+        returned(lifts=True, **UNCHANGED),
+        "On 5 October 2026 we decided that from 5 October 2026 you can use your cash loan account "
+        "ending in 0042 for new purchases and cash again. Its credit limit is CNY 5,000. Before we "
+        "lowered it, the limit was CNY 20,000. We will look at it again on 5 January 2027.",
+        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增消费和借款，"
+        "信用额度为5,000元。下调前的额度为20,000元。我们将于2027年1月5日再次评估。",
+    ),
+    "both": (
+        returned(lifts=True, **ALL),
+        "On 5 October 2026 we decided that from 5 October 2026 you can use your cash loan account "
+        "ending in 0042 for new purchases and cash again. From that day its credit limit is CNY "
+        "20,000 instead of CNY 5,000. You now have the whole limit back that you had before we "
+        "lowered it.",
+        "我们于2026年10月5日决定，自2026年10月5日起恢复您的借款账户（尾号0042）的新增消费和借款，"
+        "信用额度同时由5,000元上调至20,000元。您的额度已全部恢复至下调前的水平。",
+    ),
+    "nothing": (
+        returned(**LOOKED),
+        "On 5 October 2026 we looked again at the credit limit of your cash loan account ending in "
+        "0042. For now, it stays at CNY 5,000. Before we lowered it, the limit was CNY 20,000. We "
+        "will look at it again on 5 January 2027.",
+        "我们于2026年10月5日重新评估了您的借款账户（尾号0042）的信用额度，目前仍维持5,000元。"
+        "下调前的额度为20,000元。我们将于2027年1月5日再次评估。",
+    ),
+    "no use": (
+        returned(suspended=True, **LOOKED),
+        "On 5 October 2026 we looked at your cash loan account ending in 0042 again. For now, you "
+        "still cannot use it for new purchases or cash. Its credit limit stays at CNY 5,000. You "
+        "still have to pay what you owe. Before we lowered it, the limit was CNY 20,000. We will "
+        "look at it again on 5 January 2027.",
+        "我们于2026年10月5日重新评估了您的借款账户（尾号0042），目前仍暂停新增消费和借款，"
+        "信用额度仍为5,000元。已有欠款请继续按期归还。下调前的额度为20,000元。"
+        "我们将于2027年1月5日再次评估。",
+    ),
+}
+
+
+def after_cut(*texts: Text) -> Subject:
+    return dataclasses.replace(subject(*texts, limit=5_000.0), limit_before=LIMIT)
+
+
+@pytest.mark.parametrize("name", RETURNS)
+def test_what_comes_back_is_told_in_full(name: str) -> None:
+    outcome, english, chinese = RETURNS[name]
+    notice = make_notice(outcome, after_cut(), WORDING, POLICY, WHEN)
+    assert notice is not None
+    opening, *_, rights = zip(
+        notice.text.en.split("\n\n"), notice.text.zh.split("\n\n"), strict=True
+    )
+    assert opening == (english, chinese)
+    is_back = outcome.action == "restore"
+    assert notice.kind == ("restored" if is_back else "still_reduced")
+    own = WORDING.notice["rights_after_return" if is_back else "rights"]
+    assert rights == (own.en, own.zh)
+    assert notice.send_by == TODAY + datetime.timedelta(days=30)
+    assert grade(notice.text.en) <= 8
+
+
+def test_a_look_and_a_capped_return_say_why_there_is_no_more() -> None:
+    look = make_notice(RETURNS["nothing"][0], after_cut(REASON), WORDING, POLICY, WHEN)
+    capped = make_notice(returned(), after_cut(REASON), WORDING, POLICY, WHEN)
+    assert look is not None
+    assert capped is not None
+    assert "\n\nMain reasons:\n1. You paid late in 3" in look.text.en
+    assert "\n\nWhy the limit is not higher:\n1. You paid late in 3" in capped.text.en
+    assert "\n\n额度未能进一步恢复的原因：\n1. 近6个月中有3个月逾期还款。" in capped.text.zh
+
+
+@pytest.mark.parametrize(
+    ("proposed", "text"),
+    [
+        ({"lifts": True}, "proposed to allow new purchases and cash again."),
+        ({"proposed_limit": 12_500.0}, "proposed to raise it to CNY 12,500."),
+        (
+            {"lifts": True, "proposed_limit": 12_500.0},
+            "proposed to allow new purchases and cash again and to raise the limit to CNY 12,500.",
+        ),
+    ],
+)
+def test_a_return_that_a_person_is_to_confirm_is_proposed(
+    proposed: dict[str, Any], text: str
+) -> None:
+    asked = {"action": "review", "proposed_limit": 5_000.0} | UNCHANGED | proposed
+    notice = make_notice(returned(**asked), after_cut(), WORDING, POLICY, WHEN)
+    assert notice is not None
+    assert notice.kind == "under_review"
+    assert text in notice.text.en
+
+
+def test_a_plain_keep_before_the_next_look_has_no_notice() -> None:
+    waiting = returned(**LOOKED | {"looked": False})
+    assert make_notice(waiting, after_cut(), WORDING, POLICY, WHEN) is None
 
 
 def test_the_example_has_the_notice_of_its_decision() -> None:

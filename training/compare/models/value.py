@@ -9,12 +9,14 @@ it is overpaid), and the outcome y (1 = it defaulted), all in CNY over the outco
     harmed      = (1-y)  harm   (L - L')                                  cost of cutting the good
     value       = avoided - forgone - harmed
 
-The four parameters are those of ``[economics]`` in policy.toml.  A proposal to a reviewer counts as
-if it were confirmed.  A model that cuts no account is worth 0; cuts by hard rules are in no model's
-value.  The policy lab values decisions in the same way (:mod:`training.compare.policies.oracle`).
+The four parameters are those of the policy's economics: ``[economics]`` in policy.toml, and margin
+and credit conversion as the fit learnt them, by product and by fifth of utilization.  A proposal to
+a reviewer counts as if it were confirmed.  A model that cuts no account is worth 0; cuts by hard
+rules are in no model's value.  The policy lab values decisions in the same way
+(:mod:`training.compare.policies.oracle`).
 
-A cut of the unused part avoids only ``credit_conversion`` of it, and costs its whole margin: such a
-cut pays from a probability above the policy's cut-off, which is that of an exposed unit.
+The policy's cut-off is the probability from which a cut of the unused part pays: it avoids only
+``credit_conversion`` of it, and costs its whole margin.
 """
 
 from __future__ import annotations

@@ -50,17 +50,17 @@ def _draw_true_curves(axes: Axes, true: pl.DataFrame) -> None:
 
 def _draw_curves(axes: Axes, table: pl.DataFrame) -> None:
     grid = table.filter(~pl.col("operating"))
-    depths = sorted(grid["tolerated_share"].unique().to_list())
+    depths = sorted(grid["depth"].unique().to_list())
     every = max(1, round((len(depths) - 1) / (_SHOWN_DEPTHS - 1)))
     shown = depths[::every]
     for place, depth in enumerate(shown):
-        curve = grid.filter(tolerated_share=depth).sort("good_cut", "loss_avoided_share")
+        curve = grid.filter(depth=depth).sort("good_cut", "loss_avoided_share")
         axes.plot(
             curve["good_cut"],
             curve["loss_avoided_share"],
             color=INK,
             alpha=1.0 - 0.7 * place / max(len(shown) - 1, 1),
-            label=f"{depth:g} of the loss tolerated",
+            label=f"depth {depth:g}",
         )
 
 

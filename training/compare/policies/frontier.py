@@ -1,20 +1,21 @@
-"""The frontier: expected loss avoided against good customers cut, over cut-offs and depths of cut.
+"""The frontier: expected loss avoided against good customers cut, over harms and depths of cut.
 
-A *point* is the bundle's policy with another cut-off and another ``cut.tolerated_share``.  The
-cut-off is not in policy.toml; it is computed from ``economics``.  A point therefore states the
-``economics.harm`` that gives its cut-off.  If even a harm of 0 gives a higher cut-off, the point
-also states a lower ``economics.margin``.  Points are evaluated at these parameters as rounded.
+A *point* is the bundle's policy with another ``economics.harm`` and another ``cut.depth``.  The
+cut-offs are not in policy.toml; they are computed from ``economics``, and differ by product.  The
+harm is the one number of policy.toml that moves all of them.  Points are evaluated at these
+parameters as rounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from features.schema import PRODUCTS
 from features.types import Mask, Vector
 from serving.decision.config.policy import Policy
 from training.compare.policies.portfolio import Portfolio, limits_under
@@ -22,12 +23,14 @@ from training.evaluate.metrics import wilson
 
 Point = dict[str, Any]  # a row of the frontier, by column
 DIGITS = 5  # of a point's parameters
-LOWEST_CUT_OFF = 0.01
+LOWEST_HARM = 0.002
+DEPTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+# A policy that never suspends has probability 1 there, which no harm reaches.
+_HIGHEST_CUT_OFF = 0.99
 SCHEMA = {
-    "cut_off": pl.Float64,
     "harm": pl.Float64,
-    "margin": pl.Float64,
-    "tolerated_share": pl.Float64,
+    "depth": pl.Float64,
+    **{f"cut_off_{product}": pl.Float64 for product in PRODUCTS},
     "accounts_cut": pl.Int64,
     "good_cut": pl.Float64,
     "good_cut_low": pl.Float64,
@@ -53,12 +56,13 @@ def frontier(
     cut_offs: int = 60,
     depths: Sequence[float] = (),
 ) -> pl.DataFrame:
-    """Return one row for each point, the operating one first, then by depth and cut-off.
+    """Return one row for each point, the operating one first, then by depth and harm.
 
-    - ``cut_off``, ``harm``, ``margin``, ``tolerated_share``: the point's parameters
+    - ``harm``, ``depth``: the point's parameters; ``cut_off_pay_later`` and so on: the cut-offs
+      that follow, null for a product that no account has
     - ``accounts_cut``; ``good_cut``, the share of the accounts of label 0 that are cut, suspended
       or proposed to be, with its 95 % Wilson interval; ``good_cut_by_rules``, the share that the
-      hard rules alone cut, which no cut-off changes
+      hard rules alone cut, which no harm changes
     - ``loss_avoided``: probability x loss given default x (exposure before - after) over all
       accounts, CNY; ``loss_avoided_share``, its share of the expected loss before;
       ``realised_loss_avoided``, with the label for the probability
@@ -69,12 +73,12 @@ def frontier(
 
     Raises ValueError where no account has label 0.
     """
-    grid = policy_grid(policy, cut_offs, depths or _depths(policy))
+    grid = policy_grid(policy, portfolio.product, cut_offs, depths or _depths(policy))
     points = []
     for one in (policy, *grid):
         after, cut = limits_under(portfolio, one)
         points.append(measure(portfolio, one, after, cut))
-    table = pl.DataFrame(points)
+    table = pl.DataFrame(points, infer_schema_length=None)
     operating = np.arange(table.height) == 0
     good_cut = table["good_cut"].to_numpy()
     loss_avoided = table["loss_avoided"].to_numpy()
@@ -87,49 +91,31 @@ def frontier(
 
 def policy_grid(
     policy: Policy,
+    products: Iterable[str],
     cut_offs: int,
     depths: Sequence[float],
 ) -> list[Policy]:
-    """Return policies for each depth, at cut-offs evenly spaced in log-odds.
+    """Return policies for each depth, at harms whose logarithms are evenly spaced.
 
-    The cut-offs go from 1 % to the probability of suspension.
+    The harms go from LOWEST_HARM to the one at which even the lowest cut-off of the products is the
+    probability of suspension: the model then cuts no limit, and only suspends.
     """
-    highest = max(policy.suspend.probability, 2 * LOWEST_CUT_OFF)
-    low = np.log(LOWEST_CUT_OFF / (1.0 - LOWEST_CUT_OFF))
-    high = np.log(highest / (1.0 - highest))
-    # A policy that never suspends has probability 1 there, whose log-odds are infinite.
-    high = min(high, 6.0)
-    log_odds = np.linspace(low, high, cut_offs)
-    probabilities = 1.0 / (1.0 + np.exp(-log_odds))
-    return [
-        with_values(policy, cut_off, depth)
-        for depth in depths
-        for cut_off in probabilities.tolist()
-    ]
+    suspension = min(policy.suspend.probability, _HIGHEST_CUT_OFF)
+    highest = LOWEST_HARM
+    for product in products:
+        own = policy.economics.of(product)
+        loss = policy.economics.loss_given_default * own.credit_conversion
+        # cut_off = (margin + harm) / (margin + harm + loss), solved for the harm.
+        harm = suspension * loss / (1.0 - suspension) - own.margin
+        highest = max(highest, harm)
+    harms = np.geomspace(LOWEST_HARM, min(highest, 1.0), cut_offs)
+    return [with_values(policy, harm, depth) for depth in depths for harm in harms.tolist()]
 
 
-def with_values(policy: Policy, cut_off: float, tolerated_share: float) -> Policy:
-    """Return the policy with about this cut-off, by its harm, and with this depth of cut.
-
-    The margin is lowered too where even without harm the cut-off would be higher.
-
-    >>> from importlib.resources import files
-    >>> from serving.decision.config.policy import read_policy
-    >>> text = files("serving.decision.config").joinpath("policy.toml").read_text("utf-8")
-    >>> round(with_values(read_policy(text), 0.2, 0.5).cut_off("pay_later"), 4)
-    0.2
-    """
-    # cut_off = (margin + harm) / (margin + harm + loss_given_default), solved for the sum.
-    cost_of_good_cut = cut_off * policy.economics.loss_given_default / (1.0 - cut_off)
-    margin = min(_margin(policy), cost_of_good_cut)
-    harm = cost_of_good_cut - margin
-    economics = replace(
-        policy.economics,
-        margin=round(margin, DIGITS),
-        harm=round(harm, DIGITS),
-    )
-    depth = round(tolerated_share, DIGITS)
-    cut = replace(policy.cut, tolerated_share=depth)
+def with_values(policy: Policy, harm: float, depth: float) -> Policy:
+    """Return the policy with this harm and this depth of cut, both rounded."""
+    economics = replace(policy.economics, harm=round(harm, DIGITS))
+    cut = replace(policy.cut, depth=round(depth, DIGITS))
     return replace(policy, economics=economics, cut=cut)
 
 
@@ -154,10 +140,9 @@ def measure(portfolio: Portfolio, policy: Policy, after: Vector, cut: Mask) -> P
     realised_loss_avoided = np.sum(portfolio.label * avoided_at_default)
     limit_cut = portfolio.limit - after
     return {
-        "cut_off": policy.cut_off(portfolio.product[0]),
         "harm": policy.economics.harm,
-        "margin": policy.economics.margin,
-        "tolerated_share": policy.cut.tolerated_share,
+        "depth": policy.cut.depth,
+        **_cut_offs(portfolio, policy),
         "accounts_cut": int(cut.sum()),
         "good_cut": good_cut,
         "good_cut_low": low,
@@ -169,6 +154,11 @@ def measure(portfolio: Portfolio, policy: Policy, after: Vector, cut: Mask) -> P
         "limit_cut": float(np.sum(limit_cut)),
         "good_limit_cut": float(np.sum(limit_cut[good])),
     }
+
+
+def _cut_offs(portfolio: Portfolio, policy: Policy) -> dict[str, float | None]:
+    known = policy.cut_offs(portfolio.product)
+    return {f"cut_off_{product}": known.get(product) for product in PRODUCTS}
 
 
 def efficient(good_cut: Vector, loss_avoided: Vector) -> Mask:
@@ -201,7 +191,7 @@ def best_under(table: pl.DataFrame, max_good_cut: float) -> Point:
         raise PolicyLabError(
             f"most good cut: expected a share that some policy reaches, got {max_good_cut:.2%}; "
             f"the fewest are {fewest:.2%}, of which {table['good_cut_by_rules'][0]:.2%} by hard "
-            f"rules, which no cut-off changes"
+            f"rules, which no harm changes"
         )
     ranked = allowed.sort(["loss_avoided", "good_cut"], descending=[True, False])
     return ranked.row(0, named=True)
@@ -210,8 +200,8 @@ def best_under(table: pl.DataFrame, max_good_cut: float) -> Point:
 def toml_of(point: Point, policy: Policy) -> str:
     """Return the lines of policy.toml that a point changes."""
     parameters: dict[str, dict[str, float]] = {
-        "economics": {"margin": _margin(policy), "harm": policy.economics.harm},
-        "cut": {"tolerated_share": policy.cut.tolerated_share},
+        "economics": {"harm": policy.economics.harm},
+        "cut": {"depth": policy.cut.depth},
     }
     lines = []
     for section, current in parameters.items():
@@ -225,14 +215,6 @@ def toml_of(point: Point, policy: Policy) -> str:
     return "\n".join(lines) or "# as it stands"
 
 
-def _margin(policy: Policy) -> float:
-    margin = policy.economics.margin
-    if margin is None:
-        raise PolicyLabError("economics: expected a margin in policy.toml, got none")
-    return margin
-
-
 def _depths(policy: Policy) -> list[float]:
-    """Ten depths and the operating one."""
-    tenths = [round(share / 10, 1) for share in range(10)]
-    return sorted({*tenths, policy.cut.tolerated_share})
+    """Six depths and the operating one."""
+    return sorted({*DEPTHS, policy.cut.depth})

@@ -60,6 +60,7 @@ def capped(policy: Policy, multiple: float, from_month: datetime.date) -> Policy
             f"({{value}}), which is {{cap}}."
         ),
         zh=f"额度不得超过最近已知月收入（{{value}}）的{multiple:g}倍，即{{cap}}。",
+        source="the cap that the lab was asked about",
         first_month=from_month,
         cap_of="income",
         times=multiple,

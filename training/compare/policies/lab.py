@@ -49,7 +49,7 @@ class LabConfig:
 
     # share of the good customers that may be cut, by rules and model together
     max_good_cut: float = 0.05
-    cut_offs: int = 60  # points for each depth
+    cut_offs: int = 60  # points, each with another harm, for each depth
     futures: int = 100  # of each simulated account, for the true probability; 0 = no oracle
 
     def __post_init__(self) -> None:
@@ -145,7 +145,12 @@ def _compare_with_truth(
 ) -> dict[str, pl.DataFrame]:
     policy = evaluation.bundle.policy
     truth = simulate_truth(evaluation.hold_out, folder, config.futures)
-    policies = policy_grid(policy, config.cut_offs, (policy.cut.tolerated_share,))
+    policies = policy_grid(
+        policy,
+        portfolio.product,
+        config.cut_offs,
+        (policy.cut.depth,),
+    )
     return {
         "oracle": oracle_table(portfolio, policy, truth),
         "true_frontier": true_frontier(portfolio, policies, truth),
@@ -207,7 +212,7 @@ def _log(
 def _metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     logged: dict[str, float] = {}
     for row in tables["points"].iter_rows(named=True):
-        for key in ("cut_off", "good_cut", "loss_avoided", "loss_avoided_share"):
+        for key in ("harm", "depth", "good_cut", "loss_avoided", "loss_avoided_share"):
             logged[f"{row['point']}_{key}"] = float(row[key])
     if "oracle" in tables:
         for row in tables["oracle"].filter(decided_by="model").iter_rows(named=True):

@@ -211,7 +211,7 @@ def true_frontier(
 ) -> pl.DataFrame:
     """Return points of the frontier by the true probability, decided by the model and the oracle.
 
-    One row for each policy and ``decided_by``: ``cut_off``, ``good_cut`` and
+    One row for each policy and ``decided_by``: ``harm``, ``good_cut`` and
     ``loss_avoided_share`` as in :func:`training.compare.policies.frontier.frontier`.  The half of
     the futures that the oracle decides by does not measure.
     """
@@ -230,7 +230,7 @@ def true_frontier(
             rows.append(
                 {
                     "decided_by": decided_by,
-                    "cut_off": policy.cut_off(portfolio.product[0]),
+                    "harm": policy.economics.harm,
                     "good_cut": float(good_cut),
                     "loss_avoided_share": float(avoided),
                 }

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from features.schema import PRODUCTS
 from training.compare.policies.frontier import Point
 from training.evaluate.text_tables import markdown
 
 SHOWN = (
     "point",
-    "cut_off",
-    "tolerated_share",
+    "harm",
+    "depth",
+    *(f"cut_off_{product}" for product in PRODUCTS),
     "accounts_cut",
     "good_cut",
     "good_cut_low",

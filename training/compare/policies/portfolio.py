@@ -17,15 +17,15 @@ import polars as pl
 from features.types import Mask, Vector
 from serving.decision.config.policy import Policy
 from serving.decision.policy.limit import (
+    USUAL_SPEND,
     Account,
     Lines,
     exposure,
     limit_by_model,
     lines_of,
-    near_cut_off,
+    next_balance_of,
 )
 from serving.decision.policy.outcome import Outcome, apply_many
-from serving.decision.scoring.score import logit
 from training.data.labels import soon_after
 from training.evaluate.holdout import Evaluation
 
@@ -37,16 +37,16 @@ _NO_RISK = 1e-12
 class Portfolio:
     """Arrays in order of account, float64 (accounts,) unless stated; CNY.
 
-    ``product``, a name each; ``limit`` and ``balance`` as of now; ``probability`` of label 1 and
-    its ``log_odds``; ``label`` 0 or 1; ``rule_limit``, the limit under the hard rules alone;
-    ``rule_suspends`` (bool), whether they allow no new drawings.
+    ``product``, a name each; ``limit`` and ``balance`` as of now; ``spend`` of a usual month;
+    ``probability`` of label 1; ``label`` 0 or 1; ``rule_limit``, the limit under the hard rules
+    alone; ``rule_suspends`` (bool), whether they allow no new drawings.
     """
 
     product: Sequence[str]
     limit: Vector
     balance: Vector
+    spend: Vector
     probability: Vector
-    log_odds: Vector
     label: Vector
     rule_limit: Vector
     rule_suspends: Mask
@@ -56,14 +56,12 @@ class Portfolio:
 
         The model never cuts an account at 0, and always cuts it at 1.
         """
-        # A share of futures may be 0 or 1: log-odds of -inf and inf, which the policy compares.
-        with np.errstate(divide="ignore"):
-            log_odds = np.log(probability) - np.log1p(-probability)
-        return replace(self, probability=probability, log_odds=log_odds)
+        return replace(self, probability=probability)
 
     def lines(self, policy: Policy) -> Lines:
         """Return what the policy measures the accounts' new limits against."""
-        return lines_of(self.product, self.limit, self.balance, policy)
+        next_balance = next_balance_of(self.balance, self.spend, policy)
+        return lines_of(self.product, self.limit, self.balance, next_balance, policy)
 
     def exposure(self, limit: Vector, policy: Policy) -> Vector:
         """Return the debt expected at default under these limits, CNY."""
@@ -85,9 +83,8 @@ def portfolio_of(evaluation: Evaluation) -> Portfolio:
         product=features.accounts["product"].cast(pl.String).to_list(),
         limit=features.column("limit_now"),
         balance=features.column("balance_now"),
+        spend=features.column(USUAL_SPEND),
         probability=probability,
-        # The served logit, because NumPy's logarithm differs in the last bit.
-        log_odds=np.array([logit(p) for p in probability.tolist()]),
         label=evaluation.label,
         rule_limit=limits_of(by_rules),
         rule_suspends=np.array([outcome.suspends for outcome in by_rules]),
@@ -146,8 +143,7 @@ def limits_under(portfolio: Portfolio, policy: Policy) -> tuple[Vector, Mask]:
     owed = np.maximum(portfolio.balance, 0.0)
     drawn = np.minimum(portfolio.limit, owed)
     lines = portfolio.lines(policy)
-    near = near_cut_off(portfolio.log_odds, lines.cut_off, policy)
-    by_model = limit_by_model(portfolio.probability, lines, near, policy)
+    by_model = limit_by_model(portfolio.probability, lines, policy)
     reduced = np.minimum(by_model, portfolio.rule_limit)
     after = np.where(suspended, drawn, reduced)
     # A suspended account that is drawn to its limit keeps it, and is cut all the same.

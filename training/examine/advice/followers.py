@@ -48,6 +48,7 @@ class Aim:
 AIMS = (
     Aim(PLAN, "restored", before=0 / 199, least=0.90),
     Aim(PLAN, "cut_or_proposed", before=120 / 200, most=0.02),
+    Aim(KEEPS_ON, "cut_after", most=0.10),
     Aim(PLAN, "cut_after", most=0.10),
     Aim(CARRIES_ON, "restored", most=0.05),
 )

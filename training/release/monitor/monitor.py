@@ -330,6 +330,13 @@ def _notes(
         notes.append("features are not compared: the records were exported without --asked")
     if labels is not None:
         notes.append(f"{labels.height:,} of {records.rows.height:,} decisions have a label")
+    in_arms = dict(records.rows.group_by("arm").len().iter_rows())
+    if "control" in in_arms:
+        control, treated = in_arms["control"], in_arms.get("treated", 0)
+        notes.append(
+            f"control arm: of the limits that the model alone would cut, {treated:,} were cut and "
+            f"{control:,} left alone; policy --effect compares their outcomes"
+        )
     few = performance.filter(pl.col("accounts") < bounds.min_accounts)
     # A month has a row for each measure; one note is enough.
     unjudged = few.select("month", "basis").unique(maintain_order=True)

@@ -17,9 +17,7 @@ import polars as pl
 from features.build import Features, build
 from features.schema import COLUMNS, StatementError, check
 from training.data.config import DataError
-from training.data.ingest.csv_file import CsvFile
-from training.data.ingest.mapping import IngestError
-from training.data.label_file import check_labels
+from training.data.label_file import check_labels, read_outcome_table
 
 _ROW = {
     "tenant": pl.String,
@@ -29,6 +27,7 @@ _ROW = {
     "bundle": pl.String,
     "probability": pl.Float64,
     "first_reason": pl.String,
+    "arm": pl.String,
     "account_id": pl.String,
     "line": pl.Int64,
 }
@@ -46,7 +45,8 @@ class Records:
 
     Attributes:
         rows: One row a decision: ``as_of`` (first day of the month), ``probability``,
-            ``first_reason``, ``account_id`` (null if the export has no requests), ``line``.
+            ``first_reason``, ``arm`` (treated, control or null), ``account_id`` (null if the export
+            has no requests), ``line``.
         statements: The requests' statements by line; null if the export has no requests.
         left_out: The number of other decisions in the file, by why they are left out.
     """
@@ -159,28 +159,10 @@ def read_labels(file: Path) -> pl.DataFrame:
     see :func:`training.data.label_file.check_labels`.
     """
     try:
-        labels = check_labels(_read_label_table(file), file)
+        labels = check_labels(read_outcome_table(file), file)
     except DataError as error:
         raise RecordFileError(str(error)) from error
     return labels.with_columns(pl.col("label").cast(pl.Float64))
-
-
-def _read_label_table(file: Path) -> pl.DataFrame:
-    if file.suffix not in (".parquet", ".csv"):
-        raise RecordFileError(f"{file}: expected a name that ends in .parquet or .csv")
-    try:
-        if file.suffix == ".parquet":
-            return pl.read_parquet(file, glob=False)
-        source = CsvFile(file, ",")
-        # All as text: an account id such as 007 is no number.
-        cells, _ = source.read(source.header)
-        return cells.select(pl.all().replace("", None))
-    except IngestError as error:
-        raise RecordFileError(str(error)) from error
-    except (pl.exceptions.PolarsError, OSError) as error:
-        # The first line is the cause; Polars adds pages of advice.
-        cause = str(error).splitlines()[0]
-        raise RecordFileError(f"{file}: expected labels in Parquet or CSV: {cause}") from error
 
 
 def _keep_newest(known: pl.DataFrame) -> pl.DataFrame:
@@ -223,6 +205,8 @@ def _parse_decision(text: str, where: str) -> tuple[dict[str, Any], Any]:
         request = decision["asked"]
         row["account_id"] = None if request is None else request["account_id"]
         row["first_reason"] = _first_reason(decision["reasons"])
+        # Exports of earlier versions have no arms.
+        row["arm"] = decision.get("arm")
         datetime.date.fromisoformat(f"{row['as_of']}-01")
         _check_types(row)
         return row, None if request is None else request["statements"]

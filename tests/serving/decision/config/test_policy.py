@@ -5,7 +5,7 @@ import pytest
 from serving.decision.config.policy import read_policy
 from serving.decision.config.strict_toml import ConfigError
 from tests.support.each import each
-from tests.support.policies import POLICY_TEXT
+from tests.support.policies import WITH_INCOME_CAP
 
 BROKEN = [
     ("floor = 500.0", "", "cut\\]: missing key 'floor'"),
@@ -16,15 +16,25 @@ BROKEN = [
         "policy.toml: \\[cut\\] floor: expected a number of at least 0, got '500'",
     ),
     (
-        "margin = 0.06",
-        "margin = 1.06",
+        "harm = 0.05",
+        "harm = 0.05\nmargin = 1.06",
         "economics\\] margin: expected a number from 0 to 1, got 1.06",
     ),
-    ("margin = 0.06", "margin = nan", "economics\\] margin: expected a number"),
+    ("harm = 0.05", "harm = 0.05\nmargin = nan", "economics\\] margin: expected a number"),
     (
         'cause = "regulation"',
         'cause = "whim"',
         "rules\\[1\\]\\] cause: expected one of .* got 'whim'",
+    ),
+    (
+        'source = "the example regulation on cash loans, article 6"\n',
+        "",
+        "rules\\[1\\]\\] source: expected the regulation by name and article, .*, got None",
+    ),
+    (
+        'source = "the example regulation on cash loans, article 6"',
+        'source = " "',
+        "rules\\[1\\]\\] source: expected a text",
     ),
     (
         "at_least = 60",
@@ -125,13 +135,13 @@ def test_a_broken_policy_names_the_key(
     new: str,
     message: str,
 ) -> None:
-    assert old in POLICY_TEXT
+    assert old in WITH_INCOME_CAP
     with pytest.raises(ConfigError, match=message):
-        read_policy(POLICY_TEXT.replace(old, new, 1))
+        read_policy(WITH_INCOME_CAP.replace(old, new, 1))
 
 
 def test_every_number_of_the_policy_has_a_comment_above_it() -> None:
-    lines = POLICY_TEXT.split("[[rules]]")[0].splitlines()
+    lines = WITH_INCOME_CAP.split("[[rules]]")[0].splitlines()
     settings = [
         place
         for place, line in enumerate(lines)

@@ -15,13 +15,17 @@ from serving.decision.pipeline import advise, decide_many
 from serving.decision.policy.control import Arm, assign_arm, in_control
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply
+from serving.decision.scoring.score import logit
 from tests.support.each import each
 from tests.support.paths import GOLDEN, ROOT
-from tests.support.policies import DECIDED_AT, LATE, POLICY, make_account
+from tests.support.policies import DECIDED_AT, LATE, POLICY, cut_more, make_account
 
 KEY, OTHER_KEY = b"one key", b"another key"
 ACCOUNTS = [f"sim-{number:07d}" for number in range(100_000)]
 LIMIT = 20_000.0
+# Just inside the band in which a person decides, where a cut is large enough to be made.
+NEAR_LOG_ODDS = logit(POLICY.cut_off("pay_later")) + 0.9 * POLICY.review.band
+NEAR = 1.0 / (1.0 + math.exp(-NEAR_LOG_ODDS))
 
 
 def assign(
@@ -88,7 +92,7 @@ def test_what_the_model_does_not_cut_by_itself_is_in_no_arm() -> None:
     accounts = {
         "kept": (make_account(0.05), "keep"),
         "suspended": (make_account(0.7, **LATE), "suspend"),
-        "near the cut-off": (make_account(POLICY.cut_off("pay_later")), "review"),
+        "near the cut-off": (make_account(NEAR), "review"),
         "short history": (make_account(0.25, months_observed=2.0), "review"),
         "a rule suspends": (make_account(0.25, days_past_due_now=60.0), "suspend"),
         "a rule and the model": (make_account(0.25, idle_months=12.0, limit=50_000.0), "reduce"),
@@ -133,7 +137,7 @@ def test_a_referred_cut_is_in_no_arm() -> None:
 
 def test_decisions_leave_the_control_arm_alone() -> None:
     """On the golden accounts: the same decisions, but for the cuts of the control arm."""
-    bundle = load(GOLDEN)
+    bundle = cut_more(load(GOLDEN))
     experiment = replace(bundle, policy=replace(bundle.policy, control=ControlArm(0.2)))
     statements = pl.read_parquet(ROOT / "tests" / "golden" / "answers" / "statements.parquet")
     before = decide_many(
@@ -165,7 +169,7 @@ def test_decisions_leave_the_control_arm_alone() -> None:
 
 
 def test_the_arm_stays_the_same_the_next_month() -> None:
-    bundle = load(GOLDEN)
+    bundle = cut_more(load(GOLDEN))
     experiment = replace(bundle, policy=replace(bundle.policy, control=ControlArm(0.2)))
     statements = pl.read_parquet(ROOT / "tests" / "golden" / "answers" / "statements.parquet")
     back = pl.col("month").cum_count(reverse=True).over("account_id")
@@ -185,7 +189,7 @@ def test_the_arm_stays_the_same_the_next_month() -> None:
 
 
 def test_no_advice_for_a_limit_that_was_left_alone() -> None:
-    bundle = load(GOLDEN)
+    bundle = cut_more(load(GOLDEN))
     experiment = replace(bundle, policy=replace(bundle.policy, control=ControlArm(0.2)))
     statements = pl.read_parquet(ROOT / "tests" / "golden" / "answers" / "statements.parquet")
     decided = decide_many(statements, experiment, DECIDED_AT, id_key=KEY)

@@ -2,69 +2,81 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.decision.config.economics import FIFTHS
 from serving.decision.config.policy import Policy
 from serving.decision.policy.limit import (
     Account,
     certainly_cut,
-    cut_offs_of,
     limit_by_model,
     limits_by_model,
     lines_of,
     lines_of_accounts,
-    near_cut_off,
 )
 from serving.decision.policy.outcome import apply_many
 from serving.decision.scoring.score import logit
 from tests.support.each import each
 from tests.support.policies import DECIDED_AT, POLICY, change_policy, make_account
 
+PRODUCTS = ("pay_later", "cash_loan")
+products = st.sampled_from(PRODUCTS)
 credit_limits = st.sampled_from([0.0, 300.0, 1_000.0, 12_345.0, 60_000.0, 400_000.0])
 probabilities = st.floats(0.001, 0.999)
+balances = st.floats(-1_000, 500_000)
+spends = st.sampled_from([0.0, 35.0, 900.0, 20_000.0])
 CUT_SETTINGS: list[dict[str, float]] = [
     {},
     {"minimum_cut_share": 0.0, "minimum_cut_amount": 0.0},
     {"minimum_expected_loss": 0.0},
-    {"floor": 0.0, "minimum_cut_amount": 0.0},
+    {"floor": 0.0, "minimum_cut_amount": 0.0, "largest_step": 1.0},
     {"floor": 9e3},
-    {"tolerated_share": 0.95},
-    {"headroom": 0.3},
+    {"depth": 0.0, "largest_step": 1.0},
+    {"depth": 7.0},
+    {"headroom": 0.3, "largest_step": 0.2},
+]
+POLICIES = [
+    change_policy(conversion, **cut) for conversion in (None, 0.0, 0.6, 1.0) for cut in CUT_SETTINGS
 ]
 all_policies = pytest.mark.parametrize(
     "policy",
-    [change_policy(conversion, **cut) for conversion in (0.0, 0.6, 1.0) for cut in CUT_SETTINGS],
+    POLICIES,
     ids=lambda policy: f"{policy.economics.credit_conversion}-{policy.cut}",
 )
 
 
-def scalar_limit(account: Account, policy: Policy, near: bool) -> tuple[float, str]:
+def scalar_limit(account: Account, policy: Policy) -> tuple[float, str]:
     """The formula for one account in plain Python, and the branch that decided."""
-    limit, balance = account.features["limit_now"], max(account.features["balance_now"], 0.0)
-    economics, cut = policy.economics, policy.cut
-    fifth = 4 if limit <= 0 else min(int(min(balance / limit, 1.0) * 5), 4)
-    conversion = economics.of(account.product).conversions[fifth]
-    exposure = balance + conversion * max(limit - balance, 0.0)
-    loss = account.probability * economics.loss_given_default * exposure
-    if account.probability <= policy.cut_off(account.product) and not near:
-        return limit, "below the cut-off"
-    if loss < cut.minimum_expected_loss:
-        return limit, "small loss"
+    limit, owed = account.features["limit_now"], max(account.features["balance_now"], 0.0)
+    cut, lgd = policy.cut, policy.economics.loss_given_default
     cut_off = policy.cut_off(account.product)
-    tolerated = cut.tolerated_share * cut_off * exposure / account.probability
-    spare = max(tolerated - balance, 0.0)
-    room = spare / conversion if conversion > 0 else limit
-    least = math.ceil(balance * (1.0 + cut.headroom) / cut.rounding - 1e-9) * cut.rounding
-    least = max(least, cut.floor)
-    highest = math.floor((balance + room) / cut.rounding + 1e-9) * cut.rounding
-    new_limit = min(max(highest, least), limit)
+    probability = account.probability
+    if probability <= cut_off:
+        return limit, "below the cut-off"
+    fifth = 4 if limit <= 0 else min(math.floor(owed / limit * FIFTHS), 4)
+    conversion = policy.economics.of(account.product).conversions[fifth]
+    exposure = owed + conversion * max(limit - owed, 0.0)
+    share = cut_off / (cut_off + cut.depth * (probability - cut_off))
+    at_cut_off = cut_off * lgd * exposure
+    loss = max(share * at_cut_off, cut.minimum_expected_loss)
+    spare = max(loss / (probability * lgd) - owed, 0.0)
+    highest = owed + (spare / conversion if conversion > 0 else limit)
+    next_balance = owed + policy.terms.monthly_rate * owed + account.features["spend_mean_6"]
+    lowest = max(owed * (1 + cut.headroom), next_balance, cut.floor)
+    lowest = max(lowest, limit - cut.largest_step * limit)
+    highest = math.floor(highest / cut.rounding + 1e-9) * cut.rounding
+    lowest = math.ceil(lowest / cut.rounding - 1e-9) * cut.rounding
+    new_limit = min(max(highest, lowest), limit)
     if limit - new_limit < max(cut.minimum_cut_share * limit, cut.minimum_cut_amount):
         return limit, "small cut"
-    return new_limit, "tolerated" if highest >= least else "lowest"
+    if highest < lowest:
+        return new_limit, "lowest"
+    return new_limit, "small loss" if share * at_cut_off < loss else "tolerated"
 
 
 def draw_accounts(count: int, seed: int = 0) -> list[Account]:
@@ -73,11 +85,16 @@ def draw_accounts(count: int, seed: int = 0) -> list[Account]:
     probability = 0.02 * 40.0 ** random.random(count)
     limit = 100.0 * 200.0 ** random.random(count)
     balance = limit * random.uniform(-0.1, 1.2, count)
+    spend = np.where(random.random(count) < 0.5, 0.2 * limit * random.random(count), 0.0)
     is_round = random.random(count) < 0.3
     limit = np.where(is_round, np.round(limit, -2), limit)
     balance = np.where(is_round, np.round(balance, -2), balance)
-    columns = np.column_stack([probability, limit, balance])
-    return [make_account(*row) for row in columns.tolist()]
+    columns = np.column_stack([probability, limit, balance, spend])
+    accounts = []
+    for place, (drawn, own_limit, owed, spent) in enumerate(columns.tolist()):
+        account = make_account(drawn, own_limit, owed, spend_mean_6=spent)
+        accounts.append(replace(account, product=PRODUCTS[place % 2]))
+    return accounts
 
 
 @all_policies
@@ -88,17 +105,14 @@ def test_the_limits_are_those_of_the_scalar_formula_to_the_last_bit(policy: Poli
     for account, limit, is_near in each(zip(accounts, limits.tolist(), near.tolist(), strict=True)):
         gap = abs(logit(account.probability) - logit(policy.cut_off(account.product)))
         assert is_near == (gap < policy.review.band)
-        expected, branch = scalar_limit(account, policy, is_near)
+        expected, branch = scalar_limit(account, policy)
         assert limit == expected, (account, branch)
         branches[branch] += 1
-    assert near.any()
     assert branches["below the cut-off"] > 100
 
 
 def test_the_drawn_accounts_reach_every_branch() -> None:
-    near = limits_by_model(draw_accounts(3_000), POLICY)[1].tolist()
-    drawn = zip(draw_accounts(3_000), near, strict=True)
-    branches = Counter(scalar_limit(account, POLICY, is_near)[1] for account, is_near in drawn)
+    branches = Counter(scalar_limit(account, POLICY)[1] for account in draw_accounts(3_000))
     assert set(branches) == {
         "below the cut-off",
         "small loss",
@@ -117,64 +131,151 @@ def test_an_account_alone_gets_the_limit_that_it_gets_among_others() -> None:
 
 def test_a_probability_of_0_is_never_cut_and_of_1_always() -> None:
     limit, balance = np.full(4, 20_000.0), np.array([0.0, -5.0, 1_000.0, 20_000.0])
-    nobody = np.zeros(4, dtype=np.bool_)
-    lines = lines_of(["pay_later"] * 4, limit, balance, POLICY)
-    assert (limit_by_model(np.zeros(4), lines, nobody, POLICY) == limit).all()
-    certain = limit_by_model(np.ones(4), lines, nobody, POLICY)
+    lines = lines_of(["pay_later"] * 4, limit, balance, np.zeros(4), POLICY)
+    assert (limit_by_model(np.zeros(4), lines, POLICY) == limit).all()
+    certain = limit_by_model(np.ones(4), lines, POLICY)
     assert (certain[:3] < limit[:3]).all()
     assert certain[3] == limit[3]  # the limit is drawn in full
 
 
-def by_model(probability: float, limit: float, balance: float) -> float:
-    limits, _ = limits_by_model([make_account(probability, limit, balance)], POLICY)
+def by_model(account: Account, policy: Policy = POLICY) -> float:
+    limits, _ = limits_by_model([account], policy)
     return float(limits[0])
 
 
-def test_the_cut_off_is_where_loss_equals_what_keeping_earns() -> None:
-    p, economics = POLICY.cut_off("pay_later"), POLICY.economics
-    earned = (1 - p) * (economics.of("pay_later").margin + economics.harm)
-    assert p * economics.loss_given_default == pytest.approx(earned)
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_at_the_cut_off_a_unit_of_unused_limit_loses_what_keeping_it_earns(product: str) -> None:
+    p, own = POLICY.cut_off(product), POLICY.economics.of(product)
+    lost = p * POLICY.economics.loss_given_default * own.credit_conversion
+    assert lost == pytest.approx((1 - p) * (own.margin + POLICY.economics.harm))
+    assert 0 < p < 1
 
 
-@given(probabilities, credit_limits, st.floats(-1000, 500_000))
-def test_a_new_limit_stays_within_its_bounds(
+def test_the_cut_off_is_of_the_product() -> None:
+    """A cash loan's unused limit is drawn less, so its accounts are cut from a higher one."""
+    assert POLICY.cut_off("cash_loan") > POLICY.cut_off("pay_later") > 0.1
+
+
+@given(probabilities, credit_limits, balances)
+def test_where_nothing_is_drawn_nothing_is_cut(
     probability: float, limit: float, balance: float
 ) -> None:
-    new, cut = by_model(probability, limit, balance), POLICY.cut
+    """The cut-off is 1: no cut by the model would avoid a loss.  Only a suspension remains."""
+    policy = change_policy(conversion=0.0)
+    account = make_account(probability, limit, balance)
+    assert policy.cut_off("pay_later") == 1.0
+    assert by_model(account, policy) == limit
+    outcome = apply_many([account], policy, DECIDED_AT)[0]
+    assert outcome.suspends == (probability >= policy.suspend.probability)
+
+
+def lines_and_limit(
+    product: str, probability: float, limit: float, balance: float, spend: float
+) -> tuple[Account, float]:
+    account = make_account(probability, limit, balance, spend_mean_6=spend)
+    own = replace(account, product=product)
+    return own, by_model(own)
+
+
+@given(products, probabilities, credit_limits, balances, spends)
+def test_a_new_limit_stays_within_its_bounds(
+    product: str, probability: float, limit: float, balance: float, spend: float
+) -> None:
+    _, new = lines_and_limit(product, probability, limit, balance, spend)
+    cut, owed = POLICY.cut, max(balance, 0.0)
     assert new <= limit
     if new < limit:
         assert new >= cut.floor
-        assert new >= max(balance, 0.0) * (1 + cut.headroom) - 1e-6
+        assert new >= owed * (1 + cut.headroom) - 1e-6
+        assert new >= (1 - cut.largest_step) * limit - 1e-6
         assert new / cut.rounding == pytest.approx(round(new / cut.rounding))
         assert limit - new >= max(cut.minimum_cut_share * limit, cut.minimum_cut_amount)
 
 
-@given(probabilities, probabilities, credit_limits, st.floats(0, 100_000))
+@given(products, probabilities, credit_limits, balances, spends)
+def test_no_cut_makes_an_account_over_its_limit_next_month(
+    product: str, probability: float, limit: float, balance: float, spend: float
+) -> None:
+    """Even one that pays nothing, spends as usual and is charged interest."""
+    _, new = lines_and_limit(product, probability, limit, balance, spend)
+    owed = max(balance, 0.0)
+    next_balance = owed + POLICY.terms.monthly_rate * owed + spend
+    assert new == limit or next_balance <= new + 1e-6
+
+
+@given(products, probabilities, probabilities, credit_limits, balances, spends)
 def test_a_riskier_account_never_gets_a_larger_limit(
-    one: float, other: float, limit: float, balance: float
+    product: str, one: float, other: float, limit: float, balance: float, spend: float
 ) -> None:
     low, high = sorted((one, other))
-    log_odds = np.array([logit(low), logit(high)])
-    cut_offs = cut_offs_of(["pay_later"] * 2, POLICY)
-    assume(not near_cut_off(log_odds, cut_offs, POLICY).any())
-    # Expected loss grows with the probability, so an account that is too small to cut is the less
-    # risky one.
-    assert by_model(high, limit, balance) <= by_model(low, limit, balance)
+    _, of_low = lines_and_limit(product, low, limit, balance, spend)
+    _, of_high = lines_and_limit(product, high, limit, balance, spend)
+    assert of_high <= of_low
+
+
+@pytest.mark.parametrize(
+    "policy", POLICIES[: len(CUT_SETTINGS)], ids=lambda policy: str(policy.cut)
+)
+def test_the_limit_is_continuous_in_the_probability(policy: Policy) -> None:
+    """No jump is larger than the smallest cut that is made, and a step of the rounding.
+
+    The probabilities are a billionth apart around every place where the limit changes, which is
+    found by bisection.
+    """
+    cut, jumps = policy.cut, 0
+    for account in each(draw_accounts(60, seed=3)):
+        limit = account.features["limit_now"]
+        most = max(cut.minimum_cut_share * limit, cut.minimum_cut_amount) + 2 * cut.rounding
+        low, high = 0.001, 0.999
+        while high - low > 1e-9:
+            # Into the half with the larger fall: it holds a jump, if there is one.
+            middle = (low + high) / 2
+            ends = [by_model(replace(account, probability=p), policy) for p in (low, middle, high)]
+            low, high = (low, middle) if ends[0] - ends[1] > ends[1] - ends[2] else (middle, high)
+        before, after = (by_model(replace(account, probability=p), policy) for p in (low, high))
+        assert before - after <= most, (account, low, before, after)
+        jumps += before > after
+    assert jumps >= 3
+
+
+def test_a_cliff_would_be_found() -> None:
+    """The control: a policy that tolerates half of the loss at once has a jump at the cut-off."""
+    account = make_account(0.3)
+    at = POLICY.cut_off("pay_later")
+    lines = lines_of_accounts([account], POLICY)
+    halved = replace(lines, cut_off=lines.cut_off * 0.5)
+    limit = account.features["limit_now"]
+    just_above = limit_by_model(np.array([at * (1 + 1e-9)]), halved, POLICY)
+    assert limit - just_above[0] > POLICY.cut.minimum_cut_share * limit + 2 * POLICY.cut.rounding
 
 
 def test_the_largest_tolerated_limit_on_the_grid_is_taken() -> None:
-    limit, balance = 20_000.0, 1_000.0
-    economics, cut = POLICY.economics, POLICY.cut
-    conversion = economics.of("pay_later").conversions[0]
+    limit, balance, at_risk = 20_000.0, 1_000.0, 0.3
+    policy = change_policy(None, largest_step=1.0)
+    cut, cut_off = policy.cut, policy.cut_off("pay_later")
+    conversion = policy.economics.of("pay_later").conversions[0]
 
     def loss(at: float, probability: float) -> float:
         exposure = balance + conversion * (at - balance)
-        return probability * economics.loss_given_default * exposure
+        return probability * policy.economics.loss_given_default * exposure
 
-    tolerated = cut.tolerated_share * loss(limit, POLICY.cut_off("pay_later"))
+    share = cut_off / (cut_off + cut.depth * (at_risk - cut_off))
+    tolerated = share * loss(limit, cut_off)
     grid = [cut.floor + step * cut.rounding for step in range(196)]
-    expected = max(at for at in grid if loss(at, 0.3) <= tolerated)
-    assert by_model(0.3, limit, balance) == expected
+    expected = max(at for at in grid if loss(at, at_risk) <= tolerated)
+    assert cut.floor < expected < limit
+    assert by_model(make_account(at_risk, limit, balance), policy) == expected
+
+
+def test_a_second_cut_is_measured_against_the_limit_before_the_first() -> None:
+    """What is tolerated is that of the limit from before; the step begins at the limit in force."""
+    account = make_account(0.59, limit=20_000.0, balance=1_000.0)
+    lines = lines_of_accounts([account], POLICY)
+    first = limit_by_model(np.array([0.59]), lines, POLICY)
+    assert first[0] == 10_000.0  # half of it, the largest step
+    again = limit_by_model(np.array([0.59]), replace(lines, in_force=first), POLICY)
+    free = change_policy(None, largest_step=1.0)
+    assert again[0] == by_model(account, free) < first[0]
 
 
 @all_policies
@@ -205,3 +306,7 @@ def certainly_cut_of(accounts: list[Account], policy: Policy) -> list[bool]:
 @given(probabilities)
 def test_logit_is_the_inverse_of_the_logistic(probability: float) -> None:
     assert 1 / (1 + math.exp(-logit(probability))) == pytest.approx(probability)
+
+
+def test_logit_is_infinite_at_the_ends() -> None:
+    assert (logit(0.0), logit(1.0)) == (-math.inf, math.inf)

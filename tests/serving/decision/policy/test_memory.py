@@ -154,7 +154,7 @@ def ask(account: Account, months: int, probability: float) -> Outcome:
 
 
 def test_a_second_cut_needs_a_clear_rise_of_the_log_odds() -> None:
-    account, first = cut(0.145, limit=30_000.0, balance=0.0)
+    account, first = cut(at(0.15), limit=30_000.0, balance=0.0)
     rise = {step: move(account.probability, step) for step in (0.0, 0.49, 0.5)}
     for months in (1, 5):
         assert ask(account, months, rise[0.49]).action == "keep"
@@ -167,7 +167,7 @@ def test_a_second_cut_needs_a_clear_rise_of_the_log_odds() -> None:
 
 
 def test_a_further_cut_leaves_the_present_balance_and_its_head_room() -> None:
-    account, first = cut(0.2, limit=30_000.0, balance=0.0)
+    account, first = cut(at(0.53), limit=30_000.0, balance=0.0)
     owed = 0.5 * first.new_limit
     owing = replace(account, features={**account.features, "balance_now": owed})
     again = ask(owing, 1, 0.55)
@@ -238,11 +238,20 @@ def test_a_rule_caps_what_comes_back() -> None:
     idle = replace(account, features={**account.features, "idle_months": 12.0, "balance_now": 0.0})
     assert outcome.new_limit > 2_000.0
     assert ask(idle, 3, at(-3.0)).action == "reduce"
-    poor = {**account.features, "income": 1_500.0}
+    cap = (outcome.new_limit + 20_000.0) / 2
+    poor = {**account.features, "income": cap / 6.0}
     capped = ask(replace(account, product="cash_loan", features=poor), 3, at(-3.0))
-    assert (capped.action, capped.new_limit) == ("restore", 9_000.0)
+    assert (capped.action, capped.new_limit) == ("restore", cap // 100 * 100)
     assert [hit.rule.code for hit in capped.hits] == ["income_multiple_cap"]
     assert capped.review_on is not None
+
+
+def test_a_limit_that_the_lender_lowered_further_is_not_raised_without_a_step() -> None:
+    account, outcome = cut()
+    lowered = replace(account, features={**account.features, "limit_now": 4_100.0})
+    assert outcome.new_limit > 4_100.0
+    assert ask(lowered, 4, at(0.2)).action == "keep"
+    assert ask(lowered, 4, at(-0.5)).new_limit == ask(account, 4, at(-0.5)).new_limit
 
 
 def test_old_statements_give_nothing_back() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from serving.decision.policy.limit import Account
 from serving.decision.policy.outcome import Outcome, apply, apply_many, refer_to_reviewer
+from serving.decision.scoring.score import logit
 from tests.support.policies import DECIDED_AT, LATE, POLICY, make_account
 
 LONG_AGO = datetime.date(2026, 6, 1)
@@ -39,7 +40,8 @@ def test_a_very_risky_account_is_suspended_at_its_balance() -> None:
 
 
 def test_a_person_decides_near_the_cut_off() -> None:
-    near = outcome_of(make_account(POLICY.cut_off("pay_later")))
+    log_odds = logit(POLICY.cut_off("pay_later")) + 0.9 * POLICY.review.band
+    near = outcome_of(make_account(1 / (1 + math.exp(-log_odds))))
     assert near.action == "review"
     assert near.new_limit == 20_000.0
     assert near.review_because == ("near_cut_off",)
@@ -61,14 +63,14 @@ def test_a_person_decides_large_short_and_stale_cases() -> None:
 
 
 def test_a_person_decides_cuts_that_are_large_for_the_account() -> None:
-    strict = replace(POLICY, review=replace(POLICY.review, high_impact_share=0.8))
+    strict = replace(POLICY, review=replace(POLICY.review, high_impact_share=0.45))
     most = apply(make_account(0.5, balance=0.0), strict, DECIDED_AT)
     assert most.review_because == ("high_impact_share",)
     assert outcome_of(make_account(0.5, balance=0.0)).action == "reduce"
-    incomes = outcome_of(make_account(0.3, income=3_000.0))
+    incomes = outcome_of(make_account(0.5, 30_000.0, income=3_000.0))
     assert incomes.review_because == ("high_impact_incomes",)
-    assert outcome_of(make_account(0.3, income=math.nan)).action == "reduce"
-    assert outcome_of(make_account(0.3, income=6_000.0)).action == "reduce"
+    assert outcome_of(make_account(0.5, 30_000.0, income=math.nan)).action == "reduce"
+    assert outcome_of(make_account(0.5, 30_000.0, income=6_000.0)).action == "reduce"
     # A rule needs no person for that.
     idle = outcome_of(make_account(0.01, 30_000.0, 0.0, idle_months=12.0, income=3_000.0))
     assert idle.action == "reduce"
@@ -124,7 +126,7 @@ def test_a_cap_is_never_below_the_drawn_amount() -> None:
 
 
 def test_rule_and_model_share_a_decision_if_the_model_goes_further() -> None:
-    account = make_account(0.15, income=3_000.0, balance=0.0)
+    account = make_account(0.58, income=3_000.0, balance=0.0)
     both = outcome_of(replace(account, product="cash_loan"))
     assert [hit.rule.code for hit in both.hits] == ["income_multiple_cap"]
     assert both.by_model
@@ -143,7 +145,7 @@ def test_several_accounts_get_the_outcome_of_each_alone() -> None:
         make_account(0.05),
         make_account(0.25),
         make_account(0.7, **LATE),
-        make_account(POLICY.cut_off("pay_later")),
+        make_account(0.25, months_observed=2.0),
         make_account(0.01, days_past_due_now=60.0),
         replace(make_account(0.01, income=2_000.0), product="cash_loan"),
     ]

@@ -23,6 +23,7 @@ from serving.decision.scoring.score import AdditivityError, logit
 from serving.decision.scoring.shapley import explain_one, make_explainer
 from tests.support.each import each
 from tests.support.paths import GOLDEN, ROOT
+from tests.support.policies import cut_more
 
 NOW = datetime.datetime(
     2026,
@@ -48,7 +49,7 @@ STATEMENTS = ROOT / "tests" / "golden" / "answers" / "statements.parquet"
 
 @cache
 def golden() -> Bundle:
-    return load(GOLDEN)
+    return cut_more(load(GOLDEN))
 
 
 @cache

@@ -438,6 +438,15 @@ def test_a_serious_delinquency_is_said_wherever_its_group_stands() -> None:
     ]
     assert re.search(r"120 days late .*\. Your bills of the last 6 months", repayment.text.en)
     assert "逾期120天" in repayment.text.zh
+    # One delay is told once.
+    longest = evidence(
+        {"worst_days_past_due_24": 0.5, "worst_days_past_due_12": 0.05},
+        COMPARISON,
+        worst_days_past_due_24=120.0,
+        worst_days_past_due_12=120.0,
+    )
+    [once] = state(longest)
+    assert once.text.en.count("120 days") == 1
     # The control: a delay of 59 days is not told.
     mild = evidence(pushed, COMPARISON, **dict.fromkeys(days, 59.0))
     assert not any("days late" in own.text.en for own in state(mild))

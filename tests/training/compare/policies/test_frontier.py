@@ -8,9 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from features.schema import PRODUCTS
 from serving.decision.bundle import Bundle
 from serving.decision.config.policy import Policy, read_policy
 from serving.decision.policy.outcome import apply
+from tests.support.each import each
 from tests.support.paths import ROOT
 from training.compare.policies.frontier import (
     PolicyLabError,
@@ -65,13 +67,13 @@ def truth(evaluated: Evaluation, simulated: Path) -> TrueProbability:
 def policies(policy: Policy) -> list[Policy]:
     """The served policy, changed in every way that moves a limit."""
     changed = [
-        with_values(policy, cut_off, depth)
-        for cut_off, depth in ((0.02, 0.0), (0.1, 0.9), (0.3, 0.2), (0.59, 0.5))
+        with_values(policy, harm, depth)
+        for harm, depth in ((0.0, 8.0), (0.02, 0.0), (0.1, 0.5), (0.3, 2.0))
     ]
     for section, values in (
         ("economics", {"credit_conversion": 0.0}),
         ("economics", {"loss_given_default": 0.2}),
-        ("cut", {"rounding": 70.0, "floor": 0.0, "headroom": 0.3}),
+        ("cut", {"rounding": 70.0, "floor": 0.0, "headroom": 0.3, "largest_step": 0.8}),
         (
             "cut",
             {"minimum_cut_share": 0.0, "minimum_cut_amount": 0.0, "minimum_expected_loss": 0.0},
@@ -123,14 +125,15 @@ def test_the_marked_point_counts_the_served_decisions(
     good = evaluated.label == 0
     assert (point["accounts_cut"], point["good_cut"]) == (int(cut.sum()), float(cut[good].mean()))
     assert point["limit_cut"] == float((evaluated.limits[0] - after).sum())
-    assert point["cut_off"] == evaluated.bundle.policy.cut_off("pay_later")
+    for product, cut_off in each(evaluated.bundle.policy.cut_offs(PRODUCTS).items()):
+        assert point[f"cut_off_{product}"] == cut_off
     assert table["operating"].sum() == 1
 
 
 def test_a_higher_cut_off_or_a_shallower_cut_never_cuts_more(table: pl.DataFrame) -> None:
     rest = table.filter(~pl.col("operating"))
-    for along, held in (("cut_off", "tolerated_share"), ("tolerated_share", "cut_off")):
-        for _, line in rest.sort(along).group_by(held, maintain_order=True):
+    for along, held, falls in (("harm", "depth", False), ("depth", "harm", True)):
+        for _, line in rest.sort(along, descending=falls).group_by(held, maintain_order=True):
             for column in ("good_cut", "loss_avoided", "accounts_cut", "limit_cut"):
                 assert (np.diff(line[column].to_numpy()) <= 1e-6).all(), (held, column)
     assert rest["loss_avoided"].max() > 2 * rest["loss_avoided"].min()  # type: ignore[operator]
@@ -165,7 +168,7 @@ def test_the_best_under_a_constraint_is_reached_by_what_it_says(
             assert f"\n{name} = {float(was):.2f}\n" in text or f"\n{name} = {was}\n" in text
             text = text.replace(f"\n{name} = {float(was):.2f}\n", f"\n{name} = {number}\n")
             text = text.replace(f"\n{name} = {was}\n", f"\n{name} = {number}\n")
-    written = read_policy(text)
+    written = read_policy(text, bundle.economics)
     after, cut = limits_under(book, written)
     assert int(cut.sum()) == best["accounts_cut"]
     assert float((book.limit - after).sum()) == best["limit_cut"]

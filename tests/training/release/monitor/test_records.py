@@ -67,6 +67,17 @@ def test_records_have_the_decisions(
     assert rows["first_reason"].to_list() == first_reasons
 
 
+def test_records_have_the_arm(exported: list[str], read: Export) -> None:
+    """Exports of earlier versions have none."""
+    arms = ["control", "treated", None]
+    texts = [
+        json.dumps(json.loads(text) | {"arm": arm})
+        for text, arm in zip(exported, arms, strict=False)
+    ]
+    rows = read(*texts, exported[3]).rows.sort("line")
+    assert rows["arm"].to_list() == [*arms, None]
+
+
 def test_features_of_records_are_those_of_the_statements(
     exported: list[str], statements: pl.DataFrame, read: Export
 ) -> None:
