@@ -45,9 +45,10 @@ def number_rules(columns: Sequence[Column]) -> NumberRules:
     of_numbers = [column for column in columns if column.kind in ("amount", "whole_number")]
     low = []
     for column in of_numbers:
-        # Above 0 is from the least positive number on.
-        exclusive = column.above is not None
-        low.append(np.nextafter(column.above, np.inf) if exclusive else column.low)
+        if column.above is None:
+            low.append(column.low)
+        else:  # above 0 is from the least positive number on
+            low.append(float(np.nextafter(column.above, np.inf)))
     high = [column.high for column in of_numbers]
     return NumberRules(
         names=tuple(column.name for column in of_numbers),

@@ -76,7 +76,7 @@ def change(column: str, value: object) -> Callable[[], pl.DataFrame]:
     return lambda: quiet_account(3, changes={column: value})
 
 
-FAULTS = {
+FAULTS: dict[str, Callable[[], pl.DataFrame]] = {
     **{f"{c.name} unknown": change(c.name, None) for c in COLUMNS if c.null != "any"},
     **{
         f"{c.name} too large": change(c.name, c.high + 1 if c.kind != "amount" else 1.1e9)
