@@ -94,13 +94,13 @@ def latest_accounts(statements: pl.DataFrame, window: Window) -> pl.DataFrame:
     ``statements`` is the table from which :func:`features.window.lay_out` made the window.
     """
     last = np.cumsum(window.months_observed.astype(np.int64)) - 1
-    return pl.DataFrame(
-        {
-            "account_id": statements["account_id"][last],
-            "product": statements["product"][last],
-            "as_of": statements["month"][last],
-        }
-    )
+    columns = [statements[name] for name in ("account_id", "product", "month")]
+    if len(last) == 1:  # a slice, because Polars plans a query to gather a row
+        latest = [column.slice(int(last[0]), 1) for column in columns]
+    else:
+        latest = [column[last] for column in columns]
+    latest[2] = latest[2].rename("as_of")
+    return pl.DataFrame(latest)
 
 
 def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> Matrix:

@@ -230,6 +230,8 @@ def lay_out(statements: pl.DataFrame) -> Window:
     """
     account = statements["account_id"]
     rows = len(account)
+    if account[0] == account[rows - 1]:
+        return _lay_out_one(statements)
     is_first = np.ones(rows, dtype=np.bool_)
     is_first[1:] = (account.slice(1) != account.slice(0, rows - 1)).to_numpy()
     starts = np.flatnonzero(is_first)
@@ -247,12 +249,18 @@ def lay_out(statements: pl.DataFrame) -> Window:
     if has_none.any():
         stored[:, has_none] = np.nan
     codes = statements["product"].to_physical()
-    products = codes.to_numpy()[latest]
-    return Window(
-        stored,
-        lengths,
-        products.astype(np.int64),
-    )
+    products = codes.to_numpy()[latest].astype(np.int64)
+    return Window(stored, lengths, products)
+
+
+def _lay_out_one(statements: pl.DataFrame) -> Window:
+    """The window of the only account: its rows, the latest first."""
+    rows = statements.height
+    stored = np.empty((len(STORED_COLUMNS), rows, 1))
+    for name, column in zip(STORED_COLUMNS, stored, strict=True):
+        column[::-1, 0] = statements[name].to_numpy()
+    product = PRODUCTS.index(statements["product"][rows - 1])
+    return Window(stored, np.array([rows]), np.array([product]))
 
 
 def ratio(numerator: Values, denominator: Values) -> Values:
