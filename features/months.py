@@ -6,6 +6,7 @@ A month is the date of its first day.  A month index counts the months since yea
 from __future__ import annotations
 
 import datetime
+from functools import lru_cache
 
 
 def month_index(month: datetime.date) -> int:
@@ -36,6 +37,7 @@ def months_between(earlier: datetime.date, later: datetime.date) -> int:
     return month_index(later) - month_index(earlier)
 
 
+@lru_cache(maxsize=4096)  # the decisions of a path are a few days, asked for very often
 def add_months(day: datetime.date, months: int) -> datetime.date:
     """The same day that many months later, or the last day of that month if it is shorter.
 

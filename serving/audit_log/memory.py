@@ -1,6 +1,7 @@
 """What is in force for accounts, from the rows of their decisions and of the outcomes of reviews.
 
     find_events   each account's newest event that is a decision, and the outcomes after it
+    find_latest   each account's latest decision, event or not
     recall        those rows -> the prior of the account's next decision
     newest_events the number of each account's newest event
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -65,14 +66,18 @@ def find_events(
     """
     if not accounts:
         return {}
-    by_hash = _hash_accounts(accounts, secrets)
-    found: dict[Account, list[Entry]] = {account: [] for account in accounts}
-    for row in _select_events(len(by_hash)).rows(connection, _numbered(by_hash)):
-        account_hash, sealed, *columns = row
-        named = dict(zip(entries.c.keys(), columns, strict=True))
-        key = data_subjects.decrypt_key(sealed, named["person"], account_hash, secrets)
-        found[by_hash[account_hash]].append(decode_row(named, key))
+    found = _rows_of(_select_events, connection, accounts, secrets)
     return {account: _since_decision(rows) for account, rows in found.items() if rows}
+
+
+def find_latest(
+    connection: sa.Connection, accounts: Collection[Account], secrets: Secrets
+) -> dict[Account, Entry]:
+    """The latest decision on each account, whatever it decided; those without one are missing."""
+    if not accounts:
+        return {}
+    found = _rows_of(_select_latest, connection, accounts, secrets)
+    return {account: max(rows, key=lambda row: row.seq) for account, rows in found.items() if rows}
 
 
 def newest_events(
@@ -250,6 +255,23 @@ def _since_decision(rows: Sequence[Entry]) -> list[Entry]:
     return [row for row in in_order if row.seq >= newest]
 
 
+def _rows_of(
+    select: Callable[[int], PreparedStatement],
+    connection: sa.Connection,
+    accounts: Collection[Account],
+    secrets: Secrets,
+) -> dict[Account, list[Entry]]:
+    """The rows of each account that a statement selects; it gets the number of hashes."""
+    by_hash = _hash_accounts(accounts, secrets)
+    found: dict[Account, list[Entry]] = {account: [] for account in accounts}
+    for row in select(len(by_hash)).rows(connection, _numbered(by_hash)):
+        account_hash, sealed, *columns = row
+        named = dict(zip(entries.c.keys(), columns, strict=True))
+        key = data_subjects.decrypt_key(sealed, named["person"], account_hash, secrets)
+        found[by_hash[account_hash]].append(decode_row(named, key))
+    return found
+
+
 def _hash_accounts(accounts: Collection[Account], secrets: Secrets) -> dict[str, Account]:
     by_hash: dict[str, Account] = {}
     for account in accounts:
@@ -286,6 +308,19 @@ def _select_events(count: int) -> PreparedStatement:
         people, entries, entries.c.person == people.c.person
     )
     return PreparedStatement(found.where(_is_one_of(count), is_event, since_newest))
+
+
+@functools.cache
+def _select_latest(count: int) -> PreparedStatement:
+    earlier = entries.alias("earlier")
+    is_decision = (
+        earlier.c.person == people.c.person,
+        earlier.c.kind == sa.literal_column("'decision'"),
+    )
+    latest = sa.select(sa.func.max(earlier.c.seq)).where(*is_decision).scalar_subquery()
+    found = sa.select(people.c.account, people.c.sealed_key, *entries.c)
+    joined = found.join_from(people, entries, entries.c.seq == latest)
+    return PreparedStatement(joined.where(_is_one_of(count)))
 
 
 @functools.cache

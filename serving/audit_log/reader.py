@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 import sqlalchemy as sa
 
 from serving.audit_log.entry import Entry, Kind
-from serving.audit_log.memory import Memory, find_events, recall
+from serving.audit_log.memory import Memory, find_events, find_latest, recall
 from serving.audit_log.privacy.key_file import Secrets
 from serving.audit_log.rows import decode_rows, unique_key_column
 from serving.decision.policy.prior import Prior
@@ -19,7 +19,6 @@ from serving.storage.tables import (
     entries,
     not_a_decision,
     open_notices,
-    people,
     review_states,
 )
 
@@ -77,26 +76,10 @@ class Reader:
 
     def latest_decisions(self, tenant: str, accounts: Sequence[str]) -> dict[str, Entry]:
         """The latest decision on each of a tenant's accounts; those without one are missing."""
-        # An account may have been hashed with an earlier account key.
-        by_hash: dict[str, str] = {}
-        for account in accounts:
-            for one in self._secrets.account_hashes(tenant, account).values():
-                by_hash[one] = account
-        newest = sa.func.max(_seq).label("newest")
-        chosen = (
-            sa.select(people.c.account, newest)
-            .join(entries, entries.c.person == people.c.person)
-            .where(people.c.account.in_(list(by_hash)), _kind == "decision")
-            .group_by(people.c.account)
-        )
+        named = [(tenant, account) for account in accounts]
         with self._database.reading() as connection:
-            seqs: dict[str, int] = {}
-            for account_hash, seq in connection.execute(chosen):
-                account = by_hash[account_hash]
-                seqs[account] = max(seq, seqs.get(account, 0))
-            found = self._numbered(connection, sorted(seqs.values()))
-        by_seq = {entry.seq: entry for entry in found}
-        return {account: by_seq[seq] for account, seq in seqs.items()}
+            latest = find_latest(connection, named, self._secrets)
+        return {account: row for (_, account), row in latest.items()}
 
     def due_notices(
         self,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from serving.decision.advice.projection import LimitCut
+from features.months import add_months
 from serving.decision.advice.result import Advice
+from serving.decision.advice.staircase import LimitCut
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import NoteName
+from serving.decision.config.policy import Policy
 from serving.decision.config.reasons import Text
 from serving.decision.ids import decision_ids
 from serving.decision.notice import Subject, make_notice
-from serving.decision.policy.outcome import Outcome
+from serving.decision.policy.dates import effective_date, local_date
+from serving.decision.policy.limit import Account
+from serving.decision.policy.outcome import Outcome, change_of
+from serving.decision.policy.prior import Change, after
 from serving.decision.policy.since_last import Earlier, describe_rise
 from serving.decision.reasons.comparison import ComparisonNote, describe
 from serving.decision.reasons.ranking import Evidence, Ranked, principal_reasons
@@ -125,19 +130,47 @@ def _describe_comparison(
     )
 
 
-def cut_with_way_back(decision: Decision, outcome: Outcome) -> LimitCut | None:
-    """The cut that was made or proposed, if behaviour may win it back; None otherwise.
+def cut_with_way_back(
+    decision: Decision, outcome: Outcome, account: Account, policy: Policy
+) -> LimitCut | None:
+    """The cut that is made, proposed or still in force, if behaviour may win it back; else None.
 
     It can win back what the model cut, and a suspension by a rule, such as that on past-due
     accounts.  A cap that a rule sets alone stays until what the rule looks at changes.
     """
-    proposed = decision.proposed_limit
-    limit_after = decision.new_limit if proposed is None else proposed
-    suspended = outcome.suspends and decision.action in ("suspend", "review")
-    is_cut = limit_after < decision.credit_limit or suspended
-    if not (is_cut and (outcome.by_model or suspended)):
+    today = local_date(decision.decided_at, policy)
+    change = change_of(outcome, account, decision.decision_id, today)
+    if decision.action == "review":
+        change = _as_confirmed(change, outcome, policy)
+    left = after(account.prior, change)
+    if left is None or not left.cuts:
         return None
-    return LimitCut(decision.product, decision.as_of, decision.credit_limit, limit_after, suspended)
+    is_new = change.limit < change.limit_before or outcome.suspends
+    if is_new and not (outcome.by_model or change.suspended):
+        return None
+    return LimitCut(
+        product=decision.product,
+        as_of=decision.as_of,
+        limit_before=left.limit_before,
+        limit_after=left.limit_in_force,
+        suspended=left.suspended,
+        prior=left,
+        decided_on=today,
+    )
+
+
+def _as_confirmed(change: Change, outcome: Outcome, policy: Policy) -> Change:
+    """What a proposal puts in force if a person confirms it on the same day."""
+    if outcome.proposed_limit is None:
+        return change
+    return replace(
+        change,
+        limit=outcome.proposed_limit,
+        effective_on=effective_date(change.on, policy),
+        suspended=outcome.suspends or outcome.suspended,
+        review_on=add_months(change.on, int(policy.dates.review_after_months)),
+        refers=False,
+    )
 
 
 def add_advice(

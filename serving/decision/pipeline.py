@@ -186,7 +186,9 @@ def advise_many(
 
     cuts = {}
     for account, decision in enumerate(result.decisions):
-        cut = cut_with_way_back(decision, result.outcomes[account])
+        cut = cut_with_way_back(
+            decision, result.outcomes[account], result.accounts[account], bundle.policy
+        )
         if cut is not None:
             cuts[account] = cut
     advice: dict[int, Advice] = {}

@@ -47,14 +47,10 @@ class PathMonth(Strict):
     probability: float
     action: Annotated[
         Action,
-        Field(
-            description=(
-                "the decision then on the limit from before the cut, "
-                "without the margin that restoring it takes"
-            )
-        ),
+        Field(description="the decision then, if asked monthly, with what was in force before it"),
     ]
     limit: Annotated[float, Field(description="in force after that decision, CNY")]
+    suspended: Annotated[bool, Field(description="whether nothing may be drawn after it")]
 
 
 class Course(Strict):
@@ -67,7 +63,12 @@ class Course(Strict):
     ]
     restored: Annotated[
         str | None,
-        Field(description="month after which the limit comes back; null: not within the path"),
+        Field(
+            description=(
+                "promised month after which the whole limit is back; null: not within the path, "
+                "or only a part of it"
+            )
+        ),
     ]
     path: list[PathMonth]
 
@@ -90,6 +91,16 @@ class ArrearsStep(Strict):
     days_past_due: Annotated[int, Field(description="that the statement then shows")]
     minimum_due: Annotated[float, Field(description="that the statement then asks for, CNY")]
     text: Text
+
+
+class ApplicationPrice(Strict):
+    """What one application elsewhere costs a customer who follows the plan."""
+
+    amount: Annotated[float, Field(description="borrowed by it in the first month, CNY")]
+    restored: Annotated[
+        str | None,
+        Field(description="month after which the whole limit is back then; null: not in the path"),
+    ]
 
 
 class Hardship(Strict):
@@ -133,6 +144,10 @@ class WayBack(Strict):
             description="out of arrears, the smaller payment first; empty below 30 days past due"
         ),
     ]
+    application: Annotated[
+        ApplicationPrice | None,
+        Field(description="null: nothing is promised, or applications are not known"),
+    ]
     hardship: Annotated[
         Hardship | None,
         Field(description="null: the plan asks for no large part of a known income"),
@@ -174,6 +189,7 @@ def _way_back(advice: result.Advice) -> WayBack:
         on_time_only=_course(advice.on_time_only),
         carry_on=_course(advice.carry_on),
         arrears=[_arrears_step(step) for step in advice.arrears],
+        application=None if advice.application is None else _application(advice.application),
         hardship=None if advice.hardship is None else _hardship(advice.hardship),
         ageing=[
             Aged(
@@ -197,6 +213,11 @@ def _arrears_step(step: result.ArrearsStep) -> ArrearsStep:
         minimum_due=step.minimum_due,
         text=Text(en=step.text.en, zh=step.text.zh),
     )
+
+
+def _application(price: result.ApplicationPrice) -> ApplicationPrice:
+    restored = None if price.restored is None else f"{price.restored:%Y-%m}"
+    return ApplicationPrice(amount=price.amount, restored=restored)
 
 
 def _hardship(hardship: result.Hardship) -> Hardship:
@@ -231,6 +252,7 @@ def _course(path: result.PlanPath) -> Course:
                 probability=month.probability,
                 action=month.action,
                 limit=month.limit,
+                suspended=month.suspended,
             )
             for month in path.path
         ],

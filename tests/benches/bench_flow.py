@@ -30,6 +30,7 @@ from features.window import Window, lay_out
 from serving.auth.local_token import read_token
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
+from serving.decision.policy.since_last import Earlier
 from serving.operations.client import start_service
 from tests.support.feature_oracle import values_by_verbs
 from tests.support.memory import remembered
@@ -158,6 +159,25 @@ def test_decide_in_process_with_a_prior(
     prior = remembered(limit, decided_at.date(), months=1)
     assert decide(window, champion, decided_at, prior).action == "keep"
     benchmark(decide, window, champion, decided_at, prior)
+    benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
+
+
+def test_decide_in_process_since_last(
+    benchmark: Any, champion: Bundle, window: pl.DataFrame, decided_at: datetime.datetime
+) -> None:
+    """With an earlier decision three statements ago, whose features are made again."""
+    before = window.sort("month").head(-3)
+    answered = decide(before, champion, decided_at)
+    earlier = Earlier(
+        decision_id=answered.decision_id,
+        decided_at=answered.decided_at,
+        action=answered.action,
+        log_odds=answered.log_odds,
+        cut_off=answered.cut_off,
+        statements=before,
+    )
+    assert decide(window, champion, decided_at, earlier=earlier).since_last is not None
+    benchmark(decide, window, champion, decided_at, earlier=earlier)
     benchmark.extra_info |= {"rows": 1, "unit": "decisions"}
 
 

@@ -85,8 +85,11 @@ def _stages(found: dict[str, Bench]) -> str:
     kept = _median(found["decide_in_process_on_one[kept]"])
     remembering = _median(found["decide_in_process_with_a_prior"])
     prior = remembering / _median(found["decide_in_process"])
+    changed = _median(found["decide_in_process_since_last"])
+    added = 1000 * (changed - _median(found["decide_in_process"]))
     ratios = [
         ["a decision with a prior to one without", f"{prior:.2f}", "at most 1.10"],
+        ["what changed since the earlier decision, added to a decision", f"{added:.1f} ms", "5 ms"],
         [
             "a decision on an account that the model cuts to a kept one",
             f"{cut / kept:.2f}",

@@ -6,16 +6,13 @@ import asyncio
 import datetime
 import json
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 
 from features.schema import round_amounts
 from features.types import Mask
-from serving.api import decisions as decisions_module
 from serving.api.decisions import Decisions
 from serving.audit_log.log import AuditLog
 from serving.decision.bundle import Bundle
@@ -34,16 +31,6 @@ from training.examine.truth.population import Population, take_rows
 
 ACCOUNTS_A_BATCH = 100
 Answer = dict[str, Any]
-
-
-class Clock:
-    """The time at which the service decides; it stands still until it is set."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
-        stopped = SimpleNamespace(now=lambda _zone: self.now)
-        module = SimpleNamespace(datetime=stopped, UTC=datetime.UTC, date=datetime.date)
-        monkeypatch.setattr(decisions_module, "datetime", module)
 
 
 class Book:
@@ -114,9 +101,12 @@ class Book:
             take_rows(self.simulated.window, rows),
             self.config,
         )
-        decisions = Decisions(self._bundle, self._audit_log)
+        requests = as_requests(round_amounts(statements))
+        for request in requests:
+            del request["prior"]  # left out: the service takes that of its record
+        decisions = Decisions(self._bundle, self._audit_log, lambda: self.decided_at)
         key = f"{self.as_of} {rows[0]}"
-        body = asyncio.run(answer_to_batch(decisions, as_requests(round_amounts(statements)), key))
+        body = asyncio.run(answer_to_batch(decisions, requests, key))
         answered: Sequence[Answer] = json.loads(body)["decisions"]
         return answered
 

@@ -21,9 +21,10 @@ from serving.decision.bundle import Bundle
 from serving.decision.config.advice import LEVERS
 from serving.decision.pipeline import stages
 from serving.decision.policy.limit import Account
-from serving.decision.policy.outcome import Outcome, apply
+from serving.decision.policy.outcome import Outcome, apply, change_of
+from serving.decision.policy.prior import Change, after
 from serving.decision.result import Advised, Stages
-from serving.decision.scoring.score import probability_of
+from serving.decision.scoring.score import logit, probability_of
 
 TERMS = Terms()
 MONTHS = 12  # ahead
@@ -170,29 +171,98 @@ def decide_months(
     ]
 
 
+class Asked(NamedTuple):
+    """A month to come as the ordinary flow decides it, with what the answers before it left."""
+
+    action: str
+    limit: float  # in force after it, CNY
+    suspended: bool  # after it
+    month: Verdict
+
+
+def ask_monthly(
+    statements: pl.DataFrame,
+    plan: Plans,
+    bundle: Bundle,
+    when: datetime.datetime,
+    borrowed: float = 0.0,
+) -> list[Asked]:
+    """The decisions of a year on whole statements, each answer put into force.
+
+    ``borrowed`` comes from one application elsewhere in the first month.
+
+    The first decision is that of ``when``; a month is decided a month after the one before.
+    """
+    account_id = str(statements["account_id"][0])
+    made = stages(statements, bundle, when)
+    prior = after(None, _change(made, when))
+    decision = made.decisions[0]
+    limits, suspended = [decision.new_limit], [decision.suspended]
+    months = []
+    for month in range(1, MONTHS + 1):
+        columns = roll_forward(
+            lay_out(statements),
+            plan,
+            limits=_until_the_end(limits),
+            suspended=_until_the_end(suspended).astype(np.bool_),
+            terms=TERMS,
+            variation=Variation(np.zeros(1, dtype=np.int64), np.array([borrowed])),
+        )
+        window = check(as_statements(statements, columns, 0)[: statements.height + month][-24:])
+        then = when.replace(day=1) + datetime.timedelta(days=31 * month)
+        then = then.replace(day=when.day, month=window["month"][-1].month)
+        priors = {} if prior is None else {account_id: prior}
+        made = stages(window, bundle, then, priors)
+        decision = made.decisions[0]
+        prior = after(prior, _change(made, then))
+        limits.append(decision.new_limit)
+        suspended.append(decision.suspended)
+        verdict = Verdict(
+            log_odds=decision.log_odds,
+            free_with_margin=False,
+            free=False,
+            limit=decision.new_limit,
+            in_force=float(window["credit_limit"][-1]),
+            balance=float(window["balance"][-1]),
+            payment=float(window["payment"][-1]),
+        )
+        months.append(Asked(decision.action, decision.new_limit, decision.suspended, verdict))
+    return months
+
+
+def _change(made: Stages, decided_at: datetime.datetime) -> Change:
+    decision = made.decisions[0]
+    return change_of(made.outcomes[0], made.accounts[0], decision.decision_id, decided_at.date())
+
+
+def _until_the_end(known: Sequence[float]) -> Months:
+    """A column of the months to come: what is known, and the last of it until the end."""
+    column = [*known, *[known[-1]] * MONTHS][:MONTHS]
+    return np.array(column, dtype=np.float64)[:, None]
+
+
 def restoring_month(
     statements: pl.DataFrame,
     plan: Plans,
     advised: Advised,
     bundle: Bundle,
 ) -> int | None:
-    """The first month that restores the limit, 0 = the next; None if none does.
+    """The month in which the decision asked monthly gives the whole limit back, 0 = the next.
 
-    It is free with the margin, and more limit comes back or drawings are allowed again.  All later
-    months are free without the margin, both with the cut in force and with the limit restored, and
-    the plan keeps the rules of :func:`broken_rules`.
+    None if it does not, if anything is cut or put before a person in a year, if it is too close,
+    or if the plan breaks a rule.
     """
-    verdicts, decision = decide_months(statements, plan, advised, bundle), advised.decision
-    for month, verdict in enumerate(verdicts):
-        gains = decision.action == "suspend" or verdict.limit > decision.new_limit
-        stays = all(later.free for later in verdicts[month + 1 :])
-        if verdict.free_with_margin and gains and stays:
-            restored = Restoration(month, verdict.limit)
-            after = decide_months(statements, plan, advised, bundle, restored)
-            stays = all(later.free for later in after[month + 1 :])
-            if stays and not broken_rules(statements, after, advised):
-                return month
-    return None
+    decision = advised.decision
+    asked = ask_monthly(statements, plan, bundle, decision.decided_at)
+    if any(one.action not in ("keep", "restore") for one in asked):
+        return None
+    whole = [one.limit >= decision.credit_limit and not one.suspended for one in asked]
+    if not any(whole) or broken_rules(statements, [one.month for one in asked], advised):
+        return None
+    back = whole.index(True)
+    margin = bundle.policy.restore.steps[-1].margin + bundle.advice.search.margin
+    lowest = min(one.month.log_odds for one in asked[back : back + 2])
+    return back if logit(decision.cut_off) - lowest >= margin else None
 
 
 def broken_rules(

@@ -5,7 +5,8 @@ rules        what every plan keeps to
 constraints  what the customer has fixed
 habits       the months that carrying on repeats
 rollout      an account rolled forward month by month under a plan
-projection   each month to come, decided by the policy
+projection   features and log-odds of each month to come
+staircase    the decisions on these months, asked one after the other
 search       the plan of least effort
 arrears      the payments that bring an account out of arrears
 advise       the whole, for many accounts

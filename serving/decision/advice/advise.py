@@ -21,9 +21,9 @@ from features.window import Window
 from serving.decision.advice.arrears import ways_out_of_arrears
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.plans import PlanGrid, finances_of, make_plan_grid
-from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import Advice, FoundPaths
 from serving.decision.advice.search import PlanSearch, search_plans
+from serving.decision.advice.staircase import LimitCut
 from serving.decision.advice.wording import aging_out, hardship_of, plan_notes
 from serving.decision.bundle import Bundle
 
@@ -57,6 +57,7 @@ def advise_many(
                 arrears=ways_out_of_arrears(
                     window, account, cut.as_of, bundle.policy.terms, bundle.advice.arrears
                 ),
+                application=found.application,
                 hardship=hardship_of(found.plan, grid.income, bundle.advice.hardship),
                 ageing=aging_out(window, account, cut.as_of, bundle.advice),
                 notes=plan_notes(window, account, found, own, bundle.advice, today),
@@ -90,8 +91,8 @@ def _search_in_blocks(
     """The paths of each account, by position."""
     balances = window.now("balance").tolist()
     searches = [
-        PlanSearch(account, grid, balance)
-        for account, (grid, balance) in enumerate(zip(grids, balances, strict=True))
+        PlanSearch(account, grid, cut, balance)
+        for account, (grid, cut, balance) in enumerate(zip(grids, cuts, balances, strict=True))
     ]
     blocks = [
         searches[start : start + _ACCOUNTS_PER_BLOCK]

@@ -14,8 +14,8 @@ from itertools import product
 
 import numpy as np
 
-from features.types import Matrix, Rows
-from features.window import Values, Window
+from features.types import Mask, Matrix, Rows
+from features.window import HALF_CENT, Values, Window
 from serving.decision.advice.constraints import Constraints
 from serving.decision.advice.habits import HABIT_MONTHS, least_paid_share
 from serving.decision.advice.rollout import Plans
@@ -44,6 +44,7 @@ class Finances:
     paid: float  # a month, mean of the last months
     least_share: float  # of a balance, paid in each of the last months
     habit_months: int  # that carrying on repeats
+    knows_applications: bool  # whether statements count applications elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,22 @@ class PlanGrid:
     rotations: Rows
     income: float  # a month, as last known; NaN = unknown
     payable: float  # most that can be paid a month; inf = unknown
+    # CNY that an application elsewhere is priced with: a month's income, or the limit
+    # before the cut where the income is unknown; 0 = the lender does not know of applications.
+    application: float
+
+    def is_payable(self, plans: Plans, most_paid: Values) -> Mask:
+        """Whether these plans are within reach, (plans,); ``most_paid`` is that of any month, CNY.
+
+        The minimum due and the amounts that the customer has fixed are asked for whatever the
+        customer can pay.  Only a plan that asks for more has to be payable.
+        """
+        every = self.plans
+        asks_least = (plans.extra == every.extra.min()) & (
+            plans.repay_elsewhere == every.repay_elsewhere.min()
+        )
+        payable: Mask = asks_least | (most_paid <= self.payable + HALF_CENT)
+        return payable
 
     @property
     def on_time_only(self) -> Plans:
@@ -81,9 +98,11 @@ def finances_of(window: Window) -> list[Finances]:
     rows = np.column_stack(columns).tolist()
     lengths = np.minimum(window.months_observed, HABIT_MONTHS).astype(np.int64).tolist()
     finances = []
-    for row, habit_months in zip(rows, lengths, strict=True):
+    known = np.isfinite(window.now("credit_inquiries")).tolist()
+    for row, habit_months, knows in zip(rows, lengths, known, strict=True):
         balance, debt, income, spent, paid, least_share = row
-        finances.append(Finances(balance, debt, income, spent, paid, least_share, habit_months))
+        own = Finances(balance, debt, income, spent, paid, least_share, habit_months, knows)
+        finances.append(own)
     return finances
 
 
@@ -120,6 +139,7 @@ def make_plan_grid(
         rotations=np.concatenate([[0], np.arange(finances.habit_months)]),
         income=finances.income,
         payable=_payable(finances, rules, constraints),
+        application=grid_up(unit, rules.search.rounding) if finances.knows_applications else 0.0,
     )
 
 

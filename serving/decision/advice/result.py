@@ -31,8 +31,9 @@ class PathMonth:
     payment: float  # on the account in the month, CNY, if nothing unforeseen happens
     balance: float  # owed after the month, CNY
     probability: float
-    action: Action  # what would be decided on the limit from before the cut
+    action: Action  # what would be decided then, with what the decisions before it left in force
     limit: float  # in force after that decision, CNY
+    suspended: bool  # whether nothing may be drawn after that decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,23 @@ class PlanPath:
 
     steps: tuple[Step, ...]
     effort: float
-    # Month after which the limit comes back to stay, as far as a rule allows; None = not within
-    # the path.
+    # Month after which the whole limit from before the cut is back, to stay; None = not within the
+    # path.  A part may be back before, or instead.
     restored: datetime.date | None
     path: tuple[PathMonth, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationPrice:
+    """What one application for credit elsewhere costs a customer who follows the plan.
+
+    Attributes:
+        amount: Borrowed by it in the first month, CNY.
+        restored: The month after which the whole limit is back then; None = not within the path.
+    """
+
+    amount: float
+    restored: datetime.date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +71,19 @@ class FoundPaths:
         on_time_only: Paying on time only.
         carry_on: Carrying on, the mean over the orders in which its months can come.
         only_harmful: Whether plans would restore the limit, but each of them breaks a rule.
+        limit_before: From before the cut, CNY.
+        limit_now: In force now, CNY.
+        application: The price of one application elsewhere; None if the plan promises nothing, or
+            the lender does not know of applications.
     """
 
     plan: PlanPath
     on_time_only: PlanPath
     carry_on: PlanPath
     only_harmful: bool
+    limit_before: float
+    limit_now: float
+    application: ApplicationPrice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +150,8 @@ class Advice:
     on_time_only: PlanPath
     carry_on: PlanPath
     arrears: tuple[ArrearsStep, ...]  # the smaller payment first; empty below 30 days past due
+    # None: nothing is promised, or the lender does not know of applications.
+    application: ApplicationPrice | None
     hardship: Hardship | None  # None: the plan asks for no large part of a known income
     ageing: tuple[AgingOut, ...]  # the first to expire first
     notes: tuple[Text, ...]

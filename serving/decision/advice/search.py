@@ -4,124 +4,123 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from features.types import Mask, Rows
-from features.window import HALF_CENT, Values, Window
+from features.window import Values, Window
 from serving.decision.advice import rules
 from serving.decision.advice.plans import PlanGrid
-from serving.decision.advice.projection import (
-    LimitCut,
-    MeanCourse,
-    Projection,
-    Restored,
-    Trajectories,
-    project,
-)
-from serving.decision.advice.result import FoundPaths
+from serving.decision.advice.projection import MeanCourse, Projection, Trajectories, project
+from serving.decision.advice.result import ApplicationPrice, FoundPaths, PlanPath
 from serving.decision.advice.rollout import Plans, Variation, concatenate_plans
-from serving.decision.advice.wording import PlanTrajectory, carry_on_path, plan_path
+from serving.decision.advice.staircase import (
+    Decided,
+    LimitCut,
+    Schedule,
+    as_now,
+    decide_months,
+    guess_steps,
+)
+from serving.decision.advice.wording import CourseMonths, ShownPlan, carry_on_path, plan_path
 from serving.decision.bundle import Bundle
+from serving.decision.scoring.score import logit
 
 # Plans of each account that are evaluated first, together.  Half of all accounts find theirs among
 # them, and the others lose little.
 FIRST_PLANS = 12
 
 
-class Offers:
-    """Restorations in order of effort, of which one is current until it is rejected.
+class Course:
+    """A plan with the limits that the decisions of its own months put in force.
 
-    They are computed one by one, because each takes several decisions of the policy and the first
-    one mostly holds.
+    Attributes:
+        plans: The plan, one.
+        schedule: In force in each month, as far as is known.
+        settled: The months, once the decisions are that schedule; None until then.
     """
 
-    def __init__(self, restorations: Iterator[Restored] | None = None) -> None:
-        self._following: Iterator[Restored] = restorations or iter(())
-        self.current: Restored | None = None
-        self.reject_current()
+    def __init__(self, plans: Plans, schedule: Schedule) -> None:
+        self.plans, self.schedule = plans, schedule
+        self.settled: CourseMonths | None = None
 
-    def reject_current(self) -> None:
-        """Make the next restoration the current one, None after the last."""
-        self.current = next(self._following, None)
+    def settle(self, trajectory: int, projection: Projection, decided: Decided) -> None:
+        """Take the decisions on the trajectory that was projected with the schedule."""
+        if decided.schedule != self.schedule:
+            self.schedule = decided.schedule
+            return
+        self.settled = CourseMonths(
+            paid=projection.paid[:, trajectory].tolist(),
+            balance=projection.balances[:, trajectory].tolist(),
+            probability=projection.probabilities[:, trajectory].tolist(),
+            decided=decided,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A plan that seems to restore the limit: its position in the grid, and its guessed course."""
+
+    position: int
+    schedule: Schedule
 
 
 class PlanSearch:
     """The search over the plans of one account, in order of effort.
 
-    Offers are found with the cut in force.  :meth:`confirm` checks them with the limit restored.
+    A plan is tried if its months would bring the whole limit back with the cut in force.  It is
+    chosen if they do with the limits that the decisions put in force, and if it keeps the rules.
 
     Attributes:
         account: Position of the account in the window.
         grid: Its plans.
+        cut: Its cut.
         evaluated: Number of plans that were evaluated.
-        offers: Restorations by the plans evaluated last.
-        on_time_only: Restorations by paying on time only.
+        chosen: The plan that is tried or chosen; None if there is none.
+        on_time_only: Paying on time only.
         carry_on: The mean of carrying on, once the baselines are evaluated.
+        only_harmful: Whether a plan would restore the limit, but breaks a rule, and none is chosen.
+        applied: The decisions under the chosen plan after one application elsewhere in its first
+            month, with the limits that the plan alone seems to bring back; None if not known.
     """
 
-    def __init__(self, account: int, grid: PlanGrid, balance: float) -> None:
-        self.account, self.grid = account, grid
-        self._balance_now = balance
+    def __init__(self, account: int, grid: PlanGrid, cut: LimitCut, balance: float) -> None:
+        self.account, self.grid, self.cut = account, grid, cut
         self.evaluated = 0
-        self.offers = Offers()
-        self.on_time_only = Offers()
+        self.chosen: Course | None = None
+        self.on_time_only: Course
         self.carry_on: MeanCourse
-        self._first_plan = 0  # position of the plan of trajectory 0 of the offers
-        self._lowest_risk = math.inf
-        self._lowest_risk_plan: int | None = None
-        # Restorations by plans that break a rule; looked at only where no other plan is found.
-        self._unsound: list[Iterator[Restored]] = []
+        self.only_harmful = False
+        self.applied: Decided | None = None
+        self._balance_now = balance
+        self._position = -1
+        self._promises = False
+        self._candidates: Iterator[_Candidate] = iter(())
+        # Log-odds after the last month and position, of the plans that keep the rules.
+        self._safe: list[tuple[float, int]] = []
         self._risk_as_before = math.inf
 
     @property
-    def restored(self) -> Restored | None:
-        """What the chosen plan restores; None as long as no plan does."""
-        return self.offers.current
+    def is_open(self) -> bool:
+        """Whether no plan is tried and some are not evaluated yet."""
+        return self.chosen is None and self.evaluated < len(self.grid.plans)
 
     @property
-    def position(self) -> int | None:
-        """The position of the chosen plan in the grid.
+    def unsettled(self) -> list[Course]:
+        """The courses that have to be projected."""
+        courses = [self.on_time_only] if self.chosen is None else [self.on_time_only, self.chosen]
+        return [course for course in courses if course.settled is None]
 
-        As long as no plan restores the limit, that is the feasible plan of lowest risk in the last
-        month that keeps the rules; None if none keeps them.
-        """
-        if self.restored is None:
-            return self._lowest_risk_plan
-        return self._first_plan + self.restored.trajectory
+    @property
+    def prices_application(self) -> bool:
+        """Whether the price of an application is still to be found for the plan that is tried."""
+        return self._promises and self.applied is None and self.grid.application > 0
 
     @property
     def effort(self) -> float:
-        """The effort of the chosen plan; 0 without one."""
-        return 0.0 if self.position is None else float(self.grid.effort[self.position])
-
-    @property
-    def is_open(self) -> bool:
-        """Whether no plan is found and some are not evaluated yet."""
-        return self.restored is None and self.evaluated < len(self.grid.plans)
-
-    @property
-    def shown_plans(self) -> Plans:
-        """Paying on time only, and the chosen plan if there is one, in this order."""
-        if self.position is None:
-            return self.grid.on_time_only
-        chosen = self.grid.plans.take([self.position])
-        return concatenate_plans([self.grid.on_time_only, chosen])
-
-    @property
-    def shown_offers(self) -> tuple[Offers, ...]:
-        """The offers of :attr:`shown_plans`."""
-        chosen = () if self.position is None else (self.offers,)
-        return (self.on_time_only, *chosen)
-
-    def finds_harmful_plans_only(self) -> bool:
-        """Whether plans would restore the limit, but each of them breaks a rule.
-
-        To be called when the search is over.
-        """
-        if self.restored is not None:
-            return False
-        return any(next(offers, None) is not None for offers in self._unsound)
+        """The effort of the chosen plan."""
+        return float(self.grid.effort[self._position])
 
     def evaluate(
         self,
@@ -129,17 +128,18 @@ class PlanSearch:
         projection: Projection,
         bundle: Bundle,
     ) -> None:
-        """Evaluate the next plans, whose trajectories these are."""
+        """Evaluate the next plans, whose trajectories these are, and try the first that restores.
+
+        The projection has the cut in force.
+        """
         first = self.evaluated
         self.evaluated += len(trajectories)
         plans = self.grid.plans.take(slice(first, self.evaluated))
-        feasible = trajectories[self._is_feasible(plans, projection.most_paid[trajectories])]
-        # Trajectories of one account follow each other in a projection.
-        self._first_plan = first - int(trajectories[0])
-        self._keep_lowest_risk(feasible, projection)
-        self.offers = self._offer(feasible, projection, bundle)
-        margin = bundle.advice.search.margin
-        self._unsound.append(projection.restorations(feasible, margin, bundle))
+        places = np.flatnonzero(self.grid.is_payable(plans, projection.most_paid[trajectories]))
+        feasible = trajectories[places]
+        self._keep_safe(first + places, feasible, projection)
+        self._candidates = self._find_candidates(first + places, feasible, projection, bundle)
+        self._try_next(bundle)
 
     def evaluate_baselines(
         self,
@@ -152,82 +152,104 @@ class PlanSearch:
         Carrying on promises nothing: its months are as good as the best habits, which no plan could
         ask for.
         """
-        self.carry_on = projection.mean_course(trajectories[1:], bundle)
+        self.carry_on = projection.mean_course(trajectories[1:])
         self._risk_as_before = float(self.carry_on.probability.mean())
-        self.on_time_only = self._offer(trajectories[:1], projection, bundle)
+        limits, stopped = guess_steps(projection.log_odds[:, trajectories[:1]], self.cut, bundle)
+        schedule = self._schedule(limits[:, 0].tolist(), stopped[:, 0].tolist())
+        self.on_time_only = Course(self.grid.on_time_only, schedule)
 
-    def confirm(
-        self,
-        trajectories: Rows,
-        projection: Projection,
-        bundle: Bundle,
-    ) -> bool:
-        """Whether the limit stays restored in all shown plans, and they keep the rules.
+    def check(self, bundle: Bundle) -> None:
+        """Reject the plan that is tried, if its months are settled and it may not be chosen."""
+        if self.chosen is None or self.chosen.settled is None:
+            return
+        months = self.chosen.settled
+        keeps_rules = self.keeps_rules(months)
+        restores = self.is_safe(months, bundle)
+        self.only_harmful |= restores and not keeps_rules
+        if not keeps_rules or (self._promises and not restores):
+            self._try_next(bundle)
 
-        ``trajectories`` are those of :attr:`shown_plans` with the limit restored as offered.  An
-        offer after which the limit does not stay, or whose months break a rule, is rejected.
+    def is_safe(self, months: CourseMonths, bundle: Bundle) -> bool:
+        """Whether the whole limit comes back, and would in spite of a small surprise.
+
+        In the month in which it comes back, or the next, the log-odds are lower by ``margin`` than
+        the last step of the staircase asks for.
         """
-        keeps = self._keeps_rules(trajectories, projection)
-        all_hold = True
-        for offers, trajectory, kept in zip(
-            self.shown_offers, trajectories.tolist(), keeps.tolist(), strict=True
-        ):
-            offer = offers.current
-            if offer is None:
+        back = months.decided.month_back(self.cut.limit_before)
+        if back is None:
+            return False
+        policy, lowest = bundle.policy, min(months.probability[back : back + 2])
+        asked = policy.restore.steps[-1].margin + bundle.advice.search.margin
+        return logit(policy.cut_off(self.cut.product)) - logit(lowest) >= asked
+
+    def keeps_rules(self, months: CourseMonths) -> bool:
+        """Whether settled months keep all rules."""
+        schedule = months.decided.schedule
+        columns = (months.balance, schedule.limits, months.probability)
+        balance, limits, probability = (np.array(column)[:, None] for column in columns)
+        return bool(self._keep_rules(balance, limits, probability)[0])
+
+    def _try_next(self, bundle: Bundle) -> None:
+        """Try the next plan that seems to restore the limit; without one, the safest one.
+
+        The safest plan is that of lowest risk in the last month which keeps the rules.
+        """
+        candidate = next(self._candidates, None)
+        self._promises = candidate is not None
+        if candidate is None:
+            self.chosen = None
+            if self.evaluated < len(self.grid.plans) or not self._safe:
+                return
+            safest = min(self._safe)
+            self._safe.remove(safest)
+            candidate = _Candidate(safest[1], as_now(self.cut, bundle.advice.search.months))
+        self._position = candidate.position
+        self.applied = None
+        self.chosen = Course(self.grid.plans.take([candidate.position]), candidate.schedule)
+
+    def _find_candidates(
+        self, positions: Rows, trajectories: Rows, projection: Projection, bundle: Bundle
+    ) -> Iterator[_Candidate]:
+        """The plans that seem to restore the limit, without those that are sure to break a rule.
+
+        With the limit back, more is owed at the end, and never less.
+        """
+        limits, stopped = guess_steps(projection.log_odds[:, trajectories], self.cut, bundle)
+        whole = (limits >= self.cut.limit_before) & ~stopped
+        balance, in_force = projection.balances[:, trajectories], projection.limits[:, trajectories]
+        within = rules.stays_within_limit(balance, in_force, self._balance_now)
+        owes_no_more = rules.owes_no_more(balance[-1], self._balance_now)
+        # With a step back the limit is another one; until then the months are as projected.
+        is_better = (limits > self.cut.limit_after) | (stopped != self.cut.suspended)
+        until_step = np.cumsum(is_better, axis=0) <= 1
+        sound = owes_no_more & (within | ~until_step).all(axis=0)
+        for column in np.flatnonzero(whole.any(axis=0)).tolist():
+            if not sound[column]:
+                self.only_harmful = True
                 continue
-            if not kept or not projection.stays_restored(trajectory, offer.month, bundle):
-                offers.reject_current()
-                all_hold = False
-        return all_hold
+            schedule = self._schedule(limits[:, column].tolist(), stopped[:, column].tolist())
+            yield _Candidate(int(positions[column]), schedule)
 
-    def _offer(self, trajectories: Rows, projection: Projection, bundle: Bundle) -> Offers:
-        """The restorations by these trajectories, without those that are sure to break a rule.
+    def _schedule(self, limits: list[float], stopped: list[bool]) -> Schedule:
+        """The schedule that these limits and stops after each decision put in force."""
+        cut = self.cut
+        return Schedule((cut.limit_after, *limits[:-1]), (cut.suspended, *stopped[:-1]))
 
-        The projection has the cut in force.  With the limit back, more is owed at the end, and
-        never less.
-        """
-        last_balance = projection.balances[-1, trajectories]
-        lasting = trajectories[rules.owes_no_more(last_balance, self._balance_now)]
-        within = rules.stays_within_limit(
-            projection.balances[:, lasting], projection.limits[:, lasting], self._balance_now
-        )
-        column = {trajectory: place for place, trajectory in enumerate(lasting.tolist())}
-        restorations = projection.restorations(lasting, bundle.advice.search.margin, bundle)
-        return Offers(
-            offer
-            for offer in restorations
-            if within[: offer.month + 1, column[offer.trajectory]].all()
-        )
-
-    def _keeps_rules(self, trajectories: Rows, projection: Projection) -> Mask:
-        """Whether each of these trajectories keeps all rules in all months, (trajectories,)."""
-        balance = projection.balances[:, trajectories]
-        limit = projection.limits[:, trajectories]
-        probability = projection.probabilities[:, trajectories]
-        within = rules.stays_within_limit(balance, limit, self._balance_now).all(axis=0)
+    def _keep_rules(self, balance: Values, limits: Values, probability: Values) -> Mask:
+        """Whether trajectories keep all rules; all (months, trajectories)."""
+        within = rules.stays_within_limit(balance, limits, self._balance_now).all(axis=0)
         owes_no_more = rules.owes_no_more(balance[-1], self._balance_now)
         keeps: Mask = within & owes_no_more & rules.is_no_riskier(probability, self._risk_as_before)
         return keeps
 
-    def _is_feasible(self, plans: Plans, most_paid: Values) -> Mask:
-        every = self.grid.plans
-        # The minimum due and the amounts that the customer has fixed are asked for whatever the
-        # customer can pay.  Only a plan that asks for more has to be payable.
-        asks_least = (plans.extra == every.extra.min()) & (
-            plans.repay_elsewhere == every.repay_elsewhere.min()
+    def _keep_safe(self, positions: Rows, trajectories: Rows, projection: Projection) -> None:
+        keeps = self._keep_rules(
+            projection.balances[:, trajectories],
+            projection.limits[:, trajectories],
+            projection.probabilities[:, trajectories],
         )
-        feasible: Mask = asks_least | (most_paid <= self.grid.payable + HALF_CENT)
-        return feasible
-
-    def _keep_lowest_risk(self, trajectories: Rows, projection: Projection) -> None:
-        keeping = trajectories[self._keeps_rules(trajectories, projection)]
-        if not len(keeping):
-            return
-        last_log_odds = projection.log_odds[-1, keeping]
-        lowest = int(np.argmin(last_log_odds))
-        if last_log_odds[lowest] < self._lowest_risk:
-            self._lowest_risk = float(last_log_odds[lowest])
-            self._lowest_risk_plan = self._first_plan + int(keeping[lowest])
+        last = projection.log_odds[-1, trajectories[keeps]].tolist()
+        self._safe += zip(last, positions[keeps].tolist(), strict=True)
 
 
 def search_plans(
@@ -238,19 +260,60 @@ def search_plans(
 ) -> dict[int, FoundPaths]:
     """For each account the chosen plan and the baselines, month by month.
 
-    The paths have the limit restored from the month on in which it comes back.  First evaluates
-    FIRST_PLANS plans of all accounts in one batch, then the rest for accounts without a solution.
+    First evaluates FIRST_PLANS plans of all accounts in one batch, then the rest for accounts
+    without a solution.
     """
     _evaluate_plans(searches, FIRST_PLANS, window, cuts, bundle)
-    found: dict[int, FoundPaths] = {}
     pending = list(searches)
     while pending:
         still_open = [search for search in pending if search.is_open]
         if still_open:
             _evaluate_plans(still_open, None, window, cuts, bundle)
-        found |= _confirm_plans(pending, window, cuts, bundle)
-        pending = [search for search in pending if search.account not in found]
+        _settle_courses(pending, window, cuts, bundle)
+        for search in pending:
+            search.check(bundle)
+        pending = [search for search in pending if search.unsettled or search.is_open]
+    as_before = decide_months(
+        [search.cut for search in searches],
+        np.column_stack([search.carry_on.probability for search in searches]),
+        np.stack([search.carry_on.features for search in searches], axis=1),
+        bundle,
+    )
+    found = {}
+    for search, decided in zip(searches, as_before, strict=True):
+        carry_on = carry_on_path(search.carry_on, decided, search.cut)
+        found[search.account] = _found(search, carry_on, bundle)
     return found
+
+
+def _found(search: PlanSearch, carry_on: PlanPath, bundle: Bundle) -> FoundPaths:
+    income, paths = search.grid.income, []
+    for course, effort in ((search.on_time_only, 0.0), (search.chosen, search.effort)):
+        if course is None or course.settled is None:
+            paths.append(carry_on)
+            continue
+        months = course.settled
+        promises = search.keeps_rules(months) and search.is_safe(months, bundle)
+        shown = ShownPlan(course.plans, effort, income, months, promises)
+        paths.append(plan_path(shown, search.cut, bundle))
+    on_time_only, plan = paths
+    return FoundPaths(
+        plan=plan,
+        on_time_only=on_time_only,
+        carry_on=carry_on,
+        only_harmful=search.only_harmful and plan.restored is None,
+        limit_before=search.cut.limit_before,
+        limit_now=search.cut.limit_after,
+        application=_price_application(search, plan),
+    )
+
+
+def _price_application(search: PlanSearch, plan: PlanPath) -> ApplicationPrice | None:
+    if plan.restored is None or search.applied is None:
+        return None
+    back = search.applied.month_back(search.cut.limit_before)
+    month = None if back is None else max(plan.path[back].month, plan.restored)
+    return ApplicationPrice(search.grid.application, month)
 
 
 def _evaluate_plans(
@@ -273,89 +336,64 @@ def _evaluate_plans(
     new = [search for search in searches if search.evaluated == 0]
     baselines = [(search.account, search.grid.baselines) for search in new]
     rotations = [np.zeros(len(own), dtype=np.int64) for _, own in plans]
-    rotations += [search.grid.rotations for search in new]
-    projection, trajectories = _project(
-        plans + baselines,
+    rotation = np.concatenate([*rotations, *(search.grid.rotations for search in new)])
+    own_plans = plans + baselines
+    lengths = [len(own) for _, own in own_plans]
+    projection = project(
         window,
+        Trajectories(
+            account=np.repeat([account for account, _ in own_plans], lengths),
+            plans=concatenate_plans([own for _, own in own_plans]),
+            variation=Variation(rotation, borrowed=np.zeros(len(rotation))),
+        ),
         cuts,
         bundle,
-        rotation=np.concatenate(rotations),
     )
+    trajectories = np.split(np.arange(len(rotation)), np.cumsum(lengths)[:-1])
     for search, own in zip(new, trajectories[len(plans) :], strict=True):
         search.evaluate_baselines(own, projection, bundle)
     for search, own in zip(searches, trajectories[: len(plans)], strict=True):
         search.evaluate(own, projection, bundle)
 
 
-def _confirm_plans(
+def _settle_courses(
     searches: Sequence[PlanSearch],
     window: Window,
     cuts: Sequence[LimitCut],
     bundle: Bundle,
-) -> dict[int, FoundPaths]:
-    """The paths of the accounts whose offers hold; the others' offers are rejected."""
-    plans = [(search.account, search.shown_plans) for search in searches]
-    restored = [offers.current for search in searches for offers in search.shown_offers]
-    projection, trajectories = _project(plans, window, cuts, bundle, restored)
-    found = {}
-    for search, (account, shown), own in zip(searches, plans, trajectories, strict=True):
-        if not search.confirm(own, projection, bundle):
-            continue
-        on_time_only, *chosen = [
-            plan_path(
-                PlanTrajectory(
-                    plan=shown.take([k]),
-                    effort=search.effort if k else 0.0,
-                    income=search.grid.income,
-                    trajectory=int(own[k]),
-                    restored=offers.current,
-                ),
-                projection,
-                bundle,
-            )
-            for k, offers in enumerate(search.shown_offers)
-        ]
-        carry_on = carry_on_path(search.carry_on, cuts[account])
-        found[account] = FoundPaths(
-            plan=chosen[0] if chosen else carry_on,
-            on_time_only=on_time_only,
-            carry_on=carry_on,
-            only_harmful=search.finds_harmful_plans_only(),
-        )
-    return found
-
-
-def _project(
-    plans: Sequence[tuple[int, Plans]],
-    window: Window,
-    cuts: Sequence[LimitCut],
-    bundle: Bundle,
-    restored: Sequence[Restored | None] = (),
-    rotation: Rows | None = None,
-) -> tuple[Projection, list[Rows]]:
-    """The projection of plans by account, and the trajectories of each account's plans in it.
-
-    ``restored`` has, for each trajectory, from when on which limit is in force again; by default
-    the cut stays in force.
-    """
-    months = bundle.advice.search.months
-    lengths = [len(own) for _, own in plans]
-    account = np.repeat([account for account, _ in plans], lengths)
-    first_free, limits = [], []
-    offers = restored or [None] * len(account)
-    for owner, one in zip(account, offers, strict=True):
-        first_free.append(months if one is None else one.month + 1)
-        limits.append(cuts[owner].limit_before if one is None else one.limit)
-    varied = None
-    if rotation is not None:
-        varied = Variation(rotation, borrowed=np.zeros(len(rotation)))
-    trajectories = Trajectories(
-        account=account,
-        plans=concatenate_plans([own for _, own in plans]),
-        cut_in_force=np.arange(months)[:, None] < np.array(first_free),
-        restored_limit=np.array(limits),
-        variation=varied,
+) -> None:
+    """Project the courses that are not settled with their schedules, and decide their months."""
+    courses = [(search, course) for search in searches for course in search.unsettled]
+    if not courses:
+        return
+    priced = [
+        (search, search.chosen)
+        for search in searches
+        if search.chosen is not None and search.prices_application
+    ]
+    settled, courses = len(courses), courses + priced
+    borrowed = np.zeros(len(courses))
+    borrowed[settled:] = [search.grid.application for search, _ in priced]
+    projection = project(
+        window,
+        Trajectories(
+            account=np.array([search.account for search, _ in courses]),
+            plans=concatenate_plans([course.plans for _, course in courses]),
+            limits=np.array([course.schedule.limits for _, course in courses]).T,
+            suspended=np.array([course.schedule.suspended for _, course in courses]).T,
+            variation=Variation(np.zeros(len(courses), dtype=np.int64), borrowed),
+        ),
+        cuts,
+        bundle,
     )
-    projection = project(window, trajectories, cuts, bundle)
-    ends = np.cumsum(lengths)
-    return projection, np.split(np.arange(len(account)), ends[:-1])
+    decisions = decide_months(
+        [search.cut for search, _ in courses],
+        projection.probabilities,
+        projection.features,
+        bundle,
+    )
+    for trajectory, ((search, course), decided) in enumerate(zip(courses, decisions, strict=True)):
+        if trajectory < settled:
+            course.settle(trajectory, projection, decided)
+        else:
+            search.applied = decided

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,76 +12,95 @@ import numpy as np
 from features.months import add_months
 from features.window import HALF_CENT, Window
 from serving.decision.advice.constraints import Constraints
-from serving.decision.advice.projection import LimitCut, MeanCourse, Projection, Restored
+from serving.decision.advice.projection import MeanCourse
 from serving.decision.advice.result import AgingOut, FoundPaths, Hardship, PathMonth, PlanPath, Step
 from serving.decision.advice.rollout import Plans
+from serving.decision.advice.staircase import Decided, LimitCut
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import AdviceRules, HardshipRules, Lever, LeverName, NoteName
 from serving.decision.config.reasons import Text
 from serving.decision.reasons.wording import month_name, number
-from serving.decision.scoring.score import probability_of
 
 
 @dataclass(frozen=True, slots=True)
-class PlanTrajectory:
-    """A plan with its trajectory in a projection."""
+class CourseMonths:
+    """The months of a plan with what is decided after each.  Amounts in CNY."""
 
-    plan: Plans  # one
+    paid: list[float]
+    balance: list[float]
+    probability: list[float]
+    decided: Decided
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPlan:
+    """A plan as it is to be shown.
+
+    Attributes:
+        plan: One plan.
+        effort: Of it.
+        income: Of the account, CNY a month; NaN = unknown.
+        months: Its months.
+        promises: Whether the month in which the whole limit is back may be promised.
+    """
+
+    plan: Plans
     effort: float
-    income: float  # of the account, CNY a month; NaN = unknown
-    trajectory: int
-    restored: Restored | None  # None = the cut stays in force
+    income: float
+    months: CourseMonths
+    promises: bool
 
 
-def plan_path(
-    shown: PlanTrajectory,
-    projection: Projection,
-    bundle: Bundle,
-) -> PlanPath:
+def plan_path(shown: ShownPlan, cut: LimitCut, bundle: Bundle) -> PlanPath:
     """A plan as it is shown: its steps, and the state after each month."""
-    trajectory, restored = shown.trajectory, shown.restored
-    cut = projection.cuts[projection.account[trajectory]]
-    probabilities = probability_of(projection.log_odds[:, trajectory]).tolist()
-    months = []
-    for month, probability in enumerate(probabilities):
-        cut_in_force = restored is None or month < restored.month
-        months.append(
-            PathMonth(
-                month=add_months(cut.as_of, month + 1),
-                payment=float(projection.paid[month, trajectory]),
-                balance=float(projection.balances[month, trajectory]),
-                probability=probability,
-                action=projection.outcome(trajectory, month, probability, bundle).action,
-                limit=cut.limit_after if restored is None or cut_in_force else restored.limit,
-            )
-        )
+    months = shown.months
+    back = months.decided.month_back(cut.limit_before) if shown.promises else None
+    path = _path_months(cut, months.paid, months.balance, months.probability, months.decided)
     return PlanPath(
         steps=plan_steps(shown.plan, shown.income, bundle.advice),
         effort=shown.effort,
-        restored=None if restored is None else add_months(cut.as_of, restored.month + 1),
-        path=tuple(months),
+        restored=None if back is None else path[back].month,
+        path=path,
     )
 
 
-def carry_on_path(mean: MeanCourse, cut: LimitCut) -> PlanPath:
+def carry_on_path(mean: MeanCourse, decided: Decided, cut: LimitCut) -> PlanPath:
     """Carrying on as it is shown: the mean over the orders in which the habits can come.
 
-    The limit never comes back, because a promise may not depend on good months that no plan asks
-    for.
+    ``decided`` are the decisions on these means.  It promises nothing, because a promise may not
+    depend on good months that no plan asks for.
     """
-    columns = zip(mean.outcomes, mean.paid.tolist(), mean.balance.tolist(), strict=True)
-    months = [
-        PathMonth(
-            month=add_months(cut.as_of, month + 1),
-            payment=round(payment, 2),
-            balance=round(balance, 2),
-            probability=float(mean.probability[month]),
-            action=outcome.action,
-            limit=cut.limit_after,
+    path = _path_months(
+        cut,
+        [round(payment, 2) for payment in mean.paid.tolist()],
+        [round(balance, 2) for balance in mean.balance.tolist()],
+        mean.probability.tolist(),
+        decided,
+    )
+    return PlanPath(steps=(), effort=0.0, restored=None, path=path)
+
+
+def _path_months(
+    cut: LimitCut,
+    paid: Sequence[float],
+    balance: Sequence[float],
+    probability: Sequence[float],
+    decided: Decided,
+) -> tuple[PathMonth, ...]:
+    months = []
+    for place, outcome in enumerate(decided.outcomes):
+        months.append(
+            PathMonth(
+                month=add_months(cut.as_of, place + 1),
+                payment=paid[place],
+                balance=balance[place],
+                probability=probability[place],
+                action=outcome.action,
+                limit=decided.limits[place],
+                suspended=decided.suspended[place],
+            )
         )
-        for month, (outcome, payment, balance) in enumerate(columns)
-    ]
-    return PlanPath(steps=(), effort=0.0, restored=None, path=tuple(months))
+    return tuple(months)
 
 
 def plan_steps(
@@ -188,7 +208,7 @@ def plan_notes(
     """The notes that a customer has to read with the plan, in the order of their definition."""
     most, plan = constraints.monthly_payment, found.plan
     begins, ends = plan.path[0].month, plan.path[-1].month
-    kept_from = _kept_to_the_end(plan)
+    kept_from, partly = _whole_from(found), _partly_back(found)
     payment, payment_month = _first_payment_above(plan, math.inf if most is None else most)
     outcome = _outcome_note(found, constraints, kept_from)
     applies: dict[NoteName, bool] = {
@@ -197,6 +217,9 @@ def plan_notes(
         "too_narrow": outcome == "too_narrow",
         "no_sound_plan": outcome == "no_sound_plan",
         "only_harmful": found.only_harmful,
+        "partly_back": partly is not None,
+        "application_later": _delays(found),
+        "application_lost": found.application is not None and found.application.restored is None,
         "old_statements": begins < today.replace(day=1),
         "beyond_payment": payment is not None,
         "income_unknown": most is None and bool(np.isnan(window.last_known("income")[account])),
@@ -207,13 +230,25 @@ def plan_notes(
         "no_plan_as_settled": ends,
         "no_sound_plan": ends,
         "too_narrow": kept_from or begins,
+        "partly_back": begins if partly is None else partly.month,
         "old_statements": add_months(begins, -1),
         "beyond_payment": payment_month or begins,
+    }
+    priced = found.application
+    if priced is not None:
+        months["application_later"] = priced.restored or ends
+        months["application_lost"] = ends
+    amounts: dict[NoteName, float] = {
+        "beyond_payment": payment or 0.0,
+        "partly_back": 0.0 if partly is None else partly.limit,
+        "application_later": 0.0 if priced is None else priced.amount,
+        "application_lost": 0.0 if priced is None else priced.amount,
     }
     notes = []
     for name, note_applies in applies.items():
         if note_applies:
-            notes.append(_fill_note(rules.notes[name], months.get(name, begins), payment or 0.0))
+            amount = amounts.get(name, 0.0)
+            notes.append(_fill_note(rules.notes[name], months.get(name, begins), amount))
     return tuple(notes)
 
 
@@ -239,6 +274,14 @@ def hardship_of(plan: PlanPath, income: float, rules: HardshipRules) -> Hardship
         ),
     )
     return Hardship(month, payment, share, text, rules.contact, rules.debt_advice)
+
+
+def _delays(found: FoundPaths) -> bool:
+    """Whether one application elsewhere makes the promised month a later one."""
+    priced, promised = found.application, found.plan.restored
+    if priced is None or priced.restored is None or promised is None:
+        return False
+    return priced.restored > promised
 
 
 def _outcome_note(
@@ -275,11 +318,19 @@ def _first_payment_above(plan: PlanPath, most: float) -> tuple[float | None, dat
     return None, None
 
 
-def _kept_to_the_end(plan: PlanPath) -> datetime.date | None:
-    """The first of the months at the end of the path in which the limit would be kept."""
+def _whole_from(found: FoundPaths) -> datetime.date | None:
+    """The first of the months at the end of the plan in which the whole limit is in force."""
     first = None
-    for month in reversed(plan.path):
-        if month.action != "keep":
+    for month in reversed(found.plan.path):
+        if month.limit < found.limit_before or month.suspended:
             break
         first = month.month
     return first
+
+
+def _partly_back(found: FoundPaths) -> PathMonth | None:
+    """The last step back of a plan that brings back a part of the limit only; None without one."""
+    plan, last = found.plan, found.plan.path[-1]
+    if not plan.steps or last.suspended or not found.limit_now < last.limit < found.limit_before:
+        return None
+    return next(month for month in plan.path if month.limit == last.limit)

@@ -22,6 +22,9 @@ NoteName = Literal[
     "too_narrow",
     "no_sound_plan",
     "only_harmful",
+    "partly_back",
+    "application_later",
+    "application_lost",
     "old_statements",
     "income_unknown",
     "debt_unknown",
@@ -51,6 +54,9 @@ _NOTE_PLACEHOLDERS: Mapping[NoteName, set[str]] = {
     "beyond_payment": {"amount", "month"},
     "old_statements": {"month"},
     "too_narrow": {"month"},
+    "partly_back": {"amount", "month"},
+    "application_later": {"amount", "month"},
+    "application_lost": {"amount", "month"},
 }
 ArrearsName = Literal["under_60", "under_30"]
 # Days past due under which a step brings an account, the smaller payment first.
@@ -72,7 +78,7 @@ class Search:
     """How far ahead a plan is followed, and how much it may ask for."""
 
     months: int  # ahead
-    margin: float  # log-odds below the cut-off that a plan has to reach
+    margin: float  # log-odds beyond the staircase's last step that a promise has to reach
     expires_after_days: int
     living_share: float  # of the monthly income; not available for payments
     instalment_share: float  # of the debt elsewhere; falls due each month

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from features.months import add_months
@@ -35,6 +36,7 @@ from tests.golden.remake import BUNDLE
 from tests.support.each import each
 from tests.support.every_route import QUIET, EveryRoute
 from tests.support.records import NOW, settings_in
+from tests.support.served import Server
 from tests.support.submissions import answer_to, answer_to_batch, submission
 
 Json = dict[str, Any]
@@ -333,3 +335,32 @@ def test_a_stored_request_is_read_back_with_its_prior(log: AuditLog, golden: Bun
         basis = Basis(golden, row.at, log.secrets.id_key, past)
         [again] = answer_requests("decisions", [request], False, basis)
         assert again.content == row.response_body
+
+
+def test_over_http_the_24th_answer_has_the_limit_of_the_first(
+    server: Server, requests: list[Json]
+) -> None:
+    """On one day: nothing changes but what the record knows."""
+    with httpx.Client(base_url=server.url, headers=server.headers, timeout=30) as client:
+
+        def ask(sent: Json) -> Json:
+            answer: Json = client.post("/v1/decisions", json=sent).raise_for_status().json()
+            return answer
+
+        cut = 0
+        for request in requests:
+            sent = request | {"account_id": f"{request['account_id']}-24-times"}
+            del sent["prior"]
+            first = ask(sent)
+            if first["action"] not in ("reduce", "suspend"):
+                continue
+            for _ in range(23):
+                answer = ask(sent)
+                assert (answer["action"], answer["notice"]) == ("keep", None)
+                assert answer["new_limit"] == first["new_limit"]
+                assert answer["prior"]["limit_before"] == first["credit_limit"]
+                assert answer["prior"]["decisions"] == [first["decision_id"]]
+            cut += 1
+            if cut == 3:
+                break
+    assert cut == 3

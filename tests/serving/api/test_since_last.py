@@ -20,7 +20,7 @@ from serving.audit_log.privacy.erasure import ErasureOrder, erase_account
 from serving.auth.caller import Caller
 from serving.decision.bundle import Bundle
 from serving.decision.config.policy import ControlArm
-from serving.decision.pipeline import decide
+from serving.decision.pipeline import decide, decide_many
 from serving.operations.export import export, line
 from serving.operations.replay import Bundles, replay
 from serving.reviews.past_decision import earlier_of
@@ -30,6 +30,7 @@ from serving.schemas.decision import make_answer
 from serving.schemas.prior import Prior
 from tests.support.each import each
 from tests.support.paths import GOLDEN, ROOT
+from tests.support.policies import cut_more
 from tests.support.records import NOW
 from tests.support.served import as_requests
 from tests.support.submissions import answer_to, answer_to_batch, submission
@@ -278,14 +279,23 @@ def test_the_arm_is_recorded_and_told_to_auditors_only(
     golden: Bundle,
     record: AuditLog,
 ) -> None:
-    policy = dataclasses.replace(golden.policy, control=ControlArm(0.2))
-    decisions = Decisions(
-        dataclasses.replace(golden, policy=policy),
-        record,
-    )
+    bundle = cut_more(golden)
+    policy = dataclasses.replace(bundle.policy, control=ControlArm(0.2))
+    experiment = dataclasses.replace(bundle, policy=policy)
+    decisions = Decisions(experiment, record)
     every = pl.read_parquet(STATEMENTS)
+    # The record's key is drawn, so the accounts of the arms are found with it.
+    decided = decide_many(
+        every,
+        experiment,
+        NOW,
+        id_key=record.secrets.id_key,
+    )
+    chosen = [one.account_id for one in decided if one.arm is not None]
+    chosen += [one.account_id for one in decided if one.arm is None][:10]
+    in_arms = every.filter(pl.col("account_id").is_in(chosen))
     arms: Counter[str | None] = Counter()
-    for request in each(as_requests(every)[:300]):
+    for request in each(as_requests(in_arms)):
         answer = ask(
             decisions,
             request,

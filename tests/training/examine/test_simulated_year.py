@@ -21,7 +21,7 @@ from serving.decision.bundle import Bundle
 from serving.operations.export import ExportedDecision, export
 from serving.storage.timestamps import encode_time
 from tests.support.each import each
-from tests.support.monthly_run import Answer, Book, Clock
+from tests.support.monthly_run import Answer, Book
 from tests.support.records import settings_in
 from tests.support.submissions import LENDER
 from training.examine.truth.population import ExamineConfig, draw_population, simulation_of
@@ -49,14 +49,12 @@ def book(
 
 
 def test_book_record_and_export_agree_through_a_year(
-    book: tuple[Book, AuditLog], monkeypatch: pytest.MonkeyPatch
+    book: tuple[Book, AuditLog],
 ) -> None:
     own, audit_log = book
-    clock = Clock(monkeypatch)
     actions: Counter[str] = Counter()
     for _ in range(MONTHS):
         own.live_month()
-        clock.now = own.decided_at
         before, due = own.limits, expected_due(own)
         assert sorted(list_due(audit_log, own.today)) == due, f"due in {own.as_of}"
         answers = own.decide()

@@ -140,7 +140,8 @@ def _plans_with_baseline(cohort: CutAccounts, accounts: range) -> list[Plans]:
             UNCONSTRAINED,
             minimum_share,
         )
-        plans.append(concatenate_plans([grid.plans, grid.baselines]))
+        # One order of the habits: the contributions of carrying on are no mean.
+        plans.append(concatenate_plans([grid.plans, grid.baselines.take([0, 1])]))
     return plans
 
 
@@ -155,7 +156,6 @@ def _project_contributions(
     trajectories = Trajectories(
         account=owner,
         plans=plans,
-        cut_in_force=np.ones((months, len(owner)), dtype=np.bool_),
     )
     projection = project(lay_out(cohort.statements), trajectories, cohort.cuts, bundle)
     features = projection.features[..., cohort.model_places]

@@ -64,11 +64,9 @@ def project_plans(cohort: CutAccounts) -> Projection:
 
     The reduced limit stays in force, in the promised month too.
     """
-    months = cohort.bundle.advice.search.months
     trajectories = Trajectories(
         account=np.arange(len(cohort)),
         plans=plans_from_paths(cohort.plans),
-        cut_in_force=np.ones((months, len(cohort)), dtype=np.bool_),
     )
     return project(lay_out(cohort.statements), trajectories, cohort.cuts, cohort.bundle)
 

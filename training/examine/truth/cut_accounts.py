@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from features.catalogue import CATALOGUE
 from features.months import months_between
 from features.types import Mask, Matrix, Rows, Vector
-from serving.decision.advice.projection import LimitCut
 from serving.decision.advice.result import PlanPath
 from serving.decision.advice.rollout import Plans
+from serving.decision.advice.staircase import LimitCut
 from serving.decision.bundle import Bundle
 from serving.decision.config.advice import LEVERS
 from serving.decision.pipeline import advise_many, stages

@@ -29,11 +29,11 @@ def test_the_projects_own_file_is_read() -> None:
             r"\[search\] months: expected a whole number from 1 to 24, got 0",
         ),
         (
-            "margin = 1.0",
+            "margin = 0.3",
             "margin = true",
             r"\[search\] margin: expected a number from 0 to 10, got True",
         ),
-        ("margin = 1.0", "", r"\[search\]: missing key 'margin'"),
+        ("margin = 0.3", "", r"\[search\]: missing key 'margin'"),
         ("grid = [1.0]", "grid = []", r"\[levers\.on_time\] grid: expected a list of numbers"),
         (
             "grid = [1.0]",

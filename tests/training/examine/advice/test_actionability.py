@@ -47,8 +47,7 @@ def search_one(cut: CutAccounts, account: int) -> tuple[dict[str, bool], dict[st
     plans = concatenate_plans([grid.baselines.take([1]), grid.plans])  # carrying on first
     before: list[dict[str, float]] = []
     for place in range(len(plans)):
-        reduced = np.ones((months, 1), dtype=np.bool_)
-        trajectory = Trajectories(np.array([0]), plans.take([place]), reduced)
+        trajectory = Trajectories(np.array([0]), plans.take([place]))
         outlook = project(window, trajectory, alone.cuts, bundle)
         for month in range(months):
             values = dict(zip(cut.names, outlook.features[month, 0], strict=True))
