@@ -1,1 +1,1 @@
-"""From statements to features.  Polars and NumPy only."""
+"""From statements to features.  Polars, NumPy, and numba in ``features.program`` only."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from features.catalogue import CATALOGUE, OF_ANOTHER_PRODUCT, Feature
+from features.catalogue import CATALOGUE, Feature
 from features.display import notebook_display
+from features.program.evaluate import evaluate
 from features.types import Matrix, Vector
-from features.window import Values, Window, lay_out
+from features.window import Window, lay_out
 
-# Statements in a block: their columns fit into the processor's cache, and a big table needs only
-# constant memory in addition to itself.
-ROWS_A_BLOCK = 200_000
+# Statements in a block, which one thread computes: its columns fit into the processor's cache, and
+# a big table needs only constant memory in addition to itself.
+ROWS_A_BLOCK = 50_000
 
 
 @notebook_display
@@ -67,10 +70,12 @@ def build(statements: pl.DataFrame, catalogue: tuple[Feature, ...] = CATALOGUE) 
 
     An account's values are the same to the last bit whichever other accounts are in the table.
     """
-    blocks = []
-    for block in _split_by_account(statements):
-        window = lay_out(block)
-        blocks.append(build_from_window(window, latest_accounts(block, window), catalogue))
+    slices = list(_split_by_account(statements))
+    if len(slices) == 1:
+        return _build_block(slices[0], catalogue)
+    # Polars and the compiled program release the GIL.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = list(pool.map(lambda block: _build_block(block, catalogue), slices))
     accounts = pl.concat([block.accounts for block in blocks])
     return Features(accounts, blocks[0].names, np.concatenate([block.values for block in blocks]))
 
@@ -79,16 +84,8 @@ def build_from_window(
     window: Window, accounts: pl.DataFrame, catalogue: tuple[Feature, ...] = CATALOGUE
 ) -> Features:
     """The features of the accounts of a window; ``accounts`` as in :func:`latest_accounts`."""
-    accounts_a_block = max(1, ROWS_A_BLOCK // len(window["balance"]))
-    values = []
-    for start in range(0, accounts.height, accounts_a_block):
-        # A window of its own, so that the derived columns are released after each block.  Those of
-        # one account are small, and the amounts of sentences are made from them.
-        single = accounts.height == 1
-        block = window if single else window.take(slice(start, start + accounts_a_block))
-        values.append(values_of(block, catalogue))
     names = tuple(feature.name for feature in catalogue)
-    return Features(accounts, names, np.concatenate(values))
+    return Features(accounts, names, values_of(window, catalogue))
 
 
 def latest_accounts(statements: pl.DataFrame, window: Window) -> pl.DataFrame:
@@ -97,13 +94,13 @@ def latest_accounts(statements: pl.DataFrame, window: Window) -> pl.DataFrame:
     ``statements`` is the table from which :func:`features.window.lay_out` made the window.
     """
     last = np.cumsum(window.months_observed.astype(np.int64)) - 1
-    return pl.DataFrame(
-        {
-            "account_id": statements["account_id"][last],
-            "product": statements["product"][last],
-            "as_of": statements["month"][last],
-        }
-    )
+    columns = [statements[name] for name in ("account_id", "product", "month")]
+    if len(last) == 1:  # a slice, because Polars plans a query to gather a row
+        latest = [column.slice(int(last[0]), 1) for column in columns]
+    else:
+        latest = [column[last] for column in columns]
+    latest[2] = latest[2].rename("as_of")
+    return pl.DataFrame(latest)
 
 
 def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> Matrix:
@@ -112,29 +109,12 @@ def values_of(window: Window, catalogue: tuple[Feature, ...] = CATALOGUE) -> Mat
     Each is rounded to its :attr:`~features.catalogue.Feature.step`, so that a model is fitted on
     the numbers that it scores and that a customer reads.
     """
-    with np.errstate(invalid="ignore"):  # comparisons with NaN are intended
-        values = np.column_stack([_evaluate(feature, window) for feature in catalogue])
-    _round_to_steps(values, catalogue)
-    return values + 0.0  # turns -0.0 into 0.0, so that an answer never shows "-0.0"
+    return evaluate(window, catalogue)
 
 
-def _round_to_steps(values: Matrix, catalogue: tuple[Feature, ...]) -> None:
-    """Round in place, a half to the even multiple."""
-    steps = np.array([feature.step for feature in catalogue])
-    rounded = np.flatnonzero(steps)
-    # A step is whole / parts, both whole numbers: 0.01 is no binary fraction, and multiples of it
-    # would not be the numbers that are printed, such as 0.35.
-    whole = np.maximum(steps[rounded], 1.0)
-    parts = np.rint(whole / steps[rounded])
-    multiples = np.rint(values[:, rounded] * parts / whole)
-    values[:, rounded] = multiples * whole / parts
-
-
-def _evaluate(feature: Feature, window: Window) -> Values:
-    values = feature.expression(window)
-    if feature.products is None:
-        return values
-    return np.where(window.is_product(feature.products), values, OF_ANOTHER_PRODUCT)
+def _build_block(statements: pl.DataFrame, catalogue: tuple[Feature, ...]) -> Features:
+    window = lay_out(statements)
+    return build_from_window(window, latest_accounts(statements, window), catalogue)
 
 
 def _split_by_account(statements: pl.DataFrame) -> Iterator[pl.DataFrame]:

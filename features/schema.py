@@ -27,6 +27,7 @@ import numpy as np
 import polars as pl
 
 from features.limits import ACCOUNT_RULE, FIRST_MONTH, LARGEST_AMOUNT, LAST_MONTH, is_account_id
+from features.soundness import is_sound, number_rules
 from features.types import Mask
 
 LONGEST_WINDOW = 24
@@ -70,6 +71,10 @@ def _amount(name: str, meaning: str, *, low: float = 0.0, null: Null = "never") 
     return Column(name, "amount", "CNY", meaning, low=low, high=LARGEST_AMOUNT, null=null)
 
 
+def _count(name: str, meaning: str) -> Column:
+    return Column(name, "whole_number", "count", meaning, low=0, high=1000, null="whole")
+
+
 COLUMNS: tuple[Column, ...] = (
     Column("account_id", "identifier", "", "the lender's name for the account"),
     Column("month", "month", "month", "the month that the statement closes"),
@@ -92,24 +97,8 @@ COLUMNS: tuple[Column, ...] = (
         low=0,
         high=3650,
     ),
-    Column(
-        "limit_requests",
-        "whole_number",
-        "count",
-        "requests for a higher limit",
-        low=0,
-        high=1000,
-        null="whole",
-    ),
-    Column(
-        "credit_inquiries",
-        "whole_number",
-        "count",
-        "applications for credit elsewhere",
-        low=0,
-        high=1000,
-        null="whole",
-    ),
+    _count("limit_requests", "requests for a higher limit"),
+    _count("credit_inquiries", "applications for credit elsewhere"),
     _amount("external_debt", "owed to other lenders", null="any"),
     Column(
         "income",
@@ -126,6 +115,7 @@ _BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 _AMOUNTS = tuple(column.name for column in COLUMNS if column.kind == "amount")
 _KEYS = ["account_id", "month"]
 _MONTH_RULE = f"month is from {FIRST_MONTH:%Y-%m} to {LAST_MONTH:%Y-%m}"
+_NUMBERS = number_rules(COLUMNS)
 _FIRST_DAY, _LAST_DAY = np.datetime64(FIRST_MONTH, "D"), np.datetime64(LAST_MONTH, "D")
 
 
@@ -185,7 +175,10 @@ def check(statements: pl.DataFrame, *, window: bool = True) -> pl.DataFrame:
     features.schema.StatementError: statements break the schema
       0 <= credit_limit <= 1e+09: 1 row(s): account a in 2026-09
     """
-    frame = conform(statements)
+    frame = _declared(statements)
+    if is_sound(frame, _NUMBERS, LONGEST_WINDOW if window else None):
+        return frame
+    frame = _sorted(frame)
     violations = []
     for rule, mask in _breaches(frame, window):
         if mask.any():
@@ -249,6 +242,11 @@ def conform(statements: pl.DataFrame) -> pl.DataFrame:
     Raises:
         StatementError: A column is missing, unknown or of another type, or there is no row.
     """
+    return _sorted(_declared(statements))
+
+
+def _declared(statements: pl.DataFrame) -> pl.DataFrame:
+    """The declared columns in order and type."""
     schema = statements.schema  # read once, because Polars builds it at each access
     if missing := [name for name in NAMES if name not in schema]:
         raise StatementError(f"statements: expected the columns {list(NAMES)}, missing {missing}")
@@ -256,6 +254,10 @@ def conform(statements: pl.DataFrame) -> pl.DataFrame:
         raise StatementError(f"statements: unknown columns {extra}; expected {list(NAMES)}")
     if statements.is_empty():
         raise StatementError("statements: expected at least one row, got none")
+    if all(schema[c.name] == c.dtype for c in COLUMNS):
+        # Not a select: that starts the query planner, which costs more than all checks of one
+        # account.
+        return pl.DataFrame([statements[name] for name in NAMES])
     wrong = [
         f"{c.name}: expected {c.dtype}, got {schema[c.name]}"
         for c in COLUMNS
@@ -263,9 +265,10 @@ def conform(statements: pl.DataFrame) -> pl.DataFrame:
     ]
     if wrong:
         raise StatementError("statements: wrong types\n  " + "\n  ".join(wrong))
-    exact = all(schema[c.name] == c.dtype for c in COLUMNS)
-    # Not a select: that starts the query planner, which costs more than all checks of one account.
-    frame = pl.DataFrame([statements[name] for name in NAMES]) if exact else _cast(statements)
+    return _cast(statements)
+
+
+def _sorted(frame: pl.DataFrame) -> pl.DataFrame:
     return frame if _is_sorted(frame) else frame.sort(_KEYS, maintain_order=True)
 
 

@@ -10,6 +10,9 @@ account's value is the same to the last bit, with any other accounts in the wind
 grouped means do not promise that: in a measurement a third of the six-month means differed in the
 last bit between a table of 1 account and a table of 1,000.)
 
+:mod:`features.program` traces the same expressions once, those of the derived columns too, and
+evaluates them compiled.  The verbs here say what its result is, to the last bit.
+
 A verb covers "the last k months, or as many as there are" and skips unknown months.  Its result is
 NaN if all of these months are unknown.
 """
@@ -28,6 +31,7 @@ from features.types import Mask, Rows
 
 Months = NDArray[np.float64]  # (months, accounts)
 Values = NDArray[np.float64]  # (accounts,)
+Stored = NDArray[np.float64]  # (STORED_COLUMNS, months, accounts)
 HALF_CENT = 0.005  # amounts that differ by less are equal
 # Knife edges: very many customers pay exactly the minimum or exactly the balance, so a flag that
 # compares with it to the cent would tell two payments apart that differ by a fen.  Amounts that
@@ -68,6 +72,7 @@ class Window:
     - 1/0 flags: ``above_90``, ``late``, ``active``, ``missed_minimum``, ``minimum_only``,
       ``paid_in_full``, ``drew_cash``
 
+    ``stored`` are the stored columns as one array, in the order of ``STORED_COLUMNS``.
     ``months_observed`` is the number of statements of each account, float64 (accounts,).
     ``products`` are the positions in :data:`features.schema.PRODUCTS` of their products, int64
     (accounts,).
@@ -75,13 +80,17 @@ class Window:
 
     def __init__(
         self,
-        columns: Mapping[str, Months],
+        columns: Mapping[str, Months] | Stored,
         months_observed: Rows,
         products: Rows,
     ) -> None:
+        """``columns`` are those of ``STORED_COLUMNS``, by name or in that order as one array."""
+        if isinstance(columns, Mapping):
+            columns = np.stack([columns[name] for name in STORED_COLUMNS])
+        self.stored: Stored = columns
         self.months_observed: Values = months_observed.astype(np.float64)
         self.products = products
-        self._columns: dict[str, Months] = dict(columns)
+        self._columns: dict[str, Months] = dict(zip(STORED_COLUMNS, columns, strict=True))
         self._accumulated: dict[tuple[_Verb, str], Months] = {}
         self._last_known: dict[str, Values] = {}
 
@@ -130,6 +139,22 @@ class Window:
             self._last_known[name] = _last_known(self[name])
         return self._last_known[name]
 
+    def earlier(self, name: str, months: int = 1) -> Months:
+        """Each month's value that many months earlier; NaN before the first."""
+        column = self[name]
+        out = np.full_like(column, np.nan)
+        out[:-months] = column[months:]
+        return out
+
+    def carried_on(self, name: str) -> Months:
+        """Each month's value, or the latest one known by then where it is unknown."""
+        column = self[name].copy()
+        for month in range(len(column) - 2, -1, -1):
+            unknown = np.isnan(column[month])
+            earlier = column[month + 1]
+            column[month, unknown] = earlier[unknown]
+        return column
+
     def months_since(self, name: str) -> Values:
         """The number of latest months in a row in which a 1/0 flag is not 1.
 
@@ -151,22 +176,25 @@ class Window:
 
         A position may occur several times.  A slice shares the memory of the columns.
         """
-        columns = {name: self[name][:, accounts] for name in STORED_COLUMNS}
+        if isinstance(accounts, slice):
+            stored = self.stored[:, :, accounts]
+        else:
+            stored = np.take(self.stored, accounts, axis=2)
         observed = self.months_observed[accounts].astype(np.int64)
-        return Window(columns, observed, self.products[accounts])
+        return Window(stored, observed, self.products[accounts])
 
     def replace(self, name: str, column: Months) -> Window:
         """The window with another stored column of that name."""
-        columns = {stored: self[stored] for stored in STORED_COLUMNS}
-        columns[name] = column
-        return Window(columns, self.months_observed.astype(np.int64), self.products)
+        stored = self.stored.copy()
+        stored[STORED_COLUMNS.index(name)] = column
+        return Window(stored, self.months_observed.astype(np.int64), self.products)
 
     def _derive(self, name: str) -> Months:
-        if name not in _DERIVED:
-            expected = sorted({*self._columns, *_DERIVED})
+        if name not in DERIVED:
+            expected = sorted({*self._columns, *DERIVED})
             raise KeyError(f"expected a column of the window, one of {expected}, got {name!r}")
         with np.errstate(invalid="ignore", divide="ignore"):
-            return _DERIVED[name](self)
+            return DERIVED[name](self)
 
     def _over(self, verb: _Verb, name: str, months: int) -> Values:
         accumulated = self._accumulate(verb, name)
@@ -191,7 +219,7 @@ class Window:
         if verb == "count":
             return _accumulate_rows(np.add, (~np.isnan(column)).astype(np.float64))
         if verb == "sum":
-            return _accumulate_rows(np.add, np.nan_to_num(column, nan=0.0))
+            return _accumulate_rows(np.add, np.where(np.isnan(column), 0.0, column))
         return _accumulate_rows(np.fmax if verb == "max" else np.fmin, column)
 
 
@@ -202,26 +230,37 @@ def lay_out(statements: pl.DataFrame) -> Window:
     """
     account = statements["account_id"]
     rows = len(account)
+    if account[0] == account[rows - 1]:
+        return _lay_out_one(statements)
     is_first = np.ones(rows, dtype=np.bool_)
     is_first[1:] = (account.slice(1) != account.slice(0, rows - 1)).to_numpy()
     starts = np.flatnonzero(is_first)
     lengths = np.diff(starts, append=rows)
     latest = starts + lengths - 1
-    position = np.repeat(np.arange(len(starts)), lengths)
-    months_ago = np.repeat(latest, lengths) - np.arange(rows)
-    shape = (int(lengths.max()), len(starts))
-    columns = {}
-    for name in STORED_COLUMNS:
-        column = np.full(shape, np.nan)
-        column[months_ago, position] = statements[name].to_numpy()
-        columns[name] = column
+    ago = np.arange(int(lengths.max()))[:, np.newaxis]
+    rows_ago = latest - ago
+    has_none = ago >= lengths
+    rows_ago[has_none] = 0
+    stored = np.empty((len(STORED_COLUMNS), *rows_ago.shape))
+    for name, column in zip(STORED_COLUMNS, stored, strict=True):
+        values = statements[name].to_numpy().astype(np.float64, copy=False)
+        # No row is out of range; with the mode "raise", take would fill a copy first.
+        np.take(values, rows_ago, out=column, mode="clip")
+    if has_none.any():
+        stored[:, has_none] = np.nan
     codes = statements["product"].to_physical()
-    products = codes.to_numpy()[latest]
-    return Window(
-        columns,
-        lengths,
-        products.astype(np.int64),
-    )
+    products = codes.to_numpy()[latest].astype(np.int64)
+    return Window(stored, lengths, products)
+
+
+def _lay_out_one(statements: pl.DataFrame) -> Window:
+    """The window of the only account: its rows, the latest first."""
+    rows = statements.height
+    stored = np.empty((len(STORED_COLUMNS), rows, 1))
+    for name, column in zip(STORED_COLUMNS, stored, strict=True):
+        column[::-1, 0] = statements[name].to_numpy()
+    product = PRODUCTS.index(statements["product"][rows - 1])
+    return Window(stored, np.array([rows]), np.array([product]))
 
 
 def ratio(numerator: Values, denominator: Values) -> Values:
@@ -229,27 +268,9 @@ def ratio(numerator: Values, denominator: Values) -> Values:
 
     NaN where the denominator is less than LEAST_DENOMINATOR.
     """
-    out = np.full(denominator.shape, np.nan)
-    np.divide(numerator, denominator, out=out, where=denominator >= LEAST_DENOMINATOR)
-    return out
-
-
-def _earlier(column: Months, months: int = 1) -> Months:
-    """Each month's value that many months earlier; rows run back in time."""
-    out = np.full_like(column, np.nan)
-    out[:-months] = column[months:]
-    return out
-
-
-def _income_on_file(w: Window) -> Months:
-    # Carried on and never back: a lender that asks for the income once a year has one in each month
-    # since, and had none before.
-    income = w["income"].copy()
-    for month in range(len(income) - 2, -1, -1):
-        unknown = np.isnan(income[month])
-        earlier = income[month + 1]
-        income[month, unknown] = earlier[unknown]
-    return income
+    is_enough = denominator >= LEAST_DENOMINATOR
+    divisor = np.where(is_enough, denominator, 1.0)
+    return np.where(is_enough, numerator / divisor, np.nan)
 
 
 def _where_known(column: Months, other: Months) -> Months:
@@ -257,11 +278,9 @@ def _where_known(column: Months, other: Months) -> Months:
 
 
 def _uncut_limit(w: Window) -> Months:
-    limit = w["credit_limit"]
-    highest = limit.copy()
-    longest = min(COOLING_MONTHS, len(limit) - 1)
-    for lag in range(1, longest + 1):
-        highest[:-lag] = np.fmax(highest[:-lag], limit[lag:])
+    highest = w["credit_limit"]
+    for lag in range(1, COOLING_MONTHS + 1):
+        highest = np.fmax(highest, w.earlier("credit_limit", lag))
     return highest
 
 
@@ -317,13 +336,15 @@ def _carried_on_time(w: Window) -> Months:
     return np.where(w["late"] == 0.0, _owed(w), np.nan)
 
 
-_DERIVED: Mapping[str, Callable[[Window], Months]] = {
-    "owed_before": lambda w: np.maximum(_earlier(w["balance"]), 0.0),
-    "due_before": lambda w: _earlier(w["minimum_due"]),
+DERIVED: Mapping[str, Callable[[Window], Months]] = {
+    "owed_before": lambda w: np.maximum(w.earlier("balance"), 0.0),
+    "due_before": lambda w: w.earlier("minimum_due"),
     "payment_of_owed": _payment_of_owed,
     "repaid_spend": lambda w: np.minimum(w["spend"], w["payment"]),
-    "spend_3_ago": lambda w: _earlier(w["spend"], 3),
-    "income_on_file": _income_on_file,
+    "spend_3_ago": lambda w: w.earlier("spend", 3),
+    # Carried on and never back: a lender that asks for the income once a year has one in each month
+    # since, and had none before.
+    "income_on_file": lambda w: w.carried_on("income"),
     "spend_with_income": lambda w: _where_known(
         w["spend"],
         w["income_on_file"],

@@ -91,8 +91,10 @@ def _months_before_cut(w: Window, months: int) -> Values:
 
 def _ends_before_cut(w: Window, months: int) -> Values:
     """The same of two months alone: the last one, and so many months before it."""
-    ends: Values = _is_before_cut(w)[::months][:2].sum(axis=0).astype(np.float64)
-    return ends
+    # Verbs of single months, and no [::months]: a program has the latest months of a column.
+    latest = w.now("uncut_limit") > w.now("credit_limit")
+    before = w.ago("uncut_limit", months) > w.ago("credit_limit", months)
+    return latest.astype(np.float64) + before.astype(np.float64)
 
 
 def _is_before_cut(w: Window) -> Mask:

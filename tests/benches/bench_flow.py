@@ -18,17 +18,21 @@ from typing import Any
 
 import httpx
 import lightgbm as lgb
+import numpy as np
 import polars as pl
 import pytest
 
-from features.build import build
-from features.catalogue import MODEL_FEATURES
+from features.build import build, values_of
+from features.catalogue import CATALOGUE, MODEL_FEATURES
 from features.schema import check
+from features.types import Matrix
+from features.window import Window, lay_out
 from serving.auth.local_token import read_token
 from serving.decision.bundle import Bundle
 from serving.decision.pipeline import decide
 from serving.decision.policy.since_last import Earlier
 from serving.operations.client import start_service
+from tests.support.feature_oracle import values_by_verbs
 from tests.support.memory import remembered
 from tests.support.paths import ROOT
 from tests.training.conftest import STORE_WARNINGS
@@ -59,6 +63,26 @@ def test_simulate(benchmark: Any) -> None:
 
 def test_features_of_one_account(benchmark: Any, window: pl.DataFrame) -> None:
     benchmark(build, window)
+    benchmark.extra_info |= {"rows": 24, "unit": "statements"}
+
+
+@pytest.mark.parametrize("how", ["verbs_in_numpy", "compiled"])
+@pytest.mark.parametrize("accounts", [1, 1000])
+def test_evaluate(benchmark: Any, window: pl.DataFrame, accounts: int, how: str) -> None:
+    """The features of windows that are laid out."""
+    laid_out = lay_out(check(window)).take(np.zeros(accounts, dtype=np.int64))
+
+    def by_verbs() -> Matrix:
+        # A window of its own: it keeps its derived columns.
+        own = Window(laid_out.stored, laid_out.months_observed.astype(np.int64), laid_out.products)
+        return values_by_verbs(own, CATALOGUE)
+
+    benchmark(by_verbs if how == "verbs_in_numpy" else lambda: values_of(laid_out))
+    benchmark.extra_info |= {"rows": accounts, "unit": "accounts"}
+
+
+def test_check_one_account(benchmark: Any, window: pl.DataFrame) -> None:
+    benchmark(check, window)
     benchmark.extra_info |= {"rows": 24, "unit": "statements"}
 
 

@@ -5,6 +5,5 @@ shapley          exact interventional Shapley values of tree ensembles
 shapley_tables   the tables that are built once per reference population
 leaf_table       the leaves of a model as arrays, to compare two rows
 kernels          the compiled loops
-numba_cache      numba, and its cache on disk
 lightgbm_trees   LightGBM's text model, read and checked
 """

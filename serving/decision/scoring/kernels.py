@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.decision.scoring.numba_cache import compiled
+from features.program.numba_cache import compiled
 
 WIDTH = 8  # the most splits, and the most slots, of a table
 # Rows that are looked up in a table while it is in the cache.  With fewer rows, deep models wait

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import features.catalogue.feature as declaration
+import features.program.evaluate as evaluation
 import features.window as window_module
 from features.build import build
 from features.schema import COLUMNS, check
@@ -175,6 +176,7 @@ def test_a_fitted_model_has_no_knife_edges(
 ) -> None:
     assert share_moved(bundle, source) <= 0.02
     # The control: features that are not rounded, and flags that compare to the cent.
+    monkeypatch.setattr(evaluation, "PROGRAMS", evaluation.Programs())
     monkeypatch.setattr(declaration, "STEPS", {})
     monkeypatch.setattr(window_module, "SLACK", 0.0)
     monkeypatch.setattr(window_module, "LITTLE", 0.005)

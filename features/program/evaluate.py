@@ -1,0 +1,110 @@
+"""The features of a window by the machine; programs are traced and laid out in memory once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.catalogue.feature import Feature
+from features.program.memory import Layout, lay_out_memory
+from features.program.trace import trace
+from features.types import Matrix
+from features.window import Window
+
+_MOST_PROGRAMS = 1024  # of a process: the catalogue, and each amount of the sentences by itself
+
+
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """``features`` are kept, because a program is found by their identity."""
+
+    features: tuple[Feature, ...]
+    layout: Layout
+
+
+class Programs:
+    """The programs of a process, by the identity of their features.
+
+    Not by equality: to hash a catalogue takes longer than to evaluate it for an account.
+    """
+
+    def __init__(self, most: int = _MOST_PROGRAMS) -> None:
+        """``most`` programs are kept; the next one lets go of all others."""
+        self._most = most
+        self._traced: dict[tuple[int, ...], _Traced] = {}
+
+    def layout(self, features: Sequence[Feature]) -> Layout:
+        """The program of these features, traced at the first call.
+
+        Raises:
+            TraceError: An expression does what has no compiled form.
+        """
+        key = tuple(map(id, features))
+        known = self._traced.get(key)
+        if known is None:
+            known = _Traced(tuple(features), lay_out_memory(trace(features)))
+            if len(self._traced) >= self._most:
+                self._traced.clear()
+            self._traced[key] = known
+        return known.layout
+
+    def __len__(self) -> int:
+        return len(self._traced)
+
+
+PROGRAMS = Programs()
+
+
+def evaluate(
+    window: Window,
+    features: Sequence[Feature],
+    programs: Programs | None = None,
+) -> Matrix:
+    """The features of a window's accounts, float64 (accounts, features), NaN = unknown.
+
+    The first call of a process loads the machine, or compiles it where no cache keeps it.  It
+    releases the GIL.
+
+    Raises:
+        TraceError: An expression does what has no compiled form.
+    """
+    run, width = _machine()
+    layout = (PROGRAMS if programs is None else programs).layout(features)
+    _, months, accounts = window.stored.shape
+    memory = np.empty((layout.slots, months * min(width, accounts)))
+    out = np.empty((accounts, len(features)))
+    run(
+        layout.code,
+        layout.constants,
+        layout.outputs,
+        _plain(window.stored),
+        _plain(window.months_observed),
+        _plain(window.products),
+        memory,
+        out,
+    )
+    return out
+
+
+@cache
+def _machine() -> tuple[Callable[..., None], int]:
+    """The machine's loop, and the accounts that it takes together."""
+    # Only now: what lays out data and evaluates nothing must not wait for numba.
+    from features.program.machine import WIDTH, run
+
+    return run, WIDTH
+
+
+def _plain(array: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64 | np.int64]:
+    """The array, writable and in row order.
+
+    numba would compile the loops again for another kind of array, during a request.
+    """
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and flags.aligned:
+        return array
+    return np.array(array, order="C")
